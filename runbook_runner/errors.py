@@ -1,0 +1,83 @@
+"""What users see when it goes wrong: one family of errors, one table of exit codes.
+
+Every error says what happened, where, and what to do next. Nothing else reaches a user: the edge (cli) prints
+`str(error)` and leaves with `error.exit_code`.
+"""
+
+from enum import IntEnum
+from typing import ClassVar
+
+
+class ExitCode(IntEnum):
+    PASS = 0
+    VERDICT_FAIL = 1
+    BAD_INPUT = 2
+    NOT_READY = 3
+    AGENT_FAILED = 4
+    INTERNAL = 5
+    INTERRUPTED = 130
+
+
+class RunbookError(Exception):
+    """Base of all errors a user may see.
+
+    message: what happened, one sentence. where: `file:line` or a name, put in front. hint: what to do next.
+    details: more lines (a build log's end, a child's stderr), printed below.
+    """
+
+    code: ClassVar[str] = "error"
+    exit_code: ClassVar[ExitCode] = ExitCode.INTERNAL
+
+    def __init__(self, message: str, *, where: str | None = None, hint: str | None = None, details: str | None = None):
+        super().__init__(message)
+        self.message = message
+        self.where = where
+        self.hint = hint
+        self.details = details
+
+    def __str__(self) -> str:
+        head = f"{self.where}: {self.message}" if self.where else self.message
+        parts = [head, self.hint, self.details]
+        return "\n".join(part for part in parts if part)
+
+
+class InputError(RunbookError, ValueError):
+    """The runbook, a parameter, a file or an option is wrong."""
+
+    code = "bad_input"
+    exit_code = ExitCode.BAD_INPUT
+
+
+class NotReadyError(RunbookError):
+    """This machine lacks something the run needs: an engine, an image, a CLI, a key, disk space."""
+
+    code = "not_ready"
+    exit_code = ExitCode.NOT_READY
+
+
+class SandboxError(RunbookError):
+    """The sandbox broke while it was in use: the engine went away, a container vanished."""
+
+    code = "sandbox_failed"
+    exit_code = ExitCode.NOT_READY
+
+
+class LimitError(RunbookError):
+    """Something grew over a limit: results too large, too many files."""
+
+    code = "limit_exceeded"
+    exit_code = ExitCode.AGENT_FAILED
+
+
+class AgentError(RunbookError):
+    """The agent did not do its work: it crashed, could not log in, or ran out of time."""
+
+    code = "agent_failed"
+    exit_code = ExitCode.AGENT_FAILED
+
+
+class RecordingError(RunbookError):
+    """The trajectory can't be written any more; everything written before is intact."""
+
+    code = "recording_failed"
+    exit_code = ExitCode.NOT_READY

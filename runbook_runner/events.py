@@ -1,0 +1,283 @@
+"""The event types: everything that happens in a run is one of these, and every reader is only a reader.
+
+An event goes to `events.jsonl` as one line `{"seq": n, "ts": "…Z", "type": "…", …fields}`. Readers meet lines of newer
+versions and torn last lines: `parse_line` gives `None` for a torn one and `Unknown` for a type it has not heard of.
+"""
+
+import json
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+Status = Literal["pending", "running", "completed", "failed", "cancelled", "archived"]
+Level = Literal["debug", "info", "warning", "error"]
+
+
+class Usage(BaseModel):
+    """Tokens by kind and money, of one call or summed (contract §7.4)."""
+
+    model_config = ConfigDict(frozen=True)
+
+    prompt_tokens: int = 0
+    """Input tokens that were neither read from nor written to a cache."""
+    completion_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    cost_usd: float | None = None
+    """`None`: not known. Never a guess."""
+    api_calls: int = 0
+
+    def __add__(self, other: "Usage") -> "Usage":
+        costs = [c for c in (self.cost_usd, other.cost_usd) if c is not None]
+        return Usage(
+            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
+            completion_tokens=self.completion_tokens + other.completion_tokens,
+            cache_read_tokens=self.cache_read_tokens + other.cache_read_tokens,
+            cache_write_tokens=self.cache_write_tokens + other.cache_write_tokens,
+            cost_usd=sum(costs) if costs else None,
+            api_calls=self.api_calls + other.api_calls,
+        )
+
+    @property
+    def total_tokens(self) -> int:
+        return self.prompt_tokens + self.completion_tokens
+
+
+class Event(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class RunStarted(Event):
+    type: Literal["run.started"] = "run.started"
+    trajectory_id: str
+    collection: str
+    task: str
+    author: str
+    spec_digest: str
+    init_params: dict[str, Any]
+    """As the platform records them (contract §6.8): agent, model, instruction, vars, file_paths, …"""
+    step_config: dict[str, Any]
+    labels: dict[str, str] = {}
+    engine: str
+    """`runbook-runner/<version>`."""
+
+
+class PhaseStarted(Event):
+    type: Literal["phase.started"] = "phase.started"
+    phase: str
+
+
+class PhaseFinished(Event):
+    type: Literal["phase.finished"] = "phase.finished"
+    phase: str
+    seconds: float
+
+
+class Log(Event):
+    """A line for people: build output, warnings, limits hit."""
+
+    type: Literal["log"] = "log"
+    level: Level = "info"
+    message: str
+    source: str = "runner"
+
+
+class SandboxStarted(Event):
+    type: Literal["sandbox.started"] = "sandbox.started"
+    backend: str
+    sandbox_id: str
+    image: str | None = None
+    image_digest: str | None = None
+    app: str
+    """Where `/app` is for the processes in this sandbox."""
+
+
+class AgentStarted(Event):
+    type: Literal["agent.started"] = "agent.started"
+    agent: str
+    version: str | None = None
+    model: str | None = None
+    provider: str | None = None
+
+
+class AgentMessage(Event):
+    type: Literal["agent.message"] = "agent.message"
+    text: str
+    role: Literal["assistant", "user", "system"] = "assistant"
+    parent_call_id: str | None = None
+    """Set when a subagent speaks: the tool call that started it."""
+
+
+class AgentThinking(Event):
+    type: Literal["agent.thinking"] = "agent.thinking"
+    text: str
+    parent_call_id: str | None = None
+
+
+class ToolCalled(Event):
+    type: Literal["tool.called"] = "tool.called"
+    call_id: str
+    name: str
+    input: dict[str, Any] = {}
+    parent_call_id: str | None = None
+
+
+class ToolReturned(Event):
+    type: Literal["tool.returned"] = "tool.returned"
+    call_id: str
+    output: str
+    is_error: bool = False
+    exit_code: int | None = None
+    parent_call_id: str | None = None
+
+
+class AgentNotice(Event):
+    """A stream record that is none of the above: a retry, an init record, or a type we do not know. Kept raw."""
+
+    type: Literal["agent.notice"] = "agent.notice"
+    kind: str
+    payload: Any = None
+
+
+class AgentFinished(Event):
+    type: Literal["agent.finished"] = "agent.finished"
+    exit_code: int | None
+    """`None` when it was killed."""
+    ended_by: Literal["exit", "deadline", "idle", "cancel", "lost"]
+    text: str = ""
+    """The agent's final message."""
+    usage: Usage | None = None
+    """The CLI's own final record, when it has one."""
+    error: str | None = None
+    error_kind: str | None = None
+
+
+class ModelCalled(Event):
+    """One request of the agent to its model, as the gateway saw it."""
+
+    type: Literal["model.called"] = "model.called"
+    number: int
+    """1-based, in order of arrival."""
+    dialect: str
+    model: str
+    source: Literal["provider", "script"]
+    status: int
+    """HTTP status the agent got; 0 when the connection broke."""
+    usage: Usage = Usage()
+    seconds: float
+    error: str | None = None
+
+
+class Artifact(Event):
+    """One collected file."""
+
+    type: Literal["artifact.collected"] = "artifact.collected"
+    kind: Literal["result", "agent"]
+    path: str
+    """Below the trajectory's folder, POSIX."""
+    sandbox_path: str
+    key: str
+    """Storage key (contract §5.4)."""
+    size: int
+    sha256: str
+    content_type: str
+    primary: int | None = None
+    """Position among the primary outputs, 0-based."""
+
+
+class Redacted(Event):
+    """A secret was removed from a file before it was stored."""
+
+    type: Literal["redacted"] = "redacted"
+    where: str
+    rule: str
+    count: int
+
+
+class Evaluated(Event):
+    type: Literal["run.evaluated"] = "run.evaluated"
+    verdict: Literal["pass", "fail"]
+    success: bool
+    overall_passed: bool | None = None
+    missing_outputs: tuple[str, ...] = ()
+    validation_report: Any = None
+    reasons: tuple[str, ...] = ()
+
+
+class RunFinished(Event):
+    type: Literal["run.finished"] = "run.finished"
+    status: Status
+    error: str | None = None
+    error_code: str | None = None
+    """`RunbookError.code` of what ended the run."""
+    seconds: float
+
+
+class Unknown(Event):
+    """An event of a type this version does not know; its fields are kept."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    type: str
+
+
+AnyEvent = (
+    RunStarted
+    | PhaseStarted
+    | PhaseFinished
+    | Log
+    | SandboxStarted
+    | AgentStarted
+    | AgentMessage
+    | AgentThinking
+    | ToolCalled
+    | ToolReturned
+    | AgentNotice
+    | AgentFinished
+    | ModelCalled
+    | Artifact
+    | Redacted
+    | Evaluated
+    | RunFinished
+)
+
+Emit = Callable[[Event], None]
+"""How a room says that something happened. Thread-safe; may raise RecordingError."""
+
+
+class Recorded(BaseModel):
+    """An event with its place in the run."""
+
+    model_config = ConfigDict(frozen=True)
+
+    seq: int
+    """1, 2, 3 … without gaps."""
+    ts: str
+    event: Event
+
+    def line(self) -> str:
+        return json.dumps(
+            {"seq": self.seq, "ts": self.ts, **self.event.model_dump(mode="json")},
+            ensure_ascii=False,
+            separators=(",", ":"),
+        )
+
+
+_EVENTS: TypeAdapter[AnyEvent] = TypeAdapter(Annotated[AnyEvent, Field(discriminator="type")])
+
+
+def parse_line(line: str) -> Recorded | None:
+    """One line of `events.jsonl`; `None` when it is torn or not an event."""
+    try:
+        body = json.loads(line)
+        seq, ts = int(body.pop("seq")), str(body.pop("ts"))
+        return Recorded(seq=seq, ts=ts, event=_event(body))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _event(body: dict[str, Any]) -> Event:
+    try:
+        return _EVENTS.validate_python(body)
+    except ValidationError:
+        return Unknown.model_validate(body)

@@ -1,0 +1,49 @@
+"""The one place that makes ids, slugs and storage keys (contract §1.1, §5.4, appendix E)."""
+
+import re
+import secrets
+from pathlib import PurePosixPath
+
+_NOT_SLUG = re.compile(r"[^a-z0-9]+")
+_TITLE_SUFFIX = re.compile(r"\s*[—–-]+\s*agent runbook\s*$", re.IGNORECASE)
+
+
+def new_trajectory_id() -> str:
+    """Eight lower-case hexadecimal characters."""
+    return secrets.token_hex(4)
+
+
+def workflow_id(collection: str, task: str, trajectory_id: str) -> str:
+    return f"{collection}/{task}--{trajectory_id}".replace("/", "-")
+
+
+def storage_path(collection: str, task: str) -> str:
+    """`0000` is the platform's shard; it is constant in every capture."""
+    return f"{collection}/{task}/0000"
+
+
+def slug(text: str) -> str:
+    return _NOT_SLUG.sub("-", text.lower()).strip("-")
+
+
+def task_from_title(title: str) -> str:
+    """`Sales Report — Agent Runbook` → `sales-report`; empty when the title has no letter or digit."""
+    return slug(_TITLE_SUFFIX.sub("", title))
+
+
+def is_name(text: str) -> bool:
+    """A collection or task name is one safe path segment: no `/`, no leading dot, no control characters."""
+    return bool(re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_. -]{0,127}", text)) and ".." not in text
+
+
+def artifact_name(sandbox_path: str) -> str:
+    """`/app/results/a.b/chart.png` → `app--results--a-b--chart.png` (contract §5.4)."""
+    path = PurePosixPath(sandbox_path.lstrip("/"))
+    folders = "--".join(path.parts[:-1]).replace(".", "-")
+    stem = path.stem.replace(".", "-")
+    return "--".join(part for part in (folders, stem) if part) + path.suffix
+
+
+def artifact_key(collection: str, task: str, trajectory_id: str, step: str, number: int, sandbox_path: str) -> str:
+    """Storage key of one artifact: `acme/t/0000/bb2bb71e.run.0000.app--results--output.md`."""
+    return f"{storage_path(collection, task)}/{trajectory_id}.{step}.{number:04d}.{artifact_name(sandbox_path)}"

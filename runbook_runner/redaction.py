@@ -1,0 +1,127 @@
+"""Removes secrets from what we write: known values first (also encoded), then well-known key patterns.
+
+Used before the first byte is written. Reports say which rule and how often, never the value. Rules: contract §9.4,
+field notes §9.4. Tool-use ids and thinking signatures do not match any pattern and so pass unharmed.
+"""
+
+import base64
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import quote, quote_plus
+
+MIN_VALUE = 4  # shorter values would destroy ordinary text
+_MIN_LINE = 16
+_MIN_BASE64 = 8
+
+# Formats that providers publish or secret scanners use; each needs a distinctive prefix, so none needs entropy.
+PATTERNS: dict[str, str] = {
+    "anthropic-key": r"\bsk-ant-[A-Za-z0-9_-]{20,}",
+    "openrouter-key": r"\bsk-or-v1-[a-f0-9]{32,}",
+    "openai-key": r"\bsk-(?:proj-|svcacct-|admin-)?[A-Za-z0-9_-]{32,}",
+    "google-key": r"\bAIza[A-Za-z0-9_-]{35}",
+    "aws-access-key": r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b",
+    "github-token": r"\bgh[pousr]_[A-Za-z0-9]{36,}",
+    "github-pat": r"\bgithub_pat_[A-Za-z0-9_]{50,}",
+    "gitlab-token": r"\bglpat-[A-Za-z0-9_-]{20,}",
+    "slack-token": r"\bxox[abeoprs]-[A-Za-z0-9-]{10,}",
+    "stripe-key": r"\b[rs]k_(?:live|test)_[A-Za-z0-9]{16,}",
+    "huggingface-token": r"\bhf_[A-Za-z0-9]{30,}",
+    "replicate-token": r"\br8_[A-Za-z0-9]{30,}",
+    "npm-token": r"\bnpm_[A-Za-z0-9]{36}",
+    "pypi-token": r"\bpypi-AgEIcHlwaS5vcmc[A-Za-z0-9_-]{50,}",
+    "jetty-key": r"\bmlc_[a-z0-9]{32}\b",
+    "datadog-token": r"\bdtn_[A-Za-z0-9]{20,}",
+    "jwt": r"\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}",
+    "private-key": r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?-----END [A-Z ]*PRIVATE KEY-----",
+}
+
+_PATTERN = re.compile("|".join(f"(?P<p{i}>{p})" for i, p in enumerate(PATTERNS.values())))
+_RULES = list(PATTERNS)
+
+
+class Redactor:
+    """Removes the given secrets from text, bytes and JSON values. Safe to share between threads once built."""
+
+    def __init__(self, secrets: Mapping[str, str]):
+        """secrets: name → value; values under four characters are ignored, they would match anything."""
+        self._names: dict[str, str] = {}
+        for name, value in secrets.items():
+            for form in _forms(value):
+                self._names.setdefault(form, name)
+        forms = sorted(self._names, key=len, reverse=True)
+        self._known = re.compile("|".join(map(re.escape, forms))) if forms else None
+
+    def text(self, text: str) -> tuple[str, Counter[str]]:
+        """The text without secrets, and how often each rule hit."""
+        hits: Counter[str] = Counter()
+        text = self._without_known(text, hits)
+        return self._without_patterns(text, hits), hits
+
+    def clean(self, text: str) -> str:
+        return self.text(text)[0]
+
+    def known(self, text: str) -> tuple[str, Counter[str]]:
+        """Only the known values go. For a user's own result files, which stay byte for byte otherwise."""
+        hits: Counter[str] = Counter()
+        return self._without_known(text, hits), hits
+
+    def json(self, value: Any) -> Any:
+        """The same JSON value with every string, keys included, cleaned."""
+        if isinstance(value, str):
+            return self.clean(value)
+        if isinstance(value, dict):
+            return {self.clean(str(key)): self.json(item) for key, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [self.json(item) for item in value]
+        return value
+
+    def _without_known(self, text: str, hits: Counter[str]) -> str:
+        if self._known is None:
+            return text
+
+        def replace(match: re.Match[str]) -> str:
+            name = self._names[match[0]]
+            hits[name] += 1
+            return f"***REDACTED:{name}***"
+
+        return self._known.sub(replace, text)
+
+    @staticmethod
+    def _without_patterns(text: str, hits: Counter[str]) -> str:
+        def replace(match: re.Match[str]) -> str:
+            rule = _RULES[int((match.lastgroup or "p0")[1:])]
+            hits[rule] += 1
+            return f"***REDACTED:{rule}***"
+
+        return _PATTERN.sub(replace, text)
+
+
+def _forms(value: str) -> Iterator[str]:
+    """The ways a value may be written: as it is, JSON-escaped, URL-encoded, in base64, and line by line."""
+    if len(value) < MIN_VALUE:
+        return
+    yield value
+    yield json.dumps(value)[1:-1]
+    yield json.dumps(value, ensure_ascii=False)[1:-1]
+    yield quote(value, safe="")
+    yield quote_plus(value, safe="")
+    yield from _base64_forms(value.encode())
+    lines = value.splitlines()
+    if len(lines) > 1:
+        yield from (line for line in lines if len(line) >= _MIN_LINE)
+
+
+def _base64_forms(raw: bytes) -> Iterator[str]:
+    """What base64 of a longer text shows of `raw` at each of the three alignments: the characters that depend on
+    `raw` alone."""
+    for before in range(3):
+        bits = (len(raw) + before) * 8
+        first = -(-before * 8 // 6)
+        last = bits // 6
+        for encode in (base64.b64encode, base64.urlsafe_b64encode):
+            form = encode(b"\0" * before + raw).decode()[first:last]
+            if len(form) >= _MIN_BASE64:
+                yield form

@@ -1,0 +1,71 @@
+"""Where things live, default limits, and the names of the environment variables we read or set. No other I/O."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+# --- inside every sandbox (contract §5.2) --------------------------------------------------------------------------
+APP: Final = "/app"
+ASSETS: Final = "/app/assets"
+RESULTS: Final = "/app/results"
+WORK: Final = "/app/work"
+CHECKS: Final = "/app/checks"
+MISSION_FILE: Final = "/app/RUNBOOK.md"
+PRIVATE: Final = "/app/.runbook"  # what the runner itself puts there: agent config, driver scripts, session files
+SANDBOX_CA_BUNDLE: Final = "/etc/runbook/ca-bundle.crt"
+
+# Every variable by which the tools in a sandbox find a CA bundle (field notes §9.11).
+CA_VARIABLES: Final = (
+    "NODE_EXTRA_CA_CERTS",
+    "SSL_CERT_FILE",
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+    "PIP_CERT",
+    "GIT_SSL_CAINFO",
+)
+
+# --- defaults ------------------------------------------------------------------------------------------------------
+DEFAULT_AGENT: Final = "claude-code"
+DEFAULT_SNAPSHOT: Final = "python312-uv"
+DEFAULT_COLLECTION: Final = "local"
+DEFAULT_TIMEOUT_S: Final = 1200.0  # contract §5.6
+DEFAULT_CPUS: Final = 4.0  # contract §5.6; a sandbox takes what the machine has when that is less
+DEFAULT_MEMORY: Final = "8G"
+DEFAULT_PIDS: Final = 1024
+DEFAULT_IDLE_S: Final = 600.0  # no output and no model traffic for so long: the agent is stuck
+DEFAULT_RESULTS_BYTES: Final = 1 << 30
+DEFAULT_RESULTS_FILES: Final = 20_000
+GRACE_S: Final = 5.0  # between asking a process to end and killing it
+
+# --- on the host ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the environment says about this machine; read once per command with `Settings.load()`."""
+
+    home: Path
+    """Root of everything we write: trajectories, locks, logs. `RUNBOOK_HOME` or `./.runbook`."""
+    ca_bundle: Path | None
+    """PEM file handed to image builds and containers: `RUNBOOK_CA_BUNDLE`, else the one the host's tools are told
+    to use. `None`: this host trusts the public roots only, and so may the sandbox."""
+    base_image: str | None
+    """`RUNBOOK_BASE_IMAGE`: what snapshots are built on. `None`: the snapshot's own choice."""
+
+    @classmethod
+    def load(cls) -> "Settings":
+        home = Path(os.environ.get("RUNBOOK_HOME") or ".runbook").absolute()
+        return cls(home=home, ca_bundle=_ca_bundle(), base_image=os.environ.get("RUNBOOK_BASE_IMAGE") or None)
+
+
+def _ca_bundle() -> Path | None:
+    """An empty `RUNBOOK_CA_BUNDLE` means none. A path that is set but missing is kept, so that its user can say so."""
+    own = os.environ.get("RUNBOOK_CA_BUNDLE")
+    if own is not None:
+        return Path(own).absolute() if own else None
+    for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"):
+        value = os.environ.get(name)
+        if value and Path(value).is_file():
+            return Path(value).absolute()
+    return None

@@ -1,0 +1,117 @@
+"""RunSpec: everything a run needs and nothing else. Serialisable, with a digest that other machines agree on."""
+
+import hashlib
+import json
+import re
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from runbook_runner import settings
+from runbook_runner.errors import InputError
+
+_MEMORY = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?", re.IGNORECASE)
+_MEMORY_UNIT = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+
+class Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class InputFile(Part):
+    """One file given to the agent under `/app/assets/`."""
+
+    name: str
+    """Path below `/app/assets/`, POSIX; usually a basename."""
+    sha256: str
+    size: int
+    """Bytes."""
+    source: str
+    """Where the file is on this machine. Not part of the digest."""
+
+
+class Secret(Part):
+    """A secret by name; its value is never in a spec (contract §3.3)."""
+
+    name: str
+    env: str
+    """Variable that holds the value on the host and, when forwarded, in the sandbox."""
+    required: bool = True
+    description: str = ""
+    expose_to_agent: bool | None = None
+    """`None`: the runbook does not say; the runner decides."""
+
+
+class RequiredOutput(Part):
+    """One row of REQUIRED OUTPUT FILES (contract §3.5)."""
+
+    path: str
+    """Relative to the results directory; `*` and `<…>` parts are patterns."""
+    description: str = ""
+
+
+class Block(Part):
+    """One fenced code block under a `## Step` heading of the mission."""
+
+    heading: str
+    language: str
+    """First word of the fence's info string, lower case; empty when there is none."""
+    code: str
+    line: int
+    """1-based line of the opening fence in the mission."""
+
+
+class Limits(Part):
+    timeout_s: float = Field(settings.DEFAULT_TIMEOUT_S, gt=0)
+    """Wall time of the agent, in seconds."""
+    idle_s: float = Field(settings.DEFAULT_IDLE_S, gt=0)
+    """Seconds without any output or model call after which the agent counts as stuck."""
+    cpus: float = Field(settings.DEFAULT_CPUS, gt=0)
+    memory_bytes: int = Field(8 << 30, ge=64 << 20)
+    pids: int = Field(settings.DEFAULT_PIDS, ge=16)
+    results_bytes: int = Field(settings.DEFAULT_RESULTS_BYTES, gt=0)
+    results_files: int = Field(settings.DEFAULT_RESULTS_FILES, gt=0)
+
+
+class RunSpec(Part):
+    """A resolved run: `Runbook` + parameters + flags, ready for any machine that has the files and the secrets."""
+
+    title: str
+    collection: str
+    task: str
+    agent: str
+    model: str | None = None
+    provider: str | None = None
+    snapshot: str | None = None
+    """Name of a sandbox preset; exactly one of snapshot and image is set."""
+    image: str | None = None
+    mission: str
+    """The rendered runbook, in terms of `/app/...`."""
+    parameters: dict[str, Any] = {}
+    inputs: tuple[InputFile, ...] = ()
+    secrets: tuple[Secret, ...] = ()
+    outputs: tuple[RequiredOutput, ...] = ()
+    primary_outputs: tuple[str, ...] = ()
+    evaluation: str | None = None
+    limits: Limits = Limits()
+    labels: dict[str, str] = {}
+    schema_version: Literal[1] = 1
+
+    def digest(self) -> str:
+        """`sha256:…` over the canonical JSON: the order of parameters, inputs, secrets and labels and the paths of
+        this machine do not matter."""
+        body = self.model_dump(mode="json")
+        for item in body["inputs"]:
+            del item["source"]
+        for unordered in ("inputs", "secrets"):
+            body[unordered] = sorted(body[unordered], key=lambda item: str(item["name"]))
+        text = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+
+
+def parse_memory(text: str) -> int:
+    """`8G`, `512m`, `4GiB`, `1073741824` → bytes. Raises InputError."""
+    match = _MEMORY.fullmatch(text.strip())
+    if not match:
+        raise InputError(f"{text!r} is not an amount of memory.", hint="Write it like 512M or 8G.")
+    return int(float(match[1]) * _MEMORY_UNIT[match[2].upper()])
