@@ -14,3 +14,8 @@ def iso(moment: datetime) -> str:
 
 def now_iso() -> str:
     return iso(utc_now())
+
+
+def seconds_between(earlier: str, later: str) -> float:
+    """Both as `iso()` writes them."""
+    return round((datetime.fromisoformat(later) - datetime.fromisoformat(earlier)).total_seconds(), 6)

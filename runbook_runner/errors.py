@@ -81,3 +81,10 @@ class RecordingError(RunbookError):
 
     code = "recording_failed"
     exit_code = ExitCode.NOT_READY
+
+
+class CancelledError(RunbookError):
+    """Somebody asked the run to stop."""
+
+    code = "cancelled"
+    exit_code = ExitCode.INTERRUPTED

@@ -42,6 +42,16 @@ _PATTERN = re.compile("|".join(f"(?P<p{i}>{p})" for i, p in enumerate(PATTERNS.v
 _RULES = list(PATTERNS)
 
 
+_SECRET_NAME = re.compile(
+    r"(?:^|_)(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD|PWD|CREDENTIALS?|AUTH|PAT|COOKIE)S?(?:_|$)", re.IGNORECASE
+)
+
+
+def looks_secret(name: str, value: str) -> bool:
+    """Whether an environment variable holds a secret, going by its name; a path or a short word is none."""
+    return bool(_SECRET_NAME.search(name)) and len(value) >= 8 and not value.startswith(("/", "~"))
+
+
 class Redactor:
     """Removes the given secrets from text, bytes and JSON values. Safe to share between threads once built."""
 

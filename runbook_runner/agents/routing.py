@@ -1,0 +1,95 @@
+"""Agents: which agent, which provider, and how the provider spells the model (contract §4.3–4.5)."""
+
+import re
+from collections.abc import Collection
+
+from runbook_runner.settings import DEFAULT_AGENT
+
+DEFAULT_MODELS = {"claude-code": "claude-sonnet-4-6"}
+
+_AGENT_BY_MODEL = (
+    (re.compile(r"claude-.*|anthropic/.*"), "claude-code"),
+    (re.compile(r"gpt-.*|o[134](-.*)?|openai/.*"), "codex"),
+    (re.compile(r"gemini[-/].*|google/.*"), "gemini-cli"),
+)
+_PROVIDERS = {
+    "claude-code": ("anthropic", "bedrock", "openrouter"),
+    "codex": ("openai", "openrouter"),
+    "gemini-cli": ("google", "openrouter"),
+    "opencode": ("openrouter",),
+}
+# In the contract's order: a key that is there decides, when the agent can use its provider.
+_PROVIDER_BY_KEY = (("OPENROUTER_API_KEY", "openrouter"), ("AWS_BEARER_TOKEN_BEDROCK", "bedrock"))
+
+_CLAUDE_DASHED = re.compile(r"claude-([a-z]+)-(\d+)-(\d{1,2})")
+_CLAUDE_DOTTED = re.compile(r"(?:anthropic/)?claude-([a-z]+)-(\d+)\.(\d{1,2})")
+
+
+def infer_agent(model: str | None) -> str:
+    """The agent for a model when the runbook names none."""
+    if model:
+        for pattern, agent in _AGENT_BY_MODEL:
+            if pattern.fullmatch(model):
+                return agent
+    return DEFAULT_AGENT
+
+
+def choose_provider(agent: str, requested: str | None, model: str | None, keys: Collection[str]) -> str | None:
+    """requested, else by the key variables that are set, else the agent's own. `None`: the agent uses no model.
+
+    keys: names of the key variables that have a value. A key does not decide for a provider that could not be
+    given this model's name.
+    """
+    supported = _PROVIDERS.get(agent, ())
+    if requested or not supported:
+        return requested
+    for key, provider in _PROVIDER_BY_KEY:
+        if key in keys and provider in supported and (model is None or spell_model(model, provider) is not None):
+            return provider
+    return supported[0]
+
+
+def model_for(agent: str, model: str | None, provider: str | None) -> str | None:
+    """The model id to ask the provider for; the given one when we know no better spelling."""
+    model = model or DEFAULT_MODELS.get(agent)
+    if model is None or provider is None:
+        return model
+    return spell_model(model, provider) or model
+
+
+def spell_model(model: str, provider: str) -> str | None:
+    """The provider's spelling of the model (contract §4.5); `None` when there is no unambiguous one."""
+    if provider == "openrouter":
+        return _for_openrouter(model)
+    if provider == "anthropic":
+        dotted = _CLAUDE_DOTTED.fullmatch(model)
+        return "claude-{}-{}-{}".format(*dotted.groups()) if dotted else model.removeprefix("anthropic/")
+    if provider == "openai":
+        return model.removeprefix("openai/")
+    if provider == "google":
+        return model.removeprefix("google/").removeprefix("gemini/")
+    if provider == "bedrock":
+        return _for_bedrock(model)
+    return model
+
+
+def _for_openrouter(model: str) -> str | None:
+    if model.startswith("gemini/"):
+        return "google/" + model.removeprefix("gemini/")
+    if "/" in model:
+        return model
+    dashed = _CLAUDE_DASHED.fullmatch(model)
+    if dashed:
+        return "anthropic/claude-{}-{}.{}".format(*dashed.groups())
+    if re.fullmatch(r"gpt-.*|o\d(-.*)?", model):
+        return "openai/" + model
+    if model.startswith("gemini-"):
+        return "google/" + model
+    return None
+
+
+def _for_bedrock(model: str) -> str | None:
+    name = model.removeprefix("anthropic.").removeprefix("anthropic/")
+    if name.startswith("claude-"):
+        return "us.anthropic." + name
+    return model if ".anthropic." in model else None

@@ -1,0 +1,127 @@
+"""Agents: `shell`, which needs no model: it runs the code blocks under the `## Step` headings, one after the other.
+
+Each block is a process of its own, started in `/app`, and one recorded tool call; the first that fails ends the run.
+A driver script in the sandbox runs them all, so that what a block starts in the background lives until the end. The
+driver marks where a block begins and ends with lines that carry the run's mark, which no output can guess.
+"""
+
+import re
+from collections.abc import Iterator
+
+from runbook_runner import settings
+from runbook_runner.agents import Agent, Assignment, Invocation, Result
+from runbook_runner.errors import InputError
+from runbook_runner.events import AgentMessage, Event, ToolCalled, ToolReturned
+from runbook_runner.spec import Block
+
+FOLDER = f"{settings.PRIVATE}/shell"
+MAX_OUTPUT = 1 << 20  # characters of one block's output that are recorded
+
+_COMMANDS = {
+    "bash": "bash -e -o pipefail",
+    "sh": "sh -e",
+    "shell": "sh -e",
+    "python": "python3 -u",
+    "python3": "python3 -u",
+}
+
+_DRIVER = """\
+#!/bin/sh
+read -r mark
+run() {
+  number=$1; shift
+  printf '\\n%s begin %s\\n' "$mark" "$number"
+  "$@" </dev/null 2>&1
+  code=$?
+  printf '\\n%s end %s %s\\n' "$mark" "$number" "$code"
+  [ "$code" -eq 0 ] || exit "$code"
+}
+"""
+
+
+def runnable(blocks: tuple[Block, ...]) -> tuple[Block, ...]:
+    return tuple(block for block in blocks if block.language in _COMMANDS)
+
+
+def invoke(assignment: Assignment) -> Invocation:
+    blocks = runnable(assignment.blocks)
+    if not blocks:
+        raise InputError(
+            "The shell agent found nothing to run.",
+            hint="Put a fenced bash, sh or python block under a '## Step 1: …' heading, or choose another --agent.",
+        )
+    folder = FOLDER.replace(settings.APP, assignment.app, 1)
+    lines = [f"run {n} {_COMMANDS[b.language]} '{folder}/{n}'" for n, b in enumerate(blocks, 1)]
+    files = {f"{FOLDER}/{n}": block.code.encode() for n, block in enumerate(blocks, 1)}
+    files[f"{FOLDER}/driver"] = (_DRIVER + "\n".join(lines) + "\n").encode()
+    # The mark goes by stdin: an argument would show it to every block in the process list.
+    return Invocation(argv=("sh", f"{folder}/driver"), stdin=f"{assignment.mark}\n".encode(), files=files)
+
+
+class Reader:
+    """Turns the driver's marked output into one tool call per block."""
+
+    def __init__(self, assignment: Assignment):
+        self.finished = False
+        self._blocks = runnable(assignment.blocks)
+        self._mark = re.compile(re.escape(assignment.mark) + r" (begin|end) (\d+)(?: (\d+))?")
+        self._output: list[str] = []
+        self._size = 0
+        self._running: Block | None = None
+        self._done = 0
+        self._failed: str | None = None
+
+    def feed(self, line: str) -> Iterator[Event]:
+        match = self._mark.fullmatch(line)
+        if not match:
+            self._keep(line)
+        elif match[1] == "begin":
+            yield self._begin(int(match[2]))
+        else:
+            yield from self._end(int(match[2]), int(match[3] or 0))
+
+    def _keep(self, line: str) -> None:
+        if self._size < MAX_OUTPUT:
+            self._output.append(line[: MAX_OUTPUT - self._size])
+        self._size += len(line) + 1
+
+    def _begin(self, number: int) -> Event:
+        block = self._blocks[number - 1]
+        self._running, self._output, self._size = block, [], 0
+        code = {"language": block.language, "code": block.code, "heading": block.heading, "line": block.line}
+        return ToolCalled(call_id=f"block-{number}", name="shell", input=code)
+
+    def _end(self, number: int, code: int) -> Iterator[Event]:
+        block = self._blocks[number - 1]
+        self._running = None
+        yield ToolReturned(call_id=f"block-{number}", output=self._text(), is_error=code != 0, exit_code=code)
+        if code == 0:
+            self._done += 1
+        else:
+            self._failed = (
+                f"{block.heading}: the {block.language} block at line {block.line} ended with exit code {code}."
+            )
+        if code != 0 or number == len(self._blocks):
+            self.finished = True
+            yield AgentMessage(text=self._summary())
+
+    def _text(self) -> str:
+        # The driver puts a line end before its mark, in case the output has none: not part of the output.
+        lines = self._output[:-1] if self._output and not self._output[-1] else self._output
+        cut = f"\n[{self._size - MAX_OUTPUT} more characters not recorded]" if self._size > MAX_OUTPUT else ""
+        return "\n".join(lines) + cut
+
+    def _summary(self) -> str:
+        done = f"{self._done} of {len(self._blocks)} blocks ran."
+        return f"{done} {self._failed}" if self._failed else done
+
+    def result(self, exit_code: int | None) -> Result:
+        if self._failed:
+            return Result(text=self._summary(), error=self._failed, error_kind="block_failed")
+        if self._done < len(self._blocks):
+            where = f" in {self._running.heading}" if self._running else ""
+            return Result(text=self._summary(), error=f"The shell agent was ended{where}.", error_kind="crashed")
+        return Result(text=self._summary())
+
+
+AGENT = Agent(name="shell", binary="sh", invoke=invoke, reader=Reader)

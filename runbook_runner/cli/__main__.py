@@ -1,0 +1,46 @@
+"""Command line: the entry point and the one place where an error becomes a message and an exit code."""
+
+import sys
+
+from runbook_runner import __version__
+from runbook_runner.errors import ExitCode, RunbookError
+
+
+def main() -> None:
+    if sys.argv[1:] in (["--version"], ["-V"]):  # before anything that takes time to import
+        sys.stdout.write(f"runbook {__version__}\n")
+        return
+    sys.exit(_run())
+
+
+def _run() -> int:
+    from runbook_runner.cli.app import build
+
+    try:
+        build()()
+    except RunbookError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return error.exit_code
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        _silence_stdout()
+        return ExitCode.PASS
+    except Exception as bug:
+        from runbook_runner.cli.crash import report
+
+        report(bug)
+        return ExitCode.INTERNAL
+    return ExitCode.PASS
+
+
+def _silence_stdout() -> None:
+    """Whoever read us has gone; the interpreter would complain when it flushes at exit."""
+    import os
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+if __name__ == "__main__":
+    main()

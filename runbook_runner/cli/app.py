@@ -1,0 +1,28 @@
+"""Command line: the table of commands. A command's module is imported when it is called or listed, not before."""
+
+import sys
+from importlib import import_module
+
+import typer
+
+_COMMANDS = {"run": "runbook_runner.cli.run"}
+"""Command → module with a function of that name."""
+
+
+def build() -> typer.Typer:
+    """The command line for these arguments: the one command that is called, or all of them for the help."""
+    app = typer.Typer(
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(root)
+    called = sys.argv[1] if len(sys.argv) > 1 else None
+    for name in [called] if called in _COMMANDS else _COMMANDS:
+        app.command(name)(getattr(import_module(_COMMANDS[name]), name))
+    return app
+
+
+def root(version: bool = typer.Option(False, "--version", "-V", help="Print the version and leave.")) -> None:
+    """Run agent runbooks on your own machine: one Markdown file in, a recorded trajectory out."""

@@ -1,0 +1,21 @@
+"""Command line: a bug of ours. The user sees one sentence and a file that can be pasted into an issue."""
+
+import platform
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+
+from runbook_runner import __version__
+from runbook_runner.clock import now_iso
+from runbook_runner.runner.credentials import load_environment, redactor_for_environment
+
+
+def report(bug: Exception) -> None:
+    head = f"runbook {__version__}, Python {platform.python_version()}, {platform.platform()}, {now_iso()}"
+    text = "\n".join([head, "arguments: " + " ".join(sys.argv[1:]), "", *traceback.format_exception(bug)])
+    clean = redactor_for_environment(load_environment(None, None)).clean(text)
+    with tempfile.NamedTemporaryFile("w", prefix="runbook-crash-", suffix=".log", delete=False) as log:
+        log.write(clean)
+    sys.stderr.write(f"error: This is a bug in runbook: {type(bug).__name__}.\n")
+    sys.stderr.write(f"What happened is in {Path(log.name)}; please send it to the developers.\n")

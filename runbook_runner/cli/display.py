@@ -1,0 +1,166 @@
+"""Command line: shows a run as it happens. A reader of the event stream like any other."""
+
+import re
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.filesize import decimal
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.text import Text
+
+from runbook_runner.events import (
+    AgentMessage,
+    AgentNotice,
+    Artifact,
+    Event,
+    Log,
+    ModelCalled,
+    PhaseFinished,
+    PhaseStarted,
+    Recorded,
+    Redacted,
+    RunStarted,
+    SandboxStarted,
+    ToolCalled,
+    ToolReturned,
+    Usage,
+)
+from runbook_runner.trajectory.models import RunbookOutputs, Trajectory
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_OUTPUT_LINES = 6
+_COMMAND_LINES = 3
+
+
+class Display:
+    """Prints to a console: whole lines always, and on a terminal one more line at the bottom that lives."""
+
+    def __init__(self, console: Console):
+        self._console = console
+        self._status = _Status()
+        self._live = (
+            Live(self._status, console=console, refresh_per_second=8, transient=True) if console.is_terminal else None
+        )
+
+    def __enter__(self) -> "Display":
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live:
+            self._live.stop()
+
+    def __call__(self, recorded: Recorded) -> None:
+        event = recorded.event
+        self._status.note(event)
+        for line in _lines(event):
+            self._console.print(line, soft_wrap=True)
+
+
+class _Status:
+    """The living line: phase, time, tokens, money."""
+
+    def __init__(self) -> None:
+        self._phase = ""
+        self._began = time.monotonic()
+        self._usage = Usage()
+        self._spinner = Spinner("dots")
+
+    def note(self, event: Event) -> None:
+        if isinstance(event, PhaseStarted):
+            self._phase, self._began = event.phase, time.monotonic()
+        elif isinstance(event, ModelCalled):
+            self._usage += event.usage
+
+    def __rich__(self) -> Spinner:
+        parts = [self._phase, f"{time.monotonic() - self._began:.0f} s"]
+        if self._usage.total_tokens:
+            parts.append(f"{self._usage.total_tokens:,} tokens")
+        if self._usage.cost_usd is not None:
+            parts.append(f"${self._usage.cost_usd:.4f}")
+        self._spinner.update(text=Text(" · ".join(parts), style="dim"))
+        return self._spinner
+
+
+def _lines(event: Event) -> list[Text]:
+    match event:
+        case RunStarted():
+            return [Text(f"{event.collection}/{event.task} {event.trajectory_id}", style="bold")]
+        case PhaseFinished():
+            return [Text(f"✓ {event.phase} {event.seconds:.2f} s", style="green")]
+        case SandboxStarted():
+            made_of = f" from {event.image}" if event.image else f" in {event.app}"
+            return [Text(f"  {event.backend}{made_of}", style="dim")]
+        case Log(level="warning" | "error"):
+            return [Text(f"! {plain(event.message)}", style="yellow" if event.level == "warning" else "red")]
+        case Log(level="info"):
+            return [Text(f"  {plain(event.message)}", style="dim")]
+        case AgentMessage(role="assistant") if event.text.strip():
+            return [Text(f"● {plain(event.text.strip())}")]
+        case ToolCalled():
+            return [Text(f"$ {event.name}: {_shorten(_command(event), _COMMAND_LINES)}", style="cyan")]
+        case ToolReturned() if event.output.strip():
+            style = "red" if event.is_error else "dim"
+            return [Text(_indent(_shorten(event.output.strip(), _OUTPUT_LINES)), style=style)]
+        case AgentNotice() if event.kind.endswith("api_retry"):
+            return [Text("! the agent tries its model again", style="yellow")]
+        case ModelCalled() if event.error:
+            return [Text(f"! model: {plain(event.error)}", style="yellow")]
+        case Redacted():
+            return [Text(f"! {event.where}: removed {event.count} × {event.rule}", style="yellow")]
+    return []
+
+
+def _command(event: ToolCalled) -> str:
+    """The one argument people want to see, else all of them."""
+    for key in ("command", "code", "file_path", "path", "pattern", "url", "description"):
+        value = event.input.get(key)
+        if isinstance(value, str):
+            return value.strip()
+    return str(event.input) if event.input else ""
+
+
+def _shorten(text: str, most: int) -> str:
+    lines = plain(text).splitlines()
+    more = len(lines) - most
+    return "\n".join(lines[:most] + ([f"… {more} more lines"] if more > 0 else []))
+
+
+def _indent(text: str) -> str:
+    return "\n".join("  " + line for line in text.splitlines())
+
+
+def plain(text: str) -> str:
+    """Without control characters: what an agent prints must not move the cursor or change the terminal."""
+    return _CONTROL.sub("", text)
+
+
+def print_summary(
+    console: Console, trajectory: Trajectory, files: list[Artifact], folder: Path, error: str | None
+) -> None:
+    """Verdict, what was made (the primary output first), and where it all is."""
+    outputs = trajectory.steps["run"].outputs
+    assert isinstance(outputs, RunbookOutputs)
+    console.print(_headline(trajectory, outputs), soft_wrap=True)
+    if error:
+        console.print(Text(plain(error), style="red"), soft_wrap=True)
+    for path in outputs.missing_outputs:
+        console.print(Text(f"  missing: {plain(path)}", style="red"), soft_wrap=True)
+    for file in files:
+        note = "  (primary)" if file.primary is not None else ""
+        console.print(Text(f"  {plain(file.path)}  {decimal(file.size)}{note}"), soft_wrap=True)
+    console.print(Text(f"  {folder}", style="dim"), soft_wrap=True)
+
+
+def _headline(trajectory: Trajectory, outputs: RunbookOutputs) -> Text:
+    passed = trajectory.status == "completed" and outputs.verdict == "pass"
+    word = "PASS" if passed else "FAIL" if trajectory.status == "completed" else trajectory.status.upper()
+    parts = [word, f"{trajectory.steps['run'].duration_seconds or 0:.1f} s"]
+    if outputs.usage.api_calls:
+        parts.append(f"{outputs.usage.total_tokens:,} tokens in {outputs.usage.api_calls} calls")
+    if outputs.usage.cost_usd is not None:
+        parts.append(f"${outputs.usage.cost_usd:.4f}")
+    return Text(" · ".join(parts), style="bold green" if passed else "bold red")

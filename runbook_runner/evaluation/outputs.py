@@ -1,0 +1,30 @@
+"""Evaluation: which required output files are missing (contract §3.16: missing or empty)."""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+
+from runbook_runner.spec import RequiredOutput
+
+_PLACEHOLDER = re.compile(r"<[^<>/]*>|\{[^{}/]*\}")
+
+
+def missing_outputs(results: Path, required: Iterable[RequiredOutput]) -> tuple[str, ...]:
+    """The required paths that no non-empty file in the results folder answers to, in manifest order."""
+    return tuple(output.path for output in required if not _is_there(results, output.path))
+
+
+def _is_there(results: Path, path: str) -> bool:
+    pattern = _PLACEHOLDER.sub("*", path).strip()
+    parts = PurePosixPath(pattern).parts
+    if not parts or ".." in parts or pattern.startswith("/"):
+        return False
+    if "*" not in pattern and "?" not in pattern:
+        return _has_content(results / pattern)
+    return any(_has_content(found) for found in results.glob("/".join(parts)))
+
+
+def _has_content(path: Path) -> bool:
+    if path.is_dir():
+        return any(child.is_file() for child in path.rglob("*"))
+    return path.is_file() and path.stat().st_size > 0

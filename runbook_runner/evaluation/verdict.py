@@ -1,0 +1,32 @@
+"""Evaluation: the verdict. A run passes when its agent ended well, nothing is missing and its report agrees."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from runbook_runner.evaluation.outputs import missing_outputs
+from runbook_runner.evaluation.report import read_report
+from runbook_runner.events import Evaluated
+from runbook_runner.spec import RequiredOutput
+
+
+def evaluate(results: Path, required: Iterable[RequiredOutput], *, agent_ok: bool) -> Evaluated:
+    """Reads the collected results folder. Success: the agent ended well and made every required output
+    (contract §5.7); the verdict asks the report as well."""
+    missing = missing_outputs(results, required)
+    report = read_report(results)
+    reasons = [] if agent_ok else ["The agent did not end well."]
+    reasons += [f"{path} is missing or empty." for path in missing]
+    body, passed = None, None
+    if isinstance(report, str):
+        reasons.append(report)
+    elif report is not None:
+        body, passed = report.body, report.passed
+        reasons += report.reasons
+    return Evaluated(
+        verdict="fail" if reasons else "pass",
+        success=agent_ok and not missing,
+        overall_passed=passed,
+        missing_outputs=missing,
+        validation_report=body,
+        reasons=tuple(reasons),
+    )

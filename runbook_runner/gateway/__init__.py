@@ -1,0 +1,27 @@
+"""Gateway: model traffic. The agent in the sandbox asks here; a provider or a script answers; every call is recorded.
+
+Importing this is cheap: the server and the HTTP client are imported when they start.
+"""
+
+from runbook_runner.gateway.cassette import Cassette, Exchange, RecordedCall
+from runbook_runner.gateway.provider import Provider, provider_from
+from runbook_runner.gateway.script import ModelScript
+from runbook_runner.gateway.script_file import load_script
+from runbook_runner.gateway.server import Gateway, new_token
+from runbook_runner.gateway.session import Session
+from runbook_runner.gateway.upstream import GatewayFailure, Upstream
+
+__all__ = [
+    "Cassette",
+    "Exchange",
+    "Gateway",
+    "GatewayFailure",
+    "ModelScript",
+    "Provider",
+    "RecordedCall",
+    "Session",
+    "Upstream",
+    "load_script",
+    "new_token",
+    "provider_from",
+]

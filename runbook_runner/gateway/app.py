@@ -1,0 +1,113 @@
+"""Gateway: the HTTP face: who may ask, how much, and in which API; everything else is the relay's."""
+
+import json
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import Any, Final
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from runbook_runner.gateway.dialects import recognise
+from runbook_runner.gateway.dialects.base import Json
+from runbook_runner.gateway.relay import Relay
+from runbook_runner.gateway.session import Session
+from runbook_runner.gateway.upstream import CREDENTIAL_HEADERS, Headers, ModelRequest
+
+MAX_BODY_BYTES: Final = 64 << 20
+_METHODS: Final = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
+
+
+class Refused(Exception):  # noqa: N818 (it is the answer to a request)
+    """The request gets this error instead of a model call."""
+
+    def __init__(self, status: int, message: str):
+        super().__init__(message)
+        self.status = status
+
+
+def build_app(sessions: Callable[[], Iterable[Session]]) -> Starlette:
+    """sessions: those open now."""
+
+    async def model(request: Request) -> Response:
+        dialect, _ = recognise(request.method, request.url.path)
+        try:
+            session = _session(request, sessions())
+            return Relay(session, await _parse(request, session))
+        except Refused as problem:
+            return JSONResponse(dialect.error(problem.status, str(problem)), problem.status)
+
+    return Starlette(
+        routes=[Route("/", _alive, methods=["GET", "HEAD"]), Route("/{path:path}", model, methods=_METHODS)]
+    )
+
+
+async def _alive(request: Request) -> Response:
+    """CLIs probe their base URL, some without credentials."""
+    return JSONResponse({"gateway": "runbook-runner"})
+
+
+def _session(request: Request, sessions: Iterable[Session]) -> Session:
+    tokens = _tokens(request)
+    found = [session for session in sessions if session.admits(tokens)]
+    if not found:
+        raise Refused(401, "this gateway does not know that token; it is good for one run only")
+    found[0].touch()
+    return found[0]
+
+
+def _tokens(request: Request) -> list[str]:
+    scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
+    tokens = [bearer.strip()] if scheme.lower() == "bearer" else []
+    return [*tokens, *request.headers.getlist("x-api-key")]
+
+
+async def _parse(request: Request, session: Session) -> ModelRequest:
+    dialect, operation = recognise(request.method, request.url.path)
+    if operation is None:
+        raise Refused(404, f"this gateway does not serve {request.method} {request.url.path}")
+    body = b"".join([chunk async for chunk in _bounded(request, session)])
+    if session.blocked:
+        raise Refused(500, session.blocked.message)
+    document = _document(body)
+    return ModelRequest(
+        dialect=dialect,
+        operation=operation,
+        method=request.method,
+        path=request.url.path,
+        query=request.url.query,
+        headers=_headers(request, session.token),
+        body=body,
+        json=document,
+        ask=dialect.ask(request.url.path, document),
+    )
+
+
+async def _bounded(request: Request, session: Session) -> AsyncIterator[bytes]:
+    too_large = Refused(413, f"a request body may have {MAX_BODY_BYTES >> 20} MB at most")
+    declared = request.headers.get("content-length", "0")
+    if declared.isdecimal() and int(declared) > MAX_BODY_BYTES:
+        raise too_large
+    size = 0
+    async for chunk in request.stream():
+        session.touch()
+        size += len(chunk)
+        if size > MAX_BODY_BYTES:
+            raise too_large
+        yield chunk
+
+
+def _document(body: bytes) -> Json:
+    try:
+        document: Any = json.loads(body)
+    except (ValueError, RecursionError):
+        raise Refused(400, "the request body is not JSON") from None
+    if not isinstance(document, dict):
+        raise Refused(400, "the request body is not a JSON object")
+    return document
+
+
+def _headers(request: Request, token: str) -> Headers:
+    headers = request.headers.items()
+    return tuple((name, value) for name, value in headers if name not in CREDENTIAL_HEADERS and token not in value)

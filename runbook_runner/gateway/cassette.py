@@ -1,0 +1,180 @@
+"""Gateway: the recording of a run's model calls, one line per call and every body once, without secrets.
+
+`index.jsonl` has a line per call, appended and flushed when the call ends; bodies are in `blobs/`. Nothing is written
+before it was cleaned of known secrets and of well-known key patterns (contract §9.4).
+"""
+
+import json
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from runbook_runner.errors import InputError, RecordingError
+from runbook_runner.events import Usage
+from runbook_runner.gateway import sse
+from runbook_runner.gateway.blobs import BlobFolder
+from runbook_runner.gateway.dialects.base import Delta, Json
+from runbook_runner.gateway.skeleton import SkeletonStore, compact
+from runbook_runner.redaction import Redactor
+
+KEPT_HEADERS: Final = frozenset(
+    {
+        "anthropic-version",
+        "anthropic-beta",
+        "user-agent",
+        "content-type",
+        "x-claude-code-session-id",
+        "retry-after",
+        "request-id",
+    }
+)
+
+
+class Body(BaseModel):
+    """Where a request's or response's body is."""
+
+    model_config = ConfigDict(frozen=True)
+
+    blob: str
+    kind: Literal["json", "text"]
+    """`json`: a skeleton (see `skeleton`); `text`: the text itself, as of an event stream."""
+    content_type: str
+
+
+class RecordedCall(BaseModel):
+    """One line of `index.jsonl`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    number: int
+    """1-based, in order of arrival; lines are in order of completion."""
+    ts: str
+    """When the request had come in."""
+    dialect: str
+    operation: str
+    path: str
+    """With the query string."""
+    model: str
+    source: Literal["provider", "script"]
+    status: int
+    """HTTP status the agent got; 0 when the connection broke."""
+    seconds: float
+    ttfb: float | None = None
+    """Seconds until the first byte of the upstream's answer."""
+    usage: Usage = Usage()
+    stream: bool = False
+    side: bool = False
+    error: str | None = None
+    request_headers: dict[str, str] = {}
+    response_headers: dict[str, str] = {}
+    request: Body | None = None
+    response: Body | None = None
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """A recorded call with its bodies: parsed JSON, or text for anything else; `None` when there was none."""
+
+    call: RecordedCall
+    request: Any
+    response: Any
+
+
+class Cassette:
+    """The folder `model/` of a trajectory. Thread-safe."""
+
+    def __init__(self, folder: Path, redactor: Redactor):
+        self.folder = folder
+        self._redactor = redactor
+        self._hidden: tuple[Redactor, ...] = ()
+        self._blobs = BlobFolder(folder / "blobs")
+        self._documents = SkeletonStore(self._blobs, self._clean_value)
+        self._index = folder / "index.jsonl"
+        self._lock = threading.Lock()
+
+    def hide(self, name: str, value: str) -> None:
+        """One more known secret, from now on: the run's token is made after the redactor."""
+        self._hidden = (*self._hidden, Redactor({name: value}))
+
+    def clean(self, text: str) -> str:
+        """The text without secrets."""
+        return self._without_hidden(self._redactor.clean(text))
+
+    def keep_json(self, document: Any, content_type: str = "application/json") -> Body:
+        """Stores a JSON body. Raises RecordingError."""
+        return Body(blob=self._documents.put(document), kind="json", content_type=self.clean(content_type))
+
+    def keep_text(self, text: str, content_type: str) -> Body:
+        return Body(blob=self._put_text(self.clean(text)), kind="text", content_type=self.clean(content_type))
+
+    def keep_stream(self, text: str, content_type: str, delta: Callable[[Json], Delta | None]) -> Body:
+        """Stores an event stream; delta finds the pieces of longer texts in it, see `sse.scrub`."""
+        return Body(
+            blob=self._put_text(sse.scrub(text, delta, self.clean)), kind="text", content_type=self.clean(content_type)
+        )
+
+    def keep_headers(self, headers: Mapping[str, str]) -> dict[str, str]:
+        return {name: self.clean(value) for name, value in headers.items() if name in KEPT_HEADERS}
+
+    def append(self, call: RecordedCall) -> None:
+        """Adds the call to the index. Its bodies were kept before. Raises RecordingError."""
+        foreign = {"path": self.clean(call.path), "model": self.clean(call.model)}
+        if call.error is not None:
+            foreign["error"] = self.clean(call.error)
+        line = compact(call.model_copy(update=foreign).model_dump()) + "\n"
+        try:
+            with self._lock:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                with self._index.open("a", encoding="utf-8") as file:
+                    file.write(line)
+        except OSError as problem:
+            where = str(self._index)
+            raise RecordingError(f"Can't record a model call: {problem.strerror}.", where=where) from problem
+
+    def calls(self) -> list[RecordedCall]:
+        """All recorded calls by number; a torn last line is left out. Raises InputError for any other bad line."""
+        try:
+            lines = self._index.read_text(encoding="utf-8").split("\n")
+        except FileNotFoundError:
+            return []
+        return sorted((self._parse(i, line) for i, line in enumerate(lines[:-1], 1)), key=lambda call: call.number)
+
+    def read(self, number: int) -> Exchange:
+        """The call of this number with its bodies as they were, secrets apart. Raises InputError."""
+        for call in self.calls():
+            if call.number == number:
+                return Exchange(call, self._body(call.request), self._body(call.response))
+        raise InputError(f"There is no model call {number} in this recording.", where=str(self._index))
+
+    def _parse(self, number: int, line: str) -> RecordedCall:
+        try:
+            return RecordedCall.model_validate_json(line)
+        except ValidationError as problem:
+            raise InputError("This is not a recorded model call.", where=f"{self._index}:{number}") from problem
+
+    def _body(self, body: Body | None) -> Any:
+        if body is None:
+            return None
+        return self._documents.get(body.blob) if body.kind == "json" else _text(self._blobs.get(body.blob))
+
+    def _put_text(self, text: str) -> str:
+        return self._blobs.put(text.encode("utf-8", "surrogatepass"))
+
+    def _clean_value(self, value: Any) -> Any:
+        cleaned = self._redactor.json(value)
+        text = compact(cleaned)
+        without = self._without_hidden(text)
+        return cleaned if without == text else json.loads(without)
+
+    def _without_hidden(self, text: str) -> str:
+        for redactor in self._hidden:
+            text = redactor.known(text)[0]
+        return text
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "surrogatepass")

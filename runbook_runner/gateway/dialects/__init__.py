@@ -1,0 +1,17 @@
+"""Gateway: the provider APIs it speaks. A new one is a module here and a row in the table."""
+
+from typing import Final
+
+from runbook_runner.gateway.dialects.anthropic import AnthropicMessages
+from runbook_runner.gateway.dialects.base import Dialect, Operation
+
+DIALECTS: Final[tuple[Dialect, ...]] = (AnthropicMessages(),)
+
+
+def recognise(method: str, path: str) -> tuple[Dialect, Operation | None]:
+    """The API a request is written in. Without a match: the first one, to phrase the error in, and `None`."""
+    for dialect in DIALECTS:
+        operation = dialect.operation(method, path)
+        if operation is not None:
+            return dialect, operation
+    return DIALECTS[0], None

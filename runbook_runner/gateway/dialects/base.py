@@ -1,0 +1,106 @@
+"""Gateway: what a provider API must say about itself so that the gateway can serve, script and record it."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from runbook_runner.events import Usage
+
+Operation = Literal["generate", "count_tokens"]
+"""`generate` asks the model for an answer; `count_tokens` only asks how long a request is."""
+
+Json = dict[str, Any]
+
+
+def readable(text: object, limit: int) -> str:
+    """Text from outside for people and for files: bounded, and without the lone surrogates that JSON allows and
+    UTF-8 does not."""
+    return str(text)[:limit].encode("utf-8", "replace").decode()
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A tool the agent's request offers to the model."""
+
+    name: str
+    schema: Json
+    """JSON Schema of its input; empty when the request gives none."""
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What the gateway must know of a request, whatever the API it is written in."""
+
+    model: str
+    stream: bool
+    tools: tuple[Tool, ...]
+    identity: Json = field(repr=False)
+    """The part of the body that a retry of the same question repeats, and that another question does not."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """A tool call in a scripted answer."""
+
+    id: str
+    name: str
+    input: Json
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A scripted answer: text, then a tool call; either may be absent."""
+
+    id: str
+    model: str
+    text: str | None
+    call: Call | None
+    usage: Usage
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a response said."""
+
+    usage: Usage
+    """`api_calls` is 1 when the model answered."""
+    error: str | None
+    """The API's own error message, also one that came in the middle of a stream."""
+    complete: bool
+    """False for a stream that has not come to its proper end."""
+
+
+@dataclass(frozen=True)
+class Delta:
+    """A string inside a stream event that is one piece of a longer text."""
+
+    channel: str
+    """Pieces of the same text have the same channel."""
+    holder: Json
+    key: str
+
+
+class Dialect(Protocol):
+    """One provider API. Stateless; one module each. Nothing here raises on a strange body: what is absent is empty."""
+
+    @property
+    def name(self) -> str: ...
+
+    def operation(self, method: str, path: str) -> Operation | None:
+        """What this method and path ask for; `None` when they are not of this API."""
+
+    def ask(self, path: str, body: Json) -> Ask: ...
+
+    def error(self, status: int, message: str) -> Json:
+        """The body of an error answer as this API's clients expect it."""
+
+    def reading(self, stream: bool, body: bytes) -> Reading:
+        """What a whole response said. stream: the body is an event stream."""
+
+    def delta(self, event: Json) -> Delta | None:
+        """The piece of text in one stream event, if it carries one."""
+
+    def render(self, reply: Reply, stream: bool) -> list[bytes]:
+        """The reply as body chunks: one JSON document, or the event stream, one event a chunk."""
+
+    def count(self, tokens: int) -> Json:
+        """The body of a `count_tokens` answer."""

@@ -1,0 +1,62 @@
+"""Gateway: writes a finished model call to the cassette and tells the run about it."""
+
+import json
+from typing import Any
+
+from runbook_runner.events import ModelCalled
+from runbook_runner.gateway.cassette import Body, Cassette, RecordedCall
+from runbook_runner.gateway.session import Session
+from runbook_runner.gateway.tape import Outcome, Tape
+
+
+def record(session: Session, tape: Tape, outcome: Outcome) -> None:
+    """Cassette first, then the event: what is announced can be looked up. Raises RecordingError."""
+    request = tape.request
+    call = RecordedCall(
+        number=tape.number,
+        ts=tape.ts,
+        dialect=request.dialect.name,
+        operation=request.operation,
+        path=f"{request.path}?{request.query}" if request.query else request.path,
+        model=request.ask.model,
+        source=session.source,
+        status=outcome.status,
+        seconds=tape.seconds,
+        ttfb=tape.ttfb,
+        usage=outcome.usage,
+        stream=tape.stream,
+        side=tape.side,
+        error=outcome.error,
+        request_headers=session.cassette.keep_headers(dict(request.headers)),
+        response_headers=session.cassette.keep_headers(dict(tape.headers)),
+        request=tape.kept_request,
+        response=_keep_response(session.cassette, tape),
+    )
+    session.cassette.append(call)
+    session.emit(_event(session.cassette, call))
+
+
+def _event(cassette: Cassette, call: RecordedCall) -> ModelCalled:
+    return ModelCalled(
+        number=call.number,
+        dialect=call.dialect,
+        model=cassette.clean(call.model),
+        source=call.source,
+        status=call.status,
+        usage=call.usage,
+        seconds=call.seconds,
+        error=None if call.error is None else cassette.clean(call.error),
+    )
+
+
+def _keep_response(cassette: Cassette, tape: Tape) -> Body | None:
+    if not tape.chunks:
+        return None
+    text = tape.body.decode("utf-8", "replace")
+    if tape.stream:
+        return cassette.keep_stream(text, tape.content_type, tape.request.dialect.delta)
+    try:
+        document: Any = json.loads(text)
+        return cassette.keep_json(document, tape.content_type)
+    except (ValueError, RecursionError):
+        return cassette.keep_text(text, tape.content_type)

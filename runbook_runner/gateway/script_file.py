@@ -1,0 +1,117 @@
+"""Gateway: reads a model script file, and says in which line it is wrong."""
+
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
+
+from runbook_runner.errors import InputError
+from runbook_runner.gateway.script import ModelScript, ScriptedTool, ScriptedUsage, Turn
+
+MAX_BYTES: Final = 10 << 20
+_SHAPE: Final = 'A model script is a YAML list of turns, such as `- shell: "python3 main.py"` or `- say: "Done."`.'
+_KEYS: Final = {"tool": tuple(ScriptedTool.model_fields), "usage": tuple(ScriptedUsage.model_fields)}
+_TURNS: Final = TypeAdapter(tuple[Turn, ...])
+
+
+def load_script(path: Path) -> ModelScript:
+    """The script in this file. Raises InputError with `where` = `FILE` or `FILE:LINE`."""
+    root = _compose(path, _read(path))
+    if not isinstance(root, yaml.SequenceNode) or not root.value:
+        raise InputError("There are no turns in this file.", where=str(path), hint=_SHAPE)
+    _no_duplicates(path, root)
+    try:
+        turns = _TURNS.validate_python(tuple(_construct(path, root)))
+    except ValidationError as problem:
+        raise _explain(path, root, problem.errors(include_url=False)[0]) from None
+    return ModelScript(path, turns)
+
+
+def _read(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+    except OSError as problem:
+        raise InputError(f"Can't read the model script: {problem.strerror}.", where=str(path)) from problem
+    if len(raw) > MAX_BYTES:
+        raise InputError(f"The model script is larger than {MAX_BYTES >> 20} MB.", where=str(path))
+    try:
+        return raw.decode()
+    except UnicodeDecodeError as problem:
+        raise InputError("The model script is not UTF-8 text.", where=str(path)) from problem
+
+
+def _compose(path: Path, text: str) -> yaml.Node | None:
+    try:
+        node: yaml.Node | None = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError as problem:
+        raise _yaml_error(path, problem) from problem
+    return node
+
+
+def _construct(path: Path, root: yaml.Node) -> list[Any]:
+    loader = yaml.SafeLoader("")
+    try:
+        data: list[Any] = loader.construct_document(root)
+    except yaml.YAMLError as problem:
+        raise _yaml_error(path, problem) from problem
+    return data
+
+
+def _yaml_error(path: Path, problem: yaml.YAMLError) -> InputError:
+    mark = getattr(problem, "problem_mark", None)
+    what = getattr(problem, "problem", None) or str(problem).splitlines()[0]
+    return InputError(f"This is not YAML: {what}.", where=f"{path}:{mark.line + 1}" if mark else str(path))
+
+
+def _no_duplicates(path: Path, node: yaml.Node) -> None:
+    """PyYAML keeps the last of two equal keys; a turn with two `shell` lines would lose one without a word."""
+    for turn in node.value:
+        seen: set[str] = set()
+        for key, _ in turn.value if isinstance(turn, yaml.MappingNode) else ():
+            if key.value in seen:
+                raise InputError(
+                    f"{key.value!r} is twice in one turn.",
+                    where=f"{path}:{key.start_mark.line + 1}",
+                    hint="Start a new turn with `- `.",
+                )
+            seen.add(str(key.value))
+
+
+def _explain(path: Path, root: yaml.Node, error: ErrorDetails) -> InputError:
+    place = error["loc"]
+    where = f"{path}:{_line(root, place)}"
+    if error["type"] == "extra_forbidden":
+        return _unknown_key(where, place)
+    if error["type"] in ("model_type", "model_attributes_type") and len(place) == 1:
+        return InputError("A turn is a mapping.", where=where, hint=_SHAPE)
+    what = str(error["msg"]).removeprefix("Value error, ")
+    name = ".".join(str(part) for part in place[1:])
+    return InputError(f"{name}: {what}." if name else what, where=where)
+
+
+def _unknown_key(where: str, place: tuple[int | str, ...]) -> InputError:
+    key, parent = str(place[-1]), str(place[-2])
+    known = _KEYS.get(parent, tuple(Turn.model_fields))
+    near = get_close_matches(key, known, n=1)
+    hint = f"Did you mean {near[0]!r}?" if near else f"Known keys: {', '.join(known)}."
+    return InputError(f"Unknown key {key!r}.", where=where, hint=hint)
+
+
+def _line(node: yaml.Node, place: tuple[int | str, ...]) -> int:
+    """1-based line of the key, or of the turn, that pydantic complains about."""
+    line = node.start_mark.line
+    for part in place:
+        if isinstance(node, yaml.SequenceNode) and isinstance(part, int):
+            node = node.value[part]
+            line = node.start_mark.line
+        elif isinstance(node, yaml.MappingNode):
+            pairs = [(key, value) for key, value in node.value if key.value == str(part)]
+            if not pairs:
+                break
+            line = pairs[0][0].start_mark.line
+            node = pairs[0][1]
+    return line + 1

@@ -1,0 +1,98 @@
+"""Gateway: one run's access to a model: its token, what it has used, and what went wrong."""
+
+import asyncio
+import hmac
+import time
+from collections.abc import Iterable
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from typing import Final
+
+from runbook_runner.events import Emit, Usage
+from runbook_runner.gateway.cassette import Cassette
+from runbook_runner.gateway.upstream import GatewayFailure, Upstream
+
+CLOSE_S: Final = 10.0  # to cancel what is in flight and write it down
+
+
+class Session:
+    """Made by `Gateway.open`. Its attributes may be read from any thread; the gateway's loop writes them."""
+
+    def __init__(
+        self, *, token: str, upstream: Upstream, cassette: Cassette, emit: Emit, loop: asyncio.AbstractEventLoop
+    ):
+        self.token = token
+        self.calls = 0
+        """Requests so far, answered or not."""
+        self.usage = Usage()
+        """The sum over all calls that ended."""
+        self.failure: GatewayFailure | None = None
+        """The last thing after which the agent could not go on; `None` when there was none."""
+        self.last_activity = time.monotonic()
+        """`time.monotonic()` of the last byte from the agent or from the model."""
+        self.source = upstream.source
+        self.cassette = cassette
+        self.emit = emit
+        self.connection = upstream.connect()
+        self._loop = loop
+        self._open = True
+        self._calls: dict[asyncio.Task[None], asyncio.Task[None]] = {}
+        cassette.hide("RUN_TOKEN", token)
+
+    @property
+    def busy(self) -> bool:
+        """A call is under way or being recorded."""
+        return bool(self._calls)
+
+    @property
+    def is_open(self) -> bool:
+        return self._open
+
+    def close(self) -> None:
+        """The token dies; calls under way are cancelled, at the provider too, and recorded. Nothing is emitted
+        after this returns. May be called twice, and after the gateway has stopped."""
+        self._open = False
+        if self._loop.is_closed():
+            return
+        drained = asyncio.run_coroutine_threadsafe(self._drain(), self._loop)
+        try:
+            drained.result(CLOSE_S)
+        except FutureTimeoutError:
+            drained.cancel()
+
+    # --- for the gateway's loop ------------------------------------------------------------------------------------
+
+    def admits(self, tokens: Iterable[str]) -> bool:
+        """Compares without telling by its duration how much of a token was right."""
+        own = self.token.encode()
+        return any(hmac.compare_digest(own, token.encode()) for token in tokens) and self._open
+
+    @property
+    def blocked(self) -> GatewayFailure | None:
+        """Set when the run can't be recorded any more: nothing more is asked of the model then."""
+        return self.failure if self.failure and self.failure.kind == "recording" else None
+
+    def count(self) -> int:
+        """The number of a new call."""
+        self.calls += 1
+        return self.calls
+
+    def begin(self, work: asyncio.Task[None]) -> None:
+        """A call is under way in the current task; its conversation with the upstream is `work`."""
+        current = asyncio.current_task()
+        assert current is not None
+        self._calls[current] = work
+
+    def end(self) -> None:
+        current = asyncio.current_task()
+        assert current is not None
+        self._calls.pop(current, None)
+
+    def touch(self) -> None:
+        self.last_activity = time.monotonic()
+
+    async def _drain(self) -> None:
+        for work in self._calls.values():
+            work.cancel()
+        if self._calls:
+            await asyncio.wait(set(self._calls))
+        await self.connection.aclose()

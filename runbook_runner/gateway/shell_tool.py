@@ -1,0 +1,68 @@
+"""Gateway: turns a scripted shell command into a call of whatever shell tool an agent offers."""
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from runbook_runner.gateway.dialects.base import Json, Tool
+
+# What Claude Code, Codex, Gemini CLI, opencode and Hermes call it, without case and punctuation; best first.
+SHELL_NAMES: Final = (
+    "bash",
+    "shell",
+    "runshellcommand",
+    "localshell",
+    "execcommand",
+    "shellcommand",
+    "terminal",
+    "executecommand",
+    "runcommand",
+)
+_COMMAND_KEYS: Final = ("command", "cmd", "script", "commandline", "code", "input")
+_EMPTY: Final[Json] = {"boolean": False, "integer": 0, "number": 0, "array": [], "object": {}}
+_FILLER: Final = "Scripted command"
+
+
+def find_shell(tools: Iterable[Tool]) -> Tool | None:
+    """The offered tool that runs a shell command; `None` when there is none."""
+    by_name = {_plain(tool.name): tool for tool in reversed(tuple(tools))}
+    return next((by_name[name] for name in SHELL_NAMES if name in by_name), None)
+
+
+def shell_input(schema: Json, command: str) -> Json:
+    """Input for that tool: the command where its schema wants it, and a filler in every other required property."""
+    properties = _object(schema.get("properties"))
+    required = [str(name) for name in schema.get("required") or []]
+    key = _command_key(properties, required)
+    filled = {name: _filler(_object(properties.get(name))) for name in required if name != key}
+    return {key: _as_typed(command, _object(properties.get(key))), **filled}
+
+
+def _command_key(properties: Json, required: list[str]) -> str:
+    plain = {_plain(name): name for name in properties}
+    for key in _COMMAND_KEYS:
+        if key in plain:
+            return plain[key]
+    strings = [name for name in required if _object(properties.get(name)).get("type") == "string"]
+    return strings[0] if strings else "command"
+
+
+def _as_typed(command: str, schema: Json) -> str | list[str]:
+    """Codex's `local_shell` takes an argument vector."""
+    return ["bash", "-lc", command] if schema.get("type") == "array" else command
+
+
+def _filler(schema: Json) -> Any:
+    choices = schema.get("enum")
+    if isinstance(choices, list) and choices:
+        return choices[0]
+    if "default" in schema:
+        return schema["default"]
+    return _EMPTY.get(str(schema.get("type")), _FILLER)
+
+
+def _plain(name: str) -> str:
+    return "".join(c for c in name.lower() if c.isalnum())
+
+
+def _object(value: Any) -> Json:
+    return value if isinstance(value, dict) else {}

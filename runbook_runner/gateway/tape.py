@@ -1,0 +1,86 @@
+"""Gateway: what is known of one model call while it is under way, and what it came to."""
+
+import time
+from dataclasses import dataclass, field
+from typing import Final
+
+from runbook_runner import clock
+from runbook_runner.events import Usage
+from runbook_runner.gateway.cassette import Body
+from runbook_runner.gateway.dialects.base import readable
+from runbook_runner.gateway.upstream import Answer, GatewayFailure, Headers, ModelRequest
+
+MAX_ERROR_CHARS: Final = 2000
+
+
+@dataclass
+class Tape:
+    """One call. An event stream goes out as it arrives; anything else waits until it is whole and recorded, so that
+    a late failure can still be told with a proper status."""
+
+    request: ModelRequest
+    number: int
+    ts: str = field(default_factory=clock.now_iso)
+    began: float = field(default_factory=time.monotonic)
+    kept_request: Body | None = None
+    status: int = 0
+    headers: Headers = ()
+    chunks: list[bytes] = field(default_factory=list)
+    stream: bool = False
+    sent: bool = False
+    """The status went out to the agent."""
+    gone: bool = False
+    """The agent does not listen any more."""
+    broken: bool = False
+    """The answer did not come to its end."""
+    side: bool = False
+    error: str | None = None
+    failure: GatewayFailure | None = None
+    ttfb: float | None = None
+
+    def start(self, answer: Answer) -> None:
+        self.status, self.headers, self.side = answer.status, answer.headers, answer.side
+        self.error, self.failure = answer.error, answer.failure or self.failure
+        self.stream = self.content_type.startswith("text/event-stream")
+
+    def add(self, chunk: bytes) -> None:
+        if self.ttfb is None:
+            self.ttfb = self.seconds
+        self.chunks.append(chunk)
+
+    def abort(self, error: str, failure: GatewayFailure | None = None) -> None:
+        self.broken, self.error, self.failure = True, error, failure or self.failure
+
+    @property
+    def content_type(self) -> str:
+        return dict(self.headers).get("content-type", "")
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(self.chunks)
+
+    @property
+    def seconds(self) -> float:
+        """Since the request had come in."""
+        return round(time.monotonic() - self.began, 6)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a call came to. status: what the agent got; 0 when the connection broke."""
+
+    status: int
+    usage: Usage
+    error: str | None
+
+
+def outcome(tape: Tape) -> Outcome:
+    """An agent that hangs up after the last event of a stream has got its answer, and so has one whose provider did."""
+    reading = tape.request.dialect.reading(tape.stream, tape.body)
+    cut = (tape.broken or tape.gone) and not (tape.stream and reading.complete)
+    error = (tape.error if cut or not tape.broken else None) or reading.error
+    if error is None and tape.chunks and not reading.complete:
+        error = "the stream ended before the answer did"
+    return Outcome(
+        0 if cut else tape.status, Usage() if tape.side else reading.usage, error and readable(error, MAX_ERROR_CHARS)
+    )

@@ -1,0 +1,1 @@
+"""Room `runbook`: the document. Markdown in, `Runbook` out; parameters, outputs, substitution, sources."""

@@ -1,0 +1,62 @@
+"""Room `runbook`: the files a run must produce, from the REQUIRED OUTPUT FILES table (contract §3.5)."""
+
+from collections.abc import Iterator, Sequence
+
+from runbook_runner.runbook.markdown import Cell, Outline, Row, Table
+from runbook_runner.runbook.result_paths import in_results, looks_like_path
+from runbook_runner.runbook.sections import find
+from runbook_runner.spec import RequiredOutput
+
+_DESCRIPTIONS = ("description", "purpose", "content", "contents")
+_FILES = ("file", "path", "output", "artifact", "deliverable")
+_NO = ("no", "optional", "false")
+
+
+def required_outputs(outline: Outline) -> tuple[RequiredOutput, ...]:
+    """In manifest order, each path once. Every table of the section counts, except below a heading that says
+    "optional". Paths outside the results directory are left out: a run can't deliver them."""
+    section = find(outline.sections, "required output", prefix=True)
+    found: dict[str, RequiredOutput] = {}
+    for table in outline.tables_in(section) if section else ():
+        below = outline.innermost(table.line)
+        if below and "optional" in below.title.lower():
+            continue
+        for output in _rows(table):
+            found.setdefault(output.path, output)
+    return tuple(found.values())
+
+
+def _rows(table: Table) -> Iterator[RequiredOutput]:
+    names = [cell.text.lower() for cell in table.header.cells]
+    for row in table.rows:
+        if _is_optional(names, row):
+            continue
+        column, spelled = _paths(names, row)
+        for path in filter(None, map(in_results, spelled)):
+            yield RequiredOutput(path=path, description=_description(names, row, column))
+
+
+def _is_optional(names: Sequence[str], row: Row) -> bool:
+    return "required" in names and row.cells[names.index("required")].text.lower().strip(" .*()") in _NO
+
+
+def _paths(names: Sequence[str], row: Row) -> tuple[int, Sequence[str]]:
+    """Which column names the files, and the names. An operation table (`Operation | Required files`) names them in
+    its second column; a bare code span like `Makefile` counts only in a column that says it holds files."""
+    for column, cell in enumerate(row.cells[:2]):
+        if paths := _paths_of(cell):
+            return column, paths
+    return 0, row.cells[0].codes if any(word in names[0] for word in _FILES) else ()
+
+
+def _paths_of(cell: Cell) -> tuple[str, ...]:
+    """All code spans as soon as one looks like a path; without any, the plain text if it does."""
+    spelled = cell.codes or (cell.text,)
+    return spelled if any(map(looks_like_path, spelled)) else ()
+
+
+def _description(names: Sequence[str], row: Row, column: int) -> str:
+    for index, name in enumerate(names):
+        if name in _DESCRIPTIONS:
+            return row.cells[index].text
+    return " — ".join(cell.text for index, cell in enumerate(row.cells) if index != column and cell.text)

@@ -1,0 +1,26 @@
+"""Room `runbook`: finding a section by its name, as the contract names them (§3.4)."""
+
+import re
+from collections.abc import Iterable
+
+from runbook_runner.runbook.markdown import Section
+
+_STEP = re.compile(r"step\s+\d+\b", re.IGNORECASE)
+_STEP_PREFIX = re.compile(r"step\s+\d+\s*[:.]\s*", re.IGNORECASE)
+
+
+def is_step(section: Section) -> bool:
+    """`## Step 3: Iterate`, `## Step 3 — Iterate`."""
+    return section.level == 2 and bool(_STEP.match(section.title))
+
+
+def name_of(section: Section) -> str:
+    """The title in lower case without its `Step N:` or `Step N.`."""
+    return _STEP_PREFIX.sub("", section.title, count=1).strip().lower()
+
+
+def find(sections: Iterable[Section], name: str, *, prefix: bool = False) -> Section | None:
+    """The first section of this name, level 2 preferred; with `prefix` more may follow the name."""
+    name = name.lower()
+    fits = [s for s in sections if name_of(s) == name or (prefix and name_of(s).startswith(name))]
+    return min(fits, key=lambda section: section.level != 2, default=None)

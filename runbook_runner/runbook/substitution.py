@@ -1,0 +1,62 @@
+"""Room `runbook`: `{{name}}` (contract §3.7) and `{{secrets.NAME}}` (§3.3), and nothing else.
+
+Not a template language: runbooks hold JSX, f-strings, `${{ }}` and `{% %}`, all of which must stay as they are.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from runbook_runner import settings
+
+BUILT_IN: Mapping[str, str] = MappingProxyType(
+    {"results_dir": settings.RESULTS, "assets_dir": settings.ASSETS, "checks_dir": settings.CHECKS}
+)
+"""Names that have a value in every run (contract §3.7)."""
+
+_PLACEHOLDER = re.compile(
+    r"(?P<dollar>\$?)\{\{\s*(?:secrets\.(?P<secret>[A-Za-z_][A-Za-z0-9_-]*)|(?P<name>[A-Za-z_][A-Za-z0-9_]*))\s*\}\}"
+)
+
+
+@dataclass(frozen=True)
+class Placeholder:
+    name: str
+    line: int
+    """1-based, in the text that was searched."""
+    is_secret: bool = False
+
+
+def substitute(text: str, values: Mapping[str, object], secret_envs: Mapping[str, str] = MappingProxyType({})) -> str:
+    """Replaces `{{name}}` by its value and `{{secrets.NAME}}` by `$ENV` (`${{secrets.NAME}}` by `${ENV}`).
+
+    secret_envs: secret name → environment variable. What is in neither mapping stays byte for byte. One pass: a
+    value that contains `{{x}}` is not looked at again.
+    """
+
+    def replace(match: re.Match[str]) -> str:
+        dollar, secret, name = match["dollar"], match["secret"], match["name"]
+        if secret in secret_envs:
+            return f"${{{secret_envs[secret]}}}" if dollar else f"${secret_envs[secret]}"
+        return dollar + spell(values[name]) if name in values else match[0]
+
+    return _PLACEHOLDER.sub(replace, text)
+
+
+def spell(value: object) -> str:
+    """How a value looks in a runbook: text as it is, null as nothing, all else as JSON writes it."""
+    if isinstance(value, str):
+        return value
+    return "" if value is None else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def placeholders(text: str) -> tuple[Placeholder, ...]:
+    """Every `{{name}}` and `{{secrets.NAME}}` in order, known or not, repeats included."""
+    found, line, counted = [], 1, 0
+    for match in _PLACEHOLDER.finditer(text):
+        line += text.count("\n", counted, match.start())
+        counted = match.start()
+        found.append(Placeholder(match["secret"] or match["name"], line, is_secret=match["secret"] is not None))
+    return tuple(found)

@@ -1,0 +1,147 @@
+"""Room `runbook`: YAML from strangers as plain values that remember their lines, bounded in size, depth and aliases.
+
+Values are JSON's: text, numbers, booleans, null, lists, mappings with text keys. Dates stay as they are written, and
+so do mapping keys (`on:` is "on"), so nothing changes its spelling between the file and us.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+from frontmatter.default_handlers import SafeLoader  # libyaml's, or pure Python where that is missing
+from yaml.constructor import SafeConstructor
+
+from runbook_runner.errors import InputError
+
+MAX_CHARACTERS = 256 << 10
+MAX_DEPTH = 64
+MAX_EXPANDED = 4 << 20
+"""Characters once every alias is written out."""
+
+_TAG = "tag:yaml.org,2002:"
+_PLAIN = SafeConstructor()
+_SCALARS: dict[str, Callable[[Any], Any]] = {
+    _TAG + "null": _PLAIN.construct_yaml_null,
+    _TAG + "bool": _PLAIN.construct_yaml_bool,
+    _TAG + "int": _PLAIN.construct_yaml_int,
+    _TAG + "float": _PLAIN.construct_yaml_float,
+    _TAG + "str": lambda node: node.value,
+    _TAG + "timestamp": lambda node: node.value,
+}
+_HINT = "Check the indentation, and quote values that hold `: ` or ` #` or start with one of @ ` * & ! % { [ > |."
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One key of a mapping."""
+
+    key: str
+    line: int
+    node: yaml.Node
+
+
+@dataclass(frozen=True)
+class YamlText:
+    """A piece of YAML inside a file: `first_line` is where it begins there."""
+
+    text: str
+    source: str
+    first_line: int
+
+    def root(self) -> yaml.Node | None:
+        """The document's node, `None` when it is empty. Raises InputError with the line."""
+        if len(self.text) > MAX_CHARACTERS:
+            raise self.refusal(None, f"The YAML is longer than {MAX_CHARACTERS >> 10} KiB.")
+        try:
+            self._measure()
+            root: yaml.Node | None = yaml.compose(self.text, Loader=SafeLoader)
+        except yaml.reader.ReaderError as e:
+            line = self.first_line + self.text.count("\n", 0, e.position)
+            raise InputError(f"The YAML holds a forbidden character: {e.reason}.", where=f"{self.source}:{line}") from e
+        except yaml.MarkedYAMLError as e:
+            mark = e.problem_mark or e.context_mark
+            problem = ", ".join(filter(None, (e.context, e.problem))) or "it can't be read"
+            raise InputError(
+                f"The YAML is broken: {problem}.",
+                where=f"{self.source}:{self.line(mark)}",
+                hint=_HINT,
+                details=self._excerpt(mark),
+            ) from e
+        return root
+
+    def entries(self, node: yaml.MappingNode) -> tuple[Entry, ...]:
+        """Keys of a mapping with `<<` merged in; of a key given twice the last counts, as YAML readers do."""
+        try:
+            _PLAIN.flatten_mapping(node)
+        except yaml.MarkedYAMLError as e:
+            raise self.refusal(e.problem_mark, f"The YAML merge key `<<` can't be used so: {e.problem}.") from e
+        found: dict[str, Entry] = {}
+        for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise self.refusal(key.start_mark, "A list or mapping can't be a key here.")
+            found[key.value] = Entry(key.value, self.line(key.start_mark), value)
+        return tuple(found.values())
+
+    def value(self, node: yaml.Node) -> Any:
+        """The node as plain values. Raises InputError for a tag (`!x`) or a number that can't be read."""
+        if isinstance(node, yaml.MappingNode) and node.tag == _TAG + "map":
+            return {entry.key: self.value(entry.node) for entry in self.entries(node)}
+        if isinstance(node, yaml.SequenceNode) and node.tag == _TAG + "seq":
+            return [self.value(item) for item in node.value]
+        read = _SCALARS.get(node.tag) if isinstance(node, yaml.ScalarNode) else None
+        if read is None:
+            raise self.refusal(node.start_mark, f"The YAML tag {node.tag.replace(_TAG, '!!')} is not allowed here.")
+        try:
+            return read(node)
+        except (ValueError, OverflowError, KeyError) as e:
+            where = f"{self.source}:{self.line(node.start_mark)}"
+            raise InputError("This YAML value can't be read.", where=where, hint="Put it in quotes.") from e
+
+    def line(self, mark: Any) -> int:
+        return self.first_line + (mark.line if mark is not None else 0)
+
+    def refusal(self, mark: Any, message: str) -> InputError:
+        return InputError(message, where=f"{self.source}:{self.line(mark)}")
+
+    def _measure(self) -> None:
+        """Refuses what would explode, before anything recursive touches it: the event stream is flat."""
+        sizes: dict[str, int] = {}
+        open_: list[tuple[str | None, int]] = [(None, 0)]
+        for event in self._events():
+            if isinstance(event, yaml.CollectionStartEvent):
+                sizes.pop(event.anchor or "", None)
+                open_.append((event.anchor, 1))
+            else:
+                anchor, size = self._size(event, open_, sizes)
+                open_[-1] = (open_[-1][0], open_[-1][1] + size)
+                if anchor:
+                    sizes[anchor] = size
+            if len(open_) > MAX_DEPTH:
+                raise self.refusal(event.start_mark, f"The YAML is nested deeper than {MAX_DEPTH} levels.")
+            if open_[-1][1] > MAX_EXPANDED:
+                raise self.refusal(event.start_mark, "The YAML explodes when its aliases are written out.")
+
+    def _size(
+        self, event: yaml.Event, open_: list[tuple[str | None, int]], sizes: dict[str, int]
+    ) -> tuple[str | None, int]:
+        """What an event adds, in characters, and the anchor it is known by."""
+        if isinstance(event, yaml.CollectionEndEvent):
+            return open_.pop()
+        if isinstance(event, yaml.ScalarEvent):
+            return event.anchor, len(event.value) + 1
+        if isinstance(event, yaml.AliasEvent):
+            if event.anchor not in sizes and any(anchor == event.anchor for anchor, _ in open_):
+                raise self.refusal(event.start_mark, f"The YAML alias *{event.anchor} refers to itself.")
+            return None, sizes.get(event.anchor or "", 1)
+        return None, 0
+
+    def _events(self) -> Iterator[yaml.Event]:
+        events: Iterator[yaml.Event] = yaml.parse(self.text, Loader=SafeLoader)
+        return events
+
+    def _excerpt(self, mark: Any) -> str | None:
+        lines = self.text.splitlines()
+        if mark is None or mark.line >= len(lines):
+            return None
+        return f"  {lines[mark.line][:120]}\n  {' ' * min(mark.column, 120)}^"

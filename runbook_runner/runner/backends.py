@@ -1,0 +1,140 @@
+"""Runner: which sandbox, and what it is made of: chooses the backend and gets its image ready."""
+
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from runbook_runner.agents import Agent
+from runbook_runner.errors import InputError, NotReadyError
+from runbook_runner.sandbox import Sandbox, SandboxSpec
+from runbook_runner.sandbox.snapshots import find_snapshot
+from runbook_runner.settings import DEFAULT_SNAPSHOT, Settings
+from runbook_runner.spec import RunSpec
+
+if TYPE_CHECKING:
+    from runbook_runner.sandbox.engine import Engine
+    from runbook_runner.sandbox.images import ImageRef
+
+BACKENDS = ("auto", "docker", "bubblewrap", "host")
+LIFETIME_MARGIN_S = 600.0  # for set-up and collection; then a container ends, whatever became of us
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A sandbox ready to be started."""
+
+    sandbox: Sandbox
+    image: str | None = None
+    image_digest: str | None = None
+
+
+class Backend(Protocol):
+    @property
+    def name(self) -> str: ...
+
+    def prepare(self, spec: RunSpec, agent: Agent, run_id: str, labels: Mapping[str, str], report: Report) -> Prepared:
+        """Gets the image ready, building or pulling it if need be. Raises NotReadyError."""
+        ...
+
+    def plan(self, spec: RunSpec, agent: Agent) -> list[str]:
+        """What `prepare` would do, for people. Starts and builds nothing."""
+        ...
+
+
+def choose_backend(name: str, spec: RunSpec, agent: Agent, settings: Settings, *, strict_snapshot: bool) -> Backend:
+    """`auto`: docker when its engine answers, else an error that offers the host.
+
+    Raises InputError for an unknown backend, and for an unknown snapshot when strict; NotReadyError when the machine
+    lacks what the backend needs.
+    """
+    if name not in BACKENDS:
+        raise InputError(f"Unknown sandbox {name!r}.", hint=f"Known sandboxes: {', '.join(BACKENDS)}.")
+    if name == "bubblewrap":
+        raise NotReadyError(
+            "The bubblewrap sandbox is not part of this version.", hint="Use --sandbox docker, or --sandbox host."
+        )
+    if strict_snapshot and spec.snapshot:
+        find_snapshot(spec.snapshot)
+    return _host(agent) if name == "host" else _docker(settings)
+
+
+def _docker(settings: Settings) -> "DockerBackend":
+    from runbook_runner.sandbox.engine import connect
+
+    return DockerBackend(connect(), settings)
+
+
+def _host(agent: Agent) -> "HostBackend":
+    if shutil.which(agent.binary) is None:
+        install = f"Install it with `{agent.install_hint}`, or use --sandbox docker." if agent.install_hint else None
+        raise NotReadyError(f"There is no {agent.binary!r} on this machine's PATH.", hint=install)
+    return HostBackend()
+
+
+@dataclass(frozen=True)
+class HostBackend:
+    name: str = "host"
+
+    def prepare(self, spec: RunSpec, agent: Agent, run_id: str, labels: Mapping[str, str], report: Report) -> Prepared:
+        from runbook_runner.sandbox.host import HostSandbox
+
+        return Prepared(HostSandbox(_sandbox_spec(spec, run_id, labels)))
+
+    def plan(self, spec: RunSpec, agent: Agent) -> list[str]:
+        return [f"run {shutil.which(agent.binary)} in a temporary folder of this machine, without isolation"]
+
+
+@dataclass(frozen=True)
+class DockerBackend:
+    engine: "Engine"
+    settings: Settings
+    name: str = "docker"
+
+    def prepare(self, spec: RunSpec, agent: Agent, run_id: str, labels: Mapping[str, str], report: Report) -> Prepared:
+        from runbook_runner.sandbox.docker import DockerSandbox
+
+        image = self._image(spec, agent, report)
+        asked = _sandbox_spec(spec, run_id, labels, image=image.tag, settings=self.settings)
+        return Prepared(DockerSandbox(self.engine, asked), image.tag, image.digest)
+
+    def _image(self, spec: RunSpec, agent: Agent, report: Report) -> "ImageRef":
+        from runbook_runner.sandbox import images
+
+        layer = images.Layer(agent.name, agent.install) if agent.install else None
+        if spec.image:
+            base = images.resolve_image(self.engine, spec.image, report)
+            return images.add_layer(self.engine, base, layer, self.settings, report) if layer else base
+        snapshot = self._snapshot(spec.snapshot or DEFAULT_SNAPSHOT, report)
+        return images.ensure(self.engine, snapshot=snapshot, layer=layer, settings=self.settings, report=report)
+
+    @staticmethod
+    def _snapshot(name: str, report: Report) -> str:
+        """Contract §5.5: an unknown snapshot in a runbook is a warning."""
+        try:
+            return find_snapshot(name).name
+        except InputError as error:
+            report(f"warning: {error.message} {DEFAULT_SNAPSHOT} is used instead.")
+            return DEFAULT_SNAPSHOT
+
+    def plan(self, spec: RunSpec, agent: Agent) -> list[str]:
+        what = f"image {spec.image}" if spec.image else f"snapshot {spec.snapshot}"
+        layer = f" with {agent.name} {agent.version} on top" if agent.install else ""
+        return [f"start one container from {what}{layer}, on the engine at {self.engine.url}"]
+
+
+def _sandbox_spec(
+    spec: RunSpec, run_id: str, labels: Mapping[str, str], *, image: str | None = None, settings: Settings | None = None
+) -> SandboxSpec:
+    return SandboxSpec(
+        run_id=run_id,
+        image=image,
+        cpus=spec.limits.cpus,
+        memory_bytes=spec.limits.memory_bytes,
+        pids=spec.limits.pids,
+        lifetime_s=spec.limits.timeout_s + LIFETIME_MARGIN_S,
+        labels=labels,
+        ca_bundle=settings.ca_bundle if settings else None,
+    )

@@ -1,0 +1,79 @@
+"""Runner: brings home what a sandbox holds: `/app/results`, then the agent's own session files."""
+
+from collections import Counter
+from pathlib import Path
+
+from runbook_runner import settings
+from runbook_runner.agents import Agent
+from runbook_runner.events import Emit, Log
+from runbook_runner.redaction import Redactor
+from runbook_runner.sandbox import Received, ResultsTooLargeError, Sandbox
+from runbook_runner.spec import RunSpec
+from runbook_runner.trajectory.artifacts import ArtifactLog, Kind, Scrubber
+
+SESSIONS = "agent/sessions"
+MAX_SESSION_BYTES = 256 << 20
+MAX_SESSION_FILES = 2000
+_MAX_SKIPPED = 20
+
+
+def collect(
+    sandbox: Sandbox,
+    spec: RunSpec,
+    agent: Agent,
+    *,
+    trajectory_id: str,
+    folder: Path,
+    redactor: Redactor,
+    emit: Emit,
+) -> None:
+    """Raises ResultsTooLargeError, when all that fitted is in place and recorded."""
+    log = ArtifactLog(
+        folder,
+        collection=spec.collection,
+        task=spec.task,
+        trajectory_id=trajectory_id,
+        primary=spec.primary_outputs,
+        emit=emit,
+    )
+    taker = _Taker(sandbox, folder, redactor, log, emit)
+    try:
+        taker.take("result", settings.RESULTS, "results", spec.limits.results_bytes, spec.limits.results_files)
+    finally:
+        if agent.sessions:
+            taker.take_sessions(agent.sessions)
+
+
+class _Taker:
+    def __init__(self, sandbox: Sandbox, folder: Path, redactor: Redactor, log: ArtifactLog, emit: Emit):
+        self._sandbox = sandbox
+        self._folder = folder
+        self._redactor = redactor
+        self._log = log
+        self._emit = emit
+
+    def take(self, kind: Kind, source: str, into: str, max_bytes: int, max_files: int) -> None:
+        scrub = Scrubber(self._redactor, kind)
+        target = self._folder / into
+        try:
+            received = self._sandbox.get(source, target, max_bytes=max_bytes, max_files=max_files, scrub=scrub)
+        except ResultsTooLargeError as error:
+            self._record(kind, into, error.received, scrub)
+            raise
+        self._record(kind, into, received, scrub)
+
+    def take_sessions(self, source: str) -> None:
+        """Too many of them cost the run nothing but the rest."""
+        try:
+            self.take("agent", source, SESSIONS, MAX_SESSION_BYTES, MAX_SESSION_FILES)
+        except ResultsTooLargeError as error:
+            self._emit(Log(level="warning", message=str(error)))
+
+    def _record(self, kind: Kind, into: str, received: Received, scrub: Scrubber) -> None:
+        for file in sorted(received.files, key=lambda file: file.path):
+            shown = file.sandbox_path if kind == "result" else f"/logs/agent/{file.path}"
+            self._log.add(kind, f"{into}/{file.path}", shown, scrub.hits.get(file.path, Counter()))
+        for path, reason in received.skipped[:_MAX_SKIPPED]:
+            self._emit(Log(level="warning", message=f"Not collected: {into}/{path} is {reason}."))
+        if len(received.skipped) > _MAX_SKIPPED:
+            self._emit(Log(level="warning", message=f"{len(received.skipped) - _MAX_SKIPPED} more were not collected."))

@@ -1,0 +1,100 @@
+"""Secret values on the host: where they come from, which of them the agent gets, and what must be redacted.
+
+Values live in memory only. Order, strongest first: `--env-file`, the environment, `.env` beside the runbook
+(contract §9.1).
+"""
+
+import os
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+from runbook_runner.errors import InputError, NotReadyError
+from runbook_runner.redaction import Redactor, looks_secret
+from runbook_runner.spec import RunSpec, Secret
+
+# Variables that open a model provider: for the gateway, never for the sandbox.
+PROVIDER_KEYS = frozenset(
+    {
+        "ANTHROPIC_API_KEY",
+        "ANTHROPIC_AUTH_TOKEN",
+        "AWS_BEARER_TOKEN_BEDROCK",
+        "CLAUDE_CODE_OAUTH_TOKEN",
+        "GEMINI_API_KEY",
+        "GOOGLE_API_KEY",
+        "OPENAI_API_KEY",
+        "OPENROUTER_API_KEY",
+    }
+)
+_KEYS_OF_AGENT = {"claude-code": {"ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN"}}
+
+
+def load_environment(env_file: Path | None, runbook_folder: Path | None) -> dict[str, str]:
+    """Name → value of everything a run may draw on. Raises InputError for an `--env-file` that can't be read."""
+    values: dict[str, str] = {}
+    beside = runbook_folder / ".env" if runbook_folder else None
+    if beside and beside.is_file():
+        values |= _read_env_file(beside)
+    values |= os.environ
+    if env_file:
+        values |= _read_env_file(env_file)
+    return values
+
+
+def _read_env_file(path: Path) -> dict[str, str]:
+    from dotenv import dotenv_values
+
+    try:
+        with path.open(encoding="utf-8") as stream:
+            return {name: value for name, value in dotenv_values(stream=stream, interpolate=False).items() if value}
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise InputError(f"The environment file can't be read: {reason}.", where=str(path)) from error
+
+
+def provider_keys(environ: Mapping[str, str]) -> Collection[str]:
+    return {name for name in PROVIDER_KEYS if environ.get(name)}
+
+
+def missing_secrets(spec: RunSpec, environ: Mapping[str, str]) -> tuple[Secret, ...]:
+    return tuple(s for s in spec.secrets if s.required and not environ.get(s.env))
+
+
+def require_secrets(spec: RunSpec, environ: Mapping[str, str]) -> None:
+    """Preflight (contract §9.2). Raises NotReadyError that names every missing secret."""
+    missing = missing_secrets(spec, environ)
+    if missing:
+        lines = [f"  {s.env}" + (f": {s.description}" if s.description else "") for s in missing]
+        raise NotReadyError(
+            f"{len(missing)} required secret{'s are' if len(missing) > 1 else ' is'} not set:",
+            hint="\n".join(lines),
+            details="Set each in the environment, in a .env beside the runbook, or in a file given with --env-file.",
+        )
+
+
+def withheld(spec: RunSpec) -> tuple[Secret, ...]:
+    """Declared secrets that the agent does not get: hidden by the runbook, or the key of its own model, which stays
+    on the host unless the runbook or the caller insists."""
+    own = _KEYS_OF_AGENT.get(spec.agent, set())
+    return tuple(s for s in spec.secrets if s.expose_to_agent is False or (s.expose_to_agent is None and s.env in own))
+
+
+def agent_secrets(spec: RunSpec, environ: Mapping[str, str]) -> dict[str, str]:
+    """Variable → value of the secrets that go into the sandbox."""
+    kept_back = withheld(spec)
+    return {s.env: environ[s.env] for s in spec.secrets if environ.get(s.env) and s not in kept_back}
+
+
+def redactor_for(spec: RunSpec, environ: Mapping[str, str], extra: Mapping[str, str] | None = None) -> Redactor:
+    """Knows the declared secrets, what `redactor_for_environment` knows, and extra (name → value)."""
+    declared = {s.env: environ[s.env] for s in spec.secrets if environ.get(s.env)}
+    return Redactor({**_suspects(environ), **declared, **(extra or {})})
+
+
+def redactor_for_environment(environ: Mapping[str, str]) -> Redactor:
+    """Knows every provider key and whatever else in the environment is named like a secret."""
+    return Redactor(_suspects(environ))
+
+
+def _suspects(environ: Mapping[str, str]) -> dict[str, str]:
+    named = {name: value for name, value in environ.items() if looks_secret(name, value)}
+    return named | {name: environ[name] for name in provider_keys(environ)}

@@ -1,0 +1,183 @@
+"""Document → RunSpec: joins what the runbook says with what the caller says, and refuses what can't run."""
+
+import difflib
+import hashlib
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from runbook_runner import ids, settings
+from runbook_runner.agents import find_agent
+from runbook_runner.agents.routing import choose_provider, infer_agent, model_for
+from runbook_runner.errors import InputError
+from runbook_runner.runbook.document import Runbook, parse
+from runbook_runner.runbook.mission import render
+from runbook_runner.runbook.parameters import Parameter
+from runbook_runner.runbook.substitution import BUILT_IN, placeholders
+from runbook_runner.spec import InputFile, Limits, RunSpec, Secret, parse_memory
+
+
+OWN_KEY = "runbook_runner"
+"""Frontmatter key for what only this program knows; the platform ignores it."""
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What the caller asks for beyond the document; `None` and empty leave the document's word."""
+
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    files: tuple[Path, ...] = ()
+    folder: Path | None = None
+    """Where the runbook is; `None` when it came from stdin or an address."""
+    agent: str | None = None
+    model: str | None = None
+    provider: str | None = None
+    snapshot: str | None = None
+    image: str | None = None
+    secrets: tuple[str, ...] = ()
+    """Names of variables to hand to the agent, beyond those the runbook declares."""
+    collection: str | None = None
+    task: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    timeout_s: float | None = None
+    cpus: float | None = None
+    memory: str | None = None
+
+
+def resolve(runbook: Runbook, request: RunRequest, keys: Collection[str] = ()) -> RunSpec:
+    """The run spec. keys: names of the provider key variables that have a value on this machine (contract §4.4).
+
+    Raises InputError: unknown agent, missing or unknown parameter, missing or doubled input file, bad limits.
+    """
+    front = runbook.frontmatter
+    agent = find_agent(request.agent or front.agent or infer_agent(request.model or front.model))
+    uses_model = agent.dialect is not None
+    provider = choose_provider(agent.name, request.provider or front.model_provider, request.model or front.model, keys)
+    image = request.image or (None if request.snapshot else front.image)
+    mission = _mission(runbook, request)
+    files = request.files or sample_inputs(runbook, request.folder)
+    return RunSpec(
+        title=runbook.title or "",
+        collection=_name(request.collection or settings.DEFAULT_COLLECTION, "collection"),
+        task=_name(request.task or _task(runbook), "task"),
+        agent=agent.name,
+        model=model_for(agent.name, request.model or front.model, provider) if uses_model else None,
+        provider=provider if uses_model else None,
+        snapshot=None if image else request.snapshot or front.snapshot or settings.DEFAULT_SNAPSHOT,
+        image=image,
+        mission=mission,
+        parameters=dict(request.parameters),
+        inputs=read_inputs(files),
+        secrets=_secrets(front.secrets, request.secrets),
+        outputs=parse(mission, runbook.source).outputs,
+        primary_outputs=front.primary_outputs,
+        evaluation=front.evaluation,
+        limits=_limits(request),
+        labels=dict(request.labels),
+    )
+
+
+def missing_parameters(runbook: Runbook, given: Mapping[str, Any]) -> tuple[Parameter, ...]:
+    """The required parameters that have no value; conditional ones are the agent's business."""
+    return tuple(p for p in runbook.parameters if p.must_be_given and p.name not in given and p.name not in BUILT_IN)
+
+
+def _mission(runbook: Runbook, request: RunRequest) -> str:
+    missing = missing_parameters(runbook, request.parameters)
+    if missing:
+        lines = [f"  {p.name} (line {p.line}): {p.description or p.label}" for p in missing]
+        raise InputError(
+            f"{len(missing)} required parameter{'s have' if len(missing) > 1 else ' has'} no value:",
+            where=runbook.source,
+            hint="\n".join(lines),
+            details="Give each with -p NAME=VALUE, or all in a file with --params FILE.",
+        )
+    _refuse_unknown(runbook, request.parameters)
+    defaults = {p.name: p.default for p in runbook.parameters if p.default is not None}
+    return render(runbook, {**defaults, **BUILT_IN, **request.parameters})
+
+
+def _refuse_unknown(runbook: Runbook, given: Mapping[str, Any]) -> None:
+    known = {p.name for p in runbook.parameters} | {p.name for p in placeholders(runbook.body)} | set(BUILT_IN)
+    for name in given:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"Did you mean {close[0]!r}?" if close else f"It knows: {', '.join(sorted(known))}."
+            raise InputError(f"The runbook has no parameter {name!r}.", where=runbook.source, hint=hint)
+
+
+def _task(runbook: Runbook) -> str:
+    return ids.task_from_title(runbook.title or "") or "runbook"
+
+
+def _name(text: str, what: str) -> str:
+    if not ids.is_name(text):
+        raise InputError(f"{text!r} can't be a {what} name.", hint="Use letters, digits, '-', '_' and '.'.")
+    return text
+
+
+def sample_inputs(runbook: Runbook, folder: Path | None) -> tuple[Path, ...]:
+    """The files a runbook brings along for runs that are given none: `runbook_runner: {inputs: [PATH, …]}` in its
+    frontmatter, our own key; paths below the runbook's folder. Raises InputError."""
+    own = runbook.frontmatter.extra.get(OWN_KEY)
+    names = own.get("inputs", []) if isinstance(own, dict) else [] if own is None else None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        hint = f"Write `{OWN_KEY}: {{inputs: [data/file.csv]}}`."
+        raise InputError(f"`{OWN_KEY}` does not hold a list of inputs.", where=runbook.source, hint=hint)
+    if names and folder is None:
+        hint = "Give the input files with -f."
+        raise InputError("This runbook's sample inputs are not here.", where=runbook.source, hint=hint)
+    return tuple(_below(folder, name, runbook.source) for name in names if folder)
+
+
+def _below(folder: Path, name: str, source: str) -> Path:
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise InputError(f"The sample input {name!r} is outside the runbook's folder.", where=source)
+    return path
+
+
+def read_inputs(files: Iterable[Path]) -> tuple[InputFile, ...]:
+    """Raises InputError when a file is missing, is no file, or two have one name."""
+    found: dict[str, InputFile] = {}
+    for path in files:
+        source = path.expanduser().absolute()
+        if not source.is_file():
+            what = "is a folder" if source.is_dir() else "does not exist"
+            raise InputError(f"The input {what}.", where=str(path), hint="Give files; zip a folder to keep its tree.")
+        if source.name in found:
+            raise InputError(
+                f"Two inputs are named {source.name!r}: {found[source.name].source} and {source}.",
+                hint="They would overwrite each other in /app/assets: rename one.",
+            )
+        found[source.name] = _read_input(source)
+    return tuple(found.values())
+
+
+def _read_input(source: Path) -> InputFile:
+    try:
+        with source.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return InputFile(name=source.name, sha256=digest, size=source.stat().st_size, source=str(source))
+    except OSError as error:
+        raise InputError(f"The input can't be read: {error.strerror}.", where=str(source)) from error
+
+
+def _secrets(declared: tuple[Secret, ...], asked: tuple[str, ...]) -> tuple[Secret, ...]:
+    """`--secret NAME` makes a declared secret required and visible to the agent, or adds one."""
+    by_env = {secret.env: secret for secret in declared}
+    for name in asked:
+        old = by_env.get(name) or Secret(name=name, env=name)
+        by_env[name] = old.model_copy(update={"required": True, "expose_to_agent": True})
+    return tuple(by_env.values())
+
+
+def _limits(request: RunRequest) -> Limits:
+    values: dict[str, Any] = {"timeout_s": request.timeout_s, "cpus": request.cpus}
+    if request.memory:
+        values["memory_bytes"] = parse_memory(request.memory)
+    try:
+        return Limits(**{name: value for name, value in values.items() if value is not None})
+    except ValueError as error:
+        raise InputError("A limit is out of range.", details=str(error)) from error

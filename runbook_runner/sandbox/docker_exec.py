@@ -1,0 +1,258 @@
+"""Docker sandbox: one command in a container, its output, its deadline, its end.
+
+Killing the client of `docker exec` leaves the process alive (field notes §7.3), so the end is made inside: a shell
+script as root ends everything in the container but the init process and the keep-alive.
+"""
+
+import math
+import queue
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, suppress
+from typing import Any, Final
+
+import docker
+import requests
+from docker.errors import APIError, NotFound
+
+from runbook_runner import settings
+from runbook_runner.errors import SandboxError
+from runbook_runner.sandbox import Chunk, EndedBy, Exit, Stream
+
+# $1 working folder, $2 file that is stdin or empty, $3 deadline, $4 grace; then the command. `timeout` is the second
+# line of defence: it ends the command when this process, which enforces the deadline, is gone.
+_WRAPPER: Final = """\
+cd -- "$1" || exit 126
+if [ -n "$2" ]; then exec <"$2" || exit 126; rm -f -- "$2"; fi
+deadline=$3 grace=$4
+shift 4
+command -v timeout >/dev/null 2>&1 && exec timeout -k "$grace" "$deadline" "$@"
+exec "$@"
+"""
+
+# PID 1 is docker's init; the lowest other one is the keep-alive, older than anything and never reused, because ids wrap
+# to 300. The lines of /proc/PID/stat: proc(5).
+_SCAN: Final = r"""
+keep=0
+for entry in /proc/[0-9]*; do
+    id=${entry#/proc/}
+    if [ "$id" -gt 1 ] && { [ "$keep" = 0 ] || [ "$id" -lt "$keep" ]; }; then keep=$id; fi
+done
+scan() {
+    left=
+    for entry in /proc/[0-9]*; do
+        id=${entry#/proc/}
+        case $id in 1 | "$keep" | $$) continue ;; esac
+        { read -r line <"$entry/stat"; } 2>/dev/null || continue
+        case ${line##*) } in [ZX]*) continue ;; esac
+        left="$left $id"
+    done
+    [ -n "$left" ]
+}
+"""
+
+# $1: tenths of a second to wait for the end after SIGTERM.
+_ASK: Final = r"""
+scan && kill -TERM $left 2>/dev/null
+tenths=0
+while scan && [ "$tenths" -lt "$1" ]; do
+    sleep 0.2
+    tenths=$((tenths + 2))
+done
+"""
+
+# Builtins only: where something forks without end no process can be added. Stopping before killing outruns it.
+_END: Final = r"""
+rounds=0
+while scan && [ "$rounds" -lt 200 ]; do
+    kill -STOP $left 2>/dev/null
+    kill -KILL $left 2>/dev/null
+    rounds=$((rounds + 1))
+done
+! scan
+"""
+
+_END_TRIES = 50
+_POLL_S = 1.0
+_LINGER_S = 1.0  # how long output may still come after the command itself has ended
+_QUEUE = 256
+_STREAMS: dict[int, Stream] = {1: "stdout", 2: "stderr"}
+
+
+def wrapped(argv: Sequence[str], *, cwd: str, stdin_path: str, deadline_s: float) -> list[str]:
+    grace = math.ceil(settings.GRACE_S)
+    later = math.ceil(deadline_s + settings.GRACE_S) + 1
+    return ["sh", "-c", _WRAPPER, "runbook", cwd, stdin_path, str(later), str(grace), *argv]
+
+
+class DockerProcess:
+    """Implements `Process`. One thread reads the output, another watches for the end; neither outlives the exec."""
+
+    def __init__(
+        self,
+        api: docker.APIClient,
+        container: str,
+        command: list[str],
+        *,
+        env: Mapping[str, str],
+        deadline_s: float,
+        stopped: threading.Event,
+    ):
+        """stopped: set when the sandbox itself was ended on purpose. Raises docker and requests errors."""
+        self._api = api
+        self._container = container
+        self._stopped = stopped
+        self._deadline = time.monotonic() + deadline_s
+        self._chunks: queue.Queue[Chunk | None] = queue.Queue(_QUEUE)
+        self._choice = threading.Lock()
+        self._ending: EndedBy | None = None
+        self._wake = threading.Event()
+        self._drained = threading.Event()
+        self._abandoned = threading.Event()
+        self._exit: Exit | None = None
+        self._error: SandboxError | None = None
+        self._exec = str(api.exec_create(container, command, environment=dict(env))["Id"])
+        self._answer = _start(api, self._exec)
+        for job in (self._read, self._watch):
+            threading.Thread(target=job, name=f"{job.__name__}-{self._exec[:8]}", daemon=True).start()
+
+    def __iter__(self) -> Iterator[Chunk]:
+        while (chunk := self._chunks.get()) is not None:
+            yield chunk
+        self._chunks.put(None)
+        if self._error:
+            raise self._error
+
+    def kill(self, reason: EndedBy = "killed") -> None:
+        with self._choice:
+            self._ending = self._ending or reason
+        self._wake.set()
+
+    def wait(self) -> Exit:
+        for _ in self:
+            pass
+        assert self._exit is not None
+        return self._exit
+
+    def abandon(self) -> None:
+        """The container is gone: readers shall not wait for it."""
+        self._abandoned.set()
+        self._wake.set()
+
+    def _read(self) -> None:
+        """Stream frames: kind, three zeros, length, content (Docker Engine API, "attach to a container")."""
+        raw = self._answer.raw
+        # A broken connection says the same as its end; the watcher asks the engine what became of the exec.
+        with suppress(Exception):
+            while len(head := raw.read(8)) == 8:
+                data = raw.read(int.from_bytes(head[4:], "big"))
+                if not self._pass_on(Chunk(_STREAMS.get(head[0], "stdout"), data)):
+                    break
+        self._drained.set()
+        self._wake.set()
+
+    def _pass_on(self, chunk: Chunk) -> bool:
+        while not self._abandoned.is_set():
+            with suppress(queue.Full):
+                self._chunks.put(chunk, timeout=0.5)
+                return True
+        return False
+
+    def _watch(self) -> None:
+        try:
+            self._exit = self._end()
+        except SandboxError as error:
+            self._error = error
+        except (APIError, requests.RequestException, OSError) as error:
+            self._lost(error)
+        finally:
+            self._close()
+
+    def _end(self) -> Exit:
+        """Waits for it and, at the deadline or when asked to, makes it. The state is asked for now and then even
+        while output is open: a background child may hold it long after the command itself has ended."""
+        pause = _POLL_S
+        while True:
+            self._wake.wait(max(0.0, min(pause, self._deadline - time.monotonic())))
+            self._wake.clear()
+            if self._stopped.is_set():
+                return Exit(None, self._ending or "killed")
+            if time.monotonic() >= self._deadline:
+                self.kill("deadline")
+            if self._ending:
+                self._end_all()
+                self._drained.wait(_LINGER_S)
+                return Exit(None, self._ending)
+            if code := self._code():
+                self._drained.wait(_LINGER_S)
+                return code
+            if self._drained.is_set():
+                pause = 0.01 if pause == _POLL_S else min(pause * 2, _POLL_S / 2)
+
+    def _code(self) -> Exit | None:
+        state = self._api.exec_inspect(self._exec)
+        if state["Running"]:
+            return None
+        if state["ExitCode"] is None:
+            raise SandboxError("The container ended under a running command.")
+        return Exit(int(state["ExitCode"]), "exit")
+
+    def _end_all(self) -> None:
+        """Two scripts as root; the first may fail where no process can be added. Raises SandboxError."""
+        self._inside(_SCAN + _ASK, str(round(settings.GRACE_S * 10)))
+        for _ in range(_END_TRIES):
+            if self._inside(_SCAN + _END) == 0:
+                return
+            time.sleep(0.1)
+        raise SandboxError("What runs in the container can't be ended.", hint="It is ended with the container.")
+
+    def _inside(self, script: str, *arguments: str) -> int | None:
+        job = self._api.exec_create(self._container, ["sh", "-c", script, "runbook", *arguments], user="0")
+        try:
+            with closing(_start(self._api, job["Id"], read_timeout_s=settings.GRACE_S + 60)) as answer:
+                answer.raw.read()
+        except NotFound:
+            raise
+        except APIError:  # the engine could not add a process
+            return None
+        code = self._api.exec_inspect(job["Id"])["ExitCode"]
+        return None if code is None else int(code)
+
+    def _lost(self, error: Exception) -> None:
+        if self._stopped.is_set():
+            self._exit = Exit(None, self._ending or "killed")
+        elif isinstance(error, NotFound):
+            self._error = SandboxError(
+                "The container vanished while a command ran in it.",
+                hint="Was it removed by hand, or did it outlive its time?",
+            )
+        else:
+            self._error = SandboxError(f"The Docker engine was lost while a command ran: {error}")
+
+    def _close(self) -> None:
+        with suppress(Exception):  # it may be closed already
+            self._answer.raw.shutdown()
+        while True:
+            with suppress(queue.Full):
+                self._chunks.put(None, timeout=0.5)
+                return
+            if self._abandoned.is_set():
+                with suppress(queue.Empty):
+                    self._chunks.get_nowait()
+
+
+def _start(api: docker.APIClient, exec_id: str, read_timeout_s: float | None = None) -> Any:
+    """Starts an exec and gives the open answer. Without the upgrade docker-py asks for, the output is a plain body:
+    nothing of it can be lost in a buffer that was read ahead with the headers."""
+    answer = api.post(
+        f"{api.base_url}/v{api.api_version}/exec/{exec_id}/start",
+        json={"Tty": False, "Detach": False},
+        stream=True,
+        timeout=(60, read_timeout_s),
+    )
+    if answer.status_code >= 400:
+        explanation = answer.text.strip()
+        answer.close()
+        raise APIError(explanation, response=answer, explanation=explanation)
+    return answer

@@ -1,0 +1,96 @@
+"""Host sandbox: walks a folder that a hostile process may be rewriting meanwhile. No link is ever followed."""
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from runbook_runner.sandbox.intake import Intake
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # non-blocking: a pipe put there must not hold us
+_KINDS = {
+    stat.S_IFLNK: "a symbolic link",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+}
+
+
+def fetch(root: Path, below: Path, intake: Intake, sandbox_path: str) -> None:
+    """Hands the file or tree at root/below to the intake. Nothing there: nothing happens."""
+    parts = below.parts
+    folder = _descend(root, parts[:-1])
+    if folder is None:
+        return
+    with _closing(folder):
+        _entry(folder, parts[-1] if parts else ".", (), intake, sandbox_path)
+
+
+def _descend(root: Path, parts: tuple[str, ...]) -> int | None:
+    """A descriptor of the folder root/parts, reached without following a link; `None` when it can't be."""
+    folder: int | None = None
+    for part in (str(root), *parts):
+        try:
+            inner: int | None = os.open(part, _FOLDER, dir_fd=folder)
+        except OSError:
+            inner = None
+        if folder is not None:
+            os.close(folder)
+        if inner is None:
+            return None
+        folder = inner
+    return folder
+
+
+def _entry(folder: int, name: str, above: tuple[str, ...], intake: Intake, sandbox_path: str | None) -> None:
+    """sandbox_path: set for the fetched path itself, whose name is not part of what is stored unless it is a file."""
+    try:
+        mode = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
+    except FileNotFoundError:
+        return
+    parts = above if sandbox_path else (*above, name)
+    if stat.S_ISDIR(mode):
+        _folder(folder, name, parts, intake)
+    elif stat.S_ISREG(mode):
+        _file(folder, name, parts or (name,), intake, sandbox_path)
+    else:
+        intake.skip(parts or (name,), _KINDS.get(stat.S_IFMT(mode), "not a regular file"))
+
+
+def _folder(parent: int, name: str, parts: tuple[str, ...], intake: Intake) -> None:
+    if parts and not intake.folder(parts):
+        return
+    try:
+        folder = os.open(name, _FOLDER, dir_fd=parent)
+    except OSError as error:
+        intake.skip(parts or (name,), f"can't be read ({error.strerror})")
+        return
+    with _closing(folder):
+        for inner in sorted(os.listdir(folder)):  # noqa: PTH208 - of a descriptor
+            _entry(folder, inner, parts, intake, None)
+
+
+def _file(folder: int, name: str, parts: tuple[str, ...], intake: Intake, sandbox_path: str | None) -> None:
+    try:
+        descriptor = os.open(name, _FILE, dir_fd=folder)
+    except OSError as error:
+        intake.skip(parts, f"can't be read ({error.strerror})")
+        return
+    with os.fdopen(descriptor, "rb") as content:
+        seen = os.fstat(descriptor)
+        if stat.S_ISREG(seen.st_mode):
+            intake.file(parts, content, seen.st_size, sandbox_path=sandbox_path)
+        else:
+            intake.skip(parts, "not a regular file")
+
+
+@contextmanager
+def _closing(descriptor: int) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            os.close(descriptor)

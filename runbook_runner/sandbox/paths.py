@@ -1,0 +1,32 @@
+"""Sandbox: what counts as a path of the sandbox, and how `/app` in a text becomes another folder."""
+
+import posixpath
+import re
+from collections.abc import Callable
+
+from runbook_runner import settings
+from runbook_runner.errors import InputError
+
+CONFIG = posixpath.dirname(settings.SANDBOX_CA_BUNDLE)
+_WRITABLE = (settings.APP, CONFIG)
+
+# `/app` as a path of its own. Not before it: the end of a longer path, of a URL or of a variable. Not after it: more
+# of a longer name. `@/app` is curl's way to name a file and JavaScript's way to name a module; only folders that
+# runbooks know are taken for the former.
+_BEFORE = r"(?:(?<![\w./@}~*\])$%#-])|(?<=file://))"
+_AFTER = r"(?![\w-]|\.\w)"
+_KNOWN = r"(?<=@)/app(?=/(?:assets|results|work|checks|\.runbook)(?![\w-]))"
+_APP = re.compile(f"{_BEFORE}/app{_AFTER}|{_KNOWN}")
+
+
+def check_writable(path: str) -> str:
+    """The path, when it is absolute, plain and below `/app` or `/etc/runbook`. Raises InputError."""
+    plain = posixpath.normpath(path) == path and "\0" not in path
+    if not plain or not any(path.startswith(root + "/") for root in _WRITABLE):
+        raise InputError(f"{path!r} is no place for a file in a sandbox.", hint=f"Use a path below {settings.APP}.")
+    return path
+
+
+def app_rewriter(app: str) -> Callable[[str], str]:
+    """A function that puts the folder `app` where a text says `/app`."""
+    return lambda text: _APP.sub(lambda _: app, text)

@@ -1,0 +1,1 @@
+"""Trajectory: what happened. Records events, folds them into the contract's JSON, keeps the folders."""

@@ -1,0 +1,243 @@
+"""Trajectory: the fold. `trajectory.json` is this pure function of `events.jsonl`, at any moment of the run."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any
+
+from runbook_runner import ids
+from runbook_runner.clock import seconds_between
+from runbook_runner.errors import InputError
+from runbook_runner.events import (
+    AgentFinished,
+    AgentStarted,
+    Artifact,
+    Evaluated,
+    Event,
+    Log,
+    ModelCalled,
+    PhaseStarted,
+    Recorded,
+    Redacted,
+    RunFinished,
+    RunStarted,
+    SandboxStarted,
+    Status,
+    Usage,
+)
+from runbook_runner.trajectory.models import (
+    Attributes,
+    FileRef,
+    Label,
+    ResultFile,
+    RunbookOutputs,
+    Step,
+    Trajectory,
+    TrajectoryEvent,
+    UsageTotals,
+)
+
+STEP = "run"
+
+
+@dataclass
+class _State:
+    started: RunStarted
+    created: str
+    updated: str
+    sandbox: SandboxStarted | None = None
+    agent: AgentStarted | None = None
+    agent_end: AgentFinished | None = None
+    agent_began: str | None = None
+    agent_ended: str | None = None
+    model_usage: Usage = field(default_factory=Usage)
+    artifacts: list[Artifact] = field(default_factory=list)
+    evaluated: Evaluated | None = None
+    finished: RunFinished | None = None
+    notes: list[TrajectoryEvent] = field(default_factory=list)
+
+
+def fold(events: Iterable[Recorded]) -> Trajectory:
+    """The trajectory as far as the events tell it. Raises InputError when they don't begin with `run.started`."""
+    rest = iter(events)
+    first = next(rest, None)
+    if first is None or not isinstance(first.event, RunStarted):
+        raise InputError("The event log does not begin with a run.started event.")
+    state = _State(first.event, created=first.ts, updated=first.ts)
+    for recorded in rest:
+        state.updated = recorded.ts
+        apply = _APPLY.get(type(recorded.event))
+        if apply:
+            apply(state, recorded.event, recorded.ts)
+    return _trajectory(state)
+
+
+def _note(state: _State, ts: str, level: str, message: str) -> None:
+    state.notes.append(TrajectoryEvent(ts=ts, level=level, message=message, step=STEP))
+
+
+def _log(state: _State, event: Log, ts: str) -> None:
+    if event.level != "debug":
+        _note(state, ts, event.level, event.message)
+
+
+def _phase(state: _State, event: PhaseStarted, ts: str) -> None:
+    _note(state, ts, "info", f"phase {event.phase} started")
+
+
+def _sandbox(state: _State, event: SandboxStarted, ts: str) -> None:
+    state.sandbox = event
+    _note(state, ts, "info", f"sandbox {event.backend} started" + (f" from {event.image}" if event.image else ""))
+
+
+def _agent_started(state: _State, event: AgentStarted, ts: str) -> None:
+    state.agent, state.agent_began = event, ts
+    via = f" via {event.provider}" if event.provider else ""
+    _note(state, ts, "info", f"Running agent: {event.agent}{via}")
+
+
+def _agent_finished(state: _State, event: AgentFinished, ts: str) -> None:
+    state.agent_end, state.agent_ended = event, ts
+    if event.error:
+        _note(state, ts, "error", event.error)
+
+
+def _model(state: _State, event: ModelCalled, ts: str) -> None:
+    state.model_usage += event.usage.model_copy(update={"api_calls": 1})
+    if event.error:
+        _note(state, ts, "warning", f"model call {event.number}: {event.error}")
+
+
+def _artifact(state: _State, event: Artifact, ts: str) -> None:
+    state.artifacts.append(event)
+
+
+def _redacted(state: _State, event: Redacted, ts: str) -> None:
+    _note(state, ts, "warning", f"{event.where}: removed {event.count} × {event.rule}")
+
+
+def _evaluated(state: _State, event: Evaluated, ts: str) -> None:
+    state.evaluated = event
+
+
+def _finished(state: _State, event: RunFinished, ts: str) -> None:
+    state.finished = event
+    _note(state, ts, "error" if event.error else "info", event.error or f"run {event.status}")
+
+
+_APPLY: dict[type[Event], Callable[[_State, Any, str], None]] = {
+    Log: _log,
+    PhaseStarted: _phase,
+    SandboxStarted: _sandbox,
+    AgentStarted: _agent_started,
+    AgentFinished: _agent_finished,
+    ModelCalled: _model,
+    Artifact: _artifact,
+    Redacted: _redacted,
+    Evaluated: _evaluated,
+    RunFinished: _finished,
+}
+
+
+def _trajectory(state: _State) -> Trajectory:
+    run = state.started
+    status: Status = state.finished.status if state.finished else "running"
+    labels = [Label(key=k, value=v, created=state.created, author=run.author) for k, v in run.labels.items()]
+    return Trajectory(
+        name=f"{run.collection}/{run.task}",
+        trajectory_id=run.trajectory_id,
+        storage_path=ids.storage_path(run.collection, run.task),
+        status=status,
+        attributes=_attributes(state),
+        created=state.created,
+        updated=state.updated,
+        author=run.author,
+        metadata_uri="",
+        steps={STEP: _step(state, status)},
+        labels=labels,
+        total_steps=[STEP],
+        completed_steps=[STEP] if status == "completed" else [],
+        init_params=run.init_params,
+        step_configs={STEP: run.step_config},
+        org_id=None,
+        error=state.finished.error if state.finished else None,
+        triggered_by_routine_id=None,
+        webhook_url=None,
+        events=state.notes,
+    )
+
+
+def _attributes(state: _State) -> Attributes:
+    params: dict[str, Any] = {"engine": state.started.engine, "spec_digest": state.started.spec_digest}
+    if state.sandbox:
+        params["sandbox"] = state.sandbox.model_dump(exclude={"type"})
+    if state.agent:
+        params["agent_version"] = state.agent.version
+    return Attributes(
+        asset_type="trajectory",
+        asset_filename=f"{state.started.trajectory_id}.json",
+        created=state.created,
+        params=params,
+    )
+
+
+def _step(state: _State, status: Status) -> Step:
+    init = state.started.init_params
+    return Step(
+        inputs={key: value for key, value in init.items() if key != "instruction"},
+        outputs=_outputs(state),
+        activity="runbook",
+        key=STEP,
+        depends_on=[],
+        created=state.created,
+        ended=state.updated if state.finished else None,
+        duration_seconds=state.finished.seconds if state.finished else None,
+        author=state.started.author,
+        origin={},
+        config=state.started.step_config,
+        status=status,
+        error=state.finished.error if state.finished else None,
+    )
+
+
+def _outputs(state: _State) -> RunbookOutputs:
+    end, evaluated = state.agent_end, state.evaluated
+    results = [a for a in state.artifacts if a.kind == "result"]
+    others = [a for a in state.artifacts if a.kind != "result"]
+    primary = sorted((a for a in results if a.primary is not None), key=lambda a: a.primary or 0)
+    return RunbookOutputs(
+        success=evaluated.success if evaluated else False,
+        text=end.text if end else "",
+        results_files=[_result_file(a) for a in results],
+        files=[FileRef(path=a.key) for a in results + others],
+        primary_files=[a.key for a in primary or results[:1]],
+        usage=_usage(state),
+        validation_report=evaluated.validation_report if evaluated else None,
+        verdict=evaluated.verdict if evaluated else None,
+        overall_passed=evaluated.overall_passed if evaluated else None,
+        missing_outputs=list(evaluated.missing_outputs) if evaluated else [],
+        exit_code=end.exit_code if end else None,
+    )
+
+
+def _result_file(artifact: Artifact) -> ResultFile:
+    extension = PurePosixPath(artifact.sandbox_path).suffix.lstrip(".")
+    return ResultFile(path=artifact.key, content_type=artifact.content_type, extension=extension)
+
+
+def _usage(state: _State) -> UsageTotals:
+    """The gateway's count where it saw calls, else the CLI's own; money is the CLI's own figure."""
+    told = state.agent_end.usage if state.agent_end else None
+    seen = state.model_usage if state.model_usage.api_calls else (told or Usage())
+    cost = seen.cost_usd if seen.cost_usd is not None else (told.cost_usd if told else None)
+    lasted = seconds_between(state.agent_began, state.agent_ended or state.updated) if state.agent_began else 0.0
+    return UsageTotals(
+        prompt_tokens=seen.prompt_tokens,
+        completion_tokens=seen.completion_tokens,
+        total_tokens=seen.total_tokens,
+        cost_usd=cost,
+        duration_seconds=lasted,
+        api_calls=seen.api_calls,
+        cache_read_tokens=seen.cache_read_tokens,
+        cache_write_tokens=seen.cache_write_tokens,
+    )

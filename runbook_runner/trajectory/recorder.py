@@ -1,0 +1,79 @@
+"""Trajectory: the recorder. Appends each event to `events.jsonl` as it happens, then tells the readers."""
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from runbook_runner.clock import now_iso
+from runbook_runner.errors import RecordingError
+from runbook_runner.events import Event, Recorded
+from runbook_runner.redaction import Redactor
+
+EVENTS_FILE = "events.jsonl"
+_BLOCK = 1 << 16
+
+Reader = Callable[[Recorded], None]
+
+
+class Recorder:
+    """Appends to one run's log; safe to call from several threads. Nothing reaches a file or a reader unredacted."""
+
+    def __init__(self, folder: Path, redactor: Redactor, readers: Sequence[Reader] = (), first_seq: int = 1):
+        self._path = folder / EVENTS_FILE
+        self.redactor = redactor
+        self._readers = list(readers)
+        self._seq = first_seq
+        self._lock = threading.RLock()
+        self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+
+    def append(self, event: Event) -> None:
+        """Raises RecordingError when the line can't be written; earlier lines are intact then."""
+        clean = type(event).model_validate(self.redactor.json(event.model_dump(mode="json")))
+        with self._lock:
+            recorded = Recorded(seq=self._seq, ts=now_iso(), event=clean)
+            self._write(recorded.line().encode("utf-8", "backslashreplace") + b"\n")
+            self._seq += 1
+            self._tell(recorded)
+
+    def _write(self, line: bytes) -> None:
+        end = os.fstat(self._file).st_size
+        try:
+            written = 0
+            while written < len(line):
+                written += os.write(self._file, line[written:])
+        except BaseException as error:
+            os.ftruncate(self._file, end)
+            if not isinstance(error, OSError):
+                raise
+            raise RecordingError(
+                f"The run can't be recorded any more: {error.strerror}.",
+                where=str(self._path),
+                hint="Make room on this disk, or point RUNBOOK_HOME to another one. All events until now are kept.",
+            ) from error
+
+    def _tell(self, recorded: Recorded) -> None:
+        for reader in list(self._readers):
+            try:
+                reader(recorded)
+            except BrokenPipeError:  # whoever looked has gone; the run goes on
+                self._readers.remove(reader)
+
+    def close(self) -> None:
+        with self._lock:
+            os.close(self._file)
+
+
+def repair(folder: Path) -> None:
+    """Cuts off the line that a dead process left half written, so that more can be appended. Raises OSError."""
+    with (folder / EVENTS_FILE).open("r+b") as log:
+        end = log.seek(0, os.SEEK_END)
+        while end > 0:
+            start = max(0, end - _BLOCK)
+            log.seek(start)
+            newline = log.read(end - start).rfind(b"\n")
+            if newline >= 0:
+                end = start + newline + 1
+                break
+            end = start
+        log.truncate(end)

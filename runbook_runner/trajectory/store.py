@@ -1,0 +1,78 @@
+"""Trajectory: the folders. Layout: `{home}/trajectories/{collection}/{task}/{trajectory_id}/` (design §6)."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from runbook_runner import ids
+from runbook_runner.errors import InputError, RecordingError
+from runbook_runner.events import Recorded, parse_line
+from runbook_runner.files import write_atomically
+from runbook_runner.trajectory.atif import to_atif
+from runbook_runner.trajectory.fold import fold
+from runbook_runner.trajectory.models import Trajectory
+from runbook_runner.trajectory.recorder import EVENTS_FILE
+
+TRAJECTORY_FILE = "trajectory.json"
+SPEC_FILE = "spec.json"
+MISSION_FILE = "RUNBOOK.md"
+
+
+def create_folder(home: Path, collection: str, task: str) -> tuple[str, Path]:
+    """A new trajectory id and its empty folder. Raises RecordingError when it can't be made."""
+    parent = home / "trajectories" / collection / task
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        _keep_out_of_git(home)
+        while True:
+            trajectory_id = ids.new_trajectory_id()
+            folder = parent / trajectory_id
+            try:
+                folder.mkdir()
+            except FileExistsError:
+                continue
+            for name in ("agent", "model", "results"):
+                (folder / name).mkdir()
+            return trajectory_id, folder
+    except OSError as error:
+        raise RecordingError(
+            f"Can't make a folder for the run: {error.strerror}.",
+            where=str(error.filename or parent),
+            hint="Set RUNBOOK_HOME to a folder you may write to.",
+        ) from error
+
+
+def _keep_out_of_git(home: Path) -> None:
+    ignore = home / ".gitignore"
+    if not ignore.exists():
+        write_atomically(ignore, "*\n")
+
+
+def read_events(folder: Path) -> Iterator[Recorded]:
+    """The events of a run, in order; a torn last line is left out. Raises InputError when there is no log."""
+    try:
+        with (folder / EVENTS_FILE).open(encoding="utf-8", errors="replace") as lines:
+            for line in lines:
+                recorded = parse_line(line)
+                if recorded:
+                    yield recorded
+    except FileNotFoundError as error:
+        raise InputError("There is no event log here.", where=str(folder)) from error
+
+
+def write_fold(folder: Path) -> Trajectory:
+    """Folds the log of a folder into its `trajectory.json` and `agent/atif.json`. Raises RecordingError."""
+    events = list(read_events(folder))
+    trajectory = fold(events)
+    try:
+        write_atomically(folder / TRAJECTORY_FILE, trajectory.model_dump_json(indent=1) + "\n")
+        write_atomically(
+            folder / "agent" / "atif.json", json.dumps(to_atif(events), indent=1, ensure_ascii=False) + "\n"
+        )
+    except OSError as error:
+        raise RecordingError(
+            f"Can't write the trajectory: {error.strerror}.",
+            where=str(folder),
+            hint="Its event log is complete; make room and run `runbook` again to have it folded.",
+        ) from error
+    return trajectory

@@ -1,0 +1,167 @@
+"""What every test may use: the real parts this machine has, and the `runbook` command as a user runs it."""
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+REPOSITORY = Path(__file__).parent.parent
+EXAMPLES = REPOSITORY / "examples"
+RUNBOOK = Path(sys.executable).with_name("runbook")
+
+
+# --- real parts ----------------------------------------------------------------------------------------------------
+
+
+def _docker() -> bool:
+    from runbook_runner.errors import RunbookError
+    from runbook_runner.sandbox.engine import connect
+
+    try:
+        connect()
+    except RunbookError:
+        return False
+    return True
+
+
+_PARTS: Mapping[str, Callable[[], bool]] = {
+    "docker": _docker,
+    "linux": lambda: platform.system() == "Linux",
+    "node": lambda: shutil.which("node") is not None,
+    "npm": lambda: shutil.which("npm") is not None,
+    "root": lambda: os.getuid() == 0,
+}
+
+
+@cache
+def has(part: str) -> bool:
+    return _PARTS[part]()
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skips what needs an absent part; fails it when RUNBOOK_TEST_REQUIRE=docker,node,… says the part must be there."""
+    required = {part for part in os.environ.get("RUNBOOK_TEST_REQUIRE", "").split(",") if part}
+    for mark in item.iter_markers("needs"):
+        for part in mark.args:
+            if has(part):
+                continue
+            if part in required:
+                pytest.fail(f"{part} is required (RUNBOOK_TEST_REQUIRE) and not there", pytrace=False)
+            pytest.skip(f"needs {part}, which is not there")
+
+
+# --- the command ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Ran:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> dict[str, Any]:
+        body = json.loads(self.out)
+        assert isinstance(body, dict)
+        return body
+
+    @property
+    def folder(self) -> Path:
+        """The trajectory's."""
+        return Path(self.json["path"])
+
+    @property
+    def trajectory(self) -> dict[str, Any]:
+        body = json.loads((self.folder / "trajectory.json").read_text())
+        assert isinstance(body, dict)
+        return body
+
+    def events(self, kind: str) -> list[dict[str, Any]]:
+        lines = (self.folder / "events.jsonl").read_text().splitlines()
+        return [event for event in map(json.loads, lines) if event["type"] == kind]
+
+
+class Command:
+    """`runbook` in a folder of its own, with an environment that holds no key of the machine's."""
+
+    def __init__(self, cwd: Path):
+        self.cwd = cwd
+        kept = ("PATH", "HOME", "LANG", "TMPDIR", "DOCKER_HOST", "RUNBOOK_BASE_IMAGE", "RUNBOOK_CA_BUNDLE", "SSL_CERT_FILE")
+        self.env = {name: os.environ[name] for name in kept if name in os.environ}
+
+    def __call__(self, *args: str | Path, env: Mapping[str, str] | None = None, stdin: str = "", timeout: float = 280) -> Ran:
+        done = subprocess.run(
+            [RUNBOOK, *map(str, args)],
+            cwd=self.cwd,
+            env={**self.env, **(env or {})},
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+        return Ran(done.returncode, done.stdout, done.stderr)
+
+    def start(self, *args: str | Path, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [RUNBOOK, *map(str, args)],
+            cwd=self.cwd,
+            env={**self.env, **(env or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+
+@pytest.fixture
+def runbook(tmp_path: Path) -> Command:
+    return Command(tmp_path)
+
+
+SHELL_RUNBOOK = """\
+---
+version: "1.0.0"
+evaluation: programmatic
+agent: shell
+---
+# Test — Agent Runbook
+
+## REQUIRED OUTPUT FILES (MANDATORY)
+
+| File | Description |
+|---|---|
+| `/app/results/out.txt` | The output |
+
+## Step 1: Work
+
+```bash
+{code}
+```
+"""
+
+
+@pytest.fixture
+def shell_runbook(tmp_path: Path) -> Callable[[str], Path]:
+    """Writes a runbook for the shell agent whose one block is the given code."""
+
+    def write(code: str) -> Path:
+        folder = tmp_path / "shell-runbook"
+        folder.mkdir(exist_ok=True)
+        (folder / "RUNBOOK.md").write_text(SHELL_RUNBOOK.format(code=code))
+        return folder
+
+    return write
+
+
+@pytest.fixture(params=["host", pytest.param("docker", marks=pytest.mark.needs("docker"))])
+def backend(request: pytest.FixtureRequest) -> Iterator[str]:
+    yield request.param

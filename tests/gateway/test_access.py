@@ -1,0 +1,154 @@
+"""Who may use the gateway, for what, and how much."""
+
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from runbook_runner.errors import NotReadyError
+from runbook_runner.gateway import Cassette, Gateway, load_script, new_token
+from runbook_runner.redaction import Redactor
+
+Scripted = Callable[[str], Any]
+QUESTION = {"model": "m", "messages": [{"role": "user", "content": "a"}]}
+
+
+@pytest.mark.parametrize("header", ["bearer", "x-api-key"])
+def test_token_is_accepted_in_both_of_the_headers_claude_code_uses(scripted: Scripted, header: str) -> None:
+    line = scripted("- say: one")
+    token = line.session.token
+    headers = {"x-api-key": token} if header == "x-api-key" else {"authorization": f"Bearer {token}"}
+    assert httpx.post(f"{line.url}/v1/messages", json=QUESTION, headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize("headers", [{}, {"x-api-key": "wrong"}, {"authorization": "Basic eDp5"}, {"x-api-key": ""}])
+def test_unknown_token_is_refused_in_the_apis_own_words(scripted: Scripted, headers: dict[str, str]) -> None:
+    line = scripted("- say: one")
+    response = httpx.post(f"{line.url}/v1/messages", json=QUESTION, headers=headers)
+    assert response.status_code == 401
+    assert response.json()["error"]["type"] == "authentication_error"
+    assert line.session.calls == 0
+
+
+def test_token_dies_with_its_session(scripted: Scripted) -> None:
+    line, other = scripted("- say: one\n- say: two"), scripted("- say: one")
+    assert line.ask("a").status_code == 200
+    line.session.close()
+    line.session.close()
+    assert line.ask("b").status_code == 401
+    assert other.ask("a").status_code == 200
+
+
+def test_base_url_may_be_probed_without_a_token(scripted: Scripted) -> None:
+    line = scripted("- say: one")
+    assert httpx.head(line.url).status_code == 200
+    assert httpx.get(f"{line.url}/").status_code == 200
+
+
+@pytest.mark.parametrize(("method", "path"), [("POST", "/v1/files"), ("GET", "/v1/messages"), ("DELETE", "/v1/models")])
+def test_other_paths_of_the_provider_are_not_served(scripted: Scripted, method: str, path: str) -> None:
+    line = scripted("- say: one")
+    response = line.client.request(method, path)
+    assert response.status_code == 404
+    assert response.json()["error"]["type"] == "not_found_error"
+
+
+def test_body_over_the_limit_is_refused_before_it_is_read(scripted: Scripted) -> None:
+    line = scripted("- say: one")
+    with socket.create_connection(line.gateway.address, 10) as connection:
+        head = f"POST /v1/messages HTTP/1.1\r\nhost: x\r\nx-api-key: {line.session.token}\r\n"
+        connection.sendall(f"{head}content-length: {(64 << 20) + 1}\r\n\r\n".encode())
+        answer = connection.recv(4096)
+    assert answer.startswith(b"HTTP/1.1 413 ")
+
+
+def test_body_that_grows_over_the_limit_is_refused(scripted: Scripted) -> None:
+    line = scripted("- say: one")
+
+    def endless() -> Any:
+        for _ in range(65):
+            yield b" " * (1 << 20)
+
+    try:
+        status = line.client.post("/v1/messages", content=endless()).status_code
+    except httpx.TransportError:  # the answer and the end of the connection can overtake the body
+        status = 413
+    assert status == 413
+    assert line.session.calls == 0
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[1]", b"\xff\xfe", b"[" * 100_000])
+def test_body_that_is_not_a_json_object_is_refused(scripted: Scripted, body: bytes) -> None:
+    line = scripted("- say: one")
+    response = line.client.post("/v1/messages", content=body)
+    assert response.status_code == 400
+    assert response.json()["error"]["type"] == "invalid_request_error"
+
+
+@pytest.mark.parametrize("body", [{}, {"tools": 5, "messages": "x", "model": 7}, {"tools": [1, {"name": 5}]}])
+def test_strange_requests_are_answered_all_the_same(scripted: Scripted, body: dict[str, Any]) -> None:
+    line = scripted("- say: one")
+    assert line.post(**body).status_code == 200
+
+
+def test_deeply_nested_request_is_an_error_not_a_crash(scripted: Scripted) -> None:
+    line = scripted("- say: one\n- say: two")
+    body = b'{"model":"m","messages":' + b"[" * 900 + b"]" * 900 + b"}"
+    assert line.client.post("/v1/messages", content=body).status_code in (200, 400, 500)
+    assert line.ask("b").status_code == 200
+
+
+def test_lone_surrogates_are_recorded_and_answered(scripted: Scripted) -> None:
+    line = scripted("- say: one")
+    body = b'{"model":"m\\ud800","messages":[{"role":"user","content":"\\udfff"}]}'
+    assert line.client.post("/v1/messages", content=body).status_code == 200
+    assert line.cassette.read(1).request["messages"][0]["content"] == "\udfff"
+    assert line.events[0].model == "m?"
+
+
+def test_only_the_given_address_is_bound() -> None:
+    with Gateway("127.0.0.2") as gateway:
+        host, port = gateway.address
+        assert host == "127.0.0.2"
+        assert httpx.get(f"http://{host}:{port}/").status_code == 200
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(f"http://127.0.0.1:{port}/")
+
+
+def test_address_of_another_machine_can_not_be_bound() -> None:
+    with pytest.raises(NotReadyError, match=r"Can't listen at 192\.0\.2\.7"):
+        Gateway("192.0.2.7").start()
+
+
+def test_stopped_gateway_leaves_no_listener_and_may_start_again() -> None:
+    gateway = Gateway()
+    gateway.start()
+    address = gateway.address
+    gateway.stop()
+    gateway.stop()
+    with pytest.raises(OSError, match="refused"):
+        socket.create_connection(address, 2)
+    with gateway:
+        assert httpx.get("http://{}:{}/".format(*gateway.address)).status_code == 200
+
+
+def test_token_chosen_beforehand_is_used(gateway: Gateway, tmp_path: Path) -> None:
+    (tmp_path / "m.yaml").write_text("- say: one")
+    token = new_token()
+    cassette = Cassette(tmp_path / "model", Redactor({}))
+    upstream = load_script(tmp_path / "m.yaml")
+    session = gateway.open(upstream=upstream, cassette=cassette, emit=lambda _: None, token=token)
+    assert session.token == token
+    assert len(token) >= 40
+
+
+def test_importing_the_gateway_loads_no_server_and_no_http_client() -> None:
+    heavy = ("starlette", "uvicorn", "httpx", "h11")
+    code = f"import sys, runbook_runner.gateway; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,77 @@
+"""A model script file that is wrong says where, and what was meant."""
+
+from pathlib import Path
+
+import pytest
+
+from runbook_runner.errors import InputError
+from runbook_runner.gateway import load_script
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "model.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_turns_are_read_in_order_with_their_usage(tmp_path: Path) -> None:
+    text = """
+- say: Looking.
+  shell: |
+    echo one
+    echo two
+  usage: {input: 12, output: 3, cache_read: 4, cache_write: 5}
+- tool: {name: Read, input: {file_path: /app/a.txt}}
+- say: Done.
+"""
+    turns = load_script(write(tmp_path, text)).turns
+    assert [turn.say for turn in turns] == ["Looking.", None, "Done."]
+    assert turns[0].shell == "echo one\necho two\n"
+    assert turns[0].tokens().prompt_tokens == 12
+    assert turns[0].tokens().cache_write_tokens == 5
+    assert turns[1].tool is not None
+    assert turns[1].tool.input == {"file_path": "/app/a.txt"}
+    assert turns[2].tokens().total_tokens == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "says"),
+    [
+        ("- say: a\n- shel: ls\n", 2, "Did you mean 'shell'?"),
+        ("- say: a\n\n- say: b\n  usage:\n    input: 1\n    outptu: 2\n", 6, "Did you mean 'output'?"),
+        ("- tool:\n    name: Read\n    inputs: {}\n", 3, "Did you mean 'input'?"),
+        ("- say: a\n- xyzzy: 1\n", 2, "Known keys: say, shell, tool, usage."),
+        ("- say: a\n- usage: {input: 1}\n", 2, "at least one of say, shell and tool"),
+        ("- shell: ls\n  tool: {name: Read}\n", 1, "shell or tool, not both"),
+        ("- say: a\n- just text\n", 2, "A turn is a mapping."),
+        ("- say: a\n- say: 5\n", 2, "say: Input should be a valid string"),
+        ("- say: a\n  usage:\n    input: -1\n", 3, "usage.input: Input should be greater than or equal to 0"),
+        ("- say: a\n- shell: ls\n  say: b\n  shell: pwd\n", 4, "'shell' is twice in one turn."),
+        ("- say: a\n- say: [b\n", 3, "This is not YAML"),
+        ("- say: a\n- say: !!python/name:os.system\n", 2, "This is not YAML"),
+    ],
+)
+def test_mistake_is_reported_with_file_and_line(tmp_path: Path, text: str, line: int, says: str) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(InputError) as caught:
+        load_script(path)
+    assert caught.value.where == f"{path}:{line}"
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "say: a\n", "just text"])
+def test_file_without_turns_shows_what_a_script_looks_like(tmp_path: Path, text: str) -> None:
+    with pytest.raises(InputError, match=r'There are no turns in this file.\n.*`- say: "Done."`'):
+        load_script(write(tmp_path, text))
+
+
+def test_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"nothing.yaml: Can't read the model script: No such file"):
+        load_script(tmp_path / "nothing.yaml")
+
+
+def test_binary_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "model.yaml"
+    path.write_bytes(b"\xff\xfe- say: a")
+    with pytest.raises(InputError, match="not UTF-8"):
+        load_script(path)

@@ -1,0 +1,101 @@
+"""The manifest: which files a run must produce."""
+
+import pytest
+
+from runbook_runner.runbook.document import parse
+from runbook_runner.runbook.result_paths import in_results
+
+
+def paths(text: str) -> list[str]:
+    return [output.path for output in parse(text).outputs]
+
+
+def manifest(rows: str, header: str = "| File | Description |\n|---|---|\n") -> str:
+    return f"---\na: 1\n---\n## REQUIRED OUTPUT FILES (MANDATORY)\n\n{header}{rows}"
+
+
+def test_every_spelling_of_a_path_is_relative_to_the_results_directory(corpus):
+    assert paths(corpus("classic")) == [
+        "report.md",
+        "charts/*.png",
+        "summary.md",
+        "<shop>/notes.txt",
+        "validation_report.json",
+    ]
+
+
+def test_description_is_plain_text(corpus):
+    outputs = parse(corpus("classic")).outputs
+    assert outputs[0].description == "The page"
+    assert outputs[1].description == "One chart per <region>"
+    assert outputs[3].description == "Notes, a or b"
+
+
+def test_operation_table_names_its_files_in_the_second_column(corpus):
+    outputs = parse(corpus("operations")).outputs
+    assert [(o.path, o.description) for o in outputs] == [
+        ("audit.md", "audit"),
+        ("summary.md", "audit"),
+        ("page.html", "polish"),
+    ]
+
+
+def test_numbered_table_works_too():
+    header = "| # | File | Description |\n|---|---|---|\n"
+    text = manifest("| 1 | `/app/results/a.csv` | Rows |\n", header)
+    assert [(o.path, o.description) for o in parse(text).outputs] == [("a.csv", "Rows")]
+
+
+def test_several_files_in_one_cell_all_count():
+    assert paths(manifest("| `a.md`, `b.md` | both |\n")) == ["a.md", "b.md"]
+
+
+def test_file_without_back_ticks_or_extension_counts():
+    assert paths(manifest("| report.md | x |\n| `Makefile` | y |\n| some words | z |\n")) == ["report.md", "Makefile"]
+
+
+def test_files_outside_the_results_directory_are_left_out():
+    rows = "| `/app/work/x.txt` | x |\n| `../secret.txt` | y |\n| `/app/results/` | z |\n| `/app/results/../up` | u |\n"
+    assert paths(manifest(rows)) == []
+
+
+def test_optional_files_are_not_required():
+    header = "| File | Required | Description |\n|---|---|---|\n"
+    rows = "| `a.md` | Yes | x |\n| `b.md` | No | y |\n"
+    more = "\n### Optional files\n\n| File | Description |\n|---|---|\n| `c.md` | z |\n"
+    assert paths(manifest(rows, header) + more) == ["a.md"]
+
+
+def test_tables_elsewhere_are_no_manifest():
+    text = manifest("| `a.md` | x |\n") + "\n## Other\n\n| File | Description |\n|---|---|\n| `b.md` | y |\n"
+    assert paths(text) == ["a.md"]
+
+
+def test_table_in_a_fence_is_no_manifest():
+    assert paths(manifest("", "```\n| File | Description |\n|---|---|\n| `a.md` | x |\n```\n")) == []
+
+
+@pytest.mark.parametrize(
+    ("spelled", "path"),
+    [
+        ("/app/results/a/b.md", "a/b.md"),
+        ("{{results_dir}}/a.md", "a.md"),
+        ("{{ results_dir }}/a.md", "a.md"),
+        ("./results/a.md", "a.md"),
+        ("results/a.md", "a.md"),
+        ("./a.md", "a.md"),
+        ("a/../b.md", "b.md"),
+        ("results.md", "results.md"),
+        ("screens/", "screens"),
+        ("<slug>/*.md", "<slug>/*.md"),
+        ("/app/results", None),
+        ("/etc/passwd", None),
+        ("../x", None),
+        ("results/../../x", None),
+        ("~/x", None),
+        ("", None),
+        (".", None),
+    ],
+)
+def test_result_path(spelled, path):
+    assert in_results(spelled) == path
