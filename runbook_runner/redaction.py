@@ -9,6 +9,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 from urllib.parse import quote, quote_plus
 
@@ -16,31 +17,33 @@ MIN_VALUE = 4  # shorter values would destroy ordinary text
 _MIN_LINE = 16
 _MIN_BASE64 = 8
 
-# Formats that providers publish or secret scanners use; each needs a distinctive prefix, so none needs entropy.
-PATTERNS: dict[str, str] = {
-    "anthropic-key": r"\bsk-ant-[A-Za-z0-9_-]{20,}",
-    "openrouter-key": r"\bsk-or-v1-[a-f0-9]{32,}",
-    "openai-key": r"\bsk-(?:proj-|svcacct-|admin-)?[A-Za-z0-9_-]{32,}",
-    "google-key": r"\bAIza[A-Za-z0-9_-]{35}",
-    "aws-access-key": r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b",
-    "github-token": r"\bgh[pousr]_[A-Za-z0-9]{36,}",
-    "github-pat": r"\bgithub_pat_[A-Za-z0-9_]{50,}",
-    "gitlab-token": r"\bglpat-[A-Za-z0-9_-]{20,}",
-    "slack-token": r"\bxox[abeoprs]-[A-Za-z0-9-]{10,}",
-    "stripe-key": r"\b[rs]k_(?:live|test)_[A-Za-z0-9]{16,}",
-    "huggingface-token": r"\bhf_[A-Za-z0-9]{30,}",
-    "replicate-token": r"\br8_[A-Za-z0-9]{30,}",
-    "npm-token": r"\bnpm_[A-Za-z0-9]{36}",
-    "pypi-token": r"\bpypi-AgEIcHlwaS5vcmc[A-Za-z0-9_-]{50,}",
-    "jetty-key": r"\bmlc_[a-z0-9]{32}\b",
-    "datadog-token": r"\bdtn_[A-Za-z0-9]{20,}",
-    "jwt": r"\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}",
-    "private-key": r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?-----END [A-Z ]*PRIVATE KEY-----",
+# Formats that providers publish or secret scanners use. Each begins with a literal that is looked for first: most text
+# holds none, and a substring test is a thousand times faster than an alternation. Special cases stand before general.
+PATTERNS: dict[str, tuple[str, str]] = {
+    "anthropic-key": ("sk-ant-", r"[A-Za-z0-9_-]{20,}"),
+    "openrouter-key": ("sk-or-v1-", r"[a-f0-9]{32,}"),
+    "openai-key": ("sk-", r"(?:proj-|svcacct-|admin-)?[A-Za-z0-9_-]{32,}"),
+    "google-key": ("AIza", r"[A-Za-z0-9_-]{35}"),
+    "aws-access-key": ("AKIA", r"[A-Z0-9]{16}\b"),
+    "aws-session-key": ("ASIA", r"[A-Z0-9]{16}\b"),
+    "github-token": ("gh", r"[pousr]_[A-Za-z0-9]{36,}"),
+    "github-pat": ("github_pat_", r"[A-Za-z0-9_]{50,}"),
+    "gitlab-token": ("glpat-", r"[A-Za-z0-9_-]{20,}"),
+    "slack-token": ("xox", r"[abeoprs]-[A-Za-z0-9-]{10,}"),
+    "stripe-key": ("sk_", r"(?:live|test)_[A-Za-z0-9]{16,}"),
+    "stripe-restricted-key": ("rk_", r"(?:live|test)_[A-Za-z0-9]{16,}"),
+    "huggingface-token": ("hf_", r"[A-Za-z0-9]{30,}"),
+    "replicate-token": ("r8_", r"[A-Za-z0-9]{30,}"),
+    "npm-token": ("npm_", r"[A-Za-z0-9]{36}"),
+    "pypi-token": ("pypi-AgEIcHlwaS5vcmc", r"[A-Za-z0-9_-]{50,}"),
+    "jetty-key": ("mlc_", r"[a-z0-9]{32}\b"),
+    "datadog-token": ("dtn_", r"[A-Za-z0-9]{20,}"),
+    "jwt": ("eyJ", r"[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}"),
+    "private-key": ("-----BEGIN ", r"[A-Z ]*PRIVATE KEY-----[\s\S]*?-----END [A-Z ]*PRIVATE KEY-----"),
 }
+"""Rule → the literal it begins with, and the expression for what follows."""
 
-_PATTERN = re.compile("|".join(f"(?P<p{i}>{p})" for i, p in enumerate(PATTERNS.values())))
-_RULES = list(PATTERNS)
-
+_EXPRESSIONS = {rule: (literal, re.compile(re.escape(literal) + rest)) for rule, (literal, rest) in PATTERNS.items()}
 
 _SECRET_NAME = re.compile(
     r"(?:^|_)(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD|PWD|CREDENTIALS?|AUTH|PAT|COOKIE)S?(?:_|$)", re.IGNORECASE
@@ -61,8 +64,7 @@ class Redactor:
         for name, value in secrets.items():
             for form in _forms(value):
                 self._names.setdefault(form, name)
-        forms = sorted(self._names, key=len, reverse=True)
-        self._known = re.compile("|".join(map(re.escape, forms))) if forms else None
+        self._forms = sorted(self._names, key=len, reverse=True)
 
     def text(self, text: str) -> tuple[str, Counter[str]]:
         """The text without secrets, and how often each rule hit."""
@@ -89,24 +91,36 @@ class Redactor:
         return value
 
     def _without_known(self, text: str, hits: Counter[str]) -> str:
-        if self._known is None:
+        there = [form for form in self._forms if form in text]
+        if not there:
             return text
 
         def replace(match: re.Match[str]) -> str:
             name = self._names[match[0]]
             hits[name] += 1
-            return f"***REDACTED:{name}***"
+            return _mark(name)
 
-        return self._known.sub(replace, text)
+        # One pass, longest form first: a mark that was put in is never searched itself.
+        return re.sub("|".join(map(re.escape, there)), replace, text)
 
     @staticmethod
     def _without_patterns(text: str, hits: Counter[str]) -> str:
-        def replace(match: re.Match[str]) -> str:
-            rule = _RULES[int((match.lastgroup or "p0")[1:])]
-            hits[rule] += 1
-            return f"***REDACTED:{rule}***"
+        for rule, (literal, expression) in _EXPRESSIONS.items():
+            if literal in text:
+                text = expression.sub(partial(_unless_inside_a_word, rule, hits), text)
+        return text
 
-        return _PATTERN.sub(replace, text)
+
+def _unless_inside_a_word(rule: str, hits: Counter[str], match: re.Match[str]) -> str:
+    before = match.string[match.start() - 1] if match.start() else " "
+    if before.isalnum() or before == "_":
+        return match[0]
+    hits[rule] += 1
+    return _mark(rule)
+
+
+def _mark(name: str) -> str:
+    return f"***REDACTED:{name}***"
 
 
 def _forms(value: str) -> Iterator[str]:

@@ -6,7 +6,7 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -95,10 +95,21 @@ class Command:
 
     def __init__(self, cwd: Path):
         self.cwd = cwd
-        kept = ("PATH", "HOME", "LANG", "TMPDIR", "DOCKER_HOST", "RUNBOOK_BASE_IMAGE", "RUNBOOK_CA_BUNDLE", "SSL_CERT_FILE")
+        kept = (
+            "PATH",
+            "HOME",
+            "LANG",
+            "TMPDIR",
+            "DOCKER_HOST",
+            "RUNBOOK_BASE_IMAGE",
+            "RUNBOOK_CA_BUNDLE",
+            "SSL_CERT_FILE",
+        )
         self.env = {name: os.environ[name] for name in kept if name in os.environ}
 
-    def __call__(self, *args: str | Path, env: Mapping[str, str] | None = None, stdin: str = "", timeout: float = 280) -> Ran:
+    def __call__(
+        self, *args: str | Path, env: Mapping[str, str] | None = None, stdin: str = "", timeout: float = 280
+    ) -> Ran:
         done = subprocess.run(
             [RUNBOOK, *map(str, args)],
             cwd=self.cwd,
@@ -125,6 +136,12 @@ class Command:
 @pytest.fixture
 def runbook(tmp_path: Path) -> Command:
     return Command(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def make_runbook(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Command]:
+    """For fixtures that live longer than a test."""
+    return lambda: Command(tmp_path_factory.mktemp("runbook"))
 
 
 SHELL_RUNBOOK = """\
@@ -163,5 +180,5 @@ def shell_runbook(tmp_path: Path) -> Callable[[str], Path]:
 
 
 @pytest.fixture(params=["host", pytest.param("docker", marks=pytest.mark.needs("docker"))])
-def backend(request: pytest.FixtureRequest) -> Iterator[str]:
-    yield request.param
+def backend(request: pytest.FixtureRequest) -> str:
+    return str(request.param)

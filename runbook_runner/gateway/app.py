@@ -16,6 +16,7 @@ from runbook_runner.gateway.session import Session
 from runbook_runner.gateway.upstream import CREDENTIAL_HEADERS, Headers, ModelRequest
 
 MAX_BODY_BYTES: Final = 64 << 20
+_UNKNOWN: Final = "this gateway does not know that token; it is good for one run only"
 _METHODS: Final = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
 
 
@@ -52,7 +53,7 @@ def _session(request: Request, sessions: Iterable[Session]) -> Session:
     tokens = _tokens(request)
     found = [session for session in sessions if session.admits(tokens)]
     if not found:
-        raise Refused(401, "this gateway does not know that token; it is good for one run only")
+        raise Refused(401, _UNKNOWN)
     found[0].touch()
     return found[0]
 
@@ -68,6 +69,8 @@ async def _parse(request: Request, session: Session) -> ModelRequest:
     if operation is None:
         raise Refused(404, f"this gateway does not serve {request.method} {request.url.path}")
     body = b"".join([chunk async for chunk in _bounded(request, session)])
+    if not session.is_open:  # closed while the body came in
+        raise Refused(401, _UNKNOWN)
     if session.blocked:
         raise Refused(500, session.blocked.message)
     document = _document(body)

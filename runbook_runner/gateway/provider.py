@@ -130,15 +130,18 @@ class ProviderConnection:
         outgoing = client.build_request(
             request.method,
             self._provider.url(request.path, request.query),
-            headers=list(self._provider.headers(request.headers)),
+            headers=[
+                (name.encode("latin-1", "replace"), value.encode("latin-1", "replace"))
+                for name, value in self._provider.headers(request.headers)
+            ],
             content=request.body,
         )
         return await client.send(outgoing, stream=True)
 
     async def _error(self, dialect: Dialect, response: "httpx.Response") -> Answer:
         """The provider's own error, unchanged but for the key, which some of them quote."""
-        body = b"".join([chunk async for chunk in _body(response)])
-        body = body.replace(self._provider.key.encode(), f"***REDACTED:{self._provider.key_name}***".encode())
+        raw = b"".join([chunk async for chunk in _body(response)])
+        body = raw.replace(self._provider.key.encode(), f"***REDACTED:{self._provider.key_name}***".encode())
         status = response.status_code
         said = dialect.reading(stream=False, body=body).error or response.reason_phrase
         failure = None

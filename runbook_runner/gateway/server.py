@@ -35,6 +35,7 @@ class Gateway:
         containers on Linux (field notes §5.6). Never all interfaces."""
         self._host = host
         self._sessions: list[Session] = []
+        self._lock = threading.Lock()
         self._socket: socket.socket | None = None
         self._server: uvicorn.Server | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -57,7 +58,7 @@ class Gateway:
             self._thread.join(STOP_S + 5)
         if self._socket is not None:
             self._socket.close()
-        self._sessions, self._server, self._thread, self._socket = [], None, None, None
+        self._sessions, self._server, self._thread, self._socket, self._loop = [], None, None, None, None
 
     @property
     def address(self) -> tuple[str, int]:
@@ -73,7 +74,8 @@ class Gateway:
         if self._loop is None:
             raise RuntimeError("the gateway has not been started")
         session = Session(token=token or new_token(), upstream=upstream, cassette=cassette, emit=emit, loop=self._loop)
-        self._sessions = [*(s for s in self._sessions if s.is_open), session]
+        with self._lock:
+            self._sessions = [*(s for s in self._sessions if s.is_open), session]
         return session
 
     def __enter__(self) -> Self:

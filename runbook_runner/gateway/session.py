@@ -4,7 +4,6 @@ import asyncio
 import hmac
 import time
 from collections.abc import Iterable
-from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Final
 
 from runbook_runner.events import Emit, Usage
@@ -56,7 +55,7 @@ class Session:
         drained = asyncio.run_coroutine_threadsafe(self._drain(), self._loop)
         try:
             drained.result(CLOSE_S)
-        except FutureTimeoutError:
+        except TimeoutError:
             drained.cancel()
 
     # --- for the gateway's loop ------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ def event(name: str, data: Json) -> bytes:
 
 def objects(text: str) -> Iterator[Json]:
     """The JSON objects of the `data:` lines, in order. Pings without data, `[DONE]` and torn lines are left out."""
-    for line in text.splitlines():
+    for line in text.split("\n"):  # splitlines() would also split at characters that JSON has unescaped
         found = _object(line)
         if found is not None:
             yield found

@@ -36,6 +36,8 @@ class Section:
     """Last line of the section."""
     text: str
     """The Markdown below the heading, byte for byte."""
+    text_line: int
+    """Line on which `text` begins."""
 
 
 @dataclass(frozen=True)
@@ -239,4 +241,4 @@ def _sections(headings: list[Heading], source: bytes, lines: _Lines) -> Iterator
     for heading, end in zip(headings, ends, strict=True):
         below = source[heading.end : end]
         last = max(lines.at(max(end - 1, 0)), heading.line)
-        yield Section(heading.level, heading.title, heading.line, last, below.decode())
+        yield Section(heading.level, heading.title, heading.line, last, below.decode(), lines.at(heading.end))

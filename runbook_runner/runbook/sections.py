@@ -7,6 +7,7 @@ from runbook_runner.runbook.markdown import Section
 
 _STEP = re.compile(r"step\s+\d+\b", re.IGNORECASE)
 _STEP_PREFIX = re.compile(r"step\s+\d+\s*[:.]\s*", re.IGNORECASE)
+_ANY_STEP_PREFIX = re.compile(r"step\s+\d+\s*[:.)–—-]*\s*", re.IGNORECASE)
 
 
 def is_step(section: Section) -> bool:
@@ -17,6 +18,21 @@ def is_step(section: Section) -> bool:
 def name_of(section: Section) -> str:
     """The title in lower case without its `Step N:` or `Step N.`."""
     return _STEP_PREFIX.sub("", section.title, count=1).strip().lower()
+
+
+def without_step(title: str) -> str:
+    """The title without its `Step N`, whatever separates the two: for people, where `name_of` is for look-ups."""
+    return _ANY_STEP_PREFIX.sub("", title, count=1).strip()
+
+
+def find_exact(sections: Iterable[Section], name: str) -> Section | None:
+    """The first level-2 section of just this name, in any case, with or without `Step N:` (contract §3.4, v2)."""
+    return next((s for s in sections if s.level == 2 and name_of(s) == name.lower()), None)
+
+
+def subsections(sections: Iterable[Section], of: Section, level: int) -> tuple[Section, ...]:
+    """Those of one level inside another section, in order."""
+    return tuple(s for s in sections if s.level == level and of.line < s.line <= of.end_line)
 
 
 def find(sections: Iterable[Section], name: str, *, prefix: bool = False) -> Section | None:

@@ -1,13 +1,41 @@
-"""Room `runbook`: the commands of a runbook, for the agent that needs no model (design §4: `shell`)."""
+"""Room `runbook`: the `## Step N` sections, and their commands for the agent that needs no model (design §4: `shell`)."""
+
+from __future__ import annotations
 
 import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from runbook_runner.runbook.frontmatter import cut
-from runbook_runner.runbook.markdown import outline
-from runbook_runner.runbook.sections import is_step
-from runbook_runner.spec import Block
+from runbook_runner.runbook.markdown import Outline, outline
+from runbook_runner.runbook.sections import is_step, without_step
+
+if TYPE_CHECKING:
+    from runbook_runner.spec import Block
 
 LANGUAGES = frozenset({"bash", "sh", "shell", "python", "python3"})
+_NUMBER = re.compile(r"step\s+(\d+)", re.IGNORECASE)
+_MAX_DIGITS = 9  # more can't be a step's number, and int() of thousands of digits raises
+
+
+@dataclass(frozen=True)
+class Step:
+    number: int
+    """As it is written; gaps and repeats are the author's."""
+    title: str
+    """The whole heading: `Step 3: Iterate on Errors (max 3 rounds)`."""
+    name: str
+    """Without the `Step N:`, `Step N.` or `Step N —`; empty when there is nothing else."""
+    line: int
+    end_line: int
+
+
+def read_steps(outline: Outline) -> tuple[Step, ...]:
+    """In the order of the file."""
+    return tuple(
+        Step(_number(section.title), section.title, without_step(section.title), section.line, section.end_line)
+        for section in filter(is_step, outline.sections)
+    )
 
 
 def step_blocks(text: str) -> tuple[Block, ...]:
@@ -16,6 +44,8 @@ def step_blocks(text: str) -> tuple[Block, ...]:
     text: a rendered runbook, with or without frontmatter. Blocks below a `###` of a step and in its lists count;
     blocks of other `##` sections don't. Lines are those of `text`.
     """
+    from runbook_runner.spec import Block  # pydantic, which a look at the steps alone can do without
+
     parts = cut(text)
     document = outline(parts.body, parts.body_line)
     return tuple(
@@ -29,3 +59,9 @@ def step_blocks(text: str) -> tuple[Block, ...]:
 def language_of(info: str) -> str:
     """First word of a fence's info string: `Python title="x"` → `python`; empty when there is none."""
     return re.split(r"[\s,{]", info.strip(), maxsplit=1)[0].lower()
+
+
+def _number(title: str) -> int:
+    match = _NUMBER.match(title)
+    assert match, "is_step has seen it"
+    return int(match[1][:_MAX_DIGITS])

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from runbook_runner import __version__, agents, settings
 from runbook_runner.agents import Agent, Assignment
@@ -26,6 +25,7 @@ from runbook_runner.events import (
     Status,
 )
 from runbook_runner.files import write_atomically
+from runbook_runner.gateway import Cassette, Upstream, new_token
 from runbook_runner.redaction import Redactor
 from runbook_runner.runbook.steps import step_blocks
 from runbook_runner.runner import credentials, recovery
@@ -41,9 +41,6 @@ from runbook_runner.spec import RunSpec
 from runbook_runner.trajectory.models import Trajectory
 from runbook_runner.trajectory.recorder import Reader, Recorder
 from runbook_runner.trajectory.store import MISSION_FILE, SPEC_FILE, create_folder, write_fold
-
-if TYPE_CHECKING:
-    from runbook_runner.gateway.upstream import Upstream
 
 
 @dataclass(frozen=True)
@@ -84,7 +81,9 @@ class _Run:
     options: RunOptions
     agent: Agent
     backend: Backend
-    upstream: "Upstream | None"
+    upstream: Upstream | None
+    token: str
+    """Opens the gateway for this run's sandbox."""
     trajectory_id: str
     folder: Path
     claim: Claim
@@ -117,19 +116,22 @@ def run(spec: RunSpec, options: RunOptions) -> Outcome:
     RecordingError at any time; everything else that goes wrong is in the outcome and in the trajectory."""
     agent = agents.find_agent(spec.agent)
     credentials.require_secrets(spec, options.environ)
+    # A rehearsal: what the agent would refuse is refused before anything starts.
+    agent.invoke(Assignment(mission=spec.mission, app=settings.APP, blocks=step_blocks(spec.mission)))
     upstream = find_upstream(agent, spec, options.model_script, options.environ)
     backend = choose_backend(options.backend, spec, agent, options.settings, strict_snapshot=options.strict_snapshot)
     recovery.sweep(options.settings.home, backend)
     trajectory_id, folder = create_folder(options.settings.home, spec.collection, spec.task)
+    token = new_token()
     provider = upstream.secret_values() if upstream else {}
-    redactor = credentials.redactor_for(spec, options.environ, provider)
+    redactor = credentials.redactor_for(spec, options.environ, {**provider, "RUN_TOKEN": token})
     with ExitStack() as stack:
         entry = Entry(trajectory_id, str(folder), backend.name, temp=tempfile.gettempdir())
         claim = stack.enter_context(Claim(options.settings.home, entry, keep=options.keep))
         recorder = Recorder(folder, redactor, options.readers)
         stack.callback(recorder.close)
         emit = Emitter(recorder)
-        this = _Run(spec, options, agent, backend, upstream, trajectory_id, folder, claim, redactor, emit)
+        this = _Run(spec, options, agent, backend, upstream, token, trajectory_id, folder, claim, redactor, emit)
         return _recorded(this)
 
 
@@ -288,8 +290,8 @@ def _set_up(run: _Run, prepared: Prepared) -> None:
 def _model(run: _Run, sandbox: Sandbox) -> AbstractContextManager[ModelAccess | None]:
     if run.upstream is None:
         return nullcontext()
-    cassette = run.folder / "model"
-    return model_access(run.upstream, sandbox.gateway_host(), cassette, run.redactor, run.emit)
+    cassette = Cassette(run.folder / "model", run.redactor)
+    return model_access(run.upstream, sandbox.gateway_host(), cassette, run.token, run.emit)
 
 
 def _work(run: _Run, sandbox: Sandbox, access: ModelAccess | None) -> AgentFinished:

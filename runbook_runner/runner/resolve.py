@@ -17,7 +17,6 @@ from runbook_runner.runbook.parameters import Parameter
 from runbook_runner.runbook.substitution import BUILT_IN, placeholders
 from runbook_runner.spec import InputFile, Limits, RunSpec, Secret, parse_memory
 
-
 OWN_KEY = "runbook_runner"
 """Frontmatter key for what only this program knows; the platform ignores it."""
 

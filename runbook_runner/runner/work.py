@@ -182,7 +182,7 @@ def _agent_error(
 ) -> tuple[str | None, str | None]:
     """What the gateway knows is nearer to the cause than what the CLI makes of it."""
     failure = job.session.failure if job.session else None
-    if failure:
+    if failure and (result.error or code):
         return failure.message, failure.kind
     if result.error:
         return "\n".join([result.error, *(stderr if result.error_kind == "crashed" else [])]), result.error_kind

@@ -172,9 +172,9 @@ class Sandbox(Protocol):
         """Copies the file or the tree at a sandbox path into the host folder `into`, made if missing: regular files
         only, mode 0644, owned by the caller, each in place complete or not at all. Links are never followed; a second
         name (hard link) of a file in the tree is a file of its own. A missing path is an empty Received.
-        max_files counts every entry of the tree. scrub stands between the sandbox and the disk.
-        Raises ResultsTooLargeError, NotReadyError when `into` can't be
-        written (disk full), SandboxError when the sandbox is gone."""
+        max_files counts every entry of the tree. scrub stands between the sandbox and the disk. Raises
+        ResultsTooLargeError, NotReadyError when `into` can't be written (disk full), SandboxError when the sandbox is
+        gone."""
         ...
 
     def localise(self, text: str) -> str:

@@ -95,7 +95,8 @@ def _note(log: IO[str], line: str, report: Callable[[str], None]) -> None:
 def _failure(tag: str, reason: str, log: Path) -> NotReadyError:
     last: list[str] = []
     with suppress(OSError):
-        last = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_SHOWN:]
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+        last = [line for line in lines if not _NOISE.match(line)][-_SHOWN:]
     return NotReadyError(
         f"The image {tag} could not be built: {reason.strip()}",
         hint=f"The whole build log is in {log}.",

@@ -74,6 +74,7 @@ done
 """
 
 _END_TRIES = 50
+_SIGKILLED = 128 + 9
 _POLL_S = 1.0
 _LINGER_S = 1.0  # how long output may still come after the command itself has ended
 _QUEUE = 256
@@ -194,9 +195,18 @@ class DockerProcess:
         state = self._api.exec_inspect(self._exec)
         if state["Running"]:
             return None
-        if state["ExitCode"] is None:
-            raise SandboxError("The container ended under a running command.")
-        return Exit(int(state["ExitCode"]), "exit")
+        code = state["ExitCode"]
+        if code is None or (code == _SIGKILLED and not self._container_lives()):
+            raise SandboxError(
+                "The container ended while a command ran in it.",
+                hint="Was it removed by hand, did it outlive its time, or did the engine stop?",
+            )
+        return Exit(int(code), "exit")
+
+    def _container_lives(self) -> bool:
+        """The engine hears of a command's end before it hears of its container's."""
+        time.sleep(0.3)
+        return bool(self._api.inspect_container(self._container)["State"]["Running"])
 
     def _end_all(self) -> None:
         """Two scripts as root; the first may fail where no process can be added. Raises SandboxError."""

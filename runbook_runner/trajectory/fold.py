@@ -103,7 +103,7 @@ def _agent_finished(state: _State, event: AgentFinished, ts: str) -> None:
 
 
 def _model(state: _State, event: ModelCalled, ts: str) -> None:
-    state.model_usage += event.usage.model_copy(update={"api_calls": 1})
+    state.model_usage += event.usage
     if event.error:
         _note(state, ts, "warning", f"model call {event.number}: {event.error}")
 

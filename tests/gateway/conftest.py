@@ -19,7 +19,7 @@ from runbook_runner.redaction import Redactor
 
 KEY = "sk-test-canary-8f3a71c9d2"
 
-STREAM = [
+STREAM: list[tuple[str, dict[str, Any]]] = [
     ("message_start", {"message": {"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "content": [],
                                    "stop_reason": None, "usage": {"input_tokens": 11, "cache_read_input_tokens": 3,
                                                                   "cache_creation_input_tokens": 2,
@@ -178,7 +178,7 @@ def fake() -> Iterator[FakeAnthropic]:
     server.close()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def gateway() -> Iterator[Gateway]:
     with Gateway() as running:
         yield running
@@ -201,6 +201,7 @@ def connect(gateway: Gateway, tmp_path: Path) -> Iterator[Connect]:
 
     yield make
     for line in lines:
+        line.session.close()
         line.client.close()
 
 

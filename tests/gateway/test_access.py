@@ -1,8 +1,10 @@
 """Who may use the gateway, for what, and how much."""
 
+import json
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -42,6 +44,19 @@ def test_token_dies_with_its_session(scripted: Scripted) -> None:
     line.session.close()
     assert line.ask("b").status_code == 401
     assert other.ask("a").status_code == 200
+
+
+def test_request_that_was_still_coming_in_when_the_session_closed_is_refused(scripted: Scripted) -> None:
+    line = scripted("- say: one")
+    body = json.dumps(QUESTION).encode()
+    with socket.create_connection(line.gateway.address, 10) as connection:
+        head = f"POST /v1/messages HTTP/1.1\r\nhost: x\r\nx-api-key: {line.session.token}\r\n"
+        connection.sendall(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body[:10])
+        time.sleep(0.2)
+        line.session.close()
+        connection.sendall(body[10:])
+        assert connection.recv(4096).startswith(b"HTTP/1.1 401 ")
+    assert line.events == []
 
 
 def test_base_url_may_be_probed_without_a_token(scripted: Scripted) -> None:

@@ -75,7 +75,13 @@ def test_provider_shows_neither_key_nor_password_when_printed() -> None:
 def test_request_reaches_the_provider_unchanged_but_for_the_credentials(provided: Any, fake: Any, key: str) -> None:
     body = b'{"model": "m",  "messages": [ {"role":"user","content":"\xc3\xa9"} ]}'
     headers = {"anthropic-beta": "a-1,b-2", "content-type": "application/json", "connection": "keep-alive, x-hop"}
-    more = {"x-hop": "1", "x-odd": f"see {provided.session.token}", "cookie": "c=1", "x-stainless-lang": "js"}
+    more = {
+        "x-hop": "1",
+        "x-odd": f"see {provided.session.token}",
+        "cookie": "c=1",
+        "x-stainless-lang": "js",
+        "x-name": b"J\xf6rg",
+    }
     response = provided.client.post("/v1/messages?beta=true", content=body, headers={**headers, **more})
     assert response.json()["content"][0]["text"] == "hello"
     (sent,) = fake.requests
@@ -86,6 +92,7 @@ def test_request_reaches_the_provider_unchanged_but_for_the_credentials(provided
     assert got["anthropic-beta"] == "a-1,b-2"
     assert got["anthropic-version"] == "2023-06-01"
     assert got["x-stainless-lang"] == "js"
+    assert got["x-name"] == "Jörg"
     assert not {"authorization", "cookie", "x-hop", "x-odd"} & got.keys()
     assert not any(provided.session.token in value for value in got.values())
 

@@ -9,6 +9,11 @@ import httpx
 import pytest
 
 
+def read_into(got: list[bytes], response: httpx.Response) -> None:
+    for chunk in response.iter_bytes():
+        got.append(chunk)
+
+
 def test_stream_is_passed_on_byte_for_byte(provided: Any, upstream_stream: bytes) -> None:
     response = provided.ask("a", stream=True)
     assert response.content == upstream_stream
@@ -70,20 +75,20 @@ def test_agent_that_hangs_up_before_the_first_byte_is_noticed(connect: Any) -> N
 
 
 def test_stream_that_breaks_off_has_no_clean_end(provided: Any) -> None:
-    got = b""
+    got: list[bytes] = []
     body = {"model": "drop-mid", "stream": True, "messages": []}
-    with provided.client.stream("POST", "/v1/messages", json=body) as response:
-        chunks = response.iter_bytes()
-        with pytest.raises(httpx.RemoteProtocolError):
-            while chunk := next(chunks):
-                got += chunk
-    assert b"message_start" in got
+    with (
+        provided.client.stream("POST", "/v1/messages", json=body) as response,
+        pytest.raises(httpx.RemoteProtocolError),
+    ):
+        read_into(got, response)
+    assert b"message_start" in got[0]
     provided.settled()
     (call,) = provided.cassette.calls()
     assert call.status == 0
     assert "the provider's answer broke off" in str(call.error)
     assert call.usage.prompt_tokens == 11
-    assert provided.cassette.read(1).response == got.decode()
+    assert provided.cassette.read(1).response == b"".join(got).decode()
     assert provided.ask("next").status_code == 200
 
 

@@ -1,0 +1,164 @@
+"""`runbook run` with bad input: one message that says what, where and what next; nothing is started or recorded."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+HELLO = Path(__file__).parents[2] / "examples" / "hello"
+TEXT = (HELLO / "RUNBOOK.md").read_text()
+
+
+def refused(ran: Any, code: int, *parts: str) -> None:
+    assert ran.code == code, ran.err
+    assert ran.err.startswith("error: ")
+    assert "Traceback" not in ran.err
+    for part in parts:
+        assert part in ran.err
+    assert ran.out == ""
+
+
+def run_text(runbook: Any, text: str, *args: str, **more: Any) -> Any:
+    (runbook.cwd / "RUNBOOK.md").write_text(text)
+    ran = runbook("run", "RUNBOOK.md", "--sandbox", "host", *args, **more)
+    assert not (runbook.cwd / ".runbook" / "trajectories").exists()
+    return ran
+
+
+def test_no_frontmatter(runbook: Any) -> None:
+    refused(run_text(runbook, "# Title\n"), 2, "RUNBOOK.md:1", "frontmatter")
+
+
+def test_broken_yaml_names_the_line(runbook: Any) -> None:
+    refused(run_text(runbook, '---\nversion: "1"\nagent: [shell\n---\n# T\n'), 2, "RUNBOOK.md:4", "YAML")
+
+
+def test_missing_required_parameters_are_listed_all_at_once(runbook: Any) -> None:
+    rows = "| Name | `{{name}}` | *(required)* | Who |\n| City | `{{city}}` | required | Where |"
+    text = TEXT.replace("| Name | `{{name}}` | `world` | Who is greeted |", rows)
+    refused(run_text(runbook, text), 2, "2 required parameters", "name (line", "city (line", "-p NAME=VALUE")
+
+
+def test_unknown_parameter_gets_a_suggestion(runbook: Any) -> None:
+    refused(run_text(runbook, TEXT, "-p", "nmae=x"), 2, "nmae", "Did you mean 'name'?")
+
+
+def test_a_parameter_without_value(runbook: Any) -> None:
+    refused(run_text(runbook, TEXT, "-p", "name"), 2, "NAME=VALUE")
+
+
+@pytest.mark.parametrize("content", ["[1, 2", "- a\n- b\n", "\x00"])
+def test_a_parameter_file_that_is_no_object(runbook: Any, content: str) -> None:
+    (runbook.cwd / "p.yaml").write_text(content)
+    refused(run_text(runbook, TEXT, "--params", "p.yaml"), 2, "p.yaml", "parameter file")
+
+
+def test_unknown_agent_lists_the_known_ones(runbook: Any) -> None:
+    refused(run_text(runbook, TEXT, "--agent", "clippy"), 2, "clippy", "claude-code", "shell")
+
+
+def test_unknown_sandbox_lists_the_known_ones(runbook: Any) -> None:
+    refused(runbook("run", HELLO, "--sandbox", "vm"), 2, "'vm'", "docker", "host")
+
+
+@pytest.mark.needs("docker")
+def test_unknown_snapshot_on_the_command_line_lists_the_known_ones(runbook: Any) -> None:
+    refused(runbook("run", HELLO, "--sandbox", "docker", "--snapshot", "python2"), 2, "python2", "python312-uv")
+
+
+def test_missing_secret_is_named_before_anything_starts(runbook: Any) -> None:
+    text = TEXT.replace(
+        "snapshot:", "secrets:\n  CRM_TOKEN:\n    env: CRM_TOKEN\n    description: reads the CRM\nsnapshot:"
+    )
+    refused(run_text(runbook, text), 3, "CRM_TOKEN: reads the CRM", ".env")
+
+
+def test_missing_provider_key_is_named(runbook: Any) -> None:
+    fake = runbook.cwd / "bin"
+    fake.mkdir()
+    (fake / "claude").write_text("#!/bin/sh\n")
+    (fake / "claude").chmod(0o755)
+    env = {"PATH": f"{fake}:{runbook.env['PATH']}"}
+    refused(
+        run_text(runbook, TEXT.replace("agent: shell", "agent: claude-code"), env=env),
+        3,
+        "ANTHROPIC_API_KEY",
+        "--model-script",
+    )
+
+
+def test_missing_input_file(runbook: Any) -> None:
+    refused(run_text(runbook, TEXT, "-f", "nowhere.csv"), 2, "nowhere.csv", "does not exist")
+
+
+def test_a_folder_as_input(runbook: Any) -> None:
+    (runbook.cwd / "data").mkdir()
+    refused(run_text(runbook, TEXT, "-f", "data"), 2, "data", "is a folder")
+
+
+def test_two_inputs_of_one_name(runbook: Any) -> None:
+    for folder in ("a", "b"):
+        (runbook.cwd / folder).mkdir()
+        (runbook.cwd / folder / "x.csv").write_text("x")
+    refused(run_text(runbook, TEXT, "-f", "a/x.csv", "-f", "b/x.csv"), 2, "x.csv", "a/x.csv", "b/x.csv", "rename")
+
+
+def test_no_docker_engine_says_which_socket_and_how_to_go_on(runbook: Any) -> None:
+    ran = runbook("run", HELLO, env={"DOCKER_HOST": "unix:///nowhere/docker.sock"})
+    refused(ran, 3, "unix:///nowhere/docker.sock", "--sandbox host")
+
+
+def test_no_such_runbook(runbook: Any) -> None:
+    refused(runbook("run", "nowhere"), 2, "nowhere")
+
+
+def test_plain_http_addresses_are_refused(runbook: Any) -> None:
+    refused(runbook("run", "http://example.com/RUNBOOK.md"), 2, "http")
+
+
+def test_addresses_of_this_machine_are_refused(runbook: Any) -> None:
+    refused(runbook("run", "https://127.0.0.1/RUNBOOK.md"), 2, "127.0.0.1")
+
+
+def test_a_shell_runbook_with_nothing_to_run(runbook: Any) -> None:
+    text = TEXT.split("## Step 1")[0]
+    refused(run_text(runbook, text), 2, "nothing to run", "## Step")
+
+
+def test_a_model_script_with_a_mistake_names_the_line(runbook: Any) -> None:
+    (runbook.cwd / "m.yaml").write_text("- say: hi\n- shel: ls\n")
+    fake = runbook.cwd / "claude"
+    fake.write_text("#!/bin/sh\n")
+    fake.chmod(0o755)
+    env = {"PATH": f"{runbook.cwd}:{runbook.env['PATH']}"}
+    ran = run_text(runbook, TEXT, "--agent", "claude-code", "--model-script", "m.yaml", env=env)
+    refused(ran, 2, "m.yaml:2", "shell")
+
+
+@pytest.mark.parametrize(
+    "option", [("--memory", "lots"), ("--timeout", "0"), ("--cpus", "-1"), ("--collection", "a/b")]
+)
+def test_limits_and_names_that_make_no_sense(runbook: Any, option: tuple[str, str]) -> None:
+    refused(run_text(runbook, TEXT, *option), 2)
+
+
+def test_usage_errors_are_bad_input(runbook: Any) -> None:
+    ran = runbook("run")
+    assert ran.code == 2
+    assert "PATH" in ran.err
+
+
+def test_an_unwritable_home(runbook: Any) -> None:
+    ran = runbook("run", HELLO, "--sandbox", "host", env={"RUNBOOK_HOME": "/dev/null/home"})
+    refused(ran, 3, "/dev/null/home", "RUNBOOK_HOME")
+
+
+def test_sample_inputs_outside_the_runbooks_folder_are_refused(
+    runbook: Any, shell_runbook: Callable[[str], Path]
+) -> None:
+    path = shell_runbook("true") / "RUNBOOK.md"
+    path.write_text(
+        path.read_text().replace("agent: shell", "agent: shell\nrunbook_runner: {inputs: [../../etc/passwd]}")
+    )
+    refused(runbook("run", path, "--sandbox", "host"), 2, "outside")

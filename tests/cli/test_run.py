@@ -1,0 +1,242 @@
+"""`runbook run` on the host: what a user types and sees. No Docker, no key, no network."""
+
+import json
+import os
+import pty
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+HELLO = Path(__file__).parents[2] / "examples" / "hello"
+CONTRACT_KEYS = {"status", "trajectory_id", "collection", "task", "primary_output", "results_files", "trajectory_url"}
+OWN_KEYS = {
+    "path",
+    "verdict",
+    "success",
+    "missing_outputs",
+    "error",
+    "usage",
+    "duration_seconds",
+    "sandbox",
+    "image_digest",
+}
+
+
+def test_hello_makes_its_two_files_and_a_trajectory(runbook: Any) -> None:
+    ran = runbook("run", HELLO, "--sandbox", "host", "--json")
+    assert ran.code == 0, ran.err
+    assert set(ran.json) == CONTRACT_KEYS | OWN_KEYS
+    assert [Path(path).name for path in ran.json["results_files"]] == ["greeting.md", "machine.json"]
+    assert Path(ran.json["primary_output"]).read_text() == "# Hello, world!\n"
+    assert json.loads((ran.folder / "results" / "machine.json").read_text())["system"] == os.uname().sysname
+    assert (ran.json["status"], ran.json["verdict"], ran.json["success"]) == ("completed", "pass", True)
+    assert ran.folder.parent == runbook.cwd / ".runbook" / "trajectories" / "local" / "hello"
+
+
+def test_output_on_a_pipe_is_plain_lines(runbook: Any) -> None:
+    ran = runbook("run", HELLO, "--sandbox", "host")
+    assert ran.code == 0
+    assert "\x1b" not in ran.out
+    assert "# Hello, world!" in ran.out
+    assert "PASS" in ran.out
+    assert ran.out.index("greeting.md  ") < ran.out.index("machine.json  "), "the primary output comes first"
+    assert "isolates nothing" in ran.out
+
+
+def test_json_is_one_object_on_stdout_and_the_rest_on_stderr(runbook: Any) -> None:
+    ran = runbook("run", HELLO, "--sandbox", "host", "--json")
+    assert len(ran.out.strip().splitlines()) == 1
+    assert "PASS" in ran.err
+
+
+def test_quiet_says_nothing(runbook: Any) -> None:
+    ran = runbook("run", HELLO, "--sandbox", "host", "--quiet")
+    assert (ran.code, ran.out, ran.err) == (0, "", "")
+
+
+def test_a_file_a_folder_and_stdin_are_the_same_runbook(runbook: Any) -> None:
+    text = (HELLO / "RUNBOOK.md").read_text()
+    digests = set()
+    for path, stdin in ((HELLO, ""), (HELLO / "RUNBOOK.md", ""), ("-", text)):
+        ran = runbook("run", path, "--sandbox", "host", "--json", stdin=stdin)
+        assert ran.code == 0, ran.err
+        digests.add(ran.trajectory["attributes"]["params"]["spec_digest"])
+    assert len(digests) == 1
+
+
+def test_a_parameter_on_the_command_line_beats_the_file(runbook: Any) -> None:
+    (runbook.cwd / "p.yaml").write_text("name: Grace\n")
+    from_file = runbook("run", HELLO, "--sandbox", "host", "--json", "--params", "p.yaml")
+    assert Path(from_file.json["primary_output"]).read_text() == "# Hello, Grace!\n"
+    both = runbook("run", HELLO, "--sandbox", "host", "--json", "--params", "p.yaml", "-p", "name=Ada")
+    assert Path(both.json["primary_output"]).read_text() == "# Hello, Ada!\n"
+    assert both.trajectory["init_params"]["vars"] == {"name": "Ada"}
+
+
+def test_the_names_asked_for_are_recorded(runbook: Any) -> None:
+    args = ("--collection", "acme", "--task", "greet", "--label", "quality=high", "--label", "run=1")
+    ran = runbook("run", HELLO, "--sandbox", "host", "--json", *args)
+    assert (ran.json["collection"], ran.json["task"]) == ("acme", "greet")
+    assert ran.trajectory["name"] == "acme/greet"
+    assert {label["key"]: label["value"] for label in ran.trajectory["labels"]} == {"quality": "high", "run": "1"}
+
+
+def test_out_gets_a_copy_of_the_results(runbook: Any) -> None:
+    ran = runbook("run", HELLO, "--sandbox", "host", "--out", "made/here")
+    assert ran.code == 0
+    assert (runbook.cwd / "made" / "here" / "greeting.md").read_text() == "# Hello, world!\n"
+
+
+def test_runbook_home_moves_everything_we_write(runbook: Any, tmp_path: Path) -> None:
+    ran = runbook("run", HELLO, "--sandbox", "host", "--json", env={"RUNBOOK_HOME": str(tmp_path / "elsewhere")})
+    assert ran.folder.is_relative_to(tmp_path / "elsewhere")
+    assert not (runbook.cwd / ".runbook").exists()
+    assert (tmp_path / "elsewhere" / ".gitignore").read_text() == "*\n"
+
+
+def test_inputs_are_under_assets_by_their_name(runbook: Any, shell_runbook: Callable[[str], Path]) -> None:
+    (runbook.cwd / "data").mkdir()
+    (runbook.cwd / "data" / "a b.txt").write_text("content of a")
+    path = shell_runbook("cat '/app/assets/a b.txt' > /app/results/out.txt")
+    ran = runbook("run", path, "--sandbox", "host", "--json", "-f", "data/a b.txt")
+    assert Path(ran.json["primary_output"]).read_text() == "content of a"
+    assert ran.trajectory["init_params"]["file_paths"] == ["a b.txt"]
+
+
+def test_a_fixture_gives_parameters_and_files(runbook: Any) -> None:
+    example = runbook.cwd / "examples" / "one"
+    example.mkdir(parents=True)
+    (example / "in.txt").write_text("x")
+    fixture = {"title": "One", "params": {"vars": {"name": "Fixture"}}, "files": [{"path": "in.txt", "role": "input"}]}
+    (example / "input.json").write_text(json.dumps(fixture))
+    ran = runbook("run", HELLO, "--sandbox", "host", "--json", "--input", example / "input.json")
+    assert ran.code == 0, ran.err
+    assert Path(ran.json["primary_output"]).read_text() == "# Hello, Fixture!\n"
+    assert ran.trajectory["init_params"]["file_paths"] == ["in.txt"]
+
+
+def test_keep_leaves_the_work_folder(runbook: Any) -> None:
+    ran = runbook("run", HELLO, "--sandbox", "host", "--json", "--keep")
+    folder = Path(ran.events("sandbox.started")[0]["sandbox_id"])
+    assert (folder / "results" / "greeting.md").is_file()
+    again = runbook("run", HELLO, "--sandbox", "host", "--json")
+    assert again.code == 0
+    assert folder.is_dir(), "a later start does not sweep what was kept"
+    subprocess.run(["rm", "-r", folder], check=True)
+
+
+def test_nothing_stays_in_the_temporary_folder(runbook: Any, tmp_path: Path) -> None:
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    ran = runbook("run", HELLO, "--sandbox", "host", env={"TMPDIR": str(temporary)})
+    assert ran.code == 0
+    assert list(temporary.iterdir()) == []
+    assert list((runbook.cwd / ".runbook" / "active").iterdir()) == []
+
+
+def test_dry_run_shows_the_spec_and_starts_nothing(runbook: Any) -> None:
+    ran = runbook("run", HELLO, "--sandbox", "host", "--dry-run", "-p", "name=Ada", "--timeout", "7")
+    assert ran.code == 0
+    assert ran.json["spec"]["parameters"] == {"name": "Ada"}
+    assert ran.json["spec"]["limits"]["timeout_s"] == 7
+    assert "run shell for at most 7 s" in ran.json["plan"]
+    assert not (runbook.cwd / ".runbook").exists()
+
+
+def test_the_host_sandbox_hands_on_no_variable_of_ours(runbook: Any, shell_runbook: Callable[[str], Path]) -> None:
+    path = shell_runbook("env > /app/results/out.txt")
+    ran = runbook(
+        "run", path, "--sandbox", "host", "--json", env={"MY_PLAIN": "plain-value", "OPENAI_API_KEY": "sk-x1y2"}
+    )
+    seen = Path(ran.json["primary_output"]).read_text()
+    assert "MY_PLAIN" not in seen
+    assert "OPENAI_API_KEY" not in seen
+    assert "RESULTS_DIR=" in seen
+
+
+def test_a_secret_reaches_the_agent_and_no_file(runbook: Any, shell_runbook: Callable[[str], Path]) -> None:
+    path = shell_runbook('echo "it is $MY_SECRET, ${#MY_SECRET} long" > /app/results/out.txt; cat /app/results/out.txt')
+    (runbook.cwd / "keys").write_text("MY_SECRET=hunter2-from-file\n")
+    ran = runbook("run", path, "--sandbox", "host", "--json", "--secret", "MY_SECRET", "--env-file", "keys")
+    assert Path(ran.json["primary_output"]).read_text() == "it is ***REDACTED:MY_SECRET***, 17 long\n"
+    found = [p for p in ran.folder.rglob("*") if p.is_file() and b"hunter2-from-file" in p.read_bytes()]
+    assert found == []
+    assert "hunter2-from-file" not in ran.out + ran.err
+    assert {event["where"] for event in ran.events("redacted")} == {"results/out.txt"}
+
+
+def test_an_env_file_beside_the_runbook_is_read(runbook: Any, shell_runbook: Callable[[str], Path]) -> None:
+    path = shell_runbook("echo ${#MY_SECRET} > /app/results/out.txt")
+    (path / ".env").write_text("MY_SECRET=123456\n")
+    ran = runbook("run", path, "--sandbox", "host", "--json", "--secret", "MY_SECRET")
+    assert Path(ran.json["primary_output"]).read_text() == "6\n"
+
+
+def test_a_required_parameter_is_asked_for_on_a_terminal(runbook: Any, tmp_path: Path) -> None:
+    text = (HELLO / "RUNBOOK.md").read_text().replace("| `world` |", "| *(required)* |")
+    (tmp_path / "RUNBOOK.md").write_text(text)
+    leader, follower = pty.openpty()
+    from_terminal = subprocess.Popen(
+        [*_command(), "run", tmp_path, "--sandbox", "host", "--out", "out"],
+        cwd=runbook.cwd,
+        env=runbook.env,
+        stdin=follower,
+        stdout=subprocess.DEVNULL,
+        stderr=follower,
+    )
+    os.write(leader, b"Terminal\n")
+    assert from_terminal.wait(60) == 0
+    assert (runbook.cwd / "out" / "greeting.md").read_text() == "# Hello, Terminal!\n"
+
+
+def test_what_an_agent_prints_cannot_steer_the_terminal(runbook: Any, shell_runbook: Callable[[str], Path]) -> None:
+    ran = runbook("run", shell_runbook(r"printf 'a\033[2Jb\a' | tee /app/results/out.txt"), "--sandbox", "host")
+    assert ran.code == 0
+    assert "\x1b" not in ran.out
+    assert "a[2Jb" in ran.out
+
+
+def _command() -> list[str]:
+    import sys
+
+    return [str(Path(sys.executable).with_name("runbook"))]
+
+
+@pytest.mark.parametrize(("code", "status", "exit_code", "verdict"), [
+    ("echo x > /app/results/out.txt", "completed", 0, "pass"),
+    ("echo x", "completed", 1, "fail"),
+    (": > /app/results/out.txt", "completed", 1, "fail"),
+    ("echo x > /app/results/out.txt; exit 3", "failed", 4, "fail"),
+])  # fmt: skip
+def test_exit_codes_tell_passed_from_missing_from_failed(
+    runbook: Any, shell_runbook: Callable[[str], Path], code: str, status: str, exit_code: int, verdict: str
+) -> None:
+    ran = runbook("run", shell_runbook(code), "--sandbox", "host", "--json")
+    assert (ran.code, ran.json["status"], ran.json["verdict"]) == (exit_code, status, verdict)
+    assert ran.json["missing_outputs"] == ([] if exit_code in (0, 4) else ["out.txt"])
+    assert ran.json["success"] is (exit_code == 0)
+
+
+def test_a_failing_block_stops_the_run_and_is_named(runbook: Any, tmp_path: Path) -> None:
+    steps = "## Step 2: Breaks\n\n```bash\nfalse\necho not reached\n```\n\n## Step 3: Later\n\n```sh\necho later\n```\n"
+    (tmp_path / "RUNBOOK.md").write_text((HELLO / "RUNBOOK.md").read_text().split("## Step 2")[0] + steps)
+    ran = runbook("run", tmp_path, "--sandbox", "host", "--json")
+    assert ran.code == 4
+    assert "Step 2: Breaks" in ran.json["error"]
+    assert "exit code 1" in ran.json["error"]
+    assert len(ran.events("tool.called")) == 2
+    assert "not reached" not in json.dumps(ran.events("tool.returned"))
+    assert (ran.folder / "results" / "greeting.md").is_file(), "what was made before is kept"
+
+
+def test_python_blocks_run_too(runbook: Any, tmp_path: Path) -> None:
+    block = (
+        "## Step 1: Work\n\n```python\nfrom pathlib import Path\nPath('/app/results/out.txt').write_text('py')\n```\n"
+    )
+    (tmp_path / "RUNBOOK.md").write_text("---\nagent: shell\n---\n# T\n\n" + block)
+    ran = runbook("run", tmp_path, "--sandbox", "host", "--json")
+    assert ran.code == 0, ran.err
+    assert Path(ran.json["primary_output"]).read_text() == "py"

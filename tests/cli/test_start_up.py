@@ -1,0 +1,46 @@
+"""Quick commands import nothing heavy."""
+
+import subprocess
+import sys
+
+import runbook_runner
+
+HEAVY = ("pydantic", "typer", "rich", "docker", "yaml", "litellm", "httpx", "starlette", "uvicorn", "jinja2", "asyncio")
+_LIST = """
+import sys
+from runbook_runner.cli.__main__ import main
+sys.argv = {argv}
+try:
+    main()
+except SystemExit:
+    pass
+print(*sys.modules)
+"""
+
+
+def modules_of(*argv: str) -> list[str]:
+    code = _LIST.format(argv=["runbook", *argv])
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout.split()
+
+
+def test_version_is_printed_without_importing_anything_heavy() -> None:
+    words = modules_of("--version")
+    assert words[:2] == ["runbook", runbook_runner.__version__]
+    assert [name for name in HEAVY if name in words] == []
+
+
+def test_help_imports_only_what_prints_it() -> None:
+    words = modules_of("--help")
+    heavy = [name for name in HEAVY if name not in ("typer", "rich", "asyncio")]
+    assert [name for name in heavy if name in words] == []
+
+
+def test_importing_the_package_is_free() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "import runbook_runner, sys; print(*sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert [name for name in HEAVY if name in done.stdout.split()] == []

@@ -1,0 +1,146 @@
+"""No secret value in any file, event, process list or container of a run, whatever the agent prints."""
+
+import base64
+import json
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+import zstandard
+
+HELLO = Path(__file__).parents[2] / "examples" / "hello" / "RUNBOOK.md"
+PROVIDER_KEY = "canary-Zq7/Xw+41kD9-provider"
+DECLARED = "canary-Hh2?Pp=55&mN3-declared"
+
+RUNBOOK = """\
+---
+agent: claude-code
+secrets:
+  SERVICE_TOKEN:
+    env: SERVICE_TOKEN
+  ANTHROPIC_API_KEY:
+    env: ANTHROPIC_API_KEY
+---
+# Leak — Agent Runbook
+
+## REQUIRED OUTPUT FILES
+
+| File | Description |
+|---|---|
+| `/app/results/leak.txt` | Everything |
+
+## Step 1: Leak
+
+Print all you know.
+"""
+
+LEAK = r"""
+env; cat /proc/self/environ | tr '\0' '\n'; cat /proc/1/environ 2>/dev/null | tr '\0' '\n'
+printf '%s' "$SERVICE_TOKEN" | base64 -w0; echo
+printf 'x%s' "$SERVICE_TOKEN" | base64 -w0; echo
+printf 'xy%sz' "$SERVICE_TOKEN" | base64 -w0; echo
+python3 -c 'import os,json,urllib.parse; t=os.environ["SERVICE_TOKEN"]; print(urllib.parse.quote(t), json.dumps(t))'
+"""
+
+pytestmark = [pytest.mark.needs("docker"), pytest.mark.xdist_group("docker-live")]
+
+
+def encodings(value: str) -> list[bytes]:
+    raw = value.encode()
+    forms = [raw, quote(value, safe="").encode(), json.dumps(value)[1:-1].encode()]
+    # At each alignment, the characters of base64 that the value alone decides.
+    for before in range(3):
+        whole = base64.b64encode(b"\0" * before + raw + b"\0" * 3)
+        forms.append(whole[4 if before else 0 : (len(raw) + before) // 3 * 4])
+    return forms
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file as a reader gets it, compressed ones unpacked."""
+    found = {}
+    for path in folder.rglob("*"):
+        if path.is_file():
+            data = path.read_bytes()
+            found[str(path)] = (
+                zstandard.ZstdDecompressor().decompressobj().decompress(data) if path.suffix == ".zst" else data
+            )
+    return found
+
+
+@pytest.fixture(scope="module")
+def leaked(make_runbook: Callable[[], Any]) -> Any:
+    command = make_runbook()
+    (command.cwd / "RUNBOOK.md").write_text(RUNBOOK)
+    shell = f"( {LEAK} ) 2>&1 | tee /app/results/leak.txt; sleep 3"
+    turns = [{"say": "Printing everything.", "shell": shell}, {"say": "Done."}]
+    (command.cwd / "model.yaml").write_text(json.dumps(turns))
+    env = {
+        "ANTHROPIC_API_KEY": PROVIDER_KEY,
+        "SERVICE_TOKEN": DECLARED,
+        "HOST_ONLY": "1",
+        "OPENAI_API_KEY": "sk-unused",
+    }
+    process = command.start("run", "RUNBOOK.md", "--model-script", "model.yaml", "--json", env=env)
+    seen = _watch(process)
+    out, err = process.communicate(timeout=200)
+    assert process.returncode == 0, err
+    return json.loads(out), out + err, seen
+
+
+def _watch(process: subprocess.Popen[str]) -> dict[str, bytes]:
+    """Everybody's command lines and the container's description while the agent works."""
+    lines, described = b"", b""
+    while process.poll() is None:
+        lines += subprocess.run(["ps", "axww", "-o", "args"], capture_output=True, check=True).stdout
+        ids = subprocess.run(
+            ["docker", "ps", "-q", "--filter", "label=runbook.trajectory"], capture_output=True, text=True
+        )
+        for container in ids.stdout.split():
+            described += subprocess.run(["docker", "inspect", container], capture_output=True).stdout
+        time.sleep(0.2)
+    return {"process list": lines, "docker inspect": described}
+
+
+@pytest.mark.parametrize("value", [PROVIDER_KEY, DECLARED])
+def test_no_form_of_a_secret_is_in_any_file_of_the_run(leaked: Any, value: str) -> None:
+    files = contents(Path(leaked[0]["path"]))
+    assert len(files) > 10
+    hits = [name for name, data in files.items() for form in encodings(value) if form in data]
+    assert hits == []
+
+
+@pytest.mark.parametrize("value", [PROVIDER_KEY, DECLARED])
+def test_no_secret_is_shown_or_visible_from_outside(leaked: Any, value: str) -> None:
+    _, printed, seen = leaked
+    assert value not in printed
+    assert seen["docker inspect"], "the container was seen"
+    for where, data in seen.items():
+        assert value.encode() not in data, where
+
+
+def test_the_declared_secret_did_reach_the_agent(leaked: Any) -> None:
+    text = (Path(leaked[0]["path"]) / "results" / "leak.txt").read_text()
+    assert "SERVICE_TOKEN=***REDACTED:SERVICE_TOKEN***" in text
+
+
+def test_the_provider_key_did_not_even_when_the_runbook_asks_for_it(leaked: Any) -> None:
+    text = (Path(leaked[0]["path"]) / "results" / "leak.txt").read_text()
+    assert "ANTHROPIC_API_KEY" not in text
+    events = (Path(leaked[0]["path"]) / "events.jsonl").read_text()
+    assert "ANTHROPIC_API_KEY stays on this machine" in events
+
+
+def test_the_runs_own_token_is_in_no_file(leaked: Any) -> None:
+    text = (Path(leaked[0]["path"]) / "results" / "leak.txt").read_text()
+    assert "ANTHROPIC_AUTH_TOKEN=***REDACTED:" in text
+
+
+def test_only_what_the_run_needs_is_in_the_sandboxes_environment(leaked: Any) -> None:
+    text = (Path(leaked[0]["path"]) / "results" / "leak.txt").read_text()
+    names = {line.split("=")[0] for line in text.splitlines() if "=" in line}
+    assert {"RESULTS_DIR", "JETTY_TRAJECTORY_ID", "SERVICE_TOKEN"} <= names
+    assert not names & {"HOST_ONLY", "OPENAI_API_KEY"}

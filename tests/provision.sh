@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# Gets a Debian machine ready for the tests that need real parts: a Docker engine that runs, and a base image.
+#
+#   tests/provision.sh      as root, with or without systemd; does only what is missing; safe to run again
+#
+# Without a container registry the base image is built from a Debian mirror (snapshots/airgapped/README.md).
+set -euo pipefail
+
+HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+ENGINE_LOG=${TMPDIR:-/tmp}/runbook-dockerd.log
+REGISTRY_BASE=python:3.12-slim-bookworm
+
+say() { echo "provision.sh: $*"; }
+fail() { say "$*" >&2; exit 1; }
+
+install_missing() {
+    local wanted=()
+    command -v docker >/dev/null && command -v dockerd >/dev/null || wanted+=(docker.io)
+    command -v iptables >/dev/null || wanted+=(iptables)
+    command -v debootstrap >/dev/null || wanted+=(debootstrap)
+    command -v ps >/dev/null || wanted+=(procps)
+    if [ ${#wanted[@]} = 0 ]; then return; fi
+    command -v apt-get >/dev/null || fail "install these by hand, this is no Debian: ${wanted[*]}"
+    say "installing ${wanted[*]}"
+    apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends "${wanted[@]}" >/dev/null
+}
+
+engine_answers() { docker version --format '{{.Server.Version}}' >/dev/null 2>&1; }
+
+start_engine() {
+    if engine_answers; then return; fi
+    say "starting dockerd; its log is $ENGINE_LOG"
+    # The package's own service may be on its way up; a second daemon would only fail on its pid file.
+    if [ -d /run/systemd/system ]; then systemctl start docker || true; fi
+    for _ in 1 2 3 4 5 6; do
+        if engine_answers; then return; fi
+        sleep 0.5
+    done
+    # A pid file of a daemon that is gone keeps a new one from starting.
+    if [ -f /var/run/docker.pid ] && ! kill -0 "$(cat /var/run/docker.pid)" 2>/dev/null; then
+        rm -f /var/run/docker.pid
+    fi
+    setsid nohup dockerd >"$ENGINE_LOG" 2>&1 </dev/null &
+    for _ in $(seq 120); do
+        if engine_answers; then return; fi
+        sleep 0.5
+    done
+    tail -20 "$ENGINE_LOG" >&2
+    fail "dockerd does not answer after a minute; the end of its log is above."
+}
+
+provide_base() {
+    if docker image inspect "$REGISTRY_BASE" >/dev/null 2>&1; then return; fi
+    if docker image inspect runbook-runner/base:python312 >/dev/null 2>&1; then return; fi
+    if timeout 300 docker pull --quiet "$REGISTRY_BASE" >/dev/null 2>&1; then return; fi
+    say "no registry answers; building the base image from a Debian mirror"
+    "$HERE/../snapshots/airgapped/build-base.sh"
+}
+
+if [ "$(id -u)" != 0 ]; then fail "must run as root: it installs packages and starts dockerd."; fi
+install_missing
+start_engine
+provide_base
+say "ready: engine $(docker version --format '{{.Server.Version}}')"

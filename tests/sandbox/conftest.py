@@ -1,0 +1,145 @@
+"""Real sandboxes for tests: `engine`, `image` and `make_sandbox`."""
+
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runbook_runner.sandbox import Exit, Process, Sandbox, SandboxSpec
+from runbook_runner.settings import Settings
+
+MakeSandbox = Callable[..., Sandbox]
+
+
+@dataclass(frozen=True)
+class Ran:
+    stdout: bytes
+    stderr: bytes
+    exit: Exit
+
+
+def finish(process: Process) -> Ran:
+    """Reads a command to its end."""
+    parts: dict[str, list[bytes]] = {"stdout": [], "stderr": []}
+    for chunk in process:
+        parts[chunk.stream].append(chunk.data)
+    return Ran(b"".join(parts["stdout"]), b"".join(parts["stderr"]), process.wait())
+
+
+class Shell:
+    """Runs sh scripts that say `/app/...` in a sandbox, whatever it calls that."""
+
+    def start(self, sandbox: Sandbox, script: str, *, deadline_s: float = 60, **options: Any) -> Process:
+        return sandbox.exec(["sh", "-c", sandbox.localise(script)], deadline_s=deadline_s, **options)
+
+    def __call__(self, sandbox: Sandbox, script: str, **options: Any) -> Ran:
+        return finish(self.start(sandbox, script, **options))
+
+
+@pytest.fixture(scope="session")
+def shell() -> Shell:
+    return Shell()
+
+
+@pytest.fixture(scope="session")
+def running() -> Callable[[str], list[str]]:
+    """Command lines of this machine that contain a text; those in containers are among them on Linux."""
+
+    def search(text: str) -> list[str]:
+        lines = subprocess.run(["ps", "-axww", "-o", "command="], capture_output=True, text=True).stdout.splitlines()
+        return [line for line in lines if text in line]
+
+    return search
+
+
+@pytest.fixture(scope="session")
+def engine() -> Any:
+    from runbook_runner.sandbox.engine import connect
+
+    return connect()
+
+
+@pytest.fixture(scope="session")
+def image(engine: Any) -> str:
+    """The default snapshot, built if this machine does not have it yet."""
+    from runbook_runner.sandbox.images import ensure
+
+    lines: list[str] = []
+    return ensure(engine, snapshot="python312-uv", layer=None, settings=Settings.load(), report=lines.append).tag
+
+
+@pytest.fixture
+def make_docker(engine: Any, image: str) -> Iterator[MakeSandbox]:
+    from runbook_runner.sandbox.docker import DockerSandbox
+
+    with ExitStack() as stack:
+
+        def make(**asked: Any) -> Sandbox:
+            asked = {"run_id": "test", "image": image, "lifetime_s": 120, "memory_bytes": 1 << 30} | asked
+            sandbox = DockerSandbox(engine, SandboxSpec(ca_bundle=Settings.load().ca_bundle, **asked))
+            stack.callback(sandbox.stop)
+            return sandbox
+
+        yield make
+
+
+@pytest.fixture
+def make_host() -> Iterator[MakeSandbox]:
+    from runbook_runner.sandbox.host import HostSandbox
+
+    with ExitStack() as stack:
+
+        def make(**asked: Any) -> Sandbox:
+            sandbox = HostSandbox(SandboxSpec(**({"run_id": "test"} | asked)))
+            stack.callback(sandbox.stop)
+            return sandbox
+
+        yield make
+
+
+@pytest.fixture(params=[pytest.param("docker", marks=pytest.mark.needs("docker")), "host"])
+def make_sandbox(request: pytest.FixtureRequest) -> MakeSandbox:
+    """Makes unstarted sandboxes of each backend; stops them after the test."""
+    make: MakeSandbox = request.getfixturevalue(f"make_{request.param}")
+    return make
+
+
+@pytest.fixture
+def sandbox(make_sandbox: MakeSandbox) -> Sandbox:
+    started = make_sandbox()
+    started.start()
+    return started
+
+
+@pytest.fixture
+def is_gone(request: pytest.FixtureRequest) -> Callable[[Sandbox], bool]:
+    """Whether a sandbox has left nothing."""
+
+    def check(sandbox: Sandbox) -> bool:
+        if sandbox.backend == "host":
+            return not Path(sandbox.app).exists()
+        listed = request.getfixturevalue("engine").api.containers(all=True)
+        return sandbox.sandbox_id not in {item["Id"] for item in listed}
+
+    return check
+
+
+@pytest.fixture
+def in_thread() -> Iterator[Callable[[Callable[[], object]], threading.Thread]]:
+    threads: list[threading.Thread] = []
+
+    def start(job: Callable[[], object]) -> threading.Thread:
+        threads.append(threading.Thread(target=job))
+        threads[-1].start()
+        return threads[-1]
+
+    yield start
+    for thread in threads:
+        thread.join(60)
+        assert not thread.is_alive(), f"{thread.name} hangs ({sys.platform})"

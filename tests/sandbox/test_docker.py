@@ -1,0 +1,222 @@
+"""What only the docker sandbox promises: powers, limits, secrets, lifetime, leftovers, and which engine is used."""
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from runbook_runner.errors import NotReadyError, SandboxError
+from runbook_runner.sandbox import PutFile, SandboxSpec
+
+pytestmark = pytest.mark.needs("docker")
+
+
+@pytest.fixture
+def sandbox(make_docker):
+    started = make_docker()
+    started.start()
+    return started
+
+
+def inspect(engine, sandbox):
+    return engine.api.inspect_container(sandbox.sandbox_id)
+
+
+def test_container_has_no_privileges_and_its_limits(engine, make_docker):
+    sandbox = make_docker(cpus=64, memory_bytes=300 << 20, pids=99, labels={"runbook.trajectory": "0badcafe"})
+    sandbox.start()
+    seen = inspect(engine, sandbox)
+    host = seen["HostConfig"]
+    assert host["Privileged"] is False
+    assert host["CapDrop"] == ["ALL"]
+    assert {name.removeprefix("CAP_") for name in host["CapAdd"]} == {
+        "CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "SETGID", "SETUID",
+    }  # fmt: skip
+    assert host["SecurityOpt"] == ["no-new-privileges"]
+    assert (host["PidsLimit"], host["Memory"], host["MemorySwap"]) == (99, 300 << 20, 300 << 20)
+    assert host["NanoCpus"] == engine.cpus * 10**9
+    assert host["Init"] is True
+    assert host["AutoRemove"] is True
+    assert not host["Binds"]
+    assert seen["Mounts"] == []
+    assert seen["Config"]["Labels"]["runbook.trajectory"] == "0badcafe"
+
+
+def test_processes_really_lack_the_powers(sandbox, shell):
+    assert b"NoNewPrivs:\t1" in shell(sandbox, "cat /proc/self/status").stdout
+    assert shell(sandbox, "mount -t tmpfs none /mnt").exit.code != 0
+    assert shell(sandbox, "mknod /tmp/sda b 8 0").exit.code != 0
+
+
+def test_secret_given_to_a_command_is_in_no_description_of_the_container(engine, sandbox, shell):
+    process = shell.start(sandbox, 'echo "$KEY"; sleep 5', env={"KEY": "canary-value"})
+    assert next(iter(process)).data == b"canary-value\n"
+    described = json.dumps([inspect(engine, sandbox), engine.api.top(sandbox.sandbox_id)])
+    assert "canary-value" not in described
+    process.kill()
+    process.wait()
+
+
+def test_container_ends_by_itself_after_its_lifetime(make_docker, is_gone):
+    sandbox = make_docker(lifetime_s=1)
+    sandbox.start()
+    deadline = time.monotonic() + 20
+    while not is_gone(sandbox) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert is_gone(sandbox)
+
+
+def test_command_whose_container_vanishes_is_an_error_not_an_exit(engine, sandbox, shell):
+    process = shell.start(sandbox, "echo ready; sleep 60")
+    chunks = iter(process)
+    next(chunks)
+    engine.api.remove_container(sandbox.sandbox_id, force=True)
+    with pytest.raises(SandboxError, match="container"):
+        process.wait()
+
+
+def test_what_forks_without_end_is_ended_at_the_deadline(make_docker, shell):
+    sandbox = make_docker(pids=150)
+    sandbox.start()
+    started = time.monotonic()
+    process = sandbox.exec(["bash", "-c", "bomb() { bomb | bomb & }; bomb; sleep 60"], deadline_s=1)
+    assert process.wait().ended_by == "deadline"
+    assert time.monotonic() - started < 25
+    assert shell(sandbox, "ps -e -o comm=").stdout.split() == [b"docker-init", b"sleep", b"timeout", b"sh", b"ps"]
+
+
+def test_image_that_runs_as_an_ordinary_user_can_write_everywhere_below_app(engine, make_docker, image, shell):
+    from runbook_runner.sandbox.snapshots import context_archive
+
+    dockerfile = f"FROM {image}\nRUN useradd --create-home worker\nUSER worker\n".encode()
+    archive = context_archive({"Dockerfile": dockerfile})
+    lines = list(
+        engine.api.build(fileobj=archive, custom_context=True, tag="runbook-test/user:1", rm=True, decode=True)
+    )
+    assert "Successfully built" in json.dumps(lines)
+    sandbox = make_docker(image="runbook-test/user:1")
+    sandbox.start()
+    sandbox.put([PutFile("/app/assets/in/x", b"x")])
+    ran = shell(sandbox, "id -un; touch /app/results/r /app/assets/in/y; cat; sleep 60", stdin=b"fed\n", deadline_s=1)
+    assert ran.stdout == b"worker\nfed\n"
+    assert ran.stderr == b""
+    assert ran.exit.ended_by == "deadline"
+    sandbox.stop()
+    engine.api.remove_image("runbook-test/user:1")
+
+
+def test_packages_install_with_apt_pip_npm_and_uv(sandbox, shell):
+    script = """set -e
+    apt-get update -qq >/dev/null && apt-get install -qq --yes hello cowsay >/dev/null && hello
+    pip install --quiet six && python3 -c 'import six; print("six")'
+    npm install --silent --global is-number && ls "$(npm root -g)/is-number/package.json"
+    uv venv --quiet env && uv pip install --quiet --python env/bin/python idna && env/bin/python -c 'import idna'
+    """
+    ran = shell(sandbox, script, deadline_s=240)
+    assert ran.exit.code == 0, ran
+    assert b"Hello, world!\nsix\n" in ran.stdout
+
+
+def test_leftover_container_is_found_emptied_and_removed(engine, make_docker, shell, tmp_path, is_gone):
+    from runbook_runner.sandbox.docker import attach, list_owned
+
+    labels = {"runbook.trajectory": "feedf00d", "runbook.host": "this-test", "runbook.folder": "/x"}
+    lost = make_docker(labels=labels)
+    lost.start()
+    shell(lost, "echo late >/app/results/late")
+    found = list_owned(engine, "this-test")
+    assert [(item.container_id, item.labels["runbook.folder"]) for item in found] == [(lost.sandbox_id, "/x")]
+    assert list_owned(engine, "another-host") == ()
+    leftover = attach(engine, found[0].container_id)
+    assert [file.path for file in leftover.get("/app/results", tmp_path, max_bytes=99, max_files=9).files] == ["late"]
+    leftover.stop()
+    leftover.stop()
+    assert is_gone(lost)
+
+
+def test_container_that_was_never_started_is_a_leftover_too(engine, image, tmp_path):
+    from runbook_runner.sandbox.docker import attach, list_owned
+
+    labels = {"runbook.trajectory": "0", "runbook.host": "never-started"}
+    engine.api.create_container(image, ["true"], labels=labels)
+    (found,) = list_owned(engine, "never-started")
+    leftover = attach(engine, found.container_id)
+    assert leftover.get("/app/results", tmp_path, max_bytes=99, max_files=9).files == ()
+    leftover.stop()
+    assert list_owned(engine, "never-started") == ()
+
+
+def test_start_that_fails_leaves_no_container(engine, make_docker):
+    from runbook_runner.sandbox.docker import list_owned
+
+    sandbox = make_docker(image="runbook-test/missing:1")
+    with pytest.raises(NotReadyError, match="no image 'runbook-test/missing:1'"), sandbox:
+        pass
+    # An engine takes the container and refuses only to start it.
+    labels = {"runbook.trajectory": "0", "runbook.host": "half-started"}
+    broken = make_docker(labels=labels, memory_bytes=64 << 20, pids=1)
+    broken._host_config = lambda: engine.api.create_host_config(network_mode="container:not-there")
+    with pytest.raises(NotReadyError, match="did not start"), broken:
+        pass
+    assert list_owned(engine, "half-started") == ()
+
+
+def test_ca_bundle_reaches_every_tool(make_docker, shell, tmp_path):
+    sandbox = make_docker()
+    if sandbox._spec.ca_bundle is None:
+        pytest.skip("this machine trusts the public roots only")
+    sandbox.start()
+    ran = shell(sandbox, 'for f in "$SSL_CERT_FILE" "$NODE_EXTRA_CA_CERTS" "$PIP_CERT"; do sha256sum <"$f"; done')
+    assert len(set(ran.stdout.splitlines())) == 1
+    assert (
+        shell(sandbox, 'wc -c <"$SSL_CERT_FILE"').stdout.strip()
+        == str(Path(sandbox._spec.ca_bundle).stat().st_size).encode()
+    )
+
+
+@pytest.mark.parametrize("url", ["unix:///nowhere/docker.sock", "tcp://127.0.0.1:9"])
+def test_no_engine_names_the_address_and_the_ways_on(monkeypatch, url):
+    from runbook_runner.sandbox.engine import connect
+
+    monkeypatch.setenv("DOCKER_HOST", url)
+    with pytest.raises(NotReadyError) as caught:
+        connect()
+    assert url in str(caught.value)
+    assert "--sandbox host" in str(caught.value)
+
+
+def test_current_context_decides_unless_docker_host_is_set(monkeypatch, tmp_path):
+    from hashlib import sha256
+
+    from runbook_runner.sandbox.engine import connect
+
+    folder = tmp_path / "contexts/meta" / sha256(b"other").hexdigest()
+    folder.mkdir(parents=True)
+    endpoint = {"docker": {"Host": "unix:///other/docker.sock", "SkipTLSVerify": False}}
+    (folder / "meta.json").write_text(json.dumps({"Name": "other", "Metadata": {}, "Endpoints": endpoint}))
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    monkeypatch.delenv("DOCKER_HOST", raising=False)
+    monkeypatch.delenv("DOCKER_CONTEXT", raising=False)
+    (tmp_path / "config.json").write_text('{"currentContext": "other"}')
+    with pytest.raises(NotReadyError, match=r"unix:///other/docker\.sock"):
+        connect()
+    (tmp_path / "config.json").write_text("{}")
+    assert connect().url.endswith("docker.sock")
+    monkeypatch.setenv("DOCKER_CONTEXT", "other")
+    with pytest.raises(NotReadyError, match=r"unix:///other/docker\.sock"):
+        connect()
+    monkeypatch.setenv("DOCKER_CONTEXT", "no-such")
+    with pytest.raises(NotReadyError, match="no-such"):
+        connect()
+
+
+def test_engine_work_of_one_run_stays_within_its_budget(engine, image, tmp_path):
+    from runbook_runner.sandbox.docker import DockerSandbox
+
+    started = time.monotonic()
+    with DockerSandbox(engine, SandboxSpec(run_id="bench", image=image, lifetime_s=60)) as sandbox:
+        sandbox.put([PutFile("/app/RUNBOOK.md", b"# x")])
+        assert sandbox.exec(["true"], deadline_s=10).wait().code == 0
+        sandbox.get("/app/results", tmp_path, max_bytes=1, max_files=9)
+    assert time.monotonic() - started < 3  # about 0.5 s on an idle machine; the bench measures, this only guards

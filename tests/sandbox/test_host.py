@@ -1,0 +1,143 @@
+"""What only the host sandbox promises: the paths of a text, the death of its runner, its folder."""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from runbook_runner.errors import NotReadyError, SandboxError
+from runbook_runner.sandbox import PutFile, SandboxSpec
+from runbook_runner.sandbox.host import HostSandbox, find_leftover
+from runbook_runner.sandbox.paths import app_rewriter
+
+
+@pytest.fixture
+def sandbox(make_host):
+    started = make_host()
+    started.start()
+    return started
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("/app", "@"),
+        ("Write /app/results/x.md.", "Write @/results/x.md."),
+        ("Stay in /app.", "Stay in @."),
+        ("`/app/work`, '/app/assets' (/app)", "`@/work`, '@/assets' (@)"),
+        ("cat </app/assets/a >/app/results/b", "cat <@/assets/a >@/results/b"),
+        ("PATH=/app/bin:/app/work:$PATH --dir=/app", "PATH=@/bin:@/work:$PATH --dir=@"),
+        ("curl -d @/app/results/x", "curl -d @@/results/x"),
+        ("file:///app/results/x", "file://@/results/x"),
+        ("/application /apps /app-data /app.py /app_x", "/application /apps /app-data /app.py /app_x"),
+        ("https://example.com/app/results", "https://example.com/app/results"),
+        ("http://localhost:3000/app", "http://localhost:3000/app"),
+        ("src/app/page.tsx ./app ../app/x ~/app", "src/app/page.tsx ./app ../app/x ~/app"),
+        ("$HOME/app ${ROOT}/app $(pwd)/app {{dir}}/app", "$HOME/app ${ROOT}/app $(pwd)/app {{dir}}/app"),
+        ('import x from "@/app/components"', 'import x from "@/app/components"'),
+        ("/var/app/results /opt//app", "/var/app/results /opt//app"),
+    ],
+)
+def test_app_paths_are_rewritten_and_nothing_that_only_looks_like_one(text, expected):
+    assert app_rewriter("@")(text) == expected
+
+
+def test_folder_is_private_and_named_after_the_run(make_host):
+    sandbox = make_host(run_id="0badcafe")
+    sandbox.start()
+    folder = Path(sandbox.app)
+    assert folder.name.startswith("runbook-0badcafe-")
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert sandbox.sandbox_id == sandbox.app
+
+
+def test_home_and_temporary_files_stay_in_the_folder(sandbox, shell):
+    ran = shell(sandbox, 'cd && pwd -P; mktemp; echo "$TERM"')
+    home, temporary, term = ran.stdout.decode().split()
+    assert home.startswith(sandbox.app)
+    assert temporary.startswith(sandbox.app)
+    assert term == "dumb"
+
+
+def test_kill_dash_nine_of_the_runner_leaves_no_process(running, tmp_path):
+    mark = f"1{uuid4().int % 10**9:09}"
+    program = tmp_path / "runner.py"
+    program.write_text(
+        f"""
+from runbook_runner.sandbox import SandboxSpec
+from runbook_runner.sandbox.host import HostSandbox
+sandbox = HostSandbox(SandboxSpec(run_id="dies"))
+sandbox.start()
+process = sandbox.exec(["sh", "-c", "setsid sleep {mark} & echo ready; sleep {mark}"], deadline_s=600)
+for chunk in process:
+    print(sandbox.app, flush=True)
+"""
+    )
+    runner = subprocess.Popen([sys.executable, program], stdout=subprocess.PIPE, text=True)
+    assert runner.stdout
+    app = Path(runner.stdout.readline().strip())
+    assert len(running(f"sleep {mark}")) >= 2
+    runner.kill()
+    runner.wait()
+    runner.stdout.close()
+    deadline = time.monotonic() + 10
+    while running(mark) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert running(mark) == []
+    leftover = find_leftover(app.parent, "dies")
+    assert leftover is not None
+    assert leftover.app == str(app)
+    leftover.stop()
+    assert not app.exists()
+    assert find_leftover(app.parent, "dies") is None
+
+
+@pytest.mark.needs("linux")
+def test_supervisor_that_is_killed_takes_the_command_with_it(sandbox, running):
+    mark = f"1{uuid4().int % 10**9:09}"
+    process = sandbox.exec(["sleep", mark], deadline_s=60)
+    time.sleep(0.5)
+    os.kill(process._supervisor.pid, signal.SIGKILL)
+    with pytest.raises(SandboxError, match="supervisor"):
+        process.wait()
+    assert running(f"sleep {mark}") == []
+
+
+def test_leftover_search_ignores_links(tmp_path):
+    (tmp_path / "runbook-abc-1").symlink_to("/etc")
+    assert find_leftover(tmp_path, "abc") is None
+    assert find_leftover(tmp_path / "missing", "abc") is None
+
+
+def test_leftover_folder_gives_its_results(make_host, tmp_path):
+    dead = make_host(run_id="feedf00d")
+    dead.start()
+    dead.put([PutFile("/app/results/late", b"late")])
+    leftover = find_leftover(Path(dead.app).parent, "feedf00d")
+    assert leftover is not None
+    assert [file.path for file in leftover.get("/app/results", tmp_path, max_bytes=9, max_files=9).files] == ["late"]
+
+
+def test_put_does_not_follow_a_link_out_of_the_folder(sandbox, shell, tmp_path):
+    shell(sandbox, f"ln -s {tmp_path} /app/work/out; ln -s {tmp_path}/file /app/work/file")
+    with pytest.raises(ValueError, match="leads out of the sandbox"):
+        sandbox.put([PutFile("/app/work/out/x", b"x")])
+    sandbox.put([PutFile("/app/work/file", b"x")])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_start_without_a_place_for_the_folder_says_so(monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", "/proc/nowhere")
+    with pytest.raises(NotReadyError, match="work folder"), HostSandbox(SandboxSpec(run_id="x")):
+        pass
+
+
+def test_gateway_is_the_loopback_address(sandbox):
+    assert sandbox.gateway_host().bind == "127.0.0.1"
+    assert sandbox.gateway_host().reach == "127.0.0.1"
