@@ -1,6 +1,4 @@
-"""Room `runbook`: the `## Step N` sections, and their commands for the agent that needs no model (design §4: `shell`)."""
-
-from __future__ import annotations
+"""Room `runbook`: the `## Step N` sections, and their commands for the agent that needs no model (`shell`)."""
 
 import re
 from dataclasses import dataclass
@@ -38,7 +36,7 @@ def read_steps(outline: Outline) -> tuple[Step, ...]:
     )
 
 
-def step_blocks(text: str) -> tuple[Block, ...]:
+def step_blocks(text: str) -> "tuple[Block, ...]":
     """The fenced bash, sh, shell, python and python3 blocks under `## Step N` headings, in order.
 
     text: a rendered runbook, with or without frontmatter. Blocks below a `###` of a step and in its lists count;

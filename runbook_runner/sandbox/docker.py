@@ -165,14 +165,12 @@ class DockerSandbox:
 
     def stop(self) -> None:
         self._stopped.set()
-        try:
-            with self._state, engine_errors("remove the container"):
-                if self._begun:
-                    self._remove(self._container or self._name)
-                    self._begun = False
-        finally:
-            for process in self._processes:
-                process.abandon()
+        for process in self._processes:
+            process.abandon()
+        with self._state, engine_errors("remove the container"):
+            if self._begun:
+                self._remove(self._container or self._name)
+                self._begun = False
 
     def _remove(self, name: str) -> None:
         try:

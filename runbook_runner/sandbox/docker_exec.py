@@ -137,7 +137,7 @@ class DockerProcess:
         return self._exit
 
     def abandon(self) -> None:
-        """The container is gone: readers shall not wait for it."""
+        """The container is about to go: nobody shall wait for output, neither its readers nor the engine."""
         self._abandoned.set()
         self._wake.set()
 
@@ -148,17 +148,16 @@ class DockerProcess:
         with suppress(Exception):
             while len(head := raw.read(8)) == 8:
                 data = raw.read(int.from_bytes(head[4:], "big"))
-                if not self._pass_on(Chunk(_STREAMS.get(head[0], "stdout"), data)):
-                    break
+                self._pass_on(Chunk(_STREAMS.get(head[0], "stdout"), data))
         self._drained.set()
         self._wake.set()
 
-    def _pass_on(self, chunk: Chunk) -> bool:
+    def _pass_on(self, chunk: Chunk) -> None:
+        """Waits for a reader; with the sandbox abandoned drops the chunk, or the engine would wait for us to read."""
         while not self._abandoned.is_set():
             with suppress(queue.Full):
-                self._chunks.put(chunk, timeout=0.5)
-                return True
-        return False
+                self._chunks.put(chunk, timeout=0.2)
+                return
 
     def _watch(self) -> None:
         try:
@@ -241,8 +240,6 @@ class DockerProcess:
             self._error = SandboxError(f"The Docker engine was lost while a command ran: {error}")
 
     def _close(self) -> None:
-        with suppress(Exception):  # it may be closed already
-            self._answer.raw.shutdown()
         while True:
             with suppress(queue.Full):
                 self._chunks.put(None, timeout=0.5)

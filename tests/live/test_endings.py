@@ -1,0 +1,220 @@
+"""How runs end other than well: each is a recorded outcome that keeps what was made and leaves nothing running."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+HELLO = Path(__file__).parents[2] / "examples" / "hello"
+pytestmark = pytest.mark.xdist_group("docker-live")
+
+Write = Callable[[str], Path]
+ENDLESS = "echo before > /app/results/out.txt\nsetsid sleep 98765 &\necho started\nsleep 98765"
+
+
+def processes(word: str) -> str:
+    """Command lines of this machine, containers included, that hold the word."""
+    lines = subprocess.run(["ps", "axww", "-o", "args"], capture_output=True, text=True, check=True).stdout.splitlines()
+    return "\n".join(line for line in lines if word in line and "ps axww" not in line)
+
+
+def containers(trajectory_id: str) -> str:
+    if subprocess.run(["docker", "version"], capture_output=True).returncode:
+        return ""
+    command = ["docker", "ps", "-aq", "--filter", f"label=runbook.trajectory={trajectory_id}"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def endless(shell_runbook: Write) -> Iterator[Path]:
+    """A runbook whose agent never ends and leaves a child in a session of its own."""
+    word = f"9{os.getpid()}{time.monotonic_ns() % 100000}"
+    yield shell_runbook(ENDLESS.replace("98765", word))
+    assert processes(word) == "", "nothing of it is left running"
+
+
+# --- time ----------------------------------------------------------------------------------------------------------
+
+
+def test_an_agent_that_never_ends_fails_at_its_deadline(runbook: Any, endless: Path, backend: str) -> None:
+    ran = runbook("run", endless, "--sandbox", backend, "--timeout", "3", "--json")
+    assert (ran.code, ran.json["status"]) == (4, "failed")
+    assert ran.json["error"] == "Agent exceeded timeout_sec (3)."
+    assert (ran.folder / "results" / "out.txt").read_text() == "before\n"
+    assert ran.events("agent.finished")[0]["ended_by"] == "deadline"
+    assert containers(ran.json["trajectory_id"]) == ""
+
+
+# --- interrupts ----------------------------------------------------------------------------------------------------
+
+
+def started(runbook: Any, endless: Path, backend: str) -> tuple[subprocess.Popen[str], Path]:
+    """A run whose agent is at work, and its trajectory's folder."""
+    process = runbook.start("run", endless, "--sandbox", backend, "--json")
+    home = runbook.cwd / ".runbook" / "trajectories"
+    wait_for(lambda: any('"tool.called"' in log.read_text() for log in home.glob("*/*/*/events.jsonl")))
+    return process, next(home.glob("*/*/*"))
+
+
+def test_ctrl_c_once_keeps_what_is_there_and_records_it_as_cancelled(runbook: Any, endless: Path, backend: str) -> None:
+    process, folder = started(runbook, endless, backend)
+    wait_for(lambda: "started" in (folder / "agent" / "stdout.log").read_text())
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert json.loads(out)["status"] == "cancelled"
+    assert json.loads((folder / "trajectory.json").read_text())["status"] == "cancelled"
+    assert (folder / "results" / "out.txt").read_text() == "before\n"
+    assert containers(folder.name) == ""
+
+
+def test_ctrl_c_twice_leaves_at_once_and_leaves_nothing(runbook: Any, shell_runbook: Write, backend: str) -> None:
+    path = shell_runbook("trap '' TERM INT\necho started\nwhile true; do sleep 0.1; done")
+    process, folder = started(runbook, path, backend)
+    wait_for(lambda: "started" in (folder / "agent" / "stdout.log").read_text())
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.3)
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert time.monotonic() - began < 8
+    assert containers(folder.name) == ""
+    again = runbook("run", HELLO, "--sandbox", "host", "--json")
+    assert again.code == 0
+    assert json.loads((folder / "trajectory.json").read_text())["status"] in ("cancelled", "failed")
+
+
+# --- the agent -----------------------------------------------------------------------------------------------------
+
+
+def fake_claude(runbook: Any, script: str) -> dict[str, str]:
+    """A program called `claude` that misbehaves, found first on PATH."""
+    folder = runbook.cwd / "bin"
+    folder.mkdir()
+    (folder / "claude").write_text("#!/bin/sh\n" + script)
+    (folder / "claude").chmod(0o755)
+    return {"PATH": f"{folder}:{runbook.env['PATH']}"}
+
+
+def run_claude(runbook: Any, env: dict[str, str], *args: str) -> Any:
+    (runbook.cwd / "RUNBOOK.md").write_text("---\nagent: claude-code\n---\n# T\n\n## Objective\n\nWork.\n")
+    (runbook.cwd / "model.yaml").write_text("- say: hello\n")
+    return runbook("run", "RUNBOOK.md", "--sandbox", "host", "--model-script", "model.yaml", "--json", *args, env=env)
+
+
+def test_an_agent_that_prints_garbage_fails_and_its_output_is_kept(runbook: Any) -> None:
+    script = r"printf 'not json\n{\"type\": 7}\n[]\n{\"type\":\"assistant\"}\n\377\376\0binary\n{\"torn\": '; exit 0"
+    ran = run_claude(runbook, fake_claude(runbook, script))
+    assert (ran.code, ran.json["status"]) == (4, "failed")
+    assert "without a final record" in ran.json["error"]
+    assert "not json" in (ran.folder / "agent" / "stdout.log").read_text()
+    assert [event["kind"] for event in ran.events("agent.notice")].count("unreadable") >= 3
+
+
+def test_an_agent_that_crashes_fails_with_its_last_words(runbook: Any) -> None:
+    ran = run_claude(runbook, fake_claude(runbook, "echo 'out of cheese' >&2; exit 7"))
+    assert (ran.code, ran.json["status"]) == (4, "failed")
+    assert "exit code 7" in ran.json["error"]
+    assert "out of cheese" in ran.json["error"]
+
+
+def test_an_agent_that_hangs_after_its_last_word_is_ended_and_passes(runbook: Any) -> None:
+    final = {"type": "result", "subtype": "success", "is_error": False, "result": "Done.", "modelUsage": {}}
+    ran = run_claude(runbook, fake_claude(runbook, f"echo '{json.dumps(final)}'; sleep 600"), "--timeout", "60")
+    assert (ran.code, ran.json["status"]) == (0, "completed"), ran.err
+    assert ran.trajectory["steps"]["run"]["outputs"]["text"] == "Done."
+
+
+# --- results -------------------------------------------------------------------------------------------------------
+
+
+def test_a_link_to_a_file_of_the_system_is_not_followed(runbook: Any, shell_runbook: Write, backend: str) -> None:
+    code = "ln -s /etc/passwd /app/results/link.txt\nln -s / /app/results/root\necho x > /app/results/out.txt"
+    ran = runbook("run", shell_runbook(code), "--sandbox", backend, "--json")
+    assert ran.code == 0
+    assert sorted(path.name for path in (ran.folder / "results").rglob("*")) == ["out.txt"]
+    assert "link.txt is a symbolic link" in json.dumps(ran.events("log"))
+
+
+def test_results_over_the_limit_fail_the_run_and_keep_what_fitted(
+    runbook: Any, shell_runbook: Write, backend: str
+) -> None:
+    code = "echo x > /app/results/out.txt\nfor i in $(seq 1 21000); do : > /app/results/z$i; done"
+    ran = runbook("run", shell_runbook(code), "--sandbox", backend, "--json")
+    assert (ran.code, ran.json["status"]) == (4, "failed")
+    assert "20000" in ran.json["error"]
+    assert len(ran.json["results_files"]) > 0
+    assert containers(ran.json["trajectory_id"]) == ""
+
+
+# --- the disk ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.needs("root", "linux")
+def test_a_full_disk_is_said_clearly_and_earlier_events_stay(
+    runbook: Any, shell_runbook: Write, tmp_path: Path
+) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", small], check=True)
+    try:
+        path = shell_runbook("for i in $(seq 1 4000); do echo line $i of a long output that fills the log; done")
+        ran = runbook("run", path, "--sandbox", "host", env={"RUNBOOK_HOME": str(small / "home")})
+        assert ran.code == 3
+        assert "No space left on device" in ran.err
+        assert "RUNBOOK_HOME" in ran.err
+        assert "Traceback" not in ran.err
+        log = next((small / "home").glob("trajectories/*/*/*/events.jsonl")).read_text()
+        assert log.endswith("\n")
+        events = [json.loads(line) for line in log.splitlines()]
+        assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
+        assert "tool.called" in {event["type"] for event in events}
+    finally:
+        subprocess.run(["umount", "-l", small], check=True)
+
+
+# --- the image -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.needs("docker")
+def test_an_image_that_cannot_be_built_shows_the_end_of_its_log(runbook: Any, tmp_path: Path) -> None:
+    bundle = tmp_path / "ca.pem"
+    bundle.write_text("-----BEGIN CERTIFICATE-----\nnot a certificate\n-----END CERTIFICATE-----\n")
+    ran = runbook("run", HELLO, "--sandbox", "docker", "--json", env={"RUNBOOK_CA_BUNDLE": str(bundle)})
+    assert (ran.code, ran.json["status"]) == (3, "failed")
+    assert "pip" in ran.json["error"]
+    log = next(
+        Path(word.rstrip(".,;:")) for word in ran.json["error"].split() if word.startswith("/") and ".log" in word
+    )
+    assert log.read_text()
+    log.unlink()
+
+
+@pytest.mark.needs("docker")
+def test_an_image_that_does_not_exist_is_named(runbook: Any) -> None:
+    ran = runbook("run", HELLO, "--sandbox", "docker", "--json", "--image", "runbook-runner/no-such-image:1")
+    assert ran.code == 3
+    assert "runbook-runner/no-such-image:1" in ran.json["error"]
+
+
+@pytest.mark.needs("docker")
+def test_an_unknown_snapshot_in_a_runbook_is_a_warning(runbook: Any, tmp_path: Path) -> None:
+    text = (HELLO / "RUNBOOK.md").read_text().replace("snapshot: python312-uv", "snapshot: python312-uv-office")
+    (tmp_path / "RUNBOOK.md").write_text(text)
+    ran = runbook("run", tmp_path, "--sandbox", "docker", "--json")
+    assert ran.code == 0, ran.err
+    assert "python312-uv-office" in json.dumps(ran.events("log"))

@@ -1,0 +1,85 @@
+"""What the provider does wrong, seen through the real Claude Code: the run fails with the provider's own reason."""
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+pytestmark = [pytest.mark.needs("docker"), pytest.mark.xdist_group("docker-live")]
+
+KEY = "sk-canary-provider-key-1234567890"
+
+
+class Provider(BaseHTTPRequestHandler):
+    """Answers every request with the status of the server, or drops the connection for status 0."""
+
+    def do_POST(self) -> None:
+        self.server.keys.append(self.headers.get("x-api-key"))  # type: ignore[attr-defined]
+        self.rfile.read(int(self.headers["content-length"]))
+        status = self.server.status  # type: ignore[attr-defined]
+        if status == 0:
+            self.connection.shutdown(socket.SHUT_RDWR)
+            return
+        body = b'{"type":"error","error":{"type":"test_error","message":"the provider says no"}}'
+        self.send_response(status)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        if status == 429:
+            self.send_header("retry-after", "0")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def provider() -> Iterator[Callable[[int], ThreadingHTTPServer]]:
+    servers = []
+
+    def start(status: int) -> ThreadingHTTPServer:
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Provider)
+        server.status, server.keys = status, []  # type: ignore[attr-defined]
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+        return server
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize(("status", "kind"), [
+    (401, "authentication"),
+    (429, "rate_limit"),
+    (500, "provider_error"),
+    (0, "provider_error"),
+])  # fmt: skip
+def test_a_provider_that_refuses_fails_the_run_with_its_reason(
+    runbook: Any, provider: Callable[[int], ThreadingHTTPServer], status: int, kind: str
+) -> None:
+    server = provider(status)
+    (runbook.cwd / "RUNBOOK.md").write_text("---\nagent: claude-code\n---\n# T\n\n## Objective\n\nWork.\n")
+    env = {"ANTHROPIC_BASE_URL": f"http://127.0.0.1:{server.server_port}", "ANTHROPIC_API_KEY": KEY}
+    ran = runbook("run", "RUNBOOK.md", "--sandbox", "docker", "--json", env=env)
+    assert (ran.code, ran.json["status"]) == (4, "failed")
+    end = ran.events("agent.finished")[0]
+    assert end["error_kind"] == kind
+    if status:
+        assert "the provider says no" in ran.json["error"]
+    assert set(server.keys) == {KEY}, "the gateway puts the real key in"  # type: ignore[attr-defined]
+    assert {call["status"] for call in ran.events("model.called")} == {status or 502}
+    assert not [path for path in ran.folder.rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()]
+
+
+def test_a_script_that_ends_too_early_says_so(runbook: Any) -> None:
+    (runbook.cwd / "RUNBOOK.md").write_text("---\nagent: claude-code\n---\n# T\n\n## Objective\n\nWork.\n")
+    (runbook.cwd / "model.yaml").write_text("- shell: echo one\n")
+    ran = runbook("run", "RUNBOOK.md", "--sandbox", "docker", "--json", "--model-script", "model.yaml")
+    assert (ran.code, ran.json["status"]) == (4, "failed")
+    assert "model.yaml" in ran.json["error"]
+    assert len(ran.events("tool.called")) == 1
