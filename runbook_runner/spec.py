@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from runbook_runner import settings
+from runbook_runner.declared import RequiredOutput, Secret
 from runbook_runner.errors import InputError
 
 _MEMORY = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?", re.IGNORECASE)
@@ -28,37 +29,6 @@ class InputFile(Part):
     """Bytes."""
     source: str
     """Where the file is on this machine. Not part of the digest."""
-
-
-class Secret(Part):
-    """A secret by name; its value is never in a spec (contract §3.3)."""
-
-    name: str
-    env: str
-    """Variable that holds the value on the host and, when forwarded, in the sandbox."""
-    required: bool = True
-    description: str = ""
-    expose_to_agent: bool | None = None
-    """`None`: the runbook does not say; the runner decides."""
-
-
-class RequiredOutput(Part):
-    """One row of REQUIRED OUTPUT FILES (contract §3.5)."""
-
-    path: str
-    """Relative to the results directory; `*` and `<…>` parts are patterns."""
-    description: str = ""
-
-
-class Block(Part):
-    """One fenced code block under a `## Step` heading of the mission."""
-
-    heading: str
-    language: str
-    """First word of the fence's info string, lower case; empty when there is none."""
-    code: str
-    line: int
-    """1-based line of the opening fence in the mission."""
 
 
 class Limits(Part):

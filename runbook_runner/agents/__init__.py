@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, Protocol
 
+from runbook_runner.declared import Block
 from runbook_runner.errors import InputError
 from runbook_runner.events import Event, Usage
-from runbook_runner.spec import Block
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 
 from runbook_runner import settings
 from runbook_runner.agents import Agent, Assignment, Invocation, Result
+from runbook_runner.declared import Block
 from runbook_runner.errors import InputError
 from runbook_runner.events import AgentMessage, Event, ToolCalled, ToolReturned
-from runbook_runner.spec import Block
 
 FOLDER = f"{settings.PRIVATE}/shell"
 MAX_OUTPUT = 1 << 20  # characters of one block's output that are recorded

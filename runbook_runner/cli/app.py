@@ -5,7 +5,7 @@ from importlib import import_module
 
 import typer
 
-_COMMANDS = {"run": "runbook_runner.cli.run"}
+_COMMANDS = {"run": "runbook_runner.cli.run", "show": "runbook_runner.cli.show"}
 """Command → module with a function of that name."""
 
 

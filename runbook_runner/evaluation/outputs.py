@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
-from runbook_runner.spec import RequiredOutput
+from runbook_runner.declared import RequiredOutput
 
 _PLACEHOLDER = re.compile(r"<[^<>/]*>|\{[^{}/]*\}")
 

@@ -62,7 +62,8 @@ class _Keys:
             return default
         if isinstance(value, kind):
             return value
-        raise self._wrong(key, {dict: "a mapping", list: "a list", str: "text"}[kind])
+        expected = "a mapping" if kind is dict else "a list" if kind is list else "text"
+        raise self._wrong(key, expected)
 
     def timeout(self) -> int:
         value = self.body.get("timeout_sec", DEFAULT_TIMEOUT_S)

@@ -1,19 +1,34 @@
 """Room `runbook`: the document. `parse` turns the text of a RUNBOOK.md into a `Runbook`."""
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
 
+from runbook_runner.declared import RequiredOutput
 from runbook_runner.errors import InputError
+from runbook_runner.runbook.checklist import ChecklistItem, read_checklist
+from runbook_runner.runbook.checks_config import ChecksConfig, read_checks_config
+from runbook_runner.runbook.code_checks import CodeCheck, read_code_checks
 from runbook_runner.runbook.frontmatter import Frontmatter, cut, read
-from runbook_runner.runbook.markdown import Outline, Section, outline
+from runbook_runner.runbook.iteration import CommonFix, IterationBound, read_bounds, read_common_fixes
+from runbook_runner.runbook.markdown import MAX_PIECES, Outline, Section, outline
+from runbook_runner.runbook.mcp_servers import McpServer, read_mcp_servers
+from runbook_runner.runbook.origin import Origin, read_origin
 from runbook_runner.runbook.outputs import required_outputs
 from runbook_runner.runbook.parameters import Parameter, read_parameters
-from runbook_runner.runbook.sections import find
-from runbook_runner.spec import RequiredOutput
+from runbook_runner.runbook.rubric import Rubric, read_rubric
+from runbook_runner.runbook.sections import find, find_exact
+from runbook_runner.runbook.statuses import Status, read_statuses
+from runbook_runner.runbook.steps import Step, read_steps
+from runbook_runner.runbook.verification import VerificationScript, has_v1_marks, read_verification
 
 
 @dataclass(frozen=True)
 class Runbook:
-    """A parsed document. All lines are 1-based lines of the file, frontmatter included."""
+    """A parsed document. All lines are 1-based lines of the file, frontmatter included.
+
+    What a run needs is read at once, the rest when it is first asked for.
+    """
 
     source: str
     """What messages call the file."""
@@ -42,18 +57,77 @@ class Runbook:
         """The section of this name in any case, with or without `Step N:` before it (contract §3.4)."""
         return find(self.sections, name, prefix=prefix)
 
+    # --- read when asked for -------------------------------------------------------------------------------------
+
+    @cached_property
+    def generation(self) -> Literal[1, 2]:
+        """2: a Code Checks section and no mark of v1 (contract §3.11, end)."""
+        return 2 if find_exact(self.sections, "code checks") and not has_v1_marks(self.body) else 1
+
+    @cached_property
+    def steps(self) -> tuple[Step, ...]:
+        return read_steps(self.outline)
+
+    @cached_property
+    def code_checks(self) -> tuple[CodeCheck, ...]:
+        """Those that don't count (`counts`) included. Raises InputError when `code_checks:` above is malformed."""
+        return read_code_checks(self.outline, self.checks_config.executor)
+
+    @cached_property
+    def checks_config(self) -> ChecksConfig:
+        """Raises InputError with the line for a value of the wrong type."""
+        return read_checks_config(self.frontmatter, self.source)
+
+    @cached_property
+    def checklist(self) -> tuple[ChecklistItem, ...]:
+        return read_checklist(self.outline)
+
+    @cached_property
+    def rubric(self) -> Rubric | None:
+        return read_rubric(self.outline)
+
+    @cached_property
+    def statuses(self) -> tuple[Status, ...]:
+        return read_statuses(self.outline)
+
+    @cached_property
+    def iteration_bounds(self) -> tuple[IterationBound, ...]:
+        """The one that counts first."""
+        return read_bounds(self.outline)
+
+    @cached_property
+    def common_fixes(self) -> tuple[CommonFix, ...]:
+        return read_common_fixes(self.outline)
+
+    @cached_property
+    def verification(self) -> VerificationScript | None:
+        return read_verification(self.outline)
+
+    @cached_property
+    def mcp_servers(self) -> tuple[McpServer, ...]:
+        """Raises InputError with the line for an entry that names no server."""
+        return read_mcp_servers(self.frontmatter, self.source)
+
+    @cached_property
+    def origin(self) -> Origin | None:
+        return read_origin(self.frontmatter)
+
 
 def parse(text: str, source: str = "RUNBOOK.md") -> Runbook:
     """Reads any Markdown with a frontmatter; a missing section is no error (validation never gates a run).
 
-    Raises InputError with `source:line` when the frontmatter is missing, broken or has a key of the wrong type, and
-    when the text can't be written as UTF-8.
+    Raises InputError with `source:line` when the frontmatter is missing, broken or has a key of the wrong type,
+    when the text can't be written as UTF-8, and when it has more than MAX_PIECES pieces of Markdown.
     """
     text = text.removeprefix("\ufeff")
     _require_utf8(text, source)
     parts = cut(text)
     frontmatter = read(parts, source)
     document = outline(parts.body, parts.body_line)
+    if document.cut_line is not None:
+        hint = "Move data and long listings to a file next to the runbook."
+        where = f"{source}:{document.cut_line}"
+        raise InputError(f"The document has more than {MAX_PIECES:,} pieces of Markdown.", where=where, hint=hint)
     return Runbook(
         source=source,
         text=text,

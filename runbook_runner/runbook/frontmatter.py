@@ -12,10 +12,10 @@ from typing import Any
 import yaml
 from frontmatter.default_handlers import YAMLHandler
 
+from runbook_runner.declared import Secret
 from runbook_runner.errors import InputError
 from runbook_runner.runbook.result_paths import in_results
 from runbook_runner.runbook.yaml_nodes import Entry, YamlText
-from runbook_runner.spec import Secret
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _BOUNDARY = re.compile(r"^---[ \t]*\r?(?:\n|\Z)", re.MULTILINE)

@@ -12,7 +12,7 @@ _WORDS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5}
 _NUMBER = rf"(?P<n>\d{{1,6}}|{'|'.join(_WORDS)})"
 _BOUND = re.compile(
     rf"\b(?:max(?:imum)?(?: of)?|up to|at most|no more than)\s+{_NUMBER}\s+"
-    r"(?:\w+\s+)?(?:round|iteration|attempt|time|retr|pass|cycle|loop)",
+    r"(?:\w+\s+)?(?:round|iteration|attempt|time|retr|pass|cycle|loop)\w*",
     re.IGNORECASE,
 )
 _MARKS = re.compile(r"[*_`]")

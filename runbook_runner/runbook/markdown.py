@@ -3,15 +3,25 @@
 CommonMark plus GitHub tables, read by pulldown-cmark, so headings and tables inside fences do not count.
 """
 
+import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property, partial
+from itertools import islice
 from typing import Any, TypeVar
 
 import pyromark
 
+MAX_PIECES = 1_500_000
+"""Events of one document: a runbook has a few thousand, and this many take about a second."""
+
 _OPTIONS = pyromark.Options.ENABLE_TABLES
 _BREAKS = ("SoftBreak", "HardBreak")
+_END_OF_TABLE = {"End": "Table"}
+_Span = Any
+_Event = tuple[Any, _Span]
+"""`{"Start": tag}`, `{"End": tag}`, `{"Text": …}`, `{"Code": …}` or a bare word, and its UTF-8 byte range."""
 
 
 @dataclass(frozen=True)
@@ -34,10 +44,15 @@ class Section:
     line: int
     end_line: int
     """Last line of the section."""
-    text: str
-    """The Markdown below the heading, byte for byte."""
     text_line: int
     """Line on which `text` begins."""
+    _span: tuple[int, int] = field(repr=False)
+    _source: bytes = field(repr=False, compare=False)
+
+    @cached_property
+    def text(self) -> str:
+        """The Markdown below the heading, byte for byte."""
+        return self._source[slice(*self._span)].decode()
 
 
 @dataclass(frozen=True)
@@ -59,9 +74,22 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    header: Row
-    rows: tuple[Row, ...]
+    """Its cells are read when somebody asks: most tables of a runbook are for the agent, not for us."""
+
     line: int
+    _read: Callable[[], tuple[Row, ...]] = field(repr=False, compare=False)
+
+    @cached_property
+    def _all(self) -> tuple[Row, ...]:
+        return self._read()
+
+    @property
+    def header(self) -> Row:
+        return self._all[0]
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        return self._all[1:]
 
 
 @dataclass(frozen=True)
@@ -72,6 +100,8 @@ class Fence:
     code: str
     line: int
     """Line of the opening fence."""
+    end_line: int
+    """Line of the closing fence; the last line of the code when there is none."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +111,8 @@ class Outline:
     sections: tuple[Section, ...]
     tables: tuple[Table, ...]
     fences: tuple[Fence, ...]
+    cut_line: int | None = None
+    """Where reading stopped because the document has more than MAX_PIECES; `None`: it was read to its end."""
 
     def tables_in(self, section: Section) -> tuple[Table, ...]:
         return _within(section, self.tables)
@@ -106,16 +138,16 @@ def _within(section: Section, items: Sequence[_Placed]) -> tuple[_Placed, ...]:
 def outline(text: str, first_line: int = 1) -> Outline:
     """Reads Markdown; `first_line` is the line number of its first line in the file it comes from.
 
-    Never raises for any text that UTF-8 can carry.
+    Never raises for any text that UTF-8 can carry. Bounded: what comes after MAX_PIECES is not looked at.
     """
     reader = _Reader(text, first_line)
-    for event, span in pyromark.events_with_range(text, options=_OPTIONS):
-        reader.feed(event, span["start"], span["end"])
+    reader.read()
     return Outline(
         headings=tuple(reader.headings),
         sections=tuple(_sections(reader.headings, reader.source, reader.lines)),
         tables=tuple(reader.tables),
         fences=tuple(reader.fences),
+        cut_line=reader.cut_line,
     )
 
 
@@ -124,11 +156,7 @@ class _Lines:
 
     def __init__(self, source: bytes, first_line: int):
         self._first = first_line
-        self._starts = [0]
-        position = source.find(b"\n")
-        while position >= 0:
-            self._starts.append(position + 1)
-            position = source.find(b"\n", position + 1)
+        self._starts = [0, *(match.end() for match in re.finditer(b"\n", source))]
 
     def at(self, offset: int) -> int:
         return self._first + bisect_right(self._starts, offset) - 1
@@ -142,12 +170,23 @@ class _Inline:
     codes: list[str] = field(default_factory=list)
     outside: list[str] = field(default_factory=list)
 
-    def add(self, text: str, *, code: bool = False) -> None:
+    def feed(self, event: Any) -> None:
+        if isinstance(event, str):
+            if event in _BREAKS:
+                self._add(" ")
+            return
+        for kind, text in event.items():
+            if kind == "Text":
+                self._add(text)
+            elif kind == "Code":
+                self.all.append(text)
+                self.codes.append(text)
+            elif kind == "InlineHtml":
+                self._add(" " if text.lower().startswith("<br") else text)
+
+    def _add(self, text: str) -> None:
         self.all.append(text)
-        if code:
-            self.codes.append(text)
-        else:
-            self.outside.append(text)
+        self.outside.append(text)
 
     def text(self) -> str:
         return " ".join("".join(self.all).split())
@@ -157,78 +196,84 @@ class _Inline:
 
 
 class _Reader:
+    """One pass over the events. Written for speed: of a typical runbook nine events in ten are none of ours, so the
+    loop looks only at what opens a block, and each block takes its own events from the same iterator."""
+
     def __init__(self, text: str, first_line: int):
         self.source = text.encode()
         self.lines = _Lines(self.source, first_line)
         self.headings: list[Heading] = []
         self.tables: list[Table] = []
         self.fences: list[Fence] = []
-        self._containers = 0
-        self._inline: _Inline | None = None
-        self._cells: list[Cell] = []
-        self._rows: list[Row] = []
-        self._info: str | None = None
-        self._code: list[str] = []
+        self.cut_line: int | None = None
+        self._source_events: Iterator[Any] = pyromark.events_with_range(text, options=_OPTIONS)
+        self._events = islice(self._source_events, MAX_PIECES)
 
-    def feed(self, event: Any, start: int, end: int) -> None:
-        match event:
-            case {"Text": str(text)}:
-                self._text(text)
-            case {"Code": str(text)}:
-                self._add(text, code=True)
-            case {"InlineHtml": str(text)}:
-                self._add(" " if text.lower().startswith("<br") else text)
-            case {"Start": tag}:
-                self._start(tag)
-            case {"End": tag}:
-                self._end(tag, start, end)
-            case str() if event in _BREAKS:
-                self._add(" ")
+    def read(self) -> None:
+        containers = end = 0
+        for event, span in self._events:
+            if event.__class__ is str:
+                continue
+            tag = event.get("Start")
+            if tag.__class__ is dict:
+                if "Heading" in tag:
+                    self._heading(span, is_top=containers == 0)
+                elif "CodeBlock" in tag:
+                    self._code_block(tag["CodeBlock"], span)
+                elif "Table" in tag:
+                    self._table(span)
+                elif "List" in tag or "BlockQuote" in tag:
+                    containers += 1
+            elif tag is None and (tag := event.get("End")).__class__ is dict and ("List" in tag or "BlockQuote" in tag):
+                containers -= 1
+            end = span["end"]
+        if next(self._source_events, None) is not None:
+            self.cut_line = self.lines.at(end)
 
-    def _text(self, text: str) -> None:
-        if self._info is not None:
-            self._code.append(text)
+    def _heading(self, span: _Span, *, is_top: bool) -> None:
+        inline = _Inline()
+        for event, _ in self._events:
+            if event.__class__ is dict and (tag := event.get("End")).__class__ is dict and "Heading" in tag:
+                if is_top:
+                    start, end, level = span["start"], span["end"], int(tag["Heading"][1])
+                    self.headings.append(Heading(level, inline.text(), self.lines.at(start), start, end))
+                return
+            inline.feed(event)
+
+    def _code_block(self, kind: Any, span: _Span) -> None:
+        code = []
+        for event, _ in self._events:
+            if "Text" not in event:
+                break
+            code.append(event["Text"])
+        if kind.__class__ is dict:
+            first, last = self.lines.at(span["start"]), self.lines.at(span["end"] - 1)
+            self.fences.append(Fence(kind["Fenced"], "".join(code), first, last))
+
+    def _table(self, span: _Span) -> None:
+        events = []
+        for item in self._events:
+            if item[0] == _END_OF_TABLE:
+                break
+            events.append(item)
+        self.tables.append(Table(self.lines.at(span["start"]), partial(_rows, events, self.lines)))
+
+
+def _rows(events: Sequence[_Event], lines: _Lines) -> tuple[Row, ...]:
+    rows: list[Row] = []
+    cells: list[Cell] = []
+    inline = _Inline()
+    for event, span in events:
+        tag = event.get("End") if event.__class__ is dict else None
+        if tag == "TableCell":
+            cells.append(inline.cell())
+            inline = _Inline()
+        elif tag in ("TableRow", "TableHead"):
+            rows.append(Row(tuple(cells), lines.at(span["start"])))
+            cells = []
         else:
-            self._add(text)
-
-    def _add(self, text: str, *, code: bool = False) -> None:
-        if self._inline is not None:
-            self._inline.add(text, code=code)
-
-    def _start(self, tag: Any) -> None:
-        match tag:
-            case {"Heading": _} | "TableCell":
-                self._inline = _Inline()
-            case {"CodeBlock": {"Fenced": str(info)}}:
-                self._info, self._code = info, []
-            case {"Table": _}:
-                self._rows = []
-            case "TableHead" | "TableRow":
-                self._cells = []
-            case {"List": _} | {"BlockQuote": _}:
-                self._containers += 1
-
-    def _end(self, tag: Any, start: int, end: int) -> None:
-        match tag:
-            case {"Heading": str(level)}:
-                self._end_heading(int(level[1]), start, end)
-            case "TableCell" if self._inline is not None:
-                self._cells.append(self._inline.cell())
-                self._inline = None
-            case "TableHead" | "TableRow":
-                self._rows.append(Row(tuple(self._cells), self.lines.at(start)))
-            case "Table":
-                self.tables.append(Table(self._rows[0], tuple(self._rows[1:]), self.lines.at(start)))
-            case "CodeBlock" if self._info is not None:
-                self.fences.append(Fence(self._info, "".join(self._code), self.lines.at(start)))
-                self._info = None
-            case {"List": _} | {"BlockQuote": _}:
-                self._containers -= 1
-
-    def _end_heading(self, level: int, start: int, end: int) -> None:
-        if self._inline is not None and self._containers == 0:
-            self.headings.append(Heading(level, self._inline.text(), self.lines.at(start), start, end))
-        self._inline = None
+            inline.feed(event)
+    return tuple(rows) or (Row((Cell("", (), ""),), lines.at(0)),)
 
 
 def _sections(headings: list[Heading], source: bytes, lines: _Lines) -> Iterator[Section]:
@@ -239,6 +284,6 @@ def _sections(headings: list[Heading], source: bytes, lines: _Lines) -> Iterator
             ends[open_.pop()] = heading.start
         open_.append(index)
     for heading, end in zip(headings, ends, strict=True):
-        below = source[heading.end : end]
         last = max(lines.at(max(end - 1, 0)), heading.line)
-        yield Section(heading.level, heading.title, heading.line, last, below.decode(), lines.at(heading.end))
+        span = (heading.end, end)
+        yield Section(heading.level, heading.title, heading.line, last, lines.at(heading.end), span, source)

@@ -1,6 +1,7 @@
 """Room `runbook`: how a rubric runbook is judged (contract §3.8): criteria, weights, thresholds."""
 
 import re
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -57,11 +58,12 @@ class Rubric:
 
 def read_rubric(outline: Outline) -> Rubric | None:
     """The first table with a criterion column and at least one score column; one in an Evaluate section first."""
-    tables = sorted(filter(_is_rubric, outline.tables), key=lambda table: not _in_evaluation(outline, table))
-    if not tables:
+    tops = [section for section in outline.sections if section.level == 2]
+    tables = list(filter(_is_rubric, outline.tables))
+    table = next((table for table in tables if _in_evaluation(tops, table)), next(iter(tables), None))
+    if table is None:
         return None
-    table = tables[0]
-    section = _top_section(outline, table.line)
+    section = _holding(tops, table.line)
     average, minimum = _thresholds(section.text if section else "")
     return Rubric(
         criteria=tuple(filter(None, (_criterion(table, row) for row in table.rows))),
@@ -87,14 +89,15 @@ def _score_columns(table: Table) -> list[tuple[int, float]]:
     return [(index, float(match["score"])) for index, title in titles if (match := _LEVEL.match(title))]
 
 
-def _in_evaluation(outline: Outline, table: Table) -> bool:
-    section = _top_section(outline, table.line)
+def _in_evaluation(tops: Sequence[Section], table: Table) -> bool:
+    section = _holding(tops, table.line)
     return bool(section and re.search("evaluat|rubric", name_of(section)))
 
 
-def _top_section(outline: Outline, line: int) -> Section | None:
-    holding = (s for s in outline.sections if s.level == 2 and s.line < line <= s.end_line)
-    return next(holding, outline.innermost(line))
+def _holding(tops: Sequence[Section], line: int) -> Section | None:
+    """The level-2 section with this line, if any; they are in order."""
+    index = bisect_left(tops, line, key=lambda section: section.line)
+    return tops[index - 1] if index and line <= tops[index - 1].end_line else None
 
 
 def _criterion(table: Table, row: Row) -> Criterion | None:

@@ -20,11 +20,7 @@ def read_statuses(outline: Outline) -> tuple[Status, ...]:
     table = next(filter(_is_status_table, outline.tables), None)
     if table is None:
         return ()
-    return tuple(
-        Status(row.cells[0].text, row.cells[1].text, row.line)
-        for row in table.rows
-        if row.cells[0].text
-    )
+    return tuple(Status(row.cells[0].text, row.cells[1].text, row.line) for row in table.rows if row.cells[0].text)
 
 
 def _is_status_table(table: Table) -> bool:

@@ -2,14 +2,11 @@
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from runbook_runner.declared import Block
 from runbook_runner.runbook.frontmatter import cut
 from runbook_runner.runbook.markdown import Outline, outline
 from runbook_runner.runbook.sections import is_step, without_step
-
-if TYPE_CHECKING:
-    from runbook_runner.spec import Block
 
 LANGUAGES = frozenset({"bash", "sh", "shell", "python", "python3"})
 _NUMBER = re.compile(r"step\s+(\d+)", re.IGNORECASE)
@@ -36,14 +33,12 @@ def read_steps(outline: Outline) -> tuple[Step, ...]:
     )
 
 
-def step_blocks(text: str) -> "tuple[Block, ...]":
+def step_blocks(text: str) -> tuple[Block, ...]:
     """The fenced bash, sh, shell, python and python3 blocks under `## Step N` headings, in order.
 
     text: a rendered runbook, with or without frontmatter. Blocks below a `###` of a step and in its lists count;
     blocks of other `##` sections don't. Lines are those of `text`.
     """
-    from runbook_runner.spec import Block  # pydantic, which a look at the steps alone can do without
-
     parts = cut(text)
     document = outline(parts.body, parts.body_line)
     return tuple(

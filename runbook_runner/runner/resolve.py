@@ -3,19 +3,20 @@
 import difflib
 import hashlib
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from runbook_runner import ids, settings
 from runbook_runner.agents import find_agent
-from runbook_runner.agents.routing import choose_provider, infer_agent, model_for
+from runbook_runner.declared import Secret
 from runbook_runner.errors import InputError
 from runbook_runner.runbook.document import Runbook, parse
 from runbook_runner.runbook.mission import render
 from runbook_runner.runbook.parameters import Parameter
 from runbook_runner.runbook.substitution import BUILT_IN, placeholders
-from runbook_runner.spec import InputFile, Limits, RunSpec, Secret, parse_memory
+from runbook_runner.runner.choices import choose
+from runbook_runner.spec import InputFile, Limits, RunSpec, parse_memory
 
 OWN_KEY = "runbook_runner"
 """Frontmatter key for what only this program knows; the platform ignores it."""
@@ -50,10 +51,8 @@ def resolve(runbook: Runbook, request: RunRequest, keys: Collection[str] = ()) -
     Raises InputError: unknown agent, missing or unknown parameter, missing or doubled input file, bad limits.
     """
     front = runbook.frontmatter
-    agent = find_agent(request.agent or front.agent or infer_agent(request.model or front.model))
-    uses_model = agent.dialect is not None
-    provider = choose_provider(agent.name, request.provider or front.model_provider, request.model or front.model, keys)
-    image = request.image or (None if request.snapshot else front.image)
+    chosen = choose(front, request, keys)
+    agent = find_agent(str(chosen.agent.value))
     mission = _mission(runbook, request)
     files = request.files or sample_inputs(runbook, request.folder)
     return RunSpec(
@@ -61,10 +60,10 @@ def resolve(runbook: Runbook, request: RunRequest, keys: Collection[str] = ()) -
         collection=_name(request.collection or settings.DEFAULT_COLLECTION, "collection"),
         task=_name(request.task or _task(runbook), "task"),
         agent=agent.name,
-        model=model_for(agent.name, request.model or front.model, provider) if uses_model else None,
-        provider=provider if uses_model else None,
-        snapshot=None if image else request.snapshot or front.snapshot or settings.DEFAULT_SNAPSHOT,
-        image=image,
+        model=chosen.model.value,
+        provider=chosen.provider.value,
+        snapshot=chosen.snapshot.value,
+        image=chosen.image.value,
         mission=mission,
         parameters=dict(request.parameters),
         inputs=read_inputs(files),
@@ -168,7 +167,7 @@ def _secrets(declared: tuple[Secret, ...], asked: tuple[str, ...]) -> tuple[Secr
     by_env = {secret.env: secret for secret in declared}
     for name in asked:
         old = by_env.get(name) or Secret(name=name, env=name)
-        by_env[name] = old.model_copy(update={"required": True, "expose_to_agent": True})
+        by_env[name] = replace(old, required=True, expose_to_agent=True)
     return tuple(by_env.values())
 
 

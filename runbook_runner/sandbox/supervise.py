@@ -17,6 +17,7 @@ from collections.abc import Callable
 LINUX = sys.platform == "linux"
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _PR_SET_CHILD_SUBREAPER = 36
+_SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 def main(arguments: list[str]) -> None:
@@ -29,9 +30,12 @@ def main(arguments: list[str]) -> None:
     alarm = _wake_on_signals()
     os.set_inheritable(status, False)
     os.set_inheritable(lifeline, False)
+    # Held back until the child has let go of our handlers: a SIGTERM in between would be lost on it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     child = os.fork()
     if child == 0:
         _become(argv, cwd, memory, prctl)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     _close_streams()
     code, ended_by = _await(child, alarm, lifeline, time.monotonic() + deadline)
     _end_all(child, grace)
@@ -51,7 +55,7 @@ def _wake_on_signals() -> int:
     os.set_blocking(reading, False)
     os.set_blocking(writing, False)
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in _SIGNALS:
         signal.signal(number, lambda *_: None)
     return reading
 
@@ -60,8 +64,9 @@ def _become(argv: list[str], cwd: str, memory: int, prctl: Callable[[int, int], 
     """In the child: turns into the command. A missing program or folder ends as a shell says it."""
     try:
         os.setsid()
-        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
+        for number in (*_SIGNALS, signal.SIGPIPE):
             signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         if prctl:
             prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
             _limit(memory)

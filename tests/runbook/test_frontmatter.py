@@ -2,9 +2,9 @@
 
 import pytest
 
+from runbook_runner.declared import Secret
 from runbook_runner.errors import InputError
 from runbook_runner.runbook.document import parse
-from runbook_runner.spec import Secret
 
 
 def frontmatter(yaml: str):

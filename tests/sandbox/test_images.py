@@ -1,5 +1,6 @@
 """Images: built once, found ever after; failures show what the build said."""
 
+import tempfile
 import threading
 from dataclasses import replace
 from uuid import uuid4
@@ -21,6 +22,12 @@ def images(engine, image):
     for found in engine.api.images(filters={"reference": "runbook-runner/*-t-*"}):
         for tag in found["RepoTags"]:
             engine.api.remove_image(tag, force=True)
+
+
+@pytest.fixture
+def logs_here(monkeypatch, tmp_path):
+    """Kept build logs go where pytest cleans up."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
 
 @pytest.fixture
@@ -66,7 +73,7 @@ def test_two_runs_at_once_build_once(engine, images, settings):
     assert len([line for line in lines if line.startswith("Building")]) == 1
 
 
-def test_failed_build_shows_its_last_lines_and_keeps_the_log(engine, images, settings):
+def test_failed_build_shows_its_last_lines_and_keeps_the_log(engine, images, settings, logs_here):
     layer = layer_of(images, "RUN for i in $(seq 50); do echo line $i; done; echo the real reason >&2; exit 7\n")
     with pytest.raises(NotReadyError) as caught:
         images.ensure(engine, snapshot="python312-uv", layer=layer, settings=settings, report=[].append)
@@ -79,7 +86,7 @@ def test_failed_build_shows_its_last_lines_and_keeps_the_log(engine, images, set
         assert "line 10\n" in file.read()
 
 
-def test_broken_dockerfile_is_a_failed_build(engine, images, settings):
+def test_broken_dockerfile_is_a_failed_build(engine, images, settings, logs_here):
     layer = layer_of(images, "NONSENSE here\n")
     with pytest.raises(NotReadyError, match=r"could not be built.*NONSENSE"):
         images.ensure(engine, snapshot="python312-uv", layer=layer, settings=settings, report=[].append)

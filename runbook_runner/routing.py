@@ -40,13 +40,22 @@ def choose_provider(agent: str, requested: str | None, model: str | None, keys: 
     keys: names of the key variables that have a value. A key does not decide for a provider that could not be
     given this model's name.
     """
+    return explain_provider(agent, requested, model, keys)[0]
+
+
+def explain_provider(
+    agent: str, requested: str | None, model: str | None, keys: Collection[str]
+) -> tuple[str | None, str]:
+    """What `choose_provider` chooses, and why, for people."""
     supported = _PROVIDERS.get(agent, ())
-    if requested or not supported:
-        return requested
+    if requested:
+        return requested, "asked for"
+    if not supported:
+        return None, f"{agent} has no provider of its own"
     for key, provider in _PROVIDER_BY_KEY:
         if key in keys and provider in supported and (model is None or spell_model(model, provider) is not None):
-            return provider
-    return supported[0]
+            return provider, f"{key} is set"
+    return supported[0], f"{agent}'s own"
 
 
 def model_for(agent: str, model: str | None, provider: str | None) -> str | None:

@@ -1,0 +1,158 @@
+"""Command line: what `runbook show` does: a runbook's description as tables for people or as JSON."""
+
+import json
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from runbook_runner.agents import known_agents
+from runbook_runner.runbook.description import describe, plain
+from runbook_runner.runbook.document import Runbook, parse
+from runbook_runner.runbook.source import load
+from runbook_runner.runner.choices import Choices, choose
+from runbook_runner.runner.credentials import load_environment, provider_keys
+from runbook_runner.runner.resolve import RunRequest
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def execute(path: str, *, as_json: bool) -> None:
+    """Raises InputError for what can't be read."""
+    source = load(path)
+    runbook = parse(source.text, source.name)
+    keys = provider_keys(load_environment(None, source.folder))
+    choices = choose(runbook.frontmatter, RunRequest(), keys)
+    described = {**describe(runbook), "resolved": _resolved(choices)}
+    if as_json:
+        sys.stdout.write(json.dumps(described, indent=1, ensure_ascii=False) + "\n")
+    else:
+        _print(Console(highlight=False), runbook, described)
+
+
+def _resolved(choices: Choices) -> dict[str, Any]:
+    resolved: dict[str, Any] = plain(choices)
+    if choices.agent.value not in known_agents():
+        resolved["agent"]["why"] += "; this version can't run it"
+    return resolved
+
+
+def _print(console: Console, runbook: Runbook, described: dict[str, Any]) -> None:
+    console.print(Text(_clean(runbook.title or "(no title)"), style="bold"))
+    pattern = described["evaluation"]["pattern"] or "not said"
+    console.print(Text(f"{_clean(runbook.source)}, v{runbook.generation}, evaluation: {_clean(pattern)}"))
+    for title, columns, rows in _tables(described):
+        if rows:
+            console.print()
+            console.print(_table(title, columns, rows))
+
+
+_Rows = Sequence[Sequence[Any]]
+
+
+def _tables(d: dict[str, Any]) -> Iterable[tuple[str, tuple[str, ...], _Rows]]:
+    """Title, column titles and rows; those without rows are left out when printed."""
+    evaluation, rubric = d["evaluation"], d["evaluation"]["rubric"] or {}
+    yield "A run would take", ("", "", "Why"), [(k, c["value"], c["why"]) for k, c in d["resolved"].items()]
+    yield (
+        "Parameters",
+        ("Line", "Name", "Default", "Description"),
+        [(p["line"], p["name"], _default(p), p["description"]) for p in d["parameters"]],
+    )
+    yield "Required outputs", ("File", "Description"), [(_primary(d, o), o["description"]) for o in d["outputs"]]
+    yield (
+        "Secrets",
+        ("Name", "Variable", "Required", "Description"),
+        [(s["name"], s["env"], s["required"], s["description"]) for s in d["secrets"]],
+    )
+    yield "Steps", ("Line", "Step", "Name"), [(s["line"], s["number"], s["name"]) for s in d["steps"]]
+    yield from _judging(d, evaluation, rubric)
+    yield (
+        "MCP servers",
+        ("Name", "Transport", "Where"),
+        [(m["name"], m["transport"], m["command"] or m["url"]) for m in d["mcp_servers"]],
+    )
+    yield (
+        "Used but not declared",
+        ("Line", "Name"),
+        [(u["line"], f"secrets.{u['name']}" if u["is_secret"] else u["name"]) for u in d["undeclared"]],
+    )
+    origin = d["origin"] or {}
+    yield "Origin", ("", ""), [(k, v) for k, v in origin.items() if isinstance(v, str)]
+
+
+def _judging(
+    d: dict[str, Any], evaluation: dict[str, Any], rubric: dict[str, Any]
+) -> Iterable[tuple[str, tuple[str, ...], _Rows]]:
+    """What decides whether the work was good."""
+    yield (
+        "Code checks",
+        ("Line", "Id", "Kind", "Run by", "Name"),
+        [(c["line"], c["id"], c["kind"], c["executor"], _check_name(c)) for c in d["code_checks"]],
+    )
+    yield "Checklist", ("Line", "Item"), [(c["line"], c["text"]) for c in d["checklist"]]
+    bars = f"average {rubric.get('average'):g}, none below {rubric.get('minimum'):g}" if rubric else ""
+    yield (
+        f"Rubric ({bars})",
+        ("Line", "Criterion", "Weight"),
+        [(c["line"], c["name"], c["weight"]) for c in rubric.get("criteria", ())],
+    )
+    yield (
+        "Status",
+        ("Line", "Status", "Criteria"),
+        [(s["line"], s["name"], s["criteria"]) for s in evaluation["statuses"]],
+    )
+    bounds = evaluation["iteration_bounds"][:1]
+    yield "Iteration", ("Line", "Rounds", "Said as"), [(b["line"], b["rounds"], b["text"]) for b in bounds]
+    yield (
+        "Common fixes",
+        ("Line", "Issue", "Fix"),
+        [(f["line"], f["issue"], f["fix"]) for f in evaluation["common_fixes"]],
+    )
+    script = d["verification"]
+    lines = [(script["line"], f"{script['code'].count(chr(10))} lines")] if script else []
+    yield "Verification script", ("Line", "Length"), lines
+
+
+def _default(parameter: dict[str, Any]) -> str:
+    if parameter["required"] and parameter["default"] is None:
+        return "(required)"
+    if parameter["default"] is not None:
+        return str(parameter["default"])
+    return str(parameter["prose"]) or "(optional)"
+
+
+def _primary(described: dict[str, Any], output: dict[str, Any]) -> str:
+    return f"{output['path']} (primary)" if output["path"] in described["primary_outputs"] else str(output["path"])
+
+
+def _check_name(check: dict[str, Any]) -> str:
+    if check["is_repeat"]:
+        return f"{check['name']} (does not count: the id is taken)"
+    if not check["id"]:
+        return f"{check['name']} (does not count: no `<id> — <name>`)"
+    return f"{check['name']} (error: {check['problem']})" if check["problem"] else str(check["name"])
+
+
+def _table(title: str, columns: tuple[str, ...], rows: _Rows) -> Table:
+    table = Table(title=Text(title, style="bold"), title_justify="left", box=None, show_header=any(columns))
+    for column in columns:
+        table.add_column(column, justify="right" if column == "Line" else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(_spell(cell)) for cell in row))
+    return table
+
+
+def _spell(cell: Any) -> str:
+    if isinstance(cell, bool):
+        return "yes" if cell else "no"
+    return "–" if cell is None else _clean(str(cell))
+
+
+def _clean(text: str) -> str:
+    """A runbook may come from anywhere: what would steer the terminal is not passed on."""
+    return _CONTROL.sub("�", text)

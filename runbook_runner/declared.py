@@ -1,0 +1,47 @@
+"""What a runbook declares and a RunSpec carries: secrets, outputs, code blocks. Plain data, quick to import."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Final
+
+_STRICT: Final = {"extra": "forbid"}
+"""For pydantic, when such a part is read back from a `spec.json`."""
+
+
+@dataclass(frozen=True)
+class Secret:
+    """A secret by name; its value is never in a spec (contract §3.3)."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+
+    name: str
+    env: str
+    """Variable that holds the value on the host and, when forwarded, in the sandbox."""
+    required: bool = True
+    description: str = ""
+    expose_to_agent: bool | None = None
+    """`None`: the runbook does not say; the runner decides."""
+
+
+@dataclass(frozen=True)
+class RequiredOutput:
+    """One row of REQUIRED OUTPUT FILES (contract §3.5)."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+
+    path: str
+    """Relative to the results directory; `*` and `<…>` parts are patterns."""
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class Block:
+    """One fenced code block under a `## Step` heading of the mission."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+
+    heading: str
+    language: str
+    """First word of the fence's info string, lower case; empty when there is none."""
+    code: str
+    line: int
+    """1-based line of the opening fence in the mission."""

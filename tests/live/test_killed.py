@@ -1,0 +1,131 @@
+"""`kill -9` of the runner at any moment: nothing that had happened is lost, the next start leaves nothing behind."""
+
+import json
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from runbook_runner.trajectory.models import Trajectory
+from runbook_runner.trajectory.store import read_events
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+SALES, SCRIPT = EXAMPLES / "sales-report", EXAMPLES / "sales-report" / "model.yaml"
+
+pytestmark = pytest.mark.xdist_group("docker-live")
+
+MOMENTS = 10
+
+
+def docker_lines(*args: str) -> set[str]:
+    return set(subprocess.run(["docker", *args], capture_output=True, text=True, check=True).stdout.split())
+
+
+def kill_after(runbook: Any, seconds: float, *args: Any) -> None:
+    process = runbook.start(*args)
+    time.sleep(seconds)
+    process.kill()
+    process.communicate(timeout=30)
+
+
+def ours(home: Path) -> set[str]:
+    """Containers whose trajectory is under this home, dead or alive."""
+    found = set()
+    for container in docker_lines("ps", "-aq", "--filter", "label=runbook.trajectory"):
+        shown = subprocess.run(["docker", "inspect", container], capture_output=True, text=True)
+        if shown.returncode == 0 and str(home) in shown.stdout:
+            found.add(container)
+    return found
+
+
+def check_folded(home: Path) -> list[str]:
+    """Every trajectory folder holds a valid fold that says how it ended; the statuses."""
+    statuses = []
+    for folder in sorted(home.glob("trajectories/*/*/*")):
+        if not (folder / "events.jsonl").exists() or not list(read_events(folder)):
+            assert not (folder / "trajectory.json").exists()
+            continue
+        trajectory = json.loads((folder / "trajectory.json").read_text())
+        jsonschema.Draft202012Validator(Trajectory.model_json_schema()).validate(trajectory)
+        events = list(read_events(folder))
+        assert [recorded.seq for recorded in events] == list(range(1, len(events) + 1))
+        assert events[-1].event.type == "run.finished"  # type: ignore[attr-defined]
+        if trajectory["status"] == "failed":
+            assert trajectory["error"] == "interrupted"
+        statuses.append(trajectory["status"])
+    return statuses
+
+
+@pytest.mark.needs("docker")
+def test_killed_at_ten_moments_in_docker_every_run_folds_and_no_container_stays(runbook: Any) -> None:
+    networks = docker_lines("network", "ls", "-q")
+    began = time.monotonic()
+    whole = runbook("run", SALES, "--model-script", SCRIPT, "--json")
+    assert whole.code == 0, whole.err
+    lasts = time.monotonic() - began
+    for moment in range(MOMENTS):
+        kill_after(runbook, lasts * (0.15 + 0.8 * moment / MOMENTS), "run", SALES, "--model-script", SCRIPT)
+    last = runbook("run", EXAMPLES / "hello", "--sandbox", "docker", "--json")
+    assert last.code == 0, last.err
+    home = runbook.cwd / ".runbook"
+    assert ours(home) == set()
+    assert docker_lines("network", "ls", "-q") == networks
+    assert list((home / "active").iterdir()) == []
+    statuses = check_folded(home)
+    assert statuses.count("failed") >= 3, "some were really killed half way"
+
+
+@pytest.mark.needs("linux")
+def test_killed_at_ten_moments_on_the_host_no_process_and_no_folder_stays(
+    runbook: Any, shell_runbook: Callable[[str], Path], tmp_path: Path
+) -> None:
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    runbook.env["TMPDIR"] = str(temporary)
+    word = f"8{time.monotonic_ns() % 10_000_000}"
+    path = shell_runbook(f"echo made > /app/results/out.txt\nsetsid sleep {word} &\nsleep {word}")
+    for moment in range(MOMENTS):
+        kill_after(runbook, 0.2 + 0.12 * moment, "run", path, "--sandbox", "host")
+    assert runbook("run", EXAMPLES / "hello", "--sandbox", "host").code == 0
+    listed = subprocess.run(["ps", "axww", "-o", "args"], capture_output=True, text=True, check=True).stdout
+    assert f"sleep {word}" not in listed
+    assert list(temporary.iterdir()) == []
+    home = runbook.cwd / ".runbook"
+    assert "failed" in check_folded(home)
+    assert list(home.glob("trajectories/local/test/*/results/out.txt")), "what a killed run had made was brought home"
+
+
+@pytest.mark.needs("docker")
+def test_a_killed_runs_results_are_brought_home_from_its_container(
+    runbook: Any, shell_runbook: Callable[[str], Path]
+) -> None:
+    path = shell_runbook("echo made > /app/results/out.txt\necho started\nsleep 600")
+    process = runbook.start("run", path, "--sandbox", "docker")
+    home = runbook.cwd / ".runbook"
+    while "started" not in "".join(log.read_text() for log in home.glob("trajectories/*/*/*/agent/stdout.log")):
+        time.sleep(0.05)
+    process.kill()
+    process.communicate(timeout=30)
+    # Another folder's start finds it too: containers know whose they are.
+    elsewhere = runbook.cwd / "elsewhere"
+    assert runbook("run", EXAMPLES / "hello", "--sandbox", "docker", env={"RUNBOOK_HOME": str(elsewhere)}).code == 0
+    assert ours(home) == set()
+    assert next(home.glob("trajectories/*/*/*/results/out.txt")).read_text() == "made\n"
+    assert check_folded(home) == ["failed"]
+
+
+@pytest.mark.needs("docker")
+def test_a_run_that_lives_is_not_touched_by_another_start(runbook: Any, shell_runbook: Callable[[str], Path]) -> None:
+    path = shell_runbook("echo started\nsleep 4\necho made > /app/results/out.txt")
+    process = runbook.start("run", path, "--sandbox", "docker", "--json")
+    home = runbook.cwd / ".runbook"
+    while "started" not in "".join(log.read_text() for log in home.glob("trajectories/*/*/*/agent/stdout.log")):
+        time.sleep(0.05)
+    assert runbook("run", EXAMPLES / "hello", "--sandbox", "docker").code == 0
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert json.loads(out)["status"] == "completed"
