@@ -6,6 +6,7 @@ versions and torn last lines: `parse_line` gives `None` for a torn one and `Unkn
 
 import json
 from collections.abc import Callable
+from functools import cache
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -263,7 +264,9 @@ class Recorded(BaseModel):
         )
 
 
-_EVENTS: TypeAdapter[AnyEvent] = TypeAdapter(Annotated[AnyEvent, Field(discriminator="type")])
+@cache
+def _events() -> "TypeAdapter[AnyEvent]":
+    return TypeAdapter(Annotated[AnyEvent, Field(discriminator="type")])
 
 
 def parse_line(line: str) -> Recorded | None:
@@ -278,6 +281,6 @@ def parse_line(line: str) -> Recorded | None:
 
 def _event(body: dict[str, Any]) -> Event:
     try:
-        return _EVENTS.validate_python(body)
+        return _events().validate_python(body)
     except ValidationError:
         return Unknown.model_validate(body)

@@ -13,6 +13,11 @@ def new_trajectory_id() -> str:
     return secrets.token_hex(4)
 
 
+def new_run_token() -> str:
+    """Opens the gateway for one run: 256 random bits, safe in URLs, headers and files."""
+    return secrets.token_urlsafe(32)
+
+
 def workflow_id(collection: str, task: str, trajectory_id: str) -> str:
     return f"{collection}/{task}--{trajectory_id}".replace("/", "-")
 

@@ -1,4 +1,4 @@
-"""Agents: which agent, which provider, and how the provider spells the model (contract §4.3–4.5)."""
+"""Which agent, which provider, and how the provider spells the model: facts of the contract (§4.3–4.5), no I/O."""
 
 import re
 from collections.abc import Collection
@@ -17,12 +17,25 @@ _PROVIDERS = {
     "codex": ("openai", "openrouter"),
     "gemini-cli": ("google", "openrouter"),
     "opencode": ("openrouter",),
+    "hermes": ("openrouter", "anthropic", "openai", "google", "bedrock", "nous"),
 }
 # In the contract's order: a key that is there decides, when the agent can use its provider.
 _PROVIDER_BY_KEY = (("OPENROUTER_API_KEY", "openrouter"), ("AWS_BEARER_TOKEN_BEDROCK", "bedrock"))
 
 _CLAUDE_DASHED = re.compile(r"claude-([a-z]+)-(\d+)-(\d{1,2})")
 _CLAUDE_DOTTED = re.compile(r"(?:anthropic/)?claude-([a-z]+)-(\d+)\.(\d{1,2})")
+
+
+def agents() -> tuple[str, ...]:
+    """The runtimes that call a model (contract §4.1)."""
+    return tuple(_PROVIDERS)
+
+
+def providers(agent: str | None = None) -> tuple[str, ...]:
+    """The providers an agent can use, its own first; without an agent all there are. Empty for an unknown agent."""
+    if agent is not None:
+        return _PROVIDERS.get(agent, ())
+    return tuple(dict.fromkeys(name for names in _PROVIDERS.values() for name in names))
 
 
 def infer_agent(model: str | None) -> str:

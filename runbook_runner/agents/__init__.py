@@ -35,7 +35,7 @@ class Assignment:
     secret_names: tuple[str, ...] = ()
     """Variables the agent will find in its environment."""
     mark: str = field(default_factory=lambda: secrets.token_hex(16))
-    """A word nothing in this run can guess; sets a driver's own lines apart from the output it carries."""
+    """A random word; sets a driver's own lines apart from the output it carries."""
 
 
 @dataclass(frozen=True)

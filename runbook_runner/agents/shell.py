@@ -2,7 +2,7 @@
 
 Each block is a process of its own, started in `/app`, and one recorded tool call; the first that fails ends the run.
 A driver script in the sandbox runs them all, so that what a block starts in the background lives until the end. The
-driver marks where a block begins and ends with lines that carry the run's mark, which no output can guess.
+driver marks where a block begins and ends with lines that carry the run's mark, a word no output holds by chance.
 """
 
 import re
@@ -27,13 +27,12 @@ _COMMANDS = {
 
 _DRIVER = """\
 #!/bin/sh
-read -r mark
 run() {
   number=$1; shift
-  printf '\\n%s begin %s\\n' "$mark" "$number"
+  printf '\\n%s begin %s\\n' 'MARK' "$number"
   "$@" </dev/null 2>&1
   code=$?
-  printf '\\n%s end %s %s\\n' "$mark" "$number" "$code"
+  printf '\\n%s end %s %s\\n' 'MARK' "$number" "$code"
   [ "$code" -eq 0 ] || exit "$code"
 }
 """
@@ -53,9 +52,8 @@ def invoke(assignment: Assignment) -> Invocation:
     folder = FOLDER.replace(settings.APP, assignment.app, 1)
     lines = [f"run {n} {_COMMANDS[b.language]} '{folder}/{n}'" for n, b in enumerate(blocks, 1)]
     files = {f"{FOLDER}/{n}": block.code.encode() for n, block in enumerate(blocks, 1)}
-    files[f"{FOLDER}/driver"] = (_DRIVER + "\n".join(lines) + "\n").encode()
-    # The mark goes by stdin: an argument would show it to every block in the process list.
-    return Invocation(argv=("sh", f"{folder}/driver"), stdin=f"{assignment.mark}\n".encode(), files=files)
+    driver = _DRIVER.replace("MARK", assignment.mark) + "\n".join(lines) + "\n"
+    return Invocation(argv=("sh", f"{folder}/driver"), files={**files, f"{FOLDER}/driver": driver.encode()})
 
 
 class Reader:

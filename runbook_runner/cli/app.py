@@ -5,7 +5,12 @@ from importlib import import_module
 
 import typer
 
-_COMMANDS = {"run": "runbook_runner.cli.run", "show": "runbook_runner.cli.show"}
+_COMMANDS = {
+    "run": "runbook_runner.cli.run",
+    "show": "runbook_runner.cli.show",
+    "fmt": "runbook_runner.cli.fmt",
+    "schema": "runbook_runner.cli.schema",
+}
 """Command → module with a function of that name."""
 
 

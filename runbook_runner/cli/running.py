@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 import yaml
@@ -19,7 +19,6 @@ from runbook_runner.cli.display import Display, print_summary
 from runbook_runner.errors import CancelledError, ExitCode, InputError
 from runbook_runner.events import Artifact, Recorded, SandboxStarted
 from runbook_runner.runbook.document import Runbook, parse
-from runbook_runner.runbook.fixture import Fixture, load_fixture
 from runbook_runner.runbook.source import load
 from runbook_runner.runner import credentials
 from runbook_runner.runner.backends import choose_backend
@@ -31,6 +30,9 @@ from runbook_runner.runner.resolve import RunRequest, missing_parameters, resolv
 from runbook_runner.settings import Settings
 from runbook_runner.spec import RunSpec
 from runbook_runner.trajectory.models import RunbookOutputs
+
+if TYPE_CHECKING:
+    from runbook_runner.runbook.fixture import Fixture
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def execute(arguments: Arguments) -> int:
 
 
 def _request(arguments: Arguments, folder: Path | None) -> RunRequest:
-    fixture = load_fixture(arguments.fixture) if arguments.fixture else None
+    fixture = _fixture(arguments.fixture) if arguments.fixture else None
     return RunRequest(
         parameters=_parameters(arguments, fixture),
         files=(*(file.path for file in fixture.files), *arguments.files) if fixture else arguments.files,
@@ -101,7 +103,13 @@ def _request(arguments: Arguments, folder: Path | None) -> RunRequest:
     )
 
 
-def _parameters(arguments: Arguments, fixture: Fixture | None) -> dict[str, Any]:
+def _fixture(path: Path) -> "Fixture":
+    from runbook_runner.runbook.fixture import load_fixture
+
+    return load_fixture(path)
+
+
+def _parameters(arguments: Arguments, fixture: "Fixture | None") -> dict[str, Any]:
     """Strongest last: fixture, file, -p."""
     values = dict(fixture.vars) if fixture else {}
     if arguments.parameter_file:

@@ -7,7 +7,7 @@ from runbook_runner.gateway.cassette import Cassette, Exchange, RecordedCall
 from runbook_runner.gateway.provider import Provider, provider_from
 from runbook_runner.gateway.script import ModelScript
 from runbook_runner.gateway.script_file import load_script
-from runbook_runner.gateway.server import Gateway, new_token
+from runbook_runner.gateway.server import Gateway
 from runbook_runner.gateway.session import Session
 from runbook_runner.gateway.upstream import GatewayFailure, Upstream
 
@@ -22,6 +22,5 @@ __all__ = [
     "Session",
     "Upstream",
     "load_script",
-    "new_token",
     "provider_from",
 ]

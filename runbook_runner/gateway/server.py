@@ -1,7 +1,6 @@
 """Gateway: one HTTP server in a thread of its own, reachable at one address, for all runs of this process."""
 
 import asyncio
-import secrets
 import socket
 import threading
 from collections.abc import Callable
@@ -14,17 +13,13 @@ from runbook_runner.events import Emit
 from runbook_runner.gateway.cassette import Cassette
 from runbook_runner.gateway.session import Session
 from runbook_runner.gateway.upstream import Upstream
+from runbook_runner.ids import new_run_token
 
 if TYPE_CHECKING:
     import uvicorn
 
 STOP_S: Final = 5  # whole seconds, uvicorn's unit
 KEEP_ALIVE_S: Final = 3600  # a CLI that reuses a connection we have just closed sees a reset
-
-
-def new_token() -> str:
-    """A token for one run: 256 random bits, safe in URLs, headers and files."""
-    return secrets.token_urlsafe(32)
 
 
 class Gateway:
@@ -69,11 +64,13 @@ class Gateway:
         return str(host), int(port)
 
     def open(self, *, upstream: Upstream, cassette: Cassette, emit: Emit, token: str | None = None) -> Session:
-        """A session with a token of its own. token: one from `new_token` when others must know it beforehand, as
+        """A session with a token of its own. token: one from `ids.new_run_token` when others must know it beforehand, as
         the run's redactor."""
         if self._loop is None:
             raise RuntimeError("the gateway has not been started")
-        session = Session(token=token or new_token(), upstream=upstream, cassette=cassette, emit=emit, loop=self._loop)
+        session = Session(
+            token=token or new_run_token(), upstream=upstream, cassette=cassette, emit=emit, loop=self._loop
+        )
         with self._lock:
             self._sessions = [*(s for s in self._sessions if s.is_open), session]
         return session

@@ -53,7 +53,7 @@ class Frontmatter:
     """Top-level key → its line in the file."""
 
 
-_KNOWN = {item.name for item in fields(Frontmatter)} - {"extra", "raw", "lines"}
+KNOWN_KEYS = {item.name for item in fields(Frontmatter)} - {"extra", "raw", "lines"}
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ class _Keys:
             code_checks=self._mapping("code_checks"),
             mcp_servers=self._mapping("mcp_servers"),
             origin=self._mapping("origin"),
-            extra={key: value for key, value in self._raw.items() if key not in _KNOWN},
+            extra={key: value for key, value in self._raw.items() if key not in KNOWN_KEYS},
             raw=self._raw,
             lines={key: entry.line for key, entry in self._entries.items()},
         )

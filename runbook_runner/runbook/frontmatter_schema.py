@@ -111,9 +111,7 @@ class FrontmatterFile(_Open):
 
     version: str | int | float | None = Field(None, description="Semantic version of the runbook.")
     evaluation: str | None = _suggested("How success is judged.", "programmatic", "rubric")
-    agent: str | None = _suggested(
-        "Who works.", "claude-code", "codex", "gemini-cli", "opencode", "hermes", "shell"
-    )
+    agent: str | None = _suggested("Who works.", "claude-code", "codex", "gemini-cli", "opencode", "hermes", "shell")
     model: str | None = Field(None, description="Model id; any that the provider knows.")
     model_provider: str | None = _suggested(
         "Who serves the model.", "anthropic", "openai", "google", "openrouter", "bedrock"
@@ -133,4 +131,8 @@ class FrontmatterFile(_Open):
 
 def frontmatter_schema() -> dict[str, Any]:
     """JSON Schema 2020-12, as yaml-language-server takes it."""
-    return {"$schema": SCHEMA_URI, **FrontmatterFile.model_json_schema(by_alias=True), "title": "RUNBOOK.md frontmatter"}
+    return {
+        "$schema": SCHEMA_URI,
+        **FrontmatterFile.model_json_schema(by_alias=True),
+        "title": "RUNBOOK.md frontmatter",
+    }

@@ -207,10 +207,11 @@ class _Reader:
         self.fences: list[Fence] = []
         self.cut_line: int | None = None
         self._source_events: Iterator[Any] = pyromark.events_with_range(text, options=_OPTIONS)
-        self._events = islice(self._source_events, MAX_PIECES)
+        self._events: Iterator[_Event] = islice(self._source_events, MAX_PIECES)
 
     def read(self) -> None:
         containers = end = 0
+        tag: Any
         for event, span in self._events:
             if event.__class__ is str:
                 continue

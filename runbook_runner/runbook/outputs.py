@@ -10,6 +10,7 @@ from runbook_runner.runbook.sections import find
 _DESCRIPTIONS = ("description", "purpose", "content", "contents")
 _FILES = ("file", "path", "output", "artifact", "deliverable")
 _NO = ("no", "optional", "false")
+_CHOICES = ("operation", "mode", "action", "command", "request", "scenario", "variant", "case", "when", "if")
 
 
 def required_outputs(outline: Outline) -> tuple[RequiredOutput, ...]:
@@ -28,12 +29,24 @@ def required_outputs(outline: Outline) -> tuple[RequiredOutput, ...]:
 
 def _rows(table: Table) -> Iterator[RequiredOutput]:
     names = [cell.text.lower() for cell in table.header.cells]
+    if names[0].split(" ")[0].rstrip("s") in _CHOICES:
+        yield from _common(names, table.rows)
+        return
     for row in table.rows:
         if _is_optional(names, row):
             continue
         column, spelled = _paths(names, row)
         for path in filter(None, map(in_results, spelled)):
             yield RequiredOutput(path=path, description=_description(names, row, column))
+
+
+def _common(names: Sequence[str], rows: Sequence[Row]) -> Iterator[RequiredOutput]:
+    """A table keyed by operation (contract §3.14, `nutlope/hallmark`): a run does one of them, so it owes only the
+    files that every row names."""
+    sets = [dict.fromkeys(filter(None, map(in_results, _paths(names, row)[1]))) for row in rows]
+    for path in sets[0] if sets else ():
+        if all(path in others for others in sets):
+            yield RequiredOutput(path=path)
 
 
 def _is_optional(names: Sequence[str], row: Row) -> bool:

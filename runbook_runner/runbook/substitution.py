@@ -21,6 +21,10 @@ _PLACEHOLDER = re.compile(
 )
 
 
+# Without the dollar the pattern starts with plain text, which `re` finds ten times as fast.
+_USED = re.compile(_PLACEHOLDER.pattern.removeprefix(r"(?P<dollar>\$?)"))
+
+
 @dataclass(frozen=True)
 class Placeholder:
     name: str
@@ -55,7 +59,7 @@ def spell(value: object) -> str:
 def placeholders(text: str) -> tuple[Placeholder, ...]:
     """Every `{{name}}` and `{{secrets.NAME}}` in order, known or not, repeats included."""
     found, line, counted = [], 1, 0
-    for match in _PLACEHOLDER.finditer(text):
+    for match in _USED.finditer(text):
         line += text.count("\n", counted, match.start())
         counted = match.start()
         found.append(Placeholder(match["secret"] or match["name"], line, is_secret=match["secret"] is not None))

@@ -3,6 +3,7 @@
 The lock goes with the process however it ends, `kill -9` included; no process id is trusted.
 """
 
+import fcntl
 import json
 import os
 import platform
@@ -10,8 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 from runbook_runner.files import write_atomically
 
@@ -39,6 +38,28 @@ class Entry:
     """Where the host sandbox makes its work folder."""
 
 
+class Lock:
+    """An advisory lock on a file (flock). The kernel drops it with its process, and only then."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def acquire(self) -> bool:
+        """Without waiting; whether it is ours now."""
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._descriptor)
+            return False
+        return True
+
+    def drop(self) -> None:
+        """Releases it and removes its file."""
+        self.path.unlink(missing_ok=True)
+        os.close(self._descriptor)
+
+
 class Claim:
     """Context manager: the run is alive in it. On a clean exit its entry goes; after a death it stays."""
 
@@ -47,10 +68,11 @@ class Claim:
         self._keep = keep
         self._entry_file, self._lock_file = _paths(home, entry.trajectory_id)
         self._entry = entry
-        self._lock = FileLock(self._lock_file)
+        self._lock: Lock | None = None
 
     def __enter__(self) -> "Claim":
         self._lock_file.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = Lock(self._lock_file)
         self._lock.acquire()
         write_atomically(self._entry_file, json.dumps(asdict(self._entry)))
         return self
@@ -68,11 +90,11 @@ class Claim:
 
     def __exit__(self, *_: object) -> None:
         self._entry_file.unlink(missing_ok=True)
-        self._lock_file.unlink(missing_ok=True)
-        self._lock.release()
+        if self._lock:
+            self._lock.drop()
 
 
-def dead_entries(home: Path) -> Iterator[tuple[Entry, FileLock]]:
+def dead_entries(home: Path) -> Iterator[tuple[Entry, Lock]]:
     """Entries whose owner is gone, each with its lock held by us: nobody else cleans up the same run."""
     for entry_file in sorted((home / "active").glob("*.json")):
         lock = take_over(entry_file.with_suffix(".lock"))
@@ -84,13 +106,7 @@ def dead_entries(home: Path) -> Iterator[tuple[Entry, FileLock]]:
             pass
         finally:
             entry_file.unlink(missing_ok=True)
-            drop(lock)
-
-
-def drop(lock: FileLock) -> None:
-    """Releases a lock that was taken over, and removes its file."""
-    Path(lock.lock_file).unlink(missing_ok=True)
-    lock.release()
+            lock.drop()
 
 
 @contextmanager
@@ -105,17 +121,16 @@ def if_dead(lock_file: Path) -> Iterator[bool]:
         yield lock is not None
     finally:
         if lock:
-            drop(lock)
+            lock.drop()
 
 
-def take_over(lock_file: Path) -> FileLock | None:
+def take_over(lock_file: Path) -> Lock | None:
     """The lock, held, or `None` when its owner lives."""
-    lock = FileLock(lock_file)
     try:
-        lock.acquire(blocking=False)
-    except (Timeout, OSError):
+        lock = Lock(lock_file)
+    except OSError:
         return None
-    return lock
+    return lock if lock.acquire() else None
 
 
 def _paths(home: Path, trajectory_id: str) -> tuple[Path, Path]:

@@ -4,37 +4,46 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from runbook_runner.agents import Agent
 from runbook_runner.events import Emit
-from runbook_runner.gateway import Cassette, Gateway, Session, Upstream, load_script, provider_from
+from runbook_runner.redaction import Redactor
 from runbook_runner.sandbox import GatewayAddress
 from runbook_runner.spec import RunSpec
+
+if TYPE_CHECKING:  # the agent without a model does not pay for it
+    from runbook_runner.gateway import Session, Upstream
 
 
 @dataclass(frozen=True)
 class ModelAccess:
-    session: Session
+    session: "Session"
     url: str
     """Base URL as the sandbox reaches it."""
 
 
-def find_upstream(agent: Agent, spec: RunSpec, script: Path | None, environ: Mapping[str, str]) -> Upstream | None:
+def find_upstream(agent: Agent, spec: RunSpec, script: Path | None, environ: Mapping[str, str]) -> "Upstream | None":
     """Who answers the agent's model calls; `None` when it makes none.
 
     Raises InputError for a bad script or unknown provider, NotReadyError for a missing key: before anything starts.
     """
     if agent.dialect is None:
         return None
+    from runbook_runner.gateway import load_script, provider_from
+
     return load_script(script) if script else provider_from(spec.provider, environ)
 
 
 @contextmanager
 def model_access(
-    upstream: Upstream, address: GatewayAddress, cassette: Cassette, token: str, emit: Emit
+    upstream: "Upstream", address: GatewayAddress, cassette_folder: Path, redactor: Redactor, token: str, emit: Emit
 ) -> Iterator[ModelAccess]:
     """A gateway with one session, gone with the block. Raises NotReadyError when the address can't be listened on."""
+    from runbook_runner.gateway import Cassette, Gateway
+
     with Gateway(address.bind) as gateway:
+        cassette = Cassette(cassette_folder, redactor)
         session = gateway.open(upstream=upstream, cassette=cassette, emit=emit, token=token)
         try:
             yield ModelAccess(session, f"http://{address.reach}:{gateway.address[1]}")

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from runbook_runner import __version__, agents, settings
+from runbook_runner import __version__, agents, ids, settings
 from runbook_runner.agents import Agent, Assignment
 from runbook_runner.errors import AgentError, CancelledError, InputError, RecordingError, RunbookError
 from runbook_runner.evaluation import evaluate
@@ -25,7 +26,6 @@ from runbook_runner.events import (
     Status,
 )
 from runbook_runner.files import write_atomically
-from runbook_runner.gateway import Cassette, Upstream, new_token
 from runbook_runner.redaction import Redactor
 from runbook_runner.runbook.steps import step_blocks
 from runbook_runner.runner import credentials, recovery
@@ -41,6 +41,9 @@ from runbook_runner.spec import RunSpec
 from runbook_runner.trajectory.models import Trajectory
 from runbook_runner.trajectory.recorder import Reader, Recorder
 from runbook_runner.trajectory.store import MISSION_FILE, SPEC_FILE, create_folder, write_fold
+
+if TYPE_CHECKING:
+    from runbook_runner.gateway import Upstream
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ class _Run:
     options: RunOptions
     agent: Agent
     backend: Backend
-    upstream: Upstream | None
+    upstream: "Upstream | None"
     token: str
     """Opens the gateway for this run's sandbox."""
     trajectory_id: str
@@ -122,7 +125,7 @@ def run(spec: RunSpec, options: RunOptions) -> Outcome:
     backend = choose_backend(options.backend, spec, agent, options.settings, strict_snapshot=options.strict_snapshot)
     recovery.sweep(options.settings.home, backend)
     trajectory_id, folder = create_folder(options.settings.home, spec.collection, spec.task)
-    token = new_token()
+    token = ids.new_run_token()
     provider = upstream.secret_values() if upstream else {}
     redactor = credentials.redactor_for(spec, options.environ, {**provider, "RUN_TOKEN": token})
     with ExitStack() as stack:
@@ -282,16 +285,13 @@ def _set_up(run: _Run, prepared: Prepared) -> None:
     )
     if sandbox.backend == "host":
         run.emit.warn("The host sandbox isolates nothing: the agent can read and change whatever you can.")
-    mission = PutFile(settings.MISSION_FILE, sandbox.localise(run.spec.mission).encode())
-    inputs = [PutFile(f"{settings.ASSETS}/{item.name}", Path(item.source)) for item in run.spec.inputs]
-    sandbox.put([mission, *inputs])
 
 
 def _model(run: _Run, sandbox: Sandbox) -> AbstractContextManager[ModelAccess | None]:
     if run.upstream is None:
         return nullcontext()
-    cassette = Cassette(run.folder / "model", run.redactor)
-    return model_access(run.upstream, sandbox.gateway_host(), cassette, run.token, run.emit)
+    address = sandbox.gateway_host()
+    return model_access(run.upstream, address, run.folder / "model", run.redactor, run.token, run.emit)
 
 
 def _work(run: _Run, sandbox: Sandbox, access: ModelAccess | None) -> AgentFinished:
@@ -313,6 +313,10 @@ def _work(run: _Run, sandbox: Sandbox, access: ModelAccess | None) -> AgentFinis
     job = Work(
         agent=run.agent,
         assignment=assignment,
+        files=[
+            PutFile(settings.MISSION_FILE, mission.encode()),
+            *(PutFile(f"{settings.ASSETS}/{item.name}", Path(item.source)) for item in spec.inputs),
+        ],
         secrets=secrets,
         environ={name: sandbox.localise(value) for name, value in _agent_environ(run).items()},
         limits=spec.limits,

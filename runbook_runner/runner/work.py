@@ -2,19 +2,21 @@
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from runbook_runner import settings
 from runbook_runner.agents import Agent, Assignment, Invocation, Result, StreamReader
 from runbook_runner.events import AgentFinished, Emit, Log
-from runbook_runner.gateway import Session
 from runbook_runner.redaction import Redactor
 from runbook_runner.runner.cancellation import Cancellation
 from runbook_runner.sandbox import Process, PutFile, Sandbox
 from runbook_runner.spec import Limits
+
+if TYPE_CHECKING:
+    from runbook_runner.gateway import Session
 
 FINISH_GRACE_S = 10.0  # a CLI that has said its last word gets so long to leave (field notes §5.1)
 MAX_LINE = 16 << 20  # bytes of one output line; more is cut off
@@ -27,12 +29,14 @@ Why = Literal["idle", "cancel", "finished"]
 class Work:
     agent: Agent
     assignment: Assignment
+    files: Sequence[PutFile]
+    """The mission and the inputs."""
     secrets: Mapping[str, str]
     """Variables with secret values, for the agent's environment."""
     environ: Mapping[str, str]
     """Other variables, the same for every agent."""
     limits: Limits
-    session: Session | None
+    session: "Session | None"
     """Its model session; `None` when the agent needs no model."""
     log_folder: Path
     emit: Emit
@@ -43,7 +47,7 @@ class Work:
 def work(job: Work, sandbox: Sandbox) -> AgentFinished:
     """Runs the agent to its end, whatever that is, and says how it ended. Raises what the sandbox raises."""
     invocation = job.agent.invoke(job.assignment)
-    sandbox.put([PutFile(path, content) for path, content in invocation.files.items()])
+    sandbox.put([*job.files, *(PutFile(path, content) for path, content in invocation.files.items())])
     reader = job.agent.reader(job.assignment)
     process = _start(job, sandbox, invocation)
     watch = _Watch(process, reader, job)

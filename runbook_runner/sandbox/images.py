@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from docker.errors import APIError, ImageNotFound, NotFound
-from filelock import FileLock
 
 from runbook_runner import settings
 from runbook_runner.errors import NotReadyError
@@ -208,4 +207,6 @@ def _lock(tag: str) -> AbstractContextManager[Any]:
             raise PermissionError(13, "it belongs to another user")
     except OSError as error:
         raise NotReadyError(f"Can't use {folder} for locks: {error.strerror}.") from error
+    from filelock import FileLock  # its import costs more than everything a run does when the image is there
+
     return FileLock(folder / (tag.replace("/", "-").replace(":", "-") + ".lock"))

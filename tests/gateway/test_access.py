@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from runbook_runner.errors import NotReadyError
-from runbook_runner.gateway import Cassette, Gateway, load_script, new_token
+from runbook_runner.gateway import Cassette, Gateway, load_script, new_run_token
 from runbook_runner.redaction import Redactor
 
 Scripted = Callable[[str], Any]
@@ -154,7 +154,7 @@ def test_stopped_gateway_leaves_no_listener_and_may_start_again() -> None:
 
 def test_token_chosen_beforehand_is_used(gateway: Gateway, tmp_path: Path) -> None:
     (tmp_path / "m.yaml").write_text("- say: one")
-    token = new_token()
+    token = new_run_token()
     cassette = Cassette(tmp_path / "model", Redactor({}))
     upstream = load_script(tmp_path / "m.yaml")
     session = gateway.open(upstream=upstream, cassette=cassette, emit=lambda _: None, token=token)

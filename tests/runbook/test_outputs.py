@@ -31,13 +31,19 @@ def test_description_is_plain_text(corpus):
     assert outputs[3].description == "Notes, a or b"
 
 
-def test_operation_table_names_its_files_in_the_second_column(corpus):
-    outputs = parse(corpus("operations")).outputs
-    assert [(o.path, o.description) for o in outputs] == [
-        ("audit.md", "audit"),
-        ("summary.md", "audit"),
-        ("page.html", "polish"),
-    ]
+def test_rows_of_an_operation_table_are_alternatives_so_only_what_all_of_them_name_is_required(corpus):
+    header = "| Operation | Required files in /app/results |\n|---|---|\n"
+    rows = "| `audit` | `audit.md` · `summary.md` |\n| polish | `/app/results/page.html` and `summary.md` |\n"
+    assert paths(manifest(rows, header)) == ["summary.md"]
+    assert paths(manifest(rows + "| rebuild | none |\n", header)) == []
+    assert paths(corpus("operations")) == []
+
+
+def test_table_keyed_by_a_label_names_its_files_in_the_second_column():
+    header = "| Deliverable | File |\n|---|---|\n"
+    rows = "| The page | `page.html` |\n| Notes | `/app/results/notes.md` |\n"
+    outputs = parse(manifest(rows, header)).outputs
+    assert [(o.path, o.description) for o in outputs] == [("page.html", "The page"), ("notes.md", "Notes")]
 
 
 def test_numbered_table_works_too():
