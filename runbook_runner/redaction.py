@@ -130,9 +130,10 @@ def _forms(value: str) -> Iterator[str]:
     yield value
     yield json.dumps(value)[1:-1]
     yield json.dumps(value, ensure_ascii=False)[1:-1]
-    yield quote(value, safe="")
-    yield quote_plus(value, safe="")
-    yield from _base64_forms(value.encode())
+    raw = value.encode("utf-8", "surrogateescape")  # as the environment gives what is not UTF-8
+    yield quote(raw, safe="")
+    yield quote_plus(raw, safe="")
+    yield from _base64_forms(raw)
     lines = value.splitlines()
     if len(lines) > 1:
         yield from (line for line in lines if len(line) >= _MIN_LINE)

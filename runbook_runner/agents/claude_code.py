@@ -1,11 +1,11 @@
 """Agents: Claude Code, headless. Flags, records and traps as in field notes §5.1, seen with the pinned version."""
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
 from runbook_runner import settings
 from runbook_runner.agents import Agent, Assignment, Invocation, Result
+from runbook_runner.agents.jsonl import parse_record
 from runbook_runner.agents.prompt import render_prompt
 from runbook_runner.events import AgentMessage, AgentNotice, AgentThinking, Event, ToolCalled, ToolReturned, Usage
 
@@ -66,10 +66,9 @@ class Reader:
     def feed(self, line: str) -> Iterator[Event]:
         if not line.strip():
             return
-        try:
-            record = json.loads(line)
-            kind = str(record["type"])
-        except (ValueError, KeyError, TypeError):
+        record = parse_record(line)
+        kind = record.get("type") if record else None
+        if record is None or not isinstance(kind, str):
             self._noise.append(line[:500])
             yield AgentNotice(kind="unreadable", payload=line[:2000])
             return

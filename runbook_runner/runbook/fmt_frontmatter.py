@@ -21,7 +21,7 @@ def ordered(parts: Parts) -> str:
     """The head with its keys in order; as it was when its lines can't be moved without changing a value."""
     if parts.yaml is None or any(end in parts.yaml for end in _OTHER_LINE_ENDS):
         return parts.head
-    starts = _key_lines(parts.yaml)
+    starts = key_lines(parts.yaml)
     names = [name for name, _ in starts]
     wanted = sorted(names, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
     if wanted == names or len(set(names)) < len(names):
@@ -31,7 +31,7 @@ def ordered(parts: Parts) -> str:
     return head if _is_same(parts, head) else parts.head
 
 
-def _key_lines(text: str) -> list[tuple[str, int]]:
+def key_lines(text: str) -> list[tuple[str, int]]:
     """Top-level keys with their 0-based lines; nothing when the block is not a plain one."""
     root = YamlText(text, "", first_line=2).root()
     if not isinstance(root, yaml.MappingNode) or root.flow_style:
@@ -43,14 +43,14 @@ def _key_lines(text: str) -> list[tuple[str, int]]:
 
 def _moved(lines: list[str], starts: list[tuple[str, int]], wanted: list[str]) -> str:
     """lines: those below the first `---`, the closing one included."""
-    begins = [_with_comments(lines, line) for _, line in starts]
+    begins = [with_comments(lines, line) for _, line in starts]
     ends = [*begins[1:], len(lines) - 1]
     blocks = {name: lines[a:b] for (name, _), a, b in zip(starts, begins, ends, strict=True)}
     texts = [*lines[: begins[0]], *(line for name in wanted for line in blocks[name]), lines[-1]]
     return "".join(texts)
 
 
-def _with_comments(lines: list[str], line: int) -> int:
+def with_comments(lines: list[str], line: int) -> int:
     """Comments right above a key are the key's, but not a line for the editor, which must stay on top."""
     while line > 0 and lines[line - 1].startswith("#") and _MODELINE not in lines[line - 1]:
         line -= 1

@@ -27,6 +27,13 @@ def required_outputs(outline: Outline) -> tuple[RequiredOutput, ...]:
     return tuple(found.values())
 
 
+def spelled_outputs(table: Table) -> Iterator[tuple[int, str]]:
+    """Line and path of every file a manifest table names, as it is written, wherever it would be."""
+    names = [cell.text.lower() for cell in table.header.cells]
+    for row in table.rows:
+        yield from ((row.line, path) for path in _paths(names, row)[1])
+
+
 def _rows(table: Table) -> Iterator[RequiredOutput]:
     names = [cell.text.lower() for cell in table.header.cells]
     if names[0].split(" ")[0].rstrip("s") in _CHOICES:

@@ -1,7 +1,7 @@
 """Room `runbook`: the Parameters table (contract §3.6): which values a runbook takes."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from runbook_runner import settings
@@ -72,17 +72,27 @@ def read_parameters(outline: Outline, body: str) -> tuple[Parameter, ...]:
 
     body: the document's text, to know which spelling of a one-word label its placeholders use.
     """
+    found: dict[str, Parameter] = {}
+    for name, row, columns in _named_rows(outline, body):
+        found.setdefault(name, _parameter(name, row, columns))
+    return tuple(found.values())
+
+
+def parameter_rows(outline: Outline, body: str) -> Iterator[tuple[str, int]]:
+    """Name and line of every row, those of a name that was there before included."""
+    return ((name, row.line) for name, row, _ in _named_rows(outline, body))
+
+
+def _named_rows(outline: Outline, body: str) -> Iterator[tuple[str, Row, _Columns]]:
     section = find(outline.sections, "parameters") or find(outline.sections, "parameters", prefix=True)
     tables = list(outline.tables_in(section)) if section else []
     named = [table for table in tables if table.header.cells[0].text.lower().startswith(_NAME_HEADERS)]
     used = frozenset(placeholder.name for placeholder in placeholders(body))
-    found: dict[str, Parameter] = {}
     for table in named or tables[:1]:
         columns = _Columns.of(table.header)
         for row in table.rows:
             if name := _name(row, columns, used):
-                found.setdefault(name, _parameter(name, row, columns))
-    return tuple(found.values())
+                yield name, row, columns
 
 
 def _parameter(name: str, row: Row, columns: _Columns) -> Parameter:

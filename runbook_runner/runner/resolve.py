@@ -2,6 +2,7 @@
 
 import difflib
 import hashlib
+import os
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -141,9 +142,12 @@ def read_inputs(files: Iterable[Path]) -> tuple[InputFile, ...]:
     found: dict[str, InputFile] = {}
     for path in files:
         source = path.expanduser().absolute()
+        shown = os.fsencode(path).decode("utf-8", "backslashreplace")
+        if not _is_text(source):
+            raise InputError("The input's path is not UTF-8.", where=shown, hint="Copy it to a path that is.")
         if not source.is_file():
             what = "is a folder" if source.is_dir() else "does not exist"
-            raise InputError(f"The input {what}.", where=str(path), hint="Give files; zip a folder to keep its tree.")
+            raise InputError(f"The input {what}.", where=shown, hint="Give files; zip a folder to keep its tree.")
         if source.name in found:
             raise InputError(
                 f"Two inputs are named {source.name!r}: {found[source.name].source} and {source}.",
@@ -151,6 +155,15 @@ def read_inputs(files: Iterable[Path]) -> tuple[InputFile, ...]:
             )
         found[source.name] = _read_input(source)
     return tuple(found.values())
+
+
+def _is_text(path: Path) -> bool:
+    """A path that is not UTF-8 can't be recorded."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _read_input(source: Path) -> InputFile:

@@ -1,5 +1,6 @@
 """`runbook run` with bad input: one message that says what, where and what next; nothing is started or recorded."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,13 @@ def test_missing_provider_key_is_named(runbook: Any) -> None:
 
 def test_missing_input_file(runbook: Any) -> None:
     refused(run_text(runbook, TEXT, "-f", "nowhere.csv"), 2, "nowhere.csv", "does not exist")
+
+
+@pytest.mark.needs("linux")
+def test_an_input_whose_name_is_not_utf_8(runbook: Any) -> None:
+    name = os.fsdecode(b"\xff.csv")
+    (runbook.cwd / name).write_text("x")
+    refused(run_text(runbook, TEXT, "-f", name), 2, "not UTF-8", "\\xff.csv")
 
 
 def test_a_folder_as_input(runbook: Any) -> None:

@@ -13,7 +13,8 @@ import httpx
 import pytest
 
 from runbook_runner.errors import NotReadyError
-from runbook_runner.gateway import Cassette, Gateway, load_script, new_run_token
+from runbook_runner.gateway import Cassette, Gateway, load_script
+from runbook_runner.ids import new_run_token
 from runbook_runner.redaction import Redactor
 
 Scripted = Callable[[str], Any]

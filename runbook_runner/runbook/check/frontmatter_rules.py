@@ -14,6 +14,7 @@ _SECRET_KEYS = ["env", "description", "required", "expose_to_agent", "expose_to_
 _OWN_KEY = "runbook_runner"  # what only this program knows; the platform ignores it
 _AGENTS = [*routing.agents(), "shell"]
 _PATTERNS = ["programmatic", "rubric"]
+_MOST = 100  # primary outputs that are looked at
 _REPORTS = ("summary.md", "validation_report.json")
 
 
@@ -189,7 +190,7 @@ def primary_outputs(subject: Subject) -> Iterator[Hit]:
         return
     line = front.lines["primary_outputs"]
     spelled = front.raw["primary_outputs"]
-    for path in [spelled] if isinstance(spelled, str) else spelled:
+    for path in ([spelled] if isinstance(spelled, str) else spelled)[:_MOST]:
         relative = in_results(path)
         place = _item_line(subject, path, line)
         if relative is None:
@@ -229,7 +230,9 @@ def shell_has_blocks(subject: Subject) -> Iterable[Hit]:
 
 
 RULES = (
-    Rule("RB101", "unreadable", "error", "The file is a runbook: text with a frontmatter of the right types", unreadable),
+    Rule(
+        "RB101", "unreadable", "error", "The file is a runbook: text with a frontmatter of the right types", unreadable
+    ),
     Rule("RB102", "late-frontmatter", "error", "The frontmatter begins on the first line", late_frontmatter, True),
     Rule("RB103", "byte-order-mark", "warning", "The file has no byte order mark", byte_order_mark, True),
     Rule("RB104", "unknown-key", "warning", "Every frontmatter key is a known one", unknown_key),

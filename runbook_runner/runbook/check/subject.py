@@ -17,6 +17,9 @@ SHELLS = frozenset({"bash", "sh", "shell"})
 _LANGUAGE = re.compile(r"\s*([^\s,{]*)")
 
 
+_LONG, _MANY = 64, 200  # beyond them the search for a similar name takes too long
+
+
 @dataclass(frozen=True)
 class ShellError:
     """A shell block that does not parse."""
@@ -53,7 +56,7 @@ class Subject:
         assert isinstance(self._read, Runbook), "the engine asks `problem` first"
         return self._read
 
-    # --- places ------------------------------------------------------------------------------------------------------
+    # --- places ---
 
     @cached_property
     def _starts(self) -> list[int]:
@@ -83,7 +86,7 @@ class Subject:
         column = found if found >= 0 else len(text) - len(text.lstrip())
         return Hit(line, column + 1, message, hint)
 
-    # --- what rules share ----------------------------------------------------------------------------------------------
+    # --- what rules share ---
 
     @cached_property
     def body_start(self) -> int:
@@ -127,5 +130,5 @@ def did_you_mean(word: str, known: "list[str]") -> str:
     """` Did you mean `x`?`, or nothing."""
     from difflib import get_close_matches  # slow to import
 
-    close = get_close_matches(word, known, n=1, cutoff=0.75)
+    close = get_close_matches(word[:_LONG], [name for name in known[:_MANY] if len(name) <= _LONG], n=1, cutoff=0.75)
     return f"Did you mean `{close[0]}`?" if close else ""

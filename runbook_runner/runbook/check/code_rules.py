@@ -1,0 +1,105 @@
+"""Room `runbook`, `check`: RB4xx, the code blocks."""
+
+import re
+from collections.abc import Iterator
+from functools import cache
+from itertools import islice
+
+from runbook_runner.runbook.check.findings import Hit, Rule
+from runbook_runner.runbook.check.subject import SHELLS, Subject
+from runbook_runner.runbook.markdown import Fence
+
+_PROGRAMS = SHELLS | {"python", "python3", ""}
+
+
+def shell_syntax(subject: Subject) -> Iterator[Hit]:
+    for error in subject.shell_errors:
+        yield subject.on(error.line, error.message, "Run `bash -n` on the block.")
+
+
+def json_syntax(subject: Subject) -> Iterator[Hit]:
+    for language, fence in subject.languages:
+        if language == "json":
+            from runbook_runner.runbook.check.json_blocks import problem
+
+            if (found := problem(fence.code)) is not None:
+                line = fence.line + 1 + fence.code.count("\n", 0, found[0])
+                hint = "Mend it, or write ```jsonc when it shows a shape."
+                yield subject.on(min(line, fence.end_line), f"The JSON example does not parse: {found[1]}.", hint)
+
+
+def unclosed_fence(subject: Subject) -> Iterator[Hit]:
+    """Only one that swallows all the rest of the file: inside a list or a quote the end of that closes it."""
+    fences = subject.runbook.outline.fences
+    if fences and fences[-1].end_line >= subject.last_line - 1:
+        opening = subject.line(fences[-1].line).strip()
+        closing = subject.line(fences[-1].end_line).strip(" \t>")
+        mark = re.match(r"`{3,}|~{3,}", opening.lstrip("-*+> 0123456789.)\t"))
+        is_closed = fences[-1].end_line > fences[-1].line and mark and re.fullmatch(mark[0][0] + "{3,}", closing)
+        if mark and not (is_closed and len(closing) >= len(mark[0])):
+            message = "This code block is never closed, so all below it counts as code."
+            yield subject.on(fences[-1].line, message, f"Add a line {mark[0]} at its end.")
+
+
+def unwritten_file(subject: Subject) -> Iterator[Hit]:
+    """A file in the sandbox that code reads although nothing else, words included, ever mentions it."""
+    outputs = {output.path for output in subject.runbook.outputs}
+    reads: dict[str, tuple[int, str, int]] = {}
+    for fence, match in islice(_all_reads(subject), _MOST_READS):
+        path = (match["a"] or match["b"]).rstrip(".,;:")
+        line = fence.line + 1 + fence.code.count("\n", 0, match.start(match.lastgroup or 0))
+        first_line, _, count = reads.get(path, (line, "", 0))
+        reads[path] = first_line, path.rpartition("/")[2], count + 1
+    for path, (line, name, count) in reads.items():
+        if path.removeprefix("/app/results/") in outputs or "." not in name or _is_made(subject, path, name, count):
+            continue
+        hint = "Let an earlier step write it, or mend the name."
+        yield subject.on(line, f"This reads `{path}`, which nothing writes.", hint, at=name)
+
+
+_MOST_READS = 200
+
+
+def _all_reads(subject: Subject) -> Iterator[tuple[Fence, "re.Match[str]"]]:
+    for language, fence in subject.languages:
+        if language in _PROGRAMS and ("/app/" in fence.code or "results_dir" in fence.code):
+            yield from ((fence, match) for match in _reads().finditer(fence.code))
+
+
+def _is_made(subject: Subject, path: str, name: str, reads: int) -> bool:
+    """Whether the name stands anywhere but in the reads, or something may make files in its folder: a pattern, a
+    variable, the folder's bare name."""
+    if subject.text.count(name) > reads:
+        return True
+    folder = path.rpartition("/")[0]
+    is_root = folder in ("/app/results", "/app/work") or folder.startswith("{{")
+    made = r"/?[\w-]*[*<{$]" if is_root else r"(?:/?[\w-]*[*<{$]|/?[\s\"'`)]|/?$)"
+    return (
+        re.search(rf"(?m){re.escape(folder)}/{made}" if is_root else rf"(?m){re.escape(folder)}{made}", subject.text)
+        is not None
+    )
+
+
+@cache
+def _reads() -> "re.Pattern[str]":
+    """Every repetition is bounded: a line may be as long as the file."""
+    place = r"(?:/app/(?:results|work)|\{\{\s?results_dir\s?\}\})/[\w./-]{1,200}"
+    shell = r"cat|head|tail|jq|wc|grep|sort|less|source|python3?|node|bash|sh"
+    command = rf"\b(?:{shell}|open|read_csv|read_json|read_text|load)\b"
+    no_write = r"(?![^\n]{0,200}(?:>|\btee\b|['\"][wax]b?\+?['\"]))"
+    return re.compile(rf"{command}{no_write}[^\n#>|;&]{{0,120}}?[\s\"'(](?P<a>{place})|<[ ]?\"?(?P<b>{place})")
+
+
+def empty_step(subject: Subject) -> Iterator[Hit]:
+    for step in subject.steps:
+        if not step.text.strip():
+            yield subject.on(step.line, f"{step.title!r} says nothing.", "Say what the agent has to do, or remove it.")
+
+
+RULES = (
+    Rule("RB401", "shell-syntax", "error", "Shell blocks parse (`bash -n`)", shell_syntax),
+    Rule("RB402", "json-syntax", "warning", "JSON examples parse", json_syntax),
+    Rule("RB403", "unclosed-fence", "error", "Every code block is closed", unclosed_fence),
+    Rule("RB404", "unwritten-file", "warning", "Files that code reads are written somewhere", unwritten_file),
+    Rule("RB405", "empty-step", "warning", "Every step says something", empty_step),
+)

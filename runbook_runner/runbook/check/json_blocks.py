@@ -1,0 +1,57 @@
+"""Room `runbook`, `check`: JSON examples that do not parse, of those that are meant as JSON.
+
+Authors write shapes as often as examples: `…` for what follows, `<name>` or `a | b` for a value, comments. Such a
+block is no mistake, so it is left alone; so are a fragment of an object and one value per line.
+"""
+
+import json
+import re
+from functools import cache
+
+_MAX_CHARACTERS = 1_000_000
+
+
+@cache
+def _string() -> "re.Pattern[str]":
+    return re.compile(r'"(?:[^"\\\n]|\\.)*"')
+
+
+@cache
+def _shape() -> "re.Pattern[str]":
+    """What stands outside strings only where a shape is meant: dots, angle brackets, bars, comments, bare words."""
+    words = r"\b(?!(?:true|false|null|True|False|None|undefined|NaN|Infinity|e|E)\b)[A-Za-z_]\w*"
+    return re.compile(rf"…|\.\.\.|<|\||//|/\*|(?m:^\s*#)|\$|{words}")
+
+
+def problem(code: str) -> tuple[int, str] | None:
+    """Offset and message of the first error; `None`: it parses, or is not meant to."""
+    if len(code) > _MAX_CHARACTERS:
+        return None
+    filled = re.sub(r"\{\{[^{}\n]*\}\}", lambda match: "0" * len(match[0]), code) if "{{" in code else code
+    error = _error(filled)
+    if error is None or not filled.strip():
+        return None
+    if _shape().search(_string().sub('""', filled)) or _is_fragment(filled) or _is_lines(filled):
+        return None
+    return error.pos, error.msg
+
+
+def _error(text: str) -> json.JSONDecodeError | None:
+    try:
+        json.loads(text)
+    except json.JSONDecodeError as error:
+        return error
+    except (RecursionError, ValueError):  # nested deeper, or a longer number, than any example
+        return None
+    return None
+
+
+def _is_fragment(text: str) -> bool:
+    """Members without the braces around them, as in `"key": 1,`."""
+    members = text.strip().rstrip(",")
+    return members.startswith('"') and _error("{" + members + "}") is None
+
+
+def _is_lines(text: str) -> bool:
+    lines = [line for line in text.splitlines() if line.strip()]
+    return len(lines) > 1 and all(line.lstrip()[:1] in "{[" and _error(line) is None for line in lines)

@@ -1,0 +1,157 @@
+"""Room `runbook`, `check`: RB3xx, parameters, `{{variables}}` and secrets."""
+
+import re
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Any
+
+from runbook_runner.runbook.check.findings import Hit, Rule
+from runbook_runner.runbook.check.frontmatter_rules import secret_line
+from runbook_runner.runbook.check.subject import SHELLS, Subject, did_you_mean
+from runbook_runner.runbook.parameters import parameter_rows
+from runbook_runner.runbook.substitution import BUILT_IN
+
+# In these a doubled brace has a meaning of its own: JSX, f-strings, other template languages.
+_BRACES = frozenset(
+    {"jsx", "tsx", "js", "ts", "javascript", "typescript", "vue", "svelte", "html", "python", "python3"}
+) | {
+    *(
+        "py",
+        "jinja",
+        "jinja2",
+        "j2",
+        "liquid",
+        "handlebars",
+        "hbs",
+        "mustache",
+        "go",
+        "gotemplate",
+        "helm",
+        "yaml",
+        "yml",
+    ),
+    *("css", "latex", "tex", "rust"),
+}
+# Forwarded to every agent without a declaration (contract §4.6), and the providers' own keys (§4.4).
+_FORWARDED = frozenset(
+    {
+        *("REPLICATE_API_TOKEN", "GEMINI_API_KEY", "OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GOOGLE_API_KEY"),
+        *("OPENROUTER_API_KEY", "AWS_BEARER_TOKEN_BEDROCK", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"),
+    }
+)
+
+_MOST = 100  # of what costs a look through the whole text
+
+
+@cache
+def _secret_variable() -> "re.Pattern[str]":
+    name = r"[A-Z][A-Z0-9]*_(?:[A-Z0-9]+_)*(?:KEY|TOKEN|SECRET|PASSWORD|PAT)"
+    return re.compile(rf"""\$(?P<a>{name})\b|\$\{{(?P<b>{name})\}}|environ(?:\.get\(|\[)['"](?P<c>{name})['"][)\]]""")
+
+
+def undeclared_variable(subject: Subject) -> Iterator[Hit]:
+    runbook = subject.runbook
+    declared = {parameter.name for parameter in runbook.parameters} | set(BUILT_IN)
+    for used in subject.placeholders:
+        if used.is_secret or used.name in declared or subject.language_at(used.line) in _BRACES:
+            continue
+        hint = did_you_mean(used.name, sorted(declared)) or "Add a row for it to the Parameters table."
+        yield subject.on(used.line, f"`{{{{{used.name}}}}}` is not declared: it stays as it is.", hint, at=used.name)
+
+
+def unused_variable(subject: Subject) -> Iterator[Hit]:
+    """Only parameters that name their variable as `{{name}}`: most real runbooks speak of theirs in prose."""
+    lines: dict[str, set[int]] = {}
+    for used in subject.placeholders:
+        lines.setdefault(used.name, set()).add(used.line)
+    for parameter in subject.runbook.parameters:
+        name, line = parameter.name, parameter.line
+        if name not in BUILT_IN and lines.get(name) == {line}:
+            hint = f"Use `{{{{{name}}}}}` where the value belongs, or remove the row."
+            yield subject.on(line, f"`{{{{{name}}}}}` is declared and never used.", hint, at=name)
+
+
+def undescribed_parameter(subject: Subject) -> Iterator[Hit]:
+    for parameter in subject.runbook.parameters:
+        if parameter.description.strip(" -–—") == "" and parameter.name not in BUILT_IN:
+            yield subject.on(parameter.line, f"The parameter {parameter.label!r} has no description.")
+
+
+def repeated_parameter(subject: Subject) -> Iterator[Hit]:
+    seen: dict[str, int] = {}
+    for name, line in parameter_rows(subject.runbook.outline, subject.runbook.body):
+        first = seen.setdefault(name, line)
+        if first != line:
+            yield subject.on(line, f"The parameter `{name}` is already on line {first}.", "The first row counts.")
+
+
+def undeclared_secret(subject: Subject) -> Iterator[Hit]:
+    declared = {secret.name for secret in subject.runbook.frontmatter.secrets}
+    for used in subject.placeholders:
+        if used.is_secret and used.name not in declared:
+            hint = (
+                did_you_mean(used.name, sorted(declared)) or f"Add `{used.name}:` below `secrets:` in the frontmatter."
+            )
+            yield subject.on(used.line, f"The secret `{used.name}` is not declared.", hint, at=used.name)
+
+
+def unused_secret(subject: Subject) -> Iterator[Hit]:
+    front = subject.runbook.frontmatter
+    if not front.secrets:
+        return
+    named = _named_secrets(front.code_checks) | _named_secrets(front.mcp_servers)
+    for secret in front.secrets[:_MOST]:
+        if secret.name in named or secret.name in subject.runbook.body or secret.env in subject.runbook.body:
+            continue
+        hint = "Say which step needs it, or take it away: what is declared is handed to the agent."
+        yield subject.on(
+            secret_line(subject, secret.name), f"The secret `{secret.name}` is never used.", hint, at=secret.name
+        )
+
+
+def _named_secrets(value: Any) -> set[str]:
+    """Every `secret: NAME` in there; the frontmatter's depth is bounded when it is read."""
+    if isinstance(value, Mapping):
+        own = {value["secret"]} if isinstance(value.get("secret"), str) else set()
+        return own.union(*map(_named_secrets, value.values()))
+    return set().union(*map(_named_secrets, value)) if isinstance(value, list) else set()
+
+
+def undeclared_variable_of_host(subject: Subject) -> Iterator[Hit]:
+    """`$GITHUB_PAT` in a step's code: only declared secrets reach the agent (contract §4.6)."""
+    known = {secret.env for secret in subject.runbook.frontmatter.secrets} | _FORWARDED
+    seen: set[str] = set()
+    for language, fence in subject.languages:
+        if (language not in SHELLS and language not in ("python", "python3")) or not _may_read_secrets(fence.code):
+            continue
+        for match in _secret_variable().finditer(fence.code):
+            name = match["a"] or match["b"] or match["c"]
+            if name in known or name in seen or len(seen) > _MOST:
+                continue
+            seen.add(name)
+            if re.search(rf"\b{name}\s*=|\bread\b[^\n]*\b{name}\b", subject.text):
+                continue
+            line = fence.line + 1 + fence.code.count("\n", 0, match.start())
+            hint = f"Declare it below `secrets:`, or it will be empty: `{name}: {{}}`."
+            yield subject.on(line, f"The code reads `{name}`, which `secrets` does not declare.", hint, at=name)
+
+
+def _may_read_secrets(code: str) -> bool:
+    return any(word in code for word in ("_KEY", "_TOKEN", "_SECRET", "_PASSWORD", "_PAT"))
+
+
+RULES = (
+    Rule("RB301", "undeclared-variable", "error", "Every `{{variable}}` is a parameter", undeclared_variable),
+    Rule("RB302", "unused-variable", "warning", "Every parameter with a `{{variable}}` is used", unused_variable),
+    Rule("RB303", "undescribed-parameter", "warning", "Every parameter has a description", undescribed_parameter),
+    Rule("RB304", "repeated-parameter", "warning", "No parameter is declared twice", repeated_parameter),
+    Rule("RB305", "undeclared-secret", "error", "Every `{{secrets.NAME}}` is declared", undeclared_secret),
+    Rule("RB306", "unused-secret", "warning", "Every declared secret is used", unused_secret),
+    Rule(
+        "RB307",
+        "undeclared-key",
+        "warning",
+        "Key variables the code reads are declared secrets",
+        undeclared_variable_of_host,
+    ),
+)

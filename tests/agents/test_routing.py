@@ -1,0 +1,64 @@
+"""Which agent, which provider, and how the provider spells the model (contract §4.3–4.5)."""
+
+import pytest
+
+from runbook_runner.agents import find_agent, known_agents
+from runbook_runner.errors import InputError
+from runbook_runner.routing import choose_provider, infer_agent, model_for
+
+
+@pytest.mark.parametrize(("model", "agent"), [
+    ("claude-sonnet-4-6", "claude-code"), ("anthropic/claude-sonnet-4.6", "claude-code"), ("gpt-5.5", "codex"),
+    ("o3", "codex"), ("o4-mini", "codex"), ("openai/gpt-5.4", "codex"), ("gemini-2.5-pro", "gemini-cli"),
+    ("google/gemini-2.5-pro", "gemini-cli"), ("qwen3", "claude-code"), (None, "claude-code"),
+])  # fmt: skip
+def test_the_model_tells_the_agent(model: str | None, agent: str) -> None:
+    assert infer_agent(model) == agent
+
+
+@pytest.mark.parametrize(("requested", "keys", "provider"), [
+    ("anthropic", {"OPENROUTER_API_KEY"}, "anthropic"),
+    (None, {"OPENROUTER_API_KEY", "AWS_BEARER_TOKEN_BEDROCK"}, "openrouter"),
+    (None, {"AWS_BEARER_TOKEN_BEDROCK"}, "bedrock"),
+    (None, {"ANTHROPIC_API_KEY"}, "anthropic"),
+    (None, set(), "anthropic"),
+])  # fmt: skip
+def test_the_keys_that_are_there_choose_the_provider(requested: str | None, keys: set[str], provider: str) -> None:
+    assert choose_provider("claude-code", requested, "claude-sonnet-4-6", keys) == provider
+
+
+def test_a_key_does_not_choose_a_provider_that_has_no_name_for_the_model() -> None:
+    assert choose_provider("codex", None, "house-model", {"OPENROUTER_API_KEY"}) == "openai"
+
+
+def test_an_agent_without_model_has_no_provider() -> None:
+    assert choose_provider("shell", None, None, {"OPENROUTER_API_KEY"}) is None
+
+
+@pytest.mark.parametrize(("model", "provider", "spelled"), [
+    ("claude-sonnet-4-6", "openrouter", "anthropic/claude-sonnet-4.6"),
+    ("anthropic/claude-sonnet-4.6", "anthropic", "claude-sonnet-4-6"),
+    ("claude-sonnet-4-6", "anthropic", "claude-sonnet-4-6"),
+    ("gpt-5.5", "openrouter", "openai/gpt-5.5"),
+    ("openai/gpt-5.5", "openai", "gpt-5.5"),
+    ("gemini/gemini-2.5-pro", "openrouter", "google/gemini-2.5-pro"),
+    ("google/gemini-2.5-pro", "google", "gemini-2.5-pro"),
+    ("claude-sonnet-4-6", "bedrock", "us.anthropic.claude-sonnet-4-6"),
+    ("us.anthropic.claude-sonnet-4-6", "bedrock", "us.anthropic.claude-sonnet-4-6"),
+    ("house-model", "openrouter", "house-model"),
+])  # fmt: skip
+def test_each_provider_gets_its_own_spelling(model: str, provider: str, spelled: str) -> None:
+    assert model_for("claude-code", model, provider) == spelled
+
+
+def test_without_a_model_the_agent_has_a_default() -> None:
+    assert model_for("claude-code", None, "anthropic") == "claude-sonnet-4-6"
+    assert model_for("claude-code", None, "openrouter") == "anthropic/claude-sonnet-4.6"
+
+
+def test_agents_are_found_in_any_case_and_unknown_ones_get_the_list() -> None:
+    assert find_agent(" Claude-Code ").name == "claude-code"
+    with pytest.raises(InputError) as error:
+        find_agent("clippy")
+    for name in known_agents():
+        assert name in str(error.value)

@@ -1,0 +1,81 @@
+"""The verdict: what is missing, what the report says, and how the agent ended."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runbook_runner.evaluation import evaluate
+from runbook_runner.events import Evaluated
+from runbook_runner.spec import RequiredOutput
+
+
+def judge(results: Path, *required: str, agent_ok: bool = True, report: Any = None) -> Evaluated:
+    if report is not None:
+        text = report if isinstance(report, str) else json.dumps(report)
+        (results / "validation_report.json").write_text(text)
+    return evaluate(results, [RequiredOutput(path=path) for path in required], agent_ok=agent_ok)
+
+
+def put(results: Path, *names: str) -> None:
+    for name in names:
+        (results / name).parent.mkdir(parents=True, exist_ok=True)
+        (results / name).write_text("x")
+
+
+def test_all_there_and_no_report_passes(tmp_path: Path) -> None:
+    put(tmp_path, "a.md", "deep/b.csv")
+    found = judge(tmp_path, "a.md", "deep/b.csv")
+    assert (found.verdict, found.success, found.overall_passed) == ("pass", True, None)
+
+
+def test_missing_and_empty_outputs_are_listed_in_order(tmp_path: Path) -> None:
+    (tmp_path / "empty.md").touch()
+    put(tmp_path, "there.md")
+    found = judge(tmp_path, "z.md", "there.md", "empty.md")
+    assert found.missing_outputs == ("z.md", "empty.md")
+    assert (found.verdict, found.success) == ("fail", False)
+
+
+@pytest.mark.parametrize(("required", "there", "met"), [
+    ("slides/*.png", "slides/1.png", True),
+    ("slides/*.png", "slides/1.jpg", False),
+    ("<slug>-report.md", "acme-report.md", True),
+    ("{company}.json", "acme.json", True),
+    ("charts/", "charts/a.png", True),
+    ("charts/", "other/a.png", False),
+    ("../outside", "x", False),
+    ("/etc/passwd", "x", False),
+])  # fmt: skip
+def test_patterns_and_folders_count_as_outputs(tmp_path: Path, required: str, there: str, met: bool) -> None:
+    put(tmp_path, there)
+    assert (judge(tmp_path, required).missing_outputs == ()) is met
+
+
+@pytest.mark.parametrize(("report", "verdict", "passed"), [
+    ({"overall_passed": True}, "pass", True),
+    ({"version": "1.0.0", "overall_passed": True, "stages": []}, "pass", True),
+    ({"overall_passed": False}, "fail", False),
+    ({"overall_passed": "yes"}, "fail", None),
+    ({}, "fail", None),
+    ({"version": 2, "checks": [{"id": "a", "status": "pass"}, {"id": "b", "status": "skipped"}]}, "pass", True),
+    ({"version": 2, "checks": [{"id": "a", "status": "fail"}], "overall_passed": True}, "fail", False),
+    ({"version": 2, "checks": [{"id": "a", "status": "error"}]}, "fail", False),
+    ({"version": 2, "checks": [{"kind": "judge", "status": "pass", "score": 2, "threshold": 3}]}, "fail", False),
+    ({"version": 2, "checks": ["x"]}, "fail", False),
+    ({"version": 2}, "fail", None),
+    ("[1, 2]", "fail", None),
+    ("not json", "fail", None),
+    ("[" * 100_000, "fail", None),
+])  # fmt: skip
+def test_the_report_decides(tmp_path: Path, report: Any, verdict: str, passed: bool | None) -> None:
+    found = judge(tmp_path, report=report)
+    assert (found.verdict, found.overall_passed) == (verdict, passed)
+    assert bool(found.reasons) is (verdict == "fail")
+
+
+def test_a_failed_agent_never_passes(tmp_path: Path) -> None:
+    put(tmp_path, "a.md")
+    found = judge(tmp_path, "a.md", agent_ok=False, report={"overall_passed": True})
+    assert (found.verdict, found.success) == ("fail", False)

@@ -1,0 +1,102 @@
+"""The recorder: every event on disk at once, redacted; a failure never damages what is there."""
+
+import json
+import resource
+import threading
+from pathlib import Path
+
+import pytest
+
+from runbook_runner.errors import RecordingError
+from runbook_runner.events import AgentMessage, Event, Log, Recorded, ToolCalled, Unknown, parse_line
+from runbook_runner.redaction import Redactor
+from runbook_runner.trajectory.recorder import EVENTS_FILE, Recorder, repair
+from runbook_runner.trajectory.store import read_events
+
+
+def lines(folder: Path) -> list[str]:
+    return (folder / EVENTS_FILE).read_text().splitlines()
+
+
+def test_an_event_is_on_disk_when_append_returns(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, Redactor({}))
+    recorder.append(Log(message="one"))
+    assert json.loads(lines(tmp_path)[0])["message"] == "one"
+    recorder.append(AgentMessage(text="two\nlines é"))
+    assert json.loads(lines(tmp_path)[1])["text"] == "two\nlines é"
+    assert [json.loads(line)["seq"] for line in lines(tmp_path)] == [1, 2]
+
+
+def test_readers_see_what_is_written_and_no_secret(tmp_path: Path) -> None:
+    seen: list[Recorded] = []
+    recorder = Recorder(tmp_path, Redactor({"KEY": "s3cret-value"}), [seen.append])
+    recorder.append(ToolCalled(call_id="1", name="x", input={"s3cret-value": ["a s3cret-value b"]}))
+    assert "s3cret-value" not in lines(tmp_path)[0]
+    assert seen[0].line() == lines(tmp_path)[0]
+    assert "***REDACTED:KEY***" in seen[0].line()
+
+
+def test_a_reader_that_has_gone_does_not_stop_the_run(tmp_path: Path) -> None:
+    def gone(_: Recorded) -> None:
+        raise BrokenPipeError
+
+    seen: list[Recorded] = []
+    recorder = Recorder(tmp_path, Redactor({}), [gone, seen.append])
+    recorder.append(Log(message="one"))
+    recorder.append(Log(message="two"))
+    assert len(seen) == 2
+
+
+def test_many_threads_make_one_sequence(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, Redactor({}))
+    threads = [
+        threading.Thread(target=lambda: [recorder.append(Log(message="x")) for _ in range(50)]) for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [recorded.seq for recorded in read_events(tmp_path)] == list(range(1, 401))
+
+
+def test_no_room_is_a_clear_error_and_earlier_events_are_intact(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, Redactor({}))
+    recorder.append(Log(message="before"))
+    size = (tmp_path / EVENTS_FILE).stat().st_size
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 20, limits[1]))
+    try:
+        with pytest.raises(RecordingError, match="can't be recorded"):
+            recorder.append(Log(message="x" * 1000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (tmp_path / EVENTS_FILE).stat().st_size == size
+    recorder.append(Log(message="after"))
+    assert [event.seq for event in read_events(tmp_path)] == [1, 2]
+
+
+@pytest.mark.parametrize("torn", ['{"seq":3,"ts":"2026', "{", "x" * 200_000])
+def test_a_torn_last_line_is_left_out_and_can_be_mended(tmp_path: Path, torn: str) -> None:
+    recorder = Recorder(tmp_path, Redactor({}))
+    recorder.append(Log(message="one"))
+    recorder.append(Log(message="two"))
+    with (tmp_path / EVENTS_FILE).open("a") as log:
+        log.write(torn)
+    assert [event.seq for event in read_events(tmp_path)] == [1, 2]
+    repair(tmp_path)
+    Recorder(tmp_path, Redactor({}), first_seq=3).append(Log(message="three"))
+    assert [json.loads(line)["seq"] for line in lines(tmp_path)] == [1, 2, 3]
+
+
+def test_an_event_of_a_newer_version_is_kept() -> None:
+    line = '{"seq":1,"ts":"2026-01-01T00:00:00.000000Z","type":"brand.new","field":{"x":1}}'
+    recorded = parse_line(line)
+    assert recorded is not None
+    assert isinstance(recorded.event, Unknown)
+    assert json.loads(recorded.line()) == json.loads(line)
+
+
+@pytest.mark.parametrize("event", [Log(message="m"), ToolCalled(call_id="c", name="n", input={"a": [1, None]})])
+def test_a_line_reads_back_as_the_same_event(event: Event) -> None:
+    recorded = Recorded(seq=7, ts="2026-01-01T00:00:00.000000Z", event=event)
+    assert parse_line(recorded.line()) == recorded
