@@ -9,6 +9,7 @@ _COMMANDS = {
     "run": "runbook_runner.cli.run",
     "show": "runbook_runner.cli.show",
     "fmt": "runbook_runner.cli.fmt",
+    "migrate": "runbook_runner.cli.migrate",
     "schema": "runbook_runner.cli.schema",
 }
 """Command → module with a function of that name."""

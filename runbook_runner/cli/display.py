@@ -32,6 +32,7 @@ from runbook_runner.trajectory.models import RunbookOutputs, Trajectory
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _OUTPUT_LINES = 6
 _COMMAND_LINES = 3
+_NEWS_S = 0.05  # a phase that took less is not worth a line
 
 
 class Display:
@@ -89,7 +90,7 @@ def _lines(event: Event) -> list[Text]:
     match event:
         case RunStarted():
             return [Text(f"{event.collection}/{event.task} {event.trajectory_id}", style="bold")]
-        case PhaseFinished():
+        case PhaseFinished() if event.seconds >= _NEWS_S:
             return [Text(f"✓ {event.phase} {event.seconds:.2f} s", style="green")]
         case SandboxStarted():
             made_of = f" from {event.image}" if event.image else f" in {event.app}"

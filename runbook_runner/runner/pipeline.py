@@ -40,6 +40,7 @@ from runbook_runner.settings import Settings
 from runbook_runner.spec import RunSpec
 from runbook_runner.trajectory.models import Trajectory
 from runbook_runner.trajectory.recorder import Reader, Recorder
+from runbook_runner.trajectory.sandbox_log import SandboxLog
 from runbook_runner.trajectory.store import MISSION_FILE, SPEC_FILE, create_folder, write_fold
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ def run(spec: RunSpec, options: RunOptions) -> Outcome:
     with ExitStack() as stack:
         entry = Entry(trajectory_id, str(folder), backend.name, temp=tempfile.gettempdir())
         claim = stack.enter_context(Claim(options.settings.home, entry, keep=options.keep))
-        recorder = Recorder(folder, redactor, options.readers)
+        recorder = Recorder(folder, redactor, (SandboxLog(folder), *options.readers))
         stack.callback(recorder.close)
         emit = Emitter(recorder)
         this = _Run(spec, options, agent, backend, upstream, token, trajectory_id, folder, claim, redactor, emit)

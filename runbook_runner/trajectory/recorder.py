@@ -46,11 +46,14 @@ class Recorder:
             os.ftruncate(self._file, end)
             if not isinstance(error, OSError):
                 raise
-            raise RecordingError(
-                f"The run can't be recorded any more: {error.strerror}.",
-                where=str(self._path),
-                hint="Make room on this disk, or point RUNBOOK_HOME to another one. All events until now are kept.",
-            ) from error
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> RecordingError:
+        return RecordingError(
+            f"The run can't be recorded any more: {error.strerror}.",
+            where=str(self._path),
+            hint="Make room on this disk, or point RUNBOOK_HOME to another one. All events until now are kept.",
+        )
 
     def _tell(self, recorded: Recorded) -> None:
         for reader in list(self._readers):
@@ -58,6 +61,8 @@ class Recorder:
                 reader(recorded)
             except BrokenPipeError:  # whoever looked has gone; the run goes on
                 self._readers.remove(reader)
+            except OSError as error:
+                raise self._unwritable(error) from error
 
     def close(self) -> None:
         with self._lock:

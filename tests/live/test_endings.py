@@ -58,6 +58,24 @@ def test_an_agent_that_never_ends_fails_at_its_deadline(runbook: Any, endless: P
     assert containers(ran.json["trajectory_id"]) == ""
 
 
+@pytest.mark.needs("docker")
+def test_a_model_driven_run_that_times_out_keeps_its_tokens_and_files(runbook: Any) -> None:
+    (runbook.cwd / "RUNBOOK.md").write_text("---\nagent: claude-code\n---\n# T\n\n## Objective\n\nWork.\n")
+    usage = {"input": 111, "output": 22}
+    turns = [
+        {"shell": "echo early > /app/results/early.txt", "usage": usage},
+        {"shell": "while true; do sleep 1; done", "usage": usage},
+    ]
+    (runbook.cwd / "model.yaml").write_text(json.dumps(turns))
+    args = ("--sandbox", "docker", "--model-script", "model.yaml", "--timeout", "6", "--json")
+    ran = runbook("run", "RUNBOOK.md", *args)
+    assert (ran.code, ran.json["status"]) == (4, "failed")
+    assert ran.json["error"] == "Agent exceeded timeout_sec (6)."
+    assert (ran.json["usage"]["prompt_tokens"], ran.json["usage"]["completion_tokens"]) == (222, 44)
+    assert (ran.folder / "results" / "early.txt").read_text() == "early\n"
+    assert containers(ran.json["trajectory_id"]) == ""
+
+
 # --- interrupts ----------------------------------------------------------------------------------------------------
 
 

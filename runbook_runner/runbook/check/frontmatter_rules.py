@@ -88,11 +88,9 @@ def repeated_key(subject: Subject) -> Iterator[Hit]:
 
 def version(subject: Subject) -> Iterator[Hit]:
     front = subject.runbook.frontmatter
-    hint = "Write it like `version: 1.0.0`, and raise it when the runbook changes."
-    if front.version is None:
-        yield Hit(front.lines.get("version", 1), 1, "The runbook has no version.", hint)
-    elif not re.fullmatch(r"\d+\.\d+\.\d+(?:[-+][\w.+-]+)?", front.version):
+    if front.version is not None and not re.fullmatch(r"\d+\.\d+\.\d+(?:[-+][\w.+-]+)?", front.version):
         message = f"The version {front.version!r} is not of the form MAJOR.MINOR.PATCH."
+        hint = "Write it like `version: 1.0.0`, and raise it when the runbook changes."
         yield subject.on(front.lines["version"], message, hint)
 
 
@@ -246,5 +244,3 @@ RULES = (
     Rule("RB112", "primary-outputs", "warning", "`primary_outputs` names results, relative", primary_outputs, True),
     Rule("RB113", "nothing-to-run", "error", "With `agent: shell` the steps have code blocks", shell_has_blocks),
 )
-TEXT_ONLY = frozenset({"RB101", "RB102", "RB103"})
-"""Rules that do not need a document that could be read."""

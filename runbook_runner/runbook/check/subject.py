@@ -28,7 +28,7 @@ class ShellError:
     message: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Subject:
     name: str
     """What findings call the file."""

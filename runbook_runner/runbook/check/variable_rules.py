@@ -129,7 +129,7 @@ def undeclared_variable_of_host(subject: Subject) -> Iterator[Hit]:
             if name in known or name in seen or len(seen) > _MOST:
                 continue
             seen.add(name)
-            if re.search(rf"\b{name}\s*=|\bread\b[^\n]*\b{name}\b", subject.text):
+            if re.search(rf"\b{name}\s*=|\bread\b[^\n]{{0,80}}\b{name}\b", subject.text):
                 continue
             line = fence.line + 1 + fence.code.count("\n", 0, match.start())
             hint = f"Declare it below `secrets:`, or it will be empty: `{name}: {{}}`."

@@ -24,7 +24,7 @@ _EXISTS = re.compile(r"\s-[sfe]\s|test -[sfe]\s|\bwc -c\b|\bstat\b")
 _OTHER_TEST = re.compile(r"\b(?:grep|jq|python3?|awk|node|sqlite3|xmllint|cmp|uv)\b|\s-(?:gt|lt|ge|le)\s+(?![01]\b)")
 _FAILS = re.compile(r"FAIL|\bexit 1\b|assert|sys\.exit")
 _PASS_TEXT = re.compile(r"PASS(?:ED)?\s*[:—–-]?\s+([^\"'\n$]{4,80})")
-_FILE_WORD = re.compile(r"[\w{}<>*./-]+\.[A-Za-z0-9]{1,8}\b")
+_FILE_WORD = re.compile(r"[\w{}<>*./$-]+\.[A-Za-z0-9]{1,8}\b")
 _VARIABLE = re.compile(r"\$\{?([A-Za-z_][A-Za-z0-9_]*)")
 
 
@@ -59,7 +59,7 @@ def _exists(path: str) -> str:
     if "*" not in glob:
         return f'test -s "{{{{results_dir}}}}/{path}"'
     pattern = re.sub(r"[^\w*./{}-]", lambda odd: "\\" + odd[0], glob)
-    return f'find "{{{{results_dir}}}}" -type f -size +0c -path "*/{pattern}" | grep -q .'
+    return f'test -n "$(find "{{{{results_dir}}}}" -path "*/{pattern}" -type f -size +0c -print -quit)"'
 
 
 def move_script(script: VerificationScript | None, outputs: Sequence[str]) -> Moved:
@@ -155,7 +155,22 @@ def _unique(wanted: str, before: Sequence[NewCheck]) -> str:
 
 def _code(unit: Unit, context: Sequence[Unit]) -> str:
     """The command as it was, in a shell of its own; it printed FAIL where a check must exit with an error."""
-    needed = "".join(c.code for c in context if not _OWN_FOLDER.fullmatch(c.code) and BANNER not in c.code)
-    return (
-        f'output=$(\nset +o pipefail\n{needed}{unit.code})\nprintf \'%s\\n\' "$output"\n! grep -q FAIL <<< "$output"\n'
-    )
+    needed = "".join(_needed(unit, context))
+    return f"output=$(\nset +o pipefail\n{needed}{unit.code})\nprintf '%s\\n' \"$output\"\n! grep -q FAIL <<< \"$output\"\n"
+
+
+def _needed(unit: Unit, context: Sequence[Unit]) -> list[str]:
+    """Of what came before: settings, and the variables and functions that are used, in order."""
+    code, needed = unit.code, []
+    for earlier in reversed(context):
+        if _OWN_FOLDER.fullmatch(earlier.code) or BANNER in earlier.code:
+            continue
+        if _SETUP.match(earlier.code) or re.search(rf"\b{re.escape(_defines(earlier.code))}\b", code):
+            needed.insert(0, earlier.code)
+            code += earlier.code
+    return needed
+
+
+def _defines(code: str) -> str:
+    match = re.match(r"\s*(?:export\s+|readonly\s+|function\s+)?([A-Za-z_]\w*)", code)
+    return match[1] if match else code

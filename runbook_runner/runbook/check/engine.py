@@ -1,0 +1,89 @@
+"""Room `runbook`, `check`: texts in, findings out."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from runbook_runner.errors import InputError
+from runbook_runner.runbook.check.findings import Finding, Rule
+from runbook_runner.runbook.check.noqa import exemptions
+from runbook_runner.runbook.check.rules import Selection, rules_for
+from runbook_runner.runbook.check.subject import SHELLS, ShellError, Subject
+from runbook_runner.runbook.source import text_of
+
+MOST = 100
+"""Findings of one rule in one file: whoever has more has one problem, not a hundred."""
+_TEXT_ONLY = frozenset({"RB101", "RB102", "RB103", "RB601", "RB602"})
+"""Rules that do not need a document that could be read; so do the published validators, which only grep."""
+
+
+@dataclass(frozen=True)
+class Job:
+    subject: Subject
+    rules: Sequence[Rule]
+    selection: Selection
+
+
+def job(raw: bytes, name: str, folder: Path | None, selection: Selection) -> Job:
+    """Raises InputError for bytes that are no text."""
+    text_of(raw, name)
+    subject = Subject(name, raw.decode(), folder)
+    return Job(subject, rules_for(subject, selection), selection)
+
+
+def findings_of(jobs: Sequence[Job]) -> list[tuple[Finding, ...]]:
+    """Per job. All shell blocks are looked at together, because a process for each would take most of the time."""
+    _parse_shells([job for job in jobs if any(rule.id == "RB401" for rule in job.rules)])
+    return [tuple(_findings(job)) for job in jobs]
+
+
+def refusal(error: InputError, name: str) -> Finding:
+    """A file that is no text at all, as a finding."""
+    line = (error.where or "").rpartition(":")[2]
+    return Finding(name, int(line) if line.isdigit() else 1, 1, "RB101", "error", error.message, error.hint or "")
+
+
+def _findings(job: Job) -> Iterator[Finding]:
+    exempt = exemptions(job.subject)
+    found = []
+    for rule in job.rules:
+        if not _can_run(rule, job.subject):
+            continue
+        for hit in islice(rule.check(job.subject), MOST):
+            if not exempt.covers(rule.id, hit.line):
+                edits = hit.edits if rule.fixable else ()
+                found.append(
+                    Finding(
+                        job.subject.name, hit.line, hit.column, rule.id, rule.severity, hit.message, hit.hint, edits
+                    )
+                )
+    if job.selection.profile == "auto":  # the published validators have an order of their own
+        found.sort(key=lambda finding: (finding.line, finding.column, finding.rule))
+    yield from found
+
+
+def _can_run(rule: Rule, subject: Subject) -> bool:
+    return rule.id in _TEXT_ONLY or rule.id >= "RB8" or subject.problem is None
+
+
+def _parse_shells(jobs: Iterable[Job]) -> None:
+    blocks = [
+        (job.subject, fence)
+        for job in jobs
+        if job.subject.problem is None
+        for language, fence in job.subject.languages
+        if language in SHELLS
+    ]
+    if not blocks:
+        return
+    from runbook_runner.runbook.check.shell import NoBashError, broken_blocks
+
+    try:
+        for broken in broken_blocks([fence.code for _, fence in blocks]):
+            subject, fence = blocks[broken.index]
+            subject.shell_errors.append(
+                ShellError(fence.line + broken.line, f"The block does not parse: {broken.message}.")
+            )
+    except NoBashError:
+        return  # the command says so once

@@ -1,0 +1,38 @@
+"""Trajectory: `sandbox.log`, what the sandbox was made of and what became of it. A reader of the event stream."""
+
+from pathlib import Path
+
+from runbook_runner.events import AgentFinished, Event, Log, PhaseFinished, Recorded, RunFinished, SandboxStarted
+
+SANDBOX_LOG = "sandbox.log"
+
+
+class SandboxLog:
+    """Appends one line per event that concerns the sandbox: build, start, limits hit, stop."""
+
+    def __init__(self, folder: Path):
+        self._path = folder / SANDBOX_LOG
+
+    def __call__(self, recorded: Recorded) -> None:
+        line = _line(recorded.event)
+        if line:
+            with self._path.open("a", encoding="utf-8", errors="backslashreplace") as log:
+                log.write(f"{recorded.ts} {line}\n")
+
+
+def _line(event: Event) -> str | None:
+    match event:
+        case Log(source="image" | "sandbox"):
+            return event.message
+        case Log(level="warning" | "error"):
+            return f"{event.level}: {event.message}"
+        case SandboxStarted():
+            image = f" from {event.image} {event.image_digest}" if event.image else ""
+            return f"started {event.backend} {event.sandbox_id}{image}"
+        case PhaseFinished():
+            return f"{event.phase} took {event.seconds:.3f} s"
+        case AgentFinished():
+            return f"agent ended by {event.ended_by}, exit code {event.exit_code}"
+        case RunFinished():
+            return f"run {event.status}"
+    return None
