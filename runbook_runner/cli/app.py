@@ -8,6 +8,7 @@ import typer
 _COMMANDS = {
     "run": "runbook_runner.cli.run",
     "show": "runbook_runner.cli.show",
+    "new": "runbook_runner.cli.new",
     "fmt": "runbook_runner.cli.fmt",
     "migrate": "runbook_runner.cli.migrate",
     "schema": "runbook_runner.cli.schema",

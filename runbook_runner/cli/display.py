@@ -102,7 +102,8 @@ def _lines(event: Event) -> list[Text]:
         case AgentMessage(role="assistant") if event.text.strip():
             return [Text(f"● {plain(event.text.strip())}")]
         case ToolCalled():
-            return [Text(f"$ {event.name}: {_shorten(_command(event), _COMMAND_LINES)}", style="cyan")]
+            command = _indent(_shorten(_command(event), _COMMAND_LINES)).lstrip()
+            return [Text(f"$ {event.name}: {command}", style="cyan")]
         case ToolReturned() if event.output.strip():
             style = "red" if event.is_error else "dim"
             return [Text(_indent(_shorten(event.output.strip(), _OUTPUT_LINES)), style=style)]

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from runbook_runner.errors import RecordingError
 from runbook_runner.files import write_atomically
 
 LABEL_RUN = "runbook.trajectory"
@@ -54,14 +55,18 @@ class Lock:
             return False
         return True
 
+    def release(self) -> None:
+        os.close(self._descriptor)
+
     def drop(self) -> None:
         """Releases it and removes its file."""
         self.path.unlink(missing_ok=True)
-        os.close(self._descriptor)
+        self.release()
 
 
 class Claim:
-    """Context manager: the run is alive in it. On a clean exit its entry goes; after a death it stays."""
+    """Context manager: the run is alive in it. Its entry goes with a run that was recorded to its end; after a death,
+    or when the record could not be finished, it stays for the next start."""
 
     def __init__(self, home: Path, entry: Entry, *, keep: bool = False):
         """keep: the sandbox is meant to outlive the run."""
@@ -88,10 +93,13 @@ class Claim:
             LABEL_OWNER: f"{this_host()}:{os.getpid()}",
         }
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        assert self._lock is not None
+        if kind is not None and issubclass(kind, RecordingError):
+            self._lock.release()
+            return
         self._entry_file.unlink(missing_ok=True)
-        if self._lock:
-            self._lock.drop()
+        self._lock.drop()
 
 
 def dead_entries(home: Path) -> Iterator[tuple[Entry, Lock]]:

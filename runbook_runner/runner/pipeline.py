@@ -124,6 +124,8 @@ def run(spec: RunSpec, options: RunOptions) -> Outcome:
     agent.invoke(Assignment(mission=spec.mission, app=settings.APP, blocks=step_blocks(spec.mission)))
     upstream = find_upstream(agent, spec, options.model_script, options.environ)
     backend = choose_backend(options.backend, spec, agent, options.settings, strict_snapshot=options.strict_snapshot)
+    if options.out:
+        _make_out(options.out)
     recovery.sweep(options.settings.home, backend)
     trajectory_id, folder = create_folder(options.settings.home, spec.collection, spec.task)
     token = ids.new_run_token()
@@ -140,20 +142,13 @@ def run(spec: RunSpec, options: RunOptions) -> Outcome:
 
 
 def _recorded(run: _Run) -> Outcome:
+    """However the run ends, its last event says so; only a record that can't be written any more has no end."""
     began = time.monotonic()
     _write_down(run)
-    status: Status = "completed"
-    error: RunbookError | None = None
-
-    def finish() -> Trajectory:
-        seconds = round(time.monotonic() - began, 3)
-        code = error.code if error else None
-        run.emit(RunFinished(status=status, error=error.message if error else None, error_code=code, seconds=seconds))
-        return write_fold(run.folder)
-
+    status: Status
+    error: RunbookError | None
     try:
-        end = _phases(run)
-        status, error = _status(end)
+        status, error = _status(_phases(run))
     except CancelledError as cancelled:
         status, error = "cancelled", cancelled
     except RecordingError:
@@ -161,13 +156,19 @@ def _recorded(run: _Run) -> Outcome:
     except RunbookError as broken:
         status, error = "failed", broken
     except Exception as bug:
-        status, error = "failed", RunbookError(f"internal error: {type(bug).__name__}")
-        finish()
+        _finish(run, "failed", RunbookError(f"internal error: {type(bug).__name__}"), began)
         raise
-    trajectory = finish()
+    trajectory = _finish(run, status, error, began)
     if run.options.out:
-        copy_results(run.folder / "results", run.options.out)
+        _copy_results(run.folder / "results", run.options.out)
     return Outcome(trajectory, run.folder, error)
+
+
+def _finish(run: _Run, status: Status, error: RunbookError | None, began: float) -> Trajectory:
+    seconds = round(time.monotonic() - began, 3)
+    message, code = (error.message, error.code) if error else (None, None)
+    run.emit(RunFinished(status=status, error=message, error_code=code, seconds=seconds))
+    return write_fold(run.folder)
 
 
 def _write_down(run: _Run) -> None:
@@ -240,12 +241,14 @@ def _phases(run: _Run) -> AgentFinished:
         cancellation.check()
         with run.emit.phase("agent"), _model(run, sandbox) as access:
             end = _work(run, sandbox, access)
-        with run.emit.phase("collect"):
+        # Whoever stops the run now still gets what the agent made.
+        with run.emit.phase("collect"), cancellation.stops_with(lambda: None):
             end = _collect(run, sandbox, end)
     with run.emit.phase("evaluate"):
         run.emit(
             evaluate(run.folder / "results", run.spec.outputs, agent_ok=end.error is None and end.ended_by == "exit")
         )
+    cancellation.check()
     return end
 
 
@@ -373,11 +376,17 @@ def _status(end: AgentFinished) -> tuple[Status, RunbookError | None]:
     return "completed", None
 
 
-def copy_results(results: Path, out: Path) -> None:
-    """Raises InputError when the folder can't be written."""
+def _make_out(out: Path) -> None:
+    """Before anything runs: it would be a pity to find out afterwards."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"The results can't be copied there: {error.strerror}.", where=str(out)) from error
+
+
+def _copy_results(results: Path, out: Path) -> None:
     try:
         shutil.copytree(results, out, dirs_exist_ok=True)
     except OSError as error:
-        raise InputError(
-            f"The results can't be copied: {error}.", where=str(out), hint=f"They are in {results}."
-        ) from error
+        hint = f"They are in {results}."
+        raise InputError(f"The results can't be copied: {error}.", where=str(out), hint=hint) from error

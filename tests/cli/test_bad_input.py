@@ -157,6 +157,10 @@ def test_usage_errors_are_bad_input(runbook: Any) -> None:
     assert "PATH" in ran.err
 
 
+def test_an_out_folder_that_cannot_be_made_is_refused_before_the_run(runbook: Any) -> None:
+    refused(run_text(runbook, TEXT, "--out", "/dev/null/out"), 2, "/dev/null/out")
+
+
 def test_an_unwritable_home(runbook: Any) -> None:
     ran = runbook("run", HELLO, "--sandbox", "host", env={"RUNBOOK_HOME": "/dev/null/home"})
     refused(ran, 3, "/dev/null/home", "RUNBOOK_HOME")

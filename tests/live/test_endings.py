@@ -201,6 +201,12 @@ def test_a_full_disk_is_said_clearly_and_earlier_events_stay(
         events = [json.loads(line) for line in log.splitlines()]
         assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
         assert "tool.called" in {event["type"] for event in events}
+        for filler in (small / "home").rglob("*.log"):
+            filler.unlink()
+        again = runbook("run", HELLO, "--sandbox", "host", env={"RUNBOOK_HOME": str(small / "home")})
+        assert again.code == 0, again.err
+        folded = json.loads(next((small / "home").glob("trajectories/local/test/*/trajectory.json")).read_text())
+        assert (folded["status"], folded["error"]) == ("failed", "interrupted"), "the next start folds it"
     finally:
         subprocess.run(["umount", "-l", small], check=True)
 

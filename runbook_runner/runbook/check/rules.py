@@ -33,7 +33,7 @@ class Selection:
         if self.select and wanted < 0:
             return False
         is_default = rule.default or self.profile != "auto" or wanted >= 0
-        return is_default and _longest(rule.id, self.ignore) <= max(wanted, 1)
+        return is_default and _longest(rule.id, self.ignore) < max(wanted, 0)
 
 
 def _longest(rule_id: str, codes: Iterable[str]) -> int:

@@ -156,21 +156,29 @@ def _unique(wanted: str, before: Sequence[NewCheck]) -> str:
 def _code(unit: Unit, context: Sequence[Unit]) -> str:
     """The command as it was, in a shell of its own; it printed FAIL where a check must exit with an error."""
     needed = "".join(_needed(unit, context))
-    return f"output=$(\nset +o pipefail\n{needed}{unit.code})\nprintf '%s\\n' \"$output\"\n! grep -q FAIL <<< \"$output\"\n"
+    return (
+        f'output=$(\nset +o pipefail\n{needed}{unit.code})\nprintf \'%s\\n\' "$output"\n! grep -q FAIL <<< "$output"\n'
+    )
 
 
 def _needed(unit: Unit, context: Sequence[Unit]) -> list[str]:
     """Of what came before: settings, and the variables and functions that are used, in order."""
-    code, needed = unit.code, []
+    code = unit.code
+    needed: list[str] = []
     for earlier in reversed(context):
         if _OWN_FOLDER.fullmatch(earlier.code) or BANNER in earlier.code:
             continue
-        if _SETUP.match(earlier.code) or re.search(rf"\b{re.escape(_defines(earlier.code))}\b", code):
+        if _SETUP.match(earlier.code) or _uses(code, earlier.code):
             needed.insert(0, earlier.code)
             code += earlier.code
     return needed
 
 
-def _defines(code: str) -> str:
-    match = re.match(r"\s*(?:export\s+|readonly\s+|function\s+)?([A-Za-z_]\w*)", code)
-    return match[1] if match else code
+def _uses(code: str, earlier: str) -> bool:
+    """Does the code name the variable or the function that the earlier command defines?"""
+    match = re.match(r"\s*(?P<export>export\s+)?(?:readonly\s+|function\s+)?(?P<name>[A-Za-z_]\w*)", earlier)
+    if match is None or match["export"]:
+        return True
+    name = match["name"]
+    use = rf"\$\{{?{name}\b|\(\([^)]*\b{name}\b" if _is_assignment(earlier) else rf"\b{name}\b"
+    return re.search(use, code) is not None

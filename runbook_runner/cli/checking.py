@@ -1,0 +1,148 @@
+"""Command line: what `runbook check` does: arguments → files → findings → a format, or mended files."""
+
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from runbook_runner.errors import ExitCode, InputError
+from runbook_runner.runbook.check.collect import files
+from runbook_runner.runbook.check.config import Config, config_for
+from runbook_runner.runbook.check.findings import Finding
+from runbook_runner.runbook.check.rules import PROFILES, Profile, Selection, codes
+from runbook_runner.runbook.source import MAX_BYTES, STDIN, read_bounded, too_large
+
+FORMATS = ("text", "json", "github", "sarif", "junit")
+FOUND = ExitCode.VERDICT_FAIL
+_CLEAN = ExitCode.PASS
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """The command line as typed; the options' meaning is in `runbook check --help`."""
+
+    paths: tuple[str, ...] = ()
+    select: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+    profile: str | None = None
+    format: str = "text"
+    fix: bool = False
+    diff: bool = False
+    rules: bool = False
+
+
+@dataclass(frozen=True)
+class Target:
+    name: str
+    """As findings call it: the path as given, or `<stdin>`."""
+    folder: Path | None
+    selection: Selection
+
+
+def execute(arguments: Arguments) -> int:
+    """The exit code: 0 clean, 1 findings. Raises InputError for what is wrong with the arguments or the settings."""
+    if arguments.rules:
+        return _list_rules()
+    if arguments.format not in FORMATS:
+        raise InputError(f"There is no format {arguments.format!r}.", hint=f"There are {', '.join(FORMATS)}.")
+    if arguments.profile not in (None, *PROFILES):
+        raise InputError(f"There is no profile {arguments.profile!r}.", hint=f"There are {', '.join(PROFILES)}.")
+    select, ignore = codes(",".join(arguments.select)), codes(",".join(arguments.ignore))
+    targets = [_target(path, arguments.profile, select, ignore) for path in files(arguments.paths or ["."])]
+    if arguments.fix or arguments.diff:
+        from runbook_runner.cli.check_fixing import fix
+
+        return fix(targets, arguments)
+    from runbook_runner.cli.check_many import findings_in
+
+    return report(targets, findings_in(targets), arguments.format)
+
+
+def _target(path: str, profile: str | None, select: tuple[str, ...], ignore: tuple[str, ...]) -> Target:
+    """What is said on the command line replaces what the project says."""
+    folder = Path.cwd() if path == STDIN else Path(os.path.abspath(path)).parent  # noqa: PTH100 - links stay links
+    config = config_for(folder)
+    selection = Selection(
+        profile=_profile(profile, config),
+        select=select or config.select,
+        ignore=(ignore or config.ignore) + config.ignored_in(os.path.abspath(path)),  # noqa: PTH100
+    )
+    return Target("<stdin>", None, selection) if path == STDIN else Target(path, folder, selection)
+
+
+def _profile(asked: str | None, config: Config) -> Profile:
+    chosen = next((name for name in PROFILES if name == asked), None)
+    return chosen or config.profile or "auto"
+
+
+def read(target: Target) -> bytes:
+    """Raises InputError when it can't be read or is too large."""
+    if target.folder is not None:
+        return read_bounded(Path(target.name))
+    raw = sys.stdin.buffer.read(MAX_BYTES + 1)
+    if len(raw) > MAX_BYTES:
+        raise too_large(target.name)
+    return raw
+
+
+def report(targets: Sequence[Target], findings: Sequence[Finding], name: str, *, quiet: bool = False) -> int:
+    """Writes the findings down and gives the exit code."""
+    if not findings and name == "text":  # the most common case needs no format at all
+        if not quiet:
+            print_line(f"{len(targets)} file{'' if len(targets) == 1 else 's'}: all is well.")
+        return _CLEAN
+    from runbook_runner.runbook.check.formats import FORMATS as WRITERS
+    from runbook_runner.runbook.check.formats import Report
+
+    is_terminal = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    lines = _Lines()
+    out = WRITERS[name](Report(tuple(target.name for target in targets), findings, lines, color=is_terminal))
+    sys.stdout.buffer.write(out.encode(errors="replace"))
+    sys.stdout.buffer.flush()
+    return FOUND if findings else _CLEAN
+
+
+def print_line(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+class _Lines:
+    """The lines that are shown, with what looks like a credential taken out."""
+
+    def __init__(self) -> None:
+        from runbook_runner.redaction import Redactor
+
+        self._redactor = Redactor({})
+        self._texts: dict[str, list[str]] = {}
+
+    def __call__(self, file: str, number: int) -> str:
+        if file not in self._texts:
+            self._texts = {file: self._read(file)}  # findings come file by file
+        lines = self._texts[file]
+        return lines[number - 1] if 0 < number <= len(lines) else ""
+
+    def _read(self, file: str) -> list[str]:
+        if file == "<stdin>":
+            return []
+        try:
+            text = Path(file).read_bytes().decode("utf-8", "replace")
+        except OSError:
+            return []
+        return [line.rstrip("\r") for line in self._redactor.clean(text).split("\n")]
+
+
+def _list_rules() -> int:
+    from runbook_runner.runbook.check.rules import every_rule
+
+    for rule in every_rule():
+        marks = ("fix" if rule.fixable else "   ") + ("" if rule.default else "  not in auto")
+        print_line(f"{rule.id}  {rule.severity:<7}  {rule.name:<24} {rule.summary}  {marks}".rstrip())
+    return _CLEAN
+
+
+def note_missing_bash(names: Iterable[str]) -> None:
+    """Once, on stderr: a result without this rule must not look like a result with it."""
+    if any(names):
+        sys.stderr.write("note: there is no bash here, so shell blocks were not parsed (RB401).\n")

@@ -1,0 +1,74 @@
+"""Room `runbook`, `check`: which files the arguments mean: files, folders, globs."""
+
+import os
+from collections.abc import Iterable, Iterator
+
+from runbook_runner.errors import InputError
+
+_NAME, _SUFFIX = "RUNBOOK.md", ".runbook.md"
+_SKIPPED = frozenset({"node_modules", "__pycache__"})
+
+
+def files(paths: Iterable[str]) -> tuple[str, ...]:
+    """Each once, in the order of the arguments; of a folder all `RUNBOOK.md` and `*.runbook.md` below it, but nothing
+    in folders that begin with a dot, in `node_modules` or behind links. `-` stays.
+
+    Raises InputError for an argument that means nothing, or when there is nothing to check.
+    """
+    found: dict[str, None] = {}
+    for path in paths:
+        found.update(dict.fromkeys(_meant(path)))
+    if not found:
+        hint = f"Give a file, or a folder that holds a {_NAME}."
+        raise InputError("There is no runbook to check.", where=", ".join(paths), hint=hint)
+    return tuple(found)
+
+
+def _meant(path: str) -> Iterable[str]:
+    if path == "-":
+        return [path]
+    if _is_folder(path):
+        return _below(path)
+    if os.path.lexists(path):
+        return [os.path.normpath(path)]
+    if any(mark in path for mark in "*?["):
+        return _globbed(path)
+    raise InputError("There is no such file or folder.", where=path)
+
+
+def _globbed(pattern: str) -> list[str]:
+    from glob import glob
+
+    hits = sorted(glob(pattern, recursive=True))  # noqa: PTH207 - Path.glob refuses an absolute pattern
+    if not hits:
+        raise InputError("No file fits.", where=pattern)
+    return [file for hit in hits for file in (_below(hit) if _is_folder(hit) else [os.path.normpath(hit)])]
+
+
+def _below(folder: str) -> Iterator[str]:
+    """In order of names, without recursion: a tree may be deeper than Python's stack."""
+    waiting = [folder]
+    while waiting:
+        here = waiting.pop()
+        entries = sorted(_entries(here), key=lambda entry: entry.name)
+        for entry in entries:
+            if (entry.name == _NAME or entry.name.endswith(_SUFFIX)) and entry.is_file():
+                yield os.path.normpath(entry.path)
+        inner = [e.path for e in entries if not _is_skipped(e.name) and e.is_dir(follow_symlinks=False)]
+        waiting += reversed(inner)
+
+
+def _entries(folder: str) -> "list[os.DirEntry[str]]":
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError as error:
+        raise InputError(f"The folder can't be read: {error.strerror}.", where=folder) from error
+
+
+def _is_folder(path: str) -> bool:
+    return os.path.isdir(path)  # noqa: PTH112 - unlike Path.is_dir it never raises
+
+
+def _is_skipped(name: str) -> bool:
+    return name.startswith(".") or name in _SKIPPED

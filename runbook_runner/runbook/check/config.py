@@ -1,0 +1,96 @@
+"""Room `runbook`, `check`: what a project wants, from `.runbook/config.toml` or `pyproject.toml`, nearest upwards.
+
+`[check]` in the one, `[tool.runbook.check]` in the other: `profile`, `select`, `ignore` and `per-file-ignores`, a
+table of glob → codes; a glob is relative to the project's folder, or a bare name that counts in every folder below.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from runbook_runner.errors import InputError
+from runbook_runner.runbook.check.rules import PROFILES, Profile, codes
+
+_PLACES = ((".runbook/config.toml", ("check",)), ("pyproject.toml", ("tool", "runbook", "check")))
+_KEYS = ("profile", "select", "ignore", "per-file-ignores")
+
+
+@dataclass(frozen=True)
+class Config:
+    folder: Path = Path()
+    """The project's; absolute."""
+    profile: Profile | None = None
+    select: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+    per_file: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def ignored_in(self, file: str) -> tuple[str, ...]:
+        """Codes the project ignores in this file; file: absolute path."""
+        if not self.per_file:
+            return ()
+        relative = os.path.relpath(file, self.folder).replace(os.sep, "/")
+        name = relative.rpartition("/")[2]
+        hits = (
+            codes for glob, codes in self.per_file.items() if fnmatchcase(relative, glob) or fnmatchcase(name, glob)
+        )
+        return tuple(code for found in hits for code in found)
+
+
+@cache
+def config_for(folder: Path) -> Config:
+    """folder: absolute. Raises InputError with the file for a setting that can't be read."""
+    for place, keys in _PLACES:
+        path = str(folder / place)
+        if os.path.isfile(path) and (table := _table(path, keys)) is not None:  # noqa: PTH113 - it never raises
+            return _read(table, folder, path)
+    return Config() if folder.parent == folder else config_for(folder.parent)
+
+
+def _table(path: str, keys: tuple[str, ...]) -> Mapping[str, Any] | None:
+    import tomllib  # only projects that have such a file pay for it
+
+    try:
+        with Path(path).open("rb") as file:
+            value: Any = tomllib.load(file)
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"The settings can't be read: {error}.", where=path) from error
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None
+    if value is not None and not isinstance(value, dict):
+        raise InputError(f"`{'.'.join(keys)}` must be a table.", where=path)
+    return value
+
+
+def _read(table: Mapping[str, Any], folder: Path, path: str) -> Config:
+    given = {key.replace("_", "-"): value for key, value in table.items()}
+    unknown = [key for key in given if key not in _KEYS]
+    if unknown:
+        raise InputError(
+            f"There is no setting {unknown[0]!r} for `check`.", where=path, hint=f"There are {', '.join(_KEYS)}."
+        )
+    profile = given.get("profile")
+    if profile is not None and profile not in PROFILES:
+        raise InputError(f"There is no profile {profile!r}.", where=path, hint=f"There are {', '.join(PROFILES)}.")
+    per_file = given.get("per-file-ignores", {})
+    if not isinstance(per_file, dict):
+        raise InputError("`per-file-ignores` must be a table: glob → list of codes.", where=path)
+    return Config(
+        folder=folder,
+        profile=profile,
+        select=_codes(given.get("select", []), "select", path),
+        ignore=_codes(given.get("ignore", []), "ignore", path),
+        per_file={glob: _codes(value, "per-file-ignores", path) for glob, value in per_file.items()},
+    )
+
+
+def _codes(value: Any, key: str, path: str) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise InputError(f'`{key}` must be a list of codes, like ["RB3", "RB401"].', where=path)
+    try:
+        return codes(value)
+    except InputError as error:
+        raise InputError(error.message, where=path, hint=error.hint) from error

@@ -1,0 +1,201 @@
+"""Room `runbook`, `check`: findings as text, JSON, GitHub annotations, SARIF and JUnit.
+
+One module-level function per format, all of one shape: a `Report` in, the text for stdout out.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from runbook_runner import __version__
+from runbook_runner.runbook.check.findings import Finding
+
+_INFORMATION = "https://json.schemastore.org/sarif-2.1.0.json"
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
+_RED, _YELLOW, _DIM, _BOLD, _OFF = "\x1b[31m", "\x1b[33m", "\x1b[2m", "\x1b[1m", "\x1b[0m"
+_WIDEST = 160  # of a line that is shown
+
+
+@dataclass(frozen=True)
+class Report:
+    files: tuple[str, ...]
+    """Every file that was looked at."""
+    findings: Sequence[Finding]
+    line: Callable[[str, int], str]
+    """A file's line, without its end; asked only for what is shown."""
+    color: bool = False
+
+
+def text(report: Report) -> str:
+    """`file:line:column: message [rule]`, the line with a caret, the hint; a count at the end."""
+    paint = _painted if report.color else _plain
+    shown = "".join(_in_text(report, finding, paint) for finding in report.findings)
+    return shown + paint(_DIM, _summary(report)) + "\n"
+
+
+def _summary(report: Report) -> str:
+    errors = sum(finding.severity == "error" for finding in report.findings)
+    warnings = len(report.findings) - errors
+    fixable = sum(finding.fixable for finding in report.findings)
+    files = _count(len(report.files), "file")
+    if not report.findings:
+        return f"{files}: all is well."
+    mend = f" {fixable} can be fixed with --fix." if fixable else ""
+    return f"{files}: {_count(errors, 'error')}, {_count(warnings, 'warning')}.{mend}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _in_text(report: Report, finding: Finding, paint: Callable[[str, str], str]) -> str:
+    color = _RED if finding.severity == "error" else _YELLOW
+    place = f"{_safe(finding.file)}:{finding.line}:{finding.column}:"
+    head = f"{paint(_BOLD, place)} {paint(color, finding.severity)}: {_safe(finding.message)} [{finding.rule}]\n"
+    hint = f"      = {_safe(finding.hint)}\n" if finding.hint else ""
+    return (
+        head + _excerpt(report, finding, paint) + paint(_DIM, hint) if hint else head + _excerpt(report, finding, paint)
+    )
+
+
+def _excerpt(report: Report, finding: Finding, paint: Callable[[str, str], str]) -> str:
+    line = report.line(finding.file, finding.line)
+    if not line.strip():
+        return ""
+    first = max(0, finding.column - _WIDEST // 2) if len(line) > _WIDEST else 0
+    cut = _safe(line[first : first + _WIDEST].replace("\t", " "))
+    caret = " " * (finding.column - 1 - first) + paint(_BOLD, "^")
+    return f"{paint(_DIM, f'{finding.line:>5} |')} {cut}\n{paint(_DIM, '      |')} {caret}\n"
+
+
+def _painted(color: str, text: str) -> str:
+    return f"{color}{text}{_OFF}"
+
+
+def _plain(color: str, text: str) -> str:
+    return text
+
+
+def _safe(text: str) -> str:
+    """A runbook must not move the cursor or end the line."""
+    return _CONTROL.sub("�", text).replace("\n", " ")
+
+
+def json(report: Report) -> str:
+    return _dump({"files": len(report.files), "findings": list(map(_as_json, report.findings))})
+
+
+def _as_json(finding: Finding) -> dict[str, Any]:
+    names = ("file", "line", "column", "rule", "severity", "message", "hint", "fixable")
+    return {name: getattr(finding, name) for name in names}
+
+
+def github(report: Report) -> str:
+    """Workflow commands; GitHub shows each at its line of the pull request."""
+    return "".join(
+        f"::{finding.severity} file={_property(finding.file)},line={finding.line},col={finding.column},"
+        f"title={_property(finding.rule)}::{_data(' '.join(filter(None, (finding.message, finding.hint))))}\n"
+        for finding in report.findings
+    )
+
+
+def _data(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _data(text).replace(":", "%3A").replace(",", "%2C")
+
+
+def sarif(report: Report) -> str:
+    """SARIF 2.1.0, one run; columns count characters."""
+    from runbook_runner.runbook.check.rules import every_rule
+
+    used = {finding.rule for finding in report.findings}
+    rules = [rule for rule in every_rule() if rule.id in used]
+    driver = {
+        "name": "runbook check",
+        "semanticVersion": __version__,
+        "rules": [
+            {
+                "id": rule.id,
+                "name": rule.name,
+                "shortDescription": {"text": rule.summary},
+                "defaultConfiguration": {"level": rule.severity},
+            }
+            for rule in rules
+        ],
+    }
+    index = {rule.id: position for position, rule in enumerate(rules)}
+    run = {
+        "tool": {"driver": driver},
+        "columnKind": "unicodeCodePoints",
+        "results": [_result(finding, index) for finding in report.findings],
+    }
+    return _dump({"$schema": _INFORMATION, "version": "2.1.0", "runs": [run]})
+
+
+def _result(finding: Finding, index: Mapping[str, int]) -> dict[str, Any]:
+    from urllib.parse import quote
+
+    region = {"startLine": finding.line, "startColumn": finding.column}
+    place = {"artifactLocation": {"uri": quote(finding.file.replace("\\", "/"))}, "region": region}
+    return {
+        "ruleId": finding.rule,
+        "ruleIndex": index[finding.rule],
+        "level": finding.severity,
+        "message": {"text": " ".join(filter(None, (finding.message, finding.hint)))},
+        "locations": [{"physicalLocation": place}],
+    }
+
+
+def junit(report: Report) -> str:
+    """One test case per file; a file with findings is a failure that lists them."""
+    from xml.sax.saxutils import quoteattr
+
+    by_file: dict[str, list[Finding]] = {file: [] for file in report.files}
+    for finding in report.findings:
+        by_file.setdefault(finding.file, []).append(finding)
+    failures = sum(map(bool, by_file.values()))
+    cases = "".join(_case(quoteattr(_xml(file)), findings) for file, findings in by_file.items())
+    return (
+        '<?xml version="1.0" encoding="UTF-8"?>\n'
+        f'<testsuites name="runbook check" tests="{len(by_file)}" failures="{failures}">\n'
+        f'<testsuite name="runbook check" tests="{len(by_file)}" failures="{failures}" errors="0">\n'
+        f"{cases}</testsuite>\n</testsuites>\n"
+    )
+
+
+def _case(name: str, findings: Sequence[Finding]) -> str:
+    from xml.sax.saxutils import escape, quoteattr
+
+    head = f'  <testcase classname="runbook check" name={name}'
+    if not findings:
+        return head + "/>\n"
+    errors = sum(finding.severity == "error" for finding in findings)
+    message = f"{_count(errors, 'error')}, {_count(len(findings) - errors, 'warning')}"
+    kind = findings[0].severity if errors == 0 else "error"
+    lines = "".join(f"{f.file}:{f.line}:{f.column}: {f.severity}: {f.message} [{f.rule}]\n" for f in findings)
+    failure = f"<failure type={quoteattr(kind)} message={quoteattr(message)}>{escape(_xml(lines))}</failure>"
+    return f"{head}>\n    {failure}\n  </testcase>\n"
+
+
+def _xml(text: str) -> str:
+    """Without what XML 1.0 can't carry even escaped."""
+    return re.sub(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "�", text)
+
+
+def _dump(value: Any) -> str:
+    from json import dumps
+
+    return dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
+FORMATS: Mapping[str, Callable[[Report], str]] = {
+    "text": text,
+    "json": json,
+    "github": github,
+    "sarif": sarif,
+    "junit": junit,
+}
