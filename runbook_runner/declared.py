@@ -1,7 +1,9 @@
-"""What a runbook declares and a RunSpec carries: secrets, outputs, code blocks. Plain data, quick to import."""
+"""What a runbook declares and a RunSpec carries: secrets, outputs, code blocks, MCP servers. Plain data, quick to
+import."""
 
-from dataclasses import dataclass
-from typing import ClassVar, Final
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, Final, Literal
 
 _STRICT: Final = {"extra": "forbid"}
 """For pydantic, when such a part is read back from a `spec.json`."""
@@ -45,3 +47,22 @@ class Block:
     code: str
     line: int
     """1-based line of the opening fence in the mission."""
+
+
+@dataclass(frozen=True)
+class McpServer:
+    """An MCP server that the agent may use (contract §3.2). In a spec it names secrets and never holds their values."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+
+    name: str
+    transport: Literal["stdio", "http", "sse"]
+    command: str | None = None
+    """For stdio."""
+    args: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    url: str | None = None
+    """For http and sse."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    secret: str | None = None
+    """Name of the declared secret it uses; hidden from the agent (contract §3.3)."""

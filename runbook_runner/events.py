@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 Status = Literal["pending", "running", "completed", "failed", "cancelled", "archived"]
 Level = Literal["debug", "info", "warning", "error"]
+Source = Literal["provider", "script", "replay"]
+"""Who answered a model call."""
 
 
 class Usage(BaseModel):
@@ -23,26 +25,40 @@ class Usage(BaseModel):
     prompt_tokens: int = 0
     """Input tokens that were neither read from nor written to a cache."""
     completion_tokens: int = 0
+    """With the reasoning."""
     cache_read_tokens: int = 0
     cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+    """The part of the completion that is reasoning, where the provider tells it."""
     cost_usd: float | None = None
-    """`None`: not known. Never a guess."""
+    """`None`: not known. Never a guess: a sum with an unknown part is unknown."""
     api_calls: int = 0
 
     def __add__(self, other: "Usage") -> "Usage":
-        costs = [c for c in (self.cost_usd, other.cost_usd) if c is not None]
         return Usage(
             prompt_tokens=self.prompt_tokens + other.prompt_tokens,
             completion_tokens=self.completion_tokens + other.completion_tokens,
             cache_read_tokens=self.cache_read_tokens + other.cache_read_tokens,
             cache_write_tokens=self.cache_write_tokens + other.cache_write_tokens,
-            cost_usd=sum(costs) if costs else None,
+            reasoning_tokens=self.reasoning_tokens + other.reasoning_tokens,
+            cost_usd=_sum_of_costs(self, other),
             api_calls=self.api_calls + other.api_calls,
         )
 
     @property
     def total_tokens(self) -> int:
         return self.prompt_tokens + self.completion_tokens
+
+    @property
+    def all_tokens(self) -> int:
+        """Every token a provider worked on, cached ones included."""
+        return self.total_tokens + self.cache_read_tokens + self.cache_write_tokens
+
+
+def _sum_of_costs(*usages: Usage) -> float | None:
+    costs = [usage.cost_usd for usage in usages if usage.api_calls or usage.all_tokens or usage.cost_usd is not None]
+    known = [cost for cost in costs if cost is not None]
+    return sum(known) if known and len(known) == len(costs) else None
 
 
 class Event(BaseModel):
@@ -162,12 +178,45 @@ class ModelCalled(Event):
     """1-based, in order of arrival."""
     dialect: str
     model: str
-    source: Literal["provider", "script"]
+    source: Source
     status: int
     """HTTP status the agent got; 0 when the connection broke."""
     usage: Usage = Usage()
     seconds: float
     error: str | None = None
+
+
+class Difference(BaseModel):
+    """One place where a request is not what was recorded."""
+
+    model_config = ConfigDict(frozen=True)
+
+    path: str
+    """`messages[3].content[0].text`."""
+    line: int | None = None
+    """1-based, in the recorded text; `None` when the value is no text."""
+    origin: Literal["model", "user", "system", "tools", "tool output", "settings", "model name"]
+    """Whose word it is that differs."""
+    before: str
+    """Recorded; empty when it was not there."""
+    after: str
+    """Asked now; empty when it is gone."""
+
+
+class ReplayDiverged(Event):
+    """A request that is not exactly as it was recorded, and what it got."""
+
+    type: Literal["replay.diverged"] = "replay.diverged"
+    number: int = 0
+    """Of the model call in this run."""
+    recorded: int | None
+    """Number of the nearest call in the recording; `None` when there is nothing like it."""
+    severity: Literal["minor", "major", "miss"]
+    served: Literal["recorded", "estimate", "live", "script", "nothing"]
+    differences: tuple[Difference, ...] = ()
+    """The gravest first; not all when there are many."""
+    total: int = 0
+    """How many differences there are."""
 
 
 class Artifact(Event):
@@ -236,6 +285,7 @@ AnyEvent = (
     | AgentNotice
     | AgentFinished
     | ModelCalled
+    | ReplayDiverged
     | Artifact
     | Redacted
     | Evaluated

@@ -5,7 +5,14 @@ from collections.abc import Collection
 
 from runbook_runner.settings import DEFAULT_AGENT
 
-DEFAULT_MODELS = {"claude-code": "claude-sonnet-4-6"}
+DEFAULT_MODELS = {
+    "claude-code": "claude-sonnet-4-6",
+    "codex": "gpt-5.5",
+    "gemini-cli": "gemini-3.1-pro-preview",
+    "hermes": "anthropic/claude-sonnet-4.6",
+    "opencode": "anthropic/claude-sonnet-4.6",
+}
+"""Contract §4.1; Hermes has none of its own."""
 
 _AGENT_BY_MODEL = (
     (re.compile(r"claude-.*|anthropic/.*"), "claude-code"),

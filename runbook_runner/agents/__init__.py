@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, Protocol
 
-from runbook_runner.declared import Block
+from runbook_runner.declared import Block, McpServer
 from runbook_runner.errors import InputError
 from runbook_runner.events import Event, Usage
 
@@ -34,6 +34,8 @@ class Assignment:
     input_names: tuple[str, ...] = ()
     secret_names: tuple[str, ...] = ()
     """Variables the agent will find in its environment."""
+    mcp_servers: tuple[McpServer, ...] = ()
+    """With the values of their secrets: for configuration files that nobody collects."""
     mark: str = field(default_factory=lambda: secrets.token_hex(16))
     """A random word; sets a driver's own lines apart from the output it carries."""
 
@@ -99,6 +101,10 @@ class Agent:
 
 _MODULES = {
     "claude-code": "runbook_runner.agents.claude_code",
+    "codex": "runbook_runner.agents.codex",
+    "gemini-cli": "runbook_runner.agents.gemini_cli",
+    "hermes": "runbook_runner.agents.hermes",
+    "opencode": "runbook_runner.agents.opencode",
     "shell": "runbook_runner.agents.shell",
 }
 

@@ -1,10 +1,19 @@
-"""Agents: one line of a CLI's JSON stream, made safe to record."""
+"""Agents: reading a CLI's stream of JSON objects, one a line, whatever is in it."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
+from runbook_runner.agents import Result
+from runbook_runner.agents.failures import classify, plain_reason
+from runbook_runner.events import AgentNotice, Event, Usage
 
-def parse_record(line: str) -> dict[str, Any] | None:
+Record = dict[str, Any]
+
+_MAX_NOISE = 2000
+
+
+def parse_record(line: str) -> Record | None:
     """The object on the line; `None` when there is none. Half a surrogate pair, which JSON can spell and UTF-8 can't
     write, becomes U+FFFD."""
     try:
@@ -24,3 +33,91 @@ def _mended(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(_mended(key)): _mended(item) for key, item in value.items()}
     return value
+
+
+def at(record: Any, *path: str) -> Any:
+    """What is at the path of keys; `None` when the way there ends before."""
+    for key in path:
+        record = record.get(key) if isinstance(record, dict) else None
+    return record
+
+
+def text_at(record: Any, *path: str) -> str:
+    """The text at the path; empty when there is none, JSON when it is something else."""
+    found = at(record, *path)
+    if found is None:
+        return ""
+    return found if isinstance(found, str) else json.dumps(found, ensure_ascii=False)
+
+
+def object_at(record: Any, *path: str) -> Record:
+    found = at(record, *path)
+    return found if isinstance(found, dict) else {}
+
+
+def list_at(record: Any, *path: str) -> list[Any]:
+    found = at(record, *path)
+    return found if isinstance(found, list) else []
+
+
+def count_at(record: Any, *path: str) -> int:
+    """A number of tokens; 0 when there is none."""
+    found = at(record, *path)
+    return int(found) if isinstance(found, (int, float)) and 0 <= found < 1e15 else 0
+
+
+def code_at(record: Any, *path: str) -> int | None:
+    """An exit code or an HTTP status."""
+    found = at(record, *path)
+    return found if isinstance(found, int) and not isinstance(found, bool) else None
+
+
+class RecordReader:
+    """A StreamReader for one JSON object a line; `read` says what a record means."""
+
+    def __init__(self, name: str):
+        """name: of the CLI, for messages."""
+        self.finished = False
+        self.text = ""
+        """The agent's last message."""
+        self.usage: Usage | None = None
+        self.error: str | None = None
+        self.status: int | None = None
+        """HTTP status that came with the error."""
+        self._name = name
+        self._noise = ""
+
+    def feed(self, line: str) -> Iterator[Event]:
+        if not line.strip():
+            return
+        record = parse_record(line)
+        kind = record.get("type") if record else None
+        if record is None or not isinstance(kind, str):
+            yield from self.noise(line)
+        else:
+            yield from self.read(kind, record)
+
+    def read(self, kind: str, record: Record) -> Iterator[Event]:
+        """The record's events; what is unknown becomes a notice."""
+        yield AgentNotice(kind=kind, payload=record)
+
+    def noise(self, line: str) -> Iterator[Event]:
+        """A line that is no record."""
+        self._noise = line[:_MAX_NOISE]
+        yield AgentNotice(kind="unreadable", payload=self._noise)
+
+    def fail(self, error: str, status: int | None = None) -> None:
+        self.error, self.status = plain_reason(error) or f"{self._name} reported an error without a reason.", status
+
+    def result(self, exit_code: int | None) -> Result:
+        if self.error is not None:
+            kind = classify(self.error, self.status) or "agent_error"
+            return Result(text=self.text, usage=self.usage, error=self.error, error_kind=kind)
+        if not self.finished:
+            return Result(text=self.text, usage=self.usage, error=self._missing_end(exit_code), error_kind="crashed")
+        return Result(text=self.text, usage=self.usage)
+
+    def _missing_end(self, exit_code: int | None) -> str:
+        how = "was ended" if exit_code is None else f"ended with exit code {exit_code}"
+        said = f" Its last output: {self._noise}" if self._noise else ""
+        return f"{self._name} {how} without a final record.{said}"

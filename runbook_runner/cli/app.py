@@ -7,6 +7,7 @@ import typer
 
 _COMMANDS = {
     "run": "runbook_runner.cli.run",
+    "check": "runbook_runner.cli.check",
     "show": "runbook_runner.cli.show",
     "new": "runbook_runner.cli.new",
     "fmt": "runbook_runner.cli.fmt",

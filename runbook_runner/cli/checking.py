@@ -2,8 +2,9 @@
 
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from runbook_runner.errors import ExitCode, InputError
@@ -78,19 +79,21 @@ def _profile(asked: str | None, config: Config) -> Profile:
 
 def read(target: Target) -> bytes:
     """Raises InputError when it can't be read or is too large."""
-    if target.folder is not None:
-        return read_bounded(Path(target.name))
+    return read_bounded(Path(target.name)) if target.folder is not None else _stdin()
+
+
+@cache
+def _stdin() -> bytes:
     raw = sys.stdin.buffer.read(MAX_BYTES + 1)
     if len(raw) > MAX_BYTES:
-        raise too_large(target.name)
+        raise too_large("<stdin>")
     return raw
 
 
-def report(targets: Sequence[Target], findings: Sequence[Finding], name: str, *, quiet: bool = False) -> int:
+def report(targets: Sequence[Target], findings: Sequence[Finding], name: str) -> int:
     """Writes the findings down and gives the exit code."""
     if not findings and name == "text":  # the most common case needs no format at all
-        if not quiet:
-            print_line(f"{len(targets)} file{'' if len(targets) == 1 else 's'}: all is well.")
+        print_line(f"{len(targets)} file{'' if len(targets) == 1 else 's'}: all is well.")
         return _CLEAN
     from runbook_runner.runbook.check.formats import FORMATS as WRITERS
     from runbook_runner.runbook.check.formats import Report
@@ -121,16 +124,15 @@ class _Lines:
         if file not in self._texts:
             self._texts = {file: self._read(file)}  # findings come file by file
         lines = self._texts[file]
-        return lines[number - 1] if 0 < number <= len(lines) else ""
+        line = lines[number - 1].rstrip("\r") if number <= len(lines) else ""
+        return self._redactor.clean(line)
 
     def _read(self, file: str) -> list[str]:
-        if file == "<stdin>":
-            return []
         try:
-            text = Path(file).read_bytes().decode("utf-8", "replace")
-        except OSError:
+            raw = _stdin() if file == "<stdin>" else Path(file).read_bytes()
+        except (OSError, InputError):
             return []
-        return [line.rstrip("\r") for line in self._redactor.clean(text).split("\n")]
+        return raw.decode("utf-8-sig", "replace").split("\n")
 
 
 def _list_rules() -> int:
@@ -140,9 +142,3 @@ def _list_rules() -> int:
         marks = ("fix" if rule.fixable else "   ") + ("" if rule.default else "  not in auto")
         print_line(f"{rule.id}  {rule.severity:<7}  {rule.name:<24} {rule.summary}  {marks}".rstrip())
     return _CLEAN
-
-
-def note_missing_bash(names: Iterable[str]) -> None:
-    """Once, on stderr: a result without this rule must not look like a result with it."""
-    if any(names):
-        sys.stderr.write("note: there is no bash here, so shell blocks were not parsed (RB401).\n")

@@ -5,7 +5,7 @@ import typer
 
 def fmt(
     paths: list[str] = typer.Argument(
-        ..., metavar="PATH...", help="RUNBOOK.md files, folders to search for them, or '-' for stdin to stdout."
+        ..., metavar="PATH...", help="Files, folders to search for RUNBOOK.md, globs, or '-' for stdin to stdout."
     ),
     check: bool = typer.Option(False, "--check", help="Write nothing; name the files that would change."),
     diff: bool = typer.Option(False, "--diff", help="Write nothing; show what would change."),

@@ -1,18 +1,15 @@
 """Command line: what `runbook fmt` does: files → normal form, written, listed or shown as a diff."""
 
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from runbook_runner.errors import ExitCode, InputError
 from runbook_runner.files import rewrite
+from runbook_runner.runbook.check.collect import files
 from runbook_runner.runbook.diff import unified
 from runbook_runner.runbook.fmt import formatted
 from runbook_runner.runbook.source import STDIN, load, read_bounded, text_of
-
-_SKIPPED = frozenset({"node_modules", "__pycache__"})
-_NAME = "RUNBOOK.md"
 
 
 @dataclass(frozen=True)
@@ -27,9 +24,12 @@ class _File:
 
 
 def execute(paths: tuple[str, ...], *, check: bool, diff: bool) -> int:
-    """The exit code. A file that can't be read is reported and the others are still done."""
+    """The exit code. A file that is no runbook is reported and the others are still done.
+
+    Raises InputError, before anything is done, for a path that means nothing.
+    """
     code, done = int(ExitCode.PASS), []
-    for path in _files(paths):
+    for path in files(paths):
         try:
             file = _read(path)
             _put(file, check=check, diff=diff)
@@ -41,26 +41,6 @@ def execute(paths: tuple[str, ...], *, check: bool, diff: bool) -> int:
     _summarise(done, would=check or diff)
     would_change = (check or diff) and any(file.differs for file in done)
     return code or (ExitCode.VERDICT_FAIL if would_change else ExitCode.PASS)
-
-
-def _files(paths: tuple[str, ...]) -> Iterator[str]:
-    for path in paths:
-        if path != STDIN and Path(path).is_dir():
-            yield from _below(Path(path))
-        else:
-            yield path
-
-
-def _below(folder: Path) -> Iterator[str]:
-    """Raises InputError for a folder without any: whoever named it expected one."""
-    found = sorted(p for p in folder.rglob(_NAME) if p.is_file() and not _is_skipped(p.relative_to(folder)))
-    if not found:
-        raise InputError(f"There is no {_NAME} in this folder.", where=str(folder))
-    yield from map(str, found)
-
-
-def _is_skipped(path: Path) -> bool:
-    return any(part in _SKIPPED or part.startswith(".") for part in path.parts)
 
 
 def _read(path: str) -> _File:

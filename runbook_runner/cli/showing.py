@@ -63,11 +63,15 @@ def _tables(d: dict[str, Any]) -> Iterable[tuple[str, tuple[str, ...], _Rows]]:
         ("Line", "Name", "Default", "Description"),
         [(p["line"], p["name"], _default(p), p["description"]) for p in d["parameters"]],
     )
-    yield "Required outputs", ("File", "Description"), [(_primary(d, o), o["description"]) for o in d["outputs"]]
+    yield (
+        "Required outputs",
+        ("Line", "File", "Description"),
+        [(o["line"], _primary(d, o), o["description"]) for o in d["outputs"]],
+    )
     yield (
         "Secrets",
-        ("Name", "Variable", "Required", "Description"),
-        [(s["name"], s["env"], s["required"], s["description"]) for s in d["secrets"]],
+        ("Line", "Name", "Variable", "Required", "Description"),
+        [(s["line"], s["name"], s["env"], s["required"], s["description"]) for s in d["secrets"]],
     )
     yield "Steps", ("Line", "Step", "Name"), [(s["line"], s["number"], s["name"]) for s in d["steps"]]
     yield from _judging(d, evaluation, rubric)

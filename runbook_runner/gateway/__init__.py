@@ -5,6 +5,7 @@ Importing this is cheap: the server and the HTTP client are imported when they s
 
 from runbook_runner.gateway.cassette import Cassette, Exchange, RecordedCall
 from runbook_runner.gateway.provider import Provider, provider_from
+from runbook_runner.gateway.replay import ON_MISS, OnMiss, Replay, load_replay
 from runbook_runner.gateway.script import ModelScript
 from runbook_runner.gateway.script_file import load_script
 from runbook_runner.gateway.server import Gateway
@@ -12,15 +13,19 @@ from runbook_runner.gateway.session import Session
 from runbook_runner.gateway.upstream import GatewayFailure, Upstream
 
 __all__ = [
+    "ON_MISS",
     "Cassette",
     "Exchange",
     "Gateway",
     "GatewayFailure",
     "ModelScript",
+    "OnMiss",
     "Provider",
     "RecordedCall",
+    "Replay",
     "Session",
     "Upstream",
+    "load_replay",
     "load_script",
     "provider_from",
 ]

@@ -17,6 +17,7 @@ from runbook_runner.gateway.upstream import CREDENTIAL_HEADERS, Headers, ModelRe
 
 MAX_BODY_BYTES: Final = 64 << 20
 _UNKNOWN: Final = "this gateway does not know that token; it is good for one run only"
+_KEY_PARAMETER: Final = "key"
 _METHODS: Final = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
 
 
@@ -61,7 +62,8 @@ def _session(request: Request, sessions: Iterable[Session]) -> Session:
 def _tokens(request: Request) -> list[str]:
     scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
     tokens = [bearer.strip()] if scheme.lower() == "bearer" else []
-    return [*tokens, *request.headers.getlist("x-api-key")]
+    named = [key for header in ("x-api-key", "x-goog-api-key") for key in request.headers.getlist(header)]
+    return [*tokens, *named, *request.query_params.getlist(_KEY_PARAMETER)]
 
 
 async def _parse(request: Request, session: Session) -> ModelRequest:
@@ -79,7 +81,7 @@ async def _parse(request: Request, session: Session) -> ModelRequest:
         operation=operation,
         method=request.method,
         path=request.url.path,
-        query=request.url.query,
+        query=_query(request),
         headers=_headers(request, session.token),
         body=body,
         json=document,
@@ -109,6 +111,12 @@ def _document(body: bytes) -> Json:
     if not isinstance(document, dict):
         raise Refused(400, "the request body is not a JSON object")
     return document
+
+
+def _query(request: Request) -> str:
+    """As it came, without the credential that Gemini's clients may put there."""
+    pairs = request.url.query.split("&")
+    return "&".join(pair for pair in pairs if pair.partition("=")[0] != _KEY_PARAMETER)
 
 
 def _headers(request: Request, token: str) -> Headers:

@@ -6,7 +6,7 @@ before it was cleaned of known secrets and of well-known key patterns (contract 
 
 import json
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -14,13 +14,13 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from runbook_runner.errors import InputError, RecordingError
-from runbook_runner.events import Usage
+from runbook_runner.events import Source, Usage
 from runbook_runner.gateway import sse
 from runbook_runner.gateway.blobs import BlobFolder
-from runbook_runner.gateway.dialects.base import Delta, Json
 from runbook_runner.gateway.skeleton import SkeletonStore, compact
 from runbook_runner.redaction import Redactor
 
+INDEX_FILE: Final = "index.jsonl"
 KEPT_HEADERS: Final = frozenset(
     {
         "anthropic-version",
@@ -28,6 +28,9 @@ KEPT_HEADERS: Final = frozenset(
         "user-agent",
         "content-type",
         "x-claude-code-session-id",
+        "session-id",
+        "openai-beta",
+        "x-goog-api-client",
         "retry-after",
         "request-id",
     }
@@ -59,7 +62,7 @@ class RecordedCall(BaseModel):
     path: str
     """With the query string."""
     model: str
-    source: Literal["provider", "script"]
+    source: Source
     status: int
     """HTTP status the agent got; 0 when the connection broke."""
     seconds: float
@@ -92,8 +95,8 @@ class Cassette:
         self._redactor = redactor
         self._hidden: tuple[Redactor, ...] = ()
         self._blobs = BlobFolder(folder / "blobs")
-        self._documents = SkeletonStore(self._blobs, self._clean_value)
-        self._index = folder / "index.jsonl"
+        self._documents = SkeletonStore(self._blobs, self.clean_json)
+        self._index = folder / INDEX_FILE
         self._lock = threading.Lock()
 
     def hide(self, name: str, value: str) -> None:
@@ -111,10 +114,10 @@ class Cassette:
     def keep_text(self, text: str, content_type: str) -> Body:
         return Body(blob=self._put_text(self.clean(text)), kind="text", content_type=self.clean(content_type))
 
-    def keep_stream(self, text: str, content_type: str, delta: Callable[[Json], Delta | None]) -> Body:
-        """Stores an event stream; delta finds the pieces of longer texts in it, see `sse.scrub`."""
+    def keep_stream(self, text: str, content_type: str, deltas: sse.Deltas) -> Body:
+        """Stores an event stream; deltas finds the pieces of longer texts in it, see `sse.scrub`."""
         return Body(
-            blob=self._put_text(sse.scrub(text, delta, self.clean)), kind="text", content_type=self.clean(content_type)
+            blob=self._put_text(sse.scrub(text, deltas, self.clean)), kind="text", content_type=self.clean(content_type)
         )
 
     def keep_headers(self, headers: Mapping[str, str]) -> dict[str, str]:
@@ -147,8 +150,12 @@ class Cassette:
         """The call of this number with its bodies as they were, secrets apart. Raises InputError."""
         for call in self.calls():
             if call.number == number:
-                return Exchange(call, self._body(call.request), self._body(call.response))
+                return self.exchange(call)
         raise InputError(f"There is no model call {number} in this recording.", where=str(self._index))
+
+    def exchange(self, call: RecordedCall) -> Exchange:
+        """A call of this recording with its bodies. Raises InputError when one is missing or was changed."""
+        return Exchange(call, self._body(call.request), self._body(call.response))
 
     def _parse(self, number: int, line: str) -> RecordedCall:
         try:
@@ -164,7 +171,8 @@ class Cassette:
     def _put_text(self, text: str) -> str:
         return self._blobs.put(text.encode("utf-8", "surrogatepass"))
 
-    def _clean_value(self, value: Any) -> Any:
+    def clean_json(self, value: Any) -> Any:
+        """A JSON value without secrets."""
         cleaned = self._redactor.json(value)
         text = compact(cleaned)
         without = self._without_hidden(text)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import urlsplit
 
 from runbook_runner.errors import InputError, NotReadyError
-from runbook_runner.gateway.dialects.base import Dialect
+from runbook_runner.gateway.dialects.base import Dialect, Reading
 from runbook_runner.gateway.upstream import (
     CREDENTIAL_HEADERS,
     Answer,
@@ -72,6 +72,9 @@ class Provider:
 
     def connect(self) -> "ProviderConnection":
         return ProviderConnection(self)
+
+    def cost(self, model: str, reading: Reading) -> float | None:
+        return None
 
     def secret_values(self) -> dict[str, str]:
         return {self.key_name: self.key}

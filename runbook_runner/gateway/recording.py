@@ -19,7 +19,7 @@ def record(session: Session, tape: Tape, outcome: Outcome) -> None:
         operation=request.operation,
         path=f"{request.path}?{request.query}" if request.query else request.path,
         model=request.ask.model,
-        source=session.source,
+        source=tape.source or session.source,
         status=outcome.status,
         seconds=tape.seconds,
         ttfb=tape.ttfb,
@@ -34,6 +34,8 @@ def record(session: Session, tape: Tape, outcome: Outcome) -> None:
     )
     session.cassette.append(call)
     session.emit(_event(session.cassette, call))
+    if tape.divergence is not None:
+        session.emit(tape.divergence.model_copy(update={"number": tape.number}))
 
 
 def _event(cassette: Cassette, call: RecordedCall) -> ModelCalled:
@@ -54,7 +56,7 @@ def _keep_response(cassette: Cassette, tape: Tape) -> Body | None:
         return None
     text = tape.body.decode("utf-8", "replace")
     if tape.stream:
-        return cassette.keep_stream(text, tape.content_type, tape.request.dialect.delta)
+        return cassette.keep_stream(text, tape.content_type, tape.request.dialect.deltas)
     try:
         document: Any = json.loads(text)
         return cassette.keep_json(document, tape.content_type)

@@ -40,7 +40,7 @@ class Relay(Response):
             async for chunk in answer.body:
                 self._session.touch()
                 tape.add(chunk)
-                if tape.stream:
+                if tape.at_once:
                     await self._send(send, chunk, more=True)
 
     async def _converse(self, work: asyncio.Task[None], receive: Receive) -> None:
@@ -74,7 +74,7 @@ class Relay(Response):
     async def _record(self) -> None:
         """Before the agent gets the end of its answer; an answer that can't be recorded is not given."""
         tape = self._tape
-        result = outcome(tape)
+        result = outcome(tape, self._session.cost)
         self._session.usage += result.usage
         try:
             await asyncio.to_thread(record, self._session, tape, result)

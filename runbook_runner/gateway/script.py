@@ -1,73 +1,25 @@
 """Gateway: a model script, the upstream that answers from a file instead of a provider."""
 
+import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal
-
-from pydantic import BaseModel, ConfigDict, Field, StrictStr, model_validator
+from typing import Any, Final, Literal
 
 from runbook_runner.events import Usage
-from runbook_runner.gateway.dialects.base import Ask, Call, Reply
+from runbook_runner.gateway.dialects.base import Ask, Call, Reading, Reply, Tool
 from runbook_runner.gateway.shell_tool import find_shell, shell_input
-from runbook_runner.gateway.upstream import Answer, GatewayFailure, ModelRequest, error_answer
+from runbook_runner.gateway.turns import ScriptedTool, Turn
+from runbook_runner.gateway.upstream import Answer, GatewayFailure, ModelRequest, UpstreamBroke, error_answer
 
-SIDE_TEXT = "OK."
-_BYTES_PER_TOKEN = 4  # a rule of thumb for English and code; nothing is billed by it
-
-
-class Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ScriptedTool(Part):
-    name: StrictStr = Field(min_length=1)
-    input: dict[str, Any] = {}
-
-
-class ScriptedUsage(Part):
-    """Tokens of one turn; what is not given is zero."""
-
-    input: int = Field(0, ge=0)
-    output: int = Field(0, ge=0)
-    cache_read: int = Field(0, ge=0)
-    cache_write: int = Field(0, ge=0)
-
-
-class Turn(Part):
-    """One answer of the scripted model."""
-
-    say: StrictStr | None = None
-    """Text; it comes before the tool call."""
-    shell: StrictStr | None = None
-    """A command for whatever shell tool the agent offers."""
-    tool: ScriptedTool | None = None
-    """Any other tool, by its name."""
-    usage: ScriptedUsage = ScriptedUsage()
-
-    @model_validator(mode="after")
-    def _does_something(self) -> "Turn":
-        if self.say is None and self.shell is None and self.tool is None:
-            raise ValueError("A turn needs at least one of say, shell and tool.")
-        if self.shell is not None and self.tool is not None:
-            raise ValueError("A turn calls one tool: shell or tool, not both.")
-        return self
-
-    @property
-    def needs_tool(self) -> bool:
-        return self.shell is not None or self.tool is not None
-
-    def tokens(self) -> Usage:
-        return Usage(
-            prompt_tokens=self.usage.input,
-            completion_tokens=self.usage.output,
-            cache_read_tokens=self.usage.cache_read,
-            cache_write_tokens=self.usage.cache_write,
-        )
+SIDE_TEXT: Final = "OK."
+_BYTES_PER_TOKEN: Final = 4  # a rule of thumb for English and code; nothing is billed by it
+_SHOWN_CHARS: Final = 500
 
 
 @dataclass(frozen=True)
@@ -76,6 +28,8 @@ class ModelScript:
 
     path: Path
     turns: tuple[Turn, ...]
+    lines: tuple[int, ...]
+    """Where each turn begins in the file, 1-based."""
     source: Literal["script"] = "script"
 
     def connect(self) -> "Cursor":
@@ -83,6 +37,13 @@ class ModelScript:
 
     def secret_values(self) -> dict[str, str]:
         return {}
+
+    def cost(self, model: str, reading: Reading) -> float | None:
+        """Each answer brings its own (see `ScriptedUsage.cost`)."""
+        return None
+
+    def where(self, number: int) -> str:
+        return f"turn {number + 1} of the model script {self.path}, line {self.lines[number]},"
 
 
 class Unservable(Exception):  # noqa: N818 (becomes the agent's HTTP 400 and the session's failure)
@@ -98,6 +59,8 @@ class Cursor:
         self._served: dict[str, int] = {}
         self._sides = 0
         self._tools_seen = False
+        self._heard = 0
+        """Messages of the conversation that earlier turns have answered."""
 
     async def aclose(self) -> None:
         """Nothing to let go of."""
@@ -108,65 +71,108 @@ class Cursor:
             count = request.dialect.count(len(request.body) // _BYTES_PER_TOKEN)
             yield _answer("count", [json.dumps(count).encode()], stream=False)
             return
+        ask = request.ask
         try:
-            reply, side = self._reply(request.ask)
+            number = self._turn(ask)
+            reply = self._side() if number is None else self._reply(number, ask)
         except Unservable as problem:
             message = str(problem)
             yield error_answer(request.dialect, 400, message, GatewayFailure("script", message))
             return
-        stream = request.ask.stream
-        yield _answer(reply.id, request.dialect.render(reply, stream), stream=stream, side=side)
+        chunks = request.dialect.render(reply, ask)
+        if number is None:
+            yield _answer(reply.id, chunks, stream=ask.stream, side=True)
+            return
+        turn = self._script.turns[number]
+        await asyncio.sleep(turn.delay)
+        yield self._failure(request, number, chunks) or _answer(
+            reply.id, chunks, stream=ask.stream, cost_usd=turn.usage.cost
+        )
 
-    def _reply(self, ask: Ask) -> tuple[Reply, bool]:
+    def _turn(self, ask: Ask) -> int | None:
         """The turn for this request; a question that was already answered gets the same turn, since a CLI that lost
-        the answer asks again. A side request gets a neutral text."""
+        the answer asks again. `None` for a side request. A turn that fails answers nothing: what comes next goes on."""
         key = _digest(ask)
-        number = self._served.get(key, self._next)
-        if key not in self._served and self._is_side(ask):
-            self._sides += 1
-            return Reply(f"msg_side_{self._sides:04d}", ask.model, SIDE_TEXT, None, Usage()), True
+        if key in self._served:
+            return self._served[key]
+        if self._is_side(ask):
+            return None
         self._tools_seen = self._tools_seen or bool(ask.tools)
+        number = self._next
         if number >= len(self._script.turns):
             raise Unservable(
                 f"the model script {self._script.path} ended after {len(self._script.turns)} turns, "
                 "but the agent asked for another answer"
             )
-        reply = self._render(number, ask)
-        if key not in self._served:
-            self._served[key] = self._next
-            self._next += 1
-        return reply, False
+        self._expect(number, ask)
+        self._calls(number, ask)
+        self._next += 1
+        if self._script.turns[number].error is None:
+            self._served[key] = number
+            self._heard = len(ask.conversation)
+        return number
 
     def _is_side(self, ask: Ask) -> bool:
         """A request without tools is no part of an agent's main loop when that loop has tools, or when the script
         goes on with a tool: CLIs ask for titles and summaries that way."""
         if ask.tools:
             return False
-        more = self._next < len(self._script.turns)
-        return self._tools_seen or (more and self._script.turns[self._next].needs_tool)
+        return self._tools_seen or any(turn.needs_tool for turn in self._script.turns[self._next :])
 
-    def _render(self, number: int, ask: Ask) -> Reply:
+    def _side(self) -> Reply:
+        self._sides += 1
+        return Reply(f"side_{self._sides:04d}", None, SIDE_TEXT, (), Usage())
+
+    def _expect(self, number: int, ask: Ask) -> None:
+        pattern = self._script.turns[number].expect
+        if pattern is None:
+            return
+        new = ask.conversation[self._heard :] if len(ask.conversation) > self._heard else ask.conversation
+        text = "\n".join(_texts(new))
+        if not re.search(pattern, text, re.MULTILINE):
+            raise Unservable(
+                f"{self._script.where(number)} expects {pattern!r}, but the request says: {text[-_SHOWN_CHARS:]}"
+            )
+
+    def _reply(self, number: int, ask: Ask) -> Reply:
         turn = self._script.turns[number]
-        call = None
-        if turn.needs_tool:
-            name, value = self._call(turn, number, ask)
-            call = Call(f"toolu_script_{number + 1:04d}", name, value)
-        return Reply(f"msg_script_{number + 1:04d}", ask.model, turn.say, call, turn.tokens())
+        text = turn.say if turn.error != "drop" else turn.say or SIDE_TEXT
+        return Reply(f"script_{number + 1:04d}", turn.think, text, self._calls(number, ask), turn.tokens())
 
-    def _call(self, turn: Turn, number: int, ask: Ask) -> tuple[str, dict[str, Any]]:
-        offered = [tool.name for tool in ask.tools]
-        where = f"turn {number + 1} of the model script {self._script.path}"
-        if turn.shell is not None:
-            shell = find_shell(ask.tools)
-            if shell is None:
-                raise Unservable(f"{where} runs a shell command, but the request offers no shell tool, only: {offered}")
-            return shell.name, shell_input(shell.schema, turn.shell)
-        assert turn.tool is not None
-        if turn.tool.name not in offered:
-            near = get_close_matches(turn.tool.name, offered, n=1)
+    def _calls(self, number: int, ask: Ask) -> tuple[Call, ...]:
+        turn = self._script.turns[number]
+        wanted = [self._shell(command, number, ask) for command in turn.commands]
+        wanted += [(self._offered(tool, number, ask), tool.input) for tool in turn.other_tools]
+        ids = (f"script_{number + 1:04d}" + (f"_{place}" if place > 1 else "") for place in range(1, len(wanted) + 1))
+        return tuple(Call(id_, tool, value) for id_, (tool, value) in zip(ids, wanted, strict=True))
+
+    def _shell(self, command: str, number: int, ask: Ask) -> tuple[Tool, dict[str, Any]]:
+        shell = find_shell(ask.tools)
+        if shell is None:
+            offered = [tool.name for tool in ask.tools]
+            where = self._script.where(number)
+            raise Unservable(f"{where} runs a shell command, but the request offers no shell tool, only: {offered}")
+        return shell, shell_input(shell.schema, command)
+
+    def _offered(self, wanted: ScriptedTool, number: int, ask: Ask) -> Tool:
+        offered = {tool.name: tool for tool in ask.tools}
+        if wanted.name not in offered:
+            near = get_close_matches(wanted.name, offered, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
-            raise Unservable(f"{where} calls {turn.tool.name}, but the request offers only: {offered}{hint}")
-        return turn.tool.name, turn.tool.input
+            where = self._script.where(number)
+            raise Unservable(f"{where} calls {wanted.name}, but the request offers only: {list(offered)}{hint}")
+        return offered[wanted.name]
+
+    def _failure(self, request: ModelRequest, number: int, chunks: list[bytes]) -> Answer | None:
+        turn, where = self._script.turns[number], self._script.where(number)
+        if turn.error == "drop":
+            kind = "text/event-stream" if request.ask.stream else "application/json"
+            broken = _half(chunks, f"{where} drops it")
+            return Answer(200, (("content-type", kind),), broken, cost_usd=turn.usage.cost, at_once=True)
+        if turn.error is None:
+            return None
+        headers = () if turn.retry_after is None else (("retry-after", f"{turn.retry_after:g}"),)
+        return error_answer(request.dialect, turn.error, f"{where} fails with {turn.error}", headers=headers)
 
 
 def _digest(ask: Ask) -> str:
@@ -174,11 +180,31 @@ def _digest(ask: Ask) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def _answer(name: str, chunks: list[bytes], *, stream: bool, side: bool = False) -> Answer:
+def _texts(value: Any) -> Iterator[str]:
+    """Every string in a message that somebody said."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        yield from (text for key, item in value.items() if key not in ("role", "type") for text in _texts(item))
+    elif isinstance(value, (list, tuple)):
+        yield from (text for item in value for text in _texts(item))
+
+
+def _answer(
+    name: str, chunks: list[bytes], *, stream: bool, side: bool = False, cost_usd: float | None = None
+) -> Answer:
     kind = "text/event-stream; charset=utf-8" if stream else "application/json"
-    return Answer(200, (("content-type", kind), ("request-id", f"req_{name}")), _each(chunks), side=side)
+    headers = (("content-type", kind), ("request-id", f"req_{name}"))
+    return Answer(200, headers, _each(chunks), side=side, cost_usd=cost_usd)
 
 
 async def _each(chunks: list[bytes]) -> AsyncIterator[bytes]:
     for chunk in chunks:
         yield chunk
+
+
+async def _half(chunks: list[bytes], reason: str) -> AsyncIterator[bytes]:
+    """The first half of an answer, then nothing more."""
+    whole = b"".join(chunks)
+    yield whole[: len(whole) // 2]
+    raise UpstreamBroke(reason)

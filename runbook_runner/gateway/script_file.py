@@ -9,11 +9,18 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from runbook_runner.errors import InputError
-from runbook_runner.gateway.script import ModelScript, ScriptedTool, ScriptedUsage, Turn
+from runbook_runner.gateway.script import ModelScript
+from runbook_runner.gateway.turns import ScriptedTool, ScriptedUsage, Turn
 
 MAX_BYTES: Final = 10 << 20
 _SHAPE: Final = 'A model script is a YAML list of turns, such as `- shell: "python3 main.py"` or `- say: "Done."`.'
-_KEYS: Final = {"tool": tuple(ScriptedTool.model_fields), "usage": tuple(ScriptedUsage.model_fields)}
+_KEYS: Final = {
+    "tool": tuple(ScriptedTool.model_fields),
+    "tools": tuple(ScriptedTool.model_fields),
+    "usage": tuple(ScriptedUsage.model_fields),
+}
+_NAMES: Final = {*Turn.model_fields, *ScriptedTool.model_fields, *ScriptedUsage.model_fields}
+"""What else pydantic puts into the place of a mistake are the alternatives it tried."""
 _TURNS: Final = TypeAdapter(tuple[Turn, ...])
 
 
@@ -26,8 +33,8 @@ def load_script(path: Path) -> ModelScript:
     try:
         turns = _TURNS.validate_python(tuple(_construct(path, root)))
     except ValidationError as problem:
-        raise _explain(path, root, problem.errors(include_url=False)[0]) from None
-    return ModelScript(path, turns)
+        raise _explain(path, root, _plainest(problem.errors(include_url=False))) from None
+    return ModelScript(path, turns, tuple(turn.start_mark.line + 1 for turn in root.value))
 
 
 def _read(path: Path) -> str:
@@ -81,6 +88,11 @@ def _no_duplicates(path: Path, node: yaml.Node) -> None:
             seen.add(str(key.value))
 
 
+def _plainest(errors: list[ErrorDetails]) -> ErrorDetails:
+    """A key that is misspelt is also one that is missing: the first tells more."""
+    return next((error for error in errors if error["type"] == "extra_forbidden"), errors[0])
+
+
 def _explain(path: Path, root: yaml.Node, error: ErrorDetails) -> InputError:
     place = error["loc"]
     where = f"{path}:{_line(root, place)}"
@@ -89,12 +101,13 @@ def _explain(path: Path, root: yaml.Node, error: ErrorDetails) -> InputError:
     if error["type"] in ("model_type", "model_attributes_type") and len(place) == 1:
         return InputError("A turn is a mapping.", where=where, hint=_SHAPE)
     what = str(error["msg"]).removeprefix("Value error, ")
-    name = ".".join(str(part) for part in place[1:])
+    name = ".".join(str(part) for part in place[1:] if isinstance(part, int) or part in _NAMES)
     return InputError(f"{name}: {what}." if name else what, where=where)
 
 
 def _unknown_key(where: str, place: tuple[int | str, ...]) -> InputError:
-    key, parent = str(place[-1]), str(place[-2])
+    key = str(place[-1])
+    parent = next((part for part in reversed(place[:-1]) if isinstance(part, str)), "")
     known = _KEYS.get(parent, tuple(Turn.model_fields))
     near = get_close_matches(key, known, n=1)
     hint = f"Did you mean {near[0]!r}?" if near else f"Known keys: {', '.join(known)}."

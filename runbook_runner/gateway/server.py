@@ -64,7 +64,7 @@ class Gateway:
         return str(host), int(port)
 
     def open(self, *, upstream: Upstream, cassette: Cassette, emit: Emit, token: str | None = None) -> Session:
-        """A session with a token of its own. token: one from `ids.new_run_token` when others must know it beforehand, as
+        """A session with a token of its own. token: from `ids.new_run_token` when others must know it beforehand, as
         the run's redactor."""
         if self._loop is None:
             raise RuntimeError("the gateway has not been started")

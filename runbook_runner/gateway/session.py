@@ -29,6 +29,7 @@ class Session:
         self.last_activity = time.monotonic()
         """`time.monotonic()` of the last byte from the agent or from the model."""
         self.source = upstream.source
+        self.cost = upstream.cost
         self.cassette = cassette
         self.emit = emit
         self.connection = upstream.connect()

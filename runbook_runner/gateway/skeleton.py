@@ -24,6 +24,8 @@ class SkeletonStore:
         self._clean = clean
         self._seen: dict[bytes, str] = {}
         """Digest of a part as it came → its blob: what was cleaned and stored once needs neither again."""
+        self._parts: dict[str, Any] = {}
+        """Blob → the part that was read from it: the requests of one recording share most of theirs."""
 
     def put(self, document: Any) -> str:
         """The digest of the document's skeleton. Raises RecordingError."""
@@ -32,7 +34,7 @@ class SkeletonStore:
         return self._put({self._clean(key): self._outline(value) for key, value in document.items()})
 
     def get(self, digest: str) -> Any:
-        """The document. Raises InputError."""
+        """The document; its parts may be shared with others, so leave them as they are. Raises InputError."""
         document = json.loads(self._blobs.get(digest))
         if not isinstance(document, dict):
             return document
@@ -57,7 +59,12 @@ class SkeletonStore:
         return [self._whole(item) for item in value] if isinstance(value, list) else self._whole(value)
 
     def _whole(self, value: Any) -> Any:
-        return json.loads(self._blobs.get(str(value[_REF]))) if _is_ref(value) else value
+        if not _is_ref(value):
+            return value
+        digest = str(value[_REF])
+        if digest not in self._parts:
+            self._parts[digest] = json.loads(self._blobs.get(digest))
+        return self._parts[digest]
 
 
 def compact(value: Any) -> str:

@@ -7,45 +7,54 @@ from typing import Any
 
 from runbook_runner.gateway.dialects.base import Delta, Json
 
+Deltas = Callable[[Json], Iterator[Delta]]
+
 
 def event(name: str, data: Json) -> bytes:
     return f"event: {name}\n{_line(data)}\n\n".encode()
 
 
+def data(data: Json) -> bytes:
+    """An event without a name."""
+    return f"{_line(data)}\n\n".encode()
+
+
 def objects(text: str) -> Iterator[Json]:
     """The JSON objects of the `data:` lines, in order. Pings without data, `[DONE]` and torn lines are left out."""
-    for line in text.split("\n"):  # splitlines() would also split at characters that JSON has unescaped
-        found = _object(line)
+    begin = 0
+    while begin < len(text):  # no list of lines: a stream may have many megabytes
+        end = text.find("\n", begin)  # splitlines() would also split at characters that JSON has unescaped
+        end = len(text) if end < 0 else end
+        found = _object(text[begin:end])
         if found is not None:
             yield found
+        begin = end + 1
 
 
-def scrub(text: str, delta: Callable[[Json], Delta | None], clean: Callable[[str], str]) -> str:
+def scrub(text: str, deltas: Deltas, clean: Callable[[str], str]) -> str:
     """The stream without secrets, also without those that the model wrote in pieces.
 
     Every event is cleaned by itself; then the pieces of each text are joined, and where the joined text holds a
     secret its cleaned form goes to the first piece and the others become empty. Other lines stay as they are.
     """
-    lines = clean(text).split("\n")
-    events = {number: found for number, line in enumerate(lines) if (found := _object(line)) is not None}
-    for pieces in _texts(events, delta).values():
-        joined = "".join(str(piece.holder[piece.key]) for _, piece in pieces)
-        cleaned = clean(joined)
-        if cleaned == joined:
-            continue
-        for number, piece in pieces:
-            piece.holder[piece.key], cleaned = cleaned, ""
-            lines[number] = _line(events[number])
-    return "\n".join(lines)
+    text = clean(text)
+    joined: dict[str, list[str]] = defaultdict(list)
+    for found in objects(text):
+        for piece in deltas(found):
+            joined[piece.channel].append(piece.holder[piece.key])
+    cleaned = {
+        channel: clean(whole) for channel, pieces in joined.items() if (whole := "".join(pieces)) != clean(whole)
+    }
+    return "\n".join(_with(line, deltas, cleaned) for line in text.split("\n")) if cleaned else text
 
 
-def _texts(events: dict[int, Json], delta: Callable[[Json], Delta | None]) -> dict[str, list[tuple[int, Delta]]]:
-    texts: dict[str, list[tuple[int, Delta]]] = defaultdict(list)
-    for number, data in events.items():
-        piece = delta(data)
-        if piece is not None:
-            texts[piece.channel].append((number, piece))
-    return texts
+def _with(line: str, deltas: Deltas, cleaned: dict[str, str]) -> str:
+    """The line with its pieces of cleaned texts; a text is used up by its first piece."""
+    found = _object(line)
+    pieces = [piece for piece in deltas(found) if piece.channel in cleaned] if found is not None else []
+    for piece in pieces:
+        piece.holder[piece.key], cleaned[piece.channel] = cleaned[piece.channel], ""
+    return _line(found) if found is not None and pieces else line
 
 
 def _line(data: Json) -> str:

@@ -1,13 +1,14 @@
 """Gateway: what is known of one model call while it is under way, and what it came to."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
 from runbook_runner import clock
-from runbook_runner.events import Usage
+from runbook_runner.events import ReplayDiverged, Source, Usage
 from runbook_runner.gateway.cassette import Body
-from runbook_runner.gateway.dialects.base import readable
+from runbook_runner.gateway.dialects.base import Reading, readable
 from runbook_runner.gateway.upstream import Answer, GatewayFailure, Headers, ModelRequest
 
 MAX_ERROR_CHARS: Final = 2000
@@ -27,6 +28,8 @@ class Tape:
     headers: Headers = ()
     chunks: list[bytes] = field(default_factory=list)
     stream: bool = False
+    at_once: bool = False
+    """The body goes out as it arrives."""
     sent: bool = False
     """The status went out to the agent."""
     gone: bool = False
@@ -37,11 +40,18 @@ class Tape:
     error: str | None = None
     failure: GatewayFailure | None = None
     ttfb: float | None = None
+    cost_usd: float | None = None
+    source: Source | None = None
+    divergence: ReplayDiverged | None = None
 
     def start(self, answer: Answer) -> None:
         self.status, self.headers, self.side = answer.status, answer.headers, answer.side
         self.error, self.failure = answer.error, answer.failure or self.failure
+        self.cost_usd = answer.cost_usd
+        self.source = answer.source or self.source
+        self.divergence = answer.divergence or self.divergence
         self.stream = self.content_type.startswith("text/event-stream")
+        self.at_once = self.stream or answer.at_once
 
     def add(self, chunk: bytes) -> None:
         if self.ttfb is None:
@@ -74,13 +84,24 @@ class Outcome:
     error: str | None
 
 
-def outcome(tape: Tape) -> Outcome:
-    """An agent that hangs up after the last event of a stream has got its answer, and so has one whose provider did."""
+def outcome(tape: Tape, cost: Callable[[str, Reading], float | None]) -> Outcome:
+    """An agent that hangs up after the last event of a stream has got its answer, and so has one whose provider did.
+
+    cost: USD of an answer of a model, see `Upstream.cost`.
+    """
     reading = tape.request.dialect.reading(tape.stream, tape.body)
     cut = (tape.broken or tape.gone) and not (tape.stream and reading.complete)
     error = (tape.error if cut or not tape.broken else None) or reading.error
     if error is None and tape.chunks and not reading.complete:
         error = "the stream ended before the answer did"
-    return Outcome(
-        0 if cut else tape.status, Usage() if tape.side else reading.usage, error and readable(error, MAX_ERROR_CHARS)
-    )
+    usage = Usage() if tape.side else _priced(tape, reading, cost)
+    return Outcome(0 if cut else tape.status, usage, error and readable(error, MAX_ERROR_CHARS))
+
+
+def _priced(tape: Tape, reading: Reading, cost: Callable[[str, Reading], float | None]) -> Usage:
+    """What the upstream says, then what the provider wrote into its answer, then what the price table says."""
+    usage = reading.usage
+    if not usage.api_calls:
+        return usage
+    known = tape.cost_usd if tape.cost_usd is not None else usage.cost_usd
+    return usage.model_copy(update={"cost_usd": known if known is not None else cost(tape.request.ask.model, reading)})

@@ -6,14 +6,16 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol
 
-from runbook_runner.gateway.dialects.base import Ask, Dialect, Json, Operation
+from runbook_runner.events import ReplayDiverged, Source
+from runbook_runner.gateway.dialects.base import Ask, Dialect, Json, Operation, Reading
 
-Source = Literal["provider", "script"]
-CREDENTIAL_HEADERS: Final = frozenset({"authorization", "x-api-key", "proxy-authorization", "cookie"})
+CREDENTIAL_HEADERS: Final = frozenset({"authorization", "x-api-key", "x-goog-api-key", "proxy-authorization", "cookie"})
 """What a client proves itself with; never forwarded, never recorded."""
 
 Headers = tuple[tuple[str, str], ...]
-FailureKind = Literal["script", "authentication", "billing", "permission", "not_found", "recording", "internal"]
+FailureKind = Literal[
+    "script", "replay", "authentication", "billing", "permission", "not_found", "recording", "internal"
+]
 
 
 @dataclass(frozen=True)
@@ -53,12 +55,25 @@ class Answer:
     error: str | None = None
     """Why there is no real answer, when the upstream itself could not say so."""
     failure: GatewayFailure | None = None
+    cost_usd: float | None = None
+    """What this answer cost, when the upstream knows; else it is reckoned from its tokens."""
+    at_once: bool = False
+    """The body goes on as it comes even when it is no event stream."""
+    warnings: tuple[str, ...] = ()
+    """What the run should know about how this answer came to be; each is told once a session."""
+    source: Source | None = None
+    """Who really answered, when the upstream is not always the same."""
+    divergence: ReplayDiverged | None = None
+    """How the request differs from the recorded one that this answer was given to."""
 
 
-def error_answer(dialect: Dialect, status: int, message: str, failure: GatewayFailure | None = None) -> Answer:
+def error_answer(
+    dialect: Dialect, status: int, message: str, failure: GatewayFailure | None = None, headers: Headers = ()
+) -> Answer:
     """An error of the gateway itself, in the shape the agent's API client expects."""
     body = json.dumps(dialect.error(status, message)).encode()
-    return Answer(status, (("content-type", "application/json"),), once(body), error=message, failure=failure)
+    told = (("content-type", "application/json"), *headers)
+    return Answer(status, told, once(body), error=message, failure=failure)
 
 
 async def once(body: bytes) -> AsyncIterator[bytes]:
@@ -85,6 +100,9 @@ class Upstream(Protocol):
     def source(self) -> Source: ...
 
     def connect(self) -> Connection: ...
+
+    def cost(self, model: str, reading: Reading) -> float | None:
+        """USD of one answer; `None` when it is not known."""
 
     def secret_values(self) -> dict[str, str]:
         """Variable name → value of every secret it holds, for the redactor."""

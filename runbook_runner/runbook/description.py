@@ -10,6 +10,7 @@ from runbook_runner.runbook.builtin_checks import read_builtin
 from runbook_runner.runbook.code_checks import CodeCheck
 from runbook_runner.runbook.document import Runbook
 from runbook_runner.runbook.mission import undeclared
+from runbook_runner.runbook.outputs import output_lines
 
 _TYPED_BELOW = ("secrets", "mcp_servers", "origin", "code_checks", "raw")
 
@@ -25,9 +26,9 @@ def describe(runbook: Runbook) -> dict[str, Any]:
         "generation": runbook.generation,
         "frontmatter": _frontmatter(runbook),
         "parameters": plain(runbook.parameters),
-        "outputs": plain(runbook.outputs),
+        "outputs": _outputs(runbook),
         "primary_outputs": plain(runbook.primary_outputs),
-        "secrets": plain(runbook.frontmatter.secrets),
+        "secrets": _secrets(runbook),
         "sections": [
             {"level": s.level, "title": s.title, "line": s.line, "end_line": s.end_line} for s in runbook.sections
         ],
@@ -68,6 +69,16 @@ def _frontmatter(runbook: Runbook) -> dict[str, Any]:
     """The typed keys that have no part of their own."""
     values: dict[str, Any] = plain(runbook.frontmatter)
     return {key: value for key, value in values.items() if key not in _TYPED_BELOW}
+
+
+def _outputs(runbook: Runbook) -> list[dict[str, Any]]:
+    lines = output_lines(runbook.outline)
+    return [{**plain(output), "line": lines[output.path]} for output in runbook.outputs]
+
+
+def _secrets(runbook: Runbook) -> list[dict[str, Any]]:
+    front = runbook.frontmatter
+    return [{**plain(secret), "line": front.lines[f"secrets.{secret.name}"]} for secret in front.secrets]
 
 
 def _code_check(check: CodeCheck, source: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
-from runbook_runner.declared import RequiredOutput
+from runbook_runner.declared import McpServer, RequiredOutput
 from runbook_runner.errors import InputError
 from runbook_runner.runbook.frontmatter import Frontmatter, cut, read
 from runbook_runner.runbook.markdown import MAX_PIECES, Outline, Section, outline
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from runbook_runner.runbook.checks_config import ChecksConfig
     from runbook_runner.runbook.code_checks import CodeCheck
     from runbook_runner.runbook.iteration import CommonFix, IterationBound
-    from runbook_runner.runbook.mcp_servers import McpServer
     from runbook_runner.runbook.origin import Origin
     from runbook_runner.runbook.rubric import Rubric
     from runbook_runner.runbook.statuses import Status
@@ -126,7 +125,7 @@ class Runbook:
         return read_verification(self.outline)
 
     @cached_property
-    def mcp_servers(self) -> "tuple[McpServer, ...]":
+    def mcp_servers(self) -> tuple[McpServer, ...]:
         """Raises InputError with the line for an entry that names no server."""
         from runbook_runner.runbook.mcp_servers import read_mcp_servers
 

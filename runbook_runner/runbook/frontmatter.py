@@ -50,7 +50,7 @@ class Frontmatter:
     raw: Mapping[str, Any] = field(default_factory=dict)
     """The whole mapping as plain values."""
     lines: Mapping[str, int] = field(default_factory=dict)
-    """Top-level key → its line in the file."""
+    """Top-level key → its line in the file, and `secrets.NAME` → that of a secret."""
 
 
 KNOWN_KEYS = {item.name for item in fields(Frontmatter)} - {"extra", "raw", "lines"}
@@ -131,7 +131,7 @@ class _Keys:
             origin=self._mapping("origin"),
             extra={key: value for key, value in self._raw.items() if key not in KNOWN_KEYS},
             raw=self._raw,
-            lines={key: entry.line for key, entry in self._entries.items()},
+            lines={key: entry.line for key, entry in self._entries.items()} | self._secret_lines(),
         )
 
     def _version(self) -> str | None:
@@ -171,6 +171,11 @@ class _Keys:
         if entry is None or not isinstance(entry.node, yaml.MappingNode):
             return ()
         return tuple(self._secret(item) for item in self._text.entries(entry.node))
+
+    def _secret_lines(self) -> dict[str, int]:
+        entry = self._entries.get("secrets")
+        inner = self._text.entries(entry.node) if entry and isinstance(entry.node, yaml.MappingNode) else ()
+        return {f"secrets.{item.key}": item.line for item in inner}
 
     def _secret(self, entry: Entry) -> Secret:
         label = f"secrets.{entry.key}"

@@ -15,6 +15,7 @@ _BOUND = re.compile(
     r"(?:\w+\s+)?(?:round|iteration|attempt|time|retr|pass|cycle|loop)\w*",
     re.IGNORECASE,
 )
+_FIX_COLUMNS = ("fix", "solution", "resolution", "remedy", "action")
 _MARKS = re.compile(r"[*_`]")
 _SPLIT = re.compile(r"\s*(?:→|->|=>|—|–|:)\s+")
 
@@ -65,10 +66,12 @@ def read_common_fixes(outline: Outline) -> tuple[CommonFix, ...]:
 
 def _rows(outline: Outline, section: Section) -> Iterator[CommonFix]:
     for table in outline.tables_in(section):
+        names = [cell.text.lower() for cell in table.header.cells]
+        column = next((i for i, name in enumerate(names) if i and any(word in name for word in _FIX_COLUMNS)), None)
         for row in table.rows:
-            rest = " — ".join(cell.text for cell in row.cells[1:] if cell.text)
+            cells = row.cells[1:] if column is None else (row.cells[column],)
             if row.cells[0].text:
-                yield CommonFix(row.cells[0].text, rest, row.line)
+                yield CommonFix(row.cells[0].text, " — ".join(cell.text for cell in cells if cell.text), row.line)
 
 
 def _listed(section: Section) -> Iterator[CommonFix]:

@@ -5,10 +5,10 @@ CommonMark plus GitHub tables, read by pulldown-cmark, so headings and tables in
 
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from itertools import islice
+from itertools import islice, takewhile
 from typing import Any, TypeVar
 
 import pyromark
@@ -214,30 +214,30 @@ class _Reader:
         self.tables: list[Table] = []
         self.fences: list[Fence] = []
         self.cut_line: int | None = None
+        self._may_refer = b"]:" in self.source  # a cell's link may get its address from elsewhere in the text
         self._source_events: Iterator[Any] = pyromark.events_with_range(text, options=_OPTIONS)
         self._events: Iterator[_Event] = islice(self._source_events, MAX_PIECES)
 
     def read(self) -> None:
-        containers = end = 0
-        tag: Any
+        containers = 0
+        span: _Span = {"start": 0}
         for event, span in self._events:
-            if event.__class__ is str:
-                continue
-            tag = event.get("Start")
-            if tag.__class__ is dict:
+            if "Start" in event:  # also asks the bare words, which hold no such word
+                tag: Any = event["Start"]
+                if tag.__class__ is not dict:
+                    continue
                 if "Heading" in tag:
                     self._heading(span, is_top=containers == 0)
                 elif "CodeBlock" in tag:
                     self._code_block(tag["CodeBlock"], span)
                 elif "Table" in tag:
-                    self._table(span)
+                    self._table(span, is_top=containers == 0)
                 elif "List" in tag or "BlockQuote" in tag:
                     containers += 1
-            elif tag is None and (tag := event.get("End")).__class__ is dict and ("List" in tag or "BlockQuote" in tag):
+            elif containers and "End" in event and ("List" in event["End"] or "BlockQuote" in event["End"]):
                 containers -= 1
-            end = span["end"]
         if next(self._source_events, None) is not None:
-            self.cut_line = self.lines.at(end)
+            self.cut_line = self.lines.at(span["start"])
 
     def _heading(self, span: _Span, *, is_top: bool) -> None:
         inline = _Inline()
@@ -259,16 +259,26 @@ class _Reader:
             first, last = self.lines.at(span["start"]), self.lines.at(span["end"] - 1)
             self.fences.append(Fence(kind["Fenced"], "".join(code), first, last))
 
-    def _table(self, span: _Span) -> None:
-        events = []
-        for item in self._events:
-            if item[0] == _END_OF_TABLE:
-                break
-            events.append(item)
-        self.tables.append(Table(self.lines.at(span["start"]), partial(_rows, events, self.lines)))
+    def _table(self, span: _Span, *, is_top: bool) -> None:
+        """One that stands for itself is passed over, and read alone when somebody asks."""
+        line = self.lines.at(span["start"])
+        if is_top and not self._may_refer:
+            for event, _ in self._events:
+                if event == _END_OF_TABLE:
+                    break
+            source = self.source[span["start"] : span["end"]]
+            self.tables.append(Table(line, partial(_read_table, source, line)))
+        else:
+            events = list(takewhile(lambda item: item[0] != _END_OF_TABLE, self._events))
+            self.tables.append(Table(line, partial(_rows, events, self.lines)))
 
 
-def _rows(events: Sequence[_Event], lines: _Lines) -> tuple[Row, ...]:
+def _read_table(source: bytes, line: int) -> tuple[Row, ...]:
+    events = pyromark.events_with_range(source.decode(), options=_OPTIONS)
+    return _rows(events, _Lines(source, line))
+
+
+def _rows(events: Iterable[Any], lines: _Lines) -> tuple[Row, ...]:
     rows: list[Row] = []
     cells: list[Cell] = []
     inline = _Inline()

@@ -1,28 +1,10 @@
 """Room `runbook`: the `mcp_servers:` of the frontmatter (contract §3.2, §3.11), with types."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from runbook_runner.declared import McpServer
 from runbook_runner.errors import InputError
 from runbook_runner.runbook.frontmatter import Frontmatter
-
-Transport = Literal["stdio", "http", "sse"]
-
-
-@dataclass(frozen=True)
-class McpServer:
-    name: str
-    transport: Transport
-    command: str | None = None
-    """For stdio."""
-    args: tuple[str, ...] = ()
-    env: Mapping[str, str] = field(default_factory=dict)
-    url: str | None = None
-    """For http and sse."""
-    headers: Mapping[str, str] = field(default_factory=dict)
-    secret: str | None = None
-    """Name of the declared secret it uses; hidden from the agent (contract §3.3)."""
 
 
 def read_mcp_servers(front: Frontmatter, source: str) -> tuple[McpServer, ...]:
@@ -67,7 +49,7 @@ def _command(body: dict[str, Any]) -> tuple[str | None, tuple[str, ...]]:
     return (texts[0], texts[1:]) if command and texts else (None, ())
 
 
-def _transport(body: dict[str, Any], command: str | None) -> Transport:
+def _transport(body: dict[str, Any], command: str | None) -> Literal["stdio", "http", "sse"]:
     if command:
         return "stdio"
     return "sse" if str(body.get("type") or body.get("transport")).lower() == "sse" else "http"

@@ -27,6 +27,16 @@ def required_outputs(outline: Outline) -> tuple[RequiredOutput, ...]:
     return tuple(found.values())
 
 
+def output_lines(outline: Outline) -> dict[str, int]:
+    """Path → line of the row that names it first."""
+    section = find(outline.sections, "required output", prefix=True)
+    lines: dict[str, int] = {}
+    for table in outline.tables_in(section) if section else ():
+        for line, spelled in spelled_outputs(table):
+            lines.setdefault(in_results(spelled) or "", line)
+    return lines
+
+
 def spelled_outputs(table: Table) -> Iterator[tuple[int, str]]:
     """Line and path of every file a manifest table names, as it is written, wherever it would be."""
     names = [cell.text.lower() for cell in table.header.cells]

@@ -36,7 +36,8 @@ def _check(kind: str, check_id: str, name: str) -> str:
 
 def _judge(check_id: str, name: str, threshold: float) -> str:
     judge = {"kind": "judge", "id": check_id, "name": name, "status": "pass", "score": 4, "max_score": 5}
-    return _json({**judge, "threshold": threshold, "message": "…"})
+    whole = int(threshold) if threshold == int(threshold) else threshold
+    return _json({**judge, "threshold": whole, "message": "…"})
 
 
 def _json(value: dict[str, object]) -> str:

@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -134,9 +135,15 @@ def _report(draft: Runbook) -> str:
 def _objective(wish: Wish) -> str:
     text = _one_line(wish.description)
     if not text:
-        return _OBJECTIVE
+        return _wrapped(_OBJECTIVE)
     ended = text if text[-1] in ".!?" else f"{text}."
-    return f"{_escaped(ended)} {_PROMISE}"
+    return _wrapped(f"{_escaped(ended)} {_PROMISE}")
+
+
+def _wrapped(text: str) -> str:
+    """In one line when a shorter one would begin like a heading, a list or a table."""
+    lines = textwrap.wrap(text, 120, break_long_words=False, break_on_hyphens=False)
+    return text if any(_escaped(line) != line for line in lines[1:]) else "\n".join(lines)
 
 
 def _one_line(text: str) -> str:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 from runbook_runner.runbook.markdown import Section
 
@@ -17,7 +18,12 @@ def is_step(section: Section) -> bool:
 
 def name_of(section: Section) -> str:
     """The title in lower case without its `Step N:` or `Step N.`."""
-    return _STEP_PREFIX.sub("", section.title, count=1).strip().lower()
+    return _name(section.title)
+
+
+@lru_cache(maxsize=4096)  # every look-up goes through all titles
+def _name(title: str) -> str:
+    return _STEP_PREFIX.sub("", title, count=1).strip().lower()
 
 
 def without_step(title: str) -> str:

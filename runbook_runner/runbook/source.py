@@ -1,14 +1,15 @@
 """Room `runbook`: where a runbook comes from: a file, a folder, stdin or an https address."""
 
 import os
-import ssl
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from runbook_runner.errors import InputError
-from runbook_runner.runbook.addresses import shown
+
+if TYPE_CHECKING:
+    import ssl
 
 MAX_BYTES = 5_000_000
 STDIN = "-"
@@ -24,7 +25,7 @@ class Source:
     """Where its side files (`.env`, inputs) are; `None` for stdin and addresses."""
 
 
-def load(path: str, *, tls: ssl.SSLContext | None = None) -> Source:
+def load(path: str, *, tls: "ssl.SSLContext | None" = None) -> Source:
     """Reads a file, `FOLDER/RUNBOOK.md`, `-` (stdin) or an https URL (GitHub pages of files are translated).
 
     tls: for a server with a certificate of its own. Raises InputError: not there, not readable, more than 5 MB, not
@@ -33,6 +34,7 @@ def load(path: str, *, tls: ssl.SSLContext | None = None) -> Source:
     if path == STDIN:
         return Source(text_of(_bounded(sys.stdin.buffer, "<stdin>"), "<stdin>"), "<stdin>", None)
     if "://" in path:
+        from runbook_runner.runbook.addresses import shown
         from runbook_runner.runbook.fetch import fetch  # httpx is slow to import
 
         name = shown(path)

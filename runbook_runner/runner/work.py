@@ -140,8 +140,8 @@ class _Watch(threading.Thread):
     def run(self) -> None:
         while not self._over.wait(0.2):
             now = time.monotonic()
-            if self._reader.finished:
-                self._finished_at = self._finished_at or now
+            self._finished_at = (self._finished_at or now) if self._reader.finished else None
+            if self._finished_at is not None:
                 if now - self._finished_at > FINISH_GRACE_S:
                     return self.end("finished")
             elif self._idle(now):

@@ -1,6 +1,7 @@
 """What every provider API must do for the gateway; each new dialect is held to the same."""
 
 import json
+from collections import defaultdict
 from typing import Any
 
 import pytest
@@ -8,36 +9,91 @@ import pytest
 from runbook_runner.events import Usage
 from runbook_runner.gateway import sse
 from runbook_runner.gateway.dialects import DIALECTS, recognise
-from runbook_runner.gateway.dialects.base import Call, Dialect, Reply
+from runbook_runner.gateway.dialects.base import Ask, Call, Dialect, Reply, Tool
 
-USAGE = Usage(prompt_tokens=10, completion_tokens=4, cache_read_tokens=3, cache_write_tokens=2)
+USAGE = Usage(
+    prompt_tokens=10, completion_tokens=4, cache_read_tokens=3, cache_write_tokens=2, reasoning_tokens=1, api_calls=1
+)
 TEXT = 'Grüße \u2028 "quoted"\n' * 3
-REPLY = Reply("id_1", "model-1", TEXT, Call("call_1", "Bash", {"command": "echo 'ü'"}), USAGE)
+TOOL = Tool("Bash", {})
+CALLS = (Call("1", TOOL, {"command": "echo 'ü'"}), Call("2", TOOL, {"command": "date"}))
+REPLY = Reply("id_1", "Let me think.", TEXT, CALLS, USAGE)
+PLAIN, STREAM = (Ask("model-1", stream, (TOOL,), {}) for stream in (False, True))
+
+GENERATE = {
+    "anthropic": "/v1/messages",
+    "openai-responses": "/v1/responses",
+    "openai-chat": "/v1/chat/completions",
+    "gemini": "/v1beta/models/model-1:generateContent",
+}
+
+
+def told(dialect: Dialect) -> Usage:
+    """Gemini does not say what was written to a cache: it is a part of the prompt."""
+    return (
+        USAGE.model_copy(update={"prompt_tokens": 12, "cache_write_tokens": 0}) if dialect.name == "gemini" else USAGE
+    )
+
 
 every_dialect = pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
 
 
 @every_dialect
-@pytest.mark.parametrize("stream", [False, True])
-def test_scripted_answer_reads_back_with_its_tokens(dialect: Dialect, stream: bool) -> None:
-    reading = dialect.reading(stream, b"".join(dialect.render(REPLY, stream)))
-    assert reading.usage == USAGE.model_copy(update={"api_calls": 1})
+@pytest.mark.parametrize("ask", [PLAIN, STREAM], ids=["plain", "stream"])
+def test_scripted_answer_reads_back_with_its_tokens(dialect: Dialect, ask: Ask) -> None:
+    reading = dialect.reading(ask.stream, b"".join(dialect.render(REPLY, ask)))
+    assert reading.usage == told(dialect)
     assert reading.complete
     assert reading.error is None
 
 
 @every_dialect
 def test_stream_without_its_last_event_is_not_complete(dialect: Dialect) -> None:
-    reading = dialect.reading(True, b"".join(dialect.render(REPLY, True)[:-1]))
+    reading = dialect.reading(True, b"".join(dialect.render(REPLY, STREAM)[:-1]))
     assert not reading.complete
 
 
 @every_dialect
-def test_streamed_text_is_the_sum_of_its_deltas(dialect: Dialect) -> None:
-    stream = b"".join(dialect.render(REPLY, True)).decode()
-    pieces = [piece for event in sse.objects(stream) if (piece := dialect.delta(event))]
-    first = [piece for piece in pieces if piece.channel == pieces[0].channel]
-    assert "".join(piece.holder[piece.key] for piece in first) == TEXT
+def test_streamed_texts_are_the_sums_of_their_deltas(dialect: Dialect) -> None:
+    stream = b"".join(dialect.render(REPLY, STREAM)).decode()
+    texts: dict[str, str] = defaultdict(str)
+    for event in sse.objects(stream):
+        for piece in dialect.deltas(event):
+            texts[piece.channel] += piece.holder[piece.key]
+    assert TEXT in texts.values()
+    assert "Let me think." in texts.values()
+
+
+@every_dialect
+@pytest.mark.parametrize("ask", [PLAIN, STREAM], ids=["plain", "stream"])
+def test_answer_holds_every_part_in_order(dialect: Dialect, ask: Ask) -> None:
+    body = b"".join(dialect.render(REPLY, ask)).decode()
+    prefix = "toolu_" if dialect.name == "anthropic" else "call_"
+    parts = ["Let me think.", json.dumps(TEXT)[1:-1], f"{prefix}1", f"{prefix}2"]
+    places = [body.find(part) for part in parts]
+    assert -1 not in places
+    assert places == sorted(places) or not ask.stream
+
+
+@every_dialect
+@pytest.mark.parametrize("ask", [PLAIN, STREAM], ids=["plain", "stream"])
+def test_silent_turn_is_an_answer_all_the_same(dialect: Dialect, ask: Ask) -> None:
+    reply = Reply("id_1", None, None, (), USAGE)
+    reading = dialect.reading(ask.stream, b"".join(dialect.render(reply, ask)))
+    assert (reading.complete, reading.error, reading.usage.api_calls) == (True, None, 1)
+
+
+@every_dialect
+def test_secret_in_pieces_is_scrubbed_from_a_stream(dialect: Dialect) -> None:
+    """Each event is sent twice, so that no single one holds the whole text."""
+    reply = Reply("id_1", None, "HALF", (), USAGE)
+    events = dialect.render(reply, STREAM)
+    piece = next(event for event in events if b"HALF" in event)
+    stream = b"".join([piece, piece.replace(b"HALF", b"SECRET")]).decode()
+    scrubbed = sse.scrub(stream, dialect.deltas, lambda text: text.replace("HALFSECRET", "***"))
+    assert "SECRET" not in scrubbed
+    assert scrubbed.count("***") == 1
+    assert len(list(sse.objects(scrubbed))) == 2
 
 
 @every_dialect
@@ -50,7 +106,18 @@ def test_error_answer_reads_back_with_its_message(dialect: Dialect, status: int)
 
 @every_dialect
 @pytest.mark.parametrize(
-    "body", [b"", b"{", b"[1]", b"null", b"\xff", b'{"usage": 5, "type": "message"}', b"data: x\n\n"]
+    "body",
+    [
+        b"",
+        b"{",
+        b"[1]",
+        b"null",
+        b"\xff",
+        b'{"usage": 5, "type": "message"}',
+        b"data: x\n\n",
+        b'data: {"choices": [1], "candidates": [1, {"content": 5}], "usage": [], "delta": 7, "type": 1}\n\n',
+        b'{"choices": 5, "usage": {"prompt_tokens": "x"}, "usageMetadata": [], "candidates": {}}',
+    ],
 )
 @pytest.mark.parametrize("stream", [False, True])
 def test_garbage_from_a_provider_has_no_tokens(dialect: Dialect, stream: bool, body: bytes) -> None:
@@ -62,9 +129,17 @@ def test_garbage_from_a_provider_has_no_tokens(dialect: Dialect, stream: bool, b
 @every_dialect
 @pytest.mark.parametrize("body", [{}, {"tools": [None, {"name": []}], "model": ["x"], "stream": "yes"}])
 def test_strange_request_asks_for_a_plain_answer(dialect: Dialect, body: dict[str, Any]) -> None:
-    ask = dialect.ask("/", body)
+    ask = dialect.ask(GENERATE[dialect.name], body)
     assert not ask.stream
     assert ask.tools == ()
+
+
+@every_dialect
+def test_path_is_recognised(dialect: Dialect) -> None:
+    path = GENERATE[dialect.name]
+    assert recognise("POST", path) == (dialect, "generate")
+    assert recognise("GET", path)[1] is None
+    assert recognise("POST", path + "/x")[1] is None
 
 
 def test_unknown_path_belongs_to_no_dialect() -> None:

@@ -3,13 +3,28 @@
 Shapes: https://platform.claude.com/docs/en/api/messages and …/docs/en/build-with-claude/streaming.
 """
 
+import base64
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from runbook_runner.events import Usage
 from runbook_runner.gateway import sse
-from runbook_runner.gateway.dialects.base import Ask, Delta, Json, Operation, Reading, Reply, Tool, readable
+from runbook_runner.gateway.dialects.base import (
+    MAX_MODEL_CHARS,
+    NOTHING,
+    Ask,
+    Delta,
+    Json,
+    Operation,
+    Reading,
+    Reply,
+    Tool,
+    readable,
+)
+from runbook_runner.gateway.dialects.bodies import document, error_message, items, known_numbers, number, part
 
 _PATHS: Final[Mapping[str, Operation]] = {"/v1/messages": "generate", "/v1/messages/count_tokens": "count_tokens"}
 
@@ -26,8 +41,6 @@ _ERROR_TYPES: Final = {
 # A client that lost an answer asks again, perhaps without a stream or, as Claude Code 2.1.330 does, without some beta
 # fields; that makes it no other question.
 _IDENTITY: Final = ("system", "messages", "tools")
-
-MAX_MODEL_CHARS: Final = 200
 
 _TEXT_KEYS: Final = ("text", "partial_json", "thinking")
 
@@ -49,12 +62,12 @@ class AnthropicMessages:
         return _PATHS.get(path.rstrip("/")) if method == "POST" else None
 
     def ask(self, path: str, body: Json) -> Ask:
-        tools = body.get("tools")
         return Ask(
             model=readable(body.get("model") or "", MAX_MODEL_CHARS),
             stream=body.get("stream") is True,
-            tools=tuple(_tools(tools if isinstance(tools, list) else [])),
+            tools=tuple(_tools(items(body, "tools"))),
             identity={key: body.get(key) for key in _IDENTITY},
+            conversation=tuple(items(body, "messages")),
         )
 
     def error(self, status: int, message: str) -> Json:
@@ -62,23 +75,25 @@ class AnthropicMessages:
         return {"type": "error", "error": {"type": kind, "message": message}}
 
     def reading(self, stream: bool, body: bytes) -> Reading:
-        text = body.decode("utf-8", "replace")
-        return _read_stream(sse.objects(text)) if stream else _read_document(text)
-
-    def delta(self, event: Json) -> Delta | None:
-        holder = event.get("delta")
-        if event.get("type") != "content_block_delta" or not isinstance(holder, dict):
-            return None
-        for key in _TEXT_KEYS:
-            if isinstance(holder.get(key), str):
-                return Delta(f"{event.get('index')}.{key}", holder, key)
-        return None
-
-    def render(self, reply: Reply, stream: bool) -> list[bytes]:
         if stream:
-            return list(_stream(reply))
-        message = _message(reply, content=_content(reply), stop_reason=_stop_reason(reply), usage=_usage(reply.usage))
-        return [json.dumps(message).encode()]
+            return _read_stream(sse.objects(body.decode("utf-8", "replace")))
+        data = document(body)
+        return _read_document(data) if isinstance(data, dict) else NOTHING
+
+    def deltas(self, event: Json) -> Iterator[Delta]:
+        holder = part(event, "delta")
+        if event.get("type") == "content_block_delta":
+            for key in _TEXT_KEYS:
+                if isinstance(holder.get(key), str):
+                    yield Delta(f"{event.get('index')}.{key}", holder, key)
+
+    def render(self, reply: Reply, ask: Ask) -> list[bytes]:
+        if ask.stream:
+            return list(_stream(reply, ask))
+        whole = _message(
+            reply, ask, content=_content(reply), stop_reason=_stop_reason(reply), usage=_usage(reply.usage)
+        )
+        return [json.dumps(whole).encode()]
 
     def count(self, tokens: int) -> Json:
         return {"input_tokens": tokens}
@@ -95,66 +110,63 @@ def _tools(tools: list[Any]) -> Iterator[Tool]:
 # --- reading -------------------------------------------------------------------------------------------------------
 
 
-def _read_document(text: str) -> Reading:
-    try:
-        data: Any = json.loads(text)
-    except (ValueError, RecursionError):
-        return Reading(Usage(), error=None, complete=True)
-    if not isinstance(data, dict):
-        return Reading(Usage(), error=None, complete=True)
+def _read_document(data: Json) -> Reading:
     answered = data.get("type") == "message"
-    return Reading(_tokens(data.get("usage"), Usage(api_calls=int(answered))), _error(data), complete=True)
+    return _told(part(data, "usage"), Reading(Usage(api_calls=int(answered)), _error(data), complete=True))
 
 
 def _read_stream(events: Iterator[Json]) -> Reading:
     """`message_start` has the input's tokens, `message_delta` the totals so far of whatever it names."""
-    usage, error, complete = Usage(), None, False
+    reading = Reading(Usage(), error=None, complete=False)
     for event in events:
         kind = event.get("type")
         if kind == "message_start":
-            usage = _tokens(_part(event, "message").get("usage"), Usage(api_calls=1))
+            reading = replace(reading, usage=Usage(api_calls=1))
+            reading = _told(part(part(event, "message"), "usage"), reading)
         elif kind == "message_delta":
-            usage = _tokens(event.get("usage"), usage)
+            reading = _told(part(event, "usage"), reading)
         elif kind == "error":
-            error = _error(event)
-        complete = complete or kind in ("message_stop", "error")
-    return Reading(usage, error, complete)
+            reading = replace(reading, error=_error(event))
+        if kind in ("message_stop", "error"):
+            reading = replace(reading, complete=True)
+    return reading
 
 
-def _tokens(reported: Any, so_far: Usage) -> Usage:
-    if not isinstance(reported, dict):
-        return so_far
-    known = {ours: reported[theirs] for theirs, ours in _USAGE_KEYS.items() if type(reported.get(theirs)) is int}
-    return so_far.model_copy(update=known)
+def _told(told: Json, so_far: Reading) -> Reading:
+    known = known_numbers(told, _USAGE_KEYS)
+    thought = number(part(told, "output_tokens_details"), "thinking_tokens")
+    if thought:
+        known["reasoning_tokens"] = thought
+    kept = part(told, "cache_creation")
+    tier = told.get("service_tier")
+    return replace(
+        so_far,
+        usage=so_far.usage.model_copy(update=known),
+        long_cache_tokens=number(kept, "ephemeral_1h_input_tokens") if kept else so_far.long_cache_tokens,
+        tier=tier if isinstance(tier, str) else so_far.tier,
+    )
 
 
 def _error(data: Json) -> str | None:
-    if data.get("type") != "error" and "error" not in data:
-        return None
-    error = data.get("error")
-    message = error.get("message") if isinstance(error, dict) else error
-    return str(message or "error without a message")
-
-
-def _part(data: Json, key: str) -> Json:
-    part = data.get(key)
-    return part if isinstance(part, dict) else {}
+    message = error_message(data)
+    return message or ("error without a message" if data.get("type") == "error" else None)
 
 
 # --- writing -------------------------------------------------------------------------------------------------------
 
 
-def _stream(reply: Reply) -> Iterator[bytes]:
+def _stream(reply: Reply, ask: Ask) -> Iterator[bytes]:
     """The order of events and the fields of each are those of the real API; input tokens are known from the start."""
     usage = _usage(reply.usage)
     started = {**usage, "output_tokens": min(1, reply.usage.completion_tokens)}
-    yield _event("message_start", message=_message(reply, content=[], stop_reason=None, usage=started))
+    yield _event("message_start", message=_message(reply, ask, content=[], stop_reason=None, usage=started))
     for index, block in enumerate(_content(reply)):
-        empty, delta = _pieces(block)
+        empty, deltas = _pieces(block)
         yield _event("content_block_start", index=index, content_block=empty)
         if index == 0:
             yield _event("ping")
-        yield _event("content_block_delta", index=index, delta=delta)
+        for delta in deltas:
+            yield _event("content_block_delta", index=index, delta=delta)
         yield _event("content_block_stop", index=index)
     yield _event("message_delta", delta={"stop_reason": _stop_reason(reply), "stop_sequence": None}, usage=usage)
     yield _event("message_stop")
@@ -164,20 +176,24 @@ def _event(kind: str, **fields: Any) -> bytes:
     return sse.event(kind, {"type": kind, **fields})
 
 
-def _pieces(block: Json) -> tuple[Json, Json]:
-    """A content block as it starts, and the one delta that fills it."""
+def _pieces(block: Json) -> tuple[Json, list[Json]]:
+    """A content block as it starts, and the deltas that fill it: each text in one."""
     if block["type"] == "text":
-        return {**block, "text": ""}, {"type": "text_delta", "text": block["text"]}
+        return {**block, "text": ""}, [{"type": "text_delta", "text": block["text"]}]
+    if block["type"] == "thinking":
+        thought = {"type": "thinking_delta", "thinking": block["thinking"]}
+        signed = {"type": "signature_delta", "signature": block["signature"]}
+        return {**block, "thinking": "", "signature": ""}, [thought, signed]
     written = json.dumps(block["input"], ensure_ascii=False)
-    return {**block, "input": {}}, {"type": "input_json_delta", "partial_json": written}
+    return {**block, "input": {}}, [{"type": "input_json_delta", "partial_json": written}]
 
 
-def _message(reply: Reply, *, content: list[Json], stop_reason: str | None, usage: Json) -> Json:
+def _message(reply: Reply, ask: Ask, *, content: list[Json], stop_reason: str | None, usage: Json) -> Json:
     return {
-        "id": reply.id,
+        "id": f"msg_{reply.id}",
         "type": "message",
         "role": "assistant",
-        "model": reply.model,
+        "model": ask.model,
         "content": content,
         "stop_reason": stop_reason,
         "stop_sequence": None,
@@ -186,15 +202,22 @@ def _message(reply: Reply, *, content: list[Json], stop_reason: str | None, usag
 
 
 def _content(reply: Reply) -> list[Json]:
-    text = [{"type": "text", "text": reply.text}] if reply.text is not None else []
-    call = reply.call
-    tool_use = [{"type": "tool_use", "id": call.id, "name": call.name, "input": call.input}] if call else []
-    return text + tool_use
+    content: list[Json] = []
+    if reply.thinking is not None:
+        signature = base64.b64encode(hashlib.sha256(reply.thinking.encode()).digest()).decode()
+        content.append({"type": "thinking", "thinking": reply.thinking, "signature": signature})
+    if reply.text is not None:
+        content.append({"type": "text", "text": reply.text})
+    calls = [{"type": "tool_use", "id": f"toolu_{c.id}", "name": c.tool.name, "input": c.input} for c in reply.calls]
+    return content + calls
 
 
 def _stop_reason(reply: Reply) -> str:
-    return "tool_use" if reply.call else "end_turn"
+    return "tool_use" if reply.calls else "end_turn"
 
 
 def _usage(usage: Usage) -> Json:
-    return {theirs: getattr(usage, ours) for theirs, ours in _USAGE_KEYS.items()}
+    told: Json = {theirs: getattr(usage, ours) for theirs, ours in _USAGE_KEYS.items()}
+    if usage.reasoning_tokens:
+        told["output_tokens_details"] = {"thinking_tokens": usage.reasoning_tokens}
+    return told

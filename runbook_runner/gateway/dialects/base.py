@@ -1,7 +1,8 @@
 """Gateway: what a provider API must say about itself so that the gateway can serve, script and record it."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 from runbook_runner.events import Usage
 
@@ -9,6 +10,8 @@ Operation = Literal["generate", "count_tokens"]
 """`generate` asks the model for an answer; `count_tokens` only asks how long a request is."""
 
 Json = dict[str, Any]
+
+MAX_MODEL_CHARS: Final = 200
 
 
 def readable(text: object, limit: int) -> str:
@@ -24,6 +27,10 @@ class Tool:
     name: str
     schema: Json
     """JSON Schema of its input; empty when the request gives none."""
+    freeform: bool = False
+    """Its input is plain text, not a JSON object."""
+    namespace: str | None = None
+    """The group it is in, where the API has groups."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +42,10 @@ class Ask:
     tools: tuple[Tool, ...]
     identity: Json = field(repr=False)
     """The part of the body that a retry of the same question repeats, and that another question does not."""
+    conversation: tuple[Any, ...] = field(default=(), repr=False)
+    """The messages so far, oldest first; every request repeats those of the one before."""
+    stream_usage: bool = True
+    """A streamed answer may tell its tokens; clients of some APIs must ask for that."""
 
 
 @dataclass(frozen=True)
@@ -42,18 +53,25 @@ class Call:
     """A tool call in a scripted answer."""
 
     id: str
-    name: str
+    """Without the prefix by which an API marks such ids."""
+    tool: Tool
     input: Json
+
+    @property
+    def text(self) -> str:
+        """The input of a freeform tool: the one value there is."""
+        return "\n".join(str(value) for value in self.input.values())
 
 
 @dataclass(frozen=True)
 class Reply:
-    """A scripted answer: text, then a tool call; either may be absent."""
+    """A scripted answer: reasoning, then text, then tool calls that may run side by side; each may be absent."""
 
     id: str
-    model: str
+    """Without the API's prefix."""
+    thinking: str | None
     text: str | None
-    call: Call | None
+    calls: tuple[Call, ...]
     usage: Usage
 
 
@@ -62,11 +80,19 @@ class Reading:
     """What a response said."""
 
     usage: Usage
-    """`api_calls` is 1 when the model answered."""
+    """`api_calls` is 1 when the model answered. `cost_usd` only where the provider itself names the price."""
     error: str | None
     """The API's own error message, also one that came in the middle of a stream."""
     complete: bool
     """False for a stream that has not come to its proper end."""
+    long_cache_tokens: int = 0
+    """The part of `cache_write_tokens` that is kept for an hour, at another price."""
+    tier: str | None = None
+    """Service tier the provider charged, in its own words; `None`: the standard one or not told."""
+
+
+NOTHING: Final = Reading(Usage(), error=None, complete=True)
+"""What a body says that is no answer of this API."""
 
 
 @dataclass(frozen=True)
@@ -96,10 +122,10 @@ class Dialect(Protocol):
     def reading(self, stream: bool, body: bytes) -> Reading:
         """What a whole response said. stream: the body is an event stream."""
 
-    def delta(self, event: Json) -> Delta | None:
-        """The piece of text in one stream event, if it carries one."""
+    def deltas(self, event: Json) -> Iterator[Delta]:
+        """The pieces of text in one stream event."""
 
-    def render(self, reply: Reply, stream: bool) -> list[bytes]:
+    def render(self, reply: Reply, ask: Ask) -> list[bytes]:
         """The reply as body chunks: one JSON document, or the event stream, one event a chunk."""
 
     def count(self, tokens: int) -> Json:

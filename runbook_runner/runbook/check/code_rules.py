@@ -7,7 +7,6 @@ from itertools import islice
 
 from runbook_runner.runbook.check.findings import Hit, Rule
 from runbook_runner.runbook.check.subject import SHELLS, Subject
-from runbook_runner.runbook.markdown import Fence
 
 _PROGRAMS = SHELLS | {"python", "python3", ""}
 
@@ -44,13 +43,12 @@ def unclosed_fence(subject: Subject) -> Iterator[Hit]:
 def unwritten_file(subject: Subject) -> Iterator[Hit]:
     """A file in the sandbox that code reads although nothing else, words included, ever mentions it."""
     outputs = {output.path for output in subject.runbook.outputs}
-    reads: dict[str, tuple[int, str, int]] = {}
-    for fence, match in islice(_all_reads(subject), _MOST_READS):
-        path = (match["a"] or match["b"]).rstrip(".,;:")
-        line = fence.line + 1 + fence.code.count("\n", 0, match.start(match.lastgroup or 0))
-        first_line, _, count = reads.get(path, (line, "", 0))
-        reads[path] = first_line, path.rpartition("/")[2], count + 1
-    for path, (line, name, count) in reads.items():
+    reads: dict[str, tuple[int, int]] = {}
+    for path, line in islice(_all_reads(subject), _MOST_READS):
+        first, count = reads.get(path, (line, 0))
+        reads[path] = first, count + 1
+    for path, (line, count) in reads.items():
+        name = path.rpartition("/")[2]
         if path.removeprefix("/app/results/") in outputs or "." not in name or _is_made(subject, path, name, count):
             continue
         hint = "Let an earlier step write it, or mend the name."
@@ -60,10 +58,36 @@ def unwritten_file(subject: Subject) -> Iterator[Hit]:
 _MOST_READS = 200
 
 
-def _all_reads(subject: Subject) -> Iterator[tuple[Fence, "re.Match[str]"]]:
+def _all_reads(subject: Subject) -> Iterator[tuple[str, int]]:
+    """Path and line of every place in a block where a command that reads stands before the path."""
     for language, fence in subject.languages:
-        if language in _PROGRAMS and ("/app/" in fence.code or "results_dir" in fence.code):
-            yield from ((fence, match) for match in _reads().finditer(fence.code))
+        if language not in _PROGRAMS or ("/app/" not in fence.code and "results_dir" not in fence.code):
+            continue
+        for match in _place().finditer(fence.code):
+            start = fence.code.rfind("\n", 0, match.start()) + 1
+            before = fence.code[max(start, match.start() - _NEAR) : match.start()]
+            after = fence.code[match.end() : match.end() + _NEAR].partition("\n")[0]
+            if _reading().search(before) and not _opened_to_write().match(after):
+                yield match[0].rstrip(".,;:"), fence.line + 1 + fence.code.count("\n", 0, match.start())
+
+
+_NEAR = 120  # characters of a line that are looked at: it may be as long as the file
+
+
+@cache
+def _place() -> "re.Pattern[str]":
+    return re.compile(r"[/{](?:app/(?:results|work)|\{\s?results_dir\s?\}\})/[\w./-]{1,200}")
+
+
+@cache
+def _reading() -> "re.Pattern[str]":
+    shell = r"cat|head|tail|jq|wc|grep|sort|less|source|python3?|node|bash|sh"
+    return re.compile(rf"\b(?:{shell}|open|read_csv|read_json|read_text|load)\b[^#|;&>]*[\s\"'(]$|<\s?\"?$")
+
+
+@cache
+def _opened_to_write() -> "re.Pattern[str]":
+    return re.compile(r"['\"]\)?\s*,\s*(?:mode\s*=\s*)?['\"][wax]")
 
 
 def _is_made(subject: Subject, path: str, name: str, reads: int) -> bool:
@@ -72,22 +96,10 @@ def _is_made(subject: Subject, path: str, name: str, reads: int) -> bool:
     if subject.text.count(name) > reads:
         return True
     folder = path.rpartition("/")[0]
-    is_root = folder in ("/app/results", "/app/work") or folder.startswith("{{")
-    made = r"/?[\w-]*[*<{$]" if is_root else r"(?:/?[\w-]*[*<{$]|/?[\s\"'`)]|/?$)"
-    return (
-        re.search(rf"(?m){re.escape(folder)}/{made}" if is_root else rf"(?m){re.escape(folder)}{made}", subject.text)
-        is not None
-    )
-
-
-@cache
-def _reads() -> "re.Pattern[str]":
-    """Every repetition is bounded: a line may be as long as the file."""
-    place = r"(?:/app/(?:results|work)|\{\{\s?results_dir\s?\}\})/[\w./-]{1,200}"
-    shell = r"cat|head|tail|jq|wc|grep|sort|less|source|python3?|node|bash|sh"
-    command = rf"\b(?:{shell}|open|read_csv|read_json|read_text|load)\b"
-    no_write = r"(?![^\n]{0,200}(?:>|\btee\b|['\"][wax]b?\+?['\"]))"
-    return re.compile(rf"{command}{no_write}[^\n#>|;&]{{0,120}}?[\s\"'(](?P<a>{place})|<[ ]?\"?(?P<b>{place})")
+    pattern = rf"{re.escape(folder)}/?[\w-]*[*<{{$]"
+    if folder not in ("/app/results", "/app/work") and not folder.startswith("{{"):
+        pattern += rf"|{re.escape(folder)}/?[\s\"'`)]"
+    return re.search(pattern, subject.text) is not None
 
 
 def empty_step(subject: Subject) -> Iterator[Hit]:

@@ -1,5 +1,6 @@
 """Room `runbook`, `check`: texts in, findings out."""
 
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -16,6 +17,8 @@ MOST = 100
 """Findings of one rule in one file: whoever has more has one problem, not a hundred."""
 _TEXT_ONLY = frozenset({"RB101", "RB102", "RB103", "RB601", "RB602"})
 """Rules that do not need a document that could be read; so do the published validators, which only grep."""
+_PUBLISHED = "RB8"
+"""Where they begin."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +49,10 @@ def refusal(error: InputError, name: str) -> Finding:
 
 def _findings(job: Job) -> Iterator[Finding]:
     exempt = exemptions(job.subject)
+    is_runbook = job.subject.problem is None
     found = []
     for rule in job.rules:
-        if not _can_run(rule, job.subject):
+        if not is_runbook and rule.id not in _TEXT_ONLY and rule.id < _PUBLISHED:
             continue
         for hit in islice(rule.check(job.subject), MOST):
             if not exempt.covers(rule.id, hit.line):
@@ -61,10 +65,6 @@ def _findings(job: Job) -> Iterator[Finding]:
     if job.selection.profile == "auto":  # the published validators have an order of their own
         found.sort(key=lambda finding: (finding.line, finding.column, finding.rule))
     yield from found
-
-
-def _can_run(rule: Rule, subject: Subject) -> bool:
-    return rule.id in _TEXT_ONLY or rule.id >= "RB8" or subject.problem is None
 
 
 def _parse_shells(jobs: Iterable[Job]) -> None:
@@ -81,9 +81,10 @@ def _parse_shells(jobs: Iterable[Job]) -> None:
 
     try:
         for broken in broken_blocks([fence.code for _, fence in blocks]):
+            from runbook_runner.redaction import Redactor  # bash quotes what it stumbles over
+
             subject, fence = blocks[broken.index]
-            subject.shell_errors.append(
-                ShellError(fence.line + broken.line, f"The block does not parse: {broken.message}.")
-            )
+            message = Redactor({}).clean(f"The block does not parse: {broken.message}.")
+            subject.shell_errors.append(ShellError(fence.line + broken.line, message))
     except NoBashError:
-        return  # the command says so once
+        sys.stderr.write("note: there is no bash here, so shell blocks were not parsed (RB401).\n")

@@ -13,6 +13,8 @@ _REPORT = "validation_report.json"
 
 def no_evaluation(subject: Subject) -> Iterator[Hit]:
     """Wider than the published validators, which want `Evaluate` or `Rubric` in just this case."""
+    if subject.runbook.frontmatter.agent == "shell":
+        return  # it judges by the files alone
     if subject.steps and not any(
         word in section.title.lower() for section in subject.runbook.sections for word in _JUDGES
     ):
@@ -63,9 +65,9 @@ def report_without_verdict(subject: Subject) -> Iterator[Hit]:
 
 
 def malformed_task(subject: Subject) -> Iterator[Hit]:
-    if "[]" not in subject.text:
+    if "[] " not in subject.text:
         return
-    for match in re.finditer(r"^([ \t]*[-*+][ \t]+\[)(\][ \t]+\S)", subject.text, re.MULTILINE):
+    for match in re.finditer(r"^([ \t]*[-*+][ \t]+\[)(\] +\S)", subject.text, re.MULTILINE):
         hit = subject.at(match.start(2) - 1, "`[]` is no box to tick; nobody counts this item.", "Write `[ ]`.")
         if hit.line >= subject.runbook.body_line and subject.language_at(hit.line) is None:
             yield Hit(hit.line, hit.column, hit.message, hit.hint, (Edit(match.start(2), match.start(2), " "),))

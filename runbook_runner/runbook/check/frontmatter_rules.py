@@ -184,10 +184,10 @@ def snapshot_and_image(subject: Subject) -> Iterator[Hit]:
 def primary_outputs(subject: Subject) -> Iterator[Hit]:
     """Contract §3.2: relative to the results directory, and never one of the reports."""
     front = subject.runbook.frontmatter
-    if not front.primary_outputs:
+    spelled = front.raw.get("primary_outputs")
+    if not spelled:
         return
     line = front.lines["primary_outputs"]
-    spelled = front.raw["primary_outputs"]
     for path in ([spelled] if isinstance(spelled, str) else spelled)[:_MOST]:
         relative = in_results(path)
         place = _item_line(subject, path, line)

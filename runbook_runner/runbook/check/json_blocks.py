@@ -13,7 +13,8 @@ _MAX_CHARACTERS = 1_000_000
 
 @cache
 def _string() -> "re.Pattern[str]":
-    return re.compile(r'"(?:[^"\\\n]|\\.)*"')
+    """Single quotes too: Python's spelling is a mistake, not a shape."""
+    return re.compile(r'"(?:[^"\\\n]|\\.)*"|' + r"'[^'\n]*'")
 
 
 @cache
@@ -27,7 +28,7 @@ def problem(code: str) -> tuple[int, str] | None:
     """Offset and message of the first error; `None`: it parses, or is not meant to."""
     if len(code) > _MAX_CHARACTERS:
         return None
-    filled = re.sub(r"\{\{[^{}\n]*\}\}", lambda match: "0" * len(match[0]), code) if "{{" in code else code
+    filled = re.sub(r"\{\{[^{}\n]*\}\}", lambda match: "1" * len(match[0]), code) if "{{" in code else code
     error = _error(filled)
     if error is None or not filled.strip():
         return None

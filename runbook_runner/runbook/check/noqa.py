@@ -31,7 +31,7 @@ class Exemptions:
 
 def exemptions(subject: Subject) -> Exemptions:
     found = Exemptions()
-    if "noqa" not in subject.text.lower():
+    if "noqa" not in subject.text and "NOQA" not in subject.text:
         return found
     for match in _COMMENT.finditer(subject.text):
         codes = _codes(match[2])

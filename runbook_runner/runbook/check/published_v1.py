@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from runbook_runner.runbook.check.findings import Hit, Rule, Severity
 from runbook_runner.runbook.check.subject import Subject
 
-BOUND = re.compile(r"max [0-9]+ round|iterate.*max|up to [0-9]+", re.IGNORECASE)
+# Together `max [0-9]+ round|iterate.*max|up to [0-9]+`; apart, on lower case, they take a hundredth of the time.
+_BOUNDS = (r"max [0-9]+ round", r"up to [0-9]+", r"iterate[^\n]*max")
 _PATTERNS = ("programmatic", "rubric")
 _Test = Callable[[Subject], Iterator[Hit]]
 
@@ -42,10 +43,10 @@ def evaluation(subject: Subject) -> Iterator[Hit]:
 
 
 def heading(name: str) -> _Test:
-    pattern = rf"^## (Step [0-9]+: )?{name}"
+    pattern = rf"\n## (Step [0-9]+: )?{name}"
 
     def check(subject: Subject) -> Iterator[Hit]:
-        if f" {name}" not in subject.text or not re.search(pattern, subject.text, re.MULTILINE):
+        if f" {name}" not in subject.text or not re.search(pattern, "\n" + subject.text):
             yield Hit(1, 1, f"Missing section: {name}", f"Add a heading `## {name}`.")
 
     return check
@@ -67,8 +68,12 @@ def primary_outputs(subject: Subject) -> Iterator[Hit]:
 
 
 def bounded(subject: Subject) -> Iterator[Hit]:
-    if not BOUND.search(subject.text):
+    if not _is_bounded(subject.text) and not _is_bounded(subject.text.lower()):
         yield Hit(1, 1, "No bounded iteration found", "Say `max 3 rounds` in the step that iterates.")
+
+
+def _is_bounded(text: str) -> bool:
+    return any(re.search(bound, text) for bound in _BOUNDS)
 
 
 def parameters(subject: Subject) -> Iterator[Hit]:

@@ -290,5 +290,5 @@ RULES = (
     _row("RB927", "tips", "warning", "there is a section Tips", v1.TIPS),
     _row("RB928", "todo", "warning", "no {TODO: …} is left", v1.todo),
 )
-"""In the validator's order. Row 1 (the file can be read) is RB101, which every profile has. What is
+"""In the validator's order. Row 1 (the file can be read) is RB101, as for bytes that are no text. What is
 not default has a rule of our own that says the same: RB107, RB301."""

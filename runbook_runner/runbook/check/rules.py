@@ -15,7 +15,6 @@ PROFILES: tuple[Profile, ...] = ("auto", "v1", "v2")
 
 _OWN = ("frontmatter_rules", "section_rules", "variable_rules", "code_rules", "evaluation_rules", "safety_rules")
 _PUBLISHED = {"v1": "published_v1", "v2": "published_v2"}
-_ALWAYS = ("RB101",)
 
 
 @dataclass(frozen=True)
@@ -63,11 +62,8 @@ def rules_for(subject: Subject, selection: Selection) -> Sequence[Rule]:
     if selection.profile == "auto":
         names = [*_OWN, *_PUBLISHED.get(_generation(subject), "").split()]
     else:
-        names = [_OWN[0], _PUBLISHED[selection.profile]]
-    rules = [rule for name in names for rule in _table(name)]
-    if selection.profile != "auto":
-        rules = [rule for rule in rules if rule.id in _ALWAYS or rule.id >= "RB8"]
-    return [rule for rule in rules if selection.admits(rule)]
+        names = [_PUBLISHED[selection.profile]]
+    return [rule for name in names for rule in _table(name) if selection.admits(rule)]
 
 
 def _generation(subject: Subject) -> str:

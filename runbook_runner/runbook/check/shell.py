@@ -80,7 +80,7 @@ def _error(code: str, deadline: float) -> tuple[int, str] | None:
     for other, options in _readings(code):
         if _first_error(other, deadline, *options) is None:
             return None
-    return min(error[0], code.count("\n") + 1), error[1]
+    return min(error[0], code.rstrip().count("\n") + 1), error[1]
 
 
 def _readings(code: str) -> Iterator[tuple[str, tuple[str, ...]]]:

@@ -10,7 +10,7 @@ from runbook_runner.errors import InputError
 from runbook_runner.runbook.check.findings import Hit
 from runbook_runner.runbook.document import Runbook, parse
 from runbook_runner.runbook.markdown import Fence, Section
-from runbook_runner.runbook.sections import is_step
+from runbook_runner.runbook.sections import is_step, name_of
 from runbook_runner.runbook.substitution import Placeholder, placeholders
 
 SHELLS = frozenset({"bash", "sh", "shell"})
@@ -70,9 +70,9 @@ class Subject:
         """A line without its end."""
         return self.text[self.start_of(number) : self.start_of(number + 1)].rstrip("\r\n")
 
-    @property
+    @cached_property
     def last_line(self) -> int:
-        return len(self._starts)
+        return self.text.count("\n") + 1
 
     def at(self, offset: int, message: str, hint: str = "") -> Hit:
         """A hit at this character of the text."""
@@ -123,7 +123,11 @@ class Subject:
 
     @cached_property
     def has_code_checks(self) -> bool:
-        return bool(re.search(r"^##[ \t]+(?:Step[ \t]+\d+[:.][ \t]*)?Code Checks\b", self.text, re.I | re.M))
+        if self.problem is not None:
+            return False
+        return any(
+            section.level == 2 and name_of(section).startswith("code checks") for section in self.runbook.sections
+        )
 
 
 def did_you_mean(word: str, known: "list[str]") -> str:

@@ -55,8 +55,16 @@ def undeclared_variable(subject: Subject) -> Iterator[Hit]:
     for used in subject.placeholders:
         if used.is_secret or used.name in declared or subject.language_at(used.line) in _BRACES:
             continue
+        if _is_code(subject.line(used.line), used.name):
+            continue
         hint = did_you_mean(used.name, sorted(declared)) or "Add a row for it to the Parameters table."
         yield subject.on(used.line, f"`{{{{{used.name}}}}}` is not declared: it stays as it is.", hint, at=used.name)
+
+
+def _is_code(line: str, name: str) -> bool:
+    """An attribute of JSX or an f-string, shown in the text: `<div style={{x}}>`, `f"{{x}}"`."""
+    before = line.partition("{{")[0] if line.count("{{") == 1 else line[: max(line.find("{{" + name), 0)]
+    return (before.endswith("=") and "<" in before) or re.search(r"\bf[\"'][^\"']*$", before) is not None
 
 
 def unused_variable(subject: Subject) -> Iterator[Hit]:

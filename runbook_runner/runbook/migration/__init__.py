@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from runbook_runner.runbook.document import Runbook
+from runbook_runner.errors import InputError
+from runbook_runner.runbook.document import Runbook, parse
 from runbook_runner.runbook.frontmatter import cut
 from runbook_runner.runbook.migration.head import with_v2_keys
 from runbook_runner.runbook.migration.items import Kept, keep
@@ -30,9 +31,14 @@ class Migration:
 
 
 def migrate(runbook: Runbook) -> Migration | None:
-    """The file as v2; `None` when it is that already."""
+    """The file as v2; `None` when it is that already.
+
+    Raises InputError when nothing can be put behind a code block that is never closed.
+    """
     if runbook.generation == 2:
         return None
+    if not runbook.text.endswith("\n"):  # new sections need a line of their own
+        runbook = parse(runbook.text + _eol(runbook), runbook.source)
     lines, old = runbook.text.split("\n"), find_old(runbook)
     outputs = [output.path for output in runbook.outputs]
     moved = move_script(runbook.verification, outputs)
@@ -41,16 +47,28 @@ def migrate(runbook: Runbook) -> Migration | None:
     body, renumbered = renumber(
         Layout(runbook, lines, old, moved.checks, kept, prose).body(), [step.number for step in runbook.steps]
     )
-    eol = "\r\n" if "\r\n" in runbook.text else "\n"
-    head, keys = with_v2_keys(cut(runbook.text), runbook.frontmatter, eol)
+    head, keys = with_v2_keys(cut(runbook.text), runbook.frontmatter, _eol(runbook))
+    text = head + "\n".join(body)
+    _require_sections(runbook, text)
     left = [
         *moved.left,
         *((line, f"it spoke of the script: {text}") for line, text in dropped),
         *_elsewhere(runbook, old),
     ]
-    stale = [*mentions(body, head.count("\n") + 1, renumbered), *_marks(head + "\n".join(body))]
+    stale = [*mentions(body, head.count("\n") + 1, renumbered), *_marks(text)]
     done = _done(runbook, old, moved, kept, keys)
-    return Migration(head + "\n".join(body), tuple(done), tuple(sorted(left)), tuple(sorted(stale)))
+    return Migration(text, tuple(done), tuple(sorted(left)), tuple(sorted(stale)))
+
+
+def _require_sections(runbook: Runbook, text: str) -> None:
+    if not parse(text, runbook.source).code_checks:
+        line = runbook.outline.fences[-1].line if runbook.outline.fences else 1
+        hint = "Close the code block (or the HTML comment) that the new sections would vanish in."
+        raise InputError("The new sections would not be seen as such.", where=f"{runbook.source}:{line}", hint=hint)
+
+
+def _eol(runbook: Runbook) -> str:
+    return "\r\n" if "\r\n" in runbook.text else "\n"
 
 
 def _done(runbook: Runbook, old: Old, moved: Moved, kept: Kept, keys: Sequence[str]) -> Iterator[str]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from runbook_runner.runbook.checks_config import DEFAULT_TIMEOUT_S
 from runbook_runner.runbook.fmt_frontmatter import ORDER, key_lines, with_comments
 from runbook_runner.runbook.frontmatter import Frontmatter, Parts
+from runbook_runner.runbook.yaml_nodes import YamlText
 
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
 _NEW = {
@@ -15,10 +16,11 @@ _NEW = {
 
 
 def with_v2_keys(parts: Parts, front: Frontmatter, eol: str) -> tuple[str, tuple[str, ...]]:
-    """The head with the missing keys in their place, and their names. A block written as `{…}` gets none."""
+    """The head with the missing keys in their place, and their names. A block that is no list of
+    keys, line by line, gets none."""
     missing = [key for key in _NEW if key not in front.lines]
     starts = key_lines(parts.yaml or "")
-    if not missing or len(starts) != len(front.lines):
+    if not missing or len(starts) != len(front.raw) or (not starts and YamlText(parts.yaml or "", "", 2).root()):
         return parts.head, ()
     lines = _LINE.findall(parts.head)
     place = _place(lines, starts)

@@ -59,7 +59,8 @@ class Layout:
             report_step(self.runbook, self.old, self.lines, self.kept.lines),
         ]
         new = [line for part in parts for line in (*part, Line(""))]
-        return [Line(line.text.removesuffix("\r") + self._return, line.old_step) for line in self._fitted(new)]
+        end = "\r" if "\r\n" in self.runbook.text else ""
+        return [Line(line.text.removesuffix("\r") + end, line.old_step) for line in self._fitted(new)]
 
     def _fitted(self, new: list[Line]) -> list[Line]:
         """One blank line before the new sections and, unless the file ends here, behind them."""
@@ -68,8 +69,3 @@ class Layout:
         ends_file = not any(line.strip() for line in self.lines[end:])
         trimmed = new[:-1] if ends_file and end < len(self.lines) else new
         return [Line(""), *trimmed] if above.strip() else trimmed
-
-    @property
-    def _return(self) -> str:
-        """What a line of this file has before its line feed."""
-        return "\r" if "\r\n" in self.runbook.text else ""

@@ -12,6 +12,7 @@ from runbook_runner.runbook.verification import BANNER, VerificationScript
 REPORT = "validation_report.json"
 MANIFEST_ID = "outputs-exist"
 _MANIFEST_NAME = "Every required output file exists and is non-empty"
+MAX_CHECKS = 100
 _MAX_ID = 48
 
 _ASSIGNMENT = re.compile(r"\s*(?:export\s+|readonly\s+)?[A-Za-z_][A-Za-z0-9_]*\+?=(?P<value>.*)", re.DOTALL)
@@ -73,6 +74,8 @@ def move_script(script: VerificationScript | None, outputs: Sequence[str]) -> Mo
             context.append(unit)
         elif counted & set(_VARIABLE.findall(unit.code)) and not _FILE_WORD.search(unit.code):
             moved.left.append((line, "it sums up the other tests, which the verdict does now"))
+        elif _tests_content(unit) and len(moved.checks) >= MAX_CHECKS:
+            moved.left.append((line, f"it is one test too many: {MAX_CHECKS} were moved"))
         elif _tests_content(unit):
             moved.checks.append(_check(unit, context, moved.checks))
         else:

@@ -1,0 +1,120 @@
+"""Agents: the kinds of failure, how one is told from what was said of it, and which are worth another start."""
+
+import json
+import random
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+MIN_DELAY_S: Final = 1.0
+MAX_DELAY_S: Final = 60.0
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One kind of failure: a row of the table."""
+
+    kind: str
+    patterns: tuple[str, ...] = ()
+    """Regular expressions, searched in the error's text in any case."""
+    statuses: tuple[int, ...] = ()
+    """HTTP statuses of a model API that mean it."""
+    retries: int = 0
+    """How often the agent is started again, when it had not begun to work. Its own retries come before."""
+    base_s: float = 1.0
+    """Seconds before the first of them; each further one waits twice as long."""
+
+
+# Order decides: the first row with a matching pattern, else the first with the status. A usage limit comes as 429, an
+# exceeded context as 400, so what is said goes before the number.
+TABLE: Final = (
+    Failure(
+        "usage_limit",
+        (r"insufficient[_ ]quota", r"usage limit", r"credit balance", r"billing", r"quota exceeded", r"out of credits",
+         r"\b5-hour limit|weekly limit|limit reached", r"exceeded your current quota", r"payment required"),
+        (402,),
+    ),
+    Failure(
+        "context_exceeded",
+        (r"context[_ ](length|window)", r"prompt is too long", r"maximum context", r"too many (input )?tokens",
+         r"input token count.*exceeds", r"input is too long", r"exceeds? the (model's )?(maximum|context)"),
+        (413,),
+    ),
+    Failure("output_limit", (r"max[_ ]?(output[_ ]?)?tokens? (reached|exceeded|limit)", r"output token (limit|maximum)",
+                             r"response was truncated", r"finish_?reason\W+(length|max_tokens)")),
+    Failure("refusal", (r"\brefus(al|ed to (answer|comply|help))", r"content[_ ](filter|policy)", r"usage policy",
+                        r"safety (reasons|filter|policy)", r"prohibited_content", r"blocked by")),
+    Failure("authentication", (r"not logged in", r"invalid (api |x-api-)?key", r"api[_ ]key[_ ](not valid|invalid)",
+                               r"authentication", r"unauthorized", r"unauthenticated", r"permission[_ ]denied",
+                               r"oauth token", r"invalid auth method"), (401, 403)),
+    Failure("model_not_found", (r"model\b.{0,80}(not found|does not exist|not supported|is not available)",
+                                r"(unknown|no such|invalid) model", r"model[_ ]not[_ ]found"), (404,)),
+    Failure("rate_limit", (r"rate[_ -]?limit", r"too many requests", r"resource[_ ]exhausted", r"\b429\b"),
+            (429,), retries=2, base_s=10.0),
+    Failure("overloaded", (r"overloaded", r"service unavailable", r"at capacity", r"server is busy"),
+            (503, 529), retries=2, base_s=10.0),
+    Failure("network", (r"connection (refused|reset|error|closed|timed out)", r"econn(refused|reset|aborted)",
+                        r"etimedout|enotfound|eai_again|epipe", r"fetch failed", r"unable to connect",
+                        r"error sending request", r"getaddrinfo", r"socket hang ?up", r"network error",
+                        r"stream disconnected", r"could not resolve"), retries=2, base_s=3.0),
+    Failure("provider_error", (r"internal server error", r"bad gateway", r"gateway time-?out"),
+            tuple(range(500, 600)), retries=1, base_s=3.0),
+    Failure("request_refused", (), tuple(range(400, 500))),
+    Failure("crashed", retries=1),
+    Failure("stalled", retries=1),
+    Failure("timeout"),
+    Failure("budget"),
+    Failure("script"),
+)  # fmt: skip
+
+KINDS: Final[Mapping[str, Failure]] = {failure.kind: failure for failure in TABLE}
+
+# What the gateway calls a failure it was the nearer witness of.
+_OF_GATEWAY: Final = {"billing": "usage_limit", "permission": "authentication", "not_found": "model_not_found"}
+
+_PATTERNS: Final = tuple(
+    (failure.kind, re.compile("|".join(failure.patterns), re.IGNORECASE)) for failure in TABLE if failure.patterns
+)
+
+
+def classify(text: str, status: int | None = None, extra: Iterable[tuple[str, str]] = ()) -> str | None:
+    """The kind of failure that this error's text and HTTP status tell of; `None` when they tell of none.
+
+    extra: (regular expression, kind) pairs of an agent's own, which go first.
+    """
+    for pattern, kind in extra:
+        if re.search(pattern, text, re.IGNORECASE):
+            return kind
+    for kind, pattern_ in _PATTERNS:
+        if pattern_.search(text):
+            return kind
+    return next((failure.kind for failure in TABLE if status in failure.statuses), None)
+
+
+def of_gateway(kind: str) -> str:
+    return _OF_GATEWAY.get(kind, kind)
+
+
+def retry_delay(kind: str | None, retry: int) -> float | None:
+    """Seconds to wait before start number `retry` (0-based) after a failure of this kind; `None`: don't."""
+    failure = KINDS.get(kind or "")
+    if failure is None or retry >= failure.retries:
+        return None
+    # Jitter, because all runs that a provider turned away together would come back together.
+    wanted = failure.base_s * 2**retry * random.uniform(0.5, 1.5)  # noqa: S311
+    return min(MAX_DELAY_S, max(MIN_DELAY_S, wanted))
+
+
+def plain_reason(text: str) -> str:
+    """What an error says, without the JSON that CLIs wrap around it."""
+    start, end = text.find("{"), text.rfind("}")
+    if start < 0 or end < start:
+        return text.strip()
+    try:
+        body = json.loads(text[start : end + 1])
+    except (ValueError, RecursionError):
+        return text.strip()
+    error = body.get("error", body) if isinstance(body, dict) else None
+    message = error.get("message") if isinstance(error, dict) else error
+    return message.strip() if isinstance(message, str) and message.strip() else text.strip()

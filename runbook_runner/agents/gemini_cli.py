@@ -1,0 +1,132 @@
+"""Agents: Gemini CLI, headless. Settings and records as seen with the pinned version (field notes §5.3)."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from runbook_runner import settings
+from runbook_runner.agents import Agent, Assignment, Invocation
+from runbook_runner.agents.jsonl import Record, RecordReader, count_at, object_at, text_at
+from runbook_runner.agents.mcp import by_name
+from runbook_runner.agents.prompt import render_prompt
+from runbook_runner.events import AgentMessage, AgentNotice, Event, ToolCalled, ToolReturned, Usage
+
+VERSION = "0.61.0"
+PACKAGE = f"@google/gemini-cli@{VERSION}"
+HOME = f"{settings.PRIVATE}/gemini"
+
+# What it has as optional (a keychain, a terminal) is of no use to a process without either.
+INSTALL = f"""\
+RUN npm install --global --no-fund --no-audit --omit=optional {PACKAGE} \\
+ && npm cache clean --force >/dev/null 2>&1 \\
+ && gemini --version
+"""
+
+
+def invoke(assignment: Assignment) -> Invocation:
+    argv = ["gemini", "--yolo", "--output-format", "stream-json"]
+    if assignment.model:
+        argv += ["--model", assignment.model]
+    return Invocation(
+        argv=tuple(argv),
+        env=_environment(assignment),
+        stdin=render_prompt(assignment).encode(),
+        files={f"{HOME}/.gemini/settings.json": json.dumps(_settings(assignment)).encode()},
+    )
+
+
+def _environment(assignment: Assignment) -> dict[str, str]:
+    env = {
+        "GEMINI_CLI_HOME": HOME.replace(settings.APP, assignment.app, 1),
+        "GEMINI_CLI_TRUST_WORKSPACE": "true",  # otherwise --yolo is taken back
+        "GEMINI_SANDBOX": "false",
+        "GEMINI_TELEMETRY_ENABLED": "false",
+    }
+    if assignment.gateway_url:
+        env["GOOGLE_GEMINI_BASE_URL"] = assignment.gateway_url
+    if assignment.token:
+        env["GEMINI_API_KEY"] = assignment.token
+    return env
+
+
+def _settings(assignment: Assignment) -> dict[str, Any]:
+    servers = {name: {**entry, "trust": True} for name, entry in _servers(assignment).items()}
+    return {
+        "security": {"auth": {"selectedType": "gemini-api-key"}},  # with a base URL it does not guess
+        # Its own ten attempts keep a provider that says no waiting for four minutes.
+        "general": {"enableAutoUpdate": False, "enableAutoUpdateNotification": False, "maxAttempts": 5},
+        "privacy": {"usageStatisticsEnabled": False},
+        "telemetry": {"enabled": False},
+        "context": {"includeDirectoryTree": False},
+        "mcpServers": servers,
+    }
+
+
+def _servers(assignment: Assignment) -> dict[str, dict[str, Any]]:
+    """It tells the two kinds of remote server apart by the name of the address."""
+    streaming = [server for server in assignment.mcp_servers if server.transport == "sse"]
+    others = [server for server in assignment.mcp_servers if server.transport != "sse"]
+    return {**by_name(others, url="httpUrl"), **by_name(streaming)}
+
+
+class Reader(RecordReader):
+    """Reads `--output-format stream-json`."""
+
+    def __init__(self) -> None:
+        super().__init__("Gemini CLI")
+        self._pieces: list[str] = []
+
+    def read(self, kind: str, record: Record) -> Iterator[Event]:
+        if kind == "message" and text_at(record, "role") == "assistant":
+            self._pieces.append(text_at(record, "content"))
+            self.text = "".join(self._pieces)
+            return
+        yield from self._message()
+        if kind == "message":
+            yield AgentMessage(text=text_at(record, "content"), role="user")
+        elif kind == "tool_use":
+            name, call_id = text_at(record, "tool_name"), text_at(record, "tool_id")
+            yield ToolCalled(call_id=call_id, name=name, input=object_at(record, "parameters"))
+        elif kind == "tool_result":
+            output = text_at(record, "output") or text_at(record, "error", "message")
+            failed = text_at(record, "status") == "error"
+            yield ToolReturned(call_id=text_at(record, "tool_id"), output=output, is_error=failed)
+        else:
+            self._note(kind, record)
+            yield AgentNotice(kind=kind, payload=record)
+
+    def _message(self) -> Iterator[Event]:
+        """It streams messages in pieces; what comes after one says that it is whole."""
+        if self._pieces:
+            yield AgentMessage(text="".join(self._pieces))
+            self._pieces.clear()
+
+    def _note(self, kind: str, record: Record) -> None:
+        if kind != "result":
+            return
+        self.finished, self.usage = True, _usage(object_at(record, "stats"))
+        if text_at(record, "status") != "success":
+            self.fail(text_at(record, "error", "message"))
+
+
+def _usage(stats: Record) -> Usage:
+    """`input` is what was not cached; the total also has the thoughts, which no other number shows."""
+    spent = count_at(stats, "total_tokens") - count_at(stats, "input_tokens")
+    return Usage(
+        prompt_tokens=count_at(stats, "input"),
+        completion_tokens=max(spent, count_at(stats, "output_tokens")),
+        cache_read_tokens=count_at(stats, "cached"),
+    )
+
+
+AGENT = Agent(
+    name="gemini-cli",
+    binary="gemini",
+    invoke=invoke,
+    reader=lambda _: Reader(),
+    version=VERSION,
+    dialect="gemini",
+    install=INSTALL,
+    install_hint=f"npm install --global {PACKAGE}",
+    sessions=f"{HOME}/.gemini/tmp",
+)

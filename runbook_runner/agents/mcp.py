@@ -1,0 +1,18 @@
+"""Agents: the MCP servers of a runbook in the form that most CLIs' configuration has."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from runbook_runner.declared import McpServer
+
+
+def by_name(servers: Iterable[McpServer], *, url: str = "url", headers: str = "headers") -> dict[str, dict[str, Any]]:
+    """Name → `{command, args, env}` or `{url, headers}`, without what is empty. url, headers: as the CLI says."""
+    return {server.name: _entry(server, url, headers) for server in servers}
+
+
+def _entry(server: McpServer, url: str, headers: str) -> dict[str, Any]:
+    entry: dict[str, Any] = {url: server.url, headers: dict(server.headers)}
+    if server.command:
+        entry = {"command": server.command, "args": list(server.args), "env": dict(server.env)}
+    return {key: value for key, value in entry.items() if value}

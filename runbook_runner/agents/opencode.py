@@ -1,0 +1,137 @@
+"""Agents: opencode, headless. Configuration and records as seen with the pinned version (field notes §5.4)."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from runbook_runner import settings
+from runbook_runner.agents import Agent, Assignment, Invocation
+from runbook_runner.agents.jsonl import Record, RecordReader, code_at, count_at, object_at, text_at
+from runbook_runner.agents.prompt import render_prompt
+from runbook_runner.declared import McpServer
+from runbook_runner.events import AgentMessage, AgentNotice, AgentThinking, Event, ToolCalled, ToolReturned, Usage
+
+VERSION = "1.18.33"
+PACKAGE = f"opencode-ai@{VERSION}"
+HOME = f"{settings.PRIVATE}/opencode"
+TOKEN = "RUNBOOK_GATEWAY_TOKEN"  # noqa: S105 (the variable's name)
+
+# npm no longer runs install scripts unasked; this one puts the native binary in place, so it is run by hand.
+INSTALL = f"""\
+RUN npm install --global --no-fund --no-audit {PACKAGE} \\
+ && node "$(npm root -g)/opencode-ai/postinstall.mjs" \\
+ && npm cache clean --force >/dev/null 2>&1 \\
+ && opencode --version
+"""
+
+
+def invoke(assignment: Assignment) -> Invocation:
+    # Without a title it would ask a model for one.
+    argv = ["opencode", "run", "--format", "json", "--thinking", "--auto", "--title", "runbook"]
+    if assignment.model:
+        argv += ["--model", f"gateway/{assignment.model}"]
+    return Invocation(
+        argv=tuple(argv),
+        env=_environment(assignment),
+        stdin=render_prompt(assignment).encode(),
+        files={f"{HOME}/opencode.json": json.dumps(_config(assignment)).encode()},
+    )
+
+
+def _environment(assignment: Assignment) -> dict[str, str]:
+    home = HOME.replace(settings.APP, assignment.app, 1)
+    env = {f"XDG_{name.upper()}_HOME": f"{home}/{name}" for name in ("data", "config", "state", "cache")}
+    env |= {
+        "OPENCODE_CONFIG": f"{home}/opencode.json",
+        "OPENCODE_DISABLE_AUTOUPDATE": "1",
+        "OPENCODE_DISABLE_MODELS_FETCH": "1",
+        "OPENCODE_DISABLE_LSP_DOWNLOAD": "1",
+    }
+    return env | ({TOKEN: assignment.token} if assignment.token else {})
+
+
+def _config(assignment: Assignment) -> dict[str, Any]:
+    config: dict[str, Any] = {
+        "autoupdate": False,
+        "share": "disabled",
+        "snapshot": False,
+        "permission": "allow",
+        "mcp": {server.name: _server(server) for server in assignment.mcp_servers},
+    }
+    if assignment.gateway_url and assignment.model:
+        options = {"baseURL": f"{assignment.gateway_url}/v1", "apiKey": f"{{env:{TOKEN}}}"}
+        provider = {"npm": "@ai-sdk/openai-compatible", "options": options, "models": {assignment.model: {}}}
+        config |= {"enabled_providers": ["gateway"], "provider": {"gateway": provider}}
+    return config
+
+
+def _server(server: McpServer) -> dict[str, Any]:
+    if server.command:
+        return {"type": "local", "command": [server.command, *server.args], "environment": dict(server.env)}
+    return {"type": "remote", "url": server.url, "headers": dict(server.headers)}
+
+
+class Reader(RecordReader):
+    """Reads `opencode run --format json`. It has no final record: the step that calls no tool is the last."""
+
+    def __init__(self) -> None:
+        super().__init__("opencode")
+
+    def read(self, kind: str, record: Record) -> Iterator[Event]:
+        part = object_at(record, "part")
+        if kind == "text":
+            self.text = text_at(part, "text")
+            yield AgentMessage(text=self.text)
+        elif kind == "reasoning":
+            yield AgentThinking(text=text_at(part, "text"))
+        elif kind == "tool_use":
+            yield from _tool(part)
+        else:
+            self._note(kind, record, part)
+            yield AgentNotice(kind=kind, payload=record)
+
+    def _note(self, kind: str, record: Record, part: Record) -> None:
+        if kind == "step_start":
+            self.finished = False
+        elif kind == "step_finish":
+            self.finished = text_at(part, "reason") != "tool-calls"
+            self.usage = (self.usage or Usage()) + _usage(object_at(part, "tokens"))
+        elif kind == "error":
+            self.finished = True
+            error = object_at(record, "error")
+            self.fail(text_at(error, "data", "message") or text_at(error, "name"), code_at(error, "data", "statusCode"))
+
+
+def _tool(part: Record) -> Iterator[Event]:
+    """It tells of a tool when that is done."""
+    call_id, state = text_at(part, "callID"), object_at(part, "state")
+    failed = text_at(state, "status") == "error"
+    yield ToolCalled(call_id=call_id, name=text_at(part, "tool"), input=object_at(state, "input"))
+    yield ToolReturned(
+        call_id=call_id,
+        output=text_at(state, "error" if failed else "output"),
+        is_error=failed,
+        exit_code=code_at(state, "metadata", "exit"),
+    )
+
+
+def _usage(tokens: Record) -> Usage:
+    return Usage(
+        prompt_tokens=count_at(tokens, "input"),
+        completion_tokens=count_at(tokens, "output") + count_at(tokens, "reasoning"),
+        cache_read_tokens=count_at(tokens, "cache", "read"),
+        cache_write_tokens=count_at(tokens, "cache", "write"),
+    )
+
+
+# Its sessions are in a database, which can't be cleaned of secrets like text; the stream tells all of it anyway.
+AGENT = Agent(
+    name="opencode",
+    binary="opencode",
+    invoke=invoke,
+    reader=lambda _: Reader(),
+    version=VERSION,
+    dialect="openai-chat",
+    install=INSTALL,
+    install_hint=f"npm install --global {PACKAGE}",
+)

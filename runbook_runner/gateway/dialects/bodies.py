@@ -1,0 +1,45 @@
+"""Gateway: looking into JSON bodies that may have any shape. Nothing here raises; what is absent is empty."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from runbook_runner.gateway.dialects.base import Json
+
+
+def document(body: bytes) -> Any:
+    """The JSON value; `None` when it is none."""
+    try:
+        return json.loads(body.decode("utf-8", "replace"))
+    except (ValueError, RecursionError):
+        return None
+
+
+def part(data: Any, key: str) -> Json:
+    found = data.get(key) if isinstance(data, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+def items(data: Any, key: str) -> list[Any]:
+    found = data.get(key) if isinstance(data, dict) else None
+    return found if isinstance(found, list) else []
+
+
+def number(data: Any, key: str) -> int:
+    """A count of tokens; zero when it is absent or no whole number."""
+    found = data.get(key) if isinstance(data, dict) else None
+    return max(0, found) if type(found) is int else 0
+
+
+def known_numbers(data: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, int]:
+    """names: theirs → ours. Only those that are there."""
+    return {ours: data[theirs] for theirs, ours in names.items() if type(data.get(theirs)) is int}
+
+
+def error_message(data: Any) -> str | None:
+    """All APIs say `{"error": {"message": …}}`, some gateways before them `{"error": "…"}`."""
+    if not isinstance(data, dict) or not data.get("error"):
+        return None
+    error = data["error"]
+    message = error.get("message") if isinstance(error, dict) else error
+    return str(message or "error without a message")

@@ -1,0 +1,175 @@
+"""Gateway: Gemini's generateContent, as the Gemini CLI and the `google-genai` package speak it.
+
+Shapes: https://ai.google.dev/api/generate-content. The model is in the path. `streamGenerateContent` without `?alt=sse`
+answers with one JSON array; that is forwarded and read, but a script always answers it with an event stream.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from runbook_runner.events import Usage
+from runbook_runner.gateway import sse
+from runbook_runner.gateway.dialects.base import (
+    MAX_MODEL_CHARS,
+    NOTHING,
+    Ask,
+    Delta,
+    Json,
+    Operation,
+    Reading,
+    Reply,
+    Tool,
+    readable,
+)
+from runbook_runner.gateway.dialects.bodies import document, error_message, items, number, part
+
+_PATH: Final = re.compile(r"/v1(?:beta|alpha)?/(?:models|tunedModels)/(?P<model>[^:]+):(?P<action>\w+)")
+_ACTIONS: Final[Mapping[str, Operation]] = {
+    "generateContent": "generate",
+    "streamGenerateContent": "generate",
+    "countTokens": "count_tokens",
+}
+_IDENTITY: Final = ("systemInstruction", "contents", "tools")
+_STATUS: Final = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    402: "FAILED_PRECONDITION",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    429: "RESOURCE_EXHAUSTED",
+    500: "INTERNAL",
+    504: "DEADLINE_EXCEEDED",
+}
+
+
+class Gemini:
+    """`POST /v1beta/models/MODEL:generateContent`, `:streamGenerateContent` and `:countTokens`."""
+
+    name = "gemini"
+
+    def operation(self, method: str, path: str) -> Operation | None:
+        found = _PATH.fullmatch(path)
+        return _ACTIONS.get(found["action"]) if found and method == "POST" else None
+
+    def ask(self, path: str, body: Json) -> Ask:
+        found = _PATH.fullmatch(path)
+        contents = items(body, "contents")
+        return Ask(
+            model=readable(found["model"] if found else "", MAX_MODEL_CHARS),
+            stream=found is not None and found["action"] == "streamGenerateContent",
+            tools=tuple(_tools(items(body, "tools"))),
+            identity={key: body.get(key) for key in _IDENTITY},
+            conversation=tuple(contents),
+        )
+
+    def error(self, status: int, message: str) -> Json:
+        name = _STATUS.get(status) or ("UNAVAILABLE" if status >= 500 else "INVALID_ARGUMENT")
+        return {"error": {"code": status, "message": message, "status": name}}
+
+    def reading(self, stream: bool, body: bytes) -> Reading:
+        if stream:
+            return _read(sse.objects(body.decode("utf-8", "replace")))
+        data = document(body)
+        chunks = data if isinstance(data, list) else [data]
+        known = [chunk for chunk in chunks if isinstance(chunk, dict)]
+        reading = _read(iter(known)) if known else NOTHING
+        return Reading(reading.usage, reading.error, complete=True)
+
+    def deltas(self, event: Json) -> Iterator[Delta]:
+        for place, candidate in enumerate(items(event, "candidates")):
+            for piece in items(part(candidate, "content"), "parts"):
+                if isinstance(piece, dict) and isinstance(piece.get("text"), str):
+                    yield Delta(f"{place}.{piece.get('thought') is True}", piece, "text")
+
+    def render(self, reply: Reply, ask: Ask) -> list[bytes]:
+        if ask.stream:
+            return [sse.data(chunk) for chunk in _chunks(reply, ask)]
+        return [json.dumps(_chunk(reply, ask, _parts(reply), last=True)).encode()]
+
+    def count(self, tokens: int) -> Json:
+        return {"totalTokens": tokens}
+
+
+def _tools(tools: list[Any]) -> Iterator[Tool]:
+    for group in tools:
+        for tool in items(group, "functionDeclarations") or items(group, "function_declarations"):
+            if isinstance(tool, dict) and isinstance(tool.get("name"), str):
+                schema = part(tool, "parametersJsonSchema") or part(tool, "parameters")
+                yield Tool(tool["name"], schema)
+
+
+# --- reading -------------------------------------------------------------------------------------------------------
+
+
+def _read(chunks: Iterator[Json]) -> Reading:
+    """Every chunk repeats the totals so far; the one with a `finishReason`, or the block of a prompt, is the last."""
+    usage, error, complete = Usage(), None, False
+    for chunk in chunks:
+        error = error_message(chunk) or error
+        candidates = items(chunk, "candidates")
+        if candidates or part(chunk, "promptFeedback"):
+            usage = _usage_of(part(chunk, "usageMetadata")) if part(chunk, "usageMetadata") else usage
+            usage = usage.model_copy(update={"api_calls": 1})
+        ended = any(isinstance(candidate, dict) and candidate.get("finishReason") for candidate in candidates)
+        complete = complete or ended or bool(error) or bool(part(chunk, "promptFeedback").get("blockReason"))
+    return Reading(usage, error, complete)
+
+
+def _usage_of(told: Json) -> Usage:
+    """The prompt includes what was cached; thoughts come on top of the candidates. Writing a cache is not reported."""
+    cached, thoughts = number(told, "cachedContentTokenCount"), number(told, "thoughtsTokenCount")
+    sent = number(told, "promptTokenCount") + number(told, "toolUsePromptTokenCount")
+    return Usage(
+        prompt_tokens=max(0, sent - cached),
+        completion_tokens=number(told, "candidatesTokenCount") + thoughts,
+        cache_read_tokens=cached,
+        reasoning_tokens=thoughts,
+    )
+
+
+# --- writing -------------------------------------------------------------------------------------------------------
+
+
+def _chunks(reply: Reply, ask: Ask) -> Iterator[Json]:
+    *first, last = _parts(reply)
+    for piece in first:
+        yield _chunk(reply, ask, [piece])
+    yield _chunk(reply, ask, [last], last=True)
+
+
+def _chunk(reply: Reply, ask: Ask, parts: list[Json], *, last: bool = False) -> Json:
+    candidate: Json = {"content": {"parts": parts, "role": "model"}, "index": 0}
+    if last:
+        candidate["finishReason"] = "STOP"
+    return {
+        "candidates": [candidate],
+        "usageMetadata": _told(reply.usage, whole=last),
+        "modelVersion": ask.model,
+        "responseId": reply.id,
+    }
+
+
+def _parts(reply: Reply) -> list[Json]:
+    """Never none: the API's clients take an answer without parts for a fault and ask again."""
+    parts: list[Json] = []
+    if reply.thinking is not None:
+        parts.append({"text": reply.thinking, "thought": True})
+    if reply.text is not None:
+        parts.append({"text": reply.text})
+    for call in reply.calls:
+        parts.append({"functionCall": {"id": f"call_{call.id}", "name": call.tool.name, "args": call.input}})
+    return parts or [{"text": ""}]
+
+
+def _told(usage: Usage, *, whole: bool) -> Json:
+    sent = usage.prompt_tokens + usage.cache_read_tokens + usage.cache_write_tokens
+    made = usage.completion_tokens - usage.reasoning_tokens if whole else 0
+    thoughts = usage.reasoning_tokens if whole else 0
+    told = {"promptTokenCount": sent, "candidatesTokenCount": made, "totalTokenCount": sent + made + thoughts}
+    if usage.cache_read_tokens:
+        told["cachedContentTokenCount"] = usage.cache_read_tokens
+    if thoughts:
+        told["thoughtsTokenCount"] = thoughts
+    return told

@@ -1,0 +1,191 @@
+"""Gateway: how a request differs from a recorded one, field by field and line by line, and how much that matters."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from typing import Any, Final, Literal
+
+from runbook_runner.events import Difference
+from runbook_runner.gateway.dialects.base import Json
+from runbook_runner.gateway.matching import UNCOMPARED_KEYS, settled
+from runbook_runner.gateway.places import CONVERSATION_KEYS, Origin, Place, is_frame, is_tool_output, places
+from runbook_runner.gateway.skeleton import compact
+from runbook_runner.gateway.volatile import Settle, without_marks
+
+Severity = Literal["exact", "minor", "major", "miss"]
+
+# The answer is one to what the model had said and done before; to another conversation it would be no answer. Another
+# mission or model makes it doubtful. What tools print, and how the client words its frame, may well differ.
+_SEVERITY: Final[dict[Origin, Severity]] = {
+    "model": "miss",
+    "user": "major",
+    "model name": "major",
+    "system": "minor",
+    "tools": "minor",
+    "tool output": "minor",
+    "settings": "minor",
+}
+_RANK: Final[dict[Severity, int]] = {"exact": 0, "minor": 1, "major": 2, "miss": 3}
+MAX_SHOWN: Final = 10
+_MAX_CHARS: Final = 400
+_ANOTHER_CLIENT: Final = 50  # so many places of its frame do not change between two runs of the same program
+_MAX_LINES: Final = 3000  # beyond, lines are compared one to one: aligning them is quadratic
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of comparing two requests."""
+
+    severity: Severity
+    differences: tuple[Difference, ...]
+    """The gravest first, at most MAX_SHOWN."""
+    total: int
+
+    @property
+    def rank(self) -> tuple[int, int]:
+        """Smaller is nearer."""
+        return _RANK[self.severity], self.total
+
+
+def compare(recorded: tuple[str, Json], asked: tuple[str, Json], settle: Settle) -> Verdict:
+    """Both as model and body, both without secrets. settle: see `volatile`."""
+    found: list[tuple[Severity, Difference]] = []
+    before, after = _grouped(recorded), _grouped(asked)
+    for group in dict.fromkeys((*before, *after)):
+        found += _groups(group, before.get(group, []), after.get(group, []), settle)
+    found.sort(key=lambda pair: -_RANK[pair[0]])
+    severity: Severity = found[0][0] if found else "exact"
+    if severity == "minor" and sum(d.origin in ("system", "tools") for _, d in found) > _ANOTHER_CLIENT:
+        severity = "major"
+    return Verdict(severity, tuple(difference for _, difference in found[:MAX_SHOWN]), len(found))
+
+
+def readable(difference: Difference) -> str:
+    """For people: where, what was recorded, what came instead."""
+    line = f", line {difference.line}" if difference.line else ""
+    shown = [f"{difference.path}{line} ({difference.origin}):"]
+    shown += [f"  - {text}" for text in difference.before.splitlines()]
+    shown += [f"  + {text}" for text in difference.after.splitlines()]
+    return "\n".join(shown)
+
+
+def _grouped(request: tuple[str, Json]) -> dict[str, list[Place]]:
+    groups: dict[str, list[Place]] = {}
+    for place in places(*request):
+        groups.setdefault(place.group, []).append(place)
+    return groups
+
+
+def _groups(
+    group: str, before: list[Place], after: list[Place], settle: Settle
+) -> Iterator[tuple[Severity, Difference]]:
+    """Elements of one top-level list, aligned when there are more of them on one side."""
+    for one, two in _pairs(before, after, settle):
+        if one is None or two is None:
+            there = one or two
+            assert there is not None
+            was, now = (_short(one.value), "") if one else ("", _short(there.value))
+            grave = group in CONVERSATION_KEYS and there.origin in ("model", "tool output")
+            yield (
+                "miss" if grave else _SEVERITY[there.origin],
+                Difference(path=there.path, origin=there.origin, before=was, after=now),
+            )
+        elif one.value != two.value:
+            walk = _Walk(one.origin, settle)
+            yield from ((_SEVERITY[d.origin], d) for d in walk.values(one.path, one.value, two.value))
+
+
+def _pairs(before: list[Place], after: list[Place], settle: Settle) -> Iterator[tuple[Place | None, Place | None]]:
+    if len(before) == len(after):
+        yield from zip(before, after, strict=True)
+        return
+    one, two = ([compact(settled(place.value, settle)) for place in side] for side in (before, after))
+    for kind, i1, i2, j1, j2 in SequenceMatcher(None, one, two, autojunk=False).get_opcodes():
+        if kind == "equal":
+            yield from zip(before[i1:i2], after[j1:j2], strict=True)
+        else:
+            longest = max(i2 - i1, j2 - j1)
+            for n in range(longest):
+                yield (
+                    before[i1 + n] if i1 + n < i2 else None,
+                    after[j1 + n] if j1 + n < j2 else None,
+                )
+
+
+class _Walk:
+    """Compares two JSON values."""
+
+    def __init__(self, origin: Origin, settle: Settle):
+        self._origin = origin
+        self._settle: Settle = str if origin == "model" else settle
+
+    def values(self, path: str, before: Any, after: Any) -> Iterator[Difference]:
+        if self._same(before, after):
+            return
+        inner = self._inside(before, after)
+        if isinstance(before, dict) and isinstance(after, dict):
+            for key in dict.fromkeys((*before, *after)):
+                if key not in UNCOMPARED_KEYS:
+                    yield from inner.values(f"{path}.{key}", before.get(key, _ABSENT), after.get(key, _ABSENT))
+        elif isinstance(before, list) and isinstance(after, list):
+            for n in range(max(len(before), len(after))):
+                yield from inner.values(f"{path}[{n}]", _at(before, n), _at(after, n))
+        elif isinstance(before, str) and isinstance(after, str):
+            yield from inner._lines(path, before, after)
+        else:
+            yield inner._difference(path, None, _short(before), _short(after))
+
+    def _inside(self, before: Any, after: Any) -> "_Walk":
+        """What tools printed, and what the client says about itself, is no word of the user's."""
+        if self._origin == "user" and isinstance(before, str) and isinstance(after, str):
+            return _Walk("system", self._settle) if is_frame(before) and is_frame(after) else self
+        return _Walk("tool output", self._settle) if is_tool_output(before) and is_tool_output(after) else self
+
+    def _same(self, before: Any, after: Any) -> bool:
+        settle, output = self._settle, self._origin == "tool output"
+        return bool(settled(before, settle, in_output=output) == settled(after, settle, in_output=output))
+
+    def _lines(self, path: str, before: str, after: str) -> Iterator[Difference]:
+        one, two = before.split("\n"), after.split("\n")
+        for i1, i2, j1, j2 in self._changed(one, two):
+            yield self._difference(path, i1 + 1, "\n".join(one[i1:i2]), "\n".join(two[j1:j2]))
+
+    def _changed(self, one: list[str], two: list[str]) -> Iterator[tuple[int, int, int, int]]:
+        one, two = self._keys(one), self._keys(two)
+        shorter = min(len(one), len(two))
+        if max(len(one), len(two)) > _MAX_LINES:
+            first = next((n for n in range(shorter) if one[n] != two[n]), shorter)
+            yield first, min(first + 1, len(one)), first, min(first + 1, len(two))
+            return
+        for kind, i1, i2, j1, j2 in SequenceMatcher(None, one, two, autojunk=False).get_opcodes():
+            if kind != "equal":
+                yield i1, i2, j1, j2
+
+    def _keys(self, lines: Sequence[str]) -> list[str]:
+        return list(lines) if self._origin == "tool output" else [self._settle(line) for line in lines]
+
+    def _difference(self, path: str, line: int | None, before: str, after: str) -> Difference:
+        # A secret known by another name is no other text, whoever wrote it.
+        same = without_marks(before) == without_marks(after)
+        origin: Origin = "settings" if same else self._origin
+        return Difference(path=path, line=line, origin=origin, before=_cut(before), after=_cut(after))
+
+
+class _Absent:
+    def __repr__(self) -> str:
+        return ""
+
+
+_ABSENT: Final = _Absent()
+
+
+def _at(values: list[Any], n: int) -> Any:
+    return values[n] if n < len(values) else _ABSENT
+
+
+def _short(value: Any) -> str:
+    return "" if value is _ABSENT else _cut(value if isinstance(value, str) else compact(value))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _MAX_CHARS else text[:_MAX_CHARS] + "…"

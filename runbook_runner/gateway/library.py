@@ -1,0 +1,122 @@
+"""Gateway: a finished recording, ready to be asked which of its calls a request is."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runbook_runner.clock import now_iso
+from runbook_runner.errors import InputError
+from runbook_runner.gateway.cassette import INDEX_FILE, Cassette, Exchange, RecordedCall
+from runbook_runner.gateway.dialects import DIALECTS
+from runbook_runner.gateway.dialects.base import Dialect, Json
+from runbook_runner.gateway.difference import Verdict, compare
+from runbook_runner.gateway.matching import Kind, Profile, Profiler, nearest
+from runbook_runner.gateway.volatile import Settle, days_of, settler
+from runbook_runner.redaction import Redactor
+
+_HINT = "Only a run recorded with --record-mode full, which is the default, can be replayed."
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One recorded call and how its request is recognised."""
+
+    call: RecordedCall
+    dialect: Dialect
+    profile: Profile
+
+    @property
+    def number(self) -> int:
+        return self.call.number
+
+    @property
+    def answered(self) -> bool:
+        """The agent got an answer to go on with."""
+        return self.call.status == 200 and self.call.error is None and self.call.response is not None
+
+    @property
+    def is_turn(self) -> bool:
+        """An answered call of the agent's main work."""
+        return self.answered and self.call.operation == "generate" and not self.call.side
+
+
+class Library:
+    """Read only once made; may be shared."""
+
+    def __init__(self, cassette: Cassette, entries: tuple[Entry, ...], settle: Settle):
+        self.entries = entries
+        self.settle = settle
+        self._cassette = cassette
+        self._by_number = {entry.number: entry for entry in entries}
+        self._by_key: dict[tuple[Kind, bytes], list[Entry]] = defaultdict(list)
+        for entry in entries:
+            self._by_key[entry.profile.kind, entry.profile.key].append(entry)
+
+    @property
+    def folder(self) -> Path:
+        return self._cassette.folder
+
+    def __getitem__(self, number: int) -> Entry:
+        return self._by_number[number]
+
+    def exchange(self, number: int) -> Exchange:
+        """Raises InputError when a part of the recording is missing or was changed."""
+        return self._cassette.exchange(self._by_number[number].call)
+
+    def same(self, asked: Profile) -> list[Entry]:
+        """The calls whose request was exactly this, oldest first; those that were answered, when any was."""
+        found = self._by_key.get((asked.kind, asked.key), [])
+        return [entry for entry in found if entry.answered] or found
+
+    def like(self, asked: Profile, model: str, body: Json, used: Mapping[int, int]) -> tuple[int, Verdict] | None:
+        """The nearest call and how it differs; `None` when there is none of this kind. body: as it would be recorded.
+        Raises InputError as `exchange`."""
+        best: tuple[int, Verdict] | None = None
+        known = ((entry.number, entry.profile) for entry in self.entries)
+        for number in nearest(asked, known, used):
+            verdict = self._compare(number, model, body)
+            if best is None or verdict.rank < best[1].rank:
+                best = number, verdict
+            if best[1].severity in ("exact", "minor"):
+                break
+        return best
+
+    def _compare(self, number: int, model: str, body: Json) -> Verdict:
+        recorded = self.exchange(number)
+        return compare((recorded.call.model, _object(recorded.request)), (model, body), self.settle)
+
+
+def open_library(folder: Path) -> Library:
+    """folder: a trajectory's `model/`. Raises InputError when there is no recording, it is not whole, or damaged."""
+    cassette = Cassette(folder, Redactor({}))
+    calls = cassette.calls()
+    if not calls:
+        raise InputError("No model calls are recorded here.", where=str(folder / INDEX_FILE), hint=_HINT)
+    if any(call.request is None for call in calls):
+        raise InputError(
+            "This recording has no requests and answers, only what is known about them.",
+            where=str(folder / INDEX_FILE),
+            hint=_HINT,
+        )
+    settle = settler(days_of([*(call.ts for call in calls), now_iso()]))
+    return Library(cassette, tuple(_entries(cassette, calls, settle)), settle)
+
+
+def _entries(cassette: Cassette, calls: Iterable[RecordedCall], settle: Settle) -> Iterable[Entry]:
+    profiler, dialects = Profiler(settle), {dialect.name: dialect for dialect in DIALECTS}
+    for call in calls:
+        dialect = dialects.get(call.dialect)
+        if dialect is None:
+            raise InputError(
+                f"Model call {call.number} is in an unknown API, {call.dialect!r}.", where=str(cassette.folder)
+            )
+        body = _object(cassette.exchange(call).request)
+        stream = dialect.ask(call.path.partition("?")[0], body).stream
+        kind = (call.dialect, call.operation, stream)
+        yield Entry(call, dialect, profiler.profile(kind, call.model, body))
+
+
+def _object(value: Any) -> Json:
+    return value if isinstance(value, dict) else {}

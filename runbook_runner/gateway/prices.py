@@ -1,0 +1,168 @@
+"""Gateway: what a model call costs, by a dated price table that came with the package and by the user's own file.
+
+The table is a reduced copy of litellm's (see `price_reduction`), read without importing litellm. A price that is not
+known is `None`, never zero: also when a call used a kind of token, or a service tier, that the table has no price for.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import yaml
+import zstandard
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from runbook_runner.errors import InputError
+from runbook_runner.gateway.dialects.base import Reading
+
+TABLE: Final = Path(__file__).with_name("prices.json.zst")
+_MILLION: Final = 1_000_000
+_STANDARD: Final = (None, "", "default", "standard", "auto", "scale", "on_demand")
+_NAMES: Final = {"google": ("gemini",), "bedrock": ("bedrock", "bedrock_converse")}
+"""Provider → its names in litellm's table, where they differ."""
+
+Price = Annotated[float, Field(ge=0)]
+
+
+class Rates(BaseModel):
+    """USD per million tokens."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    input: Price | None = None
+    output: Price | None = None
+    cache_read: Price | None = None
+    cache_write: Price | None = None
+    cache_write_1h: Price | None = None
+    """For what is kept for an hour; else as `cache_write`."""
+    reasoning: Price | None = None
+    """Else as `output`."""
+
+
+class Tier(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rates: Rates = Rates()
+    above: dict[int, Rates] = {}
+    """When the input, cached or not, has more tokens than this, its rates hold for the whole call."""
+
+
+class Row(Tier):
+    """The prices of one model."""
+
+    provider: str = ""
+    tiers: dict[str, Tier] = {}
+    """Service tiers with prices of their own."""
+    times: dict[str, Price] = {}
+    """Service tiers that cost so many times the usual."""
+
+
+class _Listed(Rates):
+    """A model in the user's file: rates, and more of them above a size of the input."""
+
+    above: dict[int, Rates] = {}
+
+
+@dataclass(frozen=True)
+class Prices:
+    own: Mapping[str, Row] = field(default_factory=dict)
+    """The user's, by `PROVIDER/MODEL` or `MODEL`; they win."""
+
+    def cost(self, provider: str, model: str, reading: Reading) -> float | None:
+        """USD of one call; `None` when it is not known."""
+        row = self.find(provider, model)
+        tier = _tier(row, reading.tier) if row else None
+        if tier is None or not reading.usage.all_tokens:
+            return None
+        rates, times = tier
+        usd = _sum(_rates(rates, reading), reading)
+        return None if usd is None else round(usd * times, 9)
+
+    def find(self, provider: str, model: str) -> Row | None:
+        """The row of this provider's model. A model of the same name at another provider is another one."""
+        names = _NAMES.get(provider, (provider,))
+        bare = model.removeprefix(f"{provider}/")
+        for name in (f"{provider}/{bare}", bare):
+            if name in self.own:
+                return self.own[name]
+        listed = _table()
+        for name in (*(f"{name}/{bare}" for name in names), bare):
+            row = listed.get(name)
+            if row is not None and row["provider"] in names:
+                return Row.model_validate(row)
+        return None
+
+
+def load_prices(path: Path | None) -> Prices:
+    """The built-in table, with the user's file before it. Raises InputError.
+
+    The file is YAML or JSON: model → {input, output, cache_read, …} in USD per million tokens, see `Rates`.
+    """
+    if path is None:
+        return Prices()
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        listed = TypeAdapter(dict[str, _Listed]).validate_python({} if data is None else data)
+    except OSError as problem:
+        raise InputError(f"Can't read the price file: {problem.strerror}.", where=str(path)) from problem
+    except ValidationError as problem:
+        first = problem.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        hint = "Write `MODEL: {input: 3, output: 15, cache_read: 0.3}`, in USD per million tokens."
+        raise InputError(f"{place}: {first['msg']}." if place else f"{first['msg']}.", where=str(path), hint=hint) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as problem:
+        raise InputError("The price file is neither YAML nor JSON.", where=str(path)) from problem
+    return Prices({name: _as_row(model) for name, model in listed.items()})
+
+
+def _as_row(listed: _Listed) -> Row:
+    return Row(rates=Rates(**listed.model_dump(exclude={"above"})), above=listed.above)
+
+
+@cache
+def _table() -> Mapping[str, Any]:
+    """Rows are checked when they are used: there are thousands."""
+    models: dict[str, Any] = json.loads(zstandard.decompress(TABLE.read_bytes()))["models"]
+    return models
+
+
+def _tier(row: Row, name: str | None) -> tuple[Tier, float] | None:
+    if name in _STANDARD:
+        return row, 1.0
+    assert name is not None
+    if name in row.times:
+        return row, row.times[name]
+    return (row.tiers[name], 1.0) if name in row.tiers else None
+
+
+def _rates(tier: Tier, reading: Reading) -> Rates:
+    usage = reading.usage
+    sent = usage.prompt_tokens + usage.cache_read_tokens + usage.cache_write_tokens
+    rates = tier.rates
+    for size in sorted(tier.above):
+        if sent > size:
+            rates = rates.model_copy(update=tier.above[size].model_dump(exclude_none=True))
+    return rates
+
+
+def _sum(rates: Rates, reading: Reading) -> float | None:
+    total = 0.0
+    for tokens, price in _items(rates, reading):
+        if tokens and price is None:
+            return None
+        total += tokens * (price or 0.0)
+    return total / _MILLION
+
+
+def _items(rates: Rates, reading: Reading) -> Iterator[tuple[int, float | None]]:
+    usage = reading.usage
+    long = min(reading.long_cache_tokens, usage.cache_write_tokens)
+    yield usage.prompt_tokens, rates.input
+    yield usage.cache_read_tokens, rates.cache_read
+    yield usage.cache_write_tokens - long, rates.cache_write
+    yield long, rates.cache_write if rates.cache_write_1h is None else rates.cache_write_1h
+    yield usage.completion_tokens - usage.reasoning_tokens, rates.output
+    yield usage.reasoning_tokens, rates.output if rates.reasoning is None else rates.reasoning

@@ -1,0 +1,108 @@
+"""Gateway: the turns of a model script: what a file may say."""
+
+import re
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, field_validator, model_validator
+
+from runbook_runner.events import Usage
+
+
+class Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ScriptedTool(Part):
+    name: StrictStr = Field(min_length=1)
+    input: dict[str, Any] = {}
+
+
+class ScriptedUsage(Part):
+    """Tokens of one turn; what is not given is zero."""
+
+    input: int = Field(0, ge=0)
+    output: int = Field(0, ge=0)
+    """With the reasoning."""
+    cache_read: int = Field(0, ge=0)
+    cache_write: int = Field(0, ge=0)
+    reasoning: int = Field(0, ge=0)
+    cost: float = Field(0.0, ge=0)
+    """USD. A script costs nothing; a rehearsal of a budget may pretend that it does."""
+
+
+class Turn(Part):
+    """One answer of the scripted model: words, tool calls, both, or a failure."""
+
+    think: StrictStr | None = None
+    """Reasoning; it comes first."""
+    say: StrictStr | None = None
+    """Text; it comes before the tool calls."""
+    shell: StrictStr | tuple[StrictStr, ...] = ()
+    """Commands for whatever shell tool the agent offers; several are called in one turn."""
+    tool: ScriptedTool | None = None
+    """Any other tool, by its name."""
+    tools: tuple[ScriptedTool, ...] = ()
+    """Several other tools in one turn."""
+    usage: ScriptedUsage = ScriptedUsage()
+    error: StrictInt | Literal["drop"] | None = None
+    """An HTTP status to fail with, or `drop`: the connection breaks in the middle of the answer. The agent's next
+    attempt gets the next turn."""
+    retry_after: float | None = Field(None, ge=0)
+    """Seconds, for the `Retry-After` of an error."""
+    delay: float = Field(0.0, ge=0)
+    """Seconds to wait before the answer."""
+    expect: StrictStr | None = None
+    """A regular expression that must be found in what the request says anew, beyond what the one before it said;
+    `^` and `$` are ends of lines."""
+
+    @field_validator("error")
+    @classmethod
+    def _is_an_error(cls, error: int | str | None) -> int | str | None:
+        if isinstance(error, int) and not 400 <= error <= 599:
+            raise ValueError("An error is an HTTP status from 400 to 599, or drop.")
+        return error
+
+    @field_validator("expect")
+    @classmethod
+    def _is_a_pattern(cls, expect: str | None) -> str | None:
+        try:
+            re.compile(expect or "")
+        except re.error as problem:
+            raise ValueError(f"This is not a regular expression: {problem}.") from None
+        return expect
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Turn":
+        answers = self.think is not None or self.say is not None or self.needs_tool
+        if self.error is None and not answers:
+            raise ValueError("A turn needs at least one of say, shell, tool, tools, think and error.")
+        if self.error not in (None, "drop") and answers:
+            raise ValueError("A turn that fails with a status says nothing else.")
+        if self.tool is not None and self.tools:
+            raise ValueError("A turn has tool or tools, not both.")
+        if self.retry_after is not None and not isinstance(self.error, int):
+            raise ValueError("retry_after needs an error with a status.")
+        return self
+
+    @property
+    def commands(self) -> tuple[str, ...]:
+        return (self.shell,) if isinstance(self.shell, str) else self.shell
+
+    @property
+    def other_tools(self) -> tuple[ScriptedTool, ...]:
+        return (self.tool,) if self.tool is not None else self.tools
+
+    @property
+    def needs_tool(self) -> bool:
+        return bool(self.commands or self.other_tools)
+
+    def tokens(self) -> Usage:
+        return Usage(
+            prompt_tokens=self.usage.input,
+            completion_tokens=self.usage.output,
+            cache_read_tokens=self.usage.cache_read,
+            cache_write_tokens=self.usage.cache_write,
+            reasoning_tokens=self.usage.reasoning,
+            cost_usd=self.usage.cost,
+            api_calls=1,
+        )

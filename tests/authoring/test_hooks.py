@@ -1,0 +1,100 @@
+"""The pre-commit hooks, with the real pre-commit in a git repository of their own."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+BIN = Path(sys.executable).parent
+REPOSITORY = Path(__file__).parents[2]
+SHIPPED = ("pyproject.toml", "README.md", "LICENSE", ".pre-commit-hooks.yaml", "runbook_runner", "snapshots")
+GOOD = "---\nversion: 1.0.0\nagent: shell\n---\n# T\n\n| a   | b   |\n|-----|-----|\n| cc  | d   |\n"
+CROOKED = GOOD.replace("| a   | b   |", "| a | b |")
+
+pytestmark = [
+    pytest.mark.skipif(not (BIN / "pre-commit").exists(), reason="pre-commit is not installed (extra: test)"),
+    pytest.mark.xdist_group("pre-commit"),
+]
+
+
+def git(folder, *args):
+    environ = {**os.environ, "GIT_AUTHOR_NAME": "a", "GIT_COMMITTER_NAME": "a", "EMAIL": "a@example.org"}
+    done = subprocess.run(["git", *args], cwd=folder, env=environ, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def repository(folder):
+    git(folder, "init", "--quiet", "--initial-branch=main")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def hooks(tmp_path_factory):
+    """This repository as pre-commit clones it, whatever is committed of it now."""
+    folder = repository(tmp_path_factory.mktemp("hooks"))
+    for name in SHIPPED:
+        source = REPOSITORY / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, folder / name)
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--message", "all")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """One for all tests: pre-commit installs the package once."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def project(tmp_path, hooks):
+    folder = repository(tmp_path)
+    entries = yaml.safe_load((REPOSITORY / ".pre-commit-hooks.yaml").read_text())
+    repo = {"repo": str(hooks), "rev": git(hooks, "rev-parse", "HEAD"), "hooks": [{"id": e["id"]} for e in entries]}
+    (folder / ".pre-commit-config.yaml").write_text(yaml.safe_dump({"repos": [repo]}))
+    return folder
+
+
+def run(project, cache, hook):
+    git(project, "add", "--all")
+    return subprocess.run(
+        ["pre-commit", "run", hook, "--all-files", "--verbose"],
+        cwd=project,
+        env={**os.environ, "PRE_COMMIT_HOME": str(cache), "PATH": f"{BIN}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+
+
+def test_fmt_mends_a_crooked_file_and_stops_the_commit(project, cache):
+    (project / "RUNBOOK.md").write_text(CROOKED)
+    (project / "NOTES.md").write_text(CROOKED)
+    first = run(project, cache, "runbook-fmt")
+    assert first.returncode == 1, first.stdout + first.stderr
+    assert "files were modified by this hook" in first.stdout
+    assert (project / "RUNBOOK.md").read_text() == GOOD
+    assert (project / "NOTES.md").read_text() == CROOKED
+    assert run(project, cache, "runbook-fmt").returncode == 0
+
+
+def test_check_stops_a_broken_file_and_names_its_line(project, cache):
+    (project / "deep").mkdir()
+    (project / "deep" / "RUNBOOK.md").write_text("---\nversion: [\n---\n# T\n")
+    broken = run(project, cache, "runbook-check")
+    assert broken.returncode == 1, broken.stdout + broken.stderr
+    assert "deep/RUNBOOK.md:" in broken.stdout
+
+
+def test_repository_without_runbooks_is_left_alone(project, cache):
+    (project / "NOTES.md").write_text(CROOKED)
+    skipped = run(project, cache, "runbook-check")
+    assert skipped.returncode == 0
+    assert "no files to check" in skipped.stdout

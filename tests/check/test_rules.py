@@ -1,0 +1,297 @@
+"""Every rule of our own: a file that breaks it, and the files that do not."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from runbook_runner.errors import InputError
+from runbook_runner.redaction import PATTERNS
+from runbook_runner.runbook.check.engine import findings_of, job, refusal
+from runbook_runner.runbook.check.rules import Selection, every_rule
+
+KEY = "sk-ant-api03-" + "Ab1Cd2Ef3Gh4Ij5Kl6Mn7Op8"
+
+
+def check(text, *, select=(), profile="auto", folder=None, name="RUNBOOK.md"):
+    raw = text.encode() if isinstance(text, str) else text
+    try:
+        return findings_of([job(raw, name, folder, Selection(profile=profile, select=select))])[0]
+    except InputError as error:
+        return (refusal(error, name),)
+
+
+def found(text, **options):
+    return [(finding.rule, finding.line) for finding in check(text, **options)]
+
+
+def test_runbooks_with_nothing_wrong_have_no_findings(v1, v2):
+    assert found(v1) == []
+    assert found(v2) == []
+
+
+def test_examples_of_the_project_have_no_findings():
+    examples = Path(__file__).parents[2] / "examples"
+    for file in examples.glob("*/RUNBOOK.md"):
+        assert found(file.read_text(), folder=file.parent) == []
+
+
+# Rule, what is replaced in V1, by what, the line of the finding (0: any).
+BROKEN = [
+    ("RB101", "---\nversion", "version", 1),
+    ("RB101", "version: 1.0.0", "version: [", 0),
+    ("RB101", "evaluation: programmatic", "evaluation: [a, b]", 3),
+    ("RB102", "---\nversion", "\n\n---\nversion", 3),
+    ("RB103", "---\nversion", "\ufeff---\nversion", 1),
+    ("RB104", "model: ", "modle: ", 5),
+    ("RB104", "    description: Reads", "    descripton: Reads", 12),
+    ("RB105", "agent: claude-code\n", "agent: claude-code\nagent: claude-code\n", 5),
+    ("RB106", "version: 1.0.0", "version: 1.0", 2),
+    ("RB107", "evaluation: programmatic", "evaluation: visual", 3),
+    ("RB107", "evaluation: programmatic", "evaluation: Programmatic", 3),
+    ("RB108", "agent: claude-code", "agent: claude", 4),
+    ("RB108", "agent: claude-code", "agent: Claude-Code", 4),
+    ("RB109", "snapshot: python312-uv", "model_provider: replicate", 6),
+    ("RB109", "snapshot: python312-uv", "model_provider: openai", 6),
+    ("RB110", "model: claude-sonnet-4-6", "model: gpt-5.5", 5),
+    ("RB110", "model: claude-sonnet-4-6", "model: some-model\nmodel_provider: openrouter", 5),
+    ("RB110", "model: claude-sonnet-4-6", "model: claude-sonnet-4-6\nmodel_provider: openrouter", 5),
+    ("RB111", "snapshot: python312-uv", "snapshot: python312-uv\nimage: a/b", 6),
+    ("RB112", "  - report.md", "  - /app/results/report.md", 8),
+    ("RB112", "  - report.md", "  - summary.md", 8),
+    ("RB112", "  - report.md", "  - /etc/passwd", 8),
+    ("RB113", "agent: claude-code", "agent: shell", None),
+    ("RB201", "# Orders — Agent Runbook\n", "", 0),
+    ("RB202", "## REQUIRED OUTPUT FILES (MANDATORY)", "## Files", 0),
+    ("RB203", "`/app/results/report.md` | The", "`/app/work/report.md` | The", 24),
+    ("RB204", "| `/app/results/summary.md` | T", "| `report.md` | Again |\n| `/app/results/summary.md` | T", 25),
+    ("RB205", "| `/app/results/summary.md` | T", "| `chart.png` | Never made |\n| `/app/results/summary.md` | T", 25),
+    ("RB206", "  - report.md", "  - other.md", 7),
+    ("RB207", "| Which shop |", "| Which shop | or `a|b` |", 32),
+    ("RB208", "### Checklist", "### Verification Script", 0),
+    ("RB209", "## Step 3: Evaluate", "## Step 7: Evaluate", 0),
+    ("RB209", "## Step 2: Count", "## Step 1: Count", 0),
+    ("RB210", "Count the orders", "See [notes](notes.md). Count the orders", 18),
+    ("RB301", "Count the orders of {{shop}}", "Count {{shop}} and {{shopp}}", 18),
+    ("RB302", "orders of {{shop}}", "orders", 32),
+    ("RB303", "| Which shop |", "| |", 32),
+    ("RB304", "| Which shop |", "| Which shop |\n| Shop | `{{shop}}` | `a` | Again |", 33),
+    ("RB305", "$SHOP_TOKEN", "{{secrets.OTHER}}", 44),
+    ("RB306", "$SHOP_TOKEN", "none", 10),
+    ("RB307", "$SHOP_TOKEN", "$SHOP_TOKEN $GITHUB_PAT", 44),
+    ("RB401", "jq length", "if jq length", 50),
+    ("RB402", '"overall_passed": true}', '"overall_passed": True}', 67),
+    ("RB403", "- The shop is slow at night.", "```\nThe shop", 0),
+    ("RB404", "jq length /app/work/orders.json", "jq length /app/work/order.json", 50),
+    ("RB405", "Mend what Step 3 found.\n", "", 60),
+    ("RB501", "evaluation: programmatic", "evaluation: programmatic", None),
+    ("RB502", "(max 3 rounds)", "", 60),
+    ("RB503", "evaluation: programmatic", "evaluation: rubric", 3),
+    ("RB504", ', "overall_passed": true', "", 0),
+    ("RB505", "- [ ] `report.md`", "- [] `report.md`", 0),
+    ("RB601", "The shop is slow at night.", KEY, 0),
+    ("RB602", "The shop is slow at night.", "It is in /home/ada/orders.", 0),
+    ("RB602", "The shop is slow at night.", "It is in /Users/ada/orders.", 0),
+    ("RB602", "The shop is slow at night.", "It is in C:\\\\Users\\\\ada.", 0),
+]
+
+
+@pytest.mark.parametrize(("rule", "old", "new", "line"), [row for row in BROKEN if row[3] is not None])
+def test_broken_file_is_found_at_its_line(rule, old, new, line, v1, tmp_path):
+    assert old in v1
+    hits = [place for code, place in found(v1.replace(old, new, 1), folder=tmp_path) if code == rule]
+    assert len(hits) == 1
+    assert line in (0, hits[0])
+
+
+def test_every_rule_of_our_own_has_a_file_that_breaks_it():
+    own = {rule.id for rule in every_rule() if rule.id < "RB8"}
+    assert own == {row[0] for row in BROKEN}
+
+
+def test_shell_agent_without_a_block_is_found():
+    text = "---\nagent: shell\n---\n# T\n## REQUIRED OUTPUT FILES\n\n| File |\n|---|\n| `a.md` |\n\n## Step 1: Work\n\na.md\n"
+    assert found(text) == [("RB113", 2)]
+
+
+def test_steps_without_any_judgement_are_found():
+    text = "---\nagent: codex\n---\n# T\n## REQUIRED OUTPUT FILES\n\n| File |\n|---|\n| `a.md` |\n\n## Step 1: Work\n\na.md\n"
+    assert found(text) == [("RB501", 11)]
+    assert found(text.replace("codex", "shell").replace("a.md\n", "```bash\necho a.md\n```\n")) == []
+
+
+def test_hint_names_the_key_that_was_meant(v1):
+    (finding,) = check(v1.replace("snapshot:", "snapshoot:"))
+    assert (finding.rule, finding.line, finding.column, finding.severity) == ("RB104", 6, 1, "warning")
+    assert finding.message == "`snapshoot` is no key of a runbook's frontmatter."
+    assert finding.hint == "Did you mean `snapshot`?"
+
+
+def test_our_own_frontmatter_key_is_known(v1):
+    assert found(v1.replace("snapshot: python312-uv", "runbook_runner:\n  inputs: [a.csv]")) == []
+
+
+@pytest.mark.parametrize(
+    ("agent", "provider", "model"),
+    [
+        ("claude-code", "openrouter", "anthropic/claude-sonnet-4.6"),
+        ("claude-code", "bedrock", "us.anthropic.claude-sonnet-4-6"),
+        ("codex", "openrouter", "openai/gpt-5.6-terra"),
+        ("codex", "openai", "gpt-5.5"),
+        ("gemini-cli", "google", "gemini-2.5-pro"),
+        ("opencode", "openrouter", "z-ai/glm-5"),
+        ("hermes", "nous", "hermes-4"),
+    ],
+)
+def test_combinations_that_work_are_not_complained_about(agent, provider, model, v1):
+    new = f"agent: {agent}\nmodel_provider: {provider}\nmodel: {model}\n"
+    assert found(v1.replace("agent: claude-code\nmodel: claude-sonnet-4-6\n", new)) == []
+
+
+@pytest.mark.parametrize(
+    ("agent", "provider", "model", "rule"),
+    [
+        ("codex", "anthropic", "claude-sonnet-4-6", "RB109"),
+        ("gemini-cli", "bedrock", "gemini-2.5-pro", "RB109"),
+        ("codex", "openai", "claude-sonnet-4-6", "RB110"),
+        ("claude-code", "bedrock", "gpt-5.5", "RB110"),
+        ("claude-code", "bedrock", "zai.glm-5", "RB110"),
+        ("opencode", "openrouter", "glm-5", "RB110"),
+    ],
+)
+def test_combinations_that_cannot_work_are_found(agent, provider, model, rule, v1):
+    new = f"agent: {agent}\nmodel_provider: {provider}\nmodel: {model}\n"
+    rules = {code for code, _ in found(v1.replace("agent: claude-code\nmodel: claude-sonnet-4-6\n", new))}
+    assert rules == {rule}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<div style={{shopp}}>",
+        'f"{{shopp}}"',
+        "${{ github.ref }}",
+        "```jsx\n<a b={{c}}>{{d}}</a>\n```",
+        "```python\nprint(f'{{x}}')\n```",
+        "{{results_dir}} {{assets_dir}} {{checks_dir}}",
+    ],
+)
+def test_braces_that_are_not_ours_are_no_variables(text, v1):
+    assert found(v1.replace("- The shop is slow at night.", text)) == []
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        '{"a": 1,\n "b": …}',
+        '{"a": "<name>", "b": <number>}',
+        '{"a": 1} // what it is',
+        '{"status": "pass" | "fail"}',
+        '"a": 1,\n"b": [2]',
+        '{"a": 1}\n{"a": 2}',
+        '{"n": {{shop}}, "s": "{{shop}}"}',
+        '{"a": string}',
+        "",
+    ],
+)
+def test_shapes_and_fragments_of_json_are_left_alone(code, v1):
+    assert found(v1.replace("- The shop", f"```json\n{code}\n```\n\n- The shop")) == []
+
+
+@pytest.mark.parametrize("code", ['{"a": 1,}', "{'a': 1}", '{"a": None}', '{"a": 1', "[1 2]"])
+def test_json_that_is_meant_and_does_not_parse_is_found(code, v1):
+    assert [rule for rule, _ in found(v1.replace("- The shop", f"```json\n{code}\n```\n\n- The shop"))] == ["RB402"]
+
+
+@pytest.mark.parametrize(
+    "path", ["https://a.example/home/ada/x", "s3://b/Users/ada", "/app/home/x", "~/home/x", "a/home/b", "$HOME/home/x"]
+)
+def test_paths_that_are_on_nobodys_machine_are_fine(path, v1):
+    assert found(v1.replace("The shop is slow", f"See {path}, it")) == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "sk-your-key-here-your-key-here-your-key-here",
+        "sk-xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
+        "AKIAIOSFODNN7EXAMPLE",
+        "task-that-has-a-rather-long-name-with-hyphens",
+        "disk-usage-of-the-whole-machine-and-of-its-parts-v2",
+    ],
+)
+def test_example_credentials_are_none(words, v1):
+    assert found(v1.replace("The shop is slow", words)) == []
+
+
+SAMPLES = {
+    "anthropic-key": KEY,
+    "openrouter-key": "sk-or-v1-" + "0123456789abcdef" * 4,
+    "openai-key": "sk-proj-" + "Ab1Cd2Ef3Gh4Ij5Kl6Mn7Op8Qr9St0Uv1Wx2",
+    "google-key": "AIza" + "SyA1bC2dE3fG4hI5jK6lM7nO8pQ9rS0tU1v2w",
+    "aws-access-key": "AKIA" + "Q3EGRIJ7KLM5NOPT",
+    "aws-session-key": "ASIA" + "Q3EGRIJ7KLM5NOPT",
+    "github-token": "ghp_" + "Ab1Cd2Ef3Gh4Ij5Kl6Mn7Op8Qr9St0Uv1Wx2",
+    "github-pat": "github_pat_"
+    + "11ABCDEFG0aBcDeFgHiJkL_"
+    + "Ab1Cd2Ef3Gh4Ij5Kl6Mn7Op8Qr9St0Uv1Wx2Yz3Ab4Cd5Ef6Gh7Ij8Kl9M",
+    "gitlab-token": "glpat-" + "Ab1Cd2Ef3Gh4Ij5Kl6Mn",
+    "slack-token": "xoxb-" + "123045607890-Ab1Cd2Ef3Gh4",
+    "stripe-key": "sk_live_" + "Ab1Cd2Ef3Gh4Ij5Kl6Mn7Op8",
+    "stripe-restricted-key": "rk_live_" + "Ab1Cd2Ef3Gh4Ij5Kl6Mn7Op8",
+    "huggingface-token": "hf_" + "Ab1Cd2Ef3Gh4Ij5Kl6Mn7Op8Qr9St0Uv1",
+    "replicate-token": "r8_" + "Ab1Cd2Ef3Gh4Ij5Kl6Mn7Op8Qr9St0Uv1Wx2Y",
+    "npm-token": "npm_" + "Ab1Cd2Ef3Gh4Ij5Kl6Mn7Op8Qr9St0Uv1Wx2",
+    "pypi-token": "pypi-AgEIcHlwaS5vcmc" + "Ab1Cd2Ef3Gh4Ij5Kl6Mn7Op8Qr9St0Uv1Wx2Yz3Ab4Cd5Ef6Gh7Ij8",
+    "jetty-key": "mlc_" + "ab1cd2ef3gh4ij5kl6mn7op8qr9st0uv",
+    "datadog-token": "dtn_" + "Ab1Cd2Ef3Gh4Ij5Kl6Mn",
+    "jwt": "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.dBjftJeZ4CVPmB92K27uhb",
+    "private-key": "-----BEGIN RSA PRIVATE KEY-----\nMIIEow\n-----END RSA PRIVATE KEY-----",
+}
+
+
+@pytest.mark.parametrize("kind", list(PATTERNS))
+def test_every_pattern_the_redaction_knows_is_found_and_never_shown(kind, v1):
+    (finding,) = check(v1.replace("The shop is slow at night.", SAMPLES[kind]))
+    assert (finding.rule, finding.severity) == ("RB601", "error")
+    assert kind.replace("-", " ") in finding.message
+    assert SAMPLES[kind] not in finding.message + finding.hint
+
+
+def test_links_are_looked_up_next_to_the_runbook(v1, tmp_path):
+    (tmp_path / "a b.md").write_text("x")
+    links = (
+        "[a](a%20b.md) [b](./a%20b.md#part) [c](https://x.example/y) [d](#tips) ![e](results/e.png) [f]({{shop}}.md)"
+    )
+    text = v1.replace("The shop is slow at night.", f"{links} `[g](gone.md)`")
+    assert found(text, folder=tmp_path) == []
+    assert found(text.replace("a%20b.md#", "gone.md#"), folder=tmp_path) == [("RB210", v1.count("\n"))]
+
+
+def test_files_made_by_patterns_words_or_folders_are_not_called_unwritten(v1):
+    for made in ("Save each as /app/work/*.json.", "Write order.json.", "Fill /app/work/$name."):
+        text = v1.replace("orders.json > ", "order.json > ").replace("The shop is slow", made)
+        assert found(text) == []
+
+
+def test_finding_in_a_windows_file_has_the_same_place(v1):
+    text = v1.replace("jq length", "if jq length")
+    assert found(text.replace("\n", "\r\n")) == found(text)
+
+
+def test_bytes_that_are_no_text_are_one_finding_with_a_line():
+    assert found(b"---\nversion: \xff\n---\n") == [("RB101", 2)]
+    assert found(b"---\nversion: 1\0\n---\n") == [("RB101", 2)]
+    assert found("# Only Markdown\n") == [("RB101", 1)]
+
+
+def test_one_rule_speaks_at_most_a_hundred_times(v1):
+    hits = found(v1 + "\n{{unknown}}" * 500)
+    assert len(hits) == 100
+
+
+def test_every_rule_is_well_formed():
+    rules = every_rule()
+    assert len({rule.id for rule in rules}) == len({rule.name for rule in rules}) == len(rules)
+    assert all(re.fullmatch(r"RB\d{3}", rule.id) and re.fullmatch(r"[a-z0-9-]+", rule.name) for rule in rules)
+    assert all(rule.summary and not rule.summary.endswith(".") for rule in rules)
