@@ -65,6 +65,20 @@ class Event(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
+class ReplayOf(BaseModel):
+    """That a run got its answers from a recording, and how."""
+
+    model_config = ConfigDict(frozen=True)
+
+    parent_trajectory_id: str | None = None
+    """`None`: only the recording is known."""
+    mode: Literal["replay", "fork"]
+    on_miss: Literal["stop", "live", "nearest"]
+    until: int | None = None
+    """A fork: the last recorded call that was to be served."""
+    then: Literal["live", "script"] | None = None
+
+
 class RunStarted(Event):
     type: Literal["run.started"] = "run.started"
     trajectory_id: str
@@ -78,6 +92,7 @@ class RunStarted(Event):
     labels: dict[str, str] = {}
     engine: str
     """`runbook-runner/<version>`."""
+    replay: ReplayOf | None = None
 
 
 class PhaseStarted(Event):
@@ -170,6 +185,19 @@ class AgentFinished(Event):
     error_kind: str | None = None
 
 
+class AgentRetried(Event):
+    """The agent failed before it had begun to work and will be started again."""
+
+    type: Literal["agent.retried"] = "agent.retried"
+    retry: int
+    """1-based."""
+    delay_s: float
+    """Seconds until then."""
+    error: str
+    """What the start before failed of."""
+    error_kind: str
+
+
 class ModelCalled(Event):
     """One request of the agent to its model, as the gateway saw it."""
 
@@ -217,6 +245,23 @@ class ReplayDiverged(Event):
     """The gravest first; not all when there are many."""
     total: int = 0
     """How many differences there are."""
+
+
+class NetworkConnection(Event):
+    """A connection out of a sandbox with an allow-list, when it has ended or was refused."""
+
+    type: Literal["network.connection"] = "network.connection"
+    host: str
+    """As the sandbox asked for it."""
+    port: int
+    address: str | None = None
+    """Where it went; `None` when it went nowhere."""
+    allowed: bool
+    reason: str | None = None
+    """Why it was refused, or what became of it."""
+    bytes_sent: int = 0
+    bytes_received: int = 0
+    seconds: float
 
 
 class Artifact(Event):
@@ -284,8 +329,10 @@ AnyEvent = (
     | ToolReturned
     | AgentNotice
     | AgentFinished
+    | AgentRetried
     | ModelCalled
     | ReplayDiverged
+    | NetworkConnection
     | Artifact
     | Redacted
     | Evaluated

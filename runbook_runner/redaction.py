@@ -98,7 +98,7 @@ class Redactor:
         def replace(match: re.Match[str]) -> str:
             name = self._names[match[0]]
             hits[name] += 1
-            return _mark(name)
+            return mark(name)
 
         # One pass, longest form first: a mark that was put in is never searched itself.
         return re.sub("|".join(map(re.escape, there)), replace, text)
@@ -116,10 +116,11 @@ def _unless_inside_a_word(rule: str, hits: Counter[str], match: re.Match[str]) -
     if before.isalnum() or before == "_":
         return match[0]
     hits[rule] += 1
-    return _mark(rule)
+    return mark(rule)
 
 
-def _mark(name: str) -> str:
+def mark(name: str) -> str:
+    """What stands where a secret of this name, or one that a pattern found, was."""
     return f"***REDACTED:{name}***"
 
 

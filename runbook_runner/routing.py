@@ -29,6 +29,25 @@ _PROVIDERS = {
 # In the contract's order: a key that is there decides, when the agent can use its provider.
 _PROVIDER_BY_KEY = (("OPENROUTER_API_KEY", "openrouter"), ("AWS_BEARER_TOKEN_BEDROCK", "bedrock"))
 
+# First part of a model's name → the provider it names: servers on one's own machine, and hosts of others' models whose
+# names are no vendor's at OpenRouter. Which providers there are beyond these is the gateway's business.
+_PROVIDER_BY_PREFIX = {
+    "ollama": "ollama",
+    "ollama_chat": "ollama",
+    "hosted_vllm": "hosted_vllm",
+    "vllm": "hosted_vllm",
+    "lm_studio": "lm_studio",
+    "llamafile": "llamafile",
+    **{
+        name: name
+        for name in (
+            "azure", "azure_ai", "bedrock", "cerebras", "databricks", "deepinfra", "fireworks_ai", "groq",
+            "huggingface", "nvidia_nim", "replicate", "sambanova", "together_ai", "vertex_ai", "watsonx",
+        )
+    },
+}  # fmt: skip
+_VENDORS = frozenset({"anthropic", "openai", "google", "gemini"})
+
 _CLAUDE_DASHED = re.compile(r"claude-([a-z]+)-(\d+)-(\d{1,2})")
 _CLAUDE_DOTTED = re.compile(r"(?:anthropic/)?claude-([a-z]+)-(\d+)\.(\d{1,2})")
 
@@ -72,9 +91,14 @@ def explain_provider(
         return requested, "asked for"
     if not supported:
         return None, f"{agent} has no provider of its own"
+    prefix = model.partition("/")[0] if model and "/" in model else None
+    if prefix in _PROVIDER_BY_PREFIX:
+        return _PROVIDER_BY_PREFIX[prefix], "the model's name says so"
     for key, provider in _PROVIDER_BY_KEY:
         if key in keys and provider in supported and (model is None or spell_model(model, provider) is not None):
             return provider, f"{key} is set"
+    if prefix is not None and prefix not in _VENDORS and supported[0] != "openrouter":
+        return prefix, "the model's name says so"
     return supported[0], f"{agent}'s own"
 
 
@@ -98,8 +122,9 @@ def spell_model(model: str, provider: str) -> str | None:
     if provider == "google":
         return model.removeprefix("google/").removeprefix("gemini/")
     if provider == "bedrock":
-        return _for_bedrock(model)
-    return model
+        return _for_bedrock(model.removeprefix("bedrock/"))
+    prefix, _, name = model.partition("/")
+    return name if name and _PROVIDER_BY_PREFIX.get(prefix, prefix) == provider else model
 
 
 def _for_openrouter(model: str) -> str | None:

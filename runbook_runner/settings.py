@@ -3,7 +3,9 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal, cast, get_args
+
+from runbook_runner.errors import InputError
 
 # --- inside every sandbox (contract §5.2) --------------------------------------------------------------------------
 APP: Final = "/app"
@@ -25,6 +27,11 @@ CA_VARIABLES: Final = (
     "GIT_SSL_CAINFO",
 )
 
+# --- variables of the host that are about models -------------------------------------------------------------------
+PRICES_VARIABLE: Final = "RUNBOOK_PRICES"  # a file with prices, see gateway/prices.py
+PARALLEL_CALLS_VARIABLE: Final = "RUNBOOK_MAX_PARALLEL_CALLS"  # with one provider key, in all runs of a process
+CALLS_PER_MINUTE_VARIABLE: Final = "RUNBOOK_MAX_CALLS_PER_MINUTE"  # the same
+
 # --- defaults ------------------------------------------------------------------------------------------------------
 DEFAULT_AGENT: Final = "claude-code"
 DEFAULT_SNAPSHOT: Final = "python312-uv"
@@ -33,10 +40,17 @@ DEFAULT_TIMEOUT_S: Final = 1200.0  # contract §5.6
 DEFAULT_CPUS: Final = 4.0  # contract §5.6; a sandbox takes what the machine has when that is less
 DEFAULT_MEMORY: Final = "8G"
 DEFAULT_PIDS: Final = 1024
+DEFAULT_OPEN_FILES: Final = 65_536  # of each process
+DEFAULT_DISK_BYTES: Final = 20 << 30
 DEFAULT_IDLE_S: Final = 600.0  # no output and no model traffic for so long: the agent is stuck
 DEFAULT_RESULTS_BYTES: Final = 1 << 30
 DEFAULT_RESULTS_FILES: Final = 20_000
+KEPT_INPUTS_BYTES: Final = 64 << 20  # of a run's inputs that are kept in its folder
+DEFAULT_PARALLEL_CALLS: Final = 64  # model calls under way at once with one provider key
 GRACE_S: Final = 5.0  # between asking a process to end and killing it
+
+RecordMode = Literal["full", "metadata", "none"]
+"""What is kept of model calls: everything, all but what was said, or nothing. Only `full` can be replayed."""
 
 # --- on the host ---------------------------------------------------------------------------------------------------
 
@@ -53,10 +67,29 @@ class Settings:
     base_image: str | None
     """`RUNBOOK_BASE_IMAGE`: what snapshots are built on. `None`: the snapshot's own choice."""
 
+    record_mode: RecordMode = "full"
+    """`RUNBOOK_RECORD_MODE`."""
+
     @classmethod
     def load(cls) -> "Settings":
+        """Raises InputError for a value that can't be."""
         home = Path(os.environ.get("RUNBOOK_HOME") or ".runbook").absolute()
-        return cls(home=home, ca_bundle=_ca_bundle(), base_image=os.environ.get("RUNBOOK_BASE_IMAGE") or None)
+        return cls(
+            home=home,
+            ca_bundle=_ca_bundle(),
+            base_image=os.environ.get("RUNBOOK_BASE_IMAGE") or None,
+            record_mode=record_mode(os.environ.get("RUNBOOK_RECORD_MODE") or "full", "RUNBOOK_RECORD_MODE"),
+        )
+
+
+def record_mode(text: str, where: str) -> RecordMode:
+    """Raises InputError."""
+    for known in get_args(RecordMode):
+        if text == known:
+            return cast(RecordMode, known)
+    raise InputError(
+        f"There is no record mode {text!r}.", where=where, hint=f"Known: {', '.join(get_args(RecordMode))}."
+    )
 
 
 def _ca_bundle() -> Path | None:

@@ -5,11 +5,12 @@ import json
 import re
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from runbook_runner import settings
-from runbook_runner.declared import RequiredOutput, Secret
+from runbook_runner.declared import McpServer, RequiredOutput, Secret
 from runbook_runner.errors import InputError
+from runbook_runner.hosts import parse_rule
 
 _MEMORY = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?", re.IGNORECASE)
 _MEMORY_UNIT = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
@@ -31,6 +32,25 @@ class InputFile(Part):
     """Where the file is on this machine. Not part of the digest."""
 
 
+Policy = Literal["full", "allowlist", "model-only", "none"]
+
+
+class Network(Part):
+    """What a sandbox may reach."""
+
+    policy: Policy = "full"
+    """`full`: everything; `allowlist`: the hosts below, through a proxy, and the model; `model-only`: the model."""
+    allow_hosts: tuple[str, ...] = ()
+    """`example.com`, `*.example.com`, an address or a network; each may end in `:PORT`. For `allowlist` only."""
+
+    @field_validator("allow_hosts")
+    @classmethod
+    def _rules(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            parse_rule(text)
+        return tuple(sorted(set(value)))
+
+
 class Limits(Part):
     timeout_s: float = Field(settings.DEFAULT_TIMEOUT_S, gt=0)
     """Wall time of the agent, in seconds."""
@@ -39,8 +59,18 @@ class Limits(Part):
     cpus: float = Field(settings.DEFAULT_CPUS, gt=0)
     memory_bytes: int = Field(8 << 30, ge=64 << 20)
     pids: int = Field(settings.DEFAULT_PIDS, ge=16)
+    open_files: int = Field(settings.DEFAULT_OPEN_FILES, ge=64)
+    """Of each process."""
+    disk_bytes: int = Field(settings.DEFAULT_DISK_BYTES, ge=1 << 20)
+    """Written in the sandbox."""
     results_bytes: int = Field(settings.DEFAULT_RESULTS_BYTES, gt=0)
     results_files: int = Field(settings.DEFAULT_RESULTS_FILES, gt=0)
+    max_cost_usd: float | None = Field(None, gt=0)
+    """The model's price; `None`, as for the two below: no limit."""
+    max_tokens: int | None = Field(None, gt=0)
+    """The model's tokens, input and output, cached input included."""
+    max_calls: int | None = Field(None, gt=0)
+    """Model calls."""
 
 
 class RunSpec(Part):
@@ -50,6 +80,8 @@ class RunSpec(Part):
     collection: str
     task: str
     agent: str
+    agents_near: tuple[str, ...] = ()
+    """Folders of this machine from which upwards a declared agent is looked for. Not part of the digest."""
     model: str | None = None
     provider: str | None = None
     snapshot: str | None = None
@@ -60,17 +92,20 @@ class RunSpec(Part):
     parameters: dict[str, Any] = {}
     inputs: tuple[InputFile, ...] = ()
     secrets: tuple[Secret, ...] = ()
+    mcp_servers: tuple[McpServer, ...] = ()
+    """What the agent may use beside its own tools."""
     outputs: tuple[RequiredOutput, ...] = ()
     primary_outputs: tuple[str, ...] = ()
     evaluation: str | None = None
     limits: Limits = Limits()
+    network: Network = Network()
     labels: dict[str, str] = {}
     schema_version: Literal[1] = 1
 
     def digest(self) -> str:
         """`sha256:…` over the canonical JSON: the order of parameters, inputs, secrets and labels and the paths of
         this machine do not matter."""
-        body = self.model_dump(mode="json")
+        body = self.model_dump(mode="json", exclude={"agents_near"})
         for item in body["inputs"]:
             del item["source"]
         for unordered in ("inputs", "secrets"):

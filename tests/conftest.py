@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,21 @@ def _docker() -> bool:
     return True
 
 
+def _bubblewrap() -> bool:
+    from runbook_runner.errors import RunbookError
+    from runbook_runner.sandbox.bubblewrap import require_bubblewrap
+
+    try:
+        require_bubblewrap()
+    except RunbookError:
+        return False
+    return True
+
+
 _PARTS: Mapping[str, Callable[[], bool]] = {
+    "bubblewrap": _bubblewrap,
     "docker": _docker,
+    "litellm": lambda: find_spec("litellm") is not None,
     "linux": lambda: platform.system() == "Linux",
     "node": lambda: shutil.which("node") is not None,
     "npm": lambda: shutil.which("npm") is not None,
@@ -179,6 +193,12 @@ def shell_runbook(tmp_path: Path) -> Callable[[str], Path]:
     return write
 
 
-@pytest.fixture(params=["host", pytest.param("docker", marks=pytest.mark.needs("docker"))])
+@pytest.fixture(
+    params=[
+        "host",
+        pytest.param("bubblewrap", marks=pytest.mark.needs("bubblewrap")),
+        pytest.param("docker", marks=pytest.mark.needs("docker")),
+    ]
+)
 def backend(request: pytest.FixtureRequest) -> str:
     return str(request.param)

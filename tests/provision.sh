@@ -18,6 +18,7 @@ install_missing() {
     command -v docker >/dev/null && command -v dockerd >/dev/null || wanted+=(docker.io)
     command -v iptables >/dev/null || wanted+=(iptables)
     command -v debootstrap >/dev/null || wanted+=(debootstrap)
+    command -v bwrap >/dev/null || wanted+=(bubblewrap)
     command -v ps >/dev/null || wanted+=(procps)
     if [ ${#wanted[@]} = 0 ]; then return; fi
     command -v apt-get >/dev/null || fail "install these by hand, this is no Debian: ${wanted[*]}"

@@ -1,12 +1,15 @@
 """Agents: who works in the sandbox. One module per CLI; each holds one `AGENT`, which is mostly data.
 
-To add an agent, write a module with an `AGENT` and name it in `_MODULES`.
+To add an agent of ours, write a module with an `AGENT` and name it in `_MODULES`. Others are declared in a file (see
+`declaration`) or come with a package (see `discovery`).
 """
 
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Protocol
 
 from runbook_runner.declared import Block, McpServer
@@ -61,7 +64,7 @@ class Result:
     """From the CLI's final record only; `None` when there was none."""
     error: str | None = None
     error_kind: str | None = None
-    """`authentication`, `rate_limit`, `overloaded`, `network`, `crashed`, …"""
+    """A kind of `failures.KINDS`, or what the agent itself calls it."""
 
 
 class StreamReader(Protocol):
@@ -72,6 +75,10 @@ class StreamReader(Protocol):
 
     def feed(self, line: str) -> Iterator[Event]:
         """One line of stdout, without its line end."""
+        ...
+
+    def rest(self) -> Iterator[Event]:
+        """After the last line: what was waiting for more."""
         ...
 
     def result(self, exit_code: int | None) -> Result:
@@ -97,6 +104,8 @@ class Agent:
     """The command that installs it on a host."""
     sessions: str | None = None
     """Sandbox folder with its own session files, collected after the run."""
+    errors: tuple[tuple[str, str], ...] = ()
+    """(regular expression, kind of failure) for what its errors and its stderr say; `failures` knows the usual ones."""
 
 
 _MODULES = {
@@ -109,15 +118,34 @@ _MODULES = {
 }
 
 
-def known_agents() -> tuple[str, ...]:
-    return tuple(sorted(_MODULES))
+def known_agents(near: Sequence[Path | str] = ()) -> tuple[str, ...]:
+    """Names. near: folders from which upwards `.runbook/agents` is looked for."""
+    from runbook_runner.agents.discovery import declared_files, packaged
+
+    return tuple(sorted({*_MODULES, *declared_files(near), *packaged()}))
 
 
-def find_agent(name: str) -> Agent:
-    """The agent of that name, in any case. Raises InputError that lists the known ones."""
-    module = _MODULES.get(name.strip().lower())
-    if module is None:
-        raise InputError(f"Unknown agent {name!r}.", hint=f"Known agents: {', '.join(known_agents())}.")
-    agent = import_module(module).AGENT
-    assert isinstance(agent, Agent)
-    return agent
+def is_ours(name: str) -> bool:
+    return name in _MODULES
+
+
+def find_agent(name: str, near: Sequence[Path | str] = ()) -> Agent:
+    """The agent of that name, in any case: ours, else one declared in a file near, else one of a package.
+    Raises InputError that lists the known ones, or says what is wrong with a file."""
+    name = name.strip().lower()
+    if name in _MODULES:
+        agent = import_module(_MODULES[name]).AGENT
+        assert isinstance(agent, Agent)
+        return agent
+    from runbook_runner.agents.discovery import declared_files, load_packaged, packaged
+
+    if path := declared_files(near).get(name):
+        from runbook_runner.agents.custom import load_agent
+
+        return load_agent(path)
+    if point := packaged().get(name):
+        return load_packaged(point)
+    known = known_agents(near)
+    close = get_close_matches(name, known, n=1)
+    hint = f"Known agents: {', '.join(known)}."
+    raise InputError(f"Unknown agent {name!r}.", hint=f"Did you mean {close[0]!r}? {hint}" if close else hint)

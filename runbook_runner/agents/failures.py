@@ -48,11 +48,11 @@ TABLE: Final = (
     Failure("authentication", (r"not logged in", r"invalid (api |x-api-)?key", r"api[_ ]key[_ ](not valid|invalid)",
                                r"authentication", r"unauthorized", r"unauthenticated", r"permission[_ ]denied",
                                r"oauth token", r"invalid auth method"), (401, 403)),
-    Failure("model_not_found", (r"model\b.{0,80}(not found|does not exist|not supported|is not available)",
+    Failure("model_not_found", (r"models?\b.{0,80}(not found|does not exist|not supported|is not available)",
                                 r"(unknown|no such|invalid) model", r"model[_ ]not[_ ]found"), (404,)),
     Failure("rate_limit", (r"rate[_ -]?limit", r"too many requests", r"resource[_ ]exhausted", r"\b429\b"),
             (429,), retries=2, base_s=10.0),
-    Failure("overloaded", (r"overloaded", r"service unavailable", r"at capacity", r"server is busy"),
+    Failure("overloaded", (r"overloaded", r"\bunavailable\b", r"at capacity", r"server is busy"),
             (503, 529), retries=2, base_s=10.0),
     Failure("network", (r"connection (refused|reset|error|closed|timed out)", r"econn(refused|reset|aborted)",
                         r"etimedout|enotfound|eai_again|epipe", r"fetch failed", r"unable to connect",
@@ -102,7 +102,7 @@ def retry_delay(kind: str | None, retry: int) -> float | None:
     if failure is None or retry >= failure.retries:
         return None
     # Jitter, because all runs that a provider turned away together would come back together.
-    wanted = failure.base_s * 2**retry * random.uniform(0.5, 1.5)  # noqa: S311
+    wanted: float = failure.base_s * 2**retry * random.uniform(0.5, 1.5)  # noqa: S311
     return min(MAX_DELAY_S, max(MIN_DELAY_S, wanted))
 
 

@@ -81,7 +81,7 @@ class Reader(RecordReader):
             self._pieces.append(text_at(record, "content"))
             self.text = "".join(self._pieces)
             return
-        yield from self._message()
+        yield from self.rest()
         if kind == "message":
             yield AgentMessage(text=text_at(record, "content"), role="user")
         elif kind == "tool_use":
@@ -95,7 +95,7 @@ class Reader(RecordReader):
             self._note(kind, record)
             yield AgentNotice(kind=kind, payload=record)
 
-    def _message(self) -> Iterator[Event]:
+    def rest(self) -> Iterator[Event]:
         """It streams messages in pieces; what comes after one says that it is whole."""
         if self._pieces:
             yield AgentMessage(text="".join(self._pieces))

@@ -54,7 +54,7 @@ class Reader(RecordReader):
     def _returned(self, record: Record, parent: str | None) -> ToolReturned:
         raw = text_at(record, "result")
         told = parse_record(raw) or {}
-        output = text_at(told, "output") if "output" in told else raw
+        output = next((text_at(told, key) for key in ("output", "result") if key in told), raw)
         return ToolReturned(
             call_id=text_at(record, "tool_call_id"),
             output=output or text_at(told, "error"),
@@ -76,4 +76,5 @@ def _usage(told: Record) -> Usage:
         completion_tokens=count_at(told, "output_tokens"),
         cache_read_tokens=count_at(told, "cache_read_tokens"),
         cache_write_tokens=count_at(told, "cache_write_tokens"),
+        reasoning_tokens=count_at(told, "reasoning_tokens"),
     )

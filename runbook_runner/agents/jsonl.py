@@ -72,6 +72,14 @@ def code_at(record: Any, *path: str) -> int | None:
     return found if isinstance(found, int) and not isinstance(found, bool) else None
 
 
+def flattened(content: Any) -> str:
+    """The content of a tool's result, which is text or a list of blocks; images become a mark."""
+    if isinstance(content, str):
+        return content
+    blocks = content if isinstance(content, list) else []
+    return "\n".join(str(block.get("text", f"[{block.get('type')}]")) for block in blocks if isinstance(block, dict))
+
+
 class RecordReader:
     """A StreamReader for one JSON object a line; `read` says what a record means."""
 
@@ -82,8 +90,7 @@ class RecordReader:
         """The agent's last message."""
         self.usage: Usage | None = None
         self.error: str | None = None
-        self.status: int | None = None
-        """HTTP status that came with the error."""
+        self._error_kind = "agent_error"
         self._name = name
         self._noise = ""
 
@@ -101,18 +108,23 @@ class RecordReader:
         """The record's events; what is unknown becomes a notice."""
         yield AgentNotice(kind=kind, payload=record)
 
+    def rest(self) -> Iterator[Event]:
+        """Nothing, unless a subclass waits for something."""
+        return iter(())
+
     def noise(self, line: str) -> Iterator[Event]:
         """A line that is no record."""
         self._noise = line[:_MAX_NOISE]
         yield AgentNotice(kind="unreadable", payload=self._noise)
 
     def fail(self, error: str, status: int | None = None) -> None:
-        self.error, self.status = plain_reason(error) or f"{self._name} reported an error without a reason.", status
+        """status: the HTTP status that came with the error."""
+        self.error = plain_reason(error) or f"{self._name} reported an error without a reason."
+        self._error_kind = classify(error, status) or "agent_error"
 
     def result(self, exit_code: int | None) -> Result:
         if self.error is not None:
-            kind = classify(self.error, self.status) or "agent_error"
-            return Result(text=self.text, usage=self.usage, error=self.error, error_kind=kind)
+            return Result(text=self.text, usage=self.usage, error=self.error, error_kind=self._error_kind)
         if not self.finished:
             return Result(text=self.text, usage=self.usage, error=self._missing_end(exit_code), error_kind="crashed")
         return Result(text=self.text, usage=self.usage)

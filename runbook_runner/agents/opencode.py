@@ -121,6 +121,7 @@ def _usage(tokens: Record) -> Usage:
         completion_tokens=count_at(tokens, "output") + count_at(tokens, "reasoning"),
         cache_read_tokens=count_at(tokens, "cache", "read"),
         cache_write_tokens=count_at(tokens, "cache", "write"),
+        reasoning_tokens=count_at(tokens, "reasoning"),
     )
 
 

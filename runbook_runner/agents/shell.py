@@ -113,6 +113,9 @@ class Reader:
         done = f"{self._done} of {len(self._blocks)} blocks ran."
         return f"{done} {self._failed}" if self._failed else done
 
+    def rest(self) -> Iterator[Event]:
+        return iter(())
+
     def result(self, exit_code: int | None) -> Result:
         if self._failed:
             return Result(text=self._summary(), error=self._failed, error_kind="block_failed")

@@ -7,6 +7,9 @@ import typer
 
 _COMMANDS = {
     "run": "runbook_runner.cli.run",
+    "replay": "runbook_runner.cli.replay",
+    "script": "runbook_runner.cli.script",
+    "cost": "runbook_runner.cli.cost",
     "check": "runbook_runner.cli.check",
     "show": "runbook_runner.cli.show",
     "new": "runbook_runner.cli.new",
@@ -14,7 +17,7 @@ _COMMANDS = {
     "migrate": "runbook_runner.cli.migrate",
     "schema": "runbook_runner.cli.schema",
 }
-"""Command → module with a function of that name."""
+"""Command → module with a function of that name, or a group of commands."""
 
 
 def build() -> typer.Typer:
@@ -28,7 +31,11 @@ def build() -> typer.Typer:
     app.callback()(root)
     called = sys.argv[1] if len(sys.argv) > 1 else None
     for name in [called] if called in _COMMANDS else _COMMANDS:
-        app.command(name)(getattr(import_module(_COMMANDS[name]), name))
+        command = getattr(import_module(_COMMANDS[name]), name)
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name)
+        else:
+            app.command(name)(command)
     return app
 
 

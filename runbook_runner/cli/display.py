@@ -2,6 +2,7 @@
 
 import re
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from rich.console import Console
@@ -13,6 +14,7 @@ from rich.text import Text
 from runbook_runner.events import (
     AgentMessage,
     AgentNotice,
+    AgentRetried,
     Artifact,
     Event,
     Log,
@@ -21,6 +23,7 @@ from runbook_runner.events import (
     PhaseStarted,
     Recorded,
     Redacted,
+    ReplayDiverged,
     RunStarted,
     SandboxStarted,
     ToolCalled,
@@ -32,6 +35,7 @@ from runbook_runner.trajectory.models import RunbookOutputs, Trajectory
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _OUTPUT_LINES = 6
 _COMMAND_LINES = 3
+_DIFFERENCES = 3
 _NEWS_S = 0.05  # a phase that took less is not worth a line
 
 
@@ -107,13 +111,28 @@ def _lines(event: Event) -> list[Text]:
         case ToolReturned() if event.output.strip():
             style = "red" if event.is_error else "dim"
             return [Text(_indent(_shorten(event.output.strip(), _OUTPUT_LINES)), style=style)]
+        case AgentRetried():
+            again = f"starting the agent again in {event.delay_s:.0f} s"
+            return [Text(f"! {plain(event.error)}", style="yellow"), Text(f"! {again}", style="yellow")]
         case AgentNotice() if event.kind.endswith("api_retry"):
             return [Text("! the agent tries its model again", style="yellow")]
         case ModelCalled() if event.error:
             return [Text(f"! model: {plain(event.error)}", style="yellow")]
+        case ReplayDiverged() if event.differences or event.severity != "minor":
+            return [Text(line, style="yellow") for line in _divergence(event)]
         case Redacted():
             return [Text(f"! {event.where}: removed {event.count} × {event.rule}", style="yellow")]
     return []
+
+
+def _divergence(event: ReplayDiverged) -> Iterator[str]:
+    """Only what is new: every later request repeats it."""
+    yield f"! model call {event.number} is not as recorded ({event.severity})"
+    for difference in event.differences[:_DIFFERENCES]:
+        line = f", line {difference.line}" if difference.line else ""
+        yield f"    {plain(difference.path)}{line} ({difference.origin})"
+        yield from (_indent(f"  - {text}") for text in _shorten(difference.before, 1).splitlines())
+        yield from (_indent(f"  + {text}") for text in _shorten(difference.after, 1).splitlines())
 
 
 def _command(event: ToolCalled) -> str:

@@ -33,7 +33,11 @@ def run(
     env_file: Path | None = typer.Option(
         None, metavar="FILE", rich_help_panel=_WHAT, help="Take secrets and provider keys from here first."
     ),
-    agent: str | None = typer.Option(None, rich_help_panel=_MODEL, help="claude-code or shell; else the runbook's."),
+    agent: str | None = typer.Option(
+        None,
+        rich_help_panel=_MODEL,
+        help="claude-code, codex, gemini-cli, hermes, opencode, shell, or one of .runbook/agents; else the runbook's.",
+    ),
     model: str | None = typer.Option(None, rich_help_panel=_MODEL, help="Model id; else the runbook's."),
     provider: str | None = typer.Option(
         None, rich_help_panel=_MODEL, help="anthropic or openrouter; else by your keys."
@@ -41,16 +45,47 @@ def run(
     model_script: Path | None = typer.Option(
         None, metavar="FILE", rich_help_panel=_MODEL, help="Answer the agent's model calls from this YAML script."
     ),
+    replay: str | None = typer.Option(
+        None,
+        metavar="RECORDING",
+        rich_help_panel=_MODEL,
+        help="Answer them from the recording of another run: its id, its folder, or its model/ folder.",
+    ),
+    on_miss: str = typer.Option(
+        "stop",
+        metavar="stop|live|nearest",
+        rich_help_panel=_MODEL,
+        help="With --replay, for a call that was not recorded: end the run, ask the provider, or take the nearest.",
+    ),
     sandbox: str = typer.Option(
         "auto", rich_help_panel=_HOW, help="auto, docker, bubblewrap or host (host isolates nothing)."
     ),
     snapshot: str | None = typer.Option(None, rich_help_panel=_HOW, help="Sandbox preset, such as python312-uv."),
     image: str | None = typer.Option(None, rich_help_panel=_HOW, help="Container image to use instead of a snapshot."),
+    network: str | None = typer.Option(
+        None,
+        metavar="POLICY",
+        rich_help_panel=_HOW,
+        help="What the sandbox may reach: full, allowlist, model-only or none; else the runbook's, else full.",
+    ),
+    allow_host: list[str] = typer.Option(
+        [],
+        metavar="HOST",
+        rich_help_panel=_HOW,
+        help="For the allowlist: example.com, *.example.com, 10.0.0.0/8, each with :PORT if you like.",
+    ),
     timeout: float | None = typer.Option(
         None, metavar="SECONDS", rich_help_panel=_HOW, help="Agent's time limit (1200)."
     ),
     cpus: float | None = typer.Option(None, rich_help_panel=_HOW, help="Cores (4, or what there is)."),
     memory: str | None = typer.Option(None, metavar="SIZE", rich_help_panel=_HOW, help="Memory, like 512M or 8G (8G)."),
+    max_cost: float | None = typer.Option(
+        None, metavar="USD", rich_help_panel=_MODEL, help="No more model calls once they have cost so much."
+    ),
+    max_tokens: int | None = typer.Option(
+        None, metavar="N", rich_help_panel=_MODEL, help="… once they have used so many tokens, cached ones included."
+    ),
+    max_calls: int | None = typer.Option(None, metavar="N", rich_help_panel=_MODEL, help="… once there were so many."),
     keep: bool = typer.Option(False, "--keep", rich_help_panel=_HOW, help="Leave the sandbox there after the run."),
     dry_run: bool = typer.Option(False, "--dry-run", rich_help_panel=_HOW, help="Show what would run, start nothing."),
     collection: str | None = typer.Option(None, rich_help_panel=_OUTPUT, help="Collection to record under (local)."),
@@ -60,6 +95,12 @@ def run(
     ),
     out: Path | None = typer.Option(
         None, metavar="DIR", rich_help_panel=_OUTPUT, help="Copy the results here as well."
+    ),
+    record_mode: str | None = typer.Option(
+        None,
+        metavar="full|metadata|none",
+        rich_help_panel=_OUTPUT,
+        help="What to keep of model calls (full, or RUNBOOK_RECORD_MODE); only full can be replayed.",
     ),
     quiet: bool = typer.Option(False, "-q", "--quiet", rich_help_panel=_OUTPUT, help="Say nothing but errors."),
     json_: bool = typer.Option(
@@ -85,12 +126,20 @@ def run(
         model=model,
         provider=provider,
         model_script=model_script,
+        replay=replay,
+        on_miss=on_miss,
+        record_mode=record_mode,
         sandbox=sandbox,
         snapshot=snapshot,
         image=image,
+        network=network,
+        allow_hosts=tuple(allow_host),
         timeout_s=timeout,
         cpus=cpus,
         memory=memory,
+        max_cost_usd=max_cost,
+        max_tokens=max_tokens,
+        max_calls=max_calls,
         keep=keep,
         dry_run=dry_run,
         collection=collection,

@@ -1,11 +1,8 @@
 """Command line: what `runbook run` does: arguments → spec → run → summary or JSON."""
 
 import json
-import os
-import signal
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,24 +12,21 @@ import yaml
 from rich.console import Console
 
 from runbook_runner import agents
-from runbook_runner.cli.display import Display, print_summary
-from runbook_runner.errors import CancelledError, ExitCode, InputError
-from runbook_runner.events import Artifact, Recorded, SandboxStarted
+from runbook_runner.cli.following import follow
+from runbook_runner.errors import ExitCode, InputError
 from runbook_runner.runbook.document import Runbook, parse
 from runbook_runner.runbook.source import load
 from runbook_runner.runner import credentials
 from runbook_runner.runner.backends import choose_backend
-from runbook_runner.runner.cancellation import Cancellation
 from runbook_runner.runner.model import find_upstream
-from runbook_runner.runner.pipeline import Outcome, RunOptions
-from runbook_runner.runner.pipeline import run as run_spec
+from runbook_runner.runner.pipeline import RunOptions
 from runbook_runner.runner.resolve import RunRequest, missing_parameters, resolve
-from runbook_runner.settings import Settings
+from runbook_runner.settings import Settings, record_mode
 from runbook_runner.spec import RunSpec
-from runbook_runner.trajectory.models import RunbookOutputs
 
 if TYPE_CHECKING:
     from runbook_runner.runbook.fixture import Fixture
+    from runbook_runner.runner.replay import Replaying
 
 
 @dataclass(frozen=True)
@@ -50,12 +44,20 @@ class Arguments:
     model: str | None
     provider: str | None
     model_script: Path | None
+    replay: str | None
+    on_miss: str
+    record_mode: str | None
     sandbox: str
     snapshot: str | None
     image: str | None
+    network: str | None
+    allow_hosts: tuple[str, ...]
     timeout_s: float | None
     cpus: float | None
     memory: str | None
+    max_cost_usd: float | None
+    max_tokens: int | None
+    max_calls: int | None
     keep: bool
     dry_run: bool
     collection: str | None
@@ -72,11 +74,15 @@ def execute(arguments: Arguments) -> int:
     runbook = parse(source.text, source.name)
     found = credentials.load_environment(arguments.env_file, source.folder)
     request = _with_answers(_request(arguments, source.folder), runbook)
-    spec = resolve(runbook, request, () if arguments.model_script else credentials.provider_keys(found))
+    spec = resolve(runbook, request, credentials.provider_keys(found) if _asks_provider(arguments) else ())
     environ = _with_asked_secrets(spec, found)
     if arguments.dry_run:
         return _dry_run(arguments, spec, environ)
     return _run(arguments, spec, environ)
+
+
+def _asks_provider(arguments: Arguments) -> bool:
+    return not arguments.model_script and (arguments.replay is None or arguments.on_miss == "live")
 
 
 # --- arguments → request -------------------------------------------------------------------------------------------
@@ -88,11 +94,14 @@ def _request(arguments: Arguments, folder: Path | None) -> RunRequest:
         parameters=_parameters(arguments, fixture),
         files=(*(file.path for file in fixture.files), *arguments.files) if fixture else arguments.files,
         folder=folder,
+        agents_near=(*([folder] if folder else []), Path.cwd()),
         agent=arguments.agent,
         model=arguments.model,
         provider=arguments.provider,
         snapshot=arguments.snapshot,
         image=arguments.image,
+        network=arguments.network,
+        allow_hosts=arguments.allow_hosts,
         secrets=arguments.secrets,
         collection=arguments.collection,
         task=arguments.task,
@@ -100,6 +109,9 @@ def _request(arguments: Arguments, folder: Path | None) -> RunRequest:
         timeout_s=arguments.timeout_s,
         cpus=arguments.cpus,
         memory=arguments.memory,
+        max_cost_usd=arguments.max_cost_usd,
+        max_tokens=arguments.max_tokens,
+        max_calls=arguments.max_calls,
     )
 
 
@@ -160,100 +172,36 @@ def _interactive() -> bool:
 # --- running -------------------------------------------------------------------------------------------------------
 
 
-class _Seen:
-    """Keeps from the event stream what the summary needs."""
-
-    def __init__(self) -> None:
-        self.results: list[Artifact] = []
-        self.sandbox: SandboxStarted | None = None
-
-    def __call__(self, recorded: Recorded) -> None:
-        event = recorded.event
-        if isinstance(event, Artifact) and event.kind == "result":
-            self.results.append(event)
-        elif isinstance(event, SandboxStarted):
-            self.sandbox = event
-
-    def headline_first(self) -> list[Artifact]:
-        return sorted(self.results, key=lambda a: (a.primary is None, a.primary or 0))
-
-
 def _run(arguments: Arguments, spec: RunSpec, environ: Mapping[str, str]) -> int:
     console = Console(stderr=arguments.json, highlight=False, quiet=arguments.quiet)
-    seen, cancellation = _Seen(), Cancellation()
-    with Display(console) as display, _interruptible(cancellation):
-        options = RunOptions(
-            settings=Settings.load(),
-            environ=environ,
-            backend=arguments.sandbox,
-            strict_snapshot=arguments.snapshot is not None,
-            model_script=arguments.model_script,
-            out=arguments.out,
-            keep=arguments.keep,
-            readers=(seen, display),
-            cancellation=cancellation,
-        )
-        outcome = run_spec(spec, options)
-    error = str(outcome.error) if outcome.error else None
-    print_summary(console, outcome.trajectory, seen.headline_first(), outcome.folder, error)
-    if arguments.quiet and error:
-        sys.stderr.write(f"error: {error}\n")
+    settings = Settings.load()
+    options = RunOptions(
+        settings=settings,
+        environ=environ,
+        backend=arguments.sandbox,
+        strict_snapshot=arguments.snapshot is not None,
+        model_script=arguments.model_script,
+        replay=_replaying(arguments, settings),
+        record_mode=record_mode(arguments.record_mode, "--record-mode")
+        if arguments.record_mode
+        else settings.record_mode,
+        out=arguments.out,
+        keep=arguments.keep,
+    )
+    followed = follow(spec, options, console)
     if arguments.json:
-        sys.stdout.write(json.dumps(_json(spec, outcome, seen)) + "\n")
-    return _exit_code(outcome)
+        sys.stdout.write(json.dumps(followed.json()) + "\n")
+    return followed.exit_code
 
 
-@contextmanager
-def _interruptible(cancellation: Cancellation) -> Iterator[None]:
-    """Ctrl-C once: the run ends in good order. Twice: at once, with nothing left running."""
+def _replaying(arguments: Arguments, settings: Settings) -> "Replaying | None":
+    if arguments.replay is None:
+        return None
+    if arguments.model_script:
+        raise InputError("--replay and --model-script answer the same calls.", hint="Give one of them.")
+    from runbook_runner.runner.replay import check_on_miss, find_recording
 
-    def on_signal(*_: object) -> None:
-        if cancellation.requested:
-            cancellation.abandon()
-            os._exit(ExitCode.INTERRUPTED)
-        if not cancellation.request():
-            raise CancelledError("The run was cancelled.")
-
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _json(spec: RunSpec, outcome: Outcome, seen: _Seen) -> dict[str, Any]:
-    """The keys of contract §12.4 `jetty run`, and ours."""
-    trajectory = outcome.trajectory
-    outputs = trajectory.steps["run"].outputs
-    assert isinstance(outputs, RunbookOutputs)
-    results = [str(outcome.folder / artifact.path) for artifact in seen.headline_first()]
-    return {
-        "status": trajectory.status,
-        "trajectory_id": trajectory.trajectory_id,
-        "collection": spec.collection,
-        "task": spec.task,
-        "primary_output": results[0] if results else None,
-        "results_files": results,
-        "trajectory_url": (outcome.folder / "trajectory.json").as_uri(),
-        "path": str(outcome.folder),
-        "verdict": outputs.verdict,
-        "success": outputs.success,
-        "missing_outputs": outputs.missing_outputs,
-        "error": str(outcome.error) if outcome.error else None,
-        "usage": outputs.usage.model_dump(),
-        "duration_seconds": trajectory.steps["run"].duration_seconds,
-        "sandbox": seen.sandbox.backend if seen.sandbox else None,
-        "image_digest": seen.sandbox.image_digest if seen.sandbox else None,
-    }
-
-
-def _exit_code(outcome: Outcome) -> int:
-    if outcome.error:
-        return outcome.error.exit_code
-    outputs = outcome.trajectory.steps["run"].outputs
-    assert isinstance(outputs, RunbookOutputs)
-    return ExitCode.PASS if outputs.verdict == "pass" else ExitCode.VERDICT_FAIL
+    return find_recording(settings.home, arguments.replay, on_miss=check_on_miss(arguments.on_miss))
 
 
 # --- dry run -------------------------------------------------------------------------------------------------------
@@ -261,15 +209,18 @@ def _exit_code(outcome: Outcome) -> int:
 
 def _dry_run(arguments: Arguments, spec: RunSpec, environ: Mapping[str, str]) -> int:
     """Everything is checked as for a run; nothing is started or recorded."""
-    agent = agents.find_agent(spec.agent)
+    agent = agents.find_agent(spec.agent, spec.agents_near)
     credentials.require_secrets(spec, environ)
-    upstream = find_upstream(agent, spec, arguments.model_script, environ)
+    settings = Settings.load()
+    upstream = find_upstream(agent, spec, arguments.model_script, environ, _replaying(arguments, settings))
     strict = arguments.snapshot is not None
-    backend = choose_backend(arguments.sandbox, spec, agent, Settings.load(), strict_snapshot=strict)
+    backend = choose_backend(arguments.sandbox, spec, agent, settings, strict_snapshot=strict)
     plan = [f"put {item.name} ({item.size} bytes) into /app/assets" for item in spec.inputs]
     plan += backend.plan(spec, agent)
     if upstream:
-        plan.append(f"answer model calls for {spec.model} from {arguments.model_script or spec.provider}")
+        plan.append(
+            f"answer model calls for {spec.model} from {arguments.model_script or arguments.replay or spec.provider}"
+        )
     plan.append(f"run {agent.name} for at most {spec.limits.timeout_s:g} s")
     plan.append("expect " + (", ".join(output.path for output in spec.outputs) or "no particular output"))
     body = {"spec": spec.model_dump(mode="json"), "digest": spec.digest(), "plan": plan}

@@ -3,7 +3,8 @@
 import json
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -26,17 +27,18 @@ def execute(path: str, *, as_json: bool) -> None:
     source = load(path)
     runbook = parse(source.text, source.name)
     keys = provider_keys(load_environment(None, source.folder))
-    choices = choose(runbook.frontmatter, RunRequest(), keys)
-    described = {**describe(runbook), "resolved": _resolved(choices)}
+    near = (*([source.folder] if source.folder else []), Path.cwd())
+    choices = choose(runbook.frontmatter, RunRequest(agents_near=near), keys)
+    described = {**describe(runbook), "resolved": _resolved(choices, known_agents(near))}
     if as_json:
         sys.stdout.write(json.dumps(described, indent=1, ensure_ascii=False) + "\n")
     else:
         _print(Console(highlight=False), runbook, described)
 
 
-def _resolved(choices: Choices) -> dict[str, Any]:
+def _resolved(choices: Choices, known: Collection[str]) -> dict[str, Any]:
     resolved: dict[str, Any] = plain(choices)
-    if choices.agent.value not in known_agents():
+    if choices.agent.value not in known:
         resolved["agent"]["why"] += "; this version can't run it"
     return resolved
 

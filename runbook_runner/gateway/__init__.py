@@ -3,8 +3,10 @@
 Importing this is cheap: the server and the HTTP client are imported when they start.
 """
 
+from runbook_runner.gateway.budget import Budget
 from runbook_runner.gateway.cassette import Cassette, Exchange, RecordedCall
-from runbook_runner.gateway.provider import Provider, provider_from
+from runbook_runner.gateway.provider import Provider
+from runbook_runner.gateway.providers import provider_from
 from runbook_runner.gateway.replay import ON_MISS, OnMiss, Replay, load_replay
 from runbook_runner.gateway.script import ModelScript
 from runbook_runner.gateway.script_file import load_script
@@ -14,6 +16,7 @@ from runbook_runner.gateway.upstream import GatewayFailure, Upstream
 
 __all__ = [
     "ON_MISS",
+    "Budget",
     "Cassette",
     "Exchange",
     "Gateway",

@@ -19,6 +19,7 @@ from runbook_runner.gateway import sse
 from runbook_runner.gateway.blobs import BlobFolder
 from runbook_runner.gateway.skeleton import SkeletonStore, compact
 from runbook_runner.redaction import Redactor
+from runbook_runner.settings import RecordMode
 
 INDEX_FILE: Final = "index.jsonl"
 KEPT_HEADERS: Final = frozenset(
@@ -90,8 +91,9 @@ class Exchange:
 class Cassette:
     """The folder `model/` of a trajectory. Thread-safe."""
 
-    def __init__(self, folder: Path, redactor: Redactor):
+    def __init__(self, folder: Path, redactor: Redactor, mode: RecordMode = "full"):
         self.folder = folder
+        self._mode = mode
         self._redactor = redactor
         self._hidden: tuple[Redactor, ...] = ()
         self._blobs = BlobFolder(folder / "blobs")
@@ -107,15 +109,21 @@ class Cassette:
         """The text without secrets."""
         return self._without_hidden(self._redactor.clean(text))
 
-    def keep_json(self, document: Any, content_type: str = "application/json") -> Body:
-        """Stores a JSON body. Raises RecordingError."""
+    def keep_json(self, document: Any, content_type: str = "application/json") -> Body | None:
+        """Stores a JSON body; `None`, as for the two below: this recording keeps none. Raises RecordingError."""
+        if self._mode != "full":
+            return None
         return Body(blob=self._documents.put(document), kind="json", content_type=self.clean(content_type))
 
-    def keep_text(self, text: str, content_type: str) -> Body:
+    def keep_text(self, text: str, content_type: str) -> Body | None:
+        if self._mode != "full":
+            return None
         return Body(blob=self._put_text(self.clean(text)), kind="text", content_type=self.clean(content_type))
 
-    def keep_stream(self, text: str, content_type: str, deltas: sse.Deltas) -> Body:
+    def keep_stream(self, text: str, content_type: str, deltas: sse.Deltas) -> Body | None:
         """Stores an event stream; deltas finds the pieces of longer texts in it, see `sse.scrub`."""
+        if self._mode != "full":
+            return None
         return Body(
             blob=self._put_text(sse.scrub(text, deltas, self.clean)), kind="text", content_type=self.clean(content_type)
         )
@@ -125,6 +133,8 @@ class Cassette:
 
     def append(self, call: RecordedCall) -> None:
         """Adds the call to the index. Its bodies were kept before. Raises RecordingError."""
+        if self._mode == "none":
+            return
         foreign = {"path": self.clean(call.path), "model": self.clean(call.model)}
         if call.error is not None:
             foreign["error"] = self.clean(call.error)

@@ -1,7 +1,7 @@
 """Gateway: makes our price table out of litellm's, for maintainers: a reduced, dated copy that needs no litellm.
 
-    pip download --no-deps litellm==VERSION && unzip litellm-*.whl 'litellm/model_prices*'
-    python -m runbook_runner.gateway.price_reduction litellm/model_prices_and_context_window_backup.json VERSION
+    pip download --no-deps litellm==VERSION && unzip litellm-*.whl 'litellm/*.json'
+    python -m runbook_runner.gateway.price_reduction litellm VERSION
 
 Only models that answer in text, only their prices, in USD per million tokens. Left out: rows without prices, rows whose
 price depends on the hour, on requests or on characters, and rows that say zero for a service that is not free.
@@ -61,7 +61,8 @@ def _row(entry: Mapping[str, Any]) -> dict[str, Any] | None:
 
 def _prices(entry: Mapping[str, Any]) -> Iterator[tuple[str, int, str, float]]:
     """(tier, above how many input tokens, kind, USD per million)."""
-    for band in entry.get("tiered_pricing") or ({},):
+    bands: list[dict[str, Any]] = entry.get("tiered_pricing") or [{}]
+    for band in bands:
         begins = int((band.get("range") or [0])[0])
         for key, price in ({**entry, **band} if not begins else band).items():
             found = _KEY.fullmatch(key)
@@ -78,9 +79,22 @@ def _slim(row: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in row.items() if value}
 
 
-def main(source: str, version: str) -> None:
-    models = reduce(json.loads(Path(source).read_bytes()))
-    table = {"source": f"litellm {version}", "date": clock.now_iso()[:10], "models": dict(sorted(models.items()))}
+def providers(table: Mapping[str, Any], endpoints: Mapping[str, Any]) -> list[str]:
+    """Every provider litellm has a name for."""
+    priced = {str(entry.get("litellm_provider")) for entry in table.values() if isinstance(entry, dict)}
+    return sorted(priced.union(endpoints["providers"]))
+
+
+def main(folder: str, version: str) -> None:
+    prices = json.loads((Path(folder) / "model_prices_and_context_window_backup.json").read_bytes())
+    endpoints = json.loads((Path(folder) / "provider_endpoints_support_backup.json").read_bytes())
+    models = reduce(prices)
+    table = {
+        "source": f"litellm {version}",
+        "date": clock.now_iso()[:10],
+        "providers": providers(prices, endpoints),
+        "models": dict(sorted(models.items())),
+    }
     TABLE.write_bytes(zstandard.compress(json.dumps(table, separators=(",", ":")).encode(), 19))
     sys.stdout.write(f"{len(models)} models in {TABLE} ({TABLE.stat().st_size} bytes)\n")
 

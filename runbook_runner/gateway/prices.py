@@ -88,7 +88,7 @@ class Prices:
         for name in (f"{provider}/{bare}", bare):
             if name in self.own:
                 return self.own[name]
-        listed = _table()
+        listed = _table()["models"]
         for name in (*(f"{name}/{bare}" for name in names), bare):
             row = listed.get(name)
             if row is not None and row["provider"] in names:
@@ -112,7 +112,9 @@ def load_prices(path: Path | None) -> Prices:
         first = problem.errors(include_url=False)[0]
         place = ".".join(map(str, first["loc"]))
         hint = "Write `MODEL: {input: 3, output: 15, cache_read: 0.3}`, in USD per million tokens."
-        raise InputError(f"{place}: {first['msg']}." if place else f"{first['msg']}.", where=str(path), hint=hint) from None
+        raise InputError(
+            f"{place}: {first['msg']}." if place else f"{first['msg']}.", where=str(path), hint=hint
+        ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as problem:
         raise InputError("The price file is neither YAML nor JSON.", where=str(path)) from problem
     return Prices({name: _as_row(model) for name, model in listed.items()})
@@ -122,11 +124,16 @@ def _as_row(listed: _Listed) -> Row:
     return Row(rates=Rates(**listed.model_dump(exclude={"above"})), above=listed.above)
 
 
+def listed_providers() -> tuple[str, ...]:
+    """Every provider that litellm has a name for, as of the table's date."""
+    return tuple(_table()["providers"])
+
+
 @cache
 def _table() -> Mapping[str, Any]:
     """Rows are checked when they are used: there are thousands."""
-    models: dict[str, Any] = json.loads(zstandard.decompress(TABLE.read_bytes()))["models"]
-    return models
+    table: dict[str, Any] = json.loads(zstandard.decompress(TABLE.read_bytes()))
+    return table
 
 
 def _tier(row: Row, name: str | None) -> tuple[Tier, float] | None:
@@ -162,7 +169,8 @@ def _items(rates: Rates, reading: Reading) -> Iterator[tuple[int, float | None]]
     long = min(reading.long_cache_tokens, usage.cache_write_tokens)
     yield usage.prompt_tokens, rates.input
     yield usage.cache_read_tokens, rates.cache_read
-    yield usage.cache_write_tokens - long, rates.cache_write
-    yield long, rates.cache_write if rates.cache_write_1h is None else rates.cache_write_1h
+    written = rates.input if rates.cache_write is None else rates.cache_write  # most charge nothing extra for it
+    yield usage.cache_write_tokens - long, written
+    yield long, written if rates.cache_write_1h is None else rates.cache_write_1h
     yield usage.completion_tokens - usage.reasoning_tokens, rates.output
     yield usage.reasoning_tokens, rates.output if rates.reasoning is None else rates.reasoning

@@ -1,22 +1,23 @@
 """Gateway: a real provider, the upstream that forwards. Its key stays here, on the host."""
 
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import urlsplit
 
-from runbook_runner.errors import InputError, NotReadyError
 from runbook_runner.gateway.dialects.base import Dialect, Reading
+from runbook_runner.gateway.prices import Prices
+from runbook_runner.gateway.throttle import LONGEST_WAIT_S, Throttle
+from runbook_runner.gateway.translate import Target, Translation
 from runbook_runner.gateway.upstream import (
     CREDENTIAL_HEADERS,
     Answer,
-    FailureKind,
-    GatewayFailure,
     Headers,
     ModelRequest,
     UpstreamBroke,
     error_answer,
+    final_failure,
     once,
 )
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 CONNECT_S: Final = 10.0
 READ_S: Final = 900.0  # a model may think for many minutes without a byte; the run's own idle limit comes first
+TOLD_WAIT_S: Final = 1.0
 
 # RFC 9110 §7.6.1, and what httpx itself must say about the body it sends and can decode.
 _NOT_FORWARDED: Final = frozenset(
@@ -47,37 +49,41 @@ MAX_ANSWER_BYTES: Final = 64 << 20
 _RETURNED: Final = frozenset(
     {"content-type", "retry-after", "retry-after-ms", "x-should-retry", "request-id", "x-request-id"}
 )
-_FINAL: Final[Mapping[int, FailureKind]] = {
-    401: "authentication",
-    402: "billing",
-    403: "permission",
-    404: "not_found",
-}
+
+Credential = Literal["bearer", "x-api-key", "x-goog-api-key", "none"]
 
 
 @dataclass(frozen=True)
 class Provider:
-    """A provider and the right to use it. An Upstream; see `provider_from`."""
+    """A provider and the right to use it. An Upstream; see `providers.provider_from`."""
 
     name: str
+    dialects: frozenset[str]
+    """Names of the APIs it speaks itself; a request in another is translated."""
     base_url: str = field(repr=False)
     """May hold a password, in `https://user:password@host`."""
     key_name: str
     """The variable the key came from, for messages."""
     key: str = field(repr=False)
-    bearer: bool
-    """The key goes in `Authorization: Bearer`; otherwise in `x-api-key`."""
+    credential: Credential
+    """Which header the key goes in."""
+    target: Target = field(repr=False)
+    """Where a translated request goes."""
+    throttle: Throttle = field(repr=False, compare=False)
+    prices: Prices = field(default_factory=Prices, repr=False)
     extra_headers: Headers = ()
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """More variables with secret values that open it."""
     source: Literal["provider"] = "provider"
 
     def connect(self) -> "ProviderConnection":
         return ProviderConnection(self)
 
     def cost(self, model: str, reading: Reading) -> float | None:
-        return None
+        return self.prices.cost(self.name, model, reading)
 
     def secret_values(self) -> dict[str, str]:
-        return {self.key_name: self.key}
+        return {**({self.key_name: self.key} if self.key else {}), **self.secrets}
 
     @property
     def host(self) -> str:
@@ -86,7 +92,8 @@ class Provider:
     def url(self, path: str, query: str) -> str:
         """Base URLs are given with and without the version that every path starts with."""
         base = self.base_url.rstrip("/")
-        base = base.removesuffix("/v1") if path.startswith("/v1/") else base
+        version = "/" + path.lstrip("/").partition("/")[0]
+        base = base.removesuffix(version)
         return f"{base}{path}?{query}" if query else base + path
 
     def headers(self, client_headers: Headers) -> Headers:
@@ -94,8 +101,14 @@ class Provider:
         named = next((value for name, value in client_headers if name == "connection"), "")
         dropped = _NOT_FORWARDED | CREDENTIAL_HEADERS | {name.strip().lower() for name in named.split(",")}
         kept = tuple((name, value) for name, value in client_headers if name not in dropped)
-        credential = ("authorization", f"Bearer {self.key}") if self.bearer else ("x-api-key", self.key)
-        return (*kept, ("accept-encoding", "identity"), *self.extra_headers, credential)
+        return (*kept, ("accept-encoding", "identity"), *self.extra_headers, *self._credential())
+
+    def _credential(self) -> Headers:
+        if self.credential == "none":
+            return ()
+        if self.credential == "bearer":
+            return (("authorization", f"Bearer {self.key}"),)
+        return ((self.credential, self.key),)
 
 
 class ProviderConnection:
@@ -104,6 +117,7 @@ class ProviderConnection:
     def __init__(self, provider: Provider):
         self._provider = provider
         self._client: httpx.AsyncClient | None = None
+        self._translation: Translation | None = None
 
     async def aclose(self) -> None:
         if self._client is not None:
@@ -111,6 +125,28 @@ class ProviderConnection:
 
     @asynccontextmanager
     async def answer(self, request: ModelRequest) -> AsyncIterator[Answer]:
+        """In turn with all other calls with the same key; a provider that asks to be left alone is."""
+        throttle = self._provider.throttle
+        if throttle.paused_s > LONGEST_WAIT_S:
+            yield self._paused(request.dialect, throttle.paused_s)
+            return
+        async with throttle.turn() as waited, self._any_answer(request) as answer:
+            asked = _retry_after_s(answer)
+            if answer.status >= 400 and asked:
+                throttle.pause(asked)
+            if waited > TOLD_WAIT_S:
+                note = f"a model call waited {waited:.1f} s for its turn at {self._provider.name}"
+                answer = answer.with_note(note)
+            yield answer
+
+    def _any_answer(self, request: ModelRequest) -> AbstractAsyncContextManager[Answer]:
+        if request.dialect.name in self._provider.dialects:
+            return self._forwarded(request)
+        self._translation = self._translation or Translation(self._provider.target)
+        return self._translation.answer(request)
+
+    @asynccontextmanager
+    async def _forwarded(self, request: ModelRequest) -> AsyncIterator[Answer]:
         import httpx
 
         try:
@@ -143,58 +179,30 @@ class ProviderConnection:
 
     async def _error(self, dialect: Dialect, response: "httpx.Response") -> Answer:
         """The provider's own error, unchanged but for the key, which some of them quote."""
-        raw = b"".join([chunk async for chunk in _body(response)])
-        body = raw.replace(self._provider.key.encode(), f"***REDACTED:{self._provider.key_name}***".encode())
+        body = b"".join([chunk async for chunk in _body(response)])
+        for name, value in self._provider.secret_values().items():
+            body = body.replace(value.encode(), f"***REDACTED:{name}***".encode())
         status = response.status_code
         said = dialect.reading(stream=False, body=body).error or response.reason_phrase
-        failure = None
-        if status in _FINAL:
-            about = f"{self._provider.name} answered {status} (its key is from {self._provider.key_name}): {said}"
-            failure = GatewayFailure(_FINAL[status], about)
+        failure = final_failure(status, self._provider.name, self._provider.key_name, said)
         return Answer(status, _returned(response), once(body), error=said, failure=failure)
 
     def _unreachable(self, dialect: Dialect, reason: str) -> Answer:
         message = f"no answer from {self._provider.name} at {self._provider.host}: {reason}"
         return error_answer(dialect, 502, message)
 
-
-def provider_from(name: str | None, environ: Mapping[str, str]) -> Provider:
-    """The provider of this name with its key from the environment. `None`: OpenRouter when its key is there, else
-    Anthropic (contract §4.4). Raises InputError for an unknown name, NotReadyError without a key."""
-    if name is None:
-        name = "openrouter" if environ.get("OPENROUTER_API_KEY") else "anthropic"
-    make = _PROVIDERS.get(name)
-    if make is None:
-        raise InputError(f"Unknown provider {name!r}.", hint=f"Known providers: {', '.join(_PROVIDERS)}.")
-    return make(environ)
+    def _paused(self, dialect: Dialect, seconds: float) -> Answer:
+        message = f"{self._provider.name} asked to be left alone for {seconds:.0f} s more"
+        return error_answer(dialect, 429, message, headers=(("retry-after", f"{seconds:.0f}"),))
 
 
-def _anthropic(environ: Mapping[str, str]) -> Provider:
-    bearer = not environ.get("ANTHROPIC_API_KEY") and bool(environ.get("ANTHROPIC_AUTH_TOKEN"))
-    key_name = "ANTHROPIC_AUTH_TOKEN" if bearer else "ANTHROPIC_API_KEY"
-    base_url = environ.get("ANTHROPIC_BASE_URL") or "https://api.anthropic.com"
-    return Provider("anthropic", base_url, key_name, _key(environ, key_name), bearer)
-
-
-def _openrouter(environ: Mapping[str, str]) -> Provider:
-    base_url = environ.get("OPENROUTER_BASE_URL") or "https://openrouter.ai/api"
-    named = (("http-referer", "OPENROUTER_HTTP_REFERER"), ("x-title", "OPENROUTER_X_TITLE"))
-    extra = tuple((header, environ[variable]) for header, variable in named if environ.get(variable))
-    key = _key(environ, "OPENROUTER_API_KEY")
-    return Provider("openrouter", base_url, "OPENROUTER_API_KEY", key, bearer=True, extra_headers=extra)
-
-
-_PROVIDERS: Final = {"anthropic": _anthropic, "openrouter": _openrouter}
-
-
-def _key(environ: Mapping[str, str], name: str) -> str:
-    key = (environ.get(name) or "").strip()
-    if not key:
-        hint = f"Set {name}, or answer from a file with --model-script FILE."
-        raise NotReadyError(f"There is no key for the model provider: {name} is not set.", hint=hint)
-    if not key.isascii() or not key.isprintable():
-        raise NotReadyError(f"{name} holds characters that no key has.", hint="Set it again, from the provider's page.")
-    return key
+def _retry_after_s(answer: Answer) -> float:
+    """Its date form is not in use with these APIs."""
+    text = dict(answer.headers).get("retry-after", "")
+    try:
+        return max(0.0, float(text))
+    except ValueError:
+        return 0.0
 
 
 def _client() -> "httpx.AsyncClient":
@@ -207,7 +215,8 @@ def _client() -> "httpx.AsyncClient":
 
 def _returned(response: "httpx.Response") -> Headers:
     headers = response.headers.items()
-    return tuple((name, value) for name, value in headers if name in _RETURNED or name.startswith("anthropic-"))
+    known = ("anthropic-", "x-ratelimit-", "openai-")
+    return tuple((name, value) for name, value in headers if name in _RETURNED or name.startswith(known))
 
 
 async def _body(response: "httpx.Response") -> AsyncIterator[bytes]:

@@ -1,15 +1,18 @@
 """Gateway: one model call on its way: from the agent to the upstream, back as it arrives, and into the recording."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from runbook_runner.errors import RecordingError
+from runbook_runner.events import Log
 from runbook_runner.gateway.recording import record
 from runbook_runner.gateway.session import Session
 from runbook_runner.gateway.tape import Tape, outcome
-from runbook_runner.gateway.upstream import GatewayFailure, ModelRequest, UpstreamBroke, error_answer
+from runbook_runner.gateway.upstream import Answer, GatewayFailure, ModelRequest, UpstreamBroke, error_answer
 
 
 class Relay(Response):
@@ -35,13 +38,25 @@ class Relay(Response):
         """Keeps the request, then upstream to tape, and on to the agent when it is a stream."""
         tape, cassette = self._tape, self._session.cassette
         tape.kept_request = await asyncio.to_thread(cassette.keep_json, tape.request.json)
-        async with self._session.connection.answer(tape.request) as answer:
+        async with self._upstream_answer() as answer:
             tape.start(answer)
+            for note in answer.notes:
+                self._session.emit(Log(level="warning", message=note, source="gateway"))
             async for chunk in answer.body:
                 self._session.touch()
                 tape.add(chunk)
                 if tape.at_once:
                     await self._send(send, chunk, more=True)
+
+    @asynccontextmanager
+    async def _upstream_answer(self) -> AsyncIterator[Answer]:
+        request, session = self._tape.request, self._session
+        reason = session.spending.refusal() if request.operation == "generate" else None
+        if reason is not None:  # 400 is what all the CLIs take for final
+            yield error_answer(request.dialect, 400, reason, GatewayFailure("budget", reason))
+            return
+        async with session.connection.answer(request) as answer:
+            yield answer
 
     async def _converse(self, work: asyncio.Task[None], receive: Receive) -> None:
         """Until the answer is there; the agent's going away ends it too, and with it the call at the provider."""
@@ -76,6 +91,8 @@ class Relay(Response):
         tape = self._tape
         result = outcome(tape, self._session.cost)
         self._session.usage += result.usage
+        whole = result.status == 200 and result.error is None
+        self._session.spending.add(tape.request.ask.model, result.usage, whole=whole)
         try:
             await asyncio.to_thread(record, self._session, tape, result)
         except RecordingError as problem:

@@ -5,21 +5,26 @@ import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
 from runbook_runner.errors import NotReadyError
 from runbook_runner.events import Emit
+from runbook_runner.gateway.budget import Budget
 from runbook_runner.gateway.cassette import Cassette
 from runbook_runner.gateway.session import Session
 from runbook_runner.gateway.upstream import Upstream
 from runbook_runner.ids import new_run_token
+from runbook_runner.sockets import PREFIX as UNIX
+from runbook_runner.sockets import listen_unix
 
 if TYPE_CHECKING:
     import uvicorn
 
 STOP_S: Final = 5  # whole seconds, uvicorn's unit
 KEEP_ALIVE_S: Final = 3600  # a CLI that reuses a connection we have just closed sees a reset
+_NO_LIMIT: Final = Budget()
 
 
 class Gateway:
@@ -27,7 +32,7 @@ class Gateway:
 
     def __init__(self, host: str = "127.0.0.1"):
         """host: the address the sandbox reaches this machine at: loopback for processes, the bridge's own for
-        containers on Linux (field notes §5.6). Never all interfaces."""
+        containers on Linux (field notes §5.6), `unix:PATH` for what has no network. Never all interfaces."""
         self._host = host
         self._sessions: list[Session] = []
         self._lock = threading.Lock()
@@ -57,19 +62,34 @@ class Gateway:
 
     @property
     def address(self) -> tuple[str, int]:
-        """Host and port it listens at. Raises RuntimeError before `start`."""
+        """Host and port it listens at, port 0 for a unix socket. Raises RuntimeError before `start`."""
         if self._socket is None:
             raise RuntimeError("the gateway has not been started")
+        if self._host.startswith(UNIX):
+            return self._host, 0
         host, port = self._socket.getsockname()[:2]
         return str(host), int(port)
 
-    def open(self, *, upstream: Upstream, cassette: Cassette, emit: Emit, token: str | None = None) -> Session:
+    def open(
+        self,
+        *,
+        upstream: Upstream,
+        cassette: Cassette,
+        emit: Emit,
+        token: str | None = None,
+        budget: Budget = _NO_LIMIT,
+    ) -> Session:
         """A session with a token of its own. token: from `ids.new_run_token` when others must know it beforehand, as
         the run's redactor."""
         if self._loop is None:
             raise RuntimeError("the gateway has not been started")
         session = Session(
-            token=token or new_run_token(), upstream=upstream, cassette=cassette, emit=emit, loop=self._loop
+            token=token or new_run_token(),
+            upstream=upstream,
+            cassette=cassette,
+            emit=emit,
+            budget=budget,
+            loop=self._loop,
         )
         with self._lock:
             self._sessions = [*(s for s in self._sessions if s.is_open), session]
@@ -122,6 +142,8 @@ def _server(sessions: Callable[[], list[Session]]) -> "uvicorn.Server":
 
 
 def _listen(host: str) -> socket.socket:
+    if host.startswith(UNIX):
+        return _listen_unix(host)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -132,3 +154,10 @@ def _listen(host: str) -> socket.socket:
         hint = "The model gateway must listen where the sandbox can reach it."
         raise NotReadyError(f"Can't listen at {host}: {problem.strerror}.", hint=hint) from problem
     return listening
+
+
+def _listen_unix(host: str) -> socket.socket:
+    try:
+        return listen_unix(Path(host.removeprefix(UNIX)))
+    except OSError as problem:
+        raise NotReadyError(f"Can't listen at {host}: {problem.strerror}.") from problem

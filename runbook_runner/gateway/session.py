@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from runbook_runner.events import Emit, Usage
+from runbook_runner.gateway.budget import Budget, Spending
 from runbook_runner.gateway.cassette import Cassette
 from runbook_runner.gateway.upstream import GatewayFailure, Upstream
 
@@ -17,7 +18,14 @@ class Session:
     """Made by `Gateway.open`. Its attributes may be read from any thread; the gateway's loop writes them."""
 
     def __init__(
-        self, *, token: str, upstream: Upstream, cassette: Cassette, emit: Emit, loop: asyncio.AbstractEventLoop
+        self,
+        *,
+        token: str,
+        upstream: Upstream,
+        cassette: Cassette,
+        emit: Emit,
+        budget: Budget,
+        loop: asyncio.AbstractEventLoop,
     ):
         self.token = token
         self.calls = 0
@@ -33,6 +41,7 @@ class Session:
         self.cassette = cassette
         self.emit = emit
         self.connection = upstream.connect()
+        self.spending = Spending(budget)
         self._loop = loop
         self._open = True
         self._calls: dict[asyncio.Task[None], asyncio.Task[None]] = {}

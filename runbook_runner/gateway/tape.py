@@ -41,13 +41,14 @@ class Tape:
     failure: GatewayFailure | None = None
     ttfb: float | None = None
     cost_usd: float | None = None
+    answered_by: str | None = None
     source: Source | None = None
     divergence: ReplayDiverged | None = None
 
     def start(self, answer: Answer) -> None:
         self.status, self.headers, self.side = answer.status, answer.headers, answer.side
         self.error, self.failure = answer.error, answer.failure or self.failure
-        self.cost_usd = answer.cost_usd
+        self.cost_usd, self.answered_by = answer.cost_usd, answer.answered_by
         self.source = answer.source or self.source
         self.divergence = answer.divergence or self.divergence
         self.stream = self.content_type.startswith("text/event-stream")
@@ -104,4 +105,6 @@ def _priced(tape: Tape, reading: Reading, cost: Callable[[str, Reading], float |
     if not usage.api_calls:
         return usage
     known = tape.cost_usd if tape.cost_usd is not None else usage.cost_usd
-    return usage.model_copy(update={"cost_usd": known if known is not None else cost(tape.request.ask.model, reading)})
+    return usage.model_copy(
+        update={"cost_usd": known if known is not None else cost(tape.answered_by or tape.request.ask.model, reading)}
+    )

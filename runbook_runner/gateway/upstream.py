@@ -1,9 +1,9 @@
 """Gateway: the seam between the agent's requests and whoever answers them, a provider or a script."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal, Protocol
 
 from runbook_runner.events import ReplayDiverged, Source
@@ -14,7 +14,7 @@ CREDENTIAL_HEADERS: Final = frozenset({"authorization", "x-api-key", "x-goog-api
 
 Headers = tuple[tuple[str, str], ...]
 FailureKind = Literal[
-    "script", "replay", "authentication", "billing", "permission", "not_found", "recording", "internal"
+    "script", "replay", "budget", "authentication", "billing", "permission", "not_found", "recording", "internal"
 ]
 
 
@@ -59,12 +59,33 @@ class Answer:
     """What this answer cost, when the upstream knows; else it is reckoned from its tokens."""
     at_once: bool = False
     """The body goes on as it comes even when it is no event stream."""
-    warnings: tuple[str, ...] = ()
-    """What the run should know about how this answer came to be; each is told once a session."""
+    answered_by: str | None = None
+    """The model that answered, when it is not the one that was asked for."""
+    notes: tuple[str, ...] = ()
+    """What the run should know about how this answer came to be."""
+
+    def with_note(self, note: str) -> "Answer":
+        return replace(self, notes=(*self.notes, note))
+
     source: Source | None = None
     """Who really answered, when the upstream is not always the same."""
     divergence: ReplayDiverged | None = None
     """How the request differs from the recorded one that this answer was given to."""
+
+
+_FINAL: Final[Mapping[int, FailureKind]] = {
+    401: "authentication",
+    402: "billing",
+    403: "permission",
+    404: "not_found",
+}
+
+
+def final_failure(status: int, provider: str, key_name: str, said: str) -> GatewayFailure | None:
+    """What a status of the provider means for the run; `None`: another attempt may succeed."""
+    if status not in _FINAL:
+        return None
+    return GatewayFailure(_FINAL[status], f"{provider} answered {status} (its key is from {key_name}): {said}")
 
 
 def error_answer(

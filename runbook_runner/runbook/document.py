@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from runbook_runner.declared import McpServer, RequiredOutput
 from runbook_runner.errors import InputError
 from runbook_runner.runbook.frontmatter import Frontmatter, cut, read
-from runbook_runner.runbook.markdown import MAX_PIECES, Outline, Section, outline
+from runbook_runner.runbook.markdown import Outline, Section, outline
 from runbook_runner.runbook.outputs import required_outputs
 from runbook_runner.runbook.parameters import Parameter, read_parameters
 from runbook_runner.runbook.sections import find, find_exact
@@ -142,7 +142,7 @@ def parse(text: str, source: str = "RUNBOOK.md") -> Runbook:
     """Reads any Markdown with a frontmatter; a missing section is no error (validation never gates a run).
 
     Raises InputError with `source:line` when the frontmatter is missing, broken or has a key of the wrong type,
-    when the text can't be written as UTF-8, and when it has more than MAX_PIECES pieces of Markdown.
+    when the text can't be written as UTF-8, and when it has more pieces of Markdown than `outline` looks at.
     """
     text = text.removeprefix("\ufeff")
     _require_utf8(text, source)
@@ -152,7 +152,7 @@ def parse(text: str, source: str = "RUNBOOK.md") -> Runbook:
     if document.cut_line is not None:
         hint = "Move data and long listings to a file next to the runbook."
         where = f"{source}:{document.cut_line}"
-        raise InputError(f"The document has more than {MAX_PIECES:,} pieces of Markdown.", where=where, hint=hint)
+        raise InputError("The document has more pieces than any runbook.", where=where, hint=hint)
     return Runbook(
         source=source,
         text=text,

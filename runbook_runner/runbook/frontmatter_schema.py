@@ -104,6 +104,10 @@ class OwnEntry(_Open):
     """What only Runbook Runner knows; the platform ignores it."""
 
     inputs: _Paths | None = Field(None, description="Files for runs that are given none, below the runbook's folder.")
+    timeout: float | None = Field(None, gt=0, description="The agent's wall time, in seconds.")
+    max_cost: float | None = Field(None, gt=0, description="USD that the model may cost.")
+    max_tokens: int | None = Field(None, gt=0, description="Tokens the model may use, cached ones included.")
+    max_calls: int | None = Field(None, gt=0, description="Model calls that may be made.")
 
 
 class FrontmatterFile(_Open):

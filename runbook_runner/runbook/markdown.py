@@ -3,7 +3,6 @@
 CommonMark plus GitHub tables, read by pulldown-cmark, so headings and tables inside fences do not count.
 """
 
-import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -13,8 +12,12 @@ from typing import Any, TypeVar
 
 import pyromark
 
-MAX_PIECES = 1_500_000
-"""Events of one document: a runbook has a few thousand, and this many take about a second."""
+from runbook_runner.runbook.lines import Lines
+
+MAX_PIECES = 800_000
+"""Events of one document: a runbook has a few thousand, a table of 50,000 rows about 600,000."""
+MAX_PARTS = 25_000
+"""Headings, tables and code blocks of one document together."""
 
 _OPTIONS = pyromark.Options.ENABLE_TABLES
 _BREAKS = ("SoftBreak", "HardBreak")
@@ -112,7 +115,7 @@ class Outline:
     tables: tuple[Table, ...]
     fences: tuple[Fence, ...]
     cut_line: int | None = None
-    """Where reading stopped because the document has more than MAX_PIECES; `None`: it was read to its end."""
+    """Where reading stopped because the document has more than that; `None`: it was read to its end."""
 
     def tables_in(self, section: Section) -> tuple[Table, ...]:
         return _within(section, self.tables)
@@ -138,7 +141,7 @@ def _within(section: Section, items: Sequence[_Placed]) -> tuple[_Placed, ...]:
 def outline(text: str, first_line: int = 1) -> Outline:
     """Reads Markdown; `first_line` is the line number of its first line in the file it comes from.
 
-    Never raises for any text that UTF-8 can carry. Bounded: what comes after MAX_PIECES is not looked at.
+    Never raises for any text that UTF-8 can carry. Bounded: what comes after MAX_PIECES or MAX_PARTS is not looked at.
     """
     reader = _Reader(text, first_line)
     reader.read()
@@ -149,25 +152,6 @@ def outline(text: str, first_line: int = 1) -> Outline:
         fences=tuple(reader.fences),
         cut_line=reader.cut_line,
     )
-
-
-def inline_links(text: str) -> Iterator[tuple[int, str]]:
-    """Links and images outside code: UTF-8 byte offset and destination, in order."""
-    for event, span in pyromark.events_with_range(text, options=_OPTIONS):
-        tag: Any = event.get("Start") if isinstance(event, dict) else None
-        if isinstance(tag, dict) and (link := tag.get("Link") or tag.get("Image")) and link["link_type"] == "Inline":
-            yield span["start"], link["dest_url"]
-
-
-class _Lines:
-    """Byte offset → line number."""
-
-    def __init__(self, source: bytes, first_line: int):
-        self._first = first_line
-        self._starts = [0, *(match.end() for match in re.finditer(b"\n", source))]
-
-    def at(self, offset: int) -> int:
-        return self._first + bisect_right(self._starts, offset) - 1
 
 
 @dataclass
@@ -209,7 +193,7 @@ class _Reader:
 
     def __init__(self, text: str, first_line: int):
         self.source = text.encode()
-        self.lines = _Lines(self.source, first_line)
+        self.lines = Lines(self.source, first_line)
         self.headings: list[Heading] = []
         self.tables: list[Table] = []
         self.fences: list[Fence] = []
@@ -226,18 +210,23 @@ class _Reader:
                 tag: Any = event["Start"]
                 if tag.__class__ is not dict:
                     continue
-                if "Heading" in tag:
+                if "List" in tag or "BlockQuote" in tag:
+                    containers += 1
+                elif self._is_full():
+                    break
+                elif "Heading" in tag:
                     self._heading(span, is_top=containers == 0)
                 elif "CodeBlock" in tag:
                     self._code_block(tag["CodeBlock"], span)
                 elif "Table" in tag:
                     self._table(span, is_top=containers == 0)
-                elif "List" in tag or "BlockQuote" in tag:
-                    containers += 1
             elif containers and "End" in event and ("List" in event["End"] or "BlockQuote" in event["End"]):
                 containers -= 1
         if next(self._source_events, None) is not None:
             self.cut_line = self.lines.at(span["start"])
+
+    def _is_full(self) -> bool:
+        return len(self.headings) + len(self.tables) + len(self.fences) >= MAX_PARTS
 
     def _heading(self, span: _Span, *, is_top: bool) -> None:
         inline = _Inline()
@@ -275,10 +264,10 @@ class _Reader:
 
 def _read_table(source: bytes, line: int) -> tuple[Row, ...]:
     events = pyromark.events_with_range(source.decode(), options=_OPTIONS)
-    return _rows(events, _Lines(source, line))
+    return _rows(events, Lines(source, line))
 
 
-def _rows(events: Iterable[Any], lines: _Lines) -> tuple[Row, ...]:
+def _rows(events: Iterable[Any], lines: Lines) -> tuple[Row, ...]:
     rows: list[Row] = []
     cells: list[Cell] = []
     inline = _Inline()
@@ -295,7 +284,7 @@ def _rows(events: Iterable[Any], lines: _Lines) -> tuple[Row, ...]:
     return tuple(rows) or (Row((Cell("", (), ""),), lines.at(0)),)
 
 
-def _sections(headings: list[Heading], source: bytes, lines: _Lines) -> Iterator[Section]:
+def _sections(headings: list[Heading], source: bytes, lines: Lines) -> Iterator[Section]:
     ends = [len(source)] * len(headings)
     open_: list[int] = []
     for index, heading in enumerate(headings):

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from runbook_runner import settings
 from runbook_runner.runbook.defaults import Default, Kind, read_default, read_required, required_in_text
-from runbook_runner.runbook.markdown import Cell, Outline, Row
+from runbook_runner.runbook.markdown import Cell, Outline, Row, Table
 from runbook_runner.runbook.sections import find
-from runbook_runner.runbook.substitution import placeholders
+from runbook_runner.runbook.substitution import placeholders, used_names
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
@@ -83,12 +83,17 @@ def parameter_rows(outline: Outline, body: str) -> Iterator[tuple[str, int]]:
     return ((name, row.line) for name, row, _ in _named_rows(outline, body))
 
 
-def _named_rows(outline: Outline, body: str) -> Iterator[tuple[str, Row, _Columns]]:
+def parameter_tables(outline: Outline) -> Sequence[Table]:
+    """Those of the section whose first column says it names parameters; without any the section's first table."""
     section = find(outline.sections, "parameters") or find(outline.sections, "parameters", prefix=True)
-    tables = list(outline.tables_in(section)) if section else []
+    tables = outline.tables_in(section) if section else ()
     named = [table for table in tables if table.header.cells[0].text.lower().startswith(_NAME_HEADERS)]
-    used = frozenset(placeholder.name for placeholder in placeholders(body))
-    for table in named or tables[:1]:
+    return named or tables[:1]
+
+
+def _named_rows(outline: Outline, body: str) -> Iterator[tuple[str, Row, _Columns]]:
+    used = used_names(body)
+    for table in parameter_tables(outline):
         columns = _Columns.of(table.header)
         for row in table.rows:
             if name := _name(row, columns, used):

@@ -5,7 +5,7 @@ Not a template language: runbooks hold JSX, f-strings, `${{ }}` and `{% %}`, all
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -58,9 +58,18 @@ def spell(value: object) -> str:
 
 def placeholders(text: str) -> tuple[Placeholder, ...]:
     """Every `{{name}}` and `{{secrets.NAME}}` in order, known or not, repeats included."""
-    found, line, counted = [], 1, 0
+    return tuple(each_placeholder(text))
+
+
+def each_placeholder(text: str) -> Iterator[Placeholder]:
+    """The same one by one, for who may not want them all."""
+    line, counted = 1, 0
     for match in _USED.finditer(text):
         line += text.count("\n", counted, match.start())
         counted = match.start()
-        found.append(Placeholder(match["secret"] or match["name"], line, is_secret=match["secret"] is not None))
-    return tuple(found)
+        yield Placeholder(match["secret"] or match["name"], line, is_secret=match["secret"] is not None)
+
+
+def used_names(text: str) -> frozenset[str]:
+    """The names of all `{{name}}`, secrets apart."""
+    return frozenset(match["name"] for match in _USED.finditer(text) if match["name"])

@@ -2,11 +2,12 @@
 
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from runbook_runner.agents import Agent
 from runbook_runner.errors import InputError, NotReadyError
+from runbook_runner.events import Emit
 from runbook_runner.sandbox import Sandbox, SandboxSpec
 from runbook_runner.sandbox.snapshots import find_snapshot
 from runbook_runner.settings import DEFAULT_SNAPSHOT, Settings
@@ -35,8 +36,11 @@ class Backend(Protocol):
     @property
     def name(self) -> str: ...
 
-    def prepare(self, spec: RunSpec, agent: Agent, run_id: str, labels: Mapping[str, str], report: Report) -> Prepared:
-        """Gets the image ready, building or pulling it if need be. Raises NotReadyError."""
+    def prepare(
+        self, spec: RunSpec, agent: Agent, run_id: str, labels: Mapping[str, str], report: Report, emit: Emit
+    ) -> Prepared:
+        """Gets the image ready, building or pulling it if need be. emit: hears what happens in the sandbox itself.
+        Raises NotReadyError."""
         ...
 
     def plan(self, spec: RunSpec, agent: Agent) -> list[str]:
@@ -45,20 +49,44 @@ class Backend(Protocol):
 
 
 def choose_backend(name: str, spec: RunSpec, agent: Agent, settings: Settings, *, strict_snapshot: bool) -> Backend:
-    """`auto`: docker when its engine answers, else an error that offers the host.
+    """`auto`: docker when its engine answers, else bubblewrap where it works, else an error that offers the host.
 
-    Raises InputError for an unknown backend, and for an unknown snapshot when strict; NotReadyError when the machine
-    lacks what the backend needs.
+    Raises InputError for an unknown backend, for a network policy it can't keep or that keeps the agent from its model,
+    and for an unknown snapshot when strict; NotReadyError when the machine lacks what the backend needs.
     """
     if name not in BACKENDS:
         raise InputError(f"Unknown sandbox {name!r}.", hint=f"Known sandboxes: {', '.join(BACKENDS)}.")
-    if name == "bubblewrap":
-        raise NotReadyError(
-            "The bubblewrap sandbox is not part of this version.", hint="Use --sandbox docker, or --sandbox host."
-        )
     if strict_snapshot and spec.snapshot:
         find_snapshot(spec.snapshot)
-    return _host(agent) if name == "host" else _docker(settings)
+    _check_network(name, spec, agent)
+    if name == "host":
+        return _host(agent)
+    if name == "bubblewrap":
+        return _bubblewrap(agent, settings)
+    return _docker(settings) if name == "docker" else _auto(agent, settings)
+
+
+def _check_network(name: str, spec: RunSpec, agent: Agent) -> None:
+    policy = spec.network.policy
+    if policy == "none" and agent.dialect:
+        raise InputError(f"{agent.name} can't reach its model with --network none.", hint="Use --network model-only.")
+    if policy != "full" and name == "host":
+        raise InputError(
+            f"The host sandbox can't keep the network policy {policy}.",
+            hint="Use --sandbox docker or --sandbox bubblewrap, or --network full.",
+        )
+
+
+def _auto(agent: Agent, settings: Settings) -> "Backend":
+    try:
+        return _docker(settings)
+    except NotReadyError as no_docker:
+        try:
+            return _bubblewrap(agent, settings)
+        except NotReadyError as no_bubblewrap:
+            raise NotReadyError(
+                no_docker.message, hint=no_docker.hint, details=f"Nor can bubblewrap be used: {no_bubblewrap}"
+            ) from no_docker
 
 
 def _docker(settings: Settings) -> "DockerBackend":
@@ -67,24 +95,56 @@ def _docker(settings: Settings) -> "DockerBackend":
     return DockerBackend(connect(), settings)
 
 
+def _bubblewrap(agent: Agent, settings: Settings) -> "BubblewrapBackend":
+    from runbook_runner.sandbox.bubblewrap import require_bubblewrap
+
+    require_bubblewrap()
+    _require_program(agent)
+    return BubblewrapBackend(settings)
+
+
 def _host(agent: Agent) -> "HostBackend":
+    _require_program(agent)
+    return HostBackend()
+
+
+def _require_program(agent: Agent) -> None:
     if shutil.which(agent.binary) is None:
         install = f"Install it with `{agent.install_hint}`, or use --sandbox docker." if agent.install_hint else None
         raise NotReadyError(f"There is no {agent.binary!r} on this machine's PATH.", hint=install)
-    return HostBackend()
 
 
 @dataclass(frozen=True)
 class HostBackend:
     name: str = "host"
 
-    def prepare(self, spec: RunSpec, agent: Agent, run_id: str, labels: Mapping[str, str], report: Report) -> Prepared:
+    def prepare(
+        self, spec: RunSpec, agent: Agent, run_id: str, labels: Mapping[str, str], report: Report, emit: Emit
+    ) -> Prepared:
         from runbook_runner.sandbox.host import HostSandbox
 
-        return Prepared(HostSandbox(_sandbox_spec(spec, run_id, labels)))
+        return Prepared(HostSandbox(sandbox_spec(spec, run_id, labels, emit)))
 
     def plan(self, spec: RunSpec, agent: Agent) -> list[str]:
         return [f"run {shutil.which(agent.binary)} in a temporary folder of this machine, without isolation"]
+
+
+@dataclass(frozen=True)
+class BubblewrapBackend:
+    settings: Settings
+    name: str = "bubblewrap"
+
+    def prepare(
+        self, spec: RunSpec, agent: Agent, run_id: str, labels: Mapping[str, str], report: Report, emit: Emit
+    ) -> Prepared:
+        from runbook_runner.sandbox.bubblewrap import BubblewrapSandbox
+
+        asked = sandbox_spec(spec, run_id, labels, emit, settings=self.settings)
+        # Most agents' programs are scripts for Node, which need not be in /usr either.
+        return Prepared(BubblewrapSandbox(replace(asked, host_tools=(agent.binary, "node"))))
+
+    def plan(self, spec: RunSpec, agent: Agent) -> list[str]:
+        return [f"run {shutil.which(agent.binary)} of this machine in namespaces of its own"]
 
 
 @dataclass(frozen=True)
@@ -93,11 +153,13 @@ class DockerBackend:
     settings: Settings
     name: str = "docker"
 
-    def prepare(self, spec: RunSpec, agent: Agent, run_id: str, labels: Mapping[str, str], report: Report) -> Prepared:
+    def prepare(
+        self, spec: RunSpec, agent: Agent, run_id: str, labels: Mapping[str, str], report: Report, emit: Emit
+    ) -> Prepared:
         from runbook_runner.sandbox.docker import DockerSandbox
 
         image = self._image(spec, agent, report)
-        asked = _sandbox_spec(spec, run_id, labels, image=image.tag, settings=self.settings)
+        asked = sandbox_spec(spec, run_id, labels, emit, image=image.tag, settings=self.settings)
         return Prepared(DockerSandbox(self.engine, asked), image.tag, image.digest)
 
     def _image(self, spec: RunSpec, agent: Agent, report: Report) -> "ImageRef":
@@ -125,8 +187,14 @@ class DockerBackend:
         return [f"start one container from {what}{layer}, on the engine at {self.engine.url}"]
 
 
-def _sandbox_spec(
-    spec: RunSpec, run_id: str, labels: Mapping[str, str], *, image: str | None = None, settings: Settings | None = None
+def sandbox_spec(
+    spec: RunSpec,
+    run_id: str,
+    labels: Mapping[str, str],
+    emit: Emit,
+    *,
+    image: str | None = None,
+    settings: Settings | None = None,
 ) -> SandboxSpec:
     return SandboxSpec(
         run_id=run_id,
@@ -134,6 +202,10 @@ def _sandbox_spec(
         cpus=spec.limits.cpus,
         memory_bytes=spec.limits.memory_bytes,
         pids=spec.limits.pids,
+        open_files=spec.limits.open_files,
+        disk_bytes=spec.limits.disk_bytes,
+        network=spec.network,
+        on_event=emit,
         lifetime_s=spec.limits.timeout_s + LIFETIME_MARGIN_S,
         labels=labels,
         ca_bundle=settings.ca_bundle if settings else None,

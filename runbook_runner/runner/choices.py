@@ -1,10 +1,12 @@
 """Runner: which agent, provider, model and sandbox image a run takes, each with the reason (contract §4.3-4.5)."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runbook_runner.agents import find_agent, known_agents
+from runbook_runner.agents import find_agent
+from runbook_runner.errors import InputError
 from runbook_runner.routing import DEFAULT_MODELS, explain_provider, infer_agent, model_for
 from runbook_runner.runbook.frontmatter import Frontmatter
 from runbook_runner.settings import DEFAULT_SNAPSHOT
@@ -37,7 +39,7 @@ def choose(front: Frontmatter, request: "RunRequest", keys: Collection[str]) -> 
     agent = _agent(front, request)
     image = _image(front, request)
     snapshot = _snapshot(front, request, image)
-    if not _uses_model(str(agent.value)):
+    if not _uses_model(str(agent.value), request.agents_near):
         none = Choice(None, f"{agent.value} calls no model")
         return Choices(agent, none, none, snapshot, image)
     provider = _provider(front, request, str(agent.value), keys)
@@ -84,5 +86,8 @@ def _said(asked: str | None, written: str | None, front: Frontmatter, key: str) 
     return Choice(written, f"frontmatter, line {front.lines[key]}") if written else None
 
 
-def _uses_model(agent: str) -> bool:
-    return agent not in known_agents() or find_agent(agent).dialect is not None
+def _uses_model(agent: str, near: Sequence[Path]) -> bool:
+    try:
+        return find_agent(agent, near).dialect is not None
+    except InputError:  # whoever needs the agent itself will say what is wrong
+        return True

@@ -26,7 +26,13 @@ PROVIDER_KEYS = frozenset(
         "OPENROUTER_API_KEY",
     }
 )
-_KEYS_OF_AGENT = {"claude-code": {"ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN"}}
+_KEYS_OF_AGENT: Mapping[str, set[str | None]] = {
+    "claude-code": {"ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN"},
+    "codex": {"OPENAI_API_KEY"},
+    "gemini-cli": {"GEMINI_API_KEY", "GOOGLE_API_KEY"},
+    "hermes": {"OPENROUTER_API_KEY"},
+    "opencode": {"OPENROUTER_API_KEY"},
+}
 
 
 def load_environment(env_file: Path | None, runbook_folder: Path | None) -> dict[str, str]:
@@ -73,10 +79,19 @@ def require_secrets(spec: RunSpec, environ: Mapping[str, str]) -> None:
 
 
 def withheld(spec: RunSpec) -> tuple[Secret, ...]:
-    """Declared secrets that the agent does not get: hidden by the runbook, or the key of its own model, which stays
-    on the host unless the runbook or the caller insists."""
-    own = _KEYS_OF_AGENT.get(spec.agent, set())
-    return tuple(s for s in spec.secrets if s.expose_to_agent is False or (s.expose_to_agent is None and s.env in own))
+    """Declared secrets that the agent does not get: hidden by the runbook; for an MCP server only; or the key of its
+    own model, which stays on the host unless the runbook or the caller insists."""
+    kept = _KEYS_OF_AGENT.get(spec.agent, set()) | {server.secret for server in spec.mcp_servers}
+    return tuple(
+        s for s in spec.secrets if s.expose_to_agent is False or (s.expose_to_agent is None and {s.env, s.name} & kept)
+    )
+
+
+def explain_withheld(spec: RunSpec, secret: Secret) -> str:
+    servers = [server.name for server in spec.mcp_servers if server.secret in (secret.env, secret.name)]
+    if servers:
+        return f"{secret.env} goes to the MCP server {', '.join(servers)} only: the agent's environment lacks it."
+    return f"{secret.env} stays on this machine: the agent does not get it."
 
 
 def agent_secrets(spec: RunSpec, environ: Mapping[str, str]) -> dict[str, str]:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from runbook_runner.agents import Agent
 from runbook_runner.events import Emit
-from runbook_runner.redaction import Redactor
 from runbook_runner.sandbox import GatewayAddress
-from runbook_runner.spec import RunSpec
+from runbook_runner.spec import Limits, RunSpec
 
 if TYPE_CHECKING:  # the agent without a model does not pay for it
-    from runbook_runner.gateway import Session, Upstream
+    from runbook_runner.gateway import Cassette, Session, Upstream
+    from runbook_runner.runner.replay import Replaying
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,10 @@ class ModelAccess:
     """Base URL as the sandbox reaches it."""
 
 
-def find_upstream(agent: Agent, spec: RunSpec, script: Path | None, environ: Mapping[str, str]) -> "Upstream | None":
-    """Who answers the agent's model calls; `None` when it makes none.
+def find_upstream(
+    agent: Agent, spec: RunSpec, script: Path | None, environ: Mapping[str, str], replay: "Replaying | None" = None
+) -> "Upstream | None":
+    """Who answers the agent's model calls; `None` when it makes none. script: with a replay, who answers after it.
 
     Raises InputError for a bad script or unknown provider, NotReadyError for a missing key: before anything starts.
     """
@@ -32,20 +34,31 @@ def find_upstream(agent: Agent, spec: RunSpec, script: Path | None, environ: Map
         return None
     from runbook_runner.gateway import load_script, provider_from
 
-    return load_script(script) if script else provider_from(spec.provider, environ)
+    def provider() -> "Upstream":
+        return provider_from(spec.provider, environ, model=spec.model, dialect=agent.dialect)
+
+    if replay is None:
+        return load_script(script) if script else provider()
+    beyond = provider() if replay.asks_provider else None
+    return replay.upstream(load_script(script) if script else beyond)
 
 
 @contextmanager
 def model_access(
-    upstream: "Upstream", address: GatewayAddress, cassette_folder: Path, redactor: Redactor, token: str, emit: Emit
+    upstream: "Upstream",
+    address: GatewayAddress,
+    cassette: "Cassette",
+    token: str,
+    limits: Limits,
+    emit: Emit,
 ) -> Iterator[ModelAccess]:
     """A gateway with one session, gone with the block. Raises NotReadyError when the address can't be listened on."""
-    from runbook_runner.gateway import Cassette, Gateway
+    from runbook_runner.gateway import Budget, Gateway
 
+    budget = Budget(limits.max_cost_usd, limits.max_tokens, limits.max_calls)
     with Gateway(address.bind) as gateway:
-        cassette = Cassette(cassette_folder, redactor)
-        session = gateway.open(upstream=upstream, cassette=cassette, emit=emit, token=token)
+        session = gateway.open(upstream=upstream, cassette=cassette, emit=emit, token=token, budget=budget)
         try:
-            yield ModelAccess(session, f"http://{address.reach}:{gateway.address[1]}")
+            yield ModelAccess(session, f"http://{address.reach}:{address.port or gateway.address[1]}")
         finally:
             session.close()

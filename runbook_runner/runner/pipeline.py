@@ -29,14 +29,18 @@ from runbook_runner.files import write_atomically
 from runbook_runner.redaction import Redactor
 from runbook_runner.runbook.steps import step_blocks
 from runbook_runner.runner import credentials, recovery
+from runbook_runner.runner.attempt import Work
 from runbook_runner.runner.backends import Backend, Prepared, Report, choose_backend
 from runbook_runner.runner.cancellation import Cancellation
 from runbook_runner.runner.claims import Claim, Entry
 from runbook_runner.runner.collect import collect
+from runbook_runner.runner.inputs import keep_inputs
+from runbook_runner.runner.limits import with_limits
+from runbook_runner.runner.mcp import servers_with_secrets
 from runbook_runner.runner.model import ModelAccess, find_upstream, model_access
-from runbook_runner.runner.work import Work, work
+from runbook_runner.runner.work import work
 from runbook_runner.sandbox import PutFile, Sandbox
-from runbook_runner.settings import Settings
+from runbook_runner.settings import RecordMode, Settings
 from runbook_runner.spec import RunSpec
 from runbook_runner.trajectory.models import Trajectory
 from runbook_runner.trajectory.recorder import Reader, Recorder
@@ -44,7 +48,8 @@ from runbook_runner.trajectory.sandbox_log import SandboxLog
 from runbook_runner.trajectory.store import MISSION_FILE, SPEC_FILE, create_folder, write_fold
 
 if TYPE_CHECKING:
-    from runbook_runner.gateway import Upstream
+    from runbook_runner.gateway import Cassette, Upstream
+    from runbook_runner.runner.replay import Replaying
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,10 @@ class RunOptions:
     """An unknown snapshot is an error, not a warning."""
     model_script: Path | None = None
     """Answers the agent's model calls instead of a provider."""
+    replay: "Replaying | None" = None
+    """Answers them from a recording; the script comes after it then."""
+    record_mode: RecordMode = "full"
+    """How much of the model calls is kept."""
     out: Path | None = None
     """Where to put a copy of the results."""
     keep: bool = False
@@ -118,11 +127,11 @@ class Emitter:
 def run(spec: RunSpec, options: RunOptions) -> Outcome:
     """Runs the spec and records it. Raises RunbookError for what is wrong before anything is recorded, and
     RecordingError at any time; everything else that goes wrong is in the outcome and in the trajectory."""
-    agent = agents.find_agent(spec.agent)
+    agent = agents.find_agent(spec.agent, spec.agents_near)
     credentials.require_secrets(spec, options.environ)
     # A rehearsal: what the agent would refuse is refused before anything starts.
-    agent.invoke(Assignment(mission=spec.mission, app=settings.APP, blocks=step_blocks(spec.mission)))
-    upstream = find_upstream(agent, spec, options.model_script, options.environ)
+    agent.invoke(Assignment(spec.mission, app=settings.APP, blocks=step_blocks(spec.mission), model=spec.model))
+    upstream = find_upstream(agent, spec, options.model_script, options.environ, options.replay)
     backend = choose_backend(options.backend, spec, agent, options.settings, strict_snapshot=options.strict_snapshot)
     if options.out:
         _make_out(options.out)
@@ -190,6 +199,7 @@ def _write_down(run: _Run) -> None:
             step_config=_step_config(spec),
             labels=spec.labels,
             engine=f"runbook-runner/{__version__}",
+            replay=run.options.replay.described() if run.options.replay else None,
         )
     )
 
@@ -222,7 +232,7 @@ def _step_config(spec: RunSpec) -> dict[str, object]:
         "cpus": spec.limits.cpus,
         "memory": f"{spec.limits.memory_bytes >> 20}M",
         "timeout_sec": spec.limits.timeout_s,
-        "network_enabled": True,
+        "network_enabled": spec.network.policy != "none",
     }
 
 
@@ -230,9 +240,14 @@ def _phases(run: _Run) -> AgentFinished:
     """The run itself: image, sandbox, agent, collect, evaluate."""
     cancellation = run.options.cancellation
     for secret in credentials.withheld(run.spec):
-        run.emit.warn(f"{secret.env} stays on this machine: the agent does not get it.")
+        run.emit.warn(credentials.explain_withheld(run.spec, secret))
+    for note in run.options.replay.notes if run.options.replay else ():
+        run.emit.warn(note)
+    keep_inputs(run.spec, run.folder, run.redactor, run.emit)
     with run.emit.phase("image"):
-        prepared = run.backend.prepare(run.spec, run.agent, run.trajectory_id, run.claim.labels(), _reporter(run))
+        prepared = run.backend.prepare(
+            run.spec, run.agent, run.trajectory_id, run.claim.labels(), _reporter(run), run.emit
+        )
     cancellation.check()
     sandbox = prepared.sandbox
     with _alive(run, sandbox):
@@ -289,13 +304,26 @@ def _set_up(run: _Run, prepared: Prepared) -> None:
     )
     if sandbox.backend == "host":
         run.emit.warn("The host sandbox isolates nothing: the agent can read and change whatever you can.")
+    if sandbox.backend == "bubblewrap" and run.spec.network.policy == "full":
+        run.emit.warn("With the network policy full, bubblewrap shares this machine's network and its local services.")
 
 
 def _model(run: _Run, sandbox: Sandbox) -> AbstractContextManager[ModelAccess | None]:
     if run.upstream is None:
         return nullcontext()
-    address = sandbox.gateway_host()
-    return model_access(run.upstream, address, run.folder / "model", run.redactor, run.token, run.emit)
+    from runbook_runner.gateway import Cassette
+
+    cassette = Cassette(run.folder / "model", run.redactor, run.options.record_mode)
+    upstream = _placed(run, run.upstream, cassette, sandbox.app)
+    return model_access(upstream, sandbox.gateway_host(), cassette, run.token, run.spec.limits, run.emit)
+
+
+def _placed(run: _Run, upstream: "Upstream", cassette: "Cassette", app: str) -> "Upstream":
+    """Only a replay cares where it is."""
+    from runbook_runner.gateway import Replay
+
+    replay = run.options.replay
+    return replay.placed(upstream, cassette, app) if replay and isinstance(upstream, Replay) else upstream
 
 
 def _work(run: _Run, sandbox: Sandbox, access: ModelAccess | None) -> AgentFinished:
@@ -312,6 +340,7 @@ def _work(run: _Run, sandbox: Sandbox, access: ModelAccess | None) -> AgentFinis
         parameters=spec.parameters,
         input_names=tuple(item.name for item in spec.inputs),
         secret_names=tuple(secrets),
+        mcp_servers=servers_with_secrets(spec, run.options.environ),
     )
     run.emit(AgentStarted(agent=run.agent.name, version=run.agent.version, model=spec.model, provider=spec.provider))
     job = Work(
@@ -330,7 +359,7 @@ def _work(run: _Run, sandbox: Sandbox, access: ModelAccess | None) -> AgentFinis
         redactor=run.redactor,
         cancellation=run.options.cancellation,
     )
-    end = work(job, sandbox)
+    end = with_limits(work(job, sandbox), sandbox.limits_hit, run.emit)
     run.emit(end)
     return end
 

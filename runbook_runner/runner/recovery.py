@@ -34,6 +34,10 @@ def _leftover(entry: claims.Entry, backend: Backend) -> Sandbox | None:
         from runbook_runner.sandbox.host import find_leftover
 
         return find_leftover(Path(entry.temp), entry.trajectory_id)
+    if entry.backend == "bubblewrap":
+        from runbook_runner.sandbox import bubblewrap
+
+        return bubblewrap.find_leftover(Path(entry.temp), entry.trajectory_id)
     from runbook_runner.sandbox.docker import attach, list_owned
     from runbook_runner.sandbox.engine import connect
 
@@ -100,7 +104,7 @@ def _collect(folder: Path, spec: RunSpec, leftover: Sandbox, recorder: Recorder)
         collect(
             leftover,
             spec,
-            find_agent(spec.agent),
+            find_agent(spec.agent, spec.agents_near),
             trajectory_id=folder.name,
             folder=folder,
             redactor=recorder.redactor,

@@ -6,10 +6,10 @@ import os
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from runbook_runner import ids, settings
-from runbook_runner.agents import find_agent
+from runbook_runner.agents import find_agent, is_ours
 from runbook_runner.declared import Secret
 from runbook_runner.errors import InputError
 from runbook_runner.runbook.document import Runbook, parse
@@ -17,10 +17,8 @@ from runbook_runner.runbook.mission import render
 from runbook_runner.runbook.parameters import Parameter
 from runbook_runner.runbook.substitution import BUILT_IN, placeholders
 from runbook_runner.runner.choices import choose
-from runbook_runner.spec import InputFile, Limits, RunSpec, parse_memory
-
-OWN_KEY = "runbook_runner"
-"""Frontmatter key for what only this program knows; the platform ignores it."""
+from runbook_runner.runner.own_settings import own_settings
+from runbook_runner.spec import InputFile, Limits, Network, Policy, RunSpec, parse_memory
 
 
 @dataclass(frozen=True)
@@ -31,6 +29,8 @@ class RunRequest:
     files: tuple[Path, ...] = ()
     folder: Path | None = None
     """Where the runbook is; `None` when it came from stdin or an address."""
+    agents_near: tuple[Path, ...] = ()
+    """Folders from which upwards an agent is looked for that is not ours."""
     agent: str | None = None
     model: str | None = None
     provider: str | None = None
@@ -44,6 +44,12 @@ class RunRequest:
     timeout_s: float | None = None
     cpus: float | None = None
     memory: str | None = None
+    max_cost_usd: float | None = None
+    max_tokens: int | None = None
+    max_calls: int | None = None
+    network: str | None = None
+    allow_hosts: tuple[str, ...] = ()
+    """In addition to the runbook's own."""
 
 
 def resolve(runbook: Runbook, request: RunRequest, keys: Collection[str] = ()) -> RunSpec:
@@ -53,7 +59,7 @@ def resolve(runbook: Runbook, request: RunRequest, keys: Collection[str] = ()) -
     """
     front = runbook.frontmatter
     chosen = choose(front, request, keys)
-    agent = find_agent(str(chosen.agent.value))
+    agent = find_agent(str(chosen.agent.value), request.agents_near)
     mission = _mission(runbook, request)
     files = request.files or sample_inputs(runbook, request.folder)
     return RunSpec(
@@ -61,6 +67,7 @@ def resolve(runbook: Runbook, request: RunRequest, keys: Collection[str] = ()) -
         collection=_name(request.collection or settings.DEFAULT_COLLECTION, "collection"),
         task=_name(request.task or _task(runbook), "task"),
         agent=agent.name,
+        agents_near=() if is_ours(agent.name) else tuple(str(path.absolute()) for path in request.agents_near),
         model=chosen.model.value,
         provider=chosen.provider.value,
         snapshot=chosen.snapshot.value,
@@ -69,10 +76,12 @@ def resolve(runbook: Runbook, request: RunRequest, keys: Collection[str] = ()) -
         parameters=dict(request.parameters),
         inputs=read_inputs(files),
         secrets=_secrets(front.secrets, request.secrets),
+        mcp_servers=runbook.mcp_servers,
         outputs=parse(mission, runbook.source).outputs,
         primary_outputs=front.primary_outputs,
         evaluation=front.evaluation,
-        limits=_limits(request),
+        limits=_limits(runbook, request),
+        network=_network(runbook, request),
         labels=dict(request.labels),
     )
 
@@ -119,11 +128,7 @@ def _name(text: str, what: str) -> str:
 def sample_inputs(runbook: Runbook, folder: Path | None) -> tuple[Path, ...]:
     """The files a runbook brings along for runs that are given none: `runbook_runner: {inputs: [PATH, …]}` in its
     frontmatter, our own key; paths below the runbook's folder. Raises InputError."""
-    own = runbook.frontmatter.extra.get(OWN_KEY)
-    names = own.get("inputs", []) if isinstance(own, dict) else [] if own is None else None
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        hint = f"Write `{OWN_KEY}: {{inputs: [data/file.csv]}}`."
-        raise InputError(f"`{OWN_KEY}` does not hold a list of inputs.", where=runbook.source, hint=hint)
+    names = own_settings(runbook).inputs
     if names and folder is None:
         hint = "Give the input files with -f."
         raise InputError("This runbook's sample inputs are not here.", where=runbook.source, hint=hint)
@@ -184,11 +189,25 @@ def _secrets(declared: tuple[Secret, ...], asked: tuple[str, ...]) -> tuple[Secr
     return tuple(by_env.values())
 
 
-def _limits(request: RunRequest) -> Limits:
-    values: dict[str, Any] = {"timeout_s": request.timeout_s, "cpus": request.cpus}
+def _limits(runbook: Runbook, request: RunRequest) -> Limits:
+    """The runbook's own, and over them what was asked for."""
+    asked = {name: getattr(request, name) for name in ("timeout_s", "cpus", "max_cost_usd", "max_tokens", "max_calls")}
+    values = own_settings(runbook).limits() | {name: value for name, value in asked.items() if value is not None}
     if request.memory:
         values["memory_bytes"] = parse_memory(request.memory)
     try:
         return Limits(**{name: value for name, value in values.items() if value is not None})
     except ValueError as error:
         raise InputError("A limit is out of range.", details=str(error)) from error
+
+
+def _network(runbook: Runbook, request: RunRequest) -> Network:
+    """The runbook's own policy, or the one asked for. Hosts without a policy mean the allow-list."""
+    own = own_settings(runbook)
+    hosts = (*own.allow_hosts, *request.allow_hosts)
+    policy = request.network or (None if request.allow_hosts else own.network) or ("allowlist" if hosts else "full")
+    if request.allow_hosts and policy != "allowlist":
+        raise InputError(f"--allow-host says nothing with --network {policy}.", hint="Use --network allowlist.")
+    if policy not in get_args(Policy):
+        raise InputError(f"Unknown network policy {policy!r}.", hint=f"Known: {', '.join(get_args(Policy))}.")
+    return Network.model_validate({"policy": policy, "allow_hosts": hosts if policy == "allowlist" else ()})

@@ -1,4 +1,4 @@
-"""Sandbox: where an agent works. The contract every backend keeps; `docker.py` and `host.py` are the backends.
+"""Sandbox: where an agent works. The contract every backend keeps: `docker.py`, `bubblewrap.py` and `host.py`.
 
 Proof of the contract is `tests/sandbox/test_conformance.py`, which runs against each of them. Paths are those of
 `/app/...` (contract §5.2) whatever the backend; times are seconds, sizes bytes.
@@ -12,6 +12,8 @@ from typing import Literal, Protocol, Self
 
 from runbook_runner import settings
 from runbook_runner.errors import LimitError
+from runbook_runner.events import Emit
+from runbook_runner.spec import Network
 
 Stream = Literal["stdout", "stderr"]
 EndedBy = Literal["exit", "deadline", "killed"]
@@ -31,9 +33,20 @@ class SandboxSpec:
     cpus: float = settings.DEFAULT_CPUS
     """Cores; a sandbox takes what the machine has when that is less. The host backend can't limit it."""
     memory_bytes: int = 8 << 30
-    """Of everything in the container; on the host of the data of each process (Linux only)."""
+    """Of everything in the sandbox; where no control group can be made, of the data of each process (Linux only)."""
     pids: int = settings.DEFAULT_PIDS
-    """Processes and threads in the container. Not limited on the host: its only means counts all of the user's."""
+    """Processes and threads in the sandbox. Not limited without a control group: the only other means counts all of
+    the user's."""
+    open_files: int = settings.DEFAULT_OPEN_FILES
+    """Of each process; less where the machine allows less."""
+    disk_bytes: int = settings.DEFAULT_DISK_BYTES
+    """Written in the sandbox. Measured every second or so, not a quota: who exceeds it is ended soon, not at once."""
+    network: Network = field(default_factory=Network)
+    """Policies other than `full` only where the backend says so."""
+    on_event: Emit = field(default=lambda _: None)
+    """Hears of every connection that an allow-list decides about; from any thread."""
+    host_tools: tuple[str, ...] = ()
+    """Bubblewrap only: programs of this machine's PATH that commands need; their folders are shown, read-only."""
     lifetime_s: float = 7200.0
     """A container ends by itself after this time, whatever became of its owner."""
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -94,6 +107,18 @@ class GatewayAddress:
     """Address the server shall listen on."""
     reach: str
     """Host name or address by which the sandbox reaches it."""
+    port: int | None = None
+    """Port by which it does; `None`: the server's own. Set when bind is `unix:PATH`, a socket's place on this
+    machine."""
+
+
+@dataclass(frozen=True)
+class LimitHit:
+    """A limit that the sandbox's processes ran into."""
+
+    limit: Literal["memory", "processes", "disk"]
+    message: str
+    """One sentence for people."""
 
 
 class Readable(Protocol):
@@ -131,11 +156,11 @@ class Sandbox(Protocol):
     """One run's place. A context manager: enters started, leaves nothing."""
 
     backend: str
-    """`docker` or `host`."""
+    """`docker`, `bubblewrap` or `host`."""
 
     @property
     def sandbox_id(self) -> str:
-        """Container id, or the work folder's path; empty before `start`."""
+        """Container id, or the work folder's path on this machine; empty before `start`."""
         ...
 
     @property
@@ -182,7 +207,11 @@ class Sandbox(Protocol):
         ...
 
     def gateway_host(self) -> GatewayAddress:
-        """Needs a started sandbox. Raises NotReadyError when containers of this engine can't reach this machine."""
+        """Needs a started sandbox. Raises NotReadyError when the sandbox can't reach this machine."""
+        ...
+
+    def limits_hit(self) -> tuple[LimitHit, ...]:
+        """What was hit so far, as far as it can be known. Needs a started sandbox."""
         ...
 
     def stop(self) -> None:

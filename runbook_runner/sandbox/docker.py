@@ -11,13 +11,16 @@ from types import TracebackType
 from typing import Any, Self
 
 from docker.errors import APIError, ImageNotFound, NotFound
-from docker.types import LogConfig
+from docker.types import LogConfig, Ulimit
 
 from runbook_runner import settings
 from runbook_runner.errors import InputError, NotReadyError, SandboxError
-from runbook_runner.sandbox import FOLDERS, Filter, GatewayAddress, PutFile, Received, SandboxSpec
+from runbook_runner.sandbox import FOLDERS, Filter, GatewayAddress, LimitHit, PutFile, Received, SandboxSpec
 from runbook_runner.sandbox.archive import pack, unpack
+from runbook_runner.sandbox.disk import DiskWatch
 from runbook_runner.sandbox.docker_exec import DockerProcess, wrapped
+from runbook_runner.sandbox.docker_limits import disk_used, limits_hit
+from runbook_runner.sandbox.docker_network import ContainerDoors
 from runbook_runner.sandbox.engine import Engine, engine_errors
 from runbook_runner.sandbox.intake import Intake
 
@@ -69,6 +72,8 @@ class DockerSandbox:
         self._unmade = () if container else FOLDERS
         self._stdin_numbers = count(1)
         self._processes: list[DockerProcess] = []
+        self._doors = ContainerDoors(engine, spec)
+        self._watch = DiskWatch(lambda: disk_used(engine, self._container), spec.disk_bytes, self._end_processes)
 
     @property
     def sandbox_id(self) -> str:
@@ -79,6 +84,7 @@ class DockerSandbox:
             if self._stopped.is_set():
                 raise SandboxError("The sandbox was stopped before it had started.")
             self._begun = True
+            self._doors.open()
             try:
                 self._container = self._create()
                 self._api.start(self._container)
@@ -89,6 +95,10 @@ class DockerSandbox:
                     f"The container did not start: {(error.explanation or str(error)).strip()}",
                     hint="An image needs at least `sleep` and `sh` to be used as a sandbox.",
                 ) from error
+            self._watch.start()
+            if self._doors.forwards:
+                self.put([])
+                self._doors.forward(self._container)
 
     def put(self, files: Iterable[PutFile]) -> None:
         # The folders travel with the first files: an archive of their own would cost every run another 50 ms.
@@ -159,18 +169,31 @@ class DockerSandbox:
         return text
 
     def gateway_host(self) -> GatewayAddress:
+        if self._doors.closed_in:
+            return self._doors.gateway
         with engine_errors("ask for the container's network"):
             networks = self._api.inspect_container(self._container)["NetworkSettings"]["Networks"]
         return self._engine.gateway(next((network["Gateway"] for network in networks.values()), ""))
 
+    def limits_hit(self) -> tuple[LimitHit, ...]:
+        return (*self._watch.hits(), *limits_hit(self._engine, self._container, self._spec))
+
     def stop(self) -> None:
         self._stopped.set()
+        self._watch.stop()
         for process in self._processes:
             process.abandon()
-        with self._state, engine_errors("remove the container"):
-            if self._begun:
-                self._remove(self._container or self._name)
-                self._begun = False
+        try:
+            with self._state, engine_errors("remove the container"):
+                if self._begun:
+                    self._remove(self._container or self._name)
+                    self._begun = False
+        finally:
+            self._doors.close()
+
+    def _end_processes(self) -> None:
+        for process in self._processes:
+            process.kill()
 
     def _remove(self, name: str) -> None:
         try:
@@ -205,7 +228,7 @@ class DockerSandbox:
             command=[str(max(1, round(self._spec.lifetime_s)))],
             name=self._name,
             labels=dict(self._spec.labels),
-            environment=self._ca_variables(),
+            environment={**self._ca_variables(), **self._doors.environment},
             working_dir="/",
             host_config=self._host_config(),
         )
@@ -223,7 +246,9 @@ class DockerSandbox:
             nano_cpus=int(min(self._spec.cpus, self._engine.cpus) * 1e9),
             mem_limit=memory,
             memswap_limit=memory,
+            ulimits=[Ulimit(name="nofile", soft=self._spec.open_files, hard=self._spec.open_files)],
             log_config=LogConfig(type="none"),
+            **self._doors.host_config,
         )
 
     def _ca_variables(self) -> dict[str, str]:

@@ -215,12 +215,8 @@ class DockerProcess:
         raise SandboxError("What runs in the container can't be ended.", hint="It is ended with the container.")
 
     def _inside(self, script: str, *arguments: str) -> bytes:
-        """The first words of a script run as root; empty when there are none. Its end is not waited for: the engine
-        tells of it seconds late while something holds the output of another command that has ended."""
-        job = self._api.exec_create(self._container, ["sh", "-c", script, "runbook", *arguments], user="0")
         try:
-            with closing(_start(self._api, job["Id"], read_timeout_s=settings.GRACE_S + 60)) as answer:
-                return next((data for _, data in _frames(answer.raw)), b"")
+            return first_output(self._api, self._container, ["sh", "-c", script, "runbook", *arguments])
         except NotFound:
             raise
         except APIError:  # the engine could not add a process
@@ -245,6 +241,14 @@ class DockerProcess:
             if self._abandoned.is_set():
                 with suppress(queue.Empty):
                     self._chunks.get_nowait()
+
+
+def first_output(api: docker.APIClient, container: str, command: list[str]) -> bytes:
+    """The first words of a command run as root; empty when there are none. Its end is not waited for: the engine tells
+    of it seconds late while something holds the output of another command that has ended. Raises docker's errors."""
+    job = api.exec_create(container, command, user="0")
+    with closing(_start(api, job["Id"], read_timeout_s=settings.GRACE_S + 60)) as answer:
+        return next((data for _, data in _frames(answer.raw)), b"")
 
 
 def _frames(raw: Any) -> Iterator[tuple[int, bytes]]:

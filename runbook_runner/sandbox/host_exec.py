@@ -1,4 +1,4 @@
-"""Host sandbox: one command on this machine, under a supervisor that outlives nothing and lets nothing outlive it."""
+"""Host and bubblewrap sandboxes: one command, under a supervisor that outlives nothing and lets nothing outlive it."""
 
 import json
 import os
@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, cast
 
@@ -21,20 +22,35 @@ _BLOCK = 1 << 16
 _LINGER_S = 1.0
 
 
+@dataclass(frozen=True)
+class Orders:
+    """What the supervisor is told."""
+
+    cwd: str
+    deadline_s: float
+    memory_bytes: int | None
+    """Of each process' data; `None`: something else limits it."""
+    open_files: int
+    join: tuple[str, ...] = ()
+    """`cgroup.procs` files the command is written into before it starts."""
+    enclosed: bool = False
+    """The command is a wrapper that takes everything in it along when it ends: it is killed last."""
+    grace_s: float = settings.GRACE_S
+
+
 class HostProcess:
     """Implements `Process`."""
 
     def __init__(
         self,
         argv: Sequence[str],
+        orders: Orders,
         *,
         env: Mapping[str, str],
-        cwd: str,
         stdin: IO[bytes] | None,
-        deadline_s: float,
-        memory_bytes: int,
+        inherited: Sequence[int] = (),
     ):
-        """stdin: an open file, read from its position. Raises OSError."""
+        """stdin: an open file, read from its position. inherited: descriptors the command gets. Raises OSError."""
         self._choice = threading.Lock()
         self._ending: EndedBy | None = None
         self._exit: Exit | None = None
@@ -42,15 +58,15 @@ class HostProcess:
         lifeline_end, lifeline = os.pipe()
         self._status = os.fdopen(status, "rb")
         self._lifeline = os.fdopen(lifeline, "wb", buffering=0)
-        limits = [str(deadline_s), str(settings.GRACE_S), str(memory_bytes)]
+        told = [str(status_end), str(lifeline_end), json.dumps(asdict(orders))]
         try:
             self._supervisor = subprocess.Popen(
-                [sys.executable, "-I", "-S", _SUPERVISOR, str(status_end), str(lifeline_end), *limits, cwd, *argv],
+                [sys.executable, "-I", "-S", _SUPERVISOR, *told, *argv],
                 env=dict(env),
                 stdin=stdin or subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                pass_fds=(status_end, lifeline_end),
+                pass_fds=(status_end, lifeline_end, *inherited),
                 start_new_session=True,  # Ctrl-C at the terminal is the runner's to handle
             )
         except BaseException:

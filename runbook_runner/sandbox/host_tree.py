@@ -1,11 +1,17 @@
-"""Host sandbox: walks a folder that a hostile process may be rewriting meanwhile. No link is ever followed."""
+"""Host and bubblewrap sandboxes: reads and writes a folder that a hostile process may be rewriting meanwhile. No link
+is ever followed."""
 
 import os
+import secrets
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
+from runbook_runner.errors import InputError
+from runbook_runner.sandbox import PutFile
 from runbook_runner.sandbox.intake import Intake
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -19,14 +25,64 @@ _KINDS = {
 }
 
 
-def fetch(root: Path, below: Path, intake: Intake, sandbox_path: str) -> None:
-    """Hands the file or tree at root/below to the intake. Nothing there: nothing happens."""
-    parts = below.parts
+def fetch(root: Path, parts: tuple[str, ...], intake: Intake, sandbox_path: str) -> None:
+    """Hands the file or tree at root/parts to the intake. Nothing there: nothing happens."""
     folder = _descend(root, parts[:-1])
     if folder is None:
         return
     with _closing(folder):
         _entry(folder, parts[-1] if parts else ".", (), intake, sandbox_path)
+
+
+def store(root: Path, parts: tuple[str, ...], file: PutFile) -> None:
+    """Writes the file at root/parts, its missing parents with mode 0777. Aside, then renamed: a link of that name is
+    replaced. Raises InputError when a link is on the way or the source can't be read, OSError."""
+    *above, name = parts
+    folder = os.open(root, _FOLDER)
+    for part in above:
+        inner = _enter(folder, part, file.path)
+        os.close(folder)
+        folder = inner
+    aside = f".{secrets.token_hex(6)}.part"
+    with _closing(folder):
+        try:
+            descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600, dir_fd=folder)
+            with os.fdopen(descriptor, "wb") as out:
+                _copy(file, out)
+                os.fchmod(descriptor, file.mode)
+            os.replace(aside, name, src_dir_fd=folder, dst_dir_fd=folder)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(aside, dir_fd=folder)
+            raise
+
+
+def _enter(folder: int, part: str, path: str) -> int:
+    try:
+        os.mkdir(part, dir_fd=folder)
+        made = True
+    except FileExistsError:
+        made = False
+    try:
+        inner = os.open(part, _FOLDER, dir_fd=folder)
+    except OSError as error:
+        os.close(folder)
+        raise InputError(f"{path}: {part} is no folder, or a link that leads out of the sandbox.") from error
+    if made:
+        os.fchmod(inner, 0o777)
+    return inner
+
+
+def _copy(file: PutFile, out: IO[bytes]) -> None:
+    if isinstance(file.source, bytes):
+        out.write(file.source)
+        return
+    try:
+        content = file.source.open("rb")
+    except OSError as error:
+        raise InputError(f"Can't read {file.source}: {error.strerror}.") from error
+    with content:
+        shutil.copyfileobj(content, out, 1 << 20)
 
 
 def _descend(root: Path, parts: tuple[str, ...]) -> int | None:

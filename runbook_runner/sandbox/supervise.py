@@ -1,9 +1,10 @@
-"""Host sandbox: the process between the runner and a command; it ends everything the command started.
+"""Host and bubblewrap sandboxes: the process between the runner and a command; it ends everything the command started.
 
-Runs by itself as `python -I -S supervise.py STATUS_FD LIFELINE_FD DEADLINE_S GRACE_S MEMORY_BYTES CWD ARGV...`, needs
-nothing but the standard library, and imports little of that. The lifeline is a pipe that only the runner can write to:
-a byte on it means kill, its end means that the runner is gone, however it went. The outcome goes to the status pipe as
-one line of JSON: `{"code": 3, "ended_by": "exit"}`; ended_by is `exit`, `deadline` or `killed`.
+Runs by itself as `python -I -S supervise.py STATUS_FD LIFELINE_FD ORDERS ARGV...`, needs nothing but the standard
+library, and imports little of that. ORDERS is one JSON object, see `Orders` in host_exec.py. The lifeline is a pipe
+that only the runner can write to: a byte on it means kill, its end means that the runner is gone, however it went. The
+outcome goes to the status pipe as one line of JSON: `{"code": 3, "ended_by": "exit"}`; ended_by is `exit`, `deadline`
+or `killed`.
 """
 
 import json
@@ -22,8 +23,7 @@ _SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 def main(arguments: list[str]) -> None:
     status, lifeline = int(arguments[0]), int(arguments[1])
-    deadline, grace, memory = float(arguments[2]), float(arguments[3]), int(arguments[4])
-    cwd, argv = arguments[5], arguments[6:]
+    orders, argv = json.loads(arguments[2]), arguments[3:]
     prctl = _prctl() if LINUX else None
     if prctl:
         prctl(_PR_SET_CHILD_SUBREAPER, 1)
@@ -34,11 +34,12 @@ def main(arguments: list[str]) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     child = os.fork()
     if child == 0:
-        _become(argv, cwd, memory, prctl)
+        limits = (orders["memory_bytes"], orders["open_files"])
+        _become(argv, orders["cwd"], orders["join"], limits, prctl)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     _close_streams()
-    code, ended_by = _await(child, alarm, lifeline, time.monotonic() + deadline)
-    _end_all(child, grace)
+    code, ended_by = _await(child, alarm, lifeline, time.monotonic() + orders["deadline_s"])
+    _end_all(child, orders["grace_s"], spared=[child] if orders["enclosed"] else [])
     os.write(status, json.dumps({"code": code, "ended_by": ended_by}).encode() + b"\n")
 
 
@@ -60,17 +61,26 @@ def _wake_on_signals() -> int:
     return reading
 
 
-def _become(argv: list[str], cwd: str, memory: int, prctl: Callable[[int, int], int] | None) -> None:
+def _become(
+    argv: list[str],
+    cwd: str,
+    join: list[str],
+    limits: tuple[int | None, int],
+    prctl: Callable[[int, int], int] | None,
+) -> None:
     """In the child: turns into the command. A missing program or folder ends as a shell says it."""
+    code = 126
     try:
         os.setsid()
+        for group in join:
+            with open(group, "w") as processes:  # noqa: PTH123 - as below
+                processes.write("0")
         for number in (*_SIGNALS, signal.SIGPIPE):
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         if prctl:
             prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-            _limit(memory)
-        code = 126
+            _limit(*limits)
         os.chdir(cwd)
         code = 127
         os.execvp(argv[0], argv)  # noqa: S606
@@ -82,13 +92,15 @@ def _become(argv: list[str], cwd: str, memory: int, prctl: Callable[[int, int], 
         os._exit(70)
 
 
-def _limit(memory: int) -> None:
+def _limit(memory: int | None, open_files: int) -> None:
     """RLIMIT_DATA, not RLIMIT_AS: Node and Go reserve address space far beyond what they use."""
     import resource
 
-    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    ours = memory if hard == resource.RLIM_INFINITY else min(memory, hard)
-    resource.setrlimit(resource.RLIMIT_DATA, (ours, ours))
+    for what, wanted in ((resource.RLIMIT_DATA, memory), (resource.RLIMIT_NOFILE, open_files)):
+        _, hard = resource.getrlimit(what)
+        if wanted is not None:
+            ours = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+            resource.setrlimit(what, (ours, ours))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
@@ -129,9 +141,10 @@ def _reap(child: int) -> int | None:
             code = 128 - code if code < 0 else code
 
 
-def _end_all(child: int, grace: float) -> None:
-    """SIGTERM, the grace, SIGKILL, until nobody is left. Stopping first outruns what keeps forking."""
-    _signal(_descendants(child), signal.SIGTERM)
+def _end_all(child: int, grace: float, *, spared: list[int]) -> None:
+    """SIGTERM, the grace, SIGKILL, until nobody is left. Stopping first outruns what keeps forking.
+    spared: not asked, only killed: it would take everybody with it before they had their grace."""
+    _signal([pid for pid in _descendants(child) if pid not in spared], signal.SIGTERM)
     until = time.monotonic() + grace
     while (left := _descendants(child)) and time.monotonic() < until:
         _reap(child)

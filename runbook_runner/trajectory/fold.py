@@ -1,5 +1,6 @@
 """Trajectory: the fold. `trajectory.json` is this pure function of `events.jsonl`, at any moment of the run."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -19,6 +20,7 @@ from runbook_runner.events import (
     PhaseStarted,
     Recorded,
     Redacted,
+    ReplayDiverged,
     RunFinished,
     RunStarted,
     SandboxStarted,
@@ -51,6 +53,10 @@ class _State:
     agent_began: str | None = None
     agent_ended: str | None = None
     model_usage: Usage = field(default_factory=Usage)
+    spent: Usage = field(default_factory=Usage)
+    """The part of it that a provider was really asked for."""
+    sources: Counter[str] = field(default_factory=Counter)
+    divergences: Counter[str] = field(default_factory=Counter)
     artifacts: list[Artifact] = field(default_factory=list)
     evaluated: Evaluated | None = None
     finished: RunFinished | None = None
@@ -104,8 +110,18 @@ def _agent_finished(state: _State, event: AgentFinished, ts: str) -> None:
 
 def _model(state: _State, event: ModelCalled, ts: str) -> None:
     state.model_usage += event.usage
+    state.sources[event.source] += 1
+    if event.source == "provider":
+        state.spent += event.usage
     if event.error:
         _note(state, ts, "warning", f"model call {event.number}: {event.error}")
+
+
+def _diverged(state: _State, event: ReplayDiverged, ts: str) -> None:
+    state.divergences[event.severity] += 1
+    where = ", ".join(difference.path for difference in event.differences)
+    said = f"model call {event.number} is not as recorded ({event.severity})" + (f": {where}" if where else "")
+    _note(state, ts, "info" if event.severity == "minor" else "warning", said)
 
 
 def _artifact(state: _State, event: Artifact, ts: str) -> None:
@@ -132,6 +148,7 @@ _APPLY: dict[type[Event], Callable[[_State, Any, str], None]] = {
     AgentStarted: _agent_started,
     AgentFinished: _agent_finished,
     ModelCalled: _model,
+    ReplayDiverged: _diverged,
     Artifact: _artifact,
     Redacted: _redacted,
     Evaluated: _evaluated,
@@ -173,12 +190,26 @@ def _attributes(state: _State) -> Attributes:
         params["sandbox"] = state.sandbox.model_dump(exclude={"type"})
     if state.agent:
         params["agent_version"] = state.agent.version
+    params |= _answered_by(state)
     return Attributes(
         asset_type="trajectory",
         asset_filename=f"{state.started.trajectory_id}.json",
         created=state.created,
         params=params,
     )
+
+
+def _answered_by(state: _State) -> dict[str, Any]:
+    """Only where it was not always the provider: what was not spent, and what the run repeats."""
+    told: dict[str, Any] = {}
+    if state.sources.keys() - {"provider"}:
+        told["model_calls"] = dict(state.sources)
+        told["spent"] = state.spent.model_dump()
+    if state.started.replay:
+        replay = state.started.replay.model_dump(exclude={"parent_trajectory_id"})
+        told["parent_trajectory_id"] = state.started.replay.parent_trajectory_id
+        told["replay"] = {**replay, "divergences": dict(state.divergences)}
+    return told
 
 
 def _step(state: _State, status: Status) -> Step:
@@ -226,16 +257,16 @@ def _result_file(artifact: Artifact) -> ResultFile:
 
 
 def _usage(state: _State) -> UsageTotals:
-    """The gateway's count where it saw calls, else the CLI's own; money is the CLI's own figure."""
+    """The gateway's count where it saw calls, else the CLI's own. A CLI's price of a model it does not know is a guess
+    and replaces nothing."""
     told = state.agent_end.usage if state.agent_end else None
     seen = state.model_usage if state.model_usage.api_calls else (told or Usage())
-    cost = seen.cost_usd if seen.cost_usd is not None else (told.cost_usd if told else None)
     lasted = seconds_between(state.agent_began, state.agent_ended or state.updated) if state.agent_began else 0.0
     return UsageTotals(
         prompt_tokens=seen.prompt_tokens,
         completion_tokens=seen.completion_tokens,
         total_tokens=seen.total_tokens,
-        cost_usd=cost,
+        cost_usd=seen.cost_usd,
         duration_seconds=lasted,
         api_calls=seen.api_calls,
         cache_read_tokens=seen.cache_read_tokens,

@@ -1,5 +1,6 @@
 """Trajectory: the folders. Layout: `{home}/trajectories/{collection}/{task}/{trajectory_id}/` (design §6)."""
 
+import glob
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,6 +41,20 @@ def create_folder(home: Path, collection: str, task: str) -> tuple[str, Path]:
             where=str(error.filename or parent),
             hint="Set RUNBOOK_HOME to a folder you may write to.",
         ) from error
+
+
+def find_folder(home: Path, name: str) -> Path:
+    """A trajectory's folder. name: the folder itself, or the id of a run below `home`. Raises InputError."""
+    if (Path(name) / EVENTS_FILE).is_file():
+        return Path(name).absolute()
+    found = sorted((home / "trajectories").glob(f"*/*/{glob.escape(name)}/{EVENTS_FILE}"))
+    if not found:
+        hint = "Give a trajectory's folder, or the id that `runbook run` printed; RUNBOOK_HOME says where to look."
+        raise InputError(f"There is no trajectory {name!r} in {home}.", hint=hint)
+    if len(found) > 1:
+        lines = "\n".join(f"  {path.parent}" for path in found)
+        raise InputError(f"{len(found)} trajectories have the id {name}; give the folder:", hint=lines)
+    return found[0].parent
 
 
 def _keep_out_of_git(home: Path) -> None:

@@ -13,7 +13,7 @@ from runbook_runner.runbook.frontmatter import Frontmatter
 from runbook_runner.runbook.frontmatter_schema import FrontmatterFile
 from runbook_runner.runbook.mcp_servers import McpServer
 from runbook_runner.runbook.origin import Attribution, Origin
-from runbook_runner.runner.resolve import OWN_KEY
+from runbook_runner.runner.own_settings import OWN_KEY
 
 CORPUS = Path(__file__).parents[1] / "runbook" / "corpus"
 

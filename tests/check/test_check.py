@@ -14,6 +14,7 @@ import pytest
 
 from runbook_runner.cli.check import check as command
 from runbook_runner.cli.check_quick import FLAGS, VALUES
+from runbook_runner.runbook.check.rules import every_rule
 
 KEY = "sk-ant-api03-" + "Ab1Cd2Ef3Gh4Ij5Kl6Mn7Op8"
 SCHEMA = json.loads((Path(__file__).parent / "sarif-schema-2.1.0.json").read_text())  # OASIS, as published
@@ -143,7 +144,7 @@ def test_worker_that_fails_is_a_failure_of_the_checker_too(runbook, write, v1):
         write(v1, f"r{number}/RUNBOOK.md")
     options = "class Options:\n    ENABLE_TABLES = ENABLE_TASKLISTS = 0\n"
     fails = "import os\nPARENT = os.getpid()\n"
-    fails += "def events_with_range(*a, **k):\n    if os.getpid() != PARENT: raise TypeError('broken')\n    return iter(())\n"
+    fails += "def events_with_range(*a, **k):\n    if os.getpid() != PARENT: raise TypeError\n    return iter(())\n"
     broken = write(options + fails, "broken/pyromark.py")
     done = runbook("check", env={"PYTHONPATH": str(broken.parent)})
     assert done.code == (3 if len(os.sched_getaffinity(0)) > 1 else 1)
@@ -162,8 +163,7 @@ def test_machine_without_bash_says_so_and_checks_the_rest(runbook, write, v1):
 @pytest.fixture
 def faulty(v1):
     """RB301, RB302, RB602 and RB815."""
-    text = v1.replace("Count the orders of {{shop}}", "Count {{day}} in /home/ada").replace("## Tips", "## Hints")
-    return text
+    return v1.replace("Count the orders of {{shop}}", "Count {{day}} in /home/ada").replace("## Tips", "## Hints")
 
 
 def rules(done):
@@ -334,7 +334,7 @@ def test_quick_reading_knows_every_option_of_the_command():
         if name != "paths"
     }
     spelled = {(declared or (f"--{name}",))[-1]: name.rstrip("_") for name, declared in options.items()}
-    assert {**VALUES, **FLAGS} == spelled
+    assert spelled == {**VALUES, **FLAGS}
 
 
 def test_help_explains_the_exit_codes(runbook):
@@ -356,3 +356,14 @@ def test_check_imports_nothing_heavy(write, v1):
     heavy = ("pydantic", "typer", "rich", "docker", "httpx", "jinja2", "ssl", "subprocess", "asyncio", "difflib")
     assert words[:2] == ["1", "file:"]
     assert [name for name in heavy if name in words] == []
+
+
+def test_the_documentation_has_every_rule_with_its_severity_and_its_marks():
+    text = (Path(__file__).parents[2] / "runbook_runner" / "runbook" / "check" / "RULES.md").read_text()
+    rows = [
+        [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in text.splitlines() if "| RB" in line
+    ]
+    assert [row[0] for row in rows] == [rule.id for rule in every_rule()]
+    for rule, row in zip(every_rule(), rows, strict=True):
+        marks = " ".join(["fix"] * rule.fixable + ["†"] * (not rule.default))
+        assert (row[1], row[2], row[4]) == (rule.name, rule.severity, marks)

@@ -135,13 +135,14 @@ HOSTILE = {
     "one line of variables": HEAD + "{{a}}" * 900_000,
     "open braces": HEAD + "{{" * 2_400_000,
     "open placeholders": HEAD + "{a" * 2_400_000,
-    "reads": HEAD + "## Step 1: x\n```bash\n" + "".join(f"cat /app/work/f{n}.txt\n" for n in range(200_000)) + "```\n",
+    "reads": HEAD + "## Step 1: x\n```bash\n" + "".join(f"cat /app/work/f{n}.txt\n" for n in range(190_000)) + "```\n",
     "one line of reads": HEAD + "## Step 1: x\n```bash\n" + "cat /app/work/a " * 290_000 + "\n```\n",
     "key variables": HEAD
     + "## Step 1: x\n```bash\n"
     + "".join(f"echo $A{n}_TOKEN\n" for n in range(250_000))
     + "```\n",
     "links": HEAD + "[a](b)" * 800_000,
+    "links that are elsewhere": HEAD + "[a](https://b.example) " * 200_000,
     "open links": HEAD + "[a](" * 1_200_000,
     "fences": HEAD + "```bash\nfi\n```\n" * 300_000,
     "json": HEAD + "```json\n{\n```\n" * 300_000,

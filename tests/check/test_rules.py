@@ -109,15 +109,16 @@ def test_every_rule_of_our_own_has_a_file_that_breaks_it():
     assert own == {row[0] for row in BROKEN}
 
 
+SHORT = "---\nagent: {}\n---\n# T\n## REQUIRED OUTPUT FILES\n\n| File |\n|---|\n| `a.md` |\n\n## Step 1: Work\n\na.md\n"
+
+
 def test_shell_agent_without_a_block_is_found():
-    text = "---\nagent: shell\n---\n# T\n## REQUIRED OUTPUT FILES\n\n| File |\n|---|\n| `a.md` |\n\n## Step 1: Work\n\na.md\n"
-    assert found(text) == [("RB113", 2)]
+    assert found(SHORT.format("shell")) == [("RB113", 2)]
 
 
 def test_steps_without_any_judgement_are_found():
-    text = "---\nagent: codex\n---\n# T\n## REQUIRED OUTPUT FILES\n\n| File |\n|---|\n| `a.md` |\n\n## Step 1: Work\n\na.md\n"
-    assert found(text) == [("RB501", 11)]
-    assert found(text.replace("codex", "shell").replace("a.md\n", "```bash\necho a.md\n```\n")) == []
+    assert found(SHORT.format("codex")) == [("RB501", 11)]
+    assert found(SHORT.format("shell").replace("a.md\n", "```bash\necho a.md\n```\n")) == []
 
 
 def test_hint_names_the_key_that_was_meant(v1):

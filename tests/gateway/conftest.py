@@ -14,9 +14,10 @@ import pytest
 import zstandard
 
 from runbook_runner.events import Event
-from runbook_runner.gateway import Cassette, Gateway, Session, Upstream, load_script, provider_from
+from runbook_runner.gateway import Budget, Cassette, Gateway, Session, Upstream, load_script, provider_from
 from runbook_runner.redaction import Redactor
 
+_NO_LIMIT = Budget()
 KEY = "sk-test-canary-8f3a71c9d2"
 
 STREAM: list[tuple[str, dict[str, Any]]] = [
@@ -191,11 +192,13 @@ Connect = Callable[..., Line]
 def connect(gateway: Gateway, tmp_path: Path) -> Iterator[Connect]:
     lines: list[Line] = []
 
-    def make(upstream: Upstream, secrets: dict[str, str] | None = None, emit: Any = None) -> Line:
+    def make(
+        upstream: Upstream, secrets: dict[str, str] | None = None, emit: Any = None, budget: Budget = _NO_LIMIT
+    ) -> Line:
         events: list[Event] = []
         known = {**upstream.secret_values(), **(secrets or {})}
         cassette = Cassette(tmp_path / f"model{len(lines)}", Redactor(known))
-        session = gateway.open(upstream=upstream, cassette=cassette, emit=emit or events.append)
+        session = gateway.open(upstream=upstream, cassette=cassette, emit=emit or events.append, budget=budget)
         lines.append(Line(gateway, session, cassette, events))
         return lines[-1]
 

@@ -103,7 +103,25 @@ def make_host() -> Iterator[MakeSandbox]:
         yield make
 
 
-@pytest.fixture(params=[pytest.param("docker", marks=pytest.mark.needs("docker")), "host"])
+@pytest.fixture
+def make_bubblewrap() -> Iterator[MakeSandbox]:
+    from runbook_runner.sandbox.bubblewrap import BubblewrapSandbox
+
+    with ExitStack() as stack:
+
+        def make(**asked: Any) -> Sandbox:
+            sandbox = BubblewrapSandbox(SandboxSpec(**({"run_id": "test", "memory_bytes": 1 << 30} | asked)))
+            stack.callback(sandbox.stop)
+            return sandbox
+
+        yield make
+
+
+DOCKER = pytest.param("docker", marks=pytest.mark.needs("docker"))
+BUBBLEWRAP = pytest.param("bubblewrap", marks=pytest.mark.needs("bubblewrap"))
+
+
+@pytest.fixture(params=[DOCKER, BUBBLEWRAP, "host"])
 def make_sandbox(request: pytest.FixtureRequest) -> MakeSandbox:
     """Makes unstarted sandboxes of each backend; stops them after the test."""
     make: MakeSandbox = request.getfixturevalue(f"make_{request.param}")
@@ -122,8 +140,8 @@ def is_gone(request: pytest.FixtureRequest) -> Callable[[Sandbox], bool]:
     """Whether a sandbox has left nothing."""
 
     def check(sandbox: Sandbox) -> bool:
-        if sandbox.backend == "host":
-            return not Path(sandbox.app).exists()
+        if sandbox.backend != "docker":
+            return not Path(sandbox.sandbox_id).exists()
         listed = request.getfixturevalue("engine").api.containers(all=True)
         return sandbox.sandbox_id not in {item["Id"] for item in listed}
 

@@ -108,16 +108,27 @@ def test_without_primary_outputs_the_first_result_is_the_headline() -> None:
     ]
 
 
-def test_tokens_come_from_the_gateway_and_money_from_the_cli() -> None:
+def test_tokens_and_money_come_from_the_gateway() -> None:
     usage = outputs(EVENTS).usage
     assert (usage.prompt_tokens, usage.completion_tokens, usage.total_tokens) == (30, 12, 42)
-    assert (usage.cache_read_tokens, usage.api_calls, usage.cost_usd) == (3, 2, 0.5)
+    assert (usage.cache_read_tokens, usage.api_calls, usage.cost_usd) == (3, 2, None)
     assert usage.duration_seconds == 3.0
 
 
-def test_an_unknown_price_is_null_and_never_zero() -> None:
-    events = [e.model_copy(update={"usage": None}) if isinstance(e, AgentFinished) else e for e in EVENTS]
-    assert outputs(events).usage.cost_usd is None
+def test_an_unknown_price_is_null_and_never_zero_or_the_clis_guess() -> None:
+    assert outputs(EVENTS).usage.cost_usd is None
+
+
+def test_a_cli_whose_calls_nobody_saw_tells_tokens_and_money() -> None:
+    usage = outputs([e for e in EVENTS if not isinstance(e, ModelCalled)]).usage
+    assert (usage.prompt_tokens, usage.cost_usd) == (30, 0.5)
+
+
+def test_a_sum_with_an_unknown_price_is_unknown() -> None:
+    known, unknown = Usage(api_calls=1, prompt_tokens=1, cost_usd=0.25), Usage(api_calls=1, prompt_tokens=1)
+    assert (known + known + Usage()).cost_usd == 0.5
+    assert (known + unknown).cost_usd is None
+    assert (Usage() + Usage()).cost_usd is None
 
 
 @pytest.mark.parametrize("length", range(1, len(EVENTS) + 1))

@@ -24,7 +24,15 @@ from runbook_runner.gateway.dialects.base import (
     Tool,
     readable,
 )
-from runbook_runner.gateway.dialects.bodies import document, error_message, items, known_numbers, number, part
+from runbook_runner.gateway.dialects.bodies import (
+    document,
+    error_message,
+    items,
+    known_numbers,
+    number,
+    part,
+    told_cost,
+)
 
 _PATHS: Final[Mapping[str, Operation]] = {"/v1/messages": "generate", "/v1/messages/count_tokens": "count_tokens"}
 
@@ -138,13 +146,19 @@ def _told(told: Json, so_far: Reading) -> Reading:
     if thought:
         known["reasoning_tokens"] = thought
     kept = part(told, "cache_creation")
-    tier = told.get("service_tier")
     return replace(
         so_far,
-        usage=so_far.usage.model_copy(update=known),
+        usage=so_far.usage.model_copy(update={**known, "cost_usd": told_cost(told) or so_far.usage.cost_usd}),
         long_cache_tokens=number(kept, "ephemeral_1h_input_tokens") if kept else so_far.long_cache_tokens,
-        tier=tier if isinstance(tier, str) else so_far.tier,
+        tier=_tier(told) or so_far.tier,
     )
+
+
+def _tier(told: Json) -> str | None:
+    """What the price depends on: fast mode, inference bound to a country, the service tier."""
+    found = ("fast" if told.get("speed") == "fast" else None, told.get("inference_geo"), told.get("service_tier"))
+    known = (name for name in found if isinstance(name, str) and name not in ("", "global", "not_available"))
+    return next(known, None)
 
 
 def _error(data: Json) -> str | None:

@@ -36,6 +36,12 @@ def known_numbers(data: Mapping[str, Any], names: Mapping[str, str]) -> dict[str
     return {ours: data[theirs] for theirs, ours in names.items() if type(data.get(theirs)) is int}
 
 
+def told_cost(usage: Json) -> float | None:
+    """USD; OpenRouter names the price of a call."""
+    cost = usage.get("cost")
+    return float(cost) if isinstance(cost, (int, float)) and not isinstance(cost, bool) else None
+
+
 def error_message(data: Any) -> str | None:
     """All APIs say `{"error": {"message": …}}`, some gateways before them `{"error": "…"}`."""
     if not isinstance(data, dict) or not data.get("error"):

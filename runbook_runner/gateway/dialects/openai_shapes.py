@@ -4,7 +4,7 @@ from typing import Final
 
 from runbook_runner.events import Usage
 from runbook_runner.gateway.dialects.base import Json
-from runbook_runner.gateway.dialects.bodies import number, part
+from runbook_runner.gateway.dialects.bodies import number, part, told_cost
 
 CREATED: Final = 1_767_225_600  # unix time; a script says the same every time it is played
 
@@ -18,14 +18,13 @@ def usage_of(usage: Json, names: Names) -> Usage:
     sent, made, sent_details, made_details = names
     read = number(part(usage, sent_details), "cached_tokens")
     written = number(part(usage, sent_details), "cache_write_tokens")
-    cost = usage.get("cost")  # OpenRouter names the price
     return Usage(
         prompt_tokens=max(0, number(usage, sent) - read - written),
         completion_tokens=number(usage, made),
         cache_read_tokens=read,
         cache_write_tokens=written,
         reasoning_tokens=number(part(usage, made_details), "reasoning_tokens"),
-        cost_usd=float(cost) if isinstance(cost, (int, float)) and not isinstance(cost, bool) else None,
+        cost_usd=told_cost(usage),
         api_calls=1,
     )
 

@@ -55,7 +55,7 @@ def unwritten_file(subject: Subject) -> Iterator[Hit]:
         yield subject.on(line, f"This reads `{path}`, which nothing writes.", hint, at=name)
 
 
-_MOST_READS = 200
+_MOST_READS = 30
 
 
 def _all_reads(subject: Subject) -> Iterator[tuple[str, int]]:

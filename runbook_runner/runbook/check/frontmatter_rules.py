@@ -36,10 +36,11 @@ def late_frontmatter(subject: Subject) -> Iterator[Hit]:
 def _starts_late(subject: Subject) -> bool:
     """Blank lines above a frontmatter that is fine otherwise."""
     text = subject.text.removeprefix("\ufeff")
-    return text[:1].isspace() and bool(re.match(r"\s*^---[ \t]*$[\s\S]*?^---[ \t]*$", text[:_HEAD], re.MULTILINE))
+    return text[:1].isspace() and bool(_WHOLE_HEAD.match(text.lstrip()[:_HEAD]))
 
 
 _HEAD = 10_000
+_WHOLE_HEAD = re.compile(r"---[ \t]*\r?\n[\s\S]*?^---[ \t]*\r?$", re.MULTILINE)
 
 
 def byte_order_mark(subject: Subject) -> Iterator[Hit]:
@@ -190,12 +191,14 @@ def primary_outputs(subject: Subject) -> Iterator[Hit]:
     line = front.lines["primary_outputs"]
     for path in ([spelled] if isinstance(spelled, str) else spelled)[:_MOST]:
         relative = in_results(path)
+        if relative == path and relative not in _REPORTS:
+            continue
         place = _item_line(subject, path, line)
         if relative is None:
             yield subject.on(place, f"`{path}` is not in the results directory.", at=path)
         elif relative in _REPORTS:
             yield subject.on(place, f"`{relative}` is a report, not what the run is for.", at=path)
-        elif relative != path:
+        else:
             hit = subject.on(place, f"Primary outputs are relative to the results directory: `{relative}`.", at=path)
             yield replace(hit, edits=_shorten(subject, place, path, relative))
 

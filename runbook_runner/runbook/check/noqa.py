@@ -7,6 +7,7 @@ codes it covers every rule.
 
 import re
 from dataclasses import dataclass, field
+from itertools import islice
 
 from runbook_runner.runbook.check.findings import matches
 from runbook_runner.runbook.check.subject import Subject
@@ -14,6 +15,7 @@ from runbook_runner.runbook.check.subject import Subject
 _COMMENT = re.compile(r"<!--[ \t]*(noqa(?:-file)?)\b[ \t]*(?::([^<>\n]{0,500}?))?[ \t]*-->", re.IGNORECASE)
 _IN_YAML = re.compile(r"#[ \t]*(noqa)\b[ \t]*(?::[ \t]*([\w, \t]{0,500}))?", re.IGNORECASE)
 _EVERY = ("RB",)
+_MOST = 1_000  # comments of one file that count
 
 
 @dataclass
@@ -33,14 +35,14 @@ def exemptions(subject: Subject) -> Exemptions:
     found = Exemptions()
     if "noqa" not in subject.text and "NOQA" not in subject.text:
         return found
-    for match in _COMMENT.finditer(subject.text):
+    for match in islice(_COMMENT.finditer(subject.text), _MOST):
         codes = _codes(match[2])
         if match[1].lower() == "noqa-file":
             found.whole += codes
         else:
             found.lines.append((*_covered(subject, match), codes))
     if subject.problem is None:
-        for match in _IN_YAML.finditer(subject.text, 0, subject.body_start):
+        for match in islice(_IN_YAML.finditer(subject.text, 0, subject.body_start), _MOST):
             line = subject.at(match.start(), "").line
             found.lines.append((line, line, _codes(match[2])))
     return found

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from typing import Literal
 
@@ -59,8 +60,13 @@ def rules_for(subject: Subject, selection: Selection) -> Sequence[Rule]:
     `v1` and `v2` are the published validators and nothing else; `auto` is all our own rules and the validator whose
     marks the file bears, if any.
     """
+    return _admitted(selection, _generation(subject) if selection.profile == "auto" else "")
+
+
+@cache
+def _admitted(selection: Selection, generation: str) -> Sequence[Rule]:
     if selection.profile == "auto":
-        names = [*_OWN, *_PUBLISHED.get(_generation(subject), "").split()]
+        names = [*_OWN, *_PUBLISHED.get(generation, "").split()]
     else:
         names = [_PUBLISHED[selection.profile]]
     return [rule for name in names for rule in _table(name) if selection.admits(rule)]

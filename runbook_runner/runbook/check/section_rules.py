@@ -2,13 +2,13 @@
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import islice
 from urllib.parse import unquote
 
 from runbook_runner.runbook.check.findings import Hit, Rule
 from runbook_runner.runbook.check.subject import Subject
-from runbook_runner.runbook.markdown import Section, Table
+from runbook_runner.runbook.markdown import Section
 from runbook_runner.runbook.outputs import spelled_outputs
 from runbook_runner.runbook.result_paths import in_results
 from runbook_runner.runbook.sections import find, name_of
@@ -25,7 +25,7 @@ def title(subject: Subject) -> Iterator[Hit]:
 
 
 def manifest(subject: Subject) -> Iterator[Hit]:
-    section = _manifest(subject)
+    section = subject.manifest
     if section is None:
         hint = "Add `## REQUIRED OUTPUT FILES (MANDATORY)` with a table `File | Description`."
         yield Hit(
@@ -35,17 +35,8 @@ def manifest(subject: Subject) -> Iterator[Hit]:
         yield subject.on(section.line, "The list of required files is no table.", "Write `| File | Description |`.")
 
 
-def _manifest(subject: Subject) -> Section | None:
-    return find(subject.runbook.sections, "required output", prefix=True)
-
-
-def _manifest_tables(subject: Subject) -> Sequence[Table]:
-    section = _manifest(subject)
-    return subject.runbook.outline.tables_in(section) if section else ()
-
-
 def output_outside(subject: Subject) -> Iterator[Hit]:
-    for table in _manifest_tables(subject):
+    for table in subject.manifest_tables:
         for line, path in spelled_outputs(table):
             if in_results(path) is None and path.strip().rstrip("/") != "/app/results":
                 hint = "Only files in /app/results are delivered and counted."
@@ -53,7 +44,7 @@ def output_outside(subject: Subject) -> Iterator[Hit]:
 
 
 def repeated_output(subject: Subject) -> Iterator[Hit]:
-    for table in _manifest_tables(subject):
+    for table in subject.manifest_tables:
         if not table.header.cells[0].text.lower().startswith(("file", "path", "output", "artifact", "deliverable")):
             continue  # rows keyed by something else may well name a file again
         seen: set[str] = set()
@@ -66,7 +57,7 @@ def repeated_output(subject: Subject) -> Iterator[Hit]:
 
 def unmentioned_output(subject: Subject) -> Iterator[Hit]:
     """The two reports have steps of their own, often in other words. Lists that repeat the manifest do not count."""
-    tables = _manifest_tables(subject) if subject.steps else ()
+    tables = subject.manifest_tables if subject.steps else ()
     if not tables:
         return
     lists = "\n".join(_lists(subject))
@@ -108,7 +99,7 @@ def _stem(path: str) -> str:
 
 def primary_not_listed(subject: Subject) -> Iterator[Hit]:
     paths = subject.runbook.frontmatter.primary_outputs
-    listed = (path for table in _manifest_tables(subject) for _, path in spelled_outputs(table))
+    listed = (path for table in subject.manifest_tables for _, path in spelled_outputs(table))
     spelled = list(map(in_results, islice(listed, _MOST)))
     if not paths or not spelled or len(spelled) == _MOST:
         return
@@ -127,7 +118,7 @@ def _is_pattern(path: str | None) -> bool:
 
 def lost_cells(subject: Subject) -> Iterator[Hit]:
     """A `|` ends a cell also inside back-ticks (GitHub's tables): what follows in the row is dropped."""
-    wanted = (_manifest(subject), find(subject.runbook.sections, "parameters"))
+    wanted = (subject.manifest, find(subject.runbook.sections, "parameters"))
     for section in filter(None, wanted):
         for table in subject.runbook.outline.tables_in(section):
             columns = len(table.header.cells)
@@ -178,12 +169,19 @@ def _misnumbered(number: int, previous: int) -> str:
 def relative_link(subject: Subject) -> Iterator[Hit]:
     if subject.folder is None or "](" not in subject.text:
         return
-    for start, target in _targets(subject):
+    from runbook_runner.runbook.links import inline_links
+
+    below = subject.text[subject.body_start :]
+    for start, target in islice(inline_links(below), _MOST_LINKS):
         path = unquote(target.partition("#")[0].partition("?")[0])
         if path and not _is_elsewhere(path) and not os.path.lexists(subject.folder / path):
+            offset = subject.body_start + len(below.encode()[:start].decode())
             yield subject.at(
-                start, f"The link to `{path}` leads nowhere.", "Links are relative to the runbook's folder."
+                offset, f"The link to `{path}` leads nowhere.", "Links are relative to the runbook's folder."
             )
+
+
+_MOST_LINKS = 5_000
 
 
 def _is_elsewhere(path: str) -> bool:
@@ -194,17 +192,6 @@ def _is_elsewhere(path: str) -> bool:
         or bool(re.search(r"[{}<>*…\0]", path))
         or path.startswith(made)
     )
-
-
-def _targets(subject: Subject) -> Iterator[tuple[int, str]]:
-    """Inline links and images outside code, with the offset of their `[`. Read by the Markdown parser, because only
-    it knows what is code."""
-    from runbook_runner.runbook.markdown import inline_links
-
-    below = subject.text[subject.body_start :]
-    source = below.encode()
-    for start, target in inline_links(below):
-        yield subject.body_start + len(source[:start].decode()), target
 
 
 RULES = (

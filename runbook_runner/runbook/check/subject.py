@@ -4,15 +4,18 @@ import re
 from bisect import bisect_right
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 
 from runbook_runner.errors import InputError
 from runbook_runner.runbook.check.findings import Hit
 from runbook_runner.runbook.document import Runbook, parse
-from runbook_runner.runbook.markdown import Fence, Section
-from runbook_runner.runbook.sections import is_step, name_of
-from runbook_runner.runbook.substitution import Placeholder, placeholders
+from runbook_runner.runbook.markdown import Fence, Section, Table
+from runbook_runner.runbook.sections import find, is_step, name_of
+from runbook_runner.runbook.substitution import Placeholder, each_placeholder
 
+MOST_PLACEHOLDERS = 20_000
+_WIDE = 20_000  # characters of a line that are looked at
 SHELLS = frozenset({"bash", "sh", "shell"})
 _LANGUAGE = re.compile(r"\s*([^\s,{]*)")
 
@@ -67,8 +70,9 @@ class Subject:
         return self._starts[line - 1] if line <= len(self._starts) else len(self.text)
 
     def line(self, number: int) -> str:
-        """A line without its end."""
-        return self.text[self.start_of(number) : self.start_of(number + 1)].rstrip("\r\n")
+        """A line without its end; of an endless line the beginning."""
+        start = self.start_of(number)
+        return self.text[start : min(self.start_of(number + 1), start + _WIDE)].rstrip("\r\n")
 
     @cached_property
     def last_line(self) -> int:
@@ -94,14 +98,22 @@ class Subject:
 
     @cached_property
     def placeholders(self) -> tuple[Placeholder, ...]:
-        """Those of the body; lines of the file."""
+        """Those of the body, MOST_PLACEHOLDERS at most; lines of the file."""
         below = self.runbook.body_line - 1
-        found = placeholders(self.runbook.body) if "{{" in self.runbook.body else ()
+        found = islice(each_placeholder(self.runbook.body), MOST_PLACEHOLDERS)
         return tuple(Placeholder(used.name, used.line + below, used.is_secret) for used in found)
 
     @cached_property
     def steps(self) -> tuple[Section, ...]:
         return tuple(filter(is_step, self.runbook.sections))
+
+    @cached_property
+    def manifest(self) -> Section | None:
+        return find(self.runbook.sections, "required output", prefix=True)
+
+    @cached_property
+    def manifest_tables(self) -> tuple[Table, ...]:
+        return self.runbook.outline.tables_in(self.manifest) if self.manifest else ()
 
     @cached_property
     def languages(self) -> tuple[tuple[str, Fence], ...]:

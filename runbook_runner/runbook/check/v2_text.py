@@ -7,13 +7,15 @@ fences; fences may be indented and close with the same character, at least as lo
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
+MOST_LINES = 50_000
+"""What comes after is not looked at; a long runbook has a thousand."""
 _FENCE = re.compile(r"^\s*(`{3,}|~{3,})(.*)$")
 _STEP_PREFIX = re.compile(r"^Step\s+\d+\s*[:.]\s*", re.IGNORECASE)
 
 
-@dataclass(frozen=True)
-class Line:
+class Line(NamedTuple):
     number: int
     """1-based, in the file."""
     text: str
@@ -67,13 +69,16 @@ def _lines(text: str) -> tuple[tuple[Line, ...], tuple[TextFence, ...]]:
     lines: list[Line] = []
     fences: list[TextFence] = []
     opened: tuple[int, str, str] | None = None
-    for number, line in enumerate(text.split("\n"), 1):
-        match = _FENCE.match(line.rstrip("\r"))
-        lines.append(Line(number, line.rstrip("\r"), opened is not None or _opens(match)))
+    for number, line in enumerate(text.split("\n", MOST_LINES)[:MOST_LINES], 1):
+        line = line.rstrip("\r")
+        match = _FENCE.match(line) if "```" in line or "~~~" in line else None
+        lines.append(Line(number, line, opened is not None or _opens(match)))
+        if match is None:
+            continue
         if opened is None:
-            if match and _opens(match):
+            if _opens(match):
                 opened = number, match[1], match[2].strip()
-        elif match and match[1][0] == opened[1][0] and len(match[1]) >= len(opened[1]) and not match[2].strip():
+        elif match[1][0] == opened[1][0] and len(match[1]) >= len(opened[1]) and not match[2].strip():
             fences.append(TextFence(opened[0], opened[2], tuple(lines[opened[0] : number - 1]), True))
             opened = None
     if opened is not None:

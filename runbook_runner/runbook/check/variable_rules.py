@@ -7,8 +7,8 @@ from typing import Any
 
 from runbook_runner.runbook.check.findings import Hit, Rule
 from runbook_runner.runbook.check.frontmatter_rules import secret_line
-from runbook_runner.runbook.check.subject import SHELLS, Subject, did_you_mean
-from runbook_runner.runbook.parameters import parameter_rows
+from runbook_runner.runbook.check.subject import MOST_PLACEHOLDERS, SHELLS, Subject, did_you_mean
+from runbook_runner.runbook.parameters import parameter_rows, parameter_tables
 from runbook_runner.runbook.substitution import BUILT_IN
 
 # In these a doubled brace has a meaning of its own: JSX, f-strings, other template languages.
@@ -69,6 +69,8 @@ def _is_code(line: str, name: str) -> bool:
 
 def unused_variable(subject: Subject) -> Iterator[Hit]:
     """Only parameters that name their variable as `{{name}}`: most real runbooks speak of theirs in prose."""
+    if len(subject.placeholders) == MOST_PLACEHOLDERS:
+        return  # some uses were not seen
     lines: dict[str, set[int]] = {}
     for used in subject.placeholders:
         lines.setdefault(used.name, set()).add(used.line)
@@ -86,6 +88,8 @@ def undescribed_parameter(subject: Subject) -> Iterator[Hit]:
 
 
 def repeated_parameter(subject: Subject) -> Iterator[Hit]:
+    if sum(len(table.rows) for table in parameter_tables(subject.runbook.outline)) == len(subject.runbook.parameters):
+        return
     seen: dict[str, int] = {}
     for name, line in parameter_rows(subject.runbook.outline, subject.runbook.body):
         first = seen.setdefault(name, line)
@@ -128,20 +132,31 @@ def _named_secrets(value: Any) -> set[str]:
 def undeclared_variable_of_host(subject: Subject) -> Iterator[Hit]:
     """`$GITHUB_PAT` in a step's code: only declared secrets reach the agent (contract §4.6)."""
     known = {secret.env for secret in subject.runbook.frontmatter.secrets} | _FORWARDED
-    seen: set[str] = set()
-    for language, fence in subject.languages:
-        if (language not in SHELLS and language not in ("python", "python3")) or not _may_read_secrets(fence.code):
-            continue
-        for match in _secret_variable().finditer(fence.code):
-            name = match["a"] or match["b"] or match["c"]
-            if name in known or name in seen or len(seen) > _MOST:
-                continue
-            seen.add(name)
-            if re.search(rf"\b{name}\s*=|\bread\b[^\n]{{0,80}}\b{name}\b", subject.text):
-                continue
-            line = fence.line + 1 + fence.code.count("\n", 0, match.start())
+    seen: dict[str, int] = {}
+    for name, line in _read_variables(subject):
+        if name not in known and len(seen) < _MOST_VARIABLES:
+            seen.setdefault(name, line)
+    for name, line in seen.items():
+        if not any(f"{word}{name}{sign}" in subject.text for word, sign in _ASSIGNMENTS):
             hint = f"Declare it below `secrets:`, or it will be empty: `{name}: {{}}`."
             yield subject.on(line, f"The code reads `{name}`, which `secrets` does not declare.", hint, at=name)
+
+
+_MOST_VARIABLES = 20
+_ASSIGNMENTS = (("", "="), ("", " ="), ("read ", ""), ("read -r ", ""), ("read -rs ", ""))
+
+
+def _read_variables(subject: Subject) -> Iterator[tuple[str, int]]:
+    for language, fence in subject.languages:
+        if language in _READERS and _may_read_secrets(fence.code):
+            line, counted = fence.line + 1, 0
+            for match in _secret_variable().finditer(fence.code):
+                line += fence.code.count("\n", counted, match.start())
+                counted = match.start()
+                yield match["a"] or match["b"] or match["c"], line
+
+
+_READERS = SHELLS | {"python", "python3"}
 
 
 def _may_read_secrets(code: str) -> bool:

@@ -1,0 +1,84 @@
+"""Agents: one that a file declares (see `declaration`)."""
+
+import json
+import re
+from pathlib import Path
+
+from runbook_runner import settings
+from runbook_runner.agents import Agent, Assignment, Invocation, StreamReader
+from runbook_runner.agents.custom_reader import RuleReader, TextReader
+from runbook_runner.agents.declaration import Declaration, load_declaration
+from runbook_runner.agents.mcp import by_name
+from runbook_runner.agents.prompt import render_prompt
+from runbook_runner.errors import InputError
+
+_PLACEHOLDER = re.compile(r"\{(model|prompt|prompt_file|gateway_url|token|app|home|mcp_servers)\}")
+
+
+def load_agent(path: Path) -> Agent:
+    """The agent of the file, named as the file is. Raises InputError with the line that is wrong."""
+    declared, name = load_declaration(path), path.stem
+    patterns = tuple((error.pattern, error.kind) for error in declared.errors)
+
+    def reader(_: Assignment) -> StreamReader:
+        if declared.events.format == "text":
+            return TextReader(name)
+        return RuleReader(name, declared.events, patterns)
+
+    return Agent(
+        name=name,
+        binary=declared.argv[0],
+        invoke=lambda assignment: _invoke(name, declared, assignment),
+        reader=reader,
+        version=declared.version,
+        dialect=declared.dialect,
+        install="".join(f"RUN {line}\n" for line in declared.install),
+        install_hint=declared.install_hint,
+        sessions=f"{_home(name)}/{declared.sessions}" if declared.sessions else None,
+        errors=patterns,
+    )
+
+
+def _home(name: str) -> str:
+    return f"{settings.PRIVATE}/agents/{name}"
+
+
+def _invoke(name: str, declared: Declaration, assignment: Assignment) -> Invocation:
+    home = _home(name)
+    local_home = home.replace(settings.APP, assignment.app, 1)
+    prompt = render_prompt(assignment)
+    values = {
+        "model": assignment.model,
+        "prompt": prompt,
+        "prompt_file": f"{local_home}/prompt.md",
+        "gateway_url": assignment.gateway_url or "",
+        "token": assignment.token or "",
+        "app": assignment.app,
+        "home": local_home,
+        "mcp_servers": json.dumps(by_name(assignment.mcp_servers)),
+    }
+
+    def fill(text: str) -> str:
+        return _PLACEHOLDER.sub(lambda match: _value(name, match[1], values), text)
+
+    argv = [fill(word) for word in declared.argv]
+    if declared.prompt == "arg" and not any("{prompt}" in word for word in declared.argv):
+        argv.append(prompt)
+    files = {f"{home}/{path}": fill(content).encode() for path, content in declared.files.items()}
+    if declared.prompt == "file":
+        files[f"{home}/prompt.md"] = prompt.encode()
+    return Invocation(
+        argv=tuple(argv),
+        env={key: fill(value) for key, value in declared.env.items()},
+        stdin=prompt.encode() if declared.prompt == "stdin" else None,
+        files=files,
+    )
+
+
+def _value(name: str, key: str, values: dict[str, str | None]) -> str:
+    value = values[key]
+    if value is None:
+        raise InputError(
+            f"The agent {name} needs a model.", hint="Name one with --model, or with `model:` in the runbook."
+        )
+    return value

@@ -1,0 +1,228 @@
+"""Agents: the file `.runbook/agents/NAME.toml`, which declares an agent of one's own. What each key means is said here.
+
+Values of `argv`, `env` and `files` may hold `{model}`, `{prompt}`, `{prompt_file}`, `{gateway_url}`, `{token}`, `{app}`
+(where `/app` is), `{home}` (a private folder of the agent's below it) and `{mcp_servers}` (a JSON object, name →
+`{command, args, env}` or `{url, headers}`). Any other brace stays as it is.
+"""
+
+import re
+import tomllib
+from collections.abc import Iterator
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
+
+from runbook_runner.agents.failures import KINDS
+from runbook_runner.errors import InputError
+
+MAX_BYTES = 1 << 20
+FieldPath = Annotated[str, Field(min_length=1)]
+"""Dotted path of a field in a record; a number picks an item of a list: `message.content.0.text`."""
+
+
+class Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Rule(Part):
+    """Which records it is for. Every rule that fits a record is applied, in the file's order."""
+
+    when: dict[str, str | int | bool] | str
+    """The value at `events.kind`, or a table of field path → value that must all be there."""
+    final: bool = False
+    """The agent has nothing more to do after this record."""
+
+
+class MessageRule(Rule):
+    is_: Literal["message"] = Field(alias="is")
+    text: FieldPath
+    role: Literal["assistant", "user", "system"] = "assistant"
+
+
+class ThinkingRule(Rule):
+    is_: Literal["thinking"] = Field(alias="is")
+    text: FieldPath
+
+
+class ToolCallRule(Rule):
+    is_: Literal["tool_call"] = Field(alias="is")
+    id: FieldPath
+    name: FieldPath
+    input: FieldPath | None = None
+    """An object, or JSON text that holds one."""
+
+
+class ToolResultRule(Rule):
+    is_: Literal["tool_result"] = Field(alias="is")
+    id: FieldPath
+    output: FieldPath
+    is_error: FieldPath | None = None
+    exit_code: FieldPath | None = None
+
+
+class UsageRule(Rule):
+    is_: Literal["usage"] = Field(alias="is")
+    prompt: FieldPath | None = None
+    """Input tokens that were neither read from nor written to a cache."""
+    completion: FieldPath | None = None
+    cache_read: FieldPath | None = None
+    cache_write: FieldPath | None = None
+    sum: bool = False
+    """The record tells of one step, to be added to those before; else it tells the total."""
+
+
+class ErrorRule(Rule):
+    is_: Literal["error"] = Field(alias="is")
+    text: FieldPath
+    status: FieldPath | None = None
+    """An HTTP status."""
+
+
+AnyRule = Annotated[
+    MessageRule | ThinkingRule | ToolCallRule | ToolResultRule | UsageRule | ErrorRule, Field(discriminator="is_")
+]
+
+
+class Events(Part):
+    format: Literal["text", "jsonl"] = "text"
+    """What it prints: plain text, told paragraph by paragraph, or one JSON object a line."""
+    kind: FieldPath = "type"
+    """Where a record says what it is."""
+    records: tuple[AnyRule, ...] = ()
+
+
+class ErrorPattern(Part):
+    pattern: str
+    """Regular expression, searched in any case in what the agent says of its failure and in the end of its stderr."""
+    kind: str
+
+    @field_validator("pattern")
+    @classmethod
+    def _compiles(cls, pattern: str) -> str:
+        try:
+            re.compile(pattern)
+        except re.error as problem:
+            raise ValueError(f"this is no regular expression: {problem}") from None
+        return pattern
+
+    @field_validator("kind")
+    @classmethod
+    def _known(cls, kind: str) -> str:
+        if kind not in KINDS:
+            raise ValueError(f"known kinds are {', '.join(KINDS)}")
+        return kind
+
+
+class Declaration(Part):
+    """The whole file."""
+
+    argv: tuple[str, ...] = Field(min_length=1)
+    """The command; the first word is looked for on PATH."""
+    prompt: Literal["stdin", "arg", "file"] = "stdin"
+    """How it gets the mission: on stdin, in place of `{prompt}` (or as the last argument), or in `{prompt_file}`."""
+    version: str | None = None
+    install: tuple[str, ...] = ()
+    """Shell commands that add it to the image, each one line, run as root."""
+    install_hint: str = ""
+    """The command that installs it on a host."""
+    dialect: Literal["anthropic", "openai-responses", "openai-chat", "gemini"] | None = None
+    """The model API it speaks; without one it gets no model."""
+    env: dict[str, str] = {}
+    files: dict[str, str] = {}
+    """Path below `{home}` → content."""
+    sessions: str | None = None
+    """Folder below `{home}` with its own session files, collected after the run."""
+    events: Events = Events()
+    errors: tuple[ErrorPattern, ...] = ()
+
+    @field_validator("install")
+    @classmethod
+    def _single_lines(cls, install: tuple[str, ...]) -> tuple[str, ...]:
+        if any("\n" in line or not line.strip() for line in install):
+            raise ValueError("each command is one line; join several with &&")
+        return install
+
+    @field_validator("files", "sessions")
+    @classmethod
+    def _below_home(cls, paths: Any) -> Any:
+        for path in paths or () if isinstance(paths, dict) else [paths] if paths else ():
+            if path.startswith("/") or ".." in path.split("/"):
+                raise ValueError(f"{path!r} is not below the agent's home; write it without a leading /")
+        return paths
+
+    @model_validator(mode="after")
+    def _gets_the_prompt(self) -> "Declaration":
+        said = [*self.argv, *self.env.values(), *self.files.values()]
+        if self.prompt == "file" and not any("{prompt_file}" in text for text in said):
+            raise ValueError('prompt = "file" needs {prompt_file} in argv, env or files')
+        return self
+
+
+def load_declaration(path: Path) -> Declaration:
+    """Raises InputError with `where` = `FILE` or `FILE:LINE`."""
+    text = _read(path)
+    try:
+        return Declaration.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as problem:
+        line = re.search(r"line (\d+)", str(problem))
+        where = f"{path}:{line[1] if line else len(text.splitlines())}"
+        raise InputError(f"This is not TOML: {str(problem).split(' (')[0]}.", where=where) from problem
+    except ValidationError as problem:
+        # A key that is misspelt is missing, too: the misspelling is what to tell.
+        errors = sorted(problem.errors(include_url=False), key=lambda error: error["type"] != "extra_forbidden")
+        raise _explain(path, text, errors[0]) from None
+
+
+def _read(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_BYTES).decode()
+    except OSError as problem:
+        raise InputError(f"The agent's file can't be read: {problem.strerror}.", where=str(path)) from problem
+    except UnicodeDecodeError as problem:
+        raise InputError("The agent's file is not UTF-8 text.", where=str(path)) from problem
+
+
+def _explain(path: Path, text: str, error: ErrorDetails) -> InputError:
+    place = tuple(_place(error["loc"]))
+    where = f"{path}:{_line(text, place)}"
+    name = str(place[-1]) if place else ""
+    if error["type"] == "extra_forbidden":
+        known = sorted(set(_keys(Declaration)))
+        near = get_close_matches(name, known, n=1)
+        hint = f"Did you mean {near[0]!r}?" if near else f"Known keys: {', '.join(Declaration.model_fields)}."
+        return InputError(f"Unknown key {name!r}.", where=where, hint=hint)
+    what = str(error["msg"]).removeprefix("Value error, ")
+    dotted = ".".join(str(part) for part in place)
+    return InputError(f"{dotted}: {what}." if dotted else f"{what[:1].upper()}{what[1:]}.", where=where)
+
+
+def _place(loc: tuple[int | str, ...]) -> Iterator[int | str]:
+    """The keys on the way, without what pydantic says of the kind of rule it took the record for."""
+    for before, part in zip((None, *loc), loc, strict=False):
+        if not (isinstance(before, int) and "records" in loc):
+            yield part
+
+
+def _keys(model: type[BaseModel]) -> Iterator[str]:
+    for part in (model, Events, ErrorPattern, MessageRule, ToolCallRule, ToolResultRule, UsageRule, ErrorRule):
+        for name, field in part.model_fields.items():
+            yield field.alias or name
+
+
+def _line(text: str, place: tuple[int | str, ...]) -> int:
+    """About where the key is: TOML's reader keeps no positions. 1-based."""
+    lines = text.splitlines()
+    start, table = 0, ""
+    for part in place:
+        if isinstance(part, int):
+            headers = [number for number, line in enumerate(lines) if line.strip() == f"[[{table}]]"]
+            start = headers[part] if part < len(headers) else start
+            continue
+        table = f"{table}.{part}" if table else part
+        key = re.compile(rf"""\s*(\[+\s*)?([\w."'-]+\.)?["']?{re.escape(part)}["']?\s*[\]=]""")
+        start = next((number for number in range(start, len(lines)) if key.match(lines[number])), start)
+    return start + 1

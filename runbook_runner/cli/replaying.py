@@ -1,0 +1,175 @@
+"""Command line: what `runbook replay` does: a recorded run, run again and laid beside the first."""
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from runbook_runner.cli.display import plain
+from runbook_runner.cli.following import Followed, follow
+from runbook_runner.errors import ExitCode, InputError
+from runbook_runner.events import ToolCalled
+from runbook_runner.runner.comparison import CallsCompared, ResultsCompared, compare_calls, compare_results
+from runbook_runner.runner.credentials import load_environment
+from runbook_runner.runner.parent import Parent, read_parent
+from runbook_runner.runner.pipeline import RunOptions
+from runbook_runner.runner.replay import Then, check_on_miss, relocation, replay_of, stand_ins
+from runbook_runner.settings import APP, Settings
+from runbook_runner.trajectory.store import read_events
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """The command line as typed; the options' meaning is in `runbook replay --help`."""
+
+    trajectory: str
+    script: Path | None
+    on_miss: str
+    sandbox: str | None
+    env_file: Path | None
+    keep: bool
+    until: int | None
+    then: str | None
+    out: Path | None
+    quiet: bool
+    json: bool
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """A run beside the one it repeats."""
+
+    parent: Parent
+    followed: Followed
+    results: ResultsCompared
+    calls: CallsCompared
+    is_fork: bool
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """What the fold says about it."""
+        return self.followed.outcome.trajectory.attributes.params
+
+    @property
+    def divergences(self) -> dict[str, int]:
+        """How many by severity."""
+        counts: dict[str, int] = self.told["replay"]["divergences"]
+        return {severity: counts.get(severity, 0) for severity in ("minor", "major", "miss")}
+
+    @property
+    def same_end(self) -> bool:
+        """A recorded run that never came to its end has none to compare with."""
+        return self.parent.status in ("running", self.followed.outcome.trajectory.status)
+
+    @property
+    def exit_code(self) -> ExitCode:
+        if self.is_fork or (self.followed.outcome.error and not self.same_end):
+            return self.followed.exit_code
+        if self.divergences["miss"] and self.followed.outcome.error:
+            return self.followed.exit_code
+        doubtful = self.divergences["major"] or self.divergences["miss"]
+        same = self.same_end and self.results.identical and not doubtful
+        return ExitCode.PASS if same else ExitCode.VERDICT_FAIL
+
+    def environment(self) -> Iterator[str]:
+        """What else is not as it was."""
+        image = self.followed.seen.sandbox.image_digest if self.followed.seen.sandbox else None
+        if image != self.parent.image_digest:
+            yield f"image {_short(self.parent.image_digest)} then, {_short(image)} now"
+        if not self.same_end:
+            yield f"{self.parent.status} then, {self.followed.outcome.trajectory.status} now"
+
+    def json(self) -> dict[str, Any]:
+        return {
+            **self.followed.json(),
+            "parent_trajectory_id": self.parent.trajectory_id,
+            "mode": "fork" if self.is_fork else "replay",
+            "model_calls": self.told.get("model_calls", {}),
+            "divergences": self.divergences,
+            "results": {"identical": self.results.identical, **asdict(self.results), "diffs": dict(self.results.diffs)},
+            "tool_calls": {"identical": self.calls.identical, **asdict(self.calls)},
+            "environment": list(self.environment()),
+        }
+
+
+def execute(arguments: Arguments) -> int:
+    """Runs, compares and reports; the exit code. Raises RunbookError for what was wrong before anything started."""
+    settings = Settings.load()
+    parent = read_parent(settings.home, arguments.trajectory)
+    then = _then(arguments)
+    spec, plan = replay_of(parent, on_miss=check_on_miss(arguments.on_miss), until=arguments.until, then=then)
+    environ = load_environment(arguments.env_file, None)
+    options = RunOptions(
+        settings=settings,
+        environ={**environ, **stand_ins(spec, environ)},
+        backend=arguments.sandbox or parent.backend or "auto",
+        model_script=arguments.script,
+        replay=plan,
+        record_mode=settings.record_mode,
+        out=arguments.out,
+        keep=arguments.keep,
+    )
+    console = Console(stderr=arguments.json, highlight=False, quiet=arguments.quiet)
+    repeated = _beside(parent, follow(spec, options, console), is_fork=arguments.until is not None)
+    for line in _lines(repeated):
+        console.print(line, soft_wrap=True)
+    if arguments.json:
+        sys.stdout.write(json.dumps(repeated.json()) + "\n")
+    return repeated.exit_code
+
+
+def _then(arguments: Arguments) -> Then | None:
+    """Raises InputError for what does not fit together."""
+    if arguments.then not in (None, "live", "script"):
+        raise InputError(f"Unknown --then {arguments.then!r}.", hint="Known: live, and script FILE.")
+    if (arguments.until is None) != (arguments.then is None):
+        raise InputError("A fork needs both --until and --then.", hint="Such as --until 3 --then script turns.yaml.")
+    if (arguments.then == "script") != (arguments.script is not None):
+        raise InputError("A model script goes with --then script.", hint="Such as --then script turns.yaml.")
+    return "live" if arguments.then == "live" else "script" if arguments.then == "script" else None
+
+
+def _beside(parent: Parent, followed: Followed, *, is_fork: bool) -> Repeated:
+    folder = followed.outcome.folder
+    app = followed.seen.sandbox.app if followed.seen.sandbox else APP
+    called = [recorded.event for recorded in read_events(folder) if isinstance(recorded.event, ToolCalled)]
+    calls = compare_calls(parent.tool_calls, called, relocation(parent.app, app))
+    return Repeated(parent, followed, compare_results(parent.folder, folder), calls, is_fork)
+
+
+def _lines(repeated: Repeated) -> Iterator[Text]:
+    results, calls = repeated.results, repeated.calls
+    yield Text(f"Beside {repeated.parent.trajectory_id}:", style="bold")
+    if results.identical:
+        yield Text(f"✓ results: {_count(len(results.same), 'file')}, all the same", style="green")
+    for word, paths in (("differs", results.changed), ("is missing", results.missing), ("is new", results.extra)):
+        yield from (Text(f"✗ results/{plain(path)} {word}", style="red") for path in paths)
+    yield from (Text(plain(diff), style="dim") for _, diff in results.diffs)
+    yield _about_calls(calls)
+    answered = ", ".join(f"{count} from the {source}" for source, count in repeated.told.get("model_calls", {}).items())
+    if answered:
+        yield Text(f"  model calls: {answered.replace('replay', 'recording')}", style="dim")
+    found = ", ".join(f"{count} {severity}" for severity, count in repeated.divergences.items() if count)
+    if found:
+        yield Text(f"! requests that are not as recorded: {found}", style="yellow")
+    yield from (Text(f"! {line}", style="yellow") for line in repeated.environment())
+
+
+def _about_calls(calls: CallsCompared) -> Text:
+    if calls.identical:
+        return Text(f"✓ {_count(calls.repeated, 'tool call')}, the same", style="green")
+    told = f"{calls.recorded} recorded, {calls.repeated} now"
+    return Text(f"✗ tool call {calls.first_difference} is another one ({told})", style="red")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" + ("" if number == 1 else "s")
+
+
+def _short(digest: str | None) -> str:
+    return digest.removeprefix("sha256:")[:12] if digest else "none"

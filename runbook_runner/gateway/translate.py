@@ -1,0 +1,265 @@
+"""Gateway: a model whose provider does not speak the agent's API, reached by translation through litellm.
+
+litellm is heavy and optional: it is imported with the first call, and kept from asking the network for a price list.
+What a translation loses is told to the run.
+"""
+
+import asyncio
+import importlib
+import json
+import logging
+import os
+import warnings
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, Final
+
+from runbook_runner.gateway.dialects.base import Json, readable
+from runbook_runner.gateway.dialects.bodies import items, part
+from runbook_runner.gateway.upstream import (
+    Answer,
+    ModelRequest,
+    UpstreamBroke,
+    error_answer,
+    final_failure,
+    once,
+)
+
+READ_S: Final = 900.0
+MAX_ERROR_CHARS: Final = 2000
+
+
+@dataclass(frozen=True)
+class Target:
+    """A model as litellm is to be asked for it."""
+
+    provider: str
+    prefix: str
+    """litellm's name of the provider."""
+    model: str | None
+    """`None`: the one that the request names."""
+    key_name: str
+    options: Mapping[str, str] = field(repr=False)
+    """Key, base URL and the like."""
+
+    def name(self, asked: str) -> str:
+        return f"{self.prefix}/{self.model or asked.removeprefix(f'{self.prefix}/')}"
+
+
+@dataclass(frozen=True)
+class _Form:
+    """How litellm takes the requests of one API."""
+
+    call: Callable[[Any, Json], Awaitable[Any]]
+    fields: frozenset[str]
+    """What it can pass on; other fields are left out."""
+    harmless: frozenset[str]
+    """What may be left out without a word."""
+    losses: Callable[[Json], Iterator[str]]
+    end: bytes = b""
+    """After the last event of a stream."""
+
+
+class Translation:
+    """One session's translated calls."""
+
+    def __init__(self, target: Target):
+        self._target = target
+        self._told: set[str] = set()
+
+    @asynccontextmanager
+    async def answer(self, request: ModelRequest) -> AsyncIterator[Answer]:
+        form = _FORMS[request.dialect.name]
+        if request.operation != "generate":
+            yield error_answer(request.dialect, 404, f"{self._target.provider} does not count tokens here")
+            return
+        litellm = await asyncio.to_thread(_litellm)
+        name = self._target.name(request.ask.model)
+        try:
+            result = await form.call(litellm, self._body(form, request, name))
+        except Exception as problem:  # litellm's own family, and whatever its many adapters raise
+            yield self._error(request, problem)
+            return
+        notes = self._notes(form, request.json, name)
+        if request.ask.stream:
+            headers = (("content-type", "text/event-stream; charset=utf-8"),)
+            yield Answer(200, headers, _events(result, form.end), answered_by=name, notes=notes)
+        else:
+            headers = (("content-type", "application/json"),)
+            yield Answer(200, headers, once(_encoded(result)), answered_by=name, notes=notes)
+
+    def _body(self, form: _Form, request: ModelRequest, name: str) -> Json:
+        known = {key: value for key, value in request.json.items() if key in form.fields}
+        own = {"model": name, "stream": request.ask.stream, "timeout": READ_S, "num_retries": 0, "max_retries": 0}
+        return {**known, **own, **self._target.options}
+
+    def _notes(self, form: _Form, body: Json, name: str) -> tuple[str, ...]:
+        """What is lost, each told once."""
+        lost = [] if "claude" in name else list(form.losses(body))
+        unknown = sorted(body.keys() - form.fields - form.harmless)
+        if unknown:
+            lost.append(f"the fields {', '.join(unknown)}")
+        new = [loss for loss in lost if loss not in self._told]
+        self._told.update(new)
+        return tuple(f"the translation to {name} leaves out {loss}" for loss in new)
+
+    def _error(self, request: ModelRequest, problem: Exception) -> Answer:
+        """litellm gives its errors the status that the provider answered with."""
+        status = getattr(problem, "status_code", None)
+        status = status if isinstance(status, int) and 400 <= status <= 599 else 502
+        said = readable(getattr(problem, "message", None) or problem, MAX_ERROR_CHARS)
+        for value in self._target.options.values():
+            said = said.replace(value, "***") if len(value) > 3 and value != "none" else said
+        headers = getattr(getattr(problem, "response", None), "headers", None) or {}
+        wait = headers.get("retry-after")
+        told = (("retry-after", str(wait)),) if wait else ()
+        failure = final_failure(status, self._target.provider, self._target.key_name, said)
+        return error_answer(request.dialect, status, said, failure, told)
+
+
+@cache
+def _litellm() -> Any:
+    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # else it fetches a price list while it is imported
+    os.environ.setdefault("LITELLM_LOG", "CRITICAL")
+    warnings.filterwarnings("ignore", message=".*ReadOnly.*", category=UserWarning)  # of litellm's own types
+    litellm: Any = importlib.import_module("litellm")
+    litellm.drop_params = True
+    litellm.suppress_debug_info = True
+    litellm.telemetry = False
+    for name in ("LiteLLM", "LiteLLM Proxy", "LiteLLM Router"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what goes wrong is told in events
+    return litellm
+
+
+# --- answers -------------------------------------------------------------------------------------------------------
+
+
+async def _events(result: Any, end: bytes) -> AsyncIterator[bytes]:
+    try:
+        async for chunk in result:
+            yield _event(chunk)
+        if end:
+            yield end
+    except Exception as problem:
+        raise UpstreamBroke(readable(problem, MAX_ERROR_CHARS)) from problem
+
+
+def _event(chunk: Any) -> bytes:
+    """Some of litellm's adapters give ready-made events, others objects."""
+    if isinstance(chunk, (bytes, str)):
+        return chunk.encode() if isinstance(chunk, str) else chunk
+    data = _encoded(chunk)
+    kind = getattr(chunk, "type", None)
+    name = b"event: " + str(getattr(kind, "value", kind)).encode() + b"\n" if kind else b""
+    return name + b"data: " + data + b"\n\n"
+
+
+def _encoded(result: Any) -> bytes:
+    if hasattr(result, "model_dump_json"):
+        return str(result.model_dump_json(exclude_none=True)).encode()
+    return json.dumps(result).encode()
+
+
+# --- requests ------------------------------------------------------------------------------------------------------
+
+
+def _anthropic(litellm: Any, body: Json) -> Awaitable[Any]:
+    answer: Awaitable[Any] = litellm.anthropic.messages.acreate(**{"max_tokens": 4096, **body})
+    return answer
+
+
+def _responses(litellm: Any, body: Json) -> Awaitable[Any]:
+    tools = [tool for tool in items(body, "tools") if _is_function(tool)]
+    answer: Awaitable[Any] = litellm.aresponses(**{**body, "tools": tools or None})
+    return answer
+
+
+def _chat(litellm: Any, body: Json) -> Awaitable[Any]:
+    answer: Awaitable[Any] = litellm.acompletion(**body)
+    return answer
+
+
+def _gemini(litellm: Any, body: Json) -> Awaitable[Any]:
+    stream = body.pop("stream")
+    config = body.pop("generationConfig", None)
+    call = litellm.google_genai.agenerate_content_stream if stream else litellm.google_genai.agenerate_content
+    answer: Awaitable[Any] = call(**body, config=config)
+    return answer
+
+
+def _is_function(tool: Any) -> bool:
+    return isinstance(tool, dict) and tool.get("type") == "function"
+
+
+def _anthropic_losses(body: Json) -> Iterator[str]:
+    text = json.dumps([body.get("system"), body.get("messages"), body.get("tools")])
+    if '"cache_control"' in text:
+        yield "cache control"
+    if '"type": "thinking"' in text or '"type": "redacted_thinking"' in text:
+        yield "the thinking of earlier turns"
+    server = [str(tool.get("name")) for tool in items(body, "tools") if isinstance(tool, dict) and "type" in tool]
+    named = [str(tool.get("type")) for tool in items(body, "tools") if isinstance(tool, dict) and "type" in tool]
+    if any(kind != "custom" for kind in named):
+        yield f"the provider's own tools ({', '.join(server)})"
+
+
+def _responses_losses(body: Json) -> Iterator[str]:
+    other = [tool for tool in items(body, "tools") if not _is_function(tool)]
+    if other:
+        names = (str(tool.get("name") or tool.get("type")) if isinstance(tool, dict) else "?" for tool in other)
+        yield f"the tools that are no functions ({', '.join(names)})"
+    if any(isinstance(item, dict) and item.get("type") == "reasoning" for item in items(body, "input")):
+        yield "the reasoning of earlier turns"
+
+
+def _gemini_losses(body: Json) -> Iterator[str]:
+    if '"thoughtSignature"' in json.dumps(items(body, "contents")):
+        yield "the thoughts of earlier turns"
+    if part(part(body, "generationConfig"), "thinkingConfig"):
+        yield "the thinking budget"
+
+
+def _no_losses(body: Json) -> Iterator[str]:
+    yield from ()
+
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_FORMS: Final[Mapping[str, _Form]] = {
+    "anthropic": _Form(
+        _anthropic,
+        _names("max_tokens messages stop_sequences system temperature thinking tool_choice tools top_k top_p"),
+        _names("model stream metadata"),
+        _anthropic_losses,
+    ),
+    "openai-responses": _Form(
+        _responses,
+        _names(
+            "input instructions max_output_tokens parallel_tool_calls reasoning temperature text tool_choice tools "
+            "top_p"
+        ),
+        _names("model stream store include prompt_cache_key client_metadata metadata user safety_identifier"),
+        _responses_losses,
+    ),
+    "openai-chat": _Form(
+        _chat,
+        _names(
+            "messages tools tool_choice parallel_tool_calls temperature top_p max_tokens max_completion_tokens stop "
+            "seed response_format reasoning_effort stream_options frequency_penalty presence_penalty n "
+            "logprobs top_logprobs"
+        ),
+        _names("model stream user store metadata prompt_cache_key"),
+        _no_losses,
+        end=b"data: [DONE]\n\n",
+    ),
+    "gemini": _Form(
+        _gemini,
+        _names("contents tools toolConfig systemInstruction generationConfig"),
+        _names("model safetySettings"),
+        _gemini_losses,
+    ),
+}

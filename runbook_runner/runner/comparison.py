@@ -1,0 +1,89 @@
+"""Runner: a run beside the one it repeats: are the results the same files, and the tool calls the same calls?"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from difflib import unified_diff
+from pathlib import Path
+
+from runbook_runner.events import ToolCalled
+
+RESULTS = "results"
+_MAX_DIFF_LINES = 40
+_MAX_DIFF_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class ResultsCompared:
+    """Paths below `results/`."""
+
+    same: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    """Recorded and not made this time."""
+    extra: tuple[str, ...] = ()
+    diffs: tuple[tuple[str, str], ...] = ()
+    """Path and unified diff of the changed text files, shortened."""
+
+    @property
+    def identical(self) -> bool:
+        return not (self.changed or self.missing or self.extra)
+
+
+@dataclass(frozen=True)
+class CallsCompared:
+    recorded: int
+    repeated: int
+    first_difference: int | None
+    """1-based number of the first call that is another one; `None` when all are the same."""
+
+    @property
+    def identical(self) -> bool:
+        return self.first_difference is None
+
+
+def compare_results(recorded: Path, repeated: Path) -> ResultsCompared:
+    """Both are trajectory folders."""
+    one, two = _files(recorded / RESULTS), _files(repeated / RESULTS)
+    both = sorted(one.keys() & two.keys())
+    changed = [path for path in both if one[path].read_bytes() != two[path].read_bytes()]
+    diffs = ((path, _diff(one[path], two[path])) for path in changed)
+    return ResultsCompared(
+        same=tuple(path for path in both if path not in changed),
+        changed=tuple(changed),
+        missing=tuple(sorted(one.keys() - two.keys())),
+        extra=tuple(sorted(two.keys() - one.keys())),
+        diffs=tuple((path, text) for path, text in diffs if text),
+    )
+
+
+def compare_calls(
+    recorded: Iterable[ToolCalled], repeated: Iterable[ToolCalled], here: Callable[[str], str]
+) -> CallsCompared:
+    """here: paths of the recorded sandbox → paths of the other. Calls are the same when name and input are."""
+    one = [here(_spelled(call)) for call in recorded]
+    two = [_spelled(call) for call in repeated]
+    first = next((n for n, (a, b) in enumerate(zip(one, two, strict=False), 1) if a != b), None)
+    if first is None and len(one) != len(two):
+        first = min(len(one), len(two)) + 1
+    return CallsCompared(len(one), len(two), first)
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    return {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+
+
+def _diff(before: Path, after: Path) -> str:
+    """Empty for what is no text, or too much of it."""
+    if max(before.stat().st_size, after.stat().st_size) > _MAX_DIFF_BYTES:
+        return ""
+    try:
+        one, two = (path.read_text(encoding="utf-8").splitlines() for path in (before, after))
+    except UnicodeDecodeError:
+        return ""
+    lines = list(unified_diff(one, two, "recorded", "replayed", lineterm="", n=1))
+    more = [f"… {len(lines) - _MAX_DIFF_LINES} more lines"] if len(lines) > _MAX_DIFF_LINES else []
+    return "\n".join(lines[:_MAX_DIFF_LINES] + more)
+
+
+def _spelled(call: ToolCalled) -> str:
+    return call.model_dump_json(include={"name", "input"})

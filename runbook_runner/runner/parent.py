@@ -1,0 +1,73 @@
+"""Runner: a recorded run, found again and read: what it was asked, where it ran, and how it ended."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from runbook_runner import settings
+from runbook_runner.errors import InputError
+from runbook_runner.events import AgentStarted, Evaluated, RunFinished, RunStarted, SandboxStarted, Status, ToolCalled
+from runbook_runner.spec import RunSpec
+from runbook_runner.trajectory.store import SPEC_FILE, find_folder, read_events
+
+MODEL_FOLDER = "model"
+
+
+@dataclass(frozen=True)
+class Parent:
+    """What a replay must know of the run that it repeats."""
+
+    folder: Path
+    trajectory_id: str
+    spec: RunSpec
+    status: Status
+    """`running`: it never came to its end."""
+    verdict: str | None
+    backend: str | None
+    app: str
+    """Where `/app` was for its processes."""
+    image_digest: str | None
+    agent_version: str | None
+    tool_calls: tuple[ToolCalled, ...]
+
+    @property
+    def recording(self) -> Path:
+        return self.folder / MODEL_FOLDER
+
+
+def read_parent(home: Path, name: str) -> Parent:
+    """name: a trajectory's folder, or its id below `home`. Raises InputError when there is none that can be read."""
+    folder = find_folder(home, name)
+    spec = _spec(folder / SPEC_FILE)
+    seen = [recorded.event for recorded in read_events(folder)]
+    started = next((event for event in seen if isinstance(event, RunStarted)), None)
+    if started is None:
+        raise InputError("This run was recorded without a beginning.", where=str(folder))
+    sandbox = next((event for event in seen if isinstance(event, SandboxStarted)), None)
+    agent = next((event for event in seen if isinstance(event, AgentStarted)), None)
+    evaluated = next((event for event in seen if isinstance(event, Evaluated)), None)
+    finished = next((event for event in reversed(seen) if isinstance(event, RunFinished)), None)
+    return Parent(
+        folder=folder,
+        trajectory_id=started.trajectory_id,
+        spec=spec,
+        status=finished.status if finished else "running",
+        verdict=evaluated.verdict if evaluated else None,
+        backend=sandbox.backend if sandbox else None,
+        app=sandbox.app if sandbox else settings.APP,
+        image_digest=sandbox.image_digest if sandbox else None,
+        agent_version=agent.version if agent else None,
+        tool_calls=tuple(event for event in seen if isinstance(event, ToolCalled)),
+    )
+
+
+def _spec(path: Path) -> RunSpec:
+    try:
+        return RunSpec.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"What this run was asked can't be read: {error.strerror}.", where=str(path)) from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = f"{path}: {'.'.join(map(str, first['loc']))}"
+        raise InputError(f"This is not the spec of a run of this version: {first['msg']}.", where=where) from error

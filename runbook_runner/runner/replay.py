@@ -1,0 +1,112 @@
+"""Runner: runs answered from a recording: what is played, what comes after it, and what stands in for secrets."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from runbook_runner import settings
+from runbook_runner.agents import find_agent
+from runbook_runner.errors import InputError
+from runbook_runner.events import ReplayOf
+from runbook_runner.gateway.cassette import INDEX_FILE
+from runbook_runner.redaction import mark
+from runbook_runner.runner.credentials import missing_secrets
+from runbook_runner.runner.inputs import with_kept_inputs
+from runbook_runner.runner.parent import MODEL_FOLDER, Parent, read_parent
+from runbook_runner.sandbox.paths import app_rewriter
+from runbook_runner.spec import RunSpec
+
+if TYPE_CHECKING:
+    from runbook_runner.gateway import Cassette, OnMiss, Replay, Upstream
+
+Then = Literal["live", "script"]
+
+
+@dataclass(frozen=True)
+class Replaying:
+    """How a run gets its answers from a recording. Part of `RunOptions`."""
+
+    recording: Path
+    """A trajectory's `model/` folder."""
+    parent_id: str | None = None
+    app: str = settings.APP
+    """Where `/app` was in the recorded sandbox."""
+    on_miss: "OnMiss" = "stop"
+    until: int | None = None
+    """A fork: the last call that is answered from the recording."""
+    then: Then | None = None
+    """Who answers after it."""
+    notes: tuple[str, ...] = ()
+    """What the run's reader should know beforehand."""
+
+    @property
+    def asks_provider(self) -> bool:
+        return self.then == "live" or self.on_miss == "live"
+
+    def described(self) -> ReplayOf:
+        return ReplayOf(
+            parent_trajectory_id=self.parent_id,
+            mode="replay" if self.until is None else "fork",
+            on_miss=self.on_miss,
+            until=self.until,
+            then=self.then,
+        )
+
+    def upstream(self, beyond: "Upstream | None") -> "Replay":
+        """Raises InputError when the recording can't be replayed."""
+        from runbook_runner.gateway import load_replay
+
+        return load_replay(self.recording, on_miss=self.on_miss, until=self.until, beyond=beyond)
+
+    def placed(self, replay: "Replay", cassette: "Cassette", app: str) -> "Replay":
+        """The replay for a sandbox where `/app` is at `app`, recorded to this cassette."""
+        return replay.placed(cassette.clean_json, relocation(self.app, app), relocation(app, self.app))
+
+
+def relocation(there: str, here: str) -> Callable[[str], str]:
+    """Turns paths of one sandbox into those of another. there, here: where `/app` is in each."""
+    if there == here:
+        return str
+    return app_rewriter(here) if there == settings.APP else lambda text: text.replace(there, here)
+
+
+def replay_of(parent: Parent, *, on_miss: "OnMiss", until: int | None, then: Then | None) -> tuple[RunSpec, Replaying]:
+    """The run again, as it was asked. Raises InputError when its inputs are gone."""
+    spec = with_kept_inputs(parent.spec, parent.folder)
+    plan = Replaying(parent.recording, parent.trajectory_id, parent.app, on_miss, until, then, _notes(parent))
+    return spec, plan
+
+
+def find_recording(home: Path, name: str, *, on_miss: "OnMiss") -> Replaying:
+    """For a run of another document than the recorded one. name: a trajectory's folder or id, or a recording's own
+    folder. Raises InputError."""
+    path = Path(name)
+    if (path / INDEX_FILE).is_file() and not (path.parent / "spec.json").is_file():
+        return Replaying(path.absolute(), on_miss=on_miss)
+    inside = path.name == MODEL_FOLDER and (path / INDEX_FILE).is_file()
+    parent = read_parent(home, str(path.parent) if inside else name)
+    return Replaying(parent.recording, parent.trajectory_id, parent.app, on_miss, notes=_notes(parent))
+
+
+def stand_ins(spec: RunSpec, environ: Mapping[str, str]) -> dict[str, str]:
+    """Variable → its mark, for every required secret that this machine lacks: a replay needs no secrets, and this is
+    how the recording spells them."""
+    return {secret.env: mark(secret.env) for secret in missing_secrets(spec, environ)}
+
+
+def check_on_miss(text: str) -> "OnMiss":
+    """Raises InputError."""
+    from runbook_runner.gateway import ON_MISS
+
+    for known in ON_MISS:
+        if text == known:
+            return known
+    raise InputError(f"Unknown --on-miss {text!r}.", hint=f"Known: {', '.join(ON_MISS)}.")
+
+
+def _notes(parent: Parent) -> tuple[str, ...]:
+    version = find_agent(parent.spec.agent, parent.spec.agents_near).version
+    if version == parent.agent_version:
+        return ()
+    return (f"Recorded with {parent.spec.agent} {parent.agent_version}, replayed with {version}.",)

@@ -1,0 +1,125 @@
+"""Bubblewrap sandbox: a control group for all of its processes, where this user may make one.
+
+cgroup v1: below the runner's own group in each hierarchy, which takes root. v2: beside the runner's own group, in one
+that was delegated to this user, as systemd does for a session (Documentation/admin-guide/cgroup-v2.rst).
+"""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from runbook_runner.sandbox import LimitHit
+
+MOUNT = Path("/sys/fs/cgroup")
+_OWN = Path("/proc/self/cgroup")
+_CONTROLLERS = ("memory", "pids", "cpu")
+_PERIOD_US = 100_000
+_REMOVE_S = 2.0
+
+
+@dataclass(frozen=True)
+class Cgroup:
+    folders: tuple[Path, ...]
+    """One in cgroup v2, one for each controller in v1."""
+
+    @property
+    def joins(self) -> tuple[str, ...]:
+        """The files a process writes itself into."""
+        return tuple(str(folder / "cgroup.procs") for folder in self.folders)
+
+    def hits(self, memory_bytes: int, pids: int) -> Iterator[LimitHit]:
+        """What was hit so far."""
+        if self._count("memory.events", "oom_kill") or self._count("memory.oom_control", "oom_kill"):
+            yield memory_hit(memory_bytes)
+        if self._count("pids.events", "max"):
+            yield processes_hit(pids)
+
+    def remove(self) -> None:
+        """Waits a moment for the last process to leave."""
+        until = time.monotonic() + _REMOVE_S
+        for folder in self.folders:
+            while folder.is_dir():
+                with suppress(OSError):
+                    folder.rmdir()
+                    break
+                if time.monotonic() > until:
+                    break
+                time.sleep(0.02)
+
+    def _count(self, file: str, key: str) -> int:
+        for folder in self.folders:
+            with suppress(OSError):
+                words = (folder / file).read_text().split()
+                return int(words[words.index(key) + 1]) if key in words else 0
+        return 0
+
+
+def memory_hit(limit: int) -> LimitHit:
+    return LimitHit("memory", f"It ran out of memory ({limit >> 20} MB): the kernel killed a process.")
+
+
+def processes_hit(limit: int) -> LimitHit:
+    return LimitHit("processes", f"It ran out of processes ({limit}): no more could be started.")
+
+
+def make(name: str, *, memory_bytes: int, pids: int, cpus: float) -> Cgroup | None:
+    """`None` when this user may not make one, or not with all of these limits."""
+    quota = round(cpus * _PERIOD_US)
+    places = _places()
+    made: list[Path] = []
+    try:
+        for parent in places.values():
+            if parent / name not in made:
+                (parent / name).mkdir()
+                made.append(parent / name)
+        if _is_v2():
+            _write(made[0], {"memory.max": memory_bytes, "pids.max": pids, "cpu.max": f"{quota} {_PERIOD_US}"})
+            _write(made[0], {"memory.swap.max": 0}, optional=True)
+        else:
+            _write(places["memory"] / name, {"memory.limit_in_bytes": memory_bytes})
+            _write(places["memory"] / name, {"memory.memsw.limit_in_bytes": memory_bytes}, optional=True)
+            _write(places["pids"] / name, {"pids.max": pids})
+            _write(places["cpu"] / name, {"cpu.cfs_period_us": _PERIOD_US, "cpu.cfs_quota_us": quota})
+    except (OSError, KeyError):
+        Cgroup(tuple(made)).remove()
+        return None
+    return Cgroup(tuple(made))
+
+
+def find(name: str) -> Cgroup:
+    """What a dead run may have left of that name."""
+    return Cgroup(tuple({parent / name for parent in _places().values() if (parent / name).is_dir()}))
+
+
+def _is_v2() -> bool:
+    return (MOUNT / "cgroup.controllers").exists()
+
+
+def _places() -> Mapping[str, Path]:
+    """Controller → folder to make a group in. Empty when there are none."""
+    try:
+        lines = [line.split(":", 2) for line in _OWN.read_text().splitlines()]
+    except OSError:
+        return {}
+    if _is_v2():
+        own = next((path for _, names, path in lines if not names), "/")
+        parent = MOUNT / own.strip("/")
+        # A group with processes in it can't have children with limits; the root can.
+        return dict.fromkeys(_CONTROLLERS, parent if own == "/" else parent.parent)
+    return {
+        controller: MOUNT / names / path.strip("/")
+        for _, names, path in lines
+        for controller in _CONTROLLERS
+        if controller in names.split(",")
+    }
+
+
+def _write(folder: Path, values: Mapping[str, object], *, optional: bool = False) -> None:
+    for name, value in values.items():
+        try:
+            (folder / name).write_text(str(value))
+        except OSError:
+            if not optional:
+                raise

@@ -1,0 +1,48 @@
+"""Docker sandbox: which limits a container ran into, as its own control group tells, and what it has on disk."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Final
+
+from docker.errors import APIError
+
+from runbook_runner.errors import SandboxError
+from runbook_runner.sandbox import LimitHit, SandboxSpec
+from runbook_runner.sandbox.cgroup import memory_hit, processes_hit
+from runbook_runner.sandbox.docker_exec import first_output
+from runbook_runner.sandbox.engine import Engine, engine_errors
+
+# cgroup v2, then v1. Builtins only, one write: an image need not have more than `sh`.
+_COUNTERS: Final = r"""
+said=
+for file in memory.events pids.events memory/memory.oom_control pids/pids.events; do
+    [ -r "/sys/fs/cgroup/$file" ] || continue
+    while read -r key value; do said="$said ${file##*/}/$key=$value"; done <"/sys/fs/cgroup/$file"
+done
+echo "$said"
+"""
+_MEMORY: Final = ("memory.events/oom_kill", "memory.oom_control/oom_kill")
+_PIDS: Final = "pids.events/max"
+
+
+def limits_hit(engine: Engine, container: str, spec: SandboxSpec) -> tuple[LimitHit, ...]:
+    """Nothing when the container is gone: then nobody knows any more."""
+    said = b""
+    with suppress(APIError, SandboxError), engine_errors("ask the container for its limits"):
+        said = first_output(engine.api, container, ["sh", "-c", _COUNTERS])
+    counted = dict(word.partition("=")[::2] for word in said.decode("ascii", "replace").split())
+    return tuple(_hits(counted, spec))
+
+
+def _hits(counted: dict[str, str], spec: SandboxSpec) -> Iterator[LimitHit]:
+    if any(counted.get(key, "0") != "0" for key in _MEMORY):
+        yield memory_hit(spec.memory_bytes)
+    if counted.get(_PIDS, "0") != "0":
+        yield processes_hit(spec.pids)
+
+
+def disk_used(engine: Engine, container: str) -> int:
+    """Bytes in the container's own layer; a sparse file counts as long as it says it is. Raises SandboxError."""
+    with engine_errors("measure the container"):
+        found = engine.api.containers(all=True, size=True, filters={"id": container})
+    return int(found[0].get("SizeRw") or 0) if found else 0

@@ -1,0 +1,148 @@
+"""Agents of one's own, and agents that fail: real processes on this machine, started by the command."""
+
+import json
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+RUNBOOK = """\
+---
+agent: mine
+---
+# Mine — Agent Runbook
+
+## REQUIRED OUTPUT FILES
+
+| File | Description |
+|---|---|
+| `/app/results/out.txt` | The output |
+
+## Step 1: Work
+
+Work.
+"""
+
+pytestmark = pytest.mark.needs("linux")
+
+
+def declare(runbook: Any, script: str, more: str = "") -> None:
+    """The agent is a shell script; it finds how often it was started in $STARTS."""
+    (runbook.cwd / "RUNBOOK.md").write_text(RUNBOOK)
+    (runbook.cwd / "agent.sh").write_text(
+        f'starts={runbook.cwd}/starts; echo start >> "$starts"; STARTS=$(wc -l < "$starts")\n{script}\n'
+    )
+    agents = runbook.cwd / ".runbook" / "agents"
+    agents.mkdir(parents=True)
+    (agents / "mine.toml").write_text(f'argv = ["sh", "{runbook.cwd}/agent.sh"]\n{more}')
+
+
+def run(runbook: Any, *more: str) -> Any:
+    return runbook("run", "RUNBOOK.md", "--sandbox", "host", "--json", *more)
+
+
+JSONL = '[events]\nformat = "jsonl"\n'
+CALL = '[[events.records]]\nwhen = "call"\nis = "tool_call"\nid = "id"\nname = "name"\n'
+
+
+def test_an_agent_declared_beside_the_runbook_does_the_work(runbook: Any) -> None:
+    declare(runbook, 'cat > prompt; echo "It says:"; grep "^# " prompt; cp prompt "$RESULTS_DIR/out.txt"')
+    ran = run(runbook)
+    assert (ran.code, ran.json["verdict"]) == (0, "pass"), ran.err
+    assert [event["text"] for event in ran.events("agent.message")] == ["It says:\n# Mine — Agent Runbook"]
+    assert "## Step 1: Work" in (ran.folder / "results" / "out.txt").read_text()
+    spec = json.loads((ran.folder / "spec.json").read_text())
+    assert (spec["agent"], spec["agents_near"][0]) == ("mine", str(runbook.cwd))
+
+
+def test_a_mistake_in_its_file_is_bad_input_with_the_line(runbook: Any) -> None:
+    declare(runbook, "true", 'promt = "arg"\n')
+    ran = run(runbook)
+    assert ran.code == 2
+    assert "mine.toml:2: Unknown key 'promt'." in ran.err
+    assert "Did you mean 'prompt'?" in ran.err
+
+
+def test_its_session_files_come_home_and_its_other_files_do_not(runbook: Any) -> None:
+    script = 'mkdir -p "$MINE/sessions"; echo s > "$MINE/sessions/one.jsonl"; echo x > "$RESULTS_DIR/out.txt"'
+    more = 'sessions = "sessions"\nenv = {MINE = "{home}"}\n[files]\n"config.ini" = "a = {app}"\n'
+    declare(runbook, script, more)
+    ran = run(runbook)
+    assert ran.code == 0, ran.err
+    collected = [event["path"] for event in ran.events("artifact.collected") if event["kind"] == "agent"]
+    assert collected == ["agent/sessions/one.jsonl"]
+
+
+def test_an_agent_that_crashed_before_it_began_is_started_again(runbook: Any) -> None:
+    script = '[ "$STARTS" -gt 1 ] || { echo "no luck" >&2; exit 7; }\necho x > "$RESULTS_DIR/out.txt"; echo "{}"'
+    declare(runbook, script, JSONL)
+    ran = run(runbook)
+    assert (ran.code, ran.json["verdict"]) == (0, "pass"), ran.err
+    (retried,) = ran.events("agent.retried")
+    assert (retried["retry"], retried["error_kind"]) == (1, "crashed")
+    assert "no luck" in retried["error"]
+    assert 1 <= retried["delay_s"] <= 2
+    assert len(ran.events("agent.finished")) == 1
+
+
+def test_an_agent_that_crashes_again_and_again_fails_the_run_at_last(runbook: Any) -> None:
+    declare(runbook, "exit 7", JSONL)
+    ran = run(runbook)
+    assert (ran.code, ran.json["status"]) == (4, "failed")
+    assert (runbook.cwd / "starts").read_text().count("start") == 2
+    assert [event["error_kind"] for event in ran.events("agent.finished")] == ["crashed"]
+
+
+def test_an_agent_that_had_begun_to_work_is_not_started_again(runbook: Any) -> None:
+    script = """echo '{"type": "call", "id": "1", "name": "deploy"}'; exit 7"""
+    declare(runbook, script, JSONL + CALL)
+    ran = run(runbook)
+    assert ran.code == 4
+    assert (runbook.cwd / "starts").read_text().count("start") == 1
+    assert ran.events("agent.retried") == []
+
+
+@pytest.mark.parametrize(("said", "kind"), [
+    ("the tank ran dry", "usage_limit"),
+    ("Not logged in", "authentication"),
+    ("model claude-9 not found", "model_not_found"),
+])  # fmt: skip
+def test_a_failure_that_stays_is_told_by_its_kind_and_not_tried_again(runbook: Any, said: str, kind: str) -> None:
+    declare(runbook, f"echo '{said}' >&2; exit 1", '[[errors]]\npattern = "ran dry"\nkind = "usage_limit"\n')
+    ran = run(runbook)
+    (end,) = ran.events("agent.finished")
+    assert (ran.code, end["error_kind"]) == (4, kind)
+    assert said in end["error"]
+    assert ran.events("agent.retried") == []
+
+
+def test_no_start_is_waited_for_beyond_the_time_limit(runbook: Any) -> None:
+    declare(runbook, "echo 'connection refused' >&2; exit 1", '[[errors]]\npattern = "zzz"\nkind = "refusal"\n')
+    ran = run(runbook, "--timeout", "1")
+    (end,) = ran.events("agent.finished")
+    assert (ran.code, end["error_kind"], end["ended_by"]) == (4, "network", "exit")
+    assert ran.events("agent.retried") == []
+
+
+def test_ctrl_c_while_it_waits_ends_the_run_in_good_order(runbook: Any) -> None:
+    script = 'echo x > "$RESULTS_DIR/out.txt"; echo "HTTP 503: overloaded" >&2; exit 1'
+    declare(runbook, script, '[[errors]]\npattern = "zzz"\nkind = "refusal"\n')
+    process = runbook.start("run", "RUNBOOK.md", "--sandbox", "host", "--json")
+    deadline = time.monotonic() + 60
+    while not any("agent.retried" in path.read_text() for path in _events(runbook.cwd)):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert time.monotonic() - began < 4
+    assert process.returncode == 130, err
+    body = json.loads(out)
+    assert body["status"] == "cancelled"
+    assert [Path(path).name for path in body["results_files"]] == ["out.txt"]
+
+
+def _events(folder: Path) -> list[Path]:
+    return list((folder / ".runbook").rglob("events.jsonl"))
