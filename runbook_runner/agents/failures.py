@@ -20,6 +20,8 @@ class Failure:
     """Regular expressions, searched in the error's text in any case."""
     statuses: tuple[int, ...] = ()
     """HTTP statuses of a model API that mean it."""
+    vague: tuple[str, ...] = ()
+    """Expressions that tell only when neither those of any row nor the status do."""
     retries: int = 0
     """How often the agent is started again, when it had not begun to work. Its own retries come before."""
     base_s: float = 1.0
@@ -45,7 +47,7 @@ TABLE: Final = (
                              r"response was truncated", r"finish_?reason\W+(length|max_tokens)")),
     Failure("refusal", (r"\brefus(al|ed to (answer|comply|help))", r"content[_ ](filter|policy)", r"usage policy",
                         r"safety (reasons|filter|policy)", r"prohibited_content", r"blocked by")),
-    Failure("authentication", (r"not logged in", r"invalid (api |x-api-)?key", r"api[_ ]key[_ ](not valid|invalid)",
+    Failure("authentication", (r"not logged in", r"invalid[_ ]((x-)?api[_ -])?key", r"api key not valid",
                                r"authentication", r"unauthorized", r"unauthenticated", r"permission[_ ]denied",
                                r"oauth token", r"invalid auth method"), (401, 403)),
     Failure("model_not_found", (r"models?\b.{0,80}(not found|does not exist|not supported|is not available)",
@@ -60,7 +62,7 @@ TABLE: Final = (
                         r"stream disconnected", r"could not resolve"), retries=2, base_s=3.0),
     Failure("provider_error", (r"internal server error", r"bad gateway", r"gateway time-?out"),
             tuple(range(500, 600)), retries=1, base_s=3.0),
-    Failure("request_refused", (), tuple(range(400, 500))),
+    Failure("request_refused", (), tuple(range(400, 500)), (r"invalid_request_error", r"invalid_argument")),
     Failure("crashed", retries=1),
     Failure("stalled", retries=1),
     Failure("timeout"),
@@ -73,9 +75,13 @@ KINDS: Final[Mapping[str, Failure]] = {failure.kind: failure for failure in TABL
 # What the gateway calls a failure it was the nearer witness of.
 _OF_GATEWAY: Final = {"billing": "usage_limit", "permission": "authentication", "not_found": "model_not_found"}
 
-_PATTERNS: Final = tuple(
-    (failure.kind, re.compile("|".join(failure.patterns), re.IGNORECASE)) for failure in TABLE if failure.patterns
-)
+
+def _compiled(rows: Iterable[tuple[str, tuple[str, ...]]]) -> tuple[tuple[str, re.Pattern[str]], ...]:
+    return tuple((kind, re.compile("|".join(patterns), re.IGNORECASE)) for kind, patterns in rows if patterns)
+
+
+_CLEAR: Final = _compiled((failure.kind, failure.patterns) for failure in TABLE)
+_VAGUE: Final = _compiled((failure.kind, failure.vague) for failure in TABLE)
 
 
 def classify(text: str, status: int | None = None, extra: Iterable[tuple[str, str]] = ()) -> str | None:
@@ -86,10 +92,12 @@ def classify(text: str, status: int | None = None, extra: Iterable[tuple[str, st
     for pattern, kind in extra:
         if re.search(pattern, text, re.IGNORECASE):
             return kind
-    for kind, pattern_ in _PATTERNS:
-        if pattern_.search(text):
-            return kind
-    return next((failure.kind for failure in TABLE if status in failure.statuses), None)
+    by_status = next((failure.kind for failure in TABLE if status in failure.statuses), None)
+    return _search(_CLEAR, text) or by_status or _search(_VAGUE, text)
+
+
+def _search(rows: Iterable[tuple[str, re.Pattern[str]]], text: str) -> str | None:
+    return next((kind for kind, pattern in rows if pattern.search(text)), None)
 
 
 def of_gateway(kind: str) -> str:

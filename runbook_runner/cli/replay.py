@@ -8,11 +8,11 @@ _FORK, _HOW, _OUTPUT = "Fork", "Where and how", "Output"
 
 
 def replay(
-    trajectory: str = typer.Argument(
-        ..., metavar="TRAJECTORY", help="A trajectory's id, its folder, or a copy of that folder from elsewhere."
-    ),
-    script_file: Path | None = typer.Argument(
-        None, metavar="[FILE]", help="With --then script: the model script that goes on.", show_default=False
+    trajectories: list[str] = typer.Argument(
+        ...,
+        metavar="TRAJECTORY... [FILE]",
+        help="A trajectory's id, its folder, a copy of that folder, or a RUNBOOK.md with such a copy beside it in "
+        "recording/; several are replayed one by one. FILE: with --then script, the model script that goes on.",
     ),
     on_miss: str = typer.Option(
         "stop",
@@ -21,6 +21,9 @@ def replay(
         help="For a model call that was not recorded: end the run, ask the provider, or take the nearest answer.",
     ),
     sandbox: str | None = typer.Option(None, rich_help_panel=_HOW, help="Another sandbox than the recorded one."),
+    network: str | None = typer.Option(
+        None, metavar="POLICY", rich_help_panel=_HOW, help="Another network policy, such as model-only."
+    ),
     env_file: Path | None = typer.Option(
         None, metavar="FILE", rich_help_panel=_HOW, help="Take secrets from here first; none is needed."
     ),
@@ -45,6 +48,9 @@ def replay(
     recorded is shown and recorded, never served silently. With --until and --then it is a fork: a new run that goes
     its own way after call N.
 
+    A RUNBOOK.md is run as it is now, with the parameters and inputs of its recording: so a hook finds out when the two
+    no longer belong together.
+
     Exit codes: 0 the results are the same and nothing diverged in a major way, 1 they are not, 2 bad input (nothing
     to replay), 3 this machine is not ready, 4 it stopped at a call that was not recorded, or the agent failed, 5 a
     bug, 130 interrupted. A fork has the exit codes of `runbook run`.
@@ -52,10 +58,10 @@ def replay(
     from runbook_runner.cli.replaying import Arguments, execute
 
     arguments = Arguments(
-        trajectory=trajectory,
-        script=script_file,
+        names=tuple(trajectories),
         on_miss=on_miss,
         sandbox=sandbox,
+        network=network,
         env_file=env_file,
         keep=keep,
         until=until,

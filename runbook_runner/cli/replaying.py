@@ -16,9 +16,20 @@ from runbook_runner.errors import ExitCode, InputError
 from runbook_runner.events import ToolCalled
 from runbook_runner.runner.comparison import CallsCompared, ResultsCompared, compare_calls, compare_results
 from runbook_runner.runner.credentials import load_environment
+from runbook_runner.runner.inputs import with_kept_inputs
 from runbook_runner.runner.parent import Parent, read_parent
 from runbook_runner.runner.pipeline import RunOptions
-from runbook_runner.runner.replay import Then, check_on_miss, relocation, replay_of, stand_ins
+from runbook_runner.runner.replay import (
+    DOCUMENT,
+    RECORDING,
+    Replaying,
+    Then,
+    check_on_miss,
+    relocation,
+    respecified,
+    stand_ins,
+    with_policy,
+)
 from runbook_runner.settings import APP, Settings
 from runbook_runner.trajectory.store import read_events
 
@@ -27,10 +38,11 @@ from runbook_runner.trajectory.store import read_events
 class Arguments:
     """The command line as typed; the options' meaning is in `runbook replay --help`."""
 
-    trajectory: str
-    script: Path | None
+    names: tuple[str, ...]
+    """Trajectories; the last is a model script when `then` says so."""
     on_miss: str
     sandbox: str | None
+    network: str | None
     env_file: Path | None
     keep: bool
     until: int | None
@@ -98,17 +110,31 @@ class Repeated:
 
 
 def execute(arguments: Arguments) -> int:
-    """Runs, compares and reports; the exit code. Raises RunbookError for what was wrong before anything started."""
-    settings = Settings.load()
-    parent = read_parent(settings.home, arguments.trajectory)
+    """Runs, compares and reports each; the worst exit code. Raises RunbookError for what was wrong before anything
+    started."""
     then = _then(arguments)
-    spec, plan = replay_of(parent, on_miss=check_on_miss(arguments.on_miss), until=arguments.until, then=then)
+    names, script = arguments.names, None
+    if then == "script":
+        names, script = names[:-1], Path(names[-1])
+    return max(_replay(arguments, name, then, script) for name in names)
+
+
+def _replay(arguments: Arguments, name: str, then: Then | None, script: Path | None) -> int:
+    settings = Settings.load()
+    document = Path(name) if Path(name).name == DOCUMENT else None
+    if document and not (document.parent / RECORDING).is_dir():
+        sys.stderr.write(f"{name}: no {RECORDING}/ beside it, nothing to replay\n")
+        return ExitCode.PASS
+    parent = read_parent(settings.home, str(document.parent / RECORDING) if document else name)
+    plan = Replaying.of(parent, on_miss=check_on_miss(arguments.on_miss), until=arguments.until, then=then)
+    spec = with_kept_inputs(respecified(parent.spec, document) if document else parent.spec, parent.folder)
+    spec = with_policy(spec, arguments.network) if arguments.network else spec
     environ = load_environment(arguments.env_file, None)
     options = RunOptions(
         settings=settings,
         environ={**environ, **stand_ins(spec, environ)},
         backend=arguments.sandbox or parent.backend or "auto",
-        model_script=arguments.script,
+        model_script=script,
         replay=plan,
         record_mode=settings.record_mode,
         out=arguments.out,
@@ -129,8 +155,8 @@ def _then(arguments: Arguments) -> Then | None:
         raise InputError(f"Unknown --then {arguments.then!r}.", hint="Known: live, and script FILE.")
     if (arguments.until is None) != (arguments.then is None):
         raise InputError("A fork needs both --until and --then.", hint="Such as --until 3 --then script turns.yaml.")
-    if (arguments.then == "script") != (arguments.script is not None):
-        raise InputError("A model script goes with --then script.", hint="Such as --then script turns.yaml.")
+    if arguments.then == "script" and len(arguments.names) < 2:
+        raise InputError("--then script needs a model script.", hint="Such as --then script turns.yaml.")
     return "live" if arguments.then == "live" else "script" if arguments.then == "script" else None
 
 

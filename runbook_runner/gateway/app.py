@@ -4,10 +4,9 @@ import json
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any, Final
 
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from runbook_runner.gateway.dialects import recognise
 from runbook_runner.gateway.dialects.base import Json
@@ -18,7 +17,8 @@ from runbook_runner.gateway.upstream import CREDENTIAL_HEADERS, Headers, ModelRe
 MAX_BODY_BYTES: Final = 64 << 20
 _UNKNOWN: Final = "this gateway does not know that token; it is good for one run only"
 _KEY_PARAMETER: Final = "key"
-_METHODS: Final = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
+_ALIVE: Final = {"gateway": "runbook-runner"}
+"""CLIs probe their base URL, some without credentials."""
 
 
 class Refused(Exception):  # noqa: N818 (it is the answer to a request)
@@ -29,25 +29,25 @@ class Refused(Exception):  # noqa: N818 (it is the answer to a request)
         self.status = status
 
 
-def build_app(sessions: Callable[[], Iterable[Session]]) -> Starlette:
+def build_app(sessions: Callable[[], Iterable[Session]]) -> ASGIApp:
     """sessions: those open now."""
 
-    async def model(request: Request) -> Response:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        response = await _response(Request(scope, receive), sessions)
+        await response(scope, receive, send)
+
+    return app
+
+
+async def _response(request: Request, sessions: Callable[[], Iterable[Session]]) -> Response:
+    if request.url.path == "/" and request.method in ("GET", "HEAD"):
+        return JSONResponse(_ALIVE)
+    try:
+        session = _session(request, sessions())
+        return Relay(session, await _parse(request, session))
+    except Refused as problem:
         dialect, _ = recognise(request.method, request.url.path)
-        try:
-            session = _session(request, sessions())
-            return Relay(session, await _parse(request, session))
-        except Refused as problem:
-            return JSONResponse(dialect.error(problem.status, str(problem)), problem.status)
-
-    return Starlette(
-        routes=[Route("/", _alive, methods=["GET", "HEAD"]), Route("/{path:path}", model, methods=_METHODS)]
-    )
-
-
-async def _alive(request: Request) -> Response:
-    """CLIs probe their base URL, some without credentials."""
-    return JSONResponse({"gateway": "runbook-runner"})
+        return JSONResponse(dialect.error(problem.status, str(problem)), problem.status)
 
 
 def _session(request: Request, sessions: Iterable[Session]) -> Session:

@@ -35,9 +35,12 @@ class Relay(Response):
             self._session.end()
 
     async def _carry(self, send: Send) -> None:
-        """Keeps the request, then upstream to tape, and on to the agent when it is a stream."""
+        """Keeps the request, then upstream to tape, and on to the agent when it is a stream.
+
+        Recording is done here in the event loop: handing it to a thread and back costs more than it does itself.
+        """
         tape, cassette = self._tape, self._session.cassette
-        tape.kept_request = await asyncio.to_thread(cassette.keep_json, tape.request.json)
+        tape.kept_request = cassette.keep_json(tape.request.json)
         async with self._upstream_answer() as answer:
             tape.start(answer)
             for note in answer.notes:
@@ -94,7 +97,7 @@ class Relay(Response):
         whole = result.status == 200 and result.error is None
         self._session.spending.add(tape.request.ask.model, result.usage, whole=whole)
         try:
-            await asyncio.to_thread(record, self._session, tape, result)
+            record(self._session, tape, result)
         except RecordingError as problem:
             tape.abort(str(problem), GatewayFailure("recording", str(problem)))
         except Exception as problem:  # a bug of ours must end the run with its name, not hang it

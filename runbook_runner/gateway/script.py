@@ -31,6 +31,9 @@ class ModelScript:
     lines: tuple[int, ...]
     """Where each turn begins in the file, 1-based."""
     source: Literal["script"] = "script"
+    id_prefix: str = "script"
+    """Begins the ids of answers and tool calls. Another one for a script that continues a conversation: Claude Code
+    2.1.330 drops a tool call whose id it has seen, and then asks the same question forever."""
 
     def connect(self) -> "Cursor":
         return Cursor(self)
@@ -137,13 +140,16 @@ class Cursor:
     def _reply(self, number: int, ask: Ask) -> Reply:
         turn = self._script.turns[number]
         text = turn.say if turn.error != "drop" else turn.say or SIDE_TEXT
-        return Reply(f"script_{number + 1:04d}", turn.think, text, self._calls(number, ask), turn.tokens())
+        return Reply(self._id(number), turn.think, text, self._calls(number, ask), turn.tokens())
+
+    def _id(self, number: int) -> str:
+        return f"{self._script.id_prefix}_{number + 1:04d}"
 
     def _calls(self, number: int, ask: Ask) -> tuple[Call, ...]:
         turn = self._script.turns[number]
         wanted = [self._shell(command, number, ask) for command in turn.commands]
         wanted += [(self._offered(tool, number, ask), tool.input) for tool in turn.other_tools]
-        ids = (f"script_{number + 1:04d}" + (f"_{place}" if place > 1 else "") for place in range(1, len(wanted) + 1))
+        ids = (self._id(number) + (f"_{place}" if place > 1 else "") for place in range(1, len(wanted) + 1))
         return tuple(Call(id_, tool, value) for id_, (tool, value) in zip(ids, wanted, strict=True))
 
     def _shell(self, command: str, number: int, ask: Ask) -> tuple[Tool, dict[str, Any]]:

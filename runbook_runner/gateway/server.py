@@ -145,7 +145,8 @@ def _listen(host: str) -> socket.socket:
     if host.startswith(UNIX):
         return _listen_unix(host)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
+    # With the protocol named asyncio switches Nagle's algorithm off; else every answer waits 40 ms for an ACK.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listening.bind((host, 0))
         listening.listen()

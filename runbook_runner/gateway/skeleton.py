@@ -13,6 +13,7 @@ from runbook_runner.gateway.blobs import BlobFolder
 
 INLINE_BYTES: Final = 512
 _REF: Final = "$blob"
+_ENCODER: Final = json.JSONEncoder(separators=(",", ":"))
 
 
 class SkeletonStore:
@@ -24,6 +25,8 @@ class SkeletonStore:
         self._clean = clean
         self._seen: dict[bytes, str] = {}
         """Digest of a part as it came → its blob: what was cleaned and stored once needs neither again."""
+        self._harmless: set[bytes] = set()
+        """Digests of small parts without secrets."""
         self._parts: dict[str, Any] = {}
         """Blob → the part that was read from it: the requests of one recording share most of theirs."""
 
@@ -45,12 +48,18 @@ class SkeletonStore:
 
     def _part(self, value: Any) -> Any:
         text = compact(value)
-        if len(text) <= INLINE_BYTES and not _is_ref(value):
-            return self._clean(value)
         seen = hashlib.sha256(text.encode()).digest()
+        if len(text) <= INLINE_BYTES and not _is_ref(value):
+            return value if seen in self._harmless else self._small(value, seen)
         if seen not in self._seen:
             self._seen[seen] = self._put(self._clean(value))
         return {_REF: self._seen[seen]}
+
+    def _small(self, value: Any, seen: bytes) -> Any:
+        cleaned = self._clean(value)
+        if cleaned == value:
+            self._harmless.add(seen)
+        return cleaned
 
     def _put(self, value: Any) -> str:
         return self._blobs.put(compact(value).encode())
@@ -69,7 +78,7 @@ class SkeletonStore:
 
 def compact(value: Any) -> str:
     """ASCII only, so that the lone surrogates JSON allows survive; keys stay in the order they came in."""
-    return json.dumps(value, separators=(",", ":"))
+    return _ENCODER.encode(value)
 
 
 def _is_ref(value: Any) -> bool:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,7 +40,8 @@ def find_upstream(
     if replay is None:
         return load_script(script) if script else provider()
     beyond = provider() if replay.asks_provider else None
-    return replay.upstream(load_script(script) if script else beyond)
+    continued = replace(load_script(script), id_prefix=f"fork{replay.until}") if script else None
+    return replay.upstream(continued or beyond)
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from runbook_runner import settings
 from runbook_runner.agents import find_agent
@@ -11,16 +11,21 @@ from runbook_runner.errors import InputError
 from runbook_runner.events import ReplayOf
 from runbook_runner.gateway.cassette import INDEX_FILE
 from runbook_runner.redaction import mark
+from runbook_runner.runbook.document import parse
+from runbook_runner.runbook.source import load
 from runbook_runner.runner.credentials import missing_secrets
-from runbook_runner.runner.inputs import with_kept_inputs
 from runbook_runner.runner.parent import MODEL_FOLDER, Parent, read_parent
+from runbook_runner.runner.resolve import RunRequest, resolve
 from runbook_runner.sandbox.paths import app_rewriter
-from runbook_runner.spec import RunSpec
+from runbook_runner.spec import Policy, RunSpec
 
 if TYPE_CHECKING:
     from runbook_runner.gateway import Cassette, OnMiss, Replay, Upstream
 
 Then = Literal["live", "script"]
+DOCUMENT: Final = "RUNBOOK.md"
+RECORDING: Final = "recording"
+"""Folder beside a RUNBOOK.md with a copy of a trajectory, for hooks and CI."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,12 @@ class Replaying:
     """Who answers after it."""
     notes: tuple[str, ...] = ()
     """What the run's reader should know beforehand."""
+
+    @classmethod
+    def of(
+        cls, parent: Parent, *, on_miss: "OnMiss", until: int | None = None, then: Then | None = None
+    ) -> "Replaying":
+        return cls(parent.recording, parent.trajectory_id, parent.app, on_miss, until, then, _notes(parent))
 
     @property
     def asks_provider(self) -> bool:
@@ -71,11 +82,31 @@ def relocation(there: str, here: str) -> Callable[[str], str]:
     return app_rewriter(here) if there == settings.APP else lambda text: text.replace(there, here)
 
 
-def replay_of(parent: Parent, *, on_miss: "OnMiss", until: int | None, then: Then | None) -> tuple[RunSpec, Replaying]:
-    """The run again, as it was asked. Raises InputError when its inputs are gone."""
-    spec = with_kept_inputs(parent.spec, parent.folder)
-    plan = Replaying(parent.recording, parent.trajectory_id, parent.app, on_miss, until, then, _notes(parent))
-    return spec, plan
+def respecified(recorded: RunSpec, document: Path) -> RunSpec:
+    """What the document asks for now, with everything that the recorded run was given. Raises InputError."""
+    source = load(str(document))
+    request = RunRequest(
+        parameters=recorded.parameters,
+        folder=source.folder,
+        agent=recorded.agent,
+        model=recorded.model,
+        provider=recorded.provider,
+        snapshot=recorded.snapshot,
+        image=recorded.image,
+        collection=recorded.collection,
+        task=recorded.task,
+        agents_near=tuple(map(Path, recorded.agents_near)),
+    )
+    asked = resolve(parse(source.text, source.name), request)
+    return asked.model_copy(update={"inputs": recorded.inputs, "limits": recorded.limits, "labels": recorded.labels})
+
+
+def with_policy(spec: RunSpec, policy: str) -> RunSpec:
+    """The spec under another network policy. Raises InputError for an unknown one."""
+    for known in get_args(Policy):
+        if policy == known:
+            return spec.model_copy(update={"network": spec.network.model_copy(update={"policy": known})})
+    raise InputError(f"Unknown network policy {policy!r}.", hint=f"Known: {', '.join(get_args(Policy))}.")
 
 
 def find_recording(home: Path, name: str, *, on_miss: "OnMiss") -> Replaying:
@@ -86,7 +117,7 @@ def find_recording(home: Path, name: str, *, on_miss: "OnMiss") -> Replaying:
         return Replaying(path.absolute(), on_miss=on_miss)
     inside = path.name == MODEL_FOLDER and (path / INDEX_FILE).is_file()
     parent = read_parent(home, str(path.parent) if inside else name)
-    return Replaying(parent.recording, parent.trajectory_id, parent.app, on_miss, notes=_notes(parent))
+    return Replaying.of(parent, on_miss=on_miss)
 
 
 def stand_ins(spec: RunSpec, environ: Mapping[str, str]) -> dict[str, str]:

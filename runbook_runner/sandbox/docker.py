@@ -1,5 +1,6 @@
 """Docker sandbox: one container per run, gone with it."""
 
+import resource
 import secrets
 import threading
 from collections.abc import Iterable, Mapping, Sequence
@@ -235,6 +236,9 @@ class DockerSandbox:
         return str(made["Id"])
 
     def _host_config(self) -> Any:
+        # An engine can't give more than it has itself; a local one has as a rule what we have.
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        files = self._spec.open_files if most == resource.RLIM_INFINITY else min(self._spec.open_files, most)
         memory = self._spec.memory_bytes
         return self._api.create_host_config(
             init=True,
@@ -246,7 +250,7 @@ class DockerSandbox:
             nano_cpus=int(min(self._spec.cpus, self._engine.cpus) * 1e9),
             mem_limit=memory,
             memswap_limit=memory,
-            ulimits=[Ulimit(name="nofile", soft=self._spec.open_files, hard=self._spec.open_files)],
+            ulimits=[Ulimit(name="nofile", soft=files, hard=files)],
             log_config=LogConfig(type="none"),
             **self._doors.host_config,
         )

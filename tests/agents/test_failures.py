@@ -39,6 +39,8 @@ from runbook_runner.agents.failures import (
     ("stream disconnected before completion", None, "network"),
     ("the provider says no", 500, "provider_error"),
     ("tools.0.name: too long", 400, "request_refused"),
+    ('{"error": {"message": "bad tool", "type": "invalid_request_error"}}', None, "request_refused"),
+    ('{"error": {"message": "no", "type": "invalid_request_error", "code": "invalid_api_key"}}', 401, "authentication"),
 ])  # fmt: skip
 def test_an_error_is_told_by_its_words_and_then_by_its_status(text: str, status: int | None, kind: str) -> None:
     assert classify(text, status) == kind

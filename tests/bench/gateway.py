@@ -66,13 +66,15 @@ def litellm_proxy(venv: Path, upstream: str, folder: str) -> Iterator[Target]:
         subprocess.run([venv / "bin" / "pip", "install", "-q", "litellm[proxy]>=1.100"], check=True)
     config = Path(folder) / "litellm.yaml"
     entry = {"model_name": "m", "litellm_params": {"model": "openai/m", "api_base": f"{upstream}/v1", "api_key": "k"}}
-    config.write_text(json.dumps({"model_list": [entry], "litellm_settings": {"telemetry": False}}))
+    key = "sk-" + "0123456789abcdef" * 4  # it refuses to start without one
+    config.write_text(json.dumps({"model_list": [entry], "general_settings": {"master_key": key}}))
     port = 20_000 + os.getpid() % 10_000
     command = [str(venv / "bin" / "litellm"), "--config", str(config), "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--num_workers", "1"]  # we are one process, too
     env = {**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR", "DISABLE_ADMIN_UI": "True"}
     with (Path(folder) / "litellm.log").open("w") as log:
         process = subprocess.Popen(command, env=env, stdout=log, stderr=log)
-    target = Target("litellm", port, "none")
+    target = Target("litellm", port, key)
     try:
         wait_for(target)
         yield target
@@ -150,9 +152,8 @@ def cassette(target: Target, folder: Path) -> None:
         sent += len(body)
         asyncio.run(ask(target, body))
     grown = size_of(folder) - before
-    print(
-        f"  cassette: {grown / 100 / 1024:.1f} kB a turn, {grown / 2**20:.2f} MB for 100 turns ({sent / 2**20:.0f} MB sent)"
-    )
+    whole = f"{grown / 2**20:.2f} MB for 100 turns ({sent / 2**20:.0f} MB sent)"
+    print(f"  cassette: {grown / 100 / 1024:.1f} kB a turn, {whole}")
 
 
 def size_of(folder: Path) -> int:

@@ -89,6 +89,17 @@ def test_session_files_come_home_and_configuration_does_not(ran: Any) -> None:
     assert not [path for path in collected if Path(path).name in ("settings.json", "config.toml", "config.yaml")]
 
 
+@pytest.mark.parametrize("agent", AGENTS)
+def test_every_cli_tells_a_refused_key_as_what_it_is(agent: str, runbook: Any) -> None:
+    (runbook.cwd / "model.yaml").write_text(json.dumps([{"error": 401}] * 6))
+    ran = runbook("run", EXAMPLE, "--agent", agent, "--model-script", "model.yaml", "--json")
+    assert (ran.code, ran.json["status"]) == (4, "failed")
+    (end,) = ran.events("agent.finished")
+    assert end["error_kind"] == "authentication"
+    assert "fails with 401" in end["error"]
+    assert ran.events("agent.retried") == []
+
+
 # --- secrets -------------------------------------------------------------------------------------------------------
 
 KEYS = {

@@ -107,7 +107,7 @@ def test_every_model_call_is_in_the_cassette(ran: Any) -> None:
 def test_the_folder_has_the_layout_of_the_design(ran: Any) -> None:
     names = {path.name for path in ran.folder.iterdir()}
     files = {"spec.json", "RUNBOOK.md", "events.jsonl", "trajectory.json", "sandbox.log"}
-    assert names == files | {"agent", "model", "results"}
+    assert names == files | {"agent", "inputs", "model", "results"}
     log = (ran.folder / "sandbox.log").read_text()
     assert ran.json["image_digest"] in log
     assert "agent ended by exit, exit code 0" in log

@@ -1,0 +1,159 @@
+"""`runbook replay`, where no model is needed: the same blocks again, and what the user is told."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Write = Callable[[str], Path]
+
+
+def recorded(runbook: Any, path: Path, *args: str | Path, **options: Any) -> Any:
+    ran = runbook("run", path, "--sandbox", "host", "--json", *args, **options)
+    assert ran.code == 0, ran.err
+    return ran
+
+
+def test_a_shell_run_replays_to_the_same_results(runbook: Any, shell_runbook: Write) -> None:
+    first = recorded(
+        runbook, shell_runbook("mkdir -p /app/results/a && echo x | tee /app/results/out.txt /app/results/a/b")
+    )
+    ran = runbook("replay", first.json["trajectory_id"])
+    assert ran.code == 0, ran.err
+    assert "✓ results: 2 files, all the same" in ran.out
+    assert "✓ 1 tool call, the same" in ran.out
+
+
+def test_results_that_differ_are_named_and_shown(runbook: Any, shell_runbook: Write) -> None:
+    code = 'cd /app/results; echo same > out.txt; echo "took $(date +%N) ns" > time.txt; : > "only-$(date +%N)"'
+    first = recorded(runbook, shell_runbook(code))
+    ran = runbook("replay", first.folder, "--json")
+    assert ran.code == 1
+    results = ran.json["results"]
+    assert (results["identical"], results["same"], results["changed"]) == (False, ["out.txt"], ["time.txt"])
+    assert len(results["missing"]) == len(results["extra"]) == 1
+    assert "-took " in results["diffs"]["time.txt"]
+    assert "✗ results/time.txt differs" in ran.err
+
+
+def test_a_run_that_failed_replays_to_the_same_failure(runbook: Any, shell_runbook: Write) -> None:
+    first = runbook("run", shell_runbook("echo x > /app/results/out.txt; exit 3"), "--sandbox", "host", "--json")
+    assert first.code == 4
+    again = runbook("replay", first.folder, "--json")
+    assert (again.code, again.json["status"], again.json["results"]["identical"]) == (0, "failed", True)
+
+
+def test_several_runs_are_replayed_one_by_one_and_the_worst_counts(runbook: Any, shell_runbook: Write) -> None:
+    same = recorded(runbook, shell_runbook("echo x > /app/results/out.txt"))
+    other = recorded(runbook, shell_runbook("date +%N > /app/results/out.txt"))
+    ran = runbook("replay", same.folder, other.folder, "--json")
+    assert ran.code == 1
+    assert [json.loads(line)["results"]["identical"] for line in ran.out.splitlines()] == [True, False]
+
+
+# --- a runbook with its recording ----------------------------------------------------------------------------------
+
+
+def test_a_runbook_is_held_against_the_recording_beside_it(runbook: Any, shell_runbook: Write) -> None:
+    folder = shell_runbook("wc -l < /app/assets/data.csv > /app/results/out.txt")
+    (runbook.cwd / "data.csv").write_text("a,b\nc,d\n")
+    first = recorded(runbook, folder, "-f", "data.csv", "--task", "lines")
+    shutil.move(first.folder, folder / "recording")
+    (runbook.cwd / "data.csv").unlink()
+    document = folder / "RUNBOOK.md"
+    ran = runbook("replay", document, "--json")
+    assert (ran.code, ran.json["task"]) == (0, "lines"), ran.err
+    document.write_text(document.read_text().replace("wc -l", "wc -c"))
+    ran = runbook("replay", document, "--json")
+    assert (ran.code, ran.json["results"]["changed"]) == (1, ["out.txt"]), ran.err
+    assert "+8" in ran.json["results"]["diffs"]["out.txt"]
+
+
+def test_a_runbook_without_a_recording_is_passed_over_aloud(runbook: Any, shell_runbook: Write) -> None:
+    ran = runbook("replay", shell_runbook("true") / "RUNBOOK.md")
+    assert ran.code == 0
+    assert "no recording/ beside it, nothing to replay" in ran.err
+
+
+# --- inputs --------------------------------------------------------------------------------------------------------
+
+
+def test_inputs_travel_with_the_run(runbook: Any, shell_runbook: Write) -> None:
+    (runbook.cwd / "data.csv").write_text("a,b\n")
+    first = recorded(runbook, shell_runbook("cp /app/assets/data.csv /app/results/out.txt"), "-f", "data.csv")
+    (runbook.cwd / "data.csv").unlink()
+    moved = runbook.cwd / "moved"
+    shutil.move(first.folder, moved)
+    ran = runbook("replay", moved, "--json")
+    assert ran.code == 0, ran.err
+    assert (ran.folder / "results" / "out.txt").read_text() == "a,b\n"
+    assert runbook("replay", ran.folder).code == 0, "a replay is a run like any other"
+
+
+def test_an_input_that_is_gone_is_named(runbook: Any, shell_runbook: Write) -> None:
+    (runbook.cwd / "data.csv").write_text("a,b\n")
+    first = recorded(runbook, shell_runbook("cp /app/assets/data.csv /app/results/out.txt"), "-f", "data.csv")
+    shutil.rmtree(first.folder / "inputs")
+    assert runbook("replay", first.folder).code == 0, "it is still where the first run found it"
+    (runbook.cwd / "data.csv").write_text("changed\n")
+    ran = runbook("replay", first.folder)
+    assert ran.code == 2
+    assert "1 input is not there any more as recorded" in ran.err
+    assert "data.csv" in ran.err
+
+
+def test_an_input_that_holds_a_secret_is_not_kept_and_the_user_knows(runbook: Any, shell_runbook: Write) -> None:
+    (runbook.cwd / "data.csv").write_text("token,canary-Zz9-12345\n")
+    code = "wc -c < /app/assets/data.csv > /app/results/out.txt"
+    first = recorded(runbook, shell_runbook(code), "-f", "data.csv", env={"CRM_TOKEN": "canary-Zz9-12345"})
+    assert not (first.folder / "inputs").exists()
+    assert "The input data.csv is not kept with the run: it holds CRM_TOKEN." in json.dumps(first.events("log"))
+    assert runbook("replay", first.folder).code == 0
+
+
+# --- what can't be replayed ----------------------------------------------------------------------------------------
+
+
+def test_an_unknown_trajectory_is_an_input_error(runbook: Any) -> None:
+    ran = runbook("replay", "deadbeef")
+    assert ran.code == 2
+    assert "There is no trajectory 'deadbeef'" in ran.err
+    assert "RUNBOOK_HOME" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["--until", "3"], "both --until and --then"),
+        (["--then", "live"], "both --until and --then"),
+        (["--until", "1", "--then", "script"], "--then script needs a model script"),
+        (["--network", "wide"], "Unknown network policy 'wide'"),
+        (["--until", "1", "--then", "dead"], "Unknown --then 'dead'"),
+        (["--on-miss", "guess"], "Unknown --on-miss 'guess'"),
+    ],
+)
+def test_options_that_do_not_fit_together_are_explained(
+    runbook: Any, shell_runbook: Write, args: list[str], said: str
+) -> None:
+    first = recorded(runbook, shell_runbook("echo x > /app/results/out.txt"))
+    ran = runbook("replay", first.folder, *args)
+    assert ran.code == 2
+    assert said in ran.err
+
+
+def test_an_unknown_record_mode_is_refused(runbook: Any, shell_runbook: Write) -> None:
+    path = shell_runbook("echo x > /app/results/out.txt")
+    for args, env in ((["--record-mode", "some"], {}), ([], {"RUNBOOK_RECORD_MODE": "some"})):
+        ran = runbook("run", path, "--sandbox", "host", *args, env=env)
+        assert ran.code == 2
+        assert "There is no record mode 'some'" in ran.err
+
+
+def test_there_is_no_script_in_a_run_without_a_model(runbook: Any, shell_runbook: Write) -> None:
+    first = recorded(runbook, shell_runbook("echo x > /app/results/out.txt"))
+    ran = runbook("script", "from", first.folder)
+    assert ran.code == 2
+    assert "No model calls are recorded here" in ran.err
