@@ -40,7 +40,7 @@ def run(
     ),
     model: str | None = typer.Option(None, rich_help_panel=_MODEL, help="Model id; else the runbook's."),
     provider: str | None = typer.Option(
-        None, rich_help_panel=_MODEL, help="anthropic or openrouter; else by your keys."
+        None, rich_help_panel=_MODEL, help="anthropic, openai, google, openrouter, ollama, …; else by your keys."
     ),
     model_script: Path | None = typer.Option(
         None, metavar="FILE", rich_help_panel=_MODEL, help="Answer the agent's model calls from this YAML script."

@@ -129,6 +129,7 @@ def if_dead(lock_file: Path) -> Iterator[bool]:
         yield lock is not None
     finally:
         if lock:
+            lock_file.with_suffix(".json").unlink(missing_ok=True)
             lock.drop()
 
 

@@ -124,6 +124,24 @@ def test_an_unknown_trajectory_is_an_input_error(runbook: Any) -> None:
     assert "RUNBOOK_HOME" in ran.err
 
 
+def test_an_id_that_two_runs_have_asks_for_the_folder(runbook: Any, shell_runbook: Write) -> None:
+    first = recorded(runbook, shell_runbook("echo x > /app/results/out.txt"))
+    shutil.copytree(first.folder, first.folder.parents[1] / "other" / first.folder.name)
+    ran = runbook("replay", first.folder.name)
+    assert ran.code == 2
+    assert f"2 trajectories have the id {first.folder.name}; give the folder:" in ran.err
+    assert f"other/{first.folder.name}" in ran.err
+
+
+def test_a_spec_of_another_version_is_refused_with_its_place(runbook: Any, shell_runbook: Write) -> None:
+    first = recorded(runbook, shell_runbook("echo x > /app/results/out.txt"))
+    spec = json.loads((first.folder / "spec.json").read_text())
+    (first.folder / "spec.json").write_text(json.dumps({**spec, "schema_version": 9}))
+    ran = runbook("replay", first.folder)
+    assert ran.code == 2
+    assert "spec.json: schema_version: This is not the spec of a run of this version" in ran.err
+
+
 @pytest.mark.parametrize(
     ("args", "said"),
     [

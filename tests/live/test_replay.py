@@ -1,6 +1,7 @@
 """A recorded run, run again without provider, key or network: the real Claude Code, answered from the recording."""
 
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -20,7 +21,7 @@ KEY = "canary-Kk5/Rr+82tF3-provider"
 SECRET = "canary-Ss9?Tt=17&vG4-declared"
 TURNS = 60
 
-pytestmark = [pytest.mark.needs("docker"), pytest.mark.xdist_group("docker-live")]
+pytestmark = [pytest.mark.needs("docker"), pytest.mark.xdist_group("docker-live"), pytest.mark.timeout(600)]
 
 RUNBOOK = """\
 ---
@@ -267,6 +268,32 @@ def test_a_replay_needs_no_secret_and_keeps_none(make_runbook: Callable[[], Any]
 # --- no network ----------------------------------------------------------------------------------------------------
 
 
+def alone(command: Any, *args: str | Path) -> Any:
+    """`runbook` in a network namespace that has nothing but loopback."""
+    program = Path(sys.executable).with_name("runbook")
+    line = "exec " + shlex.join([str(program), *map(str, args)])
+    shell = ["unshare", "--net", "sh", "-c", f"ip link set lo up && ip -brief link >&2 && {line}"]
+    done = subprocess.run(shell, cwd=command.cwd, env=command.env, capture_output=True, text=True)
+    assert done.stderr.startswith("lo "), "only loopback is there"
+    assert done.stdout, done.stderr
+    return {**json.loads(done.stdout), "code": done.returncode, "err": done.stderr}
+
+
+@pytest.mark.needs("root", "linux")
+@pytest.mark.parametrize("agent", ["claude-code", "codex", "gemini-cli", "hermes", "opencode"])
+def test_every_cli_runs_by_script_and_replays_where_there_is_no_network(runbook: Any, agent: str) -> None:
+    """Neither the runner nor the container has any: the container's only way out is the gateway's socket."""
+    model = ("--agent", agent, "--model-script", EXAMPLE / "model.yaml", "--network", "model-only")
+    first = alone(runbook, "run", EXAMPLE, *model, "--json")
+    assert first["code"] == 0, first
+    again = alone(runbook, "replay", first["trajectory_id"], "--json")
+    assert again["code"] == 0, again
+    assert results(Path(again["path"])) == results(Path(first["path"]))
+    assert again["model_calls"] == {"replay": 4}
+    assert again["tool_calls"]["identical"] is True
+    assert (again["divergences"]["major"], again["divergences"]["miss"]) == (0, 0)
+
+
 @pytest.fixture(scope="module")
 def claude(recorded: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder with the real CLI, taken from the image that we built."""
@@ -283,20 +310,16 @@ def claude(recorded: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 @pytest.mark.needs("root", "linux")
-def test_a_replay_works_where_there_is_no_network_but_loopback(runbook: Any, claude: Path) -> None:
+def test_a_replay_finds_its_way_where_app_is_another_folder_and_no_network(runbook: Any, claude: Path) -> None:
+    """On the host `/app` is a temporary folder, another one in each run; every request names it."""
     (runbook.cwd / "RUNBOOK.md").write_text(RUNBOOK)
-    turns = [{"say": "On it.", "shell": "echo hello | tee $RESULTS_DIR/log.txt"}, {"say": "Done."}]
-    (runbook.cwd / "model.yaml").write_text(json.dumps(turns))
+    command = "echo hello | tee $RESULTS_DIR/log.txt"
+    (runbook.cwd / "model.yaml").write_text(json.dumps([{"say": "On it.", "shell": command}, {"say": "Done."}]))
     runbook.env["PATH"] = f"{claude}:{runbook.env['PATH']}"
     recorded = runbook("run", "RUNBOOK.md", "--sandbox", "host", "--model-script", "model.yaml", "--json")
     assert recorded.code == 0, recorded.err
-    program = Path(sys.executable).with_name("runbook")
-    alone = f"ip link set lo up && ip -br addr >&2 && exec {program} replay {recorded.json['trajectory_id']} --json"
-    done = subprocess.run(
-        ["unshare", "--net", "sh", "-c", alone], cwd=runbook.cwd, env=runbook.env, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    body = json.loads(done.stdout)
-    assert results(Path(body["path"])) == results(recorded.folder) == {"log.txt": b"hello\n"}
-    assert body["model_calls"] == {"replay": 2}
-    assert "eth" not in done.stderr.partition("\n")[0], "only loopback was there"
+    again = alone(runbook, "replay", recorded.json["trajectory_id"], "--json")
+    assert again["code"] == 0, again
+    assert results(Path(again["path"])) == results(recorded.folder) == {"log.txt": b"hello\n"}
+    assert again["model_calls"] == {"replay": 2}
+    assert again["tool_calls"]["identical"] is True
