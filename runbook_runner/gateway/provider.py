@@ -1,10 +1,11 @@
 """Gateway: a real provider, the upstream that forwards. Its key stays here, on the host."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from runbook_runner.gateway.dialects.base import Dialect, Reading
 from runbook_runner.gateway.prices import Prices
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 CONNECT_S: Final = 10.0
 READ_S: Final = 900.0  # a model may think for many minutes without a byte; the run's own idle limit comes first
 TOLD_WAIT_S: Final = 1.0
+_TIMEOUT: Final = {"connect": CONNECT_S, "read": READ_S, "write": 60.0, "pool": None}
 
 # RFC 9110 §7.6.1, and what httpx itself must say about the body it sends and can decode.
 _NOT_FORWARDED: Final = frozenset(
@@ -116,12 +118,12 @@ class ProviderConnection:
 
     def __init__(self, provider: Provider):
         self._provider = provider
-        self._client: httpx.AsyncClient | None = None
+        self._transport: httpx.AsyncHTTPTransport | None = None
         self._translation: Translation | None = None
 
     async def aclose(self) -> None:
-        if self._client is not None:
-            await self._client.aclose()
+        if self._transport is not None:
+            await self._transport.aclose()
 
     @asynccontextmanager
     async def answer(self, request: ModelRequest) -> AsyncIterator[Answer]:
@@ -165,17 +167,24 @@ class ProviderConnection:
             await response.aclose()
 
     async def _send(self, request: ModelRequest) -> "httpx.Response":
-        client = self._client = self._client or _client()
-        outgoing = client.build_request(
+        """Without httpx's client, which looks after cookies, redirects and log-ins: none of that may happen here."""
+        import httpx
+
+        url = httpx.URL(self._provider.url(request.path, request.query))
+        self._transport = self._transport or _transport(url)
+        outgoing = httpx.Request(
             request.method,
-            self._provider.url(request.path, request.query),
+            url,
             headers=[
                 (name.encode("latin-1", "replace"), value.encode("latin-1", "replace"))
                 for name, value in self._provider.headers(request.headers)
             ],
             content=request.body,
+            extensions={"timeout": _TIMEOUT},
         )
-        return await client.send(outgoing, stream=True)
+        response = await self._transport.handle_async_request(outgoing)
+        response.request = outgoing
+        return response
 
     async def _error(self, dialect: Dialect, response: "httpx.Response") -> Answer:
         """The provider's own error, unchanged but for the key, which some of them quote."""
@@ -205,12 +214,13 @@ def _retry_after_s(answer: Answer) -> float:
         return 0.0
 
 
-def _client() -> "httpx.AsyncClient":
+def _transport(url: "httpx.URL") -> "httpx.AsyncHTTPTransport":
+    """Through the proxy that the environment names, if it names one for this host."""
     import httpx
 
-    timeout = httpx.Timeout(READ_S, connect=CONNECT_S, write=60.0, pool=None)
+    proxy = None if proxy_bypass(url.host) else getproxies().get(url.scheme)
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=20)
-    return httpx.AsyncClient(timeout=timeout, limits=limits, follow_redirects=False)
+    return httpx.AsyncHTTPTransport(limits=limits, proxy=proxy)
 
 
 def _returned(response: "httpx.Response") -> Headers:
@@ -220,17 +230,24 @@ def _returned(response: "httpx.Response") -> Headers:
 
 
 async def _body(response: "httpx.Response") -> AsyncIterator[bytes]:
+    """Decoded when it was packed, though we ask for it plain."""
     import httpx
 
     size = 0
+    packed = "content-encoding" in response.headers
     try:
-        async for chunk in response.aiter_bytes():
+        async for chunk in response.aiter_bytes() if packed else _raw(response):
             size += len(chunk)
             if size > MAX_ANSWER_BYTES:
                 raise UpstreamBroke(f"its answer is larger than {MAX_ANSWER_BYTES >> 20} MB")
             yield chunk
     except httpx.HTTPError as problem:
         raise UpstreamBroke(_reason(problem)) from problem
+
+
+def _raw(response: "httpx.Response") -> AsyncIterable[bytes]:
+    assert isinstance(response.stream, AsyncIterable)
+    return response.stream
 
 
 def _reason(problem: Exception) -> str:

@@ -27,6 +27,7 @@ from load import Target, ask, at_once, one_by_one  # a sibling: run as a script,
 HERE = Path(__file__).parent
 BATCH = 200
 AT_ONCE = 16
+ROUNDS = 5
 LIMITS = {"added p50 ms": 5.0, "times litellm": 5.0}
 
 
@@ -135,13 +136,16 @@ def latency(targets: list[Target], bodies: list[bytes], what: str) -> dict[str, 
     return added
 
 
-def throughput(targets: list[Target], calls: int) -> dict[str, float]:
-    body, rates = request(3), {}
-    for target in targets:
-        rounds = [asyncio.run(at_once(target, body, calls // 3, AT_ONCE)) for _ in range(3)]
-        rates[target.name] = statistics.median(rounds)
-        print(f"  {AT_ONCE} at once, {target.name}: {rates[target.name]:.0f} requests/s")
-    return rates
+def throughput(targets: list[Target], calls: int) -> dict[str, list[float]]:
+    """Requests a second of every round."""
+    body = request(3)
+    rounds: dict[str, list[float]] = {target.name: [] for target in targets}
+    for _ in range(ROUNDS):
+        for target in targets:
+            rounds[target.name].append(asyncio.run(at_once(target, body, calls // ROUNDS, AT_ONCE)))
+    for name, rates in rounds.items():
+        print(f"  {AT_ONCE} at once, {name}: {statistics.median(rates):.0f} requests/s")
+    return rounds
 
 
 def cassette(target: Target, folder: Path) -> None:
@@ -222,7 +226,7 @@ def report(targets: list[Target], calls: int) -> None:
     judge("added p50 ms", worst, met=worst <= LIMITS["added p50 ms"])
     rates = throughput(targets, calls)
     if "litellm" in rates:
-        times = rates["runbook"] / rates["litellm"]
+        times = statistics.median(a / b for a, b in zip(rates["runbook"], rates["litellm"], strict=True))
         judge("times litellm", times, met=times >= LIMITS["times litellm"])
 
 

@@ -103,6 +103,9 @@ async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
     with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
         while True:
             head = (await reader.readuntil(b"\r\n\r\n")).lower()
+            if not head.startswith(b"post"):  # the proxy looks at its upstream
+                writer.write(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n")
+                continue
             body = await reader.readexactly(int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0]))
             if b'"large"' in body[:40]:
                 writer.write(_STREAM_HEAD)

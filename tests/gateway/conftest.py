@@ -49,6 +49,10 @@ def sse(name: str, data: dict[str, Any]) -> bytes:
     return f"event: {name}\ndata: {json.dumps({'type': name, **data})}\n\n".encode()
 
 
+class Server(ThreadingHTTPServer):
+    request_queue_size = 128  # with the usual five, a crowd of clients sees resets
+
+
 class FakeAnthropic:
     """What it does depends on the model asked for; it keeps what it was sent."""
 
@@ -71,7 +75,7 @@ class FakeAnthropic:
             def log_message(self, *args: Any) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = Server(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"

@@ -43,9 +43,13 @@ class Busy(BaseHTTPRequestHandler):
         pass
 
 
+class Server(ThreadingHTTPServer):
+    request_queue_size = 128
+
+
 @pytest.fixture
 def busy() -> Iterator[Any]:
-    server: Any = ThreadingHTTPServer(("127.0.0.1", 0), Busy)
+    server: Any = Server(("127.0.0.1", 0), Busy)
     server.now, server.most, server.times, server.lock, server.wait = 0, 0, [], threading.Lock(), "1.5"
     server.url = f"http://127.0.0.1:{server.server_port}"
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
@@ -75,9 +79,10 @@ def test_no_more_calls_at_once_than_the_key_may_have_over_all_runs(connect: Any,
 
 def test_calls_are_spread_over_the_minute(connect: Any, busy: Any) -> None:
     lines = [connect(key_for(busy, RUNBOOK_MAX_CALLS_PER_MINUTE="600")) for _ in range(2)]
+    began = time.monotonic()
     ask_at_once(lines, 3)
     assert len(busy.times) == 6
-    assert busy.times[-1] - busy.times[0] > 0.45
+    assert busy.times[-1] - began >= 0.5
 
 
 def test_provider_that_asks_for_a_pause_gets_it_from_every_run(connect: Any, busy: Any) -> None:

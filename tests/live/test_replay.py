@@ -5,7 +5,9 @@ import shlex
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,10 @@ import pytest
 import yaml
 import zstandard
 
+from runbook_runner.events import Usage
 from runbook_runner.gateway import Cassette
+from runbook_runner.gateway.dialects.anthropic import AnthropicMessages
+from runbook_runner.gateway.dialects.base import Ask, Reply
 from runbook_runner.redaction import Redactor
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "sales-report"
@@ -209,6 +214,60 @@ def test_a_fork_takes_the_first_calls_from_the_recording_and_goes_on_by_script(s
     assert params["parent_trajectory_id"] == sixty.json["trajectory_id"]
     assert (params["replay"]["mode"], params["replay"]["until"], params["replay"]["then"]) == ("fork", 5, "script")
     assert ran.trajectory["steps"]["run"]["outputs"]["text"] == "Done otherwise."
+
+
+class Provider(BaseHTTPRequestHandler):
+    """Says that it is done, whatever it is asked."""
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"]))
+        self.server.asked.append((self.headers.get("x-api-key"), json.loads(body)))  # type: ignore[attr-defined]
+        usage = Usage(prompt_tokens=11, completion_tokens=3, api_calls=1)
+        reply = Reply("live_1", None, "Done live.", (), usage)
+        ask = Ask("claude-sonnet-4-6", True, (), {})
+        data = b"".join(AnthropicMessages().render(reply, ask))
+        self.send_response(200)
+        self.send_header("content-type", "text/event-stream")
+        self.send_header("content-length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def provider() -> Iterator[ThreadingHTTPServer]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Provider)
+    server.asked = []  # type: ignore[attr-defined]
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_fork_goes_on_with_the_provider_and_spends_only_what_it_asked(
+    sixty: Any, runbook: Any, provider: ThreadingHTTPServer
+) -> None:
+    env = {"ANTHROPIC_BASE_URL": f"http://127.0.0.1:{provider.server_port}", "ANTHROPIC_API_KEY": KEY}
+    ran = runbook("replay", sixty.folder, "--until", "3", "--then", "live", "--json", env=env)
+    assert ran.code == 0, ran.err
+    ((key, asked),) = provider.asked  # type: ignore[attr-defined]
+    assert key == KEY
+    assert len(asked["messages"]) == 7, "the mission, and three calls with their results"
+    assert ran.json["model_calls"] == {"replay": 3, "provider": 1}
+    assert (ran.folder / "results" / "log.txt").read_text() == "step 1\nstep 2\nstep 3\n"
+    spent = ran.trajectory["attributes"]["params"]["spent"]
+    assert (spent["prompt_tokens"], spent["api_calls"]) == (11, 1)
+    summed = runbook("cost", "--json").json["total"]
+    assert (summed["prompt_tokens"], summed["cost_usd"]) == (11, round(spent["cost_usd"], 6))
+    assert [name for name, data in contents(ran.folder).items() if KEY.encode() in data] == []
+
+
+def test_a_fork_that_goes_live_needs_a_key(sixty: Any, runbook: Any) -> None:
+    ran = runbook("replay", sixty.folder, "--until", "3", "--then", "live")
+    assert ran.code == 3
+    assert "ANTHROPIC_API_KEY is not set" in ran.err
 
 
 # --- scripts -------------------------------------------------------------------------------------------------------
