@@ -126,7 +126,7 @@ def _server(sessions: Callable[[], list[Session]]) -> "uvicorn.Server":
 
     config = uvicorn.Config(
         build_app(sessions),
-        http="h11",
+        http="httptools",
         loop="asyncio",
         ws="none",
         lifespan="off",

@@ -142,9 +142,9 @@ SCRIPT = "## Final Checklist\n\n### Verification Script\n\n```bash\n{}```\n\n###
 )
 def test_monstrous_documents_take_no_more_than_two_seconds(body):
     text = f"---\nversion: 1.0.0\n---\n# T\n\n{body}"
-    started = time.monotonic()
+    started = time.process_time()
     describe(parse(text))
     formatted(text)
     with contextlib.suppress(InputError):
         migrate(parse(text))
-    assert time.monotonic() - started < 2 * 3  # three commands' work
+    assert time.process_time() - started < 2 * 3  # three commands' work
