@@ -121,6 +121,9 @@ class SandboxStarted(Event):
     sandbox_id: str
     image: str | None = None
     image_digest: str | None = None
+    """The engine's id of it."""
+    image_pinned: str | None = None
+    """The user's own image as its registry names it for ever: `NAME@sha256:…`."""
     app: str
     """Where `/app` is for the processes in this sandbox."""
 

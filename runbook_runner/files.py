@@ -1,7 +1,9 @@
-"""The one place that writes whole files: aside, then renamed, so that nobody ever sees half of one."""
+"""The one place that writes whole files: aside, then renamed, so that nobody ever sees half of one; and the one way to
+look for what lies near a folder."""
 
 import secrets
 import stat
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 
@@ -25,3 +27,10 @@ def rewrite(path: Path, data: bytes | str) -> None:
     """`write_atomically` for a file that is somebody's: a link stays a link, and permissions stay. Raises OSError."""
     target = path.resolve(strict=True)
     write_atomically(target, data, mode=stat.S_IMODE(target.stat().st_mode))
+
+
+def upwards(near: Iterable[Path | str]) -> Iterator[Path]:
+    """Each folder, and those it is in, nearest first."""
+    for folder in near:
+        here = Path(folder).absolute()
+        yield from (here, *here.parents)

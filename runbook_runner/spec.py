@@ -80,13 +80,16 @@ class RunSpec(Part):
     collection: str
     task: str
     agent: str
-    agents_near: tuple[str, ...] = ()
-    """Folders of this machine from which upwards a declared agent is looked for. Not part of the digest."""
+    near: tuple[str, ...] = ()
+    """Folders of this machine from which upwards an agent or a snapshot is looked for that is not ours. Not part of the
+    digest."""
     model: str | None = None
     provider: str | None = None
     snapshot: str | None = None
     """Name of a sandbox preset; exactly one of snapshot and image is set."""
     image: str | None = None
+    apt_packages: tuple[str, ...] = ()
+    """Debian packages to install on top; Docker only."""
     mission: str
     """The rendered runbook, in terms of `/app/...`."""
     parameters: dict[str, Any] = {}
@@ -105,7 +108,7 @@ class RunSpec(Part):
     def digest(self) -> str:
         """`sha256:…` over the canonical JSON: the order of parameters, inputs, secrets and labels and the paths of
         this machine do not matter."""
-        body = self.model_dump(mode="json", exclude={"agents_near"})
+        body = self.model_dump(mode="json", exclude={"near"})
         for item in body["inputs"]:
             del item["source"]
         for unordered in ("inputs", "secrets"):

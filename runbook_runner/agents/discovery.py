@@ -3,12 +3,13 @@
 An entry point of the group `runbook_runner.agents` is named as the agent is and leads to an `Agent`.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from runbook_runner.agents import Agent
 from runbook_runner.errors import InputError
+from runbook_runner.files import upwards
 
 FOLDER = Path(".runbook", "agents")
 GROUP = "runbook_runner.agents"
@@ -17,16 +18,10 @@ GROUP = "runbook_runner.agents"
 def declared_files(near: Iterable[Path | str]) -> dict[str, Path]:
     """Agent's name → file, looking upwards from each folder; of two with one name the first found, which is nearer."""
     found: dict[str, Path] = {}
-    for folder in _upwards(near):
+    for folder in upwards(near):
         for path in sorted((folder / FOLDER).glob("*.toml")):
             found.setdefault(path.stem.lower(), path)
     return found
-
-
-def _upwards(near: Iterable[Path | str]) -> Iterator[Path]:
-    for folder in near:
-        here = Path(folder).absolute()
-        yield from (here, *here.parents)
 
 
 def packaged() -> dict[str, EntryPoint]:

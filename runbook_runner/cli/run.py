@@ -62,6 +62,9 @@ def run(
     ),
     snapshot: str | None = typer.Option(None, rich_help_panel=_HOW, help="Sandbox preset, such as python312-uv."),
     image: str | None = typer.Option(None, rich_help_panel=_HOW, help="Container image to use instead of a snapshot."),
+    apt: list[str] = typer.Option(
+        [], metavar="PACKAGE", rich_help_panel=_HOW, help="A Debian package to install on top of it, in Docker."
+    ),
     network: str | None = typer.Option(
         None,
         metavar="POLICY",
@@ -79,6 +82,11 @@ def run(
     ),
     cpus: float | None = typer.Option(None, rich_help_panel=_HOW, help="Cores (4, or what there is)."),
     memory: str | None = typer.Option(None, metavar="SIZE", rich_help_panel=_HOW, help="Memory, like 512M or 8G (8G)."),
+    pids: int | None = typer.Option(None, metavar="N", rich_help_panel=_HOW, help="Processes and threads (1024)."),
+    disk: str | None = typer.Option(None, metavar="SIZE", rich_help_panel=_HOW, help="What it may write (20G)."),
+    idle: float | None = typer.Option(
+        None, metavar="SECONDS", rich_help_panel=_HOW, help="Without a sign of life for so long it is ended (600)."
+    ),
     max_cost: float | None = typer.Option(
         None, metavar="USD", rich_help_panel=_MODEL, help="No more model calls once they have cost so much."
     ),
@@ -132,11 +140,15 @@ def run(
         sandbox=sandbox,
         snapshot=snapshot,
         image=image,
+        apt_packages=tuple(apt),
         network=network,
         allow_hosts=tuple(allow_host),
         timeout_s=timeout,
         cpus=cpus,
         memory=memory,
+        pids=pids,
+        disk=disk,
+        idle_s=idle,
         max_cost_usd=max_cost,
         max_tokens=max_tokens,
         max_calls=max_calls,

@@ -50,11 +50,15 @@ class Arguments:
     sandbox: str
     snapshot: str | None
     image: str | None
+    apt_packages: tuple[str, ...]
     network: str | None
     allow_hosts: tuple[str, ...]
     timeout_s: float | None
     cpus: float | None
     memory: str | None
+    pids: int | None
+    disk: str | None
+    idle_s: float | None
     max_cost_usd: float | None
     max_tokens: int | None
     max_calls: int | None
@@ -94,12 +98,13 @@ def _request(arguments: Arguments, folder: Path | None) -> RunRequest:
         parameters=_parameters(arguments, fixture),
         files=(*(file.path for file in fixture.files), *arguments.files) if fixture else arguments.files,
         folder=folder,
-        agents_near=(*([folder] if folder else []), Path.cwd()),
+        near=(*([folder] if folder else []), Path.cwd()),
         agent=arguments.agent,
         model=arguments.model,
         provider=arguments.provider,
         snapshot=arguments.snapshot,
         image=arguments.image,
+        apt_packages=arguments.apt_packages,
         network=arguments.network,
         allow_hosts=arguments.allow_hosts,
         secrets=arguments.secrets,
@@ -109,6 +114,9 @@ def _request(arguments: Arguments, folder: Path | None) -> RunRequest:
         timeout_s=arguments.timeout_s,
         cpus=arguments.cpus,
         memory=arguments.memory,
+        pids=arguments.pids,
+        disk=arguments.disk,
+        idle_s=arguments.idle_s,
         max_cost_usd=arguments.max_cost_usd,
         max_tokens=arguments.max_tokens,
         max_calls=arguments.max_calls,
@@ -209,7 +217,7 @@ def _replaying(arguments: Arguments, settings: Settings) -> "Replaying | None":
 
 def _dry_run(arguments: Arguments, spec: RunSpec, environ: Mapping[str, str]) -> int:
     """Everything is checked as for a run; nothing is started or recorded."""
-    agent = agents.find_agent(spec.agent, spec.agents_near)
+    agent = agents.find_agent(spec.agent, spec.near)
     credentials.require_secrets(spec, environ)
     settings = Settings.load()
     upstream = find_upstream(agent, spec, arguments.model_script, environ, _replaying(arguments, settings))

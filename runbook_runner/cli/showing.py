@@ -28,7 +28,7 @@ def execute(path: str, *, as_json: bool) -> None:
     runbook = parse(source.text, source.name)
     keys = provider_keys(load_environment(None, source.folder))
     near = (*([source.folder] if source.folder else []), Path.cwd())
-    choices = choose(runbook.frontmatter, RunRequest(agents_near=near), keys)
+    choices = choose(runbook.frontmatter, RunRequest(near=near), keys)
     described = {**describe(runbook), "resolved": _resolved(choices, known_agents(near))}
     if as_json:
         sys.stdout.write(json.dumps(described, indent=1, ensure_ascii=False) + "\n")

@@ -9,7 +9,7 @@ from runbook_runner.agents import Agent
 from runbook_runner.errors import InputError, NotReadyError
 from runbook_runner.events import Emit
 from runbook_runner.sandbox import Sandbox, SandboxSpec
-from runbook_runner.sandbox.snapshots import find_snapshot
+from runbook_runner.sandbox.snapshots import Snapshot, find_snapshot
 from runbook_runner.settings import DEFAULT_SNAPSHOT, Settings
 from runbook_runner.spec import RunSpec
 
@@ -30,6 +30,8 @@ class Prepared:
     sandbox: Sandbox
     image: str | None = None
     image_digest: str | None = None
+    image_pinned: str | None = None
+    """The user's own image as its registry names it for ever: `NAME@sha256:…`."""
 
 
 class Backend(Protocol):
@@ -57,7 +59,9 @@ def choose_backend(name: str, spec: RunSpec, agent: Agent, settings: Settings, *
     if name not in BACKENDS:
         raise InputError(f"Unknown sandbox {name!r}.", hint=f"Known sandboxes: {', '.join(BACKENDS)}.")
     if strict_snapshot and spec.snapshot:
-        find_snapshot(spec.snapshot)
+        find_snapshot(spec.snapshot, spec.near)
+    if spec.apt_packages and name in ("bubblewrap", "host"):
+        raise InputError(f"The {name} sandbox installs no packages.", hint="Use --sandbox docker, or install them.")
     _check_network(name, spec, agent)
     if name == "host":
         return _host(agent)
@@ -160,26 +164,26 @@ class DockerBackend:
 
         image = self._image(spec, agent, report)
         asked = sandbox_spec(spec, run_id, labels, emit, image=image.tag, settings=self.settings)
-        return Prepared(DockerSandbox(self.engine, asked), image.tag, image.digest)
+        return Prepared(DockerSandbox(self.engine, asked), image.tag, image.digest, image.pinned)
 
     def _image(self, spec: RunSpec, agent: Agent, report: Report) -> "ImageRef":
-        from runbook_runner.sandbox import images
+        from runbook_runner.sandbox import images, recipe
 
-        layer = images.Layer(agent.name, agent.install) if agent.install else None
+        packages = [recipe.apt_layer(spec.apt_packages)] if spec.apt_packages else []
+        layers = [*packages, *([recipe.Layer(agent.name, agent.install)] if agent.install else [])]
         if spec.image:
             base = images.resolve_image(self.engine, spec.image, report)
-            return images.add_layer(self.engine, base, layer, self.settings, report) if layer else base
-        snapshot = self._snapshot(spec.snapshot or DEFAULT_SNAPSHOT, report)
-        return images.ensure(self.engine, snapshot=snapshot, layer=layer, settings=self.settings, report=report)
+            return images.add_layers(self.engine, base, layers, self.settings, report)
+        return images.ensure(self.engine, self._snapshot(spec, report), layers, self.settings, report, spec.near)
 
     @staticmethod
-    def _snapshot(name: str, report: Report) -> str:
+    def _snapshot(spec: RunSpec, report: Report) -> Snapshot:
         """Contract §5.5: an unknown snapshot in a runbook is a warning."""
         try:
-            return find_snapshot(name).name
+            return find_snapshot(spec.snapshot or DEFAULT_SNAPSHOT, spec.near)
         except InputError as error:
             report(f"warning: {error.message} {DEFAULT_SNAPSHOT} is used instead.")
-            return DEFAULT_SNAPSHOT
+            return find_snapshot(DEFAULT_SNAPSHOT)
 
     def plan(self, spec: RunSpec, agent: Agent) -> list[str]:
         what = f"image {spec.image}" if spec.image else f"snapshot {spec.snapshot}"

@@ -39,7 +39,7 @@ def choose(front: Frontmatter, request: "RunRequest", keys: Collection[str]) -> 
     agent = _agent(front, request)
     image = _image(front, request)
     snapshot = _snapshot(front, request, image)
-    if not _uses_model(str(agent.value), request.agents_near):
+    if not _uses_model(str(agent.value), request.near):
         none = Choice(None, f"{agent.value} calls no model")
         return Choices(agent, none, none, snapshot, image)
     provider = _provider(front, request, str(agent.value), keys)

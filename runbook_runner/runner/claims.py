@@ -19,6 +19,7 @@ LABEL_RUN = "runbook.trajectory"
 LABEL_FOLDER = "runbook.folder"
 LABEL_LOCK = "runbook.lock"
 LABEL_HOST = "runbook.host"
+LABEL_TEMP = "runbook.temp"
 LABEL_OWNER = "runbook.owner"
 LABEL_KEEP = "runbook.keep"
 
@@ -36,7 +37,7 @@ class Entry:
     """The trajectory's folder."""
     backend: str
     temp: str
-    """Where the host sandbox makes its work folder."""
+    """Where a sandbox makes its folders on this machine."""
 
 
 class Lock:
@@ -88,6 +89,7 @@ class Claim:
         return kept | {
             LABEL_RUN: self._entry.trajectory_id,
             LABEL_FOLDER: self._entry.folder,
+            LABEL_TEMP: self._entry.temp,
             LABEL_LOCK: str(self._lock_file),
             LABEL_HOST: this_host(),
             LABEL_OWNER: f"{this_host()}:{os.getpid()}",

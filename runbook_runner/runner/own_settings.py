@@ -28,6 +28,8 @@ class OwnSettings(BaseModel):
     """USD for the model."""
     max_tokens: Count | None = None
     max_calls: Count | None = None
+    apt_packages: tuple[StrictStr, ...] = ()
+    """Debian packages on top of the snapshot or image."""
     network: Policy | None = None
     """What the sandbox may reach."""
     allow_hosts: tuple[StrictStr, ...] = ()

@@ -127,7 +127,7 @@ class Emitter:
 def run(spec: RunSpec, options: RunOptions) -> Outcome:
     """Runs the spec and records it. Raises RunbookError for what is wrong before anything is recorded, and
     RecordingError at any time; everything else that goes wrong is in the outcome and in the trajectory."""
-    agent = agents.find_agent(spec.agent, spec.agents_near)
+    agent = agents.find_agent(spec.agent, spec.near)
     credentials.require_secrets(spec, options.environ)
     # A rehearsal: what the agent would refuse is refused before anything starts.
     agent.invoke(Assignment(spec.mission, app=settings.APP, blocks=step_blocks(spec.mission), model=spec.model))
@@ -299,6 +299,7 @@ def _set_up(run: _Run, prepared: Prepared) -> None:
             sandbox_id=sandbox.sandbox_id,
             image=prepared.image,
             image_digest=prepared.image_digest,
+            image_pinned=prepared.image_pinned,
             app=sandbox.app,
         )
     )

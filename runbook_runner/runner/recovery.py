@@ -24,6 +24,7 @@ def sweep(home: Path, backend: Backend) -> None:
     this host. Never touches a run whose owner lives. Raises SandboxError when something can't be removed."""
     for entry, _ in claims.dead_entries(home):
         _recover(Path(entry.folder), _leftover(entry, backend))
+        _remove_folders(entry.temp, entry.trajectory_id)
     if isinstance(backend, DockerBackend):
         _sweep_containers(backend)
 
@@ -60,6 +61,15 @@ def _sweep_containers(backend: DockerBackend) -> None:
             if dead:
                 leftover = attach(backend.engine, container.container_id)
                 _recover(Path(labels.get(claims.LABEL_FOLDER, "")), leftover)
+                _remove_folders(labels.get(claims.LABEL_TEMP), labels[claims.LABEL_RUN])
+
+
+def _remove_folders(temp: str | None, trajectory_id: str) -> None:
+    """What a dead run had beside its sandbox, such as the sockets of its container."""
+    if temp:
+        from runbook_runner.sandbox.folder import remove_leftovers
+
+        remove_leftovers(Path(temp), trajectory_id)
 
 
 def _recover(folder: Path, leftover: Sandbox | None) -> None:
@@ -104,7 +114,7 @@ def _collect(folder: Path, spec: RunSpec, leftover: Sandbox, recorder: Recorder)
         collect(
             leftover,
             spec,
-            find_agent(spec.agent, spec.agents_near),
+            find_agent(spec.agent, spec.near),
             trajectory_id=folder.name,
             folder=folder,
             redactor=recorder.redactor,

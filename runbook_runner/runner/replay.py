@@ -95,7 +95,7 @@ def respecified(recorded: RunSpec, document: Path) -> RunSpec:
         image=recorded.image,
         collection=recorded.collection,
         task=recorded.task,
-        agents_near=tuple(map(Path, recorded.agents_near)),
+        near=tuple(map(Path, recorded.near)),
     )
     asked = resolve(parse(source.text, source.name), request)
     return asked.model_copy(update={"inputs": recorded.inputs, "limits": recorded.limits, "labels": recorded.labels})
@@ -137,7 +137,7 @@ def check_on_miss(text: str) -> "OnMiss":
 
 
 def _notes(parent: Parent) -> tuple[str, ...]:
-    version = find_agent(parent.spec.agent, parent.spec.agents_near).version
+    version = find_agent(parent.spec.agent, parent.spec.near).version
     if version == parent.agent_version:
         return ()
     return (f"Recorded with {parent.spec.agent} {parent.agent_version}, replayed with {version}.",)

@@ -3,6 +3,7 @@
 import difflib
 import hashlib
 import os
+import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,12 +13,14 @@ from runbook_runner import ids, settings
 from runbook_runner.agents import find_agent, is_ours
 from runbook_runner.declared import Secret
 from runbook_runner.errors import InputError
+from runbook_runner.hosts import parse_rule
 from runbook_runner.runbook.document import Runbook, parse
 from runbook_runner.runbook.mission import render
 from runbook_runner.runbook.parameters import Parameter
 from runbook_runner.runbook.substitution import BUILT_IN, placeholders
 from runbook_runner.runner.choices import choose
 from runbook_runner.runner.own_settings import own_settings
+from runbook_runner.sandbox.snapshots import is_builtin
 from runbook_runner.spec import InputFile, Limits, Network, Policy, RunSpec, parse_memory
 
 
@@ -29,13 +32,15 @@ class RunRequest:
     files: tuple[Path, ...] = ()
     folder: Path | None = None
     """Where the runbook is; `None` when it came from stdin or an address."""
-    agents_near: tuple[Path, ...] = ()
-    """Folders from which upwards an agent is looked for that is not ours."""
+    near: tuple[Path, ...] = ()
+    """Folders from which upwards an agent or a snapshot is looked for that is not ours."""
     agent: str | None = None
     model: str | None = None
     provider: str | None = None
     snapshot: str | None = None
     image: str | None = None
+    apt_packages: tuple[str, ...] = ()
+    """In addition to the runbook's own."""
     secrets: tuple[str, ...] = ()
     """Names of variables to hand to the agent, beyond those the runbook declares."""
     collection: str | None = None
@@ -44,6 +49,9 @@ class RunRequest:
     timeout_s: float | None = None
     cpus: float | None = None
     memory: str | None = None
+    pids: int | None = None
+    disk: str | None = None
+    idle_s: float | None = None
     max_cost_usd: float | None = None
     max_tokens: int | None = None
     max_calls: int | None = None
@@ -59,7 +67,7 @@ def resolve(runbook: Runbook, request: RunRequest, keys: Collection[str] = ()) -
     """
     front = runbook.frontmatter
     chosen = choose(front, request, keys)
-    agent = find_agent(str(chosen.agent.value), request.agents_near)
+    agent = find_agent(str(chosen.agent.value), request.near)
     mission = _mission(runbook, request)
     files = request.files or sample_inputs(runbook, request.folder)
     return RunSpec(
@@ -67,11 +75,12 @@ def resolve(runbook: Runbook, request: RunRequest, keys: Collection[str] = ()) -
         collection=_name(request.collection or settings.DEFAULT_COLLECTION, "collection"),
         task=_name(request.task or _task(runbook), "task"),
         agent=agent.name,
-        agents_near=() if is_ours(agent.name) else tuple(str(path.absolute()) for path in request.agents_near),
+        near=_near(agent.name, chosen.snapshot.value, request),
         model=chosen.model.value,
         provider=chosen.provider.value,
         snapshot=chosen.snapshot.value,
         image=chosen.image.value,
+        apt_packages=_apt_packages(runbook, request),
         mission=mission,
         parameters=dict(request.parameters),
         inputs=read_inputs(files),
@@ -191,14 +200,31 @@ def _secrets(declared: tuple[Secret, ...], asked: tuple[str, ...]) -> tuple[Secr
 
 def _limits(runbook: Runbook, request: RunRequest) -> Limits:
     """The runbook's own, and over them what was asked for."""
-    asked = {name: getattr(request, name) for name in ("timeout_s", "cpus", "max_cost_usd", "max_tokens", "max_calls")}
+    names = ("timeout_s", "idle_s", "cpus", "pids", "max_cost_usd", "max_tokens", "max_calls")
+    asked = {name: getattr(request, name) for name in names}
     values = own_settings(runbook).limits() | {name: value for name, value in asked.items() if value is not None}
-    if request.memory:
-        values["memory_bytes"] = parse_memory(request.memory)
+    sizes = {"memory_bytes": request.memory, "disk_bytes": request.disk}
+    values |= {name: parse_memory(size) for name, size in sizes.items() if size}
     try:
         return Limits(**{name: value for name, value in values.items() if value is not None})
     except ValueError as error:
         raise InputError("A limit is out of range.", details=str(error)) from error
+
+
+def _near(agent: str, snapshot: str | None, request: RunRequest) -> tuple[str, ...]:
+    """Where things are on this machine matters only to what is not ours."""
+    if is_ours(agent) and (snapshot is None or is_builtin(snapshot)):
+        return ()
+    return tuple(str(path.absolute()) for path in request.near)
+
+
+def _apt_packages(runbook: Runbook, request: RunRequest) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys((*own_settings(runbook).apt_packages, *request.apt_packages)))
+    for name in names:
+        # Debian Policy 5.6.1, and a version behind it.
+        if not re.fullmatch(r"[a-z0-9][a-z0-9+.-]+(=[A-Za-z0-9.+:~-]+)?", name):
+            raise InputError(f"{name!r} is no Debian package.", where=runbook.source, hint="Write apt_packages: [jq].")
+    return names
 
 
 def _network(runbook: Runbook, request: RunRequest) -> Network:
@@ -210,4 +236,6 @@ def _network(runbook: Runbook, request: RunRequest) -> Network:
         raise InputError(f"--allow-host says nothing with --network {policy}.", hint="Use --network allowlist.")
     if policy not in get_args(Policy):
         raise InputError(f"Unknown network policy {policy!r}.", hint=f"Known: {', '.join(get_args(Policy))}.")
+    for host in hosts:
+        parse_rule(host)
     return Network.model_validate({"policy": policy, "allow_hosts": hosts if policy == "allowlist" else ()})

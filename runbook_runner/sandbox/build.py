@@ -3,7 +3,7 @@
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
@@ -12,6 +12,7 @@ from docker.errors import APIError, NotFound
 
 from runbook_runner.errors import NotReadyError, RunbookError
 from runbook_runner.sandbox.engine import Engine, engine_errors
+from runbook_runner.sandbox.recipe import Recipe
 from runbook_runner.sandbox.snapshots import context_archive
 
 _SHOWN = 20  # lines of a failed build
@@ -20,15 +21,14 @@ _NOISE = re.compile(r"^(--->|Removing intermediate container|Successfully (built
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
-def build_image(
-    engine: Engine, tag: str, files: dict[str, bytes], arguments: Mapping[str, str], report: Callable[[str], None]
-) -> None:
-    """Builds the files' Dockerfile as `tag`. Raises NotReadyError with the last lines and the log's path."""
+def build_image(engine: Engine, made_of: Recipe, report: Callable[[str], None]) -> None:
+    """Raises NotReadyError with the last lines and the log's path."""
+    tag = made_of.tag
     report(f"Building {tag}")
     descriptor, name = tempfile.mkstemp(prefix="runbook-build-", suffix=".log")
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace") as log:
-            _run(engine, tag, files, arguments, lambda line: _note(log, line, report))
+            _run(engine, made_of, lambda line: _note(log, line, report))
     except _BuildFailedError as error:
         raise _failure(tag, str(error), Path(name)) from error
     except RunbookError as error:
@@ -41,20 +41,15 @@ class _BuildFailedError(Exception):
     """What the engine said ended the build."""
 
 
-def _run(
-    engine: Engine,
-    tag: str,
-    files: dict[str, bytes],
-    arguments: Mapping[str, str],
-    say: Callable[[str], None],
-) -> None:
+def _run(engine: Engine, made_of: Recipe, say: Callable[[str], None]) -> None:
     try:
-        with engine_errors(f"build {tag}"):
+        with engine_errors(f"build {made_of.tag}"):
             records = engine.api.build(
-                fileobj=context_archive(files),
+                fileobj=context_archive(dict(made_of.files)),
                 custom_context=True,
-                tag=tag,
-                buildargs=dict(arguments),
+                tag=made_of.tag,
+                buildargs=dict(made_of.arguments),
+                labels=made_of.labels,
                 rm=True,
                 forcerm=True,
                 decode=True,

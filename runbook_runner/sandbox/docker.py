@@ -1,6 +1,5 @@
 """Docker sandbox: one container per run, gone with it."""
 
-import resource
 import secrets
 import threading
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from docker.errors import APIError, ImageNotFound, NotFound
-from docker.types import LogConfig, Ulimit
+from docker.types import LogConfig
 
 from runbook_runner import settings
 from runbook_runner.errors import InputError, NotReadyError, SandboxError
@@ -143,7 +142,7 @@ class DockerSandbox:
             process = DockerProcess(
                 self._api,
                 self._container,
-                wrapped(argv, cwd=cwd, stdin_path=stdin_path, deadline_s=deadline_s),
+                wrapped(argv, cwd=cwd, stdin_path=stdin_path, deadline_s=deadline_s, open_files=self._spec.open_files),
                 env=dict(env or {}),
                 deadline_s=deadline_s,
                 stopped=self._stopped,
@@ -236,9 +235,6 @@ class DockerSandbox:
         return str(made["Id"])
 
     def _host_config(self) -> Any:
-        # An engine can't give more than it has itself; a local one has as a rule what we have.
-        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-        files = self._spec.open_files if most == resource.RLIM_INFINITY else min(self._spec.open_files, most)
         memory = self._spec.memory_bytes
         return self._api.create_host_config(
             init=True,
@@ -250,7 +246,6 @@ class DockerSandbox:
             nano_cpus=int(min(self._spec.cpus, self._engine.cpus) * 1e9),
             mem_limit=memory,
             memswap_limit=memory,
-            ulimits=[Ulimit(name="nofile", soft=files, hard=files)],
             log_config=LogConfig(type="none"),
             **self._doors.host_config,
         )

@@ -20,13 +20,15 @@ from runbook_runner import settings
 from runbook_runner.errors import SandboxError
 from runbook_runner.sandbox import Chunk, EndedBy, Exit, Stream
 
-# $1 working folder, $2 file that is stdin or empty, $3 deadline, $4 grace; then the command. `timeout` is the second
-# line of defence: it ends the command when this process, which enforces the deadline, is gone.
+# $1 working folder, $2 file that is stdin or empty, $3 deadline, $4 grace, $5 open files; then the command. `timeout`
+# is the second line of defence: it ends the command when this process, which enforces the deadline, is gone. Open files
+# are not limited on the container: an engine whose own limit is lower could not start it.
 _WRAPPER: Final = """\
 cd -- "$1" || exit 126
 if [ -n "$2" ]; then exec <"$2" || exit 126; rm -f -- "$2"; fi
 deadline=$3 grace=$4
-shift 4
+ulimit -n "$5" 2>/dev/null
+shift 5
 command -v timeout >/dev/null 2>&1 && exec timeout -k "$grace" "$deadline" "$@"
 exec "$@"
 """
@@ -82,10 +84,10 @@ _QUEUE = 256
 _STREAMS: dict[int, Stream] = {1: "stdout", 2: "stderr"}
 
 
-def wrapped(argv: Sequence[str], *, cwd: str, stdin_path: str, deadline_s: float) -> list[str]:
+def wrapped(argv: Sequence[str], *, cwd: str, stdin_path: str, deadline_s: float, open_files: int) -> list[str]:
     grace = math.ceil(settings.GRACE_S)
     later = math.ceil(deadline_s + settings.GRACE_S) + 1
-    return ["sh", "-c", _WRAPPER, "runbook", cwd, stdin_path, str(later), str(grace), *argv]
+    return ["sh", "-c", _WRAPPER, "runbook", cwd, stdin_path, str(later), str(grace), str(open_files), *argv]
 
 
 class DockerProcess:

@@ -12,7 +12,7 @@ import docker
 import requests.exceptions
 import urllib3.exceptions
 from docker.context import ContextAPI
-from docker.errors import APIError, DockerException
+from docker.errors import APIError, DockerException, NotFound
 from docker.tls import TLSConfig
 from docker.utils import kwargs_from_env
 
@@ -44,6 +44,24 @@ class Engine:
     def in_a_vm(self) -> bool:
         """Docker Desktop and its kin: the engine's bridge is not on this machine, but it has a name for it."""
         return os.uname().sysname == "Darwin" or "Docker Desktop" in str(self.info.get("OperatingSystem"))
+
+    def image(self, reference: str) -> dict[str, Any]:
+        """Its description. Raises SandboxError, also when there is none."""
+        with engine_errors(f"look at the image {reference}"):
+            return dict(self.api.inspect_image(reference))  # type: ignore[no-untyped-call]
+
+    def image_id(self, reference: str) -> str | None:
+        """`sha256:…`, or `None` when there is none of that name. Raises NotReadyError for what is no name,
+        SandboxError."""
+        with engine_errors(f"look for the image {reference}"):
+            try:
+                return str(self.api.inspect_image(reference)["Id"])  # type: ignore[no-untyped-call]
+            except NotFound:
+                return None
+            except APIError as error:
+                if error.status_code == 400:
+                    raise NotReadyError(f"{reference!r} is no image name.", details=error.explanation) from error
+                raise
 
     def gateway(self, bridge_address: str) -> GatewayAddress:
         """See `Sandbox.gateway_host`. On Linux a server on 127.0.0.1 is not reachable from a container, one on the

@@ -6,7 +6,7 @@ import stat
 import tempfile
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from glob import escape
 from pathlib import Path
@@ -202,13 +202,22 @@ class FolderSandbox(ABC):
 
 def find_folder(temp: Path, run_id: str) -> Path | None:
     """The work folder a dead run left below the temporary folder it used."""
+    return next(_folders(temp, run_id), None)
+
+
+def remove_leftovers(temp: Path, run_id: str) -> None:
+    """Every folder a dead run left there, such as the sockets of its container. Raises SandboxError."""
+    for folder in _folders(temp, run_id):
+        remove_folder(folder)
+
+
+def _folders(temp: Path, run_id: str) -> Iterator[Path]:
     with suppress(OSError):
         for folder in sorted(temp.resolve().glob(f"{PREFIX}{escape(run_id)}-*")):
             seen = folder.lstat()
             # Anybody may write there: a link or a folder of another user's is not ours to remove.
             if stat.S_ISDIR(seen.st_mode) and seen.st_uid == os.getuid():
-                return folder
-    return None
+                yield folder
 
 
 def remove_folder(folder: Path) -> None:

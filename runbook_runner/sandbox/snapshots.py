@@ -1,40 +1,87 @@
-"""Sandbox: the snapshots we ship, each a folder with a Dockerfile (contract §5.5)."""
+"""Sandbox: the snapshots there are, each a folder with a Dockerfile (contract §5.5): ours, the user's, and packages'.
+
+A user's is `.runbook/snapshots/NAME/Dockerfile` near the runbook. A package's is an entry point of the group
+`runbook_runner.snapshots`: its name is the snapshot's, its value leads to the folder's path. A Dockerfile that begins
+with `ARG BASE_IMAGE=snapshot:NAME` and `FROM ${BASE_IMAGE}` builds on another snapshot.
+"""
 
 import io
+import re
 import tarfile
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from typing import Literal
 
 import runbook_runner
 from runbook_runner.errors import InputError
+from runbook_runner.files import upwards
+from runbook_runner.ids import is_name
 
 ALIASES = {"python312-uv-node": "python312-uv"}
 CA_FILE = "ca-bundle.crt"
 """Name of the CA bundle in a build context; Dockerfiles copy it when it is there."""
+FOLDER = Path(".runbook", "snapshots")
+GROUP = "runbook_runner.snapshots"
+_BASE = re.compile(rb"^ARG BASE_IMAGE(?:=(?P<default>\S+))?\s*$", re.MULTILINE)
+_ON_SNAPSHOT = "snapshot:"
+
+Near = Sequence[Path | str]
+"""Folders from which upwards `.runbook/snapshots` is looked for."""
 
 
 @dataclass(frozen=True)
 class Snapshot:
     name: str
     folder: Path
+    origin: Literal["built-in", "user", "package"]
 
     def files(self) -> dict[str, bytes]:
         """The build context, by path below the folder."""
         paths = sorted(path for path in self.folder.rglob("*") if path.is_file())
         return {path.relative_to(self.folder).as_posix(): path.read_bytes() for path in paths}
 
+    @property
+    def base(self) -> str | None:
+        """`snapshot:NAME` or an image, when the Dockerfile leaves its base open; empty when it names none; `None` when
+        it does not."""
+        declared = _BASE.search((self.folder / "Dockerfile").read_bytes())
+        return (declared["default"] or b"").decode(errors="replace") if declared else None
 
-def known_snapshots() -> tuple[str, ...]:
-    names = [file.parent.name for file in _root().glob("*/Dockerfile")]
-    return tuple(sorted([*names, *(alias for alias, name in ALIASES.items() if name in names)]))
+
+def known_snapshots(near: Near = ()) -> tuple[str, ...]:
+    """Names; aliases are among them."""
+    found = {*_folders(_root().glob("*/Dockerfile")), *_users(near), *_packaged()}
+    return tuple(sorted({*found, *(alias for alias, name in ALIASES.items() if name in found)}))
 
 
-def find_snapshot(name: str) -> Snapshot:
-    """Raises InputError that lists the known ones."""
-    if name not in known_snapshots():
-        raise InputError(f"Unknown snapshot {name!r}.", hint=f"Known snapshots: {', '.join(known_snapshots())}.")
+def is_builtin(name: str) -> bool:
+    return (_root() / ALIASES.get(name, name) / "Dockerfile").is_file()
+
+
+def find_snapshot(name: str, near: Near = ()) -> Snapshot:
+    """Ours, else a user's near, else a package's. Raises InputError that lists the known ones."""
     real = ALIASES.get(name, name)
-    return Snapshot(real, _root() / real)
+    if is_name(real) and is_builtin(real):
+        return Snapshot(real, _root() / real, "built-in")
+    if real in (users := _users(near)):
+        return Snapshot(real, users[real], "user")
+    if real in (packaged := _packaged()):
+        return Snapshot(real, _load(packaged[real]), "package")
+    known = ", ".join(known_snapshots(near))
+    raise InputError(f"Unknown snapshot {name!r}.", hint=f"Known snapshots: {known}. Yours go into {FOLDER}/NAME.")
+
+
+def find_base(snapshot: Snapshot, near: Near = (), above: tuple[str, ...] = ()) -> Snapshot | None:
+    """The snapshot it builds on; `None` when it builds on an image. Raises InputError for a circle."""
+    base = snapshot.base
+    if base is None or not base.startswith(_ON_SNAPSHOT):
+        return None
+    name = base.removeprefix(_ON_SNAPSHOT)
+    if name in (*above, snapshot.name):
+        raise InputError(f"The snapshot {name!r} builds on itself.", where=str(snapshot.folder / "Dockerfile"))
+    return find_snapshot(name, near)
 
 
 def context_archive(files: dict[str, bytes]) -> io.BytesIO:
@@ -54,3 +101,33 @@ def _root() -> Path:
     package = Path(runbook_runner.__file__).parent
     packaged = package / "snapshots"
     return packaged if packaged.is_dir() else package.parent / "snapshots"
+
+
+def _folders(dockerfiles: Iterable[Path]) -> dict[str, Path]:
+    """An image's name is lower case, and no name with a space in it is one."""
+    folders = (file.parent for file in dockerfiles)
+    return {folder.name: folder for folder in folders if re.fullmatch(r"[a-z0-9][a-z0-9._-]*", folder.name)}
+
+
+def _users(near: Near) -> dict[str, Path]:
+    """Of two with one name the nearer one."""
+    found: dict[str, Path] = {}
+    for folder in upwards(near):
+        found = _folders(sorted((folder / FOLDER).glob("*/Dockerfile"))) | found
+    return found
+
+
+def _packaged() -> dict[str, EntryPoint]:
+    return {point.name.lower(): point for point in entry_points(group=GROUP)}
+
+
+def _load(point: EntryPoint) -> Path:
+    """Raises InputError when the package is broken."""
+    where = f"entry point {point.name} = {point.value}"
+    try:
+        folder = Path(point.load())
+    except Exception as problem:  # whatever somebody else's module does when it is imported
+        raise InputError(f"The snapshot can't be loaded: {problem}.", where=where) from problem
+    if not (folder / "Dockerfile").is_file():
+        raise InputError(f"The snapshot has no Dockerfile in {folder}.", where=where)
+    return folder

@@ -2,7 +2,16 @@
 
 from pathlib import Path
 
-from runbook_runner.events import AgentFinished, Event, Log, PhaseFinished, Recorded, RunFinished, SandboxStarted
+from runbook_runner.events import (
+    AgentFinished,
+    Event,
+    Log,
+    NetworkConnection,
+    PhaseFinished,
+    Recorded,
+    RunFinished,
+    SandboxStarted,
+)
 
 SANDBOX_LOG = "sandbox.log"
 
@@ -26,6 +35,8 @@ def _line(event: Event) -> str | None:
             return event.message
         case Log(level="warning" | "error"):
             return f"{event.level}: {event.message}"
+        case NetworkConnection(allowed=False):
+            return f"refused {event.host}:{event.port}: {event.reason}"
         case SandboxStarted():
             image = f" from {event.image} {event.image_digest}" if event.image else ""
             return f"started {event.backend} {event.sandbox_id}{image}"

@@ -54,7 +54,7 @@ def test_an_agent_declared_beside_the_runbook_does_the_work(runbook: Any) -> Non
     assert [event["text"] for event in ran.events("agent.message")] == ["It says:\n# Mine — Agent Runbook"]
     assert "## Step 1: Work" in (ran.folder / "results" / "out.txt").read_text()
     spec = json.loads((ran.folder / "spec.json").read_text())
-    assert (spec["agent"], spec["agents_near"][0]) == ("mine", str(runbook.cwd))
+    assert (spec["agent"], spec["near"][0]) == ("mine", str(runbook.cwd))
 
 
 def test_a_mistake_in_its_file_is_bad_input_with_the_line(runbook: Any) -> None:

@@ -69,9 +69,9 @@ def engine() -> Any:
 def image(engine: Any) -> str:
     """The default snapshot, built if this machine does not have it yet."""
     from runbook_runner.sandbox.images import ensure
+    from runbook_runner.sandbox.snapshots import find_snapshot
 
-    lines: list[str] = []
-    return ensure(engine, snapshot="python312-uv", layer=None, settings=Settings.load(), report=lines.append).tag
+    return ensure(engine, find_snapshot("python312-uv"), [], Settings.load(), [].append).tag
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Images: built once, found ever after; failures show what the build said."""
 
+import os
 import tempfile
 import threading
 from dataclasses import replace
@@ -8,18 +9,22 @@ from uuid import uuid4
 import pytest
 
 from runbook_runner.errors import InputError, NotReadyError
+from runbook_runner.sandbox.snapshots import find_snapshot
 from runbook_runner.settings import Settings
 
 pytestmark = pytest.mark.needs("docker")
 
+LAYERS = f"t{os.getpid()}"
+"""Marks this process' layers: tests of another process use the same engine at the same time."""
+
 
 @pytest.fixture
 def images(engine, image):
-    """The module under test; layers named `t-…` are removed afterwards."""
+    """The module under test; the layers this test made are removed afterwards, another's are left alone."""
     from runbook_runner.sandbox import images
 
     yield images
-    for found in engine.api.images(filters={"reference": "runbook-runner/*-t-*"}):
+    for found in engine.api.images(filters={"reference": f"runbook-runner/*-{LAYERS}-*"}):
         for tag in found["RepoTags"]:
             engine.api.remove_image(tag, force=True)
 
@@ -36,17 +41,17 @@ def settings():
 
 
 def layer_of(images, commands):
-    return images.Layer(f"t-{uuid4().hex[:8]}", commands)
+    return images.Layer(f"{LAYERS}-{uuid4().hex[:8]}", commands)
 
 
 def test_image_is_built_with_progress_once_and_found_silently_after(engine, images, settings):
     layer = layer_of(images, "RUN echo installing the agent && touch /agent\n")
     lines: list[str] = []
-    first = images.ensure(engine, snapshot="python312-uv", layer=layer, settings=settings, report=lines.append)
+    first = images.ensure(engine, find_snapshot("python312-uv"), [layer], settings, lines.append)
     assert lines[0] == f"Building {first.tag}"
     assert "installing the agent" in lines
     lines.clear()
-    again = images.ensure(engine, snapshot="python312-uv", layer=layer, settings=settings, report=lines.append)
+    again = images.ensure(engine, find_snapshot("python312-uv"), [layer], settings, lines.append)
     assert again == first
     assert lines == []
     assert first.tag.startswith(f"runbook-runner/python312-uv-{layer.name}:")
@@ -59,9 +64,7 @@ def test_two_runs_at_once_build_once(engine, images, settings):
     found = []
 
     def run():
-        found.append(
-            images.ensure(engine, snapshot="python312-uv", layer=layer, settings=settings, report=lines.append)
-        )
+        found.append(images.ensure(engine, find_snapshot("python312-uv"), [layer], settings, lines.append))
 
     threads = [threading.Thread(target=run) for _ in range(4)]
     for thread in threads:
@@ -76,7 +79,7 @@ def test_two_runs_at_once_build_once(engine, images, settings):
 def test_failed_build_shows_its_last_lines_and_keeps_the_log(engine, images, settings, logs_here):
     layer = layer_of(images, "RUN for i in $(seq 50); do echo line $i; done; echo the real reason >&2; exit 7\n")
     with pytest.raises(NotReadyError) as caught:
-        images.ensure(engine, snapshot="python312-uv", layer=layer, settings=settings, report=[].append)
+        images.ensure(engine, find_snapshot("python312-uv"), [layer], settings, [].append)
     said = str(caught.value)
     assert "returned a non-zero code: 7" in said
     assert "the real reason" in said
@@ -89,16 +92,16 @@ def test_failed_build_shows_its_last_lines_and_keeps_the_log(engine, images, set
 def test_broken_dockerfile_is_a_failed_build(engine, images, settings, logs_here):
     layer = layer_of(images, "NONSENSE here\n")
     with pytest.raises(NotReadyError, match=r"could not be built.*NONSENSE"):
-        images.ensure(engine, snapshot="python312-uv", layer=layer, settings=settings, report=[].append)
+        images.ensure(engine, find_snapshot("python312-uv"), [layer], settings, [].append)
 
 
-def test_unknown_snapshot_lists_the_known_ones(engine, images, settings):
+def test_unknown_snapshot_lists_the_known_ones():
     with pytest.raises(InputError, match=r"(?s)'prism'.*python312-uv, python312-uv-node"):
-        images.ensure(engine, snapshot="prism", layer=None, settings=settings, report=[].append)
+        find_snapshot("prism")
 
 
 def test_alias_is_the_same_image(engine, images, settings, image):
-    found = images.ensure(engine, snapshot="python312-uv-node", layer=None, settings=settings, report=[].append)
+    found = images.ensure(engine, find_snapshot("python312-uv-node"), [], settings, [].append)
     assert found.tag == image
 
 
@@ -107,13 +110,7 @@ def test_ca_bundle_that_is_missing_or_none_is_named(engine, images, settings, tm
         if path.name.startswith("not"):
             path.write_text("hello")
         with pytest.raises(NotReadyError, match=path.name):
-            images.ensure(
-                engine,
-                snapshot="python312-uv",
-                layer=None,
-                settings=replace(settings, ca_bundle=path),
-                report=[].append,
-            )
+            images.ensure(engine, find_snapshot("python312-uv"), [], replace(settings, ca_bundle=path), [].append)
 
 
 def test_ca_bundle_is_not_left_in_the_images_environment(engine, image):
@@ -154,7 +151,7 @@ def test_layer_on_a_users_image_installs_as_root_and_runs_as_its_user(
     archive = context_archive({"Dockerfile": dockerfile})
     assert list(engine.api.build(fileobj=archive, custom_context=True, tag="runbook-test/own:1", rm=True, decode=True))
     own = images.resolve_image(engine, "runbook-test/own:1", [].append)
-    layered = images.add_layer(engine, own, layer_of(images, "RUN touch /usr/bin/agent"), settings, [].append)
+    layered = images.add_layers(engine, own, [layer_of(images, "RUN touch /usr/bin/agent")], settings, [].append)
     sandbox = make_docker(image=layered.tag)
     sandbox.start()
     assert shell(sandbox, "id -un; ls /usr/bin/agent").stdout == b"worker\n/usr/bin/agent\n"

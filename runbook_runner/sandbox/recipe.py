@@ -1,0 +1,144 @@
+"""Docker sandbox: what an image is made of, and the tag that follows from it.
+
+A snapshot's image is `runbook-runner/<snapshot>:<digest>`, with layers on top
+`runbook-runner/<snapshot>-<layer>…:<digest>`. The digest covers everything the image is made of, so a tag that exists
+is right and one `inspect` is all a later run pays.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from runbook_runner import settings
+from runbook_runner.errors import NotReadyError
+from runbook_runner.sandbox.engine import Engine
+from runbook_runner.sandbox.paths import CONFIG
+from runbook_runner.sandbox.snapshots import CA_FILE, Near, Snapshot, find_base
+from runbook_runner.settings import Settings
+
+PREFIX = "runbook-runner/"
+LABEL = "runbook.files"
+"""On an image: the digest of its Dockerfile and what lies beside it, whatever it was built on."""
+
+LOCAL_BASE = "runbook-runner/base:python312"
+"""What snapshots/airgapped/build-base.sh makes; used instead of a registry's image when the engine has it."""
+
+DEFAULT_BASE = "python:3.12-slim-bookworm"
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What goes on top of a snapshot: an agent, packages."""
+
+    name: str
+    dockerfile: str
+    """Instructions without a FROM; the CA variables are set while they run."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    tag: str
+    files: Mapping[str, bytes]
+    arguments: Mapping[str, str]
+
+    @property
+    def labels(self) -> dict[str, str]:
+        own = {path: content for path, content in self.files.items() if path != CA_FILE}
+        return {LABEL: _digest(_parts(own, {}, ""))}
+
+
+def apt_layer(packages: Sequence[str]) -> Layer:
+    """Debian packages; their names are known to be plain."""
+    install = "apt-get update && apt-get install --yes --no-install-recommends " + " ".join(sorted(packages))
+    return Layer("apt", f"RUN {install} && rm -rf /var/lib/apt/lists/*\n")
+
+
+def of_snapshot(
+    engine: Engine, snapshot: Snapshot, settings: Settings, near: Near = (), above: tuple[str, ...] = ()
+) -> Recipe:
+    """above: the snapshots that build on it. Raises InputError when it builds on an unknown one or on itself,
+    NotReadyError when the CA bundle can't be read, SandboxError."""
+    bundle = read_bundle(settings.ca_bundle)
+    base, identity = _base_of(engine, snapshot, settings, near, above)
+    files = snapshot.files() | bundle
+    arguments = _ca_arguments(bundle) | ({"BASE_IMAGE": base} if base else {})
+    return Recipe(_tag(snapshot.name, files, arguments, identity), files, arguments)
+
+
+def _base_of(
+    engine: Engine, snapshot: Snapshot, settings: Settings, near: Near, above: tuple[str, ...]
+) -> tuple[str, str]:
+    """The image it is built on and what makes it this one; both empty when its Dockerfile says that itself."""
+    if base := find_base(snapshot, near, above):
+        tag = of_snapshot(engine, base, settings, near, (*above, snapshot.name)).tag
+        return tag, tag
+    if snapshot.base is None or (snapshot.origin != "built-in" and snapshot.base):
+        return "", ""
+    return _base(engine, settings)
+
+
+def of_layer(engine: Engine, name: str, layer: Layer, *, tag: str, digest: str, bundle: Mapping[str, bytes]) -> Recipe:
+    """tag, digest: the image it goes on top of, which the engine has. Raises SandboxError."""
+    user = str(engine.image(digest)["Config"].get("User") or "")
+    files = {"Dockerfile": _layer_dockerfile(layer, user).encode(), **bundle}
+    arguments = _ca_arguments(bundle) | {"BASE_IMAGE": tag}
+    return Recipe(_tag(name, files, arguments, digest), files, arguments)
+
+
+def _base(engine: Engine, settings: Settings) -> tuple[str, str]:
+    """The base image, and what makes it this one: its id when the engine has it, else its name."""
+    for reference in (settings.base_image,) if settings.base_image else (LOCAL_BASE, DEFAULT_BASE):
+        if (digest := engine.image_id(reference)) is not None:
+            # A registry's image may be there today and not yesterday; that must not rebuild the snapshot.
+            return reference, reference if reference == DEFAULT_BASE else digest
+    reference = settings.base_image or DEFAULT_BASE
+    return reference, reference
+
+
+def read_bundle(path: Path | None) -> dict[str, bytes]:
+    """The CA bundle as a file of a build context, when there is one. Raises NotReadyError."""
+    if path is None:
+        return {}
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise NotReadyError(
+            f"The CA bundle {path} can't be read: {error.strerror}.", hint="RUNBOOK_CA_BUNDLE names it."
+        ) from error
+    if b"-----BEGIN CERTIFICATE-----" not in content:
+        raise NotReadyError(f"The CA bundle {path} holds no PEM certificate.", hint="RUNBOOK_CA_BUNDLE names it.")
+    return {CA_FILE: content}
+
+
+def _ca_arguments(bundle: Mapping[str, bytes]) -> dict[str, str]:
+    return dict.fromkeys(settings.CA_VARIABLES, settings.SANDBOX_CA_BUNDLE) if bundle else {}
+
+
+def _layer_dockerfile(layer: Layer, user: str) -> str:
+    """user: whom the image runs as, when not root; only root can install."""
+    lines = ["ARG BASE_IMAGE", "FROM ${BASE_IMAGE}", *(f"ARG {name}" for name in settings.CA_VARIABLES)]
+    # The Dockerfile is named beside the bundle because COPY fails when nothing matches.
+    lines += [*(["USER root"] if user else []), f"COPY Dockerfile {CA_FILE}* {CONFIG}/", layer.dockerfile]
+    return "\n".join([*lines, *([f"USER {user}"] if user else [])])
+
+
+def _tag(name: str, files: Mapping[str, bytes], arguments: Mapping[str, str], base: str) -> str:
+    return f"{PREFIX}{name}:{_digest(_parts(files, arguments, base))[:12]}"
+
+
+def _digest(parts: Iterable[bytes]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "big") + part)
+    return digest.hexdigest()
+
+
+def _parts(files: Mapping[str, bytes], arguments: Mapping[str, str], base: str) -> Iterable[bytes]:
+    yield base.encode()
+    for name, value in sorted(arguments.items()):
+        if name != "BASE_IMAGE":
+            yield f"{name}={value}".encode()
+    for path, content in sorted(files.items()):
+        yield path.encode()
+        yield content

@@ -1,0 +1,142 @@
+"""A run that meets a limit or is refused a network says which, in its error, its record and its exit code."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ISOLATED = [pytest.param(name, marks=pytest.mark.needs(name)) for name in ("docker", "bubblewrap")]
+
+pytestmark = [pytest.mark.xdist_group("docker-live")]
+
+
+@pytest.mark.needs("root")
+@pytest.mark.parametrize("sandbox", ISOLATED)
+@pytest.mark.parametrize(
+    ("code", "options", "named"),
+    [
+        (
+            "head -c 1000000000 /dev/zero | tail -n 1 >/dev/null",
+            ["--memory", "128M"],
+            "It ran out of memory (128 MB): the kernel killed a process.",
+        ),
+        (
+            "for i in $(seq 200); do sleep 20 & done; wait",
+            ["--pids", "50"],
+            "It ran out of processes (50): no more could be started.",
+        ),
+        (
+            "while sleep 0.1; do head -c 10000000 /dev/zero >>/app/work/big; done",
+            ["--disk", "40M"],
+            "It wrote more than 40 MB to disk.",
+        ),
+        ("sleep 100", ["--idle", "2"], "The agent gave no sign of life for 2 s."),
+        ("echo begun; sleep 100", ["--timeout", "2"], "Agent exceeded timeout_sec (2)."),
+    ],
+    ids=["memory", "processes", "disk", "idle", "wall"],
+)
+def test_run_that_meets_a_limit_names_it(
+    runbook: Any,
+    shell_runbook: Callable[[str], Path],
+    sandbox: str,
+    code: str,
+    options: list[str],
+    named: str,
+) -> None:
+    ran = runbook("run", shell_runbook(code), "--sandbox", sandbox, "--json", *options)
+    assert ran.code == 4, ran.err
+    assert ran.json["status"] == "failed"
+    assert named in ran.json["error"]
+    assert named in ran.trajectory["error"]
+    if options[0] not in ("--idle", "--timeout"):
+        assert named in (ran.folder / "sandbox.log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--sandbox", "host", "--network", "none"], "host sandbox can't keep the network policy none"),
+        (["--sandbox", "host", "--network", "sometimes"], "full, allowlist, model-only, none"),
+        (["--sandbox", "host", "--allow-host", "http://x"], "is no host"),
+        (["--network", "none", "--allow-host", "example.com"], "--network allowlist"),
+    ],
+)
+def test_network_that_can_not_be_kept_is_refused_before_anything_starts(
+    runbook: Any, shell_runbook: Callable[[str], Path], options: list[str], said: str
+) -> None:
+    ran = runbook("run", shell_runbook("true"), *options)
+    assert ran.code == 2
+    assert said in ran.err
+    assert not list(runbook.cwd.glob(".runbook/trajectories/*/*/*"))
+
+
+def test_agent_with_a_model_is_not_started_without_a_way_to_it(runbook: Any, tmp_path: Path) -> None:
+    script = tmp_path / "model.yaml"
+    script.write_text("- say: hello\n")
+    sales = Path(__file__).parents[2] / "examples" / "sales-report"
+    ran = runbook("run", sales, "--model-script", script, "--network", "none")
+    assert ran.code == 2
+    assert "Use --network model-only" in ran.err
+
+
+@pytest.mark.parametrize("sandbox", ISOLATED)
+def test_policy_of_the_runbook_holds_and_what_it_refused_is_in_the_record(
+    runbook: Any, shell_runbook: Callable[[str], Path], sandbox: str
+) -> None:
+    ask = "import os, urllib.request as r\nopen('/app/results/out.txt', 'w').write('tried')\n"
+    ask += "try: r.urlopen('http://not-listed.example/')\nexcept OSError as error: print(error)"
+    path = shell_runbook(f"python3 - <<'PYTHON'\n{ask}\nPYTHON")
+    text = (path / "RUNBOOK.md").read_text()
+    own = "runbook_runner: {network: allowlist, allow_hosts: [example.org]}"
+    (path / "RUNBOOK.md").write_text(text.replace("agent: shell", f"agent: shell\n{own}"))
+    ran = runbook("run", path, "--sandbox", sandbox, "--json")
+    assert ran.code == 0, ran.err
+    (event,) = ran.events("network.connection")
+    assert (event["host"], event["allowed"], event["reason"]) == ("not-listed.example", False, "not on the allow-list")
+    assert "refused not-listed.example:80: not on the allow-list" in (ran.folder / "sandbox.log").read_text()
+
+
+@pytest.mark.needs("bubblewrap", "root")
+def test_disabled_user_namespaces_are_named_with_the_command_that_mends_them(
+    runbook: Any, shell_runbook: Callable[[str], Path]
+) -> None:
+    """Inside a user namespace of its own, where the limit can be set without touching the machine's."""
+    inner = 'echo 0 > /proc/sys/user/max_user_namespaces && exec "$0" run "$1" --sandbox bubblewrap'
+    program = str(Path(sys.executable).with_name("runbook"))
+    command = ["unshare", "--user", "--map-root-user", "sh", "-c", inner, program, str(shell_runbook("true"))]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=runbook.cwd, env=runbook.env)
+    assert done.returncode == 3
+    assert "sudo sysctl user.max_user_namespaces=15000" in done.stderr
+
+
+def test_missing_bubblewrap_is_named_with_the_command_that_installs_it(
+    runbook: Any, shell_runbook: Callable[[str], Path], tmp_path: Path
+) -> None:
+    bare = tmp_path / "bin"
+    bare.mkdir()
+    (bare / "sh").symlink_to("/bin/sh")
+    ran = runbook("run", shell_runbook("true"), "--sandbox", "bubblewrap", env={"PATH": str(bare)})
+    assert ran.code == 3
+    assert "apt-get install bubblewrap" in ran.err
+
+
+@pytest.mark.needs("bubblewrap")
+def test_auto_takes_bubblewrap_where_no_engine_answers(runbook: Any, shell_runbook: Callable[[str], Path]) -> None:
+    path = shell_runbook("echo x > /app/results/out.txt")
+    ran = runbook("run", path, "--json", env={"DOCKER_HOST": "unix:///nowhere/docker.sock"})
+    assert ran.code == 0, ran.err
+    assert ran.json["sandbox"] == "bubblewrap"
+
+
+def test_auto_without_either_offers_the_host(
+    runbook: Any, shell_runbook: Callable[[str], Path], tmp_path: Path
+) -> None:
+    env = {"DOCKER_HOST": "unix:///nowhere/docker.sock", "PATH": str(tmp_path)}
+    ran = runbook("run", shell_runbook("true"), env=env)
+    assert ran.code == 3
+    assert "No Docker engine answers" in ran.err
+    assert "--sandbox host" in ran.err
+    assert "bubblewrap is not installed" in ran.err
