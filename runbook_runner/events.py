@@ -5,22 +5,27 @@ versions and torn last lines: `parse_line` gives `None` for a torn one and `Unkn
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 Status = Literal["pending", "running", "completed", "failed", "cancelled", "archived"]
 Level = Literal["debug", "info", "warning", "error"]
 Source = Literal["provider", "script", "replay"]
 """Who answered a model call."""
+Stop = Literal["length", "refusal"]
+"""Why a model stopped before it was done: it had no more room, or it would not, or was not let, go on."""
+
+# Most runs see half of the types: one that is not seen costs nothing.
+FROZEN = ConfigDict(frozen=True, defer_build=True)
 
 
 class Usage(BaseModel):
     """Tokens by kind and money, of one call or summed (contract §7.4)."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = FROZEN
 
     prompt_tokens: int = 0
     """Input tokens that were neither read from nor written to a cache."""
@@ -62,13 +67,13 @@ def _sum_of_costs(*usages: Usage) -> float | None:
 
 
 class Event(BaseModel):
-    model_config = ConfigDict(frozen=True)
+    model_config = FROZEN
 
 
 class ReplayOf(BaseModel):
     """That a run got its answers from a recording, and how."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = FROZEN
 
     parent_trajectory_id: str | None = None
     """`None`: only the recording is known."""
@@ -126,6 +131,9 @@ class SandboxStarted(Event):
     """The user's own image as its registry names it for ever: `NAME@sha256:…`."""
     app: str
     """Where `/app` is for the processes in this sandbox."""
+    limits: dict[str, str] = {}
+    """`cpus`, `memory`, `processes`, `open_files`, `disk` → how that limit holds here: `together` for everything in the
+    sandbox, for `each` process by itself, `watched`: measured now and then, or `none`."""
 
 
 class AgentStarted(Event):
@@ -215,12 +223,14 @@ class ModelCalled(Event):
     usage: Usage = Usage()
     seconds: float
     error: str | None = None
+    stop: Stop | None = None
+    """`None`: the answer is a whole one, or none."""
 
 
 class Difference(BaseModel):
     """One place where a request is not what was recorded."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = FROZEN
 
     path: str
     """`messages[3].content[0].text`."""
@@ -315,32 +325,9 @@ class RunFinished(Event):
 class Unknown(Event):
     """An event of a type this version does not know; its fields are kept."""
 
-    model_config = ConfigDict(frozen=True, extra="allow")
+    model_config = ConfigDict(extra="allow")
     type: str
 
-
-AnyEvent = (
-    RunStarted
-    | PhaseStarted
-    | PhaseFinished
-    | Log
-    | SandboxStarted
-    | AgentStarted
-    | AgentMessage
-    | AgentThinking
-    | ToolCalled
-    | ToolReturned
-    | AgentNotice
-    | AgentFinished
-    | AgentRetried
-    | ModelCalled
-    | ReplayDiverged
-    | NetworkConnection
-    | Artifact
-    | Redacted
-    | Evaluated
-    | RunFinished
-)
 
 Emit = Callable[[Event], None]
 """How a room says that something happened. Thread-safe; may raise RecordingError."""
@@ -349,7 +336,7 @@ Emit = Callable[[Event], None]
 class Recorded(BaseModel):
     """An event with its place in the run."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = FROZEN
 
     seq: int
     """1, 2, 3 … without gaps."""
@@ -365,8 +352,10 @@ class Recorded(BaseModel):
 
 
 @cache
-def _events() -> "TypeAdapter[AnyEvent]":
-    return TypeAdapter(Annotated[AnyEvent, Field(discriminator="type")])
+def _types() -> Mapping[str, type[Event]]:
+    """Event types by name."""
+    named = {known.model_fields["type"].default: known for known in Event.__subclasses__() if known is not Unknown}
+    return {str(name): known for name, known in named.items()}
 
 
 def parse_line(line: str) -> Recorded | None:
@@ -381,6 +370,6 @@ def parse_line(line: str) -> Recorded | None:
 
 def _event(body: dict[str, Any]) -> Event:
     try:
-        return _events().validate_python(body)
-    except ValidationError:
+        return _types()[body["type"]].model_validate(body)
+    except (KeyError, ValidationError):
         return Unknown.model_validate(body)

@@ -1,7 +1,8 @@
 """Where things live, default limits, and the names of the environment variables we read or set. No other I/O."""
 
 import os
-from dataclasses import dataclass
+import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, cast, get_args
 
@@ -46,6 +47,8 @@ DEFAULT_IDLE_S: Final = 600.0  # no output and no model traffic for so long: the
 DEFAULT_RESULTS_BYTES: Final = 1 << 30
 DEFAULT_RESULTS_FILES: Final = 20_000
 KEPT_INPUTS_BYTES: Final = 64 << 20  # of a run's inputs that are kept in its folder
+UNPACKED_BYTES: Final = 2 << 30  # that one zip among a run's inputs may unpack to
+UNPACKED_FILES: Final = 20_000  # the same
 DEFAULT_PARALLEL_CALLS: Final = 64  # model calls under way at once with one provider key
 GRACE_S: Final = 5.0  # between asking a process to end and killing it
 
@@ -69,6 +72,8 @@ class Settings:
 
     record_mode: RecordMode = "full"
     """`RUNBOOK_RECORD_MODE`."""
+    data: Path = field(default_factory=lambda: _user_data())
+    """What all homes of this user share: agents' programs. `RUNBOOK_DATA`, else where the system keeps such things."""
 
     @classmethod
     def load(cls) -> "Settings":
@@ -90,6 +95,15 @@ def record_mode(text: str, where: str) -> RecordMode:
     raise InputError(
         f"There is no record mode {text!r}.", where=where, hint=f"Known: {', '.join(get_args(RecordMode))}."
     )
+
+
+def _user_data() -> Path:
+    """XDG Base Directory Specification; macOS has its own place."""
+    if own := os.environ.get("RUNBOOK_DATA"):
+        return Path(own).absolute()
+    shared = os.environ.get("XDG_DATA_HOME")
+    usual = Path.home() / ("Library/Application Support" if sys.platform == "darwin" else ".local/share")
+    return (Path(shared) if shared and Path(shared).is_absolute() else usual) / "runbook-runner"
 
 
 def _ca_bundle() -> Path | None:

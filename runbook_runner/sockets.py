@@ -1,7 +1,10 @@
-"""The one place that makes unix sockets: for the ways out of a sandbox that has no network (Linux only)."""
+"""The one place that makes unix sockets and connects to them: for the ways out of a sandbox that has no network."""
 
 import os
 import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 PREFIX = "unix:"
@@ -9,17 +12,40 @@ PREFIX = "unix:"
 
 
 def listen_unix(path: Path) -> socket.socket:
-    """A listening socket that everybody who sees it may connect to. Its path may be longer than the 107 bytes that the
-    kernel takes: it is reached through its folder's descriptor. Raises OSError."""
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    """A listening socket that everybody who sees it may connect to. Raises OSError."""
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        listening.bind(f"/proc/self/fd/{folder}/{path.name}")
+        with _short(path) as name:
+            listening.bind(name)
         path.chmod(0o666)
         listening.listen(128)
     except OSError:
         listening.close()
         raise
+    return listening
+
+
+def connect_unix(path: Path) -> socket.socket:
+    """Raises OSError."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        with _short(path) as name:
+            connection.connect(name)
+    except OSError:
+        connection.close()
+        raise
+    return connection
+
+
+@contextmanager
+def _short(path: Path) -> Iterator[str]:
+    """A name for it of less than the 107 bytes that the kernel takes: Linux reaches it through its folder's
+    descriptor."""
+    if sys.platform != "linux":
+        yield str(path)
+        return
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
     finally:
         os.close(folder)
-    return listening

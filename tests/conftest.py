@@ -52,7 +52,10 @@ _PARTS: Mapping[str, Callable[[], bool]] = {
     "linux": lambda: platform.system() == "Linux",
     "node": lambda: shutil.which("node") is not None,
     "npm": lambda: shutil.which("npm") is not None,
+    "podman": lambda: shutil.which("podman") is not None and os.getuid() == 0,
+    "registry": lambda: shutil.which("docker-registry") is not None,
     "root": lambda: os.getuid() == 0,
+    "sshd": lambda: bool(shutil.which("ssh") and shutil.which("sshd", path=f"{os.defpath}:/usr/sbin")),
 }
 
 

@@ -19,6 +19,7 @@ install_missing() {
     command -v iptables >/dev/null || wanted+=(iptables)
     command -v debootstrap >/dev/null || wanted+=(debootstrap)
     command -v bwrap >/dev/null || wanted+=(bubblewrap)
+    command -v docker-registry >/dev/null || wanted+=(docker-registry)
     command -v ps >/dev/null || wanted+=(procps)
     if [ ${#wanted[@]} = 0 ]; then return; fi
     command -v apt-get >/dev/null || fail "install these by hand, this is no Debian: ${wanted[*]}"

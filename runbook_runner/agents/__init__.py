@@ -12,6 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
+from runbook_runner.agents.install_here import HostInstall
 from runbook_runner.declared import Block, McpServer
 from runbook_runner.errors import InputError
 from runbook_runner.events import Event, Usage
@@ -100,10 +101,14 @@ class Agent:
     """The model API it speaks; `None`: it needs no model."""
     install: str = ""
     """Dockerfile instructions that add it to a snapshot; empty: any image will do."""
+    host_install: HostInstall | None = None
+    """How to install it for one user of a host; `None`: that is left to them."""
     install_hint: str = ""
     """The command that installs it on a host."""
     sessions: str | None = None
     """Sandbox folder with its own session files, collected after the run."""
+    session_db: str | None = None
+    """Sandbox path of the SQLite database with its sessions, where it keeps them in one; collected as text."""
     errors: tuple[tuple[str, str], ...] = ()
     """(regular expression, kind of failure) for what its errors and its stderr say; `failures` knows the usual ones."""
 

@@ -6,6 +6,8 @@ from typing import Any
 from runbook_runner import settings
 from runbook_runner.agents import Agent, Assignment, Invocation
 from runbook_runner.agents.claude_reader import Reader
+from runbook_runner.agents.install import npm_layer
+from runbook_runner.agents.install_here import npm_here
 from runbook_runner.agents.mcp import by_name
 from runbook_runner.agents.prompt import render_prompt
 
@@ -14,13 +16,7 @@ PACKAGE = f"@anthropic-ai/claude-code@{VERSION}"
 CONFIG = f"{settings.PRIVATE}/claude"
 MCP_FILE = f"{CONFIG}/mcp.json"
 
-# npm no longer runs install scripts unasked; this one puts the native binary in place, so it is run by hand.
-INSTALL = f"""\
-RUN npm install --global --no-fund --no-audit {PACKAGE} \\
- && node "$(npm root -g)/@anthropic-ai/claude-code/install.cjs" \\
- && npm cache clean --force >/dev/null 2>&1 \\
- && claude --version
-"""
+INSTALL = npm_layer(PACKAGE, "claude", finish="install.cjs")
 
 
 def invoke(assignment: Assignment) -> Invocation:
@@ -67,6 +63,7 @@ AGENT = Agent(
     version=VERSION,
     dialect="anthropic",
     install=INSTALL,
+    host_install=npm_here(PACKAGE, finish="install.cjs"),
     install_hint=f"npm install --global {PACKAGE}",
     sessions=f"{CONFIG}/projects",
 )

@@ -5,20 +5,20 @@ from typing import Any
 from runbook_runner import settings
 from runbook_runner.agents import Agent, Assignment, Invocation
 from runbook_runner.agents.codex_reader import Reader
+from runbook_runner.agents.install import npm_layer
+from runbook_runner.agents.install_here import npm_here
 from runbook_runner.agents.mcp import by_name
 from runbook_runner.agents.prompt import render_prompt
 from runbook_runner.agents.toml import dump_toml
+from runbook_runner.declared import McpServer
+from runbook_runner.errors import InputError
 
 VERSION = "0.169.0"
 PACKAGE = f"@openai/codex@{VERSION}"
 HOME = f"{settings.PRIVATE}/codex"
 TOKEN = "RUNBOOK_GATEWAY_TOKEN"  # noqa: S105 (the variable's name)
 
-INSTALL = f"""\
-RUN npm install --global --no-fund --no-audit {PACKAGE} \\
- && npm cache clean --force >/dev/null 2>&1 \\
- && codex --version
-"""
+INSTALL = npm_layer(PACKAGE, "codex")
 
 
 def invoke(assignment: Assignment) -> Invocation:
@@ -42,7 +42,7 @@ def _config(assignment: Assignment) -> dict[str, Any]:
         "check_for_update_on_startup": False,
         "analytics": {"enabled": False},
         "feedback": {"enabled": False},
-        "mcp_servers": by_name(assignment.mcp_servers, headers="http_headers"),
+        "mcp_servers": by_name(_servers(assignment), headers="http_headers"),
     }
     if assignment.gateway_url:
         config["model_provider"] = "gateway"
@@ -60,6 +60,17 @@ def _config(assignment: Assignment) -> dict[str, Any]:
     return config
 
 
+def _servers(assignment: Assignment) -> tuple[McpServer, ...]:
+    """It knows two of the three transports, and would leave out the third without a word."""
+    for server in assignment.mcp_servers:
+        if server.transport == "sse":
+            raise InputError(
+                f"Codex can't use the MCP server {server.name}: it does not speak SSE.",
+                hint="Use the server's http address if it has one (`transport: http`), or another --agent.",
+            )
+    return assignment.mcp_servers
+
+
 AGENT = Agent(
     name="codex",
     binary="codex",
@@ -68,6 +79,7 @@ AGENT = Agent(
     version=VERSION,
     dialect="openai-responses",
     install=INSTALL,
+    host_install=npm_here(PACKAGE),
     install_hint=f"npm install --global {PACKAGE}",
     sessions=f"{HOME}/sessions",
 )

@@ -35,6 +35,7 @@ def load_agent(path: Path) -> Agent:
         install="".join(f"RUN {line}\n" for line in declared.install),
         install_hint=declared.install_hint,
         sessions=f"{_home(name)}/{declared.sessions}" if declared.sessions else None,
+        session_db=f"{_home(name)}/{declared.session_db}" if declared.session_db else None,
         errors=patterns,
     )
 

@@ -135,6 +135,8 @@ class Declaration(Part):
     """Path below `{home}` → content."""
     sessions: str | None = None
     """Folder below `{home}` with its own session files, collected after the run."""
+    session_db: str | None = None
+    """SQLite database below `{home}` with its sessions; its rows are collected as text."""
     events: Events = Events()
     errors: tuple[ErrorPattern, ...] = ()
 
@@ -145,7 +147,7 @@ class Declaration(Part):
             raise ValueError("each command is one line; join several with &&")
         return install
 
-    @field_validator("files", "sessions")
+    @field_validator("files", "sessions", "session_db")
     @classmethod
     def _below_home(cls, paths: Any) -> Any:
         for path in paths or () if isinstance(paths, dict) else [paths] if paths else ():

@@ -100,6 +100,10 @@ def _search(rows: Iterable[tuple[str, re.Pattern[str]]], text: str) -> str | Non
     return next((kind for kind, pattern in rows if pattern.search(text)), None)
 
 
+OF_STOP: Final = {"length": "output_limit", "refusal": "refusal"}
+"""Why the model stopped before it was done → what the agent failed of, when it made nothing of that."""
+
+
 def of_gateway(kind: str) -> str:
     return _OF_GATEWAY.get(kind, kind)
 

@@ -6,6 +6,8 @@ from typing import Any
 
 from runbook_runner import settings
 from runbook_runner.agents import Agent, Assignment, Invocation
+from runbook_runner.agents.install import npm_layer
+from runbook_runner.agents.install_here import npm_here
 from runbook_runner.agents.jsonl import Record, RecordReader, count_at, object_at, text_at
 from runbook_runner.agents.mcp import by_name
 from runbook_runner.agents.prompt import render_prompt
@@ -16,11 +18,7 @@ PACKAGE = f"@google/gemini-cli@{VERSION}"
 HOME = f"{settings.PRIVATE}/gemini"
 
 # What it has as optional (a keychain, a terminal) is of no use to a process without either.
-INSTALL = f"""\
-RUN npm install --global --no-fund --no-audit --omit=optional {PACKAGE} \\
- && npm cache clean --force >/dev/null 2>&1 \\
- && gemini --version
-"""
+INSTALL = npm_layer(PACKAGE, "gemini", options="--omit=optional")
 
 
 def invoke(assignment: Assignment) -> Invocation:
@@ -127,6 +125,7 @@ AGENT = Agent(
     version=VERSION,
     dialect="gemini",
     install=INSTALL,
+    host_install=npm_here(PACKAGE, options="--omit=optional"),
     install_hint=f"npm install --global {PACKAGE}",
     sessions=f"{HOME}/.gemini/tmp",
 )

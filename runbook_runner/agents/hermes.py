@@ -11,6 +11,8 @@ from typing import Any, Final
 from runbook_runner import settings
 from runbook_runner.agents import Agent, Assignment, Invocation
 from runbook_runner.agents.hermes_reader import Reader
+from runbook_runner.agents.install import uv_layer
+from runbook_runner.agents.install_here import uv_here
 from runbook_runner.agents.mcp import by_name
 from runbook_runner.agents.prompt import render_prompt
 
@@ -22,13 +24,7 @@ PROMPT_FILE = f"{HOME}/prompt.md"
 CONTEXT_TOKENS: Final = 200_000  # it would ask six catalogues otherwise, and wait for those it can't reach
 _MAX_ARGUMENT: Final = 100_000  # bytes; Linux allows 128 KiB
 
-# A virtual environment of its own: its pinned dependencies are no business of the runbook's Python.
-INSTALL = f"""\
-RUN uv venv --quiet --python "$(command -v python3)" /opt/hermes \\
- && VIRTUAL_ENV=/opt/hermes uv pip install --quiet --no-cache "{PACKAGE}" \\
- && ln -s /opt/hermes/bin/hermes /usr/local/bin/hermes \\
- && hermes --version
-"""
+INSTALL = uv_layer(PACKAGE, "hermes")
 
 
 def invoke(assignment: Assignment) -> Invocation:
@@ -66,7 +62,7 @@ def _config(assignment: Assignment) -> dict[str, Any]:
         "model_catalog": {"enabled": False},
         "security": {"allow_lazy_installs": False},
         "terminal": {"backend": "local", "env_passthrough": list(assignment.secret_names)},
-        "mcp_servers": by_name(assignment.mcp_servers),
+        "mcp_servers": _servers(assignment),
     }
     if assignment.gateway_url and assignment.model:
         limits = {"context_length": CONTEXT_TOKENS}
@@ -83,7 +79,15 @@ def _config(assignment: Assignment) -> dict[str, Any]:
     return config
 
 
-# Its sessions are in a database, which can't be cleaned of secrets like text; the plug-in tells all of it anyway.
+def _servers(assignment: Assignment) -> dict[str, dict[str, Any]]:
+    """A remote server speaks the newer of the two protocols unless it is said."""
+    servers = by_name(assignment.mcp_servers)
+    for server in assignment.mcp_servers:
+        if server.transport == "sse":
+            servers[server.name]["transport"] = "sse"
+    return servers
+
+
 AGENT = Agent(
     name="hermes",
     binary="hermes",
@@ -92,5 +96,7 @@ AGENT = Agent(
     version=VERSION,
     dialect="openai-chat",
     install=INSTALL,
+    host_install=uv_here(PACKAGE, "hermes"),
     install_hint=f"uv tool install '{PACKAGE}'",
+    session_db=f"{HOME}/state.db",
 )

@@ -6,6 +6,8 @@ from typing import Any
 
 from runbook_runner import settings
 from runbook_runner.agents import Agent, Assignment, Invocation
+from runbook_runner.agents.install import npm_layer
+from runbook_runner.agents.install_here import npm_here
 from runbook_runner.agents.jsonl import Record, RecordReader, code_at, count_at, object_at, text_at
 from runbook_runner.agents.prompt import render_prompt
 from runbook_runner.declared import McpServer
@@ -16,13 +18,7 @@ PACKAGE = f"opencode-ai@{VERSION}"
 HOME = f"{settings.PRIVATE}/opencode"
 TOKEN = "RUNBOOK_GATEWAY_TOKEN"  # noqa: S105 (the variable's name)
 
-# npm no longer runs install scripts unasked; this one puts the native binary in place, so it is run by hand.
-INSTALL = f"""\
-RUN npm install --global --no-fund --no-audit {PACKAGE} \\
- && node "$(npm root -g)/opencode-ai/postinstall.mjs" \\
- && npm cache clean --force >/dev/null 2>&1 \\
- && opencode --version
-"""
+INSTALL = npm_layer(PACKAGE, "opencode", finish="postinstall.mjs")
 
 
 def invoke(assignment: Assignment) -> Invocation:
@@ -125,7 +121,6 @@ def _usage(tokens: Record) -> Usage:
     )
 
 
-# Its sessions are in a database, which can't be cleaned of secrets like text; the stream tells all of it anyway.
 AGENT = Agent(
     name="opencode",
     binary="opencode",
@@ -134,5 +129,7 @@ AGENT = Agent(
     version=VERSION,
     dialect="openai-chat",
     install=INSTALL,
+    host_install=npm_here(PACKAGE, finish="postinstall.mjs"),
     install_hint=f"npm install --global {PACKAGE}",
+    session_db=f"{HOME}/data/opencode/opencode.db",
 )

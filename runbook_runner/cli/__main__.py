@@ -1,25 +1,29 @@
 """Command line: the entry point and the one place where an error becomes a message and an exit code."""
 
 import sys
+from typing import NoReturn
 
 from runbook_runner import __version__
 from runbook_runner.errors import ExitCode, RunbookError
 
 
 def main() -> None:
+    _leave(run())
+
+
+def run() -> int:
+    """Does what the command line says; the exit code."""
     if sys.argv[1:] in (["--version"], ["-V"]):  # before anything that takes time to import
         sys.stdout.write(f"runbook {__version__}\n")
-        return
-    sys.exit(_run())
-
-
-def _run() -> int:
+        return ExitCode.PASS
     import gc
 
     # Imports make a hundred thousand objects that stay; looking through them again and again costs a tenth of a second.
     gc.set_threshold(100_000)
     try:
-        return _call()
+        code = _call()
+        sys.stdout.flush()
+        return code
     except RunbookError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code
@@ -47,8 +51,20 @@ def _call() -> int:
             return execute(arguments)
     from runbook_runner.cli.app import build
 
-    build()()
+    try:
+        build()()
+    except SystemExit as left:
+        return left.code if isinstance(left.code, int) else ExitCode.PASS
     return ExitCode.PASS
+
+
+def _leave(code: int) -> NoReturn:
+    """At once: taking down a hundred thousand objects that the process's end frees anyway costs 10 to 20 ms."""
+    import os
+
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _is_check() -> bool:

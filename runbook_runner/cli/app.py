@@ -10,12 +10,17 @@ _COMMANDS = {
     "replay": "runbook_runner.cli.replay",
     "script": "runbook_runner.cli.script",
     "cost": "runbook_runner.cli.cost",
+    "clean": "runbook_runner.cli.clean",
     "check": "runbook_runner.cli.check",
     "show": "runbook_runner.cli.show",
     "new": "runbook_runner.cli.new",
     "fmt": "runbook_runner.cli.fmt",
     "migrate": "runbook_runner.cli.migrate",
     "schema": "runbook_runner.cli.schema",
+    "snapshots": "runbook_runner.cli.snapshots",
+    "shell": "runbook_runner.cli.shell",
+    "attach": "runbook_runner.cli.attach",
+    "doctor": "runbook_runner.cli.doctor",
 }
 """Command → module with a function of that name, or a group of commands."""
 

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from runbook_runner.cli.check_surroundings import HERE
 from runbook_runner.cli.checking import FOUND, Arguments, Target, read, report
 from runbook_runner.errors import ExitCode, InputError
 from runbook_runner.files import write_atomically
@@ -19,7 +20,7 @@ def fix(targets: Sequence[Target], arguments: Arguments) -> int:
     for target in targets:
         try:
             raw = read(target)
-            mended, findings = fixed(raw, target.name, target.folder, target.selection)
+            mended, findings = fixed(raw, target.name, target.folder, target.selection, HERE)
         except InputError as error:
             left.append(refusal(error, target.name))
             continue

@@ -8,6 +8,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from runbook_runner.cli.check_surroundings import HERE
 from runbook_runner.cli.checking import Target, read
 from runbook_runner.errors import InputError
 from runbook_runner.runbook.check.engine import Job, findings_of, job, refusal
@@ -22,36 +23,37 @@ def findings_in(targets: Sequence[Target]) -> list[Finding]:
     """In the order of the files."""
     workers = min(_cores(), len(targets) // _SHARE, _MOST_WORKERS) if hasattr(os, "fork") else 1
     if workers < 2 or any(target.folder is None for target in targets):
-        return _here(targets)
-    size = -(-len(targets) // workers)
-    shares = [targets[start : start + size] for start in range(0, len(targets), size)]
-    others = [_fork(share) for share in shares[1:]]
-    found = _here(shares[0])
-    for pid, pipe in others:
-        found += _answer(pid, pipe)
-    return found
+        return [finding for findings in _here(targets) for finding in findings]
+    # Each takes every so-manieth file: neighbours are alike, and one worker must not get all the long ones.
+    others = [_fork(targets[number::workers]) for number in range(1, workers)]
+    found: list[list[Finding]] = [[]] * len(targets)
+    found[::workers] = _here(targets[::workers])
+    for number, (pid, pipe) in enumerate(others, 1):
+        found[number::workers] = _answer(pid, pipe)
+    return [finding for findings in found for finding in findings]
 
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _here(targets: Sequence[Target]) -> list[Finding]:
-    found: list[Finding] = []
+def _here(targets: Sequence[Target]) -> list[list[Finding]]:
+    """For each target."""
+    found: list[list[Finding]] = []
     for start in range(0, len(targets), _CHUNK):
         found += _chunk(targets[start : start + _CHUNK])
     return found
 
 
-def _chunk(targets: Sequence[Target]) -> list[Finding]:
+def _chunk(targets: Sequence[Target]) -> list[list[Finding]]:
     work = list(map(_begin, targets))
     checked = iter(findings_of([item for item in work if isinstance(item, Job)]))
-    return [finding for item in work for finding in (next(checked) if isinstance(item, Job) else (item,))]
+    return [list(next(checked)) if isinstance(item, Job) else [item] for item in work]
 
 
 def _begin(target: Target) -> Job | Finding:
     try:
-        return job(read(target), target.name, target.folder, target.selection)
+        return job(read(target), target.name, target.folder, target.selection, HERE)
     except InputError as error:
         return refusal(error, target.name)
 
@@ -75,7 +77,7 @@ def _fork(targets: Sequence[Target]) -> tuple[int, int]:
 
 def _work(targets: Sequence[Target], pipe: int) -> None:
     try:
-        answer: Any = [_packed(finding) for finding in _here(targets)]
+        answer: Any = [[_packed(finding) for finding in findings] for findings in _here(targets)]
     except Exception:
         import traceback
 
@@ -85,7 +87,7 @@ def _work(targets: Sequence[Target], pipe: int) -> None:
     os._exit(0)
 
 
-def _answer(pid: int, pipe: int) -> list[Finding]:
+def _answer(pid: int, pipe: int) -> list[list[Finding]]:
     """Raises RuntimeError with the worker's traceback: it failed, not the files."""
     with os.fdopen(pipe, "rb") as stream:
         raw = stream.read()
@@ -93,15 +95,14 @@ def _answer(pid: int, pipe: int) -> list[Finding]:
     answer: Any = marshal.loads(raw) if raw else "a worker was killed"  # noqa: S302 - from our own child
     if isinstance(answer, str):
         raise RuntimeError(answer)
-    return [_unpacked(values) for values in answer]
+    return [[_unpacked(values) for values in findings] for findings in answer]
 
 
 def _packed(finding: Finding) -> tuple[object, ...]:
-    edits = tuple((edit.start, edit.end, edit.text) for edit in finding.edits)
-    names = ("file", "line", "column", "rule", "severity", "message", "hint")
-    return (*(getattr(finding, name) for name in names), edits)
+    """As marshal has it: plain tuples only."""
+    return (*finding[:-1], tuple(map(tuple, finding.edits)))
 
 
 def _unpacked(values: Any) -> Finding:
-    file, line, column, rule, severity, message, hint, edits = values
-    return Finding(file, line, column, rule, severity, message, hint, tuple(Edit(*edit) for edit in edits))
+    *rest, edits = values
+    return Finding(*rest, tuple(Edit(*edit) for edit in edits))

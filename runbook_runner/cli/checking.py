@@ -4,9 +4,9 @@ import gc
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from runbook_runner.errors import ExitCode, InputError
 from runbook_runner.runbook.check.collect import files
@@ -20,8 +20,7 @@ FOUND = ExitCode.VERDICT_FAIL
 _CLEAN = ExitCode.PASS
 
 
-@dataclass(frozen=True)
-class Arguments:
+class Arguments(NamedTuple):
     """The command line as typed; the options' meaning is in `runbook check --help`."""
 
     paths: tuple[str, ...] = ()
@@ -34,8 +33,7 @@ class Arguments:
     rules: bool = False
 
 
-@dataclass(frozen=True)
-class Target:
+class Target(NamedTuple):
     name: str
     """As findings call it: the path as given, or `<stdin>`."""
     folder: Path | None

@@ -6,18 +6,20 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-
-from runbook_runner.cli.display import Display, print_summary
 from runbook_runner.errors import CancelledError, ExitCode
 from runbook_runner.events import Artifact, Recorded, SandboxStarted
 from runbook_runner.runner.cancellation import Cancellation
-from runbook_runner.runner.pipeline import Outcome, RunOptions
+from runbook_runner.runner.options import Outcome, RunOptions
 from runbook_runner.runner.pipeline import run as run_spec
 from runbook_runner.spec import RunSpec
-from runbook_runner.trajectory.models import RunbookOutputs
+from runbook_runner.trajectory.recorder import Reader
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from runbook_runner.trajectory.models import RunbookOutputs
 
 
 class Seen:
@@ -48,9 +50,7 @@ class Followed:
 
     def json(self) -> dict[str, Any]:
         """The keys of contract §12.4 `jetty run`, and ours."""
-        trajectory = self.outcome.trajectory
-        outputs = trajectory.steps["run"].outputs
-        assert isinstance(outputs, RunbookOutputs)
+        trajectory, outputs = self.outcome.trajectory, self._outputs
         results = [str(self.outcome.folder / artifact.path) for artifact in self.seen.headline_first()]
         return {
             "status": trajectory.status,
@@ -75,20 +75,46 @@ class Followed:
     def exit_code(self) -> ExitCode:
         if self.outcome.error:
             return self.outcome.error.exit_code
+        return ExitCode.PASS if self._outputs.verdict == "pass" else ExitCode.VERDICT_FAIL
+
+    @property
+    def _outputs(self) -> "RunbookOutputs":
+        from runbook_runner.trajectory.models import RunbookOutputs
+
         outputs = self.outcome.trajectory.steps["run"].outputs
         assert isinstance(outputs, RunbookOutputs)
-        return ExitCode.PASS if outputs.verdict == "pass" else ExitCode.VERDICT_FAIL
+        return outputs
 
 
-def follow(spec: RunSpec, options: RunOptions, console: Console) -> Followed:
+def console_for(*, quiet: bool, json: bool) -> "Console | None":
+    """Where a run is shown; `None`: nowhere."""
+    if quiet:
+        return None
+    from rich.console import Console
+
+    return Console(stderr=json, highlight=False)
+
+
+def follow(spec: RunSpec, options: RunOptions, console: "Console | None") -> Followed:
     """Runs it. Raises as `pipeline.run`."""
+    if console is None:
+        followed = _follow(spec, options)
+        if followed.outcome.error:
+            sys.stderr.write(f"error: {followed.outcome.error}\n")
+        return followed
+    from runbook_runner.cli.display import Display, print_summary
+
+    with Display(console) as display:
+        followed = _follow(spec, options, display)
+    outcome, error = followed.outcome, str(followed.outcome.error) if followed.outcome.error else None
+    print_summary(console, outcome.trajectory, followed.seen.headline_first(), outcome.folder, error)
+    return followed
+
+
+def _follow(spec: RunSpec, options: RunOptions, *readers: Reader) -> Followed:
     seen, cancellation = Seen(), Cancellation()
-    with Display(console) as display, _interruptible(cancellation):
-        outcome = run_spec(spec, replace(options, readers=(seen, display), cancellation=cancellation))
-    error = str(outcome.error) if outcome.error else None
-    print_summary(console, outcome.trajectory, seen.headline_first(), outcome.folder, error)
-    if console.quiet and error:
-        sys.stderr.write(f"error: {error}\n")
+    with _interruptible(cancellation):
+        outcome = run_spec(spec, replace(options, readers=(seen, *readers), cancellation=cancellation))
     return Followed(spec, outcome, seen)
 
 

@@ -7,24 +7,26 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.text import Text
 
 from runbook_runner.cli.display import plain
-from runbook_runner.cli.following import Followed, follow
+from runbook_runner.cli.following import Followed, console_for, follow
+from runbook_runner.cli.replay import Arguments
 from runbook_runner.errors import ExitCode, InputError
 from runbook_runner.events import ToolCalled
 from runbook_runner.runner.comparison import CallsCompared, ResultsCompared, compare_calls, compare_results
 from runbook_runner.runner.credentials import load_environment
 from runbook_runner.runner.inputs import with_kept_inputs
+from runbook_runner.runner.options import RunOptions
 from runbook_runner.runner.parent import Parent, read_parent
-from runbook_runner.runner.pipeline import RunOptions
 from runbook_runner.runner.replay import (
     DOCUMENT,
     RECORDING,
     Replaying,
     Then,
+    changed_image,
     check_on_miss,
+    pinned,
     relocation,
     respecified,
     stand_ins,
@@ -32,24 +34,6 @@ from runbook_runner.runner.replay import (
 )
 from runbook_runner.settings import APP, Settings
 from runbook_runner.trajectory.store import read_events
-
-
-@dataclass(frozen=True)
-class Arguments:
-    """The command line as typed; the options' meaning is in `runbook replay --help`."""
-
-    names: tuple[str, ...]
-    """Trajectories; the last is a model script when `then` says so."""
-    on_miss: str
-    sandbox: str | None
-    network: str | None
-    env_file: Path | None
-    keep: bool
-    until: int | None
-    then: str | None
-    out: Path | None
-    quiet: bool
-    json: bool
 
 
 @dataclass(frozen=True)
@@ -90,9 +74,8 @@ class Repeated:
 
     def environment(self) -> Iterator[str]:
         """What else is not as it was."""
-        image = self.followed.seen.sandbox.image_digest if self.followed.seen.sandbox else None
-        if image != self.parent.image_digest:
-            yield f"image {_short(self.parent.image_digest)} then, {_short(image)} now"
+        if changed := changed_image(self.parent, self.followed.seen.sandbox):
+            yield changed
         if not self.same_end:
             yield f"{self.parent.status} then, {self.followed.outcome.trajectory.status} now"
 
@@ -113,7 +96,7 @@ def execute(arguments: Arguments) -> int:
     """Runs, compares and reports each; the worst exit code. Raises RunbookError for what was wrong before anything
     started."""
     then = _then(arguments)
-    names, script = arguments.names, None
+    names, script = arguments.trajectories, None
     if then == "script":
         names, script = names[:-1], Path(names[-1])
     return max(_replay(arguments, name, then, script) for name in names)
@@ -127,7 +110,7 @@ def _replay(arguments: Arguments, name: str, then: Then | None, script: Path | N
         return ExitCode.PASS
     parent = read_parent(settings.home, str(document.parent / RECORDING) if document else name)
     plan = Replaying.of(parent, on_miss=check_on_miss(arguments.on_miss), until=arguments.until, then=then)
-    spec = with_kept_inputs(respecified(parent.spec, document) if document else parent.spec, parent.folder)
+    spec = with_kept_inputs(respecified(parent.spec, document) if document else pinned(parent), parent.folder)
     spec = with_policy(spec, arguments.network) if arguments.network else spec
     environ = load_environment(arguments.env_file, None)
     options = RunOptions(
@@ -140,10 +123,11 @@ def _replay(arguments: Arguments, name: str, then: Then | None, script: Path | N
         out=arguments.out,
         keep=arguments.keep,
     )
-    console = Console(stderr=arguments.json, highlight=False, quiet=arguments.quiet)
+    console = console_for(quiet=arguments.quiet, json=arguments.json)
     repeated = _beside(parent, follow(spec, options, console), is_fork=arguments.until is not None)
-    for line in _lines(repeated):
-        console.print(line, soft_wrap=True)
+    if console:
+        for line in _lines(repeated):
+            console.print(line, soft_wrap=True)
     if arguments.json:
         sys.stdout.write(json.dumps(repeated.json()) + "\n")
     return repeated.exit_code
@@ -155,7 +139,7 @@ def _then(arguments: Arguments) -> Then | None:
         raise InputError(f"Unknown --then {arguments.then!r}.", hint="Known: live, and script FILE.")
     if (arguments.until is None) != (arguments.then is None):
         raise InputError("A fork needs both --until and --then.", hint="Such as --until 3 --then script turns.yaml.")
-    if arguments.then == "script" and len(arguments.names) < 2:
+    if arguments.then == "script" and len(arguments.trajectories) < 2:
         raise InputError("--then script needs a model script.", hint="Such as --then script turns.yaml.")
     return "live" if arguments.then == "live" else "script" if arguments.then == "script" else None
 
@@ -195,7 +179,3 @@ def _about_calls(calls: CallsCompared) -> Text:
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}" + ("" if number == 1 else "s")
-
-
-def _short(digest: str | None) -> str:
-    return digest.removeprefix("sha256:")[:12] if digest else "none"

@@ -3,23 +3,24 @@
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 import yaml
-from rich.console import Console
 
 from runbook_runner import agents
-from runbook_runner.cli.following import follow
+from runbook_runner.cli.following import console_for, follow
+from runbook_runner.cli.run import Arguments
 from runbook_runner.errors import ExitCode, InputError
 from runbook_runner.runbook.document import Runbook, parse
 from runbook_runner.runbook.source import load
 from runbook_runner.runner import credentials
 from runbook_runner.runner.backends import choose_backend
+from runbook_runner.runner.inputs import is_zip
 from runbook_runner.runner.model import find_upstream
-from runbook_runner.runner.pipeline import RunOptions
+from runbook_runner.runner.options import RunOptions
 from runbook_runner.runner.resolve import RunRequest, missing_parameters, resolve
 from runbook_runner.settings import Settings, record_mode
 from runbook_runner.spec import RunSpec
@@ -27,49 +28,6 @@ from runbook_runner.spec import RunSpec
 if TYPE_CHECKING:
     from runbook_runner.runbook.fixture import Fixture
     from runbook_runner.runner.replay import Replaying
-
-
-@dataclass(frozen=True)
-class Arguments:
-    """The command line as typed; the options' meaning is in `runbook run --help`."""
-
-    path: str
-    parameters: tuple[str, ...]
-    parameter_file: Path | None
-    files: tuple[Path, ...]
-    fixture: Path | None
-    secrets: tuple[str, ...]
-    env_file: Path | None
-    agent: str | None
-    model: str | None
-    provider: str | None
-    model_script: Path | None
-    replay: str | None
-    on_miss: str
-    record_mode: str | None
-    sandbox: str
-    snapshot: str | None
-    image: str | None
-    apt_packages: tuple[str, ...]
-    network: str | None
-    allow_hosts: tuple[str, ...]
-    timeout_s: float | None
-    cpus: float | None
-    memory: str | None
-    pids: int | None
-    disk: str | None
-    idle_s: float | None
-    max_cost_usd: float | None
-    max_tokens: int | None
-    max_calls: int | None
-    keep: bool
-    dry_run: bool
-    collection: str | None
-    task: str | None
-    labels: tuple[str, ...]
-    out: Path | None
-    quiet: bool
-    json: bool
 
 
 def execute(arguments: Arguments) -> int:
@@ -96,7 +54,7 @@ def _request(arguments: Arguments, folder: Path | None) -> RunRequest:
     fixture = _fixture(arguments.fixture) if arguments.fixture else None
     return RunRequest(
         parameters=_parameters(arguments, fixture),
-        files=(*(file.path for file in fixture.files), *arguments.files) if fixture else arguments.files,
+        files=(*(file.path for file in (fixture.files if fixture else ())), *arguments.files),
         folder=folder,
         near=(*([folder] if folder else []), Path.cwd()),
         agent=arguments.agent,
@@ -104,10 +62,10 @@ def _request(arguments: Arguments, folder: Path | None) -> RunRequest:
         provider=arguments.provider,
         snapshot=arguments.snapshot,
         image=arguments.image,
-        apt_packages=arguments.apt_packages,
+        apt_packages=tuple(arguments.apt_packages),
         network=arguments.network,
-        allow_hosts=arguments.allow_hosts,
-        secrets=arguments.secrets,
+        allow_hosts=tuple(arguments.allow_hosts),
+        secrets=tuple(arguments.secrets),
         collection=arguments.collection,
         task=arguments.task,
         labels=dict(_pair(label, "--label", "KEY=VALUE") for label in arguments.labels),
@@ -181,7 +139,6 @@ def _interactive() -> bool:
 
 
 def _run(arguments: Arguments, spec: RunSpec, environ: Mapping[str, str]) -> int:
-    console = Console(stderr=arguments.json, highlight=False, quiet=arguments.quiet)
     settings = Settings.load()
     options = RunOptions(
         settings=settings,
@@ -196,7 +153,7 @@ def _run(arguments: Arguments, spec: RunSpec, environ: Mapping[str, str]) -> int
         out=arguments.out,
         keep=arguments.keep,
     )
-    followed = follow(spec, options, console)
+    followed = follow(spec, options, console_for(quiet=arguments.quiet, json=arguments.json))
     if arguments.json:
         sys.stdout.write(json.dumps(followed.json()) + "\n")
     return followed.exit_code
@@ -223,7 +180,10 @@ def _dry_run(arguments: Arguments, spec: RunSpec, environ: Mapping[str, str]) ->
     upstream = find_upstream(agent, spec, arguments.model_script, environ, _replaying(arguments, settings))
     strict = arguments.snapshot is not None
     backend = choose_backend(arguments.sandbox, spec, agent, settings, strict_snapshot=strict)
-    plan = [f"put {item.name} ({item.size} bytes) into /app/assets" for item in spec.inputs]
+    plan = [
+        f"{'unpack' if is_zip(item.name) else 'put'} {item.name} ({item.size} bytes) into /app/assets"
+        for item in spec.inputs
+    ]
     plan += backend.plan(spec, agent)
     if upstream:
         plan.append(

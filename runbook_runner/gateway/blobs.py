@@ -3,7 +3,7 @@
 import hashlib
 import os
 import re
-import tempfile
+import threading
 from pathlib import Path
 from typing import Final
 
@@ -55,12 +55,19 @@ class BlobFolder:
 
 
 def _write_aside(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
+    """Whole or not at all. The name is this thread's alone; what a crash left under it is overwritten."""
+    part = path.with_name(f".{os.getpid()}-{threading.get_ident()}.part")
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        Path(name).replace(path)
+        _write(part, data)
+        part.replace(path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
         raise
+
+
+def _write(path: Path, data: bytes) -> None:
+    try:
+        path.write_bytes(data)
+    except FileNotFoundError:  # the first blob of its folder
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)

@@ -137,6 +137,11 @@ def provider_from(
     )
 
 
+def known_providers() -> tuple[str, ...]:
+    """Names that mean a provider, other spellings included."""
+    return tuple(dict.fromkeys((*_ROWS, *_SAME, *listed_providers())))
+
+
 def _beyond(name: str) -> _Row:
     """A provider that only litellm knows. Where it is and what opens it is litellm's business; a key by the usual name
     is handed over, since it may come from a file."""

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from runbook_runner.events import ModelCalled
+from runbook_runner.events import ModelCalled, Stop
 from runbook_runner.gateway.cassette import Body, Cassette, RecordedCall
 from runbook_runner.gateway.session import Session
 from runbook_runner.gateway.tape import Outcome, Tape
@@ -33,12 +33,12 @@ def record(session: Session, tape: Tape, outcome: Outcome) -> None:
         response=_keep_response(session.cassette, tape),
     )
     session.cassette.append(call)
-    session.emit(_event(session.cassette, call))
+    session.emit(_event(session.cassette, call, outcome.stop))
     if tape.divergence is not None:
         session.emit(tape.divergence.model_copy(update={"number": tape.number}))
 
 
-def _event(cassette: Cassette, call: RecordedCall) -> ModelCalled:
+def _event(cassette: Cassette, call: RecordedCall, stop: Stop | None) -> ModelCalled:
     return ModelCalled(
         number=call.number,
         dialect=call.dialect,
@@ -48,6 +48,7 @@ def _event(cassette: Cassette, call: RecordedCall) -> ModelCalled:
         usage=call.usage,
         seconds=call.seconds,
         error=None if call.error is None else cassette.clean(call.error),
+        stop=stop,
     )
 
 

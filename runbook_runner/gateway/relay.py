@@ -94,8 +94,9 @@ class Relay(Response):
         tape = self._tape
         result = outcome(tape, self._session.cost)
         self._session.usage += result.usage
-        whole = result.status == 200 and result.error is None
-        self._session.spending.add(tape.request.ask.model, result.usage, whole=whole)
+        if tape.request.operation == "generate" and not tape.side:
+            self._session.last = result
+        self._session.spending.add(tape.request.ask.model, result.usage, whole=result.whole)
         try:
             record(self._session, tape, result)
         except RecordingError as problem:

@@ -140,7 +140,7 @@ class Cursor:
     def _reply(self, number: int, ask: Ask) -> Reply:
         turn = self._script.turns[number]
         text = turn.say if turn.error != "drop" else turn.say or SIDE_TEXT
-        return Reply(self._id(number), turn.think, text, self._calls(number, ask), turn.tokens())
+        return Reply(self._id(number), turn.think, text, self._calls(number, ask), turn.tokens(), turn.stop)
 
     def _id(self, number: int) -> str:
         return f"{self._script.id_prefix}_{number + 1:04d}"
@@ -178,7 +178,8 @@ class Cursor:
         if turn.error is None:
             return None
         headers = () if turn.retry_after is None else (("retry-after", f"{turn.retry_after:g}"),)
-        return error_answer(request.dialect, turn.error, f"{where} fails with {turn.error}", headers=headers)
+        said = turn.message or f"{where} fails with {turn.error}"
+        return error_answer(request.dialect, turn.error, said, headers=headers)
 
 
 def _digest(ask: Ask) -> str:

@@ -9,6 +9,7 @@ from typing import Final
 from runbook_runner.events import Emit, Usage
 from runbook_runner.gateway.budget import Budget, Spending
 from runbook_runner.gateway.cassette import Cassette
+from runbook_runner.gateway.tape import Outcome
 from runbook_runner.gateway.upstream import GatewayFailure, Upstream
 
 CLOSE_S: Final = 10.0  # to cancel what is in flight and write it down
@@ -34,6 +35,8 @@ class Session:
         """The sum over all calls that ended."""
         self.failure: GatewayFailure | None = None
         """The last thing after which the agent could not go on; `None` when there was none."""
+        self.last: Outcome | None = None
+        """What the last call came to; side requests and counts of tokens are none."""
         self.last_activity = time.monotonic()
         """`time.monotonic()` of the last byte from the agent or from the model."""
         self.source = upstream.source

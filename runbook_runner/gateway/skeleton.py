@@ -6,6 +6,7 @@ each other top-level value, of more than 512 bytes is stored once and replaced b
 
 import hashlib
 import json
+import marshal
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -47,9 +48,9 @@ class SkeletonStore:
         return [self._part(item) for item in value] if isinstance(value, list) else self._part(value)
 
     def _part(self, value: Any) -> Any:
-        text = compact(value)
-        seen = hashlib.sha256(text.encode()).digest()
-        if len(text) <= INLINE_BYTES and not _is_ref(value):
+        raw = _bytes(value)
+        seen = hashlib.sha256(raw).digest()
+        if len(raw) <= INLINE_BYTES and not _is_ref(value):
             return value if seen in self._harmless else self._small(value, seen)
         if seen not in self._seen:
             self._seen[seen] = self._put(self._clean(value))
@@ -79,6 +80,15 @@ class SkeletonStore:
 def compact(value: Any) -> str:
     """ASCII only, so that the lone surrogates JSON allows survive; keys stay in the order they came in."""
     return _ENCODER.encode(value)
+
+
+def _bytes(value: Any) -> bytes:
+    """The same for the same value, in this process only. Every call repeats the whole conversation, and most of it has
+    been seen: this takes a tenth of the time that writing JSON does. Version 2 is the last that knows no references."""
+    try:
+        return marshal.dumps(value, 2)
+    except ValueError:  # its own word for the same
+        raise RecursionError("nested too deeply") from None
 
 
 def _is_ref(value: Any) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from runbook_runner import clock
-from runbook_runner.events import ReplayDiverged, Source, Usage
+from runbook_runner.events import ReplayDiverged, Source, Stop, Usage
 from runbook_runner.gateway.cassette import Body
 from runbook_runner.gateway.dialects.base import Reading, readable
 from runbook_runner.gateway.upstream import Answer, GatewayFailure, Headers, ModelRequest
@@ -83,6 +83,12 @@ class Outcome:
     status: int
     usage: Usage
     error: str | None
+    stop: Stop | None
+
+    @property
+    def whole(self) -> bool:
+        """The agent got what it had asked for."""
+        return self.status == 200 and self.error is None
 
 
 def outcome(tape: Tape, cost: Callable[[str, Reading], float | None]) -> Outcome:
@@ -96,7 +102,7 @@ def outcome(tape: Tape, cost: Callable[[str, Reading], float | None]) -> Outcome
     if error is None and tape.chunks and not reading.complete:
         error = "the stream ended before the answer did"
     usage = Usage() if tape.side else _priced(tape, reading, cost)
-    return Outcome(0 if cut else tape.status, usage, error and readable(error, MAX_ERROR_CHARS))
+    return Outcome(0 if cut else tape.status, usage, error and readable(error, MAX_ERROR_CHARS), reading.stop)
 
 
 def _priced(tape: Tape, reading: Reading, cost: Callable[[str, Reading], float | None]) -> Usage:

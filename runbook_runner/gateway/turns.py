@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, field_validator, model_validator
 
-from runbook_runner.events import Usage
+from runbook_runner.events import Stop, Usage
 
 
 class Part(BaseModel):
@@ -47,6 +47,10 @@ class Turn(Part):
     error: StrictInt | Literal["drop"] | None = None
     """An HTTP status to fail with, or `drop`: the connection breaks in the middle of the answer. The agent's next
     attempt gets the next turn."""
+    message: StrictStr | None = None
+    """What an error with a status says."""
+    stop: Stop | None = None
+    """The answer is not a whole one: `length`, cut off where the model has no more room, or `refusal`."""
     retry_after: float | None = Field(None, ge=0)
     """Seconds, for the `Retry-After` of an error."""
     delay: float = Field(0.0, ge=0)
@@ -82,6 +86,10 @@ class Turn(Part):
             raise ValueError("A turn has tool or tools, not both.")
         if self.retry_after is not None and not isinstance(self.error, int):
             raise ValueError("retry_after needs an error with a status.")
+        if self.message is not None and not isinstance(self.error, int):
+            raise ValueError("message needs an error with a status.")
+        if self.stop is not None and self.error is not None:
+            raise ValueError("A turn that fails has no stop.")
         return self
 
     @property

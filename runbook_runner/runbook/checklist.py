@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from runbook_runner import ids
 from runbook_runner.runbook.lists import Item, tasks
 from runbook_runner.runbook.markdown import Outline, Section
-from runbook_runner.runbook.sections import find, find_exact, name_of, subsections
+from runbook_runner.runbook.sections import find, find_exact, subsections
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ def _v1(outline: Outline) -> Section | None:
     if final is None:
         return None
     inner = subsections(outline.sections, final, final.level + 1)
-    return next((section for section in inner if name_of(section) == "checklist"), final)
+    return next((section for section in inner if section.name == "checklist"), final)
 
 
 def _item(item: Item) -> ChecklistItem:

@@ -1,11 +1,10 @@
 """Room `runbook`: what the default cell of a parameter says (the vocabulary of contract §3.6)."""
 
 import re
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from runbook_runner.runbook.markdown import Cell
 from runbook_runner.runbook.substitution import BUILT_IN, substitute
+from runbook_runner.runbook.tables import Cell
 
 Kind = Literal["value", "required", "conditional", "optional", "prose"]
 
@@ -20,8 +19,7 @@ _PLAIN_VALUE = re.compile(r"-?\d+(?:\.\d+)?%?|true|false|(?:/|\./)\S*|https?://\
 _NOTE = re.compile(r"\([^()]*\)")
 
 
-@dataclass(frozen=True)
-class Default:
+class Default(NamedTuple):
     kind: Kind
     value: str | None = None
     prose: str = ""

@@ -24,6 +24,7 @@ def describe(runbook: Runbook) -> dict[str, Any]:
         "source": runbook.source,
         "title": runbook.title,
         "generation": runbook.generation,
+        "unread_from": runbook.outline.cut_line,
         "frontmatter": _frontmatter(runbook),
         "parameters": plain(runbook.parameters),
         "outputs": _outputs(runbook),
@@ -51,9 +52,11 @@ def describe(runbook: Runbook) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """Dataclasses, models, tuples and mappings as JSON has them; a number JSON can't write as text."""
+    """Dataclasses, named tuples, models, tuples and mappings as JSON has them; a number JSON can't write as text."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if hasattr(value, "_asdict"):
+        return plain(value._asdict())
     if hasattr(value, "model_dump"):
         return plain(value.model_dump(mode="json"))
     if isinstance(value, Mapping):

@@ -141,18 +141,15 @@ class Runbook:
 def parse(text: str, source: str = "RUNBOOK.md") -> Runbook:
     """Reads any Markdown with a frontmatter; a missing section is no error (validation never gates a run).
 
-    Raises InputError with `source:line` when the frontmatter is missing, broken or has a key of the wrong type,
-    when the text can't be written as UTF-8, and when it has more pieces of Markdown than `outline` looks at.
+    The body never raises: of one with more pieces of Markdown than any runbook has, what comes after
+    `outline.cut_line` is plain text of its last section. Raises InputError with `source:line` when the frontmatter is
+    missing, broken or has a key of the wrong type, and when the text can't be written as UTF-8.
     """
     text = text.removeprefix("\ufeff")
     _require_utf8(text, source)
     parts = cut(text)
     frontmatter = read(parts, source)
     document = outline(parts.body, parts.body_line)
-    if document.cut_line is not None:
-        hint = "Move data and long listings to a file next to the runbook."
-        where = f"{source}:{document.cut_line}"
-        raise InputError("The document has more pieces than any runbook.", where=where, hint=hint)
     return Runbook(
         source=source,
         text=text,

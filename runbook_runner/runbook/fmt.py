@@ -6,7 +6,8 @@ from runbook_runner.runbook.document import parse
 from runbook_runner.runbook.fmt_frontmatter import ordered
 from runbook_runner.runbook.fmt_tables import align
 from runbook_runner.runbook.frontmatter import cut
-from runbook_runner.runbook.markdown import Outline, Table, outline
+from runbook_runner.runbook.markdown import Outline, outline
+from runbook_runner.runbook.tables import Table
 
 
 def formatted(text: str, source: str = "RUNBOOK.md") -> str:

@@ -7,7 +7,7 @@ is wise is `runbook check`'s.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 from frontmatter.default_handlers import YAMLHandler
@@ -53,11 +53,12 @@ class Frontmatter:
     """Top-level key → its line in the file, and `secrets.NAME` → that of a secret."""
 
 
+OWN_KEY = "runbook_runner"
+"""What only this program knows (`own_settings`); the platform ignores it."""
 KNOWN_KEYS = {item.name for item in fields(Frontmatter)} - {"extra", "raw", "lines"}
 
 
-@dataclass(frozen=True)
-class Parts:
+class Parts(NamedTuple):
     """A document cut in two: `head + body` is the text."""
 
     head: str

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from runbook_runner.runbook.checks_config import DEFAULT_TIMEOUT_S, MAX_TIMEOUT_S
+from runbook_runner.runbook.own_settings import OwnSettings
 
 SCHEMA_URI = "https://json-schema.org/draft/2020-12/schema"
 _Paths = list[str]
@@ -100,16 +101,6 @@ class OriginEntry(_Open):
     attribution: AttributionEntry | None = None
 
 
-class OwnEntry(_Open):
-    """What only Runbook Runner knows; the platform ignores it."""
-
-    inputs: _Paths | None = Field(None, description="Files for runs that are given none, below the runbook's folder.")
-    timeout: float | None = Field(None, gt=0, description="The agent's wall time, in seconds.")
-    max_cost: float | None = Field(None, gt=0, description="USD that the model may cost.")
-    max_tokens: int | None = Field(None, gt=0, description="Tokens the model may use, cached ones included.")
-    max_calls: int | None = Field(None, gt=0, description="Model calls that may be made.")
-
-
 class FrontmatterFile(_Open):
     """The YAML block at the top of a RUNBOOK.md."""
 
@@ -130,7 +121,7 @@ class FrontmatterFile(_Open):
     code_checks: CodeChecksEntry | None = None
     mcp_servers: dict[str, McpServerEntry] | None = None
     origin: OriginEntry | None = None
-    runbook_runner: OwnEntry | None = None
+    runbook_runner: OwnSettings | None = None
 
 
 def frontmatter_schema() -> dict[str, Any]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from runbook_runner.runbook.lists import list_items
 from runbook_runner.runbook.markdown import Outline, Section
-from runbook_runner.runbook.sections import find, name_of
+from runbook_runner.runbook.sections import find
 
 _WORDS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5}
 _NUMBER = rf"(?P<n>\d{{1,6}}|{'|'.join(_WORDS)})"
@@ -39,7 +39,7 @@ class CommonFix:
 def read_bounds(outline: Outline) -> tuple[IterationBound, ...]:
     """Every bound that is stated: in the Iterate sections first (their headings before their text), then elsewhere."""
     sections = [s for s in outline.sections if s.level == 2]
-    sections.sort(key=lambda section: not name_of(section).startswith("iterate"))
+    sections.sort(key=lambda section: not section.name.startswith("iterate"))
     found: dict[tuple[int, str], IterationBound] = {}
     for section in sections:
         for bound in (*_in(section.title, section.line), *_in(section.text, section.text_line)):

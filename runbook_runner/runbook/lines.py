@@ -1,7 +1,7 @@
 """Room `runbook`: which line a byte of a text is on."""
 
-import re
 from bisect import bisect_right
+from itertools import accumulate
 
 
 class Lines:
@@ -9,7 +9,8 @@ class Lines:
 
     def __init__(self, source: bytes, first_line: int):
         self._first = first_line
-        self._starts = [0, *(match.end() for match in re.finditer(b"\n", source))]
+        lengths = [len(line) + 1 for line in source.split(b"\n")]
+        self._starts = [0, *accumulate(lengths[:-1])]
 
     def at(self, offset: int) -> int:
         return self._first + bisect_right(self._starts, offset) - 1

@@ -1,11 +1,15 @@
 """Room `runbook`: the list items of a Markdown text, each with its 1-based line and, for a task, its box."""
 
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import pyromark
 
-_OPTIONS = pyromark.Options.ENABLE_TABLES | pyromark.Options.ENABLE_TASKLISTS
+from runbook_runner.runbook.markdown import MAX_PIECES
+from runbook_runner.runbook.tables import OPTIONS
+
+_OPTIONS = OPTIONS | pyromark.Options.ENABLE_TASKLISTS
 _BLOCKS = frozenset({"CodeBlock", "BlockQuote", "HtmlBlock", "Table", "Heading", "List", "FootnoteDefinition"})
 
 
@@ -19,12 +23,14 @@ class Item:
 
 
 def list_items(text: str, first_line: int = 1) -> tuple[Item, ...]:
-    """All items in order, nested ones after the item that holds them. Never raises for text UTF-8 can carry.
+    """All items in order, nested ones after the item that holds them; of an endless text those at its beginning.
+
+    Never raises for text UTF-8 can carry.
 
     first_line: line number of the text's first line in the file it comes from.
     """
     reader = _Reader(text.encode(), first_line)
-    for event, span in pyromark.events_with_range(text, options=_OPTIONS):
+    for event, span in islice(pyromark.events_with_range(text, options=_OPTIONS), MAX_PIECES):
         reader.feed(event, span["start"], span["end"])
     return tuple(draft.item(reader.source) for draft in reader.drafts)
 

@@ -3,32 +3,36 @@
 CommonMark plus GitHub tables, read by pulldown-cmark, so headings and tables inside fences do not count.
 """
 
+import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property, partial
+from collections.abc import Iterator, Sequence
+from functools import cache, partial
 from itertools import islice, takewhile
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import pyromark
 
 from runbook_runner.runbook.lines import Lines
+from runbook_runner.runbook.tables import OPTIONS, Inline, Table, read_rows, read_table
 
 MAX_PIECES = 800_000
-"""Events of one document: a runbook has a few thousand, a table of 50,000 rows about 600,000."""
+"""Events of one document: a runbook has a few thousand, a table of 20,000 rows about 200,000."""
 MAX_PARTS = 25_000
 """Headings, tables and code blocks of one document together."""
+MAX_ROWS = 20_000
+"""Rows of all its tables together."""
 
-_OPTIONS = pyromark.Options.ENABLE_TABLES
-_BREAKS = ("SoftBreak", "HardBreak")
+_STEP_PREFIX = re.compile(r"step\s+\d+\s*[:.]\s*", re.IGNORECASE)
 _END_OF_TABLE = {"End": "Table"}
 _Span = Any
 _Event = tuple[Any, _Span]
 """`{"Start": tag}`, `{"End": tag}`, `{"Text": …}`, `{"Code": …}` or a bare word, and its UTF-8 byte range."""
 
 
-@dataclass(frozen=True)
-class Heading:
+# A large document has thousands of each: a named tuple is made in a third of a dataclass's time.
+
+
+class Heading(NamedTuple):
     level: int
     title: str
     """Plain text: no emphasis marks, no back-ticks."""
@@ -38,65 +42,33 @@ class Heading:
     end: int
 
 
-@dataclass(frozen=True)
-class Section:
+class Section(NamedTuple):
     """A heading and all below it, subsections included, up to the next heading of its level or a higher one."""
 
     level: int
     title: str
+    name: str
+    """The title in lower case without its `Step N:` or `Step N.`; sections are looked up by it (contract §3.4)."""
     line: int
     end_line: int
     """Last line of the section."""
     text_line: int
     """Line on which `text` begins."""
-    _span: tuple[int, int] = field(repr=False)
-    _source: bytes = field(repr=False, compare=False)
+    start: int
+    """UTF-8 byte offset of `text` in `source`."""
+    end: int
+    source: bytes
 
-    @cached_property
+    @property
     def text(self) -> str:
         """The Markdown below the heading, byte for byte."""
-        return self._source[slice(*self._span)].decode()
+        return self.source[self.start : self.end].decode()
+
+    def __repr__(self) -> str:
+        return f"Section({'#' * self.level} {self.title}, lines {self.line} to {self.end_line})"
 
 
-@dataclass(frozen=True)
-class Cell:
-    text: str
-    """Plain text of the cell, code spans included, trimmed."""
-    codes: tuple[str, ...]
-    """The code spans, in order."""
-    prose: str
-    """Plain text outside the code spans, trimmed."""
-
-
-@dataclass(frozen=True)
-class Row:
-    cells: tuple[Cell, ...]
-    """As many as the table's header has; pulldown-cmark fills and cuts."""
-    line: int
-
-
-@dataclass(frozen=True)
-class Table:
-    """Its cells are read when somebody asks: most tables of a runbook are for the agent, not for us."""
-
-    line: int
-    _read: Callable[[], tuple[Row, ...]] = field(repr=False, compare=False)
-
-    @cached_property
-    def _all(self) -> tuple[Row, ...]:
-        return self._read()
-
-    @property
-    def header(self) -> Row:
-        return self._all[0]
-
-    @property
-    def rows(self) -> tuple[Row, ...]:
-        return self._all[1:]
-
-
-@dataclass(frozen=True)
-class Fence:
+class Fence(NamedTuple):
     """A fenced code block."""
 
     info: str
@@ -107,8 +79,7 @@ class Fence:
     """Line of the closing fence; the last line of the code when there is none."""
 
 
-@dataclass(frozen=True)
-class Outline:
+class Outline(NamedTuple):
     headings: tuple[Heading, ...]
     """Top-level ones only: a heading in a list item or a block quote opens no section."""
     sections: tuple[Section, ...]
@@ -141,7 +112,8 @@ def _within(section: Section, items: Sequence[_Placed]) -> tuple[_Placed, ...]:
 def outline(text: str, first_line: int = 1) -> Outline:
     """Reads Markdown; `first_line` is the line number of its first line in the file it comes from.
 
-    Never raises for any text that UTF-8 can carry. Bounded: what comes after MAX_PIECES or MAX_PARTS is not looked at.
+    Never raises for any text that UTF-8 can carry. Bounded: what comes after MAX_PIECES, MAX_PARTS or MAX_ROWS is
+    plain text of the last section.
     """
     reader = _Reader(text, first_line)
     reader.read()
@@ -152,39 +124,6 @@ def outline(text: str, first_line: int = 1) -> Outline:
         fences=tuple(reader.fences),
         cut_line=reader.cut_line,
     )
-
-
-@dataclass
-class _Inline:
-    """Collects the inline text of a heading or a table cell."""
-
-    all: list[str] = field(default_factory=list)
-    codes: list[str] = field(default_factory=list)
-    outside: list[str] = field(default_factory=list)
-
-    def feed(self, event: Any) -> None:
-        if isinstance(event, str):
-            if event in _BREAKS:
-                self._add(" ")
-            return
-        for kind, text in event.items():
-            if kind == "Text":
-                self._add(text)
-            elif kind == "Code":
-                self.all.append(text)
-                self.codes.append(text)
-            elif kind == "InlineHtml":
-                self._add(" " if text.lower().startswith("<br") else text)
-
-    def _add(self, text: str) -> None:
-        self.all.append(text)
-        self.outside.append(text)
-
-    def text(self) -> str:
-        return " ".join("".join(self.all).split())
-
-    def cell(self) -> Cell:
-        return Cell(self.text(), tuple(self.codes), " ".join("".join(self.outside).split()))
 
 
 class _Reader:
@@ -198,8 +137,9 @@ class _Reader:
         self.tables: list[Table] = []
         self.fences: list[Fence] = []
         self.cut_line: int | None = None
+        self._rows_left = MAX_ROWS
         self._may_refer = b"]:" in self.source  # a cell's link may get its address from elsewhere in the text
-        self._source_events: Iterator[Any] = pyromark.events_with_range(text, options=_OPTIONS)
+        self._source_events: Iterator[Any] = pyromark.events_with_range(text, options=OPTIONS)
         self._events: Iterator[_Event] = islice(self._source_events, MAX_PIECES)
 
     def read(self) -> None:
@@ -220,6 +160,8 @@ class _Reader:
                     self._code_block(tag["CodeBlock"], span)
                 elif "Table" in tag:
                     self._table(span, is_top=containers == 0)
+                    if self.cut_line is not None:
+                        return
             elif containers and "End" in event and ("List" in event["End"] or "BlockQuote" in event["End"]):
                 containers -= 1
         if next(self._source_events, None) is not None:
@@ -229,11 +171,11 @@ class _Reader:
         return len(self.headings) + len(self.tables) + len(self.fences) >= MAX_PARTS
 
     def _heading(self, span: _Span, *, is_top: bool) -> None:
-        inline = _Inline()
+        inline = Inline()
         for event, _ in self._events:
-            if event.__class__ is dict and (tag := event.get("End")).__class__ is dict and "Heading" in tag:
+            if "End" in event and event["End"].__class__ is dict and "Heading" in event["End"]:
                 if is_top:
-                    start, end, level = span["start"], span["end"], int(tag["Heading"][1])
+                    start, end, level = span["start"], span["end"], int(event["End"]["Heading"][1])
                     self.headings.append(Heading(level, inline.text(), self.lines.at(start), start, end))
                 return
             inline.feed(event)
@@ -251,37 +193,25 @@ class _Reader:
     def _table(self, span: _Span, *, is_top: bool) -> None:
         """One that stands for itself is passed over, and read alone when somebody asks."""
         line = self.lines.at(span["start"])
+        most = self._take_rows(line, self.lines.at(span["end"] - 1))
         if is_top and not self._may_refer:
             for event, _ in self._events:
                 if event == _END_OF_TABLE:
                     break
             source = self.source[span["start"] : span["end"]]
-            self.tables.append(Table(line, partial(_read_table, source, line)))
+            self.tables.append(Table(line, cache(partial(read_table, source, line, most))))
         else:
             events = list(takewhile(lambda item: item[0] != _END_OF_TABLE, self._events))
-            self.tables.append(Table(line, partial(_rows, events, self.lines)))
+            self.tables.append(Table(line, cache(partial(read_rows, events, self.lines, most))))
 
-
-def _read_table(source: bytes, line: int) -> tuple[Row, ...]:
-    events = pyromark.events_with_range(source.decode(), options=_OPTIONS)
-    return _rows(events, Lines(source, line))
-
-
-def _rows(events: Iterable[Any], lines: Lines) -> tuple[Row, ...]:
-    rows: list[Row] = []
-    cells: list[Cell] = []
-    inline = _Inline()
-    for event, span in events:
-        tag = event.get("End") if event.__class__ is dict else None
-        if tag == "TableCell":
-            cells.append(inline.cell())
-            inline = _Inline()
-        elif tag in ("TableRow", "TableHead"):
-            rows.append(Row(tuple(cells), lines.at(span["start"])))
-            cells = []
-        else:
-            inline.feed(event)
-    return tuple(rows) or (Row((Cell("", (), ""),), lines.at(0)),)
+    def _take_rows(self, first: int, last: int) -> int:
+        """How many rows of the table on these lines may be read."""
+        header, rows = 2, last - first - 1
+        if rows > self._rows_left:
+            self.cut_line = first + header + self._rows_left
+        most = self._rows_left
+        self._rows_left -= min(max(rows, 0), most)
+        return most
 
 
 def _sections(headings: list[Heading], source: bytes, lines: Lines) -> Iterator[Section]:
@@ -291,7 +221,7 @@ def _sections(headings: list[Heading], source: bytes, lines: Lines) -> Iterator[
         while open_ and headings[open_[-1]].level >= heading.level:
             ends[open_.pop()] = heading.start
         open_.append(index)
-    for heading, end in zip(headings, ends, strict=True):
-        last = max(lines.at(max(end - 1, 0)), heading.line)
-        span = (heading.end, end)
-        yield Section(heading.level, heading.title, heading.line, last, lines.at(heading.end), span, source)
+    for (level, title, line, _, start), end in zip(headings, ends, strict=True):
+        last = max(lines.at(max(end - 1, 0)), line)
+        name = _STEP_PREFIX.sub("", title, count=1).strip().lower()
+        yield Section(level, title, name, line, last, lines.at(start), start, end, source)

@@ -3,9 +3,10 @@
 from collections.abc import Iterator, Sequence
 
 from runbook_runner.declared import RequiredOutput
-from runbook_runner.runbook.markdown import Cell, Outline, Row, Table
+from runbook_runner.runbook.markdown import Outline
 from runbook_runner.runbook.result_paths import in_results, looks_like_path
 from runbook_runner.runbook.sections import find
+from runbook_runner.runbook.tables import Cell, Row, Table
 
 _DESCRIPTIONS = ("description", "purpose", "content", "contents")
 _FILES = ("file", "path", "output", "artifact", "deliverable")

@@ -2,21 +2,21 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from runbook_runner import settings
 from runbook_runner.runbook.defaults import Default, Kind, read_default, read_required, required_in_text
-from runbook_runner.runbook.markdown import Cell, Outline, Row, Table
+from runbook_runner.runbook.markdown import Outline
 from runbook_runner.runbook.sections import find
 from runbook_runner.runbook.substitution import placeholders, used_names
+from runbook_runner.runbook.tables import Cell, Row, Table
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
 _NAME_HEADERS = ("parameter", "name", "variable", "input")
 
 
-@dataclass(frozen=True)
-class Parameter:
+class Parameter(NamedTuple):
     name: str
     label: str
     """First cell of the row, as people read it."""
@@ -38,8 +38,7 @@ class Parameter:
         return self.required and self.default is None
 
 
-@dataclass(frozen=True)
-class _Columns:
+class _Columns(NamedTuple):
     """Where a table keeps what; `None`: it has no such column."""
 
     variable: int | None
@@ -126,9 +125,10 @@ def _default(row: Row, columns: _Columns) -> Default:
 
 
 def _required(row: Row, columns: _Columns, default: Default) -> tuple[bool, bool]:
-    """A Required column wins over the default cell."""
-    if columns.required is not None:
-        return read_required(row.cells[columns.required].text)
+    """A Required column wins over the default cell, when it says anything."""
+    said = row.cells[columns.required].text if columns.required is not None else ""
+    if said.strip(" -–—"):
+        return read_required(said)
     return default.kind == "required", default.kind == "conditional"
 
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from runbook_runner import ids
-from runbook_runner.runbook.markdown import Outline, Row, Section, Table
-from runbook_runner.runbook.sections import name_of
+from runbook_runner.runbook.markdown import Outline, Section
+from runbook_runner.runbook.tables import Row, Table
 
 DEFAULT_AVERAGE = 4.0
 DEFAULT_MINIMUM = 3.0
@@ -91,7 +91,7 @@ def _score_columns(table: Table) -> list[tuple[int, float]]:
 
 def _in_evaluation(tops: Sequence[Section], table: Table) -> bool:
     section = _holding(tops, table.line)
-    return bool(section and re.search("evaluat|rubric", name_of(section)))
+    return bool(section and re.search("evaluat|rubric", section.name))
 
 
 def _holding(tops: Sequence[Section], line: int) -> Section | None:

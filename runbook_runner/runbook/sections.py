@@ -2,12 +2,10 @@
 
 import re
 from collections.abc import Iterable
-from functools import lru_cache
 
 from runbook_runner.runbook.markdown import Section
 
 _STEP = re.compile(r"step\s+\d+\b", re.IGNORECASE)
-_STEP_PREFIX = re.compile(r"step\s+\d+\s*[:.]\s*", re.IGNORECASE)
 _ANY_STEP_PREFIX = re.compile(r"step\s+\d+\s*[:.)–—-]*\s*", re.IGNORECASE)
 
 
@@ -16,24 +14,14 @@ def is_step(section: Section) -> bool:
     return section.level == 2 and bool(_STEP.match(section.title))
 
 
-def name_of(section: Section) -> str:
-    """The title in lower case without its `Step N:` or `Step N.`."""
-    return _name(section.title)
-
-
-@lru_cache(maxsize=4096)  # every look-up goes through all titles
-def _name(title: str) -> str:
-    return _STEP_PREFIX.sub("", title, count=1).strip().lower()
-
-
 def without_step(title: str) -> str:
-    """The title without its `Step N`, whatever separates the two: for people, where `name_of` is for look-ups."""
+    """The title without its `Step N`, whatever separates the two: for people, where `Section.name` is for look-ups."""
     return _ANY_STEP_PREFIX.sub("", title, count=1).strip()
 
 
 def find_exact(sections: Iterable[Section], name: str) -> Section | None:
     """The first level-2 section of just this name, in any case, with or without `Step N:` (contract §3.4, v2)."""
-    return next((s for s in sections if s.level == 2 and name_of(s) == name.lower()), None)
+    return next((s for s in sections if s.level == 2 and s.name == name.lower()), None)
 
 
 def subsections(sections: Iterable[Section], of: Section, level: int) -> tuple[Section, ...]:
@@ -44,5 +32,5 @@ def subsections(sections: Iterable[Section], of: Section, level: int) -> tuple[S
 def find(sections: Iterable[Section], name: str, *, prefix: bool = False) -> Section | None:
     """The first section of this name, level 2 preferred; with `prefix` more may follow the name."""
     name = name.lower()
-    fits = [s for s in sections if name_of(s) == name or (prefix and name_of(s).startswith(name))]
+    fits = [s for s in sections if (s.name.startswith(name) if prefix else s.name == name)]
     return min(fits, key=lambda section: section.level != 2, default=None)

@@ -2,9 +2,8 @@
 
 import os
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from runbook_runner.errors import InputError
 
@@ -16,8 +15,7 @@ STDIN = "-"
 _USUAL = 1 << 17  # room for 5 MB is asked for only when a file has more than this: it costs a millisecond
 
 
-@dataclass(frozen=True)
-class Source:
+class Source(NamedTuple):
     text: str
     """Decoded, without a byte order mark; line ends as they are."""
     name: str

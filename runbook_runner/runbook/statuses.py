@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from runbook_runner.runbook.markdown import Outline, Table
+from runbook_runner.runbook.markdown import Outline
+from runbook_runner.runbook.tables import Table
 
 _KNOWN = frozenset({"pass", "partial", "fail"})
 

@@ -6,8 +6,8 @@ Not a template language: runbooks hold JSX, f-strings, `${{ }}` and `{% %}`, all
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
+from typing import NamedTuple
 
 from runbook_runner import settings
 
@@ -25,8 +25,7 @@ _PLACEHOLDER = re.compile(
 _USED = re.compile(_PLACEHOLDER.pattern.removeprefix(r"(?P<dollar>\$?)"))
 
 
-@dataclass(frozen=True)
-class Placeholder:
+class Placeholder(NamedTuple):
     name: str
     line: int
     """1-based, in the text that was searched."""

@@ -4,9 +4,9 @@ Values are JSON's: text, numbers, booleans, null, lists, mappings with text keys
 so do mapping keys (`on:` is "on"), so nothing changes its spelling between the file and us.
 """
 
+import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 from frontmatter.default_handlers import SafeLoader  # libyaml's, or pure Python where that is missing
@@ -18,6 +18,9 @@ MAX_CHARACTERS = 256 << 10
 MAX_DEPTH = 64
 MAX_EXPANDED = 4 << 20
 """Characters once every alias is written out."""
+
+_DEEP = re.compile(rf"^[ \t?:-]{{{MAX_DEPTH // 2 - 2}}}", re.MULTILINE)
+"""Of blocks, no deeper level fits into less."""
 
 _TAG = "tag:yaml.org,2002:"
 _PLAIN = SafeConstructor()
@@ -32,8 +35,12 @@ _SCALARS: dict[str, Callable[[Any], Any]] = {
 _HINT = "Check the indentation, and quote values that hold `: ` or ` #` or start with one of @ ` * & ! % { [ > |."
 
 
-@dataclass(frozen=True)
-class Entry:
+def _may_explode(text: str) -> bool:
+    """Whether aliases or depth are possible at all; most frontmatters are told apart at a glance."""
+    return "*" in text or _DEEP.search(text) is not None or text.count("[") + text.count("{") > MAX_DEPTH // 2 - 2
+
+
+class Entry(NamedTuple):
     """One key of a mapping."""
 
     key: str
@@ -41,8 +48,7 @@ class Entry:
     node: yaml.Node
 
 
-@dataclass(frozen=True)
-class YamlText:
+class YamlText(NamedTuple):
     """A piece of YAML inside a file: `first_line` is where it begins there."""
 
     text: str
@@ -54,7 +60,8 @@ class YamlText:
         if len(self.text) > MAX_CHARACTERS:
             raise self.refusal(None, f"The YAML is longer than {MAX_CHARACTERS >> 10} KiB.")
         try:
-            self._measure()
+            if _may_explode(self.text):
+                self._measure()
             root: yaml.Node | None = yaml.compose(self.text, Loader=SafeLoader)
         except yaml.reader.ReaderError as e:
             line = self.first_line + self.text.count("\n", 0, e.position)

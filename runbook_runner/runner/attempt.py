@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from runbook_runner import settings
 from runbook_runner.agents import Agent, Assignment, Invocation, Result, StreamReader, failures
-from runbook_runner.events import AgentFinished, Emit, Log, ToolCalled
+from runbook_runner.events import AgentFinished, Emit, Log, Stop, ToolCalled
 from runbook_runner.redaction import Redactor
 from runbook_runner.runner.cancellation import Cancellation
 from runbook_runner.sandbox import Process, PutFile, Sandbox
@@ -53,10 +53,12 @@ class Attempt:
     """It had begun to work: a tool was called or a model answered, so a second start might do things twice."""
 
 
-def attempt(job: Work, sandbox: Sandbox, deadline_s: float) -> Attempt:
-    """Runs the agent to its end, whatever that is, and says how it ended. Raises what the sandbox raises."""
+def attempt(job: Work, sandbox: Sandbox, deadline_s: float, given: Sequence[PutFile] = ()) -> Attempt:
+    """Runs the agent to its end, whatever that is, and says how it ended. given: files that are not there yet, beside
+    the agent's own. Raises what the sandbox raises."""
     invocation = job.agent.invoke(job.assignment)
-    sandbox.put(_files(invocation, sandbox))
+    if files := (*given, *_files(invocation, sandbox)):
+        sandbox.put(files)
     reader = job.agent.reader(job.assignment)
     process = _start(job, sandbox, invocation, deadline_s)
     watch, output = _Watch(process, reader, job), _Output(job, reader)
@@ -210,6 +212,8 @@ def _finished(
     elif why == "idle":
         ended_by, error, kind = "idle", f"The agent gave no sign of life for {job.limits.idle_s:g} s.", "stalled"
     _compare_usage(job, result)
+    if error is None and _stop(job) == "length":
+        job.emit(Log(level="warning", message="The model's last answer was cut off at its output limit."))
     return AgentFinished(
         exit_code=code, ended_by=ended_by, text=result.text, usage=result.usage, error=error, error_kind=kind
     )
@@ -222,12 +226,29 @@ def _agent_error(
     failure = job.session.failure if job.session else None
     if failure and (result.error or code or failure.kind == "budget"):
         return failure.message, failures.of_gateway(failure.kind)
+    stop = _stop(job)
+    if stop == "refusal" or (stop and (result.error or code)):
+        return result.error or "The model refused to go on.", failures.OF_STOP[stop]
     if result.error and result.error_kind != "crashed":
-        return result.error, result.error_kind
+        return _with_providers_words(job, result.error, result.error_kind)
     if result.error or (code and left_by_itself):
         said = [result.error or f"{job.agent.binary} ended with exit code {code}.", *stderr]
-        return "\n".join(said), _crash_kind(job.agent, "\n".join(said))
+        return _with_providers_words(job, "\n".join(said), _crash_kind(job.agent, "\n".join(said)))
     return None, None
+
+
+def _stop(job: Work) -> Stop | None:
+    last = job.session.last if job.session else None
+    return last.stop if last and last.whole else None
+
+
+def _with_providers_words(job: Work, error: str, kind: str | None) -> tuple[str, str | None]:
+    """Some CLIs keep to themselves what the provider said: a used-up quota looks like a rate limit then."""
+    last = job.session.last if job.session else None
+    if last is None or not last.error or not last.status:
+        return error, kind
+    told = failures.classify(last.error, last.status)
+    return (error if last.error in error else f"{error}\nThe provider said: {last.error}"), told or kind
 
 
 def _crash_kind(agent: Agent, said: str) -> str:

@@ -1,15 +1,16 @@
 """Runner: which sandbox, and what it is made of: chooses the backend and gets its image ready."""
 
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from runbook_runner.agents import Agent
 from runbook_runner.errors import InputError, NotReadyError
-from runbook_runner.events import Emit
+from runbook_runner.events import Emit, Log
+from runbook_runner.runner.layers import layers_of
+from runbook_runner.runner.programs import plan_program, provide_program, require_program
 from runbook_runner.sandbox import Sandbox, SandboxSpec
-from runbook_runner.sandbox.snapshots import Snapshot, find_snapshot
+from runbook_runner.sandbox.snapshots import Snapshot, UnknownSnapshotError, find_snapshot
 from runbook_runner.settings import DEFAULT_SNAPSHOT, Settings
 from runbook_runner.spec import RunSpec
 
@@ -64,7 +65,7 @@ def choose_backend(name: str, spec: RunSpec, agent: Agent, settings: Settings, *
         raise InputError(f"The {name} sandbox installs no packages.", hint="Use --sandbox docker, or install them.")
     _check_network(name, spec, agent)
     if name == "host":
-        return _host(agent)
+        return _host(agent, settings)
     if name == "bubblewrap":
         return _bubblewrap(agent, settings)
     return _docker(settings) if name == "docker" else _auto(agent, settings)
@@ -96,30 +97,27 @@ def _auto(agent: Agent, settings: Settings) -> "Backend":
 def _docker(settings: Settings) -> "DockerBackend":
     from runbook_runner.sandbox.engine import connect
 
-    return DockerBackend(connect(), settings)
+    engine = connect()
+    engine.ask_ahead()
+    return DockerBackend(engine, settings)
 
 
 def _bubblewrap(agent: Agent, settings: Settings) -> "BubblewrapBackend":
     from runbook_runner.sandbox.bubblewrap import require_bubblewrap
 
     require_bubblewrap()
-    _require_program(agent)
+    require_program(agent, settings.data)
     return BubblewrapBackend(settings)
 
 
-def _host(agent: Agent) -> "HostBackend":
-    _require_program(agent)
-    return HostBackend()
-
-
-def _require_program(agent: Agent) -> None:
-    if shutil.which(agent.binary) is None:
-        install = f"Install it with `{agent.install_hint}`, or use --sandbox docker." if agent.install_hint else None
-        raise NotReadyError(f"There is no {agent.binary!r} on this machine's PATH.", hint=install)
+def _host(agent: Agent, settings: Settings) -> "HostBackend":
+    require_program(agent, settings.data)
+    return HostBackend(settings)
 
 
 @dataclass(frozen=True)
 class HostBackend:
+    settings: Settings
     name: str = "host"
 
     def prepare(
@@ -127,10 +125,14 @@ class HostBackend:
     ) -> Prepared:
         from runbook_runner.sandbox.host import HostSandbox
 
-        return Prepared(HostSandbox(sandbox_spec(spec, run_id, labels, emit)))
+        program = provide_program(agent, self.settings, report)
+        asked = sandbox_spec(spec, run_id, labels, emit)
+        return Prepared(HostSandbox(replace(asked, host_tools=(str(program.path),))))
 
     def plan(self, spec: RunSpec, agent: Agent) -> list[str]:
-        return [f"run {shutil.which(agent.binary)} in a temporary folder of this machine, without isolation"]
+        return [
+            f"run {plan_program(agent, self.settings.data)} in a temporary folder of this machine, without isolation"
+        ]
 
 
 @dataclass(frozen=True)
@@ -143,12 +145,13 @@ class BubblewrapBackend:
     ) -> Prepared:
         from runbook_runner.sandbox.bubblewrap import BubblewrapSandbox
 
+        program = provide_program(agent, self.settings, report)
         asked = sandbox_spec(spec, run_id, labels, emit, settings=self.settings)
         # Most agents' programs are scripts for Node, which need not be in /usr either.
-        return Prepared(BubblewrapSandbox(replace(asked, host_tools=(agent.binary, "node"))))
+        return Prepared(BubblewrapSandbox(replace(asked, host_tools=(str(program.path), "node"))))
 
     def plan(self, spec: RunSpec, agent: Agent) -> list[str]:
-        return [f"run {shutil.which(agent.binary)} of this machine in namespaces of its own"]
+        return [f"run {plan_program(agent, self.settings.data)} of this machine in namespaces of its own"]
 
 
 @dataclass(frozen=True)
@@ -162,27 +165,29 @@ class DockerBackend:
     ) -> Prepared:
         from runbook_runner.sandbox.docker import DockerSandbox
 
-        image = self._image(spec, agent, report)
+        image = self._image(spec, agent, report, emit)
         asked = sandbox_spec(spec, run_id, labels, emit, image=image.tag, settings=self.settings)
         return Prepared(DockerSandbox(self.engine, asked), image.tag, image.digest, image.pinned)
 
-    def _image(self, spec: RunSpec, agent: Agent, report: Report) -> "ImageRef":
-        from runbook_runner.sandbox import images, recipe
+    def _image(self, spec: RunSpec, agent: Agent, report: Report, emit: Emit) -> "ImageRef":
+        from runbook_runner.sandbox import images
 
-        packages = [recipe.apt_layer(spec.apt_packages)] if spec.apt_packages else []
-        layers = [*packages, *([recipe.Layer(agent.name, agent.install)] if agent.install else [])]
+        layers = layers_of(agent, spec.apt_packages)
         if spec.image:
-            base = images.resolve_image(self.engine, spec.image, report)
+            from runbook_runner.sandbox.foreign import resolve_image
+
+            base = resolve_image(self.engine, spec.image, report)
             return images.add_layers(self.engine, base, layers, self.settings, report)
-        return images.ensure(self.engine, self._snapshot(spec, report), layers, self.settings, report, spec.near)
+        return images.ensure(self.engine, self._snapshot(spec, emit), layers, self.settings, report, spec.near)
 
     @staticmethod
-    def _snapshot(spec: RunSpec, report: Report) -> Snapshot:
+    def _snapshot(spec: RunSpec, emit: Emit) -> Snapshot:
         """Contract §5.5: an unknown snapshot in a runbook is a warning."""
         try:
             return find_snapshot(spec.snapshot or DEFAULT_SNAPSHOT, spec.near)
-        except InputError as error:
-            report(f"warning: {error.message} {DEFAULT_SNAPSHOT} is used instead.")
+        except UnknownSnapshotError as error:
+            message = f"{error.message} {DEFAULT_SNAPSHOT} is used instead."
+            emit(Log(level="warning", message=message, source="image"))
             return find_snapshot(DEFAULT_SNAPSHOT)
 
     def plan(self, spec: RunSpec, agent: Agent) -> list[str]:

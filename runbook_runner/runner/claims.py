@@ -7,9 +7,10 @@ import fcntl
 import json
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from glob import escape
 from pathlib import Path
 
 from runbook_runner.errors import RecordingError
@@ -22,6 +23,8 @@ LABEL_HOST = "runbook.host"
 LABEL_TEMP = "runbook.temp"
 LABEL_OWNER = "runbook.owner"
 LABEL_KEEP = "runbook.keep"
+
+Labels = Mapping[str, str]
 
 
 def this_host() -> str:
@@ -47,6 +50,16 @@ class Lock:
         self.path = path
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
+    @classmethod
+    def hold(cls, path: Path) -> "Lock":
+        """Ours when it returns: whoever looks whether we are dead lets go of it at once. Raises OSError."""
+        while True:
+            lock = cls(path)
+            fcntl.flock(lock._descriptor, fcntl.LOCK_EX)
+            if lock.is_in_place():
+                return lock
+            lock.release()
+
     def acquire(self) -> bool:
         """Without waiting; whether it is ours now."""
         try:
@@ -55,6 +68,13 @@ class Lock:
             os.close(self._descriptor)
             return False
         return True
+
+    def is_in_place(self) -> bool:
+        """Somebody took it for a dead run's and removed it otherwise."""
+        try:
+            return os.path.samestat(os.fstat(self._descriptor), self.path.stat())
+        except FileNotFoundError:
+            return False
 
     def release(self) -> None:
         os.close(self._descriptor)
@@ -78,8 +98,7 @@ class Claim:
 
     def __enter__(self) -> "Claim":
         self._lock_file.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = Lock(self._lock_file)
-        self._lock.acquire()
+        self._lock = Lock.hold(self._lock_file)
         write_atomically(self._entry_file, json.dumps(asdict(self._entry)))
         return self
 
@@ -104,44 +123,49 @@ class Claim:
         self._lock.drop()
 
 
-def dead_entries(home: Path) -> Iterator[tuple[Entry, Lock]]:
-    """Entries whose owner is gone, each with its lock held by us: nobody else cleans up the same run."""
-    for entry_file in sorted((home / "active").glob("*.json")):
-        lock = take_over(entry_file.with_suffix(".lock"))
-        if lock is None:
-            continue
+def claimed(home: Path) -> Iterator[tuple[Path, Entry | None]]:
+    """The lock of every run of this home that has not come to its end, or not to its beginning (`None`: its owner never
+    got to start anything)."""
+    for lock_file in sorted((home / "active").glob("*.lock")):
         try:
-            yield Entry(**json.loads(entry_file.read_text())), lock
-        except (OSError, ValueError, TypeError):  # half an entry: its owner never got to start anything
-            pass
-        finally:
-            entry_file.unlink(missing_ok=True)
-            lock.drop()
+            yield lock_file, Entry(**json.loads(lock_file.with_suffix(".json").read_text()))
+        except (OSError, ValueError, TypeError):
+            yield lock_file, None
 
 
 @contextmanager
-def if_dead(lock_file: Path) -> Iterator[bool]:
-    """Whether the owner of a lock is gone; if so the lock is ours in this block. A lock whose folder was removed has
-    no owner any more."""
+def if_dead(lock_file: Path, *, look_only: bool = False) -> Iterator[bool]:
+    """Whether the owner of a lock is gone; if so the lock is ours in this block, so that nobody else cleans up the same
+    run, and goes afterwards, with its entry. A lock whose folder was removed has no owner any more. look_only: the
+    lock and the entry stay."""
     if not lock_file.parent.is_dir():
         yield True
         return
-    lock = take_over(lock_file)
+    was_there = lock_file.exists()
+    lock = _take_over(lock_file)
     try:
         yield lock is not None
     finally:
-        if lock:
-            lock_file.with_suffix(".json").unlink(missing_ok=True)
+        if lock and look_only and was_there:
+            lock.release()
+        elif lock:
+            for part in (*lock_file.parent.glob(f".{escape(lock_file.stem)}.json.*"), lock_file.with_suffix(".json")):
+                part.unlink(missing_ok=True)
             lock.drop()
 
 
-def take_over(lock_file: Path) -> Lock | None:
+def _take_over(lock_file: Path) -> Lock | None:
     """The lock, held, or `None` when its owner lives."""
     try:
         lock = Lock(lock_file)
     except OSError:
         return None
-    return lock if lock.acquire() else None
+    if not lock.acquire():
+        return None
+    if not lock.is_in_place():
+        lock.release()
+        return None
+    return lock
 
 
 def _paths(home: Path, trajectory_id: str) -> tuple[Path, Path]:

@@ -1,7 +1,7 @@
 """Runner: brings home what a sandbox holds: `/app/results`, then the agent's own session files."""
 
 from collections import Counter
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from runbook_runner import settings
 from runbook_runner.agents import Agent
@@ -42,6 +42,8 @@ def collect(
     finally:
         if agent.sessions:
             taker.take_sessions(agent.sessions)
+        if agent.session_db:
+            taker.take_database(agent.session_db)
 
 
 class _Taker:
@@ -68,6 +70,22 @@ class _Taker:
             self.take("agent", source, SESSIONS, MAX_SESSION_BYTES, MAX_SESSION_FILES)
         except ResultsTooLargeError as error:
             self._emit(Log(level="warning", message=str(error)))
+
+    def take_database(self, source: str) -> None:
+        """What can't be read of it costs the run nothing but that."""
+        import sqlite3
+
+        from runbook_runner.runner.session_rows import take_rows
+
+        name = f"{PurePosixPath(source).stem}.jsonl"
+        target = self._folder / SESSIONS / name
+        try:
+            hits = take_rows(self._sandbox, source, target, self._redactor, max_bytes=MAX_SESSION_BYTES)
+        except (ResultsTooLargeError, sqlite3.Error) as error:
+            self._emit(Log(level="warning", message=f"Not all collected: {SESSIONS}/{name}: {error}"))
+            hits = Counter()
+        if hits is not None and target.is_file():
+            self._log.add("agent", f"{SESSIONS}/{name}", f"/logs/agent/{name}", hits)
 
     def _record(self, kind: Kind, into: str, received: Received, scrub: Scrubber) -> None:
         for file in sorted(received.files, key=lambda file: file.path):

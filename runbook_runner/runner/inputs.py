@@ -1,19 +1,125 @@
-"""Runner: the input files of a run, kept in its folder by their digest, so that it can be run again elsewhere.
+"""Runner: the input files of a run: found, given to the agent, and kept in the run's folder by their digest, so that it
+can be run again elsewhere.
 
 What holds a known secret value is not kept: it can't be cleaned and still be the same file. Nor is what is too large.
 """
 
 import hashlib
+import os
 import shutil
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from runbook_runner.errors import InputError, RecordingError
 from runbook_runner.events import Emit, Log
 from runbook_runner.redaction import Redactor
-from runbook_runner.settings import KEPT_INPUTS_BYTES
+from runbook_runner.sandbox import PutFile
+from runbook_runner.settings import ASSETS, KEPT_INPUTS_BYTES
 from runbook_runner.spec import InputFile, RunSpec
 
+if TYPE_CHECKING:
+    from runbook_runner.runner.zips import Member
+
 INPUTS = "inputs"
+_NAMED = 100
+_SEARCHED_BYTES = 256 << 20  # of what a zip holds
+
+
+def read_inputs(files: Iterable[Path]) -> tuple[InputFile, ...]:
+    """Raises InputError when a file is missing, is no file, or two have one name, and for a zip that can't be unpacked
+    safely."""
+    found: dict[str, InputFile] = {}
+    for path in files:
+        source = path.expanduser().absolute()
+        shown = os.fsencode(path).decode("utf-8", "backslashreplace")
+        if not _is_text(source):
+            raise InputError("The input's path is not UTF-8.", where=shown, hint="Copy it to a path that is.")
+        if not source.is_file():
+            what = "is a folder" if source.is_dir() else "does not exist"
+            raise InputError(f"The input {what}.", where=shown, hint="Give files; zip a folder to keep its tree.")
+        if source.name in found:
+            raise InputError(
+                f"Two inputs are named {source.name!r}: {found[source.name].source} and {source}.",
+                hint="They would overwrite each other in /app/assets: rename one.",
+            )
+        found[source.name] = _read_input(source)
+    inputs = tuple(found.values())
+    _refuse_clashes(inputs)
+    return inputs
+
+
+def _is_text(path: Path) -> bool:
+    """A path that is not UTF-8 can't be recorded."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _read_input(source: Path) -> InputFile:
+    try:
+        with source.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return InputFile(name=source.name, sha256=digest, size=source.stat().st_size, source=str(source))
+    except OSError as error:
+        raise InputError(f"The input can't be read: {error.strerror}.", where=str(source)) from error
+
+
+def _refuse_clashes(inputs: Sequence[InputFile]) -> None:
+    """Zips are looked through for it: their members must not land on each other or on another input."""
+    taken: dict[str, str] = {}
+    with unpacked(inputs) as files:
+        for file in files:
+            assert not isinstance(file.source, bytes)
+            if other := taken.get(file.path):
+                raise InputError(
+                    f"Two inputs have one path, {file.path}: {other} and {file.source}.",
+                    hint="They would overwrite each other: rename one.",
+                )
+            taken[file.path] = str(file.source)
+    for path in taken:
+        for above in PurePosixPath(path).parents:
+            if str(above) in taken:
+                raise InputError(f"The input {taken[str(above)]} is a file where {taken[path]} needs a folder.")
+
+
+@contextmanager
+def unpacked(inputs: Iterable[InputFile]) -> Iterator[list[PutFile]]:
+    """What the agent is given: each input under its own name, but the members of a zip instead of the zip (contract
+    §5.3). They can be read as long as this lasts. Raises InputError."""
+    with ExitStack() as stack:
+        files = []
+        for item in inputs:
+            if is_zip(item.name):
+                members = stack.enter_context(_opened(Path(item.source)))
+                files += [PutFile(f"{ASSETS}/{member.path}", member, member.mode) for member in members]
+            else:
+                files.append(PutFile(f"{ASSETS}/{item.name}", Path(item.source)))
+        yield files
+
+
+def is_zip(name: str) -> bool:
+    """Whether an input of that name is unpacked for the agent."""
+    return name.lower().endswith(".zip")
+
+
+def _opened(path: Path) -> AbstractContextManager[tuple["Member", ...]]:
+    from runbook_runner.runner.zips import opened  # most runs have no zip
+
+    return opened(path)
+
+
+def shown_names(inputs: Iterable[InputFile], files: Sequence[PutFile]) -> tuple[str, ...]:
+    """What the agent is told of them: every name, unless a zip brings so many that it had better look itself."""
+    if len(files) <= _NAMED:
+        return tuple(file.path.removeprefix(f"{ASSETS}/") for file in files)
+    return tuple(f"{item.name} (unpacked)" if is_zip(item.name) else item.name for item in inputs)
+
+
+# --- kept for a replay ---------------------------------------------------------------------------------------------
 
 
 def keep_inputs(spec: RunSpec, folder: Path, redactor: Redactor, emit: Emit) -> None:
@@ -22,7 +128,7 @@ def keep_inputs(spec: RunSpec, folder: Path, redactor: Redactor, emit: Emit) -> 
     left = KEPT_INPUTS_BYTES
     for item in sorted(spec.inputs, key=lambda item: item.size):
         source = Path(item.source)
-        problem = "it is too large" if item.size > left else _secret_in(source, redactor)
+        problem = "it is too large" if item.size > left else _obstacle(item, redactor)
         if problem:
             message = f"The input {item.name} is not kept with the run: {problem}. A replay needs it at {item.source}."
             emit(Log(level="warning", message=message))
@@ -31,11 +137,26 @@ def keep_inputs(spec: RunSpec, folder: Path, redactor: Redactor, emit: Emit) -> 
         left -= item.size
 
 
-def _secret_in(source: Path, redactor: Redactor) -> str | None:
+def _obstacle(item: InputFile, redactor: Redactor) -> str | None:
+    """Why it can't be kept."""
+    if not is_zip(item.name):
+        return _secret_in(_read(Path(item.source)), redactor)
+    with _opened(Path(item.source)) as members:
+        if sum(member.size for member in members) > _SEARCHED_BYTES:
+            return "it is too large to be searched for secrets"
+        found = (_secret_in(member.content(), redactor) for member in members)
+        return next((problem for problem in found if problem), None)
+
+
+def _read(source: Path) -> bytes:
     try:
-        hits = redactor.known(source.read_bytes().decode("utf-8", "surrogateescape"))[1]
+        return source.read_bytes()
     except OSError as error:
         raise InputError(f"The input can't be read: {error.strerror}.", where=str(source)) from error
+
+
+def _secret_in(content: bytes, redactor: Redactor) -> str | None:
+    hits = redactor.known(content.decode("utf-8", "surrogateescape"))[1]
     return f"it holds {', '.join(hits)}" if hits else None
 
 

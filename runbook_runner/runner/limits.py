@@ -1,22 +1,54 @@
 """Runner: the limits a sandbox ran into, told, and named as the cause of a failure they explain."""
 
-from collections.abc import Callable
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
 
 from runbook_runner.events import AgentFinished, Emit, Log
-from runbook_runner.sandbox import LimitHit
+from runbook_runner.sandbox import Limit, LimitHit, Sandbox
+from runbook_runner.spec import Limits
 
-_KINDS = {"memory": "out_of_memory", "processes": "out_of_processes", "disk": "disk_limit"}
+# What a slow processor does not: it explains no failure, only how long something took.
+_KINDS: Final[dict[Limit, str]] = {
+    "memory": "out_of_memory",
+    "processes": "out_of_processes",
+    "open_files": "out_of_open_files",
+    "disk": "disk_limit",
+}
+# errno(3) as the C library and Node spell it: what a process is told that has reached a limit of its own.
+_FILES: Final = re.compile(rb"Too many open files|\bEMFILE\b")
+_MEMORY: Final = re.compile(rb"Cannot allocate memory|\bENOMEM\b|\bMemoryError\b")
+_LAST_WORDS: Final = 16 << 10  # bytes
 
 
-def with_limits(end: AgentFinished, hits: Callable[[], tuple[LimitHit, ...]], emit: Emit) -> AgentFinished:
+def with_limits(end: AgentFinished, sandbox: Sandbox, limits: Limits, log_folder: Path, emit: Emit) -> AgentFinished:
     """The end as it was, or with the limit in front of its error. Asked only when the agent did not end well: an agent
-    that got over the loss of one process has seen so itself, and asking takes a container a tenth of a second."""
+    that got over the loss of one process has seen so itself, and asking takes a container a tenth of a second.
+    log_folder: where the agent's output was written."""
     if end.error is None and end.ended_by == "exit":
         return end
-    found = hits()
+    found = (*sandbox.limits_hit(), *_told(log_folder, sandbox, limits))
     for hit in found:
         emit(Log(level="warning", source="sandbox", message=hit.message))
-    if not found or end.ended_by == "cancel":
+    causes = [hit for hit in found if hit.limit in _KINDS]
+    if not causes or end.ended_by == "cancel":
         return end
-    error = "\n".join([*(hit.message for hit in found), *([end.error] if end.error else [])])
-    return end.model_copy(update={"error": error, "error_kind": _KINDS[found[0].limit]})
+    error = "\n".join([*(hit.message for hit in causes), *([end.error] if end.error else [])])
+    return end.model_copy(update={"error": error, "error_kind": _KINDS[causes[0].limit]})
+
+
+def _told(log_folder: Path, sandbox: Sandbox, limits: Limits) -> Iterator[LimitHit]:
+    """Limits of each process: nobody counts who reaches them, but the process says so in its last words."""
+    holds, said = sandbox.holds(), b"".join(_tail(file) for file in log_folder.glob("*.log"))
+    if holds["open_files"] == "each" and _FILES.search(said):
+        yield LimitHit("open_files", f"A process ran out of open files ({limits.open_files} each).")
+    if holds["memory"] == "each" and _MEMORY.search(said):
+        yield LimitHit("memory", f"A process ran out of memory ({limits.memory_bytes >> 20} MB each).")
+
+
+def _tail(file: Path) -> bytes:
+    with file.open("rb") as log:
+        log.seek(max(0, log.seek(0, os.SEEK_END) - _LAST_WORDS))
+        return log.read()

@@ -27,7 +27,9 @@ class Parent:
     backend: str | None
     app: str
     """Where `/app` was for its processes."""
+    image: str | None
     image_digest: str | None
+    image_pinned: str | None
     agent_version: str | None
     tool_calls: tuple[ToolCalled, ...]
 
@@ -56,7 +58,9 @@ def read_parent(home: Path, name: str) -> Parent:
         verdict=evaluated.verdict if evaluated else None,
         backend=sandbox.backend if sandbox else None,
         app=sandbox.app if sandbox else settings.APP,
+        image=sandbox.image if sandbox else None,
         image_digest=sandbox.image_digest if sandbox else None,
+        image_pinned=sandbox.image_pinned if sandbox else None,
         agent_version=agent.version if agent else None,
         tool_calls=tuple(event for event in seen if isinstance(event, ToolCalled)),
     )

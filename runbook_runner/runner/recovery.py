@@ -3,6 +3,7 @@
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from runbook_runner.agents import find_agent
 from runbook_runner.clock import seconds_between
@@ -10,79 +11,75 @@ from runbook_runner.errors import NotReadyError, RunbookError
 from runbook_runner.events import Log, Recorded, RunFinished
 from runbook_runner.runner import claims, credentials
 from runbook_runner.runner.backends import Backend, DockerBackend
-from runbook_runner.runner.collect import collect
+from runbook_runner.runner.remains import Remains, find_remains
 from runbook_runner.sandbox import Sandbox
+from runbook_runner.sandbox.work_folders import remove_folder
 from runbook_runner.spec import RunSpec
 from runbook_runner.trajectory.recorder import Recorder, repair
-from runbook_runner.trajectory.store import SPEC_FILE, read_events, write_fold
+from runbook_runner.trajectory.store import SPEC_FILE, read_events
+
+if TYPE_CHECKING:
+    from runbook_runner.sandbox.engine import Engine
 
 INTERRUPTED = "interrupted"
 
 
 def sweep(home: Path, backend: Backend) -> None:
-    """Recovers every dead run of this home; with an engine at hand also the containers of dead owners of any home of
-    this host. Never touches a run whose owner lives. Raises SandboxError when something can't be removed."""
-    for entry, _ in claims.dead_entries(home):
-        _recover(Path(entry.folder), _leftover(entry, backend))
-        _remove_folders(entry.temp, entry.trajectory_id)
+    """What every run does before it starts. Raises SandboxError when something can't be removed."""
+    recover_dead(home, _engine_for(home, backend))
+
+
+def recover_dead(
+    home: Path, engine: "Engine | None", *, look_only: bool = False, kept_too: bool = False
+) -> tuple[Remains, ...]:
+    """Recovers every dead run that `find_remains` finds, and tells which. Never touches a run whose owner lives, nor
+    one that was to be kept, unless kept_too. look_only: only tells. Raises SandboxError when something can't be
+    removed."""
+    recovered = []
+    for run in find_remains(home, engine):
+        if run.kept and not kept_too:
+            continue
+        with claims.if_dead(run.lock, look_only=look_only) as dead:
+            if dead and not look_only:
+                _recover(run, engine)
+            if dead:
+                recovered.append(run)
+    return tuple(recovered)
+
+
+def _engine_for(home: Path, backend: Backend) -> "Engine | None":
+    """The engine to sweep with: the backend's, or one that a dead run of this home used, if it answers."""
     if isinstance(backend, DockerBackend):
-        _sweep_containers(backend)
+        return backend.engine
+    if any(entry and entry.backend == "docker" for _, entry in claims.claimed(home)):
+        from runbook_runner.sandbox.engine import connect
 
-
-def _leftover(entry: claims.Entry, backend: Backend) -> Sandbox | None:
-    """What a dead run left running or lying about; `None` when there is nothing, or no engine to ask."""
-    if entry.backend == "host":
-        from runbook_runner.sandbox.host import find_leftover
-
-        return find_leftover(Path(entry.temp), entry.trajectory_id)
-    if entry.backend == "bubblewrap":
-        from runbook_runner.sandbox import bubblewrap
-
-        return bubblewrap.find_leftover(Path(entry.temp), entry.trajectory_id)
-    from runbook_runner.sandbox.docker import attach, list_owned
-    from runbook_runner.sandbox.engine import connect
-
-    with suppress(NotReadyError):
-        engine = backend.engine if isinstance(backend, DockerBackend) else connect()
-        for container in list_owned(engine, claims.this_host()):
-            if container.labels.get(claims.LABEL_RUN) == entry.trajectory_id:
-                return attach(engine, container.container_id)
+        with suppress(NotReadyError):
+            return connect()
     return None
 
 
-def _sweep_containers(backend: DockerBackend) -> None:
-    from runbook_runner.sandbox.docker import attach, list_owned
-
-    for container in list_owned(backend.engine, claims.this_host()):
-        labels = container.labels
-        if labels.get(claims.LABEL_KEEP):
-            continue
-        with claims.if_dead(Path(labels.get(claims.LABEL_LOCK, ""))) as dead:
-            if dead:
-                leftover = attach(backend.engine, container.container_id)
-                _recover(Path(labels.get(claims.LABEL_FOLDER, "")), leftover)
-                _remove_folders(labels.get(claims.LABEL_TEMP), labels[claims.LABEL_RUN])
-
-
-def _remove_folders(temp: str | None, trajectory_id: str) -> None:
-    """What a dead run had beside its sandbox, such as the sockets of its container."""
-    if temp:
-        from runbook_runner.sandbox.folder import remove_leftovers
-
-        remove_leftovers(Path(temp), trajectory_id)
-
-
-def _recover(folder: Path, leftover: Sandbox | None) -> None:
+def _recover(run: Remains, engine: "Engine | None") -> None:
+    leftover = run.sandbox(engine)
     try:
-        if (folder / SPEC_FILE).is_file():
-            _close_record(folder, leftover)
+        if run.record and (run.record / SPEC_FILE).is_file():
+            _close_record(run.record, leftover)
     finally:
         if leftover:
             leftover.stop()
+        for container in run.containers[1:]:
+            from runbook_runner.sandbox.docker import attach
+
+            assert engine
+            attach(engine, container).stop()
+        for folder in run.folders:
+            remove_folder(folder)
 
 
 def _close_record(folder: Path, leftover: Sandbox | None) -> None:
     """Appends what can still be known to a log that just stops, and folds it."""
+    from runbook_runner.trajectory.folding import write_fold  # every run sweeps, hardly any finds something
+
     try:
         repair(folder)
         events = list(read_events(folder))
@@ -110,6 +107,8 @@ def _finish(folder: Path, events: list[Recorded], leftover: Sandbox | None) -> N
 
 
 def _collect(folder: Path, spec: RunSpec, leftover: Sandbox, recorder: Recorder) -> None:
+    from runbook_runner.runner.collect import collect
+
     try:
         collect(
             leftover,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Literal, get_args
 from runbook_runner import settings
 from runbook_runner.agents import find_agent
 from runbook_runner.errors import InputError
-from runbook_runner.events import ReplayOf
+from runbook_runner.events import ReplayOf, SandboxStarted
 from runbook_runner.gateway.cassette import INDEX_FILE
 from runbook_runner.redaction import mark
 from runbook_runner.runbook.document import parse
@@ -17,6 +17,7 @@ from runbook_runner.runner.credentials import missing_secrets
 from runbook_runner.runner.parent import MODEL_FOLDER, Parent, read_parent
 from runbook_runner.runner.resolve import RunRequest, resolve
 from runbook_runner.sandbox.paths import app_rewriter
+from runbook_runner.sandbox.snapshots import PREFIX
 from runbook_runner.spec import Policy, RunSpec
 
 if TYPE_CHECKING:
@@ -99,6 +100,27 @@ def respecified(recorded: RunSpec, document: Path) -> RunSpec:
     )
     asked = resolve(parse(source.text, source.name), request)
     return asked.model_copy(update={"inputs": recorded.inputs, "limits": recorded.limits, "labels": recorded.labels})
+
+
+def pinned(parent: Parent) -> RunSpec:
+    """What the recorded run was asked, in the very image that it had: a tag may lead to another one by now."""
+    if parent.image_pinned is None:
+        return parent.spec
+    return parent.spec.model_copy(update={"image": parent.image_pinned})
+
+
+def changed_image(parent: Parent, sandbox: SandboxStarted | None) -> str | None:
+    """How the image of a repetition's sandbox differs from the recorded one; `None`: it is the same."""
+    image, digest = (sandbox.image, sandbox.image_digest) if sandbox else (None, None)
+    if digest == parent.image_digest:
+        return None
+    then_and_now = f"{_short(parent.image_digest)} then, {_short(digest)} now"
+    same_files = image is not None and image == parent.image and image.startswith(PREFIX)
+    return f"image built again from the same files: {then_and_now}" if same_files else f"image {then_and_now}"
+
+
+def _short(digest: str | None) -> str:
+    return digest.removeprefix("sha256:")[:12] if digest else "none"
 
 
 def with_policy(spec: RunSpec, policy: str) -> RunSpec:

@@ -1,10 +1,7 @@
 """Document → RunSpec: joins what the runbook says with what the caller says, and refuses what can't run."""
 
 import difflib
-import hashlib
-import os
-import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -16,12 +13,14 @@ from runbook_runner.errors import InputError
 from runbook_runner.hosts import parse_rule
 from runbook_runner.runbook.document import Runbook, parse
 from runbook_runner.runbook.mission import render
+from runbook_runner.runbook.own_settings import own_settings
 from runbook_runner.runbook.parameters import Parameter
 from runbook_runner.runbook.substitution import BUILT_IN, placeholders
 from runbook_runner.runner.choices import choose
-from runbook_runner.runner.own_settings import own_settings
+from runbook_runner.runner.inputs import read_inputs
+from runbook_runner.runner.layers import check_packages
 from runbook_runner.sandbox.snapshots import is_builtin
-from runbook_runner.spec import InputFile, Limits, Network, Policy, RunSpec, parse_memory
+from runbook_runner.spec import Limits, Network, Policy, RunSpec, parse_memory
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ def resolve(runbook: Runbook, request: RunRequest, keys: Collection[str] = ()) -
         provider=chosen.provider.value,
         snapshot=chosen.snapshot.value,
         image=chosen.image.value,
-        apt_packages=_apt_packages(runbook, request),
+        apt_packages=check_packages((*own_settings(runbook).apt_packages, *request.apt_packages), runbook.source),
         mission=mission,
         parameters=dict(request.parameters),
         inputs=read_inputs(files),
@@ -151,44 +150,6 @@ def _below(folder: Path, name: str, source: str) -> Path:
     return path
 
 
-def read_inputs(files: Iterable[Path]) -> tuple[InputFile, ...]:
-    """Raises InputError when a file is missing, is no file, or two have one name."""
-    found: dict[str, InputFile] = {}
-    for path in files:
-        source = path.expanduser().absolute()
-        shown = os.fsencode(path).decode("utf-8", "backslashreplace")
-        if not _is_text(source):
-            raise InputError("The input's path is not UTF-8.", where=shown, hint="Copy it to a path that is.")
-        if not source.is_file():
-            what = "is a folder" if source.is_dir() else "does not exist"
-            raise InputError(f"The input {what}.", where=shown, hint="Give files; zip a folder to keep its tree.")
-        if source.name in found:
-            raise InputError(
-                f"Two inputs are named {source.name!r}: {found[source.name].source} and {source}.",
-                hint="They would overwrite each other in /app/assets: rename one.",
-            )
-        found[source.name] = _read_input(source)
-    return tuple(found.values())
-
-
-def _is_text(path: Path) -> bool:
-    """A path that is not UTF-8 can't be recorded."""
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _read_input(source: Path) -> InputFile:
-    try:
-        with source.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return InputFile(name=source.name, sha256=digest, size=source.stat().st_size, source=str(source))
-    except OSError as error:
-        raise InputError(f"The input can't be read: {error.strerror}.", where=str(source)) from error
-
-
 def _secrets(declared: tuple[Secret, ...], asked: tuple[str, ...]) -> tuple[Secret, ...]:
     """`--secret NAME` makes a declared secret required and visible to the agent, or adds one."""
     by_env = {secret.env: secret for secret in declared}
@@ -216,15 +177,6 @@ def _near(agent: str, snapshot: str | None, request: RunRequest) -> tuple[str, .
     if is_ours(agent) and (snapshot is None or is_builtin(snapshot)):
         return ()
     return tuple(str(path.absolute()) for path in request.near)
-
-
-def _apt_packages(runbook: Runbook, request: RunRequest) -> tuple[str, ...]:
-    names = tuple(dict.fromkeys((*own_settings(runbook).apt_packages, *request.apt_packages)))
-    for name in names:
-        # Debian Policy 5.6.1, and a version behind it.
-        if not re.fullmatch(r"[a-z0-9][a-z0-9+.-]+(=[A-Za-z0-9.+:~-]+)?", name):
-            raise InputError(f"{name!r} is no Debian package.", where=runbook.source, hint="Write apt_packages: [jq].")
-    return names
 
 
 def _network(runbook: Runbook, request: RunRequest) -> Network:

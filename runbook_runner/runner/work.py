@@ -11,11 +11,12 @@ from runbook_runner.sandbox import Sandbox
 
 def work(job: Work, sandbox: Sandbox) -> AgentFinished:
     """Runs the agent to its end, whatever that is, and says how it ended. Raises what the sandbox raises."""
-    sandbox.put(job.files)
     deadline = time.monotonic() + job.limits.timeout_s
     retries = 0
     while True:
-        tried = attempt(job, sandbox, deadline - time.monotonic())
+        # The mission and the inputs go in with the agent's own files: each call of the engine takes a twentieth second.
+        given = () if retries else job.files
+        tried = attempt(job, sandbox, deadline - time.monotonic(), given)
         delay = _delay(tried, retries, left_s=deadline - time.monotonic())
         if delay is None:
             return tried.end

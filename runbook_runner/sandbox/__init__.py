@@ -5,6 +5,7 @@ Proof of the contract is `tests/sandbox/test_conformance.py`, which runs against
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +18,10 @@ from runbook_runner.spec import Network
 
 Stream = Literal["stdout", "stderr"]
 EndedBy = Literal["exit", "deadline", "killed"]
+Limit = Literal["cpus", "memory", "processes", "open_files", "disk"]
+Hold = Literal["together", "each", "watched", "none"]
+"""How a limit holds: for all processes of the sandbox together, by a control group; for each process by itself;
+measured now and then, who exceeds it is ended; or not at all."""
 
 FOLDERS = (settings.APP, settings.ASSETS, settings.RESULTS, settings.WORK, settings.PRIVATE)
 """What every started sandbox has, each with mode 0777: an image may run its commands as any user."""
@@ -46,7 +51,8 @@ class SandboxSpec:
     on_event: Emit = field(default=lambda _: None)
     """Hears of every connection that an allow-list decides about; from any thread."""
     host_tools: tuple[str, ...] = ()
-    """Bubblewrap only: programs of this machine's PATH that commands need; their folders are shown, read-only."""
+    """Not for Docker: programs of this machine that commands need, by name or path; a sandbox that hides this machine
+    shows them, read-only."""
     lifetime_s: float = 7200.0
     """A container ends by itself after this time, whatever became of its owner."""
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -54,12 +60,25 @@ class SandboxSpec:
     """PEM file that the tools in the sandbox shall trust; `None`: they keep what they have."""
 
 
+class Source(Protocol):
+    """Content that is made while it is read, such as a member of an archive."""
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        ...
+
+    def open(self, mode: Literal["rb"], /) -> AbstractContextManager["Readable"]:
+        """Raises InputError, as reading it does."""
+        ...
+
+
 @dataclass(frozen=True)
 class PutFile:
     path: str
     """Absolute sandbox path under `/app` or `/etc/runbook`."""
-    source: bytes | Path
-    """The content, or a host file that has it; a file is streamed, never held in memory."""
+    source: bytes | Path | Source
+    """The content, or a host file that has it; all but bytes is streamed, never held in memory."""
     mode: int = 0o666
 
 
@@ -116,7 +135,7 @@ class GatewayAddress:
 class LimitHit:
     """A limit that the sandbox's processes ran into."""
 
-    limit: Literal["memory", "processes", "disk"]
+    limit: Limit
     message: str
     """One sentence for people."""
 
@@ -208,6 +227,10 @@ class Sandbox(Protocol):
 
     def gateway_host(self) -> GatewayAddress:
         """Needs a started sandbox. Raises NotReadyError when the sandbox can't reach this machine."""
+        ...
+
+    def holds(self) -> Mapping[Limit, Hold]:
+        """How each limit holds here. Needs a started sandbox."""
         ...
 
     def limits_hit(self) -> tuple[LimitHit, ...]:

@@ -1,13 +1,13 @@
 """Sandbox: tar streams into and out of a container, never whole in memory."""
 
-import os
 import posixpath
 import tarfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
 from runbook_runner.errors import InputError, SandboxError
-from runbook_runner.sandbox import PutFile
+from runbook_runner.sandbox import PutFile, Readable, Source
 from runbook_runner.sandbox.intake import Intake
 from runbook_runner.sandbox.paths import check_writable
 
@@ -54,20 +54,25 @@ def _file(file: PutFile) -> Iterator[bytes]:
         yield file.source
         yield _padding(len(file.source))
         return
+    source = file.source
     try:
-        with file.source.open("rb") as content:
-            size = os.fstat(content.fileno()).st_size
+        size = source.stat().st_size if isinstance(source, Path) else source.size
+        with source.open("rb") as content:
             yield _header(file.path, mode=file.mode, size=size)
-            left = size
-            while left:
-                block = content.read(min(_BLOCK, left))
-                if not block:
-                    raise InputError(f"{file.source} became shorter while it was read.")
-                left -= len(block)
-                yield block
+            yield from _blocks(content, size, source)
     except OSError as error:
-        raise InputError(f"Can't read {file.source}: {error.strerror}.") from error
+        raise InputError(f"Can't read {source}: {error.strerror}.") from error
     yield _padding(size)
+
+
+def _blocks(content: Readable, size: int, source: Path | Source) -> Iterator[bytes]:
+    """Just as much as the header said, even if it grows meanwhile."""
+    while size:
+        block = content.read(min(_BLOCK, size))
+        if not block:
+            raise InputError(f"{source} became shorter while it was read.")
+        size -= len(block)
+        yield block
 
 
 def _padding(size: int) -> bytes:

@@ -8,18 +8,19 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
 from runbook_runner import settings
 from runbook_runner.errors import NotReadyError
-from runbook_runner.sandbox import GatewayAddress, LimitHit, SandboxSpec, cgroup, seccomp
+from runbook_runner.sandbox import GatewayAddress, Hold, Limit, LimitHit, SandboxSpec, cgroup, seccomp
 from runbook_runner.sandbox.doors import FORWARDERS, INSIDE, Doors
-from runbook_runner.sandbox.folder import FolderSandbox, find_folder, open_folder
+from runbook_runner.sandbox.folder import FolderSandbox
 from runbook_runner.sandbox.host_exec import Orders
 from runbook_runner.sandbox.host_tools import Tool, find_tools
 from runbook_runner.sandbox.paths import CONFIG
+from runbook_runner.sandbox.work_folders import open_folder
 
 HOME = "/home/sandbox"
 TOOLS = "/opt/runbook"
@@ -31,6 +32,11 @@ _ETC = (
     "ld.so.conf.d", "localtime", "mime.types", "nsswitch.conf", "passwd", "pki", "protocols", "resolv.conf", "services",
     "ssl", "timezone",
 )  # fmt: skip
+# The kernel asks who root is on the machine, not in the sandbox, and lets a runner's root write these, and with them
+# choose a program that the machine runs as root (proc_sys(5), core(5)).
+_PROC_READ_ONLY = ("/proc/sys", "/proc/fs", "/proc/mtrr", "/proc/pressure")
+# What tells about the machine's other users; the kernel does not keep it apart by namespace.
+_PROC_HIDDEN = ("/proc/keys", "/proc/key-users", "/proc/timer_list", "/proc/sched_debug", "/proc/kcore")
 _LANGUAGE = ("LANG", "LANGUAGE", "TZ")
 _BWRAP = "bwrap"
 _DISABLE_USERNS = (0, 8)  # the first version that can
@@ -47,13 +53,6 @@ fi
 cd -- "$cwd" || exit 126
 exec "$@"
 """
-
-
-def find_leftover(temp: Path, run_id: str) -> "BubblewrapSandbox | None":
-    """What a dead run left below the temporary folder it used, to get files from and to stop. Its processes have
-    ended with their run."""
-    folder = find_folder(temp, run_id)
-    return BubblewrapSandbox(SandboxSpec(run_id=run_id), folder=folder) if folder else None
 
 
 def require_bubblewrap() -> None:
@@ -120,8 +119,12 @@ class BubblewrapSandbox(FolderSandbox):
     def gateway_host(self) -> GatewayAddress:
         return self._doors.gateway if self._doors.closed_in else GatewayAddress(bind="127.0.0.1", reach="127.0.0.1")
 
+    def holds(self) -> Mapping[Limit, Hold]:
+        group: Mapping[Limit, Hold] = {"cpus": "together", "memory": "together", "processes": "together"}
+        return {**super().holds(), **(group if self._group else {})}
+
     def limits_hit(self) -> tuple[LimitHit, ...]:
-        hits = self._group.hits(self._spec.memory_bytes, self._spec.pids) if self._group else ()
+        hits = self._group.hits(self._spec) if self._group else ()
         return (*super().limits_hit(), *hits)
 
     # --- FolderSandbox ------------------------------------------------------------------------------------------------
@@ -197,6 +200,11 @@ class BubblewrapSandbox(FolderSandbox):
     def _mounts(self) -> Iterator[str]:
         """Later ones lie on top of earlier ones."""
         yield from ("--ro-bind", "/usr", "/usr", "--proc", "/proc", "--dev", "/dev")
+        for place in _PROC_READ_ONLY:
+            yield from ("--ro-bind-try", place, place)
+        for place in _PROC_HIDDEN:
+            if Path(place).exists():
+                yield from ("--ro-bind", "/dev/null", place)
         for name in _TOP:
             yield from _like_the_hosts(Path("/", name))
         for name in _ETC:

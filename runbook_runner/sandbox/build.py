@@ -17,18 +17,18 @@ from runbook_runner.sandbox.snapshots import context_archive
 
 _SHOWN = 20  # lines of a failed build
 _WIDTH = 200  # characters of a line
-_NOISE = re.compile(r"^(--->|Removing intermediate container|Successfully (built|tagged)|Step \d+/\d+ : ARG )")
+_NOISE = re.compile(r"^(--->|Removing intermediate container|Successfully (built|tagged)|Step \d+/\d+ : (ARG|LABEL) )")
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
-def build_image(engine: Engine, made_of: Recipe, report: Callable[[str], None]) -> None:
-    """Raises NotReadyError with the last lines and the log's path."""
+def build_image(engine: Engine, made_of: Recipe, report: Callable[[str], None], *, fresh: bool = False) -> None:
+    """fresh: runs every step again. Raises NotReadyError with the last lines and the log's path."""
     tag = made_of.tag
     report(f"Building {tag}")
     descriptor, name = tempfile.mkstemp(prefix="runbook-build-", suffix=".log")
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace") as log:
-            _run(engine, made_of, lambda line: _note(log, line, report))
+            _run(engine, made_of, lambda line: _note(log, line, report), fresh=fresh)
     except _BuildFailedError as error:
         raise _failure(tag, str(error), Path(name)) from error
     except RunbookError as error:
@@ -41,7 +41,7 @@ class _BuildFailedError(Exception):
     """What the engine said ended the build."""
 
 
-def _run(engine: Engine, made_of: Recipe, say: Callable[[str], None]) -> None:
+def _run(engine: Engine, made_of: Recipe, say: Callable[[str], None], *, fresh: bool) -> None:
     try:
         with engine_errors(f"build {made_of.tag}"):
             records = engine.api.build(
@@ -50,6 +50,7 @@ def _run(engine: Engine, made_of: Recipe, say: Callable[[str], None]) -> None:
                 tag=made_of.tag,
                 buildargs=dict(made_of.arguments),
                 labels=made_of.labels,
+                nocache=fresh,
                 rm=True,
                 forcerm=True,
                 decode=True,

@@ -1,31 +1,28 @@
-"""Docker sandbox: the images there are of our snapshots: what they hold, and which are of no use any more."""
+"""Docker sandbox: the images there are of our snapshots, and which of them a run here would use."""
 
-import re
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from docker.errors import APIError
 
-from runbook_runner.sandbox import SandboxSpec, recipe
-from runbook_runner.sandbox.docker import DockerSandbox
+from runbook_runner.errors import InputError
+from runbook_runner.sandbox import recipe
 from runbook_runner.sandbox.engine import Engine, engine_errors
-from runbook_runner.sandbox.snapshots import Near, Snapshot, find_snapshot, known_snapshots
+from runbook_runner.sandbox.images import planned
+from runbook_runner.sandbox.recipe import Layer, Made
+from runbook_runner.sandbox.snapshots import (
+    PREFIX,
+    Near,
+    Snapshot,
+    UnknownSnapshotError,
+    find_snapshot,
+    known_snapshots,
+)
 from runbook_runner.settings import Settings
-from runbook_runner.spec import Network
 
-# Name → command whose first line tells its version. What is not there is left out.
-_TOOLS: Final = {
-    "python": "python3 --version",
-    "uv": "uv --version",
-    "node": "node --version",
-    "npm": "npm --version",
-    "git": "git --version",
-    "chromium": "chromium --version",
-    "playwright": "playwright --version",
-}
-_INSPECT_S: Final = 60.0
-_VERSION = re.compile(r"\d+(\.\d+)+\S*")
+_UNDER_WAY_S: Final = 3600.0  # an image without a name may be the step before last of somebody's build
 
 
 @dataclass(frozen=True)
@@ -33,65 +30,109 @@ class Built:
     """An image of ours on the engine."""
 
     tag: str
+    """Empty: another one has taken its name since."""
     digest: str
     size: int
     """Bytes, shared ones included."""
     created: int
     """Seconds since 1970."""
+    made: Made | None
+    """`None`: it does not say, for it is of an older version of this program."""
 
     @property
     def name(self) -> str:
         """`python312-uv`, or with its layers `python312-uv-claude-code`."""
-        return self.tag.removeprefix(recipe.PREFIX).partition(":")[0]
+        return self.made.name if self.made else self.tag.removeprefix(PREFIX).partition(":")[0]
+
+    @property
+    def snapshot(self) -> str:
+        return self.made.snapshot if self.made else self.name
+
+    @property
+    def reference(self) -> str:
+        return self.tag or self.digest
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """What decides which images a run here would look for."""
+
+    settings: Settings
+    near: Near
+    agents: Sequence[Layer]
+    """The layers of the agents known here."""
+
+    def tag_for(self, engine: Engine, made: Made) -> str:
+        """Under which a run looks for an image made so. Raises InputError that says why none would look for it,
+        SandboxError."""
+        snapshot = find_snapshot(made.snapshot, self.near)
+        _check_agents(made, {layer.name: layer for layer in self.agents})
+        if not made.layers:
+            here = recipe.of_snapshot(engine, snapshot, self.settings, self.near)
+            if here.made.files != made.files:
+                raise InputError(f"The files of the snapshot {snapshot.name} here are not those it was built from.")
+            return here.tag
+        below = planned(engine, snapshot, made.layers[:-1], self.settings, self.near)
+        if below is None:
+            raise InputError("The image it stands on is not here.")
+        bundle = recipe.read_bundle(self.settings.ca_bundle)
+        return recipe.of_layer(
+            engine, snapshot.name, made.layers, tag=below.tag, digest=below.digest, bundle=bundle
+        ).tag
+
+
+def _check_agents(made: Made, known: Mapping[str, Layer]) -> None:
+    for layer in made.layers:
+        if known.get(layer.name, layer) != layer:
+            raise InputError(f"Its {layer.name} is of another version than runs here use.")
 
 
 def built(engine: Engine) -> tuple[Built, ...]:
     """Every image of ours, the base apart, newest first. Raises SandboxError."""
     with engine_errors("list images"):
-        found = engine.api.images(filters={"reference": f"{recipe.PREFIX}*"})
+        named = engine.api.images(filters={"reference": f"{PREFIX}*"})
+        nameless = engine.api.images(filters={"dangling": True, "label": recipe.LAYERS_LABEL})
     images = [
-        Built(tag, str(item["Id"]), int(item["Size"]), int(item["Created"]))
-        for item in found
-        for tag in item.get("RepoTags") or []
-        if tag.startswith(recipe.PREFIX) and tag != recipe.LOCAL_BASE
+        *(_built(item, tag) for item in named for tag in item.get("RepoTags") or [] if _is_ours(tag)),
+        *(_built(item, "") for item in nameless if time.time() - int(item["Created"]) > _UNDER_WAY_S),
     ]
     return tuple(sorted(images, key=lambda image: -image.created))
 
 
-def versions(engine: Engine, image: str, programs: Iterable[str] = ()) -> dict[str, str]:
-    """What is in an image, asked in a container without a network. programs: agents' own, asked as well."""
-    asked = _TOOLS | {program: f"{program} --version" for program in programs}
-    ask = "printf '%s\\t' '{}'; {{ {} || true; }} 2>/dev/null | head -n 1; echo\n"
-    script = "".join(ask.format(name, say) for name, say in asked.items())
-    spec = SandboxSpec(run_id="inspect", image=image, lifetime_s=_INSPECT_S, network=Network(policy="none"))
-    with DockerSandbox(engine, spec) as sandbox:
-        process = sandbox.exec(["sh", "-c", script], env={"HOME": "/tmp"}, deadline_s=_INSPECT_S)  # noqa: S108
-        said = b"".join(chunk.data for chunk in process if chunk.stream == "stdout").decode(errors="replace")
-    lines = (line.partition("\t") for line in said.splitlines() if "\t" in line)
-    return {name: match[0] for name, _, version in lines if (match := _VERSION.search(version))}
+def _is_ours(tag: str) -> bool:
+    return tag.startswith(PREFIX) and tag != recipe.LOCAL_BASE
 
 
-def stale(engine: Engine, settings: Settings, near: Near) -> tuple[Built, ...]:
-    """Images that no run would use any more: of known snapshots all but the present one, of everything else all but
-    the newest of its name; those that stand on others first."""
-    images = built(engine)
-    wanted = {recipe.of_snapshot(engine, found, settings, near).tag for found in snapshots(near)}
-    bases = {found.name for found in snapshots(near)}
+def _built(item: Mapping[str, Any], tag: str) -> Built:
+    made = recipe.read_labels(item.get("Labels"))
+    return Built(tag, str(item["Id"]), int(item["Size"]), int(item["Created"]), made)
+
+
+def stale(engine: Engine, images: Sequence[Built], shelf: Shelf) -> tuple[Built, ...]:
+    """Those of the images, newest first, that no run would use any more, those that stand on others first. Of what
+    can't be known here, such as another folder's snapshots, the newest of each name is kept."""
     newest: set[str] = set()
-    old = []
-    for image in images:
-        if image.name not in bases:
-            if image.name not in newest:
-                newest.add(image.name)
-                continue
-        elif image.tag in wanted:
-            continue
-        old.append(image)
-    return tuple(sorted(old, key=lambda image: (image.name in bases, -image.created)))
+    old = [image for image in images if not _is_wanted(engine, image, shelf, newest)]
+    return tuple(sorted(old, key=lambda image: -len(image.made.layers) if image.made else 0))
+
+
+def _is_wanted(engine: Engine, image: Built, shelf: Shelf, newest: set[str]) -> bool:
+    if not image.tag:
+        return False
+    first = image.name not in newest
+    newest.add(image.name)
+    try:
+        if image.made:
+            return image.tag == shelf.tag_for(engine, image.made)
+    except UnknownSnapshotError:
+        return first
+    except InputError:
+        return False
+    return first
 
 
 def snapshots(near: Near) -> Iterator[Snapshot]:
-    """Each once, whatever aliases it has."""
+    """Each once, whatever aliases it has. Raises InputError for a broken one."""
     seen = set()
     for name in known_snapshots(near):
         found = find_snapshot(name, near)
@@ -102,9 +143,9 @@ def snapshots(near: Near) -> Iterator[Snapshot]:
 
 def remove(engine: Engine, image: Built) -> str | None:
     """The reason why it stays; `None`: it is gone. Raises SandboxError when the engine is lost."""
-    with engine_errors(f"remove {image.tag}"):
+    with engine_errors(f"remove {image.reference}"):
         try:
-            engine.api.remove_image(image.tag)
+            engine.api.remove_image(image.reference)
         except APIError as error:
             if error.status_code not in (404, 409):
                 raise

@@ -10,13 +10,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from runbook_runner.sandbox import LimitHit
+from runbook_runner.sandbox import LimitHit, SandboxSpec
 
 MOUNT = Path("/sys/fs/cgroup")
 _OWN = Path("/proc/self/cgroup")
 _CONTROLLERS = ("memory", "pids", "cpu")
 _PERIOD_US = 100_000
 _REMOVE_S = 2.0
+_NOTABLE_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -29,12 +30,14 @@ class Cgroup:
         """The files a process writes itself into."""
         return tuple(str(folder / "cgroup.procs") for folder in self.folders)
 
-    def hits(self, memory_bytes: int, pids: int) -> Iterator[LimitHit]:
+    def hits(self, spec: SandboxSpec) -> Iterator[LimitHit]:
         """What was hit so far."""
         if self._count("memory.events", "oom_kill") or self._count("memory.oom_control", "oom_kill"):
-            yield memory_hit(memory_bytes)
+            yield memory_hit(spec.memory_bytes)
         if self._count("pids.events", "max"):
-            yield processes_hit(pids)
+            yield processes_hit(spec.pids)
+        waited = (self._count("cpu.stat", key) for key in ("throttled_time", "throttled_usec"))
+        yield from cpus_hit(spec.cpus, *waited)
 
     def remove(self) -> None:
         """Waits a moment for the last process to leave."""
@@ -62,6 +65,13 @@ def memory_hit(limit: int) -> LimitHit:
 
 def processes_hit(limit: int) -> LimitHit:
     return LimitHit("processes", f"It ran out of processes ({limit}): no more could be started.")
+
+
+def cpus_hit(cpus: float, v1_ns: int, v2_us: int) -> Iterator[LimitHit]:
+    """v1_ns, v2_us: how long its processes had work and no time on a processor, as either version counts it."""
+    seconds = v1_ns / 1e9 + v2_us / 1e6
+    if seconds >= _NOTABLE_S:
+        yield LimitHit("cpus", f"It was held to {cpus:g} cores: its processes waited {seconds:.0f} s for them.")
 
 
 def make(name: str, *, memory_bytes: int, pids: int, cpus: float) -> Cgroup | None:

@@ -11,6 +11,7 @@ from runbook_runner.errors import RunbookError
 from runbook_runner.sandbox import LimitHit
 
 _MIN_PAUSE_S = 1.0
+_ENTRY = 4096  # bytes that a file counts at least: a disk runs out of entries too
 _SHARE = 20  # measuring takes at most one part in so many of the time
 
 
@@ -50,8 +51,9 @@ class DiskWatch:
 
 
 def tree_size(folder: Path) -> int:
-    """Bytes that the tree takes on disk; what vanishes meanwhile counts as nothing."""
-    total, ahead = 0, [str(folder)]
+    """Bytes that the tree takes on disk; an empty file takes its entry, a second name (hard link) nothing more. What
+    vanishes meanwhile counts as nothing."""
+    total, ahead, linked = 0, [str(folder)], set()
     while ahead:
         try:
             with os.scandir(ahead.pop()) as entries:
@@ -59,7 +61,11 @@ def tree_size(folder: Path) -> int:
                     if entry.is_dir(follow_symlinks=False):
                         ahead.append(entry.path)
                     with suppress(OSError):
-                        total += entry.stat(follow_symlinks=False).st_blocks * 512
+                        seen = entry.stat(follow_symlinks=False)
+                        if seen.st_nlink == 1 or seen.st_ino not in linked:
+                            total += max(seen.st_blocks * 512, _ENTRY)
+                        if seen.st_nlink > 1 and not entry.is_dir(follow_symlinks=False):
+                            linked.add(seen.st_ino)
         except OSError:
             continue
     return total

@@ -1,25 +1,36 @@
 """Docker sandbox: one container per run, gone with it."""
 
+import posixpath
 import secrets
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-from docker.errors import APIError, ImageNotFound, NotFound
-from docker.types import LogConfig
+from docker.errors import NotFound
 
 from runbook_runner import settings
-from runbook_runner.errors import InputError, NotReadyError, SandboxError
-from runbook_runner.sandbox import FOLDERS, Filter, GatewayAddress, LimitHit, PutFile, Received, SandboxSpec
-from runbook_runner.sandbox.archive import pack, unpack
+from runbook_runner.errors import SandboxError
+from runbook_runner.sandbox import (
+    FOLDERS,
+    Filter,
+    GatewayAddress,
+    Hold,
+    Limit,
+    LimitHit,
+    PutFile,
+    Received,
+    SandboxSpec,
+    docker_limits,
+)
+from runbook_runner.sandbox.archive import unpack
+from runbook_runner.sandbox.container import first_files, put_files, remove_container, start_container
 from runbook_runner.sandbox.disk import DiskWatch
 from runbook_runner.sandbox.docker_exec import DockerProcess, wrapped
-from runbook_runner.sandbox.docker_limits import disk_used, limits_hit
 from runbook_runner.sandbox.docker_network import ContainerDoors
 from runbook_runner.sandbox.engine import Engine, engine_errors
 from runbook_runner.sandbox.intake import Intake
@@ -27,9 +38,7 @@ from runbook_runner.sandbox.intake import Intake
 RUN_LABEL = "runbook.trajectory"
 HOST_LABEL = "runbook.host"
 
-# What apt, pip, npm and our own kill need of root's powers; tests/sandbox/test_docker.py proves it.
-CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "SETGID", "SETUID")
-_GONE_S = 10
+_LINK = 1 << 27  # os.ModeSymlink of Go, as the engine describes a path
 
 
 @dataclass(frozen=True)
@@ -58,22 +67,26 @@ class DockerSandbox:
     backend = "docker"
     app = settings.APP
 
-    def __init__(self, engine: Engine, spec: SandboxSpec, *, container: str = ""):
-        """container: one that is there already; it is not to be started."""
+    def __init__(self, engine: Engine, spec: SandboxSpec, *, container: str = "", ready: str = ""):
+        """container: one that is there already; the sandbox is not to be started. ready: one of a pool, running, with
+        its folders and first files, and nobody else's any more; `start` takes it over."""
         self._engine = engine
         self._api = engine.api
         self._spec = spec
         # Known before the engine is asked, so that a `start` that breaks off leaves nothing nameless.
         self._name = f"runbook-{spec.run_id}-{secrets.token_hex(3)}"
         self._container = container
-        self._begun = bool(container)
+        self._ready = ready
+        self._begun = bool(container or ready)
         self._stopped = threading.Event()
         self._state = threading.Lock()
         self._unmade = () if container else FOLDERS
         self._stdin_numbers = count(1)
         self._processes: list[DockerProcess] = []
         self._doors = ContainerDoors(engine, spec)
-        self._watch = DiskWatch(lambda: disk_used(engine, self._container), spec.disk_bytes, self._end_processes)
+        self._watch = DiskWatch(
+            lambda: docker_limits.disk_used(engine, self._container), spec.disk_bytes, self._end_processes
+        )
 
     @property
     def sandbox_id(self) -> str:
@@ -85,44 +98,31 @@ class DockerSandbox:
                 raise SandboxError("The sandbox was stopped before it had started.")
             self._begun = True
             self._doors.open()
-            try:
-                self._container = self._create()
-                self._api.start(self._container)
-            except ImageNotFound as error:
-                raise NotReadyError(f"The Docker engine has no image {self._spec.image!r}.") from error
-            except APIError as error:
-                raise NotReadyError(
-                    f"The container did not start: {(error.explanation or str(error)).strip()}",
-                    hint="An image needs at least `sleep` and `sh` to be used as a sandbox.",
-                ) from error
+            if not self._take_over():
+                self._container = start_container(self._engine, self._spec, self._name, self._doors)
             self._watch.start()
             if self._doors.forwards:
                 self.put([])
                 self._doors.forward(self._container)
 
+    def _take_over(self) -> bool:
+        """Of a ready container, under the name by which this run is known; false when there is none any more."""
+        if not self._ready:
+            return False
+        with engine_errors("take over a container"):
+            try:
+                self._api.rename(self._ready, self._name)
+            except NotFound:
+                self._ready = ""
+                return False
+        self._container, self._unmade = self._ready, ()
+        return True
+
     def put(self, files: Iterable[PutFile]) -> None:
         # The folders travel with the first files: an archive of their own would cost every run another 50 ms.
         folders, self._unmade = self._unmade, ()
-        bundle = (self._ca_bundle_file(),) if folders and self._spec.ca_bundle else ()
-        self._send((*bundle, *files), folders)
-
-    def _send(self, files: Iterable[PutFile], folders: Sequence[str] = ()) -> None:
-        refused: list[InputError] = []
-
-        def stream() -> Iterable[bytes]:
-            try:
-                yield from pack(files, folders)
-            except InputError as error:  # the HTTP client would hide it behind an error of its own
-                refused.append(error)
-                raise
-
-        try:
-            with engine_errors("put files into the container"):
-                self._api.put_archive(self._container, "/", stream())
-        except (SandboxError, InputError):
-            if refused:
-                raise refused[0] from None
-            raise
+        first = first_files(self._spec) if folders else ()
+        put_files(self._engine, self._container, (*first, *files), folders)
 
     def exec(
         self,
@@ -154,15 +154,16 @@ class DockerSandbox:
         intake = Intake(into, path, max_bytes=max_bytes, max_files=max_files, scrub=scrub)
         with engine_errors(f"fetch {path} from the container"):
             try:
-                chunks, _ = self._api.get_archive(self._container, path)
+                chunks, about = self._api.get_archive(self._container, path)
             except NotFound as error:
                 if "no such container" in str(error.explanation).lower():
                     raise
                 return intake.received()
-            try:
-                unpack(chunks, intake, path)
-            finally:
-                chunks.close()
+            with closing(chunks):
+                if about and int(about["mode"]) & _LINK:  # Podman would give what it leads to
+                    intake.skip([posixpath.basename(path)], "a symbolic link")
+                else:
+                    unpack(chunks, intake, path)
         return intake.received()
 
     def localise(self, text: str) -> str:
@@ -173,10 +174,14 @@ class DockerSandbox:
             return self._doors.gateway
         with engine_errors("ask for the container's network"):
             networks = self._api.inspect_container(self._container)["NetworkSettings"]["Networks"]
-        return self._engine.gateway(next((network["Gateway"] for network in networks.values()), ""))
+        bridge = next((network["Gateway"] for network in networks.values()), "")
+        return self._engine.gateway(bridge) or self._doors.tunnelled(self._container)
+
+    def holds(self) -> Mapping[Limit, Hold]:
+        return docker_limits.holds(self._engine)
 
     def limits_hit(self) -> tuple[LimitHit, ...]:
-        return (*self._watch.hits(), *limits_hit(self._engine, self._container, self._spec))
+        return (*self._watch.hits(), *docker_limits.limits_hit(self._engine, self._container, self._spec))
 
     def stop(self) -> None:
         self._stopped.set()
@@ -184,9 +189,9 @@ class DockerSandbox:
         for process in self._processes:
             process.abandon()
         try:
-            with self._state, engine_errors("remove the container"):
+            with self._state:
                 if self._begun:
-                    self._remove(self._container or self._name)
+                    remove_container(self._engine, self._container or self._ready or self._name)
                     self._begun = False
         finally:
             self._doors.close()
@@ -194,17 +199,6 @@ class DockerSandbox:
     def _end_processes(self) -> None:
         for process in self._processes:
             process.kill()
-
-    def _remove(self, name: str) -> None:
-        try:
-            self._api.remove_container(name, force=True, v=True)
-        except NotFound:
-            return
-        except APIError as error:
-            if error.status_code != 409:  # 409: its own auto-remove is at work
-                raise
-            with suppress(NotFound):
-                self._api.wait(name, timeout=_GONE_S, condition="removed")
 
     def __enter__(self) -> Self:
         try:
@@ -218,43 +212,3 @@ class DockerSandbox:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
-
-    def _create(self) -> str:
-        if self._spec.image is None:
-            raise InputError("A docker sandbox needs an image.")
-        made: dict[str, Any] = self._api.create_container(
-            self._spec.image,
-            entrypoint=["sleep"],
-            command=[str(max(1, round(self._spec.lifetime_s)))],
-            name=self._name,
-            labels=dict(self._spec.labels),
-            environment={**self._ca_variables(), **self._doors.environment},
-            working_dir="/",
-            host_config=self._host_config(),
-        )
-        return str(made["Id"])
-
-    def _host_config(self) -> Any:
-        memory = self._spec.memory_bytes
-        return self._api.create_host_config(
-            init=True,
-            auto_remove=True,
-            cap_drop=["ALL"],
-            cap_add=list(CAPABILITIES),
-            security_opt=["no-new-privileges"],
-            pids_limit=self._spec.pids,
-            nano_cpus=int(min(self._spec.cpus, self._engine.cpus) * 1e9),
-            mem_limit=memory,
-            memswap_limit=memory,
-            log_config=LogConfig(type="none"),
-            **self._doors.host_config,
-        )
-
-    def _ca_variables(self) -> dict[str, str]:
-        if self._spec.ca_bundle is None:
-            return {}
-        return dict.fromkeys(settings.CA_VARIABLES, settings.SANDBOX_CA_BUNDLE)
-
-    def _ca_bundle_file(self) -> PutFile:
-        assert self._spec.ca_bundle is not None
-        return PutFile(settings.SANDBOX_CA_BUNDLE, self._spec.ca_bundle, mode=0o644)

@@ -1,21 +1,21 @@
 """Docker sandbox: which limits a container ran into, as its own control group tells, and what it has on disk."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Final
 
 from docker.errors import APIError
 
 from runbook_runner.errors import SandboxError
-from runbook_runner.sandbox import LimitHit, SandboxSpec
-from runbook_runner.sandbox.cgroup import memory_hit, processes_hit
+from runbook_runner.sandbox import Hold, Limit, LimitHit, SandboxSpec
+from runbook_runner.sandbox.cgroup import cpus_hit, memory_hit, processes_hit
 from runbook_runner.sandbox.docker_exec import first_output
 from runbook_runner.sandbox.engine import Engine, engine_errors
 
 # cgroup v2, then v1. Builtins only, one write: an image need not have more than `sh`.
 _COUNTERS: Final = r"""
 said=
-for file in memory.events pids.events memory/memory.oom_control pids/pids.events; do
+for file in memory.events pids.events cpu.stat memory/memory.oom_control pids/pids.events cpu/cpu.stat; do
     [ -r "/sys/fs/cgroup/$file" ] || continue
     while read -r key value; do said="$said ${file##*/}/$key=$value"; done <"/sys/fs/cgroup/$file"
 done
@@ -23,6 +23,18 @@ echo "$said"
 """
 _MEMORY: Final = ("memory.events/oom_kill", "memory.oom_control/oom_kill")
 _PIDS: Final = "pids.events/max"
+
+
+def holds(engine: Engine) -> Mapping[Limit, Hold]:
+    """An engine without control groups of its own, as a rootless one may be, takes limits and drops them."""
+    told = engine.info
+    return {
+        "cpus": "together" if told.get("CpuCfsQuota", True) else "none",
+        "memory": "together" if told.get("MemoryLimit", True) else "none",
+        "processes": "together" if told.get("PidsLimit", True) else "none",
+        "open_files": "each",
+        "disk": "watched",
+    }
 
 
 def limits_hit(engine: Engine, container: str, spec: SandboxSpec) -> tuple[LimitHit, ...]:
@@ -39,6 +51,8 @@ def _hits(counted: dict[str, str], spec: SandboxSpec) -> Iterator[LimitHit]:
         yield memory_hit(spec.memory_bytes)
     if counted.get(_PIDS, "0") != "0":
         yield processes_hit(spec.pids)
+    waited = (int(counted.get(f"cpu.stat/{key}", "0")) for key in ("throttled_time", "throttled_usec"))
+    yield from cpus_hit(spec.cpus, *waited)
 
 
 def disk_used(engine: Engine, container: str) -> int:

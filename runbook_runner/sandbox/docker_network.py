@@ -1,18 +1,22 @@
 """Docker sandbox: network policies. A container without a network, and the folder of sockets it is shown."""
 
-import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from docker.errors import APIError
 from docker.types import Mount
 
 from runbook_runner.errors import NotReadyError
-from runbook_runner.sandbox import SandboxSpec
+from runbook_runner.sandbox import GatewayAddress, SandboxSpec
 from runbook_runner.sandbox.docker_exec import first_output
-from runbook_runner.sandbox.doors import FORWARDERS, INSIDE, Doors
+from runbook_runner.sandbox.doors import FORWARDERS, INSIDE, MODEL_PORT, MODEL_SOCKET, Doors
 from runbook_runner.sandbox.engine import Engine, engine_errors
-from runbook_runner.sandbox.folder import PREFIX, remove_folder
+from runbook_runner.sandbox.work_folders import make_folder, remove_folder
+
+if TYPE_CHECKING:
+    from runbook_runner.sandbox.tunnel import ContainerTunnel
 
 # $1 the forwarder for Python, $2 for Node; then its arguments.
 _START: Final = """\
@@ -31,34 +35,31 @@ class ContainerDoors(Doors):
     def __init__(self, engine: Engine, spec: SandboxSpec):
         super().__init__(spec.network, spec.on_event)
         self._engine = engine
-        self._run_id = spec.run_id
+        self._spec = spec
         self._private: Path | None = None
+        self._tunnel: ContainerTunnel | None = None
 
     @property
     def host_config(self) -> dict[str, Any]:
         if not self.closed_in:
             return {}
-        shown = [Mount(INSIDE, str(self.folder), type="bind", read_only=True)] if self.folder else []
+        shown = []
+        if self.folder and self._engine.is_near:
+            shown = [Mount(INSIDE, str(self.folder), type="bind", read_only=True)]
         return {"network_mode": "none", "mounts": shown}
 
     def open(self, folder: Path | None = None) -> None:
         """Raises NotReadyError."""
         if not self.forwards:
             return
-        if self._engine.in_a_vm or not self._engine.url.startswith(("unix:", "http+docker:")):
-            raise NotReadyError(
-                f"The engine at {self._engine.url} does not run on this machine's own kernel: the network policies "
-                "allowlist and model-only need that, and are not supported with Docker Desktop or a remote engine yet.",
-                hint="Use --network none or --network full, or on Linux --sandbox bubblewrap.",
-            )
-        try:
-            self._private = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{self._run_id}-"))
-            super().open(self._private / "doors")
-        except OSError as error:
-            raise NotReadyError(f"Can't make the sandbox's sockets: {error}.") from error
+        with _making():
+            super().open(self._own_folder())
 
     def forward(self, container: str) -> None:
         """Starts the forwarder in the running container. Raises NotReadyError, SandboxError."""
+        if not self._engine.is_near:
+            self._dig(container, dict(pair.split("=") for pair in self.forwards))
+            return
         programs = [(FORWARDERS / name).read_text() for name in ("forward.py", "forward.js")]
         command = ["sh", "-c", _START, "runbook", *programs, *self.forwards]
         try:
@@ -73,7 +74,37 @@ class ContainerDoors(Doors):
                 hint="Add python3 or node to the image, or use --network none or --network full.",
             )
 
+    def tunnelled(self, container: str) -> GatewayAddress:
+        """For a container with a network that does not lead to this machine. Raises NotReadyError, SandboxError."""
+        if self._tunnel is None:
+            with _making():
+                self._make(self._own_folder())
+            self._dig(container, {str(MODEL_PORT): MODEL_SOCKET})
+        return self.gateway
+
+    def _own_folder(self) -> Path:
+        self._private = make_folder(self._spec.run_id, "docker", self._spec.labels)
+        return self._private / "doors"
+
+    def _dig(self, container: str, places: Mapping[str, str]) -> None:
+        """places: port in there → path, whose name is that of a socket in our folder."""
+        from runbook_runner.sandbox.tunnel import ContainerTunnel
+
+        assert self.folder
+        doors = {int(port): self.folder / Path(path).name for port, path in places.items()}
+        self._tunnel = ContainerTunnel(self._engine, container, doors)
+
     def close(self) -> None:
+        if self._tunnel:
+            self._tunnel.close()
         super().close()
         if self._private:
             remove_folder(self._private)
+
+
+@contextmanager
+def _making() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise NotReadyError(f"Can't make the sandbox's sockets: {error}.") from error

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 INSIDE: Final = "/run/runbook"
 """Where the sandbox sees the folder."""
 FORWARDERS: Final = Path(__file__).parent / "inside"
-_MODEL_PORT: Final = 8377
+MODEL_PORT: Final = 8377
+MODEL_SOCKET: Final = "model.sock"
 _PROXY_PORT: Final = 3128
 _LOOPBACK: Final = "127.0.0.1"
 
@@ -41,7 +42,7 @@ class Doors:
     @property
     def forwards(self) -> tuple[str, ...]:
         """The forwarder's arguments; none when there is nowhere to go."""
-        model = f"{_MODEL_PORT}={INSIDE}/model.sock"
+        model = f"{MODEL_PORT}={INSIDE}/{MODEL_SOCKET}"
         proxy = f"{_PROXY_PORT}={INSIDE}/egress.sock"
         return {"allowlist": (model, proxy), "model-only": (model,)}.get(self._network.policy, ())
 
@@ -65,20 +66,23 @@ class Doors:
         """Raises NotReadyError when the policy has no way to a model."""
         if self._folder is None:
             raise NotReadyError("This sandbox has no network at all.", hint="Use --network model-only.")
-        return GatewayAddress(bind=f"{UNIX}{self._folder}/model.sock", reach=_LOOPBACK, port=_MODEL_PORT)
+        return GatewayAddress(bind=f"{UNIX}{self._folder}/{MODEL_SOCKET}", reach=_LOOPBACK, port=MODEL_PORT)
 
     def open(self, folder: Path) -> None:
         """folder: to be made when there is need for it, in one that only its owner can enter. Raises OSError."""
         if not self.forwards:
             return
-        folder.mkdir()
-        folder.chmod(0o755)  # whoever the sandbox runs as
-        self._folder = folder
+        self._make(folder)
         if self._network.policy == "allowlist":
             from runbook_runner.sandbox.egress import EgressProxy
 
             self._proxy = EgressProxy(self._network.allow_hosts, self._emit)
             self._proxy.start(folder / "egress.sock")
+
+    def _make(self, folder: Path) -> None:
+        folder.mkdir()
+        folder.chmod(0o755)  # whoever the sandbox runs as
+        self._folder = folder
 
     def close(self) -> None:
         """Nothing is emitted afterwards."""

@@ -1,35 +1,63 @@
-"""Docker sandbox: finds the engine the way the docker command does, and asks it what we need to know once."""
+"""Docker sandbox: an engine that answered, and what we need to know about it once."""
 
 import os
 import socket
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import docker
 import requests.exceptions
 import urllib3.exceptions
-from docker.context import ContextAPI
 from docker.errors import APIError, DockerException, NotFound
 from docker.tls import TLSConfig
-from docker.utils import kwargs_from_env
 
 from runbook_runner.errors import NotReadyError, SandboxError
 from runbook_runner.sandbox import GatewayAddress
+from runbook_runner.sandbox.endpoint import Endpoint, Tls, dial, find_endpoint
 
-DEFAULT_SOCKET = "unix:///var/run/docker.sock"
-_TIMEOUT_S = 120  # of one request; building and pulling keep sending, a fetch of a large tree does too
+_TIMEOUT_S: Final = 120  # of one request; building and pulling keep sending, a fetch of a large tree does too
 _BROKEN = (DockerException, requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError)
+
+
+class _Client(docker.APIClient):
+    def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
+        """Asked by requests, which would let REQUESTS_CA_BUNDLE win over the engine's own authority."""
+        own = self.verify if verify is None else verify
+        return super().merge_environment_settings(url, proxies, stream, own, cert)
+
+    def _retrieve_server_version(self) -> Any:
+        """Asked once, by the constructor. The engine answers a ping at once; for /version it starts programs first."""
+        answer = self.get(f"{self.base_url}/_ping", timeout=self.timeout)
+        return answer.headers.get("API-Version") or super()._retrieve_server_version()  # type: ignore[misc]
 
 
 @dataclass(frozen=True)
 class Engine:
-    """A Docker engine that answered. May be shared by threads and runs."""
+    """A Docker engine that answered, or one that speaks like it. May be shared by threads and runs."""
 
     url: str
+    """As its user named it."""
     api: docker.APIClient
+    endpoint: Endpoint
+    """Where connections really go: an engine behind ssh has a socket of this machine."""
+
+    def dial(self, timeout_s: float = _TIMEOUT_S) -> socket.socket:
+        """A connection of one's own. Raises OSError."""
+        return dial(self.endpoint, timeout_s)
+
+    def ask_ahead(self) -> None:
+        """Lets the engine gather what `info` needs, a hundredth of a second, while its user does something else."""
+
+        def ask() -> None:
+            with suppress(SandboxError):
+                _ = self.info
+
+        threading.Thread(target=ask, name="ask-ahead", daemon=True).start()
 
     @cached_property
     def info(self) -> dict[str, Any]:
@@ -40,10 +68,33 @@ class Engine:
     def cpus(self) -> int:
         return int(self.info.get("NCPU") or 1)
 
+    @cached_property
+    def version(self) -> dict[str, Any]:
+        with engine_errors("ask the Docker engine for its version"):
+            return dict(self.api.version())
+
     @property
-    def in_a_vm(self) -> bool:
-        """Docker Desktop and its kin: the engine's bridge is not on this machine, but it has a name for it."""
-        return os.uname().sysname == "Darwin" or "Docker Desktop" in str(self.info.get("OperatingSystem"))
+    def product(self) -> str:
+        """`Docker Engine 27.1`, `Podman Engine 4.3.1`."""
+        for part in self.version.get("Components") or []:
+            if "Podman" in str(part.get("Name")):
+                return f"{part['Name']} {part.get('Version', '')}".strip()
+        name = "Docker Desktop" if self.is_desktop else "Docker Engine"
+        return f"{name} {self.version.get('Version', '')}".strip()
+
+    @property
+    def rootless(self) -> bool:
+        return "name=rootless" in (self.info.get("SecurityOptions") or []) or bool(self.info.get("Rootless"))
+
+    @property
+    def is_desktop(self) -> bool:
+        return "Docker Desktop" in str(self.info.get("OperatingSystem"))
+
+    @property
+    def is_near(self) -> bool:
+        """It runs as root on this very machine: its bridge is ours, and its containers can be shown sockets of ours."""
+        local = os.uname().sysname == "Linux" and self.url.startswith("unix:")
+        return local and not self.is_desktop and not self.rootless
 
     def image(self, reference: str) -> dict[str, Any]:
         """Its description. Raises SandboxError, also when there is none."""
@@ -63,55 +114,69 @@ class Engine:
                     raise NotReadyError(f"{reference!r} is no image name.", details=error.explanation) from error
                 raise
 
-    def gateway(self, bridge_address: str) -> GatewayAddress:
-        """See `Sandbox.gateway_host`. On Linux a server on 127.0.0.1 is not reachable from a container, one on the
-        bridge's own address is (field notes §5.6)."""
-        if self.in_a_vm:
+    def has_container(self, container: str) -> bool:
+        """Running. Raises SandboxError."""
+        with engine_errors("look for the container"):
+            try:
+                return bool(self.api.inspect_container(container)["State"]["Running"])
+            except NotFound:
+                return False
+
+    def gateway(self, bridge_address: str) -> GatewayAddress | None:
+        """How its containers reach a server of this machine; `None`: not by their network. On Linux a server on
+        127.0.0.1 is not reachable from a container, one on the bridge's own address is (field notes §5.6)."""
+        if self.is_desktop:
             return GatewayAddress(bind="127.0.0.1", reach="host.docker.internal")
+        # A remote engine's bridge may well have the address that ours has.
+        if not self.is_near or not bridge_address:
+            return None
         try:
             with socket.socket() as probe:
                 probe.bind((bridge_address, 0))
-        except OSError as error:
-            raise NotReadyError(
-                f"Containers of the engine at {self.url} can't reach this machine: "
-                f"{bridge_address or 'their bridge'} is not one of its addresses.",
-                hint="A rootless or remote engine can't serve models from here. Use an engine that runs on this "
-                "machine as root, or --sandbox host.",
-            ) from error
+        except OSError:
+            return None
         return GatewayAddress(bind=bridge_address, reach=bridge_address)
 
 
-def connect() -> Engine:
-    """The engine of DOCKER_HOST, else of DOCKER_CONTEXT or the current context, else of the default socket.
-    Raises NotReadyError that says which was tried."""
-    url, tls = _endpoint()
+def connect(timeout_s: int = _TIMEOUT_S) -> Engine:
+    """The engine of DOCKER_HOST, else of DOCKER_CONTEXT or the current context, else of the usual socket. timeout_s: of
+    each request. Raises NotReadyError that says which was tried, InputError when that is no address of an engine."""
+    named = find_endpoint()
+    endpoint = named
     try:
-        return Engine(url, docker.APIClient(base_url=url, tls=tls or False, version="auto", timeout=_TIMEOUT_S))
+        if named.scheme == "ssh":
+            from runbook_runner.sandbox.ssh import forward
+
+            endpoint = replace(named, url=f"unix://{forward(named)}")
+        tls = _tls(endpoint.tls) if endpoint.tls else False
+        api = _Client(base_url=endpoint.url, tls=tls, version="auto", timeout=timeout_s)
+        return Engine(named.url, api, endpoint)
     except _BROKEN as error:
         raise NotReadyError(
-            f"No Docker engine answers at {url}.",
-            hint="Start it (or set DOCKER_HOST to another one), or add --sandbox host to run without isolation.",
+            f"No Docker engine answers at {named.url}{_named_by(named)}.",
+            hint=_no_engine_hint(named),
             details=_innermost(error),
         ) from error
 
 
-def _endpoint() -> tuple[str, TLSConfig | None]:
-    if host := os.environ.get("DOCKER_HOST"):
-        return host, _tls_from_environment()
-    name = os.environ.get("DOCKER_CONTEXT") or None
-    try:
-        context = ContextAPI.get_context(name)
-    except Exception as error:  # docker-py raises a bare Exception for a broken metadata file
-        raise NotReadyError(f"The Docker context can't be read: {error}.", hint="See `docker context ls`.") from error
-    if context is None:
-        raise NotReadyError(f"The Docker context {name or 'in use'!r} does not exist.", hint="See `docker context ls`.")
-    return context.Host or DEFAULT_SOCKET, context.TLSConfig
+def _named_by(endpoint: Endpoint) -> str:
+    return f" (from {endpoint.origin})" if endpoint.origin else ""
 
 
-def _tls_from_environment() -> TLSConfig | None:
-    """As the docker command: DOCKER_TLS_VERIFY and DOCKER_CERT_PATH."""
-    tls = kwargs_from_env().get("tls")
-    return tls if isinstance(tls, TLSConfig) else None
+def _no_engine_hint(endpoint: Endpoint) -> str:
+    """Of an engine of the user's own, where it usually is."""
+    runtime = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}"
+    own = ["/run/podman/podman.sock", f"{runtime}/docker.sock", f"{runtime}/podman/podman.sock"]
+    for path in own:
+        if not endpoint.origin and os.access(path, os.R_OK | os.W_OK) and Path(path).is_socket():
+            return f"Another engine is here: `export DOCKER_HOST=unix://{path}`."
+    return "Start it (or set DOCKER_HOST to another one), or add --sandbox host to run without isolation."
+
+
+def _tls(tls: Tls) -> TLSConfig:
+    own = (str(tls.certificate), str(tls.key)) if tls.certificate and tls.key else None
+    ca = str(tls.ca) if tls.ca else None
+    return TLSConfig(client_cert=own, ca_cert=ca, verify=tls.verify)
 
 
 def _innermost(error: BaseException) -> str:

@@ -1,28 +1,35 @@
 """Host and bubblewrap sandboxes: what they share: `/app` is a temporary folder of this machine."""
 
 import os
-import shutil
-import stat
+import sys
 import tempfile
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from glob import escape
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
 from runbook_runner import settings
 from runbook_runner.errors import InputError, NotReadyError, SandboxError
-from runbook_runner.sandbox import FOLDERS, Filter, GatewayAddress, LimitHit, PutFile, Received, SandboxSpec
+from runbook_runner.sandbox import (
+    FOLDERS,
+    Filter,
+    GatewayAddress,
+    Hold,
+    Limit,
+    LimitHit,
+    PutFile,
+    Received,
+    SandboxSpec,
+)
 from runbook_runner.sandbox.disk import DiskWatch, tree_size
 from runbook_runner.sandbox.host_exec import HostProcess, Orders
 from runbook_runner.sandbox.host_tree import fetch, store
 from runbook_runner.sandbox.intake import Intake
 from runbook_runner.sandbox.paths import CONFIG, check_writable
+from runbook_runner.sandbox.work_folders import make_folder, open_folder, remove_folder
 
-PREFIX = "runbook-"
 _STOP_S = settings.GRACE_S + 5
 
 
@@ -91,7 +98,7 @@ class FolderSandbox(ABC):
             if self._stopped:
                 raise SandboxError("The sandbox was stopped before it had started.")
             try:
-                self._root = os.path.realpath(tempfile.mkdtemp(prefix=f"{PREFIX}{self._spec.run_id}-"))
+                self._root = str(make_folder(self._spec.run_id, self.backend, self._spec.labels))
                 Path(self._app).mkdir(exist_ok=True)
                 for folder in FOLDERS[1:]:
                     open_folder(self._path(folder))
@@ -118,14 +125,38 @@ class FolderSandbox(ABC):
         stdin: bytes | None = None,
         deadline_s: float,
     ) -> HostProcess:
+        return self._begin(argv, env or {}, cwd, deadline_s, stdin=stdin)
+
+    def start_joined(
+        self, argv: Sequence[str], *, env: Mapping[str, str], streams: tuple[int, int, int], deadline_s: float
+    ) -> HostProcess:
+        """A command with streams that are not ours to read. Raises as `exec`."""
+        return self._begin(argv, env, settings.WORK, deadline_s, streams=streams)
+
+    def _begin(
+        self,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        cwd: str,
+        deadline_s: float,
+        *,
+        stdin: bytes | None = None,
+        streams: tuple[int, int, int] | None = None,
+    ) -> HostProcess:
         with self._state:
             self._check()
             given = self._stdin(stdin) if stdin is not None else None
             inherited: Sequence[int] = ()
             try:
                 command, orders, inherited = self._command(argv, cwd, deadline_s)
-                environment = {**self._environment(), **(env or {})}
-                process = HostProcess(command, orders, env=environment, stdin=given, inherited=inherited)
+                process = HostProcess(
+                    command,
+                    orders,
+                    env={**self._environment(), **env},
+                    stdin=given,
+                    inherited=inherited,
+                    streams=streams,
+                )
             except (OSError, ValueError) as error:
                 raise SandboxError(f"Can't start a command: {error}") from error
             finally:
@@ -142,6 +173,10 @@ class FolderSandbox(ABC):
         root, parts = self._place(path)
         fetch(Path(root), parts, intake, path)
         return intake.received()
+
+    def holds(self) -> Mapping[Limit, Hold]:
+        each: Hold = "each" if sys.platform == "linux" else "none"  # as `supervise.py` has it
+        return {"cpus": "none", "memory": each, "processes": "none", "open_files": each, "disk": "watched"}
 
     def limits_hit(self) -> tuple[LimitHit, ...]:
         return self._watch.hits()
@@ -198,46 +233,3 @@ class FolderSandbox(ABC):
         file.write(content)
         file.seek(0)
         return file
-
-
-def find_folder(temp: Path, run_id: str) -> Path | None:
-    """The work folder a dead run left below the temporary folder it used."""
-    return next(_folders(temp, run_id), None)
-
-
-def remove_leftovers(temp: Path, run_id: str) -> None:
-    """Every folder a dead run left there, such as the sockets of its container. Raises SandboxError."""
-    for folder in _folders(temp, run_id):
-        remove_folder(folder)
-
-
-def _folders(temp: Path, run_id: str) -> Iterator[Path]:
-    with suppress(OSError):
-        for folder in sorted(temp.resolve().glob(f"{PREFIX}{escape(run_id)}-*")):
-            seen = folder.lstat()
-            # Anybody may write there: a link or a folder of another user's is not ours to remove.
-            if stat.S_ISDIR(seen.st_mode) and seen.st_uid == os.getuid():
-                yield folder
-
-
-def remove_folder(folder: Path) -> None:
-    """Removes a work folder, also when its owner took rights away inside. Follows no link; a missing one is fine.
-    Raises SandboxError."""
-    with suppress(OSError):
-        shutil.rmtree(folder)
-    if not os.path.lexists(folder):
-        return
-    for parent, folders, _ in os.walk(folder):
-        for name in (".", *folders):
-            path = Path(parent, name)
-            if stat.S_ISDIR(path.lstat().st_mode):
-                path.chmod(0o700)
-    try:
-        shutil.rmtree(folder)
-    except OSError as error:
-        raise SandboxError(f"Can't remove the work folder {folder}: {error}.", hint="Remove it by hand.") from error
-
-
-def open_folder(folder: Path) -> None:
-    folder.mkdir(exist_ok=True)
-    folder.chmod(0o777)

@@ -5,22 +5,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from runbook_runner import settings
-from runbook_runner.sandbox import GatewayAddress, SandboxSpec
-from runbook_runner.sandbox.folder import FolderSandbox, find_folder, open_folder
+from runbook_runner.sandbox import GatewayAddress
+from runbook_runner.sandbox.folder import FolderSandbox
 from runbook_runner.sandbox.host_exec import Orders
 from runbook_runner.sandbox.paths import app_rewriter
+from runbook_runner.sandbox.work_folders import open_folder
 
 _HOME = f"{settings.PRIVATE}/home"
 _TMP = f"{_HOME}/.tmp"
 # What a program needs to find its tools and its language; nothing else of the user's environment is passed on.
 _KEPT = ("PATH", "LANG", "LANGUAGE", "TZ", *settings.CA_VARIABLES)
-
-
-def find_leftover(temp: Path, run_id: str) -> "HostSandbox | None":
-    """The work folder a dead run left below the temporary folder it used, to get files from and to stop. Its
-    processes have ended with their run."""
-    folder = find_folder(temp, run_id)
-    return HostSandbox(SandboxSpec(run_id=run_id), folder=folder) if folder else None
 
 
 class HostSandbox(FolderSandbox):
@@ -65,5 +59,6 @@ class HostSandbox(FolderSandbox):
         kept |= {name: value for name, value in os.environ.items() if name.startswith("LC_")}
         if self._spec.ca_bundle:
             kept |= dict.fromkeys(settings.CA_VARIABLES, str(self._spec.ca_bundle))
-        kept.setdefault("PATH", os.defpath)
+        tools = [str(Path(tool).parent) for tool in self._spec.host_tools if Path(tool).is_absolute()]
+        kept["PATH"] = os.pathsep.join([kept.get("PATH", os.defpath), *tools])
         return kept | {"TERM": "dumb", "HOME": str(self._path(_HOME)), "TMPDIR": str(self._path(_TMP))}

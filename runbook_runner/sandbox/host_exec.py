@@ -49,8 +49,10 @@ class HostProcess:
         env: Mapping[str, str],
         stdin: IO[bytes] | None,
         inherited: Sequence[int] = (),
+        streams: tuple[int, int, int] | None = None,
     ):
-        """stdin: an open file, read from its position. inherited: descriptors the command gets. Raises OSError."""
+        """stdin: an open file, read from its position. inherited: descriptors the command gets. streams: its stdin,
+        stdout and stderr, when they are not ours to read. Raises OSError."""
         self._choice = threading.Lock()
         self._ending: EndedBy | None = None
         self._exit: Exit | None = None
@@ -63,9 +65,9 @@ class HostProcess:
             self._supervisor = subprocess.Popen(
                 [sys.executable, "-I", "-S", _SUPERVISOR, *told, *argv],
                 env=dict(env),
-                stdin=stdin or subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
+                stdin=streams[0] if streams else stdin or subprocess.DEVNULL,
+                stdout=streams[1] if streams else subprocess.PIPE,
+                stderr=streams[2] if streams else subprocess.PIPE,
                 pass_fds=(status_end, lifeline_end, *inherited),
                 start_new_session=True,  # Ctrl-C at the terminal is the runner's to handle
             )
@@ -78,12 +80,10 @@ class HostProcess:
             os.close(lifeline_end)
 
     def __iter__(self) -> Iterator[Chunk]:
-        assert self._supervisor.stdout
-        assert self._supervisor.stderr
         ended_at: float | None = None
         with selectors.DefaultSelector() as selector:
             for pipe, name in ((self._supervisor.stdout, "stdout"), (self._supervisor.stderr, "stderr")):
-                if not pipe.closed:
+                if pipe and not pipe.closed:
                     selector.register(pipe, selectors.EVENT_READ, name)
             while selector.get_map():
                 ready = selector.select(timeout=_LINGER_S)

@@ -20,13 +20,13 @@ class Tool:
 
 
 def find_tools(names: Iterable[str]) -> tuple[Tool, ...]:
-    """Those that are on PATH and not visible anyway; what is not there at all is left out."""
+    """Those that are there (a name: on PATH) and not visible anyway; what is not there at all is left out."""
     found = []
     for name in names:
-        where = shutil.which(name)
+        where = shutil.which(name)  # a path stays itself
         program = os.path.realpath(where) if where else ""
         if program and not program.startswith(_SEEN):
-            found.append(Tool(name, program, tuple(map(str, _needs(Path(program))))))
+            found.append(Tool(Path(name).name, program, tuple(map(str, _needs(Path(program))))))
     return tuple(found)
 
 

@@ -3,7 +3,6 @@ is ever followed."""
 
 import os
 import secrets
-import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -81,8 +80,9 @@ def _copy(file: PutFile, out: IO[bytes]) -> None:
         content = file.source.open("rb")
     except OSError as error:
         raise InputError(f"Can't read {file.source}: {error.strerror}.") from error
-    with content:
-        shutil.copyfileobj(content, out, 1 << 20)
+    with content as readable:
+        while block := readable.read(1 << 20):
+            out.write(block)
 
 
 def _descend(root: Path, parts: tuple[str, ...]) -> int | None:

@@ -11,7 +11,7 @@ from typing import Any
 from runbook_runner.errors import NotReadyError
 from runbook_runner.sandbox import recipe
 from runbook_runner.sandbox.build import build_image
-from runbook_runner.sandbox.engine import Engine, engine_errors
+from runbook_runner.sandbox.engine import Engine
 from runbook_runner.sandbox.recipe import Layer, Recipe
 from runbook_runner.sandbox.snapshots import Near, Snapshot, find_base
 from runbook_runner.settings import Settings
@@ -29,14 +29,22 @@ class ImageRef:
 
 
 def ensure(
-    engine: Engine, snapshot: Snapshot, layers: Sequence[Layer], settings: Settings, report: Report, near: Near = ()
+    engine: Engine,
+    snapshot: Snapshot,
+    layers: Sequence[Layer],
+    settings: Settings,
+    report: Report,
+    near: Near = (),
+    *,
+    fresh: bool = False,
 ) -> ImageRef:
     """The image of a snapshot with the layers on top, built if it is not there. near: where the snapshots it builds on
-    are looked for. report gets progress lines, none when there is nothing to do. Raises InputError when it builds on an
-    unknown one, NotReadyError when the build fails or the CA bundle can't be read, SandboxError when the engine is
-    lost."""
+    are looked for. report gets progress lines, none when there is nothing to do. fresh: the snapshot itself is built
+    even if it is there, for newer packages. Raises InputError when it builds on an unknown one, NotReadyError when the
+    build fails or the CA bundle can't be read, SandboxError when the engine is lost."""
     bundle = recipe.read_bundle(settings.ca_bundle)
-    return _on_top(engine, snapshot.name, _snapshot(engine, snapshot, settings, report, near), layers, bundle, report)
+    image = _snapshot(engine, snapshot, settings, report, near, fresh=fresh)
+    return _on_top(engine, snapshot.name, image, layers, bundle, report)
 
 
 def add_layers(engine: Engine, base: ImageRef, layers: Sequence[Layer], settings: Settings, report: Report) -> ImageRef:
@@ -50,13 +58,12 @@ def planned(
 ) -> ImageRef | None:
     """What `ensure` would find without building anything; `None`: it would build. Raises as `ensure`."""
     bundle = recipe.read_bundle(settings.ca_bundle)
-    name, tag = snapshot.name, recipe.of_snapshot(engine, snapshot, settings, near).tag
+    tag = recipe.of_snapshot(engine, snapshot, settings, near).tag
     digest = engine.image_id(tag)
-    for layer in layers:
+    for depth in range(1, len(layers) + 1):
         if digest is None:
             break
-        name = f"{name}-{layer.name}"
-        tag = recipe.of_layer(engine, name, layer, tag=tag, digest=digest, bundle=bundle).tag
+        tag = recipe.of_layer(engine, snapshot.name, layers[:depth], tag=tag, digest=digest, bundle=bundle).tag
         digest = engine.image_id(tag)
     return ImageRef(tag, digest) if digest else None
 
@@ -68,11 +75,16 @@ def _snapshot(
     report: Report,
     near: Near,
     above: tuple[str, ...] = (),
+    *,
+    fresh: bool = False,
 ) -> ImageRef:
-    """Builds first what it builds on."""
+    """Builds first what it builds on, unless it is there itself, as on a machine that imported it."""
+    made_of = recipe.of_snapshot(engine, snapshot, settings, near, above)
+    if not fresh and (digest := engine.image_id(made_of.tag)):
+        return ImageRef(made_of.tag, digest)
     if base := find_base(snapshot, near, above):
         _snapshot(engine, base, settings, report, near, (*above, snapshot.name))
-    return _built(engine, recipe.of_snapshot(engine, snapshot, settings, near, above), report)
+    return _built(engine, made_of, report, fresh=fresh)
 
 
 def _on_top(
@@ -83,61 +95,21 @@ def _on_top(
     bundle: Mapping[str, bytes],
     report: Report,
 ) -> ImageRef:
-    for layer in layers:
-        name = f"{name}-{layer.name}"
-        made_of = recipe.of_layer(engine, name, layer, tag=image.tag, digest=image.digest, bundle=bundle)
+    for depth in range(1, len(layers) + 1):
+        made_of = recipe.of_layer(engine, name, layers[:depth], tag=image.tag, digest=image.digest, bundle=bundle)
         image = _built(engine, made_of, report)
     return image
 
 
-def resolve_image(engine: Engine, reference: str, report: Report) -> ImageRef:
-    """A user's own image: the engine's, else pulled. Raises NotReadyError when there is none, SandboxError."""
-    if (digest := engine.image_id(reference)) is not None:
-        return ImageRef(reference, digest, _pinned(engine, digest))
-    report(f"Pulling {reference}")
-    try:
-        with engine_errors(f"pull {reference}"):
-            _pull(engine, reference, report)
-            digest = engine.image_id(reference)
-    except Exception as error:
-        raise NotReadyError(
-            f"There is no image {reference!r}: the engine does not have it and could not pull it.",
-            hint="Check the name, log in to its registry, or build it first.",
-            details=getattr(error, "message", str(error)),
-        ) from error
-    if digest is None:
-        raise NotReadyError(f"The engine pulled {reference!r} and still does not have it.")
-    return ImageRef(reference, digest, _pinned(engine, digest))
-
-
-def _pinned(engine: Engine, digest: str) -> str | None:
-    names = engine.image(digest).get("RepoDigests")
-    return str(names[0]) if names else None
-
-
-def _pull(engine: Engine, reference: str, report: Report) -> None:
-    repository, tag = reference, None
-    if "@" not in reference and ":" not in reference.rpartition("/")[2]:
-        tag = "latest"
-    seen = set()
-    for line in engine.api.pull(repository, tag=tag, stream=True, decode=True):
-        if "error" in line:
-            raise NotReadyError(str(line["error"]))
-        status = str(line.get("status", ""))
-        if line.get("id") and status in ("Pull complete", "Already exists") and line["id"] not in seen:
-            seen.add(line["id"])
-            report(f"{line['id']}: {status}")
-
-
-def _built(engine: Engine, made_of: Recipe, report: Report) -> ImageRef:
+def _built(engine: Engine, made_of: Recipe, report: Report, *, fresh: bool = False) -> ImageRef:
     tag = made_of.tag
-    digest = engine.image_id(tag)
+    digest = None if fresh else engine.image_id(tag)
     if digest is None:
         with _lock(tag):
             # Somebody else may have built it while we waited for the lock.
-            digest = engine.image_id(tag)
+            digest = None if fresh else engine.image_id(tag)
             if digest is None:
-                build_image(engine, made_of, report)
+                build_image(engine, made_of, report, fresh=fresh)
                 digest = engine.image_id(tag)
     if digest is None:
         raise NotReadyError(f"The engine built {tag} and does not have it.", hint="Is its disk full?")

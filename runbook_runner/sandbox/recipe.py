@@ -6,20 +6,24 @@ is right and one `inspect` is all a later run pays.
 """
 
 import hashlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
 from runbook_runner import settings
 from runbook_runner.errors import NotReadyError
 from runbook_runner.sandbox.engine import Engine
 from runbook_runner.sandbox.paths import CONFIG
-from runbook_runner.sandbox.snapshots import CA_FILE, Near, Snapshot, find_base
+from runbook_runner.sandbox.snapshots import CA_FILE, PREFIX, Near, Snapshot, find_base
 from runbook_runner.settings import Settings
 
-PREFIX = "runbook-runner/"
-LABEL = "runbook.files"
+FILES_LABEL = "runbook.files"
 """On an image: the digest of its Dockerfile and what lies beside it, whatever it was built on."""
+SNAPSHOT_LABEL = "runbook.snapshot"
+LAYERS_LABEL = "runbook.layers"
+"""JSON list of the layers on top of the snapshot, as `Layer` has them."""
 
 LOCAL_BASE = "runbook-runner/base:python312"
 """What snapshots/airgapped/build-base.sh makes; used instead of a registry's image when the engine has it."""
@@ -37,15 +41,46 @@ class Layer:
 
 
 @dataclass(frozen=True)
+class Made:
+    """What an image says it was made of."""
+
+    snapshot: str
+    layers: tuple[Layer, ...]
+    files: str
+    """As FILES_LABEL says."""
+
+    @property
+    def name(self) -> str:
+        """`python312-uv`, or with its layers `python312-uv-claude-code`."""
+        return "-".join([self.snapshot, *(layer.name for layer in self.layers)])
+
+
+@dataclass(frozen=True)
 class Recipe:
-    tag: str
+    made: Made
     files: Mapping[str, bytes]
     arguments: Mapping[str, str]
+    base: str
+    """What makes the image it is built on this one."""
+
+    @cached_property
+    def tag(self) -> str:
+        return f"{PREFIX}{self.made.name}:{_digest(self.files, self.arguments, self.base)[:12]}"
 
     @property
     def labels(self) -> dict[str, str]:
-        own = {path: content for path, content in self.files.items() if path != CA_FILE}
-        return {LABEL: _digest(_parts(own, {}, ""))}
+        layers = json.dumps([asdict(layer) for layer in self.made.layers])
+        return {FILES_LABEL: self.made.files, SNAPSHOT_LABEL: self.made.snapshot, LAYERS_LABEL: layers}
+
+
+def read_labels(labels: Mapping[str, str] | None) -> Made | None:
+    """What an image's labels say; `None` when they are not those of `Recipe.labels`."""
+    try:
+        found = labels or {}
+        layers = tuple(Layer(str(item["name"]), str(item["dockerfile"])) for item in json.loads(found[LAYERS_LABEL]))
+        return Made(found[SNAPSHOT_LABEL], layers, found[FILES_LABEL])
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def apt_layer(packages: Sequence[str]) -> Layer:
@@ -63,7 +98,7 @@ def of_snapshot(
     base, identity = _base_of(engine, snapshot, settings, near, above)
     files = snapshot.files() | bundle
     arguments = _ca_arguments(bundle) | ({"BASE_IMAGE": base} if base else {})
-    return Recipe(_tag(snapshot.name, files, arguments, identity), files, arguments)
+    return Recipe(Made(snapshot.name, (), _own_digest(files)), files, arguments, identity)
 
 
 def _base_of(
@@ -78,12 +113,14 @@ def _base_of(
     return _base(engine, settings)
 
 
-def of_layer(engine: Engine, name: str, layer: Layer, *, tag: str, digest: str, bundle: Mapping[str, bytes]) -> Recipe:
-    """tag, digest: the image it goes on top of, which the engine has. Raises SandboxError."""
+def of_layer(
+    engine: Engine, snapshot: str, layers: Sequence[Layer], *, tag: str, digest: str, bundle: Mapping[str, bytes]
+) -> Recipe:
+    """The last of the layers. tag, digest: the image it goes on top of, which the engine has. Raises SandboxError."""
     user = str(engine.image(digest)["Config"].get("User") or "")
-    files = {"Dockerfile": _layer_dockerfile(layer, user).encode(), **bundle}
+    files = {"Dockerfile": _layer_dockerfile(layers[-1], user).encode(), **bundle}
     arguments = _ca_arguments(bundle) | {"BASE_IMAGE": tag}
-    return Recipe(_tag(name, files, arguments, digest), files, arguments)
+    return Recipe(Made(snapshot, tuple(layers), _own_digest(files)), files, arguments, digest)
 
 
 def _base(engine: Engine, settings: Settings) -> tuple[str, str]:
@@ -123,13 +160,13 @@ def _layer_dockerfile(layer: Layer, user: str) -> str:
     return "\n".join([*lines, *([f"USER {user}"] if user else [])])
 
 
-def _tag(name: str, files: Mapping[str, bytes], arguments: Mapping[str, str], base: str) -> str:
-    return f"{PREFIX}{name}:{_digest(_parts(files, arguments, base))[:12]}"
+def _own_digest(files: Mapping[str, bytes]) -> str:
+    return _digest({path: content for path, content in files.items() if path != CA_FILE}, {}, "")
 
 
-def _digest(parts: Iterable[bytes]) -> str:
+def _digest(files: Mapping[str, bytes], arguments: Mapping[str, str], base: str) -> str:
     digest = hashlib.sha256()
-    for part in parts:
+    for part in _parts(files, arguments, base):
         digest.update(len(part).to_bytes(8, "big") + part)
     return digest.hexdigest()
 

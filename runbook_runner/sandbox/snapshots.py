@@ -20,15 +20,26 @@ from runbook_runner.files import upwards
 from runbook_runner.ids import is_name
 
 ALIASES = {"python312-uv-node": "python312-uv"}
+PREFIX = "runbook-runner/"
+"""Of every image of ours; what is behind it names what the image was made of."""
 CA_FILE = "ca-bundle.crt"
 """Name of the CA bundle in a build context; Dockerfiles copy it when it is there."""
 FOLDER = Path(".runbook", "snapshots")
 GROUP = "runbook_runner.snapshots"
 _BASE = re.compile(rb"^ARG BASE_IMAGE(?:=(?P<default>\S+))?\s*$", re.MULTILINE)
+_FROM_SNAPSHOT = re.compile(rb"^FROM\s+snapshot:", re.MULTILINE | re.IGNORECASE)
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")  # an image's name is lower case, and no name with a space in it is one
 _ON_SNAPSHOT = "snapshot:"
+_PROGRAMS = (b"#!", b"\x7fELF")  # told by what they are, for a checkout on another system may lose the mode
+
+MAX_FILES_BYTES = 256 << 20
 
 Near = Sequence[Path | str]
 """Folders from which upwards `.runbook/snapshots` is looked for."""
+
+
+class UnknownSnapshotError(InputError):
+    """There is none of that name."""
 
 
 @dataclass(frozen=True)
@@ -38,16 +49,46 @@ class Snapshot:
     origin: Literal["built-in", "user", "package"]
 
     def files(self) -> dict[str, bytes]:
-        """The build context, by path below the folder."""
-        paths = sorted(path for path in self.folder.rglob("*") if path.is_file())
-        return {path.relative_to(self.folder).as_posix(): path.read_bytes() for path in paths}
+        """The build context, by path below the folder, without what its `.dockerignore` names. Raises InputError when
+        it can't be read or is too large."""
+        try:
+            paths = self._paths()
+            if sum(path.stat().st_size for path in paths) > MAX_FILES_BYTES:
+                hint = f"Together they may have {MAX_FILES_BYTES >> 20} MB; let the Dockerfile fetch what is large."
+                raise InputError("The snapshot's files are too large.", where=str(self.folder), hint=hint)
+            return {path.relative_to(self.folder).as_posix(): path.read_bytes() for path in paths}
+        except OSError as error:
+            raise InputError(f"The snapshot can't be read: {error.strerror}.", where=str(error.filename)) from error
+
+    def _paths(self) -> list[Path]:
+        from docker.utils.build import exclude_paths  # heavy, and who only lists snapshots does not need it
+
+        ignored = self.folder / ".dockerignore"
+        lines = ignored.read_text(encoding="utf-8", errors="replace").splitlines() if ignored.is_file() else []
+        patterns = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+        kept = exclude_paths(str(self.folder), patterns, dockerfile="Dockerfile")
+        return sorted(path for name in kept if (path := self.folder / name).is_file())
 
     @property
     def base(self) -> str | None:
         """`snapshot:NAME` or an image, when the Dockerfile leaves its base open; empty when it names none; `None` when
-        it does not."""
-        declared = _BASE.search((self.folder / "Dockerfile").read_bytes())
-        return (declared["default"] or b"").decode(errors="replace") if declared else None
+        it does not. Raises InputError."""
+        content = self._dockerfile()
+        if _FROM_SNAPSHOT.search(content):
+            raise InputError(
+                "No image is called `snapshot:…`.",
+                where=str(self.folder / "Dockerfile"),
+                hint="Begin with `ARG BASE_IMAGE=snapshot:NAME`, then `FROM ${BASE_IMAGE}`.",
+            )
+        declared = _BASE.search(content)
+        return (declared["default"] or b"").decode(errors="replace").strip("\"'") if declared else None
+
+    def _dockerfile(self) -> bytes:
+        path = self.folder / "Dockerfile"
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise InputError(f"The Dockerfile can't be read: {error.strerror}.", where=str(path)) from error
 
 
 def known_snapshots(near: Near = ()) -> tuple[str, ...]:
@@ -61,7 +102,8 @@ def is_builtin(name: str) -> bool:
 
 
 def find_snapshot(name: str, near: Near = ()) -> Snapshot:
-    """Ours, else a user's near, else a package's. Raises InputError that lists the known ones."""
+    """Ours, else a user's near, else a package's. Raises UnknownSnapshotError that lists the known ones,
+    InputError for a broken package."""
     real = ALIASES.get(name, name)
     if is_name(real) and is_builtin(real):
         return Snapshot(real, _root() / real, "built-in")
@@ -70,7 +112,9 @@ def find_snapshot(name: str, near: Near = ()) -> Snapshot:
     if real in (packaged := _packaged()):
         return Snapshot(real, _load(packaged[real]), "package")
     known = ", ".join(known_snapshots(near))
-    raise InputError(f"Unknown snapshot {name!r}.", hint=f"Known snapshots: {known}. Yours go into {FOLDER}/NAME.")
+    raise UnknownSnapshotError(
+        f"Unknown snapshot {name!r}.", hint=f"Known snapshots: {known}. Yours go into {FOLDER}/NAME."
+    )
 
 
 def find_base(snapshot: Snapshot, near: Near = (), above: tuple[str, ...] = ()) -> Snapshot | None:
@@ -90,7 +134,7 @@ def context_archive(files: dict[str, bytes]) -> io.BytesIO:
     with tarfile.open(fileobj=packed, mode="w") as tar:
         for path, content in sorted(files.items()):
             info = tarfile.TarInfo(path)
-            info.size, info.mode = len(content), 0o755 if content.startswith(b"#!") else 0o644
+            info.size, info.mode = len(content), 0o755 if content.startswith(_PROGRAMS) else 0o644
             tar.addfile(info, io.BytesIO(content))
     packed.seek(0)
     return packed
@@ -104,9 +148,8 @@ def _root() -> Path:
 
 
 def _folders(dockerfiles: Iterable[Path]) -> dict[str, Path]:
-    """An image's name is lower case, and no name with a space in it is one."""
     folders = (file.parent for file in dockerfiles)
-    return {folder.name: folder for folder in folders if re.fullmatch(r"[a-z0-9][a-z0-9._-]*", folder.name)}
+    return {folder.name: folder for folder in folders if _NAME.fullmatch(folder.name)}
 
 
 def _users(near: Near) -> dict[str, Path]:
@@ -118,7 +161,7 @@ def _users(near: Near) -> dict[str, Path]:
 
 
 def _packaged() -> dict[str, EntryPoint]:
-    return {point.name.lower(): point for point in entry_points(group=GROUP)}
+    return {point.name: point for point in entry_points(group=GROUP) if _NAME.fullmatch(point.name)}
 
 
 def _load(point: EntryPoint) -> Path:

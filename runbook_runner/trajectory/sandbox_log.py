@@ -39,11 +39,13 @@ def _line(event: Event) -> str | None:
             return f"refused {event.host}:{event.port}: {event.reason}"
         case SandboxStarted():
             image = f" from {event.image} {event.image_digest}" if event.image else ""
-            return f"started {event.backend} {event.sandbox_id}{image}"
+            held = ", ".join(f"{limit} {how}" for limit, how in event.limits.items())
+            return f"started {event.backend} {event.sandbox_id}{image}; limits: {held}"
         case PhaseFinished():
             return f"{event.phase} took {event.seconds:.3f} s"
         case AgentFinished():
-            return f"agent ended by {event.ended_by}, exit code {event.exit_code}"
+            why = f": {event.error.splitlines()[0]}" if event.error else ""
+            return f"agent ended by {event.ended_by}, exit code {event.exit_code}{why}"
         case RunFinished():
             return f"run {event.status}"
     return None

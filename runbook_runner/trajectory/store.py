@@ -1,7 +1,6 @@
 """Trajectory: the folders. Layout: `{home}/trajectories/{collection}/{task}/{trajectory_id}/` (design §6)."""
 
 import glob
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,12 +8,8 @@ from runbook_runner import ids
 from runbook_runner.errors import InputError, RecordingError
 from runbook_runner.events import Recorded, parse_line
 from runbook_runner.files import write_atomically
-from runbook_runner.trajectory.atif import to_atif
-from runbook_runner.trajectory.fold import fold
-from runbook_runner.trajectory.models import Trajectory
 from runbook_runner.trajectory.recorder import EVENTS_FILE
 
-TRAJECTORY_FILE = "trajectory.json"
 SPEC_FILE = "spec.json"
 MISSION_FILE = "RUNBOOK.md"
 
@@ -73,21 +68,3 @@ def read_events(folder: Path) -> Iterator[Recorded]:
                     yield recorded
     except FileNotFoundError as error:
         raise InputError("There is no event log here.", where=str(folder)) from error
-
-
-def write_fold(folder: Path) -> Trajectory:
-    """Folds the log of a folder into its `trajectory.json` and `agent/atif.json`. Raises RecordingError."""
-    events = list(read_events(folder))
-    trajectory = fold(events)
-    try:
-        write_atomically(folder / TRAJECTORY_FILE, trajectory.model_dump_json(indent=1) + "\n")
-        write_atomically(
-            folder / "agent" / "atif.json", json.dumps(to_atif(events), indent=1, ensure_ascii=False) + "\n"
-        )
-    except OSError as error:
-        raise RecordingError(
-            f"Can't write the trajectory: {error.strerror}.",
-            where=str(folder),
-            hint="Its event log is complete; make room and run `runbook` again to have it folded.",
-        ) from error
-    return trajectory

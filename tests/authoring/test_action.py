@@ -1,8 +1,10 @@
-"""`action.yml`: its shell step, run by bash in a git repository as GitHub runs it."""
+"""`action.yml`: its steps, run by bash in a git repository as GitHub runs them."""
 
 import os
+import re
 import subprocess
 import sys
+import venv
 from pathlib import Path
 
 import pytest
@@ -97,3 +99,55 @@ def test_removed_runbook_is_no_error(repo):
     git("commit", "--quiet", "--all", "--message", "gone")
     done = check(repo, base=base)
     assert (done.returncode, done.stdout) == (0, "No runbook to check.\n")
+
+
+# --- the whole action, installation included -------------------------------------------------------------------------
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def valued(text, context):
+    """`${{ a || b }}` as GitHub fills it in: the first that is not empty."""
+
+    def value(match):
+        names = [name.strip() for name in match[1].split("||")]
+        return next((context[name] for name in names if context[name]), "")
+
+    return re.sub(r"\$\{\{(.+?)\}\}", value, text)
+
+
+@pytest.fixture(scope="module")
+def runner(tmp_path_factory):
+    """A Python of its own, as `actions/setup-python` puts it first on PATH. The packages it has already are ours, so
+    that only this one is installed."""
+    folder = tmp_path_factory.mktemp("python")
+    venv.create(folder, with_pip=True)
+    (site,) = folder.glob("lib/python*/site-packages")
+    (site / "ours.pth").write_text("".join(path + "\n" for path in sys.path if path.endswith("-packages")))
+    return folder / "bin"
+
+
+def test_action_installs_itself_and_annotates_what_the_pull_request_changed(repo, runner):
+    base = commit(repo, old=BROKEN)
+    commit(repo, new=BROKEN)
+    context = {f"inputs.{name}": given["default"] for name, given in ACTION["inputs"].items()}
+    context |= {"github.action_path": str(REPOSITORY), "github.event.pull_request.base.sha": base}
+    steps = ACTION["runs"]["steps"]
+    assert steps[0]["uses"].startswith("actions/setup-python@")
+    assert valued(steps[0]["with"]["python-version"], context) == "3.12"
+    for step in steps[1:]:
+        environ = {name: valued(text, context) for name, text in step["env"].items()}
+        done = subprocess.run(
+            ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]],
+            cwd=repo[0],
+            env={**os.environ, **environ, "PATH": f"{runner}:/usr/local/bin:/usr/bin:/bin"},
+            capture_output=True,
+            text=True,
+        )
+        if step["name"] == "Install":
+            assert done.returncode == 0, done.stderr
+            assert (runner / "runbook").exists()
+    assert done.returncode == 1
+    (annotation,) = done.stdout.splitlines()
+    assert annotation.startswith("::error file=new/RUNBOOK.md,line=3,")
+    assert "title=RB101" in annotation

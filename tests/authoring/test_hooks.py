@@ -98,3 +98,66 @@ def test_repository_without_runbooks_is_left_alone(project, cache):
     skipped = run(project, cache, "runbook-check")
     assert skipped.returncode == 0
     assert "no files to check" in skipped.stdout
+
+
+WORK = """\
+---
+version: 1.0.0
+agent: shell
+---
+# Greeting — Agent Runbook
+
+## REQUIRED OUTPUT FILES
+
+| File | Description |
+|---|---|
+| `/app/results/greeting.txt` | What was said |
+
+## Step 1: Greet
+
+```bash
+echo hello > /app/results/greeting.txt
+```
+"""
+
+
+@pytest.fixture
+def recorded(project, tmp_path_factory):
+    """A runbook with its recording beside it, as the hook's description says."""
+    (project / "hello").mkdir()
+    (project / "hello" / "RUNBOOK.md").write_text(WORK)
+    home = tmp_path_factory.mktemp("runs")
+    subprocess.run(
+        [BIN / "runbook", "run", "hello", "--sandbox", "host"],
+        cwd=project,
+        env={**os.environ, "RUNBOOK_HOME": str(home)},
+        capture_output=True,
+        check=True,
+    )
+    (trajectory,) = home.glob("trajectories/*/*/*/trajectory.json")
+    shutil.copytree(trajectory.parent, project / "hello" / "recording")
+    return project
+
+
+def test_replay_lets_a_runbook_pass_that_still_does_what_was_recorded(recorded, cache):
+    same = run(recorded, cache, "runbook-replay")
+    assert same.returncode == 0, same.stdout + same.stderr
+    assert "hello" in same.stdout
+
+
+def test_replay_stops_a_commit_that_changes_what_comes_out(recorded, cache):
+    document = recorded / "hello" / "RUNBOOK.md"
+    document.write_text(WORK.replace("echo hello", "echo goodbye"))
+    (recorded / "RUNBOOK.md").write_text(WORK)  # without a recording: nothing to replay, no failure
+    changed = run(recorded, cache, "runbook-replay")
+    assert changed.returncode == 1, changed.stdout + changed.stderr
+    assert "greeting.txt" in changed.stdout
+    git(recorded, "config", "user.email", "a@example.org")
+    git(recorded, "config", "user.name", "a")
+    environ = {**os.environ, "PRE_COMMIT_HOME": str(cache), "PATH": f"{BIN}:{os.environ['PATH']}"}
+    subprocess.run(["pre-commit", "install"], cwd=recorded, env=environ, capture_output=True, check=True)
+    refused = subprocess.run(
+        ["git", "commit", "--message", "x"], cwd=recorded, env=environ, capture_output=True, text=True
+    )
+    assert refused.returncode == 1
+    assert "greeting.txt" in refused.stdout + refused.stderr

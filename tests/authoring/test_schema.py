@@ -9,11 +9,10 @@ import yaml
 
 from runbook_runner.declared import Secret
 from runbook_runner.runbook.checks_config import ChecksConfig, CheckSource
-from runbook_runner.runbook.frontmatter import Frontmatter
+from runbook_runner.runbook.frontmatter import OWN_KEY, Frontmatter
 from runbook_runner.runbook.frontmatter_schema import FrontmatterFile
 from runbook_runner.runbook.mcp_servers import McpServer
 from runbook_runner.runbook.origin import Attribution, Origin
-from runbook_runner.runner.own_settings import OWN_KEY
 
 CORPUS = Path(__file__).parents[1] / "runbook" / "corpus"
 

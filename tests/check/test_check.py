@@ -347,7 +347,7 @@ def test_help_explains_the_exit_codes(runbook):
 def test_check_imports_nothing_heavy(write, v1):
     path = write(v1)
     code = (
-        "import sys\nfrom runbook_runner.cli.__main__ import main\n"
+        "import os, sys\nfrom runbook_runner.cli.__main__ import main\nos._exit = sys.exit\n"
         f"sys.argv = ['runbook', 'check', {str(path)!r}]\n"
         "try:\n    main()\nexcept SystemExit:\n    pass\nprint(*sys.modules)"
     )

@@ -11,6 +11,8 @@ from runbook_runner.errors import InputError
 from runbook_runner.runbook.check.engine import findings_of, job
 from runbook_runner.runbook.check.fixing import fixed
 from runbook_runner.runbook.check.rules import PROFILES, Selection
+from runbook_runner.runbook.description import describe
+from runbook_runner.runbook.document import parse
 
 BASES = [path.read_text() for path in sorted((Path(__file__).parents[2] / "examples").glob("*/RUNBOOK.md"))]
 PIECES = [
@@ -176,3 +178,18 @@ def test_hostile_file_of_nearly_five_megabytes_is_done_in_time(name):
         start = time.process_time()
         examine(raw, profile)
         assert time.process_time() - start < 2, profile
+
+
+@pytest.mark.parametrize(
+    "name", ["distinct headings", "a long table", "fences", "emphasis", "deep lists", "open braces"]
+)
+def test_monstrous_body_is_never_refused_and_told_where_reading_stops(name):
+    text = HOSTILE[name]
+    start = time.process_time()
+    described = describe(parse(text))
+    assert time.process_time() - start < 2
+    stops = described["unread_from"]
+    assert described["title"] == "T"
+    assert stops is None or 7 <= stops <= text.count("\n") + 1
+    (findings,) = findings_of([job(text.encode(), "x", None, Selection(select=("RB211",)))])
+    assert [(finding.rule, finding.line) for finding in findings] == ([] if stops is None else [("RB211", stops)])

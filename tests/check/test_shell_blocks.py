@@ -4,7 +4,8 @@ import time
 
 import pytest
 
-from runbook_runner.runbook.check.shell import broken_blocks
+from runbook_runner.runbook.check import shell
+from runbook_runner.runbook.check.shell import Block, Broken, Unchecked
 
 BROKEN = {
     "if true; then\n  echo a": (2, "unexpected end of file"),
@@ -38,23 +39,27 @@ GOOD = [
 ]
 
 
+def broken_blocks(codes):
+    return shell.broken_blocks([Block(code) for code in codes])
+
+
 @pytest.mark.parametrize("code", list(BROKEN))
 def test_broken_block_is_found_with_its_line_and_bashs_own_words(code):
     (broken,) = broken_blocks([code])
     line, words = BROKEN[code]
-    assert (broken.index, broken.line) == (0, line)
+    assert (broken.block, broken.line) == (0, line)
     assert words in broken.message
 
 
 def test_good_blocks_pass_whatever_stands_next_to_them():
     mixed = [block for pair in zip([*GOOD], [*BROKEN], strict=False) for block in pair]
-    assert sorted(broken.index for broken in broken_blocks(GOOD)) == []
-    assert sorted(broken.index for broken in broken_blocks(mixed)) == list(range(1, len(mixed), 2))
+    assert sorted(broken.block for broken in broken_blocks(GOOD)) == []
+    assert sorted(broken.block for broken in broken_blocks(mixed)) == list(range(1, len(mixed), 2))
 
 
 def test_two_halves_do_not_make_a_whole():
     halves = ["if true; then", "fi", "echo 'a", "b'", "{ echo", "}", "cat <<EOF", "EOF", "case a in", "esac", "$(", ")"]
-    found = {broken.index for broken in broken_blocks(halves)}
+    found = {broken.block for broken in broken_blocks(halves)}
     assert found == set(range(len(halves))) - {halves.index("EOF")}  # a word that may well be a command
 
 
@@ -69,7 +74,7 @@ def test_bash_reads_nothing_of_the_users(tmp_path, monkeypatch):
     mark = tmp_path / "mark"
     (tmp_path / "env.sh").write_text(f"touch {mark}\n")
     monkeypatch.setenv("BASH_ENV", str(tmp_path / "env.sh"))
-    assert [broken.index for broken in broken_blocks(["fi"])] == [0]
+    assert [broken.block for broken in broken_blocks(["fi"])] == [0]
     assert not mark.exists()
 
 
@@ -77,7 +82,7 @@ def test_nine_hundred_blocks_cost_a_few_processes():
     blocks = [f"echo {number}\nfor f in a b; do echo $f; done" for number in range(900)]
     blocks[17] = "done"
     start = time.monotonic()
-    assert [broken.index for broken in broken_blocks(blocks)] == [17]
+    assert [broken.block for broken in broken_blocks(blocks)] == [17]
     assert time.monotonic() - start < 10
 
 
@@ -88,3 +93,17 @@ def test_hostile_blocks_end_in_time(blocks):
     start = time.monotonic()
     assert len(list(broken_blocks(blocks))) <= len(blocks)
     assert time.monotonic() - start < 10
+
+
+def test_a_hundred_broken_blocks_of_one_file_are_told_and_those_of_its_neighbours_as_well():
+    blocks = [Block("fi", 1)] * 300 + [Block("echo a", 2), Block("done", 2)]
+    found = list(shell.broken_blocks(blocks, budget_s=60))
+    assert all(isinstance(result, Broken) for result in found)
+    assert [result.block for result in found] == [*range(100), 301]
+
+
+def test_what_bash_could_not_be_asked_about_is_said():
+    found = list(shell.broken_blocks([Block("echo a"), Block("fi"), Block("a\n" * 200_000)], budget_s=-1))
+    assert all(isinstance(result, Unchecked) for result in found)
+    assert sorted(result.block for result in found) == [0, 1, 2]
+    assert any("longer than 200,000" in result.why for result in found)

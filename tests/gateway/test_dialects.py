@@ -2,11 +2,12 @@
 
 import json
 from collections import defaultdict
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from runbook_runner.events import Usage
+from runbook_runner.events import Stop, Usage
 from runbook_runner.gateway import sse
 from runbook_runner.gateway.dialects import DIALECTS, recognise
 from runbook_runner.gateway.dialects.base import Ask, Call, Dialect, Reply, Tool
@@ -45,6 +46,26 @@ def test_scripted_answer_reads_back_with_its_tokens(dialect: Dialect, ask: Ask) 
     assert reading.usage == told(dialect)
     assert reading.complete
     assert reading.error is None
+
+
+@every_dialect
+@pytest.mark.parametrize("ask", [PLAIN, STREAM], ids=["plain", "stream"])
+@pytest.mark.parametrize("stop", ["length", "refusal"])
+def test_answer_that_is_not_a_whole_one_says_why(dialect: Dialect, ask: Ask, stop: Stop) -> None:
+    reading = dialect.reading(ask.stream, b"".join(dialect.render(replace(REPLY, stop=stop), ask)))
+    assert (reading.stop, reading.complete, reading.error) == (stop, True, None)
+    assert reading.usage == told(dialect)
+    assert dialect.reading(ask.stream, b"".join(dialect.render(REPLY, ask))).stop is None
+
+
+@pytest.mark.parametrize(("path", "body"), [
+    ("/v1/chat/completions", {"choices": [{"message": {"refusal": "No."}, "finish_reason": "stop"}]}),
+    ("/v1/responses", {"output": [{"type": "message", "content": [{"type": "refusal", "refusal": "No."}]}]}),
+    ("/v1beta/models/m:generateContent", {"promptFeedback": {"blockReason": "SAFETY"}}),
+    ("/v1/messages", {"type": "message", "stop_reason": "refusal", "content": []}),
+])  # fmt: skip
+def test_every_way_an_api_has_to_refuse_is_a_refusal(path: str, body: dict[str, Any]) -> None:
+    assert recognise("POST", path)[0].reading(False, json.dumps(body).encode()).stop == "refusal"
 
 
 @every_dialect

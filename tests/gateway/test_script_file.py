@@ -43,7 +43,7 @@ def test_turns_are_read_in_order_with_their_usage(tmp_path: Path) -> None:
         (
             "- say: a\n- xyzzy: 1\n",
             2,
-            "Known keys: think, say, shell, tool, tools, usage, error, retry_after, delay, expect.",
+            "Known keys: think, say, shell, tool, tools, usage, error, message, stop, retry_after, delay, expect.",
         ),
         ("- say: a\n- usage: {input: 1}\n", 2, "at least one of say, shell, tool, tools, think and error"),
         ("- tool: {name: Read}\n  tools: [{name: Read}]\n", 1, "tool or tools, not both"),
@@ -51,6 +51,9 @@ def test_turns_are_read_in_order_with_their_usage(tmp_path: Path) -> None:
         ("- error: 200\n", 1, "An error is an HTTP status from 400 to 599, or drop."),
         ("- say: a\n- error: 429\n  say: b\n", 2, "says nothing else"),
         ("- say: a\n  retry_after: 3\n", 1, "retry_after needs an error with a status"),
+        ("- say: a\n- say: b\n  message: Busy.\n", 2, "message needs an error with a status"),
+        ("- say: a\n- error: 429\n  stop: length\n", 2, "A turn that fails has no stop."),
+        ("- say: a\n  stop: never\n", 2, "stop: Input should be 'length' or 'refusal'"),
         ("- say: a\n- say: b\n  expect: '('\n", 3, "This is not a regular expression"),
         ("- say: a\n  delay: -1\n", 2, "delay: Input should be greater than or equal to 0"),
         ("- say: a\n- just text\n", 2, "A turn is a mapping."),

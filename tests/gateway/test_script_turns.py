@@ -114,12 +114,13 @@ def test_one_turn_may_think_speak_and_call_several_tools(scripted: Scripted, cli
 
 @every_client
 def test_status_fails_the_call_and_the_next_attempt_gets_the_next_turn(scripted: Scripted, client: Client) -> None:
-    line = scripted("- {error: 429, retry_after: 2}\n- error: 529\n- say: At last.")
+    line = scripted("- {error: 429, retry_after: 2}\n- {error: 529, message: Busy.}\n- say: At last.")
     first, second, third = (client.ask(line, "go") for _ in range(3))
     assert (first.status_code, second.status_code, third.status_code) == (429, 529, 200)
     assert first.headers["retry-after"] == "2"
     assert "retry-after" not in second.headers
     assert "turn 1 of the model script" in first.json()["error"]["message"]
+    assert second.json()["error"]["message"] == "Busy."
     assert client.text(third.json()) == "At last."
     assert [event.status for event in line.events] == [429, 529, 200]
     assert line.session.failure is None

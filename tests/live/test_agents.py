@@ -84,8 +84,9 @@ def test_nothing_a_cli_prints_is_unreadable_and_nothing_warns(ran: Any) -> None:
 
 def test_session_files_come_home_and_configuration_does_not(ran: Any) -> None:
     collected = [event["path"] for event in ran.events("artifact.collected") if event["kind"] == "agent"]
-    has_sessions = find_agent(agent_of(ran)).sessions is not None
-    assert any(path.endswith(".jsonl") for path in collected) is has_sessions
+    sessions = [path for path in collected if path.endswith(".jsonl")]
+    assert any(TURNS[-1]["say"] in (ran.folder / path).read_text() for path in sessions)
+    assert not [path for path in collected if b"\0" in (ran.folder / path).read_bytes()]
     assert not [path for path in collected if Path(path).name in ("settings.json", "config.toml", "config.yaml")]
 
 

@@ -146,3 +146,43 @@ def test_ctrl_c_while_it_waits_ends_the_run_in_good_order(runbook: Any) -> None:
 
 def _events(folder: Path) -> list[Path]:
     return list((folder / ".runbook").rglob("events.jsonl"))
+
+
+SECRET = "canary-Ll3/Qq+71xB9-database"
+DATABASE = """\
+import os, sqlite3
+database = sqlite3.connect(os.environ["MINE"] + "/mine.db")
+database.execute("PRAGMA journal_mode = WAL")
+database.execute("CREATE TABLE said (id INTEGER PRIMARY KEY, text TEXT, raw BLOB)")
+database.execute("CREATE VIRTUAL TABLE found USING fts5(text)")
+secret = os.environ["SERVICE_TOKEN"]
+database.execute("INSERT INTO said VALUES (1, ?, ?)", ("it is " + secret, bytes([255, 0]) + secret.encode()))
+database.execute("INSERT INTO found VALUES (?)", (secret,))
+database.commit()
+open(os.environ["RESULTS_DIR"] + "/out.txt", "w").write("x")
+os._exit(0)  # as one that was killed: all of it is in the write-ahead log
+"""
+
+
+def test_its_session_database_comes_home_as_text_without_secrets(runbook: Any) -> None:
+    declare(runbook, f"python3 - <<'END'\n{DATABASE}END", 'session_db = "mine.db"\nenv = {MINE = "{home}"}\n')
+    declared = RUNBOOK.replace("agent: mine", "agent: mine\nsecrets:\n  SERVICE_TOKEN:\n    env: SERVICE_TOKEN")
+    (runbook.cwd / "RUNBOOK.md").write_text(declared)
+    (runbook.cwd / ".runbook" / "agents" / "mine.toml").open("a").write('[files]\n"made" = ""\n')
+    ran = runbook("run", "RUNBOOK.md", "--sandbox", "host", "--json", env={"SERVICE_TOKEN": SECRET})
+    assert ran.code == 0, ran.err
+    (path,) = (event["path"] for event in ran.events("artifact.collected") if event["kind"] == "agent")
+    (line,) = map(json.loads, (ran.folder / path).read_text().splitlines())
+    assert (path, line["table"]) == ("agent/sessions/mine.jsonl", "said")
+    assert (line["row"]["id"], line["row"]["text"]) == (1, "it is ***REDACTED:SERVICE_TOKEN***")
+    assert "***REDACTED:SERVICE_TOKEN***" in line["row"]["raw"]
+    assert sum(event["count"] for event in ran.events("redacted") if event["where"] == path) == 2
+
+
+def test_a_session_database_that_is_none_costs_the_run_a_warning(runbook: Any) -> None:
+    script = 'echo "no database, though it is long enough" > "$MINE/mine.db"; echo x > "$RESULTS_DIR/out.txt"'
+    declare(runbook, script, 'session_db = "mine.db"\nenv = {MINE = "{home}"}\n[files]\n"made" = ""\n')
+    ran = run(runbook)
+    assert (ran.code, ran.json["verdict"]) == (0, "pass"), ran.err
+    warnings = [event["message"] for event in ran.events("log") if event["level"] == "warning"]
+    assert any("Not all collected: agent/sessions/mine.jsonl: file is not a database" in text for text in warnings)

@@ -1,8 +1,11 @@
-"""A runbook's MCP server reaches every real CLI, with a secret that the agent itself does not get."""
+"""A runbook's MCP servers reach every real CLI: a program in the sandbox, and two on this machine that speak HTTP and
+SSE; each with a secret that the agent itself does not get."""
 
 import hashlib
 import json
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,7 @@ import pytest
 import zstandard
 
 SERVER = Path(__file__).with_name("mcp_tally.py")
+REMOTE = Path(__file__).with_name("mcp_remote.py")
 KEY = "canary-tally-Xw41kD9-key"
 RUNBOOK = f"""\
 ---
@@ -23,7 +27,7 @@ mcp_servers:
     env:
       KEY_DIGEST: {hashlib.sha256(KEY.encode()).hexdigest()}
     secret: TALLY_KEY
----
+REMOTE---
 # Tally — Agent Runbook
 
 ## Objective
@@ -31,45 +35,92 @@ mcp_servers:
 Add 40 and 2.
 """
 
-# What each CLI calls the tool towards its model.
+# What each CLI calls a tool of a server towards its model.
 TOOLS = {
-    "claude-code": "mcp__tally__add",
-    "codex": "add",
-    "gemini-cli": "mcp_tally_add",
-    "hermes": "mcp__tally__add",
-    "opencode": "tally_add",
+    "claude-code": "mcp__{server}__{tool}",
+    "codex": "{tool}",
+    "gemini-cli": "mcp_{server}_{tool}",
+    "hermes": "mcp__{server}__{tool}",
+    "opencode": "{server}_{tool}",
 }
 
-pytestmark = [pytest.mark.needs("docker"), pytest.mark.xdist_group("docker-live"), pytest.mark.timeout(600)]
+pytestmark = [
+    pytest.mark.needs("docker", "litellm"),  # which brings the SDK of the servers
+    pytest.mark.xdist_group("docker-live"),
+    pytest.mark.timeout(600),
+]
+
+
+@pytest.fixture(scope="module")
+def remote() -> Iterator[dict[str, str]]:
+    """The addresses of two servers on this machine, as containers reach it."""
+    network = ["docker", "network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}"]
+    host = subprocess.run(network, capture_output=True, text=True, check=True).stdout.strip()
+    digest = hashlib.sha256(KEY.encode()).hexdigest()
+    commands = {kind: [sys.executable, str(REMOTE), host, kind, digest] for kind in ("http", "sse")}
+    servers = {kind: subprocess.Popen(line, stdout=subprocess.PIPE, text=True) for kind, line in commands.items()}
+    paths = {"http": "mcp", "sse": "sse"}
+    addresses = {}
+    for kind, server in servers.items():
+        assert server.stdout is not None
+        addresses[kind] = f"http://{host}:{server.stdout.readline().strip()}/{paths[kind]}"
+    yield addresses
+    for server in servers.values():
+        server.terminate()
+        server.wait()
+
+
+def document(addresses: dict[str, str]) -> str:
+    lines = (f"  {kind}:\n    type: {kind}\n    url: {url}\n    secret: TALLY_KEY\n" for kind, url in addresses.items())
+    return RUNBOOK.replace("REMOTE", "".join(lines))
 
 
 @pytest.fixture(scope="module", params=TOOLS)
-def tallied(request: pytest.FixtureRequest, make_runbook: Callable[[], Any]) -> Any:
+def tallied(request: pytest.FixtureRequest, make_runbook: Callable[[], Any], remote: dict[str, str]) -> Any:
+    agent = request.param
+    known = {kind: url for kind, url in remote.items() if (agent, kind) != ("codex", "sse")}
     command = make_runbook()
-    (command.cwd / "RUNBOOK.md").write_text(RUNBOOK)
+    (command.cwd / "RUNBOOK.md").write_text(document(known))
+    tools = {"tally": "add", **{kind: f"add_by_{kind}" for kind in known}}
+    named = [TOOLS[agent].format(server=server, tool=tool) for server, tool in tools.items()]
     turns = [
-        {"tool": {"name": TOOLS[request.param], "input": {"a": 40, "b": 2}}},
+        *({"tool": {"name": name, "input": {"a": 40, "b": 2}}} for name in named),
         {"shell": "env > /app/results/env.txt"},
         {"say": "Done."},
     ]
     (command.cwd / "model.yaml").write_text(json.dumps(turns))
     # With a model of OpenAI's, Codex would offer the tool by a search at the provider only.
-    arguments = ("--agent", request.param, "--model", "claude-sonnet-4-6", "--model-script", "model.yaml")
+    arguments = ("--agent", agent, "--model", "claude-sonnet-4-6", "--model-script", "model.yaml")
     ran = command("run", "RUNBOOK.md", "-f", SERVER, *arguments, "--json", env={"TALLY_KEY": KEY}, timeout=500)
     assert ran.code == 0, ran.err
     return ran
 
 
-def test_the_agent_calls_the_servers_tool(tallied: Any) -> None:
-    call, answer = tallied.events("tool.called")[0], tallied.events("tool.returned")[0]
-    assert call["name"].endswith("add")
-    assert call["input"] == {"a": 40, "b": 2}
-    assert answer["output"] == "The sum is 42, with the key."
+def test_the_agent_calls_each_servers_tool(tallied: Any) -> None:
+    calls, answers = tallied.events("tool.called")[:-1], tallied.events("tool.returned")[:-1]
+    assert {json.dumps(call["input"]) for call in calls} == {'{"a": 40, "b": 2}'}
+    said = ["The sum is 42, with the key.", "The sum is 42, by http.", "The sum is 42, by sse."]
+    assert [answer["output"] for answer in answers] == said[: len(calls)]
+    assert len(calls) == (2 if tallied.events("agent.started")[0]["agent"] == "codex" else 3)
+
+
+def test_a_server_that_codex_can_not_speak_to_is_told_before_anything_starts(runbook: Any) -> None:
+    (runbook.cwd / "RUNBOOK.md").write_text(document({"sse": "http://127.0.0.1:9/sse"}))
+    (runbook.cwd / "model.yaml").write_text('[{"say": "Done."}]')
+    arguments = ("--agent", "codex", "--model-script", "model.yaml")
+    ran = runbook("run", "RUNBOOK.md", "-f", SERVER, *arguments, env={"TALLY_KEY": KEY})
+    assert ran.code == 2
+    assert "Codex can't use the MCP server sse: it does not speak SSE.\nUse the server's http address" in ran.err
+    assert not list(runbook.cwd.rglob("events.jsonl"))
 
 
 def test_the_key_is_the_servers_alone_and_in_no_file(tallied: Any) -> None:
     assert "TALLY_KEY" not in (tallied.folder / "results" / "env.txt").read_text()
-    assert any("TALLY_KEY goes to the MCP server tally only" in event["message"] for event in tallied.events("log"))
+    servers = ", ".join(
+        server["name"] for server in json.loads((tallied.folder / "spec.json").read_text())["mcp_servers"]
+    )
+    told = [event["message"] for event in tallied.events("log")]
+    assert any(f"TALLY_KEY goes to the MCP server {servers} only" in message for message in told)
     for path in tallied.folder.rglob("*"):
         if path.is_file():
             data = path.read_bytes()

@@ -1,6 +1,8 @@
 """`kill -9` of the runner at any moment: nothing that had happened is lost, the next start leaves nothing behind."""
 
 import json
+import os
+import random
 import subprocess
 import time
 from collections.abc import Callable
@@ -47,6 +49,10 @@ def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
     while not condition():
         assert time.monotonic() < end, "it did not happen in time"
         time.sleep(0.1)
+
+
+def volumes() -> set[str]:
+    return docker_lines("volume", "ls", "-q")
 
 
 def check_folded(home: Path) -> list[str]:
@@ -104,6 +110,59 @@ def test_killed_at_ten_moments_on_the_host_no_process_and_no_folder_stays(
     home = runbook.cwd / ".runbook"
     assert "failed" in check_folded(home)
     assert list(home.glob("trajectories/local/test/*/results/out.txt")), "what a killed run had made was brought home"
+
+
+POINTS = 20
+TOGETHER = (
+    ("docker",),
+    ("docker", "--network", "allowlist", "--allow-host", "example.org"),
+    ("bubblewrap",),
+    ("bubblewrap", "--network", "allowlist", "--allow-host", "example.org"),
+)
+
+
+@pytest.mark.needs("docker", "bubblewrap")
+def test_four_at_once_killed_at_twenty_random_points_leave_nothing_behind(
+    runbook: Any, shell_runbook: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    seed = int(os.environ.get("RUNBOOK_TEST_SEED") or time.time_ns() % 10**9)
+    print(f"RUNBOOK_TEST_SEED={seed}")
+    temporary = tmp_path_factory.mktemp("t")  # short: sockets lie in it
+    runbook.env["TMPDIR"] = str(temporary)
+    word, home, before = f"7{time.monotonic_ns() % 10_000_000:07}", runbook.cwd / ".runbook", volumes()
+    path = shell_runbook(f"echo made > /app/results/out.txt\nsetsid sleep {word} &\nsleep 1.{word}")
+    chance = random.Random(seed)
+    for _ in range(POINTS):
+        kill_together(runbook, path, sorted(chance.uniform(0.2, 3.0) for _ in TOGETHER))
+    assert runbook("run", EXAMPLES / "hello", "--sandbox", "docker").code == 0
+    wait_for(lambda: word not in processes())
+    assert ours(home) == set()
+    assert docker_lines("network", "ls", "-q", "--filter", "label=runbook.trajectory") == set()
+    wait_for(lambda: volumes() <= before)
+    assert list(temporary.iterdir()) == []
+    assert list((home / "active").iterdir()) == []
+    assert [file for file in home.rglob(".*") if file.is_file() and file.name != ".gitignore"] == []
+    runs = {folder.name for folder in home.glob("trajectories/*/*/*")}
+    groups = {folder.name.split("-")[1] for folder in Path("/sys/fs/cgroup").rglob("runbook-*") if folder.is_dir()}
+    assert groups & runs == set()
+    statuses = check_folded(home)
+    assert statuses.count("failed") >= POINTS // 4, "many were really killed half way"
+
+
+def kill_together(runbook: Any, path: Path, moments: list[float]) -> None:
+    """moments: one for each of `TOGETHER`, in seconds after their start."""
+    runs = [runbook.start("run", path, "--sandbox", *how) for how in TOGETHER]
+    random.Random(moments[0]).shuffle(runs)
+    began = time.monotonic()
+    for run, moment in zip(runs, moments, strict=True):
+        time.sleep(max(0.0, began + moment - time.monotonic()))
+        run.kill()
+    for run in runs:
+        run.communicate(timeout=30)
+
+
+def processes() -> str:
+    return subprocess.run(["ps", "axww", "-o", "args"], capture_output=True, text=True, check=True).stdout
 
 
 @pytest.mark.needs("docker")

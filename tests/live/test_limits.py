@@ -1,5 +1,6 @@
 """A run that meets a limit or is refused a network says which, in its error, its record and its exit code."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -33,10 +34,15 @@ pytestmark = [pytest.mark.xdist_group("docker-live")]
             ["--disk", "40M"],
             "It wrote more than 40 MB to disk.",
         ),
+        (
+            "python3 -c 'f = [open(\"/dev/null\") for _ in range(70000)]'",
+            [],
+            "A process ran out of open files (65536 each).",
+        ),
         ("sleep 100", ["--idle", "2"], "The agent gave no sign of life for 2 s."),
         ("echo begun; sleep 100", ["--timeout", "2"], "Agent exceeded timeout_sec (2)."),
     ],
-    ids=["memory", "processes", "disk", "idle", "wall"],
+    ids=["memory", "processes", "disk", "open-files", "idle", "wall"],
 )
 def test_run_that_meets_a_limit_names_it(
     runbook: Any,
@@ -51,8 +57,62 @@ def test_run_that_meets_a_limit_names_it(
     assert ran.json["status"] == "failed"
     assert named in ran.json["error"]
     assert named in ran.trajectory["error"]
-    if options[0] not in ("--idle", "--timeout"):
-        assert named in (ran.folder / "sandbox.log").read_text()
+    assert named in (ran.folder / "sandbox.log").read_text()
+    assert (
+        named in "\n".join(event["message"] for event in ran.events("log")) + ran.events("agent.finished")[0]["error"]
+    )
+
+
+@pytest.mark.needs("root")
+@pytest.mark.parametrize("sandbox", ISOLATED)
+def test_run_that_wanted_more_processor_than_it_may_have_is_told_so(
+    runbook: Any, shell_runbook: Callable[[str], Path], sandbox: str
+) -> None:
+    ran = runbook(
+        "run", shell_runbook("while :; do :; done"), "--sandbox", sandbox, "--cpus", "0.2", "--timeout", "5", "--json"
+    )
+    assert ran.json["error"] == "Agent exceeded timeout_sec (5).", "it is no cause, but it explains"
+    assert "It was held to 0.2 cores: its processes waited" in (ran.folder / "sandbox.log").read_text()
+
+
+@pytest.mark.needs("root")
+@pytest.mark.parametrize("sandbox", ISOLATED)
+def test_trajectory_says_how_each_limit_holds(runbook: Any, shell_runbook: Callable[[str], Path], sandbox: str) -> None:
+    ran = runbook("run", shell_runbook("echo x > /app/results/out.txt"), "--sandbox", sandbox, "--json")
+    holds = {
+        "cpus": "together",
+        "memory": "together",
+        "processes": "together",
+        "open_files": "each",
+        "disk": "watched",
+    }
+    assert ran.trajectory["attributes"]["params"]["sandbox"]["limits"] == holds
+    assert "limits: cpus together, memory together" in (ran.folder / "sandbox.log").read_text()
+
+
+@pytest.mark.needs("bubblewrap", "root")
+def test_without_a_control_group_each_process_has_its_limit_and_the_user_is_told(
+    runbook: Any, shell_runbook: Callable[[str], Path]
+) -> None:
+    """In a mount namespace of its own, where there are no control groups to be seen."""
+    path = shell_runbook("python3 -c 'b = bytearray(1 << 30)'")
+    inner = 'mount -t tmpfs none /sys/fs/cgroup && exec "$@"'
+    program = str(Path(sys.executable).with_name("runbook"))
+    command = [program, "run", str(path), "--sandbox", "bubblewrap", "--memory", "256M", "--json"]
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", inner, "sh", *command],
+        capture_output=True,
+        text=True,
+        cwd=runbook.cwd,
+        env=runbook.env,
+    )
+    assert done.returncode == 4, done.stderr
+    told = json.loads(done.stdout)
+    assert "A process ran out of memory (256 MB each)." in told["error"]
+    trajectory = json.loads((Path(told["path"]) / "trajectory.json").read_text())
+    holds = trajectory["attributes"]["params"]["sandbox"]["limits"]
+    assert (holds["memory"], holds["cpus"], holds["processes"]) == ("each", "none", "none")
+    assert "Not limited here, for no control group can be made: cpus, processes." in done.stderr
 
 
 @pytest.mark.parametrize(

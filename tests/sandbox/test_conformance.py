@@ -3,12 +3,14 @@
 import os
 import socket
 import time
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
 from runbook_runner.errors import InputError, LimitError, SandboxError
 from runbook_runner.sandbox import FOLDERS, PutFile, ResultsTooLargeError
+from runbook_runner.sockets import listen_unix
 
 ROOMY = {"max_bytes": 1 << 30, "max_files": 1000}
 
@@ -397,8 +399,9 @@ def test_two_sandboxes_do_not_share_files(make_sandbox, shell):
 
 def test_a_server_on_the_gateway_address_is_reached_from_inside(sandbox, shell, in_thread):
     address = sandbox.gateway_host()
-    with socket.create_server((address.bind, 0)) as server:
-        port = server.getsockname()[1]
+    path = address.bind.removeprefix("unix:")
+    with listen_unix(Path(path)) if path != address.bind else socket.create_server((address.bind, 0)) as server:
+        port = address.port or server.getsockname()[1]
         process = shell.start(
             sandbox,
             f"python3 -c \"import socket; print(socket.create_connection(('{address.reach}', {port})).recv(9))\"",

@@ -147,7 +147,7 @@ def test_container_that_was_never_started_is_a_leftover_too(engine, image, tmp_p
     assert list_owned(engine, "never-started") == ()
 
 
-def test_start_that_fails_leaves_no_container(engine, make_docker):
+def test_start_that_fails_leaves_no_container(engine, make_docker, monkeypatch):
     from runbook_runner.sandbox.docker import list_owned
 
     sandbox = make_docker(image="runbook-test/missing:1")
@@ -156,7 +156,7 @@ def test_start_that_fails_leaves_no_container(engine, make_docker):
     # An engine takes the container and refuses only to start it.
     labels = {"runbook.trajectory": "0", "runbook.host": "half-started"}
     broken = make_docker(labels=labels, memory_bytes=64 << 20, pids=1)
-    broken._host_config = lambda: engine.api.create_host_config(network_mode="container:not-there")
+    monkeypatch.setattr(type(broken._doors), "host_config", {"network_mode": "container:not-there"})
     with pytest.raises(NotReadyError, match="did not start"), broken:
         pass
     assert list_owned(engine, "half-started") == ()

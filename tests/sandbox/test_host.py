@@ -13,8 +13,9 @@ import pytest
 
 from runbook_runner.errors import NotReadyError, SandboxError
 from runbook_runner.sandbox import PutFile, SandboxSpec
-from runbook_runner.sandbox.host import HostSandbox, find_leftover
+from runbook_runner.sandbox.host import HostSandbox
 from runbook_runner.sandbox.paths import app_rewriter
+from runbook_runner.sandbox.work_folders import find_folders
 
 
 @pytest.fixture
@@ -90,12 +91,10 @@ for chunk in process:
     while running(mark) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert running(mark) == []
-    leftover = find_leftover(app.parent, "dies")
-    assert leftover is not None
-    assert leftover.app == str(app)
-    leftover.stop()
+    assert app in find_folders(app.parent, "dies")
+    HostSandbox(SandboxSpec(run_id="dies"), folder=app).stop()
     assert not app.exists()
-    assert find_leftover(app.parent, "dies") is None
+    assert app not in find_folders(app.parent, "dies")
 
 
 @pytest.mark.needs("linux")
@@ -111,16 +110,16 @@ def test_supervisor_that_is_killed_takes_the_command_with_it(sandbox, running):
 
 def test_leftover_search_ignores_links(tmp_path):
     (tmp_path / "runbook-abc-1").symlink_to("/etc")
-    assert find_leftover(tmp_path, "abc") is None
-    assert find_leftover(tmp_path / "missing", "abc") is None
+    assert find_folders(tmp_path, "abc") == ()
+    assert find_folders(tmp_path / "missing", "abc") == ()
 
 
 def test_leftover_folder_gives_its_results(make_host, tmp_path):
     dead = make_host(run_id="feedf00d")
     dead.start()
     dead.put([PutFile("/app/results/late", b"late")])
-    leftover = find_leftover(Path(dead.app).parent, "feedf00d")
-    assert leftover is not None
+    (folder,) = find_folders(Path(dead.app).parent, "feedf00d")
+    leftover = HostSandbox(SandboxSpec(run_id="feedf00d"), folder=folder)
     assert [file.path for file in leftover.get("/app/results", tmp_path, max_bytes=9, max_files=9).files] == ["late"]
 
 

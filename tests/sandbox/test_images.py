@@ -9,6 +9,7 @@ from uuid import uuid4
 import pytest
 
 from runbook_runner.errors import InputError, NotReadyError
+from runbook_runner.sandbox.foreign import resolve_image
 from runbook_runner.sandbox.snapshots import find_snapshot
 from runbook_runner.settings import Settings
 
@@ -130,7 +131,7 @@ def test_snapshot_has_its_tools(make_docker, shell):
 
 def test_users_own_image_is_used_when_the_engine_has_it(engine, images, image):
     lines: list[str] = []
-    found = images.resolve_image(engine, image, lines.append)
+    found = resolve_image(engine, image, lines.append)
     assert found.tag == image
     assert found.digest.startswith("sha256:")
     assert lines == []
@@ -139,7 +140,7 @@ def test_users_own_image_is_used_when_the_engine_has_it(engine, images, image):
 @pytest.mark.parametrize("reference", ["localhost:9/no/such:1", "Not A Name"])
 def test_users_image_that_does_not_exist_is_named(engine, images, reference):
     with pytest.raises(NotReadyError, match=reference):
-        images.resolve_image(engine, reference, [].append)
+        resolve_image(engine, reference, [].append)
 
 
 def test_layer_on_a_users_image_installs_as_root_and_runs_as_its_user(
@@ -150,7 +151,7 @@ def test_layer_on_a_users_image_installs_as_root_and_runs_as_its_user(
     dockerfile = f"FROM {image}\nRUN useradd worker\nUSER worker\n".encode()
     archive = context_archive({"Dockerfile": dockerfile})
     assert list(engine.api.build(fileobj=archive, custom_context=True, tag="runbook-test/own:1", rm=True, decode=True))
-    own = images.resolve_image(engine, "runbook-test/own:1", [].append)
+    own = resolve_image(engine, "runbook-test/own:1", [].append)
     layered = images.add_layers(engine, own, [layer_of(images, "RUN touch /usr/bin/agent")], settings, [].append)
     sandbox = make_docker(image=layered.tag)
     sandbox.start()

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from runbook_runner.events import Usage
+from runbook_runner.events import Stop, Usage
 from runbook_runner.gateway import sse
 from runbook_runner.gateway.dialects.base import (
     MAX_MODEL_CHARS,
@@ -25,6 +25,7 @@ from runbook_runner.gateway.dialects.base import (
     readable,
 )
 from runbook_runner.gateway.dialects.bodies import (
+    backwards,
     document,
     error_message,
     items,
@@ -58,6 +59,14 @@ _USAGE_KEYS: Final = {
     "output_tokens": "completion_tokens",
     "cache_read_input_tokens": "cache_read_tokens",
     "cache_creation_input_tokens": "cache_write_tokens",
+}
+
+
+# The API's stop reasons of an answer that is not whole.
+_STOPS: Final[Mapping[str, Stop]] = {
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "refusal": "refusal",
 }
 
 
@@ -120,7 +129,8 @@ def _tools(tools: list[Any]) -> Iterator[Tool]:
 
 def _read_document(data: Json) -> Reading:
     answered = data.get("type") == "message"
-    return _told(part(data, "usage"), Reading(Usage(api_calls=int(answered)), _error(data), complete=True))
+    stop = _STOPS.get(str(data.get("stop_reason")))
+    return _told(part(data, "usage"), Reading(Usage(api_calls=int(answered)), _error(data), complete=True, stop=stop))
 
 
 def _read_stream(events: Iterator[Json]) -> Reading:
@@ -132,7 +142,8 @@ def _read_stream(events: Iterator[Json]) -> Reading:
             reading = replace(reading, usage=Usage(api_calls=1))
             reading = _told(part(part(event, "message"), "usage"), reading)
         elif kind == "message_delta":
-            reading = _told(part(event, "usage"), reading)
+            stop = _STOPS.get(str(part(event, "delta").get("stop_reason")))
+            reading = _told(part(event, "usage"), replace(reading, stop=stop))
         elif kind == "error":
             reading = replace(reading, error=_error(event))
         if kind in ("message_stop", "error"):
@@ -227,6 +238,8 @@ def _content(reply: Reply) -> list[Json]:
 
 
 def _stop_reason(reply: Reply) -> str:
+    if reply.stop is not None:
+        return backwards(_STOPS, reply.stop)
     return "tool_use" if reply.calls else "end_turn"
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Protocol
 
-from runbook_runner.events import Usage
+from runbook_runner.events import Stop, Usage
 
 Operation = Literal["generate", "count_tokens"]
 """`generate` asks the model for an answer; `count_tokens` only asks how long a request is."""
@@ -73,6 +73,7 @@ class Reply:
     text: str | None
     calls: tuple[Call, ...]
     usage: Usage
+    stop: Stop | None = None
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,7 @@ class Reading:
     """The part of `cache_write_tokens` that is kept for an hour, at another price."""
     tier: str | None = None
     """Service tier the provider charged, in its own words; `None`: the standard one or not told."""
+    stop: Stop | None = None
 
 
 NOTHING: Final = Reading(Usage(), error=None, complete=True)

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from runbook_runner.events import Stop
 from runbook_runner.gateway.dialects.base import Json
 
 
@@ -34,6 +35,11 @@ def number(data: Any, key: str) -> int:
 def known_numbers(data: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, int]:
     """names: theirs → ours. Only those that are there."""
     return {ours: data[theirs] for theirs, ours in names.items() if type(data.get(theirs)) is int}
+
+
+def backwards(names: Mapping[str, Stop], ours: Stop) -> str:
+    """The first of their names for one of ours."""
+    return next(theirs for theirs, stop in names.items() if stop == ours)
 
 
 def told_cost(usage: Json) -> float | None:

@@ -7,9 +7,10 @@ answers with one JSON array; that is forwarded and read, but a script always ans
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
-from runbook_runner.events import Usage
+from runbook_runner.events import Stop, Usage
 from runbook_runner.gateway import sse
 from runbook_runner.gateway.dialects.base import (
     MAX_MODEL_CHARS,
@@ -23,7 +24,7 @@ from runbook_runner.gateway.dialects.base import (
     Tool,
     readable,
 )
-from runbook_runner.gateway.dialects.bodies import document, error_message, items, number, part
+from runbook_runner.gateway.dialects.bodies import backwards, document, error_message, items, number, part
 
 _PATH: Final = re.compile(r"/v1(?:beta|alpha)?/(?:models|tunedModels)/(?P<model>[^:]+):(?P<action>\w+)")
 _ACTIONS: Final[Mapping[str, Operation]] = {
@@ -32,6 +33,10 @@ _ACTIONS: Final[Mapping[str, Operation]] = {
     "countTokens": "count_tokens",
 }
 _IDENTITY: Final = ("systemInstruction", "contents", "tools")
+_STOPS: Final[Mapping[str, Stop]] = {
+    "MAX_TOKENS": "length",
+    **dict.fromkeys(("SAFETY", "PROHIBITED_CONTENT", "BLOCKLIST", "RECITATION", "SPII"), "refusal"),
+}
 _STATUS: Final = {
     400: "INVALID_ARGUMENT",
     401: "UNAUTHENTICATED",
@@ -75,7 +80,7 @@ class Gemini:
         chunks = data if isinstance(data, list) else [data]
         known = [chunk for chunk in chunks if isinstance(chunk, dict)]
         reading = _read(iter(known)) if known else NOTHING
-        return Reading(reading.usage, reading.error, complete=True)
+        return replace(reading, complete=True)
 
     def deltas(self, event: Json) -> Iterator[Delta]:
         for place, candidate in enumerate(items(event, "candidates")):
@@ -105,16 +110,20 @@ def _tools(tools: list[Any]) -> Iterator[Tool]:
 
 def _read(chunks: Iterator[Json]) -> Reading:
     """Every chunk repeats the totals so far; the one with a `finishReason`, or the block of a prompt, is the last."""
-    usage, error, complete = Usage(), None, False
+    usage, error, complete, stop = Usage(), None, False, None
     for chunk in chunks:
         error = error_message(chunk) or error
         candidates = items(chunk, "candidates")
         if candidates or part(chunk, "promptFeedback"):
             usage = _usage_of(part(chunk, "usageMetadata")) if part(chunk, "usageMetadata") else usage
             usage = usage.model_copy(update={"api_calls": 1})
-        ended = any(isinstance(candidate, dict) and candidate.get("finishReason") for candidate in candidates)
-        complete = complete or ended or bool(error) or bool(part(chunk, "promptFeedback").get("blockReason"))
-    return Reading(usage, error, complete)
+        ended = [
+            str(item["finishReason"]) for item in candidates if isinstance(item, dict) and item.get("finishReason")
+        ]
+        blocked = bool(part(chunk, "promptFeedback").get("blockReason"))
+        complete = complete or bool(ended) or bool(error) or blocked
+        stop = "refusal" if blocked else _STOPS.get(ended[0], stop) if ended else stop
+    return Reading(usage, error, complete, stop=stop)
 
 
 def _usage_of(told: Json) -> Usage:
@@ -142,7 +151,7 @@ def _chunks(reply: Reply, ask: Ask) -> Iterator[Json]:
 def _chunk(reply: Reply, ask: Ask, parts: list[Json], *, last: bool = False) -> Json:
     candidate: Json = {"content": {"parts": parts, "role": "model"}, "index": 0}
     if last:
-        candidate["finishReason"] = "STOP"
+        candidate["finishReason"] = backwards(_STOPS, reply.stop) if reply.stop else "STOP"
     return {
         "candidates": [candidate],
         "usageMetadata": _told(reply.usage, whole=last),

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from runbook_runner.events import Usage
+from runbook_runner.events import Stop, Usage
 from runbook_runner.gateway import sse
 from runbook_runner.gateway.dialects.base import (
     MAX_MODEL_CHARS,
@@ -23,13 +23,14 @@ from runbook_runner.gateway.dialects.base import (
     Tool,
     readable,
 )
-from runbook_runner.gateway.dialects.bodies import document, error_message, items, part
+from runbook_runner.gateway.dialects.bodies import backwards, document, error_message, items, part
 from runbook_runner.gateway.dialects.openai_shapes import CREATED, error_body, told_usage, usage_of
 
 _PATHS: Final[Mapping[str, Operation]] = {"/v1/chat/completions": "generate"}
 _IDENTITY: Final = ("messages", "tools")
 _TEXT_KEYS: Final = ("content", "reasoning_content", "reasoning", "refusal")
 _USAGE: Final = ("prompt_tokens", "completion_tokens", "prompt_tokens_details", "completion_tokens_details")
+_STOPS: Final[Mapping[str, Stop]] = {"length": "length", "content_filter": "refusal"}
 _DONE: Final = b"data: [DONE]\n\n"
 
 
@@ -61,7 +62,7 @@ class OpenAIChat:
         if not isinstance(data, dict):
             return NOTHING
         usage = usage_of(part(data, "usage"), _USAGE) if items(data, "choices") else Usage()
-        return Reading(usage, error_message(data), complete=True, tier=_tier(data))
+        return Reading(usage, error_message(data), complete=True, tier=_tier(data), stop=_stop(data, "message"))
 
     def deltas(self, event: Json) -> Iterator[Delta]:
         for choice in items(event, "choices"):
@@ -99,22 +100,31 @@ def _tools(tools: list[Any]) -> Iterator[Tool]:
 
 def _read_stream(text: str) -> Reading:
     """Usage is in a chunk of its own after the last choice, when the client asked for it; the end is `[DONE]`."""
-    usage, error, tier, answered = Usage(), None, None, False
+    usage, error, tier, stop, answered = Usage(), None, None, None, False
     for event in sse.objects(text):
         error = error_message(event) or error
         answered = answered or bool(items(event, "choices"))
         tier = _tier(event) or tier
+        stop = _stop(event, "delta") or stop
         if part(event, "usage"):
             usage = usage_of(part(event, "usage"), _USAGE)
     if answered and not usage.api_calls:
         usage = Usage(api_calls=1)
     done = "\ndata: [DONE]" in text[-200:] or text.startswith("data: [DONE]")
-    return Reading(usage, error, complete=done or error is not None, tier=tier)
+    return Reading(usage, error, complete=done or error is not None, tier=tier, stop=stop)
 
 
 def _tier(data: Json) -> str | None:
     tier = data.get("service_tier")
     return tier if isinstance(tier, str) else None
+
+
+def _stop(data: Json, said: str) -> Stop | None:
+    for choice in items(data, "choices")[:1]:
+        if part(choice, said).get("refusal"):
+            return "refusal"
+        return _STOPS.get(str(choice.get("finish_reason"))) if isinstance(choice, dict) else None
+    return None
 
 
 # --- writing -------------------------------------------------------------------------------------------------------
@@ -172,4 +182,6 @@ def _written(call: Call) -> str:
 
 
 def _finish_reason(reply: Reply) -> str:
+    if reply.stop is not None:
+        return backwards(_STOPS, reply.stop)
     return "tool_calls" if reply.calls else "stop"

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from itertools import count
 from typing import Any, Final
 
-from runbook_runner.events import Usage
+from runbook_runner.events import Stop, Usage
 from runbook_runner.gateway import sse
 from runbook_runner.gateway.dialects.base import (
     MAX_MODEL_CHARS,
@@ -23,12 +23,13 @@ from runbook_runner.gateway.dialects.base import (
     Tool,
     readable,
 )
-from runbook_runner.gateway.dialects.bodies import document, error_message, items, part
+from runbook_runner.gateway.dialects.bodies import backwards, document, error_message, items, part
 from runbook_runner.gateway.dialects.openai_shapes import CREATED, error_body, told_usage, usage_of
 
 _PATHS: Final[Mapping[str, Operation]] = {"/v1/responses": "generate", "/v1/responses/input_tokens": "count_tokens"}
 _IDENTITY: Final = ("instructions", "input", "tools", "previous_response_id")
 _USAGE: Final = ("input_tokens", "output_tokens", "input_tokens_details", "output_tokens_details")
+_STOPS: Final[Mapping[str, Stop]] = {"max_output_tokens": "length", "content_filter": "refusal"}
 _LAST: Final = ("response.completed", "response.incomplete", "response.failed", "error")
 
 
@@ -111,7 +112,16 @@ def _of_response(data: Json) -> Reading:
         error_message(data),
         complete=True,
         tier=tier if isinstance(tier, str) else None,
+        stop=_stop(data),
     )
+
+
+def _stop(data: Json) -> Stop | None:
+    """A model that refuses says so in a part of its message; one that was cut off has an incomplete response."""
+    parts = (piece for item in items(data, "output") for piece in items(item, "content"))
+    if any(isinstance(piece, dict) and piece.get("type") == "refusal" for piece in parts):
+        return "refusal"
+    return _STOPS.get(str(part(data, "incomplete_details").get("reason")))
 
 
 def _stream_error(event: Json) -> str:
@@ -137,7 +147,8 @@ def _stream(reply: Reply, ask: Ask) -> Iterator[Json]:
         for kind, fields in _pieces(item):
             yield event(kind, item_id=item["id"], output_index=index, **fields)
         yield event("output_item.done", output_index=index, item=item)
-    yield event("completed", response=_response(reply, ask, "completed", whole))
+    status = "completed" if reply.stop is None else "incomplete"
+    yield event(status, response=_response(reply, ask, status, whole))
 
 
 def _blank(item: Json) -> Json:
@@ -176,7 +187,7 @@ def _response(reply: Reply, ask: Ask, status: str, output: list[Json]) -> Json:
         "created_at": CREATED,
         "status": status,
         "error": None,
-        "incomplete_details": None,
+        "incomplete_details": {"reason": backwards(_STOPS, reply.stop)} if reply.stop else None,
         "instructions": None,
         "metadata": {},
         "model": ask.model,
@@ -184,7 +195,7 @@ def _response(reply: Reply, ask: Ask, status: str, output: list[Json]) -> Json:
         "parallel_tool_calls": True,
         "tool_choice": "auto",
         "tools": [],
-        "usage": told_usage(reply.usage, _USAGE) if status == "completed" else None,
+        "usage": told_usage(reply.usage, _USAGE) if status != "in_progress" else None,
     }
 
 

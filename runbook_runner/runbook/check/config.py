@@ -6,11 +6,11 @@ table of glob → codes; a glob is relative to the project's folder, or a bare n
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from runbook_runner.errors import InputError
 from runbook_runner.runbook.check.rules import PROFILES, Profile, codes
@@ -19,14 +19,13 @@ _PLACES = ((".runbook/config.toml", ("check",)), ("pyproject.toml", ("tool", "ru
 _KEYS = ("profile", "select", "ignore", "per-file-ignores")
 
 
-@dataclass(frozen=True)
-class Config:
+class Config(NamedTuple):
     folder: Path = Path()
     """The project's; absolute."""
     profile: Profile | None = None
     select: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
-    per_file: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    per_file: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 
     def ignored_in(self, file: str) -> tuple[str, ...]:
         """Codes the project ignores in this file; file: absolute path."""

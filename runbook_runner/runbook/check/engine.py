@@ -2,42 +2,43 @@
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 from runbook_runner.errors import InputError
 from runbook_runner.runbook.check.findings import Finding, Rule
 from runbook_runner.runbook.check.noqa import exemptions
 from runbook_runner.runbook.check.rules import Selection, rules_for
 from runbook_runner.runbook.check.subject import SHELLS, ShellError, Subject
+from runbook_runner.runbook.check.surroundings import NOWHERE, Surroundings
 from runbook_runner.runbook.source import text_of
 
 MOST = 100
 """Findings of one rule in one file: whoever has more has one problem, not a hundred."""
 _TEXT_ONLY = frozenset({"RB101", "RB102", "RB103", "RB601", "RB602"})
 """Rules that do not need a document that could be read; so do the published validators, which only grep."""
+_OF_BASH = frozenset({"RB401", "RB406"})
 _PUBLISHED = "RB8"
 """Where they begin."""
 
 
-@dataclass(frozen=True)
-class Job:
+class Job(NamedTuple):
     subject: Subject
     rules: Sequence[Rule]
     selection: Selection
 
 
-def job(raw: bytes, name: str, folder: Path | None, selection: Selection) -> Job:
+def job(raw: bytes, name: str, folder: Path | None, selection: Selection, surroundings: Surroundings = NOWHERE) -> Job:
     """Raises InputError for bytes that are no text."""
     text_of(raw, name)
-    subject = Subject(name, raw.decode(), folder)
+    subject = Subject(name, raw.decode(), folder, surroundings)
     return Job(subject, rules_for(subject, selection), selection)
 
 
 def findings_of(jobs: Sequence[Job]) -> list[tuple[Finding, ...]]:
     """Per job. All shell blocks are looked at together, because a process for each would take most of the time."""
-    _parse_shells([job for job in jobs if any(rule.id == "RB401" for rule in job.rules)])
+    _parse_shells([job for job in jobs if any(rule.id in _OF_BASH for rule in job.rules)])
     return [tuple(_findings(job)) for job in jobs]
 
 
@@ -77,14 +78,21 @@ def _parse_shells(jobs: Iterable[Job]) -> None:
     ]
     if not blocks:
         return
-    from runbook_runner.runbook.check.shell import NoBashError, broken_blocks
+    from runbook_runner.runbook.check.shell import Block, NoBashError, Unchecked, broken_blocks
 
     try:
-        for broken in broken_blocks([fence.code for _, fence in blocks]):
-            from runbook_runner.redaction import Redactor  # bash quotes what it stumbles over
-
-            subject, fence = blocks[broken.index]
-            message = Redactor({}).clean(f"The block does not parse: {broken.message}.")
-            subject.shell_errors.append(ShellError(fence.line + broken.line, message))
+        for result in broken_blocks([Block(fence.code, id(subject)) for subject, fence in blocks]):
+            subject, fence = blocks[result.block]
+            if isinstance(result, Unchecked):
+                subject.unchecked_shells.append(ShellError(fence.line, result.why))
+            else:
+                subject.shell_errors.append(ShellError(fence.line + result.line, _safe(result.message)))
     except NoBashError:
         sys.stderr.write("note: there is no bash here, so shell blocks were not parsed (RB401).\n")
+
+
+def _safe(message: str) -> str:
+    """Bash quotes what it stumbles over."""
+    from runbook_runner.redaction import Redactor
+
+    return Redactor({}).clean(f"The block does not parse: {message}.")

@@ -1,8 +1,7 @@
 """Room `runbook`, `check`: what a rule says (`Hit`), what a user sees (`Finding`), and what mends it (`Edit`)."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from runbook_runner.runbook.check.subject import Subject
@@ -10,8 +9,7 @@ if TYPE_CHECKING:
 Severity = Literal["error", "warning"]
 
 
-@dataclass(frozen=True)
-class Edit:
+class Edit(NamedTuple):
     """Replaces `text[start:end]`; character offsets of the whole file, a byte order mark included."""
 
     start: int
@@ -19,8 +17,7 @@ class Edit:
     text: str
 
 
-@dataclass(frozen=True)
-class Hit:
+class Hit(NamedTuple):
     """One place where a rule does not hold. Lines and columns are 1-based; columns count characters."""
 
     line: int
@@ -31,8 +28,7 @@ class Hit:
     """What mends it without changing what the runbook means; empty: nobody but the author can."""
 
 
-@dataclass(frozen=True)
-class Rule:
+class Rule(NamedTuple):
     id: str
     """Stable: `RB` and three digits; the hundred says what it is about."""
     name: str
@@ -45,8 +41,7 @@ class Rule:
     """Whether it applies when nobody selects it by name."""
 
 
-@dataclass(frozen=True)
-class Finding:
+class Finding(NamedTuple):
     file: str
     line: int
     column: int

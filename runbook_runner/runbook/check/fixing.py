@@ -6,17 +6,20 @@ from pathlib import Path
 from runbook_runner.runbook.check.engine import findings_of, job
 from runbook_runner.runbook.check.findings import Edit, Finding
 from runbook_runner.runbook.check.rules import Selection
+from runbook_runner.runbook.check.surroundings import NOWHERE, Surroundings
 
 _ROUNDS = 10  # one fix may uncover another, as a frontmatter that was never seen; each round must change something
 
 
-def fixed(raw: bytes, name: str, folder: Path | None, selection: Selection) -> tuple[bytes, tuple[Finding, ...]]:
+def fixed(
+    raw: bytes, name: str, folder: Path | None, selection: Selection, surroundings: Surroundings = NOWHERE
+) -> tuple[bytes, tuple[Finding, ...]]:
     """The mended file and what is still to say of it. Fixing that again changes nothing.
 
     Raises InputError for bytes that are no text.
     """
     for _ in range(_ROUNDS):
-        work = job(raw, name, folder, selection)
+        work = job(raw, name, folder, selection, surroundings)
         (findings,) = findings_of([work])
         mended = _apply(work.subject.text, [edit for finding in findings for edit in finding.edits])
         if mended == work.subject.text:

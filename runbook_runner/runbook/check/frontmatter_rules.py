@@ -2,17 +2,16 @@
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 
 from runbook_runner import routing
 from runbook_runner.runbook.check.findings import Edit, Hit, Rule
 from runbook_runner.runbook.check.subject import Subject, did_you_mean
-from runbook_runner.runbook.frontmatter import KNOWN_KEYS
+from runbook_runner.runbook.frontmatter import KNOWN_KEYS, OWN_KEY
 from runbook_runner.runbook.result_paths import in_results
 
 _SECRET_KEYS = ["env", "description", "required", "expose_to_agent", "expose_to_checks"]
-_OWN_KEY = "runbook_runner"  # what only this program knows; the platform ignores it
 _AGENTS = [*routing.agents(), "shell"]
+_SNAPSHOTS = ("python312-uv", "prism-playwright")  # the contract's own (§3.2)
 _PATTERNS = ["programmatic", "rubric"]
 _MOST = 100  # primary outputs that are looked at
 _REPORTS = ("summary.md", "validation_report.json")
@@ -30,7 +29,7 @@ def late_frontmatter(subject: Subject) -> Iterator[Hit]:
         end = subject.text.index("---")
         message = "The frontmatter does not begin on the first line, so nobody sees it."
         hit = subject.at(end, message, "Remove what stands above it.")
-        yield replace(hit, edits=(Edit(int(start), end, ""),))
+        yield hit._replace(edits=(Edit(int(start), end, ""),))
 
 
 def _starts_late(subject: Subject) -> bool:
@@ -52,8 +51,8 @@ def byte_order_mark(subject: Subject) -> Iterator[Hit]:
 def unknown_key(subject: Subject) -> Iterator[Hit]:
     front = subject.runbook.frontmatter
     for key in front.extra:
-        if key != _OWN_KEY:
-            hint = did_you_mean(key, [*KNOWN_KEYS, _OWN_KEY]) or "It is kept, and nobody reads it."
+        if key != OWN_KEY:
+            hint = did_you_mean(key, [*KNOWN_KEYS, OWN_KEY]) or "It is kept, and nobody reads it."
             yield subject.on(front.lines[key], f"`{key}` is no key of a runbook's frontmatter.", hint, at=key)
     secrets = front.raw.get("secrets") or {}
     for name, entry in secrets.items():
@@ -103,8 +102,11 @@ def evaluation(subject: Subject) -> Iterator[Hit]:
 
 def agent(subject: Subject) -> Iterator[Hit]:
     value = subject.runbook.frontmatter.agent
-    if value is not None and value not in _AGENTS:
-        yield from _misspelled(subject, "agent", value, _AGENTS, "agent")
+    if value is None or value in _AGENTS:
+        return
+    declared = subject.surroundings.agents(subject.folder)
+    if value.strip().lower() not in declared or value.strip().lower() in _AGENTS:
+        yield from _misspelled(subject, "agent", value, [*dict.fromkeys((*_AGENTS, *declared))], "agent")
 
 
 def _misspelled(subject: Subject, key: str, value: str, known: list[str], what: str) -> Iterator[Hit]:
@@ -112,7 +114,7 @@ def _misspelled(subject: Subject, key: str, value: str, known: list[str], what: 
     lower = value.strip().lower()
     if lower in known:
         hit = subject.on(line, f"The {what} is spelled `{lower}`.", "Line-based readers mind the case.", at=value)
-        yield replace(hit, edits=_respell(subject, line, value, lower))
+        yield hit._replace(edits=_respell(subject, line, value, lower))
     else:
         hint = did_you_mean(lower, known) or f"There are {', '.join(known)}."
         yield subject.on(line, f"There is no {what} `{value}`.", hint, at=value)
@@ -132,14 +134,31 @@ def routing_works(subject: Subject) -> Iterator[Hit]:
     front = subject.runbook.frontmatter
     who = (front.agent or routing.infer_agent(front.model)).strip().lower()
     provider = (front.model_provider or "").strip().lower()
-    if not provider or not (supported := routing.providers(who)):
+    if not (supported := routing.providers(who)):
+        return
+    if not provider:
+        yield from _meant_by_model(subject, who)
         return
     line = front.lines["model_provider"]
     if provider not in routing.providers():
-        hint = did_you_mean(provider, list(routing.providers())) or f"{who} can use {', '.join(supported)}."
-        yield subject.on(line, f"There is no model provider `{front.model_provider}`.", hint)
+        beyond = subject.surroundings.providers(subject.folder)
+        if provider not in beyond:
+            known = [*routing.providers(), *beyond]
+            hint = did_you_mean(provider, known) or f"{who} can use {', '.join(supported)}, and what litellm knows."
+            yield subject.on(line, f"There is no model provider `{front.model_provider}`.", hint)
     elif provider not in supported:
         yield subject.on(line, f"{who} can't use the provider {provider}.", f"It can use {', '.join(supported)}.")
+
+
+def _meant_by_model(subject: Subject, who: str) -> Iterator[Hit]:
+    """`ollama/qwen3` names its provider itself."""
+    front = subject.runbook.frontmatter
+    meant = routing.choose_provider(who, None, front.model, ())
+    if meant is not None and meant not in routing.providers():
+        beyond = subject.surroundings.providers(subject.folder)
+        if meant not in beyond:
+            hint = did_you_mean(meant, [*routing.providers(), *beyond]) or "Say whose it is with `model_provider`."
+            yield subject.on(front.lines["model"], f"There is no model provider `{meant}`.", hint, at=front.model or "")
 
 
 def model_fits(subject: Subject) -> Iterator[Hit]:
@@ -160,7 +179,7 @@ def model_fits(subject: Subject) -> Iterator[Hit]:
         yield subject.on(line, f"{provider} knows no model `{front.model}`.", hint, at=front.model)
     elif front.model_provider and spelled != front.model:
         hit = subject.on(line, f"{provider} spells this model `{spelled}`.", at=front.model)
-        yield replace(hit, edits=_respell(subject, line, front.model, spelled))
+        yield hit._replace(edits=_respell(subject, line, front.model, spelled))
 
 
 _OWNERS = (("anthropic", "claude-"), ("openai", "gpt-"), ("google", "gemini-"))
@@ -173,6 +192,32 @@ def _foreign(model: str, provider: str) -> str:
     makers = {"anthropic", "openai", "google"}
     sells_only = {"bedrock": {"anthropic"}, **{maker: {maker} for maker in makers}}.get(provider)
     return owner if owner and sells_only is not None and owner not in sells_only else ""
+
+
+def snapshot(subject: Subject) -> Iterator[Hit]:
+    """A name of somebody's own is legal (contract §3.2), but a run here needs to find it."""
+    front = subject.runbook.frontmatter
+    look = subject.surroundings.snapshots
+    if front.image or not front.snapshot or front.snapshot in _SNAPSHOTS or look is None:
+        return
+    known = look(subject.folder)
+    if front.snapshot not in known:
+        hint = did_you_mean(front.snapshot, [*known]) or f"Yours go into .runbook/snapshots/{front.snapshot[:40]}."
+        yield subject.on(front.lines["snapshot"], f"There is no snapshot `{front.snapshot}` here.", hint)
+
+
+def own_settings(subject: Subject) -> Iterator[Hit]:
+    front = subject.runbook.frontmatter
+    if OWN_KEY not in front.extra:
+        return
+    from runbook_runner.runbook.own_settings import problems  # pydantic is slow to import
+
+    for problem in problems(front):
+        line = _line_of(subject, problem.key, front.lines[OWN_KEY]) if problem.key else front.lines[OWN_KEY]
+        hint = did_you_mean(problem.key, [*problem.known])
+        if problem.known and not hint:
+            hint = f"It knows {', '.join(problem.known)}."
+        yield subject.on(line, problem.message, hint, at=problem.key or OWN_KEY)
 
 
 def snapshot_and_image(subject: Subject) -> Iterator[Hit]:
@@ -200,7 +245,7 @@ def primary_outputs(subject: Subject) -> Iterator[Hit]:
             yield subject.on(place, f"`{relative}` is a report, not what the run is for.", at=path)
         else:
             hit = subject.on(place, f"Primary outputs are relative to the results directory: `{relative}`.", at=path)
-            yield replace(hit, edits=_shorten(subject, place, path, relative))
+            yield hit._replace(edits=_shorten(subject, place, path, relative))
 
 
 def _item_line(subject: Subject, path: str, after: int) -> int:
@@ -218,10 +263,10 @@ def _shorten(subject: Subject, line: int, old: str, new: str) -> tuple[Edit, ...
 
 
 def shell_has_blocks(subject: Subject) -> Iterable[Hit]:
-    from runbook_runner.runbook.steps import LANGUAGES
-
     if (subject.runbook.frontmatter.agent or "").strip().lower() != "shell":
         return
+    from runbook_runner.runbook.steps import LANGUAGES
+
     for language, fence in subject.languages:
         if language in LANGUAGES and any(step.line <= fence.line <= step.end_line for step in subject.steps):
             return
@@ -246,4 +291,6 @@ RULES = (
     Rule("RB111", "snapshot-and-image", "warning", "Only one of `snapshot` and `image` is given", snapshot_and_image),
     Rule("RB112", "primary-outputs", "warning", "`primary_outputs` names results, relative", primary_outputs, True),
     Rule("RB113", "nothing-to-run", "error", "With `agent: shell` the steps have code blocks", shell_has_blocks),
+    Rule("RB114", "snapshot", "warning", "A run here would find the snapshot", snapshot),
+    Rule("RB115", "own-settings", "error", "`runbook_runner` holds settings this program knows", own_settings),
 )

@@ -2,10 +2,9 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from runbook_runner.errors import InputError
 from runbook_runner.runbook.check.findings import Rule
@@ -18,8 +17,7 @@ _OWN = ("frontmatter_rules", "section_rules", "variable_rules", "code_rules", "e
 _PUBLISHED = {"v1": "published_v1", "v2": "published_v2"}
 
 
-@dataclass(frozen=True)
-class Selection:
+class Selection(NamedTuple):
     """What somebody wants checked. Codes are rule ids or their beginnings."""
 
     profile: Profile = "auto"

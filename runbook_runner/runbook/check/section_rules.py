@@ -11,7 +11,7 @@ from runbook_runner.runbook.check.subject import Subject
 from runbook_runner.runbook.markdown import Section
 from runbook_runner.runbook.outputs import spelled_outputs
 from runbook_runner.runbook.result_paths import in_results
-from runbook_runner.runbook.sections import find, name_of
+from runbook_runner.runbook.sections import find
 
 _REPORTS = ("summary.md", "validation_report.json")
 _MOST = 300  # files of a manifest that are compared with a text or with each other
@@ -84,7 +84,7 @@ def _is_more(word: str, body: str, lists: str) -> bool:
 
 def _lists(subject: Subject) -> Iterator[str]:
     for section in subject.runbook.sections:
-        if section.level == 2 and name_of(section).startswith(_LISTS):
+        if section.level == 2 and section.name.startswith(_LISTS):
             yield section.title
             yield section.text
 
@@ -123,8 +123,9 @@ def lost_cells(subject: Subject) -> Iterator[Hit]:
         for table in subject.runbook.outline.tables_in(section):
             columns = len(table.header.cells)
             for row in table.rows:
-                text = subject.line(row.line).strip()
-                if text.startswith("|") and len(re.findall(r"(?<!\\)\|", text.rstrip("|"))) > columns:
+                text = subject.line(row.line).strip().rstrip("|")
+                has_bars = text.startswith("|") and text.count("|") > columns
+                if has_bars and len(re.findall(r"(?<!\\)\|", text)) > columns:
                     message = f"This row has more cells than the {columns} of its table; the rest is lost."
                     yield subject.on(row.line, message, "Write a bar that is meant as text as `\\|`.")
 
@@ -194,6 +195,13 @@ def _is_elsewhere(path: str) -> bool:
     )
 
 
+def beyond_bounds(subject: Subject) -> Iterator[Hit]:
+    line = subject.runbook.outline.cut_line
+    if line is not None:
+        message = "The document has more pieces than any runbook: from here on nothing but its text is read."
+        yield subject.on(min(line, subject.last_line), message, "Move data and long listings to a file next to it.")
+
+
 RULES = (
     Rule("RB201", "title", "warning", "The runbook has a `#` title", title),
     Rule("RB202", "manifest", "warning", "A table lists the required output files", manifest),
@@ -211,4 +219,5 @@ RULES = (
     Rule("RB208", "repeated-heading", "warning", "No two headings below one parent are the same", repeated_heading),
     Rule("RB209", "step-numbers", "warning", "Steps are numbered 1, 2, 3 …", step_numbers),
     Rule("RB210", "broken-link", "warning", "Relative links lead to files", relative_link),
+    Rule("RB211", "beyond-bounds", "error", "The document has no more pieces than are read", beyond_bounds),
 )

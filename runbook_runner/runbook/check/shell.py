@@ -1,21 +1,26 @@
 """Room `runbook`, `check`: which of many shell blocks do not parse, asked of the real bash with few processes.
 
 All blocks go into one script, each fenced in so that its error can't reach the next, and `bash -n` reads it without
-running anything. Where it stops, that block is asked again alone, for its own message, and the rest goes on.
+running anything. Where it stops, that block is asked again alone, for its own message, and the rest goes on. What
+could not be asked is said too.
 """
 
 import os
 import re
 import select
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cache
-from itertools import chain
+from typing import NamedTuple
 
-BUDGET_S = 1.2
-"""For all blocks of one call together; what is left then stays unchecked."""
+BUDGET_S = 1.5
+"""For all blocks of one call together, and so much more for each further file."""
+MORE_PER_FILE_S = 0.25
+MOST_PER_FILE = 100
+"""Broken blocks of one file that are told; whoever has more has one problem, not a hundred."""
 _MAX_CHARACTERS = 200_000  # per block: no author wrote it, and bash's parser is recursive
+_SHORT = 20_000  # characters of a block that may go with others: a long one must not take their time
 
 # Whatever quote a block leaves open, one of these three closes it, and `;; ;` is an error anywhere.
 _TRAP = """\n: ';; ;' ";; ;" '`;; ;`'\n"""
@@ -23,43 +28,92 @@ _BEFORE, _AFTER = "( { :\n", _TRAP + "} )\n"
 _LINE = re.compile(r"(?:^|: )line (\d+): (.*)")
 
 
-@dataclass(frozen=True)
-class Broken:
-    index: int
-    """Of the block that was given."""
+class Block(NamedTuple):
+    code: str
+    file: int = 0
+    """Blocks of one file have the same number."""
+
+
+class Broken(NamedTuple):
+    block: int
+    """Which of those that were given."""
     line: int
     """1-based, in the block."""
     message: str
+
+
+class Unchecked(NamedTuple):
+    """A block of which nothing is known."""
+
+    block: int
+    why: str
 
 
 class NoBashError(Exception):
     """There is no bash on this machine."""
 
 
-def broken_blocks(blocks: Sequence[str]) -> Iterator[Broken]:
-    """Raises NoBashError. A placeholder (`{{x}}`, `<file>`) counts as a word."""
-    codes = [re.sub(r"\{\{[^{}\n]*\}\}", "x", code) if "{{" in code else code for code in blocks]
-    deadline = time.monotonic() + BUDGET_S
-    waiting = [index for index, code in enumerate(codes) if len(code) <= _MAX_CHARACTERS]
-    alone = [index for index in waiting if "<<" in codes[index] and not _heredocs_end(codes[index])]
-    kept_apart = set(alone)
-    together = [index for index in waiting if index not in kept_apart]
-    for index in chain(alone, _stops(codes, together, deadline)):
-        if time.monotonic() > deadline:
+class _LateError(Exception):
+    """Its time was up before bash had an answer."""
+
+
+def broken_blocks(blocks: Sequence[Block], budget_s: float = BUDGET_S) -> Iterator[Broken | Unchecked]:
+    """In no particular order. Raises NoBashError. A placeholder (`{{x}}`, `<file>`) counts as a word."""
+    return _Batch(blocks, budget_s).results()
+
+
+class _Batch:
+    def __init__(self, blocks: Sequence[Block], budget_s: float):
+        self._codes = [
+            re.sub(r"\{\{[^{}\n]*\}\}", "x", block.code) if "{{" in block.code else block.code for block in blocks
+        ]
+        self._files = [block.file for block in blocks]
+        self._found: Counter[int] = Counter()
+        files = len(set(self._files))
+        self._deadline = time.monotonic() + budget_s + MORE_PER_FILE_S * max(files - 1, 0)
+
+    def results(self) -> Iterator[Broken | Unchecked]:
+        together, alone = [], []
+        for index, code in enumerate(self._codes):
+            if len(code) > _MAX_CHARACTERS:
+                yield Unchecked(index, f"it is longer than {_MAX_CHARACTERS:,} characters")
+            elif len(code) > _SHORT or ("<<" in code and not _heredocs_end(code)):
+                alone.append(index)
+            else:
+                together.append(index)
+        yield from self._together(together)
+        for index in alone:
+            yield from self._alone(index)
+
+    def _together(self, order: Sequence[int]) -> Iterator[Broken | Unchecked]:
+        """Goes on behind each block at which bash gives up."""
+        while order := [index for index in order if self._found[self._files[index]] < MOST_PER_FILE]:
+            script = _BEFORE + (_AFTER + _BEFORE).join(self._codes[index] for index in order) + _AFTER
+            try:
+                error = _first_error(script, self._deadline)
+            except _LateError:
+                yield from (Unchecked(index, _LATE) for index in order)
+                return
+            if error is None:
+                return
+            position = _holding(self._codes, order, error[0])
+            yield from self._alone(order[position])
+            order = order[position + 1 :]
+
+    def _alone(self, index: int) -> Iterator[Broken | Unchecked]:
+        if self._found[self._files[index]] >= MOST_PER_FILE:
             return
-        if (error := _error(codes[index], deadline)) is not None:
+        try:
+            error = _error(self._codes[index], self._deadline)
+        except _LateError:
+            yield Unchecked(index, _LATE)
+            return
+        if error is not None:
+            self._found[self._files[index]] += 1
             yield Broken(index, *error)
 
 
-def _stops(codes: Sequence[str], order: Sequence[int], deadline: float) -> Iterator[int]:
-    """The blocks at which bash gives up, each time going on behind it."""
-    while order and time.monotonic() < deadline:
-        error = _first_error(_BEFORE + (_AFTER + _BEFORE).join(codes[index] for index in order) + _AFTER, deadline)
-        if error is None:
-            return
-        position = _holding(codes, order, error[0])
-        yield order[position]
-        order = order[position + 1 :]
+_LATE = "bash was not done with all blocks in time"
 
 
 def _holding(codes: Sequence[str], order: Sequence[int], line: int) -> int:
@@ -109,7 +163,9 @@ def _environment() -> dict[str, str]:
 
 
 def _first_error(script: str, deadline: float, *options: str) -> tuple[int, str] | None:
-    """Line and message of the first thing `bash -n` says; `None`: nothing, or no time left to say it."""
+    """Line and message of the first thing `bash -n` says; `None`: nothing. Raises _LateError."""
+    if time.monotonic() > deadline:
+        raise _LateError
     said = _bash_n(script.encode(), deadline, options)
     for line in said.splitlines():
         if match := _LINE.search(line):
@@ -150,7 +206,7 @@ def _file(script: bytes) -> int:
 
 
 def _collect(pid: int, read: int, deadline: float) -> str:
-    """What it says until it ends or its time is up; it is gone afterwards."""
+    """What it says; it is gone afterwards. Raises _LateError."""
     said = b""
     try:
         while select.select([read], [], [], max(deadline - time.monotonic(), 0))[0]:
@@ -159,7 +215,7 @@ def _collect(pid: int, read: int, deadline: float) -> str:
             if not part:
                 return said.decode(errors="replace")
         os.kill(pid, 9)
-        return ""
+        raise _LateError
     finally:
         os.close(read)
         os.waitpid(pid, 0)

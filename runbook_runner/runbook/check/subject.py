@@ -6,13 +6,16 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 from runbook_runner.errors import InputError
 from runbook_runner.runbook.check.findings import Hit
+from runbook_runner.runbook.check.surroundings import NOWHERE, Surroundings
 from runbook_runner.runbook.document import Runbook, parse
-from runbook_runner.runbook.markdown import Fence, Section, Table
-from runbook_runner.runbook.sections import find, is_step, name_of
+from runbook_runner.runbook.markdown import Fence, Section
+from runbook_runner.runbook.sections import find, is_step
 from runbook_runner.runbook.substitution import Placeholder, each_placeholder
+from runbook_runner.runbook.tables import Table
 
 MOST_PLACEHOLDERS = 20_000
 _WIDE = 20_000  # characters of a line that are looked at
@@ -23,9 +26,8 @@ _LANGUAGE = re.compile(r"\s*([^\s,{]*)")
 _LONG, _MANY = 64, 200  # beyond them the search for a similar name takes too long
 
 
-@dataclass(frozen=True)
-class ShellError:
-    """A shell block that does not parse."""
+class ShellError(NamedTuple):
+    """A shell block that does not parse, or was not parsed."""
 
     line: int
     message: str
@@ -39,8 +41,11 @@ class Subject:
     """All of it, a byte order mark included, line ends as they are."""
     folder: Path | None = None
     """Where its relative links lead; `None` for stdin."""
+    surroundings: Surroundings = NOWHERE
     shell_errors: list[ShellError] = field(default_factory=list)
     """Filled in for many subjects at once, before the rules run."""
+    unchecked_shells: list[ShellError] = field(default_factory=list)
+    """Those that bash could not be asked about, and why."""
 
     @cached_property
     def _read(self) -> "Runbook | InputError":
@@ -137,9 +142,7 @@ class Subject:
     def has_code_checks(self) -> bool:
         if self.problem is not None:
             return False
-        return any(
-            section.level == 2 and name_of(section).startswith("code checks") for section in self.runbook.sections
-        )
+        return any(section.level == 2 and section.name.startswith("code checks") for section in self.runbook.sections)
 
 
 def did_you_mean(word: str, known: "list[str]") -> str:

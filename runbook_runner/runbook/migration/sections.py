@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from runbook_runner.runbook.document import Runbook
 from runbook_runner.runbook.markdown import Fence, Section
 from runbook_runner.runbook.migration.items import located
-from runbook_runner.runbook.sections import find, name_of, subsections
+from runbook_runner.runbook.sections import find, subsections
 from runbook_runner.runbook.verification import BANNER
 
 REPORT_STEP = "write validation report"
@@ -29,12 +29,12 @@ def find_old(runbook: Runbook) -> Old:
     final = find(runbook.sections, "final checklist", prefix=True)
     final = final if final and final.level == 2 else None
     inner = subsections(runbook.sections, final, 3) if final else ()
-    items = next((section for section in inner if name_of(section) == _CHECKLIST), final)
+    items = next((section for section in inner if section.name == _CHECKLIST), final)
     return Old(final, items, next(filter(_writes_report, runbook.sections), None))
 
 
 def _writes_report(section: Section) -> bool:
-    name = name_of(section)
+    name = section.name
     return section.level == 2 and "validation report" in name and "summary" not in name and "checklist" not in name
 
 
@@ -70,7 +70,7 @@ def _taken(runbook: Runbook, old: Old, lines: Sequence[str]) -> Iterator[int]:
     if final is None or items is None:
         return
     yield from (final.line, items.line)
-    yield from (s.line for s in subsections(runbook.sections, final, 3) if name_of(s).startswith(_SCRIPT))
+    yield from (s.line for s in subsections(runbook.sections, final, 3) if s.name.startswith(_SCRIPT))
     for item, last in located(items, lines):
         yield from range(item.line, last + 1)
     fences = runbook.outline.fences_in(final)
@@ -81,4 +81,4 @@ def _taken(runbook: Runbook, old: Old, lines: Sequence[str]) -> Iterator[int]:
 
 def _in_script_section(runbook: Runbook, old: Old, line: int) -> bool:
     below = runbook.outline.innermost(line)
-    return below is not None and below is not old.items and name_of(below).startswith(_SCRIPT)
+    return below is not None and below is not old.items and below.name.startswith(_SCRIPT)

@@ -1,0 +1,50 @@
+"""Command line: what `runbook clean` does: looks for what dead runs have left, removes it, says so."""
+
+import json
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from runbook_runner.errors import NotReadyError
+from runbook_runner.runner.recovery import recover_dead
+from runbook_runner.runner.remains import Remains
+from runbook_runner.sandbox.engine import connect
+from runbook_runner.settings import Settings
+
+
+def execute(*, dry_run: bool, kept_too: bool, as_json: bool) -> None:
+    """Raises SandboxError when something can't be removed."""
+    try:
+        engine, without = connect(), None
+    except NotReadyError as error:
+        engine, without = None, error.message
+    runs = recover_dead(Settings.load().home, engine, look_only=dry_run, kept_too=kept_too)
+    if as_json:
+        body = {"dry_run": dry_run, "engine": engine.url if engine else None, "runs": [_described(run) for run in runs]}
+        sys.stdout.write(json.dumps(body, ensure_ascii=False) + "\n")
+        return
+    if without:
+        sys.stderr.write(f"Containers are not looked at: {without}\n")
+    lines = [line for run in runs for line in _lines(run, "would remove" if dry_run else "removed")]
+    sys.stdout.write("\n".join(lines or ["There is nothing to remove."]) + "\n")
+
+
+def _described(run: Remains) -> dict[str, Any]:
+    return {
+        "trajectory_id": run.run_id,
+        "path": str(run.record) if run.record else None,
+        "interrupted": run.claimed,
+        "kept": run.kept,
+        "containers": run.containers,
+        "folders": [str(folder) for folder in run.folders],
+    }
+
+
+def _lines(run: Remains, did: str) -> Iterator[str]:
+    of = f"of run {run.run_id}" + (" (kept)" if run.kept else "")
+    for container in run.containers:
+        yield f"{did} container {container[:12]} {of}"
+    for folder in run.folders:
+        yield f"{did} folder {folder} {of}"
+    if run.claimed:
+        yield f"{did} the claim {of}: it was interrupted" + (f", see {run.record}" if run.record else "")

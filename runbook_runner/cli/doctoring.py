@@ -1,0 +1,42 @@
+"""Command line: what `runbook doctor` does: the checkup's findings as lines, or as JSON."""
+
+import json
+import sys
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from runbook_runner import __version__
+from runbook_runner.errors import ExitCode
+from runbook_runner.runner.checkup import Finding, Machine, examine
+from runbook_runner.runner.credentials import load_environment
+from runbook_runner.settings import Settings
+
+_MARKS = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "fail": ("✗", "red")}
+
+
+def execute(*, offline: bool, as_json: bool) -> int:
+    """The exit code. Raises InputError for a setting that can't be."""
+    here = Path.cwd()
+    found = examine(Machine(Settings.load(), load_environment(None, here), [here], offline=offline))
+    failed = any(finding.status == "fail" for finding in found)
+    if as_json:
+        body = {"ok": not failed, "version": __version__, "findings": [asdict(finding) for finding in found]}
+        sys.stdout.write(json.dumps(body) + "\n")
+    else:
+        _print(found)
+    return ExitCode.NOT_READY if failed else ExitCode.PASS
+
+
+def _print(found: Iterable[Finding]) -> None:
+    console = Console(highlight=False)
+    for finding in found:
+        mark, colour = _MARKS[finding.status]
+        line = Text.assemble((mark, colour), " ", (finding.check, "bold"), f": {finding.message}")
+        console.print(line, soft_wrap=True)
+        if finding.mend and finding.status != "ok":
+            for row in finding.mend.splitlines():
+                console.print(Text(f"    {row}", style="dim"), soft_wrap=True)

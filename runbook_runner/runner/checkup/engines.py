@@ -1,0 +1,127 @@
+"""Checkup: the sandboxes this machine can offer: the engine, user namespaces, networks, room on the disks."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from runbook_runner.errors import RunbookError
+from runbook_runner.runner.checkup import Finding, Machine, Status, trouble
+
+if TYPE_CHECKING:
+    from runbook_runner.sandbox.engine import Engine
+
+_GIB: Final = 1 << 30
+_LITTLE: Final = 1 * _GIB
+_TIGHT: Final = 5 * _GIB
+_OLD_API: Final = (1, 41)  # Docker Engine 20.10, the oldest we test with
+
+
+def sandboxes(machine: Machine) -> Iterator[Finding]:
+    """Whether there is one at all that isolates."""
+    ready = [
+        *(["docker"] if machine.engine else []),
+        *(["bubblewrap"] if machine.bubblewrap_trouble is None else []),
+    ]
+    if ready:
+        message = f"Runs are isolated by {ready[0]}" + (f"; {ready[1]} works as well." if ready[1:] else ".")
+        yield Finding("sandboxes", "ok", message, facts={"ready": [*ready, "host"]})
+        return
+    yield Finding(
+        "sandboxes",
+        "fail",
+        "No sandbox here isolates: neither a Docker engine nor bubblewrap works. Only --sandbox host does.",
+        "Mend one of the two below.",
+        {"ready": ["host"]},
+    )
+
+
+def engine(machine: Machine) -> Iterator[Finding]:
+    if error := machine.engine_trouble:
+        yield trouble("engine", "warn", error)
+        return
+    found = machine.engine
+    assert found
+    try:
+        yield _about(found)
+    except RunbookError as error:
+        yield trouble("engine", "warn", error)
+
+
+def _about(found: "Engine") -> Finding:
+    info, version = found.info, found.version
+    facts = {
+        "url": found.url,
+        "named_by": found.endpoint.origin or None,
+        "product": found.product,
+        "api_version": version.get("ApiVersion"),
+        "rootless": found.rootless,
+        "on_this_machine": found.is_near,
+        "architecture": info.get("Architecture"),
+        "cpus": info.get("NCPU"),
+        "memory_bytes": info.get("MemTotal"),
+        "cgroup_version": info.get("CgroupVersion"),
+        "storage": info.get("Driver"),
+    }
+    user = "rootless" if found.rootless else "as root"
+    message = f"{found.product} at {found.url}, {user}, {info.get('NCPU')} CPUs, {_size(info.get('MemTotal') or 0)}."
+    if _numbers(str(version.get("ApiVersion"))) < _OLD_API:
+        return Finding("engine", "warn", f"{message} It is older than we test with.", "Update it.", facts)
+    return Finding("engine", "ok", message, facts=facts)
+
+
+def bubblewrap(machine: Machine) -> Iterator[Finding]:
+    if os.uname().sysname != "Linux":
+        return
+    error = machine.bubblewrap_trouble
+    if error:
+        yield trouble("bubblewrap", "warn", error)
+    else:
+        yield Finding("bubblewrap", "ok", "bubblewrap and user namespaces work.")
+
+
+def networks(machine: Machine) -> Iterator[Finding]:
+    """Which policies each backend can keep."""
+    every = ["full", "allowlist", "model-only", "none"]
+    facts: dict[str, list[str]] = {"host": ["full"]}
+    if machine.engine:
+        facts["docker"] = every
+    if machine.bubblewrap_trouble is None:
+        facts["bubblewrap"] = every
+    kept = [name for name, policies in facts.items() if policies == every]
+    if kept:
+        yield Finding("networks", "ok", f"Every network policy is kept by {' and '.join(kept)}.", facts=facts)
+    else:
+        yield Finding("networks", "warn", "Only the network policy full can be kept.", "See sandboxes.", facts)
+
+
+def disk(machine: Machine) -> Iterator[Finding]:
+    home = machine.settings.home
+    there = next(folder for folder in (home, *home.parents) if folder.is_dir())
+    yield _room("disk.trajectories", there, f"for trajectories ({home})", "Remove old ones, or set RUNBOOK_HOME.")
+    if not os.access(there, os.W_OK):
+        yield Finding("home", "fail", f"{there} can't be written to.", "Set RUNBOOK_HOME to a folder of yours.")
+    found = machine.engine
+    root = Path(str(found.info.get("DockerRootDir") or "")) if found else None
+    if found and found.is_near and root:
+        try:
+            yield _room("disk.images", root, f"for images ({root})", "`runbook snapshots prune`, `docker system prune`")
+        except OSError:  # only root may look there
+            yield Finding("disk.images", "ok", f"The room for images ({root}) can't be seen by this user.")
+
+
+def _room(check: str, folder: Path, what: str, mend: str) -> Finding:
+    """Raises OSError."""
+    free = shutil.disk_usage(folder).free
+    status: Status = "fail" if free < _LITTLE else "warn" if free < _TIGHT else "ok"
+    message = f"{_size(free)} free {what}."
+    return Finding(check, status, message, mend if status != "ok" else None, {"path": str(folder), "free_bytes": free})
+
+
+def _size(size: int) -> str:
+    return f"{size / _GIB:.1f} GiB"
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(".") if part.isdigit())

@@ -1,0 +1,131 @@
+"""Checkup: what runs are made of: images, agents' programs, keys, certificates."""
+
+import re
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Final
+
+from runbook_runner.agents import Agent, find_agent, known_agents
+from runbook_runner.errors import RunbookError
+from runbook_runner.runner.checkup import PATIENCE_S, Finding, Machine, trouble
+from runbook_runner.runner.credentials import PROVIDER_KEYS, provider_keys
+from runbook_runner.runner.layers import layers_of
+from runbook_runner.runner.programs import find_program
+from runbook_runner.settings import DEFAULT_AGENT, DEFAULT_SNAPSHOT
+
+if TYPE_CHECKING:
+    from runbook_runner.sandbox.engine import Engine
+
+_VERSION: Final = re.compile(r"\d+(\.\d+)+\S*")
+BUILD: Final = f"runbook snapshots build {DEFAULT_SNAPSHOT} --agent {DEFAULT_AGENT}"
+
+
+def images(machine: Machine) -> Iterator[Finding]:
+    """Of each snapshot, and of the default one with each agent on top."""
+    if machine.engine is None:
+        return
+    try:
+        facts = built_images(machine, machine.engine)
+    except RunbookError as error:
+        yield trouble("images", "warn", error)
+        return
+    there = [name for name, is_built in facts.items() if is_built]
+    absent = [name for name, is_built in facts.items() if not is_built]
+    if not there:
+        yield Finding("images", "warn", "No image is built; the first run takes minutes.", f"`{BUILD}`", facts)
+        return
+    message = f"Built: {', '.join(there)}." + (f" Built on first use: {', '.join(absent)}." if absent else "")
+    yield Finding("images", "ok", message, facts=facts)
+
+
+def built_images(machine: Machine, engine: "Engine") -> dict[str, bool]:
+    """`SNAPSHOT` or `SNAPSHOT+AGENT` → whether a run would find it. Raises RunbookError."""
+    from runbook_runner.sandbox.catalogue import snapshots
+    from runbook_runner.sandbox.images import planned
+
+    found = list(snapshots(machine.near))
+    default = next(item for item in found if item.name == DEFAULT_SNAPSHOT)
+    wanted = {item.name: (item, layers_of(None)) for item in found}
+    for agent in _agents(machine):
+        if agent.install:
+            wanted[f"{DEFAULT_SNAPSHOT}+{agent.name}"] = (default, layers_of(agent))
+    return {
+        name: planned(engine, snapshot, layers, machine.settings, machine.near) is not None
+        for name, (snapshot, layers) in wanted.items()
+    }
+
+
+def agents(machine: Machine) -> Iterator[Finding]:
+    """Their programs on this machine; in images they are at the pinned versions."""
+    try:
+        known = [agent for agent in _agents(machine) if agent.install]
+    except RunbookError as error:
+        yield trouble("agents", "warn", error)
+        return
+    with ThreadPoolExecutor(4, "checkup-version") as pool:
+        versions = list(pool.map(lambda agent: _version(agent, machine), known))
+    facts: dict[str, Any] = {
+        agent.name: {"on_this_machine": version, "in_images": agent.version}
+        for agent, version in zip(known, versions, strict=True)
+    }
+    here = [f"{agent.name} {version}" for agent, version in zip(known, versions, strict=True) if version]
+    there = ", ".join(f"{agent.name} {agent.version}" for agent in known)
+    message = f"On this machine: {', '.join(here) or 'none'}. In images: {there}."
+    if here or machine.engine:
+        yield Finding("agents", "ok", message, facts=facts)
+    else:
+        mend = next(agent.install_hint for agent in known if agent.name == DEFAULT_AGENT)
+        yield Finding("agents", "warn", message, f"`{mend}`", facts)
+
+
+def _agents(machine: Machine) -> list[Agent]:
+    """Raises InputError when one can't be read."""
+    return [find_agent(name, machine.near) for name in known_agents(machine.near)]
+
+
+def _version(agent: Agent, machine: Machine) -> str | None:
+    """`None`: it is not there. A program that does not tell is there all the same."""
+    program = find_program(agent, machine.settings.data)
+    if program is None:
+        return None
+    try:
+        ran = subprocess.run(
+            [program.path, "--version"], capture_output=True, text=True, errors="replace", timeout=PATIENCE_S
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return "of unknown version"
+    told = _VERSION.search(ran.stdout)
+    return told[0] if told else "of unknown version"
+
+
+def keys(machine: Machine) -> Iterator[Finding]:
+    """Names, never values."""
+    found = sorted(provider_keys(machine.environ))
+    if found:
+        yield Finding("keys", "ok", f"Set: {', '.join(found)}.", facts={"set": found})
+        return
+    yield Finding(
+        "keys",
+        "ok" if machine.offline else "warn",
+        "No provider's key is set: agents can be run from model scripts and recordings, and with models of your own.",
+        f"`export ANTHROPIC_API_KEY=…`, or another of {', '.join(sorted(PROVIDER_KEYS))}",
+        {"set": []},
+    )
+
+
+def certificates(machine: Machine) -> Iterator[Finding]:
+    from runbook_runner.sandbox.recipe import read_bundle
+
+    bundle = machine.settings.ca_bundle
+    if bundle is None:
+        yield Finding("certificates", "ok", "No CA bundle of one's own: sandboxes trust the public roots.")
+        return
+    try:
+        content = b"".join(read_bundle(bundle).values())
+    except RunbookError as error:
+        yield trouble("certificates", "fail", error)
+        return
+    count = content.count(b"-----BEGIN CERTIFICATE-----")
+    facts = {"path": str(bundle), "certificates": count}
+    yield Finding("certificates", "ok", f"Sandboxes trust the {count} certificates of {bundle}.", facts=facts)

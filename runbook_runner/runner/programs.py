@@ -1,0 +1,140 @@
+"""Runner: the agent's program on this machine: on PATH, or installed once at its pinned version below the user's data
+folder."""
+
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from runbook_runner import settings
+from runbook_runner.agents import Agent
+from runbook_runner.errors import NotReadyError
+from runbook_runner.settings import Settings
+
+if TYPE_CHECKING:
+    from runbook_runner.sandbox.host_exec import HostProcess
+
+_DONE: Final = ".installed"
+_INSTALL_S: Final = 900.0
+_KEPT_LINES: Final = 15
+# What an installer needs to find its registry and its caches. No key: what it runs comes from that registry.
+_KEPT: Final = ("PATH", "HOME", "LANG", "TMPDIR", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", *settings.CA_VARIABLES)
+_KEPT_PREFIXES: Final = ("LC_", "NPM_CONFIG_", "PIP_", "UV_", "XDG_")
+
+
+@dataclass(frozen=True)
+class Program:
+    path: Path
+    pinned: bool
+    """It is the version we install; else the user's own, of whatever version."""
+
+
+def find_program(agent: Agent, data: Path) -> Program | None:
+    """What is there now; the user's own comes first."""
+    if where := shutil.which(agent.binary):
+        return Program(Path(where), pinned=False)
+    own = _folder(agent, data)
+    return Program(own / "bin" / agent.binary, pinned=True) if (own / _DONE).exists() else None
+
+
+def require_program(agent: Agent, data: Path) -> None:
+    """Raises NotReadyError when it neither is there nor can be installed."""
+    if find_program(agent, data):
+        return
+    if agent.host_install is None:
+        install = f"Install it with `{agent.install_hint}`, or use --sandbox docker." if agent.install_hint else None
+        raise NotReadyError(f"There is no {agent.binary!r} on this machine's PATH.", hint=install)
+    tool = agent.host_install.needs
+    if tool and shutil.which(tool) is None:
+        raise NotReadyError(
+            f"There is no {agent.binary!r} on this machine's PATH, nor a {tool!r} to install it with.",
+            hint="Install Node.js 22 or newer, or use --sandbox docker.",
+        )
+
+
+def plan_program(agent: Agent, data: Path) -> str:
+    """What will run, for people."""
+    found = find_program(agent, data)
+    if found:
+        return str(found.path)
+    return f"{agent.binary} {agent.version} (installed first into {_folder(agent, data)})"
+
+
+def provide_program(agent: Agent, asked: Settings, report: Callable[[str], None]) -> Program:
+    """Installs it if need be, once for all runs of this user. Raises NotReadyError with the installer's last words."""
+    found = find_program(agent, asked.data)
+    if found:
+        return found
+    require_program(agent, asked.data)
+    from filelock import FileLock
+
+    folder = _folder(agent, asked.data)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_name(f"{folder.name}.lock")):
+            if not (folder / _DONE).exists():
+                _install(agent, folder, asked, report)
+    except OSError as error:
+        raise NotReadyError(f"{agent.name} can't be installed: {error.strerror}.", where=str(folder)) from error
+    return Program(folder / "bin" / agent.binary, pinned=True)
+
+
+def _install(agent: Agent, folder: Path, asked: Settings, report: Callable[[str], None]) -> None:
+    began = time.monotonic()
+    report(f"installing {agent.name} {agent.version} into {folder}, once")
+    with suppress(FileNotFoundError):  # of an installation that broke off
+        shutil.rmtree(folder)
+    folder.mkdir()
+    assert agent.host_install is not None
+    from runbook_runner.sandbox.host_exec import HostProcess, Orders  # not for runs in Docker
+
+    orders = Orders(cwd=str(folder), deadline_s=_INSTALL_S, memory_bytes=None, open_files=settings.DEFAULT_OPEN_FILES)
+    command = ["sh", "-ec", agent.host_install.commands]
+    process = HostProcess(command, orders, env=_environment(folder, asked), stdin=None)
+    last = _follow(process, report)
+    exit_ = process.wait()
+    if exit_.code != 0:
+        why = f"exit code {exit_.code}" if exit_.ended_by == "exit" else f"not done after {_INSTALL_S:g} s"
+        raise NotReadyError(
+            f"{agent.name} {agent.version} could not be installed ({why}).",
+            hint="Is the package registry reachable? A CLI of your own on PATH will do, or --sandbox docker.",
+            details="\n".join(last),
+        )
+    (folder / _DONE).touch()
+    report(f"installed {agent.name} {agent.version} in {time.monotonic() - began:.0f} s")
+
+
+def _follow(process: "HostProcess", report: Callable[[str], None]) -> list[str]:
+    """Reports what it says, line by line; its last lines. Who breaks off ends it."""
+    last: list[str] = []
+    rest = ""
+    try:
+        for chunk in process:
+            *lines, rest = (rest + chunk.data.decode("utf-8", "replace")).split("\n")
+            for line in filter(None, map(str.strip, lines)):
+                last = [*last[1 - _KEPT_LINES :], line]
+                report(line)
+    except BaseException:
+        process.abandon(settings.GRACE_S + 5)
+        raise
+    return [*last, *([rest] if rest else [])]
+
+
+def _environment(folder: Path, asked: Settings) -> dict[str, str]:
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name.upper() in _KEPT or name.upper().startswith(_KEPT_PREFIXES)
+    }
+    if asked.ca_bundle:
+        kept |= dict.fromkeys(settings.CA_VARIABLES, str(asked.ca_bundle))
+    return kept | {"PREFIX": str(folder), "PYTHON": sys.executable}
+
+
+def _folder(agent: Agent, data: Path) -> Path:
+    return data / "agents" / f"{agent.name}-{agent.version}"

@@ -1,0 +1,84 @@
+"""Runner: what runs have left on this machine: claims, containers and folders, put together by run."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import gettempdir
+from typing import TYPE_CHECKING
+
+from runbook_runner.runner import claims
+from runbook_runner.sandbox import Sandbox, SandboxSpec
+from runbook_runner.sandbox.work_folders import find_folders, owned_folders
+
+if TYPE_CHECKING:
+    from runbook_runner.sandbox.engine import Engine
+
+
+@dataclass
+class Remains:
+    """Of one run, dead or alive; it grows while they are looked for."""
+
+    run_id: str
+    lock: Path
+    """Tells whether its owner lives."""
+    record: Path | None = None
+    """The trajectory's folder."""
+    claimed: bool = False
+    """It has not come to its end, as far as it has said."""
+    kept: bool = False
+    """Somebody asked for its sandbox to stay."""
+    backend: str | None = None
+    containers: list[str] = field(default_factory=list)
+    folders: list[Path] = field(default_factory=list)
+    """Work folders, and those with the sockets of a container."""
+
+    def sandbox(self, engine: "Engine | None") -> Sandbox | None:
+        """What can still be asked for its files and must be stopped."""
+        if self.containers and engine:
+            from runbook_runner.sandbox.docker import attach
+
+            return attach(engine, self.containers[0])
+        folder = next(iter(self.folders), None)
+        if folder and self.backend == "bubblewrap":
+            from runbook_runner.sandbox.bubblewrap import BubblewrapSandbox
+
+            return BubblewrapSandbox(SandboxSpec(run_id=self.run_id), folder=folder)
+        if folder and self.backend == "host":
+            from runbook_runner.sandbox.host import HostSandbox
+
+            return HostSandbox(SandboxSpec(run_id=self.run_id), folder=folder)
+        return None
+
+
+def find_remains(home: Path, engine: "Engine | None") -> tuple[Remains, ...]:
+    """Of the runs of this home, and of those of any home of this host that have left a folder or, with an engine to
+    ask, a container. Raises SandboxError when the engine fails."""
+    found: dict[str, Remains] = {}
+    for lock, entry in claims.claimed(home):
+        run = found.setdefault(lock.stem, Remains(lock.stem, lock, claimed=True))
+        if entry:
+            run.record, run.backend = Path(entry.folder), entry.backend
+            run.folders += find_folders(Path(entry.temp), entry.trajectory_id)
+    for backend, labels, container, folder in _labelled(engine):
+        run_id, lock_file = labels.get(claims.LABEL_RUN), labels.get(claims.LABEL_LOCK)
+        if not run_id or not lock_file:  # made by something else than a run
+            continue
+        run = found.setdefault(run_id, Remains(run_id, Path(lock_file)))
+        run.kept = run.kept or bool(labels.get(claims.LABEL_KEEP))
+        run.backend = run.backend or backend
+        run.record = run.record or Path(labels.get(claims.LABEL_FOLDER, ""))
+        run.containers += [container] if container else []
+        more = [folder] if folder else find_folders(Path(labels.get(claims.LABEL_TEMP, "")), run_id)
+        run.folders += [path for path in more if path not in run.folders]
+    return tuple(found.values())
+
+
+def _labelled(engine: "Engine | None") -> Iterator[tuple[str, claims.Labels, str | None, Path | None]]:
+    """Backend, labels, and the container or the folder that has them."""
+    if engine:
+        from runbook_runner.sandbox.docker import list_owned
+
+        for container in list_owned(engine, claims.this_host()):
+            yield "docker", container.labels, container.container_id, None
+    for owned in owned_folders(Path(gettempdir())):
+        yield owned.backend, owned.labels, None, owned.path

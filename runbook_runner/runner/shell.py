@@ -1,0 +1,143 @@
+"""Runner: a sandbox to look around in, with all that the agent of a run would find there but its model."""
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from runbook_runner import settings
+from runbook_runner.agents import find_agent
+from runbook_runner.errors import InputError, NotReadyError
+from runbook_runner.events import SandboxStarted
+from runbook_runner.ids import new_trajectory_id
+from runbook_runner.runner import credentials
+from runbook_runner.runner.backends import Backend, DockerBackend, Report, choose_backend
+from runbook_runner.runner.claims import Claim, Entry
+from runbook_runner.runner.inputs import unpacked, with_kept_inputs
+from runbook_runner.runner.parent import read_parent
+from runbook_runner.runner.phases import agent_environ
+from runbook_runner.sandbox import PutFile, Sandbox
+from runbook_runner.sandbox.joining import Joined
+from runbook_runner.settings import Settings
+from runbook_runner.spec import Limits, RunSpec
+from runbook_runner.trajectory.store import read_events
+
+LIFETIME_S = 12 * 3600.0
+_TERMINAL = ("TERM", "COLORTERM", "LANG", "LC_ALL")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to look at, and where."""
+
+    spec: RunSpec
+    trajectory_id: str
+    """Of the run, or one that no run has."""
+    backend: str
+
+
+def of_trajectory(home: Path, name: str, backend: str | None) -> Wanted:
+    """Raises InputError when there is none, or its inputs are gone."""
+    parent = read_parent(home, name)
+    return Wanted(
+        with_kept_inputs(parent.spec, parent.folder), parent.trajectory_id, backend or parent.backend or "auto"
+    )
+
+
+def of_snapshot(name: str, agent: str | None, backend: str | None, near: Sequence[Path]) -> Wanted:
+    """Raises InputError for an unknown one."""
+    from runbook_runner.sandbox.snapshots import find_snapshot
+
+    find_snapshot(name, near)
+    chosen = find_agent(agent or "shell", near)
+    spec = RunSpec(
+        title=name,
+        collection=settings.DEFAULT_COLLECTION,
+        task="shell",
+        agent=chosen.name,
+        snapshot=name,
+        mission="",
+        near=tuple(map(str, near)),
+    )
+    return Wanted(spec, new_trajectory_id(), backend or "docker")
+
+
+@contextmanager
+def opened(wanted: Wanted, asked: Settings, environ: Mapping[str, str], report: Report) -> Iterator["Room"]:
+    """Gone with the block; what a death leaves the next run removes. Raises InputError, NotReadyError, SandboxError."""
+    spec = wanted.spec.model_copy(update={"limits": _patient(wanted.spec.limits)})
+    agent = find_agent(spec.agent, spec.near)
+    backend = choose_backend(wanted.backend, spec, agent, asked, strict_snapshot=True)
+    own = new_trajectory_id()
+    entry = Entry(own, str(asked.home / "shells" / own), backend.name, temp=tempfile.gettempdir())
+    with Claim(asked.home, entry) as claim, unpacked(spec.inputs) as inputs:
+        prepared = backend.prepare(spec, agent, own, claim.labels(), report, lambda _: None)
+        with prepared.sandbox as sandbox:
+            mission = sandbox.localise(spec.mission).encode()
+            sandbox.put([*([PutFile(settings.MISSION_FILE, mission)] if mission else []), *inputs])
+            given = agent_environ(spec, wanted.trajectory_id)
+            secrets = credentials.agent_secrets(spec, environ)
+            yield Room(sandbox, backend, {name: sandbox.localise(value) for name, value in given.items()} | secrets)
+
+
+def _patient(limits: Limits) -> Limits:
+    return limits.model_copy(update={"timeout_s": LIFETIME_S, "idle_s": LIFETIME_S})
+
+
+@dataclass(frozen=True)
+class Room:
+    """A started sandbox and the agent's environment."""
+
+    sandbox: Sandbox
+    backend: Backend
+    environ: Mapping[str, str]
+
+    def join(self, argv: Sequence[str], terminal: Mapping[str, str], *, tty: bool) -> Joined:
+        """terminal: the caller's variables; what tells of their terminal is passed on. Raises SandboxError."""
+        env = {**self.environ, **_of_terminal(terminal, tty=tty)}
+        if isinstance(self.backend, DockerBackend):
+            from runbook_runner.sandbox.docker_join import ContainerJoined
+
+            return ContainerJoined(
+                self.backend.engine, self.sandbox.sandbox_id, argv, env=env, cwd=settings.APP, tty=tty
+            )
+        from runbook_runner.sandbox.folder import FolderSandbox
+        from runbook_runner.sandbox.host_join import LocalJoined
+
+        assert isinstance(self.sandbox, FolderSandbox)
+        return LocalJoined(self.sandbox, argv, env=env, cwd=settings.APP, tty=tty)
+
+
+def join_live(home: Path, name: str, argv: Sequence[str], environ: Mapping[str, str], *, tty: bool) -> Joined:
+    """A command in the sandbox of a run that is under way, or was run with --keep. Raises InputError when there is
+    none to be in, NotReadyError, SandboxError."""
+    parent = read_parent(home, name)
+    started = next((item.event for item in read_events(parent.folder) if isinstance(item.event, SandboxStarted)), None)
+    if started is None:
+        raise InputError(f"The run {parent.trajectory_id} has no sandbox (yet).")
+    if started.backend != "docker":
+        raise InputError(
+            f"Nobody else can get into a {started.backend} sandbox.",
+            where=parent.trajectory_id,
+            hint=f"Its files are in {started.sandbox_id}; `runbook shell {name}` opens one like it.",
+        )
+    from runbook_runner.sandbox.docker_join import ContainerJoined
+    from runbook_runner.sandbox.engine import connect
+
+    engine = connect()
+    if not engine.has_container(started.sandbox_id):
+        how = (
+            "is under way, but its container is gone" if parent.status == "running" else f"has ended ({parent.status})"
+        )
+        raise NotReadyError(
+            f"The run {parent.trajectory_id} {how}.",
+            hint=f"`runbook shell {name}` opens a sandbox like its own; --keep leaves one there after a run.",
+        )
+    secrets = credentials.agent_secrets(parent.spec, environ)
+    env = {**agent_environ(parent.spec, parent.trajectory_id), **secrets, **_of_terminal(environ, tty=tty)}
+    return ContainerJoined(engine, started.sandbox_id, argv, env=env, cwd=settings.APP, tty=tty)
+
+
+def _of_terminal(environ: Mapping[str, str], *, tty: bool) -> dict[str, str]:
+    return {name: environ[name] for name in _TERMINAL if environ.get(name)} if tty else {}

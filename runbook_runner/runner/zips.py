@@ -1,0 +1,153 @@
+"""Runner: zips among a run's inputs: what is in one, refused whole if any of it could do harm."""
+
+import lzma
+import stat
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from runbook_runner.errors import InputError
+from runbook_runner.sandbox import Readable
+from runbook_runner.settings import UNPACKED_BYTES, UNPACKED_FILES
+
+_UTF8 = 0x800
+_ENCRYPTED = 0x1
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+_MAX_RATIO = 200  # real files seldom pack better than 50 to 1; a bomb packs a thousand to 1
+_HARMLESS_BYTES = 64 << 20  # below which a ratio says nothing
+_MAX_NAME = 255
+_MAX_PATH = 1024
+_BROKEN = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError, OSError)
+
+
+@dataclass(frozen=True)
+class Member:
+    """A file in an open zip. Implements `sandbox.Source`."""
+
+    archive: zipfile.ZipFile
+    info: zipfile.ZipInfo
+    path: str
+    """Below `/app/assets`."""
+
+    def __str__(self) -> str:
+        return f"{self.path} in {self.archive.filename}"
+
+    @property
+    def size(self) -> int:
+        return self.info.file_size
+
+    @property
+    def mode(self) -> int:
+        """As every input's, and a program stays one."""
+        return 0o777 if (self.info.external_attr >> 16) & 0o111 else 0o666
+
+    @contextmanager
+    def open(self, mode: Literal["rb"] = "rb", /) -> Iterator[Readable]:
+        with _readable(str(self.archive.filename), self.path):
+            content = self.archive.open(self.info)
+        with content:
+            yield _Careful(content, self)
+
+    def content(self) -> bytes:
+        with self.open() as readable:
+            return readable.read(self.size)
+
+
+@dataclass(frozen=True)
+class _Careful:
+    """What goes wrong while it is read is the zip's fault, and said so."""
+
+    content: Readable
+    member: Member
+
+    def read(self, size: int, /) -> bytes:
+        with _readable(str(self.member.archive.filename), self.member.path):
+            return self.content.read(size)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[tuple[Member, ...]]:
+    """The files in a zip, every one with a path below the folder it will be unpacked in; folders are not among them.
+    Raises InputError for a zip that is broken, encrypted or too large, and for a member that leads out of the folder or
+    is no regular file."""
+    with _readable(str(path)):
+        archive = zipfile.ZipFile(path)
+    with archive:
+        infos = archive.infolist()
+        _check_size(path, infos)
+        yield tuple(_member(archive, info) for info in infos if not info.is_dir())
+
+
+@contextmanager
+def _readable(where: str, member: str = "") -> Iterator[None]:
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise InputError("A name in this zip is not UTF-8, though it says so.", where=where) from error
+    except InputError:
+        raise
+    except _BROKEN as error:
+        what = f"{_shown(member)} in this zip" if member else "This zip"
+        raise InputError(f"{what} can't be read: {str(error).rstrip('.')}.", where=where) from error
+
+
+def _check_size(path: Path, infos: list[zipfile.ZipInfo]) -> None:
+    total = sum(info.file_size for info in infos)
+    if len(infos) > UNPACKED_FILES:
+        problem = f"holds {len(infos)} files; {UNPACKED_FILES} may be in one"
+    elif total > UNPACKED_BYTES:
+        problem = f"unpacks to {total >> 20} MB; {UNPACKED_BYTES >> 20} MB may be in one"
+    elif total > _HARMLESS_BYTES and total > _MAX_RATIO * path.stat().st_size:
+        problem = f"unpacks to {total // path.stat().st_size} times its size, as no real files do"
+    else:
+        return
+    raise InputError(f"This zip {problem}.", where=str(path), hint="Unpack it and give what the agent needs.")
+
+
+def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Member:
+    name = _name(info)
+    problem = _problem(info, name)
+    if problem:
+        raise InputError(f"{_shown(name)} in this zip {problem}.", where=str(archive.filename))
+    return Member(archive, info, "/".join(_parts(name)))
+
+
+def _name(info: zipfile.ZipInfo) -> str:
+    """Many programs write UTF-8 without saying so, some of Windows' separate with a backslash."""
+    name = info.orig_filename
+    if not info.flag_bits & _UTF8:
+        with suppress(UnicodeError):
+            name = name.encode("cp437").decode("utf-8")
+    return name.replace("\\", "/")
+
+
+def _parts(name: str) -> list[str]:
+    return [part for part in name.split("/") if part not in ("", ".")]
+
+
+def _problem(info: zipfile.ZipInfo, name: str) -> str | None:
+    kind = stat.S_IFMT(info.external_attr >> 16)
+    parts = _parts(name)
+    if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+        return "is a link or a device, no regular file"
+    if name.startswith("/") or (len(name) > 1 and name[1] == ":"):
+        return "has an absolute path"
+    if ".." in parts or not parts:
+        return "leads out of the folder it is unpacked in"
+    if any(ord(character) < 32 or ord(character) == 127 for character in name):
+        return "has a control character in its name"
+    if len(name.encode()) > _MAX_PATH or any(len(part.encode()) > _MAX_NAME for part in parts):
+        return "has a name that is too long"
+    if info.flag_bits & _ENCRYPTED:
+        return "is encrypted; unpack it yourself and give what the agent needs"
+    if info.compress_type not in _METHODS:
+        return f"is packed in a way that can't be read here (method {info.compress_type})"
+    return None
+
+
+def _shown(name: str) -> str:
+    return repr(name if len(name) <= _MAX_NAME else name[:_MAX_NAME] + "…")

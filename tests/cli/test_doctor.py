@@ -1,0 +1,109 @@
+"""`runbook doctor`: what this machine has, what it lacks, and what mends it."""
+
+import shutil
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+NOWHERE = {"DOCKER_HOST": "unix:///nowhere/docker.sock"}
+
+
+@pytest.fixture
+def bare_path(tmp_path):
+    """A PATH on which there is no bwrap, no node and no agent."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name in ("sh", "env"):
+        (folder / name).symlink_to(shutil.which(name) or "/bin/sh")
+    return f"{Path(sys.executable).parent}:{folder}"
+
+
+def finding(ran, check):
+    (found,) = [item for item in ran.json["findings"] if item["check"] == check]
+    return found
+
+
+@pytest.mark.needs("docker")
+def test_a_machine_with_an_engine_is_found_ready(runbook):
+    ran = runbook("doctor", "--json")
+    assert ran.code == 0, ran.out
+    assert ran.json["ok"] is True
+    engine = finding(ran, "engine")
+    assert engine["status"] == "ok"
+    assert engine["facts"]["cpus"] > 0
+    assert engine["facts"]["rootless"] in (True, False)
+    assert "model-only" in finding(ran, "networks")["facts"]["docker"]
+    assert finding(ran, "disk.trajectories")["facts"]["free_bytes"] > 0
+
+
+@pytest.mark.needs("docker")
+def test_people_get_a_line_for_each_with_the_command_that_mends_it(runbook):
+    ran = runbook("doctor")
+    assert ran.code == 0
+    assert "✓ engine: " in ran.out
+    assert "! keys: " in ran.out
+    assert "export ANTHROPIC_API_KEY=" in ran.out
+
+
+@pytest.mark.needs("bubblewrap")
+def test_without_an_engine_bubblewrap_is_enough(runbook):
+    ran = runbook("doctor", "--json", env=NOWHERE)
+    assert ran.code == 0
+    assert finding(ran, "sandboxes")["facts"]["ready"] == ["bubblewrap", "host"]
+    assert finding(ran, "engine")["status"] == "warn"
+    assert "unix:///nowhere/docker.sock (from DOCKER_HOST)" in finding(ran, "engine")["message"]
+
+
+def test_without_any_sandbox_it_fails_and_says_what_mends_it(runbook, bare_path):
+    ran = runbook("doctor", "--json", env={**NOWHERE, "PATH": bare_path})
+    assert ran.code == 3
+    assert ran.json["ok"] is False
+    assert finding(ran, "sandboxes")["status"] == "fail"
+    assert "apt-get install bubblewrap" in finding(ran, "bubblewrap")["mend"]
+    assert "DOCKER_HOST" in finding(ran, "engine")["mend"]
+
+
+def test_an_engine_that_takes_connections_and_says_nothing_is_not_waited_for(runbook, tmp_path):
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(tmp_path / "engine.sock"))
+        silent.listen()
+        ran = runbook("doctor", "--json", env={"DOCKER_HOST": f"unix://{tmp_path}/engine.sock"}, timeout=60)
+    assert finding(ran, "engine")["status"] == "warn"
+    assert "No Docker engine answers" in finding(ran, "engine")["message"]
+
+
+@pytest.mark.parametrize("host", ["gopher://x", "tcp://host:port", "unix://", "tcp://127.0.0.1:1", "ssh://"])
+def test_a_broken_docker_host_is_a_finding_not_a_crash(runbook, host):
+    ran = runbook("doctor", "--json", env={"DOCKER_HOST": host})
+    assert ran.code in (0, 3), ran.err
+    assert finding(ran, "engine")["status"] == "warn"
+    assert finding(ran, "engine")["mend"]
+    assert ran.err == ""
+
+
+def test_keys_are_named_and_never_shown(runbook):
+    env = {**NOWHERE, "OPENAI_API_KEY": "sk-canary-0123456789"}
+    for options in ([], ["--json"]):
+        ran = runbook("doctor", *options, env=env)
+        assert "OPENAI_API_KEY" in ran.out
+        assert "canary" not in ran.out + ran.err
+
+
+def test_a_ca_bundle_that_holds_no_certificate_fails(runbook, tmp_path):
+    (tmp_path / "bundle.pem").write_text("no certificate\n")
+    ran = runbook("doctor", "--json", env={**NOWHERE, "RUNBOOK_CA_BUNDLE": str(tmp_path / "bundle.pem")})
+    assert ran.code == 3
+    assert finding(ran, "certificates")["status"] == "fail"
+    assert "RUNBOOK_CA_BUNDLE" in finding(ran, "certificates")["mend"]
+
+
+@pytest.mark.needs("docker")
+def test_offline_fails_when_an_image_would_have_to_be_built(runbook):
+    ran = runbook("doctor", "--offline", "--json", env={"RUNBOOK_BASE_IMAGE": "registry.invalid/none:1"})
+    assert ran.code == 3
+    images = finding(ran, "offline.images")
+    assert images["status"] == "fail"
+    assert "runbook snapshots build python312-uv --agent claude-code" in images["mend"]
+    assert finding(ran, "offline.prices")["status"] == "ok"

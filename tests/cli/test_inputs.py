@@ -1,0 +1,179 @@
+"""Input files of `runbook run`: a zip is unpacked in the sandbox, and one that could do harm is refused beforehand."""
+
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SHOW = 'cd /app/assets; find . -type f -printf "%P\\n" | sort > /app/results/out.txt; cat "$ASSETS_DIR/top.txt" || true'
+
+Fill = Callable[[zipfile.ZipFile], object]
+
+
+@pytest.fixture
+def make_zip(runbook: Any) -> Callable[..., Path]:
+    def make(*names: str | zipfile.ZipInfo, name: str = "given.zip", text: str = "text") -> Path:
+        with zipfile.ZipFile(runbook.cwd / name, "w", zipfile.ZIP_DEFLATED) as archive:
+            for member in names:
+                archive.writestr(member, text)
+        return Path(runbook.cwd / name)
+
+    return make
+
+
+def special(name: str, mode: int) -> zipfile.ZipInfo:
+    info = zipfile.ZipInfo(name)
+    info.external_attr = mode << 16
+    return info
+
+
+def refused(runbook: Any, shell_runbook: Any, path: Path, *parts: str) -> None:
+    ran = runbook("run", shell_runbook("true"), "--sandbox", "host", "-f", path)
+    assert (ran.code, ran.out) == (2, ""), ran.err
+    assert ran.err.startswith("error: ")
+    assert "Traceback" not in ran.err
+    for part in parts:
+        assert part in ran.err
+    assert not (runbook.cwd / ".runbook" / "trajectories").exists()
+
+
+def test_zip_keeps_its_tree_and_programs_stay_programs(
+    runbook: Any, shell_runbook: Any, make_zip: Any, backend: str
+) -> None:
+    path = make_zip("top.txt", "a/b/deep.txt", "a/empty/", "./dot.txt", special("run.sh", 0o100755))
+    (runbook.cwd / "plain.csv").write_text("1,2\n")
+    code = f"{SHOW}; test -x run.sh; test ! -x top.txt; echo changed > a/b/deep.txt"
+    ran = runbook("run", shell_runbook(code), "--sandbox", backend, "-f", path, "-f", "plain.csv", "--json")
+    assert ran.code == 0, ran.err
+    found = (ran.folder / "results/out.txt").read_text().splitlines()
+    assert found == ["a/b/deep.txt", "dot.txt", "plain.csv", "run.sh", "top.txt"]
+    assert ran.events("tool.returned")[0]["output"].endswith("text")
+    assert ran.trajectory["init_params"]["file_paths"] == ["given.zip", "plain.csv"]
+
+
+def test_replay_unpacks_the_zip_that_was_kept(runbook: Any, shell_runbook: Any, make_zip: Any) -> None:
+    path = make_zip("top.txt", "a/b.txt")
+    first = runbook("run", shell_runbook(SHOW), "--sandbox", "host", "-f", path, "--json")
+    path.unlink()
+    again = runbook("replay", first.folder, "--json")
+    assert again.code == 0, again.err
+    assert (again.folder / "results/out.txt").read_text() == "a/b.txt\ntop.txt\n"
+
+
+def test_zip_that_holds_a_secret_is_not_kept(runbook: Any, shell_runbook: Any, make_zip: Any) -> None:
+    path = make_zip("top.txt", text="the token is canary-Zq7Xw41kD9pp")
+    environ = {"SERVICE_TOKEN": "canary-Zq7Xw41kD9pp"}
+    arguments = ("--sandbox", "host", "-f", path, "--secret", "SERVICE_TOKEN", "--json")
+    ran = runbook("run", shell_runbook(SHOW), *arguments, env=environ)
+    assert ran.code == 0, ran.err
+    assert not list((ran.folder / "inputs").glob("*"))
+    assert any("given.zip is not kept with the run: it holds SERVICE_TOKEN" in e["message"] for e in ran.events("log"))
+
+
+def test_names_in_utf8_without_the_mark_and_with_backslashes_are_understood(
+    runbook: Any, shell_runbook: Any, make_zip: Any
+) -> None:
+    path = make_zip("Größe.txt", "dir\\file.txt")
+    body = path.read_bytes()
+    path.write_bytes(body.replace(struct.pack("<HH", 20, 0x800), struct.pack("<HH", 20, 0)))
+    with zipfile.ZipFile(path) as archive:
+        assert "Größe.txt" not in archive.namelist()
+    ran = runbook("run", shell_runbook(SHOW), "--sandbox", "host", "-f", path, "--json")
+    assert ran.code == 0, ran.err
+    assert (ran.folder / "results/out.txt").read_text() == "Größe.txt\ndir/file.txt\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("../up.txt", "'../up.txt' in this zip leads out"),
+        ("a/../../up.txt", "leads out"),
+        ("a\\..\\..\\up.txt", "leads out"),
+        ("/etc/passwd", "has an absolute path"),
+        ("C:\\up.txt", "has an absolute path"),
+        ("a\nb.txt", r"'a\nb.txt' in this zip has a control character"),
+        ("a\x1b[2J.txt", "has a control character"),
+        ("x" * 300, "has a name that is too long"),
+    ],
+)
+def test_member_with_a_harmful_name_is_refused(
+    runbook: Any, shell_runbook: Any, make_zip: Any, name: str, problem: str
+) -> None:
+    refused(runbook, shell_runbook, make_zip("top.txt", name), "given.zip: ", problem)
+
+
+@pytest.mark.parametrize("mode", [0o120777, 0o020666, 0o060666, 0o010666, 0o140666])
+def test_links_devices_pipes_and_sockets_are_refused(
+    runbook: Any, shell_runbook: Any, make_zip: Any, mode: int
+) -> None:
+    refused(runbook, shell_runbook, make_zip(special("link", mode)), "'link' in this zip is a link or a device")
+
+
+def test_name_that_is_not_utf8_is_refused(runbook: Any, shell_runbook: Any, make_zip: Any) -> None:
+    path = make_zip("Größe.txt")
+    path.write_bytes(path.read_bytes().replace("Größe".encode(), b"Gr\xff\xfe\xfd\xfce"))
+    refused(runbook, shell_runbook, path, "A name in this zip is not UTF-8")
+
+
+def test_encrypted_zip_is_refused(runbook: Any, shell_runbook: Any, make_zip: Any) -> None:
+    path = make_zip("top.txt")
+    body = path.read_bytes()
+    path.write_bytes(body.replace(struct.pack("<HH", 20, 0), struct.pack("<HH", 20, 1)))
+    refused(runbook, shell_runbook, path, "'top.txt' in this zip is encrypted")
+
+
+def test_bomb_is_refused_by_its_ratio(runbook: Any, shell_runbook: Any, make_zip: Any) -> None:
+    refused(runbook, shell_runbook, make_zip("zeros", text="0" * (70 << 20)), "times its size, as no real files do")
+
+
+def test_zip_that_says_it_unpacks_to_too_much_is_refused(runbook: Any, shell_runbook: Any, make_zip: Any) -> None:
+    path = make_zip("huge", text="a few bytes")
+    sizes = struct.pack("<L", len(b"a few bytes"))
+    crc = struct.pack("<L", zlib.crc32(b"a few bytes"))
+    body = path.read_bytes()
+    at = [place for place in range(len(body)) if body.startswith(crc, place)]
+    for place in at:  # checksum, packed size, size
+        assert body[place + 8 : place + 12] == sizes
+        body = body[: place + 8] + struct.pack("<L", 3 << 30) + body[place + 12 :]
+    path.write_bytes(body)
+    refused(runbook, shell_runbook, path, "unpacks to 3072 MB; 2048 MB may be in one", "Unpack it")
+
+
+def test_too_many_files_are_refused(runbook: Any, shell_runbook: Any, make_zip: Any) -> None:
+    refused(runbook, shell_runbook, make_zip(*map(str, range(20_001))), "holds 20001 files; 20000 may be in one")
+
+
+@pytest.mark.parametrize("content", [b"", b"no zip at all", b"PK\x03\x04 and no end"])
+def test_broken_zip_is_refused(runbook: Any, shell_runbook: Any, content: bytes) -> None:
+    (runbook.cwd / "broken.zip").write_bytes(content)
+    refused(runbook, shell_runbook, runbook.cwd / "broken.zip", "broken.zip: This zip can't be read")
+
+
+def test_member_that_is_damaged_ends_the_run_with_its_name(
+    runbook: Any, shell_runbook: Any, make_zip: Any, backend: str
+) -> None:
+    path = make_zip("whole.txt", "torn.txt", text="some text that packs into a few bytes")
+    body = bytearray(path.read_bytes())
+    at = body.index(b"torn.txt") + len(b"torn.txt")
+    body[at : at + 4] = b"\xff\xff\xff\xff"
+    path.write_bytes(bytes(body))
+    ran = runbook("run", shell_runbook("true"), "--sandbox", backend, "-f", path, "--json")
+    assert (ran.code, ran.json["status"]) == (2, "failed")
+    assert "'torn.txt' in this zip can't be read" in ran.json["error"]
+
+
+def test_members_that_would_overwrite_another_input_are_refused(
+    runbook: Any, shell_runbook: Any, make_zip: Any
+) -> None:
+    (runbook.cwd / "top.txt").write_text("another")
+    one, two = make_zip("top.txt"), make_zip("top.txt", name="second.zip")
+    shell = shell_runbook("true")
+    for pair in ((one, runbook.cwd / "top.txt"), (one, two)):
+        ran = runbook("run", shell, "--sandbox", "host", "-f", pair[0], "-f", pair[1])
+        assert ran.code == 2
+        assert "Two inputs have one path, /app/assets/top.txt: top.txt in " in ran.err
+    refused(runbook, shell_runbook, make_zip("a", "a/b"), "is a file where", "needs a folder")

@@ -1,0 +1,332 @@
+"""`runbook snapshots`: lists, builds, describes, removes, exports and imports images, on a real engine.
+
+Every test has snapshots of its own, with names of its own: others use the same engine at the same time.
+"""
+
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+docker = pytest.mark.needs("docker")
+
+SMALL = "ARG BASE_IMAGE\nFROM ${BASE_IMAGE}\nENV FLAVOUR="
+AGENT = 'version = "1.0"\nargv = ["mine"]\ninstall = ["printf \'#!/bin/sh\\\\necho mine 4.5.6\\\\n\' > /usr/bin/mine",'
+AGENT += ' "chmod 755 /usr/bin/mine"]\n'
+
+
+@pytest.fixture
+def write(runbook: Any) -> Iterator[Callable[[str], str]]:
+    """Writes a snapshot in the current folder, under a new name; removes its images afterwards."""
+    names = []
+
+    def make(dockerfile: str) -> str:
+        names.append(f"t-{uuid4().hex[:8]}")
+        folder = runbook.cwd / ".runbook" / "snapshots" / names[-1]
+        folder.mkdir(parents=True)
+        (folder / "Dockerfile").write_text(dockerfile)
+        return names[-1]
+
+    yield make
+    for name in names:
+        for tag in tags(name):
+            subprocess.run(["docker", "rmi", "--force", tag], capture_output=True)
+
+
+def tags(name: str) -> list[str]:
+    """Of the engine's images of a snapshot, with and without layers."""
+    command = ["docker", "images", "--format", "{{.Repository}}:{{.Tag}}", f"runbook-runner/{name}*"]
+    return subprocess.run(command, capture_output=True, text=True).stdout.split()
+
+
+def declare_agent(folder: Path) -> None:
+    (folder / ".runbook" / "agents").mkdir(parents=True, exist_ok=True)
+    (folder / ".runbook" / "agents" / "mine.toml").write_text(AGENT)
+
+
+def listed(runbook: Any, name: str) -> dict[str, Any]:
+    (found,) = (item for item in runbook("snapshots", "list", "--json").json["snapshots"] if item["name"] == name)
+    assert isinstance(found, dict)
+    return found
+
+
+def refused(ran: Any, code: int, *parts: str) -> None:
+    assert (ran.code, ran.err[:7]) == (code, "error: "), ran.err
+    for part in parts:
+        assert part in ran.err
+
+
+# --- list and inspect ----------------------------------------------------------------------------------------------
+
+
+def test_list_names_ours_and_the_users_even_without_an_engine(runbook: Any, write: Any) -> None:
+    name = write(SMALL + "plain\n")
+    ran = runbook("snapshots", "list", "--json", env={"DOCKER_HOST": "unix:///nowhere.sock"})
+    assert ran.code == 0
+    assert ran.err.startswith("warning: No Docker engine answers")
+    found = {item["name"]: item for item in ran.json["snapshots"]}
+    assert found["python312-uv"]["aliases"] == ["python312-uv-node"]
+    assert (found["python312-uv"]["origin"], found[name]["origin"]) == ("built-in", "user")
+    assert found["prism-playwright"]["base"] == "snapshot:python312-uv"
+    assert (ran.json["engine"], found[name]["images"]) == (None, [])
+
+
+@docker
+def test_what_is_built_is_listed_with_size_and_digest_and_described_with_versions(runbook: Any, write: Any) -> None:
+    name = write(SMALL + "described\nRUN useradd worker\nUSER worker\n")
+    refused(runbook("snapshots", "inspect", name), 3, "not built", f"runbook snapshots build {name}")
+    declare_agent(runbook.cwd)
+    built = runbook("snapshots", "build", name, "--agent", "mine")
+    assert built.code == 0, built.err
+    assert "Building runbook-runner/" in built.out
+    assert built.out.count("✓ ") == 2
+    images = listed(runbook, name)["images"]
+    assert [image["layers"] for image in images] == [["mine"], []]
+    assert all(image["size_bytes"] > 10_000_000 and not image["old"] for image in images)
+    shown = runbook("snapshots", "inspect", name, "--agent", "mine", "--json").json
+    assert shown["image"]["digest"] == images[0]["digest"]
+    assert (shown["image"]["user"], shown["image"]["layers"]) == ("worker", ["mine"])
+    assert shown["programs"]["python3"].startswith("3.12.")
+    assert shown["programs"]["mine"] == "4.5.6"
+    assert f"Image     {images[0]['tag']}" in runbook("snapshots", "inspect", name, "--agent", "mine").out
+    again = runbook("snapshots", "build", name, "--quiet")
+    assert (again.code, again.out) == (0, "")
+
+
+@docker
+def test_mistakes_are_named(runbook: Any, write: Any) -> None:
+    refused(runbook("snapshots", "inspect", "prism"), 2, "Unknown snapshot 'prism'", "prism-playwright, python312-uv")
+    refused(runbook("snapshots", "prune", "prism"), 2, "Unknown snapshot 'prism'")
+    refused(runbook("snapshots", "build", "python312-uv", "--agent", "clippy"), 2, "Unknown agent 'clippy'")
+    refused(runbook("snapshots", "build", "python312-uv", "--apt", "a;b"), 2, "--apt", "'a;b' is no Debian package")
+    refused(runbook("snapshots", "export", "python312-uv", "-o", "no/where.tar"), 2, "no such folder")
+    refused(runbook("snapshots", "import", "nothing.tar"), 2, "nothing.tar", "No such file")
+
+
+@docker
+def test_file_that_holds_no_snapshot_is_refused(runbook: Any) -> None:
+    (runbook.cwd / "noise.tar").write_bytes(b"noise" * 1000)
+    refused(runbook("snapshots", "import", "noise.tar"), 2, "noise.tar")
+
+
+# --- the user's own ------------------------------------------------------------------------------------------------
+
+
+@docker
+def test_run_uses_the_snapshot_in_a_folder_above_and_builds_what_it_stands_on(runbook: Any, write: Any) -> None:
+    below = write(SMALL + "below\n")
+    above = write(f"ARG BASE_IMAGE=snapshot:{below}\nFROM ${{BASE_IMAGE}}\nCOPY tool /usr/bin/\n")
+    tool = runbook.cwd / ".runbook/snapshots" / above / "tool"
+    tool.write_text('#!/bin/sh\necho "tool of $FLAVOUR"\n')
+    folder = runbook.cwd / "deep" / "down"
+    folder.mkdir(parents=True)
+    (folder / "RUNBOOK.md").write_text(RUNBOOK.format(snapshot=above, code="tool > /app/results/out.txt"))
+    ran = runbook("run", folder, "--sandbox", "docker", "--json")
+    assert ran.code == 0, ran.err
+    assert (ran.folder / "results/out.txt").read_text() == "tool of below\n"
+    built = [event["message"] for event in ran.events("log") if event["message"].startswith("Building")]
+    assert [message.partition(":")[0] for message in built] == [
+        f"Building runbook-runner/{below}",
+        f"Building runbook-runner/{above}",
+    ]
+    tool.write_text("#!/bin/sh\necho changed\n")
+    assert runbook("run", folder, "--sandbox", "docker", "--json").code == 0
+    assert len(tags(above)) == 2, "other files make another image"
+
+
+RUNBOOK = """\
+---
+agent: shell
+snapshot: {snapshot}
+---
+# Own snapshot — Agent Runbook
+
+## REQUIRED OUTPUT FILES
+
+| File | Description |
+|---|---|
+| `/app/results/out.txt` | The output |
+
+## Step 1: Work
+
+```bash
+{code}
+```
+"""
+
+
+@docker
+def test_unknown_snapshot_in_a_runbook_is_a_warning_and_in_an_option_an_error(runbook: Any) -> None:
+    (runbook.cwd / "RUNBOOK.md").write_text(
+        RUNBOOK.format(snapshot="text-to-cad", code="echo made > /app/results/out.txt")
+    )
+    ran = runbook("run", "RUNBOOK.md", "--sandbox", "docker", "--json")
+    assert ran.code == 0, ran.err
+    warnings = [event["message"] for event in ran.events("log") if event["level"] == "warning"]
+    assert warnings == ["Unknown snapshot 'text-to-cad'. python312-uv is used instead."]
+    assert ran.events("sandbox.started")[0]["image"].startswith("runbook-runner/python312-uv:")
+    refused(runbook("run", "RUNBOOK.md", "--snapshot", "text-to-cad"), 2, "Unknown snapshot 'text-to-cad'")
+
+
+@docker
+def test_snapshots_that_stand_on_each_other_in_a_circle_are_refused(runbook: Any, write: Any) -> None:
+    one = write("")
+    two = write(f"ARG BASE_IMAGE=snapshot:{one}\nFROM ${{BASE_IMAGE}}\n")
+    dockerfile = runbook.cwd / ".runbook/snapshots" / one / "Dockerfile"
+    dockerfile.write_text(f"ARG BASE_IMAGE=snapshot:{two}\nFROM ${{BASE_IMAGE}}\n")
+    refused(runbook("snapshots", "build", one), 2, "builds on itself", f"snapshots/{two}/Dockerfile")
+
+
+@docker
+def test_failed_build_shows_why_and_leaves_no_image(runbook: Any, write: Any) -> None:
+    name = write(SMALL + "failing\nRUN echo the reason >&2; exit 3\n")
+    ran = runbook("snapshots", "build", name, env={"TMPDIR": str(runbook.cwd)})
+    refused(ran, 3, "could not be built", "the reason", "build log")
+    assert tags(name) == []
+
+
+@docker
+def test_package_brings_a_snapshot(runbook: Any, write: Any) -> None:
+    name = write("")
+    (runbook.cwd / ".runbook/snapshots" / name).rename(runbook.cwd / "shipped")
+    (runbook.cwd / "shipped/Dockerfile").write_text(SMALL + "packaged\n")
+    site = runbook.cwd / "site"
+    (site / "shipped-1.0.dist-info").mkdir(parents=True)
+    (site / "shipped-1.0.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: shipped\nVersion: 1.0\n")
+    points = f"[runbook_runner.snapshots]\n{name} = shipped:FOLDER\nt-broken-{name} = shipped:NOTHING\n"
+    (site / "shipped-1.0.dist-info/entry_points.txt").write_text(points)
+    (site / "shipped.py").write_text(f"FOLDER = {str(runbook.cwd / 'shipped')!r}\n")
+    runbook.env["PYTHONPATH"] = str(site)
+    built = runbook("snapshots", "build", name)
+    assert built.code == 0, built.err
+    assert [tag.partition(":")[0] for tag in tags(name)] == [f"runbook-runner/{name}"]
+    refused(runbook("snapshots", "build", f"t-broken-{name}"), 2, "can't be loaded", "shipped:NOTHING")
+
+
+@docker
+def test_debian_packages_of_the_runbook_are_there(runbook: Any, write: Any) -> None:
+    name = write(SMALL + "apt\n")
+    text = RUNBOOK.format(snapshot=name, code="hello > /app/results/out.txt")
+    (runbook.cwd / "RUNBOOK.md").write_text(text.replace("---\n#", "runbook_runner: {apt_packages: [hello]}\n---\n#"))
+    ran = runbook("run", "RUNBOOK.md", "--sandbox", "docker", "--json")
+    assert ran.code == 0, ran.err
+    assert (ran.folder / "results/out.txt").read_text() == "Hello, world!\n"
+    assert listed(runbook, name)["images"][0]["layers"] == ["apt"]
+    failed = runbook("run", "RUNBOOK.md", "--apt", "no-such-package-at-all", "--json")
+    assert failed.code == 3
+    assert "Unable to locate package no-such-package-at-all" in failed.json["error"]
+    refused(runbook("run", "RUNBOOK.md", "--sandbox", "host"), 2, "installs no packages")
+
+
+@docker
+def test_fresh_build_takes_the_place_of_the_old_one(runbook: Any, write: Any) -> None:
+    name = write(SMALL + "fresh\nRUN date --rfc-3339=ns > /when\n")
+    assert runbook("snapshots", "build", name).code == 0
+    (before,) = listed(runbook, name)["images"]
+    assert runbook("snapshots", "build", name, "--fresh").code == 0
+    (after,) = listed(runbook, name)["images"]
+    assert (after["tag"], after["digest"] != before["digest"]) == (before["tag"], True)
+    subprocess.run(["docker", "rmi", before["digest"]], capture_output=True, check=True)
+
+
+# --- prune ---------------------------------------------------------------------------------------------------------
+
+
+@docker
+def test_prune_removes_what_no_run_would_use_and_nothing_a_container_uses(runbook: Any, write: Any) -> None:
+    name = write(SMALL + "first\n")
+    assert runbook("snapshots", "build", name).code == 0
+    (first,) = tags(name)
+    container = subprocess.run(
+        ["docker", "create", first, "sleep", "60"], capture_output=True, text=True
+    ).stdout.strip()
+    try:
+        (runbook.cwd / ".runbook/snapshots" / name / "Dockerfile").write_text(SMALL + "second\n")
+        assert runbook("snapshots", "build", name).code == 0
+        second = next(tag for tag in tags(name) if tag != first)
+        assert {image["tag"]: image["old"] for image in listed(runbook, name)["images"]} == {first: True, second: False}
+        said = runbook("snapshots", "prune", name, "--dry-run").out
+        assert f"would remove {first} (" in said
+        assert second not in said
+        assert "container" in runbook("snapshots", "prune", name).out.partition(f"kept {first} (")[2]
+        assert sorted(tags(name)) == sorted([first, second])
+    finally:
+        subprocess.run(["docker", "rm", "--force", container], capture_output=True, check=True)
+    assert f"removed {first} (" in runbook("snapshots", "prune", name).out
+    assert tags(name) == [second]
+    assert runbook("snapshots", "prune", name).out == "Nothing to remove.\n"
+    assert f"removed {second} (" in runbook("snapshots", "prune", name, "--all").out
+    assert tags(name) == []
+
+
+@docker
+def test_agents_image_of_an_older_version_is_old(runbook: Any, write: Any) -> None:
+    name = write(SMALL + "agents\n")
+    declare_agent(runbook.cwd)
+    assert runbook("snapshots", "build", name, "--agent", "mine").code == 0
+    declared = runbook.cwd / ".runbook/agents/mine.toml"
+    declared.write_text(AGENT.replace("4.5.6", "4.5.7"))
+    old = {tuple(image["layers"]): image["old"] for image in listed(runbook, name)["images"]}
+    assert old == {("mine",): True, (): False}
+
+
+# --- export and import ---------------------------------------------------------------------------------------------
+
+
+@docker
+def test_exported_images_are_used_by_runs_of_the_machine_that_imports_them(runbook: Any, write: Any) -> None:
+    name = write(SMALL + "exported\n")
+    declare_agent(runbook.cwd)
+    ran = runbook("snapshots", "export", name, "--agent", "mine", "-o", "images.tar")
+    assert ran.code == 0, ran.err
+    before = sorted(tags(name))
+    assert len(before) == 2
+    for tag in before:
+        subprocess.run(["docker", "rmi", tag], capture_output=True, check=True)
+    # A machine with another CA bundle looks for these images under other names.
+    bundle = runbook.cwd / "bundle.pem"
+    bundle.write_text("-----BEGIN CERTIFICATE-----\nnone\n-----END CERTIFICATE-----\n")
+    there = {"RUNBOOK_CA_BUNDLE": str(bundle)}
+    taken = runbook("snapshots", "import", "images.tar", env=there)
+    assert (taken.code, taken.out.count("✓ ")) == (0, 2), taken.out
+    shown = runbook("snapshots", "inspect", name, "--agent", "mine", "--json", env=there)
+    assert shown.code == 0, shown.err
+    assert shown.json["image"]["tag"] not in before
+    assert shown.json["programs"]["mine"] == "4.5.6"
+    built = runbook("snapshots", "build", name, "--agent", "mine", env=there)
+    assert "Building" not in built.out
+
+
+@docker
+def test_import_says_which_images_no_run_will_use_and_why(runbook: Any, write: Any) -> None:
+    name = write("FROM scratch\nCOPY Dockerfile /\n")
+    assert runbook("snapshots", "export", name, "-o", "images.tar", "--quiet").out == ""
+    folder = runbook.cwd / ".runbook/snapshots" / name
+    (folder / "Dockerfile").write_text("FROM scratch\nCOPY Dockerfile /other\n")
+    taken = runbook("snapshots", "import", "images.tar")
+    assert taken.code == 1
+    assert "no run here will use it" in taken.out
+    assert f"files of the snapshot {name} here are not those" in taken.out
+    (folder / "Dockerfile").unlink()
+    assert f"Unknown snapshot '{name}'" in runbook("snapshots", "import", "images.tar").out
+
+
+@docker
+def test_export_leaves_nothing_half_written(runbook: Any, write: Any) -> None:
+    name = write("FROM scratch\nCOPY Dockerfile /\n")
+    (runbook.cwd / "taken").mkdir()
+    refused(runbook("snapshots", "export", name, "-o", "taken"), 2, "can't be written")
+    assert [path.name for path in runbook.cwd.iterdir() if "part" in path.name] == []
+
+
+@docker
+def test_export_says_what_it_wrote(runbook: Any, write: Any) -> None:
+    name = write("FROM scratch\nCOPY Dockerfile /\n")
+    ran = runbook("snapshots", "export", name, "-o", "images.tar")
+    assert ran.code == 0, ran.err
+    names = subprocess.run(["tar", "-xOf", "images.tar", "manifest.json"], cwd=runbook.cwd, capture_output=True).stdout
+    assert json.loads(names)[0]["RepoTags"] == tags(name)

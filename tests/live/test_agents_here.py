@@ -1,0 +1,87 @@
+"""The real CLIs without a container: installed once below the user's data folder, then run in bubblewrap or on the host."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runbook_runner.agents import find_agent
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "sales-report"
+SCRIPT = EXAMPLE / "model.yaml"
+AGENTS = ("claude-code", "codex", "gemini-cli", "hermes", "opencode")
+
+pytestmark = [pytest.mark.needs("npm", "node"), pytest.mark.xdist_group("docker-live"), pytest.mark.timeout(600)]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A user's data folder, empty at first."""
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture
+def bare(runbook: Any, data: Path, tmp_path: Path) -> Any:
+    """The command for a user who has Node and npm and no agent's CLI."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for folder in map(Path, runbook.env["PATH"].split(":")):
+        for program in folder.iterdir() if folder.is_dir() else ():
+            if program.name not in {find_agent(name).binary for name in AGENTS}:
+                (programs / program.name).exists() or (programs / program.name).symlink_to(program)
+    runbook.env |= {"RUNBOOK_DATA": str(data), "PATH": str(programs)}
+    return runbook
+
+
+def run(command: Any, agent: str, *options: str) -> Any:
+    return command("run", EXAMPLE, "--agent", agent, "--model-script", SCRIPT, "--json", *options, timeout=500)
+
+
+@pytest.mark.needs("bubblewrap")
+@pytest.mark.parametrize("agent", AGENTS)
+def test_every_cli_is_installed_once_and_works_in_bubblewrap(bare: Any, data: Path, agent: str) -> None:
+    planned = run(bare, agent, "--sandbox", "bubblewrap", "--dry-run").json["plan"]
+    version = find_agent(agent).version
+    assert any(f"installed first into {data}/agents/{agent}-{version}" in step for step in planned)
+    ran = run(bare, agent, "--sandbox", "bubblewrap", "--network", "model-only")
+    assert ran.code == 0, ran.err
+    assert (ran.json["sandbox"], ran.json["verdict"], ran.json["missing_outputs"]) == ("bubblewrap", "pass", [])
+    assert "Revenue was 41223.50 EUR" in (ran.folder / "results" / "summary.md").read_text()
+    assert ran.json["usage"]["api_calls"] == 4
+    told = [event["message"] for event in ran.events("log") if event["source"] == "image"]
+    assert told[0] == f"installing {agent} {version} into {data}/agents/{agent}-{version}, once"
+    assert told[-1].startswith(f"installed {agent} {version} in ")
+
+
+@pytest.mark.parametrize("agent", ["codex", "hermes"])
+def test_the_host_takes_what_is_installed(bare: Any, data: Path, agent: str) -> None:
+    ran = run(bare, agent, "--sandbox", "host")
+    assert ran.code == 0, ran.err
+    again = run(bare, agent, "--sandbox", "host")
+    assert again.json["verdict"] == "pass"
+    assert [event for event in again.events("log") if "install" in event["message"]] == []
+
+
+def test_registry_that_can_not_be_reached_is_named_and_nothing_half_is_used(bare: Any, tmp_path: Path) -> None:
+    env = {
+        "RUNBOOK_DATA": str(tmp_path / "data"),
+        "npm_config_registry": "http://127.0.0.1:9",
+        "npm_config_fetch_retries": "0",
+        "npm_config_cache": str(tmp_path / "cache"),
+    }
+    command: Callable[..., Any] = lambda *arguments: bare(*arguments, env=env)  # noqa: E731
+    for _ in range(2):
+        ran = run(lambda *arguments, timeout: command(*arguments), "codex", "--sandbox", "host")
+        assert ran.code == 3
+        assert "could not be installed (exit code 1)" in ran.json["error"]
+        assert "ECONNREFUSED" in ran.err
+
+
+def test_without_npm_it_is_said_what_is_missing(bare: Any, tmp_path: Path) -> None:
+    (tmp_path / "bin" / "npm").unlink()
+    ran = bare("run", EXAMPLE, "--agent", "codex", "--model-script", SCRIPT, "--sandbox", "host",
+               env={"RUNBOOK_DATA": str(tmp_path)})  # fmt: skip
+    assert ran.code == 3
+    assert "There is no 'codex' on this machine's PATH, nor a 'npm' to install it with." in ran.err
+    assert "Node.js" in ran.err

@@ -1,0 +1,228 @@
+"""Other engines than this machine's own, and other ways to it: `podman`, `tls_way`, `ssh_way`."""
+
+import asyncio
+import getpass
+import os
+import resource
+import shutil
+import socket
+import ssl
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+from runbook_runner.sandbox import Sandbox, SandboxSpec
+
+MakeSandbox = Callable[..., Sandbox]
+
+
+@pytest.fixture(scope="session")
+def base_image(engine: Any) -> str:
+    """The smallest image that will do: what the snapshots stand on."""
+    from runbook_runner.sandbox.recipe import DEFAULT_BASE, LOCAL_BASE
+
+    return next(name for name in (LOCAL_BASE, DEFAULT_BASE) if engine.image_id(name))
+
+
+@dataclass(frozen=True)
+class Way:
+    """To an engine: the variables that lead there."""
+
+    env: dict[str, str]
+
+    def connect(self) -> Any:
+        from runbook_runner.sandbox.engine import connect
+
+        with pytest.MonkeyPatch.context() as patch:
+            for name in ("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH"):
+                patch.delenv(name, raising=False)
+            for name, value in self.env.items():
+                patch.setenv(name, value)
+            return connect()
+
+
+@pytest.fixture(scope="session")
+def podman(tmp_path_factory: pytest.TempPathFactory, engine: Any, base_image: str) -> Iterator[Way]:
+    """Podman's own service, as root, with a store of its own that has the base image."""
+    folder = tmp_path_factory.mktemp("podman")
+    limits = ", ".join(f'"{name}={_soft(which)}:{_soft(which)}"' for name, which in (("nofile", 7), ("nproc", 6)))
+    # Podman asks for more than a machine without CAP_SYS_RESOURCE may give.
+    (folder / "containers.conf").write_text(f"[containers]\ndefault_ulimits = [{limits}]\n")
+    sock = folder / "podman.sock"
+    store = ["podman", "--root", str(folder / "store"), "--runroot", str(folder / "run")]
+    service = subprocess.Popen(
+        [*store, "system", "service", "--time=0", f"unix://{sock}"],
+        env={**os.environ, "CONTAINERS_CONF": str(folder / "containers.conf")},
+        stderr=(folder / "log").open("wb"),
+    )
+    try:
+        _await(lambda: socket.socket(socket.AF_UNIX), str(sock), service)
+        way = Way({"DOCKER_HOST": f"unix://{sock}"})
+        with tempfile.TemporaryFile() as saved:
+            for block in engine.api.get_image(base_image):
+                saved.write(block)
+            saved.seek(0)
+            for _ in way.connect().api.load_image(saved):
+                pass
+        yield way
+    finally:
+        service.terminate()
+        service.wait(20)
+        subprocess.run([*store, "system", "reset", "--force"], capture_output=True)
+
+
+def _soft(which: int) -> int:
+    """RLIMIT_NPROC is 6, RLIMIT_NOFILE 7."""
+    hard = resource.getrlimit(which)[1]
+    return 10_000 if hard == resource.RLIM_INFINITY else min(hard, 10_000)
+
+
+def _await(make: Callable[[], socket.socket], address: Any, service: "subprocess.Popen[bytes]") -> None:
+    """Until it listens."""
+    for _ in range(300):
+        with suppress(OSError), make() as probe:
+            probe.connect(address)
+            return
+        assert service.poll() is None, "the service has ended"
+        time.sleep(0.1)
+    pytest.fail("the service does not answer")
+
+
+@pytest.fixture(scope="session")
+def tls_way(tmp_path_factory: pytest.TempPathFactory, engine: Any) -> Iterator[Way]:
+    """This machine's engine over TCP, behind a server that wants a certificate of whoever comes."""
+    folder = tmp_path_factory.mktemp("certificates")
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(folder / "ca.pem"))
+    ours = authority.issue_cert("runbook@localhost")
+    ours.private_key_pem.write_to_path(str(folder / "key.pem"))
+    (folder / "cert.pem").write_bytes(b"".join(blob.bytes() for blob in ours.cert_chain_pems))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+    authority.configure_trust(context)
+    context.verify_mode = ssl.CERT_REQUIRED
+    with _relay(context, engine.endpoint.socket_path) as port:
+        yield Way(
+            {
+                "DOCKER_HOST": f"tcp://localhost:{port}",
+                "DOCKER_TLS_VERIFY": "1",
+                "DOCKER_CERT_PATH": str(folder),
+                # As in a company whose proxy has an authority of its own: the engine's must still count.
+                "REQUESTS_CA_BUNDLE": ssl.get_default_verify_paths().cafile or "",
+            }
+        )
+
+
+@contextmanager
+def _relay(context: ssl.SSLContext, target: str) -> Iterator[int]:
+    """Its port."""
+    loop = asyncio.new_event_loop()
+
+    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError, ssl.SSLError):
+            while data := await reader.read(1 << 16):
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+    async def meet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        from_engine, to_engine = await asyncio.open_unix_connection(target)
+        await asyncio.gather(carry(reader, to_engine), carry(from_engine, writer))
+
+    server = loop.run_until_complete(asyncio.start_server(meet, "localhost", 0, ssl=context, family=socket.AF_INET))
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(10)
+
+
+@pytest.fixture(scope="session")
+def ssh_way(tmp_path_factory: pytest.TempPathFactory, engine: Any) -> Iterator[Way]:
+    """This machine's engine over ssh, to a server of our own with a key of our own."""
+    folder = tmp_path_factory.mktemp("ssh")
+    for name in ("host", "user"):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True)
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    (folder / "sshd_config").write_text(
+        f"Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/host\nAuthorizedKeysFile {folder}/user.pub\n"
+        "StrictModes no\nPasswordAuthentication no\nUsePAM no\nPidFile none\nPermitRootLogin yes\n"
+    )
+    # `ssh` has no variable for its configuration: the one before it on PATH is itself with ours.
+    (folder / "config").write_text(
+        f"IdentityFile {folder}/user\nUserKnownHostsFile {folder}/known\nStrictHostKeyChecking no\nLogLevel ERROR\n"
+    )
+    (folder / "bin").mkdir()
+    (folder / "bin/ssh").write_text(f'#!/bin/sh\nexec {shutil.which("ssh")} -F {folder}/config "$@"\n')
+    (folder / "bin/ssh").chmod(0o755)
+    Path("/run/sshd").mkdir(exist_ok=True)
+    sshd = shutil.which("sshd") or "/usr/sbin/sshd"
+    server = subprocess.Popen([sshd, "-D", "-e", "-f", folder / "sshd_config"], stderr=(folder / "log").open("wb"))
+    try:
+        _await(lambda: socket.socket(socket.AF_INET), ("127.0.0.1", port), server)
+        user = getpass.getuser()
+        yield Way(
+            {
+                "DOCKER_HOST": f"ssh://{user}@127.0.0.1:{port}{engine.endpoint.socket_path}",
+                "PATH": f"{folder}/bin:{os.environ['PATH']}",
+            }
+        )
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+WAYS = [
+    pytest.param("podman", marks=[pytest.mark.needs("podman", "docker"), pytest.mark.xdist_group("podman")]),
+    pytest.param("tls_way", marks=[pytest.mark.needs("docker"), pytest.mark.xdist_group("tls")]),
+    pytest.param("ssh_way", marks=[pytest.mark.needs("sshd", "docker"), pytest.mark.xdist_group("tls")]),
+]
+
+
+@pytest.fixture(params=WAYS)
+def way(request: pytest.FixtureRequest) -> Way:
+    """Each of them."""
+    chosen = request.getfixturevalue(request.param)
+    assert isinstance(chosen, Way)
+    return chosen
+
+
+@pytest.fixture(params=WAYS[:2])
+def make_sandbox(request: pytest.FixtureRequest, base_image: str) -> Iterator[MakeSandbox]:
+    """In the place of the one for this machine: with ssh all is as with TLS but for the way."""
+    from runbook_runner.sandbox.docker import DockerSandbox
+
+    there = request.getfixturevalue(request.param).connect()
+    with ExitStack() as stack:
+
+        def make(**asked: Any) -> Sandbox:
+            asked = {"run_id": "test", "image": base_image, "lifetime_s": 120, "memory_bytes": 1 << 30} | asked
+            sandbox = DockerSandbox(there, SandboxSpec(**asked))
+            stack.callback(sandbox.stop)
+            engines[id(sandbox)] = there
+            return sandbox
+
+        engines: dict[int, Any] = {}
+        make.engines = engines  # type: ignore[attr-defined]
+        yield make
+
+
+@pytest.fixture
+def is_gone(make_sandbox: Any) -> Callable[[Sandbox], bool]:
+    def check(sandbox: Sandbox) -> bool:
+        listed = make_sandbox.engines[id(sandbox)].api.containers(all=True)
+        return sandbox.sandbox_id not in {item["Id"] for item in listed}
+
+    return check

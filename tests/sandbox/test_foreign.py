@@ -1,0 +1,204 @@
+"""A user's own image: pulled from a real registry with progress, pinned by digest, run as its own user, refused when it
+is made for another machine."""
+
+import hashlib
+import io
+import json
+import os
+import socket
+import subprocess
+import tarfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+from docker.errors import NotFound
+
+from runbook_runner.errors import NotReadyError
+from runbook_runner.sandbox import recipe
+from runbook_runner.sandbox.foreign import resolve_image
+from runbook_runner.sandbox.snapshots import context_archive
+
+pytestmark = pytest.mark.needs("docker")
+
+CONFIG = """\
+version: 0.1
+log: {{level: error}}
+storage: {{filesystem: {{rootdirectory: {folder}}}}}
+http: {{addr: "127.0.0.1:{port}"}}
+"""
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """HOST:PORT of a registry of this module's own; engines accept one on 127.0.0.1 without TLS."""
+    folder = tmp_path_factory.mktemp("registry")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    (folder / "config.yml").write_text(CONFIG.format(folder=folder / "data", port=port))
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(["docker-registry", "serve", str(folder / "config.yml")], stdout=log, stderr=log)
+    try:
+        for _ in range(200):
+            if _answers(port):
+                break
+            assert process.poll() is None, (folder / "log").read_text()
+            time.sleep(0.1)
+        yield f"127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def _answers(port: int) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/v2/", trust_env=False).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+@pytest.fixture
+def base(engine: Any, image: str) -> str:
+    """What the default snapshot is built on: it has a shell and is not large."""
+    return recipe.LOCAL_BASE if engine.image_id(recipe.LOCAL_BASE) else recipe.DEFAULT_BASE
+
+
+@pytest.fixture
+def pushed(engine: Any, registry: str) -> Iterator[Callable[..., tuple[str, str]]]:
+    """Builds an image of this, pushes it and forgets it; its name and its digest in the registry."""
+    names = []
+
+    def push(dockerfile: str, **files: bytes) -> tuple[str, str]:
+        name = f"{registry}/team/own-{uuid4().hex[:8]}"
+        names.append(name)
+        archive = context_archive({"Dockerfile": dockerfile.encode(), **files})
+        said = list(engine.api.build(fileobj=archive, custom_context=True, tag=f"{name}:1", rm=True, decode=True))
+        assert not any("error" in line for line in said), said
+        answers = list(engine.api.push(f"{name}:1", stream=True, decode=True))
+        assert not any("error" in line for line in answers), answers
+        digest = next(line["aux"]["Digest"] for line in answers if "Digest" in line.get("aux", {}))
+        forget(engine, name)
+        return name, digest
+
+    yield push
+    for name in names:
+        forget(engine, name)
+
+
+def forget(engine: Any, name: str) -> None:
+    for found in engine.api.images(name):
+        for reference in (*(found["RepoTags"] or []), *(found["RepoDigests"] or [])):
+            if reference.startswith(name) and "<none>" not in reference:
+                with suppress(NotFound):  # the last name takes the digest with it
+                    engine.api.remove_image(reference, force=True)
+
+
+@pytest.mark.needs("registry")
+def test_image_is_pulled_with_progress_and_pinned(engine: Any, pushed: Any) -> None:
+    name, digest = pushed("FROM scratch\nCOPY one /\nCOPY two /\n", one=b"one", two=os.urandom(3_000_000))
+    lines: list[str] = []
+    found = resolve_image(engine, f"{name}:1", lines.append)
+    assert lines[0] == f"Pulling {name}:1"
+    assert any("Pull complete (3.0 MB)" in line for line in lines), lines
+    layers = len(engine.image(found.digest)["RootFS"]["Layers"])
+    assert lines[-1].endswith(f"{layers} of {layers}")
+    assert found.pinned == f"{name}@{digest}"
+    lines.clear()
+    assert resolve_image(engine, f"{name}:1", lines.append) == found
+    assert lines == []
+
+
+@pytest.mark.needs("registry")
+def test_image_can_be_asked_for_by_digest(engine: Any, pushed: Any) -> None:
+    name, digest = pushed("FROM scratch\nCOPY one /\n", one=b"by digest")
+    found = resolve_image(engine, f"{name}@{digest}", [].append)
+    assert found.pinned == f"{name}@{digest}"
+
+
+@pytest.mark.needs("registry")
+def test_run_records_the_pinned_image_and_works_as_its_user(
+    base: str, pushed: Any, runbook: Any, shell_runbook: Any
+) -> None:
+    name, digest = pushed(f"FROM {base}\nRUN useradd --create-home worker\nUSER worker\nENV FLAVOUR=own\n")
+    path = shell_runbook("id -un; echo $FLAVOUR; test -w /app/work; cp /app/RUNBOOK.md /app/results/out.txt")
+    ran = runbook("run", path, "--sandbox", "docker", "--image", f"{name}:1", "--json")
+    assert ran.code == 0, ran.err
+    (started,) = ran.events("sandbox.started")
+    assert (started["image"], started["image_pinned"]) == (f"{name}:1", f"{name}@{digest}")
+    assert ran.trajectory["attributes"]["params"]["sandbox"]["image_pinned"] == f"{name}@{digest}"
+    assert ran.events("tool.returned")[0]["output"].startswith("worker\nown\n")
+    result = ran.folder / "results/out.txt"
+    assert result.stat().st_uid == ran.folder.stat().st_uid, "it belongs to whoever started the run"
+
+
+@pytest.mark.needs("registry")
+def test_image_the_registry_does_not_have_is_told_with_its_own_words(engine: Any, registry: str) -> None:
+    with pytest.raises(NotReadyError, match=r"(?s)could not pull it.*not found") as caught:
+        resolve_image(engine, f"{registry}/team/none:1", [].append)
+    assert caught.value.exit_code == 3
+
+
+@pytest.fixture
+def made_for_arm(engine: Any) -> Iterator[str]:
+    """An image of one file, a program's beginning, that says it is for another platform than this engine's."""
+    name = f"runbook-test/other-platform:{uuid4().hex[:8]}"
+    other = "amd64" if engine.info["Architecture"] == "aarch64" else "arm64"
+    engine.api.load_image(_image_archive(name, other))
+    yield name
+    engine.api.remove_image(name, force=True)
+
+
+def _image_archive(name: str, architecture: str) -> bytes:
+    """As `docker save` writes it."""
+    layer = _tar({"bin/sleep": b"\x7fELF" + bytes(60)}, mode=0o755)
+    config = {
+        "architecture": architecture,
+        "os": "linux",
+        "config": {"Cmd": ["/bin/sleep"], "Env": ["PATH=/bin"]},
+        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]},
+    }
+    manifest = [{"Config": "config.json", "RepoTags": [name], "Layers": ["layer.tar"]}]
+    files = {"layer.tar": layer, "config.json": json.dumps(config), "manifest.json": json.dumps(manifest)}
+    return _tar({path: body if isinstance(body, bytes) else body.encode() for path, body in files.items()})
+
+
+def _tar(files: dict[str, bytes], mode: int = 0o644) -> bytes:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        for path, content in files.items():
+            info = tarfile.TarInfo(path)
+            info.size, info.mode = len(content), mode
+            tar.addfile(info, io.BytesIO(content))
+    return packed.getvalue()
+
+
+def test_image_for_another_platform_is_refused_before_anything_starts(
+    engine: Any, made_for_arm: str, runbook: Any, shell_runbook: Any, tmp_path: Path
+) -> None:
+    ran = runbook("run", shell_runbook("true"), "--sandbox", "docker", "--image", made_for_arm, "--json")
+    assert ran.code == 3
+    assert "this engine runs linux/" in ran.json["error"]
+    assert "is for linux/" in ran.json["error"]
+    assert ran.events("sandbox.started") == []
+    assert not [item for item in engine.api.containers(all=True) if item["Image"] == made_for_arm]
+
+
+@pytest.mark.needs("registry")
+def test_replay_takes_the_recorded_image_though_its_tag_has_moved_on(
+    engine: Any, base: str, pushed: Any, runbook: Any, shell_runbook: Any
+) -> None:
+    name, _ = pushed(f"FROM {base}\nENV FLAVOUR=first\n")
+    path = shell_runbook("echo $FLAVOUR > /app/results/out.txt")
+    first = runbook("run", path, "--sandbox", "docker", "--image", f"{name}:1", "--json")
+    engine.api.tag(base, name, "1")
+    again = runbook("replay", first.folder, "--json")
+    assert again.code == 0, again.err
+    assert again.json["environment"] == []
+    assert again.json["image_digest"] == first.json["image_digest"]
+    assert (again.folder / "results/out.txt").read_text() == "first\n"

@@ -1,0 +1,79 @@
+"""Snapshots as folders: which are found, what of them goes into an image, what they stand on."""
+
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from runbook_runner.errors import InputError
+from runbook_runner.sandbox import snapshots
+from runbook_runner.sandbox.snapshots import Snapshot, context_archive, find_base, find_snapshot, known_snapshots
+
+
+def write(folder: Path, name: str, dockerfile: str) -> Path:
+    own = folder / ".runbook" / "snapshots" / name
+    own.mkdir(parents=True)
+    (own / "Dockerfile").write_text(dockerfile)
+    return own
+
+
+def test_nearer_snapshot_wins_and_ours_always(tmp_path: Path) -> None:
+    near = tmp_path / "project" / "runbook"
+    near.mkdir(parents=True)
+    write(tmp_path, "office", "FROM far\n")
+    own = write(tmp_path / "project", "office", "FROM near\n")
+    write(tmp_path, "python312-uv", "FROM scratch\n")
+    write(tmp_path, "Not An Image", "FROM scratch\n")
+    assert find_snapshot("office", [near]) == Snapshot("office", own, "user")
+    assert find_snapshot("python312-uv", [near]).origin == "built-in"
+    assert find_snapshot("python312-uv-node", [near]).name == "python312-uv"
+    names = known_snapshots([near])
+    assert "office" in names
+    assert "Not An Image" not in names
+
+
+@pytest.mark.parametrize(
+    ("dockerfile", "base"),
+    [
+        ("ARG BASE_IMAGE=snapshot:prism-playwright\nFROM ${BASE_IMAGE}\n", "prism-playwright"),
+        ('ARG BASE_IMAGE="snapshot:python312-uv-node"\r\nFROM $BASE_IMAGE\r\n', "python312-uv"),
+        ("ARG BASE_IMAGE=debian:12\nFROM ${BASE_IMAGE}\n", None),
+        ("ARG BASE_IMAGE\nFROM ${BASE_IMAGE}\n", None),
+        ("FROM debian:12\n", None),
+    ],
+)
+def test_dockerfile_says_what_it_stands_on(tmp_path: Path, dockerfile: str, base: str | None) -> None:
+    write(tmp_path, "mine", dockerfile)
+    found = find_base(find_snapshot("mine", [tmp_path]), [tmp_path])
+    assert (found.name if found else None) == base
+
+
+def test_snapshot_named_as_if_it_were_an_image_gets_the_way_to_say_it(tmp_path: Path) -> None:
+    own = write(tmp_path, "mine", "FROM snapshot:python312-uv\n")
+    with pytest.raises(InputError) as caught:
+        find_base(find_snapshot("mine", [tmp_path]), [tmp_path])
+    assert str(caught.value).startswith(f"{own}/Dockerfile: ")
+    assert "ARG BASE_IMAGE=snapshot:NAME" in str(caught.value)
+
+
+def test_dockerignore_keeps_files_out_of_the_image_and_of_its_digest(tmp_path: Path) -> None:
+    own = write(tmp_path, "mine", "FROM scratch\n")
+    (own / ".dockerignore").write_text("# not needed\n*.md\n!kept.md\nlogs\n")
+    (own / "logs").mkdir()
+    for name in ("README.md", "kept.md", "logs/a.txt", "tool"):
+        (own / name).write_text("content")
+    assert sorted(find_snapshot("mine", [tmp_path]).files()) == [".dockerignore", "Dockerfile", "kept.md", "tool"]
+
+
+def test_folder_that_is_too_large_for_a_build_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = write(tmp_path, "mine", "FROM scratch\n")
+    (own / "data.bin").write_bytes(bytes(2000))
+    monkeypatch.setattr(snapshots, "MAX_FILES_BYTES", 1000)
+    with pytest.raises(InputError, match="too large"):
+        find_snapshot("mine", [tmp_path]).files()
+
+
+def test_programs_can_be_run_whatever_mode_a_checkout_gave_them() -> None:
+    files = {"script": b"#!/bin/sh\n", "binary": b"\x7fELF...", "data": b"1,2"}
+    with tarfile.open(fileobj=context_archive(files)) as tar:
+        assert {member.name: member.mode for member in tar} == {"script": 0o755, "binary": 0o755, "data": 0o644}
