@@ -1,5 +1,5 @@
 """The one place that writes whole files: aside, then renamed, so that nobody ever sees half of one; and the one way to
-look for what lies near a folder."""
+look for what lies near a folder, and to show a name."""
 
 import secrets
 import stat
@@ -34,3 +34,8 @@ def upwards(near: Iterable[Path | str]) -> Iterator[Path]:
     for folder in near:
         here = Path(folder).absolute()
         yield from (here, *here.parents)
+
+
+def shown(name: str) -> str:
+    """A name for people, on one line: whoever chose it shall not write lines of his own, nor move a cursor."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in name)

@@ -102,7 +102,8 @@ def _user_data() -> Path:
     if own := os.environ.get("RUNBOOK_DATA"):
         return Path(own).absolute()
     shared = os.environ.get("XDG_DATA_HOME")
-    usual = Path.home() / ("Library/Application Support" if sys.platform == "darwin" else ".local/share")
+    home = Path(os.path.expanduser("~")).absolute()  # noqa: PTH111 - a user without a home is no error here
+    usual = home / ("Library/Application Support" if sys.platform == "darwin" else ".local/share")
     return (Path(shared) if shared and Path(shared).is_absolute() else usual) / "runbook-runner"
 
 

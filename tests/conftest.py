@@ -112,6 +112,8 @@ class Command:
 
     def __init__(self, cwd: Path):
         self.cwd = cwd
+        self.under: tuple[str, ...] = ()
+        """A program that starts it, and that program's arguments."""
         kept = (
             "PATH",
             "HOME",
@@ -128,7 +130,7 @@ class Command:
         self, *args: str | Path, env: Mapping[str, str] | None = None, stdin: str = "", timeout: float = 280
     ) -> Ran:
         done = subprocess.run(
-            [RUNBOOK, *map(str, args)],
+            [*self.under, RUNBOOK, *map(str, args)],
             cwd=self.cwd,
             env={**self.env, **(env or {})},
             input=stdin,
@@ -140,7 +142,7 @@ class Command:
 
     def start(self, *args: str | Path, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [RUNBOOK, *map(str, args)],
+            [*self.under, RUNBOOK, *map(str, args)],
             cwd=self.cwd,
             env={**self.env, **(env or {})},
             stdin=subprocess.DEVNULL,

@@ -19,13 +19,35 @@ install_missing() {
     command -v iptables >/dev/null || wanted+=(iptables)
     command -v debootstrap >/dev/null || wanted+=(debootstrap)
     command -v bwrap >/dev/null || wanted+=(bubblewrap)
-    command -v docker-registry >/dev/null || wanted+=(docker-registry)
     command -v ps >/dev/null || wanted+=(procps)
+    command -v podman >/dev/null || wanted+=(podman catatonit)
+    get_packages "${wanted[@]}"
+    # Programs that tests start themselves: their packages shall start no server of this machine's.
+    wanted=()
+    command -v docker-registry >/dev/null || wanted+=(docker-registry)
+    [ -x /usr/sbin/sshd ] || wanted+=(openssh-server)
+    without_services get_packages "${wanted[@]}"
+}
+
+get_packages() {
+    local wanted=("$@")
     if [ ${#wanted[@]} = 0 ]; then return; fi
     command -v apt-get >/dev/null || fail "install these by hand, this is no Debian: ${wanted[*]}"
     say "installing ${wanted[*]}"
     apt-get update -qq
     DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends "${wanted[@]}" >/dev/null
+}
+
+# invoke-rc.d(8): this file says whether a package may start what it brought.
+without_services() {
+    local policy=/usr/sbin/policy-rc.d
+    if [ -e "$policy" ]; then "$@"; return; fi
+    trap "rm -f $policy" EXIT
+    printf '#!/bin/sh\nexit 101\n' >"$policy"
+    chmod 755 "$policy"
+    "$@"
+    rm -f "$policy"
+    trap - EXIT
 }
 
 engine_answers() { docker version --format '{{.Server.Version}}' >/dev/null 2>&1; }

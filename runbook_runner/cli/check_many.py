@@ -105,4 +105,4 @@ def _packed(finding: Finding) -> tuple[object, ...]:
 
 def _unpacked(values: Any) -> Finding:
     *rest, edits = values
-    return Finding(*rest, tuple(Edit(*edit) for edit in edits))
+    return Finding._make((*rest, tuple(Edit(*edit) for edit in edits)))

@@ -30,6 +30,7 @@ from runbook_runner.events import (
     ToolReturned,
     Usage,
 )
+from runbook_runner.files import shown
 from runbook_runner.trajectory.models import RunbookOutputs, Trajectory
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -169,10 +170,10 @@ def print_summary(
     if error:
         console.print(Text(plain(error), style="red"), soft_wrap=True)
     for path in outputs.missing_outputs:
-        console.print(Text(f"  missing: {plain(path)}", style="red"), soft_wrap=True)
+        console.print(Text(f"  missing: {shown(path)}", style="red"), soft_wrap=True)
     for file in files:
         note = "  (primary)" if file.primary is not None else ""
-        console.print(Text(f"  {plain(file.path)}  {decimal(file.size)}{note}"), soft_wrap=True)
+        console.print(Text(f"  {shown(file.path)}  {decimal(file.size)}{note}"), soft_wrap=True)
     console.print(Text(f"  {folder}", style="dim"), soft_wrap=True)
 
 

@@ -29,6 +29,14 @@ class Arguments:
             help="For a model call that was not recorded: end the run, ask the provider, or take the nearest answer.",
         ),
     ] = "stop"
+    strict: Annotated[
+        bool,
+        typer.Option(
+            "--strict",
+            rich_help_panel=HOW,
+            help="Exit with 1 also when the image or the agent's version is not the recorded one.",
+        ),
+    ] = False
     sandbox: Annotated[str | None, typer.Option(rich_help_panel=HOW, help="Another sandbox than the recorded one.")] = (
         None
     )

@@ -24,7 +24,7 @@ from runbook_runner.runner.replay import (
     RECORDING,
     Replaying,
     Then,
-    changed_image,
+    changes,
     check_on_miss,
     pinned,
     relocation,
@@ -45,6 +45,7 @@ class Repeated:
     results: ResultsCompared
     calls: CallsCompared
     is_fork: bool
+    strict: bool
 
     @property
     def told(self) -> dict[str, Any]:
@@ -69,13 +70,13 @@ class Repeated:
         if self.divergences["miss"] and self.followed.outcome.error:
             return self.followed.exit_code
         doubtful = self.divergences["major"] or self.divergences["miss"]
-        same = self.same_end and self.results.identical and not doubtful
+        elsewhere = self.strict and list(self.environment())
+        same = self.same_end and self.results.identical and not doubtful and not elsewhere
         return ExitCode.PASS if same else ExitCode.VERDICT_FAIL
 
     def environment(self) -> Iterator[str]:
         """What else is not as it was."""
-        if changed := changed_image(self.parent, self.followed.seen.sandbox):
-            yield changed
+        yield from changes(self.parent, self.followed.seen.sandbox)
         if not self.same_end:
             yield f"{self.parent.status} then, {self.followed.outcome.trajectory.status} now"
 
@@ -124,7 +125,7 @@ def _replay(arguments: Arguments, name: str, then: Then | None, script: Path | N
         keep=arguments.keep,
     )
     console = console_for(quiet=arguments.quiet, json=arguments.json)
-    repeated = _beside(parent, follow(spec, options, console), is_fork=arguments.until is not None)
+    repeated = _beside(parent, follow(spec, options, console), arguments)
     if console:
         for line in _lines(repeated):
             console.print(line, soft_wrap=True)
@@ -144,12 +145,13 @@ def _then(arguments: Arguments) -> Then | None:
     return "live" if arguments.then == "live" else "script" if arguments.then == "script" else None
 
 
-def _beside(parent: Parent, followed: Followed, *, is_fork: bool) -> Repeated:
+def _beside(parent: Parent, followed: Followed, arguments: Arguments) -> Repeated:
     folder = followed.outcome.folder
     app = followed.seen.sandbox.app if followed.seen.sandbox else APP
     called = [recorded.event for recorded in read_events(folder) if isinstance(recorded.event, ToolCalled)]
     calls = compare_calls(parent.tool_calls, called, relocation(parent.app, app))
-    return Repeated(parent, followed, compare_results(parent.folder, folder), calls, is_fork)
+    results = compare_results(parent.folder, folder)
+    return Repeated(parent, followed, results, calls, is_fork=arguments.until is not None, strict=arguments.strict)
 
 
 def _lines(repeated: Repeated) -> Iterator[Text]:

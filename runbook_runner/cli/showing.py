@@ -47,6 +47,8 @@ def _print(console: Console, runbook: Runbook, described: dict[str, Any]) -> Non
     console.print(Text(_clean(runbook.title or "(no title)"), style="bold"))
     pattern = described["evaluation"]["pattern"] or "not said"
     console.print(Text(f"{_clean(runbook.source)}, v{runbook.generation}, evaluation: {_clean(pattern)}"))
+    if (line := described["unread_from"]) is not None:
+        console.print(Text(f"Too long: from line {line} on, nothing but the text is read.", style="yellow"))
     for title, columns, rows in _tables(described):
         if rows:
             console.print()

@@ -57,7 +57,7 @@ def _raw(joined: Joined) -> Iterator[None]:
     before = termios.tcgetattr(0)
     handler = signal.signal(signal.SIGWINCH, resize)
     try:
-        tty.setraw(0)
+        tty.setraw(0, termios.TCSADRAIN)  # what was typed meanwhile is kept
         resize()
         yield
     finally:

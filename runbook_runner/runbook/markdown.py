@@ -15,11 +15,11 @@ import pyromark
 from runbook_runner.runbook.lines import Lines
 from runbook_runner.runbook.tables import OPTIONS, Inline, Table, read_rows, read_table
 
-MAX_PIECES = 800_000
-"""Events of one document: a runbook has a few thousand, a table of 20,000 rows about 200,000."""
-MAX_PARTS = 25_000
+MAX_PIECES = 400_000
+"""Events of one document: a runbook has a few thousand, a table of 10,000 rows about 100,000."""
+MAX_PARTS = 10_000
 """Headings, tables and code blocks of one document together."""
-MAX_ROWS = 20_000
+MAX_ROWS = 10_000
 """Rows of all its tables together."""
 
 _STEP_PREFIX = re.compile(r"step\s+\d+\s*[:.]\s*", re.IGNORECASE)
@@ -63,6 +63,10 @@ class Section(NamedTuple):
     def text(self) -> str:
         """The Markdown below the heading, byte for byte."""
         return self.source[self.start : self.end].decode()
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.source[self.start : self.end].strip()
 
     def __repr__(self) -> str:
         return f"Section({'#' * self.level} {self.title}, lines {self.line} to {self.end_line})"

@@ -57,10 +57,15 @@ def attempt(job: Work, sandbox: Sandbox, deadline_s: float, given: Sequence[PutF
     """Runs the agent to its end, whatever that is, and says how it ended. given: files that are not there yet, beside
     the agent's own. Raises what the sandbox raises."""
     invocation = job.agent.invoke(job.assignment)
-    if files := (*given, *_files(invocation, sandbox)):
-        sandbox.put(files)
     reader = job.agent.reader(job.assignment)
-    process = _start(job, sandbox, invocation, deadline_s)
+    process = sandbox.exec(
+        invocation.argv,
+        env={**job.environ, **job.secrets, **invocation.env},
+        cwd=settings.APP,
+        stdin=invocation.stdin,
+        files=(*given, *_files(invocation, sandbox)),
+        deadline_s=deadline_s,
+    )
     watch, output = _Watch(process, reader, job), _Output(job, reader)
     with job.cancellation.stops_with(lambda: watch.end("cancel")), watch:
         output.follow(process, watch)
@@ -74,16 +79,6 @@ def _files(invocation: Invocation, sandbox: Sandbox) -> list[PutFile]:
     """On the host nobody else may read them; in a container they are root's, and the image may run as somebody else."""
     mode = 0o600 if sandbox.backend == "host" else 0o644
     return [PutFile(path, content, mode) for path, content in invocation.files.items()]
-
-
-def _start(job: Work, sandbox: Sandbox, invocation: Invocation, deadline_s: float) -> Process:
-    return sandbox.exec(
-        invocation.argv,
-        env={**job.environ, **job.secrets, **invocation.env},
-        cwd=settings.APP,
-        stdin=invocation.stdin,
-        deadline_s=deadline_s,
-    )
 
 
 class _Output:

@@ -29,6 +29,8 @@ class Prepared:
     """A sandbox ready to be started."""
 
     sandbox: Sandbox
+    agent: Agent
+    """As it is in there: a host's own program may be of another version than ours."""
     image: str | None = None
     image_digest: str | None = None
     image_pinned: str | None = None
@@ -127,7 +129,8 @@ class HostBackend:
 
         program = provide_program(agent, self.settings, report)
         asked = sandbox_spec(spec, run_id, labels, emit)
-        return Prepared(HostSandbox(replace(asked, host_tools=(str(program.path),))))
+        sandbox = HostSandbox(replace(asked, host_tools=(str(program.path),)))
+        return Prepared(sandbox, agent=replace(agent, version=program.version))
 
     def plan(self, spec: RunSpec, agent: Agent) -> list[str]:
         return [
@@ -148,7 +151,8 @@ class BubblewrapBackend:
         program = provide_program(agent, self.settings, report)
         asked = sandbox_spec(spec, run_id, labels, emit, settings=self.settings)
         # Most agents' programs are scripts for Node, which need not be in /usr either.
-        return Prepared(BubblewrapSandbox(replace(asked, host_tools=(str(program.path), "node"))))
+        sandbox = BubblewrapSandbox(replace(asked, host_tools=(str(program.path), "node")))
+        return Prepared(sandbox, agent=replace(agent, version=program.version))
 
     def plan(self, spec: RunSpec, agent: Agent) -> list[str]:
         return [f"run {plan_program(agent, self.settings.data)} of this machine in namespaces of its own"]
@@ -167,7 +171,7 @@ class DockerBackend:
 
         image = self._image(spec, agent, report, emit)
         asked = sandbox_spec(spec, run_id, labels, emit, image=image.tag, settings=self.settings)
-        return Prepared(DockerSandbox(self.engine, asked), image.tag, image.digest, image.pinned)
+        return Prepared(DockerSandbox(self.engine, asked), agent, image.tag, image.digest, image.pinned)
 
     def _image(self, spec: RunSpec, agent: Agent, report: Report, emit: Emit) -> "ImageRef":
         from runbook_runner.sandbox import images

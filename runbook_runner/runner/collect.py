@@ -6,6 +6,7 @@ from pathlib import Path, PurePosixPath
 from runbook_runner import settings
 from runbook_runner.agents import Agent
 from runbook_runner.events import Emit, Log
+from runbook_runner.files import shown
 from runbook_runner.redaction import Redactor
 from runbook_runner.sandbox import Received, ResultsTooLargeError, Sandbox
 from runbook_runner.spec import RunSpec
@@ -89,9 +90,9 @@ class _Taker:
 
     def _record(self, kind: Kind, into: str, received: Received, scrub: Scrubber) -> None:
         for file in sorted(received.files, key=lambda file: file.path):
-            shown = file.sandbox_path if kind == "result" else f"/logs/agent/{file.path}"
-            self._log.add(kind, f"{into}/{file.path}", shown, scrub.hits.get(file.path, Counter()))
+            said = file.sandbox_path if kind == "result" else f"/logs/agent/{file.path}"
+            self._log.add(kind, f"{into}/{file.path}", said, scrub.hits.get(file.path, Counter()))
         for path, reason in received.skipped[:_MAX_SKIPPED]:
-            self._emit(Log(level="warning", message=f"Not collected: {into}/{path} is {reason}."))
+            self._emit(Log(level="warning", message=f"Not collected: {into}/{shown(path)} is {reason}."))
         if len(received.skipped) > _MAX_SKIPPED:
             self._emit(Log(level="warning", message=f"{len(received.skipped) - _MAX_SKIPPED} more were not collected."))

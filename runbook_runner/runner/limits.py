@@ -8,6 +8,7 @@ from typing import Final
 
 from runbook_runner.events import AgentFinished, Emit, Log
 from runbook_runner.sandbox import Limit, LimitHit, Sandbox
+from runbook_runner.sandbox.cgroup import processes_hit
 from runbook_runner.spec import Limits
 
 # What a slow processor does not: it explains no failure, only how long something took.
@@ -20,6 +21,7 @@ _KINDS: Final[dict[Limit, str]] = {
 # errno(3) as the C library and Node spell it: what a process is told that has reached a limit of its own.
 _FILES: Final = re.compile(rb"Too many open files|\bEMFILE\b")
 _MEMORY: Final = re.compile(rb"Cannot allocate memory|\bENOMEM\b|\bMemoryError\b")
+_PROCESSES: Final = re.compile(rb"[Cc]annot fork|fork: .*unavailable|spawn [^\n]*\bEAGAIN\b|can't start new thread")
 _LAST_WORDS: Final = 16 << 10  # bytes
 
 
@@ -29,7 +31,9 @@ def with_limits(end: AgentFinished, sandbox: Sandbox, limits: Limits, log_folder
     log_folder: where the agent's output was written."""
     if end.error is None and end.ended_by == "exit":
         return end
-    found = (*sandbox.limits_hit(), *_told(log_folder, sandbox, limits))
+    counted = sandbox.limits_hit()
+    known = {hit.limit for hit in counted}
+    found = (*counted, *(hit for hit in _told(log_folder, sandbox, limits) if hit.limit not in known))
     for hit in found:
         emit(Log(level="warning", source="sandbox", message=hit.message))
     causes = [hit for hit in found if hit.limit in _KINDS]
@@ -40,10 +44,12 @@ def with_limits(end: AgentFinished, sandbox: Sandbox, limits: Limits, log_folder
 
 
 def _told(log_folder: Path, sandbox: Sandbox, limits: Limits) -> Iterator[LimitHit]:
-    """Limits of each process: nobody counts who reaches them, but the process says so in its last words."""
+    """Limits that nobody counts who reaches them: but the process says so in its last words."""
     holds, said = sandbox.holds(), b"".join(_tail(file) for file in log_folder.glob("*.log"))
     if holds["open_files"] == "each" and _FILES.search(said):
         yield LimitHit("open_files", f"A process ran out of open files ({limits.open_files} each).")
+    if holds["processes"] == "together" and _PROCESSES.search(said):
+        yield processes_hit(limits.pids)
     if holds["memory"] == "each" and _MEMORY.search(said):
         yield LimitHit("memory", f"A process ran out of memory ({limits.memory_bytes >> 20} MB each).")
 

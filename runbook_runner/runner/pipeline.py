@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -114,7 +115,7 @@ def _phases(run: Run) -> AgentFinished:
             run.spec, run.agent, run.trajectory_id, run.claim.labels(), _reporter(run), run.emit
         )
     cancellation.check()
-    sandbox = prepared.sandbox
+    run, sandbox = replace(run, agent=prepared.agent), prepared.sandbox
     with _alive(run, sandbox):
         with run.emit.phase("sandbox"):
             _load_ahead(run)
@@ -136,8 +137,6 @@ def _phases(run: Run) -> AgentFinished:
 def _warn(run: Run) -> None:
     for secret in credentials.withheld(run.spec):
         run.emit.warn(credentials.explain_withheld(run.spec, secret))
-    for note in run.options.replay.notes if run.options.replay else ():
-        run.emit.warn(note)
 
 
 def _reporter(run: Run) -> Report:
@@ -178,17 +177,18 @@ def _load_ahead(run: Run) -> None:
 def _set_up(run: Run, prepared: Prepared) -> None:
     sandbox = prepared.sandbox
     sandbox.start()
-    run.emit(
-        SandboxStarted(
-            backend=sandbox.backend,
-            sandbox_id=sandbox.sandbox_id,
-            image=prepared.image,
-            image_digest=prepared.image_digest,
-            image_pinned=prepared.image_pinned,
-            app=sandbox.app,
-            limits=dict(sandbox.holds()),
-        )
+    started = SandboxStarted(
+        backend=sandbox.backend,
+        sandbox_id=sandbox.sandbox_id,
+        image=prepared.image,
+        image_digest=prepared.image_digest,
+        image_pinned=prepared.image_pinned,
+        app=sandbox.app,
+        limits=dict(sandbox.holds()),
     )
+    run.emit(started)
+    for change in run.options.replay.changes(started) if run.options.replay else ():
+        run.emit.warn(f"Not as recorded: {change}.")
     for warning in shortcomings(sandbox, run.spec.network):
         run.emit.warn(warning)
 

@@ -2,12 +2,14 @@
 folder."""
 
 import os
+import re
 import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 _DONE: Final = ".installed"
 _INSTALL_S: Final = 900.0
 _KEPT_LINES: Final = 15
+_ANSWER_S: Final = 20.0
+_VERSION: Final = re.compile(r"\d+(\.\d+)+\S*")
 # What an installer needs to find its registry and its caches. No key: what it runs comes from that registry.
 _KEPT: Final = ("PATH", "HOME", "LANG", "TMPDIR", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", *settings.CA_VARIABLES)
 _KEPT_PREFIXES: Final = ("LC_", "NPM_CONFIG_", "PIP_", "UV_", "XDG_")
@@ -30,16 +34,16 @@ _KEPT_PREFIXES: Final = ("LC_", "NPM_CONFIG_", "PIP_", "UV_", "XDG_")
 @dataclass(frozen=True)
 class Program:
     path: Path
-    pinned: bool
-    """It is the version we install; else the user's own, of whatever version."""
+    version: str | None
+    """Ours, when we installed it. Of the user's own `None` until `provide_program` has asked it."""
 
 
 def find_program(agent: Agent, data: Path) -> Program | None:
     """What is there now; the user's own comes first."""
     if where := shutil.which(agent.binary):
-        return Program(Path(where), pinned=False)
+        return Program(Path(where), version=None)
     own = _folder(agent, data)
-    return Program(own / "bin" / agent.binary, pinned=True) if (own / _DONE).exists() else None
+    return Program(own / "bin" / agent.binary, agent.version) if (own / _DONE).exists() else None
 
 
 def require_program(agent: Agent, data: Path) -> None:
@@ -69,7 +73,7 @@ def provide_program(agent: Agent, asked: Settings, report: Callable[[str], None]
     """Installs it if need be, once for all runs of this user. Raises NotReadyError with the installer's last words."""
     found = find_program(agent, asked.data)
     if found:
-        return found
+        return replace(found, version=found.version or _version_of(found.path)) if agent.host_install else found
     require_program(agent, asked.data)
     from filelock import FileLock
 
@@ -81,7 +85,17 @@ def provide_program(agent: Agent, asked: Settings, report: Callable[[str], None]
                 _install(agent, folder, asked, report)
     except OSError as error:
         raise NotReadyError(f"{agent.name} can't be installed: {error.strerror}.", where=str(folder)) from error
-    return Program(folder / "bin" / agent.binary, pinned=True)
+    return Program(folder / "bin" / agent.binary, agent.version)
+
+
+def _version_of(program: Path) -> str | None:
+    """What it says of itself."""
+    try:
+        said = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=_ANSWER_S)
+    except (OSError, UnicodeDecodeError, subprocess.TimeoutExpired):
+        return None
+    match = _VERSION.search(said.stdout)
+    return match[0] if match else None
 
 
 def _install(agent: Agent, folder: Path, asked: Settings, report: Callable[[str], None]) -> None:

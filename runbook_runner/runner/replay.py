@@ -43,18 +43,22 @@ class Replaying:
     """A fork: the last call that is answered from the recording."""
     then: Then | None = None
     """Who answers after it."""
-    notes: tuple[str, ...] = ()
-    """What the run's reader should know beforehand."""
+    parent: Parent | None = None
+    """`None`: only the recording is known."""
 
     @classmethod
     def of(
         cls, parent: Parent, *, on_miss: "OnMiss", until: int | None = None, then: Then | None = None
     ) -> "Replaying":
-        return cls(parent.recording, parent.trajectory_id, parent.app, on_miss, until, then, _notes(parent))
+        return cls(parent.recording, parent.trajectory_id, parent.app, on_miss, until, then, parent)
 
     @property
     def asks_provider(self) -> bool:
         return self.then == "live" or self.on_miss == "live"
+
+    def changes(self, sandbox: SandboxStarted) -> tuple[str, ...]:
+        """What is not as it was when the recording was made, for people."""
+        return changes(self.parent, sandbox) if self.parent else ()
 
     def described(self) -> ReplayOf:
         return ReplayOf(
@@ -109,8 +113,19 @@ def pinned(parent: Parent) -> RunSpec:
     return parent.spec.model_copy(update={"image": parent.image_pinned})
 
 
-def changed_image(parent: Parent, sandbox: SandboxStarted | None) -> str | None:
-    """How the image of a repetition's sandbox differs from the recorded one; `None`: it is the same."""
+def changes(parent: Parent, sandbox: SandboxStarted | None) -> tuple[str, ...]:
+    """How the agent and the image of a repetition differ from the recorded ones."""
+    found = (_changed_agent(parent), _changed_image(parent, sandbox))
+    return tuple(change for change in found if change)
+
+
+def _changed_agent(parent: Parent) -> str | None:
+    name, then = parent.spec.agent, parent.agent_version
+    now = find_agent(name, parent.spec.near).version
+    return f"{name} {then} then, {now} now" if then != now else None
+
+
+def _changed_image(parent: Parent, sandbox: SandboxStarted | None) -> str | None:
     image, digest = (sandbox.image, sandbox.image_digest) if sandbox else (None, None)
     if digest == parent.image_digest:
         return None
@@ -156,10 +171,3 @@ def check_on_miss(text: str) -> "OnMiss":
         if text == known:
             return known
     raise InputError(f"Unknown --on-miss {text!r}.", hint=f"Known: {', '.join(ON_MISS)}.")
-
-
-def _notes(parent: Parent) -> tuple[str, ...]:
-    version = find_agent(parent.spec.agent, parent.spec.near).version
-    if version == parent.agent_version:
-        return ()
-    return (f"Recorded with {parent.spec.agent} {parent.agent_version}, replayed with {version}.",)

@@ -40,8 +40,8 @@ class SandboxSpec:
     memory_bytes: int = 8 << 30
     """Of everything in the sandbox; where no control group can be made, of the data of each process (Linux only)."""
     pids: int = settings.DEFAULT_PIDS
-    """Processes and threads in the sandbox. Not limited without a control group: the only other means counts all of
-    the user's."""
+    """Processes and threads in the sandbox. Without a control group not limited on the host, nor in bubblewrap for the
+    real root or by an old kernel: what else there is counts all of the user's."""
     open_files: int = settings.DEFAULT_OPEN_FILES
     """Of each process; less where the machine allows less."""
     disk_bytes: int = settings.DEFAULT_DISK_BYTES
@@ -204,12 +204,14 @@ class Sandbox(Protocol):
         env: Mapping[str, str] | None = None,
         cwd: str = settings.WORK,
         stdin: bytes | None = None,
+        files: Iterable[PutFile] = (),
         deadline_s: float,
     ) -> Process:
         """Starts a command; returns at once. env adds to the sandbox's own and appears in no description of it.
-        stdin `None`: empty. After deadline_s it is killed as by `kill("deadline")`, even if nobody reads it and the
-        caller is gone. A program that is not there exits 127, a cwd that is not there 126, both with a line on stderr.
-        Raises SandboxError when the sandbox is gone."""
+        stdin `None`: empty. files: put there first, as by `put`, which takes longer as a call of its own. After
+        deadline_s it is killed as by `kill("deadline")`, even if nobody reads it and the caller is gone. A program that
+        is not there exits 127, a cwd that is not there 126, both with a line on stderr. Raises what `put` raises, and
+        SandboxError when the sandbox is gone."""
         ...
 
     def get(self, path: str, into: Path, *, max_bytes: int, max_files: int, scrub: Filter | None = None) -> Received:

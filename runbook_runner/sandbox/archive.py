@@ -12,6 +12,7 @@ from runbook_runner.sandbox.intake import Intake
 from runbook_runner.sandbox.paths import check_writable
 
 _BLOCK = 1 << 18
+_READ = 1 << 16  # tarfile copies what is left of this at every header
 _KINDS = {
     tarfile.SYMTYPE: "a symbolic link",
     tarfile.CHRTYPE: "a device",
@@ -83,7 +84,7 @@ def unpack(chunks: Iterable[bytes], intake: Intake, sandbox_path: str) -> None:
     """Hands every member of an engine's archive of `sandbox_path` to the intake. The engine names members after the
     path's last part: `results/a.txt`. Raises SandboxError when the stream is torn, and what the intake raises."""
     try:
-        with tarfile.open(fileobj=_Pipe(chunks), mode="r|", errorlevel=2) as tar:  # type: ignore[call-overload]
+        with tarfile.open(fileobj=_Pipe(chunks), mode="r|", bufsize=_READ, errorlevel=2) as tar:  # type: ignore[call-overload]
             for member in tar:
                 _take(tar, member, intake, sandbox_path)
     except tarfile.TarError as error:
@@ -117,16 +118,17 @@ class _Pipe:
 
     def __init__(self, chunks: Iterable[bytes]):
         self._chunks = iter(chunks)
-        self._rest = b""
+        self._chunk = b""
+        self._at = 0
 
     def read(self, size: int) -> bytes:
         parts, missing = [], size
         while missing > 0:
-            if not self._rest:
-                self._rest = next(self._chunks, b"")
-                if not self._rest:
+            if self._at == len(self._chunk):
+                self._chunk, self._at = next(self._chunks, b""), 0
+                if not self._chunk:
                     break
-            parts.append(self._rest[:missing])
-            self._rest = self._rest[missing:]
+            parts.append(self._chunk[self._at : self._at + missing])
+            self._at += len(parts[-1])
             missing -= len(parts[-1])
         return b"".join(parts)

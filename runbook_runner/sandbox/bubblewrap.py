@@ -41,10 +41,14 @@ _LANGUAGE = ("LANG", "LANGUAGE", "TZ")
 _BWRAP = "bwrap"
 _DISABLE_USERNS = (0, 8)  # the first version that can
 
-# $1 working folder, $2 number of words of the forwarder's command; those; then the command itself.
+_COUNTS_APART = (5, 14)  # Linux: RLIMIT_NPROC counts by user namespace (user_namespaces(7)), but never the real root's
+
+# $1 working folder, $2 processes or empty, $3 number of words of the forwarder's command; those; then the command.
+# To dash and ash processes are -p, to bash -u.
 _WRAPPER = """\
-cwd=$1 words=$2
-shift 2
+cwd=$1 processes=$2 words=$3
+shift 3
+if [ -n "$processes" ]; then ulimit -p "$processes" 2>/dev/null || ulimit -u "$processes" || exit 125; fi
 if [ "$words" -gt 0 ]; then
     forwarder=
     while [ "$words" -gt 0 ]; do forwarder="$forwarder $1"; shift; words=$((words - 1)); done
@@ -121,7 +125,8 @@ class BubblewrapSandbox(FolderSandbox):
 
     def holds(self) -> Mapping[Limit, Hold]:
         group: Mapping[Limit, Hold] = {"cpus": "together", "memory": "together", "processes": "together"}
-        return {**super().holds(), **(group if self._group else {})}
+        alone: Mapping[Limit, Hold] = {"processes": "together"} if self._pids_alone() else {}
+        return {**super().holds(), **(group if self._group else alone)}
 
     def limits_hit(self) -> tuple[LimitHit, ...]:
         hits = self._group.hits(self._spec) if self._group else ()
@@ -162,7 +167,7 @@ class BubblewrapSandbox(FolderSandbox):
             *self._mounts(),
             *(["--seccomp", str(inherited[0])] if inherited else []),
             "--",
-            *("sh", "-c", _WRAPPER, "runbook", cwd, str(len(forwarder)), *forwarder),
+            *("sh", "-c", _WRAPPER, "runbook", cwd, self._pids_alone(), str(len(forwarder)), *forwarder),
             *argv,
         ]
         orders = Orders(
@@ -174,6 +179,10 @@ class BubblewrapSandbox(FolderSandbox):
             enclosed=True,
         )
         return command, orders, inherited
+
+    def _pids_alone(self) -> str:
+        """How many the sandbox's own user namespace may have; empty: a control group counts, or nothing can."""
+        return str(self._spec.pids) if not self._group and os.getuid() != 0 and _kernel() >= _COUNTS_APART else ""
 
     def _environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if name in _LANGUAGE or name.startswith("LC_")}
@@ -237,6 +246,11 @@ def _like_the_hosts(path: Path) -> Iterator[str]:
         yield from ("--symlink", str(path.readlink()), str(path))
     elif path.is_dir():
         yield from ("--ro-bind", str(path), str(path))
+
+
+@cache
+def _kernel() -> tuple[int, ...]:
+    return tuple(map(int, re.findall(r"\d+", os.uname().release)[:2]))
 
 
 @cache

@@ -90,17 +90,19 @@ def _check_agents(made: Made, known: Mapping[str, Layer]) -> None:
 def built(engine: Engine) -> tuple[Built, ...]:
     """Every image of ours, the base apart, newest first. Raises SandboxError."""
     with engine_errors("list images"):
-        named = engine.api.images(filters={"reference": f"{PREFIX}*"})
+        named = engine.api.images()  # Podman's filter by name does not know what it has put before it
         nameless = engine.api.images(filters={"dangling": True, "label": recipe.LAYERS_LABEL})
     images = [
-        *(_built(item, tag) for item in named for tag in item.get("RepoTags") or [] if _is_ours(tag)),
+        *(_built(item, tag) for item in named for name in item.get("RepoTags") or [] if (tag := our_tag(name))),
         *(_built(item, "") for item in nameless if time.time() - int(item["Created"]) > _UNDER_WAY_S),
     ]
     return tuple(sorted(images, key=lambda image: -image.created))
 
 
-def _is_ours(tag: str) -> bool:
-    return tag.startswith(PREFIX) and tag != recipe.LOCAL_BASE
+def our_tag(name: str) -> str | None:
+    """The tag as we gave it, if it is one of a snapshot; Podman puts a registry before it."""
+    tag = name.removeprefix("localhost/").removeprefix("docker.io/")
+    return tag if tag.startswith(PREFIX) and tag != recipe.LOCAL_BASE else None
 
 
 def _built(item: Mapping[str, Any], tag: str) -> Built:

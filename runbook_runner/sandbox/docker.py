@@ -83,6 +83,7 @@ class DockerSandbox:
         self._unmade = () if container else FOLDERS
         self._stdin_numbers = count(1)
         self._processes: list[DockerProcess] = []
+        self._ended = 0
         self._doors = ContainerDoors(engine, spec)
         self._watch = DiskWatch(
             lambda: docker_limits.disk_used(engine, self._container), spec.disk_bytes, self._end_processes
@@ -131,13 +132,14 @@ class DockerSandbox:
         env: Mapping[str, str] | None = None,
         cwd: str = settings.WORK,
         stdin: bytes | None = None,
+        files: Iterable[PutFile] = (),
         deadline_s: float,
     ) -> DockerProcess:
         stdin_path = f"{settings.PRIVATE}/stdin-{next(self._stdin_numbers)}" if stdin is not None else ""
-        if stdin is not None:
-            self.put([PutFile(stdin_path, stdin)])
-        elif self._unmade:
-            self.put([])
+        given = (*files, *([PutFile(stdin_path, stdin)] if stdin is not None else []))
+        if given or self._unmade:
+            self.put(given)
+        self._mend_doors()
         with engine_errors("start a command in the container"):
             process = DockerProcess(
                 self._api,
@@ -149,6 +151,13 @@ class DockerSandbox:
             )
         self._processes.append(process)
         return process
+
+    def _mend_doors(self) -> None:
+        """Whoever ends a command ends the programs that lead out as well."""
+        ended = sum(process.was_ended for process in self._processes)
+        if ended > self._ended:
+            self._ended = ended
+            self._doors.reopen(self._container)
 
     def get(self, path: str, into: Path, *, max_bytes: int, max_files: int, scrub: Filter | None = None) -> Received:
         intake = Intake(into, path, max_bytes=max_bytes, max_files=max_files, scrub=scrub)

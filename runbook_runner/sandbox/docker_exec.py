@@ -128,6 +128,11 @@ class DockerProcess:
         if self._error:
             raise self._error
 
+    @property
+    def was_ended(self) -> bool:
+        """By us, and everything else in the container with it."""
+        return self._ending is not None
+
     def kill(self, reason: EndedBy = "killed") -> None:
         with self._choice:
             self._ending = self._ending or reason

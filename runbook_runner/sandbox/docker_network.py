@@ -82,6 +82,14 @@ class ContainerDoors(Doors):
             self._dig(container, {str(MODEL_PORT): MODEL_SOCKET})
         return self.gateway
 
+    def reopen(self, container: str) -> None:
+        """After everything in the container was ended. Raises NotReadyError, SandboxError."""
+        if self._tunnel:
+            self._tunnel.close()
+            self._tunnel = self._tunnel.again()
+        elif self.forwards:
+            self.forward(container)
+
     def _own_folder(self) -> Path:
         self._private = make_folder(self._spec.run_id, "docker", self._spec.labels)
         return self._private / "doors"

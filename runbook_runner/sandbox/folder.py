@@ -123,8 +123,10 @@ class FolderSandbox(ABC):
         env: Mapping[str, str] | None = None,
         cwd: str = settings.WORK,
         stdin: bytes | None = None,
+        files: Iterable[PutFile] = (),
         deadline_s: float,
     ) -> HostProcess:
+        self.put(files)
         return self._begin(argv, env or {}, cwd, deadline_s, stdin=stdin)
 
     def start_joined(

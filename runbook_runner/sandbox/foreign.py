@@ -62,7 +62,7 @@ def _pull(engine: Engine, reference: str, report: Report) -> None:
 def _remedy(said: str) -> str:
     if "no matching manifest" in said:
         return "It is not made for this engine's platform. Name one that is, or build it here."
-    if "unauthorized" in said or "denied" in said or "authentication required" in said:
+    if any(word in said for word in ("unauthorized", "denied", "authentication required", "no basic auth")):
         return "Log in to its registry (docker login), or check the name."
     return "Check the name, log in to its registry, or build it first."
 

@@ -36,6 +36,7 @@ class Intake:
         self._scrub = scrub
         self._bytes = 0
         self._entries = 0
+        self._made: set[Path] = set()
         self._files: dict[str, ReceivedFile] = {}
         self._skipped: list[tuple[str, str]] = []
 
@@ -109,7 +110,9 @@ class Intake:
             return name, None
         target = self._into.joinpath(*map(printable, parts))
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
+            if target.parent not in self._made:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                self._made.add(target.parent)
             taken = os.path.lexists(target)
         except OSError as error:
             if error.errno not in (*_UNNAMEABLE, errno.EEXIST, errno.ENOTDIR):

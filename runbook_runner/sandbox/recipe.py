@@ -85,7 +85,8 @@ def read_labels(labels: Mapping[str, str] | None) -> Made | None:
 
 def apt_layer(packages: Sequence[str]) -> Layer:
     """Debian packages; their names are known to be plain."""
-    install = "apt-get update && apt-get install --yes --no-install-recommends " + " ".join(sorted(packages))
+    apt = "apt-get -o Acquire::Retries=6"  # half a minute in all, which a mirror or a name server sometimes needs
+    install = f"{apt} update && {apt} install --yes --no-install-recommends " + " ".join(sorted(packages))
     return Layer("apt", f"RUN {install} && rm -rf /var/lib/apt/lists/*\n")
 
 

@@ -11,9 +11,8 @@ from docker.errors import APIError
 
 from runbook_runner.errors import InputError
 from runbook_runner.sandbox import recipe
-from runbook_runner.sandbox.catalogue import Shelf
+from runbook_runner.sandbox.catalogue import Shelf, our_tag
 from runbook_runner.sandbox.engine import Engine, engine_errors
-from runbook_runner.sandbox.snapshots import PREFIX
 
 
 def export(engine: Engine, tags: Sequence[str], file: Path) -> int:
@@ -65,7 +64,7 @@ class Loaded:
 def load(engine: Engine, file: Path, shelf: Shelf) -> tuple[Loaded, ...]:
     """Takes in what `export` wrote and names each image so that runs on this machine find it. Raises InputError for a
     file that holds no such images, SandboxError."""
-    ours = [tag for tag in _load(engine, file) if tag.startswith(PREFIX)]
+    ours = [tag for name in _load(engine, file) if (tag := our_tag(name))]
     if not ours:
         raise InputError("There is no image of a snapshot in it.", where=str(file))
     # A snapshot before what stands on it.

@@ -30,6 +30,7 @@ class ContainerTunnel:
 
     def __init__(self, engine: Engine, container: str, doors: Mapping[int, Path]):
         """doors: port of 127.0.0.1 in there → socket here. Raises NotReadyError, SandboxError."""
+        self._engine, self._container, self._doors = engine, container, doors
         self._places = tuple(doors.values())
         programs = [(_INSIDE / name).read_text() for name in ("tunnel.py", "tunnel.js")]
         command = ["sh", "-c", _START, "runbook", *programs, *map(str, doors)]
@@ -44,6 +45,10 @@ class ContainerTunnel:
             raise
         tunnel = Tunnel(frames.read, self._connection.sendall, self._connect)
         threading.Thread(target=tunnel.run, name=f"tunnel-{container[:8]}", daemon=True).start()
+
+    def again(self) -> "ContainerTunnel":
+        """A new one like it. Raises as the constructor."""
+        return ContainerTunnel(self._engine, self._container, self._doors)
 
     def close(self) -> None:
         self._connection.close()

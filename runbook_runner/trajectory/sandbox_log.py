@@ -12,6 +12,7 @@ from runbook_runner.events import (
     RunFinished,
     SandboxStarted,
 )
+from runbook_runner.files import shown
 
 SANDBOX_LOG = "sandbox.log"
 
@@ -26,7 +27,8 @@ class SandboxLog:
         line = _line(recorded.event)
         if line:
             with self._path.open("a", encoding="utf-8", errors="backslashreplace") as log:
-                log.write(f"{recorded.ts} {line}\n")
+                # What follows a line end is set off: nobody shall forge an entry.
+                log.write(f"{recorded.ts} " + "\n    ".join(map(shown, line.splitlines())) + "\n")
 
 
 def _line(event: Event) -> str | None:

@@ -105,3 +105,11 @@ def test_odd_numbers_are_still_json(runbook):
 
 def test_stdin_works(runbook):
     assert runbook("show", "-", "--json", stdin="---\na: 1\n---\n# T\n").json["source"] == "<stdin>"
+
+
+def test_document_that_is_too_long_says_from_which_line_it_is_not_read(runbook):
+    body = "# T\n\n" + "## a\n" * 10_001
+    (runbook.cwd / "RUNBOOK.md").write_text(f"---\nversion: 1.0.0\n---\n{body}")
+    shown = runbook("show", ".")
+    assert shown.code == 0
+    assert "from line 10005 on, nothing but the text is read" in " ".join(shown.out.split())

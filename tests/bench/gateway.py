@@ -5,7 +5,8 @@
 
 Upstream, gateway, proxy and load are processes of their own. Ways are timed in turn, A B C A B C …, so that a slow
 moment of the machine hits all of them; added latency is the difference of the percentiles. `p50` and `p99` are of one
-call after the other; requests per second are with 16 at once. The conversation grows by a turn with each call of the
+call after the other; requests per second are with 16 at once. `processor` is the processor time of that process for a
+call: other work on the machine changes it less than the latency. The conversation grows by a turn with each call of the
 `growing` rows, up to 100 turns, as an agent's does. Memory is the gateway's resident size.
 """
 
@@ -28,7 +29,7 @@ HERE = Path(__file__).parent
 BATCH = 200
 AT_ONCE = 16
 ROUNDS = 5
-LIMITS = {"added p50 ms": 5.0, "times litellm": 5.0}
+LIMITS = {"added p50 ms": 5.0, "times litellm": 5.0, "cassette MB": 10.0, "memory growth MB": 20.0}
 
 
 # --- processes -----------------------------------------------------------------------------------------------------
@@ -75,7 +76,7 @@ def litellm_proxy(venv: Path, upstream: str, folder: str) -> Iterator[Target]:
     env = {**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR", "DISABLE_ADMIN_UI": "True"}
     with (Path(folder) / "litellm.log").open("w") as log:
         process = subprocess.Popen(command, env=env, stdout=log, stderr=log)
-    target = Target("litellm", port, key)
+    target = Target("litellm", port, key, process.pid)
     try:
         wait_for(target)
         yield target
@@ -93,6 +94,12 @@ def wait_for(target: Target) -> None:
             pass
         time.sleep(0.2)
     raise SystemExit(f"{target.name} does not answer")
+
+
+def processor_s(pid: int) -> float:
+    """User and system time of the process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def resident_mb(pid: int) -> float:
@@ -123,16 +130,19 @@ def request(turns: int, *, stream: bool = False, nonce: str = "") -> bytes:
 def latency(targets: list[Target], bodies: list[bytes], what: str) -> dict[str, float]:
     """Milliseconds added to the first target, p50 of each other one."""
     times: dict[str, list[float]] = {target.name: [] for target in targets}
+    used = {target.name: -processor_s(target.pid) for target in targets}
     for begin in range(0, len(bodies), BATCH):
         for target in targets:
             times[target.name] += asyncio.run(one_by_one(target, bodies[begin : begin + BATCH]))
+    used = {target.name: used[target.name] + processor_s(target.pid) for target in targets}
     direct = times[targets[0].name]
     added = {}
     for name, taken in times.items():
         cuts, base = (statistics.quantiles(each, n=100) for each in (taken, direct))
         added[name] = cuts[49] - base[49]
         print(f"  {what}, {name}: p50 {cuts[49]:.2f} ms, p99 {cuts[98]:.2f} ms;"
-              f" added p50 {cuts[49] - base[49]:.2f}, p99 {cuts[98] - base[98]:.2f}")  # fmt: skip
+              f" added p50 {cuts[49] - base[49]:.2f}, p99 {cuts[98] - base[98]:.2f};"
+              f" processor {used[name] / len(bodies) * 1000:.2f} ms")  # fmt: skip
     return added
 
 
@@ -158,6 +168,7 @@ def cassette(target: Target, folder: Path) -> None:
     grown = size_of(folder) - before
     whole = f"{grown / 2**20:.2f} MB for 100 turns ({sent / 2**20:.0f} MB sent)"
     print(f"  cassette: {grown / 100 / 1024:.1f} kB a turn, {whole}")
+    judge("cassette MB", grown / 2**20, met=grown <= LIMITS["cassette MB"] * 2**20)
 
 
 def size_of(folder: Path) -> int:
@@ -170,7 +181,9 @@ def memory(pid: int, target: Target, calls: int) -> None:
     start = resident_mb(pid)
     for _ in range(calls // 500):
         asyncio.run(one_by_one(target, [body] * 500))
-    print(f"  memory: {start:.0f} MB after 500 calls, {resident_mb(pid):.0f} MB after {calls + 500}")
+    end = resident_mb(pid)
+    print(f"  memory: {start:.0f} MB after 500 calls, {end:.0f} MB after {calls + 500}")
+    judge("memory growth MB", end - start, met=end - start <= LIMITS["memory growth MB"])
     large = json.dumps({"model": "large", "stream": True, "messages": []}).encode()
     peaks = []
     for _ in range(3):
@@ -197,13 +210,13 @@ def main() -> None:
         return serve_gateway(*options.serve_gateway)
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
-        _, (port,) = stack.enter_context(started(sys.executable, str(HERE / "load.py")))
+        load, (port,) = stack.enter_context(started(sys.executable, str(HERE / "load.py")))
         upstream = f"http://127.0.0.1:{port}"
         ours, (ours_port, token) = stack.enter_context(
             started(sys.executable, __file__, "--serve-gateway", upstream, folder)
         )
-        gateway = Target("runbook", int(ours_port), token)
-        targets = [Target("direct", int(port), "none"), gateway]
+        gateway = Target("runbook", int(ours_port), token, ours.pid)
+        targets = [Target("direct", int(port), "none", load.pid), gateway]
         if options.litellm:
             targets.append(stack.enter_context(litellm_proxy(options.litellm, upstream, folder)))
         report(targets, options.calls)
@@ -214,6 +227,8 @@ def main() -> None:
 
 
 def report(targets: list[Target], calls: int) -> None:
+    for target in targets:  # what is imported with the first call is no part of the others
+        asyncio.run(one_by_one(target, [request(2, nonce="first"), request(2, stream=True, nonce="first")] * 5))
     small = [request(3, nonce=str(n)) for n in range(calls)]
     streamed = [request(3, stream=True, nonce=str(n)) for n in range(calls)]
     growing = [request(n % 100 + 1, stream=True, nonce=str(n // 100)) for n in range(max(300, calls // 3))]

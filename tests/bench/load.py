@@ -20,6 +20,8 @@ class Target:
     name: str
     port: int
     token: str
+    pid: int
+    """Of its process, whose processor time is measured."""
 
 
 # --- client --------------------------------------------------------------------------------------------------------

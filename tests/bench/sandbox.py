@@ -4,8 +4,9 @@ bare `docker` commands beside them.
     python tests/bench/sandbox.py [--runs 7] [--backends docker,bubblewrap,host]
 
 Every row is timed in turn, ours and docker's, so that a slow moment of the machine hits both; figures are medians in
-milliseconds, `×` is the median of the pairs' ratios. A start is timed until a command's first output. Backends that
-this machine lacks are left out, and say so. The first, uncounted round builds the image.
+milliseconds, `×` is the median of the pairs' ratios. A start is timed until a command's first output; a cold one stands
+beside a whole `docker run`, a warm one beside the first output of a `docker run`. Backends that this machine lacks are
+left out, and say so. The image is built first if need be.
 """
 
 import argparse
@@ -179,7 +180,8 @@ def measure(backend: Backend, image: str, sources: Path, runs: int) -> None:
     docker = backend.name == "docker"
     print(f"{backend.name}{'':{24 - len(backend.name)}}    ours" + ("    docker" if docker else ""))
     cold = {"times": 1.3} if docker else {"ms": 150.0} if backend.name == "bubblewrap" else {}
-    show("cold start", first_output(backend.make), docker_first_output(image) if docker else None, runs, **cold)
+    whole = command("docker", "run", "--rm", image, *ECHO)
+    show("cold start", first_output(backend.make), whole if docker else None, runs, **cold)
     if backend.warm:
         show("warm start", first_output(backend.warm), docker_first_output(image), runs, ms=150)
     with backend.make() as sandbox, bare_container(image) if docker else nothing() as bare:
@@ -190,7 +192,6 @@ def measure(backend: Backend, image: str, sources: Path, runs: int) -> None:
             show(f"put {what}", put(sandbox, sources / name), copy, 3)
             show(f"get {what}", get(sandbox, name), docker_get(bare, name) if bare else None, 3)
     show("teardown", teardown(backend.make), docker_teardown(image) if docker else None, runs)
-    whole = command("docker", "run", "--rm", image, *ECHO)
     for number in AT_ONCE:
         both = at_once(whole, number) if docker else None
         show(f"{number} at once", at_once(whole_life(backend.make), number), both, 1 if number > 4 else 3)

@@ -86,6 +86,7 @@ BROKEN = [
     ("RB401", "jq length", "if jq length", 50),
     ("RB402", '"overall_passed": true}', '"overall_passed": True}', 67),
     ("RB403", "- The shop is slow at night.", "```\nThe shop", 0),
+    ("RB403", "orders.json\n```\n", "orders.json\n", 42),
     ("RB404", "jq length /app/work/orders.json", "jq length /app/work/order.json", 50),
     ("RB405", "Mend what Step 3 found.\n", "", 60),
     ("RB406", "jq length", "# " + "long " * 50_000 + "\njq length", 49),

@@ -1,5 +1,6 @@
 """`runbook clean`: what dead runs have left goes, what lives or was kept stays, and it says so."""
 
+import os
 import shutil
 import subprocess
 import time
@@ -11,15 +12,18 @@ import pytest
 
 Write = Callable[[str], Path]
 
-pytestmark = pytest.mark.xdist_group("docker-live")
+pytestmark = [pytest.mark.needs("linux", "root"), pytest.mark.xdist_group("docker-live")]
 
 
 @pytest.fixture(autouse=True)
 def temporary(runbook: Any, tmp_path: Path) -> Path:
-    """No other test's folders are looked at."""
+    """No other test's folders are looked at, and on a host of another name no other test's containers: nor does another
+    test's start clean up what is to be looked at here."""
     folder = tmp_path / "tmp"
     folder.mkdir()
     runbook.env["TMPDIR"] = str(folder)
+    name = f"clean-{tmp_path.name[-20:]}-{os.getpid()}".replace("_", "-")
+    runbook.under = ("unshare", "--uts", "sh", "-c", 'hostname "$0" && exec "$@"', name)
     return folder
 
 

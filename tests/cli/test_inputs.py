@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from runbook_runner.runner.inputs import read_inputs, shown_names, unpacked
+
 SHOW = 'cd /app/assets; find . -type f -printf "%P\\n" | sort > /app/results/out.txt; cat "$ASSETS_DIR/top.txt" || true'
 
 Fill = Callable[[zipfile.ZipFile], object]
@@ -53,6 +55,21 @@ def test_zip_keeps_its_tree_and_programs_stay_programs(
     assert found == ["a/b/deep.txt", "dot.txt", "plain.csv", "run.sh", "top.txt"]
     assert ran.events("tool.returned")[0]["output"].endswith("text")
     assert ran.trajectory["init_params"]["file_paths"] == ["given.zip", "plain.csv"]
+
+
+def test_agent_is_told_every_name_unless_they_are_too_many(make_zip: Any) -> None:
+    few = read_inputs([make_zip("a/1.txt", "2.txt", name="few.zip")])
+    many = read_inputs([make_zip(*map(str, range(150)), name="many.zip")])
+    with unpacked(few) as files:
+        assert shown_names(few, files) == ("a/1.txt", "2.txt")
+    with unpacked(many) as files:
+        assert len(files) == 150
+        assert shown_names(many, files) == ("many.zip (unpacked)",)
+
+
+def test_dry_run_says_that_a_zip_is_unpacked(runbook: Any, shell_runbook: Any, make_zip: Any) -> None:
+    ran = runbook("run", shell_runbook("true"), "--sandbox", "host", "-f", make_zip("top.txt"), "--dry-run")
+    assert ran.json["plan"][0].startswith("unpack given.zip (")
 
 
 def test_replay_unpacks_the_zip_that_was_kept(runbook: Any, shell_runbook: Any, make_zip: Any) -> None:

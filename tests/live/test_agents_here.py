@@ -1,4 +1,4 @@
-"""The real CLIs without a container: installed once below the user's data folder, then run in bubblewrap or on the host."""
+"""The real CLIs without a container: installed once below the user's data folder, for bubblewrap and the host."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,9 +10,25 @@ from runbook_runner.agents import find_agent
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "sales-report"
 SCRIPT = EXAMPLE / "model.yaml"
+RUNBOOK = """\
+---
+agent: codex
+---
+# Make — Agent Runbook
+
+## REQUIRED OUTPUT FILES
+
+| File | Description |
+|---|---|
+| `/app/results/out.txt` | Anything |
+
+## Step 1: Make
+
+Make it.
+"""
 AGENTS = ("claude-code", "codex", "gemini-cli", "hermes", "opencode")
 
-pytestmark = [pytest.mark.needs("npm", "node"), pytest.mark.xdist_group("docker-live"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.needs("npm", "node"), pytest.mark.xdist_group("agents-here"), pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
@@ -54,13 +70,26 @@ def test_every_cli_is_installed_once_and_works_in_bubblewrap(bare: Any, data: Pa
     assert told[-1].startswith(f"installed {agent} {version} in ")
 
 
-@pytest.mark.parametrize("agent", ["codex", "hermes"])
-def test_the_host_takes_what_is_installed(bare: Any, data: Path, agent: str) -> None:
-    ran = run(bare, agent, "--sandbox", "host")
-    assert ran.code == 0, ran.err
-    again = run(bare, agent, "--sandbox", "host")
-    assert again.json["verdict"] == "pass"
-    assert [event for event in again.events("log") if "install" in event["message"]] == []
+def test_the_host_takes_what_is_installed_and_installs_it_but_once(bare: Any) -> None:
+    (bare.cwd / "model.yaml").write_text("- shell: echo made >$RESULTS_DIR/out.txt\n- say: Done.\n")
+    (bare.cwd / "RUNBOOK.md").write_text(RUNBOOK)
+    for _ in range(2):
+        ran = bare("run", "RUNBOOK.md", "--model-script", "model.yaml", "--sandbox", "host", "--json")
+        assert ran.code == 0, ran.err
+    assert (ran.folder / "results" / "out.txt").read_text() == "made\n"
+    assert [event for event in ran.events("log") if "install" in event["message"]] == []
+
+
+def test_own_cli_on_path_comes_first_and_its_version_is_told(bare: Any, tmp_path: Path) -> None:
+    (bare.cwd / "model.yaml").write_text("- say: Done.\n")
+    (bare.cwd / "RUNBOOK.md").write_text(RUNBOOK)
+    own = tmp_path / "bin" / "codex"
+    own.write_text("#!/bin/sh\n[ $1 = --version ] && exec echo codex-cli 0.9.9\nexit 7\n")
+    own.chmod(0o755)
+    ran = bare("run", "RUNBOOK.md", "--model-script", "model.yaml", "--sandbox", "host", "--json")
+    assert ran.code == 4
+    assert ran.events("agent.started")[0]["version"] == "0.9.9"
+    assert "ended with exit code 7" in ran.json["error"]
 
 
 def test_registry_that_can_not_be_reached_is_named_and_nothing_half_is_used(bare: Any, tmp_path: Path) -> None:

@@ -242,3 +242,24 @@ def test_an_unknown_snapshot_in_a_runbook_is_a_warning(runbook: Any, tmp_path: P
     ran = runbook("run", tmp_path, "--sandbox", "docker", "--json")
     assert ran.code == 0, ran.err
     assert "python312-uv-office" in json.dumps(ran.events("log"))
+
+
+NAMES = r"""python3 - <<'PYTHON'
+import os
+for name in (b"out.txt", b"\x1b[31mred", b"two\nPASS", b"\xff"):
+    open(os.path.join(b"/app/results", name), "wb").write(b"x")
+os.symlink("/etc/passwd", b"/app/results/new\n2026-01-01T00:00:00Z run completed")
+PYTHON"""
+
+
+def test_names_of_results_can_neither_move_the_cursor_nor_forge_a_line(
+    runbook: Any, shell_runbook: Write, backend: str
+) -> None:
+    ran = runbook("run", shell_runbook(NAMES), "--sandbox", backend)
+    assert ran.code == 0, ran.err
+    log = next(runbook.cwd.glob(".runbook/trajectories/*/*/*/sandbox.log")).read_text()
+    assert "\x1b" not in ran.out + ran.err + log
+    assert "results/\\x1b[31mred" in ran.out
+    assert "results/two\\nPASS" in ran.out
+    assert "2026-01-01T00:00:00Z run completed is a symbolic link" in log
+    assert not [line for line in log.splitlines() if line.startswith("2026-01-01")]

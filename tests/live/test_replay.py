@@ -117,6 +117,23 @@ def test_a_replay_can_be_replayed_by_its_id(replayed: Any, make_runbook: Callabl
     assert again.json["parent_trajectory_id"] == replayed.json["trajectory_id"]
 
 
+def test_another_agent_or_image_than_the_recorded_is_told_and_can_be_refused(recorded: Any, runbook: Any) -> None:
+    shutil.copytree(recorded.folder, runbook.cwd / "copy")
+    events = runbook.cwd / "copy" / "events.jsonl"
+    older = events.read_text().replace(f'"{recorded.json["image_digest"]}"', f'"sha256:{"0" * 64}"')
+    version = recorded.events("agent.started")[0]["version"]
+    events.write_text(older.replace(f'"version":"{version}"', '"version":"2.0.0"'))
+    ran = runbook("replay", "copy", "--strict", "--json")
+    assert ran.code == 1, ran.err
+    assert ran.json["results"]["identical"] is True
+    agent, image = ran.json["environment"]
+    assert agent == f"claude-code 2.0.0 then, {version} now"
+    assert image.startswith("image built again from the same files: 000000000000 then, ")
+    warned = [event["message"] for event in ran.events("log") if event["level"] == "warning"]
+    assert warned == [f"Not as recorded: {agent}.", f"Not as recorded: {image}."]
+    assert all(f"! {line}" in ran.err for line in (agent, image))
+
+
 def test_an_edited_runbook_gets_the_recorded_answers_and_is_told_so(recorded: Any, runbook: Any) -> None:
     shutil.copytree(EXAMPLE, runbook.cwd / "edited")
     document = runbook.cwd / "edited" / "RUNBOOK.md"

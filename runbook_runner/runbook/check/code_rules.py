@@ -38,7 +38,33 @@ def json_syntax(subject: Subject) -> Iterator[Hit]:
 
 
 def unclosed_fence(subject: Subject) -> Iterator[Hit]:
-    """Only one that swallows all the rest of the file: inside a list or a quote the end of that closes it."""
+    yield from _swallows_sections(subject)
+    yield from _swallows_the_rest(subject)
+
+
+def _swallows_sections(subject: Subject) -> Iterator[Hit]:
+    """A block in which a heading and then another block's opening line stand: its own end was forgotten."""
+    for language, fence in subject.languages:
+        if "```" not in fence.code or language in _MARKDOWN:
+            continue
+        opening = _opening().search(fence.code)
+        heading = fence.code.find("\n## ", 0, opening.start()) if opening else -1
+        if heading >= 0:
+            line = fence.line + 2 + fence.code.count("\n", 0, heading)
+            message = f"This code block is not closed before the heading on line {line}, so that counts as code."
+            yield subject.on(fence.line, message, "Add a line of three back-ticks at its end.")
+
+
+_MARKDOWN = frozenset({"markdown", "md", "mdx", "text", "txt", ""})
+
+
+@cache
+def _opening() -> "re.Pattern[str]":
+    return re.compile(r"^```[A-Za-z]", re.MULTILINE)
+
+
+def _swallows_the_rest(subject: Subject) -> Iterator[Hit]:
+    """Inside a list or a quote the end of that closes it."""
     fences = subject.runbook.outline.fences
     if fences and fences[-1].end_line >= subject.last_line - 1:
         opening = subject.line(fences[-1].line).strip()
@@ -127,7 +153,7 @@ def _is_made(subject: Subject, path: str, name: str, reads: int) -> bool:
 
 def empty_step(subject: Subject) -> Iterator[Hit]:
     for step in subject.steps:
-        if not step.text.strip():
+        if step.is_empty:
             yield subject.on(step.line, f"{step.title!r} says nothing.", "Say what the agent has to do, or remove it.")
 
 

@@ -15,9 +15,8 @@ def no_evaluation(subject: Subject) -> Iterator[Hit]:
     """Wider than the published validators, which want `Evaluate` or `Rubric` in just this case."""
     if subject.runbook.frontmatter.agent == "shell":
         return  # it judges by the files alone
-    if subject.steps and not any(
-        word in section.title.lower() for section in subject.runbook.sections for word in _JUDGES
-    ):
+    titles = "\n".join(section.title for section in subject.runbook.sections).lower()
+    if subject.steps and not any(word in titles for word in _JUDGES):
         hint = "Add a step `Evaluate Outputs` with a table `Status | Criteria`."
         yield subject.on(subject.steps[-1].line, "No section says how the results are judged.", hint)
 

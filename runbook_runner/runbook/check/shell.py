@@ -148,10 +148,9 @@ def _readings(code: str) -> Iterator[tuple[str, tuple[str, ...]]]:
 
 def _heredocs_end(code: str) -> bool:
     """Bash only warns about a here-document without an end, and it would swallow the blocks that follow."""
-    lines = code.split("\n")
-    ends = {line.rstrip("\r") for line in lines} | {line.lstrip("\t").rstrip("\r") for line in lines}
-    words = re.findall(r"(?<!<)<<-?[ \t]*([^\s<;|&()]+)", code)
-    return all(re.sub(r"['\"\\]", "", word) in ends for word in words)
+    words = {re.sub(r"['\"\\]", "", word) for word in re.findall(r"(?<!<)<<-?[ \t]*([^\s<;|&()]+)", code)}
+    lines = {line.strip("\t\r") for line in code.split("\n")} if words else set()
+    return words <= lines
 
 
 # --- the process ---

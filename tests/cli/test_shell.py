@@ -1,0 +1,217 @@
+"""`runbook shell` and `runbook attach`: a terminal in a sandbox, as the agent would find it."""
+
+import fcntl
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from pathlib import Path
+
+import pytest
+
+RUNBOOK = Path(sys.executable).with_name("runbook")
+
+
+class Terminal:
+    """A real one, 30 rows of 100 columns, with a command at it."""
+
+    def __init__(self, command, *, cwd, env):
+        self._ours, theirs = pty.openpty()
+        self.resize(30, 100)
+        self.before = termios.tcgetattr(theirs)
+        self._theirs = theirs
+        self.process = subprocess.Popen(
+            ["setsid", "--ctty", "--wait", *command], stdin=theirs, stdout=theirs, stderr=theirs, cwd=cwd, env=env
+        )
+        self.said = b""
+
+    def type(self, keys):
+        os.write(self._ours, keys.encode())
+
+    def expect(self, pattern, seconds=20):
+        until = time.monotonic() + seconds
+        while not (found := re.search(pattern.encode(), self.said)):
+            assert time.monotonic() < until, f"{pattern!r} does not come: {self.said.decode(errors='replace')}"
+            if select.select([self._ours], [], [], 0.2)[0]:
+                self.said += os.read(self._ours, 4096)
+        self.said = self.said[found.end() :]
+        return found
+
+    def resize(self, rows, columns):
+        fcntl.ioctl(self._ours, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def after(self):
+        return termios.tcgetattr(self._theirs)
+
+    def close(self):
+        self.process.kill()
+        self.process.wait()
+        os.close(self._ours)
+        os.close(self._theirs)
+
+
+@pytest.fixture
+def terminal(runbook, tmp_path):
+    opened = []
+
+    def start(*arguments):
+        env = {**runbook.env, "TERM": "xterm", "PS1": "$ ", "TMPDIR": str(tmp_path)}
+        opened.append(Terminal([str(RUNBOOK), *map(str, arguments)], cwd=runbook.cwd, env=env))
+        return opened[-1]
+
+    yield start
+    for one in opened:
+        one.close()
+
+
+def container_of(run_id):
+    from runbook_runner.sandbox.engine import connect
+
+    found = connect().api.containers(all=True, filters={"label": f"runbook.trajectory={run_id}"})
+    return [item["Id"] for item in found]
+
+
+# --- with a terminal -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.needs("linux")
+def test_keys_go_in_output_comes_out_and_nothing_is_left(terminal, backend, tmp_path):
+    shell = terminal("shell", "python312-uv", "--sandbox", backend)
+    shell.type("stty size; echo in=$RESULTS_DIR\r")
+    shell.expect(r"30 100\r\n")
+    assert shell.expect(r"in=(\S*/results)\r\n")
+    shell.type("echo term=$TERM; [ -t 0 ] && echo is-a-terminal\r")
+    shell.expect(r"term=xterm\r\n")
+    shell.expect(r"is-a-terminal\r\n")
+    shell.type("exit 7\r")
+    assert shell.process.wait(60) == 7
+    assert shell.after() == shell.before
+    assert list(tmp_path.glob("runbook-*")) == []
+
+
+@pytest.mark.needs("linux")
+def test_ctrl_c_is_the_commands_and_ctrl_d_ends_the_shell(terminal, backend):
+    shell = terminal("shell", "python312-uv", "--sandbox", backend)
+    shell.type("echo $((40 + 2)); sleep 300\r")
+    shell.expect(r"42\r\n")
+    time.sleep(0.5)
+    shell.type("\x03")
+    shell.type("echo code=$?\r")
+    shell.expect(r"code=130\r\n")
+    time.sleep(0.5)  # until it reads keys again: before, the kernel would take this one
+    shell.type("\x04")
+    assert shell.process.wait(60) == 0
+
+
+@pytest.mark.needs("linux")
+def test_the_window_may_change_its_size(terminal, backend):
+    shell = terminal("shell", "python312-uv", "--sandbox", backend)
+    shell.type("echo code=$?\r")
+    shell.expect(r"code=0\r\n")
+    shell.resize(41, 133)
+    time.sleep(1)
+    shell.type("stty size\r")
+    shell.expect(r"41 133\r\n")
+    shell.type("exit\r")
+    assert shell.process.wait(60) == 0
+
+
+@pytest.mark.needs("linux")
+def test_a_window_that_is_closed_leaves_nothing(terminal, backend, tmp_path, runbook):
+    shell = terminal("shell", "python312-uv", "--sandbox", backend)
+    shell.type("echo id=$JETTY_TRAJECTORY_ID\r")
+    shell.expect(r"id=\w{8}\r\n")
+    os.kill(shell.process.pid, signal.SIGHUP)
+    assert shell.process.wait(60) == 130
+    assert list(tmp_path.glob("runbook-*")) == []
+    assert list((runbook.cwd / ".runbook/active").iterdir()) == []
+
+
+# --- without one ---------------------------------------------------------------------------------------------------
+
+
+def test_a_command_gets_stdin_and_gives_its_streams_and_its_exit_code(runbook, backend):
+    script = "cat; echo wrong >&2; exit 9"
+    ran = runbook("shell", "python312-uv", "--sandbox", backend, "--", "sh", "-c", script, stdin="typed\n")
+    assert (ran.code, ran.out) == (9, "typed\n")
+    assert ran.err.endswith("wrong\n")
+
+
+@pytest.mark.needs("docker")
+def test_a_trajectory_is_opened_with_its_inputs_its_mission_and_its_network(runbook, shell_runbook, tmp_path):
+    (tmp_path / "data.csv").write_text("a,b\n")
+    folder = shell_runbook("echo out > /app/results/out.txt")
+    ran = runbook("run", folder, "-f", tmp_path / "data.csv", "--sandbox=docker", "--network=none", "--json")
+    assert ran.code == 0, ran.err
+    look = "cat $ASSETS_DIR/data.csv; grep '^# ' /app/RUNBOOK.md; grep -c : /proc/net/dev; echo $JETTY_TRAJECTORY_ID"
+    seen = runbook("shell", ran.folder.name, "--", "sh", "-c", look)
+    assert seen.code == 0, seen.err
+    assert seen.out.splitlines() == ["a,b", "# Test — Agent Runbook", "1", ran.folder.name]
+
+
+def test_what_is_neither_a_snapshot_nor_a_trajectory_is_said_so(runbook):
+    ran = runbook("shell", "nonesuch")
+    assert ran.code == 2
+    assert "neither a snapshot nor a trajectory 'nonesuch'" in ran.err
+    assert "python312-uv" in ran.err
+
+
+# --- attach --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.needs("docker")
+def test_a_run_under_way_can_be_helped_from_inside(runbook, shell_runbook):
+    folder = shell_runbook("until [ -e /app/work/go ]; do sleep 0.1; done; cp /app/work/go /app/results/out.txt")
+    run = runbook.start("run", folder, "--sandbox=docker", "--json")
+    try:
+        active = runbook.cwd / ".runbook/active"
+        until = time.monotonic() + 120
+        while True:
+            found = sorted(path.stem for path in active.glob("*.json"))
+            ran = runbook("attach", found[0], "--", "sh", "-c", "echo go >/app/work/go; pwd") if found else None
+            if ran and ran.code == 0:
+                break
+            assert time.monotonic() < until, ran
+            time.sleep(0.3)
+        assert ran.out == "/app\n"
+        out, _ = run.communicate(timeout=120)
+        assert run.returncode == 0, out
+    finally:
+        run.kill()
+        run.wait()
+
+
+@pytest.mark.needs("docker")
+@pytest.mark.xdist_group("docker-live")
+def test_a_kept_sandbox_can_be_entered_after_its_run(runbook, shell_runbook):
+    ran = runbook("run", shell_runbook("echo kept > /app/results/out.txt"), "--sandbox=docker", "--keep", "--json")
+    (container,) = container_of(ran.folder.name)
+    try:
+        seen = runbook("attach", ran.folder.name, "--", "cat", "/app/results/out.txt")
+        assert (seen.code, seen.out) == (0, "kept\n")
+    finally:
+        from runbook_runner.sandbox.engine import connect
+
+        connect().api.remove_container(container, force=True)
+
+
+@pytest.mark.needs("docker")
+def test_attaching_to_a_run_that_is_over_says_what_to_do_instead(runbook, shell_runbook):
+    ran = runbook("run", shell_runbook("echo x > /app/results/out.txt"), "--sandbox=docker", "--json")
+    tried = runbook("attach", ran.folder.name)
+    assert tried.code == 3
+    assert "has ended (completed)" in tried.err
+    assert f"runbook shell {ran.folder.name}" in tried.err
+
+
+def test_attaching_to_a_run_on_the_host_says_where_its_files_are(runbook, shell_runbook):
+    ran = runbook("run", shell_runbook("echo x > /app/results/out.txt"), "--sandbox=host", "--json")
+    tried = runbook("attach", ran.folder.name)
+    assert tried.code == 2
+    assert "host sandbox" in tried.err

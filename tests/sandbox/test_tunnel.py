@@ -1,0 +1,147 @@
+"""The way out of a container whose engine is elsewhere: many connections over one pair of pipes, whatever comes."""
+
+import os
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+import runbook_runner.sandbox.inside.tunnel as inside
+from runbook_runner.sandbox.inside.tunnel import BLOCK, CLOSE, DATA, END, HEAD, OPEN, Tunnel
+
+FOLDER = Path(inside.__file__).parent
+
+
+@pytest.fixture(params=["python", pytest.param("node", marks=pytest.mark.needs("node"))])
+def inner(request):
+    """The inside end as a process of this machine, and its port."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    source = (FOLDER / f"tunnel.{'py' if request.param == 'python' else 'js'}").read_text()
+    python = [sys.executable, "-I", "-S", "-c", source, str(port)]
+    node = [shutil.which("node") or "node", "-e", source, "--", str(port)]
+    command = python if request.param == "python" else node
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdout.readline() == b"ready\n"
+    yield process, port
+    process.kill()
+    process.wait()
+
+
+@pytest.fixture
+def echo():
+    """A server that sends back what it gets, and the function that connects to it."""
+    server = socket.create_server(("127.0.0.1", 0), backlog=64)
+
+    def answer(connection):
+        with connection, suppress(OSError):
+            while data := connection.recv(65536):
+                connection.sendall(data)
+
+    def accept():
+        with suppress(OSError):
+            while True:
+                threading.Thread(target=answer, args=(server.accept()[0],), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    yield lambda door: socket.create_connection(server.getsockname())
+    server.close()
+
+
+def outer(process, connect):
+    tunnel = Tunnel(process.stdout.read, lambda data: os.write(process.stdin.fileno(), data), connect)
+    threading.Thread(target=tunnel.run, daemon=True).start()
+
+
+def say_and_hear(port, said):
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+
+        def say():
+            connection.sendall(said)
+            connection.shutdown(socket.SHUT_WR)
+
+        threading.Thread(target=say, daemon=True).start()
+        return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+def test_many_connections_at_once_keep_apart_and_whole(inner, echo):
+    process, port = inner
+    outer(process, echo)
+    said = [bytes([number]) * number * 150_000 for number in range(20)]
+    with ThreadPoolExecutor(10) as pool:
+        assert list(pool.map(lambda one: say_and_hear(port, one), said)) == said
+
+
+def test_one_that_does_not_read_holds_up_no_other(inner, echo):
+    process, port = inner
+    outer(process, echo)
+    with socket.create_connection(("127.0.0.1", port)) as lazy:
+        lazy.setblocking(False)
+        until = time.monotonic() + 2
+        while time.monotonic() < until:
+            with suppress(BlockingIOError):
+                lazy.send(b"x" * 65536)
+        assert say_and_hear(port, b"hello" * 100_000) == b"hello" * 100_000
+
+
+def test_a_door_that_is_closed_closes_the_connection(inner):
+    def refuse(door):
+        raise ConnectionRefusedError
+
+    process, port = inner
+    outer(process, refuse)
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.settimeout(10)
+        with suppress(ConnectionResetError):
+            assert connection.recv(10) == b""
+
+
+def test_the_inside_ends_with_the_outside(inner):
+    process, _ = inner
+    process.stdin.close()
+    assert process.wait(10) == 0
+
+
+@pytest.mark.parametrize(
+    "rubbish",
+    [
+        b"\xff" * 1000,
+        HEAD.pack(1, DATA, BLOCK + 1),
+        HEAD.pack(7, DATA, 3) + b"abc" + HEAD.pack(7, END, 0) + HEAD.pack(7, CLOSE, 0),
+        b"".join(HEAD.pack(number, OPEN, 99) for number in range(2000)),
+        HEAD.pack(1, OPEN, 0) + (HEAD.pack(1, DATA, BLOCK) + b"x" * BLOCK) * 40,
+        HEAD.pack(1, OPEN, 0) * 2 + HEAD.pack(1, 9, 2**32 - 1) + struct.pack(">I", 1),
+    ],
+)
+def test_whatever_a_sandbox_sends_is_survived(rubbish):
+    """The other end belongs to the agent: it may open doors that are not there, and send more than it may."""
+    reading, writing = os.pipe()
+    held = []
+
+    def connect(door):
+        if door:
+            raise OSError("no such door")
+        ours, theirs = socket.socketpair()
+        held.append(theirs)  # nobody ever reads it
+        return ours
+
+    source, sent = os.fdopen(reading, "rb"), []
+    tunnel = Tunnel(source.read, sent.append, connect)
+    thread = threading.Thread(target=tunnel.run)
+    thread.start()
+    with suppress(BrokenPipeError), os.fdopen(writing, "wb") as sink:
+        sink.write(rubbish)
+    thread.join(20)
+    assert not thread.is_alive()
+    source.close()
+    for one in held:
+        one.close()
+    assert sum(map(len, sent)) < 100_000
