@@ -44,7 +44,8 @@ def run(spec: RunSpec, options: RunOptions) -> Outcome:
     agent = agents.find_agent(spec.agent, spec.near)
     credentials.require_secrets(spec, options.environ)
     # A rehearsal: what the agent would refuse is refused before anything starts.
-    agent.invoke(Assignment(spec.mission, app=settings.APP, blocks=step_blocks(spec.mission), model=spec.model))
+    blocks = step_blocks(spec.mission)
+    agent.invoke(Assignment(spec.mission, settings.APP, blocks, spec.model, mcp_servers=spec.mcp_servers))
     upstream = find_upstream(agent, spec, options.model_script, options.environ, options.replay)
     backend = choose_backend(options.backend, spec, agent, options.settings, strict_snapshot=options.strict_snapshot)
     if options.out:

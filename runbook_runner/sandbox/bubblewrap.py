@@ -39,6 +39,7 @@ _PROC_READ_ONLY = ("/proc/sys", "/proc/fs", "/proc/mtrr", "/proc/pressure")
 _PROC_HIDDEN = ("/proc/keys", "/proc/key-users", "/proc/timer_list", "/proc/sched_debug", "/proc/kcore")
 _LANGUAGE = ("LANG", "LANGUAGE", "TZ")
 _BWRAP = "bwrap"
+_GROUPS = "groups"
 _DISABLE_USERNS = (0, 8)  # the first version that can
 
 _COUNTS_APART = (5, 14)  # Linux: RLIMIT_NPROC counts by user namespace (user_namespaces(7)), but never the real root's
@@ -115,7 +116,7 @@ class BubblewrapSandbox(FolderSandbox):
         self._doors = Doors(spec.network, spec.on_event)
         self._tools: tuple[Tool, ...] = ()
         self._filter = seccomp.program()
-        self._group = cgroup.find(folder.name) if folder else None
+        self._group = cgroup.noted(folder / _GROUPS, folder.name) if folder else None
 
     def localise(self, text: str) -> str:
         return text
@@ -153,6 +154,7 @@ class BubblewrapSandbox(FolderSandbox):
         self._doors.open(Path(self._root, "doors"))
         self._group = cgroup.make(
             Path(self._root).name,
+            Path(self._root, _GROUPS),
             memory_bytes=self._spec.memory_bytes,
             pids=self._spec.pids,
             cpus=min(self._spec.cpus, os.cpu_count() or 1),

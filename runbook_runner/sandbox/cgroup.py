@@ -4,6 +4,8 @@ cgroup v1: below the runner's own group in each hierarchy, which takes root. v2:
 that was delegated to this user, as systemd does for a session (Documentation/admin-guide/cgroup-v2.rst).
 """
 
+import os
+import signal
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -16,7 +18,7 @@ MOUNT = Path("/sys/fs/cgroup")
 _OWN = Path("/proc/self/cgroup")
 _CONTROLLERS = ("memory", "pids", "cpu")
 _PERIOD_US = 100_000
-_REMOVE_S = 2.0
+_REMOVE_S = 20.0
 _NOTABLE_S = 1.0
 
 
@@ -40,15 +42,10 @@ class Cgroup:
         yield from cpus_hit(spec.cpus, *waited)
 
     def remove(self) -> None:
-        """Waits a moment for the last process to leave."""
+        """Ends who is still in it and waits for that."""
         until = time.monotonic() + _REMOVE_S
         for folder in self.folders:
-            while folder.is_dir():
-                with suppress(OSError):
-                    folder.rmdir()
-                    break
-                if time.monotonic() > until:
-                    break
+            while folder.is_dir() and not _removed(folder) and time.monotonic() < until:
                 time.sleep(0.02)
 
     def _count(self, file: str, key: str) -> int:
@@ -74,11 +71,13 @@ def cpus_hit(cpus: float, v1_ns: int, v2_us: int) -> Iterator[LimitHit]:
         yield LimitHit("cpus", f"It was held to {cpus:g} cores: its processes waited {seconds:.0f} s for them.")
 
 
-def make(name: str, *, memory_bytes: int, pids: int, cpus: float) -> Cgroup | None:
-    """`None` when this user may not make one, or not with all of these limits."""
+def make(name: str, note: Path, *, memory_bytes: int, pids: int, cpus: float) -> Cgroup | None:
+    """`None` when this user may not make one, or not with all of these limits. note: a file for `noted`, written before
+    anything is made. Raises OSError when it can't be."""
     quota = round(cpus * _PERIOD_US)
     places = _places()
     made: list[Path] = []
+    note.write_text("\n".join(str(parent / name) for parent in set(places.values())))
     try:
         for parent in places.values():
             if parent / name not in made:
@@ -98,9 +97,24 @@ def make(name: str, *, memory_bytes: int, pids: int, cpus: float) -> Cgroup | No
     return Cgroup(tuple(made))
 
 
-def find(name: str) -> Cgroup:
-    """What a dead run may have left of that name."""
-    return Cgroup(tuple({parent / name for parent in _places().values() if (parent / name).is_dir()}))
+def noted(note: Path, name: str) -> Cgroup:
+    """The group of that name whose maker is dead; where it is depends on the group its maker was in."""
+    lines: list[str] = []
+    with suppress(OSError):
+        lines = note.read_text().splitlines()
+    folders = (Path(line) for line in lines)
+    return Cgroup(tuple(folder for folder in folders if folder.name == name and folder.is_relative_to(MOUNT)))
+
+
+def _removed(folder: Path) -> bool:
+    try:
+        folder.rmdir()
+    except OSError:
+        with suppress(OSError, ValueError):
+            for pid in (folder / "cgroup.procs").read_text().split():
+                os.kill(int(pid), signal.SIGKILL)
+        return False
+    return True
 
 
 def _is_v2() -> bool:

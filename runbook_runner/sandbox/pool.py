@@ -86,6 +86,10 @@ class Pool:
         self._closed.set()
         self._orders.put(None)
         self._worker.join()
+        with suppress(queue.Empty):  # or who waits for what was ordered would wait for ever
+            while True:
+                self._orders.get_nowait()
+                self._orders.task_done()
         self._remove_beyond(0)
 
     def __enter__(self) -> Self:
