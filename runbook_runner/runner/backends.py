@@ -169,20 +169,22 @@ class DockerBackend:
     ) -> Prepared:
         from runbook_runner.sandbox.docker import DockerSandbox
 
-        image = self._image(spec, agent, report, emit)
+        snapshot = None if spec.image else self._snapshot(spec, emit)
+        image = self._image(spec, agent, snapshot, report)
         asked = sandbox_spec(spec, run_id, labels, emit, image=image.tag, settings=self.settings)
+        asked = replace(asked, unpacks=snapshot is not None and snapshot.origin == "built-in")
         return Prepared(DockerSandbox(self.engine, asked), agent, image.tag, image.digest, image.pinned)
 
-    def _image(self, spec: RunSpec, agent: Agent, report: Report, emit: Emit) -> "ImageRef":
+    def _image(self, spec: RunSpec, agent: Agent, snapshot: Snapshot | None, report: Report) -> "ImageRef":
         from runbook_runner.sandbox import images
 
         layers = layers_of(agent, spec.apt_packages)
-        if spec.image:
-            from runbook_runner.sandbox.foreign import resolve_image
+        if snapshot:
+            return images.ensure(self.engine, snapshot, layers, self.settings, report, spec.near)
+        from runbook_runner.sandbox.foreign import resolve_image
 
-            base = resolve_image(self.engine, spec.image, report)
-            return images.add_layers(self.engine, base, layers, self.settings, report)
-        return images.ensure(self.engine, self._snapshot(spec, emit), layers, self.settings, report, spec.near)
+        base = resolve_image(self.engine, str(spec.image), report)
+        return images.add_layers(self.engine, base, layers, self.settings, report)
 
     @staticmethod
     def _snapshot(spec: RunSpec, emit: Emit) -> Snapshot:

@@ -35,6 +35,8 @@ class SandboxSpec:
     """Part of the container's or folder's name."""
     image: str | None = None
     """Docker only: tag or id of an image the engine has."""
+    unpacks: bool = False
+    """Its commands run as root and it has `tar`, so that small files may come in with a command."""
     cpus: float = settings.DEFAULT_CPUS
     """Cores; a sandbox takes what the machine has when that is less. The host backend can't limit it."""
     memory_bytes: int = 8 << 30

@@ -27,7 +27,7 @@ from runbook_runner.sandbox import (
     SandboxSpec,
     docker_limits,
 )
-from runbook_runner.sandbox.archive import unpack
+from runbook_runner.sandbox.archive import pack, unpack
 from runbook_runner.sandbox.container import first_files, put_files, remove_container, start_container
 from runbook_runner.sandbox.disk import DiskWatch
 from runbook_runner.sandbox.docker_exec import DockerProcess, wrapped
@@ -37,6 +37,9 @@ from runbook_runner.sandbox.intake import Intake
 
 RUN_LABEL = "runbook.trajectory"
 HOST_LABEL = "runbook.host"
+
+_WITH_COMMAND = 1 << 20
+"""Fewer bytes than this go with the command that needs them: an archive of their own costs the engine 50 ms."""
 
 _LINK = 1 << 27  # os.ModeSymlink of Go, as the engine describes a path
 
@@ -120,10 +123,7 @@ class DockerSandbox:
         return True
 
     def put(self, files: Iterable[PutFile]) -> None:
-        # The folders travel with the first files: an archive of their own would cost every run another 50 ms.
-        folders, self._unmade = self._unmade, ()
-        first = first_files(self._spec) if folders else ()
-        put_files(self._engine, self._container, (*first, *files), folders)
+        put_files(self._engine, self._container, *self._with_folders(files))
 
     def exec(
         self,
@@ -137,20 +137,42 @@ class DockerSandbox:
     ) -> DockerProcess:
         stdin_path = f"{settings.PRIVATE}/stdin-{next(self._stdin_numbers)}" if stdin is not None else ""
         given = (*files, *([PutFile(stdin_path, stdin)] if stdin is not None else []))
-        if given or self._unmade:
-            self.put(given)
+        archive = self._bring(given)
         self._mend_doors()
         with engine_errors("start a command in the container"):
             process = DockerProcess(
-                self._api,
+                self._engine,
                 self._container,
-                wrapped(argv, cwd=cwd, stdin_path=stdin_path, deadline_s=deadline_s, open_files=self._spec.open_files),
+                wrapped(
+                    argv,
+                    cwd=cwd,
+                    stdin_path=stdin_path,
+                    deadline_s=deadline_s,
+                    open_files=self._spec.open_files,
+                    unpacks=bool(archive),
+                ),
                 env=dict(env or {}),
+                files=archive,
                 deadline_s=deadline_s,
                 stopped=self._stopped,
             )
         self._processes.append(process)
         return process
+
+    def _bring(self, files: Sequence[PutFile]) -> bytes:
+        """An archive for the command to unpack, where it can; otherwise nothing, and the files are there already."""
+        if not files and not self._unmade:
+            return b""
+        size = sum(len(file.source) if isinstance(file.source, bytes) else _WITH_COMMAND for file in files)
+        if not self._spec.unpacks or size >= _WITH_COMMAND:
+            self.put(files)
+            return b""
+        return b"".join(pack(*self._with_folders(files)))
+
+    def _with_folders(self, files: Iterable[PutFile]) -> tuple[tuple[PutFile, ...], Sequence[str]]:
+        """The folders travel with the first files."""
+        folders, self._unmade = self._unmade, ()
+        return (*(first_files(self._spec) if folders else ()), *files), folders
 
     def _mend_doors(self) -> None:
         """Whoever ends a command ends the programs that lead out as well."""

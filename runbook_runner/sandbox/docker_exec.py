@@ -19,16 +19,20 @@ from docker.errors import APIError, NotFound
 from runbook_runner import settings
 from runbook_runner.errors import SandboxError
 from runbook_runner.sandbox import Chunk, EndedBy, Exit, Stream
+from runbook_runner.sandbox.engine import Engine
+from runbook_runner.sandbox.hijack import Frames, start_exec
 
-# $1 working folder, $2 file that is stdin or empty, $3 deadline, $4 grace, $5 open files; then the command. `timeout`
-# is the second line of defence: it ends the command when this process, which enforces the deadline, is gone. Open files
-# are not limited on the container: an engine whose own limit is lower could not start it.
+# $1 working folder, $2 file that is stdin or empty, $3 deadline, $4 grace, $5 open files, $6 not empty when an archive
+# of files comes in first; then the command. `timeout` is the second line of defence: it ends the command when this
+# process, which enforces the deadline, is gone. Open files are not limited on the container: an engine whose own limit
+# is lower could not start it.
 _WRAPPER: Final = """\
+if [ -n "$6" ]; then tar -xpf - -C / && exec </dev/null || exit 126; fi
 cd -- "$1" || exit 126
 if [ -n "$2" ]; then exec <"$2" || exit 126; rm -f -- "$2"; fi
 deadline=$3 grace=$4
 ulimit -n "$5" 2>/dev/null
-shift 5
+shift 6
 command -v timeout >/dev/null 2>&1 && exec timeout -k "$grace" "$deadline" "$@"
 exec "$@"
 """
@@ -84,10 +88,13 @@ _QUEUE = 256
 _STREAMS: dict[int, Stream] = {1: "stdout", 2: "stderr"}
 
 
-def wrapped(argv: Sequence[str], *, cwd: str, stdin_path: str, deadline_s: float, open_files: int) -> list[str]:
+def wrapped(
+    argv: Sequence[str], *, cwd: str, stdin_path: str, deadline_s: float, open_files: int, unpacks: bool
+) -> list[str]:
     grace = math.ceil(settings.GRACE_S)
     later = math.ceil(deadline_s + settings.GRACE_S) + 1
-    return ["sh", "-c", _WRAPPER, "runbook", cwd, stdin_path, str(later), str(grace), str(open_files), *argv]
+    own = [cwd, stdin_path, str(later), str(grace), str(open_files), "files" if unpacks else ""]
+    return ["sh", "-c", _WRAPPER, "runbook", *own, *argv]
 
 
 class DockerProcess:
@@ -95,16 +102,18 @@ class DockerProcess:
 
     def __init__(
         self,
-        api: docker.APIClient,
+        engine: Engine,
         container: str,
         command: list[str],
         *,
         env: Mapping[str, str],
+        files: bytes,
         deadline_s: float,
         stopped: threading.Event,
     ):
-        """stopped: set when the sandbox itself was ended on purpose. Raises docker and requests errors."""
-        self._api = api
+        """files: an archive that the command unpacks, or nothing. stopped: set when the sandbox itself was ended on
+        purpose. Raises docker and requests errors, SandboxError."""
+        self._api = api = engine.api
         self._container = container
         self._stopped = stopped
         self._deadline = time.monotonic() + deadline_s
@@ -116,8 +125,9 @@ class DockerProcess:
         self._abandoned = threading.Event()
         self._exit: Exit | None = None
         self._error: SandboxError | None = None
-        self._exec = str(api.exec_create(container, command, environment=dict(env))["Id"])
-        self._answer = _start(api, self._exec)
+        self._files = files
+        self._exec = str(api.exec_create(container, command, environment=dict(env), stdin=bool(files))["Id"])
+        self._connection = start_exec(engine, self._exec, tty=False)
         for job in (self._read, self._watch):
             threading.Thread(target=job, name=f"{job.__name__}-{self._exec[:8]}", daemon=True).start()
 
@@ -148,12 +158,17 @@ class DockerProcess:
         """The container is about to go: nobody shall wait for output, neither its readers nor the engine."""
         self._abandoned.set()
         self._wake.set()
+        self._connection.close()
 
     def _read(self) -> None:
         # A broken connection says the same as its end; the watcher asks the engine what became of the exec.
         with suppress(Exception):
-            for number, data in _frames(self._answer.raw):
-                self._pass_on(Chunk(_STREAMS.get(number, "stdout"), data))
+            if self._files:
+                self._connection.sendall(self._files)
+                self._connection.end_input()
+            frames = Frames(self._connection)
+            while (piece := frames.next())[0]:
+                self._pass_on(Chunk(_STREAMS.get(piece[0], "stdout"), piece[1]))
         self._drained.set()
         self._wake.set()
 

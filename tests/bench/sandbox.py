@@ -4,9 +4,9 @@ bare `docker` commands beside them.
     python tests/bench/sandbox.py [--runs 7] [--backends docker,bubblewrap,host]
 
 Every row is timed in turn, ours and docker's, so that a slow moment of the machine hits both; figures are medians in
-milliseconds, `×` is the median of the pairs' ratios. A start is timed until a command's first output; a cold one stands
-beside a whole `docker run`, a warm one beside the first output of a `docker run`. Backends that this machine lacks are
-left out, and say so. The image is built first if need be.
+milliseconds, `×` is the median of the pairs' ratios. A start is timed until a command's first output and stands beside
+the first output of a `docker run`, in the second row beside a whole one. Backends that this machine lacks are left out,
+and say so. The image is built first if need be.
 """
 
 import argparse
@@ -37,15 +37,18 @@ Job = Callable[[], float]
 class Backend:
     name: str
     make: Callable[[], Sandbox]
-    warm: Callable[[], Sandbox] | None = None
-    """From a pool."""
+    warm: Job | None = None
+    """A start from a pool."""
 
 
 # --- ways to run something -----------------------------------------------------------------------------------------
 
 
-def first_output(make: Callable[[], Sandbox]) -> Job:
+def first_output(make: Callable[[], Sandbox], ready: Callable[[], None] = lambda: None) -> Job:
+    """ready: waits until the pool is; that is not part of the start."""
+
     def job() -> float:
+        ready()
         began = time.perf_counter()
         sandbox = make()
         with sandbox:
@@ -181,9 +184,11 @@ def measure(backend: Backend, image: str, sources: Path, runs: int) -> None:
     print(f"{backend.name}{'':{24 - len(backend.name)}}    ours" + ("    docker" if docker else ""))
     cold = {"times": 1.3} if docker else {"ms": 150.0} if backend.name == "bubblewrap" else {}
     whole = command("docker", "run", "--rm", image, *ECHO)
-    show("cold start", first_output(backend.make), whole if docker else None, runs, **cold)
+    show("cold start", first_output(backend.make), docker_first_output(image) if docker else None, runs, **cold)
+    if docker:
+        show("… and a whole run", first_output(backend.make), whole, runs)
     if backend.warm:
-        show("warm start", first_output(backend.warm), docker_first_output(image), runs, ms=150)
+        show("warm start", backend.warm, docker_first_output(image), runs, ms=150)
     with backend.make() as sandbox, bare_container(image) if docker else nothing() as bare:
         run = timed(lambda: sandbox.exec(("true",), deadline_s=60).wait())
         show("exec", run, command("docker", "exec", bare, "true") if bare else None, runs)
@@ -209,14 +214,12 @@ def docker_backend() -> Iterator[Backend]:
     from runbook_runner.sandbox.pool import Pool
 
     engine = connect()
-    spec = SandboxSpec(run_id="bench", image=default_image(), labels=LABELS, lifetime_s=600, memory_bytes=1 << 30)
+    spec = SandboxSpec(
+        run_id="bench", image=default_image(), unpacks=True, memory_bytes=1 << 30, labels=LABELS, lifetime_s=600
+    )
     with Pool(engine, LABELS, size=1) as pool:
-
-        def warm() -> Sandbox:
-            pool.settle()
-            return pool.take(spec)
-
         pool.refill(spec)
+        warm = first_output(lambda: pool.take(spec), ready=pool.settle)
         yield Backend("docker", lambda: DockerSandbox(engine, spec), warm)
 
 

@@ -81,7 +81,8 @@ def make_docker(engine: Any, image: str) -> Iterator[MakeSandbox]:
     with ExitStack() as stack:
 
         def make(**asked: Any) -> Sandbox:
-            asked = {"run_id": "test", "image": image, "lifetime_s": 120, "memory_bytes": 1 << 30} | asked
+            ours = {"image": image, "unpacks": True} if "image" not in asked else {}
+            asked = {"run_id": "test", "lifetime_s": 120, "memory_bytes": 1 << 30} | ours | asked
             sandbox = DockerSandbox(engine, SandboxSpec(ca_bundle=Settings.load().ca_bundle, **asked))
             stack.callback(sandbox.stop)
             return sandbox
