@@ -7,6 +7,7 @@ field notes §9.4. Tool-use ids and thinking signatures do not match any pattern
 import base64
 import json
 import re
+import string
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -50,6 +51,21 @@ _SECRET_NAME = re.compile(
 )
 
 
+_LONGEST = 1 << 16
+"""Characters: nothing longer that fits a pattern is taken for a secret that may still go on."""
+_TOKEN_CHARACTERS = string.ascii_letters + string.digits + "_-."
+_PRIVATE_KEY = "-----BEGIN "
+_TOKEN_LITERALS = [literal for literal, _ in PATTERNS.values() if literal != _PRIVATE_KEY]
+_TOKEN_BEGUN = re.compile(
+    r"(?<![A-Za-z0-9_])(?:"
+    + "|".join(re.escape(literal) for literal in _TOKEN_LITERALS)
+    + "|(?:"
+    + "|".join(sorted({re.escape(literal[:n]) for literal in _TOKEN_LITERALS for n in range(1, len(literal))}))
+    + r")\Z)"
+)
+_PRIVATE_KEY_OVER = re.compile(r"-----END [A-Z ]*-----")
+
+
 def looks_secret(name: str, value: str) -> bool:
     """Whether an environment variable holds a secret, going by its name; a path or a short word is none."""
     return bool(_SECRET_NAME.search(name)) and len(value) >= 8 and not value.startswith(("/", "~"))
@@ -90,6 +106,11 @@ class Redactor:
             return [self.json(item) for item in value]
         return value
 
+    def unfinished(self, text: str) -> bool:
+        """Whether a secret may have begun in this text and go on in what follows it. A text that is not unfinished
+        can be cleaned apart from what follows."""
+        return any(_overlap(text, form) for form in self._forms) or _pattern_begun(text[-_LONGEST:])
+
     def _without_known(self, text: str, hits: Counter[str]) -> str:
         there = [form for form in self._forms if form in text]
         if not there:
@@ -117,6 +138,21 @@ def _unless_inside_a_word(rule: str, hits: Counter[str], match: re.Match[str]) -
         return match[0]
     hits[rule] += 1
     return mark(rule)
+
+
+def _overlap(text: str, form: str) -> bool:
+    """The text ends with the beginning of the form, but not with all of it."""
+    last = text[-1:]
+    return any(form[n - 1] == last and text.endswith(form[:n]) for n in range(min(len(text), len(form) - 1), 0, -1))
+
+
+def _pattern_begun(text: str) -> bool:
+    """What could be a token reaches to the end of the text, or a private key has no end."""
+    token = text[len(text.rstrip(_TOKEN_CHARACTERS)) :]
+    if _TOKEN_BEGUN.search(token) or _overlap(text, _PRIVATE_KEY):
+        return True
+    begin = text.rfind(_PRIVATE_KEY)
+    return begin >= 0 and not _PRIVATE_KEY_OVER.search(text, begin)
 
 
 def mark(name: str) -> str:

@@ -3,9 +3,11 @@
 import hashlib
 import os
 import re
+import secrets
 import threading
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 import zstandard
 
@@ -15,11 +17,20 @@ MAX_BLOB_BYTES: Final = 256 << 20  # a damaged or hostile file must not unpack t
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 
 
+def blob_path(folder: Path, digest: str) -> Path:
+    return folder / digest[:2] / f"{digest}.zst"
+
+
 class BlobFolder:
     """`ab/<sha256>.zst`, named by the digest of the uncompressed bytes."""
 
     def __init__(self, folder: Path):
         self._folder = folder
+
+    def prepare(self) -> None:
+        """Raises OSError when nothing can be written here."""
+        if not os.access(self._folder, os.W_OK):
+            self._folder.mkdir(parents=True, exist_ok=True)
 
     def put(self, data: bytes) -> str:
         """The digest of the data, which is now on disk. Raises RecordingError."""
@@ -29,8 +40,12 @@ class BlobFolder:
             try:
                 _write_aside(path, zstandard.compress(data))
             except OSError as problem:
-                raise RecordingError(f"Can't record a model call: {problem.strerror}.", where=str(path)) from problem
+                raise _unwritable(path, problem) from problem
         return digest
+
+    def writer(self) -> "BlobWriter":
+        """For bytes that are not there all at once."""
+        return BlobWriter(self._folder)
 
     def get(self, digest: str) -> bytes:
         """Raises InputError when the blob is missing or damaged."""
@@ -39,9 +54,7 @@ class BlobFolder:
         path = self._path(digest)
         try:
             packed = path.read_bytes()
-            if zstandard.frame_content_size(packed) > MAX_BLOB_BYTES:
-                raise InputError("This blob unpacks to too much.", where=str(path))
-            data = zstandard.decompress(packed, max_output_size=MAX_BLOB_BYTES)
+            data = b"".join(_bounded(zstandard.ZstdDecompressor().read_to_iter(packed), path))
         except FileNotFoundError:
             raise InputError("A part of this recording is missing.", where=str(path)) from None
         except (zstandard.ZstdError, OSError) as problem:
@@ -51,7 +64,67 @@ class BlobFolder:
         return data
 
     def _path(self, digest: str) -> Path:
-        return self._folder / digest[:2] / f"{digest}.zst"
+        return blob_path(self._folder, digest)
+
+
+class BlobWriter:
+    """One blob that is written as it comes. It has its name only at the end, so it grows beside the others."""
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+        self._part = folder / f".{secrets.token_hex(8)}.part"
+        self._digest = hashlib.sha256()
+        self._packer = zstandard.ZstdCompressor().compressobj()
+        self._file: BinaryIO | None = None
+
+    def write(self, data: bytes) -> None:
+        """Raises RecordingError, as `close` does."""
+        self._digest.update(data)
+        self._append(self._packer.compress(data))
+
+    def close(self) -> str:
+        """The digest of all that was written, which is now a blob."""
+        self._append(self._packer.flush())
+        digest = self._digest.hexdigest()
+        path = blob_path(self._folder, digest)
+        try:
+            self._opened().close()
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._part.replace(path)
+        except OSError as problem:
+            raise _unwritable(path, problem) from problem
+        return digest
+
+    def discard(self) -> None:
+        """Nothing of it stays, but for what was closed."""
+        if self._file is not None:
+            self._file.close()
+            self._part.unlink(missing_ok=True)
+
+    def _append(self, packed: bytes) -> None:
+        try:
+            self._opened().write(packed)
+        except OSError as problem:
+            raise _unwritable(self._part, problem) from problem
+
+    def _opened(self) -> BinaryIO:
+        if self._file is None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._file = self._part.open("xb")
+        return self._file
+
+
+def _bounded(pieces: Iterable[bytes], path: Path) -> Iterator[bytes]:
+    size = 0
+    for piece in pieces:
+        size += len(piece)
+        if size > MAX_BLOB_BYTES:
+            raise InputError("This blob unpacks to too much.", where=str(path))
+        yield piece
+
+
+def _unwritable(path: Path, problem: OSError) -> RecordingError:
+    return RecordingError(f"Can't record a model call: {problem.strerror}.", where=str(path))
 
 
 def _write_aside(path: Path, data: bytes) -> None:

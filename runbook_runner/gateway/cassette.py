@@ -15,8 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from runbook_runner.errors import InputError, RecordingError
 from runbook_runner.events import Source, Usage
-from runbook_runner.gateway import sse
-from runbook_runner.gateway.blobs import BlobFolder
+from runbook_runner.gateway.blobs import BlobFolder, BlobWriter
 from runbook_runner.gateway.skeleton import SkeletonStore, compact
 from runbook_runner.redaction import Redactor
 from runbook_runner.settings import RecordMode
@@ -105,28 +104,47 @@ class Cassette:
         """One more known secret, from now on: the run's token is made after the redactor."""
         self._hidden = (*self._hidden, Redactor({name: value}))
 
+    @property
+    def keeps_bodies(self) -> bool:
+        return self._mode == "full"
+
+    def unfinished(self, text: str) -> bool:
+        """See `Redactor.unfinished`."""
+        return any(redactor.unfinished(text) for redactor in (self._redactor, *self._hidden))
+
     def clean(self, text: str) -> str:
         """The text without secrets."""
         return self._without_hidden(self._redactor.clean(text))
 
+    def prepare(self) -> None:
+        """Raises RecordingError when nothing can be written here: better before a provider is asked than after."""
+        if not self.keeps_bodies:
+            return
+        try:
+            self._blobs.prepare()
+        except OSError as problem:
+            raise RecordingError(f"Can't record a model call: {problem.strerror}.", where=str(self.folder)) from problem
+
     def keep_json(self, document: Any, content_type: str = "application/json") -> Body | None:
         """Stores a JSON body; `None`, as for the two below: this recording keeps none. Raises RecordingError."""
-        if self._mode != "full":
+        if not self.keeps_bodies:
             return None
         return Body(blob=self._documents.put(document), kind="json", content_type=self.clean(content_type))
 
     def keep_text(self, text: str, content_type: str) -> Body | None:
-        if self._mode != "full":
-            return None
-        return Body(blob=self._put_text(self.clean(text)), kind="text", content_type=self.clean(content_type))
+        return self.keep_cleaned(self.clean(text), content_type)
 
-    def keep_stream(self, text: str, content_type: str, deltas: sse.Deltas) -> Body | None:
-        """Stores an event stream; deltas finds the pieces of longer texts in it, see `sse.scrub`."""
-        if self._mode != "full":
-            return None
-        return Body(
-            blob=self._put_text(sse.scrub(text, deltas, self.clean)), kind="text", content_type=self.clean(content_type)
-        )
+    def keep_cleaned(self, text: str, content_type: str) -> Body | None:
+        """Stores a text that holds no secrets any more."""
+        return self.text_body(self._put_text(text), content_type) if self.keeps_bodies else None
+
+    def writer(self) -> BlobWriter:
+        """For a text that is cleaned and stored as it comes."""
+        return self._blobs.writer()
+
+    def text_body(self, digest: str, content_type: str) -> Body:
+        """A text whose blob has been written."""
+        return Body(blob=digest, kind="text", content_type=self.clean(content_type))
 
     def keep_headers(self, headers: Mapping[str, str]) -> dict[str, str]:
         return {name: self.clean(value) for name, value in headers.items() if name in KEPT_HEADERS}

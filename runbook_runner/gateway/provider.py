@@ -1,6 +1,8 @@
 """Gateway: a real provider, the upstream that forwards. Its key stays here, on the host."""
 
-from collections.abc import AsyncIterable, AsyncIterator, Mapping
+import io
+import os
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
@@ -23,14 +25,18 @@ from runbook_runner.gateway.upstream import (
 )
 
 if TYPE_CHECKING:
-    import httpx
+    import ssl
+
+    import aiohttp
 
 CONNECT_S: Final = 10.0
 READ_S: Final = 900.0  # a model may think for many minutes without a byte; the run's own idle limit comes first
 TOLD_WAIT_S: Final = 1.0
-_TIMEOUT: Final = {"connect": CONNECT_S, "read": READ_S, "write": 60.0, "pool": None}
+KEEP_ALIVE_S: Final = 30.0
+_MAX_HEADER_BYTES: Final = 64 << 10
+_SENT_AT_ONCE_BYTES: Final = 1 << 20  # a larger body is sent in pieces, so that other calls go on meanwhile
 
-# RFC 9110 §7.6.1, and what httpx itself must say about the body it sends and can decode.
+# RFC 9110 §7.6.1, and what the client library itself must say about the body it sends and can decode.
 _NOT_FORWARDED: Final = frozenset(
     {
         "connection",
@@ -118,12 +124,13 @@ class ProviderConnection:
 
     def __init__(self, provider: Provider):
         self._provider = provider
-        self._transport: httpx.AsyncHTTPTransport | None = None
+        self._client: aiohttp.ClientSession | None = None
+        self._proxy: str | None = None
         self._translation: Translation | None = None
 
     async def aclose(self) -> None:
-        if self._transport is not None:
-            await self._transport.aclose()
+        if self._client is not None:
+            await self._client.close()
 
     @asynccontextmanager
     async def answer(self, request: ModelRequest) -> AsyncIterator[Answer]:
@@ -149,50 +156,46 @@ class ProviderConnection:
 
     @asynccontextmanager
     async def _forwarded(self, request: ModelRequest) -> AsyncIterator[Answer]:
-        import httpx
+        import aiohttp
 
         try:
             response = await self._send(request)
-        except (httpx.HTTPError, httpx.InvalidURL) as problem:
+        except (aiohttp.ClientError, TimeoutError, ValueError) as problem:
             yield self._unreachable(request.dialect, _reason(problem))
             return
         try:
-            if response.is_redirect:
-                yield self._unreachable(request.dialect, f"it redirects (HTTP {response.status_code})")
-            elif response.status_code >= 400:
+            if 300 <= response.status < 400:
+                yield self._unreachable(request.dialect, f"it redirects (HTTP {response.status})")
+            elif response.status >= 400:
                 yield await self._error(request.dialect, response)
             else:
-                yield Answer(response.status_code, _returned(response), _body(response))
+                yield Answer(response.status, _returned(response), _body(response))
         finally:
-            await response.aclose()
+            response.close()
 
-    async def _send(self, request: ModelRequest) -> "httpx.Response":
-        """Without httpx's client, which looks after cookies, redirects and log-ins: none of that may happen here."""
-        import httpx
+    async def _send(self, request: ModelRequest) -> "aiohttp.ClientResponse":
+        from yarl import URL
 
-        url = httpx.URL(self._provider.url(request.path, request.query))
-        self._transport = self._transport or _transport(url)
-        outgoing = httpx.Request(
+        url = URL(self._provider.url(request.path, request.query), encoded=True)
+        if self._client is None:
+            self._client, self._proxy = _client(), _proxy(url.scheme, self._provider.host)
+        body = request.body
+        return await self._client.request(
             request.method,
-            url,
-            headers=[
-                (name.encode("latin-1", "replace"), value.encode("latin-1", "replace"))
-                for name, value in self._provider.headers(request.headers)
-            ],
-            content=request.body,
-            extensions={"timeout": _TIMEOUT},
+            url.with_user(None),  # a password there would take the place of the key
+            headers=[(name, _recoded(value)) for name, value in self._provider.headers(request.headers)],
+            data=body if len(body) <= _SENT_AT_ONCE_BYTES else io.BytesIO(body),
+            proxy=self._proxy,
+            allow_redirects=False,
         )
-        response = await self._transport.handle_async_request(outgoing)
-        response.request = outgoing
-        return response
 
-    async def _error(self, dialect: Dialect, response: "httpx.Response") -> Answer:
+    async def _error(self, dialect: Dialect, response: "aiohttp.ClientResponse") -> Answer:
         """The provider's own error, unchanged but for the key, which some of them quote."""
         body = b"".join([chunk async for chunk in _body(response)])
         for name, value in self._provider.secret_values().items():
             body = body.replace(value.encode(), f"***REDACTED:{name}***".encode())
-        status = response.status_code
-        said = dialect.reading(stream=False, body=body).error or response.reason_phrase
+        status = response.status
+        said = dialect.reading(body).error or response.reason or ""
         failure = final_failure(status, self._provider.name, self._provider.key_name, said)
         return Answer(status, _returned(response), once(body), error=said, failure=failure)
 
@@ -214,42 +217,65 @@ def _retry_after_s(answer: Answer) -> float:
         return 0.0
 
 
-def _transport(url: "httpx.URL") -> "httpx.AsyncHTTPTransport":
-    """Through the proxy that the environment names, if it names one for this host."""
-    import httpx
+def _client() -> "aiohttp.ClientSession":
+    """Without what a client does for people: cookies, log-ins from a file, headers of its own."""
+    import aiohttp
 
-    proxy = None if proxy_bypass(url.host) else getproxies().get(url.scheme)
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=20)
-    return httpx.AsyncHTTPTransport(limits=limits, proxy=proxy)
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S, ssl=_trust()),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        skip_auto_headers=("accept", "accept-encoding", "content-type", "user-agent"),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=READ_S),
+        max_line_size=_MAX_HEADER_BYTES,
+        max_field_size=_MAX_HEADER_BYTES,
+    )
 
 
-def _returned(response: "httpx.Response") -> Headers:
-    headers = response.headers.items()
+def _trust() -> "ssl.SSLContext":
+    """The certificates that the environment names, as for OpenSSL's tools, or Mozilla's."""
+    import ssl
+
+    import certifi
+
+    named = any(os.environ.get(name) for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"))
+    return ssl.create_default_context(cafile=None if named else certifi.where())
+
+
+def _proxy(scheme: str, host: str) -> str | None:
+    """The one that the environment names, if it names one for this host."""
+    return None if proxy_bypass(host) else getproxies().get(scheme)
+
+
+def _recoded(header: str) -> str:
+    """Header values came as Latin-1 and are sent as UTF-8: the same bytes, where they can be."""
+    return header.encode("latin-1", "replace").decode("utf-8", "replace")
+
+
+def _returned(response: "aiohttp.ClientResponse") -> Headers:
+    headers = ((name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in response.raw_headers)
     known = ("anthropic-", "x-ratelimit-", "openai-")
     return tuple((name, value) for name, value in headers if name in _RETURNED or name.startswith(known))
 
 
-async def _body(response: "httpx.Response") -> AsyncIterator[bytes]:
-    """Decoded when it was packed, though we ask for it plain."""
-    import httpx
+async def _body(response: "aiohttp.ClientResponse") -> AsyncIterator[bytes]:
+    """Whatever has arrived together is one piece. Unpacked when it was packed, though we ask for it plain."""
+    import aiohttp
 
     size = 0
-    packed = "content-encoding" in response.headers
     try:
-        async for chunk in response.aiter_bytes() if packed else _raw(response):
+        async for chunk in response.content.iter_any():
             size += len(chunk)
             if size > MAX_ANSWER_BYTES:
                 raise UpstreamBroke(f"its answer is larger than {MAX_ANSWER_BYTES >> 20} MB")
             yield chunk
-    except httpx.HTTPError as problem:
+    except (aiohttp.ClientError, TimeoutError) as problem:
         raise UpstreamBroke(_reason(problem)) from problem
 
 
-def _raw(response: "httpx.Response") -> AsyncIterable[bytes]:
-    assert isinstance(response.stream, AsyncIterable)
-    return response.stream
-
-
 def _reason(problem: Exception) -> str:
-    """httpx's own words; some of its errors have none."""
+    """Never an address, which may hold a password. Some errors have no words."""
+    import aiohttp
+
+    if isinstance(problem, aiohttp.InvalidURL):
+        return "its address is not valid"
     return str(problem) or type(problem).__name__

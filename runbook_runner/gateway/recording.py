@@ -53,11 +53,11 @@ def _event(cassette: Cassette, call: RecordedCall, stop: Stop | None) -> ModelCa
 
 
 def _keep_response(cassette: Cassette, tape: Tape) -> Body | None:
+    if tape.reel is not None:
+        return tape.reel.keep(tape.content_type)
     if not tape.chunks:
         return None
     text = tape.body.decode("utf-8", "replace")
-    if tape.stream:
-        return cassette.keep_stream(text, tape.content_type, tape.request.dialect.deltas)
     try:
         document: Any = json.loads(text)
         return cassette.keep_json(document, tape.content_type)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Final
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -14,6 +15,8 @@ from runbook_runner.gateway.session import Session
 from runbook_runner.gateway.tape import Tape, outcome
 from runbook_runner.gateway.upstream import Answer, GatewayFailure, ModelRequest, UpstreamBroke, error_answer
 
+_STEPS_TO_SEND: Final = 2  # of the event loop: the client library writes the request in a task of its own
+
 
 class Relay(Response):
     """Serves one request of the agent. An ASGI response."""
@@ -21,7 +24,7 @@ class Relay(Response):
     def __init__(self, session: Session, request: ModelRequest):
         super().__init__()
         self._session = session
-        self._tape = Tape(request, number=session.count())
+        self._tape = Tape(request, session.count(), session.cassette)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         work = asyncio.create_task(self._carry(send))
@@ -32,15 +35,16 @@ class Relay(Response):
             await self._finish(send)
         finally:
             work.cancel()
+            self._tape.discard()
             self._session.end()
 
     async def _carry(self, send: Send) -> None:
-        """Keeps the request, then upstream to tape, and on to the agent when it is a stream.
+        """Upstream to tape, and on to the agent when it is a stream.
 
         Recording is done here in the event loop: handing it to a thread and back costs more than it does itself.
         """
-        tape, cassette = self._tape, self._session.cassette
-        tape.kept_request = cassette.keep_json(tape.request.json)
+        tape = self._tape
+        self._session.cassette.prepare()
         async with self._upstream_answer() as answer:
             tape.start(answer)
             for note in answer.notes:
@@ -64,19 +68,34 @@ class Relay(Response):
     async def _converse(self, work: asyncio.Task[None], receive: Receive) -> None:
         """Until the answer is there; the agent's going away ends it too, and with it the call at the provider."""
         gone = asyncio.create_task(_disconnected(receive))
+        problem: BaseException | None = None
         try:
-            await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
-            self._tape.gone = not work.done()
+            problem = await self._keep_request()
+            if problem is None:
+                await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+                self._tape.gone = not work.done()
             work.cancel()
             await asyncio.wait({work})
         finally:
             gone.cancel()
-        if work.cancelled():
+        if problem is not None:
+            _explain(problem, self._tape)
+        elif work.cancelled():
             hung_up = "the agent closed the connection" if self._tape.gone else "the run ended before the answer did"
             self._tape.abort(hung_up)
         else:
             _explain(work.exception(), self._tape)
         await self._replace_broken()
+
+    async def _keep_request(self) -> Exception | None:
+        """While the provider works on it; what went wrong, if anything did."""
+        for _ in range(_STEPS_TO_SEND):
+            await asyncio.sleep(0)
+        try:
+            self._tape.kept_request = self._session.cassette.keep_json(self._tape.request.json)
+        except (RecordingError, RecursionError) as problem:
+            return problem
+        return None
 
     async def _replace_broken(self) -> None:
         """While nothing has gone out, a call that broke gets an error answer instead of a closed connection."""
@@ -92,6 +111,7 @@ class Relay(Response):
     async def _record(self) -> None:
         """Before the agent gets the end of its answer; an answer that can't be recorded is not given."""
         tape = self._tape
+        tape.end()
         result = outcome(tape, self._session.cost)
         self._session.usage += result.usage
         if tape.request.operation == "generate" and not tape.side:

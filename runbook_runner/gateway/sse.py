@@ -3,11 +3,14 @@
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Final
 
 from runbook_runner.gateway.dialects.base import Delta, Json
 
 Deltas = Callable[[Json], Iterator[Delta]]
+
+DONE: Final[Json] = {"[DONE]": True}
+"""Known by its identity."""
 
 
 def event(name: str, data: Json) -> bytes:
@@ -20,12 +23,12 @@ def data(data: Json) -> bytes:
 
 
 def objects(text: str) -> Iterator[Json]:
-    """The JSON objects of the `data:` lines, in order. Pings without data, `[DONE]` and torn lines are left out."""
+    """The JSON objects of the `data:` lines, in order. Pings without data and torn lines are left out."""
     begin = 0
     while begin < len(text):  # no list of lines: a stream may have many megabytes
         end = text.find("\n", begin)  # splitlines() would also split at characters that JSON has unescaped
         end = len(text) if end < 0 else end
-        found = _object(text[begin:end])
+        found = parse(text[begin:end])
         if found is not None:
             yield found
         begin = end + 1
@@ -50,7 +53,7 @@ def scrub(text: str, deltas: Deltas, clean: Callable[[str], str]) -> str:
 
 def _with(line: str, deltas: Deltas, cleaned: dict[str, str]) -> str:
     """The line with its pieces of cleaned texts; a text is used up by its first piece."""
-    found = _object(line)
+    found = parse(line)
     pieces = [piece for piece in deltas(found) if piece.channel in cleaned] if found is not None else []
     for piece in pieces:
         piece.holder[piece.key], cleaned[piece.channel] = cleaned[piece.channel], ""
@@ -62,9 +65,12 @@ def _line(data: Json) -> str:
     return "data: " + json.dumps(data, separators=(",", ":"))
 
 
-def _object(line: str) -> Json | None:
+def parse(line: str) -> Json | None:
+    """The object of a `data:` line; `DONE` for the one that ends a stream of OpenAI's; else `None`."""
     if not line.startswith("data:"):
         return None
+    if line.startswith("data: [DONE]"):
+        return DONE
     try:
         data: Any = json.loads(line[5:])
     except (ValueError, RecursionError):

@@ -7,8 +7,9 @@ from typing import Final
 
 from runbook_runner import clock
 from runbook_runner.events import ReplayDiverged, Source, Stop, Usage
-from runbook_runner.gateway.cassette import Body
+from runbook_runner.gateway.cassette import Body, Cassette
 from runbook_runner.gateway.dialects.base import Reading, readable
+from runbook_runner.gateway.reel import Reel
 from runbook_runner.gateway.upstream import Answer, GatewayFailure, Headers, ModelRequest
 
 MAX_ERROR_CHARS: Final = 2000
@@ -21,13 +22,17 @@ class Tape:
 
     request: ModelRequest
     number: int
+    cassette: Cassette
+    """Where an event stream is written as it comes."""
     ts: str = field(default_factory=clock.now_iso)
     began: float = field(default_factory=time.monotonic)
     kept_request: Body | None = None
     status: int = 0
     headers: Headers = ()
     chunks: list[bytes] = field(default_factory=list)
-    stream: bool = False
+    """The body, unless it is an event stream."""
+    reel: Reel | None = None
+    """The event stream."""
     at_once: bool = False
     """The body goes out as it arrives."""
     sent: bool = False
@@ -51,16 +56,39 @@ class Tape:
         self.cost_usd, self.answered_by = answer.cost_usd, answer.answered_by
         self.source = answer.source or self.source
         self.divergence = answer.divergence or self.divergence
-        self.stream = self.content_type.startswith("text/event-stream")
+        stream = self.content_type.startswith("text/event-stream")
+        self.reel = Reel(self.request.dialect, self.cassette) if stream else None
         self.at_once = self.stream or answer.at_once
 
     def add(self, chunk: bytes) -> None:
+        """Raises RecordingError."""
         if self.ttfb is None:
             self.ttfb = self.seconds
-        self.chunks.append(chunk)
+        if self.reel is None:
+            self.chunks.append(chunk)
+        else:
+            self.reel.add(chunk)
+
+    def end(self) -> None:
+        """The answer is all there, or all that will come of it."""
+        if self.reel is not None:
+            self.reel.end()
+
+    def discard(self) -> None:
+        """Leaves nothing half-written."""
+        if self.reel is not None:
+            self.reel.discard()
 
     def abort(self, error: str, failure: GatewayFailure | None = None) -> None:
         self.broken, self.error, self.failure = True, error, failure or self.failure
+
+    @property
+    def stream(self) -> bool:
+        return self.reel is not None
+
+    @property
+    def reading(self) -> Reading:
+        return self.reel.reading if self.reel is not None else self.request.dialect.reading(self.body)
 
     @property
     def content_type(self) -> str:
@@ -96,10 +124,10 @@ def outcome(tape: Tape, cost: Callable[[str, Reading], float | None]) -> Outcome
 
     cost: USD of an answer of a model, see `Upstream.cost`.
     """
-    reading = tape.request.dialect.reading(tape.stream, tape.body)
+    reading = tape.reading
     cut = (tape.broken or tape.gone) and not (tape.stream and reading.complete)
     error = (tape.error if cut or not tape.broken else None) or reading.error
-    if error is None and tape.chunks and not reading.complete:
+    if error is None and tape.ttfb is not None and not reading.complete:
         error = "the stream ended before the answer did"
     usage = Usage() if tape.side else _priced(tape, reading, cost)
     return Outcome(0 if cut else tape.status, usage, error and readable(error, MAX_ERROR_CHARS), reading.stop)

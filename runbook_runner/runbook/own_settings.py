@@ -18,24 +18,18 @@ _Count = Annotated[int, Field(gt=0)]
 class OwnSettings(BaseModel):
     """What only Runbook Runner knows. The command line wins over every limit here."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
-    inputs: tuple[StrictStr, ...] = ()
-    """Files for runs that are given none, below the runbook's folder."""
-    timeout: _Positive | None = None
-    """The agent's wall time, in seconds."""
-    max_cost: _Positive | None = None
-    """USD that the model may cost."""
-    max_tokens: _Count | None = None
-    """Tokens the model may use, cached ones included."""
-    max_calls: _Count | None = None
-    """Model calls that may be made."""
-    apt_packages: tuple[StrictStr, ...] = ()
-    """Debian packages on top of the snapshot or image."""
-    network: Policy | None = None
-    """What the sandbox may reach."""
-    allow_hosts: tuple[StrictStr, ...] = ()
-    """For `network: allowlist`."""
+    inputs: tuple[StrictStr, ...] = Field(
+        (), description="Files for runs that are given none, below the runbook's folder."
+    )
+    timeout: _Positive | None = Field(None, description="The agent's wall time, in seconds.")
+    max_cost: _Positive | None = Field(None, description="USD that the model may cost.")
+    max_tokens: _Count | None = Field(None, description="Tokens the model may use, cached ones included.")
+    max_calls: _Count | None = Field(None, description="Model calls that may be made.")
+    apt_packages: tuple[StrictStr, ...] = Field((), description="Debian packages on top of the snapshot or image.")
+    network: Policy | None = Field(None, description="What the sandbox may reach.")
+    allow_hosts: tuple[StrictStr, ...] = Field((), description="For `network: allowlist`.")
 
     def limits(self) -> dict[str, Any]:
         """As `spec.Limits` names them; `None`: not said."""
@@ -58,10 +52,12 @@ class Problem(NamedTuple):
 def own_settings(runbook: Runbook) -> OwnSettings:
     """Raises InputError with the line for what is not of this shape."""
     front = runbook.frontmatter
+    if front.extra.get(OWN_KEY) is None:
+        return OwnSettings.model_construct()
     for problem in problems(front):
         where = f"{runbook.source}:{front.lines[OWN_KEY]}"
         raise InputError(problem.message, where=where, hint=_hint(problem))
-    return OwnSettings.model_validate(front.extra.get(OWN_KEY) or {})
+    return OwnSettings.model_validate(front.extra[OWN_KEY])
 
 
 def problems(front: Frontmatter) -> Iterator[Problem]:

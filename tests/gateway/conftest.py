@@ -258,7 +258,7 @@ def leaks() -> Callable[[Path, str], list[str]]:
         for path in folder.rglob("*"):
             if path.is_file():
                 raw = path.read_bytes()
-                raw += zstandard.decompress(raw) if path.suffix == ".zst" else b""
+                raw += zstandard.ZstdDecompressor().decompressobj().decompress(raw) if path.suffix == ".zst" else b""
                 found += [str(path) for form in forms if form in raw]
         return found
 

@@ -131,4 +131,4 @@ def test_forwarded_call_is_priced_and_what_the_provider_says_it_cost_wins(connec
     assert line.cassette.calls()[0].usage.cost_usd == line.session.usage.cost_usd
     dialect = __import__("runbook_runner.gateway.dialects", fromlist=["DIALECTS"]).DIALECTS[2]
     body = {"choices": [{}], "usage": {"prompt_tokens": 5, "completion_tokens": 1, "cost": 0.0125}}
-    assert dialect.reading(False, json.dumps(body).encode()).usage.cost_usd == 0.0125
+    assert dialect.reading(json.dumps(body).encode()).usage.cost_usd == 0.0125

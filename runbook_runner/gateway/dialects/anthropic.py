@@ -91,11 +91,21 @@ class AnthropicMessages:
         kind = _ERROR_TYPES.get(status) or ("api_error" if status >= 500 else "invalid_request_error")
         return {"type": "error", "error": {"type": kind, "message": message}}
 
-    def reading(self, stream: bool, body: bytes) -> Reading:
-        if stream:
-            return _read_stream(sse.objects(body.decode("utf-8", "replace")))
+    def reading(self, body: bytes) -> Reading:
         data = document(body)
         return _read_document(data) if isinstance(data, dict) else NOTHING
+
+    def heard(self, so_far: Reading, event: Json) -> Reading:
+        """`message_start` has the input's tokens, `message_delta` the totals so far of whatever it names."""
+        kind = event.get("type")
+        if kind == "message_start":
+            return _told(part(part(event, "message"), "usage"), replace(so_far, usage=Usage(api_calls=1)))
+        if kind == "message_delta":
+            stop = _STOPS.get(str(part(event, "delta").get("stop_reason")))
+            return _told(part(event, "usage"), replace(so_far, stop=stop))
+        if kind == "error":
+            return replace(so_far, error=_error(event), complete=True)
+        return replace(so_far, complete=True) if kind == "message_stop" else so_far
 
     def deltas(self, event: Json) -> Iterator[Delta]:
         holder = part(event, "delta")
@@ -131,24 +141,6 @@ def _read_document(data: Json) -> Reading:
     answered = data.get("type") == "message"
     stop = _STOPS.get(str(data.get("stop_reason")))
     return _told(part(data, "usage"), Reading(Usage(api_calls=int(answered)), _error(data), complete=True, stop=stop))
-
-
-def _read_stream(events: Iterator[Json]) -> Reading:
-    """`message_start` has the input's tokens, `message_delta` the totals so far of whatever it names."""
-    reading = Reading(Usage(), error=None, complete=False)
-    for event in events:
-        kind = event.get("type")
-        if kind == "message_start":
-            reading = replace(reading, usage=Usage(api_calls=1))
-            reading = _told(part(part(event, "message"), "usage"), reading)
-        elif kind == "message_delta":
-            stop = _STOPS.get(str(part(event, "delta").get("stop_reason")))
-            reading = _told(part(event, "usage"), replace(reading, stop=stop))
-        elif kind == "error":
-            reading = replace(reading, error=_error(event))
-        if kind in ("message_stop", "error"):
-            reading = replace(reading, complete=True)
-    return reading
 
 
 def _told(told: Json, so_far: Reading) -> Reading:

@@ -96,6 +96,9 @@ class Reading:
 NOTHING: Final = Reading(Usage(), error=None, complete=True)
 """What a body says that is no answer of this API."""
 
+SILENT: Final = Reading(Usage(), error=None, complete=False)
+"""What a stream has said before its first event."""
+
 
 @dataclass(frozen=True)
 class Delta:
@@ -121,8 +124,11 @@ class Dialect(Protocol):
     def error(self, status: int, message: str) -> Json:
         """The body of an error answer as this API's clients expect it."""
 
-    def reading(self, stream: bool, body: bytes) -> Reading:
-        """What a whole response said. stream: the body is an event stream."""
+    def reading(self, body: bytes) -> Reading:
+        """What a response said that is no event stream."""
+
+    def heard(self, so_far: Reading, event: Json) -> Reading:
+        """What a streamed response has said with one more event; before the first it is `SILENT`."""
 
     def deltas(self, event: Json) -> Iterator[Delta]:
         """The pieces of text in one stream event."""

@@ -8,13 +8,14 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import reduce
 from typing import Any, Final
 
 from runbook_runner.events import Stop, Usage
 from runbook_runner.gateway import sse
 from runbook_runner.gateway.dialects.base import (
     MAX_MODEL_CHARS,
-    NOTHING,
+    SILENT,
     Ask,
     Delta,
     Json,
@@ -73,14 +74,26 @@ class Gemini:
         name = _STATUS.get(status) or ("UNAVAILABLE" if status >= 500 else "INVALID_ARGUMENT")
         return {"error": {"code": status, "message": message, "status": name}}
 
-    def reading(self, stream: bool, body: bytes) -> Reading:
-        if stream:
-            return _read(sse.objects(body.decode("utf-8", "replace")))
+    def reading(self, body: bytes) -> Reading:
         data = document(body)
         chunks = data if isinstance(data, list) else [data]
         known = [chunk for chunk in chunks if isinstance(chunk, dict)]
-        reading = _read(iter(known)) if known else NOTHING
-        return replace(reading, complete=True)
+        return replace(reduce(self.heard, known, SILENT), complete=True)
+
+    def heard(self, so_far: Reading, event: Json) -> Reading:
+        """Every chunk repeats the totals so far; the last has a `finishReason`, or says why the prompt was blocked."""
+        usage, candidates, feedback = so_far.usage, items(event, "candidates"), part(event, "promptFeedback")
+        if candidates or feedback:
+            told = part(event, "usageMetadata")
+            usage = (_usage_of(told) if told else usage).model_copy(update={"api_calls": 1})
+        error = error_message(event) or so_far.error
+        ended = [
+            str(item["finishReason"]) for item in candidates if isinstance(item, dict) and item.get("finishReason")
+        ]
+        blocked = bool(feedback.get("blockReason"))
+        complete = so_far.complete or bool(ended) or bool(error) or blocked
+        stop = "refusal" if blocked else _STOPS.get(ended[0], so_far.stop) if ended else so_far.stop
+        return Reading(usage, error, complete, stop=stop)
 
     def deltas(self, event: Json) -> Iterator[Delta]:
         for place, candidate in enumerate(items(event, "candidates")):
@@ -106,24 +119,6 @@ def _tools(tools: list[Any]) -> Iterator[Tool]:
 
 
 # --- reading -------------------------------------------------------------------------------------------------------
-
-
-def _read(chunks: Iterator[Json]) -> Reading:
-    """Every chunk repeats the totals so far; the one with a `finishReason`, or the block of a prompt, is the last."""
-    usage, error, complete, stop = Usage(), None, False, None
-    for chunk in chunks:
-        error = error_message(chunk) or error
-        candidates = items(chunk, "candidates")
-        if candidates or part(chunk, "promptFeedback"):
-            usage = _usage_of(part(chunk, "usageMetadata")) if part(chunk, "usageMetadata") else usage
-            usage = usage.model_copy(update={"api_calls": 1})
-        ended = [
-            str(item["finishReason"]) for item in candidates if isinstance(item, dict) and item.get("finishReason")
-        ]
-        blocked = bool(part(chunk, "promptFeedback").get("blockReason"))
-        complete = complete or bool(ended) or bool(error) or blocked
-        stop = "refusal" if blocked else _STOPS.get(ended[0], stop) if ended else stop
-    return Reading(usage, error, complete, stop=stop)
 
 
 def _usage_of(told: Json) -> Usage:

@@ -6,6 +6,7 @@ Shapes: https://platform.openai.com/docs/api-reference/chat and the types of the
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from runbook_runner.events import Stop, Usage
@@ -55,14 +56,27 @@ class OpenAIChat:
     def error(self, status: int, message: str) -> Json:
         return error_body(status, message)
 
-    def reading(self, stream: bool, body: bytes) -> Reading:
-        if stream:
-            return _read_stream(body.decode("utf-8", "replace"))
+    def reading(self, body: bytes) -> Reading:
         data = document(body)
         if not isinstance(data, dict):
             return NOTHING
         usage = usage_of(part(data, "usage"), _USAGE) if items(data, "choices") else Usage()
         return Reading(usage, error_message(data), complete=True, tier=_tier(data), stop=_stop(data, "message"))
+
+    def heard(self, so_far: Reading, event: Json) -> Reading:
+        """Usage is in a chunk of its own after the last choice, when the client asked for it; the end is `[DONE]`."""
+        if event is sse.DONE:
+            return replace(so_far, complete=True)
+        usage, error = so_far.usage, error_message(event)
+        if part(event, "usage"):
+            usage = usage_of(part(event, "usage"), _USAGE)
+        elif items(event, "choices") and not usage.api_calls:
+            usage = Usage(api_calls=1)
+        said = (usage, error or so_far.error, _tier(event) or so_far.tier, _stop(event, "delta") or so_far.stop)
+        if said == (so_far.usage, so_far.error, so_far.tier, so_far.stop):
+            return so_far
+        usage, error, tier, stop = said
+        return Reading(usage, error, complete=so_far.complete or error is not None, tier=tier, stop=stop)
 
     def deltas(self, event: Json) -> Iterator[Delta]:
         for choice in items(event, "choices"):
@@ -96,22 +110,6 @@ def _tools(tools: list[Any]) -> Iterator[Tool]:
 
 
 # --- reading -------------------------------------------------------------------------------------------------------
-
-
-def _read_stream(text: str) -> Reading:
-    """Usage is in a chunk of its own after the last choice, when the client asked for it; the end is `[DONE]`."""
-    usage, error, tier, stop, answered = Usage(), None, None, None, False
-    for event in sse.objects(text):
-        error = error_message(event) or error
-        answered = answered or bool(items(event, "choices"))
-        tier = _tier(event) or tier
-        stop = _stop(event, "delta") or stop
-        if part(event, "usage"):
-            usage = usage_of(part(event, "usage"), _USAGE)
-    if answered and not usage.api_calls:
-        usage = Usage(api_calls=1)
-    done = "\ndata: [DONE]" in text[-200:] or text.startswith("data: [DONE]")
-    return Reading(usage, error, complete=done or error is not None, tier=tier, stop=stop)
 
 
 def _tier(data: Json) -> str | None:

@@ -5,6 +5,7 @@ Shapes: https://platform.openai.com/docs/api-reference/responses and the types o
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from itertools import count
 from typing import Any, Final
 
@@ -54,11 +55,19 @@ class OpenAIResponses:
     def error(self, status: int, message: str) -> Json:
         return error_body(status, message)
 
-    def reading(self, stream: bool, body: bytes) -> Reading:
-        if stream:
-            return _read_stream(sse.objects(body.decode("utf-8", "replace")))
+    def reading(self, body: bytes) -> Reading:
         data = document(body)
         return _of_response(data) if isinstance(data, dict) else NOTHING
+
+    def heard(self, so_far: Reading, event: Json) -> Reading:
+        """Everything of interest is in the last event; of an answer that was cut off it is known that there was one."""
+        kind = event.get("type")
+        if kind == "error":
+            return Reading(Usage(), _stream_error(event), complete=True)
+        if kind in _LAST:
+            return _of_response(part(event, "response"))
+        begun = kind == "response.output_item.added" and not so_far.complete
+        return replace(so_far, usage=Usage(api_calls=1)) if begun else so_far
 
     def deltas(self, event: Json) -> Iterator[Delta]:
         """Text, reasoning, arguments of calls: every event of a piece has `delta`."""
@@ -87,22 +96,6 @@ def _tools(tools: list[Any], namespace: str | None = None) -> Iterator[Tool]:
 
 
 # --- reading -------------------------------------------------------------------------------------------------------
-
-
-def _read_stream(events: Iterator[Json]) -> Reading:
-    """Everything of interest is in the last event."""
-    reading, answered = Reading(Usage(), error=None, complete=False), False
-    for event in events:
-        kind = event.get("type")
-        if kind == "error":
-            reading = Reading(Usage(), _stream_error(event), complete=True)
-        elif kind in _LAST:
-            reading = _of_response(part(event, "response"))
-        else:
-            answered = answered or kind == "response.output_item.added"
-    if answered and not reading.complete:  # cut off, but the model was at work
-        return Reading(Usage(api_calls=1), error=None, complete=False)
-    return reading
 
 
 def _of_response(data: Json) -> Reading:

@@ -141,14 +141,23 @@ def _relay(context: ssl.SSLContext, target: str) -> Iterator[int]:
         from_engine, to_engine = await asyncio.open_unix_connection(target)
         await asyncio.gather(carry(reader, to_engine), carry(from_engine, writer))
 
+    async def end() -> None:
+        server.close()
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+
     server = loop.run_until_complete(asyncio.start_server(meet, "localhost", 0, ssl=context, family=socket.AF_INET))
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
+        asyncio.run_coroutine_threadsafe(end(), loop).result(10)
         loop.call_soon_threadsafe(loop.stop)
         thread.join(10)
+        loop.close()
 
 
 @pytest.fixture(scope="session")

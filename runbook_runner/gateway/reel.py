@@ -1,0 +1,99 @@
+"""Gateway: an event stream on its way into the recording: understood, cleaned and written as it comes."""
+
+import codecs
+from collections import defaultdict
+from typing import Final
+
+from runbook_runner.gateway import sse
+from runbook_runner.gateway.blobs import BlobWriter
+from runbook_runner.gateway.cassette import Body, Cassette
+from runbook_runner.gateway.dialects.base import SILENT, Dialect, Reading
+
+SEGMENT_CHARS: Final = 256 << 10
+_PATIENCE: Final = 1.25  # how much more must have come before another attempt to cut
+
+
+class Reel:
+    """One streamed answer, of any length in bounded memory.
+
+    It is cut into segments between two lines where no secret can reach across, neither in the raw text nor in a text
+    that the model writes in pieces; each is then cleaned by itself. While there is no such place nothing is written.
+    Nearly all answers are one segment.
+    """
+
+    def __init__(self, dialect: Dialect, cassette: Cassette):
+        self.reading: Reading = SILENT
+        """What the answer has said so far."""
+        self._dialect = dialect
+        self._cassette = cassette
+        self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+        self._torn: list[str] = []
+        """The line that has not come to its end."""
+        self._lines: list[str] = []
+        self._texts: dict[str, list[str]] = defaultdict(list)
+        """Channel → its pieces in these lines."""
+        self._size = 0
+        self._cut_at: float = SEGMENT_CHARS
+        self._blob: BlobWriter | None = None
+
+    def add(self, chunk: bytes) -> None:
+        """Raises RecordingError."""
+        *ended, torn = self._decode(chunk).split("\n")  # splitlines() would also split at characters JSON has unescaped
+        for rest in ended:
+            self._take("".join((*self._torn, rest, "\n")))
+            self._torn.clear()
+        if torn:
+            self._torn.append(torn)
+        if self._size >= self._cut_at:
+            self._cut()
+
+    def end(self) -> None:
+        """No more will come. May be called twice."""
+        rest = "".join((*self._torn, self._decode(b"", final=True)))
+        self._torn.clear()
+        if rest:
+            self._take(rest)
+
+    def keep(self, content_type: str) -> Body | None:
+        """Where the whole answer now is; `None` when there was none, or this recording keeps none. Raises
+        RecordingError."""
+        if self._blob is None:
+            return self._cassette.keep_cleaned(self._cleaned(), content_type) if self._lines else None
+        self._blob.write(_encoded(self._cleaned()))
+        digest, self._blob = self._blob.close(), None
+        return self._cassette.text_body(digest, content_type)
+
+    def discard(self) -> None:
+        """Leaves nothing half-written. Nothing happens after `keep`."""
+        if self._blob is not None:
+            self._blob.discard()
+
+    def _take(self, line: str) -> None:
+        event = sse.parse(line)
+        if event is not None:
+            self.reading = self._dialect.heard(self.reading, event)
+        if not self._cassette.keeps_bodies:
+            return
+        self._lines.append(line)
+        self._size += len(line)
+        for piece in self._dialect.deltas(event) if event is not None else ():
+            self._texts[piece.channel].append(piece.holder[piece.key])
+
+    def _cut(self) -> None:
+        if any(map(self._cassette.unfinished, ("".join(self._lines), *map("".join, self._texts.values())))):
+            self._cut_at = self._size * _PATIENCE
+            return
+        self._blob = self._blob or self._cassette.writer()
+        self._blob.write(_encoded(self._cleaned()))
+        self._lines.clear()
+        self._texts.clear()
+        self._size, self._cut_at = 0, SEGMENT_CHARS
+
+    def _cleaned(self) -> str:
+        text, clean = "".join(self._lines), self._cassette.clean
+        harmless = all(clean(whole) == whole for whole in (text, *map("".join, self._texts.values())))
+        return text if harmless else sse.scrub(text, self._dialect.deltas, clean)
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
