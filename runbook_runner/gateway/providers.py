@@ -4,11 +4,13 @@ What is not in the table is any provider that litellm knows by that name (see `t
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from runbook_runner import settings
 from runbook_runner.errors import InputError, NotReadyError
@@ -120,7 +122,7 @@ def provider_from(
     if dialect is not None and dialect not in row.dialects:
         _require_litellm(name, dialect)
     key_name, credential, key = _key(row, environ)
-    base_url = next((environ[variable] for variable in row.base_names if environ.get(variable)), row.base_url)
+    base_url = _base_url(row, environ)
     prices = environ.get(settings.PRICES_VARIABLE)
     return Provider(
         name=name,
@@ -151,6 +153,19 @@ def _beyond(name: str) -> _Row:
         hint += f"Known: {', '.join(_ROWS)}, and the providers of litellm."
         raise InputError(f"Unknown provider {name!r}.", hint=hint)
     return _Row(keys=((f"{name.upper()}_API_KEY", "none"),), needs_key=False)
+
+
+def _base_url(row: _Row, environ: Environ) -> str:
+    """Raises NotReadyError for what is no address of a server."""
+    for variable in row.base_names:
+        if url := environ.get(variable):
+            with suppress(ValueError):
+                parts = urlsplit(url)
+                if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
+                    return url
+            # Not shown: it may hold a password.
+            raise NotReadyError(f"{variable} is no address of a server.", hint="Write it as https://host/path.")
+    return row.base_url
 
 
 def _key(row: _Row, environ: Environ) -> tuple[str, Credential, str]:

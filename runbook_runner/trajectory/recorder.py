@@ -70,7 +70,10 @@ class Recorder:
 
 
 def repair(folder: Path) -> None:
-    """Cuts off the line that a dead process left half written, so that more can be appended. Raises OSError."""
+    """Cuts off the line that a dead process left half written, so that more can be appended, and removes what it
+    was recording of a model call. Raises OSError."""
+    for part in (folder / "model").rglob(".*.part"):
+        part.unlink(missing_ok=True)
     with (folder / EVENTS_FILE).open("r+b") as log:
         end = log.seek(0, os.SEEK_END)
         while end > 0:

@@ -152,6 +152,12 @@ def test_missing_key_is_named(name: str, says: str) -> None:
         provider_from(name, {})
 
 
+@pytest.mark.parametrize("url", ["api.example.com", "http://[bad", "http://host:99999", "ftp://host", "https://"])
+def test_an_address_that_is_none_is_refused_before_anything_starts(url: str) -> None:
+    with pytest.raises(NotReadyError, match=r"^ANTHROPIC_BASE_URL is no address of a server\."):
+        provider_from("anthropic", {"ANTHROPIC_API_KEY": KEY, "ANTHROPIC_BASE_URL": url})
+
+
 def test_local_servers_need_no_key() -> None:
     for name, host in (("ollama", "127.0.0.1"), ("vllm", "127.0.0.1"), ("lm_studio", "127.0.0.1")):
         provider = provider_from(name, {}, dialect="openai-chat")

@@ -83,7 +83,10 @@ def test_a_torn_last_line_is_left_out_and_can_be_mended(tmp_path: Path, torn: st
     with (tmp_path / EVENTS_FILE).open("a") as log:
         log.write(torn)
     assert [event.seq for event in read_events(tmp_path)] == [1, 2]
+    (tmp_path / "model/blobs").mkdir(parents=True)
+    (tmp_path / "model/blobs/.0a1b.part").write_bytes(b"half an answer")
     repair(tmp_path)
+    assert not list((tmp_path / "model/blobs").iterdir())
     Recorder(tmp_path, Redactor({}), first_seq=3).append(Log(message="three"))
     assert [json.loads(line)["seq"] for line in lines(tmp_path)] == [1, 2, 3]
 
