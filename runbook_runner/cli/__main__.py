@@ -49,6 +49,13 @@ def _call() -> int:
             from runbook_runner.cli.checking import execute
 
             return execute(arguments)
+    if sys.argv[1:2] in (["run"], ["replay"]):
+        from importlib import import_module
+
+        command = getattr(import_module(f"runbook_runner.cli.{sys.argv[1]}"), sys.argv[1])
+        read_arguments = command.read(sys.argv[2:])
+        if read_arguments is not None:
+            return int(command.function(read_arguments))
     from runbook_runner.cli.app import build
 
     try:

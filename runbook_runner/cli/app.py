@@ -5,6 +5,8 @@ from importlib import import_module
 
 import typer
 
+from runbook_runner.cli.options import Command
+
 _COMMANDS = {
     "run": "runbook_runner.cli.run",
     "replay": "runbook_runner.cli.replay",
@@ -40,7 +42,7 @@ def build() -> typer.Typer:
         if isinstance(command, typer.Typer):
             app.add_typer(command, name=name)
         else:
-            app.command(name)(command)
+            app.command(name)(command.typed() if isinstance(command, Command) else command)
     return app
 
 

@@ -4,9 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from runbook_runner.cli.options import FORK, HOW, Json, Keep, Out, Quiet, with_options
+from runbook_runner.cli.options import FORK, HOW, Argument, Json, Keep, Option, Out, Quiet, with_options
 
 
 @dataclass(frozen=True)
@@ -15,7 +13,7 @@ class Arguments:
 
     trajectories: Annotated[
         list[str],
-        typer.Argument(
+        Argument(
             metavar="TRAJECTORY... [FILE]",
             help="A trajectory's id, its folder, a copy of that folder, or a RUNBOOK.md with such a copy beside it in "
             "recording/; several are replayed one by one. FILE: with --then script, the model script that goes on.",
@@ -23,7 +21,7 @@ class Arguments:
     ]
     on_miss: Annotated[
         str,
-        typer.Option(
+        Option(
             metavar="stop|live|nearest",
             rich_help_panel=HOW,
             help="For a model call that was not recorded: end the run, ask the provider, or take the nearest answer.",
@@ -31,33 +29,29 @@ class Arguments:
     ] = "stop"
     strict: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--strict",
             rich_help_panel=HOW,
             help="Exit with 1 also when the image or the agent's version is not the recorded one.",
         ),
     ] = False
-    sandbox: Annotated[str | None, typer.Option(rich_help_panel=HOW, help="Another sandbox than the recorded one.")] = (
-        None
-    )
+    sandbox: Annotated[str | None, Option(rich_help_panel=HOW, help="Another sandbox than the recorded one.")] = None
     network: Annotated[
         str | None,
-        typer.Option(metavar="POLICY", rich_help_panel=HOW, help="Another network policy, such as model-only."),
+        Option(metavar="POLICY", rich_help_panel=HOW, help="Another network policy, such as model-only."),
     ] = None
     env_file: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", rich_help_panel=HOW, help="Take secrets from here first; none is needed."),
+        Option(metavar="FILE", rich_help_panel=HOW, help="Take secrets from here first; none is needed."),
     ] = None
     keep: Keep = False
     until: Annotated[
         int | None,
-        typer.Option(metavar="N", rich_help_panel=FORK, help="Answer the first N model calls from the recording only."),
+        Option(metavar="N", rich_help_panel=FORK, help="Answer the first N model calls from the recording only."),
     ] = None
     then: Annotated[
         str | None,
-        typer.Option(
-            metavar="live|script", rich_help_panel=FORK, help="Who answers after them: the provider, or FILE."
-        ),
+        Option(metavar="live|script", rich_help_panel=FORK, help="Who answers after them: the provider, or FILE."),
     ] = None
     out: Out = None
     quiet: Quiet = False
@@ -65,7 +59,7 @@ class Arguments:
 
 
 @with_options(Arguments)
-def replay(arguments: Arguments) -> None:
+def replay(arguments: Arguments) -> int:
     """Run a recorded run again: the same agent in a fresh sandbox, every model call answered from the recording.
 
     Needs no network and no key. The results are compared with the recorded ones; a request that is not as it was
@@ -81,4 +75,4 @@ def replay(arguments: Arguments) -> None:
     """
     from runbook_runner.cli.replaying import execute
 
-    raise typer.Exit(execute(arguments))
+    return execute(arguments)

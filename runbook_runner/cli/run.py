@@ -4,9 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from runbook_runner.cli.options import HOW, MODEL, OUTPUT, WHAT, Json, Keep, Out, Quiet, with_options
+from runbook_runner.cli.options import HOW, MODEL, OUTPUT, WHAT, Argument, Json, Keep, Option, Out, Quiet, with_options
 
 
 @dataclass(frozen=True)
@@ -15,20 +13,18 @@ class Arguments:
 
     path: Annotated[
         str,
-        typer.Argument(metavar="PATH", help="A RUNBOOK.md, a folder that holds one, '-' for stdin, or an https URL."),
+        Argument(metavar="PATH", help="A RUNBOOK.md, a folder that holds one, '-' for stdin, or an https URL."),
     ]
     parameters: Annotated[
-        list[str], typer.Option("-p", "--param", metavar="NAME=VALUE", rich_help_panel=WHAT, help="A parameter.")
+        list[str], Option("-p", "--param", metavar="NAME=VALUE", rich_help_panel=WHAT, help="A parameter.")
     ] = field(default_factory=list)
     parameter_file: Annotated[
         Path | None,
-        typer.Option(
-            "--params", metavar="FILE", rich_help_panel=WHAT, help="Parameters in a JSON or YAML file; -p wins."
-        ),
+        Option("--params", metavar="FILE", rich_help_panel=WHAT, help="Parameters in a JSON or YAML file; -p wins."),
     ] = None
     files: Annotated[
         list[Path],
-        typer.Option(
+        Option(
             "-f",
             "--file",
             metavar="PATH",
@@ -38,7 +34,7 @@ class Arguments:
     ] = field(default_factory=list)
     fixture: Annotated[
         Path | None,
-        typer.Option(
+        Option(
             "--input",
             metavar="FILE",
             rich_help_panel=WHAT,
@@ -47,7 +43,7 @@ class Arguments:
     ] = None
     secrets: Annotated[
         list[str],
-        typer.Option(
+        Option(
             "--secret",
             metavar="NAME",
             rich_help_panel=WHAT,
@@ -56,32 +52,28 @@ class Arguments:
     ] = field(default_factory=list)
     env_file: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", rich_help_panel=WHAT, help="Take secrets and provider keys from here first."),
+        Option(metavar="FILE", rich_help_panel=WHAT, help="Take secrets and provider keys from here first."),
     ] = None
     agent: Annotated[
         str | None,
-        typer.Option(
+        Option(
             rich_help_panel=MODEL,
             help="claude-code, codex, gemini-cli, hermes, opencode, shell, or one of .runbook/agents; else the "
             "runbook's.",
         ),
     ] = None
-    model: Annotated[str | None, typer.Option(rich_help_panel=MODEL, help="Model id; else the runbook's.")] = None
+    model: Annotated[str | None, Option(rich_help_panel=MODEL, help="Model id; else the runbook's.")] = None
     provider: Annotated[
         str | None,
-        typer.Option(
-            rich_help_panel=MODEL, help="anthropic, openai, google, openrouter, ollama, …; else by your keys."
-        ),
+        Option(rich_help_panel=MODEL, help="anthropic, openai, google, openrouter, ollama, …; else by your keys."),
     ] = None
     model_script: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE", rich_help_panel=MODEL, help="Answer the agent's model calls from this YAML script."
-        ),
+        Option(metavar="FILE", rich_help_panel=MODEL, help="Answer the agent's model calls from this YAML script."),
     ] = None
     replay: Annotated[
         str | None,
-        typer.Option(
+        Option(
             metavar="RECORDING",
             rich_help_panel=MODEL,
             help="Answer them from the recording of another run: its id, its folder, or its model/ folder.",
@@ -89,24 +81,22 @@ class Arguments:
     ] = None
     on_miss: Annotated[
         str,
-        typer.Option(
+        Option(
             metavar="stop|live|nearest",
             rich_help_panel=MODEL,
             help="With --replay, for a call that was not recorded: end the run, ask the provider, or take the nearest.",
         ),
     ] = "stop"
     sandbox: Annotated[
-        str, typer.Option(rich_help_panel=HOW, help="auto, docker, bubblewrap or host (host isolates nothing).")
+        str, Option(rich_help_panel=HOW, help="auto, docker, bubblewrap or host (host isolates nothing).")
     ] = "auto"
-    snapshot: Annotated[str | None, typer.Option(rich_help_panel=HOW, help="Sandbox preset, such as python312-uv.")] = (
+    snapshot: Annotated[str | None, Option(rich_help_panel=HOW, help="Sandbox preset, such as python312-uv.")] = None
+    image: Annotated[str | None, Option(rich_help_panel=HOW, help="Container image to use instead of a snapshot.")] = (
         None
     )
-    image: Annotated[
-        str | None, typer.Option(rich_help_panel=HOW, help="Container image to use instead of a snapshot.")
-    ] = None
     apt_packages: Annotated[
         list[str],
-        typer.Option(
+        Option(
             "--apt",
             metavar="PACKAGE",
             rich_help_panel=HOW,
@@ -115,7 +105,7 @@ class Arguments:
     ] = field(default_factory=list)
     network: Annotated[
         str | None,
-        typer.Option(
+        Option(
             metavar="POLICY",
             rich_help_panel=HOW,
             help="What the sandbox may reach: full, allowlist, model-only or none; else the runbook's, else full.",
@@ -123,7 +113,7 @@ class Arguments:
     ] = None
     allow_hosts: Annotated[
         list[str],
-        typer.Option(
+        Option(
             "--allow-host",
             metavar="HOST",
             rich_help_panel=HOW,
@@ -132,21 +122,17 @@ class Arguments:
     ] = field(default_factory=list)
     timeout_s: Annotated[
         float | None,
-        typer.Option("--timeout", metavar="SECONDS", rich_help_panel=HOW, help="Agent's time limit (1200)."),
+        Option("--timeout", metavar="SECONDS", rich_help_panel=HOW, help="Agent's time limit (1200)."),
     ] = None
-    cpus: Annotated[float | None, typer.Option(rich_help_panel=HOW, help="Cores (4, or what there is).")] = None
-    memory: Annotated[
-        str | None, typer.Option(metavar="SIZE", rich_help_panel=HOW, help="Memory, like 512M or 8G (8G).")
-    ] = None
-    pids: Annotated[
-        int | None, typer.Option(metavar="N", rich_help_panel=HOW, help="Processes and threads (1024).")
-    ] = None
-    disk: Annotated[str | None, typer.Option(metavar="SIZE", rich_help_panel=HOW, help="What it may write (20G).")] = (
+    cpus: Annotated[float | None, Option(rich_help_panel=HOW, help="Cores (4, or what there is).")] = None
+    memory: Annotated[str | None, Option(metavar="SIZE", rich_help_panel=HOW, help="Memory, like 512M or 8G (8G).")] = (
         None
     )
+    pids: Annotated[int | None, Option(metavar="N", rich_help_panel=HOW, help="Processes and threads (1024).")] = None
+    disk: Annotated[str | None, Option(metavar="SIZE", rich_help_panel=HOW, help="What it may write (20G).")] = None
     idle_s: Annotated[
         float | None,
-        typer.Option(
+        Option(
             "--idle",
             metavar="SECONDS",
             rich_help_panel=HOW,
@@ -155,7 +141,7 @@ class Arguments:
     ] = None
     max_cost_usd: Annotated[
         float | None,
-        typer.Option(
+        Option(
             "--max-cost",
             metavar="USD",
             rich_help_panel=MODEL,
@@ -164,31 +150,25 @@ class Arguments:
     ] = None
     max_tokens: Annotated[
         int | None,
-        typer.Option(
-            metavar="N", rich_help_panel=MODEL, help="… once they have used so many tokens, cached ones included."
-        ),
+        Option(metavar="N", rich_help_panel=MODEL, help="… once they have used so many tokens, cached ones included."),
     ] = None
-    max_calls: Annotated[
-        int | None, typer.Option(metavar="N", rich_help_panel=MODEL, help="… once there were so many.")
-    ] = None
-    keep: Keep = False
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", rich_help_panel=HOW, help="Show what would run, start nothing.")
-    ] = False
-    collection: Annotated[
-        str | None, typer.Option(rich_help_panel=OUTPUT, help="Collection to record under (local).")
-    ] = None
-    task: Annotated[str | None, typer.Option(rich_help_panel=OUTPUT, help="Task to record under (from the title).")] = (
+    max_calls: Annotated[int | None, Option(metavar="N", rich_help_panel=MODEL, help="… once there were so many.")] = (
         None
     )
+    keep: Keep = False
+    dry_run: Annotated[bool, Option("--dry-run", rich_help_panel=HOW, help="Show what would run, start nothing.")] = (
+        False
+    )
+    collection: Annotated[str | None, Option(rich_help_panel=OUTPUT, help="Collection to record under (local).")] = None
+    task: Annotated[str | None, Option(rich_help_panel=OUTPUT, help="Task to record under (from the title).")] = None
     labels: Annotated[
         list[str],
-        typer.Option("--label", metavar="KEY=VALUE", rich_help_panel=OUTPUT, help="A label on the trajectory."),
+        Option("--label", metavar="KEY=VALUE", rich_help_panel=OUTPUT, help="A label on the trajectory."),
     ] = field(default_factory=list)
     out: Out = None
     record_mode: Annotated[
         str | None,
-        typer.Option(
+        Option(
             metavar="full|metadata|none",
             rich_help_panel=OUTPUT,
             help="What to keep of model calls (full, or RUNBOOK_RECORD_MODE); only full can be replayed.",
@@ -199,7 +179,7 @@ class Arguments:
 
 
 @with_options(Arguments)
-def run(arguments: Arguments) -> None:
+def run(arguments: Arguments) -> int:
     """Run a runbook and record its trajectory under .runbook/ (or RUNBOOK_HOME).
 
     Exit codes: 0 passed, 1 the verdict is fail, 2 bad input, 3 this machine is not ready, 4 the agent failed or ran
@@ -207,4 +187,4 @@ def run(arguments: Arguments) -> None:
     """
     from runbook_runner.cli.running import execute
 
-    raise typer.Exit(execute(arguments))
+    return execute(arguments)

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
 import yaml
 
 from runbook_runner import agents
@@ -121,14 +120,24 @@ def _with_answers(request: RunRequest, runbook: Runbook) -> RunRequest:
     missing = missing_parameters(runbook, request.parameters) if _interactive() else ()
     if not missing:
         return request
-    answers = {p.name: typer.prompt(f"{p.name} ({p.description or p.label})", err=True) for p in missing}
+    answers = {p.name: _ask(f"{p.name} ({p.description or p.label})") for p in missing}
     return replace(request, parameters={**request.parameters, **answers})
 
 
 def _with_asked_secrets(spec: RunSpec, environ: Mapping[str, str]) -> Mapping[str, str]:
     missing = credentials.missing_secrets(spec, environ) if _interactive() else ()
-    asked = {s.env: typer.prompt(f"{s.env} ({s.description or 'secret'})", err=True, hide_input=True) for s in missing}
+    asked = {s.env: _ask(f"{s.env} ({s.description or 'secret'})", hidden=True) for s in missing}
     return {**environ, **asked}
+
+
+def _ask(question: str, *, hidden: bool = False) -> str:
+    """Raises KeyboardInterrupt when there will be no answer."""
+    import typer
+
+    try:
+        return str(typer.prompt(question, err=True, hide_input=hidden))
+    except typer.Abort:
+        raise KeyboardInterrupt from None
 
 
 def _interactive() -> bool:

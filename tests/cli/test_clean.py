@@ -70,7 +70,8 @@ def test_dead_run_is_shown_then_removed_then_gone(
     assert f"removed {what} of run {trajectory.name}" in done.out
     assert f"it was interrupted, see {trajectory}" in done.out
     assert (trajectory / "results" / "out.txt").read_text() == "made\n"
-    assert list(temporary.iterdir()) == []
+    # The first run of all builds the image, and the locks of builds stay: they are of no run.
+    assert [path for path in temporary.iterdir() if path.name != f"runbook-runner-{os.getuid()}"] == []
     assert backend != "docker" or containers(trajectory) == ""
     assert of_run(runbook("clean", "--json"), trajectory) == []
 

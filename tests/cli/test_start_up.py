@@ -34,6 +34,12 @@ def test_help_imports_only_what_prints_it() -> None:
     assert [name for name in heavy if name in words] == []
 
 
+def test_a_plain_command_line_is_read_without_typer() -> None:
+    words = modules_of("run", "nonesuch", "--quiet")
+    assert "runbook_runner.cli.running" in words
+    assert [name for name in ("typer", "rich", "docker") if name in words] == []
+
+
 def test_importing_the_package_is_free() -> None:
     done = subprocess.run(
         [sys.executable, "-c", "import runbook_runner, sys; print(*sys.modules)"],
