@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import trustme
 
+from runbook_runner.errors import NotReadyError
 from runbook_runner.gateway import provider_from
 
 Connect = Callable[..., Any]
@@ -85,10 +86,13 @@ def test_connection_to_the_provider_is_used_again(connect: Connect, fake: Any, m
     assert len(set(ports)) == 1
 
 
-def test_address_that_is_none_is_told_without_its_password(connect: Connect) -> None:
-    response = through(connect, "http://me:hunter22@nowhere:99999").ask("a")
+def test_address_that_leads_nowhere_is_told_without_its_password(connect: Connect) -> None:
+    response = through(connect, "http://me:hunter22@nowhere.invalid:1").ask("a")
     assert response.status_code == 502
     assert "hunter22" not in response.text
+    with pytest.raises(NotReadyError, match="ANTHROPIC_BASE_URL") as refused:
+        through(connect, "http://me:hunter22@nowhere:99999")
+    assert "hunter22" not in str(refused.value)
 
 
 def test_gateway_without_calls_loads_no_client_library() -> None:
