@@ -11,8 +11,8 @@ from runbook_runner.redaction import Redactor
 from runbook_runner.sandbox import Received, ResultsTooLargeError, Sandbox
 from runbook_runner.spec import RunSpec
 from runbook_runner.trajectory.artifacts import ArtifactLog, Kind, Scrubber
+from runbook_runner.trajectory.store import RESULTS, SESSIONS
 
-SESSIONS = "agent/sessions"
 MAX_SESSION_BYTES = 256 << 20
 MAX_SESSION_FILES = 2000
 _MAX_SKIPPED = 20
@@ -39,7 +39,7 @@ def collect(
     )
     taker = _Taker(sandbox, folder, redactor, log, emit)
     try:
-        taker.take("result", settings.RESULTS, "results", spec.limits.results_bytes, spec.limits.results_files)
+        taker.take("result", settings.RESULTS, RESULTS, spec.limits.results_bytes, spec.limits.results_files)
     finally:
         if agent.sessions:
             taker.take_sessions(agent.sessions)
@@ -81,7 +81,14 @@ class _Taker:
         name = f"{PurePosixPath(source).stem}.jsonl"
         target = self._folder / SESSIONS / name
         try:
-            hits = take_rows(self._sandbox, source, target, self._redactor, max_bytes=MAX_SESSION_BYTES)
+            hits = take_rows(
+                self._sandbox,
+                source,
+                target,
+                self._redactor,
+                run_id=self._folder.name,
+                max_bytes=MAX_SESSION_BYTES,
+            )
         except (ResultsTooLargeError, sqlite3.Error) as error:
             self._emit(Log(level="warning", message=f"Not all collected: {SESSIONS}/{name}: {error}"))
             hits = Counter()

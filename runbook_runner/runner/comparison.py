@@ -6,8 +6,8 @@ from difflib import unified_diff
 from pathlib import Path
 
 from runbook_runner.events import ToolCalled
+from runbook_runner.trajectory.store import RESULTS
 
-RESULTS = "results"
 _MAX_DIFF_LINES = 40
 _MAX_DIFF_BYTES = 1 << 20
 

@@ -21,6 +21,7 @@ from runbook_runner.runner.underway import Run
 from runbook_runner.runner.work import work
 from runbook_runner.sandbox import PutFile, Sandbox
 from runbook_runner.spec import RunSpec
+from runbook_runner.trajectory.store import RESULTS
 
 if TYPE_CHECKING:
     from runbook_runner.gateway import Cassette, Upstream
@@ -123,4 +124,4 @@ def bring_home(run: Run, sandbox: Sandbox, end: AgentFinished) -> AgentFinished:
 
 def judge(run: Run, end: AgentFinished) -> None:
     agent_ok = end.error is None and end.ended_by == "exit"
-    run.emit(evaluate(run.folder / "results", run.spec.outputs, agent_ok=agent_ok))
+    run.emit(evaluate(run.folder / RESULTS, run.spec.outputs, agent_ok=agent_ok))

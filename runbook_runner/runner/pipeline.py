@@ -29,7 +29,7 @@ from runbook_runner.sandbox import Sandbox
 from runbook_runner.spec import RunSpec
 from runbook_runner.trajectory.recorder import Recorder
 from runbook_runner.trajectory.sandbox_log import SandboxLog
-from runbook_runner.trajectory.store import create_folder
+from runbook_runner.trajectory.store import RESULTS, create_folder
 
 if TYPE_CHECKING:
     from runbook_runner.trajectory.models import Trajectory
@@ -85,7 +85,7 @@ def _recorded(run: Run) -> Outcome:
         raise
     trajectory = _finish(run, status, error, began)
     if run.options.out:
-        _copy_results(run.folder / "results", run.options.out)
+        _copy_results(run.folder / RESULTS, run.options.out)
     return Outcome(trajectory, run.folder, error)
 
 

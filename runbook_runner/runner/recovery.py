@@ -13,9 +13,10 @@ from runbook_runner.runner import claims, credentials
 from runbook_runner.runner.backends import Backend, DockerBackend
 from runbook_runner.runner.remains import Remains, find_remains
 from runbook_runner.sandbox import Sandbox
-from runbook_runner.sandbox.work_folders import remove_folder
+from runbook_runner.sandbox.work_folders import MEMORY, find_folders, remove_folder
 from runbook_runner.spec import RunSpec
-from runbook_runner.trajectory.recorder import Recorder, repair
+from runbook_runner.trajectory.recorder import EVENTS_FILE, Recorder
+from runbook_runner.trajectory.repair import repair
 from runbook_runner.trajectory.store import SPEC_FILE, read_events
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def _engine_for(home: Path, backend: Backend) -> "Engine | None":
 def _recover(run: Remains, engine: "Engine | None") -> None:
     leftover = run.sandbox(engine)
     try:
-        if run.record and (run.record / SPEC_FILE).is_file():
+        if run.record and run.record.name == run.run_id and run.record.is_dir():
             _close_record(run.record, leftover)
     finally:
         if leftover:
@@ -72,7 +73,7 @@ def _recover(run: Remains, engine: "Engine | None") -> None:
 
             assert engine
             attach(engine, container).stop()
-        for folder in run.folders:
+        for folder in (*run.folders, *find_folders(MEMORY, run.run_id)):
             remove_folder(folder)
 
 
@@ -82,7 +83,7 @@ def _close_record(folder: Path, leftover: Sandbox | None) -> None:
 
     try:
         repair(folder)
-        events = list(read_events(folder))
+        events = list(read_events(folder)) if (folder / EVENTS_FILE).exists() else []
         if events and not isinstance(events[-1].event, RunFinished):
             _finish(folder, events, leftover)
         if events:

@@ -8,14 +8,13 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path, PurePosixPath
-from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from runbook_runner.redaction import Redactor
 from runbook_runner.sandbox import Sandbox
+from runbook_runner.sandbox.work_folders import memory_folder
 
 _LOG: Final = "-wal"  # what was written last is only there until the program ends in good order
-_MEMORY: Final = Path("/dev/shm")  # noqa: S108 (the copies hold secrets; nothing of them reaches a disk)
 _LONGEST_S: Final = 30.0  # of reading: the file is the sandbox's, and may be anything
 _STEPS: Final = 100_000
 
@@ -23,15 +22,16 @@ Row = dict[str, Any]
 
 
 def take_rows(
-    sandbox: Sandbox, source: str, target: Path, redactor: Redactor, *, max_bytes: int
+    sandbox: Sandbox, source: str, target: Path, redactor: Redactor, *, run_id: str, max_bytes: int
 ) -> Counter[str] | None:
     """Every row as a line `{"table": …, "row": {…}}` of the file `target`; how often each rule of the redactor hit.
     `None`: there is no such database. source: its path in the sandbox. Raises ResultsTooLargeError, `sqlite3.Error`
     for what is no database; the rows read before are in place."""
-    with TemporaryDirectory(dir=_MEMORY if _MEMORY.is_dir() else None) as folder:
+    with memory_folder(run_id) as folder:
+        copies = folder / "copies"
         for path in (source, source + _LOG):
-            sandbox.get(path, Path(folder), max_bytes=max_bytes, max_files=1)
-        database = Path(folder) / PurePosixPath(source).name
+            sandbox.get(path, copies, max_bytes=max_bytes, max_files=1)
+        database = copies / PurePosixPath(source).name
         return _write(database, target, redactor) if database.is_file() else None
 
 

@@ -21,7 +21,10 @@ _UNNAMEABLE = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
 
 
 class Intake:
-    """One `get`: entries in, `Received` out. Paths are given as their parts below the fetched folder."""
+    """One `get`: entries in, `Received` out. Paths are given as their parts below the fetched folder.
+
+    What an earlier one left in `into` when its process died is replaced, file by file.
+    """
 
     def __init__(self, into: Path, sandbox_path: str, *, max_bytes: int, max_files: int, scrub: Filter | None = None):
         """Makes `into`. Raises NotReadyError when that can't be written, here and later."""
@@ -37,6 +40,7 @@ class Intake:
         self._bytes = 0
         self._entries = 0
         self._made: set[Path] = set()
+        self._earlier = {path for path in into.rglob("*") if not path.is_dir()}
         self._files: dict[str, ReceivedFile] = {}
         self._skipped: list[tuple[str, str]] = []
 
@@ -113,7 +117,7 @@ class Intake:
             if target.parent not in self._made:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 self._made.add(target.parent)
-            taken = os.path.lexists(target)
+            taken = target not in self._earlier and os.path.lexists(target)
         except OSError as error:
             if error.errno not in (*_UNNAMEABLE, errno.EEXIST, errno.ENOTDIR):
                 raise _unwritable(target, error) from error
@@ -125,7 +129,8 @@ class Intake:
         return name, None if taken else target
 
     def _write(self, target: Path, content: Readable) -> int:
-        aside = target.parent / f".{secrets.token_hex(6)}.part"
+        # Beside the folder: in it every name may be one of the sandbox's.
+        aside = self._into.with_name(f".{self._into.name}.{secrets.token_hex(6)}.part")
         written = 0
         try:
             with aside.open("xb") as out:
@@ -134,7 +139,8 @@ class Intake:
                     written += len(block)
                     self._check_bytes(written)
                     out.write(block)
-            aside.rename(target)
+            aside.replace(target)
+            self._earlier.discard(target)
         except BaseException:
             with suppress(OSError):
                 aside.unlink(missing_ok=True)

@@ -6,7 +6,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from glob import escape
 from pathlib import Path
@@ -16,6 +16,7 @@ from runbook_runner import settings
 from runbook_runner.errors import SandboxError
 
 _PREFIX: Final = "runbook-"
+MEMORY: Final = Path("/dev/shm")  # noqa: S108 (for what must not reach a disk)
 # Below what is the runner's own in every sandbox: of a host sandbox the folder itself is `/app`.
 _OWNER: Final = f"{settings.PRIVATE.removeprefix(f'{settings.APP}/')}/owner.json"
 
@@ -36,6 +37,14 @@ def make_folder(run_id: str, backend: str, labels: Mapping[str, str]) -> Path:
         owner.parent.mkdir()
         owner.write_text(json.dumps({"backend": backend, "labels": dict(labels)}))
     return folder
+
+
+@contextmanager
+def memory_folder(run_id: str) -> Iterator[Path]:
+    """For copies that hold secrets: in memory where the system has such a folder. Found again like the others."""
+    place = MEMORY if MEMORY.is_dir() else None
+    with tempfile.TemporaryDirectory(prefix=f"{_PREFIX}{run_id}-", dir=place) as folder:
+        yield Path(folder)
 
 
 def open_folder(folder: Path) -> None:

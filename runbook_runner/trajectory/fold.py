@@ -57,7 +57,8 @@ class _State:
     """The part of it that a provider was really asked for."""
     sources: Counter[str] = field(default_factory=Counter)
     divergences: Counter[str] = field(default_factory=Counter)
-    artifacts: list[Artifact] = field(default_factory=list)
+    artifacts: dict[str, Artifact] = field(default_factory=dict)
+    """By path: what a dead run had collected is collected again."""
     evaluated: Evaluated | None = None
     finished: RunFinished | None = None
     notes: list[TrajectoryEvent] = field(default_factory=list)
@@ -125,7 +126,7 @@ def _diverged(state: _State, event: ReplayDiverged, ts: str) -> None:
 
 
 def _artifact(state: _State, event: Artifact, ts: str) -> None:
-    state.artifacts.append(event)
+    state.artifacts[event.path] = event
 
 
 def _redacted(state: _State, event: Redacted, ts: str) -> None:
@@ -233,8 +234,8 @@ def _step(state: _State, status: Status) -> Step:
 
 def _outputs(state: _State) -> RunbookOutputs:
     end, evaluated = state.agent_end, state.evaluated
-    results = [a for a in state.artifacts if a.kind == "result"]
-    others = [a for a in state.artifacts if a.kind != "result"]
+    results = [a for a in state.artifacts.values() if a.kind == "result"]
+    others = [a for a in state.artifacts.values() if a.kind != "result"]
     primary = sorted((a for a in results if a.primary is not None), key=lambda a: a.primary or 0)
     return RunbookOutputs(
         success=evaluated.success if evaluated else False,

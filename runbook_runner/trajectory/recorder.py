@@ -11,8 +11,6 @@ from runbook_runner.events import Event, Recorded
 from runbook_runner.redaction import Redactor
 
 EVENTS_FILE = "events.jsonl"
-_BLOCK = 1 << 16
-
 Reader = Callable[[Recorded], None]
 
 
@@ -67,21 +65,3 @@ class Recorder:
     def close(self) -> None:
         with self._lock:
             os.close(self._file)
-
-
-def repair(folder: Path) -> None:
-    """Cuts off the line that a dead process left half written, so that more can be appended, and removes what it
-    was recording of a model call. Raises OSError."""
-    for part in (folder / "model").rglob(".*.part"):
-        part.unlink(missing_ok=True)
-    with (folder / EVENTS_FILE).open("r+b") as log:
-        end = log.seek(0, os.SEEK_END)
-        while end > 0:
-            start = max(0, end - _BLOCK)
-            log.seek(start)
-            newline = log.read(end - start).rfind(b"\n")
-            if newline >= 0:
-                end = start + newline + 1
-                break
-            end = start
-        log.truncate(end)

@@ -12,6 +12,10 @@ from runbook_runner.trajectory.recorder import EVENTS_FILE
 
 SPEC_FILE = "spec.json"
 MISSION_FILE = "RUNBOOK.md"
+RESULTS = "results"
+SESSIONS = "agent/sessions"
+COLLECTED = (RESULTS, SESSIONS)
+"""Where files and names are the sandbox's; all others in the folder are ours."""
 
 
 def create_folder(home: Path, collection: str, task: str) -> tuple[str, Path]:
@@ -27,7 +31,7 @@ def create_folder(home: Path, collection: str, task: str) -> tuple[str, Path]:
                 folder.mkdir()
             except FileExistsError:
                 continue
-            for name in ("agent", "model", "results"):
+            for name in ("agent", "model", RESULTS):
                 (folder / name).mkdir()
             return trajectory_id, folder
     except OSError as error:

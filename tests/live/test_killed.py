@@ -12,6 +12,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from runbook_runner.events import Artifact
 from runbook_runner.trajectory.models import Trajectory
 from runbook_runner.trajectory.store import read_events
 
@@ -44,11 +45,11 @@ def ours(home: Path) -> set[str]:
     return found
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 20, *, every: float = 0.1) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.1)
+        time.sleep(every)
 
 
 def volumes() -> set[str]:
@@ -110,6 +111,38 @@ def test_killed_at_ten_moments_on_the_host_no_process_and_no_folder_stays(
     home = runbook.cwd / ".runbook"
     assert "failed" in check_folded(home)
     assert list(home.glob("trajectories/local/test/*/results/out.txt")), "what a killed run had made was brought home"
+
+
+@pytest.mark.parametrize(
+    "backend",
+    [
+        pytest.param("docker", marks=pytest.mark.needs("docker")),
+        pytest.param("bubblewrap", marks=pytest.mark.needs("bubblewrap")),
+        pytest.param("host", marks=pytest.mark.needs("linux")),
+    ],
+)
+def test_killed_while_its_results_come_home_it_has_them_all_after_the_next_start(
+    runbook: Any, shell_runbook: Callable[[str], Path], backend: str
+) -> None:
+    path = shell_runbook(
+        "echo made > /app/results/out.txt\nmkdir /app/results/d\necho deep > /app/results/d/.hidden\n"
+        "head -c 200000000 /dev/zero > /app/results/large"
+    )
+    home, process = runbook.cwd / ".runbook", runbook.start("run", path, "--sandbox", backend)
+    wait_for(lambda: any(home.glob("trajectories/local/test/*/.results.*.part")), every=0.002)
+    process.kill()
+    process.communicate(timeout=30)
+    (folder,) = home.glob("trajectories/local/test/*")
+    assert not (folder / "results/large").exists(), "it was killed too late"
+    assert runbook("run", EXAMPLES / "hello", "--sandbox", backend).code == 0
+    trajectory = json.loads((folder / "trajectory.json").read_text())
+    assert trajectory["error"] == "interrupted"
+    artifacts = [event.event.path for event in read_events(folder) if isinstance(event.event, Artifact)]
+    assert sorted(artifacts) == ["results/d/.hidden", "results/large", "results/out.txt"]
+    assert len(trajectory["steps"]["run"]["outputs"]["results_files"]) == 3
+    assert (folder / "results/large").stat().st_size == 200_000_000
+    assert list(folder.glob(".*")) == []
+    assert "another file" not in (folder / "events.jsonl").read_text()
 
 
 POINTS = 20

@@ -107,6 +107,17 @@ def test_full_disk_is_a_clear_error(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_an_earlier_get_left_is_replaced_and_its_names_are_the_sandboxs(tmp_path):
+    into = tmp_path / "results"
+    fetch(archive(("results/a", "half"), ("results/.results.0a1b2c3d4e5f.part", "mine")), into)
+    received = fetch(archive(("results/a", "whole"), ("results/A/b", "new"), ("results/a", "again")), into)
+    assert [file.path for file in received.files] == ["a", "A/b"]
+    assert received.skipped == (("a", "another file has the same name here"),)
+    assert (into / "a").read_text() == "whole"
+    assert (into / ".results.0a1b2c3d4e5f.part").read_text() == "mine"
+    assert [path.name for path in tmp_path.iterdir()] == ["results"]
+
+
 def test_packed_files_come_back_as_they_were(tmp_path):
     source = tmp_path / "source"
     source.write_bytes(b"\0\xff" * 700_000)

@@ -152,3 +152,8 @@ def test_a_log_that_begins_elsewhere_is_refused() -> None:
     for events in ([], EVENTS[1:]):
         with pytest.raises(InputError):
             fold(recorded(events))
+
+
+def test_a_file_that_was_collected_twice_is_one_file() -> None:
+    again = outputs([*EVENTS[:-1], artifact("results/a.md", 0), EVENTS[-1]])
+    assert again.results_files == outputs(EVENTS).results_files

@@ -10,7 +10,8 @@ import pytest
 from runbook_runner.errors import RecordingError
 from runbook_runner.events import AgentMessage, Event, Log, Recorded, ToolCalled, Unknown, parse_line
 from runbook_runner.redaction import Redactor
-from runbook_runner.trajectory.recorder import EVENTS_FILE, Recorder, repair
+from runbook_runner.trajectory.recorder import EVENTS_FILE, Recorder
+from runbook_runner.trajectory.repair import repair
 from runbook_runner.trajectory.store import read_events
 
 
@@ -83,12 +84,19 @@ def test_a_torn_last_line_is_left_out_and_can_be_mended(tmp_path: Path, torn: st
     with (tmp_path / EVENTS_FILE).open("a") as log:
         log.write(torn)
     assert [event.seq for event in read_events(tmp_path)] == [1, 2]
-    (tmp_path / "model/blobs").mkdir(parents=True)
-    (tmp_path / "model/blobs/.0a1b.part").write_bytes(b"half an answer")
     repair(tmp_path)
-    assert not list((tmp_path / "model/blobs").iterdir())
     Recorder(tmp_path, Redactor({}), first_seq=3).append(Log(message="three"))
     assert [json.loads(line)["seq"] for line in lines(tmp_path)] == [1, 2, 3]
+
+
+def test_files_that_were_being_written_go_and_the_agents_hidden_ones_stay(tmp_path: Path) -> None:
+    halves = ("model/blobs/.0a1b.part", ".trajectory.json.0a1b2c3d", ".results.0a1b.part", "agent/.sessions.0a1b.part")
+    wholes = ("results/.env.example", "agent/sessions/a/.state", "model/calls.jsonl")
+    for name in halves + wholes:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x")
+    repair(tmp_path)
+    assert {str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*") if file.is_file()} == set(wholes)
 
 
 def test_an_event_of_a_newer_version_is_kept() -> None:
