@@ -86,14 +86,19 @@ class FakeAnthropic:
         self._server.server_close()
 
     def answer(self, http: BaseHTTPRequestHandler, body: dict[str, Any]) -> None:
-        errors = {"e401": (401, "authentication_error"), "e429": (429, "rate_limit_error"), "e500": (500, "api_error")}
+        errors = {
+            "e401": (401, "authentication_error", {}),
+            "e429": (429, "rate_limit_error", {"retry-after": "17"}),
+            "e500": (500, "api_error", {"retry-after": "17"}),
+            "e529": (529, "overloaded_error", {}),
+        }
         model = body.get("model")
         if http.path.startswith("/v1/messages/count_tokens"):
             self.json(http, 200, {"input_tokens": 1234})
         elif model in errors:
-            status, kind = errors[model]
+            status, kind, headers = errors[model]
             said = f"no: {http.headers.get('x-api-key')}" if status == 401 else "try later"
-            self.json(http, status, {"type": "error", "error": {"type": kind, "message": said}}, {"retry-after": "17"})
+            self.json(http, status, {"type": "error", "error": {"type": kind, "message": said}}, headers)
         elif model == "drop":
             http.close_connection = True
         elif model == "moved":

@@ -75,7 +75,7 @@ def test_money_can_not_be_limited_when_the_price_is_not_known(connect: Any, fake
 def test_call_that_failed_does_not_make_the_price_unknown(connect: Any, fake: Any) -> None:
     environ = {"ANTHROPIC_BASE_URL": fake.url, "ANTHROPIC_API_KEY": "k-1234"}
     line = connect(provider_from("anthropic", environ), budget=Budget(max_cost_usd=5))
-    assert [line.ask("a", model=model).status_code for model in ("e401", "e500", "drop")] == [401, 500, 502]
+    assert [line.ask("a", model=model).status_code for model in ("e401", "e529", "drop")] == [401, 529, 502]
     assert line.ask("a", model="claude-sonnet-4-6").status_code == 200
 
 

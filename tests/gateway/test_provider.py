@@ -188,7 +188,7 @@ def test_neither_key_nor_token_is_in_any_recorded_byte(
     printed = f"ANTHROPIC_AUTH_TOKEN={token}\nKEY={key}\n{encoded}\n" + "filler " * 100
     for stream in (False, True):
         provided.ask(printed, stream=stream, system=printed, metadata={key: token}, model=f"m-{key}")
-        provided.post(f"/v1/messages?x={token}", model="e429", messages=[{"role": "user", "content": printed}])
+        provided.post(f"/v1/messages?x={token}", model="e529", messages=[{"role": "user", "content": printed}])
     provided.settled()
     assert len(provided.cassette.calls()) == 4
     assert leaks(provided.cassette.folder, key) == []
