@@ -45,6 +45,16 @@ class Rule:
             return False
         return address.version == self.network.version and address in self.network
 
+    def covers(self, other: "Rule") -> bool:
+        """Whether it lets through all that the other one does."""
+        if self.port not in (None, other.port):
+            return False
+        if self.network and other.network:
+            return self.network.version == other.network.version and other.network.subnet_of(self.network)  # type: ignore[arg-type]
+        if self.host is None or other.host is None:
+            return False
+        return other.host == self.host or (self.host.startswith("*.") and other.host.endswith(self.host[1:]))
+
 
 def parse_rule(text: str) -> Rule:
     """`example.com`, `*.example.com:443`, `10.0.0.5`, `10.0.0.0/8`, `[fd00::1]:8080`. Raises InputError."""

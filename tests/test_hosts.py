@@ -75,3 +75,25 @@ def test_any_text_is_a_rule_or_a_clear_error(text):
     except InputError:
         return
     assert (rule.host is None) != (rule.network is None)
+
+
+@pytest.mark.parametrize(
+    ("rule", "other", "covered"),
+    [
+        ("a.org", "a.org", True),
+        ("a.org", "a.org:443", True),
+        ("a.org:443", "a.org", False),
+        ("*.a.org", "b.a.org", True),
+        ("*.a.org", "*.b.a.org", True),
+        ("*.a.org", "*.a.org:80", True),
+        ("*.a.org", "a.org", False),
+        ("*.b.a.org", "*.a.org", False),
+        ("a.org", "10.0.0.1", False),
+        ("10.0.0.0/8", "10.2.0.0/16", True),
+        ("10.2.0.0/16", "10.0.0.0/8", False),
+        ("10.0.0.0/8", "fd00::1", False),
+        ("10.0.0.0/8", "a.org", False),
+    ],
+)
+def test_a_rule_covers_what_lets_through_no_more_than_itself(rule, other, covered):
+    assert parse_rule(rule).covers(parse_rule(other)) is covered

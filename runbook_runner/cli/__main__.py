@@ -1,5 +1,6 @@
 """Command line: the entry point and the one place where an error becomes a message and an exit code."""
 
+import os
 import sys
 from typing import NoReturn
 
@@ -17,9 +18,14 @@ def run() -> int:
         sys.stdout.write(f"runbook {__version__}\n")
         return ExitCode.PASS
     import gc
+    from io import TextIOWrapper
 
+    if isinstance(sys.stdout, TextIOWrapper):  # a file's name need not be UTF-8, nor the terminal; stderr does it so
+        sys.stdout.reconfigure(errors="backslashreplace")
     # Imports make a hundred thousand objects that stay; looking through them again and again costs a tenth of a second.
     gc.set_threshold(100_000)
+    # Plugins of pydantic's are none of ours; to look for them is to read about every package that is installed.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     try:
         code = _call()
         sys.stdout.flush()
@@ -67,8 +73,6 @@ def _call() -> int:
 
 def _leave(code: int) -> NoReturn:
     """At once: taking down a hundred thousand objects that the process's end frees anyway costs 10 to 20 ms."""
-    import os
-
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
@@ -81,8 +85,6 @@ def _is_check() -> bool:
 
 def _silence_stdout() -> None:
     """Whoever read us has gone; the interpreter would complain when it flushes at exit."""
-    import os
-
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

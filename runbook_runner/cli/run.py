@@ -108,7 +108,8 @@ class Arguments:
         Option(
             metavar="POLICY",
             rich_help_panel=HOW,
-            help="What the sandbox may reach: full, allowlist, model-only or none; else the runbook's, else full.",
+            help="What the sandbox may reach: full, allowlist, model-only or none; else the narrower of the runbook's "
+            "and the project's ([run] in .runbook/config.toml), else full.",
         ),
     ] = None
     allow_hosts: Annotated[

@@ -20,6 +20,7 @@ from runbook_runner.runner.backends import choose_backend
 from runbook_runner.runner.inputs import is_zip
 from runbook_runner.runner.model import find_upstream
 from runbook_runner.runner.options import RunOptions
+from runbook_runner.runner.project_bounds import bounds_near
 from runbook_runner.runner.resolve import RunRequest, missing_parameters, resolve
 from runbook_runner.settings import Settings, record_mode
 from runbook_runner.spec import RunSpec
@@ -153,7 +154,7 @@ def _run(arguments: Arguments, spec: RunSpec, environ: Mapping[str, str]) -> int
         settings=settings,
         environ=environ,
         backend=arguments.sandbox,
-        strict_snapshot=arguments.snapshot is not None,
+        strict_snapshot=_strict_snapshot(arguments, spec),
         model_script=arguments.model_script,
         replay=_replaying(arguments, settings),
         record_mode=record_mode(arguments.record_mode, "--record-mode")
@@ -166,6 +167,10 @@ def _run(arguments: Arguments, spec: RunSpec, environ: Mapping[str, str]) -> int
     if arguments.json:
         sys.stdout.write(json.dumps(followed.json()) + "\n")
     return followed.exit_code
+
+
+def _strict_snapshot(arguments: Arguments, spec: RunSpec) -> bool:
+    return arguments.snapshot is not None or any(bounds.strict_snapshots for bounds in bounds_near(spec.near))
 
 
 def _replaying(arguments: Arguments, settings: Settings) -> "Replaying | None":
@@ -187,7 +192,7 @@ def _dry_run(arguments: Arguments, spec: RunSpec, environ: Mapping[str, str]) ->
     credentials.require_secrets(spec, environ)
     settings = Settings.load()
     upstream = find_upstream(agent, spec, arguments.model_script, environ, _replaying(arguments, settings))
-    strict = arguments.snapshot is not None
+    strict = _strict_snapshot(arguments, spec)
     backend = choose_backend(arguments.sandbox, spec, agent, settings, strict_snapshot=strict)
     plan = [
         f"{'unpack' if is_zip(item.name) else 'put'} {item.name} ({item.size} bytes) into /app/assets"

@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 from runbook_runner import ids, settings
 from runbook_runner.agents import find_agent, is_ours
@@ -19,6 +19,7 @@ from runbook_runner.runbook.substitution import BUILT_IN, placeholders
 from runbook_runner.runner.choices import choose
 from runbook_runner.runner.inputs import read_inputs
 from runbook_runner.runner.layers import check_packages
+from runbook_runner.runner.project_bounds import bounds_near
 from runbook_runner.sandbox.snapshots import is_builtin
 from runbook_runner.spec import Limits, Network, Policy, RunSpec, parse_memory
 
@@ -180,14 +181,25 @@ def _near(agent: str, snapshot: str | None, request: RunRequest) -> tuple[str, .
 
 
 def _network(runbook: Runbook, request: RunRequest) -> Network:
-    """The runbook's own policy, or the one asked for. Hosts without a policy mean the allow-list."""
-    own = own_settings(runbook)
-    hosts = (*own.allow_hosts, *request.allow_hosts)
-    policy = request.network or (None if request.allow_hosts else own.network) or ("allowlist" if hosts else "full")
-    if request.allow_hosts and policy != "allowlist":
-        raise InputError(f"--allow-host says nothing with --network {policy}.", hint="Use --network allowlist.")
+    """What was asked for, else the runbook's own within the project's bounds. Hosts without a policy mean the
+    allow-list."""
+    own = _own_network(runbook, request)
+    policy = request.network or ("allowlist" if request.allow_hosts else own.policy)
     if policy not in get_args(Policy):
         raise InputError(f"Unknown network policy {policy!r}.", hint=f"Known: {', '.join(get_args(Policy))}.")
+    if request.allow_hosts and policy != "allowlist":
+        raise InputError(f"--allow-host says nothing with --network {policy}.", hint="Use --network allowlist.")
+    hosts = (*own.allow_hosts, *request.allow_hosts) if policy == "allowlist" else ()
     for host in hosts:
         parse_rule(host)
-    return Network.model_validate({"policy": policy, "allow_hosts": hosts if policy == "allowlist" else ()})
+    return Network(policy=cast(Policy, policy), allow_hosts=hosts)
+
+
+def _own_network(runbook: Runbook, request: RunRequest) -> Network:
+    own = own_settings(runbook)
+    for host in own.allow_hosts:
+        parse_rule(host)
+    network = Network(policy=own.network or ("allowlist" if own.allow_hosts else "full"), allow_hosts=own.allow_hosts)
+    for bounds in bounds_near(request.near):
+        network = bounds.narrow(network)
+    return network

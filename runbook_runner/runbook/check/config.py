@@ -13,9 +13,9 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from runbook_runner.errors import InputError
+from runbook_runner.project import table_in
 from runbook_runner.runbook.check.rules import PROFILES, Profile, codes
 
-_PLACES = ((".runbook/config.toml", ("check",)), ("pyproject.toml", ("tool", "runbook", "check")))
 _KEYS = ("profile", "select", "ignore", "per-file-ignores")
 
 
@@ -42,26 +42,9 @@ class Config(NamedTuple):
 @cache
 def config_for(folder: Path) -> Config:
     """folder: absolute. Raises InputError with the file for a setting that can't be read."""
-    for place, keys in _PLACES:
-        path = str(folder / place)
-        if os.path.isfile(path) and (table := _table(path, keys)) is not None:  # noqa: PTH113 - it never raises
-            return _read(table, folder, path)
+    if table := table_in(folder, "check"):
+        return _read(table.values, folder, table.path)
     return Config() if folder.parent == folder else config_for(folder.parent)
-
-
-def _table(path: str, keys: tuple[str, ...]) -> Mapping[str, Any] | None:
-    import tomllib  # only projects that have such a file pay for it
-
-    try:
-        with Path(path).open("rb") as file:
-            value: Any = tomllib.load(file)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"The settings can't be read: {error}.", where=path) from error
-    for key in keys:
-        value = value.get(key) if isinstance(value, dict) else None
-    if value is not None and not isinstance(value, dict):
-        raise InputError(f"`{'.'.join(keys)}` must be a table.", where=path)
-    return value
 
 
 def _read(table: Mapping[str, Any], folder: Path, path: str) -> Config:

@@ -1,0 +1,81 @@
+"""Runner: what a project bounds its runs by: `[run]` in `.runbook/config.toml`, `[tool.runbook.run]` in
+`pyproject.toml`.
+
+Every such table from the runbook's folder and from the current one upwards counts, and each can only narrow: whoever
+brings a runbook along may bring such a file along too. The command line wins over them, for it is the user's.
+"""
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from runbook_runner.errors import InputError
+from runbook_runner.files import upwards
+from runbook_runner.hosts import parse_rule
+from runbook_runner.project import Table, table_in
+from runbook_runner.spec import Network, Policy
+
+_NARROW_TO_WIDE: Sequence[Policy] = ("none", "model-only", "allowlist", "full")
+
+
+@dataclass(frozen=True)
+class Bounds:
+    network: Policy = "full"
+    allow_hosts: tuple[str, ...] = ()
+    """For the policy `allowlist`."""
+    strict_snapshots: bool = False
+    """A runbook that names a snapshot nobody here knows is refused."""
+
+    def narrow(self, network: Network) -> Network:
+        """What of it stays within these bounds."""
+        policy = min(self.network, network.policy, key=_NARROW_TO_WIDE.index)
+        if policy != "allowlist":
+            return Network(policy=policy)
+        if self.network != "allowlist":
+            return network
+        if network.policy != "allowlist":
+            return Network(policy=policy, allow_hosts=self.allow_hosts)
+        rules = [parse_rule(text) for text in self.allow_hosts]
+        both = (text for text in network.allow_hosts if any(rule.covers(parse_rule(text)) for rule in rules))
+        return Network(policy=policy, allow_hosts=tuple(both))
+
+
+def bounds_near(near: Iterable[Path | str]) -> tuple[Bounds, ...]:
+    """Raises InputError with the file for a setting that can't be."""
+    folders = dict.fromkeys(upwards(near))
+    tables = (table_in(folder, "run") for folder in folders)
+    return tuple(_read(table) for table in tables if table)
+
+
+def _read(table: Table) -> Bounds:
+    given = {key.replace("-", "_"): value for key, value in table.values.items()}
+    known = tuple(Bounds.__dataclass_fields__)
+    for key in given:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f"Did you mean {near[0]!r}?" if near else f"There are {', '.join(known)}."
+            raise InputError(f"There is no setting {key!r} for `run`.", where=table.path, hint=hint)
+    hosts = given.get("allow_hosts", [])
+    network = given.get("network", "allowlist" if hosts else "full")
+    strict = given.get("strict_snapshots", False)
+    _require(network in get_args(Policy), f"`network` must be one of {', '.join(get_args(Policy))}.", table)
+    _require(isinstance(strict, bool), "`strict_snapshots` must be true or false.", table)
+    return Bounds(network, _hosts(hosts, table), strict)
+
+
+def _hosts(value: Any, table: Table) -> tuple[str, ...]:
+    fits = isinstance(value, list) and all(isinstance(text, str) for text in value)
+    _require(fits, '`allow_hosts` must be a list of hosts, like ["pypi.org"].', table)
+    try:
+        for text in value:
+            parse_rule(text)
+    except InputError as error:
+        raise InputError(error.message, where=table.path, hint=error.hint) from error
+    return tuple(value)
+
+
+def _require(fits: bool, message: str, table: Table) -> None:
+    if not fits:
+        raise InputError(message, where=table.path)

@@ -1,0 +1,107 @@
+"""What a project's own files say bounds its runs: whose word counts, and what is refused."""
+
+import json
+from typing import Any
+
+import pytest
+
+DOCUMENT = "---\nversion: 1\nagent: shell\n{own}---\n# T\n\n## Step 1\n\n```bash\ntrue\n```\n"
+
+
+@pytest.fixture
+def network(runbook: Any) -> Any:
+    """The policy and the hosts of a run, as a dry run tells them."""
+
+    def told(own: dict[str, Any], *args: str) -> tuple[str, list[str]]:
+        front = f"runbook_runner: {json.dumps(own)}\n" if own else ""
+        (runbook.cwd / "RUNBOOK.md").write_text(DOCUMENT.format(own=front))
+        ran = runbook("run", "RUNBOOK.md", "--sandbox", "auto", "--dry-run", *args)
+        assert ran.code == 0, ran.err
+        spec = json.loads(ran.out)["spec"]["network"]
+        return spec["policy"], spec["allow_hosts"]
+
+    return told
+
+
+def config(runbook: Any, text: str, place: str = ".runbook/config.toml") -> None:
+    file = runbook.cwd / place
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
+
+
+@pytest.mark.needs("docker")
+@pytest.mark.parametrize(
+    ("project", "own", "args", "expected"),
+    [
+        ('network = "model-only"', {}, (), ("model-only", [])),
+        ('network = "model-only"', {"network": "full"}, (), ("model-only", [])),
+        ('network = "model-only"', {"network": "none"}, (), ("none", [])),
+        ('network = "model-only"', {}, ("--network", "full"), ("full", [])),
+        ('network = "full"', {"network": "model-only"}, (), ("model-only", [])),
+        ('allow_hosts = ["pypi.org"]', {}, (), ("allowlist", ["pypi.org"])),
+        ('allow_hosts = ["pypi.org"]', {}, ("--allow-host", "b.org"), ("allowlist", ["b.org", "pypi.org"])),
+        ('allow_hosts = ["pypi.org"]', {"network": "allowlist"}, (), ("allowlist", [])),
+        ('allow_hosts = ["*.a.org"]', {"allow_hosts": ["x.a.org", "evil.org"]}, (), ("allowlist", ["x.a.org"])),
+        ('network = "none"', {"allow_hosts": ["a.org"]}, (), ("none", [])),
+        ('network = "none"', {"allow_hosts": ["a.org"]}, ("--network", "full"), ("full", [])),
+    ],
+)
+def test_a_project_narrows_its_runs_and_only_the_command_line_widens_them(
+    runbook: Any, network: Any, project: str, own: Any, args: tuple[str, ...], expected: tuple[str, list[str]]
+) -> None:
+    config(runbook, f"[run]\n{project}\n")
+    assert network(own, *args) == expected
+
+
+@pytest.mark.needs("docker")
+def test_a_table_beside_the_runbook_can_not_widen_one_above_it(runbook: Any) -> None:
+    config(runbook, '[tool.runbook.run]\nnetwork = "model-only"\n', "pyproject.toml")
+    config(runbook, '[run]\nnetwork = "allowlist"\nallow_hosts = ["a.org"]\n', "sub/.runbook/config.toml")
+    (runbook.cwd / "sub/RUNBOOK.md").write_text(DOCUMENT.format(own=""))
+    ran = runbook("run", "sub", "--sandbox", "docker", "--dry-run")
+    assert json.loads(ran.out)["spec"]["network"] == {"policy": "model-only", "allow_hosts": []}
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('[run]\nnetwrk = "none"\n', "Did you mean 'network'?"),
+        ('[run]\nnetwork = "some"\n', "`network` must be one of full, allowlist, model-only, none."),
+        ("[run]\nnetwork = []\n", "`network` must be one of"),
+        ('[run]\nallow_hosts = "a.org"\n', "`allow_hosts` must be a list of hosts"),
+        ('[run]\nallow_hosts = ["a b"]\n', "'a b' is no host"),
+        ("[run]\nstrict_snapshots = 1\n", "`strict_snapshots` must be true or false"),
+        ("run = 3\n", "`run` must be a table"),
+        ("[run\n", "The settings can't be read"),
+    ],
+)
+def test_a_setting_that_can_not_be_is_bad_input_with_its_file(runbook: Any, text: str, says: str) -> None:
+    (runbook.cwd / "RUNBOOK.md").write_text(DOCUMENT.format(own=""))
+    config(runbook, text)
+    ran = runbook("run", "RUNBOOK.md", "--sandbox", "host")
+    assert ran.code == 2
+    assert says in ran.err
+    assert ".runbook/config.toml" in ran.err
+    assert not (runbook.cwd / ".runbook/trajectories").exists()
+
+
+@pytest.mark.parametrize(
+    "text", ["[tool.runbook.run]", "[tool]\nrunbook.run", "[\"tool\".'runbook'.run]", "[tool]\n[tool.runbook]\nrun"]
+)
+def test_pyproject_is_read_however_its_table_is_written(runbook: Any, text: str) -> None:
+    (runbook.cwd / "RUNBOOK.md").write_text(DOCUMENT.format(own=""))
+    table = "\nnetwork = 1\n" if text.endswith("]") else " = {network = 1}\n"
+    config(runbook, text + table, "pyproject.toml")
+    ran = runbook("run", "RUNBOOK.md", "--sandbox", "host")
+    assert ran.code == 2
+    assert "`network` must be one of" in ran.err
+
+
+@pytest.mark.needs("docker")
+def test_with_strict_snapshots_a_runbook_of_an_unknown_one_does_not_run(runbook: Any) -> None:
+    (runbook.cwd / "RUNBOOK.md").write_text(DOCUMENT.format(own="snapshot: nowhere\n"))
+    assert runbook("run", "RUNBOOK.md", "--sandbox", "docker", "--dry-run").code == 0
+    config(runbook, "[run]\nstrict_snapshots = true\n")
+    ran = runbook("run", "RUNBOOK.md", "--sandbox", "docker", "--dry-run")
+    assert ran.code == 2
+    assert "nowhere" in ran.err
