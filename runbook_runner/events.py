@@ -7,9 +7,11 @@ versions and torn last lines: `parse_line` gives `None` for a torn one and `Unkn
 import json
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+
+from runbook_runner.plain_json import plain_json
 
 Status = Literal["pending", "running", "completed", "failed", "cancelled", "archived"]
 Level = Literal["debug", "info", "warning", "error"]
@@ -17,6 +19,10 @@ Source = Literal["provider", "script", "replay"]
 """Who answered a model call."""
 Stop = Literal["length", "refusal"]
 """Why a model stopped before it was done: it had no more room, or it would not, or was not let, go on."""
+
+Json = Annotated[Any, BeforeValidator(plain_json)]
+"""From outside: whatever it is, the event can be written."""
+JsonObject = Annotated[dict[str, Any], BeforeValidator(plain_json)]
 
 # Most runs see half of the types: one that is not seen costs nothing.
 FROZEN = ConfigDict(frozen=True, defer_build=True)
@@ -162,7 +168,7 @@ class ToolCalled(Event):
     type: Literal["tool.called"] = "tool.called"
     call_id: str
     name: str
-    input: dict[str, Any] = {}
+    input: JsonObject = {}
     parent_call_id: str | None = None
 
 
@@ -180,7 +186,7 @@ class AgentNotice(Event):
 
     type: Literal["agent.notice"] = "agent.notice"
     kind: str
-    payload: Any = None
+    payload: Json = None
 
 
 class AgentFinished(Event):
@@ -309,7 +315,7 @@ class Evaluated(Event):
     success: bool
     overall_passed: bool | None = None
     missing_outputs: tuple[str, ...] = ()
-    validation_report: Any = None
+    validation_report: Json = None
     reasons: tuple[str, ...] = ()
 
 

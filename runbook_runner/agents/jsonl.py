@@ -7,6 +7,7 @@ from typing import Any
 from runbook_runner.agents import Result
 from runbook_runner.agents.failures import classify, plain_reason
 from runbook_runner.events import AgentNotice, Event, Usage
+from runbook_runner.plain_json import plain_json
 
 Record = dict[str, Any]
 
@@ -14,25 +15,15 @@ _MAX_NOISE = 2000
 
 
 def parse_record(line: str) -> Record | None:
-    """The object on the line; `None` when there is none. Half a surrogate pair, which JSON can spell and UTF-8 can't
-    write, becomes U+FFFD."""
+    """The object on the line, as `plain_json`; `None` when there is none."""
     try:
         record = json.loads(line)
     except (ValueError, RecursionError):
         return None
     if not isinstance(record, dict):
         return None
-    return {str(_mended(key)): _mended(value) for key, value in record.items()} if "\\u" in line else record
-
-
-def _mended(value: Any) -> Any:
-    if isinstance(value, str):
-        return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    if isinstance(value, list):
-        return [_mended(item) for item in value]
-    if isinstance(value, dict):
-        return {str(_mended(key)): _mended(item) for key, item in value.items()}
-    return value
+    plain: Record = plain_json(record)
+    return plain
 
 
 def at(record: Any, *path: str) -> Any:

@@ -122,7 +122,7 @@ def _lines(event: Event) -> list[Text]:
         case ReplayDiverged() if event.differences or event.severity != "minor":
             return [Text(line, style="yellow") for line in _divergence(event)]
         case Redacted():
-            return [Text(f"! {event.where}: removed {event.count} × {event.rule}", style="yellow")]
+            return [Text(f"! {shown(event.where)}: removed {event.count} × {event.rule}", style="yellow")]
     return []
 
 

@@ -6,6 +6,7 @@ from pathlib import Path, PurePosixPath
 
 from runbook_runner.declared import RequiredOutput
 
+_PIECES = re.compile(r"\*+|\?|[^*?]+")
 _PLACEHOLDER = re.compile(r"<[^<>/]*>|\{[^{}/]*\}")
 
 
@@ -21,10 +22,25 @@ def _is_there(results: Path, path: str) -> bool:
         return False
     if "*" not in pattern and "?" not in pattern:
         return _has_content(results / pattern)
-    return any(_has_content(found) for found in results.glob("/".join(parts)))
+    names = _expression(parts)
+    return any(names.fullmatch(str(found.relative_to(results))) and _has_content(found) for found in results.rglob("*"))
+
+
+def _expression(parts: tuple[str, ...]) -> re.Pattern[str]:
+    """`*` and `?` stand for what is in one name, `**` as a whole part for any number of folders."""
+    folders = "".join("(?:[^/]+/)*" if part == "**" else _part(part) + "/" for part in parts[:-1])
+    return re.compile(folders + _part(parts[-1]), re.DOTALL)
+
+
+def _part(part: str) -> str:
+    wild = {"*": "[^/]*", "?": "[^/]"}
+    return "".join(wild.get(piece[0]) or re.escape(piece) for piece in _PIECES.findall(part))
 
 
 def _has_content(path: Path) -> bool:
-    if path.is_dir():
-        return any(child.is_file() for child in path.rglob("*"))
-    return path.is_file() and path.stat().st_size > 0
+    try:
+        if path.is_dir():
+            return any(child.is_file() for child in path.rglob("*"))
+        return path.is_file() and path.stat().st_size > 0
+    except OSError:  # a name that is too long for any file
+        return False

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from runbook_runner.plain_json import plain_json
+
 REPORT = "validation_report.json"
 MAX_BYTES = 10 << 20
 _GOOD = ("pass", "skipped")
@@ -26,7 +28,7 @@ def read_report(results: Path) -> Report | str | None:
     if path.stat().st_size > MAX_BYTES:
         return f"{REPORT} is larger than {MAX_BYTES >> 20} MB."
     try:
-        body = json.loads(path.read_bytes())
+        body = plain_json(json.loads(path.read_bytes()))
     except (ValueError, RecursionError):
         return f"{REPORT} is not JSON."
     if not isinstance(body, dict):

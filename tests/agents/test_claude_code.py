@@ -8,7 +8,7 @@ import pytest
 
 from runbook_runner.agents import Assignment, find_agent
 from runbook_runner.agents.claude_code import VERSION, Reader
-from runbook_runner.events import AgentMessage, AgentNotice, AgentThinking, Event, ToolCalled, ToolReturned
+from runbook_runner.events import AgentMessage, AgentNotice, AgentThinking, Event, Recorded, ToolCalled, ToolReturned
 
 STREAM = Path(__file__).with_name(f"claude-code-{VERSION}.jsonl")
 
@@ -63,6 +63,13 @@ def test_no_line_makes_the_reader_fail(line: str) -> None:
 def test_half_a_surrogate_pair_does_not_stop_the_recording() -> None:
     _, events = read(r'{"type":"assistant","message":{"content":[{"type":"text","text":"a\ud83d \ud83d\ude00"}]}}')
     assert events == [AgentMessage(text="a\ufffd 😀")]
+
+
+def test_a_call_nested_without_end_is_cut_and_recorded() -> None:
+    call = {"type": "tool_use", "id": "c", "name": "n"}
+    line = json.dumps({"type": "assistant", "message": {"content": [{**call, "input": {"x": 7}}]}})
+    _, (event,) = read(line.replace("7", "[" * 700 + "]" * 700))
+    assert "nested too deeply" in Recorded(seq=1, ts="", event=event).line()
 
 
 def test_an_unknown_record_is_kept_raw() -> None:

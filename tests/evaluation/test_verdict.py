@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from runbook_runner.evaluation import evaluate
-from runbook_runner.events import Evaluated
+from runbook_runner.events import Evaluated, Recorded
 from runbook_runner.spec import RequiredOutput
 
 
@@ -45,12 +45,48 @@ def test_missing_and_empty_outputs_are_listed_in_order(tmp_path: Path) -> None:
     ("{company}.json", "acme.json", True),
     ("charts/", "charts/a.png", True),
     ("charts/", "other/a.png", False),
+    ("**/a.md", "a.md", True),
+    ("**/a.md", "x/y/a.md", True),
+    ("x/**/a.md", "x/a.md", True),
+    ("x/**/a.md", "y/a.md", False),
+    ("**.md", "a.md", True),
+    ("**.md", "x/a.md", False),
+    ("?.md", "a.md", True),
+    ("?.md", "ab.md", False),
+    ("a[1]*.md", "a[1]b.md", True),
+    ("a[1]*.md", "a1b.md", False),
+    ("run*/", "run1/a.md", True),
+    ("*.md", "line\nend.md", True),
+    ("n" * 300, "n", False),
+    ("n" * 300 + "/*", "n/n", False),
+    ("a\0b", "ab", False),
     ("../outside", "x", False),
     ("/etc/passwd", "x", False),
 ])  # fmt: skip
 def test_patterns_and_folders_count_as_outputs(tmp_path: Path, required: str, there: str, met: bool) -> None:
     put(tmp_path, there)
     assert (judge(tmp_path, required).missing_outputs == ()) is met
+
+
+@pytest.mark.parametrize(
+    ("told", "kept"),
+    [
+        ('"score": NaN', {"score": None}),
+        ('"score": [1e999, -Infinity, 1.5]', {"score": [None, None, 1.5]}),
+        (r'"said": "a\ud800", "\udfff": 1', {"said": "a\ufffd", "\ufffd": 1}),
+        ('"said": "\\ud83d\\ude00"', {"said": "😀"}),
+    ],
+)
+def test_what_json_can_not_spell_costs_a_report_no_more_than_that(tmp_path: Path, told: str, kept: Any) -> None:
+    found = judge(tmp_path, report=f'{{"overall_passed": true, {told}}}')
+    assert (found.verdict, found.validation_report) == ("pass", {"overall_passed": True, **kept})
+    Recorded(seq=1, ts="", event=found).line().encode()
+
+
+def test_a_report_nested_without_end_is_cut_and_counts(tmp_path: Path) -> None:
+    found = judge(tmp_path, report='{"overall_passed": true, "d": ' + "[" * 700 + "]" * 700 + "}")
+    assert found.overall_passed is True
+    assert "nested too deeply" in Recorded(seq=1, ts="", event=found).line()
 
 
 @pytest.mark.parametrize(("report", "verdict", "passed"), [
