@@ -73,6 +73,9 @@ class StreamReader(Protocol):
 
     finished: bool
     """The final record has come: the process has nothing more to do and may be ended after a grace period."""
+    waits: bool
+    """The final record has come, but something that the agent started goes on: it leaves, or works on, when that has
+    ended."""
 
     def feed(self, line: str) -> Iterator[Event]:
         """One line of stdout, without its line end."""

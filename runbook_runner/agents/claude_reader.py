@@ -5,7 +5,7 @@ from typing import Any
 
 from runbook_runner.agents import Result
 from runbook_runner.agents.failures import classify
-from runbook_runner.agents.jsonl import Record, RecordReader, count_at, flattened
+from runbook_runner.agents.jsonl import Record, RecordReader, count_at, flattened, list_at
 from runbook_runner.events import AgentMessage, AgentNotice, AgentThinking, Event, ToolCalled, ToolReturned, Usage
 
 
@@ -15,15 +15,25 @@ class Reader(RecordReader):
     def __init__(self) -> None:
         super().__init__("Claude Code")
         self._final: Record = {}
+        self._tasks: list[Any] = []
+        """What runs in the background. It stays for that after its last word, and goes on when one of them ends."""
 
     def read(self, kind: str, record: Record) -> Iterator[Event]:
+        yield from self._read(kind, record)
+        self.finished, self.waits = bool(self._final and not self._tasks), bool(self._final and self._tasks)
+
+    def _read(self, kind: str, record: Record) -> Iterator[Event]:
         if kind in ("assistant", "user"):
             yield from self._message(kind, record)
         elif kind == "result":
-            self._final, self.finished = record, True
+            self._final = record
             yield AgentNotice(kind="result", payload=record)
         else:
             subtype = record.get("subtype")
+            if subtype == "init":
+                self._final = {}
+            elif subtype == "background_tasks_changed":
+                self._tasks = list_at(record, "tasks")
             yield AgentNotice(kind=f"{kind}/{subtype}" if subtype else kind, payload=record)
 
     def _message(self, role: str, record: dict[str, Any]) -> Iterator[Event]:

@@ -27,7 +27,7 @@ class TextReader:
     """Plain text: a paragraph is a message, the last one the answer."""
 
     def __init__(self, name: str):
-        self.finished = False
+        self.finished = self.waits = False
         self._name = name
         self._lines: list[str] = []
         self._size = 0

@@ -76,7 +76,7 @@ class RecordReader:
 
     def __init__(self, name: str):
         """name: of the CLI, for messages."""
-        self.finished = False
+        self.finished = self.waits = False
         self.text = ""
         """The agent's last message."""
         self.usage: Usage | None = None

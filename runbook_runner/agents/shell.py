@@ -60,7 +60,7 @@ class Reader:
     """Turns the driver's marked output into one tool call per block."""
 
     def __init__(self, assignment: Assignment):
-        self.finished = False
+        self.finished = self.waits = False
         self._blocks = runnable(assignment.blocks)
         self._mark = re.compile(re.escape(assignment.mark) + r" (begin|end) (\d+)(?: (\d+))?")
         self._output: list[str] = []

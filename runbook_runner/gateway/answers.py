@@ -33,9 +33,10 @@ class _Notes:
 def said(dialect: str, response: Any) -> Said:
     """dialect: its name. response: a recorded body, parsed JSON or the text of an event stream. What is not understood
     is left out."""
-    events = list(sse.objects(response)) if isinstance(response, str) else None
+    stream = isinstance(response, str)
+    bodies = list(sse.objects(response)) if stream else response if isinstance(response, list) else [response]
     notes = _Notes()
-    _READERS[dialect](notes, events if events is not None else [response], events is not None)
+    _READERS[dialect](notes, bodies, stream)
     return notes.said()
 
 
@@ -43,7 +44,7 @@ def said(dialect: str, response: Any) -> Said:
 
 
 def _anthropic(notes: _Notes, bodies: list[Json], stream: bool) -> None:
-    for block in _blocks(bodies) if stream else items(bodies[0], "content"):
+    for block in _blocks(bodies) if stream else _all(bodies, "content"):
         kind = block.get("type")
         if kind == "text":
             notes.text += str(block.get("text", ""))
@@ -55,10 +56,10 @@ def _anthropic(notes: _Notes, bodies: list[Json], stream: bool) -> None:
 
 def _blocks(events: Iterable[Json]) -> Iterator[Json]:
     """Content blocks, put together from their deltas."""
-    blocks: dict[int, Json] = {}
-    written: dict[int, str] = {}
+    blocks: dict[str, Json] = {}
+    written: dict[str, str] = {}
     for event in events:
-        index = int(event.get("index", 0))
+        index = str(event.get("index"))
         if event.get("type") == "content_block_start":
             blocks[index] = dict(part(event, "content_block"))
         elif event.get("type") == "content_block_delta" and index in blocks:
@@ -67,7 +68,7 @@ def _blocks(events: Iterable[Json]) -> Iterator[Json]:
                 if isinstance(delta.get(key), str):
                     blocks[index][key] = str(blocks[index].get(key, "")) + delta[key]
             written[index] = written.get(index, "") + str(delta.get("partial_json", ""))
-    for index, block in sorted(blocks.items()):
+    for index, block in blocks.items():
         yield {**block, "input": _parsed(written.get(index, ""))} if block.get("type") == "tool_use" else block
 
 
@@ -75,39 +76,80 @@ def _blocks(events: Iterable[Json]) -> Iterator[Json]:
 
 
 def _responses(notes: _Notes, bodies: list[Json], stream: bool) -> None:
-    done = [part(event, "item") for event in bodies if event.get("type") == "response.output_item.done"]
-    for item in done if stream else items(bodies[0], "output"):
+    done = [part(event, "item") for event in bodies if _object(event).get("type") == "response.output_item.done"]
+    for item in done if stream else _all(bodies, "output"):
         kind = item.get("type")
         if kind == "message":
-            notes.text += "".join(str(piece.get("text", "")) for piece in items(item, "content"))
+            notes.text += "".join(str(p.get("text") or p.get("refusal") or "") for p in _objects(item, "content"))
         elif kind == "reasoning":
-            notes.thinking += "\n".join(str(piece.get("text", "")) for piece in items(item, "summary"))
+            notes.thinking += "\n".join(str(piece.get("text", "")) for piece in _objects(item, "summary"))
         elif kind == "function_call":
             notes.calls.append((str(item.get("name")), _parsed(item.get("arguments"))))
         elif kind == "custom_tool_call":
             notes.calls.append((str(item.get("name")), {"input": item.get("input")}))
 
 
+@dataclass
+class _Writing:
+    """A tool call of the chat API, which may come in pieces."""
+
+    index: Any
+    id: Any
+    name: str = ""
+    arguments: str = ""
+    freeform: bool = False
+
+    def add(self, call: Json) -> None:
+        self.freeform = self.freeform or bool(part(call, "custom"))
+        told = part(call, "custom") or part(call, "function")
+        self.name = self.name or str(told.get("name") or "")
+        self.arguments += str(told.get("input") or told.get("arguments") or "")
+
+    def whole(self) -> tuple[str, Json]:
+        return self.name, {"input": self.arguments} if self.freeform else _parsed(self.arguments)
+
+
 def _chat(notes: _Notes, bodies: list[Json], stream: bool) -> None:
-    calls: dict[int, list[str]] = {}
-    for choice in (choice for body in bodies for choice in items(body, "choices")[:1]):
+    calls: list[_Writing] = []
+    for choice in (choice for body in bodies for choice in _objects(body, "choices")[:1]):
         message = part(choice, "delta" if stream else "message")
-        notes.text += str(message.get("content") or "")
-        notes.thinking += str(message.get("reasoning_content") or message.get("reasoning") or "")
-        for place, call in enumerate(items(message, "tool_calls")):
-            function = part(call, "function")
-            pieces = calls.setdefault(int(call.get("index", place)), ["", ""])
-            pieces[0] += str(function.get("name") or "")
-            pieces[1] += str(function.get("arguments") or "")
-    notes.calls += [(name, _parsed(arguments)) for _, (name, arguments) in sorted(calls.items())]
+        notes.text += _text(message, "content", "text") + str(message.get("refusal") or "")
+        told = message.get("reasoning_content") or message.get("reasoning")
+        notes.thinking += str(told or _text(message, "content", "thinking"))
+        for call in _objects(message, "tool_calls"):
+            (_begun(calls, call) if stream else _new(calls, call)).add(call)
+    notes.calls += [writing.whole() for writing in calls]
+
+
+def _begun(calls: list[_Writing], call: Json) -> _Writing:
+    """The call that this piece belongs to. Some servers number all calls alike, or none; ids tell them apart then."""
+    index, id_ = call.get("index"), call.get("id")
+    for writing in reversed(calls):
+        if (index is None or index == writing.index) and (not id_ or id_ == writing.id):
+            return writing
+    return _new(calls, call)
+
+
+def _new(calls: list[_Writing], call: Json) -> _Writing:
+    calls.append(_Writing(call.get("index"), call.get("id")))
+    return calls[-1]
+
+
+def _text(message: Json, key: str, kind: str) -> str:
+    """A text, or the pieces of this kind, as Mistral has it."""
+    value = message.get(key)
+    if isinstance(value, str):
+        return value if kind == "text" else ""
+    pieces = [piece for piece in _objects(message, key) if piece.get("type") == kind]
+    return "".join(_text(piece, kind, "text") for piece in pieces)
 
 
 # --- Gemini --------------------------------------------------------------------------------------------------------
 
 
 def _gemini(notes: _Notes, bodies: list[Json], stream: bool) -> None:
-    for candidate in (candidate for body in bodies for candidate in items(body, "candidates")[:1]):
-        for piece in items(part(candidate, "content"), "parts"):
+    for candidate in (candidate for body in bodies for candidate in _objects(body, "candidates")[:1]):
+        for piece in _objects(part(candidate, "content"), "parts"):
             call = part(piece, "functionCall")
             if call:
                 notes.calls.append((str(call.get("name")), _object(call.get("args"))))
@@ -131,9 +173,17 @@ def _parsed(arguments: Any) -> Json:
         return _object(arguments)
     try:
         return _object(json.loads(arguments))
-    except ValueError:
+    except (ValueError, RecursionError):
         return {"input": arguments}
 
 
 def _object(value: Any) -> Json:
     return value if isinstance(value, dict) else {}
+
+
+def _objects(data: Any, key: str) -> list[Json]:
+    return [item for item in items(data, key) if isinstance(item, dict)]
+
+
+def _all(bodies: list[Json], key: str) -> list[Json]:
+    return [item for body in bodies for item in _objects(body, key)]

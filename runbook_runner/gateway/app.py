@@ -3,6 +3,7 @@
 import json
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any, Final
+from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -19,6 +20,8 @@ _UNKNOWN: Final = "this gateway does not know that token; it is good for one run
 _KEY_PARAMETER: Final = "key"
 _ALIVE: Final = {"gateway": "runbook-runner"}
 """CLIs probe their base URL, some without credentials."""
+_IN_A_PATH: Final = "/:@!$&'()*+,;=~"
+"""RFC 3986 §3.3."""
 
 
 class Refused(Exception):  # noqa: N818 (it is the answer to a request)
@@ -46,7 +49,7 @@ async def _response(request: Request, sessions: Callable[[], Iterable[Session]])
         session = _session(request, sessions())
         return Relay(session, await _parse(request, session))
     except Refused as problem:
-        dialect, _ = recognise(request.method, request.url.path)
+        dialect, _ = recognise(request.method, _path(request))
         return JSONResponse(dialect.error(problem.status, str(problem)), problem.status)
 
 
@@ -67,9 +70,13 @@ def _tokens(request: Request) -> list[str]:
 
 
 async def _parse(request: Request, session: Session) -> ModelRequest:
-    dialect, operation = recognise(request.method, request.url.path)
+    path = _path(request)
+    dialect, operation = recognise(request.method, path)
     if operation is None:
-        raise Refused(404, f"this gateway does not serve {request.method} {request.url.path}")
+        raise Refused(404, f"this gateway does not serve {request.method} {path}")
+    packed = request.headers.get("content-encoding", "identity")
+    if packed != "identity":
+        raise Refused(415, f"this gateway takes request bodies as they are, not packed ({packed})")
     body = b"".join([chunk async for chunk in _bounded(request, session)])
     if not session.is_open:  # closed while the body came in
         raise Refused(401, _UNKNOWN)
@@ -80,12 +87,12 @@ async def _parse(request: Request, session: Session) -> ModelRequest:
         dialect=dialect,
         operation=operation,
         method=request.method,
-        path=request.url.path,
+        path=path,
         query=_query(request),
         headers=_headers(request, session.token),
         body=body,
         json=document,
-        ask=dialect.ask(request.url.path, document),
+        ask=dialect.ask(path, document),
     )
 
 
@@ -111,6 +118,11 @@ def _document(body: bytes) -> Json:
     if not isinstance(document, dict):
         raise Refused(400, "the request body is not a JSON object")
     return document
+
+
+def _path(request: Request) -> str:
+    """Percent-encoded anew: it becomes a part of another request, and the agent chose it."""
+    return quote(request.scope["path"], safe=_IN_A_PATH)
 
 
 def _query(request: Request) -> str:

@@ -49,19 +49,24 @@ class BlobFolder:
 
     def get(self, digest: str) -> bytes:
         """Raises InputError when the blob is missing or damaged."""
+        path = self._known(digest)
+        data = b"".join(_unpacked(path))
+        _verify(path, digest, hashlib.sha256(data))
+        return data
+
+    def pieces(self, digest: str) -> Iterator[bytes]:
+        """As `get`, in bounded memory: it is read twice, so that a damaged one is known before its first piece."""
+        path = self._known(digest)
+        read = hashlib.sha256()
+        for piece in _unpacked(path):
+            read.update(piece)
+        _verify(path, digest, read)
+        return _unpacked(path)
+
+    def _known(self, digest: str) -> Path:
         if not _DIGEST.fullmatch(digest):
             raise InputError(f"{digest[:80]!r} is not the name of a blob.", where=str(self._folder))
-        path = self._path(digest)
-        try:
-            packed = path.read_bytes()
-            data = b"".join(_bounded(zstandard.ZstdDecompressor().read_to_iter(packed), path))
-        except FileNotFoundError:
-            raise InputError("A part of this recording is missing.", where=str(path)) from None
-        except (zstandard.ZstdError, OSError) as problem:
-            raise InputError(f"A part of this recording can't be read: {problem}.", where=str(path)) from problem
-        if hashlib.sha256(data).hexdigest() != digest:
-            raise InputError("A part of this recording was changed.", where=str(path))
-        return data
+        return self._path(digest)
 
     def _path(self, digest: str) -> Path:
         return blob_path(self._folder, digest)
@@ -112,6 +117,21 @@ class BlobWriter:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._file = self._part.open("xb")
         return self._file
+
+
+def _unpacked(path: Path) -> Iterator[bytes]:
+    try:
+        with path.open("rb") as file:
+            yield from _bounded(zstandard.ZstdDecompressor().read_to_iter(file), path)
+    except FileNotFoundError:
+        raise InputError("A part of this recording is missing.", where=str(path)) from None
+    except (zstandard.ZstdError, OSError) as problem:
+        raise InputError(f"A part of this recording can't be read: {problem}.", where=str(path)) from problem
+
+
+def _verify(path: Path, digest: str, read: "hashlib._Hash") -> None:
+    if read.hexdigest() != digest:
+        raise InputError("A part of this recording was changed.", where=str(path))
 
 
 def _bounded(pieces: Iterable[bytes], path: Path) -> Iterator[bytes]:

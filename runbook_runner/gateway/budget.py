@@ -32,6 +32,10 @@ class Spending:
         self._calls += reason is None
         return reason
 
+    def give_back(self) -> None:
+        """The call that was just allowed is none that counts."""
+        self._calls -= 1
+
     def add(self, model: str, usage: Usage, *, whole: bool) -> None:
         """A call has ended. whole: its answer came to its end, so that a missing price is not for want of tokens."""
         self._tokens += usage.all_tokens

@@ -4,18 +4,21 @@
 before it was cleaned of known secrets and of well-known key patterns (contract §9.4).
 """
 
+import errno
 import json
+import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from runbook_runner.errors import InputError, RecordingError
 from runbook_runner.events import Source, Usage
-from runbook_runner.gateway.blobs import BlobFolder, BlobWriter
+from runbook_runner.gateway.blobs import BlobFolder, BlobWriter, blob_path
 from runbook_runner.gateway.skeleton import SkeletonStore, compact
 from runbook_runner.redaction import Redactor
 from runbook_runner.settings import RecordMode
@@ -37,6 +40,11 @@ KEPT_HEADERS: Final = frozenset(
 )
 
 
+def _is_a_time(text: str) -> str:
+    datetime.fromisoformat(text)
+    return text
+
+
 class Body(BaseModel):
     """Where a request's or response's body is."""
 
@@ -55,7 +63,7 @@ class RecordedCall(BaseModel):
 
     number: int
     """1-based, in order of arrival; lines are in order of completion."""
-    ts: str
+    ts: Annotated[str, AfterValidator(_is_a_time)]
     """When the request had come in."""
     dialect: str
     operation: str
@@ -160,8 +168,7 @@ class Cassette:
         try:
             with self._lock:
                 self.folder.mkdir(parents=True, exist_ok=True)
-                with self._index.open("a", encoding="utf-8") as file:
-                    file.write(line)
+                _append_whole(self._index, line.encode())
         except OSError as problem:
             where = str(self._index)
             raise RecordingError(f"Can't record a model call: {problem.strerror}.", where=where) from problem
@@ -169,9 +176,11 @@ class Cassette:
     def calls(self) -> list[RecordedCall]:
         """All recorded calls by number; a torn last line is left out. Raises InputError for any other bad line."""
         try:
-            lines = self._index.read_text(encoding="utf-8").split("\n")
+            lines = self._index.read_bytes().split(b"\n")
         except FileNotFoundError:
             return []
+        except OSError as problem:
+            raise InputError(f"Can't read this recording: {problem.strerror}.", where=str(self._index)) from problem
         return sorted((self._parse(i, line) for i, line in enumerate(lines[:-1], 1)), key=lambda call: call.number)
 
     def read(self, number: int) -> Exchange:
@@ -183,9 +192,18 @@ class Cassette:
 
     def exchange(self, call: RecordedCall) -> Exchange:
         """A call of this recording with its bodies. Raises InputError when one is missing or was changed."""
-        return Exchange(call, self._body(call.request), self._body(call.response))
+        return Exchange(call, self._body(call.request), self.response(call))
 
-    def _parse(self, number: int, line: str) -> RecordedCall:
+    def response(self, call: RecordedCall) -> Any:
+        """As `Exchange.response`."""
+        return self._body(call.response)
+
+    def pieces(self, body: Body) -> Iterator[bytes]:
+        """A text, encoded, in bounded memory. Raises InputError before the first piece when it is missing or was
+        changed."""
+        return self._blobs.pieces(body.blob)
+
+    def _parse(self, number: int, line: bytes) -> RecordedCall:
         try:
             return RecordedCall.model_validate_json(line)
         except ValidationError as problem:
@@ -194,7 +212,13 @@ class Cassette:
     def _body(self, body: Body | None) -> Any:
         if body is None:
             return None
-        return self._documents.get(body.blob) if body.kind == "json" else _text(self._blobs.get(body.blob))
+        try:
+            return self._documents.get(body.blob) if body.kind == "json" else _text(self._blobs.get(body.blob))
+        except InputError:
+            raise
+        except (ValueError, RecursionError) as problem:
+            where = str(blob_path(self.folder / "blobs", body.blob))
+            raise InputError(f"A part of this recording is no {body.kind}.", where=where) from problem
 
     def _put_text(self, text: str) -> str:
         return self._blobs.put(text.encode("utf-8", "surrogatepass"))
@@ -210,6 +234,16 @@ class Cassette:
         for redactor in self._hidden:
             text = redactor.known(text)[0]
         return text
+
+
+def _append_whole(path: Path, line: bytes) -> None:
+    """Or not at all: on a full disk half a line would spoil the one that comes after it. Raises OSError."""
+    with path.open("ab", buffering=0) as file:
+        before = file.tell()
+        written = file.write(line)
+        if written != len(line):
+            file.truncate(before)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _text(data: bytes) -> str:

@@ -65,6 +65,13 @@ class Library:
         """Raises InputError when a part of the recording is missing or was changed."""
         return self._cassette.exchange(self._by_number[number].call)
 
+    def answer(self, number: int, *, in_pieces: bool) -> Any:
+        """The response of this call, see `Exchange`. in_pieces: a text as an iterator of its bytes. Raises as above."""
+        call = self._by_number[number].call
+        if in_pieces and call.response is not None and call.response.kind == "text":
+            return self._cassette.pieces(call.response)
+        return self._cassette.response(call)
+
     def same(self, asked: Profile) -> list[Entry]:
         """The calls whose request was exactly this, oldest first; those that were answered, when any was."""
         found = self._by_key.get((asked.kind, asked.key), [])

@@ -1,12 +1,12 @@
 """Gateway: a recorded answer, given again as it was."""
 
 import json
-import re
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, Final
 
 from runbook_runner.gateway import sse
-from runbook_runner.gateway.cassette import Exchange
+from runbook_runner.gateway.cassette import RecordedCall
 from runbook_runner.gateway.dialects.base import Dialect
 from runbook_runner.gateway.skeleton import compact
 from runbook_runner.gateway.upstream import Answer, ModelRequest, UpstreamBroke
@@ -14,19 +14,27 @@ from runbook_runner.gateway.upstream import Answer, ModelRequest, UpstreamBroke
 Translate = Callable[[str], str]
 
 _BYTES_PER_TOKEN: Final = 4
-_EVENT_END: Final = re.compile(r"\r?\n\r?\n")
 _KEPT_BY_BODY: Final = "content-type"
 
 
-def playback(exchange: Exchange, dialect: Dialect, here: Translate) -> Answer:
+@dataclass(frozen=True)
+class Recorded:
+    """A call to be played."""
+
+    call: RecordedCall
+    response: Any
+    """As `Exchange.response`, or an iterator of a text's bytes."""
+
+
+def playback(recorded: Recorded, dialect: Dialect, here: Translate) -> Answer:
     """here: see `Replay.here`. A connection that broke breaks at the same place."""
-    call = exchange.call
+    call = recorded.call
     kind = call.response.content_type if call.response else "application/json"
     others = tuple((name, value) for name, value in call.response_headers.items() if name != _KEPT_BY_BODY)
     return Answer(
         call.status or 200,
         ((_KEPT_BY_BODY, kind), *others),
-        _body(exchange, dialect, here),
+        _body(recorded, dialect, here),
         side=call.side,
         error=call.error if call.status >= 400 else None,
         cost_usd=call.usage.cost_usd,
@@ -49,32 +57,25 @@ def translated(value: Any, translate: Translate) -> Any:
     return [translated(item, translate) for item in value] if isinstance(value, list) else value
 
 
-async def _body(exchange: Exchange, dialect: Dialect, here: Translate) -> AsyncIterator[bytes]:
-    for chunk in _chunks(exchange, dialect, here):
+async def _body(recorded: Recorded, dialect: Dialect, here: Translate) -> AsyncIterator[bytes]:
+    for chunk in _chunks(recorded, dialect, here):
         yield chunk
-    if exchange.call.status == 0:
-        raise UpstreamBroke(f"so it did in the recording: {exchange.call.error}")
+    if recorded.call.status == 0:
+        raise UpstreamBroke(f"so it did in the recording: {recorded.call.error}")
 
 
-def _chunks(exchange: Exchange, dialect: Dialect, here: Translate) -> Iterator[bytes]:
-    body = exchange.call.response
+def _chunks(recorded: Recorded, dialect: Dialect, here: Translate) -> Iterator[bytes]:
+    body, response = recorded.call.response, recorded.response
     if body is None:
         return
     if body.kind == "json":
-        yield compact(translated(exchange.response, here)).encode()
+        yield compact(translated(response, here)).encode()
         return
-    text = str(exchange.response)
-    yield from _events(sse.scrub(text, dialect.deltas, here) if exchange.call.stream else here(text))
-
-
-def _events(text: str) -> Iterator[bytes]:
-    """Event by event, as a provider sends them."""
-    begin = 0
-    for match in _EVENT_END.finditer(text):
-        yield text[begin : match.end()].encode("utf-8", "surrogatepass")
-        begin = match.end()
-    if begin < len(text):
-        yield text[begin:].encode("utf-8", "surrogatepass")
+    if isinstance(response, str):
+        text = sse.scrub(response, dialect.deltas, here) if recorded.call.stream else here(response)
+        yield text.encode("utf-8", "surrogatepass")
+    else:
+        yield from response
 
 
 async def _each(chunks: list[bytes]) -> AsyncIterator[bytes]:

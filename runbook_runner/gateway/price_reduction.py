@@ -22,6 +22,7 @@ from runbook_runner.gateway.prices import TABLE
 _MODES: Final = ("chat", "responses", "completion")
 _ODD: Final = ("off_peak_pricing", "input_cost_per_request", "input_cost_per_character")
 _FREE: Final = ("ollama", "lemonade")  # they run on one's own machine
+_BY_PROMPT: Final = ("gemini", "vertex_ai-language-models")
 _KINDS: Final = {
     "input_cost_per_token": "input",
     "output_cost_per_token": "output",
@@ -56,7 +57,17 @@ def _row(entry: Mapping[str, Any]) -> dict[str, Any] | None:
     if not any(standard["rates"].values()) and provider not in _FREE:
         return None
     factors = {key: value for key, value in (entry.get("provider_specific_entry") or {}).items() if _is_price(value)}
-    return _slim({"provider": provider, **standard, "tiers": {k: _slim(v) for k, v in tiers.items()}, "times": factors})
+    slim = {"tiers": {k: _slim(v) for k, v in tiers.items()}, "times": factors}
+    return _slim({"provider": provider, **standard, **slim, **_search(entry)})
+
+
+def _search(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Left out where it depends on how much was read."""
+    prices = set((entry.get("search_context_cost_per_query") or {}).values())
+    if len(prices) != 1:
+        return {}
+    by_prompt = str(entry.get("litellm_provider")) in _BY_PROMPT and entry.get("web_search_billing_unit") != "per_query"
+    return {"search": prices.pop(), "search_once": by_prompt}
 
 
 def _prices(entry: Mapping[str, Any]) -> Iterator[tuple[str, int, str, float]]:

@@ -54,6 +54,10 @@ class Row(Tier):
     """The prices of one model."""
 
     provider: str = ""
+    search: Price | None = None
+    """USD of one search of the web by the provider itself."""
+    search_once: bool = False
+    """However many searches an answer took."""
     tiers: dict[str, Tier] = {}
     """Service tiers with prices of their own."""
     times: dict[str, Price] = {}
@@ -64,6 +68,8 @@ class _Listed(Rates):
     """A model in the user's file: rates, and more of them above a size of the input."""
 
     above: dict[int, Rates] = {}
+    search: Price | None = None
+    """USD of one, see `Row`."""
 
 
 @dataclass(frozen=True)
@@ -75,11 +81,11 @@ class Prices:
         """USD of one call; `None` when it is not known."""
         row = self.find(provider, model)
         tier = _tier(row, reading.tier) if row else None
-        if tier is None or not reading.usage.all_tokens:
+        if row is None or tier is None or not reading.usage.all_tokens:
             return None
         rates, times = tier
-        usd = _sum(_rates(rates, reading), reading)
-        return None if usd is None else round(usd * times, 9)
+        usd, searches = _sum(_rates(rates, reading), reading), _searches(row, reading)
+        return None if usd is None or searches is None else round(usd * times + searches, 9)
 
     def find(self, provider: str, model: str) -> Row | None:
         """The row of this provider's model. A model of the same name at another provider is another one."""
@@ -121,7 +127,8 @@ def load_prices(path: Path | None) -> Prices:
 
 
 def _as_row(listed: _Listed) -> Row:
-    return Row(rates=Rates(**listed.model_dump(exclude={"above"})), above=listed.above)
+    rates = Rates(**listed.model_dump(exclude={"above", "search"}))
+    return Row(rates=rates, above=listed.above, search=listed.search)
 
 
 def listed_providers() -> tuple[str, ...]:
@@ -164,13 +171,19 @@ def _sum(rates: Rates, reading: Reading) -> float | None:
     return total / _MILLION
 
 
+def _searches(row: Row, reading: Reading) -> float | None:
+    count = min(reading.searches, 1) if row.search_once else reading.searches
+    return 0.0 if not count else None if row.search is None else count * row.search
+
+
 def _items(rates: Rates, reading: Reading) -> Iterator[tuple[int, float | None]]:
     usage = reading.usage
     long = min(reading.long_cache_tokens, usage.cache_write_tokens)
+    thought = min(usage.reasoning_tokens, usage.completion_tokens)
     yield usage.prompt_tokens, rates.input
     yield usage.cache_read_tokens, rates.cache_read
     written = rates.input if rates.cache_write is None else rates.cache_write  # most charge nothing extra for it
     yield usage.cache_write_tokens - long, written
     yield long, written if rates.cache_write_1h is None else rates.cache_write_1h
-    yield usage.completion_tokens - usage.reasoning_tokens, rates.output
-    yield usage.reasoning_tokens, rates.output if rates.reasoning is None else rates.reasoning
+    yield usage.completion_tokens - thought, rates.output
+    yield thought, rates.output if rates.reasoning is None else rates.reasoning

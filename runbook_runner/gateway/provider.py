@@ -1,9 +1,10 @@
 """Gateway: a real provider, the upstream that forwards. Its key stays here, on the host."""
 
 import io
+import math
 import os
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import urlsplit
@@ -166,6 +167,8 @@ class ProviderConnection:
         try:
             if 300 <= response.status < 400:
                 yield self._unreachable(request.dialect, f"it redirects (HTTP {response.status})")
+            elif response.status > 599:
+                yield self._unreachable(request.dialect, f"it answers with HTTP {response.status}")
             elif response.status >= 400:
                 yield await self._error(request.dialect, response)
             else:
@@ -211,10 +214,9 @@ class ProviderConnection:
 def _retry_after_s(answer: Answer) -> float:
     """Its date form is not in use with these APIs."""
     text = dict(answer.headers).get("retry-after", "")
-    try:
-        return max(0.0, float(text))
-    except ValueError:
-        return 0.0
+    with suppress(ValueError):
+        return float(text) if 0 < float(text) < math.inf else 0.0
+    return 0.0
 
 
 def _client() -> "aiohttp.ClientSession":
@@ -273,9 +275,10 @@ async def _body(response: "aiohttp.ClientResponse") -> AsyncIterator[bytes]:
 
 
 def _reason(problem: Exception) -> str:
-    """Never an address, which may hold a password. Some errors have no words."""
+    """Never an address, which may hold a password; some errors add it to their message. Some have no words."""
     import aiohttp
 
     if isinstance(problem, aiohttp.InvalidURL):
         return "its address is not valid"
-    return str(problem) or type(problem).__name__
+    said = problem.message if isinstance(problem, aiohttp.ClientResponseError) else str(problem)
+    return " ".join(said.split()) or type(problem).__name__

@@ -161,7 +161,8 @@ def _base_url(row: _Row, environ: Environ) -> str:
         if url := environ.get(variable):
             with suppress(ValueError):
                 parts = urlsplit(url)
-                if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
+                extra = parts.query or parts.fragment  # the path of each request comes behind it
+                if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and not extra:
                     return url
             # Not shown: it may hold a password.
             raise NotReadyError(f"{variable} is no address of a server.", hint="Write it as https://host/path.")

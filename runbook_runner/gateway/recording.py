@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from runbook_runner.events import ModelCalled, Stop
+from runbook_runner.gateway import sse
 from runbook_runner.gateway.cassette import Body, Cassette, RecordedCall
 from runbook_runner.gateway.session import Session
 from runbook_runner.gateway.tape import Outcome, Tape
@@ -60,6 +61,8 @@ def _keep_response(cassette: Cassette, tape: Tape) -> Body | None:
     text = tape.body.decode("utf-8", "replace")
     try:
         document: Any = json.loads(text)
+        if isinstance(document, list):
+            sse.scrub_array(document, tape.request.dialect.deltas, cassette.clean)
         return cassette.keep_json(document, tape.content_type)
     except (ValueError, RecursionError):
         return cassette.keep_text(text, tape.content_type)

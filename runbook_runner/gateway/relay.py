@@ -63,6 +63,8 @@ class Relay(Response):
             yield error_answer(request.dialect, 400, reason, GatewayFailure("budget", reason))
             return
         async with session.connection.answer(request) as answer:
+            if request.operation == "generate" and not answer.spends:
+                session.spending.give_back()
             yield answer
 
     async def _converse(self, work: asyncio.Task[None], receive: Receive) -> None:
@@ -85,6 +87,8 @@ class Relay(Response):
             self._tape.abort(hung_up)
         else:
             _explain(work.exception(), self._tape)
+            if (nothing := self._tape.no_answer()) and not self._tape.sent:
+                self._tape.abort(nothing)
         await self._replace_broken()
 
     async def _keep_request(self) -> Exception | None:
@@ -104,7 +108,8 @@ class Relay(Response):
         if not tape.broken or tape.sent or tape.gone:
             return
         status = 500 if tape.failure else 502
-        answer = error_answer(tape.request.dialect, status, tape.error or "the call broke")
+        said = self._session.cassette.clean(tape.error or "the call broke")  # some errors quote an address with a key
+        answer = error_answer(tape.request.dialect, status, said)
         tape.start(answer)
         tape.broken, tape.chunks = False, [chunk async for chunk in answer.body]
 
@@ -116,7 +121,8 @@ class Relay(Response):
         self._session.usage += result.usage
         if tape.request.operation == "generate" and not tape.side:
             self._session.last = result
-        self._session.spending.add(tape.request.ask.model, result.usage, whole=result.whole)
+        if tape.spends:
+            self._session.spending.add(tape.request.ask.model, result.usage, whole=result.whole)
         try:
             record(self._session, tape, result)
         except RecordingError as problem:

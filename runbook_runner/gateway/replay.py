@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,12 +10,12 @@ from typing import Any, Final, Literal
 
 from runbook_runner.errors import InputError
 from runbook_runner.events import Difference, ReplayDiverged
-from runbook_runner.gateway.cassette import Exchange
 from runbook_runner.gateway.dialects.base import Json, Reading
 from runbook_runner.gateway.difference import Verdict, readable
 from runbook_runner.gateway.library import Entry, Library, open_library
 from runbook_runner.gateway.matching import Profiler
-from runbook_runner.gateway.playback import Translate, estimate, playback, translated
+from runbook_runner.gateway.playback import Recorded, Translate, estimate, playback, translated
+from runbook_runner.gateway.processes import Renaming
 from runbook_runner.gateway.upstream import (
     Answer,
     Connection,
@@ -33,10 +33,6 @@ _NOTHING_ALIKE: Final = Verdict("miss", (), 0)
 _SHOWN: Final = 3
 
 
-def _unchanged(text: str) -> str:
-    return text
-
-
 @dataclass(frozen=True)
 class Replay:
     """A recording and how to play it. An Upstream; see `load_replay`."""
@@ -48,11 +44,11 @@ class Replay:
     """Serve recorded calls up to this number, then ask `beyond`: a fork. `None`: all."""
     beyond: Upstream | None = None
     """Who answers what the recording does not."""
-    clean: Callable[[Any], Any] = _unchanged
+    clean: Callable[[Any], Any] = lambda value: value
     """What this run's recording does to a request before it is kept; the recorded ones were treated alike."""
-    here: Translate = _unchanged
-    """Paths of the recorded sandbox → paths of this one."""
-    back: Translate = _unchanged
+    here: Translate = str
+    """Paths of the recorded sandbox → paths of this one; `str` where they are the same."""
+    back: Translate = str
     """The reverse."""
     source: Literal["replay"] = "replay"
 
@@ -100,6 +96,8 @@ class ReplayConnection:
         self._library = replay.library
         self._profiler = Profiler(self._library.settle)
         self._used: Counter[int] = Counter()
+        self._names, self._recorded_names = Renaming(), Renaming()
+        """Of processes: recorded → here, and back."""
         self._told: set[Difference] = set()
         self._forked = False
         self._failure: GatewayFailure | None = None
@@ -118,7 +116,7 @@ class ReplayConnection:
         try:
             async with self._choosing:
                 choice = await asyncio.to_thread(self._choose, request)
-            recorded = await asyncio.to_thread(self._exchange, choice)
+            recorded = await asyncio.to_thread(self._recorded, choice)
         except InputError as damaged:
             yield self._stop(request, f"the recording can't be replayed any further: {damaged}")
             return
@@ -127,11 +125,12 @@ class ReplayConnection:
 
     @asynccontextmanager
     async def _answered(
-        self, request: ModelRequest, choice: Choice, recorded: Exchange | None
+        self, request: ModelRequest, choice: Choice, recorded: Recorded | None
     ) -> AsyncIterator[Answer]:
         if recorded is not None:
             async with self._played(recorded) as answer:
-                yield answer
+                # A plain repetition ends where the budget ended the run; what goes on from it has a budget of its own.
+                yield replace(answer, spends=self._replay.beyond is None)
         elif choice.served == "beyond":
             async with self._connection().answer(request) as answer:
                 yield replace(answer, source=answer.source or self._upstream.source)
@@ -141,7 +140,7 @@ class ReplayConnection:
             yield self._stop(request, _missed(choice))
 
     @asynccontextmanager
-    async def _played(self, recorded: Exchange) -> AsyncIterator[Answer]:
+    async def _played(self, recorded: Recorded) -> AsyncIterator[Answer]:
         """An answer that the agent did not get to its end counts as not given: it will ask again."""
         number, given = recorded.call.number, False
 
@@ -151,7 +150,8 @@ class ReplayConnection:
                 yield chunk
             given = True
 
-        answer = playback(recorded, self._library[number].dialect, self._replay.here)
+        here = self._here if isinstance(recorded.response, str) else self._replay.here
+        answer = playback(recorded, self._library[number].dialect, here)
         try:
             yield replace(answer, body=whole(answer.body))
         finally:
@@ -171,6 +171,7 @@ class ReplayConnection:
             found = self._library.like(asked, ask.model, self._whole(request.json), self._used)
             number, verdict = found or (None, _NOTHING_ALIKE)
             choice = Choice("recorded" if verdict.severity != "miss" else "nothing", number, verdict)
+            self._learn(choice, request)
         choice = self._by_policy(self._by_fork(choice), request)
         if choice.served == "recorded" and choice.number is not None:
             self._used[choice.number] += 1
@@ -205,14 +206,28 @@ class ReplayConnection:
             return replace(choice, served="recorded")
         return choice
 
-    def _exchange(self, choice: Choice) -> Exchange | None:
+    def _recorded(self, choice: Choice) -> Recorded | None:
         """What is to be played, if anything is."""
         if choice.served != "recorded" or choice.number is None:
             return None
-        return self._library.exchange(choice.number)
+        response = self._library.answer(choice.number, in_pieces=self._replay.here is str and not self._names)
+        whole = isinstance(response, (str, Iterator))
+        return Recorded(self._library[choice.number].call, response if whole else self._names.value(response))
+
+    def _learn(self, choice: Choice, request: ModelRequest) -> None:
+        if choice.served != "recorded" or choice.number is None:
+            return
+        recorded, known = self._library.exchange(choice.number).request, len(self._names)
+        self._names.learn(recorded, request.json)
+        self._recorded_names.learn(request.json, recorded)
+        if len(self._names) != known:  # what was looked at before has these names in it
+            self._profiler = Profiler(self._library.settle)
+
+    def _here(self, text: str) -> str:
+        return self._names.text(self._replay.here(text))
 
     def _as_recorded(self, value: Any) -> Any:
-        return self._replay.clean(translated(value, self._replay.back))
+        return self._replay.clean(self._recorded_names.value(translated(value, self._replay.back)))
 
     def _whole(self, body: Json) -> Json:
         return {key: self._as_recorded(value) for key, value in body.items()}

@@ -16,6 +16,7 @@ from runbook_runner.gateway.dialects.base import Ask, Call, Reading, Reply, Tool
 from runbook_runner.gateway.shell_tool import find_shell, shell_input
 from runbook_runner.gateway.turns import ScriptedTool, Turn
 from runbook_runner.gateway.upstream import Answer, GatewayFailure, ModelRequest, UpstreamBroke, error_answer
+from runbook_runner.gateway.waiting import polls
 
 SIDE_TEXT: Final = "OK."
 _BYTES_PER_TOKEN: Final = 4  # a rule of thumb for English and code; nothing is billed by it
@@ -76,8 +77,8 @@ class Cursor:
             return
         ask = request.ask
         try:
-            number = self._turn(ask)
-            reply = self._side() if number is None else self._reply(number, ask)
+            number = None if self._waits(ask) else self._turn(ask)
+            reply = self._beside(ask) if number is None else self._reply(number, ask)
         except Unservable as problem:
             message = str(problem)
             yield error_answer(request.dialect, 400, message, GatewayFailure("script", message))
@@ -122,9 +123,16 @@ class Cursor:
             return False
         return self._tools_seen or any(turn.needs_tool for turn in self._script.turns[self._next :])
 
-    def _side(self) -> Reply:
+    def _waits(self, ask: Ask) -> bool:
+        """A command of the last turn is still running. A script that calls its agent's own tools does this itself."""
+        return self._next > 0 and bool(self._script.turns[self._next - 1].commands) and bool(polls(ask))
+
+    def _beside(self, ask: Ask) -> Reply:
+        """What moves nothing: the wait for a command, the answer to a side request."""
         self._sides += 1
-        return Reply(f"side_{self._sides:04d}", None, SIDE_TEXT, (), Usage())
+        name = f"{self._script.id_prefix}_side_{self._sides:04d}"
+        calls = tuple(Call(f"{name}_{place}", tool, value) for place, (tool, value) in enumerate(polls(ask), 1))
+        return Reply(name, None, None if calls else SIDE_TEXT, calls, Usage())
 
     def _expect(self, number: int, ask: Ask) -> None:
         pattern = self._script.turns[number].expect
@@ -147,18 +155,18 @@ class Cursor:
 
     def _calls(self, number: int, ask: Ask) -> tuple[Call, ...]:
         turn = self._script.turns[number]
-        wanted = [self._shell(command, number, ask) for command in turn.commands]
+        wanted = [self._shell(command, turn.timeout, number, ask) for command in turn.commands]
         wanted += [(self._offered(tool, number, ask), tool.input) for tool in turn.other_tools]
         ids = (self._id(number) + (f"_{place}" if place > 1 else "") for place in range(1, len(wanted) + 1))
         return tuple(Call(id_, tool, value) for id_, (tool, value) in zip(ids, wanted, strict=True))
 
-    def _shell(self, command: str, number: int, ask: Ask) -> tuple[Tool, dict[str, Any]]:
+    def _shell(self, command: str, timeout: float | None, number: int, ask: Ask) -> tuple[Tool, dict[str, Any]]:
         shell = find_shell(ask.tools)
         if shell is None:
             offered = [tool.name for tool in ask.tools]
             where = self._script.where(number)
             raise Unservable(f"{where} runs a shell command, but the request offers no shell tool, only: {offered}")
-        return shell, shell_input(shell.schema, command)
+        return shell, shell_input(shell.schema, command, timeout)
 
     def _offered(self, wanted: ScriptedTool, number: int, ask: Ask) -> Tool:
         offered = {tool.name: tool for tool in ask.tools}

@@ -1,19 +1,29 @@
 """Gateway: a model script out of a recording, for people to edit."""
 
 from collections.abc import Iterable, Iterator
+from functools import reduce
 from typing import Any, Final
 
 import yaml
 
+from runbook_runner import settings
 from runbook_runner.errors import InputError
 from runbook_runner.events import Usage
+from runbook_runner.gateway import sse
 from runbook_runner.gateway.answers import Said, said
 from runbook_runner.gateway.cassette import Exchange
-from runbook_runner.gateway.dialects.base import Ask, Json
+from runbook_runner.gateway.dialects.base import SILENT, Ask, Dialect, Json
 from runbook_runner.gateway.library import Entry, Library
-from runbook_runner.gateway.shell_tool import find_shell, shell_input
+from runbook_runner.gateway.shell_tool import find_shell, shell_input, time_units
+from runbook_runner.gateway.skeleton import compact
+from runbook_runner.gateway.turns import MAX_TIMEOUT_S
 
 _WIDTH: Final = 110
+
+# What CLIs let their model say about a command, or how much of its output it wants to see, and when.
+_WORDS: Final = ("description", "justification", "yield_time_ms", "max_output_tokens", "login")
+_FOLDERS: Final = ("workdir", "dir_path", "cwd", "directory")
+_HERE: Final = (settings.APP, ".", "./")
 _USAGE: Final = {
     "input": "prompt_tokens",
     "output": "completion_tokens",
@@ -35,12 +45,8 @@ def script_from(library: Library) -> str:
 
 
 def _turns(library: Library) -> Iterator[Entry]:
-    """One answer a question: what a client asked again was lost to it."""
-    asked = set()
-    for entry in library.entries:
-        if entry.is_turn and entry.profile.key not in asked:
-            asked.add(entry.profile.key)
-            yield entry
+    """One answer a question, the last: a client asks again when the one before was lost to it."""
+    yield from {entry.profile.key: entry for entry in library.entries if entry.is_turn}.values()
 
 
 def _turn(entry: Entry, exchange: Exchange) -> Json:
@@ -51,25 +57,42 @@ def _turn(entry: Entry, exchange: Exchange) -> Json:
         turn["think"] = answer.thinking
     if answer.text is not None or not (answer.calls or answer.thinking):
         turn["say"] = answer.text or ""
-    return turn | _called(answer, ask) | _used(entry.call.usage)
+    return turn | _called(answer, ask) | _stopped(entry.dialect, exchange.response) | _used(entry.call.usage)
 
 
 def _called(answer: Said, ask: Ask) -> Json:
     """Commands for whatever shell tool there is, where nothing is lost by it: such a script drives any agent."""
-    commands = [_command(call, ask) for call in answer.calls]
-    known = [command for command in commands if command is not None]
-    if known and len(known) == len(commands):
-        return {"shell": known[0] if len(known) == 1 else known}
+    found = [command for call in answer.calls if (command := _command(call, ask))]
+    if found and len(found) == len(answer.calls):
+        commands, longest = [text for text, _ in found], max(seconds for _, seconds in found)
+        return {"shell": commands[0] if len(found) == 1 else commands, **({"timeout": longest} if longest else {})}
     tools = [{"name": name, **({"input": value} if value else {})} for name, value in answer.calls]
     return {"tool": tools[0]} if len(tools) == 1 else {"tools": tools} if tools else {}
 
 
-def _command(call: tuple[str, Json], ask: Ask) -> str | None:
+def _command(call: tuple[str, Json], ask: Ask) -> tuple[str, float] | None:
+    """The command and how many seconds it may take, zero when that is not said; `None` when there is more to it."""
     name, value = call
     shell = find_shell(ask.tools)
     if shell is None or shell.name != name:
         return None
-    return next((text for text in _strings(value.values()) if shell_input(shell.schema, text) == value), None)
+    units = time_units(shell.schema)
+    times = [value[key] / unit for key, unit in units.items() if isinstance(value.get(key), (int, float))]
+    seconds = max(times, default=0)
+    value = {key: item for key, item in value.items() if key not in units}
+    if seconds > MAX_TIMEOUT_S:
+        return None
+    for key, given in value.items():
+        alone = all(_changes_nothing(other, item) for other, item in value.items() if other != key)
+        for text in _strings([given]):
+            if alone and shell_input(shell.schema, text).get(key) == given:
+                return text, int(seconds) if seconds == int(seconds) else seconds
+    return None
+
+
+def _changes_nothing(key: str, value: Any) -> bool:
+    """The command does the same without it."""
+    return key in _WORDS or not value or (key in _FOLDERS and value in _HERE)
 
 
 def _strings(values: Iterable[Any]) -> Iterator[str]:
@@ -78,6 +101,13 @@ def _strings(values: Iterable[Any]) -> Iterator[str]:
             yield value
         elif isinstance(value, list):
             yield from _strings(value)
+
+
+def _stopped(dialect: Dialect, response: Any) -> Json:
+    stream = isinstance(response, str)
+    heard = reduce(dialect.heard, sse.objects(response), SILENT) if stream else None
+    stop = (heard or dialect.reading(compact(response).encode())).stop
+    return {"stop": stop} if stop else {}
 
 
 def _used(usage: Usage) -> Json:

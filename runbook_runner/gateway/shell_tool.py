@@ -18,6 +18,7 @@ SHELL_NAMES: Final = (
     "runcommand",
 )
 _COMMAND_KEYS: Final = ("command", "cmd", "script", "commandline", "code", "input")
+_TIMES: Final = ("timeout", "timeoutms", "timeoutseconds")
 _EMPTY: Final[Json] = {"boolean": False, "integer": 0, "number": 0, "array": [], "object": {}}
 _FILLER: Final = "Scripted command"
 
@@ -28,13 +29,25 @@ def find_shell(tools: Iterable[Tool]) -> Tool | None:
     return next((by_name[name] for name in SHELL_NAMES if name in by_name), None)
 
 
-def shell_input(schema: Json, command: str) -> Json:
-    """Input for that tool: the command where its schema wants it, and a filler in every other required property."""
+def shell_input(schema: Json, command: str, timeout_s: float | None = None) -> Json:
+    """Input for that tool: the command where its schema wants it, a filler in every other required property, and how
+    long the command may take, where that can be said."""
     properties = _object(schema.get("properties"))
     required = [str(name) for name in schema.get("required") or []]
     key = _command_key(properties, required)
     filled = {name: _filler(_object(properties.get(name))) for name in required if name != key}
-    return {key: _as_typed(command, _object(properties.get(key))), **filled}
+    units = time_units(schema) if timeout_s is not None else {}
+    times = {name: round((timeout_s or 0) * units[name]) for name in units}
+    return {key: _as_typed(command, _object(properties.get(key))), **filled, **times}
+
+
+def time_units(schema: Json) -> dict[str, int]:
+    """The property that says how long a command may take → how many of its units are a second."""
+    found = {
+        name: _object(about) for name, about in _object(schema.get("properties")).items() if _plain(name) in _TIMES
+    }
+    in_ms = {name for name, about in found.items() if name.endswith("ms") or "millis" in str(about.get("description"))}
+    return {name: 1000 if name in in_ms else 1 for name in found}
 
 
 def _command_key(properties: Json, required: list[str]) -> str:

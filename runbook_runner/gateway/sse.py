@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 from runbook_runner.gateway.dialects.base import Delta, Json
@@ -41,23 +41,38 @@ def scrub(text: str, deltas: Deltas, clean: Callable[[str], str]) -> str:
     secret its cleaned form goes to the first piece and the others become empty. Other lines stay as they are.
     """
     text = clean(text)
-    joined: dict[str, list[str]] = defaultdict(list)
-    for found in objects(text):
-        for piece in deltas(found):
-            joined[piece.channel].append(piece.holder[piece.key])
-    cleaned = {
-        channel: clean(whole) for channel, pieces in joined.items() if (whole := "".join(pieces)) != clean(whole)
-    }
+    cleaned = _cleaned(objects(text), deltas, clean)
     return "\n".join(_with(line, deltas, cleaned) for line in text.split("\n")) if cleaned else text
 
 
+def scrub_array(events: list[Any], deltas: Deltas, clean: Callable[[str], str]) -> None:
+    """The same for the events of a stream that came as one JSON array, in place."""
+    found = [event for event in events if isinstance(event, dict)]
+    cleaned = _cleaned(found, deltas, clean)
+    for event in found:
+        _put(event, deltas, cleaned)
+
+
+def _cleaned(events: Iterable[Json], deltas: Deltas, clean: Callable[[str], str]) -> dict[str, str]:
+    """Channel → its cleaned text, where a secret was in it."""
+    joined: dict[str, list[str]] = defaultdict(list)
+    for event in events:
+        for piece in deltas(event):
+            joined[piece.channel].append(piece.holder[piece.key])
+    return {channel: clean(whole) for channel, pieces in joined.items() if (whole := "".join(pieces)) != clean(whole)}
+
+
 def _with(line: str, deltas: Deltas, cleaned: dict[str, str]) -> str:
-    """The line with its pieces of cleaned texts; a text is used up by its first piece."""
     found = parse(line)
-    pieces = [piece for piece in deltas(found) if piece.channel in cleaned] if found is not None else []
+    return _line(found) if found is not None and _put(found, deltas, cleaned) else line
+
+
+def _put(event: Json, deltas: Deltas, cleaned: dict[str, str]) -> bool:
+    """Puts cleaned texts in; a text is used up by its first piece. Whether there was any."""
+    pieces = [piece for piece in deltas(event) if piece.channel in cleaned]
     for piece in pieces:
         piece.holder[piece.key], cleaned[piece.channel] = cleaned[piece.channel], ""
-    return _line(found) if found is not None and pieces else line
+    return bool(pieces)
 
 
 def _line(data: Json) -> str:
@@ -69,10 +84,11 @@ def parse(line: str) -> Json | None:
     """The object of a `data:` line; `DONE` for the one that ends a stream of OpenAI's; else `None`."""
     if not line.startswith("data:"):
         return None
-    if line.startswith("data: [DONE]"):
+    text = line[5:].lstrip()  # some servers leave the space out
+    if text.startswith("[DONE]"):
         return DONE
     try:
-        data: Any = json.loads(line[5:])
+        data: Any = json.loads(text)
     except (ValueError, RecursionError):
         return None
     return data if isinstance(data, dict) else None

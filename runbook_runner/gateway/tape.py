@@ -9,10 +9,12 @@ from runbook_runner import clock
 from runbook_runner.events import ReplayDiverged, Source, Stop, Usage
 from runbook_runner.gateway.cassette import Body, Cassette
 from runbook_runner.gateway.dialects.base import Reading, readable
+from runbook_runner.gateway.dialects.bodies import document
 from runbook_runner.gateway.reel import Reel
 from runbook_runner.gateway.upstream import Answer, GatewayFailure, Headers, ModelRequest
 
 MAX_ERROR_CHARS: Final = 2000
+_SHOWN_CHARS: Final = 200
 
 
 @dataclass
@@ -45,6 +47,7 @@ class Tape:
     error: str | None = None
     failure: GatewayFailure | None = None
     ttfb: float | None = None
+    spends: bool = True
     cost_usd: float | None = None
     answered_by: str | None = None
     source: Source | None = None
@@ -54,9 +57,10 @@ class Tape:
         self.status, self.headers, self.side = answer.status, answer.headers, answer.side
         self.error, self.failure = answer.error, answer.failure or self.failure
         self.cost_usd, self.answered_by = answer.cost_usd, answer.answered_by
-        self.source = answer.source or self.source
+        self.source, self.spends = answer.source or self.source, answer.spends
         self.divergence = answer.divergence or self.divergence
-        stream = self.content_type.startswith("text/event-stream")
+        kind = self.content_type.lower()
+        stream = kind.startswith("text/event-stream") or (not kind and self.request.ask.stream and self.status == 200)
         self.reel = Reel(self.request.dialect, self.cassette) if stream else None
         self.at_once = self.stream or answer.at_once
 
@@ -73,6 +77,17 @@ class Tape:
         """The answer is all there, or all that will come of it."""
         if self.reel is not None:
             self.reel.end()
+
+    def no_answer(self) -> str | None:
+        """Why what has come to its end is no answer of any API, although its status says so: the page of a proxy, half
+        a document."""
+        if self.status != 200 or self.broken:
+            return None
+        if self.ttfb is None:
+            return "the provider's answer is empty"
+        if self.stream or isinstance(document(self.body), (dict, list)):
+            return None
+        return f"the provider's answer is not JSON: {readable(self.body.decode('utf-8', 'replace'), _SHOWN_CHARS)}"
 
     def discard(self) -> None:
         """Leaves nothing half-written."""
@@ -127,7 +142,7 @@ def outcome(tape: Tape, cost: Callable[[str, Reading], float | None]) -> Outcome
     reading = tape.reading
     cut = (tape.broken or tape.gone) and not (tape.stream and reading.complete)
     error = (tape.error if cut or not tape.broken else None) or reading.error
-    if error is None and tape.ttfb is not None and not reading.complete:
+    if error is None and tape.ttfb is not None and not (reading.complete or reading.may_end):
         error = "the stream ended before the answer did"
     usage = Usage() if tape.side else _priced(tape, reading, cost)
     return Outcome(0 if cut else tape.status, usage, error and readable(error, MAX_ERROR_CHARS), reading.stop)

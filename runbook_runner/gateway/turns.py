@@ -1,11 +1,14 @@
 """Gateway: the turns of a model script: what a file may say."""
 
 import re
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, field_validator, model_validator
 
 from runbook_runner.events import Stop, Usage
+
+MAX_TIMEOUT_S: Final = 600
+"""Claude Code and Hermes take no longer one."""
 
 
 class Part(BaseModel):
@@ -39,6 +42,9 @@ class Turn(Part):
     """Text; it comes before the tool calls."""
     shell: StrictStr | tuple[StrictStr, ...] = ()
     """Commands for whatever shell tool the agent offers; several are called in one turn."""
+    timeout: float | None = Field(None, gt=0, le=MAX_TIMEOUT_S)
+    """Seconds those commands may take, where the agent's tool lets its model say so. Without it the tool's own time
+    holds: two minutes with Claude Code and opencode, three with Hermes."""
     tool: ScriptedTool | None = None
     """Any other tool, by its name."""
     tools: tuple[ScriptedTool, ...] = ()
@@ -88,6 +94,8 @@ class Turn(Part):
             raise ValueError("retry_after needs an error with a status.")
         if self.message is not None and not isinstance(self.error, int):
             raise ValueError("message needs an error with a status.")
+        if self.timeout is not None and not self.commands:
+            raise ValueError("timeout needs a shell command.")
         if self.stop is not None and self.error is not None:
             raise ValueError("A turn that fails has no stop.")
         return self

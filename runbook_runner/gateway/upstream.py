@@ -55,6 +55,8 @@ class Answer:
     error: str | None = None
     """Why there is no real answer, when the upstream itself could not say so."""
     failure: GatewayFailure | None = None
+    spends: bool = True
+    """It counts against the run's budget."""
     cost_usd: float | None = None
     """What this answer cost, when the upstream knows; else it is reckoned from its tokens."""
     at_once: bool = False

@@ -5,10 +5,11 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TextIO
 
 from runbook_runner import settings
 from runbook_runner.agents import Agent, Assignment, Invocation, Result, StreamReader, failures
+from runbook_runner.errors import RecordingError
 from runbook_runner.events import AgentFinished, Emit, Log, Stop, ToolCalled
 from runbook_runner.redaction import Redactor
 from runbook_runner.runner.cancellation import Cancellation
@@ -71,7 +72,13 @@ def attempt(job: Work, sandbox: Sandbox, deadline_s: float, given: Sequence[PutF
         output.follow(process, watch)
     exit_ = process.wait()
     result = reader.result(exit_.code)
-    end = _finished(job, exit_.code, exit_.ended_by == "deadline", watch.why, result, output.stderr)
+    late = exit_.ended_by == "deadline"
+    left = reader.waits or watch.waited_in_vain or (late and reader.finished)
+    why = watch.why or ("finished" if left else None)
+    end = _finished(job, exit_.code, late, why, result, output.stderr)
+    if left and why == "finished":
+        message = f"{job.agent.name} had said its last word, and was ended with what it had started in the background."
+        job.emit(Log(level="warning", message=message))
     return Attempt(end, output.begun or bool(job.session and job.session.usage.api_calls))
 
 
@@ -93,17 +100,25 @@ class _Output:
 
     def follow(self, process: Process, watch: "_Watch") -> None:
         """Until the output ends."""
-        lines = {"stdout": _Lines(), "stderr": _Lines()}
         folder = self._job.log_folder
-        with (folder / "stdout.log").open("a") as out, (folder / "stderr.log").open("a") as err:
-            logs = {"stdout": out, "stderr": err}
-            for stream, line in _lines_of(process, lines):
-                watch.alive()
-                logs[stream].write(self._job.redactor.clean(line) + "\n")
-                logs[stream].flush()
-                self._take(stream, line)
+        try:
+            with (folder / "stdout.log").open("a") as out, (folder / "stderr.log").open("a") as err:
+                self._log(process, watch, {"stdout": out, "stderr": err})
+        except OSError as error:  # also what was not yet written when the file is closed
+            raise RecordingError(
+                f"What the agent says can't be recorded: {error.strerror}.",
+                where=str(folder),
+                hint="Make room; the next `runbook run`, or `runbook clean`, brings home what it has made.",
+            ) from error
         for event in self._reader.rest():
             self._job.emit(event)
+
+    def _log(self, process: Process, watch: "_Watch", logs: Mapping[str, TextIO]) -> None:
+        for stream, line in _lines_of(process, {"stdout": _Lines(), "stderr": _Lines()}):
+            watch.alive()
+            logs[stream].write(self._job.redactor.clean(line) + "\n")
+            logs[stream].flush()
+            self._take(stream, line)
 
     def _take(self, stream: str, line: str) -> None:
         if stream == "stderr":
@@ -153,6 +168,8 @@ class _Watch(threading.Thread):
     def __init__(self, process: Process, reader: StreamReader, job: Work):
         super().__init__(name="watch", daemon=True)
         self.why: Why | None = None
+        self.waited_in_vain = False
+        """The agent had said its last word, and what it waited for did not end."""
         self._process = process
         self._reader = reader
         self._job = job
@@ -171,17 +188,23 @@ class _Watch(threading.Thread):
     def run(self) -> None:
         while not self._over.wait(0.2):
             now = time.monotonic()
-            self._finished_at = (self._finished_at or now) if self._reader.finished else None
+            done = self._reader.finished and not self._asking  # who asks a model after all has more to do
+            self._finished_at = (self._finished_at or now) if done else None
             if self._finished_at is not None:
                 if now - self._finished_at > FINISH_GRACE_S:
                     return self.end("finished")
             elif self._idle(now):
-                return self.end("idle")
+                self.waited_in_vain = self._reader.waits
+                return self.end("finished" if self.waited_in_vain else "idle")
         return None
+
+    @property
+    def _asking(self) -> bool:
+        return bool(self._job.session and self._job.session.busy)
 
     def _idle(self, now: float) -> bool:
         session = self._job.session
-        if session and session.busy:
+        if self._asking:
             return False
         last = max(self._last_output, session.last_activity if session else 0.0)
         return now - last > self._job.limits.idle_s
@@ -202,7 +225,7 @@ def _finished(
     error, kind = _agent_error(job, code, result, stderr, left_by_itself=why != "finished")
     if why == "cancel":
         ended_by, error, kind = "cancel", None, None
-    elif deadline:
+    elif deadline and why != "finished":
         ended_by, error, kind = "deadline", f"Agent exceeded timeout_sec ({job.limits.timeout_s:g}).", "timeout"
     elif why == "idle":
         ended_by, error, kind = "idle", f"The agent gave no sign of life for {job.limits.idle_s:g} s.", "stalled"

@@ -10,6 +10,7 @@ from runbook_runner.trajectory.store import RESULTS
 
 _MAX_DIFF_LINES = 40
 _MAX_DIFF_BYTES = 1 << 20
+_SIDE_BY_SIDE = 16
 
 
 @dataclass(frozen=True)
@@ -62,10 +63,19 @@ def compare_calls(
     """here: paths of the recorded sandbox → paths of the other. Calls are the same when name and input are."""
     one = [here(_spelled(call)) for call in recorded]
     two = [_spelled(call) for call in repeated]
-    first = next((n for n, (a, b) in enumerate(zip(one, two, strict=False), 1) if a != b), None)
-    if first is None and len(one) != len(two):
-        first = min(len(one), len(two)) + 1
-    return CallsCompared(len(one), len(two), first)
+    return CallsCompared(len(one), len(two), _first_difference(one, two))
+
+
+def _first_difference(one: list[str], two: list[str]) -> int | None:
+    """Calls of one answer run side by side; agents tell of them in any order."""
+    place = 0
+    while place < max(len(one), len(two)):
+        windows = ((one[place : place + size], two[place : place + size]) for size in range(1, _SIDE_BY_SIDE + 1))
+        same = next((len(a) for a, b in windows if sorted(a) == sorted(b)), None)
+        if same is None:
+            return place + 1
+        place += same
+    return None
 
 
 def _files(folder: Path) -> dict[str, Path]:

@@ -121,3 +121,23 @@ def test_the_model_gets_the_mission_and_where_it_is() -> None:
     assert invocation.env["ANTHROPIC_AUTH_TOKEN"] == "tok"
     assert invocation.env["CLAUDE_CONFIG_DIR"] == "/work/here/.runbook/claude"
     assert "tok" not in " ".join(invocation.argv)
+
+
+INIT = {"type": "system", "subtype": "init"}
+RESULT = {"type": "result", "subtype": "success", "result": "Waiting."}
+
+
+def tasks(*ids: str) -> dict[str, Any]:
+    return {"type": "system", "subtype": "background_tasks_changed", "tasks": [{"task_id": id_} for id_ in ids]}
+
+
+def test_the_last_word_is_not_the_end_while_something_runs_in_the_background() -> None:
+    """It stays for that, and its model hears of it."""
+    waiting, _ = read(INIT, tasks("b1"), RESULT)
+    assert (waiting.finished, waiting.waits, waiting.result(None).text) == (False, True, "Waiting.")
+    ended, _ = read(INIT, tasks("b1"), RESULT, tasks())
+    assert (ended.finished, ended.waits) == (True, False)
+    at_work, _ = read(INIT, tasks("b1"), RESULT, tasks(), INIT)
+    assert (at_work.finished, at_work.waits) == (False, False)
+    done, _ = read(INIT, tasks("b1"), RESULT, tasks(), INIT, {**RESULT, "result": "Done."})
+    assert (done.finished, done.waits, done.result(0).text) == (True, False, "Done.")

@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from runbook_runner.events import ToolCalled
+from runbook_runner.runner.comparison import compare_calls
+
 Write = Callable[[str], Path]
 
 
@@ -52,6 +55,15 @@ def test_several_runs_are_replayed_one_by_one_and_the_worst_counts(runbook: Any,
     ran = runbook("replay", same.folder, other.folder, "--json")
     assert ran.code == 1
     assert [json.loads(line)["results"]["identical"] for line in ran.out.splitlines()] == [True, False]
+
+
+@pytest.mark.parametrize(("recorded", "repeated", "first"), [
+    ("abc", "abc", None), ("abcd", "bacd", None), ("abcd", "cabd", None), ("", "", None),
+    ("abc", "abx", 3), ("abc", "ab", 3), ("ab", "abc", 3), ("abc", "bax", 3), ("abc", "cax", 1),
+])  # fmt: skip
+def test_calls_that_ran_side_by_side_may_be_told_in_any_order(recorded: str, repeated: str, first: int | None) -> None:
+    one, two = ([ToolCalled(call_id="1", name=name, input={}) for name in names] for names in (recorded, repeated))
+    assert compare_calls(one, two, str).first_difference == first
 
 
 # --- a runbook with its recording ----------------------------------------------------------------------------------

@@ -163,7 +163,7 @@ class Line:
         host, port = gateway.address
         self.url = f"http://{host}:{port}"
         headers = {"authorization": f"Bearer {session.token}", "anthropic-version": "2023-06-01"}
-        self.client = httpx.Client(base_url=self.url, headers=headers, timeout=20, trust_env=False)
+        self.client = httpx.Client(base_url=self.url, headers=headers, timeout=60, trust_env=False)
 
     def post(self, path: str = "/v1/messages", **body: Any) -> httpx.Response:
         return self.client.post(path, json=body)

@@ -192,3 +192,45 @@ def test_bug_in_a_reader_of_events_is_named_not_swallowed(connect: Any, tmp_path
     assert line.ask("a").status_code == 500
     assert line.session.failure.kind == "internal"
     assert "ZeroDivisionError" in line.session.failure.message
+
+
+def test_an_index_that_is_no_text_is_reported(scripted: Scripted) -> None:
+    line = scripted("- say: one")
+    line.ask("a")
+    index = line.cassette.folder / "index.jsonl"
+    written = index.read_bytes()
+    for damaged in (b"\xff\xfe\n" + written, written.replace(b'"ts":"2', b'"ts":"x'), written.replace(b'"', b"\x00")):
+        index.write_bytes(damaged)
+        with pytest.raises(InputError, match=r"index\.jsonl:1: This is not a recorded model call"):
+            line.cassette.calls()
+    index.unlink()
+    index.mkdir()
+    with pytest.raises(InputError, match="Can't read this recording"):
+        line.cassette.calls()
+
+
+def test_a_part_of_another_kind_is_reported(scripted: Scripted) -> None:
+    line = scripted("- say: one")
+    line.ask("a", stream=True)
+    index = line.cassette.folder / "index.jsonl"
+    index.write_text(index.read_text().replace('"kind":"text"', '"kind":"json"'))
+    with pytest.raises(InputError, match=r"\.zst: A part of this recording is no json"):
+        line.cassette.read(1)
+
+
+def test_a_line_that_does_not_fit_on_the_disk_spoils_no_other(scripted: Scripted) -> None:
+    """A limit of the size of files stands for a disk that fills up and is then given room."""
+    resource = pytest.importorskip("resource")
+    line = scripted("- say: one")
+    line.ask("a")
+    (call,) = line.cassette.calls()
+    index = line.cassette.folder / "index.jsonl"
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (index.stat().st_size + 40, limits[1]))
+    try:
+        with pytest.raises(RecordingError, match="Can't record a model call"):
+            line.cassette.append(call.model_copy(update={"number": 2}))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    line.cassette.append(call.model_copy(update={"number": 3}))
+    assert [call.number for call in line.cassette.calls()] == [1, 3]

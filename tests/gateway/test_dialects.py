@@ -129,6 +129,28 @@ def test_secret_in_pieces_is_scrubbed_from_a_stream(dialect: Dialect) -> None:
     assert len(list(sse.objects(scrubbed))) == 2
 
 
+@pytest.mark.parametrize(("dialect", "first", "second"), [
+    ("openai-chat", {"reasoning_details": [{"text": "HALF"}]}, {"reasoning_details": [{"text": "SECRET"}]}),
+    ("openai-chat", {"content": [{"type": "text", "text": "HALF"}]}, {"content": [{"type": "text", "text": "SECRET"}]}),
+    ("openai-chat", {"tool_calls": [{"index": 0, "custom": {"input": "HALF"}}]},
+     {"tool_calls": [{"index": 0, "custom": {"input": "SECRET"}}]}),
+    ("gemini", "HALF", "SECRET"),
+])  # fmt: skip
+def test_secret_in_pieces_is_found_wherever_servers_put_text(dialect: str, first: Any, second: Any) -> None:
+    """Gemini's as the elements of one JSON array."""
+    (api,) = (known for known in DIALECTS if known.name == dialect)
+    clean = lambda text: text.replace("HALFSECRET", "***")  # noqa: E731
+    if dialect == "gemini":
+        events = [{"candidates": [{"content": {"parts": [{"text": text}]}}]} for text in (first, second)]
+        sse.scrub_array(events, api.deltas, clean)
+        scrubbed = json.dumps(events)
+    else:
+        stream = b"".join(sse.data({"choices": [{"index": 0, "delta": delta}]}) for delta in (first, second)).decode()
+        scrubbed = sse.scrub(stream, api.deltas, clean)
+    assert "SECRET" not in scrubbed
+    assert scrubbed.count("***") == 1
+
+
 @every_dialect
 @pytest.mark.parametrize("status", [400, 401, 404, 413, 429, 500, 502, 529])
 def test_error_answer_reads_back_with_its_message(dialect: Dialect, status: int) -> None:

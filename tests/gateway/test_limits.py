@@ -108,6 +108,15 @@ def test_pause_that_is_too_long_is_told_at_once_and_the_provider_not_asked(conne
     assert len(busy.times) == 1
 
 
+@pytest.mark.parametrize("wait", ["inf", "nan", "-5", "Wed, 21 Oct 2026 07:28:00 GMT"])
+def test_pause_that_is_no_number_is_none(connect: Any, busy: Any, wait: str) -> None:
+    busy.wait = wait
+    line = connect(key_for(busy))
+    assert line.ask("a", model="limited").headers["retry-after"] == wait
+    line.ask("b")
+    assert len(busy.times) == 2
+
+
 def test_another_key_does_not_wait(connect: Any, busy: Any) -> None:
     connect(key_for(busy)).ask("a", model="limited")
     other = connect(key_for(busy, ANTHROPIC_API_KEY="k-other"))

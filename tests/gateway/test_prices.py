@@ -103,6 +103,8 @@ def test_reduction_keeps_prices_and_leaves_out_what_is_no_price() -> None:
     rows = reduce({
         "plain": {**chat, "max_tokens": 5, "output_cost_per_token_priority": 4e-6,
                   "input_cost_per_token_above_200k_tokens": 3e-6},
+        "search": {**chat, "search_context_cost_per_query": {"low": 0.01, "high": 0.01}},
+        "depends": {**chat, "search_context_cost_per_query": {"low": 0.01, "high": 0.02}},
         "bands": {"mode": "chat", "litellm_provider": "x", "tiered_pricing": [
             {"range": [0, 1000.0], "input_cost_per_token": 1e-6, "output_cost_per_token": 2e-6},
             {"range": [1000.0, 9000.0], "input_cost_per_token": 5e-6, "output_cost_per_token": 6e-6}]},
@@ -113,7 +115,8 @@ def test_reduction_keeps_prices_and_leaves_out_what_is_no_price() -> None:
         "half": {"mode": "chat", "input_cost_per_token": 1e-6},
         "not a row": 5,
     })  # fmt: skip
-    assert set(rows) == {"plain", "bands", "mine"}
+    assert set(rows) == {"plain", "bands", "mine", "search", "depends"}
+    assert (rows["search"]["search"], "search" in rows["depends"]) == (0.01, False)
     assert rows["plain"] == {
         "provider": "x",
         "rates": {"input": 1.0, "output": 2.0},
@@ -132,3 +135,23 @@ def test_forwarded_call_is_priced_and_what_the_provider_says_it_cost_wins(connec
     dialect = __import__("runbook_runner.gateway.dialects", fromlist=["DIALECTS"]).DIALECTS[2]
     body = {"choices": [{}], "usage": {"prompt_tokens": 5, "completion_tokens": 1, "cost": 0.0125}}
     assert dialect.reading(json.dumps(body).encode()).usage.cost_usd == 0.0125
+
+
+def test_searches_by_the_provider_are_paid_one_by_one(tmp_path: Path) -> None:
+    """1 cent each at Anthropic; Gemini 2.5 charges for the answer that needed any, Gemini 3 for each."""
+    prices, said = Prices(), reading(prompt=MILLION, searches=3)
+    assert prices.cost("anthropic", "claude-sonnet-4-6", said) == pytest.approx(3.03)
+    bare = [prices.cost("google", model, reading(prompt=5)) for model in ("gemini-2.5-pro", "gemini-3.1-pro-preview")]
+    asked = [
+        prices.cost("google", m, reading(prompt=5, searches=3)) for m in ("gemini-2.5-pro", "gemini-3.1-pro-preview")
+    ]
+    assert [round((a or 0) - (b or 0), 6) for a, b in zip(asked, bare, strict=True)] == [0.035, 0.042]
+    (tmp_path / "p.yaml").write_text("m: {input: 1}\nn: {input: 1, search: 0.5}")
+    own = load_prices(tmp_path / "p.yaml")
+    assert own.cost("x", "m", said) is None, "what a search costs there is not known"
+    assert own.cost("x", "n", said) == pytest.approx(2.5)
+
+
+def test_reasoning_that_is_counted_beside_the_output_does_not_make_it_cheaper() -> None:
+    odd = reading(made=9, reasoning=94)
+    assert Prices().cost("openai", "gpt-5.5", odd) == Prices().cost("openai", "gpt-5.5", reading(made=9))

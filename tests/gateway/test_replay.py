@@ -1,6 +1,7 @@
 """Answers from a recording: which ones, how a difference is told, and when it stops."""
 
 import json
+import tracemalloc
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -12,7 +13,7 @@ import pytest
 
 from runbook_runner.errors import InputError
 from runbook_runner.events import ModelCalled, ReplayDiverged, Usage
-from runbook_runner.gateway import Cassette, RecordedCall, load_replay, load_script, provider_from
+from runbook_runner.gateway import Budget, Cassette, RecordedCall, load_replay, load_script, provider_from
 from runbook_runner.redaction import Redactor
 
 SIGNATURE = "EqQBCgIYAhIkZm9v" + "Zm9vYmFyYmF6cXV4/+" * 8 + "=="
@@ -404,3 +405,96 @@ def test_hundred_turns_with_an_early_difference_stay_quick(connect: Any, record:
         assert texts(line.post(**body)) == [f"answer {n}"]
     assert datetime.now(UTC) - began < timedelta(seconds=20)
     assert sum(len(event.differences) for event in diverged(line)) == 1
+
+
+# --- fork of every API ---------------------------------------------------------------------------------------------
+
+
+def asked(text: str) -> dict[str, Any]:
+    """A question in all four APIs at once."""
+    content = [{"role": "user", "parts": [{"text": text}]}]
+    return {"model": "m", "messages": [{"role": "user", "content": text}], "input": text, "contents": content}
+
+
+@pytest.mark.parametrize("path", [
+    "/v1/messages", "/v1/responses", "/v1/chat/completions", "/v1beta/models/m:generateContent",
+])  # fmt: skip
+def test_a_fork_of_a_fork_replays_and_only_what_is_new_counts(connect: Any, tmp_path: Path, path: str) -> None:
+    for name in "abc":
+        turns = [f"- {{say: {name}{n}, usage: {{input: 40, output: 10, cost: 1}}}}\n" for n in range(3)]
+        (tmp_path / f"{name}.yaml").write_text("".join(turns))
+    first = connect(load_script(tmp_path / "a.yaml"))
+    for n in range(3):
+        first.post(path, **asked(f"q{n}"))
+    fork = connect(
+        load_replay(first.cassette.folder, until=2, beyond=load_script(tmp_path / "b.yaml")),
+        budget=Budget(max_calls=2, max_tokens=100, max_cost_usd=2),
+    )
+    answers = [fork.post(path, **asked(f"q{n}")).text for n in range(5)]
+    told = ["a0", "a1", "b0", "b1", "the run's budget of 2 model calls is used up"]
+    assert [text in answer for text, answer in zip(told, answers, strict=True)] == [True] * 5
+    assert [call.source for call in fork.cassette.calls()] == ["replay", "replay", "script", "script", "replay"]
+    again = connect(load_replay(fork.cassette.folder, until=3, beyond=load_script(tmp_path / "c.yaml")))
+    got = [again.post(path, **asked(f"q{n}")).json() for n in range(4)]
+    assert [text in str(answer) for text, answer in zip(["a0", "a1", "b0", "c0"], got, strict=True)] == [True] * 4
+    whole = connect(load_replay(again.cassette.folder))
+    assert [whole.post(path, **asked(f"q{n}")).json() for n in range(4)] == got
+    assert whole.session.usage.api_calls == 4
+
+
+def test_a_repetition_ends_where_the_budget_ended_the_run(connect: Any, record: Record) -> None:
+    line = connect(load_replay(record(*((question(n), answer(f"{n}")) for n in range(3)))), budget=Budget(max_calls=2))
+    assert [line.post(**question(n)).status_code for n in range(3)] == [200, 200, 400]
+    assert line.session.failure.kind == "budget"
+
+
+# --- long answers --------------------------------------------------------------------------------------------------
+
+
+def test_a_long_stream_is_played_in_bounded_memory(connect: Any, record: Record) -> None:
+    event = 'event: content_block_delta\ndata: {"type":"ping","x":"' + "x" * 2000 + '"}\n\n'
+    folder = record((question(stream=True), event * 8000 + 'data: {"type":"message_stop"}\n\n'))
+    line = connect(load_replay(folder))
+    tracemalloc.start()
+    with line.client.stream("POST", "/v1/messages", json=question(stream=True)) as response:
+        size = sum(map(len, response.iter_bytes()))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert size > 16_000_000
+    assert peak < 8 << 20
+
+
+# --- processes that go on ------------------------------------------------------------------------------------------
+
+CODEX = [{"type": "function", "name": "write_stdin", "parameters": {}}]
+
+
+def waited(name: int, polls: int) -> list[dict[str, Any]]:
+    """Codex's side of the conversation: a command that goes on under this name, and so many waits for it."""
+    said: list[dict[str, Any]] = [{"role": "user", "content": "go"}]
+    for n in range(polls + 1):
+        call = {"cmd": "sleep 60"} if n == 0 else {"session_id": name, "chars": ""}
+        arguments = json.dumps(call)
+        said.append({"type": "function_call", "call_id": f"c{n}", "name": "x", "arguments": arguments})
+        output = f"Wall time: 30 seconds\nProcess running with session ID {name}\nOutput:\n"
+        said.append({"type": "function_call_output", "call_id": f"c{n}", "output": output})
+    return said
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
+def test_a_model_that_waits_for_a_process_waits_for_the_one_of_this_run(
+    connect: Any, tmp_path: Path, stream: bool
+) -> None:
+    """Its name is a number that Codex draws."""
+    turn = "- tool: {{name: write_stdin, input: {{session_id: {}, chars: ''}}}}\n"
+    (tmp_path / "m.yaml").write_text("".join(map(turn.format, (11065, 11065, 7))))
+    line = connect(load_script(tmp_path / "m.yaml"))
+    body = {"model": "m", "tools": CODEX, "stream": stream}
+    for polls in range(3):
+        line.post("/v1/responses", input=waited(11065, polls), **body)
+    again = connect(load_replay(line.cassette.folder))
+    got = [again.post("/v1/responses", input=waited(22222, polls), **body).text for polls in range(3)]
+    assert ["22222" in answer and "11065" not in answer for answer in got] == [True, True, False]
+    assert 'session_id\\": 7' in got[2], "what no tool named stays as it is"
+    assert again.session.failure is None
+    assert {event.severity for event in diverged(again)} == {"minor"}, "the name, where the tool first said it"

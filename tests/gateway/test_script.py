@@ -185,3 +185,60 @@ def test_shell_tools_of_other_agents_get_the_command_their_way(
     (call,) = line.ask("go", tools=[{"name": name, "input_schema": schema}]).json()["content"]
     assert call["name"] == name
     assert call["input"] == expected
+
+
+# --- commands that take longer than the agent waits ----------------------------------------------------------------
+
+EXEC = {"type": "function", "name": "exec_command", "parameters": {"properties": {"cmd": {"type": "string"}}}}
+STDIN = {"type": "function", "name": "write_stdin", "parameters": {}}
+
+
+def output(*texts: str) -> list[dict[str, Any]]:
+    calls = [{"type": "function_call", "call_id": f"c{n}", "name": "x"} for n in range(len(texts))]
+    outputs = [{"type": "function_call_output", "call_id": f"c{n}", "output": text} for n, text in enumerate(texts)]
+    return [*calls, *outputs]
+
+
+def test_the_next_turn_waits_until_the_commands_of_codex_have_ended(scripted: Scripted) -> None:
+    line = scripted("- shell: [sleep 60, 'true', sleep 70]\n- say: Done.")
+    said: list[dict[str, Any]] = [{"role": "user", "content": "go"}]
+
+    def answer(*outputs: str) -> list[Any]:
+        said.extend(output(*outputs))
+        response = line.post("/v1/responses", model="m", tools=[EXEC, STDIN], input=said)
+        assert response.status_code == 200
+        return [item.get("arguments") or item["content"][0]["text"] for item in response.json()["output"]]
+
+    assert len(answer()) == 3
+    running = "Wall time: 10 seconds\nProcess running with session ID {}\nOutput:\n"
+    polls = answer(running.format(4711), "Process exited with code 0", running.format(4712))
+    assert [json.loads(poll)["session_id"] for poll in polls] == [4711, 4712]
+    (poll,) = answer("Process exited with code 0", running.format(4712))
+    assert json.loads(poll)["session_id"] == 4712
+    printed = "Process exited with code 0\nOutput:\nProcess running with session ID 9 is what it printed"
+    assert answer(printed) == ["Done."]
+    assert line.session.usage.api_calls == 2, "waiting is no turn"
+
+
+def test_a_script_that_calls_the_tools_of_codex_waits_itself(scripted: Scripted) -> None:
+    line = scripted("- tool: {name: exec_command, input: {cmd: serve}}\n- say: It serves.")
+    first = {"model": "m", "tools": [EXEC, STDIN], "input": [{"role": "user", "content": "go"}]}
+    line.post("/v1/responses", **first)
+    then = [*first["input"], *output("Process running with session ID 4711")]
+    assert "It serves." in line.post("/v1/responses", **{**first, "input": then}).text
+
+
+@pytest.mark.parametrize(("named", "given"), [
+    ({"timeout": {"type": "number", "description": "Optional timeout in milliseconds"}}, {"timeout": 300_000}),
+    ({"timeout": {"type": "integer", "description": "Max seconds to wait"}}, {"timeout": 300}),
+    ({"timeout_ms": {"type": "number"}}, {"timeout_ms": 300_000}),
+    ({"yield_time_ms": {"type": "number"}}, {}),
+])  # fmt: skip
+def test_agents_are_told_in_their_own_units_how_long_a_command_may_take(
+    scripted: Scripted, named: dict[str, Any], given: dict[str, Any]
+) -> None:
+    schema = {"properties": {"command": {"type": "string"}, **named}, "required": ["command"]}
+    line = scripted("- {shell: make, timeout: 300}\n- shell: ls")
+    first, second = (line.ask(q, tools=[{"name": "Bash", "input_schema": schema}]).json()["content"][0] for q in "ab")
+    assert first["input"] == {"command": "make", **given}
+    assert second["input"] == {"command": "ls"}

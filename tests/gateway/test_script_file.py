@@ -43,13 +43,16 @@ def test_turns_are_read_in_order_with_their_usage(tmp_path: Path) -> None:
         (
             "- say: a\n- xyzzy: 1\n",
             2,
-            "Known keys: think, say, shell, tool, tools, usage, error, message, stop, retry_after, delay, expect.",
+            "Known keys: think, say, shell, timeout, tool, tools, usage, error, message, stop, retry_after, delay, "
+            "expect.",
         ),
         ("- say: a\n- usage: {input: 1}\n", 2, "at least one of say, shell, tool, tools, think and error"),
         ("- tool: {name: Read}\n  tools: [{name: Read}]\n", 1, "tool or tools, not both"),
         ("- say: a\n- tools:\n  - name: Read\n  - naem: Read\n", 4, "Did you mean 'name'?"),
         ("- error: 200\n", 1, "An error is an HTTP status from 400 to 599, or drop."),
         ("- say: a\n- error: 429\n  say: b\n", 2, "says nothing else"),
+        ("- say: a\n  timeout: 3\n", 1, "timeout needs a shell command"),
+        ("- shell: a\n  timeout: 601\n", 2, "timeout: Input should be less than or equal to 600"),
         ("- say: a\n  retry_after: 3\n", 1, "retry_after needs an error with a status"),
         ("- say: a\n- say: b\n  message: Busy.\n", 2, "message needs an error with a status"),
         ("- say: a\n- error: 429\n  stop: length\n", 2, "A turn that fails has no stop."),

@@ -90,11 +90,20 @@ def test_side_requests_retries_and_failures_are_no_turns(scripted: Scripted, bas
     assert yaml.safe_load(script_from(open_library(line.cassette.folder))) == [{"shell": "ls"}, {"say": "End."}]
 
 
-def test_a_shell_call_with_more_than_a_command_keeps_it(scripted: Scripted, bash: dict[str, Any]) -> None:
-    line = scripted("- tool: {name: Bash, input: {command: ls, timeout: 5}}")
+@pytest.mark.parametrize(("given", "turn"), [
+    ({"command": "ls", "timeout": 5000}, {"shell": "ls", "timeout": 5}),
+    ({"command": "ls", "timeout": 1500, "description": "Lists"}, {"shell": "ls", "timeout": 1.5}),
+    ({"command": "ls", "timeout": 7_200_000}, None),
+    ({"command": "ls", "more": 5}, None),
+])  # fmt: skip
+def test_how_long_a_command_may_take_is_said_in_seconds(
+    scripted: Scripted, bash: dict[str, Any], given: dict[str, Any], turn: dict[str, Any] | None
+) -> None:
+    bash["input_schema"]["properties"]["timeout"]["description"] = "Optional timeout in milliseconds"
+    line = scripted(json.dumps([{"tool": {"name": "Bash", "input": given}}]))
     line.ask("go", tools=[bash])
-    (turn,) = yaml.safe_load(script_from(open_library(line.cassette.folder)))
-    assert turn == {"tool": {"name": "Bash", "input": {"command": "ls", "timeout": 5}}}
+    (made,) = yaml.safe_load(script_from(open_library(line.cassette.folder)))
+    assert made == (turn or {"tool": {"name": "Bash", "input": given}})
 
 
 def test_a_recording_of_failures_makes_no_script(scripted: Scripted, bash: dict[str, Any]) -> None:
@@ -102,3 +111,87 @@ def test_a_recording_of_failures_makes_no_script(scripted: Scripted, bash: dict[
     line.ask("go", tools=[bash])
     with pytest.raises(InputError, match="No answer of a model is recorded here"):
         script_from(open_library(line.cassette.folder))
+
+
+# --- what other servers and models say -----------------------------------------------------------------------------
+
+
+def stream(*events: dict[str, Any]) -> str:
+    return "".join(f"data: {json.dumps(event)}\n\n" for event in events)
+
+
+def piece(**delta: Any) -> dict[str, Any]:
+    return {"choices": [{"delta": delta}]}
+
+
+def tool(name: str | None, arguments: str, **more: Any) -> dict[str, Any]:
+    return {"function": {"name": name, "arguments": arguments}, **more}
+
+
+@pytest.mark.parametrize("pieces", [
+    [[tool("a", "{}", id="1")], [tool("b", '{"x":', id="2")], [tool(None, "1}")]],
+    [[tool("a", "{}", id="1", index=0)], [tool("b", '{"x":1}', id="2", index=0)]],
+    [[tool("a", "{}", id="1", index=0), tool("b", '{"x":', id="2", index=1)], [tool("b", "1}", id="2", index=1)]],
+    [[tool("a", "{}", id="1", index=None), tool("b", '{"x":1}', id="2", index=None)]],
+], ids=["no-index", "one-index", "repeated-ids", "null"])  # fmt: skip
+def test_calls_in_pieces_are_told_apart_however_they_are_numbered(pieces: list[list[dict[str, Any]]]) -> None:
+    assert said("openai-chat", stream(*(piece(tool_calls=calls) for calls in pieces))).calls == (
+        ("a", {}),
+        ("b", {"x": 1}),
+    )
+
+
+def test_pieces_of_content_and_refusals_are_words() -> None:
+    thought = {"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}
+    mistral = piece(content=[thought, {"type": "text", "text": "Hi"}])
+    assert said("openai-chat", stream(mistral, piece(content="!"))) == Said("Hi!", "Hm.")
+    assert said("openai-chat", {"choices": [{"message": {"content": None, "refusal": "No."}}]}) == Said("No.")
+    refused = {"output": [{"type": "message", "content": [{"type": "refusal", "refusal": "No."}]}]}
+    assert said("openai-responses", refused) == Said("No.")
+    parts = [{"candidates": [{"content": {"parts": [{"text": text}]}}]} for text in ("H", "i")]
+    assert said("gemini", parts) == Said("Hi"), "a stream that came as one JSON array"
+
+
+@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
+@pytest.mark.parametrize("odd", [None, 5, [], [5], {}, {"content": [5], "output": [5], "choices": [5], "candidates": 5},
+    {"choices": [{"message": {"tool_calls": [5, {}]}}], "output": [{"type": "message", "content": [None]}]},
+    stream({"type": "content_block_start", "index": None}, {"type": "content_block_delta", "index": []}, {"x": 1}),
+], ids=str)  # fmt: skip
+def test_what_is_not_understood_is_left_out(dialect: Dialect, odd: Any) -> None:
+    assert said(dialect.name, odd).text is None
+
+
+def test_an_answer_that_was_cut_off_is_cut_off_again(scripted: Scripted, bash: dict[str, Any]) -> None:
+    line = scripted("- {say: Half, stop: length}\n- {say: No., stop: refusal}\n- say: End.")
+    play(line, bash, 3)
+    turns = yaml.safe_load(script_from(open_library(line.cassette.folder)))
+    assert turns == [{"say": "Half", "stop": "length"}, {"say": "No.", "stop": "refusal"}, {"say": "End."}]
+
+
+@pytest.mark.parametrize("given", [
+    {"command": "ls", "description": "Lists files"},
+    {"command": "ls", "description": "Lists", "run_in_background": False},
+    {"command": "ls", "workdir": "/app", "yield_time_ms": 1000, "max_output_tokens": 500, "login": True},
+    {"command": "ls", "dir_path": ".", "is_background": False},
+])  # fmt: skip
+def test_a_command_with_words_about_it_runs_with_any_agent(
+    scripted: Scripted, bash: dict[str, Any], given: dict[str, Any]
+) -> None:
+    line = scripted(json.dumps([{"tool": {"name": "Bash", "input": given}}]))
+    line.ask("go", tools=[bash])
+    assert yaml.safe_load(script_from(open_library(line.cassette.folder))) == [{"shell": "ls"}]
+
+
+@pytest.mark.parametrize("given", [
+    {"command": "ls", "workdir": "/app/results"},
+    {"command": "ls", "run_in_background": True},
+    {"description": "ls"},
+])  # fmt: skip
+def test_a_command_that_would_do_something_else_stays_as_it_is(
+    scripted: Scripted, bash: dict[str, Any], given: dict[str, Any]
+) -> None:
+    line = scripted(json.dumps([{"tool": {"name": "Bash", "input": given}}]))
+    line.ask("go", tools=[bash])
+    assert yaml.safe_load(script_from(open_library(line.cassette.folder))) == [
+        {"tool": {"name": "Bash", "input": given}}
+    ]

@@ -29,7 +29,6 @@ from runbook_runner.gateway.dialects.bodies import (
     document,
     error_message,
     items,
-    known_numbers,
     number,
     part,
     told_cost,
@@ -144,22 +143,35 @@ def _read_document(data: Json) -> Reading:
 
 
 def _told(told: Json, so_far: Reading) -> Reading:
-    known = known_numbers(told, _USAGE_KEYS)
+    known = {ours: number(told, theirs) for theirs, ours in _USAGE_KEYS.items() if told.get(theirs) is not None}
+    for extra in _other_iterations(told):
+        for theirs, ours in _USAGE_KEYS.items():
+            known[ours] = known.get(ours, getattr(so_far.usage, ours)) + number(extra, theirs)
     thought = number(part(told, "output_tokens_details"), "thinking_tokens")
     if thought:
         known["reasoning_tokens"] = thought
     kept = part(told, "cache_creation")
+    searches = number(part(told, "server_tool_use"), "web_search_requests")
     return replace(
         so_far,
+        searches=searches or so_far.searches,
         usage=so_far.usage.model_copy(update={**known, "cost_usd": told_cost(told) or so_far.usage.cost_usd}),
         long_cache_tokens=number(kept, "ephemeral_1h_input_tokens") if kept else so_far.long_cache_tokens,
         tier=_tier(told) or so_far.tier,
     )
 
 
+def _other_iterations(told: Json) -> list[Json]:
+    """What was spent beside the answer itself, as on a summary of the conversation: the totals leave that out."""
+    return [item for item in items(told, "iterations") if isinstance(item, dict) and item.get("type") != "message"]
+
+
 def _tier(told: Json) -> str | None:
-    """What the price depends on: fast mode, inference bound to a country, the service tier."""
-    found = ("fast" if told.get("speed") == "fast" else None, told.get("inference_geo"), told.get("service_tier"))
+    """What the price depends on: another model that was asked on the way, fast mode, inference bound to a country, the
+    service tier."""
+    others = (item.get("type") for item in _other_iterations(told) if item.get("type") != "compaction")
+    speed = "fast" if told.get("speed") == "fast" else None
+    found = (*others, speed, told.get("inference_geo"), told.get("service_tier"))
     known = (name for name in found if isinstance(name, str) and name not in ("", "global", "not_available"))
     return next(known, None)
 

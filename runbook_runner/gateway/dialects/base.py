@@ -91,6 +91,10 @@ class Reading:
     tier: str | None = None
     """Service tier the provider charged, in its own words; `None`: the standard one or not told."""
     stop: Stop | None = None
+    searches: int = 0
+    """Searches of the web by the provider itself, which it charges for one by one."""
+    may_end: bool = False
+    """A stream that ends here, of its own accord, has said all; not every server of this API says its last word."""
 
 
 NOTHING: Final = Reading(Usage(), error=None, complete=True)

@@ -27,14 +27,11 @@ def items(data: Any, key: str) -> list[Any]:
 
 
 def number(data: Any, key: str) -> int:
-    """A count of tokens; zero when it is absent or no whole number."""
+    """A count of tokens; zero when it is absent or no number. Some servers write `12.0`."""
     found = data.get(key) if isinstance(data, dict) else None
+    if type(found) is float and found.is_integer():
+        return max(0, int(found))
     return max(0, found) if type(found) is int else 0
-
-
-def known_numbers(data: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, int]:
-    """names: theirs → ours. Only those that are there."""
-    return {ours: data[theirs] for theirs, ours in names.items() if type(data.get(theirs)) is int}
 
 
 def backwards(names: Mapping[str, Stop], ours: Stop) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import reduce
 from typing import Any, Final
+from urllib.parse import unquote
 
 from runbook_runner.events import Stop, Usage
 from runbook_runner.gateway import sse
@@ -27,7 +28,7 @@ from runbook_runner.gateway.dialects.base import (
 )
 from runbook_runner.gateway.dialects.bodies import backwards, document, error_message, items, number, part
 
-_PATH: Final = re.compile(r"/v1(?:beta|alpha)?/(?:models|tunedModels)/(?P<model>[^:]+):(?P<action>\w+)")
+_PATH: Final = re.compile(r"/v1(?:beta|alpha)?/(?:models|tunedModels)/(?P<model>.+):(?P<action>\w+)")
 _ACTIONS: Final[Mapping[str, Operation]] = {
     "generateContent": "generate",
     "streamGenerateContent": "generate",
@@ -36,7 +37,10 @@ _ACTIONS: Final[Mapping[str, Operation]] = {
 _IDENTITY: Final = ("systemInstruction", "contents", "tools")
 _STOPS: Final[Mapping[str, Stop]] = {
     "MAX_TOKENS": "length",
-    **dict.fromkeys(("SAFETY", "PROHIBITED_CONTENT", "BLOCKLIST", "RECITATION", "SPII"), "refusal"),
+    **dict.fromkeys(
+        ("SAFETY", "PROHIBITED_CONTENT", "BLOCKLIST", "RECITATION", "SPII", "IMAGE_SAFETY", "IMAGE_PROHIBITED_CONTENT"),
+        "refusal",
+    ),
 }
 _STATUS: Final = {
     400: "INVALID_ARGUMENT",
@@ -57,13 +61,15 @@ class Gemini:
 
     def operation(self, method: str, path: str) -> Operation | None:
         found = _PATH.fullmatch(path)
-        return _ACTIONS.get(found["action"]) if found and method == "POST" else None
+        if found is None or method != "POST" or not {".", ".."}.isdisjoint(found["model"].split("/")):
+            return None
+        return _ACTIONS.get(found["action"])
 
     def ask(self, path: str, body: Json) -> Ask:
         found = _PATH.fullmatch(path)
         contents = items(body, "contents")
         return Ask(
-            model=readable(found["model"] if found else "", MAX_MODEL_CHARS),
+            model=readable(unquote(found["model"]) if found else "", MAX_MODEL_CHARS),
             stream=found is not None and found["action"] == "streamGenerateContent",
             tools=tuple(_tools(items(body, "tools"))),
             identity={key: body.get(key) for key in _IDENTITY},
@@ -83,9 +89,10 @@ class Gemini:
     def heard(self, so_far: Reading, event: Json) -> Reading:
         """Every chunk repeats the totals so far; the last has a `finishReason`, or says why the prompt was blocked."""
         usage, candidates, feedback = so_far.usage, items(event, "candidates"), part(event, "promptFeedback")
-        if candidates or feedback:
-            told = part(event, "usageMetadata")
-            usage = (_usage_of(told) if told else usage).model_copy(update={"api_calls": 1})
+        told = part(event, "usageMetadata")
+        counted = "promptTokenCount" in told or "candidatesTokenCount" in told  # some only name the kind of traffic
+        if candidates or feedback or counted:
+            usage = (_usage_of(told) if counted else usage).model_copy(update={"api_calls": 1})
         error = error_message(event) or so_far.error
         ended = [
             str(item["finishReason"]) for item in candidates if isinstance(item, dict) and item.get("finishReason")
@@ -93,7 +100,8 @@ class Gemini:
         blocked = bool(feedback.get("blockReason"))
         complete = so_far.complete or bool(ended) or bool(error) or blocked
         stop = "refusal" if blocked else _STOPS.get(ended[0], so_far.stop) if ended else so_far.stop
-        return Reading(usage, error, complete, stop=stop)
+        searches = sum(len(items(part(item, "groundingMetadata"), "webSearchQueries")) for item in candidates)
+        return Reading(usage, error, complete, stop=stop, searches=searches or so_far.searches)
 
     def deltas(self, event: Json) -> Iterator[Delta]:
         for place, candidate in enumerate(items(event, "candidates")):

@@ -67,7 +67,9 @@ class OpenAIChat:
         """Usage is in a chunk of its own after the last choice, when the client asked for it; the end is `[DONE]`."""
         if event is sse.DONE:
             return replace(so_far, complete=True)
-        usage, error = so_far.usage, error_message(event)
+        if any(isinstance(choice, dict) and choice.get("finish_reason") for choice in items(event, "choices")):
+            so_far = replace(so_far, may_end=True)
+        usage, error = so_far.usage, _error(event)
         if part(event, "usage"):
             usage = usage_of(part(event, "usage"), _USAGE)
         elif items(event, "choices") and not usage.api_calls:
@@ -76,7 +78,8 @@ class OpenAIChat:
         if said == (so_far.usage, so_far.error, so_far.tier, so_far.stop):
             return so_far
         usage, error, tier, stop = said
-        return Reading(usage, error, complete=so_far.complete or error is not None, tier=tier, stop=stop)
+        complete = so_far.complete or error is not None
+        return replace(so_far, usage=usage, error=error, complete=complete, tier=tier, stop=stop)
 
     def deltas(self, event: Json) -> Iterator[Delta]:
         for choice in items(event, "choices"):
@@ -85,10 +88,13 @@ class OpenAIChat:
             for key in _TEXT_KEYS:
                 if isinstance(delta.get(key), str):
                     yield Delta(f"{place}.{key}", delta, key)
+            for key, holder in _inner(delta):
+                if isinstance(holder.get(key), str):
+                    yield Delta(f"{place}.{key}", holder, key)
             for call in items(delta, "tool_calls"):
-                function = part(call, "function")
-                if isinstance(function.get("arguments"), str):
-                    yield Delta(f"{place}.call{call.get('index')}", function, "arguments")
+                for kind, key in (("function", "arguments"), ("custom", "input")):
+                    if isinstance(part(call, kind).get(key), str):
+                        yield Delta(f"{place}.call{call.get('index')}", call[kind], key)
 
     def render(self, reply: Reply, ask: Ask) -> list[bytes]:
         if ask.stream:
@@ -109,7 +115,21 @@ def _tools(tools: list[Any]) -> Iterator[Tool]:
                 yield Tool(named["name"], part(named, key) if kind == "function" else {}, freeform=kind == "custom")
 
 
+def _inner(delta: Json) -> Iterator[tuple[str, Json]]:
+    """Texts that are not in the delta itself: OpenRouter's details of reasoning, Mistral's pieces of content."""
+    for key in ("reasoning_details", "content"):
+        for piece in items(delta, key):
+            if isinstance(piece, dict):
+                yield from ((name, piece) for name in ("text", "summary"))
+                yield from (("text", thought) for thought in items(piece, "thinking") if isinstance(thought, dict))
+
+
 # --- reading -------------------------------------------------------------------------------------------------------
+
+
+def _error(event: Json) -> str | None:
+    """OpenRouter tells a provider's failure within the choice that it cut off."""
+    return error_message(event) or next(filter(None, map(error_message, items(event, "choices"))), None)
 
 
 def _tier(data: Json) -> str | None:

@@ -31,7 +31,8 @@ _PATHS: Final[Mapping[str, Operation]] = {"/v1/responses": "generate", "/v1/resp
 _IDENTITY: Final = ("instructions", "input", "tools", "previous_response_id")
 _USAGE: Final = ("input_tokens", "output_tokens", "input_tokens_details", "output_tokens_details")
 _STOPS: Final[Mapping[str, Stop]] = {"max_output_tokens": "length", "content_filter": "refusal"}
-_LAST: Final = ("response.completed", "response.incomplete", "response.failed", "error")
+# OpenRouter's says `done`.
+_LAST: Final = tuple(f"response.{end}" for end in ("completed", "incomplete", "failed", "cancelled", "done"))
 
 
 class OpenAIResponses:
@@ -63,9 +64,10 @@ class OpenAIResponses:
         """Everything of interest is in the last event; of an answer that was cut off it is known that there was one."""
         kind = event.get("type")
         if kind == "error":
-            return Reading(Usage(), _stream_error(event), complete=True)
+            return replace(so_far, error=_stream_error(event), complete=True)
         if kind in _LAST:
-            return _of_response(part(event, "response"))
+            last = _of_response(part(event, "response"))
+            return last if last.usage.api_calls else replace(last, usage=so_far.usage)
         begun = kind == "response.output_item.added" and not so_far.complete
         return replace(so_far, usage=Usage(api_calls=1)) if begun else so_far
 
@@ -99,14 +101,21 @@ def _tools(tools: list[Any], namespace: str | None = None) -> Iterator[Tool]:
 
 
 def _of_response(data: Json) -> Reading:
-    tier = data.get("service_tier")
+    tier, told = data.get("service_tier"), part(data, "usage")
     return Reading(
-        usage_of(part(data, "usage"), _USAGE) if part(data, "usage") else Usage(),
+        usage_of(told, _USAGE) if told else Usage(api_calls=int(bool(items(data, "output")))),
         error_message(data),
         complete=True,
         tier=tier if isinstance(tier, str) else None,
         stop=_stop(data),
+        searches=sum(map(_is_search, items(data, "output"))),
     )
+
+
+def _is_search(item: Any) -> bool:
+    """Opening a page that was found is free."""
+    called = isinstance(item, dict) and item.get("type") == "web_search_call"
+    return called and part(item, "action").get("type") in (None, "search")
 
 
 def _stop(data: Json) -> Stop | None:

@@ -17,13 +17,17 @@ def usage_of(usage: Json, names: Names) -> Usage:
     includes the reasoning. Theirs → ours."""
     sent, made, sent_details, made_details = names
     read = number(part(usage, sent_details), "cached_tokens")
+    read = read or number(usage, "prompt_cache_hit_tokens") or number(usage, "cached_tokens")  # DeepSeek, Moonshot
     written = number(part(usage, sent_details), "cache_write_tokens")
+    thought, said = number(part(usage, made_details), "reasoning_tokens"), number(usage, made)
+    if number(usage, "total_tokens") == number(usage, sent) + said + thought:  # xAI counts it beside the output
+        said += thought
     return Usage(
         prompt_tokens=max(0, number(usage, sent) - read - written),
-        completion_tokens=number(usage, made),
+        completion_tokens=said,
         cache_read_tokens=read,
         cache_write_tokens=written,
-        reasoning_tokens=number(part(usage, made_details), "reasoning_tokens"),
+        reasoning_tokens=min(thought, said),
         cost_usd=told_cost(usage),
         api_calls=1,
     )

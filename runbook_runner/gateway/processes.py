@@ -1,0 +1,58 @@
+"""Gateway: the names that an agent's tools give to running processes, which are others in every run.
+
+A model that waits for a process says its name. A replayed answer must say the one of this run, or the agent goes on
+before the process has ended.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+
+from runbook_runner.gateway.places import is_tool_output
+
+_KEY: Final = "session_id"  # Codex says `session ID 1234`, Hermes `"session_id": "proc_1a2b"`
+_NAMED: Final = re.compile(r"(session[_ ]id\W{1,8})([\w-]+)", re.IGNORECASE)
+
+
+class Renaming:
+    """Names of one run → those of another, for the texts and JSON values of the first."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, str] = {}
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def learn(self, there: Any, here: Any) -> None:
+        """Two requests of the same conversation: what tools named in one and in the other, in order."""
+        pairs = zip(_named(there), _named(here), strict=False)
+        self._names.update((one, two) for one, two in pairs if one != two)
+
+    def text(self, text: str) -> str:
+        return _NAMED.sub(lambda match: match[1] + self._names.get(match[2], match[2]), text) if self else text
+
+    def value(self, value: Any) -> Any:
+        """Numbers stay numbers."""
+        if not self:
+            return value
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, dict):
+            return {key: self._name(item) if key == _KEY else self.value(item) for key, item in value.items()}
+        return [self.value(item) for item in value] if isinstance(value, list) else value
+
+    def _name(self, name: Any) -> Any:
+        known = self._names.get(str(name))
+        return name if known is None else int(known) if type(name) is int and known.isdecimal() else known
+
+
+def _named(value: Any, *, in_output: bool = False) -> Iterator[str]:
+    in_output = in_output or is_tool_output(value)
+    if isinstance(value, str) and in_output:
+        yield from (match[2] for match in _NAMED.finditer(value))
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from [str(item)] if in_output and key == _KEY else _named(item, in_output=in_output)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _named(item, in_output=in_output)

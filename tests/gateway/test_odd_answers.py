@@ -1,0 +1,175 @@
+"""What providers, and the boxes before them, send besides clean answers: what the agent gets, and what is recorded."""
+
+import gzip
+import json
+import socketserver
+from collections.abc import Callable, Iterator
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from runbook_runner.gateway import provider_from
+
+KEY = "canary-key-1234567890"
+MESSAGE = json.dumps({"type": "message", "content": [], "usage": {"input_tokens": 5, "output_tokens": 3}}).encode()
+CHAT = b'data: {"choices":[{"delta":{"content":"hi"},"finish_reason":"stop"}]}\n\n'
+USED = b'data: {"choices":[],"usage":{"prompt_tokens":10,"completion_tokens":4}}\n\n'
+DONE = b"data: [DONE]\n\n"
+
+
+def whole(body: bytes, kind: str = "application/json", *lines: str, status: str = "200 OK") -> bytes:
+    head = [f"HTTP/1.1 {status}", f"content-type: {kind}", f"content-length: {len(body)}", *lines]
+    return "\r\n".join([*head, "", ""]).encode() + body
+
+
+def until_closed(body: bytes, *lines: str) -> bytes:
+    return "\r\n".join(["HTTP/1.0 200 OK", *lines, "", ""]).encode() + body
+
+
+class Raw(socketserver.ThreadingTCPServer):
+    """Says these bytes to whoever asks, and closes; keeps the first lines it was sent."""
+
+    daemon_threads = allow_reuse_address = True
+    request_queue_size = 64
+    says = b""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Ask)
+        self.asked: list[bytes] = []
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class Ask(socketserver.StreamRequestHandler):
+    server: Raw
+
+    def handle(self) -> None:
+        self.server.asked.append(self.rfile.readline().strip())
+        size = 0
+        while line := self.rfile.readline().strip():
+            if line.lower().startswith(b"content-length:"):
+                size = int(line.split(b":")[1])
+        self.rfile.read(size)
+        self.wfile.write(self.server.says)
+
+
+@pytest.fixture
+def raw() -> Iterator[Raw]:
+    with Raw() as server:
+        Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+Say = Callable[..., tuple[Any, Any]]
+
+
+@pytest.fixture
+def say(connect: Any, raw: Raw) -> Say:
+    """The agent's side of one call that the provider answers with these bytes, and the recorded call."""
+
+    def ask(says: bytes, *, path: str = "/v1/messages", stream: bool = False) -> tuple[Any, Any]:
+        raw.says = says
+        name, base, key = ("openai", "OPENAI_BASE_URL", "OPENAI_API_KEY") if "chat" in path else (
+            "anthropic", "ANTHROPIC_BASE_URL", "ANTHROPIC_API_KEY")  # fmt: skip
+        line = connect(provider_from(name, {base: raw.url, key: KEY}))
+        response = line.post(path, model="m", messages=[], stream=stream)
+        (call,) = line.cassette.calls()
+        return response, call
+
+    return ask
+
+
+# --- HTTP ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("says", [
+    until_closed(MESSAGE, "Content-Type: application/json"),
+    b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n" + whole(MESSAGE),
+    whole(gzip.compress(MESSAGE), "application/json", "content-encoding: gzip"),
+], ids=["http-1.0", "interim", "packed"])  # fmt: skip
+def test_old_and_chatty_servers_are_understood(say: Say, says: bytes) -> None:
+    response, call = say(says)
+    assert (response.status_code, response.content) == (200, MESSAGE)
+    assert (call.status, call.error, call.usage.prompt_tokens, call.usage.completion_tokens) == (200, None, 5, 3)
+
+
+@pytest.mark.parametrize(("says", "stream", "told"), [
+    (whole(b"<html>Log in</html>", "text/html"), False, "is not JSON: <html>Log in</html>"),
+    (until_closed(MESSAGE[:30]), False, 'is not JSON: {"type"'),
+    (whole(gzip.compress(MESSAGE)[:-12], "application/json", "content-encoding: gzip"), False, "is not JSON"),
+    (whole(b""), False, "is empty"),
+    (until_closed(b"", "content-type: text/event-stream"), True, "is empty"),
+    (whole(b"hi", status="999 Odd"), False, "HTTP 999"),
+    (b"SSH-2.0-OpenSSH\r\n\r\n", False, "Bad status line"),
+    (whole(MESSAGE, "application/json", "content-encoding: br"), False, "Can not decode content-encoding"),
+], ids=["page", "cut", "packed-cut", "empty", "empty-stream", "status", "no-http", "brotli"])  # fmt: skip
+def test_what_is_no_answer_becomes_an_error_that_the_agent_can_try_again(
+    say: Say, says: bytes, stream: bool, told: str
+) -> None:
+    response, call = say(says, stream=stream)
+    assert response.status_code == call.status == 502
+    assert told in response.json()["error"]["message"]
+    assert told in call.error
+    assert "http://" not in call.error, "an address may hold a password"
+    assert call.usage.api_calls == 0
+
+
+def test_an_error_page_that_quotes_the_key_does_not_bring_it_to_the_agent(say: Say) -> None:
+    response, call = say(whole(f"<p>Your key {KEY} is odd</p>".encode(), "text/html"))
+    assert "Your key ***REDACTED:ANTHROPIC_API_KEY*** is odd" in response.json()["error"]["message"]
+    assert KEY not in call.error
+
+
+# --- streams -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("says", [
+    until_closed(CHAT + USED + DONE, "Content-Type: Text/Event-Stream;charset=UTF-8"),
+    until_closed(CHAT + USED + DONE),
+    until_closed((CHAT + USED + DONE).replace(b"data: ", b"data:"), "content-type: text/event-stream"),
+    until_closed((CHAT + USED + DONE).replace(b"\n", b"\r\n"), "content-type: text/event-stream"),
+    until_closed(b": OPENROUTER PROCESSING\n\n" + CHAT + USED, "content-type: text/event-stream"),
+    until_closed(b'data: {"choices":[],"usage":null}\n\n' + CHAT + USED + DONE, "content-type: text/event-stream"),
+], ids=["capitals", "no-type", "no-space", "crlf", "no-done", "azure"])  # fmt: skip
+def test_every_servers_stream_is_read_and_passed_on_as_it_is(say: Say, says: bytes) -> None:
+    response, call = say(says, path="/v1/chat/completions", stream=True)
+    assert response.content == says.partition(b"\r\n\r\n")[2]
+    assert (call.status, call.error, call.stream) == (200, None, True)
+    assert (call.usage.prompt_tokens, call.usage.completion_tokens) == (10, 4)
+
+
+@pytest.mark.parametrize(("body", "error"), [
+    (CHAT.replace(b'"stop"', b"null"), "the stream ended before the answer did"),
+    (CHAT.replace(b'"stop"', b"null") + b'data: {"choices":[{"delta":{"content":"gr\xc3', "the stream ended"),
+    (b'data: {"choices":[{"delta":{},"finish_reason":"error","error":{"message":"No room."}}]}\n\n' + DONE, "No room."),
+], ids=["no-end", "mid-character", "error-in-choice"])  # fmt: skip
+def test_a_stream_that_is_not_whole_says_why(say: Say, body: bytes, error: str) -> None:
+    response, call = say(
+        until_closed(body, "content-type: text/event-stream"), path="/v1/chat/completions", stream=True
+    )
+    assert response.content == body
+    assert (call.status, call.usage.api_calls, call.usage.cost_usd) == (200, 1, None)
+    assert error in call.error
+
+
+# --- paths ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("path", "asked"), [
+    ("qwen3:8b", "/deep/v1beta/models/qwen3:8b:generateContent"),
+    ("a%20HTTP/1.1%0d%0aX:%20y", "/deep/v1beta/models/a%20HTTP/1.1%0D%0AX:%20y:generateContent"),
+    ("gr%C3%BC", "/deep/v1beta/models/gr%C3%BC:generateContent"),
+    ("a%3Fkey=b", "/deep/v1beta/models/a%3Fkey=b:generateContent"),
+])  # fmt: skip
+def test_a_path_goes_on_as_one_path(connect: Any, raw: Raw, path: str, asked: str) -> None:
+    raw.says = whole(b'{"candidates": [{"finishReason": "STOP"}]}')
+    line = connect(provider_from("google", {"GOOGLE_GEMINI_BASE_URL": f"{raw.url}/deep", "GEMINI_API_KEY": KEY}))
+    assert line.post(f"/v1beta/models/{path}:generateContent").status_code == 200
+    assert raw.asked == [f"POST {asked} HTTP/1.1".encode()]
+
+
+def test_a_path_can_not_leave_the_providers_api(connect: Any, raw: Raw) -> None:
+    line = connect(provider_from("google", {"GOOGLE_GEMINI_BASE_URL": f"{raw.url}/deep", "GEMINI_API_KEY": KEY}))
+    assert line.post("/v1beta/models/..%2F..%2Fadmin:generateContent").status_code == 404
+    assert raw.asked == []
