@@ -146,4 +146,4 @@ def _for_bedrock(model: str) -> str | None:
     name = model.removeprefix("anthropic.").removeprefix("anthropic/")
     if name.startswith("claude-"):
         return "us.anthropic." + name
-    return model if ".anthropic." in model else None
+    return model if ".anthropic." in model or model.startswith("arn:") else None

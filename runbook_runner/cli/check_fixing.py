@@ -1,16 +1,17 @@
 """Command line: `runbook check --fix` writes the safe fixes, `--diff` only shows them."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from runbook_runner.cli.check_surroundings import HERE
 from runbook_runner.cli.checking import FOUND, Arguments, Target, read, report
+from runbook_runner.cli.documents import put
 from runbook_runner.errors import ExitCode, InputError
-from runbook_runner.files import write_atomically
+from runbook_runner.files import rewrite
 from runbook_runner.runbook.check.engine import refusal
 from runbook_runner.runbook.check.findings import Finding
-from runbook_runner.runbook.check.fixing import difference, fixed
+from runbook_runner.runbook.check.fixing import fixed
+from runbook_runner.runbook.diff import unified
 
 
 def fix(targets: Sequence[Target], arguments: Arguments) -> int:
@@ -37,21 +38,15 @@ def fix(targets: Sequence[Target], arguments: Arguments) -> int:
 def _deliver(target: Target, raw: bytes, mended: bytes, arguments: Arguments) -> None:
     if arguments.diff:
         if mended != raw:
-            sys.stdout.buffer.write(difference(raw, mended, target.name).encode())
-            sys.stdout.buffer.flush()
+            put(unified(raw.decode(), mended.decode(), target.name))
     elif target.folder is None:
-        sys.stdout.buffer.write(mended)
-        sys.stdout.buffer.flush()
+        put(mended)
     elif mended != raw:
         _write(Path(target.name), mended)
 
 
 def _write(path: Path, mended: bytes) -> None:
-    """Through a link to the file it means, with its permissions."""
     try:
-        file = path.resolve()
-        mode = file.stat().st_mode
-        write_atomically(file, mended)
-        file.chmod(mode & 0o7777)
+        rewrite(path, mended)
     except OSError as error:
         raise InputError(f"The file can't be written: {error.strerror}.", where=str(path)) from error

@@ -13,7 +13,7 @@ from runbook_runner.runbook.check.collect import files
 from runbook_runner.runbook.check.config import Config, config_for
 from runbook_runner.runbook.check.findings import Finding
 from runbook_runner.runbook.check.rules import PROFILES, Profile, Selection, codes
-from runbook_runner.runbook.source import MAX_BYTES, STDIN, read_bounded, too_large
+from runbook_runner.runbook.source import STDIN, read_bounded, read_stdin
 
 FORMATS = ("text", "json", "github", "sarif", "junit")
 FOUND = ExitCode.VERDICT_FAIL
@@ -84,10 +84,7 @@ def read(target: Target) -> bytes:
 
 @cache
 def _stdin() -> bytes:
-    raw = sys.stdin.buffer.read(MAX_BYTES + 1)
-    if len(raw) > MAX_BYTES:
-        raise too_large("<stdin>")
-    return raw
+    return read_stdin()
 
 
 def report(targets: Sequence[Target], findings: Sequence[Finding], name: str) -> int:
@@ -95,14 +92,14 @@ def report(targets: Sequence[Target], findings: Sequence[Finding], name: str) ->
     if not findings and name == "text":  # the most common case needs no format at all
         print_line(f"{len(targets)} file{'' if len(targets) == 1 else 's'}: all is well.")
         return _CLEAN
+    from runbook_runner.cli.documents import put
     from runbook_runner.runbook.check.formats import FORMATS as WRITERS
     from runbook_runner.runbook.check.formats import Report
 
-    is_terminal = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    has_color = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     lines = _Lines()
-    out = WRITERS[name](Report(tuple(target.name for target in targets), findings, lines, color=is_terminal))
-    sys.stdout.buffer.write(out.encode(errors="replace"))
-    sys.stdout.buffer.flush()
+    out = WRITERS[name](Report(tuple(target.name for target in targets), findings, lines, color=has_color))
+    put(out)
     return FOUND if findings else _CLEAN
 
 
@@ -132,7 +129,7 @@ class _Lines:
             raw = _stdin() if file == "<stdin>" else Path(file).read_bytes()
         except (OSError, InputError):
             return []
-        return raw.decode("utf-8-sig", "replace").split("\n")
+        return raw.decode("utf-8", "replace").split("\n")
 
 
 def _list_rules() -> int:

@@ -4,12 +4,13 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from runbook_runner.cli.documents import put
 from runbook_runner.errors import ExitCode, InputError
 from runbook_runner.files import rewrite
 from runbook_runner.runbook.check.collect import files
 from runbook_runner.runbook.diff import unified
 from runbook_runner.runbook.fmt import formatted
-from runbook_runner.runbook.source import STDIN, load, read_bounded, text_of
+from runbook_runner.runbook.source import STDIN, read_bounded, read_stdin, text_of
 
 
 @dataclass(frozen=True)
@@ -45,21 +46,19 @@ def execute(paths: tuple[str, ...], *, check: bool, diff: bool) -> int:
 
 def _read(path: str) -> _File:
     """The text with its byte order mark, if any, so that writing it back changes nothing else."""
-    if path == STDIN:
-        source = load(path)
-        return _File(source.name, source.text, formatted(source.text, source.name))
-    raw = read_bounded(Path(path))
-    text = ("\ufeff" if raw.startswith(b"\xef\xbb\xbf") else "") + text_of(raw, path)
-    return _File(path, text, formatted(text, path))
+    name = "<stdin>" if path == STDIN else path
+    raw = read_stdin() if path == STDIN else read_bounded(Path(path))
+    text = ("\ufeff" if raw.startswith(b"\xef\xbb\xbf") else "") + text_of(raw, name)
+    return _File(name, text, formatted(text, name))
 
 
 def _put(file: _File, *, check: bool, diff: bool) -> None:
     if diff:
-        sys.stdout.write(unified(file.before, file.after, file.name))
+        put(unified(file.before, file.after, file.name))
     elif check and file.differs:
         sys.stdout.write(f"{file.name}\n")
     elif not check and file.name == "<stdin>":
-        sys.stdout.write(file.after)
+        put(file.after)
     elif not check and file.differs:
         try:
             rewrite(Path(file.name), file.after)

@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+from runbook_runner.cli.documents import put
 from runbook_runner.errors import InputError
 from runbook_runner.files import rewrite
 from runbook_runner.runbook.diff import unified
@@ -25,7 +26,7 @@ def execute(path: str, *, write: bool) -> None:
     if write:
         _write(Path(source.name), migration.text)
     else:
-        sys.stdout.write(unified(source.text, migration.text, "RUNBOOK.md" if path == STDIN else source.name))
+        put(unified(source.text, migration.text, "RUNBOOK.md" if path == STDIN else source.name))
     _report(source.name, migration, write=write)
 
 

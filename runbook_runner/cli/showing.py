@@ -1,7 +1,6 @@
 """Command line: what `runbook show` does: a runbook's description as tables for people or as JSON."""
 
 import json
-import re
 import sys
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
@@ -15,11 +14,10 @@ from runbook_runner.agents import known_agents
 from runbook_runner.runbook.description import describe, plain
 from runbook_runner.runbook.document import Runbook, parse
 from runbook_runner.runbook.source import load
+from runbook_runner.runbook.terminal import harmless
 from runbook_runner.runner.choices import Choices, choose
 from runbook_runner.runner.credentials import load_environment, provider_keys
 from runbook_runner.runner.resolve import RunRequest
-
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def execute(path: str, *, as_json: bool) -> None:
@@ -44,9 +42,9 @@ def _resolved(choices: Choices, known: Collection[str]) -> dict[str, Any]:
 
 
 def _print(console: Console, runbook: Runbook, described: dict[str, Any]) -> None:
-    console.print(Text(_clean(runbook.title or "(no title)"), style="bold"))
+    console.print(Text(harmless(runbook.title or "(no title)"), style="bold"))
     pattern = described["evaluation"]["pattern"] or "not said"
-    console.print(Text(f"{_clean(runbook.source)}, v{runbook.generation}, evaluation: {_clean(pattern)}"))
+    console.print(Text(f"{harmless(runbook.source)}, v{runbook.generation}, evaluation: {harmless(pattern)}"))
     if (line := described["unread_from"]) is not None:
         console.print(Text(f"Too long: from line {line} on, nothing but the text is read.", style="yellow"))
     for title, columns, rows in _tables(described):
@@ -158,9 +156,4 @@ def _table(title: str, columns: tuple[str, ...], rows: _Rows) -> Table:
 def _spell(cell: Any) -> str:
     if isinstance(cell, bool):
         return "yes" if cell else "no"
-    return "–" if cell is None else _clean(str(cell))
-
-
-def _clean(text: str) -> str:
-    """A runbook may come from anywhere: what would steer the terminal is not passed on."""
-    return _CONTROL.sub("�", text)
+    return "–" if cell is None else harmless(str(cell))

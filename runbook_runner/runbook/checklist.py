@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from runbook_runner import ids
 from runbook_runner.runbook.lists import Item, tasks
 from runbook_runner.runbook.markdown import Outline, Section
-from runbook_runner.runbook.sections import find, find_exact, subsections
+from runbook_runner.runbook.sections import find_exact, is_final_checklist, subsections
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,8 @@ def read_checklist(outline: Outline) -> tuple[ChecklistItem, ...]:
 
 
 def _v1(outline: Outline) -> Section | None:
-    final = find(outline.sections, "final checklist", prefix=True)
+    fits = filter(is_final_checklist, outline.sections)
+    final = min(fits, key=lambda section: section.level != 2, default=None)
     if final is None:
         return None
     inner = subsections(outline.sections, final, final.level + 1)

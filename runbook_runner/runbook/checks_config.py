@@ -66,7 +66,9 @@ class _Keys:
         raise self._wrong(key, expected)
 
     def timeout(self) -> int:
-        value = self.body.get("timeout_sec", DEFAULT_TIMEOUT_S)
+        value = self.body.get("timeout_sec")
+        if value is None:
+            return DEFAULT_TIMEOUT_S
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise self._wrong("timeout_sec", "a whole number of seconds")
         return min(value, MAX_TIMEOUT_S)

@@ -1,9 +1,10 @@
 """Room `runbook`: one Markdown table, written with its columns in line."""
 
 import re
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from runbook_runner.runbook.terminal import width
 
 MAX_WIDTH = 120
 """A table wider than this when padded is written with single spaces instead."""
@@ -32,7 +33,13 @@ def align(lines: Sequence[str]) -> list[str] | None:
         return None
     widths = _widths(grid)
     is_wide = len(indent) + sum(widths) + 3 * len(widths) + 1 > MAX_WIDTH
-    return [indent + line for line in (_compact(grid) if is_wide else _padded(grid, widths))]
+    new = [indent + line for line in (_compact(grid) if is_wide else _padded(grid, widths))]
+    return [lines[index] if _is_surplus(grid, index - 2) else line for index, line in enumerate(new)]
+
+
+def _is_surplus(grid: _Grid, row: int) -> bool:
+    """More cells than the header has: its author meant some bar as text, and only he knows which. It stays."""
+    return row >= 0 and len(grid.rows[row]) > len(grid.header)
 
 
 def _grid(lines: list[str]) -> _Grid | None:
@@ -63,20 +70,13 @@ def _cells(line: str, *, trim: bool = True) -> list[str]:
 
 
 def _widths(grid: _Grid) -> list[int]:
-    """Of each column that has a header, in terminal cells; further cells of a row are nobody's column."""
-    columns = range(len(grid.header))
-    return [max(3, *(_width(row[column]) for row in (grid.header, *grid.rows))) for column in columns]
-
-
-def _width(text: str) -> int:
-    if text.isascii():
-        return len(text)
-    wide = sum(unicodedata.east_asian_width(letter) in "WF" for letter in text)
-    return len(text) + wide - sum(map(bool, map(unicodedata.combining, text)))
+    """Of each column, in terminal cells."""
+    rows = [grid.header, *(row for row in grid.rows if len(row) == len(grid.header))]
+    return [max(3, *(width(row[column]) for row in rows)) for column in range(len(grid.header))]
 
 
 def _padded(grid: _Grid, widths: list[int]) -> list[str]:
-    rules = [_rule(sides, width + 2) for sides, width in zip(grid.rules, widths, strict=True)]
+    rules = [_rule(sides, wide + 2) for sides, wide in zip(grid.rules, widths, strict=True)]
     rows = [_row(row, widths) for row in grid.rows]
     return [_row(grid.header, widths), f"|{'|'.join(rules)}|", *rows]
 
@@ -86,12 +86,12 @@ def _compact(grid: _Grid) -> list[str]:
     return [_row(grid.header, []), f"|{'|'.join(rules)}|", *(_row(row, []) for row in grid.rows)]
 
 
-def _rule(sides: tuple[bool, bool], width: int) -> str:
+def _rule(sides: tuple[bool, bool], wide: int) -> str:
     left, right = (":" if side else "" for side in sides)
-    return left + "-" * (width - len(left) - len(right)) + right
+    return left + "-" * (wide - len(left) - len(right)) + right
 
 
 def _row(cells: list[str], widths: list[int]) -> str:
-    padding = [*widths, *[0] * (len(cells) - len(widths))]
-    padded = (cell + " " * max(0, width - _width(cell)) for cell, width in zip(cells, padding, strict=True))
+    padding = [*widths, *[0] * (len(cells) - len(widths))]  # none at all in a compact table
+    padded = (cell + " " * max(0, wide - width(cell)) for cell, wide in zip(cells, padding, strict=True))
     return f"| {' | '.join(padded)} |"

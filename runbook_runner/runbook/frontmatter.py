@@ -102,8 +102,13 @@ def _missing(body: str, source: str) -> InputError:
         return InputError(
             "The YAML frontmatter is never closed.", where=where, hint="Add a line `---` below its last key."
         )
-    late = body.lstrip().startswith("---")
-    hint = "The first `---` must be the very first line of the file." if late else _MINIMAL
+    if body.startswith("---\r") and "\n" not in body:
+        return InputError("The lines end in CR alone.", where=where, hint="Save the file with LF or CRLF line ends.")
+    hint = _MINIMAL
+    if body.startswith("---"):
+        hint = "The first line must be `---` and nothing else."
+    elif body.lstrip().startswith("---"):
+        hint = "The first `---` must be the very first line of the file."
     return InputError("There is no YAML frontmatter.", where=where, hint=hint)
 
 
@@ -157,7 +162,8 @@ class _Keys:
         value = self._raw.get(key)
         if value is None or isinstance(value, dict):
             return value or {}
-        raise self._wrong(key, "a mapping", value)
+        hint = "Write a line `NAME: {}` for each." if key == "secrets" and isinstance(value, list) else None
+        raise self._wrong(key, "a mapping", value, hint=hint)
 
     def _paths(self, key: str) -> tuple[str, ...]:
         value = self._raw.get(key)

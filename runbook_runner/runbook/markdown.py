@@ -22,7 +22,9 @@ MAX_PARTS = 10_000
 MAX_ROWS = 10_000
 """Rows of all its tables together."""
 
-_STEP_PREFIX = re.compile(r"step\s+\d+\s*[:.]\s*", re.IGNORECASE)
+BEYOND_BOUNDS = "The document has more pieces than any runbook: from here on nothing but its text is read."
+
+_STEP_PREFIX = re.compile(r"\Astep\s+\d+\s*[:.]\s*", re.IGNORECASE)
 _END_OF_TABLE = {"End": "Table"}
 _Span = Any
 _Event = tuple[Any, _Span]

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from runbook_runner.runbook.document import Runbook
+from runbook_runner.runbook.markdown import BEYOND_BOUNDS
 from runbook_runner.runbook.substitution import BUILT_IN, Placeholder, placeholders, substitute
 
 
@@ -15,6 +16,12 @@ def render(runbook: Runbook, values: Mapping[str, object]) -> str:
     head = runbook.text[: len(runbook.text) - len(runbook.body)]
     secret_envs = {secret.name: secret.env for secret in runbook.frontmatter.secrets}
     return head + substitute(runbook.body, {**BUILT_IN, **values}, secret_envs)
+
+
+def doubts(runbook: Runbook) -> tuple[str, ...]:
+    """What whoever runs it should know; nothing of it stops a run."""
+    line = runbook.outline.cut_line
+    return () if line is None else (f"{runbook.source}:{line}: {BEYOND_BOUNDS}",)
 
 
 def undeclared(runbook: Runbook) -> tuple[Placeholder, ...]:

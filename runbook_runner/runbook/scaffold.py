@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 import textwrap
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,8 +71,9 @@ def scaffold(wish: Wish) -> str:
 
 
 def folder_name(name: str) -> str:
-    """`Harbour Digest` → `harbour-digest`. Raises InputError when nothing of the name is left."""
-    slug = ids.task_from_title(name)
+    """`Harbour Digest` → `harbour-digest`, `Café` → `cafe`. Raises InputError when nothing of the name is left."""
+    plain = "".join(letter for letter in unicodedata.normalize("NFKD", name) if not unicodedata.combining(letter))
+    slug = ids.task_from_title(plain)
     if not slug:
         raise InputError(f"{name!r} can't be a runbook's name.", hint="Use at least one letter or digit (a-z, 0-9).")
     return slug

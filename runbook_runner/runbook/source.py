@@ -31,7 +31,7 @@ def load(path: str, *, tls: "ssl.SSLContext | None" = None) -> Source:
     UTF-8 text, or an address that is not allowed.
     """
     if path == STDIN:
-        return Source(text_of(_bounded(sys.stdin.buffer, "<stdin>"), "<stdin>"), "<stdin>", None)
+        return Source(text_of(read_stdin(), "<stdin>"), "<stdin>", None)
     if "://" in path:
         from runbook_runner.runbook.addresses import shown
         from runbook_runner.runbook.fetch import fetch  # httpx is slow to import
@@ -40,6 +40,11 @@ def load(path: str, *, tls: "ssl.SSLContext | None" = None) -> Source:
         return Source(text_of(fetch(path, tls=tls), name), name, None)
     file = _file(path)
     return Source(text_of(read_bounded(file), str(file)), str(file), file.resolve().parent)
+
+
+def read_stdin() -> bytes:
+    """Raises InputError when it has more than 5 MB."""
+    return _bounded(sys.stdin.buffer, "<stdin>")
 
 
 def read_bounded(file: Path) -> bytes:

@@ -6,11 +6,9 @@ from dataclasses import dataclass
 from runbook_runner.declared import Block
 from runbook_runner.runbook.frontmatter import cut
 from runbook_runner.runbook.markdown import Outline, outline
-from runbook_runner.runbook.sections import is_step, without_step
+from runbook_runner.runbook.sections import is_step, step_number, without_step
 
 LANGUAGES = frozenset({"bash", "sh", "shell", "python", "python3"})
-_NUMBER = re.compile(r"step\s+(\d+)", re.IGNORECASE)
-_MAX_DIGITS = 9  # more can't be a step's number, and int() of thousands of digits raises
 
 
 @dataclass(frozen=True)
@@ -28,8 +26,9 @@ class Step:
 def read_steps(outline: Outline) -> tuple[Step, ...]:
     """In the order of the file."""
     return tuple(
-        Step(_number(section.title), section.title, without_step(section.title), section.line, section.end_line)
+        Step(number.number, section.title, without_step(section.title), section.line, section.end_line)
         for section in filter(is_step, outline.sections)
+        if (number := step_number(section.title))
     )
 
 
@@ -52,9 +51,3 @@ def step_blocks(text: str) -> tuple[Block, ...]:
 def language_of(info: str) -> str:
     """First word of a fence's info string: `Python title="x"` → `python`; empty when there is none."""
     return re.split(r"[\s,{]", info.strip(), maxsplit=1)[0].lower()
-
-
-def _number(title: str) -> int:
-    match = _NUMBER.match(title)
-    assert match, "is_step has seen it"
-    return int(match[1][:_MAX_DIGITS])

@@ -6,6 +6,8 @@ so do mapping keys (`on:` is "on"), so nothing changes its spelling between the 
 
 import re
 from collections.abc import Callable, Iterator
+from functools import lru_cache
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import yaml
@@ -22,6 +24,10 @@ MAX_EXPANDED = 4 << 20
 _DEEP = re.compile(rf"^[ \t?:-]{{{MAX_DEPTH // 2 - 2}}}", re.MULTILINE)
 """Of blocks, no deeper level fits into less."""
 
+_OTHER_LINE_ENDS = re.compile(r"[\x85\u2028\u2029]|\r(?!\n)")
+"""YAML counts them as line ends, editors and we don't."""
+_YAML_LINE = re.compile(r"[^\r\n\x85\u2028\u2029]*(?:\r\n|[\r\n\x85\u2028\u2029])")
+
 _TAG = "tag:yaml.org,2002:"
 _PLAIN = SafeConstructor()
 _SCALARS: dict[str, Callable[[Any], Any]] = {
@@ -33,6 +39,14 @@ _SCALARS: dict[str, Callable[[Any], Any]] = {
     _TAG + "timestamp": lambda node: node.value,
 }
 _HINT = "Check the indentation, and quote values that hold `: ` or ` #` or start with one of @ ` * & ! % { [ > |."
+
+
+@lru_cache(maxsize=4)
+def _lines_of(text: str) -> list[int]:
+    """YAML's lines → the editor's, both from 0; empty when they are the same."""
+    if not _OTHER_LINE_ENDS.search(text):
+        return []
+    return [0, *accumulate(line.count("\n") for line in _YAML_LINE.findall(text))]
 
 
 def _may_explode(text: str) -> bool:
@@ -64,7 +78,8 @@ class YamlText(NamedTuple):
                 self._measure()
             root: yaml.Node | None = yaml.compose(self.text, Loader=SafeLoader)
         except yaml.reader.ReaderError as e:
-            line = self.first_line + self.text.count("\n", 0, e.position)
+            found = yaml.reader.Reader.NON_PRINTABLE.search(self.text)  # libyaml's own position is in bytes
+            line = self.first_line + self.text.count("\n", 0, found.start() if found else e.position)
             raise InputError(f"The YAML holds a forbidden character: {e.reason}.", where=f"{self.source}:{line}") from e
         except yaml.MarkedYAMLError as e:
             mark = e.problem_mark or e.context_mark
@@ -106,7 +121,10 @@ class YamlText(NamedTuple):
             raise InputError("This YAML value can't be read.", where=where, hint="Put it in quotes.") from e
 
     def line(self, mark: Any) -> int:
-        return self.first_line + (mark.line if mark is not None else 0)
+        if mark is None:
+            return self.first_line
+        lines = _lines_of(self.text)
+        return self.first_line + (lines[min(mark.line, len(lines) - 1)] if lines else int(mark.line))
 
     def refusal(self, mark: Any, message: str) -> InputError:
         return InputError(message, where=f"{self.source}:{self.line(mark)}")
@@ -148,7 +166,7 @@ class YamlText(NamedTuple):
         return events
 
     def _excerpt(self, mark: Any) -> str | None:
-        lines = self.text.splitlines()
+        lines = [line.rstrip("\r\n\x85\u2028\u2029") for line in _YAML_LINE.findall(self.text + "\n")]
         if mark is None or mark.line >= len(lines):
             return None
         return f"  {lines[mark.line][:120]}\n  {' ' * min(mark.column, 120)}^"

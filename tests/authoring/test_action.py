@@ -84,6 +84,17 @@ def test_base_that_is_not_there_means_all(repo):
     assert "a/RUNBOOK.md" in done.stdout
 
 
+def test_runbooks_of_another_name_count_and_recorded_ones_do_not(repo):
+    folder, _git = repo
+    base = commit(repo, a=GOOD)
+    (folder / "a" / "b c.runbook.md").write_text(BROKEN)
+    commit(repo, a__recording=BROKEN)
+    for done in (check(repo, base=base), check(repo)):
+        assert done.returncode == 1
+        assert "::error file=a/b c.runbook.md,line=" in done.stdout
+        assert "recording" not in done.stdout
+
+
 def test_given_paths_win_and_may_hold_blanks(repo):
     commit(repo, **{"a b": BROKEN, "c": BROKEN})
     done = check(repo, paths="\na b/RUNBOOK.md\n  \n")

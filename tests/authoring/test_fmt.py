@@ -1,7 +1,10 @@
 """`runbook fmt` as authors and hooks use it."""
 
+import os
 import shutil
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -41,11 +44,27 @@ def test_stdin_goes_to_stdout(runbook):
     assert runbook("fmt", "-", stdin=CROOKED).out == STRAIGHT
 
 
+def test_bytes_stay_whatever_the_terminal_can_show(runbook):
+    def fmt(*args, stdin=""):
+        argv = [Path(sys.executable).with_name("runbook"), "fmt", *args]
+        environ = {**runbook.env, "PYTHONIOENCODING": "ascii:strict"}
+        return subprocess.run(argv, cwd=runbook.cwd, env=environ, input=stdin.encode(), capture_output=True)
+
+    text = CROOKED.replace("# T", "# Tôt")
+    assert fmt("-", stdin=text).stdout.decode() == STRAIGHT.replace("# T", "# Tôt")
+    (runbook.cwd / os.fsdecode(b"caf\xe9.md")).write_text(text)
+    shown = fmt("--diff", b"caf\xe9.md")
+    assert shown.returncode == 1
+    assert shown.stdout.startswith(b"--- a/caf\xe9.md\n")
+    assert fmt("--check", b"caf\xe9.md").stdout == b"caf\\udce9.md\n"
+
+
 def test_windows_file_with_a_byte_order_mark_keeps_both(runbook):
     file = runbook.cwd / "RUNBOOK.md"
     file.write_bytes(("\ufeff" + CROOKED.replace("\n", "\r\n")).encode())
     assert runbook("fmt", ".").code == 0
     assert file.read_bytes() == ("\ufeff" + STRAIGHT.replace("\n", "\r\n")).encode()
+    assert runbook("fmt", "-", stdin="\ufeff" + CROOKED).out == "\ufeff" + STRAIGHT
 
 
 def test_link_stays_a_link_and_permissions_stay(runbook, crooked):

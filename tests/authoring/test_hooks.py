@@ -77,11 +77,17 @@ def run(project, cache, hook):
 def test_fmt_mends_a_crooked_file_and_stops_the_commit(project, cache):
     (project / "RUNBOOK.md").write_text(CROOKED)
     (project / "NOTES.md").write_text(CROOKED)
+    (project / "a b").mkdir()
+    (project / "a b" / "weekly.runbook.md").write_text(CROOKED)
+    (project / "recording").mkdir()
+    (project / "recording" / "RUNBOOK.md").write_text(CROOKED)
     first = run(project, cache, "runbook-fmt")
     assert first.returncode == 1, first.stdout + first.stderr
     assert "files were modified by this hook" in first.stdout
     assert (project / "RUNBOOK.md").read_text() == GOOD
+    assert (project / "a b" / "weekly.runbook.md").read_text() == GOOD
     assert (project / "NOTES.md").read_text() == CROOKED
+    assert (project / "recording" / "RUNBOOK.md").read_text() == CROOKED, "what a run was given stays as it was"
     assert run(project, cache, "runbook-fmt").returncode == 0
 
 

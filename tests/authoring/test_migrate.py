@@ -83,6 +83,23 @@ def test_all_else_stays_byte_for_byte(full):
     assert full.text.endswith("## Tips\n\n- Call signs are unique.\n")
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("## Step 7: Final", "## Step 7 — Final"),
+        ("## Step 7: Final", "## ✅ Step 7: Final"),
+        ("## Step 7: Final Checklist (MANDATORY — do not skip)", "Step 7: Final Checklist\n---"),
+        ("- [ ] ", "1. [ ] "),
+        ("```", "~~~~"),
+    ],
+)
+def test_other_ways_to_write_the_same_come_out_alike(old, new, full):
+    again = migrate(parse((V1 / "full.md").read_text().replace(old, new)))
+    sections = ("## Step 6: Code Checks", "## Step 7: Checklist", "- [ ] The summary names the busiest day")
+    assert [section in again.text for section in sections] == [True, True, True]
+    assert again.text.count("\n## ") == full.text.count("\n## ")
+
+
 def test_windows_line_ends_stay():
     text = (V1 / "full.md").read_text().replace("\n", "\r\n")
     migrated = migrate(parse(text)).text
@@ -154,7 +171,14 @@ def test_file_without_a_final_checklist_gets_the_sections_behind_its_steps():
 
 
 @pytest.mark.parametrize(
-    "text", ["---\n---\n", "---\na: 1\n---", "---\na: 1\n---\n## Final Checklist", "---\n{a: 1}\n---\nx"]
+    "text",
+    [
+        "---\n---\n",
+        "---\na: 1\n...\n---\n# T\n",
+        "---\na: 1\n---",
+        "---\na: 1\n---\n## Final Checklist",
+        "---\n{a: 1}\n---\nx",
+    ],
 )
 def test_tiny_files_become_v2_as_well(text):
     migrated = migrate(parse(text))

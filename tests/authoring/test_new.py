@@ -99,6 +99,10 @@ def test_wrong_wishes_are_refused_and_leave_nothing(runbook, args, says):
     assert not list(runbook.cwd.iterdir())
 
 
+def test_accents_leave_their_letters_to_the_folders_name(runbook):
+    assert runbook("new", "Café Übersicht ①").out == "cafe-ubersicht-1/RUNBOOK.md\n"
+
+
 def test_agent_follows_from_the_model(runbook):
     runbook("new", "p", "--model", "gpt-5.5")
     front = parse((runbook.cwd / "p/RUNBOOK.md").read_text()).frontmatter

@@ -39,6 +39,17 @@ def test_finding_is_shown_with_its_line_and_a_caret(runbook, write, v1):
     ]
 
 
+@pytest.mark.parametrize(
+    ("before", "cells"),
+    [("日本語", 6), ("e\u0301e\u0301", 2), ("\U0001f468\u200d", 2), ("a\tb", 3), ("\u202eabc", 4), ("\ufeff", 0)],
+)
+def test_caret_stands_under_its_place_whatever_the_letters_width(before, cells, runbook, write, v1):
+    write(v1.replace("Count the", f"{before}{{{{day}}}} Count the"))
+    _, shown, caret, *_ = runbook("check").out.splitlines()
+    assert caret == "      | " + " " * (cells + 2) + "^"
+    assert "\u202e" not in shown, "what follows would be read backwards"
+
+
 def test_warning_alone_is_a_finding_too(runbook, write, v1):
     write(v1.replace("## Tips", "## Hints"))
     assert runbook("check").code == 1
@@ -68,6 +79,14 @@ def test_folder_is_searched_for_runbooks_but_not_where_others_live(runbook, writ
         write("not looked at", name)
     assert runbook("check", "--format", "json").json == {"files": 3, "findings": []}
     assert runbook("check", "a", "RUNBOOK.md", "a/RUNBOOK.md", "--format", "json").json["files"] == 3
+
+
+def test_recorded_run_is_no_source_unless_it_is_named(runbook, write, v1):
+    write(v1)
+    for name in ("recording/events.jsonl", "recording/RUNBOOK.md", "recording/results/RUNBOOK.md"):
+        write("not looked at", name)
+    assert runbook("check", "--format", "json").json == {"files": 1, "findings": []}
+    assert runbook("check", "recording", "--format", "json").json["files"] == 2
 
 
 def test_glob_and_named_file_of_any_name_are_checked(runbook, write, v1):
@@ -298,6 +317,20 @@ def test_sarif_is_valid_by_the_official_schema(runbook, awkward):
     place = result["locations"][0]["physicalLocation"]
     assert place["region"] == {"startLine": 18, "startColumn": 9}
     assert place["artifactLocation"]["uri"] == "we%2Cird%3A%20100%25%20%3C%26%3E%20%C3%A9/RUNBOOK.md"
+
+
+def test_file_whose_name_is_no_utf8_is_told_in_every_format(runbook, write, faulty):
+    folder = os.fsdecode(b"caf\xe9")
+    write(faulty, f"{folder}/RUNBOOK.md")
+    argv = [Path(sys.executable).with_name("runbook"), "check", "--format"]
+    names = ("text", "json", "github", "sarif", "junit")
+    ran = {name: subprocess.run([*argv, name], cwd=runbook.cwd, env=runbook.env, capture_output=True) for name in names}
+    assert {name: done.returncode for name, done in ran.items()} == dict.fromkeys(names, 1)
+    assert ran["text"].stdout.startswith(b"caf\xe9/RUNBOOK.md:")
+    assert ran["github"].stdout.startswith(b"::")
+    assert json.loads(ran["json"].stdout)["findings"][0]["file"] == f"{folder}/RUNBOOK.md"
+    assert b'"uri": "caf%E9/RUNBOOK.md"' in ran["sarif"].stdout
+    assert ET.fromstring(ran["junit"].stdout).get("failures") == "1"
 
 
 def test_sarif_without_findings_is_valid_too(runbook, write, v1):

@@ -167,6 +167,8 @@ HOSTILE = {
     + MANIFEST
     + "| `b.md` | x |\n" * 200_000,
     "iterate and max": HEAD + "iterate " * 600_000,
+    "one long word of bounds": HEAD + "## Step 1: Iterate\n" + "max_" * 100_000,
+    "words of templates": HEAD + "{{end}}\n" * 500_000 + "{{if x}}",
 }
 
 

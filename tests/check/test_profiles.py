@@ -1,5 +1,7 @@
 """The two published validators (contract §3.12, §3.13): each row with a file that triggers it and one that does not."""
 
+import re
+
 import pytest
 
 from runbook_runner.runbook.check.engine import findings_of, job
@@ -195,6 +197,8 @@ def test_every_row_of_both_validators_has_a_test():
 def test_auto_takes_the_validator_whose_marks_the_file_bears(v1, v2):
     assert rules(v1.replace("## Tips", "## Hints"), "auto") == ["RB815"]
     assert rules(v2.replace("## Tips", "## Hints"), "auto") == ["RB927"]
+    for unseen in ("## 🔧 Code Checks", "## Step 4 — Code Checks"):
+        assert "RB904" in rules(re.sub("## .*Code Checks", unseen, v2), "auto")
     neither = "---\nagent: codex\n---\n# T\n\n## The job\n\nWrite `results/a.md`.\n"
     assert rules(neither, "auto") == ["RB202"]
 

@@ -143,6 +143,7 @@ def test_our_own_frontmatter_key_is_known(v1):
     [
         ("claude-code", "openrouter", "anthropic/claude-sonnet-4.6"),
         ("claude-code", "bedrock", "us.anthropic.claude-sonnet-4-6"),
+        ("claude-code", "bedrock", "arn:aws:bedrock:eu-west-1:1:inference-profile/x"),
         ("codex", "openrouter", "openai/gpt-5.6-terra"),
         ("codex", "openai", "gpt-5.5"),
         ("gemini-cli", "google", "gemini-2.5-pro"),
@@ -181,6 +182,12 @@ def test_combinations_that_cannot_work_are_found(agent, provider, model, rule, v
         "```jsx\n<a b={{c}}>{{d}}</a>\n```",
         "```python\nprint(f'{{x}}')\n```",
         "{{results_dir}} {{assets_dir}} {{checks_dir}}",
+        "```bash\ndocker inspect -f '{{range .A}}{{.B}}{{else}}-{{end}}' x\n```",
+        "{% for a in b %}{{ a }}{% endfor %}",
+        "{% raw %}\n\n{{shopp}}\n\n{% endraw %}",
+        "<!-- later:\n{{shopp}} {{secrets.SHOP}} -->",
+        "```mermaid\ngraph LR\na{{shopp}} --> b\n```",
+        "```yaml\ntoken: ${{ secrets.GITHUB_TOKEN }}\n```",
     ],
 )
 def test_braces_that_are_not_ours_are_no_variables(text, v1):
@@ -198,6 +205,7 @@ def test_braces_that_are_not_ours_are_no_variables(text, v1):
         '{"a": 1}\n{"a": 2}',
         '{"n": {{shop}}, "s": "{{shop}}"}',
         '{"a": string}',
+        '{"score": 1-5, "passed": true/false}',
         "",
     ],
 )
@@ -205,9 +213,27 @@ def test_shapes_and_fragments_of_json_are_left_alone(code, v1):
     assert found(v1.replace("- The shop", f"```json\n{code}\n```\n\n- The shop")) == []
 
 
-@pytest.mark.parametrize("code", ['{"a": 1,}', "{'a': 1}", '{"a": None}', '{"a": 1', "[1 2]"])
+@pytest.mark.parametrize("code", ['{"a": 1,}', "{'a': 1}", '{"on": 2026-11-22}', '{"a": None}', '{"a": 1', "[1 2]"])
 def test_json_that_is_meant_and_does_not_parse_is_found(code, v1):
     assert [rule for rule, _ in found(v1.replace("- The shop", f"```json\n{code}\n```\n\n- The shop"))] == ["RB402"]
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "for A_KEY in x y; do echo $A_KEY; done",
+        "read -rsp 'Key: ' A_KEY && echo $A_KEY",
+        'python3 -c \'import os; os.environ["A_KEY"] = "x"; print(os.environ["A_KEY"])\'',
+    ],
+)
+def test_key_that_the_code_sets_itself_is_no_secret(code, v1):
+    assert found(v1.replace("jq length", f"{code}\njq length")) == []
+    assert ("RB307", 50) in found(v1.replace("jq length", "echo $A_KEY\njq length"))
+
+
+@pytest.mark.parametrize("bound", ["MAX_ROUNDS=3", "max_rounds: 3", "**maximum** of **3** times", "up to three times"])
+def test_bound_in_any_words_is_one(bound, v1):
+    assert "RB502" not in {rule for rule, _ in found(v1.replace("(max 3 rounds)", f"({bound})"))}
 
 
 @pytest.mark.parametrize(
@@ -263,6 +289,27 @@ def test_every_pattern_the_redaction_knows_is_found_and_never_shown(kind, v1):
     assert (finding.rule, finding.severity) == ("RB601", "error")
     assert kind.replace("-", " ") in finding.message
     assert SAMPLES[kind] not in finding.message + finding.hint
+
+
+def test_what_stands_beside_a_comment_is_still_read(v1):
+    text = "<!-- {{a}} --> {{b}}\n\n```html\n<!--\n```\n\n{{c}}\n\n```html\n-->\n```\n\n<!-- {{d}}"
+    hits = check(v1.replace("- The shop is slow at night.", text), select=("RB301",))
+    assert [finding.message.split("`")[1] for finding in hits] == ["{{b}}", "{{c}}", "{{d}}"]
+
+
+def test_parts_of_a_step_are_no_gap_and_no_repeat(v1):
+    parts = "## Step 2a: Count\n\nDo.\n\n## Step 2b: Weigh\n\nDo.\n\n## Step 2.3: Sum\n"
+    assert found(v1.replace("## Step 2: Count\n", parts)) == []
+    again = "## 🔧 Step 2: Count\n\nDo.\n\n# Part two\n\n## Step 1: Begin\n\nDo.\n\n## Step 2: Go on\n"
+    assert found(v1.replace("## Step 2: Count\n", again)) == []
+    twice = check(v1.replace("## Step 2: Count\n", parts.replace("2b", "2a")), select=("RB209",))
+    assert [finding.message for finding in twice] == ["There are two steps 2a."]
+
+
+@pytest.mark.parametrize("mark", ["````", "~~~"])
+def test_block_that_shows_other_blocks_is_closed(mark, v1):
+    text = f"{mark}bash\ncat > a.md <<'EOF'\n\n## A\n\n```bash\nls\n```\nEOF\n{mark}\n"
+    assert found(v1.replace("- The shop is slow at night.", text)) == []
 
 
 def test_links_are_looked_up_next_to_the_runbook(v1, tmp_path):

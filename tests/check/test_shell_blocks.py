@@ -31,6 +31,7 @@ GOOD = [
     "cat <<< word",
     "echo $((1 << 2))",
     "python <script.py> --in <the input file>",
+    "tool --mode=<fast|slow> <in.md|in.txt>",
     "for f in {{files}}; do echo {{ f }}; done",
     "shopt -s extglob\nls !(a|b)",
     "echo 'it'\\''s'",

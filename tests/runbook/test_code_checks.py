@@ -174,8 +174,9 @@ def test_items_in_fences_do_not_count():
 
 
 @pytest.mark.parametrize("inner", ["### Checklist\n\n", ""])
-def test_v1_items_stand_in_the_final_checklist(inner):
-    final = f"## Step 9: Final Checklist (MANDATORY — do not skip)\n\n{inner}- [ ] One\n- [ ] Two\n"
+@pytest.mark.parametrize("step", ["Step 9: ", "Step 9 — ", "✅ "])
+def test_v1_items_stand_in_the_final_checklist(inner, step):
+    final = f"## {step}Final Checklist (MANDATORY — do not skip)\n\n{inner}- [ ] One\n- [ ] Two\n"
     body = final + "\n## Tips\n\n- [ ] Three\n"
     assert [item.text for item in checklist(body)] == ["One", "Two"]
 

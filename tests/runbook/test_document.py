@@ -83,6 +83,18 @@ def test_frontmatter_below_a_blank_line_is_refused_with_the_reason():
         parse("\n---\nversion: 1.0.0\n---\n")
 
 
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("----\nversion: 1.0.0\n----\n", "The first line must be `---` and nothing else"),
+        ("---\rversion: 1.0.0\r---\r# T\r", "The lines end in CR alone"),
+    ],
+)
+def test_frontmatter_that_nearly_is_one_is_refused_with_the_reason(text, reason):
+    with pytest.raises(InputError, match=reason):
+        parse(text)
+
+
 def test_unclosed_frontmatter_is_refused():
     with pytest.raises(InputError, match=r"RUNBOOK.md:1: .*never closed"):
         parse("---\nversion: 1.0.0\n# Title\n")

@@ -60,8 +60,12 @@ def test_table_wider_than_a_screen_gets_single_spaces():
     assert body(f"|a|b   |\n|:---|---|\n|{long}|   c|\n") == f"| a | b |\n|:--|---|\n| {long} | c |\n"
 
 
-def test_escaped_pipes_and_surplus_cells_stay():
-    assert body("|a|b|\n|-|-|\n|`x\\|y`|z|more|\n") == "| a      | b   |\n|--------|-----|\n| `x\\|y` | z   | more |\n"
+def test_escaped_pipes_stay():
+    assert body("|a|b|\n|-|-|\n|`x\\|y`|z|\n") == "| a      | b   |\n|--------|-----|\n| `x\\|y` | z   |\n"
+
+
+def test_row_with_a_bar_too_many_stays_as_its_author_wrote_it():
+    assert body("|a|b|\n|-|-|\n|`x|y`|zz|\n|c|d|\n") == "| a   | b   |\n|-----|-----|\n|`x|y`|zz|\n| c   | d   |\n"
 
 
 def test_indented_table_keeps_its_indentation():

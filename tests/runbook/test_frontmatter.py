@@ -107,6 +107,9 @@ def test_wrong_type_names_the_key_and_its_line(yaml, line, message):
         ("a: *nowhere", 2),
         ("a: 1\nb: é\x01", 3),
         ("? [a]\n: b", 2),
+        ("a: 日本語日本語\nb: 日本語\nc: \x01\nd: 1", 4),
+        ("a: 'b\u2028 c'\rd: 1\ne: *nowhere", 3),
+        ("a: 'b\x85 c'\r\nsecrets: [x]", 3),
     ],
 )
 def test_broken_yaml_points_at_its_line_in_the_file(yaml, line):

@@ -13,6 +13,7 @@ def of(yaml):
 def test_checks_have_defaults():
     config = of("secrets:").checks_config
     assert (config.line, config.timeout_s, config.sources, config.executor) == (None, 120, (), "jetty")
+    assert of("code_checks:\n  timeout_sec:\n  sources:").checks_config.timeout_s == 120
 
 
 def test_checks_are_typed():

@@ -27,7 +27,18 @@ def test_heading_like_lines_in_a_block_stay_code(corpus):
     assert step_blocks(corpus("classic"))[2].code.endswith("## Step 9: not a heading\n")
 
 
-@pytest.mark.parametrize("heading", ["## Step 1", "## Step 1: Do", "## Step 12. Do", "## step 3 — Do", "Step 4\n---"])
+@pytest.mark.parametrize(
+    "heading",
+    [
+        "## Step 1",
+        "## Step 1: Do",
+        "## Step 12. Do",
+        "## Step 2b: Do",
+        "## 🔧 Step 2: Do",
+        "## step 3 — Do",
+        "Step 4\n---",
+    ],
+)
 def test_step_headings(with_body, heading):
     assert [b.code for b in step_blocks(with_body(f"{heading}\n\n```bash\nx\n```\n"))] == ["x\n"]
 

@@ -45,7 +45,7 @@ def unclosed_fence(subject: Subject) -> Iterator[Hit]:
 def _swallows_sections(subject: Subject) -> Iterator[Hit]:
     """A block in which a heading and then another block's opening line stand: its own end was forgotten."""
     for language, fence in subject.languages:
-        if "```" not in fence.code or language in _MARKDOWN:
+        if "```" not in fence.code or language in _MARKDOWN or _holds_others(subject.line(fence.line)):
             continue
         opening = _opening().search(fence.code)
         heading = fence.code.find("\n## ", 0, opening.start()) if opening else -1
@@ -53,6 +53,11 @@ def _swallows_sections(subject: Subject) -> Iterator[Hit]:
             line = fence.line + 2 + fence.code.count("\n", 0, heading)
             message = f"This code block is not closed before the heading on line {line}, so that counts as code."
             yield subject.on(fence.line, message, "Add a line of three back-ticks at its end.")
+
+
+def _holds_others(opening: str) -> bool:
+    """Four back-ticks or tildes: the author means to show blocks in it."""
+    return "````" in opening or "~~~" in opening
 
 
 _MARKDOWN = frozenset({"markdown", "md", "mdx", "text", "txt", ""})

@@ -6,12 +6,13 @@ from collections.abc import Iterable, Iterator
 from runbook_runner.errors import InputError
 
 _NAME, _SUFFIX = "RUNBOOK.md", ".runbook.md"
+_TRAJECTORY = "events.jsonl"  # a recorded run's folder holds what was asked and what came out: no source
 _SKIPPED = frozenset({"node_modules", "__pycache__"})
 
 
 def files(paths: Iterable[str]) -> tuple[str, ...]:
     """Each once, in the order of the arguments; of a folder all `RUNBOOK.md` and `*.runbook.md` below it, but nothing
-    in folders that begin with a dot, in `node_modules` or behind links. `-` stays.
+    in folders that begin with a dot, in `node_modules`, in recorded runs or behind links. `-` stays.
 
     Raises InputError for an argument that means nothing, or when there is nothing to check.
     """
@@ -51,6 +52,8 @@ def _below(folder: str) -> Iterator[str]:
     while waiting:
         here = waiting.pop()
         entries = sorted(_entries(here), key=lambda entry: entry.name)
+        if here != folder and any(entry.name == _TRAJECTORY for entry in entries):
+            continue
         for entry in entries:
             if (entry.name == _NAME or entry.name.endswith(_SUFFIX)) and entry.is_file():
                 yield os.path.normpath(entry.path)

@@ -36,7 +36,8 @@ def unbounded_iteration(subject: Subject) -> Iterator[Hit]:
 @cache
 def _bound() -> "re.Pattern[str]":
     number = r"(?:\d+|one|two|three|four|five)"
-    bound = rf"(?:max(?:imum)?|up to|at most|no more than|limit(?:ed)?)\W+(?:\w+\W+){{0,3}}?{number}\b"
+    words = r"[\W_]{1,6}(?:\w{1,20}\W{1,6}){0,3}?"
+    bound = rf"(?:max(?:imum)?|up to|at most|no more than|limit(?:ed)?){words}{number}\b"
     return re.compile(
         rf"{bound}|\b{number}\s+(?:\w+\s+)?(?:rounds?|iterations?|attempts?|times|retries|passes|cycles)", re.I
     )

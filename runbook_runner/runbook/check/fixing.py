@@ -36,18 +36,3 @@ def _apply(text: str, edits: Sequence[Edit]) -> str:
             parts += [text[position : edit.start], edit.text]
             position = edit.end
     return "".join([*parts, text[position:]])
-
-
-def difference(old: bytes, new: bytes, name: str) -> str:
-    """A unified diff that `patch` can apply."""
-    from difflib import unified_diff
-
-    before, after = (_lines(raw.decode()) for raw in (old, new))
-    lines = unified_diff(before, after, f"a/{name}", f"b/{name}")
-    return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
-
-
-def _lines(text: str) -> list[str]:
-    """Split at line feeds only: a form feed or a Unicode separator is part of its line."""
-    lines = text.split("\n")
-    return [line + "\n" for line in lines[:-1]] + ([lines[-1]] if lines[-1] else [])

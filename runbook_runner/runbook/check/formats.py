@@ -10,9 +10,9 @@ from typing import Any
 
 from runbook_runner import __version__
 from runbook_runner.runbook.check.findings import Finding
+from runbook_runner.runbook.terminal import harmless, width
 
 _INFORMATION = "https://json.schemastore.org/sarif-2.1.0.json"
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 _RED, _YELLOW, _DIM, _BOLD, _OFF = "\x1b[31m", "\x1b[33m", "\x1b[2m", "\x1b[1m", "\x1b[0m"
 _WIDEST = 160  # of a line that is shown
 
@@ -65,7 +65,7 @@ def _excerpt(report: Report, finding: Finding, paint: Callable[[str, str], str])
         return ""
     first = max(0, finding.column - _WIDEST // 2) if len(line) > _WIDEST else 0
     cut = _safe(line[first : first + _WIDEST].replace("\t", " "))
-    caret = " " * (finding.column - 1 - first) + paint(_BOLD, "^")
+    caret = " " * width(cut[: finding.column - 1 - first]) + paint(_BOLD, "^")
     return f"{paint(_DIM, f'{finding.line:>5} |')} {cut}\n{paint(_DIM, '      |')} {caret}\n"
 
 
@@ -79,7 +79,7 @@ def _plain(color: str, text: str) -> str:
 
 def _safe(text: str) -> str:
     """A runbook must not move the cursor or end the line."""
-    return _CONTROL.sub("�", text).replace("\n", " ")
+    return harmless(text).replace("\n", " ")
 
 
 def json(report: Report) -> str:
@@ -95,9 +95,13 @@ def github(report: Report) -> str:
     """Workflow commands; GitHub shows each at its line of the pull request."""
     return "".join(
         f"::{finding.severity} file={_property(finding.file)},line={finding.line},col={finding.column},"
-        f"title={_property(finding.rule)}::{_data(' '.join(filter(None, (finding.message, finding.hint))))}\n"
+        f"title={_property(finding.rule)}::{_data(harmless(_said(finding)))}\n"
         for finding in report.findings
     )
+
+
+def _said(finding: Finding) -> str:
+    return " ".join(filter(None, (finding.message, finding.hint)))
 
 
 def _data(text: str) -> str:
@@ -137,17 +141,23 @@ def sarif(report: Report) -> str:
 
 
 def _result(finding: Finding, index: Mapping[str, int]) -> dict[str, Any]:
-    from urllib.parse import quote
-
     region = {"startLine": finding.line, "startColumn": finding.column}
-    place = {"artifactLocation": {"uri": quote(finding.file.replace("\\", "/"))}, "region": region}
+    place = {"artifactLocation": {"uri": _uri(finding.file)}, "region": region}
     return {
         "ruleId": finding.rule,
         "ruleIndex": index[finding.rule],
         "level": finding.severity,
-        "message": {"text": " ".join(filter(None, (finding.message, finding.hint)))},
+        "message": {"text": _said(finding)},
         "locations": [{"physicalLocation": place}],
     }
+
+
+def _uri(file: str) -> str:
+    """Relative when the name is; names are bytes and need not be UTF-8."""
+    import os
+    from urllib.parse import quote
+
+    return ("file://" if file.startswith("/") else "") + quote(os.fsencode(file))
 
 
 def junit(report: Report) -> str:
@@ -189,7 +199,8 @@ def _xml(text: str) -> str:
 def _dump(value: Any) -> str:
     from json import dumps
 
-    return dumps(value, indent=2, ensure_ascii=False) + "\n"
+    text = dumps(value, indent=2, ensure_ascii=False) + "\n"
+    return text.encode(errors="backslashreplace").decode()  # a file's name that is not UTF-8: still JSON
 
 
 FORMATS: Mapping[str, Callable[[Report], str]] = {

@@ -8,14 +8,13 @@ from urllib.parse import unquote
 
 from runbook_runner.runbook.check.findings import Hit, Rule
 from runbook_runner.runbook.check.subject import Subject
-from runbook_runner.runbook.markdown import Section
+from runbook_runner.runbook.markdown import BEYOND_BOUNDS, Section
 from runbook_runner.runbook.outputs import spelled_outputs
 from runbook_runner.runbook.result_paths import in_results
-from runbook_runner.runbook.sections import find
+from runbook_runner.runbook.sections import StepNumber, find, is_step, step_number
 
 _REPORTS = ("summary.md", "validation_report.json")
 _MOST = 300  # files of a manifest that are compared with a text or with each other
-_NUMBER = re.compile(r"step\s+(\d{1,9})\b", re.IGNORECASE)
 
 
 def title(subject: Subject) -> Iterator[Hit]:
@@ -146,25 +145,32 @@ def repeated_heading(subject: Subject) -> Iterator[Hit]:
 
 
 def step_numbers(subject: Subject) -> Iterator[Hit]:
-    allowed, previous = {0, 1}, 0
-    for step in subject.steps:
-        match = _NUMBER.match(step.title)
-        number = int(match[1]) if match else 0
-        if number in allowed:
-            allowed = {number + 1}
+    """`Step 2a` and `Step 2b`, `Step 2.1` and `Step 2.2` are parts of one step; below another `#` title the count may
+    begin again."""
+    allowed, before = {0, 1}, StepNumber(0, "")
+    for section in subject.runbook.sections:
+        if section.level == 1:
+            allowed |= {0, 1}
+        if not is_step(section) or not (step := step_number(section.title)):
+            continue
+        goes_on = step.number == before.number and step.part not in ("", before.part)
+        if step.number in allowed or goes_on:
+            allowed = {step.number + 1}
         else:
-            yield subject.on(step.line, _misnumbered(number, previous), _RENUMBER)
-            allowed = {number + 1, *(other + 1 for other in allowed)}  # one slip is one finding
-        previous = number
+            yield subject.on(section.line, _misnumbered(step, before), _RENUMBER)
+            allowed = {step.number + 1, *(other + 1 for other in allowed)}  # one slip is one finding
+        before = step
 
 
 _RENUMBER = "Number the steps without gaps, and mend references to them."
 
 
-def _misnumbered(number: int, previous: int) -> str:
-    if not previous:
+def _misnumbered(step: StepNumber, before: StepNumber) -> str:
+    number = f"{step.number}{step.part}"
+    if not before.number:
         return f"The first step is number {number}."
-    return f"There are two steps {number}." if number == previous else f"Step {number} follows step {previous}."
+    repeats = step.number == before.number
+    return f"There are two steps {number}." if repeats else f"Step {number} follows step {before.number}."
 
 
 def relative_link(subject: Subject) -> Iterator[Hit]:
@@ -198,8 +204,8 @@ def _is_elsewhere(path: str) -> bool:
 def beyond_bounds(subject: Subject) -> Iterator[Hit]:
     line = subject.runbook.outline.cut_line
     if line is not None:
-        message = "The document has more pieces than any runbook: from here on nothing but its text is read."
-        yield subject.on(min(line, subject.last_line), message, "Move data and long listings to a file next to it.")
+        hint = "Move data and long listings to a file next to it."
+        yield subject.on(min(line, subject.last_line), BEYOND_BOUNDS, hint)
 
 
 RULES = (

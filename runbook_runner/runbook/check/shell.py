@@ -139,7 +139,7 @@ def _error(code: str, deadline: float) -> tuple[int, str] | None:
 
 def _readings(code: str) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Other ways an author may mean it: `<file>` as a placeholder, patterns that need `shopt -s extglob`."""
-    filled = re.sub(r"<[A-Za-z][^<>\n|&;()$`]{0,80}>", "x", code)
+    filled = re.sub(r"<[A-Za-z](?:[^<>\n|&;()$`]{0,80}|[\w|.:/-]{0,80})>", "x", code)
     if filled != code:
         yield filled, ()
     if re.search(r"[?*+@!]\(", code):

@@ -13,13 +13,14 @@ from runbook_runner.runbook.check.findings import Hit
 from runbook_runner.runbook.check.surroundings import NOWHERE, Surroundings
 from runbook_runner.runbook.document import Runbook, parse
 from runbook_runner.runbook.markdown import Fence, Section
-from runbook_runner.runbook.sections import find, is_step
+from runbook_runner.runbook.sections import find, is_step, without_step
 from runbook_runner.runbook.substitution import Placeholder, each_placeholder
 from runbook_runner.runbook.tables import Table
 
 MOST_PLACEHOLDERS = 20_000
 _WIDE = 20_000  # characters of a line that are looked at
 SHELLS = frozenset({"bash", "sh", "shell"})
+_CODE_CHECKS = re.compile(r"\W{0,8}code checks", re.IGNORECASE)
 _LANGUAGE = re.compile(r"\s*([^\s,{]*)")
 
 
@@ -133,6 +134,11 @@ class Subject:
         return self.languages[index][0] if index >= 0 and line <= fences[index].end_line else None
 
     @cached_property
+    def has_template_blocks(self) -> bool:
+        """`{{if …}}`, `{{range …}}`: Go's templates or Handlebars are shown somewhere."""
+        return re.search(r"\{\{-?\s?#?(?:if|range|with|block|define|each|unless)\s", self.text) is not None
+
+    @cached_property
     def has_v1_marks(self) -> bool:
         from runbook_runner.runbook.verification import has_v1_marks
 
@@ -140,9 +146,10 @@ class Subject:
 
     @cached_property
     def has_code_checks(self) -> bool:
+        """Or what its author takes for them: `## 🔧 Code Checks` is nobody's section, and v2's rules say so."""
         if self.problem is not None:
             return False
-        return any(section.level == 2 and section.name.startswith("code checks") for section in self.runbook.sections)
+        return any(s.level == 2 and _CODE_CHECKS.match(without_step(s.title)) for s in self.runbook.sections)
 
 
 def did_you_mean(word: str, known: "list[str]") -> str:

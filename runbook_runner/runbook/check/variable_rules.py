@@ -1,15 +1,16 @@
 """Room `runbook`, `check`: RB3xx, parameters, `{{variables}}` and secrets."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
+from itertools import islice
 from typing import Any
 
 from runbook_runner.runbook.check.findings import Hit, Rule
 from runbook_runner.runbook.check.frontmatter_rules import secret_line
 from runbook_runner.runbook.check.subject import MOST_PLACEHOLDERS, SHELLS, Subject, did_you_mean
 from runbook_runner.runbook.parameters import parameter_rows, parameter_tables
-from runbook_runner.runbook.substitution import BUILT_IN
+from runbook_runner.runbook.substitution import BUILT_IN, Placeholder, each_placeholder
 
 # In these a doubled brace has a meaning of its own: JSX, f-strings, other template languages.
 _BRACES = frozenset(
@@ -30,7 +31,7 @@ _BRACES = frozenset(
         "yaml",
         "yml",
     ),
-    *("css", "latex", "tex", "rust"),
+    *("css", "latex", "tex", "rust", "mermaid"),
 }
 # Forwarded to every agent without a declaration (contract §4.6), and the providers' own keys (§4.4).
 _FORWARDED = frozenset(
@@ -52,10 +53,10 @@ def _secret_variable() -> "re.Pattern[str]":
 def undeclared_variable(subject: Subject) -> Iterator[Hit]:
     runbook = subject.runbook
     declared = {parameter.name for parameter in runbook.parameters} | set(BUILT_IN)
-    for used in subject.placeholders:
+    for used in _shown(subject):
         if used.is_secret or used.name in declared or subject.language_at(used.line) in _BRACES:
             continue
-        if _is_code(subject.line(used.line), used.name):
+        if _is_code(subject.line(used.line), used.name) or _is_template(subject, used):
             continue
         hint = did_you_mean(used.name, sorted(declared)) or "Add a row for it to the Parameters table."
         yield subject.on(used.line, f"`{{{{{used.name}}}}}` is not declared: it stays as it is.", hint, at=used.name)
@@ -65,6 +66,48 @@ def _is_code(line: str, name: str) -> bool:
     """An attribute of JSX or an f-string, shown in the text: `<div style={{x}}>`, `f"{{x}}"`."""
     before = line.partition("{{")[0] if line.count("{{") == 1 else line[: max(line.find("{{" + name), 0)]
     return (before.endswith("=") and "<" in before) or re.search(r"\bf[\"'][^\"']*$", before) is not None
+
+
+def _is_template(subject: Subject, used: Placeholder) -> bool:
+    """Of Jinja: `{% for x in y %}{{ x }}`; of Go or Handlebars: `{{if .A}}a{{else}}b{{end}}`."""
+    if used.name in _TEMPLATE_WORDS:
+        return subject.has_template_blocks
+    return "{%" in subject.line(used.line)
+
+
+_TEMPLATE_WORDS = frozenset({"else", "end", "break", "continue"})
+
+
+def _shown(subject: Subject) -> Iterable[Placeholder]:
+    """Without those that the author has taken out: in HTML comments, or between `{% raw %}` and `{% endraw %}`."""
+    body = subject.runbook.body
+    if "<!--" not in body and "{% raw %}" not in body:
+        return subject.placeholders
+    below = subject.runbook.body_line - 1
+    parts, position = [], 0
+    for start, end in _taken_out(body):
+        if body[start] == "<" and subject.language_at(body.count("\n", 0, start) + 1 + below) is not None:
+            continue  # code that writes a comment
+        parts += [body[position:start], "\n" * body.count("\n", start, end)]
+        position = end
+    found = islice(each_placeholder("".join([*parts, body[position:]])), MOST_PLACEHOLDERS)
+    return [used._replace(line=used.line + below) for used in found]
+
+
+def _taken_out(body: str) -> Iterator[tuple[int, int]]:
+    """Offsets of what lies between such marks, in order, the first of them; with `str.find`, which is linear."""
+    end = 0
+    for _ in range(_MOST):
+        starts = {body.find(opening, end): (opening, closing) for opening, closing in _MARKS}
+        start = min((at for at in starts if at >= 0), default=-1)
+        closing = body.find(starts[start][1], start) if start >= 0 else -1
+        if closing < 0:
+            return
+        end = closing + len(starts[start][1])
+        yield start, end
+
+
+_MARKS = (("<!--", "-->"), ("{% raw %}", "{% endraw %}"))
 
 
 def unused_variable(subject: Subject) -> Iterator[Hit]:
@@ -99,12 +142,20 @@ def repeated_parameter(subject: Subject) -> Iterator[Hit]:
 
 def undeclared_secret(subject: Subject) -> Iterator[Hit]:
     declared = {secret.name for secret in subject.runbook.frontmatter.secrets}
-    for used in subject.placeholders:
-        if used.is_secret and used.name not in declared:
+    for used in _shown(subject):
+        if used.is_secret and used.name not in declared and not _is_workflow(subject, used):
             hint = (
                 did_you_mean(used.name, sorted(declared)) or f"Add `{used.name}:` below `secrets:` in the frontmatter."
             )
             yield subject.on(used.line, f"The secret `{used.name}` is not declared.", hint, at=used.name)
+
+
+def _is_workflow(subject: Subject, used: Placeholder) -> bool:
+    """A workflow of GitHub's, shown: `${{ secrets.GITHUB_TOKEN }}` in YAML."""
+    if subject.language_at(used.line) not in ("yaml", "yml"):
+        return False
+    line = subject.line(used.line)
+    return f"${{{{ secrets.{used.name}" in line or f"${{{{secrets.{used.name}" in line
 
 
 def unused_secret(subject: Subject) -> Iterator[Hit]:
@@ -136,14 +187,24 @@ def undeclared_variable_of_host(subject: Subject) -> Iterator[Hit]:
     for name, line in _read_variables(subject):
         if name not in known and len(seen) < _MOST_VARIABLES:
             seen.setdefault(name, line)
+    asked_for = _read_by_shell(subject.text) if seen else frozenset()
     for name, line in seen.items():
-        if not any(f"{word}{name}{sign}" in subject.text for word, sign in _ASSIGNMENTS):
+        if name not in asked_for and not any(form.format(name) in subject.text for form in _SET):
             hint = f"Declare it below `secrets:`, or it will be empty: `{name}: {{}}`."
             yield subject.on(line, f"The code reads `{name}`, which `secrets` does not declare.", hint, at=name)
 
 
 _MOST_VARIABLES = 20
-_ASSIGNMENTS = (("", "="), ("", " ="), ("read ", ""), ("read -r ", ""), ("read -rs ", ""))
+_SET = (
+    *("{}=", "{} =", "for {} in", "environ['{}'] =", 'environ["{}"] ='),
+    *("environ['{}']=", 'environ["{}"]=', "setdefault('{}'", 'setdefault("{}"'),
+)
+
+
+def _read_by_shell(text: str) -> frozenset[str]:
+    """The words after `read`, options and prompts included."""
+    lines = islice(re.finditer(r"\bread ([^\n;|&]{1,80})", text), _MOST) if "read " in text else ()
+    return frozenset(word for line in lines for word in line[1].split())
 
 
 def _read_variables(subject: Subject) -> Iterator[tuple[str, int]]:

@@ -3,9 +3,10 @@
 import re
 from collections.abc import Sequence
 
+from runbook_runner.errors import InputError
 from runbook_runner.runbook.checks_config import DEFAULT_TIMEOUT_S
 from runbook_runner.runbook.fmt_frontmatter import ORDER, key_lines, with_comments
-from runbook_runner.runbook.frontmatter import Frontmatter, Parts
+from runbook_runner.runbook.frontmatter import Frontmatter, Parts, cut, read
 from runbook_runner.runbook.yaml_nodes import YamlText
 
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
@@ -25,7 +26,16 @@ def with_v2_keys(parts: Parts, front: Frontmatter, eol: str) -> tuple[str, tuple
     lines = _LINE.findall(parts.head)
     place = _place(lines, starts)
     new = [line + eol for key in missing for line in _NEW[key]]
-    return "".join([*lines[:place], *new, *lines[place:]]), tuple(missing)
+    head = "".join([*lines[:place], *new, *lines[place:]])
+    return (head, tuple(missing)) if _is_read(head + parts.body) else (parts.head, ())
+
+
+def _is_read(text: str) -> bool:
+    """Below YAML's own end mark (`...`) nothing may be added."""
+    try:
+        return "code_checks" in read(cut(text), "").lines
+    except InputError:
+        return False
 
 
 def _place(lines: Sequence[str], starts: Sequence[tuple[str, int]]) -> int:

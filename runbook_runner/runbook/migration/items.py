@@ -86,9 +86,10 @@ def is_covered(text: str, outputs: Collection[str]) -> bool:
 
 
 def _as_task(item: Item, lines: Sequence[str]) -> list[str]:
-    if item.checked is not None:
-        return [line.rstrip("\r") for line in lines]
-    first = re.sub(r"^(\s*)(?:[-*+]|\d+[.)])\s+", r"\1- [ ] ", lines[0].rstrip("\r"))
+    """The v2 validator counts no numbered ones."""
+    mark = r"\1- [ ] " if item.checked is None else r"\1- "
+    bullet = r"(?:[-*+]|\d+[.)])" if item.checked is None else r"\d+[.)]"
+    first = re.sub(rf"^(\s*){bullet}\s+", mark, lines[0].rstrip("\r"))
     return [first, *(line.rstrip("\r") for line in lines[1:])]
 
 

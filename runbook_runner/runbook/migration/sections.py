@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from runbook_runner.runbook.document import Runbook
 from runbook_runner.runbook.markdown import Fence, Section
 from runbook_runner.runbook.migration.items import located
-from runbook_runner.runbook.sections import find, subsections
+from runbook_runner.runbook.sections import is_final_checklist, subsections
 from runbook_runner.runbook.verification import BANNER
 
 REPORT_STEP = "write validation report"
@@ -26,8 +26,7 @@ class Old:
 
 
 def find_old(runbook: Runbook) -> Old:
-    final = find(runbook.sections, "final checklist", prefix=True)
-    final = final if final and final.level == 2 else None
+    final = next((s for s in runbook.sections if s.level == 2 and is_final_checklist(s)), None)
     inner = subsections(runbook.sections, final, 3) if final else ()
     items = next((section for section in inner if section.name == _CHECKLIST), final)
     return Old(final, items, next(filter(_writes_report, runbook.sections), None))
