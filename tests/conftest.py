@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -45,6 +45,19 @@ def _bubblewrap() -> bool:
     return True
 
 
+def _rootless() -> list[str]:
+    """The command that starts a Docker engine as the user tests/provision.sh made for that; empty where that can't be.
+    Where control groups are of version 1 nothing limits the processes in its containers: its user is limited."""
+    user = "runbook-rootless"
+    become = ["prlimit", "--nproc=1000", "setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups"]
+    start = shutil.which("dockerd-rootless.sh", path=f"{os.environ['PATH']}:/usr/share/docker.io/contrib")
+    programs = map(shutil.which, ("prlimit", "setpriv", "rootlesskit", "slirp4netns", "newuidmap"))
+    if os.getuid() != 0 or start is None or not all(programs):
+        return []
+    attempt = ["rootlesskit", "--net=slirp4netns", "--mtu=1500", "--disable-host-loopback", "--copy-up=/etc", "true"]
+    return [*become, start] if subprocess.run([*become, *attempt], capture_output=True).returncode == 0 else []
+
+
 _PARTS: Mapping[str, Callable[[], bool]] = {
     "bubblewrap": _bubblewrap,
     "docker": _docker,
@@ -55,6 +68,7 @@ _PARTS: Mapping[str, Callable[[], bool]] = {
     "podman": lambda: shutil.which("podman") is not None and os.getuid() == 0,
     "registry": lambda: shutil.which("docker-registry") is not None,
     "root": lambda: os.getuid() == 0,
+    "rootless": lambda: bool(_rootless()),
     "sshd": lambda: bool(shutil.which("ssh") and shutil.which("sshd", path=f"{os.defpath}:/usr/sbin")),
 }
 
@@ -62,6 +76,11 @@ _PARTS: Mapping[str, Callable[[], bool]] = {
 @cache
 def has(part: str) -> bool:
     return _PARTS[part]()
+
+
+@pytest.fixture(scope="session")
+def rootless_command() -> list[str]:
+    return _rootless()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -140,15 +159,17 @@ class Command:
         )
         return Ran(done.returncode, done.stdout, done.stderr)
 
-    def start(self, *args: str | Path, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+    def start(
+        self, *args: str | Path, env: Mapping[str, str] | None = None, **streams: IO[Any] | int
+    ) -> subprocess.Popen[str]:
+        """streams: `stdin`, `stdout`, `stderr` as `Popen` takes them, instead of nothing and two pipes."""
+        usual = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         return subprocess.Popen(
             [*self.under, RUNBOOK, *map(str, args)],
             cwd=self.cwd,
             env={**self.env, **(env or {})},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
             text=True,
+            **(usual | streams),
         )
 
 

@@ -8,6 +8,7 @@ set -euo pipefail
 
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 ENGINE_LOG=${TMPDIR:-/tmp}/runbook-dockerd.log
+ROOTLESS_USER=runbook-rootless
 REGISTRY_BASE=python:3.12-slim-bookworm
 
 say() { echo "provision.sh: $*"; }
@@ -21,6 +22,9 @@ install_missing() {
     command -v bwrap >/dev/null || wanted+=(bubblewrap)
     command -v ps >/dev/null || wanted+=(procps)
     command -v podman >/dev/null || wanted+=(podman catatonit)
+    command -v rootlesskit >/dev/null || wanted+=(rootlesskit)
+    command -v slirp4netns >/dev/null || wanted+=(slirp4netns)
+    command -v newuidmap >/dev/null || wanted+=(uidmap)
     get_packages "${wanted[@]}"
     # Programs that tests start themselves: their packages shall start no server of this machine's.
     wanted=()
@@ -51,6 +55,16 @@ without_services() {
 }
 
 engine_answers() { docker version --format '{{.Server.Version}}' >/dev/null 2>&1; }
+
+# Whose engine the tests start themselves. Where nothing sets the device's mode as udev does, it is root's alone.
+provide_rootless_user() {
+    id "$ROOTLESS_USER" >/dev/null 2>&1 || useradd --no-create-home --shell /usr/sbin/nologin "$ROOTLESS_USER"
+    if [ -c /dev/net/tun ] && ! setpriv --reuid="$ROOTLESS_USER" --regid="$ROOTLESS_USER" --clear-groups \
+        test -w /dev/net/tun; then
+        chgrp "$ROOTLESS_USER" /dev/net/tun
+        chmod g+rw /dev/net/tun
+    fi
+}
 
 start_engine() {
     if engine_answers; then return; fi
@@ -84,6 +98,7 @@ provide_base() {
 
 if [ "$(id -u)" != 0 ]; then fail "must run as root: it installs packages and starts dockerd."; fi
 install_missing
+provide_rootless_user
 start_engine
 provide_base
 say "ready: engine $(docker version --format '{{.Server.Version}}')"

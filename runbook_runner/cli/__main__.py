@@ -2,9 +2,11 @@
 
 import os
 import sys
+from contextlib import suppress
 from typing import NoReturn
 
 from runbook_runner import __version__
+from runbook_runner.cli.output import OutputError, install
 from runbook_runner.errors import ExitCode, RunbookError
 
 
@@ -14,27 +16,15 @@ def main() -> None:
 
 def run() -> int:
     """Does what the command line says; the exit code."""
-    if sys.argv[1:] in (["--version"], ["-V"]):  # before anything that takes time to import
-        sys.stdout.write(f"runbook {__version__}\n")
-        return ExitCode.PASS
-    import gc
-    from io import TextIOWrapper
-
-    if isinstance(sys.stdout, TextIOWrapper):  # a file's name need not be UTF-8, nor the terminal; stderr does it so
-        sys.stdout.reconfigure(errors="backslashreplace")
-    # Imports make a hundred thousand objects that stay; looking through them again and again costs a tenth of a second.
-    gc.set_threshold(100_000)
-    # Plugins of pydantic's are none of ours; to look for them is to read about every package that is installed.
-    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     try:
         code = _call()
         sys.stdout.flush()
         return code
     except RunbookError as error:
-        sys.stderr.write(f"error: {error}\n")
+        _say(f"error: {error}")
         return error.exit_code
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted\n")
+        _say("interrupted")
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
         _silence_stdout()
@@ -47,6 +37,11 @@ def run() -> int:
 
 
 def _call() -> int:
+    install()
+    if sys.argv[1:] in (["--version"], ["-V"]):  # before anything that takes time to import
+        sys.stdout.write(f"runbook {__version__}\n")
+        return ExitCode.PASS
+    _make_haste()
     if _is_check():
         from runbook_runner.cli.check_quick import read
 
@@ -71,10 +66,20 @@ def _call() -> int:
     return ExitCode.PASS
 
 
+def _make_haste() -> None:
+    import gc
+
+    # Imports make a hundred thousand objects that stay; looking through them again and again costs a tenth of a second.
+    gc.set_threshold(100_000)
+    # Plugins of pydantic's are none of ours; to look for them is to read about every package that is installed.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+
+
 def _leave(code: int) -> NoReturn:
     """At once: taking down a hundred thousand objects that the process's end frees anyway costs 10 to 20 ms."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with suppress(OSError, OutputError):
+        sys.stdout.flush()
+        sys.stderr.flush()
     os._exit(code)
 
 
@@ -83,8 +88,13 @@ def _is_check() -> bool:
     return sys.argv[1:2] == ["check"]
 
 
+def _say(text: str) -> None:
+    with suppress(OSError):  # where nobody can be told, the exit code still tells
+        sys.stderr.write(f"{text}\n")
+
+
 def _silence_stdout() -> None:
-    """Whoever read us has gone; the interpreter would complain when it flushes at exit."""
+    """Whoever read us has gone; what is left is written nowhere."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

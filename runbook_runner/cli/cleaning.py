@@ -22,11 +22,14 @@ def execute(*, dry_run: bool, kept_too: bool, as_json: bool) -> None:
     if as_json:
         body = {"dry_run": dry_run, "engine": engine.url if engine else None, "runs": [_described(run) for run in runs]}
         sys.stdout.write(json.dumps(body, ensure_ascii=False) + "\n")
-        return
-    if without:
-        sys.stderr.write(f"Containers are not looked at: {without}\n")
-    lines = [line for run in runs for line in _lines(run, "would remove" if dry_run else "removed")]
-    sys.stdout.write("\n".join(lines or ["There is nothing to remove."]) + "\n")
+    else:
+        if without:
+            sys.stderr.write(f"Containers are not looked at: {without}\n")
+        lines = [line for run in runs for line in _lines(run, dry_run=dry_run)]
+        sys.stdout.write("\n".join(lines or ["There is nothing to remove."]) + "\n")
+    for run in runs:
+        if run.problem:
+            raise run.problem
 
 
 def _described(run: Remains) -> dict[str, Any]:
@@ -40,7 +43,8 @@ def _described(run: Remains) -> dict[str, Any]:
     }
 
 
-def _lines(run: Remains, did: str) -> Iterator[str]:
+def _lines(run: Remains, *, dry_run: bool) -> Iterator[str]:
+    did = "would remove" if dry_run else "did not remove" if run.problem else "removed"
     of = f"of run {run.run_id}" + (" (kept)" if run.kept else "")
     for container in run.containers:
         yield f"{did} container {container[:12]} {of}"

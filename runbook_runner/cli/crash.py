@@ -15,7 +15,11 @@ def report(bug: Exception) -> None:
     head = f"runbook {__version__}, Python {platform.python_version()}, {platform.platform()}, {now_iso()}"
     text = "\n".join([head, "arguments: " + " ".join(sys.argv[1:]), "", *traceback.format_exception(bug)])
     clean = redactor_for_environment(load_environment(None, None)).clean(text)
-    with tempfile.NamedTemporaryFile(prefix="runbook-crash-", suffix=".log", delete=False) as log:
-        log.write(clean.encode("utf-8", "backslashreplace"))
     sys.stderr.write(f"error: This is a bug in runbook: {type(bug).__name__}.\n")
+    try:
+        with tempfile.NamedTemporaryFile(prefix="runbook-crash-", suffix=".log", delete=False) as log:
+            log.write(clean.encode("utf-8", "backslashreplace"))
+    except OSError as full:
+        sys.stderr.write(f"Please send this to the developers; no file can take it ({full.strerror}):\n{clean}")
+        return
     sys.stderr.write(f"What happened is in {Path(log.name)}; please send it to the developers.\n")

@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from rich.console import Console
@@ -11,6 +12,7 @@ from rich.live import Live
 from rich.spinner import Spinner
 from rich.text import Text
 
+from runbook_runner.cli.output import OutputError
 from runbook_runner.events import (
     AgentMessage,
     AgentNotice,
@@ -31,9 +33,11 @@ from runbook_runner.events import (
     Usage,
 )
 from runbook_runner.files import shown
+from runbook_runner.runbook.terminal import harmless
 from runbook_runner.trajectory.models import RunbookOutputs, Trajectory
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_COLOURS = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")  # and all else that ECMA-48 has behind this introducer
+_LINE_ENDS = re.compile(r"\r\n?")
 _OUTPUT_LINES = 6
 _COMMAND_LINES = 3
 _DIFFERENCES = 3
@@ -56,14 +60,17 @@ class Display:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._live:
-            self._live.stop()
+        with suppress(OutputError):
+            if self._live:
+                self._live.stop()
 
     def __call__(self, recorded: Recorded) -> None:
+        """That it can't be shown is no reason for a run to end; whoever sums it up will find out."""
         event = recorded.event
         self._status.note(event)
-        for line in _lines(event):
-            self._console.print(line, soft_wrap=True)
+        with suppress(OutputError):
+            for line in _lines(event):
+                self._console.print(line, soft_wrap=True)
 
 
 class _Status:
@@ -156,8 +163,8 @@ def _indent(text: str) -> str:
 
 
 def plain(text: str) -> str:
-    """Without control characters: what an agent prints must not move the cursor or change the terminal."""
-    return _CONTROL.sub("", text)
+    """What an agent prints must not move the cursor or change the terminal."""
+    return harmless(_LINE_ENDS.sub("\n", _COLOURS.sub("", text)))
 
 
 def print_summary(

@@ -120,16 +120,20 @@ def _follow(spec: RunSpec, options: RunOptions, *readers: Reader) -> Followed:
 
 @contextmanager
 def _interruptible(cancellation: Cancellation) -> Iterator[None]:
-    """Ctrl-C once: the run ends in good order. Twice: at once, with nothing left running."""
+    """Ctrl-C once: the run ends in good order. Twice: at once, with nothing left running. A terminal that goes counts
+    as once, however often it says so, and not at all under `nohup`."""
 
-    def on_signal(*_: object) -> None:
-        if cancellation.requested:
+    def on_signal(number: int, _: object) -> None:
+        if not cancellation.requested:
+            if not cancellation.request():
+                raise CancelledError("The run was cancelled.")
+        elif number != signal.SIGHUP:
             cancellation.abandon()
             os._exit(ExitCode.INTERRUPTED)
-        if not cancellation.request():
-            raise CancelledError("The run was cancelled.")
 
     before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        before[signal.SIGHUP] = signal.signal(signal.SIGHUP, on_signal)
     try:
         yield
     finally:

@@ -13,7 +13,9 @@ from runbook_runner import agents
 from runbook_runner.cli.following import console_for, follow
 from runbook_runner.cli.run import Arguments
 from runbook_runner.errors import ExitCode, InputError
+from runbook_runner.plain_json import plain_text
 from runbook_runner.runbook.document import Runbook, parse
+from runbook_runner.runbook.mission import doubts
 from runbook_runner.runbook.source import load
 from runbook_runner.runner import credentials
 from runbook_runner.runner.backends import choose_backend
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
 def execute(arguments: Arguments) -> int:
     """Runs and reports; the exit code. Raises RunbookError for what was wrong before anything was recorded."""
+    _require_utf8(arguments)
     source = load(arguments.path)
     runbook = parse(source.text, source.name)
     found = credentials.load_environment(arguments.env_file, source.folder)
@@ -39,12 +42,22 @@ def execute(arguments: Arguments) -> int:
     spec = resolve(runbook, request, credentials.provider_keys(found) if _asks_provider(arguments) else ())
     environ = _with_asked_secrets(spec, found)
     if arguments.dry_run:
+        for warning in doubts(runbook):
+            sys.stderr.write(f"warning: {warning}\n")
         return _dry_run(arguments, spec, environ)
-    return _run(arguments, spec, environ)
+    return _run(arguments, spec, environ, doubts(runbook))
 
 
 def _asks_provider(arguments: Arguments) -> bool:
     return not arguments.model_script and (arguments.replay is None or arguments.on_miss == "live")
+
+
+def _require_utf8(arguments: Arguments) -> None:
+    """What is no path goes into files and into the sandbox as text."""
+    for value in (vars(arguments) | {"path": None}).values():
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str) and plain_text(text) != text:
+                raise InputError(f"The argument {text!r} is not UTF-8.")
 
 
 # --- arguments → request -------------------------------------------------------------------------------------------
@@ -148,7 +161,7 @@ def _interactive() -> bool:
 # --- running -------------------------------------------------------------------------------------------------------
 
 
-def _run(arguments: Arguments, spec: RunSpec, environ: Mapping[str, str]) -> int:
+def _run(arguments: Arguments, spec: RunSpec, environ: Mapping[str, str], warnings: tuple[str, ...]) -> int:
     settings = Settings.load()
     options = RunOptions(
         settings=settings,
@@ -162,6 +175,7 @@ def _run(arguments: Arguments, spec: RunSpec, environ: Mapping[str, str]) -> int
         else settings.record_mode,
         out=arguments.out,
         keep=arguments.keep,
+        warnings=warnings,
     )
     followed = follow(spec, options, console_for(quiet=arguments.quiet, json=arguments.json))
     if arguments.json:

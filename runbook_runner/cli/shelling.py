@@ -8,9 +8,10 @@ from pathlib import Path
 
 from runbook_runner.cli.terminal import ends_by_signal, is_terminal, relay
 from runbook_runner.errors import InputError
+from runbook_runner.runner.attaching import join_live
 from runbook_runner.runner.credentials import load_environment
 from runbook_runner.runner.replay import with_policy
-from runbook_runner.runner.shell import Wanted, join_live, of_snapshot, of_trajectory, opened
+from runbook_runner.runner.shell import Wanted, of_snapshot, of_trajectory, opened
 from runbook_runner.sandbox.snapshots import known_snapshots
 from runbook_runner.settings import Settings
 
@@ -38,7 +39,7 @@ def open_shell(
 def attach(name: str, command: Sequence[str], *, env_file: Path | None) -> int:
     """The command's exit code. Raises RunbookError."""
     at_terminal = is_terminal()
-    joined = join_live(Settings.load().home, name, command, load_environment(env_file, None), tty=at_terminal)
+    joined = join_live(Settings.load(), name, command, load_environment(env_file, None), tty=at_terminal)
     with ends_by_signal():
         return relay(joined, at_terminal=at_terminal)
 

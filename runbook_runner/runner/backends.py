@@ -1,14 +1,16 @@
 """Runner: which sandbox, and what it is made of: chooses the backend and gets its image ready."""
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from runbook_runner.agents import Agent
 from runbook_runner.errors import InputError, NotReadyError
 from runbook_runner.events import Emit, Log
 from runbook_runner.runner.layers import layers_of
-from runbook_runner.runner.programs import plan_program, provide_program, require_program
+from runbook_runner.runner.programs import Program, find_program, plan_program, provide_program, require_program
 from runbook_runner.sandbox import Sandbox, SandboxSpec
 from runbook_runner.sandbox.snapshots import Snapshot, UnknownSnapshotError, find_snapshot
 from runbook_runner.settings import DEFAULT_SNAPSHOT, Settings
@@ -16,10 +18,12 @@ from runbook_runner.spec import RunSpec
 
 if TYPE_CHECKING:
     from runbook_runner.sandbox.engine import Engine
+    from runbook_runner.sandbox.folder import FolderSandbox
     from runbook_runner.sandbox.images import ImageRef
 
 BACKENDS = ("auto", "docker", "bubblewrap", "host")
 LIFETIME_MARGIN_S = 600.0  # for set-up and collection; then a container ends, whatever became of us
+_IMAGE_S = 3600.0
 
 Report = Callable[[str], None]
 
@@ -40,6 +44,11 @@ class Prepared:
 class Backend(Protocol):
     @property
     def name(self) -> str: ...
+
+    @property
+    def engine_url(self) -> str | None:
+        """Of the Docker engine it uses."""
+        ...
 
     def prepare(
         self, spec: RunSpec, agent: Agent, run_id: str, labels: Mapping[str, str], report: Report, emit: Emit
@@ -121,16 +130,26 @@ def _host(agent: Agent, settings: Settings) -> "HostBackend":
 class HostBackend:
     settings: Settings
     name: str = "host"
+    engine_url: None = None
 
     def prepare(
         self, spec: RunSpec, agent: Agent, run_id: str, labels: Mapping[str, str], report: Report, emit: Emit
     ) -> Prepared:
+        program = provide_program(agent, self.settings, report)
+        sandbox = self._sandbox(sandbox_spec(spec, run_id, labels, emit), program)
+        return Prepared(sandbox, agent=replace(agent, version=program.version))
+
+    def there(self, spec: RunSpec, agent: Agent, run_id: str, folder: Path) -> "FolderSandbox":
+        """Another process' sandbox of the spec, to be joined."""
+        asked = sandbox_spec(spec, run_id, {}, lambda _: None)
+        return self._sandbox(asked, find_program(agent, self.settings.data), folder)
+
+    @staticmethod
+    def _sandbox(asked: SandboxSpec, program: Program | None, folder: Path | None = None) -> "FolderSandbox":
         from runbook_runner.sandbox.host import HostSandbox
 
-        program = provide_program(agent, self.settings, report)
-        asked = sandbox_spec(spec, run_id, labels, emit)
-        sandbox = HostSandbox(replace(asked, host_tools=(str(program.path),)))
-        return Prepared(sandbox, agent=replace(agent, version=program.version))
+        tools = (str(program.path),) if program else ()
+        return HostSandbox(replace(asked, host_tools=tools), folder=folder)
 
     def plan(self, spec: RunSpec, agent: Agent) -> list[str]:
         return [
@@ -142,17 +161,27 @@ class HostBackend:
 class BubblewrapBackend:
     settings: Settings
     name: str = "bubblewrap"
+    engine_url: None = None
 
     def prepare(
         self, spec: RunSpec, agent: Agent, run_id: str, labels: Mapping[str, str], report: Report, emit: Emit
     ) -> Prepared:
+        program = provide_program(agent, self.settings, report)
+        sandbox = self._sandbox(sandbox_spec(spec, run_id, labels, emit, settings=self.settings), program)
+        return Prepared(sandbox, agent=replace(agent, version=program.version))
+
+    def there(self, spec: RunSpec, agent: Agent, run_id: str, folder: Path) -> "FolderSandbox":
+        """Another process' sandbox of the spec, to be joined."""
+        asked = sandbox_spec(spec, run_id, {}, lambda _: None, settings=self.settings)
+        return self._sandbox(asked, find_program(agent, self.settings.data), folder)
+
+    @staticmethod
+    def _sandbox(asked: SandboxSpec, program: Program | None, folder: Path | None = None) -> "FolderSandbox":
         from runbook_runner.sandbox.bubblewrap import BubblewrapSandbox
 
-        program = provide_program(agent, self.settings, report)
-        asked = sandbox_spec(spec, run_id, labels, emit, settings=self.settings)
         # Most agents' programs are scripts for Node, which need not be in /usr either.
-        sandbox = BubblewrapSandbox(replace(asked, host_tools=(str(program.path), "node")))
-        return Prepared(sandbox, agent=replace(agent, version=program.version))
+        tools = (str(program.path), "node") if program else ("node",)
+        return BubblewrapSandbox(replace(asked, host_tools=tools), folder=folder)
 
     def plan(self, spec: RunSpec, agent: Agent) -> list[str]:
         return [f"run {plan_program(agent, self.settings.data)} of this machine in namespaces of its own"]
@@ -163,6 +192,10 @@ class DockerBackend:
     engine: "Engine"
     settings: Settings
     name: str = "docker"
+
+    @property
+    def engine_url(self) -> str:
+        return self.engine.url
 
     def prepare(
         self, spec: RunSpec, agent: Agent, run_id: str, labels: Mapping[str, str], report: Report, emit: Emit
@@ -200,6 +233,11 @@ class DockerBackend:
         what = f"image {spec.image}" if spec.image else f"snapshot {spec.snapshot}"
         layer = f" with {agent.name} {agent.version} on top" if agent.install else ""
         return [f"start one container from {what}{layer}, on the engine at {self.engine.url}"]
+
+
+def longest_end(spec: RunSpec) -> float:
+    """Unix time at which a container of this spec has ended by itself, if its image is there in time."""
+    return time.time() + _IMAGE_S + spec.limits.timeout_s + LIFETIME_MARGIN_S
 
 
 def sandbox_spec(

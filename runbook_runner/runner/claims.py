@@ -41,6 +41,10 @@ class Entry:
     backend: str
     temp: str
     """Where a sandbox makes its folders on this machine."""
+    engine: str | None = None
+    """The Docker engine that has the container, as its user named it."""
+    until: float = 0
+    """Unix time. A container of this run has ended by itself by then."""
 
 
 class Lock:
@@ -97,15 +101,23 @@ class Claim:
         self._lock: Lock | None = None
 
     def __enter__(self) -> "Claim":
-        self._lock_file.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = Lock.hold(self._lock_file)
-        write_atomically(self._entry_file, json.dumps(asdict(self._entry)))
+        """Raises RecordingError."""
+        try:
+            self._lock_file.parent.mkdir(parents=True, exist_ok=True)
+            self._lock = Lock.hold(self._lock_file)
+            write_atomically(self._entry_file, json.dumps(asdict(self._entry)))
+        except OSError as error:
+            if self._lock:
+                self._lock.drop()
+            where = str(self._entry_file.parent)
+            raise RecordingError(f"The run can't be claimed: {error.strerror}.", where=where) from error
         return self
 
     def labels(self) -> dict[str, str]:
-        """For containers: enough for any later start on this host, whichever its home, to know whose they are."""
+        """For containers: enough for any later start on this host, whichever its home, to know whose they are. A path
+        that is no text, which an engine would not give back as it was, is left out."""
         kept = {LABEL_KEEP: "1"} if self._keep else {}
-        return kept | {
+        told = kept | {
             LABEL_RUN: self._entry.trajectory_id,
             LABEL_FOLDER: self._entry.folder,
             LABEL_TEMP: self._entry.temp,
@@ -113,6 +125,7 @@ class Claim:
             LABEL_HOST: this_host(),
             LABEL_OWNER: f"{this_host()}:{os.getpid()}",
         }
+        return {name: value for name, value in told.items() if _is_text(value)}
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         assert self._lock is not None
@@ -127,31 +140,69 @@ def claimed(home: Path) -> Iterator[tuple[Path, Entry | None]]:
     """The lock of every run of this home that has not come to its end, or not to its beginning (`None`: its owner never
     got to start anything)."""
     for lock_file in sorted((home / "active").glob("*.lock")):
-        try:
-            yield lock_file, Entry(**json.loads(lock_file.with_suffix(".json").read_text()))
-        except (OSError, ValueError, TypeError):
-            yield lock_file, None
+        yield lock_file, _entry(lock_file)
+
+
+def of_taker(labels: Labels, run_id: str) -> Labels:
+    """Instead of its maker's the labels of the run that has taken a container, as far as that run has a claim beside
+    its maker's."""
+    if run_id in ("", labels.get(LABEL_RUN)) or not labels.get(LABEL_LOCK):
+        return labels
+    lock_file = Path(labels[LABEL_LOCK]).with_name(f"{run_id}.lock")
+    if (entry := _entry(lock_file)) is None:
+        return labels
+    told = {LABEL_RUN: run_id, LABEL_FOLDER: entry.folder, LABEL_TEMP: entry.temp, LABEL_LOCK: str(lock_file)}
+    return {**labels, **told}
+
+
+def _entry(lock_file: Path) -> Entry | None:
+    try:
+        return Entry(**json.loads(lock_file.with_suffix(".json").read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
 
 
 @contextmanager
 def if_dead(lock_file: Path, *, look_only: bool = False) -> Iterator[bool]:
     """Whether the owner of a lock is gone; if so the lock is ours in this block, so that nobody else cleans up the same
-    run, and goes afterwards, with its entry. A lock whose folder was removed has no owner any more. look_only: the
-    lock and the entry stay."""
-    if not lock_file.parent.is_dir():
+    run, and goes afterwards, with its entry. A lock whose folder was removed has no owner any more; one that we may not
+    look at is another user's. The lock and the entry stay when the block fails, and when it is to look_only."""
+    if _is_removed(lock_file.parent):
         yield True
         return
-    was_there = lock_file.exists()
+    was_there = os.path.lexists(lock_file)
     lock = _take_over(lock_file)
+    stays = look_only
     try:
         yield lock is not None
+    except BaseException:
+        stays = True
+        raise
     finally:
-        if lock and look_only and was_there:
+        if lock and stays and was_there:
             lock.release()
         elif lock:
             for part in (*lock_file.parent.glob(f".{escape(lock_file.stem)}.json.*"), lock_file.with_suffix(".json")):
                 part.unlink(missing_ok=True)
             lock.drop()
+
+
+def _is_removed(folder: Path) -> bool:
+    try:
+        folder.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _take_over(lock_file: Path) -> Lock | None:

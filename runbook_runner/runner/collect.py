@@ -5,6 +5,7 @@ from pathlib import Path, PurePosixPath
 
 from runbook_runner import settings
 from runbook_runner.agents import Agent
+from runbook_runner.errors import NotReadyError, RecordingError
 from runbook_runner.events import Emit, Log
 from runbook_runner.files import shown
 from runbook_runner.redaction import Redactor
@@ -28,7 +29,8 @@ def collect(
     redactor: Redactor,
     emit: Emit,
 ) -> None:
-    """Raises ResultsTooLargeError, when all that fitted is in place and recorded."""
+    """Raises ResultsTooLargeError, when all that fitted is in place and recorded; RecordingError when the disk is full
+    and the sandbox shall stay."""
     log = ArtifactLog(
         folder,
         collection=spec.collection,
@@ -60,6 +62,10 @@ class _Taker:
         target = self._folder / into
         try:
             received = self._sandbox.get(source, target, max_bytes=max_bytes, max_files=max_files, scrub=scrub)
+        except NotReadyError as full:
+            raise RecordingError(
+                full.message, hint="Make room; the next `runbook run`, or `runbook clean`, brings the results home."
+            ) from full
         except ResultsTooLargeError as error:
             self._record(kind, into, error.received, scrub)
             raise
@@ -89,7 +95,7 @@ class _Taker:
                 run_id=self._folder.name,
                 max_bytes=MAX_SESSION_BYTES,
             )
-        except (ResultsTooLargeError, sqlite3.Error) as error:
+        except (ResultsTooLargeError, NotReadyError, sqlite3.Error) as error:
             self._emit(Log(level="warning", message=f"Not all collected: {SESSIONS}/{name}: {error}"))
             hits = Counter()
         if hits is not None and target.is_file():
@@ -100,6 +106,6 @@ class _Taker:
             said = file.sandbox_path if kind == "result" else f"/logs/agent/{file.path}"
             self._log.add(kind, f"{into}/{file.path}", said, scrub.hits.get(file.path, Counter()))
         for path, reason in received.skipped[:_MAX_SKIPPED]:
-            self._emit(Log(level="warning", message=f"Not collected: {into}/{shown(path)} is {reason}."))
+            self._emit(Log(level="warning", message=f"Not collected: {into}/{shown(path)}: {reason}."))
         if len(received.skipped) > _MAX_SKIPPED:
             self._emit(Log(level="warning", message=f"{len(received.skipped) - _MAX_SKIPPED} more were not collected."))

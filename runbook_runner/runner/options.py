@@ -36,6 +36,8 @@ class RunOptions:
     """Where to put a copy of the results."""
     keep: bool = False
     """Leave the sandbox there after the run."""
+    warnings: tuple[str, ...] = ()
+    """What the document gave cause to say; the run's first words."""
     author: str = "local"
     readers: Sequence[Reader] = ()
     cancellation: Cancellation = field(default_factory=Cancellation)

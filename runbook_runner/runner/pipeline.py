@@ -1,7 +1,6 @@
 """Runner: the pipeline. Read `_phases` top to bottom: each phase of a run is one call."""
 
 import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from runbook_runner.errors import AgentError, CancelledError, InputError, Record
 from runbook_runner.events import AgentFinished, Log, RunFinished, SandboxStarted, Status
 from runbook_runner.runbook.steps import step_blocks
 from runbook_runner.runner import credentials, recovery
-from runbook_runner.runner.backends import Prepared, Report, choose_backend
+from runbook_runner.runner.backends import Prepared, Report, choose_backend, longest_end
 from runbook_runner.runner.claims import Claim, Entry
 from runbook_runner.runner.inputs import keep_inputs
 from runbook_runner.runner.isolation import shortcomings
@@ -26,6 +25,7 @@ from runbook_runner.runner.opening import write_down
 from runbook_runner.runner.options import Outcome, RunOptions
 from runbook_runner.runner.underway import Emitter, Run
 from runbook_runner.sandbox import Sandbox
+from runbook_runner.sandbox.work_folders import temp_folder
 from runbook_runner.spec import RunSpec
 from runbook_runner.trajectory.recorder import Recorder
 from runbook_runner.trajectory.sandbox_log import SandboxLog
@@ -51,12 +51,13 @@ def run(spec: RunSpec, options: RunOptions) -> Outcome:
     if options.out:
         _make_out(options.out)
     recovery.sweep(options.settings.home, backend)
+    temp = temp_folder()
     trajectory_id, folder = create_folder(options.settings.home, spec.collection, spec.task)
     token = ids.new_run_token()
     provider = upstream.secret_values() if upstream else {}
     redactor = credentials.redactor_for(spec, options.environ, {**provider, "RUN_TOKEN": token})
     with ExitStack() as stack:
-        entry = Entry(trajectory_id, str(folder), backend.name, temp=tempfile.gettempdir())
+        entry = Entry(trajectory_id, str(folder), backend.name, str(temp), backend.engine_url, longest_end(spec))
         claim = stack.enter_context(Claim(options.settings.home, entry, keep=options.keep))
         recorder = Recorder(folder, redactor, (SandboxLog(folder), *options.readers))
         stack.callback(recorder.close)
@@ -136,6 +137,8 @@ def _phases(run: Run) -> AgentFinished:
 
 
 def _warn(run: Run) -> None:
+    for warning in run.options.warnings:
+        run.emit.warn(warning)
     for secret in credentials.withheld(run.spec):
         run.emit.warn(credentials.explain_withheld(run.spec, secret))
 
@@ -150,10 +153,13 @@ def _reporter(run: Run) -> Report:
 
 @contextmanager
 def _alive(run: Run, sandbox: Sandbox) -> Iterator[None]:
-    """The sandbox exists in this block and nowhere after it, unless the user wants to keep it."""
+    """The sandbox exists in this block and nowhere after it, unless the user wants to keep it, or nothing can be
+    recorded any more."""
     try:
         with run.options.cancellation.abandons_with(sandbox.stop):
             yield
+    except RecordingError:
+        raise  # the next start, with room to write to, brings home what is there
     except BaseException:
         sandbox.stop()
         raise

@@ -2,18 +2,21 @@
 
 import sys
 from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runbook_runner.agents import find_agent
 from runbook_runner.clock import seconds_between
-from runbook_runner.errors import NotReadyError, RunbookError
+from runbook_runner.errors import NotReadyError, RecordingError, RunbookError
 from runbook_runner.events import Log, Recorded, RunFinished
 from runbook_runner.runner import claims, credentials
 from runbook_runner.runner.backends import Backend, DockerBackend
 from runbook_runner.runner.remains import Remains, find_remains
 from runbook_runner.sandbox import Sandbox
-from runbook_runner.sandbox.work_folders import MEMORY, find_folders, remove_folder
+from runbook_runner.sandbox.removal import remove_folder
+from runbook_runner.sandbox.work_folders import MEMORY, find_folders
 from runbook_runner.spec import RunSpec
 from runbook_runner.trajectory.recorder import EVENTS_FILE, Recorder
 from runbook_runner.trajectory.repair import repair
@@ -26,26 +29,49 @@ INTERRUPTED = "interrupted"
 
 
 def sweep(home: Path, backend: Backend) -> None:
-    """What every run does before it starts. Raises SandboxError when something can't be removed."""
-    recover_dead(home, _engine_for(home, backend))
+    """What every run does before it starts. What can't be removed is told and in nobody's way. Raises SandboxError when
+    the engine fails."""
+    for run in recover_dead(home, _engine_for(home, backend), patient=True):
+        if run.problem:
+            sys.stderr.write(f"warning: not all of run {run.run_id} could be removed: {run.problem}\n")
 
 
 def recover_dead(
-    home: Path, engine: "Engine | None", *, look_only: bool = False, kept_too: bool = False
+    home: Path, engine: "Engine | None", *, look_only: bool = False, kept_too: bool = False, patient: bool = False
 ) -> tuple[Remains, ...]:
-    """Recovers every dead run that `find_remains` finds, and tells which. Never touches a run whose owner lives, nor
-    one that was to be kept, unless kept_too. look_only: only tells. Raises SandboxError when something can't be
-    removed."""
+    """Recovers every dead run that `find_remains` finds, and tells which. Never touches a run whose owner lives. The
+    sandbox of one that was to be kept stays, unless kept_too, and is not told. look_only: only tells. A run whose
+    container is at another engine waits for that one, which may still have its results; patient: without any engine,
+    too. Raises SandboxError when the engine fails."""
     recovered = []
     for run in find_remains(home, engine):
-        if run.kept and not kept_too:
+        stays = run.kept and not kept_too
+        missing = _missing_engine(run, engine, patient=patient)
+        if stays and not run.claimed:
             continue
-        with claims.if_dead(run.lock, look_only=look_only) as dead:
-            if dead and not look_only:
-                _recover(run, engine)
-            if dead:
-                recovered.append(run)
+        try:
+            with claims.if_dead(run.lock, look_only=look_only or missing is not None) as dead:
+                if dead and missing:
+                    run.problem = missing
+                elif dead and not look_only:
+                    _recover(run, engine, stays=stays)
+        except RunbookError as problem:
+            run.problem = problem
+        if dead:
+            recovered.append(replace(run, containers=[], folders=[]) if stays else run)
     return tuple(recovered)
+
+
+def _missing_engine(run: Remains, engine: "Engine | None", *, patient: bool) -> NotReadyError | None:
+    if engine is None:
+        if not patient or run.backend != "docker":
+            return None
+        return NotReadyError("Its Docker engine does not answer.", hint="`runbook clean` gives it up.")
+    if not run.is_elsewhere(engine):
+        return None
+    ends = datetime.fromtimestamp(run.until).strftime("%H:%M")
+    hint = f"`DOCKER_HOST={run.engine} runbook clean` brings its results home; after {ends} its container is gone."
+    return NotReadyError(f"Its container is at another Docker engine, {run.engine}.", hint=hint)
 
 
 def _engine_for(home: Path, backend: Backend) -> "Engine | None":
@@ -60,25 +86,28 @@ def _engine_for(home: Path, backend: Backend) -> "Engine | None":
     return None
 
 
-def _recover(run: Remains, engine: "Engine | None") -> None:
+def _recover(run: Remains, engine: "Engine | None", *, stays: bool) -> None:
     leftover = run.sandbox(engine)
     try:
         if run.record and run.record.name == run.run_id and run.record.is_dir():
             _close_record(run.record, leftover)
+    except RecordingError:
+        stays = True  # a later start may have room to write to
+        raise
     finally:
-        if leftover:
+        if leftover and not stays:
             leftover.stop()
-        for container in run.containers[1:]:
+        for container in () if stays else run.containers[1:]:
             from runbook_runner.sandbox.docker import attach
 
             assert engine
             attach(engine, container).stop()
-        for folder in (*run.folders, *find_folders(MEMORY, run.run_id)):
+        for folder in (*(() if stays else run.folders), *find_folders(MEMORY, run.run_id)):
             remove_folder(folder)
 
 
 def _close_record(folder: Path, leftover: Sandbox | None) -> None:
-    """Appends what can still be known to a log that just stops, and folds it."""
+    """Appends what can still be known to a log that just stops, and folds it. Raises RecordingError."""
     from runbook_runner.trajectory.folding import write_fold  # every run sweeps, hardly any finds something
 
     try:
@@ -88,6 +117,8 @@ def _close_record(folder: Path, leftover: Sandbox | None) -> None:
             _finish(folder, events, leftover)
         if events:
             write_fold(folder)
+    except RecordingError:
+        raise
     except (OSError, RunbookError, ValueError) as problem:
         # One broken folder must not keep every later run from starting; its log stays as it is.
         sys.stderr.write(f"warning: {folder} could not be recovered: {problem}\n")
@@ -101,7 +132,7 @@ def _finish(folder: Path, events: list[Recorded], leftover: Sandbox | None) -> N
         recorder.append(Log(level="error", message="The process that ran this ended without a word."))
         if leftover:
             _collect(folder, spec, leftover, recorder)
-        seconds = seconds_between(events[0].ts, events[-1].ts)
+        seconds = max(0.0, seconds_between(events[0].ts, events[-1].ts))  # clocks are set back
         recorder.append(RunFinished(status="failed", error=INTERRUPTED, error_code=INTERRUPTED, seconds=seconds))
     finally:
         recorder.close()
@@ -120,5 +151,7 @@ def _collect(folder: Path, spec: RunSpec, leftover: Sandbox, recorder: Recorder)
             redactor=recorder.redactor,
             emit=recorder.append,
         )
+    except RecordingError:
+        raise
     except RunbookError as error:
         recorder.append(Log(level="error", message=f"Not everything could be collected: {error.message}"))

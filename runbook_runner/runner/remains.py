@@ -1,14 +1,15 @@
 """Runner: what runs have left on this machine: claims, containers and folders, put together by run."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import gettempdir
 from typing import TYPE_CHECKING
 
+from runbook_runner.errors import RunbookError
 from runbook_runner.runner import claims
 from runbook_runner.sandbox import Sandbox, SandboxSpec
-from runbook_runner.sandbox.work_folders import find_folders, owned_folders
+from runbook_runner.sandbox.work_folders import find_folders, owned_folders, usual_folder
 
 if TYPE_CHECKING:
     from runbook_runner.sandbox.engine import Engine
@@ -28,9 +29,20 @@ class Remains:
     kept: bool = False
     """Somebody asked for its sandbox to stay."""
     backend: str | None = None
+    engine: str | None = None
+    """The Docker engine that was to have its container."""
+    until: float = 0
+    """Unix time, as `claims.Entry` has it."""
     containers: list[str] = field(default_factory=list)
     folders: list[Path] = field(default_factory=list)
     """Work folders, and those with the sockets of a container."""
+    problem: RunbookError | None = None
+    """Why not all of it could be removed."""
+
+    def is_elsewhere(self, engine: "Engine") -> bool:
+        """A container of it may be at another engine."""
+        asked = self.engine in (None, engine.url)
+        return self.backend == "docker" and not (asked or self.containers) and time.time() < self.until
 
     def sandbox(self, engine: "Engine | None") -> Sandbox | None:
         """What can still be asked for its files and must be stopped."""
@@ -58,12 +70,15 @@ def find_remains(home: Path, engine: "Engine | None") -> tuple[Remains, ...]:
         run = found.setdefault(lock.stem, Remains(lock.stem, lock, claimed=True))
         if entry:
             run.record, run.backend = Path(entry.folder), entry.backend
+            run.engine, run.until = entry.engine, entry.until
             run.folders += find_folders(Path(entry.temp), entry.trajectory_id)
     for backend, labels, container, folder in _labelled(engine):
-        run_id, lock_file = labels.get(claims.LABEL_RUN), labels.get(claims.LABEL_LOCK)
-        if not run_id or not lock_file:  # made by something else than a run
+        run_id, lock_file = labels.get(claims.LABEL_RUN, ""), labels.get(claims.LABEL_LOCK)
+        if run_id and lock_file:
+            found.setdefault(run_id, Remains(run_id, Path(lock_file)))
+        if run_id not in found:  # made by something else than a run
             continue
-        run = found.setdefault(run_id, Remains(run_id, Path(lock_file)))
+        run = found[run_id]
         run.kept = run.kept or bool(labels.get(claims.LABEL_KEEP))
         run.backend = run.backend or backend
         run.record = run.record or Path(labels.get(claims.LABEL_FOLDER, ""))
@@ -79,6 +94,6 @@ def _labelled(engine: "Engine | None") -> Iterator[tuple[str, claims.Labels, str
         from runbook_runner.sandbox.docker import list_owned
 
         for container in list_owned(engine, claims.this_host()):
-            yield "docker", container.labels, container.container_id, None
-    for owned in owned_folders(Path(gettempdir())):
+            yield "docker", claims.of_taker(container.labels, container.run_id), container.container_id, None
+    for owned in owned_folders(usual_folder()):
         yield owned.backend, owned.labels, None, owned.path

@@ -1,6 +1,5 @@
 """Runner: a sandbox to look around in, with all that the agent of a run would find there but its model."""
 
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -8,8 +7,6 @@ from pathlib import Path
 
 from runbook_runner import settings
 from runbook_runner.agents import find_agent
-from runbook_runner.errors import InputError, NotReadyError
-from runbook_runner.events import SandboxStarted
 from runbook_runner.ids import new_trajectory_id
 from runbook_runner.runner import credentials
 from runbook_runner.runner.backends import Backend, DockerBackend, Report, choose_backend
@@ -19,9 +16,9 @@ from runbook_runner.runner.parent import read_parent
 from runbook_runner.runner.phases import agent_environ
 from runbook_runner.sandbox import PutFile, Sandbox
 from runbook_runner.sandbox.joining import Joined
+from runbook_runner.sandbox.work_folders import temp_folder
 from runbook_runner.settings import Settings
 from runbook_runner.spec import Limits, RunSpec
-from runbook_runner.trajectory.store import read_events
 
 LIFETIME_S = 12 * 3600.0
 _TERMINAL = ("TERM", "COLORTERM", "LANG", "LC_ALL")
@@ -70,7 +67,7 @@ def opened(wanted: Wanted, asked: Settings, environ: Mapping[str, str], report: 
     agent = find_agent(spec.agent, spec.near)
     backend = choose_backend(wanted.backend, spec, agent, asked, strict_snapshot=True)
     own = new_trajectory_id()
-    entry = Entry(own, str(asked.home / "shells" / own), backend.name, temp=tempfile.gettempdir())
+    entry = Entry(own, str(asked.home / "shells" / own), backend.name, temp=str(temp_folder()))
     with Claim(asked.home, entry) as claim, unpacked(spec.inputs) as inputs:
         prepared = backend.prepare(spec, agent, own, claim.labels(), report, lambda _: None)
         with prepared.sandbox as sandbox:
@@ -95,7 +92,7 @@ class Room:
 
     def join(self, argv: Sequence[str], terminal: Mapping[str, str], *, tty: bool) -> Joined:
         """terminal: the caller's variables; what tells of their terminal is passed on. Raises SandboxError."""
-        env = {**self.environ, **_of_terminal(terminal, tty=tty)}
+        env = {**self.environ, **of_terminal(terminal, tty=tty)}
         if isinstance(self.backend, DockerBackend):
             from runbook_runner.sandbox.docker_join import ContainerJoined
 
@@ -109,35 +106,6 @@ class Room:
         return LocalJoined(self.sandbox, argv, env=env, cwd=settings.APP, tty=tty)
 
 
-def join_live(home: Path, name: str, argv: Sequence[str], environ: Mapping[str, str], *, tty: bool) -> Joined:
-    """A command in the sandbox of a run that is under way, or was run with --keep. Raises InputError when there is
-    none to be in, NotReadyError, SandboxError."""
-    parent = read_parent(home, name)
-    started = next((item.event for item in read_events(parent.folder) if isinstance(item.event, SandboxStarted)), None)
-    if started is None:
-        raise InputError(f"The run {parent.trajectory_id} has no sandbox (yet).")
-    if started.backend != "docker":
-        raise InputError(
-            f"Nobody else can get into a {started.backend} sandbox.",
-            where=parent.trajectory_id,
-            hint=f"Its files are in {started.sandbox_id}; `runbook shell {name}` opens one like it.",
-        )
-    from runbook_runner.sandbox.docker_join import ContainerJoined
-    from runbook_runner.sandbox.engine import connect
-
-    engine = connect()
-    if not engine.has_container(started.sandbox_id):
-        how = (
-            "is under way, but its container is gone" if parent.status == "running" else f"has ended ({parent.status})"
-        )
-        raise NotReadyError(
-            f"The run {parent.trajectory_id} {how}.",
-            hint=f"`runbook shell {name}` opens a sandbox like its own; --keep leaves one there after a run.",
-        )
-    secrets = credentials.agent_secrets(parent.spec, environ)
-    env = {**agent_environ(parent.spec, parent.trajectory_id), **secrets, **_of_terminal(environ, tty=tty)}
-    return ContainerJoined(engine, started.sandbox_id, argv, env=env, cwd=settings.APP, tty=tty)
-
-
-def _of_terminal(environ: Mapping[str, str], *, tty: bool) -> dict[str, str]:
+def of_terminal(environ: Mapping[str, str], *, tty: bool) -> dict[str, str]:
+    """What tells of the caller's terminal, if the command gets one."""
     return {name: environ[name] for name in _TERMINAL if environ.get(name)} if tty else {}

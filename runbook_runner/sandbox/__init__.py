@@ -42,8 +42,8 @@ class SandboxSpec:
     memory_bytes: int = 8 << 30
     """Of everything in the sandbox; where no control group can be made, of the data of each process (Linux only)."""
     pids: int = settings.DEFAULT_PIDS
-    """Processes and threads in the sandbox. Without a control group not limited on the host, nor in bubblewrap for the
-    real root or by an old kernel: what else there is counts all of the user's."""
+    """Processes and threads in the sandbox. Without a control group not limited on the host, by an engine, nor in
+    bubblewrap for the real root or by an old kernel: what else there is counts all of the user's."""
     open_files: int = settings.DEFAULT_OPEN_FILES
     """Of each process; less where the machine allows less."""
     disk_bytes: int = settings.DEFAULT_DISK_BYTES
@@ -220,9 +220,9 @@ class Sandbox(Protocol):
         """Copies the file or the tree at a sandbox path into the host folder `into`, made if missing: regular files
         only, mode 0644, owned by the caller, each in place complete or not at all. Links are never followed; a second
         name (hard link) of a file in the tree is a file of its own. A missing path is an empty Received.
-        max_files counts every entry of the tree. scrub stands between the sandbox and the disk. Raises
-        ResultsTooLargeError, NotReadyError when `into` can't be written (disk full), SandboxError when the sandbox is
-        gone."""
+        What runs in the sandbox may be ended when the tree can't be read for its changes. max_files counts every entry
+        of the tree. scrub stands between the sandbox and the disk. Raises ResultsTooLargeError, NotReadyError when
+        `into` can't be written (disk full), SandboxError when the sandbox is gone."""
         ...
 
     def localise(self, text: str) -> str:

@@ -21,6 +21,10 @@ _KINDS = {
 }
 
 
+class TornArchiveError(SandboxError):
+    """It ends in the middle."""
+
+
 def pack(files: Iterable[PutFile], folders: Sequence[str] = ()) -> Iterator[bytes]:
     """A tar stream, relative to `/`, of the folders (made or set to mode 0777) and the files with their parents.
     Raises InputError."""
@@ -82,13 +86,13 @@ def _padding(size: int) -> bytes:
 
 def unpack(chunks: Iterable[bytes], intake: Intake, sandbox_path: str) -> None:
     """Hands every member of an engine's archive of `sandbox_path` to the intake. The engine names members after the
-    path's last part: `results/a.txt`. Raises SandboxError when the stream is torn, and what the intake raises."""
+    path's last part: `results/a.txt`. Raises TornArchiveError, and what the intake raises."""
     try:
         with tarfile.open(fileobj=_Pipe(chunks), mode="r|", bufsize=_READ, errorlevel=2) as tar:  # type: ignore[call-overload]
             for member in tar:
                 _take(tar, member, intake, sandbox_path)
     except tarfile.TarError as error:
-        raise SandboxError(f"The engine's archive of {sandbox_path} can't be read: {error}.") from error
+        raise TornArchiveError(f"The engine's archive of {sandbox_path} can't be read: {error}.") from error
 
 
 def _take(tar: tarfile.TarFile, member: tarfile.TarInfo, intake: Intake, sandbox_path: str) -> None:

@@ -40,6 +40,7 @@ _PROC_HIDDEN = ("/proc/keys", "/proc/key-users", "/proc/timer_list", "/proc/sche
 _LANGUAGE = ("LANG", "LANGUAGE", "TZ")
 _BWRAP = "bwrap"
 _GROUPS = "groups"
+_DOORS = "doors"
 _DISABLE_USERNS = (0, 8)  # the first version that can
 
 _COUNTS_APART = (5, 14)  # Linux: RLIMIT_NPROC counts by user namespace (user_namespaces(7)), but never the real root's
@@ -117,6 +118,9 @@ class BubblewrapSandbox(FolderSandbox):
         self._tools: tuple[Tool, ...] = ()
         self._filter = seccomp.program()
         self._group = cgroup.noted(folder / _GROUPS, folder.name) if folder else None
+        if folder:
+            self._tools = find_tools(spec.host_tools)
+            self._doors.share(folder / _DOORS)
 
     def localise(self, text: str) -> str:
         return text
@@ -151,7 +155,7 @@ class BubblewrapSandbox(FolderSandbox):
             shutil.copy(self._spec.ca_bundle, self._path(settings.SANDBOX_CA_BUNDLE))
         if self._filter:
             Path(self._root, "seccomp").write_bytes(self._filter)
-        self._doors.open(Path(self._root, "doors"))
+        self._doors.open(Path(self._root, _DOORS))
         self._group = cgroup.make(
             Path(self._root).name,
             Path(self._root, _GROUPS),
@@ -161,8 +165,8 @@ class BubblewrapSandbox(FolderSandbox):
         )
 
     def _command(self, argv: Sequence[str], cwd: str, deadline_s: float) -> tuple[list[str], Orders, Sequence[int]]:
-        inherited = [os.open(f"{self._root}/seccomp", os.O_RDONLY)] if self._filter else []
         forwarder = self._forwarder()
+        inherited = [os.open(f"{self._root}/seccomp", os.O_RDONLY)] if self._filter else []
         command = [
             _BWRAP,
             *self._namespaces(),

@@ -97,13 +97,15 @@ def make(name: str, note: Path, *, memory_bytes: int, pids: int, cpus: float) ->
     return Cgroup(tuple(made))
 
 
-def noted(note: Path, name: str) -> Cgroup:
-    """The group of that name whose maker is dead; where it is depends on the group its maker was in."""
+def noted(note: Path, name: str) -> Cgroup | None:
+    """The group of that name that another process made; where it is depends on the group that one was in. `None`: there
+    is none."""
     lines: list[str] = []
     with suppress(OSError):
         lines = note.read_text().splitlines()
-    folders = (Path(line) for line in lines)
-    return Cgroup(tuple(folder for folder in folders if folder.name == name and folder.is_relative_to(MOUNT)))
+    named = (folder for line in lines if (folder := Path(line)).name == name and folder.is_relative_to(MOUNT))
+    there = tuple(folder for folder in named if folder.is_dir())
+    return Cgroup(there) if there else None
 
 
 def _removed(folder: Path) -> bool:

@@ -9,7 +9,7 @@ from docker.types import LogConfig
 
 from runbook_runner import settings
 from runbook_runner.errors import InputError, NotReadyError, SandboxError
-from runbook_runner.sandbox import PutFile, SandboxSpec
+from runbook_runner.sandbox import PutFile, SandboxSpec, docker_seccomp
 from runbook_runner.sandbox.archive import pack
 from runbook_runner.sandbox.docker_network import ContainerDoors
 from runbook_runner.sandbox.engine import Engine, engine_errors
@@ -17,21 +17,33 @@ from runbook_runner.sandbox.engine import Engine, engine_errors
 # What apt, pip, npm and our own kill need of root's powers; tests/sandbox/test_docker.py proves it.
 CAPABILITIES: Final = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "SETGID", "SETUID")
 _GONE_S: Final = 10
+# $0: seconds. Process 1 itself, so that nothing inside can end it: the kernel keeps signals from it that it has no
+# answer to. It takes in orphans while it waits; without its child, which SIGKILL ends, it only lives on.
+_KEEP_ALIVE: Final = """\
+trap '' HUP INT TERM
+sleep "$0" && exit
+exec sleep "$0"
+"""
 
 
 def start_container(engine: Engine, spec: SandboxSpec, name: str, doors: ContainerDoors) -> str:
     """The id of a running container that does nothing. name: by which it is found should this break off. Raises
-    NotReadyError when the engine can't."""
-    try:
-        container = _create(engine, spec, name, doors)
-        engine.api.start(container)
-    except ImageNotFound as error:
-        raise NotReadyError(f"The Docker engine has no image {spec.image!r}.") from error
-    except APIError as error:
-        raise NotReadyError(
-            f"The container did not start: {(error.explanation or str(error)).strip()}",
-            hint="An image needs at least `sleep` and `sh` to be used as a sandbox.",
-        ) from error
+    NotReadyError when the engine can't, SandboxError when it is lost."""
+    with engine_errors("start a container"):
+        try:
+            container = _create(engine, spec, name, doors)
+            engine.api.start(container)
+        except ImageNotFound as error:
+            raise NotReadyError(f"The Docker engine has no image {spec.image!r}.") from error
+        except APIError as error:
+            refusal = (error.explanation or str(error)).strip()
+            if doors.go_round(refusal):
+                remove_container(engine, name)
+                return start_container(engine, spec, name, doors)
+            raise NotReadyError(
+                f"The container did not start: {refusal}",
+                hint="An image needs at least `sleep` and `sh` to be used as a sandbox.",
+            ) from error
     return container
 
 
@@ -40,8 +52,9 @@ def _create(engine: Engine, spec: SandboxSpec, name: str, doors: ContainerDoors)
         raise InputError("A docker sandbox needs an image.")
     made: dict[str, Any] = engine.api.create_container(
         spec.image,
-        entrypoint=["sleep"],
-        command=[str(max(1, round(spec.lifetime_s)))],
+        entrypoint=["sh"],
+        command=["-c", _KEEP_ALIVE, str(max(1, round(spec.lifetime_s)))],
+        stop_signal="SIGKILL",
         name=name,
         labels=dict(spec.labels),
         environment={**_ca_variables(spec), **doors.environment},
@@ -53,11 +66,11 @@ def _create(engine: Engine, spec: SandboxSpec, name: str, doors: ContainerDoors)
 
 def _host_config(engine: Engine, spec: SandboxSpec, doors: ContainerDoors) -> Any:
     return engine.api.create_host_config(
-        init=True,
+        init=False,
         auto_remove=True,
         cap_drop=["ALL"],
         cap_add=list(CAPABILITIES),
-        security_opt=["no-new-privileges"],
+        security_opt=["no-new-privileges", *docker_seccomp.options(engine)],
         pids_limit=spec.pids,
         nano_cpus=int(min(spec.cpus, engine.cpus) * 1e9),
         mem_limit=spec.memory_bytes,

@@ -1,6 +1,7 @@
 """Docker sandbox: one container per run, gone with it."""
 
 import posixpath
+import re
 import secrets
 import threading
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,14 +28,16 @@ from runbook_runner.sandbox import (
     SandboxSpec,
     docker_limits,
 )
-from runbook_runner.sandbox.archive import pack, unpack
+from runbook_runner.sandbox.archive import TornArchiveError, pack, unpack
 from runbook_runner.sandbox.container import first_files, put_files, remove_container, start_container
 from runbook_runner.sandbox.disk import DiskWatch
-from runbook_runner.sandbox.docker_exec import DockerProcess, wrapped
+from runbook_runner.sandbox.docker_exec import DockerProcess, end_everything
 from runbook_runner.sandbox.docker_network import ContainerDoors
+from runbook_runner.sandbox.docker_scripts import wrapped
 from runbook_runner.sandbox.engine import Engine, engine_errors
 from runbook_runner.sandbox.intake import Intake
 
+_NAME = re.compile(r"runbook-(.+)-[0-9a-f]{6}")
 RUN_LABEL = "runbook.trajectory"
 HOST_LABEL = "runbook.host"
 
@@ -50,13 +53,20 @@ class OwnedContainer:
 
     container_id: str
     labels: Mapping[str, str]
+    """Of who made it."""
+    run_id: str = ""
+    """Of the run that has it, which its name tells: a pool's container keeps the labels of the pool."""
 
 
 def list_owned(engine: Engine, host: str) -> tuple[OwnedContainer, ...]:
     """All containers of runs of this host. Raises SandboxError."""
     with engine_errors("list containers"):
         found = engine.api.containers(all=True, filters={"label": [RUN_LABEL, f"{HOST_LABEL}={host}"]})
-    return tuple(OwnedContainer(item["Id"], dict(item["Labels"])) for item in found)
+    return tuple(OwnedContainer(item["Id"], dict(item["Labels"]), _run_named(item["Names"])) for item in found)
+
+
+def _run_named(names: Sequence[str]) -> str:
+    return next((match[1] for name in names if (match := _NAME.fullmatch(name.lstrip("/")))), "")
 
 
 def attach(engine: Engine, container_id: str) -> "DockerSandbox":
@@ -77,7 +87,7 @@ class DockerSandbox:
         self._api = engine.api
         self._spec = spec
         # Known before the engine is asked, so that a `start` that breaks off leaves nothing nameless.
-        self._name = f"runbook-{spec.run_id}-{secrets.token_hex(3)}"
+        self._name = f"runbook-{spec.run_id}-{secrets.token_hex(3)}"  # see _NAME
         self._container = container
         self._ready = ready
         self._begun = bool(container or ready)
@@ -87,6 +97,7 @@ class DockerSandbox:
         self._stdin_numbers = count(1)
         self._processes: list[DockerProcess] = []
         self._ended = 0
+        self._endings = 0
         self._doors = ContainerDoors(engine, spec)
         self._watch = DiskWatch(
             lambda: docker_limits.disk_used(engine, self._container), spec.disk_bytes, self._end_processes
@@ -149,6 +160,7 @@ class DockerSandbox:
                     stdin_path=stdin_path,
                     deadline_s=deadline_s,
                     open_files=self._spec.open_files,
+                    memory_each=docker_limits.memory_each(self._engine, self._spec),
                     unpacks=bool(archive),
                 ),
                 env=dict(env or {}),
@@ -176,13 +188,24 @@ class DockerSandbox:
 
     def _mend_doors(self) -> None:
         """Whoever ends a command ends the programs that lead out as well."""
-        ended = sum(process.was_ended for process in self._processes)
+        ended = self._endings + sum(process.was_ended for process in self._processes)
         if ended > self._ended:
             self._ended = ended
             self._doors.reopen(self._container)
 
     def get(self, path: str, into: Path, *, max_bytes: int, max_files: int, scrub: Filter | None = None) -> Received:
-        intake = Intake(into, path, max_bytes=max_bytes, max_files=max_files, scrub=scrub)
+        def intake() -> Intake:
+            return Intake(into, path, max_bytes=max_bytes, max_files=max_files, scrub=scrub)
+
+        try:
+            return self._fetch(path, intake())
+        except TornArchiveError:  # the engine gives up on a file that becomes shorter while it is packed
+            with engine_errors("end what runs in the container"):
+                end_everything(self._api, self._container)
+            self._endings += 1
+            return self._fetch(path, intake())
+
+    def _fetch(self, path: str, intake: Intake) -> Received:
         with engine_errors(f"fetch {path} from the container"):
             try:
                 chunks, about = self._api.get_archive(self._container, path)

@@ -1,100 +1,35 @@
 """Docker sandbox: one command in a container, its output, its deadline, its end.
 
 Killing the client of `docker exec` leaves the process alive (field notes §7.3), so the end is made inside: a shell
-script as root ends everything in the container but the init process and the keep-alive.
+script as root ends everything in the container but what keeps it alive.
 """
 
-import math
 import queue
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
-from typing import Any, Final
+from typing import Any
 
 import docker
 import requests
+import urllib3.exceptions
 from docker.errors import APIError, NotFound
 
 from runbook_runner import settings
 from runbook_runner.errors import SandboxError
 from runbook_runner.sandbox import Chunk, EndedBy, Exit, Stream
-from runbook_runner.sandbox.engine import Engine
+from runbook_runner.sandbox.docker_scripts import ASK, END, SCAN
+from runbook_runner.sandbox.engine import BROKEN, Engine
 from runbook_runner.sandbox.hijack import Frames, start_exec
-
-# $1 working folder, $2 file that is stdin or empty, $3 deadline, $4 grace, $5 open files, $6 not empty when an archive
-# of files comes in first; then the command. `timeout` is the second line of defence: it ends the command when this
-# process, which enforces the deadline, is gone. Open files are not limited on the container: an engine whose own limit
-# is lower could not start it.
-_WRAPPER: Final = """\
-if [ -n "$6" ]; then tar -xpf - -C / && exec </dev/null || exit 126; fi
-cd -- "$1" || exit 126
-if [ -n "$2" ]; then exec <"$2" || exit 126; rm -f -- "$2"; fi
-deadline=$3 grace=$4
-ulimit -n "$5" 2>/dev/null
-shift 6
-command -v timeout >/dev/null 2>&1 && exec timeout -k "$grace" "$deadline" "$@"
-exec "$@"
-"""
-
-# PID 1 is docker's init; the lowest other one is the keep-alive, older than anything and never reused, because ids wrap
-# to 300. The lines of /proc/PID/stat: proc(5).
-_SCAN: Final = r"""
-keep=0
-for entry in /proc/[0-9]*; do
-    id=${entry#/proc/}
-    if [ "$id" -gt 1 ] && { [ "$keep" = 0 ] || [ "$id" -lt "$keep" ]; }; then keep=$id; fi
-done
-scan() {
-    left=
-    for entry in /proc/[0-9]*; do
-        id=${entry#/proc/}
-        case $id in 1 | "$keep" | $$) continue ;; esac
-        { read -r line <"$entry/stat"; } 2>/dev/null || continue
-        case ${line##*) } in [ZX]*) continue ;; esac
-        left="$left $id"
-    done
-    [ -n "$left" ]
-}
-"""
-
-# $1: tenths of a second to wait for the end after SIGTERM.
-_ASK: Final = r"""
-scan && kill -TERM $left 2>/dev/null
-tenths=0
-while scan && [ "$tenths" -lt "$1" ]; do
-    sleep 0.2
-    tenths=$((tenths + 2))
-done
-echo asked
-"""
-
-# Builtins only: where something forks without end no process can be added. Stopping before killing outruns it.
-_END: Final = r"""
-rounds=0
-while scan && [ "$rounds" -lt 200 ]; do
-    kill -STOP $left 2>/dev/null
-    kill -KILL $left 2>/dev/null
-    rounds=$((rounds + 1))
-done
-if scan; then echo left; else echo ended; fi
-"""
 
 _END_TRIES = 50
 _SIGKILLED = 128 + 9
 _POLL_S = 1.0
 _LINGER_S = 1.0  # how long output may still come after the command itself has ended
+_LATE = 16 << 20  # bytes that may be on their way from a command that has ended
 _QUEUE = 256
 _STREAMS: dict[int, Stream] = {1: "stdout", 2: "stderr"}
-
-
-def wrapped(
-    argv: Sequence[str], *, cwd: str, stdin_path: str, deadline_s: float, open_files: int, unpacks: bool
-) -> list[str]:
-    grace = math.ceil(settings.GRACE_S)
-    later = math.ceil(deadline_s + settings.GRACE_S) + 1
-    own = [cwd, stdin_path, str(later), str(grace), str(open_files), "files" if unpacks else ""]
-    return ["sh", "-c", _WRAPPER, "runbook", *own, *argv]
 
 
 class DockerProcess:
@@ -122,6 +57,8 @@ class DockerProcess:
         self._ending: EndedBy | None = None
         self._wake = threading.Event()
         self._drained = threading.Event()
+        self._received = 0
+        self._passing = False
         self._abandoned = threading.Event()
         self._exit: Exit | None = None
         self._error: SandboxError | None = None
@@ -168,7 +105,10 @@ class DockerProcess:
                 self._connection.end_input()
             frames = Frames(self._connection)
             while (piece := frames.next())[0]:
+                self._received += len(piece[1])
+                self._passing = True
                 self._pass_on(Chunk(_STREAMS.get(piece[0], "stdout"), piece[1]))
+                self._passing = False
         self._drained.set()
         self._wake.set()
 
@@ -184,7 +124,7 @@ class DockerProcess:
             self._exit = self._end()
         except SandboxError as error:
             self._error = error
-        except (APIError, requests.RequestException, OSError) as error:
+        except BROKEN as error:
             self._lost(error)
         finally:
             self._close()
@@ -201,14 +141,24 @@ class DockerProcess:
             if time.monotonic() >= self._deadline:
                 self.kill("deadline")
             if self._ending:
-                self._end_all()
-                self._drained.wait(_LINGER_S)
+                end_everything(self._api, self._container)
+                self._linger()
                 return Exit(None, self._ending)
             if code := self._code():
-                self._drained.wait(_LINGER_S)
+                self._linger()
                 return code
             if self._drained.is_set():
                 pause = 0.01 if pause == _POLL_S else min(pause * 2, _POLL_S / 2)
+
+    def _linger(self) -> None:
+        """What was on its way when the command ended still comes, however slow its reader is; what a background child
+        goes on to write does not."""
+        before = self._received
+        late = before + _LATE
+        while not self._drained.wait(_LINGER_S) and self._received < late:
+            if self._received == before and not self._passing:
+                return
+            before = self._received
 
     def _code(self) -> Exit | None:
         state = self._api.exec_inspect(self._exec)
@@ -226,23 +176,6 @@ class DockerProcess:
         """The engine hears of a command's end before it hears of its container's."""
         time.sleep(0.3)
         return bool(self._api.inspect_container(self._container)["State"]["Running"])
-
-    def _end_all(self) -> None:
-        """Two scripts as root; the first may fail where no process can be added. Raises SandboxError."""
-        self._inside(_SCAN + _ASK, str(round(settings.GRACE_S * 10)))
-        for _ in range(_END_TRIES):
-            if self._inside(_SCAN + _END) == b"ended\n":
-                return
-            time.sleep(0.1)
-        raise SandboxError("What runs in the container can't be ended.", hint="It is ended with the container.")
-
-    def _inside(self, script: str, *arguments: str) -> bytes:
-        try:
-            return first_output(self._api, self._container, ["sh", "-c", script, "runbook", *arguments])
-        except NotFound:
-            raise
-        except APIError:  # the engine could not add a process
-            return b""
 
     def _lost(self, error: Exception) -> None:
         if self._stopped.is_set():
@@ -265,9 +198,44 @@ class DockerProcess:
                     self._chunks.get_nowait()
 
 
+def end_everything(api: docker.APIClient, container: str) -> None:
+    """What can't be ended, as when there is no `sh` any more, is frozen: it does no more, and its files can still be
+    fetched. Raises SandboxError, one of `BROKEN`."""
+    if _ended(api, container):
+        return
+    try:
+        api.pause(container)
+    except APIError as error:  # a rootless engine may have no control group to freeze
+        raise SandboxError(
+            "What runs in the container can't be ended.", hint="It is ended with the container."
+        ) from error
+
+
+def _ended(api: docker.APIClient, container: str) -> bool:
+    """By two scripts as root; the first may fail where no process can be added."""
+    try:
+        _inside(api, container, SCAN + ASK, str(round(settings.GRACE_S * 10)))
+        for _ in range(_END_TRIES):
+            if _inside(api, container, SCAN + END) == b"ended\n":
+                return True
+            time.sleep(0.1)
+    except (requests.Timeout, urllib3.exceptions.TimeoutError):  # a script got no turn, or `sh` is something else now
+        return False
+    return False
+
+
+def _inside(api: docker.APIClient, container: str, script: str, *arguments: str) -> bytes:
+    try:
+        return first_output(api, container, ["sh", "-c", script, "runbook", *arguments])
+    except NotFound:
+        raise
+    except APIError:  # the engine could not add a process
+        return b""
+
+
 def first_output(api: docker.APIClient, container: str, command: list[str]) -> bytes:
     """The first words of a command run as root; empty when there are none. Its end is not waited for: the engine tells
-    of it seconds late while something holds the output of another command that has ended. Raises docker's errors."""
+    of it seconds late while something holds the output of another command that has ended. Raises one of `BROKEN`."""
     job = api.exec_create(container, command, user="0")
     with closing(_start(api, job["Id"], read_timeout_s=settings.GRACE_S + 60)) as answer:
         return next((data for _, data in _frames(answer.raw)), b"")

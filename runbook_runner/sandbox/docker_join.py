@@ -5,17 +5,18 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
-from docker.errors import APIError
+from docker.errors import APIError, NotFound
 
 from runbook_runner.errors import SandboxError
 from runbook_runner.sandbox import Stream
 from runbook_runner.sandbox.engine import Engine, engine_errors
 from runbook_runner.sandbox.hijack import Frames, start_exec
-from runbook_runner.sandbox.joining import SHELL
+from runbook_runner.sandbox.joining import GONE, SHELL
 
 _STREAMS: Final[Mapping[int, Stream]] = {1: "stdout", 2: "stderr"}
 _BLOCK: Final = 1 << 16
 _END_S: Final = 10.0
+_SIGKILLED: Final = 128 + 9
 
 
 class ContainerJoined:
@@ -28,6 +29,7 @@ class ContainerJoined:
     ):
         """argv: empty for a shell. Raises SandboxError."""
         self._engine = engine
+        self._container = container
         self._tty = tty
         command = ["sh", "-c", SHELL, "runbook", cwd, *argv]
         with engine_errors("start a command in the container"):
@@ -60,9 +62,19 @@ class ContainerJoined:
         until = time.monotonic() + _END_S
         while time.monotonic() < until:
             with engine_errors("ask how the command ended"):
-                state = self._engine.api.exec_inspect(self._exec)
+                try:
+                    state = self._engine.api.exec_inspect(self._exec)
+                except NotFound as error:
+                    raise SandboxError(GONE) from error
             if not state["Running"] and state["ExitCode"] is not None:
                 self._connection.close()
+                if state["ExitCode"] == _SIGKILLED and not self._container_lives():
+                    raise SandboxError(GONE)
                 return int(state["ExitCode"])
             time.sleep(0.02)
         raise SandboxError("The command's output has ended, but the command has not.", hint="Did the container end?")
+
+    def _container_lives(self) -> bool:
+        """The engine hears of a command's end before it hears of its container's."""
+        time.sleep(0.3)
+        return self._engine.has_container(self._container)

@@ -27,14 +27,22 @@ _PIDS: Final = "pids.events/max"
 
 def holds(engine: Engine) -> Mapping[Limit, Hold]:
     """An engine without control groups of its own, as a rootless one may be, takes limits and drops them."""
-    told = engine.info
+
+    def kept(by: str) -> bool:
+        return engine.groups and bool(engine.info.get(by, True))
+
     return {
-        "cpus": "together" if told.get("CpuCfsQuota", True) else "none",
-        "memory": "together" if told.get("MemoryLimit", True) else "none",
-        "processes": "together" if told.get("PidsLimit", True) else "none",
+        "cpus": "together" if kept("CpuCfsQuota") else "none",
+        "memory": "together" if kept("MemoryLimit") else "each",
+        "processes": "together" if kept("PidsLimit") else "none",
         "open_files": "each",
         "disk": "watched",
     }
+
+
+def memory_each(engine: Engine, spec: SandboxSpec) -> int | None:
+    """Bytes of data that each process may have, on an engine that limits no more than that."""
+    return spec.memory_bytes if holds(engine)["memory"] == "each" else None
 
 
 def limits_hit(engine: Engine, container: str, spec: SandboxSpec) -> tuple[LimitHit, ...]:

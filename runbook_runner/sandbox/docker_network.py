@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from docker.errors import APIError
 from docker.types import Mount
 
 from runbook_runner.errors import NotReadyError
@@ -13,7 +12,8 @@ from runbook_runner.sandbox import GatewayAddress, SandboxSpec
 from runbook_runner.sandbox.docker_exec import first_output
 from runbook_runner.sandbox.doors import FORWARDERS, INSIDE, MODEL_PORT, MODEL_SOCKET, Doors
 from runbook_runner.sandbox.engine import Engine, engine_errors
-from runbook_runner.sandbox.work_folders import make_folder, remove_folder
+from runbook_runner.sandbox.removal import remove_folder
+from runbook_runner.sandbox.work_folders import make_folder
 
 if TYPE_CHECKING:
     from runbook_runner.sandbox.tunnel import ContainerTunnel
@@ -37,14 +37,26 @@ class ContainerDoors(Doors):
         self._engine = engine
         self._spec = spec
         self._private: Path | None = None
+        self._unseen = False
         self._tunnel: ContainerTunnel | None = None
+
+    @property
+    def _shown(self) -> bool:
+        """Our folder is, to the container; otherwise a tunnel leads there."""
+        return self._engine.is_near and not self._unseen
+
+    def go_round(self, refusal: str) -> bool:
+        """Whether the engine refused to start the container for not seeing our folder, as when this program runs in a
+        container itself, and may try once more without it."""
+        self._unseen = self._shown and self.folder is not None and str(self.folder) in refusal
+        return self._unseen
 
     @property
     def host_config(self) -> dict[str, Any]:
         if not self.closed_in:
             return {}
         shown = []
-        if self.folder and self._engine.is_near:
+        if self.folder and self._shown:
             shown = [Mount(INSIDE, str(self.folder), type="bind", read_only=True)]
         return {"network_mode": "none", "mounts": shown}
 
@@ -57,16 +69,13 @@ class ContainerDoors(Doors):
 
     def forward(self, container: str) -> None:
         """Starts the forwarder in the running container. Raises NotReadyError, SandboxError."""
-        if not self._engine.is_near:
+        if not self._shown:
             self._dig(container, dict(pair.split("=") for pair in self.forwards))
             return
         programs = [(FORWARDERS / name).read_text() for name in ("forward.py", "forward.js")]
         command = ["sh", "-c", _START, "runbook", *programs, *self.forwards]
-        try:
+        with engine_errors("start the forwarder in the container"):
             said = first_output(self._engine.api, container, command)
-        except APIError as error:
-            with engine_errors("start the forwarder in the container"):
-                raise error
         if said != b"ready\n":
             reason = "it has neither python3 nor node" if said == b"missing\n" else said.decode(errors="replace")
             raise NotReadyError(

@@ -79,6 +79,11 @@ class Doors:
             self._proxy = EgressProxy(self._network.allow_hosts, self._emit)
             self._proxy.start(folder / "egress.sock")
 
+    def share(self, folder: Path) -> None:
+        """Those that another process has opened there; nobody answers once it has closed them."""
+        if self.forwards:
+            self._folder = folder
+
     def _make(self, folder: Path) -> None:
         folder.mkdir()
         folder.chmod(0o755)  # whoever the sandbox runs as

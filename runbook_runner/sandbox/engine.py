@@ -21,7 +21,8 @@ from runbook_runner.sandbox import GatewayAddress
 from runbook_runner.sandbox.endpoint import Endpoint, Tls, dial, find_endpoint
 
 _TIMEOUT_S: Final = 120  # of one request; building and pulling keep sending, a fetch of a large tree does too
-_BROKEN = (DockerException, requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError)
+BROKEN: Final = (DockerException, requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError)
+"""What the engine's client raises: an answer that breaks off or stays away while it is read comes as urllib3's own."""
 
 
 class _Client(docker.APIClient):
@@ -87,14 +88,25 @@ class Engine:
         return "name=rootless" in (self.info.get("SecurityOptions") or []) or bool(self.info.get("Rootless"))
 
     @property
+    def groups(self) -> bool:
+        """It can make control groups. Version 1 of them is root's alone, and Podman tells of limits all the same."""
+        return not (self.rootless and str(self.info.get("CgroupVersion")) == "1")
+
+    @property
     def is_desktop(self) -> bool:
         return "Docker Desktop" in str(self.info.get("OperatingSystem"))
 
     @property
+    def is_local(self) -> bool:
+        """It runs on this very machine. A socket may lead out of or into a container, whose host name is another."""
+        here = os.uname()
+        near = here.sysname == "Linux" and self.url.startswith("unix:") and not self.is_desktop
+        return near and self.info.get("Name", here.nodename) == here.nodename
+
+    @property
     def is_near(self) -> bool:
-        """It runs as root on this very machine: its bridge is ours, and its containers can be shown sockets of ours."""
-        local = os.uname().sysname == "Linux" and self.url.startswith("unix:")
-        return local and not self.is_desktop and not self.rootless
+        """And as root: its bridge is ours, and its containers can be shown sockets of ours."""
+        return self.is_local and not self.rootless
 
     def image(self, reference: str) -> dict[str, Any]:
         """Its description. Raises SandboxError, also when there is none."""
@@ -151,7 +163,7 @@ def connect(timeout_s: int = _TIMEOUT_S) -> Engine:
         tls = _tls(endpoint.tls) if endpoint.tls else False
         api = _Client(base_url=endpoint.url, tls=tls, version="auto", timeout=timeout_s)
         return Engine(named.url, api, endpoint)
-    except _BROKEN as error:
+    except BROKEN as error:
         raise NotReadyError(
             f"No Docker engine answers at {named.url}{_named_by(named)}.",
             hint=_no_engine_hint(named),
@@ -192,7 +204,7 @@ def engine_errors(doing: str) -> Iterator[None]:
         yield
     except APIError as error:
         raise SandboxError(f"Can't {doing}: {(error.explanation or str(error)).strip()}") from error
-    except _BROKEN as error:
+    except BROKEN as error:
         raise SandboxError(
             f"Can't {doing}: the Docker engine does not answer.", hint="Is it still running?", details=_innermost(error)
         ) from error

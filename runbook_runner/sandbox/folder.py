@@ -28,7 +28,8 @@ from runbook_runner.sandbox.host_exec import HostProcess, Orders
 from runbook_runner.sandbox.host_tree import fetch, store
 from runbook_runner.sandbox.intake import Intake
 from runbook_runner.sandbox.paths import CONFIG, check_writable
-from runbook_runner.sandbox.work_folders import make_folder, open_folder, remove_folder
+from runbook_runner.sandbox.removal import remove_folder
+from runbook_runner.sandbox.work_folders import make_folder, open_folder
 
 _STOP_S = settings.GRACE_S + 5
 
@@ -39,7 +40,7 @@ class FolderSandbox(ABC):
     backend: str
 
     def __init__(self, spec: SandboxSpec, *, folder: Path | None = None):
-        """folder: one that is there already; it is not to be started."""
+        """folder: another process' sandbox, alive or dead, to be joined or to be stopped; it is not to be started."""
         self._spec = spec
         self._root = str(folder) if folder else ""
         self._stopped = False
@@ -147,9 +148,10 @@ class FolderSandbox(ABC):
     ) -> HostProcess:
         with self._state:
             self._check()
-            given = self._stdin(stdin) if stdin is not None else None
+            given: IO[bytes] | None = None
             inherited: Sequence[int] = ()
             try:
+                given = self._stdin(stdin) if stdin is not None else None
                 command, orders, inherited = self._command(argv, cwd, deadline_s)
                 process = HostProcess(
                     command,

@@ -18,6 +18,7 @@ from runbook_runner.sandbox.engine import Engine, engine_errors
 _HEAD_LIMIT: Final = 1 << 16
 _STDOUT: Final = 1
 _BLOCK: Final = 1 << 16
+_WAIT_MS: Final = 1000
 
 
 class Connection:
@@ -52,11 +53,12 @@ class Connection:
                 self._wait(for_reading=True)
 
     def _wait(self, *, for_reading: bool) -> None:
-        if self._connection.fileno() < 0:
+        """A while at most: closed in this moment, its number may be another file's by now."""
+        if (number := self._connection.fileno()) < 0:
             raise OSError("the connection is closed")
-        which = [self._connection]
-        with suppress(ValueError):  # closed in this moment
-            select.select(which if for_reading else [], [] if for_reading else which, [])
+        waiting = select.poll()  # `select` takes no number above 1023
+        waiting.register(number, select.POLLIN if for_reading else select.POLLOUT)
+        waiting.poll(_WAIT_MS)
 
     def end_input(self) -> None:
         """The command reads to the end of its input; its output still comes."""

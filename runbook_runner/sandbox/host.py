@@ -1,10 +1,12 @@
 """Host sandbox: a temporary folder and a scrubbed environment on this machine. No isolation: its user is to be told."""
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from runbook_runner import settings
+from runbook_runner.errors import NotReadyError
 from runbook_runner.sandbox import GatewayAddress
 from runbook_runner.sandbox.folder import FolderSandbox
 from runbook_runner.sandbox.host_exec import Orders
@@ -15,6 +17,9 @@ _HOME = f"{settings.PRIVATE}/home"
 _TMP = f"{_HOME}/.tmp"
 # What a program needs to find its tools and its language; nothing else of the user's environment is passed on.
 _KEPT = ("PATH", "LANG", "LANGUAGE", "TZ", *settings.CA_VARIABLES)
+
+# What ends or changes a word of a shell's: most runbooks write `/app/...` without quotes.
+_UNSAYABLE = re.compile(r"""[\s"'`$&|;<>()*?{}\[\]\\]""")
 
 
 class HostSandbox(FolderSandbox):
@@ -42,6 +47,11 @@ class HostSandbox(FolderSandbox):
         return str(self._path(settings.PRIVATE))
 
     def _make(self) -> None:
+        if unsayable := _UNSAYABLE.search(self._root):
+            raise NotReadyError(
+                f"Commands of a runbook can't name {self._root!r}: {unsayable[0]!r} means more to a shell.",
+                hint="Set TMPDIR to a folder without that, or use --sandbox docker or --sandbox bubblewrap.",
+            )
         for folder in (_HOME, _TMP):
             open_folder(self._path(folder))
 

@@ -3,6 +3,7 @@
 import json
 import os
 import selectors
+import signal
 import subprocess
 import sys
 import threading
@@ -56,6 +57,7 @@ class HostProcess:
         self._choice = threading.Lock()
         self._ending: EndedBy | None = None
         self._exit: Exit | None = None
+        self._late = time.monotonic() + orders.deadline_s + 2 * orders.grace_s
         status, status_end = os.pipe()
         lifeline_end, lifeline = os.pipe()
         self._status = os.fdopen(status, "rb")
@@ -93,6 +95,8 @@ class HostProcess:
                         yield Chunk(cast(Stream, key.data), data)
                     else:
                         selector.unregister(key.fileobj)
+                if time.monotonic() >= self._late:  # the supervisor should have: it was stopped
+                    self.kill("deadline")
                 # Only a supervisor that was killed itself leaves something that still holds the output.
                 if not ready and self._supervisor.poll() is not None:
                     ended_at = ended_at or time.monotonic()
@@ -106,6 +110,7 @@ class HostProcess:
                 self._ending = reason
                 with suppress(OSError, ValueError):  # it has ended in this moment
                     self._lifeline.write(b"k")
+                    self._supervisor.send_signal(signal.SIGCONT)
 
     def wait(self) -> Exit:
         for _ in self:

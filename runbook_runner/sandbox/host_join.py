@@ -6,39 +6,58 @@ import pty
 import shutil
 import struct
 import termios
+import threading
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 from runbook_runner.errors import SandboxError
 from runbook_runner.sandbox import Stream
 from runbook_runner.sandbox.folder import FolderSandbox
-from runbook_runner.sandbox.joining import SHELL
+from runbook_runner.sandbox.host_exec import HostProcess
+from runbook_runner.sandbox.joining import GONE, SHELL
 
 _BLOCK: Final = 1 << 16
 _DAYS_S: Final = 30 * 86_400.0
 _INTERRUPTED: Final = 130
+_SIGKILLED: Final = 128 + 9
+_POLL_S: Final = 0.5
 
 
 class LocalJoined:
-    """Implements `Joined`. With a terminal the command gets one of its own, never the user's: what runs there can't
-    type into it. Without, it has our very streams, and there is nothing to carry."""
+    """Implements `Joined`. Ends with the sandbox, whoever removes it. With a terminal the command gets one of its own,
+    never the user's: what runs there can't type into it. Without, it has our very streams, and there is nothing to
+    carry."""
 
     def __init__(self, sandbox: FolderSandbox, argv: Sequence[str], *, env: Mapping[str, str], cwd: str, tty: bool):
         """argv: empty for a shell. Raises SandboxError."""
         command = ["sh", "-c", SHELL, "runbook", cwd if sandbox.backend != "host" else sandbox.app, *argv]
         self._ours: int | None = None
+        self._folder = Path(sandbox.sandbox_id)
+        self._process = self._start(sandbox, command, env, tty=tty)
+        self._over = threading.Event()
+        threading.Thread(target=self._watch, name="joined", daemon=True).start()
+
+    def _start(self, sandbox: FolderSandbox, command: list[str], env: Mapping[str, str], *, tty: bool) -> HostProcess:
         if not tty:
-            self._process = sandbox.start_joined(command, env=env, streams=(0, 1, 2), deadline_s=_DAYS_S)
-            return
+            return sandbox.start_joined(command, env=env, streams=(0, 1, 2), deadline_s=_DAYS_S)
         self._ours, theirs = pty.openpty()
         # Whoever reads the keys must be in charge of the terminal, or Ctrl-C is only a letter.
         in_charge = ["setsid", "--ctty", "--wait"] if shutil.which("setsid") else []
         try:
             streams = (theirs, theirs, theirs)
-            self._process = sandbox.start_joined([*in_charge, *command], env=env, streams=streams, deadline_s=_DAYS_S)
+            return sandbox.start_joined([*in_charge, *command], env=env, streams=streams, deadline_s=_DAYS_S)
         finally:
             os.close(theirs)
+
+    def _watch(self) -> None:
+        """Nobody else ends it: a sandbox knows only what was started by its own process."""
+        while not self._over.wait(_POLL_S):
+            if not self._folder.exists():
+                return self._process.kill()
+        return None
 
     @property
     def shares_input(self) -> bool:
@@ -66,8 +85,16 @@ class LocalJoined:
 
     def wait(self) -> int:
         ended = self._process.wait()
+        self._over.set()
         if self._ours is not None:
             os.close(self._ours)
         if ended.code is None and ended.ended_by == "deadline":
             raise SandboxError("The shell has outlived its time.")
+        if ended.code in (None, _SIGKILLED) and not self._folder_stays():
+            raise SandboxError(GONE)
         return _INTERRUPTED if ended.code is None else ended.code
+
+    def _folder_stays(self) -> bool:
+        """A control group's processes end before the folder goes."""
+        time.sleep(0.3)
+        return self._folder.exists()

@@ -4,6 +4,7 @@ is ever followed."""
 import os
 import secrets
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,6 +16,7 @@ from runbook_runner.sandbox.intake import Intake
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # non-blocking: a pipe put there must not hold us
+_ENTER = stat.S_IRUSR | stat.S_IXUSR
 _KINDS = {
     stat.S_IFLNK: "a symbolic link",
     stat.S_IFCHR: "a device",
@@ -90,7 +92,7 @@ def _descend(root: Path, parts: tuple[str, ...]) -> int | None:
     folder: int | None = None
     for part in (str(root), *parts):
         try:
-            inner: int | None = os.open(part, _FOLDER, dir_fd=folder)
+            inner: int | None = _open_folder(part, folder)
         except OSError:
             inner = None
         if folder is not None:
@@ -103,11 +105,14 @@ def _descend(root: Path, parts: tuple[str, ...]) -> int | None:
 
 def _entry(folder: int, name: str, above: tuple[str, ...], intake: Intake, sandbox_path: str | None) -> None:
     """sandbox_path: set for the fetched path itself, whose name is not part of what is stored unless it is a file."""
+    parts = above if sandbox_path else (*above, name)
     try:
         mode = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
     except FileNotFoundError:
         return
-    parts = above if sandbox_path else (*above, name)
+    except OSError as error:
+        intake.skip(parts or (name,), f"can't be read ({error.strerror})")
+        return
     if stat.S_ISDIR(mode):
         _folder(folder, name, parts, intake)
     elif stat.S_ISREG(mode):
@@ -120,7 +125,7 @@ def _folder(parent: int, name: str, parts: tuple[str, ...], intake: Intake) -> N
     if parts and not intake.folder(parts):
         return
     try:
-        folder = os.open(name, _FOLDER, dir_fd=parent)
+        folder = _open_folder(name, parent)
     except OSError as error:
         intake.skip(parts or (name,), f"can't be read ({error.strerror})")
         return
@@ -131,7 +136,7 @@ def _folder(parent: int, name: str, parts: tuple[str, ...], intake: Intake) -> N
 
 def _file(folder: int, name: str, parts: tuple[str, ...], intake: Intake, sandbox_path: str | None) -> None:
     try:
-        descriptor = os.open(name, _FILE, dir_fd=folder)
+        descriptor = _open(name, _FILE, folder)
     except OSError as error:
         intake.skip(parts, f"can't be read ({error.strerror})")
         return
@@ -143,10 +148,30 @@ def _file(folder: int, name: str, parts: tuple[str, ...], intake: Intake, sandbo
             intake.skip(parts, "not a regular file")
 
 
-@contextmanager
-def _closing(descriptor: int) -> Iterator[None]:
+def _open_folder(name: str, above: int | None) -> int:
+    folder = _open(name, _FOLDER, above)
+    if os.fstat(folder).st_mode & _ENTER != _ENTER:
+        with suppress(OSError):  # it is not ours
+            os.fchmod(folder, 0o700)
+    return folder
+
+
+def _open(name: str, flags: int, folder: int | None) -> int:
+    """Also what its owner, who we are, may not read."""
     try:
-        yield
+        return os.open(name, flags, dir_fd=folder)
+    except PermissionError:
+        if sys.platform != "linux":
+            raise
+        with _closing(os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)) as place:
+            os.chmod(f"/proc/self/fd/{place}", 0o700)  # noqa: PTH101 - of a descriptor
+        return os.open(name, flags, dir_fd=folder)
+
+
+@contextmanager
+def _closing(descriptor: int) -> Iterator[int]:
+    try:
+        yield descriptor
     finally:
         with suppress(OSError):
             os.close(descriptor)

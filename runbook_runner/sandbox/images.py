@@ -1,11 +1,9 @@
 """Docker sandbox: the image a run starts from. Built on first use, found by its content ever after (see recipe.py)."""
 
 import os
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from runbook_runner.errors import NotReadyError
@@ -14,6 +12,7 @@ from runbook_runner.sandbox.build import build_image
 from runbook_runner.sandbox.engine import Engine
 from runbook_runner.sandbox.recipe import Layer, Recipe
 from runbook_runner.sandbox.snapshots import Near, Snapshot, find_base
+from runbook_runner.sandbox.work_folders import temp_folder
 from runbook_runner.settings import Settings
 
 Report = Callable[[str], None]
@@ -118,7 +117,7 @@ def _built(engine: Engine, made_of: Recipe, report: Report, *, fresh: bool = Fal
 
 def _lock(tag: str) -> AbstractContextManager[Any]:
     """One build of a tag at a time, for all of this user's runs whichever folder they write to."""
-    folder = Path(tempfile.gettempdir()) / f"runbook-runner-{os.getuid()}" / "locks"
+    folder = temp_folder() / f"runbook-runner-{os.getuid()}" / "locks"
     try:
         folder.parent.mkdir(mode=0o700, exist_ok=True)
         folder.mkdir(mode=0o700, exist_ok=True)

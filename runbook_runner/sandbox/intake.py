@@ -156,5 +156,6 @@ def printable(name: str) -> str:
 def _unwritable(path: Path, error: OSError) -> NotReadyError:
     free = ""
     with suppress(OSError):
-        free = f"{shutil.disk_usage(path.anchor).free >> 20} MB are free on this disk."
+        there = next(folder for folder in path.parents if folder.is_dir())
+        free = f"{shutil.disk_usage(there).free >> 20} MB are free on this disk."
     return NotReadyError(f"Can't write {path}: {error.strerror}.", hint=free or None)

@@ -4,6 +4,8 @@ from typing import Final, Protocol
 
 from runbook_runner.sandbox import Stream
 
+GONE: Final = "The sandbox is gone: its run has ended, or somebody removed it."
+
 # $1 working folder; then the command, none for a shell.
 SHELL: Final = """\
 cd -- "$1" 2>/dev/null || cd /

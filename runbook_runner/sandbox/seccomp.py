@@ -22,7 +22,7 @@ _REFUSED: Final = {
     ),
 }  # fmt: skip
 _SOCKET: Final = {"x86_64": 41, "aarch64": 198}
-_FAMILIES: Final = (1, 2, 10, 16)  # AF_UNIX, AF_INET, AF_INET6, AF_NETLINK (linux/socket.h)
+FAMILIES: Final = (1, 2, 10, 16)  # AF_UNIX, AF_INET, AF_INET6, AF_NETLINK (linux/socket.h)
 _X32: Final = 0x40000000  # x86_64: the same calls under other numbers
 _LOAD, _EQUAL, _AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06  # BPF_LD|W|ABS, BPF_JMP|JEQ|K, BPF_JMP|JGE|K, BPF_RET|K
 _ALLOW: Final = 0x7FFF0000
@@ -36,7 +36,7 @@ def program(machine: str | None = None) -> bytes | None:
     if machine not in _REFUSED:
         return None
     calls = _REFUSED[machine]
-    families = [(_EQUAL, len(_FAMILIES) - at, 0, family) for at, family in enumerate(_FAMILIES)]
+    families = [(_EQUAL, len(FAMILIES) - at, 0, family) for at, family in enumerate(FAMILIES)]
     # A jump counts the steps that are left out: from the check at `at` to the refusal behind the families.
     rest = len(families) + 2
     lines = [

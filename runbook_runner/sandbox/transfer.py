@@ -78,7 +78,8 @@ def _load(engine: Engine, file: Path) -> list[str]:
             for line in engine.api.load_image(content):  # type: ignore[no-untyped-call]
                 if "error" in line:
                     raise InputError(f"The engine does not take it: {line['error']}", where=str(file))
-                tags += re.findall(r"Loaded image: (\S+)", str(line.get("stream", "")))
+                for said in re.findall(r"Loaded image: (\S+)", str(line.get("stream", ""))):
+                    tags += said.split(",")  # Podman names all on one line
     except OSError as error:
         raise InputError(f"The file can't be read: {error.strerror}.", where=str(file)) from error
     return tags

@@ -1,8 +1,8 @@
 """Sandbox: the temporary folders of sandboxes: made, found again by whoever comes after a death, removed."""
 
+import errno
 import json
 import os
-import shutil
 import stat
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from runbook_runner import settings
-from runbook_runner.errors import SandboxError
+from runbook_runner.errors import NotReadyError
 
 _PREFIX: Final = "runbook-"
 MEMORY: Final = Path("/dev/shm")  # noqa: S108 (for what must not reach a disk)
@@ -28,15 +28,44 @@ class OwnedFolder:
     labels: Mapping[str, str]
 
 
+def temp_folder() -> Path:
+    """Where this system wants such folders. Raises NotReadyError when nothing can be written there."""
+    try:
+        return Path(tempfile.gettempdir())
+    except FileNotFoundError as error:
+        raise NotReadyError(
+            "There is no folder for temporary files that can be written to.",
+            hint="Is the disk full? `runbook clean` removes what dead runs have left; TMPDIR names another folder.",
+            details=error.strerror,
+        ) from error
+
+
+def usual_folder() -> Path:
+    """The same to look for what is there, on a full disk too."""
+    try:
+        return temp_folder()
+    except NotReadyError:
+        return Path(os.environ.get("TMPDIR") or "/tmp")  # noqa: S108
+
+
 def make_folder(run_id: str, backend: str, labels: Mapping[str, str]) -> Path:
     """Below the system's folder for such things; only its owner may enter. labels: say whose it is; without any, nobody
     will clean up after its owner. Raises OSError."""
+    _check_place(tempfile.gettempdir())
     folder = Path(os.path.realpath(tempfile.mkdtemp(prefix=f"{_PREFIX}{run_id}-")))
     if labels:
         owner = folder / _OWNER
         owner.parent.mkdir()
         owner.write_text(json.dumps({"backend": backend, "labels": dict(labels)}))
     return folder
+
+
+def _check_place(place: str) -> None:
+    """Its name goes into events and labels."""
+    try:
+        place.encode()
+    except UnicodeEncodeError as error:
+        raise OSError(errno.EILSEQ, f"the name of {place!a} is no UTF-8; set TMPDIR to another folder") from error
 
 
 @contextmanager
@@ -60,9 +89,16 @@ def find_folders(temp: Path, run_id: str) -> tuple[Path, ...]:
 def owned_folders(temp: Path) -> Iterator[OwnedFolder]:
     """All that say whose they are."""
     for folder in _ours(temp, "*"):
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            told = json.loads((folder / _OWNER).read_bytes())
-            yield OwnedFolder(folder, str(told["backend"]), {str(k): str(v) for k, v in told["labels"].items()})
+        if owned := owned_folder(folder):
+            yield owned
+
+
+def owned_folder(folder: Path) -> OwnedFolder | None:
+    """`None`: it does not say whose it is, or is not there any more."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        told = json.loads((folder / _OWNER).read_bytes())
+        return OwnedFolder(folder, str(told["backend"]), {str(k): str(v) for k, v in told["labels"].items()})
+    return None
 
 
 def _ours(temp: Path, pattern: str) -> Iterator[Path]:
@@ -72,21 +108,3 @@ def _ours(temp: Path, pattern: str) -> Iterator[Path]:
             # Anybody may write there: a link or a folder of another user's is not ours to remove.
             if stat.S_ISDIR(seen.st_mode) and seen.st_uid == os.getuid():
                 yield folder
-
-
-def remove_folder(folder: Path) -> None:
-    """Removes a work folder, also when its owner took rights away inside. Follows no link; a missing one is fine.
-    Raises SandboxError."""
-    with suppress(OSError):
-        shutil.rmtree(folder)
-    if not os.path.lexists(folder):
-        return
-    for parent, folders, _ in os.walk(folder):
-        for name in (".", *folders):
-            path = Path(parent, name)
-            if stat.S_ISDIR(path.lstat().st_mode):
-                path.chmod(0o700)
-    try:
-        shutil.rmtree(folder)
-    except OSError as error:
-        raise SandboxError(f"Can't remove the work folder {folder}: {error}.", hint="Remove it by hand.") from error

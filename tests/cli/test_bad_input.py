@@ -100,6 +100,12 @@ def test_an_input_whose_name_is_not_utf_8(runbook: Any) -> None:
     refused(run_text(runbook, TEXT, "-f", name), 2, "not UTF-8", "\\xff.csv")
 
 
+@pytest.mark.needs("linux")
+@pytest.mark.parametrize("option", ["--label", "--image", "--model", "--secret"])
+def test_an_argument_that_is_not_utf_8(runbook: Any, option: str) -> None:
+    refused(run_text(runbook, TEXT, option, os.fsdecode(b"a=\xff")), 2, "not UTF-8", "\\udcff")
+
+
 def test_a_folder_as_input(runbook: Any) -> None:
     (runbook.cwd / "data").mkdir()
     refused(run_text(runbook, TEXT, "-f", "data"), 2, "data", "is a folder")

@@ -1,5 +1,6 @@
 """`runbook clean`: what dead runs have left goes, what lives or was kept stays, and it says so."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from runbook_runner.runner.claims import if_dead
 
 Write = Callable[[str], Path]
 
@@ -27,9 +30,9 @@ def temporary(runbook: Any, tmp_path: Path) -> Path:
     return folder
 
 
-def start_work(runbook: Any, path: Path, backend: str) -> tuple[subprocess.Popen[str], Path]:
+def start_work(runbook: Any, path: Path, backend: str, *more: str) -> tuple[subprocess.Popen[str], Path]:
     """A run whose agent works without end; its trajectory's folder."""
-    process = runbook.start("run", path, "--sandbox", backend)
+    process = runbook.start("run", path, "--sandbox", backend, *more)
     home = runbook.cwd / ".runbook"
     known = set(home.glob("trajectories/*/*/*"))
     end = time.monotonic() + 60
@@ -111,3 +114,104 @@ def test_nothing_to_remove_and_no_engine_are_said(runbook: Any) -> None:
     done = runbook("clean", env={"DOCKER_HOST": "unix:///nowhere.sock"})
     assert (done.code, done.out) == (0, "There is nothing to remove.\n")
     assert "Containers are not looked at: No Docker engine answers at unix:///nowhere.sock" in done.err
+
+
+def test_killed_run_that_was_to_be_kept_comes_to_its_end_and_keeps_its_sandbox(
+    runbook: Any, shell_runbook: Write, backend: str
+) -> None:
+    path = shell_runbook("echo made > /app/results/out.txt; echo started; sleep 600")
+    process, trajectory = start_work(runbook, path, backend, "--keep")
+    process.kill()
+    process.communicate()
+    (run,) = of_run(runbook("clean", "--json"), trajectory)
+    assert (run["kept"], run["interrupted"], run["containers"], run["folders"]) == (True, True, [], [])
+    assert json.loads((trajectory / "trajectory.json").read_text())["error"] == "interrupted"
+    assert (trajectory / "results/out.txt").read_text() == "made\n"
+    (run,) = of_run(runbook("clean", "--kept", "--json"), trajectory)
+    assert (run["interrupted"], len(run["containers"]) + len(run["folders"])) == (False, 1)
+    assert backend != "docker" or containers(trajectory) == ""
+
+
+def test_what_can_not_be_removed_is_told_and_in_no_runs_way(
+    runbook: Any, shell_runbook: Write, temporary: Path
+) -> None:
+    process, trajectory = start_work(runbook, shell_runbook("echo started; sleep 600"), "host")
+    (folder,) = temporary.glob(f"runbook-{trajectory.name}-*")
+    process.kill()
+    process.communicate()
+    subprocess.run(["mount", "-t", "tmpfs", "none", folder / "work"], check=True)
+    try:
+        cleaned = runbook("clean")
+        assert cleaned.code == 3
+        assert f"Can't remove the work folder {folder}.removed" in cleaned.err
+        ran = runbook("run", shell_runbook("echo x > /app/results/out.txt"), "--sandbox", "host")
+        assert ran.code == 0, ran.err
+        assert f"warning: not all of run {trajectory.name} could be removed" in ran.err
+    finally:
+        subprocess.run(["umount", *temporary.glob("*/work")], check=True)
+    assert runbook("clean").code == 0
+    assert list(temporary.iterdir()) == []
+
+
+def test_run_of_another_user_is_alive_as_long_as_its_mark_can_not_be_looked_at(tmp_path: Path) -> None:
+    (tmp_path / "home" / "active").mkdir(parents=True)
+    lock = tmp_path / "home" / "active" / "0badcafe.lock"
+    os.seteuid(65534)
+    try:
+        with if_dead(lock) as dead:
+            assert not dead
+    finally:
+        os.seteuid(0)
+    with if_dead(lock) as dead:
+        assert dead
+
+
+@pytest.mark.needs("docker")
+def test_live_run_with_a_home_whose_path_is_no_text_is_left_alone(runbook: Any, shell_runbook: Write) -> None:
+    path = shell_runbook("echo started; sleep 4; echo made > /app/results/out.txt")
+    home = Path(os.fsdecode(os.fsencode(runbook.cwd) + b"/h\xff"))
+    process = runbook.start("run", path, "--sandbox", "docker", env={"RUNBOOK_HOME": str(home)})
+    while not any("started" in log.read_text() for log in home.glob("trajectories/*/*/*/agent/stdout.log")):
+        time.sleep(0.05)
+    assert runbook("clean").out == "There is nothing to remove.\n"
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+
+
+@pytest.mark.needs("docker")
+def test_results_in_a_container_wait_for_the_engine_to_answer_again(runbook: Any, shell_runbook: Write) -> None:
+    path = shell_runbook("echo made > /app/results/out.txt; echo started; sleep 600")
+    process, trajectory = start_work(runbook, path, "docker")
+    process.kill()
+    process.communicate()
+    short = shell_runbook("echo x > /app/results/out.txt")
+    ran = runbook("run", short, "--sandbox", "host", env={"DOCKER_HOST": "unix:///nowhere.sock"})
+    assert ran.code == 0
+    assert f"not all of run {trajectory.name} could be removed: Its Docker engine does not answer." in ran.err
+    assert not (trajectory / "trajectory.json").exists()
+    assert runbook("run", short, "--sandbox", "host").code == 0
+    assert (trajectory / "results/out.txt").read_text() == "made\n"
+    assert containers(trajectory) == ""
+
+
+@pytest.mark.parametrize("code", ["head -c 3000000 /dev/zero > /app/results/out.txt", "seq 300000; sleep 2"])
+def test_full_disk_takes_no_results_they_wait_for_room(
+    runbook: Any, shell_runbook: Write, backend: str, tmp_path: Path, code: str
+) -> None:
+    runbook.env["RUNBOOK_HOME"] = str(home := tmp_path / "small")
+    home.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=700k", "none", home], check=True)
+    try:
+        ran = runbook("run", shell_runbook(f"echo made > /app/results/made.txt; {code}"), "--sandbox", backend)
+        assert ran.code == 3
+        assert "No space left on device" in ran.err
+        again = runbook("clean")
+        assert (again.code, again.out.partition(" ")[0]) == (3, "did")
+        subprocess.run(["mount", "-o", "remount,size=30m", home], check=True)
+        done = runbook("clean")
+        assert done.code == 0, done.err
+        (made,) = home.glob("trajectories/*/*/*/results/made.txt")
+        assert made.read_text() == "made\n"
+        assert runbook("clean").out == "There is nothing to remove.\n"
+    finally:
+        subprocess.run(["umount", home], check=True)

@@ -46,6 +46,19 @@ def test_output_on_a_pipe_is_plain_lines(runbook: Any) -> None:
     assert "isolates nothing" in ran.out
 
 
+def test_document_beyond_what_is_read_runs_with_a_warning_that_names_the_line(
+    runbook: Any, shell_runbook: Callable[[str], Path]
+) -> None:
+    document = shell_runbook("echo > /app/results/out.txt") / "RUNBOOK.md"
+    with document.open("a") as file:
+        file.write("\n## Data\n\n" + "### Row\n" * 10_001)
+    warning = f"{document}:10016: The document has more pieces than any runbook"
+    assert runbook("run", document, "--sandbox", "host", "--dry-run").err.count(warning) == 1
+    ran = runbook("run", document, "--sandbox", "host", "--json")
+    assert (ran.code, ran.err.count(warning)) == (0, 1)
+    assert [event["message"].startswith(warning) for event in ran.events("log")].count(True) == 1
+
+
 def test_json_is_one_object_on_stdout_and_the_rest_on_stderr(runbook: Any) -> None:
     ran = runbook("run", HELLO, "--sandbox", "host", "--json")
     assert len(ran.out.strip().splitlines()) == 1
@@ -193,10 +206,12 @@ def test_a_required_parameter_is_asked_for_on_a_terminal(runbook: Any, tmp_path:
 
 
 def test_what_an_agent_prints_cannot_steer_the_terminal(runbook: Any, shell_runbook: Callable[[str], Path]) -> None:
-    ran = runbook("run", shell_runbook(r"printf 'a\033[2Jb\a' | tee /app/results/out.txt"), "--sandbox", "host")
+    ran = runbook(
+        "run", shell_runbook(r"printf 'a\033[2Jb\a c\rd\033]0;x' | tee /app/results/out.txt"), "--sandbox", "host"
+    )
     assert ran.code == 0
     assert "\x1b" not in ran.out
-    assert "a[2Jb" in ran.out
+    assert "  ab\ufffd c\n  d\ufffd]0;x\n" in ran.out
 
 
 def _command() -> list[str]:

@@ -5,6 +5,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import signal
 import struct
 import subprocess
@@ -165,53 +166,87 @@ def test_what_is_neither_a_snapshot_nor_a_trajectory_is_said_so(runbook):
 # --- attach --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.needs("docker")
-def test_a_run_under_way_can_be_helped_from_inside(runbook, shell_runbook):
-    folder = shell_runbook("until [ -e /app/work/go ]; do sleep 0.1; done; cp /app/work/go /app/results/out.txt")
-    run = runbook.start("run", folder, "--sandbox=docker", "--json")
-    try:
-        active = runbook.cwd / ".runbook/active"
+@pytest.fixture
+def under_way(runbook, shell_runbook):
+    """Starts a run that waits for the file `go`; its id, once its sandbox is there."""
+    runs = []
+
+    def start(*options):
+        folder = shell_runbook("until [ -e /app/work/go ]; do sleep 0.1; done; cp /app/work/go /app/results/out.txt")
+        runs.append(runbook.start("run", folder, *options, "--json"))
         until = time.monotonic() + 120
-        while True:
-            found = sorted(path.stem for path in active.glob("*.json"))
-            ran = runbook("attach", found[0], "--", "sh", "-c", "echo go >/app/work/go; pwd") if found else None
-            if ran and ran.code == 0:
-                break
-            assert time.monotonic() < until, ran
-            time.sleep(0.3)
-        assert ran.out == "/app\n"
-        out, _ = run.communicate(timeout=120)
-        assert run.returncode == 0, out
-    finally:
-        run.kill()
-        run.wait()
+        while not (found := list((runbook.cwd / ".runbook").glob("trajectories/*/*/*/agent/stdout.log"))):
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        return runs[-1], found[0].parents[1].name
+
+    yield start
+    for run in runs:
+        run.send_signal(signal.SIGINT)  # so that it leaves nothing
+        run.wait(60)
 
 
-@pytest.mark.needs("docker")
+@pytest.mark.needs("linux")
+def test_a_run_under_way_can_be_helped_from_inside(under_way, terminal, backend):
+    run, name = under_way(f"--sandbox={backend}")
+    shell = terminal("attach", name)
+    shell.type("stty size; pwd; echo term=$TERM; echo in=$RESULTS_DIR\r")
+    shell.expect(r"30 100\r\n")
+    app = shell.expect(r"(/\S+)\r\n")[1].decode()
+    assert (app == "/app") == (backend != "host")
+    shell.expect(r"term=xterm\r\n")
+    shell.expect(rf"in={app}/results\r\n")
+    shell.type(f"while :; do date > {app}/work/when; done 2>/dev/null & echo go > {app}/work/go\r")
+    out, _ = run.communicate(timeout=120)
+    assert run.returncode == 0, out
+    assert shell.process.wait(60) != 0, "the run took it along"
+    assert shell.after() == shell.before
+
+
+@pytest.mark.needs("bubblewrap")
+def test_a_visitor_has_the_runs_network_and_limits(under_way, runbook):
+    _, name = under_way("--sandbox=bubblewrap", "--network=none", "--memory=300M")
+    seen = runbook("attach", name, "--", "sh", "-c", "grep -c : /proc/net/dev; ls / | grep -c root")
+    assert seen.out.split() == ["1", "0"]
+    take = "import sys; bytearray(int(sys.argv[1]) << 20)"
+    assert runbook("attach", name, "--", "python3", "-c", take, "100").code == 0
+    assert runbook("attach", name, "--", "python3", "-c", take, "400").code != 0
+
+
+@pytest.mark.needs("linux")
 @pytest.mark.xdist_group("docker-live")
-def test_a_kept_sandbox_can_be_entered_after_its_run(runbook, shell_runbook):
-    ran = runbook("run", shell_runbook("echo kept > /app/results/out.txt"), "--sandbox=docker", "--keep", "--json")
-    (container,) = container_of(ran.folder.name)
+def test_a_kept_sandbox_can_be_entered_after_its_run_and_stays(runbook, shell_runbook, backend):
+    ran = runbook("run", shell_runbook("echo kept > /app/results/out.txt"), f"--sandbox={backend}", "--keep", "--json")
     try:
-        seen = runbook("attach", ran.folder.name, "--", "cat", "/app/results/out.txt")
-        assert (seen.code, seen.out) == (0, "kept\n")
+        for _ in range(2):
+            seen = runbook("attach", ran.folder.name, "--", "sh", "-c", "cat $RESULTS_DIR/out.txt")
+            assert (seen.code, seen.out) == (0, "kept\n"), seen.err
     finally:
         from runbook_runner.sandbox.engine import connect
 
-        connect().api.remove_container(container, force=True)
+        for container in container_of(ran.folder.name) if backend == "docker" else ():
+            connect().api.remove_container(container, force=True)
+        if backend != "docker":
+            shutil.rmtree(next(event["sandbox_id"] for event in ran.events("sandbox.started")))
 
 
-@pytest.mark.needs("docker")
-def test_attaching_to_a_run_that_is_over_says_what_to_do_instead(runbook, shell_runbook):
-    ran = runbook("run", shell_runbook("echo x > /app/results/out.txt"), "--sandbox=docker", "--json")
+@pytest.mark.needs("linux")
+def test_attaching_to_a_run_that_is_over_says_what_to_do_instead(runbook, shell_runbook, backend):
+    ran = runbook("run", shell_runbook("echo x > /app/results/out.txt"), f"--sandbox={backend}", "--json")
     tried = runbook("attach", ran.folder.name)
     assert tried.code == 3
     assert "has ended (completed)" in tried.err
     assert f"runbook shell {ran.folder.name}" in tried.err
 
 
-def test_attaching_to_a_run_on_the_host_says_where_its_files_are(runbook, shell_runbook):
-    ran = runbook("run", shell_runbook("echo x > /app/results/out.txt"), "--sandbox=host", "--json")
-    tried = runbook("attach", ran.folder.name)
-    assert tried.code == 2
-    assert "host sandbox" in tried.err
+@pytest.mark.needs("linux")
+@pytest.mark.parametrize("sandbox", ["host", pytest.param("bubblewrap", marks=pytest.mark.needs("bubblewrap"))])
+def test_attaching_to_a_run_that_was_killed_is_refused(runbook, under_way, sandbox, tmp_path):
+    (tmp_path / "tmp").mkdir()
+    runbook.env["TMPDIR"] = str(tmp_path / "tmp")  # or another test's start removes it
+    run, name = under_way(f"--sandbox={sandbox}")
+    run.kill()
+    run.wait()
+    tried = runbook("attach", name, "--", "true")
+    assert tried.code == 3
+    assert f"The process of the run {name} was killed." in tried.err

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import time
@@ -116,6 +117,30 @@ def test_ctrl_c_twice_leaves_at_once_and_leaves_nothing(runbook: Any, shell_runb
     assert json.loads((folder / "trajectory.json").read_text())["status"] in ("cancelled", "failed")
 
 
+@pytest.mark.needs("linux")
+def test_a_terminal_that_goes_ends_the_run_in_good_order(runbook: Any, endless: Path) -> None:
+    ours, its = pty.openpty()
+    runbook.under = ("setsid", "--ctty", "--wait")
+    process = runbook.start("run", endless, "--sandbox", "host", stdin=its, stdout=its, stderr=its)
+    os.close(its)
+    home = runbook.cwd / ".runbook" / "trajectories"
+    wait_for(lambda: any("started" in log.read_text() for log in home.glob("*/*/*/agent/stdout.log")))
+    os.close(ours)
+    process.wait(timeout=60)
+    (folder,) = home.glob("*/*/*")
+    assert json.loads((folder / "trajectory.json").read_text())["status"] == "cancelled"
+    assert (folder / "results" / "out.txt").read_text() == "before\n"
+
+
+def test_output_that_can_not_be_written_costs_the_run_nothing(runbook: Any) -> None:
+    with Path("/dev/full").open("w") as full:
+        process = runbook.start("run", HELLO, "--sandbox", "host", stdout=full)
+        _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (3, "error: The output can't be written: No space left on device.\n")
+    (folder,) = (runbook.cwd / ".runbook/trajectories").glob("*/*/*")
+    assert json.loads((folder / "trajectory.json").read_text())["status"] == "completed"
+
+
 # --- the agent -----------------------------------------------------------------------------------------------------
 
 
@@ -165,7 +190,7 @@ def test_a_link_to_a_file_of_the_system_is_not_followed(runbook: Any, shell_runb
     ran = runbook("run", shell_runbook(code), "--sandbox", backend, "--json")
     assert ran.code == 0
     assert sorted(path.name for path in (ran.folder / "results").rglob("*")) == ["out.txt"]
-    assert "link.txt is a symbolic link" in json.dumps(ran.events("log"))
+    assert "link.txt: a symbolic link" in json.dumps(ran.events("log"))
 
 
 def test_results_over_the_limit_fail_the_run_and_keep_what_fitted(
@@ -261,5 +286,5 @@ def test_names_of_results_can_neither_move_the_cursor_nor_forge_a_line(
     assert "\x1b" not in ran.out + ran.err + log
     assert "results/\\x1b[31mred" in ran.out
     assert "results/two\\nPASS" in ran.out
-    assert "2026-01-01T00:00:00Z run completed is a symbolic link" in log
+    assert "2026-01-01T00:00:00Z run completed: a symbolic link" in log
     assert not [line for line in log.splitlines() if line.startswith("2026-01-01")]

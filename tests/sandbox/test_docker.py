@@ -1,6 +1,8 @@
 """What only the docker sandbox promises: powers, limits, secrets, lifetime, leftovers, and which engine is used."""
 
 import json
+import os
+import resource
 import time
 from pathlib import Path
 
@@ -33,10 +35,10 @@ def test_container_has_no_privileges_and_its_limits(engine, make_docker):
     assert {name.removeprefix("CAP_") for name in host["CapAdd"]} == {
         "CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "SETGID", "SETUID",
     }  # fmt: skip
-    assert host["SecurityOpt"] == ["no-new-privileges"]
+    assert host["SecurityOpt"][0] == "no-new-privileges"
+    assert [option.partition("=")[0] for option in host["SecurityOpt"][1:]] == ["seccomp"]
     assert (host["PidsLimit"], host["Memory"], host["MemorySwap"]) == (99, 300 << 20, 300 << 20)
     assert host["NanoCpus"] == engine.cpus * 10**9
-    assert host["Init"] is True
     assert host["AutoRemove"] is True
     assert not host["Binds"]
     assert seen["Mounts"] == []
@@ -47,6 +49,58 @@ def test_processes_really_lack_the_powers(sandbox, shell):
     assert b"NoNewPrivs:\t1" in shell(sandbox, "cat /proc/self/status").stdout
     assert shell(sandbox, "mount -t tmpfs none /mnt").exit.code != 0
     assert shell(sandbox, "mknod /tmp/sda b 8 0").exit.code != 0
+
+
+@pytest.mark.parametrize("end", ["pkill sleep", "pkill -9 sleep", "kill 1; kill -INT 1; kill -9 1", "kill -9 -1"])
+def test_nothing_inside_ends_the_container_and_what_was_made_comes_home(sandbox, shell, tmp_path, end):
+    shell(sandbox, f"echo made >/app/results/out.txt; {end}; sleep 0.2")
+    process = shell.start(sandbox, "(setsid sleep 321 &); echo up; sleep 321")
+    assert next(iter(process)).data == b"up\n"
+    process.kill()
+    assert process.wait().ended_by == "killed"
+    assert b"321" not in shell(sandbox, "ps -e -o args=").stdout
+    received = sandbox.get("/app/results", tmp_path / "home", max_bytes=1 << 20, max_files=10)
+    assert [file.path for file in received.files] == ["out.txt"]
+
+
+def test_orphans_are_taken_in_and_leave_no_zombies(sandbox, shell):
+    ran = shell(sandbox, "for i in 1 2 3; do (setsid sleep 0.1 &); done; sleep 1; ps -e -o stat= | grep -c Z")
+    assert ran.stdout == b"0\n"
+
+
+def test_last_words_of_a_command_reach_a_slow_reader(sandbox, shell):
+    """What the engine and we hold back for it is more than one queue takes."""
+    process = shell.start(sandbox, "seq 200000")
+    time.sleep(4)
+    said = bytearray()
+    for chunk in process:
+        said += chunk.data
+        time.sleep(0.01)
+    assert said.split()[-1] == b"200000"
+    assert len(said) == 1_288_895
+
+
+def test_waiting_for_output_costs_nothing_in_a_process_with_a_thousand_open_files(sandbox, shell):
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(before[0], 4096), before[1]))
+    held = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    try:
+        began = time.process_time()
+        assert shell(sandbox, "sleep 3; echo said").stdout == b"said\n"
+        assert time.process_time() - began < 1.5
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_file_that_becomes_shorter_while_it_is_fetched_costs_no_other(sandbox, shell, tmp_path):
+    again = "while :; do truncate -s 9 log; head -c 300000000 /dev/zero >log; done"
+    shell(
+        sandbox, f"cd /app/results; touch a z; head -c 300000000 /dev/zero >log; (setsid sh -c '{again}' &) >/dev/null"
+    )
+    received = sandbox.get("/app/results", tmp_path / "home", max_bytes=1 << 30, max_files=10)
+    assert sorted(file.path for file in received.files) == ["a", "log", "z"]
 
 
 def test_secret_given_to_a_command_is_in_no_description_of_the_container(engine, sandbox, shell):
@@ -83,7 +137,16 @@ def test_what_forks_without_end_is_ended_at_the_deadline(make_docker, shell):
     process = sandbox.exec(["bash", "-c", "bomb() { bomb | bomb & }; bomb; sleep 60"], deadline_s=1)
     assert process.wait().ended_by == "deadline"
     assert time.monotonic() - started < 25
-    assert shell(sandbox, "ps -e -o comm=").stdout.split() == [b"docker-init", b"sleep", b"timeout", b"sh", b"ps"]
+    assert shell(sandbox, "ps -e -o comm=").stdout.split() == [b"sh", b"sleep", b"timeout", b"sh", b"ps"]
+
+
+def test_command_that_took_away_the_shell_is_frozen_and_its_files_come_home(make_docker, shell, tmp_path):
+    sandbox = make_docker()
+    sandbox.start()
+    ran = shell(sandbox, "echo half >/app/results/out; rm -f /bin/sh; sleep 100", deadline_s=2)
+    assert ran.exit.ended_by == "deadline"
+    received = sandbox.get("/app/results", tmp_path / "home", max_bytes=1 << 20, max_files=10)
+    assert [file.path for file in received.files] == ["out"]
 
 
 def test_image_that_runs_as_an_ordinary_user_can_write_everywhere_below_app(engine, make_docker, image, shell):

@@ -140,3 +140,22 @@ def test_start_without_a_place_for_the_folder_says_so(monkeypatch):
 def test_gateway_is_the_loopback_address(sandbox):
     assert sandbox.gateway_host().bind == "127.0.0.1"
     assert sandbox.gateway_host().reach == "127.0.0.1"
+
+
+@pytest.mark.parametrize("name", ["two words", "two\nlines", "a&b", "it's"])
+def test_folder_that_a_shell_would_not_read_as_one_word_is_refused(make_host, tmp_path, monkeypatch, name):
+    (tmp_path / name).mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / name))
+    with pytest.raises(NotReadyError, match="can't name"), make_host():
+        pass
+    assert list((tmp_path / name).iterdir()) == []
+
+
+@pytest.mark.needs("linux")
+def test_supervisor_that_the_command_stops_is_woken_for_the_end(make_host, shell):
+    sandbox = make_host()
+    sandbox.start()
+    process = shell.start(sandbox, "kill -STOP $PPID; echo stopped; sleep 60")
+    assert next(iter(process)).data == b"stopped\n"
+    process.kill()
+    assert process.wait().ended_by == "killed"

@@ -157,3 +157,45 @@ def test_the_next_start_removes_the_pool_of_an_owner_that_was_killed(engine, ima
         owner.kill()
     recover_dead(tmp_path, engine)
     assert left() == []
+
+
+_TAKER = """
+import sys, time
+from pathlib import Path
+from runbook_runner.runner.claims import Claim, Entry
+from runbook_runner.sandbox import SandboxSpec
+from runbook_runner.sandbox.engine import connect
+from runbook_runner.sandbox.pool import Pool
+
+home, image, name = sys.argv[1:]
+spec = SandboxSpec(run_id=f"{name}-run", image=image, lifetime_s=600)
+with (
+    Claim(Path(home), Entry(name, home + "/none", "docker", home)) as claim,
+    Pool(connect(), claim.labels(), size=1) as pool,
+    Claim(Path(home), Entry(spec.run_id, home + "/record", "docker", home)),
+):
+    pool.refill(spec)
+    pool.settle()
+    with pool.take(spec) as sandbox:
+        print(sandbox.sandbox_id, flush=True)
+        time.sleep(600)
+"""
+
+
+def test_container_that_a_run_has_taken_is_known_to_be_that_runs(engine, image, tmp_path):
+    from runbook_runner.runner.recovery import recover_dead
+    from runbook_runner.runner.remains import find_remains
+
+    name = f"pool-{uuid4().hex}"
+    with subprocess.Popen(
+        [sys.executable, "-c", _TAKER, str(tmp_path), image, name], stdout=subprocess.PIPE, text=True
+    ) as owner:
+        container = owner.stdout.readline().strip()
+        # Any home's start finds it so, by the claim that lies beside its maker's.
+        for home in (tmp_path, tmp_path / "elsewhere"):
+            (run,) = (run for run in find_remains(home, engine) if container in run.containers)
+            assert (run.run_id, run.record) == (f"{name}-run", tmp_path / "record")
+        owner.kill()
+    recover_dead(tmp_path, engine)
+    assert engine.api.containers(all=True, filters={"label": f"runbook.trajectory={name}"}) == []
+    assert list((tmp_path / "active").iterdir()) == []

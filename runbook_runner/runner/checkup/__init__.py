@@ -105,6 +105,7 @@ def examine(machine: Machine) -> tuple[Finding, ...]:
     checks: list[Check] = [
         engines.sandboxes,
         engines.engine,
+        engines.limits,
         engines.bubblewrap,
         engines.networks,
         engines.disk,

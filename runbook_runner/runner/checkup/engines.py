@@ -57,7 +57,7 @@ def _about(found: "Engine") -> Finding:
         "product": found.product,
         "api_version": version.get("ApiVersion"),
         "rootless": found.rootless,
-        "on_this_machine": found.is_near,
+        "on_this_machine": found.is_local,
         "architecture": info.get("Architecture"),
         "cpus": info.get("NCPU"),
         "memory_bytes": info.get("MemTotal"),
@@ -69,6 +69,29 @@ def _about(found: "Engine") -> Finding:
     if _numbers(str(version.get("ApiVersion"))) < _OLD_API:
         return Finding("engine", "warn", f"{message} It is older than we test with.", "Update it.", facts)
     return Finding("engine", "ok", message, facts=facts)
+
+
+def limits(machine: Machine) -> Iterator[Finding]:
+    """Whether the engine keeps those that take a control group."""
+    from runbook_runner.sandbox.docker_limits import holds
+
+    found = machine.engine
+    if not found:
+        return
+    kept: dict[str, str] = {
+        limit: how for limit, how in holds(found).items() if limit in ("cpus", "memory", "processes")
+    }
+    if lost := [limit for limit, how in kept.items() if how != "together"]:
+        alone = " (memory: of each process)" if kept["memory"] == "each" else ""
+        mend = (
+            "Use control groups version 2, delegated to its user: https://docs.docker.com/engine/security/rootless/tips/"
+            if found.rootless
+            else "Start the engine with control groups for these (`docker info` says what it misses)."
+        )
+        message = f"The engine has no control group for {', '.join(lost)}: containers are not limited in them{alone}."
+        yield Finding("limits", "warn", message, mend, kept)
+    else:
+        yield Finding("limits", "ok", "The engine limits each container's CPUs, memory and processes.", facts=kept)
 
 
 def bubblewrap(machine: Machine) -> Iterator[Finding]:
@@ -104,7 +127,7 @@ def disk(machine: Machine) -> Iterator[Finding]:
         yield Finding("home", "fail", f"{there} can't be written to.", "Set RUNBOOK_HOME to a folder of yours.")
     found = machine.engine
     root = Path(str(found.info.get("DockerRootDir") or "")) if found else None
-    if found and found.is_near and root:
+    if found and found.is_local and root:
         try:
             yield _room("disk.images", root, f"for images ({root})", "`runbook snapshots prune`, `docker system prune`")
         except OSError:  # only root may look there

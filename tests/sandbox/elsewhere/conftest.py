@@ -1,4 +1,4 @@
-"""Other engines than this machine's own, and other ways to it: `podman`, `tls_way`, `ssh_way`."""
+"""Other engines than this machine's own, and other ways to it: `podman`, `rootless`, `tls_way`, `ssh_way`."""
 
 import asyncio
 import getpass
@@ -67,12 +67,7 @@ def podman(engine: Any, base_image: str) -> Iterator[Way]:
     try:
         _await(lambda: socket.socket(socket.AF_UNIX), str(sock), service)
         way = Way({"DOCKER_HOST": f"unix://{sock}"})
-        with tempfile.TemporaryFile() as saved:
-            for block in engine.api.get_image(base_image):
-                saved.write(block)
-            saved.seek(0)
-            for _ in way.connect().api.load_image(saved):
-                pass
+        _bring(engine, base_image, way)
         yield way
     finally:
         service.terminate()
@@ -81,6 +76,39 @@ def podman(engine: Any, base_image: str) -> Iterator[Way]:
         subprocess.run([*store, "rm", "--all", "--force"], capture_output=True)
         subprocess.run(["umount", folder / "store/overlay"], capture_output=True)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def rootless(engine: Any, base_image: str, rootless_command: list[str]) -> Iterator[Way]:
+    """A Docker engine of an ordinary user's, in namespaces of its own, the network's among them."""
+    folder = Path(tempfile.mkdtemp(prefix="rootless-"))
+    os.chown(folder, int(subprocess.check_output([*rootless_command[:-1], "id", "-u"])), -1)
+    service = subprocess.Popen(
+        [*rootless_command, "--data-root", folder / "store"],
+        cwd=folder,
+        env={"PATH": os.environ["PATH"], **dict.fromkeys(("HOME", "TMPDIR", "XDG_RUNTIME_DIR"), str(folder))},
+        stdout=(folder / "log").open("wb"),
+        stderr=subprocess.STDOUT,
+    )
+    try:
+        _await(lambda: socket.socket(socket.AF_UNIX), str(folder / "docker.sock"), service)
+        way = Way({"DOCKER_HOST": f"unix://{folder}/docker.sock"})
+        _bring(engine, base_image, way)
+        yield way
+    finally:
+        service.terminate()
+        service.wait(60)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _bring(engine: Any, image: str, way: Way) -> None:
+    """From this machine's engine to the one it leads to."""
+    with tempfile.TemporaryFile() as saved:
+        for block in engine.api.get_image(image):
+            saved.write(block)
+        saved.seek(0)
+        for _ in way.connect().api.load_image(saved):
+            pass
 
 
 def _soft(which: int) -> int:
@@ -199,6 +227,7 @@ def ssh_way(tmp_path_factory: pytest.TempPathFactory, engine: Any) -> Iterator[W
 
 WAYS = [
     pytest.param("podman", marks=[pytest.mark.needs("podman", "docker"), pytest.mark.xdist_group("podman")]),
+    pytest.param("rootless", marks=[pytest.mark.needs("rootless", "docker"), pytest.mark.xdist_group("rootless")]),
     pytest.param("tls_way", marks=[pytest.mark.needs("docker"), pytest.mark.xdist_group("tls")]),
     pytest.param("ssh_way", marks=[pytest.mark.needs("sshd", "docker"), pytest.mark.xdist_group("tls")]),
 ]
@@ -212,7 +241,7 @@ def way(request: pytest.FixtureRequest) -> Way:
     return chosen
 
 
-@pytest.fixture(params=WAYS[:2])
+@pytest.fixture(params=WAYS[:3])
 def make_sandbox(request: pytest.FixtureRequest, base_image: str) -> Iterator[MakeSandbox]:
     """In the place of the one for this machine: with ssh all is as with TLS but for the way."""
     from runbook_runner.sandbox.docker import DockerSandbox

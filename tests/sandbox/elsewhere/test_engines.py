@@ -8,7 +8,9 @@ import shutil
 import socket
 import socketserver
 import threading
+import time
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -98,6 +100,53 @@ def test_the_sandbox_reaches_a_server_of_this_machine(way, policy, base_image):
         server.server_close()
 
 
+@pytest.mark.needs("docker", "linux", "root")
+@pytest.mark.xdist_group("podman")
+def test_an_engine_that_does_not_see_our_files_keeps_a_narrow_network_all_the_same(
+    engine, base_image, runbook, tmp_path
+):
+    """As for a program that runs in a container and was given the engine's socket."""
+    unseen = tmp_path / "unseen"
+    unseen.mkdir()
+    runbook.under = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs none "$0" && exec "$@"', str(unseen))
+    options = ("--sandbox=docker", "--image", base_image, "--network=model-only", "--json")
+    ran = runbook("run", EXAMPLES / "hello", *options, env={"TMPDIR": str(unseen)})
+    assert ran.code == 0, ran.err
+    assert (ran.folder / "results/greeting.md").is_file()
+    names = [name for item in engine.api.containers(all=True) for name in item["Names"]]
+    assert [name for name in names if ran.json["trajectory_id"] in name] == []
+
+
+@pytest.mark.needs("rootless", "docker")
+@pytest.mark.xdist_group("rootless")
+def test_a_rootless_engine_without_control_groups_says_which_limits_do_not_hold(rootless, base_image, runbook):
+    findings = {item["check"]: item for item in runbook("doctor", "--json", env=rootless.env).json["findings"]}
+    assert (findings["engine"]["facts"]["rootless"], findings["engine"]["facts"]["on_this_machine"]) == (True, True)
+    assert findings["limits"]["status"] == "warn"
+    assert "not limited in them (memory: of each process)" in findings["limits"]["message"]
+    ran = runbook("run", EXAMPLES / "hello", "--sandbox=docker", "--image", base_image, "--json", env=rootless.env)
+    assert "Not limited here, for no control group can be made: cpus, processes." in ran.err
+    holds = ran.trajectory["attributes"]["params"]["sandbox"]["limits"]
+    assert (holds["memory"], holds["cpus"], holds["processes"]) == ("each", "none", "none")
+
+
+def test_all_images_of_a_file_are_imported(way, engine, runbook):
+    names = [f"t{uuid4().hex[:8]}" for _ in range(2)]
+    for name in names:
+        folder = runbook.cwd / ".runbook/snapshots" / name
+        folder.mkdir(parents=True)
+        (folder / "Dockerfile").write_text("FROM scratch\nCOPY Dockerfile /\n")
+    ran = runbook("snapshots", "export", *names, "-o", "images.tar")
+    for found in [image for name in names for image in engine.api.images(f"runbook-runner/{name}")]:
+        engine.api.remove_image(found["Id"])
+    assert ran.code == 0, ran.err
+    taken = runbook("snapshots", "import", "images.tar", env=way.env)
+    assert (taken.code, taken.out.count("✓ ")) == (0, 2), taken.err
+    there = way.connect()
+    for line in taken.out.splitlines():
+        there.api.remove_image(line.removeprefix("✓ "))
+
+
 @pytest.mark.needs("docker", "sshd")
 @pytest.mark.xdist_group("tls")
 def test_ssh_leaves_nothing_when_the_command_is_over(ssh_way, base_image, runbook, tmp_path):
@@ -182,3 +231,35 @@ def test_ssh_that_does_not_get_there_says_what_ssh_said(runbook):
     assert ran.code == 3
     assert "ssh://nobody@127.0.0.1:9" in ran.err
     assert "refused" in ran.err
+
+
+# --- a run that died on another engine -----------------------------------------------------------------------------
+
+
+@pytest.mark.needs("docker", "podman", "linux", "root")
+def test_a_dead_run_waits_for_the_engine_that_has_its_container(podman, base_image, runbook, shell_runbook):
+    # On a host of another name no other test's start cleans it up.
+    runbook.under = ("unshare", "--uts", "sh", "-c", 'hostname "$0" && exec "$@"', f"other-{os.getpid()}")
+    path = shell_runbook("echo made > /app/results/out.txt; echo started; sleep 600")
+    process = runbook.start("run", path, "--sandbox", "docker", "--image", base_image)
+    logs = (runbook.cwd / ".runbook/trajectories").glob
+    until = time.monotonic() + 60
+    while not any("started" in log.read_text() for log in logs("*/*/*/agent/stdout.log")):
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    process.kill()
+    process.communicate()
+    (folder,) = logs("*/*/*")
+
+    elsewhere = runbook("run", EXAMPLES / "hello", "--sandbox", "host", "--collection", "other", env=podman.env)
+    assert elsewhere.code == 0, elsewhere.err
+    cleaned = runbook("clean", env=podman.env)
+    assert cleaned.code == 3
+    for told in (elsewhere.err, cleaned.err):
+        assert "Its container is at another Docker engine, unix:///var/run/docker.sock." in told
+    assert not (folder / "trajectory.json").exists()
+
+    assert runbook("clean").code == 0
+    assert json.loads((folder / "trajectory.json").read_text())["error"] == "interrupted"
+    assert (folder / "results/out.txt").read_text() == "made\n"
+    assert runbook("clean", env=podman.env).code == 0

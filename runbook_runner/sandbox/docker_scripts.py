@@ -1,0 +1,86 @@
+"""Docker sandbox: the shell scripts that start a command in a container and that end everything in it."""
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+from runbook_runner import settings
+
+# $1 working folder, $2 file that is stdin or empty, $3 deadline, $4 grace, $5 open files, $6 kilobytes of data of each
+# process or empty, $7 not empty when an archive of files comes in first; then the command. `timeout` is the second line
+# of defence: it ends the command when this process, which enforces the deadline, is gone. Open files are not limited on
+# the container: an engine whose own limit is lower could not start it.
+_WRAPPER: Final = """\
+if [ -n "$7" ]; then tar -xpf - -C / && exec </dev/null || exit 126; fi
+cd -- "$1" || exit 126
+if [ -n "$2" ]; then exec <"$2" || exit 126; rm -f -- "$2"; fi
+deadline=$3 grace=$4
+ulimit -n "$5" 2>/dev/null
+if [ -n "$6" ]; then ulimit -d "$6" 2>/dev/null; fi
+shift 7
+command -v timeout >/dev/null 2>&1 && exec timeout -k "$grace" "$deadline" "$@"
+exec "$@"
+"""
+
+# PID 1 is a shell (see container.py) and the lowest other one its `sleep`, older than anything and never reused,
+# because ids wrap to 300. Once that was killed, PID 1 is a `sleep` itself. The lines of /proc/PID/stat: proc(5).
+SCAN: Final = r"""
+keep=0
+read -r line </proc/1/stat
+case $line in "1 (sleep)"*) keep=1 ;; esac
+for entry in /proc/[0-9]*; do
+    id=${entry#/proc/}
+    if [ "$id" -gt 1 ] && { [ "$keep" = 0 ] || [ "$id" -lt "$keep" ]; }; then keep=$id; fi
+done
+scan() {
+    left=
+    for entry in /proc/[0-9]*; do
+        id=${entry#/proc/}
+        case $id in 1 | "$keep" | $$) continue ;; esac
+        { read -r line <"$entry/stat"; } 2>/dev/null || continue
+        case ${line##*) } in [ZX]*) continue ;; esac
+        left="$left $id"
+    done
+    [ -n "$left" ]
+}
+"""
+
+# $1: tenths of a second to wait for the end after SIGTERM.
+ASK: Final = r"""
+scan && kill -TERM $left 2>/dev/null
+tenths=0
+while scan && [ "$tenths" -lt "$1" ]; do
+    sleep 0.2
+    tenths=$((tenths + 2))
+done
+echo asked
+"""
+
+# Builtins only: where something forks without end no process can be added. Stopping before killing outruns it.
+END: Final = r"""
+rounds=0
+while scan && [ "$rounds" -lt 200 ]; do
+    kill -STOP $left 2>/dev/null
+    kill -KILL $left 2>/dev/null
+    rounds=$((rounds + 1))
+done
+if scan; then echo left; else echo ended; fi
+"""
+
+
+def wrapped(
+    argv: Sequence[str],
+    *,
+    cwd: str,
+    stdin_path: str,
+    deadline_s: float,
+    open_files: int,
+    memory_each: int | None,
+    unpacks: bool,
+) -> list[str]:
+    """memory_each: bytes of data that a process may have, where nothing limits all of them together."""
+    grace = math.ceil(settings.GRACE_S)
+    later = math.ceil(deadline_s + settings.GRACE_S) + 1
+    memory = str(memory_each >> 10) if memory_each else ""
+    own = [cwd, stdin_path, str(later), str(grace), str(open_files), memory, "files" if unpacks else ""]
+    return ["sh", "-c", _WRAPPER, "runbook", *own, *argv]

@@ -1,0 +1,98 @@
+"""Work folders: none where nothing can be written; gone in the end, whatever is in them, or they would lie in every
+later run's way."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from runbook_runner.errors import NotReadyError, SandboxError
+from runbook_runner.sandbox.host_tree import fetch
+from runbook_runner.sandbox.intake import Intake
+from runbook_runner.sandbox.removal import remove_folder
+from runbook_runner.sandbox.work_folders import owned_folders, temp_folder, usual_folder
+
+
+@pytest.fixture
+def as_nobody():
+    """Files that rights count for: not those of root."""
+    folder = Path(tempfile.mkdtemp())  # tests' own folders are root's alone
+    folder.chmod(0o777)
+    os.seteuid(65534)
+    yield folder
+    os.seteuid(0)
+    shutil.rmtree(folder)
+
+
+def deep(folder, levels):
+    """Deeper than a path can say."""
+    folder.mkdir()
+    here = os.open(folder, os.O_RDONLY)
+    for _ in range(levels):
+        os.mkdir("d", dir_fd=here)
+        inner = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = inner
+    os.close(here)
+
+
+def test_a_tree_of_any_depth_goes(tmp_path):
+    deep(tmp_path / "tree", 2500)
+    remove_folder(tmp_path / "tree")
+    assert not (tmp_path / "tree").exists()
+    remove_folder(tmp_path / "tree")
+
+
+def test_what_links_lead_to_stays(tmp_path):
+    treasure = tmp_path / "treasure"
+    treasure.mkdir()
+    (treasure / "file").write_text("gold")
+    (tmp_path / "tree" / "d").mkdir(parents=True)
+    for place in (tmp_path / "tree" / "link", tmp_path / "tree" / "d" / "link"):
+        place.symlink_to(treasure)
+    remove_folder(tmp_path / "tree")
+    assert (treasure / "file").read_text() == "gold"
+    (tmp_path / "tree").symlink_to(treasure)
+    with pytest.raises(SandboxError, match="Can't remove the work folder"):
+        remove_folder(tmp_path / "tree")
+    assert (treasure / "file").read_text() == "gold"
+
+
+def test_what_a_dying_command_still_writes_goes_too(tmp_path):
+    (tmp_path / "tree" / "d").mkdir(parents=True)
+    script = "i=0; while mkdir -p d && : >d/$i && : >$i; do i=$((i + 1)); done"
+    with subprocess.Popen(["sh", "-c", script], cwd=tmp_path / "tree", stderr=subprocess.DEVNULL) as writer:
+        while not (tmp_path / "tree" / "9").exists():
+            time.sleep(0.01)
+        assert writer.poll() is None
+        remove_folder(tmp_path / "tree")
+    assert not (tmp_path / "tree").exists()
+
+
+@pytest.mark.needs("root", "linux")
+@pytest.mark.parametrize("closed", ["tree", "tree/d", "tree/d/file"])
+@pytest.mark.parametrize("mode", [0o000, 0o444, 0o111])
+def test_rights_taken_away_keep_nothing_from_coming_home_nor_from_going(as_nobody, closed, mode):
+    (as_nobody / "tree" / "d").mkdir(parents=True)
+    (as_nobody / "tree" / "d" / "file").write_text("made")
+    (as_nobody / closed).chmod(mode)
+    intake = Intake(as_nobody / "home", "/app/results", max_bytes=100, max_files=10)
+    fetch(as_nobody, ("tree",), intake, "/app/results")
+    assert (as_nobody / "home" / "d" / "file").read_text() == "made"
+    (as_nobody / closed).chmod(mode)
+    remove_folder(as_nobody / "tree")
+    assert not (as_nobody / "tree").exists()
+
+
+def test_disk_too_full_for_any_temporary_file_is_said_and_can_still_be_looked_at(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: [str(tmp_path / "missing")])
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    with pytest.raises(NotReadyError, match="no folder for temporary files"):
+        temp_folder()
+    assert usual_folder() == tmp_path
+    assert list(owned_folders(usual_folder())) == []
