@@ -120,13 +120,16 @@ def test_ctrl_c_twice_leaves_at_once_and_leaves_nothing(runbook: Any, shell_runb
 @pytest.mark.needs("linux")
 def test_a_terminal_that_goes_ends_the_run_in_good_order(runbook: Any, endless: Path) -> None:
     ours, its = pty.openpty()
-    runbook.under = ("setsid", "--ctty", "--wait")
+    runbook.under = ("env", "--default-signal=HUP", "setsid", "--ctty")  # CI may itself be under nohup
     process = runbook.start("run", endless, "--sandbox", "host", stdin=its, stdout=its, stderr=its)
     os.close(its)
     home = runbook.cwd / ".runbook" / "trajectories"
-    wait_for(lambda: any("started" in log.read_text() for log in home.glob("*/*/*/agent/stdout.log")))
-    os.close(ours)
-    process.wait(timeout=60)
+    try:
+        wait_for(lambda: any("started" in log.read_text() for log in home.glob("*/*/*/agent/stdout.log")))
+        os.close(ours)
+        process.wait(timeout=60)
+    finally:
+        process.kill()
     (folder,) = home.glob("*/*/*")
     assert json.loads((folder / "trajectory.json").read_text())["status"] == "cancelled"
     assert (folder / "results" / "out.txt").read_text() == "before\n"
