@@ -138,6 +138,8 @@ def test_killed_while_its_results_come_home_it_has_them_all_after_the_next_start
     (folder,) = home.glob("trajectories/local/test/*")
     assert not (folder / "results/large").exists(), "it was killed too late"
     assert runbook("run", EXAMPLES / "hello", "--sandbox", backend).code == 0
+    # Another test's start may be bringing home the results of ours at this moment.
+    wait_for(lambda: not list((home / "active").iterdir()), seconds=60)
     trajectory = json.loads((folder / "trajectory.json").read_text())
     assert trajectory["error"] == "interrupted"
     artifacts = [event.event.path for event in read_events(folder) if isinstance(event.event, Artifact)]
