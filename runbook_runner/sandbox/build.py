@@ -18,6 +18,11 @@ from runbook_runner.sandbox.snapshots import context_archive
 _SHOWN = 20  # lines of a failed build
 _WIDTH = 200  # characters of a line
 _NOISE = re.compile(r"^(--->|Removing intermediate container|Successfully (built|tagged)|Step \d+/\d+ : (ARG|LABEL) )")
+_TRIES = 3
+_REMOVED = re.compile(
+    r"failed to get digest|unknown parent image|layer does not exist|"
+    r"No such image: sha256|unable to find image \"sha256"
+)
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
@@ -28,7 +33,7 @@ def build_image(engine: Engine, made_of: Recipe, report: Callable[[str], None], 
     descriptor, name = tempfile.mkstemp(prefix="runbook-build-", suffix=".log")
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace") as log:
-            _run(engine, made_of, lambda line: _note(log, line, report), fresh=fresh)
+            _run_again(engine, made_of, lambda line: _note(log, line, report), fresh=fresh)
     except _BuildFailedError as error:
         raise _failure(tag, str(error), Path(name)) from error
     except RunbookError as error:
@@ -39,6 +44,18 @@ def build_image(engine: Engine, made_of: Recipe, report: Callable[[str], None], 
 
 class _BuildFailedError(Exception):
     """What the engine said ended the build."""
+
+
+def _run_again(engine: Engine, made_of: Recipe, say: Callable[[str], None], *, fresh: bool) -> None:
+    """When somebody else removed what the engine was just building on."""
+    for _ in range(_TRIES - 1):
+        try:
+            return _run(engine, made_of, say, fresh=fresh)
+        except _BuildFailedError as error:
+            if not _REMOVED.search(str(error)):
+                raise
+            say(f"Building it again: {error}")
+    return _run(engine, made_of, say, fresh=fresh)
 
 
 def _run(engine: Engine, made_of: Recipe, say: Callable[[str], None], *, fresh: bool) -> None:
