@@ -27,10 +27,10 @@ def check(
         False, "--diff", rich_help_panel=_OUTPUT, help="Show what --fix would do, change nothing."
     ),
 ) -> None:
-    """Check runbooks, offline and at once.
+    r"""Check runbooks, offline and at once.
 
-    A finding can be silenced by `<!-- noqa: RB301 -->` on its line or the line above. Settings: [tool.runbook.check]
-    in pyproject.toml, or [check] in .runbook/config.toml.
+    A finding can be silenced by `<!-- noqa: RB301 -->` on its line or the line above. Settings: \[tool.runbook.check]
+    in pyproject.toml, or \[check] in .runbook/config.toml.
 
     Exit codes: 0 clean, 1 findings (warnings too), 2 wrong arguments or settings, 3 the checker itself failed.
     """

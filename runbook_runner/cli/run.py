@@ -109,7 +109,7 @@ class Arguments:
             metavar="POLICY",
             rich_help_panel=HOW,
             help="What the sandbox may reach: full, allowlist, model-only or none; else the narrower of the runbook's "
-            "and the project's ([run] in .runbook/config.toml), else full.",
+            "and the project's (\\[run] in .runbook/config.toml), else full.",
         ),
     ] = None
     allow_hosts: Annotated[

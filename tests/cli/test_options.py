@@ -1,5 +1,7 @@
 """What is read without typer is read just as typer does; what is not plainly right is left to typer."""
 
+from typing import Any
+
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -57,3 +59,13 @@ def test_everything_else_is_left_to_typer(command: Command, line: str) -> None:
 
 def test_an_empty_value_is_left_to_typer() -> None:
     assert run.read(["hello", "--agent", ""]) is None
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [("run", "[run] in .runbook/config.toml"), ("check", "[tool.runbook.check]"), ("check", "or [check] in .runbook")],
+)
+def test_the_help_names_the_tables_of_a_project(runbook: Any, command: str, told: str) -> None:
+    shown = runbook(command, "--help", env={"COLUMNS": "200"})
+    assert shown.code == 0
+    assert told in " ".join(shown.out.split())
