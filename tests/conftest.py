@@ -24,7 +24,7 @@ RUNBOOK = Path(sys.executable).with_name("runbook")
 
 
 def _docker() -> bool:
-    from runbook_runner.errors import RunbookError
+    from runbook_runner.core.errors import RunbookError
     from runbook_runner.sandbox.engine import connect
 
     try:
@@ -35,7 +35,7 @@ def _docker() -> bool:
 
 
 def _bubblewrap() -> bool:
-    from runbook_runner.errors import RunbookError
+    from runbook_runner.core.errors import RunbookError
     from runbook_runner.sandbox.bubblewrap import require_bubblewrap
 
     try:

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runbook_runner import ids
-from runbook_runner.errors import InputError
-from runbook_runner.redaction import PATTERNS, Redactor, looks_secret
-from runbook_runner.spec import InputFile, RunSpec, Secret, parse_memory
+from runbook_runner.core import ids
+from runbook_runner.core.errors import InputError
+from runbook_runner.core.redaction import PATTERNS, Redactor, looks_secret
+from runbook_runner.core.spec import InputFile, RunSpec, Secret, parse_memory
 
 SPEC: dict[str, Any] = {"title": "T", "collection": "c", "task": "t", "agent": "shell", "mission": "do"}
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from runbook_runner.agents.install_here import HostInstall
-from runbook_runner.declared import Block, McpServer
-from runbook_runner.errors import InputError
-from runbook_runner.events import Event, Usage
+from runbook_runner.core.declared import Block, McpServer
+from runbook_runner.core.errors import InputError
+from runbook_runner.core.events import Event, Usage
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,13 @@
 import json
 from typing import Any
 
-from runbook_runner import settings
 from runbook_runner.agents import Agent, Assignment, Invocation
 from runbook_runner.agents.claude_reader import Reader
 from runbook_runner.agents.install import npm_layer
 from runbook_runner.agents.install_here import npm_here
 from runbook_runner.agents.mcp import by_name
 from runbook_runner.agents.prompt import render_prompt
+from runbook_runner.core import settings
 
 VERSION = "2.1.330"
 PACKAGE = f"@anthropic-ai/claude-code@{VERSION}"

@@ -6,7 +6,7 @@ from typing import Any
 from runbook_runner.agents import Result
 from runbook_runner.agents.failures import classify
 from runbook_runner.agents.jsonl import Record, RecordReader, count_at, flattened, list_at
-from runbook_runner.events import AgentMessage, AgentNotice, AgentThinking, Event, ToolCalled, ToolReturned, Usage
+from runbook_runner.core.events import AgentMessage, AgentNotice, AgentThinking, Event, ToolCalled, ToolReturned, Usage
 
 
 class Reader(RecordReader):

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from runbook_runner import settings
 from runbook_runner.agents import Agent, Assignment, Invocation
 from runbook_runner.agents.codex_reader import Reader
 from runbook_runner.agents.install import npm_layer
@@ -10,8 +9,9 @@ from runbook_runner.agents.install_here import npm_here
 from runbook_runner.agents.mcp import by_name
 from runbook_runner.agents.prompt import render_prompt
 from runbook_runner.agents.toml import dump_toml
-from runbook_runner.declared import McpServer
-from runbook_runner.errors import InputError
+from runbook_runner.core import settings
+from runbook_runner.core.declared import McpServer
+from runbook_runner.core.errors import InputError
 
 VERSION = "0.169.0"
 PACKAGE = f"@openai/codex@{VERSION}"

@@ -4,13 +4,13 @@ import json
 import re
 from pathlib import Path
 
-from runbook_runner import settings
 from runbook_runner.agents import Agent, Assignment, Invocation, StreamReader
 from runbook_runner.agents.custom_reader import RuleReader, TextReader
 from runbook_runner.agents.declaration import Declaration, load_declaration
 from runbook_runner.agents.mcp import by_name
 from runbook_runner.agents.prompt import render_prompt
-from runbook_runner.errors import InputError
+from runbook_runner.core import settings
+from runbook_runner.core.errors import InputError
 
 _PLACEHOLDER = re.compile(r"\{(model|prompt|prompt_file|gateway_url|token|app|home|mcp_servers)\}")
 

@@ -16,7 +16,7 @@ from runbook_runner.agents.declaration import (
 )
 from runbook_runner.agents.failures import classify
 from runbook_runner.agents.jsonl import Record, RecordReader, code_at, count_at, object_at, parse_record, text_at
-from runbook_runner.events import AgentMessage, AgentNotice, AgentThinking, Event, ToolCalled, ToolReturned, Usage
+from runbook_runner.core.events import AgentMessage, AgentNotice, AgentThinking, Event, ToolCalled, ToolReturned, Usage
 
 Patterns = tuple[tuple[str, str], ...]
 

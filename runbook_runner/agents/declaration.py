@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_core import ErrorDetails
 
 from runbook_runner.agents.failures import KINDS
-from runbook_runner.errors import InputError
+from runbook_runner.core.errors import InputError
 
 MAX_BYTES = 1 << 20
 FieldPath = Annotated[str, Field(min_length=1)]

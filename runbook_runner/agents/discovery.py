@@ -8,8 +8,8 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from runbook_runner.agents import Agent
-from runbook_runner.errors import InputError
-from runbook_runner.files import upwards
+from runbook_runner.core.errors import InputError
+from runbook_runner.core.files import upwards
 
 FOLDER = Path(".runbook", "agents")
 GROUP = "runbook_runner.agents"

@@ -8,13 +8,13 @@ import json
 from importlib import resources
 from typing import Any, Final
 
-from runbook_runner import settings
 from runbook_runner.agents import Agent, Assignment, Invocation
 from runbook_runner.agents.hermes_reader import Reader
 from runbook_runner.agents.install import uv_layer
 from runbook_runner.agents.install_here import uv_here
 from runbook_runner.agents.mcp import by_name
 from runbook_runner.agents.prompt import render_prompt
+from runbook_runner.core import settings
 
 VERSION = "0.19.0"
 PACKAGE = f"hermes-agent[mcp]=={VERSION}"

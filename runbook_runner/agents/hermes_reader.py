@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from runbook_runner.agents.jsonl import Record, RecordReader, code_at, count_at, object_at, parse_record, text_at
-from runbook_runner.events import AgentMessage, AgentNotice, AgentThinking, Event, ToolCalled, ToolReturned, Usage
+from runbook_runner.core.events import AgentMessage, AgentNotice, AgentThinking, Event, ToolCalled, ToolReturned, Usage
 
 
 class Reader(RecordReader):

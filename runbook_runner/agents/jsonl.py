@@ -6,8 +6,8 @@ from typing import Any
 
 from runbook_runner.agents import Result
 from runbook_runner.agents.failures import classify, plain_reason
-from runbook_runner.events import AgentNotice, Event, Usage
-from runbook_runner.plain_json import plain_json
+from runbook_runner.core.events import AgentNotice, Event, Usage
+from runbook_runner.core.safe_json import plain_json
 
 Record = dict[str, Any]
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from runbook_runner.declared import McpServer
+from runbook_runner.core.declared import McpServer
 
 
 def by_name(servers: Iterable[McpServer], *, url: str = "url", headers: str = "headers") -> dict[str, dict[str, Any]]:

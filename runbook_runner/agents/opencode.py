@@ -4,14 +4,14 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from runbook_runner import settings
 from runbook_runner.agents import Agent, Assignment, Invocation
 from runbook_runner.agents.install import npm_layer
 from runbook_runner.agents.install_here import npm_here
 from runbook_runner.agents.jsonl import Record, RecordReader, code_at, count_at, object_at, text_at
 from runbook_runner.agents.prompt import render_prompt
-from runbook_runner.declared import McpServer
-from runbook_runner.events import AgentMessage, AgentNotice, AgentThinking, Event, ToolCalled, ToolReturned, Usage
+from runbook_runner.core import settings
+from runbook_runner.core.declared import McpServer
+from runbook_runner.core.events import AgentMessage, AgentNotice, AgentThinking, Event, ToolCalled, ToolReturned, Usage
 
 VERSION = "1.18.33"
 PACKAGE = f"opencode-ai@{VERSION}"

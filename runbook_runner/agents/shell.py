@@ -8,11 +8,11 @@ driver marks where a block begins and ends with lines that carry the run's mark,
 import re
 from collections.abc import Iterator
 
-from runbook_runner import settings
 from runbook_runner.agents import Agent, Assignment, Invocation, Result
-from runbook_runner.declared import Block
-from runbook_runner.errors import InputError
-from runbook_runner.events import AgentMessage, Event, ToolCalled, ToolReturned
+from runbook_runner.core import settings
+from runbook_runner.core.declared import Block
+from runbook_runner.core.errors import InputError
+from runbook_runner.core.events import AgentMessage, Event, ToolCalled, ToolReturned
 
 FOLDER = f"{settings.PRIVATE}/shell"
 MAX_OUTPUT = 1 << 20  # characters of one block's output that are recorded

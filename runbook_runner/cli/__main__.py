@@ -7,7 +7,7 @@ from typing import NoReturn
 
 from runbook_runner import __version__
 from runbook_runner.cli.output import OutputError, install
-from runbook_runner.errors import ExitCode, RunbookError
+from runbook_runner.core.errors import ExitCode, RunbookError
 
 
 def main() -> None:

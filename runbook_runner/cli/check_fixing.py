@@ -6,8 +6,8 @@ from pathlib import Path
 from runbook_runner.cli.check_surroundings import HERE
 from runbook_runner.cli.checking import FOUND, Arguments, Target, read, report
 from runbook_runner.cli.documents import put
-from runbook_runner.errors import ExitCode, InputError
-from runbook_runner.files import rewrite
+from runbook_runner.core.errors import ExitCode, InputError
+from runbook_runner.core.files import rewrite
 from runbook_runner.runbook.check.engine import refusal
 from runbook_runner.runbook.check.findings import Finding
 from runbook_runner.runbook.check.fixing import fixed

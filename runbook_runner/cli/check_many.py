@@ -10,7 +10,7 @@ from typing import Any
 
 from runbook_runner.cli.check_surroundings import HERE
 from runbook_runner.cli.checking import Target, read
-from runbook_runner.errors import InputError
+from runbook_runner.core.errors import InputError
 from runbook_runner.runbook.check.engine import Job, findings_of, job, refusal
 from runbook_runner.runbook.check.findings import Edit, Finding
 

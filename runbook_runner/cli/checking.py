@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from runbook_runner.errors import ExitCode, InputError
+from runbook_runner.core.errors import ExitCode, InputError
 from runbook_runner.runbook.check.collect import files
 from runbook_runner.runbook.check.config import Config, config_for
 from runbook_runner.runbook.check.findings import Finding
@@ -112,7 +112,7 @@ class _Lines:
     """The lines that are shown, with what looks like a credential taken out."""
 
     def __init__(self) -> None:
-        from runbook_runner.redaction import Redactor
+        from runbook_runner.core.redaction import Redactor
 
         self._redactor = Redactor({})
         self._texts: dict[str, list[str]] = {}

@@ -5,11 +5,11 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from runbook_runner.errors import NotReadyError
+from runbook_runner.core.errors import NotReadyError
+from runbook_runner.core.settings import Settings
 from runbook_runner.runner.recovery import recover_dead
 from runbook_runner.runner.remains import Remains
 from runbook_runner.sandbox.engine import connect
-from runbook_runner.settings import Settings
 
 
 def execute(*, dry_run: bool, kept_too: bool, as_json: bool) -> None:

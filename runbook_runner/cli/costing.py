@@ -7,9 +7,9 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
-from runbook_runner.clock import iso, utc_now
-from runbook_runner.errors import InputError
-from runbook_runner.settings import Settings
+from runbook_runner.core.clock import iso, utc_now
+from runbook_runner.core.errors import InputError
+from runbook_runner.core.settings import Settings
 from runbook_runner.trajectory.spending import Total, runs, summed, totals
 
 _GROUPS = ("model", "task", "day")

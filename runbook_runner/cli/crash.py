@@ -7,7 +7,7 @@ import traceback
 from pathlib import Path
 
 from runbook_runner import __version__
-from runbook_runner.clock import now_iso
+from runbook_runner.core.clock import now_iso
 from runbook_runner.runner.credentials import load_environment, redactor_for_environment
 
 

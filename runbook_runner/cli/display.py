@@ -13,7 +13,7 @@ from rich.spinner import Spinner
 from rich.text import Text
 
 from runbook_runner.cli.output import OutputError
-from runbook_runner.events import (
+from runbook_runner.core.events import (
     AgentMessage,
     AgentNotice,
     AgentRetried,
@@ -32,8 +32,8 @@ from runbook_runner.events import (
     ToolReturned,
     Usage,
 )
-from runbook_runner.files import shown
-from runbook_runner.runbook.terminal import harmless
+from runbook_runner.core.files import shown
+from runbook_runner.core.text import harmless
 from runbook_runner.trajectory.models import RunbookOutputs, Trajectory
 
 _COLOURS = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")  # and all else that ECMA-48 has behind this introducer

@@ -10,10 +10,10 @@ from rich.console import Console
 from rich.text import Text
 
 from runbook_runner import __version__
-from runbook_runner.errors import ExitCode
+from runbook_runner.core.errors import ExitCode
+from runbook_runner.core.settings import Settings
 from runbook_runner.runner.checkup import Finding, Machine, examine
 from runbook_runner.runner.credentials import load_environment
-from runbook_runner.settings import Settings
 
 _MARKS = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "fail": ("✗", "red")}
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runbook_runner.cli.documents import put
-from runbook_runner.errors import ExitCode, InputError
-from runbook_runner.files import rewrite
+from runbook_runner.core.errors import ExitCode, InputError
+from runbook_runner.core.files import rewrite
 from runbook_runner.runbook.check.collect import files
 from runbook_runner.runbook.diff import unified
 from runbook_runner.runbook.fmt import formatted

@@ -4,8 +4,8 @@ import sys
 from pathlib import Path
 
 from runbook_runner.cli.documents import put
-from runbook_runner.errors import InputError
-from runbook_runner.files import rewrite
+from runbook_runner.core.errors import InputError
+from runbook_runner.core.files import rewrite
 from runbook_runner.runbook.diff import unified
 from runbook_runner.runbook.document import parse
 from runbook_runner.runbook.migration import Migration, migrate

@@ -4,7 +4,7 @@ import sys
 from io import BufferedWriter, FileIO, TextIOWrapper
 from typing import TYPE_CHECKING
 
-from runbook_runner.errors import NotReadyError
+from runbook_runner.core.errors import NotReadyError
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer

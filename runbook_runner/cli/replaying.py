@@ -12,8 +12,9 @@ from rich.text import Text
 from runbook_runner.cli.display import plain
 from runbook_runner.cli.following import Followed, console_for, follow
 from runbook_runner.cli.replay import Arguments
-from runbook_runner.errors import ExitCode, InputError
-from runbook_runner.events import ToolCalled
+from runbook_runner.core.errors import ExitCode, InputError
+from runbook_runner.core.events import ToolCalled
+from runbook_runner.core.settings import APP, Settings
 from runbook_runner.runner.comparison import CallsCompared, ResultsCompared, compare_calls, compare_results
 from runbook_runner.runner.credentials import load_environment
 from runbook_runner.runner.inputs import with_kept_inputs
@@ -32,7 +33,6 @@ from runbook_runner.runner.replay import (
     stand_ins,
     with_policy,
 )
-from runbook_runner.settings import APP, Settings
 from runbook_runner.trajectory.store import read_events
 
 

@@ -12,8 +12,10 @@ import yaml
 from runbook_runner import agents
 from runbook_runner.cli.following import console_for, follow
 from runbook_runner.cli.run import Arguments
-from runbook_runner.errors import ExitCode, InputError
-from runbook_runner.plain_json import plain_text
+from runbook_runner.core.errors import ExitCode, InputError
+from runbook_runner.core.safe_json import plain_text
+from runbook_runner.core.settings import Settings, record_mode
+from runbook_runner.core.spec import RunSpec
 from runbook_runner.runbook.document import Runbook, parse
 from runbook_runner.runbook.mission import doubts
 from runbook_runner.runbook.source import load
@@ -24,8 +26,6 @@ from runbook_runner.runner.model import find_upstream
 from runbook_runner.runner.options import RunOptions
 from runbook_runner.runner.project_bounds import bounds_near
 from runbook_runner.runner.resolve import RunRequest, missing_parameters, resolve
-from runbook_runner.settings import Settings, record_mode
-from runbook_runner.spec import RunSpec
 
 if TYPE_CHECKING:
     from runbook_runner.runbook.fixture import Fixture

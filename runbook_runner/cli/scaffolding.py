@@ -7,9 +7,9 @@ from pathlib import Path
 
 import typer
 
-from runbook_runner.errors import InputError
-from runbook_runner.files import write_atomically
-from runbook_runner.routing import DEFAULT_MODELS, infer_agent
+from runbook_runner.core.errors import InputError
+from runbook_runner.core.files import write_atomically
+from runbook_runner.core.model_names import DEFAULT_MODELS, infer_agent
 from runbook_runner.runbook.scaffold import EVALUATIONS, Wish, folder_name, scaffold
 
 

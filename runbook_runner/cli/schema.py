@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from runbook_runner.errors import InputError
+from runbook_runner.core.errors import InputError
 
 
 def schema(
@@ -38,8 +38,8 @@ def _trajectory() -> dict[str, Any]:
 
 
 def _spec() -> dict[str, Any]:
+    from runbook_runner.core.spec import RunSpec
     from runbook_runner.runbook.frontmatter_schema import SCHEMA_URI
-    from runbook_runner.spec import RunSpec
 
     return {"$schema": SCHEMA_URI, **RunSpec.model_json_schema(mode="serialization")}
 

@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from runbook_runner.cli.terminal import ends_by_signal, is_terminal, relay
-from runbook_runner.errors import InputError
+from runbook_runner.core.errors import InputError
+from runbook_runner.core.settings import Settings
 from runbook_runner.runner.attaching import join_live
 from runbook_runner.runner.credentials import load_environment
 from runbook_runner.runner.replay import with_policy
 from runbook_runner.runner.shell import Wanted, of_snapshot, of_trajectory, opened
 from runbook_runner.sandbox.snapshots import known_snapshots
-from runbook_runner.settings import Settings
 
 
 def open_shell(

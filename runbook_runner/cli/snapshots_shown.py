@@ -13,8 +13,9 @@ from rich.table import Table
 
 from runbook_runner.agents import find_agent, known_agents
 from runbook_runner.cli.snapshotting import near, shelf, stacks
-from runbook_runner.clock import iso
-from runbook_runner.errors import NotReadyError
+from runbook_runner.core.clock import iso
+from runbook_runner.core.errors import NotReadyError
+from runbook_runner.core.settings import Settings
 from runbook_runner.sandbox import catalogue
 from runbook_runner.sandbox.catalogue import Built
 from runbook_runner.sandbox.contents import versions
@@ -22,7 +23,6 @@ from runbook_runner.sandbox.engine import Engine, connect
 from runbook_runner.sandbox.images import ImageRef, planned
 from runbook_runner.sandbox.recipe import Layer
 from runbook_runner.sandbox.snapshots import ALIASES, Snapshot, find_snapshot
-from runbook_runner.settings import Settings
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from rich.text import Text
 
 from runbook_runner.agents import find_agent, known_agents
 from runbook_runner.cli.display import plain
-from runbook_runner.errors import ExitCode, InputError
+from runbook_runner.core.errors import ExitCode, InputError
+from runbook_runner.core.settings import Settings
 from runbook_runner.runner.layers import agent_layers, check_packages, layers_of
 from runbook_runner.sandbox import catalogue, transfer
 from runbook_runner.sandbox.catalogue import Built, Shelf
@@ -17,7 +18,6 @@ from runbook_runner.sandbox.engine import Engine, connect
 from runbook_runner.sandbox.images import ImageRef, ensure
 from runbook_runner.sandbox.recipe import Layer
 from runbook_runner.sandbox.snapshots import ALIASES, find_snapshot
-from runbook_runner.settings import Settings
 
 ALL_AGENTS = "all"
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
-from runbook_runner.declared import RequiredOutput
+from runbook_runner.core.declared import RequiredOutput
 
 _PIECES = re.compile(r"\*+|\?|[^*?]+")
 _PLACEHOLDER = re.compile(r"<[^<>/]*>|\{[^{}/]*\}")

@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from runbook_runner.declared import RequiredOutput
+from runbook_runner.core.declared import RequiredOutput
+from runbook_runner.core.events import Evaluated
 from runbook_runner.evaluation.outputs import missing_outputs
 from runbook_runner.evaluation.report import read_report
-from runbook_runner.events import Evaluated
 
 
 def evaluate(results: Path, required: Iterable[RequiredOutput], *, agent_ok: bool) -> Evaluated:

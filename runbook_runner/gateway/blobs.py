@@ -11,7 +11,7 @@ from typing import BinaryIO, Final
 
 import zstandard
 
-from runbook_runner.errors import InputError, RecordingError
+from runbook_runner.core.errors import InputError, RecordingError
 
 MAX_BLOB_BYTES: Final = 256 << 20  # a damaged or hostile file must not unpack to more
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from runbook_runner.events import Usage
+from runbook_runner.core.events import Usage
 
 
 @dataclass(frozen=True)

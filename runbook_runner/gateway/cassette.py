@@ -16,12 +16,12 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
-from runbook_runner.errors import InputError, RecordingError
-from runbook_runner.events import Source, Usage
+from runbook_runner.core.errors import InputError, RecordingError
+from runbook_runner.core.events import Source, Usage
+from runbook_runner.core.redaction import Redactor
+from runbook_runner.core.settings import RecordMode
 from runbook_runner.gateway.blobs import BlobFolder, BlobWriter, blob_path
 from runbook_runner.gateway.skeleton import SkeletonStore, compact
-from runbook_runner.redaction import Redactor
-from runbook_runner.settings import RecordMode
 
 INDEX_FILE: Final = "index.jsonl"
 KEPT_HEADERS: Final = frozenset(

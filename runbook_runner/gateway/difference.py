@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Any, Final, Literal
 
-from runbook_runner.events import Difference
+from runbook_runner.core.events import Difference
 from runbook_runner.gateway.dialects.base import Json
 from runbook_runner.gateway.matching import UNCOMPARED_KEYS, settled
 from runbook_runner.gateway.places import CONVERSATION_KEYS, Origin, Place, is_frame, is_tool_output, places

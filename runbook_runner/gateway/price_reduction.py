@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import zstandard
 
-from runbook_runner import clock
+from runbook_runner.core import clock
 from runbook_runner.gateway.prices import TABLE
 
 _MODES: Final = ("chat", "responses", "completion")

@@ -15,7 +15,7 @@ import yaml
 import zstandard
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from runbook_runner.errors import InputError
+from runbook_runner.core.errors import InputError
 from runbook_runner.gateway.dialects.base import Reading
 
 TABLE: Final = Path(__file__).with_name("prices.json.zst")

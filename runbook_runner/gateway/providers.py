@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from runbook_runner import settings
-from runbook_runner.errors import InputError, NotReadyError
+from runbook_runner.core import settings
+from runbook_runner.core.errors import InputError, NotReadyError
 from runbook_runner.gateway.prices import listed_providers, load_prices
 from runbook_runner.gateway.provider import Credential, Provider
 from runbook_runner.gateway.throttle import pace_from, throttle_for

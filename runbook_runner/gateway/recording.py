@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from runbook_runner.events import ModelCalled, Stop
+from runbook_runner.core.events import ModelCalled, Stop
 from runbook_runner.gateway import sse
 from runbook_runner.gateway.cassette import Body, Cassette, RecordedCall
 from runbook_runner.gateway.session import Session

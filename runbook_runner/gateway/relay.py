@@ -8,8 +8,8 @@ from typing import Final
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from runbook_runner.errors import RecordingError
-from runbook_runner.events import Log
+from runbook_runner.core.errors import RecordingError
+from runbook_runner.core.events import Log
 from runbook_runner.gateway.recording import record
 from runbook_runner.gateway.session import Session
 from runbook_runner.gateway.tape import Tape, outcome

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from runbook_runner.errors import InputError
-from runbook_runner.events import Difference, ReplayDiverged
+from runbook_runner.core.errors import InputError
+from runbook_runner.core.events import Difference, ReplayDiverged
 from runbook_runner.gateway.dialects.base import Json, Reading
 from runbook_runner.gateway.difference import Verdict, readable
 from runbook_runner.gateway.library import Entry, Library, open_library

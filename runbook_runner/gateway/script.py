@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from runbook_runner.events import Usage
+from runbook_runner.core.events import Usage
 from runbook_runner.gateway.dialects.base import Ask, Call, Reading, Reply, Tool
 from runbook_runner.gateway.shell_tool import find_shell, shell_input
 from runbook_runner.gateway.turns import ScriptedTool, Turn

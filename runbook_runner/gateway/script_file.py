@@ -8,7 +8,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-from runbook_runner.errors import InputError
+from runbook_runner.core.errors import InputError
 from runbook_runner.gateway.script import ModelScript
 from runbook_runner.gateway.turns import ScriptedTool, ScriptedUsage, Turn
 

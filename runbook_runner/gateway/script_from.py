@@ -6,9 +6,9 @@ from typing import Any, Final
 
 import yaml
 
-from runbook_runner import settings
-from runbook_runner.errors import InputError
-from runbook_runner.events import Usage
+from runbook_runner.core import settings
+from runbook_runner.core.errors import InputError
+from runbook_runner.core.events import Usage
 from runbook_runner.gateway import sse
 from runbook_runner.gateway.answers import Said, said
 from runbook_runner.gateway.cassette import Exchange

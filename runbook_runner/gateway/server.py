@@ -9,15 +9,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
-from runbook_runner.errors import NotReadyError
-from runbook_runner.events import Emit
+from runbook_runner.core.errors import NotReadyError
+from runbook_runner.core.events import Emit
+from runbook_runner.core.ids import new_run_token
+from runbook_runner.core.unix_sockets import PREFIX as UNIX
+from runbook_runner.core.unix_sockets import listen_unix
 from runbook_runner.gateway.budget import Budget
 from runbook_runner.gateway.cassette import Cassette
 from runbook_runner.gateway.session import Session
 from runbook_runner.gateway.upstream import Upstream
-from runbook_runner.ids import new_run_token
-from runbook_runner.sockets import PREFIX as UNIX
-from runbook_runner.sockets import listen_unix
 
 if TYPE_CHECKING:
     import uvicorn

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable
 from typing import Final
 
-from runbook_runner.events import Emit, Usage
+from runbook_runner.core.events import Emit, Usage
 from runbook_runner.gateway.budget import Budget, Spending
 from runbook_runner.gateway.cassette import Cassette
 from runbook_runner.gateway.tape import Outcome

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from runbook_runner import clock
-from runbook_runner.events import ReplayDiverged, Source, Stop, Usage
+from runbook_runner.core import clock
+from runbook_runner.core.events import ReplayDiverged, Source, Stop, Usage
 from runbook_runner.gateway.cassette import Body, Cassette
 from runbook_runner.gateway.dialects.base import Reading, readable
 from runbook_runner.gateway.dialects.bodies import document

@@ -11,8 +11,8 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 
-from runbook_runner import settings
-from runbook_runner.errors import InputError
+from runbook_runner.core import settings
+from runbook_runner.core.errors import InputError
 
 LONGEST_WAIT_S: Final = 60.0  # a provider that wants more than this is out of service: better to tell the agent
 

@@ -5,7 +5,7 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, field_validator, model_validator
 
-from runbook_runner.events import Stop, Usage
+from runbook_runner.core.events import Stop, Usage
 
 MAX_TIMEOUT_S: Final = 600
 """Claude Code and Hermes take no longer one."""

@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal, Protocol
 
-from runbook_runner.events import ReplayDiverged, Source
+from runbook_runner.core.events import ReplayDiverged, Source
 from runbook_runner.gateway.dialects.base import Ask, Dialect, Json, Operation, Reading
 
 CREDENTIAL_HEADERS: Final = frozenset({"authorization", "x-api-key", "x-goog-api-key", "proxy-authorization", "cookie"})

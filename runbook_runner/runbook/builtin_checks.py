@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from runbook_runner.errors import InputError
+from runbook_runner.core.errors import InputError
 from runbook_runner.runbook.code_checks import CodeCheck
 from runbook_runner.runbook.yaml_nodes import YamlText
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from runbook_runner import ids
+from runbook_runner.core import ids
 from runbook_runner.runbook.lists import Item, tasks
 from runbook_runner.runbook.markdown import Outline, Section
 from runbook_runner.runbook.sections import find_exact, is_final_checklist, subsections

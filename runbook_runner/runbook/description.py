@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from runbook_runner.errors import InputError
+from runbook_runner.core.errors import InputError
 from runbook_runner.runbook.builtin_checks import read_builtin
 from runbook_runner.runbook.code_checks import CodeCheck
 from runbook_runner.runbook.document import Runbook

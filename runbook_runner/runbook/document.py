@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
-from runbook_runner.declared import McpServer, RequiredOutput
-from runbook_runner.errors import InputError
+from runbook_runner.core.declared import McpServer, RequiredOutput
+from runbook_runner.core.errors import InputError
 from runbook_runner.runbook.frontmatter import Frontmatter, cut, read
 from runbook_runner.runbook.markdown import Outline, Section, outline
 from runbook_runner.runbook.outputs import required_outputs

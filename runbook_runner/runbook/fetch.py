@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import httpx
 
-from runbook_runner.errors import InputError
-from runbook_runner.runbook.addresses import Address, IsAllowed, is_public, raw_address, resolve, shown
+from runbook_runner.core.addresses import Address, IsAllowed, is_public, raw_address, resolve, shown
+from runbook_runner.core.errors import InputError
+from runbook_runner.core.settings import Settings
 from runbook_runner.runbook.source import MAX_BYTES, too_large
-from runbook_runner.settings import Settings
 
 MAX_REDIRECTS = 5
 TIMEOUT_S = 30.0

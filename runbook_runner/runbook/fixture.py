@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from runbook_runner.errors import InputError
+from runbook_runner.core.errors import InputError
 from runbook_runner.runbook.source import read_bounded, text_of
 
 

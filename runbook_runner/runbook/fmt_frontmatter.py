@@ -5,7 +5,7 @@ import re
 
 import yaml
 
-from runbook_runner.errors import InputError
+from runbook_runner.core.errors import InputError
 from runbook_runner.runbook.frontmatter import Frontmatter, Parts, cut, read
 from runbook_runner.runbook.yaml_nodes import YamlText
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from runbook_runner.runbook.terminal import width
+from runbook_runner.core.text import width
 
 MAX_WIDTH = 120
 """A table wider than this when padded is written with single spaces instead."""

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import yaml
 from frontmatter.default_handlers import YAMLHandler
 
-from runbook_runner.declared import Secret
-from runbook_runner.errors import InputError
+from runbook_runner.core.declared import Secret
+from runbook_runner.core.errors import InputError
 from runbook_runner.runbook.result_paths import in_results
 from runbook_runner.runbook.yaml_nodes import Entry, YamlText
 

@@ -2,8 +2,8 @@
 
 from typing import Any, Literal
 
-from runbook_runner.declared import McpServer
-from runbook_runner.errors import InputError
+from runbook_runner.core.declared import McpServer
+from runbook_runner.core.errors import InputError
 from runbook_runner.runbook.frontmatter import Frontmatter
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from runbook_runner.declared import RequiredOutput
+from runbook_runner.core.declared import RequiredOutput
 from runbook_runner.runbook.markdown import Outline
 from runbook_runner.runbook.result_paths import in_results, looks_like_path
 from runbook_runner.runbook.sections import find

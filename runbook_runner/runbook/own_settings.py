@@ -6,10 +6,10 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, StrictStr, ValidationError
 
-from runbook_runner.errors import InputError
+from runbook_runner.core.errors import InputError
+from runbook_runner.core.spec import Policy
 from runbook_runner.runbook.document import Runbook
 from runbook_runner.runbook.frontmatter import OWN_KEY, Frontmatter
-from runbook_runner.spec import Policy
 
 _Positive = Annotated[float, Field(gt=0)]
 _Count = Annotated[int, Field(gt=0)]

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from runbook_runner import settings
+from runbook_runner.core import settings
 from runbook_runner.runbook.defaults import Default, Kind, read_default, read_required, required_in_text
 from runbook_runner.runbook.markdown import Outline
 from runbook_runner.runbook.sections import find

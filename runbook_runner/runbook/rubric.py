@@ -5,7 +5,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from runbook_runner import ids
+from runbook_runner.core import ids
 from runbook_runner.runbook.markdown import Outline, Section
 from runbook_runner.runbook.tables import Row, Table
 

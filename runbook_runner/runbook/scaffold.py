@@ -10,8 +10,8 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from runbook_runner import ids, settings
-from runbook_runner.errors import InputError
+from runbook_runner.core import ids, settings
+from runbook_runner.core.errors import InputError
 from runbook_runner.runbook.checklist import ChecklistItem
 from runbook_runner.runbook.document import Runbook, parse
 from runbook_runner.runbook.fmt import formatted

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
-from runbook_runner.errors import InputError
+from runbook_runner.core.errors import InputError
 
 if TYPE_CHECKING:
     import ssl
@@ -33,7 +33,7 @@ def load(path: str, *, tls: "ssl.SSLContext | None" = None) -> Source:
     if path == STDIN:
         return Source(text_of(read_stdin(), "<stdin>"), "<stdin>", None)
     if "://" in path:
-        from runbook_runner.runbook.addresses import shown
+        from runbook_runner.core.addresses import shown
         from runbook_runner.runbook.fetch import fetch  # httpx is slow to import
 
         name = shown(path)

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from runbook_runner.declared import Block
+from runbook_runner.core.declared import Block
 from runbook_runner.runbook.frontmatter import cut
 from runbook_runner.runbook.markdown import Outline, outline
 from runbook_runner.runbook.sections import is_step, step_number, without_step

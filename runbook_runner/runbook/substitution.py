@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-from runbook_runner import settings
+from runbook_runner.core import settings
 
 BUILT_IN: Mapping[str, str] = MappingProxyType(
     {"results_dir": settings.RESULTS, "assets_dir": settings.ASSETS, "checks_dir": settings.CHECKS}

@@ -14,7 +14,7 @@ import yaml
 from frontmatter.default_handlers import SafeLoader  # libyaml's, or pure Python where that is missing
 from yaml.constructor import SafeConstructor
 
-from runbook_runner.errors import InputError
+from runbook_runner.core.errors import InputError
 
 MAX_CHARACTERS = 256 << 10
 MAX_DEPTH = 64

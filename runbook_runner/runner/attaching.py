@@ -4,17 +4,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from runbook_runner import settings
 from runbook_runner.agents import find_agent
-from runbook_runner.errors import InputError, NotReadyError
-from runbook_runner.events import SandboxStarted
+from runbook_runner.core import settings
+from runbook_runner.core.errors import InputError, NotReadyError
+from runbook_runner.core.events import SandboxStarted
+from runbook_runner.core.settings import Settings
 from runbook_runner.runner import claims, credentials
 from runbook_runner.runner.backends import BubblewrapBackend, HostBackend
 from runbook_runner.runner.parent import Parent, read_parent
 from runbook_runner.runner.phases import agent_environ
 from runbook_runner.runner.shell import of_terminal
 from runbook_runner.sandbox.joining import Joined
-from runbook_runner.settings import Settings
 from runbook_runner.trajectory.store import read_events
 
 

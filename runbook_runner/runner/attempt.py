@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TextIO
 
-from runbook_runner import settings
 from runbook_runner.agents import Agent, Assignment, Invocation, Result, StreamReader, failures
-from runbook_runner.errors import RecordingError
-from runbook_runner.events import AgentFinished, Emit, Log, Stop, ToolCalled
-from runbook_runner.redaction import Redactor
+from runbook_runner.core import settings
+from runbook_runner.core.errors import RecordingError
+from runbook_runner.core.events import AgentFinished, Emit, Log, Stop, ToolCalled
+from runbook_runner.core.redaction import Redactor
+from runbook_runner.core.spec import Limits
 from runbook_runner.runner.cancellation import Cancellation
 from runbook_runner.sandbox import Process, PutFile, Sandbox
-from runbook_runner.spec import Limits
 
 if TYPE_CHECKING:
     from runbook_runner.gateway import Session

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from runbook_runner.agents import Agent
-from runbook_runner.errors import InputError, NotReadyError
-from runbook_runner.events import Emit, Log
+from runbook_runner.core.errors import InputError, NotReadyError
+from runbook_runner.core.events import Emit, Log
+from runbook_runner.core.settings import DEFAULT_SNAPSHOT, Settings
+from runbook_runner.core.spec import RunSpec
 from runbook_runner.runner.layers import layers_of
 from runbook_runner.runner.programs import Program, find_program, plan_program, provide_program, require_program
 from runbook_runner.sandbox import Sandbox, SandboxSpec
 from runbook_runner.sandbox.snapshots import Snapshot, UnknownSnapshotError, find_snapshot
-from runbook_runner.settings import DEFAULT_SNAPSHOT, Settings
-from runbook_runner.spec import RunSpec
 
 if TYPE_CHECKING:
     from runbook_runner.sandbox.engine import Engine

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from runbook_runner.errors import CancelledError
+from runbook_runner.core.errors import CancelledError
 
 
 class Cancellation:

@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass
 from glob import escape
 from pathlib import Path
 
-from runbook_runner.errors import RecordingError
-from runbook_runner.files import write_atomically
+from runbook_runner.core.errors import RecordingError
+from runbook_runner.core.files import write_atomically
 
 LABEL_RUN = "runbook.trajectory"
 LABEL_FOLDER = "runbook.folder"

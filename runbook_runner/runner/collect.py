@@ -3,14 +3,14 @@
 from collections import Counter
 from pathlib import Path, PurePosixPath
 
-from runbook_runner import settings
 from runbook_runner.agents import Agent
-from runbook_runner.errors import NotReadyError, RecordingError
-from runbook_runner.events import Emit, Log
-from runbook_runner.files import shown
-from runbook_runner.redaction import Redactor
+from runbook_runner.core import settings
+from runbook_runner.core.errors import NotReadyError, RecordingError
+from runbook_runner.core.events import Emit, Log
+from runbook_runner.core.files import shown
+from runbook_runner.core.redaction import Redactor
+from runbook_runner.core.spec import RunSpec
 from runbook_runner.sandbox import Received, ResultsTooLargeError, Sandbox
-from runbook_runner.spec import RunSpec
 from runbook_runner.trajectory.artifacts import ArtifactLog, Kind, Scrubber
 from runbook_runner.trajectory.store import RESULTS, SESSIONS
 

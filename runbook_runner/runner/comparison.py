@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from difflib import unified_diff
 from pathlib import Path
 
-from runbook_runner.events import ToolCalled
+from runbook_runner.core.events import ToolCalled
 from runbook_runner.trajectory.store import RESULTS
 
 _MAX_DIFF_LINES = 40

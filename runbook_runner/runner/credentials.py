@@ -8,10 +8,10 @@ import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from runbook_runner.declared import Secret
-from runbook_runner.errors import InputError, NotReadyError
-from runbook_runner.redaction import Redactor, looks_secret
-from runbook_runner.spec import RunSpec
+from runbook_runner.core.declared import Secret
+from runbook_runner.core.errors import InputError, NotReadyError
+from runbook_runner.core.redaction import Redactor, looks_secret
+from runbook_runner.core.spec import RunSpec
 
 # Variables that open a model provider: for the gateway, never for the sandbox.
 PROVIDER_KEYS = frozenset(

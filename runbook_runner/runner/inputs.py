@@ -12,12 +12,12 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from runbook_runner.errors import InputError, RecordingError
-from runbook_runner.events import Emit, Log
-from runbook_runner.redaction import Redactor
+from runbook_runner.core.errors import InputError, RecordingError
+from runbook_runner.core.events import Emit, Log
+from runbook_runner.core.redaction import Redactor
+from runbook_runner.core.settings import ASSETS, KEPT_INPUTS_BYTES
+from runbook_runner.core.spec import InputFile, RunSpec
 from runbook_runner.sandbox import PutFile
-from runbook_runner.settings import ASSETS, KEPT_INPUTS_BYTES
-from runbook_runner.spec import InputFile, RunSpec
 
 if TYPE_CHECKING:
     from runbook_runner.runner.zips import Member

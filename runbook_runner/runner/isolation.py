@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
+from runbook_runner.core.spec import Network
 from runbook_runner.sandbox import Sandbox
-from runbook_runner.spec import Network
 
 
 def shortcomings(sandbox: Sandbox, network: Network) -> Iterator[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runbook_runner.agents import Agent, find_agent, known_agents
-from runbook_runner.errors import InputError
+from runbook_runner.core.errors import InputError
 
 if TYPE_CHECKING:
     from runbook_runner.sandbox.recipe import Layer

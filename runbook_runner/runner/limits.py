@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from runbook_runner.events import AgentFinished, Emit, Log
+from runbook_runner.core.events import AgentFinished, Emit, Log
+from runbook_runner.core.spec import Limits
 from runbook_runner.sandbox import Limit, LimitHit, Sandbox
 from runbook_runner.sandbox.cgroup import processes_hit
-from runbook_runner.spec import Limits
 
 # What a slow processor does not: it explains no failure, only how long something took.
 _KINDS: Final[dict[Limit, str]] = {

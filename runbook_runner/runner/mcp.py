@@ -8,8 +8,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 
-from runbook_runner.declared import McpServer, Secret
-from runbook_runner.spec import RunSpec
+from runbook_runner.core.declared import McpServer, Secret
+from runbook_runner.core.spec import RunSpec
 
 _PLACE = re.compile(r"\$\{(\w+)\}|\{\{\s*secrets\.(\w+)\s*\}\}")
 

@@ -3,11 +3,11 @@
 from typing import Any
 
 from runbook_runner import __version__
-from runbook_runner.errors import RecordingError
-from runbook_runner.events import RunStarted
-from runbook_runner.files import write_atomically
+from runbook_runner.core.errors import RecordingError
+from runbook_runner.core.events import RunStarted
+from runbook_runner.core.files import write_atomically
+from runbook_runner.core.spec import RunSpec
 from runbook_runner.runner.underway import Run
-from runbook_runner.spec import RunSpec
 from runbook_runner.trajectory.store import MISSION_FILE, SPEC_FILE
 
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runbook_runner.errors import RunbookError
+from runbook_runner.core.errors import RunbookError
+from runbook_runner.core.settings import RecordMode, Settings
 from runbook_runner.runner.cancellation import Cancellation
-from runbook_runner.settings import RecordMode, Settings
 from runbook_runner.trajectory.recorder import Reader
 
 if TYPE_CHECKING:

@@ -5,10 +5,18 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from runbook_runner import settings
-from runbook_runner.errors import InputError
-from runbook_runner.events import AgentStarted, Evaluated, RunFinished, RunStarted, SandboxStarted, Status, ToolCalled
-from runbook_runner.spec import RunSpec
+from runbook_runner.core import settings
+from runbook_runner.core.errors import InputError
+from runbook_runner.core.events import (
+    AgentStarted,
+    Evaluated,
+    RunFinished,
+    RunStarted,
+    SandboxStarted,
+    Status,
+    ToolCalled,
+)
+from runbook_runner.core.spec import RunSpec
 from runbook_runner.trajectory.store import SPEC_FILE, find_folder, read_events
 
 MODEL_FOLDER = "model"

@@ -4,11 +4,12 @@ pipeline loads this while the sandbox starts."""
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
-from runbook_runner import settings
 from runbook_runner.agents import Assignment
-from runbook_runner.errors import RunbookError
+from runbook_runner.core import settings
+from runbook_runner.core.errors import RunbookError
+from runbook_runner.core.events import AgentFinished, AgentStarted, Log
+from runbook_runner.core.spec import RunSpec
 from runbook_runner.evaluation import evaluate
-from runbook_runner.events import AgentFinished, AgentStarted, Log
 from runbook_runner.runbook.steps import step_blocks
 from runbook_runner.runner import credentials
 from runbook_runner.runner.attempt import Work
@@ -20,7 +21,6 @@ from runbook_runner.runner.model import ModelAccess, model_access
 from runbook_runner.runner.underway import Run
 from runbook_runner.runner.work import work
 from runbook_runner.sandbox import PutFile, Sandbox
-from runbook_runner.spec import RunSpec
 from runbook_runner.trajectory.store import RESULTS
 
 if TYPE_CHECKING:

@@ -10,10 +10,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from runbook_runner import agents, ids, settings
+from runbook_runner import agents
 from runbook_runner.agents import Assignment
-from runbook_runner.errors import AgentError, CancelledError, InputError, RecordingError, RunbookError
-from runbook_runner.events import AgentFinished, Log, RunFinished, SandboxStarted, Status
+from runbook_runner.core import ids, settings
+from runbook_runner.core.errors import AgentError, CancelledError, InputError, RecordingError, RunbookError
+from runbook_runner.core.events import AgentFinished, Log, RunFinished, SandboxStarted, Status
+from runbook_runner.core.spec import RunSpec
 from runbook_runner.runbook.steps import step_blocks
 from runbook_runner.runner import credentials, recovery
 from runbook_runner.runner.backends import Prepared, Report, choose_backend, longest_end
@@ -26,7 +28,6 @@ from runbook_runner.runner.options import Outcome, RunOptions
 from runbook_runner.runner.underway import Emitter, Run
 from runbook_runner.sandbox import Sandbox
 from runbook_runner.sandbox.work_folders import temp_folder
-from runbook_runner.spec import RunSpec
 from runbook_runner.trajectory.recorder import Recorder
 from runbook_runner.trajectory.sandbox_log import SandboxLog
 from runbook_runner.trajectory.store import RESULTS, create_folder

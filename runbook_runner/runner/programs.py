@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from runbook_runner import settings
 from runbook_runner.agents import Agent
-from runbook_runner.errors import NotReadyError
-from runbook_runner.settings import Settings
+from runbook_runner.core import settings
+from runbook_runner.core.errors import NotReadyError
+from runbook_runner.core.settings import Settings
 
 if TYPE_CHECKING:
     from runbook_runner.sandbox.host_exec import HostProcess

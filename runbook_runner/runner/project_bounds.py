@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from runbook_runner.errors import InputError
-from runbook_runner.files import upwards
-from runbook_runner.hosts import parse_rule
-from runbook_runner.project import Table, table_in
-from runbook_runner.spec import Network, Policy
+from runbook_runner.core.addresses import parse_rule
+from runbook_runner.core.errors import InputError
+from runbook_runner.core.files import upwards
+from runbook_runner.core.settings import Table, table_in
+from runbook_runner.core.spec import Network, Policy
 
 _NARROW_TO_WIDE: Sequence[Policy] = ("none", "model-only", "allowlist", "full")
 

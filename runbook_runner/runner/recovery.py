@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runbook_runner.agents import find_agent
-from runbook_runner.clock import seconds_between
-from runbook_runner.errors import NotReadyError, RecordingError, RunbookError
-from runbook_runner.events import Log, Recorded, RunFinished
+from runbook_runner.core.clock import seconds_between
+from runbook_runner.core.errors import NotReadyError, RecordingError, RunbookError
+from runbook_runner.core.events import Log, Recorded, RunFinished
+from runbook_runner.core.spec import RunSpec
 from runbook_runner.runner import claims, credentials
 from runbook_runner.runner.backends import Backend, DockerBackend
 from runbook_runner.runner.remains import Remains, find_remains
 from runbook_runner.sandbox import Sandbox
 from runbook_runner.sandbox.removal import remove_folder
 from runbook_runner.sandbox.work_folders import MEMORY, find_folders
-from runbook_runner.spec import RunSpec
 from runbook_runner.trajectory.recorder import EVENTS_FILE, Recorder
 from runbook_runner.trajectory.repair import repair
 from runbook_runner.trajectory.store import SPEC_FILE, read_events

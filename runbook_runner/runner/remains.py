@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runbook_runner.errors import RunbookError
+from runbook_runner.core.errors import RunbookError
 from runbook_runner.runner import claims
 from runbook_runner.sandbox import Sandbox, SandboxSpec
 from runbook_runner.sandbox.work_folders import find_folders, owned_folders, usual_folder

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
-from runbook_runner import settings
 from runbook_runner.agents import find_agent
-from runbook_runner.errors import InputError
-from runbook_runner.events import ReplayOf, SandboxStarted
+from runbook_runner.core import settings
+from runbook_runner.core.errors import InputError
+from runbook_runner.core.events import ReplayOf, SandboxStarted
+from runbook_runner.core.redaction import mark
+from runbook_runner.core.spec import Policy, RunSpec
 from runbook_runner.gateway.cassette import INDEX_FILE
-from runbook_runner.redaction import mark
 from runbook_runner.runbook.document import parse
 from runbook_runner.runbook.source import load
 from runbook_runner.runner.credentials import missing_secrets
@@ -18,7 +19,6 @@ from runbook_runner.runner.parent import MODEL_FOLDER, Parent, read_parent
 from runbook_runner.runner.resolve import RunRequest, resolve
 from runbook_runner.sandbox.paths import app_rewriter
 from runbook_runner.sandbox.snapshots import PREFIX
-from runbook_runner.spec import Policy, RunSpec
 
 if TYPE_CHECKING:
     from runbook_runner.gateway import Cassette, OnMiss, Replay, Upstream

@@ -6,11 +6,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast, get_args
 
-from runbook_runner import ids, settings
 from runbook_runner.agents import find_agent, is_ours
-from runbook_runner.declared import Secret
-from runbook_runner.errors import InputError
-from runbook_runner.hosts import parse_rule
+from runbook_runner.core import ids, settings
+from runbook_runner.core.addresses import parse_rule
+from runbook_runner.core.declared import Secret
+from runbook_runner.core.errors import InputError
+from runbook_runner.core.spec import Limits, Network, Policy, RunSpec, parse_memory
 from runbook_runner.runbook.document import Runbook, parse
 from runbook_runner.runbook.mission import render
 from runbook_runner.runbook.own_settings import own_settings
@@ -21,7 +22,6 @@ from runbook_runner.runner.inputs import read_inputs
 from runbook_runner.runner.layers import check_packages
 from runbook_runner.runner.project_bounds import bounds_near
 from runbook_runner.sandbox.snapshots import is_builtin
-from runbook_runner.spec import Limits, Network, Policy, RunSpec, parse_memory
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
-from runbook_runner.redaction import Redactor
+from runbook_runner.core.redaction import Redactor
 from runbook_runner.sandbox import Sandbox
 from runbook_runner.sandbox.work_folders import memory_folder
 

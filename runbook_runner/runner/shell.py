@@ -5,9 +5,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from runbook_runner import settings
 from runbook_runner.agents import find_agent
-from runbook_runner.ids import new_trajectory_id
+from runbook_runner.core import settings
+from runbook_runner.core.ids import new_trajectory_id
+from runbook_runner.core.settings import Settings
+from runbook_runner.core.spec import Limits, RunSpec
 from runbook_runner.runner import credentials
 from runbook_runner.runner.backends import Backend, DockerBackend, Report, choose_backend
 from runbook_runner.runner.claims import Claim, Entry
@@ -17,8 +19,6 @@ from runbook_runner.runner.phases import agent_environ
 from runbook_runner.sandbox import PutFile, Sandbox
 from runbook_runner.sandbox.joining import Joined
 from runbook_runner.sandbox.work_folders import temp_folder
-from runbook_runner.settings import Settings
-from runbook_runner.spec import Limits, RunSpec
 
 LIFETIME_S = 12 * 3600.0
 _TERMINAL = ("TERM", "COLORTERM", "LANG", "LC_ALL")

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runbook_runner.agents import Agent
-from runbook_runner.events import Event, Log, PhaseFinished, PhaseStarted
-from runbook_runner.redaction import Redactor
+from runbook_runner.core.events import Event, Log, PhaseFinished, PhaseStarted
+from runbook_runner.core.redaction import Redactor
+from runbook_runner.core.spec import RunSpec
 from runbook_runner.runner.backends import Backend
 from runbook_runner.runner.claims import Claim
 from runbook_runner.runner.options import RunOptions
-from runbook_runner.spec import RunSpec
 from runbook_runner.trajectory.recorder import Recorder
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ import threading
 import time
 
 from runbook_runner.agents.failures import retry_delay
-from runbook_runner.events import AgentFinished, AgentRetried
+from runbook_runner.core.events import AgentFinished, AgentRetried
 from runbook_runner.runner.attempt import Attempt, Work, attempt
 from runbook_runner.sandbox import Sandbox
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from runbook_runner.errors import InputError
+from runbook_runner.core.errors import InputError
+from runbook_runner.core.settings import UNPACKED_BYTES, UNPACKED_FILES
 from runbook_runner.sandbox import Readable
-from runbook_runner.settings import UNPACKED_BYTES, UNPACKED_FILES
 
 _UTF8 = 0x800
 _ENCRYPTED = 0x1

@@ -11,10 +11,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Protocol, Self
 
-from runbook_runner import settings
-from runbook_runner.errors import LimitError
-from runbook_runner.events import Emit
-from runbook_runner.spec import Network
+from runbook_runner.core import settings
+from runbook_runner.core.errors import LimitError
+from runbook_runner.core.events import Emit
+from runbook_runner.core.spec import Network
 
 Stream = Literal["stdout", "stderr"]
 EndedBy = Literal["exit", "deadline", "killed"]

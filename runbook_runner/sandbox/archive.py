@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from runbook_runner.errors import InputError, SandboxError
+from runbook_runner.core.errors import InputError, SandboxError
 from runbook_runner.sandbox import PutFile, Readable, Source
 from runbook_runner.sandbox.intake import Intake
 from runbook_runner.sandbox.paths import check_writable

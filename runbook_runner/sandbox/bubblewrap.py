@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
-from runbook_runner import settings
-from runbook_runner.errors import NotReadyError
+from runbook_runner.core import settings
+from runbook_runner.core.errors import NotReadyError
 from runbook_runner.sandbox import GatewayAddress, Hold, Limit, LimitHit, SandboxSpec, cgroup, seccomp
 from runbook_runner.sandbox.doors import FORWARDERS, INSIDE, Doors
 from runbook_runner.sandbox.folder import FolderSandbox

@@ -10,7 +10,7 @@ from typing import IO, Any
 
 from docker.errors import APIError, NotFound
 
-from runbook_runner.errors import NotReadyError, RunbookError
+from runbook_runner.core.errors import NotReadyError, RunbookError
 from runbook_runner.sandbox.engine import Engine, engine_errors
 from runbook_runner.sandbox.recipe import Recipe
 from runbook_runner.sandbox.snapshots import context_archive

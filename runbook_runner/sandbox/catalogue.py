@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from docker.errors import APIError
 
-from runbook_runner.errors import InputError
+from runbook_runner.core.errors import InputError
+from runbook_runner.core.settings import Settings
 from runbook_runner.sandbox import recipe
 from runbook_runner.sandbox.engine import Engine, engine_errors
 from runbook_runner.sandbox.images import planned
@@ -20,7 +21,6 @@ from runbook_runner.sandbox.snapshots import (
     find_snapshot,
     known_snapshots,
 )
-from runbook_runner.settings import Settings
 
 _UNDER_WAY_S: Final = 3600.0  # an image without a name may be the step before last of somebody's build
 

@@ -7,8 +7,8 @@ from typing import Any, Final
 from docker.errors import APIError, ImageNotFound, NotFound
 from docker.types import LogConfig
 
-from runbook_runner import settings
-from runbook_runner.errors import InputError, NotReadyError, SandboxError
+from runbook_runner.core import settings
+from runbook_runner.core.errors import InputError, NotReadyError, SandboxError
 from runbook_runner.sandbox import PutFile, SandboxSpec, docker_seccomp
 from runbook_runner.sandbox.archive import pack
 from runbook_runner.sandbox.docker_network import ContainerDoors

@@ -4,10 +4,10 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
+from runbook_runner.core.spec import Network
 from runbook_runner.sandbox import SandboxSpec
 from runbook_runner.sandbox.docker import DockerSandbox
 from runbook_runner.sandbox.engine import Engine
-from runbook_runner.spec import Network
 
 _PROGRAMS: Final = ("python3", "uv", "node", "npm", "git", "chromium", "playwright")
 _ASK_S: Final = 60.0

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from runbook_runner.errors import RunbookError
+from runbook_runner.core.errors import RunbookError
 from runbook_runner.sandbox import LimitHit
 
 _MIN_PAUSE_S = 1.0

@@ -14,8 +14,8 @@ from typing import Self
 
 from docker.errors import NotFound
 
-from runbook_runner import settings
-from runbook_runner.errors import SandboxError
+from runbook_runner.core import settings
+from runbook_runner.core.errors import SandboxError
 from runbook_runner.sandbox import (
     FOLDERS,
     Filter,

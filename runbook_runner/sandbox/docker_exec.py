@@ -16,8 +16,8 @@ import requests
 import urllib3.exceptions
 from docker.errors import APIError, NotFound
 
-from runbook_runner import settings
-from runbook_runner.errors import SandboxError
+from runbook_runner.core import settings
+from runbook_runner.core.errors import SandboxError
 from runbook_runner.sandbox import Chunk, EndedBy, Exit, Stream
 from runbook_runner.sandbox.docker_scripts import ASK, END, SCAN
 from runbook_runner.sandbox.engine import BROKEN, Engine

@@ -7,7 +7,7 @@ from typing import Final
 
 from docker.errors import APIError, NotFound
 
-from runbook_runner.errors import SandboxError
+from runbook_runner.core.errors import SandboxError
 from runbook_runner.sandbox import Stream
 from runbook_runner.sandbox.engine import Engine, engine_errors
 from runbook_runner.sandbox.hijack import Frames, start_exec

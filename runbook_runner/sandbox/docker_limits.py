@@ -6,7 +6,7 @@ from typing import Final
 
 from docker.errors import APIError
 
-from runbook_runner.errors import SandboxError
+from runbook_runner.core.errors import SandboxError
 from runbook_runner.sandbox import Hold, Limit, LimitHit, SandboxSpec
 from runbook_runner.sandbox.cgroup import cpus_hit, memory_hit, processes_hit
 from runbook_runner.sandbox.docker_exec import first_output

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from docker.types import Mount
 
-from runbook_runner.errors import NotReadyError
+from runbook_runner.core.errors import NotReadyError
 from runbook_runner.sandbox import GatewayAddress, SandboxSpec
 from runbook_runner.sandbox.docker_exec import first_output
 from runbook_runner.sandbox.doors import FORWARDERS, INSIDE, MODEL_PORT, MODEL_SOCKET, Doors

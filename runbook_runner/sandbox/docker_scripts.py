@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
-from runbook_runner import settings
+from runbook_runner.core import settings
 
 # $1 working folder, $2 file that is stdin or empty, $3 deadline, $4 grace, $5 open files, $6 kilobytes of data of each
 # process or empty, $7 not empty when an archive of files comes in first; then the command. `timeout` is the second line

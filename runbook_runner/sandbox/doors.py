@@ -7,11 +7,11 @@ and carries each connection to one of them. There is no route, no name server an
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from runbook_runner.errors import NotReadyError
-from runbook_runner.events import Emit
+from runbook_runner.core.errors import NotReadyError
+from runbook_runner.core.events import Emit
+from runbook_runner.core.spec import Network
+from runbook_runner.core.unix_sockets import PREFIX as UNIX
 from runbook_runner.sandbox import GatewayAddress
-from runbook_runner.sockets import PREFIX as UNIX
-from runbook_runner.spec import Network
 
 if TYPE_CHECKING:
     from runbook_runner.sandbox.egress import EgressProxy

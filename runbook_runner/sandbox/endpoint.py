@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from runbook_runner.errors import InputError, NotReadyError
+from runbook_runner.core.errors import InputError, NotReadyError
 
 DEFAULT_SOCKET: Final = "/var/run/docker.sock"
 _DEFAULT_CONTEXT: Final = "default"

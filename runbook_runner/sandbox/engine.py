@@ -16,7 +16,7 @@ import urllib3.exceptions
 from docker.errors import APIError, DockerException, NotFound
 from docker.tls import TLSConfig
 
-from runbook_runner.errors import NotReadyError, SandboxError
+from runbook_runner.core.errors import NotReadyError, SandboxError
 from runbook_runner.sandbox import GatewayAddress
 from runbook_runner.sandbox.endpoint import Endpoint, Tls, dial, find_endpoint
 

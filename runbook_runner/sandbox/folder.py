@@ -10,8 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-from runbook_runner import settings
-from runbook_runner.errors import InputError, NotReadyError, SandboxError
+from runbook_runner.core import settings
+from runbook_runner.core.errors import InputError, NotReadyError, SandboxError
 from runbook_runner.sandbox import (
     FOLDERS,
     Filter,

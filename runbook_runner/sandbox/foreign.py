@@ -6,7 +6,7 @@ from typing import Any
 
 from docker.errors import APIError, NotFound
 
-from runbook_runner.errors import NotReadyError, SandboxError
+from runbook_runner.core.errors import NotReadyError, SandboxError
 from runbook_runner.sandbox.engine import Engine, engine_errors
 from runbook_runner.sandbox.images import ImageRef, Report
 

@@ -12,7 +12,7 @@ import threading
 from contextlib import suppress
 from typing import Final
 
-from runbook_runner.errors import SandboxError
+from runbook_runner.core.errors import SandboxError
 from runbook_runner.sandbox.engine import Engine, engine_errors
 
 _HEAD_LIMIT: Final = 1 << 16

@@ -5,8 +5,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from runbook_runner import settings
-from runbook_runner.errors import NotReadyError
+from runbook_runner.core import settings
+from runbook_runner.core.errors import NotReadyError
 from runbook_runner.sandbox import GatewayAddress
 from runbook_runner.sandbox.folder import FolderSandbox
 from runbook_runner.sandbox.host_exec import Orders

@@ -14,8 +14,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, cast
 
-from runbook_runner import settings
-from runbook_runner.errors import SandboxError
+from runbook_runner.core import settings
+from runbook_runner.core.errors import SandboxError
 from runbook_runner.sandbox import Chunk, EndedBy, Exit, Stream
 
 _SUPERVISOR = Path(__file__).with_name("supervise.py")

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from runbook_runner.errors import SandboxError
+from runbook_runner.core.errors import SandboxError
 from runbook_runner.sandbox import Stream
 from runbook_runner.sandbox.folder import FolderSandbox
 from runbook_runner.sandbox.host_exec import HostProcess

@@ -6,14 +6,14 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from runbook_runner.errors import NotReadyError
+from runbook_runner.core.errors import NotReadyError
+from runbook_runner.core.settings import Settings
 from runbook_runner.sandbox import recipe
 from runbook_runner.sandbox.build import build_image
 from runbook_runner.sandbox.engine import Engine
 from runbook_runner.sandbox.recipe import Layer, Recipe
 from runbook_runner.sandbox.snapshots import Near, Snapshot, find_base
 from runbook_runner.sandbox.work_folders import temp_folder
-from runbook_runner.settings import Settings
 
 Report = Callable[[str], None]
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from runbook_runner.errors import NotReadyError
+from runbook_runner.core.errors import NotReadyError
 from runbook_runner.sandbox import Filter, Readable, Received, ReceivedFile, ResultsTooLargeError
 
 MAX_DEPTH = 100  # folders; a deeper tree is no result anybody reads, and walking it costs a descriptor a level

@@ -4,8 +4,8 @@ import posixpath
 import re
 from collections.abc import Callable
 
-from runbook_runner import settings
-from runbook_runner.errors import InputError
+from runbook_runner.core import settings
+from runbook_runner.core.errors import InputError
 
 CONFIG = posixpath.dirname(settings.SANDBOX_CA_BUNDLE)
 _WRITABLE = (settings.APP, CONFIG)

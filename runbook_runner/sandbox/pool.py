@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from runbook_runner.errors import RunbookError
+from runbook_runner.core.errors import RunbookError
 from runbook_runner.sandbox import FOLDERS, SandboxSpec
 from runbook_runner.sandbox.container import first_files, put_files, remove_container, start_container
 from runbook_runner.sandbox.docker import DockerSandbox

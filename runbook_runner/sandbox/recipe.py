@@ -12,12 +12,12 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
-from runbook_runner import settings
-from runbook_runner.errors import NotReadyError
+from runbook_runner.core import settings
+from runbook_runner.core.errors import NotReadyError
+from runbook_runner.core.settings import Settings
 from runbook_runner.sandbox.engine import Engine
 from runbook_runner.sandbox.paths import CONFIG
 from runbook_runner.sandbox.snapshots import CA_FILE, PREFIX, Near, Snapshot, find_base
-from runbook_runner.settings import Settings
 
 FILES_LABEL = "runbook.files"
 """On an image: the digest of its Dockerfile and what lies beside it, whatever it was built on."""

@@ -10,8 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from runbook_runner import settings
-from runbook_runner.errors import SandboxError
+from runbook_runner.core import settings
+from runbook_runner.core.errors import SandboxError
 
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _GOING: Final = ".removed"

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Literal
 
 import runbook_runner
-from runbook_runner.errors import InputError
-from runbook_runner.files import upwards
-from runbook_runner.ids import is_name
+from runbook_runner.core.errors import InputError
+from runbook_runner.core.files import upwards
+from runbook_runner.core.ids import is_name
 
 ALIASES = {"python312-uv-node": "python312-uv"}
 PREFIX = "runbook-runner/"

@@ -9,7 +9,7 @@ from typing import IO
 
 from docker.errors import APIError
 
-from runbook_runner.errors import InputError
+from runbook_runner.core.errors import InputError
 from runbook_runner.sandbox import recipe
 from runbook_runner.sandbox.catalogue import Shelf, our_tag
 from runbook_runner.sandbox.engine import Engine, engine_errors

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from runbook_runner.errors import NotReadyError
+from runbook_runner.core.errors import NotReadyError
+from runbook_runner.core.unix_sockets import connect_unix
 from runbook_runner.sandbox.engine import Engine, engine_errors
 from runbook_runner.sandbox.hijack import Frames, start_exec
 from runbook_runner.sandbox.inside.tunnel import Tunnel
-from runbook_runner.sockets import connect_unix
 
 _INSIDE: Final = Path(__file__).parent / "inside"
 _READY: Final = b"ready\n"

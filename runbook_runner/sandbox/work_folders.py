@@ -12,8 +12,8 @@ from glob import escape
 from pathlib import Path
 from typing import Final
 
-from runbook_runner import settings
-from runbook_runner.errors import NotReadyError
+from runbook_runner.core import settings
+from runbook_runner.core.errors import NotReadyError
 
 _PREFIX: Final = "runbook-"
 MEMORY: Final = Path("/dev/shm")  # noqa: S108 (for what must not reach a disk)

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Literal, Protocol
 
-from runbook_runner import ids
-from runbook_runner.events import Artifact, Emit, Redacted
-from runbook_runner.redaction import Redactor
+from runbook_runner.core import ids
+from runbook_runner.core.events import Artifact, Emit, Redacted
+from runbook_runner.core.redaction import Redactor
 
 _CHUNK = 1 << 20
 _LONGEST_LINE = 64 << 20  # a secret that lies across a line longer than this is not found

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from runbook_runner.events import (
+from runbook_runner.core.events import (
     AgentFinished,
     AgentMessage,
     AgentStarted,

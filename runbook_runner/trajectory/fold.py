@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
-from runbook_runner import ids
-from runbook_runner.clock import seconds_between
-from runbook_runner.errors import InputError
-from runbook_runner.events import (
+from runbook_runner.core import ids
+from runbook_runner.core.clock import seconds_between
+from runbook_runner.core.errors import InputError
+from runbook_runner.core.events import (
     AgentFinished,
     AgentStarted,
     Artifact,

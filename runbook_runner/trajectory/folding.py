@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from runbook_runner.errors import RecordingError
-from runbook_runner.files import write_atomically
+from runbook_runner.core.errors import RecordingError
+from runbook_runner.core.files import write_atomically
 from runbook_runner.trajectory.atif import to_atif
 from runbook_runner.trajectory.fold import fold
 from runbook_runner.trajectory.models import Trajectory

@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from runbook_runner.events import Status
+from runbook_runner.core.events import Status
 
 
 class Shape(BaseModel):

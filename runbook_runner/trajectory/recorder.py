@@ -5,10 +5,10 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from runbook_runner.clock import now_iso
-from runbook_runner.errors import RecordingError
-from runbook_runner.events import Event, Recorded
-from runbook_runner.redaction import Redactor
+from runbook_runner.core.clock import now_iso
+from runbook_runner.core.errors import RecordingError
+from runbook_runner.core.events import Event, Recorded
+from runbook_runner.core.redaction import Redactor
 
 EVENTS_FILE = "events.jsonl"
 Reader = Callable[[Recorded], None]

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from runbook_runner.events import (
+from runbook_runner.core.events import (
     AgentFinished,
     Event,
     Log,
@@ -12,7 +12,7 @@ from runbook_runner.events import (
     RunFinished,
     SandboxStarted,
 )
-from runbook_runner.files import shown
+from runbook_runner.core.files import shown
 
 SANDBOX_LOG = "sandbox.log"
 

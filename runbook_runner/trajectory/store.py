@@ -4,10 +4,10 @@ import glob
 from collections.abc import Iterator
 from pathlib import Path
 
-from runbook_runner import ids
-from runbook_runner.errors import InputError, RecordingError
-from runbook_runner.events import Recorded, parse_line
-from runbook_runner.files import write_atomically
+from runbook_runner.core import ids
+from runbook_runner.core.errors import InputError, RecordingError
+from runbook_runner.core.events import Recorded, parse_line
+from runbook_runner.core.files import write_atomically
 from runbook_runner.trajectory.recorder import EVENTS_FILE
 
 SPEC_FILE = "spec.json"

@@ -8,7 +8,15 @@ import pytest
 
 from runbook_runner.agents import Assignment, find_agent
 from runbook_runner.agents.claude_code import VERSION, Reader
-from runbook_runner.events import AgentMessage, AgentNotice, AgentThinking, Event, Recorded, ToolCalled, ToolReturned
+from runbook_runner.core.events import (
+    AgentMessage,
+    AgentNotice,
+    AgentThinking,
+    Event,
+    Recorded,
+    ToolCalled,
+    ToolReturned,
+)
 
 STREAM = Path(__file__).with_name(f"claude-code-{VERSION}.jsonl")
 

@@ -9,8 +9,8 @@ import pytest
 
 from runbook_runner.agents import Agent, Assignment, find_agent, known_agents
 from runbook_runner.agents.discovery import load_packaged
-from runbook_runner.errors import InputError
-from runbook_runner.events import AgentMessage, AgentNotice, AgentThinking, Event, ToolCalled, ToolReturned, Usage
+from runbook_runner.core.errors import InputError
+from runbook_runner.core.events import AgentMessage, AgentNotice, AgentThinking, Event, ToolCalled, ToolReturned, Usage
 
 WHOLE = """\
 version = "1.2.3"

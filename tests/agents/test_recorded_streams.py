@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from runbook_runner.agents import Assignment, StreamReader, find_agent
-from runbook_runner.events import AgentMessage, AgentNotice, AgentThinking, Event, ToolCalled, ToolReturned
+from runbook_runner.core.events import AgentMessage, AgentNotice, AgentThinking, Event, ToolCalled, ToolReturned
 
 NAMES = ("codex", "gemini-cli", "hermes", "opencode")
 NOTHING = Assignment(mission="", app="/app")

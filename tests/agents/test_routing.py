@@ -3,8 +3,8 @@
 import pytest
 
 from runbook_runner.agents import find_agent, known_agents
-from runbook_runner.errors import InputError
-from runbook_runner.routing import choose_provider, infer_agent, model_for
+from runbook_runner.core.errors import InputError
+from runbook_runner.core.model_names import choose_provider, infer_agent, model_for
 
 
 @pytest.mark.parametrize(("model", "agent"), [

@@ -7,9 +7,9 @@ import pytest
 
 from runbook_runner.agents import Assignment
 from runbook_runner.agents.shell import MAX_OUTPUT, Reader, invoke
-from runbook_runner.declared import Block
-from runbook_runner.errors import InputError
-from runbook_runner.events import AgentMessage, Event, ToolCalled, ToolReturned
+from runbook_runner.core.declared import Block
+from runbook_runner.core.errors import InputError
+from runbook_runner.core.events import AgentMessage, Event, ToolCalled, ToolReturned
 
 
 def perform(tmp_path: Path, *blocks: tuple[str, str]) -> tuple[Reader, list[Event], int]:

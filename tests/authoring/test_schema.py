@@ -7,7 +7,7 @@ import jsonschema
 import pytest
 import yaml
 
-from runbook_runner.declared import Secret
+from runbook_runner.core.declared import Secret
 from runbook_runner.runbook.checks_config import ChecksConfig, CheckSource
 from runbook_runner.runbook.frontmatter import OWN_KEY, Frontmatter
 from runbook_runner.runbook.frontmatter_schema import FrontmatterFile

@@ -55,8 +55,8 @@ def started(*command: str, env: dict[str, str] | None = None) -> Iterator[tuple[
 
 def serve_gateway(upstream: str, folder: str) -> None:
     """Runs in a process of its own; see `started`."""
+    from runbook_runner.core.redaction import Redactor
     from runbook_runner.gateway import Cassette, Gateway, provider_from
-    from runbook_runner.redaction import Redactor
 
     environ = {"OPENAI_BASE_URL": upstream, "OPENAI_API_KEY": "canary-key-1234567890"}
     with Gateway() as gateway:

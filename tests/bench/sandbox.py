@@ -20,9 +20,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from runbook_runner.errors import RunbookError
+from runbook_runner.core.errors import RunbookError
+from runbook_runner.core.settings import RESULTS, Settings
 from runbook_runner.sandbox import PutFile, Sandbox, SandboxSpec
-from runbook_runner.settings import RESULTS, Settings
 
 AT_ONCE = (1, 4, 16)
 BIG, MANY = 100 << 20, 10_000

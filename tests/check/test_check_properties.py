@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from runbook_runner.errors import InputError
+from runbook_runner.core.errors import InputError
 from runbook_runner.runbook.check.engine import findings_of, job
 from runbook_runner.runbook.check.fixing import fixed
 from runbook_runner.runbook.check.rules import PROFILES, Selection

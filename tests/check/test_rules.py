@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from runbook_runner.errors import InputError
-from runbook_runner.redaction import PATTERNS
+from runbook_runner.core.errors import InputError
+from runbook_runner.core.redaction import PATTERNS
 from runbook_runner.runbook.check.engine import findings_of, job, refusal
 from runbook_runner.runbook.check.rules import Selection, every_rule
 

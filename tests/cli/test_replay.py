@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from runbook_runner.events import ToolCalled
+from runbook_runner.core.events import ToolCalled
 from runbook_runner.runner.comparison import compare_calls
 
 Write = Callable[[str], Path]

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from runbook_runner.core.events import Evaluated, Recorded
+from runbook_runner.core.spec import RequiredOutput
 from runbook_runner.evaluation import evaluate
-from runbook_runner.events import Evaluated, Recorded
-from runbook_runner.spec import RequiredOutput
 
 
 def judge(results: Path, *required: str, agent_ok: bool = True, report: Any = None) -> Evaluated:

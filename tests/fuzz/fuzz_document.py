@@ -8,7 +8,7 @@ import sys
 import atheris
 
 with atheris.instrument_imports(include=["runbook_runner", "frontmatter", "yaml"]):
-    from runbook_runner.errors import InputError
+    from runbook_runner.core.errors import InputError
     from runbook_runner.runbook.description import describe
     from runbook_runner.runbook.document import parse
     from runbook_runner.runbook.fmt import formatted

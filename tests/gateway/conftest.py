@@ -13,9 +13,9 @@ import httpx
 import pytest
 import zstandard
 
-from runbook_runner.events import Event
+from runbook_runner.core.events import Event
+from runbook_runner.core.redaction import Redactor
 from runbook_runner.gateway import Budget, Cassette, Gateway, Session, Upstream, load_script, provider_from
-from runbook_runner.redaction import Redactor
 
 _NO_LIMIT = Budget()
 KEY = "sk-test-canary-8f3a71c9d2"

@@ -12,10 +12,10 @@ from typing import Any
 import httpx
 import pytest
 
-from runbook_runner.errors import NotReadyError
+from runbook_runner.core.errors import NotReadyError
+from runbook_runner.core.ids import new_run_token
+from runbook_runner.core.redaction import Redactor
 from runbook_runner.gateway import Cassette, Gateway, load_script
-from runbook_runner.ids import new_run_token
-from runbook_runner.redaction import Redactor
 
 Scripted = Callable[[str], Any]
 QUESTION = {"model": "m", "messages": [{"role": "user", "content": "a"}]}

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from runbook_runner.core.redaction import Redactor
 from runbook_runner.gateway import Budget, Cassette, Gateway, load_script, provider_from
-from runbook_runner.redaction import Redactor
 
 SCRIPT = "".join(f"- {{say: t{n}, usage: {{input: 40, output: 5, cache_read: 5, cost: 0.2}}}}\n" for n in range(9))
 Limited = Callable[[Budget], Any]

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from runbook_runner.errors import InputError, RecordingError
-from runbook_runner.events import Event
+from runbook_runner.core.errors import InputError, RecordingError
+from runbook_runner.core.events import Event
+from runbook_runner.core.redaction import Redactor
 from runbook_runner.gateway import Cassette, load_script
-from runbook_runner.redaction import Redactor
 
 Scripted = Callable[[str], Any]
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from runbook_runner.errors import InputError
-from runbook_runner.events import Log
+from runbook_runner.core.errors import InputError
+from runbook_runner.core.events import Log
 from runbook_runner.gateway import Gateway, provider_from
 from runbook_runner.gateway.throttle import Pace, Throttle, pace_from
 
@@ -163,8 +163,8 @@ def test_runs_with_gateways_of_their_own_share_the_queue(busy: Any, tmp_path: An
     """Each run has an event loop in a thread of its own."""
     import httpx
 
+    from runbook_runner.core.redaction import Redactor
     from runbook_runner.gateway import Cassette
-    from runbook_runner.redaction import Redactor
 
     def one_run(number: int) -> None:
         with Gateway() as gateway:

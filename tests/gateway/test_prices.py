@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from runbook_runner.errors import InputError
-from runbook_runner.events import Usage
+from runbook_runner.core.errors import InputError
+from runbook_runner.core.events import Usage
 from runbook_runner.gateway import provider_from
 from runbook_runner.gateway.dialects.base import Reading
 from runbook_runner.gateway.price_reduction import reduce

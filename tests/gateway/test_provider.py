@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from runbook_runner.errors import InputError, NotReadyError
+from runbook_runner.core.errors import InputError, NotReadyError
 from runbook_runner.gateway import provider_from
 
 KEYS = {"ANTHROPIC_API_KEY": "sk-a-secret-1", "OPENROUTER_API_KEY": "sk-or-secret-2"}

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from runbook_runner.errors import NotReadyError
+from runbook_runner.core.errors import NotReadyError
 from runbook_runner.gateway import provider_from
 
 KEY = "canary-key-1234567890"

@@ -11,10 +11,10 @@ from typing import Any
 import httpx
 import pytest
 
-from runbook_runner.errors import InputError
-from runbook_runner.events import ModelCalled, ReplayDiverged, Usage
+from runbook_runner.core.errors import InputError
+from runbook_runner.core.events import ModelCalled, ReplayDiverged, Usage
+from runbook_runner.core.redaction import Redactor
 from runbook_runner.gateway import Budget, Cassette, RecordedCall, load_replay, load_script, provider_from
-from runbook_runner.redaction import Redactor
 
 SIGNATURE = "EqQBCgIYAhIkZm9v" + "Zm9vYmFyYmF6cXV4/+" * 8 + "=="
 TOOLS = [{"name": "Bash", "description": "Runs.", "input_schema": {"type": "object"}}]

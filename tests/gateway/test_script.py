@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from runbook_runner.events import ModelCalled
+from runbook_runner.core.events import ModelCalled
 
 Scripted = Callable[[str], Any]
 

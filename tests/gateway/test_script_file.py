@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from runbook_runner.errors import InputError
+from runbook_runner.core.errors import InputError
 from runbook_runner.gateway import load_script
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from runbook_runner.errors import InputError
-from runbook_runner.events import Usage
+from runbook_runner.core.errors import InputError
+from runbook_runner.core.events import Usage
 from runbook_runner.gateway.answers import Said, said
 from runbook_runner.gateway.dialects import DIALECTS
 from runbook_runner.gateway.dialects.base import Ask, Call, Dialect, Reply, Tool

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from runbook_runner.errors import NotReadyError
-from runbook_runner.events import Log
+from runbook_runner.core.errors import NotReadyError
+from runbook_runner.core.events import Log
 from runbook_runner.gateway import provider_from
 from runbook_runner.gateway.providers import _require_litellm
 

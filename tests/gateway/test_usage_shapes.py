@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from runbook_runner.events import Usage
+from runbook_runner.core.events import Usage
+from runbook_runner.core.redaction import Redactor
 from runbook_runner.gateway import Cassette
 from runbook_runner.gateway.dialects import DIALECTS
 from runbook_runner.gateway.dialects.base import Reading
 from runbook_runner.gateway.reel import Reel
-from runbook_runner.redaction import Redactor
 
 ANTHROPIC, RESPONSES, CHAT, GEMINI = DIALECTS
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import trustme
 
-from runbook_runner.errors import NotReadyError
+from runbook_runner.core.errors import NotReadyError
 from runbook_runner.gateway import provider_from
 
 Connect = Callable[..., Any]

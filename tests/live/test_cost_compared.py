@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from runbook_runner.events import Usage
+from runbook_runner.core.events import Usage
 from runbook_runner.gateway.dialects.anthropic import AnthropicMessages
 from runbook_runner.gateway.dialects.base import Ask, Reply
 

@@ -12,7 +12,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from runbook_runner.events import Artifact
+from runbook_runner.core.events import Artifact
 from runbook_runner.trajectory.models import Trajectory
 from runbook_runner.trajectory.store import read_events
 

@@ -15,11 +15,11 @@ import pytest
 import yaml
 import zstandard
 
-from runbook_runner.events import Usage
+from runbook_runner.core.events import Usage
+from runbook_runner.core.redaction import Redactor
 from runbook_runner.gateway import Cassette
 from runbook_runner.gateway.dialects.anthropic import AnthropicMessages
 from runbook_runner.gateway.dialects.base import Ask, Reply
-from runbook_runner.redaction import Redactor
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "sales-report"
 KEY = "canary-Kk5/Rr+82tF3-provider"

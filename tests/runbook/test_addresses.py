@@ -4,8 +4,8 @@ from ipaddress import ip_address
 
 import pytest
 
-from runbook_runner.errors import InputError
-from runbook_runner.runbook.addresses import is_public, raw_address, resolve, shown
+from runbook_runner.core.addresses import is_public, raw_address, resolve, shown
+from runbook_runner.core.errors import InputError
 
 
 @pytest.mark.parametrize(

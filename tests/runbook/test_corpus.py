@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from runbook_runner.errors import InputError
+from runbook_runner.core.errors import InputError
 from runbook_runner.runbook.description import describe
 from runbook_runner.runbook.document import parse
 from runbook_runner.runbook.fmt import formatted

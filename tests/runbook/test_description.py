@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runbook_runner.errors import InputError
+from runbook_runner.core.errors import InputError
 from runbook_runner.runbook.description import describe
 from runbook_runner.runbook.document import parse
 from runbook_runner.runbook.fmt import formatted

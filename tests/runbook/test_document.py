@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from runbook_runner.errors import ExitCode, InputError
+from runbook_runner.core.errors import ExitCode, InputError
 from runbook_runner.runbook.document import parse
 
 

@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import trustme
 
-from runbook_runner.errors import InputError
+from runbook_runner.core.errors import InputError
 from runbook_runner.runbook.fetch import fetch
 from runbook_runner.runbook.source import load
 

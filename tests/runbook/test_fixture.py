@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from runbook_runner.errors import InputError
+from runbook_runner.core.errors import InputError
 from runbook_runner.runbook.fixture import FixtureFile, load_fixture
 
 INPUT = {

@@ -2,8 +2,8 @@
 
 import pytest
 
-from runbook_runner.declared import Secret
-from runbook_runner.errors import InputError
+from runbook_runner.core.declared import Secret
+from runbook_runner.core.errors import InputError
 from runbook_runner.runbook.document import parse
 
 

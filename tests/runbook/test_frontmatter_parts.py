@@ -2,7 +2,7 @@
 
 import pytest
 
-from runbook_runner.errors import InputError
+from runbook_runner.core.errors import InputError
 from runbook_runner.runbook.document import parse
 
 

@@ -5,7 +5,7 @@ import contextlib
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runbook_runner.errors import InputError
+from runbook_runner.core.errors import InputError
 from runbook_runner.runbook.document import parse
 from runbook_runner.runbook.frontmatter import cut
 from runbook_runner.runbook.mission import render

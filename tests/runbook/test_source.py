@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from runbook_runner.errors import InputError
+from runbook_runner.core.errors import InputError
 from runbook_runner.runbook.source import load
 
 TEXT = "---\nversion: 1.0.0\n---\n# Café\n"

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from runbook_runner.core.settings import Settings
 from runbook_runner.sandbox import Exit, Process, Sandbox, SandboxSpec
-from runbook_runner.settings import Settings
 
 MakeSandbox = Callable[..., Sandbox]
 

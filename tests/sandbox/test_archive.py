@@ -5,7 +5,7 @@ import tarfile
 
 import pytest
 
-from runbook_runner.errors import NotReadyError, SandboxError
+from runbook_runner.core.errors import NotReadyError, SandboxError
 from runbook_runner.sandbox import PutFile
 from runbook_runner.sandbox.archive import pack, unpack
 from runbook_runner.sandbox.intake import MAX_DEPTH, Intake

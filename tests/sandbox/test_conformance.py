@@ -8,9 +8,9 @@ from uuid import uuid4
 
 import pytest
 
-from runbook_runner.errors import InputError, LimitError, SandboxError
+from runbook_runner.core.errors import InputError, LimitError, SandboxError
+from runbook_runner.core.unix_sockets import listen_unix
 from runbook_runner.sandbox import FOLDERS, PutFile, ResultsTooLargeError
-from runbook_runner.sockets import listen_unix
 
 ROOMY = {"max_bytes": 1 << 30, "max_files": 1000}
 

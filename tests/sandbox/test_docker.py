@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from runbook_runner.errors import NotReadyError, SandboxError
+from runbook_runner.core.errors import NotReadyError, SandboxError
 from runbook_runner.sandbox import PutFile, SandboxSpec
 
 pytestmark = pytest.mark.needs("docker")

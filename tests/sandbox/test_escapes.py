@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from runbook_runner.errors import SandboxError
+from runbook_runner.core.errors import SandboxError
+from runbook_runner.core.redaction import Redactor
+from runbook_runner.core.settings import DEFAULT_RESULTS_FILES
+from runbook_runner.core.spec import Network
 from runbook_runner.gateway import Cassette, Gateway, load_script
-from runbook_runner.redaction import Redactor
 from runbook_runner.sandbox import ResultsTooLargeError
-from runbook_runner.settings import DEFAULT_RESULTS_FILES
-from runbook_runner.spec import Network
 
 pytestmark = [pytest.mark.needs("linux"), pytest.mark.xdist_group("docker-live")]
 

@@ -20,7 +20,7 @@ import httpx
 import pytest
 from docker.errors import NotFound
 
-from runbook_runner.errors import NotReadyError
+from runbook_runner.core.errors import NotReadyError
 from runbook_runner.sandbox import recipe
 from runbook_runner.sandbox.engine import connect
 from runbook_runner.sandbox.foreign import resolve_image

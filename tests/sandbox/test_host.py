@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 
-from runbook_runner.errors import NotReadyError, SandboxError
+from runbook_runner.core.errors import NotReadyError, SandboxError
 from runbook_runner.sandbox import PutFile, SandboxSpec
 from runbook_runner.sandbox.host import HostSandbox
 from runbook_runner.sandbox.paths import app_rewriter

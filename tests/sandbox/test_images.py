@@ -8,10 +8,10 @@ from uuid import uuid4
 
 import pytest
 
-from runbook_runner.errors import InputError, NotReadyError
+from runbook_runner.core.errors import InputError, NotReadyError
+from runbook_runner.core.settings import Settings
 from runbook_runner.sandbox.foreign import resolve_image
 from runbook_runner.sandbox.snapshots import find_snapshot
-from runbook_runner.settings import Settings
 
 pytestmark = pytest.mark.needs("docker")
 

@@ -7,8 +7,8 @@ from uuid import uuid4
 
 import pytest
 
+from runbook_runner.core.spec import Network
 from runbook_runner.sandbox import FOLDERS, PutFile, SandboxSpec
-from runbook_runner.spec import Network
 
 pytestmark = pytest.mark.needs("docker")
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from runbook_runner.errors import InputError
+from runbook_runner.core.errors import InputError
 from runbook_runner.sandbox import snapshots
 from runbook_runner.sandbox.snapshots import Snapshot, context_archive, find_base, find_snapshot, known_snapshots
 

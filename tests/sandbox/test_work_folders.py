@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from runbook_runner.errors import NotReadyError, SandboxError
+from runbook_runner.core.errors import NotReadyError, SandboxError
 from runbook_runner.sandbox.host_tree import fetch
 from runbook_runner.sandbox.intake import Intake
 from runbook_runner.sandbox.removal import remove_folder

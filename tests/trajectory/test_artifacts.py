@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from runbook_runner import ids
-from runbook_runner.events import Artifact, Event, Redacted
-from runbook_runner.redaction import Redactor
+from runbook_runner.core import ids
+from runbook_runner.core.events import Artifact, Event, Redacted
+from runbook_runner.core.redaction import Redactor
 from runbook_runner.trajectory.artifacts import ArtifactLog, Scrubber, content_type
 
 SECRET = "hunter2-hunter2"

@@ -5,8 +5,8 @@ from typing import Any
 import jsonschema
 import pytest
 
-from runbook_runner.errors import InputError
-from runbook_runner.events import (
+from runbook_runner.core.errors import InputError
+from runbook_runner.core.events import (
     AgentFinished,
     AgentStarted,
     Artifact,

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from runbook_runner.errors import RecordingError
-from runbook_runner.events import AgentMessage, Event, Log, Recorded, ToolCalled, Unknown, parse_line
-from runbook_runner.redaction import Redactor
+from runbook_runner.core.errors import RecordingError
+from runbook_runner.core.events import AgentMessage, Event, Log, Recorded, ToolCalled, Unknown, parse_line
+from runbook_runner.core.redaction import Redactor
 from runbook_runner.trajectory.recorder import EVENTS_FILE, Recorder
 from runbook_runner.trajectory.repair import repair
 from runbook_runner.trajectory.store import read_events

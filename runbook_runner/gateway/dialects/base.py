@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Protocol
 
-from runbook_runner.events import Stop, Usage
+from runbook_runner.core.events import Stop, Usage
 
 Operation = Literal["generate", "count_tokens"]
 """`generate` asks the model for an answer; `count_tokens` only asks how long a request is."""

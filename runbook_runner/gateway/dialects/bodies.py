@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from runbook_runner.events import Stop
+from runbook_runner.core.events import Stop
 from runbook_runner.gateway.dialects.base import Json
 
 

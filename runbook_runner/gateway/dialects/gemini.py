@@ -12,7 +12,7 @@ from functools import reduce
 from typing import Any, Final
 from urllib.parse import unquote
 
-from runbook_runner.events import Stop, Usage
+from runbook_runner.core.events import Stop, Usage
 from runbook_runner.gateway import sse
 from runbook_runner.gateway.dialects.base import (
     MAX_MODEL_CHARS,

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from runbook_runner.events import Usage
+from runbook_runner.core.events import Usage
 from runbook_runner.gateway.dialects.base import Json
 from runbook_runner.gateway.dialects.bodies import number, part, told_cost
 

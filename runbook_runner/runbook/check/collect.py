@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator
 
-from runbook_runner.errors import InputError
+from runbook_runner.core.errors import InputError
 
 _NAME, _SUFFIX = "RUNBOOK.md", ".runbook.md"
 _TRAJECTORY = "events.jsonl"  # a recorded run's folder holds what was asked and what came out: no source

@@ -12,8 +12,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from runbook_runner.errors import InputError
-from runbook_runner.project import table_in
+from runbook_runner.core.errors import InputError
+from runbook_runner.core.settings import table_in
 from runbook_runner.runbook.check.rules import PROFILES, Profile, codes
 
 _KEYS = ("profile", "select", "ignore", "per-file-ignores")

@@ -6,7 +6,7 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from runbook_runner.errors import InputError
+from runbook_runner.core.errors import InputError
 from runbook_runner.runbook.check.findings import Finding, Rule
 from runbook_runner.runbook.check.noqa import exemptions
 from runbook_runner.runbook.check.rules import Selection, rules_for
@@ -93,6 +93,6 @@ def _parse_shells(jobs: Iterable[Job]) -> None:
 
 def _safe(message: str) -> str:
     """Bash quotes what it stumbles over."""
-    from runbook_runner.redaction import Redactor
+    from runbook_runner.core.redaction import Redactor
 
     return Redactor({}).clean(f"The block does not parse: {message}.")

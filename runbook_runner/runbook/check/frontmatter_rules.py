@@ -3,14 +3,14 @@
 import re
 from collections.abc import Iterable, Iterator
 
-from runbook_runner import routing
+from runbook_runner.core import model_names
 from runbook_runner.runbook.check.findings import Edit, Hit, Rule
 from runbook_runner.runbook.check.subject import Subject, did_you_mean
 from runbook_runner.runbook.frontmatter import KNOWN_KEYS, OWN_KEY
 from runbook_runner.runbook.result_paths import in_results
 
 _SECRET_KEYS = ["env", "description", "required", "expose_to_agent", "expose_to_checks"]
-_AGENTS = [*routing.agents(), "shell"]
+_AGENTS = [*model_names.agents(), "shell"]
 _SNAPSHOTS = ("python312-uv", "prism-playwright")  # the contract's own (§3.2)
 _PATTERNS = ["programmatic", "rubric"]
 _MOST = 100  # primary outputs that are looked at
@@ -132,18 +132,18 @@ def _respell(subject: Subject, line: int, old: str, new: str) -> tuple[Edit, ...
 
 def routing_works(subject: Subject) -> Iterator[Hit]:
     front = subject.runbook.frontmatter
-    who = (front.agent or routing.infer_agent(front.model)).strip().lower()
+    who = (front.agent or model_names.infer_agent(front.model)).strip().lower()
     provider = (front.model_provider or "").strip().lower()
-    if not (supported := routing.providers(who)):
+    if not (supported := model_names.providers(who)):
         return
     if not provider:
         yield from _meant_by_model(subject, who)
         return
     line = front.lines["model_provider"]
-    if provider not in routing.providers():
+    if provider not in model_names.providers():
         beyond = subject.surroundings.providers(subject.folder)
         if provider not in beyond:
-            known = [*routing.providers(), *beyond]
+            known = [*model_names.providers(), *beyond]
             hint = did_you_mean(provider, known) or f"{who} can use {', '.join(supported)}, and what litellm knows."
             yield subject.on(line, f"There is no model provider `{front.model_provider}`.", hint)
     elif provider not in supported:
@@ -153,19 +153,19 @@ def routing_works(subject: Subject) -> Iterator[Hit]:
 def _meant_by_model(subject: Subject, who: str) -> Iterator[Hit]:
     """`ollama/qwen3` names its provider itself."""
     front = subject.runbook.frontmatter
-    meant = routing.choose_provider(who, None, front.model, ())
-    if meant is not None and meant not in routing.providers():
+    meant = model_names.choose_provider(who, None, front.model, ())
+    if meant is not None and meant not in model_names.providers():
         beyond = subject.surroundings.providers(subject.folder)
         if meant not in beyond:
-            hint = did_you_mean(meant, [*routing.providers(), *beyond]) or "Say whose it is with `model_provider`."
+            hint = did_you_mean(meant, [*model_names.providers(), *beyond]) or "Say whose it is with `model_provider`."
             yield subject.on(front.lines["model"], f"There is no model provider `{meant}`.", hint, at=front.model or "")
 
 
 def model_fits(subject: Subject) -> Iterator[Hit]:
     """Contract §4.5: a name no spelling of which the provider knows ends the run in seconds with nothing done."""
     front = subject.runbook.frontmatter
-    who = (front.agent or routing.infer_agent(front.model)).strip().lower()
-    supported = routing.providers(who)
+    who = (front.agent or model_names.infer_agent(front.model)).strip().lower()
+    supported = model_names.providers(who)
     provider = (front.model_provider or "").strip().lower() or (supported[0] if supported else "")
     if not front.model or provider not in supported:
         return
@@ -174,7 +174,7 @@ def model_fits(subject: Subject) -> Iterator[Hit]:
     if foreign:
         hint = f"Choose a model of {provider}'s, or another `agent` and `model_provider`."
         yield subject.on(line, f"{front.model} is a model of {foreign}'s, but it is asked of {provider}.", hint)
-    elif (spelled := routing.spell_model(front.model, provider)) is None:
+    elif (spelled := model_names.spell_model(front.model, provider)) is None:
         hint = "OpenRouter wants VENDOR/MODEL." if provider == "openrouter" else ""
         yield subject.on(line, f"{provider} knows no model `{front.model}`.", hint, at=front.model)
     elif front.model_provider and spelled != front.model:

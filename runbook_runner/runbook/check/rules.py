@@ -6,7 +6,7 @@ from functools import cache
 from importlib import import_module
 from typing import Literal, NamedTuple
 
-from runbook_runner.errors import InputError
+from runbook_runner.core.errors import InputError
 from runbook_runner.runbook.check.findings import Rule
 from runbook_runner.runbook.check.subject import Subject
 

@@ -19,7 +19,7 @@ def credential(subject: Subject) -> Iterator[Hit]:
     text = subject.text
     if not any(literal in text for literal in _LITERALS) and not any(re.search(run, text) for run in _RUNS):
         return
-    from runbook_runner.redaction import PATTERNS
+    from runbook_runner.core.redaction import PATTERNS
 
     taken: list[tuple[int, int]] = []
     for kind, (literal, rest) in PATTERNS.items():

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from runbook_runner.errors import InputError
+from runbook_runner.core.errors import InputError
 from runbook_runner.runbook.check.findings import Hit
 from runbook_runner.runbook.check.surroundings import NOWHERE, Surroundings
 from runbook_runner.runbook.document import Runbook, parse

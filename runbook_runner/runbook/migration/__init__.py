@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from runbook_runner.errors import InputError
+from runbook_runner.core.errors import InputError
 from runbook_runner.runbook.document import Runbook, parse
 from runbook_runner.runbook.frontmatter import cut
 from runbook_runner.runbook.migration.head import with_v2_keys

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from runbook_runner.errors import InputError
+from runbook_runner.core.errors import InputError
 from runbook_runner.runbook.checks_config import DEFAULT_TIMEOUT_S
 from runbook_runner.runbook.fmt_frontmatter import ORDER, key_lines, with_comments
 from runbook_runner.runbook.frontmatter import Frontmatter, Parts, cut, read

@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
-from runbook_runner import ids
+from runbook_runner.core import ids
 from runbook_runner.runbook.lists import Item, list_items, tasks
 from runbook_runner.runbook.markdown import Section
 from runbook_runner.runbook.result_paths import in_results

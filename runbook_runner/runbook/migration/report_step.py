@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from runbook_runner import ids
+from runbook_runner.core import ids
 from runbook_runner.runbook.checklist import ChecklistItem
 from runbook_runner.runbook.document import Runbook
 from runbook_runner.runbook.lists import tasks

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from runbook_runner import ids
+from runbook_runner.core import ids
 from runbook_runner.runbook.migration.units import Unit, split
 from runbook_runner.runbook.result_paths import in_results
 from runbook_runner.runbook.verification import BANNER, VerificationScript

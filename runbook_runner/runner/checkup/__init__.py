@@ -12,8 +12,8 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from runbook_runner.errors import RunbookError
-from runbook_runner.settings import Settings
+from runbook_runner.core.errors import RunbookError
+from runbook_runner.core.settings import Settings
 
 if TYPE_CHECKING:
     from runbook_runner.sandbox.engine import Engine

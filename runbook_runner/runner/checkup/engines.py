@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from runbook_runner.errors import RunbookError
+from runbook_runner.core.errors import RunbookError
 from runbook_runner.runner.checkup import Finding, Machine, Status, trouble
 
 if TYPE_CHECKING:

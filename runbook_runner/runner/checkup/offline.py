@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 
 from runbook_runner.agents import find_agent
-from runbook_runner.errors import RunbookError
+from runbook_runner.core.errors import RunbookError
+from runbook_runner.core.settings import DEFAULT_AGENT, DEFAULT_SNAPSHOT
 from runbook_runner.runner.checkup import Finding, Machine, trouble
 from runbook_runner.runner.checkup.tools import BUILD, built_images
 from runbook_runner.runner.programs import find_program
-from runbook_runner.settings import DEFAULT_AGENT, DEFAULT_SNAPSHOT
 
 _ELSEWHERE = "or, from a machine that has them, `runbook snapshots export` there and `runbook snapshots import` here"
 

@@ -7,12 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
 from runbook_runner.agents import Agent, find_agent, known_agents
-from runbook_runner.errors import RunbookError
+from runbook_runner.core.errors import RunbookError
+from runbook_runner.core.settings import DEFAULT_AGENT, DEFAULT_SNAPSHOT
 from runbook_runner.runner.checkup import PATIENCE_S, Finding, Machine, trouble
 from runbook_runner.runner.credentials import PROVIDER_KEYS, provider_keys
 from runbook_runner.runner.layers import layers_of
 from runbook_runner.runner.programs import find_program
-from runbook_runner.settings import DEFAULT_AGENT, DEFAULT_SNAPSHOT
 
 if TYPE_CHECKING:
     from runbook_runner.sandbox.engine import Engine

@@ -14,12 +14,12 @@ from uuid import uuid4
 
 import pytest
 
-from runbook_runner.errors import InputError, NotReadyError
+from runbook_runner.core.errors import InputError, NotReadyError
+from runbook_runner.core.spec import Network
+from runbook_runner.core.unix_sockets import listen_unix
 from runbook_runner.sandbox import SandboxSpec
 from runbook_runner.sandbox.docker import DockerSandbox
 from runbook_runner.sandbox.endpoint import find_endpoint
-from runbook_runner.sockets import listen_unix
-from runbook_runner.spec import Network
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 VARIABLES = ("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", "DOCKER_CONFIG")

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Collection
 
-from runbook_runner.settings import DEFAULT_AGENT
+from runbook_runner.core.settings import DEFAULT_AGENT
 
 DEFAULT_MODELS = {
     "claude-code": "claude-sonnet-4-6",

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
-from runbook_runner.plain_json import plain_json
+from runbook_runner.core.safe_json import plain_json
 
 Status = Literal["pending", "running", "completed", "failed", "cancelled", "archived"]
 Level = Literal["debug", "info", "warning", "error"]
