@@ -8,10 +8,10 @@ from runbook_runner.cli.checking import FOUND, Arguments, Target, read, report
 from runbook_runner.cli.documents import put
 from runbook_runner.core.errors import ExitCode, InputError
 from runbook_runner.core.files import rewrite
+from runbook_runner.runbook.authoring.diff import unified
 from runbook_runner.runbook.check.engine import refusal
-from runbook_runner.runbook.check.findings import Finding
-from runbook_runner.runbook.check.fixing import fixed
-from runbook_runner.runbook.diff import unified
+from runbook_runner.runbook.check.fixes import fixed
+from runbook_runner.runbook.check.rules.findings import Finding
 
 
 def fix(targets: Sequence[Target], arguments: Arguments) -> int:

@@ -12,7 +12,7 @@ from runbook_runner.cli.check_surroundings import HERE
 from runbook_runner.cli.checking import Target, read
 from runbook_runner.core.errors import InputError
 from runbook_runner.runbook.check.engine import Job, findings_of, job, refusal
-from runbook_runner.runbook.check.findings import Edit, Finding
+from runbook_runner.runbook.check.rules.findings import Edit, Finding
 
 _SHARE = 24  # files that are worth a worker
 _CHUNK = 200  # files whose texts are in memory at once

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from functools import cache
 from pathlib import Path
 
-from runbook_runner.runbook.check.surroundings import Near, Surroundings
+from runbook_runner.runbook.check.rules.known_names import Near, Surroundings
 
 
 @cache

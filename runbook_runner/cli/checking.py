@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from runbook_runner.core.errors import ExitCode, InputError
-from runbook_runner.runbook.check.collect import files
 from runbook_runner.runbook.check.config import Config, config_for
-from runbook_runner.runbook.check.findings import Finding
+from runbook_runner.runbook.check.files import files
 from runbook_runner.runbook.check.rules import PROFILES, Profile, Selection, codes
-from runbook_runner.runbook.source import STDIN, read_bounded, read_stdin
+from runbook_runner.runbook.check.rules.findings import Finding
+from runbook_runner.runbook.sources.load import STDIN, read_bounded, read_stdin
 
 FORMATS = ("text", "json", "github", "sarif", "junit")
 FOUND = ExitCode.VERDICT_FAIL

@@ -7,10 +7,10 @@ from pathlib import Path
 from runbook_runner.cli.documents import put
 from runbook_runner.core.errors import ExitCode, InputError
 from runbook_runner.core.files import rewrite
-from runbook_runner.runbook.check.collect import files
-from runbook_runner.runbook.diff import unified
-from runbook_runner.runbook.fmt import formatted
-from runbook_runner.runbook.source import STDIN, read_bounded, read_stdin, text_of
+from runbook_runner.runbook.authoring.diff import unified
+from runbook_runner.runbook.authoring.fmt import formatted
+from runbook_runner.runbook.check.files import files
+from runbook_runner.runbook.sources.load import STDIN, read_bounded, read_stdin, text_of
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ from pathlib import Path
 from runbook_runner.cli.documents import put
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.files import rewrite
-from runbook_runner.runbook.diff import unified
+from runbook_runner.runbook.authoring.diff import unified
 from runbook_runner.runbook.document import parse
 from runbook_runner.runbook.migration import Migration, migrate
-from runbook_runner.runbook.source import STDIN, load
+from runbook_runner.runbook.sources.load import STDIN, load
 
 _PLATFORM = "On the platform the task needs `runbook_evals_version: 2` among its init_params."
 

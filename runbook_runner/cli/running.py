@@ -17,8 +17,8 @@ from runbook_runner.core.safe_json import plain_text
 from runbook_runner.core.settings import Settings, record_mode
 from runbook_runner.core.spec import RunSpec
 from runbook_runner.runbook.document import Runbook, parse
-from runbook_runner.runbook.mission import doubts
-from runbook_runner.runbook.source import load
+from runbook_runner.runbook.prompt import doubts
+from runbook_runner.runbook.sources.load import load
 from runbook_runner.runner import credentials
 from runbook_runner.runner.backends import choose_backend
 from runbook_runner.runner.inputs import is_zip
@@ -28,7 +28,7 @@ from runbook_runner.runner.project_bounds import bounds_near
 from runbook_runner.runner.resolve import RunRequest, missing_parameters, resolve
 
 if TYPE_CHECKING:
-    from runbook_runner.runbook.fixture import Fixture
+    from runbook_runner.runbook.sources.fixture import Fixture
     from runbook_runner.runner.replay import Replaying
 
 
@@ -95,7 +95,7 @@ def _request(arguments: Arguments, folder: Path | None) -> RunRequest:
 
 
 def _fixture(path: Path) -> "Fixture":
-    from runbook_runner.runbook.fixture import load_fixture
+    from runbook_runner.runbook.sources.fixture import load_fixture
 
     return load_fixture(path)
 

@@ -10,7 +10,7 @@ import typer
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.files import write_atomically
 from runbook_runner.core.model_names import DEFAULT_MODELS, infer_agent
-from runbook_runner.runbook.scaffold import EVALUATIONS, Wish, folder_name, scaffold
+from runbook_runner.runbook.authoring.scaffold import EVALUATIONS, Wish, folder_name, scaffold
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from rich.text import Text
 
 from runbook_runner.agents import known_agents
 from runbook_runner.core.text import harmless
-from runbook_runner.runbook.description import describe, plain
+from runbook_runner.runbook.describe import describe, plain
 from runbook_runner.runbook.document import Runbook, parse
-from runbook_runner.runbook.source import load
+from runbook_runner.runbook.sources.load import load
 from runbook_runner.runner.choices import Choices, choose
 from runbook_runner.runner.credentials import load_environment, provider_keys
 from runbook_runner.runner.resolve import RunRequest

@@ -6,22 +6,22 @@ from typing import TYPE_CHECKING, Literal
 
 from runbook_runner.core.declared import McpServer, RequiredOutput
 from runbook_runner.core.errors import InputError
-from runbook_runner.runbook.frontmatter import Frontmatter, cut, read
-from runbook_runner.runbook.markdown import Outline, Section, outline
-from runbook_runner.runbook.outputs import required_outputs
-from runbook_runner.runbook.parameters import Parameter, read_parameters
-from runbook_runner.runbook.sections import find, find_exact
+from runbook_runner.runbook.markdown.blocks import Outline, Section, outline
+from runbook_runner.runbook.parts.frontmatter import Frontmatter, cut, read
+from runbook_runner.runbook.parts.outputs import required_outputs
+from runbook_runner.runbook.parts.parameters import Parameter, read_parameters
+from runbook_runner.runbook.parts.sections import find, find_exact
 
 if TYPE_CHECKING:
-    from runbook_runner.runbook.checklist import ChecklistItem
-    from runbook_runner.runbook.checks_config import ChecksConfig
-    from runbook_runner.runbook.code_checks import CodeCheck
-    from runbook_runner.runbook.iteration import CommonFix, IterationBound
-    from runbook_runner.runbook.origin import Origin
-    from runbook_runner.runbook.rubric import Rubric
-    from runbook_runner.runbook.statuses import Status
-    from runbook_runner.runbook.steps import Step
-    from runbook_runner.runbook.verification import VerificationScript
+    from runbook_runner.runbook.criteria.check_options import ChecksConfig
+    from runbook_runner.runbook.criteria.checklist import ChecklistItem
+    from runbook_runner.runbook.criteria.code_checks import CodeCheck
+    from runbook_runner.runbook.criteria.iteration import CommonFix, IterationBound
+    from runbook_runner.runbook.criteria.rubric import Rubric
+    from runbook_runner.runbook.criteria.statuses import Status
+    from runbook_runner.runbook.criteria.verification_script import VerificationScript
+    from runbook_runner.runbook.parts.frontmatter import Origin
+    from runbook_runner.runbook.parts.steps import Step
 
 
 @dataclass(frozen=True)
@@ -63,77 +63,77 @@ class Runbook:
     @cached_property
     def generation(self) -> Literal[1, 2]:
         """2: a Code Checks section and no mark of v1 (contract §3.11, end)."""
-        from runbook_runner.runbook.verification import has_v1_marks
+        from runbook_runner.runbook.criteria.verification_script import has_v1_marks
 
         return 2 if find_exact(self.sections, "code checks") and not has_v1_marks(self.body) else 1
 
     @cached_property
     def steps(self) -> "tuple[Step, ...]":
-        from runbook_runner.runbook.steps import read_steps
+        from runbook_runner.runbook.parts.steps import read_steps
 
         return read_steps(self.outline)
 
     @cached_property
     def code_checks(self) -> "tuple[CodeCheck, ...]":
         """Those that don't count (`counts`) included. Raises InputError when `code_checks:` above is malformed."""
-        from runbook_runner.runbook.code_checks import read_code_checks
+        from runbook_runner.runbook.criteria.code_checks import read_code_checks
 
         return read_code_checks(self.outline, self.checks_config.executor)
 
     @cached_property
     def checks_config(self) -> "ChecksConfig":
         """Raises InputError with the line for a value of the wrong type."""
-        from runbook_runner.runbook.checks_config import read_checks_config
+        from runbook_runner.runbook.criteria.check_options import read_checks_config
 
         return read_checks_config(self.frontmatter, self.source)
 
     @cached_property
     def checklist(self) -> "tuple[ChecklistItem, ...]":
-        from runbook_runner.runbook.checklist import read_checklist
+        from runbook_runner.runbook.criteria.checklist import read_checklist
 
         return read_checklist(self.outline)
 
     @cached_property
     def rubric(self) -> "Rubric | None":
-        from runbook_runner.runbook.rubric import read_rubric
+        from runbook_runner.runbook.criteria.rubric import read_rubric
 
         return read_rubric(self.outline)
 
     @cached_property
     def statuses(self) -> "tuple[Status, ...]":
-        from runbook_runner.runbook.statuses import read_statuses
+        from runbook_runner.runbook.criteria.statuses import read_statuses
 
         return read_statuses(self.outline)
 
     @cached_property
     def iteration_bounds(self) -> "tuple[IterationBound, ...]":
         """The one that counts first."""
-        from runbook_runner.runbook.iteration import read_bounds
+        from runbook_runner.runbook.criteria.iteration import read_bounds
 
         return read_bounds(self.outline)
 
     @cached_property
     def common_fixes(self) -> "tuple[CommonFix, ...]":
-        from runbook_runner.runbook.iteration import read_common_fixes
+        from runbook_runner.runbook.criteria.iteration import read_common_fixes
 
         return read_common_fixes(self.outline)
 
     @cached_property
     def verification(self) -> "VerificationScript | None":
-        from runbook_runner.runbook.verification import read_verification
+        from runbook_runner.runbook.criteria.verification_script import read_verification
 
         return read_verification(self.outline)
 
     @cached_property
     def mcp_servers(self) -> tuple[McpServer, ...]:
         """Raises InputError with the line for an entry that names no server."""
-        from runbook_runner.runbook.mcp_servers import read_mcp_servers
+        from runbook_runner.runbook.parts.mcp_servers import read_mcp_servers
 
         return read_mcp_servers(self.frontmatter, self.source)
 
     @cached_property
     def origin(self) -> "Origin | None":
-        from runbook_runner.runbook.origin import read_origin
+        from runbook_runner.runbook.parts.frontmatter import read_origin
 
         return read_origin(self.frontmatter)
 

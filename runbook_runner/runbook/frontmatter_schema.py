@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from runbook_runner.runbook.checks_config import DEFAULT_TIMEOUT_S, MAX_TIMEOUT_S
-from runbook_runner.runbook.own_settings import OwnSettings
+from runbook_runner.runbook.criteria.check_options import DEFAULT_TIMEOUT_S, MAX_TIMEOUT_S
+from runbook_runner.runbook.run_settings import OwnSettings
 
 SCHEMA_URI = "https://json-schema.org/draft/2020-12/schema"
 _Paths = list[str]

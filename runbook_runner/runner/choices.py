@@ -9,7 +9,7 @@ from runbook_runner.agents import find_agent
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.model_names import DEFAULT_MODELS, explain_provider, infer_agent, model_for
 from runbook_runner.core.settings import DEFAULT_SNAPSHOT
-from runbook_runner.runbook.frontmatter import Frontmatter
+from runbook_runner.runbook.parts.frontmatter import Frontmatter
 
 if TYPE_CHECKING:
     from runbook_runner.runner.resolve import RunRequest

@@ -10,7 +10,7 @@ from runbook_runner.core.errors import RunbookError
 from runbook_runner.core.events import AgentFinished, AgentStarted, Log
 from runbook_runner.core.spec import RunSpec
 from runbook_runner.evaluation import evaluate
-from runbook_runner.runbook.steps import step_blocks
+from runbook_runner.runbook.parts.steps import step_blocks
 from runbook_runner.runner import credentials
 from runbook_runner.runner.attempt import Work
 from runbook_runner.runner.collect import collect

@@ -16,7 +16,7 @@ from runbook_runner.core import ids, settings
 from runbook_runner.core.errors import AgentError, CancelledError, InputError, RecordingError, RunbookError
 from runbook_runner.core.events import AgentFinished, Log, RunFinished, SandboxStarted, Status
 from runbook_runner.core.spec import RunSpec
-from runbook_runner.runbook.steps import step_blocks
+from runbook_runner.runbook.parts.steps import step_blocks
 from runbook_runner.runner import credentials, recovery
 from runbook_runner.runner.backends import Prepared, Report, choose_backend, longest_end
 from runbook_runner.runner.claims import Claim, Entry

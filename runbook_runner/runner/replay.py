@@ -13,7 +13,7 @@ from runbook_runner.core.redaction import mark
 from runbook_runner.core.spec import Policy, RunSpec
 from runbook_runner.gateway.cassette import INDEX_FILE
 from runbook_runner.runbook.document import parse
-from runbook_runner.runbook.source import load
+from runbook_runner.runbook.sources.load import load
 from runbook_runner.runner.credentials import missing_secrets
 from runbook_runner.runner.parent import MODEL_FOLDER, Parent, read_parent
 from runbook_runner.runner.resolve import RunRequest, resolve

@@ -13,10 +13,10 @@ from runbook_runner.core.declared import Secret
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.spec import Limits, Network, Policy, RunSpec, parse_memory
 from runbook_runner.runbook.document import Runbook, parse
-from runbook_runner.runbook.mission import render
-from runbook_runner.runbook.own_settings import own_settings
-from runbook_runner.runbook.parameters import Parameter
-from runbook_runner.runbook.substitution import BUILT_IN, placeholders
+from runbook_runner.runbook.parts.parameters import Parameter
+from runbook_runner.runbook.parts.substitution import BUILT_IN, placeholders
+from runbook_runner.runbook.prompt import render
+from runbook_runner.runbook.run_settings import own_settings
 from runbook_runner.runner.choices import choose
 from runbook_runner.runner.inputs import read_inputs
 from runbook_runner.runner.layers import check_packages

@@ -8,8 +8,8 @@ import pytest
 
 from runbook_runner.runbook.document import parse
 from runbook_runner.runbook.migration import migrate
-from runbook_runner.runbook.migration.items import is_covered
-from runbook_runner.runbook.migration.units import split
+from runbook_runner.runbook.migration.script import split
+from runbook_runner.runbook.migration.sections import is_covered
 
 V1 = Path(__file__).parent / "v1"
 

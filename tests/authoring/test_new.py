@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from runbook_runner.runbook.authoring.scaffold import Wish, scaffold, title_of
 from runbook_runner.runbook.document import parse
-from runbook_runner.runbook.scaffold import Wish, scaffold, title_of
 
 KINDS = [
     ("rubric", "claude-code"),

@@ -8,11 +8,10 @@ import pytest
 import yaml
 
 from runbook_runner.core.declared import Secret
-from runbook_runner.runbook.checks_config import ChecksConfig, CheckSource
-from runbook_runner.runbook.frontmatter import OWN_KEY, Frontmatter
+from runbook_runner.runbook.criteria.check_options import ChecksConfig, CheckSource
 from runbook_runner.runbook.frontmatter_schema import FrontmatterFile
-from runbook_runner.runbook.mcp_servers import McpServer
-from runbook_runner.runbook.origin import Attribution, Origin
+from runbook_runner.runbook.parts.frontmatter import OWN_KEY, Attribution, Frontmatter, Origin
+from runbook_runner.runbook.parts.mcp_servers import McpServer
 
 CORPUS = Path(__file__).parents[1] / "runbook" / "corpus"
 

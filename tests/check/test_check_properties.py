@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from runbook_runner.core.errors import InputError
 from runbook_runner.runbook.check.engine import findings_of, job
-from runbook_runner.runbook.check.fixing import fixed
+from runbook_runner.runbook.check.fixes import fixed
 from runbook_runner.runbook.check.rules import PROFILES, Selection
-from runbook_runner.runbook.description import describe
+from runbook_runner.runbook.describe import describe
 from runbook_runner.runbook.document import parse
 
 BASES = [path.read_text() for path in sorted((Path(__file__).parents[2] / "examples").glob("*/RUNBOOK.md"))]

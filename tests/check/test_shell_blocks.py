@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from runbook_runner.runbook.check import shell
-from runbook_runner.runbook.check.shell import Block, Broken, Unchecked
+from runbook_runner.runbook.check.rules import bash_syntax
+from runbook_runner.runbook.check.rules.bash_syntax import Block, Broken, Unchecked
 
 BROKEN = {
     "if true; then\n  echo a": (2, "unexpected end of file"),
@@ -41,7 +41,7 @@ GOOD = [
 
 
 def broken_blocks(codes):
-    return shell.broken_blocks([Block(code) for code in codes])
+    return bash_syntax.broken_blocks([Block(code) for code in codes])
 
 
 @pytest.mark.parametrize("code", list(BROKEN))
@@ -98,13 +98,13 @@ def test_hostile_blocks_end_in_time(blocks):
 
 def test_a_hundred_broken_blocks_of_one_file_are_told_and_those_of_its_neighbours_as_well():
     blocks = [Block("fi", 1)] * 300 + [Block("echo a", 2), Block("done", 2)]
-    found = list(shell.broken_blocks(blocks, budget_s=60))
+    found = list(bash_syntax.broken_blocks(blocks, budget_s=60))
     assert all(isinstance(result, Broken) for result in found)
     assert [result.block for result in found] == [*range(100), 301]
 
 
 def test_what_bash_could_not_be_asked_about_is_said():
-    found = list(shell.broken_blocks([Block("echo a"), Block("fi"), Block("a\n" * 200_000)], budget_s=-1))
+    found = list(bash_syntax.broken_blocks([Block("echo a"), Block("fi"), Block("a\n" * 200_000)], budget_s=-1))
     assert all(isinstance(result, Unchecked) for result in found)
     assert sorted(result.block for result in found) == [0, 1, 2]
     assert any("longer than 200,000" in result.why for result in found)

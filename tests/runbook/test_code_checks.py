@@ -3,7 +3,7 @@
 import pytest
 
 from runbook_runner.core.errors import InputError
-from runbook_runner.runbook.builtin_checks import read_builtin
+from runbook_runner.runbook.criteria.code_checks import read_builtin
 from runbook_runner.runbook.document import parse
 
 

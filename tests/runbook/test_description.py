@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runbook_runner.core.errors import InputError
-from runbook_runner.runbook.description import describe
+from runbook_runner.runbook.authoring.fmt import formatted
+from runbook_runner.runbook.describe import describe
 from runbook_runner.runbook.document import parse
-from runbook_runner.runbook.fmt import formatted
 from runbook_runner.runbook.migration import migrate
 
 PIECES = [

@@ -11,8 +11,8 @@ import pytest
 import trustme
 
 from runbook_runner.core.errors import InputError
-from runbook_runner.runbook.fetch import fetch
-from runbook_runner.runbook.source import load
+from runbook_runner.runbook.sources.fetch import fetch
+from runbook_runner.runbook.sources.load import load
 
 TEXT = "---\nversion: 1.0.0\n---\n# Café\n".encode()
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from runbook_runner.core.errors import InputError
-from runbook_runner.runbook.fixture import FixtureFile, load_fixture
+from runbook_runner.runbook.sources.fixture import FixtureFile, load_fixture
 
 INPUT = {
     "title": "Two rows",

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runbook_runner.core.errors import InputError
+from runbook_runner.runbook.authoring.fmt import formatted
 from runbook_runner.runbook.document import parse
-from runbook_runner.runbook.fmt import formatted
 
 HEAD = "---\nversion: 1.0.0\n---\n"
 

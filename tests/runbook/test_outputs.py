@@ -3,7 +3,7 @@
 import pytest
 
 from runbook_runner.runbook.document import parse
-from runbook_runner.runbook.result_paths import in_results
+from runbook_runner.runbook.parts.outputs import in_results
 
 
 def paths(text: str) -> list[str]:

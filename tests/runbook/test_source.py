@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from runbook_runner.core.errors import InputError
-from runbook_runner.runbook.source import load
+from runbook_runner.runbook.sources.load import load
 
 TEXT = "---\nversion: 1.0.0\n---\n# Café\n"
 
@@ -32,7 +32,7 @@ def test_line_ends_stay_and_the_byte_order_mark_goes(tmp_path):
 
 
 def test_dash_means_stdin():
-    code = "from runbook_runner.runbook.source import load; print(ascii(load('-')))"
+    code = "from runbook_runner.runbook.sources.load import load; print(ascii(load('-')))"
     done = subprocess.run([sys.executable, "-c", code], input=TEXT.encode(), capture_output=True, check=True)
     assert done.stdout.decode().strip() == f"Source(text={TEXT!a}, name='<stdin>', folder=None)"
 

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from runbook_runner.core.errors import InputError
-from runbook_runner.runbook.check.findings import Finding, Rule
 from runbook_runner.runbook.check.noqa import exemptions
 from runbook_runner.runbook.check.rules import Selection, rules_for
-from runbook_runner.runbook.check.subject import SHELLS, ShellError, Subject
-from runbook_runner.runbook.check.surroundings import NOWHERE, Surroundings
-from runbook_runner.runbook.source import text_of
+from runbook_runner.runbook.check.rules.findings import Finding, Rule
+from runbook_runner.runbook.check.rules.known_names import NOWHERE, Surroundings
+from runbook_runner.runbook.check.rules.subject import SHELLS, ShellError, Subject
+from runbook_runner.runbook.sources.load import text_of
 
 MOST = 100
 """Findings of one rule in one file: whoever has more has one problem, not a hundred."""
@@ -78,7 +78,7 @@ def _parse_shells(jobs: Iterable[Job]) -> None:
     ]
     if not blocks:
         return
-    from runbook_runner.runbook.check.shell import Block, NoBashError, Unchecked, broken_blocks
+    from runbook_runner.runbook.check.rules.bash_syntax import Block, NoBashError, Unchecked, broken_blocks
 
     try:
         for result in broken_blocks([Block(fence.code, id(subject)) for subject, fence in blocks]):

@@ -10,7 +10,7 @@ from typing import Any
 
 from runbook_runner import __version__
 from runbook_runner.core.text import harmless, width
-from runbook_runner.runbook.check.findings import Finding
+from runbook_runner.runbook.check.rules.findings import Finding
 
 _INFORMATION = "https://json.schemastore.org/sarif-2.1.0.json"
 _RED, _YELLOW, _DIM, _BOLD, _OFF = "\x1b[31m", "\x1b[33m", "\x1b[2m", "\x1b[1m", "\x1b[0m"

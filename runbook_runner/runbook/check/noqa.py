@@ -9,8 +9,8 @@ import re
 from dataclasses import dataclass, field
 from itertools import islice
 
-from runbook_runner.runbook.check.findings import matches
-from runbook_runner.runbook.check.subject import Subject
+from runbook_runner.runbook.check.rules.findings import matches
+from runbook_runner.runbook.check.rules.subject import Subject
 
 _COMMENT = re.compile(r"<!--[ \t]*(noqa(?:-file)?)\b[ \t]*(?::([^<>\n]{0,500}?))?[ \t]*-->", re.IGNORECASE)
 _IN_YAML = re.compile(r"#[ \t]*(noqa)\b[ \t]*(?::[ \t]*([\w, \t]{0,500}))?", re.IGNORECASE)

@@ -4,16 +4,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from runbook_runner.core.errors import InputError
+from runbook_runner.runbook.criteria.verification_script import BANNER
 from runbook_runner.runbook.document import Runbook, parse
-from runbook_runner.runbook.frontmatter import cut
-from runbook_runner.runbook.migration.head import with_v2_keys
-from runbook_runner.runbook.migration.items import Kept, keep
-from runbook_runner.runbook.migration.layout import Layout
-from runbook_runner.runbook.migration.numbering import is_counted_through, mentions, renumber
-from runbook_runner.runbook.migration.report_step import V1_SHAPE
+from runbook_runner.runbook.migration.layout import (
+    V1_SHAPE,
+    Layout,
+    is_counted_through,
+    mentions,
+    renumber,
+    with_v2_keys,
+)
 from runbook_runner.runbook.migration.script import Moved, move_script
-from runbook_runner.runbook.migration.sections import Old, find_old, remains
-from runbook_runner.runbook.verification import BANNER
+from runbook_runner.runbook.migration.sections import Kept, Old, find_old, keep, remains
+from runbook_runner.runbook.parts.frontmatter import cut
 
 Note = tuple[int, str]
 """A line, and why what stands there needs a look."""

@@ -1,16 +1,108 @@
 """Room `runbook`: which sections of a v1 file the migration takes apart, and what is in them."""
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
+from runbook_runner.core import ids
+from runbook_runner.runbook.criteria.rubric import Rubric
+from runbook_runner.runbook.criteria.verification_script import BANNER
 from runbook_runner.runbook.document import Runbook
-from runbook_runner.runbook.markdown import Fence, Section
-from runbook_runner.runbook.migration.items import located
-from runbook_runner.runbook.sections import is_final_checklist, subsections
-from runbook_runner.runbook.verification import BANNER
+from runbook_runner.runbook.markdown.blocks import Fence, Section
+from runbook_runner.runbook.markdown.lists import Item, list_items, tasks
+from runbook_runner.runbook.parts.outputs import in_results
+from runbook_runner.runbook.parts.sections import is_final_checklist, subsections
+
+_REPORT = "validation_report"
+_SCRIPT = re.compile(
+    rf"verification script|verification block|{BANNER}|every line (?:says|reads|prints) PASS", re.IGNORECASE
+)
+_ALL_EXIST = re.compile(
+    r"(?:all|every|each)\b.*\b(?:files?|outputs?)\b.*\b(?:exists?|present|non-?empty)\b[^,;]*", re.IGNORECASE
+)
+_EXISTS = re.compile(
+    r"(?:the )?(?:file )?(?P<path>\S+)(?: file)? "
+    r"(?:exists?|is present|is there|was (?:written|created|saved)|(?:is|are) non-?empty|has been (?:written|created))"
+    r"(?: (?:at|in|under) \S+)?(?:,? and (?:is )?(?:non-?empty|not empty))?",
+    re.IGNORECASE,
+)
+_ENOUGH = 500  # characters; an item that only says a file exists is shorter
+_LAST_RESORT = "The required outputs answer the Objective"
+
+
+@dataclass(frozen=True)
+class Kept:
+    lines: tuple[str, ...]
+    """Markdown, one list item a line or more, without line ends."""
+    dropped: tuple[tuple[int, str], ...]
+    """Line and text of the items that code checks or the report itself cover now."""
+    added: tuple[str, ...]
+
+
+def keep(section: Section | None, lines: Sequence[str], outputs: Collection[str], rubric: Rubric | None) -> Kept:
+    """section: what holds the items. lines: those of the file, the first at index 0. Items stay as they are written,
+    plain bullets get a box."""
+    dropped: list[tuple[int, str]] = []
+    kept: list[str] = []
+    slugs: set[str] = set()
+    for item, last in located(section, lines) if section else ():
+        if is_covered(item.text, outputs):
+            dropped.append((item.line, item.text))
+        else:
+            kept += _as_task(item, lines[item.line - 1 : last])
+            slugs.add(ids.slug(item.text))
+    added = [text for text in _wanted(rubric, bool(kept)) if ids.slug(text) not in slugs]
+    return Kept((*kept, *(f"- [ ] {text}" for text in added)), tuple(dropped), tuple(added))
+
+
+def items_of(section: Section) -> tuple[Item, ...]:
+    """The tasks; where an author used plain bullets, those."""
+    return tasks(section.text, section.text_line) or list_items(section.text, section.text_line)
+
+
+def located(section: Section, lines: Sequence[str]) -> Iterator[tuple[Item, int]]:
+    """Each item with its last line."""
+    return ((item, last_line(item, lines, section.end_line)) for item in items_of(section))
+
+
+def last_line(item: Item, lines: Sequence[str], end: int) -> int:
+    """Where the item's paragraph ends: before the next blank line, item or line at its own margin."""
+    margin = len(lines[item.line - 1]) - len(lines[item.line - 1].lstrip())
+    number = item.line
+    while number < end:
+        below = lines[number].rstrip("\r")
+        indent = len(below) - len(below.lstrip())
+        if not below.strip() or indent <= margin or re.match(r"\s*(?:[-*+]|\d+[.)])\s", below):
+            break
+        number += 1
+    return number
+
+
+def is_covered(text: str, outputs: Collection[str]) -> bool:
+    """The item only says that files exist, speaks of the report, or of the script that is no more."""
+    plain = text[:_ENOUGH].replace("`", "").replace("*", "").strip(" .")
+    if _REPORT in plain or _SCRIPT.search(plain) or _ALL_EXIST.fullmatch(plain):
+        return True
+    match = _EXISTS.fullmatch(plain)
+    return bool(match and in_results(match["path"]) in outputs)
+
+
+def _as_task(item: Item, lines: Sequence[str]) -> list[str]:
+    """The v2 validator counts no numbered ones."""
+    mark = r"\1- [ ] " if item.checked is None else r"\1- "
+    bullet = r"(?:[-*+]|\d+[.)])" if item.checked is None else r"\d+[.)]"
+    first = re.sub(rf"^(\s*){bullet}\s+", mark, lines[0].rstrip("\r"))
+    return [first, *(line.rstrip("\r") for line in lines[1:])]
+
+
+def _wanted(rubric: Rubric | None, has_items: bool) -> list[str]:
+    if rubric:
+        return [f"Overall rubric average is at least {rubric.average}"]
+    return [] if has_items else [_LAST_RESORT]
+
 
 REPORT_STEP = "write validation report"
-_CHECKLIST, _SCRIPT = "checklist", "verification script"
+_CHECKLIST, _SCRIPT_SECTION = "checklist", "verification script"
 
 
 @dataclass(frozen=True)
@@ -69,7 +161,7 @@ def _taken(runbook: Runbook, old: Old, lines: Sequence[str]) -> Iterator[int]:
     if final is None or items is None:
         return
     yield from (final.line, items.line)
-    yield from (s.line for s in subsections(runbook.sections, final, 3) if s.name.startswith(_SCRIPT))
+    yield from (s.line for s in subsections(runbook.sections, final, 3) if s.name.startswith(_SCRIPT_SECTION))
     for item, last in located(items, lines):
         yield from range(item.line, last + 1)
     fences = runbook.outline.fences_in(final)
@@ -80,4 +172,4 @@ def _taken(runbook: Runbook, old: Old, lines: Sequence[str]) -> Iterator[int]:
 
 def _in_script_section(runbook: Runbook, old: Old, line: int) -> bool:
     below = runbook.outline.innermost(line)
-    return below is not None and below is not old.items and below.name.startswith(_SCRIPT)
+    return below is not None and below is not old.items and below.name.startswith(_SCRIPT_SECTION)

@@ -1,0 +1,1 @@
+"""Room `runbook`, `authoring`: tools for those who write runbooks: format, scaffold, diff."""

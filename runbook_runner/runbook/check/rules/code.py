@@ -1,0 +1,172 @@
+"""Room `runbook`, `check`: RB4xx, the code blocks."""
+
+import re
+from collections.abc import Iterator
+from functools import cache
+from itertools import chain, islice
+
+from runbook_runner.runbook.check.rules.findings import Hit, Rule
+from runbook_runner.runbook.check.rules.subject import SHELLS, Subject
+
+_PROGRAMS = SHELLS | {"python", "python3", ""}
+
+
+def shell_syntax(subject: Subject) -> Iterator[Hit]:
+    for error in subject.shell_errors:
+        yield subject.on(error.line, error.message, "Run `bash -n` on the block.")
+
+
+def unchecked_shell(subject: Subject) -> Iterator[Hit]:
+    """One hit for each reason, at the first block."""
+    reasons: dict[str, list[int]] = {}
+    for block in subject.unchecked_shells:
+        reasons.setdefault(block.message, []).append(block.line)
+    for why, lines in reasons.items():
+        what = "This shell block was" if len(lines) == 1 else f"{len(lines)} shell blocks from here on were"
+        yield subject.on(min(lines), f"{what} not parsed: {why}.", "Check again, or run `bash -n` on it.")
+
+
+def json_syntax(subject: Subject) -> Iterator[Hit]:
+    for language, fence in subject.languages:
+        if language == "json":
+            from runbook_runner.runbook.check.rules.json_syntax import problem
+
+            if (found := problem(fence.code)) is not None:
+                line = fence.line + 1 + fence.code.count("\n", 0, found[0])
+                hint = "Mend it, or write ```jsonc when it shows a shape."
+                yield subject.on(min(line, fence.end_line), f"The JSON example does not parse: {found[1]}.", hint)
+
+
+def unclosed_fence(subject: Subject) -> Iterator[Hit]:
+    yield from _swallows_sections(subject)
+    yield from _swallows_the_rest(subject)
+
+
+def _swallows_sections(subject: Subject) -> Iterator[Hit]:
+    """A block in which a heading and then another block's opening line stand: its own end was forgotten."""
+    for language, fence in subject.languages:
+        if "```" not in fence.code or language in _MARKDOWN or _holds_others(subject.line(fence.line)):
+            continue
+        opening = _opening().search(fence.code)
+        heading = fence.code.find("\n## ", 0, opening.start()) if opening else -1
+        if heading >= 0:
+            line = fence.line + 2 + fence.code.count("\n", 0, heading)
+            message = f"This code block is not closed before the heading on line {line}, so that counts as code."
+            yield subject.on(fence.line, message, "Add a line of three back-ticks at its end.")
+
+
+def _holds_others(opening: str) -> bool:
+    """Four back-ticks or tildes: the author means to show blocks in it."""
+    return "````" in opening or "~~~" in opening
+
+
+_MARKDOWN = frozenset({"markdown", "md", "mdx", "text", "txt", ""})
+
+
+@cache
+def _opening() -> "re.Pattern[str]":
+    return re.compile(r"^```[A-Za-z]", re.MULTILINE)
+
+
+def _swallows_the_rest(subject: Subject) -> Iterator[Hit]:
+    """Inside a list or a quote the end of that closes it."""
+    fences = subject.runbook.outline.fences
+    if fences and fences[-1].end_line >= subject.last_line - 1:
+        opening = subject.line(fences[-1].line).strip()
+        closing = subject.line(fences[-1].end_line).strip(" \t>")
+        mark = re.match(r"`{3,}|~{3,}", opening.lstrip("-*+> 0123456789.)\t"))
+        is_closed = fences[-1].end_line > fences[-1].line and mark and re.fullmatch(mark[0][0] + "{3,}", closing)
+        if mark and not (is_closed and len(closing) >= len(mark[0])):
+            message = "This code block is never closed, so all below it counts as code."
+            yield subject.on(fences[-1].line, message, f"Add a line {mark[0]} at its end.")
+
+
+def unwritten_file(subject: Subject) -> Iterator[Hit]:
+    """A file in the sandbox that code reads although nothing else, words included, ever mentions it."""
+    outputs = {output.path for output in subject.runbook.outputs}
+    reads: dict[str, tuple[int, int]] = {}
+    for path, line in islice(_all_reads(subject), _MOST_READS):
+        first, count = reads.get(path, (line, 0))
+        reads[path] = first, count + 1
+    for path, (line, count) in reads.items():
+        name = path.rpartition("/")[2]
+        if path.removeprefix("/app/results/") in outputs or "." not in name or _is_made(subject, path, name, count):
+            continue
+        hint = "Let an earlier step write it, or mend the name."
+        yield subject.on(line, f"This reads `{path}`, which nothing writes.", hint, at=name)
+
+
+_MOST_READS = 30
+
+
+def _all_reads(subject: Subject) -> Iterator[tuple[str, int]]:
+    """Path and line of every place in a block where a command that reads stands before the path."""
+    for language, fence in subject.languages:
+        if language not in _PROGRAMS or ("/app/" not in fence.code and "results_dir" not in fence.code):
+            continue
+        for match in chain.from_iterable(place.finditer(fence.code) for place in _places(fence.code)):
+            start = fence.code.rfind("\n", 0, match.start()) + 1
+            before = fence.code[max(start, match.start() - _NEAR) : match.start()]
+            after = fence.code[match.end() : match.end() + _NEAR].partition("\n")[0]
+            if _reading().search(before) and not _opened_to_write().match(after):
+                yield match[0].rstrip(".,;:"), fence.line + 1 + fence.code.count("\n", 0, match.start())
+
+
+_NEAR = 120  # characters of a line that are looked at: it may be as long as the file
+
+
+def _places(code: str) -> Iterator["re.Pattern[str]"]:
+    """How a path may be spelled; each begins with plain text, which `re` finds ten times as fast."""
+    if "/app/" in code:
+        yield _fixed_place()
+    if "results_dir" in code:
+        yield _named_place()
+
+
+@cache
+def _fixed_place() -> "re.Pattern[str]":
+    return re.compile(r"/app/(?:results|work)/[\w./-]{1,200}")
+
+
+@cache
+def _named_place() -> "re.Pattern[str]":
+    return re.compile(r"\{\{\s?results_dir\s?\}\}/[\w./-]{1,200}")
+
+
+@cache
+def _reading() -> "re.Pattern[str]":
+    shell = r"cat|head|tail|jq|wc|grep|sort|less|source|python3?|node|bash|sh"
+    return re.compile(rf"\b(?:{shell}|open|read_csv|read_json|read_text|load)\b[^#|;&>]*[\s\"'(]$|<\s?\"?$")
+
+
+@cache
+def _opened_to_write() -> "re.Pattern[str]":
+    return re.compile(r"['\"]\)?\s*,\s*(?:mode\s*=\s*)?['\"][wax]")
+
+
+def _is_made(subject: Subject, path: str, name: str, reads: int) -> bool:
+    """Whether the name stands anywhere but in the reads, or something may make files in its folder: a pattern, a
+    variable, the folder's bare name."""
+    if subject.text.count(name) > reads:
+        return True
+    folder = path.rpartition("/")[0]
+    pattern = rf"{re.escape(folder)}/?[\w-]*[*<{{$]"
+    if folder not in ("/app/results", "/app/work") and not folder.startswith("{{"):
+        pattern += rf"|{re.escape(folder)}/?[\s\"'`)]"
+    return re.search(pattern, subject.text) is not None
+
+
+def empty_step(subject: Subject) -> Iterator[Hit]:
+    for step in subject.steps:
+        if step.is_empty:
+            yield subject.on(step.line, f"{step.title!r} says nothing.", "Say what the agent has to do, or remove it.")
+
+
+RULES = (
+    Rule("RB401", "shell-syntax", "error", "Shell blocks parse (`bash -n`)", shell_syntax),
+    Rule("RB402", "json-syntax", "warning", "JSON examples parse", json_syntax),
+    Rule("RB403", "unclosed-fence", "error", "Every code block is closed", unclosed_fence),
+    Rule("RB404", "unwritten-file", "warning", "Files that code reads are written somewhere", unwritten_file),
+    Rule("RB405", "empty-step", "warning", "Every step says something", empty_step),
+    Rule("RB406", "unchecked-shell", "warning", "No shell block was left out", unchecked_shell),
+)

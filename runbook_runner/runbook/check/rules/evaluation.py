@@ -1,0 +1,84 @@
+"""Room `runbook`, `check`: RB5xx, how a run is judged."""
+
+import re
+from collections.abc import Iterator
+from functools import cache
+
+from runbook_runner.runbook.check.rules.findings import Edit, Hit, Rule
+from runbook_runner.runbook.check.rules.subject import Subject
+
+_JUDGES = ("evaluat", "rubric", "verif", "quality", "check", "validat", "review", "test", "success", "criteria", "done")
+_REPORT = "validation_report.json"
+
+
+def no_evaluation(subject: Subject) -> Iterator[Hit]:
+    """Wider than the published validators, which want `Evaluate` or `Rubric` in just this case."""
+    if subject.runbook.frontmatter.agent == "shell":
+        return  # it judges by the files alone
+    titles = "\n".join(section.title for section in subject.runbook.sections).lower()
+    if subject.steps and not any(word in titles for word in _JUDGES):
+        hint = "Add a step `Evaluate Outputs` with a table `Status | Criteria`."
+        yield subject.on(subject.steps[-1].line, "No section says how the results are judged.", hint)
+
+
+def unbounded_iteration(subject: Subject) -> Iterator[Hit]:
+    """A bound elsewhere satisfies the published validators, but not the agent in this step."""
+    for section in subject.runbook.sections:
+        if (
+            section.level == 2
+            and "iterat" in section.title.lower()
+            and not _bound().search(section.title + section.text)
+        ):
+            hint = "Say `(max 3 rounds)` in the heading."
+            yield subject.on(section.line, "The iteration has no bound: an agent may go on for ever.", hint)
+
+
+@cache
+def _bound() -> "re.Pattern[str]":
+    number = r"(?:\d+|one|two|three|four|five)"
+    words = r"[\W_]{1,6}(?:\w{1,20}\W{1,6}){0,3}?"
+    bound = rf"(?:max(?:imum)?|up to|at most|no more than|limit(?:ed)?){words}{number}\b"
+    return re.compile(
+        rf"{bound}|\b{number}\s+(?:\w+\s+)?(?:rounds?|iterations?|attempts?|times|retries|passes|cycles)", re.I
+    )
+
+
+def no_criteria(subject: Subject) -> Iterator[Hit]:
+    front = subject.runbook.frontmatter
+    if front.evaluation == "rubric" and (subject.runbook.rubric is None or not subject.runbook.rubric.criteria):
+        hint = "Add a table `# | Criterion | 5 (Excellent) | 3 (Acceptable) | 1 (Poor)`."
+        yield subject.on(
+            front.lines["evaluation"], "The evaluation is a rubric, and no table gives its criteria.", hint
+        )
+
+
+def report_without_verdict(subject: Subject) -> Iterator[Hit]:
+    """`overall_passed` is the one key every reader of a v1 report needs (contract §3.9)."""
+    if subject.has_code_checks or "overall_passed" in subject.text:
+        return
+    if any(output.path == _REPORT for output in subject.runbook.outputs):
+        line = subject.text.count("\n", 0, subject.text.rindex(_REPORT)) + 1
+        hint = f'Give an example of {_REPORT} with `"overall_passed": true`.'
+        yield subject.on(
+            line, "The report's `overall_passed`, which carries the verdict, is nowhere mentioned.", hint, at=_REPORT
+        )
+
+
+def malformed_task(subject: Subject) -> Iterator[Hit]:
+    if "[] " not in subject.text:
+        return
+    for match in re.finditer(r"^([ \t]*[-*+][ \t]+\[)(\] +\S)", subject.text, re.MULTILINE):
+        hit = subject.at(match.start(2) - 1, "`[]` is no box to tick; nobody counts this item.", "Write `[ ]`.")
+        if hit.line >= subject.runbook.body_line and subject.language_at(hit.line) is None:
+            yield Hit(hit.line, hit.column, hit.message, hit.hint, (Edit(match.start(2), match.start(2), " "),))
+
+
+RULES = (
+    Rule("RB501", "no-evaluation", "warning", "A section says how the results are judged", no_evaluation),
+    Rule("RB502", "unbounded-iteration", "warning", "Iterating steps have a bound", unbounded_iteration),
+    Rule("RB503", "no-criteria", "warning", "A rubric has a table of criteria", no_criteria),
+    Rule(
+        "RB504", "report-without-verdict", "warning", "A v1 report's `overall_passed` is shown", report_without_verdict
+    ),
+    Rule("RB505", "malformed-task", "warning", "Checklist items have a box `[ ]`", malformed_task, True),
+)

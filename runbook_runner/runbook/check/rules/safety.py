@@ -1,0 +1,60 @@
+"""Room `runbook`, `check`: RB6xx, what must not be in a file that is shared."""
+
+import re
+from collections.abc import Iterator
+from functools import cache
+
+from runbook_runner.runbook.check.rules.findings import Hit, Rule
+from runbook_runner.runbook.check.rules.subject import Subject
+
+# Most texts hold no credential: these say so quickly, and then the module that knows the patterns need not be imported.
+_LITERALS = ("AIza", "AKIA", "ASIA", "glpat-", "xox", "pypi-", "eyJ", "PRIVATE KEY-----")
+_RUNS = (r"sk-[A-Za-z0-9_-]{20}", r"_[A-Za-z0-9]{16}")
+_EXAMPLES = r"example|your|xxx|placeholder|dummy|fake|1234567890"
+_MIN_DISTINCT = 8  # characters; `sk-aaaaaaaa…` is nobody's key
+
+
+def credential(subject: Subject) -> Iterator[Hit]:
+    """The message never holds the value, and the formats that show the line redact it."""
+    text = subject.text
+    if not any(literal in text for literal in _LITERALS) and not any(re.search(run, text) for run in _RUNS):
+        return
+    from runbook_runner.core.redaction import PATTERNS
+
+    taken: list[tuple[int, int]] = []
+    for kind, (literal, rest) in PATTERNS.items():
+        for match in re.finditer(rf"(?<![A-Za-z0-9]){re.escape(literal)}{rest}", text) if literal in text else ():
+            if any(start < match.end() and match.start() < end for start, end in taken) or _is_example(kind, match[0]):
+                continue
+            taken.append(match.span())
+            what = kind.replace("-", " ")
+            hint = "Take it out, revoke it, and declare a secret: `{{secrets.NAME}}`."
+            yield subject.at(match.start(), f"This looks like a credential ({what}).", hint)
+
+
+def _is_example(kind: str, value: str) -> bool:
+    """`sk-your-key-here…`, or words joined by hyphens."""
+    if re.search(_EXAMPLES, value, re.IGNORECASE):
+        return True
+    return kind != "private-key" and (len(set(value)) < _MIN_DISTINCT or not any(map(str.isdigit, value)))
+
+
+def host_path(subject: Subject) -> Iterator[Hit]:
+    text = subject.text
+    if "/home/" not in text and "/Users/" not in text and ":\\" not in text:
+        return
+    for match in _host_path().finditer(text):
+        hint = "In the sandbox there are /app/assets for inputs and /app/results for results."
+        yield subject.at(match.start(), f"`{match[0]}` is a path on somebody's own machine.", hint)
+
+
+@cache
+def _host_path() -> "re.Pattern[str]":
+    """Not inside an address or a longer path; `C:\\\\` may be escaped, as in JSON."""
+    return re.compile(r"(?<![\w/.~$}>*-])(?:/(?:home|Users)/[A-Za-z][\w.-]*|[A-Za-z]:\\{1,2}[A-Za-z][\w.-]+)")
+
+
+RULES = (
+    Rule("RB601", "credential", "error", "The file holds no credential", credential),
+    Rule("RB602", "host-path", "warning", "No path leads to somebody's own machine", host_path),
+)

@@ -1,0 +1,160 @@
+"""Room `runbook`, `check`: the text under check, with what several rules want to know about it, read once."""
+
+import re
+from bisect import bisect_right
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+from runbook_runner.core.errors import InputError
+from runbook_runner.runbook.check.rules.findings import Hit
+from runbook_runner.runbook.check.rules.known_names import NOWHERE, Surroundings
+from runbook_runner.runbook.document import Runbook, parse
+from runbook_runner.runbook.markdown.blocks import Fence, Section
+from runbook_runner.runbook.markdown.tables import Table
+from runbook_runner.runbook.parts.sections import find, is_step, without_step
+from runbook_runner.runbook.parts.substitution import Placeholder, each_placeholder
+
+MOST_PLACEHOLDERS = 20_000
+_WIDE = 20_000  # characters of a line that are looked at
+SHELLS = frozenset({"bash", "sh", "shell"})
+_CODE_CHECKS = re.compile(r"\W{0,8}code checks", re.IGNORECASE)
+_LANGUAGE = re.compile(r"\s*([^\s,{]*)")
+
+
+_LONG, _MANY = 64, 200  # beyond them the search for a similar name takes too long
+
+
+class ShellError(NamedTuple):
+    """A shell block that does not parse, or was not parsed."""
+
+    line: int
+    message: str
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    name: str
+    """What findings call the file."""
+    text: str
+    """All of it, a byte order mark included, line ends as they are."""
+    folder: Path | None = None
+    """Where its relative links lead; `None` for stdin."""
+    surroundings: Surroundings = NOWHERE
+    shell_errors: list[ShellError] = field(default_factory=list)
+    """Filled in for many subjects at once, before the rules run."""
+    unchecked_shells: list[ShellError] = field(default_factory=list)
+    """Those that bash could not be asked about, and why."""
+
+    @cached_property
+    def _read(self) -> "Runbook | InputError":
+        try:
+            return parse(self.text, self.name)
+        except InputError as error:
+            return error
+
+    @property
+    def problem(self) -> InputError | None:
+        """Why this is no runbook; only rules that look at the text alone can run then."""
+        return self._read if isinstance(self._read, InputError) else None
+
+    @property
+    def runbook(self) -> Runbook:
+        assert isinstance(self._read, Runbook), "the engine asks `problem` first"
+        return self._read
+
+    # --- places ---
+
+    @cached_property
+    def _starts(self) -> list[int]:
+        return [0, *(match.end() for match in re.finditer("\n", self.text))]
+
+    def start_of(self, line: int) -> int:
+        """Offset of a line's first character; of the text's end for a line beyond it."""
+        return self._starts[line - 1] if line <= len(self._starts) else len(self.text)
+
+    def line(self, number: int) -> str:
+        """A line without its end; of an endless line the beginning."""
+        start = self.start_of(number)
+        return self.text[start : min(self.start_of(number + 1), start + _WIDE)].rstrip("\r\n")
+
+    @cached_property
+    def last_line(self) -> int:
+        return self.text.count("\n") + 1
+
+    def at(self, offset: int, message: str, hint: str = "") -> Hit:
+        """A hit at this character of the text."""
+        line = bisect_right(self._starts, offset)
+        return Hit(line, offset - self._starts[line - 1] + 1, message, hint)
+
+    def on(self, line: int, message: str, hint: str = "", *, at: str = "") -> Hit:
+        """A hit on a line, at the first occurrence of `at` there, else at its first character that is no blank."""
+        text = self.line(line)
+        found = text.find(at) if at else -1
+        column = found if found >= 0 else len(text) - len(text.lstrip())
+        return Hit(line, column + 1, message, hint)
+
+    # --- what rules share ---
+
+    @cached_property
+    def body_start(self) -> int:
+        return len(self.text) - len(self.runbook.body)
+
+    @cached_property
+    def placeholders(self) -> tuple[Placeholder, ...]:
+        """Those of the body, MOST_PLACEHOLDERS at most; lines of the file."""
+        below = self.runbook.body_line - 1
+        found = islice(each_placeholder(self.runbook.body), MOST_PLACEHOLDERS)
+        return tuple(Placeholder(used.name, used.line + below, used.is_secret) for used in found)
+
+    @cached_property
+    def steps(self) -> tuple[Section, ...]:
+        return tuple(filter(is_step, self.runbook.sections))
+
+    @cached_property
+    def manifest(self) -> Section | None:
+        return find(self.runbook.sections, "required output", prefix=True)
+
+    @cached_property
+    def manifest_tables(self) -> tuple[Table, ...]:
+        return self.runbook.outline.tables_in(self.manifest) if self.manifest else ()
+
+    @cached_property
+    def languages(self) -> tuple[tuple[str, Fence], ...]:
+        """Every fence with the first word of its info string, in lower case."""
+        fences = self.runbook.outline.fences
+        return tuple((_LANGUAGE.match(fence.info)[1].lower(), fence) for fence in fences)  # type: ignore[index]
+
+    def language_at(self, line: int) -> str | None:
+        """The language of the fence this line is in; `None`: it is in none."""
+        fences = self.runbook.outline.fences
+        index = bisect_right(fences, line, key=lambda fence: fence.line) - 1
+        return self.languages[index][0] if index >= 0 and line <= fences[index].end_line else None
+
+    @cached_property
+    def has_template_blocks(self) -> bool:
+        """`{{if …}}`, `{{range …}}`: Go's templates or Handlebars are shown somewhere."""
+        return re.search(r"\{\{-?\s?#?(?:if|range|with|block|define|each|unless)\s", self.text) is not None
+
+    @cached_property
+    def has_v1_marks(self) -> bool:
+        from runbook_runner.runbook.criteria.verification_script import has_v1_marks
+
+        return has_v1_marks(self.text)
+
+    @cached_property
+    def has_code_checks(self) -> bool:
+        """Or what its author takes for them: `## 🔧 Code Checks` is nobody's section, and v2's rules say so."""
+        if self.problem is not None:
+            return False
+        return any(s.level == 2 and _CODE_CHECKS.match(without_step(s.title)) for s in self.runbook.sections)
+
+
+def did_you_mean(word: str, known: "list[str]") -> str:
+    """` Did you mean `x`?`, or nothing."""
+    from difflib import get_close_matches  # slow to import
+
+    close = get_close_matches(word[:_LONG], [name for name in known[:_MANY] if len(name) <= _LONG], n=1, cutoff=0.75)
+    return f"Did you mean `{close[0]}`?" if close else ""

@@ -1,0 +1,1 @@
+"""Room `runbook`, `criteria`: how a run of this document is judged."""

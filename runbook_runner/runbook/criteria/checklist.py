@@ -1,0 +1,37 @@
+"""Room `runbook`: the items an author wants ticked at the end: v2 `## Checklist`, v1 inside the Final Checklist."""
+
+from dataclasses import dataclass
+
+from runbook_runner.core import ids
+from runbook_runner.runbook.markdown.blocks import Outline, Section
+from runbook_runner.runbook.markdown.lists import Item, tasks
+from runbook_runner.runbook.parts.sections import find_exact, is_final_checklist, subsections
+
+
+@dataclass(frozen=True)
+class ChecklistItem:
+    id: str
+    """What a v2 report calls it (contract §3.10): the text in lower case, all else than letters and digits as `-`."""
+    text: str
+    """Verbatim, on one line."""
+    line: int
+    checked: bool
+
+
+def read_checklist(outline: Outline) -> tuple[ChecklistItem, ...]:
+    """The items of the v2 section; of a v1 file those of `### Checklist`, else of the whole Final Checklist."""
+    section = find_exact(outline.sections, "checklist") or _v1(outline)
+    return tuple(map(_item, tasks(section.text, section.text_line))) if section else ()
+
+
+def _v1(outline: Outline) -> Section | None:
+    fits = filter(is_final_checklist, outline.sections)
+    final = min(fits, key=lambda section: section.level != 2, default=None)
+    if final is None:
+        return None
+    inner = subsections(outline.sections, final, final.level + 1)
+    return next((section for section in inner if section.name == "checklist"), final)
+
+
+def _item(item: Item) -> ChecklistItem:
+    return ChecklistItem(ids.slug(item.text), item.text, item.line, bool(item.checked))

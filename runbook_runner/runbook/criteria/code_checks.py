@@ -1,0 +1,168 @@
+"""Room `runbook`: the checks under `## Code Checks` (contract §3.11): id, name, what runs them, and their text."""
+
+import re
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from runbook_runner.core.errors import InputError
+from runbook_runner.runbook.markdown.blocks import Fence, Outline, Section
+from runbook_runner.runbook.markdown.yaml import YamlText
+from runbook_runner.runbook.parts.sections import find_exact, subsections
+from runbook_runner.runbook.parts.steps import language_of
+
+Kind = Literal["command", "builtin", "agent"]
+Executor = Literal["jetty", "agent"]
+
+_HEADING = re.compile(r"(?P<id>[A-Za-z0-9][A-Za-z0-9._-]*)\s+[—–-]\s+(?P<name>\S.*)")
+_KINDS: dict[str, Kind] = {
+    **dict.fromkeys(("", "bash", "sh", "shell"), "command"),
+    **dict.fromkeys(("yaml", "check"), "builtin"),
+    "agent": "agent",
+}
+
+
+@dataclass(frozen=True)
+class CodeCheck:
+    id: str
+    """Empty when the heading is not of the form `### <id> — <name>`."""
+    name: str
+    """The whole heading when it is not of that form."""
+    line: int
+    kind: Kind | None
+    """`None`: there is no fence, or one in a language that means nothing here."""
+    executor: Executor | None
+    """Who runs it; `None` where `problem` says why nobody can."""
+    info: str
+    """The fence's info string."""
+    code: str
+    code_line: int | None
+    """Line of the opening fence; `None` without one."""
+    problem: str = ""
+    """Why the check can only be recorded as `error`; empty when it can be run."""
+    is_repeat: bool = False
+    """An earlier check has this id: this one does not count."""
+
+    @property
+    def counts(self) -> bool:
+        return bool(self.id) and not self.is_repeat
+
+
+def read_code_checks(outline: Outline, default_executor: Executor = "jetty") -> tuple[CodeCheck, ...]:
+    """One per `###` heading of the section, in order, those that don't count included.
+
+    default_executor: for command checks that name none (the old file-wide `code_checks.executor`).
+    """
+    section = find_exact(outline.sections, "code checks")
+    found: list[CodeCheck] = []
+    seen: set[str] = set()
+    for heading in subsections(outline.sections, section, 3) if section else ():
+        match = _HEADING.fullmatch(heading.title)
+        check_id = match["id"] if match else ""
+        fence = next(iter(outline.fences_in(heading)), None)
+        name = match["name"] if match else heading.title
+        found.append(_check(heading, fence, check_id, name, check_id in seen, default_executor))
+        seen.update(filter(None, (check_id,)))
+    return tuple(found)
+
+
+def _check(
+    heading: Section, fence: Fence | None, check_id: str, name: str, is_repeat: bool, default: Executor
+) -> CodeCheck:
+    kind, executor, problem = _meaning(fence, default)
+    return CodeCheck(
+        id=check_id,
+        name=name,
+        line=heading.line,
+        kind=kind,
+        executor=executor,
+        info=fence.info if fence else "",
+        code=fence.code if fence else "",
+        code_line=fence.line if fence else None,
+        problem=problem,
+        is_repeat=is_repeat and bool(check_id),
+    )
+
+
+def _meaning(fence: Fence | None, default: Executor) -> tuple[Kind | None, Executor | None, str]:
+    """What the opening line of the fence says: kind, executor, and what is wrong with it."""
+    if fence is None:
+        return None, None, "There is no code block below the heading."
+    language = language_of(fence.info)
+    kind = _KINDS.get(language)
+    if kind is None:
+        return None, None, f"A block in {language!r} is no check: use bash, yaml or agent."
+    word = next((word for word in fence.info.split()[1:] if word.startswith("executor")), None)
+    if word not in (None, "executor=jetty", "executor=agent"):
+        return kind, None, f"{word!r} must be executor=jetty or executor=agent."
+    if kind == "agent":
+        wrong = word == "executor=jetty"
+        return kind, None if wrong else "agent", "An agent check can't have executor=jetty." if wrong else ""
+    if word is None:
+        return kind, default if kind == "command" else "jetty", ""
+    return kind, "agent" if word == "executor=agent" else "jetty", ""
+
+
+USES = (
+    "file_exists",
+    "min_size",
+    "json_valid",
+    "regex_present",
+    "regex_absent",
+    "markdown_relative_links_resolve",
+)
+_SIZE_KEYS = ("bytes", "min_bytes", "size")
+_PATTERN_KEYS = ("pattern", "regex")
+
+
+@dataclass(frozen=True)
+class BuiltIn:
+    use: str
+    """One of `USES`."""
+    files: str
+    """Path or glob, relative to the results directory."""
+    is_glob: bool
+    bytes: int | None = None
+    """For `min_size`."""
+    pattern: str | None = None
+    """For the regex pair; Python's syntax."""
+
+
+def read_builtin(check: CodeCheck, source: str) -> BuiltIn:
+    """The check's block. Raises InputError with `source:line` when it is malformed: the check is an `error` then."""
+    assert check.code_line is not None, "a built-in has a fence"
+    where = f"{source}:{check.code_line}"
+    text = YamlText(check.code, source, first_line=check.code_line + 1)
+    root = text.root()
+    body = text.value(root) if root is not None else None
+    if not isinstance(body, dict):
+        raise InputError("A built-in check holds `use:` and what it looks at.", where=where)
+    use = body.get("use")
+    if use not in USES:
+        raise InputError(f"`use: {use}` is no built-in check.", where=where, hint=f"There are {', '.join(USES)}.")
+    files, is_glob = _files(body, where)
+    return BuiltIn(use, files, is_glob, _size(body, use, where), _pattern(body, use, where))
+
+
+def _files(body: dict[str, Any], where: str) -> tuple[str, bool]:
+    for key in ("path", "glob"):
+        if isinstance(body.get(key), str) and body[key].strip():
+            return body[key].strip(), key == "glob"
+    raise InputError("A built-in check needs a `path:` or a `glob:`.", where=where)
+
+
+def _size(body: dict[str, Any], use: str, where: str) -> int | None:
+    if use != "min_size":
+        return None
+    size = next((body[key] for key in _SIZE_KEYS if key in body), None)
+    if isinstance(size, int) and not isinstance(size, bool) and size >= 0:
+        return size
+    raise InputError("`min_size` needs `bytes:`, a whole number.", where=where)
+
+
+def _pattern(body: dict[str, Any], use: str, where: str) -> str | None:
+    if not use.startswith("regex_"):
+        return None
+    pattern = next((body[key] for key in _PATTERN_KEYS if key in body), None)
+    if isinstance(pattern, str) and pattern:
+        return pattern
+    raise InputError(f"`{use}` needs a `pattern:` in quotes.", where=where)

@@ -1,0 +1,1 @@
+"""Room `runbook`, `markdown`: the text as Markdown and YAML, with line numbers."""

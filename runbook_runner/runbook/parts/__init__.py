@@ -1,0 +1,1 @@
+"""Room `runbook`, `parts`: what a document consists of: frontmatter, sections, steps, parameters, outputs."""

@@ -1,0 +1,119 @@
+"""Room `runbook`: the files a run must produce, from the REQUIRED OUTPUT FILES table (contract §3.5)."""
+
+import re
+from collections.abc import Iterator, Sequence
+from posixpath import normpath
+
+from runbook_runner.core.declared import RequiredOutput
+from runbook_runner.runbook.markdown.blocks import Outline
+from runbook_runner.runbook.markdown.tables import Cell, Row, Table
+from runbook_runner.runbook.parts.sections import find
+
+_PREFIX = re.compile(r"(?:\{\{\s*results_dir\s*\}\}|/app/results|(?:\./)?results)(?:/|\Z)")
+
+
+def in_results(spelled: str) -> str | None:
+    """`{{results_dir}}/a/b`, `/app/results/a/b`, `./results/a/b`, `results/a/b` and `a/b` → `a/b`.
+
+    `<…>` and `*` stay: they are patterns. `None` for what is not below the results directory: the directory itself,
+    other absolute paths, `..`. A trailing slash (a folder) is dropped.
+    """
+    path = _PREFIX.sub("", spelled.strip(), count=1) if _PREFIX.match(spelled.strip()) else spelled.strip()
+    if not path or path.startswith(("/", "~")) or "\0" in path:
+        return None
+    path = normpath(path)
+    return None if path in (".", "..") or path.startswith("../") else path
+
+
+def looks_like_path(text: str) -> bool:
+    """One word with a folder, an extension or a pattern in it: `a.md`, `out/`, `<slug>`, `*`. Not `audit`."""
+    return (
+        bool(text)
+        and not re.search(r"\s", re.sub(r"<[^<>]*>|\{\{[^{}]*\}\}", "", text))
+        and bool(re.search(r"[./*<]|\{\{", text))
+    )
+
+
+_DESCRIPTIONS = ("description", "purpose", "content", "contents")
+_FILES = ("file", "path", "output", "artifact", "deliverable")
+_NO = ("no", "optional", "false")
+_CHOICES = ("operation", "mode", "action", "command", "request", "scenario", "variant", "case", "when", "if")
+
+
+def required_outputs(outline: Outline) -> tuple[RequiredOutput, ...]:
+    """In manifest order, each path once. Every table of the section counts, except below a heading that says
+    "optional". Paths outside the results directory are left out: a run can't deliver them."""
+    section = find(outline.sections, "required output", prefix=True)
+    found: dict[str, RequiredOutput] = {}
+    for table in outline.tables_in(section) if section else ():
+        below = outline.innermost(table.line)
+        if below and "optional" in below.title.lower():
+            continue
+        for output in _rows(table):
+            found.setdefault(output.path, output)
+    return tuple(found.values())
+
+
+def output_lines(outline: Outline) -> dict[str, int]:
+    """Path → line of the row that names it first."""
+    section = find(outline.sections, "required output", prefix=True)
+    lines: dict[str, int] = {}
+    for table in outline.tables_in(section) if section else ():
+        for line, spelled in spelled_outputs(table):
+            lines.setdefault(in_results(spelled) or "", line)
+    return lines
+
+
+def spelled_outputs(table: Table) -> Iterator[tuple[int, str]]:
+    """Line and path of every file a manifest table names, as it is written, wherever it would be."""
+    names = [cell.text.lower() for cell in table.header.cells]
+    for row in table.rows:
+        yield from ((row.line, path) for path in _paths(names, row)[1])
+
+
+def _rows(table: Table) -> Iterator[RequiredOutput]:
+    names = [cell.text.lower() for cell in table.header.cells]
+    if names[0].split(" ")[0].rstrip("s") in _CHOICES:
+        yield from _common(names, table.rows)
+        return
+    for row in table.rows:
+        if _is_optional(names, row):
+            continue
+        column, spelled = _paths(names, row)
+        for path in filter(None, map(in_results, spelled)):
+            yield RequiredOutput(path=path, description=_description(names, row, column))
+
+
+def _common(names: Sequence[str], rows: Sequence[Row]) -> Iterator[RequiredOutput]:
+    """A table keyed by operation (contract §3.14, `nutlope/hallmark`): a run does one of them, so it owes only the
+    files that every row names."""
+    sets = [dict.fromkeys(filter(None, map(in_results, _paths(names, row)[1]))) for row in rows]
+    for path in sets[0] if sets else ():
+        if all(path in others for others in sets):
+            yield RequiredOutput(path=path)
+
+
+def _is_optional(names: Sequence[str], row: Row) -> bool:
+    return "required" in names and row.cells[names.index("required")].text.lower().strip(" .*()") in _NO
+
+
+def _paths(names: Sequence[str], row: Row) -> tuple[int, Sequence[str]]:
+    """Which column names the files, and the names. An operation table (`Operation | Required files`) names them in
+    its second column; a bare code span like `Makefile` counts only in a column that says it holds files."""
+    for column, cell in enumerate(row.cells[:2]):
+        if paths := _paths_of(cell):
+            return column, paths
+    return 0, row.cells[0].codes if any(word in names[0] for word in _FILES) else ()
+
+
+def _paths_of(cell: Cell) -> tuple[str, ...]:
+    """All code spans as soon as one looks like a path; without any, the plain text if it does."""
+    spelled = cell.codes or (cell.text,)
+    return spelled if any(map(looks_like_path, spelled)) else ()
+
+
+def _description(names: Sequence[str], row: Row, column: int) -> str:
+    for index, name in enumerate(names):
+        if name in _DESCRIPTIONS:
+            return row.cells[index].text
+    return " — ".join(cell.text for index, cell in enumerate(row.cells) if index != column and cell.text)

@@ -1,0 +1,56 @@
+"""Room `runbook`: finding a section by its name, as the contract names them (§3.4)."""
+
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from runbook_runner.runbook.markdown.blocks import Section
+
+# A picture may stand before it; of a number of thousands of digits the beginning is enough.
+_STEP = re.compile(r"\W{0,8}step\s+(\d{1,9})\d*((?:\.\d+)*(?:[a-z]\b)?)\b", re.IGNORECASE)
+_SEPARATOR = re.compile(r"\s*[:.)–—-]*\s*")
+
+
+class StepNumber(NamedTuple):
+    number: int
+    part: str
+    """`a` of `Step 2a`, `.1` of `Step 2.1`; usually empty."""
+
+
+def is_step(section: Section) -> bool:
+    """`## Step 3: Iterate`, `## Step 3 — Iterate`, `## Step 3b: Iterate`, `## 🔧 Step 3: Iterate`."""
+    return section.level == 2 and bool(_STEP.match(section.title))
+
+
+def step_number(title: str) -> StepNumber | None:
+    """Of a step's title."""
+    match = _STEP.match(title)
+    return StepNumber(int(match[1]), match[2]) if match else None
+
+
+def without_step(title: str) -> str:
+    """The title without its `Step N`, whatever separates the two: for people, where `Section.name` is for look-ups."""
+    match = _STEP.match(title)
+    return _SEPARATOR.sub("", title[match.end() :], count=1).strip() if match else title
+
+
+def is_final_checklist(section: Section) -> bool:
+    """Of v1 (contract §3.16), whatever stands between `Step 7` and the name."""
+    return re.sub(r"\A\W+", "", without_step(section.title)).lower().startswith("final checklist")
+
+
+def find_exact(sections: Iterable[Section], name: str) -> Section | None:
+    """The first level-2 section of just this name, in any case, with or without `Step N:` (contract §3.4, v2)."""
+    return next((s for s in sections if s.level == 2 and s.name == name.lower()), None)
+
+
+def subsections(sections: Iterable[Section], of: Section, level: int) -> tuple[Section, ...]:
+    """Those of one level inside another section, in order."""
+    return tuple(s for s in sections if s.level == level and of.line < s.line <= of.end_line)
+
+
+def find(sections: Iterable[Section], name: str, *, prefix: bool = False) -> Section | None:
+    """The first section of this name, level 2 preferred; with `prefix` more may follow the name."""
+    name = name.lower()
+    fits = [s for s in sections if (s.name.startswith(name) if prefix else s.name == name)]
+    return min(fits, key=lambda section: section.level != 2, default=None)

@@ -1,0 +1,111 @@
+"""Room `runbook`: a saved input of a runbook, `examples/<id>/input.json` (contract §3.14)."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from runbook_runner.core.errors import InputError
+from runbook_runner.runbook.sources.load import read_bounded, text_of
+
+
+@dataclass(frozen=True)
+class FixtureFile:
+    path: Path
+    """Absolute; exists."""
+    role: str
+    note: str
+    name: str
+    """What the agent should see it as: `filename` where the fixture gives one, else the file's own name."""
+
+
+@dataclass(frozen=True)
+class Fixture:
+    title: str
+    prompt: str
+    """What a user would say beside the runbook; empty when there is none."""
+    vars: dict[str, Any]
+    """Parameter values."""
+    files: tuple[FixtureFile, ...]
+
+
+class _File(BaseModel):
+    path: str
+    role: str | None = None
+    note: str | None = None
+    filename: str | None = None
+
+
+class _Params(BaseModel):
+    vars: dict[str, Any] | None = None
+    prompt: str | None = None
+
+
+class _Input(BaseModel):
+    title: str | None = None
+    prompt: str | None = None
+    params: _Params | None = None
+    files: list[_File] | None = None
+
+
+def load_fixture(path: str | Path) -> Fixture:
+    """Reads an `input.json`, given by its path or its folder's; unknown keys are ignored.
+
+    The files it names are relative to its folder. Raises InputError that names the file or the key: not there, not
+    JSON, a wrong type, a listed file that is missing, no file, or outside the folder.
+    """
+    given = Path(path)
+    source = given / "input.json" if given.is_dir() else given
+    body = _validated(_json(source), source)
+    params = body.params or _Params()
+    return Fixture(
+        title=body.title or "",
+        prompt=body.prompt or params.prompt or "",
+        vars=params.vars or {},
+        files=tuple(_file(source, item) for item in body.files or ()),
+    )
+
+
+def _json(source: Path) -> Any:
+    text = text_of(read_bounded(source), str(source))
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as e:
+        raise InputError(f"The JSON is broken: {e.msg}.", where=f"{source}:{e.lineno}") from e
+    except (RecursionError, ValueError) as e:
+        raise InputError("The JSON can't be read: too deep, or a number too long.", where=str(source)) from e
+
+
+def _validated(value: Any, source: Path) -> _Input:
+    try:
+        return _Input.model_validate(value, strict=True)
+    except ValidationError as e:
+        error = e.errors(include_url=False, include_input=False)[0]
+        key = ".".join(map(str, error["loc"])) or "The file"
+        raise InputError(f"{key}: {error['msg']}.", where=str(source)) from e
+
+
+def _file(source: Path, item: _File) -> FixtureFile:
+    path = _inside(source, item.path)
+    name = item.filename or Path(item.path).name
+    if name in (".", "..") or set(name) & set("/\\\0"):
+        raise InputError(f"The file name {name!r} is not a plain name.", where=str(source))
+    return FixtureFile(path, item.role or "", item.note or "", name)
+
+
+def _inside(source: Path, name: str) -> Path:
+    """The named file, which links and `..` must not lead out of the fixture's folder."""
+    try:
+        folder = source.resolve().parent
+        file = (folder / name).resolve()
+        if not file.is_relative_to(folder):
+            raise InputError(f"The file {name} is outside the fixture's folder.", where=str(source))
+        if not file.is_file():
+            raise InputError(f"The file {name} is missing.", where=str(source), hint=f"It should be at {file}.")
+    except (OSError, ValueError, RuntimeError) as e:
+        if isinstance(e, InputError):
+            raise
+        raise InputError(f"The file name {name!r} can't be used: {e}.", where=str(source)) from e
+    return file
