@@ -25,7 +25,7 @@ RUNBOOK = Path(sys.executable).with_name("runbook")
 
 def _docker() -> bool:
     from runbook_runner.core.errors import RunbookError
-    from runbook_runner.sandbox.engine import connect
+    from runbook_runner.sandbox.docker.engine import connect
 
     try:
         connect()
@@ -36,7 +36,7 @@ def _docker() -> bool:
 
 def _bubblewrap() -> bool:
     from runbook_runner.core.errors import RunbookError
-    from runbook_runner.sandbox.bubblewrap import require_bubblewrap
+    from runbook_runner.sandbox.local.bubblewrap import require_bubblewrap
 
     try:
         require_bubblewrap()

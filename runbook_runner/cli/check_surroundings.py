@@ -17,7 +17,7 @@ def _agents(near: Near) -> Collection[str]:
 
 @cache
 def _snapshots(near: Near) -> Collection[str]:
-    from runbook_runner.sandbox.snapshots import known_snapshots
+    from runbook_runner.sandbox.images.snapshots import known_snapshots
 
     return known_snapshots(_folders(near))
 

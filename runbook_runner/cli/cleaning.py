@@ -9,7 +9,7 @@ from runbook_runner.core.errors import NotReadyError
 from runbook_runner.core.settings import Settings
 from runbook_runner.runner.recovery import recover_dead
 from runbook_runner.runner.remains import Remains
-from runbook_runner.sandbox.engine import connect
+from runbook_runner.sandbox.docker.engine import connect
 
 
 def execute(*, dry_run: bool, kept_too: bool, as_json: bool) -> None:

@@ -13,7 +13,7 @@ from runbook_runner.runner.attaching import join_live
 from runbook_runner.runner.credentials import load_environment
 from runbook_runner.runner.replay import with_policy
 from runbook_runner.runner.shell import Wanted, of_snapshot, of_trajectory, opened
-from runbook_runner.sandbox.snapshots import known_snapshots
+from runbook_runner.sandbox.images.snapshots import known_snapshots
 
 
 def open_shell(

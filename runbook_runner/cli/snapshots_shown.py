@@ -16,13 +16,12 @@ from runbook_runner.cli.snapshotting import near, shelf, stacks
 from runbook_runner.core.clock import iso
 from runbook_runner.core.errors import NotReadyError
 from runbook_runner.core.settings import Settings
-from runbook_runner.sandbox import catalogue
-from runbook_runner.sandbox.catalogue import Built
-from runbook_runner.sandbox.contents import versions
-from runbook_runner.sandbox.engine import Engine, connect
-from runbook_runner.sandbox.images import ImageRef, planned
-from runbook_runner.sandbox.recipe import Layer
-from runbook_runner.sandbox.snapshots import ALIASES, Snapshot, find_snapshot
+from runbook_runner.sandbox.docker.engine import Engine, connect
+from runbook_runner.sandbox.images import inventory
+from runbook_runner.sandbox.images.inventory import Built, versions
+from runbook_runner.sandbox.images.provide import ImageRef, planned
+from runbook_runner.sandbox.images.recipe import Layer
+from runbook_runner.sandbox.images.snapshots import ALIASES, Snapshot, find_snapshot
 
 
 @dataclass(frozen=True)
@@ -56,13 +55,13 @@ def show_list(*, as_json: bool) -> None:
 
 def _listed() -> _Listed:
     """The snapshots are worth listing without an engine, too."""
-    found = tuple(catalogue.snapshots(near()))
+    found = tuple(inventory.snapshots(near()))
     try:
         engine = connect()
     except NotReadyError as error:
         return _Listed(found, (), frozenset(), None, str(error))
-    images = catalogue.built(engine)
-    old = frozenset(image.reference for image in catalogue.stale(engine, images, shelf()))
+    images = inventory.built(engine)
+    old = frozenset(image.reference for image in inventory.stale(engine, images, shelf()))
     return _Listed(found, images, old, engine.url, None)
 
 

@@ -12,12 +12,12 @@ from runbook_runner.cli.display import plain
 from runbook_runner.core.errors import ExitCode, InputError
 from runbook_runner.core.settings import Settings
 from runbook_runner.runner.layers import agent_layers, check_packages, layers_of
-from runbook_runner.sandbox import catalogue, transfer
-from runbook_runner.sandbox.catalogue import Built, Shelf
-from runbook_runner.sandbox.engine import Engine, connect
-from runbook_runner.sandbox.images import ImageRef, ensure
-from runbook_runner.sandbox.recipe import Layer
-from runbook_runner.sandbox.snapshots import ALIASES, find_snapshot
+from runbook_runner.sandbox.docker.engine import Engine, connect
+from runbook_runner.sandbox.images import inventory, transfer
+from runbook_runner.sandbox.images.inventory import Built, Shelf
+from runbook_runner.sandbox.images.provide import ImageRef, ensure
+from runbook_runner.sandbox.images.recipe import Layer
+from runbook_runner.sandbox.images.snapshots import ALIASES, find_snapshot
 
 ALL_AGENTS = "all"
 
@@ -67,9 +67,9 @@ def _console(*, quiet: bool = False) -> Console:
 
 def prune(names: Sequence[str], *, everything: bool, dry_run: bool) -> None:
     engine, console = connect(), _console()
-    images = [image for image in catalogue.built(engine) if not names or image.snapshot in _real(names)]
+    images = [image for image in inventory.built(engine) if not names or image.snapshot in _real(names)]
     _refuse_strangers(names, images)
-    gone = [*reversed(images)] if everything else catalogue.stale(engine, images, shelf())
+    gone = [*reversed(images)] if everything else inventory.stale(engine, images, shelf())
     for image in gone:
         _remove(engine, image, console, dry_run=dry_run)
     if not gone:
@@ -91,7 +91,7 @@ def _remove(engine: Engine, image: Built, console: Console, *, dry_run: bool) ->
     what = f"{image.tag or image.name + ' ' + image.digest.removeprefix('sha256:')[:12]} ({decimal(image.size)})"
     if dry_run:
         console.print(f"would remove {what}", soft_wrap=True)
-    elif reason := catalogue.remove(engine, image):
+    elif reason := inventory.remove(engine, image):
         console.print(f"kept {what}: {reason}", soft_wrap=True)
     else:
         console.print(f"removed {what}", soft_wrap=True)

@@ -11,7 +11,7 @@ import tty
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from runbook_runner.sandbox.joining import Joined
+from runbook_runner.sandbox.attach import Joined
 
 _BLOCK = 1 << 16
 

@@ -14,7 +14,7 @@ from runbook_runner.runner.backends import BubblewrapBackend, HostBackend
 from runbook_runner.runner.parent import Parent, read_parent
 from runbook_runner.runner.phases import agent_environ
 from runbook_runner.runner.shell import of_terminal
-from runbook_runner.sandbox.joining import Joined
+from runbook_runner.sandbox.attach import Joined
 from runbook_runner.trajectory.store import read_events
 
 
@@ -45,8 +45,8 @@ def join_live(asked: Settings, name: str, argv: Sequence[str], environ: Mapping[
 
 
 def _join_container(parent: Parent, container: str, entrance: Entrance) -> Joined:
-    from runbook_runner.sandbox.docker_join import ContainerJoined
-    from runbook_runner.sandbox.engine import connect
+    from runbook_runner.sandbox.docker.attach import ContainerJoined
+    from runbook_runner.sandbox.docker.engine import connect
 
     engine = connect()
     if not engine.has_container(container):
@@ -57,7 +57,7 @@ def _join_container(parent: Parent, container: str, entrance: Entrance) -> Joine
 
 def _join_folder(parent: Parent, started: SandboxStarted, entrance: Entrance, asked: Settings) -> Joined:
     """A second sandbox around the same folder: it sees the run's files, not its processes."""
-    from runbook_runner.sandbox.host_join import LocalJoined
+    from runbook_runner.sandbox.local.attach import LocalJoined
 
     folder = Path(started.sandbox_id)
     _check_open(parent, folder)
@@ -70,7 +70,7 @@ def _join_folder(parent: Parent, started: SandboxStarted, entrance: Entrance, as
 
 def _check_open(parent: Parent, folder: Path) -> None:
     """Raises NotReadyError for a folder that is gone, another's by now, or only waits to be removed."""
-    from runbook_runner.sandbox.work_folders import owned_folder
+    from runbook_runner.sandbox.temp_folders import owned_folder
 
     owned = owned_folder(folder)
     if owned is None or owned.labels.get(claims.LABEL_RUN) != parent.trajectory_id:

@@ -14,7 +14,7 @@ from runbook_runner.core.events import AgentFinished, Emit, Log, Stop, ToolCalle
 from runbook_runner.core.redaction import Redactor
 from runbook_runner.core.spec import Limits
 from runbook_runner.runner.cancellation import Cancellation
-from runbook_runner.sandbox import Process, PutFile, Sandbox
+from runbook_runner.sandbox.base import Process, PutFile, Sandbox
 
 if TYPE_CHECKING:
     from runbook_runner.gateway import Session

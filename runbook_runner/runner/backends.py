@@ -13,13 +13,13 @@ from runbook_runner.core.settings import DEFAULT_SNAPSHOT, Settings
 from runbook_runner.core.spec import RunSpec
 from runbook_runner.runner.layers import layers_of
 from runbook_runner.runner.programs import Program, find_program, plan_program, provide_program, require_program
-from runbook_runner.sandbox import Sandbox, SandboxSpec
-from runbook_runner.sandbox.snapshots import Snapshot, UnknownSnapshotError, find_snapshot
+from runbook_runner.sandbox.base import Sandbox, SandboxSpec
+from runbook_runner.sandbox.images.snapshots import Snapshot, UnknownSnapshotError, find_snapshot
 
 if TYPE_CHECKING:
-    from runbook_runner.sandbox.engine import Engine
-    from runbook_runner.sandbox.folder import FolderSandbox
-    from runbook_runner.sandbox.images import ImageRef
+    from runbook_runner.sandbox.docker.engine import Engine
+    from runbook_runner.sandbox.images.provide import ImageRef
+    from runbook_runner.sandbox.local.folder_sandbox import FolderSandbox
 
 BACKENDS = ("auto", "docker", "bubblewrap", "host")
 LIFETIME_MARGIN_S = 600.0  # for set-up and collection; then a container ends, whatever became of us
@@ -106,7 +106,7 @@ def _auto(agent: Agent, settings: Settings) -> "Backend":
 
 
 def _docker(settings: Settings) -> "DockerBackend":
-    from runbook_runner.sandbox.engine import connect
+    from runbook_runner.sandbox.docker.engine import connect
 
     engine = connect()
     engine.ask_ahead()
@@ -114,7 +114,7 @@ def _docker(settings: Settings) -> "DockerBackend":
 
 
 def _bubblewrap(agent: Agent, settings: Settings) -> "BubblewrapBackend":
-    from runbook_runner.sandbox.bubblewrap import require_bubblewrap
+    from runbook_runner.sandbox.local.bubblewrap import require_bubblewrap
 
     require_bubblewrap()
     require_program(agent, settings.data)
@@ -146,7 +146,7 @@ class HostBackend:
 
     @staticmethod
     def _sandbox(asked: SandboxSpec, program: Program | None, folder: Path | None = None) -> "FolderSandbox":
-        from runbook_runner.sandbox.host import HostSandbox
+        from runbook_runner.sandbox.local.host import HostSandbox
 
         tools = (str(program.path),) if program else ()
         return HostSandbox(replace(asked, host_tools=tools), folder=folder)
@@ -177,7 +177,7 @@ class BubblewrapBackend:
 
     @staticmethod
     def _sandbox(asked: SandboxSpec, program: Program | None, folder: Path | None = None) -> "FolderSandbox":
-        from runbook_runner.sandbox.bubblewrap import BubblewrapSandbox
+        from runbook_runner.sandbox.local.bubblewrap import BubblewrapSandbox
 
         # Most agents' programs are scripts for Node, which need not be in /usr either.
         tools = (str(program.path), "node") if program else ("node",)
@@ -200,7 +200,7 @@ class DockerBackend:
     def prepare(
         self, spec: RunSpec, agent: Agent, run_id: str, labels: Mapping[str, str], report: Report, emit: Emit
     ) -> Prepared:
-        from runbook_runner.sandbox.docker import DockerSandbox
+        from runbook_runner.sandbox.docker.sandbox import DockerSandbox
 
         snapshot = None if spec.image else self._snapshot(spec, emit)
         image = self._image(spec, agent, snapshot, report)
@@ -209,15 +209,15 @@ class DockerBackend:
         return Prepared(DockerSandbox(self.engine, asked), agent, image.tag, image.digest, image.pinned)
 
     def _image(self, spec: RunSpec, agent: Agent, snapshot: Snapshot | None, report: Report) -> "ImageRef":
-        from runbook_runner.sandbox import images
+        from runbook_runner.sandbox.images import provide
 
         layers = layers_of(agent, spec.apt_packages)
         if snapshot:
-            return images.ensure(self.engine, snapshot, layers, self.settings, report, spec.near)
-        from runbook_runner.sandbox.foreign import resolve_image
+            return provide.ensure(self.engine, snapshot, layers, self.settings, report, spec.near)
+        from runbook_runner.sandbox.images.user_image import resolve_image
 
         base = resolve_image(self.engine, str(spec.image), report)
-        return images.add_layers(self.engine, base, layers, self.settings, report)
+        return provide.add_layers(self.engine, base, layers, self.settings, report)
 
     @staticmethod
     def _snapshot(spec: RunSpec, emit: Emit) -> Snapshot:

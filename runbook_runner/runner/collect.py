@@ -10,7 +10,7 @@ from runbook_runner.core.events import Emit, Log
 from runbook_runner.core.files import shown
 from runbook_runner.core.redaction import Redactor
 from runbook_runner.core.spec import RunSpec
-from runbook_runner.sandbox import Received, ResultsTooLargeError, Sandbox
+from runbook_runner.sandbox.base import Received, ResultsTooLargeError, Sandbox
 from runbook_runner.trajectory.artifacts import ArtifactLog, Kind, Scrubber
 from runbook_runner.trajectory.store import RESULTS, SESSIONS
 

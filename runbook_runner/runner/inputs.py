@@ -17,7 +17,7 @@ from runbook_runner.core.events import Emit, Log
 from runbook_runner.core.redaction import Redactor
 from runbook_runner.core.settings import ASSETS, KEPT_INPUTS_BYTES
 from runbook_runner.core.spec import InputFile, RunSpec
-from runbook_runner.sandbox import PutFile
+from runbook_runner.sandbox.base import PutFile
 
 if TYPE_CHECKING:
     from runbook_runner.runner.zips import Member

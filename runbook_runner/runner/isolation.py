@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from runbook_runner.core.spec import Network
-from runbook_runner.sandbox import Sandbox
+from runbook_runner.sandbox.base import Sandbox
 
 
 def shortcomings(sandbox: Sandbox, network: Network) -> Iterator[str]:

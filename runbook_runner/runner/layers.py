@@ -9,7 +9,7 @@ from runbook_runner.agents import Agent, find_agent, known_agents
 from runbook_runner.core.errors import InputError
 
 if TYPE_CHECKING:
-    from runbook_runner.sandbox.recipe import Layer
+    from runbook_runner.sandbox.images.recipe import Layer
 
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+(=[A-Za-z0-9.+:~-]+)?")  # Debian Policy 5.6.1, and a version behind it
 
@@ -25,7 +25,7 @@ def check_packages(names: Iterable[str], where: str | None = None) -> tuple[str,
 
 def layers_of(agent: Agent | None, packages: Sequence[str] = ()) -> "list[Layer]":
     """packages: checked ones."""
-    from runbook_runner.sandbox.recipe import Layer, apt_layer
+    from runbook_runner.sandbox.images.recipe import Layer, apt_layer
 
     installed = [Layer(agent.name, agent.install)] if agent and agent.install else []
     return [*([apt_layer(packages)] if packages else []), *installed]

@@ -8,8 +8,8 @@ from typing import Final
 
 from runbook_runner.core.events import AgentFinished, Emit, Log
 from runbook_runner.core.spec import Limits
-from runbook_runner.sandbox import Limit, LimitHit, Sandbox
-from runbook_runner.sandbox.cgroup import processes_hit
+from runbook_runner.sandbox.base import Limit, LimitHit, Sandbox
+from runbook_runner.sandbox.local.cgroup import processes_hit
 
 # What a slow processor does not: it explains no failure, only how long something took.
 _KINDS: Final[dict[Limit, str]] = {

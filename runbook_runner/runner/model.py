@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from runbook_runner.agents import Agent
 from runbook_runner.core.events import Emit
 from runbook_runner.core.spec import Limits, RunSpec
-from runbook_runner.sandbox import GatewayAddress
+from runbook_runner.sandbox.base import GatewayAddress
 
 if TYPE_CHECKING:  # the agent without a model does not pay for it
     from runbook_runner.gateway import Cassette, Session, Upstream

@@ -20,7 +20,7 @@ from runbook_runner.runner.mcp import servers_with_secrets
 from runbook_runner.runner.model import ModelAccess, model_access
 from runbook_runner.runner.underway import Run
 from runbook_runner.runner.work import work
-from runbook_runner.sandbox import PutFile, Sandbox
+from runbook_runner.sandbox.base import PutFile, Sandbox
 from runbook_runner.trajectory.store import RESULTS
 
 if TYPE_CHECKING:

@@ -26,8 +26,8 @@ from runbook_runner.runner.model import find_upstream
 from runbook_runner.runner.opening import write_down
 from runbook_runner.runner.options import Outcome, RunOptions
 from runbook_runner.runner.underway import Emitter, Run
-from runbook_runner.sandbox import Sandbox
-from runbook_runner.sandbox.work_folders import temp_folder
+from runbook_runner.sandbox.base import Sandbox
+from runbook_runner.sandbox.temp_folders import temp_folder
 from runbook_runner.trajectory.recorder import Recorder
 from runbook_runner.trajectory.sandbox_log import SandboxLog
 from runbook_runner.trajectory.store import RESULTS, create_folder

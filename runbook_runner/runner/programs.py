@@ -19,7 +19,7 @@ from runbook_runner.core.errors import NotReadyError
 from runbook_runner.core.settings import Settings
 
 if TYPE_CHECKING:
-    from runbook_runner.sandbox.host_exec import HostProcess
+    from runbook_runner.sandbox.local.process import HostProcess
 
 _DONE: Final = ".installed"
 _INSTALL_S: Final = 900.0
@@ -105,7 +105,7 @@ def _install(agent: Agent, folder: Path, asked: Settings, report: Callable[[str]
         shutil.rmtree(folder)
     folder.mkdir()
     assert agent.host_install is not None
-    from runbook_runner.sandbox.host_exec import HostProcess, Orders  # not for runs in Docker
+    from runbook_runner.sandbox.local.process import HostProcess, Orders  # not for runs in Docker
 
     orders = Orders(cwd=str(folder), deadline_s=_INSTALL_S, memory_bytes=None, open_files=settings.DEFAULT_OPEN_FILES)
     command = ["sh", "-ec", agent.host_install.commands]

@@ -15,15 +15,14 @@ from runbook_runner.core.spec import RunSpec
 from runbook_runner.runner import claims, credentials
 from runbook_runner.runner.backends import Backend, DockerBackend
 from runbook_runner.runner.remains import Remains, find_remains
-from runbook_runner.sandbox import Sandbox
-from runbook_runner.sandbox.removal import remove_folder
-from runbook_runner.sandbox.work_folders import MEMORY, find_folders
+from runbook_runner.sandbox.base import Sandbox
+from runbook_runner.sandbox.temp_folders import MEMORY, find_folders, remove_folder
 from runbook_runner.trajectory.recorder import EVENTS_FILE, Recorder
 from runbook_runner.trajectory.repair import repair
 from runbook_runner.trajectory.store import SPEC_FILE, read_events
 
 if TYPE_CHECKING:
-    from runbook_runner.sandbox.engine import Engine
+    from runbook_runner.sandbox.docker.engine import Engine
 
 INTERRUPTED = "interrupted"
 
@@ -79,7 +78,7 @@ def _engine_for(home: Path, backend: Backend) -> "Engine | None":
     if isinstance(backend, DockerBackend):
         return backend.engine
     if any(entry and entry.backend == "docker" for _, entry in claims.claimed(home)):
-        from runbook_runner.sandbox.engine import connect
+        from runbook_runner.sandbox.docker.engine import connect
 
         with suppress(NotReadyError):
             return connect()
@@ -98,7 +97,7 @@ def _recover(run: Remains, engine: "Engine | None", *, stays: bool) -> None:
         if leftover and not stays:
             leftover.stop()
         for container in () if stays else run.containers[1:]:
-            from runbook_runner.sandbox.docker import attach
+            from runbook_runner.sandbox.docker.sandbox import attach
 
             assert engine
             attach(engine, container).stop()

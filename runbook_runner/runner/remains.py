@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from runbook_runner.core.errors import RunbookError
 from runbook_runner.runner import claims
-from runbook_runner.sandbox import Sandbox, SandboxSpec
-from runbook_runner.sandbox.work_folders import find_folders, owned_folders, usual_folder
+from runbook_runner.sandbox.base import Sandbox, SandboxSpec
+from runbook_runner.sandbox.temp_folders import find_folders, owned_folders, usual_folder
 
 if TYPE_CHECKING:
-    from runbook_runner.sandbox.engine import Engine
+    from runbook_runner.sandbox.docker.engine import Engine
 
 
 @dataclass
@@ -47,16 +47,16 @@ class Remains:
     def sandbox(self, engine: "Engine | None") -> Sandbox | None:
         """What can still be asked for its files and must be stopped."""
         if self.containers and engine:
-            from runbook_runner.sandbox.docker import attach
+            from runbook_runner.sandbox.docker.sandbox import attach
 
             return attach(engine, self.containers[0])
         folder = next(iter(self.folders), None)
         if folder and self.backend == "bubblewrap":
-            from runbook_runner.sandbox.bubblewrap import BubblewrapSandbox
+            from runbook_runner.sandbox.local.bubblewrap import BubblewrapSandbox
 
             return BubblewrapSandbox(SandboxSpec(run_id=self.run_id), folder=folder)
         if folder and self.backend == "host":
-            from runbook_runner.sandbox.host import HostSandbox
+            from runbook_runner.sandbox.local.host import HostSandbox
 
             return HostSandbox(SandboxSpec(run_id=self.run_id), folder=folder)
         return None
@@ -91,7 +91,7 @@ def find_remains(home: Path, engine: "Engine | None") -> tuple[Remains, ...]:
 def _labelled(engine: "Engine | None") -> Iterator[tuple[str, claims.Labels, str | None, Path | None]]:
     """Backend, labels, and the container or the folder that has them."""
     if engine:
-        from runbook_runner.sandbox.docker import list_owned
+        from runbook_runner.sandbox.docker.sandbox import list_owned
 
         for container in list_owned(engine, claims.this_host()):
             yield "docker", claims.of_taker(container.labels, container.run_id), container.container_id, None

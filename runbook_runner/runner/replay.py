@@ -17,8 +17,8 @@ from runbook_runner.runbook.sources.load import load
 from runbook_runner.runner.credentials import missing_secrets
 from runbook_runner.runner.parent import MODEL_FOLDER, Parent, read_parent
 from runbook_runner.runner.resolve import RunRequest, resolve
+from runbook_runner.sandbox.images.snapshots import PREFIX
 from runbook_runner.sandbox.paths import app_rewriter
-from runbook_runner.sandbox.snapshots import PREFIX
 
 if TYPE_CHECKING:
     from runbook_runner.gateway import Cassette, OnMiss, Replay, Upstream

@@ -21,7 +21,7 @@ from runbook_runner.runner.choices import choose
 from runbook_runner.runner.inputs import read_inputs
 from runbook_runner.runner.layers import check_packages
 from runbook_runner.runner.project_bounds import bounds_near
-from runbook_runner.sandbox.snapshots import is_builtin
+from runbook_runner.sandbox.images.snapshots import is_builtin
 
 
 @dataclass(frozen=True)

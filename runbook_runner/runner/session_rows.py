@@ -11,8 +11,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from runbook_runner.core.redaction import Redactor
-from runbook_runner.sandbox import Sandbox
-from runbook_runner.sandbox.work_folders import memory_folder
+from runbook_runner.sandbox.base import Sandbox
+from runbook_runner.sandbox.temp_folders import memory_folder
 
 _LOG: Final = "-wal"  # what was written last is only there until the program ends in good order
 _LONGEST_S: Final = 30.0  # of reading: the file is the sandbox's, and may be anything

@@ -16,9 +16,9 @@ from runbook_runner.runner.claims import Claim, Entry
 from runbook_runner.runner.inputs import unpacked, with_kept_inputs
 from runbook_runner.runner.parent import read_parent
 from runbook_runner.runner.phases import agent_environ
-from runbook_runner.sandbox import PutFile, Sandbox
-from runbook_runner.sandbox.joining import Joined
-from runbook_runner.sandbox.work_folders import temp_folder
+from runbook_runner.sandbox.attach import Joined
+from runbook_runner.sandbox.base import PutFile, Sandbox
+from runbook_runner.sandbox.temp_folders import temp_folder
 
 LIFETIME_S = 12 * 3600.0
 _TERMINAL = ("TERM", "COLORTERM", "LANG", "LC_ALL")
@@ -44,7 +44,7 @@ def of_trajectory(home: Path, name: str, backend: str | None) -> Wanted:
 
 def of_snapshot(name: str, agent: str | None, backend: str | None, near: Sequence[Path]) -> Wanted:
     """Raises InputError for an unknown one."""
-    from runbook_runner.sandbox.snapshots import find_snapshot
+    from runbook_runner.sandbox.images.snapshots import find_snapshot
 
     find_snapshot(name, near)
     chosen = find_agent(agent or "shell", near)
@@ -94,13 +94,13 @@ class Room:
         """terminal: the caller's variables; what tells of their terminal is passed on. Raises SandboxError."""
         env = {**self.environ, **of_terminal(terminal, tty=tty)}
         if isinstance(self.backend, DockerBackend):
-            from runbook_runner.sandbox.docker_join import ContainerJoined
+            from runbook_runner.sandbox.docker.attach import ContainerJoined
 
             return ContainerJoined(
                 self.backend.engine, self.sandbox.sandbox_id, argv, env=env, cwd=settings.APP, tty=tty
             )
-        from runbook_runner.sandbox.folder import FolderSandbox
-        from runbook_runner.sandbox.host_join import LocalJoined
+        from runbook_runner.sandbox.local.attach import LocalJoined
+        from runbook_runner.sandbox.local.folder_sandbox import FolderSandbox
 
         assert isinstance(self.sandbox, FolderSandbox)
         return LocalJoined(self.sandbox, argv, env=env, cwd=settings.APP, tty=tty)

@@ -6,7 +6,7 @@ import time
 from runbook_runner.agents.failures import retry_delay
 from runbook_runner.core.events import AgentFinished, AgentRetried
 from runbook_runner.runner.attempt import Attempt, Work, attempt
-from runbook_runner.sandbox import Sandbox
+from runbook_runner.sandbox.base import Sandbox
 
 
 def work(job: Work, sandbox: Sandbox) -> AgentFinished:

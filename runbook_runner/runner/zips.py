@@ -12,7 +12,7 @@ from typing import Literal
 
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.settings import UNPACKED_BYTES, UNPACKED_FILES
-from runbook_runner.sandbox import Readable
+from runbook_runner.sandbox.base import Readable
 
 _UTF8 = 0x800
 _ENCRYPTED = 0x1

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from runbook_runner.core.errors import RunbookError
 from runbook_runner.core.settings import RESULTS, Settings
-from runbook_runner.sandbox import PutFile, Sandbox, SandboxSpec
+from runbook_runner.sandbox.base import PutFile, Sandbox, SandboxSpec
 
 AT_ONCE = (1, 4, 16)
 BIG, MANY = 100 << 20, 10_000
@@ -209,9 +209,9 @@ def nothing() -> Iterator[None]:
 
 @contextmanager
 def docker_backend() -> Iterator[Backend]:
-    from runbook_runner.sandbox.docker import DockerSandbox
-    from runbook_runner.sandbox.engine import connect
-    from runbook_runner.sandbox.pool import Pool
+    from runbook_runner.sandbox.docker.engine import connect
+    from runbook_runner.sandbox.docker.pool import Pool
+    from runbook_runner.sandbox.docker.sandbox import DockerSandbox
 
     engine = connect()
     spec = SandboxSpec(
@@ -225,7 +225,7 @@ def docker_backend() -> Iterator[Backend]:
 
 @contextmanager
 def bubblewrap_backend() -> Iterator[Backend]:
-    from runbook_runner.sandbox.bubblewrap import BubblewrapSandbox, require_bubblewrap
+    from runbook_runner.sandbox.local.bubblewrap import BubblewrapSandbox, require_bubblewrap
 
     require_bubblewrap()
     yield Backend("bubblewrap", lambda: BubblewrapSandbox(SandboxSpec(run_id="bench", memory_bytes=1 << 30)))
@@ -233,7 +233,7 @@ def bubblewrap_backend() -> Iterator[Backend]:
 
 @contextmanager
 def host_backend() -> Iterator[Backend]:
-    from runbook_runner.sandbox.host import HostSandbox
+    from runbook_runner.sandbox.local.host import HostSandbox
 
     yield Backend("host", lambda: HostSandbox(SandboxSpec(run_id="bench")))
 
@@ -242,9 +242,9 @@ BACKENDS = {"docker": docker_backend, "bubblewrap": bubblewrap_backend, "host": 
 
 
 def default_image() -> str:
-    from runbook_runner.sandbox.engine import connect
-    from runbook_runner.sandbox.images import ensure
-    from runbook_runner.sandbox.snapshots import find_snapshot
+    from runbook_runner.sandbox.docker.engine import connect
+    from runbook_runner.sandbox.images.provide import ensure
+    from runbook_runner.sandbox.images.snapshots import find_snapshot
 
     return ensure(connect(), find_snapshot("python312-uv"), [], Settings.load(), print).tag
 

@@ -72,7 +72,7 @@ def terminal(runbook, tmp_path):
 
 
 def container_of(run_id):
-    from runbook_runner.sandbox.engine import connect
+    from runbook_runner.sandbox.docker.engine import connect
 
     found = connect().api.containers(all=True, filters={"label": f"runbook.trajectory={run_id}"})
     return [item["Id"] for item in found]
@@ -222,7 +222,7 @@ def test_a_kept_sandbox_can_be_entered_after_its_run_and_stays(runbook, shell_ru
             seen = runbook("attach", ran.folder.name, "--", "sh", "-c", "cat $RESULTS_DIR/out.txt")
             assert (seen.code, seen.out) == (0, "kept\n"), seen.err
     finally:
-        from runbook_runner.sandbox.engine import connect
+        from runbook_runner.sandbox.docker.engine import connect
 
         for container in container_of(ran.folder.name) if backend == "docker" else ():
             connect().api.remove_container(container, force=True)

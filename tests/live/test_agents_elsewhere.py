@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 import yaml
 
-from runbook_runner.sandbox.recipe import DEFAULT_BASE, LOCAL_BASE
+from runbook_runner.sandbox.images.recipe import DEFAULT_BASE, LOCAL_BASE
 
 RUNBOOK = """\
 ---

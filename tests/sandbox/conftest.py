@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from runbook_runner.core.settings import Settings
-from runbook_runner.sandbox import Exit, Process, Sandbox, SandboxSpec
+from runbook_runner.sandbox.base import Exit, Process, Sandbox, SandboxSpec
 
 MakeSandbox = Callable[..., Sandbox]
 
@@ -60,7 +60,7 @@ def running() -> Callable[[str], list[str]]:
 
 @pytest.fixture(scope="session")
 def engine() -> Any:
-    from runbook_runner.sandbox.engine import connect
+    from runbook_runner.sandbox.docker.engine import connect
 
     return connect()
 
@@ -68,15 +68,15 @@ def engine() -> Any:
 @pytest.fixture(scope="session")
 def image(engine: Any) -> str:
     """The default snapshot, built if this machine does not have it yet."""
-    from runbook_runner.sandbox.images import ensure
-    from runbook_runner.sandbox.snapshots import find_snapshot
+    from runbook_runner.sandbox.images.provide import ensure
+    from runbook_runner.sandbox.images.snapshots import find_snapshot
 
     return ensure(engine, find_snapshot("python312-uv"), [], Settings.load(), [].append).tag
 
 
 @pytest.fixture
 def make_docker(engine: Any, image: str) -> Iterator[MakeSandbox]:
-    from runbook_runner.sandbox.docker import DockerSandbox
+    from runbook_runner.sandbox.docker.sandbox import DockerSandbox
 
     with ExitStack() as stack:
 
@@ -92,7 +92,7 @@ def make_docker(engine: Any, image: str) -> Iterator[MakeSandbox]:
 
 @pytest.fixture
 def make_host() -> Iterator[MakeSandbox]:
-    from runbook_runner.sandbox.host import HostSandbox
+    from runbook_runner.sandbox.local.host import HostSandbox
 
     with ExitStack() as stack:
 
@@ -106,7 +106,7 @@ def make_host() -> Iterator[MakeSandbox]:
 
 @pytest.fixture
 def make_bubblewrap() -> Iterator[MakeSandbox]:
-    from runbook_runner.sandbox.bubblewrap import BubblewrapSandbox
+    from runbook_runner.sandbox.local.bubblewrap import BubblewrapSandbox
 
     with ExitStack() as stack:
 

@@ -6,9 +6,9 @@ import tarfile
 import pytest
 
 from runbook_runner.core.errors import NotReadyError, SandboxError
-from runbook_runner.sandbox import PutFile
-from runbook_runner.sandbox.archive import pack, unpack
-from runbook_runner.sandbox.intake import MAX_DEPTH, Intake
+from runbook_runner.sandbox.base import PutFile
+from runbook_runner.sandbox.docker.archive import pack, unpack
+from runbook_runner.sandbox.extract import MAX_DEPTH, Intake
 
 
 def archive(*members):

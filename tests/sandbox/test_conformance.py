@@ -10,7 +10,7 @@ import pytest
 
 from runbook_runner.core.errors import InputError, LimitError, SandboxError
 from runbook_runner.core.unix_sockets import listen_unix
-from runbook_runner.sandbox import FOLDERS, PutFile, ResultsTooLargeError
+from runbook_runner.sandbox.base import FOLDERS, PutFile, ResultsTooLargeError
 
 ROOMY = {"max_bytes": 1 << 30, "max_files": 1000}
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from runbook_runner.core.errors import NotReadyError, SandboxError
-from runbook_runner.sandbox import PutFile, SandboxSpec
+from runbook_runner.sandbox.base import PutFile, SandboxSpec
 
 pytestmark = pytest.mark.needs("docker")
 
@@ -150,7 +150,7 @@ def test_command_that_took_away_the_shell_is_frozen_and_its_files_come_home(make
 
 
 def test_image_that_runs_as_an_ordinary_user_can_write_everywhere_below_app(engine, make_docker, image, shell):
-    from runbook_runner.sandbox.snapshots import context_archive
+    from runbook_runner.sandbox.images.snapshots import context_archive
 
     dockerfile = f"FROM {image}\nRUN useradd --create-home worker\nUSER worker\n".encode()
     archive = context_archive({"Dockerfile": dockerfile})
@@ -182,7 +182,7 @@ def test_packages_install_with_apt_pip_npm_and_uv(sandbox, shell):
 
 
 def test_leftover_container_is_found_emptied_and_removed(engine, make_docker, shell, tmp_path, is_gone):
-    from runbook_runner.sandbox.docker import attach, list_owned
+    from runbook_runner.sandbox.docker.sandbox import attach, list_owned
 
     labels = {"runbook.trajectory": "feedf00d", "runbook.host": "this-test", "runbook.folder": "/x"}
     lost = make_docker(labels=labels)
@@ -199,7 +199,7 @@ def test_leftover_container_is_found_emptied_and_removed(engine, make_docker, sh
 
 
 def test_container_that_was_never_started_is_a_leftover_too(engine, image, tmp_path):
-    from runbook_runner.sandbox.docker import attach, list_owned
+    from runbook_runner.sandbox.docker.sandbox import attach, list_owned
 
     labels = {"runbook.trajectory": "0", "runbook.host": "never-started"}
     engine.api.create_container(image, ["true"], labels=labels)
@@ -211,7 +211,7 @@ def test_container_that_was_never_started_is_a_leftover_too(engine, image, tmp_p
 
 
 def test_start_that_fails_leaves_no_container(engine, make_docker, monkeypatch):
-    from runbook_runner.sandbox.docker import list_owned
+    from runbook_runner.sandbox.docker.sandbox import list_owned
 
     sandbox = make_docker(image="runbook-test/missing:1")
     with pytest.raises(NotReadyError, match="no image 'runbook-test/missing:1'"), sandbox:
@@ -240,7 +240,7 @@ def test_ca_bundle_reaches_every_tool(make_docker, shell, tmp_path):
 
 @pytest.mark.parametrize("url", ["unix:///nowhere/docker.sock", "tcp://127.0.0.1:9"])
 def test_no_engine_names_the_address_and_the_ways_on(monkeypatch, url):
-    from runbook_runner.sandbox.engine import connect
+    from runbook_runner.sandbox.docker.engine import connect
 
     monkeypatch.setenv("DOCKER_HOST", url)
     with pytest.raises(NotReadyError) as caught:
@@ -252,7 +252,7 @@ def test_no_engine_names_the_address_and_the_ways_on(monkeypatch, url):
 def test_current_context_decides_unless_docker_host_is_set(monkeypatch, tmp_path):
     from hashlib import sha256
 
-    from runbook_runner.sandbox.engine import connect
+    from runbook_runner.sandbox.docker.engine import connect
 
     folder = tmp_path / "contexts/meta" / sha256(b"other").hexdigest()
     folder.mkdir(parents=True)
@@ -275,7 +275,7 @@ def test_current_context_decides_unless_docker_host_is_set(monkeypatch, tmp_path
 
 
 def test_engine_work_of_one_run_stays_within_its_budget(engine, image, tmp_path):
-    from runbook_runner.sandbox.docker import DockerSandbox
+    from runbook_runner.sandbox.docker.sandbox import DockerSandbox
 
     started = time.monotonic()
     with DockerSandbox(engine, SandboxSpec(run_id="bench", image=image, lifetime_s=60)) as sandbox:

@@ -18,7 +18,7 @@ from runbook_runner.core.redaction import Redactor
 from runbook_runner.core.settings import DEFAULT_RESULTS_FILES
 from runbook_runner.core.spec import Network
 from runbook_runner.gateway import Cassette, Gateway, load_script
-from runbook_runner.sandbox import ResultsTooLargeError
+from runbook_runner.sandbox.base import ResultsTooLargeError
 
 pytestmark = [pytest.mark.needs("linux"), pytest.mark.xdist_group("docker-live")]
 

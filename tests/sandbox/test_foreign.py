@@ -21,10 +21,10 @@ import pytest
 from docker.errors import NotFound
 
 from runbook_runner.core.errors import NotReadyError
-from runbook_runner.sandbox import recipe
-from runbook_runner.sandbox.engine import connect
-from runbook_runner.sandbox.foreign import resolve_image
-from runbook_runner.sandbox.snapshots import context_archive
+from runbook_runner.sandbox.docker.engine import connect
+from runbook_runner.sandbox.images import recipe
+from runbook_runner.sandbox.images.snapshots import context_archive
+from runbook_runner.sandbox.images.user_image import resolve_image
 
 pytestmark = pytest.mark.needs("docker")
 

@@ -12,10 +12,10 @@ from uuid import uuid4
 import pytest
 
 from runbook_runner.core.errors import NotReadyError, SandboxError
-from runbook_runner.sandbox import PutFile, SandboxSpec
-from runbook_runner.sandbox.host import HostSandbox
+from runbook_runner.sandbox.base import PutFile, SandboxSpec
+from runbook_runner.sandbox.local.host import HostSandbox
 from runbook_runner.sandbox.paths import app_rewriter
-from runbook_runner.sandbox.work_folders import find_folders
+from runbook_runner.sandbox.temp_folders import find_folders
 
 
 @pytest.fixture
@@ -71,8 +71,8 @@ def test_kill_dash_nine_of_the_runner_leaves_no_process(running, tmp_path):
     program = tmp_path / "runner.py"
     program.write_text(
         f"""
-from runbook_runner.sandbox import SandboxSpec
-from runbook_runner.sandbox.host import HostSandbox
+from runbook_runner.sandbox.base import SandboxSpec
+from runbook_runner.sandbox.local.host import HostSandbox
 sandbox = HostSandbox(SandboxSpec(run_id="dies"))
 sandbox.start()
 process = sandbox.exec(["sh", "-c", "setsid sleep {mark} & echo ready; sleep {mark}"], deadline_s=600)

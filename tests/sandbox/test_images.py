@@ -10,8 +10,8 @@ import pytest
 
 from runbook_runner.core.errors import InputError, NotReadyError
 from runbook_runner.core.settings import Settings
-from runbook_runner.sandbox.foreign import resolve_image
-from runbook_runner.sandbox.snapshots import find_snapshot
+from runbook_runner.sandbox.images.snapshots import find_snapshot
+from runbook_runner.sandbox.images.user_image import resolve_image
 
 pytestmark = pytest.mark.needs("docker")
 
@@ -22,9 +22,8 @@ LAYERS = f"t{os.getpid()}"
 @pytest.fixture
 def images(engine, image):
     """The module under test; the layers this test made are removed afterwards, another's are left alone."""
-    from runbook_runner.sandbox import images
 
-    yield images
+    yield provide
     for found in engine.api.images(filters={"reference": f"runbook-runner/*-{LAYERS}-*"}):
         for tag in found["RepoTags"]:
             engine.api.remove_image(tag, force=True)
@@ -146,7 +145,7 @@ def test_users_image_that_does_not_exist_is_named(engine, images, reference):
 def test_layer_on_a_users_image_installs_as_root_and_runs_as_its_user(
     engine, images, settings, image, make_docker, shell
 ):
-    from runbook_runner.sandbox.snapshots import context_archive
+    from runbook_runner.sandbox.images.snapshots import context_archive
 
     dockerfile = f"FROM {image}\nRUN useradd worker\nUSER worker\n".encode()
     archive = context_archive({"Dockerfile": dockerfile})

@@ -309,7 +309,7 @@ def test_abstract_socket_of_this_machine_is_not_reached(make, shell, policy):
 @pytest.mark.needs("docker")
 @pytest.mark.parametrize("missing", ["python3", "python3 node"])
 def test_image_without_python_uses_node_and_without_either_says_so(engine, image, make_docker, shell, missing):
-    from runbook_runner.sandbox.snapshots import context_archive
+    from runbook_runner.sandbox.images.snapshots import context_archive
 
     tag = f"runbook-test/no-{missing.replace(' ', '-')}:1"
     dockerfile = f"FROM {image}\nRUN for name in {missing}; do rm -f /usr/bin/$name* /usr/local/bin/$name*; done\n"

@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from runbook_runner.core.spec import Network
-from runbook_runner.sandbox import FOLDERS, PutFile, SandboxSpec
+from runbook_runner.sandbox.base import FOLDERS, PutFile, SandboxSpec
 
 pytestmark = pytest.mark.needs("docker")
 
@@ -25,7 +25,7 @@ class Owner:
         return {"runbook.trajectory": "pool", "runbook.host": self.host}
 
     def containers(self):
-        from runbook_runner.sandbox.docker import list_owned
+        from runbook_runner.sandbox.docker.sandbox import list_owned
 
         return {item.container_id for item in list_owned(self.engine, self.host)}
 
@@ -42,7 +42,7 @@ def spec(image):
 
 @pytest.fixture
 def make_pool(engine, owner):
-    from runbook_runner.sandbox.pool import Pool
+    from runbook_runner.sandbox.docker.pool import Pool
 
     pools = []
 
@@ -124,9 +124,9 @@ _OWNER = """
 import sys, time
 from pathlib import Path
 from runbook_runner.runner.claims import Claim, Entry
-from runbook_runner.sandbox import SandboxSpec
-from runbook_runner.sandbox.engine import connect
-from runbook_runner.sandbox.pool import Pool
+from runbook_runner.sandbox.base import SandboxSpec
+from runbook_runner.sandbox.docker.engine import connect
+from runbook_runner.sandbox.docker.pool import Pool
 
 home, image, name = sys.argv[1:]
 with Claim(Path(home), Entry(name, home + "/none", "docker", home)) as claim:
@@ -163,9 +163,9 @@ _TAKER = """
 import sys, time
 from pathlib import Path
 from runbook_runner.runner.claims import Claim, Entry
-from runbook_runner.sandbox import SandboxSpec
-from runbook_runner.sandbox.engine import connect
-from runbook_runner.sandbox.pool import Pool
+from runbook_runner.sandbox.base import SandboxSpec
+from runbook_runner.sandbox.docker.engine import connect
+from runbook_runner.sandbox.docker.pool import Pool
 
 home, image, name = sys.argv[1:]
 spec = SandboxSpec(run_id=f"{name}-run", image=image, lifetime_s=600)

@@ -4,7 +4,7 @@ import struct
 
 import pytest
 
-from runbook_runner.sandbox import seccomp
+from runbook_runner.sandbox.local import seccomp_filter
 
 ALLOWED, REFUSED = 0x7FFF0000, 0x00050001
 MACHINES = {
@@ -30,25 +30,25 @@ def verdict(program: bytes, arch: int, number: int, first: int = 0) -> int:
 
 @pytest.mark.parametrize("machine", MACHINES)
 def test_refused_calls_are_refused_and_others_are_not(machine):
-    program, known = seccomp.program(machine), MACHINES[machine]
+    program, known = seccomp_filter.program(machine), MACHINES[machine]
     assert program is not None
     arch = known["arch"]
     assert [verdict(program, arch, known[name]) for name in ("keyctl", "mount", "bpf")] == [REFUSED] * 3
     assert [verdict(program, arch, known[name]) for name in ("read", "ptrace")] == [ALLOWED] * 2
     refused = [number for number in range(500) if verdict(program, arch, number) == REFUSED]
-    assert len(refused) == len(seccomp._REFUSED[machine]) + 1, "and socket without a family"
+    assert len(refused) == len(seccomp_filter._REFUSED[machine]) + 1, "and socket without a family"
 
 
 @pytest.mark.parametrize("machine", MACHINES)
 def test_sockets_are_unix_internet_or_netlink(machine):
-    program, known = seccomp.program(machine), MACHINES[machine]
+    program, known = seccomp_filter.program(machine), MACHINES[machine]
     assert program is not None
     allowed = [family for family in range(50) if verdict(program, known["arch"], known["socket"], family) == ALLOWED]
     assert allowed == [1, 2, 10, 16]
 
 
 def test_calls_of_another_machine_and_of_x32_are_refused():
-    program = seccomp.program("x86_64")
+    program = seccomp_filter.program("x86_64")
     assert program is not None
     assert verdict(program, MACHINES["aarch64"]["arch"], 0) == REFUSED
     assert verdict(program, MACHINES["x86_64"]["arch"], 0x40000000) == REFUSED
@@ -56,4 +56,4 @@ def test_calls_of_another_machine_and_of_x32_are_refused():
 
 
 def test_machine_whose_numbers_are_not_known_gets_no_filter():
-    assert seccomp.program("riscv64") is None
+    assert seccomp_filter.program("riscv64") is None

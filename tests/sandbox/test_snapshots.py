@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from runbook_runner.core.errors import InputError
-from runbook_runner.sandbox import snapshots
-from runbook_runner.sandbox.snapshots import Snapshot, context_archive, find_base, find_snapshot, known_snapshots
+from runbook_runner.sandbox.images import snapshots
+from runbook_runner.sandbox.images.snapshots import Snapshot, context_archive, find_base, find_snapshot, known_snapshots
 
 
 def write(folder: Path, name: str, dockerfile: str) -> Path:

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-import runbook_runner.sandbox.inside.tunnel as inside
-from runbook_runner.sandbox.inside.tunnel import BLOCK, CLOSE, DATA, END, HEAD, OPEN, Tunnel
+import runbook_runner.sandbox.network.inside.tunnel as inside
+from runbook_runner.sandbox.network.inside.tunnel import BLOCK, CLOSE, DATA, END, HEAD, OPEN, Tunnel
 
 FOLDER = Path(inside.__file__).parent
 

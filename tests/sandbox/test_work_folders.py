@@ -11,10 +11,9 @@ from pathlib import Path
 import pytest
 
 from runbook_runner.core.errors import NotReadyError, SandboxError
-from runbook_runner.sandbox.host_tree import fetch
-from runbook_runner.sandbox.intake import Intake
-from runbook_runner.sandbox.removal import remove_folder
-from runbook_runner.sandbox.work_folders import owned_folders, temp_folder, usual_folder
+from runbook_runner.sandbox.extract import Intake
+from runbook_runner.sandbox.local.tree import fetch
+from runbook_runner.sandbox.temp_folders import owned_folders, remove_folder, temp_folder, usual_folder
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from runbook_runner.core.errors import RunbookError
 from runbook_runner.core.settings import Settings
 
 if TYPE_CHECKING:
-    from runbook_runner.sandbox.engine import Engine
+    from runbook_runner.sandbox.docker.engine import Engine
 
 PATIENCE_S: Final = 5
 
@@ -73,7 +73,7 @@ class Machine:
 
     @cached_property
     def _engine(self) -> "Engine | RunbookError":
-        from runbook_runner.sandbox.engine import connect
+        from runbook_runner.sandbox.docker.engine import connect
 
         try:
             engine = connect(PATIENCE_S)
@@ -86,7 +86,7 @@ class Machine:
 
     @cached_property
     def _bubblewrap(self) -> RunbookError | None:
-        from runbook_runner.sandbox.bubblewrap import require_bubblewrap
+        from runbook_runner.sandbox.local.bubblewrap import require_bubblewrap
 
         try:
             require_bubblewrap()

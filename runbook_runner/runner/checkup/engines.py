@@ -10,7 +10,7 @@ from runbook_runner.core.errors import RunbookError
 from runbook_runner.runner.checkup import Finding, Machine, Status, trouble
 
 if TYPE_CHECKING:
-    from runbook_runner.sandbox.engine import Engine
+    from runbook_runner.sandbox.docker.engine import Engine
 
 _GIB: Final = 1 << 30
 _LITTLE: Final = 1 * _GIB
@@ -73,7 +73,7 @@ def _about(found: "Engine") -> Finding:
 
 def limits(machine: Machine) -> Iterator[Finding]:
     """Whether the engine keeps those that take a control group."""
-    from runbook_runner.sandbox.docker_limits import holds
+    from runbook_runner.sandbox.docker.limits import holds
 
     found = machine.engine
     if not found:

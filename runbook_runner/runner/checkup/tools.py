@@ -15,7 +15,7 @@ from runbook_runner.runner.layers import layers_of
 from runbook_runner.runner.programs import find_program
 
 if TYPE_CHECKING:
-    from runbook_runner.sandbox.engine import Engine
+    from runbook_runner.sandbox.docker.engine import Engine
 
 _VERSION: Final = re.compile(r"\d+(\.\d+)+\S*")
 BUILD: Final = f"runbook snapshots build {DEFAULT_SNAPSHOT} --agent {DEFAULT_AGENT}"
@@ -41,8 +41,8 @@ def images(machine: Machine) -> Iterator[Finding]:
 
 def built_images(machine: Machine, engine: "Engine") -> dict[str, bool]:
     """`SNAPSHOT` or `SNAPSHOT+AGENT` → whether a run would find it. Raises RunbookError."""
-    from runbook_runner.sandbox.catalogue import snapshots
-    from runbook_runner.sandbox.images import planned
+    from runbook_runner.sandbox.images.inventory import snapshots
+    from runbook_runner.sandbox.images.provide import planned
 
     found = list(snapshots(machine.near))
     default = next(item for item in found if item.name == DEFAULT_SNAPSHOT)
@@ -115,7 +115,7 @@ def keys(machine: Machine) -> Iterator[Finding]:
 
 
 def certificates(machine: Machine) -> Iterator[Finding]:
-    from runbook_runner.sandbox.recipe import read_bundle
+    from runbook_runner.sandbox.images.recipe import read_bundle
 
     bundle = machine.settings.ca_bundle
     if bundle is None:

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 import trustme
 
-from runbook_runner.sandbox import Sandbox, SandboxSpec
+from runbook_runner.sandbox.base import Sandbox, SandboxSpec
 
 MakeSandbox = Callable[..., Sandbox]
 
@@ -28,7 +28,7 @@ MakeSandbox = Callable[..., Sandbox]
 @pytest.fixture(scope="session")
 def base_image(engine: Any) -> str:
     """The smallest image that will do: what the snapshots stand on."""
-    from runbook_runner.sandbox.recipe import DEFAULT_BASE, LOCAL_BASE
+    from runbook_runner.sandbox.images.recipe import DEFAULT_BASE, LOCAL_BASE
 
     return next(name for name in (LOCAL_BASE, DEFAULT_BASE) if engine.image_id(name))
 
@@ -40,7 +40,7 @@ class Way:
     env: dict[str, str]
 
     def connect(self) -> Any:
-        from runbook_runner.sandbox.engine import connect
+        from runbook_runner.sandbox.docker.engine import connect
 
         with pytest.MonkeyPatch.context() as patch:
             for name in ("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH"):
@@ -244,7 +244,7 @@ def way(request: pytest.FixtureRequest) -> Way:
 @pytest.fixture(params=WAYS[:3])
 def make_sandbox(request: pytest.FixtureRequest, base_image: str) -> Iterator[MakeSandbox]:
     """In the place of the one for this machine: with ssh all is as with TLS but for the way."""
-    from runbook_runner.sandbox.docker import DockerSandbox
+    from runbook_runner.sandbox.docker.sandbox import DockerSandbox
 
     there = request.getfixturevalue(request.param).connect()
     with ExitStack() as stack:

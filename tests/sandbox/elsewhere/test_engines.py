@@ -17,9 +17,9 @@ import pytest
 from runbook_runner.core.errors import InputError, NotReadyError
 from runbook_runner.core.spec import Network
 from runbook_runner.core.unix_sockets import listen_unix
-from runbook_runner.sandbox import SandboxSpec
-from runbook_runner.sandbox.docker import DockerSandbox
-from runbook_runner.sandbox.endpoint import find_endpoint
+from runbook_runner.sandbox.base import SandboxSpec
+from runbook_runner.sandbox.docker.endpoint import find_endpoint
+from runbook_runner.sandbox.docker.sandbox import DockerSandbox
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 VARIABLES = ("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", "DOCKER_CONFIG")
@@ -168,7 +168,7 @@ def test_the_current_context_leads_to_its_engine_with_its_certificates(tls_way, 
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
     found = find_endpoint()
     assert (found.url, found.origin) == (tls_way.env["DOCKER_HOST"], "the context far")
-    from runbook_runner.sandbox.engine import connect
+    from runbook_runner.sandbox.docker.engine import connect
 
     assert connect().info["NCPU"] > 0
 

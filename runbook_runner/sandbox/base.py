@@ -1,0 +1,253 @@
+"""Sandbox: where an agent works. The contract every backend keeps: `docker.py`, `bubblewrap.py` and `host.py`.
+
+Proof of the contract is `tests/sandbox/test_conformance.py`, which runs against each of them. Paths are those of
+`/app/...` (contract §5.2) whatever the backend; times are seconds, sizes bytes.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Protocol, Self
+
+from runbook_runner.core import settings
+from runbook_runner.core.errors import LimitError
+from runbook_runner.core.events import Emit
+from runbook_runner.core.spec import Network
+
+Stream = Literal["stdout", "stderr"]
+EndedBy = Literal["exit", "deadline", "killed"]
+Limit = Literal["cpus", "memory", "processes", "open_files", "disk"]
+Hold = Literal["together", "each", "watched", "none"]
+"""How a limit holds: for all processes of the sandbox together, by a control group; for each process by itself;
+measured now and then, who exceeds it is ended; or not at all."""
+
+FOLDERS = (settings.APP, settings.ASSETS, settings.RESULTS, settings.WORK, settings.PRIVATE)
+"""What every started sandbox has, each with mode 0777: an image may run its commands as any user."""
+
+
+@dataclass(frozen=True)
+class SandboxSpec:
+    """What one run asks of its sandbox."""
+
+    run_id: str
+    """Part of the container's or folder's name."""
+    image: str | None = None
+    """Docker only: tag or id of an image the engine has."""
+    unpacks: bool = False
+    """Its commands run as root and it has `tar`, so that small files may come in with a command."""
+    cpus: float = settings.DEFAULT_CPUS
+    """Cores; a sandbox takes what the machine has when that is less. The host backend can't limit it."""
+    memory_bytes: int = 8 << 30
+    """Of everything in the sandbox; where no control group can be made, of the data of each process (Linux only)."""
+    pids: int = settings.DEFAULT_PIDS
+    """Processes and threads in the sandbox. Without a control group not limited on the host, by an engine, nor in
+    bubblewrap for the real root or by an old kernel: what else there is counts all of the user's."""
+    open_files: int = settings.DEFAULT_OPEN_FILES
+    """Of each process; less where the machine allows less."""
+    disk_bytes: int = settings.DEFAULT_DISK_BYTES
+    """Written in the sandbox. Measured every second or so, not a quota: who exceeds it is ended soon, not at once."""
+    network: Network = field(default_factory=Network)
+    """Policies other than `full` only where the backend says so."""
+    on_event: Emit = field(default=lambda _: None)
+    """Hears of every connection that an allow-list decides about; from any thread."""
+    host_tools: tuple[str, ...] = ()
+    """Not for Docker: programs of this machine that commands need, by name or path; a sandbox that hides this machine
+    shows them, read-only."""
+    lifetime_s: float = 7200.0
+    """A container ends by itself after this time, whatever became of its owner."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    ca_bundle: Path | None = None
+    """PEM file that the tools in the sandbox shall trust; `None`: they keep what they have."""
+
+
+class Source(Protocol):
+    """Content that is made while it is read, such as a member of an archive."""
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        ...
+
+    def open(self, mode: Literal["rb"], /) -> AbstractContextManager["Readable"]:
+        """Raises InputError, as reading it does."""
+        ...
+
+
+@dataclass(frozen=True)
+class PutFile:
+    path: str
+    """Absolute sandbox path under `/app` or `/etc/runbook`."""
+    source: bytes | Path | Source
+    """The content, or a host file that has it; all but bytes is streamed, never held in memory."""
+    mode: int = 0o666
+
+
+@dataclass(frozen=True)
+class ReceivedFile:
+    path: str
+    """Below the folder it was fetched into, POSIX. Bytes that are not UTF-8 are spelled `\\xNN`."""
+    size: int
+    sandbox_path: str
+
+
+@dataclass(frozen=True)
+class Received:
+    files: tuple[ReceivedFile, ...] = ()
+    skipped: tuple[tuple[str, str], ...] = ()
+    """Path and reason of everything that is not a regular file, or that can't be stored under its name."""
+
+
+class ResultsTooLargeError(LimitError):
+    """More than the caller allowed. What was fetched before is in place and listed in `received`."""
+
+    received: Received = Received()
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Output as it arrived; its borders mean nothing."""
+
+    stream: Stream
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Exit:
+    code: int | None
+    """Exit status, 128 + number when a signal of others ended it; `None` when we ended it."""
+    ended_by: EndedBy
+
+
+@dataclass(frozen=True)
+class GatewayAddress:
+    """How a server on this machine is reached from inside the sandbox."""
+
+    bind: str
+    """Address the server shall listen on."""
+    reach: str
+    """Host name or address by which the sandbox reaches it."""
+    port: int | None = None
+    """Port by which it does; `None`: the server's own. Set when bind is `unix:PATH`, a socket's place on this
+    machine."""
+
+
+@dataclass(frozen=True)
+class LimitHit:
+    """A limit that the sandbox's processes ran into."""
+
+    limit: Limit
+    message: str
+    """One sentence for people."""
+
+
+class Readable(Protocol):
+    def read(self, size: int, /) -> bytes:
+        """Up to size bytes; empty at the end."""
+        ...
+
+
+Filter = Callable[[str, Readable], Readable]
+"""Name below the fetched folder and content of a file → what shall be stored of it."""
+
+
+class Process(Protocol):
+    """A command in a sandbox. Read it by iterating once, from one thread."""
+
+    def __iter__(self) -> Iterator[Chunk]:
+        """Output as it arrives, in the order it was written within each stream. Ends when the command has ended.
+        Raises SandboxError when the sandbox is lost under it."""
+        ...
+
+    def kill(self, reason: EndedBy = "killed") -> None:
+        """Ends the command and everything it started, also what called setsid: SIGTERM, then SIGKILL after
+        `settings.GRACE_S`. Returns at once; `wait` tells when it is done. From any thread; of several calls the first
+        counts, and none does after the end. Other commands of the same sandbox may be ended with it."""
+        ...
+
+    def wait(self) -> Exit:
+        """Waits for the end; output nobody has read is dropped. After a deadline or a kill nothing of the command is
+        left running. Background children need not outlive a normal end either. Raises SandboxError when the sandbox
+        is lost under it."""
+        ...
+
+
+class Sandbox(Protocol):
+    """One run's place. A context manager: enters started, leaves nothing."""
+
+    backend: str
+    """`docker`, `bubblewrap` or `host`."""
+
+    @property
+    def sandbox_id(self) -> str:
+        """Container id, or the work folder's path on this machine; empty before `start`."""
+        ...
+
+    @property
+    def app(self) -> str:
+        """Where `/app` is for processes in it: `/app`, or the host folder that stands for it."""
+        ...
+
+    def start(self) -> None:
+        """Makes `FOLDERS`. Once. Raises NotReadyError when the machine can't (no image, no engine, disk full),
+        SandboxError when it was stopped meanwhile."""
+        ...
+
+    def put(self, files: Iterable[PutFile]) -> None:
+        """Writes files, replacing what is there; missing parents get mode 0777. Raises InputError for a path
+        elsewhere than `PutFile.path` says or a source that can't be read, SandboxError when the sandbox is gone."""
+        ...
+
+    def exec(
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        cwd: str = settings.WORK,
+        stdin: bytes | None = None,
+        files: Iterable[PutFile] = (),
+        deadline_s: float,
+    ) -> Process:
+        """Starts a command; returns at once. env adds to the sandbox's own and appears in no description of it.
+        stdin `None`: empty. files: put there first, as by `put`, which takes longer as a call of its own. After
+        deadline_s it is killed as by `kill("deadline")`, even if nobody reads it and the caller is gone. A program that
+        is not there exits 127, a cwd that is not there 126, both with a line on stderr. Raises what `put` raises, and
+        SandboxError when the sandbox is gone."""
+        ...
+
+    def get(self, path: str, into: Path, *, max_bytes: int, max_files: int, scrub: Filter | None = None) -> Received:
+        """Copies the file or the tree at a sandbox path into the host folder `into`, made if missing: regular files
+        only, mode 0644, owned by the caller, each in place complete or not at all. Links are never followed; a second
+        name (hard link) of a file in the tree is a file of its own. A missing path is an empty Received.
+        What runs in the sandbox may be ended when the tree can't be read for its changes. max_files counts every entry
+        of the tree. scrub stands between the sandbox and the disk. Raises ResultsTooLargeError, NotReadyError when
+        `into` can't be written (disk full), SandboxError when the sandbox is gone."""
+        ...
+
+    def localise(self, text: str) -> str:
+        """The text with `/app` paths as processes in this sandbox must say them."""
+        ...
+
+    def gateway_host(self) -> GatewayAddress:
+        """Needs a started sandbox. Raises NotReadyError when the sandbox can't reach this machine."""
+        ...
+
+    def holds(self) -> Mapping[Limit, Hold]:
+        """How each limit holds here. Needs a started sandbox."""
+        ...
+
+    def limits_hit(self) -> tuple[LimitHit, ...]:
+        """What was hit so far, as far as it can be known. Needs a started sandbox."""
+        ...
+
+    def stop(self) -> None:
+        """Ends every process and removes the container or folder. Idempotent, from any thread, also after a `start`
+        that failed half way. Raises SandboxError when something can't be removed."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...

@@ -1,0 +1,138 @@
+"""Sandbox: tar streams into and out of a container, never whole in memory."""
+
+import posixpath
+import tarfile
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from runbook_runner.core.errors import InputError, SandboxError
+from runbook_runner.sandbox.base import PutFile, Readable, Source
+from runbook_runner.sandbox.extract import Intake
+from runbook_runner.sandbox.paths import check_writable
+
+_BLOCK = 1 << 18
+_READ = 1 << 16  # tarfile copies what is left of this at every header
+_KINDS = {
+    tarfile.SYMTYPE: "a symbolic link",
+    tarfile.CHRTYPE: "a device",
+    tarfile.BLKTYPE: "a device",
+    tarfile.FIFOTYPE: "a pipe",
+}
+
+
+class TornArchiveError(SandboxError):
+    """It ends in the middle."""
+
+
+def pack(files: Iterable[PutFile], folders: Sequence[str] = ()) -> Iterator[bytes]:
+    """A tar stream, relative to `/`, of the folders (made or set to mode 0777) and the files with their parents.
+    Raises InputError."""
+    made: set[str] = set()
+    for folder in folders:
+        made.add(folder)
+        yield _header(folder, kind=tarfile.DIRTYPE, mode=0o777)
+    for file in files:
+        for parent in _parents(check_writable(file.path)):
+            if parent not in made:
+                made.add(parent)
+                yield _header(parent, kind=tarfile.DIRTYPE, mode=0o777)
+        yield from _file(file)
+    yield bytes(2 * tarfile.BLOCKSIZE)
+
+
+def _parents(path: str) -> list[str]:
+    """Below the first level: `/app` is made by `start`, `/etc` is the image's."""
+    parts = path.split("/")[1:-1]
+    return ["/" + "/".join(parts[:depth]) for depth in range(2, len(parts) + 1)]
+
+
+def _header(path: str, *, kind: bytes = tarfile.REGTYPE, mode: int, size: int = 0) -> bytes:
+    info = tarfile.TarInfo(path.lstrip("/"))
+    info.type, info.mode, info.size, info.mtime = kind, mode, size, int(time.time())
+    return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
+
+
+def _file(file: PutFile) -> Iterator[bytes]:
+    if isinstance(file.source, bytes):
+        yield _header(file.path, mode=file.mode, size=len(file.source))
+        yield file.source
+        yield _padding(len(file.source))
+        return
+    source = file.source
+    try:
+        size = source.stat().st_size if isinstance(source, Path) else source.size
+        with source.open("rb") as content:
+            yield _header(file.path, mode=file.mode, size=size)
+            yield from _blocks(content, size, source)
+    except OSError as error:
+        raise InputError(f"Can't read {source}: {error.strerror}.") from error
+    yield _padding(size)
+
+
+def _blocks(content: Readable, size: int, source: Path | Source) -> Iterator[bytes]:
+    """Just as much as the header said, even if it grows meanwhile."""
+    while size:
+        block = content.read(min(_BLOCK, size))
+        if not block:
+            raise InputError(f"{source} became shorter while it was read.")
+        size -= len(block)
+        yield block
+
+
+def _padding(size: int) -> bytes:
+    return bytes(-size % tarfile.BLOCKSIZE)
+
+
+def unpack(chunks: Iterable[bytes], intake: Intake, sandbox_path: str) -> None:
+    """Hands every member of an engine's archive of `sandbox_path` to the intake. The engine names members after the
+    path's last part: `results/a.txt`. Raises TornArchiveError, and what the intake raises."""
+    try:
+        with tarfile.open(fileobj=_Pipe(chunks), mode="r|", bufsize=_READ, errorlevel=2) as tar:  # type: ignore[call-overload]
+            for member in tar:
+                _take(tar, member, intake, sandbox_path)
+    except tarfile.TarError as error:
+        raise TornArchiveError(f"The engine's archive of {sandbox_path} can't be read: {error}.") from error
+
+
+def _take(tar: tarfile.TarFile, member: tarfile.TarInfo, intake: Intake, sandbox_path: str) -> None:
+    parts = _parts(member.name)
+    if member.isdir():
+        if parts:
+            intake.folder(parts)
+    elif member.isreg():
+        content = tar.extractfile(member)
+        assert content is not None
+        alone = "/" not in member.name
+        intake.file(parts or [member.name], content, member.size, sandbox_path=sandbox_path if alone else None)
+    elif member.islnk():
+        intake.second_name(parts, _parts(member.linkname))
+    else:
+        intake.skip(parts or [posixpath.basename(sandbox_path)], _KINDS.get(member.type, "not a regular file"))
+
+
+def _parts(name: str) -> list[str]:
+    """Below the fetched path. An absolute name, which no engine writes, keeps an empty part and is refused for it."""
+    parts = name.rstrip("/").split("/")
+    return parts if name.startswith("/") else parts[1:]
+
+
+class _Pipe:
+    """Chunks of any size as something tarfile can read from."""
+
+    def __init__(self, chunks: Iterable[bytes]):
+        self._chunks = iter(chunks)
+        self._chunk = b""
+        self._at = 0
+
+    def read(self, size: int) -> bytes:
+        parts, missing = [], size
+        while missing > 0:
+            if self._at == len(self._chunk):
+                self._chunk, self._at = next(self._chunks, b""), 0
+                if not self._chunk:
+                    break
+            parts.append(self._chunk[self._at : self._at + missing])
+            self._at += len(parts[-1])
+            missing -= len(parts[-1])
+        return b"".join(parts)

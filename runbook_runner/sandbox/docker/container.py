@@ -1,0 +1,126 @@
+"""Docker sandbox: the container itself: made and started, given its first files, removed."""
+
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from typing import Any, Final
+
+from docker.errors import APIError, ImageNotFound, NotFound
+from docker.types import LogConfig
+
+from runbook_runner.core import settings
+from runbook_runner.core.errors import InputError, NotReadyError, SandboxError
+from runbook_runner.sandbox.base import PutFile, SandboxSpec
+from runbook_runner.sandbox.docker import seccomp_profile
+from runbook_runner.sandbox.docker.archive import pack
+from runbook_runner.sandbox.docker.engine import Engine, engine_errors
+from runbook_runner.sandbox.docker.network import ContainerDoors
+
+# What apt, pip, npm and our own kill need of root's powers; tests/sandbox/test_docker.py proves it.
+CAPABILITIES: Final = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "SETGID", "SETUID")
+_GONE_S: Final = 10
+# $0: seconds. Process 1 itself, so that nothing inside can end it: the kernel keeps signals from it that it has no
+# answer to. It takes in orphans while it waits; without its child, which SIGKILL ends, it only lives on.
+_KEEP_ALIVE: Final = """\
+trap '' HUP INT TERM
+sleep "$0" && exit
+exec sleep "$0"
+"""
+
+
+def start_container(engine: Engine, spec: SandboxSpec, name: str, doors: ContainerDoors) -> str:
+    """The id of a running container that does nothing. name: by which it is found should this break off. Raises
+    NotReadyError when the engine can't, SandboxError when it is lost."""
+    with engine_errors("start a container"):
+        try:
+            container = _create(engine, spec, name, doors)
+            engine.api.start(container)
+        except ImageNotFound as error:
+            raise NotReadyError(f"The Docker engine has no image {spec.image!r}.") from error
+        except APIError as error:
+            refusal = (error.explanation or str(error)).strip()
+            if doors.go_round(refusal):
+                remove_container(engine, name)
+                return start_container(engine, spec, name, doors)
+            raise NotReadyError(
+                f"The container did not start: {refusal}",
+                hint="An image needs at least `sleep` and `sh` to be used as a sandbox.",
+            ) from error
+    return container
+
+
+def _create(engine: Engine, spec: SandboxSpec, name: str, doors: ContainerDoors) -> str:
+    if spec.image is None:
+        raise InputError("A docker sandbox needs an image.")
+    made: dict[str, Any] = engine.api.create_container(
+        spec.image,
+        entrypoint=["sh"],
+        command=["-c", _KEEP_ALIVE, str(max(1, round(spec.lifetime_s)))],
+        stop_signal="SIGKILL",
+        name=name,
+        labels=dict(spec.labels),
+        environment={**_ca_variables(spec), **doors.environment},
+        working_dir="/",
+        host_config=_host_config(engine, spec, doors),
+    )
+    return str(made["Id"])
+
+
+def _host_config(engine: Engine, spec: SandboxSpec, doors: ContainerDoors) -> Any:
+    return engine.api.create_host_config(
+        init=False,
+        auto_remove=True,
+        cap_drop=["ALL"],
+        cap_add=list(CAPABILITIES),
+        security_opt=["no-new-privileges", *seccomp_profile.options(engine)],
+        pids_limit=spec.pids,
+        nano_cpus=int(min(spec.cpus, engine.cpus) * 1e9),
+        mem_limit=spec.memory_bytes,
+        memswap_limit=spec.memory_bytes,
+        log_config=LogConfig(type="none"),
+        **doors.host_config,
+    )
+
+
+def _ca_variables(spec: SandboxSpec) -> dict[str, str]:
+    if spec.ca_bundle is None:
+        return {}
+    return dict.fromkeys(settings.CA_VARIABLES, settings.SANDBOX_CA_BUNDLE)
+
+
+def first_files(spec: SandboxSpec) -> tuple[PutFile, ...]:
+    """What a container has beside its folders before anybody else puts something there."""
+    return (PutFile(settings.SANDBOX_CA_BUNDLE, spec.ca_bundle, mode=0o644),) if spec.ca_bundle else ()
+
+
+def put_files(engine: Engine, container: str, files: Iterable[PutFile], folders: Sequence[str] = ()) -> None:
+    """See `Sandbox.put` and `archive.pack`."""
+    refused: list[InputError] = []
+
+    def stream() -> Iterable[bytes]:
+        try:
+            yield from pack(files, folders)
+        except InputError as error:  # the HTTP client would hide it behind an error of its own
+            refused.append(error)
+            raise
+
+    try:
+        with engine_errors("put files into the container"):
+            engine.api.put_archive(container, "/", stream())
+    except (SandboxError, InputError):
+        if refused:
+            raise refused[0] from None
+        raise
+
+
+def remove_container(engine: Engine, name: str) -> None:
+    """Ends and removes it; one that is gone is fine. Raises SandboxError."""
+    with engine_errors("remove the container"):
+        try:
+            engine.api.remove_container(name, force=True, v=True)
+        except NotFound:
+            return
+        except APIError as error:
+            if error.status_code != 409:  # 409: its own auto-remove is at work
+                raise
+            with suppress(NotFound):
+                engine.api.wait(name, timeout=_GONE_S, condition="removed")

@@ -1,0 +1,263 @@
+"""Docker sandbox: one command in a container, its output, its deadline, its end.
+
+Killing the client of `docker exec` leaves the process alive (field notes §7.3), so the end is made inside: a shell
+script as root ends everything in the container but what keeps it alive.
+"""
+
+import queue
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing, suppress
+from typing import Any
+
+import docker
+import requests
+import urllib3.exceptions
+from docker.errors import APIError, NotFound
+
+from runbook_runner.core import settings
+from runbook_runner.core.errors import SandboxError
+from runbook_runner.sandbox.base import Chunk, EndedBy, Exit, Stream
+from runbook_runner.sandbox.docker.engine import BROKEN, Engine
+from runbook_runner.sandbox.docker.exec_socket import Frames, start_exec
+from runbook_runner.sandbox.docker.scripts import ASK, END, SCAN
+
+_END_TRIES = 50
+_SIGKILLED = 128 + 9
+_POLL_S = 1.0
+_LINGER_S = 1.0  # how long output may still come after the command itself has ended
+_LATE = 16 << 20  # bytes that may be on their way from a command that has ended
+_QUEUE = 256
+_STREAMS: dict[int, Stream] = {1: "stdout", 2: "stderr"}
+
+
+class DockerProcess:
+    """Implements `Process`. One thread reads the output, another watches for the end; neither outlives the exec."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        container: str,
+        command: list[str],
+        *,
+        env: Mapping[str, str],
+        files: bytes,
+        deadline_s: float,
+        stopped: threading.Event,
+    ):
+        """files: an archive that the command unpacks, or nothing. stopped: set when the sandbox itself was ended on
+        purpose. Raises docker and requests errors, SandboxError."""
+        self._api = api = engine.api
+        self._container = container
+        self._stopped = stopped
+        self._deadline = time.monotonic() + deadline_s
+        self._chunks: queue.Queue[Chunk | None] = queue.Queue(_QUEUE)
+        self._choice = threading.Lock()
+        self._ending: EndedBy | None = None
+        self._wake = threading.Event()
+        self._drained = threading.Event()
+        self._received = 0
+        self._passing = False
+        self._abandoned = threading.Event()
+        self._exit: Exit | None = None
+        self._error: SandboxError | None = None
+        self._files = files
+        self._exec = str(api.exec_create(container, command, environment=dict(env), stdin=bool(files))["Id"])
+        self._connection = start_exec(engine, self._exec, tty=False)
+        for job in (self._read, self._watch):
+            threading.Thread(target=job, name=f"{job.__name__}-{self._exec[:8]}", daemon=True).start()
+
+    def __iter__(self) -> Iterator[Chunk]:
+        while (chunk := self._chunks.get()) is not None:
+            yield chunk
+        self._chunks.put(None)
+        if self._error:
+            raise self._error
+
+    @property
+    def was_ended(self) -> bool:
+        """By us, and everything else in the container with it."""
+        return self._ending is not None
+
+    def kill(self, reason: EndedBy = "killed") -> None:
+        with self._choice:
+            self._ending = self._ending or reason
+        self._wake.set()
+
+    def wait(self) -> Exit:
+        for _ in self:
+            pass
+        assert self._exit is not None
+        return self._exit
+
+    def abandon(self) -> None:
+        """The container is about to go: nobody shall wait for output, neither its readers nor the engine."""
+        self._abandoned.set()
+        self._wake.set()
+        self._connection.close()
+
+    def _read(self) -> None:
+        # A broken connection says the same as its end; the watcher asks the engine what became of the exec.
+        with suppress(Exception):
+            if self._files:
+                self._connection.sendall(self._files)
+                self._connection.end_input()
+            frames = Frames(self._connection)
+            while (piece := frames.next())[0]:
+                self._received += len(piece[1])
+                self._passing = True
+                self._pass_on(Chunk(_STREAMS.get(piece[0], "stdout"), piece[1]))
+                self._passing = False
+        self._drained.set()
+        self._wake.set()
+
+    def _pass_on(self, chunk: Chunk) -> None:
+        """Waits for a reader; with the sandbox abandoned drops the chunk, or the engine would wait for us to read."""
+        while not self._abandoned.is_set():
+            with suppress(queue.Full):
+                self._chunks.put(chunk, timeout=0.2)
+                return
+
+    def _watch(self) -> None:
+        try:
+            self._exit = self._end()
+        except SandboxError as error:
+            self._error = error
+        except BROKEN as error:
+            self._lost(error)
+        finally:
+            self._close()
+
+    def _end(self) -> Exit:
+        """Waits for it and, at the deadline or when asked to, makes it. The state is asked for now and then even
+        while output is open: a background child may hold it long after the command itself has ended."""
+        pause = _POLL_S
+        while True:
+            self._wake.wait(max(0.0, min(pause, self._deadline - time.monotonic())))
+            self._wake.clear()
+            if self._stopped.is_set():
+                return Exit(None, self._ending or "killed")
+            if time.monotonic() >= self._deadline:
+                self.kill("deadline")
+            if self._ending:
+                end_everything(self._api, self._container)
+                self._linger()
+                return Exit(None, self._ending)
+            if code := self._code():
+                self._linger()
+                return code
+            if self._drained.is_set():
+                pause = 0.01 if pause == _POLL_S else min(pause * 2, _POLL_S / 2)
+
+    def _linger(self) -> None:
+        """What was on its way when the command ended still comes, however slow its reader is; what a background child
+        goes on to write does not."""
+        before = self._received
+        late = before + _LATE
+        while not self._drained.wait(_LINGER_S) and self._received < late:
+            if self._received == before and not self._passing:
+                return
+            before = self._received
+
+    def _code(self) -> Exit | None:
+        state = self._api.exec_inspect(self._exec)
+        if state["Running"]:
+            return None
+        code = state["ExitCode"]
+        if code is None or (code == _SIGKILLED and not self._container_lives()):
+            raise SandboxError(
+                "The container ended while a command ran in it.",
+                hint="Was it removed by hand, did it outlive its time, or did the engine stop?",
+            )
+        return Exit(int(code), "exit")
+
+    def _container_lives(self) -> bool:
+        """The engine hears of a command's end before it hears of its container's."""
+        time.sleep(0.3)
+        return bool(self._api.inspect_container(self._container)["State"]["Running"])
+
+    def _lost(self, error: Exception) -> None:
+        if self._stopped.is_set():
+            self._exit = Exit(None, self._ending or "killed")
+        elif isinstance(error, NotFound):
+            self._error = SandboxError(
+                "The container vanished while a command ran in it.",
+                hint="Was it removed by hand, or did it outlive its time?",
+            )
+        else:
+            self._error = SandboxError(f"The Docker engine was lost while a command ran: {error}")
+
+    def _close(self) -> None:
+        while True:
+            with suppress(queue.Full):
+                self._chunks.put(None, timeout=0.5)
+                return
+            if self._abandoned.is_set():
+                with suppress(queue.Empty):
+                    self._chunks.get_nowait()
+
+
+def end_everything(api: docker.APIClient, container: str) -> None:
+    """What can't be ended, as when there is no `sh` any more, is frozen: it does no more, and its files can still be
+    fetched. Raises SandboxError, one of `BROKEN`."""
+    if _ended(api, container):
+        return
+    try:
+        api.pause(container)
+    except APIError as error:  # a rootless engine may have no control group to freeze
+        raise SandboxError(
+            "What runs in the container can't be ended.", hint="It is ended with the container."
+        ) from error
+
+
+def _ended(api: docker.APIClient, container: str) -> bool:
+    """By two scripts as root; the first may fail where no process can be added."""
+    try:
+        _inside(api, container, SCAN + ASK, str(round(settings.GRACE_S * 10)))
+        for _ in range(_END_TRIES):
+            if _inside(api, container, SCAN + END) == b"ended\n":
+                return True
+            time.sleep(0.1)
+    except (requests.Timeout, urllib3.exceptions.TimeoutError):  # a script got no turn, or `sh` is something else now
+        return False
+    return False
+
+
+def _inside(api: docker.APIClient, container: str, script: str, *arguments: str) -> bytes:
+    try:
+        return first_output(api, container, ["sh", "-c", script, "runbook", *arguments])
+    except NotFound:
+        raise
+    except APIError:  # the engine could not add a process
+        return b""
+
+
+def first_output(api: docker.APIClient, container: str, command: list[str]) -> bytes:
+    """The first words of a command run as root; empty when there are none. Its end is not waited for: the engine tells
+    of it seconds late while something holds the output of another command that has ended. Raises one of `BROKEN`."""
+    job = api.exec_create(container, command, user="0")
+    with closing(_start(api, job["Id"], read_timeout_s=settings.GRACE_S + 60)) as answer:
+        return next((data for _, data in _frames(answer.raw)), b"")
+
+
+def _frames(raw: Any) -> Iterator[tuple[int, bytes]]:
+    """Kind, three zeros, length, content (Docker Engine API, "attach to a container")."""
+    while len(head := raw.read(8)) == 8:
+        yield head[0], raw.read(int.from_bytes(head[4:], "big"))
+
+
+def _start(api: docker.APIClient, exec_id: str, read_timeout_s: float | None = None) -> Any:
+    """Starts an exec and gives the open answer. Without the upgrade docker-py asks for, the output is a plain body:
+    nothing of it can be lost in a buffer that was read ahead with the headers."""
+    answer = api.post(
+        f"{api.base_url}/v{api.api_version}/exec/{exec_id}/start",
+        json={"Tty": False, "Detach": False},
+        stream=True,
+        timeout=(60, read_timeout_s),
+    )
+    if answer.status_code >= 400:
+        explanation = answer.text.strip()
+        answer.close()
+        raise APIError(explanation, response=answer, explanation=explanation)
+    return answer

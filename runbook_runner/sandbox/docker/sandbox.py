@@ -1,0 +1,266 @@
+"""Docker sandbox: one container per run, gone with it."""
+
+import posixpath
+import re
+import secrets
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from docker.errors import NotFound
+
+from runbook_runner.core import settings
+from runbook_runner.core.errors import SandboxError
+from runbook_runner.sandbox.base import (
+    FOLDERS,
+    Filter,
+    GatewayAddress,
+    Hold,
+    Limit,
+    LimitHit,
+    PutFile,
+    Received,
+    SandboxSpec,
+)
+from runbook_runner.sandbox.disk_watch import DiskWatch
+from runbook_runner.sandbox.docker import limits
+from runbook_runner.sandbox.docker.archive import TornArchiveError, pack, unpack
+from runbook_runner.sandbox.docker.container import first_files, put_files, remove_container, start_container
+from runbook_runner.sandbox.docker.engine import Engine, engine_errors
+from runbook_runner.sandbox.docker.network import ContainerDoors
+from runbook_runner.sandbox.docker.process import DockerProcess, end_everything
+from runbook_runner.sandbox.docker.scripts import wrapped
+from runbook_runner.sandbox.extract import Intake
+
+_NAME = re.compile(r"runbook-(.+)-[0-9a-f]{6}")
+RUN_LABEL = "runbook.trajectory"
+HOST_LABEL = "runbook.host"
+
+_WITH_COMMAND = 1 << 20
+"""Fewer bytes than this go with the command that needs them: an archive of their own costs the engine 50 ms."""
+
+_LINK = 1 << 27  # os.ModeSymlink of Go, as the engine describes a path
+
+
+@dataclass(frozen=True)
+class OwnedContainer:
+    """A container one of our runs made, alive or not."""
+
+    container_id: str
+    labels: Mapping[str, str]
+    """Of who made it."""
+    run_id: str = ""
+    """Of the run that has it, which its name tells: a pool's container keeps the labels of the pool."""
+
+
+def list_owned(engine: Engine, host: str) -> tuple[OwnedContainer, ...]:
+    """All containers of runs of this host. Raises SandboxError."""
+    with engine_errors("list containers"):
+        found = engine.api.containers(all=True, filters={"label": [RUN_LABEL, f"{HOST_LABEL}={host}"]})
+    return tuple(OwnedContainer(item["Id"], dict(item["Labels"]), _run_named(item["Names"])) for item in found)
+
+
+def _run_named(names: Sequence[str]) -> str:
+    return next((match[1] for name in names if (match := _NAME.fullmatch(name.lstrip("/")))), "")
+
+
+def attach(engine: Engine, container_id: str) -> "DockerSandbox":
+    """A leftover container, to get files from and to stop. Any state will do."""
+    return DockerSandbox(engine, SandboxSpec(run_id="leftover"), container=container_id)
+
+
+class DockerSandbox:
+    """Implements `Sandbox` on a Docker engine. Use as a context manager."""
+
+    backend = "docker"
+    app = settings.APP
+
+    def __init__(self, engine: Engine, spec: SandboxSpec, *, container: str = "", ready: str = ""):
+        """container: one that is there already; the sandbox is not to be started. ready: one of a pool, running, with
+        its folders and first files, and nobody else's any more; `start` takes it over."""
+        self._engine = engine
+        self._api = engine.api
+        self._spec = spec
+        # Known before the engine is asked, so that a `start` that breaks off leaves nothing nameless.
+        self._name = f"runbook-{spec.run_id}-{secrets.token_hex(3)}"  # see _NAME
+        self._container = container
+        self._ready = ready
+        self._begun = bool(container or ready)
+        self._stopped = threading.Event()
+        self._state = threading.Lock()
+        self._unmade = () if container else FOLDERS
+        self._stdin_numbers = count(1)
+        self._processes: list[DockerProcess] = []
+        self._ended = 0
+        self._endings = 0
+        self._doors = ContainerDoors(engine, spec)
+        self._watch = DiskWatch(lambda: limits.disk_used(engine, self._container), spec.disk_bytes, self._end_processes)
+
+    @property
+    def sandbox_id(self) -> str:
+        return self._container
+
+    def start(self) -> None:
+        with self._state:
+            if self._stopped.is_set():
+                raise SandboxError("The sandbox was stopped before it had started.")
+            self._begun = True
+            self._doors.open()
+            if not self._take_over():
+                self._container = start_container(self._engine, self._spec, self._name, self._doors)
+            self._watch.start()
+            if self._doors.forwards:
+                self.put([])
+                self._doors.forward(self._container)
+
+    def _take_over(self) -> bool:
+        """Of a ready container, under the name by which this run is known; false when there is none any more."""
+        if not self._ready:
+            return False
+        with engine_errors("take over a container"):
+            try:
+                self._api.rename(self._ready, self._name)
+            except NotFound:
+                self._ready = ""
+                return False
+        self._container, self._unmade = self._ready, ()
+        return True
+
+    def put(self, files: Iterable[PutFile]) -> None:
+        put_files(self._engine, self._container, *self._with_folders(files))
+
+    def exec(
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        cwd: str = settings.WORK,
+        stdin: bytes | None = None,
+        files: Iterable[PutFile] = (),
+        deadline_s: float,
+    ) -> DockerProcess:
+        stdin_path = f"{settings.PRIVATE}/stdin-{next(self._stdin_numbers)}" if stdin is not None else ""
+        given = (*files, *([PutFile(stdin_path, stdin)] if stdin is not None else []))
+        archive = self._bring(given)
+        self._mend_doors()
+        with engine_errors("start a command in the container"):
+            process = DockerProcess(
+                self._engine,
+                self._container,
+                wrapped(
+                    argv,
+                    cwd=cwd,
+                    stdin_path=stdin_path,
+                    deadline_s=deadline_s,
+                    open_files=self._spec.open_files,
+                    memory_each=limits.memory_each(self._engine, self._spec),
+                    unpacks=bool(archive),
+                ),
+                env=dict(env or {}),
+                files=archive,
+                deadline_s=deadline_s,
+                stopped=self._stopped,
+            )
+        self._processes.append(process)
+        return process
+
+    def _bring(self, files: Sequence[PutFile]) -> bytes:
+        """An archive for the command to unpack, where it can; otherwise nothing, and the files are there already."""
+        if not files and not self._unmade:
+            return b""
+        size = sum(len(file.source) if isinstance(file.source, bytes) else _WITH_COMMAND for file in files)
+        if not self._spec.unpacks or size >= _WITH_COMMAND:
+            self.put(files)
+            return b""
+        return b"".join(pack(*self._with_folders(files)))
+
+    def _with_folders(self, files: Iterable[PutFile]) -> tuple[tuple[PutFile, ...], Sequence[str]]:
+        """The folders travel with the first files."""
+        folders, self._unmade = self._unmade, ()
+        return (*(first_files(self._spec) if folders else ()), *files), folders
+
+    def _mend_doors(self) -> None:
+        """Whoever ends a command ends the programs that lead out as well."""
+        ended = self._endings + sum(process.was_ended for process in self._processes)
+        if ended > self._ended:
+            self._ended = ended
+            self._doors.reopen(self._container)
+
+    def get(self, path: str, into: Path, *, max_bytes: int, max_files: int, scrub: Filter | None = None) -> Received:
+        def intake() -> Intake:
+            return Intake(into, path, max_bytes=max_bytes, max_files=max_files, scrub=scrub)
+
+        try:
+            return self._fetch(path, intake())
+        except TornArchiveError:  # the engine gives up on a file that becomes shorter while it is packed
+            with engine_errors("end what runs in the container"):
+                end_everything(self._api, self._container)
+            self._endings += 1
+            return self._fetch(path, intake())
+
+    def _fetch(self, path: str, intake: Intake) -> Received:
+        with engine_errors(f"fetch {path} from the container"):
+            try:
+                chunks, about = self._api.get_archive(self._container, path)
+            except NotFound as error:
+                if "no such container" in str(error.explanation).lower():
+                    raise
+                return intake.received()
+            with closing(chunks):
+                if about and int(about["mode"]) & _LINK:  # Podman would give what it leads to
+                    intake.skip([posixpath.basename(path)], "a symbolic link")
+                else:
+                    unpack(chunks, intake, path)
+        return intake.received()
+
+    def localise(self, text: str) -> str:
+        return text
+
+    def gateway_host(self) -> GatewayAddress:
+        if self._doors.closed_in:
+            return self._doors.gateway
+        with engine_errors("ask for the container's network"):
+            networks = self._api.inspect_container(self._container)["NetworkSettings"]["Networks"]
+        bridge = next((network["Gateway"] for network in networks.values()), "")
+        return self._engine.gateway(bridge) or self._doors.tunnelled(self._container)
+
+    def holds(self) -> Mapping[Limit, Hold]:
+        return limits.holds(self._engine)
+
+    def limits_hit(self) -> tuple[LimitHit, ...]:
+        return (*self._watch.hits(), *limits.limits_hit(self._engine, self._container, self._spec))
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self._watch.stop()
+        for process in self._processes:
+            process.abandon()
+        try:
+            with self._state:
+                if self._begun:
+                    remove_container(self._engine, self._container or self._ready or self._name)
+                    self._begun = False
+        finally:
+            self._doors.close()
+
+    def _end_processes(self) -> None:
+        for process in self._processes:
+            process.kill()
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()

@@ -1,0 +1,90 @@
+"""Docker sandbox: the system calls that a container may make, whatever the engine's own idea of them is.
+
+Engines let through, by their age, sockets that no network namespace keeps in: AF_VSOCK leads from a container without
+a network to the machine's own host (moby/moby#44562), and so it does from 32-bit programs (moby/moby#53551), which are
+refused here altogether. `seccomp.py` does the same for bubblewrap, the other way round: there is no list to replace.
+"""
+
+import errno
+import json
+from functools import cache
+from typing import Any, Final
+
+from runbook_runner.sandbox.docker.engine import Engine
+from runbook_runner.sandbox.local.seccomp_filter import FAMILIES
+
+_MACHINES: Final = {"x86_64": "SCMP_ARCH_X86_64", "aarch64": "SCMP_ARCH_AARCH64"}
+# Of Linux up to 6.17 (arch/x86/entry/syscalls/syscall_64.tbl, include/uapi/asm-generic/unistd.h) all but what
+# `seccomp.py` refuses, what looks into other processes or moves their memory, and what nobody calls any more.
+_CALLS: Final = """
+    accept accept4 access adjtimex alarm arch_prctl bind brk cachestat capget capset chdir chmod chown clock_getres
+    clock_gettime clock_nanosleep close close_range connect copy_file_range creat dup dup2 dup3 epoll_create
+    epoll_create1 epoll_ctl epoll_pwait epoll_pwait2 epoll_wait eventfd eventfd2 execve execveat exit exit_group
+    faccessat faccessat2 fadvise64 fallocate fchdir fchmod fchmodat fchmodat2 fchown fchownat fcntl fdatasync
+    fgetxattr file_getattr file_setattr flistxattr flock fork fremovexattr fsetxattr fstat fstatfs fsync ftruncate
+    futex futex_requeue futex_wait futex_waitv futex_wake futimesat get_mempolicy get_robust_list getcpu getcwd
+    getdents getdents64 getegid geteuid getgid getgroups getitimer getpeername getpgid getpgrp getpid getppid
+    getpriority getrandom getresgid getresuid getrlimit getrusage getsid getsockname getsockopt gettid gettimeofday
+    getuid getxattr getxattrat inotify_add_watch inotify_init inotify_init1 inotify_rm_watch io_cancel io_destroy
+    io_getevents io_pgetevents io_setup io_submit ioctl ioprio_get ioprio_set kill landlock_add_rule
+    landlock_create_ruleset landlock_restrict_self lchown lgetxattr link linkat listen listxattr listxattrat
+    llistxattr lremovexattr lseek lsetxattr lstat madvise mbind membarrier memfd_create memfd_secret mincore mkdir
+    mkdirat mknod mknodat mlock mlock2 mlockall mmap modify_ldt mprotect mq_getsetattr mq_notify mq_open
+    mq_timedreceive mq_timedsend mq_unlink mremap mseal msgctl msgget msgrcv msgsnd msync munlock munlockall munmap
+    nanosleep newfstatat open openat openat2 pause pidfd_open pidfd_send_signal pipe pipe2 pkey_alloc pkey_free
+    pkey_mprotect poll ppoll prctl pread64 preadv preadv2 prlimit64 process_madvise process_mrelease pselect6 ptrace
+    pwrite64 pwritev pwritev2 read readahead readlink readlinkat readv recvfrom recvmmsg recvmsg remap_file_pages
+    removexattr removexattrat rename renameat renameat2 restart_syscall rmdir rseq rt_sigaction rt_sigpending
+    rt_sigprocmask rt_sigqueueinfo rt_sigreturn rt_sigsuspend rt_sigtimedwait rt_tgsigqueueinfo
+    sched_get_priority_max sched_get_priority_min sched_getaffinity sched_getattr sched_getparam sched_getscheduler
+    sched_rr_get_interval sched_setaffinity sched_setattr sched_setparam sched_setscheduler sched_yield seccomp
+    select semctl semget semop semtimedop sendfile sendmmsg sendmsg sendto set_mempolicy set_mempolicy_home_node
+    set_robust_list set_tid_address setdomainname setfsgid setfsuid setgid setgroups sethostname setitimer setpgid
+    setpriority setregid setresgid setresuid setreuid setrlimit setsid setsockopt setuid setxattr setxattrat shmat
+    shmctl shmdt shmget shutdown sigaltstack signalfd signalfd4 splice stat statfs statx symlink symlinkat sync
+    sync_file_range sync_file_range2 syncfs sysinfo tee tgkill time timer_create timer_delete timer_getoverrun
+    timer_gettime timer_settime timerfd_create timerfd_gettime timerfd_settime times tkill truncate umask uname
+    unlink unlinkat utime utimensat utimes vfork vmsplice wait4 waitid write writev
+"""
+_AF_UNIX: Final = 1
+_NEW_NAMESPACES: Final = 0x7E020000  # CLONE_NEW* (linux/sched.h)
+_PERSONALITIES: Final = (0, 8, 0x20000, 0x20008, 0xFFFFFFFF)  # Linux, 32-bit addresses, UNAME26, both, asking
+
+
+def options(engine: Engine) -> list[str]:
+    """For the container's security options; none where the kernel has no such filters, or for an engine that takes a
+    file of its own instead, as Podman does."""
+    told = engine.info
+    can = any(str(option).startswith("name=seccomp") for option in told.get("SecurityOptions") or ())
+    known = told.get("Architecture") in _MACHINES
+    return [f"seccomp={_profile()}"] if can and known and "BuildahVersion" not in told else []
+
+
+@cache
+def _profile() -> str:
+    """runc answers a call that is newer than every one listed with ENOSYS, others with EPERM."""
+    return json.dumps(
+        {
+            "defaultAction": "SCMP_ACT_ERRNO",
+            "archMap": [{"architecture": machine, "subArchitectures": []} for machine in _MACHINES.values()],
+            "syscalls": [
+                _rule(*_CALLS.split()),
+                *(_rule("socket", when=_equal(family)) for family in FAMILIES),
+                _rule("socketpair", when=_equal(_AF_UNIX)),
+                *(_rule("personality", when=_equal(value)) for value in _PERSONALITIES),
+                _rule("clone", when={"value": _NEW_NAMESPACES, "valueTwo": 0, "op": "SCMP_CMP_MASKED_EQ"}),
+                # Its flags can't be looked at; without it the C library takes `clone`.
+                {"names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": errno.ENOSYS},
+            ],
+        }
+    )
+
+
+def _rule(*names: str, when: dict[str, Any] | None = None) -> dict[str, Any]:
+    """when: about the first argument."""
+    conditions = [{"index": 0, **when}] if when else []
+    return {"names": names, "action": "SCMP_ACT_ALLOW", "args": conditions}
+
+
+def _equal(value: int) -> dict[str, Any]:
+    return {"value": value, "op": "SCMP_CMP_EQ"}

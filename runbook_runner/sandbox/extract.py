@@ -1,0 +1,161 @@
+"""Sandbox: what comes out of a sandbox, written to a host folder. Everything here is hostile until checked.
+
+Backends walk their own tree (an archive, a folder) and hand each entry over; names, sizes and counts are checked here
+once for all of them.
+"""
+
+import errno
+import os
+import secrets
+import shutil
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from runbook_runner.core.errors import NotReadyError
+from runbook_runner.sandbox.base import Filter, Readable, Received, ReceivedFile, ResultsTooLargeError
+
+MAX_DEPTH = 100  # folders; a deeper tree is no result anybody reads, and walking it costs a descriptor a level
+_BLOCK = 1 << 20
+_UNNAMEABLE = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
+
+
+class Intake:
+    """One `get`: entries in, `Received` out. Paths are given as their parts below the fetched folder.
+
+    What an earlier one left in `into` when its process died is replaced, file by file.
+    """
+
+    def __init__(self, into: Path, sandbox_path: str, *, max_bytes: int, max_files: int, scrub: Filter | None = None):
+        """Makes `into`. Raises NotReadyError when that can't be written, here and later."""
+        try:
+            into.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _unwritable(into, error) from error
+        self._into = into
+        self._sandbox_path = sandbox_path
+        self._max_bytes = max_bytes
+        self._max_files = max_files
+        self._scrub = scrub
+        self._bytes = 0
+        self._entries = 0
+        self._made: set[Path] = set()
+        self._earlier = {path for path in into.rglob("*") if not path.is_dir()}
+        self._files: dict[str, ReceivedFile] = {}
+        self._skipped: list[tuple[str, str]] = []
+
+    def received(self) -> Received:
+        return Received(tuple(self._files.values()), tuple(self._skipped))
+
+    def folder(self, parts: Sequence[str]) -> bool:
+        """Counts a folder; whether it may be entered."""
+        self._count()
+        if len(parts) > MAX_DEPTH:
+            self._skipped.append((printable("/".join(parts)), f"deeper than {MAX_DEPTH} folders"))
+            return False
+        return True
+
+    def skip(self, parts: Sequence[str], reason: str) -> None:
+        self._count()
+        self._skipped.append((printable("/".join(parts)), reason))
+
+    def file(self, parts: Sequence[str], content: Readable, size: int, *, sandbox_path: str | None = None) -> None:
+        """Stores a regular file. size: what its header says; more is never written than the limit allows.
+        sandbox_path: set when the fetched path is the file itself."""
+        self._count()
+        self._check_bytes(size)
+        name, target = self._place(parts)
+        if target is None:
+            return
+        try:
+            written = self._write(target, self._scrub(name, content) if self._scrub else content)
+        except OSError as error:
+            if error.errno not in _UNNAMEABLE:
+                raise _unwritable(target, error) from error
+            self._skipped.append((name, "its name can't be stored here"))
+            return
+        self._bytes += written
+        self._files[name] = ReceivedFile(name, written, sandbox_path or f"{self._sandbox_path}/{name}")
+
+    def second_name(self, parts: Sequence[str], original: Sequence[str]) -> None:
+        """Stores a hard link as a copy of what is already here; a link to anything else is skipped."""
+        source = self._files.get(printable("/".join(original)))
+        if source is None:
+            self.skip(parts, "a hard link to something outside the results")
+            return
+        with (self._into / source.path).open("rb") as content:
+            self.file(parts, content, source.size)
+
+    def _count(self) -> None:
+        self._entries += 1
+        if self._entries > self._max_files:
+            raise self._too_large(f"more than {self._max_files} entries", "Make fewer files, or pack them into one")
+
+    def _check_bytes(self, size: int) -> None:
+        if self._bytes + size > self._max_bytes:
+            raise self._too_large(f"more than {self._max_bytes} bytes", "Make them smaller")
+
+    def _too_large(self, what: str, remedy: str) -> ResultsTooLargeError:
+        error = ResultsTooLargeError(
+            f"{self._sandbox_path} holds {what}.",
+            hint=f"{remedy}, or raise the limit for results. What came before is kept.",
+        )
+        error.received = self.received()
+        return error
+
+    def _place(self, parts: Sequence[str]) -> tuple[str, Path | None]:
+        """The stored name and where to write it; no place for a name that leaves the folder or is taken."""
+        name = printable("/".join(parts))
+        if not parts or any(part in ("", ".", "..") or "/" in part or "\0" in part for part in parts):
+            self._skipped.append((name, "its name leads out of the results"))
+            return name, None
+        if len(parts) > MAX_DEPTH:
+            self._skipped.append((name, f"deeper than {MAX_DEPTH} folders"))
+            return name, None
+        target = self._into.joinpath(*map(printable, parts))
+        try:
+            if target.parent not in self._made:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                self._made.add(target.parent)
+            taken = target not in self._earlier and os.path.lexists(target)
+        except OSError as error:
+            if error.errno not in (*_UNNAMEABLE, errno.EEXIST, errno.ENOTDIR):
+                raise _unwritable(target, error) from error
+            self._skipped.append((name, "its name can't be stored here"))
+            return name, None
+        if taken:
+            # `a` beside `A` where the host does not tell them apart, or `\xff` beside the byte itself.
+            self._skipped.append((name, "another file has the same name here"))
+        return name, None if taken else target
+
+    def _write(self, target: Path, content: Readable) -> int:
+        # Beside the folder: in it every name may be one of the sandbox's.
+        aside = self._into.with_name(f".{self._into.name}.{secrets.token_hex(6)}.part")
+        written = 0
+        try:
+            with aside.open("xb") as out:
+                os.fchmod(out.fileno(), 0o644)
+                while block := content.read(_BLOCK):
+                    written += len(block)
+                    self._check_bytes(written)
+                    out.write(block)
+            aside.replace(target)
+            self._earlier.discard(target)
+        except BaseException:
+            with suppress(OSError):
+                aside.unlink(missing_ok=True)
+            raise
+        return written
+
+
+def printable(name: str) -> str:
+    """The name with bytes that are not UTF-8 spelled out, so that it can be stored in JSON."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def _unwritable(path: Path, error: OSError) -> NotReadyError:
+    free = ""
+    with suppress(OSError):
+        there = next(folder for folder in path.parents if folder.is_dir())
+        free = f"{shutil.disk_usage(there).free >> 20} MB are free on this disk."
+    return NotReadyError(f"Can't write {path}: {error.strerror}.", hint=free or None)

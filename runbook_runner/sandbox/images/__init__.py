@@ -1,0 +1,1 @@
+"""Room `sandbox`, `images`: snapshots and the images built from them."""

@@ -1,0 +1,130 @@
+"""Docker sandbox: the image a run starts from. Built on first use, found by its content ever after (see recipe.py)."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from runbook_runner.core.errors import NotReadyError
+from runbook_runner.core.settings import Settings
+from runbook_runner.sandbox.docker.engine import Engine
+from runbook_runner.sandbox.images import recipe
+from runbook_runner.sandbox.images.build import build_image
+from runbook_runner.sandbox.images.recipe import Layer, Recipe
+from runbook_runner.sandbox.images.snapshots import Near, Snapshot, find_base
+from runbook_runner.sandbox.temp_folders import temp_folder
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class ImageRef:
+    tag: str
+    digest: str
+    """The engine's id of the image, `sha256:…`."""
+    pinned: str | None = None
+    """`NAME@sha256:…`, by which its registry gives the very same image; `None` when it came from none."""
+
+
+def ensure(
+    engine: Engine,
+    snapshot: Snapshot,
+    layers: Sequence[Layer],
+    settings: Settings,
+    report: Report,
+    near: Near = (),
+    *,
+    fresh: bool = False,
+) -> ImageRef:
+    """The image of a snapshot with the layers on top, built if it is not there. near: where the snapshots it builds on
+    are looked for. report gets progress lines, none when there is nothing to do. fresh: the snapshot itself is built
+    even if it is there, for newer packages. Raises InputError when it builds on an unknown one, NotReadyError when the
+    build fails or the CA bundle can't be read, SandboxError when the engine is lost."""
+    bundle = recipe.read_bundle(settings.ca_bundle)
+    image = _snapshot(engine, snapshot, settings, report, near, fresh=fresh)
+    return _on_top(engine, snapshot.name, image, layers, bundle, report)
+
+
+def add_layers(engine: Engine, base: ImageRef, layers: Sequence[Layer], settings: Settings, report: Report) -> ImageRef:
+    """A user's own image with the layers on top; it runs as the same user. Raises as `ensure`."""
+    bundle = recipe.read_bundle(settings.ca_bundle)
+    return replace(_on_top(engine, "custom", base, layers, bundle, report), pinned=base.pinned)
+
+
+def planned(
+    engine: Engine, snapshot: Snapshot, layers: Sequence[Layer], settings: Settings, near: Near = ()
+) -> ImageRef | None:
+    """What `ensure` would find without building anything; `None`: it would build. Raises as `ensure`."""
+    bundle = recipe.read_bundle(settings.ca_bundle)
+    tag = recipe.of_snapshot(engine, snapshot, settings, near).tag
+    digest = engine.image_id(tag)
+    for depth in range(1, len(layers) + 1):
+        if digest is None:
+            break
+        tag = recipe.of_layer(engine, snapshot.name, layers[:depth], tag=tag, digest=digest, bundle=bundle).tag
+        digest = engine.image_id(tag)
+    return ImageRef(tag, digest) if digest else None
+
+
+def _snapshot(
+    engine: Engine,
+    snapshot: Snapshot,
+    settings: Settings,
+    report: Report,
+    near: Near,
+    above: tuple[str, ...] = (),
+    *,
+    fresh: bool = False,
+) -> ImageRef:
+    """Builds first what it builds on, unless it is there itself, as on a machine that imported it."""
+    made_of = recipe.of_snapshot(engine, snapshot, settings, near, above)
+    if not fresh and (digest := engine.image_id(made_of.tag)):
+        return ImageRef(made_of.tag, digest)
+    if base := find_base(snapshot, near, above):
+        _snapshot(engine, base, settings, report, near, (*above, snapshot.name))
+    return _built(engine, made_of, report, fresh=fresh)
+
+
+def _on_top(
+    engine: Engine,
+    name: str,
+    image: ImageRef,
+    layers: Sequence[Layer],
+    bundle: Mapping[str, bytes],
+    report: Report,
+) -> ImageRef:
+    for depth in range(1, len(layers) + 1):
+        made_of = recipe.of_layer(engine, name, layers[:depth], tag=image.tag, digest=image.digest, bundle=bundle)
+        image = _built(engine, made_of, report)
+    return image
+
+
+def _built(engine: Engine, made_of: Recipe, report: Report, *, fresh: bool = False) -> ImageRef:
+    tag = made_of.tag
+    digest = None if fresh else engine.image_id(tag)
+    if digest is None:
+        with _lock(tag):
+            # Somebody else may have built it while we waited for the lock.
+            digest = None if fresh else engine.image_id(tag)
+            if digest is None:
+                build_image(engine, made_of, report, fresh=fresh)
+                digest = engine.image_id(tag)
+    if digest is None:
+        raise NotReadyError(f"The engine built {tag} and does not have it.", hint="Is its disk full?")
+    return ImageRef(tag, digest)
+
+
+def _lock(tag: str) -> AbstractContextManager[Any]:
+    """One build of a tag at a time, for all of this user's runs whichever folder they write to."""
+    folder = temp_folder() / f"runbook-runner-{os.getuid()}" / "locks"
+    try:
+        folder.parent.mkdir(mode=0o700, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if folder.parent.stat().st_uid != os.getuid():
+            raise PermissionError(13, "it belongs to another user")
+    except OSError as error:
+        raise NotReadyError(f"Can't use {folder} for locks: {error.strerror}.") from error
+    from filelock import FileLock  # its import costs more than everything a run does when the image is there
+
+    return FileLock(folder / (tag.replace("/", "-").replace(":", "-") + ".lock"))

@@ -1,0 +1,182 @@
+"""Docker sandbox: what an image is made of, and the tag that follows from it.
+
+A snapshot's image is `runbook-runner/<snapshot>:<digest>`, with layers on top
+`runbook-runner/<snapshot>-<layer>…:<digest>`. The digest covers everything the image is made of, so a tag that exists
+is right and one `inspect` is all a later run pays.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+
+from runbook_runner.core import settings
+from runbook_runner.core.errors import NotReadyError
+from runbook_runner.core.settings import Settings
+from runbook_runner.sandbox.docker.engine import Engine
+from runbook_runner.sandbox.images.snapshots import CA_FILE, PREFIX, Near, Snapshot, find_base
+from runbook_runner.sandbox.paths import CONFIG
+
+FILES_LABEL = "runbook.files"
+"""On an image: the digest of its Dockerfile and what lies beside it, whatever it was built on."""
+SNAPSHOT_LABEL = "runbook.snapshot"
+LAYERS_LABEL = "runbook.layers"
+"""JSON list of the layers on top of the snapshot, as `Layer` has them."""
+
+LOCAL_BASE = "runbook-runner/base:python312"
+"""What snapshots/airgapped/build-base.sh makes; used instead of a registry's image when the engine has it."""
+
+DEFAULT_BASE = "python:3.12-slim-bookworm"
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What goes on top of a snapshot: an agent, packages."""
+
+    name: str
+    dockerfile: str
+    """Instructions without a FROM; the CA variables are set while they run."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """What an image says it was made of."""
+
+    snapshot: str
+    layers: tuple[Layer, ...]
+    files: str
+    """As FILES_LABEL says."""
+
+    @property
+    def name(self) -> str:
+        """`python312-uv`, or with its layers `python312-uv-claude-code`."""
+        return "-".join([self.snapshot, *(layer.name for layer in self.layers)])
+
+
+@dataclass(frozen=True)
+class Recipe:
+    made: Made
+    files: Mapping[str, bytes]
+    arguments: Mapping[str, str]
+    base: str
+    """What makes the image it is built on this one."""
+
+    @cached_property
+    def tag(self) -> str:
+        return f"{PREFIX}{self.made.name}:{_digest(self.files, self.arguments, self.base)[:12]}"
+
+    @property
+    def labels(self) -> dict[str, str]:
+        layers = json.dumps([asdict(layer) for layer in self.made.layers])
+        return {FILES_LABEL: self.made.files, SNAPSHOT_LABEL: self.made.snapshot, LAYERS_LABEL: layers}
+
+
+def read_labels(labels: Mapping[str, str] | None) -> Made | None:
+    """What an image's labels say; `None` when they are not those of `Recipe.labels`."""
+    try:
+        found = labels or {}
+        layers = tuple(Layer(str(item["name"]), str(item["dockerfile"])) for item in json.loads(found[LAYERS_LABEL]))
+        return Made(found[SNAPSHOT_LABEL], layers, found[FILES_LABEL])
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def apt_layer(packages: Sequence[str]) -> Layer:
+    """Debian packages; their names are known to be plain."""
+    apt = "apt-get -o Acquire::Retries=6"  # half a minute in all, which a mirror or a name server sometimes needs
+    install = f"{apt} update && {apt} install --yes --no-install-recommends " + " ".join(sorted(packages))
+    return Layer("apt", f"RUN {install} && rm -rf /var/lib/apt/lists/*\n")
+
+
+def of_snapshot(
+    engine: Engine, snapshot: Snapshot, settings: Settings, near: Near = (), above: tuple[str, ...] = ()
+) -> Recipe:
+    """above: the snapshots that build on it. Raises InputError when it builds on an unknown one or on itself,
+    NotReadyError when the CA bundle can't be read, SandboxError."""
+    bundle = read_bundle(settings.ca_bundle)
+    base, identity = _base_of(engine, snapshot, settings, near, above)
+    files = snapshot.files() | bundle
+    arguments = _ca_arguments(bundle) | ({"BASE_IMAGE": base} if base else {})
+    return Recipe(Made(snapshot.name, (), _own_digest(files)), files, arguments, identity)
+
+
+def _base_of(
+    engine: Engine, snapshot: Snapshot, settings: Settings, near: Near, above: tuple[str, ...]
+) -> tuple[str, str]:
+    """The image it is built on and what makes it this one; both empty when its Dockerfile says that itself."""
+    if base := find_base(snapshot, near, above):
+        tag = of_snapshot(engine, base, settings, near, (*above, snapshot.name)).tag
+        return tag, tag
+    if snapshot.base is None or (snapshot.origin != "built-in" and snapshot.base):
+        return "", ""
+    return _base(engine, settings)
+
+
+def of_layer(
+    engine: Engine, snapshot: str, layers: Sequence[Layer], *, tag: str, digest: str, bundle: Mapping[str, bytes]
+) -> Recipe:
+    """The last of the layers. tag, digest: the image it goes on top of, which the engine has. Raises SandboxError."""
+    user = str(engine.image(digest)["Config"].get("User") or "")
+    files = {"Dockerfile": _layer_dockerfile(layers[-1], user).encode(), **bundle}
+    arguments = _ca_arguments(bundle) | {"BASE_IMAGE": tag}
+    return Recipe(Made(snapshot, tuple(layers), _own_digest(files)), files, arguments, digest)
+
+
+def _base(engine: Engine, settings: Settings) -> tuple[str, str]:
+    """The base image, and what makes it this one: its id when the engine has it, else its name."""
+    for reference in (settings.base_image,) if settings.base_image else (LOCAL_BASE, DEFAULT_BASE):
+        if (digest := engine.image_id(reference)) is not None:
+            # A registry's image may be there today and not yesterday; that must not rebuild the snapshot.
+            return reference, reference if reference == DEFAULT_BASE else digest
+    reference = settings.base_image or DEFAULT_BASE
+    return reference, reference
+
+
+def read_bundle(path: Path | None) -> dict[str, bytes]:
+    """The CA bundle as a file of a build context, when there is one. Raises NotReadyError."""
+    if path is None:
+        return {}
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise NotReadyError(
+            f"The CA bundle {path} can't be read: {error.strerror}.", hint="RUNBOOK_CA_BUNDLE names it."
+        ) from error
+    if b"-----BEGIN CERTIFICATE-----" not in content:
+        raise NotReadyError(f"The CA bundle {path} holds no PEM certificate.", hint="RUNBOOK_CA_BUNDLE names it.")
+    return {CA_FILE: content}
+
+
+def _ca_arguments(bundle: Mapping[str, bytes]) -> dict[str, str]:
+    return dict.fromkeys(settings.CA_VARIABLES, settings.SANDBOX_CA_BUNDLE) if bundle else {}
+
+
+def _layer_dockerfile(layer: Layer, user: str) -> str:
+    """user: whom the image runs as, when not root; only root can install."""
+    lines = ["ARG BASE_IMAGE", "FROM ${BASE_IMAGE}", *(f"ARG {name}" for name in settings.CA_VARIABLES)]
+    # The Dockerfile is named beside the bundle because COPY fails when nothing matches.
+    lines += [*(["USER root"] if user else []), f"COPY Dockerfile {CA_FILE}* {CONFIG}/", layer.dockerfile]
+    return "\n".join([*lines, *([f"USER {user}"] if user else [])])
+
+
+def _own_digest(files: Mapping[str, bytes]) -> str:
+    return _digest({path: content for path, content in files.items() if path != CA_FILE}, {}, "")
+
+
+def _digest(files: Mapping[str, bytes], arguments: Mapping[str, str], base: str) -> str:
+    digest = hashlib.sha256()
+    for part in _parts(files, arguments, base):
+        digest.update(len(part).to_bytes(8, "big") + part)
+    return digest.hexdigest()
+
+
+def _parts(files: Mapping[str, bytes], arguments: Mapping[str, str], base: str) -> Iterable[bytes]:
+    yield base.encode()
+    for name, value in sorted(arguments.items()):
+        if name != "BASE_IMAGE":
+            yield f"{name}={value}".encode()
+    for path, content in sorted(files.items()):
+        yield path.encode()
+        yield content

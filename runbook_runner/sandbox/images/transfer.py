@@ -1,0 +1,100 @@
+"""Docker sandbox: images of our snapshots to a file, and from there to an engine that reaches no registry."""
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from docker.errors import APIError
+
+from runbook_runner.core.errors import InputError
+from runbook_runner.sandbox.docker.engine import Engine, engine_errors
+from runbook_runner.sandbox.images import recipe
+from runbook_runner.sandbox.images.inventory import Shelf, our_tag
+
+
+def export(engine: Engine, tags: Sequence[str], file: Path) -> int:
+    """Writes the images to one file, as `docker save` does; its size. Nothing half-written is left under its name.
+    Raises InputError when it can't be written, SandboxError."""
+    aside = file.with_name(f".{file.name}.part")
+    try:
+        with aside.open("wb") as out, engine_errors("export the images"):
+            for block in _saved(engine, tags):
+                _write(out, block, file)
+        aside.replace(file)
+    except OSError as error:
+        raise _unwritable(file, error) from error
+    finally:
+        aside.unlink(missing_ok=True)
+    return file.stat().st_size
+
+
+def _saved(engine: Engine, tags: Sequence[str]) -> Iterator[bytes]:
+    """Docker Engine API, "export several images"."""
+    url = f"{engine.api.base_url}/v{engine.api.api_version}/images/get"
+    with closing(engine.api.get(url, params={"names": list(tags)}, stream=True)) as answer:
+        if answer.status_code >= 400:
+            raise APIError(answer.text, response=answer, explanation=answer.text.strip())
+        yield from answer.iter_content(1 << 20)
+
+
+def _write(out: IO[bytes], block: bytes, file: Path) -> None:
+    """Its error must not be taken for one of the engine's."""
+    try:
+        out.write(block)
+    except OSError as error:
+        raise _unwritable(file, error) from error
+
+
+def _unwritable(file: Path, error: OSError) -> InputError:
+    return InputError(f"The export can't be written: {error.strerror}.", where=str(file))
+
+
+@dataclass(frozen=True)
+class Loaded:
+    tag: str
+    """As in the file."""
+    used_as: str | None
+    """The tag under which runs here look for it; `None`: no run will."""
+    why_not: str | None = None
+
+
+def load(engine: Engine, file: Path, shelf: Shelf) -> tuple[Loaded, ...]:
+    """Takes in what `export` wrote and names each image so that runs on this machine find it. Raises InputError for a
+    file that holds no such images, SandboxError."""
+    ours = [tag for name in _load(engine, file) if (tag := our_tag(name))]
+    if not ours:
+        raise InputError("There is no image of a snapshot in it.", where=str(file))
+    # A snapshot before what stands on it.
+    return tuple(_adopt(engine, tag, shelf) for tag in sorted(ours, key=len))
+
+
+def _load(engine: Engine, file: Path) -> list[str]:
+    tags: list[str] = []
+    try:
+        with file.open("rb") as content, engine_errors(f"load {file}"):
+            for line in engine.api.load_image(content):  # type: ignore[no-untyped-call]
+                if "error" in line:
+                    raise InputError(f"The engine does not take it: {line['error']}", where=str(file))
+                for said in re.findall(r"Loaded image: (\S+)", str(line.get("stream", ""))):
+                    tags += said.split(",")  # Podman names all on one line
+    except OSError as error:
+        raise InputError(f"The file can't be read: {error.strerror}.", where=str(file)) from error
+    return tags
+
+
+def _adopt(engine: Engine, tag: str, shelf: Shelf) -> Loaded:
+    made = recipe.read_labels(engine.image(tag)["Config"].get("Labels"))
+    if made is None:
+        return Loaded(tag, None, "It does not say what it was made of.")
+    try:
+        here = shelf.tag_for(engine, made)
+    except InputError as reason:
+        return Loaded(tag, None, reason.message)
+    if here != tag:
+        name, _, version = here.partition(":")
+        with engine_errors(f"name {here}"):
+            engine.api.tag(tag, name, version)
+    return Loaded(tag, here)

@@ -1,0 +1,130 @@
+"""Docker sandbox: a user's own image: the engine's, else pulled; pinned by digest, and of a platform that runs here."""
+
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from docker.errors import APIError, NotFound
+
+from runbook_runner.core.errors import NotReadyError, SandboxError
+from runbook_runner.sandbox.docker.engine import Engine, engine_errors
+from runbook_runner.sandbox.images.provide import ImageRef, Report
+
+_SAME_ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm"}  # as `uname -m` says it, as images do
+_PROBE_S = 60
+_HUB = "docker.io/"
+
+
+def resolve_image(engine: Engine, reference: str, report: Report) -> ImageRef:
+    """Raises NotReadyError when there is none or it can't run here, SandboxError."""
+    if engine.image_id(reference) is None:
+        report(f"Pulling {reference}")
+        _pull(engine, reference, report)
+    found = engine.image(reference)
+    _check_platform(engine, reference, found, report)
+    return ImageRef(reference, str(found["Id"]), _pinned(reference, found))
+
+
+def _pinned(reference: str, found: dict[str, Any]) -> str | None:
+    """By its own registry if several have it."""
+    names = [str(name) for name in found.get("RepoDigests") or []]
+    own = [name for name in names if _repository(name) == _repository(reference)]
+    return next(iter(own or names), None)
+
+
+def _repository(reference: str) -> str:
+    """The name without tag and digest; Docker Hub's in its short form, as the engine spells it."""
+    name = reference.partition("@")[0]
+    if ":" in name.rpartition("/")[2]:
+        name = name.rpartition(":")[0]
+    return name.removeprefix(_HUB).removeprefix("library/")
+
+
+# --- pulling -------------------------------------------------------------------------------------------------------
+
+
+def _pull(engine: Engine, reference: str, report: Report) -> None:
+    progress = _Progress(report)
+    try:
+        with engine_errors(f"pull {reference}"):
+            for line in engine.api.pull(reference, stream=True, decode=True):
+                if "error" in line:
+                    raise NotReadyError(str(line["error"]))
+                progress.note(line)
+    except (NotReadyError, SandboxError) as error:
+        raise NotReadyError(
+            f"There is no image {reference!r}: the engine does not have it and could not pull it.",
+            hint=_remedy(error.message),
+            details=error.message,
+        ) from error
+
+
+def _remedy(said: str) -> str:
+    if "no matching manifest" in said:
+        return "It is not made for this engine's platform. Name one that is, or build it here."
+    if any(word in said for word in ("unauthorized", "denied", "authentication required", "no basic auth")):
+        return "Log in to its registry (docker login), or check the name."
+    return "Check the name, log in to its registry, or build it first."
+
+
+@dataclass
+class _Progress:
+    """One line for each layer that has come, with how many there are and what they weigh."""
+
+    report: Report
+    sizes: dict[str, int] = field(default_factory=dict)
+    done: set[str] = field(default_factory=set)
+
+    def note(self, line: dict[str, Any]) -> None:
+        layer, status = str(line.get("id", "")), str(line.get("status", ""))
+        if status in ("Pulling fs layer", "Waiting", "Downloading"):
+            total = (line.get("progressDetail") or {}).get("total") or self.sizes.get(layer, 0)
+            self.sizes[layer] = int(total)
+        elif status in ("Pull complete", "Already exists") and layer not in self.done:
+            self.done.add(layer)
+            self.sizes.setdefault(layer, 0)
+            size = f" ({self.sizes[layer] / 1e6:.1f} MB)" if self.sizes[layer] else ""
+            self.report(f"{layer}: {status}{size}, {len(self.done)} of {len(self.sizes)}")
+
+
+# --- platform ------------------------------------------------------------------------------------------------------
+
+
+def _check_platform(engine: Engine, reference: str, found: dict[str, Any], report: Report) -> None:
+    """Another platform's image runs only where the engine emulates that; whether it does, a try tells."""
+    wanted, here = _platform(found), f"{engine.info.get('OSType', 'linux')}/{_architecture(engine)}"
+    if wanted == here:
+        return
+    if problem := _try(engine, reference):
+        raise NotReadyError(
+            f"The image {reference!r} is for {wanted}, this engine runs {here}.",
+            hint=f"Name an image for {here}, or teach the engine to emulate {wanted} (binfmt_misc and QEMU).",
+            details=problem,
+        )
+    report(f"The image {reference!r} is for {wanted}; on {here} it may run slowly.")
+
+
+def _platform(found: dict[str, Any]) -> str:
+    return f"{found.get('Os') or 'linux'}/{found.get('Architecture')}"
+
+
+def _architecture(engine: Engine) -> str:
+    name = str(engine.info.get("Architecture"))
+    return _SAME_ARCHITECTURE.get(name, name)
+
+
+def _try(engine: Engine, reference: str) -> str | None:
+    """What goes wrong when a command of the image is started; `None`: nothing."""
+    api = engine.api
+    with engine_errors(f"try the image {reference}"):
+        made = str(api.create_container(reference, entrypoint=["sleep"], command=["0"], network_disabled=True)["Id"])
+        try:
+            api.start(made)
+            code = int(api.wait(made, timeout=_PROBE_S)["StatusCode"])
+            said = api.logs(made).decode(errors="replace").strip()
+            return said or f"exit status {code}" if code else None
+        except APIError as error:
+            return str(error.explanation or error).strip()
+        finally:
+            with suppress(NotFound):
+                api.remove_container(made, force=True)

@@ -1,0 +1,266 @@
+"""Bubblewrap sandbox: namespaces of this machine's own kernel, its programs read-only. Needs no daemon and no root.
+
+The command sees `/usr`, a few files of `/etc`, the agent's own program, and of everything else only what is the run's:
+`/app`, `/tmp`, its home. With the network policy `full` it shares this machine's network, loopback included.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+
+from runbook_runner.core import settings
+from runbook_runner.core.errors import NotReadyError
+from runbook_runner.sandbox.base import GatewayAddress, Hold, Limit, LimitHit, SandboxSpec
+from runbook_runner.sandbox.local import cgroup, seccomp_filter
+from runbook_runner.sandbox.local.folder_sandbox import FolderSandbox
+from runbook_runner.sandbox.local.process import Orders
+from runbook_runner.sandbox.local.programs import Tool, find_tools
+from runbook_runner.sandbox.network.sockets import FORWARDERS, INSIDE, Doors
+from runbook_runner.sandbox.paths import CONFIG
+from runbook_runner.sandbox.temp_folders import open_folder
+
+HOME = "/home/sandbox"
+TOOLS = "/opt/runbook"
+_PATH = f"{TOOLS}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_TOP = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
+# What programs look up there: users, names, time, certificates, libraries, which editor `vi` is. No configuration.
+_ETC = (
+    "alternatives", "ca-certificates", "fonts", "group", "host.conf", "hosts", "ld.so.cache", "ld.so.conf",
+    "ld.so.conf.d", "localtime", "mime.types", "nsswitch.conf", "passwd", "pki", "protocols", "resolv.conf", "services",
+    "ssl", "timezone",
+)  # fmt: skip
+# The kernel asks who root is on the machine, not in the sandbox, and lets a runner's root write these, and with them
+# choose a program that the machine runs as root (proc_sys(5), core(5)).
+_PROC_READ_ONLY = ("/proc/sys", "/proc/fs", "/proc/mtrr", "/proc/pressure")
+# What tells about the machine's other users; the kernel does not keep it apart by namespace.
+_PROC_HIDDEN = ("/proc/keys", "/proc/key-users", "/proc/timer_list", "/proc/sched_debug", "/proc/kcore")
+_LANGUAGE = ("LANG", "LANGUAGE", "TZ")
+_BWRAP = "bwrap"
+_GROUPS = "groups"
+_DOORS = "doors"
+_DISABLE_USERNS = (0, 8)  # the first version that can
+
+_COUNTS_APART = (5, 14)  # Linux: RLIMIT_NPROC counts by user namespace (user_namespaces(7)), but never the real root's
+
+# $1 working folder, $2 processes or empty, $3 number of words of the forwarder's command; those; then the command.
+# To dash and ash processes are -p, to bash -u.
+_WRAPPER = """\
+cwd=$1 processes=$2 words=$3
+shift 3
+if [ -n "$processes" ]; then ulimit -p "$processes" 2>/dev/null || ulimit -u "$processes" || exit 125; fi
+if [ "$words" -gt 0 ]; then
+    forwarder=
+    while [ "$words" -gt 0 ]; do forwarder="$forwarder $1"; shift; words=$((words - 1)); done
+    $forwarder >/dev/null || exit 125
+fi
+cd -- "$cwd" || exit 126
+exec "$@"
+"""
+
+
+def require_bubblewrap() -> None:
+    """Raises NotReadyError with the command that mends it."""
+    if os.uname().sysname != "Linux":
+        raise NotReadyError("bubblewrap is a Linux program.", hint="Use --sandbox docker.")
+    if shutil.which(_BWRAP) is None:
+        raise NotReadyError(
+            "bubblewrap is not installed: there is no bwrap on this machine's PATH.",
+            hint="Install it with `sudo apt-get install bubblewrap` (or your distribution's way).",
+        )
+    tried = subprocess.run(
+        [
+            _BWRAP,
+            "--unshare-all",
+            "--unshare-user",
+            "--die-with-parent",
+            "--ro-bind",
+            "/",
+            "/",
+            "--proc",
+            "/proc",
+            "true",
+        ],
+        capture_output=True,
+        text=True,
+    )
+    if tried.returncode != 0:
+        raise NotReadyError(
+            "bubblewrap can't make a sandbox on this machine.", hint=_userns_hint(), details=tried.stderr.strip()
+        )
+
+
+def _userns_hint() -> str:
+    """Why user namespaces do not work, as far as the kernel tells."""
+    for name, off in (
+        ("user.max_user_namespaces", "0"),
+        ("kernel.unprivileged_userns_clone", "0"),
+        ("kernel.apparmor_restrict_unprivileged_userns", "1"),
+    ):
+        file = Path("/proc/sys", *name.split("."))
+        if file.exists() and file.read_text().strip() == off:
+            on = {"user.max_user_namespaces": "15000", "kernel.unprivileged_userns_clone": "1"}.get(name, "0")
+            return f"User namespaces are disabled here ({name} = {off}). Enable them: `sudo sysctl {name}={on}`."
+    return "User namespaces seem to be forbidden here, as in most containers. Use --sandbox docker."
+
+
+class BubblewrapSandbox(FolderSandbox):
+    """Implements `Sandbox`. Use as a context manager."""
+
+    backend = "bubblewrap"
+    app = settings.APP
+
+    def __init__(self, spec: SandboxSpec, *, folder: Path | None = None):
+        super().__init__(spec, folder=folder)
+        self._doors = Doors(spec.network, spec.on_event)
+        self._tools: tuple[Tool, ...] = ()
+        self._filter = seccomp_filter.program()
+        self._group = cgroup.noted(folder / _GROUPS, folder.name) if folder else None
+        if folder:
+            self._tools = find_tools(spec.host_tools)
+            self._doors.share(folder / _DOORS)
+
+    def localise(self, text: str) -> str:
+        return text
+
+    def gateway_host(self) -> GatewayAddress:
+        return self._doors.gateway if self._doors.closed_in else GatewayAddress(bind="127.0.0.1", reach="127.0.0.1")
+
+    def holds(self) -> Mapping[Limit, Hold]:
+        group: Mapping[Limit, Hold] = {"cpus": "together", "memory": "together", "processes": "together"}
+        alone: Mapping[Limit, Hold] = {"processes": "together"} if self._pids_alone() else {}
+        return {**super().holds(), **(group if self._group else alone)}
+
+    def limits_hit(self) -> tuple[LimitHit, ...]:
+        hits = self._group.hits(self._spec) if self._group else ()
+        return (*super().limits_hit(), *hits)
+
+    # --- FolderSandbox ------------------------------------------------------------------------------------------------
+
+    @property
+    def _app(self) -> str:
+        return f"{self._root}/app"
+
+    @property
+    def _config(self) -> str:
+        return f"{self._root}/etc"
+
+    def _make(self) -> None:
+        for name in ("etc", "tmp", "home"):
+            open_folder(Path(self._root, name))
+        self._tools = find_tools(self._spec.host_tools)
+        if self._spec.ca_bundle:
+            shutil.copy(self._spec.ca_bundle, self._path(settings.SANDBOX_CA_BUNDLE))
+        if self._filter:
+            Path(self._root, "seccomp").write_bytes(self._filter)
+        self._doors.open(Path(self._root, _DOORS))
+        self._group = cgroup.make(
+            Path(self._root).name,
+            Path(self._root, _GROUPS),
+            memory_bytes=self._spec.memory_bytes,
+            pids=self._spec.pids,
+            cpus=min(self._spec.cpus, os.cpu_count() or 1),
+        )
+
+    def _command(self, argv: Sequence[str], cwd: str, deadline_s: float) -> tuple[list[str], Orders, Sequence[int]]:
+        forwarder = self._forwarder()
+        inherited = [os.open(f"{self._root}/seccomp", os.O_RDONLY)] if self._filter else []
+        command = [
+            _BWRAP,
+            *self._namespaces(),
+            *self._mounts(),
+            *(["--seccomp", str(inherited[0])] if inherited else []),
+            "--",
+            *("sh", "-c", _WRAPPER, "runbook", cwd, self._pids_alone(), str(len(forwarder)), *forwarder),
+            *argv,
+        ]
+        orders = Orders(
+            cwd="/",
+            deadline_s=deadline_s,
+            memory_bytes=None if self._group else self._spec.memory_bytes,
+            open_files=self._spec.open_files,
+            join=self._group.joins if self._group else (),
+            enclosed=True,
+        )
+        return command, orders, inherited
+
+    def _pids_alone(self) -> str:
+        """How many the sandbox's own user namespace may have; empty: a control group counts, or nothing can."""
+        return str(self._spec.pids) if not self._group and os.getuid() != 0 and _kernel() >= _COUNTS_APART else ""
+
+    def _environment(self) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if name in _LANGUAGE or name.startswith("LC_")}
+        bundle = settings.SANDBOX_CA_BUNDLE if self._spec.ca_bundle else None
+        trusted = dict.fromkeys(settings.CA_VARIABLES, bundle) if bundle else {}
+        fixed = {"PATH": _PATH, "TERM": "dumb", "HOME": HOME, "TMPDIR": "/tmp"}  # noqa: S108 - the sandbox's own
+        return {**kept, **trusted, **self._doors.environment, **fixed}
+
+    def _release(self) -> None:
+        self._doors.close()
+        if self._group:
+            self._group.remove()
+
+    # --- bwrap(1) -----------------------------------------------------------------------------------------------------
+
+    def _namespaces(self) -> Iterator[str]:
+        yield from ("--unshare-all", "--unshare-user", "--hostname", "sandbox", "--cap-drop", "ALL")
+        yield from ("--die-with-parent", "--new-session")
+        if not self._doors.closed_in:
+            yield "--share-net"
+        if _version() >= _DISABLE_USERNS:
+            yield "--disable-userns"
+
+    def _mounts(self) -> Iterator[str]:
+        """Later ones lie on top of earlier ones."""
+        yield from ("--ro-bind", "/usr", "/usr", "--proc", "/proc", "--dev", "/dev")
+        for place in _PROC_READ_ONLY:
+            yield from ("--ro-bind-try", place, place)
+        for place in _PROC_HIDDEN:
+            if Path(place).exists():
+                yield from ("--ro-bind", "/dev/null", place)
+        for name in _TOP:
+            yield from _like_the_hosts(Path("/", name))
+        for name in _ETC:
+            yield from ("--ro-bind-try", f"/etc/{name}", f"/etc/{name}")
+        for name, place in (("etc", CONFIG), ("tmp", "/tmp"), ("home", HOME), ("app", settings.APP)):  # noqa: S108
+            yield from ("--bind", f"{self._root}/{name}", place)
+        yield from ("--symlink", "/tmp", "/var/tmp")  # noqa: S108
+        for tool in self._tools:
+            for place in tool.needs:
+                yield from ("--ro-bind", place, place)
+            yield from ("--symlink", tool.program, f"{TOOLS}/bin/{tool.name}")
+        if self._doors.folder:
+            yield from ("--ro-bind", str(self._doors.folder), INSIDE)
+            yield from ("--ro-bind", str(FORWARDERS), f"{TOOLS}/forward")
+        yield from ("--remount-ro", "/")
+
+    def _forwarder(self) -> tuple[str, ...]:
+        """Raises NotReadyError without a Python that the sandbox can see."""
+        if not self._doors.forwards:
+            return ()
+        if not Path("/usr/bin/python3").exists():
+            raise NotReadyError(
+                "bubblewrap's network policies need a Python in /usr/bin.", hint="`sudo apt-get install python3`."
+            )
+        return ("/usr/bin/python3", "-I", "-S", f"{TOOLS}/forward/forward.py", *self._doors.forwards)
+
+
+def _like_the_hosts(path: Path) -> Iterator[str]:
+    if path.is_symlink():
+        yield from ("--symlink", str(path.readlink()), str(path))
+    elif path.is_dir():
+        yield from ("--ro-bind", str(path), str(path))
+
+
+@cache
+def _kernel() -> tuple[int, ...]:
+    return tuple(map(int, re.findall(r"\d+", os.uname().release)[:2]))
+
+
+@cache
+def _version() -> tuple[int, ...]:
+    said = subprocess.run([_BWRAP, "--version"], capture_output=True, text=True).stdout
+    return tuple(map(int, re.findall(r"\d+", said)))

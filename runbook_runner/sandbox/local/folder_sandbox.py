@@ -1,0 +1,238 @@
+"""Host and bubblewrap sandboxes: what they share: `/app` is a temporary folder of this machine."""
+
+import os
+import sys
+import tempfile
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+from runbook_runner.core import settings
+from runbook_runner.core.errors import InputError, NotReadyError, SandboxError
+from runbook_runner.sandbox.base import (
+    FOLDERS,
+    Filter,
+    GatewayAddress,
+    Hold,
+    Limit,
+    LimitHit,
+    PutFile,
+    Received,
+    SandboxSpec,
+)
+from runbook_runner.sandbox.disk_watch import DiskWatch, tree_size
+from runbook_runner.sandbox.extract import Intake
+from runbook_runner.sandbox.local.process import HostProcess, Orders
+from runbook_runner.sandbox.local.tree import fetch, store
+from runbook_runner.sandbox.paths import CONFIG, check_writable
+from runbook_runner.sandbox.temp_folders import make_folder, open_folder, remove_folder
+
+_STOP_S = settings.GRACE_S + 5
+
+
+class FolderSandbox(ABC):
+    """A `Sandbox` but for what a backend does in `_make`, `_command`, `_environment` and `localise`."""
+
+    backend: str
+
+    def __init__(self, spec: SandboxSpec, *, folder: Path | None = None):
+        """folder: another process' sandbox, alive or dead, to be joined or to be stopped; it is not to be started."""
+        self._spec = spec
+        self._root = str(folder) if folder else ""
+        self._stopped = False
+        self._state = threading.Lock()
+        self._processes: list[HostProcess] = []
+        self._watch = DiskWatch(lambda: tree_size(Path(self._root)), spec.disk_bytes, self._end_processes)
+
+    @property
+    def sandbox_id(self) -> str:
+        return self._root
+
+    @property
+    @abstractmethod
+    def app(self) -> str: ...
+
+    @abstractmethod
+    def localise(self, text: str) -> str: ...
+
+    @abstractmethod
+    def gateway_host(self) -> GatewayAddress: ...
+
+    # --- what a backend adds ------------------------------------------------------------------------------------------
+
+    @property
+    def _app(self) -> str:
+        """The folder that is `/app`."""
+        return self._root
+
+    @property
+    @abstractmethod
+    def _config(self) -> str:
+        """The folder that is `/etc/runbook`."""
+
+    @property
+    def _scratch(self) -> str:
+        """Where a given stdin lies before its name is taken away."""
+        return self._root
+
+    def _make(self) -> None:  # noqa: B027 - most need nothing
+        """Makes what the backend needs beside `FOLDERS`. Raises OSError and what `start` may."""
+
+    @abstractmethod
+    def _command(self, argv: Sequence[str], cwd: str, deadline_s: float) -> tuple[list[str], Orders, Sequence[int]]:
+        """What to start on this machine, how, and the descriptors it inherits; they are closed afterwards."""
+
+    @abstractmethod
+    def _environment(self) -> dict[str, str]: ...
+
+    def _release(self) -> None:  # noqa: B027
+        """After the last process has ended, before the folder goes."""
+
+    # --- Sandbox ------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        with self._state:
+            if self._stopped:
+                raise SandboxError("The sandbox was stopped before it had started.")
+            try:
+                self._root = str(make_folder(self._spec.run_id, self.backend, self._spec.labels))
+                Path(self._app).mkdir(exist_ok=True)
+                for folder in FOLDERS[1:]:
+                    open_folder(self._path(folder))
+                self._make()
+            except OSError as error:
+                raise NotReadyError(f"Can't make a work folder: {error}.") from error
+            self._watch.start()
+
+    def put(self, files: Iterable[PutFile]) -> None:
+        self._check()
+        for file in files:
+            root, parts = self._place(check_writable(file.path))
+            try:
+                store(Path(root), parts, file)
+            except OSError as error:
+                raise SandboxError(f"Can't write {file.path}: {error.strerror}.") from error
+
+    def exec(
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        cwd: str = settings.WORK,
+        stdin: bytes | None = None,
+        files: Iterable[PutFile] = (),
+        deadline_s: float,
+    ) -> HostProcess:
+        self.put(files)
+        return self._begin(argv, env or {}, cwd, deadline_s, stdin=stdin)
+
+    def start_joined(
+        self, argv: Sequence[str], *, env: Mapping[str, str], streams: tuple[int, int, int], deadline_s: float
+    ) -> HostProcess:
+        """A command with streams that are not ours to read. Raises as `exec`."""
+        return self._begin(argv, env, settings.WORK, deadline_s, streams=streams)
+
+    def _begin(
+        self,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        cwd: str,
+        deadline_s: float,
+        *,
+        stdin: bytes | None = None,
+        streams: tuple[int, int, int] | None = None,
+    ) -> HostProcess:
+        with self._state:
+            self._check()
+            given: IO[bytes] | None = None
+            inherited: Sequence[int] = ()
+            try:
+                given = self._stdin(stdin) if stdin is not None else None
+                command, orders, inherited = self._command(argv, cwd, deadline_s)
+                process = HostProcess(
+                    command,
+                    orders,
+                    env={**self._environment(), **env},
+                    stdin=given,
+                    inherited=inherited,
+                    streams=streams,
+                )
+            except (OSError, ValueError) as error:
+                raise SandboxError(f"Can't start a command: {error}") from error
+            finally:
+                for descriptor in inherited:
+                    os.close(descriptor)
+                if given:
+                    given.close()
+            self._processes.append(process)
+            return process
+
+    def get(self, path: str, into: Path, *, max_bytes: int, max_files: int, scrub: Filter | None = None) -> Received:
+        self._check()
+        intake = Intake(into, path, max_bytes=max_bytes, max_files=max_files, scrub=scrub)
+        root, parts = self._place(path)
+        fetch(Path(root), parts, intake, path)
+        return intake.received()
+
+    def holds(self) -> Mapping[Limit, Hold]:
+        each: Hold = "each" if sys.platform == "linux" else "none"  # as `supervisor.py` has it
+        return {"cpus": "none", "memory": each, "processes": "none", "open_files": each, "disk": "watched"}
+
+    def limits_hit(self) -> tuple[LimitHit, ...]:
+        return self._watch.hits()
+
+    def stop(self) -> None:
+        with self._state:
+            self._stopped = True
+            self._watch.stop()
+            try:
+                self._end_processes()
+                for process in self._processes:
+                    process.abandon(_STOP_S)
+            finally:
+                self._release()
+                if self._root:
+                    remove_folder(Path(self._root))
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _end_processes(self) -> None:
+        for process in self._processes:
+            process.kill()
+
+    def _check(self) -> None:
+        if not self._root or self._stopped:
+            raise SandboxError("The sandbox is not running.")
+
+    def _path(self, path: str) -> Path:
+        """Where a sandbox path is on this machine."""
+        root, parts = self._place(path)
+        return Path(root, *parts)
+
+    def _place(self, path: str) -> tuple[str, tuple[str, ...]]:
+        """The folder of this machine that a sandbox path is below, and the names from there."""
+        normal = os.path.normpath(path)
+        for root, place in ((settings.APP, self._app), (CONFIG, self._config), (self._app, self._app)):
+            if normal == root or normal.startswith(root + "/"):
+                return place, Path(normal).relative_to(root).parts
+        raise InputError(f"{path!r} is not in the sandbox.", hint=f"Use a path below {settings.APP}.")
+
+    def _stdin(self, content: bytes) -> IO[bytes]:
+        file = tempfile.TemporaryFile(dir=self._scratch)  # noqa: SIM115 - the caller closes it
+        file.write(content)
+        file.seek(0)
+        return file

@@ -1,0 +1,203 @@
+"""Host and bubblewrap sandboxes: the process between the runner and a command; it ends everything the command started.
+
+Runs by itself as `python -I -S supervisor.py STATUS_FD LIFELINE_FD ORDERS ARGV...`, needs nothing but the standard
+library, and imports little of that. ORDERS is one JSON object, see `Orders` in host_exec.py. The lifeline is a pipe
+that only the runner can write to: a byte on it means kill, its end means that the runner is gone, however it went. The
+outcome goes to the status pipe as one line of JSON: `{"code": 3, "ended_by": "exit"}`; ended_by is `exit`, `deadline`
+or `killed`.
+"""
+
+import json
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Callable
+
+LINUX = sys.platform == "linux"
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_PR_SET_CHILD_SUBREAPER = 36
+_SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+def main(arguments: list[str]) -> None:
+    status, lifeline = int(arguments[0]), int(arguments[1])
+    orders, argv = json.loads(arguments[2]), arguments[3:]
+    prctl = _prctl() if LINUX else None
+    if prctl:
+        prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    alarm = _wake_on_signals()
+    os.set_inheritable(status, False)
+    os.set_inheritable(lifeline, False)
+    # Held back until the child has let go of our handlers: a SIGTERM in between would be lost on it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    child = os.fork()
+    if child == 0:
+        limits = (orders["memory_bytes"], orders["open_files"])
+        _become(argv, orders["cwd"], orders["join"], limits, prctl)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+    _close_streams()
+    code, ended_by = _await(child, alarm, lifeline, time.monotonic() + orders["deadline_s"])
+    _end_all(child, orders["grace_s"], spared=[child] if orders["enclosed"] else [])
+    os.write(status, json.dumps({"code": code, "ended_by": ended_by}).encode() + b"\n")
+
+
+def _prctl() -> Callable[[int, int], int]:
+    import ctypes
+
+    call = ctypes.CDLL(None, use_errno=True).prctl
+    return lambda option, value: int(call(option, value, 0, 0, 0))
+
+
+def _wake_on_signals() -> int:
+    """A descriptor that becomes readable when a child ends or somebody asks us to."""
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    os.set_blocking(writing, False)
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    for number in _SIGNALS:
+        signal.signal(number, lambda *_: None)
+    return reading
+
+
+def _become(
+    argv: list[str],
+    cwd: str,
+    join: list[str],
+    limits: tuple[int | None, int],
+    prctl: Callable[[int, int], int] | None,
+) -> None:
+    """In the child: turns into the command. A missing program or folder ends as a shell says it."""
+    code = 126
+    try:
+        os.setsid()
+        for group in join:
+            with open(group, "w") as processes:  # noqa: PTH123 - as below
+                processes.write("0")
+        for number in (*_SIGNALS, signal.SIGPIPE):
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+        if prctl:
+            prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            _limit(*limits)
+        os.chdir(cwd)
+        code = 127
+        os.execvp(argv[0], argv)  # noqa: S606
+    except OSError as error:
+        culprit = cwd if code == 126 else argv[0]
+        os.write(2, f"{culprit}: {error.strerror}\n".encode(errors="surrogateescape"))
+        os._exit(126 if isinstance(error, PermissionError) else code)
+    finally:
+        os._exit(70)
+
+
+def _limit(memory: int | None, open_files: int) -> None:
+    """RLIMIT_DATA, not RLIMIT_AS: Node and Go reserve address space far beyond what they use."""
+    import resource
+
+    for what, wanted in ((resource.RLIMIT_DATA, memory), (resource.RLIMIT_NOFILE, open_files)):
+        _, hard = resource.getrlimit(what)
+        if wanted is not None:
+            ours = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+            resource.setrlimit(what, (ours, ours))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _close_streams() -> None:
+    """The command's output is the command's: its readers shall see the end of it."""
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):
+        os.dup2(nothing, stream)
+
+
+def _await(child: int, alarm: int, lifeline: int, deadline: float) -> tuple[int | None, str]:
+    code: int | None = None
+    while code is None:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            return None, "deadline"
+        ready, _, _ = select.select([alarm, lifeline], [], [], left)
+        if alarm in ready and any(n != signal.SIGCHLD for n in os.read(alarm, 4096)):
+            return None, "killed"
+        code = _reap(child)
+        if code is None and lifeline in ready:
+            return None, "killed"
+    return code, "exit"
+
+
+def _reap(child: int) -> int | None:
+    """Takes in every child that has ended; the command's own exit code, if it is among them."""
+    code = None
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return code
+        if pid == 0:
+            return code
+        if pid == child:
+            code = os.waitstatus_to_exitcode(status)
+            code = 128 - code if code < 0 else code
+
+
+def _end_all(child: int, grace: float, *, spared: list[int]) -> None:
+    """SIGTERM, the grace, SIGKILL, until nobody is left. Stopping first outruns what keeps forking.
+    spared: not asked, only killed: it would take everybody with it before they had their grace."""
+    _signal([pid for pid in _descendants(child) if pid not in spared], signal.SIGTERM)
+    until = time.monotonic() + grace
+    while (left := _descendants(child)) and time.monotonic() < until:
+        _reap(child)
+        time.sleep(0.02)
+    while left:
+        _signal(left, signal.SIGSTOP)
+        _signal(left, signal.SIGKILL)
+        time.sleep(0.005)
+        _reap(child)
+        left = _descendants(child)
+
+
+def _signal(pids: list[int], number: int) -> None:
+    for pid in pids:
+        try:
+            os.kill(pid, number)
+        except (ProcessLookupError, PermissionError):
+            continue
+
+
+def _descendants(child: int) -> list[int]:
+    """Everything below us that is no zombie. Without /proc only the command's own process group."""
+    if not LINUX:
+        try:
+            os.killpg(child, 0)
+        except (ProcessLookupError, PermissionError):
+            return []
+        return [-child]
+    children: dict[int, list[int]] = {}
+    zombies = set()
+    for entry in os.listdir("/proc"):  # noqa: PTH208 - pathlib would double the start-up time
+        if entry.isdigit():
+            parent, state = _stat(entry)
+            children.setdefault(parent, []).append(int(entry))
+            if state in "ZX":
+                zombies.add(int(entry))
+    found, ahead = [], [os.getpid()]
+    while ahead:
+        below = children.get(ahead.pop(), [])
+        found += below
+        ahead += below
+    return [pid for pid in found if pid not in zombies]
+
+
+def _stat(pid: str) -> tuple[int, str]:
+    """Parent and state; proc(5): the name before them is in parentheses and may hold anything."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123 - as above
+            state, parent = file.read().rpartition(b")")[2].split()[:2]
+    except (OSError, ValueError):
+        return 0, "X"
+    return int(parent), state.decode()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,1 @@
+"""Room `sandbox`, `network`: the ways out of a sandbox: sockets, the allow-list proxy."""
