@@ -1,15 +1,119 @@
 """Agents: Claude Code, headless. Flags and traps as in field notes §5.1, seen with the pinned version."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
-from runbook_runner.agents import Agent, Assignment, Invocation
-from runbook_runner.agents.claude_reader import Reader
-from runbook_runner.agents.install import npm_layer
-from runbook_runner.agents.install_here import npm_here
+from runbook_runner.agents.base import Agent, Assignment, Invocation, Result
+from runbook_runner.agents.failures import classify
+from runbook_runner.agents.install import npm_here, npm_layer
+from runbook_runner.agents.jsonl import Record, RecordReader, count_at, flattened, list_at
 from runbook_runner.agents.mcp import by_name
 from runbook_runner.agents.prompt import render_prompt
 from runbook_runner.core import settings
+from runbook_runner.core.events import AgentMessage, AgentNotice, AgentThinking, Event, ToolCalled, ToolReturned, Usage
+
+
+class Reader(RecordReader):
+    """Reads `--output-format stream-json`."""
+
+    def __init__(self) -> None:
+        super().__init__("Claude Code")
+        self._final: Record = {}
+        self._tasks: list[Any] = []
+        """What runs in the background. It stays for that after its last word, and goes on when one of them ends."""
+
+    def read(self, kind: str, record: Record) -> Iterator[Event]:
+        yield from self._read(kind, record)
+        self.finished, self.waits = bool(self._final and not self._tasks), bool(self._final and self._tasks)
+
+    def _read(self, kind: str, record: Record) -> Iterator[Event]:
+        if kind in ("assistant", "user"):
+            yield from self._message(kind, record)
+        elif kind == "result":
+            self._final = record
+            yield AgentNotice(kind="result", payload=record)
+        else:
+            subtype = record.get("subtype")
+            if subtype == "init":
+                self._final = {}
+            elif subtype == "background_tasks_changed":
+                self._tasks = list_at(record, "tasks")
+            yield AgentNotice(kind=f"{kind}/{subtype}" if subtype else kind, payload=record)
+
+    def _message(self, role: str, record: dict[str, Any]) -> Iterator[Event]:
+        message = record.get("message")
+        content = message.get("content") if isinstance(message, dict) else None
+        if isinstance(content, str):
+            content = [{"type": "text", "text": content}]
+        parent = record.get("parent_tool_use_id")
+        parent = parent if isinstance(parent, str) else None
+        for block in content if isinstance(content, list) else []:
+            if isinstance(block, dict):
+                yield self._block(role, block, parent)
+
+    def _block(self, role: str, block: dict[str, Any], parent: str | None) -> Event:
+        kind = block.get("type")
+        if kind == "text":
+            text = str(block.get("text", ""))
+            if role == "assistant" and parent is None:
+                self.text = text
+            return AgentMessage(text=text, role="assistant" if role == "assistant" else "user", parent_call_id=parent)
+        if kind == "thinking":
+            return AgentThinking(text=str(block.get("thinking", "")), parent_call_id=parent)
+        if kind == "tool_use" and isinstance(block.get("input"), dict):
+            name, call_id = str(block.get("name", "")), str(block.get("id", ""))
+            return ToolCalled(call_id=call_id, name=name, input=block["input"], parent_call_id=parent)
+        if kind == "tool_result":
+            return ToolReturned(
+                call_id=str(block.get("tool_use_id", "")),
+                output=flattened(block.get("content")),
+                is_error=block.get("is_error") is True,
+                parent_call_id=parent,
+            )
+        return AgentNotice(kind=f"{role}/{kind}", payload=block)
+
+    def result(self, exit_code: int | None) -> Result:
+        final = self._final
+        if not final:
+            return super().result(exit_code)
+        text = final.get("result")
+        text = text if isinstance(text, str) else self.text
+        if final.get("is_error") is not True and final.get("subtype") in ("success", None):
+            return Result(text=text, usage=_usage(final))
+        reason = _reason(final, text)
+        return Result(text=text, usage=_usage(final), error=reason, error_kind=_error_kind(final, reason))
+
+
+def _reason(final: dict[str, Any], text: str) -> str:
+    subtype = final.get("subtype")
+    return text or (f"Claude Code stopped: {subtype}" if subtype else "Claude Code reported an error without a reason.")
+
+
+def _error_kind(final: dict[str, Any], reason: str) -> str:
+    status = final.get("api_error_status")
+    kind = classify(reason, status if isinstance(status, int) else None)
+    if kind is None and final.get("terminal_reason") == "api_error":
+        return "network"
+    return kind or str(final.get("subtype") or "agent_error")
+
+
+def _usage(final: dict[str, Any]) -> Usage | None:
+    """Sum over models: this includes subagents, which `usage` beside it does not."""
+    models = final.get("modelUsage")
+    if not isinstance(models, dict):
+        return None
+    total = Usage()
+    for used in models.values():
+        total += Usage(
+            prompt_tokens=count_at(used, "inputTokens"),
+            completion_tokens=count_at(used, "outputTokens"),
+            cache_read_tokens=count_at(used, "cacheReadInputTokens"),
+            cache_write_tokens=count_at(used, "cacheCreationInputTokens"),
+        )
+    cost = final.get("total_cost_usd")
+    return total.model_copy(update={"cost_usd": float(cost) if isinstance(cost, (int, float)) else None})
+
 
 VERSION = "2.1.330"
 PACKAGE = f"@anthropic-ai/claude-code@{VERSION}"

@@ -1,17 +1,130 @@
 """Agents: Codex, headless. Flags and configuration as seen with the pinned version (field notes §5.2)."""
 
+import json
+import shlex
+from collections.abc import Iterator, Mapping
+from pathlib import PurePosixPath
 from typing import Any
 
-from runbook_runner.agents import Agent, Assignment, Invocation
-from runbook_runner.agents.codex_reader import Reader
-from runbook_runner.agents.install import npm_layer
-from runbook_runner.agents.install_here import npm_here
+from runbook_runner.agents.base import Agent, Assignment, Invocation
+from runbook_runner.agents.install import npm_here, npm_layer
+from runbook_runner.agents.jsonl import Record, RecordReader, at, code_at, count_at, flattened, object_at, text_at
 from runbook_runner.agents.mcp import by_name
 from runbook_runner.agents.prompt import render_prompt
-from runbook_runner.agents.toml import dump_toml
 from runbook_runner.core import settings
 from runbook_runner.core.declared import McpServer
 from runbook_runner.core.errors import InputError
+from runbook_runner.core.events import AgentMessage, AgentNotice, AgentThinking, Event, ToolCalled, ToolReturned, Usage
+
+
+class Reader(RecordReader):
+    """Reads `codex exec --json`."""
+
+    def __init__(self) -> None:
+        super().__init__("Codex")
+        self._open: set[str] = set()
+
+    def read(self, kind: str, record: Record) -> Iterator[Event]:
+        if kind in ("item.started", "item.completed"):
+            yield from self._item(object_at(record, "item"), done=kind == "item.completed")
+            return
+        if kind == "turn.completed":
+            self.finished, self.usage = True, _usage(object_at(record, "usage"))
+        elif kind == "turn.failed":
+            self.finished = True
+            self.fail(text_at(record, "error", "message"))
+        yield AgentNotice(kind=kind, payload=record)
+
+    def _item(self, item: Record, *, done: bool) -> Iterator[Event]:
+        kind, text = text_at(item, "type"), text_at(item, "text")
+        if kind == "agent_message" and done:
+            self.text = text
+            yield AgentMessage(text=text)
+        elif kind == "reasoning" and done:
+            yield AgentThinking(text=text)
+        elif call := _call(kind, item):
+            yield from self._tool(call, item, done=done)
+        else:
+            yield AgentNotice(kind=f"item/{kind}", payload=item)
+
+    def _tool(self, call: ToolCalled, item: Record, *, done: bool) -> Iterator[Event]:
+        if call.call_id not in self._open:
+            self._open.add(call.call_id)
+            yield call
+        if done:
+            yield ToolReturned(
+                call_id=call.call_id,
+                output=_output(item),
+                is_error=text_at(item, "status") == "failed",
+                exit_code=code_at(item, "exit_code"),
+            )
+
+
+def _call(kind: str, item: Record) -> ToolCalled | None:
+    call_id = text_at(item, "id")
+    if kind == "command_execution":
+        return ToolCalled(call_id=call_id, name="shell", input={"command": _unwrapped(text_at(item, "command"))})
+    if kind == "mcp_tool_call":
+        name = f"mcp__{text_at(item, 'server')}__{text_at(item, 'tool')}"
+        return ToolCalled(call_id=call_id, name=name, input=object_at(item, "arguments"))
+    if kind in ("file_change", "web_search"):
+        key = "changes" if kind == "file_change" else "query"
+        return ToolCalled(call_id=call_id, name=kind, input={key: item.get(key)})
+    return None
+
+
+def _unwrapped(command: str) -> str:
+    """The command as the model wrote it: the record has it as the argument of a shell."""
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        return command
+    shell = len(words) == 3 and words[1] in ("-c", "-lc") and PurePosixPath(words[0]).name in ("bash", "sh", "zsh")
+    return words[2] if shell else command
+
+
+def _output(item: Record) -> str:
+    if "aggregated_output" in item:
+        return text_at(item, "aggregated_output")
+    return text_at(item, "error", "message") or flattened(at(item, "result", "content")) or text_at(item, "result")
+
+
+def _usage(told: Record) -> Usage:
+    """`input_tokens` counts both cache kinds, `output_tokens` the reasoning."""
+    read, written = count_at(told, "cached_input_tokens"), count_at(told, "cache_write_input_tokens")
+    return Usage(
+        prompt_tokens=max(0, count_at(told, "input_tokens") - read - written),
+        completion_tokens=count_at(told, "output_tokens"),
+        cache_read_tokens=read,
+        cache_write_tokens=written,
+        reasoning_tokens=count_at(told, "reasoning_output_tokens"),
+    )
+
+
+def dump_toml(config: Mapping[str, Any]) -> str:
+    """One line per key; objects within are inline tables. Empty objects and `None` are left out."""
+    return "".join(f"{_key(key)} = {_value(value)}\n" for key, value in config.items() if value not in (None, {}))
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_key(key)} = {_value(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(_value, value)) + "]"
+    if isinstance(value, str):
+        return _text(value)
+    return json.dumps(value)
+
+
+def _key(key: str) -> str:
+    return key if key.isidentifier() and key.isascii() else _text(key)
+
+
+def _text(text: str) -> str:
+    """A JSON string is a TOML string but for DEL, which TOML wants escaped, and surrogates, which it can't spell."""
+    whole = text.encode("utf-8", "replace").decode()
+    return json.dumps(whole, ensure_ascii=False).replace("\x7f", "\\u007f")
+
 
 VERSION = "0.169.0"
 PACKAGE = f"@openai/codex@{VERSION}"

@@ -4,9 +4,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from runbook_runner.agents import Agent, Assignment, Invocation
-from runbook_runner.agents.install import npm_layer
-from runbook_runner.agents.install_here import npm_here
+from runbook_runner.agents.base import Agent, Assignment, Invocation
+from runbook_runner.agents.install import npm_here, npm_layer
 from runbook_runner.agents.jsonl import Record, RecordReader, count_at, object_at, text_at
 from runbook_runner.agents.mcp import by_name
 from runbook_runner.agents.prompt import render_prompt

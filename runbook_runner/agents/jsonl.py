@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from runbook_runner.agents import Result
+from runbook_runner.agents.base import Result
 from runbook_runner.agents.failures import classify, plain_reason
 from runbook_runner.core.events import AgentNotice, Event, Usage
 from runbook_runner.core.safe_json import plain_json

@@ -4,7 +4,7 @@ from functools import cache
 
 import jinja2
 
-from runbook_runner.agents import Assignment
+from runbook_runner.agents.base import Assignment
 
 _TEMPLATE = """\
 {{ mission }}

@@ -8,7 +8,7 @@ driver marks where a block begins and ends with lines that carry the run's mark,
 import re
 from collections.abc import Iterator
 
-from runbook_runner.agents import Agent, Assignment, Invocation, Result
+from runbook_runner.agents.base import Agent, Assignment, Invocation, Result
 from runbook_runner.core import settings
 from runbook_runner.core.declared import Block
 from runbook_runner.core.errors import InputError

@@ -10,7 +10,7 @@ from runbook_runner.runbook.check.rules.known_names import Near, Surroundings
 
 @cache
 def _agents(near: Near) -> Collection[str]:
-    from runbook_runner.agents import known_agents
+    from runbook_runner.agents.registry import known_agents
 
     return known_agents(_folders(near))
 

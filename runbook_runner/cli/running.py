@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from runbook_runner import agents
+from runbook_runner.agents.registry import find_agent
 from runbook_runner.cli.following import console_for, follow
 from runbook_runner.cli.run import Arguments
 from runbook_runner.core.errors import ExitCode, InputError
@@ -202,7 +202,7 @@ def _replaying(arguments: Arguments, settings: Settings) -> "Replaying | None":
 
 def _dry_run(arguments: Arguments, spec: RunSpec, environ: Mapping[str, str]) -> int:
     """Everything is checked as for a run; nothing is started or recorded."""
-    agent = agents.find_agent(spec.agent, spec.near)
+    agent = find_agent(spec.agent, spec.near)
     credentials.require_secrets(spec, environ)
     settings = Settings.load()
     upstream = find_upstream(agent, spec, arguments.model_script, environ, _replaying(arguments, settings))

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from runbook_runner.agents import known_agents
+from runbook_runner.agents.registry import known_agents
 from runbook_runner.core.text import harmless
 from runbook_runner.runbook.describe import describe, plain
 from runbook_runner.runbook.document import Runbook, parse

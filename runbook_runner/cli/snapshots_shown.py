@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
-from runbook_runner.agents import find_agent, known_agents
+from runbook_runner.agents.registry import find_agent, known_agents
 from runbook_runner.cli.snapshotting import near, shelf, stacks
 from runbook_runner.core.clock import iso
 from runbook_runner.core.errors import NotReadyError

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.text import Text
 
-from runbook_runner.agents import find_agent, known_agents
+from runbook_runner.agents.registry import find_agent, known_agents
 from runbook_runner.cli.display import plain
 from runbook_runner.core.errors import ExitCode, InputError
 from runbook_runner.core.settings import Settings

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TextIO
 
-from runbook_runner.agents import Agent, Assignment, Invocation, Result, StreamReader, failures
+from runbook_runner.agents import failures
+from runbook_runner.agents.base import Agent, Assignment, Invocation, Result, StreamReader
 from runbook_runner.core import settings
 from runbook_runner.core.errors import RecordingError
 from runbook_runner.core.events import AgentFinished, Emit, Log, Stop, ToolCalled

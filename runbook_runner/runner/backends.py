@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from runbook_runner.agents import Agent
+from runbook_runner.agents.base import Agent
 from runbook_runner.core.errors import InputError, NotReadyError
 from runbook_runner.core.events import Emit, Log
 from runbook_runner.core.settings import DEFAULT_SNAPSHOT, Settings

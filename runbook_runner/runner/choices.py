@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runbook_runner.agents import find_agent
+from runbook_runner.agents.registry import find_agent
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.model_names import DEFAULT_MODELS, explain_provider, infer_agent, model_for
 from runbook_runner.core.settings import DEFAULT_SNAPSHOT

@@ -3,7 +3,7 @@
 from collections import Counter
 from pathlib import Path, PurePosixPath
 
-from runbook_runner.agents import Agent
+from runbook_runner.agents.base import Agent
 from runbook_runner.core import settings
 from runbook_runner.core.errors import NotReadyError, RecordingError
 from runbook_runner.core.events import Emit, Log

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runbook_runner.agents import Agent, find_agent, known_agents
+from runbook_runner.agents.base import Agent
+from runbook_runner.agents.registry import find_agent, known_agents
 from runbook_runner.core.errors import InputError
 
 if TYPE_CHECKING:

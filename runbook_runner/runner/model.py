@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runbook_runner.agents import Agent
+from runbook_runner.agents.base import Agent
 from runbook_runner.core.events import Emit
 from runbook_runner.core.spec import Limits, RunSpec
 from runbook_runner.sandbox.base import GatewayAddress

@@ -4,7 +4,7 @@ pipeline loads this while the sandbox starts."""
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
-from runbook_runner.agents import Assignment
+from runbook_runner.agents.base import Assignment
 from runbook_runner.core import settings
 from runbook_runner.core.errors import RunbookError
 from runbook_runner.core.events import AgentFinished, AgentStarted, Log

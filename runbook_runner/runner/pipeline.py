@@ -10,8 +10,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from runbook_runner import agents
-from runbook_runner.agents import Assignment
+from runbook_runner.agents.base import Assignment
+from runbook_runner.agents.registry import find_agent
 from runbook_runner.core import ids, settings
 from runbook_runner.core.errors import AgentError, CancelledError, InputError, RecordingError, RunbookError
 from runbook_runner.core.events import AgentFinished, Log, RunFinished, SandboxStarted, Status
@@ -42,7 +42,7 @@ _LATER_WITH_MODEL: Final = ("runbook_runner.gateway.app", "uvicorn")
 def run(spec: RunSpec, options: RunOptions) -> Outcome:
     """Runs the spec and records it. Raises RunbookError for what is wrong before anything is recorded, and
     RecordingError at any time; everything else that goes wrong is in the outcome and in the trajectory."""
-    agent = agents.find_agent(spec.agent, spec.near)
+    agent = find_agent(spec.agent, spec.near)
     credentials.require_secrets(spec, options.environ)
     # A rehearsal: what the agent would refuse is refused before anything starts.
     blocks = step_blocks(spec.mission)

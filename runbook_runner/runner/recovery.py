@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runbook_runner.agents import find_agent
+from runbook_runner.agents.registry import find_agent
 from runbook_runner.core.clock import seconds_between
 from runbook_runner.core.errors import NotReadyError, RecordingError, RunbookError
 from runbook_runner.core.events import Log, Recorded, RunFinished

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast, get_args
 
-from runbook_runner.agents import find_agent, is_ours
+from runbook_runner.agents.registry import find_agent, is_ours
 from runbook_runner.core import ids, settings
 from runbook_runner.core.addresses import parse_rule
 from runbook_runner.core.declared import Secret

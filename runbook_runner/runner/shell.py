@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from runbook_runner.agents import find_agent
+from runbook_runner.agents.registry import find_agent
 from runbook_runner.core import settings
 from runbook_runner.core.ids import new_trajectory_id
 from runbook_runner.core.settings import Settings

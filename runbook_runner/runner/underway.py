@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runbook_runner.agents import Agent
+from runbook_runner.agents.base import Agent
 from runbook_runner.core.events import Event, Log, PhaseFinished, PhaseStarted
 from runbook_runner.core.redaction import Redactor
 from runbook_runner.core.spec import RunSpec

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from runbook_runner.agents import Assignment, find_agent
+from runbook_runner.agents.base import Assignment
 from runbook_runner.agents.claude_code import VERSION, Reader
+from runbook_runner.agents.registry import find_agent
 from runbook_runner.core.events import (
     AgentMessage,
     AgentNotice,

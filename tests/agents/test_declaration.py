@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from runbook_runner.agents import Agent, Assignment, find_agent, known_agents
-from runbook_runner.agents.discovery import load_packaged
+from runbook_runner.agents.base import Agent, Assignment
+from runbook_runner.agents.registry import find_agent, known_agents, load_packaged
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.events import AgentMessage, AgentNotice, AgentThinking, Event, ToolCalled, ToolReturned, Usage
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from runbook_runner.agents import Assignment, StreamReader, find_agent
+from runbook_runner.agents.base import Assignment, StreamReader
+from runbook_runner.agents.registry import find_agent
 from runbook_runner.core.events import AgentMessage, AgentNotice, AgentThinking, Event, ToolCalled, ToolReturned
 
 NAMES = ("codex", "gemini-cli", "hermes", "opencode")

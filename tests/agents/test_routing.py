@@ -2,7 +2,7 @@
 
 import pytest
 
-from runbook_runner.agents import find_agent, known_agents
+from runbook_runner.agents.registry import find_agent, known_agents
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.model_names import choose_provider, infer_agent, model_for
 

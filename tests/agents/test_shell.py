@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from runbook_runner.agents import Assignment
+from runbook_runner.agents.base import Assignment
 from runbook_runner.agents.shell import MAX_OUTPUT, Reader, invoke
 from runbook_runner.core.declared import Block
 from runbook_runner.core.errors import InputError

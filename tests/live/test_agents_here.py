@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from runbook_runner.agents import find_agent
+from runbook_runner.agents.registry import find_agent
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "sales-report"
 SCRIPT = EXAMPLE / "model.yaml"

@@ -23,6 +23,8 @@ LAYERS = f"t{os.getpid()}"
 def images(engine, image):
     """The module under test; the layers this test made are removed afterwards, another's are left alone."""
 
+    from runbook_runner.sandbox.images import provide
+
     yield provide
     for found in engine.api.images(filters={"reference": f"runbook-runner/*-{LAYERS}-*"}):
         for tag in found["RepoTags"]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from importlib.util import find_spec
 
-from runbook_runner.agents import find_agent
+from runbook_runner.agents.registry import find_agent
 from runbook_runner.core.errors import RunbookError
 from runbook_runner.core.settings import DEFAULT_AGENT, DEFAULT_SNAPSHOT
 from runbook_runner.runner.checkup import Finding, Machine, trouble

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
-from runbook_runner.agents import Agent, find_agent, known_agents
+from runbook_runner.agents.base import Agent
+from runbook_runner.agents.registry import find_agent, known_agents
 from runbook_runner.core.errors import RunbookError
 from runbook_runner.core.settings import DEFAULT_AGENT, DEFAULT_SNAPSHOT
 from runbook_runner.runner.checkup import PATIENCE_S, Finding, Machine, trouble

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
-from runbook_runner.agents import Result
-from runbook_runner.agents.declaration import (
+from runbook_runner.agents.base import Result
+from runbook_runner.agents.declared.file import (
     ErrorRule,
     Events,
     MessageRule,

@@ -4,9 +4,9 @@ import json
 import re
 from pathlib import Path
 
-from runbook_runner.agents import Agent, Assignment, Invocation, StreamReader
-from runbook_runner.agents.custom_reader import RuleReader, TextReader
-from runbook_runner.agents.declaration import Declaration, load_declaration
+from runbook_runner.agents.base import Agent, Assignment, Invocation, StreamReader
+from runbook_runner.agents.declared.file import Declaration, load_declaration
+from runbook_runner.agents.declared.output import RuleReader, TextReader
 from runbook_runner.agents.mcp import by_name
 from runbook_runner.agents.prompt import render_prompt
 from runbook_runner.core import settings

@@ -1,0 +1,1 @@
+"""Room `agents`, `declared`: agents that users declare in `.runbook/agents/NAME.toml`."""
