@@ -24,7 +24,7 @@ def _snapshots(near: Near) -> Collection[str]:
 
 @cache
 def _providers(_near: Near) -> Collection[str]:
-    from runbook_runner.gateway.providers import known_providers
+    from runbook_runner.gateway.providers.table import known_providers
 
     return known_providers()
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.files import write_atomically
 from runbook_runner.core.settings import Settings
-from runbook_runner.gateway.library import open_library
-from runbook_runner.gateway.script_from import script_from
+from runbook_runner.gateway.replay.index import open_library
+from runbook_runner.gateway.script.from_recording import script_from
 from runbook_runner.runner.parent import read_parent
 
 

@@ -3,15 +3,15 @@
 Importing this is cheap: the server and the HTTP client are imported when they start.
 """
 
-from runbook_runner.gateway.budget import Budget
-from runbook_runner.gateway.cassette import Cassette, Exchange, RecordedCall
-from runbook_runner.gateway.provider import Provider
-from runbook_runner.gateway.providers import provider_from
-from runbook_runner.gateway.replay import ON_MISS, OnMiss, Replay, load_replay
-from runbook_runner.gateway.script import ModelScript
-from runbook_runner.gateway.script_file import load_script
-from runbook_runner.gateway.server import Gateway
-from runbook_runner.gateway.session import Session
+from runbook_runner.gateway.cassette.cassette import Cassette, Exchange, RecordedCall
+from runbook_runner.gateway.providers.forward import Provider
+from runbook_runner.gateway.providers.table import provider_from
+from runbook_runner.gateway.replay.replay import ON_MISS, OnMiss, Replay, load_replay
+from runbook_runner.gateway.script.file import load_script
+from runbook_runner.gateway.script.script import ModelScript
+from runbook_runner.gateway.serve.budget import Budget
+from runbook_runner.gateway.serve.server import Gateway
+from runbook_runner.gateway.serve.session import Session
 from runbook_runner.gateway.upstream import GatewayFailure, Upstream
 
 __all__ = [

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from runbook_runner.trajectory.models import Trajectory
 
 _LATER: Final = ("runbook_runner.runner.phases", "runbook_runner.trajectory.folding")
-_LATER_WITH_MODEL: Final = ("runbook_runner.gateway.app", "uvicorn")
+_LATER_WITH_MODEL: Final = ("runbook_runner.gateway.serve.app", "uvicorn")
 
 
 def run(spec: RunSpec, options: RunOptions) -> Outcome:

@@ -11,7 +11,7 @@ from runbook_runner.core.errors import InputError
 from runbook_runner.core.events import ReplayOf, SandboxStarted
 from runbook_runner.core.redaction import mark
 from runbook_runner.core.spec import Policy, RunSpec
-from runbook_runner.gateway.cassette import INDEX_FILE
+from runbook_runner.gateway.cassette.cassette import INDEX_FILE
 from runbook_runner.runbook.document import parse
 from runbook_runner.runbook.sources.load import load
 from runbook_runner.runner.credentials import missing_secrets

@@ -10,10 +10,10 @@ import pytest
 
 from runbook_runner.core.events import Stop, Usage
 from runbook_runner.core.redaction import Redactor
-from runbook_runner.gateway import Cassette, sse
-from runbook_runner.gateway.dialects import DIALECTS, recognise
+from runbook_runner.gateway import Cassette
+from runbook_runner.gateway.cassette.stream import Reel
+from runbook_runner.gateway.dialects import DIALECTS, recognise, sse
 from runbook_runner.gateway.dialects.base import Ask, Call, Dialect, Reading, Reply, Tool
-from runbook_runner.gateway.reel import Reel
 
 USAGE = Usage(
     prompt_tokens=10, completion_tokens=4, cache_read_tokens=3, cache_write_tokens=2, reasoning_tokens=1, api_calls=1

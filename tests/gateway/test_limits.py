@@ -12,7 +12,7 @@ import pytest
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.events import Log
 from runbook_runner.gateway import Gateway, provider_from
-from runbook_runner.gateway.throttle import Pace, Throttle, pace_from
+from runbook_runner.gateway.providers.rate_limit import Pace, Throttle, pace_from
 
 
 class Busy(BaseHTTPRequestHandler):

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from runbook_runner.core.redaction import Redactor
-from runbook_runner.gateway import Cassette, sse
-from runbook_runner.gateway.dialects import DIALECTS
-from runbook_runner.gateway.reel import SEGMENT_CHARS, Reel
+from runbook_runner.gateway import Cassette
+from runbook_runner.gateway.cassette.stream import SEGMENT_CHARS, Reel
+from runbook_runner.gateway.dialects import DIALECTS, sse
 
 ANTHROPIC = DIALECTS[0]
 SECRET = "canary/Zq7 41kD9=="

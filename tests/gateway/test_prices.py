@@ -10,8 +10,7 @@ from runbook_runner.core.errors import InputError
 from runbook_runner.core.events import Usage
 from runbook_runner.gateway import provider_from
 from runbook_runner.gateway.dialects.base import Reading
-from runbook_runner.gateway.price_reduction import reduce
-from runbook_runner.gateway.prices import Prices, load_prices
+from runbook_runner.gateway.providers.prices import Prices, load_prices
 
 MILLION = 1_000_000
 

@@ -9,11 +9,11 @@ import yaml
 
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.events import Usage
-from runbook_runner.gateway.answers import Said, said
+from runbook_runner.gateway.cassette.answers import Said, said
 from runbook_runner.gateway.dialects import DIALECTS
 from runbook_runner.gateway.dialects.base import Ask, Call, Dialect, Reply, Tool
-from runbook_runner.gateway.library import open_library
-from runbook_runner.gateway.script_from import script_from
+from runbook_runner.gateway.replay.index import open_library
+from runbook_runner.gateway.script.from_recording import script_from
 
 Scripted = Callable[[str], Any]
 

@@ -9,9 +9,9 @@ import pytest
 from runbook_runner.core.events import Usage
 from runbook_runner.core.redaction import Redactor
 from runbook_runner.gateway import Cassette
+from runbook_runner.gateway.cassette.stream import Reel
 from runbook_runner.gateway.dialects import DIALECTS
 from runbook_runner.gateway.dialects.base import Reading
-from runbook_runner.gateway.reel import Reel
 
 ANTHROPIC, RESPONSES, CHAT, GEMINI = DIALECTS
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 from runbook_runner.core.events import Stop, Usage
-from runbook_runner.gateway import sse
+from runbook_runner.gateway.dialects import sse
 from runbook_runner.gateway.dialects.base import (
     MAX_MODEL_CHARS,
     SILENT,

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from runbook_runner.core.events import Stop, Usage
-from runbook_runner.gateway import sse
+from runbook_runner.gateway.dialects import sse
 from runbook_runner.gateway.dialects.base import (
     MAX_MODEL_CHARS,
     NOTHING,

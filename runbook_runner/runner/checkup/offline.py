@@ -51,7 +51,7 @@ def _without_engine(machine: Machine) -> Finding:
 
 
 def _prices() -> Finding:
-    from runbook_runner.gateway.prices import listed_providers
+    from runbook_runner.gateway.providers.prices import listed_providers
 
     return Finding("offline.prices", "ok", f"The price table of {len(listed_providers())} providers is part of this.")
 

@@ -1,7 +1,7 @@
 """Gateway: makes our price table out of litellm's, for maintainers: a reduced, dated copy that needs no litellm.
 
     pip download --no-deps litellm==VERSION && unzip litellm-*.whl 'litellm/*.json'
-    python -m runbook_runner.gateway.price_reduction litellm VERSION
+    python tools/reduce_prices.py litellm VERSION
 
 Only models that answer in text, only their prices, in USD per million tokens. Left out: rows without prices, rows whose
 price depends on the hour, on requests or on characters, and rows that say zero for a service that is not free.
@@ -17,7 +17,7 @@ from typing import Any, Final
 import zstandard
 
 from runbook_runner.core import clock
-from runbook_runner.gateway.prices import TABLE
+from runbook_runner.gateway.providers.prices import TABLE
 
 _MODES: Final = ("chat", "responses", "completion")
 _ODD: Final = ("off_peak_pricing", "input_cost_per_request", "input_cost_per_character")

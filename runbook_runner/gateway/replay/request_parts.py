@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from runbook_runner.gateway.dialects.base import Json
-from runbook_runner.gateway.volatile import NOISE_KEYS
+from runbook_runner.gateway.replay.volatile import NOISE_KEYS
 
 Origin = Literal["model", "user", "system", "tools", "tool output", "settings", "model name"]
 

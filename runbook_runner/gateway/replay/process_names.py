@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
-from runbook_runner.gateway.places import is_tool_output
+from runbook_runner.gateway.replay.request_parts import is_tool_output
 
 _KEY: Final = "session_id"  # Codex says `session ID 1234`, Hermes `"session_id": "proc_1a2b"`
 _NAMED: Final = re.compile(r"(session[_ ]id\W{1,8})([\w-]+)", re.IGNORECASE)

@@ -4,10 +4,10 @@ import json
 from typing import Any
 
 from runbook_runner.core.events import ModelCalled, Stop
-from runbook_runner.gateway import sse
-from runbook_runner.gateway.cassette import Body, Cassette, RecordedCall
-from runbook_runner.gateway.session import Session
-from runbook_runner.gateway.tape import Outcome, Tape
+from runbook_runner.gateway.cassette.cassette import Body, Cassette, RecordedCall
+from runbook_runner.gateway.dialects import sse
+from runbook_runner.gateway.serve.call import Outcome, Tape
+from runbook_runner.gateway.serve.session import Session
 
 
 def record(session: Session, tape: Tape, outcome: Outcome) -> None:

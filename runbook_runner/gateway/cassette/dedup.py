@@ -10,7 +10,7 @@ import marshal
 from collections.abc import Callable
 from typing import Any, Final
 
-from runbook_runner.gateway.blobs import BlobFolder
+from runbook_runner.gateway.cassette.blobs import BlobFolder
 
 INLINE_BYTES: Final = 512
 _REF: Final = "$blob"

@@ -14,10 +14,10 @@ from urllib.parse import urlsplit
 
 from runbook_runner.core import settings
 from runbook_runner.core.errors import InputError, NotReadyError
-from runbook_runner.gateway.prices import listed_providers, load_prices
-from runbook_runner.gateway.provider import Credential, Provider
-from runbook_runner.gateway.throttle import pace_from, throttle_for
-from runbook_runner.gateway.translate import Target
+from runbook_runner.gateway.providers.forward import Credential, Provider
+from runbook_runner.gateway.providers.prices import listed_providers, load_prices
+from runbook_runner.gateway.providers.rate_limit import pace_from, throttle_for
+from runbook_runner.gateway.providers.translate import Target
 from runbook_runner.gateway.upstream import Headers
 
 Environ = Mapping[str, str]

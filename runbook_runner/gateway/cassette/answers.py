@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from runbook_runner.gateway import sse
+from runbook_runner.gateway.dialects import sse
 from runbook_runner.gateway.dialects.base import Json
 from runbook_runner.gateway.dialects.bodies import items, part
 

@@ -11,11 +11,11 @@ from typing import Any, Final, Literal
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.events import Difference, ReplayDiverged
 from runbook_runner.gateway.dialects.base import Json, Reading
-from runbook_runner.gateway.difference import Verdict, readable
-from runbook_runner.gateway.library import Entry, Library, open_library
-from runbook_runner.gateway.matching import Profiler
-from runbook_runner.gateway.playback import Recorded, Translate, estimate, playback, translated
-from runbook_runner.gateway.processes import Renaming
+from runbook_runner.gateway.replay.difference import Verdict, readable
+from runbook_runner.gateway.replay.index import Entry, Library, open_library
+from runbook_runner.gateway.replay.matching import Profiler
+from runbook_runner.gateway.replay.playback import Recorded, Translate, estimate, playback, translated
+from runbook_runner.gateway.replay.process_names import Renaming
 from runbook_runner.gateway.upstream import (
     Answer,
     Connection,

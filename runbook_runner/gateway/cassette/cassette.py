@@ -20,8 +20,8 @@ from runbook_runner.core.errors import InputError, RecordingError
 from runbook_runner.core.events import Source, Usage
 from runbook_runner.core.redaction import Redactor
 from runbook_runner.core.settings import RecordMode
-from runbook_runner.gateway.blobs import BlobFolder, BlobWriter, blob_path
-from runbook_runner.gateway.skeleton import SkeletonStore, compact
+from runbook_runner.gateway.cassette.blobs import BlobFolder, BlobWriter, blob_path
+from runbook_runner.gateway.cassette.dedup import SkeletonStore, compact
 
 INDEX_FILE: Final = "index.jsonl"
 KEPT_HEADERS: Final = frozenset(

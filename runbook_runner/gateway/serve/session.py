@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from typing import Final
 
 from runbook_runner.core.events import Emit, Usage
-from runbook_runner.gateway.budget import Budget, Spending
-from runbook_runner.gateway.cassette import Cassette
-from runbook_runner.gateway.tape import Outcome
+from runbook_runner.gateway.cassette.cassette import Cassette
+from runbook_runner.gateway.serve.budget import Budget, Spending
+from runbook_runner.gateway.serve.call import Outcome
 from runbook_runner.gateway.upstream import GatewayFailure, Upstream
 
 CLOSE_S: Final = 10.0  # to cancel what is in flight and write it down

@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from runbook_runner.gateway.dialects.base import Dialect, Reading
-from runbook_runner.gateway.prices import Prices
-from runbook_runner.gateway.throttle import LONGEST_WAIT_S, Throttle
-from runbook_runner.gateway.translate import Target, Translation
+from runbook_runner.gateway.providers.prices import Prices
+from runbook_runner.gateway.providers.rate_limit import LONGEST_WAIT_S, Throttle
+from runbook_runner.gateway.providers.translate import Target, Translation
 from runbook_runner.gateway.upstream import (
     CREDENTIAL_HEADERS,
     Answer,

@@ -9,12 +9,12 @@ from typing import Any
 from runbook_runner.core.clock import now_iso
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.redaction import Redactor
-from runbook_runner.gateway.cassette import INDEX_FILE, Cassette, Exchange, RecordedCall
+from runbook_runner.gateway.cassette.cassette import INDEX_FILE, Cassette, Exchange, RecordedCall
 from runbook_runner.gateway.dialects import DIALECTS
 from runbook_runner.gateway.dialects.base import Dialect, Json
-from runbook_runner.gateway.difference import Verdict, compare
-from runbook_runner.gateway.matching import Kind, Profile, Profiler, nearest
-from runbook_runner.gateway.volatile import Settle, days_of, settler
+from runbook_runner.gateway.replay.difference import Verdict, compare
+from runbook_runner.gateway.replay.matching import Kind, Profile, Profiler, nearest
+from runbook_runner.gateway.replay.volatile import Settle, days_of, settler
 
 _HINT = "Only a run recorded with --record-mode full, which is the default, can be replayed."
 

@@ -6,11 +6,18 @@ from difflib import SequenceMatcher
 from typing import Any, Final, Literal
 
 from runbook_runner.core.events import Difference
+from runbook_runner.gateway.cassette.dedup import compact
 from runbook_runner.gateway.dialects.base import Json
-from runbook_runner.gateway.matching import UNCOMPARED_KEYS, settled
-from runbook_runner.gateway.places import CONVERSATION_KEYS, Origin, Place, is_frame, is_tool_output, places
-from runbook_runner.gateway.skeleton import compact
-from runbook_runner.gateway.volatile import Settle, without_marks
+from runbook_runner.gateway.replay.matching import UNCOMPARED_KEYS, settled
+from runbook_runner.gateway.replay.request_parts import (
+    CONVERSATION_KEYS,
+    Origin,
+    Place,
+    is_frame,
+    is_tool_output,
+    places,
+)
+from runbook_runner.gateway.replay.volatile import Settle, without_marks
 
 Severity = Literal["exact", "minor", "major", "miss"]
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from runbook_runner.gateway.dialects.base import Json
-from runbook_runner.gateway.places import Place, is_tool_output, places
-from runbook_runner.gateway.volatile import ID_KEYS, Settle
+from runbook_runner.gateway.replay.request_parts import Place, is_tool_output, places
+from runbook_runner.gateway.replay.volatile import ID_KEYS, Settle
 
 Kind = tuple[str, str, bool]
 """Dialect, operation, and whether an event stream was asked for: an answer of one kind is no answer to another."""

@@ -9,8 +9,8 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from runbook_runner.core.errors import InputError
-from runbook_runner.gateway.script import ModelScript
-from runbook_runner.gateway.turns import ScriptedTool, ScriptedUsage, Turn
+from runbook_runner.gateway.script.script import ModelScript
+from runbook_runner.gateway.script.turns import ScriptedTool, ScriptedUsage, Turn
 
 MAX_BYTES: Final = 10 << 20
 _SHAPE: Final = 'A model script is a YAML list of turns, such as `- shell: "python3 main.py"` or `- say: "Done."`.'

@@ -4,9 +4,9 @@ import codecs
 from collections import defaultdict
 from typing import Final
 
-from runbook_runner.gateway import sse
-from runbook_runner.gateway.blobs import BlobWriter
-from runbook_runner.gateway.cassette import Body, Cassette
+from runbook_runner.gateway.cassette.blobs import BlobWriter
+from runbook_runner.gateway.cassette.cassette import Body, Cassette
+from runbook_runner.gateway.dialects import sse
 from runbook_runner.gateway.dialects.base import SILENT, Dialect, Reading
 
 SEGMENT_CHARS: Final = 256 << 10

@@ -11,8 +11,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from runbook_runner.gateway.dialects import recognise
 from runbook_runner.gateway.dialects.base import Json
-from runbook_runner.gateway.relay import Relay
-from runbook_runner.gateway.session import Session
+from runbook_runner.gateway.serve.relay import Relay
+from runbook_runner.gateway.serve.session import Session
 from runbook_runner.gateway.upstream import CREDENTIAL_HEADERS, Headers, ModelRequest
 
 MAX_BODY_BYTES: Final = 64 << 20

@@ -13,10 +13,10 @@ from typing import Any, Final, Literal
 
 from runbook_runner.core.events import Usage
 from runbook_runner.gateway.dialects.base import Ask, Call, Reading, Reply, Tool
-from runbook_runner.gateway.shell_tool import find_shell, shell_input
-from runbook_runner.gateway.turns import ScriptedTool, Turn
+from runbook_runner.gateway.script.shell_tool import find_shell, shell_input
+from runbook_runner.gateway.script.turns import ScriptedTool, Turn
+from runbook_runner.gateway.script.waiting import polls
 from runbook_runner.gateway.upstream import Answer, GatewayFailure, ModelRequest, UpstreamBroke, error_answer
-from runbook_runner.gateway.waiting import polls
 
 SIDE_TEXT: Final = "OK."
 _BYTES_PER_TOKEN: Final = 4  # a rule of thumb for English and code; nothing is billed by it

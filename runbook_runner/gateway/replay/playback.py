@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from runbook_runner.gateway import sse
-from runbook_runner.gateway.cassette import RecordedCall
+from runbook_runner.gateway.cassette.cassette import RecordedCall
+from runbook_runner.gateway.cassette.dedup import compact
+from runbook_runner.gateway.dialects import sse
 from runbook_runner.gateway.dialects.base import Dialect
-from runbook_runner.gateway.skeleton import compact
 from runbook_runner.gateway.upstream import Answer, ModelRequest, UpstreamBroke
 
 Translate = Callable[[str], str]

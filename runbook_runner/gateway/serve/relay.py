@@ -10,9 +10,9 @@ from starlette.types import Receive, Scope, Send
 
 from runbook_runner.core.errors import RecordingError
 from runbook_runner.core.events import Log
-from runbook_runner.gateway.recording import record
-from runbook_runner.gateway.session import Session
-from runbook_runner.gateway.tape import Tape, outcome
+from runbook_runner.gateway.serve.call import Tape, outcome
+from runbook_runner.gateway.serve.record import record
+from runbook_runner.gateway.serve.session import Session
 from runbook_runner.gateway.upstream import Answer, GatewayFailure, ModelRequest, UpstreamBroke, error_answer
 
 _STEPS_TO_SEND: Final = 2  # of the event loop: the client library writes the request in a task of its own

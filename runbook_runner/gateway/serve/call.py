@@ -7,10 +7,10 @@ from typing import Final
 
 from runbook_runner.core import clock
 from runbook_runner.core.events import ReplayDiverged, Source, Stop, Usage
-from runbook_runner.gateway.cassette import Body, Cassette
+from runbook_runner.gateway.cassette.cassette import Body, Cassette
+from runbook_runner.gateway.cassette.stream import Reel
 from runbook_runner.gateway.dialects.base import Reading, readable
 from runbook_runner.gateway.dialects.bodies import document
-from runbook_runner.gateway.reel import Reel
 from runbook_runner.gateway.upstream import Answer, GatewayFailure, Headers, ModelRequest
 
 MAX_ERROR_CHARS: Final = 2000

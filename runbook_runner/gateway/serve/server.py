@@ -14,9 +14,9 @@ from runbook_runner.core.events import Emit
 from runbook_runner.core.ids import new_run_token
 from runbook_runner.core.unix_sockets import PREFIX as UNIX
 from runbook_runner.core.unix_sockets import listen_unix
-from runbook_runner.gateway.budget import Budget
-from runbook_runner.gateway.cassette import Cassette
-from runbook_runner.gateway.session import Session
+from runbook_runner.gateway.cassette.cassette import Cassette
+from runbook_runner.gateway.serve.budget import Budget
+from runbook_runner.gateway.serve.session import Session
 from runbook_runner.gateway.upstream import Upstream
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ class Gateway:
 def _server(sessions: Callable[[], list[Session]]) -> "uvicorn.Server":
     import uvicorn
 
-    from runbook_runner.gateway.app import build_app
+    from runbook_runner.gateway.serve.app import build_app
 
     config = uvicorn.Config(
         build_app(sessions),

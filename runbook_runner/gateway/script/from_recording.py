@@ -9,14 +9,14 @@ import yaml
 from runbook_runner.core import settings
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.events import Usage
-from runbook_runner.gateway import sse
-from runbook_runner.gateway.answers import Said, said
-from runbook_runner.gateway.cassette import Exchange
+from runbook_runner.gateway.cassette.answers import Said, said
+from runbook_runner.gateway.cassette.cassette import Exchange
+from runbook_runner.gateway.cassette.dedup import compact
+from runbook_runner.gateway.dialects import sse
 from runbook_runner.gateway.dialects.base import SILENT, Ask, Dialect, Json
-from runbook_runner.gateway.library import Entry, Library
-from runbook_runner.gateway.shell_tool import find_shell, shell_input, time_units
-from runbook_runner.gateway.skeleton import compact
-from runbook_runner.gateway.turns import MAX_TIMEOUT_S
+from runbook_runner.gateway.replay.index import Entry, Library
+from runbook_runner.gateway.script.shell_tool import find_shell, shell_input, time_units
+from runbook_runner.gateway.script.turns import MAX_TIMEOUT_S
 
 _WIDTH: Final = 110
 

@@ -1,0 +1,1 @@
+"""Room `gateway`, `cassette`: recorded model traffic on disk."""

@@ -1,0 +1,1 @@
+"""Room `gateway`, `replay`: recorded calls answer those of another run."""

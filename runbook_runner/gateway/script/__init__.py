@@ -1,0 +1,1 @@
+"""Room `gateway`, `script`: a deterministic model that answers from a YAML file."""

@@ -1,0 +1,1 @@
+"""Room `gateway`, `serve`: the HTTP server that agents ask, one session per run."""
