@@ -10,7 +10,7 @@ from typing import Any
 from runbook_runner.core.clock import iso, utc_now
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.settings import Settings
-from runbook_runner.trajectory.spending import Total, runs, summed, totals
+from runbook_runner.trajectory.cost import Total, runs, summed, totals
 
 _GROUPS = ("model", "task", "day")
 _AGE = re.compile(r"(\d{1,5})([dh])")

@@ -15,7 +15,6 @@ from runbook_runner.cli.replay import Arguments
 from runbook_runner.core.errors import ExitCode, InputError
 from runbook_runner.core.events import ToolCalled
 from runbook_runner.core.settings import APP, Settings
-from runbook_runner.runner.comparison import CallsCompared, ResultsCompared, compare_calls, compare_results
 from runbook_runner.runner.credentials import load_environment
 from runbook_runner.runner.inputs import with_kept_inputs
 from runbook_runner.runner.options import RunOptions
@@ -33,6 +32,7 @@ from runbook_runner.runner.replay import (
     stand_ins,
     with_policy,
 )
+from runbook_runner.trajectory.diff import CallsCompared, ResultsCompared, compare_calls, compare_results
 from runbook_runner.trajectory.store import read_events
 
 

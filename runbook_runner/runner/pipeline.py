@@ -35,7 +35,7 @@ from runbook_runner.trajectory.store import RESULTS, create_folder
 if TYPE_CHECKING:
     from runbook_runner.trajectory.models import Trajectory
 
-_LATER: Final = ("runbook_runner.runner.phases", "runbook_runner.trajectory.folding")
+_LATER: Final = ("runbook_runner.runner.phases", "runbook_runner.trajectory.store")
 _LATER_WITH_MODEL: Final = ("runbook_runner.gateway.serve.app", "uvicorn")
 
 
@@ -100,7 +100,7 @@ def _status(end: AgentFinished) -> tuple[Status, RunbookError | None]:
 
 
 def _finish(run: Run, status: Status, error: RunbookError | None, began: float) -> "Trajectory":
-    from runbook_runner.trajectory.folding import write_fold
+    from runbook_runner.trajectory.store import write_fold
 
     seconds = round(time.monotonic() - began, 3)
     message, code = (error.message, error.code) if error else (None, None)

@@ -18,8 +18,7 @@ from runbook_runner.runner.remains import Remains, find_remains
 from runbook_runner.sandbox.base import Sandbox
 from runbook_runner.sandbox.temp_folders import MEMORY, find_folders, remove_folder
 from runbook_runner.trajectory.recorder import EVENTS_FILE, Recorder
-from runbook_runner.trajectory.repair import repair
-from runbook_runner.trajectory.store import SPEC_FILE, read_events
+from runbook_runner.trajectory.store import SPEC_FILE, read_events, repair
 
 if TYPE_CHECKING:
     from runbook_runner.sandbox.docker.engine import Engine
@@ -107,7 +106,7 @@ def _recover(run: Remains, engine: "Engine | None", *, stays: bool) -> None:
 
 def _close_record(folder: Path, leftover: Sandbox | None) -> None:
     """Appends what can still be known to a log that just stops, and folds it. Raises RecordingError."""
-    from runbook_runner.trajectory.folding import write_fold  # every run sweeps, hardly any finds something
+    from runbook_runner.trajectory.store import write_fold  # every run sweeps, hardly any finds something
 
     try:
         repair(folder)

@@ -1,6 +1,8 @@
 """Trajectory: the folders. Layout: `{home}/trajectories/{collection}/{task}/{trajectory_id}/` (design §6)."""
 
 import glob
+import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,14 +10,20 @@ from runbook_runner.core import ids
 from runbook_runner.core.errors import InputError, RecordingError
 from runbook_runner.core.events import Recorded, parse_line
 from runbook_runner.core.files import write_atomically
+from runbook_runner.trajectory.export.atif import to_atif
+from runbook_runner.trajectory.fold import fold
+from runbook_runner.trajectory.models import Trajectory
 from runbook_runner.trajectory.recorder import EVENTS_FILE
 
 SPEC_FILE = "spec.json"
+TRAJECTORY_FILE = "trajectory.json"
 MISSION_FILE = "RUNBOOK.md"
 RESULTS = "results"
 SESSIONS = "agent/sessions"
 COLLECTED = (RESULTS, SESSIONS)
 """Where files and names are the sandbox's; all others in the folder are ours."""
+
+_BLOCK = 1 << 16
 
 
 def create_folder(home: Path, collection: str, task: str) -> tuple[str, Path]:
@@ -72,3 +80,50 @@ def read_events(folder: Path) -> Iterator[Recorded]:
                     yield recorded
     except FileNotFoundError as error:
         raise InputError("There is no event log here.", where=str(folder)) from error
+
+
+def write_fold(folder: Path) -> Trajectory:
+    """Folds the log of a folder into its `trajectory.json` and `agent/atif.json`. Raises RecordingError."""
+    events = list(read_events(folder))
+    trajectory = fold(events)
+    try:
+        write_atomically(folder / TRAJECTORY_FILE, trajectory.model_dump_json(indent=1) + "\n")
+        write_atomically(
+            folder / "agent" / "atif.json", json.dumps(to_atif(events), indent=1, ensure_ascii=False) + "\n"
+        )
+    except OSError as error:
+        raise RecordingError(
+            f"Can't write the trajectory: {error.strerror}.",
+            where=str(folder),
+            hint="Its event log is complete; make room and run `runbook` again to have it folded.",
+        ) from error
+    return trajectory
+
+
+def repair(folder: Path) -> None:
+    """Removes the files that a dead process was still writing, and cuts off the line that it left half written, so
+    that more can be appended. Raises OSError."""
+    for part in _asides(folder):
+        part.unlink(missing_ok=True)
+    if not (folder / EVENTS_FILE).exists():
+        return
+    with (folder / EVENTS_FILE).open("r+b") as log:
+        end = log.seek(0, os.SEEK_END)
+        while end > 0:
+            start = max(0, end - _BLOCK)
+            log.seek(start)
+            newline = log.read(end - start).rfind(b"\n")
+            if newline >= 0:
+                end = start + newline + 1
+                break
+            end = start
+        log.truncate(end)
+
+
+def _asides(folder: Path) -> Iterator[Path]:
+    """Whatever we write has a hidden name until it is whole. What was collected may have hidden files of its own."""
+    collected = {folder / place for place in COLLECTED}
+    for parent, folders, files in os.walk(folder):
+        here = Path(parent)
+        folders[:] = [name for name in folders if here / name not in collected]
+        yield from (here / name for name in files if name.startswith("."))

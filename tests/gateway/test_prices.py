@@ -1,6 +1,7 @@
 """What a call costs, and that an unknown price is never a number."""
 
 import json
+import runpy
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,11 @@ from runbook_runner.gateway.dialects.base import Reading
 from runbook_runner.gateway.providers.prices import Prices, load_prices
 
 MILLION = 1_000_000
+TOOL = Path(__file__).parents[2] / "tools" / "reduce_prices.py"
+
+
+def reduce(table: Any) -> Any:
+    return runpy.run_path(str(TOOL))["reduce"](table)
 
 
 def reading(prompt: int = 0, made: int = 0, read: int = 0, written: int = 0, **more: Any) -> Reading:

@@ -20,7 +20,7 @@ from runbook_runner.core.events import (
     SandboxStarted,
     Usage,
 )
-from runbook_runner.trajectory.atif import to_atif
+from runbook_runner.trajectory.export.atif import to_atif
 from runbook_runner.trajectory.fold import fold
 from runbook_runner.trajectory.models import RunbookOutputs, Trajectory
 

@@ -11,8 +11,7 @@ from runbook_runner.core.errors import RecordingError
 from runbook_runner.core.events import AgentMessage, Event, Log, Recorded, ToolCalled, Unknown, parse_line
 from runbook_runner.core.redaction import Redactor
 from runbook_runner.trajectory.recorder import EVENTS_FILE, Recorder
-from runbook_runner.trajectory.repair import repair
-from runbook_runner.trajectory.store import read_events
+from runbook_runner.trajectory.store import read_events, repair
 
 
 def lines(folder: Path) -> list[str]:

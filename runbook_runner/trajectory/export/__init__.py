@@ -1,0 +1,1 @@
+"""Room `trajectory`, `export`: a trajectory in formats of others."""
