@@ -7,8 +7,8 @@ from typing import Any
 
 from runbook_runner.core.errors import NotReadyError
 from runbook_runner.core.settings import Settings
-from runbook_runner.runner.recovery import recover_dead
-from runbook_runner.runner.remains import Remains
+from runbook_runner.runner.recovery.leftovers import Remains
+from runbook_runner.runner.recovery.recover import recover_dead
 from runbook_runner.sandbox.docker.engine import connect
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from runbook_runner import __version__
 from runbook_runner.core.clock import now_iso
-from runbook_runner.runner.credentials import load_environment, redactor_for_environment
+from runbook_runner.runner.request.secrets import load_environment, redactor_for_environment
 
 
 def report(bug: Exception) -> None:

@@ -12,8 +12,8 @@ from rich.text import Text
 from runbook_runner import __version__
 from runbook_runner.core.errors import ExitCode
 from runbook_runner.core.settings import Settings
-from runbook_runner.runner.checkup import Finding, Machine, examine
-from runbook_runner.runner.credentials import load_environment
+from runbook_runner.runner.doctor import Finding, Machine, examine
+from runbook_runner.runner.request.secrets import load_environment
 
 _MARKS = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "fail": ("✗", "red")}
 

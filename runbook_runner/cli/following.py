@@ -12,8 +12,8 @@ from runbook_runner.core.errors import CancelledError, ExitCode
 from runbook_runner.core.events import Artifact, Recorded, SandboxStarted
 from runbook_runner.core.spec import RunSpec
 from runbook_runner.runner.cancellation import Cancellation
-from runbook_runner.runner.options import Outcome, RunOptions
 from runbook_runner.runner.pipeline import run as run_spec
+from runbook_runner.runner.run import Outcome, RunOptions
 from runbook_runner.trajectory.recorder import Reader
 
 if TYPE_CHECKING:

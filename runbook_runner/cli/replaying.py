@@ -15,10 +15,7 @@ from runbook_runner.cli.replay import Arguments
 from runbook_runner.core.errors import ExitCode, InputError
 from runbook_runner.core.events import ToolCalled
 from runbook_runner.core.settings import APP, Settings
-from runbook_runner.runner.credentials import load_environment
-from runbook_runner.runner.inputs import with_kept_inputs
-from runbook_runner.runner.options import RunOptions
-from runbook_runner.runner.parent import Parent, read_parent
+from runbook_runner.runner.recorded_run import Parent, read_parent
 from runbook_runner.runner.replay import (
     DOCUMENT,
     RECORDING,
@@ -32,6 +29,9 @@ from runbook_runner.runner.replay import (
     stand_ins,
     with_policy,
 )
+from runbook_runner.runner.request.inputs import with_kept_inputs
+from runbook_runner.runner.request.secrets import load_environment
+from runbook_runner.runner.run import RunOptions
 from runbook_runner.trajectory.diff import CallsCompared, ResultsCompared, compare_calls, compare_results
 from runbook_runner.trajectory.store import read_events
 

@@ -19,13 +19,13 @@ from runbook_runner.core.spec import RunSpec
 from runbook_runner.runbook.document import Runbook, parse
 from runbook_runner.runbook.prompt import doubts
 from runbook_runner.runbook.sources.load import load
-from runbook_runner.runner import credentials
-from runbook_runner.runner.backends import choose_backend
-from runbook_runner.runner.inputs import is_zip
-from runbook_runner.runner.model import find_upstream
-from runbook_runner.runner.options import RunOptions
-from runbook_runner.runner.project_bounds import bounds_near
-from runbook_runner.runner.resolve import RunRequest, missing_parameters, resolve
+from runbook_runner.runner.environment.backends import choose_backend
+from runbook_runner.runner.model_access import find_upstream
+from runbook_runner.runner.request import secrets as credentials
+from runbook_runner.runner.request.inputs import is_zip
+from runbook_runner.runner.request.project_bounds import bounds_near
+from runbook_runner.runner.request.resolve import RunRequest, missing_parameters, resolve
+from runbook_runner.runner.run import RunOptions
 
 if TYPE_CHECKING:
     from runbook_runner.runbook.sources.fixture import Fixture

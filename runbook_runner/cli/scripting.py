@@ -8,7 +8,7 @@ from runbook_runner.core.files import write_atomically
 from runbook_runner.core.settings import Settings
 from runbook_runner.gateway.replay.index import open_library
 from runbook_runner.gateway.script.from_recording import script_from
-from runbook_runner.runner.parent import read_parent
+from runbook_runner.runner.recorded_run import read_parent
 
 
 def execute(trajectory: str, out: Path | None) -> None:

@@ -15,9 +15,8 @@ from runbook_runner.core.text import harmless
 from runbook_runner.runbook.describe import describe, plain
 from runbook_runner.runbook.document import Runbook, parse
 from runbook_runner.runbook.sources.load import load
-from runbook_runner.runner.choices import Choices, choose
-from runbook_runner.runner.credentials import load_environment, provider_keys
-from runbook_runner.runner.resolve import RunRequest
+from runbook_runner.runner.request.resolve import Choices, RunRequest, choose
+from runbook_runner.runner.request.secrets import load_environment, provider_keys
 
 
 def execute(path: str, *, as_json: bool) -> None:

@@ -4,38 +4,52 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from runbook_runner.agents.base import Assignment
+from runbook_runner.agents.failures import retry_delay
 from runbook_runner.agents.registry import find_agent
 from runbook_runner.core import ids, settings
 from runbook_runner.core.errors import AgentError, CancelledError, InputError, RecordingError, RunbookError
-from runbook_runner.core.events import AgentFinished, Log, RunFinished, SandboxStarted, Status
+from runbook_runner.core.events import (
+    AgentFinished,
+    AgentRetried,
+    AgentStarted,
+    Log,
+    RunFinished,
+    SandboxStarted,
+    Status,
+)
 from runbook_runner.core.spec import RunSpec
+from runbook_runner.evaluation import evaluate
 from runbook_runner.runbook.parts.steps import step_blocks
-from runbook_runner.runner import credentials, recovery
-from runbook_runner.runner.backends import Prepared, Report, choose_backend, longest_end
-from runbook_runner.runner.claims import Claim, Entry
-from runbook_runner.runner.inputs import keep_inputs
-from runbook_runner.runner.isolation import shortcomings
-from runbook_runner.runner.model import find_upstream
-from runbook_runner.runner.opening import write_down
-from runbook_runner.runner.options import Outcome, RunOptions
-from runbook_runner.runner.underway import Emitter, Run
-from runbook_runner.sandbox.base import Sandbox
+from runbook_runner.runner.agent_process import Attempt, Work, attempt
+from runbook_runner.runner.environment.backends import Prepared, Report, choose_backend, longest_end, shortcomings
+from runbook_runner.runner.limits import with_limits
+from runbook_runner.runner.model_access import ModelAccess, find_upstream, model_access
+from runbook_runner.runner.recovery import recover as recovery
+from runbook_runner.runner.recovery.claims import Claim, Entry
+from runbook_runner.runner.request import secrets as credentials
+from runbook_runner.runner.request.inputs import keep_inputs, shown_names, unpacked
+from runbook_runner.runner.request.secrets import servers_with_secrets
+from runbook_runner.runner.results.collect import collect
+from runbook_runner.runner.run import Emitter, Outcome, Run, RunOptions, write_down
+from runbook_runner.sandbox.base import PutFile, Sandbox
 from runbook_runner.sandbox.temp_folders import temp_folder
 from runbook_runner.trajectory.recorder import Recorder
 from runbook_runner.trajectory.sandbox_log import SandboxLog
 from runbook_runner.trajectory.store import RESULTS, create_folder
 
 if TYPE_CHECKING:
+    from runbook_runner.gateway import Cassette, Upstream
     from runbook_runner.trajectory.models import Trajectory
 
-_LATER: Final = ("runbook_runner.runner.phases", "runbook_runner.trajectory.store")
+
+_LATER: Final = ("runbook_runner.trajectory.store",)
 _LATER_WITH_MODEL: Final = ("runbook_runner.gateway.serve.app", "uvicorn")
 
 
@@ -123,16 +137,15 @@ def _phases(run: Run) -> AgentFinished:
         with run.emit.phase("sandbox"):
             _load_ahead(run)
             _set_up(run, prepared)
-        from runbook_runner.runner import phases  # see _load_ahead
 
         cancellation.check()
         with run.emit.phase("agent"):
-            end = phases.let_work(run, sandbox)
+            end = let_work(run, sandbox)
         # Whoever stops the run now still gets what the agent made.
         with run.emit.phase("collect"), cancellation.stops_with(lambda: None):
-            end = phases.bring_home(run, sandbox, end)
+            end = bring_home(run, sandbox, end)
     with run.emit.phase("evaluate"):
-        phases.judge(run, end)
+        judge(run, end)
     cancellation.check()
     return end
 
@@ -215,3 +228,137 @@ def _copy_results(results: Path, out: Path) -> None:
     except OSError as error:
         hint = f"They are in {results}."
         raise InputError(f"The results can't be copied: {error}.", where=str(out), hint=hint) from error
+
+
+def work(job: Work, sandbox: Sandbox) -> AgentFinished:
+    """Runs the agent to its end, whatever that is, and says how it ended. Raises what the sandbox raises."""
+    deadline = time.monotonic() + job.limits.timeout_s
+    retries = 0
+    while True:
+        # The mission and the inputs go in with the agent's own files: each call of the engine takes a twentieth second.
+        given = () if retries else job.files
+        tried = attempt(job, sandbox, deadline - time.monotonic(), given)
+        delay = _delay(tried, retries, left_s=deadline - time.monotonic())
+        if delay is None:
+            return tried.end
+        retries += 1
+        error, kind = tried.end.error or "", tried.end.error_kind or ""
+        job.emit(AgentRetried(retry=retries, delay_s=round(delay, 3), error=error, error_kind=kind))
+        _wait(job, delay)
+        if job.cancellation.requested:
+            return tried.end.model_copy(update={"ended_by": "cancel", "error": None, "error_kind": None})
+
+
+def _delay(tried: Attempt, retries: int, *, left_s: float) -> float | None:
+    """Seconds until the agent is started again; `None`: it is not. Only an agent that had not begun to work is."""
+    if tried.begun or tried.end.error is None or tried.end.ended_by not in ("exit", "idle"):
+        return None
+    delay = retry_delay(tried.end.error_kind, retries)
+    return delay if delay is not None and delay < left_s else None
+
+
+def _wait(job: Work, seconds: float) -> None:
+    """A request to stop ends it."""
+    stop = threading.Event()
+    with job.cancellation.stops_with(stop.set):
+        stop.wait(seconds)
+
+
+def let_work(run: Run, sandbox: Sandbox) -> AgentFinished:
+    """Runs the agent to its end, whatever that is, with its model at hand if it needs one."""
+    with _model(run, sandbox) as access, unpacked(run.spec.inputs) as inputs:
+        run.emit(
+            AgentStarted(
+                agent=run.agent.name, version=run.agent.version, model=run.spec.model, provider=run.spec.provider
+            )
+        )
+        job = _job(run, sandbox, access, inputs)
+        end = with_limits(work(job, sandbox), sandbox, run.spec.limits, job.log_folder, run.emit)
+        run.emit(end)
+        return end
+
+
+def _model(run: Run, sandbox: Sandbox) -> AbstractContextManager[ModelAccess | None]:
+    if run.upstream is None:
+        return nullcontext()
+    from runbook_runner.gateway import Cassette
+
+    cassette = Cassette(run.folder / "model", run.redactor, run.options.record_mode)
+    upstream = _placed(run, run.upstream, cassette, sandbox.app)
+    return model_access(upstream, sandbox.gateway_host(), cassette, run.token, run.spec.limits, run.emit)
+
+
+def _placed(run: Run, upstream: "Upstream", cassette: "Cassette", app: str) -> "Upstream":
+    """Only a replay cares where it is."""
+    from runbook_runner.gateway import Replay
+
+    replay = run.options.replay
+    return replay.placed(upstream, cassette, app) if replay and isinstance(upstream, Replay) else upstream
+
+
+def _job(run: Run, sandbox: Sandbox, access: ModelAccess | None, inputs: list[PutFile]) -> Work:
+    mission = sandbox.localise(run.spec.mission)
+    secrets = credentials.agent_secrets(run.spec, run.options.environ)
+    assignment = Assignment(
+        mission=mission,
+        app=sandbox.app,
+        blocks=step_blocks(mission),
+        model=run.spec.model,
+        gateway_url=access.url if access else None,
+        token=access.session.token if access else None,
+        parameters=run.spec.parameters,
+        input_names=shown_names(run.spec.inputs, inputs),
+        secret_names=tuple(secrets),
+        mcp_servers=servers_with_secrets(run.spec, run.options.environ),
+    )
+    return Work(
+        agent=run.agent,
+        assignment=assignment,
+        files=[PutFile(settings.MISSION_FILE, mission.encode()), *inputs],
+        secrets=secrets,
+        environ={name: sandbox.localise(value) for name, value in agent_environ(run.spec, run.trajectory_id).items()},
+        limits=run.spec.limits,
+        session=access.session if access else None,
+        log_folder=run.folder / "agent",
+        emit=run.emit,
+        redactor=run.redactor,
+        cancellation=run.options.cancellation,
+    )
+
+
+def agent_environ(spec: RunSpec, trajectory_id: str) -> dict[str, str]:
+    """Contract §5.8."""
+    return {
+        "RESULTS_DIR": settings.RESULTS,
+        "ASSETS_DIR": settings.ASSETS,
+        "CHECKS_DIR": settings.CHECKS,
+        "JETTY_TRAJECTORY_ID": trajectory_id,
+        "JETTY_COLLECTION": spec.collection,
+        "JETTY_TASK": spec.task,
+    }
+
+
+def bring_home(run: Run, sandbox: Sandbox, end: AgentFinished) -> AgentFinished:
+    """The agent's end, which too much to collect makes a failure; but what the agent itself failed of comes first."""
+    try:
+        collect(
+            sandbox,
+            run.spec,
+            run.agent,
+            trajectory_id=run.trajectory_id,
+            folder=run.folder,
+            redactor=run.redactor,
+            emit=run.emit,
+        )
+    except RunbookError as error:
+        if error.code != "limit_exceeded":
+            raise
+        run.emit(Log(level="error", message=str(error)))
+        if end.error is None:
+            return end.model_copy(update={"error": error.message, "error_kind": error.code})
+    return end
+
+
+def judge(run: Run, end: AgentFinished) -> None:
+    agent_ok = end.error is None and end.ended_by == "exit"
+    run.emit(evaluate(run.folder / RESULTS, run.spec.outputs, agent_ok=agent_ok))

@@ -14,9 +14,9 @@ from runbook_runner.core.spec import Policy, RunSpec
 from runbook_runner.gateway.cassette.cassette import INDEX_FILE
 from runbook_runner.runbook.document import parse
 from runbook_runner.runbook.sources.load import load
-from runbook_runner.runner.credentials import missing_secrets
-from runbook_runner.runner.parent import MODEL_FOLDER, Parent, read_parent
-from runbook_runner.runner.resolve import RunRequest, resolve
+from runbook_runner.runner.recorded_run import MODEL_FOLDER, Parent, read_parent
+from runbook_runner.runner.request.resolve import RunRequest, resolve
+from runbook_runner.runner.request.secrets import missing_secrets
 from runbook_runner.sandbox.images.snapshots import PREFIX
 from runbook_runner.sandbox.paths import app_rewriter
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from runbook_runner.runner.claims import if_dead
+from runbook_runner.runner.recovery.claims import if_dead
 
 Write = Callable[[str], Path]
 

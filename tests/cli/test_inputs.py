@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from runbook_runner.runner.inputs import read_inputs, shown_names, unpacked
+from runbook_runner.runner.request.inputs import read_inputs, shown_names, unpacked
 
 SHOW = 'cd /app/assets; find . -type f -printf "%P\\n" | sort > /app/results/out.txt; cat "$ASSETS_DIR/top.txt" || true'
 

@@ -123,7 +123,7 @@ def test_there_are_never_more_than_asked_for_and_none_is_too_old(make_pool, spec
 _OWNER = """
 import sys, time
 from pathlib import Path
-from runbook_runner.runner.claims import Claim, Entry
+from runbook_runner.runner.recovery.claims import Claim, Entry
 from runbook_runner.sandbox.base import SandboxSpec
 from runbook_runner.sandbox.docker.engine import connect
 from runbook_runner.sandbox.docker.pool import Pool
@@ -141,7 +141,7 @@ with Claim(Path(home), Entry(name, home + "/none", "docker", home)) as claim:
 
 
 def test_the_next_start_removes_the_pool_of_an_owner_that_was_killed(engine, image, tmp_path):
-    from runbook_runner.runner.recovery import recover_dead
+    from runbook_runner.runner.recovery.recover import recover_dead
 
     name = f"pool-{uuid4().hex}"
 
@@ -162,7 +162,7 @@ def test_the_next_start_removes_the_pool_of_an_owner_that_was_killed(engine, ima
 _TAKER = """
 import sys, time
 from pathlib import Path
-from runbook_runner.runner.claims import Claim, Entry
+from runbook_runner.runner.recovery.claims import Claim, Entry
 from runbook_runner.sandbox.base import SandboxSpec
 from runbook_runner.sandbox.docker.engine import connect
 from runbook_runner.sandbox.docker.pool import Pool
@@ -183,8 +183,8 @@ with (
 
 
 def test_container_that_a_run_has_taken_is_known_to_be_that_runs(engine, image, tmp_path):
-    from runbook_runner.runner.recovery import recover_dead
-    from runbook_runner.runner.remains import find_remains
+    from runbook_runner.runner.recovery.leftovers import find_remains
+    from runbook_runner.runner.recovery.recover import recover_dead
 
     name = f"pool-{uuid4().hex}"
     with subprocess.Popen(

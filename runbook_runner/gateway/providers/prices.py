@@ -1,7 +1,7 @@
 """Gateway: what a model call costs, by a dated price table that came with the package and by the user's own file.
 
 The table is a reduced copy of litellm's (see `tools/reduce_prices.py`), read without importing litellm. A price that is
-not known is `None`, never zero: also when a call used a kind of token, or a service tier, that the table has no price for.
+not known is `None`, never zero: also when a call used a kind of token or a service tier that the table does not price.
 """
 
 import json

@@ -20,7 +20,7 @@ from runbook_runner.core.spec import InputFile, RunSpec
 from runbook_runner.sandbox.base import PutFile
 
 if TYPE_CHECKING:
-    from runbook_runner.runner.zips import Member
+    from runbook_runner.runner.request.input_zips import Member
 
 INPUTS = "inputs"
 _NAMED = 100
@@ -107,7 +107,7 @@ def is_zip(name: str) -> bool:
 
 
 def _opened(path: Path) -> AbstractContextManager[tuple["Member", ...]]:
-    from runbook_runner.runner.zips import opened  # most runs have no zip
+    from runbook_runner.runner.request.input_zips import opened  # most runs have no zip
 
     return opened(path)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from runbook_runner.core.errors import RunbookError
-from runbook_runner.runner.checkup import Finding, Machine, Status, trouble
+from runbook_runner.runner.doctor import Finding, Machine, Status, trouble
 
 if TYPE_CHECKING:
     from runbook_runner.sandbox.docker.engine import Engine

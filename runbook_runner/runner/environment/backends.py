@@ -1,7 +1,7 @@
 """Runner: which sandbox, and what it is made of: chooses the backend and gets its image ready."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -10,9 +10,15 @@ from runbook_runner.agents.base import Agent
 from runbook_runner.core.errors import InputError, NotReadyError
 from runbook_runner.core.events import Emit, Log
 from runbook_runner.core.settings import DEFAULT_SNAPSHOT, Settings
-from runbook_runner.core.spec import RunSpec
-from runbook_runner.runner.layers import layers_of
-from runbook_runner.runner.programs import Program, find_program, plan_program, provide_program, require_program
+from runbook_runner.core.spec import Network, RunSpec
+from runbook_runner.runner.environment.layers import layers_of
+from runbook_runner.runner.environment.programs import (
+    Program,
+    find_program,
+    plan_program,
+    provide_program,
+    require_program,
+)
 from runbook_runner.sandbox.base import Sandbox, SandboxSpec
 from runbook_runner.sandbox.images.snapshots import Snapshot, UnknownSnapshotError, find_snapshot
 
@@ -20,6 +26,7 @@ if TYPE_CHECKING:
     from runbook_runner.sandbox.docker.engine import Engine
     from runbook_runner.sandbox.images.provide import ImageRef
     from runbook_runner.sandbox.local.folder_sandbox import FolderSandbox
+
 
 BACKENDS = ("auto", "docker", "bubblewrap", "host")
 LIFETIME_MARGIN_S = 600.0  # for set-up and collection; then a container ends, whatever became of us
@@ -263,3 +270,15 @@ def sandbox_spec(
         labels=labels,
         ca_bundle=settings.ca_bundle if settings else None,
     )
+
+
+def shortcomings(sandbox: Sandbox, network: Network) -> Iterator[str]:
+    """One sentence each; none when all holds."""
+    if sandbox.backend == "host":
+        yield "The host sandbox isolates nothing: the agent can read and change whatever you can."
+        return
+    if sandbox.backend == "bubblewrap" and network.policy == "full":
+        yield "With the network policy full, bubblewrap shares this machine's network and its local services."
+    unlimited = [limit for limit, how in sandbox.holds().items() if how == "none"]
+    if unlimited:
+        yield f"Not limited here, for no control group can be made: {', '.join(unlimited)}."

@@ -82,7 +82,7 @@ class _Taker:
         """What can't be read of it costs the run nothing but that."""
         import sqlite3
 
-        from runbook_runner.runner.session_rows import take_rows
+        from runbook_runner.runner.results.session_files import take_rows
 
         name = f"{PurePosixPath(source).stem}.jsonl"
         target = self._folder / SESSIONS / name

@@ -6,9 +6,9 @@ from importlib.util import find_spec
 from runbook_runner.agents.registry import find_agent
 from runbook_runner.core.errors import RunbookError
 from runbook_runner.core.settings import DEFAULT_AGENT, DEFAULT_SNAPSHOT
-from runbook_runner.runner.checkup import Finding, Machine, trouble
-from runbook_runner.runner.checkup.tools import BUILD, built_images
-from runbook_runner.runner.programs import find_program
+from runbook_runner.runner.doctor import Finding, Machine, trouble
+from runbook_runner.runner.doctor.tools import BUILD, built_images
+from runbook_runner.runner.environment.programs import find_program
 
 _ELSEWHERE = "or, from a machine that has them, `runbook snapshots export` there and `runbook snapshots import` here"
 

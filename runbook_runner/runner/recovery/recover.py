@@ -12,9 +12,10 @@ from runbook_runner.core.clock import seconds_between
 from runbook_runner.core.errors import NotReadyError, RecordingError, RunbookError
 from runbook_runner.core.events import Log, Recorded, RunFinished
 from runbook_runner.core.spec import RunSpec
-from runbook_runner.runner import claims, credentials
-from runbook_runner.runner.backends import Backend, DockerBackend
-from runbook_runner.runner.remains import Remains, find_remains
+from runbook_runner.runner.environment.backends import Backend, DockerBackend
+from runbook_runner.runner.recovery import claims
+from runbook_runner.runner.recovery.leftovers import Remains, find_remains
+from runbook_runner.runner.request import secrets as credentials
 from runbook_runner.sandbox.base import Sandbox
 from runbook_runner.sandbox.temp_folders import MEMORY, find_folders, remove_folder
 from runbook_runner.trajectory.recorder import EVENTS_FILE, Recorder
@@ -137,7 +138,7 @@ def _finish(folder: Path, events: list[Recorded], leftover: Sandbox | None) -> N
 
 
 def _collect(folder: Path, spec: RunSpec, leftover: Sandbox, recorder: Recorder) -> None:
-    from runbook_runner.runner.collect import collect
+    from runbook_runner.runner.results.collect import collect
 
     try:
         collect(

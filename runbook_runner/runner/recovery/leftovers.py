@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runbook_runner.core.errors import RunbookError
-from runbook_runner.runner import claims
+from runbook_runner.runner.recovery import claims
 from runbook_runner.sandbox.base import Sandbox, SandboxSpec
 from runbook_runner.sandbox.temp_folders import find_folders, owned_folders, usual_folder
 

@@ -9,11 +9,12 @@ from runbook_runner.core import settings
 from runbook_runner.core.errors import InputError, NotReadyError
 from runbook_runner.core.events import SandboxStarted
 from runbook_runner.core.settings import Settings
-from runbook_runner.runner import claims, credentials
-from runbook_runner.runner.backends import BubblewrapBackend, HostBackend
-from runbook_runner.runner.parent import Parent, read_parent
-from runbook_runner.runner.phases import agent_environ
-from runbook_runner.runner.shell import of_terminal
+from runbook_runner.runner.attach.shell import of_terminal
+from runbook_runner.runner.environment.backends import BubblewrapBackend, HostBackend
+from runbook_runner.runner.pipeline import agent_environ
+from runbook_runner.runner.recorded_run import Parent, read_parent
+from runbook_runner.runner.recovery import claims
+from runbook_runner.runner.request import secrets as credentials
 from runbook_runner.sandbox.attach import Joined
 from runbook_runner.trajectory.store import read_events
 

@@ -1,27 +1,111 @@
 """Document → RunSpec: joins what the runbook says with what the caller says, and refuses what can't run."""
 
 import difflib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 from runbook_runner.agents.registry import find_agent, is_ours
 from runbook_runner.core import ids, settings
 from runbook_runner.core.addresses import parse_rule
 from runbook_runner.core.declared import Secret
 from runbook_runner.core.errors import InputError
+from runbook_runner.core.model_names import DEFAULT_MODELS, explain_provider, infer_agent, model_for
+from runbook_runner.core.settings import DEFAULT_SNAPSHOT
 from runbook_runner.core.spec import Limits, Network, Policy, RunSpec, parse_memory
 from runbook_runner.runbook.document import Runbook, parse
+from runbook_runner.runbook.parts.frontmatter import Frontmatter
 from runbook_runner.runbook.parts.parameters import Parameter
 from runbook_runner.runbook.parts.substitution import BUILT_IN, placeholders
 from runbook_runner.runbook.prompt import render
 from runbook_runner.runbook.run_settings import own_settings
-from runbook_runner.runner.choices import choose
-from runbook_runner.runner.inputs import read_inputs
-from runbook_runner.runner.layers import check_packages
-from runbook_runner.runner.project_bounds import bounds_near
+from runbook_runner.runner.environment.layers import check_packages
+from runbook_runner.runner.request.inputs import read_inputs
+from runbook_runner.runner.request.project_bounds import bounds_near
 from runbook_runner.sandbox.images.snapshots import is_builtin
+
+if TYPE_CHECKING:
+    pass
+
+
+_ASKED = "asked for"
+
+
+@dataclass(frozen=True)
+class Choice:
+    value: str | None
+    why: str
+    """For people: `frontmatter, line 4`, `OPENROUTER_API_KEY is set`."""
+
+
+@dataclass(frozen=True)
+class Choices:
+    agent: Choice
+    """May name an agent nobody here knows: `find_agent` is the judge of that."""
+    provider: Choice
+    model: Choice
+    snapshot: Choice
+    image: Choice
+
+
+def choose(front: Frontmatter, request: "RunRequest", keys: Collection[str]) -> Choices:
+    """keys: names of the provider key variables that have a value on this machine. Never raises."""
+    agent = _agent(front, request)
+    image = _image(front, request)
+    snapshot = _snapshot(front, request, image)
+    if not _uses_model(str(agent.value), request.near):
+        none = Choice(None, f"{agent.value} calls no model")
+        return Choices(agent, none, none, snapshot, image)
+    provider = _provider(front, request, str(agent.value), keys)
+    return Choices(agent, provider, _model(front, request, str(agent.value), provider.value), snapshot, image)
+
+
+def _agent(front: Frontmatter, request: "RunRequest") -> Choice:
+    named = _said(request.agent, front.agent, front, "agent")
+    if named:
+        return Choice(str(named.value).strip().lower(), named.why)
+    model = request.model or front.model
+    agent = infer_agent(model)
+    return Choice(agent, f"inferred from the model {model}" if model else "the default")
+
+
+def _provider(front: Frontmatter, request: "RunRequest", agent: str, keys: Collection[str]) -> Choice:
+    named = _said(request.provider, front.model_provider, front, "model_provider")
+    return named or Choice(*explain_provider(agent, None, request.model or front.model, keys))
+
+
+def _model(front: Frontmatter, request: "RunRequest", agent: str, provider: str | None) -> Choice:
+    named = _said(request.model, front.model, front, "model")
+    spelled = model_for(agent, named.value if named else None, provider)
+    why = named.why if named else f"{agent}'s default"
+    given = named.value if named else DEFAULT_MODELS.get(agent)
+    return Choice(spelled, why if spelled == given else f"{why}: {given}, as {provider} spells it")
+
+
+def _image(front: Frontmatter, request: "RunRequest") -> Choice:
+    if request.snapshot and not request.image:
+        return Choice(None, "a snapshot was asked for")
+    return _said(request.image, front.image, front, "image") or Choice(None, "none named")
+
+
+def _snapshot(front: Frontmatter, request: "RunRequest", image: Choice) -> Choice:
+    if image.value:
+        return Choice(None, "the image is used instead")
+    return _said(request.snapshot, front.snapshot, front, "snapshot") or Choice(DEFAULT_SNAPSHOT, "the default")
+
+
+def _said(asked: str | None, written: str | None, front: Frontmatter, key: str) -> Choice | None:
+    if asked:
+        return Choice(asked, _ASKED)
+    return Choice(written, f"frontmatter, line {front.lines[key]}") if written else None
+
+
+def _uses_model(agent: str, near: Sequence[Path]) -> bool:
+    try:
+        return find_agent(agent, near).dialect is not None
+    except InputError:  # whoever needs the agent itself will say what is wrong
+        return True
 
 
 @dataclass(frozen=True)

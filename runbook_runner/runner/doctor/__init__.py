@@ -100,7 +100,7 @@ Check = Callable[[Machine], Iterator[Finding]]
 
 def examine(machine: Machine) -> tuple[Finding, ...]:
     """Every finding, in the order of the checks."""
-    from runbook_runner.runner.checkup import engines, offline, tools
+    from runbook_runner.runner.doctor import engines, offline, tools
 
     checks: list[Check] = [
         engines.sandboxes,

@@ -10,12 +10,12 @@ from runbook_runner.core import settings
 from runbook_runner.core.ids import new_trajectory_id
 from runbook_runner.core.settings import Settings
 from runbook_runner.core.spec import Limits, RunSpec
-from runbook_runner.runner import credentials
-from runbook_runner.runner.backends import Backend, DockerBackend, Report, choose_backend
-from runbook_runner.runner.claims import Claim, Entry
-from runbook_runner.runner.inputs import unpacked, with_kept_inputs
-from runbook_runner.runner.parent import read_parent
-from runbook_runner.runner.phases import agent_environ
+from runbook_runner.runner.environment.backends import Backend, DockerBackend, Report, choose_backend
+from runbook_runner.runner.pipeline import agent_environ
+from runbook_runner.runner.recorded_run import read_parent
+from runbook_runner.runner.recovery.claims import Claim, Entry
+from runbook_runner.runner.request import secrets as credentials
+from runbook_runner.runner.request.inputs import unpacked, with_kept_inputs
 from runbook_runner.sandbox.attach import Joined
 from runbook_runner.sandbox.base import PutFile, Sandbox
 from runbook_runner.sandbox.temp_folders import temp_folder

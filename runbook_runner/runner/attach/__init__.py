@@ -1,0 +1,1 @@
+"""Room `runner`, `attach`: shells in sandboxes, of live runs and of their own."""

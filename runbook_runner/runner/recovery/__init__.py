@@ -1,0 +1,1 @@
+"""Room `runner`, `recovery`: runs that died are found, finished and cleaned up after."""
