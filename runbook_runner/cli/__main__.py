@@ -6,8 +6,10 @@ from contextlib import suppress
 from typing import NoReturn
 
 from runbook_runner import __version__
-from runbook_runner.cli.output import OutputError, install
+from runbook_runner.cli.ui.output import OutputError, install
 from runbook_runner.core.errors import ExitCode, RunbookError
+
+_QUICK = {"run": "run_options", "replay": "replay"}
 
 
 def main() -> None:
@@ -30,7 +32,7 @@ def run() -> int:
         _silence_stdout()
         return ExitCode.PASS
     except Exception as bug:
-        from runbook_runner.cli.crash import report
+        from runbook_runner.cli.ui.crash import report
 
         report(bug)
         return ExitCode.NOT_READY if _is_check() else ExitCode.INTERNAL
@@ -47,13 +49,13 @@ def _call() -> int:
 
         arguments = read(sys.argv[2:])
         if arguments is not None:
-            from runbook_runner.cli.checking import execute
+            from runbook_runner.cli.author.check import execute
 
             return execute(arguments)
     if sys.argv[1:2] in (["run"], ["replay"]):
         from importlib import import_module
 
-        command = getattr(import_module(f"runbook_runner.cli.{sys.argv[1]}"), sys.argv[1])
+        command = getattr(import_module(f"runbook_runner.cli.runs.{_QUICK[sys.argv[1]]}"), sys.argv[1])
         read_arguments = command.read(sys.argv[2:])
         if read_arguments is not None:
             return int(command.function(read_arguments))

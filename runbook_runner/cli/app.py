@@ -8,21 +8,21 @@ import typer
 from runbook_runner.cli.options import Command
 
 _COMMANDS = {
-    "run": "runbook_runner.cli.run",
-    "replay": "runbook_runner.cli.replay",
-    "script": "runbook_runner.cli.script",
-    "cost": "runbook_runner.cli.cost",
-    "clean": "runbook_runner.cli.clean",
-    "check": "runbook_runner.cli.check",
-    "show": "runbook_runner.cli.show",
-    "new": "runbook_runner.cli.new",
-    "fmt": "runbook_runner.cli.fmt",
-    "migrate": "runbook_runner.cli.migrate",
-    "schema": "runbook_runner.cli.schema",
-    "snapshots": "runbook_runner.cli.snapshots",
-    "shell": "runbook_runner.cli.shell",
-    "attach": "runbook_runner.cli.attach",
-    "doctor": "runbook_runner.cli.doctor",
+    "run": "runbook_runner.cli.runs.run_options",
+    "replay": "runbook_runner.cli.runs.replay",
+    "script": "runbook_runner.cli.author.script",
+    "cost": "runbook_runner.cli.records.cost",
+    "clean": "runbook_runner.cli.records.clean",
+    "check": "runbook_runner.cli.author.check",
+    "show": "runbook_runner.cli.author.show",
+    "new": "runbook_runner.cli.author.new",
+    "fmt": "runbook_runner.cli.author.fmt",
+    "migrate": "runbook_runner.cli.author.migrate",
+    "schema": "runbook_runner.cli.author.schema",
+    "snapshots": "runbook_runner.cli.machine.snapshots",
+    "shell": "runbook_runner.cli.runs.shell",
+    "attach": "runbook_runner.cli.runs.shell",
+    "doctor": "runbook_runner.cli.machine.doctor",
 }
 """Command → module with a function of that name, or a group of commands."""
 

@@ -6,7 +6,7 @@ table and the command's options together.
 
 from collections.abc import Sequence
 
-from runbook_runner.cli.checking import FORMATS, Arguments
+from runbook_runner.cli.author.check import FORMATS, Arguments
 
 VALUES = {"--select": "select", "--ignore": "ignore", "--profile": "profile", "--format": "format"}
 FLAGS = {"--fix": "fix", "--diff": "diff", "--rules": "rules"}

@@ -12,7 +12,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from runbook_runner.cli.check import check as command
+from runbook_runner.cli.author.check import check as command
 from runbook_runner.cli.check_quick import FLAGS, VALUES
 from runbook_runner.runbook.check.rules import every_rule
 

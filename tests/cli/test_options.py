@@ -7,8 +7,8 @@ import typer
 from typer.testing import CliRunner
 
 from runbook_runner.cli.options import Command
-from runbook_runner.cli.replay import replay
-from runbook_runner.cli.run import run
+from runbook_runner.cli.runs.replay import replay
+from runbook_runner.cli.runs.run_options import run
 
 PLAIN = [
     (run, "examples/hello"),

@@ -36,7 +36,7 @@ def test_help_imports_only_what_prints_it() -> None:
 
 def test_a_plain_command_line_is_read_without_typer() -> None:
     words = modules_of("run", "nonesuch", "--quiet")
-    assert "runbook_runner.cli.running" in words
+    assert "runbook_runner.cli.runs.run" in words
     assert [name for name in ("typer", "rich", "docker") if name in words] == []
 
 

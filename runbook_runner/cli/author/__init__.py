@@ -1,0 +1,1 @@
+"""Command line, `author`: the commands for those who write runbooks."""

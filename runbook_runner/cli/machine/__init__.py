@@ -1,0 +1,1 @@
+"""Command line, `machine`: the commands about this machine."""

@@ -1,0 +1,1 @@
+"""Command line, `records`: the commands about recorded runs."""

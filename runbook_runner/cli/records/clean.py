@@ -1,0 +1,75 @@
+"""Command line: `runbook clean`."""
+
+import json
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import typer
+
+from runbook_runner.core.errors import NotReadyError
+from runbook_runner.core.settings import Settings
+from runbook_runner.runner.recovery.leftovers import Remains
+from runbook_runner.runner.recovery.recover import recover_dead
+from runbook_runner.sandbox.docker.engine import connect
+
+
+def clean(
+    dry_run: bool = typer.Option(False, "--dry-run", help="Say what would be removed, remove nothing."),
+    kept: bool = typer.Option(False, "--kept", help="Also what runs with --keep have left."),
+    json_: bool = typer.Option(False, "--json", help="One JSON object on stdout."),
+) -> None:
+    """Remove what dead runs have left: containers, temporary folders, control groups, claims.
+
+    A run whose process was killed is brought to its end first: its results come home and its trajectory says that it
+    was interrupted. Every `runbook run` does the same before it starts. Runs that live are never touched; nor are
+    images (`runbook snapshots prune`) and trajectories. Networks and volumes are not made in the first place.
+
+    Looks at the runs of this home (.runbook/ or RUNBOOK_HOME), and on this machine at everything of this user's that
+    says which run it belongs to.
+
+    Exit codes: 0 done, 3 something can't be removed.
+    """
+    execute(dry_run=dry_run, kept_too=kept, as_json=json_)
+
+
+def execute(*, dry_run: bool, kept_too: bool, as_json: bool) -> None:
+    """Raises SandboxError when something can't be removed."""
+    try:
+        engine, without = connect(), None
+    except NotReadyError as error:
+        engine, without = None, error.message
+    runs = recover_dead(Settings.load().home, engine, look_only=dry_run, kept_too=kept_too)
+    if as_json:
+        body = {"dry_run": dry_run, "engine": engine.url if engine else None, "runs": [_described(run) for run in runs]}
+        sys.stdout.write(json.dumps(body, ensure_ascii=False) + "\n")
+    else:
+        if without:
+            sys.stderr.write(f"Containers are not looked at: {without}\n")
+        lines = [line for run in runs for line in _lines(run, dry_run=dry_run)]
+        sys.stdout.write("\n".join(lines or ["There is nothing to remove."]) + "\n")
+    for run in runs:
+        if run.problem:
+            raise run.problem
+
+
+def _described(run: Remains) -> dict[str, Any]:
+    return {
+        "trajectory_id": run.run_id,
+        "path": str(run.record) if run.record else None,
+        "interrupted": run.claimed,
+        "kept": run.kept,
+        "containers": run.containers,
+        "folders": [str(folder) for folder in run.folders],
+    }
+
+
+def _lines(run: Remains, *, dry_run: bool) -> Iterator[str]:
+    did = "would remove" if dry_run else "did not remove" if run.problem else "removed"
+    of = f"of run {run.run_id}" + (" (kept)" if run.kept else "")
+    for container in run.containers:
+        yield f"{did} container {container[:12]} {of}"
+    for folder in run.folders:
+        yield f"{did} folder {folder} {of}"
+    if run.claimed:
+        yield f"{did} the claim {of}: it was interrupted" + (f", see {run.record}" if run.record else "")

@@ -1,0 +1,105 @@
+"""Command line: `runbook cost`."""
+
+import json
+import re
+import sys
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from runbook_runner.core.clock import iso, utc_now
+from runbook_runner.core.errors import InputError
+from runbook_runner.core.settings import Settings
+from runbook_runner.trajectory.cost import Total, runs, summed, totals
+
+
+def cost(
+    by: str = typer.Option("model", metavar="model|task|day", help="What to sum up by."),
+    since: str | None = typer.Option(None, metavar="DATE|AGE", help="Only runs since then: 2026-11-01, 7d or 12h."),
+    json_: bool = typer.Option(False, "--json", help="One JSON object on stdout."),
+) -> None:
+    """What the recorded runs have cost, in tokens and in USD.
+
+    Only what a provider was really asked for counts, not answers from model scripts and recordings. A price that is
+    not known is shown as unknown, never as zero.
+
+    Exit codes: 0 shown, 2 bad input.
+    """
+    execute(by, since, as_json=json_)
+
+
+_GROUPS = ("model", "task", "day")
+_AGE = re.compile(r"(\d{1,5})([dh])")
+_SHOWN_BROKEN = 3
+
+
+def execute(by: str, since: str | None, *, as_json: bool) -> None:
+    """Raises InputError for a wrong option."""
+    if by not in _GROUPS:
+        raise InputError(f"Can't sum up by {by!r}.", hint=f"Known: {', '.join(_GROUPS)}.")
+    broken: list[Path] = []
+    groups = totals(runs(Settings.load().home, _start(since) if since else None, broken), by)
+    if as_json:
+        body = {"by": by, "since": since, "groups": {name: _json(total) for name, total in groups.items()}}
+        sys.stdout.write(
+            json.dumps({**body, "total": _json(summed(groups.values())), "unreadable": len(broken)}) + "\n"
+        )
+    else:
+        _print(by, groups)
+    for path in broken[:_SHOWN_BROKEN]:
+        sys.stderr.write(f"warning: {path} can't be read and is not counted\n")
+    if len(broken) > _SHOWN_BROKEN:
+        sys.stderr.write(f"warning: nor can {len(broken) - _SHOWN_BROKEN} more\n")
+
+
+def _start(text: str) -> str:
+    """The ISO timestamp that a date or an age stands for."""
+    age = _AGE.fullmatch(text)
+    if age:
+        return iso(utc_now() - timedelta(**{"days" if age[2] == "d" else "hours": int(age[1])}))
+    try:
+        return date.fromisoformat(text).isoformat()
+    except ValueError:
+        raise InputError(
+            f"{text!r} is no date.", where="--since", hint="Write it like 2026-11-01, 7d or 12h."
+        ) from None
+
+
+def _json(total: Total) -> dict[str, Any]:
+    return {
+        "runs": total.runs,
+        "api_calls": total.calls,
+        **total.tokens,
+        "cost_usd": total.cost_usd,
+        "known_cost_usd": round(total.known_usd, 6),
+        "unknown_cost_runs": total.unknown_runs,
+    }
+
+
+def _print(by: str, groups: dict[str, Total]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None)
+    table.add_column(by.title(), overflow="fold")
+    for title in ("Runs", "Calls", "Input", "Cache read", "Cache write", "Output", "USD"):
+        table.add_column(title, justify="right", no_wrap=title == "USD")
+    for name, total in groups.items():
+        table.add_row(name, *_cells(total))
+    if len(groups) != 1:
+        table.add_row("Total", *_cells(summed(groups.values())), style="bold")
+    Console(highlight=False).print(table)
+
+
+def _cells(total: Total) -> list[str]:
+    kinds = ("prompt_tokens", "cache_read_tokens", "cache_write_tokens", "completion_tokens")
+    return [f"{total.runs:,}", f"{total.calls:,}", *(f"{total.tokens[kind]:,}" for kind in kinds), _money(total)]
+
+
+def _money(total: Total) -> str:
+    if not total.unknown_runs:
+        return f"{total.known_usd:.4f}"
+    unknown = f"unknown for {total.unknown_runs:,} run" + ("s" if total.unknown_runs > 1 else "")
+    return f"{total.known_usd:.4f} + {unknown}" if total.known_usd else unknown

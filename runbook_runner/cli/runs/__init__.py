@@ -1,0 +1,1 @@
+"""Command line, `runs`: the commands that start something in a sandbox."""

@@ -1,0 +1,195 @@
+"""Command line: shows a run as it happens. A reader of the event stream like any other."""
+
+import re
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from rich.console import Console
+from rich.filesize import decimal
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.text import Text
+
+from runbook_runner.cli.ui.output import OutputError
+from runbook_runner.core.events import (
+    AgentMessage,
+    AgentNotice,
+    AgentRetried,
+    Artifact,
+    Event,
+    Log,
+    ModelCalled,
+    PhaseFinished,
+    PhaseStarted,
+    Recorded,
+    Redacted,
+    ReplayDiverged,
+    RunStarted,
+    SandboxStarted,
+    ToolCalled,
+    ToolReturned,
+    Usage,
+)
+from runbook_runner.core.files import shown
+from runbook_runner.core.text import harmless
+from runbook_runner.trajectory.models import RunbookOutputs, Trajectory
+
+_COLOURS = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")  # and all else that ECMA-48 has behind this introducer
+_LINE_ENDS = re.compile(r"\r\n?")
+_OUTPUT_LINES = 6
+_COMMAND_LINES = 3
+_DIFFERENCES = 3
+_NEWS_S = 0.05  # a phase that took less is not worth a line
+
+
+class Display:
+    """Prints to a console: whole lines always, and on a terminal one more line at the bottom that lives."""
+
+    def __init__(self, console: Console):
+        self._console = console
+        self._status = _Status()
+        self._live = (
+            Live(self._status, console=console, refresh_per_second=8, transient=True) if console.is_terminal else None
+        )
+
+    def __enter__(self) -> "Display":
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(OutputError):
+            if self._live:
+                self._live.stop()
+
+    def __call__(self, recorded: Recorded) -> None:
+        """That it can't be shown is no reason for a run to end; whoever sums it up will find out."""
+        event = recorded.event
+        self._status.note(event)
+        with suppress(OutputError):
+            for line in _lines(event):
+                self._console.print(line, soft_wrap=True)
+
+
+class _Status:
+    """The living line: phase, time, tokens, money."""
+
+    def __init__(self) -> None:
+        self._phase = ""
+        self._began = time.monotonic()
+        self._usage = Usage()
+        self._spinner = Spinner("dots")
+
+    def note(self, event: Event) -> None:
+        if isinstance(event, PhaseStarted):
+            self._phase, self._began = event.phase, time.monotonic()
+        elif isinstance(event, ModelCalled):
+            self._usage += event.usage
+
+    def __rich__(self) -> Spinner:
+        parts = [self._phase, f"{time.monotonic() - self._began:.0f} s"]
+        if self._usage.total_tokens:
+            parts.append(f"{self._usage.total_tokens:,} tokens")
+        if self._usage.cost_usd is not None:
+            parts.append(f"${self._usage.cost_usd:.4f}")
+        self._spinner.update(text=Text(" · ".join(parts), style="dim"))
+        return self._spinner
+
+
+def _lines(event: Event) -> list[Text]:
+    match event:
+        case RunStarted():
+            return [Text(f"{event.collection}/{event.task} {event.trajectory_id}", style="bold")]
+        case PhaseFinished() if event.seconds >= _NEWS_S:
+            return [Text(f"✓ {event.phase} {event.seconds:.2f} s", style="green")]
+        case SandboxStarted():
+            made_of = f" from {event.image}" if event.image else f" in {event.app}"
+            return [Text(f"  {event.backend}{made_of}", style="dim")]
+        case Log(level="warning" | "error"):
+            return [Text(f"! {plain(event.message)}", style="yellow" if event.level == "warning" else "red")]
+        case Log(level="info"):
+            return [Text(f"  {plain(event.message)}", style="dim")]
+        case AgentMessage(role="assistant") if event.text.strip():
+            return [Text(f"● {plain(event.text.strip())}")]
+        case ToolCalled():
+            command = _indent(_shorten(_command(event), _COMMAND_LINES)).lstrip()
+            return [Text(f"$ {event.name}: {command}", style="cyan")]
+        case ToolReturned() if event.output.strip():
+            style = "red" if event.is_error else "dim"
+            return [Text(_indent(_shorten(event.output.strip(), _OUTPUT_LINES)), style=style)]
+        case AgentRetried():
+            again = f"starting the agent again in {event.delay_s:.0f} s"
+            return [Text(f"! {plain(event.error)}", style="yellow"), Text(f"! {again}", style="yellow")]
+        case AgentNotice() if event.kind.endswith("api_retry"):
+            return [Text("! the agent tries its model again", style="yellow")]
+        case ModelCalled() if event.error:
+            return [Text(f"! model: {plain(event.error)}", style="yellow")]
+        case ReplayDiverged() if event.differences or event.severity != "minor":
+            return [Text(line, style="yellow") for line in _divergence(event)]
+        case Redacted():
+            return [Text(f"! {shown(event.where)}: removed {event.count} × {event.rule}", style="yellow")]
+    return []
+
+
+def _divergence(event: ReplayDiverged) -> Iterator[str]:
+    """Only what is new: every later request repeats it."""
+    yield f"! model call {event.number} is not as recorded ({event.severity})"
+    for difference in event.differences[:_DIFFERENCES]:
+        line = f", line {difference.line}" if difference.line else ""
+        yield f"    {plain(difference.path)}{line} ({difference.origin})"
+        yield from (_indent(f"  - {text}") for text in _shorten(difference.before, 1).splitlines())
+        yield from (_indent(f"  + {text}") for text in _shorten(difference.after, 1).splitlines())
+
+
+def _command(event: ToolCalled) -> str:
+    """The one argument people want to see, else all of them."""
+    for key in ("command", "code", "file_path", "path", "pattern", "url", "description"):
+        value = event.input.get(key)
+        if isinstance(value, str):
+            return value.strip()
+    return str(event.input) if event.input else ""
+
+
+def _shorten(text: str, most: int) -> str:
+    lines = plain(text).splitlines()
+    more = len(lines) - most
+    return "\n".join(lines[:most] + ([f"… {more} more lines"] if more > 0 else []))
+
+
+def _indent(text: str) -> str:
+    return "\n".join("  " + line for line in text.splitlines())
+
+
+def plain(text: str) -> str:
+    """What an agent prints must not move the cursor or change the terminal."""
+    return harmless(_LINE_ENDS.sub("\n", _COLOURS.sub("", text)))
+
+
+def print_summary(
+    console: Console, trajectory: Trajectory, files: list[Artifact], folder: Path, error: str | None
+) -> None:
+    """Verdict, what was made (the primary output first), and where it all is."""
+    outputs = trajectory.steps["run"].outputs
+    assert isinstance(outputs, RunbookOutputs)
+    console.print(_headline(trajectory, outputs), soft_wrap=True)
+    if error:
+        console.print(Text(plain(error), style="red"), soft_wrap=True)
+    for path in outputs.missing_outputs:
+        console.print(Text(f"  missing: {shown(path)}", style="red"), soft_wrap=True)
+    for file in files:
+        note = "  (primary)" if file.primary is not None else ""
+        console.print(Text(f"  {shown(file.path)}  {decimal(file.size)}{note}"), soft_wrap=True)
+    console.print(Text(f"  {folder}", style="dim"), soft_wrap=True)
+
+
+def _headline(trajectory: Trajectory, outputs: RunbookOutputs) -> Text:
+    passed = trajectory.status == "completed" and outputs.verdict == "pass"
+    word = "PASS" if passed else "FAIL" if trajectory.status == "completed" else trajectory.status.upper()
+    parts = [word, f"{trajectory.steps['run'].duration_seconds or 0:.1f} s"]
+    if outputs.usage.api_calls:
+        parts.append(f"{outputs.usage.total_tokens:,} tokens in {outputs.usage.api_calls} calls")
+    if outputs.usage.cost_usd is not None:
+        parts.append(f"${outputs.usage.cost_usd:.4f}")
+    return Text(" · ".join(parts), style="bold green" if passed else "bold red")

@@ -1,0 +1,141 @@
+"""Command line: follows a run while it happens: shows it, lets Ctrl-C end it, and sums it up for people or as JSON."""
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from runbook_runner.core.errors import CancelledError, ExitCode
+from runbook_runner.core.events import Artifact, Recorded, SandboxStarted
+from runbook_runner.core.spec import RunSpec
+from runbook_runner.runner.cancellation import Cancellation
+from runbook_runner.runner.pipeline import run as run_spec
+from runbook_runner.runner.run import Outcome, RunOptions
+from runbook_runner.trajectory.recorder import Reader
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from runbook_runner.trajectory.models import RunbookOutputs
+
+
+class Seen:
+    """Keeps from the event stream what the summary needs."""
+
+    def __init__(self) -> None:
+        self.results: list[Artifact] = []
+        self.sandbox: SandboxStarted | None = None
+
+    def __call__(self, recorded: Recorded) -> None:
+        event = recorded.event
+        if isinstance(event, Artifact) and event.kind == "result":
+            self.results.append(event)
+        elif isinstance(event, SandboxStarted):
+            self.sandbox = event
+
+    def headline_first(self) -> list[Artifact]:
+        return sorted(self.results, key=lambda a: (a.primary is None, a.primary or 0))
+
+
+@dataclass(frozen=True)
+class Followed:
+    """A run that is over."""
+
+    spec: RunSpec
+    outcome: Outcome
+    seen: Seen
+
+    def json(self) -> dict[str, Any]:
+        """The keys of contract §12.4 `jetty run`, and ours."""
+        trajectory, outputs = self.outcome.trajectory, self._outputs
+        results = [str(self.outcome.folder / artifact.path) for artifact in self.seen.headline_first()]
+        return {
+            "status": trajectory.status,
+            "trajectory_id": trajectory.trajectory_id,
+            "collection": self.spec.collection,
+            "task": self.spec.task,
+            "primary_output": results[0] if results else None,
+            "results_files": results,
+            "trajectory_url": (self.outcome.folder / "trajectory.json").as_uri(),
+            "path": str(self.outcome.folder),
+            "verdict": outputs.verdict,
+            "success": outputs.success,
+            "missing_outputs": outputs.missing_outputs,
+            "error": str(self.outcome.error) if self.outcome.error else None,
+            "usage": outputs.usage.model_dump(),
+            "duration_seconds": trajectory.steps["run"].duration_seconds,
+            "sandbox": self.seen.sandbox.backend if self.seen.sandbox else None,
+            "image_digest": self.seen.sandbox.image_digest if self.seen.sandbox else None,
+        }
+
+    @property
+    def exit_code(self) -> ExitCode:
+        if self.outcome.error:
+            return self.outcome.error.exit_code
+        return ExitCode.PASS if self._outputs.verdict == "pass" else ExitCode.VERDICT_FAIL
+
+    @property
+    def _outputs(self) -> "RunbookOutputs":
+        from runbook_runner.trajectory.models import RunbookOutputs
+
+        outputs = self.outcome.trajectory.steps["run"].outputs
+        assert isinstance(outputs, RunbookOutputs)
+        return outputs
+
+
+def console_for(*, quiet: bool, json: bool) -> "Console | None":
+    """Where a run is shown; `None`: nowhere."""
+    if quiet:
+        return None
+    from rich.console import Console
+
+    return Console(stderr=json, highlight=False)
+
+
+def follow(spec: RunSpec, options: RunOptions, console: "Console | None") -> Followed:
+    """Runs it. Raises as `pipeline.run`."""
+    if console is None:
+        followed = _follow(spec, options)
+        if followed.outcome.error:
+            sys.stderr.write(f"error: {followed.outcome.error}\n")
+        return followed
+    from runbook_runner.cli.ui.display import Display, print_summary
+
+    with Display(console) as display:
+        followed = _follow(spec, options, display)
+    outcome, error = followed.outcome, str(followed.outcome.error) if followed.outcome.error else None
+    print_summary(console, outcome.trajectory, followed.seen.headline_first(), outcome.folder, error)
+    return followed
+
+
+def _follow(spec: RunSpec, options: RunOptions, *readers: Reader) -> Followed:
+    seen, cancellation = Seen(), Cancellation()
+    with _interruptible(cancellation):
+        outcome = run_spec(spec, replace(options, readers=(seen, *readers), cancellation=cancellation))
+    return Followed(spec, outcome, seen)
+
+
+@contextmanager
+def _interruptible(cancellation: Cancellation) -> Iterator[None]:
+    """Ctrl-C once: the run ends in good order. Twice: at once, with nothing left running. A terminal that goes counts
+    as once, however often it says so, and not at all under `nohup`."""
+
+    def on_signal(number: int, _: object) -> None:
+        if not cancellation.requested:
+            if not cancellation.request():
+                raise CancelledError("The run was cancelled.")
+        elif number != signal.SIGHUP:
+            cancellation.abandon()
+            os._exit(ExitCode.INTERRUPTED)
+
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        before[signal.SIGHUP] = signal.signal(signal.SIGHUP, on_signal)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
