@@ -15,7 +15,7 @@ from runbook_runner.sandbox.docker.archive import pack
 from runbook_runner.sandbox.docker.engine import Engine, engine_errors
 from runbook_runner.sandbox.docker.network import ContainerDoors
 
-# What apt, pip, npm and our own kill need of root's powers; tests/sandbox/test_docker.py proves it.
+# What apt, pip, npm and our own kill need of root's powers; tests/sandbox/docker/test_docker.py proves it.
 CAPABILITIES: Final = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "SETGID", "SETUID")
 _GONE_S: Final = 10
 # $0: seconds. Process 1 itself, so that nothing inside can end it: the kernel keeps signals from it that it has no

@@ -14,7 +14,7 @@ from runbook_runner.gateway.dialects.base import Reading
 from runbook_runner.gateway.providers.prices import Prices, load_prices
 
 MILLION = 1_000_000
-TOOL = Path(__file__).parents[2] / "tools" / "reduce_prices.py"
+TOOL = Path(__file__).parents[3] / "tools" / "reduce_prices.py"
 
 
 def reduce(table: Any) -> Any:

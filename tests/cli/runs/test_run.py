@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-HELLO = Path(__file__).parents[2] / "examples" / "hello"
+HELLO = Path(__file__).parents[3] / "examples" / "hello"
 CONTRACT_KEYS = {"status", "trajectory_id", "collection", "task", "primary_output", "results_files", "trajectory_url"}
 OWN_KEYS = {
     "path",

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-HELLO = Path(__file__).parents[2] / "examples" / "hello"
+HELLO = Path(__file__).parents[3] / "examples" / "hello"
 
 Write = Callable[..., Path]
 

@@ -13,7 +13,7 @@ import zstandard
 
 from runbook_runner.agents.registry import find_agent
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "sales-report"
+EXAMPLE = Path(__file__).parents[3] / "examples" / "sales-report"
 SCRIPT = EXAMPLE / "model.yaml"
 TURNS = yaml.safe_load(SCRIPT.read_text())
 AGENTS = ("claude-code", "codex", "gemini-cli", "hermes", "opencode")

@@ -8,7 +8,7 @@ import pytest
 
 from runbook_runner.agents.registry import find_agent
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "sales-report"
+EXAMPLE = Path(__file__).parents[3] / "examples" / "sales-report"
 SCRIPT = EXAMPLE / "model.yaml"
 RUNBOOK = """\
 ---

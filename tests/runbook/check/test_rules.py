@@ -31,7 +31,7 @@ def test_runbooks_with_nothing_wrong_have_no_findings(v1, v2):
 
 
 def test_examples_of_the_project_have_no_findings():
-    examples = Path(__file__).parents[2] / "examples"
+    examples = Path(__file__).parents[3] / "examples"
     for file in examples.glob("*/RUNBOOK.md"):
         assert found(file.read_text(), folder=file.parent) == []
 

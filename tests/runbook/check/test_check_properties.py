@@ -14,7 +14,7 @@ from runbook_runner.runbook.check.rules import PROFILES, Selection
 from runbook_runner.runbook.describe import describe
 from runbook_runner.runbook.document import parse
 
-BASES = [path.read_text() for path in sorted((Path(__file__).parents[2] / "examples").glob("*/RUNBOOK.md"))]
+BASES = [path.read_text() for path in sorted((Path(__file__).parents[3] / "examples").glob("*/RUNBOOK.md"))]
 PIECES = [
     *(
         "---\n",

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-ACTION = yaml.safe_load((Path(__file__).parents[2] / "action.yml").read_text())
+ACTION = yaml.safe_load((Path(__file__).parents[3] / "action.yml").read_text())
 GOOD = "---\nversion: 1.0.0\nagent: shell\n---\n# T\n"
 BROKEN = "---\nversion: [\n---\n# T\n"
 
@@ -114,7 +114,7 @@ def test_removed_runbook_is_no_error(repo):
 
 # --- the whole action, installation included -------------------------------------------------------------------------
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 
 
 def valued(text, context):

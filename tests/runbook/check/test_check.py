@@ -392,7 +392,7 @@ def test_check_imports_nothing_heavy(write, v1):
 
 
 def test_the_documentation_has_every_rule_with_its_severity_and_its_marks():
-    text = (Path(__file__).parents[2] / "runbook_runner" / "runbook" / "check" / "RULES.md").read_text()
+    text = (Path(__file__).parents[3] / "runbook_runner" / "runbook" / "check" / "RULES.md").read_text()
     rows = [
         [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in text.splitlines() if "| RB" in line
     ]

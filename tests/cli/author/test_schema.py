@@ -13,7 +13,7 @@ from runbook_runner.runbook.frontmatter_schema import FrontmatterFile
 from runbook_runner.runbook.parts.frontmatter import OWN_KEY, Attribution, Frontmatter, Origin
 from runbook_runner.runbook.parts.mcp_servers import McpServer
 
-CORPUS = Path(__file__).parents[1] / "runbook" / "corpus"
+CORPUS = Path(__file__).parents[2] / "runbook" / "corpus"
 
 
 def validator(runbook, what):

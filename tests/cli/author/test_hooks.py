@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 BIN = Path(sys.executable).parent
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 SHIPPED = ("pyproject.toml", "README.md", "LICENSE", ".pre-commit-hooks.yaml", "runbook_runner", "snapshots")
 GOOD = "---\nversion: 1.0.0\nagent: shell\n---\n# T\n\n| a   | b   |\n|-----|-----|\n| cc  | d   |\n"
 CROOKED = GOOD.replace("| a   | b   |", "| a | b |")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-HELLO = Path(__file__).parents[2] / "examples" / "hello"
+HELLO = Path(__file__).parents[3] / "examples" / "hello"
 TEXT = (HELLO / "RUNBOOK.md").read_text()
 
 
