@@ -3,17 +3,18 @@ import."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Final, Literal
+from typing import ClassVar, Literal
 
-_STRICT: Final = {"extra": "forbid"}
-"""For pydantic, when such a part is read back from a `spec.json`."""
+
+class Declared:
+    """Base of the parts that are read back from a `spec.json`: pydantic refuses keys that they do not have."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
 
 @dataclass(frozen=True)
-class Secret:
+class Secret(Declared):
     """A secret by name; its value is never in a spec (contract §3.3)."""
-
-    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
 
     name: str
     env: str
@@ -25,10 +26,8 @@ class Secret:
 
 
 @dataclass(frozen=True)
-class RequiredOutput:
+class RequiredOutput(Declared):
     """One row of REQUIRED OUTPUT FILES (contract §3.5)."""
-
-    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
 
     path: str
     """Relative to the results directory; `*` and `<…>` parts are patterns."""
@@ -36,10 +35,8 @@ class RequiredOutput:
 
 
 @dataclass(frozen=True)
-class Block:
+class Block(Declared):
     """One fenced code block under a `## Step` heading of the mission."""
-
-    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
 
     heading: str
     language: str
@@ -50,10 +47,8 @@ class Block:
 
 
 @dataclass(frozen=True)
-class McpServer:
+class McpServer(Declared):
     """An MCP server that the agent may use (contract §3.2). In a spec it names secrets and never holds their values."""
-
-    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
 
     name: str
     transport: Literal["stdio", "http", "sse"]

@@ -52,6 +52,8 @@ KEPT_INPUTS_BYTES: Final = 64 << 20  # of a run's inputs that are kept in its fo
 UNPACKED_BYTES: Final = 2 << 30  # that one zip among a run's inputs may unpack to
 UNPACKED_FILES: Final = 20_000  # the same
 DEFAULT_PARALLEL_CALLS: Final = 64  # model calls under way at once with one provider key
+DEFAULT_CHECK_TIMEOUT_S: Final = 120  # of one code check (contract §3.11)
+MAX_CHECK_TIMEOUT_S: Final = 900
 GRACE_S: Final = 5.0  # between asking a process to end and killing it
 
 RecordMode = Literal["full", "metadata", "none"]

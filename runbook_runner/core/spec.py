@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from runbook_runner.core import settings
 from runbook_runner.core.addresses import parse_rule
+from runbook_runner.core.criteria import Criteria
 from runbook_runner.core.declared import McpServer, RequiredOutput, Secret
 from runbook_runner.core.errors import InputError
 
@@ -100,6 +101,8 @@ class RunSpec(Part):
     outputs: tuple[RequiredOutput, ...] = ()
     primary_outputs: tuple[str, ...] = ()
     evaluation: str | None = None
+    criteria: Criteria = Criteria()
+    """How the run is judged. Read from the mission, so not part of the digest."""
     limits: Limits = Limits()
     network: Network = Network()
     labels: dict[str, str] = {}
@@ -108,7 +111,7 @@ class RunSpec(Part):
     def digest(self) -> str:
         """`sha256:…` over the canonical JSON: the order of parameters, inputs, secrets and labels and the paths of
         this machine do not matter."""
-        body = self.model_dump(mode="json", exclude={"near"})
+        body = self.model_dump(mode="json", exclude={"near", "criteria"})
         for item in body["inputs"]:
             del item["source"]
         for unordered in ("inputs", "secrets"):

@@ -5,8 +5,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from runbook_runner.core.errors import InputError
-from runbook_runner.runbook.criteria.code_checks import CodeCheck, read_builtin
+from runbook_runner.runbook.criteria.code_checks import with_builtin
 from runbook_runner.runbook.document import Runbook
 from runbook_runner.runbook.parts.outputs import output_lines
 from runbook_runner.runbook.prompt import undeclared
@@ -40,7 +39,9 @@ def describe(runbook: Runbook) -> dict[str, Any]:
             "iteration_bounds": plain(runbook.iteration_bounds),
             "common_fixes": plain(runbook.common_fixes),
         },
-        "code_checks": [_code_check(check, runbook.source) for check in runbook.code_checks],
+        "code_checks": [
+            {**plain(with_builtin(check, runbook.source)), "counts": check.counts} for check in runbook.code_checks
+        ],
         "checks_config": plain(runbook.checks_config),
         "checklist": plain(runbook.checklist),
         "verification": plain(runbook.verification),
@@ -81,13 +82,3 @@ def _outputs(runbook: Runbook) -> list[dict[str, Any]]:
 def _secrets(runbook: Runbook) -> list[dict[str, Any]]:
     front = runbook.frontmatter
     return [{**plain(secret), "line": front.lines[f"secrets.{secret.name}"]} for secret in front.secrets]
-
-
-def _code_check(check: CodeCheck, source: str) -> dict[str, Any]:
-    described: dict[str, Any] = {**plain(check), "counts": check.counts, "builtin": None}
-    if check.kind == "builtin" and not check.problem:
-        try:
-            described["builtin"] = plain(read_builtin(check, source))
-        except InputError as malformed:
-            described["problem"] = malformed.message
-    return described

@@ -13,13 +13,16 @@ from runbook_runner.runbook.parts.parameters import Parameter, read_parameters
 from runbook_runner.runbook.parts.sections import find, find_exact
 
 if TYPE_CHECKING:
-    from runbook_runner.runbook.criteria.check_options import ChecksConfig
-    from runbook_runner.runbook.criteria.checklist import ChecklistItem
-    from runbook_runner.runbook.criteria.code_checks import CodeCheck
+    from runbook_runner.core.criteria import (
+        ChecklistItem,
+        ChecksConfig,
+        CodeCheck,
+        Criteria,
+        Rubric,
+        Status,
+        VerificationScript,
+    )
     from runbook_runner.runbook.criteria.iteration import CommonFix, IterationBound
-    from runbook_runner.runbook.criteria.rubric import Rubric
-    from runbook_runner.runbook.criteria.statuses import Status
-    from runbook_runner.runbook.criteria.verification_script import VerificationScript
     from runbook_runner.runbook.parts.frontmatter import Origin
     from runbook_runner.runbook.parts.steps import Step
 
@@ -104,6 +107,26 @@ class Runbook:
         from runbook_runner.runbook.criteria.statuses import read_statuses
 
         return read_statuses(self.outline)
+
+    @cached_property
+    def criteria(self) -> "Criteria":
+        """How a run of this document is judged. Never raises: what is malformed is named in it."""
+        from runbook_runner.core.criteria import ChecksConfig, Criteria
+        from runbook_runner.runbook.criteria.code_checks import with_builtin
+
+        try:
+            checks, config, problem = self.code_checks, self.checks_config, ""
+        except InputError as error:
+            checks, config, problem = (), ChecksConfig(), str(error)
+        return Criteria(
+            rubric=self.rubric,
+            statuses=self.statuses,
+            checklist=self.checklist,
+            code_checks=tuple(with_builtin(check, self.source) for check in checks if check.counts),
+            checks=config,
+            verification=self.verification,
+            problem=problem,
+        )
 
     @cached_property
     def iteration_bounds(self) -> "tuple[IterationBound, ...]":

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from runbook_runner.runbook.criteria.check_options import DEFAULT_TIMEOUT_S, MAX_TIMEOUT_S
+from runbook_runner.core.settings import DEFAULT_CHECK_TIMEOUT_S, MAX_CHECK_TIMEOUT_S
 from runbook_runner.runbook.run_settings import OwnSettings
 
 SCHEMA_URI = "https://json-schema.org/draft/2020-12/schema"
@@ -67,7 +67,9 @@ class CodeChecksEntry(_Open):
     """How the checks under `## Code Checks` are run."""
 
     timeout_sec: int | None = Field(
-        DEFAULT_TIMEOUT_S, ge=1, description=f"Seconds per check; more than {MAX_TIMEOUT_S} counts as {MAX_TIMEOUT_S}."
+        DEFAULT_CHECK_TIMEOUT_S,
+        ge=1,
+        description=f"Seconds per check; more than {MAX_CHECK_TIMEOUT_S} counts as {MAX_CHECK_TIMEOUT_S}.",
     )
     sources: list[CheckSourceEntry] | None = None
     mcp_servers: dict[str, McpServerEntry] | None = None

@@ -1,39 +1,13 @@
 """Room `runbook`: the `code_checks:` block of the frontmatter (contract §3.11), with types and defaults."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
+from runbook_runner.core.criteria import ChecksConfig, CheckSource, Executor
 from runbook_runner.core.errors import InputError
-from runbook_runner.runbook.criteria.code_checks import Executor
+from runbook_runner.core.settings import DEFAULT_CHECK_TIMEOUT_S, MAX_CHECK_TIMEOUT_S
 from runbook_runner.runbook.parts.frontmatter import Frontmatter
-
-DEFAULT_TIMEOUT_S = 120
-MAX_TIMEOUT_S = 900
-
-
-@dataclass(frozen=True)
-class CheckSource:
-    """A git repository cloned to `/app/checks/<name>`."""
-
-    name: str
-    url: str
-    ref: str | None = None
-    secret: str | None = None
-    """Name of the declared secret that opens it; hidden from the agent (contract §3.3)."""
-
-
-@dataclass(frozen=True)
-class ChecksConfig:
-    line: int | None = None
-    """Of the key; `None`: the file has none and all below are defaults."""
-    timeout_s: int = DEFAULT_TIMEOUT_S
-    """Per check; more than 900 counts as 900."""
-    sources: tuple[CheckSource, ...] = ()
-    mcp_servers: Mapping[str, Any] = field(default_factory=dict)
-    references: tuple[str, ...] = ()
-    executor: Executor = "jetty"
-    """Default for command checks; of the old revision only."""
 
 
 def read_checks_config(front: Frontmatter, source: str) -> ChecksConfig:
@@ -68,10 +42,10 @@ class _Keys:
     def timeout(self) -> int:
         value = self.body.get("timeout_sec")
         if value is None:
-            return DEFAULT_TIMEOUT_S
+            return DEFAULT_CHECK_TIMEOUT_S
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise self._wrong("timeout_sec", "a whole number of seconds")
-        return min(value, MAX_TIMEOUT_S)
+        return min(value, MAX_CHECK_TIMEOUT_S)
 
     def executor(self) -> Executor:
         value = self.typed("executor", str, "jetty").strip().lower()

@@ -1,21 +1,10 @@
 """Room `runbook`: the items an author wants ticked at the end: v2 `## Checklist`, v1 inside the Final Checklist."""
 
-from dataclasses import dataclass
-
 from runbook_runner.core import ids
+from runbook_runner.core.criteria import ChecklistItem
 from runbook_runner.runbook.markdown.blocks import Outline, Section
 from runbook_runner.runbook.markdown.lists import Item, tasks
 from runbook_runner.runbook.parts.sections import find_exact, is_final_checklist, subsections
-
-
-@dataclass(frozen=True)
-class ChecklistItem:
-    id: str
-    """What a v2 report calls it (contract §3.10): the text in lower case, all else than letters and digits as `-`."""
-    text: str
-    """Verbatim, on one line."""
-    line: int
-    checked: bool
 
 
 def read_checklist(outline: Outline) -> tuple[ChecklistItem, ...]:

@@ -1,17 +1,15 @@
 """Room `runbook`: the checks under `## Code Checks` (contract §3.11): id, name, what runs them, and their text."""
 
 import re
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any
 
+from runbook_runner.core.criteria import BuiltIn, CodeCheck, Executor, Kind
 from runbook_runner.core.errors import InputError
 from runbook_runner.runbook.markdown.blocks import Fence, Outline, Section
 from runbook_runner.runbook.markdown.yaml import YamlText
 from runbook_runner.runbook.parts.sections import find_exact, subsections
 from runbook_runner.runbook.parts.steps import language_of
-
-Kind = Literal["command", "builtin", "agent"]
-Executor = Literal["jetty", "agent"]
 
 _HEADING = re.compile(r"(?P<id>[A-Za-z0-9][A-Za-z0-9._-]*)\s+[—–-]\s+(?P<name>\S.*)")
 _KINDS: dict[str, Kind] = {
@@ -19,32 +17,6 @@ _KINDS: dict[str, Kind] = {
     **dict.fromkeys(("yaml", "check"), "builtin"),
     "agent": "agent",
 }
-
-
-@dataclass(frozen=True)
-class CodeCheck:
-    id: str
-    """Empty when the heading is not of the form `### <id> — <name>`."""
-    name: str
-    """The whole heading when it is not of that form."""
-    line: int
-    kind: Kind | None
-    """`None`: there is no fence, or one in a language that means nothing here."""
-    executor: Executor | None
-    """Who runs it; `None` where `problem` says why nobody can."""
-    info: str
-    """The fence's info string."""
-    code: str
-    code_line: int | None
-    """Line of the opening fence; `None` without one."""
-    problem: str = ""
-    """Why the check can only be recorded as `error`; empty when it can be run."""
-    is_repeat: bool = False
-    """An earlier check has this id: this one does not count."""
-
-    @property
-    def counts(self) -> bool:
-        return bool(self.id) and not self.is_repeat
 
 
 def read_code_checks(outline: Outline, default_executor: Executor = "jetty") -> tuple[CodeCheck, ...]:
@@ -114,17 +86,14 @@ _SIZE_KEYS = ("bytes", "min_bytes", "size")
 _PATTERN_KEYS = ("pattern", "regex")
 
 
-@dataclass(frozen=True)
-class BuiltIn:
-    use: str
-    """One of `USES`."""
-    files: str
-    """Path or glob, relative to the results directory."""
-    is_glob: bool
-    bytes: int | None = None
-    """For `min_size`."""
-    pattern: str | None = None
-    """For the regex pair; Python's syntax."""
+def with_builtin(check: CodeCheck, source: str) -> CodeCheck:
+    """The check with what its block says, or with the problem of a malformed block."""
+    if check.kind != "builtin" or check.problem:
+        return check
+    try:
+        return replace(check, builtin=read_builtin(check, source))
+    except InputError as error:
+        return replace(check, problem=error.message)
 
 
 def read_builtin(check: CodeCheck, source: str) -> BuiltIn:

@@ -3,8 +3,7 @@
 import json
 from collections.abc import Sequence
 
-from runbook_runner.runbook.criteria.checklist import ChecklistItem
-from runbook_runner.runbook.criteria.rubric import Rubric
+from runbook_runner.core.criteria import ChecklistItem, Rubric
 
 
 def report_example(steps: Sequence[tuple[str, str]], checklist: Sequence[ChecklistItem], rubric: Rubric | None) -> str:

@@ -3,9 +3,9 @@
 import re
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from runbook_runner.core import ids
+from runbook_runner.core.criteria import Criterion, Level, Rubric
 from runbook_runner.runbook.markdown.blocks import Outline, Section
 from runbook_runner.runbook.markdown.tables import Row, Table
 
@@ -21,39 +21,6 @@ _MINIMUM = re.compile(
     rf"|\b(?:each|every|all) criteri(?:on|a)\b[^.\n|]{{0,30}}?(?:≥|>=|at least)\s*(?P<m>\d+(?:\.\d+)?)",
     re.IGNORECASE,
 )
-
-
-@dataclass(frozen=True)
-class Level:
-    score: float
-    label: str
-    """The column's title: `5 (Excellent)`."""
-    text: str
-
-
-@dataclass(frozen=True)
-class Criterion:
-    id: str
-    """What a v2 report calls it: the slug of its name (contract §3.10)."""
-    name: str
-    levels: tuple[Level, ...]
-    """In the table's order, best first by convention."""
-    weight: float | None
-    """`None`: the table has no such column or no number in it. `30%` is 0.3."""
-    line: int
-
-
-@dataclass(frozen=True)
-class Rubric:
-    criteria: tuple[Criterion, ...]
-    average: float
-    """The overall average that passes."""
-    minimum: float
-    """What no criterion may be below."""
-    is_stated: bool
-    """The text gives at least one of the thresholds; else both are the contract's."""
-    line: int
-    """Of the table."""
 
 
 def read_rubric(outline: Outline) -> Rubric | None:

@@ -1,19 +1,10 @@
 """Room `runbook`: the status table of a programmatic runbook (contract §3.8): what PASS, PARTIAL and FAIL mean."""
 
-from dataclasses import dataclass
-
+from runbook_runner.core.criteria import Status
 from runbook_runner.runbook.markdown.blocks import Outline
 from runbook_runner.runbook.markdown.tables import Table
 
 _KNOWN = frozenset({"pass", "partial", "fail"})
-
-
-@dataclass(frozen=True)
-class Status:
-    name: str
-    """As it is written: `PASS`; authors add others."""
-    criteria: str
-    line: int
 
 
 def read_statuses(outline: Outline) -> tuple[Status, ...]:

@@ -1,8 +1,8 @@
 """Room `runbook`: the verification script of a v1 Final Checklist (contract §3.16), and the marks of a v1 file."""
 
 import re
-from dataclasses import dataclass
 
+from runbook_runner.core.criteria import VerificationScript
 from runbook_runner.runbook.markdown.blocks import Fence, Outline
 from runbook_runner.runbook.parts.sections import find
 from runbook_runner.runbook.parts.steps import language_of
@@ -10,14 +10,6 @@ from runbook_runner.runbook.parts.steps import language_of
 BANNER = "FINAL OUTPUT VERIFICATION"
 _SHELLS = frozenset({"", "bash", "sh", "shell"})
 _FINAL_HEADING = re.compile(r"^## (?:Step [0-9]+: )?Final Checklist", re.MULTILINE)
-
-
-@dataclass(frozen=True)
-class VerificationScript:
-    code: str
-    language: str
-    line: int
-    """Of the opening fence."""
 
 
 def read_verification(outline: Outline) -> VerificationScript | None:

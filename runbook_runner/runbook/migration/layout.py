@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from runbook_runner.core import ids
+from runbook_runner.core.criteria import ChecklistItem
 from runbook_runner.core.errors import InputError
+from runbook_runner.core.settings import DEFAULT_CHECK_TIMEOUT_S
 from runbook_runner.runbook.authoring.fmt_frontmatter import ORDER, key_lines, with_comments
-from runbook_runner.runbook.criteria.check_options import DEFAULT_TIMEOUT_S
-from runbook_runner.runbook.criteria.checklist import ChecklistItem
 from runbook_runner.runbook.criteria.report_example import report_example
 from runbook_runner.runbook.document import Runbook
 from runbook_runner.runbook.markdown.lists import tasks
@@ -186,7 +186,7 @@ class Layout:
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
 _NEW = {
     "strict_evaluation": ("strict_evaluation: false",),
-    "code_checks": ("code_checks:", f"  timeout_sec: {DEFAULT_TIMEOUT_S}"),
+    "code_checks": ("code_checks:", f"  timeout_sec: {DEFAULT_CHECK_TIMEOUT_S}"),
 }
 
 

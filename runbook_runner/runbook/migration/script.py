@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from runbook_runner.core import ids
-from runbook_runner.runbook.criteria.verification_script import BANNER, VerificationScript
+from runbook_runner.core.criteria import VerificationScript
+from runbook_runner.runbook.criteria.verification_script import BANNER
 from runbook_runner.runbook.parts.outputs import in_results
 
 _OPENS = frozenset({"if", "for", "while", "until", "case", "select", "{"})

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from runbook_runner.core import ids
-from runbook_runner.runbook.criteria.rubric import Rubric
+from runbook_runner.core.criteria import Rubric
 from runbook_runner.runbook.criteria.verification_script import BANNER
 from runbook_runner.runbook.document import Runbook
 from runbook_runner.runbook.markdown.blocks import Fence, Section

@@ -7,8 +7,8 @@ import jsonschema
 import pytest
 import yaml
 
+from runbook_runner.core.criteria import ChecksConfig, CheckSource
 from runbook_runner.core.declared import Secret
-from runbook_runner.runbook.criteria.check_options import ChecksConfig, CheckSource
 from runbook_runner.runbook.frontmatter_schema import FrontmatterFile
 from runbook_runner.runbook.parts.frontmatter import OWN_KEY, Attribution, Frontmatter, Origin
 from runbook_runner.runbook.parts.mcp_servers import McpServer

@@ -1,0 +1,153 @@
+"""Core: how a run is judged, as its runbook declares it: plain data that a RunSpec carries to the machine that judges.
+
+All lines are 1-based lines of the rendered mission.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from runbook_runner.core.declared import Declared
+from runbook_runner.core.settings import DEFAULT_CHECK_TIMEOUT_S
+
+Kind = Literal["command", "builtin", "agent"]
+Executor = Literal["jetty", "agent"]
+
+
+@dataclass(frozen=True)
+class Level(Declared):
+    score: float
+    label: str
+    """The column's title: `5 (Excellent)`."""
+    text: str
+
+
+@dataclass(frozen=True)
+class Criterion(Declared):
+    id: str
+    """What a v2 report calls it: the slug of its name (contract §3.10)."""
+    name: str
+    levels: tuple[Level, ...]
+    """In the table's order, best first by convention."""
+    weight: float | None
+    """`None`: the table has no such column or no number in it. `30%` is 0.3."""
+    line: int
+
+
+@dataclass(frozen=True)
+class Rubric(Declared):
+    criteria: tuple[Criterion, ...]
+    average: float
+    """The overall average that passes."""
+    minimum: float
+    """What no criterion may be below."""
+    is_stated: bool
+    """The text gives at least one of the thresholds; else both are the contract's."""
+    line: int
+    """Of the table."""
+
+
+@dataclass(frozen=True)
+class Status(Declared):
+    name: str
+    """As it is written: `PASS`; authors add others."""
+    criteria: str
+    line: int
+
+
+@dataclass(frozen=True)
+class ChecklistItem(Declared):
+    id: str
+    """What a v2 report calls it (contract §3.10): the text in lower case, all else than letters and digits as `-`."""
+    text: str
+    """Verbatim, on one line."""
+    line: int
+    checked: bool
+
+
+@dataclass(frozen=True)
+class BuiltIn(Declared):
+    use: str
+    """Which of the built-in checks (contract §3.11)."""
+    files: str
+    """Path or glob, relative to the results directory."""
+    is_glob: bool
+    bytes: int | None = None
+    """For `min_size`."""
+    pattern: str | None = None
+    """For the regex pair; Python's syntax."""
+
+
+@dataclass(frozen=True)
+class CodeCheck(Declared):
+    id: str
+    """Empty when the heading is not of the form `### <id> — <name>`."""
+    name: str
+    """The whole heading when it is not of that form."""
+    line: int
+    kind: Kind | None
+    """`None`: there is no fence, or one in a language that means nothing here."""
+    executor: Executor | None
+    """Who runs it; `None` where `problem` says why nobody can."""
+    info: str
+    """The fence's info string."""
+    code: str
+    code_line: int | None
+    """Line of the opening fence; `None` without one."""
+    builtin: BuiltIn | None = None
+    """What the block of a built-in says; `None` for the other kinds and where `problem` says what is wrong with it."""
+    problem: str = ""
+    """Why the check can only be recorded as `error`; empty when it can be run."""
+    is_repeat: bool = False
+    """An earlier check has this id: this one does not count."""
+
+    @property
+    def counts(self) -> bool:
+        return bool(self.id) and not self.is_repeat
+
+
+@dataclass(frozen=True)
+class CheckSource(Declared):
+    """A git repository cloned to `/app/checks/<name>`."""
+
+    name: str
+    url: str
+    ref: str | None = None
+    secret: str | None = None
+    """Name of the declared secret that opens it; hidden from the agent (contract §3.3)."""
+
+
+@dataclass(frozen=True)
+class ChecksConfig(Declared):
+    line: int | None = None
+    """Of the key; `None`: the file has none and all below are defaults."""
+    timeout_s: int = DEFAULT_CHECK_TIMEOUT_S
+    """Per check; more than 900 counts as 900."""
+    sources: tuple[CheckSource, ...] = ()
+    mcp_servers: Mapping[str, Any] = field(default_factory=dict)
+    references: tuple[str, ...] = ()
+    executor: Executor = "jetty"
+    """Default for command checks; of the old revision only."""
+
+
+@dataclass(frozen=True)
+class VerificationScript(Declared):
+    code: str
+    language: str
+    line: int
+    """Of the opening fence."""
+
+
+@dataclass(frozen=True)
+class Criteria(Declared):
+    """Everything that a runbook says about how its run is judged, apart from the required outputs."""
+
+    rubric: Rubric | None = None
+    statuses: tuple[Status, ...] = ()
+    checklist: tuple[ChecklistItem, ...] = ()
+    code_checks: tuple[CodeCheck, ...] = ()
+    """Those that do not count are left out."""
+    checks: ChecksConfig = ChecksConfig()
+    verification: VerificationScript | None = None
+    problem: str = ""
+    """Why the code checks could not be read; empty when they could."""
