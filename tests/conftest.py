@@ -1,17 +1,19 @@
-"""What every test may use: the real parts this machine has, and the `runbook` command as a user runs it."""
+"""What every test may use: real parts of this machine, `eventually`, and the `runbook` command as a user runs it."""
 
+import inspect
 import json
 import os
 import platform
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import pytest
 
@@ -93,6 +95,42 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             if part in required:
                 pytest.fail(f"{part} is required (RUNBOOK_TEST_REQUIRE) and not there", pytrace=False)
             pytest.skip(f"needs {part}, which is not there")
+
+
+# --- waiting -------------------------------------------------------------------------------------------------------
+
+T = TypeVar("T")
+
+
+def _eventually(condition: Callable[[], T], within: float = 60) -> T:
+    """Returns the condition's first true value. An exception of the condition counts as "not yet", except
+    `pytest.fail`, which ends the waiting at once.
+
+    within: seconds. It only bounds how long a fault takes to show, so it is generous: the machine may be busy.
+    """
+    deadline = time.monotonic() + within
+    while True:
+        try:
+            if last := condition():
+                return last
+        except Exception as error:
+            last = error
+        if time.monotonic() > deadline:
+            pytest.fail(f"Not true within {within:g} s: {_source(condition)}\nIts last value: {last!r}")
+        time.sleep(0.05)
+
+
+def _source(function: Callable[..., object]) -> str:
+    try:
+        return inspect.getsource(function).strip()
+    except (OSError, TypeError):
+        return repr(function)
+
+
+@pytest.fixture(scope="session")
+def eventually() -> Callable[..., Any]:
+    """`eventually(condition, within=60)` waits until the condition is true, and fails when it does not become true."""
+    return _eventually
 
 
 # --- the command ---------------------------------------------------------------------------------------------------
