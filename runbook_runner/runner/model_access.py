@@ -13,7 +13,7 @@ from runbook_runner.sandbox.base import GatewayAddress
 
 if TYPE_CHECKING:  # the agent without a model does not pay for it
     from runbook_runner.gateway import Cassette, Session, Upstream
-    from runbook_runner.runner.replay import Replaying
+    from runbook_runner.runner.replay.cassette import CassetteReplay
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class ModelAccess:
 
 
 def find_upstream(
-    agent: Agent, spec: RunSpec, script: Path | None, environ: Mapping[str, str], replay: "Replaying | None" = None
+    agent: Agent, spec: RunSpec, script: Path | None, environ: Mapping[str, str], replay: "CassetteReplay | None" = None
 ) -> "Upstream | None":
     """Who answers the agent's model calls; `None` when it makes none. script: with a replay, who answers after it.
 

@@ -1,66 +1,50 @@
-"""Runner: a run that is under way: what each of its phases needs, and how it says what happens."""
+"""Runner: a run while it happens: its record is open, and its first and last events are written."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from runbook_runner import __version__
 from runbook_runner.agents.base import Agent
-from runbook_runner.core.errors import RecordingError, RunbookError
-from runbook_runner.core.events import Event, Log, PhaseFinished, PhaseStarted, RunStarted
+from runbook_runner.core import ids
+from runbook_runner.core.errors import ExitCode, RecordingError, RunbookError
+from runbook_runner.core.events import Event, Log, PhaseFinished, PhaseStarted, RunFinished, RunStarted, Status
 from runbook_runner.core.files import write_atomically
 from runbook_runner.core.redaction import Redactor
-from runbook_runner.core.settings import RecordMode, Settings
 from runbook_runner.core.spec import RunSpec
 from runbook_runner.runner.cancellation import Cancellation
-from runbook_runner.runner.environment.backends import Backend
-from runbook_runner.runner.recovery.claims import Claim
+from runbook_runner.runner.environment.backends import longest_end
+from runbook_runner.runner.recovery.claims import Claim, Entry
+from runbook_runner.runner.request.prepare import PreparedRun
+from runbook_runner.runner.request.secrets import redactor_for
+from runbook_runner.sandbox.temp_folders import temp_folder
+from runbook_runner.trajectory.models import RunbookOutputs, Trajectory
 from runbook_runner.trajectory.recorder import Reader, Recorder
-from runbook_runner.trajectory.store import MISSION_FILE, SPEC_FILE
-
-if TYPE_CHECKING:
-    from runbook_runner.gateway import Upstream
-    from runbook_runner.runner.replay import Replaying
-    from runbook_runner.trajectory.models import Trajectory
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """How to run, as opposed to what: none of it changes the spec or its digest."""
-
-    settings: Settings
-    environ: Mapping[str, str]
-    """Host variables that secrets and provider keys come from."""
-    backend: str = "auto"
-    """One of `backends.BACKENDS`."""
-    strict_snapshot: bool = False
-    """An unknown snapshot is an error, not a warning."""
-    model_script: Path | None = None
-    """Answers the agent's model calls instead of a provider."""
-    replay: "Replaying | None" = None
-    """Answers them from a recording; the script comes after it then."""
-    record_mode: RecordMode = "full"
-    """How much of the model calls is kept."""
-    out: Path | None = None
-    """Where to put a copy of the results."""
-    keep: bool = False
-    """Leave the sandbox there after the run."""
-    warnings: tuple[str, ...] = ()
-    """What the document gave cause to say; the run's first words."""
-    author: str = "local"
-    readers: Sequence[Reader] = ()
-    cancellation: Cancellation = field(default_factory=Cancellation)
+from runbook_runner.trajectory.sandbox_log import SandboxLog
+from runbook_runner.trajectory.store import MISSION_FILE, SPEC_FILE, create_folder, write_fold
 
 
 @dataclass(frozen=True)
 class Outcome:
-    trajectory: "Trajectory"
+    trajectory: Trajectory
     folder: Path
     error: RunbookError | None
     """What ended the run early; `None` when it went through, whatever its verdict."""
+
+    @property
+    def outputs(self) -> RunbookOutputs:
+        outputs = self.trajectory.steps["run"].outputs
+        assert isinstance(outputs, RunbookOutputs)
+        return outputs
+
+    @property
+    def exit_code(self) -> ExitCode:
+        if self.error:
+            return self.error.exit_code
+        return ExitCode.PASS if self.outputs.verdict == "pass" else ExitCode.VERDICT_FAIL
 
 
 class Emitter:
@@ -85,27 +69,75 @@ class Emitter:
 
 @dataclass(frozen=True)
 class Run:
-    spec: RunSpec
-    options: RunOptions
+    prepared: PreparedRun
     agent: Agent
-    backend: Backend
-    upstream: "Upstream | None"
-    """Who answers the agent's model calls; `None` when it makes none."""
-    token: str
-    """Opens the gateway for this run's sandbox."""
+    """As it is in the sandbox."""
     trajectory_id: str
     folder: Path
+    """The trajectory folder."""
+    token: str
+    """Opens the gateway for this run's sandbox."""
     claim: Claim
     redactor: Redactor
     emit: Emitter
+    cancellation: Cancellation
+    started: float
+    """Monotonic time."""
+
+    @property
+    def spec(self) -> RunSpec:
+        return self.prepared.spec
+
+    @property
+    def environ(self) -> Mapping[str, str]:
+        return self.prepared.environ
 
 
-def write_down(run: Run) -> None:
-    """Raises RecordingError."""
-    spec, clean = run.spec, run.redactor
+@contextmanager
+def recorded(prepared: PreparedRun, readers: Sequence[Reader], cancellation: Cancellation) -> Iterator[Run]:
+    """A new trajectory folder, claimed and open in this block, with its spec and its first event. Raises
+    RecordingError."""
+    spec, home = prepared.spec, prepared.settings.home
+    trajectory_id, folder = create_folder(home, spec.collection, spec.task)
+    token = ids.new_run_token()
+    provider = prepared.upstream.secret_values() if prepared.upstream else {}
+    redactor = redactor_for(spec, prepared.environ, {**provider, "RUN_TOKEN": token})
+    backend = prepared.backend
+    entry = Entry(trajectory_id, str(folder), backend.name, str(temp_folder()), backend.engine_url, longest_end(spec))
+    with ExitStack() as stack:
+        claim = stack.enter_context(Claim(home, entry, keep=prepared.options.keep))
+        recorder = Recorder(folder, redactor, (SandboxLog(folder), *readers))
+        stack.callback(recorder.close)
+        emit = Emitter(recorder)
+        run = Run(
+            prepared,
+            prepared.agent,
+            trajectory_id,
+            folder,
+            token,
+            claim,
+            redactor,
+            emit,
+            cancellation,
+            time.monotonic(),
+        )
+        _write_request(run)
+        yield run
+
+
+def finish(run: Run, status: Status, error: RunbookError | None) -> Outcome:
+    """The last event, and the fold of all of them. Raises RecordingError."""
+    seconds = round(time.monotonic() - run.started, 3)
+    message, code = (error.message, error.code) if error else (None, None)
+    run.emit(RunFinished(status=status, error=message, error_code=code, seconds=seconds))
+    return Outcome(write_fold(run.folder), run.folder, error)
+
+
+def _write_request(run: Run) -> None:
+    spec, clean = run.spec, run.redactor.clean
     try:
-        write_atomically(run.folder / SPEC_FILE, clean.clean(spec.model_dump_json(indent=1)) + "\n")
-        write_atomically(run.folder / MISSION_FILE, clean.clean(spec.mission))
+        write_atomically(run.folder / SPEC_FILE, clean(spec.model_dump_json(indent=1)) + "\n")
+        write_atomically(run.folder / MISSION_FILE, clean(spec.mission))
     except OSError as error:
         raise RecordingError(f"The run can't be recorded: {error.strerror}.", where=str(run.folder)) from error
     run.emit(
@@ -113,13 +145,13 @@ def write_down(run: Run) -> None:
             trajectory_id=run.trajectory_id,
             collection=spec.collection,
             task=spec.task,
-            author=run.options.author,
+            author=run.prepared.options.author,
             spec_digest=spec.digest(),
             init_params=_init_params(spec),
             step_config=_step_config(spec),
             labels=spec.labels,
             engine=f"runbook-runner/{__version__}",
-            replay=run.options.replay.described() if run.options.replay else None,
+            replay=run.prepared.replay.described() if run.prepared.replay else None,
         )
     )
 

@@ -10,7 +10,7 @@ from runbook_runner.core.files import write_atomically
 from runbook_runner.core.settings import Settings
 from runbook_runner.gateway.replay.index import open_library
 from runbook_runner.gateway.script.from_recording import script_from
-from runbook_runner.runner.recorded_run import read_parent
+from runbook_runner.runner.replay.recorded_run import read_recorded_run
 
 script = typer.Typer(no_args_is_help=True, help="Model scripts: files that answer an agent instead of a provider.")
 
@@ -34,11 +34,11 @@ def from_(
 
 def execute(trajectory: str, out: Path | None) -> None:
     """Raises InputError for what can't be read or written."""
-    parent = read_parent(Settings.load().home, trajectory)
+    parent = read_recorded_run(Settings.load().home, trajectory)
     spec = parent.spec
     where = f"{spec.collection}/{spec.task} {parent.trajectory_id}"
     head = f"# What {spec.model or 'the model'} answered {spec.agent} in {where}.\n"
-    text = head + script_from(open_library(parent.recording))
+    text = head + script_from(open_library(parent.cassette))
     if out is None:
         sys.stdout.write(text)
         return

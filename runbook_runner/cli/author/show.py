@@ -16,7 +16,8 @@ from runbook_runner.core.text import harmless
 from runbook_runner.runbook.describe import describe, plain
 from runbook_runner.runbook.document import Runbook, parse
 from runbook_runner.runbook.sources.load import load
-from runbook_runner.runner.request.resolve import Choices, RunRequest, choose
+from runbook_runner.runner import RunRequest
+from runbook_runner.runner.request.resolve import Choices, choose
 from runbook_runner.runner.request.secrets import load_environment, provider_keys
 
 
@@ -39,7 +40,7 @@ def execute(path: str, *, as_json: bool) -> None:
     runbook = parse(source.text, source.name)
     keys = provider_keys(load_environment(None, source.folder))
     near = (*([source.folder] if source.folder else []), Path.cwd())
-    choices = choose(runbook.frontmatter, RunRequest(near=near), keys)
+    choices = choose(runbook.frontmatter, RunRequest(source, near=near), keys)
     described = {**describe(runbook), "resolved": _resolved(choices, known_agents(near))}
     if as_json:
         sys.stdout.write(json.dumps(described, indent=1, ensure_ascii=False) + "\n")

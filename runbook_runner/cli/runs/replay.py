@@ -3,37 +3,21 @@
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from rich.text import Text
 
 from runbook_runner.cli.options import FORK, HOW, Argument, Json, Keep, Option, Out, Quiet, with_options
 from runbook_runner.cli.ui.display import plain
-from runbook_runner.cli.ui.follow import Followed, console_for, follow
+from runbook_runner.cli.ui.follow import console_for, follow
 from runbook_runner.core.errors import ExitCode, InputError
-from runbook_runner.core.events import ToolCalled
-from runbook_runner.core.settings import APP, Settings
-from runbook_runner.runner.recorded_run import Parent, read_parent
-from runbook_runner.runner.replay import (
-    DOCUMENT,
-    RECORDING,
-    Replaying,
-    Then,
-    changes,
-    check_on_miss,
-    pinned,
-    relocation,
-    respecified,
-    stand_ins,
-    with_policy,
-)
-from runbook_runner.runner.request.inputs import with_kept_inputs
-from runbook_runner.runner.request.secrets import load_environment
-from runbook_runner.runner.run import RunOptions
-from runbook_runner.trajectory.diff import CallsCompared, ResultsCompared, compare_calls, compare_results
-from runbook_runner.trajectory.store import read_events
+from runbook_runner.runner import RunOptions
+from runbook_runner.runner.replay.cassette import Then
+from runbook_runner.runner.replay.comparison import Comparison, compare
+from runbook_runner.runner.replay.prepare import RECORDING, ReplayRequest, prepare_replay
+from runbook_runner.trajectory.diff import CallsCompared
 
 
 @dataclass(frozen=True)
@@ -105,63 +89,6 @@ def replay(arguments: Arguments) -> int:
     return execute(arguments)
 
 
-@dataclass(frozen=True)
-class Repeated:
-    """A run beside the one it repeats."""
-
-    parent: Parent
-    followed: Followed
-    results: ResultsCompared
-    calls: CallsCompared
-    is_fork: bool
-    strict: bool
-
-    @property
-    def told(self) -> dict[str, Any]:
-        """What the fold says about it."""
-        return self.followed.outcome.trajectory.attributes.params
-
-    @property
-    def divergences(self) -> dict[str, int]:
-        """How many by severity."""
-        counts: dict[str, int] = self.told["replay"]["divergences"]
-        return {severity: counts.get(severity, 0) for severity in ("minor", "major", "miss")}
-
-    @property
-    def same_end(self) -> bool:
-        """A recorded run that never came to its end has none to compare with."""
-        return self.parent.status in ("running", self.followed.outcome.trajectory.status)
-
-    @property
-    def exit_code(self) -> ExitCode:
-        if self.is_fork or (self.followed.outcome.error and not self.same_end):
-            return self.followed.exit_code
-        if self.divergences["miss"] and self.followed.outcome.error:
-            return self.followed.exit_code
-        doubtful = self.divergences["major"] or self.divergences["miss"]
-        elsewhere = self.strict and list(self.environment())
-        same = self.same_end and self.results.identical and not doubtful and not elsewhere
-        return ExitCode.PASS if same else ExitCode.VERDICT_FAIL
-
-    def environment(self) -> Iterator[str]:
-        """What else is not as it was."""
-        yield from changes(self.parent, self.followed.seen.sandbox)
-        if not self.same_end:
-            yield f"{self.parent.status} then, {self.followed.outcome.trajectory.status} now"
-
-    def json(self) -> dict[str, Any]:
-        return {
-            **self.followed.json(),
-            "parent_trajectory_id": self.parent.trajectory_id,
-            "mode": "fork" if self.is_fork else "replay",
-            "model_calls": self.told.get("model_calls", {}),
-            "divergences": self.divergences,
-            "results": {"identical": self.results.identical, **asdict(self.results), "diffs": dict(self.results.diffs)},
-            "tool_calls": {"identical": self.calls.identical, **asdict(self.calls)},
-            "environment": list(self.environment()),
-        }
-
-
 def execute(arguments: Arguments) -> int:
     """Runs, compares and reports each; the worst exit code. Raises RunbookError for what was wrong before anything
     started."""
@@ -173,34 +100,23 @@ def execute(arguments: Arguments) -> int:
 
 
 def _replay(arguments: Arguments, name: str, then: Then | None, script: Path | None) -> int:
-    settings = Settings.load()
-    document = Path(name) if Path(name).name == DOCUMENT else None
-    if document and not (document.parent / RECORDING).is_dir():
+    given = vars(arguments)
+    options = RunOptions(**{field.name: given[field.name] for field in fields(RunOptions) if field.name in given})
+    prepared = prepare_replay(ReplayRequest(name, arguments.network, arguments.until, then, script, options))
+    if prepared is None:
         sys.stderr.write(f"{name}: no {RECORDING}/ beside it, nothing to replay\n")
         return ExitCode.PASS
-    parent = read_parent(settings.home, str(document.parent / RECORDING) if document else name)
-    plan = Replaying.of(parent, on_miss=check_on_miss(arguments.on_miss), until=arguments.until, then=then)
-    spec = with_kept_inputs(respecified(parent.spec, document) if document else pinned(parent), parent.folder)
-    spec = with_policy(spec, arguments.network) if arguments.network else spec
-    environ = load_environment(arguments.env_file, None)
-    options = RunOptions(
-        settings=settings,
-        environ={**environ, **stand_ins(spec, environ)},
-        backend=arguments.sandbox or parent.backend or "auto",
-        model_script=script,
-        replay=plan,
-        record_mode=settings.record_mode,
-        out=arguments.out,
-        keep=arguments.keep,
-    )
+    assert prepared.replay
+    assert prepared.replay.recorded
     console = console_for(quiet=arguments.quiet, json=arguments.json)
-    repeated = _beside(parent, follow(spec, options, console), arguments)
+    followed = follow(prepared, console)
+    comparison = compare(prepared.replay.recorded, followed.outcome)
     if console:
-        for line in _lines(repeated):
+        for line in _lines(comparison):
             console.print(line, soft_wrap=True)
     if arguments.json:
-        sys.stdout.write(json.dumps(repeated.json()) + "\n")
-    return repeated.exit_code
+        sys.stdout.write(json.dumps({**followed.json(), **comparison.json()}) + "\n")
+    return comparison.exit_code(strict=arguments.strict)
 
 
 def _then(arguments: Arguments) -> Then | None:
@@ -214,31 +130,22 @@ def _then(arguments: Arguments) -> Then | None:
     return "live" if arguments.then == "live" else "script" if arguments.then == "script" else None
 
 
-def _beside(parent: Parent, followed: Followed, arguments: Arguments) -> Repeated:
-    folder = followed.outcome.folder
-    app = followed.seen.sandbox.app if followed.seen.sandbox else APP
-    called = [recorded.event for recorded in read_events(folder) if isinstance(recorded.event, ToolCalled)]
-    calls = compare_calls(parent.tool_calls, called, relocation(parent.app, app))
-    results = compare_results(parent.folder, folder)
-    return Repeated(parent, followed, results, calls, is_fork=arguments.until is not None, strict=arguments.strict)
-
-
-def _lines(repeated: Repeated) -> Iterator[Text]:
-    results, calls = repeated.results, repeated.calls
-    yield Text(f"Beside {repeated.parent.trajectory_id}:", style="bold")
+def _lines(comparison: Comparison) -> Iterator[Text]:
+    results, calls = comparison.results, comparison.calls
+    yield Text(f"Beside {comparison.recorded.trajectory_id}:", style="bold")
     if results.identical:
         yield Text(f"✓ results: {_count(len(results.same), 'file')}, all the same", style="green")
     for word, paths in (("differs", results.changed), ("is missing", results.missing), ("is new", results.extra)):
         yield from (Text(f"✗ results/{plain(path)} {word}", style="red") for path in paths)
     yield from (Text(plain(diff), style="dim") for _, diff in results.diffs)
     yield _about_calls(calls)
-    answered = ", ".join(f"{count} from the {source}" for source, count in repeated.told.get("model_calls", {}).items())
+    answered = ", ".join(f"{count} from the {source}" for source, count in comparison.model_calls.items())
     if answered:
         yield Text(f"  model calls: {answered.replace('replay', 'recording')}", style="dim")
-    found = ", ".join(f"{count} {severity}" for severity, count in repeated.divergences.items() if count)
+    found = ", ".join(f"{count} {severity}" for severity, count in comparison.divergences.items() if count)
     if found:
         yield Text(f"! requests that are not as recorded: {found}", style="yellow")
-    yield from (Text(f"! {line}", style="yellow") for line in repeated.environment())
+    yield from (Text(f"! {line}", style="yellow") for line in comparison.environment())
 
 
 def _about_calls(calls: CallsCompared) -> Text:

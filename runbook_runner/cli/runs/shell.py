@@ -13,7 +13,7 @@ from runbook_runner.core.errors import InputError
 from runbook_runner.core.settings import Settings
 from runbook_runner.runner.attach.attach import join_live
 from runbook_runner.runner.attach.shell import Wanted, of_snapshot, of_trajectory, opened
-from runbook_runner.runner.replay import with_policy
+from runbook_runner.runner.replay.prepare import with_policy
 from runbook_runner.runner.request.secrets import load_environment
 from runbook_runner.sandbox.images.snapshots import known_snapshots
 

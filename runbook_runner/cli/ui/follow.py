@@ -5,21 +5,18 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from runbook_runner.core.errors import CancelledError, ExitCode
 from runbook_runner.core.events import Artifact, Recorded, SandboxStarted
-from runbook_runner.core.spec import RunSpec
+from runbook_runner.runner import Outcome, PreparedRun, Question, run
 from runbook_runner.runner.cancellation import Cancellation
-from runbook_runner.runner.pipeline import run as run_spec
-from runbook_runner.runner.run import Outcome, RunOptions
+from runbook_runner.runner.request.request import Ask
 from runbook_runner.trajectory.recorder import Reader
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-    from runbook_runner.trajectory.models import RunbookOutputs
 
 
 class Seen:
@@ -44,19 +41,19 @@ class Seen:
 class Followed:
     """A run that is over."""
 
-    spec: RunSpec
+    prepared: PreparedRun
     outcome: Outcome
     seen: Seen
 
     def json(self) -> dict[str, Any]:
         """The keys of contract §12.4 `jetty run`, and ours."""
-        trajectory, outputs = self.outcome.trajectory, self._outputs
+        trajectory, outputs = self.outcome.trajectory, self.outcome.outputs
         results = [str(self.outcome.folder / artifact.path) for artifact in self.seen.headline_first()]
         return {
             "status": trajectory.status,
             "trajectory_id": trajectory.trajectory_id,
-            "collection": self.spec.collection,
-            "task": self.spec.task,
+            "collection": self.prepared.spec.collection,
+            "task": self.prepared.spec.task,
             "primary_output": results[0] if results else None,
             "results_files": results,
             "trajectory_url": (self.outcome.folder / "trajectory.json").as_uri(),
@@ -71,19 +68,20 @@ class Followed:
             "image_digest": self.seen.sandbox.image_digest if self.seen.sandbox else None,
         }
 
-    @property
-    def exit_code(self) -> ExitCode:
-        if self.outcome.error:
-            return self.outcome.error.exit_code
-        return ExitCode.PASS if self._outputs.verdict == "pass" else ExitCode.VERDICT_FAIL
 
-    @property
-    def _outputs(self) -> "RunbookOutputs":
-        from runbook_runner.trajectory.models import RunbookOutputs
+def ask_on_terminal() -> Ask | None:
+    """`None` when no person is at the terminal."""
+    return _ask if sys.stdin.isatty() and sys.stderr.isatty() else None
 
-        outputs = self.outcome.trajectory.steps["run"].outputs
-        assert isinstance(outputs, RunbookOutputs)
-        return outputs
+
+def _ask(question: Question) -> str:
+    """Raises KeyboardInterrupt when there will be no answer."""
+    import typer
+
+    try:
+        return str(typer.prompt(f"{question.name} ({question.text})", err=True, hide_input=question.is_secret))
+    except typer.Abort:
+        raise KeyboardInterrupt from None
 
 
 def console_for(*, quiet: bool, json: bool) -> "Console | None":
@@ -95,27 +93,27 @@ def console_for(*, quiet: bool, json: bool) -> "Console | None":
     return Console(stderr=json, highlight=False)
 
 
-def follow(spec: RunSpec, options: RunOptions, console: "Console | None") -> Followed:
-    """Runs it. Raises as `pipeline.run`."""
+def follow(prepared: PreparedRun, console: "Console | None") -> Followed:
+    """Runs it. Raises as `runner.run`."""
     if console is None:
-        followed = _follow(spec, options)
+        followed = _follow(prepared)
         if followed.outcome.error:
             sys.stderr.write(f"error: {followed.outcome.error}\n")
         return followed
     from runbook_runner.cli.ui.display import Display, print_summary
 
     with Display(console) as display:
-        followed = _follow(spec, options, display)
+        followed = _follow(prepared, display)
     outcome, error = followed.outcome, str(followed.outcome.error) if followed.outcome.error else None
     print_summary(console, outcome.trajectory, followed.seen.headline_first(), outcome.folder, error)
     return followed
 
 
-def _follow(spec: RunSpec, options: RunOptions, *readers: Reader) -> Followed:
+def _follow(prepared: PreparedRun, *readers: Reader) -> Followed:
     seen, cancellation = Seen(), Cancellation()
     with _interruptible(cancellation):
-        outcome = run_spec(spec, replace(options, readers=(seen, *readers), cancellation=cancellation))
-    return Followed(spec, outcome, seen)
+        outcome = run(prepared, (seen, *readers), cancellation)
+    return Followed(prepared, outcome, seen)
 
 
 @contextmanager

@@ -9,11 +9,11 @@ from runbook_runner.core import settings
 from runbook_runner.core.errors import InputError, NotReadyError
 from runbook_runner.core.events import SandboxStarted
 from runbook_runner.core.settings import Settings
+from runbook_runner.runner.agent.launch import agent_environ
 from runbook_runner.runner.attach.shell import of_terminal
 from runbook_runner.runner.environment.backends import BubblewrapBackend, HostBackend
-from runbook_runner.runner.pipeline import agent_environ
-from runbook_runner.runner.recorded_run import Parent, read_parent
 from runbook_runner.runner.recovery import claims
+from runbook_runner.runner.replay.recorded_run import RecordedRun, read_recorded_run
 from runbook_runner.runner.request import secrets as credentials
 from runbook_runner.sandbox.attach import Joined
 from runbook_runner.trajectory.store import read_events
@@ -34,7 +34,7 @@ class Entrance:
 
 def join_live(asked: Settings, name: str, argv: Sequence[str], environ: Mapping[str, str], *, tty: bool) -> Joined:
     """A command in the sandbox of a run. Raises InputError when there is none to be in, NotReadyError, SandboxError."""
-    parent = read_parent(asked.home, name)
+    parent = read_recorded_run(asked.home, name)
     started = next((item.event for item in read_events(parent.folder) if isinstance(item.event, SandboxStarted)), None)
     if started is None:
         raise InputError(f"The run {parent.trajectory_id} has no sandbox (yet).")
@@ -45,7 +45,7 @@ def join_live(asked: Settings, name: str, argv: Sequence[str], environ: Mapping[
     return _join_folder(parent, started, entrance, asked)
 
 
-def _join_container(parent: Parent, container: str, entrance: Entrance) -> Joined:
+def _join_container(parent: RecordedRun, container: str, entrance: Entrance) -> Joined:
     from runbook_runner.sandbox.docker.attach import ContainerJoined
     from runbook_runner.sandbox.docker.engine import connect
 
@@ -56,7 +56,7 @@ def _join_container(parent: Parent, container: str, entrance: Entrance) -> Joine
     return ContainerJoined(engine, container, entrance.argv, env=env, cwd=settings.APP, tty=entrance.tty)
 
 
-def _join_folder(parent: Parent, started: SandboxStarted, entrance: Entrance, asked: Settings) -> Joined:
+def _join_folder(parent: RecordedRun, started: SandboxStarted, entrance: Entrance, asked: Settings) -> Joined:
     """A second sandbox around the same folder: it sees the run's files, not its processes."""
     from runbook_runner.sandbox.local.attach import LocalJoined
 
@@ -69,7 +69,7 @@ def _join_folder(parent: Parent, started: SandboxStarted, entrance: Entrance, as
     return LocalJoined(sandbox, entrance.argv, env=env, cwd=settings.APP, tty=entrance.tty)
 
 
-def _check_open(parent: Parent, folder: Path) -> None:
+def _check_open(parent: RecordedRun, folder: Path) -> None:
     """Raises NotReadyError for a folder that is gone, another's by now, or only waits to be removed."""
     from runbook_runner.sandbox.temp_folders import owned_folder
 
@@ -87,7 +87,7 @@ def _check_open(parent: Parent, folder: Path) -> None:
             )
 
 
-def _gone(parent: Parent) -> NotReadyError:
+def _gone(parent: RecordedRun) -> NotReadyError:
     how = "is under way, but its sandbox is gone" if parent.status == "running" else f"has ended ({parent.status})"
     return NotReadyError(
         f"The run {parent.trajectory_id} {how}.",

@@ -10,10 +10,10 @@ from runbook_runner.core import settings
 from runbook_runner.core.ids import new_trajectory_id
 from runbook_runner.core.settings import Settings
 from runbook_runner.core.spec import Limits, RunSpec
+from runbook_runner.runner.agent.launch import agent_environ
 from runbook_runner.runner.environment.backends import Backend, DockerBackend, Report, choose_backend
-from runbook_runner.runner.pipeline import agent_environ
-from runbook_runner.runner.recorded_run import read_parent
 from runbook_runner.runner.recovery.claims import Claim, Entry
+from runbook_runner.runner.replay.recorded_run import read_recorded_run
 from runbook_runner.runner.request import secrets as credentials
 from runbook_runner.runner.request.inputs import unpacked, with_kept_inputs
 from runbook_runner.sandbox.attach import Joined
@@ -36,7 +36,7 @@ class Wanted:
 
 def of_trajectory(home: Path, name: str, backend: str | None) -> Wanted:
     """Raises InputError when there is none, or its inputs are gone."""
-    parent = read_parent(home, name)
+    parent = read_recorded_run(home, name)
     return Wanted(
         with_kept_inputs(parent.spec, parent.folder), parent.trajectory_id, backend or parent.backend or "auto"
     )

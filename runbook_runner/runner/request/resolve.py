@@ -2,9 +2,9 @@
 
 import difflib
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast, get_args
+from typing import Any, cast, get_args
 
 from runbook_runner.agents.registry import find_agent, is_ours
 from runbook_runner.core import ids, settings
@@ -23,11 +23,8 @@ from runbook_runner.runbook.run_settings import own_settings
 from runbook_runner.runner.environment.layers import check_packages
 from runbook_runner.runner.request.inputs import read_inputs
 from runbook_runner.runner.request.project_bounds import bounds_near
+from runbook_runner.runner.request.request import RunRequest
 from runbook_runner.sandbox.images.snapshots import is_builtin
-
-if TYPE_CHECKING:
-    pass
-
 
 _ASKED = "asked for"
 
@@ -49,7 +46,7 @@ class Choices:
     image: Choice
 
 
-def choose(front: Frontmatter, request: "RunRequest", keys: Collection[str]) -> Choices:
+def choose(front: Frontmatter, request: RunRequest, keys: Collection[str]) -> Choices:
     """keys: names of the provider key variables that have a value on this machine. Never raises."""
     agent = _agent(front, request)
     image = _image(front, request)
@@ -61,7 +58,7 @@ def choose(front: Frontmatter, request: "RunRequest", keys: Collection[str]) -> 
     return Choices(agent, provider, _model(front, request, str(agent.value), provider.value), snapshot, image)
 
 
-def _agent(front: Frontmatter, request: "RunRequest") -> Choice:
+def _agent(front: Frontmatter, request: RunRequest) -> Choice:
     named = _said(request.agent, front.agent, front, "agent")
     if named:
         return Choice(str(named.value).strip().lower(), named.why)
@@ -70,12 +67,12 @@ def _agent(front: Frontmatter, request: "RunRequest") -> Choice:
     return Choice(agent, f"inferred from the model {model}" if model else "the default")
 
 
-def _provider(front: Frontmatter, request: "RunRequest", agent: str, keys: Collection[str]) -> Choice:
+def _provider(front: Frontmatter, request: RunRequest, agent: str, keys: Collection[str]) -> Choice:
     named = _said(request.provider, front.model_provider, front, "model_provider")
     return named or Choice(*explain_provider(agent, None, request.model or front.model, keys))
 
 
-def _model(front: Frontmatter, request: "RunRequest", agent: str, provider: str | None) -> Choice:
+def _model(front: Frontmatter, request: RunRequest, agent: str, provider: str | None) -> Choice:
     named = _said(request.model, front.model, front, "model")
     spelled = model_for(agent, named.value if named else None, provider)
     why = named.why if named else f"{agent}'s default"
@@ -83,13 +80,13 @@ def _model(front: Frontmatter, request: "RunRequest", agent: str, provider: str 
     return Choice(spelled, why if spelled == given else f"{why}: {given}, as {provider} spells it")
 
 
-def _image(front: Frontmatter, request: "RunRequest") -> Choice:
+def _image(front: Frontmatter, request: RunRequest) -> Choice:
     if request.snapshot and not request.image:
         return Choice(None, "a snapshot was asked for")
     return _said(request.image, front.image, front, "image") or Choice(None, "none named")
 
 
-def _snapshot(front: Frontmatter, request: "RunRequest", image: Choice) -> Choice:
+def _snapshot(front: Frontmatter, request: RunRequest, image: Choice) -> Choice:
     if image.value:
         return Choice(None, "the image is used instead")
     return _said(request.snapshot, front.snapshot, front, "snapshot") or Choice(DEFAULT_SNAPSHOT, "the default")
@@ -108,44 +105,9 @@ def _uses_model(agent: str, near: Sequence[Path]) -> bool:
         return True
 
 
-@dataclass(frozen=True)
-class RunRequest:
-    """What the caller asks for beyond the document; `None` and empty leave the document's word."""
-
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-    files: tuple[Path, ...] = ()
-    folder: Path | None = None
-    """Where the runbook is; `None` when it came from stdin or an address."""
-    near: tuple[Path, ...] = ()
-    """Folders from which upwards an agent or a snapshot is looked for that is not ours."""
-    agent: str | None = None
-    model: str | None = None
-    provider: str | None = None
-    snapshot: str | None = None
-    image: str | None = None
-    apt_packages: tuple[str, ...] = ()
-    """In addition to the runbook's own."""
-    secrets: tuple[str, ...] = ()
-    """Names of variables to hand to the agent, beyond those the runbook declares."""
-    collection: str | None = None
-    task: str | None = None
-    labels: Mapping[str, str] = field(default_factory=dict)
-    timeout_s: float | None = None
-    cpus: float | None = None
-    memory: str | None = None
-    pids: int | None = None
-    disk: str | None = None
-    idle_s: float | None = None
-    max_cost_usd: float | None = None
-    max_tokens: int | None = None
-    max_calls: int | None = None
-    network: str | None = None
-    allow_hosts: tuple[str, ...] = ()
-    """In addition to the runbook's own."""
-
-
-def resolve(runbook: Runbook, request: RunRequest, keys: Collection[str] = ()) -> RunSpec:
+def resolve(runbook: Runbook, request: RunRequest, keys: Collection[str] = (), folder: Path | None = None) -> RunSpec:
     """The run spec. keys: names of the provider key variables that have a value on this machine (contract §4.4).
+    folder: where the runbook is; `None` when it came from stdin or an address.
 
     Raises InputError: unknown agent, missing or unknown parameter, missing or doubled input file, bad limits.
     """
@@ -154,7 +116,7 @@ def resolve(runbook: Runbook, request: RunRequest, keys: Collection[str] = ()) -
     agent = find_agent(str(chosen.agent.value), request.near)
     mission = _mission(runbook, request)
     rendered = parse(mission, runbook.source)
-    files = request.files or sample_inputs(runbook, request.folder)
+    files = request.files or sample_inputs(runbook, folder)
     return RunSpec(
         title=runbook.title or "",
         collection=_name(request.collection or settings.DEFAULT_COLLECTION, "collection"),

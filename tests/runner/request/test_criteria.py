@@ -4,7 +4,8 @@ from pathlib import Path
 
 from runbook_runner.core.spec import RunSpec
 from runbook_runner.runbook.document import parse
-from runbook_runner.runner.request.resolve import RunRequest, resolve
+from runbook_runner.runner import RunRequest
+from runbook_runner.runner.request.resolve import resolve
 
 TEXT = """---
 version: 1.0.0
@@ -58,7 +59,7 @@ echo "FINAL OUTPUT VERIFICATION"
 
 
 def spec_of(front: str = "") -> RunSpec:
-    return resolve(parse(TEXT.format(front=front)), RunRequest())
+    return resolve(parse(TEXT.format(front=front)), RunRequest("-"))
 
 
 def test_a_spec_carries_everything_its_run_is_judged_by(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Runner: a recorded run, found again and read: what it was asked, where it ran, and how it ended."""
+"""Runner: a recorded run, read from its trajectory folder: its spec, where it ran and how it ended."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,18 +23,18 @@ MODEL_FOLDER = "model"
 
 
 @dataclass(frozen=True)
-class Parent:
+class RecordedRun:
     """What a replay must know of the run that it repeats."""
 
     folder: Path
     trajectory_id: str
     spec: RunSpec
     status: Status
-    """`running`: it never came to its end."""
+    """`running` when no end was recorded."""
     verdict: str | None
     backend: str | None
     app: str
-    """Where `/app` was for its processes."""
+    """Where `/app` was in its sandbox."""
     image: str | None
     image_digest: str | None
     image_pinned: str | None
@@ -42,12 +42,12 @@ class Parent:
     tool_calls: tuple[ToolCalled, ...]
 
     @property
-    def recording(self) -> Path:
+    def cassette(self) -> Path:
         return self.folder / MODEL_FOLDER
 
 
-def read_parent(home: Path, name: str) -> Parent:
-    """name: a trajectory's folder, or its id below `home`. Raises InputError when there is none that can be read."""
+def read_recorded_run(home: Path, name: str) -> RecordedRun:
+    """name: a trajectory's folder, or its id below `home`. Raises InputError when there is none or it can't be read."""
     folder = find_folder(home, name)
     spec = _spec(folder / SPEC_FILE)
     seen = [recorded.event for recorded in read_events(folder)]
@@ -58,7 +58,7 @@ def read_parent(home: Path, name: str) -> Parent:
     agent = next((event for event in seen if isinstance(event, AgentStarted)), None)
     evaluated = next((event for event in seen if isinstance(event, Evaluated)), None)
     finished = next((event for event in reversed(seen) if isinstance(event, RunFinished)), None)
-    return Parent(
+    return RecordedRun(
         folder=folder,
         trajectory_id=started.trajectory_id,
         spec=spec,
@@ -78,7 +78,7 @@ def _spec(path: Path) -> RunSpec:
     try:
         return RunSpec.model_validate_json(path.read_bytes())
     except OSError as error:
-        raise InputError(f"What this run was asked can't be read: {error.strerror}.", where=str(path)) from error
+        raise InputError(f"The spec of this run can't be read: {error.strerror}.", where=str(path)) from error
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = f"{path}: {'.'.join(map(str, first['loc']))}"

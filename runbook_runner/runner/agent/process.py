@@ -1,0 +1,191 @@
+"""Runner: one process of the agent CLI: its output becomes events, a watch ends it when it is stuck."""
+
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TextIO
+
+from runbook_runner.agents.base import Invocation, StreamReader
+from runbook_runner.core import settings
+from runbook_runner.core.errors import RecordingError
+from runbook_runner.core.events import AgentFinished, Log, ToolCalled
+from runbook_runner.runner.agent.end import Why, finished
+from runbook_runner.runner.agent.launch import Launch
+from runbook_runner.sandbox.base import Process, PutFile, Sandbox
+
+FINISH_GRACE_S = 10.0  # from a CLI's final record until it is ended (field notes §5.1)
+MAX_LINE = 16 << 20  # bytes of one output line; more is cut off
+_KEPT_STDERR_LINES = 20
+
+
+@dataclass(frozen=True)
+class ProcessEnd:
+    end: AgentFinished
+    has_worked: bool
+    """A tool was called or a model answered, so a second start might do things twice."""
+
+
+def run_process(launch: Launch, sandbox: Sandbox, deadline_s: float, files: Sequence[PutFile] = ()) -> ProcessEnd:
+    """Starts the agent CLI and returns how it ended. files: what is put into the sandbox beside the agent's own files.
+    Raises what the sandbox raises."""
+    invocation = launch.agent.invoke(launch.assignment)
+    reader = launch.agent.reader(launch.assignment)
+    process = sandbox.exec(
+        invocation.argv,
+        env={**launch.environ, **launch.secrets, **invocation.env},
+        cwd=settings.APP,
+        stdin=invocation.stdin,
+        files=(*files, *_files(invocation, sandbox)),
+        deadline_s=deadline_s,
+    )
+    watch, output = _Watch(process, reader, launch), _Output(launch, reader)
+    with launch.cancellation.stops_with(lambda: watch.end("cancel")), watch:
+        output.follow(process, watch)
+    exit_ = process.wait()
+    result = reader.result(exit_.code)
+    late = exit_.ended_by == "deadline"
+    left = reader.waits or watch.gave_up_waiting or (late and reader.finished)
+    why = watch.why or ("finished" if left else None)
+    end = finished(launch, exit_.code, late, why, result, output.stderr)
+    if left and why == "finished":
+        message = f"{launch.agent.name} had finished; it was ended together with its background processes."
+        launch.emit(Log(level="warning", message=message))
+    return ProcessEnd(end, output.has_worked or bool(launch.session and launch.session.usage.api_calls))
+
+
+def _files(invocation: Invocation, sandbox: Sandbox) -> list[PutFile]:
+    """On the host only this user may read them. In a container root owns them, and the image may run as another
+    user."""
+    mode = 0o600 if sandbox.backend == "host" else 0o644
+    return [PutFile(path, content, mode) for path, content in invocation.files.items()]
+
+
+class _Output:
+    """Feeds the reader, writes the logs, keeps the end of stderr."""
+
+    def __init__(self, launch: Launch, reader: StreamReader):
+        self.stderr: list[str] = []
+        """The last lines."""
+        self.has_worked = False
+        self._launch = launch
+        self._reader = reader
+
+    def follow(self, process: Process, watch: "_Watch") -> None:
+        """Returns when the output ends."""
+        folder = self._launch.log_folder
+        try:
+            with (folder / "stdout.log").open("a") as out, (folder / "stderr.log").open("a") as err:
+                self._log(process, watch, {"stdout": out, "stderr": err})
+        except OSError as error:  # closing a file writes what was buffered
+            raise RecordingError(
+                f"The agent's output can't be recorded: {error.strerror}.",
+                where=str(folder),
+                hint="Free disk space; the next `runbook run`, or `runbook clean`, collects the results.",
+            ) from error
+        for event in self._reader.rest():
+            self._launch.emit(event)
+
+    def _log(self, process: Process, watch: "_Watch", logs: Mapping[str, TextIO]) -> None:
+        for stream, line in _lines_of(process, {"stdout": _Lines(), "stderr": _Lines()}):
+            watch.saw_output()
+            logs[stream].write(self._launch.redactor.clean(line) + "\n")
+            logs[stream].flush()
+            self._take(stream, line)
+
+    def _take(self, stream: str, line: str) -> None:
+        if stream == "stderr":
+            self.stderr = [*self.stderr[1 - _KEPT_STDERR_LINES :], line]
+            return
+        # Without a model to ask, any output is work.
+        self.has_worked = self.has_worked or self._launch.session is None
+        for event in self._reader.feed(line):
+            self.has_worked = self.has_worked or isinstance(event, ToolCalled)
+            self._launch.emit(event)
+
+
+def _lines_of(process: Process, splitters: "dict[str, _Lines]") -> Iterator[tuple[str, str]]:
+    for chunk in process:
+        for line in splitters[chunk.stream].feed(chunk.data):
+            yield chunk.stream, line
+    for stream, splitter in splitters.items():
+        for line in splitter.rest():
+            yield stream, line
+
+
+class _Lines:
+    """Splits a byte stream into lines of text; a line over MAX_LINE is cut, not kept in memory."""
+
+    def __init__(self) -> None:
+        self._line = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[str]:
+        *whole, rest = data.split(b"\n")
+        for piece in whole:
+            yield self._text(self._line + piece[:MAX_LINE])
+            self._line.clear()
+        self._line += rest[: max(0, MAX_LINE - len(self._line))]
+
+    def rest(self) -> Iterator[str]:
+        if self._line:
+            yield self._text(self._line)
+
+    @staticmethod
+    def _text(line: bytes | bytearray) -> str:
+        return bytes(line).decode("utf-8", "replace").removesuffix("\r")
+
+
+class _Watch(threading.Thread):
+    """Ends a process that is stuck, cancelled, or finished but does not exit. Context manager."""
+
+    def __init__(self, process: Process, reader: StreamReader, launch: Launch):
+        super().__init__(name="watch", daemon=True)
+        self.why: Why | None = None
+        self.gave_up_waiting = False
+        """The final record had come, and what the agent waited for did not end."""
+        self._process = process
+        self._reader = reader
+        self._launch = launch
+        self._last_output = time.monotonic()
+        self._finished_at: float | None = None
+        self._done = threading.Event()
+
+    def saw_output(self) -> None:
+        self._last_output = time.monotonic()
+
+    def end(self, why: Why) -> None:
+        if self.why is None:
+            self.why = why
+            self._process.kill()
+
+    def run(self) -> None:
+        while not self._done.wait(0.2):
+            now = time.monotonic()
+            done = self._reader.finished and not self._asking  # an agent that still asks a model goes on
+            self._finished_at = (self._finished_at or now) if done else None
+            if self._finished_at is not None:
+                if now - self._finished_at > FINISH_GRACE_S:
+                    return self.end("finished")
+            elif self._idle(now):
+                self.gave_up_waiting = self._reader.waits
+                return self.end("finished" if self.gave_up_waiting else "idle")
+        return None
+
+    @property
+    def _asking(self) -> bool:
+        return bool(self._launch.session and self._launch.session.busy)
+
+    def _idle(self, now: float) -> bool:
+        session = self._launch.session
+        if self._asking:
+            return False
+        last = max(self._last_output, session.last_activity if session else 0.0)
+        return now - last > self._launch.limits.idle_s
+
+    def __enter__(self) -> "_Watch":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self.join()

@@ -1,0 +1,111 @@
+"""Runner: a run whose model calls are answered from the cassette of a recorded run."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from runbook_runner.agents.registry import find_agent
+from runbook_runner.core import settings
+from runbook_runner.core.errors import InputError
+from runbook_runner.core.events import ReplayOf, SandboxStarted
+from runbook_runner.gateway import ON_MISS, load_replay
+from runbook_runner.gateway.cassette.cassette import INDEX_FILE
+from runbook_runner.runner.replay.recorded_run import MODEL_FOLDER, RecordedRun, read_recorded_run
+from runbook_runner.sandbox.images.snapshots import PREFIX
+from runbook_runner.sandbox.paths import app_rewriter
+from runbook_runner.trajectory.store import SPEC_FILE
+
+if TYPE_CHECKING:
+    from runbook_runner.gateway import Cassette, OnMiss, Replay, Upstream
+
+Then = Literal["live", "script"]
+
+
+@dataclass(frozen=True)
+class CassetteReplay:
+    cassette: Path
+    """A trajectory's `model/` folder."""
+    on_miss: "OnMiss" = "stop"
+    until: int | None = None
+    """A fork: the last call that is answered from the cassette."""
+    then: Then | None = None
+    """Who answers after it."""
+    recorded: RecordedRun | None = None
+    """`None`: only the cassette is known."""
+
+    @property
+    def asks_provider(self) -> bool:
+        return self.then == "live" or self.on_miss == "live"
+
+    def changes(self, sandbox: SandboxStarted) -> tuple[str, ...]:
+        """What differs from when the cassette was recorded, for people."""
+        return changes(self.recorded, sandbox) if self.recorded else ()
+
+    def described(self) -> ReplayOf:
+        return ReplayOf(
+            parent_trajectory_id=self.recorded.trajectory_id if self.recorded else None,
+            mode="replay" if self.until is None else "fork",
+            on_miss=self.on_miss,
+            until=self.until,
+            then=self.then,
+        )
+
+    def upstream(self, beyond: "Upstream | None") -> "Replay":
+        """beyond: who answers what the cassette does not. Raises InputError when the cassette can't be replayed."""
+        return load_replay(self.cassette, on_miss=self.on_miss, until=self.until, beyond=beyond)
+
+    def placed(self, replay: "Replay", cassette: "Cassette", app: str) -> "Replay":
+        """The replay for a sandbox where `/app` is at `app`, recorded to this new cassette."""
+        there = self.recorded.app if self.recorded else settings.APP
+        return replay.placed(cassette.clean_json, relocation(there, app), relocation(app, there))
+
+
+def find_cassette(home: Path, name: str, *, on_miss: str) -> CassetteReplay:
+    """name: a trajectory's folder or id, or a cassette's own folder. Raises InputError."""
+    path, policy = Path(name), check_on_miss(on_miss)
+    if (path / INDEX_FILE).is_file() and not (path.parent / SPEC_FILE).is_file():
+        return CassetteReplay(path.absolute(), policy)
+    inside = path.name == MODEL_FOLDER and (path / INDEX_FILE).is_file()
+    recorded = read_recorded_run(home, str(path.parent) if inside else name)
+    return CassetteReplay(recorded.cassette, policy, recorded=recorded)
+
+
+def check_on_miss(text: str) -> "OnMiss":
+    """Raises InputError."""
+    for known in ON_MISS:
+        if text == known:
+            return known
+    raise InputError(f"Unknown --on-miss {text!r}.", hint=f"Known: {', '.join(ON_MISS)}.")
+
+
+def relocation(there: str, here: str) -> Callable[[str], str]:
+    """Turns paths of one sandbox into those of another. there, here: where `/app` is in each."""
+    if there == here:
+        return str
+    return app_rewriter(here) if there == settings.APP else lambda text: text.replace(there, here)
+
+
+def changes(recorded: RecordedRun, sandbox: SandboxStarted | None) -> tuple[str, ...]:
+    """How the agent and the image of a repetition differ from the recorded ones, for people."""
+    found = (_changed_agent(recorded), _changed_image(recorded, sandbox))
+    return tuple(change for change in found if change)
+
+
+def _changed_agent(recorded: RecordedRun) -> str | None:
+    name, then = recorded.spec.agent, recorded.agent_version
+    now = find_agent(name, recorded.spec.near).version
+    return f"{name} {then} then, {now} now" if then != now else None
+
+
+def _changed_image(recorded: RecordedRun, sandbox: SandboxStarted | None) -> str | None:
+    image, digest = (sandbox.image, sandbox.image_digest) if sandbox else (None, None)
+    if digest == recorded.image_digest:
+        return None
+    then_and_now = f"{_short(recorded.image_digest)} then, {_short(digest)} now"
+    same_files = image is not None and image == recorded.image and image.startswith(PREFIX)
+    return f"image built again from the same files: {then_and_now}" if same_files else f"image {then_and_now}"
+
+
+def _short(digest: str | None) -> str:
+    return digest.removeprefix("sha256:")[:12] if digest else "none"

@@ -1,0 +1,165 @@
+"""Runner: from a request to a run that is ready to start: everything is chosen and checked, nothing is started."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from runbook_runner.agents.base import Agent, Assignment
+from runbook_runner.agents.registry import find_agent
+from runbook_runner.core import settings
+from runbook_runner.core.errors import InputError
+from runbook_runner.core.settings import RecordMode, Settings, record_mode
+from runbook_runner.core.spec import RunSpec
+from runbook_runner.runbook.document import Runbook, parse
+from runbook_runner.runbook.parts.steps import step_blocks
+from runbook_runner.runbook.prompt import doubts
+from runbook_runner.runbook.sources.fixture import load_fixture
+from runbook_runner.runbook.sources.load import load
+from runbook_runner.runner.environment.backends import Backend, choose_backend
+from runbook_runner.runner.model_access import find_upstream
+from runbook_runner.runner.replay.cassette import CassetteReplay, find_cassette
+from runbook_runner.runner.request.inputs import is_zip
+from runbook_runner.runner.request.project_bounds import bounds_near
+from runbook_runner.runner.request.request import Ask, Question, RunOptions, RunRequest
+from runbook_runner.runner.request.resolve import missing_parameters, resolve
+from runbook_runner.runner.request.secrets import (
+    load_environment,
+    missing_secrets,
+    provider_keys,
+    require_secrets,
+)
+
+if TYPE_CHECKING:
+    from runbook_runner.gateway import Upstream
+
+
+@dataclass(frozen=True)
+class PreparedRun:
+    spec: RunSpec
+    agent: Agent
+    backend: Backend
+    upstream: "Upstream | None"
+    """Who answers the agent's model calls; `None` when it makes none."""
+    answers_from: str | None
+    """The same, for people."""
+    replay: CassetteReplay | None
+    """The recording that answers them first; `None` when no recording does."""
+    settings: Settings
+    environ: Mapping[str, str]
+    """Host variables that secrets and provider keys come from."""
+    record_mode: RecordMode
+    options: RunOptions
+    warnings: tuple[str, ...] = ()
+    """What the user should know of the document."""
+
+    def plan(self) -> list[str]:
+        """What `run` would do, line by line."""
+        spec = self.spec
+        lines = [
+            f"{'unpack' if is_zip(item.name) else 'put'} {item.name} ({item.size} bytes) into {settings.ASSETS}"
+            for item in spec.inputs
+        ]
+        lines += self.backend.plan(spec, self.agent)
+        if self.upstream:
+            lines.append(f"answer model calls for {spec.model} from {self.answers_from}")
+        lines.append(f"run {self.agent.name} for at most {spec.limits.timeout_s:g} s")
+        lines.append("expect " + (", ".join(output.path for output in spec.outputs) or "no particular output"))
+        return lines
+
+
+def prepare(request: RunRequest, ask: Ask | None = None) -> PreparedRun:
+    """ask: gets each missing parameter and secret; `None`: a missing one is an error.
+
+    Raises InputError for a document, value or option that is wrong, NotReadyError when this machine lacks what the run
+    needs.
+    """
+    asked = Settings.load()
+    source = load(request.document) if isinstance(request.document, str) else request.document
+    runbook = parse(source.text, source.name)
+    environ = load_environment(request.options.env_file, source.folder)
+    replay = _replay(request, asked.home)
+    request = _with_values(request, runbook, ask)
+    if source.folder:
+        request = replace(request, near=(source.folder, *request.near))
+    spec = resolve(runbook, request, provider_keys(environ) if request.asks_provider else (), source.folder)
+    if ask:
+        answers = {s.env: ask(Question(s.env, s.description or "secret", True)) for s in missing_secrets(spec, environ)}
+        environ = {**environ, **answers}
+    return prepare_spec(
+        spec,
+        request.options,
+        environ,
+        asked,
+        script=request.model_script,
+        replay=replay,
+        answers_from=str(request.model_script or request.replay or spec.provider),
+        strict_snapshot=request.snapshot is not None,
+        warnings=doubts(runbook),
+    )
+
+
+def prepare_spec(
+    spec: RunSpec,
+    options: RunOptions,
+    environ: Mapping[str, str],
+    asked: Settings,
+    *,
+    script: Path | None = None,
+    replay: CassetteReplay | None = None,
+    answers_from: str | None = None,
+    strict_snapshot: bool = False,
+    warnings: tuple[str, ...] = (),
+) -> PreparedRun:
+    """The run of a spec that is known already. script: answers model calls, with a replay those after the recording.
+    strict_snapshot: an unknown snapshot is an error; so it is within bounds of the project that say so. Raises as
+    `prepare`."""
+    agent = find_agent(spec.agent, spec.near)
+    require_secrets(spec, environ)
+    # What the agent refuses is refused before anything starts.
+    blocks = step_blocks(spec.mission)
+    agent.invoke(Assignment(spec.mission, settings.APP, blocks, spec.model, mcp_servers=spec.mcp_servers))
+    upstream = find_upstream(agent, spec, script, environ, replay)
+    strict = strict_snapshot or any(bounds.strict_snapshots for bounds in bounds_near(spec.near))
+    backend = choose_backend(options.sandbox or "auto", spec, agent, asked, strict_snapshot=strict)
+    kept = record_mode(options.record_mode, "--record-mode") if options.record_mode else asked.record_mode
+    return PreparedRun(spec, agent, backend, upstream, answers_from, replay, asked, environ, kept, options, warnings)
+
+
+def _replay(request: RunRequest, home: Path) -> CassetteReplay | None:
+    if request.replay is None:
+        return None
+    if request.model_script:
+        raise InputError("--replay and --model-script answer the same calls.", hint="Give one of them.")
+    return find_cassette(home, request.replay, on_miss=request.options.on_miss)
+
+
+def _with_values(request: RunRequest, runbook: Runbook, ask: Ask | None) -> RunRequest:
+    """The request with the values and files that its fixture, its parameter file and answers bring."""
+    fixture = load_fixture(request.fixture) if request.fixture else None
+    values = {
+        **(fixture.vars if fixture else {}),
+        **(_parameter_file(request.parameter_file) if request.parameter_file else {}),
+        **request.parameters,
+    }
+    for missing in missing_parameters(runbook, values) if ask else ():
+        assert ask
+        values[missing.name] = ask(Question(missing.name, missing.description or missing.label, False))
+    files = (*(file.path for file in (fixture.files if fixture else ())), *request.files)
+    return replace(request, parameters=values, files=files)
+
+
+def _parameter_file(path: Path) -> Mapping[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))  # JSON is YAML
+    except OSError as error:
+        raise InputError(f"The parameter file can't be read: {error.strerror}.", where=str(path)) from error
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}:{mark.line + 1}" if mark else str(path)
+        raise InputError("The parameter file is neither JSON nor YAML.", where=where) from error
+    if not isinstance(values, dict):
+        raise InputError("The parameter file must hold an object: name → value.", where=str(path))
+    return {str(name): value for name, value in values.items()}

@@ -1,0 +1,94 @@
+"""Runner: what a caller asks for: which document, with what values, where and how. Plain data, made by every edge."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from runbook_runner.runbook.sources.load import Source
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a run is made, as opposed to what it is: no field changes the spec."""
+
+    sandbox: str | None = None
+    """Name of a backend or `auto`; `None`: `auto`, or for a replay the recorded one."""
+    env_file: Path | None = None
+    """Secrets and provider keys in this file win over those of the environment."""
+    on_miss: str = "stop"
+    """With a recording, for a call that was not recorded: one of `stop`, `live`, `nearest`."""
+    record_mode: str | None = None
+    """How much of the model calls is kept; `None`: as the settings say."""
+    out: Path | None = None
+    """Folder for a copy of the results."""
+    keep: bool = False
+    """The sandbox stays after the run."""
+    author: str = "local"
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """A run of a document; `None` and empty fields leave the choice to the document."""
+
+    document: str | Source
+    """A file, a folder with a RUNBOOK.md, `-` for stdin, an https address, or a document that was loaded already."""
+    near: tuple[Path, ...] = ()
+    """Folders from which upwards agents, snapshots and project settings are looked for, after the document's own."""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    """Name → value; they win over those of the parameter file, which win over the fixture's."""
+    parameter_file: Path | None = None
+    """JSON or YAML: an object of name → value."""
+    fixture: Path | None = None
+    """An `examples/…/input.json`: parameters and files."""
+    files: tuple[Path, ...] = ()
+    """Input files, after those of the fixture."""
+    agent: str | None = None
+    model: str | None = None
+    provider: str | None = None
+    model_script: Path | None = None
+    """Answers the agent's model calls instead of a provider."""
+    replay: str | None = None
+    """A trajectory's id or folder, or its `model/` folder: its recording answers the model calls."""
+    snapshot: str | None = None
+    image: str | None = None
+    apt_packages: tuple[str, ...] = ()
+    """In addition to the document's own."""
+    secrets: tuple[str, ...] = ()
+    """Names of variables that the agent gets beyond those that the document declares."""
+    collection: str | None = None
+    task: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    timeout_s: float | None = None
+    cpus: float | None = None
+    memory: str | None = None
+    """Such as `512M`, `8G`; disk likewise."""
+    pids: int | None = None
+    disk: str | None = None
+    idle_s: float | None = None
+    max_cost_usd: float | None = None
+    max_tokens: int | None = None
+    max_calls: int | None = None
+    network: str | None = None
+    allow_hosts: tuple[str, ...] = ()
+    """In addition to the document's own."""
+    options: RunOptions = field(default_factory=RunOptions)
+
+    @property
+    def asks_provider(self) -> bool:
+        """A provider answers at least some of the model calls."""
+        return self.model_script is None and (self.replay is None or self.options.on_miss == "live")
+
+
+class Question(NamedTuple):
+    """A value that a run needs and nobody gave."""
+
+    name: str
+    """Of the parameter, or the variable of a secret."""
+    text: str
+    is_secret: bool
+    """The answer must not be shown."""
+
+
+Ask = Callable[[Question], str]
+"""Asks a person. Raises KeyboardInterrupt when the person gives up."""
