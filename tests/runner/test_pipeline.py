@@ -1,0 +1,145 @@
+"""The way every edge takes: prepare, then run."""
+
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from runbook_runner import runner
+from runbook_runner.core.errors import ExitCode, InputError, NotReadyError
+from runbook_runner.core.events import Evaluated, Event, PhaseStarted, Recorded, SandboxStarted
+from runbook_runner.runner import Question, RunOptions, RunRequest
+
+HOST = RunOptions(sandbox="host")
+
+ASKING = """\
+---
+version: "1.0.0"
+evaluation: programmatic
+agent: shell
+secrets:
+  TOKEN:
+    env: SHOP_TOKEN
+    description: Opens the shop
+---
+# Test
+
+## Parameters
+
+| Parameter | Template Variable | Default | Description |
+|---|---|---|---|
+| Name | `{{name}}` | *(required)* | Whom to greet |
+
+## REQUIRED OUTPUT FILES (MANDATORY)
+
+| File | Description |
+|---|---|
+| `/app/results/out.txt` | The output |
+
+## Step 1: Work
+
+```bash
+echo "hello {{name}}, $SHOP_TOKEN" > /app/results/out.txt
+```
+"""
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("RUNBOOK_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("SHOP_TOKEN", raising=False)
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def asking(tmp_path: Path) -> str:
+    file = tmp_path / "RUNBOOK.md"
+    file.write_text(ASKING)
+    return str(file)
+
+
+def test_what_is_missing_is_asked_for_through_one_callback(asking: str) -> None:
+    asked: list[Question] = []
+
+    def ask(question: Question) -> str:
+        asked.append(question)
+        return {"name": "Ada", "SHOP_TOKEN": "open-sesame-4711"}[question.name]
+
+    prepared = runner.prepare(RunRequest(asking, options=HOST), ask)
+    assert asked == [("name", "Whom to greet", False), ("SHOP_TOKEN", "Opens the shop", True)]
+    outcome = runner.run(prepared)
+    assert outcome.exit_code == ExitCode.PASS
+    # The value reached the agent; what is recorded of it is its mark.
+    assert (outcome.folder / "results" / "out.txt").read_text().startswith("hello Ada, ")
+    assert not any(b"open-sesame" in file.read_bytes() for file in outcome.folder.rglob("*") if file.is_file())
+
+
+def test_without_anybody_to_ask_what_is_missing_is_an_error(asking: str) -> None:
+    with pytest.raises(InputError, match="required parameter has no value"):
+        runner.prepare(RunRequest(asking, options=HOST))
+    with pytest.raises(NotReadyError, match="required secret is not set"):
+        runner.prepare(RunRequest(asking, parameters={"name": "Ada"}, options=HOST))
+
+
+def test_preparing_starts_and_records_nothing_and_its_plan_can_be_read(
+    shell_runbook: Callable[[str], Path], home: Path
+) -> None:
+    prepared = runner.prepare(RunRequest(str(shell_runbook("echo hi > /app/results/out.txt")), options=HOST))
+    assert not home.exists()
+    assert [line.split()[0] for line in prepared.plan()] == ["run", "run", "expect"]
+    assert prepared.plan()[-1] == "expect out.txt"
+
+
+ASKING_AGENT = """\
+argv = ["sh", "-c", "echo $MODEL_URL > $RESULTS_DIR/out.txt"]
+dialect = "openai-chat"
+[env]
+MODEL_URL = "{gateway_url}"
+"""
+
+
+class Look:
+    """Looks for the run's sandbox and gateway when an event of the evaluation arrives."""
+
+    def __init__(self, home: Path):
+        self._home = home
+        self._sandbox = Path()
+        self.seen: list[tuple[type[Event], bool, bool]] = []
+
+    def __call__(self, recorded: Recorded) -> None:
+        event = recorded.event
+        if isinstance(event, SandboxStarted):
+            self._sandbox = Path(event.sandbox_id)
+        if isinstance(event, Evaluated) or (isinstance(event, PhaseStarted) and event.phase == "evaluate"):
+            self.seen.append((type(event), self.sandbox_is_there(), self.gateway_answers()))
+
+    def sandbox_is_there(self) -> bool:
+        return self._sandbox.is_dir()
+
+    def gateway_answers(self) -> bool:
+        (out,) = self._home.rglob("results/out.txt")
+        host, _, port = out.read_text().strip().removeprefix("http://").rpartition(":")
+        try:
+            socket.create_connection((host, int(port)), timeout=10).close()
+        except ConnectionRefusedError:
+            return False
+        return True
+
+
+def test_sandbox_and_gateway_are_open_while_a_run_is_evaluated_and_gone_after_it(
+    tmp_path: Path, home: Path, shell_runbook: Callable[[str], Path]
+) -> None:
+    script = tmp_path / "model.yaml"
+    script.write_text("- say: done\n")
+    agent = tmp_path / ".runbook" / "agents" / "asking.toml"
+    agent.parent.mkdir(parents=True)
+    agent.write_text(ASKING_AGENT)
+    look = Look(home)
+    document = str(shell_runbook("true"))
+    request = RunRequest(document, near=(tmp_path,), agent="asking", model_script=script, options=HOST)
+    outcome = runner.run(runner.prepare(request), (look,))
+    assert outcome.outputs.verdict == "pass"
+    assert look.seen == [(PhaseStarted, True, True), (Evaluated, True, True)]
+    assert not look.sandbox_is_there()
+    assert not look.gateway_answers()
