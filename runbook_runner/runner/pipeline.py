@@ -6,17 +6,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from runbook_runner.core.errors import AgentError, CancelledError, InputError, RecordingError, RunbookError
 from runbook_runner.core.events import AgentFinished, AgentStarted, Log, SandboxStarted, Status
 from runbook_runner.evaluation import evaluate
-from runbook_runner.gateway import Cassette, Replay
 from runbook_runner.runner.agent.launch import launch_of
 from runbook_runner.runner.agent.retries import run_agent
 from runbook_runner.runner.cancellation import Cancellation
 from runbook_runner.runner.environment.backends import Prepared, shortcomings
 from runbook_runner.runner.limits import with_limits
-from runbook_runner.runner.model_access import ModelAccess, model_access
 from runbook_runner.runner.recovery.recover import sweep
 from runbook_runner.runner.request.inputs import keep_inputs, unpacked
 from runbook_runner.runner.request.prepare import PreparedRun
@@ -26,6 +25,9 @@ from runbook_runner.runner.run import Outcome, Run, finish, recorded
 from runbook_runner.sandbox.base import Sandbox
 from runbook_runner.trajectory.recorder import Reader
 from runbook_runner.trajectory.store import RESULTS
+
+if TYPE_CHECKING:
+    from runbook_runner.runner.model_access import ModelAccess
 
 
 def run(prepared: PreparedRun, readers: Sequence[Reader] = (), cancellation: Cancellation | None = None) -> Outcome:
@@ -133,18 +135,21 @@ def _start(run: Run, ready: Prepared) -> None:
         run.emit.warn(warning)
 
 
-def _model(run: Run, sandbox: Sandbox) -> AbstractContextManager[ModelAccess | None]:
-    """`None` for an agent that calls no model."""
-    upstream, replay = run.prepared.upstream, run.prepared.replay
-    if upstream is None:
+def _model(run: Run, sandbox: Sandbox) -> "AbstractContextManager[ModelAccess | None]":
+    """`None` for an agent that calls no model: its run does not pay for importing the gateway, either."""
+    if run.prepared.upstream is None:
         return nullcontext()
+    from runbook_runner.gateway import Cassette, Replay
+    from runbook_runner.runner.model_access import model_access
+
+    upstream, replay = run.prepared.upstream, run.prepared.replay
     cassette = Cassette(run.folder / "model", run.redactor, run.prepared.record_mode)
     if replay and isinstance(upstream, Replay):
         upstream = replay.placed(upstream, cassette, sandbox.app)
     return model_access(upstream, sandbox.gateway_host(), cassette, run.token, run.spec.limits, run.emit)
 
 
-def _agent(run: Run, sandbox: Sandbox, model: ModelAccess | None) -> AgentFinished:
+def _agent(run: Run, sandbox: Sandbox, model: "ModelAccess | None") -> AgentFinished:
     agent, spec = run.agent, run.spec
     with run.emit.phase("agent"), unpacked(spec.inputs) as inputs:
         run.emit(AgentStarted(agent=agent.name, version=agent.version, model=spec.model, provider=spec.provider))

@@ -12,7 +12,6 @@ from runbook_runner.core.redaction import Redactor
 from runbook_runner.core.spec import Limits, RunSpec
 from runbook_runner.runbook.parts.steps import step_blocks
 from runbook_runner.runner.cancellation import Cancellation
-from runbook_runner.runner.model_access import ModelAccess
 from runbook_runner.runner.request.inputs import shown_names
 from runbook_runner.runner.request.secrets import agent_secrets, servers_with_secrets
 from runbook_runner.runner.run import Run
@@ -20,6 +19,7 @@ from runbook_runner.sandbox.base import PutFile, Sandbox
 
 if TYPE_CHECKING:
     from runbook_runner.gateway import Session
+    from runbook_runner.runner.model_access import ModelAccess
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Launch:
     cancellation: Cancellation
 
 
-def launch_of(run: Run, sandbox: Sandbox, model: ModelAccess | None, inputs: list[PutFile]) -> Launch:
+def launch_of(run: Run, sandbox: Sandbox, model: "ModelAccess | None", inputs: list[PutFile]) -> Launch:
     mission = sandbox.localise(run.spec.mission)
     secrets = agent_secrets(run.spec, run.environ)
     assignment = Assignment(

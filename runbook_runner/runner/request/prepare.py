@@ -19,8 +19,6 @@ from runbook_runner.runbook.prompt import doubts
 from runbook_runner.runbook.sources.fixture import load_fixture
 from runbook_runner.runbook.sources.load import load
 from runbook_runner.runner.environment.backends import Backend, choose_backend
-from runbook_runner.runner.model_access import find_upstream
-from runbook_runner.runner.replay.cassette import CassetteReplay, find_cassette
 from runbook_runner.runner.request.inputs import is_zip
 from runbook_runner.runner.request.project_bounds import bounds_near
 from runbook_runner.runner.request.request import Ask, Question, RunOptions, RunRequest
@@ -34,6 +32,7 @@ from runbook_runner.runner.request.secrets import (
 
 if TYPE_CHECKING:
     from runbook_runner.gateway import Upstream
+    from runbook_runner.runner.replay.cassette import CassetteReplay
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ class PreparedRun:
     """Who answers the agent's model calls; `None` when it makes none."""
     answers_from: str | None
     """The same, for people."""
-    replay: CassetteReplay | None
+    replay: "CassetteReplay | None"
     """The recording that answers them first; `None` when no recording does."""
     settings: Settings
     environ: Mapping[str, str]
@@ -108,7 +107,7 @@ def prepare_spec(
     asked: Settings,
     *,
     script: Path | None = None,
-    replay: CassetteReplay | None = None,
+    replay: "CassetteReplay | None" = None,
     answers_from: str | None = None,
     strict_snapshot: bool = False,
     warnings: tuple[str, ...] = (),
@@ -121,18 +120,24 @@ def prepare_spec(
     # What the agent refuses is refused before anything starts.
     blocks = step_blocks(spec.mission)
     agent.invoke(Assignment(spec.mission, settings.APP, blocks, spec.model, mcp_servers=spec.mcp_servers))
-    upstream = find_upstream(agent, spec, script, environ, replay)
+    upstream = None
+    if agent.dialect:
+        from runbook_runner.runner.model_access import find_upstream
+
+        upstream = find_upstream(agent, spec, script, environ, replay)
     strict = strict_snapshot or any(bounds.strict_snapshots for bounds in bounds_near(spec.near))
     backend = choose_backend(options.sandbox or "auto", spec, agent, asked, strict_snapshot=strict)
     kept = record_mode(options.record_mode, "--record-mode") if options.record_mode else asked.record_mode
     return PreparedRun(spec, agent, backend, upstream, answers_from, replay, asked, environ, kept, options, warnings)
 
 
-def _replay(request: RunRequest, home: Path) -> CassetteReplay | None:
+def _replay(request: RunRequest, home: Path) -> "CassetteReplay | None":
     if request.replay is None:
         return None
     if request.model_script:
         raise InputError("--replay and --model-script answer the same calls.", hint="Give one of them.")
+    from runbook_runner.runner.replay.cassette import find_cassette  # only runs that call a model import the gateway
+
     return find_cassette(home, request.replay, on_miss=request.options.on_miss)
 
 
