@@ -1,4 +1,4 @@
-"""Runner: how a run is asked to stop. Once: politely, its work is kept. Twice: at once."""
+"""Runner: how a run is asked to stop: the first request ends it in order, with its results; the second at once."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -8,11 +8,11 @@ from runbook_runner.core.errors import CancelledError
 
 
 class Cancellation:
-    """Shared by the run and whoever may stop it; every method may be called from any thread or a signal handler."""
+    """Shared by the run and its caller; every method may be called from any thread or a signal handler."""
 
     def __init__(self) -> None:
         self._requested = threading.Event()
-        self._stop_work: Callable[[], None] | None = None
+        self._stop: Callable[[], None] | None = None
         self._abandon: Callable[[], None] | None = None
 
     @property
@@ -20,15 +20,15 @@ class Cancellation:
         return self._requested.is_set()
 
     def request(self) -> bool:
-        """Asks the run to stop. False: nothing is running that could be told, so the caller has to break in."""
+        """Asks the run to stop. False: no phase listens at the moment, so the caller must interrupt it."""
         self._requested.set()
-        if self._stop_work is None:
+        if self._stop is None:
             return False
-        self._stop_work()
+        self._stop()
         return True
 
     def abandon(self) -> None:
-        """Leaves nothing running; what was recorded stays recorded."""
+        """Ends the sandbox at once; what was recorded stays recorded."""
         if self._abandon:
             self._abandon()
 
@@ -38,15 +38,15 @@ class Cancellation:
             raise CancelledError("The run was cancelled.")
 
     @contextmanager
-    def stops_with(self, stop_work: Callable[[], None]) -> Iterator[None]:
-        """While in it, a request calls `stop_work` and the run goes on to collect what is there."""
-        self._stop_work = stop_work
+    def stops_with(self, stop: Callable[[], None]) -> Iterator[None]:
+        """In this block a request calls `stop`; the run then collects the results that are there."""
+        self._stop = stop
         try:
             if self.requested:
-                stop_work()
+                stop()
             yield
         finally:
-            self._stop_work = None
+            self._stop = None
 
     @contextmanager
     def abandons_with(self, abandon: Callable[[], None]) -> Iterator[None]:

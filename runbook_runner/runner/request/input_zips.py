@@ -1,4 +1,4 @@
-"""Runner: zips among a run's inputs: what is in one, refused whole if any of it could do harm."""
+"""Runner: zips among a run's inputs: their files, or an error when any of them could do harm."""
 
 import lzma
 import stat
@@ -17,8 +17,8 @@ from runbook_runner.sandbox.base import Readable
 _UTF8 = 0x800
 _ENCRYPTED = 0x1
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
-_MAX_RATIO = 200  # real files seldom pack better than 50 to 1; a bomb packs a thousand to 1
-_HARMLESS_BYTES = 64 << 20  # below which a ratio says nothing
+_MAX_RATIO = 200  # real files rarely compress better than 50 to 1; a bomb compresses a thousand to 1
+_HARMLESS_BYTES = 64 << 20  # up to here any ratio is allowed
 _MAX_NAME = 255
 _MAX_PATH = 1024
 _BROKEN = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError, OSError)
@@ -42,7 +42,7 @@ class Member:
 
     @property
     def mode(self) -> int:
-        """As every input's, and a program stays one."""
+        """That of every input, but a program stays executable."""
         return 0o777 if (self.info.external_attr >> 16) & 0o111 else 0o666
 
     @contextmanager
@@ -50,7 +50,7 @@ class Member:
         with _readable(str(self.archive.filename), self.path):
             content = self.archive.open(self.info)
         with content:
-            yield _Careful(content, self)
+            yield _Checked(content, self)
 
     def content(self) -> bytes:
         with self.open() as readable:
@@ -58,8 +58,8 @@ class Member:
 
 
 @dataclass(frozen=True)
-class _Careful:
-    """What goes wrong while it is read is the zip's fault, and said so."""
+class _Checked:
+    """Turns errors while the content is read into an InputError that names the zip."""
 
     content: Readable
     member: Member
@@ -71,9 +71,9 @@ class _Careful:
 
 @contextmanager
 def opened(path: Path) -> Iterator[tuple[Member, ...]]:
-    """The files in a zip, every one with a path below the folder it will be unpacked in; folders are not among them.
-    Raises InputError for a zip that is broken, encrypted or too large, and for a member that leads out of the folder or
-    is no regular file."""
+    """The files in a zip, without its folders; each path is below the folder it will be unpacked in. Raises InputError
+    for a zip that is broken, encrypted or too large, and for a member that leads out of the folder or is not a regular
+    file."""
     with _readable(str(path)):
         archive = zipfile.ZipFile(path)
     with archive:
@@ -87,7 +87,7 @@ def _readable(where: str, member: str = "") -> Iterator[None]:
     try:
         yield
     except UnicodeDecodeError as error:
-        raise InputError("A name in this zip is not UTF-8, though it says so.", where=where) from error
+        raise InputError("A name in this zip is not UTF-8, although it is marked so.", where=where) from error
     except InputError:
         raise
     except _BROKEN as error:
@@ -98,14 +98,14 @@ def _readable(where: str, member: str = "") -> Iterator[None]:
 def _check_size(path: Path, infos: list[zipfile.ZipInfo]) -> None:
     total = sum(info.file_size for info in infos)
     if len(infos) > UNPACKED_FILES:
-        problem = f"holds {len(infos)} files; {UNPACKED_FILES} may be in one"
+        problem = f"holds {len(infos)} files; {UNPACKED_FILES} is the limit"
     elif total > UNPACKED_BYTES:
-        problem = f"unpacks to {total >> 20} MB; {UNPACKED_BYTES >> 20} MB may be in one"
+        problem = f"unpacks to {total >> 20} MB; {UNPACKED_BYTES >> 20} MB is the limit"
     elif total > _HARMLESS_BYTES and total > _MAX_RATIO * path.stat().st_size:
-        problem = f"unpacks to {total // path.stat().st_size} times its size, as no real files do"
+        problem = f"unpacks to {total // path.stat().st_size} times its size, which real files never do"
     else:
         return
-    raise InputError(f"This zip {problem}.", where=str(path), hint="Unpack it and give what the agent needs.")
+    raise InputError(f"This zip {problem}.", where=str(path), hint="Unpack it and give the files that the agent needs.")
 
 
 def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Member:
@@ -117,7 +117,7 @@ def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Member:
 
 
 def _name(info: zipfile.ZipInfo) -> str:
-    """Many programs write UTF-8 without saying so, some of Windows' separate with a backslash."""
+    """The member's path. Many programs write UTF-8 without marking it; some on Windows separate with a backslash."""
     name = info.orig_filename
     if not info.flag_bits & _UTF8:
         with suppress(UnicodeError):
@@ -133,7 +133,7 @@ def _problem(info: zipfile.ZipInfo, name: str) -> str | None:
     kind = stat.S_IFMT(info.external_attr >> 16)
     parts = _parts(name)
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-        return "is a link or a device, no regular file"
+        return "is a link or a device, not a regular file"
     if name.startswith("/") or (len(name) > 1 and name[1] == ":"):
         return "has an absolute path"
     if ".." in parts or not parts:
@@ -143,9 +143,9 @@ def _problem(info: zipfile.ZipInfo, name: str) -> str | None:
     if len(name.encode()) > _MAX_PATH or any(len(part.encode()) > _MAX_NAME for part in parts):
         return "has a name that is too long"
     if info.flag_bits & _ENCRYPTED:
-        return "is encrypted; unpack it yourself and give what the agent needs"
+        return "is encrypted; unpack it yourself and give the files that the agent needs"
     if info.compress_type not in _METHODS:
-        return f"is packed in a way that can't be read here (method {info.compress_type})"
+        return f"uses a compression method that is not supported (method {info.compress_type})"
     return None
 
 

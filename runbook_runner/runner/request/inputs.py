@@ -1,7 +1,8 @@
-"""Runner: the input files of a run: found, given to the agent, and kept in the run's folder by their digest, so that it
-can be run again elsewhere.
+"""Runner: the input files of a run: read, given to the agent, and kept in the trajectory folder by their digest, so
+that the run can be repeated elsewhere.
 
-What holds a known secret value is not kept: it can't be cleaned and still be the same file. Nor is what is too large.
+A file that holds a known secret value is not kept: without the value it would not be the same file. Nor is a file that
+is too large.
 """
 
 import hashlib
@@ -24,12 +25,12 @@ if TYPE_CHECKING:
 
 INPUTS = "inputs"
 _NAMED = 100
-_SEARCHED_BYTES = 256 << 20  # of what a zip holds
+_SEARCHED_BYTES = 256 << 20  # of the content of a zip
 
 
 def read_inputs(files: Iterable[Path]) -> tuple[InputFile, ...]:
-    """Raises InputError when a file is missing, is no file, or two have one name, and for a zip that can't be unpacked
-    safely."""
+    """Raises InputError when a path is missing or not a file, when two have one name, and for a zip that can't be
+    unpacked safely."""
     found: dict[str, InputFile] = {}
     for path in files:
         source = path.expanduser().absolute()
@@ -51,7 +52,7 @@ def read_inputs(files: Iterable[Path]) -> tuple[InputFile, ...]:
 
 
 def _is_text(path: Path) -> bool:
-    """A path that is not UTF-8 can't be recorded."""
+    """False for a path that is not UTF-8: it can't be recorded."""
     try:
         str(path).encode()
     except UnicodeEncodeError:
@@ -69,7 +70,7 @@ def _read_input(source: Path) -> InputFile:
 
 
 def _refuse_clashes(inputs: Sequence[InputFile]) -> None:
-    """Zips are looked through for it: their members must not land on each other or on another input."""
+    """Raises InputError when two inputs, members of zips included, would get one path."""
     taken: dict[str, str] = {}
     with unpacked(inputs) as files:
         for file in files:
@@ -88,8 +89,8 @@ def _refuse_clashes(inputs: Sequence[InputFile]) -> None:
 
 @contextmanager
 def unpacked(inputs: Iterable[InputFile]) -> Iterator[list[PutFile]]:
-    """What the agent is given: each input under its own name, but the members of a zip instead of the zip (contract
-    §5.3). They can be read as long as this lasts. Raises InputError."""
+    """The files that the agent is given: each input under its own name, the members of a zip instead of the zip
+    (contract §5.3). They can be read in this block. Raises InputError."""
     with ExitStack() as stack:
         files = []
         for item in inputs:
@@ -113,7 +114,7 @@ def _opened(path: Path) -> AbstractContextManager[tuple["Member", ...]]:
 
 
 def shown_names(inputs: Iterable[InputFile], files: Sequence[PutFile]) -> tuple[str, ...]:
-    """What the agent is told of them: every name, unless a zip brings so many that it had better look itself."""
+    """The names that the agent is told: of every file, or of the zips when they hold more than can be listed."""
     if len(files) <= _NAMED:
         return tuple(file.path.removeprefix(f"{ASSETS}/") for file in files)
     return tuple(f"{item.name} (unpacked)" if is_zip(item.name) else item.name for item in inputs)
@@ -123,8 +124,8 @@ def shown_names(inputs: Iterable[InputFile], files: Sequence[PutFile]) -> tuple[
 
 
 def keep_inputs(spec: RunSpec, folder: Path, redactor: Redactor, emit: Emit) -> None:
-    """Copies the inputs to `inputs/<sha256>`, the smallest first, up to KEPT_INPUTS_BYTES in all. Says which it did
-    not keep and why. Raises InputError when one can't be read, RecordingError when it can't be written."""
+    """Copies the inputs to `inputs/<sha256>`, the smallest first, up to KEPT_INPUTS_BYTES in all; warns of each that is
+    not kept, with the reason. Raises InputError when one can't be read, RecordingError when it can't be written."""
     left = KEPT_INPUTS_BYTES
     for item in sorted(spec.inputs, key=lambda item: item.size):
         source = Path(item.source)
@@ -138,7 +139,7 @@ def keep_inputs(spec: RunSpec, folder: Path, redactor: Redactor, emit: Emit) -> 
 
 
 def _obstacle(item: InputFile, redactor: Redactor) -> str | None:
-    """Why it can't be kept."""
+    """Why it can't be kept; `None` when it can."""
     if not is_zip(item.name):
         return _secret_in(_read(Path(item.source)), redactor)
     with _opened(Path(item.source)) as members:
@@ -171,19 +172,19 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def with_kept_inputs(spec: RunSpec, folder: Path) -> RunSpec:
-    """The spec with its inputs where they are now: the kept copy, else where the recorded run found them. Raises
-    InputError that names every input that is gone or was changed."""
-    found = {item.name: _place(item, folder) for item in spec.inputs}
+    """The spec with each input at its kept copy, else at the path where the recorded run found it. Raises InputError
+    that names every input that is gone or was changed."""
+    found = {item.name: _current_path(item, folder) for item in spec.inputs}
     missing = [item for item in spec.inputs if found[item.name] is None]
     if missing:
         lines = "\n".join(f"  {item.name} (sha256 {item.sha256[:12]}…), was at {item.source}" for item in missing)
         count = f"{len(missing)} input{'s are' if len(missing) > 1 else ' is'}"
         raise InputError(f"{count} not there any more as recorded:", where=str(folder), hint=lines)
-    placed = (item.model_copy(update={"source": str(found[item.name])}) for item in spec.inputs)
-    return spec.model_copy(update={"inputs": tuple(placed)})
+    moved = (item.model_copy(update={"source": str(found[item.name])}) for item in spec.inputs)
+    return spec.model_copy(update={"inputs": tuple(moved)})
 
 
-def _place(item: InputFile, folder: Path) -> Path | None:
+def _current_path(item: InputFile, folder: Path) -> Path | None:
     for path in (folder / INPUTS / item.sha256, Path(item.source)):
         if path.is_file() and _sha256(path) == item.sha256:
             return path.absolute()

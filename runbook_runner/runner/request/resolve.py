@@ -1,4 +1,4 @@
-"""Document → RunSpec: joins what the runbook says with what the caller says, and refuses what can't run."""
+"""Runner: document and request → RunSpec. Refuses what can't run."""
 
 import difflib
 from collections.abc import Collection, Mapping, Sequence
@@ -144,7 +144,7 @@ def resolve(runbook: Runbook, request: RunRequest, keys: Collection[str] = (), f
 
 
 def missing_parameters(runbook: Runbook, given: Mapping[str, Any]) -> tuple[Parameter, ...]:
-    """The required parameters that have no value; conditional ones are the agent's business."""
+    """The required parameters that have no value; conditional ones are left to the agent."""
     return tuple(p for p in runbook.parameters if p.must_be_given and p.name not in given and p.name not in BUILT_IN)
 
 
@@ -178,17 +178,17 @@ def _task(runbook: Runbook) -> str:
 
 def _name(text: str, what: str) -> str:
     if not ids.is_name(text):
-        raise InputError(f"{text!r} can't be a {what} name.", hint="Use letters, digits, '-', '_' and '.'.")
+        raise InputError(f"{text!r} is not a valid {what} name.", hint="Use letters, digits, '-', '_' and '.'.")
     return text
 
 
 def sample_inputs(runbook: Runbook, folder: Path | None) -> tuple[Path, ...]:
-    """The files a runbook brings along for runs that are given none: `runbook_runner: {inputs: [PATH, …]}` in its
-    frontmatter, our own key; paths below the runbook's folder. Raises InputError."""
+    """The files a runbook has for runs that are given none: `runbook_runner: {inputs: [PATH, …]}` in its frontmatter,
+    a key of this engine; paths below the runbook's folder. Raises InputError."""
     names = own_settings(runbook).inputs
     if names and folder is None:
         hint = "Give the input files with -f."
-        raise InputError("This runbook's sample inputs are not here.", where=runbook.source, hint=hint)
+        raise InputError("This runbook's sample inputs were not loaded with it.", where=runbook.source, hint=hint)
     return tuple(_below(folder, name, runbook.source) for name in names if folder)
 
 
@@ -209,7 +209,7 @@ def _secrets(declared: tuple[Secret, ...], asked: tuple[str, ...]) -> tuple[Secr
 
 
 def _limits(runbook: Runbook, request: RunRequest) -> Limits:
-    """The runbook's own, and over them what was asked for."""
+    """The runbook's limits, overridden by the request's."""
     names = ("timeout_s", "idle_s", "cpus", "pids", "max_cost_usd", "max_tokens", "max_calls")
     asked = {name: getattr(request, name) for name in names}
     values = own_settings(runbook).limits() | {name: value for name, value in asked.items() if value is not None}
@@ -222,21 +222,21 @@ def _limits(runbook: Runbook, request: RunRequest) -> Limits:
 
 
 def _near(agent: str, snapshot: str | None, request: RunRequest) -> tuple[str, ...]:
-    """Where things are on this machine matters only to what is not ours."""
+    """Empty when agent and snapshot are built-in: folders of this machine do not matter to them."""
     if is_ours(agent) and (snapshot is None or is_builtin(snapshot)):
         return ()
     return tuple(str(path.absolute()) for path in request.near)
 
 
 def _network(runbook: Runbook, request: RunRequest) -> Network:
-    """What was asked for, else the runbook's own within the project's bounds. Hosts without a policy mean the
-    allow-list."""
+    """The request's policy, else the runbook's own within the project's bounds. Hosts without a policy mean
+    `allowlist`."""
     own = _own_network(runbook, request)
     policy = request.network or ("allowlist" if request.allow_hosts else own.policy)
     if policy not in get_args(Policy):
         raise InputError(f"Unknown network policy {policy!r}.", hint=f"Known: {', '.join(get_args(Policy))}.")
     if request.allow_hosts and policy != "allowlist":
-        raise InputError(f"--allow-host says nothing with --network {policy}.", hint="Use --network allowlist.")
+        raise InputError(f"--allow-host has no meaning with --network {policy}.", hint="Use --network allowlist.")
     hosts = (*own.allow_hosts, *request.allow_hosts) if policy == "allowlist" else ()
     for host in hosts:
         parse_rule(host)

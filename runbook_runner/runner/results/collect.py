@@ -1,4 +1,4 @@
-"""Runner: brings home what a sandbox holds: `/app/results`, then the agent's own session files."""
+"""Runner: collects from a sandbox: `/app/results`, then the agent's own session files."""
 
 from collections import Counter
 from pathlib import Path, PurePosixPath
@@ -29,8 +29,8 @@ def collect(
     redactor: Redactor,
     emit: Emit,
 ) -> None:
-    """Raises ResultsTooLargeError, when all that fitted is in place and recorded; RecordingError when the disk is full
-    and the sandbox shall stay."""
+    """Raises ResultsTooLargeError for too many or too large results: those that fitted are in place and recorded.
+    Raises RecordingError when this machine's disk is full: the sandbox must stay then."""
     log = ArtifactLog(
         folder,
         collection=spec.collection,
@@ -39,17 +39,17 @@ def collect(
         primary=spec.primary_outputs,
         emit=emit,
     )
-    taker = _Taker(sandbox, folder, redactor, log, emit)
+    collector = _Collector(sandbox, folder, redactor, log, emit)
     try:
-        taker.take("result", settings.RESULTS, RESULTS, spec.limits.results_bytes, spec.limits.results_files)
+        collector.collect("result", settings.RESULTS, RESULTS, spec.limits.results_bytes, spec.limits.results_files)
     finally:
         if agent.sessions:
-            taker.take_sessions(agent.sessions)
+            collector.collect_sessions(agent.sessions)
         if agent.session_db:
-            taker.take_database(agent.session_db)
+            collector.collect_database(agent.session_db)
 
 
-class _Taker:
+class _Collector:
     def __init__(self, sandbox: Sandbox, folder: Path, redactor: Redactor, log: ArtifactLog, emit: Emit):
         self._sandbox = sandbox
         self._folder = folder
@@ -57,37 +57,37 @@ class _Taker:
         self._log = log
         self._emit = emit
 
-    def take(self, kind: Kind, source: str, into: str, max_bytes: int, max_files: int) -> None:
+    def collect(self, kind: Kind, source: str, into: str, max_bytes: int, max_files: int) -> None:
         scrub = Scrubber(self._redactor, kind)
         target = self._folder / into
         try:
             received = self._sandbox.get(source, target, max_bytes=max_bytes, max_files=max_files, scrub=scrub)
         except NotReadyError as full:
             raise RecordingError(
-                full.message, hint="Make room; the next `runbook run`, or `runbook clean`, brings the results home."
+                full.message, hint="Free disk space; the next `runbook run`, or `runbook clean`, collects the results."
             ) from full
         except ResultsTooLargeError as error:
             self._record(kind, into, error.received, scrub)
             raise
         self._record(kind, into, received, scrub)
 
-    def take_sessions(self, source: str) -> None:
-        """Too many of them cost the run nothing but the rest."""
+    def collect_sessions(self, source: str) -> None:
+        """Too many session files are a warning, not a failure of the run."""
         try:
-            self.take("agent", source, SESSIONS, MAX_SESSION_BYTES, MAX_SESSION_FILES)
+            self.collect("agent", source, SESSIONS, MAX_SESSION_BYTES, MAX_SESSION_FILES)
         except ResultsTooLargeError as error:
             self._emit(Log(level="warning", message=str(error)))
 
-    def take_database(self, source: str) -> None:
-        """What can't be read of it costs the run nothing but that."""
+    def collect_database(self, source: str) -> None:
+        """A database that can't be read is a warning, not a failure of the run."""
         import sqlite3
 
-        from runbook_runner.runner.results.session_files import take_rows
+        from runbook_runner.runner.results.session_files import collect_rows
 
         name = f"{PurePosixPath(source).stem}.jsonl"
         target = self._folder / SESSIONS / name
         try:
-            hits = take_rows(
+            hits = collect_rows(
                 self._sandbox,
                 source,
                 target,
@@ -103,8 +103,8 @@ class _Taker:
 
     def _record(self, kind: Kind, into: str, received: Received, scrub: Scrubber) -> None:
         for file in sorted(received.files, key=lambda file: file.path):
-            said = file.sandbox_path if kind == "result" else f"/logs/agent/{file.path}"
-            self._log.add(kind, f"{into}/{file.path}", said, scrub.hits.get(file.path, Counter()))
+            path = file.sandbox_path if kind == "result" else f"/logs/agent/{file.path}"
+            self._log.add(kind, f"{into}/{file.path}", path, scrub.hits.get(file.path, Counter()))
         for path, reason in received.skipped[:_MAX_SKIPPED]:
             self._emit(Log(level="warning", message=f"Not collected: {into}/{shown(path)}: {reason}."))
         if len(received.skipped) > _MAX_SKIPPED:

@@ -1,4 +1,4 @@
-"""Runner: an agent's session database, brought home as lines of text: those can be cleaned of secrets, SQLite can't."""
+"""Runner: collects an agent's session database as lines of JSON: secrets can be removed from text, not from SQLite."""
 
 import base64
 import json
@@ -14,19 +14,20 @@ from runbook_runner.core.redaction import Redactor
 from runbook_runner.sandbox.base import Sandbox
 from runbook_runner.sandbox.temp_folders import memory_folder
 
-_LOG: Final = "-wal"  # what was written last is only there until the program ends in good order
-_LONGEST_S: Final = 30.0  # of reading: the file is the sandbox's, and may be anything
+_LOG: Final = "-wal"  # holds the last writes until the program closes the database
+_LONGEST_S: Final = 30.0  # of reading: the file comes from the sandbox and may be hostile
 _STEPS: Final = 100_000
 
 Row = dict[str, Any]
 
 
-def take_rows(
+def collect_rows(
     sandbox: Sandbox, source: str, target: Path, redactor: Redactor, *, run_id: str, max_bytes: int
 ) -> Counter[str] | None:
-    """Every row as a line `{"table": …, "row": {…}}` of the file `target`; how often each rule of the redactor hit.
-    `None`: there is no such database. source: its path in the sandbox. Raises ResultsTooLargeError, `sqlite3.Error`
-    for what is no database; the rows read before are in place."""
+    """Writes every row as a line `{"table": …, "row": {…}}` to the file `target`. Returns how often each rule of the
+    redactor matched; `None` when there is no such database. source: its path in the sandbox. Raises
+    ResultsTooLargeError, and `sqlite3.Error` for a file that is not a database: the rows read before are in the file
+    then."""
     with memory_folder(run_id) as folder:
         copies = folder / "copies"
         for path in (source, source + _LOG):
@@ -40,8 +41,8 @@ def _write(database: Path, target: Path, redactor: Redactor) -> Counter[str]:
     target.parent.mkdir(parents=True, exist_ok=True)
     with closing(sqlite3.connect(database)) as connection, target.open("w", encoding="utf-8") as file:
         for table, row in _rows(connection):
-            cleaned = {name: _cleaned(value, redactor, hits) for name, value in row.items()}
-            file.write(json.dumps({"table": table, "row": cleaned}) + "\n")
+            redacted = {name: _redacted(value, redactor, hits) for name, value in row.items()}
+            file.write(json.dumps({"table": table, "row": redacted}) + "\n")
     return hits
 
 
@@ -59,16 +60,16 @@ def _rows(connection: sqlite3.Connection) -> Iterator[tuple[str, Row]]:
 
 
 def _tables(connection: sqlite3.Connection) -> list[str]:
-    """Without search indexes, whose words are in other tables, and without SQLite's own."""
+    """Names of all tables but those of search indexes, whose words are in other tables, and SQLite's own."""
     found = connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table' ORDER BY rowid").fetchall()
     indexes = tuple(f"{name}_" for name, sql in found if str(sql).upper().startswith("CREATE VIRTUAL"))
     hidden = (*indexes, "sqlite_")
     return [name for name, sql in found if f"{name}_" not in indexes and not name.startswith(hidden)]
 
 
-def _cleaned(value: Any, redactor: Redactor, hits: Counter[str]) -> Any:
+def _redacted(value: Any, redactor: Redactor, hits: Counter[str]) -> Any:
     if isinstance(value, bytes):
-        value = _spelled(value)
+        value = _as_text(value)
     if not isinstance(value, str):
         return value
     text, found = redactor.text(value)
@@ -76,8 +77,8 @@ def _cleaned(value: Any, redactor: Redactor, hits: Counter[str]) -> Any:
     return text
 
 
-def _spelled(data: bytes) -> str:
-    """In base64 when it is no text: in that form, too, a known secret is found."""
+def _as_text(data: bytes) -> str:
+    """Base64 for bytes that are not UTF-8: the redactor finds a known secret in that form, too."""
     try:
         return data.decode()
     except UnicodeDecodeError:
