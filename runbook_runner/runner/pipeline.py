@@ -16,12 +16,12 @@ from runbook_runner.runner.agent.retries import run_agent
 from runbook_runner.runner.cancellation import Cancellation
 from runbook_runner.runner.environment.backends import Prepared, shortcomings
 from runbook_runner.runner.limits import with_limits
+from runbook_runner.runner.live_run import Outcome, Run, finish, recorded
 from runbook_runner.runner.recovery.recover import sweep
 from runbook_runner.runner.request.inputs import keep_inputs, unpacked
 from runbook_runner.runner.request.prepare import PreparedRun
 from runbook_runner.runner.request.secrets import explain_withheld, withheld
 from runbook_runner.runner.results.collect import collect
-from runbook_runner.runner.run import Outcome, Run, finish, recorded
 from runbook_runner.sandbox.base import Sandbox
 from runbook_runner.trajectory.recorder import Reader
 from runbook_runner.trajectory.store import RESULTS

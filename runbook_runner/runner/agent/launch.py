@@ -12,9 +12,9 @@ from runbook_runner.core.redaction import Redactor
 from runbook_runner.core.spec import Limits, RunSpec
 from runbook_runner.runbook.parts.steps import step_blocks
 from runbook_runner.runner.cancellation import Cancellation
+from runbook_runner.runner.live_run import Run
 from runbook_runner.runner.request.inputs import shown_names
 from runbook_runner.runner.request.secrets import agent_secrets, servers_with_secrets
-from runbook_runner.runner.run import Run
 from runbook_runner.sandbox.base import PutFile, Sandbox
 
 if TYPE_CHECKING:

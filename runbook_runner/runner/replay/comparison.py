@@ -7,9 +7,9 @@ from typing import Any
 from runbook_runner.core.errors import ExitCode
 from runbook_runner.core.events import SandboxStarted, ToolCalled
 from runbook_runner.core.settings import APP
+from runbook_runner.runner.live_run import Outcome
 from runbook_runner.runner.replay.cassette import changes, relocation
 from runbook_runner.runner.replay.recorded_run import RecordedRun
-from runbook_runner.runner.run import Outcome
 from runbook_runner.trajectory.diff import CallsCompared, ResultsCompared, compare_calls, compare_results
 from runbook_runner.trajectory.store import read_events
 
