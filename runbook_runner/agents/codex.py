@@ -15,6 +15,7 @@ from runbook_runner.core import settings
 from runbook_runner.core.declared import McpServer
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.events import AgentMessage, AgentNotice, AgentThinking, Event, ToolCalled, ToolReturned, Usage
+from runbook_runner.core.text import encodable
 
 
 class Reader(RecordReader):
@@ -122,7 +123,7 @@ def _key(key: str) -> str:
 
 def _text(text: str) -> str:
     """A JSON string is a TOML string but for DEL, which TOML wants escaped, and surrogates, which it can't spell."""
-    whole = text.encode("utf-8", "replace").decode()
+    whole = encodable(text)
     return json.dumps(whole, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 

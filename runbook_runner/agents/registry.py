@@ -6,7 +6,6 @@ To add a built-in agent, write a module with an `AGENT` and name it in `_MODULES
 """
 
 from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 from runbook_runner.agents.base import Agent
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.files import upwards
+from runbook_runner.core.text import did_you_mean
 
 FOLDER = Path(".runbook", "agents")
 GROUP = "runbook_runner.agents"
@@ -52,9 +52,9 @@ def find_agent(name: str, near: Sequence[Path | str] = ()) -> Agent:
     if point := packaged().get(name):
         return load_packaged(point)
     known = known_agents(near)
-    close = get_close_matches(name, known, n=1)
+    nearest = did_you_mean(name, known)
     hint = f"Known agents: {', '.join(known)}."
-    raise InputError(f"Unknown agent {name!r}.", hint=f"Did you mean {close[0]!r}? {hint}" if close else hint)
+    raise InputError(f"Unknown agent {name!r}.", hint=f"{nearest} {hint}" if nearest else hint)
 
 
 def declared_files(near: Iterable[Path | str]) -> dict[str, Path]:

@@ -1,41 +1,48 @@
-"""The one place that writes whole files: aside, then renamed, so that nobody ever sees half of one; and the one way to
-look for what lies near a folder, and to show a name."""
+"""Core: writes whole files: aside under a hidden name, then renamed, so that no reader sees half of one."""
 
-import secrets
+import os
 import stat
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 
-def write_atomically(path: Path, data: bytes | str, *, mode: int | None = None) -> None:
-    """Replaces `path`; its folder must exist. Raises OSError, with the old content intact.
+@contextmanager
+def opened_atomically(path: Path, *, mode: int | None = None, beside: Path | None = None) -> Iterator[BinaryIO]:
+    """An empty file that replaces `path` when the block ends and is removed when it fails; `path`'s folder must exist.
 
-    mode: permission bits; the process' usual ones when left out.
+    mode: permission bits; the process' usual ones when left out. beside: a path of the same file system, next to which
+    the hidden file is kept instead of in `path`'s own folder. Raises OSError, with the old content intact.
     """
-    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    place = beside or path
+    aside = place.with_name(f".{place.name[:50]}.{os.urandom(6).hex()}.part")
     try:
-        aside.write_bytes(data.encode() if isinstance(data, str) else data)
-        if mode is not None:
-            aside.chmod(mode)
+        with aside.open("xb") as out:
+            if mode is not None:
+                os.fchmod(out.fileno(), mode)
+            yield out
         aside.replace(path)
     except BaseException:
-        aside.unlink(missing_ok=True)
+        with suppress(OSError):
+            aside.unlink(missing_ok=True)
         raise
 
 
+def write_atomically(path: Path, data: bytes | str, *, mode: int | None = None) -> None:
+    """Replaces `path`; as `opened_atomically`."""
+    with opened_atomically(path, mode=mode) as out:
+        out.write(data.encode() if isinstance(data, str) else data)
+
+
 def rewrite(path: Path, data: bytes | str) -> None:
-    """`write_atomically` for a file that is somebody's: a link stays a link, and permissions stay. Raises OSError."""
+    """`write_atomically` for a file of the user's: a link stays a link, and permissions stay. Raises OSError."""
     target = path.resolve(strict=True)
     write_atomically(target, data, mode=stat.S_IMODE(target.stat().st_mode))
 
 
 def upwards(near: Iterable[Path | str]) -> Iterator[Path]:
-    """Each folder, and those it is in, nearest first."""
+    """Each folder and its parents, nearest first."""
     for folder in near:
         here = Path(folder).absolute()
         yield from (here, *here.parents)
-
-
-def shown(name: str) -> str:
-    """A name for people, on one line: whoever chose it shall not write lines of his own, nor move a cursor."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in name)

@@ -18,10 +18,6 @@ def new_run_token() -> str:
     return secrets.token_urlsafe(32)
 
 
-def workflow_id(collection: str, task: str, trajectory_id: str) -> str:
-    return f"{collection}/{task}--{trajectory_id}".replace("/", "-")
-
-
 def storage_path(collection: str, task: str) -> str:
     """`0000` is the platform's shard; it is constant in every capture."""
     return f"{collection}/{task}/0000"

@@ -58,7 +58,7 @@ class Limits(Part):
     idle_s: float = Field(settings.DEFAULT_IDLE_S, gt=0)
     """Seconds without any output or model call after which the agent counts as stuck."""
     cpus: float = Field(settings.DEFAULT_CPUS, gt=0)
-    memory_bytes: int = Field(8 << 30, ge=64 << 20)
+    memory_bytes: int = Field(settings.DEFAULT_MEMORY_BYTES, ge=64 << 20)
     pids: int = Field(settings.DEFAULT_PIDS, ge=16)
     open_files: int = Field(settings.DEFAULT_OPEN_FILES, ge=64)
     """Of each process."""

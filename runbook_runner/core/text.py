@@ -1,28 +1,66 @@
-"""Room `runbook`: a text from anywhere on somebody's terminal: how wide it is, and what of it must not get there."""
+"""Core: text from outside, made safe to print and to store; its width on a terminal; the nearest known word."""
 
+import os
 import re
 import unicodedata
+from collections.abc import Iterable
 
 _NO_WIDTH = ("Mn", "Me", "Cf")  # marks that go onto the letter before them, joiners, directions
-
-# The second row turns the direction of what follows: a line would not read as it is.
-_STEERING = re.compile(
-    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029"
-    r"\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]"
+_CONTROL = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029"  # moves the cursor, ends a line
+    r"\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]"  # turns the direction of what follows
 )
+_ESCAPE_SEQUENCE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")  # ECMA-48 §5.4: colours, cursor movements
+_LINE_ENDS = re.compile(r"\r\n?")
+_LONGEST_WORD, _MOST_WORDS = 80, 1000  # compared with each other; difflib takes quadratic time
 
 
-def harmless(text: str) -> str:
-    """Without what moves the cursor, colours or turns what follows; tabs and line feeds stay."""
-    return _STEERING.sub("�", text)
+def printable(text: str) -> str:
+    """The text with U+FFFD for every character that moves the cursor, colours or turns what follows. Tabs and line
+    feeds stay, and so does the number of characters."""
+    return _CONTROL.sub("�", text)
+
+
+def printable_output(text: str) -> str:
+    """`printable` for what a program printed: escape sequences are dropped, every line end is a line feed."""
+    return printable(_LINE_ENDS.sub("\n", _ESCAPE_SEQUENCE.sub("", text)))
+
+
+def printable_name(name: str) -> str:
+    """The name on one line, with escapes like `\\n` for characters that can't be printed."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in name)
+
+
+def decoded_name(name: str) -> str:
+    """A file's name with escapes like `\\xff` for its bytes that are not UTF-8, so that it can be stored in JSON."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def encodable(text: str) -> str:
+    """The text with U+FFFD for lone surrogates, which JSON allows and UTF-8 does not."""
+    return text if text.isascii() else text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def width(text: str) -> int:
     """In terminal cells: Chinese, Japanese and Korean letters and most emoji take two, combining marks none."""
-    return len(text) if text.isascii() else sum(map(_of_letter, text))
+    return len(text) if text.isascii() else sum(map(_letter_width, text))
 
 
-def _of_letter(letter: str) -> int:
+def _letter_width(letter: str) -> int:
     if unicodedata.category(letter) in _NO_WIDTH:
         return 0
     return 2 if unicodedata.east_asian_width(letter) in "WF" else 1
+
+
+def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """The known word that is most like `word`; `None` when none is similar. cutoff: from 0 (any) to 1 (equal)."""
+    from difflib import get_close_matches  # slow to import; `runbook check` of a good file does without
+
+    words = [name for name in known if len(name) <= _LONGEST_WORD][:_MOST_WORDS]
+    return next(iter(get_close_matches(word[:_LONGEST_WORD], words, n=1, cutoff=cutoff)), None)
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str | None:
+    """`Did you mean 'x'?` with the nearest known word; `None` when none is similar."""
+    near = nearest(word, known)
+    return f"Did you mean {near!r}?" if near else None

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictStr, ValidationError
 
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.spec import Policy
+from runbook_runner.core.text import did_you_mean
 from runbook_runner.runbook.document import Runbook
 from runbook_runner.runbook.parts.frontmatter import OWN_KEY, Frontmatter
 
@@ -80,9 +81,6 @@ def _problem(key: str, error: Any) -> Problem:
 
 
 def _hint(problem: Problem) -> str:
-    from difflib import get_close_matches
-
-    near = get_close_matches(problem.key, problem.known, n=1)
-    if near:
-        return f"Did you mean {near[0]!r}?"
+    if near := did_you_mean(problem.key, problem.known):
+        return near
     return f"It knows: {', '.join(problem.known)}." if problem.known else f"Write `{OWN_KEY}: {{inputs: [a.csv]}}`."

@@ -39,7 +39,7 @@ class SandboxSpec:
     """Its commands run as root and it has `tar`, so that small files may come in with a command."""
     cpus: float = settings.DEFAULT_CPUS
     """Cores; a sandbox takes what the machine has when that is less. The host backend can't limit it."""
-    memory_bytes: int = 8 << 30
+    memory_bytes: int = settings.DEFAULT_MEMORY_BYTES
     """Of everything in the sandbox; where no control group can be made, of the data of each process (Linux only)."""
     pids: int = settings.DEFAULT_PIDS
     """Processes and threads in the sandbox. Without a control group not limited on the host, by an engine, nor in

@@ -6,13 +6,14 @@ once for all of them.
 
 import errno
 import os
-import secrets
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from runbook_runner.core.errors import NotReadyError
+from runbook_runner.core.files import opened_atomically
+from runbook_runner.core.text import decoded_name
 from runbook_runner.sandbox.base import Filter, Readable, Received, ReceivedFile, ResultsTooLargeError
 
 MAX_DEPTH = 100  # folders; a deeper tree is no result anybody reads, and walking it costs a descriptor a level
@@ -51,13 +52,13 @@ class Intake:
         """Counts a folder; whether it may be entered."""
         self._count()
         if len(parts) > MAX_DEPTH:
-            self._skipped.append((printable("/".join(parts)), f"deeper than {MAX_DEPTH} folders"))
+            self._skipped.append((decoded_name("/".join(parts)), f"deeper than {MAX_DEPTH} folders"))
             return False
         return True
 
     def skip(self, parts: Sequence[str], reason: str) -> None:
         self._count()
-        self._skipped.append((printable("/".join(parts)), reason))
+        self._skipped.append((decoded_name("/".join(parts)), reason))
 
     def file(self, parts: Sequence[str], content: Readable, size: int, *, sandbox_path: str | None = None) -> None:
         """Stores a regular file. size: what its header says; more is never written than the limit allows.
@@ -79,7 +80,7 @@ class Intake:
 
     def second_name(self, parts: Sequence[str], original: Sequence[str]) -> None:
         """Stores a hard link as a copy of what is already here; a link to anything else is skipped."""
-        source = self._files.get(printable("/".join(original)))
+        source = self._files.get(decoded_name("/".join(original)))
         if source is None:
             self.skip(parts, "a hard link to something outside the results")
             return
@@ -105,14 +106,14 @@ class Intake:
 
     def _place(self, parts: Sequence[str]) -> tuple[str, Path | None]:
         """The stored name and where to write it; no place for a name that leaves the folder or is taken."""
-        name = printable("/".join(parts))
+        name = decoded_name("/".join(parts))
         if not parts or any(part in ("", ".", "..") or "/" in part or "\0" in part for part in parts):
             self._skipped.append((name, "its name leads out of the results"))
             return name, None
         if len(parts) > MAX_DEPTH:
             self._skipped.append((name, f"deeper than {MAX_DEPTH} folders"))
             return name, None
-        target = self._into.joinpath(*map(printable, parts))
+        target = self._into.joinpath(*map(decoded_name, parts))
         try:
             if target.parent not in self._made:
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -129,28 +130,15 @@ class Intake:
         return name, None if taken else target
 
     def _write(self, target: Path, content: Readable) -> int:
-        # Beside the folder: in it every name may be one of the sandbox's.
-        aside = self._into.with_name(f".{self._into.name}.{secrets.token_hex(6)}.part")
         written = 0
-        try:
-            with aside.open("xb") as out:
-                os.fchmod(out.fileno(), 0o644)
-                while block := content.read(_BLOCK):
-                    written += len(block)
-                    self._check_bytes(written)
-                    out.write(block)
-            aside.replace(target)
-            self._earlier.discard(target)
-        except BaseException:
-            with suppress(OSError):
-                aside.unlink(missing_ok=True)
-            raise
+        # Beside the folder: in it every name may be one of the sandbox's.
+        with opened_atomically(target, mode=0o644, beside=self._into) as out:
+            while block := content.read(_BLOCK):
+                written += len(block)
+                self._check_bytes(written)
+                out.write(block)
+        self._earlier.discard(target)
         return written
-
-
-def printable(name: str) -> str:
-    """The name with bytes that are not UTF-8 spelled out, so that it can be stored in JSON."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _unwritable(path: Path, error: OSError) -> NotReadyError:

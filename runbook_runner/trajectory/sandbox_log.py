@@ -12,7 +12,7 @@ from runbook_runner.core.events import (
     RunFinished,
     SandboxStarted,
 )
-from runbook_runner.core.files import shown
+from runbook_runner.core.text import printable_name
 
 SANDBOX_LOG = "sandbox.log"
 
@@ -28,7 +28,7 @@ class SandboxLog:
         if line:
             with self._path.open("a", encoding="utf-8", errors="backslashreplace") as log:
                 # What follows a line end is set off: nobody shall forge an entry.
-                log.write(f"{recorded.ts} " + "\n    ".join(map(shown, line.splitlines())) + "\n")
+                log.write(f"{recorded.ts} " + "\n    ".join(map(printable_name, line.splitlines())) + "\n")
 
 
 def _line(event: Event) -> str | None:

@@ -45,7 +45,7 @@ def test_rule_names_what_it_says_and_nothing_that_only_looks_like_it(rule, host,
     "text", ["", "*", "*.*.com", "http://x.com", "x.com/path", "x y", "10.0.0.999", "a.1", "x:99999999"]
 )
 def test_what_is_no_host_is_refused_with_the_forms_there_are(text):
-    with pytest.raises(InputError, match=r"no host"):
+    with pytest.raises(InputError, match=r"not a host"):
         parse_rule(text)
 
 

@@ -120,7 +120,7 @@ def test_without_a_control_group_each_process_has_its_limit_and_the_user_is_told
     [
         (["--sandbox", "host", "--network", "none"], "host sandbox can't keep the network policy none"),
         (["--sandbox", "host", "--network", "sometimes"], "full, allowlist, model-only, none"),
-        (["--sandbox", "host", "--allow-host", "http://x"], "is no host"),
+        (["--sandbox", "host", "--allow-host", "http://x"], "is not a host"),
         (["--network", "none", "--allow-host", "example.com"], "--network allowlist"),
     ],
 )

@@ -8,15 +8,15 @@ Values of `argv`, `env` and `files` may hold `{model}`, `{prompt}`, `{prompt_fil
 import re
 import tomllib
 from collections.abc import Iterator
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-from pydantic_core import ErrorDetails
 
 from runbook_runner.agents.failures import KINDS
 from runbook_runner.core.errors import InputError
+from runbook_runner.core.invalid import UNKNOWN_KEY, Problem, problem_of
+from runbook_runner.core.text import did_you_mean
 
 MAX_BYTES = 1 << 20
 FieldPath = Annotated[str, Field(min_length=1)]
@@ -173,9 +173,7 @@ def load_declaration(path: Path) -> Declaration:
         where = f"{path}:{line[1] if line else len(text.splitlines())}"
         raise InputError(f"This is not TOML: {str(problem).split(' (')[0]}.", where=where) from problem
     except ValidationError as problem:
-        # A key that is misspelt is missing, too: the misspelling is what to tell.
-        errors = sorted(problem.errors(include_url=False), key=lambda error: error["type"] != "extra_forbidden")
-        raise _explain(path, text, errors[0]) from None
+        raise _explain(path, text, problem_of(problem)) from None
 
 
 def _read(path: Path) -> str:
@@ -188,18 +186,15 @@ def _read(path: Path) -> str:
         raise InputError("The agent's file is not UTF-8 text.", where=str(path)) from problem
 
 
-def _explain(path: Path, text: str, error: ErrorDetails) -> InputError:
-    place = tuple(_place(error["loc"]))
+def _explain(path: Path, text: str, problem: Problem) -> InputError:
+    place = tuple(_place(problem.place))
     where = f"{path}:{_line(text, place)}"
     name = str(place[-1]) if place else ""
-    if error["type"] == "extra_forbidden":
+    if problem.kind == UNKNOWN_KEY:
         known = sorted(set(_keys(Declaration)))
-        near = get_close_matches(name, known, n=1)
-        hint = f"Did you mean {near[0]!r}?" if near else f"Known keys: {', '.join(Declaration.model_fields)}."
+        hint = did_you_mean(name, known) or f"Known keys: {', '.join(Declaration.model_fields)}."
         return InputError(f"Unknown key {name!r}.", where=where, hint=hint)
-    what = str(error["msg"]).removeprefix("Value error, ")
-    dotted = ".".join(str(part) for part in place)
-    return InputError(f"{dotted}: {what}." if dotted else f"{what[:1].upper()}{what[1:]}.", where=where)
+    return InputError(str(problem._replace(place=place)), where=where)
 
 
 def _place(loc: tuple[int | str, ...]) -> Iterator[int | str]:

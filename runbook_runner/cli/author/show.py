@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from runbook_runner.agents.registry import known_agents
-from runbook_runner.core.text import harmless
+from runbook_runner.core.text import printable
 from runbook_runner.runbook.describe import describe, plain
 from runbook_runner.runbook.document import Runbook, parse
 from runbook_runner.runbook.sources.load import load
@@ -56,9 +56,9 @@ def _resolved(choices: Choices, known: Collection[str]) -> dict[str, Any]:
 
 
 def _print(console: Console, runbook: Runbook, described: dict[str, Any]) -> None:
-    console.print(Text(harmless(runbook.title or "(no title)"), style="bold"))
+    console.print(Text(printable(runbook.title or "(no title)"), style="bold"))
     pattern = described["evaluation"]["pattern"] or "not said"
-    console.print(Text(f"{harmless(runbook.source)}, v{runbook.generation}, evaluation: {harmless(pattern)}"))
+    console.print(Text(f"{printable(runbook.source)}, v{runbook.generation}, evaluation: {printable(pattern)}"))
     if (line := described["unread_from"]) is not None:
         console.print(Text(f"Too long: from line {line} on, nothing but the text is read.", style="yellow"))
     for title, columns, rows in _tables(described):
@@ -170,4 +170,4 @@ def _table(title: str, columns: tuple[str, ...], rows: _Rows) -> Table:
 def _spell(cell: Any) -> str:
     if isinstance(cell, bool):
         return "yes" if cell else "no"
-    return "–" if cell is None else harmless(str(cell))
+    return "–" if cell is None else printable(str(cell))

@@ -9,9 +9,9 @@ from rich.filesize import decimal
 from rich.text import Text
 
 from runbook_runner.agents.registry import find_agent, known_agents
-from runbook_runner.cli.ui.display import plain
 from runbook_runner.core.errors import ExitCode, InputError
 from runbook_runner.core.settings import Settings
+from runbook_runner.core.text import printable_output
 from runbook_runner.runner.environment.layers import agent_layers, check_packages, layers_of
 from runbook_runner.sandbox.docker.engine import Engine, connect
 from runbook_runner.sandbox.images import inventory, transfer
@@ -152,7 +152,7 @@ def _built(
     found = [find_snapshot(name, near()) for name in names]
 
     def report(line: str) -> None:
-        console.print(Text(f"  {plain(line)}", style="dim"), soft_wrap=True)
+        console.print(Text(f"  {printable_output(line)}", style="dim"), soft_wrap=True)
 
     for snapshot in found:
         for number, layers in enumerate(wanted):
@@ -222,5 +222,7 @@ def import_images(file: Path) -> ExitCode:
         if image.used_as:
             console.print(Text(f"✓ {image.used_as}", style="green"), soft_wrap=True)
         else:
-            console.print(Text(f"! {plain(image.tag)}: no run here will use it. {image.why_not}"), soft_wrap=True)
+            console.print(
+                Text(f"! {printable_output(image.tag)}: no run here will use it. {image.why_not}"), soft_wrap=True
+            )
     return ExitCode.PASS if all(image.used_as for image in loaded) else ExitCode.VERDICT_FAIL

@@ -10,9 +10,9 @@ from typing import Annotated
 from rich.text import Text
 
 from runbook_runner.cli.options import FORK, HOW, Argument, Json, Keep, Option, Out, Quiet, with_options
-from runbook_runner.cli.ui.display import plain
 from runbook_runner.cli.ui.follow import console_for, follow
 from runbook_runner.core.errors import ExitCode, InputError
+from runbook_runner.core.text import printable_output
 from runbook_runner.runner import RunOptions
 from runbook_runner.runner.replay.cassette import Then
 from runbook_runner.runner.replay.comparison import Comparison, compare
@@ -136,8 +136,8 @@ def _lines(comparison: Comparison) -> Iterator[Text]:
     if results.identical:
         yield Text(f"✓ results: {_count(len(results.same), 'file')}, all the same", style="green")
     for word, paths in (("differs", results.changed), ("is missing", results.missing), ("is new", results.extra)):
-        yield from (Text(f"✗ results/{plain(path)} {word}", style="red") for path in paths)
-    yield from (Text(plain(diff), style="dim") for _, diff in results.diffs)
+        yield from (Text(f"✗ results/{printable_output(path)} {word}", style="red") for path in paths)
+    yield from (Text(printable_output(diff), style="dim") for _, diff in results.diffs)
     yield _about_calls(calls)
     answered = ", ".join(f"{count} from the {source}" for source, count in comparison.model_calls.items())
     if answered:

@@ -9,7 +9,7 @@ from typing import Any
 from runbook_runner.cli.runs.run_options import Arguments
 from runbook_runner.cli.ui.follow import ask_on_terminal, console_for, follow
 from runbook_runner.core.errors import ExitCode, InputError
-from runbook_runner.core.safe_json import plain_text
+from runbook_runner.core.text import encodable
 from runbook_runner.runner import PreparedRun, RunOptions, RunRequest, prepare
 
 
@@ -43,7 +43,7 @@ def _require_utf8(given: dict[str, Any]) -> None:
     """Other bytes can't be written to files and into the sandbox as text. A path of a document may have them."""
     for value in given.values():
         for text in value if isinstance(value, list) else [value]:
-            if isinstance(text, str) and plain_text(text) != text:
+            if isinstance(text, str) and encodable(text) != text:
                 raise InputError(f"The argument {text!r} is not UTF-8.")
 
 

@@ -1,6 +1,5 @@
 """Command line: shows a run as it happens. A reader of the event stream like any other."""
 
-import re
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -32,12 +31,9 @@ from runbook_runner.core.events import (
     ToolReturned,
     Usage,
 )
-from runbook_runner.core.files import shown
-from runbook_runner.core.text import harmless
+from runbook_runner.core.text import printable_name, printable_output
 from runbook_runner.trajectory.models import RunbookOutputs, Trajectory
 
-_COLOURS = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")  # and all else that ECMA-48 has behind this introducer
-_LINE_ENDS = re.compile(r"\r\n?")
 _OUTPUT_LINES = 6
 _COMMAND_LINES = 3
 _DIFFERENCES = 3
@@ -108,11 +104,11 @@ def _lines(event: Event) -> list[Text]:
             made_of = f" from {event.image}" if event.image else f" in {event.app}"
             return [Text(f"  {event.backend}{made_of}", style="dim")]
         case Log(level="warning" | "error"):
-            return [Text(f"! {plain(event.message)}", style="yellow" if event.level == "warning" else "red")]
+            return [Text(f"! {printable_output(event.message)}", style="yellow" if event.level == "warning" else "red")]
         case Log(level="info"):
-            return [Text(f"  {plain(event.message)}", style="dim")]
+            return [Text(f"  {printable_output(event.message)}", style="dim")]
         case AgentMessage(role="assistant") if event.text.strip():
-            return [Text(f"● {plain(event.text.strip())}")]
+            return [Text(f"● {printable_output(event.text.strip())}")]
         case ToolCalled():
             command = _indent(_shorten(_command(event), _COMMAND_LINES)).lstrip()
             return [Text(f"$ {event.name}: {command}", style="cyan")]
@@ -121,15 +117,15 @@ def _lines(event: Event) -> list[Text]:
             return [Text(_indent(_shorten(event.output.strip(), _OUTPUT_LINES)), style=style)]
         case AgentRetried():
             again = f"starting the agent again in {event.delay_s:.0f} s"
-            return [Text(f"! {plain(event.error)}", style="yellow"), Text(f"! {again}", style="yellow")]
+            return [Text(f"! {printable_output(event.error)}", style="yellow"), Text(f"! {again}", style="yellow")]
         case AgentNotice() if event.kind.endswith("api_retry"):
             return [Text("! the agent tries its model again", style="yellow")]
         case ModelCalled() if event.error:
-            return [Text(f"! model: {plain(event.error)}", style="yellow")]
+            return [Text(f"! model: {printable_output(event.error)}", style="yellow")]
         case ReplayDiverged() if event.differences or event.severity != "minor":
             return [Text(line, style="yellow") for line in _divergence(event)]
         case Redacted():
-            return [Text(f"! {shown(event.where)}: removed {event.count} × {event.rule}", style="yellow")]
+            return [Text(f"! {printable_name(event.where)}: removed {event.count} × {event.rule}", style="yellow")]
     return []
 
 
@@ -138,7 +134,7 @@ def _divergence(event: ReplayDiverged) -> Iterator[str]:
     yield f"! model call {event.number} is not as recorded ({event.severity})"
     for difference in event.differences[:_DIFFERENCES]:
         line = f", line {difference.line}" if difference.line else ""
-        yield f"    {plain(difference.path)}{line} ({difference.origin})"
+        yield f"    {printable_output(difference.path)}{line} ({difference.origin})"
         yield from (_indent(f"  - {text}") for text in _shorten(difference.before, 1).splitlines())
         yield from (_indent(f"  + {text}") for text in _shorten(difference.after, 1).splitlines())
 
@@ -153,18 +149,13 @@ def _command(event: ToolCalled) -> str:
 
 
 def _shorten(text: str, most: int) -> str:
-    lines = plain(text).splitlines()
+    lines = printable_output(text).splitlines()
     more = len(lines) - most
     return "\n".join(lines[:most] + ([f"… {more} more lines"] if more > 0 else []))
 
 
 def _indent(text: str) -> str:
     return "\n".join("  " + line for line in text.splitlines())
-
-
-def plain(text: str) -> str:
-    """What an agent prints must not move the cursor or change the terminal."""
-    return harmless(_LINE_ENDS.sub("\n", _COLOURS.sub("", text)))
 
 
 def print_summary(
@@ -175,12 +166,12 @@ def print_summary(
     assert isinstance(outputs, RunbookOutputs)
     console.print(_headline(trajectory, outputs), soft_wrap=True)
     if error:
-        console.print(Text(plain(error), style="red"), soft_wrap=True)
+        console.print(Text(printable_output(error), style="red"), soft_wrap=True)
     for path in outputs.missing_outputs:
-        console.print(Text(f"  missing: {shown(path)}", style="red"), soft_wrap=True)
+        console.print(Text(f"  missing: {printable_name(path)}", style="red"), soft_wrap=True)
     for file in files:
         note = "  (primary)" if file.primary is not None else ""
-        console.print(Text(f"  {shown(file.path)}  {decimal(file.size)}{note}"), soft_wrap=True)
+        console.print(Text(f"  {printable_name(file.path)}  {decimal(file.size)}{note}"), soft_wrap=True)
     console.print(Text(f"  {folder}", style="dim"), soft_wrap=True)
 
 

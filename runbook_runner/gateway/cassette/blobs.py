@@ -4,7 +4,6 @@ import hashlib
 import os
 import re
 import secrets
-import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -12,6 +11,7 @@ from typing import BinaryIO, Final
 import zstandard
 
 from runbook_runner.core.errors import InputError, RecordingError
+from runbook_runner.core.files import write_atomically
 
 MAX_BLOB_BYTES: Final = 256 << 20  # a damaged or hostile file must not unpack to more
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
@@ -38,7 +38,7 @@ class BlobFolder:
         path = self._path(digest)
         if not path.exists():
             try:
-                _write_aside(path, zstandard.compress(data))
+                _write(path, zstandard.compress(data))
             except OSError as problem:
                 raise _unwritable(path, problem) from problem
         return digest
@@ -147,20 +147,9 @@ def _unwritable(path: Path, problem: OSError) -> RecordingError:
     return RecordingError(f"Can't record a model call: {problem.strerror}.", where=str(path))
 
 
-def _write_aside(path: Path, data: bytes) -> None:
-    """Whole or not at all. The name is this thread's alone; what a crash left under it is overwritten."""
-    part = path.with_name(f".{os.getpid()}-{threading.get_ident()}.part")
-    try:
-        _write(part, data)
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-
-
 def _write(path: Path, data: bytes) -> None:
     try:
-        path.write_bytes(data)
+        write_atomically(path, data)
     except FileNotFoundError:  # the first blob of its folder
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
+        write_atomically(path, data)

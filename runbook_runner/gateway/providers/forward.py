@@ -2,7 +2,6 @@
 
 import io
 import math
-import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -26,8 +25,6 @@ from runbook_runner.gateway.upstream import (
 )
 
 if TYPE_CHECKING:
-    import ssl
-
     import aiohttp
 
 CONNECT_S: Final = 10.0
@@ -223,24 +220,16 @@ def _client() -> "aiohttp.ClientSession":
     """Without what a client does for people: cookies, log-ins from a file, headers of its own."""
     import aiohttp
 
+    from runbook_runner.core.tls import trusted_roots
+
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S, ssl=_trust()),
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S, ssl=trusted_roots()),
         cookie_jar=aiohttp.DummyCookieJar(),
         skip_auto_headers=("accept", "accept-encoding", "content-type", "user-agent"),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=READ_S),
         max_line_size=_MAX_HEADER_BYTES,
         max_field_size=_MAX_HEADER_BYTES,
     )
-
-
-def _trust() -> "ssl.SSLContext":
-    """The certificates that the environment names, as for OpenSSL's tools, or Mozilla's."""
-    import ssl
-
-    import certifi
-
-    named = any(os.environ.get(name) for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"))
-    return ssl.create_default_context(cafile=None if named else certifi.where())
 
 
 def _proxy(scheme: str, host: str) -> str | None:

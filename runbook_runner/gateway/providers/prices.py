@@ -16,6 +16,7 @@ import zstandard
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from runbook_runner.core.errors import InputError
+from runbook_runner.core.invalid import validation_error, yaml_error
 from runbook_runner.gateway.dialects.base import Reading
 
 TABLE: Final = Path(__file__).with_name("prices.json.zst")
@@ -115,14 +116,12 @@ def load_prices(path: Path | None) -> Prices:
     except OSError as problem:
         raise InputError(f"Can't read the price file: {problem.strerror}.", where=str(path)) from problem
     except ValidationError as problem:
-        first = problem.errors(include_url=False)[0]
-        place = ".".join(map(str, first["loc"]))
         hint = "Write `MODEL: {input: 3, output: 15, cache_read: 0.3}`, in USD per million tokens."
-        raise InputError(
-            f"{place}: {first['msg']}." if place else f"{first['msg']}.", where=str(path), hint=hint
-        ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as problem:
-        raise InputError("The price file is neither YAML nor JSON.", where=str(path)) from problem
+        raise validation_error(problem, str(path), hint=hint) from None
+    except yaml.YAMLError as problem:
+        raise yaml_error(problem, path, "The price file is neither YAML nor JSON.") from problem
+    except UnicodeDecodeError as problem:
+        raise InputError("The price file is not UTF-8 text.", where=str(path)) from problem
     return Prices({name: _as_row(model) for name, model in listed.items()})
 
 

@@ -6,7 +6,6 @@ What is not in the table is any provider that litellm knows by that name (see `t
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
@@ -14,6 +13,7 @@ from urllib.parse import urlsplit
 
 from runbook_runner.core import settings
 from runbook_runner.core.errors import InputError, NotReadyError
+from runbook_runner.core.text import did_you_mean
 from runbook_runner.gateway.providers.forward import Credential, Provider
 from runbook_runner.gateway.providers.prices import listed_providers, load_prices
 from runbook_runner.gateway.providers.rate_limit import pace_from, throttle_for
@@ -148,10 +148,9 @@ def _beyond(name: str) -> _Row:
     """A provider that only litellm knows. Where it is and what opens it is litellm's business; a key by the usual name
     is handed over, since it may come from a file."""
     if name not in listed_providers():
-        near = get_close_matches(name, (*_ROWS, *listed_providers()), n=1)
-        hint = f"Did you mean {near[0]!r}? " if near else ""
-        hint += f"Known: {', '.join(_ROWS)}, and the providers of litellm."
-        raise InputError(f"Unknown provider {name!r}.", hint=hint)
+        near = did_you_mean(name, (*_ROWS, *listed_providers()))
+        hint = f"Known: {', '.join(_ROWS)}, and the providers of litellm."
+        raise InputError(f"Unknown provider {name!r}.", hint=f"{near} {hint}" if near else hint)
     return _Row(keys=((f"{name.upper()}_API_KEY", "none"),), needs_key=False)
 
 

@@ -1,14 +1,13 @@
 """Gateway: reads a model script file, and says in which line it is wrong."""
 
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
-from pydantic_core import ErrorDetails
 
 from runbook_runner.core.errors import InputError
+from runbook_runner.core.invalid import UNKNOWN_KEY, Problem, problem_of, unknown_key, yaml_error
 from runbook_runner.gateway.script.script import ModelScript
 from runbook_runner.gateway.script.turns import ScriptedTool, ScriptedUsage, Turn
 
@@ -33,7 +32,7 @@ def load_script(path: Path) -> ModelScript:
     try:
         turns = _TURNS.validate_python(tuple(_construct(path, root)))
     except ValidationError as problem:
-        raise _explain(path, root, _plainest(problem.errors(include_url=False))) from None
+        raise _explain(path, root, problem_of(problem)) from None
     return ModelScript(path, turns, tuple(turn.start_mark.line + 1 for turn in root.value))
 
 
@@ -55,7 +54,7 @@ def _compose(path: Path, text: str) -> yaml.Node | None:
     try:
         node: yaml.Node | None = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as problem:
-        raise _yaml_error(path, problem) from problem
+        raise yaml_error(problem, path) from problem
     return node
 
 
@@ -64,14 +63,8 @@ def _construct(path: Path, root: yaml.Node) -> list[Any]:
     try:
         data: list[Any] = loader.construct_document(root)
     except yaml.YAMLError as problem:
-        raise _yaml_error(path, problem) from problem
+        raise yaml_error(problem, path) from problem
     return data
-
-
-def _yaml_error(path: Path, problem: yaml.YAMLError) -> InputError:
-    mark = getattr(problem, "problem_mark", None)
-    what = getattr(problem, "problem", None) or str(problem).splitlines()[0]
-    return InputError(f"This is not YAML: {what}.", where=f"{path}:{mark.line + 1}" if mark else str(path))
 
 
 def _no_duplicates(path: Path, node: yaml.Node) -> None:
@@ -88,30 +81,22 @@ def _no_duplicates(path: Path, node: yaml.Node) -> None:
             seen.add(str(key.value))
 
 
-def _plainest(errors: list[ErrorDetails]) -> ErrorDetails:
-    """A key that is misspelt is also one that is missing: the first tells more."""
-    return next((error for error in errors if error["type"] == "extra_forbidden"), errors[0])
-
-
-def _explain(path: Path, root: yaml.Node, error: ErrorDetails) -> InputError:
-    place = error["loc"]
+def _explain(path: Path, root: yaml.Node, problem: Problem) -> InputError:
+    place = problem.place
     where = f"{path}:{_line(root, place)}"
-    if error["type"] == "extra_forbidden":
+    if problem.kind == UNKNOWN_KEY:
         return _unknown_key(where, place)
-    if error["type"] in ("model_type", "model_attributes_type") and len(place) == 1:
+    if problem.kind in ("model_type", "model_attributes_type") and len(place) == 1:
         return InputError("A turn is a mapping.", where=where, hint=_SHAPE)
-    what = str(error["msg"]).removeprefix("Value error, ")
     name = ".".join(str(part) for part in place[1:] if isinstance(part, int) or part in _NAMES)
-    return InputError(f"{name}: {what}." if name else what, where=where)
+    return InputError(f"{name}: {problem.message}." if name else problem.message, where=where)
 
 
 def _unknown_key(where: str, place: tuple[int | str, ...]) -> InputError:
     key = str(place[-1])
     parent = next((part for part in reversed(place[:-1]) if isinstance(part, str)), "")
     known = _KEYS.get(parent, tuple(Turn.model_fields))
-    near = get_close_matches(key, known, n=1)
-    hint = f"Did you mean {near[0]!r}?" if near else f"Known keys: {', '.join(known)}."
-    return InputError(f"Unknown key {key!r}.", where=where, hint=hint)
+    return unknown_key(key, known, where)
 
 
 def _line(node: yaml.Node, place: tuple[int | str, ...]) -> int:

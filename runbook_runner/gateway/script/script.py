@@ -7,11 +7,11 @@ import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from runbook_runner.core.events import Usage
+from runbook_runner.core.text import nearest
 from runbook_runner.gateway.dialects.base import Ask, Call, Reading, Reply, Tool
 from runbook_runner.gateway.script.shell_tool import find_shell, shell_input
 from runbook_runner.gateway.script.turns import ScriptedTool, Turn
@@ -171,8 +171,8 @@ class Cursor:
     def _offered(self, wanted: ScriptedTool, number: int, ask: Ask) -> Tool:
         offered = {tool.name: tool for tool in ask.tools}
         if wanted.name not in offered:
-            near = get_close_matches(wanted.name, offered, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
+            near = nearest(wanted.name, offered)
+            hint = f"; did you mean {near}?" if near else ""
             where = self._script.where(number)
             raise Unservable(f"{where} calls {wanted.name}, but the request offers only: {list(offered)}{hint}")
         return offered[wanted.name]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from runbook_runner import __version__
-from runbook_runner.core.text import harmless, width
+from runbook_runner.core.text import printable, width
 from runbook_runner.runbook.check.rules.findings import Finding
 
 _INFORMATION = "https://json.schemastore.org/sarif-2.1.0.json"
@@ -79,7 +79,7 @@ def _plain(color: str, text: str) -> str:
 
 def _safe(text: str) -> str:
     """A runbook must not move the cursor or end the line."""
-    return harmless(text).replace("\n", " ")
+    return printable(text).replace("\n", " ")
 
 
 def json(report: Report) -> str:
@@ -95,7 +95,7 @@ def github(report: Report) -> str:
     """Workflow commands; GitHub shows each at its line of the pull request."""
     return "".join(
         f"::{finding.severity} file={_property(finding.file)},line={finding.line},col={finding.column},"
-        f"title={_property(finding.rule)}::{_data(harmless(_said(finding)))}\n"
+        f"title={_property(finding.rule)}::{_data(printable(_said(finding)))}\n"
         for finding in report.findings
     )
 

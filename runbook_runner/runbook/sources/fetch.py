@@ -1,35 +1,41 @@
 """Room `runbook`: fetches a runbook over https from the open internet, and from nowhere else.
 
 Each hop's host is resolved once, all its addresses are checked, and the connection is made to a checked address with
-the name kept for TLS and the Host header: a name that resolves differently a moment later gains nothing.
+the name kept for TLS and the Host header: a name that resolves differently a moment later gains nothing. Proxies are
+not used: through one the address could not be checked.
 """
 
+import http.client
+import re
+import socket
 import ssl
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import closing
+from http import HTTPStatus
+from ipaddress import ip_address
+from typing import Final
+from urllib.parse import SplitResult, quote, urldefrag, urljoin, urlsplit
 
-import httpx
-
-from runbook_runner.core.addresses import Address, IsAllowed, is_public, raw_address, resolve, shown
+from runbook_runner.core.addresses import Address, is_public
 from runbook_runner.core.errors import InputError
-from runbook_runner.core.settings import Settings
-from runbook_runner.runbook.sources.load import MAX_BYTES, too_large
+from runbook_runner.core.settings import MAX_RUNBOOK_BYTES, Settings
+from runbook_runner.core.tls import trusted_roots
 
-MAX_REDIRECTS = 5
-TIMEOUT_S = 30.0
-_STATUS_HINTS = {
+MAX_REDIRECTS: Final = 5
+TIMEOUT_S: Final = 30.0
+IsAllowed = Callable[[Address], bool]
+
+_STATUS_HINTS: Final = {
     401: "Only public files can be fetched. Download it and give its path.",
     403: "Only public files can be fetched. Download it and give its path.",
     404: "Check the address; a file of a private repository is reported like this too.",
 }
-
-
-@dataclass(frozen=True)
-class _Hop:
-    """An answer: the text, or where to look next."""
-
-    body: bytes = b""
-    location: str | None = None
+_REDIRECTS: Final = (301, 302, 303, 307, 308)
+_HEADERS: Final = {"Accept": "text/*, */*;q=0.5", "Accept-Encoding": "identity", "Connection": "close"}
+_GITHUB: Final = re.compile(r"https://(?:www\.)?github\.com/([^/]+)/([^/]+)/(blob|raw|tree)/([^?#]+)")
+_GIST: Final = re.compile(r"https://gist\.github\.com/([^/]+)/([0-9a-f]+)/?")
+_CONFIDENTIAL: Final = re.compile(r"(?<=//)[^/?#]*@|[?#].*", re.DOTALL)
 
 
 def fetch(
@@ -42,97 +48,134 @@ def fetch(
     """
     deadline = time.monotonic() + timeout_s
     target = _checked(raw_address(url), url)
-    # trust_env off: through a proxy the address could not be pinned.
-    with httpx.Client(verify=tls or _tls(), trust_env=False, follow_redirects=False) as client:
-        for _ in range(MAX_REDIRECTS + 1):
-            hop = _hop(client, target, is_allowed, deadline)
-            if hop.location is None:
-                return hop.body
-            target = _checked(str(target.join(hop.location)), url)
-    raise InputError(f"The address leads through more than {MAX_REDIRECTS} redirects.", where=shown(url))
+    tls = tls or _tls()
+    for _ in range(MAX_REDIRECTS + 1):
+        with closing(_connect(target, resolve(target, is_allowed), tls, deadline)) as connection:
+            answer = _ask(connection, target, deadline)
+        if isinstance(answer, bytes):
+            return answer
+        target = _checked(urljoin(target.geturl(), answer), url)
+    raise InputError(f"The address leads through more than {MAX_REDIRECTS} redirects.", where=safe_url(url))
+
+
+def raw_address(url: str) -> str:
+    """The address of the text behind a GitHub page: of a file (`blob`), a folder (`tree`: its RUNBOOK.md) or a gist.
+    Other addresses stay as they are."""
+    if match := _GITHUB.match(url):
+        owner, repository, kind, path = match.groups()
+        file = f"{path.rstrip('/')}/RUNBOOK.md" if kind == "tree" else path
+        return f"https://raw.githubusercontent.com/{owner}/{repository}/{file}"
+    if match := _GIST.match(url):
+        return f"https://gist.githubusercontent.com/{match[1]}/{match[2]}/raw"
+    return url
+
+
+def safe_url(url: str) -> str:
+    """The address without the password, the query (`?token=…`) and the fragment, for messages."""
+    return _CONFIDENTIAL.sub("", url)
+
+
+def resolve(url: SplitResult, is_allowed: IsAllowed) -> tuple[Address, ...]:
+    """All addresses of the URL's host. Raises InputError when there is none or when any of them is not allowed."""
+    where = safe_url(url.geturl())
+    try:
+        found = socket.getaddrinfo(url.hostname, url.port or 443, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise InputError(f"The host {url.hostname} can't be found: {error}.", where=where) from error
+    addresses = tuple(dict.fromkeys(ip_address(str(info[4][0])) for info in found))
+    if not all(map(is_allowed, addresses)):
+        hint = "Runbooks are fetched from public hosts only. Download the file and give its path."
+        raise InputError(f"The host {url.hostname} is in a private network.", where=where, hint=hint)
+    return addresses
 
 
 def _tls() -> ssl.SSLContext:
-    context = httpx.create_ssl_context()
+    context = trusted_roots()
     bundle = Settings.load().ca_bundle
     if bundle is not None:
         try:
             context.load_verify_locations(bundle)
-        except OSError as e:
-            raise InputError(f"The CA bundle can't be read: {e}.", where=str(bundle)) from e
+        except OSError as error:
+            raise InputError(f"The CA bundle can't be read: {error}.", where=str(bundle)) from error
     return context
 
 
-def _checked(address: str, given: str) -> httpx.URL:
+def _checked(address: str, given: str) -> SplitResult:
+    """The address without its fragment, its host as DNS spells it. given: for messages."""
+    where = safe_url(given)
     try:
-        url = httpx.URL(address)
-    except (httpx.InvalidURL, ValueError) as e:
-        raise InputError(f"This is not an address: {e}.", where=shown(given)) from e
+        url = urlsplit(urldefrag(address).url)
+        host = (url.hostname or "").encode("idna").decode()
+        port = f":{url.port}" if url.port else ""
+    except ValueError as error:
+        raise InputError("This is not an address.", where=where) from error
     if url.scheme != "https":
-        raise InputError(f"Runbooks are fetched by https only, not {url.scheme or 'that'}.", where=shown(given))
-    if not url.host:
-        raise InputError("The address names no host.", where=shown(given))
-    if url.userinfo:
-        raise InputError("An address with a password in it is refused.", where=shown(given))
-    return url.copy_with(fragment=None)
+        raise InputError(f"Runbooks are fetched by https only, not {url.scheme or 'that'}.", where=where)
+    if not host:
+        raise InputError("The address does not name a host.", where=where)
+    if "@" in url.netloc:
+        raise InputError("An address with a password in it is refused.", where=where)
+    return url._replace(netloc=f"[{host}]{port}" if ":" in host else f"{host}{port}")
 
 
-def _hop(client: httpx.Client, url: httpx.URL, is_allowed: IsAllowed, deadline: float) -> _Hop:
-    host = url.raw_host.decode("ascii")
-    addresses = resolve(host, url.port or 443, is_allowed, shown(str(url)))
+def _connect(
+    url: SplitResult, addresses: tuple[Address, ...], tls: ssl.SSLContext, deadline: float
+) -> http.client.HTTPSConnection:
+    """A connection to the first address that answers, with the TLS handshake done."""
+    assert url.hostname
+    port = url.port or 443
+    connection = http.client.HTTPSConnection(url.hostname, port, context=tls)
+    problem: OSError | None = None
     for address in addresses:
         try:
-            return _ask(client, url, address, deadline)
-        except (httpx.ConnectError, httpx.ConnectTimeout) as e:
-            if address != addresses[-1]:
-                continue
-            raise InputError(f"The host {host} can't be reached: {e}.", where=shown(str(url)), hint=_tls_hint(e)) from e
-        except (httpx.HTTPError, httpx.InvalidURL) as e:
-            raise InputError(f"The file can't be fetched: {e or type(e).__name__}.", where=shown(str(url))) from e
-    raise InputError(f"The host {host} has no address.", where=shown(str(url)))
+            plain = socket.create_connection((str(address), port), timeout=max(deadline - time.monotonic(), 0.001))
+            connection.sock = tls.wrap_socket(plain, server_hostname=url.hostname)
+            return connection
+        except OSError as error:
+            problem = error
+    hint = None
+    if "CERTIFICATE_VERIFY_FAILED" in str(problem):
+        hint = "If your network intercepts TLS, point RUNBOOK_CA_BUNDLE at its certificate."
+    message = f"The host {url.hostname} can't be reached: {problem}."
+    raise InputError(message, where=safe_url(url.geturl()), hint=hint) from problem
 
 
-def _tls_hint(error: Exception) -> str | None:
-    if "CERTIFICATE_VERIFY_FAILED" in str(error):
-        return "If your network intercepts TLS, point RUNBOOK_CA_BUNDLE at its certificate."
-    return None
-
-
-def _ask(client: httpx.Client, url: httpx.URL, address: Address, deadline: float) -> _Hop:
-    request = client.build_request(
-        "GET",
-        url.copy_with(host=str(address)),
-        headers={"Host": url.netloc.decode("ascii"), "Accept": "text/*, */*;q=0.5", "Accept-Encoding": "identity"},
-        extensions={"sni_hostname": url.raw_host.decode("ascii")},
-        timeout=max(deadline - time.monotonic(), 0.001),
-    )
-    response = client.send(request, stream=True)
+def _ask(connection: http.client.HTTPSConnection, url: SplitResult, deadline: float) -> bytes | str:
+    """The text, or the address of a redirect."""
+    where = safe_url(url.geturl())
+    path = quote(url.path + (f"?{url.query}" if url.query else ""), safe="/?%:@!$&'()*+,;=~")
     try:
-        if response.has_redirect_location:
-            return _Hop(location=response.headers["location"])
-        _require_text(response, url)
-        return _Hop(body=_body(response, url, deadline))
-    finally:
-        response.close()
+        connection.request("GET", path if path.startswith("/") else f"/{path}", headers=_HEADERS)
+        response = connection.getresponse()
+        location = response.headers["Location"]
+        if response.status in _REDIRECTS and location:
+            return str(location)
+        _require_text(response, where)
+        return _body(response, where, deadline)
+    except (OSError, http.client.HTTPException) as error:
+        raise InputError(f"The file can't be fetched: {error or type(error).__name__}.", where=where) from error
 
 
-def _require_text(response: httpx.Response, url: httpx.URL) -> None:
-    status = response.status_code
-    if status != httpx.codes.OK:
-        reason = f"{status} {response.reason_phrase}".strip()
-        raise InputError(f"The server answered {reason}.", where=shown(str(url)), hint=_STATUS_HINTS.get(status))
-    if response.headers.get("content-type", "").lower().startswith("text/html"):
-        raise InputError(
-            "This is a web page, not a runbook.", where=shown(str(url)), hint="Give the address of the raw file."
-        )
+def _require_text(response: http.client.HTTPResponse, where: str) -> None:
+    if response.status != HTTPStatus.OK:
+        reason = f"{response.status} {response.reason}".strip()
+        raise InputError(f"The server answered {reason}.", where=where, hint=_STATUS_HINTS.get(response.status))
+    if response.headers.get("Content-Type", "").lower().startswith("text/html"):
+        raise InputError("This is a web page, not a runbook.", where=where, hint="Give the address of the raw file.")
 
 
-def _body(response: httpx.Response, url: httpx.URL, deadline: float) -> bytes:
+def _body(response: http.client.HTTPResponse, where: str, deadline: float) -> bytes:
     body = bytearray()
-    for chunk in response.iter_bytes():
-        body += chunk
-        if len(body) > MAX_BYTES:
-            raise too_large(shown(str(url)))
+    whole = response.length
+    while whole is None or len(body) < whole:
+        block = response.read1(1 << 16)
+        body += block
+        if len(body) > MAX_RUNBOOK_BYTES:
+            raise InputError(f"A runbook may have {MAX_RUNBOOK_BYTES // 1_000_000} MB; this has more.", where=where)
         if time.monotonic() > deadline:
-            raise InputError("The server is too slow.", where=shown(str(url)))
+            raise InputError("The server is too slow.", where=where)
+        if not block:
+            break
+    if whole is not None and len(body) < whole:
+        raise http.client.IncompleteRead(bytes(body), whole - len(body))
     return bytes(body)

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from runbook_runner.core.errors import InputError
+from runbook_runner.core.invalid import problem_of
 from runbook_runner.runbook.sources.load import read_bounded, text_of
 
 
@@ -72,19 +73,19 @@ def _json(source: Path) -> Any:
     text = text_of(read_bounded(source), str(source))
     try:
         return json.loads(text)
-    except json.JSONDecodeError as e:
-        raise InputError(f"The JSON is broken: {e.msg}.", where=f"{source}:{e.lineno}") from e
-    except (RecursionError, ValueError) as e:
-        raise InputError("The JSON can't be read: too deep, or a number too long.", where=str(source)) from e
+    except json.JSONDecodeError as error:
+        raise InputError(f"The JSON is broken: {error.msg}.", where=f"{source}:{error.lineno}") from error
+    except (RecursionError, ValueError) as error:
+        raise InputError("The JSON can't be read: too deep, or a number too long.", where=str(source)) from error
 
 
 def _validated(value: Any, source: Path) -> _Input:
     try:
         return _Input.model_validate(value, strict=True)
-    except ValidationError as e:
-        error = e.errors(include_url=False, include_input=False)[0]
-        key = ".".join(map(str, error["loc"])) or "The file"
-        raise InputError(f"{key}: {error['msg']}.", where=str(source)) from e
+    except ValidationError as error:
+        problem = problem_of(error)
+        message = str(problem) if problem.place else f"The file: {problem.message}."
+        raise InputError(message, where=str(source)) from error
 
 
 def _file(source: Path, item: _File) -> FixtureFile:
@@ -104,8 +105,8 @@ def _inside(source: Path, name: str) -> Path:
             raise InputError(f"The file {name} is outside the fixture's folder.", where=str(source))
         if not file.is_file():
             raise InputError(f"The file {name} is missing.", where=str(source), hint=f"It should be at {file}.")
-    except (OSError, ValueError, RuntimeError) as e:
-        if isinstance(e, InputError):
+    except (OSError, ValueError, RuntimeError) as error:
+        if isinstance(error, InputError):
             raise
-        raise InputError(f"The file name {name!r} can't be used: {e}.", where=str(source)) from e
+        raise InputError(f"The file name {name!r} can't be used: {error}.", where=str(source)) from error
     return file

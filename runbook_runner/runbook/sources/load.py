@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from runbook_runner.core.errors import InputError
+from runbook_runner.core.settings import MAX_RUNBOOK_BYTES
 
 if TYPE_CHECKING:
     import ssl
 
-MAX_BYTES = 5_000_000
 STDIN = "-"
 _USUAL = 1 << 17  # room for 5 MB is asked for only when a file has more than this: it costs a millisecond
 
@@ -33,10 +33,9 @@ def load(path: str, *, tls: "ssl.SSLContext | None" = None) -> Source:
     if path == STDIN:
         return Source(text_of(read_stdin(), "<stdin>"), "<stdin>", None)
     if "://" in path:
-        from runbook_runner.core.addresses import shown
-        from runbook_runner.runbook.sources.fetch import fetch  # httpx is slow to import
+        from runbook_runner.runbook.sources.fetch import fetch, safe_url  # ssl is slow to import
 
-        name = shown(path)
+        name = safe_url(path)
         return Source(text_of(fetch(path, tls=tls), name), name, None)
     file = _file(path)
     return Source(text_of(read_bounded(file), str(file)), str(file), file.resolve().parent)
@@ -52,25 +51,21 @@ def read_bounded(file: Path) -> bytes:
     try:
         with file.open("rb") as stream:
             return _bounded(stream, str(file))
-    except OSError as e:
-        raise InputError(f"The file can't be read: {e.strerror or e}.", where=str(file)) from e
+    except OSError as error:
+        raise InputError(f"The file can't be read: {error.strerror or error}.", where=str(file)) from error
 
 
 def text_of(raw: bytes, name: str) -> str:
     """Raises InputError, with the line, for what is not UTF-8 text."""
     try:
         text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as e:
-        line = raw.count(b"\n", 0, e.start) + 1
-        raise InputError("This is not UTF-8 text.", where=f"{name}:{line}", hint="Save the file as UTF-8.") from e
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise InputError("This is not UTF-8 text.", where=f"{name}:{line}", hint="Save the file as UTF-8.") from error
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
         raise InputError("There is a NUL byte: this is not a text file.", where=f"{name}:{line}")
     return text
-
-
-def too_large(name: str) -> InputError:
-    return InputError(f"A runbook may have {MAX_BYTES // 1_000_000} MB; this has more.", where=name)
 
 
 def _file(path: str) -> Path:
@@ -86,7 +81,7 @@ def _file(path: str) -> Path:
 def _bounded(stream: BinaryIO, name: str) -> bytes:
     raw = stream.read(_USUAL)
     if len(raw) == _USUAL:
-        raw += stream.read(MAX_BYTES + 1 - _USUAL)
-    if len(raw) > MAX_BYTES:
-        raise too_large(name)
+        raw += stream.read(MAX_RUNBOOK_BYTES + 1 - _USUAL)
+    if len(raw) > MAX_RUNBOOK_BYTES:
+        raise InputError(f"A runbook may have {MAX_RUNBOOK_BYTES // 1_000_000} MB; this has more.", where=name)
     return raw

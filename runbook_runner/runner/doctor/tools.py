@@ -1,7 +1,5 @@
 """Checkup: what runs are made of: images, agents' programs, keys, certificates."""
 
-import re
-import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
@@ -9,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from runbook_runner.agents.base import Agent
 from runbook_runner.agents.registry import find_agent, known_agents
 from runbook_runner.core.errors import RunbookError
+from runbook_runner.core.programs import version_of
 from runbook_runner.core.settings import DEFAULT_AGENT, DEFAULT_SNAPSHOT
 from runbook_runner.runner.doctor import PATIENCE_S, Finding, Machine, trouble
 from runbook_runner.runner.environment.layers import layers_of
@@ -18,7 +17,6 @@ from runbook_runner.runner.request.secrets import PROVIDER_KEYS, provider_keys
 if TYPE_CHECKING:
     from runbook_runner.sandbox.docker.engine import Engine
 
-_VERSION: Final = re.compile(r"\d+(\.\d+)+\S*")
 BUILD: Final = f"runbook snapshots build {DEFAULT_SNAPSHOT} --agent {DEFAULT_AGENT}"
 
 
@@ -90,14 +88,7 @@ def _version(agent: Agent, machine: Machine) -> str | None:
     program = find_program(agent, machine.settings.data)
     if program is None:
         return None
-    try:
-        ran = subprocess.run(
-            [program.path, "--version"], capture_output=True, text=True, errors="replace", timeout=PATIENCE_S
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return "of unknown version"
-    told = _VERSION.search(ran.stdout)
-    return told[0] if told else "of unknown version"
+    return version_of(program.path, timeout_s=PATIENCE_S) or "of unknown version"
 
 
 def keys(machine: Machine) -> Iterator[Finding]:

@@ -2,9 +2,7 @@
 folder."""
 
 import os
-import re
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -16,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from runbook_runner.agents.base import Agent
 from runbook_runner.core import settings
 from runbook_runner.core.errors import NotReadyError
+from runbook_runner.core.programs import version_of
 from runbook_runner.core.settings import Settings
 
 if TYPE_CHECKING:
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
 _DONE: Final = ".installed"
 _INSTALL_S: Final = 900.0
 _KEPT_LINES: Final = 15
-_ANSWER_S: Final = 20.0
-_VERSION: Final = re.compile(r"\d+(\.\d+)+\S*")
 # What an installer needs to find its registry and its caches. No key: what it runs comes from that registry.
 _KEPT: Final = ("PATH", "HOME", "LANG", "TMPDIR", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", *settings.CA_VARIABLES)
 _KEPT_PREFIXES: Final = ("LC_", "NPM_CONFIG_", "PIP_", "UV_", "XDG_")
@@ -73,7 +70,7 @@ def provide_program(agent: Agent, asked: Settings, report: Callable[[str], None]
     """Installs it if need be, once for all runs of this user. Raises NotReadyError with the installer's last words."""
     found = find_program(agent, asked.data)
     if found:
-        return replace(found, version=found.version or _version_of(found.path)) if agent.host_install else found
+        return replace(found, version=found.version or version_of(found.path)) if agent.host_install else found
     require_program(agent, asked.data)
     from filelock import FileLock
 
@@ -86,16 +83,6 @@ def provide_program(agent: Agent, asked: Settings, report: Callable[[str], None]
     except OSError as error:
         raise NotReadyError(f"{agent.name} can't be installed: {error.strerror}.", where=str(folder)) from error
     return Program(folder / "bin" / agent.binary, agent.version)
-
-
-def _version_of(program: Path) -> str | None:
-    """What it says of itself."""
-    try:
-        said = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=_ANSWER_S)
-    except (OSError, UnicodeDecodeError, subprocess.TimeoutExpired):
-        return None
-    match = _VERSION.search(said.stdout)
-    return match[0] if match else None
 
 
 def _install(agent: Agent, folder: Path, asked: Settings, report: Callable[[str], None]) -> None:

@@ -16,6 +16,7 @@ from runbook_runner.core.events import (
     Status,
     ToolCalled,
 )
+from runbook_runner.core.invalid import problem_of
 from runbook_runner.core.spec import RunSpec
 from runbook_runner.trajectory.store import SPEC_FILE, find_folder, read_events
 
@@ -80,6 +81,6 @@ def _spec(path: Path) -> RunSpec:
     except OSError as error:
         raise InputError(f"The spec of this run can't be read: {error.strerror}.", where=str(path)) from error
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = f"{path}: {'.'.join(map(str, first['loc']))}"
-        raise InputError(f"This is not the spec of a run of this version: {first['msg']}.", where=where) from error
+        problem = problem_of(error)
+        where = f"{path}: {'.'.join(map(str, problem.place))}"
+        raise InputError(f"This is not the spec of a run of this version: {problem.message}.", where=where) from error

@@ -6,7 +6,6 @@ is too large.
 """
 
 import hashlib
-import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -15,9 +14,11 @@ from typing import TYPE_CHECKING
 
 from runbook_runner.core.errors import InputError, RecordingError
 from runbook_runner.core.events import Emit, Log
+from runbook_runner.core.files import opened_atomically
 from runbook_runner.core.redaction import Redactor
 from runbook_runner.core.settings import ASSETS, KEPT_INPUTS_BYTES
 from runbook_runner.core.spec import InputFile, RunSpec
+from runbook_runner.core.text import decoded_name
 from runbook_runner.sandbox.base import PutFile
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def read_inputs(files: Iterable[Path]) -> tuple[InputFile, ...]:
     found: dict[str, InputFile] = {}
     for path in files:
         source = path.expanduser().absolute()
-        shown = os.fsencode(path).decode("utf-8", "backslashreplace")
+        shown = decoded_name(str(path))
         if not _is_text(source):
             raise InputError("The input's path is not UTF-8.", where=shown, hint="Copy it to a path that is.")
         if not source.is_file():
@@ -164,9 +165,8 @@ def _secret_in(content: bytes, redactor: Redactor) -> str | None:
 def _copy(source: Path, target: Path) -> None:
     try:
         target.parent.mkdir(exist_ok=True)
-        aside = target.with_name(f".{target.name}")
-        shutil.copyfile(source, aside)
-        aside.replace(target)
+        with source.open("rb") as content, opened_atomically(target) as out:
+            shutil.copyfileobj(content, out)
     except OSError as error:
         raise RecordingError(f"The input can't be kept: {error.strerror}.", where=str(target)) from error
 

@@ -11,6 +11,7 @@ from runbook_runner.agents.base import Agent, Assignment
 from runbook_runner.agents.registry import find_agent
 from runbook_runner.core import settings
 from runbook_runner.core.errors import InputError
+from runbook_runner.core.invalid import yaml_error
 from runbook_runner.core.settings import RecordMode, Settings, record_mode
 from runbook_runner.core.spec import RunSpec
 from runbook_runner.runbook.document import Runbook, parse
@@ -162,9 +163,7 @@ def _parameter_file(path: Path) -> Mapping[str, Any]:
     except OSError as error:
         raise InputError(f"The parameter file can't be read: {error.strerror}.", where=str(path)) from error
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}:{mark.line + 1}" if mark else str(path)
-        raise InputError("The parameter file is neither JSON nor YAML.", where=where) from error
+        raise yaml_error(error, path, "The parameter file is neither JSON nor YAML.") from error
     if not isinstance(values, dict):
         raise InputError("The parameter file must hold an object: name → value.", where=str(path))
     return {str(name): value for name, value in values.items()}

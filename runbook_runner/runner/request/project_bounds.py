@@ -5,7 +5,6 @@ Every such table from the runbook's folder and from the current one upwards coun
 brings a runbook along may bring such a file along too. The command line wins over them, for it is the user's.
 """
 
-import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from runbook_runner.core.errors import InputError
 from runbook_runner.core.files import upwards
 from runbook_runner.core.settings import Table, table_in
 from runbook_runner.core.spec import Network, Policy
+from runbook_runner.core.text import did_you_mean
 
 _NARROW_TO_WIDE: Sequence[Policy] = ("none", "model-only", "allowlist", "full")
 
@@ -54,8 +54,7 @@ def _read(table: Table) -> Bounds:
     known = tuple(Bounds.__dataclass_fields__)
     for key in given:
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            hint = f"Did you mean {near[0]!r}?" if near else f"There are {', '.join(known)}."
+            hint = did_you_mean(key, known) or f"There are {', '.join(known)}."
             raise InputError(f"There is no setting {key!r} for `run`.", where=table.path, hint=hint)
     hosts = given.get("allow_hosts", [])
     network = given.get("network", "allowlist" if hosts else "full")

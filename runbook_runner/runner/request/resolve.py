@@ -1,6 +1,5 @@
 """Runner: document and request → RunSpec. Refuses what can't run."""
 
-import difflib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from runbook_runner.core.errors import InputError
 from runbook_runner.core.model_names import DEFAULT_MODELS, explain_provider, infer_agent, model_for
 from runbook_runner.core.settings import DEFAULT_SNAPSHOT
 from runbook_runner.core.spec import Limits, Network, Policy, RunSpec, parse_memory
+from runbook_runner.core.text import did_you_mean
 from runbook_runner.runbook.document import Runbook, parse
 from runbook_runner.runbook.parts.frontmatter import Frontmatter
 from runbook_runner.runbook.parts.parameters import Parameter
@@ -167,8 +167,7 @@ def _refuse_unknown(runbook: Runbook, given: Mapping[str, Any]) -> None:
     known = {p.name for p in runbook.parameters} | {p.name for p in placeholders(runbook.body)} | set(BUILT_IN)
     for name in given:
         if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f"Did you mean {close[0]!r}?" if close else f"It knows: {', '.join(sorted(known))}."
+            hint = did_you_mean(name, known) or f"It knows: {', '.join(sorted(known))}."
             raise InputError(f"The runbook has no parameter {name!r}.", where=runbook.source, hint=hint)
 
 

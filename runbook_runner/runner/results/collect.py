@@ -7,9 +7,9 @@ from runbook_runner.agents.base import Agent
 from runbook_runner.core import settings
 from runbook_runner.core.errors import NotReadyError, RecordingError
 from runbook_runner.core.events import Emit, Log
-from runbook_runner.core.files import shown
 from runbook_runner.core.redaction import Redactor
 from runbook_runner.core.spec import RunSpec
+from runbook_runner.core.text import printable_name
 from runbook_runner.sandbox.base import Received, ResultsTooLargeError, Sandbox
 from runbook_runner.trajectory.artifacts import ArtifactLog, Kind, Scrubber
 from runbook_runner.trajectory.store import RESULTS, SESSIONS
@@ -106,6 +106,6 @@ class _Collector:
             path = file.sandbox_path if kind == "result" else f"/logs/agent/{file.path}"
             self._log.add(kind, f"{into}/{file.path}", path, scrub.hits.get(file.path, Counter()))
         for path, reason in received.skipped[:_MAX_SKIPPED]:
-            self._emit(Log(level="warning", message=f"Not collected: {into}/{shown(path)}: {reason}."))
+            self._emit(Log(level="warning", message=f"Not collected: {into}/{printable_name(path)}: {reason}."))
         if len(received.skipped) > _MAX_SKIPPED:
             self._emit(Log(level="warning", message=f"{len(received.skipped) - _MAX_SKIPPED} more were not collected."))

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from runbook_runner.core.errors import InputError, NotReadyError
+from runbook_runner.core.invalid import problem_of
 
 DEFAULT_SOCKET: Final = "/var/run/docker.sock"
 _DEFAULT_CONTEXT: Final = "default"
@@ -198,10 +199,8 @@ def _read(file: Path, shape: type[_Shape]) -> _Shape:
     except OSError as error:
         raise NotReadyError(f"The Docker configuration can't be read: {error.strerror}.", where=str(file)) from error
     except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        place = ".".join(map(str, problem["loc"]))
         raise NotReadyError(
-            f"The Docker configuration can't be read: {place + ': ' if place else ''}{problem['msg']}.",
+            f"The Docker configuration can't be read: {problem_of(error)}",
             where=str(file),
             hint="Mend the file, or set DOCKER_HOST.",
         ) from error

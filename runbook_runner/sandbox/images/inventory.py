@@ -1,6 +1,5 @@
 """Docker sandbox: the images there are of our snapshots, and which of them a run here would use."""
 
-import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from typing import Any, Final
 from docker.errors import APIError
 
 from runbook_runner.core.errors import InputError
+from runbook_runner.core.programs import VERSION
 from runbook_runner.core.settings import Settings
 from runbook_runner.core.spec import Network
 from runbook_runner.sandbox.base import SandboxSpec
@@ -161,7 +161,6 @@ def remove(engine: Engine, image: Built) -> str | None:
 
 _PROGRAMS: Final = ("python3", "uv", "node", "npm", "git", "chromium", "playwright")
 _ASK_S: Final = 60.0
-_VERSION = re.compile(r"\d+(\.\d+)+\S*")
 
 
 def versions(engine: Engine, image: str, programs: Iterable[str] = ()) -> dict[str, str]:
@@ -174,4 +173,4 @@ def versions(engine: Engine, image: str, programs: Iterable[str] = ()) -> dict[s
         process = sandbox.exec(["sh", "-c", script], env={"HOME": "/tmp"}, deadline_s=_ASK_S)  # noqa: S108
         said = b"".join(chunk.data for chunk in process if chunk.stream == "stdout").decode(errors="replace")
     lines = (line.partition("\t") for line in said.splitlines() if "\t" in line)
-    return {name: match[0] for name, _, version in lines if (match := _VERSION.search(version))}
+    return {name: match[0] for name, _, version in lines if (match := VERSION.search(version))}

@@ -10,6 +10,7 @@ from typing import IO
 from docker.errors import APIError
 
 from runbook_runner.core.errors import InputError
+from runbook_runner.core.files import opened_atomically
 from runbook_runner.sandbox.docker.engine import Engine, engine_errors
 from runbook_runner.sandbox.images import recipe
 from runbook_runner.sandbox.images.inventory import Shelf, our_tag
@@ -18,16 +19,12 @@ from runbook_runner.sandbox.images.inventory import Shelf, our_tag
 def export(engine: Engine, tags: Sequence[str], file: Path) -> int:
     """Writes the images to one file, as `docker save` does; its size. Nothing half-written is left under its name.
     Raises InputError when it can't be written, SandboxError."""
-    aside = file.with_name(f".{file.name}.part")
     try:
-        with aside.open("wb") as out, engine_errors("export the images"):
+        with opened_atomically(file) as out, engine_errors("export the images"):
             for block in _saved(engine, tags):
                 _write(out, block, file)
-        aside.replace(file)
     except OSError as error:
         raise _unwritable(file, error) from error
-    finally:
-        aside.unlink(missing_ok=True)
     return file.stat().st_size
 
 

@@ -69,7 +69,7 @@ def test_a_table_beside_the_runbook_can_not_widen_one_above_it(runbook: Any) -> 
         ('[run]\nnetwork = "some"\n', "`network` must be one of full, allowlist, model-only, none."),
         ("[run]\nnetwork = []\n", "`network` must be one of"),
         ('[run]\nallow_hosts = "a.org"\n', "`allow_hosts` must be a list of hosts"),
-        ('[run]\nallow_hosts = ["a b"]\n', "'a b' is no host"),
+        ('[run]\nallow_hosts = ["a b"]\n', "'a b' is not a host"),
         ("[run]\nstrict_snapshots = 1\n", "`strict_snapshots` must be true or false"),
         ("run = 3\n", "`run` must be a table"),
         ("[run\n", "The settings can't be read"),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from runbook_runner.core.errors import InputError
+from runbook_runner.core.text import nearest
 from runbook_runner.runbook.check.rules.findings import Hit
 from runbook_runner.runbook.check.rules.known_names import NOWHERE, Surroundings
 from runbook_runner.runbook.document import Runbook, parse
@@ -22,9 +23,6 @@ _WIDE = 20_000  # characters of a line that are looked at
 SHELLS = frozenset({"bash", "sh", "shell"})
 _CODE_CHECKS = re.compile(r"\W{0,8}code checks", re.IGNORECASE)
 _LANGUAGE = re.compile(r"\s*([^\s,{]*)")
-
-
-_LONG, _MANY = 64, 200  # beyond them the search for a similar name takes too long
 
 
 class ShellError(NamedTuple):
@@ -153,8 +151,6 @@ class Subject:
 
 
 def did_you_mean(word: str, known: "list[str]") -> str:
-    """` Did you mean `x`?`, or nothing."""
-    from difflib import get_close_matches  # slow to import
-
-    close = get_close_matches(word[:_LONG], [name for name in known[:_MANY] if len(name) <= _LONG], n=1, cutoff=0.75)
-    return f"Did you mean `{close[0]}`?" if close else ""
+    """`Did you mean `x`?`; empty when no known word is similar."""
+    near = nearest(word, known, cutoff=0.75)
+    return f"Did you mean `{near}`?" if near else ""

@@ -1,11 +1,13 @@
 """Which addresses count as the open internet, and where GitHub keeps the text behind its pages."""
 
 from ipaddress import ip_address
+from urllib.parse import urlsplit
 
 import pytest
 
-from runbook_runner.core.addresses import is_public, raw_address, resolve, shown
+from runbook_runner.core.addresses import is_public
 from runbook_runner.core.errors import InputError
+from runbook_runner.runbook.sources.fetch import raw_address, resolve, safe_url
 
 
 @pytest.mark.parametrize(
@@ -36,12 +38,12 @@ def test_public_addresses_are_public(address):
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "::1", "2130706433", "0x7f.1"])
 def test_this_machine_is_refused_however_it_is_spelled(host):
     with pytest.raises(InputError, match=r"in a private network|can't be found"):
-        resolve(host, 443, is_public, "https://x/")
+        resolve(urlsplit(f"https://[{host}]/" if ":" in host else f"https://{host}/"), is_public)
 
 
 def test_unknown_host_is_said():
     with pytest.raises(InputError, match=r"The host nowhere\.invalid can't be found"):
-        resolve("nowhere.invalid", 443, is_public, "https://nowhere.invalid/")
+        resolve(urlsplit("https://nowhere.invalid/"), is_public)
 
 
 @pytest.mark.parametrize(
@@ -69,4 +71,4 @@ def test_pages_are_translated_to_the_raw_text(page, raw):
     ],
 )
 def test_messages_show_no_password_and_no_query(given, safe):
-    assert shown(given) == safe
+    assert safe_url(given) == safe

@@ -1,0 +1,54 @@
+"""Core: what YAML's and pydantic's errors say, as an InputError with `file:line`."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from runbook_runner.core.errors import InputError
+from runbook_runner.core.text import did_you_mean
+
+if TYPE_CHECKING:  # slow to import; who catches their errors has them already
+    from pydantic import ValidationError
+
+UNKNOWN_KEY: Final = "extra_forbidden"
+
+
+def yaml_error(error: Exception, file: object, message: str | None = None) -> InputError:
+    """error: a YAMLError, or another error of reading the file, which names no line. message: instead of what the error
+    says."""
+    problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    where = f"{file}:{mark.line + 1}" if mark else str(file)
+    return InputError(message or f"This is not YAML: {problem}.", where=where)
+
+
+class Problem(NamedTuple):
+    """One thing that a model of pydantic refuses."""
+
+    place: tuple[int | str, ...]
+    """The keys that lead to it; empty for the whole value."""
+    message: str
+    """Without a full stop."""
+    kind: str
+    """Pydantic's `type`, like `missing`; `UNKNOWN_KEY` when the model does not have the key that the place ends in."""
+
+    def __str__(self) -> str:
+        key = ".".join(map(str, self.place))
+        return f"{key}: {self.message}." if key else f"{self.message[:1].upper()}{self.message[1:]}."
+
+
+def problem_of(error: "ValidationError") -> Problem:
+    """The first problem. An unknown key comes before all others: a misspelt key is reported as missing, too."""
+    problems = error.errors(include_url=False, include_context=False, include_input=False)
+    first = min(problems, key=lambda problem: problem["type"] != UNKNOWN_KEY)
+    return Problem(first["loc"], first["msg"].removeprefix("Value error, "), first["type"])
+
+
+def validation_error(error: "ValidationError", where: str, *, hint: str | None = None) -> InputError:
+    return InputError(str(problem_of(error)), where=where, hint=hint)
+
+
+def unknown_key(key: str, known: Iterable[str], where: str, message: str | None = None) -> InputError:
+    """message: instead of `Unknown key 'x'.`"""
+    names = tuple(known)
+    hint = did_you_mean(key, names) or f"Known keys: {', '.join(names)}."
+    return InputError(message or f"Unknown key {key!r}.", where=where, hint=hint)
