@@ -102,11 +102,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 T = TypeVar("T")
 
 
-def _eventually(condition: Callable[[], T], within: float = 60) -> T:
+def _eventually(condition: Callable[[], T], within: float = 60, every: float = 0.05) -> T:
     """Returns the condition's first true value. An exception of the condition counts as "not yet", except
     `pytest.fail`, which ends the waiting at once.
 
     within: seconds. It only bounds how long a fault takes to show, so it is generous: the machine may be busy.
+    every: seconds between two looks.
     """
     deadline = time.monotonic() + within
     while True:
@@ -117,7 +118,7 @@ def _eventually(condition: Callable[[], T], within: float = 60) -> T:
             last = error
         if time.monotonic() > deadline:
             pytest.fail(f"Not true within {within:g} s: {_source(condition)}\nIts last value: {last!r}")
-        time.sleep(0.05)
+        time.sleep(every)
 
 
 def _source(function: Callable[..., object]) -> str:

@@ -32,17 +32,10 @@ def containers(trajectory_id: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.05)
-
-
 @pytest.fixture
 def endless(shell_runbook: Write) -> Iterator[Path]:
     """A runbook whose agent never ends and leaves a child in a session of its own."""
-    word = f"9{os.getpid()}{time.monotonic_ns() % 100000}"
+    word = f"9{os.getpid()}{time.monotonic_ns() % 100000}"  # no other process of this machine has it
     yield shell_runbook(ENDLESS.replace("98765", word))
     assert processes(word) == "", "nothing of it is left running"
 
@@ -80,17 +73,30 @@ def test_a_model_driven_run_that_times_out_keeps_its_tokens_and_files(runbook: A
 # --- interrupts ----------------------------------------------------------------------------------------------------
 
 
-def started(runbook: Any, endless: Path, backend: str) -> tuple[subprocess.Popen[str], Path]:
-    """A run whose agent is at work, and its trajectory's folder."""
-    process = runbook.start("run", endless, "--sandbox", backend, "--json")
-    home = runbook.cwd / ".runbook" / "trajectories"
-    wait_for(lambda: any('"tool.called"' in log.read_text() for log in home.glob("*/*/*/events.jsonl")))
-    return process, next(home.glob("*/*/*"))
+Start = Callable[[Path, str], tuple[subprocess.Popen[str], Path]]
 
 
-def test_ctrl_c_once_keeps_what_is_there_and_records_it_as_cancelled(runbook: Any, endless: Path, backend: str) -> None:
-    process, folder = started(runbook, endless, backend)
-    wait_for(lambda: "started" in (folder / "agent" / "stdout.log").read_text())
+@pytest.fixture
+def start(runbook: Any, eventually: Any) -> Start:
+    """Starts a run in a sandbox of this backend; returns its process and its trajectory folder once the agent has
+    printed `started`."""
+
+    def start(path: Path, backend: str) -> tuple[subprocess.Popen[str], Path]:
+        process = runbook.start("run", path, "--sandbox", backend, "--json")
+        (log,) = eventually(lambda: logs_with(runbook, "started"))
+        return process, log.parent.parent
+
+    return start
+
+
+def logs_with(runbook: Any, text: str) -> list[Path]:
+    """The output of the agents of all runs, where it has this text."""
+    logs = (runbook.cwd / ".runbook" / "trajectories").glob("*/*/*/agent/stdout.log")
+    return [log for log in logs if text in log.read_text()]
+
+
+def test_ctrl_c_once_keeps_what_is_there_and_records_it_as_cancelled(start: Start, endless: Path, backend: str) -> None:
+    process, folder = start(endless, backend)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
@@ -100,17 +106,29 @@ def test_ctrl_c_once_keeps_what_is_there_and_records_it_as_cancelled(runbook: An
     assert containers(folder.name) == ""
 
 
-def test_ctrl_c_twice_leaves_at_once_and_leaves_nothing(runbook: Any, shell_runbook: Write, backend: str) -> None:
-    path = shell_runbook("trap '' TERM INT\necho started\nwhile true; do sleep 0.1; done")
-    process, folder = started(runbook, path, backend)
-    wait_for(lambda: "started" in (folder / "agent" / "stdout.log").read_text())
+STUBBORN = """\
+trap 'trap "" TERM; sleep {asked} &' TERM
+kill -STOP $PPID
+while true; do sleep {working}; done"""
+
+
+def test_ctrl_c_twice_leaves_at_once_and_leaves_nothing(
+    runbook: Any, shell_runbook: Write, backend: str, eventually: Any
+) -> None:
+    """The first Ctrl-C asks the agent to end, which it does not, and the runner waits for it."""
+    word = f"8{os.getpid()}{time.monotonic_ns() % 100000}"
+    working, asked = f"{word}1", f"{word}2"
+    path = shell_runbook(STUBBORN.format(working=working, asked=asked))
+    process = runbook.start("run", path, "--sandbox", backend, "--json")
+    eventually(lambda: f"sleep {working}" in processes(word).splitlines())
     process.send_signal(signal.SIGINT)
-    time.sleep(0.3)
-    began = time.monotonic()
+    eventually(lambda: f"sleep {asked}" in processes(word).splitlines())
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
     assert process.returncode == 130
-    assert time.monotonic() - began < 8
+    (folder,) = (runbook.cwd / ".runbook" / "trajectories").glob("*/*/*")
+    assert '"agent.finished"' not in (folder / "events.jsonl").read_text(), "it left without waiting for the agent"
+    eventually(lambda: processes(word) == "")
     assert containers(folder.name) == ""
     again = runbook("run", HELLO, "--sandbox", "host", "--json")
     assert again.code == 0
@@ -118,19 +136,18 @@ def test_ctrl_c_twice_leaves_at_once_and_leaves_nothing(runbook: Any, shell_runb
 
 
 @pytest.mark.needs("linux")
-def test_a_terminal_that_goes_ends_the_run_in_good_order(runbook: Any, endless: Path) -> None:
+def test_a_terminal_that_goes_ends_the_run_in_good_order(runbook: Any, endless: Path, eventually: Any) -> None:
     ours, its = pty.openpty()
     runbook.under = ("env", "--default-signal=HUP", "setsid", "--ctty")  # CI may itself be under nohup
     process = runbook.start("run", endless, "--sandbox", "host", stdin=its, stdout=its, stderr=its)
     os.close(its)
-    home = runbook.cwd / ".runbook" / "trajectories"
     try:
-        wait_for(lambda: any("started" in log.read_text() for log in home.glob("*/*/*/agent/stdout.log")))
+        (log,) = eventually(lambda: logs_with(runbook, "started"))
         os.close(ours)
         process.wait(timeout=60)
     finally:
         process.kill()
-    (folder,) = home.glob("*/*/*")
+    folder = log.parent.parent
     assert json.loads((folder / "trajectory.json").read_text())["status"] == "cancelled"
     assert (folder / "results" / "out.txt").read_text() == "before\n"
 

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import subprocess
 import time
 from collections.abc import Callable
@@ -45,27 +46,23 @@ def ours(home: Path) -> set[str]:
     return found
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 20, *, every: float = 0.1) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(every)
+def start_again(runbook: Any, backend: str, eventually: Any) -> None:
+    """The next start, and more while a run is still claimed: the start of another test may be recovering one of these
+    runs at this moment, and be killed by its own test."""
 
-
-def start_again(runbook: Any, backend: str) -> None:
-    """The next start, and one more while something is claimed: another test's start may be cleaning up a run of ours at
-    this moment, and be killed by its own test."""
-    end, active = time.monotonic() + 90, runbook.cwd / ".runbook" / "active"
-    while True:
+    def nothing_is_claimed() -> bool:
         ran = runbook("run", EXAMPLES / "hello", "--sandbox", backend)
-        assert ran.code == 0, ran.err
-        if not list(active.iterdir()):
-            return
-        assert time.monotonic() < end, ran.err
+        if ran.code:
+            pytest.fail(ran.err)
+        return not list((runbook.cwd / ".runbook" / "active").iterdir())
+
+    eventually(nothing_is_claimed, within=90)
 
 
-def volumes() -> set[str]:
-    return docker_lines("volume", "ls", "-q")
+def networks_and_volumes() -> set[str]:
+    """Those in the engine that have the label of a run; no test makes one."""
+    label = ("-q", "--filter", "label=runbook.trajectory")
+    return docker_lines("network", "ls", *label) | docker_lines("volume", "ls", *label)
 
 
 def check_folded(home: Path) -> list[str]:
@@ -87,25 +84,24 @@ def check_folded(home: Path) -> list[str]:
 
 
 @pytest.mark.needs("docker")
-def test_killed_at_ten_moments_in_docker_every_run_folds_and_no_container_stays(runbook: Any) -> None:
-    networks = docker_lines("network", "ls", "-q")
+def test_killed_at_ten_moments_in_docker_every_run_folds_and_no_container_stays(runbook: Any, eventually: Any) -> None:
     began = time.monotonic()
     whole = runbook("run", SALES, "--model-script", SCRIPT, "--json")
     assert whole.code == 0, whole.err
     lasts = time.monotonic() - began
     for moment in range(MOMENTS):
         kill_after(runbook, lasts * (0.15 + 0.8 * moment / MOMENTS), "run", SALES, "--model-script", SCRIPT)
-    start_again(runbook, "docker")
+    start_again(runbook, "docker", eventually)
     home = runbook.cwd / ".runbook"
-    wait_for(lambda: ours(home) == set())
-    assert docker_lines("network", "ls", "-q") == networks
+    eventually(lambda: ours(home) == set())
+    assert networks_and_volumes() == set()
     statuses = check_folded(home)
     assert statuses.count("failed") >= 3, "some were really killed half way"
 
 
 @pytest.mark.needs("linux")
 def test_killed_at_ten_moments_on_the_host_no_process_and_no_folder_stays(
-    runbook: Any, shell_runbook: Callable[[str], Path], tmp_path: Path
+    runbook: Any, shell_runbook: Callable[[str], Path], tmp_path: Path, eventually: Any
 ) -> None:
     temporary = tmp_path / "tmp"
     temporary.mkdir()
@@ -115,11 +111,11 @@ def test_killed_at_ten_moments_on_the_host_no_process_and_no_folder_stays(
     for moment in range(MOMENTS):
         kill_after(runbook, 0.2 + 0.12 * moment, "run", path, "--sandbox", "host")
     process = runbook.start("run", path, "--sandbox", "host")  # on a busy machine none of them came so far
-    wait_for(lambda: any(temporary.glob("runbook-*/results/out.txt")), 60)
+    eventually(lambda: any(temporary.glob("runbook-*/results/out.txt")))
     process.kill()
     process.communicate(timeout=30)
     assert runbook("run", EXAMPLES / "hello", "--sandbox", "host").code == 0
-    wait_for(lambda: f"sleep {word}" not in processes())
+    eventually(lambda: f"sleep {word}" not in processes())
     assert list(temporary.iterdir()) == []
     home = runbook.cwd / ".runbook"
     assert "failed" in check_folded(home)
@@ -135,19 +131,14 @@ def test_killed_at_ten_moments_on_the_host_no_process_and_no_folder_stays(
     ],
 )
 def test_killed_while_its_results_come_home_it_has_them_all_after_the_next_start(
-    runbook: Any, shell_runbook: Callable[[str], Path], backend: str
+    runbook: Any, shell_runbook: Callable[[str], Path], backend: str, eventually: Any
 ) -> None:
     path = shell_runbook(
         "echo made > /app/results/out.txt\nmkdir /app/results/d\necho deep > /app/results/d/.hidden\n"
         "head -c 200000000 /dev/zero > /app/results/large"
     )
-    home, process = runbook.cwd / ".runbook", runbook.start("run", path, "--sandbox", backend)
-    wait_for(lambda: any(home.glob("trajectories/local/test/*/.results.*.part")), every=0.002)
-    process.kill()
-    process.communicate(timeout=30)
-    (folder,) = home.glob("trajectories/local/test/*")
-    assert not (folder / "results/large").exists(), "it was killed too late"
-    start_again(runbook, backend)
+    folder = killed_while_collecting(runbook, eventually, "run", path, "--sandbox", backend)
+    start_again(runbook, backend, eventually)
     trajectory = json.loads((folder / "trajectory.json").read_text())
     assert trajectory["error"] == "interrupted"
     artifacts = [event.event.path for event in read_events(folder) if isinstance(event.event, Artifact)]
@@ -156,6 +147,28 @@ def test_killed_while_its_results_come_home_it_has_them_all_after_the_next_start
     assert (folder / "results/large").stat().st_size == 200_000_000
     assert list(folder.glob(".*")) == []
     assert "another file" not in (folder / "events.jsonl").read_text()
+
+
+def killed_while_collecting(runbook: Any, eventually: Any, *args: Any) -> Path:
+    """The trajectory folder of a run that was killed while its results were copied; that is short, so that a kill may
+    come too late."""
+    for _ in range(10):
+        if kill_while_collecting(runbook, eventually, *args):
+            return next((runbook.cwd / ".runbook").glob("trajectories/local/test/*"))
+        shutil.rmtree(runbook.cwd / ".runbook")
+    raise AssertionError("It was killed too late ten times.")
+
+
+def kill_while_collecting(runbook: Any, eventually: Any, *args: Any) -> bool:
+    process = runbook.start(*args)
+
+    def copies() -> list[Path]:
+        return list((runbook.cwd / ".runbook").glob("trajectories/local/test/*/.results.*.part"))
+
+    eventually(lambda: copies() or process.poll() is not None, every=0.002)
+    process.kill()
+    process.communicate(timeout=30)
+    return bool(copies())
 
 
 POINTS = 20
@@ -169,22 +182,22 @@ TOGETHER = (
 
 @pytest.mark.needs("docker", "bubblewrap")
 def test_four_at_once_killed_at_twenty_random_points_leave_nothing_behind(
-    runbook: Any, shell_runbook: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
+    runbook: Any, shell_runbook: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory, eventually: Any
 ) -> None:
     seed = int(os.environ.get("RUNBOOK_TEST_SEED") or time.time_ns() % 10**9)
-    print(f"RUNBOOK_TEST_SEED={seed}")
+    print(f"RUNBOOK_TEST_SEED={seed}")  # pytest shows it when the test fails
     temporary = tmp_path_factory.mktemp("t")  # short: sockets lie in it
     runbook.env["TMPDIR"] = str(temporary)
-    word, home, before = f"7{time.monotonic_ns() % 10_000_000:07}", runbook.cwd / ".runbook", volumes()
+    word, home = f"7{time.monotonic_ns() % 10_000_000:07}", runbook.cwd / ".runbook"
     path = shell_runbook(f"echo made > /app/results/out.txt\nsetsid sleep {word} &\nsleep 1.{word}")
     chance = random.Random(seed)
+    last = ends_together(runbook, path)
     for _ in range(POINTS):
-        kill_together(runbook, path, sorted(chance.uniform(0.2, 3.0) for _ in TOGETHER))
-    start_again(runbook, "docker")
-    wait_for(lambda: word not in processes() and ours(home) == set())
-    wait_for(lambda: [*temporary.iterdir(), *(home / "active").iterdir()] == [])
-    wait_for(lambda: volumes() <= before)
-    assert docker_lines("network", "ls", "-q", "--filter", "label=runbook.trajectory") == set()
+        kill_together(runbook, path, sorted(chance.uniform(0.1, 0.9) * last for _ in TOGETHER))
+    start_again(runbook, "docker", eventually)
+    eventually(lambda: word not in processes() and ours(home) == set())
+    eventually(lambda: [*temporary.iterdir(), *(home / "active").iterdir()] == [])
+    assert networks_and_volumes() == set()
     assert [file for file in home.rglob(".*") if file.is_file() and file.name != ".gitignore"] == []
     runs = {folder.name for folder in home.glob("trajectories/*/*/*")}
     groups = {folder.name.split("-")[1] for folder in Path("/sys/fs/cgroup").rglob("runbook-*") if folder.is_dir()}
@@ -193,11 +206,23 @@ def test_four_at_once_killed_at_twenty_random_points_leave_nothing_behind(
     assert statuses.count("failed") >= POINTS // 4, "many were really killed half way"
 
 
+def start_together(runbook: Any, path: Path) -> list[subprocess.Popen[str]]:
+    return [runbook.start("run", path, "--sandbox", *how) for how in TOGETHER]
+
+
+def ends_together(runbook: Any, path: Path) -> float:
+    """Seconds until all have ended that were not killed: moments to kill them at follow the speed of this machine."""
+    began = time.monotonic()
+    for run in start_together(runbook, path):
+        _, err = run.communicate(timeout=120)
+        assert run.returncode == 0, err
+    return time.monotonic() - began
+
+
 def kill_together(runbook: Any, path: Path, moments: list[float]) -> None:
     """moments: one for each of `TOGETHER`, in seconds after their start."""
-    runs = [runbook.start("run", path, "--sandbox", *how) for how in TOGETHER]
+    began, runs = time.monotonic(), start_together(runbook, path)
     random.Random(moments[0]).shuffle(runs)
-    began = time.monotonic()
     for run, moment in zip(runs, moments, strict=True):
         time.sleep(max(0.0, began + moment - time.monotonic()))
         run.kill()
@@ -211,31 +236,38 @@ def processes() -> str:
 
 @pytest.mark.needs("docker")
 def test_a_killed_runs_results_are_brought_home_from_its_container(
-    runbook: Any, shell_runbook: Callable[[str], Path]
+    runbook: Any, shell_runbook: Callable[[str], Path], eventually: Any
 ) -> None:
     path = shell_runbook("echo made > /app/results/out.txt\necho started\nsleep 600")
     process = runbook.start("run", path, "--sandbox", "docker")
     home = runbook.cwd / ".runbook"
-    while "started" not in "".join(log.read_text() for log in home.glob("trajectories/*/*/*/agent/stdout.log")):
-        time.sleep(0.05)
+    eventually(lambda: has_started(home))
     process.kill()
     process.communicate(timeout=30)
     # Another folder's start finds it too: containers know whose they are.
     elsewhere = runbook.cwd / "elsewhere"
     assert runbook("run", EXAMPLES / "hello", "--sandbox", "docker", env={"RUNBOOK_HOME": str(elsewhere)}).code == 0
-    assert ours(home) == set()
+    eventually(lambda: ours(home) == set())  # the start of another test may be removing it
     assert next(home.glob("trajectories/*/*/*/results/out.txt")).read_text() == "made\n"
     assert check_folded(home) == ["failed"]
 
 
 @pytest.mark.needs("docker")
-def test_a_run_that_lives_is_not_touched_by_another_start(runbook: Any, shell_runbook: Callable[[str], Path]) -> None:
-    path = shell_runbook("echo started\nsleep 4\necho made > /app/results/out.txt")
+def test_a_run_that_lives_is_not_touched_by_another_start(
+    runbook: Any, shell_runbook: Callable[[str], Path], eventually: Any
+) -> None:
+    until = "until [ -e /app/work/go ]; do sleep 0.1; done"
+    path = shell_runbook(f"echo started\n{until}\necho made > /app/results/out.txt")
     process = runbook.start("run", path, "--sandbox", "docker", "--json")
     home = runbook.cwd / ".runbook"
-    while "started" not in "".join(log.read_text() for log in home.glob("trajectories/*/*/*/agent/stdout.log")):
-        time.sleep(0.05)
+    eventually(lambda: has_started(home))
     assert runbook("run", EXAMPLES / "hello", "--sandbox", "docker").code == 0
+    (container,) = ours(home)
+    subprocess.run(["docker", "exec", container, "touch", "/app/work/go"], check=True, timeout=60)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     assert json.loads(out)["status"] == "completed"
+
+
+def has_started(home: Path) -> bool:
+    return any("started" in log.read_text() for log in home.glob("trajectories/*/*/*/agent/stdout.log"))

@@ -1,8 +1,11 @@
 """A runbook's MCP servers reach every real CLI: a program in the sandbox, and two on this machine that speak HTTP and
 SSE; each with a secret that the agent itself does not get."""
 
+import fcntl
 import hashlib
 import json
+import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -34,6 +37,7 @@ REMOTE---
 
 Add 40 and 2.
 """
+SIOCGIFADDR = 0x8915  # netdevice(7)
 
 # What each CLI calls a tool of a server towards its model.
 TOOLS = {
@@ -54,8 +58,7 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def remote() -> Iterator[dict[str, str]]:
     """The addresses of two servers on this machine, as containers reach it."""
-    network = ["docker", "network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}"]
-    host = subprocess.run(network, capture_output=True, text=True, check=True).stdout.strip()
+    host = bridge_address()
     digest = hashlib.sha256(KEY.encode()).hexdigest()
     commands = {kind: [sys.executable, str(REMOTE), host, kind, digest] for kind in ("http", "sse")}
     servers = {kind: subprocess.Popen(line, stdout=subprocess.PIPE, text=True) for kind, line in commands.items()}
@@ -67,7 +70,18 @@ def remote() -> Iterator[dict[str, str]]:
     yield addresses
     for server in servers.values():
         server.terminate()
-        server.wait()
+        server.wait(20)
+
+
+def bridge_address() -> str:
+    """Of this machine, as containers see it. The interface says it: until its first restart an engine leaves it out of
+    `docker network inspect`."""
+    name = '{{index .Options "com.docker.network.bridge.name"}}'
+    inspect = ["docker", "network", "inspect", "bridge", "--format", name]
+    interface = subprocess.run(inspect, capture_output=True, text=True, check=True).stdout.strip()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        answer = fcntl.ioctl(any_socket, SIOCGIFADDR, struct.pack("256s", interface.encode()))
+    return socket.inet_ntoa(answer[20:24])  # netdevice(7): the name has 16 bytes, family and port 4
 
 
 def document(addresses: dict[str, str]) -> str:
