@@ -11,7 +11,7 @@ from runbook_runner.core.events import Event, Usage
 
 
 @dataclass(frozen=True)
-class Assignment:
+class AgentInput:
     """What an agent is asked to do, in terms of the sandbox it will do it in."""
 
     mission: str
@@ -87,9 +87,9 @@ class Agent:
     name: str
     binary: str
     """The program, as found on PATH."""
-    invoke: Callable[[Assignment], Invocation]
+    invoke: Callable[[AgentInput], Invocation]
     """Raises InputError when the mission has nothing for this agent."""
-    reader: Callable[[Assignment], StreamReader]
+    reader: Callable[[AgentInput], StreamReader]
     version: str | None = None
     """The pinned version in our images."""
     dialect: str | None = None

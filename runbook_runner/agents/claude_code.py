@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from runbook_runner.agents.base import Agent, Assignment, Invocation, Result
+from runbook_runner.agents.base import Agent, AgentInput, Invocation, Result
 from runbook_runner.agents.failures import classify
 from runbook_runner.agents.install import npm_here, npm_layer
 from runbook_runner.agents.jsonl import Record, RecordReader, count_at, flattened, list_at
@@ -123,39 +123,39 @@ MCP_FILE = f"{CONFIG}/mcp.json"
 INSTALL = npm_layer(PACKAGE, "claude", finish="install.cjs")
 
 
-def invoke(assignment: Assignment) -> Invocation:
+def invoke(agent_input: AgentInput) -> Invocation:
     argv = ["claude", "-p", "--output-format", "stream-json", "--verbose", "--permission-mode", "bypassPermissions"]
     # Strictly: servers from anywhere else are none of the runbook's.
-    argv += ["--strict-mcp-config", "--mcp-config", MCP_FILE.replace(settings.APP, assignment.app, 1)]
-    if assignment.model:
-        argv += ["--model", assignment.model]
+    argv += ["--strict-mcp-config", "--mcp-config", MCP_FILE.replace(settings.APP, agent_input.app, 1)]
+    if agent_input.model:
+        argv += ["--model", agent_input.model]
     return Invocation(
         argv=tuple(argv),
-        env=_environment(assignment),
-        stdin=render_prompt(assignment).encode(),
-        files={MCP_FILE: json.dumps({"mcpServers": _mcp_servers(assignment)}).encode()},
+        env=_environment(agent_input),
+        stdin=render_prompt(agent_input).encode(),
+        files={MCP_FILE: json.dumps({"mcpServers": _mcp_servers(agent_input)}).encode()},
     )
 
 
-def _mcp_servers(assignment: Assignment) -> dict[str, Any]:
-    kinds = {server.name: server.transport for server in assignment.mcp_servers}
-    return {name: {"type": kinds[name], **entry} for name, entry in by_name(assignment.mcp_servers).items()}
+def _mcp_servers(agent_input: AgentInput) -> dict[str, Any]:
+    kinds = {server.name: server.transport for server in agent_input.mcp_servers}
+    return {name: {"type": kinds[name], **entry} for name, entry in by_name(agent_input.mcp_servers).items()}
 
 
-def _environment(assignment: Assignment) -> dict[str, str]:
+def _environment(agent_input: AgentInput) -> dict[str, str]:
     env = {
         "IS_SANDBOX": "1",  # otherwise it refuses to work unattended as root
-        "CLAUDE_CONFIG_DIR": CONFIG.replace(settings.APP, assignment.app, 1),
+        "CLAUDE_CONFIG_DIR": CONFIG.replace(settings.APP, agent_input.app, 1),
         "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
         "CLAUDE_CODE_MAX_RETRIES": "4",  # its own ten keep a dead endpoint waiting for most of a minute
         "DISABLE_AUTOUPDATER": "1",
         "DISABLE_TELEMETRY": "1",
         "DISABLE_ERROR_REPORTING": "1",
     }
-    if assignment.gateway_url:
-        env["ANTHROPIC_BASE_URL"] = assignment.gateway_url
-    if assignment.token:
-        env["ANTHROPIC_AUTH_TOKEN"] = assignment.token
+    if agent_input.gateway_url:
+        env["ANTHROPIC_BASE_URL"] = agent_input.gateway_url
+    if agent_input.token:
+        env["ANTHROPIC_AUTH_TOKEN"] = agent_input.token
     return env
 
 

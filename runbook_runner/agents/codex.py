@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
-from runbook_runner.agents.base import Agent, Assignment, Invocation
+from runbook_runner.agents.base import Agent, AgentInput, Invocation
 from runbook_runner.agents.install import npm_here, npm_layer
 from runbook_runner.agents.jsonl import Record, RecordReader, at, code_at, count_at, flattened, object_at, text_at
 from runbook_runner.agents.mcp import by_name
@@ -135,35 +135,35 @@ TOKEN = "RUNBOOK_GATEWAY_TOKEN"  # noqa: S105 (the variable's name)
 INSTALL = npm_layer(PACKAGE, "codex")
 
 
-def invoke(assignment: Assignment) -> Invocation:
+def invoke(agent_input: AgentInput) -> Invocation:
     # Its own sandbox can't work inside a container, and ours is the sandbox.
     argv = ["codex", "exec", "--json", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox"]
-    if assignment.model:
-        argv += ["--model", assignment.model]
-    env = {"CODEX_HOME": HOME.replace(settings.APP, assignment.app, 1)}
-    if assignment.token:
-        env[TOKEN] = assignment.token
+    if agent_input.model:
+        argv += ["--model", agent_input.model]
+    env = {"CODEX_HOME": HOME.replace(settings.APP, agent_input.app, 1)}
+    if agent_input.token:
+        env[TOKEN] = agent_input.token
     return Invocation(
         argv=(*argv, "-"),
         env=env,
-        stdin=render_prompt(assignment).encode(),
-        files={f"{HOME}/config.toml": dump_toml(_config(assignment)).encode()},
+        stdin=render_prompt(agent_input).encode(),
+        files={f"{HOME}/config.toml": dump_toml(_config(agent_input)).encode()},
     )
 
 
-def _config(assignment: Assignment) -> dict[str, Any]:
+def _config(agent_input: AgentInput) -> dict[str, Any]:
     config: dict[str, Any] = {
         "check_for_update_on_startup": False,
         "analytics": {"enabled": False},
         "feedback": {"enabled": False},
-        "mcp_servers": by_name(_servers(assignment), headers="http_headers"),
+        "mcp_servers": by_name(_servers(agent_input), headers="http_headers"),
     }
-    if assignment.gateway_url:
+    if agent_input.gateway_url:
         config["model_provider"] = "gateway"
         config["model_providers"] = {
             "gateway": {
                 "name": "gateway",
-                "base_url": f"{assignment.gateway_url}/v1",
+                "base_url": f"{agent_input.gateway_url}/v1",
                 "env_key": TOKEN,
                 "wire_api": "responses",
                 "supports_websockets": False,  # otherwise it tries one seven times first
@@ -174,15 +174,15 @@ def _config(assignment: Assignment) -> dict[str, Any]:
     return config
 
 
-def _servers(assignment: Assignment) -> tuple[McpServer, ...]:
+def _servers(agent_input: AgentInput) -> tuple[McpServer, ...]:
     """It knows two of the three transports, and would leave out the third without a word."""
-    for server in assignment.mcp_servers:
+    for server in agent_input.mcp_servers:
         if server.transport == "sse":
             raise InputError(
                 f"Codex can't use the MCP server {server.name}: it does not speak SSE.",
                 hint="Use the server's http address if it has one (`transport: http`), or another --agent.",
             )
-    return assignment.mcp_servers
+    return agent_input.mcp_servers
 
 
 AGENT = Agent(

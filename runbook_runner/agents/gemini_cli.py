@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from runbook_runner.agents.base import Agent, Assignment, Invocation
+from runbook_runner.agents.base import Agent, AgentInput, Invocation
 from runbook_runner.agents.install import npm_here, npm_layer
 from runbook_runner.agents.jsonl import Record, RecordReader, count_at, object_at, text_at
 from runbook_runner.agents.mcp import by_name
@@ -20,34 +20,34 @@ HOME = f"{settings.PRIVATE}/gemini"
 INSTALL = npm_layer(PACKAGE, "gemini", options="--omit=optional")
 
 
-def invoke(assignment: Assignment) -> Invocation:
+def invoke(agent_input: AgentInput) -> Invocation:
     argv = ["gemini", "--yolo", "--output-format", "stream-json"]
-    if assignment.model:
-        argv += ["--model", assignment.model]
+    if agent_input.model:
+        argv += ["--model", agent_input.model]
     return Invocation(
         argv=tuple(argv),
-        env=_environment(assignment),
-        stdin=render_prompt(assignment).encode(),
-        files={f"{HOME}/.gemini/settings.json": json.dumps(_settings(assignment)).encode()},
+        env=_environment(agent_input),
+        stdin=render_prompt(agent_input).encode(),
+        files={f"{HOME}/.gemini/settings.json": json.dumps(_settings(agent_input)).encode()},
     )
 
 
-def _environment(assignment: Assignment) -> dict[str, str]:
+def _environment(agent_input: AgentInput) -> dict[str, str]:
     env = {
-        "GEMINI_CLI_HOME": HOME.replace(settings.APP, assignment.app, 1),
+        "GEMINI_CLI_HOME": HOME.replace(settings.APP, agent_input.app, 1),
         "GEMINI_CLI_TRUST_WORKSPACE": "true",  # otherwise --yolo is taken back
         "GEMINI_SANDBOX": "false",
         "GEMINI_TELEMETRY_ENABLED": "false",
     }
-    if assignment.gateway_url:
-        env["GOOGLE_GEMINI_BASE_URL"] = assignment.gateway_url
-    if assignment.token:
-        env["GEMINI_API_KEY"] = assignment.token
+    if agent_input.gateway_url:
+        env["GOOGLE_GEMINI_BASE_URL"] = agent_input.gateway_url
+    if agent_input.token:
+        env["GEMINI_API_KEY"] = agent_input.token
     return env
 
 
-def _settings(assignment: Assignment) -> dict[str, Any]:
-    servers = {name: {**entry, "trust": True} for name, entry in _servers(assignment).items()}
+def _settings(agent_input: AgentInput) -> dict[str, Any]:
+    servers = {name: {**entry, "trust": True} for name, entry in _servers(agent_input).items()}
     return {
         "security": {"auth": {"selectedType": "gemini-api-key"}},  # with a base URL it does not guess
         # Its own ten attempts keep a provider that says no waiting for four minutes.
@@ -59,10 +59,10 @@ def _settings(assignment: Assignment) -> dict[str, Any]:
     }
 
 
-def _servers(assignment: Assignment) -> dict[str, dict[str, Any]]:
+def _servers(agent_input: AgentInput) -> dict[str, dict[str, Any]]:
     """It tells the two kinds of remote server apart by the name of the address."""
-    streaming = [server for server in assignment.mcp_servers if server.transport == "sse"]
-    others = [server for server in assignment.mcp_servers if server.transport != "sse"]
+    streaming = [server for server in agent_input.mcp_servers if server.transport == "sse"]
+    others = [server for server in agent_input.mcp_servers if server.transport != "sse"]
     return {**by_name(others, url="httpUrl"), **by_name(streaming)}
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from importlib import resources
 from typing import Any, Final
 
-from runbook_runner.agents.base import Agent, Assignment, Invocation
+from runbook_runner.agents.base import Agent, AgentInput, Invocation
 from runbook_runner.agents.install import uv_here, uv_layer
 from runbook_runner.agents.jsonl import Record, RecordReader, code_at, count_at, object_at, parse_record, text_at
 from runbook_runner.agents.mcp import by_name
@@ -103,23 +103,23 @@ _MAX_ARGUMENT: Final = 100_000  # bytes; Linux allows 128 KiB
 INSTALL = uv_layer(PACKAGE, "hermes")
 
 
-def invoke(assignment: Assignment) -> Invocation:
-    prompt = render_prompt(assignment)
+def invoke(agent_input: AgentInput) -> Invocation:
+    prompt = render_prompt(agent_input)
     files = {
-        f"{HOME}/config.yaml": json.dumps(_config(assignment), indent=1).encode(),  # JSON is YAML
+        f"{HOME}/config.yaml": json.dumps(_config(agent_input), indent=1).encode(),  # JSON is YAML
         f"{HOME}/plugins/runbook/plugin.yaml": b"name: runbook\nversion: '1'\n",
         f"{HOME}/plugins/runbook/__init__.py": _plugin(),
     }
     if len(prompt.encode()) > _MAX_ARGUMENT:
         files[PROMPT_FILE] = prompt.encode()
-        where = PROMPT_FILE.replace(settings.APP, assignment.app, 1)
+        where = PROMPT_FILE.replace(settings.APP, agent_input.app, 1)
         prompt = f"Read the whole file {where} now and carry it out, from its first step to its last."
     argv = ["hermes", "-z", prompt, "--yolo"]
-    if assignment.model:
-        argv += ["--model", assignment.model, "--provider", "gateway"]
-    env = {"HERMES_HOME": HOME.replace(settings.APP, assignment.app, 1), "TERMINAL_ENV": "local"}
-    if assignment.token:
-        env[TOKEN] = assignment.token
+    if agent_input.model:
+        argv += ["--model", agent_input.model, "--provider", "gateway"]
+    env = {"HERMES_HOME": HOME.replace(settings.APP, agent_input.app, 1), "TERMINAL_ENV": "local"}
+    if agent_input.token:
+        env[TOKEN] = agent_input.token
     return Invocation(argv=tuple(argv), env=env, files=files)
 
 
@@ -127,7 +127,7 @@ def _plugin() -> bytes:
     return resources.files("runbook_runner.agents").joinpath("hermes_plugin.py").read_bytes()
 
 
-def _config(assignment: Assignment) -> dict[str, Any]:
+def _config(agent_input: AgentInput) -> dict[str, Any]:
     config: dict[str, Any] = {
         "toolsets": ["hermes-cli"],
         "plugins": {"enabled": ["runbook"]},
@@ -137,28 +137,28 @@ def _config(assignment: Assignment) -> dict[str, Any]:
         "curator": {"enabled": False},
         "model_catalog": {"enabled": False},
         "security": {"allow_lazy_installs": False},
-        "terminal": {"backend": "local", "env_passthrough": list(assignment.secret_names)},
-        "mcp_servers": _servers(assignment),
+        "terminal": {"backend": "local", "env_passthrough": list(agent_input.secret_names)},
+        "mcp_servers": _servers(agent_input),
     }
-    if assignment.gateway_url and assignment.model:
+    if agent_input.gateway_url and agent_input.model:
         limits = {"context_length": CONTEXT_TOKENS}
-        config["model"] = {"default": assignment.model, "provider": "gateway", **limits}
+        config["model"] = {"default": agent_input.model, "provider": "gateway", **limits}
         config["providers"] = {
             "gateway": {
                 "name": "gateway",
-                "base_url": f"{assignment.gateway_url}/v1",
+                "base_url": f"{agent_input.gateway_url}/v1",
                 "key_env": TOKEN,
                 "api_mode": "chat_completions",
-                "models": {assignment.model: limits},
+                "models": {agent_input.model: limits},
             }
         }
     return config
 
 
-def _servers(assignment: Assignment) -> dict[str, dict[str, Any]]:
+def _servers(agent_input: AgentInput) -> dict[str, dict[str, Any]]:
     """A remote server speaks the newer of the two protocols unless it is said."""
-    servers = by_name(assignment.mcp_servers)
-    for server in assignment.mcp_servers:
+    servers = by_name(agent_input.mcp_servers)
+    for server in agent_input.mcp_servers:
         if server.transport == "sse":
             servers[server.name]["transport"] = "sse"
     return servers

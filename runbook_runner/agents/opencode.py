@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from runbook_runner.agents.base import Agent, Assignment, Invocation
+from runbook_runner.agents.base import Agent, AgentInput, Invocation
 from runbook_runner.agents.install import npm_here, npm_layer
 from runbook_runner.agents.jsonl import Record, RecordReader, code_at, count_at, object_at, text_at
 from runbook_runner.agents.prompt import render_prompt
@@ -20,21 +20,21 @@ TOKEN = "RUNBOOK_GATEWAY_TOKEN"  # noqa: S105 (the variable's name)
 INSTALL = npm_layer(PACKAGE, "opencode", finish="postinstall.mjs")
 
 
-def invoke(assignment: Assignment) -> Invocation:
+def invoke(agent_input: AgentInput) -> Invocation:
     # Without a title it would ask a model for one.
     argv = ["opencode", "run", "--format", "json", "--thinking", "--auto", "--title", "runbook"]
-    if assignment.model:
-        argv += ["--model", f"gateway/{assignment.model}"]
+    if agent_input.model:
+        argv += ["--model", f"gateway/{agent_input.model}"]
     return Invocation(
         argv=tuple(argv),
-        env=_environment(assignment),
-        stdin=render_prompt(assignment).encode(),
-        files={f"{HOME}/opencode.json": json.dumps(_config(assignment)).encode()},
+        env=_environment(agent_input),
+        stdin=render_prompt(agent_input).encode(),
+        files={f"{HOME}/opencode.json": json.dumps(_config(agent_input)).encode()},
     )
 
 
-def _environment(assignment: Assignment) -> dict[str, str]:
-    home = HOME.replace(settings.APP, assignment.app, 1)
+def _environment(agent_input: AgentInput) -> dict[str, str]:
+    home = HOME.replace(settings.APP, agent_input.app, 1)
     env = {f"XDG_{name.upper()}_HOME": f"{home}/{name}" for name in ("data", "config", "state", "cache")}
     env |= {
         "OPENCODE_CONFIG": f"{home}/opencode.json",
@@ -42,20 +42,20 @@ def _environment(assignment: Assignment) -> dict[str, str]:
         "OPENCODE_DISABLE_MODELS_FETCH": "1",
         "OPENCODE_DISABLE_LSP_DOWNLOAD": "1",
     }
-    return env | ({TOKEN: assignment.token} if assignment.token else {})
+    return env | ({TOKEN: agent_input.token} if agent_input.token else {})
 
 
-def _config(assignment: Assignment) -> dict[str, Any]:
+def _config(agent_input: AgentInput) -> dict[str, Any]:
     config: dict[str, Any] = {
         "autoupdate": False,
         "share": "disabled",
         "snapshot": False,
         "permission": "allow",
-        "mcp": {server.name: _server(server) for server in assignment.mcp_servers},
+        "mcp": {server.name: _server(server) for server in agent_input.mcp_servers},
     }
-    if assignment.gateway_url and assignment.model:
-        options = {"baseURL": f"{assignment.gateway_url}/v1", "apiKey": f"{{env:{TOKEN}}}"}
-        provider = {"npm": "@ai-sdk/openai-compatible", "options": options, "models": {assignment.model: {}}}
+    if agent_input.gateway_url and agent_input.model:
+        options = {"baseURL": f"{agent_input.gateway_url}/v1", "apiKey": f"{{env:{TOKEN}}}"}
+        provider = {"npm": "@ai-sdk/openai-compatible", "options": options, "models": {agent_input.model: {}}}
         config |= {"enabled_providers": ["gateway"], "provider": {"gateway": provider}}
     return config
 

@@ -4,7 +4,7 @@ from functools import cache
 
 import jinja2
 
-from runbook_runner.agents.base import Assignment
+from runbook_runner.agents.base import AgentInput
 
 _TEMPLATE = """\
 {{ mission }}
@@ -36,13 +36,13 @@ Parameters of this run; they win over any default above:
 """
 
 
-def render_prompt(assignment: Assignment) -> str:
+def render_prompt(agent_input: AgentInput) -> str:
     return _template().render(
-        mission=assignment.mission.rstrip(),
-        app=assignment.app,
-        inputs=assignment.input_names,
-        secrets=assignment.secret_names,
-        parameters=assignment.parameters,
+        mission=agent_input.mission.rstrip(),
+        app=agent_input.app,
+        inputs=agent_input.input_names,
+        secrets=agent_input.secret_names,
+        parameters=agent_input.parameters,
     )
 
 

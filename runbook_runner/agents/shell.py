@@ -8,7 +8,7 @@ driver marks where a block begins and ends with lines that carry the run's mark,
 import re
 from collections.abc import Iterator
 
-from runbook_runner.agents.base import Agent, Assignment, Invocation, Result
+from runbook_runner.agents.base import Agent, AgentInput, Invocation, Result
 from runbook_runner.core import settings
 from runbook_runner.core.declared import Block
 from runbook_runner.core.errors import InputError
@@ -42,27 +42,27 @@ def runnable(blocks: tuple[Block, ...]) -> tuple[Block, ...]:
     return tuple(block for block in blocks if block.language in _COMMANDS)
 
 
-def invoke(assignment: Assignment) -> Invocation:
-    blocks = runnable(assignment.blocks)
+def invoke(agent_input: AgentInput) -> Invocation:
+    blocks = runnable(agent_input.blocks)
     if not blocks:
         raise InputError(
             "The shell agent found nothing to run.",
             hint="Put a fenced bash, sh or python block under a '## Step 1: …' heading, or choose another --agent.",
         )
-    folder = FOLDER.replace(settings.APP, assignment.app, 1)
+    folder = FOLDER.replace(settings.APP, agent_input.app, 1)
     lines = [f"run {n} {_COMMANDS[b.language]} '{folder}/{n}'" for n, b in enumerate(blocks, 1)]
     files = {f"{FOLDER}/{n}": block.code.encode() for n, block in enumerate(blocks, 1)}
-    driver = _DRIVER.replace("MARK", assignment.mark) + "\n".join(lines) + "\n"
+    driver = _DRIVER.replace("MARK", agent_input.mark) + "\n".join(lines) + "\n"
     return Invocation(argv=("sh", f"{folder}/driver"), files={**files, f"{FOLDER}/driver": driver.encode()})
 
 
 class Reader:
     """Turns the driver's marked output into one tool call per block."""
 
-    def __init__(self, assignment: Assignment):
+    def __init__(self, agent_input: AgentInput):
         self.finished = self.waits = False
-        self._blocks = runnable(assignment.blocks)
-        self._mark = re.compile(re.escape(assignment.mark) + r" (begin|end) (\d+)(?: (\d+))?")
+        self._blocks = runnable(agent_input.blocks)
+        self._mark = re.compile(re.escape(agent_input.mark) + r" (begin|end) (\d+)(?: (\d+))?")
         self._output: list[str] = []
         self._size = 0
         self._running: Block | None = None

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from runbook_runner.agents.base import Assignment
+from runbook_runner.agents.base import AgentInput
 from runbook_runner.agents.claude_code import VERSION, Reader
 from runbook_runner.agents.registry import find_agent
 from runbook_runner.core.events import (
@@ -110,7 +110,7 @@ def test_failures_have_a_kind(fields: dict[str, Any], kind: str) -> None:
 
 def test_the_model_gets_the_mission_and_where_it_is() -> None:
     agent = find_agent("Claude-Code")
-    assignment = Assignment(
+    agent_input = AgentInput(
         mission="# Do it",
         app="/work/here",
         model="m",
@@ -120,7 +120,7 @@ def test_the_model_gets_the_mission_and_where_it_is() -> None:
         secret_names=("CRM_TOKEN",),
         parameters={"city": "Oslo"},
     )
-    invocation = agent.invoke(assignment)
+    invocation = agent.invoke(agent_input)
     prompt = (invocation.stdin or b"").decode()
     assert prompt.startswith("# Do it\n")
     for part in ("`/work/here/results`", '"a.csv"', "CRM_TOKEN", 'city: "Oslo"'):

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from runbook_runner.agents.base import Agent, Assignment
+from runbook_runner.agents.base import Agent, AgentInput
 from runbook_runner.agents.registry import find_agent, known_agents, load_packaged
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.events import AgentMessage, AgentNotice, AgentThinking, Event, ToolCalled, ToolReturned, Usage
@@ -91,7 +91,7 @@ def mine(folder: Path, text: str = WHOLE) -> Agent:
 
 
 def read(agent: Agent, *records: Any) -> tuple[Any, list[Event]]:
-    reader = agent.reader(Assignment(mission="", app="/app"))
+    reader = agent.reader(AgentInput(mission="", app="/app"))
     lines = [record if isinstance(record, str) else json.dumps(record) for record in records]
     events = [event for line in lines for event in reader.feed(line)]
     return reader, [*events, *reader.rest()]
@@ -102,7 +102,7 @@ def test_a_file_says_how_the_agent_is_installed_and_called(tmp_path: Path) -> No
     assert (agent.name, agent.binary, agent.version, agent.dialect) == ("mine", "mine", "1.2.3", "openai-chat")
     assert agent.install == "RUN pip install mine==1.2.3\nRUN mine --version\n"
     assert agent.sessions == "/app/.runbook/agents/mine/sessions"
-    given = Assignment(mission="# Do it", app="/tmp/x", model="m", gateway_url="http://g:1", token="t0")
+    given = AgentInput(mission="# Do it", app="/tmp/x", model="m", gateway_url="http://g:1", token="t0")
     invocation = agent.invoke(given)
     home = "/tmp/x/.runbook/agents/mine"
     assert invocation.argv == ("mine", "--model", "m", f"--home={home}", "{not_ours}", f"{home}/prompt.md")
@@ -119,7 +119,7 @@ def test_a_file_says_how_the_agent_is_installed_and_called(tmp_path: Path) -> No
 ])  # fmt: skip
 def test_the_prompt_goes_in_as_the_file_says(tmp_path: Path, how: str, argv: str, last: str) -> None:
     agent = mine(tmp_path, f'argv = {argv}\nprompt = "{how}"\n')
-    invocation = agent.invoke(Assignment(mission="# Do it", app="/app"))
+    invocation = agent.invoke(AgentInput(mission="# Do it", app="/app"))
     assert invocation.argv[-1].startswith(last)
     assert (invocation.stdin or b"").startswith(b"# Do it") is (how == "stdin")
     assert any(word.startswith("# Do it") for word in invocation.argv) is (how == "arg")
@@ -127,7 +127,7 @@ def test_the_prompt_goes_in_as_the_file_says(tmp_path: Path, how: str, argv: str
 
 def test_a_model_that_is_needed_and_not_named_is_asked_for(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"needs a model(.|\n)*--model"):
-        mine(tmp_path).invoke(Assignment(mission="", app="/app"))
+        mine(tmp_path).invoke(AgentInput(mission="", app="/app"))
 
 
 def test_the_nearest_file_wins_and_our_own_names_are_ours(tmp_path: Path) -> None:

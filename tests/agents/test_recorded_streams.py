@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from runbook_runner.agents.base import Assignment, StreamReader
+from runbook_runner.agents.base import AgentInput, StreamReader
 from runbook_runner.agents.registry import find_agent
 from runbook_runner.core.events import AgentMessage, AgentNotice, AgentThinking, Event, ToolCalled, ToolReturned
 
 NAMES = ("codex", "gemini-cli", "hermes", "opencode")
-NOTHING = Assignment(mission="", app="/app")
+NOTHING = AgentInput(mission="", app="/app")
 
 
 def read(name: str, *records: Any) -> tuple[StreamReader, list[Event]]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from runbook_runner.agents.base import Assignment
+from runbook_runner.agents.base import AgentInput
 from runbook_runner.agents.shell import MAX_OUTPUT, Reader, invoke
 from runbook_runner.core.declared import Block
 from runbook_runner.core.errors import InputError
@@ -17,14 +17,14 @@ def perform(tmp_path: Path, *blocks: tuple[str, str]) -> tuple[Reader, list[Even
     made = tuple(
         Block(heading=f"Step {n}", language=lang, code=code, line=n) for n, (lang, code) in enumerate(blocks, 1)
     )
-    assignment = Assignment(mission="", app=str(tmp_path), blocks=made)
-    invocation = invoke(assignment)
+    agent_input = AgentInput(mission="", app=str(tmp_path), blocks=made)
+    invocation = invoke(agent_input)
     for path, content in invocation.files.items():
         target = tmp_path / path.removeprefix("/app/")
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content)
     done = subprocess.run(invocation.argv, capture_output=True, cwd=tmp_path)
-    reader = Reader(assignment)
+    reader = Reader(agent_input)
     lines = done.stdout.decode().split("\n")
     return reader, [event for line in lines for event in reader.feed(line)], done.returncode
 
@@ -85,11 +85,11 @@ def test_endless_output_is_cut(tmp_path: Path) -> None:
 
 def test_an_end_without_the_last_block_is_an_error() -> None:
     blocks = (Block(heading="Step 1: Build", language="sh", code="x", line=1),)
-    reader = Reader(Assignment(mission="", app="/app", blocks=blocks))
+    reader = Reader(AgentInput(mission="", app="/app", blocks=blocks))
     assert "was ended" in str(reader.result(None).error)
 
 
 def test_nothing_to_run_is_bad_input() -> None:
     blocks = (Block(heading="Step 1", language="json", code="{}", line=1),)
     with pytest.raises(InputError, match="nothing to run"):
-        invoke(Assignment(mission="", app="/app", blocks=blocks))
+        invoke(AgentInput(mission="", app="/app", blocks=blocks))

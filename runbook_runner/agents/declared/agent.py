@@ -4,7 +4,7 @@ import json
 import re
 from pathlib import Path
 
-from runbook_runner.agents.base import Agent, Assignment, Invocation, StreamReader
+from runbook_runner.agents.base import Agent, AgentInput, Invocation, StreamReader
 from runbook_runner.agents.declared.file import Declaration, load_declaration
 from runbook_runner.agents.declared.output import RuleReader, TextReader
 from runbook_runner.agents.mcp import by_name
@@ -20,7 +20,7 @@ def load_agent(path: Path) -> Agent:
     declared, name = load_declaration(path), path.stem
     patterns = tuple((error.pattern, error.kind) for error in declared.errors)
 
-    def reader(_: Assignment) -> StreamReader:
+    def reader(_: AgentInput) -> StreamReader:
         if declared.events.format == "text":
             return TextReader(name)
         return RuleReader(name, declared.events, patterns)
@@ -28,7 +28,7 @@ def load_agent(path: Path) -> Agent:
     return Agent(
         name=name,
         binary=declared.argv[0],
-        invoke=lambda assignment: _invoke(name, declared, assignment),
+        invoke=lambda agent_input: _invoke(name, declared, agent_input),
         reader=reader,
         version=declared.version,
         dialect=declared.dialect,
@@ -44,19 +44,19 @@ def _home(name: str) -> str:
     return f"{settings.PRIVATE}/agents/{name}"
 
 
-def _invoke(name: str, declared: Declaration, assignment: Assignment) -> Invocation:
+def _invoke(name: str, declared: Declaration, agent_input: AgentInput) -> Invocation:
     home = _home(name)
-    local_home = home.replace(settings.APP, assignment.app, 1)
-    prompt = render_prompt(assignment)
+    local_home = home.replace(settings.APP, agent_input.app, 1)
+    prompt = render_prompt(agent_input)
     values = {
-        "model": assignment.model,
+        "model": agent_input.model,
         "prompt": prompt,
         "prompt_file": f"{local_home}/prompt.md",
-        "gateway_url": assignment.gateway_url or "",
-        "token": assignment.token or "",
-        "app": assignment.app,
+        "gateway_url": agent_input.gateway_url or "",
+        "token": agent_input.token or "",
+        "app": agent_input.app,
         "home": local_home,
-        "mcp_servers": json.dumps(by_name(assignment.mcp_servers)),
+        "mcp_servers": json.dumps(by_name(agent_input.mcp_servers)),
     }
 
     def fill(text: str) -> str:

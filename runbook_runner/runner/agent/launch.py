@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runbook_runner.agents.base import Agent, Assignment
+from runbook_runner.agents.base import Agent, AgentInput
 from runbook_runner.core import settings
 from runbook_runner.core.events import Emit
 from runbook_runner.core.redaction import Redactor
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Launch:
     agent: Agent
-    assignment: Assignment
+    agent_input: AgentInput
     files: Sequence[PutFile]
     """The mission and the inputs."""
     secrets: Mapping[str, str]
@@ -44,7 +44,7 @@ class Launch:
 def launch_of(run: Run, sandbox: Sandbox, model: "ModelAccess | None", inputs: list[PutFile]) -> Launch:
     mission = sandbox.localise(run.spec.mission)
     secrets = agent_secrets(run.spec, run.environ)
-    assignment = Assignment(
+    agent_input = AgentInput(
         mission=mission,
         app=sandbox.app,
         blocks=step_blocks(mission),
@@ -58,7 +58,7 @@ def launch_of(run: Run, sandbox: Sandbox, model: "ModelAccess | None", inputs: l
     )
     return Launch(
         agent=run.agent,
-        assignment=assignment,
+        agent_input=agent_input,
         files=[PutFile(settings.MISSION_FILE, mission.encode()), *inputs],
         secrets=secrets,
         environ={name: sandbox.localise(value) for name, value in agent_environ(run.spec, run.trajectory_id).items()},

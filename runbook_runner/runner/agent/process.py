@@ -29,8 +29,8 @@ class ProcessEnd:
 def run_process(launch: Launch, sandbox: Sandbox, deadline_s: float, files: Sequence[PutFile] = ()) -> ProcessEnd:
     """Starts the agent CLI and returns how it ended. files: what is put into the sandbox beside the agent's own files.
     Raises what the sandbox raises."""
-    invocation = launch.agent.invoke(launch.assignment)
-    reader = launch.agent.reader(launch.assignment)
+    invocation = launch.agent.invoke(launch.agent_input)
+    reader = launch.agent.reader(launch.agent_input)
     process = sandbox.exec(
         invocation.argv,
         env={**launch.environ, **launch.secrets, **invocation.env},

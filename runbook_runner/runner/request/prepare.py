@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from runbook_runner.agents.base import Agent, Assignment
+from runbook_runner.agents.base import Agent, AgentInput
 from runbook_runner.agents.registry import find_agent
 from runbook_runner.core import settings
 from runbook_runner.core.errors import InputError
@@ -120,7 +120,7 @@ def prepare_spec(
     require_secrets(spec, environ)
     # What the agent refuses is refused before anything starts.
     blocks = step_blocks(spec.mission)
-    agent.invoke(Assignment(spec.mission, settings.APP, blocks, spec.model, mcp_servers=spec.mcp_servers))
+    agent.invoke(AgentInput(spec.mission, settings.APP, blocks, spec.model, mcp_servers=spec.mcp_servers))
     upstream = None
     if agent.dialect:
         from runbook_runner.runner.model_access import find_upstream
