@@ -8,9 +8,8 @@ is too large.
 import hashlib
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
 
 from runbook_runner.core.errors import InputError, RecordingError
 from runbook_runner.core.events import Emit, Log
@@ -19,10 +18,8 @@ from runbook_runner.core.redaction import Redactor
 from runbook_runner.core.settings import ASSETS, KEPT_INPUTS_BYTES
 from runbook_runner.core.spec import InputFile, RunSpec
 from runbook_runner.core.text import decoded_name
+from runbook_runner.runner.request.input_zips import opened
 from runbook_runner.sandbox.base import PutFile
-
-if TYPE_CHECKING:
-    from runbook_runner.runner.request.input_zips import Member
 
 INPUTS = "inputs"
 _NAMED = 100
@@ -96,7 +93,7 @@ def unpacked(inputs: Iterable[InputFile]) -> Iterator[list[PutFile]]:
         files = []
         for item in inputs:
             if is_zip(item.name):
-                members = stack.enter_context(_opened(Path(item.source)))
+                members = stack.enter_context(opened(Path(item.source)))
                 files += [PutFile(f"{ASSETS}/{member.path}", member, member.mode) for member in members]
             else:
                 files.append(PutFile(f"{ASSETS}/{item.name}", Path(item.source)))
@@ -106,12 +103,6 @@ def unpacked(inputs: Iterable[InputFile]) -> Iterator[list[PutFile]]:
 def is_zip(name: str) -> bool:
     """Whether an input of that name is unpacked for the agent."""
     return name.lower().endswith(".zip")
-
-
-def _opened(path: Path) -> AbstractContextManager[tuple["Member", ...]]:
-    from runbook_runner.runner.request.input_zips import opened  # most runs have no zip
-
-    return opened(path)
 
 
 def shown_names(inputs: Iterable[InputFile], files: Sequence[PutFile]) -> tuple[str, ...]:
@@ -143,7 +134,7 @@ def _obstacle(item: InputFile, redactor: Redactor) -> str | None:
     """Why it can't be kept; `None` when it can."""
     if not is_zip(item.name):
         return _secret_in(_read(Path(item.source)), redactor)
-    with _opened(Path(item.source)) as members:
+    with opened(Path(item.source)) as members:
         if sum(member.size for member in members) > _SEARCHED_BYTES:
             return "it is too large to be searched for secrets"
         found = (_secret_in(member.content(), redactor) for member in members)

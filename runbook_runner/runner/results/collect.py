@@ -1,5 +1,6 @@
 """Runner: collects from a sandbox: `/app/results`, then the agent's own session files."""
 
+import sqlite3
 from collections import Counter
 from pathlib import Path, PurePosixPath
 
@@ -10,6 +11,7 @@ from runbook_runner.core.events import Emit, Log
 from runbook_runner.core.redaction import Redactor
 from runbook_runner.core.spec import RunSpec
 from runbook_runner.core.text import printable_name
+from runbook_runner.runner.results.session_files import collect_rows
 from runbook_runner.sandbox.base import Received, ResultsTooLargeError, Sandbox
 from runbook_runner.trajectory.artifacts import ArtifactLog, Kind, Scrubber
 from runbook_runner.trajectory.store import RESULTS, SESSIONS
@@ -80,10 +82,6 @@ class _Collector:
 
     def collect_database(self, source: str) -> None:
         """A database that can't be read is a warning, not a failure of the run."""
-        import sqlite3
-
-        from runbook_runner.runner.results.session_files import collect_rows
-
         name = f"{PurePosixPath(source).stem}.jsonl"
         target = self._folder / SESSIONS / name
         try:
