@@ -3,7 +3,6 @@
 import base64
 import json
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -72,7 +71,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def leaked(make_runbook: Callable[[], Any]) -> Any:
+def leaked(make_runbook: Callable[[], Any], eventually: Any) -> Any:
     command = make_runbook()
     (command.cwd / "RUNBOOK.md").write_text(RUNBOOK)
     shell = f"( {LEAK} ) 2>&1 | tee /app/results/leak.txt; sleep 3"
@@ -85,23 +84,25 @@ def leaked(make_runbook: Callable[[], Any]) -> Any:
         "OPENAI_API_KEY": "sk-unused",
     }
     process = command.start("run", "RUNBOOK.md", "--model-script", "model.yaml", "--json", env=env)
-    seen = _watch(process)
-    out, err = process.communicate(timeout=200)
+    seen = {"process list": b"", "docker inspect": b""}
+
+    def has_ended() -> bool:
+        for name, data in _look().items():
+            seen[name] += data
+        return process.poll() is not None
+
+    eventually(has_ended, within=200, every=0.2)
+    out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     return json.loads(out), out + err, seen
 
 
-def _watch(process: subprocess.Popen[str]) -> dict[str, bytes]:
-    """Everybody's command lines and the container's description while the agent works."""
-    lines, described = b"", b""
-    while process.poll() is None:
-        lines += subprocess.run(["ps", "axww", "-o", "args"], capture_output=True, check=True).stdout
-        ids = subprocess.run(
-            ["docker", "ps", "-q", "--filter", "label=runbook.trajectory"], capture_output=True, text=True
-        )
-        for container in ids.stdout.split():
-            described += subprocess.run(["docker", "inspect", container], capture_output=True).stdout
-        time.sleep(0.2)
+def _look() -> dict[str, bytes]:
+    """The command lines of all processes of this machine, and the descriptions of the containers of runs."""
+    lines = subprocess.run(["ps", "axww", "-o", "args"], capture_output=True, check=True).stdout
+    of_runs = ["docker", "ps", "-q", "--filter", "label=runbook.trajectory"]
+    ids = subprocess.run(of_runs, capture_output=True, text=True, check=True).stdout.split()
+    described = b"".join(subprocess.run(["docker", "inspect", one], capture_output=True).stdout for one in ids)
     return {"process list": lines, "docker inspect": described}
 
 

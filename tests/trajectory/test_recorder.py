@@ -55,7 +55,7 @@ def test_many_threads_make_one_sequence(tmp_path: Path) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        thread.join(60)
     assert [recorded.seq for recorded in read_events(tmp_path)] == list(range(1, 401))
 
 

@@ -5,7 +5,6 @@ import pty
 import select
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -109,8 +108,8 @@ def test_agent_follows_from_the_model(runbook):
     assert (front.agent, front.model) == ("codex", "gpt-5.5")
 
 
-def test_on_a_terminal_it_asks_for_what_is_missing(runbook):
-    said = on_a_terminal(runbook, ["new"], ["Prices", "shell", "", "Count the files"])
+def test_on_a_terminal_it_asks_for_what_is_missing(runbook, eventually):
+    said = on_a_terminal(runbook, eventually, ["new"], ["Prices", "shell", "", "Count the files"])
     assert "Name" in said
     assert "Evaluation" in said
     written = parse((runbook.cwd / "prices/RUNBOOK.md").read_text())
@@ -118,22 +117,27 @@ def test_on_a_terminal_it_asks_for_what_is_missing(runbook):
     assert (written.frontmatter.agent, written.frontmatter.evaluation) == ("shell", "programmatic")
 
 
-def on_a_terminal(runbook, args, answers):
+def on_a_terminal(runbook, eventually, args, answers):
     """Runs the command on a terminal of its own and answers each question once it has been asked."""
     ours, its = pty.openpty()
     command = [Path(sys.executable).with_name("runbook"), *args]
     process = subprocess.Popen(command, cwd=runbook.cwd, env=runbook.env, stdin=its, stdout=its, stderr=its)
     os.close(its)
-    said, waiting, deadline = "", list(answers), time.monotonic() + 30
-    while time.monotonic() < deadline:
-        if select.select([ours], [], [], 0.2)[0]:
-            try:
+    said, waiting = "", list(answers)
+
+    def has_ended():
+        nonlocal said
+        try:
+            while select.select([ours], [], [], 0)[0]:
                 said += os.read(ours, 4096).decode()
-            except OSError:
-                break
+        except OSError:
+            return True
         if waiting and said.rstrip(" ").endswith(":"):
             os.write(ours, waiting.pop(0).encode() + b"\n")
             said += "\n"
+        raise AssertionError(f"It waits after {said!r}")
+
+    eventually(has_ended)
     assert process.wait(10) == 0, said
     return said
 

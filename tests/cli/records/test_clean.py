@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import pytest
 from runbook_runner.runner.recovery.claims import if_dead
 
 Write = Callable[[str], Path]
+Start = Callable[..., tuple[subprocess.Popen[str], Path]]
 
 pytestmark = [pytest.mark.needs("linux", "root"), pytest.mark.xdist_group("docker-live")]
 
@@ -30,18 +30,35 @@ def temporary(runbook: Any, tmp_path: Path) -> Path:
     return folder
 
 
-def start_work(runbook: Any, path: Path, backend: str, *more: str) -> tuple[subprocess.Popen[str], Path]:
-    """A run whose agent works without end; its trajectory's folder."""
-    process = runbook.start("run", path, "--sandbox", backend, *more)
-    home = runbook.cwd / ".runbook"
-    known = set(home.glob("trajectories/*/*/*"))
-    end = time.monotonic() + 60
-    while time.monotonic() < end:
-        for log in home.glob("trajectories/*/*/*/agent/stdout.log"):
-            if log.parent.parent not in known and "started" in log.read_text():
-                return process, log.parent.parent
-        time.sleep(0.05)
-    raise AssertionError(process.communicate())
+@pytest.fixture
+def start_work(runbook: Any, eventually: Any) -> Start:
+    """Starts a run and waits until its agent has printed `started`; returns its process and its trajectory folder."""
+
+    def start(path: Path, backend: str, *more: str) -> tuple[subprocess.Popen[str], Path]:
+        process = runbook.start("run", path, "--sandbox", backend, *more)
+        (folder,) = eventually(lambda: working(runbook.cwd / ".runbook"))
+        return process, folder
+
+    return start
+
+
+def working(home: Path) -> list[Path]:
+    """The trajectory folders whose agent has printed `started`."""
+    logs = home.glob("trajectories/*/*/*/agent/stdout.log")
+    return [log.parent.parent for log in logs if "started" in log.read_text()]
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    process.kill()
+    process.communicate(timeout=60)
+
+
+UNTIL_TOLD = "echo started; until [ -e /app/work/go ]; do sleep 0.1; done; echo made > /app/results/out.txt"
+
+
+def tell_to_end(runbook: Any, trajectory: Path, **more: Any) -> None:
+    done = runbook("attach", trajectory.name, "--", "sh", "-c", "touch $RESULTS_DIR/../work/go", **more)
+    assert done.code == 0, done.err
 
 
 def of_run(cleaned: Any, trajectory: Path) -> list[dict[str, Any]]:
@@ -54,12 +71,11 @@ def containers(trajectory: Path) -> str:
 
 
 def test_dead_run_is_shown_then_removed_then_gone(
-    runbook: Any, shell_runbook: Write, backend: str, temporary: Path
+    runbook: Any, shell_runbook: Write, backend: str, temporary: Path, start_work: Start
 ) -> None:
     path = shell_runbook("echo made > /app/results/out.txt; echo started; sleep 600")
-    process, trajectory = start_work(runbook, path, backend)
-    process.kill()
-    process.communicate()
+    process, trajectory = start_work(path, backend)
+    kill(process)
     shown = runbook("clean", "--dry-run", "--json")
     assert (shown.code, shown.json["dry_run"]) == (0, True)
     (run,) = of_run(shown, trajectory)
@@ -79,10 +95,10 @@ def test_dead_run_is_shown_then_removed_then_gone(
     assert of_run(runbook("clean", "--json"), trajectory) == []
 
 
-def test_living_run_is_not_touched(runbook: Any, shell_runbook: Write, backend: str) -> None:
-    path = shell_runbook("echo started; sleep 3; echo made > /app/results/out.txt")
-    process, trajectory = start_work(runbook, path, backend)
+def test_living_run_is_not_touched(runbook: Any, shell_runbook: Write, backend: str, start_work: Start) -> None:
+    process, trajectory = start_work(shell_runbook(UNTIL_TOLD), backend)
     assert of_run(runbook("clean", "--kept", "--json"), trajectory) == []
+    tell_to_end(runbook, trajectory)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
 
@@ -99,11 +115,10 @@ def test_kept_sandbox_stays_until_that_is_asked_for(runbook: Any, shell_runbook:
 
 @pytest.mark.parametrize("sandbox", ["host", pytest.param("bubblewrap", marks=pytest.mark.needs("bubblewrap"))])
 def test_folder_of_a_run_whose_records_were_thrown_away_is_found(
-    runbook: Any, shell_runbook: Write, sandbox: str, temporary: Path
+    runbook: Any, shell_runbook: Write, sandbox: str, temporary: Path, start_work: Start
 ) -> None:
-    process, _ = start_work(runbook, shell_runbook("echo started; sleep 600"), sandbox)
-    process.kill()
-    process.communicate()
+    process, _ = start_work(shell_runbook("echo started; sleep 600"), sandbox)
+    kill(process)
     shutil.rmtree(runbook.cwd / ".runbook")
     assert len(list(temporary.iterdir())) == 1
     assert "removed folder" in runbook("clean").out
@@ -117,12 +132,11 @@ def test_nothing_to_remove_and_no_engine_are_said(runbook: Any) -> None:
 
 
 def test_killed_run_that_was_to_be_kept_comes_to_its_end_and_keeps_its_sandbox(
-    runbook: Any, shell_runbook: Write, backend: str
+    runbook: Any, shell_runbook: Write, backend: str, start_work: Start
 ) -> None:
     path = shell_runbook("echo made > /app/results/out.txt; echo started; sleep 600")
-    process, trajectory = start_work(runbook, path, backend, "--keep")
-    process.kill()
-    process.communicate()
+    process, trajectory = start_work(path, backend, "--keep")
+    kill(process)
     (run,) = of_run(runbook("clean", "--json"), trajectory)
     assert (run["kept"], run["interrupted"], run["containers"], run["folders"]) == (True, True, [], [])
     assert json.loads((trajectory / "trajectory.json").read_text())["error"] == "interrupted"
@@ -133,12 +147,11 @@ def test_killed_run_that_was_to_be_kept_comes_to_its_end_and_keeps_its_sandbox(
 
 
 def test_what_can_not_be_removed_is_told_and_in_no_runs_way(
-    runbook: Any, shell_runbook: Write, temporary: Path
+    runbook: Any, shell_runbook: Write, temporary: Path, start_work: Start
 ) -> None:
-    process, trajectory = start_work(runbook, shell_runbook("echo started; sleep 600"), "host")
+    process, trajectory = start_work(shell_runbook("echo started; sleep 600"), "host")
     (folder,) = temporary.glob(f"runbook-{trajectory.name}-*")
-    process.kill()
-    process.communicate()
+    kill(process)
     subprocess.run(["mount", "-t", "tmpfs", "none", folder / "work"], check=True)
     try:
         cleaned = runbook("clean")
@@ -167,23 +180,26 @@ def test_run_of_another_user_is_alive_as_long_as_its_mark_can_not_be_looked_at(t
 
 
 @pytest.mark.needs("docker")
-def test_live_run_with_a_home_whose_path_is_no_text_is_left_alone(runbook: Any, shell_runbook: Write) -> None:
-    path = shell_runbook("echo started; sleep 4; echo made > /app/results/out.txt")
+def test_live_run_with_a_home_whose_path_is_no_text_is_left_alone(
+    runbook: Any, shell_runbook: Write, eventually: Any
+) -> None:
     home = Path(os.fsdecode(os.fsencode(runbook.cwd) + b"/h\xff"))
-    process = runbook.start("run", path, "--sandbox", "docker", env={"RUNBOOK_HOME": str(home)})
-    while not any("started" in log.read_text() for log in home.glob("trajectories/*/*/*/agent/stdout.log")):
-        time.sleep(0.05)
+    of_home = {"RUNBOOK_HOME": str(home)}
+    process = runbook.start("run", shell_runbook(UNTIL_TOLD), "--sandbox", "docker", env=of_home)
+    (trajectory,) = eventually(lambda: working(home))
     assert runbook("clean").out == "There is nothing to remove.\n"
+    tell_to_end(runbook, trajectory, env=of_home)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
 
 
 @pytest.mark.needs("docker")
-def test_results_in_a_container_wait_for_the_engine_to_answer_again(runbook: Any, shell_runbook: Write) -> None:
+def test_results_in_a_container_wait_for_the_engine_to_answer_again(
+    runbook: Any, shell_runbook: Write, start_work: Start
+) -> None:
     path = shell_runbook("echo made > /app/results/out.txt; echo started; sleep 600")
-    process, trajectory = start_work(runbook, path, "docker")
-    process.kill()
-    process.communicate()
+    process, trajectory = start_work(path, "docker")
+    kill(process)
     short = shell_runbook("echo x > /app/results/out.txt")
     ran = runbook("run", short, "--sandbox", "host", env={"DOCKER_HOST": "unix:///nowhere.sock"})
     assert ran.code == 0

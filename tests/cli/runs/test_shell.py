@@ -22,7 +22,8 @@ RUNBOOK = Path(sys.executable).with_name("runbook")
 class Terminal:
     """A real one, 30 rows of 100 columns, with a command at it."""
 
-    def __init__(self, command, *, cwd, env):
+    def __init__(self, command, eventually, *, cwd, env):
+        self._eventually = eventually
         self._ours, theirs = pty.openpty()
         self.resize(30, 100)
         self.before = termios.tcgetattr(theirs)
@@ -35,13 +36,17 @@ class Terminal:
     def type(self, keys):
         os.write(self._ours, keys.encode())
 
-    def expect(self, pattern, seconds=20):
-        until = time.monotonic() + seconds
-        while not (found := re.search(pattern.encode(), self.said)):
-            assert time.monotonic() < until, f"{pattern!r} does not come: {self.said.decode(errors='replace')}"
-            if select.select([self._ours], [], [], 0.2)[0]:
-                self.said += os.read(self._ours, 4096)
+    def expect(self, pattern):
+        """Waits for output that matches; returns the match and drops the output up to its end."""
+        found = self._eventually(lambda: self._search(pattern))
         self.said = self.said[found.end() :]
+        return found
+
+    def _search(self, pattern):
+        while select.select([self._ours], [], [], 0)[0]:
+            self.said += os.read(self._ours, 4096)
+        found = re.search(pattern.encode(), self.said)
+        assert found, f"No {pattern!r} in {self.said.decode(errors='replace')!r}"
         return found
 
     def resize(self, rows, columns):
@@ -52,18 +57,19 @@ class Terminal:
 
     def close(self):
         self.process.kill()
-        self.process.wait()
+        self.process.wait(20)
         os.close(self._ours)
         os.close(self._theirs)
 
 
 @pytest.fixture
-def terminal(runbook, tmp_path):
+def terminal(runbook, tmp_path, eventually):
     opened = []
 
     def start(*arguments):
         env = {**runbook.env, "TERM": "xterm", "PS1": "$ ", "TMPDIR": str(tmp_path)}
-        opened.append(Terminal([str(RUNBOOK), *map(str, arguments)], cwd=runbook.cwd, env=env))
+        command = [str(RUNBOOK), *map(str, arguments)]
+        opened.append(Terminal(command, eventually, cwd=runbook.cwd, env=env))
         return opened[-1]
 
     yield start
@@ -97,28 +103,33 @@ def test_keys_go_in_output_comes_out_and_nothing_is_left(terminal, backend, tmp_
 
 
 @pytest.mark.needs("linux")
-def test_ctrl_c_is_the_commands_and_ctrl_d_ends_the_shell(terminal, backend):
+def test_ctrl_c_is_the_commands_and_ctrl_d_ends_the_shell(terminal, backend, eventually):
+    sleeping = f"sleep 3{os.getpid()}{time.monotonic_ns() % 10000}"  # no other process of this machine is called so
     shell = terminal("shell", "python312-uv", "--sandbox", backend)
-    shell.type("echo $((40 + 2)); sleep 300\r")
+    shell.type("PS1='the ''prompt '\r")
+    shell.type(f"echo $((40 + 2)); {sleeping}\r")
     shell.expect(r"42\r\n")
-    time.sleep(0.5)
+    eventually(lambda: sleeping in subprocess.check_output(["ps", "axww", "-o", "args"], text=True).splitlines())
     shell.type("\x03")
     shell.type("echo code=$?\r")
     shell.expect(r"code=130\r\n")
-    time.sleep(0.5)  # until it reads keys again: before, the kernel would take this one
+    shell.expect("the prompt ")  # it reads keys again: before, the kernel would take this one
     shell.type("\x04")
     assert shell.process.wait(60) == 0
 
 
 @pytest.mark.needs("linux")
-def test_the_window_may_change_its_size(terminal, backend):
+def test_the_window_may_change_its_size(terminal, backend, eventually):
     shell = terminal("shell", "python312-uv", "--sandbox", backend)
     shell.type("echo code=$?\r")
     shell.expect(r"code=0\r\n")
     shell.resize(41, 133)
-    time.sleep(1)
-    shell.type("stty size\r")
-    shell.expect(r"41 133\r\n")
+
+    def size():
+        shell.type("stty size\r")
+        return shell.expect(r"(\d+ \d+)\r\n")[1]
+
+    eventually(lambda: size() == b"41 133")
     shell.type("exit\r")
     assert shell.process.wait(60) == 0
 
@@ -167,18 +178,16 @@ def test_what_is_neither_a_snapshot_nor_a_trajectory_is_said_so(runbook):
 
 
 @pytest.fixture
-def under_way(runbook, shell_runbook):
+def under_way(runbook, shell_runbook, eventually):
     """Starts a run that waits for the file `go`; its id, once its sandbox is there."""
     runs = []
 
     def start(*options):
         folder = shell_runbook("until [ -e /app/work/go ]; do sleep 0.1; done; cp /app/work/go /app/results/out.txt")
         runs.append(runbook.start("run", folder, *options, "--json"))
-        until = time.monotonic() + 120
-        while not (found := list((runbook.cwd / ".runbook").glob("trajectories/*/*/*/agent/stdout.log"))):
-            assert time.monotonic() < until
-            time.sleep(0.1)
-        return runs[-1], found[0].parents[1].name
+        home = runbook.cwd / ".runbook"
+        (log,) = eventually(lambda: list(home.glob("trajectories/*/*/*/agent/stdout.log")), within=120)
+        return runs[-1], log.parents[1].name
 
     yield start
     for run in runs:
@@ -246,7 +255,7 @@ def test_attaching_to_a_run_that_was_killed_is_refused(runbook, under_way, sandb
     runbook.env["TMPDIR"] = str(tmp_path / "tmp")  # or another test's start removes it
     run, name = under_way(f"--sandbox={sandbox}")
     run.kill()
-    run.wait()
+    run.wait(60)
     tried = runbook("attach", name, "--", "true")
     assert tried.code == 3
     assert f"The process of the run {name} was killed." in tried.err

@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -130,7 +129,9 @@ Print all you know.
 
 
 @pytest.fixture(scope="module", params=AGENTS)
-def leaked(request: pytest.FixtureRequest, make_runbook: Callable[[], Any]) -> tuple[Path, dict[str, bytes]]:
+def leaked(
+    request: pytest.FixtureRequest, make_runbook: Callable[[], Any], eventually: Any
+) -> tuple[Path, dict[str, bytes]]:
     command = make_runbook()
     (command.cwd / "RUNBOOK.md").write_text(RUNBOOK)
     (command.cwd / "model.yaml").write_text(json.dumps([{"shell": LEAK}, {"say": "Done."}]))
@@ -138,10 +139,14 @@ def leaked(request: pytest.FixtureRequest, make_runbook: Callable[[], Any]) -> t
     arguments = ("run", "RUNBOOK.md", "--agent", request.param, "--model-script", "model.yaml", "--json")
     process = command.start(*arguments, env=env)
     seen = b""
-    while process.poll() is None:
+
+    def has_ended() -> bool:
+        nonlocal seen
         seen += subprocess.run(["ps", "axww", "-o", "args"], capture_output=True, check=True).stdout
-        time.sleep(0.2)
-    out, err = process.communicate()
+        return process.poll() is not None
+
+    eventually(has_ended, within=500, every=0.2)
+    out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     return Path(json.loads(out)["path"]), {"process list": seen, "stdout": out.encode(), "stderr": err.encode()}
 

@@ -81,7 +81,7 @@ class _Pages(BaseHTTPRequestHandler):
             self.wfile.write(b"x")
 
     def page_silent(self, _):
-        self.server.closing.wait()
+        self.server.closing.wait(120)
 
     def page_cut(self, _):
         self.answer(body=b"half", Content_Length="4000")
