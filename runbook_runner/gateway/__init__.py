@@ -10,7 +10,7 @@ from runbook_runner.gateway.replay.replay import ON_MISS, OnMiss, Replay, load_r
 from runbook_runner.gateway.script.file import load_script
 from runbook_runner.gateway.script.script import ModelScript
 from runbook_runner.gateway.serve.budget import Budget
-from runbook_runner.gateway.serve.server import Gateway
+from runbook_runner.gateway.serve.server import Listener, listen
 from runbook_runner.gateway.serve.session import Session
 from runbook_runner.gateway.upstream import GatewayFailure, Upstream
 
@@ -19,8 +19,8 @@ __all__ = [
     "Budget",
     "Cassette",
     "Exchange",
-    "Gateway",
     "GatewayFailure",
+    "Listener",
     "ModelScript",
     "OnMiss",
     "Provider",
@@ -28,6 +28,7 @@ __all__ = [
     "Replay",
     "Session",
     "Upstream",
+    "listen",
     "load_replay",
     "load_script",
     "provider_from",

@@ -113,8 +113,6 @@ class Connection(Protocol):
     def answer(self, request: ModelRequest) -> AbstractAsyncContextManager[Answer]:
         """Leaving the context ends the call at the upstream, whether its body was read to the end or not."""
 
-    async def aclose(self) -> None: ...
-
 
 class Upstream(Protocol):
     """Who answers. Knows nothing of sessions; `connect` gives each its own state."""

@@ -53,13 +53,11 @@ def model_access(
     limits: Limits,
     emit: Emit,
 ) -> Iterator[ModelAccess]:
-    """A gateway with one session, gone with the block. Raises NotReadyError when the address can't be listened on."""
-    from runbook_runner.gateway import Budget, Gateway
+    """A listening socket with one session, both closed when the block ends. Raises NotReadyError when the address
+    can't be listened on."""
+    from runbook_runner.gateway import Budget, listen
 
     budget = Budget(limits.max_cost_usd, limits.max_tokens, limits.max_calls)
-    with Gateway(address.bind) as gateway:
-        session = gateway.open(upstream=upstream, cassette=cassette, emit=emit, token=token, budget=budget)
-        try:
-            yield ModelAccess(session, f"http://{address.reach}:{address.port or gateway.address[1]}")
-        finally:
-            session.close()
+    with listen(address.bind) as listener:
+        session = listener.open(upstream=upstream, cassette=cassette, emit=emit, token=token, budget=budget)
+        yield ModelAccess(session, f"http://{address.reach}:{address.port or listener.address[1]}")

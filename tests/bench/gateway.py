@@ -56,13 +56,13 @@ def started(*command: str, env: dict[str, str] | None = None) -> Iterator[tuple[
 def serve_gateway(upstream: str, folder: str) -> None:
     """Runs in a process of its own; see `started`."""
     from runbook_runner.core.redaction import Redactor
-    from runbook_runner.gateway import Cassette, Gateway, provider_from
+    from runbook_runner.gateway import Cassette, listen, provider_from
 
     environ = {"OPENAI_BASE_URL": upstream, "OPENAI_API_KEY": "canary-key-1234567890"}
-    with Gateway() as gateway:
+    with listen() as listener:
         cassette = Cassette(Path(folder) / "model", Redactor({"KEY": "canary-key-1234567890", "OTHER": "hunter22"}))
-        session = gateway.open(upstream=provider_from("openai", environ), cassette=cassette, emit=lambda _: None)
-        sys.stdout.write(f"{gateway.address[1]} {session.token}\n")
+        session = listener.open(upstream=provider_from("openai", environ), cassette=cassette, emit=lambda _: None)
+        sys.stdout.write(f"{listener.address[1]} {session.token}\n")
         sys.stdout.flush()
         time.sleep(3600)
 

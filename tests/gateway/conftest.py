@@ -5,6 +5,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import zstandard
 
 from runbook_runner.core.events import Event
 from runbook_runner.core.redaction import Redactor
-from runbook_runner.gateway import Budget, Cassette, Gateway, Session, Upstream, load_script, provider_from
+from runbook_runner.gateway import Budget, Cassette, Listener, Session, Upstream, listen, load_script, provider_from
 
 _NO_LIMIT = Budget()
 KEY = "sk-test-canary-8f3a71c9d2"
@@ -158,9 +159,9 @@ class FakeAnthropic:
 class Line:
     """One open session: the agent's side of it, and what was recorded."""
 
-    def __init__(self, gateway: Gateway, session: Session, cassette: Cassette, events: list[Event]):
-        self.gateway, self.session, self.cassette, self.events = gateway, session, cassette, events
-        host, port = gateway.address
+    def __init__(self, listener: Listener, session: Session, cassette: Cassette, events: list[Event]):
+        self.listener, self.session, self.cassette, self.events = listener, session, cassette, events
+        host, port = listener.address
         self.url = f"http://{host}:{port}"
         headers = {"authorization": f"Bearer {session.token}", "anthropic-version": "2023-06-01"}
         self.client = httpx.Client(base_url=self.url, headers=headers, timeout=60, trust_env=False)
@@ -175,7 +176,7 @@ class Line:
 
     def settled(self) -> None:
         """Waits until no call is under way or being recorded."""
-        end = time.monotonic() + 10
+        end = time.monotonic() + 60
         while self.session.busy and time.monotonic() < end:
             time.sleep(0.005)
         assert not self.session.busy
@@ -188,18 +189,14 @@ def fake() -> Iterator[FakeAnthropic]:
     server.close()
 
 
-@pytest.fixture(scope="session")
-def gateway() -> Iterator[Gateway]:
-    with Gateway() as running:
-        yield running
-
-
 Connect = Callable[..., Line]
 
 
 @pytest.fixture
-def connect(gateway: Gateway, tmp_path: Path) -> Iterator[Connect]:
+def connect(tmp_path: Path) -> Iterator[Connect]:
+    """Opens a session behind a listening socket of its own."""
     lines: list[Line] = []
+    opened = ExitStack()
 
     def make(
         upstream: Upstream, secrets: dict[str, str] | None = None, emit: Any = None, budget: Budget = _NO_LIMIT
@@ -207,14 +204,14 @@ def connect(gateway: Gateway, tmp_path: Path) -> Iterator[Connect]:
         events: list[Event] = []
         known = {**upstream.secret_values(), **(secrets or {})}
         cassette = Cassette(tmp_path / f"model{len(lines)}", Redactor(known))
-        session = gateway.open(upstream=upstream, cassette=cassette, emit=emit or events.append, budget=budget)
-        lines.append(Line(gateway, session, cassette, events))
+        listener = opened.enter_context(listen())
+        session = listener.open(upstream=upstream, cassette=cassette, emit=emit or events.append, budget=budget)
+        lines.append(Line(listener, session, cassette, events))
+        opened.callback(lines[-1].client.close)
         return lines[-1]
 
-    yield make
-    for line in lines:
-        line.session.close()
-        line.client.close()
+    with opened:
+        yield make
 
 
 @pytest.fixture

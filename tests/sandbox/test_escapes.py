@@ -17,7 +17,7 @@ from runbook_runner.core.errors import SandboxError
 from runbook_runner.core.redaction import Redactor
 from runbook_runner.core.settings import DEFAULT_RESULTS_FILES
 from runbook_runner.core.spec import Network
-from runbook_runner.gateway import Cassette, Gateway, load_script
+from runbook_runner.gateway import Cassette, listen, load_script
 from runbook_runner.sandbox.base import ResultsTooLargeError
 
 pytestmark = [pytest.mark.needs("linux"), pytest.mark.xdist_group("docker-live")]
@@ -438,14 +438,14 @@ def test_token_of_another_run_can_not_be_found_and_opens_nothing(make, shell, py
     script = tmp_path / "model.yaml"
     script.write_text("- say: one\n- say: two\n")
 
-    def gateway(sandbox):
-        return Gateway(sandbox.gateway_host().bind)
+    def listening(sandbox):
+        return listen(sandbox.gateway_host().bind)
 
     def session(of, name):
         cassette = Cassette(tmp_path / name, Redactor({}))
         return of.open(upstream=load_script(script), cassette=cassette, emit=lambda _: None)
 
-    with gateway(one) as first, gateway(other) as second:
+    with listening(one) as first, listening(other) as second:
         mine, theirs = session(first, "one"), session(second, "other")
         held = shell.start(other, f"echo {theirs.token} >/app/.runbook/token; echo up; exec sleep 30",
                            env={"ANTHROPIC_AUTH_TOKEN": theirs.token})  # fmt: skip

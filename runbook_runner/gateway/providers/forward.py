@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from runbook_runner.gateway.dialects.base import Dialect, Reading
+from runbook_runner.gateway.providers.http_client import shared_client
 from runbook_runner.gateway.providers.prices import Prices
 from runbook_runner.gateway.providers.rate_limit import LONGEST_WAIT_S, Throttle
 from runbook_runner.gateway.providers.translate import Target, Translation
@@ -27,11 +28,7 @@ from runbook_runner.gateway.upstream import (
 if TYPE_CHECKING:
     import aiohttp
 
-CONNECT_S: Final = 10.0
-READ_S: Final = 900.0  # a model may think for many minutes without a byte; the run's own idle limit comes first
 TOLD_WAIT_S: Final = 1.0
-KEEP_ALIVE_S: Final = 30.0
-_MAX_HEADER_BYTES: Final = 64 << 10
 _SENT_AT_ONCE_BYTES: Final = 1 << 20  # a larger body is sent in pieces, so that other calls go on meanwhile
 
 # RFC 9110 §7.6.1, and what the client library itself must say about the body it sends and can decode.
@@ -122,13 +119,8 @@ class ProviderConnection:
 
     def __init__(self, provider: Provider):
         self._provider = provider
-        self._client: aiohttp.ClientSession | None = None
-        self._proxy: str | None = None
+        self._proxy = _proxy(provider)
         self._translation: Translation | None = None
-
-    async def aclose(self) -> None:
-        if self._client is not None:
-            await self._client.close()
 
     @asynccontextmanager
     async def answer(self, request: ModelRequest) -> AsyncIterator[Answer]:
@@ -177,10 +169,8 @@ class ProviderConnection:
         from yarl import URL
 
         url = URL(self._provider.url(request.path, request.query), encoded=True)
-        if self._client is None:
-            self._client, self._proxy = _client(), _proxy(url.scheme, self._provider.host)
         body = request.body
-        return await self._client.request(
+        return await shared_client().request(
             request.method,
             url.with_user(None),  # a password there would take the place of the key
             headers=[(name, _recoded(value)) for name, value in self._provider.headers(request.headers)],
@@ -216,25 +206,9 @@ def _retry_after_s(answer: Answer) -> float:
     return 0.0
 
 
-def _client() -> "aiohttp.ClientSession":
-    """Without what a client does for people: cookies, log-ins from a file, headers of its own."""
-    import aiohttp
-
-    from runbook_runner.core.tls import trusted_roots
-
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S, ssl=trusted_roots()),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        skip_auto_headers=("accept", "accept-encoding", "content-type", "user-agent"),
-        timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=READ_S),
-        max_line_size=_MAX_HEADER_BYTES,
-        max_field_size=_MAX_HEADER_BYTES,
-    )
-
-
-def _proxy(scheme: str, host: str) -> str | None:
-    """The one that the environment names, if it names one for this host."""
-    return None if proxy_bypass(host) else getproxies().get(scheme)
+def _proxy(provider: Provider) -> str | None:
+    """The proxy that the environment names for this provider; `None`: it is asked directly."""
+    return None if proxy_bypass(provider.host) else getproxies().get(urlsplit(provider.base_url).scheme)
 
 
 def _recoded(header: str) -> str:

@@ -42,94 +42,60 @@ def _number(environ: Mapping[str, str], name: str) -> float | None:
     raise InputError(f"{name} is {text!r}.", hint="Give a number of at least 1, or unset it.")
 
 
-class _Place:
-    """One caller's place in the queue."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._called = asyncio.Event()
-
-    def call(self) -> None:
-        with suppress(RuntimeError):  # its loop has ended, and it with it
-            self._loop.call_soon_threadsafe(self._called.set)
-
-    async def wait(self, seconds: float | None) -> None:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._called.wait(), seconds)
-        self._called.clear()
-
-
 class Throttle:
-    """First come, first served. Used from many event loops."""
+    """First come, first served. Used on the gateway's event loop only."""
 
     def __init__(self, pace: Pace):
         self.pace = pace
-        self._lock = threading.Lock()
-        self._queue: list[_Place] = []
+        self._queue: list[asyncio.Event] = []
+        """One for each call that waits; set when it is worth another look."""
         self._running = 0
         self._next_at = 0.0
-        """When the bucket, which holds one call, is full again."""
+        """When the next call may start, by `pace.per_minute`."""
         self._paused_until = 0.0
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[float]:
-        """Waits until one more call may be made; gives back the seconds that took."""
+        """Waits until one more call may be made; yields the seconds that this took."""
         began = time.monotonic()
         await self._admitted()
         try:
             yield time.monotonic() - began
         finally:
-            with self._lock:
-                self._running -= 1
-                self._call_first()
+            self._running -= 1
+            self._wake_first()
 
     def pause(self, seconds: float) -> None:
-        """The provider asked for it."""
-        with self._lock:
-            self._paused_until = max(self._paused_until, time.monotonic() + seconds)
+        """No call starts for so long: the provider asked for it."""
+        self._paused_until = max(self._paused_until, time.monotonic() + seconds)
 
     @property
     def paused_s(self) -> float:
         return max(0.0, self._paused_until - time.monotonic())
 
     async def _admitted(self) -> None:
-        place = _Place()
-        with self._lock:
-            self._queue.append(place)
+        waiting = asyncio.Event()
+        self._queue.append(waiting)
         try:
-            while not self._admits(place):
-                await place.wait(self._seconds(place))
-        except BaseException:
-            with self._lock:
-                if place in self._queue:
-                    self._queue.remove(place)
-                else:
-                    self._running -= 1
-                self._call_first()
-            raise
-
-    def _admits(self, place: _Place) -> bool:
-        with self._lock:
-            now = time.monotonic()
-            full = self._running >= self.pace.parallel
-            if self._queue[0] is not place or full or now < max(self._next_at, self._paused_until):
-                return False
-            self._queue.pop(0)
+            while (seconds := self._seconds_to_wait(waiting)) != 0:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(waiting.wait(), seconds)
+                waiting.clear()
             self._running += 1
-            self._next_at = now + (60.0 / self.pace.per_minute if self.pace.per_minute else 0.0)
-            self._call_first()
-            return True
+            self._next_at = time.monotonic() + (60.0 / self.pace.per_minute if self.pace.per_minute else 0.0)
+        finally:
+            self._queue.remove(waiting)
+            self._wake_first()
 
-    def _seconds(self, place: _Place) -> float | None:
-        """Until it is worth trying again; `None`: somebody will call."""
-        with self._lock:
-            if self._queue[0] is not place or self._running >= self.pace.parallel:
-                return None
-            return max(0.001, max(self._next_at, self._paused_until) - time.monotonic())
+    def _seconds_to_wait(self, waiting: asyncio.Event) -> float | None:
+        """`None`: until another call ends or leaves the queue."""
+        if self._queue[0] is not waiting or self._running >= self.pace.parallel:
+            return None
+        return max(0.0, max(self._next_at, self._paused_until) - time.monotonic())
 
-    def _call_first(self) -> None:
+    def _wake_first(self) -> None:
         if self._queue:
-            self._queue[0].call()
+            self._queue[0].set()
 
 
 _THROTTLES: Final[dict[tuple[str, ...], Throttle]] = {}

@@ -104,10 +104,6 @@ class ReplayConnection:
         self._beyond: Connection | None = None
         self._choosing = asyncio.Lock()
 
-    async def aclose(self) -> None:
-        if self._beyond is not None:
-            await self._beyond.aclose()
-
     @asynccontextmanager
     async def answer(self, request: ModelRequest) -> AsyncIterator[Answer]:
         if self._failure:

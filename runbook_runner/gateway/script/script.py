@@ -66,9 +66,6 @@ class Cursor:
         self._heard = 0
         """Messages of the conversation that earlier turns have answered."""
 
-    async def aclose(self) -> None:
-        """Nothing to let go of."""
-
     @asynccontextmanager
     async def answer(self, request: ModelRequest) -> AsyncIterator[Answer]:
         if request.operation == "count_tokens":

@@ -1,13 +1,13 @@
 """Gateway: the HTTP face: who may ask, how much, and in which API; everything else is the relay's."""
 
 import json
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable
 from typing import Any, Final
 from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from runbook_runner.gateway.dialects import recognise
 from runbook_runner.gateway.dialects.base import Json
@@ -32,21 +32,18 @@ class Refused(Exception):  # noqa: N818 (it is the answer to a request)
         self.status = status
 
 
-def build_app(sessions: Callable[[], Iterable[Session]]) -> ASGIApp:
-    """sessions: those open now."""
-
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        response = await _response(Request(scope, receive), sessions)
-        await response(scope, receive, send)
-
-    return app
+async def app(scope: Scope, receive: Receive, send: Send) -> None:
+    """The ASGI app of all listening sockets. `scope["state"]["sessions"]`: those of the socket that the request came
+    in at."""
+    response = await _response(Request(scope, receive), scope["state"]["sessions"])
+    await response(scope, receive, send)
 
 
-async def _response(request: Request, sessions: Callable[[], Iterable[Session]]) -> Response:
+async def _response(request: Request, sessions: Iterable[Session]) -> Response:
     if request.url.path == "/" and request.method in ("GET", "HEAD"):
         return JSONResponse(_ALIVE)
     try:
-        session = _session(request, sessions())
+        session = _session(request, sessions)
         return Relay(session, await _parse(request, session))
     except Refused as problem:
         dialect, _ = recognise(request.method, _path(request))

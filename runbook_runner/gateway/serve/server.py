@@ -1,13 +1,15 @@
-"""Gateway: one HTTP server in a thread of its own, reachable at one address, for all runs of this process."""
+"""Gateway: one HTTP server for this process, in a thread of its own, with one listening socket per run.
+
+The server runs while at least one socket is open. A session can be reached through its own socket only.
+"""
 
 import asyncio
 import socket
 import threading
-from collections.abc import Callable
-from concurrent.futures import Future
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
 
 from runbook_runner.core.errors import NotReadyError
 from runbook_runner.core.events import Emit
@@ -15,6 +17,7 @@ from runbook_runner.core.ids import new_run_token
 from runbook_runner.core.unix_sockets import PREFIX as UNIX
 from runbook_runner.core.unix_sockets import listen_unix
 from runbook_runner.gateway.cassette.cassette import Cassette
+from runbook_runner.gateway.providers.http_client import close_clients
 from runbook_runner.gateway.serve.budget import Budget
 from runbook_runner.gateway.serve.session import Session
 from runbook_runner.gateway.upstream import Upstream
@@ -22,53 +25,45 @@ from runbook_runner.gateway.upstream import Upstream
 if TYPE_CHECKING:
     import uvicorn
 
-STOP_S: Final = 5  # whole seconds, uvicorn's unit
-KEEP_ALIVE_S: Final = 3600  # a CLI that reuses a connection we have just closed sees a reset
+STOP_S: Final = 5.0  # to send what is left of the answers when a socket closes, and to end the server's thread
+KEEP_ALIVE_S: Final = 3600  # whole seconds; a CLI that reuses a connection we have just closed sees a reset
+_STEPS_TO_CONNECT: Final = 3  # of the event loop, from accepting a connection to its `connection_made`
+_CHECK_S: Final = 0.01  # between two looks at the connections of a socket that closes
 _NO_LIMIT: Final = Budget()
 
 
-class Gateway:
-    """A context manager. Binds exactly one address, with a free port."""
+@contextmanager
+def listen(bind: str = "127.0.0.1") -> "Iterator[Listener]":
+    """Listens at one address, with a free port, for as long as the block runs; then closes its sessions and
+    connections.
 
-    def __init__(self, host: str = "127.0.0.1"):
-        """host: the address the sandbox reaches this machine at: loopback for processes, the bridge's own for
-        containers on Linux (field notes §5.6), `unix:PATH` for what has no network. Never all interfaces."""
-        self._host = host
+    bind: the address at which the sandbox reaches this machine: loopback for processes, the bridge's own for
+    containers on Linux (field notes §5.6), `unix:PATH` for a sandbox without a network. Never all interfaces.
+    Raises NotReadyError when the address is not one of this machine's.
+    """
+    with _listening_socket(bind) as listening, _SERVER.running() as thread:
+        listener = Listener(bind, listening, thread)
+        try:
+            yield listener
+        finally:
+            listener.close()
+
+
+class Listener:
+    """One run's listening socket and the sessions that it leads to. Made by `listen`."""
+
+    def __init__(self, bind: str, listening: socket.socket, thread: "_ServerThread"):
+        from uvicorn.server import ServerState
+
+        host, port = (bind, 0) if bind.startswith(UNIX) else listening.getsockname()[:2]
+        self.address: Final[tuple[str, int]] = (host, port)
+        """Host and port; `unix:PATH` and 0 for a unix socket."""
+        self._loop = thread.loop
+        self._config = thread.config
+        self._socket = listening
         self._sessions: list[Session] = []
-        self._lock = threading.Lock()
-        self._socket: socket.socket | None = None
-        self._server: uvicorn.Server | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
-
-    def start(self) -> None:
-        """Listens when it returns. Raises NotReadyError when the address is not this machine's."""
-        self._socket = _listen(self._host)
-        ready: Future[None] = Future()
-        self._thread = threading.Thread(target=self._run, args=(self._socket, ready), name="gateway", daemon=True)
-        self._thread.start()
-        ready.result()
-
-    def stop(self) -> None:
-        """Closes every session, then the server. Nothing happens when it does not run."""
-        for session in self._sessions:
-            session.close()
-        if self._server is not None and self._thread is not None:
-            self._server.should_exit = True
-            self._thread.join(STOP_S + 5)
-        if self._socket is not None:
-            self._socket.close()
-        self._sessions, self._server, self._thread, self._socket, self._loop = [], None, None, None, None
-
-    @property
-    def address(self) -> tuple[str, int]:
-        """Host and port it listens at, port 0 for a unix socket. Raises RuntimeError before `start`."""
-        if self._socket is None:
-            raise RuntimeError("the gateway has not been started")
-        if self._host.startswith(UNIX):
-            return self._host, 0
-        host, port = self._socket.getsockname()[:2]
-        return str(host), int(port)
+        self._connections = ServerState()
+        self._server = asyncio.run_coroutine_threadsafe(self._accept(), self._loop).result()
 
     def open(
         self,
@@ -79,10 +74,8 @@ class Gateway:
         token: str | None = None,
         budget: Budget = _NO_LIMIT,
     ) -> Session:
-        """A session with a token of its own. token: from `ids.new_run_token` when others must know it beforehand, as
-        the run's redactor."""
-        if self._loop is None:
-            raise RuntimeError("the gateway has not been started")
+        """Returns a session with a token of its own. token: from `ids.new_run_token`, when others must know it
+        beforehand, such as the run's redactor."""
         session = Session(
             token=token or new_run_token(),
             upstream=upstream,
@@ -91,74 +84,122 @@ class Gateway:
             budget=budget,
             loop=self._loop,
         )
-        with self._lock:
-            self._sessions = [*(s for s in self._sessions if s.is_open), session]
+        self._sessions.append(session)
         return session
 
-    def __enter__(self) -> Self:
-        self.start()
-        return self
+    def close(self) -> None:
+        """Closes the sessions, then the socket and its connections."""
+        for session in self._sessions:
+            session.close()
+        asyncio.run_coroutine_threadsafe(self._disconnect(), self._loop).result()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
+    async def _accept(self) -> asyncio.Server:
+        return await self._loop.create_server(self._protocol, sock=self._socket, backlog=self._config.backlog)
 
-    def _run(self, listening: socket.socket, ready: "Future[None]") -> None:
+    def _protocol(self) -> asyncio.Protocol:
+        """Serves one connection."""
+        return self._config.http_protocol_class(  # type: ignore[call-arg]
+            config=self._config, server_state=self._connections, app_state={"sessions": self._sessions}
+        )
+
+    async def _disconnect(self) -> None:
+        """Answers that are being sent may end first."""
+        self._loop.remove_reader(self._socket)
+        for _ in range(_STEPS_TO_CONNECT):  # a server that closes earlier forgets what it has just accepted
+            await asyncio.sleep(0)
+        self._server.close()
+        for connection in list(self._connections.connections):
+            connection.shutdown()
+        end = self._loop.time() + STOP_S
+        while self._connections.connections and self._loop.time() < end:
+            await asyncio.sleep(_CHECK_S)
+        for connection in list(self._connections.connections):
+            connection.transport.abort()
+
+
+class _ServerThread:
+    """The thread with the event loop, and the one ASGI app that all sockets serve."""
+
+    def __init__(self) -> None:
+        self.config = _config()
+        self.loop = asyncio.new_event_loop()
+        self._stop = asyncio.Event()
+        self._thread = threading.Thread(target=self._run, name="gateway", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self.loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(STOP_S)
+
+    def _run(self) -> None:
+        with asyncio.Runner(loop_factory=lambda: self.loop) as runner:
+            runner.run(self._until_stopped())
+
+    async def _until_stopped(self) -> None:
+        await self._stop.wait()
+        await close_clients()
+
+
+class _Server:
+    """Starts the thread for its first user and stops it after the last."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._thread: _ServerThread | None = None
+
+    @contextmanager
+    def running(self) -> Iterator[_ServerThread]:
+        with self._lock:
+            thread = self._thread = self._thread or _ServerThread()
+            self._users += 1
         try:
-            asyncio.run(self._serve(listening, ready))
-        except BaseException as problem:
-            if ready.done():
-                raise
-            ready.set_exception(problem)
-
-    async def _serve(self, listening: socket.socket, ready: "Future[None]") -> None:
-        self._loop = asyncio.get_running_loop()
-        self._server = _server(lambda: self._sessions)
-        ready.set_result(None)
-        await self._server.serve(sockets=[listening])
+            yield thread
+        finally:
+            with self._lock:
+                self._users -= 1
+                if self._users == 0:
+                    self._thread = None
+                    thread.stop()
 
 
-def _server(sessions: Callable[[], list[Session]]) -> "uvicorn.Server":
+_SERVER: Final = _Server()
+
+
+def _config() -> "uvicorn.Config":
     import uvicorn
 
-    from runbook_runner.gateway.serve.app import build_app
+    from runbook_runner.gateway.serve.app import app
 
     config = uvicorn.Config(
-        build_app(sessions),
+        app,
         http="httptools",
-        loop="asyncio",
         ws="none",
         lifespan="off",
         log_config=None,
-        log_level="critical",  # what goes wrong is told by the relay, in events
+        log_level="critical",  # the relay reports errors as events
         access_log=False,
-        server_header=False,
         proxy_headers=False,
         timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=STOP_S,
     )
-    return uvicorn.Server(config)
+    config.load()
+    return config
 
 
-def _listen(host: str) -> socket.socket:
-    if host.startswith(UNIX):
-        return _listen_unix(host)
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+def _listening_socket(bind: str) -> socket.socket:
+    if bind.startswith(UNIX):
+        try:
+            return listen_unix(Path(bind.removeprefix(UNIX)))
+        except OSError as error:
+            raise NotReadyError(f"Can't listen at {bind}: {error.strerror}.") from error
+    family = socket.AF_INET6 if ":" in bind else socket.AF_INET
     # With the protocol named asyncio switches Nagle's algorithm off; else every answer waits 40 ms for an ACK.
     listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        listening.bind((host, 0))
+        listening.bind((bind, 0))
         listening.listen()
-    except OSError as problem:
+    except OSError as error:
         listening.close()
         hint = "The model gateway must listen where the sandbox can reach it."
-        raise NotReadyError(f"Can't listen at {host}: {problem.strerror}.", hint=hint) from problem
+        raise NotReadyError(f"Can't listen at {bind}: {error.strerror}.", hint=hint) from error
     return listening
-
-
-def _listen_unix(host: str) -> socket.socket:
-    try:
-        return listen_unix(Path(host.removeprefix(UNIX)))
-    except OSError as problem:
-        raise NotReadyError(f"Can't listen at {host}: {problem.strerror}.") from problem

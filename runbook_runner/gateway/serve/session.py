@@ -16,7 +16,7 @@ CLOSE_S: Final = 10.0  # to cancel what is in flight and write it down
 
 
 class Session:
-    """Made by `Gateway.open`. Its attributes may be read from any thread; the gateway's loop writes them."""
+    """Made by `Listener.open`. Its attributes may be read from any thread; the gateway's loop writes them."""
 
     def __init__(
         self,
@@ -107,4 +107,3 @@ class Session:
             work.cancel()
         if self._calls:
             await asyncio.wait(set(self._calls))
-        await self.connection.aclose()

@@ -11,7 +11,7 @@ import pytest
 
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.events import Log
-from runbook_runner.gateway import Gateway, provider_from
+from runbook_runner.gateway import listen, provider_from
 from runbook_runner.gateway.providers.rate_limit import Pace, Throttle, pace_from
 
 
@@ -159,19 +159,18 @@ def test_caller_that_gives_up_leaves_its_place_to_the_next() -> None:
     assert asyncio.run(scene()) == ["first", "third"]
 
 
-def test_runs_with_gateways_of_their_own_share_the_queue(busy: Any, tmp_path: Any) -> None:
-    """Each run has an event loop in a thread of its own."""
+def test_runs_in_threads_of_their_own_share_the_queue(busy: Any, tmp_path: Any) -> None:
     import httpx
 
     from runbook_runner.core.redaction import Redactor
     from runbook_runner.gateway import Cassette
 
     def one_run(number: int) -> None:
-        with Gateway() as gateway:
+        with listen() as listener:
             upstream = key_for(busy, RUNBOOK_MAX_PARALLEL_CALLS="2", ANTHROPIC_API_KEY="k-shared")
             cassette = Cassette(tmp_path / str(number), Redactor({}))
-            session = gateway.open(upstream=upstream, cassette=cassette, emit=lambda _: None)
-            url = "http://{}:{}/v1/messages".format(*gateway.address)
+            session = listener.open(upstream=upstream, cassette=cassette, emit=lambda _: None)
+            url = "http://{}:{}/v1/messages".format(*listener.address)
             for text in "abc":
                 body = {"model": "m", "messages": [{"role": "user", "content": text}]}
                 assert httpx.post(url, json=body, headers={"x-api-key": session.token}).status_code == 200

@@ -15,7 +15,7 @@ import pytest
 from runbook_runner.core.errors import NotReadyError
 from runbook_runner.core.ids import new_run_token
 from runbook_runner.core.redaction import Redactor
-from runbook_runner.gateway import Cassette, Gateway, load_script
+from runbook_runner.gateway import Cassette, listen, load_script
 
 Scripted = Callable[[str], Any]
 QUESTION = {"model": "m", "messages": [{"role": "user", "content": "a"}]}
@@ -50,7 +50,7 @@ def test_token_dies_with_its_session(scripted: Scripted) -> None:
 def test_request_that_was_still_coming_in_when_the_session_closed_is_refused(scripted: Scripted) -> None:
     line = scripted("- say: one")
     body = json.dumps(QUESTION).encode()
-    with socket.create_connection(line.gateway.address, 10) as connection:
+    with socket.create_connection(line.listener.address, 10) as connection:
         head = f"POST /v1/messages HTTP/1.1\r\nhost: x\r\nx-api-key: {line.session.token}\r\n"
         connection.sendall(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body[:10])
         time.sleep(0.2)
@@ -76,7 +76,7 @@ def test_other_paths_of_the_provider_are_not_served(scripted: Scripted, method: 
 
 def test_body_over_the_limit_is_refused_before_it_is_read(scripted: Scripted) -> None:
     line = scripted("- say: one")
-    with socket.create_connection(line.gateway.address, 10) as connection:
+    with socket.create_connection(line.listener.address, 10) as connection:
         head = f"POST /v1/messages HTTP/1.1\r\nhost: x\r\nx-api-key: {line.session.token}\r\n"
         connection.sendall(f"{head}content-length: {(64 << 20) + 1}\r\n\r\n".encode())
         answer = connection.recv(4096)
@@ -128,8 +128,8 @@ def test_lone_surrogates_are_recorded_and_answered(scripted: Scripted) -> None:
 
 
 def test_only_the_given_address_is_bound() -> None:
-    with Gateway("127.0.0.2") as gateway:
-        host, port = gateway.address
+    with listen("127.0.0.2") as listener:
+        host, port = listener.address
         assert host == "127.0.0.2"
         assert httpx.get(f"http://{host}:{port}/").status_code == 200
         with pytest.raises(httpx.ConnectError):
@@ -137,28 +137,26 @@ def test_only_the_given_address_is_bound() -> None:
 
 
 def test_address_of_another_machine_can_not_be_bound() -> None:
-    with pytest.raises(NotReadyError, match=r"Can't listen at 192\.0\.2\.7"):
-        Gateway("192.0.2.7").start()
+    with pytest.raises(NotReadyError, match=r"Can't listen at 192\.0\.2\.7"), listen("192.0.2.7"):
+        pass
 
 
 def test_stopped_gateway_leaves_no_listener_and_may_start_again() -> None:
-    gateway = Gateway()
-    gateway.start()
-    address = gateway.address
-    gateway.stop()
-    gateway.stop()
+    with listen() as listener:
+        address = listener.address
     with pytest.raises(OSError, match="refused"):
         socket.create_connection(address, 2)
-    with gateway:
-        assert httpx.get("http://{}:{}/".format(*gateway.address)).status_code == 200
+    with listen() as listener:
+        assert httpx.get("http://{}:{}/".format(*listener.address)).status_code == 200
 
 
-def test_token_chosen_beforehand_is_used(gateway: Gateway, tmp_path: Path) -> None:
+def test_token_chosen_beforehand_is_used(tmp_path: Path) -> None:
     (tmp_path / "m.yaml").write_text("- say: one")
     token = new_run_token()
     cassette = Cassette(tmp_path / "model", Redactor({}))
     upstream = load_script(tmp_path / "m.yaml")
-    session = gateway.open(upstream=upstream, cassette=cassette, emit=lambda _: None, token=token)
+    with listen() as listener:
+        session = listener.open(upstream=upstream, cassette=cassette, emit=lambda _: None, token=token)
     assert session.token == token
     assert len(token) >= 40
 

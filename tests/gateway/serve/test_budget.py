@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 
 from runbook_runner.core.redaction import Redactor
-from runbook_runner.gateway import Budget, Cassette, Gateway, load_script, provider_from
+from runbook_runner.gateway import Budget, Cassette, load_script, provider_from
 
 SCRIPT = "".join(f"- {{say: t{n}, usage: {{input: 40, output: 5, cache_read: 5, cost: 0.2}}}}\n" for n in range(9))
 Limited = Callable[[Budget], Any]
 
 
 @pytest.fixture
-def limited(connect: Any, gateway: Gateway, tmp_path: Path) -> Limited:
+def limited(connect: Any, tmp_path: Path) -> Limited:
     (tmp_path / "m.yaml").write_text(SCRIPT)
     return lambda budget: connect(load_script(tmp_path / "m.yaml"), budget=budget)
 
@@ -86,10 +86,10 @@ def test_counting_tokens_is_free(limited: Limited) -> None:
     assert line.ask("a").status_code == 200
 
 
-def test_budgets_of_two_runs_are_their_own(gateway: Gateway, limited: Limited, tmp_path: Path) -> None:
+def test_budgets_of_two_runs_are_their_own(limited: Limited, tmp_path: Path) -> None:
     first, second = limited(Budget(max_calls=1)), limited(Budget(max_calls=1))
     assert [line.ask("a").status_code for line in (first, second)] == [200, 200]
-    session = gateway.open(
+    session = first.listener.open(
         upstream=load_script(tmp_path / "m.yaml"), cassette=Cassette(tmp_path / "x", Redactor({})), emit=lambda _: None
     )
     assert session.spending.refusal() is None
