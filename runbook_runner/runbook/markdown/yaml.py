@@ -77,27 +77,23 @@ class YamlText(NamedTuple):
             if _may_explode(self.text):
                 self._measure()
             root: yaml.Node | None = yaml.compose(self.text, Loader=SafeLoader)
-        except yaml.reader.ReaderError as e:
+        except yaml.reader.ReaderError as error:
             found = yaml.reader.Reader.NON_PRINTABLE.search(self.text)  # libyaml's own position is in bytes
-            line = self.first_line + self.text.count("\n", 0, found.start() if found else e.position)
-            raise InputError(f"The YAML holds a forbidden character: {e.reason}.", where=f"{self.source}:{line}") from e
-        except yaml.MarkedYAMLError as e:
-            mark = e.problem_mark or e.context_mark
-            problem = ", ".join(filter(None, (e.context, e.problem))) or "it can't be read"
-            raise InputError(
-                f"The YAML is broken: {problem}.",
-                where=f"{self.source}:{self.line(mark)}",
-                hint=_HINT,
-                details=self._excerpt(mark),
-            ) from e
+            line = self.first_line + self.text.count("\n", 0, found.start() if found else error.position)
+            message = f"The YAML holds a forbidden character: {error.reason}."
+            raise InputError(message, where=f"{self.source}:{line}") from error
+        except yaml.MarkedYAMLError as error:
+            raise self._broken(error) from error
         return root
 
     def entries(self, node: yaml.MappingNode) -> tuple[Entry, ...]:
         """Keys of a mapping with `<<` merged in; of a key given twice the last counts, as YAML readers do."""
         try:
             _PLAIN.flatten_mapping(node)
-        except yaml.MarkedYAMLError as e:
-            raise self.refusal(e.problem_mark, f"The YAML merge key `<<` can't be used so: {e.problem}.") from e
+        except yaml.MarkedYAMLError as error:
+            raise self.refusal(
+                error.problem_mark, f"The YAML merge key `<<` can't be used so: {error.problem}."
+            ) from error
         found: dict[str, Entry] = {}
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode):
@@ -116,9 +112,9 @@ class YamlText(NamedTuple):
             raise self.refusal(node.start_mark, f"The YAML tag {node.tag.replace(_TAG, '!!')} is not allowed here.")
         try:
             return read(node)
-        except (ValueError, OverflowError, KeyError) as e:
+        except (ValueError, OverflowError, KeyError) as error:
             where = f"{self.source}:{self.line(node.start_mark)}"
-            raise InputError("This YAML value can't be read.", where=where, hint="Put it in quotes.") from e
+            raise InputError("This YAML value can't be read.", where=where, hint="Put it in quotes.") from error
 
     def line(self, mark: Any) -> int:
         if mark is None:
@@ -128,6 +124,18 @@ class YamlText(NamedTuple):
 
     def refusal(self, mark: Any, message: str) -> InputError:
         return InputError(message, where=f"{self.source}:{self.line(mark)}")
+
+    def _broken(self, error: yaml.MarkedYAMLError) -> InputError:
+        mark = error.problem_mark or error.context_mark
+        problem = ", ".join(filter(None, (error.context, error.problem))) or "it can't be read"
+        if "nesting depth" in problem:  # libyaml looks ahead and has a limit of its own, of 1,000 levels
+            return self._too_deep(mark)
+        refusal = self.refusal(mark, f"The YAML is broken: {problem}.")
+        refusal.hint, refusal.details = _HINT, self._excerpt(mark)
+        return refusal
+
+    def _too_deep(self, mark: Any) -> InputError:
+        return self.refusal(mark, f"The YAML is nested deeper than {MAX_DEPTH} levels.")
 
     def _measure(self) -> None:
         """Refuses what would explode, before anything recursive touches it: the event stream is flat."""
@@ -143,7 +151,7 @@ class YamlText(NamedTuple):
                 if anchor:
                     sizes[anchor] = size
             if len(open_) > MAX_DEPTH:
-                raise self.refusal(event.start_mark, f"The YAML is nested deeper than {MAX_DEPTH} levels.")
+                raise self._too_deep(event.start_mark)
             if open_[-1][1] > MAX_EXPANDED:
                 raise self.refusal(event.start_mark, "The YAML explodes when its aliases are written out.")
 

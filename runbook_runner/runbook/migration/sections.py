@@ -1,11 +1,10 @@
-"""Room `runbook`: which sections of a v1 file the migration takes apart, and what is in them."""
+"""Room `runbook`, `migration`: the sections of a v1 file that are taken apart, and the Checklist made of them."""
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from runbook_runner.core import ids
-from runbook_runner.core.criteria import Rubric
 from runbook_runner.runbook.criteria.verification_script import BANNER
 from runbook_runner.runbook.document import Runbook
 from runbook_runner.runbook.markdown.blocks import Fence, Section
@@ -26,102 +25,43 @@ _EXISTS = re.compile(
     r"(?: (?:at|in|under) \S+)?(?:,? and (?:is )?(?:non-?empty|not empty))?",
     re.IGNORECASE,
 )
+_ITEM = re.compile(r"\s*(?:[-*+]|\d+[.)])\s")
 _ENOUGH = 500  # characters; an item that only says a file exists is shorter
 _LAST_RESORT = "The required outputs answer the Objective"
 
 
 @dataclass(frozen=True)
-class Kept:
-    lines: tuple[str, ...]
-    """Markdown, one list item a line or more, without line ends."""
-    dropped: tuple[tuple[int, str], ...]
-    """Line and text of the items that code checks or the report itself cover now."""
-    added: tuple[str, ...]
-
-
-def keep(section: Section | None, lines: Sequence[str], outputs: Collection[str], rubric: Rubric | None) -> Kept:
-    """section: what holds the items. lines: those of the file, the first at index 0. Items stay as they are written,
-    plain bullets get a box."""
-    dropped: list[tuple[int, str]] = []
-    kept: list[str] = []
-    slugs: set[str] = set()
-    for item, last in located(section, lines) if section else ():
-        if is_covered(item.text, outputs):
-            dropped.append((item.line, item.text))
-        else:
-            kept += _as_task(item, lines[item.line - 1 : last])
-            slugs.add(ids.slug(item.text))
-    added = [text for text in _wanted(rubric, bool(kept)) if ids.slug(text) not in slugs]
-    return Kept((*kept, *(f"- [ ] {text}" for text in added)), tuple(dropped), tuple(added))
-
-
-def items_of(section: Section) -> tuple[Item, ...]:
-    """The tasks; where an author used plain bullets, those."""
-    return tasks(section.text, section.text_line) or list_items(section.text, section.text_line)
-
-
-def located(section: Section, lines: Sequence[str]) -> Iterator[tuple[Item, int]]:
-    """Each item with its last line."""
-    return ((item, last_line(item, lines, section.end_line)) for item in items_of(section))
-
-
-def last_line(item: Item, lines: Sequence[str], end: int) -> int:
-    """Where the item's paragraph ends: before the next blank line, item or line at its own margin."""
-    margin = len(lines[item.line - 1]) - len(lines[item.line - 1].lstrip())
-    number = item.line
-    while number < end:
-        below = lines[number].rstrip("\r")
-        indent = len(below) - len(below.lstrip())
-        if not below.strip() or indent <= margin or re.match(r"\s*(?:[-*+]|\d+[.)])\s", below):
-            break
-        number += 1
-    return number
-
-
-def is_covered(text: str, outputs: Collection[str]) -> bool:
-    """The item only says that files exist, speaks of the report, or of the script that is no more."""
-    plain = text[:_ENOUGH].replace("`", "").replace("*", "").strip(" .")
-    if _REPORT in plain or _SCRIPT.search(plain) or _ALL_EXIST.fullmatch(plain):
-        return True
-    match = _EXISTS.fullmatch(plain)
-    return bool(match and in_results(match["path"]) in outputs)
-
-
-def _as_task(item: Item, lines: Sequence[str]) -> list[str]:
-    """The v2 validator counts no numbered ones."""
-    mark = r"\1- [ ] " if item.checked is None else r"\1- "
-    bullet = r"(?:[-*+]|\d+[.)])" if item.checked is None else r"\d+[.)]"
-    first = re.sub(rf"^(\s*){bullet}\s+", mark, lines[0].rstrip("\r"))
-    return [first, *(line.rstrip("\r") for line in lines[1:])]
-
-
-def _wanted(rubric: Rubric | None, has_items: bool) -> list[str]:
-    if rubric:
-        return [f"Overall rubric average is at least {rubric.average}"]
-    return [] if has_items else [_LAST_RESORT]
-
-
-REPORT_STEP = "write validation report"
-_CHECKLIST, _SCRIPT_SECTION = "checklist", "verification script"
-
-
-@dataclass(frozen=True)
-class Old:
+class OldSections:
     """Line numbers are 1-based lines of the file."""
 
     final: Section | None
     """The Final Checklist."""
     items: Section | None
-    """What holds its items: the section itself or its `### Checklist`."""
+    """The section that holds its items: the Final Checklist itself or its `### Checklist`."""
+    script: Section | None
+    """The `### Verification Script` in it."""
     report: Section | None
     """The step that writes the validation report and nothing else."""
 
 
-def find_old(runbook: Runbook) -> Old:
+@dataclass(frozen=True)
+class Checklist:
+    lines: tuple[str, ...]
+    """Markdown without line ends."""
+    dropped: tuple[tuple[int, str], ...]
+    """Line and text of the items that code checks or the report itself cover now."""
+    added: tuple[str, ...]
+
+
+def old_sections(runbook: Runbook) -> OldSections:
     final = next((s for s in runbook.sections if s.level == 2 and is_final_checklist(s)), None)
     inner = subsections(runbook.sections, final, 3) if final else ()
-    items = next((section for section in inner if section.name == _CHECKLIST), final)
-    return Old(final, items, next(filter(_writes_report, runbook.sections), None))
+    return OldSections(
+        final=final,
+        items=next((section for section in inner if section.name == "checklist"), final),
+        script=next((section for section in inner if section.name.startswith("verification script")), None),
+        report=next(filter(_writes_report, runbook.sections), None),
+    )
 
 
 def _writes_report(section: Section) -> bool:
@@ -129,47 +69,96 @@ def _writes_report(section: Section) -> bool:
     return section.level == 2 and "validation report" in name and "summary" not in name and "checklist" not in name
 
 
-def fence_lines(fence: Fence, lines: Sequence[str]) -> range | None:
-    """The fence's lines, both marks included; `None` when its end is not where it must be."""
+def script_fence(runbook: Runbook) -> Fence | None:
+    line = runbook.verification.line if runbook.verification else 0
+    return next((fence for fence in runbook.outline.fences if fence.line == line), None)
+
+
+def fence_lines(fence: Fence | None, lines: Sequence[str]) -> range:
+    """The fence's lines, both marks included; empty when its end is not where it must be."""
+    if fence is None:
+        return range(0)
     last = fence.line + fence.code.count("\n") + 1
     if last <= len(lines) and lines[last - 1].strip()[:3] in ("```", "~~~"):
         return range(fence.line, last + 1)
-    return None
+    return range(0)
 
 
-def remains(runbook: Runbook, old: Old, lines: Sequence[str]) -> tuple[list[str], list[tuple[int, str]]]:
-    """What the Final Checklist holds beside its headings, its script and its items: the prose that stays, and what
-    speaks of the script and goes, with its line."""
-    gone = set(_taken(runbook, old, lines))
-    stays: list[str] = []
-    dropped: list[tuple[int, str]] = []
-    for number in range(old.final.line, old.final.end_line + 1) if old.final else ():
-        text = lines[number - 1].rstrip("\r")
-        if number in gone or (not text.strip() and not (stays and stays[-1])):
-            continue
-        if text.strip() and (BANNER in text or _in_script_section(runbook, old, number)):
-            dropped.append((number, text.strip()))
-        else:
-            stays.append(text)
-    while stays and not stays[-1]:
-        stays.pop()
-    return stays, dropped
+def checklist(runbook: Runbook, old: OldSections, lines: Sequence[str]) -> Checklist:
+    """All of the Final Checklist except its headings and its script. Items that are covered go, the others stay as they
+    are written; plain bullets get a box. lines: those of the file, the first at index 0."""
+    outputs = [output.path for output in runbook.outputs]
+    items = list(_located(old.items, lines)) if old.items else []
+    covered = [(item, span) for item, span in items if is_covered(item.text, outputs)]
+    kept = [(item, span) for item, span in items if (item, span) not in covered]
+    gone = set(_moved(runbook, old, lines)).union(*(span for _, span in covered))
+    stays = {n: lines[n - 1].rstrip("\r") for n in _inner(old.final) if n not in gone}
+    stays |= {item.line: _as_task(item, stays[item.line]) for item, _ in kept}
+    slugs = [ids.slug(item.text) for item, _ in kept]
+    added = [text for text in _wanted(runbook, bool(kept)) if ids.slug(text) not in slugs]
+    last = kept[-1][1][-1] if kept else 0
+    above = [text for number, text in stays.items() if number <= last]
+    below = squeezed([text for number, text in stays.items() if number > last])
+    boxes = [f"- [ ] {text}" for text in added]
+    dropped = tuple((item.line, item.text) for item, _ in covered)
+    return Checklist(tuple(squeezed([*above, *boxes, "", *below])), dropped, tuple(added))
 
 
-def _taken(runbook: Runbook, old: Old, lines: Sequence[str]) -> Iterator[int]:
-    final, items, script = old.final, old.items, runbook.verification
-    if final is None or items is None:
-        return
-    yield from (final.line, items.line)
-    yield from (s.line for s in subsections(runbook.sections, final, 3) if s.name.startswith(_SCRIPT_SECTION))
-    for item, last in located(items, lines):
-        yield from range(item.line, last + 1)
-    fences = runbook.outline.fences_in(final)
-    for fence in fences if script else ():
-        if script and fence.line == script.line:
-            yield from fence_lines(fence, lines) or ()
+def _inner(section: Section | None) -> range:
+    return range(section.text_line, section.end_line + 1) if section else range(0)
 
 
-def _in_script_section(runbook: Runbook, old: Old, line: int) -> bool:
-    below = runbook.outline.innermost(line)
-    return below is not None and below is not old.items and below.name.startswith(_SCRIPT_SECTION)
+def _moved(runbook: Runbook, old: OldSections, lines: Sequence[str]) -> Iterator[int]:
+    """Lines of the Final Checklist that have another place: the heading of its items, and its script."""
+    yield from range(old.items.line, old.items.text_line) if old.items else ()
+    yield from range(old.script.line, old.script.end_line + 1) if old.script else ()
+    yield from fence_lines(script_fence(runbook), lines)
+
+
+def _located(section: Section, lines: Sequence[str]) -> Iterator[tuple[Item, range]]:
+    """The tasks (where an author used plain bullets, those) with their lines: an item's paragraph ends before the next
+    blank line, item or line at its own margin."""
+    for item in tasks(section.text, section.text_line) or list_items(section.text, section.text_line):
+        margin = _indent(lines[item.line - 1])
+        last = item.line
+        while last < section.end_line:
+            below = lines[last].rstrip("\r")
+            if not below.strip() or _indent(below) <= margin or _ITEM.match(below):
+                break
+            last += 1
+        yield item, range(item.line, last + 1)
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip())
+
+
+def is_covered(text: str, outputs: Collection[str]) -> bool:
+    """Whether the item only says that files exist, or speaks of the report or of the script."""
+    plain = text[:_ENOUGH].replace("`", "").replace("*", "").strip(" .")
+    if _REPORT in plain or _SCRIPT.search(plain) or _ALL_EXIST.fullmatch(plain):
+        return True
+    match = _EXISTS.fullmatch(plain)
+    return bool(match and in_results(match["path"]) in outputs)
+
+
+def _as_task(item: Item, text: str) -> str:
+    """The item's first line with a bullet, which the v2 validator wants, and a box."""
+    if item.checked is not None:
+        return re.sub(r"^(\s*)\d+[.)]\s+", r"\1- ", text)
+    return re.sub(r"^(\s*)(?:[-*+]|\d+[.)])\s+", r"\1- [ ] ", text)
+
+
+def _wanted(runbook: Runbook, has_items: bool) -> list[str]:
+    if runbook.rubric:
+        return [f"Overall rubric average is at least {runbook.rubric.average}"]
+    return [] if has_items else [_LAST_RESORT]
+
+
+def squeezed(lines: Iterable[str]) -> list[str]:
+    """Without blank lines at the beginning, at the end, and behind another one."""
+    kept: list[str] = []
+    for line in lines:
+        if line.strip() or (kept and kept[-1].strip()):
+            kept.append(line)
+    return kept[:-1] if kept and not kept[-1].strip() else kept

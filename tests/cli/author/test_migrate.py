@@ -1,6 +1,5 @@
 """`runbook migrate`: v1 → v2, with a diff, and a word on what could not be moved."""
 
-import re
 import subprocess
 from pathlib import Path
 
@@ -8,7 +7,6 @@ import pytest
 
 from runbook_runner.runbook.document import parse
 from runbook_runner.runbook.migration import migrate
-from runbook_runner.runbook.migration.script import split
 from runbook_runner.runbook.migration.sections import is_covered
 
 V1 = Path(__file__).parent / "v1"
@@ -54,14 +52,13 @@ def test_written_file_checks_clean_as_v2_and_is_left_alone_the_second_time(runbo
     assert file.read_text() == text
 
 
-def test_what_could_not_be_moved_is_said_with_its_line(runbook):
+def test_what_changed_and_what_needs_a_look_is_said_with_its_line(runbook):
     copied(runbook)
     said = runbook("migrate", ".").err
     for part in (
         "RUNBOOK.md:64: it says Step 6, which is Step 5 now",
-        "RUNBOOK.md:112: it tests extra.txt, which the manifest does not name",
-        "RUNBOOK.md:114: it sums up the other tests",
-        'RUNBOOK.md:115: it tests nothing: ls -la "$RESULTS_DIR"',
+        "line 120: an item less, code checks or the report cover it: `report.md` exists and is non-empty",
+        "the report step moved behind the checklist",
         "runbook_evals_version: 2",
     ):
         assert part in said
@@ -79,7 +76,7 @@ def test_stdin_cannot_be_written(runbook):
 def test_all_else_stays_byte_for_byte(full):
     old = (V1 / "full.md").read_text().split("## Step 5: Write Validation Report")[0]
     added = "strict_evaluation: false\ncode_checks:\n  timeout_sec: 120\n"
-    assert full.text.startswith(old.replace("# where it came from", added + "# where it came from"))
+    assert full.text.startswith(old.replace("---\n# Harbour", added + "---\n# Harbour"))
     assert full.text.endswith("## Tips\n\n- Call signs are unique.\n")
 
 
@@ -122,14 +119,10 @@ def test_numbers_with_repeats_stay_and_new_steps_come_after_the_highest():
     assert any("gaps or repeats" in line for line in migrated.done)
 
 
-def test_script_becomes_checks(new):
-    assert [check.id for check in new.code_checks] == [
-        "outputs-exist",
-        "ships-json-holds-at-least-one-ship",
-        "report-md-has-its-sections",
-    ]
+def test_script_becomes_one_check_beside_that_of_the_manifest(new):
+    assert [check.id for check in new.code_checks] == ["outputs-exist", "former-script"]
     assert all(check.counts and not check.problem for check in new.code_checks)
-    assert "validation_report.json" not in new.code_checks[0].code
+    assert not any("validation_report.json" in check.code for check in new.code_checks)
 
 
 def test_items_that_checks_cover_are_gone_and_the_others_stay_as_written(full, new):
@@ -193,7 +186,7 @@ def test_tiny_files_become_v2_as_well(text):
 def results(tmp_path):
     folder = tmp_path / "results"
     (folder / "charts").mkdir(parents=True)
-    for name in ("ships.json", "summary.md", "charts/monday.png"):
+    for name in ("ships.json", "summary.md", "charts/monday.png", "extra.txt"):
         (folder / name).write_text("[1]")
     (folder / "report.md").write_text("## a\n## b\n")
     return folder
@@ -218,16 +211,17 @@ def without_jq(runbook):
 
 
 def test_good_results_pass(new, results):
-    assert exit_codes(without_jq(new), results) == [0, 0, 0]
+    assert exit_codes(without_jq(new), results) == [0, 0]
 
 
 @pytest.mark.parametrize(
     ("spoil", "codes"),
     [
-        (lambda folder: (folder / "summary.md").write_text(""), [1, 0, 0]),
-        (lambda folder: (folder / "charts/monday.png").unlink(), [1, 0, 0]),
-        (lambda folder: (folder / "ships.json").write_text("[]"), [0, 1, 0]),
-        (lambda folder: (folder / "report.md").write_text("## a\n"), [0, 0, 1]),
+        (lambda folder: (folder / "summary.md").write_text(""), [1, 1]),
+        (lambda folder: (folder / "charts/monday.png").unlink(), [1, 0]),
+        (lambda folder: (folder / "ships.json").write_text("[]"), [0, 1]),
+        (lambda folder: (folder / "report.md").write_text("## a\n"), [0, 1]),
+        (lambda folder: (folder / "extra.txt").unlink(), [0, 1]),
     ],
 )
 def test_each_fault_fails_its_own_check(new, results, spoil, codes):
@@ -260,40 +254,41 @@ def test_items_that_only_an_agent_can_judge(text):
     assert not is_covered(text, ["a.md"])
 
 
+def former(script: str):
+    section = f"### Verification Script\n\nRun it.\n\n```bash\n{script}\n```\n\nRead it.\n"
+    return migrate(parse(f"---\na: 1\n---\n## Final Checklist\n\n{section}"))
+
+
 @pytest.mark.parametrize(
-    "command",
+    ("script", "code"),
     [
-        "if a; then\n  b\nfi",
-        "for f in a b; do if c; then d; fi\ndone",
-        "case $x in\n  a) b ;;\n  *) c ;;\nesac",
-        "FILES=(\n  a\n  b\n)",
-        "cat <<'EOF'\nif fi done\n'\nEOF",
-        "cat <<-EOF\n\tx\n\tEOF",
-        "python3 -c '\nimport x\nprint(\"a # b\")\n'",
-        "a && \\\nb ||\nc",
-        "f() {\n  x\n}",
-        "[ -s a ] \\\n  && echo 'it'\"'\"'s'",
-        "x=$(\n  y\n)",
-        "while read -r l; do\n  echo ${l#x}\ndone < f",
+        ("echo 'PASS: a'", 0),
+        ("echo 'FAIL: a'", 1),
+        ("echo '  a.md: FAILED'; exit 0", 1),
+        ("echo 'FAIL: a' >&2", 1),
+        ("echo 'PASS: 3, FAIL: 0'; echo '0 FAILED'", 0),
+        ("echo 'FAIL: 10'", 1),
+        ("echo 'FAIL: a (0 bytes)'", 1),
+        ("echo nothing; exit 3", 1),
+        ("set -e; false; echo 'PASS: a'", 1),
+        ("grep -c x /dev/null", 0),
+        ("case a in\n  a) echo 'FAIL: a' ;;\nesac", 1),
+        ("cat <<'EOF'\nPASS: a\nEOF", 0),
+        ("if true; then", 1),
     ],
 )
-def test_a_command_of_many_lines_is_one_unit(command):
-    assert [unit.code for unit in split(f"before\n{command}\nafter\n")] == ["before\n", f"{command}\n", "after\n"]
-    assert subprocess.run(["bash", "-n"], input=command, text=True).returncode == 0
+def test_script_fails_as_a_check_when_it_says_fail_or_exits_with_an_error(script, code, tmp_path):
+    _, check = parse(former(script).text).code_checks
+    command = ["bash", "-e", "-o", "pipefail", "-c", check.code]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True)
+    assert bool(ran.returncode) is bool(code)
 
 
-def test_comment_right_above_belongs_to_a_command():
-    units = split("# far\n\n# --- near ---\n# by\nx\n")
-    assert [(unit.comment, unit.line) for unit in units] == [("near by", 4)]
+def test_words_around_the_script_stay_around_it():
+    assert "### former-script — What the script of v1 tested\n\nRun it.\n" in former("x").text
+    assert "```\n\nRead it.\n" in former("x").text
 
 
-def test_script_that_never_closes_is_one_unit():
-    assert len(split("if a\nb\nc\n")) == 1
-
-
-def test_ids_are_unique_and_well_formed():
-    script = "".join(f"grep -q {n} x.md || echo 'FAIL'\n" for n in range(3))
-    text = f"---\na: 1\n---\n## Final Checklist\n\n### Verification Script\n\n```bash\n{script}```\n"
-    ids = [check.id for check in parse(migrate(parse(text)).text).code_checks]
-    assert len(set(ids)) == len(ids) == 4
-    assert all(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) for name in ids)
+def test_script_that_looks_into_the_report_is_named():
+    migrated = former("grep -q stages $RESULTS_DIR/validation_report.json || echo FAIL")
+    assert [(line, "another shape in v2" in why) for line, why in migrated.left] == [(11, True)]
