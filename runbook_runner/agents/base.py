@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from runbook_runner.agents.install import HostInstall
+from runbook_runner.core.agent_facts import AgentFacts
 from runbook_runner.core.declared import Block, McpServer
 from runbook_runner.core.events import Event, Usage
 
@@ -84,7 +85,7 @@ class StreamReader(Protocol):
 
 @dataclass(frozen=True)
 class Agent:
-    name: str
+    facts: AgentFacts
     binary: str
     """The program, as found on PATH."""
     invoke: Callable[[AgentInput], Invocation]
@@ -92,8 +93,6 @@ class Agent:
     reader: Callable[[AgentInput], StreamReader]
     version: str | None = None
     """The pinned version in our images."""
-    dialect: str | None = None
-    """The model API it speaks; `None`: it needs no model."""
     install: str = ""
     """Dockerfile instructions that add it to a snapshot; empty: any image will do."""
     host_install: HostInstall | None = None
@@ -106,3 +105,12 @@ class Agent:
     """Sandbox path of the SQLite database with its sessions, where it keeps them in one; collected as text."""
     errors: tuple[tuple[str, str], ...] = ()
     """(regular expression, kind of failure) for what its errors and its stderr say; `failures` knows the usual ones."""
+
+    @property
+    def name(self) -> str:
+        return self.facts.name
+
+    @property
+    def dialect(self) -> str | None:
+        """The model API it speaks; `None`: it calls no model through the gateway."""
+        return self.facts.dialect

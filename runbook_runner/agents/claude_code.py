@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from runbook_runner.agents.base import Agent, AgentInput, Invocation, Result
+from runbook_runner.agents.built_in import BUILT_IN_AGENTS
 from runbook_runner.agents.failures import classify
 from runbook_runner.agents.install import npm_here, npm_layer
 from runbook_runner.agents.jsonl import Record, RecordReader, count_at, flattened, list_at
@@ -160,12 +161,11 @@ def _environment(agent_input: AgentInput) -> dict[str, str]:
 
 
 AGENT = Agent(
-    name="claude-code",
+    facts=BUILT_IN_AGENTS["claude-code"],
     binary="claude",
     invoke=invoke,
     reader=lambda _: Reader(),
     version=VERSION,
-    dialect="anthropic",
     install=INSTALL,
     host_install=npm_here(PACKAGE, finish="install.cjs"),
     install_hint=f"npm install --global {PACKAGE}",

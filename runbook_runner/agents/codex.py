@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from runbook_runner.agents.base import Agent, AgentInput, Invocation
+from runbook_runner.agents.built_in import BUILT_IN_AGENTS
 from runbook_runner.agents.install import npm_here, npm_layer
 from runbook_runner.agents.jsonl import Record, RecordReader, at, code_at, count_at, flattened, object_at, text_at
 from runbook_runner.agents.mcp import by_name
@@ -186,12 +187,11 @@ def _servers(agent_input: AgentInput) -> tuple[McpServer, ...]:
 
 
 AGENT = Agent(
-    name="codex",
+    facts=BUILT_IN_AGENTS["codex"],
     binary="codex",
     invoke=invoke,
     reader=lambda _: Reader(),
     version=VERSION,
-    dialect="openai-responses",
     install=INSTALL,
     host_install=npm_here(PACKAGE),
     install_hint=f"npm install --global {PACKAGE}",

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from runbook_runner.agents.base import Agent, AgentInput, Invocation
+from runbook_runner.agents.built_in import BUILT_IN_AGENTS
 from runbook_runner.agents.install import npm_here, npm_layer
 from runbook_runner.agents.jsonl import Record, RecordReader, count_at, object_at, text_at
 from runbook_runner.agents.mcp import by_name
@@ -117,12 +118,11 @@ def _usage(stats: Record) -> Usage:
 
 
 AGENT = Agent(
-    name="gemini-cli",
+    facts=BUILT_IN_AGENTS["gemini-cli"],
     binary="gemini",
     invoke=invoke,
     reader=lambda _: Reader(),
     version=VERSION,
-    dialect="gemini",
     install=INSTALL,
     host_install=npm_here(PACKAGE, options="--omit=optional"),
     install_hint=f"npm install --global {PACKAGE}",

@@ -10,6 +10,7 @@ from importlib import resources
 from typing import Any, Final
 
 from runbook_runner.agents.base import Agent, AgentInput, Invocation
+from runbook_runner.agents.built_in import BUILT_IN_AGENTS
 from runbook_runner.agents.install import uv_here, uv_layer
 from runbook_runner.agents.jsonl import Record, RecordReader, code_at, count_at, object_at, parse_record, text_at
 from runbook_runner.agents.mcp import by_name
@@ -165,12 +166,11 @@ def _servers(agent_input: AgentInput) -> dict[str, dict[str, Any]]:
 
 
 AGENT = Agent(
-    name="hermes",
+    facts=BUILT_IN_AGENTS["hermes"],
     binary="hermes",
     invoke=invoke,
     reader=lambda _: Reader(),
     version=VERSION,
-    dialect="openai-chat",
     install=INSTALL,
     host_install=uv_here(PACKAGE, "hermes"),
     install_hint=f"uv tool install '{PACKAGE}'",

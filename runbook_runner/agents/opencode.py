@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from runbook_runner.agents.base import Agent, AgentInput, Invocation
+from runbook_runner.agents.built_in import BUILT_IN_AGENTS
 from runbook_runner.agents.install import npm_here, npm_layer
 from runbook_runner.agents.jsonl import Record, RecordReader, code_at, count_at, object_at, text_at
 from runbook_runner.agents.prompt import render_prompt
@@ -121,12 +122,11 @@ def _usage(tokens: Record) -> Usage:
 
 
 AGENT = Agent(
-    name="opencode",
+    facts=BUILT_IN_AGENTS["opencode"],
     binary="opencode",
     invoke=invoke,
     reader=lambda _: Reader(),
     version=VERSION,
-    dialect="openai-chat",
     install=INSTALL,
     host_install=npm_here(PACKAGE, finish="postinstall.mjs"),
     install_hint=f"npm install --global {PACKAGE}",

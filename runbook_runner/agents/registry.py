@@ -1,64 +1,98 @@
-"""Agents: the table of the built-in agents, and where others are found: `.runbook/agents/NAME.toml` near the runbook,
-and entry points of packages.
+"""Agents: finds an agent by its name, or by the model it is meant for: the built-in ones, those declared in
+`.runbook/agents/NAME.toml` near the runbook, and those of packages.
 
-To add a built-in agent, write a module with an `AGENT` and name it in `_MODULES`. An entry point of the group
-`runbook_runner.agents` is named as the agent is and leads to an `Agent`.
+A package offers an agent by an entry point of the group `runbook_runner.agents`, named as the agent is, that leads to
+an `Agent`. Agents' modules import pydantic, so they are imported when one of them is found.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from runbook_runner.agents.base import Agent
+from runbook_runner.agents.built_in import BUILT_IN_AGENTS
+from runbook_runner.core.agent_facts import AgentFacts
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.files import upwards
+from runbook_runner.core.settings import DEFAULT_AGENT
 from runbook_runner.core.text import did_you_mean
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+    from runbook_runner.agents.base import Agent
 
 FOLDER = Path(".runbook", "agents")
 GROUP = "runbook_runner.agents"
-
-_MODULES = {
-    "claude-code": "runbook_runner.agents.claude_code",
-    "codex": "runbook_runner.agents.codex",
-    "gemini-cli": "runbook_runner.agents.gemini_cli",
-    "hermes": "runbook_runner.agents.hermes",
-    "opencode": "runbook_runner.agents.opencode",
-    "shell": "runbook_runner.agents.shell",
-}
+Near = Sequence[Path | str]
+"""Folders from which upwards `.runbook/agents` is looked for."""
 
 
-def known_agents(near: Sequence[Path | str] = ()) -> tuple[str, ...]:
-    """Names. near: folders from which upwards `.runbook/agents` is looked for."""
-    return tuple(sorted({*_MODULES, *declared_files(near), *packaged()}))
+def known_agents(near: Near = ()) -> tuple[str, ...]:
+    """The names of all agents, sorted."""
+    return tuple(sorted({*BUILT_IN_AGENTS, *_declared(near), *_packaged()}))
 
 
-def is_ours(name: str) -> bool:
-    return name in _MODULES
-
-
-def find_agent(name: str, near: Sequence[Path | str] = ()) -> Agent:
-    """The agent of that name, in any case: ours, else one declared in a file near, else one of a package.
-    Raises InputError that lists the known ones, or says what is wrong with a file."""
+def find_agent(name: str, near: Near = ()) -> "Agent":
+    """The agent of that name, in any case: the built-in one, else one declared in a file near, else one of a package.
+    Raises InputError that lists the known ones, or says what is wrong with a file or a package."""
     name = name.strip().lower()
-    if name in _MODULES:
-        agent = import_module(_MODULES[name]).AGENT
-        assert isinstance(agent, Agent)
+    if name in BUILT_IN_AGENTS:
+        agent: Agent = import_module(f"runbook_runner.agents.{name.replace('-', '_')}").AGENT
         return agent
-    if path := declared_files(near).get(name):
+    if path := _declared(near).get(name):
         from runbook_runner.agents.declared.agent import load_agent
 
         return load_agent(path)
-    if point := packaged().get(name):
+    if point := _packaged().get(name):
         return load_packaged(point)
     known = known_agents(near)
-    nearest = did_you_mean(name, known)
     hint = f"Known agents: {', '.join(known)}."
-    raise InputError(f"Unknown agent {name!r}.", hint=f"{nearest} {hint}" if nearest else hint)
+    raise InputError(f"Unknown agent {name!r}.", hint=" ".join(filter(None, (did_you_mean(name, known), hint))))
 
 
-def declared_files(near: Iterable[Path | str]) -> dict[str, Path]:
-    """Agent's name → file, looking upwards from each folder; of two with one name the first found, which is nearer."""
+def find_facts(name: str, near: Near = ()) -> AgentFacts:
+    """The facts of the agent of that name; quick for a built-in one. Raises as `find_agent`."""
+    return BUILT_IN_AGENTS.get(name.strip().lower()) or find_agent(name, near).facts
+
+
+def infer_agent(model: str | None, near: Near = ()) -> AgentFacts:
+    """The facts of the agent for a model when the runbook names no agent: the first whose models it is among, built-in
+    ones first; else the default agent's."""
+    default = BUILT_IN_AGENTS[DEFAULT_AGENT]
+    if not model:
+        return default
+    built_in = (facts for facts in BUILT_IN_AGENTS.values() if facts.means(model))
+    others = (facts for facts in _other_facts(near) if facts.means(model))
+    return next(built_in, None) or next(others, default)
+
+
+def _other_facts(near: Near) -> Iterator[AgentFacts]:
+    """Of the agents that are not built in. A file or a package that is broken says nothing here: who names its agent
+    is told what is wrong."""
+    for name in known_agents(near):
+        if name not in BUILT_IN_AGENTS:
+            with suppress(InputError):
+                yield find_agent(name, near).facts
+
+
+def load_packaged(point: "EntryPoint") -> "Agent":
+    """Raises InputError when the package is broken."""
+    from runbook_runner.agents.base import Agent
+
+    where = f"entry point {point.name} = {point.value}"
+    try:
+        agent = point.load()
+    except Exception as error:  # importing another package's module may raise anything
+        raise InputError(f"The agent can't be loaded: {error}.", where=where) from error
+    if not isinstance(agent, Agent):
+        raise InputError(f"The agent is a {type(agent).__name__}, not an Agent.", where=where)
+    return agent
+
+
+def _declared(near: Iterable[Path | str]) -> dict[str, Path]:
+    """Name → file, looking upwards from each folder; of two files with one name the nearer."""
     found: dict[str, Path] = {}
     for folder in upwards(near):
         for path in sorted((folder / FOLDER).glob("*.toml")):
@@ -66,17 +100,7 @@ def declared_files(near: Iterable[Path | str]) -> dict[str, Path]:
     return found
 
 
-def packaged() -> dict[str, EntryPoint]:
+def _packaged() -> "dict[str, EntryPoint]":
+    from importlib.metadata import entry_points  # takes as long to import as the check of a file
+
     return {point.name.lower(): point for point in entry_points(group=GROUP)}
-
-
-def load_packaged(point: EntryPoint) -> Agent:
-    """Raises InputError when the package is broken."""
-    where = f"entry point {point.name} = {point.value}"
-    try:
-        agent = point.load()
-    except Exception as problem:  # whatever somebody else's module does when it is imported
-        raise InputError(f"The agent can't be loaded: {problem}.", where=where) from problem
-    if not isinstance(agent, Agent):
-        raise InputError(f"The agent is a {type(agent).__name__}, not an Agent.", where=where)
-    return agent

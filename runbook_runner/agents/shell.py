@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 
 from runbook_runner.agents.base import Agent, AgentInput, Invocation, Result
+from runbook_runner.agents.built_in import BUILT_IN_AGENTS
 from runbook_runner.core import settings
 from runbook_runner.core.declared import Block
 from runbook_runner.core.errors import InputError
@@ -125,4 +126,4 @@ class Reader:
         return Result(text=self._summary())
 
 
-AGENT = Agent(name="shell", binary="sh", invoke=invoke, reader=Reader)
+AGENT = Agent(facts=BUILT_IN_AGENTS["shell"], binary="sh", invoke=invoke, reader=Reader)

@@ -4,10 +4,12 @@
 together.
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from runbook_runner.core.providers import PROVIDERS
 from runbook_runner.core.settings import DEFAULT_CHECK_TIMEOUT_S, MAX_CHECK_TIMEOUT_S
 from runbook_runner.runbook.run_settings import OwnSettings
 
@@ -108,10 +110,10 @@ class FrontmatterFile(_Open):
 
     version: str | int | float | None = Field(None, description="Semantic version of the runbook.")
     evaluation: str | None = _suggested("How success is judged.", "programmatic", "rubric")
-    agent: str | None = _suggested("Who works.", "claude-code", "codex", "gemini-cli", "opencode", "hermes", "shell")
+    agent: str | None = _suggested("Who works.")
     model: str | None = Field(None, description="Model id; any that the provider knows.")
     model_provider: str | None = _suggested(
-        "Who serves the model.", "anthropic", "openai", "google", "openrouter", "bedrock"
+        "Who serves the model.", *(row.name for row in PROVIDERS.values() if not row.is_local)
     )
     snapshot: str | None = _suggested("Sandbox preset.", "python312-uv", "prism-playwright")
     image: str | None = Field(None, description="Container image to use instead of a snapshot.")
@@ -126,10 +128,8 @@ class FrontmatterFile(_Open):
     runbook_runner: OwnSettings | None = None
 
 
-def frontmatter_schema() -> dict[str, Any]:
-    """JSON Schema 2020-12, as yaml-language-server takes it."""
-    return {
-        "$schema": SCHEMA_URI,
-        **FrontmatterFile.model_json_schema(by_alias=True),
-        "title": "RUNBOOK.md frontmatter",
-    }
+def frontmatter_schema(agents: Sequence[str]) -> dict[str, Any]:
+    """JSON Schema 2020-12, as yaml-language-server takes it. agents: the names to suggest for `agent`."""
+    schema = FrontmatterFile.model_json_schema(by_alias=True)
+    schema["properties"]["agent"]["anyOf"][0]["enum"] = [*agents]
+    return {"$schema": SCHEMA_URI, **schema, "title": "RUNBOOK.md frontmatter"}

@@ -10,6 +10,7 @@ from runbook_runner.agents.declared.output import RuleReader, TextReader
 from runbook_runner.agents.mcp import by_name
 from runbook_runner.agents.prompt import render_prompt
 from runbook_runner.core import settings
+from runbook_runner.core.agent_facts import AgentFacts
 from runbook_runner.core.errors import InputError
 
 _PLACEHOLDER = re.compile(r"\{(model|prompt|prompt_file|gateway_url|token|app|home|mcp_servers)\}")
@@ -26,12 +27,17 @@ def load_agent(path: Path) -> Agent:
         return RuleReader(name, declared.events, patterns)
 
     return Agent(
-        name=name,
+        facts=AgentFacts(
+            name,
+            dialect=declared.dialect,
+            default_model=declared.default_model,
+            models=declared.models,
+            providers=declared.providers,
+        ),
         binary=declared.argv[0],
         invoke=lambda agent_input: _invoke(name, declared, agent_input),
         reader=reader,
         version=declared.version,
-        dialect=declared.dialect,
         install="".join(f"RUN {line}\n" for line in declared.install),
         install_hint=declared.install_hint,
         sessions=f"{_home(name)}/{declared.sessions}" if declared.sessions else None,

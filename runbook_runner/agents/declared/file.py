@@ -94,19 +94,20 @@ class Events(Part):
     records: tuple[AnyRule, ...] = ()
 
 
+def _regular_expression(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"this is not a regular expression: {error}") from None
+    return pattern
+
+
 class ErrorPattern(Part):
     pattern: str
     """Regular expression, searched in any case in what the agent says of its failure and in the end of its stderr."""
     kind: str
 
-    @field_validator("pattern")
-    @classmethod
-    def _compiles(cls, pattern: str) -> str:
-        try:
-            re.compile(pattern)
-        except re.error as problem:
-            raise ValueError(f"this is no regular expression: {problem}") from None
-        return pattern
+    _compiles = field_validator("pattern")(_regular_expression)
 
     @field_validator("kind")
     @classmethod
@@ -130,6 +131,12 @@ class Declaration(Part):
     """The command that installs it on a host."""
     dialect: Literal["anthropic", "openai-responses", "openai-chat", "gemini"] | None = None
     """The model API it speaks; without one it gets no model."""
+    default_model: str | None = None
+    """For runs that name no model."""
+    models: str = ""
+    """Regular expression: a model whose whole name it matches means this agent, when the runbook names no agent."""
+    providers: tuple[str, ...] = ()
+    """The model providers that it can use, its own first; without them the run must name one, or gets the default."""
     env: dict[str, str] = {}
     files: dict[str, str] = {}
     """Path below `{home}` → content."""
@@ -139,6 +146,8 @@ class Declaration(Part):
     """SQLite database below `{home}` with its sessions; its rows are collected as text."""
     events: Events = Events()
     errors: tuple[ErrorPattern, ...] = ()
+
+    _compiles = field_validator("models")(_regular_expression)
 
     @field_validator("install")
     @classmethod

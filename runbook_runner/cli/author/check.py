@@ -10,7 +10,10 @@ from typing import NamedTuple
 
 import typer
 
+from runbook_runner.agents.built_in import BUILT_IN_AGENTS
+from runbook_runner.agents.registry import find_facts, infer_agent, known_agents
 from runbook_runner.cli.ui.output import put
+from runbook_runner.core.agent_facts import AgentFacts
 from runbook_runner.core.errors import ExitCode, InputError
 from runbook_runner.core.files import rewrite
 from runbook_runner.runbook.authoring.diff import unified
@@ -194,9 +197,20 @@ def _list_rules() -> int:
 
 @cache
 def _agents(near: Near) -> Collection[str]:
-    from runbook_runner.agents.registry import known_agents
-
     return known_agents(_folders(near))
+
+
+@cache
+def _find_agent(name: str, near: Near) -> AgentFacts | None:
+    try:
+        return find_facts(name, () if name in BUILT_IN_AGENTS else _folders(near))
+    except InputError:  # a rule says that the agent is unknown, a run says what is wrong with its file
+        return None
+
+
+@cache
+def _infer_agent(model: str | None, near: Near) -> AgentFacts | None:
+    return infer_agent(model, _folders(near))
 
 
 @cache
@@ -208,7 +222,7 @@ def _snapshots(near: Near) -> Collection[str]:
 
 @cache
 def _providers(_near: Near) -> Collection[str]:
-    from runbook_runner.gateway.providers.table import known_providers
+    from runbook_runner.gateway.providers.configure import known_providers
 
     return known_providers()
 
@@ -218,7 +232,7 @@ def _folders(near: Near) -> tuple[Path, ...]:
     return (*([near] if near else []), Path.cwd())
 
 
-HERE = Surroundings(_agents, _snapshots, _providers)
+HERE = Surroundings(tuple(BUILT_IN_AGENTS), _agents, _find_agent, _infer_agent, _snapshots, _providers)
 
 
 def fix(targets: Sequence[Target], arguments: Arguments) -> int:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import typer
 
+from runbook_runner.agents.registry import find_facts, infer_agent
+from runbook_runner.core.agent_facts import AgentFacts
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.files import write_atomically
-from runbook_runner.core.model_names import DEFAULT_MODELS, infer_agent
 from runbook_runner.runbook.authoring.scaffold import EVALUATIONS, Wish, folder_name, scaffold
 
 
@@ -62,18 +63,26 @@ def _wish(asked: Asked, *, is_terminal: bool) -> Wish:
     if not name:
         raise InputError("A new runbook needs a name.", hint="Write `runbook new NAME`.")
     folder_name(name)
-    agent = asked.agent or infer_agent(asked.model)
+    agent = asked.agent or infer_agent(asked.model, [asked.out]).name
     if is_terminal and not asked.agent and not asked.model:
         agent = _ask("Agent", agent)
-    default = "programmatic" if agent == "shell" else EVALUATIONS[0]
+    facts = _facts(agent.strip().lower(), asked.out)
+    default = "programmatic" if facts.runs_blocks else EVALUATIONS[0]
     evaluation = asked.evaluation or (
         _ask(f"Evaluation ({', '.join(EVALUATIONS)})", default) if is_terminal else default
     )
     description = asked.description
     if description is None and is_terminal:
         description = _ask("What should it do (empty: write it later)", "")
-    agent = agent.strip().lower()
-    return Wish(name, evaluation, agent, asked.model or DEFAULT_MODELS.get(agent), description=description or "")
+    return Wish(name, evaluation, facts, asked.model or facts.default_model, description=description or "")
+
+
+def _facts(agent: str, folder: Path) -> AgentFacts:
+    """A runbook may name an agent that is not known here."""
+    try:
+        return find_facts(agent, [folder])
+    except InputError:
+        return AgentFacts(agent)
 
 
 def _ask(question: str, default: str | None = None) -> str:

@@ -3,10 +3,12 @@
 import json
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import typer
 
+from runbook_runner.agents.registry import known_agents
 from runbook_runner.core.errors import InputError
 
 
@@ -27,7 +29,7 @@ def schema(
 def _frontmatter() -> dict[str, Any]:
     from runbook_runner.runbook.frontmatter_schema import frontmatter_schema
 
-    return frontmatter_schema()
+    return frontmatter_schema(known_agents([Path.cwd()]))
 
 
 def _trajectory() -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+from runbook_runner.core.providers import KeyHeader
 from runbook_runner.gateway.dialects.base import Dialect, Reading
 from runbook_runner.gateway.providers.http_client import shared_client
 from runbook_runner.gateway.providers.prices import Prices
@@ -53,8 +54,6 @@ _RETURNED: Final = frozenset(
     {"content-type", "retry-after", "retry-after-ms", "x-should-retry", "request-id", "x-request-id"}
 )
 
-Credential = Literal["bearer", "x-api-key", "x-goog-api-key", "none"]
-
 
 @dataclass(frozen=True)
 class Provider:
@@ -68,7 +67,7 @@ class Provider:
     key_name: str
     """The variable the key came from, for messages."""
     key: str = field(repr=False)
-    credential: Credential
+    key_header: KeyHeader
     """Which header the key goes in."""
     target: Target = field(repr=False)
     """Where a translated request goes."""
@@ -104,14 +103,14 @@ class Provider:
         named = next((value for name, value in client_headers if name == "connection"), "")
         dropped = _NOT_FORWARDED | CREDENTIAL_HEADERS | {name.strip().lower() for name in named.split(",")}
         kept = tuple((name, value) for name, value in client_headers if name not in dropped)
-        return (*kept, ("accept-encoding", "identity"), *self.extra_headers, *self._credential())
+        return (*kept, ("accept-encoding", "identity"), *self.extra_headers, *self._key_headers())
 
-    def _credential(self) -> Headers:
-        if self.credential == "none":
+    def _key_headers(self) -> Headers:
+        if self.key_header == "none":
             return ()
-        if self.credential == "bearer":
+        if self.key_header == "bearer":
             return (("authorization", f"Bearer {self.key}"),)
-        return ((self.credential, self.key),)
+        return ((self.key_header, self.key),)
 
 
 class ProviderConnection:

@@ -17,13 +17,12 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.invalid import validation_error, yaml_error
+from runbook_runner.core.providers import find_provider
 from runbook_runner.gateway.dialects.base import Reading
 
 TABLE: Final = Path(__file__).with_name("prices.json.zst")
 _MILLION: Final = 1_000_000
 _STANDARD: Final = (None, "", "default", "standard", "auto", "scale", "on_demand")
-_NAMES: Final = {"google": ("gemini",), "bedrock": ("bedrock", "bedrock_converse")}
-"""Provider → its names in litellm's table, where they differ."""
 
 Price = Annotated[float, Field(ge=0)]
 
@@ -90,7 +89,8 @@ class Prices:
 
     def find(self, provider: str, model: str) -> Row | None:
         """The row of this provider's model. A model of the same name at another provider is another one."""
-        names = _NAMES.get(provider, (provider,))
+        facts = find_provider(provider)
+        names = (facts and facts.price_names) or (provider,)
         bare = model.removeprefix(f"{provider}/")
         for name in (f"{provider}/{bare}", bare):
             if name in self.own:

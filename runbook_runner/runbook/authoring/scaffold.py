@@ -11,6 +11,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from runbook_runner.core import ids, settings
+from runbook_runner.core.agent_facts import AgentFacts
 from runbook_runner.core.criteria import ChecklistItem
 from runbook_runner.core.errors import InputError
 from runbook_runner.runbook.authoring.fmt import formatted
@@ -38,7 +39,7 @@ _ITEMS = (
     "Every statement in `report.md` can be traced to an input or to a command",
     "`summary.md` says what was done, what was left out and why",
 )
-_SHELL_ITEMS = ("`report.md` names every file that was given", "`summary.md` says how long the report is")
+_BLOCK_ITEMS = ("`report.md` names every file that was given", "`summary.md` says how long the report is")
 _AVERAGE_ITEM = "Overall rubric average is at least 4.0"
 
 
@@ -48,9 +49,9 @@ class Wish:
     """What the author calls it; becomes the folder and, without a description, the title."""
     evaluation: str
     """One of `EVALUATIONS`."""
-    agent: str
+    agent: AgentFacts
     model: str | None = None
-    """`None`: the agent's own default."""
+    """`None`: the runbook names no model."""
     snapshot: str = settings.DEFAULT_SNAPSHOT
     description: str = ""
     """What it should do, in the author's words; becomes Objective and title."""
@@ -59,15 +60,14 @@ class Wish:
 def scaffold(wish: Wish) -> str:
     """The text of a runbook that can be run and checked as it is.
 
-    Raises InputError: an unknown evaluation, or a rubric for the shell agent, which can't judge.
+    Raises InputError: an unknown evaluation, or a rubric for an agent that only runs code blocks.
     """
     if wish.evaluation not in EVALUATIONS:
         raise InputError(f"Unknown evaluation {wish.evaluation!r}.", hint=f"Choose {' or '.join(EVALUATIONS)}.")
-    is_shell = wish.agent == "shell"
-    if is_shell and wish.evaluation == "rubric":
-        raise InputError("The shell agent can't judge by a rubric.", hint="Add --evaluation programmatic.")
-    draft = parse(_render(wish, is_shell, report="{}\n"))
-    return formatted(_render(wish, is_shell, report=_report(draft)))
+    if wish.agent.runs_blocks and wish.evaluation == "rubric":
+        raise InputError(f"The {wish.agent.name} agent can't judge by a rubric.", hint="Add --evaluation programmatic.")
+    draft = parse(_render(wish, report="{}\n"))
+    return formatted(_render(wish, report=_report(draft)))
 
 
 def folder_name(name: str) -> str:
@@ -97,7 +97,7 @@ def _capital(word: str, *, first: bool) -> str:
     return word[:1].upper() + word[1:]
 
 
-def _render(wish: Wish, is_shell: bool, *, report: str) -> str:
+def _render(wish: Wish, *, report: str) -> str:
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         # Markdown, not HTML; and marks that occur in no runbook, whose own are {{ }}, [[ ]] and <<.
@@ -114,13 +114,14 @@ def _render(wish: Wish, is_shell: bool, *, report: str) -> str:
         undefined=StrictUndefined,
     )
     environment.filters.update(yaml=_yaml, shell=shlex.quote)
-    items = _SHELL_ITEMS if is_shell else (*_ITEMS, *([_AVERAGE_ITEM] if wish.evaluation == "rubric" else []))
-    template = environment.get_template("shell.md.j2" if is_shell else f"{wish.evaluation}.md.j2")
+    runs_blocks = wish.agent.runs_blocks
+    items = _BLOCK_ITEMS if runs_blocks else (*_ITEMS, *([_AVERAGE_ITEM] if wish.evaluation == "rubric" else []))
+    template = environment.get_template("shell.md.j2" if runs_blocks else f"{wish.evaluation}.md.j2")
     return template.render(
         title=title_of(wish),
         objective=_objective(wish),
         evaluation=wish.evaluation,
-        agent=wish.agent,
+        agent=wish.agent.name,
         model=wish.model,
         snapshot=wish.snapshot,
         rubric=wish.evaluation == "rubric",

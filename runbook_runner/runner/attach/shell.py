@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from runbook_runner.agents.built_in import WITHOUT_MODEL
 from runbook_runner.agents.registry import find_agent
 from runbook_runner.core import settings
 from runbook_runner.core.ids import new_trajectory_id
@@ -47,7 +48,7 @@ def of_snapshot(name: str, agent: str | None, backend: str | None, near: Sequenc
     from runbook_runner.sandbox.images.snapshots import find_snapshot
 
     find_snapshot(name, near)
-    chosen = find_agent(agent or "shell", near)
+    chosen = find_agent(agent or WITHOUT_MODEL, near)
     spec = RunSpec(
         title=name,
         collection=settings.DEFAULT_COLLECTION,

@@ -8,11 +8,12 @@ from runbook_runner.agents.base import Agent
 from runbook_runner.agents.registry import find_agent, known_agents
 from runbook_runner.core.errors import RunbookError
 from runbook_runner.core.programs import version_of
+from runbook_runner.core.providers import PROVIDER_KEYS
 from runbook_runner.core.settings import DEFAULT_AGENT, DEFAULT_SNAPSHOT
 from runbook_runner.runner.doctor import PATIENCE_S, Finding, Machine, trouble
 from runbook_runner.runner.environment.layers import layers_of
 from runbook_runner.runner.environment.programs import find_program
-from runbook_runner.runner.request.secrets import PROVIDER_KEYS, provider_keys
+from runbook_runner.runner.request.secrets import provider_keys
 
 if TYPE_CHECKING:
     from runbook_runner.sandbox.docker.engine import Engine

@@ -5,12 +5,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast, get_args
 
-from runbook_runner.agents.registry import find_agent, is_ours
+from runbook_runner.agents.built_in import BUILT_IN_AGENTS
+from runbook_runner.agents.registry import find_agent, find_facts, infer_agent
 from runbook_runner.core import ids, settings
 from runbook_runner.core.addresses import parse_rule
+from runbook_runner.core.agent_facts import AgentFacts, choose_provider, model_for
 from runbook_runner.core.declared import Secret
 from runbook_runner.core.errors import InputError
-from runbook_runner.core.model_names import DEFAULT_MODELS, explain_provider, infer_agent, model_for
 from runbook_runner.core.settings import DEFAULT_SNAPSHOT
 from runbook_runner.core.spec import Limits, Network, Policy, RunSpec, parse_memory
 from runbook_runner.core.text import did_you_mean
@@ -51,11 +52,13 @@ def choose(front: Frontmatter, request: RunRequest, keys: Collection[str]) -> Ch
     agent = _agent(front, request)
     image = _image(front, request)
     snapshot = _snapshot(front, request, image)
-    if not _uses_model(str(agent.value), request.near):
+    facts = _facts(str(agent.value), request.near)
+    if facts and facts.dialect is None:
         none = Choice(None, f"{agent.value} calls no model")
         return Choices(agent, none, none, snapshot, image)
-    provider = _provider(front, request, str(agent.value), keys)
-    return Choices(agent, provider, _model(front, request, str(agent.value), provider.value), snapshot, image)
+    facts = facts or AgentFacts(str(agent.value))
+    provider = _provider(front, request, facts, keys)
+    return Choices(agent, provider, _model(front, request, facts, provider.value), snapshot, image)
 
 
 def _agent(front: Frontmatter, request: RunRequest) -> Choice:
@@ -63,20 +66,20 @@ def _agent(front: Frontmatter, request: RunRequest) -> Choice:
     if named:
         return Choice(str(named.value).strip().lower(), named.why)
     model = request.model or front.model
-    agent = infer_agent(model)
+    agent = infer_agent(model, request.near).name
     return Choice(agent, f"inferred from the model {model}" if model else "the default")
 
 
-def _provider(front: Frontmatter, request: RunRequest, agent: str, keys: Collection[str]) -> Choice:
+def _provider(front: Frontmatter, request: RunRequest, agent: AgentFacts, keys: Collection[str]) -> Choice:
     named = _said(request.provider, front.model_provider, front, "model_provider")
-    return named or Choice(*explain_provider(agent, None, request.model or front.model, keys))
+    return named or Choice(*choose_provider(agent, request.model or front.model, keys))
 
 
-def _model(front: Frontmatter, request: RunRequest, agent: str, provider: str | None) -> Choice:
+def _model(front: Frontmatter, request: RunRequest, agent: AgentFacts, provider: str | None) -> Choice:
     named = _said(request.model, front.model, front, "model")
     spelled = model_for(agent, named.value if named else None, provider)
-    why = named.why if named else f"{agent}'s default"
-    given = named.value if named else DEFAULT_MODELS.get(agent)
+    why = named.why if named else f"{agent.name}'s default"
+    given = named.value if named else agent.default_model
     return Choice(spelled, why if spelled == given else f"{why}: {given}, as {provider} spells it")
 
 
@@ -98,11 +101,12 @@ def _said(asked: str | None, written: str | None, front: Frontmatter, key: str) 
     return Choice(written, f"frontmatter, line {front.lines[key]}") if written else None
 
 
-def _uses_model(agent: str, near: Sequence[Path]) -> bool:
+def _facts(agent: str, near: Sequence[Path]) -> AgentFacts | None:
+    """`None` for an agent that is not known here, or can't be loaded: `resolve` says why."""
     try:
-        return find_agent(agent, near).dialect is not None
-    except InputError:  # whoever needs the agent itself will say what is wrong
-        return True
+        return find_facts(agent, near)
+    except InputError:
+        return None
 
 
 def resolve(runbook: Runbook, request: RunRequest, keys: Collection[str] = (), folder: Path | None = None) -> RunSpec:
@@ -222,7 +226,7 @@ def _limits(runbook: Runbook, request: RunRequest) -> Limits:
 
 def _near(agent: str, snapshot: str | None, request: RunRequest) -> tuple[str, ...]:
     """Empty when agent and snapshot are built-in: folders of this machine do not matter to them."""
-    if is_ours(agent) and (snapshot is None or is_builtin(snapshot)):
+    if agent in BUILT_IN_AGENTS and (snapshot is None or is_builtin(snapshot)):
         return ()
     return tuple(str(path.absolute()) for path in request.near)
 

@@ -10,31 +10,12 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from runbook_runner.agents.registry import find_facts
 from runbook_runner.core.declared import McpServer, Secret
 from runbook_runner.core.errors import InputError, NotReadyError
+from runbook_runner.core.providers import PROVIDER_KEYS, key_variables
 from runbook_runner.core.redaction import Redactor, looks_secret
 from runbook_runner.core.spec import RunSpec
-
-# Variables that open a model provider: for the gateway, never for the sandbox.
-PROVIDER_KEYS = frozenset(
-    {
-        "ANTHROPIC_API_KEY",
-        "ANTHROPIC_AUTH_TOKEN",
-        "AWS_BEARER_TOKEN_BEDROCK",
-        "CLAUDE_CODE_OAUTH_TOKEN",
-        "GEMINI_API_KEY",
-        "GOOGLE_API_KEY",
-        "OPENAI_API_KEY",
-        "OPENROUTER_API_KEY",
-    }
-)
-_KEYS_OF_AGENT: Mapping[str, set[str | None]] = {
-    "claude-code": {"ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN"},
-    "codex": {"OPENAI_API_KEY"},
-    "gemini-cli": {"GEMINI_API_KEY", "GOOGLE_API_KEY"},
-    "hermes": {"OPENROUTER_API_KEY"},
-    "opencode": {"OPENROUTER_API_KEY"},
-}
 
 
 def load_environment(env_file: Path | None, runbook_folder: Path | None) -> dict[str, str]:
@@ -83,7 +64,8 @@ def require_secrets(spec: RunSpec, environ: Mapping[str, str]) -> None:
 def withheld(spec: RunSpec) -> tuple[Secret, ...]:
     """Declared secrets that the agent does not get: hidden by the runbook; for an MCP server only; or the key of its
     own model, which stays on the host unless the runbook or the caller insists."""
-    kept = _KEYS_OF_AGENT.get(spec.agent, set()) | {server.secret for server in spec.mcp_servers}
+    own = find_facts(spec.agent, spec.near).providers[:1]
+    kept = {name for provider in own for name in key_variables(provider)} | {s.secret for s in spec.mcp_servers}
     return tuple(
         s for s in spec.secrets if s.expose_to_agent is False or (s.expose_to_agent is None and {s.env, s.name} & kept)
     )

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from runbook_runner.agents.built_in import BUILT_IN_AGENTS
 from runbook_runner.runbook.authoring.scaffold import Wish, scaffold, title_of
 from runbook_runner.runbook.document import parse
 
@@ -156,8 +157,9 @@ ODD = ["# x", "- x", "1. x", "| a |", "```", "---", "{{x}}", "{TODO: x}", "x\n\n
     model=st.none() | st.text(min_size=1, max_size=20).filter(lambda text: text.isprintable()),
 )
 def test_any_name_and_description_give_the_same_document_with_other_words(name, description, kind, model):
-    wish = Wish(name, *kind, model, description=description)
-    plain = parse(scaffold(Wish("a", *kind)))
+    evaluation, agent = kind
+    wish = Wish(name, evaluation, BUILT_IN_AGENTS[agent], model, description=description)
+    plain = parse(scaffold(Wish("a", evaluation, BUILT_IN_AGENTS[agent])))
     written = parse(scaffold(wish))
     assert [s.title for s in written.sections][1:] == [s.title for s in plain.sections][1:]
     assert written.frontmatter.model == model

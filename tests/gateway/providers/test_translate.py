@@ -12,7 +12,7 @@ import pytest
 from runbook_runner.core.errors import NotReadyError
 from runbook_runner.core.events import Log
 from runbook_runner.gateway import provider_from
-from runbook_runner.gateway.providers.table import _require_litellm
+from runbook_runner.gateway.providers.configure import _require_litellm
 
 pytestmark = pytest.mark.needs("litellm")
 

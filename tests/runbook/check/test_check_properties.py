@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from runbook_runner.cli.author.check import HERE
 from runbook_runner.core.errors import InputError
 from runbook_runner.runbook.check.engine import findings_of, job
 from runbook_runner.runbook.check.fixes import fixed
@@ -14,6 +15,7 @@ from runbook_runner.runbook.check.rules import PROFILES, Selection
 from runbook_runner.runbook.describe import describe
 from runbook_runner.runbook.document import parse
 
+AGENTS = HERE._replace(snapshots=None, providers=lambda _: ())
 BASES = [path.read_text() for path in sorted((Path(__file__).parents[3] / "examples").glob("*/RUNBOOK.md"))]
 PIECES = [
     *(
@@ -79,7 +81,7 @@ def mutated(draw):
 
 def examine(raw, profile="auto"):
     try:
-        (findings,) = findings_of([job(raw, "x", Path("/nowhere"), Selection(profile=profile))])
+        (findings,) = findings_of([job(raw, "x", Path("/nowhere"), Selection(profile=profile), AGENTS)])
     except InputError:
         return
     last = raw.count(b"\n") + 1
@@ -113,10 +115,10 @@ def test_any_mutated_runbook_gives_findings_within_its_lines(text, profile):
 @given(mutated() | like_markdown.map(lambda text: "---\nagent: CODEX\n---\n" + text))
 def test_fixing_twice_is_fixing_once(text):
     try:
-        once, _ = fixed(text.encode(errors="replace"), "x", None, Selection())
+        once, _ = fixed(text.encode(errors="replace"), "x", None, Selection(), AGENTS)
     except InputError:
         return
-    again, left = fixed(once, "x", None, Selection())
+    again, left = fixed(once, "x", None, Selection(), AGENTS)
     assert again == once
     assert not any(finding.fixable for finding in left)
 

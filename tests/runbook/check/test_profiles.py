@@ -4,13 +4,14 @@ import re
 
 import pytest
 
+from runbook_runner.cli.author.check import HERE
 from runbook_runner.runbook.check.engine import findings_of, job
 from runbook_runner.runbook.check.rules import Selection, every_rule
 
 
 def verdict(text, profile):
     """(rule, severity) in the order in which they are said."""
-    (findings,) = findings_of([job(text.encode(), "RUNBOOK.md", None, Selection(profile=profile))])
+    (findings,) = findings_of([job(text.encode(), "RUNBOOK.md", None, Selection(profile=profile), HERE)])
     return [(finding.rule, finding.severity) for finding in findings]
 
 

@@ -5,18 +5,20 @@ from pathlib import Path
 
 import pytest
 
+from runbook_runner.cli.author.check import HERE
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.redaction import PATTERNS
 from runbook_runner.runbook.check.engine import findings_of, job, refusal
 from runbook_runner.runbook.check.rules import Selection, every_rule
 
+AGENTS = HERE._replace(snapshots=None, providers=lambda _: ())
 KEY = "sk-ant-api03-" + "Ab1Cd2Ef3Gh4Ij5Kl6Mn7Op8"
 
 
 def check(text, *, select=(), profile="auto", folder=None, name="RUNBOOK.md"):
     raw = text.encode() if isinstance(text, str) else text
     try:
-        return findings_of([job(raw, name, folder, Selection(profile=profile, select=select))])[0]
+        return findings_of([job(raw, name, folder, Selection(profile=profile, select=select), AGENTS)])[0]
     except InputError as error:
         return (refusal(error, name),)
 

@@ -13,8 +13,9 @@ _REPORT = "validation_report.json"
 
 def no_evaluation(subject: Subject) -> Iterator[Hit]:
     """Wider than the published validators, which want `Evaluate` or `Rubric` in just this case."""
-    if subject.runbook.frontmatter.agent == "shell":
-        return  # it judges by the files alone
+    who = subject.agent
+    if who and who.runs_blocks:
+        return  # it is judged by its files alone
     titles = "\n".join(section.title for section in subject.runbook.sections).lower()
     if subject.steps and not any(word in titles for word in _JUDGES):
         hint = "Add a step `Evaluate Outputs` with a table `Status | Criteria`."

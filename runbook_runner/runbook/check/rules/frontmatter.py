@@ -3,14 +3,14 @@
 import re
 from collections.abc import Iterable, Iterator
 
-from runbook_runner.core import model_names
+from runbook_runner.core.agent_facts import AgentFacts, choose_provider
+from runbook_runner.core.providers import PROVIDERS, only_other_maker, spell_model
 from runbook_runner.runbook.check.rules.findings import Edit, Hit, Rule
 from runbook_runner.runbook.check.rules.subject import Subject, did_you_mean
 from runbook_runner.runbook.parts.frontmatter import KNOWN_KEYS, OWN_KEY
 from runbook_runner.runbook.parts.outputs import in_results
 
 _SECRET_KEYS = ["env", "description", "required", "expose_to_agent", "expose_to_checks"]
-_AGENTS = [*model_names.agents(), "shell"]
 _SNAPSHOTS = ("python312-uv", "prism-playwright")  # the contract's own (§3.2)
 _PATTERNS = ["programmatic", "rubric"]
 _MOST = 100  # primary outputs that are looked at
@@ -101,12 +101,12 @@ def evaluation(subject: Subject) -> Iterator[Hit]:
 
 
 def agent(subject: Subject) -> Iterator[Hit]:
-    value = subject.runbook.frontmatter.agent
-    if value is None or value in _AGENTS:
+    value, built_in = subject.runbook.frontmatter.agent, subject.surroundings.built_in_agents
+    if value is None or value in built_in or not built_in:
         return
-    declared = subject.surroundings.agents(subject.folder)
-    if value.strip().lower() not in declared or value.strip().lower() in _AGENTS:
-        yield from _misspelled(subject, "agent", value, [*dict.fromkeys((*_AGENTS, *declared))], "agent")
+    known, lower = subject.surroundings.agents(subject.folder), value.strip().lower()
+    if lower not in known or lower in built_in:
+        yield from _misspelled(subject, "agent", value, [*dict.fromkeys((*built_in, *known))], "agent")
 
 
 def _misspelled(subject: Subject, key: str, value: str, known: list[str], what: str) -> Iterator[Hit]:
@@ -132,66 +132,52 @@ def _respell(subject: Subject, line: int, old: str, new: str) -> tuple[Edit, ...
 
 def routing_works(subject: Subject) -> Iterator[Hit]:
     front = subject.runbook.frontmatter
-    who = (front.agent or model_names.infer_agent(front.model)).strip().lower()
+    who = subject.agent
     provider = (front.model_provider or "").strip().lower()
-    if not (supported := model_names.providers(who)):
+    if who is None or not who.providers or provider in who.providers:
         return
     if not provider:
         yield from _meant_by_model(subject, who)
         return
-    line = front.lines["model_provider"]
-    if provider not in model_names.providers():
-        beyond = subject.surroundings.providers(subject.folder)
-        if provider not in beyond:
-            known = [*model_names.providers(), *beyond]
-            hint = did_you_mean(provider, known) or f"{who} can use {', '.join(supported)}, and what litellm knows."
-            yield subject.on(line, f"There is no model provider `{front.model_provider}`.", hint)
-    elif provider not in supported:
-        yield subject.on(line, f"{who} can't use the provider {provider}.", f"It can use {', '.join(supported)}.")
+    line, usable = front.lines["model_provider"], ", ".join(who.providers)
+    if provider in PROVIDERS and not PROVIDERS[provider].is_local:
+        yield subject.on(line, f"{who.name} can't use the provider {provider}.", f"It can use {usable}.")
+    elif provider not in (known := subject.surroundings.providers(subject.folder)):
+        hint = did_you_mean(provider, [*known]) or f"{who.name} can use {usable}, and what litellm knows."
+        yield subject.on(line, f"There is no model provider `{front.model_provider}`.", hint)
 
 
-def _meant_by_model(subject: Subject, who: str) -> Iterator[Hit]:
+def _meant_by_model(subject: Subject, who: AgentFacts) -> Iterator[Hit]:
     """`ollama/qwen3` names its provider itself."""
     front = subject.runbook.frontmatter
-    meant = model_names.choose_provider(who, None, front.model, ())
-    if meant is not None and meant not in model_names.providers():
-        beyond = subject.surroundings.providers(subject.folder)
-        if meant not in beyond:
-            hint = did_you_mean(meant, [*model_names.providers(), *beyond]) or "Say whose it is with `model_provider`."
-            yield subject.on(front.lines["model"], f"There is no model provider `{meant}`.", hint, at=front.model or "")
+    meant, _ = choose_provider(who, front.model, ())
+    if meant is None or meant in who.providers or meant in PROVIDERS:
+        return
+    known = subject.surroundings.providers(subject.folder)
+    if meant not in known:
+        hint = did_you_mean(meant, [*known]) or "Say whose it is with `model_provider`."
+        yield subject.on(front.lines["model"], f"There is no model provider `{meant}`.", hint, at=front.model or "")
 
 
 def model_fits(subject: Subject) -> Iterator[Hit]:
     """Contract §4.5: a name no spelling of which the provider knows ends the run in seconds with nothing done."""
     front = subject.runbook.frontmatter
-    who = (front.agent or model_names.infer_agent(front.model)).strip().lower()
-    supported = model_names.providers(who)
-    provider = (front.model_provider or "").strip().lower() or (supported[0] if supported else "")
-    if not front.model or provider not in supported:
+    who = subject.agent
+    if not front.model or who is None or not who.providers:
+        return
+    provider = (front.model_provider or "").strip().lower() or who.providers[0]
+    if provider not in who.providers:
         return
     line = front.lines["model"]
-    foreign = _foreign(front.model, provider)
-    if foreign:
+    if maker := only_other_maker(front.model, provider):
         hint = f"Choose a model of {provider}'s, or another `agent` and `model_provider`."
-        yield subject.on(line, f"{front.model} is a model of {foreign}'s, but it is asked of {provider}.", hint)
-    elif (spelled := model_names.spell_model(front.model, provider)) is None:
-        hint = "OpenRouter wants VENDOR/MODEL." if provider == "openrouter" else ""
+        yield subject.on(line, f"{front.model} is a model of {maker}'s, but it is asked of {provider}.", hint)
+    elif (spelled := spell_model(front.model, provider)) is None:
+        hint = PROVIDERS[provider].spelling_hint
         yield subject.on(line, f"{provider} knows no model `{front.model}`.", hint, at=front.model)
     elif front.model_provider and spelled != front.model:
         hit = subject.on(line, f"{provider} spells this model `{spelled}`.", at=front.model)
         yield hit._replace(edits=_respell(subject, line, front.model, spelled))
-
-
-_OWNERS = (("anthropic", "claude-"), ("openai", "gpt-"), ("google", "gemini-"))
-
-
-def _foreign(model: str, provider: str) -> str:
-    """Whose model this plainly is, when it is not this provider's own; resellers carry everybody's."""
-    name = model.rpartition("/")[2]
-    owner = next((who for who, prefix in _OWNERS if name.startswith(prefix)), "")
-    makers = {"anthropic", "openai", "google"}
-    sells_only = {"bedrock": {"anthropic"}, **{maker: {maker} for maker in makers}}.get(provider)
-    return owner if owner and sells_only is not None and owner not in sells_only else ""
 
 
 def snapshot(subject: Subject) -> Iterator[Hit]:
@@ -263,7 +249,8 @@ def _shorten(subject: Subject, line: int, old: str, new: str) -> tuple[Edit, ...
 
 
 def shell_has_blocks(subject: Subject) -> Iterable[Hit]:
-    if (subject.runbook.frontmatter.agent or "").strip().lower() != "shell":
+    who = subject.agent
+    if who is None or not who.runs_blocks or not subject.runbook.frontmatter.agent:
         return
     from runbook_runner.runbook.parts.steps import LANGUAGES
 
@@ -272,7 +259,7 @@ def shell_has_blocks(subject: Subject) -> Iterable[Hit]:
             return
     line = subject.runbook.frontmatter.lines["agent"]
     hint = "Put ```bash blocks under `## Step 1: …`, or choose another agent."
-    yield subject.on(line, "The shell agent runs the code blocks of the steps, and there are none.", hint)
+    yield subject.on(line, f"The {who.name} agent runs the code blocks of the steps, and there are none.", hint)
 
 
 RULES = (

@@ -7,6 +7,8 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import NamedTuple
 
+from runbook_runner.core.agent_facts import AgentFacts
+
 Near = Path | None
 """The folder of a runbook, `None` for stdin."""
 
@@ -15,9 +17,19 @@ def _none(_near: Near) -> Collection[str]:
     return ()
 
 
+def _unknown(_name: str | None, _near: Near) -> AgentFacts | None:
+    return None
+
+
 class Surroundings(NamedTuple):
+    built_in_agents: Collection[str] = ()
+    """Names of the agents that come with the program; empty: that is not known, so nothing is said of agents."""
     agents: Callable[[Near], Collection[str]] = _none
-    """Names of agents that are declared in files near, or by packages."""
+    """Names of all agents, also those that are declared in files near, or by packages."""
+    find_agent: Callable[[str, Near], AgentFacts | None] = _unknown
+    """The agent of that name; `None` when there is none that can be loaded."""
+    infer_agent: Callable[[str | None, Near], AgentFacts | None] = _unknown
+    """The agent for a model, when the runbook names none."""
     snapshots: Callable[[Near], Collection[str]] | None = None
     """Names of all snapshots a run here would find; `None`: that is not known, so nothing is said of them."""
     providers: Callable[[Near], Collection[str]] = _none

@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
+from runbook_runner.core.agent_facts import AgentFacts
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.text import nearest
 from runbook_runner.runbook.check.rules.findings import Hit
@@ -62,6 +63,14 @@ class Subject:
     def runbook(self) -> Runbook:
         assert isinstance(self._read, Runbook), "the engine asks `problem` first"
         return self._read
+
+    @cached_property
+    def agent(self) -> AgentFacts | None:
+        """The agent that a run would take; `None` when it is not known here."""
+        front, known = self.runbook.frontmatter, self.surroundings
+        if front.agent:
+            return known.find_agent(front.agent.strip().lower(), self.folder)
+        return known.infer_agent(front.model, self.folder)
 
     # --- places ---
 

@@ -6,6 +6,7 @@ from functools import cache
 from itertools import islice
 from typing import Any
 
+from runbook_runner.core.providers import PROVIDER_KEYS
 from runbook_runner.runbook.check.rules.findings import Hit, Rule
 from runbook_runner.runbook.check.rules.frontmatter import secret_line
 from runbook_runner.runbook.check.rules.subject import MOST_PLACEHOLDERS, SHELLS, Subject, did_you_mean
@@ -34,12 +35,7 @@ _BRACES = frozenset(
     *("css", "latex", "tex", "rust", "mermaid"),
 }
 # Forwarded to every agent without a declaration (contract §4.6), and the providers' own keys (§4.4).
-_FORWARDED = frozenset(
-    {
-        *("REPLICATE_API_TOKEN", "GEMINI_API_KEY", "OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GOOGLE_API_KEY"),
-        *("OPENROUTER_API_KEY", "AWS_BEARER_TOKEN_BEDROCK", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"),
-    }
-)
+_FORWARDED = PROVIDER_KEYS | {"REPLICATE_API_TOKEN", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"}
 
 _MOST = 100  # of what costs a look through the whole text
 

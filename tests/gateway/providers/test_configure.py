@@ -155,7 +155,7 @@ def test_missing_key_is_named(name: str, says: str) -> None:
 @pytest.mark.parametrize("url", ["api.example.com", "http://[bad", "http://host:99999", "ftp://host", "https://",
                                  "https://host/v1?version=2"])  # fmt: skip
 def test_an_address_that_is_none_is_refused_before_anything_starts(url: str) -> None:
-    with pytest.raises(NotReadyError, match=r"^ANTHROPIC_BASE_URL is no address of a server\."):
+    with pytest.raises(NotReadyError, match=r"^ANTHROPIC_BASE_URL is not the address of a server\."):
         provider_from("anthropic", {"ANTHROPIC_API_KEY": KEY, "ANTHROPIC_BASE_URL": url})
 
 

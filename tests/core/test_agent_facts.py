@@ -2,9 +2,12 @@
 
 import pytest
 
-from runbook_runner.agents.registry import find_agent, known_agents
+from runbook_runner.agents.built_in import BUILT_IN_AGENTS
+from runbook_runner.agents.registry import find_agent, infer_agent, known_agents
+from runbook_runner.core.agent_facts import choose_provider, model_for
 from runbook_runner.core.errors import InputError
-from runbook_runner.core.model_names import choose_provider, infer_agent, model_for
+
+CLAUDE_CODE = BUILT_IN_AGENTS["claude-code"]
 
 
 @pytest.mark.parametrize(("model", "agent"), [
@@ -13,26 +16,25 @@ from runbook_runner.core.model_names import choose_provider, infer_agent, model_
     ("google/gemini-2.5-pro", "gemini-cli"), ("qwen3", "claude-code"), (None, "claude-code"),
 ])  # fmt: skip
 def test_the_model_tells_the_agent(model: str | None, agent: str) -> None:
-    assert infer_agent(model) == agent
+    assert infer_agent(model).name == agent
 
 
-@pytest.mark.parametrize(("requested", "keys", "provider"), [
-    ("anthropic", {"OPENROUTER_API_KEY"}, "anthropic"),
-    (None, {"OPENROUTER_API_KEY", "AWS_BEARER_TOKEN_BEDROCK"}, "openrouter"),
-    (None, {"AWS_BEARER_TOKEN_BEDROCK"}, "bedrock"),
-    (None, {"ANTHROPIC_API_KEY"}, "anthropic"),
-    (None, set(), "anthropic"),
+@pytest.mark.parametrize(("keys", "provider"), [
+    ({"OPENROUTER_API_KEY", "AWS_BEARER_TOKEN_BEDROCK"}, "openrouter"),
+    ({"AWS_BEARER_TOKEN_BEDROCK"}, "bedrock"),
+    ({"ANTHROPIC_API_KEY"}, "anthropic"),
+    (set(), "anthropic"),
 ])  # fmt: skip
-def test_the_keys_that_are_there_choose_the_provider(requested: str | None, keys: set[str], provider: str) -> None:
-    assert choose_provider("claude-code", requested, "claude-sonnet-4-6", keys) == provider
+def test_the_keys_that_are_there_choose_the_provider(keys: set[str], provider: str) -> None:
+    assert choose_provider(CLAUDE_CODE, "claude-sonnet-4-6", keys)[0] == provider
 
 
 def test_a_key_does_not_choose_a_provider_that_has_no_name_for_the_model() -> None:
-    assert choose_provider("codex", None, "house-model", {"OPENROUTER_API_KEY"}) == "openai"
+    assert choose_provider(BUILT_IN_AGENTS["codex"], "house-model", {"OPENROUTER_API_KEY"})[0] == "openai"
 
 
 def test_an_agent_without_model_has_no_provider() -> None:
-    assert choose_provider("shell", None, None, {"OPENROUTER_API_KEY"}) is None
+    assert choose_provider(BUILT_IN_AGENTS["shell"], None, {"OPENROUTER_API_KEY"})[0] is None
 
 
 @pytest.mark.parametrize(("model", "provider", "spelled"), [
@@ -48,12 +50,12 @@ def test_an_agent_without_model_has_no_provider() -> None:
     ("house-model", "openrouter", "house-model"),
 ])  # fmt: skip
 def test_each_provider_gets_its_own_spelling(model: str, provider: str, spelled: str) -> None:
-    assert model_for("claude-code", model, provider) == spelled
+    assert model_for(CLAUDE_CODE, model, provider) == spelled
 
 
 def test_without_a_model_the_agent_has_a_default() -> None:
-    assert model_for("claude-code", None, "anthropic") == "claude-sonnet-4-6"
-    assert model_for("claude-code", None, "openrouter") == "anthropic/claude-sonnet-4.6"
+    assert model_for(CLAUDE_CODE, None, "anthropic") == "claude-sonnet-4-6"
+    assert model_for(CLAUDE_CODE, None, "openrouter") == "anthropic/claude-sonnet-4.6"
 
 
 def test_agents_are_found_in_any_case_and_unknown_ones_get_the_list() -> None:

@@ -1,0 +1,132 @@
+"""Gateway: makes the upstream of a provider from its row in `core/providers.py` and the user's environment.
+
+A provider without a row is any that litellm knows by that name (see `translate`).
+"""
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from runbook_runner.core import settings
+from runbook_runner.core.errors import InputError, NotReadyError
+from runbook_runner.core.providers import (
+    PROVIDERS,
+    KeyHeader,
+    ProviderFacts,
+    default_provider,
+    find_provider,
+)
+from runbook_runner.core.text import did_you_mean
+from runbook_runner.gateway.providers.forward import Provider
+from runbook_runner.gateway.providers.prices import listed_providers, load_prices
+from runbook_runner.gateway.providers.rate_limit import pace_from, throttle_for
+from runbook_runner.gateway.providers.translate import Target
+from runbook_runner.gateway.upstream import Headers
+
+Environ = Mapping[str, str]
+
+
+def provider_from(
+    name: str | None, environ: Environ, *, model: str | None = None, dialect: str | None = None
+) -> Provider:
+    """The provider of this name with its key from the environment. `None`: the default provider.
+
+    model: the run's; a translated request asks for this one, whatever it names. dialect: the API the agent speaks.
+    Raises NotReadyError without a key, or when a translation is needed and litellm is not installed; InputError for an
+    unknown provider, and for a price file or a pace that is not valid.
+    """
+    row = _row(name or default_provider(environ))
+    if dialect is not None and dialect not in row.dialects:
+        _require_litellm(row.name, dialect)
+    key_name, header, key = _key(row, environ)
+    base_url = _base_url(row, environ)
+    prices = environ.get(settings.PRICES_VARIABLE)
+    return Provider(
+        name=row.name,
+        dialects=frozenset(row.dialects),
+        base_url=base_url,
+        key_name=key_name,
+        key=key,
+        key_header=header,
+        target=_target(row, model, base_url, key, environ),
+        throttle=throttle_for(row.name, base_url, key, pace=pace_from(environ)),
+        prices=load_prices(Path(prices) if prices else None),
+        extra_headers=_headers(row, environ),
+        secrets={variable: environ[variable] for _, variable in row.litellm_options if environ.get(variable)},
+    )
+
+
+def known_providers() -> tuple[str, ...]:
+    """Every name that means a provider, aliases included."""
+    named = (name for row in PROVIDERS.values() for name in (row.name, *row.aliases))
+    return tuple(dict.fromkeys((*named, *listed_providers())))
+
+
+def _row(name: str) -> ProviderFacts:
+    """For a provider that only litellm knows, a row without an address; a key by the usual name is passed on to
+    litellm, since it may come from a file. Raises InputError for an unknown provider."""
+    if row := find_provider(name):
+        return row
+    if name not in listed_providers():
+        hint = f"Known: {', '.join(PROVIDERS)}, and the providers of litellm."
+        near = did_you_mean(name, (*PROVIDERS, *listed_providers()))
+        raise InputError(f"Unknown provider {name!r}.", hint=f"{near} {hint}" if near else hint)
+    return ProviderFacts(name, keys=((f"{name.upper()}_API_KEY", "none"),), needs_key=False)
+
+
+def _base_url(row: ProviderFacts, environ: Environ) -> str:
+    """Raises NotReadyError for a value that is not the address of a server."""
+    for variable in row.base_variables:
+        if url := environ.get(variable):
+            with suppress(ValueError):
+                parts = urlsplit(url)
+                extra = parts.query or parts.fragment  # the path of each request comes behind it
+                if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and not extra:
+                    return url
+            # Not shown: it may hold a password.
+            raise NotReadyError(f"{variable} is not the address of a server.", hint="Write it as https://host/path.")
+    return row.base_url
+
+
+def _key(row: ProviderFacts, environ: Environ) -> tuple[str, KeyHeader, str]:
+    """Variable, header and value; the value is empty for a provider that needs no key. Raises NotReadyError."""
+    for variable, header in row.keys:
+        key = environ.get(variable, "").strip()
+        if key:
+            if not key.isascii() or not key.isprintable():
+                hint = "Set it again, from the provider's page."
+                raise NotReadyError(f"{variable} holds characters that no key has.", hint=hint)
+            return variable, header, key
+    variable = row.keys[0][0]
+    if row.needs_key:
+        hint = f"Set {' or '.join(name for name, _ in row.keys)}, or answer from a file with --model-script FILE."
+        raise NotReadyError(f"There is no key for the model provider: {variable} is not set.", hint=hint)
+    return variable, "none", ""
+
+
+def _target(row: ProviderFacts, model: str | None, base_url: str, key: str, environ: Environ) -> Target:
+    prefix = row.litellm or row.name
+    bare = None if model is None else model.removeprefix(f"{row.name}/").removeprefix(f"{prefix}/")
+    options = {option: environ[variable] for option, variable in row.litellm_options if environ.get(variable)}
+    if key:
+        options["api_key"] = key
+    elif row.dialects:
+        options["api_key"] = "none"  # a local server asks for none, but litellm's OpenAI client does
+    if base_url and (base_url != row.base_url or not row.needs_key):
+        version = row.litellm_version
+        options["api_base"] = base_url.rstrip("/").removesuffix(version) + version if version else base_url
+    return Target(provider=row.name, prefix=prefix, model=bare, key_name=row.keys[0][0], options=options)
+
+
+def _headers(row: ProviderFacts, environ: Environ) -> Headers:
+    return tuple((header, environ[variable]) for header, variable in row.headers if environ.get(variable))
+
+
+def _require_litellm(provider: str, dialect: str, found: Callable[[str], object] = find_spec) -> None:
+    if not found("litellm"):
+        raise NotReadyError(
+            f"{provider} does not speak the agent's API ({dialect}), and litellm, which translates, is not installed.",
+            hint="Install it: pip install 'runbook-runner[litellm]'.",
+        )
