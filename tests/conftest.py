@@ -10,12 +10,14 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
 import pytest
+
+from runbook_runner.sandbox.backends import BACKENDS
 
 REPOSITORY = Path(__file__).parent.parent
 EXAMPLES = REPOSITORY / "examples"
@@ -25,23 +27,11 @@ RUNBOOK = Path(sys.executable).with_name("runbook")
 # --- real parts ----------------------------------------------------------------------------------------------------
 
 
-def _docker() -> bool:
+def _works(name: str) -> bool:
     from runbook_runner.core.errors import RunbookError
-    from runbook_runner.sandbox.docker.engine import connect
 
     try:
-        connect()
-    except RunbookError:
-        return False
-    return True
-
-
-def _bubblewrap() -> bool:
-    from runbook_runner.core.errors import RunbookError
-    from runbook_runner.sandbox.local.bubblewrap import require_bubblewrap
-
-    try:
-        require_bubblewrap()
+        BACKENDS[name].open(None).require()
     except RunbookError:
         return False
     return True
@@ -61,8 +51,7 @@ def _rootless() -> list[str]:
 
 
 _PARTS: Mapping[str, Callable[[], bool]] = {
-    "bubblewrap": _bubblewrap,
-    "docker": _docker,
+    **{name: partial(_works, name) for name in BACKENDS},
     "litellm": lambda: find_spec("litellm") is not None,
     "linux": lambda: platform.system() == "Linux",
     "node": lambda: shutil.which("node") is not None,
@@ -258,12 +247,7 @@ def shell_runbook(tmp_path: Path) -> Callable[[str], Path]:
     return write
 
 
-@pytest.fixture(
-    params=[
-        "host",
-        pytest.param("bubblewrap", marks=pytest.mark.needs("bubblewrap")),
-        pytest.param("docker", marks=pytest.mark.needs("docker")),
-    ]
-)
+@pytest.fixture(params=[pytest.param(name, marks=pytest.mark.needs(name)) for name in BACKENDS])
 def backend(request: pytest.FixtureRequest) -> str:
+    """Each backend of the table, by name."""
     return str(request.param)

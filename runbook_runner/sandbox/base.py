@@ -173,6 +173,36 @@ class Process(Protocol):
         ...
 
 
+class Attached(Protocol):
+    """A command at the user's terminal. Read it from one thread; write to it from another."""
+
+    @property
+    def shares_input(self) -> bool:
+        """It reads this process' own stdin: nothing is to be sent."""
+        ...
+
+    def receive(self) -> tuple[Stream, bytes] | None:
+        """Waits for output; with a terminal all of it is stdout. `None`: there will be no more."""
+        ...
+
+    def send(self, data: bytes) -> None:
+        """Its input, as it was typed. Raises OSError once it has ended."""
+        ...
+
+    def end_input(self) -> None:
+        """Without a terminal: ends its input. A terminal has a key for that."""
+        ...
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Sets the size of its terminal."""
+        ...
+
+    def wait(self) -> int:
+        """Returns its exit code, 128 + number of a signal. To be called after the last `receive`. Raises
+        SandboxError."""
+        ...
+
+
 class Sandbox(Protocol):
     """One run's place. A context manager: enters started, leaves nothing."""
 
@@ -214,6 +244,11 @@ class Sandbox(Protocol):
         deadline_s it is killed as by `kill("deadline")`, even if nobody reads it and the caller is gone. A program that
         is not there exits 127, a cwd that is not there 126, both with a line on stderr. Raises what `put` raises, and
         SandboxError when the sandbox is gone."""
+        ...
+
+    def attach(self, argv: Sequence[str], *, env: Mapping[str, str], tty: bool) -> Attached:
+        """Starts a command in `/app` at the user's own terminal, or a shell when argv is empty. tty: it gets a terminal
+        of its own. It has no deadline and ends with the sandbox. Raises SandboxError."""
         ...
 
     def get(self, path: str, into: Path, *, max_bytes: int, max_files: int, scrub: Filter | None = None) -> Received:

@@ -26,6 +26,10 @@ COLLECTED = (RESULTS, SESSIONS)
 _BLOCK = 1 << 16
 
 
+class UnknownTrajectoryError(InputError):
+    """There is no trajectory of that id."""
+
+
 def create_folder(home: Path, collection: str, task: str) -> tuple[str, Path]:
     """A new trajectory id and its empty folder. Raises RecordingError when it can't be made."""
     parent = home / "trajectories" / collection / task
@@ -57,7 +61,7 @@ def find_folder(home: Path, name: str) -> Path:
     found = sorted((home / "trajectories").glob(f"*/*/{glob.escape(name)}/{EVENTS_FILE}"))
     if not found:
         hint = "Give a trajectory's folder, or the id that `runbook run` printed; RUNBOOK_HOME says where to look."
-        raise InputError(f"There is no trajectory {name!r} in {home}.", hint=hint)
+        raise UnknownTrajectoryError(f"There is no trajectory {name!r} in {home}.", hint=hint)
     if len(found) > 1:
         lines = "\n".join(f"  {path.parent}" for path in found)
         raise InputError(f"{len(found)} trajectories have the id {name}; give the folder:", hint=lines)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from runbook_runner.core.settings import Settings
+from runbook_runner.sandbox.backends import BACKENDS
 from runbook_runner.sandbox.base import Exit, Process, Sandbox, SandboxSpec
 
 MakeSandbox = Callable[..., Sandbox]
@@ -75,58 +76,56 @@ def image(engine: Any) -> str:
 
 
 @pytest.fixture
-def make_docker(engine: Any, image: str) -> Iterator[MakeSandbox]:
-    from runbook_runner.sandbox.docker.sandbox import DockerSandbox
-
+def make_backend(request: pytest.FixtureRequest) -> Iterator[Callable[[str], MakeSandbox]]:
+    """Takes a backend's name; what it returns makes unstarted sandboxes, which are stopped after the test."""
     with ExitStack() as stack:
 
-        def make(**asked: Any) -> Sandbox:
-            ours = {"image": image, "unpacks": True} if "image" not in asked else {}
-            asked = {"run_id": "test", "lifetime_s": 120, "memory_bytes": 1 << 30} | ours | asked
-            sandbox = DockerSandbox(engine, SandboxSpec(ca_bundle=Settings.load().ca_bundle, **asked))
-            stack.callback(sandbox.stop)
-            return sandbox
+        def of_backend(name: str) -> MakeSandbox:
+            backend = BACKENDS[name]
 
-        yield make
+            def make(**asked: Any) -> Sandbox:
+                usual: dict[str, Any] = {"run_id": "test", "lifetime_s": 120}
+                if backend.isolates:
+                    usual["memory_bytes"] = 1 << 30
+                if backend.uses_images:
+                    usual |= {"ca_bundle": Settings.load().ca_bundle, "unpacks": "image" not in asked}
+                    asked = {"image": request.getfixturevalue("image"), **asked}
+                sandbox = backend.open(None).create(SandboxSpec(**(usual | asked)))
+                stack.callback(sandbox.stop)
+                return sandbox
+
+            return make
+
+        yield of_backend
+
+
+@pytest.fixture(
+    params=[pytest.param(row.name, marks=pytest.mark.needs(row.name)) for row in BACKENDS.values() if row.isolates]
+)
+def isolating_backend(request: pytest.FixtureRequest) -> str:
+    """Each backend of the table that isolates, by name."""
+    return str(request.param)
 
 
 @pytest.fixture
-def make_host() -> Iterator[MakeSandbox]:
-    from runbook_runner.sandbox.local.host import HostSandbox
-
-    with ExitStack() as stack:
-
-        def make(**asked: Any) -> Sandbox:
-            sandbox = HostSandbox(SandboxSpec(**({"run_id": "test"} | asked)))
-            stack.callback(sandbox.stop)
-            return sandbox
-
-        yield make
+def make_docker(make_backend: Callable[[str], MakeSandbox]) -> MakeSandbox:
+    return make_backend("docker")
 
 
 @pytest.fixture
-def make_bubblewrap() -> Iterator[MakeSandbox]:
-    from runbook_runner.sandbox.local.bubblewrap import BubblewrapSandbox
-
-    with ExitStack() as stack:
-
-        def make(**asked: Any) -> Sandbox:
-            sandbox = BubblewrapSandbox(SandboxSpec(**({"run_id": "test", "memory_bytes": 1 << 30} | asked)))
-            stack.callback(sandbox.stop)
-            return sandbox
-
-        yield make
+def make_bubblewrap(make_backend: Callable[[str], MakeSandbox]) -> MakeSandbox:
+    return make_backend("bubblewrap")
 
 
-DOCKER = pytest.param("docker", marks=pytest.mark.needs("docker"))
-BUBBLEWRAP = pytest.param("bubblewrap", marks=pytest.mark.needs("bubblewrap"))
+@pytest.fixture
+def make_host(make_backend: Callable[[str], MakeSandbox]) -> MakeSandbox:
+    return make_backend("host")
 
 
-@pytest.fixture(params=[DOCKER, BUBBLEWRAP, "host"])
-def make_sandbox(request: pytest.FixtureRequest) -> MakeSandbox:
-    """Makes unstarted sandboxes of each backend; stops them after the test."""
-    make: MakeSandbox = request.getfixturevalue(f"make_{request.param}")
-    return make
+@pytest.fixture
+def make_sandbox(backend: str, make_backend: Callable[[str], MakeSandbox]) -> MakeSandbox:
+    """Of each backend of the table."""
+    return make_backend(backend)
 
 
 @pytest.fixture
@@ -141,7 +140,7 @@ def is_gone(request: pytest.FixtureRequest) -> Callable[[Sandbox], bool]:
     """Whether a sandbox has left nothing."""
 
     def check(sandbox: Sandbox) -> bool:
-        if sandbox.backend != "docker":
+        if not BACKENDS[sandbox.backend].has_engine:
             return not Path(sandbox.sandbox_id).exists()
         listed = request.getfixturevalue("engine").api.containers(all=True)
         return sandbox.sandbox_id not in {item["Id"] for item in listed}

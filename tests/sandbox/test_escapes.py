@@ -22,7 +22,6 @@ from runbook_runner.sandbox.base import ResultsTooLargeError
 
 pytestmark = [pytest.mark.needs("linux"), pytest.mark.xdist_group("docker-live")]
 
-BACKENDS = [pytest.param(name, marks=pytest.mark.needs(name)) for name in ("docker", "bubblewrap")]
 ALL = {"max_bytes": 1 << 30, "max_files": DEFAULT_RESULTS_FILES}
 
 # The C library's way to a system call: its result, and what was wrong.
@@ -42,9 +41,9 @@ ARM = {"keyctl": 219, "add_key": 217, "mount": 40, "unshare": 97, "setns": 268, 
 """
 
 
-@pytest.fixture(params=BACKENDS)
-def make(request):
-    make_one = request.getfixturevalue(f"make_{request.param}")
+@pytest.fixture
+def make(isolating_backend, make_backend):
+    make_one = make_backend(isolating_backend)
 
     def start(policy="full", **asked):
         sandbox = make_one(network=Network(policy=policy), **asked)

@@ -4,8 +4,6 @@ import time
 
 import pytest
 
-BACKENDS = [pytest.param(name, marks=pytest.mark.needs(name)) for name in ("docker", "bubblewrap")]
-
 HOG = """python3 -c '
 blocks = []
 while True:
@@ -13,9 +11,9 @@ while True:
 '"""
 
 
-@pytest.fixture(params=BACKENDS)
-def make(request):
-    make_one = request.getfixturevalue(f"make_{request.param}")
+@pytest.fixture
+def make(isolating_backend, make_backend):
+    make_one = make_backend(isolating_backend)
 
     def start(**asked):
         sandbox = make_one(**asked)
@@ -87,9 +85,8 @@ def test_little_on_disk_hits_nothing(make, shell):
     assert sandbox.limits_hit() == ()
 
 
-@pytest.mark.parametrize("backend", [*BACKENDS, "host"])
-def test_open_files_end_at_the_limit_with_the_usual_error(request, backend, shell):
-    sandbox = request.getfixturevalue(f"make_{backend}")(open_files=100)
+def test_open_files_end_at_the_limit_with_the_usual_error(make_backend, backend, shell):
+    sandbox = make_backend(backend)(open_files=100)
     sandbox.start()
     count = "python3 -c 'f = []\nwhile True: f.append(open(\"/dev/null\"))'"
     ran = shell(sandbox, f"ulimit -n; {count}")

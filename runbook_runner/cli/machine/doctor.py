@@ -21,10 +21,10 @@ def doctor(
     offline: bool = typer.Option(False, "--offline", help="Also: would a run go through with no network at all?"),
     json_: bool = typer.Option(False, "--json", help="One JSON object on stdout."),
 ) -> None:
-    """What this machine has for runs, what it lacks, and the command that mends it. Changes nothing.
+    """What this machine has for runs, what it lacks, and the command that fixes it. Changes nothing.
 
-    With --json: {"ok": …, "version": …, "findings": [{"check", "status", "message", "mend", "facts"}, …]}; `status` is
-    ok, warn (some runs will not go through, or not as well) or fail; `mend` is null where nothing is to be done; the
+    With --json: {"ok": …, "version": …, "findings": [{"check", "status", "message", "fix", "facts"}, …]}; `status` is
+    ok, warn (some runs will not go through, or not as well) or fail; `fix` is null where nothing is to be done; the
     names in `check` and `facts` stay as they are. Of keys only names are shown, never values.
 
     Exit codes: 0 nothing failed, 2 bad input, 3 something failed.
@@ -54,6 +54,6 @@ def _print(found: Iterable[Finding]) -> None:
         mark, colour = _MARKS[finding.status]
         line = Text.assemble((mark, colour), " ", (finding.check, "bold"), f": {finding.message}")
         console.print(line, soft_wrap=True)
-        if finding.mend and finding.status != "ok":
-            for row in finding.mend.splitlines():
+        if finding.fix and finding.status != "ok":
+            for row in finding.fix.splitlines():
                 console.print(Text(f"    {row}", style="dim"), soft_wrap=True)

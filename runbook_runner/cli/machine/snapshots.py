@@ -12,7 +12,7 @@ from runbook_runner.agents.registry import find_agent, known_agents
 from runbook_runner.core.errors import ExitCode, InputError
 from runbook_runner.core.settings import Settings
 from runbook_runner.core.text import printable_output
-from runbook_runner.runner.environment.layers import agent_layers, check_packages, layers_of
+from runbook_runner.runner.environment.images import agent_layers, check_packages, layers_of
 from runbook_runner.sandbox.docker.engine import Engine, connect
 from runbook_runner.sandbox.images import inventory, transfer
 from runbook_runner.sandbox.images.inventory import Built, Shelf

@@ -7,11 +7,9 @@ from typing import Any
 
 import typer
 
-from runbook_runner.core.errors import NotReadyError
 from runbook_runner.core.settings import Settings
-from runbook_runner.runner.recovery.leftovers import Remains
-from runbook_runner.runner.recovery.recover import recover_dead
-from runbook_runner.sandbox.docker.engine import connect
+from runbook_runner.runner.recovery.leftovers import Leftovers
+from runbook_runner.runner.recovery.recover import open_engines, recover_dead
 
 
 def clean(
@@ -35,17 +33,15 @@ def clean(
 
 def execute(*, dry_run: bool, kept_too: bool, as_json: bool) -> None:
     """Raises SandboxError when something can't be removed."""
-    try:
-        engine, without = connect(), None
-    except NotReadyError as error:
-        engine, without = None, error.message
-    runs = recover_dead(Settings.load().home, engine, look_only=dry_run, kept_too=kept_too)
+    engines, lacking = open_engines()
+    runs = recover_dead(Settings.load().home, engines, look_only=dry_run, kept_too=kept_too)
     if as_json:
-        body = {"dry_run": dry_run, "engine": engine.url if engine else None, "runs": [_described(run) for run in runs]}
+        url = next((opened.engine.url for opened in engines.values() if opened.engine), None)
+        body = {"dry_run": dry_run, "engine": url, "runs": [_described(run) for run in runs]}
         sys.stdout.write(json.dumps(body, ensure_ascii=False) + "\n")
     else:
-        if without:
-            sys.stderr.write(f"Containers are not looked at: {without}\n")
+        for error in lacking:
+            sys.stderr.write(f"Containers are not looked at: {error.message}\n")
         lines = [line for run in runs for line in _lines(run, dry_run=dry_run)]
         sys.stdout.write("\n".join(lines or ["There is nothing to remove."]) + "\n")
     for run in runs:
@@ -53,10 +49,10 @@ def execute(*, dry_run: bool, kept_too: bool, as_json: bool) -> None:
             raise run.problem
 
 
-def _described(run: Remains) -> dict[str, Any]:
+def _described(run: Leftovers) -> dict[str, Any]:
     return {
         "trajectory_id": run.run_id,
-        "path": str(run.record) if run.record else None,
+        "path": str(run.trajectory) if run.trajectory else None,
         "interrupted": run.claimed,
         "kept": run.kept,
         "containers": run.containers,
@@ -64,7 +60,7 @@ def _described(run: Remains) -> dict[str, Any]:
     }
 
 
-def _lines(run: Remains, *, dry_run: bool) -> Iterator[str]:
+def _lines(run: Leftovers, *, dry_run: bool) -> Iterator[str]:
     did = "would remove" if dry_run else "did not remove" if run.problem else "removed"
     of = f"of run {run.run_id}" + (" (kept)" if run.kept else "")
     for container in run.containers:
@@ -72,4 +68,4 @@ def _lines(run: Remains, *, dry_run: bool) -> Iterator[str]:
     for folder in run.folders:
         yield f"{did} folder {folder} {of}"
     if run.claimed:
-        yield f"{did} the claim {of}: it was interrupted" + (f", see {run.record}" if run.record else "")
+        yield f"{did} the claim {of}: it was interrupted" + (f", see {run.trajectory}" if run.trajectory else "")

@@ -11,7 +11,7 @@ import tty
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from runbook_runner.sandbox.attach import Joined
+from runbook_runner.runner.attach import Attached
 
 _BLOCK = 1 << 16
 
@@ -20,16 +20,16 @@ def is_terminal() -> bool:
     return sys.stdin.isatty() and sys.stdout.isatty()
 
 
-def relay(joined: Joined, *, at_terminal: bool) -> int:
+def relay(attached: Attached, *, at_terminal: bool) -> int:
     """Until the command has ended; its exit code. Raises SandboxError, and KeyboardInterrupt without a terminal: with
     one, every key is the command's."""
-    with _raw(joined) if at_terminal else _plain():
-        if not joined.shares_input:
-            threading.Thread(target=_type, args=(joined,), name="typing", daemon=True).start()
-        while (said := joined.receive()) is not None:
+    with _raw(attached) if at_terminal else _plain():
+        if not attached.shares_input:
+            threading.Thread(target=_type, args=(attached,), name="typing", daemon=True).start()
+        while (said := attached.receive()) is not None:
             stream, data = said
             _write(1 if stream == "stdout" else 2, data)
-    return joined.wait()
+    return attached.wait()
 
 
 @contextmanager
@@ -49,10 +49,10 @@ def _plain() -> Iterator[None]:
 
 
 @contextmanager
-def _raw(joined: Joined) -> Iterator[None]:
+def _raw(attached: Attached) -> Iterator[None]:
     def resize(*_: object) -> None:
         size = shutil.get_terminal_size()
-        joined.resize(size.lines, size.columns)
+        attached.resize(size.lines, size.columns)
 
     before = termios.tcgetattr(0)
     handler = signal.signal(signal.SIGWINCH, resize)
@@ -65,12 +65,12 @@ def _raw(joined: Joined) -> Iterator[None]:
         signal.signal(signal.SIGWINCH, handler)
 
 
-def _type(joined: Joined) -> None:
+def _type(attached: Attached) -> None:
     """What comes on our stdin, to its end."""
     with suppress(OSError):
         while data := os.read(0, _BLOCK):
-            joined.send(data)
-        joined.end_input()
+            attached.send(data)
+        attached.end_input()
 
 
 def _write(descriptor: int, data: bytes) -> None:

@@ -12,6 +12,7 @@ from runbook_runner.core.errors import RecordingError
 from runbook_runner.core.events import AgentFinished, Log, ToolCalled
 from runbook_runner.runner.agent.end import Why, finished
 from runbook_runner.runner.agent.launch import Launch
+from runbook_runner.sandbox.backends import find_backend
 from runbook_runner.sandbox.base import Process, PutFile, Sandbox
 
 FINISH_GRACE_S = 10.0  # from a CLI's final record until it is ended (field notes §5.1)
@@ -55,9 +56,9 @@ def run_process(launch: Launch, sandbox: Sandbox, deadline_s: float, files: Sequ
 
 
 def _files(invocation: Invocation, sandbox: Sandbox) -> list[PutFile]:
-    """On the host only this user may read them. In a container root owns them, and the image may run as another
+    """Without isolation only this user may read them. In a container root owns them, and the image may run as another
     user."""
-    mode = 0o600 if sandbox.backend == "host" else 0o644
+    mode = 0o644 if find_backend(sandbox.backend).isolates else 0o600
     return [PutFile(path, content, mode) for path, content in invocation.files.items()]
 
 

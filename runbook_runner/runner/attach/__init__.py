@@ -1,1 +1,5 @@
-"""Room `runner`, `attach`: shells in sandboxes, of live runs and of their own."""
+"""Room `runner`, `attach`: commands at the user's terminal, in the sandbox of a live run and in a fresh one."""
+
+from runbook_runner.sandbox.base import Attached
+
+__all__ = ["Attached"]

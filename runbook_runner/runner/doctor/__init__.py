@@ -1,19 +1,19 @@
-"""Checkup: whether this machine can run runbooks, one finding for each thing that matters, with what mends it.
+"""Runner, doctor: whether this machine can run runbooks: one finding for each thing that matters, with what fixes it.
 
-Each check is a function of `Machine` that yields findings; they run side by side, and what one finds out about the
-engine the others wait for. None writes anything, starts a container or waits longer than `PATIENCE_S` for an answer.
+Each check is a function of `Machine` that yields findings. The checks run side by side; what several need is asked
+once. No check writes anything, starts a container or waits longer than `PATIENCE_S` for an answer.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from runbook_runner.core.errors import RunbookError
 from runbook_runner.core.settings import Settings
+from runbook_runner.sandbox.backends import BACKENDS, Backend
 
 if TYPE_CHECKING:
     from runbook_runner.sandbox.docker.engine import Engine
@@ -30,19 +30,19 @@ class Finding:
     status: Status
     """`fail`: runs will not go through; `warn`: some will not, or not as well."""
     message: str
-    mend: str | None = None
-    """The command, or what else to do."""
+    fix: str | None = None
+    """The command, or what else to do; `None` when nothing is to be done."""
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
-def trouble(check: str, status: Status, error: RunbookError) -> Finding:
-    """What an error says, as a finding."""
+def error_finding(check: str, status: Status, error: RunbookError) -> Finding:
+    """Returns an error as a finding."""
     said = f"{error.where}: {error.message}" if error.where else error.message
     return Finding(check, status, f"{said} {error.details or ''}".strip(), error.hint)
 
 
 class Machine:
-    """What several checks need, found out once."""
+    """What several checks need, found out once. Safe to be used by several threads."""
 
     def __init__(self, settings: Settings, environ: Mapping[str, str], near: Sequence[Path], *, offline: bool):
         self.settings = settings
@@ -50,63 +50,52 @@ class Machine:
         self.near = near
         self.offline = offline
         self._asking = Lock()
+        self._answers: dict[str, Engine | RunbookError | None] = {}
 
     @property
     def engine(self) -> "Engine | None":
-        found = self._connected
-        return None if isinstance(found, RunbookError) else found
+        """`None` when no backend with an engine works."""
+        found = (self._answer(backend) for backend in BACKENDS.values() if backend.has_engine)
+        return next((answer for answer in found if answer and not isinstance(answer, RunbookError)), None)
 
-    @property
-    def engine_trouble(self) -> RunbookError | None:
-        found = self._connected
-        return found if isinstance(found, RunbookError) else None
+    def error_of(self, backend: Backend) -> RunbookError | None:
+        """Why no sandbox of this backend can be started; `None` when one can."""
+        answer = self._answer(backend)
+        return answer if isinstance(answer, RunbookError) else None
 
-    @property
-    def bubblewrap_trouble(self) -> RunbookError | None:
+    def _answer(self, backend: Backend) -> "Engine | RunbookError | None":
         with self._asking:
-            return self._bubblewrap
+            if backend.name not in self._answers:
+                self._answers[backend.name] = _ask(backend)
+            return self._answers[backend.name]
 
-    @property
-    def _connected(self) -> "Engine | RunbookError":
-        with self._asking:
-            return self._engine
 
-    @cached_property
-    def _engine(self) -> "Engine | RunbookError":
-        from runbook_runner.sandbox.docker.engine import connect
-
-        try:
-            engine = connect(PATIENCE_S)
-            # One that accepts and then says nothing counts as absent; asked now, remembered for the other checks.
-            assert engine.info is not None
-            assert engine.version is not None
-        except RunbookError as error:
-            return error
-        return engine
-
-    @cached_property
-    def _bubblewrap(self) -> RunbookError | None:
-        from runbook_runner.sandbox.local.bubblewrap import require_bubblewrap
-
-        try:
-            require_bubblewrap()
-        except RunbookError as error:
-            return error
-        return None
+def _ask(backend: Backend) -> "Engine | RunbookError | None":
+    """Returns the engine of a backend that works, `None` when it works without an engine, or what it lacks."""
+    try:
+        opened = backend.open(PATIENCE_S)
+        opened.require()
+        if opened.engine:
+            # An engine that accepts connections and then does not answer counts as absent; both are remembered.
+            assert opened.engine.info is not None
+            assert opened.engine.version is not None
+    except RunbookError as error:
+        return error
+    return opened.engine
 
 
 Check = Callable[[Machine], Iterator[Finding]]
 
 
 def examine(machine: Machine) -> tuple[Finding, ...]:
-    """Every finding, in the order of the checks."""
+    """Returns every finding, in the order of the checks."""
     from runbook_runner.runner.doctor import engines, offline, tools
 
     checks: list[Check] = [
         engines.sandboxes,
         engines.engine,
         engines.limits,
-        engines.bubblewrap,
+        engines.without_engine,
         engines.networks,
         engines.disk,
         tools.images,
@@ -115,5 +104,5 @@ def examine(machine: Machine) -> tuple[Finding, ...]:
         tools.certificates,
         *([offline.readiness] if machine.offline else []),
     ]
-    with ThreadPoolExecutor(len(checks), "checkup") as pool:
+    with ThreadPoolExecutor(len(checks), "doctor") as pool:
         return tuple(finding for found in pool.map(lambda check: list(check(machine)), checks) for finding in found)

@@ -1,4 +1,4 @@
-"""Checkup: the sandboxes this machine can offer: the engine, user namespaces, networks, room on the disks."""
+"""Runner, doctor: the sandboxes this machine can offer: the engine, user namespaces, networks, room on the disks."""
 
 import os
 import shutil
@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from runbook_runner.core.errors import RunbookError
-from runbook_runner.runner.doctor import Finding, Machine, Status, trouble
+from runbook_runner.runner.doctor import Finding, Machine, Status, error_finding
+from runbook_runner.sandbox.backends import BACKENDS, POLICIES
 
 if TYPE_CHECKING:
     from runbook_runner.sandbox.docker.engine import Engine
@@ -19,34 +20,35 @@ _OLD_API: Final = (1, 41)  # Docker Engine 20.10, the oldest we test with
 
 
 def sandboxes(machine: Machine) -> Iterator[Finding]:
-    """Whether there is one at all that isolates."""
-    ready = [
-        *(["docker"] if machine.engine else []),
-        *(["bubblewrap"] if machine.bubblewrap_trouble is None else []),
-    ]
-    if ready:
-        message = f"Runs are isolated by {ready[0]}" + (f"; {ready[1]} works as well." if ready[1:] else ".")
-        yield Finding("sandboxes", "ok", message, facts={"ready": [*ready, "host"]})
+    """Whether there is a sandbox that isolates."""
+    working = [backend for backend in BACKENDS.values() if machine.error_of(backend) is None]
+    ready = [backend.name for backend in working]
+    isolating = [backend.name for backend in working if backend.isolates]
+    if isolating:
+        first, *others = isolating
+        message = f"Runs are isolated by {first}" + (f"; {' and '.join(others)} works as well." if others else ".")
+        yield Finding("sandboxes", "ok", message, facts={"ready": ready})
         return
+    needs = " nor ".join(backend.needs for backend in BACKENDS.values() if backend.isolates)
+    only = " or ".join(f"--sandbox {name}" for name in ready)
     yield Finding(
         "sandboxes",
         "fail",
-        "No sandbox here isolates: neither a Docker engine nor bubblewrap works. Only --sandbox host does.",
-        "Mend one of the two below.",
-        {"ready": ["host"]},
+        f"No sandbox here isolates: neither {needs} works. Only {only} does.",
+        "Fix one of them, as said below.",
+        {"ready": ready},
     )
 
 
 def engine(machine: Machine) -> Iterator[Finding]:
-    if error := machine.engine_trouble:
-        yield trouble("engine", "warn", error)
-        return
-    found = machine.engine
-    assert found
-    try:
-        yield _about(found)
-    except RunbookError as error:
-        yield trouble("engine", "warn", error)
+    for backend in BACKENDS.values():
+        if backend.has_engine and (error := machine.error_of(backend)):
+            yield error_finding("engine", "warn", error)
+    if found := machine.engine:
+        try:
+            yield _about(found)
+        except RunbookError as error:
+            yield error_finding("engine", "warn", error)
 
 
 def _about(found: "Engine") -> Finding:
@@ -83,38 +85,38 @@ def limits(machine: Machine) -> Iterator[Finding]:
     }
     if lost := [limit for limit, how in kept.items() if how != "together"]:
         alone = " (memory: of each process)" if kept["memory"] == "each" else ""
-        mend = (
+        fix = (
             "Use control groups version 2, delegated to its user: https://docs.docker.com/engine/security/rootless/tips/"
             if found.rootless
-            else "Start the engine with control groups for these (`docker info` says what it misses)."
+            else "Start the engine with control groups for these (`docker info` says what it lacks)."
         )
         message = f"The engine has no control group for {', '.join(lost)}: containers are not limited in them{alone}."
-        yield Finding("limits", "warn", message, mend, kept)
+        yield Finding("limits", "warn", message, fix, kept)
     else:
         yield Finding("limits", "ok", "The engine limits each container's CPUs, memory and processes.", facts=kept)
 
 
-def bubblewrap(machine: Machine) -> Iterator[Finding]:
+def without_engine(machine: Machine) -> Iterator[Finding]:
+    """The backends that need something else of this machine, each by its name."""
     if os.uname().sysname != "Linux":
         return
-    error = machine.bubblewrap_trouble
-    if error:
-        yield trouble("bubblewrap", "warn", error)
-    else:
-        yield Finding("bubblewrap", "ok", "bubblewrap and user namespaces work.")
+    for backend in BACKENDS.values():
+        if backend.has_engine or not backend.needs:
+            continue
+        if error := machine.error_of(backend):
+            yield error_finding(backend.name, "warn", error)
+        else:
+            yield Finding(backend.name, "ok", f"{backend.needs} work.")
 
 
 def networks(machine: Machine) -> Iterator[Finding]:
     """Which policies each backend can keep."""
-    every = ["full", "allowlist", "model-only", "none"]
-    facts: dict[str, list[str]] = {"host": ["full"]}
-    if machine.engine:
-        facts["docker"] = every
-    if machine.bubblewrap_trouble is None:
-        facts["bubblewrap"] = every
-    kept = [name for name, policies in facts.items() if policies == every]
-    if kept:
-        yield Finding("networks", "ok", f"Every network policy is kept by {' and '.join(kept)}.", facts=facts)
+    working = [backend for backend in BACKENDS.values() if machine.error_of(backend) is None]
+    facts = {backend.name: list(backend.policies) for backend in working}
+    able = [backend.name for backend in working if backend.policies == POLICIES]
+    if able:
+        message = f"Every network policy can be kept, by {' and '.join(able)}."
+        yield Finding("networks", "ok", message, facts=facts)
     else:
         yield Finding("networks", "warn", "Only the network policy full can be kept.", "See sandboxes.", facts)
 
@@ -134,12 +136,12 @@ def disk(machine: Machine) -> Iterator[Finding]:
             yield Finding("disk.images", "ok", f"The room for images ({root}) can't be seen by this user.")
 
 
-def _room(check: str, folder: Path, what: str, mend: str) -> Finding:
+def _room(check: str, folder: Path, what: str, fix: str) -> Finding:
     """Raises OSError."""
     free = shutil.disk_usage(folder).free
     status: Status = "fail" if free < _LITTLE else "warn" if free < _TIGHT else "ok"
     message = f"{_size(free)} free {what}."
-    return Finding(check, status, message, mend if status != "ok" else None, {"path": str(folder), "free_bytes": free})
+    return Finding(check, status, message, fix if status != "ok" else None, {"path": str(folder), "free_bytes": free})
 
 
 def _size(size: int) -> str:

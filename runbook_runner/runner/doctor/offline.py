@@ -1,4 +1,4 @@
-"""Checkup: whether a run goes through with no network at all: what it would fetch must be there."""
+"""Runner, doctor: whether a run goes through with no network at all: what it would fetch must be there."""
 
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from runbook_runner.agents.registry import find_agent
 from runbook_runner.core.errors import RunbookError
 from runbook_runner.core.settings import DEFAULT_AGENT, DEFAULT_SNAPSHOT
-from runbook_runner.runner.doctor import Finding, Machine, trouble
+from runbook_runner.runner.doctor import Finding, Machine, error_finding
 from runbook_runner.runner.doctor.tools import BUILD, built_images
 from runbook_runner.runner.environment.programs import find_program
 
@@ -26,7 +26,7 @@ def _sandbox(machine: Machine) -> Iterator[Finding]:
     try:
         built = built_images(machine, machine.engine)
     except RunbookError as error:
-        yield trouble("offline.images", "fail", error)
+        yield error_finding("offline.images", "fail", error)
         return
     needed = [DEFAULT_SNAPSHOT, f"{DEFAULT_SNAPSHOT}+{DEFAULT_AGENT}"]
     absent = [name for name in needed if not built[name]]

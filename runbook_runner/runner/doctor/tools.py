@@ -1,4 +1,4 @@
-"""Checkup: what runs are made of: images, agents' programs, keys, certificates."""
+"""Runner, doctor: what runs are made of: images, agents' programs, keys, certificates."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,8 +10,8 @@ from runbook_runner.core.errors import RunbookError
 from runbook_runner.core.programs import version_of
 from runbook_runner.core.providers import PROVIDER_KEYS
 from runbook_runner.core.settings import DEFAULT_AGENT, DEFAULT_SNAPSHOT
-from runbook_runner.runner.doctor import PATIENCE_S, Finding, Machine, trouble
-from runbook_runner.runner.environment.layers import layers_of
+from runbook_runner.runner.doctor import PATIENCE_S, Finding, Machine, error_finding
+from runbook_runner.runner.environment.images import layers_of
 from runbook_runner.runner.environment.programs import find_program
 from runbook_runner.runner.request.secrets import provider_keys
 
@@ -28,7 +28,7 @@ def images(machine: Machine) -> Iterator[Finding]:
     try:
         facts = built_images(machine, machine.engine)
     except RunbookError as error:
-        yield trouble("images", "warn", error)
+        yield error_finding("images", "warn", error)
         return
     there = [name for name, is_built in facts.items() if is_built]
     absent = [name for name, is_built in facts.items() if not is_built]
@@ -61,7 +61,7 @@ def agents(machine: Machine) -> Iterator[Finding]:
     try:
         known = [agent for agent in _agents(machine) if agent.install]
     except RunbookError as error:
-        yield trouble("agents", "warn", error)
+        yield error_finding("agents", "warn", error)
         return
     with ThreadPoolExecutor(4, "checkup-version") as pool:
         versions = list(pool.map(lambda agent: _version(agent, machine), known))
@@ -75,8 +75,8 @@ def agents(machine: Machine) -> Iterator[Finding]:
     if here or machine.engine:
         yield Finding("agents", "ok", message, facts=facts)
     else:
-        mend = next(agent.install_hint for agent in known if agent.name == DEFAULT_AGENT)
-        yield Finding("agents", "warn", message, f"`{mend}`", facts)
+        fix = next(agent.install_hint for agent in known if agent.name == DEFAULT_AGENT)
+        yield Finding("agents", "warn", message, f"`{fix}`", facts)
 
 
 def _agents(machine: Machine) -> list[Agent]:
@@ -117,7 +117,7 @@ def certificates(machine: Machine) -> Iterator[Finding]:
     try:
         content = b"".join(read_bundle(bundle).values())
     except RunbookError as error:
-        yield trouble("certificates", "fail", error)
+        yield error_finding("certificates", "fail", error)
         return
     count = content.count(b"-----BEGIN CERTIFICATE-----")
     facts = {"path": str(bundle), "certificates": count}

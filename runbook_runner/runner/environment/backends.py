@@ -1,17 +1,19 @@
-"""Runner: which sandbox, and what it is made of: chooses the backend and gets its image ready."""
+"""Runner, environment: which backend a run gets, and the sandbox it makes of the run's spec.
+
+What a backend can do is in its row of the sandbox room's table. Here is what needs the agent: its image, or its program
+on this machine.
+"""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
 
 from runbook_runner.agents.base import Agent
 from runbook_runner.core.errors import InputError, NotReadyError
-from runbook_runner.core.events import Emit, Log
-from runbook_runner.core.settings import DEFAULT_SNAPSHOT, Settings
+from runbook_runner.core.events import Emit
+from runbook_runner.core.settings import Settings
 from runbook_runner.core.spec import Network, RunSpec
-from runbook_runner.runner.environment.layers import layers_of
+from runbook_runner.runner.environment.images import plan_image, provide_image
 from runbook_runner.runner.environment.programs import (
     Program,
     find_program,
@@ -19,17 +21,12 @@ from runbook_runner.runner.environment.programs import (
     provide_program,
     require_program,
 )
+from runbook_runner.sandbox.backends import AUTO, BACKENDS, Backend, OpenBackend, find_backend, usual_backends
 from runbook_runner.sandbox.base import Sandbox, SandboxSpec
-from runbook_runner.sandbox.images.snapshots import Snapshot, UnknownSnapshotError, find_snapshot
+from runbook_runner.sandbox.images.snapshots import find_snapshot
+from runbook_runner.sandbox.labels import Labels
 
-if TYPE_CHECKING:
-    from runbook_runner.sandbox.docker.engine import Engine
-    from runbook_runner.sandbox.images.provide import ImageRef
-    from runbook_runner.sandbox.local.folder_sandbox import FolderSandbox
-
-
-BACKENDS = ("auto", "docker", "bubblewrap", "host")
-LIFETIME_MARGIN_S = 600.0  # for set-up and collection; then a container ends, whatever became of us
+LIFETIME_MARGIN_S = 600.0  # for set-up and collection; then a container ends, even if its run has not
 _IMAGE_S = 3600.0
 
 Report = Callable[[str], None]
@@ -41,244 +38,146 @@ class Prepared:
 
     sandbox: Sandbox
     agent: Agent
-    """As it is in there: a host's own program may be of another version than ours."""
+    """As it is in the sandbox: a program of this machine may have another version than the pinned one."""
     image: str | None = None
     image_digest: str | None = None
     image_pinned: str | None = None
-    """The user's own image as its registry names it for ever: `NAME@sha256:…`."""
+    """`NAME@sha256:…`, by which the registry of the user's own image gives the very same image."""
 
 
-class Backend(Protocol):
+@dataclass(frozen=True)
+class ChosenBackend:
+    """A backend that this machine is ready for."""
+
+    backend: Backend
+    opened: OpenBackend
+    settings: Settings
+
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        return self.backend.name
 
     @property
     def engine_url(self) -> str | None:
-        """Of the Docker engine it uses."""
-        ...
+        """`None` for a backend without an engine."""
+        return self.opened.engine.url if self.opened.engine else None
 
-    def prepare(
-        self, spec: RunSpec, agent: Agent, run_id: str, labels: Mapping[str, str], report: Report, emit: Emit
-    ) -> Prepared:
-        """Gets the image ready, building or pulling it if need be. emit: hears what happens in the sandbox itself.
-        Raises NotReadyError."""
-        ...
+    def prepare(self, spec: RunSpec, agent: Agent, run_id: str, labels: Labels, report: Report, emit: Emit) -> Prepared:
+        """Provides the image or the agent's program, building, pulling or installing it if need be. report: gets lines
+        of progress. emit: gets what happens in the sandbox itself. Raises InputError, NotReadyError, SandboxError."""
+        asked = self._sandbox_spec(spec, run_id, labels, emit)
+        if self.backend.uses_images:
+            assert self.opened.engine
+            image, snapshot = provide_image(self.opened.engine, spec, agent, self.settings, report, emit)
+            unpacks = snapshot is not None and snapshot.origin == "built-in"
+            sandbox = self.opened.create(replace(asked, image=image.tag, unpacks=unpacks))
+            return Prepared(sandbox, agent, image.tag, image.digest, image.pinned)
+        program = provide_program(agent, self.settings, report)
+        sandbox = self.opened.create(replace(asked, host_tools=_tools(program)))
+        return Prepared(sandbox, replace(agent, version=program.version))
+
+    def reopen(self, spec: RunSpec, agent: Agent, run_id: str, sandbox_id: str) -> Sandbox:
+        """Returns the sandbox that another process has started for the run."""
+        asked = self._sandbox_spec(spec, run_id, {}, lambda _: None)
+        if not self.backend.uses_images:
+            asked = replace(asked, host_tools=_tools(find_program(agent, self.settings.data)))
+        return self.opened.reopen(sandbox_id, asked)
 
     def plan(self, spec: RunSpec, agent: Agent) -> list[str]:
-        """What `prepare` would do, for people. Starts and builds nothing."""
-        ...
+        """Returns what `prepare` and the start would do, for people. Starts and builds nothing."""
+        if self.backend.uses_images:
+            return [f"start one container from {plan_image(spec, agent)}, on the engine at {self.engine_url}"]
+        return [f"run {plan_program(agent, self.settings.data)} {self.backend.place}"]
 
-
-def choose_backend(name: str, spec: RunSpec, agent: Agent, settings: Settings, *, strict_snapshot: bool) -> Backend:
-    """`auto`: docker when its engine answers, else bubblewrap where it works, else an error that offers the host.
-
-    Raises InputError for an unknown backend, for a network policy it can't keep or that keeps the agent from its model,
-    and for an unknown snapshot when strict; NotReadyError when the machine lacks what the backend needs.
-    """
-    if name not in BACKENDS:
-        raise InputError(f"Unknown sandbox {name!r}.", hint=f"Known sandboxes: {', '.join(BACKENDS)}.")
-    if strict_snapshot and spec.snapshot:
-        find_snapshot(spec.snapshot, spec.near)
-    if spec.apt_packages and name in ("bubblewrap", "host"):
-        raise InputError(f"The {name} sandbox installs no packages.", hint="Use --sandbox docker, or install them.")
-    _check_network(name, spec, agent)
-    if name == "host":
-        return _host(agent, settings)
-    if name == "bubblewrap":
-        return _bubblewrap(agent, settings)
-    return _docker(settings) if name == "docker" else _auto(agent, settings)
-
-
-def _check_network(name: str, spec: RunSpec, agent: Agent) -> None:
-    policy = spec.network.policy
-    if policy == "none" and agent.dialect:
-        raise InputError(f"{agent.name} can't reach its model with --network none.", hint="Use --network model-only.")
-    if policy != "full" and name == "host":
-        raise InputError(
-            f"The host sandbox can't keep the network policy {policy}.",
-            hint="Use --sandbox docker or --sandbox bubblewrap, or --network full.",
+    def _sandbox_spec(self, spec: RunSpec, run_id: str, labels: Labels, emit: Emit) -> SandboxSpec:
+        return SandboxSpec(
+            run_id=run_id,
+            cpus=spec.limits.cpus,
+            memory_bytes=spec.limits.memory_bytes,
+            pids=spec.limits.pids,
+            open_files=spec.limits.open_files,
+            disk_bytes=spec.limits.disk_bytes,
+            network=spec.network,
+            on_event=emit,
+            lifetime_s=spec.limits.timeout_s + LIFETIME_MARGIN_S,
+            labels=labels,
+            # Without isolation the programs trust what they trust on this machine anyway.
+            ca_bundle=self.settings.ca_bundle if self.backend.isolates else None,
         )
 
 
-def _auto(agent: Agent, settings: Settings) -> "Backend":
-    try:
-        return _docker(settings)
-    except NotReadyError as no_docker:
+def _tools(program: Program | None) -> tuple[str, ...]:
+    """Most agents' programs are scripts for Node, which need not be in /usr either."""
+    return (str(program.path), "node") if program else ("node",)
+
+
+def choose_backend(
+    name: str, spec: RunSpec, agent: Agent, settings: Settings, *, strict_snapshot: bool
+) -> ChosenBackend:
+    """`auto`: the first usual backend of the table that can do what the spec asks for and that works here.
+
+    Raises InputError for an unknown backend, for what it can't do, for a network policy that keeps the agent from its
+    model, and for an unknown snapshot when strict; NotReadyError when the machine lacks what the backend needs.
+    """
+    asked = usual_backends() if name == AUTO else (find_backend(name),)
+    if strict_snapshot and spec.snapshot:
+        find_snapshot(spec.snapshot, spec.near)
+    if spec.network.policy == "none" and agent.dialect:
+        raise InputError(f"{agent.name} can't reach its model with --network none.", hint="Use --network model-only.")
+    able = [backend for backend in asked if _unable(backend, spec) is None]
+    if not able and (unable := _unable(asked[0], spec)):
+        raise unable
+    lacking: list[tuple[Backend, NotReadyError]] = []
+    for backend in able:
         try:
-            return _bubblewrap(agent, settings)
-        except NotReadyError as no_bubblewrap:
-            raise NotReadyError(
-                no_docker.message, hint=no_docker.hint, details=f"Nor can bubblewrap be used: {no_bubblewrap}"
-            ) from no_docker
+            return _chosen(backend, agent, settings)
+        except NotReadyError as error:
+            lacking.append((backend, error))
+    (_, first), *others = lacking
+    if not others:
+        raise first
+    details = "\n".join(f"Nor can {backend.name} be used: {error}" for backend, error in others)
+    raise NotReadyError(first.message, hint=first.hint, details=details) from first
 
 
-def _docker(settings: Settings) -> "DockerBackend":
-    from runbook_runner.sandbox.docker.engine import connect
-
-    engine = connect()
-    engine.ask_ahead()
-    return DockerBackend(engine, settings)
-
-
-def _bubblewrap(agent: Agent, settings: Settings) -> "BubblewrapBackend":
-    from runbook_runner.sandbox.local.bubblewrap import require_bubblewrap
-
-    require_bubblewrap()
-    require_program(agent, settings.data)
-    return BubblewrapBackend(settings)
+def _chosen(backend: Backend, agent: Agent, settings: Settings) -> ChosenBackend:
+    opened = backend.open(None)
+    opened.require()
+    if not backend.uses_images:
+        require_program(agent, settings.data)
+    return ChosenBackend(backend, opened, settings)
 
 
-def _host(agent: Agent, settings: Settings) -> "HostBackend":
-    require_program(agent, settings.data)
-    return HostBackend(settings)
+def _unable(backend: Backend, spec: RunSpec) -> InputError | None:
+    """What the backend can't do of what the spec asks for; `None` when it can do all of it."""
+    policy = spec.network.policy
+    if spec.apt_packages and not backend.installs_packages:
+        able = _named(other for other in BACKENDS.values() if other.installs_packages)
+        return InputError(f"The {backend.name} sandbox installs no packages.", hint=f"Use {able}, or install them.")
+    if policy not in backend.policies:
+        able = _named(other for other in BACKENDS.values() if policy in other.policies)
+        message = f"The {backend.name} sandbox can't keep the network policy {policy}."
+        return InputError(message, hint=f"Use {able}, or --network full.")
+    return None
 
 
-@dataclass(frozen=True)
-class HostBackend:
-    settings: Settings
-    name: str = "host"
-    engine_url: None = None
-
-    def prepare(
-        self, spec: RunSpec, agent: Agent, run_id: str, labels: Mapping[str, str], report: Report, emit: Emit
-    ) -> Prepared:
-        program = provide_program(agent, self.settings, report)
-        sandbox = self._sandbox(sandbox_spec(spec, run_id, labels, emit), program)
-        return Prepared(sandbox, agent=replace(agent, version=program.version))
-
-    def there(self, spec: RunSpec, agent: Agent, run_id: str, folder: Path) -> "FolderSandbox":
-        """Another process' sandbox of the spec, to be joined."""
-        asked = sandbox_spec(spec, run_id, {}, lambda _: None)
-        return self._sandbox(asked, find_program(agent, self.settings.data), folder)
-
-    @staticmethod
-    def _sandbox(asked: SandboxSpec, program: Program | None, folder: Path | None = None) -> "FolderSandbox":
-        from runbook_runner.sandbox.local.host import HostSandbox
-
-        tools = (str(program.path),) if program else ()
-        return HostSandbox(replace(asked, host_tools=tools), folder=folder)
-
-    def plan(self, spec: RunSpec, agent: Agent) -> list[str]:
-        return [
-            f"run {plan_program(agent, self.settings.data)} in a temporary folder of this machine, without isolation"
-        ]
-
-
-@dataclass(frozen=True)
-class BubblewrapBackend:
-    settings: Settings
-    name: str = "bubblewrap"
-    engine_url: None = None
-
-    def prepare(
-        self, spec: RunSpec, agent: Agent, run_id: str, labels: Mapping[str, str], report: Report, emit: Emit
-    ) -> Prepared:
-        program = provide_program(agent, self.settings, report)
-        sandbox = self._sandbox(sandbox_spec(spec, run_id, labels, emit, settings=self.settings), program)
-        return Prepared(sandbox, agent=replace(agent, version=program.version))
-
-    def there(self, spec: RunSpec, agent: Agent, run_id: str, folder: Path) -> "FolderSandbox":
-        """Another process' sandbox of the spec, to be joined."""
-        asked = sandbox_spec(spec, run_id, {}, lambda _: None, settings=self.settings)
-        return self._sandbox(asked, find_program(agent, self.settings.data), folder)
-
-    @staticmethod
-    def _sandbox(asked: SandboxSpec, program: Program | None, folder: Path | None = None) -> "FolderSandbox":
-        from runbook_runner.sandbox.local.bubblewrap import BubblewrapSandbox
-
-        # Most agents' programs are scripts for Node, which need not be in /usr either.
-        tools = (str(program.path), "node") if program else ("node",)
-        return BubblewrapSandbox(replace(asked, host_tools=tools), folder=folder)
-
-    def plan(self, spec: RunSpec, agent: Agent) -> list[str]:
-        return [f"run {plan_program(agent, self.settings.data)} of this machine in namespaces of its own"]
-
-
-@dataclass(frozen=True)
-class DockerBackend:
-    engine: "Engine"
-    settings: Settings
-    name: str = "docker"
-
-    @property
-    def engine_url(self) -> str:
-        return self.engine.url
-
-    def prepare(
-        self, spec: RunSpec, agent: Agent, run_id: str, labels: Mapping[str, str], report: Report, emit: Emit
-    ) -> Prepared:
-        from runbook_runner.sandbox.docker.sandbox import DockerSandbox
-
-        snapshot = None if spec.image else self._snapshot(spec, emit)
-        image = self._image(spec, agent, snapshot, report)
-        asked = sandbox_spec(spec, run_id, labels, emit, image=image.tag, settings=self.settings)
-        asked = replace(asked, unpacks=snapshot is not None and snapshot.origin == "built-in")
-        return Prepared(DockerSandbox(self.engine, asked), agent, image.tag, image.digest, image.pinned)
-
-    def _image(self, spec: RunSpec, agent: Agent, snapshot: Snapshot | None, report: Report) -> "ImageRef":
-        from runbook_runner.sandbox.images import provide
-
-        layers = layers_of(agent, spec.apt_packages)
-        if snapshot:
-            return provide.ensure(self.engine, snapshot, layers, self.settings, report, spec.near)
-        from runbook_runner.sandbox.images.user_image import resolve_image
-
-        base = resolve_image(self.engine, str(spec.image), report)
-        return provide.add_layers(self.engine, base, layers, self.settings, report)
-
-    @staticmethod
-    def _snapshot(spec: RunSpec, emit: Emit) -> Snapshot:
-        """Contract §5.5: an unknown snapshot in a runbook is a warning."""
-        try:
-            return find_snapshot(spec.snapshot or DEFAULT_SNAPSHOT, spec.near)
-        except UnknownSnapshotError as error:
-            message = f"{error.message} {DEFAULT_SNAPSHOT} is used instead."
-            emit(Log(level="warning", message=message, source="image"))
-            return find_snapshot(DEFAULT_SNAPSHOT)
-
-    def plan(self, spec: RunSpec, agent: Agent) -> list[str]:
-        what = f"image {spec.image}" if spec.image else f"snapshot {spec.snapshot}"
-        layer = f" with {agent.name} {agent.version} on top" if agent.install else ""
-        return [f"start one container from {what}{layer}, on the engine at {self.engine.url}"]
+def _named(backends: Iterable[Backend]) -> str:
+    return " or ".join(f"--sandbox {backend.name}" for backend in backends)
 
 
 def longest_end(spec: RunSpec) -> float:
-    """Unix time at which a container of this spec has ended by itself, if its image is there in time."""
+    """Returns the Unix time at which a container of this spec has ended by itself, if its image is there in time."""
     return time.time() + _IMAGE_S + spec.limits.timeout_s + LIFETIME_MARGIN_S
 
 
-def sandbox_spec(
-    spec: RunSpec,
-    run_id: str,
-    labels: Mapping[str, str],
-    emit: Emit,
-    *,
-    image: str | None = None,
-    settings: Settings | None = None,
-) -> SandboxSpec:
-    return SandboxSpec(
-        run_id=run_id,
-        image=image,
-        cpus=spec.limits.cpus,
-        memory_bytes=spec.limits.memory_bytes,
-        pids=spec.limits.pids,
-        open_files=spec.limits.open_files,
-        disk_bytes=spec.limits.disk_bytes,
-        network=spec.network,
-        on_event=emit,
-        lifetime_s=spec.limits.timeout_s + LIFETIME_MARGIN_S,
-        labels=labels,
-        ca_bundle=settings.ca_bundle if settings else None,
-    )
-
-
 def shortcomings(sandbox: Sandbox, network: Network) -> Iterator[str]:
-    """One sentence each; none when all holds."""
-    if sandbox.backend == "host":
-        yield "The host sandbox isolates nothing: the agent can read and change whatever you can."
+    """Yields one sentence for each protection and each limit that the started sandbox does not give."""
+    backend = find_backend(sandbox.backend)
+    if not backend.isolates:
+        yield f"The {backend.name} sandbox isolates nothing: the agent can read and change whatever you can."
         return
-    if sandbox.backend == "bubblewrap" and network.policy == "full":
-        yield "With the network policy full, bubblewrap shares this machine's network and its local services."
+    if backend.shares_network and network.policy == "full":
+        yield (f"With the network policy full, {backend.name} shares this machine's network and its local services.")
     unlimited = [limit for limit, how in sandbox.holds().items() if how == "none"]
     if unlimited:
         yield f"Not limited here, for no control group can be made: {', '.join(unlimited)}."

@@ -1,13 +1,13 @@
-"""Claims: a run's mark of life. A lock held as long as its process lives, so that a later start can tell the dead.
+"""Runner, recovery: the claim of a run: a lock held as long as its process lives, by which a later process knows
+whether the run is dead.
 
-The lock goes with the process however it ends, `kill -9` included; no process id is trusted.
+The kernel drops the lock with the process however that ends, `kill -9` included; no process id is trusted.
 """
 
 import fcntl
 import json
 import os
-import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from glob import escape
@@ -15,20 +15,17 @@ from pathlib import Path
 
 from runbook_runner.core.errors import RecordingError
 from runbook_runner.core.files import write_atomically
-
-LABEL_RUN = "runbook.trajectory"
-LABEL_FOLDER = "runbook.folder"
-LABEL_LOCK = "runbook.lock"
-LABEL_HOST = "runbook.host"
-LABEL_TEMP = "runbook.temp"
-LABEL_OWNER = "runbook.owner"
-LABEL_KEEP = "runbook.keep"
-
-Labels = Mapping[str, str]
-
-
-def this_host() -> str:
-    return platform.node()
+from runbook_runner.sandbox.labels import (
+    FOLDER_LABEL,
+    HOST_LABEL,
+    KEEP_LABEL,
+    LOCK_LABEL,
+    OWNER_LABEL,
+    RUN_LABEL,
+    TEMP_LABEL,
+    Labels,
+    this_host,
+)
 
 
 @dataclass(frozen=True)
@@ -56,7 +53,8 @@ class Lock:
 
     @classmethod
     def hold(cls, path: Path) -> "Lock":
-        """Ours when it returns: whoever looks whether we are dead lets go of it at once. Raises OSError."""
+        """Returns the lock, held. A process that looks whether the run is dead holds it for a moment only. Raises
+        OSError."""
         while True:
             lock = cls(path)
             fcntl.flock(lock._descriptor, fcntl.LOCK_EX)
@@ -65,7 +63,7 @@ class Lock:
             lock.release()
 
     def acquire(self) -> bool:
-        """Without waiting; whether it is ours now."""
+        """Returns whether this process holds it now. Does not wait."""
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -74,7 +72,7 @@ class Lock:
         return True
 
     def is_in_place(self) -> bool:
-        """Somebody took it for a dead run's and removed it otherwise."""
+        """Returns false when another process took it for a dead run's and removed it."""
         try:
             return os.path.samestat(os.fstat(self._descriptor), self.path.stat())
         except FileNotFoundError:
@@ -90,8 +88,8 @@ class Lock:
 
 
 class Claim:
-    """Context manager: the run is alive in it. Its entry goes with a run that was recorded to its end; after a death,
-    or when the record could not be finished, it stays for the next start."""
+    """Context manager: the run is alive in it. Its entry is removed with a run that was recorded to its end; after a
+    death, or when the record could not be finished, it stays for the next start."""
 
     def __init__(self, home: Path, entry: Entry, *, keep: bool = False):
         """keep: the sandbox is meant to outlive the run."""
@@ -114,16 +112,17 @@ class Claim:
         return self
 
     def labels(self) -> dict[str, str]:
-        """For containers: enough for any later start on this host, whichever its home, to know whose they are. A path
-        that is no text, which an engine would not give back as it was, is left out."""
-        kept = {LABEL_KEEP: "1"} if self._keep else {}
+        """Returns the labels of the run's containers and folders: enough for any later process of this host, whichever
+        its home, to know which run they belong to. A path that is not text, which an engine would not return as it was,
+        is left out."""
+        kept = {KEEP_LABEL: "1"} if self._keep else {}
         told = kept | {
-            LABEL_RUN: self._entry.trajectory_id,
-            LABEL_FOLDER: self._entry.folder,
-            LABEL_TEMP: self._entry.temp,
-            LABEL_LOCK: str(self._lock_file),
-            LABEL_HOST: this_host(),
-            LABEL_OWNER: f"{this_host()}:{os.getpid()}",
+            RUN_LABEL: self._entry.trajectory_id,
+            FOLDER_LABEL: self._entry.folder,
+            TEMP_LABEL: self._entry.temp,
+            LOCK_LABEL: str(self._lock_file),
+            HOST_LABEL: this_host(),
+            OWNER_LABEL: f"{this_host()}:{os.getpid()}",
         }
         return {name: value for name, value in told.items() if _is_text(value)}
 
@@ -137,21 +136,21 @@ class Claim:
 
 
 def claimed(home: Path) -> Iterator[tuple[Path, Entry | None]]:
-    """The lock of every run of this home that has not come to its end, or not to its beginning (`None`: its owner never
-    got to start anything)."""
+    """Yields the lock file and the entry of every run of this home that has not come to its end. The entry is `None`
+    when its process died before it had started anything."""
     for lock_file in sorted((home / "active").glob("*.lock")):
         yield lock_file, _entry(lock_file)
 
 
 def of_taker(labels: Labels, run_id: str) -> Labels:
-    """Instead of its maker's the labels of the run that has taken a container, as far as that run has a claim beside
-    its maker's."""
-    if run_id in ("", labels.get(LABEL_RUN)) or not labels.get(LABEL_LOCK):
+    """Returns the labels of the run that has taken a ready-made container, when that run has a claim beside the one of
+    the container's maker; otherwise the labels as they are. run_id: of the run that has it, empty when unknown."""
+    if run_id in ("", labels.get(RUN_LABEL)) or not labels.get(LOCK_LABEL):
         return labels
-    lock_file = Path(labels[LABEL_LOCK]).with_name(f"{run_id}.lock")
+    lock_file = Path(labels[LOCK_LABEL]).with_name(f"{run_id}.lock")
     if (entry := _entry(lock_file)) is None:
         return labels
-    told = {LABEL_RUN: run_id, LABEL_FOLDER: entry.folder, LABEL_TEMP: entry.temp, LABEL_LOCK: str(lock_file)}
+    told = {RUN_LABEL: run_id, FOLDER_LABEL: entry.folder, TEMP_LABEL: entry.temp, LOCK_LABEL: str(lock_file)}
     return {**labels, **told}
 
 
@@ -164,9 +163,9 @@ def _entry(lock_file: Path) -> Entry | None:
 
 @contextmanager
 def if_dead(lock_file: Path, *, look_only: bool = False) -> Iterator[bool]:
-    """Whether the owner of a lock is gone; if so the lock is ours in this block, so that nobody else cleans up the same
-    run, and goes afterwards, with its entry. A lock whose folder was removed has no owner any more; one that we may not
-    look at is another user's. The lock and the entry stay when the block fails, and when it is to look_only."""
+    """Yields whether the process that held the lock is gone. If so, this process holds it in the block, so that no
+    other cleans up the same run; afterwards the lock and its entry are removed. They stay when the block fails, and
+    with look_only. A lock whose folder was removed counts as dead; one that this user may not open as alive."""
     if _is_removed(lock_file.parent):
         yield True
         return
@@ -206,7 +205,7 @@ def _is_text(value: str) -> bool:
 
 
 def _take_over(lock_file: Path) -> Lock | None:
-    """The lock, held, or `None` when its owner lives."""
+    """Returns the lock, held, or `None` when its run is alive."""
     try:
         lock = Lock(lock_file)
     except OSError:

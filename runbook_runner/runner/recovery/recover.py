@@ -1,51 +1,51 @@
-"""Runner: cleans up after runs whose process died: brings home what is left, folds their log, removes the rest."""
+"""Runner, recovery: cleans up after runs whose process died: collects what is left, folds their log, removes the
+rest."""
 
 import sys
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from runbook_runner.agents.registry import find_agent
 from runbook_runner.core.clock import seconds_between
 from runbook_runner.core.errors import NotReadyError, RecordingError, RunbookError
 from runbook_runner.core.events import Log, Recorded, RunFinished
 from runbook_runner.core.spec import RunSpec
-from runbook_runner.runner.environment.backends import Backend, DockerBackend
+from runbook_runner.runner.environment.backends import ChosenBackend
 from runbook_runner.runner.recovery import claims
-from runbook_runner.runner.recovery.leftovers import Remains, find_remains
-from runbook_runner.runner.request import secrets as credentials
+from runbook_runner.runner.recovery.leftovers import Engines, Leftovers, find_leftovers
+from runbook_runner.runner.request import secrets
+from runbook_runner.sandbox.backends import BACKENDS, open_engines
 from runbook_runner.sandbox.base import Sandbox
 from runbook_runner.sandbox.temp_folders import MEMORY, find_folders, remove_folder
 from runbook_runner.trajectory.recorder import EVENTS_FILE, Recorder
 from runbook_runner.trajectory.store import SPEC_FILE, read_events, repair
 
-if TYPE_CHECKING:
-    from runbook_runner.sandbox.docker.engine import Engine
+__all__ = ["open_engines", "recover_dead", "sweep"]
 
 INTERRUPTED = "interrupted"
 
 
-def sweep(home: Path, backend: Backend) -> None:
-    """What every run does before it starts. What can't be removed is told and in nobody's way. Raises SandboxError when
-    the engine fails."""
-    for run in recover_dead(home, _engine_for(home, backend), patient=True):
+def sweep(home: Path, chosen: ChosenBackend) -> None:
+    """Recovers dead runs before a run starts. What can't be removed is a warning and keeps no run from starting. Raises
+    SandboxError when an engine fails."""
+    for run in recover_dead(home, _engines_for(home, chosen), patient=True):
         if run.problem:
             sys.stderr.write(f"warning: not all of run {run.run_id} could be removed: {run.problem}\n")
 
 
 def recover_dead(
-    home: Path, engine: "Engine | None", *, look_only: bool = False, kept_too: bool = False, patient: bool = False
-) -> tuple[Remains, ...]:
-    """Recovers every dead run that `find_remains` finds, and tells which. Never touches a run whose owner lives. The
-    sandbox of one that was to be kept stays, unless kept_too, and is not told. look_only: only tells. A run whose
-    container is at another engine waits for that one, which may still have its results; patient: without any engine,
-    too. Raises SandboxError when the engine fails."""
+    home: Path, engines: Engines, *, look_only: bool = False, kept_too: bool = False, patient: bool = False
+) -> tuple[Leftovers, ...]:
+    """Recovers every dead run that `find_leftovers` finds, and returns their leftovers. Never touches a run whose
+    process lives. A sandbox that is to be kept stays, unless kept_too, and is not returned. look_only: recovers
+    nothing. A run whose container is at another engine waits for that engine, which may still have its results;
+    patient: also while the engine does not answer. Raises SandboxError when an engine fails."""
     recovered = []
-    for run in find_remains(home, engine):
+    for run in find_leftovers(home, engines):
         stays = run.kept and not kept_too
-        missing = _missing_engine(run, engine, patient=patient)
+        missing = _missing_engine(run, engines, patient=patient)
         if stays and not run.claimed:
             continue
         try:
@@ -53,54 +53,50 @@ def recover_dead(
                 if dead and missing:
                     run.problem = missing
                 elif dead and not look_only:
-                    _recover(run, engine, stays=stays)
-        except RunbookError as problem:
-            run.problem = problem
+                    _recover(run, engines, stays=stays)
+        except RunbookError as error:
+            run.problem = error
         if dead:
             recovered.append(replace(run, containers=[], folders=[]) if stays else run)
     return tuple(recovered)
 
 
-def _missing_engine(run: Remains, engine: "Engine | None", *, patient: bool) -> NotReadyError | None:
-    if engine is None:
-        if not patient or run.backend != "docker":
-            return None
-        return NotReadyError("Its Docker engine does not answer.", hint="`runbook clean` gives it up.")
-    if not run.is_elsewhere(engine):
+def _missing_engine(run: Leftovers, engines: Engines, *, patient: bool) -> NotReadyError | None:
+    if run.backend is None or not run.backend.has_engine:
+        return None
+    opened = engines.get(run.backend.name)
+    if opened is None or opened.engine is None:
+        hint = "`runbook clean` removes the run without its results."
+        return NotReadyError("Its Docker engine does not answer.", hint=hint) if patient else None
+    if not run.is_elsewhere(opened.engine.url):
         return None
     ends = datetime.fromtimestamp(run.until).strftime("%H:%M")
-    hint = f"`DOCKER_HOST={run.engine} runbook clean` brings its results home; after {ends} its container is gone."
-    return NotReadyError(f"Its container is at another Docker engine, {run.engine}.", hint=hint)
+    hint = f"`DOCKER_HOST={run.engine_url} runbook clean` collects its results; after {ends} its container is gone."
+    return NotReadyError(f"Its container is at another Docker engine, {run.engine_url}.", hint=hint)
 
 
-def _engine_for(home: Path, backend: Backend) -> "Engine | None":
-    """The engine to sweep with: the backend's, or one that a dead run of this home used, if it answers."""
-    if isinstance(backend, DockerBackend):
-        return backend.engine
-    if any(entry and entry.backend == "docker" for _, entry in claims.claimed(home)):
-        from runbook_runner.sandbox.docker.engine import connect
+def _engines_for(home: Path, chosen: ChosenBackend) -> Engines:
+    """The engines to sweep with: the chosen backend's, and those that dead runs of this home used, if they answer."""
+    engines = {chosen.name: chosen.opened} if chosen.backend.has_engine else {}
+    used = {entry.backend for _, entry in claims.claimed(home) if entry}
+    for backend in BACKENDS.values():
+        if backend.has_engine and backend.name in used and backend.name not in engines:
+            with suppress(NotReadyError):
+                engines[backend.name] = backend.open(None)
+    return engines
 
-        with suppress(NotReadyError):
-            return connect()
-    return None
 
-
-def _recover(run: Remains, engine: "Engine | None", *, stays: bool) -> None:
-    leftover = run.sandbox(engine)
+def _recover(run: Leftovers, engines: Engines, *, stays: bool) -> None:
+    sandboxes = run.sandboxes(engines)
     try:
-        if run.record and run.record.name == run.run_id and run.record.is_dir():
-            _close_record(run.record, leftover)
+        if run.trajectory and run.trajectory.name == run.run_id and run.trajectory.is_dir():
+            _close_record(run.trajectory, next(iter(sandboxes), None))
     except RecordingError:
         stays = True  # a later start may have room to write to
         raise
     finally:
-        if leftover and not stays:
-            leftover.stop()
-        for container in () if stays else run.containers[1:]:
-            from runbook_runner.sandbox.docker.sandbox import attach
-
-            assert engine
-            attach(engine, container).stop()
+        for sandbox in () if stays else sandboxes:
+            sandbox.stop()
         for folder in (*(() if stays else run.folders), *find_folders(MEMORY, run.run_id)):
             remove_folder(folder)
 
@@ -118,17 +114,17 @@ def _close_record(folder: Path, leftover: Sandbox | None) -> None:
             write_fold(folder)
     except RecordingError:
         raise
-    except (OSError, RunbookError, ValueError) as problem:
+    except (OSError, RunbookError, ValueError) as error:
         # One broken folder must not keep every later run from starting; its log stays as it is.
-        sys.stderr.write(f"warning: {folder} could not be recovered: {problem}\n")
+        sys.stderr.write(f"warning: {folder} could not be recovered: {error}\n")
 
 
 def _finish(folder: Path, events: list[Recorded], leftover: Sandbox | None) -> None:
     spec = RunSpec.model_validate_json((folder / SPEC_FILE).read_bytes())
-    redactor = credentials.redactor_for(spec, credentials.load_environment(None, None))
+    redactor = secrets.redactor_for(spec, secrets.load_environment(None, None))
     recorder = Recorder(folder, redactor, first_seq=events[-1].seq + 1)
     try:
-        recorder.append(Log(level="error", message="The process that ran this ended without a word."))
+        recorder.append(Log(level="error", message="The process that ran this run ended unexpectedly."))
         if leftover:
             _collect(folder, spec, leftover, recorder)
         seconds = max(0.0, seconds_between(events[0].ts, events[-1].ts))  # clocks are set back

@@ -19,7 +19,7 @@ from runbook_runner.runbook.parts.steps import step_blocks
 from runbook_runner.runbook.prompt import doubts
 from runbook_runner.runbook.sources.fixture import load_fixture
 from runbook_runner.runbook.sources.load import load
-from runbook_runner.runner.environment.backends import Backend, choose_backend
+from runbook_runner.runner.environment.backends import ChosenBackend, choose_backend
 from runbook_runner.runner.request.inputs import is_zip
 from runbook_runner.runner.request.project_bounds import bounds_near
 from runbook_runner.runner.request.request import Ask, Question, RunOptions, RunRequest
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 class PreparedRun:
     spec: RunSpec
     agent: Agent
-    backend: Backend
+    backend: ChosenBackend
     upstream: "Upstream | None"
     """Who answers the agent's model calls; `None` when it makes none."""
     answers_from: str | None

@@ -21,7 +21,7 @@ from runbook_runner.runbook.parts.parameters import Parameter
 from runbook_runner.runbook.parts.substitution import BUILT_IN, placeholders
 from runbook_runner.runbook.prompt import render
 from runbook_runner.runbook.run_settings import own_settings
-from runbook_runner.runner.environment.layers import check_packages
+from runbook_runner.runner.environment.images import check_packages
 from runbook_runner.runner.request.inputs import read_inputs
 from runbook_runner.runner.request.project_bounds import bounds_near
 from runbook_runner.runner.request.request import RunRequest

@@ -1,4 +1,4 @@
-"""Docker sandbox: a command in a container at somebody's terminal, see `joining`."""
+"""Docker sandbox: a command in a container at the user's terminal."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -7,8 +7,9 @@ from typing import Final
 
 from docker.errors import APIError, NotFound
 
+from runbook_runner.core import settings
 from runbook_runner.core.errors import SandboxError
-from runbook_runner.sandbox.attach import GONE, SHELL
+from runbook_runner.sandbox.attach import GONE, in_folder
 from runbook_runner.sandbox.base import Stream
 from runbook_runner.sandbox.docker.engine import Engine, engine_errors
 from runbook_runner.sandbox.docker.exec_socket import Frames, start_exec
@@ -19,19 +20,17 @@ _END_S: Final = 10.0
 _SIGKILLED: Final = 128 + 9
 
 
-class ContainerJoined:
-    """Implements `Joined`."""
+class ContainerAttached:
+    """Implements `Attached`."""
 
     shares_input = False
 
-    def __init__(
-        self, engine: Engine, container: str, argv: Sequence[str], *, env: Mapping[str, str], cwd: str, tty: bool
-    ):
-        """argv: empty for a shell. Raises SandboxError."""
+    def __init__(self, engine: Engine, container: str, argv: Sequence[str], *, env: Mapping[str, str], tty: bool):
+        """See `Sandbox.attach`."""
         self._engine = engine
         self._container = container
         self._tty = tty
-        command = ["sh", "-c", SHELL, "runbook", cwd, *argv]
+        command = in_folder(settings.APP, argv)
         with engine_errors("start a command in the container"):
             made = engine.api.exec_create(container, command, stdin=True, tty=tty, environment=dict(env))
         self._exec = str(made["Id"])

@@ -1,12 +1,10 @@
 """Docker sandbox: one container per run, gone with it."""
 
 import posixpath
-import re
 import secrets
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from types import TracebackType
@@ -30,6 +28,7 @@ from runbook_runner.sandbox.base import (
 from runbook_runner.sandbox.disk_watch import DiskWatch
 from runbook_runner.sandbox.docker import limits
 from runbook_runner.sandbox.docker.archive import TornArchiveError, pack, unpack
+from runbook_runner.sandbox.docker.attach import ContainerAttached
 from runbook_runner.sandbox.docker.container import first_files, put_files, remove_container, start_container
 from runbook_runner.sandbox.docker.engine import Engine, engine_errors
 from runbook_runner.sandbox.docker.network import ContainerDoors
@@ -37,41 +36,13 @@ from runbook_runner.sandbox.docker.process import DockerProcess, end_everything
 from runbook_runner.sandbox.docker.scripts import wrapped
 from runbook_runner.sandbox.extract import Intake
 
-_NAME = re.compile(r"runbook-(.+)-[0-9a-f]{6}")
-RUN_LABEL = "runbook.trajectory"
-HOST_LABEL = "runbook.host"
+NAME = r"runbook-(.+)-[0-9a-f]{6}"
+"""A pattern: the name of a run's container."""
 
 _WITH_COMMAND = 1 << 20
 """Fewer bytes than this go with the command that needs them: an archive of their own costs the engine 50 ms."""
 
 _LINK = 1 << 27  # os.ModeSymlink of Go, as the engine describes a path
-
-
-@dataclass(frozen=True)
-class OwnedContainer:
-    """A container one of our runs made, alive or not."""
-
-    container_id: str
-    labels: Mapping[str, str]
-    """Of who made it."""
-    run_id: str = ""
-    """Of the run that has it, which its name tells: a pool's container keeps the labels of the pool."""
-
-
-def list_owned(engine: Engine, host: str) -> tuple[OwnedContainer, ...]:
-    """All containers of runs of this host. Raises SandboxError."""
-    with engine_errors("list containers"):
-        found = engine.api.containers(all=True, filters={"label": [RUN_LABEL, f"{HOST_LABEL}={host}"]})
-    return tuple(OwnedContainer(item["Id"], dict(item["Labels"]), _run_named(item["Names"])) for item in found)
-
-
-def _run_named(names: Sequence[str]) -> str:
-    return next((match[1] for name in names if (match := _NAME.fullmatch(name.lstrip("/")))), "")
-
-
-def attach(engine: Engine, container_id: str) -> "DockerSandbox":
-    """A leftover container, to get files from and to stop. Any state will do."""
-    return DockerSandbox(engine, SandboxSpec(run_id="leftover"), container=container_id)
 
 
 class DockerSandbox:
@@ -87,7 +58,7 @@ class DockerSandbox:
         self._api = engine.api
         self._spec = spec
         # Known before the engine is asked, so that a `start` that breaks off leaves nothing nameless.
-        self._name = f"runbook-{spec.run_id}-{secrets.token_hex(3)}"  # see _NAME
+        self._name = f"runbook-{spec.run_id}-{secrets.token_hex(3)}"  # see NAME
         self._container = container
         self._ready = ready
         self._begun = bool(container or ready)
@@ -190,6 +161,9 @@ class DockerSandbox:
         if ended > self._ended:
             self._ended = ended
             self._doors.reopen(self._container)
+
+    def attach(self, argv: Sequence[str], *, env: Mapping[str, str], tty: bool) -> ContainerAttached:
+        return ContainerAttached(self._engine, self._container, argv, env=env, tty=tty)
 
     def get(self, path: str, into: Path, *, max_bytes: int, max_files: int, scrub: Filter | None = None) -> Received:
         def intake() -> Intake:

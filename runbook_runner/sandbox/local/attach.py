@@ -1,4 +1,4 @@
-"""Host and bubblewrap sandboxes: a command at somebody's terminal, see `joining`."""
+"""Host and bubblewrap sandboxes: a command at the user's terminal."""
 
 import fcntl
 import os
@@ -8,15 +8,14 @@ import struct
 import termios
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from runbook_runner.core.errors import SandboxError
-from runbook_runner.sandbox.attach import GONE, SHELL
+from runbook_runner.sandbox.attach import GONE, in_folder
 from runbook_runner.sandbox.base import Stream
-from runbook_runner.sandbox.local.folder_sandbox import FolderSandbox
 from runbook_runner.sandbox.local.process import HostProcess
 
 _BLOCK: Final = 1 << 16
@@ -26,34 +25,47 @@ _SIGKILLED: Final = 128 + 9
 _POLL_S: Final = 0.5
 
 
-class LocalJoined:
-    """Implements `Joined`. Ends with the sandbox, whoever removes it. With a terminal the command gets one of its own,
-    never the user's: what runs there can't type into it. Without, it has our very streams, and there is nothing to
-    carry."""
+Streams = tuple[int, int, int]
+"""Descriptors of stdin, stdout and stderr."""
 
-    def __init__(self, sandbox: FolderSandbox, argv: Sequence[str], *, env: Mapping[str, str], cwd: str, tty: bool):
-        """argv: empty for a shell. Raises SandboxError."""
-        command = ["sh", "-c", SHELL, "runbook", cwd if sandbox.backend != "host" else sandbox.app, *argv]
+
+class LocalAttached:
+    """Implements `Attached`. Ends with the sandbox, whichever process removes it. With a terminal the command gets one
+    of its own, never the user's: what runs there can't type into it. Without, it has this process' own streams, and
+    there is nothing to carry."""
+
+    def __init__(
+        self,
+        start: Callable[[list[str], Streams, float], HostProcess],
+        folder: Path,
+        app: str,
+        argv: Sequence[str],
+        *,
+        tty: bool,
+    ):
+        """start: starts a command line in the sandbox with these streams and so many seconds to live. folder: the
+        sandbox's own. argv: see `Sandbox.attach`. Raises what `start` raises."""
         self._ours: int | None = None
-        self._folder = Path(sandbox.sandbox_id)
-        self._process = self._start(sandbox, command, env, tty=tty)
+        self._folder = folder
+        self._process = self._start(start, in_folder(app, argv), tty=tty)
         self._over = threading.Event()
-        threading.Thread(target=self._watch, name="joined", daemon=True).start()
+        threading.Thread(target=self._watch, name="attached", daemon=True).start()
 
-    def _start(self, sandbox: FolderSandbox, command: list[str], env: Mapping[str, str], *, tty: bool) -> HostProcess:
+    def _start(
+        self, start: Callable[[list[str], Streams, float], HostProcess], command: list[str], *, tty: bool
+    ) -> HostProcess:
         if not tty:
-            return sandbox.start_joined(command, env=env, streams=(0, 1, 2), deadline_s=_DAYS_S)
-        self._ours, theirs = pty.openpty()
-        # Whoever reads the keys must be in charge of the terminal, or Ctrl-C is only a letter.
+            return start(command, (0, 1, 2), _DAYS_S)
+        self._ours, far_end = pty.openpty()
+        # The process that reads the keys must be in charge of the terminal, or Ctrl-C is only a letter.
         in_charge = ["setsid", "--ctty", "--wait"] if shutil.which("setsid") else []
         try:
-            streams = (theirs, theirs, theirs)
-            return sandbox.start_joined([*in_charge, *command], env=env, streams=streams, deadline_s=_DAYS_S)
+            return start([*in_charge, *command], (far_end, far_end, far_end), _DAYS_S)
         finally:
-            os.close(theirs)
+            os.close(far_end)
 
     def _watch(self) -> None:
-        """Nobody else ends it: a sandbox knows only what was started by its own process."""
+        """A sandbox ends only what was started by its own process, and this may be another one."""
         while not self._over.wait(_POLL_S):
             if not self._folder.exists():
                 return self._process.kill()
@@ -65,7 +77,7 @@ class LocalJoined:
 
     def receive(self) -> tuple[Stream, bytes] | None:
         if self._ours is not None:
-            with suppress(OSError):  # EIO: nobody has the other end any more
+            with suppress(OSError):  # EIO: the other end is closed
                 if data := os.read(self._ours, _BLOCK):
                     return "stdout", data
         return None

@@ -5,7 +5,8 @@ import sys
 import tempfile
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -25,10 +26,12 @@ from runbook_runner.sandbox.base import (
 )
 from runbook_runner.sandbox.disk_watch import DiskWatch, tree_size
 from runbook_runner.sandbox.extract import Intake
+from runbook_runner.sandbox.labels import Labels
+from runbook_runner.sandbox.local.attach import LocalAttached, Streams
 from runbook_runner.sandbox.local.process import HostProcess, Orders
 from runbook_runner.sandbox.local.tree import fetch, store
 from runbook_runner.sandbox.paths import CONFIG, check_writable
-from runbook_runner.sandbox.temp_folders import make_folder, open_folder, remove_folder
+from runbook_runner.sandbox.temp_folders import make_folder, open_folder, owned_folder, remove_folder
 
 _STOP_S = settings.GRACE_S + 5
 
@@ -129,11 +132,11 @@ class FolderSandbox(ABC):
         self.put(files)
         return self._begin(argv, env or {}, cwd, deadline_s, stdin=stdin)
 
-    def start_joined(
-        self, argv: Sequence[str], *, env: Mapping[str, str], streams: tuple[int, int, int], deadline_s: float
-    ) -> HostProcess:
-        """A command with streams that are not ours to read. Raises as `exec`."""
-        return self._begin(argv, env, settings.WORK, deadline_s, streams=streams)
+    def attach(self, argv: Sequence[str], *, env: Mapping[str, str], tty: bool) -> LocalAttached:
+        def start(command: list[str], streams: Streams, deadline_s: float) -> HostProcess:
+            return self._begin(command, env, settings.WORK, deadline_s, streams=streams)
+
+        return LocalAttached(start, Path(self._root), self.app, argv, tty=tty)
 
     def _begin(
         self,
@@ -143,7 +146,7 @@ class FolderSandbox(ABC):
         deadline_s: float,
         *,
         stdin: bytes | None = None,
-        streams: tuple[int, int, int] | None = None,
+        streams: Streams | None = None,
     ) -> HostProcess:
         with self._state:
             self._check()
@@ -236,3 +239,30 @@ class FolderSandbox(ABC):
         file.write(content)
         file.seek(0)
         return file
+
+
+def _nothing() -> None:
+    return None
+
+
+@dataclass(frozen=True)
+class FolderBackend:
+    """Implements `OpenBackend` for a kind of `FolderSandbox`."""
+
+    kind: type[FolderSandbox]
+    require: Callable[[], None] = _nothing
+    engine: None = field(default=None, init=False)
+
+    def create(self, spec: SandboxSpec) -> FolderSandbox:
+        return self.kind(spec)
+
+    def reopen(self, sandbox_id: str, spec: SandboxSpec) -> FolderSandbox:
+        return self.kind(spec, folder=Path(sandbox_id))
+
+    def labels(self, sandbox_id: str) -> Labels | None:
+        owned = owned_folder(Path(sandbox_id))
+        return owned.labels if owned else None
+
+    def leftovers(self, host: str) -> tuple[()]:
+        """Temporary folders are found by their owner files."""
+        return ()

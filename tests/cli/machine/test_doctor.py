@@ -1,4 +1,4 @@
-"""`runbook doctor`: what this machine has, what it lacks, and what mends it."""
+"""`runbook doctor`: what this machine has, what it lacks, and what fixes it."""
 
 import shutil
 import socket
@@ -61,8 +61,8 @@ def test_without_any_sandbox_it_fails_and_says_what_mends_it(runbook, bare_path)
     assert ran.code == 3
     assert ran.json["ok"] is False
     assert finding(ran, "sandboxes")["status"] == "fail"
-    assert "apt-get install bubblewrap" in finding(ran, "bubblewrap")["mend"]
-    assert "DOCKER_HOST" in finding(ran, "engine")["mend"]
+    assert "apt-get install bubblewrap" in finding(ran, "bubblewrap")["fix"]
+    assert "DOCKER_HOST" in finding(ran, "engine")["fix"]
 
 
 def test_an_engine_that_takes_connections_and_says_nothing_is_not_waited_for(runbook, tmp_path):
@@ -79,7 +79,7 @@ def test_a_broken_docker_host_is_a_finding_not_a_crash(runbook, host):
     ran = runbook("doctor", "--json", env={"DOCKER_HOST": host})
     assert ran.code in (0, 3), ran.err
     assert finding(ran, "engine")["status"] == "warn"
-    assert finding(ran, "engine")["mend"]
+    assert finding(ran, "engine")["fix"]
     assert ran.err == ""
 
 
@@ -96,7 +96,7 @@ def test_a_ca_bundle_that_holds_no_certificate_fails(runbook, tmp_path):
     ran = runbook("doctor", "--json", env={**NOWHERE, "RUNBOOK_CA_BUNDLE": str(tmp_path / "bundle.pem")})
     assert ran.code == 3
     assert finding(ran, "certificates")["status"] == "fail"
-    assert "RUNBOOK_CA_BUNDLE" in finding(ran, "certificates")["mend"]
+    assert "RUNBOOK_CA_BUNDLE" in finding(ran, "certificates")["fix"]
 
 
 @pytest.mark.needs("docker")
@@ -105,5 +105,5 @@ def test_offline_fails_when_an_image_would_have_to_be_built(runbook):
     assert ran.code == 3
     images = finding(ran, "offline.images")
     assert images["status"] == "fail"
-    assert "runbook snapshots build python312-uv --agent claude-code" in images["mend"]
+    assert "runbook snapshots build python312-uv --agent claude-code" in images["fix"]
     assert finding(ran, "offline.prices")["status"] == "ok"

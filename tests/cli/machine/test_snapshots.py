@@ -102,7 +102,7 @@ def test_mistakes_are_named(runbook: Any, write: Any) -> None:
     refused(runbook("snapshots", "inspect", "prism"), 2, "Unknown snapshot 'prism'", "prism-playwright, python312-uv")
     refused(runbook("snapshots", "prune", "prism"), 2, "Unknown snapshot 'prism'")
     refused(runbook("snapshots", "build", "python312-uv", "--agent", "clippy"), 2, "Unknown agent 'clippy'")
-    refused(runbook("snapshots", "build", "python312-uv", "--apt", "a;b"), 2, "--apt", "'a;b' is no Debian package")
+    refused(runbook("snapshots", "build", "python312-uv", "--apt", "a;b"), 2, "--apt", "'a;b' is not a Debian package")
     refused(runbook("snapshots", "export", "python312-uv", "-o", "no/where.tar"), 2, "no such folder")
     refused(runbook("snapshots", "import", "nothing.tar"), 2, "nothing.tar", "No such file")
 

@@ -10,6 +10,7 @@ import pytest
 
 from runbook_runner.core.errors import NotReadyError, SandboxError
 from runbook_runner.sandbox.base import PutFile, SandboxSpec
+from runbook_runner.sandbox.docker.backend import DockerBackend
 
 pytestmark = pytest.mark.needs("docker")
 
@@ -182,16 +183,15 @@ def test_packages_install_with_apt_pip_npm_and_uv(sandbox, shell):
 
 
 def test_leftover_container_is_found_emptied_and_removed(engine, make_docker, shell, tmp_path, is_gone):
-    from runbook_runner.sandbox.docker.sandbox import attach, list_owned
-
+    backend = DockerBackend(engine)
     labels = {"runbook.trajectory": "feedf00d", "runbook.host": "this-test", "runbook.folder": "/x"}
     lost = make_docker(labels=labels)
     lost.start()
     shell(lost, "echo late >/app/results/late")
-    found = list_owned(engine, "this-test")
-    assert [(item.container_id, item.labels["runbook.folder"]) for item in found] == [(lost.sandbox_id, "/x")]
-    assert list_owned(engine, "another-host") == ()
-    leftover = attach(engine, found[0].container_id)
+    found = backend.leftovers("this-test")
+    assert [(item.sandbox_id, item.labels["runbook.folder"]) for item in found] == [(lost.sandbox_id, "/x")]
+    assert backend.leftovers("another-host") == ()
+    leftover = backend.reopen(lost.sandbox_id, SandboxSpec(run_id="feedf00d"))
     assert [file.path for file in leftover.get("/app/results", tmp_path, max_bytes=99, max_files=9).files] == ["late"]
     leftover.stop()
     leftover.stop()
@@ -199,20 +199,17 @@ def test_leftover_container_is_found_emptied_and_removed(engine, make_docker, sh
 
 
 def test_container_that_was_never_started_is_a_leftover_too(engine, image, tmp_path):
-    from runbook_runner.sandbox.docker.sandbox import attach, list_owned
-
+    backend = DockerBackend(engine)
     labels = {"runbook.trajectory": "0", "runbook.host": "never-started"}
     engine.api.create_container(image, ["true"], labels=labels)
-    (found,) = list_owned(engine, "never-started")
-    leftover = attach(engine, found.container_id)
+    (found,) = backend.leftovers("never-started")
+    leftover = backend.reopen(found.sandbox_id, SandboxSpec(run_id="0"))
     assert leftover.get("/app/results", tmp_path, max_bytes=99, max_files=9).files == ()
     leftover.stop()
-    assert list_owned(engine, "never-started") == ()
+    assert backend.leftovers("never-started") == ()
 
 
 def test_start_that_fails_leaves_no_container(engine, make_docker, monkeypatch):
-    from runbook_runner.sandbox.docker.sandbox import list_owned
-
     sandbox = make_docker(image="runbook-test/missing:1")
     with pytest.raises(NotReadyError, match="no image 'runbook-test/missing:1'"), sandbox:
         pass
@@ -222,7 +219,7 @@ def test_start_that_fails_leaves_no_container(engine, make_docker, monkeypatch):
     monkeypatch.setattr(type(broken._doors), "host_config", {"network_mode": "container:not-there"})
     with pytest.raises(NotReadyError, match="did not start"), broken:
         pass
-    assert list_owned(engine, "half-started") == ()
+    assert DockerBackend(engine).leftovers("half-started") == ()
 
 
 def test_ca_bundle_reaches_every_tool(make_docker, shell, tmp_path):

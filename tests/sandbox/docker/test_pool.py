@@ -9,6 +9,8 @@ import pytest
 
 from runbook_runner.core.spec import Network
 from runbook_runner.sandbox.base import FOLDERS, PutFile, SandboxSpec
+from runbook_runner.sandbox.docker.backend import DockerBackend
+from runbook_runner.sandbox.docker.pool import Pool
 
 pytestmark = pytest.mark.needs("docker")
 
@@ -25,9 +27,7 @@ class Owner:
         return {"runbook.trajectory": "pool", "runbook.host": self.host}
 
     def containers(self):
-        from runbook_runner.sandbox.docker.sandbox import list_owned
-
-        return {item.container_id for item in list_owned(self.engine, self.host)}
+        return {item.sandbox_id for item in DockerBackend(self.engine).leftovers(self.host)}
 
 
 @pytest.fixture
@@ -42,8 +42,6 @@ def spec(image):
 
 @pytest.fixture
 def make_pool(engine, owner):
-    from runbook_runner.sandbox.docker.pool import Pool
-
     pools = []
 
     def make(**asked):
@@ -143,7 +141,7 @@ with Claim(Path(home), Entry(name, home + "/none", "docker", home)) as claim:
 def test_the_next_start_removes_the_pool_of_an_owner_that_was_killed(engine, image, tmp_path):
     from runbook_runner.runner.recovery.recover import recover_dead
 
-    name = f"pool-{uuid4().hex}"
+    name, engines = f"pool-{uuid4().hex}", {"docker": DockerBackend(engine)}
 
     def left():
         return engine.api.containers(all=True, filters={"label": f"runbook.trajectory={name}"})
@@ -152,10 +150,10 @@ def test_the_next_start_removes_the_pool_of_an_owner_that_was_killed(engine, ima
         [sys.executable, "-c", _OWNER, str(tmp_path), image, name], stdout=subprocess.PIPE, text=True
     ) as owner:
         assert owner.stdout.readline() == "ready\n"
-        recover_dead(tmp_path, engine)
+        recover_dead(tmp_path, engines)
         assert len(left()) == 2, "its owner lives"
         owner.kill()
-    recover_dead(tmp_path, engine)
+    recover_dead(tmp_path, engines)
     assert left() == []
 
 
@@ -183,19 +181,19 @@ with (
 
 
 def test_container_that_a_run_has_taken_is_known_to_be_that_runs(engine, image, tmp_path):
-    from runbook_runner.runner.recovery.leftovers import find_remains
+    from runbook_runner.runner.recovery.leftovers import find_leftovers
     from runbook_runner.runner.recovery.recover import recover_dead
 
-    name = f"pool-{uuid4().hex}"
+    name, engines = f"pool-{uuid4().hex}", {"docker": DockerBackend(engine)}
     with subprocess.Popen(
         [sys.executable, "-c", _TAKER, str(tmp_path), image, name], stdout=subprocess.PIPE, text=True
     ) as owner:
         container = owner.stdout.readline().strip()
         # Any home's start finds it so, by the claim that lies beside its maker's.
         for home in (tmp_path, tmp_path / "elsewhere"):
-            (run,) = (run for run in find_remains(home, engine) if container in run.containers)
-            assert (run.run_id, run.record) == (f"{name}-run", tmp_path / "record")
+            (run,) = (run for run in find_leftovers(home, engines) if container in run.containers)
+            assert (run.run_id, run.trajectory) == (f"{name}-run", tmp_path / "record")
         owner.kill()
-    recover_dead(tmp_path, engine)
+    recover_dead(tmp_path, engines)
     assert engine.api.containers(all=True, filters={"label": f"runbook.trajectory={name}"}) == []
     assert list((tmp_path / "active").iterdir()) == []

@@ -38,10 +38,10 @@ print(said.decode("latin-1"))
 ' '{}'"""
 
 
-@pytest.fixture(params=[pytest.param(name, marks=pytest.mark.needs(name)) for name in ("docker", "bubblewrap")])
-def make(request):
+@pytest.fixture
+def make(isolating_backend, make_backend):
     """Started sandboxes with a policy; `.events` hears what is told."""
-    make_one = request.getfixturevalue(f"make_{request.param}")
+    make_one = make_backend(isolating_backend)
 
     def start(policy, *hosts, **asked):
         events = []

@@ -1,0 +1,77 @@
+"""Runner, environment: the image a run starts from, and what goes on top: Debian packages, then the agent."""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from runbook_runner.agents.base import Agent
+from runbook_runner.agents.registry import find_agent, known_agents
+from runbook_runner.core.errors import InputError
+from runbook_runner.core.events import Emit, Log
+from runbook_runner.core.settings import DEFAULT_SNAPSHOT, Settings
+from runbook_runner.core.spec import RunSpec
+from runbook_runner.sandbox.images.snapshots import Snapshot, UnknownSnapshotError, find_snapshot
+
+if TYPE_CHECKING:
+    from runbook_runner.sandbox.docker.engine import Engine
+    from runbook_runner.sandbox.images.provide import ImageRef
+    from runbook_runner.sandbox.images.recipe import Layer
+
+_PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+(=[A-Za-z0-9.+:~-]+)?")  # Debian Policy 5.6.1, and a version behind it
+
+
+def check_packages(names: Iterable[str], where: str | None = None) -> tuple[str, ...]:
+    """Returns each name once. Raises InputError for what is not the name of a package."""
+    once = tuple(dict.fromkeys(names))
+    for name in once:
+        if not _PACKAGE.fullmatch(name):
+            raise InputError(f"{name!r} is not a Debian package.", where=where, hint="Write apt_packages: [jq].")
+    return once
+
+
+def layers_of(agent: Agent | None, packages: Sequence[str] = ()) -> "list[Layer]":
+    """packages: checked ones."""
+    from runbook_runner.sandbox.images.recipe import Layer, apt_layer  # imports docker
+
+    installed = [Layer(agent.name, agent.install)] if agent and agent.install else []
+    return [*([apt_layer(packages)] if packages else []), *installed]
+
+
+def agent_layers(near: Sequence[Path | str] = ()) -> "tuple[Layer, ...]":
+    """Returns the layer of every agent that has one. Raises InputError when an agent can't be read."""
+    found = (layers_of(find_agent(name, near)) for name in known_agents(near))
+    return tuple(layer for layers in found for layer in layers)
+
+
+def provide_image(
+    engine: "Engine", spec: RunSpec, agent: Agent, asked: Settings, report: Callable[[str], None], emit: Emit
+) -> "tuple[ImageRef, Snapshot | None]":
+    """Returns the image with its layers, built or pulled when the engine does not have it, and the snapshot it was made
+    of; `None` for a user's own image. Raises InputError, NotReadyError, SandboxError."""
+    from runbook_runner.sandbox.images import provide  # imports docker
+
+    layers = layers_of(agent, spec.apt_packages)
+    if spec.image:
+        from runbook_runner.sandbox.images.user_image import resolve_image
+
+        base = resolve_image(engine, spec.image, report)
+        return provide.add_layers(engine, base, layers, asked, report), None
+    snapshot = _snapshot(spec, emit)
+    return provide.ensure(engine, snapshot, layers, asked, report, spec.near), snapshot
+
+
+def plan_image(spec: RunSpec, agent: Agent) -> str:
+    """Returns what `provide_image` would provide, for people."""
+    base = f"image {spec.image}" if spec.image else f"snapshot {spec.snapshot}"
+    return base + (f" with {agent.name} {agent.version} on top" if agent.install else "")
+
+
+def _snapshot(spec: RunSpec, emit: Emit) -> Snapshot:
+    """Contract §5.5: an unknown snapshot in a runbook is a warning."""
+    try:
+        return find_snapshot(spec.snapshot or DEFAULT_SNAPSHOT, spec.near)
+    except UnknownSnapshotError as error:
+        message = f"{error.message} {DEFAULT_SNAPSHOT} is used instead."
+        emit(Log(level="warning", message=message, source="image"))
+        return find_snapshot(DEFAULT_SNAPSHOT)

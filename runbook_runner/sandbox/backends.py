@@ -1,0 +1,167 @@
+"""Sandbox: the table of backends. A new backend is one module and one row; no other room compares a backend's name.
+
+A row holds the facts that are known without asking the machine. `Backend.open` leads to the rest; heavy libraries are
+imported there, so that reading the table costs nothing.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol, get_args
+
+from runbook_runner.core.errors import InputError, NotReadyError
+from runbook_runner.core.spec import Policy
+from runbook_runner.sandbox.base import Sandbox, SandboxSpec
+from runbook_runner.sandbox.labels import Labels, Leftover
+
+if TYPE_CHECKING:
+    from runbook_runner.sandbox.docker.engine import Engine
+
+AUTO: Final = "auto"
+"""Stands for the first usual backend that can do what a run asks for."""
+POLICIES: Final[tuple[Policy, ...]] = get_args(Policy)
+
+
+class OpenBackend(Protocol):
+    """A backend that can be asked."""
+
+    @property
+    def engine(self) -> "Engine | None":
+        """`None` when its sandboxes are temporary folders of this machine."""
+        ...
+
+    def require(self) -> None:
+        """Raises NotReadyError, with the command that helps, when this machine can't start such a sandbox."""
+        ...
+
+    def create(self, spec: SandboxSpec) -> Sandbox:
+        """Returns a sandbox that is not started."""
+        ...
+
+    def reopen(self, sandbox_id: str, spec: SandboxSpec) -> Sandbox:
+        """Returns a sandbox that another process has started: to attach to, to get files from, or to stop. It may be
+        dead or gone."""
+        ...
+
+    def labels(self, sandbox_id: str) -> Labels | None:
+        """Returns the labels of a sandbox that one can attach to; `None` when it is gone. Raises SandboxError."""
+        ...
+
+    def leftovers(self, host: str) -> Iterable[Leftover]:
+        """Returns the sandboxes at its engine that runs of this host made. Those in temporary folders are found by
+        `temp_folders.owned_folders`. Raises SandboxError."""
+        ...
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One row of the table."""
+
+    name: str
+    open: Callable[[int | None], OpenBackend]
+    """Takes the seconds that its engine has for an answer, `None`: the usual time. Raises NotReadyError when the engine
+    does not answer, InputError when its address is invalid; never fails where there is no engine."""
+    usual: bool
+    """`auto` may choose it; the order of the table is the order of choice."""
+    isolates: bool
+    """What runs in it can't read and change this machine."""
+    has_engine: bool
+    """Its sandboxes live at an engine, on after their process has died; otherwise each is a temporary folder of this
+    machine."""
+    uses_images: bool
+    """A sandbox starts from a snapshot or an image with the agent on top; otherwise it uses this machine's programs."""
+    installs_packages: bool
+    """Debian packages can be put on top."""
+    shares_network: bool
+    """With the policy `full` its processes reach the services of this machine's loopback."""
+    place: str
+    """Where the agent runs, for people: completes "run PROGRAM …"."""
+    needs: str = ""
+    """What must work on this machine, for people; empty: nothing."""
+    policies: tuple[Policy, ...] = POLICIES
+    """The network policies it can keep."""
+
+
+def find_backend(name: str) -> Backend:
+    """Raises InputError for an unknown name."""
+    if found := BACKENDS.get(name):
+        return found
+    raise InputError(f"Unknown sandbox {name!r}.", hint=f"Known sandboxes: {', '.join((AUTO, *BACKENDS))}.")
+
+
+def usual_backends() -> tuple[Backend, ...]:
+    return tuple(backend for backend in BACKENDS.values() if backend.usual)
+
+
+def open_engines() -> tuple[dict[str, OpenBackend], list[NotReadyError]]:
+    """Returns the backends whose engine answers, by name, and the errors of those whose engine does not."""
+    opened, errors = {}, []
+    for backend in BACKENDS.values():
+        try:
+            if backend.has_engine:
+                opened[backend.name] = backend.open(None)
+        except NotReadyError as error:
+            errors.append(error)
+    return opened, errors
+
+
+def _docker(timeout_s: int | None) -> OpenBackend:
+    from runbook_runner.sandbox.docker.backend import open_docker
+
+    return open_docker(timeout_s)
+
+
+def _bubblewrap(_: int | None) -> OpenBackend:
+    from runbook_runner.sandbox.local.bubblewrap import BubblewrapSandbox, require_bubblewrap
+    from runbook_runner.sandbox.local.folder_sandbox import FolderBackend
+
+    return FolderBackend(BubblewrapSandbox, require_bubblewrap)
+
+
+def _host(_: int | None) -> OpenBackend:
+    from runbook_runner.sandbox.local.folder_sandbox import FolderBackend
+    from runbook_runner.sandbox.local.host import HostSandbox
+
+    return FolderBackend(HostSandbox)
+
+
+BACKENDS: Final[dict[str, Backend]] = {
+    row.name: row
+    for row in (
+        Backend(
+            "docker",
+            _docker,
+            usual=True,
+            isolates=True,
+            has_engine=True,
+            uses_images=True,
+            installs_packages=True,
+            shares_network=False,
+            place="in a container",
+            needs="a Docker engine",
+        ),
+        Backend(
+            "bubblewrap",
+            _bubblewrap,
+            usual=True,
+            isolates=True,
+            has_engine=False,
+            uses_images=False,
+            installs_packages=False,
+            shares_network=True,
+            place="of this machine in namespaces of its own",
+            needs="bubblewrap and user namespaces",
+        ),
+        Backend(
+            "host",
+            _host,
+            usual=False,
+            isolates=False,
+            has_engine=False,
+            uses_images=False,
+            installs_packages=False,
+            shares_network=True,
+            place="in a temporary folder of this machine, without isolation",
+            policies=("full",),
+        ),
+    )
+}
