@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Literal
 from runbook_runner.core.declared import McpServer, RequiredOutput
 from runbook_runner.core.errors import InputError
 from runbook_runner.runbook.markdown.blocks import Outline, Section, outline
-from runbook_runner.runbook.parts.frontmatter import Frontmatter, cut, read
+from runbook_runner.runbook.parts.frontmatter import Frontmatter, Origin, cut, read, read_origin
+from runbook_runner.runbook.parts.mcp_servers import read_mcp_servers
 from runbook_runner.runbook.parts.outputs import required_outputs
 from runbook_runner.runbook.parts.parameters import Parameter, read_parameters
-from runbook_runner.runbook.parts.sections import find, find_exact
+from runbook_runner.runbook.parts.sections import find, find_exact, has_v1_marks
+from runbook_runner.runbook.parts.steps import Step, read_steps
 
 if TYPE_CHECKING:
     from runbook_runner.core.criteria import (
@@ -23,8 +25,6 @@ if TYPE_CHECKING:
         VerificationScript,
     )
     from runbook_runner.runbook.criteria.iteration import CommonFix, IterationBound
-    from runbook_runner.runbook.parts.frontmatter import Origin
-    from runbook_runner.runbook.parts.steps import Step
 
 
 @dataclass(frozen=True)
@@ -61,19 +61,16 @@ class Runbook:
         """The section of this name in any case, with or without `Step N:` before it (contract §3.4)."""
         return find(self.sections, name, prefix=prefix)
 
-    # --- read when asked for; so are the modules: `run` and `check` need to start quickly ---
+    # --- read when asked for. The criteria are imported there, too: their dataclasses take 10 ms, which `check` and
+    # --- the `shell` agent do not need.
 
     @cached_property
     def generation(self) -> Literal[1, 2]:
         """2: a Code Checks section and no mark of v1 (contract §3.11, end)."""
-        from runbook_runner.runbook.criteria.verification_script import has_v1_marks
-
         return 2 if find_exact(self.sections, "code checks") and not has_v1_marks(self.body) else 1
 
     @cached_property
-    def steps(self) -> "tuple[Step, ...]":
-        from runbook_runner.runbook.parts.steps import read_steps
-
+    def steps(self) -> tuple[Step, ...]:
         return read_steps(self.outline)
 
     @cached_property
@@ -150,19 +147,15 @@ class Runbook:
     @cached_property
     def mcp_servers(self) -> tuple[McpServer, ...]:
         """Raises InputError with the line for an entry that names no server."""
-        from runbook_runner.runbook.parts.mcp_servers import read_mcp_servers
-
         return read_mcp_servers(self.frontmatter, self.source)
 
     @cached_property
-    def origin(self) -> "Origin | None":
-        from runbook_runner.runbook.parts.frontmatter import read_origin
-
+    def origin(self) -> Origin | None:
         return read_origin(self.frontmatter)
 
 
 def parse(text: str, source: str = "RUNBOOK.md") -> Runbook:
-    """Reads any Markdown with a frontmatter; a missing section is no error (validation never gates a run).
+    """Reads any Markdown with a frontmatter; a missing section is not an error (validation never gates a run).
 
     The body never raises: of one with more pieces of Markdown than any runbook has, what comes after
     `outline.cut_line` is plain text of its last section. Raises InputError with `source:line` when the frontmatter is
@@ -189,6 +182,7 @@ def parse(text: str, source: str = "RUNBOOK.md") -> Runbook:
 def _require_utf8(text: str, source: str) -> None:
     try:
         text.encode()
-    except UnicodeEncodeError as e:
-        line = text.count("\n", 0, e.start) + 1
-        raise InputError("The text holds a half character.", where=f"{source}:{line}", hint="Save it as UTF-8.") from e
+    except UnicodeEncodeError as error:
+        line = text.count("\n", 0, error.start) + 1
+        message = "The text holds half a character."
+        raise InputError(message, where=f"{source}:{line}", hint="Save it as UTF-8.") from error

@@ -57,7 +57,7 @@ def test_every_one_becomes_v2_or_is_told_why_not(file):
 
 def test_block_that_is_never_closed_cannot_be_migrated():
     file = next(file for file in FILES if file.stem == UNCLOSED)
-    with pytest.raises(InputError, match=rf"{UNCLOSED}.md:\d+: The new sections would not be seen"):
+    with pytest.raises(InputError, match=rf"{UNCLOSED}.md:\d+: The new sections would not be read"):
         migrate(parse(text(file), file.name))
 
 

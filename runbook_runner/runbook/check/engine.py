@@ -9,9 +9,10 @@ from typing import NamedTuple
 from runbook_runner.core.errors import InputError
 from runbook_runner.runbook.check.noqa import exemptions
 from runbook_runner.runbook.check.rules import Selection, rules_for
-from runbook_runner.runbook.check.rules.findings import Finding, Rule
+from runbook_runner.runbook.check.rules.bash_syntax import Block, NoBashError, Unchecked, broken_blocks
+from runbook_runner.runbook.check.rules.findings import Finding
 from runbook_runner.runbook.check.rules.known_names import NOWHERE, Surroundings
-from runbook_runner.runbook.check.rules.subject import SHELLS, ShellError, Subject
+from runbook_runner.runbook.check.rules.subject import SHELLS, Rule, ShellError, Subject
 from runbook_runner.runbook.sources.load import text_of
 
 MOST = 100
@@ -78,8 +79,6 @@ def _parse_shells(jobs: Iterable[Job]) -> None:
     ]
     if not blocks:
         return
-    from runbook_runner.runbook.check.rules.bash_syntax import Block, NoBashError, Unchecked, broken_blocks
-
     try:
         for result in broken_blocks([Block(fence.code, id(subject)) for subject, fence in blocks]):
             subject, fence = blocks[result.block]

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator
+from glob import glob
 
 from runbook_runner.core.errors import InputError
 
@@ -38,8 +39,6 @@ def _meant(path: str) -> Iterable[str]:
 
 
 def _globbed(pattern: str) -> list[str]:
-    from glob import glob
-
     hits = sorted(glob(pattern, recursive=True))  # noqa: PTH207 - Path.glob refuses an absolute pattern
     if not hits:
         raise InputError("No file fits.", where=pattern)

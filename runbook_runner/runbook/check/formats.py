@@ -3,13 +3,17 @@
 One module-level function per format, all of one shape: a `Report` in, the text for stdout out.
 """
 
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from json import dumps as to_json
 from typing import Any
+from urllib.parse import quote
 
 from runbook_runner import __version__
 from runbook_runner.core.text import printable, width
+from runbook_runner.runbook.check.rules import every_rule
 from runbook_runner.runbook.check.rules.findings import Finding
 
 _INFORMATION = "https://json.schemastore.org/sarif-2.1.0.json"
@@ -54,9 +58,7 @@ def _in_text(report: Report, finding: Finding, paint: Callable[[str, str], str])
     place = f"{_safe(finding.file)}:{finding.line}:{finding.column}:"
     head = f"{paint(_BOLD, place)} {paint(color, finding.severity)}: {_safe(finding.message)} [{finding.rule}]\n"
     hint = f"      = {_safe(finding.hint)}\n" if finding.hint else ""
-    return (
-        head + _excerpt(report, finding, paint) + paint(_DIM, hint) if hint else head + _excerpt(report, finding, paint)
-    )
+    return head + _excerpt(report, finding, paint) + (paint(_DIM, hint) if hint else "")
 
 
 def _excerpt(report: Report, finding: Finding, paint: Callable[[str, str], str]) -> str:
@@ -114,8 +116,6 @@ def _property(text: str) -> str:
 
 def sarif(report: Report) -> str:
     """SARIF 2.1.0, one run; columns count characters."""
-    from runbook_runner.runbook.check.rules import every_rule
-
     used = {finding.rule for finding in report.findings}
     rules = [rule for rule in every_rule() if rule.id in used]
     driver = {
@@ -154,15 +154,12 @@ def _result(finding: Finding, index: Mapping[str, int]) -> dict[str, Any]:
 
 def _uri(file: str) -> str:
     """Relative when the name is; names are bytes and need not be UTF-8."""
-    import os
-    from urllib.parse import quote
-
     return ("file://" if file.startswith("/") else "") + quote(os.fsencode(file))
 
 
 def junit(report: Report) -> str:
     """One test case per file; a file with findings is a failure that lists them."""
-    from xml.sax.saxutils import quoteattr
+    from xml.sax.saxutils import quoteattr  # slow to import
 
     by_file: dict[str, list[Finding]] = {file: [] for file in report.files}
     for finding in report.findings:
@@ -178,7 +175,7 @@ def junit(report: Report) -> str:
 
 
 def _case(name: str, findings: Sequence[Finding]) -> str:
-    from xml.sax.saxutils import escape, quoteattr
+    from xml.sax.saxutils import escape, quoteattr  # slow to import
 
     head = f'  <testcase classname="runbook check" name={name}'
     if not findings:
@@ -197,9 +194,7 @@ def _xml(text: str) -> str:
 
 
 def _dump(value: Any) -> str:
-    from json import dumps
-
-    text = dumps(value, indent=2, ensure_ascii=False) + "\n"
+    text = to_json(value, indent=2, ensure_ascii=False) + "\n"
     return text.encode(errors="backslashreplace").decode()  # a file's name that is not UTF-8: still JSON
 
 

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from runbook_runner.core.errors import InputError
-from runbook_runner.runbook.criteria.verification_script import BANNER
 from runbook_runner.runbook.document import Runbook, parse
 from runbook_runner.runbook.migration.layout import (
     V1_SHAPE,
@@ -24,6 +23,7 @@ from runbook_runner.runbook.migration.sections import (
     script_fence,
 )
 from runbook_runner.runbook.parts.frontmatter import cut
+from runbook_runner.runbook.parts.sections import BANNER
 
 Note = tuple[int, str]
 """A line, and why its text needs a look."""

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from runbook_runner.runbook.criteria.verification_script import BANNER
+from runbook_runner.runbook.parts.sections import BANNER
 
 REPORT: Final = "validation_report.json"
 _ID, _NAME = "former-script", "What the script of v1 tested"

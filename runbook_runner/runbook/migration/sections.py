@@ -5,12 +5,11 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from runbook_runner.core import ids
-from runbook_runner.runbook.criteria.verification_script import BANNER
 from runbook_runner.runbook.document import Runbook
 from runbook_runner.runbook.markdown.blocks import Fence, Section
 from runbook_runner.runbook.markdown.lists import Item, list_items, tasks
 from runbook_runner.runbook.parts.outputs import in_results
-from runbook_runner.runbook.parts.sections import is_final_checklist, subsections
+from runbook_runner.runbook.parts.sections import BANNER, is_final_checklist, subsections
 
 _REPORT = "validation_report"
 _SCRIPT = re.compile(

@@ -1,4 +1,4 @@
-"""Room `runbook`: finding a section by its name, as the contract names them (§3.4)."""
+"""Room `runbook`: sections found by their names, as the contract names them (§3.4), and the marks of a v1 file."""
 
 import re
 from collections.abc import Iterable
@@ -6,6 +6,9 @@ from typing import NamedTuple
 
 from runbook_runner.runbook.markdown.blocks import Section
 
+BANNER = "FINAL OUTPUT VERIFICATION"
+"""What a v1 verification script prints first (contract §3.16)."""
+_FINAL_HEADING = re.compile(r"^## (?:Step [0-9]+: )?Final Checklist", re.MULTILINE)
 # A picture may stand before it; of a number of thousands of digits the beginning is enough.
 _STEP = re.compile(r"\W{0,8}step\s+(\d{1,9})\d*((?:\.\d+)*(?:[a-z]\b)?)\b", re.IGNORECASE)
 _SEPARATOR = re.compile(r"\s*[:.)–—-]*\s*")
@@ -54,3 +57,8 @@ def find(sections: Iterable[Section], name: str, *, prefix: bool = False) -> Sec
     name = name.lower()
     fits = [s for s in sections if (s.name.startswith(name) if prefix else s.name == name)]
     return min(fits, key=lambda section: section.level != 2, default=None)
+
+
+def has_v1_marks(text: str) -> bool:
+    """Whether the v2 validator refuses it (contract §3.13 row 3): the banner, or a Final Checklist heading."""
+    return BANNER in text or _FINAL_HEADING.search(text) is not None

@@ -7,8 +7,7 @@ from importlib import import_module
 from typing import Literal, NamedTuple
 
 from runbook_runner.core.errors import InputError
-from runbook_runner.runbook.check.rules.findings import Rule
-from runbook_runner.runbook.check.rules.subject import Subject
+from runbook_runner.runbook.check.rules.subject import Rule, Subject
 
 Profile = Literal["auto", "v1", "v2"]
 PROFILES: tuple[Profile, ...] = ("auto", "v1", "v2")

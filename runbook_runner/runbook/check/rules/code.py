@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from functools import cache
 from itertools import chain, islice
 
-from runbook_runner.runbook.check.rules.findings import Hit, Rule
-from runbook_runner.runbook.check.rules.subject import SHELLS, Subject
+from runbook_runner.runbook.check.rules.findings import Hit
+from runbook_runner.runbook.check.rules.json_syntax import json_problem
+from runbook_runner.runbook.check.rules.subject import SHELLS, Rule, Subject
 
 _PROGRAMS = SHELLS | {"python", "python3", ""}
 
@@ -28,13 +29,10 @@ def unchecked_shell(subject: Subject) -> Iterator[Hit]:
 
 def json_syntax(subject: Subject) -> Iterator[Hit]:
     for language, fence in subject.languages:
-        if language == "json":
-            from runbook_runner.runbook.check.rules.json_syntax import problem
-
-            if (found := problem(fence.code)) is not None:
-                line = fence.line + 1 + fence.code.count("\n", 0, found[0])
-                hint = "Mend it, or write ```jsonc when it shows a shape."
-                yield subject.on(min(line, fence.end_line), f"The JSON example does not parse: {found[1]}.", hint)
+        if language == "json" and (found := json_problem(fence.code)) is not None:
+            line = fence.line + 1 + fence.code.count("\n", 0, found[0])
+            hint = "Mend it, or write ```jsonc when it shows a shape."
+            yield subject.on(min(line, fence.end_line), f"The JSON example does not parse: {found[1]}.", hint)
 
 
 def unclosed_fence(subject: Subject) -> Iterator[Hit]:

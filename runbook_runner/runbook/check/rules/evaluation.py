@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterator
 from functools import cache
 
-from runbook_runner.runbook.check.rules.findings import Edit, Hit, Rule
-from runbook_runner.runbook.check.rules.subject import Subject
+from runbook_runner.runbook.check.rules.findings import Edit, Hit
+from runbook_runner.runbook.check.rules.subject import Rule, Subject
 
 _JUDGES = ("evaluat", "rubric", "verif", "quality", "check", "validat", "review", "test", "success", "criteria", "done")
 _REPORT = "validation_report.json"

@@ -1,10 +1,7 @@
-"""Room `runbook`, `check`: what a rule says (`Hit`), what a user sees (`Finding`), and what mends it (`Edit`)."""
+"""Room `runbook`, `check`: what a rule finds (`Hit`), what a user sees (`Finding`), and what fixes it (`Edit`)."""
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Literal, NamedTuple
-
-if TYPE_CHECKING:
-    from runbook_runner.runbook.check.rules.subject import Subject
+from collections.abc import Iterable
+from typing import Literal, NamedTuple
 
 Severity = Literal["error", "warning"]
 
@@ -25,20 +22,7 @@ class Hit(NamedTuple):
     message: str
     hint: str = ""
     edits: tuple[Edit, ...] = ()
-    """What mends it without changing what the runbook means; empty: nobody but the author can."""
-
-
-class Rule(NamedTuple):
-    id: str
-    """Stable: `RB` and three digits; the hundred says what it is about."""
-    name: str
-    severity: Severity
-    summary: str
-    """What it asks for, one line."""
-    check: "Callable[[Subject], Iterable[Hit]]"
-    fixable: bool = False
-    default: bool = True
-    """Whether it applies when nobody selects it by name."""
+    """What fixes it without changing what the runbook means; empty when only the author can."""
 
 
 class Finding(NamedTuple):
@@ -59,6 +43,3 @@ class Finding(NamedTuple):
 def matches(rule_id: str, codes: Iterable[str]) -> bool:
     """Whether one of the codes is the rule's id or a beginning of it: `RB301`, `RB3`, `RB`."""
     return any(rule_id.startswith(code) for code in codes)
-
-
-Hits = Iterator[Hit]

@@ -5,10 +5,11 @@ from collections.abc import Iterable, Iterator
 
 from runbook_runner.core.agent_facts import AgentFacts, choose_provider
 from runbook_runner.core.providers import PROVIDERS, only_other_maker, spell_model
-from runbook_runner.runbook.check.rules.findings import Edit, Hit, Rule
-from runbook_runner.runbook.check.rules.subject import Subject, did_you_mean
+from runbook_runner.runbook.check.rules.findings import Edit, Hit
+from runbook_runner.runbook.check.rules.subject import Rule, Subject, did_you_mean
 from runbook_runner.runbook.parts.frontmatter import KNOWN_KEYS, OWN_KEY
 from runbook_runner.runbook.parts.outputs import in_results
+from runbook_runner.runbook.parts.steps import LANGUAGES
 
 _SECRET_KEYS = ["env", "description", "required", "expose_to_agent", "expose_to_checks"]
 _SNAPSHOTS = ("python312-uv", "prism-playwright")  # the contract's own (§3.2)
@@ -252,8 +253,6 @@ def shell_has_blocks(subject: Subject) -> Iterable[Hit]:
     who = subject.agent
     if who is None or not who.runs_blocks or not subject.runbook.frontmatter.agent:
         return
-    from runbook_runner.runbook.parts.steps import LANGUAGES
-
     for language, fence in subject.languages:
         if language in LANGUAGES and any(step.line <= fence.line <= step.end_line for step in subject.steps):
             return

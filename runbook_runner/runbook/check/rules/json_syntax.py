@@ -25,7 +25,7 @@ def _shape() -> "re.Pattern[str]":
     return re.compile(rf"…|\.\.\.|<|\||/|(?m:^\s*#)|\$|{a_range}|{words}")
 
 
-def problem(code: str) -> tuple[int, str] | None:
+def json_problem(code: str) -> tuple[int, str] | None:
     """Offset and message of the first error; `None`: it parses, or is not meant to."""
     if len(code) > _MAX_CHARACTERS:
         return None

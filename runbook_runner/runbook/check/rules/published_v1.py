@@ -7,8 +7,8 @@ verdict and its severity, in its order; where it finds nothing, the hit is on li
 import re
 from collections.abc import Callable, Iterator
 
-from runbook_runner.runbook.check.rules.findings import Hit, Rule, Severity
-from runbook_runner.runbook.check.rules.subject import Subject
+from runbook_runner.runbook.check.rules.findings import Hit, Severity
+from runbook_runner.runbook.check.rules.subject import Rule, Subject
 
 # Together `max [0-9]+ round|iterate.*max|up to [0-9]+`; apart, on lower case, they take a hundredth of the time.
 _BOUNDS = (r"max [0-9]+ round", r"up to [0-9]+")

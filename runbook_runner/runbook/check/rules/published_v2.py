@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 from runbook_runner.runbook.check.rules import published_v1 as v1
-from runbook_runner.runbook.check.rules.findings import Hit, Rule, Severity
+from runbook_runner.runbook.check.rules.findings import Hit, Severity
 from runbook_runner.runbook.check.rules.published_v2_text import TextFence, TextSection, V2Text, parts, read
-from runbook_runner.runbook.check.rules.subject import Subject
+from runbook_runner.runbook.check.rules.subject import Rule, Subject
 
 _PLACEHOLDER = re.compile(r"(?<![{$])\{(TODO:[^}]*|[A-Za-z_][^{}\"':]*)\}")
 _F_STRING = re.compile(r"\b[fF][rR]?[\"']")

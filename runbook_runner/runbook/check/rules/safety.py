@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterator
 from functools import cache
 
-from runbook_runner.runbook.check.rules.findings import Hit, Rule
-from runbook_runner.runbook.check.rules.subject import Subject
+from runbook_runner.runbook.check.rules.findings import Hit
+from runbook_runner.runbook.check.rules.subject import Rule, Subject
 
 # Most texts hold no credential: these say so quickly, and then the module that knows the patterns need not be imported.
 _LITERALS = ("AIza", "AKIA", "ASIA", "glpat-", "xox", "pypi-", "eyJ", "PRIVATE KEY-----")

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from itertools import islice
 from urllib.parse import unquote
 
-from runbook_runner.runbook.check.rules.findings import Hit, Rule
-from runbook_runner.runbook.check.rules.subject import Subject
-from runbook_runner.runbook.markdown.blocks import BEYOND_BOUNDS, Section
+from runbook_runner.runbook.check.rules.findings import Hit
+from runbook_runner.runbook.check.rules.subject import Rule, Subject
+from runbook_runner.runbook.markdown.blocks import BEYOND_BOUNDS, Section, inline_links
 from runbook_runner.runbook.parts.outputs import in_results, spelled_outputs
 from runbook_runner.runbook.parts.sections import StepNumber, find, is_step, step_number
 
@@ -175,8 +175,6 @@ def _misnumbered(step: StepNumber, before: StepNumber) -> str:
 def relative_link(subject: Subject) -> Iterator[Hit]:
     if subject.folder is None or "](" not in subject.text:
         return
-    from runbook_runner.runbook.markdown.blocks import inline_links
-
     below = subject.text[subject.body_start :]
     for start, target in islice(inline_links(below), _MOST_LINKS):
         path = unquote(target.partition("#")[0].partition("?")[0])

@@ -1,7 +1,8 @@
-"""Room `runbook`, `check`: the text under check, with what several rules want to know about it, read once."""
+"""Room `runbook`, `check`: the text under check, read once for all rules, and what a rule is."""
 
 import re
 from bisect import bisect_right
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
@@ -11,12 +12,12 @@ from typing import NamedTuple
 from runbook_runner.core.agent_facts import AgentFacts
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.text import nearest
-from runbook_runner.runbook.check.rules.findings import Hit
+from runbook_runner.runbook.check.rules.findings import Hit, Severity
 from runbook_runner.runbook.check.rules.known_names import NOWHERE, Surroundings
 from runbook_runner.runbook.document import Runbook, parse
 from runbook_runner.runbook.markdown.blocks import Fence, Section
 from runbook_runner.runbook.markdown.tables import Table
-from runbook_runner.runbook.parts.sections import find, is_step, without_step
+from runbook_runner.runbook.parts.sections import find, has_v1_marks, is_step, without_step
 from runbook_runner.runbook.parts.substitution import Placeholder, each_placeholder
 
 MOST_PLACEHOLDERS = 20_000
@@ -45,7 +46,7 @@ class Subject:
     shell_errors: list[ShellError] = field(default_factory=list)
     """Filled in for many subjects at once, before the rules run."""
     unchecked_shells: list[ShellError] = field(default_factory=list)
-    """Those that bash could not be asked about, and why."""
+    """Blocks that bash could not be asked about, and why."""
 
     @cached_property
     def _read(self) -> "Runbook | InputError":
@@ -56,7 +57,7 @@ class Subject:
 
     @property
     def problem(self) -> InputError | None:
-        """Why this is no runbook; only rules that look at the text alone can run then."""
+        """Why this is not a runbook; only rules that look at the text alone can run then."""
         return self._read if isinstance(self._read, InputError) else None
 
     @property
@@ -147,16 +148,27 @@ class Subject:
 
     @cached_property
     def has_v1_marks(self) -> bool:
-        from runbook_runner.runbook.criteria.verification_script import has_v1_marks
-
         return has_v1_marks(self.text)
 
     @cached_property
     def has_code_checks(self) -> bool:
-        """Or what its author takes for them: `## 🔧 Code Checks` is nobody's section, and v2's rules say so."""
+        """Also under a heading that only its author takes for one, like `## 🔧 Code Checks`: v2's rules name it."""
         if self.problem is not None:
             return False
         return any(s.level == 2 and _CODE_CHECKS.match(without_step(s.title)) for s in self.runbook.sections)
+
+
+class Rule(NamedTuple):
+    id: str
+    """Stable: `RB` and three digits; the hundred says what it is about."""
+    name: str
+    severity: Severity
+    summary: str
+    """What it asks for, one line."""
+    check: Callable[[Subject], Iterable[Hit]]
+    fixable: bool = False
+    default: bool = True
+    """Whether it applies without being selected by name."""
 
 
 def did_you_mean(word: str, known: "list[str]") -> str:

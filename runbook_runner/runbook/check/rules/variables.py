@@ -7,9 +7,9 @@ from itertools import islice
 from typing import Any
 
 from runbook_runner.core.providers import PROVIDER_KEYS
-from runbook_runner.runbook.check.rules.findings import Hit, Rule
+from runbook_runner.runbook.check.rules.findings import Hit
 from runbook_runner.runbook.check.rules.frontmatter import secret_line
-from runbook_runner.runbook.check.rules.subject import MOST_PLACEHOLDERS, SHELLS, Subject, did_you_mean
+from runbook_runner.runbook.check.rules.subject import MOST_PLACEHOLDERS, SHELLS, Rule, Subject, did_you_mean
 from runbook_runner.runbook.parts.parameters import parameter_rows, parameter_tables
 from runbook_runner.runbook.parts.substitution import BUILT_IN, Placeholder, each_placeholder
 
