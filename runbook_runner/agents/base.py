@@ -1,22 +1,26 @@
-"""Agents: what an agent is: the data that describes a CLI, what it is asked to do, and how its output is read."""
+"""Agents: the data that describes an agent, what it gets to do its work, and the protocol of reading its output."""
 
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
-from runbook_runner.agents.install import HostInstall
+from runbook_runner.agents.install import NOT_INSTALLED, Installation
+from runbook_runner.core import settings
 from runbook_runner.core.agent_facts import AgentFacts
 from runbook_runner.core.declared import Block, McpServer
 from runbook_runner.core.events import Event, Usage
 
+GATEWAY_TOKEN: Final = "RUNBOOK_GATEWAY_TOKEN"  # noqa: S105 (the variable's name)
+"""Holds the token in the environment of a CLI that lets its configuration choose the variable."""
+
 
 @dataclass(frozen=True)
 class AgentInput:
-    """What an agent is asked to do, in terms of the sandbox it will do it in."""
+    """What one run gives its agent, in terms of the sandbox that the agent works in."""
 
     mission: str
-    """The rendered runbook; paths are already those of the sandbox."""
+    """The rendered runbook; its paths are those of the sandbox."""
     app: str
     """Where `/app` is for the agent's process."""
     blocks: tuple[Block, ...] = ()
@@ -27,14 +31,18 @@ class AgentInput:
     token: str | None = None
     """Opens the gateway, for this run only."""
     parameters: Mapping[str, Any] = field(default_factory=dict)
-    """What this run was given; a mission without placeholders shows only defaults."""
+    """The values of this run; a mission without placeholders shows only defaults."""
     input_names: tuple[str, ...] = ()
     secret_names: tuple[str, ...] = ()
-    """Variables the agent will find in its environment."""
+    """Variables that are set in the agent's environment."""
     mcp_servers: tuple[McpServer, ...] = ()
-    """With the values of their secrets: for configuration files that nobody collects."""
+    """With the values of their secrets: for configuration files, which are not collected."""
     mark: str = field(default_factory=lambda: secrets.token_hex(16))
-    """A random word; sets a driver's own lines apart from the output it carries."""
+    """A random word that tells a driver's own lines from the output of what it runs."""
+
+    def local(self, path: str) -> str:
+        """Where a sandbox path below `/app` is for the agent's process."""
+        return path.replace(settings.APP, self.app, 1)
 
 
 @dataclass(frozen=True)
@@ -51,35 +59,35 @@ class Invocation:
 
 @dataclass(frozen=True)
 class Result:
-    """What the agent itself said about its end."""
+    """What the agent itself reports of its end."""
 
     text: str = ""
     usage: Usage | None = None
     """From the CLI's final record only; `None` when there was none."""
     error: str | None = None
     error_kind: str | None = None
-    """A kind of `failures.KINDS`, or what the agent itself calls it."""
+    """A kind of `failures.KINDS`, or the agent's own word."""
 
 
 class StreamReader(Protocol):
-    """Turns an agent's output lines into events. Never raises: what it does not know it passes on as AgentNotice."""
+    """Turns an agent's output lines into events. Never raises: an unknown record becomes an AgentNotice."""
 
     finished: bool
     """The final record has come: the process has nothing more to do and may be ended after a grace period."""
     waits: bool
-    """The final record has come, but something that the agent started goes on: it leaves, or works on, when that has
-    ended."""
+    """The final record has come, but the agent waits for a background process that it started; it works on, or leaves,
+    when that process ends."""
 
     def feed(self, line: str) -> Iterator[Event]:
-        """One line of stdout, without its line end."""
+        """The events of one line of stdout, without its line end."""
         ...
 
     def rest(self) -> Iterator[Event]:
-        """After the last line: what was waiting for more."""
+        """The events that are left after the last line."""
         ...
 
     def result(self, exit_code: int | None) -> Result:
-        """After the last line. exit_code is `None` when the process was killed."""
+        """To be called after the last line. exit_code is `None` when the process was killed."""
         ...
 
 
@@ -93,18 +101,13 @@ class Agent:
     reader: Callable[[AgentInput], StreamReader]
     version: str | None = None
     """The pinned version in our images."""
-    install: str = ""
-    """Dockerfile instructions that add it to a snapshot; empty: any image will do."""
-    host_install: HostInstall | None = None
-    """How to install it for one user of a host; `None`: that is left to them."""
-    install_hint: str = ""
-    """The command that installs it on a host."""
+    install: Installation = NOT_INSTALLED
     sessions: str | None = None
-    """Sandbox folder with its own session files, collected after the run."""
+    """Sandbox folder with its own session files, which are collected after the run."""
     session_db: str | None = None
-    """Sandbox path of the SQLite database with its sessions, where it keeps them in one; collected as text."""
+    """Sandbox path of its SQLite database of sessions, for an agent that has one; it is collected as text."""
     errors: tuple[tuple[str, str], ...] = ()
-    """(regular expression, kind of failure) for what its errors and its stderr say; `failures` knows the usual ones."""
+    """(regular expression, kind of failure), searched in its errors and its stderr before those of `failures`."""
 
     @property
     def name(self) -> str:

@@ -7,12 +7,52 @@ from typing import Any
 from runbook_runner.agents.base import Agent, AgentInput, Invocation, Result
 from runbook_runner.agents.built_in import BUILT_IN_AGENTS
 from runbook_runner.agents.failures import classify
-from runbook_runner.agents.install import npm_here, npm_layer
+from runbook_runner.agents.install import npm_package
 from runbook_runner.agents.jsonl import Record, RecordReader, count_at, flattened, list_at
-from runbook_runner.agents.mcp import by_name
+from runbook_runner.agents.mcp import servers_by_name
 from runbook_runner.agents.prompt import render_prompt
 from runbook_runner.core import settings
 from runbook_runner.core.events import AgentMessage, AgentNotice, AgentThinking, Event, ToolCalled, ToolReturned, Usage
+
+VERSION = "2.1.330"
+CONFIG = f"{settings.PRIVATE}/claude"
+MCP_FILE = f"{CONFIG}/mcp.json"
+
+
+def invoke(agent_input: AgentInput) -> Invocation:
+    argv = ["claude", "-p", "--output-format", "stream-json", "--verbose", "--permission-mode", "bypassPermissions"]
+    # Strict: no servers but the runbook's.
+    argv += ["--strict-mcp-config", "--mcp-config", agent_input.local(MCP_FILE)]
+    if agent_input.model:
+        argv += ["--model", agent_input.model]
+    return Invocation(
+        argv=tuple(argv),
+        env=_environment(agent_input),
+        stdin=render_prompt(agent_input).encode(),
+        files={MCP_FILE: json.dumps({"mcpServers": _mcp_servers(agent_input)}).encode()},
+    )
+
+
+def _mcp_servers(agent_input: AgentInput) -> dict[str, Any]:
+    kinds = {server.name: server.transport for server in agent_input.mcp_servers}
+    return {name: {"type": kinds[name], **entry} for name, entry in servers_by_name(agent_input.mcp_servers).items()}
+
+
+def _environment(agent_input: AgentInput) -> dict[str, str]:
+    env = {
+        "IS_SANDBOX": "1",  # otherwise it refuses to work unattended as root
+        "CLAUDE_CONFIG_DIR": agent_input.local(CONFIG),
+        "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+        "CLAUDE_CODE_MAX_RETRIES": "4",  # its own ten keep a dead endpoint waiting for most of a minute
+        "DISABLE_AUTOUPDATER": "1",
+        "DISABLE_TELEMETRY": "1",
+        "DISABLE_ERROR_REPORTING": "1",
+    }
+    if agent_input.gateway_url:
+        env["ANTHROPIC_BASE_URL"] = agent_input.gateway_url
+    if agent_input.token:
+        env["ANTHROPIC_AUTH_TOKEN"] = agent_input.token
+    return env
 
 
 class Reader(RecordReader):
@@ -22,7 +62,7 @@ class Reader(RecordReader):
         super().__init__("Claude Code")
         self._final: Record = {}
         self._tasks: list[Any] = []
-        """What runs in the background. It stays for that after its last word, and goes on when one of them ends."""
+        """Those that run in the background. The CLI stays for them after its result, and works on when one ends."""
 
     def read(self, kind: str, record: Record) -> Iterator[Event]:
         yield from self._read(kind, record)
@@ -116,58 +156,12 @@ def _usage(final: dict[str, Any]) -> Usage | None:
     return total.model_copy(update={"cost_usd": float(cost) if isinstance(cost, (int, float)) else None})
 
 
-VERSION = "2.1.330"
-PACKAGE = f"@anthropic-ai/claude-code@{VERSION}"
-CONFIG = f"{settings.PRIVATE}/claude"
-MCP_FILE = f"{CONFIG}/mcp.json"
-
-INSTALL = npm_layer(PACKAGE, "claude", finish="install.cjs")
-
-
-def invoke(agent_input: AgentInput) -> Invocation:
-    argv = ["claude", "-p", "--output-format", "stream-json", "--verbose", "--permission-mode", "bypassPermissions"]
-    # Strictly: servers from anywhere else are none of the runbook's.
-    argv += ["--strict-mcp-config", "--mcp-config", MCP_FILE.replace(settings.APP, agent_input.app, 1)]
-    if agent_input.model:
-        argv += ["--model", agent_input.model]
-    return Invocation(
-        argv=tuple(argv),
-        env=_environment(agent_input),
-        stdin=render_prompt(agent_input).encode(),
-        files={MCP_FILE: json.dumps({"mcpServers": _mcp_servers(agent_input)}).encode()},
-    )
-
-
-def _mcp_servers(agent_input: AgentInput) -> dict[str, Any]:
-    kinds = {server.name: server.transport for server in agent_input.mcp_servers}
-    return {name: {"type": kinds[name], **entry} for name, entry in by_name(agent_input.mcp_servers).items()}
-
-
-def _environment(agent_input: AgentInput) -> dict[str, str]:
-    env = {
-        "IS_SANDBOX": "1",  # otherwise it refuses to work unattended as root
-        "CLAUDE_CONFIG_DIR": CONFIG.replace(settings.APP, agent_input.app, 1),
-        "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
-        "CLAUDE_CODE_MAX_RETRIES": "4",  # its own ten keep a dead endpoint waiting for most of a minute
-        "DISABLE_AUTOUPDATER": "1",
-        "DISABLE_TELEMETRY": "1",
-        "DISABLE_ERROR_REPORTING": "1",
-    }
-    if agent_input.gateway_url:
-        env["ANTHROPIC_BASE_URL"] = agent_input.gateway_url
-    if agent_input.token:
-        env["ANTHROPIC_AUTH_TOKEN"] = agent_input.token
-    return env
-
-
 AGENT = Agent(
     facts=BUILT_IN_AGENTS["claude-code"],
     binary="claude",
     invoke=invoke,
     reader=lambda _: Reader(),
     version=VERSION,
-    install=INSTALL,
-    host_install=npm_here(PACKAGE, finish="install.cjs"),
-    install_hint=f"npm install --global {PACKAGE}",
+    install=npm_package("@anthropic-ai/claude-code", VERSION, "claude", finish="install.cjs"),
     sessions=f"{CONFIG}/projects",
 )

@@ -6,17 +6,94 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
-from runbook_runner.agents.base import Agent, AgentInput, Invocation
+from runbook_runner.agents.base import GATEWAY_TOKEN, Agent, AgentInput, Invocation
 from runbook_runner.agents.built_in import BUILT_IN_AGENTS
-from runbook_runner.agents.install import npm_here, npm_layer
+from runbook_runner.agents.install import npm_package
 from runbook_runner.agents.jsonl import Record, RecordReader, at, code_at, count_at, flattened, object_at, text_at
-from runbook_runner.agents.mcp import by_name
+from runbook_runner.agents.mcp import servers_by_name
 from runbook_runner.agents.prompt import render_prompt
 from runbook_runner.core import settings
 from runbook_runner.core.declared import McpServer
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.events import AgentMessage, AgentNotice, AgentThinking, Event, ToolCalled, ToolReturned, Usage
 from runbook_runner.core.text import encodable
+
+VERSION = "0.169.0"
+HOME = f"{settings.PRIVATE}/codex"
+
+
+def invoke(agent_input: AgentInput) -> Invocation:
+    # Its own sandbox does not work inside a container, and it runs in ours.
+    argv = ["codex", "exec", "--json", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox"]
+    if agent_input.model:
+        argv += ["--model", agent_input.model]
+    env = {"CODEX_HOME": agent_input.local(HOME)}
+    if agent_input.token:
+        env[GATEWAY_TOKEN] = agent_input.token
+    return Invocation(
+        argv=(*argv, "-"),
+        env=env,
+        stdin=render_prompt(agent_input).encode(),
+        files={f"{HOME}/config.toml": dump_toml(_config(agent_input)).encode()},
+    )
+
+
+def _config(agent_input: AgentInput) -> dict[str, Any]:
+    config: dict[str, Any] = {
+        "check_for_update_on_startup": False,
+        "analytics": {"enabled": False},
+        "feedback": {"enabled": False},
+        "mcp_servers": servers_by_name(_servers(agent_input), headers="http_headers"),
+    }
+    if agent_input.gateway_url:
+        config["model_provider"] = "gateway"
+        config["model_providers"] = {
+            "gateway": {
+                "name": "gateway",
+                "base_url": f"{agent_input.gateway_url}/v1",
+                "env_key": GATEWAY_TOKEN,
+                "wire_api": "responses",
+                "supports_websockets": False,  # otherwise it tries one seven times first
+                "request_max_retries": 0,  # each of its stream retries would retry so often again
+                "stream_max_retries": 4,
+            }
+        }
+    return config
+
+
+def _servers(agent_input: AgentInput) -> tuple[McpServer, ...]:
+    """Raises InputError for a server that speaks SSE: Codex would ignore it without a message."""
+    for server in agent_input.mcp_servers:
+        if server.transport == "sse":
+            raise InputError(
+                f"Codex can't use the MCP server {server.name}: it does not speak SSE.",
+                hint="Use the server's http address if it has one (`transport: http`), or another --agent.",
+            )
+    return agent_input.mcp_servers
+
+
+def dump_toml(config: Mapping[str, Any]) -> str:
+    """One line per key; objects within are inline tables. Empty objects and `None` are left out."""
+    return "".join(f"{_key(key)} = {_value(value)}\n" for key, value in config.items() if value not in (None, {}))
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_key(key)} = {_value(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(_value, value)) + "]"
+    if isinstance(value, str):
+        return _text(value)
+    return json.dumps(value)
+
+
+def _key(key: str) -> str:
+    return key if key.isidentifier() and key.isascii() else _text(key)
+
+
+def _text(text: str) -> str:
+    """A JSON string is a TOML string, except that TOML wants DEL escaped and holds no surrogates."""
+    return json.dumps(encodable(text), ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 class Reader(RecordReader):
@@ -76,7 +153,7 @@ def _call(kind: str, item: Record) -> ToolCalled | None:
 
 
 def _unwrapped(command: str) -> str:
-    """The command as the model wrote it: the record has it as the argument of a shell."""
+    """The command as the model wrote it; the record holds it as the argument of a shell."""
     try:
         words = shlex.split(command)
     except ValueError:
@@ -91,99 +168,16 @@ def _output(item: Record) -> str:
     return text_at(item, "error", "message") or flattened(at(item, "result", "content")) or text_at(item, "result")
 
 
-def _usage(told: Record) -> Usage:
+def _usage(reported: Record) -> Usage:
     """`input_tokens` counts both cache kinds, `output_tokens` the reasoning."""
-    read, written = count_at(told, "cached_input_tokens"), count_at(told, "cache_write_input_tokens")
+    read, written = count_at(reported, "cached_input_tokens"), count_at(reported, "cache_write_input_tokens")
     return Usage(
-        prompt_tokens=max(0, count_at(told, "input_tokens") - read - written),
-        completion_tokens=count_at(told, "output_tokens"),
+        prompt_tokens=max(0, count_at(reported, "input_tokens") - read - written),
+        completion_tokens=count_at(reported, "output_tokens"),
         cache_read_tokens=read,
         cache_write_tokens=written,
-        reasoning_tokens=count_at(told, "reasoning_output_tokens"),
+        reasoning_tokens=count_at(reported, "reasoning_output_tokens"),
     )
-
-
-def dump_toml(config: Mapping[str, Any]) -> str:
-    """One line per key; objects within are inline tables. Empty objects and `None` are left out."""
-    return "".join(f"{_key(key)} = {_value(value)}\n" for key, value in config.items() if value not in (None, {}))
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{_key(key)} = {_value(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(map(_value, value)) + "]"
-    if isinstance(value, str):
-        return _text(value)
-    return json.dumps(value)
-
-
-def _key(key: str) -> str:
-    return key if key.isidentifier() and key.isascii() else _text(key)
-
-
-def _text(text: str) -> str:
-    """A JSON string is a TOML string but for DEL, which TOML wants escaped, and surrogates, which it can't spell."""
-    whole = encodable(text)
-    return json.dumps(whole, ensure_ascii=False).replace("\x7f", "\\u007f")
-
-
-VERSION = "0.169.0"
-PACKAGE = f"@openai/codex@{VERSION}"
-HOME = f"{settings.PRIVATE}/codex"
-TOKEN = "RUNBOOK_GATEWAY_TOKEN"  # noqa: S105 (the variable's name)
-
-INSTALL = npm_layer(PACKAGE, "codex")
-
-
-def invoke(agent_input: AgentInput) -> Invocation:
-    # Its own sandbox can't work inside a container, and ours is the sandbox.
-    argv = ["codex", "exec", "--json", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox"]
-    if agent_input.model:
-        argv += ["--model", agent_input.model]
-    env = {"CODEX_HOME": HOME.replace(settings.APP, agent_input.app, 1)}
-    if agent_input.token:
-        env[TOKEN] = agent_input.token
-    return Invocation(
-        argv=(*argv, "-"),
-        env=env,
-        stdin=render_prompt(agent_input).encode(),
-        files={f"{HOME}/config.toml": dump_toml(_config(agent_input)).encode()},
-    )
-
-
-def _config(agent_input: AgentInput) -> dict[str, Any]:
-    config: dict[str, Any] = {
-        "check_for_update_on_startup": False,
-        "analytics": {"enabled": False},
-        "feedback": {"enabled": False},
-        "mcp_servers": by_name(_servers(agent_input), headers="http_headers"),
-    }
-    if agent_input.gateway_url:
-        config["model_provider"] = "gateway"
-        config["model_providers"] = {
-            "gateway": {
-                "name": "gateway",
-                "base_url": f"{agent_input.gateway_url}/v1",
-                "env_key": TOKEN,
-                "wire_api": "responses",
-                "supports_websockets": False,  # otherwise it tries one seven times first
-                "request_max_retries": 0,  # each of its stream retries would retry so often again
-                "stream_max_retries": 4,
-            }
-        }
-    return config
-
-
-def _servers(agent_input: AgentInput) -> tuple[McpServer, ...]:
-    """It knows two of the three transports, and would leave out the third without a word."""
-    for server in agent_input.mcp_servers:
-        if server.transport == "sse":
-            raise InputError(
-                f"Codex can't use the MCP server {server.name}: it does not speak SSE.",
-                hint="Use the server's http address if it has one (`transport: http`), or another --agent.",
-            )
-    return agent_input.mcp_servers
 
 
 AGENT = Agent(
@@ -192,8 +186,6 @@ AGENT = Agent(
     invoke=invoke,
     reader=lambda _: Reader(),
     version=VERSION,
-    install=INSTALL,
-    host_install=npm_here(PACKAGE),
-    install_hint=f"npm install --global {PACKAGE}",
+    install=npm_package("@openai/codex", VERSION, "codex"),
     sessions=f"{HOME}/sessions",
 )

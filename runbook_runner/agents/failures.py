@@ -1,4 +1,5 @@
-"""Agents: the kinds of failure, how one is told from what was said of it, and which are worth another start."""
+"""Agents: the kinds of failure: by which messages and HTTP statuses each is recognised, and how often the agent is
+started again after it."""
 
 import json
 import random
@@ -21,15 +22,15 @@ class Failure:
     statuses: tuple[int, ...] = ()
     """HTTP statuses of a model API that mean it."""
     vague: tuple[str, ...] = ()
-    """Expressions that tell only when neither those of any row nor the status do."""
+    """Expressions that count only when no row's patterns and no status matched."""
     retries: int = 0
-    """How often the agent is started again, when it had not begun to work. Its own retries come before."""
+    """How often the agent is started again, when it had not begun to work. The CLI has made its own retries before."""
     base_s: float = 1.0
-    """Seconds before the first of them; each further one waits twice as long."""
+    """Seconds before the first retry; each further one waits twice as long."""
 
 
-# Order decides: the first row with a matching pattern, else the first with the status. A usage limit comes as 429, an
-# exceeded context as 400, so what is said goes before the number.
+# The first row with a matching pattern counts, else the first with the status. A usage limit comes as 429, an exceeded
+# context as 400, so the message goes before the number.
 TABLE: Final = (
     Failure(
         "usage_limit",
@@ -72,7 +73,10 @@ TABLE: Final = (
 
 KINDS: Final[Mapping[str, Failure]] = {failure.kind: failure for failure in TABLE}
 
-# What the gateway calls a failure it was the nearer witness of.
+OF_STOP: Final = {"length": "output_limit", "refusal": "refusal"}
+"""Why the model stopped before it was done → the kind of the agent's failure, when the agent reported none."""
+
+# The gateway's kind of a failure → ours, where they differ.
 _OF_GATEWAY: Final = {"billing": "usage_limit", "permission": "authentication", "not_found": "model_not_found"}
 
 
@@ -85,9 +89,9 @@ _VAGUE: Final = _compiled((failure.kind, failure.vague) for failure in TABLE)
 
 
 def classify(text: str, status: int | None = None, extra: Iterable[tuple[str, str]] = ()) -> str | None:
-    """The kind of failure that this error's text and HTTP status tell of; `None` when they tell of none.
+    """The kind of failure of an error with this text and HTTP status; `None` when no row matches.
 
-    extra: (regular expression, kind) pairs of an agent's own, which go first.
+    extra: (regular expression, kind) pairs of the agent, which go first.
     """
     for pattern, kind in extra:
         if re.search(pattern, text, re.IGNORECASE):
@@ -100,26 +104,23 @@ def _search(rows: Iterable[tuple[str, re.Pattern[str]]], text: str) -> str | Non
     return next((kind for kind, pattern in rows if pattern.search(text)), None)
 
 
-OF_STOP: Final = {"length": "output_limit", "refusal": "refusal"}
-"""Why the model stopped before it was done → what the agent failed of, when it made nothing of that."""
-
-
 def of_gateway(kind: str) -> str:
+    """The kind of failure that the gateway calls `kind`."""
     return _OF_GATEWAY.get(kind, kind)
 
 
 def retry_delay(kind: str | None, retry: int) -> float | None:
-    """Seconds to wait before start number `retry` (0-based) after a failure of this kind; `None`: don't."""
+    """Seconds to wait before start number `retry` (0-based) after a failure of this kind; `None`: no further start."""
     failure = KINDS.get(kind or "")
     if failure is None or retry >= failure.retries:
         return None
-    # Jitter, because all runs that a provider turned away together would come back together.
+    # Jitter: otherwise all runs that a provider refused at once would come back at once.
     wanted: float = failure.base_s * 2**retry * random.uniform(0.5, 1.5)  # noqa: S311
     return min(MAX_DELAY_S, max(MIN_DELAY_S, wanted))
 
 
 def plain_reason(text: str) -> str:
-    """What an error says, without the JSON that CLIs wrap around it."""
+    """The message of an error, without the JSON that CLIs wrap around it."""
     start, end = text.find("{"), text.rfind("}")
     if start < 0 or end < start:
         return text.strip()

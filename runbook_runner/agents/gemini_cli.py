@@ -6,19 +6,15 @@ from typing import Any
 
 from runbook_runner.agents.base import Agent, AgentInput, Invocation
 from runbook_runner.agents.built_in import BUILT_IN_AGENTS
-from runbook_runner.agents.install import npm_here, npm_layer
+from runbook_runner.agents.install import npm_package
 from runbook_runner.agents.jsonl import Record, RecordReader, count_at, object_at, text_at
-from runbook_runner.agents.mcp import by_name
+from runbook_runner.agents.mcp import servers_by_name
 from runbook_runner.agents.prompt import render_prompt
 from runbook_runner.core import settings
 from runbook_runner.core.events import AgentMessage, AgentNotice, Event, ToolCalled, ToolReturned, Usage
 
 VERSION = "0.61.0"
-PACKAGE = f"@google/gemini-cli@{VERSION}"
 HOME = f"{settings.PRIVATE}/gemini"
-
-# What it has as optional (a keychain, a terminal) is of no use to a process without either.
-INSTALL = npm_layer(PACKAGE, "gemini", options="--omit=optional")
 
 
 def invoke(agent_input: AgentInput) -> Invocation:
@@ -35,8 +31,8 @@ def invoke(agent_input: AgentInput) -> Invocation:
 
 def _environment(agent_input: AgentInput) -> dict[str, str]:
     env = {
-        "GEMINI_CLI_HOME": HOME.replace(settings.APP, agent_input.app, 1),
-        "GEMINI_CLI_TRUST_WORKSPACE": "true",  # otherwise --yolo is taken back
+        "GEMINI_CLI_HOME": agent_input.local(HOME),
+        "GEMINI_CLI_TRUST_WORKSPACE": "true",  # otherwise it ignores --yolo
         "GEMINI_SANDBOX": "false",
         "GEMINI_TELEMETRY_ENABLED": "false",
     }
@@ -50,8 +46,8 @@ def _environment(agent_input: AgentInput) -> dict[str, str]:
 def _settings(agent_input: AgentInput) -> dict[str, Any]:
     servers = {name: {**entry, "trust": True} for name, entry in _servers(agent_input).items()}
     return {
-        "security": {"auth": {"selectedType": "gemini-api-key"}},  # with a base URL it does not guess
-        # Its own ten attempts keep a provider that says no waiting for four minutes.
+        "security": {"auth": {"selectedType": "gemini-api-key"}},  # it does not guess when it has a base URL
+        # By its own default it tries ten times, for four minutes, when the provider refuses.
         "general": {"enableAutoUpdate": False, "enableAutoUpdateNotification": False, "maxAttempts": 5},
         "privacy": {"usageStatisticsEnabled": False},
         "telemetry": {"enabled": False},
@@ -61,10 +57,10 @@ def _settings(agent_input: AgentInput) -> dict[str, Any]:
 
 
 def _servers(agent_input: AgentInput) -> dict[str, dict[str, Any]]:
-    """It tells the two kinds of remote server apart by the name of the address."""
+    """The CLI tells the two kinds of remote server apart by the key of the address: `httpUrl` or `url`."""
     streaming = [server for server in agent_input.mcp_servers if server.transport == "sse"]
     others = [server for server in agent_input.mcp_servers if server.transport != "sse"]
-    return {**by_name(others, url="httpUrl"), **by_name(streaming)}
+    return {**servers_by_name(others, url="httpUrl"), **servers_by_name(streaming)}
 
 
 class Reader(RecordReader):
@@ -94,7 +90,7 @@ class Reader(RecordReader):
             yield AgentNotice(kind=kind, payload=record)
 
     def rest(self) -> Iterator[Event]:
-        """It streams messages in pieces; what comes after one says that it is whole."""
+        """The CLI streams a message in pieces; the next record of another kind shows that the message is whole."""
         if self._pieces:
             yield AgentMessage(text="".join(self._pieces))
             self._pieces.clear()
@@ -108,7 +104,7 @@ class Reader(RecordReader):
 
 
 def _usage(stats: Record) -> Usage:
-    """`input` is what was not cached; the total also has the thoughts, which no other number shows."""
+    """`input` counts the tokens that were not cached; only the total includes the reasoning."""
     spent = count_at(stats, "total_tokens") - count_at(stats, "input_tokens")
     return Usage(
         prompt_tokens=count_at(stats, "input"),
@@ -123,8 +119,7 @@ AGENT = Agent(
     invoke=invoke,
     reader=lambda _: Reader(),
     version=VERSION,
-    install=INSTALL,
-    host_install=npm_here(PACKAGE, options="--omit=optional"),
-    install_hint=f"npm install --global {PACKAGE}",
+    # Its optional packages (a keychain, a terminal) are of no use to a process that has neither.
+    install=npm_package("@google/gemini-cli", VERSION, "gemini", options="--omit=optional"),
     sessions=f"{HOME}/.gemini/tmp",
 )

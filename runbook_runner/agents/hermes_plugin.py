@@ -1,7 +1,7 @@
-"""Agents: a plug-in for Hermes that prints what its hooks tell. Runs inside Hermes, in the sandbox; imports nothing of
-ours and never breaks its host.
+"""Agents: a plug-in for Hermes that prints what its hooks report. It runs inside Hermes, in the sandbox, where this
+package is not installed; an error in it must not end Hermes.
 
-It writes to descriptor 1 because Hermes sends Python's own stdout to nowhere while it works.
+It writes to descriptor 1 because Hermes discards Python's own stdout while it works.
 """
 
 import json

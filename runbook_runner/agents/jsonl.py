@@ -1,4 +1,4 @@
-"""Agents: reading a CLI's stream of JSON objects, one a line, whatever is in it."""
+"""Agents: reads a CLI's stream of JSON objects, one a line. No content of a line makes the reader fail."""
 
 import json
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ _MAX_NOISE = 2000
 
 
 def parse_record(line: str) -> Record | None:
-    """The object on the line, as `plain_json`; `None` when there is none."""
+    """The object on the line, as `plain_json` makes it; `None` when the line is not an object."""
     try:
         record = json.loads(line)
     except (ValueError, RecursionError):
@@ -27,14 +27,14 @@ def parse_record(line: str) -> Record | None:
 
 
 def at(record: Any, *path: str) -> Any:
-    """What is at the path of keys; `None` when the way there ends before."""
+    """The value at the path of keys; `None` when a key on the path is missing."""
     for key in path:
         record = record.get(key) if isinstance(record, dict) else None
     return record
 
 
 def text_at(record: Any, *path: str) -> str:
-    """The text at the path; empty when there is none, JSON when it is something else."""
+    """The text at the path; empty when nothing is there, JSON for any other value."""
     found = at(record, *path)
     if found is None:
         return ""
@@ -52,19 +52,19 @@ def list_at(record: Any, *path: str) -> list[Any]:
 
 
 def count_at(record: Any, *path: str) -> int:
-    """A number of tokens; 0 when there is none."""
+    """A number of tokens; 0 when nothing usable is there."""
     found = at(record, *path)
     return int(found) if isinstance(found, (int, float)) and 0 <= found < 1e15 else 0
 
 
 def code_at(record: Any, *path: str) -> int | None:
-    """An exit code or an HTTP status."""
+    """An exit code or an HTTP status; `None` when no whole number is there."""
     found = at(record, *path)
     return found if isinstance(found, int) and not isinstance(found, bool) else None
 
 
 def flattened(content: Any) -> str:
-    """The content of a tool's result, which is text or a list of blocks; images become a mark."""
+    """The content of a tool's result, which is text or a list of blocks, as text: an image becomes `[image]`."""
     if isinstance(content, str):
         return content
     blocks = content if isinstance(content, list) else []
@@ -72,10 +72,10 @@ def flattened(content: Any) -> str:
 
 
 class RecordReader:
-    """A StreamReader for one JSON object a line; `read` says what a record means."""
+    """Base of the StreamReaders for one JSON object a line; a subclass says in `read` what a record means."""
 
     def __init__(self, name: str):
-        """name: of the CLI, for messages."""
+        """name: the CLI's, for messages."""
         self.finished = self.waits = False
         self.text = ""
         """The agent's last message."""
@@ -96,15 +96,15 @@ class RecordReader:
             yield from self.read(kind, record)
 
     def read(self, kind: str, record: Record) -> Iterator[Event]:
-        """The record's events; what is unknown becomes a notice."""
+        """The record's events; here every record is unknown and becomes a notice."""
         yield AgentNotice(kind=kind, payload=record)
 
     def rest(self) -> Iterator[Event]:
-        """Nothing, unless a subclass waits for something."""
+        """No events, unless a subclass waits for more lines."""
         return iter(())
 
     def noise(self, line: str) -> Iterator[Event]:
-        """A line that is no record."""
+        """A line that is not a record."""
         self._noise = line[:_MAX_NOISE]
         yield AgentNotice(kind="unreadable", payload=self._noise)
 

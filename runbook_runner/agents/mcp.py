@@ -1,4 +1,4 @@
-"""Agents: the MCP servers of a runbook in the form that most CLIs' configuration has."""
+"""Agents: the MCP servers of a runbook in the form that the configuration of most CLIs has."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -6,8 +6,11 @@ from typing import Any
 from runbook_runner.core.declared import McpServer
 
 
-def by_name(servers: Iterable[McpServer], *, url: str = "url", headers: str = "headers") -> dict[str, dict[str, Any]]:
-    """Name → `{command, args, env}` or `{url, headers}`, without what is empty. url, headers: as the CLI says."""
+def servers_by_name(
+    servers: Iterable[McpServer], *, url: str = "url", headers: str = "headers"
+) -> dict[str, dict[str, Any]]:
+    """Name → `{command, args, env}` or `{url, headers}`, without empty values. url, headers: what the CLI calls these
+    two keys."""
     return {server.name: _entry(server, url, headers) for server in servers}
 
 

@@ -4,9 +4,9 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from runbook_runner.agents.base import Agent, AgentInput, Invocation
+from runbook_runner.agents.base import GATEWAY_TOKEN, Agent, AgentInput, Invocation
 from runbook_runner.agents.built_in import BUILT_IN_AGENTS
-from runbook_runner.agents.install import npm_here, npm_layer
+from runbook_runner.agents.install import npm_package
 from runbook_runner.agents.jsonl import Record, RecordReader, code_at, count_at, object_at, text_at
 from runbook_runner.agents.prompt import render_prompt
 from runbook_runner.core import settings
@@ -14,15 +14,11 @@ from runbook_runner.core.declared import McpServer
 from runbook_runner.core.events import AgentMessage, AgentNotice, AgentThinking, Event, ToolCalled, ToolReturned, Usage
 
 VERSION = "1.18.33"
-PACKAGE = f"opencode-ai@{VERSION}"
 HOME = f"{settings.PRIVATE}/opencode"
-TOKEN = "RUNBOOK_GATEWAY_TOKEN"  # noqa: S105 (the variable's name)
-
-INSTALL = npm_layer(PACKAGE, "opencode", finish="postinstall.mjs")
 
 
 def invoke(agent_input: AgentInput) -> Invocation:
-    # Without a title it would ask a model for one.
+    # Without a title it would ask the model for one.
     argv = ["opencode", "run", "--format", "json", "--thinking", "--auto", "--title", "runbook"]
     if agent_input.model:
         argv += ["--model", f"gateway/{agent_input.model}"]
@@ -35,7 +31,7 @@ def invoke(agent_input: AgentInput) -> Invocation:
 
 
 def _environment(agent_input: AgentInput) -> dict[str, str]:
-    home = HOME.replace(settings.APP, agent_input.app, 1)
+    home = agent_input.local(HOME)
     env = {f"XDG_{name.upper()}_HOME": f"{home}/{name}" for name in ("data", "config", "state", "cache")}
     env |= {
         "OPENCODE_CONFIG": f"{home}/opencode.json",
@@ -43,7 +39,7 @@ def _environment(agent_input: AgentInput) -> dict[str, str]:
         "OPENCODE_DISABLE_MODELS_FETCH": "1",
         "OPENCODE_DISABLE_LSP_DOWNLOAD": "1",
     }
-    return env | ({TOKEN: agent_input.token} if agent_input.token else {})
+    return env | ({GATEWAY_TOKEN: agent_input.token} if agent_input.token else {})
 
 
 def _config(agent_input: AgentInput) -> dict[str, Any]:
@@ -55,7 +51,7 @@ def _config(agent_input: AgentInput) -> dict[str, Any]:
         "mcp": {server.name: _server(server) for server in agent_input.mcp_servers},
     }
     if agent_input.gateway_url and agent_input.model:
-        options = {"baseURL": f"{agent_input.gateway_url}/v1", "apiKey": f"{{env:{TOKEN}}}"}
+        options = {"baseURL": f"{agent_input.gateway_url}/v1", "apiKey": f"{{env:{GATEWAY_TOKEN}}}"}
         provider = {"npm": "@ai-sdk/openai-compatible", "options": options, "models": {agent_input.model: {}}}
         config |= {"enabled_providers": ["gateway"], "provider": {"gateway": provider}}
     return config
@@ -68,7 +64,7 @@ def _server(server: McpServer) -> dict[str, Any]:
 
 
 class Reader(RecordReader):
-    """Reads `opencode run --format json`. It has no final record: the step that calls no tool is the last."""
+    """Reads `opencode run --format json`, which has no final record: the step that calls no tool is the last."""
 
     def __init__(self) -> None:
         super().__init__("opencode")
@@ -99,7 +95,7 @@ class Reader(RecordReader):
 
 
 def _tool(part: Record) -> Iterator[Event]:
-    """It tells of a tool when that is done."""
+    """opencode reports a tool call when the tool has returned."""
     call_id, state = text_at(part, "callID"), object_at(part, "state")
     failed = text_at(state, "status") == "error"
     yield ToolCalled(call_id=call_id, name=text_at(part, "tool"), input=object_at(state, "input"))
@@ -127,8 +123,6 @@ AGENT = Agent(
     invoke=invoke,
     reader=lambda _: Reader(),
     version=VERSION,
-    install=INSTALL,
-    host_install=npm_here(PACKAGE, finish="postinstall.mjs"),
-    install_hint=f"npm install --global {PACKAGE}",
+    install=npm_package("opencode-ai", VERSION, "opencode", finish="postinstall.mjs"),
     session_db=f"{HOME}/data/opencode/opencode.db",
 )

@@ -1,4 +1,5 @@
-"""Agents: the prompt of a model-driven agent: the mission, then a note on where it is and what it has."""
+"""Agents: the prompt of an agent with a model: the mission, then a note on its folders, inputs, secrets and
+parameters."""
 
 from functools import cache
 

@@ -1,8 +1,8 @@
 """Agents: `shell`, which needs no model: it runs the code blocks under the `## Step` headings, one after the other.
 
 Each block is a process of its own, started in `/app`, and one recorded tool call; the first that fails ends the run.
-A driver script in the sandbox runs them all, so that what a block starts in the background lives until the end. The
-driver marks where a block begins and ends with lines that carry the run's mark, a word no output holds by chance.
+A driver script in the sandbox runs them all, so that a background process of one block lives until the end. The driver
+marks where a block begins and ends with lines that carry the run's mark, a random word.
 """
 
 import re
@@ -50,7 +50,7 @@ def invoke(agent_input: AgentInput) -> Invocation:
             "The shell agent found nothing to run.",
             hint="Put a fenced bash, sh or python block under a '## Step 1: …' heading, or choose another --agent.",
         )
-    folder = FOLDER.replace(settings.APP, agent_input.app, 1)
+    folder = agent_input.local(FOLDER)
     lines = [f"run {n} {_COMMANDS[b.language]} '{folder}/{n}'" for n, b in enumerate(blocks, 1)]
     files = {f"{FOLDER}/{n}": block.code.encode() for n, block in enumerate(blocks, 1)}
     driver = _DRIVER.replace("MARK", agent_input.mark) + "\n".join(lines) + "\n"
@@ -105,7 +105,7 @@ class Reader:
             yield AgentMessage(text=self._summary())
 
     def _text(self) -> str:
-        # The driver puts a line end before its mark, in case the output has none: not part of the output.
+        # The line end that the driver puts before its mark is not part of the output.
         lines = self._output[:-1] if self._output and not self._output[-1] else self._output
         cut = f"\n[{self._size - MAX_OUTPUT} more characters not recorded]" if self._size > MAX_OUTPUT else ""
         return "\n".join(lines) + cut

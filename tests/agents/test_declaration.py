@@ -100,7 +100,7 @@ def read(agent: Agent, *records: Any) -> tuple[Any, list[Event]]:
 def test_a_file_says_how_the_agent_is_installed_and_called(tmp_path: Path) -> None:
     agent = mine(tmp_path)
     assert (agent.name, agent.binary, agent.version, agent.dialect) == ("mine", "mine", "1.2.3", "openai-chat")
-    assert agent.install == "RUN pip install mine==1.2.3\nRUN mine --version\n"
+    assert agent.install.layer == "RUN pip install mine==1.2.3\nRUN mine --version\n"
     assert agent.sessions == "/app/.runbook/agents/mine/sessions"
     given = AgentInput(mission="# Do it", app="/tmp/x", model="m", gateway_url="http://g:1", token="t0")
     invocation = agent.invoke(given)

@@ -1,1 +1,1 @@
-"""Room `agents`, `declared`: agents that users declare in `.runbook/agents/NAME.toml`."""
+"""Room `agents`, `declared`: agents that users declare in files `.runbook/agents/NAME.toml`."""

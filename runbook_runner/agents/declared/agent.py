@@ -1,4 +1,4 @@
-"""Agents: one that a file declares (see `declaration`)."""
+"""Agents: an agent that a file `.runbook/agents/NAME.toml` declares; `file.py` says what each key means."""
 
 import json
 import re
@@ -7,7 +7,8 @@ from pathlib import Path
 from runbook_runner.agents.base import Agent, AgentInput, Invocation, StreamReader
 from runbook_runner.agents.declared.file import Declaration, load_declaration
 from runbook_runner.agents.declared.output import RuleReader, TextReader
-from runbook_runner.agents.mcp import by_name
+from runbook_runner.agents.install import Installation
+from runbook_runner.agents.mcp import servers_by_name
 from runbook_runner.agents.prompt import render_prompt
 from runbook_runner.core import settings
 from runbook_runner.core.agent_facts import AgentFacts
@@ -38,8 +39,7 @@ def load_agent(path: Path) -> Agent:
         invoke=lambda agent_input: _invoke(name, declared, agent_input),
         reader=reader,
         version=declared.version,
-        install="".join(f"RUN {line}\n" for line in declared.install),
-        install_hint=declared.install_hint,
+        install=Installation(layer="".join(f"RUN {line}\n" for line in declared.install), hint=declared.install_hint),
         sessions=f"{_home(name)}/{declared.sessions}" if declared.sessions else None,
         session_db=f"{_home(name)}/{declared.session_db}" if declared.session_db else None,
         errors=patterns,
@@ -52,7 +52,7 @@ def _home(name: str) -> str:
 
 def _invoke(name: str, declared: Declaration, agent_input: AgentInput) -> Invocation:
     home = _home(name)
-    local_home = home.replace(settings.APP, agent_input.app, 1)
+    local_home = agent_input.local(home)
     prompt = render_prompt(agent_input)
     values = {
         "model": agent_input.model,
@@ -62,7 +62,7 @@ def _invoke(name: str, declared: Declaration, agent_input: AgentInput) -> Invoca
         "token": agent_input.token or "",
         "app": agent_input.app,
         "home": local_home,
-        "mcp_servers": json.dumps(by_name(agent_input.mcp_servers)),
+        "mcp_servers": json.dumps(servers_by_name(agent_input.mcp_servers)),
     }
 
     def fill(text: str) -> str:

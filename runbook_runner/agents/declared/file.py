@@ -1,7 +1,8 @@
-"""Agents: the file `.runbook/agents/NAME.toml`, which declares an agent of one's own. What each key means is said here.
+"""Agents: the file `.runbook/agents/NAME.toml`, by which users declare an agent: what each key means, and the errors
+of a file with their lines.
 
 Values of `argv`, `env` and `files` may hold `{model}`, `{prompt}`, `{prompt_file}`, `{gateway_url}`, `{token}`, `{app}`
-(where `/app` is), `{home}` (a private folder of the agent's below it) and `{mcp_servers}` (a JSON object, name →
+(where `/app` is), `{home}` (a private folder of the agent below it) and `{mcp_servers}` (a JSON object, name →
 `{command, args, env}` or `{url, headers}`). Any other brace stays as it is.
 """
 
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from runbook_runner.agents.failures import KINDS
 from runbook_runner.core.errors import InputError
@@ -28,10 +29,10 @@ class Part(BaseModel):
 
 
 class Rule(Part):
-    """Which records it is for. Every rule that fits a record is applied, in the file's order."""
+    """What one kind of record means. Every rule that fits a record is applied, in the file's order."""
 
     when: dict[str, str | int | bool] | str
-    """The value at `events.kind`, or a table of field path → value that must all be there."""
+    """Which records it fits: the value at `events.kind`, or a table of field path → value that must all be equal."""
     final: bool = False
     """The agent has nothing more to do after this record."""
 
@@ -71,7 +72,7 @@ class UsageRule(Rule):
     cache_read: FieldPath | None = None
     cache_write: FieldPath | None = None
     sum: bool = False
-    """The record tells of one step, to be added to those before; else it tells the total."""
+    """The record counts one step, which is added to the steps before; else it counts the total."""
 
 
 class ErrorRule(Rule):
@@ -88,13 +89,13 @@ AnyRule = Annotated[
 
 class Events(Part):
     format: Literal["text", "jsonl"] = "text"
-    """What it prints: plain text, told paragraph by paragraph, or one JSON object a line."""
+    """What the agent prints: plain text, each paragraph a message, or one JSON object a line."""
     kind: FieldPath = "type"
-    """Where a record says what it is."""
+    """Where a record names its kind."""
     records: tuple[AnyRule, ...] = ()
 
 
-def _regular_expression(pattern: str) -> str:
+def _compiles(pattern: str) -> str:
     try:
         re.compile(pattern)
     except re.error as error:
@@ -102,12 +103,14 @@ def _regular_expression(pattern: str) -> str:
     return pattern
 
 
-class ErrorPattern(Part):
-    pattern: str
-    """Regular expression, searched in any case in what the agent says of its failure and in the end of its stderr."""
-    kind: str
+RegularExpression = Annotated[str, AfterValidator(_compiles)]
 
-    _compiles = field_validator("pattern")(_regular_expression)
+
+class ErrorPattern(Part):
+    pattern: RegularExpression
+    """Searched, in any case, in the error that the agent reports and in the end of its stderr."""
+    kind: str
+    """The kind of failure that it shows."""
 
     @field_validator("kind")
     @classmethod
@@ -123,18 +126,18 @@ class Declaration(Part):
     argv: tuple[str, ...] = Field(min_length=1)
     """The command; the first word is looked for on PATH."""
     prompt: Literal["stdin", "arg", "file"] = "stdin"
-    """How it gets the mission: on stdin, in place of `{prompt}` (or as the last argument), or in `{prompt_file}`."""
+    """How it gets its prompt: on stdin, in place of `{prompt}` (or as the last argument), or in `{prompt_file}`."""
     version: str | None = None
     install: tuple[str, ...] = ()
     """Shell commands that add it to the image, each one line, run as root."""
     install_hint: str = ""
     """The command that installs it on a host."""
     dialect: Literal["anthropic", "openai-responses", "openai-chat", "gemini"] | None = None
-    """The model API it speaks; without one it gets no model."""
+    """The model API it speaks; an agent without one gets no model."""
     default_model: str | None = None
     """For runs that name no model."""
-    models: str = ""
-    """Regular expression: a model whose whole name it matches means this agent, when the runbook names no agent."""
+    models: RegularExpression = ""
+    """A model whose whole name it matches means this agent, when the runbook names no agent."""
     providers: tuple[str, ...] = ()
     """The model providers that it can use, its own first; without them the run must name one, or gets the default."""
     env: dict[str, str] = {}
@@ -146,8 +149,6 @@ class Declaration(Part):
     """SQLite database below `{home}` with its sessions; its rows are collected as text."""
     events: Events = Events()
     errors: tuple[ErrorPattern, ...] = ()
-
-    _compiles = field_validator("models")(_regular_expression)
 
     @field_validator("install")
     @classmethod
@@ -166,8 +167,8 @@ class Declaration(Part):
 
     @model_validator(mode="after")
     def _gets_the_prompt(self) -> "Declaration":
-        said = [*self.argv, *self.env.values(), *self.files.values()]
-        if self.prompt == "file" and not any("{prompt_file}" in text for text in said):
+        texts = [*self.argv, *self.env.values(), *self.files.values()]
+        if self.prompt == "file" and not any("{prompt_file}" in text for text in texts):
             raise ValueError('prompt = "file" needs {prompt_file} in argv, env or files')
         return self
 
@@ -177,22 +178,22 @@ def load_declaration(path: Path) -> Declaration:
     text = _read(path)
     try:
         return Declaration.model_validate(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as problem:
-        line = re.search(r"line (\d+)", str(problem))
+    except tomllib.TOMLDecodeError as error:
+        line = re.search(r"line (\d+)", str(error))
         where = f"{path}:{line[1] if line else len(text.splitlines())}"
-        raise InputError(f"This is not TOML: {str(problem).split(' (')[0]}.", where=where) from problem
-    except ValidationError as problem:
-        raise _explain(path, text, problem_of(problem)) from None
+        raise InputError(f"This is not TOML: {str(error).split(' (')[0]}.", where=where) from error
+    except ValidationError as error:
+        raise _explain(path, text, problem_of(error)) from None
 
 
 def _read(path: Path) -> str:
     try:
         with path.open("rb") as file:
             return file.read(MAX_BYTES).decode()
-    except OSError as problem:
-        raise InputError(f"The agent's file can't be read: {problem.strerror}.", where=str(path)) from problem
-    except UnicodeDecodeError as problem:
-        raise InputError("The agent's file is not UTF-8 text.", where=str(path)) from problem
+    except OSError as error:
+        raise InputError(f"The agent's file can't be read: {error.strerror}.", where=str(path)) from error
+    except UnicodeDecodeError as error:
+        raise InputError("The agent's file is not UTF-8 text.", where=str(path)) from error
 
 
 def _explain(path: Path, text: str, problem: Problem) -> InputError:
@@ -207,7 +208,7 @@ def _explain(path: Path, text: str, problem: Problem) -> InputError:
 
 
 def _place(loc: tuple[int | str, ...]) -> Iterator[int | str]:
-    """The keys on the way, without what pydantic says of the kind of rule it took the record for."""
+    """The keys that lead to the problem, without the kind of rule, which pydantic puts among them."""
     for before, part in zip((None, *loc), loc, strict=False):
         if not (isinstance(before, int) and "records" in loc):
             yield part
@@ -220,7 +221,7 @@ def _keys(model: type[BaseModel]) -> Iterator[str]:
 
 
 def _line(text: str, place: tuple[int | str, ...]) -> int:
-    """About where the key is: TOML's reader keeps no positions. 1-based."""
+    """The 1-based line where the key probably is: TOML's reader keeps no positions."""
     lines = text.splitlines()
     start, table = 0, ""
     for part in place:

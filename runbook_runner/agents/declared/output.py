@@ -1,4 +1,4 @@
-"""Agents: reading the output of an agent that a file declares, by the file's rules or as plain text."""
+"""Agents: reads the output of an agent that a file declares, by the file's rules or as plain text."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -24,7 +24,7 @@ _MAX_KEPT = 1 << 20  # characters of a paragraph, and of the last one as the age
 
 
 class TextReader:
-    """Plain text: a paragraph is a message, the last one the answer."""
+    """A StreamReader for plain text: each paragraph is a message, the last one the agent's answer."""
 
     def __init__(self, name: str):
         self.finished = self.waits = False
@@ -54,16 +54,16 @@ class TextReader:
 
 
 class RuleReader(RecordReader):
-    """One JSON object a line; the rules say what is where."""
+    """A StreamReader for one JSON object a line; the file's rules say what a record means."""
 
     def __init__(self, name: str, events: Events, patterns: Patterns):
         super().__init__(name)
         self._events = events
         self._patterns = patterns
-        self._says_its_end = any(rule.final for rule in events.records)
+        self._has_final_record = any(rule.final for rule in events.records)
 
     def feed(self, line: str) -> Iterator[Event]:
-        """As its base's, but the kind may be anywhere in the record."""
+        """As the base class does; the kind may stand anywhere in the record."""
         if not line.strip():
             return
         record = parse_record(line)
@@ -91,8 +91,8 @@ class RuleReader(RecordReader):
             case ToolResultRule():
                 yield _returned(rule, record)
             case UsageRule():
-                told = _usage(rule, record)
-                self.usage = (self.usage or Usage()) + told if rule.sum else told
+                usage = _usage(rule, record)
+                self.usage = (self.usage or Usage()) + usage if rule.sum else usage
             case ErrorRule():
                 self._failed(rule, record)
 
@@ -108,8 +108,8 @@ class RuleReader(RecordReader):
         self._error_kind = classify(text, status, self._patterns) or self._error_kind
 
     def result(self, exit_code: int | None) -> Result:
-        """An agent whose rules know no last record is done when it leaves with 0."""
-        if exit_code == 0 and not self._says_its_end:
+        """An agent without a rule for a final record has finished when it exits with 0."""
+        if exit_code == 0 and not self._has_final_record:
             self.finished = True
         return super().result(exit_code)
 
@@ -141,12 +141,12 @@ def _returned(rule: ToolResultRule, record: Record) -> ToolReturned:
 
 def _usage(rule: UsageRule, record: Record) -> Usage:
     kinds = {"prompt": rule.prompt, "completion": rule.completion, "read": rule.cache_read, "write": rule.cache_write}
-    told = {kind: _find(record, path) if path else 0 for kind, path in kinds.items()}
+    counts = {kind: _find(record, path) if path else 0 for kind, path in kinds.items()}
     return Usage(
-        prompt_tokens=count_at(told, "prompt"),
-        completion_tokens=count_at(told, "completion"),
-        cache_read_tokens=count_at(told, "read"),
-        cache_write_tokens=count_at(told, "write"),
+        prompt_tokens=count_at(counts, "prompt"),
+        completion_tokens=count_at(counts, "completion"),
+        cache_read_tokens=count_at(counts, "read"),
+        cache_write_tokens=count_at(counts, "write"),
     )
 
 

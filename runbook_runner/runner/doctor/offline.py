@@ -46,7 +46,7 @@ def _without_engine(machine: Machine) -> Finding:
         "offline.agent",
         "fail",
         f"Without an engine {DEFAULT_AGENT} must be on this machine, and it is not.",
-        f"`{agent.install_hint}`",
+        f"`{agent.install.hint}`",
     )
 
 

@@ -48,7 +48,7 @@ def built_images(machine: Machine, engine: "Engine") -> dict[str, bool]:
     default = next(item for item in found if item.name == DEFAULT_SNAPSHOT)
     wanted = {item.name: (item, layers_of(None)) for item in found}
     for agent in _agents(machine):
-        if agent.install:
+        if agent.install.layer:
             wanted[f"{DEFAULT_SNAPSHOT}+{agent.name}"] = (default, layers_of(agent))
     return {
         name: planned(engine, snapshot, layers, machine.settings, machine.near) is not None
@@ -59,7 +59,7 @@ def built_images(machine: Machine, engine: "Engine") -> dict[str, bool]:
 def agents(machine: Machine) -> Iterator[Finding]:
     """Their programs on this machine; in images they are at the pinned versions."""
     try:
-        known = [agent for agent in _agents(machine) if agent.install]
+        known = [agent for agent in _agents(machine) if agent.install.layer]
     except RunbookError as error:
         yield error_finding("agents", "warn", error)
         return
@@ -75,7 +75,7 @@ def agents(machine: Machine) -> Iterator[Finding]:
     if here or machine.engine:
         yield Finding("agents", "ok", message, facts=facts)
     else:
-        fix = next(agent.install_hint for agent in known if agent.name == DEFAULT_AGENT)
+        fix = next(agent.install.hint for agent in known if agent.name == DEFAULT_AGENT)
         yield Finding("agents", "warn", message, f"`{fix}`", facts)
 
 

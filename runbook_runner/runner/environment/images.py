@@ -34,7 +34,7 @@ def layers_of(agent: Agent | None, packages: Sequence[str] = ()) -> "list[Layer]
     """packages: checked ones."""
     from runbook_runner.sandbox.images.recipe import Layer, apt_layer  # imports docker
 
-    installed = [Layer(agent.name, agent.install)] if agent and agent.install else []
+    installed = [Layer(agent.name, agent.install.layer)] if agent and agent.install.layer else []
     return [*([apt_layer(packages)] if packages else []), *installed]
 
 
@@ -64,7 +64,7 @@ def provide_image(
 def plan_image(spec: RunSpec, agent: Agent) -> str:
     """Returns what `provide_image` would provide, for people."""
     base = f"image {spec.image}" if spec.image else f"snapshot {spec.snapshot}"
-    return base + (f" with {agent.name} {agent.version} on top" if agent.install else "")
+    return base + (f" with {agent.name} {agent.version} on top" if agent.install.layer else "")
 
 
 def _snapshot(spec: RunSpec, emit: Emit) -> Snapshot:

@@ -47,10 +47,10 @@ def require_program(agent: Agent, data: Path) -> None:
     """Raises NotReadyError when it neither is there nor can be installed."""
     if find_program(agent, data):
         return
-    if agent.host_install is None:
-        install = f"Install it with `{agent.install_hint}`, or use --sandbox docker." if agent.install_hint else None
+    if not agent.install.host_commands:
+        install = f"Install it with `{agent.install.hint}`, or use --sandbox docker." if agent.install.hint else None
         raise NotReadyError(f"There is no {agent.binary!r} on this machine's PATH.", hint=install)
-    tool = agent.host_install.needs
+    tool = agent.install.host_needs
     if tool and shutil.which(tool) is None:
         raise NotReadyError(
             f"There is no {agent.binary!r} on this machine's PATH, nor a {tool!r} to install it with.",
@@ -70,7 +70,7 @@ def provide_program(agent: Agent, asked: Settings, report: Callable[[str], None]
     """Installs it if need be, once for all runs of this user. Raises NotReadyError with the installer's last words."""
     found = find_program(agent, asked.data)
     if found:
-        return replace(found, version=found.version or version_of(found.path)) if agent.host_install else found
+        return replace(found, version=found.version or version_of(found.path)) if agent.install.host_commands else found
     require_program(agent, asked.data)
     from filelock import FileLock
 
@@ -91,11 +91,10 @@ def _install(agent: Agent, folder: Path, asked: Settings, report: Callable[[str]
     with suppress(FileNotFoundError):  # of an installation that broke off
         shutil.rmtree(folder)
     folder.mkdir()
-    assert agent.host_install is not None
     from runbook_runner.sandbox.local.process import HostProcess, Orders  # not for runs in Docker
 
     orders = Orders(cwd=str(folder), deadline_s=_INSTALL_S, memory_bytes=None, open_files=settings.DEFAULT_OPEN_FILES)
-    command = ["sh", "-ec", agent.host_install.commands]
+    command = ["sh", "-ec", agent.install.host_commands]
     process = HostProcess(command, orders, env=_environment(folder, asked), stdin=None)
     last = _follow(process, report)
     exit_ = process.wait()
