@@ -17,7 +17,7 @@ from runbook_runner.runbook.describe import describe, plain
 from runbook_runner.runbook.document import Runbook, parse
 from runbook_runner.runbook.sources.load import load
 from runbook_runner.runner import RunRequest
-from runbook_runner.runner.request.resolve import Choices, choose
+from runbook_runner.runner.request.choices import Choices, choose
 from runbook_runner.runner.request.secrets import load_environment, provider_keys
 
 

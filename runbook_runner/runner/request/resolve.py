@@ -1,112 +1,29 @@
 """Runner: document and request → RunSpec. Refuses what can't run."""
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast, get_args
 
 from runbook_runner.agents.built_in import BUILT_IN_AGENTS
-from runbook_runner.agents.registry import find_agent, find_facts, infer_agent
+from runbook_runner.agents.registry import find_agent
 from runbook_runner.core import ids, settings
 from runbook_runner.core.addresses import parse_rule
-from runbook_runner.core.agent_facts import AgentFacts, choose_provider, model_for
 from runbook_runner.core.declared import Secret
 from runbook_runner.core.errors import InputError
-from runbook_runner.core.settings import DEFAULT_SNAPSHOT
 from runbook_runner.core.spec import Limits, Network, Policy, RunSpec, parse_memory
 from runbook_runner.core.text import did_you_mean
 from runbook_runner.runbook.document import Runbook, parse
-from runbook_runner.runbook.parts.frontmatter import Frontmatter
 from runbook_runner.runbook.parts.parameters import Parameter
 from runbook_runner.runbook.parts.substitution import BUILT_IN, placeholders
 from runbook_runner.runbook.prompt import render
 from runbook_runner.runbook.run_settings import own_settings
 from runbook_runner.runner.environment.images import check_packages
+from runbook_runner.runner.request.choices import choose
 from runbook_runner.runner.request.inputs import read_inputs
 from runbook_runner.runner.request.project_bounds import bounds_near
 from runbook_runner.runner.request.request import RunRequest
 from runbook_runner.sandbox.images.snapshots import is_builtin
-
-_ASKED = "asked for"
-
-
-@dataclass(frozen=True)
-class Choice:
-    value: str | None
-    why: str
-    """For people: `frontmatter, line 4`, `OPENROUTER_API_KEY is set`."""
-
-
-@dataclass(frozen=True)
-class Choices:
-    agent: Choice
-    """May name an agent nobody here knows: `find_agent` is the judge of that."""
-    provider: Choice
-    model: Choice
-    snapshot: Choice
-    image: Choice
-
-
-def choose(front: Frontmatter, request: RunRequest, keys: Collection[str]) -> Choices:
-    """keys: names of the provider key variables that have a value on this machine. Never raises."""
-    agent = _agent(front, request)
-    image = _image(front, request)
-    snapshot = _snapshot(front, request, image)
-    facts = _facts(str(agent.value), request.near)
-    if facts and facts.dialect is None:
-        none = Choice(None, f"{agent.value} calls no model")
-        return Choices(agent, none, none, snapshot, image)
-    facts = facts or AgentFacts(str(agent.value))
-    provider = _provider(front, request, facts, keys)
-    return Choices(agent, provider, _model(front, request, facts, provider.value), snapshot, image)
-
-
-def _agent(front: Frontmatter, request: RunRequest) -> Choice:
-    named = _said(request.agent, front.agent, front, "agent")
-    if named:
-        return Choice(str(named.value).strip().lower(), named.why)
-    model = request.model or front.model
-    agent = infer_agent(model, request.near).name
-    return Choice(agent, f"inferred from the model {model}" if model else "the default")
-
-
-def _provider(front: Frontmatter, request: RunRequest, agent: AgentFacts, keys: Collection[str]) -> Choice:
-    named = _said(request.provider, front.model_provider, front, "model_provider")
-    return named or Choice(*choose_provider(agent, request.model or front.model, keys))
-
-
-def _model(front: Frontmatter, request: RunRequest, agent: AgentFacts, provider: str | None) -> Choice:
-    named = _said(request.model, front.model, front, "model")
-    spelled = model_for(agent, named.value if named else None, provider)
-    why = named.why if named else f"{agent.name}'s default"
-    given = named.value if named else agent.default_model
-    return Choice(spelled, why if spelled == given else f"{why}: {given}, as {provider} spells it")
-
-
-def _image(front: Frontmatter, request: RunRequest) -> Choice:
-    if request.snapshot and not request.image:
-        return Choice(None, "a snapshot was asked for")
-    return _said(request.image, front.image, front, "image") or Choice(None, "none named")
-
-
-def _snapshot(front: Frontmatter, request: RunRequest, image: Choice) -> Choice:
-    if image.value:
-        return Choice(None, "the image is used instead")
-    return _said(request.snapshot, front.snapshot, front, "snapshot") or Choice(DEFAULT_SNAPSHOT, "the default")
-
-
-def _said(asked: str | None, written: str | None, front: Frontmatter, key: str) -> Choice | None:
-    if asked:
-        return Choice(asked, _ASKED)
-    return Choice(written, f"frontmatter, line {front.lines[key]}") if written else None
-
-
-def _facts(agent: str, near: Sequence[Path]) -> AgentFacts | None:
-    """`None` for an agent that is not known here, or can't be loaded: `resolve` says why."""
-    try:
-        return find_facts(agent, near)
-    except InputError:
-        return None
 
 
 def resolve(runbook: Runbook, request: RunRequest, keys: Collection[str] = (), folder: Path | None = None) -> RunSpec:
