@@ -1,4 +1,4 @@
-"""Gateway: the seam between the agent's requests and whoever answers them, a provider or a script."""
+"""Gateway: the protocol of an upstream: a provider, a script or a replay, which answers the agent's requests."""
 
 import json
 from collections.abc import AsyncIterator, Mapping
@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 from typing import Final, Literal, Protocol
 
 from runbook_runner.core.events import ReplayDiverged, Source
-from runbook_runner.gateway.dialects.base import Ask, Dialect, Json, Operation, Reading
+from runbook_runner.gateway.dialects.base import Dialect, Json, Operation, ParsedRequest, ParsedResponse
 
 CREDENTIAL_HEADERS: Final = frozenset({"authorization", "x-api-key", "x-goog-api-key", "proxy-authorization", "cookie"})
-"""What a client proves itself with; never forwarded, never recorded."""
+"""Headers that carry keys and tokens; never forwarded, never recorded."""
 
 Headers = tuple[tuple[str, str], ...]
 FailureKind = Literal[
@@ -20,7 +20,7 @@ FailureKind = Literal[
 
 @dataclass(frozen=True)
 class GatewayFailure:
-    """Something after which the agent can't go on: the run's own explanation of an agent that gave up."""
+    """A failure after which the agent can't go on; the run reports it as the reason why the agent gave up."""
 
     kind: FailureKind
     message: str
@@ -40,42 +40,41 @@ class ModelRequest:
     """Lower-case names, without anything that carries the run's token."""
     body: bytes = field(repr=False)
     json: Json = field(repr=False)
-    ask: Ask = field(repr=False)
+    parsed: ParsedRequest = field(repr=False)
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What goes back to the agent. `body` may raise `UpstreamBroke`."""
+    """What the agent gets. `body` may raise `UpstreamBroke`."""
 
     status: int
     headers: Headers
     body: AsyncIterator[bytes]
     side: bool = False
-    """The script answered a request beside the agent's main loop; its cursor did not move."""
+    """The script answered a request outside the agent's main loop; no turn of it was used."""
     error: str | None = None
-    """Why there is no real answer, when the upstream itself could not say so."""
+    """Why this is not an answer of the model, when its body does not say so."""
     failure: GatewayFailure | None = None
-    spends: bool = True
+    uses_budget: bool = True
     """It counts against the run's budget."""
     cost_usd: float | None = None
-    """What this answer cost, when the upstream knows; else it is reckoned from its tokens."""
-    at_once: bool = False
-    """The body goes on as it comes even when it is no event stream."""
+    """What this answer cost; `None`: it is computed from its tokens."""
+    unbuffered: bool = False
+    """The body is sent on as it arrives even when it is not an event stream."""
     answered_by: str | None = None
-    """The model that answered, when it is not the one that was asked for."""
+    """The model that answered; `None`: the one that the request names."""
     notes: tuple[str, ...] = ()
-    """What the run should know about how this answer came to be."""
+    """Warnings for the run, such as a wait or what a translation left out."""
+    source: Source | None = None
+    """Who answered; `None`: the upstream itself, see `Upstream.source`."""
+    divergence: ReplayDiverged | None = None
+    """How the request differs from the recorded one whose answer this is."""
 
     def with_note(self, note: str) -> "Answer":
         return replace(self, notes=(*self.notes, note))
 
-    source: Source | None = None
-    """Who really answered, when the upstream is not always the same."""
-    divergence: ReplayDiverged | None = None
-    """How the request differs from the recorded one that this answer was given to."""
 
-
-_FINAL: Final[Mapping[int, FailureKind]] = {
+_PERMANENT: Final[Mapping[int, FailureKind]] = {
     401: "authentication",
     402: "billing",
     403: "permission",
@@ -83,23 +82,24 @@ _FINAL: Final[Mapping[int, FailureKind]] = {
 }
 
 
-def final_failure(status: int, provider: str, key_name: str, said: str) -> GatewayFailure | None:
-    """What a status of the provider means for the run; `None`: another attempt may succeed."""
-    if status not in _FINAL:
+def permanent_failure(status: int, provider: str, key_name: str, message: str) -> GatewayFailure | None:
+    """Returns the failure that a status of the provider means for the run; `None`: another attempt may succeed."""
+    if status not in _PERMANENT:
         return None
-    return GatewayFailure(_FINAL[status], f"{provider} answered {status} (its key is from {key_name}): {said}")
+    return GatewayFailure(_PERMANENT[status], f"{provider} answered {status} (its key is from {key_name}): {message}")
 
 
 def error_answer(
     dialect: Dialect, status: int, message: str, failure: GatewayFailure | None = None, headers: Headers = ()
 ) -> Answer:
-    """An error of the gateway itself, in the shape the agent's API client expects."""
+    """Returns an error of the gateway itself, in the shape that the agent's API client expects."""
     body = json.dumps(dialect.error(status, message)).encode()
-    told = (("content-type", "application/json"), *headers)
-    return Answer(status, told, once(body), error=message, failure=failure)
+    return Answer(
+        status, (("content-type", "application/json"), *headers), single_chunk(body), error=message, failure=failure
+    )
 
 
-async def once(body: bytes) -> AsyncIterator[bytes]:
+async def single_chunk(body: bytes) -> AsyncIterator[bytes]:
     yield body
 
 
@@ -115,15 +115,15 @@ class Connection(Protocol):
 
 
 class Upstream(Protocol):
-    """Who answers. Knows nothing of sessions; `connect` gives each its own state."""
+    """Answers model requests. Knows nothing of sessions; `connect` gives each its own state."""
 
     @property
     def source(self) -> Source: ...
 
     def connect(self) -> Connection: ...
 
-    def cost(self, model: str, reading: Reading) -> float | None:
-        """USD of one answer; `None` when it is not known."""
+    def cost(self, model: str, response: ParsedResponse) -> float | None:
+        """Returns the USD of one answer; `None` when the price is not known."""
 
     def secret_values(self) -> dict[str, str]:
         """Variable name → value of every secret it holds, for the redactor."""

@@ -9,7 +9,7 @@ import pytest
 
 from runbook_runner.core.events import Usage
 from runbook_runner.gateway.dialects.anthropic import AnthropicMessages
-from runbook_runner.gateway.dialects.base import Ask, Reply
+from runbook_runner.gateway.dialects.base import ParsedRequest, Reply
 
 pytestmark = [pytest.mark.needs("docker"), pytest.mark.xdist_group("docker-live")]
 
@@ -24,7 +24,7 @@ class Provider(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["content-length"]))
         reply = Reply("done", None, "Done.", (), USAGE)
-        data = b"".join(AnthropicMessages().render(reply, Ask("claude-sonnet-4-6", True, (), {})))
+        data = b"".join(AnthropicMessages().render(reply, ParsedRequest("claude-sonnet-4-6", True, (), {})))
         self.send_response(200)
         self.send_header("content-type", "text/event-stream")
         self.send_header("content-length", str(len(data)))

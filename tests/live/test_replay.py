@@ -19,7 +19,7 @@ from runbook_runner.core.events import Usage
 from runbook_runner.core.redaction import Redactor
 from runbook_runner.gateway import Cassette
 from runbook_runner.gateway.dialects.anthropic import AnthropicMessages
-from runbook_runner.gateway.dialects.base import Ask, Reply
+from runbook_runner.gateway.dialects.base import ParsedRequest, Reply
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "sales-report"
 KEY = "canary-Kk5/Rr+82tF3-provider"
@@ -241,7 +241,7 @@ class Provider(BaseHTTPRequestHandler):
         self.server.asked.append((self.headers.get("x-api-key"), json.loads(body)))  # type: ignore[attr-defined]
         usage = Usage(prompt_tokens=11, completion_tokens=3, api_calls=1)
         reply = Reply("live_1", None, "Done live.", (), usage)
-        ask = Ask("claude-sonnet-4-6", True, (), {})
+        ask = ParsedRequest("claude-sonnet-4-6", True, (), {})
         data = b"".join(AnthropicMessages().render(reply, ask))
         self.send_response(200)
         self.send_header("content-type", "text/event-stream")

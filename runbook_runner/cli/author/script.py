@@ -8,7 +8,7 @@ import typer
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.files import write_atomically
 from runbook_runner.core.settings import Settings
-from runbook_runner.gateway.replay.index import open_library
+from runbook_runner.gateway.replay.index import open_index
 from runbook_runner.gateway.script.from_recording import script_from
 from runbook_runner.runner.replay.recorded_run import read_recorded_run
 
@@ -38,7 +38,7 @@ def execute(trajectory: str, out: Path | None) -> None:
     spec = parent.spec
     where = f"{spec.collection}/{spec.task} {parent.trajectory_id}"
     head = f"# What {spec.model or 'the model'} answered {spec.agent} in {where}.\n"
-    text = head + script_from(open_library(parent.cassette))
+    text = head + script_from(open_index(parent.cassette))
     if out is None:
         sys.stdout.write(text)
         return

@@ -39,8 +39,8 @@ class BlobFolder:
         if not path.exists():
             try:
                 _write(path, zstandard.compress(data))
-            except OSError as problem:
-                raise _unwritable(path, problem) from problem
+            except OSError as error:
+                raise _unwritable(path, error) from error
         return digest
 
     def writer(self) -> "BlobWriter":
@@ -96,8 +96,8 @@ class BlobWriter:
             self._opened().close()
             path.parent.mkdir(parents=True, exist_ok=True)
             self._part.replace(path)
-        except OSError as problem:
-            raise _unwritable(path, problem) from problem
+        except OSError as error:
+            raise _unwritable(path, error) from error
         return digest
 
     def discard(self) -> None:
@@ -109,8 +109,8 @@ class BlobWriter:
     def _append(self, packed: bytes) -> None:
         try:
             self._opened().write(packed)
-        except OSError as problem:
-            raise _unwritable(self._part, problem) from problem
+        except OSError as error:
+            raise _unwritable(self._part, error) from error
 
     def _opened(self) -> BinaryIO:
         if self._file is None:
@@ -125,8 +125,8 @@ def _unpacked(path: Path) -> Iterator[bytes]:
             yield from _bounded(zstandard.ZstdDecompressor().read_to_iter(file), path)
     except FileNotFoundError:
         raise InputError("A part of this recording is missing.", where=str(path)) from None
-    except (zstandard.ZstdError, OSError) as problem:
-        raise InputError(f"A part of this recording can't be read: {problem}.", where=str(path)) from problem
+    except (zstandard.ZstdError, OSError) as error:
+        raise InputError(f"A part of this recording can't be read: {error}.", where=str(path)) from error
 
 
 def _verify(path: Path, digest: str, read: "hashlib._Hash") -> None:
@@ -143,8 +143,8 @@ def _bounded(pieces: Iterable[bytes], path: Path) -> Iterator[bytes]:
         yield piece
 
 
-def _unwritable(path: Path, problem: OSError) -> RecordingError:
-    return RecordingError(f"Can't record a model call: {problem.strerror}.", where=str(path))
+def _unwritable(path: Path, error: OSError) -> RecordingError:
+    return RecordingError(f"Can't record a model call: {error.strerror}.", where=str(path))
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -21,7 +21,7 @@ from runbook_runner.core.events import Source, Usage
 from runbook_runner.core.redaction import Redactor
 from runbook_runner.core.settings import RecordMode
 from runbook_runner.gateway.cassette.blobs import BlobFolder, BlobWriter, blob_path
-from runbook_runner.gateway.cassette.dedup import SkeletonStore, compact
+from runbook_runner.gateway.cassette.dedup import DocumentStore, compact
 
 INDEX_FILE: Final = "index.jsonl"
 KEPT_HEADERS: Final = frozenset(
@@ -104,7 +104,7 @@ class Cassette:
         self._redactor = redactor
         self._hidden: tuple[Redactor, ...] = ()
         self._blobs = BlobFolder(folder / "blobs")
-        self._documents = SkeletonStore(self._blobs, self.clean_json)
+        self._documents = DocumentStore(self._blobs, self.clean_json)
         self._index = folder / INDEX_FILE
         self._lock = threading.Lock()
 
@@ -130,8 +130,8 @@ class Cassette:
             return
         try:
             self._blobs.prepare()
-        except OSError as problem:
-            raise RecordingError(f"Can't record a model call: {problem.strerror}.", where=str(self.folder)) from problem
+        except OSError as error:
+            raise RecordingError(f"Can't record a model call: {error.strerror}.", where=str(self.folder)) from error
 
     def keep_json(self, document: Any, content_type: str = "application/json") -> Body | None:
         """Stores a JSON body; `None`, as for the two below: this recording keeps none. Raises RecordingError."""
@@ -169,9 +169,9 @@ class Cassette:
             with self._lock:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 _append_whole(self._index, line.encode())
-        except OSError as problem:
+        except OSError as error:
             where = str(self._index)
-            raise RecordingError(f"Can't record a model call: {problem.strerror}.", where=where) from problem
+            raise RecordingError(f"Can't record a model call: {error.strerror}.", where=where) from error
 
     def calls(self) -> list[RecordedCall]:
         """All recorded calls by number; a torn last line is left out. Raises InputError for any other bad line."""
@@ -179,8 +179,8 @@ class Cassette:
             lines = self._index.read_bytes().split(b"\n")
         except FileNotFoundError:
             return []
-        except OSError as problem:
-            raise InputError(f"Can't read this recording: {problem.strerror}.", where=str(self._index)) from problem
+        except OSError as error:
+            raise InputError(f"Can't read this recording: {error.strerror}.", where=str(self._index)) from error
         return sorted((self._parse(i, line) for i, line in enumerate(lines[:-1], 1)), key=lambda call: call.number)
 
     def read(self, number: int) -> Exchange:
@@ -206,8 +206,8 @@ class Cassette:
     def _parse(self, number: int, line: bytes) -> RecordedCall:
         try:
             return RecordedCall.model_validate_json(line)
-        except ValidationError as problem:
-            raise InputError("This is not a recorded model call.", where=f"{self._index}:{number}") from problem
+        except ValidationError as error:
+            raise InputError("This is not a recorded model call.", where=f"{self._index}:{number}") from error
 
     def _body(self, body: Body | None) -> Any:
         if body is None:
@@ -216,9 +216,9 @@ class Cassette:
             return self._documents.get(body.blob) if body.kind == "json" else _text(self._blobs.get(body.blob))
         except InputError:
             raise
-        except (ValueError, RecursionError) as problem:
+        except (ValueError, RecursionError) as error:
             where = str(blob_path(self.folder / "blobs", body.blob))
-            raise InputError(f"A part of this recording is no {body.kind}.", where=where) from problem
+            raise InputError(f"A part of this recording is no {body.kind}.", where=where) from error
 
     def _put_text(self, text: str) -> str:
         return self._blobs.put(text.encode("utf-8", "surrogatepass"))

@@ -17,7 +17,7 @@ _REF: Final = "$blob"
 _ENCODER: Final = json.JSONEncoder(separators=(",", ":"))
 
 
-class SkeletonStore:
+class DocumentStore:
     """Writes and reads documents in a blob folder. clean: a JSON value without its secrets. It must not see a
     digest: a short secret may well be a part of one."""
 

@@ -7,13 +7,13 @@ from typing import Final
 from runbook_runner.gateway.cassette.blobs import BlobWriter
 from runbook_runner.gateway.cassette.cassette import Body, Cassette
 from runbook_runner.gateway.dialects import sse
-from runbook_runner.gateway.dialects.base import SILENT, Dialect, Reading
+from runbook_runner.gateway.dialects.base import NO_EVENTS, Dialect, ParsedResponse
 
 SEGMENT_CHARS: Final = 256 << 10
 _PATIENCE: Final = 1.25  # how much more must have come before another attempt to cut
 
 
-class Reel:
+class RecordedStream:
     """One streamed answer, of any length in bounded memory.
 
     It is cut into segments between two lines where no secret can reach across, neither in the raw text nor in a text
@@ -22,7 +22,7 @@ class Reel:
     """
 
     def __init__(self, dialect: Dialect, cassette: Cassette):
-        self.reading: Reading = SILENT
+        self.parsed: ParsedResponse = NO_EVENTS
         """What the answer has said so far."""
         self._dialect = dialect
         self._cassette = cassette
@@ -71,7 +71,7 @@ class Reel:
     def _take(self, line: str) -> None:
         event = sse.parse(line)
         if event is not None:
-            self.reading = self._dialect.heard(self.reading, event)
+            self.parsed = self._dialect.add_event(self.parsed, event)
         if not self._cassette.keeps_bodies:
             return
         self._lines.append(line)

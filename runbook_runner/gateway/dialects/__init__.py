@@ -1,4 +1,4 @@
-"""Gateway: the provider APIs it speaks. A new one is a module here and a row in the table."""
+"""Gateway: the dialects, which are the provider APIs that it speaks. A new one is a module here and an entry below."""
 
 from typing import Final
 
@@ -12,8 +12,8 @@ DIALECTS: Final[tuple[Dialect, ...]] = (AnthropicMessages(), OpenAIResponses(), 
 
 
 def recognise(method: str, path: str) -> tuple[Dialect, Operation | None]:
-    """The API a request is written in. Without a match: the first one, to phrase the error in, and `None`; the others'
-    clients find the message in it, too."""
+    """Returns the API that a request is written in. Without a match: `None` as operation, and the first API for the
+    error answer, whose message the clients of the others find, too."""
     for dialect in DIALECTS:
         operation = dialect.operation(method, path)
         if operation is not None:

@@ -13,25 +13,24 @@ from typing import Any, Final
 from runbook_runner.core.events import Stop, Usage
 from runbook_runner.gateway.dialects import sse
 from runbook_runner.gateway.dialects.base import (
-    MAX_MODEL_CHARS,
-    NOTHING,
-    Ask,
+    NOT_AN_ANSWER,
     Delta,
     Json,
     Operation,
-    Reading,
+    ParsedRequest,
+    ParsedResponse,
     Reply,
     Tool,
-    readable,
 )
 from runbook_runner.gateway.dialects.bodies import (
-    backwards,
+    api_stop,
     document,
     error_message,
     items,
     number,
+    parsed_request,
     part,
-    told_cost,
+    reported_cost,
 )
 
 _PATHS: Final[Mapping[str, Operation]] = {"/v1/messages": "generate", "/v1/messages/count_tokens": "count_tokens"}
@@ -47,12 +46,12 @@ _ERROR_TYPES: Final = {
 }
 
 # A client that lost an answer asks again, perhaps without a stream or, as Claude Code 2.1.330 does, without some beta
-# fields; that makes it no other question.
+# fields; it is still the same question.
 _IDENTITY: Final = ("system", "messages", "tools")
 
 _TEXT_KEYS: Final = ("text", "partial_json", "thinking")
 
-# The API's name of each kind of token → ours. `input_tokens` excludes both cache kinds.
+# The API's name of each kind of token → the field of `Usage`. `input_tokens` excludes both cache kinds.
 _USAGE_KEYS: Final = {
     "input_tokens": "prompt_tokens",
     "output_tokens": "completion_tokens",
@@ -60,8 +59,7 @@ _USAGE_KEYS: Final = {
     "cache_creation_input_tokens": "cache_write_tokens",
 }
 
-
-# The API's stop reasons of an answer that is not whole.
+# The API's stop reasons of an answer that is not complete.
 _STOPS: Final[Mapping[str, Stop]] = {
     "max_tokens": "length",
     "model_context_window_exceeded": "length",
@@ -77,34 +75,28 @@ class AnthropicMessages:
     def operation(self, method: str, path: str) -> Operation | None:
         return _PATHS.get(path.rstrip("/")) if method == "POST" else None
 
-    def ask(self, path: str, body: Json) -> Ask:
-        return Ask(
-            model=readable(body.get("model") or "", MAX_MODEL_CHARS),
-            stream=body.get("stream") is True,
-            tools=tuple(_tools(items(body, "tools"))),
-            identity={key: body.get(key) for key in _IDENTITY},
-            conversation=tuple(items(body, "messages")),
-        )
+    def parse_request(self, path: str, body: Json) -> ParsedRequest:
+        return parsed_request(body, _tools(items(body, "tools")), _IDENTITY, items(body, "messages"))
 
     def error(self, status: int, message: str) -> Json:
         kind = _ERROR_TYPES.get(status) or ("api_error" if status >= 500 else "invalid_request_error")
         return {"type": "error", "error": {"type": kind, "message": message}}
 
-    def reading(self, body: bytes) -> Reading:
+    def parse_response(self, body: bytes) -> ParsedResponse:
         data = document(body)
-        return _read_document(data) if isinstance(data, dict) else NOTHING
+        return _read_document(data) if isinstance(data, dict) else NOT_AN_ANSWER
 
-    def heard(self, so_far: Reading, event: Json) -> Reading:
-        """`message_start` has the input's tokens, `message_delta` the totals so far of whatever it names."""
+    def add_event(self, response: ParsedResponse, event: Json) -> ParsedResponse:
+        """`message_start` has the input's tokens, `message_delta` the totals so far of the kinds that it names."""
         kind = event.get("type")
         if kind == "message_start":
-            return _told(part(part(event, "message"), "usage"), replace(so_far, usage=Usage(api_calls=1)))
+            return _with_usage(replace(response, usage=Usage(api_calls=1)), part(part(event, "message"), "usage"))
         if kind == "message_delta":
             stop = _STOPS.get(str(part(event, "delta").get("stop_reason")))
-            return _told(part(event, "usage"), replace(so_far, stop=stop))
+            return _with_usage(replace(response, stop=stop), part(event, "usage"))
         if kind == "error":
-            return replace(so_far, error=_error(event), complete=True)
-        return replace(so_far, complete=True) if kind == "message_stop" else so_far
+            return replace(response, error=_error(event), complete=True)
+        return replace(response, complete=True) if kind == "message_stop" else response
 
     def deltas(self, event: Json) -> Iterator[Delta]:
         holder = part(event, "delta")
@@ -113,15 +105,15 @@ class AnthropicMessages:
                 if isinstance(holder.get(key), str):
                     yield Delta(f"{event.get('index')}.{key}", holder, key)
 
-    def render(self, reply: Reply, ask: Ask) -> list[bytes]:
-        if ask.stream:
-            return list(_stream(reply, ask))
+    def render(self, reply: Reply, request: ParsedRequest) -> list[bytes]:
+        if request.stream:
+            return list(_stream(reply, request))
         whole = _message(
-            reply, ask, content=_content(reply), stop_reason=_stop_reason(reply), usage=_usage(reply.usage)
+            reply, request, content=_content(reply), stop_reason=_stop_reason(reply), usage=_usage(reply.usage)
         )
         return [json.dumps(whole).encode()]
 
-    def count(self, tokens: int) -> Json:
+    def token_count(self, tokens: int) -> Json:
         return {"input_tokens": tokens}
 
 
@@ -136,42 +128,44 @@ def _tools(tools: list[Any]) -> Iterator[Tool]:
 # --- reading -------------------------------------------------------------------------------------------------------
 
 
-def _read_document(data: Json) -> Reading:
+def _read_document(data: Json) -> ParsedResponse:
     answered = data.get("type") == "message"
     stop = _STOPS.get(str(data.get("stop_reason")))
-    return _told(part(data, "usage"), Reading(Usage(api_calls=int(answered)), _error(data), complete=True, stop=stop))
+    response = ParsedResponse(Usage(api_calls=int(answered)), _error(data), complete=True, stop=stop)
+    return _with_usage(response, part(data, "usage"))
 
 
-def _told(told: Json, so_far: Reading) -> Reading:
-    known = {ours: number(told, theirs) for theirs, ours in _USAGE_KEYS.items() if told.get(theirs) is not None}
-    for extra in _other_iterations(told):
-        for theirs, ours in _USAGE_KEYS.items():
-            known[ours] = known.get(ours, getattr(so_far.usage, ours)) + number(extra, theirs)
-    thought = number(part(told, "output_tokens_details"), "thinking_tokens")
-    if thought:
-        known["reasoning_tokens"] = thought
-    kept = part(told, "cache_creation")
-    searches = number(part(told, "server_tool_use"), "web_search_requests")
+def _with_usage(response: ParsedResponse, usage: Json) -> ParsedResponse:
+    known = {kind: number(usage, name) for name, kind in _USAGE_KEYS.items() if usage.get(name) is not None}
+    for extra in _other_iterations(usage):
+        for name, kind in _USAGE_KEYS.items():
+            known[kind] = known.get(kind, getattr(response.usage, kind)) + number(extra, name)
+    reasoning = number(part(usage, "output_tokens_details"), "thinking_tokens")
+    if reasoning:
+        known["reasoning_tokens"] = reasoning
+    written = part(usage, "cache_creation")
+    searches = number(part(usage, "server_tool_use"), "web_search_requests")
+    cost = reported_cost(usage) or response.usage.cost_usd
     return replace(
-        so_far,
-        searches=searches or so_far.searches,
-        usage=so_far.usage.model_copy(update={**known, "cost_usd": told_cost(told) or so_far.usage.cost_usd}),
-        long_cache_tokens=number(kept, "ephemeral_1h_input_tokens") if kept else so_far.long_cache_tokens,
-        tier=_tier(told) or so_far.tier,
+        response,
+        searches=searches or response.searches,
+        usage=response.usage.model_copy(update={**known, "cost_usd": cost}),
+        long_cache_tokens=number(written, "ephemeral_1h_input_tokens") if written else response.long_cache_tokens,
+        tier=_tier(usage) or response.tier,
     )
 
 
-def _other_iterations(told: Json) -> list[Json]:
-    """What was spent beside the answer itself, as on a summary of the conversation: the totals leave that out."""
-    return [item for item in items(told, "iterations") if isinstance(item, dict) and item.get("type") != "message"]
+def _other_iterations(usage: Json) -> list[Json]:
+    """What was spent beside the answer itself, as on a summary of the conversation; the totals leave it out."""
+    return [item for item in items(usage, "iterations") if isinstance(item, dict) and item.get("type") != "message"]
 
 
-def _tier(told: Json) -> str | None:
+def _tier(usage: Json) -> str | None:
     """What the price depends on: another model that was asked on the way, fast mode, inference bound to a country, the
     service tier."""
-    others = (item.get("type") for item in _other_iterations(told) if item.get("type") != "compaction")
-    speed = "fast" if told.get("speed") == "fast" else None
-    found = (*others, speed, told.get("inference_geo"), told.get("service_tier"))
+    others = (item.get("type") for item in _other_iterations(usage) if item.get("type") != "compaction")
+    speed = "fast" if usage.get("speed") == "fast" else None
+    found = (*others, speed, usage.get("inference_geo"), usage.get("service_tier"))
     known = (name for name in found if isinstance(name, str) and name not in ("", "global", "not_available"))
     return next(known, None)
 
@@ -184,11 +178,11 @@ def _error(data: Json) -> str | None:
 # --- writing -------------------------------------------------------------------------------------------------------
 
 
-def _stream(reply: Reply, ask: Ask) -> Iterator[bytes]:
+def _stream(reply: Reply, request: ParsedRequest) -> Iterator[bytes]:
     """The order of events and the fields of each are those of the real API; input tokens are known from the start."""
     usage = _usage(reply.usage)
     started = {**usage, "output_tokens": min(1, reply.usage.completion_tokens)}
-    yield _event("message_start", message=_message(reply, ask, content=[], stop_reason=None, usage=started))
+    yield _event("message_start", message=_message(reply, request, content=[], stop_reason=None, usage=started))
     for index, block in enumerate(_content(reply)):
         empty, deltas = _pieces(block)
         yield _event("content_block_start", index=index, content_block=empty)
@@ -217,12 +211,14 @@ def _pieces(block: Json) -> tuple[Json, list[Json]]:
     return {**block, "input": {}}, [{"type": "input_json_delta", "partial_json": written}]
 
 
-def _message(reply: Reply, ask: Ask, *, content: list[Json], stop_reason: str | None, usage: Json) -> Json:
+def _message(
+    reply: Reply, request: ParsedRequest, *, content: list[Json], stop_reason: str | None, usage: Json
+) -> Json:
     return {
         "id": f"msg_{reply.id}",
         "type": "message",
         "role": "assistant",
-        "model": ask.model,
+        "model": request.model,
         "content": content,
         "stop_reason": stop_reason,
         "stop_sequence": None,
@@ -243,12 +239,12 @@ def _content(reply: Reply) -> list[Json]:
 
 def _stop_reason(reply: Reply) -> str:
     if reply.stop is not None:
-        return backwards(_STOPS, reply.stop)
+        return api_stop(_STOPS, reply.stop)
     return "tool_use" if reply.calls else "end_turn"
 
 
 def _usage(usage: Usage) -> Json:
-    told: Json = {theirs: getattr(usage, ours) for theirs, ours in _USAGE_KEYS.items()}
+    written: Json = {name: getattr(usage, kind) for name, kind in _USAGE_KEYS.items()}
     if usage.reasoning_tokens:
-        told["output_tokens_details"] = {"thinking_tokens": usage.reasoning_tokens}
-    return told
+        written["output_tokens_details"] = {"thinking_tokens": usage.reasoning_tokens}
+    return written

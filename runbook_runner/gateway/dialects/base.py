@@ -1,10 +1,11 @@
-"""Gateway: what a provider API must say about itself so that the gateway can serve, script and record it."""
+"""Gateway: the protocol of a dialect (one provider API), and what requests and answers are once they are parsed."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Protocol
 
 from runbook_runner.core.events import Stop, Usage
+from runbook_runner.core.text import encodable
 
 Operation = Literal["generate", "count_tokens"]
 """`generate` asks the model for an answer; `count_tokens` only asks how long a request is."""
@@ -15,14 +16,13 @@ MAX_MODEL_CHARS: Final = 200
 
 
 def readable(text: object, limit: int) -> str:
-    """Text from outside for people and for files: bounded, and without the lone surrogates that JSON allows and
-    UTF-8 does not."""
-    return str(text)[:limit].encode("utf-8", "replace").decode()
+    """Returns the first characters of a text from outside, `encodable` as UTF-8."""
+    return encodable(str(text)[:limit])
 
 
 @dataclass(frozen=True)
 class Tool:
-    """A tool the agent's request offers to the model."""
+    """A tool that the agent's request offers to the model."""
 
     name: str
     schema: Json
@@ -34,8 +34,8 @@ class Tool:
 
 
 @dataclass(frozen=True)
-class Ask:
-    """What the gateway must know of a request, whatever the API it is written in."""
+class ParsedRequest:
+    """What the gateway must know of a request, in whatever API it is written."""
 
     model: str
     stream: bool
@@ -45,11 +45,11 @@ class Ask:
     conversation: tuple[Any, ...] = field(default=(), repr=False)
     """The messages so far, oldest first; every request repeats those of the one before."""
     stream_usage: bool = True
-    """A streamed answer may tell its tokens; clients of some APIs must ask for that."""
+    """A streamed answer may report its tokens; clients of some APIs must ask for that."""
 
 
 @dataclass(frozen=True)
-class Call:
+class ToolCall:
     """A tool call in a scripted answer."""
 
     id: str
@@ -59,7 +59,7 @@ class Call:
 
     @property
     def text(self) -> str:
-        """The input of a freeform tool: the one value there is."""
+        """The input of a freeform tool, which has one value."""
         return "\n".join(str(value) for value in self.input.values())
 
 
@@ -71,42 +71,42 @@ class Reply:
     """Without the API's prefix."""
     thinking: str | None
     text: str | None
-    calls: tuple[Call, ...]
+    calls: tuple[ToolCall, ...]
     usage: Usage
     stop: Stop | None = None
 
 
 @dataclass(frozen=True)
-class Reading:
-    """What a response said."""
+class ParsedResponse:
+    """What the gateway must know of an answer, complete or so far."""
 
     usage: Usage
     """`api_calls` is 1 when the model answered. `cost_usd` only where the provider itself names the price."""
     error: str | None
-    """The API's own error message, also one that came in the middle of a stream."""
+    """The API's own error message, also one that came in the middle of a stream; `None` without one."""
     complete: bool
-    """False for a stream that has not come to its proper end."""
+    """False for a stream whose last event has not come."""
     long_cache_tokens: int = 0
     """The part of `cache_write_tokens` that is kept for an hour, at another price."""
     tier: str | None = None
-    """Service tier the provider charged, in its own words; `None`: the standard one or not told."""
+    """Service tier that the provider charged, as it names it; `None`: the standard one, or not reported."""
     stop: Stop | None = None
     searches: int = 0
-    """Searches of the web by the provider itself, which it charges for one by one."""
+    """Web searches by the provider itself, which have a price each."""
     may_end: bool = False
-    """A stream that ends here, of its own accord, has said all; not every server of this API says its last word."""
+    """A stream that ends here is complete all the same: not every server of this API sends its last event."""
 
 
-NOTHING: Final = Reading(Usage(), error=None, complete=True)
-"""What a body says that is no answer of this API."""
+NOT_AN_ANSWER: Final = ParsedResponse(Usage(), error=None, complete=True)
+"""A body that is not an answer of this API."""
 
-SILENT: Final = Reading(Usage(), error=None, complete=False)
-"""What a stream has said before its first event."""
+NO_EVENTS: Final = ParsedResponse(Usage(), error=None, complete=False)
+"""A stream before its first event."""
 
 
 @dataclass(frozen=True)
 class Delta:
-    """A string inside a stream event that is one piece of a longer text."""
+    """A string inside a stream event that is one piece of a longer text: `holder[key]`."""
 
     channel: str
     """Pieces of the same text have the same channel."""
@@ -115,30 +115,30 @@ class Delta:
 
 
 class Dialect(Protocol):
-    """One provider API. Stateless; one module each. Nothing here raises on a strange body: what is absent is empty."""
+    """One provider API. Stateless. Nothing here raises on an unexpected body: what is absent is empty."""
 
     @property
     def name(self) -> str: ...
 
     def operation(self, method: str, path: str) -> Operation | None:
-        """What this method and path ask for; `None` when they are not of this API."""
+        """Returns what this method and path ask for; `None` when they are not of this API."""
 
-    def ask(self, path: str, body: Json) -> Ask: ...
+    def parse_request(self, path: str, body: Json) -> ParsedRequest: ...
 
     def error(self, status: int, message: str) -> Json:
-        """The body of an error answer as this API's clients expect it."""
+        """Returns the body of an error answer as this API's clients expect it."""
 
-    def reading(self, body: bytes) -> Reading:
-        """What a response said that is no event stream."""
+    def parse_response(self, body: bytes) -> ParsedResponse:
+        """The body is not an event stream."""
 
-    def heard(self, so_far: Reading, event: Json) -> Reading:
-        """What a streamed response has said with one more event; before the first it is `SILENT`."""
+    def add_event(self, response: ParsedResponse, event: Json) -> ParsedResponse:
+        """Returns a streamed answer with one more event; before the first it is `NO_EVENTS`."""
 
     def deltas(self, event: Json) -> Iterator[Delta]:
         """The pieces of text in one stream event."""
 
-    def render(self, reply: Reply, ask: Ask) -> list[bytes]:
-        """The reply as body chunks: one JSON document, or the event stream, one event a chunk."""
+    def render(self, reply: Reply, request: ParsedRequest) -> list[bytes]:
+        """Returns the reply as body chunks: one JSON document, or the event stream, one event a chunk."""
 
-    def count(self, tokens: int) -> Json:
-        """The body of a `count_tokens` answer."""
+    def token_count(self, tokens: int) -> Json:
+        """Returns the body of a `count_tokens` answer."""

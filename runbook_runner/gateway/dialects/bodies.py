@@ -1,15 +1,15 @@
-"""Gateway: looking into JSON bodies that may have any shape. Nothing here raises; what is absent is empty."""
+"""Gateway: reads JSON bodies of any shape. Nothing here raises; what is absent is empty."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from runbook_runner.core.events import Stop
-from runbook_runner.gateway.dialects.base import Json
+from runbook_runner.gateway.dialects.base import MAX_MODEL_CHARS, Json, ParsedRequest, Tool, readable
 
 
 def document(body: bytes) -> Any:
-    """The JSON value; `None` when it is none."""
+    """Returns the JSON value; `None` when the body is not JSON."""
     try:
         return json.loads(body.decode("utf-8", "replace"))
     except (ValueError, RecursionError):
@@ -27,26 +27,46 @@ def items(data: Any, key: str) -> list[Any]:
 
 
 def number(data: Any, key: str) -> int:
-    """A count of tokens; zero when it is absent or no number. Some servers write `12.0`."""
+    """Returns a count of tokens; zero when it is absent or not a number. Some servers write `12.0`."""
     found = data.get(key) if isinstance(data, dict) else None
     if type(found) is float and found.is_integer():
         return max(0, int(found))
     return max(0, found) if type(found) is int else 0
 
 
-def backwards(names: Mapping[str, Stop], ours: Stop) -> str:
-    """The first of their names for one of ours."""
-    return next(theirs for theirs, stop in names.items() if stop == ours)
+def parsed_request(
+    body: Json,
+    tools: Iterable[Tool],
+    identity: Iterable[str],
+    conversation: Iterable[Any],
+    *,
+    stream_usage: bool = True,
+) -> ParsedRequest:
+    """For the APIs whose model and `stream` are in the body. identity: keys, see `ParsedRequest.identity`."""
+    return ParsedRequest(
+        model=readable(body.get("model") or "", MAX_MODEL_CHARS),
+        stream=body.get("stream") is True,
+        tools=tuple(tools),
+        identity={key: body.get(key) for key in identity},
+        conversation=tuple(conversation),
+        stream_usage=stream_usage,
+    )
 
 
-def told_cost(usage: Json) -> float | None:
-    """USD; OpenRouter names the price of a call."""
+def api_stop(stops: Mapping[str, Stop], stop: Stop) -> str:
+    """Returns the API's first name for this stop. stops: the API's names → ours."""
+    return next(name for name, known in stops.items() if known == stop)
+
+
+def reported_cost(usage: Json) -> float | None:
+    """Returns the USD that the provider reports, as OpenRouter does; `None` without a price."""
     cost = usage.get("cost")
     return float(cost) if isinstance(cost, (int, float)) and not isinstance(cost, bool) else None
 
 
 def error_message(data: Any) -> str | None:
-    """All APIs say `{"error": {"message": …}}`, some gateways before them `{"error": "…"}`."""
+    """Returns the error's message; `None` without an error. All APIs have `{"error": {"message": …}}`, some gateways in
+    front of them `{"error": "…"}`."""
     if not isinstance(data, dict) or not data.get("error"):
         return None
     error = data["error"]

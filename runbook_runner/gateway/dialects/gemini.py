@@ -16,17 +16,17 @@ from runbook_runner.core.events import Stop, Usage
 from runbook_runner.gateway.dialects import sse
 from runbook_runner.gateway.dialects.base import (
     MAX_MODEL_CHARS,
-    SILENT,
-    Ask,
+    NO_EVENTS,
     Delta,
     Json,
     Operation,
-    Reading,
+    ParsedRequest,
+    ParsedResponse,
     Reply,
     Tool,
     readable,
 )
-from runbook_runner.gateway.dialects.bodies import backwards, document, error_message, items, number, part
+from runbook_runner.gateway.dialects.bodies import api_stop, document, error_message, items, number, part
 
 _PATH: Final = re.compile(r"/v1(?:beta|alpha)?/(?:models|tunedModels)/(?P<model>.+):(?P<action>\w+)")
 _ACTIONS: Final[Mapping[str, Operation]] = {
@@ -65,10 +65,10 @@ class Gemini:
             return None
         return _ACTIONS.get(found["action"])
 
-    def ask(self, path: str, body: Json) -> Ask:
+    def parse_request(self, path: str, body: Json) -> ParsedRequest:
         found = _PATH.fullmatch(path)
         contents = items(body, "contents")
-        return Ask(
+        return ParsedRequest(
             model=readable(unquote(found["model"]) if found else "", MAX_MODEL_CHARS),
             stream=found is not None and found["action"] == "streamGenerateContent",
             tools=tuple(_tools(items(body, "tools"))),
@@ -80,41 +80,43 @@ class Gemini:
         name = _STATUS.get(status) or ("UNAVAILABLE" if status >= 500 else "INVALID_ARGUMENT")
         return {"error": {"code": status, "message": message, "status": name}}
 
-    def reading(self, body: bytes) -> Reading:
+    def parse_response(self, body: bytes) -> ParsedResponse:
         data = document(body)
         chunks = data if isinstance(data, list) else [data]
         known = [chunk for chunk in chunks if isinstance(chunk, dict)]
-        return replace(reduce(self.heard, known, SILENT), complete=True)
+        return replace(reduce(self.add_event, known, NO_EVENTS), complete=True)
 
-    def heard(self, so_far: Reading, event: Json) -> Reading:
-        """Every chunk repeats the totals so far; the last has a `finishReason`, or says why the prompt was blocked."""
-        usage, candidates, feedback = so_far.usage, items(event, "candidates"), part(event, "promptFeedback")
-        told = part(event, "usageMetadata")
-        counted = "promptTokenCount" in told or "candidatesTokenCount" in told  # some only name the kind of traffic
+    def add_event(self, response: ParsedResponse, event: Json) -> ParsedResponse:
+        """Every chunk repeats the totals so far; the last has a `finishReason` or a `blockReason` for the prompt."""
+        usage, candidates, feedback = response.usage, items(event, "candidates"), part(event, "promptFeedback")
+        reported = part(event, "usageMetadata")
+        counted = (
+            "promptTokenCount" in reported or "candidatesTokenCount" in reported
+        )  # some only name the traffic type
         if candidates or feedback or counted:
-            usage = (_usage_of(told) if counted else usage).model_copy(update={"api_calls": 1})
-        error = error_message(event) or so_far.error
+            usage = (_usage_of(reported) if counted else usage).model_copy(update={"api_calls": 1})
+        error = error_message(event) or response.error
         ended = [
             str(item["finishReason"]) for item in candidates if isinstance(item, dict) and item.get("finishReason")
         ]
         blocked = bool(feedback.get("blockReason"))
-        complete = so_far.complete or bool(ended) or bool(error) or blocked
-        stop = "refusal" if blocked else _STOPS.get(ended[0], so_far.stop) if ended else so_far.stop
+        complete = response.complete or bool(ended) or bool(error) or blocked
+        stop = "refusal" if blocked else _STOPS.get(ended[0], response.stop) if ended else response.stop
         searches = sum(len(items(part(item, "groundingMetadata"), "webSearchQueries")) for item in candidates)
-        return Reading(usage, error, complete, stop=stop, searches=searches or so_far.searches)
+        return ParsedResponse(usage, error, complete, stop=stop, searches=searches or response.searches)
 
     def deltas(self, event: Json) -> Iterator[Delta]:
-        for place, candidate in enumerate(items(event, "candidates")):
+        for index, candidate in enumerate(items(event, "candidates")):
             for piece in items(part(candidate, "content"), "parts"):
                 if isinstance(piece, dict) and isinstance(piece.get("text"), str):
-                    yield Delta(f"{place}.{piece.get('thought') is True}", piece, "text")
+                    yield Delta(f"{index}.{piece.get('thought') is True}", piece, "text")
 
-    def render(self, reply: Reply, ask: Ask) -> list[bytes]:
-        if ask.stream:
-            return [sse.data(chunk) for chunk in _chunks(reply, ask)]
-        return [json.dumps(_chunk(reply, ask, _parts(reply), last=True)).encode()]
+    def render(self, reply: Reply, request: ParsedRequest) -> list[bytes]:
+        if request.stream:
+            return [sse.data(chunk) for chunk in _chunks(reply, request)]
+        return [json.dumps(_chunk(reply, request, _parts(reply), last=True)).encode()]
 
-    def count(self, tokens: int) -> Json:
+    def token_count(self, tokens: int) -> Json:
         return {"totalTokens": tokens}
 
 
@@ -129,13 +131,13 @@ def _tools(tools: list[Any]) -> Iterator[Tool]:
 # --- reading -------------------------------------------------------------------------------------------------------
 
 
-def _usage_of(told: Json) -> Usage:
+def _usage_of(reported: Json) -> Usage:
     """The prompt includes what was cached; thoughts come on top of the candidates. Writing a cache is not reported."""
-    cached, thoughts = number(told, "cachedContentTokenCount"), number(told, "thoughtsTokenCount")
-    sent = number(told, "promptTokenCount") + number(told, "toolUsePromptTokenCount")
+    cached, thoughts = number(reported, "cachedContentTokenCount"), number(reported, "thoughtsTokenCount")
+    sent = number(reported, "promptTokenCount") + number(reported, "toolUsePromptTokenCount")
     return Usage(
         prompt_tokens=max(0, sent - cached),
-        completion_tokens=number(told, "candidatesTokenCount") + thoughts,
+        completion_tokens=number(reported, "candidatesTokenCount") + thoughts,
         cache_read_tokens=cached,
         reasoning_tokens=thoughts,
     )
@@ -144,27 +146,27 @@ def _usage_of(told: Json) -> Usage:
 # --- writing -------------------------------------------------------------------------------------------------------
 
 
-def _chunks(reply: Reply, ask: Ask) -> Iterator[Json]:
+def _chunks(reply: Reply, request: ParsedRequest) -> Iterator[Json]:
     *first, last = _parts(reply)
     for piece in first:
-        yield _chunk(reply, ask, [piece])
-    yield _chunk(reply, ask, [last], last=True)
+        yield _chunk(reply, request, [piece])
+    yield _chunk(reply, request, [last], last=True)
 
 
-def _chunk(reply: Reply, ask: Ask, parts: list[Json], *, last: bool = False) -> Json:
+def _chunk(reply: Reply, request: ParsedRequest, parts: list[Json], *, last: bool = False) -> Json:
     candidate: Json = {"content": {"parts": parts, "role": "model"}, "index": 0}
     if last:
-        candidate["finishReason"] = backwards(_STOPS, reply.stop) if reply.stop else "STOP"
+        candidate["finishReason"] = api_stop(_STOPS, reply.stop) if reply.stop else "STOP"
     return {
         "candidates": [candidate],
-        "usageMetadata": _told(reply.usage, whole=last),
-        "modelVersion": ask.model,
+        "usageMetadata": _usage(reply.usage, whole=last),
+        "modelVersion": request.model,
         "responseId": reply.id,
     }
 
 
 def _parts(reply: Reply) -> list[Json]:
-    """Never none: the API's clients take an answer without parts for a fault and ask again."""
+    """At least one: the API's clients take an answer without parts for a fault and ask again."""
     parts: list[Json] = []
     if reply.thinking is not None:
         parts.append({"text": reply.thinking, "thought": True})
@@ -175,13 +177,17 @@ def _parts(reply: Reply) -> list[Json]:
     return parts or [{"text": ""}]
 
 
-def _told(usage: Usage, *, whole: bool) -> Json:
+def _usage(usage: Usage, *, whole: bool) -> Json:
     sent = usage.prompt_tokens + usage.cache_read_tokens + usage.cache_write_tokens
-    made = usage.completion_tokens - usage.reasoning_tokens if whole else 0
+    answered = usage.completion_tokens - usage.reasoning_tokens if whole else 0
     thoughts = usage.reasoning_tokens if whole else 0
-    told = {"promptTokenCount": sent, "candidatesTokenCount": made, "totalTokenCount": sent + made + thoughts}
+    written = {
+        "promptTokenCount": sent,
+        "candidatesTokenCount": answered,
+        "totalTokenCount": sent + answered + thoughts,
+    }
     if usage.cache_read_tokens:
-        told["cachedContentTokenCount"] = usage.cache_read_tokens
+        written["cachedContentTokenCount"] = usage.cache_read_tokens
     if thoughts:
-        told["thoughtsTokenCount"] = thoughts
-    return told
+        written["thoughtsTokenCount"] = thoughts
+    return written

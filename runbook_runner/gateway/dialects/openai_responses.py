@@ -12,26 +12,24 @@ from typing import Any, Final
 from runbook_runner.core.events import Stop, Usage
 from runbook_runner.gateway.dialects import sse
 from runbook_runner.gateway.dialects.base import (
-    MAX_MODEL_CHARS,
-    NOTHING,
-    Ask,
-    Call,
+    NOT_AN_ANSWER,
     Delta,
     Json,
     Operation,
-    Reading,
+    ParsedRequest,
+    ParsedResponse,
     Reply,
     Tool,
-    readable,
+    ToolCall,
 )
-from runbook_runner.gateway.dialects.bodies import backwards, document, error_message, items, part
-from runbook_runner.gateway.dialects.openai_shapes import CREATED, error_body, told_usage, usage_of
+from runbook_runner.gateway.dialects.bodies import api_stop, document, error_message, items, parsed_request, part
+from runbook_runner.gateway.dialects.openai_shapes import CREATED, error_body, usage_json, usage_of
 
 _PATHS: Final[Mapping[str, Operation]] = {"/v1/responses": "generate", "/v1/responses/input_tokens": "count_tokens"}
 _IDENTITY: Final = ("instructions", "input", "tools", "previous_response_id")
 _USAGE: Final = ("input_tokens", "output_tokens", "input_tokens_details", "output_tokens_details")
 _STOPS: Final[Mapping[str, Stop]] = {"max_output_tokens": "length", "content_filter": "refusal"}
-# OpenRouter's says `done`.
+# OpenRouter sends `done`.
 _LAST: Final = tuple(f"response.{end}" for end in ("completed", "incomplete", "failed", "cancelled", "done"))
 
 
@@ -43,47 +41,42 @@ class OpenAIResponses:
     def operation(self, method: str, path: str) -> Operation | None:
         return _PATHS.get(path.rstrip("/")) if method == "POST" else None
 
-    def ask(self, path: str, body: Json) -> Ask:
-        said = body.get("input")
-        return Ask(
-            model=readable(body.get("model") or "", MAX_MODEL_CHARS),
-            stream=body.get("stream") is True,
-            tools=tuple(_tools(items(body, "tools"))),
-            identity={key: body.get(key) for key in _IDENTITY},
-            conversation=tuple(said) if isinstance(said, list) else (said,) if isinstance(said, str) else (),
-        )
+    def parse_request(self, path: str, body: Json) -> ParsedRequest:
+        given = body.get("input")
+        conversation = [given] if isinstance(given, str) else items(body, "input")
+        return parsed_request(body, _tools(items(body, "tools")), _IDENTITY, conversation)
 
     def error(self, status: int, message: str) -> Json:
         return error_body(status, message)
 
-    def reading(self, body: bytes) -> Reading:
+    def parse_response(self, body: bytes) -> ParsedResponse:
         data = document(body)
-        return _of_response(data) if isinstance(data, dict) else NOTHING
+        return _of_response(data) if isinstance(data, dict) else NOT_AN_ANSWER
 
-    def heard(self, so_far: Reading, event: Json) -> Reading:
-        """Everything of interest is in the last event; of an answer that was cut off it is known that there was one."""
+    def add_event(self, response: ParsedResponse, event: Json) -> ParsedResponse:
+        """Everything of interest is in the last event; of an answer that was cut off it is known only that it began."""
         kind = event.get("type")
         if kind == "error":
-            return replace(so_far, error=_stream_error(event), complete=True)
+            return replace(response, error=_stream_error(event), complete=True)
         if kind in _LAST:
             last = _of_response(part(event, "response"))
-            return last if last.usage.api_calls else replace(last, usage=so_far.usage)
-        begun = kind == "response.output_item.added" and not so_far.complete
-        return replace(so_far, usage=Usage(api_calls=1)) if begun else so_far
+            return last if last.usage.api_calls else replace(last, usage=response.usage)
+        begun = kind == "response.output_item.added" and not response.complete
+        return replace(response, usage=Usage(api_calls=1)) if begun else response
 
     def deltas(self, event: Json) -> Iterator[Delta]:
         """Text, reasoning, arguments of calls: every event of a piece has `delta`."""
         kind = event.get("type")
         if isinstance(kind, str) and kind.endswith(".delta") and isinstance(event.get("delta"), str):
-            place = [str(event.get(key)) for key in ("output_index", "content_index", "summary_index")]
-            yield Delta(".".join([kind, *place]), event, "delta")
+            position = [str(event.get(key)) for key in ("output_index", "content_index", "summary_index")]
+            yield Delta(".".join([kind, *position]), event, "delta")
 
-    def render(self, reply: Reply, ask: Ask) -> list[bytes]:
-        if ask.stream:
-            return [sse.event(event["type"], event) for event in _stream(reply, ask)]
-        return [json.dumps(_response(reply, ask, "completed", _items(reply))).encode()]
+    def render(self, reply: Reply, request: ParsedRequest) -> list[bytes]:
+        if request.stream:
+            return [sse.event(event["type"], event) for event in _stream(reply, request)]
+        return [json.dumps(_response(reply, request, "completed", _items(reply))).encode()]
 
-    def count(self, tokens: int) -> Json:
+    def token_count(self, tokens: int) -> Json:
         return {"object": "response.input_tokens", "input_tokens": tokens}
 
 
@@ -100,10 +93,10 @@ def _tools(tools: list[Any], namespace: str | None = None) -> Iterator[Tool]:
 # --- reading -------------------------------------------------------------------------------------------------------
 
 
-def _of_response(data: Json) -> Reading:
-    tier, told = data.get("service_tier"), part(data, "usage")
-    return Reading(
-        usage_of(told, _USAGE) if told else Usage(api_calls=int(bool(items(data, "output")))),
+def _of_response(data: Json) -> ParsedResponse:
+    tier, usage = data.get("service_tier"), part(data, "usage")
+    return ParsedResponse(
+        usage_of(usage, _USAGE) if usage else Usage(api_calls=int(bool(items(data, "output")))),
         error_message(data),
         complete=True,
         tier=tier if isinstance(tier, str) else None,
@@ -127,20 +120,20 @@ def _stop(data: Json) -> Stop | None:
 
 
 def _stream_error(event: Json) -> str:
-    """The API's own stream says it flat, the servers that imitate it say it as everywhere else."""
+    """The API itself has the message at the top level of the event, servers that imitate it in `error`."""
     return error_message(event) or str(event.get("message") or "error without a message")
 
 
 # --- writing -------------------------------------------------------------------------------------------------------
 
 
-def _stream(reply: Reply, ask: Ask) -> Iterator[Json]:
+def _stream(reply: Reply, request: ParsedRequest) -> Iterator[Json]:
     numbers = count()
 
     def event(kind: str, **fields: Any) -> Json:
         return {"type": f"response.{kind}", "sequence_number": next(numbers), **fields}
 
-    begun = _response(reply, ask, "in_progress", [])
+    begun = _response(reply, request, "in_progress", [])
     yield event("created", response=begun)
     yield event("in_progress", response=begun)
     whole = _items(reply)
@@ -150,7 +143,7 @@ def _stream(reply: Reply, ask: Ask) -> Iterator[Json]:
             yield event(kind, item_id=item["id"], output_index=index, **fields)
         yield event("output_item.done", output_index=index, item=item)
     status = "completed" if reply.stop is None else "incomplete"
-    yield event(status, response=_response(reply, ask, status, whole))
+    yield event(status, response=_response(reply, request, status, whole))
 
 
 def _blank(item: Json) -> Json:
@@ -182,22 +175,22 @@ def _pieces(item: Json) -> Iterator[tuple[str, Json]]:
         yield f"{kind}.done", {key: item[key], **({} if freeform else {"name": item["name"]})}
 
 
-def _response(reply: Reply, ask: Ask, status: str, output: list[Json]) -> Json:
+def _response(reply: Reply, request: ParsedRequest, status: str, output: list[Json]) -> Json:
     return {
         "id": f"resp_{reply.id}",
         "object": "response",
         "created_at": CREATED,
         "status": status,
         "error": None,
-        "incomplete_details": {"reason": backwards(_STOPS, reply.stop)} if reply.stop else None,
+        "incomplete_details": {"reason": api_stop(_STOPS, reply.stop)} if reply.stop else None,
         "instructions": None,
         "metadata": {},
-        "model": ask.model,
+        "model": request.model,
         "output": output,
         "parallel_tool_calls": True,
         "tool_choice": "auto",
         "tools": [],
-        "usage": told_usage(reply.usage, _USAGE) if status != "in_progress" else None,
+        "usage": usage_json(reply.usage, _USAGE) if status != "in_progress" else None,
     }
 
 
@@ -213,11 +206,11 @@ def _items(reply: Reply) -> list[Json]:
     return [*made, *map(_call, reply.calls)]
 
 
-def _call(call: Call) -> Json:
-    told: Json = {"call_id": f"call_{call.id}", "name": call.tool.name}
+def _call(call: ToolCall) -> Json:
+    common: Json = {"call_id": f"call_{call.id}", "name": call.tool.name}
     if call.tool.namespace is not None:
-        told["namespace"] = call.tool.namespace
+        common["namespace"] = call.tool.namespace
     if call.tool.freeform:
-        return {"id": f"ctc_{call.id}", "type": "custom_tool_call", "status": "completed", **told, "input": call.text}
+        return {"id": f"ctc_{call.id}", "type": "custom_tool_call", "status": "completed", **common, "input": call.text}
     arguments = json.dumps(call.input, ensure_ascii=False)
-    return {"id": f"fc_{call.id}", "type": "function_call", "status": "completed", **told, "arguments": arguments}
+    return {"id": f"fc_{call.id}", "type": "function_call", "status": "completed", **common, "arguments": arguments}

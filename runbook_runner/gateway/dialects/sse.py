@@ -1,4 +1,4 @@
-"""Gateway: reading server-sent events, as all provider APIs stream them."""
+"""Gateway: server-sent events, as all provider APIs stream them: reading, writing, and removing secrets."""
 
 import json
 from collections import defaultdict
@@ -10,7 +10,7 @@ from runbook_runner.gateway.dialects.base import Delta, Json
 Deltas = Callable[[Json], Iterator[Delta]]
 
 DONE: Final[Json] = {"[DONE]": True}
-"""Known by its identity."""
+"""The end of a stream of OpenAI's APIs; compared by identity."""
 
 
 def event(name: str, data: Json) -> bytes:
@@ -23,7 +23,7 @@ def data(data: Json) -> bytes:
 
 
 def objects(text: str) -> Iterator[Json]:
-    """The JSON objects of the `data:` lines, in order. Pings without data and torn lines are left out."""
+    """Yields the JSON objects of the `data:` lines, in order, without pings and incomplete lines."""
     begin = 0
     while begin < len(text):  # no list of lines: a stream may have many megabytes
         end = text.find("\n", begin)  # splitlines() would also split at characters that JSON has unescaped
@@ -35,7 +35,7 @@ def objects(text: str) -> Iterator[Json]:
 
 
 def scrub(text: str, deltas: Deltas, clean: Callable[[str], str]) -> str:
-    """The stream without secrets, also without those that the model wrote in pieces.
+    """Returns the stream without secrets, also without those that the model wrote in pieces.
 
     Every event is cleaned by itself; then the pieces of each text are joined, and where the joined text holds a
     secret its cleaned form goes to the first piece and the others become empty. Other lines stay as they are.
@@ -46,7 +46,7 @@ def scrub(text: str, deltas: Deltas, clean: Callable[[str], str]) -> str:
 
 
 def scrub_array(events: list[Any], deltas: Deltas, clean: Callable[[str], str]) -> None:
-    """The same for the events of a stream that came as one JSON array, in place."""
+    """Removes secrets from the events of a stream that came as one JSON array, in place."""
     found = [event for event in events if isinstance(event, dict)]
     cleaned = _cleaned(found, deltas, clean)
     for event in found:
@@ -54,7 +54,7 @@ def scrub_array(events: list[Any], deltas: Deltas, clean: Callable[[str], str]) 
 
 
 def _cleaned(events: Iterable[Json], deltas: Deltas, clean: Callable[[str], str]) -> dict[str, str]:
-    """Channel → its cleaned text, where a secret was in it."""
+    """Channel → its cleaned text, for texts that contained a secret."""
     joined: dict[str, list[str]] = defaultdict(list)
     for event in events:
         for piece in deltas(event):
@@ -68,7 +68,8 @@ def _with(line: str, deltas: Deltas, cleaned: dict[str, str]) -> str:
 
 
 def _put(event: Json, deltas: Deltas, cleaned: dict[str, str]) -> bool:
-    """Puts cleaned texts in; a text is used up by its first piece. Whether there was any."""
+    """Replaces pieces of cleaned texts: the first gets the whole text, the others get nothing. Returns whether any
+    was there."""
     pieces = [piece for piece in deltas(event) if piece.channel in cleaned]
     for piece in pieces:
         piece.holder[piece.key], cleaned[piece.channel] = cleaned[piece.channel], ""
@@ -81,7 +82,7 @@ def _line(data: Json) -> str:
 
 
 def parse(line: str) -> Json | None:
-    """The object of a `data:` line; `DONE` for the one that ends a stream of OpenAI's; else `None`."""
+    """Returns the object of a `data:` line, `DONE` for `[DONE]`, and `None` for any other line."""
     if not line.startswith("data:"):
         return None
     text = line[5:].lstrip()  # some servers leave the space out

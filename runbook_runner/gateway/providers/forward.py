@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from runbook_runner.core.providers import KeyHeader
-from runbook_runner.gateway.dialects.base import Dialect, Reading
+from runbook_runner.gateway.dialects.base import Dialect, ParsedResponse
 from runbook_runner.gateway.providers.http_client import shared_client
 from runbook_runner.gateway.providers.prices import Prices
 from runbook_runner.gateway.providers.rate_limit import LONGEST_WAIT_S, Throttle
@@ -22,8 +22,8 @@ from runbook_runner.gateway.upstream import (
     ModelRequest,
     UpstreamBroke,
     error_answer,
-    final_failure,
-    once,
+    permanent_failure,
+    single_chunk,
 )
 
 if TYPE_CHECKING:
@@ -81,8 +81,8 @@ class Provider:
     def connect(self) -> "ProviderConnection":
         return ProviderConnection(self)
 
-    def cost(self, model: str, reading: Reading) -> float | None:
-        return self.prices.cost(self.name, model, reading)
+    def cost(self, model: str, response: ParsedResponse) -> float | None:
+        return self.prices.cost(self.name, model, response)
 
     def secret_values(self) -> dict[str, str]:
         return {**({self.key_name: self.key} if self.key else {}), **self.secrets}
@@ -149,8 +149,8 @@ class ProviderConnection:
 
         try:
             response = await self._send(request)
-        except (aiohttp.ClientError, TimeoutError, ValueError) as problem:
-            yield self._unreachable(request.dialect, _reason(problem))
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            yield self._unreachable(request.dialect, _reason(error))
             return
         try:
             if 300 <= response.status < 400:
@@ -184,9 +184,9 @@ class ProviderConnection:
         for name, value in self._provider.secret_values().items():
             body = body.replace(value.encode(), f"***REDACTED:{name}***".encode())
         status = response.status
-        said = dialect.reading(body).error or response.reason or ""
-        failure = final_failure(status, self._provider.name, self._provider.key_name, said)
-        return Answer(status, _returned(response), once(body), error=said, failure=failure)
+        said = dialect.parse_response(body).error or response.reason or ""
+        failure = permanent_failure(status, self._provider.name, self._provider.key_name, said)
+        return Answer(status, _returned(response), single_chunk(body), error=said, failure=failure)
 
     def _unreachable(self, dialect: Dialect, reason: str) -> Answer:
         message = f"no answer from {self._provider.name} at {self._provider.host}: {reason}"
@@ -232,15 +232,15 @@ async def _body(response: "aiohttp.ClientResponse") -> AsyncIterator[bytes]:
             if size > MAX_ANSWER_BYTES:
                 raise UpstreamBroke(f"its answer is larger than {MAX_ANSWER_BYTES >> 20} MB")
             yield chunk
-    except (aiohttp.ClientError, TimeoutError) as problem:
-        raise UpstreamBroke(_reason(problem)) from problem
+    except (aiohttp.ClientError, TimeoutError) as error:
+        raise UpstreamBroke(_reason(error)) from error
 
 
-def _reason(problem: Exception) -> str:
+def _reason(error: Exception) -> str:
     """Never an address, which may hold a password; some errors add it to their message. Some have no words."""
     import aiohttp
 
-    if isinstance(problem, aiohttp.InvalidURL):
+    if isinstance(error, aiohttp.InvalidURL):
         return "its address is not valid"
-    said = problem.message if isinstance(problem, aiohttp.ClientResponseError) else str(problem)
-    return " ".join(said.split()) or type(problem).__name__
+    said = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
+    return " ".join(said.split()) or type(error).__name__

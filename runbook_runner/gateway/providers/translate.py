@@ -23,8 +23,8 @@ from runbook_runner.gateway.upstream import (
     ModelRequest,
     UpstreamBroke,
     error_answer,
-    final_failure,
-    once,
+    permanent_failure,
+    single_chunk,
 )
 
 READ_S: Final = 900.0
@@ -76,23 +76,23 @@ class Translation:
             yield error_answer(request.dialect, 404, f"{self._target.provider} does not count tokens here")
             return
         litellm = await asyncio.to_thread(_litellm)
-        name = self._target.name(request.ask.model)
+        name = self._target.name(request.parsed.model)
         try:
             result = await form.call(litellm, self._body(form, request, name))
-        except Exception as problem:  # litellm's own family, and whatever its many adapters raise
-            yield self._error(request, problem)
+        except Exception as error:  # litellm's own family, and whatever its many adapters raise
+            yield self._error(request, error)
             return
         notes = self._notes(form, request.json, name)
-        if request.ask.stream:
+        if request.parsed.stream:
             headers = (("content-type", "text/event-stream; charset=utf-8"),)
             yield Answer(200, headers, _events(result, form.end), answered_by=name, notes=notes)
         else:
             headers = (("content-type", "application/json"),)
-            yield Answer(200, headers, once(_encoded(result)), answered_by=name, notes=notes)
+            yield Answer(200, headers, single_chunk(_encoded(result)), answered_by=name, notes=notes)
 
     def _body(self, form: _Form, request: ModelRequest, name: str) -> Json:
         known = {key: value for key, value in request.json.items() if key in form.fields}
-        own = {"model": name, "stream": request.ask.stream, "timeout": READ_S, "num_retries": 0, "max_retries": 0}
+        own = {"model": name, "stream": request.parsed.stream, "timeout": READ_S, "num_retries": 0, "max_retries": 0}
         return {**known, **own, **self._target.options}
 
     def _notes(self, form: _Form, body: Json, name: str) -> tuple[str, ...]:
@@ -105,17 +105,17 @@ class Translation:
         self._told.update(new)
         return tuple(f"the translation to {name} leaves out {loss}" for loss in new)
 
-    def _error(self, request: ModelRequest, problem: Exception) -> Answer:
+    def _error(self, request: ModelRequest, error: Exception) -> Answer:
         """litellm gives its errors the status that the provider answered with."""
-        status = getattr(problem, "status_code", None)
+        status = getattr(error, "status_code", None)
         status = status if isinstance(status, int) and 400 <= status <= 599 else 502
-        said = readable(getattr(problem, "message", None) or problem, MAX_ERROR_CHARS)
+        said = readable(getattr(error, "message", None) or error, MAX_ERROR_CHARS)
         for value in self._target.options.values():
             said = said.replace(value, "***") if len(value) > 3 and value != "none" else said
-        headers = getattr(getattr(problem, "response", None), "headers", None) or {}
+        headers = getattr(getattr(error, "response", None), "headers", None) or {}
         wait = headers.get("retry-after")
         told = (("retry-after", str(wait)),) if wait else ()
-        failure = final_failure(status, self._target.provider, self._target.key_name, said)
+        failure = permanent_failure(status, self._target.provider, self._target.key_name, said)
         return error_answer(request.dialect, status, said, failure, told)
 
 
@@ -142,8 +142,8 @@ async def _events(result: Any, end: bytes) -> AsyncIterator[bytes]:
             yield _event(chunk)
         if end:
             yield end
-    except Exception as problem:
-        raise UpstreamBroke(readable(problem, MAX_ERROR_CHARS)) from problem
+    except Exception as error:
+        raise UpstreamBroke(readable(error, MAX_ERROR_CHARS)) from error
 
 
 def _event(chunk: Any) -> bytes:

@@ -20,7 +20,7 @@ _HINT = "Only a run recorded with --record-mode full, which is the default, can 
 
 
 @dataclass(frozen=True)
-class Entry:
+class IndexedCall:
     """One recorded call and how its request is recognised."""
 
     call: RecordedCall
@@ -42,15 +42,15 @@ class Entry:
         return self.answered and self.call.operation == "generate" and not self.call.side
 
 
-class Library:
+class CassetteIndex:
     """Read only once made; may be shared."""
 
-    def __init__(self, cassette: Cassette, entries: tuple[Entry, ...], settle: Settle):
+    def __init__(self, cassette: Cassette, entries: tuple[IndexedCall, ...], settle: Settle):
         self.entries = entries
         self.settle = settle
         self._cassette = cassette
         self._by_number = {entry.number: entry for entry in entries}
-        self._by_key: dict[tuple[Kind, bytes], list[Entry]] = defaultdict(list)
+        self._by_key: dict[tuple[Kind, bytes], list[IndexedCall]] = defaultdict(list)
         for entry in entries:
             self._by_key[entry.profile.kind, entry.profile.key].append(entry)
 
@@ -58,7 +58,7 @@ class Library:
     def folder(self) -> Path:
         return self._cassette.folder
 
-    def __getitem__(self, number: int) -> Entry:
+    def __getitem__(self, number: int) -> IndexedCall:
         return self._by_number[number]
 
     def exchange(self, number: int) -> Exchange:
@@ -72,7 +72,7 @@ class Library:
             return self._cassette.pieces(call.response)
         return self._cassette.response(call)
 
-    def same(self, asked: Profile) -> list[Entry]:
+    def same(self, asked: Profile) -> list[IndexedCall]:
         """The calls whose request was exactly this, oldest first; those that were answered, when any was."""
         found = self._by_key.get((asked.kind, asked.key), [])
         return [entry for entry in found if entry.answered] or found
@@ -95,7 +95,7 @@ class Library:
         return compare((recorded.call.model, _object(recorded.request)), (model, body), self.settle)
 
 
-def open_library(folder: Path) -> Library:
+def open_index(folder: Path) -> CassetteIndex:
     """folder: a trajectory's `model/`. Raises InputError when there is no recording, it is not whole, or damaged."""
     cassette = Cassette(folder, Redactor({}))
     calls = cassette.calls()
@@ -108,10 +108,10 @@ def open_library(folder: Path) -> Library:
             hint=_HINT,
         )
     settle = settler(days_of([*(call.ts for call in calls), now_iso()]))
-    return Library(cassette, tuple(_entries(cassette, calls, settle)), settle)
+    return CassetteIndex(cassette, tuple(_entries(cassette, calls, settle)), settle)
 
 
-def _entries(cassette: Cassette, calls: Iterable[RecordedCall], settle: Settle) -> Iterable[Entry]:
+def _entries(cassette: Cassette, calls: Iterable[RecordedCall], settle: Settle) -> Iterable[IndexedCall]:
     profiler, dialects = Profiler(settle), {dialect.name: dialect for dialect in DIALECTS}
     for call in calls:
         dialect = dialects.get(call.dialect)
@@ -120,9 +120,9 @@ def _entries(cassette: Cassette, calls: Iterable[RecordedCall], settle: Settle) 
                 f"Model call {call.number} is in an unknown API, {call.dialect!r}.", where=str(cassette.folder)
             )
         body = _object(cassette.exchange(call).request)
-        stream = dialect.ask(call.path.partition("?")[0], body).stream
+        stream = dialect.parse_request(call.path.partition("?")[0], body).stream
         kind = (call.dialect, call.operation, stream)
-        yield Entry(call, dialect, profiler.profile(kind, call.model, body))
+        yield IndexedCall(call, dialect, profiler.profile(kind, call.model, body))
 
 
 def _object(value: Any) -> Json:

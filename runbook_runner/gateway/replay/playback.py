@@ -44,7 +44,7 @@ def playback(recorded: Recorded, dialect: Dialect, here: Translate) -> Answer:
 
 def estimate(request: ModelRequest) -> Answer:
     """How long a request is, when the recording does not know: nothing is decided by it."""
-    count = json.dumps(request.dialect.count(len(request.body) // _BYTES_PER_TOKEN)).encode()
+    count = json.dumps(request.dialect.token_count(len(request.body) // _BYTES_PER_TOKEN)).encode()
     return Answer(200, ((_KEPT_BY_BODY, "application/json"),), _each([count]), source="replay")
 
 

@@ -10,9 +10,9 @@ from typing import Any, Final, Literal
 
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.events import Difference, ReplayDiverged
-from runbook_runner.gateway.dialects.base import Json, Reading
+from runbook_runner.gateway.dialects.base import Json, ParsedResponse
 from runbook_runner.gateway.replay.difference import Verdict, readable
-from runbook_runner.gateway.replay.index import Entry, Library, open_library
+from runbook_runner.gateway.replay.index import CassetteIndex, IndexedCall, open_index
 from runbook_runner.gateway.replay.matching import Profiler
 from runbook_runner.gateway.replay.playback import Recorded, Translate, estimate, playback, translated
 from runbook_runner.gateway.replay.process_names import Renaming
@@ -37,7 +37,7 @@ _SHOWN: Final = 3
 class Replay:
     """A recording and how to play it. An Upstream; see `load_replay`."""
 
-    library: Library = field(repr=False)
+    library: CassetteIndex = field(repr=False)
     on_miss: OnMiss = "stop"
     """For a request that is none of the recorded: end the run, ask `beyond`, or take the nearest answer anyway."""
     until: int | None = None
@@ -55,9 +55,9 @@ class Replay:
     def connect(self) -> "ReplayConnection":
         return ReplayConnection(self)
 
-    def cost(self, model: str, reading: Reading) -> float | None:
+    def cost(self, model: str, response: ParsedResponse) -> float | None:
         """For what comes from beyond; recorded answers bring their own."""
-        return self.beyond.cost(model, reading) if self.beyond else None
+        return self.beyond.cost(model, response) if self.beyond else None
 
     def secret_values(self) -> dict[str, str]:
         return self.beyond.secret_values() if self.beyond else {}
@@ -71,7 +71,7 @@ def load_replay(
     folder: Path, *, on_miss: OnMiss = "stop", until: int | None = None, beyond: Upstream | None = None
 ) -> Replay:
     """folder: a trajectory's `model/`. Raises InputError when it can't be replayed, or not up to there."""
-    library = open_library(folder)
+    library = open_index(folder)
     last = library.entries[-1].number
     if until is not None and not 0 <= until <= last:
         raise InputError(f"There is no model call {until}: the recording has {last}.", where=str(folder))
@@ -126,7 +126,7 @@ class ReplayConnection:
         if recorded is not None:
             async with self._played(recorded) as answer:
                 # A plain repetition ends where the budget ended the run; what goes on from it has a budget of its own.
-                yield replace(answer, spends=self._replay.beyond is None)
+                yield replace(answer, uses_budget=self._replay.beyond is None)
         elif choice.served == "beyond":
             async with self._connection().answer(request) as answer:
                 yield replace(answer, source=answer.source or self._upstream.source)
@@ -157,14 +157,14 @@ class ReplayConnection:
 
     def _choose(self, request: ModelRequest) -> Choice:
         """In a thread, one at a time: looking through a long conversation takes a while."""
-        ask = request.ask
-        kind = (request.dialect.name, request.operation, ask.stream)
-        asked = self._profiler.profile(kind, ask.model, request.json, self._as_recorded)
+        parsed = request.parsed
+        kind = (request.dialect.name, request.operation, parsed.stream)
+        asked = self._profiler.profile(kind, parsed.model, request.json, self._as_recorded)
         same = self._library.same(asked)
         if same:
             choice = Choice("recorded", self._next(same))
         else:
-            found = self._library.like(asked, ask.model, self._whole(request.json), self._used)
+            found = self._library.like(asked, parsed.model, self._whole(request.json), self._used)
             number, verdict = found or (None, _NOTHING_ALIKE)
             choice = Choice("recorded" if verdict.severity != "miss" else "nothing", number, verdict)
             self._learn(choice, request)
@@ -173,7 +173,7 @@ class ReplayConnection:
             self._used[choice.number] += 1
         return choice
 
-    def _next(self, same: list[Entry]) -> int:
+    def _next(self, same: list[IndexedCall]) -> int:
         """The first that was not given yet; a question asked once more than in the recording gets the last again."""
         fresh = [entry.number for entry in same if not self._used[entry.number]]
         return fresh[0] if fresh else same[-1].number

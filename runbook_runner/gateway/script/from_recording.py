@@ -13,8 +13,8 @@ from runbook_runner.gateway.cassette.answers import Said, said
 from runbook_runner.gateway.cassette.cassette import Exchange
 from runbook_runner.gateway.cassette.dedup import compact
 from runbook_runner.gateway.dialects import sse
-from runbook_runner.gateway.dialects.base import SILENT, Ask, Dialect, Json
-from runbook_runner.gateway.replay.index import Entry, Library
+from runbook_runner.gateway.dialects.base import NO_EVENTS, Dialect, Json, ParsedRequest
+from runbook_runner.gateway.replay.index import CassetteIndex, IndexedCall
 from runbook_runner.gateway.script.shell_tool import find_shell, shell_input, time_units
 from runbook_runner.gateway.script.turns import MAX_TIMEOUT_S
 
@@ -33,7 +33,7 @@ _USAGE: Final = {
 }
 
 
-def script_from(library: Library) -> str:
+def script_from(library: CassetteIndex) -> str:
     """The recorded turns as a model script. Side requests and failed attempts are no turns. Raises InputError when
     there are none, or the recording is damaged."""
     turns = [_turn(entry, library.exchange(entry.number)) for entry in _turns(library)]
@@ -44,25 +44,25 @@ def script_from(library: Library) -> str:
     )
 
 
-def _turns(library: Library) -> Iterator[Entry]:
+def _turns(library: CassetteIndex) -> Iterator[IndexedCall]:
     """One answer a question, the last: a client asks again when the one before was lost to it."""
     yield from {entry.profile.key: entry for entry in library.entries if entry.is_turn}.values()
 
 
-def _turn(entry: Entry, exchange: Exchange) -> Json:
+def _turn(entry: IndexedCall, exchange: Exchange) -> Json:
     answer = said(entry.call.dialect, exchange.response)
-    ask = entry.dialect.ask(entry.call.path.partition("?")[0], exchange.request)
+    request = entry.dialect.parse_request(entry.call.path.partition("?")[0], exchange.request)
     turn: Json = {}
     if answer.thinking:
         turn["think"] = answer.thinking
     if answer.text is not None or not (answer.calls or answer.thinking):
         turn["say"] = answer.text or ""
-    return turn | _called(answer, ask) | _stopped(entry.dialect, exchange.response) | _used(entry.call.usage)
+    return turn | _called(answer, request) | _stopped(entry.dialect, exchange.response) | _used(entry.call.usage)
 
 
-def _called(answer: Said, ask: Ask) -> Json:
+def _called(answer: Said, request: ParsedRequest) -> Json:
     """Commands for whatever shell tool there is, where nothing is lost by it: such a script drives any agent."""
-    found = [command for call in answer.calls if (command := _command(call, ask))]
+    found = [command for call in answer.calls if (command := _command(call, request))]
     if found and len(found) == len(answer.calls):
         commands, longest = [text for text, _ in found], max(seconds for _, seconds in found)
         return {"shell": commands[0] if len(found) == 1 else commands, **({"timeout": longest} if longest else {})}
@@ -70,10 +70,10 @@ def _called(answer: Said, ask: Ask) -> Json:
     return {"tool": tools[0]} if len(tools) == 1 else {"tools": tools} if tools else {}
 
 
-def _command(call: tuple[str, Json], ask: Ask) -> tuple[str, float] | None:
+def _command(call: tuple[str, Json], request: ParsedRequest) -> tuple[str, float] | None:
     """The command and how many seconds it may take, zero when that is not said; `None` when there is more to it."""
     name, value = call
-    shell = find_shell(ask.tools)
+    shell = find_shell(request.tools)
     if shell is None or shell.name != name:
         return None
     units = time_units(shell.schema)
@@ -105,8 +105,8 @@ def _strings(values: Iterable[Any]) -> Iterator[str]:
 
 def _stopped(dialect: Dialect, response: Any) -> Json:
     stream = isinstance(response, str)
-    heard = reduce(dialect.heard, sse.objects(response), SILENT) if stream else None
-    stop = (heard or dialect.reading(compact(response).encode())).stop
+    add_event = reduce(dialect.add_event, sse.objects(response), NO_EVENTS) if stream else None
+    stop = (add_event or dialect.parse_response(compact(response).encode())).stop
     return {"stop": stop} if stop else {}
 
 

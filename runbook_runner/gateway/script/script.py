@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 
 from runbook_runner.core.events import Usage
 from runbook_runner.core.text import nearest
-from runbook_runner.gateway.dialects.base import Ask, Call, Reading, Reply, Tool
+from runbook_runner.gateway.dialects.base import ParsedRequest, ParsedResponse, Reply, Tool, ToolCall
 from runbook_runner.gateway.script.shell_tool import find_shell, shell_input
 from runbook_runner.gateway.script.turns import ScriptedTool, Turn
 from runbook_runner.gateway.script.waiting import polls
@@ -42,7 +42,7 @@ class ModelScript:
     def secret_values(self) -> dict[str, str]:
         return {}
 
-    def cost(self, model: str, reading: Reading) -> float | None:
+    def cost(self, model: str, response: ParsedResponse) -> float | None:
         """Each answer brings its own (see `ScriptedUsage.cost`)."""
         return None
 
@@ -69,104 +69,106 @@ class Cursor:
     @asynccontextmanager
     async def answer(self, request: ModelRequest) -> AsyncIterator[Answer]:
         if request.operation == "count_tokens":
-            count = request.dialect.count(len(request.body) // _BYTES_PER_TOKEN)
+            count = request.dialect.token_count(len(request.body) // _BYTES_PER_TOKEN)
             yield _answer("count", [json.dumps(count).encode()], stream=False)
             return
-        ask = request.ask
+        parsed = request.parsed
         try:
-            number = None if self._waits(ask) else self._turn(ask)
-            reply = self._beside(ask) if number is None else self._reply(number, ask)
-        except Unservable as problem:
-            message = str(problem)
+            number = None if self._waits(parsed) else self._turn(parsed)
+            reply = self._beside(parsed) if number is None else self._reply(number, parsed)
+        except Unservable as error:
+            message = str(error)
             yield error_answer(request.dialect, 400, message, GatewayFailure("script", message))
             return
-        chunks = request.dialect.render(reply, ask)
+        chunks = request.dialect.render(reply, parsed)
         if number is None:
-            yield _answer(reply.id, chunks, stream=ask.stream, side=True)
+            yield _answer(reply.id, chunks, stream=parsed.stream, side=True)
             return
         turn = self._script.turns[number]
         await asyncio.sleep(turn.delay)
         yield self._failure(request, number, chunks) or _answer(
-            reply.id, chunks, stream=ask.stream, cost_usd=turn.usage.cost
+            reply.id, chunks, stream=parsed.stream, cost_usd=turn.usage.cost
         )
 
-    def _turn(self, ask: Ask) -> int | None:
+    def _turn(self, parsed: ParsedRequest) -> int | None:
         """The turn for this request; a question that was already answered gets the same turn, since a CLI that lost
         the answer asks again. `None` for a side request. A turn that fails answers nothing: what comes next goes on."""
-        key = _digest(ask)
+        key = _digest(parsed)
         if key in self._served:
             return self._served[key]
-        if self._is_side(ask):
+        if self._is_side(parsed):
             return None
-        self._tools_seen = self._tools_seen or bool(ask.tools)
+        self._tools_seen = self._tools_seen or bool(parsed.tools)
         number = self._next
         if number >= len(self._script.turns):
             raise Unservable(
                 f"the model script {self._script.path} ended after {len(self._script.turns)} turns, "
                 "but the agent asked for another answer"
             )
-        self._expect(number, ask)
-        self._calls(number, ask)
+        self._expect(number, parsed)
+        self._calls(number, parsed)
         self._next += 1
         if self._script.turns[number].error is None:
             self._served[key] = number
-            self._heard = len(ask.conversation)
+            self._heard = len(parsed.conversation)
         return number
 
-    def _is_side(self, ask: Ask) -> bool:
+    def _is_side(self, parsed: ParsedRequest) -> bool:
         """A request without tools is no part of an agent's main loop when that loop has tools, or when the script
         goes on with a tool: CLIs ask for titles and summaries that way."""
-        if ask.tools:
+        if parsed.tools:
             return False
         return self._tools_seen or any(turn.needs_tool for turn in self._script.turns[self._next :])
 
-    def _waits(self, ask: Ask) -> bool:
+    def _waits(self, parsed: ParsedRequest) -> bool:
         """A command of the last turn is still running. A script that calls its agent's own tools does this itself."""
-        return self._next > 0 and bool(self._script.turns[self._next - 1].commands) and bool(polls(ask))
+        return self._next > 0 and bool(self._script.turns[self._next - 1].commands) and bool(polls(parsed))
 
-    def _beside(self, ask: Ask) -> Reply:
+    def _beside(self, parsed: ParsedRequest) -> Reply:
         """What moves nothing: the wait for a command, the answer to a side request."""
         self._sides += 1
         name = f"{self._script.id_prefix}_side_{self._sides:04d}"
-        calls = tuple(Call(f"{name}_{place}", tool, value) for place, (tool, value) in enumerate(polls(ask), 1))
+        calls = tuple(ToolCall(f"{name}_{place}", tool, value) for place, (tool, value) in enumerate(polls(parsed), 1))
         return Reply(name, None, None if calls else SIDE_TEXT, calls, Usage())
 
-    def _expect(self, number: int, ask: Ask) -> None:
+    def _expect(self, number: int, parsed: ParsedRequest) -> None:
         pattern = self._script.turns[number].expect
         if pattern is None:
             return
-        new = ask.conversation[self._heard :] if len(ask.conversation) > self._heard else ask.conversation
+        new = parsed.conversation[self._heard :] if len(parsed.conversation) > self._heard else parsed.conversation
         text = "\n".join(_texts(new))
         if not re.search(pattern, text, re.MULTILINE):
             raise Unservable(
                 f"{self._script.where(number)} expects {pattern!r}, but the request says: {text[-_SHOWN_CHARS:]}"
             )
 
-    def _reply(self, number: int, ask: Ask) -> Reply:
+    def _reply(self, number: int, parsed: ParsedRequest) -> Reply:
         turn = self._script.turns[number]
         text = turn.say if turn.error != "drop" else turn.say or SIDE_TEXT
-        return Reply(self._id(number), turn.think, text, self._calls(number, ask), turn.tokens(), turn.stop)
+        return Reply(self._id(number), turn.think, text, self._calls(number, parsed), turn.tokens(), turn.stop)
 
     def _id(self, number: int) -> str:
         return f"{self._script.id_prefix}_{number + 1:04d}"
 
-    def _calls(self, number: int, ask: Ask) -> tuple[Call, ...]:
+    def _calls(self, number: int, parsed: ParsedRequest) -> tuple[ToolCall, ...]:
         turn = self._script.turns[number]
-        wanted = [self._shell(command, turn.timeout, number, ask) for command in turn.commands]
-        wanted += [(self._offered(tool, number, ask), tool.input) for tool in turn.other_tools]
+        wanted = [self._shell(command, turn.timeout, number, parsed) for command in turn.commands]
+        wanted += [(self._offered(tool, number, parsed), tool.input) for tool in turn.other_tools]
         ids = (self._id(number) + (f"_{place}" if place > 1 else "") for place in range(1, len(wanted) + 1))
-        return tuple(Call(id_, tool, value) for id_, (tool, value) in zip(ids, wanted, strict=True))
+        return tuple(ToolCall(id_, tool, value) for id_, (tool, value) in zip(ids, wanted, strict=True))
 
-    def _shell(self, command: str, timeout: float | None, number: int, ask: Ask) -> tuple[Tool, dict[str, Any]]:
-        shell = find_shell(ask.tools)
+    def _shell(
+        self, command: str, timeout: float | None, number: int, parsed: ParsedRequest
+    ) -> tuple[Tool, dict[str, Any]]:
+        shell = find_shell(parsed.tools)
         if shell is None:
-            offered = [tool.name for tool in ask.tools]
+            offered = [tool.name for tool in parsed.tools]
             where = self._script.where(number)
             raise Unservable(f"{where} runs a shell command, but the request offers no shell tool, only: {offered}")
         return shell, shell_input(shell.schema, command, timeout)
 
-    def _offered(self, wanted: ScriptedTool, number: int, ask: Ask) -> Tool:
-        offered = {tool.name: tool for tool in ask.tools}
+    def _offered(self, wanted: ScriptedTool, number: int, parsed: ParsedRequest) -> Tool:
+        offered = {tool.name: tool for tool in parsed.tools}
         if wanted.name not in offered:
             near = nearest(wanted.name, offered)
             hint = f"; did you mean {near}?" if near else ""
@@ -177,9 +179,9 @@ class Cursor:
     def _failure(self, request: ModelRequest, number: int, chunks: list[bytes]) -> Answer | None:
         turn, where = self._script.turns[number], self._script.where(number)
         if turn.error == "drop":
-            kind = "text/event-stream" if request.ask.stream else "application/json"
+            kind = "text/event-stream" if request.parsed.stream else "application/json"
             broken = _half(chunks, f"{where} drops it")
-            return Answer(200, (("content-type", kind),), broken, cost_usd=turn.usage.cost, at_once=True)
+            return Answer(200, (("content-type", kind),), broken, cost_usd=turn.usage.cost, unbuffered=True)
         if turn.error is None:
             return None
         headers = () if turn.retry_after is None else (("retry-after", f"{turn.retry_after:g}"),)
@@ -187,8 +189,8 @@ class Cursor:
         return error_answer(request.dialect, turn.error, said, headers=headers)
 
 
-def _digest(ask: Ask) -> str:
-    canonical = json.dumps(ask.identity, sort_keys=True, separators=(",", ":"))
+def _digest(parsed: ParsedRequest) -> str:
+    canonical = json.dumps(parsed.identity, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 

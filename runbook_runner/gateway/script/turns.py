@@ -77,8 +77,8 @@ class Turn(Part):
     def _is_a_pattern(cls, expect: str | None) -> str | None:
         try:
             re.compile(expect or "")
-        except re.error as problem:
-            raise ValueError(f"This is not a regular expression: {problem}.") from None
+        except re.error as error:
+            raise ValueError(f"This is not a regular expression: {error}.") from None
         return expect
 
     @model_validator(mode="after")

@@ -9,24 +9,24 @@ from collections.abc import Iterator
 from itertools import takewhile
 from typing import Any, Final
 
-from runbook_runner.gateway.dialects.base import Ask, Json, Tool
+from runbook_runner.gateway.dialects.base import Json, ParsedRequest, Tool
 
 _RUNNING: Final = re.compile(r"^Process running with session ID (\d+)$", re.MULTILINE)
 _TOOL: Final = "write_stdin"
 _WAIT_MS: Final = 300_000  # the longest it takes; it answers as soon as the command has ended
 
 
-def polls(ask: Ask) -> list[tuple[Tool, Json]]:
+def polls(parsed: ParsedRequest) -> list[tuple[Tool, Json]]:
     """Calls that wait for the commands whose last word was that they go on."""
-    tool = next((tool for tool in ask.tools if tool.name == _TOOL), None)
+    tool = next((tool for tool in parsed.tools if tool.name == _TOOL), None)
     if tool is None:
         return []
-    return [(tool, {"session_id": number, "chars": "", "yield_time_ms": _WAIT_MS}) for number in _running(ask)]
+    return [(tool, {"session_id": number, "chars": "", "yield_time_ms": _WAIT_MS}) for number in _running(parsed)]
 
 
-def _running(ask: Ask) -> Iterator[int]:
+def _running(parsed: ParsedRequest) -> Iterator[int]:
     """In the outputs that came since the model spoke last."""
-    for item in reversed(list(takewhile(_is_output, reversed(ask.conversation)))):
+    for item in reversed(list(takewhile(_is_output, reversed(parsed.conversation)))):
         found = _RUNNING.search(str(item.get("output", "")))
         if found:
             yield int(found[1])

@@ -1,4 +1,4 @@
-"""Gateway: the HTTP face: who may ask, how much, and in which API; everything else is the relay's."""
+"""Gateway: the ASGI app: checks a request's token, size and API, then hands it to the relay."""
 
 import json
 from collections.abc import AsyncIterator, Iterable
@@ -16,16 +16,14 @@ from runbook_runner.gateway.serve.session import Session
 from runbook_runner.gateway.upstream import CREDENTIAL_HEADERS, Headers, ModelRequest
 
 MAX_BODY_BYTES: Final = 64 << 20
-_UNKNOWN: Final = "this gateway does not know that token; it is good for one run only"
+_NO_SESSION: Final = "unknown token: a token is valid for one run, at the address that this run was given"
 _KEY_PARAMETER: Final = "key"
-_ALIVE: Final = {"gateway": "runbook-runner"}
-"""CLIs probe their base URL, some without credentials."""
-_IN_A_PATH: Final = "/:@!$&'()*+,;=~"
-"""RFC 3986 §3.3."""
+_PROBE_ANSWER: Final = {"gateway": "runbook-runner"}  # CLIs probe their base URL, some without a token
+_IN_A_PATH: Final = "/:@!$&'()*+,;=~"  # RFC 3986 §3.3
 
 
 class Refused(Exception):  # noqa: N818 (it is the answer to a request)
-    """The request gets this error instead of a model call."""
+    """The request is answered with this error; no model call is made."""
 
     def __init__(self, status: int, message: str):
         super().__init__(message)
@@ -41,20 +39,20 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
 
 async def _response(request: Request, sessions: Iterable[Session]) -> Response:
     if request.url.path == "/" and request.method in ("GET", "HEAD"):
-        return JSONResponse(_ALIVE)
+        return JSONResponse(_PROBE_ANSWER)
     try:
         session = _session(request, sessions)
         return Relay(session, await _parse(request, session))
-    except Refused as problem:
+    except Refused as error:
         dialect, _ = recognise(request.method, _path(request))
-        return JSONResponse(dialect.error(problem.status, str(problem)), problem.status)
+        return JSONResponse(dialect.error(error.status, str(error)), error.status)
 
 
 def _session(request: Request, sessions: Iterable[Session]) -> Session:
     tokens = _tokens(request)
     found = [session for session in sessions if session.admits(tokens)]
     if not found:
-        raise Refused(401, _UNKNOWN)
+        raise Refused(401, _NO_SESSION)
     found[0].touch()
     return found[0]
 
@@ -71,12 +69,12 @@ async def _parse(request: Request, session: Session) -> ModelRequest:
     dialect, operation = recognise(request.method, path)
     if operation is None:
         raise Refused(404, f"this gateway does not serve {request.method} {path}")
-    packed = request.headers.get("content-encoding", "identity")
-    if packed != "identity":
-        raise Refused(415, f"this gateway takes request bodies as they are, not packed ({packed})")
-    body = b"".join([chunk async for chunk in _bounded(request, session)])
+    encoding = request.headers.get("content-encoding", "identity")
+    if encoding != "identity":
+        raise Refused(415, f"this gateway does not take request bodies with content-encoding {encoding}")
+    body = b"".join([chunk async for chunk in _limited_body(request, session)])
     if not session.is_open:  # closed while the body came in
-        raise Refused(401, _UNKNOWN)
+        raise Refused(401, _NO_SESSION)
     if session.blocked:
         raise Refused(500, session.blocked.message)
     document = _document(body)
@@ -89,11 +87,11 @@ async def _parse(request: Request, session: Session) -> ModelRequest:
         headers=_headers(request, session.token),
         body=body,
         json=document,
-        ask=dialect.ask(path, document),
+        parsed=dialect.parse_request(path, document),
     )
 
 
-async def _bounded(request: Request, session: Session) -> AsyncIterator[bytes]:
+async def _limited_body(request: Request, session: Session) -> AsyncIterator[bytes]:
     too_large = Refused(413, f"a request body may have {MAX_BODY_BYTES >> 20} MB at most")
     declared = request.headers.get("content-length", "0")
     if declared.isdecimal() and int(declared) > MAX_BODY_BYTES:
@@ -118,12 +116,12 @@ def _document(body: bytes) -> Json:
 
 
 def _path(request: Request) -> str:
-    """Percent-encoded anew: it becomes a part of another request, and the agent chose it."""
+    """Percent-encoded again: the agent chose it, and it becomes a part of the request to the provider."""
     return quote(request.scope["path"], safe=_IN_A_PATH)
 
 
 def _query(request: Request) -> str:
-    """As it came, without the credential that Gemini's clients may put there."""
+    """The query string without the token that Gemini's clients may put there."""
     pairs = request.url.query.split("&")
     return "&".join(pair for pair in pairs if pair.partition("=")[0] != _KEY_PARAMETER)
 

@@ -1,4 +1,4 @@
-"""Gateway: what a run may use of its model. Asked before each call, so only calls under way can go over it."""
+"""Gateway: how much of its model a run may use. Checked before each call, so only calls in progress can exceed it."""
 
 from dataclasses import dataclass
 
@@ -7,17 +7,17 @@ from runbook_runner.core.events import Usage
 
 @dataclass(frozen=True)
 class Budget:
-    """`None`: no limit. The call that crosses a limit is the last one; it is answered."""
+    """`None`: no limit. The call that crosses a limit is answered; it is the last one."""
 
     max_cost_usd: float | None = None
     max_tokens: int | None = None
     """Input and output, cached input included."""
     max_calls: int | None = None
-    """Answers asked for, retries and side requests included."""
+    """Retries and side requests included."""
 
 
 class Spending:
-    """What one session has used of its budget. On the gateway's loop only."""
+    """What one session has used of its budget. Used on the gateway's event loop only."""
 
     def __init__(self, budget: Budget):
         self._budget = budget
@@ -26,21 +26,21 @@ class Spending:
         self._cost_usd = 0.0
         self._unpriced: str | None = None
 
-    def refusal(self) -> str | None:
-        """Why no more calls may be made; `None`: one may, and is counted."""
+    def count_call(self) -> str | None:
+        """Counts a new call. Returns the reason when it must not be made, and then does not count it; else `None`."""
         reason = self._reason()
         self._calls += reason is None
         return reason
 
-    def give_back(self) -> None:
-        """The call that was just allowed is none that counts."""
+    def uncount_call(self) -> None:
+        """The call that was counted does not use the budget."""
         self._calls -= 1
 
-    def add(self, model: str, usage: Usage, *, whole: bool) -> None:
-        """A call has ended. whole: its answer came to its end, so that a missing price is not for want of tokens."""
+    def add(self, model: str, usage: Usage, *, succeeded: bool) -> None:
+        """Adds an ended call. succeeded: its answer is complete, so a missing price is not due to missing tokens."""
         self._tokens += usage.all_tokens
         self._cost_usd += usage.cost_usd or 0.0
-        if whole and usage.api_calls and usage.cost_usd is None:
+        if succeeded and usage.api_calls and usage.cost_usd is None:
             self._unpriced = model
 
     def _reason(self) -> str | None:

@@ -1,4 +1,4 @@
-"""Gateway: what is known of one model call while it is under way, and what it came to."""
+"""Gateway: one model call in progress: its request, what has come of its answer, and its outcome."""
 
 import time
 from collections.abc import Callable
@@ -8,19 +8,22 @@ from typing import Final
 from runbook_runner.core import clock
 from runbook_runner.core.events import ReplayDiverged, Source, Stop, Usage
 from runbook_runner.gateway.cassette.cassette import Body, Cassette
-from runbook_runner.gateway.cassette.stream import Reel
-from runbook_runner.gateway.dialects.base import Reading, readable
+from runbook_runner.gateway.cassette.stream import RecordedStream
+from runbook_runner.gateway.dialects.base import ParsedResponse, readable
 from runbook_runner.gateway.dialects.bodies import document
 from runbook_runner.gateway.upstream import Answer, GatewayFailure, Headers, ModelRequest
 
 MAX_ERROR_CHARS: Final = 2000
 _SHOWN_CHARS: Final = 200
 
+Cost = Callable[[str, ParsedResponse], float | None]
+"""Model and answer → USD; `None` when the price is not known. See `Upstream.cost`."""
+
 
 @dataclass
-class Tape:
-    """One call. An event stream goes out as it arrives; anything else waits until it is whole and recorded, so that
-    a late failure can still be told with a proper status."""
+class ModelCall:
+    """An event stream is sent on as it arrives; any other answer waits until it is complete and recorded, so that a
+    late failure can still be reported with a proper status."""
 
     request: ModelRequest
     number: int
@@ -33,21 +36,21 @@ class Tape:
     headers: Headers = ()
     chunks: list[bytes] = field(default_factory=list)
     """The body, unless it is an event stream."""
-    reel: Reel | None = None
-    """The event stream."""
-    at_once: bool = False
-    """The body goes out as it arrives."""
+    event_stream: RecordedStream | None = None
+    """The body, when it is an event stream."""
+    unbuffered: bool = False
+    """The body is sent on as it arrives."""
     sent: bool = False
-    """The status went out to the agent."""
-    gone: bool = False
-    """The agent does not listen any more."""
+    """The status has been sent to the agent."""
+    hung_up: bool = False
+    """The agent closed the connection."""
     broken: bool = False
     """The answer did not come to its end."""
     side: bool = False
     error: str | None = None
     failure: GatewayFailure | None = None
     ttfb: float | None = None
-    spends: bool = True
+    uses_budget: bool = True
     cost_usd: float | None = None
     answered_by: str | None = None
     source: Source | None = None
@@ -57,53 +60,75 @@ class Tape:
         self.status, self.headers, self.side = answer.status, answer.headers, answer.side
         self.error, self.failure = answer.error, answer.failure or self.failure
         self.cost_usd, self.answered_by = answer.cost_usd, answer.answered_by
-        self.source, self.spends = answer.source or self.source, answer.spends
+        self.source, self.uses_budget = answer.source or self.source, answer.uses_budget
         self.divergence = answer.divergence or self.divergence
-        kind = self.content_type.lower()
-        stream = kind.startswith("text/event-stream") or (not kind and self.request.ask.stream and self.status == 200)
-        self.reel = Reel(self.request.dialect, self.cassette) if stream else None
-        self.at_once = self.stream or answer.at_once
+        kind, asked = self.content_type.lower(), self.request.parsed.stream
+        is_stream = kind.startswith("text/event-stream") or (not kind and asked and self.status == 200)
+        self.event_stream = RecordedStream(self.request.dialect, self.cassette) if is_stream else None
+        self.unbuffered = is_stream or answer.unbuffered
 
     def add(self, chunk: bytes) -> None:
         """Raises RecordingError."""
         if self.ttfb is None:
             self.ttfb = self.seconds
-        if self.reel is None:
+        if self.event_stream is None:
             self.chunks.append(chunk)
         else:
-            self.reel.add(chunk)
+            self.event_stream.add(chunk)
 
     def end(self) -> None:
-        """The answer is all there, or all that will come of it."""
-        if self.reel is not None:
-            self.reel.end()
+        """No more of the answer will come."""
+        if self.event_stream is not None:
+            self.event_stream.end()
 
-    def no_answer(self) -> str | None:
-        """Why what has come to its end is no answer of any API, although its status says so: the page of a proxy, half
-        a document."""
+    def why_unusable(self) -> str | None:
+        """Returns why an answer with status 200 is not one of this API (a proxy's error page, half a document); `None`
+        when it is, or when the status says that it is not."""
         if self.status != 200 or self.broken:
             return None
         if self.ttfb is None:
             return "the provider's answer is empty"
-        if self.stream or isinstance(document(self.body), (dict, list)):
+        if self.is_stream or isinstance(document(self.body), (dict, list)):
             return None
         return f"the provider's answer is not JSON: {readable(self.body.decode('utf-8', 'replace'), _SHOWN_CHARS)}"
 
     def discard(self) -> None:
-        """Leaves nothing half-written."""
-        if self.reel is not None:
-            self.reel.discard()
+        """Removes a half-written event stream."""
+        if self.event_stream is not None:
+            self.event_stream.discard()
 
     def abort(self, error: str, failure: GatewayFailure | None = None) -> None:
         self.broken, self.error, self.failure = True, error, failure or self.failure
 
-    @property
-    def stream(self) -> bool:
-        return self.reel is not None
+    def outcome(self, cost: Cost) -> "Outcome":
+        """An agent that hangs up after the last event of a stream has its answer, and so it is when a provider does."""
+        parsed = self.parsed
+        cut = (self.broken or self.hung_up) and not (self.is_stream and parsed.complete)
+        error = (self.error if cut or not self.broken else None) or parsed.error
+        if error is None and self.ttfb is not None and not (parsed.complete or parsed.may_end):
+            error = "the stream ended before the answer did"
+        usage = Usage() if self.side else self._priced(parsed, cost)
+        return Outcome(0 if cut else self.status, usage, error and readable(error, MAX_ERROR_CHARS), parsed.stop)
+
+    def _priced(self, parsed: ParsedResponse, cost: Cost) -> Usage:
+        """The price by the upstream, else the one in the provider's answer, else the one by the price table."""
+        usage = parsed.usage
+        if not usage.api_calls:
+            return usage
+        usd = self.cost_usd if self.cost_usd is not None else usage.cost_usd
+        if usd is None:
+            usd = cost(self.answered_by or self.request.parsed.model, parsed)
+        return usage.model_copy(update={"cost_usd": usd})
 
     @property
-    def reading(self) -> Reading:
-        return self.reel.reading if self.reel is not None else self.request.dialect.reading(self.body)
+    def is_stream(self) -> bool:
+        return self.event_stream is not None
+
+    @property
+    def parsed(self) -> ParsedResponse:
+        if self.event_stream is not None:
+            return self.event_stream.parsed
+        return self.request.dialect.parse_response(self.body)
 
     @property
     def content_type(self) -> str:
@@ -115,13 +140,13 @@ class Tape:
 
     @property
     def seconds(self) -> float:
-        """Since the request had come in."""
+        """Since the request came in."""
         return round(time.monotonic() - self.began, 6)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a call came to. status: what the agent got; 0 when the connection broke."""
+    """How a call ended. status: what the agent got; 0 when the connection broke."""
 
     status: int
     usage: Usage
@@ -129,31 +154,5 @@ class Outcome:
     stop: Stop | None
 
     @property
-    def whole(self) -> bool:
-        """The agent got what it had asked for."""
+    def succeeded(self) -> bool:
         return self.status == 200 and self.error is None
-
-
-def outcome(tape: Tape, cost: Callable[[str, Reading], float | None]) -> Outcome:
-    """An agent that hangs up after the last event of a stream has got its answer, and so has one whose provider did.
-
-    cost: USD of an answer of a model, see `Upstream.cost`.
-    """
-    reading = tape.reading
-    cut = (tape.broken or tape.gone) and not (tape.stream and reading.complete)
-    error = (tape.error if cut or not tape.broken else None) or reading.error
-    if error is None and tape.ttfb is not None and not (reading.complete or reading.may_end):
-        error = "the stream ended before the answer did"
-    usage = Usage() if tape.side else _priced(tape, reading, cost)
-    return Outcome(0 if cut else tape.status, usage, error and readable(error, MAX_ERROR_CHARS), reading.stop)
-
-
-def _priced(tape: Tape, reading: Reading, cost: Callable[[str, Reading], float | None]) -> Usage:
-    """What the upstream says, then what the provider wrote into its answer, then what the price table says."""
-    usage = reading.usage
-    if not usage.api_calls:
-        return usage
-    known = tape.cost_usd if tape.cost_usd is not None else usage.cost_usd
-    return usage.model_copy(
-        update={"cost_usd": known if known is not None else cost(tape.answered_by or tape.request.ask.model, reading)}
-    )

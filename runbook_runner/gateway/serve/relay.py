@@ -1,4 +1,4 @@
-"""Gateway: one model call on its way: from the agent to the upstream, back as it arrives, and into the recording."""
+"""Gateway: relays one model call from the agent to the upstream and back, and has it recorded."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 from runbook_runner.core.errors import RecordingError
 from runbook_runner.core.events import Log
-from runbook_runner.gateway.serve.call import Tape, outcome
+from runbook_runner.gateway.serve.call import ModelCall
 from runbook_runner.gateway.serve.record import record
 from runbook_runner.gateway.serve.session import Session
 from runbook_runner.gateway.upstream import Answer, GatewayFailure, ModelRequest, UpstreamBroke, error_answer
@@ -24,149 +24,138 @@ class Relay(Response):
     def __init__(self, session: Session, request: ModelRequest):
         super().__init__()
         self._session = session
-        self._tape = Tape(request, session.count(), session.cassette)
+        self._call = ModelCall(request, session.count(), session.cassette)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        work = asyncio.create_task(self._carry(send))
-        self._session.begin(work)
+        forwarding = asyncio.create_task(self._forward(send))
+        self._session.begin(forwarding)
         try:
-            await self._converse(work, receive)
+            await self._wait(forwarding, receive)
             await self._record()
             await self._finish(send)
         finally:
-            work.cancel()
-            self._tape.discard()
+            forwarding.cancel()
+            self._call.discard()
             self._session.end()
 
-    async def _carry(self, send: Send) -> None:
-        """Upstream to tape, and on to the agent when it is a stream.
+    async def _forward(self, send: Send) -> None:
+        """Asks the upstream and collects its answer; sends it on at once when it is a stream.
 
         Recording is done here in the event loop: handing it to a thread and back costs more than it does itself.
         """
-        tape = self._tape
+        call = self._call
         self._session.cassette.prepare()
         async with self._upstream_answer() as answer:
-            tape.start(answer)
+            call.start(answer)
             for note in answer.notes:
                 self._session.emit(Log(level="warning", message=note, source="gateway"))
             async for chunk in answer.body:
                 self._session.touch()
-                tape.add(chunk)
-                if tape.at_once:
+                call.add(chunk)
+                if call.unbuffered:
                     await self._send(send, chunk, more=True)
 
     @asynccontextmanager
     async def _upstream_answer(self) -> AsyncIterator[Answer]:
-        request, session = self._tape.request, self._session
-        reason = session.spending.refusal() if request.operation == "generate" else None
+        request, session = self._call.request, self._session
+        reason = session.spending.count_call() if request.operation == "generate" else None
         if reason is not None:  # 400 is what all the CLIs take for final
             yield error_answer(request.dialect, 400, reason, GatewayFailure("budget", reason))
             return
         async with session.connection.answer(request) as answer:
-            if request.operation == "generate" and not answer.spends:
-                session.spending.give_back()
+            if request.operation == "generate" and not answer.uses_budget:
+                session.spending.uncount_call()
             yield answer
 
-    async def _converse(self, work: asyncio.Task[None], receive: Receive) -> None:
-        """Until the answer is there; the agent's going away ends it too, and with it the call at the provider."""
-        gone = asyncio.create_task(_disconnected(receive))
-        problem: BaseException | None = None
+    async def _wait(self, forwarding: asyncio.Task[None], receive: Receive) -> None:
+        """Until the answer is complete or broken. An agent that hangs up ends the call, at the provider too."""
+        call, hung_up = self._call, asyncio.create_task(_hung_up(receive))
+        error: BaseException | None = None
         try:
-            problem = await self._keep_request()
-            if problem is None:
-                await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
-                self._tape.gone = not work.done()
-            work.cancel()
-            await asyncio.wait({work})
+            error = await self._keep_request()
+            if error is None:
+                await asyncio.wait({forwarding, hung_up}, return_when=asyncio.FIRST_COMPLETED)
+                call.hung_up = not forwarding.done()
+            forwarding.cancel()
+            await asyncio.wait({forwarding})
         finally:
-            gone.cancel()
-        if problem is not None:
-            _explain(problem, self._tape)
-        elif work.cancelled():
-            hung_up = "the agent closed the connection" if self._tape.gone else "the run ended before the answer did"
-            self._tape.abort(hung_up)
-        else:
-            _explain(work.exception(), self._tape)
-            if (nothing := self._tape.no_answer()) and not self._tape.sent:
-                self._tape.abort(nothing)
+            hung_up.cancel()
+        if error is None and forwarding.cancelled():
+            call.abort("the agent closed the connection" if call.hung_up else "the run ended before the answer did")
+        elif error := error or forwarding.exception():
+            _abort(call, error)
+        elif (reason := call.why_unusable()) and not call.sent:
+            call.abort(reason)
         await self._replace_broken()
 
     async def _keep_request(self) -> Exception | None:
-        """While the provider works on it; what went wrong, if anything did."""
+        """Records the request while the provider works on it. Returns the error of a request that can't be recorded."""
         for _ in range(_STEPS_TO_SEND):
             await asyncio.sleep(0)
         try:
-            self._tape.kept_request = self._session.cassette.keep_json(self._tape.request.json)
-        except (RecordingError, RecursionError) as problem:
-            return problem
+            self._call.kept_request = self._session.cassette.keep_json(self._call.request.json)
+        except (RecordingError, RecursionError) as error:
+            return error
         return None
 
     async def _replace_broken(self) -> None:
-        """While nothing has gone out, a call that broke gets an error answer instead of a closed connection."""
-        tape = self._tape
-        self._session.failure = tape.failure or self._session.failure
-        if not tape.broken or tape.sent or tape.gone:
+        """Gives a broken call an error answer instead of a closed connection, as long as nothing has been sent."""
+        call = self._call
+        self._session.failure = call.failure or self._session.failure
+        if not call.broken or call.sent or call.hung_up:
             return
-        status = 500 if tape.failure else 502
-        said = self._session.cassette.clean(tape.error or "the call broke")  # some errors quote an address with a key
-        answer = error_answer(tape.request.dialect, status, said)
-        tape.start(answer)
-        tape.broken, tape.chunks = False, [chunk async for chunk in answer.body]
+        status = 500 if call.failure else 502
+        said = self._session.cassette.clean(call.error or "the call broke")  # some errors quote an address with a key
+        answer = error_answer(call.request.dialect, status, said)
+        call.start(answer)
+        call.broken, call.chunks = False, [chunk async for chunk in answer.body]
 
     async def _record(self) -> None:
-        """Before the agent gets the end of its answer; an answer that can't be recorded is not given."""
-        tape = self._tape
-        tape.end()
-        result = outcome(tape, self._session.cost)
-        self._session.usage += result.usage
-        if tape.request.operation == "generate" and not tape.side:
-            self._session.last = result
-        if tape.spends:
-            self._session.spending.add(tape.request.ask.model, result.usage, whole=result.whole)
+        """Before the agent gets the end of its answer: an answer that can't be recorded is not given."""
+        call, session = self._call, self._session
+        call.end()
+        outcome = call.outcome(session.cost)
+        session.usage += outcome.usage
+        if call.request.operation == "generate" and not call.side:
+            session.last_outcome = outcome
+        if call.uses_budget:
+            session.spending.add(call.request.parsed.model, outcome.usage, succeeded=outcome.succeeded)
         try:
-            record(self._session, tape, result)
-        except RecordingError as problem:
-            tape.abort(str(problem), GatewayFailure("recording", str(problem)))
-        except Exception as problem:  # a bug of ours must end the run with its name, not hang it
-            tape.abort(_name(problem), GatewayFailure("internal", f"{_name(problem)}: {problem}"))
-        else:
-            return
-        await self._replace_broken()
+            record(session, call, outcome)
+        except Exception as error:  # a bug here must end the run with its name, not hang it
+            _abort(call, error)
+            await self._replace_broken()
 
     async def _finish(self, send: Send) -> None:
-        """The end of the answer. A stream that broke gets none: the server then closes the connection."""
-        tape = self._tape
-        if tape.gone or (tape.sent and tape.broken):
+        """Sends the end of the answer. A broken stream gets none: the server then closes the connection."""
+        call = self._call
+        if call.hung_up or (call.sent and call.broken):
             return
-        await self._send(send, b"" if tape.sent else tape.body, more=False)
+        await self._send(send, b"" if call.sent else call.body, more=False)
         self._session.touch()
 
     async def _send(self, send: Send, body: bytes, *, more: bool) -> None:
-        if not self._tape.sent:
-            self._tape.sent = True
-            headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in self._tape.headers]
-            await send({"type": "http.response.start", "status": self._tape.status, "headers": headers})
+        if not self._call.sent:
+            self._call.sent = True
+            headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in self._call.headers]
+            await send({"type": "http.response.start", "status": self._call.status, "headers": headers})
         await send({"type": "http.response.body", "body": body, "more_body": more})
 
 
-def _explain(problem: BaseException | None, tape: Tape) -> None:
-    """What the conversation ended with, in words, and whether the run can go on."""
-    if problem is None:
-        return
-    if isinstance(problem, UpstreamBroke):
-        tape.abort(f"the provider's answer broke off: {problem}")
-    elif isinstance(problem, RecordingError):
-        tape.abort(str(problem), GatewayFailure("recording", str(problem)))
-    elif isinstance(problem, RecursionError):
-        tape.abort("the request is nested too deeply", GatewayFailure("internal", "a request was nested too deeply"))
+def _abort(call: ModelCall, error: BaseException) -> None:
+    """Ends a call with this error, and says whether the run can go on."""
+    if isinstance(error, UpstreamBroke):
+        call.abort(f"the provider's answer broke off: {error}")
+    elif isinstance(error, RecordingError):
+        call.abort(str(error), GatewayFailure("recording", str(error)))
+    elif isinstance(error, RecursionError):
+        call.abort("the request is nested too deeply", GatewayFailure("internal", "a request was nested too deeply"))
     else:
-        tape.abort(_name(problem), GatewayFailure("internal", f"{_name(problem)}: {problem}"))
+        name = f"{type(error).__name__} in the gateway"
+        call.abort(name, GatewayFailure("internal", f"{name}: {error}"))
 
 
-def _name(problem: BaseException) -> str:
-    return f"{type(problem).__name__} in the gateway"
-
-
-async def _disconnected(receive: Receive) -> None:
+async def _hung_up(receive: Receive) -> None:
+    """Returns when the agent has closed the connection."""
     while (await receive())["type"] != "http.disconnect":
         pass

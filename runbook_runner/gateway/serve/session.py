@@ -1,4 +1,4 @@
-"""Gateway: one run's access to a model: its token, what it has used, and what went wrong."""
+"""Gateway: one run's access to a model: its token, its usage, and the failures of its calls."""
 
 import asyncio
 import hmac
@@ -34,9 +34,9 @@ class Session:
         self.usage = Usage()
         """The sum over all calls that ended."""
         self.failure: GatewayFailure | None = None
-        """The last thing after which the agent could not go on; `None` when there was none."""
-        self.last: Outcome | None = None
-        """What the last call came to; side requests and counts of tokens are none."""
+        """The last failure after which the agent could not go on; `None` when there was none."""
+        self.last_outcome: Outcome | None = None
+        """Of the last call that was not a side request or a count of tokens; `None` before the first one."""
         self.last_activity = time.monotonic()
         """`time.monotonic()` of the last byte from the agent or from the model."""
         self.source = upstream.source
@@ -48,11 +48,12 @@ class Session:
         self._loop = loop
         self._open = True
         self._calls: dict[asyncio.Task[None], asyncio.Task[None]] = {}
+        """Task that serves a call → task that talks to the upstream for it."""
         cassette.hide("RUN_TOKEN", token)
 
     @property
     def busy(self) -> bool:
-        """A call is under way or being recorded."""
+        """A call is in progress or being recorded."""
         return bool(self._calls)
 
     @property
@@ -60,8 +61,8 @@ class Session:
         return self._open
 
     def close(self) -> None:
-        """The token dies; calls under way are cancelled, at the provider too, and recorded. Nothing is emitted
-        after this returns. May be called twice, and after the gateway has stopped."""
+        """Invalidates the token; cancels the calls in progress, at the provider too, and records them. Nothing is
+        emitted after this returns. May be called twice, and after the server has stopped."""
         self._open = False
         if self._loop.is_closed():
             return
@@ -74,27 +75,28 @@ class Session:
     # --- for the gateway's loop ------------------------------------------------------------------------------------
 
     def admits(self, tokens: Iterable[str]) -> bool:
-        """Compares without telling by its duration how much of a token was right."""
+        """Whether one of the tokens is this session's. Compares in constant time."""
         own = self.token.encode()
         return any(hmac.compare_digest(own, token.encode()) for token in tokens) and self._open
 
     @property
     def blocked(self) -> GatewayFailure | None:
-        """Set when the run can't be recorded any more: nothing more is asked of the model then."""
+        """The failure after which no call is made any more, because it could not be recorded; `None` without one."""
         return self.failure if self.failure and self.failure.kind == "recording" else None
 
     def count(self) -> int:
-        """The number of a new call."""
+        """Returns the number of a new call."""
         self.calls += 1
         return self.calls
 
-    def begin(self, work: asyncio.Task[None]) -> None:
-        """A call is under way in the current task; its conversation with the upstream is `work`."""
+    def begin(self, forwarding: asyncio.Task[None]) -> None:
+        """The current task serves a call. forwarding: the task that talks to the upstream for it."""
         current = asyncio.current_task()
         assert current is not None
-        self._calls[current] = work
+        self._calls[current] = forwarding
 
     def end(self) -> None:
+        """The current task has served its call."""
         current = asyncio.current_task()
         assert current is not None
         self._calls.pop(current, None)
@@ -103,7 +105,7 @@ class Session:
         self.last_activity = time.monotonic()
 
     async def _drain(self) -> None:
-        for work in self._calls.values():
-            work.cancel()
+        for forwarding in self._calls.values():
+            forwarding.cancel()
         if self._calls:
             await asyncio.wait(set(self._calls))

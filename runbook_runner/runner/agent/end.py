@@ -51,13 +51,13 @@ def _agent_error(
 
 
 def _stop(launch: Launch) -> Stop | None:
-    last = launch.session.last if launch.session else None
-    return last.stop if last and last.whole else None
+    last = launch.session.last_outcome if launch.session else None
+    return last.stop if last and last.succeeded else None
 
 
 def _with_provider_message(launch: Launch, error: str, kind: str | None) -> tuple[str, str | None]:
     """Some CLIs hide the provider's message: a used-up quota looks like a rate limit then."""
-    last = launch.session.last if launch.session else None
+    last = launch.session.last_outcome if launch.session else None
     if last is None or not last.error or not last.status:
         return error, kind
     classified = failures.classify(last.error, last.status)

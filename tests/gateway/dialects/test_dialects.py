@@ -11,18 +11,18 @@ import pytest
 from runbook_runner.core.events import Stop, Usage
 from runbook_runner.core.redaction import Redactor
 from runbook_runner.gateway import Cassette
-from runbook_runner.gateway.cassette.stream import Reel
+from runbook_runner.gateway.cassette.stream import RecordedStream
 from runbook_runner.gateway.dialects import DIALECTS, recognise, sse
-from runbook_runner.gateway.dialects.base import Ask, Call, Dialect, Reading, Reply, Tool
+from runbook_runner.gateway.dialects.base import Dialect, ParsedRequest, ParsedResponse, Reply, Tool, ToolCall
 
 USAGE = Usage(
     prompt_tokens=10, completion_tokens=4, cache_read_tokens=3, cache_write_tokens=2, reasoning_tokens=1, api_calls=1
 )
 TEXT = 'Grüße \u2028 "quoted"\n' * 3
 TOOL = Tool("Bash", {})
-CALLS = (Call("1", TOOL, {"command": "echo 'ü'"}), Call("2", TOOL, {"command": "date"}))
+CALLS = (ToolCall("1", TOOL, {"command": "echo 'ü'"}), ToolCall("2", TOOL, {"command": "date"}))
 REPLY = Reply("id_1", "Let me think.", TEXT, CALLS, USAGE)
-PLAIN, STREAM = (Ask("model-1", stream, (TOOL,), {}) for stream in (False, True))
+PLAIN, STREAM = (ParsedRequest("model-1", stream, (TOOL,), {}) for stream in (False, True))
 
 GENERATE = {
     "anthropic": "/v1/messages",
@@ -39,13 +39,13 @@ def told(dialect: Dialect) -> Usage:
     )
 
 
-def read(dialect: Dialect, stream: bool, body: bytes) -> Reading:
+def read(dialect: Dialect, stream: bool, body: bytes) -> ParsedResponse:
     if not stream:
-        return dialect.reading(body)
-    reel = Reel(dialect, Cassette(Path("nowhere"), Redactor({}), "none"))
-    reel.add(body)
-    reel.end()
-    return reel.reading
+        return dialect.parse_response(body)
+    stream = RecordedStream(dialect, Cassette(Path("nowhere"), Redactor({}), "none"))
+    stream.add(body)
+    stream.end()
+    return stream.parsed
 
 
 every_dialect = pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
@@ -53,7 +53,7 @@ every_dialect = pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect:
 
 @every_dialect
 @pytest.mark.parametrize("ask", [PLAIN, STREAM], ids=["plain", "stream"])
-def test_scripted_answer_reads_back_with_its_tokens(dialect: Dialect, ask: Ask) -> None:
+def test_scripted_answer_reads_back_with_its_tokens(dialect: Dialect, ask: ParsedRequest) -> None:
     reading = read(dialect, ask.stream, b"".join(dialect.render(REPLY, ask)))
     assert reading.usage == told(dialect)
     assert reading.complete
@@ -63,7 +63,7 @@ def test_scripted_answer_reads_back_with_its_tokens(dialect: Dialect, ask: Ask) 
 @every_dialect
 @pytest.mark.parametrize("ask", [PLAIN, STREAM], ids=["plain", "stream"])
 @pytest.mark.parametrize("stop", ["length", "refusal"])
-def test_answer_that_is_not_a_whole_one_says_why(dialect: Dialect, ask: Ask, stop: Stop) -> None:
+def test_answer_that_is_not_a_whole_one_says_why(dialect: Dialect, ask: ParsedRequest, stop: Stop) -> None:
     reading = read(dialect, ask.stream, b"".join(dialect.render(replace(REPLY, stop=stop), ask)))
     assert (reading.stop, reading.complete, reading.error) == (stop, True, None)
     assert reading.usage == told(dialect)
@@ -99,7 +99,7 @@ def test_streamed_texts_are_the_sums_of_their_deltas(dialect: Dialect) -> None:
 
 @every_dialect
 @pytest.mark.parametrize("ask", [PLAIN, STREAM], ids=["plain", "stream"])
-def test_answer_holds_every_part_in_order(dialect: Dialect, ask: Ask) -> None:
+def test_answer_holds_every_part_in_order(dialect: Dialect, ask: ParsedRequest) -> None:
     body = b"".join(dialect.render(REPLY, ask)).decode()
     prefix = "toolu_" if dialect.name == "anthropic" else "call_"
     parts = ["Let me think.", json.dumps(TEXT)[1:-1], f"{prefix}1", f"{prefix}2"]
@@ -110,7 +110,7 @@ def test_answer_holds_every_part_in_order(dialect: Dialect, ask: Ask) -> None:
 
 @every_dialect
 @pytest.mark.parametrize("ask", [PLAIN, STREAM], ids=["plain", "stream"])
-def test_silent_turn_is_an_answer_all_the_same(dialect: Dialect, ask: Ask) -> None:
+def test_silent_turn_is_an_answer_all_the_same(dialect: Dialect, ask: ParsedRequest) -> None:
     reply = Reply("id_1", None, None, (), USAGE)
     reading = read(dialect, ask.stream, b"".join(dialect.render(reply, ask)))
     assert (reading.complete, reading.error, reading.usage.api_calls) == (True, None, 1)
@@ -184,7 +184,7 @@ def test_garbage_from_a_provider_has_no_tokens(dialect: Dialect, stream: bool, b
 @every_dialect
 @pytest.mark.parametrize("body", [{}, {"tools": [None, {"name": []}], "model": ["x"], "stream": "yes"}])
 def test_strange_request_asks_for_a_plain_answer(dialect: Dialect, body: dict[str, Any]) -> None:
-    ask = dialect.ask(GENERATE[dialect.name], body)
+    ask = dialect.parse_request(GENERATE[dialect.name], body)
     assert not ask.stream
     assert ask.tools == ()
 

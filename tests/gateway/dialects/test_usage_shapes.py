@@ -9,23 +9,23 @@ import pytest
 from runbook_runner.core.events import Usage
 from runbook_runner.core.redaction import Redactor
 from runbook_runner.gateway import Cassette
-from runbook_runner.gateway.cassette.stream import Reel
+from runbook_runner.gateway.cassette.stream import RecordedStream
 from runbook_runner.gateway.dialects import DIALECTS
-from runbook_runner.gateway.dialects.base import Reading
+from runbook_runner.gateway.dialects.base import ParsedResponse
 
 ANTHROPIC, RESPONSES, CHAT, GEMINI = DIALECTS
 
 
-def streamed(dialect: Any, *events: dict[str, Any]) -> Reading:
-    reel = Reel(dialect, Cassette(Path("nowhere"), Redactor({}), "none"))
+def streamed(dialect: Any, *events: dict[str, Any]) -> ParsedResponse:
+    stream = RecordedStream(dialect, Cassette(Path("nowhere"), Redactor({}), "none"))
     for event in events:
-        reel.add(b"data: " + json.dumps(event).encode() + b"\n\n")
-    reel.end()
-    return reel.reading
+        stream.add(b"data: " + json.dumps(event).encode() + b"\n\n")
+    stream.end()
+    return stream.parsed
 
 
-def plain(dialect: Any, body: Any) -> Reading:
-    return dialect.reading(json.dumps(body).encode())  # type: ignore[no-any-return]
+def plain(dialect: Any, body: Any) -> ParsedResponse:
+    return dialect.parse_response(json.dumps(body).encode())  # type: ignore[no-any-return]
 
 
 def used(prompt: int = 0, made: int = 0, **more: Any) -> Usage:

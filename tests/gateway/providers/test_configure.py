@@ -115,7 +115,7 @@ def test_answer_streamed_as_a_json_array_is_read_too(connect: Any) -> None:
     from runbook_runner.gateway.dialects import recognise
 
     dialect, _ = recognise("POST", "/v1beta/models/m:streamGenerateContent")
-    usage = dialect.reading(json.dumps([CONTENT, CONTENT]).encode()).usage
+    usage = dialect.parse_response(json.dumps([CONTENT, CONTENT]).encode()).usage
     assert (usage.prompt_tokens, usage.completion_tokens, usage.reasoning_tokens) == (7, 4, 1)
 
 

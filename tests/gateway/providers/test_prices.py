@@ -10,7 +10,7 @@ import pytest
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.events import Usage
 from runbook_runner.gateway import provider_from
-from runbook_runner.gateway.dialects.base import Reading
+from runbook_runner.gateway.dialects.base import ParsedResponse
 from runbook_runner.gateway.providers.prices import Prices, load_prices
 
 MILLION = 1_000_000
@@ -21,7 +21,7 @@ def reduce(table: Any) -> Any:
     return runpy.run_path(str(TOOL))["reduce"](table)
 
 
-def reading(prompt: int = 0, made: int = 0, read: int = 0, written: int = 0, **more: Any) -> Reading:
+def reading(prompt: int = 0, made: int = 0, read: int = 0, written: int = 0, **more: Any) -> ParsedResponse:
     usage = Usage(
         prompt_tokens=prompt,
         completion_tokens=made,
@@ -30,7 +30,7 @@ def reading(prompt: int = 0, made: int = 0, read: int = 0, written: int = 0, **m
         reasoning_tokens=more.pop("reasoning", 0),
         api_calls=1,
     )
-    return Reading(usage, error=None, complete=True, **more)
+    return ParsedResponse(usage, error=None, complete=True, **more)
 
 
 def test_every_kind_of_token_has_its_price() -> None:
@@ -58,7 +58,7 @@ def test_long_input_and_service_tiers_have_other_prices() -> None:
     ("anthropic", "claude-sonnet-4-6", reading()),
     ("anthropic", "claude-sonnet-4-6", reading(prompt=5, tier="priority")),
 ])  # fmt: skip
-def test_what_is_not_known_is_no_number(provider: str, model: str, said: Reading) -> None:
+def test_what_is_not_known_is_no_number(provider: str, model: str, said: ParsedResponse) -> None:
     assert Prices().cost(provider, model, said) is None
 
 
@@ -139,7 +139,7 @@ def test_forwarded_call_is_priced_and_what_the_provider_says_it_cost_wins(connec
     assert line.cassette.calls()[0].usage.cost_usd == line.session.usage.cost_usd
     dialect = __import__("runbook_runner.gateway.dialects", fromlist=["DIALECTS"]).DIALECTS[2]
     body = {"choices": [{}], "usage": {"prompt_tokens": 5, "completion_tokens": 1, "cost": 0.0125}}
-    assert dialect.reading(json.dumps(body).encode()).usage.cost_usd == 0.0125
+    assert dialect.parse_response(json.dumps(body).encode()).usage.cost_usd == 0.0125
 
 
 def test_searches_by_the_provider_are_paid_one_by_one(tmp_path: Path) -> None:

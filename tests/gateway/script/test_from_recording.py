@@ -11,14 +11,14 @@ from runbook_runner.core.errors import InputError
 from runbook_runner.core.events import Usage
 from runbook_runner.gateway.cassette.answers import Said, said
 from runbook_runner.gateway.dialects import DIALECTS
-from runbook_runner.gateway.dialects.base import Ask, Call, Dialect, Reply, Tool
-from runbook_runner.gateway.replay.index import open_library
+from runbook_runner.gateway.dialects.base import Dialect, ParsedRequest, Reply, Tool, ToolCall
+from runbook_runner.gateway.replay.index import open_index
 from runbook_runner.gateway.script.from_recording import script_from
 
 Scripted = Callable[[str], Any]
 
 TOOL = Tool("Bash", {})
-CALLS = (Call("1", TOOL, {"command": "echo 'ü'", "n": 3}), Call("2", TOOL, {}))
+CALLS = (ToolCall("1", TOOL, {"command": "echo 'ü'", "n": 3}), ToolCall("2", TOOL, {}))
 REPLY = Reply("id_1", "Let me think.", 'Grüße "all"\nof you', CALLS, Usage(api_calls=1))
 
 TURNS = """\
@@ -40,7 +40,7 @@ TURNS = """\
 @pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
 @pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
 def test_what_was_said_is_read_back_from_every_api(dialect: Dialect, stream: bool) -> None:
-    body = b"".join(dialect.render(REPLY, Ask("m", stream, (TOOL,), {}))).decode()
+    body = b"".join(dialect.render(REPLY, ParsedRequest("m", stream, (TOOL,), {}))).decode()
     answer = said(dialect.name, body if stream else json.loads(body))
     calls = (("Bash", {"command": "echo 'ü'", "n": 3}), ("Bash", {}))
     assert answer == Said('Grüße "all"\nof you', "Let me think.", calls)
@@ -48,7 +48,7 @@ def test_what_was_said_is_read_back_from_every_api(dialect: Dialect, stream: boo
 
 @pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
 def test_an_answer_without_words_says_nothing(dialect: Dialect) -> None:
-    body = b"".join(dialect.render(Reply("id_1", None, None, (), Usage()), Ask("m", True, (), {}))).decode()
+    body = b"".join(dialect.render(Reply("id_1", None, None, (), Usage()), ParsedRequest("m", True, (), {}))).decode()
     assert said(dialect.name, body).calls == ()
     assert not said(dialect.name, body).thinking
 
@@ -67,7 +67,7 @@ def play(line: Any, bash: dict[str, Any], turns: int, **body: Any) -> list[dict[
 def test_a_script_made_from_its_own_recording_says_the_same(scripted: Scripted, bash: dict[str, Any]) -> None:
     line = scripted(TURNS)
     first = play(line, bash, 4)
-    text = script_from(open_library(line.cassette.folder))
+    text = script_from(open_index(line.cassette.folder))
     assert yaml.safe_load(text) == yaml.safe_load(TURNS)
     assert [answer["content"] for answer in play(scripted(text), bash, 4)] == [answer["content"] for answer in first]
 
@@ -75,7 +75,7 @@ def test_a_script_made_from_its_own_recording_says_the_same(scripted: Scripted, 
 def test_the_script_reads_as_people_write_it(scripted: Scripted, bash: dict[str, Any]) -> None:
     line = scripted("- {say: Go., shell: \"cat > x <<'E'\\na\\nE\\n\", usage: {input: 10, output: 4}}\n- say: End.")
     play(line, bash, 2)
-    assert script_from(open_library(line.cassette.folder)) == (
+    assert script_from(open_index(line.cassette.folder)) == (
         "- say: Go.\n  shell: |\n    cat > x <<'E'\n    a\n    E\n  usage: {input: 10, output: 4}\n\n- say: End.\n"
     )
 
@@ -87,7 +87,7 @@ def test_side_requests_retries_and_failures_are_no_turns(scripted: Scripted, bas
     line.ask("go", tools=[bash])
     line.ask("a title, please")
     line.ask("go on", tools=[bash])
-    assert yaml.safe_load(script_from(open_library(line.cassette.folder))) == [{"shell": "ls"}, {"say": "End."}]
+    assert yaml.safe_load(script_from(open_index(line.cassette.folder))) == [{"shell": "ls"}, {"say": "End."}]
 
 
 @pytest.mark.parametrize(("given", "turn"), [
@@ -102,7 +102,7 @@ def test_how_long_a_command_may_take_is_said_in_seconds(
     bash["input_schema"]["properties"]["timeout"]["description"] = "Optional timeout in milliseconds"
     line = scripted(json.dumps([{"tool": {"name": "Bash", "input": given}}]))
     line.ask("go", tools=[bash])
-    (made,) = yaml.safe_load(script_from(open_library(line.cassette.folder)))
+    (made,) = yaml.safe_load(script_from(open_index(line.cassette.folder)))
     assert made == (turn or {"tool": {"name": "Bash", "input": given}})
 
 
@@ -110,7 +110,7 @@ def test_a_recording_of_failures_makes_no_script(scripted: Scripted, bash: dict[
     line = scripted("- {error: 500}\n- say: never asked")
     line.ask("go", tools=[bash])
     with pytest.raises(InputError, match="No answer of a model is recorded here"):
-        script_from(open_library(line.cassette.folder))
+        script_from(open_index(line.cassette.folder))
 
 
 # --- what other servers and models say -----------------------------------------------------------------------------
@@ -164,7 +164,7 @@ def test_what_is_not_understood_is_left_out(dialect: Dialect, odd: Any) -> None:
 def test_an_answer_that_was_cut_off_is_cut_off_again(scripted: Scripted, bash: dict[str, Any]) -> None:
     line = scripted("- {say: Half, stop: length}\n- {say: No., stop: refusal}\n- say: End.")
     play(line, bash, 3)
-    turns = yaml.safe_load(script_from(open_library(line.cassette.folder)))
+    turns = yaml.safe_load(script_from(open_index(line.cassette.folder)))
     assert turns == [{"say": "Half", "stop": "length"}, {"say": "No.", "stop": "refusal"}, {"say": "End."}]
 
 
@@ -179,7 +179,7 @@ def test_a_command_with_words_about_it_runs_with_any_agent(
 ) -> None:
     line = scripted(json.dumps([{"tool": {"name": "Bash", "input": given}}]))
     line.ask("go", tools=[bash])
-    assert yaml.safe_load(script_from(open_library(line.cassette.folder))) == [{"shell": "ls"}]
+    assert yaml.safe_load(script_from(open_index(line.cassette.folder))) == [{"shell": "ls"}]
 
 
 @pytest.mark.parametrize("given", [
@@ -192,6 +192,4 @@ def test_a_command_that_would_do_something_else_stays_as_it_is(
 ) -> None:
     line = scripted(json.dumps([{"tool": {"name": "Bash", "input": given}}]))
     line.ask("go", tools=[bash])
-    assert yaml.safe_load(script_from(open_library(line.cassette.folder))) == [
-        {"tool": {"name": "Bash", "input": given}}
-    ]
+    assert yaml.safe_load(script_from(open_index(line.cassette.folder))) == [{"tool": {"name": "Bash", "input": given}}]

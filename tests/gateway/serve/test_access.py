@@ -124,7 +124,7 @@ def test_lone_surrogates_are_recorded_and_answered(scripted: Scripted) -> None:
     body = b'{"model":"m\\ud800","messages":[{"role":"user","content":"\\udfff"}]}'
     assert line.client.post("/v1/messages", content=body).status_code == 200
     assert line.cassette.read(1).request["messages"][0]["content"] == "\udfff"
-    assert line.events[0].model == "m?"
+    assert line.events[0].model == "m\ufffd"
 
 
 def test_only_the_given_address_is_bound() -> None:

@@ -92,5 +92,5 @@ def test_budgets_of_two_runs_are_their_own(limited: Limited, tmp_path: Path) -> 
     session = first.listener.open(
         upstream=load_script(tmp_path / "m.yaml"), cassette=Cassette(tmp_path / "x", Redactor({})), emit=lambda _: None
     )
-    assert session.spending.refusal() is None
+    assert session.spending.count_call() is None
     session.close()

@@ -12,7 +12,7 @@ import pytest
 
 from runbook_runner.core.redaction import Redactor
 from runbook_runner.gateway import Cassette
-from runbook_runner.gateway.cassette.stream import SEGMENT_CHARS, Reel
+from runbook_runner.gateway.cassette.stream import SEGMENT_CHARS, RecordedStream
 from runbook_runner.gateway.dialects import DIALECTS, sse
 
 ANTHROPIC = DIALECTS[0]
@@ -40,11 +40,11 @@ def said(stream: str) -> str:
 
 def recorded(folder: Path, chunks: Iterator[bytes]) -> str:
     cassette = Cassette(folder, Redactor({"TOKEN": SECRET}))
-    reel = Reel(ANTHROPIC, cassette)
+    stream = RecordedStream(ANTHROPIC, cassette)
     for chunk in chunks:
-        reel.add(chunk)
-    reel.end()
-    return str(cassette._body(reel.keep("text/event-stream")))
+        stream.add(chunk)
+    stream.end()
+    return str(cassette._body(stream.keep("text/event-stream")))
 
 
 @pytest.mark.parametrize(
@@ -81,11 +81,11 @@ def test_memory_does_not_grow_with_the_length_of_a_stream(tmp_path: Path) -> Non
     one = event("x" * 1000) * 16
     recorded(tmp_path / "first", iter([one]))
     tracemalloc.start()
-    reel = Reel(ANTHROPIC, Cassette(tmp_path / "second", Redactor({"TOKEN": SECRET})))
+    stream = RecordedStream(ANTHROPIC, Cassette(tmp_path / "second", Redactor({"TOKEN": SECRET})))
     for _ in range(1000):
-        reel.add(one)
-    reel.end()
-    assert reel.keep("text/event-stream") is not None
+        stream.add(one)
+    stream.end()
+    assert stream.keep("text/event-stream") is not None
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 6 << 20, f"{len(one) * 1000 >> 20} MB were streamed"

@@ -35,12 +35,12 @@ class Raw(socketserver.ThreadingTCPServer):
     says = b""
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Ask)
+        super().__init__(("127.0.0.1", 0), ParsedRequest)
         self.asked: list[bytes] = []
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
 
 
-class Ask(socketserver.StreamRequestHandler):
+class ParsedRequest(socketserver.StreamRequestHandler):
     server: Raw
 
     def handle(self) -> None:
