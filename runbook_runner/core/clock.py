@@ -1,4 +1,4 @@
-"""The one place that tells the time."""
+"""Core: the time, and how the contract writes it."""
 
 from datetime import UTC, datetime
 

@@ -88,7 +88,7 @@ class CodeCheck(Declared):
     kind: Kind | None
     """`None`: there is no fence, or one in a language that means nothing here."""
     executor: Executor | None
-    """Who runs it; `None` where `problem` says why nobody can."""
+    """Who runs it; `None` where `problem` says why it can't be run."""
     info: str
     """The fence's info string."""
     code: str

@@ -1,4 +1,4 @@
-"""What a runbook declares and a RunSpec carries: secrets, outputs, code blocks, MCP servers. Plain data, quick to
+"""Core: what a runbook declares and a RunSpec carries: secrets, outputs, code blocks, MCP servers. Plain data, quick to
 import."""
 
 from collections.abc import Mapping

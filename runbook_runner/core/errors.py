@@ -1,4 +1,4 @@
-"""What users see when it goes wrong: one family of errors, one table of exit codes.
+"""Core: what users see when something fails: one family of errors, one table of exit codes.
 
 Every error says what happened, where, and what to do next. Nothing else reaches a user: the edge (cli) prints
 `str(error)` and leaves with `error.exit_code`.
@@ -84,7 +84,7 @@ class RecordingError(RunbookError):
 
 
 class CancelledError(RunbookError):
-    """Somebody asked the run to stop."""
+    """The run was asked to stop."""
 
     code = "cancelled"
     exit_code = ExitCode.INTERRUPTED

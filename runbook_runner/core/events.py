@@ -241,7 +241,7 @@ class Difference(BaseModel):
     path: str
     """`messages[3].content[0].text`."""
     line: int | None = None
-    """1-based, in the recorded text; `None` when the value is no text."""
+    """1-based, in the recorded text; `None` when the value is not text."""
     origin: Literal["model", "user", "system", "tools", "tool output", "settings", "model name"]
     """Whose word it is that differs."""
     before: str

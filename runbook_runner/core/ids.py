@@ -1,4 +1,4 @@
-"""The one place that makes ids, slugs and storage keys (contract §1.1, §5.4, appendix E)."""
+"""Core: makes ids, slugs and storage keys (contract §1.1, §5.4, appendix E)."""
 
 import re
 import secrets

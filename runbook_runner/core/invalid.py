@@ -36,11 +36,16 @@ class Problem(NamedTuple):
         return f"{key}: {self.message}." if key else f"{self.message[:1].upper()}{self.message[1:]}."
 
 
+def problems_of(error: "ValidationError") -> list[Problem]:
+    """All problems, unknown keys first: a key that is misspelt is reported as missing, too."""
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    problems = [Problem(one["loc"], one["msg"].removeprefix("Value error, "), one["type"]) for one in found]
+    return sorted(problems, key=lambda problem: problem.kind != UNKNOWN_KEY)
+
+
 def problem_of(error: "ValidationError") -> Problem:
-    """The first problem. An unknown key comes before all others: a misspelt key is reported as missing, too."""
-    problems = error.errors(include_url=False, include_context=False, include_input=False)
-    first = min(problems, key=lambda problem: problem["type"] != UNKNOWN_KEY)
-    return Problem(first["loc"], first["msg"].removeprefix("Value error, "), first["type"])
+    """The first of `problems_of`."""
+    return problems_of(error)[0]
 
 
 def validation_error(error: "ValidationError", where: str, *, hint: str | None = None) -> InputError:

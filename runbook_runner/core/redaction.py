@@ -1,4 +1,4 @@
-"""Removes secrets from what we write: known values first (also encoded), then well-known key patterns.
+"""Core: removes secrets from all that is written: known values (also encoded), then well-known key patterns.
 
 Used before the first byte is written. Reports say which rule and how often, never the value. Rules: contract §9.4,
 field notes §9.4. Tool-use ids and thinking signatures do not match any pattern and so pass unharmed.

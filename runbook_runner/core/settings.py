@@ -1,4 +1,4 @@
-"""Where things live, default limits, and the names of the environment variables we read or set. No other I/O."""
+"""Core: paths, default limits, and the names of the environment variables we read or set. No other I/O."""
 
 import os
 import re
@@ -17,7 +17,7 @@ RESULTS: Final = "/app/results"
 WORK: Final = "/app/work"
 CHECKS: Final = "/app/checks"
 MISSION_FILE: Final = "/app/RUNBOOK.md"
-PRIVATE: Final = "/app/.runbook"  # what the runner itself puts there: agent config, driver scripts, session files
+PRIVATE: Final = "/app/.runbook"  # the runner's own files: agent config, driver scripts, session files
 SANDBOX_CA_BUNDLE: Final = "/etc/runbook/ca-bundle.crt"
 
 # Every variable by which the tools in a sandbox find a CA bundle (field notes §9.11).
@@ -107,7 +107,7 @@ def _user_data() -> Path:
     if own := os.environ.get("RUNBOOK_DATA"):
         return Path(own).absolute()
     shared = os.environ.get("XDG_DATA_HOME")
-    home = Path(os.path.expanduser("~")).absolute()  # noqa: PTH111 - a user without a home is no error here
+    home = Path(os.path.expanduser("~")).absolute()  # noqa: PTH111 - a user without a home is not an error here
     usual = home / ("Library/Application Support" if sys.platform == "darwin" else ".local/share")
     return (Path(shared) if shared and Path(shared).is_absolute() else usual) / "runbook-runner"
 
@@ -124,9 +124,9 @@ def _ca_bundle() -> Path | None:
     return None
 
 
-_PLACES = ((".runbook/config.toml", ()), ("pyproject.toml", ("tool", "runbook")))
-# Nearly every project has a pyproject.toml, hardly any says a word to us in it, and to read one takes 10 ms.
-_OURS = re.compile(rb"""tool["']?\s*\.\s*["']?runbook(?![\w-])|^\s*\[\s*["']?tool["']?\s*\]""", re.MULTILINE)
+_FILES = ((".runbook/config.toml", ()), ("pyproject.toml", ("tool", "runbook")))
+# Nearly every project has a pyproject.toml, few have a table for this program, and to parse one takes 10 ms.
+_HAS_OUR_TABLE = re.compile(rb"""tool["']?\s*\.\s*["']?runbook(?![\w-])|^\s*\[\s*["']?tool["']?\s*\]""", re.MULTILINE)
 
 
 class Table(NamedTuple):
@@ -137,8 +137,8 @@ class Table(NamedTuple):
 
 def table_in(folder: Path, name: str) -> Table | None:
     """Of one folder; the first file that has it. Raises InputError with the file for what can't be read."""
-    for place, above in _PLACES:
-        path = str(folder / place)
+    for name_in_folder, above in _FILES:
+        path = str(folder / name_in_folder)
         if os.path.isfile(path) and (values := _table(path, (*above, name))) is not None:  # noqa: PTH113 - it never raises
             return Table(path, values)
     return None
@@ -147,7 +147,7 @@ def table_in(folder: Path, name: str) -> Table | None:
 def _table(path: str, keys: tuple[str, ...]) -> Mapping[str, Any] | None:
     try:
         text = Path(path).read_bytes()
-        if len(keys) > 1 and not _OURS.search(text):
+        if len(keys) > 1 and not _HAS_OUR_TABLE.search(text):
             return None
         import tomllib  # only projects that have such a table pay for it
 

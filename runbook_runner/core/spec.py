@@ -1,4 +1,4 @@
-"""RunSpec: everything a run needs and nothing else. Serialisable, with a digest that other machines agree on."""
+"""Core: RunSpec, everything a run needs and nothing else. Serialisable, with a digest that other machines agree on."""
 
 import hashlib
 import json
@@ -82,7 +82,7 @@ class RunSpec(Part):
     task: str
     agent: str
     near: tuple[str, ...] = ()
-    """Folders of this machine from which upwards an agent or a snapshot is looked for that is not ours. Not part of the
+    """Folders of this machine from which upwards agents and snapshots of the user are looked for. Not part of the
     digest."""
     model: str | None = None
     provider: str | None = None

@@ -1,4 +1,4 @@
-"""The one place that makes unix sockets and connects to them: for the ways out of a sandbox that has no network."""
+"""Core: unix sockets, the ways out of a sandbox that has no network."""
 
 import os
 import socket
@@ -12,7 +12,7 @@ PREFIX = "unix:"
 
 
 def listen_unix(path: Path) -> socket.socket:
-    """A listening socket that everybody who sees it may connect to. Raises OSError."""
+    """A listening socket that every user who can reach its path may connect to. Raises OSError."""
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         with _short(path) as name:
@@ -39,7 +39,7 @@ def connect_unix(path: Path) -> socket.socket:
 
 @contextmanager
 def _short(path: Path) -> Iterator[str]:
-    """A name for it of less than the 107 bytes that the kernel takes: Linux reaches it through its folder's
+    """Another name for the path, shorter than the kernel's limit of 107 bytes: Linux reaches it through its folder's
     descriptor."""
     if sys.platform != "linux":
         yield str(path)

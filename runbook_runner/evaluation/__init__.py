@@ -1,4 +1,4 @@
-"""Evaluation: was it good? Required outputs, the validation report, and the verdict they give."""
+"""Evaluation: required outputs and validation report of a run, and its verdict."""
 
 from runbook_runner.evaluation.verdict import evaluate
 

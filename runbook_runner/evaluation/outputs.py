@@ -11,7 +11,7 @@ _PLACEHOLDER = re.compile(r"<[^<>/]*>|\{[^{}/]*\}")
 
 
 def missing_outputs(results: Path, required: Iterable[RequiredOutput]) -> tuple[str, ...]:
-    """The required paths that no non-empty file in the results folder answers to, in manifest order."""
+    """The required paths without a non-empty file in the results folder, in manifest order."""
     return tuple(output.path for output in required if not _is_there(results, output.path))
 
 
@@ -27,7 +27,7 @@ def _is_there(results: Path, path: str) -> bool:
 
 
 def _expression(parts: tuple[str, ...]) -> re.Pattern[str]:
-    """`*` and `?` stand for what is in one name, `**` as a whole part for any number of folders."""
+    """`*` and `?` match within one name; a part that is `**` matches any number of folders."""
     folders = "".join("(?:[^/]+/)*" if part == "**" else _part(part) + "/" for part in parts[:-1])
     return re.compile(folders + _part(parts[-1]), re.DOTALL)
 

@@ -1,4 +1,4 @@
-"""Evaluation: `validation_report.json`, v1 (contract §3.9) and v2 (§3.10): what it says of the run."""
+"""Evaluation: reads `validation_report.json`, v1 (contract §3.9) and v2 (§3.10)."""
 
 import json
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ _GOOD = ("pass", "skipped")
 class Report:
     body: dict[str, Any]
     passed: bool | None
-    """`None`: it does not say."""
+    """`None`: the report does not say it."""
     reasons: tuple[str, ...] = ()
 
 
@@ -37,7 +37,7 @@ def read_report(results: Path) -> Report | str | None:
 
 
 def _v1(body: dict[str, Any]) -> Report:
-    """Only `overall_passed` is universal: nothing else is asked for."""
+    """Only `overall_passed` is universal; other keys are ignored."""
     passed = body.get("overall_passed")
     if not isinstance(passed, bool):
         return Report(body, None, (f"{REPORT} does not say `overall_passed`.",))
@@ -45,7 +45,7 @@ def _v1(body: dict[str, Any]) -> Report:
 
 
 def _v2(body: dict[str, Any]) -> Report:
-    """The verdict is computed from the checks; the agent's own is only a hint. Skipped is neutral."""
+    """The verdict is computed from the checks; the agent's own verdict is ignored. Skipped is neutral."""
     checks = body.get("checks")
     if not isinstance(checks, list):
         return Report(body, None, (f"{REPORT} has no list of checks.",))

@@ -1,4 +1,4 @@
-"""Room `runbook`: all the engine understands of a document, as plain values with stable names (`runbook show`)."""
+"""Room `runbook`: everything that is read from a document, as plain values with stable names (`runbook show`)."""
 
 import dataclasses
 import math

@@ -37,7 +37,7 @@ class SecretEntry(_Open):
     env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = Field(
         None, description="Environment variable that holds the value; the secret's own name when left out."
     )
-    description: str | None = Field(None, description="What it opens, for whoever must supply it.")
+    description: str | None = Field(None, description="What it opens, for the person who must supply it.")
     required: bool | None = Field(True, description="Without a value the run does not start.")
     expose_to_agent: bool | None = Field(None, description="Hand it to the agent, or keep it from the agent.")
     expose_to_checks: bool | None = Field(None, description="Hand it to the code checks the platform runs.")

@@ -1,4 +1,4 @@
-"""Room `runbook`: a runbook with its values filled in: what the agent is given."""
+"""Room `runbook`: the mission: the whole runbook with its values filled in."""
 
 from collections.abc import Mapping
 
@@ -19,7 +19,7 @@ def render(runbook: Runbook, values: Mapping[str, object]) -> str:
 
 
 def doubts(runbook: Runbook) -> tuple[str, ...]:
-    """What whoever runs it should know; nothing of it stops a run."""
+    """Warnings for the user; none of them stops a run."""
     line = runbook.outline.cut_line
     return () if line is None else (f"{runbook.source}:{line}: {BEYOND_BOUNDS}",)
 

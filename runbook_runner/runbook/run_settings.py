@@ -1,5 +1,4 @@
-"""Room `runbook`: what a runbook says to this program alone, under our own key in its frontmatter; the platform
-ignores it."""
+"""Room `runbook`: settings for this program alone, under its own key in the frontmatter; the platform ignores them."""
 
 from collections.abc import Iterator
 from typing import Annotated, Any, NamedTuple
@@ -7,6 +6,7 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, StrictStr, ValidationError
 
 from runbook_runner.core.errors import InputError
+from runbook_runner.core.invalid import UNKNOWN_KEY, Problem, problems_of
 from runbook_runner.core.spec import Policy
 from runbook_runner.core.text import did_you_mean
 from runbook_runner.runbook.document import Runbook
@@ -33,7 +33,7 @@ class OwnSettings(BaseModel):
     allow_hosts: tuple[StrictStr, ...] = Field((), description="For `network: allowlist`.")
 
     def limits(self) -> dict[str, Any]:
-        """As `spec.Limits` names them; `None`: not said."""
+        """As `spec.Limits` names them; `None`: not set."""
         return {
             "timeout_s": self.timeout,
             "max_cost_usd": self.max_cost,
@@ -42,45 +42,45 @@ class OwnSettings(BaseModel):
         }
 
 
-class Problem(NamedTuple):
+class SettingProblem(NamedTuple):
     key: str
-    """Below our own; empty: the key itself."""
+    """Below `runbook_runner`; empty: that key itself."""
     message: str
     known: tuple[str, ...] = ()
-    """What may stand there, when it is a matter of names."""
+    """The valid names, when the name is the problem."""
+
+    @property
+    def hint(self) -> str:
+        if near := did_you_mean(self.key, self.known):
+            return near
+        return f"It knows: {', '.join(self.known)}." if self.known else f"Write `{OWN_KEY}: {{inputs: [a.csv]}}`."
 
 
 def own_settings(runbook: Runbook) -> OwnSettings:
-    """Raises InputError with the line for what is not of this shape."""
+    """Raises InputError with the line for a value of another shape."""
     front = runbook.frontmatter
     if front.extra.get(OWN_KEY) is None:
         return OwnSettings.model_construct()
     for problem in problems(front):
         where = f"{runbook.source}:{front.lines[OWN_KEY]}"
-        raise InputError(problem.message, where=where, hint=_hint(problem))
+        raise InputError(problem.message, where=where, hint=problem.hint)
     return OwnSettings.model_validate(front.extra[OWN_KEY])
 
 
-def problems(front: Frontmatter) -> Iterator[Problem]:
-    """All that is wrong there, one for each setting."""
+def problems(front: Frontmatter) -> Iterator[SettingProblem]:
+    """All problems, at most one for each setting."""
     given = front.extra.get(OWN_KEY)
     try:
         OwnSettings.model_validate({} if given is None else given)
-    except ValidationError as wrong:
-        found = {str(error["loc"][0]) if error["loc"] else "": error for error in wrong.errors(include_url=False)}
-        for key, error in found.items():
-            yield _problem(key, error)
+    except ValidationError as error:
+        found = {str(problem.place[0]) if problem.place else "": problem for problem in problems_of(error)}
+        for key, problem in found.items():
+            yield _setting_problem(key, problem)
 
 
-def _problem(key: str, error: Any) -> Problem:
+def _setting_problem(key: str, problem: Problem) -> SettingProblem:
     if not key:
-        return Problem(key, f"`{OWN_KEY}` does not hold settings.")
-    if error["type"] == "extra_forbidden":
-        return Problem(key, f"`{OWN_KEY}` has no setting {key!r}.", tuple(OwnSettings.model_fields))
-    return Problem(key, f"`{OWN_KEY}`: {key}: {error['msg'].replace('tuple', 'list')}.")
-
-
-def _hint(problem: Problem) -> str:
-    if near := did_you_mean(problem.key, problem.known):
-        return near
-    return f"It knows: {', '.join(problem.known)}." if problem.known else f"Write `{OWN_KEY}: {{inputs: [a.csv]}}`."
+        return SettingProblem(key, f"`{OWN_KEY}` does not hold settings.")
+    if problem.kind == UNKNOWN_KEY:
+        return SettingProblem(key, f"`{OWN_KEY}` has no setting {key!r}.", tuple(OwnSettings.model_fields))
+    return SettingProblem(key, f"`{OWN_KEY}`: {key}: {problem.message.replace('tuple', 'list')}.")

@@ -1,4 +1,4 @@
-"""Trajectory: collected files: their secrets taken out before they are written, their names and digests recorded."""
+"""Trajectory: collected files: secrets are removed before they are written, names and digests are recorded."""
 
 import hashlib
 import mimetypes
@@ -12,7 +12,7 @@ from runbook_runner.core.events import Artifact, Emit, Redacted
 from runbook_runner.core.redaction import Redactor
 
 _CHUNK = 1 << 20
-_LONGEST_LINE = 64 << 20  # a secret that lies across a line longer than this is not found
+_LONGEST_LINE = 64 << 20  # a secret in a line longer than this may be missed
 _TEXT_TYPES = {
     ".md": "text/markdown",
     ".jsonl": "application/jsonl",
@@ -50,7 +50,7 @@ class Scrubber:
 
 
 class _Scrubbed:
-    """Hands out whole cleaned lines, so that no secret hides across the border of two reads."""
+    """Returns whole cleaned lines, so that no secret hides across the border of two reads."""
 
     def __init__(self, scrubber: Scrubber, name: str, content: Readable):
         self._scrubber = scrubber

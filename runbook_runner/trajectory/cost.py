@@ -1,8 +1,9 @@
-"""Trajectory: what runs have cost, read from their `trajectory.json` alone. Quick: no models, one small dict a run."""
+"""Trajectory: the cost of runs, read from their `trajectory.json` alone. Without pydantic, which is slow."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ TOKENS = ("prompt_tokens", "cache_read_tokens", "cache_write_tokens", "completio
 
 @dataclass(frozen=True)
 class Run:
-    """What one run really asked of a provider; answers from scripts and recordings cost nothing."""
+    """The calls of one run that a provider answered; answers from scripts and cassettes cost nothing."""
 
     model: str
     task: str
@@ -29,17 +30,24 @@ class Run:
 class Total:
     """Of a group of runs."""
 
-    runs: int
-    calls: int
-    tokens: dict[str, int]
-    known_usd: float
-    unknown_runs: int
+    runs: int = 0
+    calls: int = 0
+    tokens: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(TOKENS, 0)))
+    known_usd: float = 0.0
+    unknown_runs: int = 0
     """Runs whose price is not known; it is not in `known_usd`."""
 
     @property
     def cost_usd(self) -> float | None:
         """`None` when a part of it is not known."""
         return None if self.unknown_runs else round(self.known_usd, 6)
+
+    def add(self, other: "Total") -> None:
+        self.runs += other.runs
+        self.calls += other.calls
+        self.tokens.update(other.tokens)
+        self.known_usd += other.known_usd
+        self.unknown_runs += other.unknown_runs
 
 
 def runs(home: Path, since: str | None, broken: list[Path]) -> Iterator[Run]:
@@ -72,24 +80,13 @@ def totals(found: Iterable[Run], by: str) -> dict[str, Total]:
     """Group → total, groups in order. by: `model`, `task` or `day`."""
     groups: dict[str, Total] = {}
     for run in found:
-        name = {"model": run.model, "task": run.task, "day": run.day}[by]
-        total = groups.setdefault(name, Total(0, 0, dict.fromkeys(TOKENS, 0), 0.0, 0))
-        total.runs += 1
-        total.calls += run.calls
-        total.known_usd += run.cost_usd or 0.0
-        total.unknown_runs += run.cost_usd is None
-        for kind in TOKENS:
-            total.tokens[kind] += run.tokens[kind]
+        one = Total(1, run.calls, Counter(run.tokens), run.cost_usd or 0.0, int(run.cost_usd is None))
+        groups.setdefault(getattr(run, by), Total()).add(one)
     return dict(sorted(groups.items()))
 
 
 def summed(groups: Iterable[Total]) -> Total:
-    whole = Total(0, 0, dict.fromkeys(TOKENS, 0), 0.0, 0)
+    whole = Total()
     for group in groups:
-        whole.runs += group.runs
-        whole.calls += group.calls
-        whole.known_usd += group.known_usd
-        whole.unknown_runs += group.unknown_runs
-        for kind in TOKENS:
-            whole.tokens[kind] += group.tokens[kind]
+        whole.add(group)
     return whole

@@ -1,4 +1,4 @@
-"""Runner: a run beside the one it repeats: are the results the same files, and the tool calls the same calls?"""
+"""Trajectory: compares a run with the run that it repeats: the result files and the tool calls."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ class CallsCompared:
     recorded: int
     repeated: int
     first_difference: int | None
-    """1-based number of the first call that is another one; `None` when all are the same."""
+    """1-based number of the first call that differs; `None` when all are the same."""
 
     @property
     def identical(self) -> bool:
@@ -58,23 +58,23 @@ def compare_results(recorded: Path, repeated: Path) -> ResultsCompared:
 
 
 def compare_calls(
-    recorded: Iterable[ToolCalled], repeated: Iterable[ToolCalled], here: Callable[[str], str]
+    recorded: Iterable[ToolCalled], repeated: Iterable[ToolCalled], in_other: Callable[[str], str]
 ) -> CallsCompared:
-    """here: paths of the recorded sandbox → paths of the other. Calls are the same when name and input are."""
-    one = [here(_spelled(call)) for call in recorded]
+    """in_other: paths of the recorded sandbox → paths of the other. Calls are the same when name and input are."""
+    one = [in_other(_spelled(call)) for call in recorded]
     two = [_spelled(call) for call in repeated]
     return CallsCompared(len(one), len(two), _first_difference(one, two))
 
 
 def _first_difference(one: list[str], two: list[str]) -> int | None:
-    """Calls of one answer run side by side; agents tell of them in any order."""
-    place = 0
-    while place < max(len(one), len(two)):
-        windows = ((one[place : place + size], two[place : place + size]) for size in range(1, _SIDE_BY_SIDE + 1))
+    """Calls of one answer run side by side, and agents report them in any order."""
+    at = 0
+    while at < max(len(one), len(two)):
+        windows = ((one[at : at + size], two[at : at + size]) for size in range(1, _SIDE_BY_SIDE + 1))
         same = next((len(a) for a, b in windows if sorted(a) == sorted(b)), None)
         if same is None:
-            return place + 1
-        place += same
+            return at + 1
+        at += same
     return None
 
 
@@ -83,7 +83,7 @@ def _files(folder: Path) -> dict[str, Path]:
 
 
 def _diff(before: Path, after: Path) -> str:
-    """Empty for what is no text, or too much of it."""
+    """Empty when one of the files is not text or too large."""
     if max(before.stat().st_size, after.stat().st_size) > _MAX_DIFF_BYTES:
         return ""
     try:

@@ -54,18 +54,18 @@ class _State:
     agent_ended: str | None = None
     model_usage: Usage = field(default_factory=Usage)
     spent: Usage = field(default_factory=Usage)
-    """The part of it that a provider was really asked for."""
+    """The part of it that a provider answered."""
     sources: Counter[str] = field(default_factory=Counter)
     divergences: Counter[str] = field(default_factory=Counter)
     artifacts: dict[str, Artifact] = field(default_factory=dict)
-    """By path: what a dead run had collected is collected again."""
+    """By path: recovery collects the files of a dead run again."""
     evaluated: Evaluated | None = None
     finished: RunFinished | None = None
     notes: list[TrajectoryEvent] = field(default_factory=list)
 
 
 def fold(events: Iterable[Recorded]) -> Trajectory:
-    """The trajectory as far as the events tell it. Raises InputError when they don't begin with `run.started`."""
+    """The trajectory as far as the events go. Raises InputError when they don't begin with `run.started`."""
     rest = iter(events)
     first = next(rest, None)
     if first is None or not isinstance(first.event, RunStarted):

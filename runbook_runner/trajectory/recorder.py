@@ -1,4 +1,4 @@
-"""Trajectory: the recorder. Appends each event to `events.jsonl` as it happens, then tells the readers."""
+"""Trajectory: the recorder. Appends each event to `events.jsonl` as it happens, then hands it to the readers."""
 
 import os
 import threading
@@ -32,7 +32,7 @@ class Recorder:
             recorded = Recorded(seq=self._seq, ts=now_iso(), event=clean)
             self._write(recorded.line().encode("utf-8", "backslashreplace") + b"\n")
             self._seq += 1
-            self._tell(recorded)
+            self._notify(recorded)
 
     def _write(self, line: bytes) -> None:
         end = os.fstat(self._file).st_size
@@ -53,11 +53,11 @@ class Recorder:
             hint="Make room on this disk, or point RUNBOOK_HOME to another one. All events until now are kept.",
         )
 
-    def _tell(self, recorded: Recorded) -> None:
+    def _notify(self, recorded: Recorded) -> None:
         for reader in list(self._readers):
             try:
                 reader(recorded)
-            except BrokenPipeError:  # whoever looked has gone; the run goes on
+            except BrokenPipeError:  # the reader has gone; the run goes on
                 self._readers.remove(reader)
             except OSError as error:
                 raise self._unwritable(error) from error

@@ -1,4 +1,4 @@
-"""Trajectory: `sandbox.log`, what the sandbox was made of and what became of it. A reader of the event stream."""
+"""Trajectory: `sandbox.log`, what the sandbox was made of, how it ended. A reader of the event stream."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ class SandboxLog:
         line = _line(recorded.event)
         if line:
             with self._path.open("a", encoding="utf-8", errors="backslashreplace") as log:
-                # What follows a line end is set off: nobody shall forge an entry.
+                # Lines after the first are indented, so that a message can't forge an entry.
                 log.write(f"{recorded.ts} " + "\n    ".join(map(printable_name, line.splitlines())) + "\n")
 
 

@@ -1,4 +1,4 @@
-"""Trajectory: the folders. Layout: `{home}/trajectories/{collection}/{task}/{trajectory_id}/` (design §6)."""
+"""Trajectory: the folders on disk. Layout: `{home}/trajectories/{collection}/{task}/{trajectory_id}/` (design §6)."""
 
 import glob
 import json
@@ -21,13 +21,13 @@ MISSION_FILE = "RUNBOOK.md"
 RESULTS = "results"
 SESSIONS = "agent/sessions"
 COLLECTED = (RESULTS, SESSIONS)
-"""Where files and names are the sandbox's; all others in the folder are ours."""
+"""Folders whose files and names come from the sandbox; the runner writes all others."""
 
 _BLOCK = 1 << 16
 
 
 class UnknownTrajectoryError(InputError):
-    """There is no trajectory of that id."""
+    """No trajectory has that id."""
 
 
 def create_folder(home: Path, collection: str, task: str) -> tuple[str, Path]:
@@ -107,8 +107,8 @@ def write_fold(folder: Path) -> Trajectory:
 def repair(folder: Path) -> None:
     """Removes the files that a dead process was still writing, and cuts off the line that it left half written, so
     that more can be appended. Raises OSError."""
-    for part in _asides(folder):
-        part.unlink(missing_ok=True)
+    for file in _unfinished(folder):
+        file.unlink(missing_ok=True)
     if not (folder / EVENTS_FILE).exists():
         return
     with (folder / EVENTS_FILE).open("r+b") as log:
@@ -124,8 +124,8 @@ def repair(folder: Path) -> None:
         log.truncate(end)
 
 
-def _asides(folder: Path) -> Iterator[Path]:
-    """Whatever we write has a hidden name until it is whole. What was collected may have hidden files of its own."""
+def _unfinished(folder: Path) -> Iterator[Path]:
+    """Files with hidden names are not yet whole. Collected folders may hold hidden files of the agent, which stay."""
     collected = {folder / place for place in COLLECTED}
     for parent, folders, files in os.walk(folder):
         here = Path(parent)

@@ -101,7 +101,7 @@ def test_unclosed_frontmatter_is_refused():
 
 
 def test_half_a_character_is_refused_with_its_line():
-    with pytest.raises(InputError, match=r"RUNBOOK.md:4: .*half character"):
+    with pytest.raises(InputError, match=r"RUNBOOK.md:4: .*half a character"):
         parse("---\na: 1\n---\n\ud800\n")
 
 

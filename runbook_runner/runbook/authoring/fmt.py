@@ -33,7 +33,7 @@ def _body(body: str) -> str:
 
 
 def _replace(lines: list[str], table: Table) -> None:
-    """Rewrites the table's lines in place, unless it is written in a way that we had better not touch."""
+    """Rewrites the table's lines in place, unless a rewrite could change its meaning."""
     first, count = table.line - 1, 2 + len(table.rows)
     if [row.line for row in table.rows] != list(range(table.line + 2, table.line + count)):
         return

@@ -16,7 +16,7 @@ from runbook_runner.runbook.check.rules.subject import SHELLS, Rule, ShellError,
 from runbook_runner.runbook.sources.load import text_of
 
 MOST = 100
-"""Findings of one rule in one file: whoever has more has one problem, not a hundred."""
+"""Findings of one rule in one file; more of them are one problem of the author, not a hundred."""
 _TEXT_ONLY = frozenset({"RB101", "RB102", "RB103", "RB601", "RB602"})
 """Rules that do not need a document that could be read; so do the published validators, which only grep."""
 _OF_BASH = frozenset({"RB401", "RB406"})
@@ -31,7 +31,7 @@ class Job(NamedTuple):
 
 
 def job(raw: bytes, name: str, folder: Path | None, selection: Selection, surroundings: Surroundings = NOWHERE) -> Job:
-    """Raises InputError for bytes that are no text."""
+    """Raises InputError for bytes that are not text."""
     text_of(raw, name)
     subject = Subject(name, raw.decode(), folder, surroundings)
     return Job(subject, rules_for(subject, selection), selection)
@@ -44,7 +44,7 @@ def findings_of(jobs: Sequence[Job]) -> list[tuple[Finding, ...]]:
 
 
 def refusal(error: InputError, name: str) -> Finding:
-    """A file that is no text at all, as a finding."""
+    """The finding for a file that is not text."""
     line = (error.where or "").rpartition(":")[2]
     return Finding(name, int(line) if line.isdigit() else 1, 1, "RB101", "error", error.message, error.hint or "")
 

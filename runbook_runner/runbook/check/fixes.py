@@ -14,17 +14,17 @@ _ROUNDS = 10  # one fix may uncover another, as a frontmatter that was never see
 def fixed(
     raw: bytes, name: str, folder: Path | None, selection: Selection, surroundings: Surroundings = NOWHERE
 ) -> tuple[bytes, tuple[Finding, ...]]:
-    """The mended file and what is still to say of it. Fixing that again changes nothing.
+    """The fixed file and the findings that are left. Fixing it again changes nothing.
 
-    Raises InputError for bytes that are no text.
+    Raises InputError for bytes that are not text.
     """
     for _ in range(_ROUNDS):
         work = job(raw, name, folder, selection, surroundings)
         (findings,) = findings_of([work])
-        mended = _apply(work.subject.text, [edit for finding in findings for edit in finding.edits])
-        if mended == work.subject.text:
+        changed = _apply(work.subject.text, [edit for finding in findings for edit in finding.edits])
+        if changed == work.subject.text:
             break
-        raw = mended.encode()
+        raw = changed.encode()
     return raw, findings
 
 

@@ -62,7 +62,7 @@ def _meaning(fence: Fence | None, default: Executor) -> tuple[Kind | None, Execu
     language = language_of(fence.info)
     kind = _KINDS.get(language)
     if kind is None:
-        return None, None, f"A block in {language!r} is no check: use bash, yaml or agent."
+        return None, None, f"A block in {language!r} is not a check: use bash, yaml or agent."
     word = next((word for word in fence.info.split()[1:] if word.startswith("executor")), None)
     if word not in (None, "executor=jetty", "executor=agent"):
         return kind, None, f"{word!r} must be executor=jetty or executor=agent."
@@ -107,7 +107,7 @@ def read_builtin(check: CodeCheck, source: str) -> BuiltIn:
         raise InputError("A built-in check holds `use:` and what it looks at.", where=where)
     use = body.get("use")
     if use not in USES:
-        raise InputError(f"`use: {use}` is no built-in check.", where=where, hint=f"There are {', '.join(USES)}.")
+        raise InputError(f"`use: {use}` is not a built-in check.", where=where, hint=f"There are {', '.join(USES)}.")
     files, is_glob = _files(body, where)
     return BuiltIn(use, files, is_glob, _size(body, use, where), _pattern(body, use, where))
 

@@ -132,7 +132,7 @@ def outline(text: str, first_line: int = 1) -> Outline:
 
 
 class _Reader:
-    """One pass over the events. Written for speed: of a typical runbook nine events in ten are none of ours, so the
+    """One pass over the events. Written for speed: of a typical runbook nine events in ten have no meaning here, so the
     loop looks only at what opens a block, and each block takes its own events from the same iterator."""
 
     def __init__(self, text: str, first_line: int):
@@ -196,7 +196,7 @@ class _Reader:
             self.fences.append(Fence(kind["Fenced"], "".join(code), first, last))
 
     def _table(self, span: _Span, *, is_top: bool) -> None:
-        """One that stands for itself is passed over, and read alone when somebody asks."""
+        """One that stands for itself is passed over, and read alone when it is asked for."""
         line = self.lines.at(span["start"])
         most = self._take_rows(line, self.lines.at(span["end"] - 1))
         if is_top and not self._may_refer:

@@ -41,7 +41,7 @@ class Row(NamedTuple):
 
 
 class Table(NamedTuple):
-    """Its cells are read when somebody asks: most tables of a runbook are for the agent, not for us."""
+    """Its cells are read when they are first asked for: most tables of a runbook are for the agent alone."""
 
     line: int
     read: Callable[[], tuple[Row, ...]]

@@ -227,7 +227,7 @@ class _Keys:
 
 
 def _kind(value: Any) -> str:
-    """What it is, without its value: somebody may have put a secret there."""
+    """The kind of value, without the value itself, which may be a secret."""
     kinds = {bool: "true or false", int: "a number", float: "a number", str: "text", list: "a list", dict: "a mapping"}
     return kinds.get(type(value), "empty")
 
@@ -272,7 +272,7 @@ _ATTRIBUTION = tuple(Attribution.__dataclass_fields__)
 
 
 def read_origin(front: Frontmatter) -> Origin | None:
-    """`None` without the key or with nothing under it. Nobody acts on it, so odd values are spelled, not refused."""
+    """`None` without the key or with nothing under it. It is only shown, so values of other types become text."""
     if not front.origin:
         return None
     inner = front.origin.get("attribution")

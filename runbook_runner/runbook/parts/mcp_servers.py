@@ -10,7 +10,7 @@ from runbook_runner.runbook.parts.frontmatter import Frontmatter
 def read_mcp_servers(front: Frontmatter, source: str) -> tuple[McpServer, ...]:
     """The block's own servers and those of `code_checks.mcp_servers`; the former win a clash (contract §3.11).
 
-    Raises InputError with the line of the block: an entry that is no mapping, or has neither a command nor a url.
+    Raises InputError with the line of the block: an entry that is not a mapping, or has neither a command nor a url.
     """
     inner = front.code_checks.get("mcp_servers")
     named = [("code_checks", inner if isinstance(inner, dict) else {}), ("mcp_servers", front.mcp_servers)]

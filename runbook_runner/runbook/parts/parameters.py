@@ -27,14 +27,14 @@ class Parameter(NamedTuple):
     conditional: bool
     """Required under a condition stated in `prose`: never blocks a run, the agent judges."""
     kind: Kind
-    """What the default cell says, before a Required column had its word."""
+    """What the default cell says, without the Required column."""
     prose: str
     """The default cell's text when it is not plainly a value: `today's date`, `required if …`."""
     line: int
 
     @property
     def must_be_given(self) -> bool:
-        """Nobody but the caller knows this value."""
+        """Only the caller can give this value."""
         return self.required and self.default is None
 
 

@@ -1,1 +1,1 @@
-"""Room `trajectory`, `export`: a trajectory in formats of others."""
+"""Room `trajectory`, `export`: a trajectory in other formats."""

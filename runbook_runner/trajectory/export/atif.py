@@ -20,7 +20,7 @@ VERSION = "ATIF-v1.7"
 
 
 class _Steps:
-    """Groups what the agent said and called until a tool answered into one step."""
+    """Groups messages and calls of the agent into one step, which ends with a tool's answer."""
 
     def __init__(self, uses_model: bool):
         self.steps: list[dict[str, Any]] = []

@@ -132,7 +132,7 @@ def test_steps_without_any_judgement_are_found():
 def test_hint_names_the_key_that_was_meant(v1):
     (finding,) = check(v1.replace("snapshot:", "snapshoot:"))
     assert (finding.rule, finding.line, finding.column, finding.severity) == ("RB104", 6, 1, "warning")
-    assert finding.message == "`snapshoot` is no key of a runbook's frontmatter."
+    assert finding.message == "`snapshoot` is not a key of a runbook's frontmatter."
     assert finding.hint == "Did you mean `snapshot`?"
 
 

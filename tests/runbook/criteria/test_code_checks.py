@@ -62,7 +62,7 @@ def test_fence_line_says_kind_and_executor(info, kind, executor):
     ("fence", "says"),
     [
         ("Only words.", "no code block"),
-        ("```python\nx\n```", "'python' is no check"),
+        ("```python\nx\n```", "'python' is not a check"),
         ("```bash executor=me\nx\n```", "'executor=me' must be"),
         ("```bash executors\nx\n```", "'executors' must be"),
         ("```agent executor=jetty\nx\n```", "can't have executor=jetty"),
@@ -134,7 +134,7 @@ def test_pattern_has_two_spellings(key):
     ("yaml", "says"),
     [
         ("- a", "RUNBOOK.md:8: A built-in check holds"),
-        ("use: magic\npath: a", "`use: magic` is no built-in"),
+        ("use: magic\npath: a", "`use: magic` is not a built-in"),
         ("use: json_valid", "needs a `path:`"),
         ("use: min_size\npath: a", "`min_size` needs"),
         ("use: min_size\npath: a\nbytes: many", "`min_size` needs"),

@@ -17,7 +17,7 @@ _PUBLISHED = {"v1": "published_v1", "v2": "published_v2"}
 
 
 class Selection(NamedTuple):
-    """What somebody wants checked. Codes are rule ids or their beginnings."""
+    """Which rules are wanted. Codes are rule ids or their beginnings."""
 
     profile: Profile = "auto"
     select: tuple[str, ...] = ()
@@ -38,7 +38,7 @@ def _longest(rule_id: str, codes: Iterable[str]) -> int:
 
 
 def codes(text: str | Iterable[str]) -> tuple[str, ...]:
-    """`RB3,rb401` → ("RB3", "RB401"). Raises InputError for what is no code of any rule."""
+    """`RB3,rb401` → ("RB3", "RB401"). Raises InputError for a code that no rule has."""
     words = re.split(r"[\s,]+", text) if isinstance(text, str) else list(text)
     found = tuple(word.strip().upper() for word in words if word.strip())
     for code in found:

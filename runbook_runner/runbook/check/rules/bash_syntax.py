@@ -1,8 +1,8 @@
 """Room `runbook`, `check`: which of many shell blocks do not parse, asked of the real bash with few processes.
 
 All blocks go into one script, each fenced in so that its error can't reach the next, and `bash -n` reads it without
-running anything. Where it stops, that block is asked again alone, for its own message, and the rest goes on. What
-could not be asked is said too.
+running anything. Where it stops, that block is asked again alone, for its own message, and the rest goes on. Blocks
+that bash could not be asked about are reported, too.
 """
 
 import os
@@ -18,7 +18,7 @@ BUDGET_S = 1.5
 """For all blocks of one call together, and so much more for each further file."""
 MORE_PER_FILE_S = 0.25
 MOST_PER_FILE = 100
-"""Broken blocks of one file that are told; whoever has more has one problem, not a hundred."""
+"""Broken blocks of one file that are reported."""
 _MAX_CHARACTERS = 200_000  # per block: no author wrote it, and bash's parser is recursive
 _SHORT = 20_000  # characters of a block that may go with others: a long one must not take their time
 
@@ -54,7 +54,7 @@ class NoBashError(Exception):
 
 
 class _LateError(Exception):
-    """Its time was up before bash had an answer."""
+    """The time was over before bash had answered."""
 
 
 def broken_blocks(blocks: Sequence[Block], budget_s: float = BUDGET_S) -> Iterator[Broken | Unchecked]:

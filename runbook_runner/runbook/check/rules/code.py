@@ -31,7 +31,7 @@ def json_syntax(subject: Subject) -> Iterator[Hit]:
     for language, fence in subject.languages:
         if language == "json" and (found := json_problem(fence.code)) is not None:
             line = fence.line + 1 + fence.code.count("\n", 0, found[0])
-            hint = "Mend it, or write ```jsonc when it shows a shape."
+            hint = "Fix it, or write ```jsonc when it shows a shape."
             yield subject.on(min(line, fence.end_line), f"The JSON example does not parse: {found[1]}.", hint)
 
 
@@ -90,7 +90,7 @@ def unwritten_file(subject: Subject) -> Iterator[Hit]:
         name = path.rpartition("/")[2]
         if path.removeprefix("/app/results/") in outputs or "." not in name or _is_made(subject, path, name, count):
             continue
-        hint = "Let an earlier step write it, or mend the name."
+        hint = "Let an earlier step write it, or correct the name."
         yield subject.on(line, f"This reads `{path}`, which nothing writes.", hint, at=name)
 
 

@@ -69,7 +69,7 @@ def malformed_task(subject: Subject) -> Iterator[Hit]:
     if "[] " not in subject.text:
         return
     for match in re.finditer(r"^([ \t]*[-*+][ \t]+\[)(\] +\S)", subject.text, re.MULTILINE):
-        hit = subject.at(match.start(2) - 1, "`[]` is no box to tick; nobody counts this item.", "Write `[ ]`.")
+        hit = subject.at(match.start(2) - 1, "`[]` is not a check box, so this item is not counted.", "Write `[ ]`.")
         if hit.line >= subject.runbook.body_line and subject.language_at(hit.line) is None:
             yield Hit(hit.line, hit.column, hit.message, hit.hint, (Edit(match.start(2), match.start(2), " "),))
 

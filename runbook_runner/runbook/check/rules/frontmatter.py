@@ -28,7 +28,7 @@ def late_frontmatter(subject: Subject) -> Iterator[Hit]:
     if _starts_late(subject):
         start = subject.text.startswith("\ufeff")
         end = subject.text.index("---")
-        message = "The frontmatter does not begin on the first line, so nobody sees it."
+        message = "The frontmatter does not begin on the first line, so it is not read."
         hit = subject.at(end, message, "Remove what stands above it.")
         yield hit._replace(edits=(Edit(int(start), end, ""),))
 
@@ -53,14 +53,14 @@ def unknown_key(subject: Subject) -> Iterator[Hit]:
     front = subject.runbook.frontmatter
     for key in front.extra:
         if key != OWN_KEY:
-            hint = did_you_mean(key, [*KNOWN_KEYS, OWN_KEY]) or "It is kept, and nobody reads it."
-            yield subject.on(front.lines[key], f"`{key}` is no key of a runbook's frontmatter.", hint, at=key)
+            hint = did_you_mean(key, [*KNOWN_KEYS, OWN_KEY]) or "The key is kept and ignored."
+            yield subject.on(front.lines[key], f"`{key}` is not a key of a runbook's frontmatter.", hint, at=key)
     secrets = front.raw.get("secrets") or {}
     for name, entry in secrets.items():
         for key in entry or {}:
             if key not in _SECRET_KEYS:
                 line = _line_of(subject, key, _line_of(subject, name, front.lines["secrets"]))
-                yield subject.on(line, f"`{key}` is no key of a secret.", did_you_mean(key, _SECRET_KEYS), at=key)
+                yield subject.on(line, f"`{key}` is not a key of a secret.", did_you_mean(key, _SECRET_KEYS), at=key)
 
 
 def _line_of(subject: Subject, key: str, after: int) -> int:
@@ -182,7 +182,7 @@ def model_fits(subject: Subject) -> Iterator[Hit]:
 
 
 def snapshot(subject: Subject) -> Iterator[Hit]:
-    """A name of somebody's own is legal (contract §3.2), but a run here needs to find it."""
+    """A name of the author's own is legal (contract §3.2), but a run here needs to find it."""
     front = subject.runbook.frontmatter
     look = subject.surroundings.snapshots
     if front.image or not front.snapshot or front.snapshot in _SNAPSHOTS or look is None:

@@ -1,7 +1,8 @@
 """Room `runbook`, `check`: JSON examples that do not parse, of those that are meant as JSON.
 
 Authors write shapes as often as examples: `…` for what follows, `<name>`, `a | b`, `a/b` or `1-5` for a value,
-comments. Such a block is no mistake, so it is left alone; so are a fragment of an object and one value per line.
+comments. Such a block is not a mistake, so it is not reported; neither are a fragment of an
+object and one value per line.
 """
 
 import json
@@ -19,7 +20,7 @@ def _string() -> "re.Pattern[str]":
 
 @cache
 def _shape() -> "re.Pattern[str]":
-    """What stands outside strings only where a shape is meant: dots, angle brackets, bars, comments, bare words."""
+    """Text outside strings that means a shape: dots, angle brackets, bars, comments, bare words."""
     words = r"\b(?!(?:true|false|null|True|False|None|undefined|NaN|Infinity|e|E)\b)[A-Za-z_]\w*"
     a_range = r"(?<![\d-])\d+\s*-\s*\d+(?![\d-])"  # no date
     return re.compile(rf"…|\.\.\.|<|\||/|(?m:^\s*#)|\$|{a_range}|{words}")

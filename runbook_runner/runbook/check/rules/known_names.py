@@ -1,6 +1,6 @@
-"""Room `runbook`, `check`: what there is on this machine beside the contract's own: agents, snapshots, providers.
+"""Room `runbook`, `check`: the agents, snapshots and providers of this machine beside those of the contract.
 
-Asked only about a name that the contract does not know, because looking takes time; whoever checks says where to look.
+Asked only about a name that the contract does not know, because looking takes time. The caller says where to look.
 """
 
 from collections.abc import Callable, Collection

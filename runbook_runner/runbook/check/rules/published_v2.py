@@ -164,7 +164,7 @@ def usable_fence(subject: Subject) -> Iterator[Hit]:
         if check.fence is None:
             yield subject.on(number, f"The check {check.part.title!r} has no code block")
         elif check.language not in _LANGUAGES:
-            message = f"A block in {check.language!r} is no check: use bash, yaml or agent"
+            message = f"A block in {check.language!r} is not a check: use bash, yaml or agent"
             yield subject.on(check.fence.line, message)
 
 
@@ -290,5 +290,5 @@ RULES = (
     _row("RB927", "tips", "warning", "there is a section Tips", v1.TIPS),
     _row("RB928", "todo", "warning", "no {TODO: …} is left", v1.todo),
 )
-"""In the validator's order. Row 1 (the file can be read) is RB101, as for bytes that are no text. What is
+"""In the validator's order. Row 1 (the file can be read) is RB101, as for bytes that are not text. What is
 not default has a rule of our own that says the same: RB107, RB301."""

@@ -11,7 +11,7 @@ from runbook_runner.runbook.check.rules.subject import Rule, Subject
 _LITERALS = ("AIza", "AKIA", "ASIA", "glpat-", "xox", "pypi-", "eyJ", "PRIVATE KEY-----")
 _RUNS = (r"sk-[A-Za-z0-9_-]{20}", r"_[A-Za-z0-9]{16}")
 _EXAMPLES = r"example|your|xxx|placeholder|dummy|fake|1234567890"
-_MIN_DISTINCT = 8  # characters; `sk-aaaaaaaa…` is nobody's key
+_MIN_DISTINCT = 8  # characters; `sk-aaaaaaaa…` is not a real key
 
 
 def credential(subject: Subject) -> Iterator[Hit]:
@@ -45,7 +45,7 @@ def host_path(subject: Subject) -> Iterator[Hit]:
         return
     for match in _host_path().finditer(text):
         hint = "In the sandbox there are /app/assets for inputs and /app/results for results."
-        yield subject.at(match.start(), f"`{match[0]}` is a path on somebody's own machine.", hint)
+        yield subject.at(match.start(), f"`{match[0]}` is a path of one person's machine.", hint)
 
 
 @cache
@@ -56,5 +56,5 @@ def _host_path() -> "re.Pattern[str]":
 
 RULES = (
     Rule("RB601", "credential", "error", "The file holds no credential", credential),
-    Rule("RB602", "host-path", "warning", "No path leads to somebody's own machine", host_path),
+    Rule("RB602", "host-path", "warning", "No path is one of a person's own machine", host_path),
 )

@@ -30,7 +30,7 @@ def manifest(subject: Subject) -> Iterator[Hit]:
             min(subject.runbook.body_line, subject.last_line), 1, "Nothing says which files a run must make.", hint
         )
     elif not subject.runbook.outline.tables_in(section):
-        yield subject.on(section.line, "The list of required files is no table.", "Write `| File | Description |`.")
+        yield subject.on(section.line, "The list of required files is not a table.", "Write `| File | Description |`.")
 
 
 def output_outside(subject: Subject) -> Iterator[Hit]:
@@ -161,7 +161,7 @@ def step_numbers(subject: Subject) -> Iterator[Hit]:
         before = step
 
 
-_RENUMBER = "Number the steps without gaps, and mend references to them."
+_RENUMBER = "Number the steps without gaps, and update the references to them."
 
 
 def _misnumbered(step: StepNumber, before: StepNumber) -> str:

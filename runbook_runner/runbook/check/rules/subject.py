@@ -98,7 +98,7 @@ class Subject:
         return Hit(line, offset - self._starts[line - 1] + 1, message, hint)
 
     def on(self, line: int, message: str, hint: str = "", *, at: str = "") -> Hit:
-        """A hit on a line, at the first occurrence of `at` there, else at its first character that is no blank."""
+        """A hit on a line, at the first occurrence of `at` there, else at its first character that is not a blank."""
         text = self.line(line)
         found = text.find(at) if at else -1
         column = found if found >= 0 else len(text) - len(text.lstrip())

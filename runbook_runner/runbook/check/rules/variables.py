@@ -107,7 +107,7 @@ _MARKS = (("<!--", "-->"), ("{% raw %}", "{% endraw %}"))
 
 
 def unused_variable(subject: Subject) -> Iterator[Hit]:
-    """Only parameters that name their variable as `{{name}}`: most real runbooks speak of theirs in prose."""
+    """Only parameters that name their variable as `{{name}}`: most real runbooks name their variables in prose."""
     if len(subject.placeholders) == MOST_PLACEHOLDERS:
         return  # some uses were not seen
     lines: dict[str, set[int]] = {}
