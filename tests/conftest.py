@@ -16,12 +16,17 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from runbook_runner.sandbox.backends import BACKENDS
 
 REPOSITORY = Path(__file__).parent.parent
 EXAMPLES = REPOSITORY / "examples"
 RUNBOOK = Path(sys.executable).with_name("runbook")
+
+# A busy machine is not a fault, and what fails can be repeated elsewhere.
+settings.register_profile("here", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
+settings.load_profile("here")
 
 
 # --- real parts ----------------------------------------------------------------------------------------------------

@@ -96,7 +96,7 @@ def lines_in(value):
             yield from lines_in(item)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(documents)
 def test_any_document_is_described_in_json_with_lines_of_the_file(text):
     with contextlib.suppress(InputError):
@@ -105,7 +105,7 @@ def test_any_document_is_described_in_json_with_lines_of_the_file(text):
         assert all(1 <= line <= text.count("\n") + 1 for line in lines_in(found))
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(documents)
 def test_any_document_migrates_or_is_refused_politely_and_loses_no_parameter(text):
     with contextlib.suppress(InputError):

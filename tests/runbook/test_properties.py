@@ -2,7 +2,7 @@
 
 import contextlib
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from runbook_runner.core.errors import InputError
@@ -35,19 +35,16 @@ def check_parse(text: str) -> None:
         step_blocks(runbook.text)
 
 
-@settings(deadline=None)
 @given(any_text)
 def test_any_text_parses_or_is_refused_politely(text):
     check_parse(text)
 
 
-@settings(deadline=None)
 @given(with_frontmatter)
 def test_anything_like_a_runbook_parses_or_is_refused_politely(text):
     check_parse(text)
 
 
-@settings(deadline=None)
 @given(document_like)
 def test_cutting_loses_nothing(text):
     parts = cut(text)
@@ -55,13 +52,11 @@ def test_cutting_loses_nothing(text):
     assert parts.body_line == parts.head.count("\n") + 1
 
 
-@settings(deadline=None)
 @given(any_text | document_like)
 def test_text_without_known_names_stays_byte_for_byte(text):
     assert substitute(text, {"nobody_uses_this": "x"}, {"NOBODY": "X"}) == text
 
 
-@settings(deadline=None)
 @given(st.text(st.characters(exclude_characters="{}$")), st.text())
 def test_a_value_arrives_as_it_is(around, value):
     assert substitute(f"{around}{{{{x}}}}{around}", {"x": value}) == around + value + around

@@ -148,7 +148,7 @@ ODD = ["# x", "- x", "1. x", "| a |", "```", "---", "{{x}}", "{TODO: x}", "x\n\n
 # --- any wish ------------------------------------------------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     name=st.text(min_size=1, max_size=80).map(lambda text: "a" + text),
     description=st.text(max_size=200)

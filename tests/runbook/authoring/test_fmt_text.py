@@ -184,7 +184,7 @@ documents = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 @given(documents)
 def test_the_parser_sees_the_same_and_twice_is_once(text):
     with contextlib.suppress(InputError):

@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runbook_runner.cli.author.check import HERE
@@ -89,7 +89,7 @@ def examine(raw, profile="auto"):
     assert all(finding.message and "\n" not in finding.message for finding in findings)
 
 
-quick = settings(deadline=2000, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+quick = settings(max_examples=150)
 
 
 @quick
