@@ -63,7 +63,7 @@ class Reader:
     def __init__(self, agent_input: AgentInput):
         self.finished = self.waits = False
         self._blocks = runnable(agent_input.blocks)
-        self._mark = re.compile(re.escape(agent_input.mark) + r" (begin|end) (\d+)(?: (\d+))?")
+        self._mark = re.compile(re.escape(agent_input.mark) + r" (begin|end) (\d{1,9})(?: (\d{1,3}))?")
         self._output: list[str] = []
         self._size = 0
         self._running: Block | None = None
@@ -72,7 +72,7 @@ class Reader:
 
     def feed(self, line: str) -> Iterator[Event]:
         match = self._mark.fullmatch(line)
-        if not match:
+        if not match or not 1 <= int(match[2]) <= len(self._blocks):  # a block can print what the driver prints
             self._keep(line)
         elif match[1] == "begin":
             yield self._begin(int(match[2]))
