@@ -60,6 +60,11 @@ GRACE_S: Final = 5.0  # between asking a process to end and killing it
 RecordMode = Literal["full", "metadata", "none"]
 """What is kept of model calls: everything, all but what was said, or nothing. Only `full` can be replayed."""
 
+# --- settings of a project ------------------------------------------------------------------------------------------
+_PROJECT_FILES = ((".runbook/config.toml", ()), ("pyproject.toml", ("tool", "runbook")))
+# Nearly every project has a pyproject.toml, few have a table for this program, and to parse one takes 10 ms.
+_HAS_OUR_TABLE = re.compile(rb"""tool["']?\s*\.\s*["']?runbook(?![\w-])|^\s*\[\s*["']?tool["']?\s*\]""", re.MULTILINE)
+
 # --- on the host ---------------------------------------------------------------------------------------------------
 
 
@@ -124,11 +129,6 @@ def _ca_bundle() -> Path | None:
     return None
 
 
-_FILES = ((".runbook/config.toml", ()), ("pyproject.toml", ("tool", "runbook")))
-# Nearly every project has a pyproject.toml, few have a table for this program, and to parse one takes 10 ms.
-_HAS_OUR_TABLE = re.compile(rb"""tool["']?\s*\.\s*["']?runbook(?![\w-])|^\s*\[\s*["']?tool["']?\s*\]""", re.MULTILINE)
-
-
 class Table(NamedTuple):
     path: str
     """The file it is in, for messages."""
@@ -137,7 +137,7 @@ class Table(NamedTuple):
 
 def table_in(folder: Path, name: str) -> Table | None:
     """Of one folder; the first file that has it. Raises InputError with the file for what can't be read."""
-    for name_in_folder, above in _FILES:
+    for name_in_folder, above in _PROJECT_FILES:
         path = str(folder / name_in_folder)
         if os.path.isfile(path) and (values := _table(path, (*above, name))) is not None:  # noqa: PTH113 - it never raises
             return Table(path, values)

@@ -15,6 +15,7 @@ from runbook_runner.core.errors import InputError
 
 _MEMORY = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?", re.IGNORECASE)
 _MEMORY_UNIT = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+Policy = Literal["full", "allowlist", "model-only", "none"]
 
 
 class Part(BaseModel):
@@ -31,9 +32,6 @@ class InputFile(Part):
     """Bytes."""
     source: str
     """Where the file is on this machine. Not part of the digest."""
-
-
-Policy = Literal["full", "allowlist", "model-only", "none"]
 
 
 class Network(Part):

@@ -7,8 +7,8 @@ from typing import Any
 
 from runbook_runner.runbook.criteria.code_checks import with_builtin
 from runbook_runner.runbook.document import Runbook
+from runbook_runner.runbook.mission import undeclared
 from runbook_runner.runbook.parts.outputs import output_lines
-from runbook_runner.runbook.prompt import undeclared
 
 _TYPED_BELOW = ("secrets", "mcp_servers", "origin", "code_checks", "raw")
 

@@ -15,14 +15,12 @@ from runbook_runner.runbook.run_settings import OwnSettings
 
 SCHEMA_URI = "https://json-schema.org/draft/2020-12/schema"
 _Paths = list[str]
+_TEXT: dict[str, JsonValue] = {"type": ["string", "null"]}
 
 
 def _suggested(description: str, *values: str) -> Any:
     """Editors offer the values; any other text is valid too, because validation never gates a run."""
     return Field(default=None, description=description, json_schema_extra={"anyOf": [{"enum": [*values]}, _TEXT]})
-
-
-_TEXT: dict[str, JsonValue] = {"type": ["string", "null"]}
 
 
 class _Open(BaseModel):

@@ -13,7 +13,7 @@ with atheris.instrument_imports(include=["runbook_runner", "frontmatter", "yaml"
     from runbook_runner.runbook.describe import describe
     from runbook_runner.runbook.document import parse
     from runbook_runner.runbook.migration import migrate
-    from runbook_runner.runbook.prompt import render
+    from runbook_runner.runbook.mission import render
     from runbook_runner.runbook.sources.load import text_of
 
 

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 
 from runbook_runner.core.errors import InputError
 from runbook_runner.runbook.document import parse
+from runbook_runner.runbook.mission import render
 from runbook_runner.runbook.parts.frontmatter import cut
 from runbook_runner.runbook.parts.steps import step_blocks
 from runbook_runner.runbook.parts.substitution import substitute
-from runbook_runner.runbook.prompt import render
 
 any_text = st.text(st.characters(exclude_categories=()))
 PIECES = [

@@ -1,4 +1,5 @@
-"""Room `runbook`: the checks under `## Code Checks` (contract §3.11): id, name, what runs them, and their text."""
+"""Room `runbook`: the checks under `## Code Checks` (contract §3.11): id, name, what runs them, and what a
+built-in one tests."""
 
 import re
 from dataclasses import replace
@@ -17,6 +18,16 @@ _KINDS: dict[str, Kind] = {
     **dict.fromkeys(("yaml", "check"), "builtin"),
     "agent": "agent",
 }
+USES = (
+    "file_exists",
+    "min_size",
+    "json_valid",
+    "regex_present",
+    "regex_absent",
+    "markdown_relative_links_resolve",
+)
+_SIZE_KEYS = ("bytes", "min_bytes", "size")
+_PATTERN_KEYS = ("pattern", "regex")
 
 
 def read_code_checks(outline: Outline, default_executor: Executor = "jetty") -> tuple[CodeCheck, ...]:
@@ -72,18 +83,6 @@ def _meaning(fence: Fence | None, default: Executor) -> tuple[Kind | None, Execu
     if word is None:
         return kind, default if kind == "command" else "jetty", ""
     return kind, "agent" if word == "executor=agent" else "jetty", ""
-
-
-USES = (
-    "file_exists",
-    "min_size",
-    "json_valid",
-    "regex_present",
-    "regex_absent",
-    "markdown_relative_links_resolve",
-)
-_SIZE_KEYS = ("bytes", "min_bytes", "size")
-_PATTERN_KEYS = ("pattern", "regex")
 
 
 def with_builtin(check: CodeCheck, source: str) -> CodeCheck:

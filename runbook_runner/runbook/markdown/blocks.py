@@ -1,4 +1,4 @@
-"""Room `runbook`: what of a Markdown text we look at (headings, tables, fences), each with its 1-based line.
+"""Room `runbook`: headings, sections, tables, fences and links of a Markdown text, each with its 1-based line.
 
 CommonMark plus GitHub tables, read by pulldown-cmark, so headings and tables inside fences do not count.
 """

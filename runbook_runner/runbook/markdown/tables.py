@@ -1,4 +1,4 @@
-"""Room `runbook`: the cells of a Markdown table, and inline text without its marks."""
+"""Room `runbook`: the tables of a Markdown text, their cells as plain text, and the lines they stand on."""
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
@@ -6,6 +6,10 @@ from itertools import accumulate, islice
 from typing import Any, NamedTuple
 
 import pyromark
+
+OPTIONS = pyromark.Options.ENABLE_TABLES
+"""For all that reads a runbook's Markdown: CommonMark plus GitHub's tables."""
+_BREAKS = ("SoftBreak", "HardBreak")
 
 
 class Lines:
@@ -18,11 +22,6 @@ class Lines:
 
     def at(self, offset: int) -> int:
         return self._first + bisect_right(self._starts, offset) - 1
-
-
-OPTIONS = pyromark.Options.ENABLE_TABLES
-"""For all that reads a runbook's Markdown: CommonMark plus GitHub's tables."""
-_BREAKS = ("SoftBreak", "HardBreak")
 
 
 class Cell(NamedTuple):

@@ -1,4 +1,4 @@
-"""Room `runbook`: the YAML block at the top of a RUNBOOK.md, with types (contract §3.1-3.3).
+"""Room `runbook`: the YAML block at the top of a RUNBOOK.md, with types (contract §3.1-3.3), and its `origin`.
 
 Any text is accepted as `evaluation`, `agent` or `model`: whether it can be run is the runner's question, whether it
 is wise is `runbook check`'s.
@@ -20,6 +20,18 @@ from runbook_runner.runbook.parts.outputs import in_results
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _BOUNDARY = re.compile(r"^---[ \t]*\r?(?:\n|\Z)", re.MULTILINE)
 _MINIMAL = "Begin the file with:\n---\nversion: 1.0.0\nevaluation: programmatic\nagent: claude-code\n---"
+OWN_KEY = "runbook_runner"
+"""Key of the settings for this program alone (`own_settings`); the platform ignores it."""
+_TEXTS = (
+    "url",
+    "source_host",
+    "source_title",
+    "imported_at",
+    "imported_by",
+    "license",
+    "notice",
+    "user_supplied_url",
+)
 
 
 class _Fences(YAMLHandler):
@@ -53,8 +65,6 @@ class Frontmatter:
     """Top-level key → its line in the file, and `secrets.NAME` → that of a secret."""
 
 
-OWN_KEY = "runbook_runner"
-"""What only this program knows (`own_settings`); the platform ignores it."""
 KNOWN_KEYS = {item.name for item in fields(Frontmatter)} - {"extra", "raw", "lines"}
 
 
@@ -258,16 +268,6 @@ class Origin:
     attribution: Attribution = Attribution()
 
 
-_TEXTS = (
-    "url",
-    "source_host",
-    "source_title",
-    "imported_at",
-    "imported_by",
-    "license",
-    "notice",
-    "user_supplied_url",
-)
 _ATTRIBUTION = tuple(Attribution.__dataclass_fields__)
 
 

@@ -1,4 +1,5 @@
-"""Room `runbook`: the files a run must produce, from the REQUIRED OUTPUT FILES table (contract §3.5)."""
+"""Room `runbook`: the files a run must produce, from the REQUIRED OUTPUT FILES table (contract §3.5), and how paths of
+results are spelled."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -10,6 +11,10 @@ from runbook_runner.runbook.markdown.tables import Cell, Row, Table
 from runbook_runner.runbook.parts.sections import find
 
 _PREFIX = re.compile(r"(?:\{\{\s*results_dir\s*\}\}|/app/results|(?:\./)?results)(?:/|\Z)")
+_DESCRIPTIONS = ("description", "purpose", "content", "contents")
+_FILES = ("file", "path", "output", "artifact", "deliverable")
+_NO = ("no", "optional", "false")
+_CHOICES = ("operation", "mode", "action", "command", "request", "scenario", "variant", "case", "when", "if")
 
 
 def in_results(spelled: str) -> str | None:
@@ -32,12 +37,6 @@ def looks_like_path(text: str) -> bool:
         and not re.search(r"\s", re.sub(r"<[^<>]*>|\{\{[^{}]*\}\}", "", text))
         and bool(re.search(r"[./*<]|\{\{", text))
     )
-
-
-_DESCRIPTIONS = ("description", "purpose", "content", "contents")
-_FILES = ("file", "path", "output", "artifact", "deliverable")
-_NO = ("no", "optional", "false")
-_CHOICES = ("operation", "mode", "action", "command", "request", "scenario", "variant", "case", "when", "if")
 
 
 def required_outputs(outline: Outline) -> tuple[RequiredOutput, ...]:

@@ -15,8 +15,8 @@ from runbook_runner.core.invalid import yaml_error
 from runbook_runner.core.settings import RecordMode, Settings, record_mode
 from runbook_runner.core.spec import RunSpec
 from runbook_runner.runbook.document import Runbook, parse
+from runbook_runner.runbook.mission import doubts
 from runbook_runner.runbook.parts.steps import step_blocks
-from runbook_runner.runbook.prompt import doubts
 from runbook_runner.runbook.sources.fixture import load_fixture
 from runbook_runner.runbook.sources.load import load
 from runbook_runner.runner.environment.backends import ChosenBackend, choose_backend

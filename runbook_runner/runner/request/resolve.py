@@ -14,9 +14,9 @@ from runbook_runner.core.errors import InputError
 from runbook_runner.core.spec import Limits, Network, Policy, RunSpec, parse_memory
 from runbook_runner.core.text import did_you_mean
 from runbook_runner.runbook.document import Runbook, parse
+from runbook_runner.runbook.mission import render
 from runbook_runner.runbook.parts.parameters import Parameter
 from runbook_runner.runbook.parts.substitution import BUILT_IN, placeholders
-from runbook_runner.runbook.prompt import render
 from runbook_runner.runbook.run_settings import own_settings
 from runbook_runner.runner.environment.images import check_packages
 from runbook_runner.runner.request.choices import choose

@@ -3,8 +3,8 @@
 import pytest
 
 from runbook_runner.runbook.document import parse
+from runbook_runner.runbook.mission import render
 from runbook_runner.runbook.parts.steps import step_blocks
-from runbook_runner.runbook.prompt import render
 
 
 def test_blocks_come_in_order_with_their_step_and_line(corpus):

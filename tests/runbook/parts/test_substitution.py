@@ -3,8 +3,8 @@
 import pytest
 
 from runbook_runner.runbook.document import parse
+from runbook_runner.runbook.mission import render, undeclared
 from runbook_runner.runbook.parts.substitution import Placeholder, placeholders, substitute
-from runbook_runner.runbook.prompt import render, undeclared
 
 
 @pytest.mark.parametrize(

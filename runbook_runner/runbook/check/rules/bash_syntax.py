@@ -26,6 +26,7 @@ _SHORT = 20_000  # characters of a block that may go with others: a long one mus
 _TRAP = """\n: ';; ;' ";; ;" '`;; ;`'\n"""
 _BEFORE, _AFTER = "( { :\n", _TRAP + "} )\n"
 _LINE = re.compile(r"(?:^|: )line (\d+): (.*)")
+_LATE = "bash was not done with all blocks in time"
 
 
 class Block(NamedTuple):
@@ -111,9 +112,6 @@ class _Batch:
         if error is not None:
             self._found[self._files[index]] += 1
             yield Broken(index, *error)
-
-
-_LATE = "bash was not done with all blocks in time"
 
 
 def _holding(codes: Sequence[str], order: Sequence[int], line: int) -> int:

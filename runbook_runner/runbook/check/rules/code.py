@@ -10,6 +10,9 @@ from runbook_runner.runbook.check.rules.json_syntax import json_problem
 from runbook_runner.runbook.check.rules.subject import SHELLS, Rule, Subject
 
 _PROGRAMS = SHELLS | {"python", "python3", ""}
+_MARKDOWN = frozenset({"markdown", "md", "mdx", "text", "txt", ""})
+_MOST_READS = 30
+_NEAR = 120  # characters of a line that are looked at: it may be as long as the file
 
 
 def shell_syntax(subject: Subject) -> Iterator[Hit]:
@@ -58,9 +61,6 @@ def _holds_others(opening: str) -> bool:
     return "````" in opening or "~~~" in opening
 
 
-_MARKDOWN = frozenset({"markdown", "md", "mdx", "text", "txt", ""})
-
-
 @cache
 def _opening() -> "re.Pattern[str]":
     return re.compile(r"^```[A-Za-z]", re.MULTILINE)
@@ -94,9 +94,6 @@ def unwritten_file(subject: Subject) -> Iterator[Hit]:
         yield subject.on(line, f"This reads `{path}`, which nothing writes.", hint, at=name)
 
 
-_MOST_READS = 30
-
-
 def _all_reads(subject: Subject) -> Iterator[tuple[str, int]]:
     """Path and line of every place in a block where a command that reads stands before the path."""
     for language, fence in subject.languages:
@@ -108,9 +105,6 @@ def _all_reads(subject: Subject) -> Iterator[tuple[str, int]]:
             after = fence.code[match.end() : match.end() + _NEAR].partition("\n")[0]
             if _reading().search(before) and not _opened_to_write().match(after):
                 yield match[0].rstrip(".,;:"), fence.line + 1 + fence.code.count("\n", 0, match.start())
-
-
-_NEAR = 120  # characters of a line that are looked at: it may be as long as the file
 
 
 def _places(code: str) -> Iterator["re.Pattern[str]"]:

@@ -16,6 +16,8 @@ _SNAPSHOTS = ("python312-uv", "prism-playwright")  # the contract's own (§3.2)
 _PATTERNS = ["programmatic", "rubric"]
 _MOST = 100  # primary outputs that are looked at
 _REPORTS = ("summary.md", "validation_report.json")
+_HEAD = 10_000  # characters in which a frontmatter that begins late must end
+_WHOLE_HEAD = re.compile(r"---[ \t]*\r?\n[\s\S]*?^---[ \t]*\r?$", re.MULTILINE)
 
 
 def unreadable(subject: Subject) -> Iterator[Hit]:
@@ -37,10 +39,6 @@ def _starts_late(subject: Subject) -> bool:
     """Blank lines above a frontmatter that is fine otherwise."""
     text = subject.text.removeprefix("\ufeff")
     return text[:1].isspace() and bool(_WHOLE_HEAD.match(text.lstrip()[:_HEAD]))
-
-
-_HEAD = 10_000
-_WHOLE_HEAD = re.compile(r"---[ \t]*\r?\n[\s\S]*?^---[ \t]*\r?$", re.MULTILINE)
 
 
 def byte_order_mark(subject: Subject) -> Iterator[Hit]:

@@ -14,6 +14,9 @@ from runbook_runner.runbook.parts.sections import StepNumber, find, is_step, ste
 
 _REPORTS = ("summary.md", "validation_report.json")
 _MOST = 300  # files of a manifest that are compared with a text or with each other
+_LISTS = ("required output", "parameters", "final checklist", "code checks", "checklist", "dependencies")
+_RENUMBER = "Number the steps without gaps, and update the references to them."
+_MOST_LINKS = 5_000
 
 
 def title(subject: Subject) -> Iterator[Hit]:
@@ -67,9 +70,6 @@ def unmentioned_output(subject: Subject) -> Iterator[Hit]:
             if stem and relative not in _REPORTS and not _is_more(stem, body, lists):
                 hint = "Say in a step what goes into it, or take it off the list."
                 yield subject.on(line, f"No step mentions `{relative}`.", hint, at=path)
-
-
-_LISTS = ("required output", "parameters", "final checklist", "code checks", "checklist", "dependencies")
 
 
 def _is_more(word: str, body: str, lists: str) -> bool:
@@ -161,9 +161,6 @@ def step_numbers(subject: Subject) -> Iterator[Hit]:
         before = step
 
 
-_RENUMBER = "Number the steps without gaps, and update the references to them."
-
-
 def _misnumbered(step: StepNumber, before: StepNumber) -> str:
     number = f"{step.number}{step.part}"
     if not before.number:
@@ -183,9 +180,6 @@ def relative_link(subject: Subject) -> Iterator[Hit]:
             yield subject.at(
                 offset, f"The link to `{path}` leads nowhere.", "Links are relative to the runbook's folder."
             )
-
-
-_MOST_LINKS = 5_000
 
 
 def _is_elsewhere(path: str) -> bool:

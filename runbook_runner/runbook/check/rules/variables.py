@@ -38,6 +38,14 @@ _BRACES = frozenset(
 _FORWARDED = PROVIDER_KEYS | {"REPLICATE_API_TOKEN", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"}
 
 _MOST = 100  # of what costs a look through the whole text
+_TEMPLATE_WORDS = frozenset({"else", "end", "break", "continue"})
+_MARKS = (("<!--", "-->"), ("{% raw %}", "{% endraw %}"))
+_MOST_VARIABLES = 20
+_SET = (
+    *("{}=", "{} =", "for {} in", "environ['{}'] =", 'environ["{}"] ='),
+    *("environ['{}']=", 'environ["{}"]=', "setdefault('{}'", 'setdefault("{}"'),
+)
+_READERS = SHELLS | {"python", "python3"}
 
 
 @cache
@@ -71,9 +79,6 @@ def _is_template(subject: Subject, used: Placeholder) -> bool:
     return "{%" in subject.line(used.line)
 
 
-_TEMPLATE_WORDS = frozenset({"else", "end", "break", "continue"})
-
-
 def _shown(subject: Subject) -> Iterable[Placeholder]:
     """Without those that the author has taken out: in HTML comments, or between `{% raw %}` and `{% endraw %}`."""
     body = subject.runbook.body
@@ -101,9 +106,6 @@ def _taken_out(body: str) -> Iterator[tuple[int, int]]:
             return
         end = closing + len(starts[start][1])
         yield start, end
-
-
-_MARKS = (("<!--", "-->"), ("{% raw %}", "{% endraw %}"))
 
 
 def unused_variable(subject: Subject) -> Iterator[Hit]:
@@ -190,13 +192,6 @@ def undeclared_variable_of_host(subject: Subject) -> Iterator[Hit]:
             yield subject.on(line, f"The code reads `{name}`, which `secrets` does not declare.", hint, at=name)
 
 
-_MOST_VARIABLES = 20
-_SET = (
-    *("{}=", "{} =", "for {} in", "environ['{}'] =", 'environ["{}"] ='),
-    *("environ['{}']=", 'environ["{}"]=', "setdefault('{}'", 'setdefault("{}"'),
-)
-
-
 def _read_by_shell(text: str) -> frozenset[str]:
     """The words after `read`, options and prompts included."""
     lines = islice(re.finditer(r"\bread ([^\n;|&]{1,80})", text), _MOST) if "read " in text else ()
@@ -211,9 +206,6 @@ def _read_variables(subject: Subject) -> Iterator[tuple[str, int]]:
                 line += fence.code.count("\n", counted, match.start())
                 counted = match.start()
                 yield match["a"] or match["b"] or match["c"], line
-
-
-_READERS = SHELLS | {"python", "python3"}
 
 
 def _may_read_secrets(code: str) -> bool:
