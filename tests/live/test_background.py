@@ -6,8 +6,6 @@ from typing import Any
 
 import pytest
 
-pytestmark = [pytest.mark.xdist_group("docker-live"), pytest.mark.timeout(300)]
-
 RUNBOOK = """\
 ---
 version: "1.0.0"

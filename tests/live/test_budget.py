@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = [pytest.mark.needs("docker"), pytest.mark.xdist_group("docker-live")]
+pytestmark = [pytest.mark.needs("docker")]
 
 RUNBOOK = """\
 ---

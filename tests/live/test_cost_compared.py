@@ -11,7 +11,7 @@ from runbook_runner.core.events import Usage
 from runbook_runner.gateway.dialects.anthropic import AnthropicMessages
 from runbook_runner.gateway.dialects.base import ParsedRequest, Reply
 
-pytestmark = [pytest.mark.needs("docker"), pytest.mark.xdist_group("docker-live")]
+pytestmark = [pytest.mark.needs("docker")]
 
 RUNBOOK = '---\nversion: "1.0.0"\nagent: claude-code\n---\n# T\n\n## Objective\n\nSay that you are done.\n'
 USAGE = Usage(prompt_tokens=200_000, completion_tokens=10_000, api_calls=1)

@@ -26,7 +26,7 @@ NO_MODEL = "The model `gpt-9` does not exist or you do not have access to it."
 TOO_LONG = "The input token count (1200000) exceeds the maximum number allowed (1048576)."
 WORK: list[dict[str, Any]] = [{"shell": "echo one > /app/results/out.txt"}, {"say": "Done."}]
 
-pytestmark = [pytest.mark.needs("docker"), pytest.mark.xdist_group("docker-live"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.needs("docker"), pytest.mark.timeout(600)]
 
 
 def run(runbook: Any, agent: str, turns: list[dict[str, Any]], *more: str) -> Any:

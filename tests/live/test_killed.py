@@ -20,7 +20,6 @@ from runbook_runner.trajectory.store import read_events
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SALES, SCRIPT = EXAMPLES / "sales-report", EXAMPLES / "sales-report" / "model.yaml"
 
-pytestmark = pytest.mark.xdist_group("docker-live")
 
 MOMENTS = 10
 
@@ -85,10 +84,7 @@ def check_folded(home: Path) -> list[str]:
 
 @pytest.mark.needs("docker")
 def test_killed_at_ten_moments_in_docker_every_run_folds_and_no_container_stays(runbook: Any, eventually: Any) -> None:
-    began = time.monotonic()
-    whole = runbook("run", SALES, "--model-script", SCRIPT, "--json")
-    assert whole.code == 0, whole.err
-    lasts = time.monotonic() - began
+    lasts = min(seconds_of_a_run(runbook) for _ in range(2))  # the first may build an image
     for moment in range(MOMENTS):
         kill_after(runbook, lasts * (0.15 + 0.8 * moment / MOMENTS), "run", SALES, "--model-script", SCRIPT)
     start_again(runbook, "docker", eventually)
@@ -97,6 +93,13 @@ def test_killed_at_ten_moments_in_docker_every_run_folds_and_no_container_stays(
     assert networks_and_volumes() == set()
     statuses = check_folded(home)
     assert statuses.count("failed") >= 3, "some were really killed half way"
+
+
+def seconds_of_a_run(runbook: Any) -> float:
+    began = time.monotonic()
+    whole = runbook("run", SALES, "--model-script", SCRIPT, "--json")
+    assert whole.code == 0, whole.err
+    return time.monotonic() - began
 
 
 @pytest.mark.needs("linux")
@@ -191,9 +194,9 @@ def test_four_at_once_killed_at_twenty_random_points_leave_nothing_behind(
     word, home = f"7{time.monotonic_ns() % 10_000_000:07}", runbook.cwd / ".runbook"
     path = shell_runbook(f"echo made > /app/results/out.txt\nsetsid sleep {word} &\nsleep 1.{word}")
     chance = random.Random(seed)
-    last = ends_together(runbook, path)
+    lasts = min(seconds_together(runbook, path) for _ in range(2))  # the first may build an image
     for _ in range(POINTS):
-        kill_together(runbook, path, sorted(chance.uniform(0.1, 0.9) * last for _ in TOGETHER))
+        kill_together(runbook, path, sorted(chance.uniform(0.1, 0.9) * lasts for _ in TOGETHER))
     start_again(runbook, "docker", eventually)
     eventually(lambda: word not in processes() and ours(home) == set())
     eventually(lambda: [*temporary.iterdir(), *(home / "active").iterdir()] == [])
@@ -210,11 +213,11 @@ def start_together(runbook: Any, path: Path) -> list[subprocess.Popen[str]]:
     return [runbook.start("run", path, "--sandbox", *how) for how in TOGETHER]
 
 
-def ends_together(runbook: Any, path: Path) -> float:
-    """Seconds until all have ended that were not killed: moments to kill them at follow the speed of this machine."""
+def seconds_together(runbook: Any, path: Path) -> float:
+    """Until all have ended that are not killed."""
     began = time.monotonic()
     for run in start_together(runbook, path):
-        _, err = run.communicate(timeout=120)
+        _, err = run.communicate(timeout=200)
         assert run.returncode == 0, err
     return time.monotonic() - began
 

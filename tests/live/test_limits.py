@@ -11,8 +11,6 @@ import pytest
 
 ISOLATED = [pytest.param(name, marks=pytest.mark.needs(name)) for name in ("docker", "bubblewrap")]
 
-pytestmark = [pytest.mark.xdist_group("docker-live")]
-
 
 @pytest.mark.needs("root")
 @pytest.mark.parametrize("sandbox", ISOLATED)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = [pytest.mark.needs("docker", "litellm"), pytest.mark.xdist_group("docker-live")]
+pytestmark = [pytest.mark.needs("docker", "litellm")]
 
 RUNBOOK = """\
 ---

@@ -10,7 +10,7 @@ import pytest
 PAGE_SHOT = Path(__file__).parents[2] / "examples" / "page-shot"
 AGENTS = ("claude-code", "codex", "gemini-cli", "hermes", "opencode")
 
-pytestmark = [pytest.mark.needs("docker"), pytest.mark.xdist_group("docker-live"), pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.needs("docker"), pytest.mark.timeout(900)]
 
 
 def test_page_is_rendered_shot_and_read_without_any_network(runbook: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = [pytest.mark.needs("docker"), pytest.mark.xdist_group("docker-live")]
+pytestmark = [pytest.mark.needs("docker")]
 
 KEY = "sk-canary-provider-key-1234567890"
 

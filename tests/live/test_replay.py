@@ -26,7 +26,7 @@ KEY = "canary-Kk5/Rr+82tF3-provider"
 SECRET = "canary-Ss9?Tt=17&vG4-declared"
 TURNS = 60
 
-pytestmark = [pytest.mark.needs("docker"), pytest.mark.xdist_group("docker-live"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.needs("docker"), pytest.mark.xdist_group("replay"), pytest.mark.timeout(600)]
 
 RUNBOOK = """\
 ---

@@ -20,7 +20,7 @@ from runbook_runner.trajectory.models import Trajectory
 EXAMPLE = Path(__file__).parents[2] / "examples" / "sales-report"
 SCRIPT = EXAMPLE / "model.yaml"
 
-pytestmark = [pytest.mark.needs("docker"), pytest.mark.xdist_group("docker-live")]
+pytestmark = [pytest.mark.needs("docker"), pytest.mark.xdist_group("sales-report")]
 
 
 @pytest.fixture(scope="module")

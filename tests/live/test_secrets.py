@@ -45,7 +45,7 @@ printf 'xy%sz' "$SERVICE_TOKEN" | base64 -w0; echo
 python3 -c 'import os,json,urllib.parse; t=os.environ["SERVICE_TOKEN"]; print(urllib.parse.quote(t), json.dumps(t))'
 """
 
-pytestmark = [pytest.mark.needs("docker"), pytest.mark.xdist_group("docker-live")]
+pytestmark = [pytest.mark.needs("docker"), pytest.mark.xdist_group("secrets")]
 
 
 def encodings(value: str) -> list[bytes]:

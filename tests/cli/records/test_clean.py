@@ -15,7 +15,7 @@ from runbook_runner.runner.recovery.claims import if_dead
 Write = Callable[[str], Path]
 Start = Callable[..., tuple[subprocess.Popen[str], Path]]
 
-pytestmark = [pytest.mark.needs("linux", "root"), pytest.mark.xdist_group("docker-live")]
+pytestmark = [pytest.mark.needs("linux", "root")]
 
 
 @pytest.fixture(autouse=True)

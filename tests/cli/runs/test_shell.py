@@ -223,7 +223,6 @@ def test_a_visitor_has_the_runs_network_and_limits(under_way, runbook):
 
 
 @pytest.mark.needs("linux")
-@pytest.mark.xdist_group("docker-live")
 def test_a_kept_sandbox_can_be_entered_after_its_run_and_stays(runbook, shell_runbook, backend):
     ran = runbook("run", shell_runbook("echo kept > /app/results/out.txt"), f"--sandbox={backend}", "--keep", "--json")
     try:

@@ -24,7 +24,7 @@ DIALECTS = {
     "opencode": "openai-chat",
 }
 
-pytestmark = [pytest.mark.needs("docker"), pytest.mark.xdist_group("docker-live"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.needs("docker"), pytest.mark.xdist_group("agents"), pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module", params=AGENTS)

@@ -27,7 +27,7 @@ version: "1.0.0"
 Write it.
 """
 
-pytestmark = [pytest.mark.needs("docker"), pytest.mark.xdist_group("docker-live"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.needs("docker"), pytest.mark.xdist_group("agents-elsewhere"), pytest.mark.timeout(600)]
 
 
 def docker(*words: str, stdin: str = "") -> str:

@@ -50,7 +50,7 @@ TOOLS = {
 
 pytestmark = [
     pytest.mark.needs("docker", "litellm"),  # which brings the SDK of the servers
-    pytest.mark.xdist_group("docker-live"),
+    pytest.mark.xdist_group("agents-mcp"),
     pytest.mark.timeout(600),
 ]
 
