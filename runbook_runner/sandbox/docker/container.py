@@ -13,7 +13,7 @@ from runbook_runner.sandbox.base import PutFile, SandboxSpec
 from runbook_runner.sandbox.docker import seccomp_profile
 from runbook_runner.sandbox.docker.archive import pack
 from runbook_runner.sandbox.docker.engine import Engine, engine_errors
-from runbook_runner.sandbox.docker.network import ContainerDoors
+from runbook_runner.sandbox.docker.network import ContainerSockets
 
 # What apt, pip, npm and our own kill need of root's powers; tests/sandbox/docker/test_docker.py proves it.
 CAPABILITIES: Final = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "SETGID", "SETUID")
@@ -27,20 +27,20 @@ exec sleep "$0"
 """
 
 
-def start_container(engine: Engine, spec: SandboxSpec, name: str, doors: ContainerDoors) -> str:
+def start_container(engine: Engine, spec: SandboxSpec, name: str, sockets: ContainerSockets) -> str:
     """The id of a running container that does nothing. name: by which it is found should this break off. Raises
     NotReadyError when the engine can't, SandboxError when it is lost."""
     with engine_errors("start a container"):
         try:
-            container = _create(engine, spec, name, doors)
+            container = _create(engine, spec, name, sockets)
             engine.api.start(container)
         except ImageNotFound as error:
             raise NotReadyError(f"The Docker engine has no image {spec.image!r}.") from error
         except APIError as error:
             refusal = (error.explanation or str(error)).strip()
-            if doors.go_round(refusal):
+            if sockets.can_do_without_folder(refusal):
                 remove_container(engine, name)
-                return start_container(engine, spec, name, doors)
+                return start_container(engine, spec, name, sockets)
             raise NotReadyError(
                 f"The container did not start: {refusal}",
                 hint="An image needs at least `sleep` and `sh` to be used as a sandbox.",
@@ -48,7 +48,7 @@ def start_container(engine: Engine, spec: SandboxSpec, name: str, doors: Contain
     return container
 
 
-def _create(engine: Engine, spec: SandboxSpec, name: str, doors: ContainerDoors) -> str:
+def _create(engine: Engine, spec: SandboxSpec, name: str, sockets: ContainerSockets) -> str:
     if spec.image is None:
         raise InputError("A docker sandbox needs an image.")
     made: dict[str, Any] = engine.api.create_container(
@@ -58,14 +58,14 @@ def _create(engine: Engine, spec: SandboxSpec, name: str, doors: ContainerDoors)
         stop_signal="SIGKILL",
         name=name,
         labels=dict(spec.labels),
-        environment={**_ca_variables(spec), **doors.environment},
+        environment={**_ca_variables(spec), **sockets.environment},
         working_dir="/",
-        host_config=_host_config(engine, spec, doors),
+        host_config=_host_config(engine, spec, sockets),
     )
     return str(made["Id"])
 
 
-def _host_config(engine: Engine, spec: SandboxSpec, doors: ContainerDoors) -> Any:
+def _host_config(engine: Engine, spec: SandboxSpec, sockets: ContainerSockets) -> Any:
     return engine.api.create_host_config(
         init=False,
         auto_remove=True,
@@ -77,7 +77,7 @@ def _host_config(engine: Engine, spec: SandboxSpec, doors: ContainerDoors) -> An
         mem_limit=spec.memory_bytes,
         memswap_limit=spec.memory_bytes,
         log_config=LogConfig(type="none"),
-        **doors.host_config,
+        **sockets.host_config,
     )
 
 

@@ -1,22 +1,22 @@
 """Docker sandbox: which engine is meant, as the docker command finds it: the environment, else a context, else the
-usual socket. Asks nobody anything.
+usual socket. Only reads files.
 
 DOCKER_HOST, DOCKER_TLS_VERIFY, DOCKER_CERT_PATH, DOCKER_CONTEXT and DOCKER_CONFIG mean what they mean to that command.
 """
 
 import hashlib
+import json
 import os
 import socket
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
 from runbook_runner.core.errors import InputError, NotReadyError
-from runbook_runner.core.invalid import problem_of
 
 DEFAULT_SOCKET: Final = "/var/run/docker.sock"
 _DEFAULT_CONTEXT: Final = "default"
@@ -28,7 +28,7 @@ _PORTS: Final = {False: 2375, True: 2376}  # without TLS, with it
 class Tls:
     ca: Path | None
     certificate: Path | None
-    """Ours, for an engine that asks who we are; with `key`."""
+    """The client's own, for an engine that asks for one; with `key`."""
     key: Path | None
     verify: bool
     """Whether the engine must prove who it is."""
@@ -47,10 +47,10 @@ class Tls:
 @dataclass(frozen=True)
 class Endpoint:
     url: str
-    """As its user wrote it."""
+    """As its user wrote it, with a scheme."""
     tls: Tls | None = None
     origin: str = ""
-    """What named it: `DOCKER_HOST`, `the context NAME`; empty: nothing, it is the usual socket."""
+    """What named it: `DOCKER_HOST` or `the context NAME`; empty for the usual socket."""
 
     @property
     def scheme(self) -> str:
@@ -58,20 +58,21 @@ class Endpoint:
 
     @property
     def socket_path(self) -> str:
-        """Of a unix socket of this machine; of `ssh`, on the machine it leads to; else empty."""
+        """The path of a unix socket: of this machine, for `ssh` of the machine it leads to; empty for TCP."""
         if self.scheme == "unix":
             return self.url.removeprefix("unix://")
         return (urlsplit(self.url).path.rstrip("/") or DEFAULT_SOCKET) if self.scheme == "ssh" else ""
 
     @property
     def address(self) -> tuple[str, int]:
-        """Host and port, of what has one."""
+        """Host and port of an engine behind TCP."""
         parts = urlsplit(self.url)
         return parts.hostname or "", parts.port or _PORTS[self.tls is not None]
 
 
 def dial(endpoint: Endpoint, timeout_s: float) -> socket.socket:
-    """A connection to an engine behind a unix socket or TCP, with TLS when it asks for that. Raises OSError."""
+    """Returns a connection to an engine behind a unix socket or TCP, with TLS when the endpoint has it. Raises
+    OSError."""
     if endpoint.socket_path:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         connection.settimeout(timeout_s)
@@ -92,7 +93,7 @@ def dial(endpoint: Endpoint, timeout_s: float) -> socket.socket:
 
 
 def find_endpoint() -> Endpoint:
-    """Raises InputError for what is no address of an engine, NotReadyError for a context that is not there."""
+    """Raises InputError for an invalid address, NotReadyError for a context that does not exist or can't be read."""
     if host := os.environ.get("DOCKER_HOST", "").strip():
         return _checked(_with_scheme(host), _tls_of_environment(), "DOCKER_HOST")
     name = os.environ.get("DOCKER_CONTEXT") or _current_context()
@@ -112,7 +113,7 @@ def _checked(url: str, tls: Tls | None, origin: str) -> Endpoint:
     endpoint = Endpoint(url, tls, origin)
     if not _is_address(url):
         raise InputError(
-            f"{url!r} is no address of a Docker engine.",
+            f"{url!r} is not the address of a Docker engine.",
             where=origin,
             hint="Write unix:///var/run/docker.sock, tcp://HOST:2376 or ssh://USER@HOST.",
         )
@@ -142,32 +143,10 @@ def _tls_in(folder: Path, *, verify: bool) -> Tls:
     return Tls(found["ca"], found["cert"], found["key"], verify)
 
 
-_Shape = TypeVar("_Shape", bound=BaseModel)
-
 # --- contexts --------------------------------------------------------------------------------------------------------
-
-
-class _Configuration(BaseModel):
-    """`config.json`, as far as it matters here."""
-
-    model_config = ConfigDict(extra="ignore")
-    current: str | None = Field(None, alias="currentContext")
-
-
-class _Docker(BaseModel):
-    host: str | None = Field(None, alias="Host")
-    skip_verify: bool = Field(False, alias="SkipTLSVerify")
-
-
-class _Endpoints(BaseModel):
-    docker: _Docker
-
-
-class _Context(BaseModel):
-    """`contexts/meta/ID/meta.json`."""
-
-    model_config = ConfigDict(extra="ignore")
-    endpoints: _Endpoints = Field(alias="Endpoints")
+# Read here, not by docker-py's ContextAPI (7.2): without a config.json that looks for contexts in the working folder,
+# which may be a clone; it takes a config.json that it can't read for the default context, and drops an authority that
+# comes without a certificate of the client.
 
 
 def _config_folder() -> Path:
@@ -178,29 +157,34 @@ def _current_context() -> str:
     file = _config_folder() / "config.json"
     if not file.is_file():
         return _DEFAULT_CONTEXT
-    return _read(file, _Configuration).current or _DEFAULT_CONTEXT
+    with _reading(file):
+        return str(json.loads(file.read_bytes()).get("currentContext") or _DEFAULT_CONTEXT)
 
 
 def _of_context(name: str) -> Endpoint:
-    """Its folders are named by the digest of its name."""
+    """The folders of a context are named by the digest of its name. Raises NotReadyError."""
     contexts, own = _config_folder() / "contexts", hashlib.sha256(name.encode()).hexdigest()
     file = contexts / "meta" / own / "meta.json"
     if not file.is_file():
         raise NotReadyError(f"The Docker context {name!r} does not exist.", hint="See `docker context ls`.")
-    docker = _read(file, _Context).endpoints.docker
+    with _reading(file):
+        described = json.loads(file.read_bytes())["Endpoints"]["docker"]
+        host = str(described.get("Host") or f"unix://{DEFAULT_SOCKET}")
+        verify = not described.get("SkipTLSVerify")
     certificates = contexts / "tls" / own / "docker"
-    tls = _tls_in(certificates, verify=not docker.skip_verify) if certificates.is_dir() else None
-    return _checked(_with_scheme(docker.host or f"unix://{DEFAULT_SOCKET}"), tls, f"the context {name}")
+    tls = _tls_in(certificates, verify=verify) if certificates.is_dir() else None
+    return _checked(_with_scheme(host), tls, f"the context {name}")
 
 
-def _read(file: Path, shape: type[_Shape]) -> _Shape:
+@contextmanager
+def _reading(file: Path) -> Iterator[None]:
+    """Raises NotReadyError for a file that can't be read or does not hold what it should."""
     try:
-        return shape.model_validate_json(file.read_bytes())
-    except OSError as error:
-        raise NotReadyError(f"The Docker configuration can't be read: {error.strerror}.", where=str(file)) from error
-    except ValidationError as error:
+        yield
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
         raise NotReadyError(
-            f"The Docker configuration can't be read: {problem_of(error)}",
+            f"The Docker configuration can't be read: {reason}.",
             where=str(file),
-            hint="Mend the file, or set DOCKER_HOST.",
+            hint="Correct the file, or set DOCKER_HOST.",
         ) from error

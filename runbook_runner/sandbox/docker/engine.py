@@ -3,6 +3,7 @@
 import os
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -126,8 +127,10 @@ class Engine:
                     raise NotReadyError(f"{reference!r} is no image name.", details=error.explanation) from error
                 raise
 
-    def has_container(self, container: str) -> bool:
-        """Running. Raises SandboxError."""
+    def outlived(self, container: str) -> bool:
+        """Whether the container still runs after a command in it was killed. Waits a moment: the engine reports a
+        command's end before its container's. Raises SandboxError."""
+        time.sleep(0.3)
         with engine_errors("look for the container"):
             try:
                 return bool(self.api.inspect_container(container)["State"]["Running"])

@@ -1,7 +1,8 @@
-"""Docker sandbox: a command in a container with its input open: both directions over one connection of our own.
+"""Docker sandbox: a command in a container over a connection of our own, and the user's terminal at such a command.
 
-The engine's answer to a request for an upgrade is followed by what the command writes, at once; a client that reads
-ahead loses the first of it. So the head of the answer is read here, byte by byte. (Docker Engine API, "start an exec".)
+The engine's answer to a request for an upgrade is followed by the command's output at once. A client that reads ahead
+loses the beginning of that output, as docker-py does (docker/docker-py#2042, #3332), so the head of the answer is read
+here byte by byte. Every command is started and read this way. (Docker Engine API, "start an exec instance".)
 """
 
 import json
@@ -9,28 +10,46 @@ import select
 import socket
 import ssl
 import threading
+import time
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
+from docker.errors import APIError, NotFound
+
+from runbook_runner.core import settings
 from runbook_runner.core.errors import SandboxError
+from runbook_runner.sandbox.attach import GONE, in_folder
+from runbook_runner.sandbox.base import Stream
 from runbook_runner.sandbox.docker.engine import Engine, engine_errors
 
+STREAMS: Final[Mapping[int, Stream]] = {1: "stdout", 2: "stderr"}
+"""By their number in a frame."""
 _HEAD_LIMIT: Final = 1 << 16
-_STDOUT: Final = 1
 _BLOCK: Final = 1 << 16
 _WAIT_MS: Final = 1000
+_ANSWER_S: Final = settings.GRACE_S + 60  # for the first output of one of our scripts
+_END_S: Final = 10.0
+_SIGKILLED: Final = 128 + 9
+
+
+class ExecRefusedError(SandboxError):
+    """The engine did not start the command."""
 
 
 class Connection:
     """Both directions at once, from two threads: a TLS connection allows that only when neither waits inside it."""
 
-    def __init__(self, connection: socket.socket):
+    def __init__(self, connection: socket.socket, timeout_s: float | None = None):
+        """timeout_s: how long `recv` waits for data; `None`: without end."""
         connection.setblocking(False)
         self._connection = connection
+        self._timeout_s = timeout_s
         self._using = threading.Lock()
 
     def recv(self, size: int) -> bytes:
-        """Waits for some; empty at the end. Raises OSError."""
+        """Waits for data; returns none at the end. Raises OSError, among them TimeoutError."""
+        began = time.monotonic()
         while True:
             try:
                 with self._using:
@@ -39,6 +58,8 @@ class Connection:
                 self._wait(for_reading=True)
             except ssl.SSLWantWriteError:
                 self._wait(for_reading=False)
+            if self._timeout_s is not None and time.monotonic() - began > self._timeout_s:
+                raise TimeoutError("the command does not answer")
 
     def sendall(self, data: bytes) -> None:
         """From one thread at a time. Raises OSError."""
@@ -53,7 +74,7 @@ class Connection:
                 self._wait(for_reading=True)
 
     def _wait(self, *, for_reading: bool) -> None:
-        """A while at most: closed in this moment, its number may be another file's by now."""
+        """Waits for a second at most: once the connection is closed, its descriptor may be another file's."""
         if (number := self._connection.fileno()) < 0:
             raise OSError("the connection is closed")
         waiting = select.poll()  # `select` takes no number above 1023
@@ -66,30 +87,68 @@ class Connection:
             self._connection.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
-        """Whoever waits for it is woken."""
+        """Wakes a thread that waits for data."""
         with suppress(OSError):
             self._connection.shutdown(socket.SHUT_RDWR)
         self._connection.close()
 
 
-def start_exec(engine: Engine, exec_id: str, *, tty: bool) -> Connection:
-    """The connection to a command that was created with its input attached: what is sent is its input; what is received
-    is its output, without a terminal in frames (see `Frames`). Raises SandboxError."""
+class Frames:
+    """What a connection without a terminal brings: frames of a stream's number, three zeros, a length and so many
+    bytes (Docker Engine API, "attach to a container")."""
+
+    def __init__(self, connection: Connection):
+        self.stderr = b""
+        """The last of what `read` left out."""
+        self._connection = connection
+        self._left = bytearray()
+
+    def read(self, size: int) -> bytes:
+        """Returns exactly so many bytes of the standard output, fewer only at the end."""
+        while len(self._left) < size:
+            stream, content = self.next()
+            if not stream:
+                break
+            if STREAMS.get(stream) == "stdout":
+                self._left += content
+            else:
+                self.stderr = (self.stderr + content)[-4096:]
+        taken = bytes(self._left[:size])
+        del self._left[:size]
+        return taken
+
+    def next(self) -> tuple[int, bytes]:
+        """Returns the number of the next frame's stream and its content; 0 at the end."""
+        head = self._exactly(8)
+        if len(head) < 8:
+            return 0, b""
+        return head[0], self._exactly(int.from_bytes(head[4:], "big"))
+
+    def _exactly(self, size: int) -> bytes:
+        found = bytearray()
+        while len(found) < size and (data := self._connection.recv(min(size - len(found), _BLOCK))):
+            found += data
+        return bytes(found)
+
+
+def start_exec(engine: Engine, exec_id: str, *, tty: bool = False, timeout_s: float | None = None) -> Connection:
+    """Starts a command that was created, and returns the connection to it: what is sent is its input, if that was
+    attached; what is received is its output, without a terminal in frames. timeout_s: see `Connection`. Raises
+    ExecRefusedError, OSError."""
     body = json.dumps({"Detach": False, "Tty": tty}).encode()
     request = (
         f"POST /v{engine.api.api_version}/exec/{exec_id}/start HTTP/1.1\r\nHost: docker\r\n"
         "Content-Type: application/json\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n"
         f"Content-Length: {len(body)}\r\n\r\n"
     )
-    with engine_errors("start a command in the container"):
-        connection = engine.dial()
-        try:
-            connection.sendall(request.encode() + body)
-            _accept(connection)
-        except BaseException:
-            connection.close()
-            raise
-    return Connection(connection)
+    connection = engine.dial()
+    try:
+        connection.sendall(request.encode() + body)
+        _accept(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return Connection(connection, timeout_s)
 
 
 def _accept(connection: socket.socket) -> None:
@@ -102,41 +161,70 @@ def _accept(connection: socket.socket) -> None:
     status = bytes(head.split(None, 2)[1])
     if status not in (b"101", b"200"):
         said = connection.recv(4096).decode(errors="replace").strip()
-        raise SandboxError(f"The engine did not start a command in the container: {said or status.decode()}")
+        raise ExecRefusedError(f"The engine did not start a command in the container: {said or status.decode()}")
 
 
-class Frames:
-    """The standard output in what a connection without a terminal brings, as a stream of bytes; what was written to
-    stderr is kept apart."""
+def first_output(engine: Engine, container: str, command: list[str]) -> bytes:
+    """Runs a command as root and returns the first piece of its output; empty when it has none. Does not wait for its
+    end, which the engine reports seconds late while something holds the output of another command that has ended.
+    Raises ExecRefusedError, TimeoutError, one of `BROKEN`."""
+    made = engine.api.exec_create(container, command, user="0")
+    connection = start_exec(engine, made["Id"], timeout_s=_ANSWER_S)
+    try:
+        return Frames(connection).next()[1]
+    finally:
+        connection.close()
 
-    def __init__(self, connection: Connection):
-        self.stderr = b""
-        self._connection = connection
-        self._left = bytearray()
 
-    def read(self, size: int) -> bytes:
-        """Exactly so much, less only at the end."""
-        while len(self._left) < size:
-            stream, content = self.next()
-            if not stream:
-                break
-            if stream == _STDOUT:
-                self._left += content
-            else:
-                self.stderr = (self.stderr + content)[-4096:]
-        taken = bytes(self._left[:size])
-        del self._left[:size]
-        return taken
+class ContainerAttached:
+    """Implements `Attached`."""
 
-    def next(self) -> tuple[int, bytes]:
-        """The next piece and the number of its stream; 0 at the end."""
-        head = self._exactly(8)
-        if len(head) < 8:
-            return 0, b""
-        return head[0], self._exactly(int.from_bytes(head[4:], "big"))
+    shares_input = False
 
-    def _exactly(self, size: int) -> bytes:
-        found = bytearray()
-        while len(found) < size and (data := self._connection.recv(min(size - len(found), _BLOCK))):
-            found += data
-        return bytes(found)
+    def __init__(self, engine: Engine, container: str, argv: Sequence[str], *, env: Mapping[str, str], tty: bool):
+        """See `Sandbox.attach`."""
+        self._engine = engine
+        self._container = container
+        self._tty = tty
+        with engine_errors("start a command in the container"):
+            command = in_folder(settings.APP, argv)
+            made = engine.api.exec_create(container, command, stdin=True, tty=tty, environment=dict(env))
+            self._exec = str(made["Id"])
+            self._connection = start_exec(engine, self._exec, tty=tty)
+        self._frames = Frames(self._connection)
+
+    def receive(self) -> tuple[Stream, bytes] | None:
+        with suppress(OSError):
+            if self._tty:
+                data = self._connection.recv(_BLOCK)
+                return ("stdout", data) if data else None
+            number, data = self._frames.next()
+            return (STREAMS.get(number, "stdout"), data) if number else None
+        return None
+
+    def send(self, data: bytes) -> None:
+        self._connection.sendall(data)
+
+    def end_input(self) -> None:
+        if not self._tty:
+            self._connection.end_input()
+
+    def resize(self, rows: int, columns: int) -> None:
+        with suppress(APIError):  # it has ended in this moment
+            self._engine.api.exec_resize(self._exec, height=rows, width=columns)
+
+    def wait(self) -> int:
+        until = time.monotonic() + _END_S
+        while time.monotonic() < until:
+            with engine_errors("ask how the command ended"):
+                try:
+                    state = self._engine.api.exec_inspect(self._exec)
+                except NotFound as error:
+                    raise SandboxError(GONE) from error
+            if not state["Running"] and state["ExitCode"] is not None:
+                self._connection.close()
+                if state["ExitCode"] == _SIGKILLED and not self._engine.outlived(self._container):
+                    raise SandboxError(GONE)
+                return int(state["ExitCode"])
+            time.sleep(0.02)
+        raise SandboxError("The command's output has ended, but the command has not.", hint="Did the container end?")

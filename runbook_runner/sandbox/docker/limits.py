@@ -9,7 +9,7 @@ from docker.errors import APIError
 from runbook_runner.core.errors import SandboxError
 from runbook_runner.sandbox.base import Hold, Limit, LimitHit, SandboxSpec
 from runbook_runner.sandbox.docker.engine import Engine, engine_errors
-from runbook_runner.sandbox.docker.process import first_output
+from runbook_runner.sandbox.docker.exec_socket import first_output
 from runbook_runner.sandbox.local.cgroup import cpus_hit, memory_hit, processes_hit
 
 # cgroup v2, then v1. Builtins only, one write: an image need not have more than `sh`.
@@ -49,7 +49,7 @@ def limits_hit(engine: Engine, container: str, spec: SandboxSpec) -> tuple[Limit
     """Nothing when the container is gone: then nobody knows any more."""
     said = b""
     with suppress(APIError, SandboxError), engine_errors("ask the container for its limits"):
-        said = first_output(engine.api, container, ["sh", "-c", _COUNTERS])
+        said = first_output(engine, container, ["sh", "-c", _COUNTERS])
     counted = dict(word.partition("=")[::2] for word in said.decode("ascii", "replace").split())
     return tuple(_hits(counted, spec))
 

@@ -19,7 +19,7 @@ from runbook_runner.core.errors import RunbookError
 from runbook_runner.sandbox.base import FOLDERS, SandboxSpec
 from runbook_runner.sandbox.docker.container import first_files, put_files, remove_container, start_container
 from runbook_runner.sandbox.docker.engine import Engine
-from runbook_runner.sandbox.docker.network import ContainerDoors
+from runbook_runner.sandbox.docker.network import ContainerSockets
 from runbook_runner.sandbox.docker.sandbox import DockerSandbox
 
 _POLICIES: Final = ("full", "none")
@@ -139,7 +139,7 @@ class Pool:
         asked = replace(spec, labels=self._labels, lifetime_s=spec.lifetime_s + self._max_age_s)
         kind, made = self._kind(spec), time.monotonic()
         try:
-            container = start_container(self._engine, asked, name, ContainerDoors(self._engine, asked))
+            container = start_container(self._engine, asked, name, ContainerSockets(self._engine, asked))
             put_files(self._engine, container, first_files(asked), FOLDERS)
         except BaseException:
             remove_container(self._engine, name)

@@ -8,19 +8,15 @@ import queue
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing, suppress
-from typing import Any
+from contextlib import suppress
 
-import docker
-import requests
-import urllib3.exceptions
 from docker.errors import APIError, NotFound
 
 from runbook_runner.core import settings
 from runbook_runner.core.errors import SandboxError
-from runbook_runner.sandbox.base import Chunk, EndedBy, Exit, Stream
+from runbook_runner.sandbox.base import Chunk, EndedBy, Exit
 from runbook_runner.sandbox.docker.engine import BROKEN, Engine
-from runbook_runner.sandbox.docker.exec_socket import Frames, start_exec
+from runbook_runner.sandbox.docker.exec_socket import STREAMS, ExecRefusedError, Frames, first_output, start_exec
 from runbook_runner.sandbox.docker.scripts import ASK, END, SCAN
 
 _END_TRIES = 50
@@ -29,7 +25,6 @@ _POLL_S = 1.0
 _LINGER_S = 1.0  # how long output may still come after the command itself has ended
 _LATE = 16 << 20  # bytes that may be on their way from a command that has ended
 _QUEUE = 256
-_STREAMS: dict[int, Stream] = {1: "stdout", 2: "stderr"}
 
 
 class DockerProcess:
@@ -48,7 +43,7 @@ class DockerProcess:
     ):
         """files: an archive that the command unpacks, or nothing. stopped: set when the sandbox itself was ended on
         purpose. Raises docker and requests errors, SandboxError."""
-        self._api = api = engine.api
+        self._engine = engine
         self._container = container
         self._stopped = stopped
         self._deadline = time.monotonic() + deadline_s
@@ -63,8 +58,8 @@ class DockerProcess:
         self._exit: Exit | None = None
         self._error: SandboxError | None = None
         self._files = files
-        self._exec = str(api.exec_create(container, command, environment=dict(env), stdin=bool(files))["Id"])
-        self._connection = start_exec(engine, self._exec, tty=False)
+        self._exec = str(engine.api.exec_create(container, command, environment=dict(env), stdin=bool(files))["Id"])
+        self._connection = start_exec(engine, self._exec)
         for job in (self._read, self._watch):
             threading.Thread(target=job, name=f"{job.__name__}-{self._exec[:8]}", daemon=True).start()
 
@@ -107,7 +102,7 @@ class DockerProcess:
             while (piece := frames.next())[0]:
                 self._received += len(piece[1])
                 self._passing = True
-                self._pass_on(Chunk(_STREAMS.get(piece[0], "stdout"), piece[1]))
+                self._pass_on(Chunk(STREAMS.get(piece[0], "stdout"), piece[1]))
                 self._passing = False
         self._drained.set()
         self._wake.set()
@@ -141,7 +136,7 @@ class DockerProcess:
             if time.monotonic() >= self._deadline:
                 self.kill("deadline")
             if self._ending:
-                end_everything(self._api, self._container)
+                end_everything(self._engine, self._container)
                 self._linger()
                 return Exit(None, self._ending)
             if code := self._code():
@@ -161,21 +156,16 @@ class DockerProcess:
             before = self._received
 
     def _code(self) -> Exit | None:
-        state = self._api.exec_inspect(self._exec)
+        state = self._engine.api.exec_inspect(self._exec)
         if state["Running"]:
             return None
         code = state["ExitCode"]
-        if code is None or (code == _SIGKILLED and not self._container_lives()):
+        if code is None or (code == _SIGKILLED and not self._engine.outlived(self._container)):
             raise SandboxError(
                 "The container ended while a command ran in it.",
                 hint="Was it removed by hand, did it outlive its time, or did the engine stop?",
             )
         return Exit(int(code), "exit")
-
-    def _container_lives(self) -> bool:
-        """The engine hears of a command's end before it hears of its container's."""
-        time.sleep(0.3)
-        return bool(self._api.inspect_container(self._container)["State"]["Running"])
 
     def _lost(self, error: Exception) -> None:
         if self._stopped.is_set():
@@ -198,66 +188,36 @@ class DockerProcess:
                     self._chunks.get_nowait()
 
 
-def end_everything(api: docker.APIClient, container: str) -> None:
+def end_everything(engine: Engine, container: str) -> None:
     """What can't be ended, as when there is no `sh` any more, is frozen: it does no more, and its files can still be
     fetched. Raises SandboxError, one of `BROKEN`."""
-    if _ended(api, container):
+    if _ended(engine, container):
         return
     try:
-        api.pause(container)
+        engine.api.pause(container)
     except APIError as error:  # a rootless engine may have no control group to freeze
         raise SandboxError(
             "What runs in the container can't be ended.", hint="It is ended with the container."
         ) from error
 
 
-def _ended(api: docker.APIClient, container: str) -> bool:
+def _ended(engine: Engine, container: str) -> bool:
     """By two scripts as root; the first may fail where no process can be added."""
     try:
-        _inside(api, container, SCAN + ASK, str(round(settings.GRACE_S * 10)))
+        _inside(engine, container, SCAN + ASK, str(round(settings.GRACE_S * 10)))
         for _ in range(_END_TRIES):
-            if _inside(api, container, SCAN + END) == b"ended\n":
+            if _inside(engine, container, SCAN + END) == b"ended\n":
                 return True
             time.sleep(0.1)
-    except (requests.Timeout, urllib3.exceptions.TimeoutError):  # a script got no turn, or `sh` is something else now
+    except TimeoutError:  # a script got no turn, or `sh` is something else now
         return False
     return False
 
 
-def _inside(api: docker.APIClient, container: str, script: str, *arguments: str) -> bytes:
+def _inside(engine: Engine, container: str, script: str, *arguments: str) -> bytes:
     try:
-        return first_output(api, container, ["sh", "-c", script, "runbook", *arguments])
+        return first_output(engine, container, ["sh", "-c", script, "runbook", *arguments])
     except NotFound:
         raise
-    except APIError:  # the engine could not add a process
+    except (APIError, ExecRefusedError):  # the engine could not add a process
         return b""
-
-
-def first_output(api: docker.APIClient, container: str, command: list[str]) -> bytes:
-    """The first words of a command run as root; empty when there are none. Its end is not waited for: the engine tells
-    of it seconds late while something holds the output of another command that has ended. Raises one of `BROKEN`."""
-    job = api.exec_create(container, command, user="0")
-    with closing(_start(api, job["Id"], read_timeout_s=settings.GRACE_S + 60)) as answer:
-        return next((data for _, data in _frames(answer.raw)), b"")
-
-
-def _frames(raw: Any) -> Iterator[tuple[int, bytes]]:
-    """Kind, three zeros, length, content (Docker Engine API, "attach to a container")."""
-    while len(head := raw.read(8)) == 8:
-        yield head[0], raw.read(int.from_bytes(head[4:], "big"))
-
-
-def _start(api: docker.APIClient, exec_id: str, read_timeout_s: float | None = None) -> Any:
-    """Starts an exec and gives the open answer. Without the upgrade docker-py asks for, the output is a plain body:
-    nothing of it can be lost in a buffer that was read ahead with the headers."""
-    answer = api.post(
-        f"{api.base_url}/v{api.api_version}/exec/{exec_id}/start",
-        json={"Tty": False, "Detach": False},
-        stream=True,
-        timeout=(60, read_timeout_s),
-    )
-    if answer.status_code >= 400:
-        explanation = answer.text.strip()
-        answer.close()
-        raise APIError(explanation, response=answer, explanation=explanation)
-    return answer

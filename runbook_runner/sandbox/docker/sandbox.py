@@ -28,10 +28,10 @@ from runbook_runner.sandbox.base import (
 from runbook_runner.sandbox.disk_watch import DiskWatch
 from runbook_runner.sandbox.docker import limits
 from runbook_runner.sandbox.docker.archive import TornArchiveError, pack, unpack
-from runbook_runner.sandbox.docker.attach import ContainerAttached
 from runbook_runner.sandbox.docker.container import first_files, put_files, remove_container, start_container
 from runbook_runner.sandbox.docker.engine import Engine, engine_errors
-from runbook_runner.sandbox.docker.network import ContainerDoors
+from runbook_runner.sandbox.docker.exec_socket import ContainerAttached
+from runbook_runner.sandbox.docker.network import ContainerSockets
 from runbook_runner.sandbox.docker.process import DockerProcess, end_everything
 from runbook_runner.sandbox.docker.scripts import wrapped
 from runbook_runner.sandbox.extract import Intake
@@ -69,7 +69,7 @@ class DockerSandbox:
         self._processes: list[DockerProcess] = []
         self._ended = 0
         self._endings = 0
-        self._doors = ContainerDoors(engine, spec)
+        self._sockets = ContainerSockets(engine, spec)
         self._watch = DiskWatch(lambda: limits.disk_used(engine, self._container), spec.disk_bytes, self._end_processes)
 
     @property
@@ -81,13 +81,13 @@ class DockerSandbox:
             if self._stopped.is_set():
                 raise SandboxError("The sandbox was stopped before it had started.")
             self._begun = True
-            self._doors.open()
+            self._sockets.open()
             if not self._take_over():
-                self._container = start_container(self._engine, self._spec, self._name, self._doors)
+                self._container = start_container(self._engine, self._spec, self._name, self._sockets)
             self._watch.start()
-            if self._doors.forwards:
+            if self._sockets.forwards:
                 self.put([])
-                self._doors.forward(self._container)
+                self._sockets.forward(self._container)
 
     def _take_over(self) -> bool:
         """Of a ready container, under the name by which this run is known; false when there is none any more."""
@@ -118,7 +118,7 @@ class DockerSandbox:
         stdin_path = f"{settings.PRIVATE}/stdin-{next(self._stdin_numbers)}" if stdin is not None else ""
         given = (*files, *([PutFile(stdin_path, stdin)] if stdin is not None else []))
         archive = self._bring(given)
-        self._mend_doors()
+        self._reopen_sockets()
         with engine_errors("start a command in the container"):
             process = DockerProcess(
                 self._engine,
@@ -155,12 +155,12 @@ class DockerSandbox:
         folders, self._unmade = self._unmade, ()
         return (*(first_files(self._spec) if folders else ()), *files), folders
 
-    def _mend_doors(self) -> None:
-        """Whoever ends a command ends the programs that lead out as well."""
+    def _reopen_sockets(self) -> None:
+        """Ending a command ends the forwarder or the tunnel as well."""
         ended = self._endings + sum(process.was_ended for process in self._processes)
         if ended > self._ended:
             self._ended = ended
-            self._doors.reopen(self._container)
+            self._sockets.reopen(self._container)
 
     def attach(self, argv: Sequence[str], *, env: Mapping[str, str], tty: bool) -> ContainerAttached:
         return ContainerAttached(self._engine, self._container, argv, env=env, tty=tty)
@@ -173,7 +173,7 @@ class DockerSandbox:
             return self._fetch(path, intake())
         except TornArchiveError:  # the engine gives up on a file that becomes shorter while it is packed
             with engine_errors("end what runs in the container"):
-                end_everything(self._api, self._container)
+                end_everything(self._engine, self._container)
             self._endings += 1
             return self._fetch(path, intake())
 
@@ -196,12 +196,12 @@ class DockerSandbox:
         return text
 
     def gateway_host(self) -> GatewayAddress:
-        if self._doors.closed_in:
-            return self._doors.gateway
+        if self._sockets.closed_in:
+            return self._sockets.gateway
         with engine_errors("ask for the container's network"):
             networks = self._api.inspect_container(self._container)["NetworkSettings"]["Networks"]
         bridge = next((network["Gateway"] for network in networks.values()), "")
-        return self._engine.gateway(bridge) or self._doors.tunnelled(self._container)
+        return self._engine.gateway(bridge) or self._sockets.tunnelled(self._container)
 
     def holds(self) -> Mapping[Limit, Hold]:
         return limits.holds(self._engine)
@@ -220,7 +220,7 @@ class DockerSandbox:
                     remove_container(self._engine, self._container or self._ready or self._name)
                     self._begun = False
         finally:
-            self._doors.close()
+            self._sockets.close()
 
     def _end_processes(self) -> None:
         for process in self._processes:

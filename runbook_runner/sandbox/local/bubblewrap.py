@@ -19,7 +19,7 @@ from runbook_runner.sandbox.local import cgroup, seccomp_filter
 from runbook_runner.sandbox.local.folder_sandbox import FolderSandbox
 from runbook_runner.sandbox.local.process import Orders
 from runbook_runner.sandbox.local.programs import Tool, find_tools
-from runbook_runner.sandbox.network.sockets import FORWARDERS, INSIDE, Doors
+from runbook_runner.sandbox.network.sockets import INSIDE, PROGRAMS, Sockets
 from runbook_runner.sandbox.paths import CONFIG
 from runbook_runner.sandbox.temp_folders import open_folder
 
@@ -41,7 +41,7 @@ _PROC_HIDDEN = ("/proc/keys", "/proc/key-users", "/proc/timer_list", "/proc/sche
 _LANGUAGE = ("LANG", "LANGUAGE", "TZ")
 _BWRAP = "bwrap"
 _GROUPS = "groups"
-_DOORS = "doors"
+_SOCKETS = "sockets"
 _DISABLE_USERNS = (0, 8)  # the first version that can
 
 _COUNTS_APART = (5, 14)  # Linux: RLIMIT_NPROC counts by user namespace (user_namespaces(7)), but never the real root's
@@ -115,19 +115,19 @@ class BubblewrapSandbox(FolderSandbox):
 
     def __init__(self, spec: SandboxSpec, *, folder: Path | None = None):
         super().__init__(spec, folder=folder)
-        self._doors = Doors(spec.network, spec.on_event)
+        self._sockets = Sockets(spec.network, spec.on_event)
         self._tools: tuple[Tool, ...] = ()
         self._filter = seccomp_filter.program()
         self._group = cgroup.noted(folder / _GROUPS, folder.name) if folder else None
         if folder:
             self._tools = find_tools(spec.host_tools)
-            self._doors.share(folder / _DOORS)
+            self._sockets.share(folder / _SOCKETS)
 
     def localise(self, text: str) -> str:
         return text
 
     def gateway_host(self) -> GatewayAddress:
-        return self._doors.gateway if self._doors.closed_in else GatewayAddress(bind="127.0.0.1", reach="127.0.0.1")
+        return self._sockets.gateway if self._sockets.closed_in else GatewayAddress(bind="127.0.0.1", reach="127.0.0.1")
 
     def holds(self) -> Mapping[Limit, Hold]:
         group: Mapping[Limit, Hold] = {"cpus": "together", "memory": "together", "processes": "together"}
@@ -156,7 +156,7 @@ class BubblewrapSandbox(FolderSandbox):
             shutil.copy(self._spec.ca_bundle, self._path(settings.SANDBOX_CA_BUNDLE))
         if self._filter:
             Path(self._root, "seccomp").write_bytes(self._filter)
-        self._doors.open(Path(self._root, _DOORS))
+        self._sockets.open(Path(self._root, _SOCKETS))
         self._group = cgroup.make(
             Path(self._root).name,
             Path(self._root, _GROUPS),
@@ -196,10 +196,10 @@ class BubblewrapSandbox(FolderSandbox):
         bundle = settings.SANDBOX_CA_BUNDLE if self._spec.ca_bundle else None
         trusted = dict.fromkeys(settings.CA_VARIABLES, bundle) if bundle else {}
         fixed = {"PATH": _PATH, "TERM": "dumb", "HOME": HOME, "TMPDIR": "/tmp"}  # noqa: S108 - the sandbox's own
-        return {**kept, **trusted, **self._doors.environment, **fixed}
+        return {**kept, **trusted, **self._sockets.environment, **fixed}
 
     def _release(self) -> None:
-        self._doors.close()
+        self._sockets.close()
         if self._group:
             self._group.remove()
 
@@ -208,7 +208,7 @@ class BubblewrapSandbox(FolderSandbox):
     def _namespaces(self) -> Iterator[str]:
         yield from ("--unshare-all", "--unshare-user", "--hostname", "sandbox", "--cap-drop", "ALL")
         yield from ("--die-with-parent", "--new-session")
-        if not self._doors.closed_in:
+        if not self._sockets.closed_in:
             yield "--share-net"
         if _version() >= _DISABLE_USERNS:
             yield "--disable-userns"
@@ -232,20 +232,20 @@ class BubblewrapSandbox(FolderSandbox):
             for place in tool.needs:
                 yield from ("--ro-bind", place, place)
             yield from ("--symlink", tool.program, f"{TOOLS}/bin/{tool.name}")
-        if self._doors.folder:
-            yield from ("--ro-bind", str(self._doors.folder), INSIDE)
-            yield from ("--ro-bind", str(FORWARDERS), f"{TOOLS}/forward")
+        if self._sockets.folder:
+            yield from ("--ro-bind", str(self._sockets.folder), INSIDE)
+            yield from ("--ro-bind", str(PROGRAMS), f"{TOOLS}/forward")
         yield from ("--remount-ro", "/")
 
     def _forwarder(self) -> tuple[str, ...]:
         """Raises NotReadyError without a Python that the sandbox can see."""
-        if not self._doors.forwards:
+        if not self._sockets.forwards:
             return ()
         if not Path("/usr/bin/python3").exists():
             raise NotReadyError(
                 "bubblewrap's network policies need a Python in /usr/bin.", hint="`sudo apt-get install python3`."
             )
-        return ("/usr/bin/python3", "-I", "-S", f"{TOOLS}/forward/forward.py", *self._doors.forwards)
+        return ("/usr/bin/python3", "-I", "-S", f"{TOOLS}/forward/forward.py", *self._sockets.forwards)
 
 
 def _like_the_hosts(path: Path) -> Iterator[str]:

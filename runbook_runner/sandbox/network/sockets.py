@@ -1,7 +1,7 @@
-"""Sandbox: the ways out of one that has no network of its own: unix sockets in a folder it sees, nothing else.
+"""Sandbox: the ways out of a sandbox that has no network of its own: unix sockets in a folder it sees, nothing else.
 
 `model.sock` is the gateway's, `egress.sock` the allow-list proxy's. Inside, `inside/forward.py` listens on 127.0.0.1
-and carries each connection to one of them. There is no route, no name server and no other host in there.
+and carries each connection to one of them. There is no route, no name server and no other host inside.
 """
 
 from pathlib import Path
@@ -18,15 +18,17 @@ if TYPE_CHECKING:
 
 INSIDE: Final = "/run/runbook"
 """Where the sandbox sees the folder."""
-FORWARDERS: Final = Path(__file__).parent / "inside"
+PROGRAMS: Final = Path(__file__).parent / "inside"
+"""The folder of the programs that run inside a sandbox."""
 MODEL_PORT: Final = 8377
 MODEL_SOCKET: Final = "model.sock"
 _PROXY_PORT: Final = 3128
+_PROXY_SOCKET: Final = "egress.sock"
 _LOOPBACK: Final = "127.0.0.1"
 
 
-class Doors:
-    """One sandbox's, whatever its policy; with `full` there are none and it does nothing."""
+class Sockets:
+    """The sockets of one sandbox, whatever its policy; with `full` there are none and it does nothing."""
 
     def __init__(self, network: Network, emit: Emit):
         self._network = network
@@ -41,14 +43,14 @@ class Doors:
 
     @property
     def forwards(self) -> tuple[str, ...]:
-        """The forwarder's arguments; none when there is nowhere to go."""
+        """The forwarder's arguments; none when the policy allows no connection."""
         model = f"{MODEL_PORT}={INSIDE}/{MODEL_SOCKET}"
-        proxy = f"{_PROXY_PORT}={INSIDE}/egress.sock"
+        proxy = f"{_PROXY_PORT}={INSIDE}/{_PROXY_SOCKET}"
         return {"allowlist": (model, proxy), "model-only": (model,)}.get(self._network.policy, ())
 
     @property
     def folder(self) -> Path | None:
-        """To be shown at `INSIDE`; `None` when there is nothing in it."""
+        """To be shown at `INSIDE`; `None` when there is no socket."""
         return self._folder
 
     @property
@@ -69,24 +71,24 @@ class Doors:
         return GatewayAddress(bind=f"{UNIX}{self._folder}/{MODEL_SOCKET}", reach=_LOOPBACK, port=MODEL_PORT)
 
     def open(self, folder: Path) -> None:
-        """folder: to be made when there is need for it, in one that only its owner can enter. Raises OSError."""
+        """folder: made when there is need for it, in one that only its owner can enter. Raises OSError."""
         if not self.forwards:
             return
         self._make(folder)
         if self._network.policy == "allowlist":
-            from runbook_runner.sandbox.network.egress_proxy import EgressProxy
+            from runbook_runner.sandbox.network.egress_proxy import EgressProxy  # asyncio, for this policy only
 
             self._proxy = EgressProxy(self._network.allow_hosts, self._emit)
-            self._proxy.start(folder / "egress.sock")
+            self._proxy.start(folder / _PROXY_SOCKET)
 
     def share(self, folder: Path) -> None:
-        """Those that another process has opened there; nobody answers once it has closed them."""
+        """Uses the sockets that another process has opened there; they do not answer once it has closed them."""
         if self.forwards:
             self._folder = folder
 
     def _make(self, folder: Path) -> None:
         folder.mkdir()
-        folder.chmod(0o755)  # whoever the sandbox runs as
+        folder.chmod(0o755)  # the sandbox may run as any user
         self._folder = folder
 
     def close(self) -> None:

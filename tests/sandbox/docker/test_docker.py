@@ -216,7 +216,7 @@ def test_start_that_fails_leaves_no_container(engine, make_docker, monkeypatch):
     # An engine takes the container and refuses only to start it.
     labels = {"runbook.trajectory": "0", "runbook.host": "half-started"}
     broken = make_docker(labels=labels, memory_bytes=64 << 20, pids=1)
-    monkeypatch.setattr(type(broken._doors), "host_config", {"network_mode": "container:not-there"})
+    monkeypatch.setattr(type(broken._sockets), "host_config", {"network_mode": "container:not-there"})
     with pytest.raises(NotReadyError, match="did not start"), broken:
         pass
     assert DockerBackend(engine).leftovers("half-started") == ()

@@ -200,7 +200,7 @@ def test_an_address_is_read_as_the_docker_command_reads_it(host, url, path, monk
 @pytest.mark.parametrize("host", ["gopher://x", "tcp://host:port", "unix:///"])
 def test_what_is_no_address_is_refused(host, monkeypatch):
     monkeypatch.setenv("DOCKER_HOST", host)
-    with pytest.raises(InputError, match="no address of a Docker engine"):
+    with pytest.raises(InputError, match="not the address of a Docker engine"):
         find_endpoint()
 
 

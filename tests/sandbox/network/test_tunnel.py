@@ -52,7 +52,7 @@ def echo():
                 threading.Thread(target=answer, args=(server.accept()[0],), daemon=True).start()
 
     threading.Thread(target=accept, daemon=True).start()
-    yield lambda door: socket.create_connection(server.getsockname())
+    yield lambda index: socket.create_connection(server.getsockname())
     server.close()
 
 
@@ -92,8 +92,8 @@ def test_one_that_does_not_read_holds_up_no_other(inner, echo):
         assert say_and_hear(port, b"hello" * 100_000) == b"hello" * 100_000
 
 
-def test_a_door_that_is_closed_closes_the_connection(inner):
-    def refuse(door):
+def test_a_target_that_refuses_closes_the_connection(inner):
+    def refuse(index):
         raise ConnectionRefusedError
 
     process, port = inner
@@ -122,13 +122,13 @@ def test_the_inside_ends_with_the_outside(inner):
     ],
 )
 def test_whatever_a_sandbox_sends_is_survived(rubbish):
-    """The other end belongs to the agent: it may open doors that are not there, and send more than it may."""
+    """The other end belongs to the agent: it may ask for ports that are not there, and send more than it may."""
     reading, writing = os.pipe()
     held = []
 
-    def connect(door):
-        if door:
-            raise OSError("no such door")
+    def connect(index):
+        if index:
+            raise OSError("there is no such port")
         ours, theirs = socket.socketpair()
         held.append(theirs)  # nobody ever reads it
         return ours

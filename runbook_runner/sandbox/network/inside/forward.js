@@ -6,8 +6,8 @@ const pairs = process.argv.slice(1).map((pair) => pair.split(/=(.*)/s, 2));
 let missing = pairs.length;
 for (const [port, path] of pairs) {
   const server = net.createServer({ allowHalfOpen: true }, (client) => {
-    const door = net.connect({ path, allowHalfOpen: true });
-    for (const [one, other] of [[client, door], [door, client]]) {
+    const target = net.connect({ path, allowHalfOpen: true });
+    for (const [one, other] of [[client, target], [target, client]]) {
       one.on("error", () => other.destroy());
       one.pipe(other);
     }

@@ -43,16 +43,16 @@ def serve(server: socket.socket, path: str) -> None:
 
 
 def carry(client: socket.socket, path: str) -> None:
-    door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    target = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        door.connect(path)
-        _thread.start_new_thread(pump, (client, door))
-        pump(door, client)
+        target.connect(path)
+        _thread.start_new_thread(pump, (client, target))
+        pump(target, client)
     except (OSError, RuntimeError):
         return
     finally:
         hang_up(client)
-        hang_up(door)
+        hang_up(target)
 
 
 def pump(source: socket.socket, sink: socket.socket) -> None:

@@ -17,11 +17,11 @@ function send(id, kind, amount, data) {
   process.stdout.write(data ? Buffer.concat([head, data]) : head);
 }
 
-function open(client, door) {
+function open(client, index) {
   const id = (last += 1);
   const stream = { client, credit: WINDOW };
   streams.set(id, stream);
-  send(id, OPEN, door);
+  send(id, OPEN, index);
   client.on("data", (data) => {
     for (let at = 0; at < data.length; at += BLOCK) {
       const block = data.subarray(at, at + BLOCK);
@@ -67,8 +67,8 @@ process.stdin.on("end", () => process.exit(0));
 
 const ports = process.argv.slice(1);
 let missing = ports.length;
-ports.forEach((port, door) => {
-  net.createServer({ allowHalfOpen: true }, (client) => open(client, door)).listen(Number(port), "127.0.0.1", () => {
+ports.forEach((port, index) => {
+  net.createServer({ allowHalfOpen: true }, (client) => open(client, index)).listen(Number(port), "127.0.0.1", () => {
     missing -= 1;
     if (missing === 0) process.stdout.write("ready\n");
   });

@@ -2,7 +2,7 @@
 
 For engines that this machine shares no network and no kernel with. Inside it runs by itself as `python3 -I -S -c SOURCE
 PORT...`: it listens on 127.0.0.1 and numbers the ports from 0. Outside, `Tunnel` connects each connection that comes
-to the door of that number. `tunnel.js` is the inside for images that have Node and no Python.
+to the target of that number. `tunnel.js` is the inside for images that have Node and no Python.
 
 A frame is a head (stream, kind, number) and, for DATA, so many bytes as the number says. Each side may have WINDOW
 bytes on the way that the other has not TAKEN, so that one slow connection holds up no other.
@@ -55,11 +55,11 @@ class Tunnel:
         for stream in list(self._streams.values()):
             stream.hang_up()
 
-    def open(self, client: socket.socket, door: int) -> None:
+    def open(self, client: socket.socket, index: int) -> None:
         """Gives a connection to the other end."""
         self._next += 1
         stream = self._streams[self._next] = Stream(self, self._next)
-        self.send(self._next, OPEN, door)
+        self.send(self._next, OPEN, index)
         stream.carry(client)
 
     def send(self, stream: int, kind: int, amount: int, data: bytes = b"") -> None:
@@ -75,19 +75,19 @@ class Tunnel:
         elif stream := self._streams.get(number):
             stream.take(kind, amount, data)
 
-    def _welcome(self, number: int, door: int) -> None:
+    def _welcome(self, number: int, index: int) -> None:
         if self._connect is None or number in self._streams:
             return
         if len(self._streams) >= STREAMS:
             self.send(number, CLOSE, 0)
             return
         stream = self._streams[number] = Stream(self, number)
-        threading.Thread(target=self._lead, args=(stream, door), daemon=True).start()
+        threading.Thread(target=self._lead, args=(stream, index), daemon=True).start()
 
-    def _lead(self, stream: Stream, door: int) -> None:
+    def _lead(self, stream: Stream, index: int) -> None:
         assert self._connect
         try:
-            connection = self._connect(door)
+            connection = self._connect(index)
         except OSError:
             stream.hang_up()
             return
@@ -202,8 +202,8 @@ def main(ports: list[str]) -> None:
     os.write(1, b"ready\n")
     source = os.fdopen(0, "rb", buffering=1 << 16)
     tunnel = Tunnel(source.read, write_all)
-    for door, server in enumerate(servers):
-        threading.Thread(target=serve, args=(tunnel, server, door), daemon=True).start()
+    for index, server in enumerate(servers):
+        threading.Thread(target=serve, args=(tunnel, server, index), daemon=True).start()
     tunnel.run()
 
 
@@ -212,13 +212,13 @@ def write_all(data: bytes) -> None:
         data = data[os.write(1, data) :]
 
 
-def serve(tunnel: Tunnel, server: socket.socket, door: int) -> None:
+def serve(tunnel: Tunnel, server: socket.socket, index: int) -> None:
     while True:
         try:
             client, _ = server.accept()
         except OSError:  # out of descriptors: others will be closed
             continue
-        tunnel.open(client, door)
+        tunnel.open(client, index)
 
 
 if __name__ == "__main__":
