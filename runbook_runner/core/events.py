@@ -1,7 +1,7 @@
-"""The event types: everything that happens in a run is one of these, and every reader is only a reader.
+"""Core: the event types: everything that happens in a run is one of these, and every reader is only a reader.
 
 An event goes to `events.jsonl` as one line `{"seq": n, "ts": "…Z", "type": "…", …fields}`. Readers meet lines of newer
-versions and torn last lines: `parse_line` gives `None` for a torn one and `Unknown` for a type it has not heard of.
+versions and torn last lines: `parse_line` returns `None` for a torn line and `Unknown` for an unknown type.
 """
 
 import json
@@ -18,13 +18,13 @@ Level = Literal["debug", "info", "warning", "error"]
 Source = Literal["provider", "script", "replay"]
 """Who answered a model call."""
 Stop = Literal["length", "refusal"]
-"""Why a model stopped before it was done: it had no more room, or it would not, or was not let, go on."""
+"""Why a model stopped early: it reached its token limit, or it or its provider's filter refused."""
 
 Json = Annotated[Any, BeforeValidator(plain_json)]
-"""From outside: whatever it is, the event can be written."""
+"""A value from outside, changed so far that the event can be written."""
 JsonObject = Annotated[dict[str, Any], BeforeValidator(plain_json)]
 
-# Most runs see half of the types: one that is not seen costs nothing.
+# Each model is built when it is first used: most runs use half of the types.
 FROZEN = ConfigDict(frozen=True, defer_build=True)
 
 
@@ -40,7 +40,7 @@ class Usage(BaseModel):
     cache_read_tokens: int = 0
     cache_write_tokens: int = 0
     reasoning_tokens: int = 0
-    """The part of the completion that is reasoning, where the provider tells it."""
+    """The part of the completion that is reasoning, where the provider reports it."""
     cost_usd: float | None = None
     """`None`: not known. Never a guess: a sum with an unknown part is unknown."""
     api_calls: int = 0
@@ -77,12 +77,12 @@ class Event(BaseModel):
 
 
 class ReplayOf(BaseModel):
-    """That a run got its answers from a recording, and how."""
+    """How a run got its answers from a cassette."""
 
     model_config = FROZEN
 
     parent_trajectory_id: str | None = None
-    """`None`: only the recording is known."""
+    """`None`: only the cassette is known."""
     mode: Literal["replay", "fork"]
     on_miss: Literal["stop", "live", "nearest"]
     until: int | None = None
@@ -132,9 +132,9 @@ class SandboxStarted(Event):
     sandbox_id: str
     image: str | None = None
     image_digest: str | None = None
-    """The engine's id of it."""
+    """The image's id in the engine."""
     image_pinned: str | None = None
-    """The user's own image as its registry names it for ever: `NAME@sha256:…`."""
+    """The user's own image with its digest in the registry: `NAME@sha256:…`."""
     app: str
     """Where `/app` is for the processes in this sandbox."""
     limits: dict[str, str] = {}
@@ -182,7 +182,7 @@ class ToolReturned(Event):
 
 
 class AgentNotice(Event):
-    """A stream record that is none of the above: a retry, an init record, or a type we do not know. Kept raw."""
+    """A stream record that is none of the above: a retry, an init record, or a record of an unknown type. Kept raw."""
 
     type: Literal["agent.notice"] = "agent.notice"
     kind: str
@@ -209,9 +209,9 @@ class AgentRetried(Event):
     retry: int
     """1-based."""
     delay_s: float
-    """Seconds until then."""
+    """Seconds until the next start."""
     error: str
-    """What the start before failed of."""
+    """Why the previous start failed."""
     error_kind: str
 
 
@@ -230,7 +230,7 @@ class ModelCalled(Event):
     seconds: float
     error: str | None = None
     stop: Stop | None = None
-    """`None`: the answer is a whole one, or none."""
+    """`None`: the model ended by itself, or did not answer."""
 
 
 class Difference(BaseModel):
@@ -243,7 +243,7 @@ class Difference(BaseModel):
     line: int | None = None
     """1-based, in the recorded text; `None` when the value is not text."""
     origin: Literal["model", "user", "system", "tools", "tool output", "settings", "model name"]
-    """Whose word it is that differs."""
+    """The part of the request that differs."""
     before: str
     """Recorded; empty when it was not there."""
     after: str
@@ -251,13 +251,13 @@ class Difference(BaseModel):
 
 
 class ReplayDiverged(Event):
-    """A request that is not exactly as it was recorded, and what it got."""
+    """A request that is not exactly as it was recorded, and how it was answered."""
 
     type: Literal["replay.diverged"] = "replay.diverged"
     number: int = 0
     """Of the model call in this run."""
     recorded: int | None
-    """Number of the nearest call in the recording; `None` when there is nothing like it."""
+    """Number of the nearest call in the recording; `None` when no recorded call is similar."""
     severity: Literal["minor", "major", "miss"]
     served: Literal["recorded", "estimate", "live", "script", "nothing"]
     differences: tuple[Difference, ...] = ()
@@ -274,10 +274,10 @@ class NetworkConnection(Event):
     """As the sandbox asked for it."""
     port: int
     address: str | None = None
-    """Where it went; `None` when it went nowhere."""
+    """The address it was connected to; `None` when it was not connected."""
     allowed: bool
     reason: str | None = None
-    """Why it was refused, or what became of it."""
+    """Why it was refused, or why it failed."""
     bytes_sent: int = 0
     bytes_received: int = 0
     seconds: float
@@ -336,7 +336,7 @@ class Unknown(Event):
 
 
 Emit = Callable[[Event], None]
-"""How a room says that something happened. Thread-safe; may raise RecordingError."""
+"""Publishes an event. Thread-safe; may raise RecordingError."""
 
 
 class Recorded(BaseModel):

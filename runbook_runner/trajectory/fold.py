@@ -121,8 +121,8 @@ def _model(state: _State, event: ModelCalled, ts: str) -> None:
 def _diverged(state: _State, event: ReplayDiverged, ts: str) -> None:
     state.divergences[event.severity] += 1
     where = ", ".join(difference.path for difference in event.differences)
-    said = f"model call {event.number} is not as recorded ({event.severity})" + (f": {where}" if where else "")
-    _note(state, ts, "info" if event.severity == "minor" else "warning", said)
+    message = f"model call {event.number} is not as recorded ({event.severity})" + (f": {where}" if where else "")
+    _note(state, ts, "info" if event.severity == "minor" else "warning", message)
 
 
 def _artifact(state: _State, event: Artifact, ts: str) -> None:
@@ -201,16 +201,16 @@ def _attributes(state: _State) -> Attributes:
 
 
 def _answered_by(state: _State) -> dict[str, Any]:
-    """Only where it was not always the provider: what was not spent, and what the run repeats."""
-    told: dict[str, Any] = {}
+    """What answered the model calls, when it was not always the provider, and which run this one repeats."""
+    answered: dict[str, Any] = {}
     if state.sources.keys() - {"provider"}:
-        told["model_calls"] = dict(state.sources)
-        told["spent"] = state.spent.model_dump()
+        answered["model_calls"] = dict(state.sources)
+        answered["spent"] = state.spent.model_dump()
     if state.started.replay:
         replay = state.started.replay.model_dump(exclude={"parent_trajectory_id"})
-        told["parent_trajectory_id"] = state.started.replay.parent_trajectory_id
-        told["replay"] = {**replay, "divergences": dict(state.divergences)}
-    return told
+        answered["parent_trajectory_id"] = state.started.replay.parent_trajectory_id
+        answered["replay"] = {**replay, "divergences": dict(state.divergences)}
+    return answered
 
 
 def _step(state: _State, status: Status) -> Step:
@@ -258,17 +258,17 @@ def _result_file(artifact: Artifact) -> ResultFile:
 
 
 def _usage(state: _State) -> UsageTotals:
-    """The gateway's count where it saw calls, else the CLI's own. A CLI's price of a model it does not know is a guess
-    and replaces nothing."""
-    told = state.agent_end.usage if state.agent_end else None
-    seen = state.model_usage if state.model_usage.api_calls else (told or Usage())
-    lasted = seconds_between(state.agent_began, state.agent_ended or state.updated) if state.agent_began else 0.0
+    """The gateway's count when it saw calls, else the CLI's own. A CLI's price is not put beside the gateway's
+    count: of a model that the CLI does not know, it is a guess."""
+    reported = state.agent_end.usage if state.agent_end else None
+    seen = state.model_usage if state.model_usage.api_calls else (reported or Usage())
+    seconds = seconds_between(state.agent_began, state.agent_ended or state.updated) if state.agent_began else 0.0
     return UsageTotals(
         prompt_tokens=seen.prompt_tokens,
         completion_tokens=seen.completion_tokens,
         total_tokens=seen.total_tokens,
         cost_usd=seen.cost_usd,
-        duration_seconds=lasted,
+        duration_seconds=seconds,
         api_calls=seen.api_calls,
         cache_read_tokens=seen.cache_read_tokens,
         cache_write_tokens=seen.cache_write_tokens,

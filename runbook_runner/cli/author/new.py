@@ -11,7 +11,7 @@ from runbook_runner.agents.registry import find_facts, infer_agent
 from runbook_runner.core.agent_facts import AgentFacts
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.files import write_atomically
-from runbook_runner.runbook.authoring.scaffold import EVALUATIONS, Wish, folder_name, scaffold
+from runbook_runner.runbook.authoring.scaffold import EVALUATIONS, NewRunbook, folder_name, scaffold
 
 
 def new(
@@ -49,16 +49,16 @@ class Asked:
 
 def execute(asked: Asked) -> None:
     """Raises InputError: no or a bad name, a bad option, the file is there already or can't be written."""
-    wish = _wish(asked, is_terminal=sys.stdin.isatty() and sys.stderr.isatty())
-    file = asked.out / folder_name(wish.name) / "RUNBOOK.md"
+    new = _asked_for(asked, is_terminal=sys.stdin.isatty() and sys.stderr.isatty())
+    file = asked.out / folder_name(new.name) / "RUNBOOK.md"
     if os.path.lexists(file):
         raise InputError("There is a runbook already; it stays as it is.", where=str(file), hint="Choose another name.")
-    _write(file, scaffold(wish))
+    _write(file, scaffold(new))
     sys.stdout.write(f"{file}\n")
     sys.stderr.write(f"Next: edit it, then\n  runbook check {file}\n  runbook run {file.parent}\n")
 
 
-def _wish(asked: Asked, *, is_terminal: bool) -> Wish:
+def _asked_for(asked: Asked, *, is_terminal: bool) -> NewRunbook:
     name = asked.name or (_ask("Name") if is_terminal else None)
     if not name:
         raise InputError("A new runbook needs a name.", hint="Write `runbook new NAME`.")
@@ -74,7 +74,7 @@ def _wish(asked: Asked, *, is_terminal: bool) -> Wish:
     description = asked.description
     if description is None and is_terminal:
         description = _ask("What should it do (empty: write it later)", "")
-    return Wish(name, evaluation, facts, asked.model or facts.default_model, description=description or "")
+    return NewRunbook(name, evaluation, facts, asked.model or facts.default_model, description=description or "")
 
 
 def _facts(agent: str, folder: Path) -> AgentFacts:

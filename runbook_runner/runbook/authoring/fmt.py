@@ -23,7 +23,7 @@ def formatted(text: str, source: str = "RUNBOOK.md") -> str:
 
 
 def _body(body: str) -> str:
-    """Should the tables together come out as something else, they all stay as they are."""
+    """All tables stay as they are when the new ones together would mean something else."""
     before = outline(body)
     lines = body.split("\n")
     for table in before.tables:
@@ -45,7 +45,7 @@ def _replace(lines: list[str], table: Table) -> None:
 
 
 def _seen(outline: Outline) -> tuple[Any, ...]:
-    """What an outline says, without lines and offsets."""
+    """The content of an outline, without lines and offsets."""
     return (
         [(heading.level, heading.title) for heading in outline.headings],
         [[row.cells for row in (table.header, *table.rows)] for table in outline.tables],

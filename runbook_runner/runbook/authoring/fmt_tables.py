@@ -21,7 +21,7 @@ class _Grid:
 
 
 def align(lines: Sequence[str]) -> list[str] | None:
-    """The table's lines with padded columns; `None` when this is nothing we can take apart safely.
+    """The table's lines with padded columns; `None` when they can't be split safely.
 
     lines: header, rule, rows, without line ends; all with the same indentation, which stays.
     """
@@ -38,7 +38,7 @@ def align(lines: Sequence[str]) -> list[str] | None:
 
 
 def _is_surplus(grid: _Grid, row: int) -> bool:
-    """More cells than the header has: its author meant some bar as text, and only he knows which. It stays."""
+    """A row with more cells than the header stays: one of its bars is text, and only the author knows which."""
     return row >= 0 and len(grid.rows[row]) > len(grid.header)
 
 

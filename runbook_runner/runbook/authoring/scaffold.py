@@ -1,4 +1,4 @@
-"""Room `runbook`: a new runbook of the v2 form (contract §3.4, §3.10, §3.11), from templates of our own."""
+"""Room `runbook`: a new runbook of the v2 form (contract §3.4, §3.10, §3.11), rendered from templates."""
 
 import json
 import re
@@ -30,7 +30,7 @@ _SMALL = frozenset(
 _TITLE_CHARACTERS = 60
 
 _OBJECTIVE = (
-    "Work through the input files and write down what they say in a form that somebody can act on. "
+    "Work through the input files and write down what they say in a form that a reader can act on. "
     "Everything in the report must come from those files or from a command that was run, never from memory."
 )
 _PROMISE = "Everything in the report must come from the input or from a command that was run, never from memory."
@@ -44,30 +44,30 @@ _AVERAGE_ITEM = "Overall rubric average is at least 4.0"
 
 
 @dataclass(frozen=True)
-class Wish:
+class NewRunbook:
     name: str
-    """What the author calls it; becomes the folder and, without a description, the title."""
+    """The author's name for it; becomes the folder and, without a description, the title."""
     evaluation: str
     """One of `EVALUATIONS`."""
     agent: AgentFacts
     model: str | None = None
-    """`None`: the runbook names no model."""
+    """`None`: the runbook does not name a model."""
     snapshot: str = settings.DEFAULT_SNAPSHOT
     description: str = ""
     """What it should do, in the author's words; becomes Objective and title."""
 
 
-def scaffold(wish: Wish) -> str:
+def scaffold(new: NewRunbook) -> str:
     """The text of a runbook that can be run and checked as it is.
 
     Raises InputError: an unknown evaluation, or a rubric for an agent that only runs code blocks.
     """
-    if wish.evaluation not in EVALUATIONS:
-        raise InputError(f"Unknown evaluation {wish.evaluation!r}.", hint=f"Choose {' or '.join(EVALUATIONS)}.")
-    if wish.agent.runs_blocks and wish.evaluation == "rubric":
-        raise InputError(f"The {wish.agent.name} agent can't judge by a rubric.", hint="Add --evaluation programmatic.")
-    draft = parse(_render(wish, report="{}\n"))
-    return formatted(_render(wish, report=_report(draft)))
+    if new.evaluation not in EVALUATIONS:
+        raise InputError(f"Unknown evaluation {new.evaluation!r}.", hint=f"Choose {' or '.join(EVALUATIONS)}.")
+    if new.agent.runs_blocks and new.evaluation == "rubric":
+        raise InputError(f"The {new.agent.name} agent can't judge by a rubric.", hint="Add --evaluation programmatic.")
+    draft = parse(_render(new, report="{}\n"))
+    return formatted(_render(new, report=_report(draft)))
 
 
 def folder_name(name: str) -> str:
@@ -79,16 +79,16 @@ def folder_name(name: str) -> str:
     return slug
 
 
-def title_of(wish: Wish) -> str:
+def title_of(new: NewRunbook) -> str:
     """The description's first words, else the name; one line, in title case."""
-    text = _one_line(wish.description)
-    words = (_SENTENCE.split(text, maxsplit=1)[0] if text else _one_line(re.sub(r"[-_]+", " ", wish.name))).split()
+    text = _one_line(new.description)
+    words = (_SENTENCE.split(text, maxsplit=1)[0] if text else _one_line(re.sub(r"[-_]+", " ", new.name))).split()
     while len(" ".join(words)) > _TITLE_CHARACTERS and len(words) > 1:
         words.pop()
     while len(words) > 1 and words[-1].lower() in _SMALL:
         words.pop()
     title = " ".join(_capital(word, first=index == 0) for index, word in enumerate(words))[:_TITLE_CHARACTERS]
-    return title.strip("#*_` ") or folder_name(wish.name)
+    return title.strip("#*_` ") or folder_name(new.name)
 
 
 def _capital(word: str, *, first: bool) -> str:
@@ -97,10 +97,10 @@ def _capital(word: str, *, first: bool) -> str:
     return word[:1].upper() + word[1:]
 
 
-def _render(wish: Wish, *, report: str) -> str:
+def _render(new: NewRunbook, *, report: str) -> str:
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
-        # Markdown, not HTML; and marks that occur in no runbook, whose own are {{ }}, [[ ]] and <<.
+        # Markdown, not HTML; and marks that occur in no runbook: runbooks use {{ }}, [[ ]] and <<.
         autoescape=False,  # noqa: S701
         variable_start_string="«",
         variable_end_string="»",
@@ -114,17 +114,17 @@ def _render(wish: Wish, *, report: str) -> str:
         undefined=StrictUndefined,
     )
     environment.filters.update(yaml=_yaml, shell=shlex.quote)
-    runs_blocks = wish.agent.runs_blocks
-    items = _BLOCK_ITEMS if runs_blocks else (*_ITEMS, *([_AVERAGE_ITEM] if wish.evaluation == "rubric" else []))
-    template = environment.get_template("shell.md.j2" if runs_blocks else f"{wish.evaluation}.md.j2")
+    runs_blocks = new.agent.runs_blocks
+    items = _BLOCK_ITEMS if runs_blocks else (*_ITEMS, *([_AVERAGE_ITEM] if new.evaluation == "rubric" else []))
+    template = environment.get_template("shell.md.j2" if runs_blocks else f"{new.evaluation}.md.j2")
     return template.render(
-        title=title_of(wish),
-        objective=_objective(wish),
-        evaluation=wish.evaluation,
-        agent=wish.agent.name,
-        model=wish.model,
-        snapshot=wish.snapshot,
-        rubric=wish.evaluation == "rubric",
+        title=title_of(new),
+        objective=_objective(new),
+        evaluation=new.evaluation,
+        agent=new.agent.name,
+        model=new.model,
+        snapshot=new.snapshot,
+        rubric=new.evaluation == "rubric",
         checklist=[ChecklistItem(ids.slug(text), text, 0, False) for text in items],
         report=report,
     )
@@ -135,8 +135,8 @@ def _report(draft: Runbook) -> str:
     return report_example(steps, draft.checklist, draft.rubric)
 
 
-def _objective(wish: Wish) -> str:
-    text = _one_line(wish.description)
+def _objective(new: NewRunbook) -> str:
+    text = _one_line(new.description)
     if not text:
         return _wrapped(_OBJECTIVE)
     ended = text if text[-1] in ".!?" else f"{text}."

@@ -1,4 +1,4 @@
-"""Room `runbook`: the items an author wants ticked at the end: v2 `## Checklist`, v1 inside the Final Checklist."""
+"""Room `runbook`: the checklist of a runbook: v2 `## Checklist`, v1 inside the Final Checklist."""
 
 from runbook_runner.core import ids
 from runbook_runner.core.criteria import ChecklistItem

@@ -125,7 +125,7 @@ def _default(row: Row, columns: _Columns) -> Default:
 
 
 def _required(row: Row, columns: _Columns, default: Default) -> tuple[bool, bool]:
-    """A Required column wins over the default cell, when it says anything."""
+    """A Required column that is not empty wins over the default cell."""
     said = row.cells[columns.required].text if columns.required is not None else ""
     if said.strip(" -–—"):
         return read_required(said)

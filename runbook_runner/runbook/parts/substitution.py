@@ -61,7 +61,7 @@ def placeholders(text: str) -> tuple[Placeholder, ...]:
 
 
 def each_placeholder(text: str) -> Iterator[Placeholder]:
-    """The same one by one, for who may not want them all."""
+    """The same, one by one."""
     line, counted = 1, 0
     for match in _USED.finditer(text):
         line += text.count("\n", counted, match.start())

@@ -109,9 +109,9 @@ def _agent(run: RunStarted | None, agent: AgentStarted | None) -> dict[str, Any]
 
 
 def _metrics(seen: Usage, end: AgentFinished | None, steps: int) -> dict[str, Any]:
-    told = end.usage if end else None
-    cost = seen.cost_usd if seen.cost_usd is not None else (told.cost_usd if told else None)
-    total = seen if seen.prompt_tokens or seen.completion_tokens else (told or seen)
+    reported = end.usage if end else None
+    cost = seen.cost_usd if seen.cost_usd is not None else (reported.cost_usd if reported else None)
+    total = seen if seen.prompt_tokens or seen.completion_tokens else (reported or seen)
     metrics: dict[str, Any] = {
         "total_prompt_tokens": total.prompt_tokens + total.cache_read_tokens + total.cache_write_tokens,
         "total_completion_tokens": total.completion_tokens,

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runbook_runner.agents.built_in import BUILT_IN_AGENTS
-from runbook_runner.runbook.authoring.scaffold import Wish, scaffold, title_of
+from runbook_runner.runbook.authoring.scaffold import NewRunbook, scaffold, title_of
 from runbook_runner.runbook.document import parse
 
 KINDS = [
@@ -158,14 +158,14 @@ ODD = ["# x", "- x", "1. x", "| a |", "```", "---", "{{x}}", "{TODO: x}", "x\n\n
 )
 def test_any_name_and_description_give_the_same_document_with_other_words(name, description, kind, model):
     evaluation, agent = kind
-    wish = Wish(name, evaluation, BUILT_IN_AGENTS[agent], model, description=description)
-    plain = parse(scaffold(Wish("a", evaluation, BUILT_IN_AGENTS[agent])))
-    written = parse(scaffold(wish))
+    new = NewRunbook(name, evaluation, BUILT_IN_AGENTS[agent], model, description=description)
+    plain = parse(scaffold(NewRunbook("a", evaluation, BUILT_IN_AGENTS[agent])))
+    written = parse(scaffold(new))
     assert [s.title for s in written.sections][1:] == [s.title for s in plain.sections][1:]
     assert written.frontmatter.model == model
     assert (written.parameters, written.outputs, written.generation) == (
-        parse(scaffold(wish)).parameters,
+        parse(scaffold(new)).parameters,
         plain.outputs,
         2,
     )
-    assert len(title_of(wish)) <= 60
+    assert len(title_of(new)) <= 60

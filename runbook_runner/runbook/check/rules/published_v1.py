@@ -7,7 +7,7 @@ verdict and its severity, in its order; where it finds nothing, the hit is on li
 import re
 from collections.abc import Callable, Iterator
 
-from runbook_runner.runbook.check.rules.findings import Hit, Severity
+from runbook_runner.runbook.check.rules.findings import Hit
 from runbook_runner.runbook.check.rules.subject import Rule, Subject
 
 # Together `max [0-9]+ round|iterate.*max|up to [0-9]+`; apart, on lower case, they take a hundredth of the time.
@@ -115,32 +115,28 @@ TIPS = mentions("## Tips", message="No Tips section")
 _SCRIPT = mentions("FINAL OUTPUT VERIFICATION", "Verification Script", message="No verification script found")
 
 
-def row(number: str, name: str, severity: Severity, summary: str, check: _Test, default: bool = True) -> Rule:
-    return Rule(number, name, severity, summary, check, default=default)
-
-
 RULES = (
-    row("RB801", "v1-frontmatter", "error", "v1: one of the first five lines starts with ---", frontmatter),
-    row("RB802", "v1-keys", "error", "v1: `version:` and `evaluation:` have values", keys),
-    row("RB803", "v1-evaluation", "error", "v1: evaluation is programmatic or rubric", evaluation, False),
-    row("RB804", "v1-objective", "error", "v1: there is a section Objective", heading("Objective")),
-    row(
+    Rule("RB801", "v1-frontmatter", "error", "v1: one of the first five lines starts with ---", frontmatter),
+    Rule("RB802", "v1-keys", "error", "v1: `version:` and `evaluation:` have values", keys),
+    Rule("RB803", "v1-evaluation", "error", "v1: evaluation is programmatic or rubric", evaluation, default=False),
+    Rule("RB804", "v1-objective", "error", "v1: there is a section Objective", heading("Objective")),
+    Rule(
         "RB805", "v1-outputs", "error", "v1: there is a section REQUIRED OUTPUT FILES", heading("REQUIRED OUTPUT FILES")
     ),
-    row("RB806", "v1-checklist", "error", "v1: there is a section Final Checklist", heading("Final Checklist")),
-    row("RB807", "v1-report", "error", "v1: validation_report.json is mentioned", REPORT),
-    row("RB808", "v1-summary", "warning", "v1: summary.md is mentioned", SUMMARY),
-    row(
+    Rule("RB806", "v1-checklist", "error", "v1: there is a section Final Checklist", heading("Final Checklist")),
+    Rule("RB807", "v1-report", "error", "v1: validation_report.json is mentioned", REPORT),
+    Rule("RB808", "v1-summary", "warning", "v1: summary.md is mentioned", SUMMARY),
+    Rule(
         "RB809", "v1-primary-outputs", "warning", "v1: frontmatter has primary_outputs", primary_outputs, default=False
     ),
-    row("RB810", "v1-evaluate", "error", "v1: the word Evaluate or Rubric is there", EVALUATION, default=False),
-    row("RB811", "v1-bound", "error", "v1: iteration has a bound", bounded),
-    row("RB812", "v1-script", "error", "v1: there is a verification script", _SCRIPT),
-    row("RB813", "v1-parameters", "error", "v1: variables need a Parameters section", parameters),
-    row("RB814", "v1-dependencies", "warning", "v1: there is a section Dependencies", DEPENDENCIES),
-    row("RB815", "v1-tips", "warning", "v1: there is a section Tips", TIPS),
-    row("RB816", "v1-todo", "warning", "v1: no {TODO: …} is left", todo),
+    Rule("RB810", "v1-evaluate", "error", "v1: the word Evaluate or Rubric is there", EVALUATION, default=False),
+    Rule("RB811", "v1-bound", "error", "v1: iteration has a bound", bounded),
+    Rule("RB812", "v1-script", "error", "v1: there is a verification script", _SCRIPT),
+    Rule("RB813", "v1-parameters", "error", "v1: variables need a Parameters section", parameters),
+    Rule("RB814", "v1-dependencies", "warning", "v1: there is a section Dependencies", DEPENDENCIES),
+    Rule("RB815", "v1-tips", "warning", "v1: there is a section Tips", TIPS),
+    Rule("RB816", "v1-todo", "warning", "v1: no {TODO: …} is left", todo),
 )
 """In `auto` the rows that are not default are left out: over the 115 public runbooks 94 have their evaluation in other
 words and 100 have no primary_outputs (contract §3.12), so neither tells a good file from a bad one.
-RB803 says what RB107 says."""
+RB803 is the same rule as RB107."""
