@@ -5,10 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
 from runbook_runner.agents.base import Agent
+from runbook_runner.agents.built_in import BUILT_IN_AGENTS
 from runbook_runner.agents.registry import find_agent, known_agents
 from runbook_runner.core.errors import RunbookError
 from runbook_runner.core.programs import version_of
-from runbook_runner.core.providers import PROVIDER_KEYS
+from runbook_runner.core.providers import PROVIDER_KEYS, PROVIDERS
 from runbook_runner.core.settings import DEFAULT_AGENT, DEFAULT_SNAPSHOT
 from runbook_runner.runner.doctor import PATIENCE_S, Finding, Machine, error_finding
 from runbook_runner.runner.environment.images import layers_of
@@ -98,11 +99,12 @@ def keys(machine: Machine) -> Iterator[Finding]:
     if found:
         yield Finding("keys", "ok", f"Set: {', '.join(found)}.", facts={"set": found})
         return
+    (usual, _), *_ = PROVIDERS[BUILT_IN_AGENTS[DEFAULT_AGENT].providers[0]].keys
     yield Finding(
         "keys",
         "ok" if machine.offline else "warn",
         "No provider's key is set: agents can be run from model scripts and recordings, and with models of your own.",
-        f"`export ANTHROPIC_API_KEY=…`, or another of {', '.join(sorted(PROVIDER_KEYS))}",
+        f"`export {usual}=…`, or another of {', '.join(sorted(PROVIDER_KEYS))}",
         {"set": []},
     )
 

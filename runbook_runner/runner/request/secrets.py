@@ -1,4 +1,5 @@
-"""Secret values on the host: where they come from, which of them the agent gets, and what must be redacted.
+"""Runner: secret values on the host: where they come from, which of them the agent and its MCP servers get, and what
+must be redacted.
 
 Values live in memory only. Order, strongest first: `--env-file`, the environment, `.env` beside the runbook
 (contract §9.1).
@@ -17,9 +18,11 @@ from runbook_runner.core.providers import PROVIDER_KEYS, key_variables
 from runbook_runner.core.redaction import Redactor, looks_secret
 from runbook_runner.core.spec import RunSpec
 
+_PLACEHOLDER = re.compile(r"\$\{(\w+)\}|\{\{\s*secrets\.(\w+)\s*\}\}")
+
 
 def load_environment(env_file: Path | None, runbook_folder: Path | None) -> dict[str, str]:
-    """Name → value of everything a run may draw on. Raises InputError for an `--env-file` that can't be read."""
+    """Name → value of every variable that a run may use. Raises InputError for an `--env-file` that can't be read."""
     values: dict[str, str] = {}
     beside = runbook_folder / ".env" if runbook_folder else None
     if beside and beside.is_file():
@@ -42,15 +45,20 @@ def _read_env_file(path: Path) -> dict[str, str]:
 
 
 def provider_keys(environ: Mapping[str, str]) -> Collection[str]:
+    """Names of the provider key variables that have a value."""
     return {name for name in PROVIDER_KEYS if environ.get(name)}
 
 
+# --- the secrets of a spec -----------------------------------------------------------------------------------------
+
+
 def missing_secrets(spec: RunSpec, environ: Mapping[str, str]) -> tuple[Secret, ...]:
+    """The required secrets that have no value."""
     return tuple(s for s in spec.secrets if s.required and not environ.get(s.env))
 
 
 def require_secrets(spec: RunSpec, environ: Mapping[str, str]) -> None:
-    """Preflight (contract §9.2). Raises NotReadyError that names every missing secret."""
+    """Raises NotReadyError that names every missing secret (contract §9.2)."""
     missing = missing_secrets(spec, environ)
     if missing:
         lines = [f"  {s.env}" + (f": {s.description}" if s.description else "") for s in missing]
@@ -62,8 +70,8 @@ def require_secrets(spec: RunSpec, environ: Mapping[str, str]) -> None:
 
 
 def withheld(spec: RunSpec) -> tuple[Secret, ...]:
-    """Declared secrets that the agent does not get: hidden by the runbook; for an MCP server only; or the key of its
-    own model, which stays on the host unless the runbook or the caller insists."""
+    """The declared secrets that the agent does not get: those that the runbook hides, those for an MCP server, and the
+    keys of the agent's own provider, unless the runbook or the request exposes them."""
     own = find_facts(spec.agent, spec.near).providers[:1]
     kept = {name for provider in own for name in key_variables(provider)} | {s.secret for s in spec.mcp_servers}
     return tuple(
@@ -80,39 +88,24 @@ def explain_withheld(spec: RunSpec, secret: Secret) -> str:
 
 def agent_secrets(spec: RunSpec, environ: Mapping[str, str]) -> dict[str, str]:
     """Variable → value of the secrets that go into the sandbox."""
-    kept_back = withheld(spec)
-    return {s.env: environ[s.env] for s in spec.secrets if environ.get(s.env) and s not in kept_back}
+    kept = withheld(spec)
+    return {s.env: environ[s.env] for s in spec.secrets if environ.get(s.env) and s not in kept}
 
 
-def redactor_for(spec: RunSpec, environ: Mapping[str, str], extra: Mapping[str, str] | None = None) -> Redactor:
-    """Knows the declared secrets, what `redactor_for_environment` knows, and extra (name → value)."""
-    declared = {s.env: environ[s.env] for s in spec.secrets if environ.get(s.env)}
-    return Redactor({**_suspects(environ), **declared, **(extra or {})})
-
-
-def redactor_for_environment(environ: Mapping[str, str]) -> Redactor:
-    """Knows every provider key and whatever else in the environment is named like a secret."""
-    return Redactor(_suspects(environ))
-
-
-def _suspects(environ: Mapping[str, str]) -> dict[str, str]:
-    named = {name: value for name, value in environ.items() if looks_secret(name, value)}
-    return named | {name: environ[name] for name in provider_keys(environ)}
-
-
-_PLACE = re.compile(r"\$\{(\w+)\}|\{\{\s*secrets\.(\w+)\s*\}\}")
+# --- MCP servers ---------------------------------------------------------------------------------------------------
 
 
 def servers_with_secrets(spec: RunSpec, environ: Mapping[str, str]) -> tuple[McpServer, ...]:
-    """For the agent's configuration only, never for a record. A secret without a value is left out."""
+    """The MCP servers with the values of their secrets, for the agent's configuration only and never for a record. A
+    secret without a value becomes an empty text."""
     by_name = {name: secret for secret in spec.secrets for name in (secret.env, secret.name)}
-    return tuple(_filled(server, by_name, environ) for server in spec.mcp_servers)
+    return tuple(_with_values(server, by_name, environ) for server in spec.mcp_servers)
 
 
-def _filled(server: McpServer, secrets: Mapping[str, Secret], environ: Mapping[str, str]) -> McpServer:
+def _with_values(server: McpServer, secrets: Mapping[str, Secret], environ: Mapping[str, str]) -> McpServer:
     used: set[str] = set()
 
-    def put(match: re.Match[str]) -> str:
+    def value_of(match: re.Match[str]) -> str:
         secret = secrets.get(match[1] or match[2])
         if secret is None:
             return match[0]
@@ -120,7 +113,7 @@ def _filled(server: McpServer, secrets: Mapping[str, Secret], environ: Mapping[s
         return environ.get(secret.env, "")
 
     def fill(text: str) -> str:
-        return _PLACE.sub(put, text)
+        return _PLACEHOLDER.sub(value_of, text)
 
     filled = replace(
         server,
@@ -130,11 +123,29 @@ def _filled(server: McpServer, secrets: Mapping[str, Secret], environ: Mapping[s
         headers={name: fill(value) for name, value in server.headers.items()},
     )
     own = secrets.get(server.secret or "")
-    return filled if own is None or own.name in used or not environ.get(own.env) else _given(filled, own, environ)
+    value = environ.get(own.env) if own and own.name not in used else None
+    if own is None or not value:
+        return filled
+    # The server's own secret has no placeholder: a command gets it as a variable, an address as a bearer token.
+    if filled.command:
+        return replace(filled, env={own.env: value, **filled.env})
+    return replace(filled, headers={"Authorization": f"Bearer {value}", **filled.headers})
 
 
-def _given(server: McpServer, secret: Secret, environ: Mapping[str, str]) -> McpServer:
-    value = environ[secret.env]
-    if server.command:
-        return replace(server, env={secret.env: value, **server.env})
-    return replace(server, headers={"Authorization": f"Bearer {value}", **server.headers})
+# --- redaction -----------------------------------------------------------------------------------------------------
+
+
+def redactor_for(spec: RunSpec, environ: Mapping[str, str], extra: Mapping[str, str] | None = None) -> Redactor:
+    """For the declared secrets, the values that `redactor_for_environment` redacts, and extra (name → value)."""
+    declared = {s.env: environ[s.env] for s in spec.secrets if environ.get(s.env)}
+    return Redactor({**_secrets_in(environ), **declared, **(extra or {})})
+
+
+def redactor_for_environment(environ: Mapping[str, str]) -> Redactor:
+    """For every provider key and every variable that is named like a secret."""
+    return Redactor(_secrets_in(environ))
+
+
+def _secrets_in(environ: Mapping[str, str]) -> dict[str, str]:
+    named = {name: value for name, value in environ.items() if looks_secret(name, value)}
+    return named | {name: environ[name] for name in provider_keys(environ)}
