@@ -6,13 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runbook_runner.core.addresses import AllowList, parse_rule
+from runbook_runner.core.addresses import AllowList, is_public, parse_rule
 from runbook_runner.core.errors import InputError
 
 PRIVATE = [
     "127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.100.100.200", "0.0.0.0", "224.0.0.1",
     "255.255.255.255", "::1", "::", "fe80::1", "fc00::1", "fd00:ec2::254", "ff02::1", "::ffff:169.254.169.254",
-    "64:ff9b::a9fe:a9fe", "2002:a9fe:a9fe::",
+    "64:ff9b::a9fe:a9fe", "2002:a9fe:a9fe::", "fec0::1", "192.0.0.9", "192.0.2.1", "2001:db8::1",
+    "2001:0:53aa:64c:0:0:5601:5601",
 ]  # fmt: skip
 
 
@@ -54,6 +55,11 @@ def test_private_address_behind_a_listed_name_is_refused(address):
     decision = AllowList(["example.com"]).admits_address(ipaddress.ip_address(address), 80, by_name=True)
     assert not decision.allowed
     assert "private" in decision.reason
+
+
+@pytest.mark.parametrize("address", PRIVATE)
+def test_the_same_addresses_are_not_public_for_a_fetch(address):
+    assert not is_public(ipaddress.ip_address(address))
 
 
 @pytest.mark.parametrize("address", PRIVATE)

@@ -91,9 +91,8 @@ class YamlText(NamedTuple):
         try:
             _PLAIN.flatten_mapping(node)
         except yaml.MarkedYAMLError as error:
-            raise self.refusal(
-                error.problem_mark, f"The YAML merge key `<<` can't be used so: {error.problem}."
-            ) from error
+            message = f"The YAML merge key `<<` can't be used like this: {error.problem}."
+            raise self.refusal(error.problem_mark, message) from error
         found: dict[str, Entry] = {}
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode):

@@ -11,6 +11,7 @@ from typing import IO, Any
 from docker.errors import APIError, NotFound
 
 from runbook_runner.core.errors import NotReadyError, RunbookError
+from runbook_runner.core.text import printable_output
 from runbook_runner.sandbox.docker.engine import Engine, engine_errors
 from runbook_runner.sandbox.images.recipe import Recipe
 from runbook_runner.sandbox.images.snapshots import context_archive
@@ -23,7 +24,6 @@ _REMOVED = re.compile(
     r"failed to get digest|unknown parent image|layer does not exist|"
     r"No such image: sha256|unable to find image \"sha256"
 )
-_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 def build_image(engine: Engine, made_of: Recipe, report: Callable[[str], None], *, fresh: bool = False) -> None:
@@ -98,7 +98,7 @@ def _lines(records: Iterator[dict[str, Any]]) -> Iterator[str]:
 
 
 def _note(log: IO[str], line: str, report: Callable[[str], None]) -> None:
-    line = _ESCAPES.sub("", line).strip()
+    line = printable_output(line).strip()
     if line:
         log.write(line + "\n")
         if not _NOISE.match(line):

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from runbook_runner.core import settings
 from runbook_runner.core.errors import NotReadyError
+from runbook_runner.core.programs import version_of
 from runbook_runner.sandbox.base import GatewayAddress, Hold, Limit, LimitHit, SandboxSpec
 from runbook_runner.sandbox.local import cgroup, seccomp_filter
 from runbook_runner.sandbox.local.folder_sandbox import FolderSandbox
@@ -262,5 +263,4 @@ def _kernel() -> tuple[int, ...]:
 
 @cache
 def _version() -> tuple[int, ...]:
-    said = subprocess.run([_BWRAP, "--version"], capture_output=True, text=True).stdout
-    return tuple(map(int, re.findall(r"\d+", said)))
+    return tuple(map(int, re.findall(r"\d+", version_of(_BWRAP) or "")))

@@ -1,0 +1,60 @@
+"""Errors of YAML and pydantic with the line or the key, as every file of a user's gets them."""
+
+import pytest
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+
+from runbook_runner.core.invalid import UNKNOWN_KEY, problem_of, unknown_key, validation_error, yaml_error
+
+
+class _Inner(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    size: int
+
+    @field_validator("size")
+    @classmethod
+    def _small(cls, value: int) -> int:
+        if value > 9:
+            raise ValueError("too large")
+        return value
+
+
+class _Model(BaseModel):
+    items: list[_Inner]
+
+
+def _refused(value: object) -> ValidationError:
+    with pytest.raises(ValidationError) as caught:
+        _Model.model_validate(value)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({"items": [{"size": 1}, {"size": 10}]}, "items.1.size: too large."),
+        ({}, "items: Field required."),
+        (3, "Input should be a valid dictionary or instance of _Model."),
+    ],
+)
+def test_the_key_is_named(value: object, message: str) -> None:
+    error = validation_error(_refused(value), "f.yaml", hint="Do.")
+    assert str(error) == f"f.yaml: {message}\nDo."
+
+
+def test_a_misspelt_key_comes_before_the_missing_one() -> None:
+    problem = problem_of(_refused({"items": [{"siez": 1}]}))
+    assert (problem.place, problem.kind) == (("items", 0, "siez"), UNKNOWN_KEY)
+
+
+def test_an_unknown_key_is_answered_by_the_nearest_or_by_all() -> None:
+    assert str(unknown_key("siez", ["size"], "f:1")) == "f:1: Unknown key 'siez'.\nDid you mean 'size'?"
+    assert unknown_key("x", ["size", "name"], "f:1").hint == "Known keys: size, name."
+
+
+def test_broken_yaml_has_its_line() -> None:
+    with pytest.raises(yaml.YAMLError) as caught:
+        yaml.safe_load("a: 1\nb: [\n")
+    assert str(yaml_error(caught.value, "f.yaml")).startswith("f.yaml:3: This is not YAML: ")
+    assert str(yaml_error(caught.value, "f.yaml", "No.")) == "f.yaml:3: No."
+    assert str(yaml_error(RecursionError("deep"), "f.yaml")) == "f.yaml: This is not YAML: deep."

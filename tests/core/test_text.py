@@ -1,0 +1,55 @@
+"""Text from outside, on a terminal and in files."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runbook_runner.core.text import (
+    decoded_name,
+    did_you_mean,
+    encodable,
+    printable,
+    printable_name,
+    printable_output,
+    width,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [("a\tb\nc", "a\tb\nc"), ("a\x1b[2Jb", "a�[2Jb"), ("a\u202eb", "a�b"), ("a\x9bb\x7f", "a�b�"), ("日本", "日本")],
+)
+def test_nothing_moves_the_cursor_and_the_length_stays(text: str, shown: str) -> None:
+    assert printable(text) == shown
+    assert len(printable(text)) == len(text)
+
+
+def test_output_of_programs_loses_its_colours_and_carriage_returns() -> None:
+    assert printable_output("\x1b[1;31mred\x1b[0m\r\n50%\r100%\x07") == "red\n50%\n100%�"
+
+
+def test_names_are_on_one_line() -> None:
+    assert printable_name("a\nb\u202ec\udcff") == "a\\nb\\u202ec\\udcff"
+    assert decoded_name("a\udcffb") == "a\\xffb"
+
+
+@given(st.text(st.characters(codec=None)))
+def test_any_text_can_be_encoded(text: str) -> None:
+    encodable(text).encode()
+    assert printable_name(text).isprintable()
+
+
+def test_halves_that_belong_together_become_one_character() -> None:
+    assert encodable("\ud83d\ude00 \ud83d") == "😀 \ufffd"
+
+
+def test_width_counts_cells() -> None:
+    assert width("ab") == 2
+    assert width("日本 é😀") == 8
+    assert width("e\u0301") == 1
+
+
+def test_the_nearest_word_is_asked_for() -> None:
+    assert did_you_mean("nework", ["network", "timeout"]) == "Did you mean 'network'?"
+    assert did_you_mean("x", ["network", "timeout"]) is None
+    assert did_you_mean("a" * 10_000, ["a" * 10_000, *map(str, range(10_000))]) is None
