@@ -160,7 +160,8 @@ class Ran:
 
 
 class Command:
-    """`runbook` in a folder of its own, with an environment that holds no key of the machine's."""
+    """`runbook` in a folder of its own, which is its home and data folder too, with no key of this machine in its
+    environment."""
 
     def __init__(self, cwd: Path):
         self.cwd = cwd
@@ -177,6 +178,7 @@ class Command:
             "SSL_CERT_FILE",
         )
         self.env = {name: os.environ[name] for name in kept if name in os.environ}
+        self.env["RUNBOOK_DATA"] = str(cwd / "user-data")
 
     def __call__(
         self, *args: str | Path, env: Mapping[str, str] | None = None, stdin: str = "", timeout: float = 280
