@@ -1,4 +1,5 @@
-"""Gateway: model traffic. The agent in the sandbox asks here; a provider or a script answers; every call is recorded.
+"""Gateway: model calls. The agent in the sandbox calls here; a provider, a script or a cassette answers; every call is
+recorded.
 
 Importing this is cheap: the server and the HTTP client are imported when they start.
 """

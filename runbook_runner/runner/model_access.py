@@ -39,9 +39,9 @@ def find_upstream(
 
     if replay is None:
         return load_script(script) if script else provider()
-    beyond = provider() if replay.asks_provider else None
+    fallback = provider() if replay.asks_provider else None
     continued = replace(load_script(script), id_prefix=f"fork{replay.until}") if script else None
-    return replay.upstream(continued or beyond)
+    return replay.upstream(continued or fallback)
 
 
 @contextmanager

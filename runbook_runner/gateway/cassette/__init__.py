@@ -1,1 +1,1 @@
-"""Room `gateway`, `cassette`: recorded model traffic on disk."""
+"""Room `gateway`, `cassette`: the recorded model calls of a run, on disk."""

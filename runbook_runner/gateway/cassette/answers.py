@@ -1,57 +1,53 @@
-"""Gateway: what a recorded answer said, whatever API it came through: words, reasoning and tool calls."""
+"""Gateway: reads what a recorded answer contains, in whatever API: text, reasoning and tool calls."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any, Final, Literal
 
 from runbook_runner.gateway.dialects import sse
 from runbook_runner.gateway.dialects.base import Json
 from runbook_runner.gateway.dialects.bodies import items, part
 
+ToolCall = tuple[str, Json]
+"""Name and input."""
+_Piece = tuple[Literal["text", "thinking"], str] | tuple[Literal["call"], ToolCall]
+
 
 @dataclass(frozen=True)
-class Said:
+class RecordedAnswer:
     text: str | None = None
     thinking: str | None = None
-    calls: tuple[tuple[str, Json], ...] = ()
-    """Name and input of each tool call."""
+    calls: tuple[ToolCall, ...] = ()
 
 
-@dataclass
-class _Notes:
-    """What has been said so far."""
-
-    text: str = ""
-    thinking: str = ""
-    calls: list[tuple[str, Json]] = field(default_factory=list)
-
-    def said(self) -> Said:
-        return Said(self.text or None, self.thinking or None, tuple(self.calls))
-
-
-def said(dialect: str, response: Any) -> Said:
+def read_answer(dialect: str, response: Any) -> RecordedAnswer:
     """dialect: its name. response: a recorded body, parsed JSON or the text of an event stream. What is not understood
     is left out."""
     stream = isinstance(response, str)
     bodies = list(sse.objects(response)) if stream else response if isinstance(response, list) else [response]
-    notes = _Notes()
-    _READERS[dialect](notes, bodies, stream)
-    return notes.said()
+    texts: dict[str, str] = {"text": "", "thinking": ""}
+    calls: list[ToolCall] = []
+    for piece in _READERS[dialect](bodies, stream):
+        if piece[0] == "call":
+            calls.append(piece[1])
+        else:
+            texts[piece[0]] += piece[1]
+    return RecordedAnswer(texts["text"] or None, texts["thinking"] or None, tuple(calls))
 
 
 # --- Anthropic Messages --------------------------------------------------------------------------------------------
 
 
-def _anthropic(notes: _Notes, bodies: list[Json], stream: bool) -> None:
+def _anthropic(bodies: list[Json], stream: bool) -> Iterator[_Piece]:
     for block in _blocks(bodies) if stream else _all(bodies, "content"):
         kind = block.get("type")
         if kind == "text":
-            notes.text += str(block.get("text", ""))
+            yield "text", str(block.get("text", ""))
         elif kind == "thinking":
-            notes.thinking += str(block.get("thinking", ""))
+            yield "thinking", str(block.get("thinking", ""))
         elif kind == "tool_use":
-            notes.calls.append((str(block.get("name")), _object(block.get("input"))))
+            yield "call", (str(block.get("name")), _object(block.get("input")))
 
 
 def _blocks(events: Iterable[Json]) -> Iterator[Json]:
@@ -75,23 +71,23 @@ def _blocks(events: Iterable[Json]) -> Iterator[Json]:
 # --- OpenAI --------------------------------------------------------------------------------------------------------
 
 
-def _responses(notes: _Notes, bodies: list[Json], stream: bool) -> None:
+def _responses(bodies: list[Json], stream: bool) -> Iterator[_Piece]:
     done = [part(event, "item") for event in bodies if _object(event).get("type") == "response.output_item.done"]
     for item in done if stream else _all(bodies, "output"):
-        kind = item.get("type")
+        kind, name = item.get("type"), str(item.get("name"))
         if kind == "message":
-            notes.text += "".join(str(p.get("text") or p.get("refusal") or "") for p in _objects(item, "content"))
+            yield "text", "".join(str(p.get("text") or p.get("refusal") or "") for p in _objects(item, "content"))
         elif kind == "reasoning":
-            notes.thinking += "\n".join(str(piece.get("text", "")) for piece in _objects(item, "summary"))
+            yield "thinking", "\n".join(str(piece.get("text", "")) for piece in _objects(item, "summary"))
         elif kind == "function_call":
-            notes.calls.append((str(item.get("name")), _parsed(item.get("arguments"))))
+            yield "call", (name, _parsed(item.get("arguments")))
         elif kind == "custom_tool_call":
-            notes.calls.append((str(item.get("name")), {"input": item.get("input")}))
+            yield "call", (name, {"input": item.get("input")})
 
 
 @dataclass
-class _Writing:
-    """A tool call of the chat API, which may come in pieces."""
+class _ChatCall:
+    """A tool call of chat completions, which may come in pieces."""
 
     index: Any
     id: Any
@@ -101,42 +97,43 @@ class _Writing:
 
     def add(self, call: Json) -> None:
         self.freeform = self.freeform or bool(part(call, "custom"))
-        told = part(call, "custom") or part(call, "function")
-        self.name = self.name or str(told.get("name") or "")
-        self.arguments += str(told.get("input") or told.get("arguments") or "")
+        piece = part(call, "custom") or part(call, "function")
+        self.name = self.name or str(piece.get("name") or "")
+        self.arguments += str(piece.get("input") or piece.get("arguments") or "")
 
-    def whole(self) -> tuple[str, Json]:
+    def complete(self) -> ToolCall:
         return self.name, {"input": self.arguments} if self.freeform else _parsed(self.arguments)
 
 
-def _chat(notes: _Notes, bodies: list[Json], stream: bool) -> None:
-    calls: list[_Writing] = []
+def _chat(bodies: list[Json], stream: bool) -> Iterator[_Piece]:
+    calls: list[_ChatCall] = []
     for choice in (choice for body in bodies for choice in _objects(body, "choices")[:1]):
         message = part(choice, "delta" if stream else "message")
-        notes.text += _text(message, "content", "text") + str(message.get("refusal") or "")
-        told = message.get("reasoning_content") or message.get("reasoning")
-        notes.thinking += str(told or _text(message, "content", "thinking"))
+        yield "text", _text(message, "content", "text") + str(message.get("refusal") or "")
+        reasoning = message.get("reasoning_content") or message.get("reasoning")
+        yield "thinking", str(reasoning or _text(message, "content", "thinking"))
         for call in _objects(message, "tool_calls"):
             (_begun(calls, call) if stream else _new(calls, call)).add(call)
-    notes.calls += [writing.whole() for writing in calls]
+    yield from (("call", begun.complete()) for begun in calls)
 
 
-def _begun(calls: list[_Writing], call: Json) -> _Writing:
-    """The call that this piece belongs to. Some servers number all calls alike, or none; ids tell them apart then."""
+def _begun(calls: list[_ChatCall], call: Json) -> _ChatCall:
+    """Returns the call that this piece belongs to. Some servers give all calls the same index, or none; then ids tell
+    them apart."""
     index, id_ = call.get("index"), call.get("id")
-    for writing in reversed(calls):
-        if (index is None or index == writing.index) and (not id_ or id_ == writing.id):
-            return writing
+    for begun in reversed(calls):
+        if (index is None or index == begun.index) and (not id_ or id_ == begun.id):
+            return begun
     return _new(calls, call)
 
 
-def _new(calls: list[_Writing], call: Json) -> _Writing:
-    calls.append(_Writing(call.get("index"), call.get("id")))
+def _new(calls: list[_ChatCall], call: Json) -> _ChatCall:
+    calls.append(_ChatCall(call.get("index"), call.get("id")))
     return calls[-1]
 
 
 def _text(message: Json, key: str, kind: str) -> str:
-    """A text, or the pieces of this kind, as Mistral has it."""
+    """Returns a text, or the joined pieces of this kind, as Mistral sends them."""
     value = message.get(key)
     if isinstance(value, str):
         return value if kind == "text" else ""
@@ -147,19 +144,17 @@ def _text(message: Json, key: str, kind: str) -> str:
 # --- Gemini --------------------------------------------------------------------------------------------------------
 
 
-def _gemini(notes: _Notes, bodies: list[Json], stream: bool) -> None:
+def _gemini(bodies: list[Json], stream: bool) -> Iterator[_Piece]:
     for candidate in (candidate for body in bodies for candidate in _objects(body, "candidates")[:1]):
         for piece in _objects(part(candidate, "content"), "parts"):
             call = part(piece, "functionCall")
             if call:
-                notes.calls.append((str(call.get("name")), _object(call.get("args"))))
-            elif piece.get("thought"):
-                notes.thinking += str(piece.get("text", ""))
+                yield "call", (str(call.get("name")), _object(call.get("args")))
             else:
-                notes.text += str(piece.get("text", ""))
+                yield "thinking" if piece.get("thought") else "text", str(piece.get("text", ""))
 
 
-_READERS: Final[Mapping[str, Callable[[_Notes, list[Json], bool], None]]] = {
+_READERS: Final[Mapping[str, Callable[[list[Json], bool], Iterator[_Piece]]]] = {
     "anthropic": _anthropic,
     "openai-responses": _responses,
     "openai-chat": _chat,
@@ -168,7 +163,7 @@ _READERS: Final[Mapping[str, Callable[[_Notes, list[Json], bool], None]]] = {
 
 
 def _parsed(arguments: Any) -> Json:
-    """Arguments are JSON in a string; a broken one is kept as it is."""
+    """Returns arguments, which are JSON in a string; broken JSON is kept as text."""
     if not isinstance(arguments, str) or not arguments.strip():
         return _object(arguments)
     try:

@@ -1,4 +1,4 @@
-"""Gateway: content-addressed, compressed bytes in a folder. A blob is written once, whole, and never again."""
+"""Gateway: a folder of compressed blobs, each named by the digest of its content and never changed once written."""
 
 import hashlib
 import os
@@ -28,12 +28,12 @@ class BlobFolder:
         self._folder = folder
 
     def prepare(self) -> None:
-        """Raises OSError when nothing can be written here."""
+        """Raises OSError when the folder can't be written to."""
         if not os.access(self._folder, os.W_OK):
             self._folder.mkdir(parents=True, exist_ok=True)
 
     def put(self, data: bytes) -> str:
-        """The digest of the data, which is now on disk. Raises RecordingError."""
+        """Stores the data and returns its digest. Raises RecordingError."""
         digest = hashlib.sha256(data).hexdigest()
         path = self._path(digest)
         if not path.exists():
@@ -44,7 +44,7 @@ class BlobFolder:
         return digest
 
     def writer(self) -> "BlobWriter":
-        """For bytes that are not there all at once."""
+        """Returns a writer for bytes that come one after the other."""
         return BlobWriter(self._folder)
 
     def get(self, digest: str) -> bytes:
@@ -55,7 +55,7 @@ class BlobFolder:
         return data
 
     def pieces(self, digest: str) -> Iterator[bytes]:
-        """As `get`, in bounded memory: it is read twice, so that a damaged one is known before its first piece."""
+        """As `get`, in bounded memory: the blob is read twice, so that damage is found before the first piece."""
         path = self._known(digest)
         read = hashlib.sha256()
         for piece in _unpacked(path):
@@ -73,7 +73,7 @@ class BlobFolder:
 
 
 class BlobWriter:
-    """One blob that is written as it comes. It has its name only at the end, so it grows beside the others."""
+    """One blob that is written as it comes. Its name is known only at the end, so until then it is a `.part` file."""
 
     def __init__(self, folder: Path):
         self._folder = folder
@@ -83,12 +83,12 @@ class BlobWriter:
         self._file: BinaryIO | None = None
 
     def write(self, data: bytes) -> None:
-        """Raises RecordingError, as `close` does."""
+        """Raises RecordingError."""
         self._digest.update(data)
         self._append(self._packer.compress(data))
 
     def close(self) -> str:
-        """The digest of all that was written, which is now a blob."""
+        """Makes a blob of what was written and returns its digest. Raises RecordingError."""
         self._append(self._packer.flush())
         digest = self._digest.hexdigest()
         path = blob_path(self._folder, digest)
@@ -101,7 +101,7 @@ class BlobWriter:
         return digest
 
     def discard(self) -> None:
-        """Nothing of it stays, but for what was closed."""
+        """Removes what was written, unless it was closed."""
         if self._file is not None:
             self._file.close()
             self._part.unlink(missing_ok=True)
@@ -124,14 +124,14 @@ def _unpacked(path: Path) -> Iterator[bytes]:
         with path.open("rb") as file:
             yield from _bounded(zstandard.ZstdDecompressor().read_to_iter(file), path)
     except FileNotFoundError:
-        raise InputError("A part of this recording is missing.", where=str(path)) from None
+        raise InputError("A part of this cassette is missing.", where=str(path)) from None
     except (zstandard.ZstdError, OSError) as error:
-        raise InputError(f"A part of this recording can't be read: {error}.", where=str(path)) from error
+        raise InputError(f"A part of this cassette can't be read: {error}.", where=str(path)) from error
 
 
 def _verify(path: Path, digest: str, read: "hashlib._Hash") -> None:
     if read.hexdigest() != digest:
-        raise InputError("A part of this recording was changed.", where=str(path))
+        raise InputError("A part of this cassette was changed.", where=str(path))
 
 
 def _bounded(pieces: Iterable[bytes], path: Path) -> Iterator[bytes]:
@@ -139,7 +139,7 @@ def _bounded(pieces: Iterable[bytes], path: Path) -> Iterator[bytes]:
     for piece in pieces:
         size += len(piece)
         if size > MAX_BLOB_BYTES:
-            raise InputError("This blob unpacks to too much.", where=str(path))
+            raise InputError(f"This blob unpacks to more than {MAX_BLOB_BYTES >> 20} MB.", where=str(path))
         yield piece
 
 

@@ -1,7 +1,7 @@
-"""Gateway: the recording of a run's model calls, one line per call and every body once, without secrets.
+"""Gateway: the cassette, which is the recorded model calls of a run: one line per call, every body once, no secrets.
 
 `index.jsonl` has a line per call, appended and flushed when the call ends; bodies are in `blobs/`. Nothing is written
-before it was cleaned of known secrets and of well-known key patterns (contract §9.4).
+before known secrets and well-known key patterns were removed from it (contract §9.4).
 """
 
 import errno
@@ -52,7 +52,7 @@ class Body(BaseModel):
 
     blob: str
     kind: Literal["json", "text"]
-    """`json`: a skeleton (see `skeleton`); `text`: the text itself, as of an event stream."""
+    """`json`: a document as `dedup` stores it; `text`: the text itself, as of an event stream."""
     content_type: str
 
 
@@ -64,7 +64,7 @@ class RecordedCall(BaseModel):
     number: int
     """1-based, in order of arrival; lines are in order of completion."""
     ts: Annotated[str, AfterValidator(_is_a_time)]
-    """When the request had come in."""
+    """When the request came in."""
     dialect: str
     operation: str
     path: str
@@ -109,7 +109,7 @@ class Cassette:
         self._lock = threading.Lock()
 
     def hide(self, name: str, value: str) -> None:
-        """One more known secret, from now on: the run's token is made after the redactor."""
+        """Removes one more secret from now on: the run's token is made after the redactor."""
         self._hidden = (*self._hidden, Redactor({name: value}))
 
     @property
@@ -121,11 +121,11 @@ class Cassette:
         return any(redactor.unfinished(text) for redactor in (self._redactor, *self._hidden))
 
     def clean(self, text: str) -> str:
-        """The text without secrets."""
+        """Returns the text without secrets."""
         return self._without_hidden(self._redactor.clean(text))
 
     def prepare(self) -> None:
-        """Raises RecordingError when nothing can be written here: better before a provider is asked than after."""
+        """Raises RecordingError when the folder can't be written to; called before a provider is asked."""
         if not self.keeps_bodies:
             return
         try:
@@ -134,7 +134,7 @@ class Cassette:
             raise RecordingError(f"Can't record a model call: {error.strerror}.", where=str(self.folder)) from error
 
     def keep_json(self, document: Any, content_type: str = "application/json") -> Body | None:
-        """Stores a JSON body; `None`, as for the two below: this recording keeps none. Raises RecordingError."""
+        """Stores a JSON body. `None`, as for the next two: this cassette keeps no bodies. Raises RecordingError."""
         if not self.keeps_bodies:
             return None
         return Body(blob=self._documents.put(document), kind="json", content_type=self.clean(content_type))
@@ -143,15 +143,15 @@ class Cassette:
         return self.keep_cleaned(self.clean(text), content_type)
 
     def keep_cleaned(self, text: str, content_type: str) -> Body | None:
-        """Stores a text that holds no secrets any more."""
+        """Stores a text from which the secrets have been removed."""
         return self.text_body(self._put_text(text), content_type) if self.keeps_bodies else None
 
     def writer(self) -> BlobWriter:
-        """For a text that is cleaned and stored as it comes."""
+        """Returns a writer for a text that is cleaned and stored as it comes."""
         return self._blobs.writer()
 
     def text_body(self, digest: str, content_type: str) -> Body:
-        """A text whose blob has been written."""
+        """Returns the body of a text whose blob has been written."""
         return Body(blob=digest, kind="text", content_type=self.clean(content_type))
 
     def keep_headers(self, headers: Mapping[str, str]) -> dict[str, str]:
@@ -161,10 +161,10 @@ class Cassette:
         """Adds the call to the index. Its bodies were kept before. Raises RecordingError."""
         if self._mode == "none":
             return
-        foreign = {"path": self.clean(call.path), "model": self.clean(call.model)}
+        cleaned = {"path": self.clean(call.path), "model": self.clean(call.model)}
         if call.error is not None:
-            foreign["error"] = self.clean(call.error)
-        line = compact(call.model_copy(update=foreign).model_dump()) + "\n"
+            cleaned["error"] = self.clean(call.error)
+        line = compact(call.model_copy(update=cleaned).model_dump()) + "\n"
         try:
             with self._lock:
                 self.folder.mkdir(parents=True, exist_ok=True)
@@ -174,24 +174,24 @@ class Cassette:
             raise RecordingError(f"Can't record a model call: {error.strerror}.", where=where) from error
 
     def calls(self) -> list[RecordedCall]:
-        """All recorded calls by number; a torn last line is left out. Raises InputError for any other bad line."""
+        """Returns all calls by number, without an incomplete last line. Raises InputError for any other bad line."""
         try:
             lines = self._index.read_bytes().split(b"\n")
         except FileNotFoundError:
             return []
         except OSError as error:
-            raise InputError(f"Can't read this recording: {error.strerror}.", where=str(self._index)) from error
+            raise InputError(f"Can't read this cassette: {error.strerror}.", where=str(self._index)) from error
         return sorted((self._parse(i, line) for i, line in enumerate(lines[:-1], 1)), key=lambda call: call.number)
 
     def read(self, number: int) -> Exchange:
-        """The call of this number with its bodies as they were, secrets apart. Raises InputError."""
+        """Returns the call of this number with its bodies, without secrets. Raises InputError."""
         for call in self.calls():
             if call.number == number:
                 return self.exchange(call)
-        raise InputError(f"There is no model call {number} in this recording.", where=str(self._index))
+        raise InputError(f"There is no model call {number} in this cassette.", where=str(self._index))
 
     def exchange(self, call: RecordedCall) -> Exchange:
-        """A call of this recording with its bodies. Raises InputError when one is missing or was changed."""
+        """Returns a call with its bodies. Raises InputError when one is missing or was changed."""
         return Exchange(call, self._body(call.request), self.response(call))
 
     def response(self, call: RecordedCall) -> Any:
@@ -199,8 +199,8 @@ class Cassette:
         return self._body(call.response)
 
     def pieces(self, body: Body) -> Iterator[bytes]:
-        """A text, encoded, in bounded memory. Raises InputError before the first piece when it is missing or was
-        changed."""
+        """Returns an encoded text, in bounded memory. Raises InputError before the first piece when it is missing or
+        was changed."""
         return self._blobs.pieces(body.blob)
 
     def _parse(self, number: int, line: bytes) -> RecordedCall:
@@ -218,17 +218,17 @@ class Cassette:
             raise
         except (ValueError, RecursionError) as error:
             where = str(blob_path(self.folder / "blobs", body.blob))
-            raise InputError(f"A part of this recording is no {body.kind}.", where=where) from error
+            raise InputError(f"A part of this cassette is not {body.kind}.", where=where) from error
 
     def _put_text(self, text: str) -> str:
         return self._blobs.put(text.encode("utf-8", "surrogatepass"))
 
     def clean_json(self, value: Any) -> Any:
-        """A JSON value without secrets."""
+        """Returns the JSON value without secrets."""
         cleaned = self._redactor.json(value)
         text = compact(cleaned)
-        without = self._without_hidden(text)
-        return cleaned if without == text else json.loads(without)
+        cleaned_text = self._without_hidden(text)
+        return cleaned if cleaned_text == text else json.loads(cleaned_text)
 
     def _without_hidden(self, text: str) -> str:
         for redactor in self._hidden:
@@ -237,7 +237,7 @@ class Cassette:
 
 
 def _append_whole(path: Path, line: bytes) -> None:
-    """Or not at all: on a full disk half a line would spoil the one that comes after it. Raises OSError."""
+    """Appends the whole line or nothing: on a full disk, half a line would spoil the next one. Raises OSError."""
     with path.open("ab", buffering=0) as file:
         before = file.tell()
         written = file.write(line)

@@ -1,4 +1,4 @@
-"""Gateway: JSON documents as skeletons whose large, often repeated parts are blobs of their own.
+"""Gateway: stores JSON documents so that large parts, which many of them share, are stored once.
 
 Every request repeats the whole conversation, the tools and the system prompt. So each element of a top-level list, and
 each other top-level value, of more than 512 bytes is stored once and replaced by `{"$blob": "<sha256>"}`.
@@ -18,40 +18,40 @@ _ENCODER: Final = json.JSONEncoder(separators=(",", ":"))
 
 
 class DocumentStore:
-    """Writes and reads documents in a blob folder. clean: a JSON value without its secrets. It must not see a
-    digest: a short secret may well be a part of one."""
+    """Writes and reads documents in a blob folder. clean: removes the secrets from a JSON value. It must not see a
+    digest, which may contain a short secret by chance."""
 
     def __init__(self, blobs: BlobFolder, clean: Callable[[Any], Any]):
         self._blobs = blobs
         self._clean = clean
         self._seen: dict[bytes, str] = {}
-        """Digest of a part as it came → its blob: what was cleaned and stored once needs neither again."""
-        self._harmless: set[bytes] = set()
-        """Digests of small parts without secrets."""
+        """Digest of a part before cleaning → its blob, so that each is cleaned and stored once."""
+        self._without_secrets: set[bytes] = set()
+        """Digests of small parts that contain no secrets."""
         self._parts: dict[str, Any] = {}
-        """Blob → the part that was read from it: the requests of one recording share most of theirs."""
+        """Blob → the part that was read from it: the requests of one cassette share most of them."""
 
     def put(self, document: Any) -> str:
-        """The digest of the document's skeleton. Raises RecordingError."""
+        """Stores a document. Returns its digest. Raises RecordingError."""
         if not isinstance(document, dict):
             return self._put(self._clean(document))
-        return self._put({self._clean(key): self._outline(value) for key, value in document.items()})
+        return self._put({self._clean(key): self._with_references(value) for key, value in document.items()})
 
     def get(self, digest: str) -> Any:
-        """The document; its parts may be shared with others, so leave them as they are. Raises InputError."""
+        """Returns a document. Its parts may be shared with other documents: don't change them. Raises InputError."""
         document = json.loads(self._blobs.get(digest))
         if not isinstance(document, dict):
             return document
-        return {key: self._filled(value) for key, value in document.items()}
+        return {key: self._resolved(value) for key, value in document.items()}
 
-    def _outline(self, value: Any) -> Any:
+    def _with_references(self, value: Any) -> Any:
         return [self._part(item) for item in value] if isinstance(value, list) else self._part(value)
 
     def _part(self, value: Any) -> Any:
         raw = _bytes(value)
         seen = hashlib.sha256(raw).digest()
         if len(raw) <= INLINE_BYTES and not _is_ref(value):
-            return value if seen in self._harmless else self._small(value, seen)
+            return value if seen in self._without_secrets else self._small(value, seen)
         if seen not in self._seen:
             self._seen[seen] = self._put(self._clean(value))
         return {_REF: self._seen[seen]}
@@ -59,16 +59,16 @@ class DocumentStore:
     def _small(self, value: Any, seen: bytes) -> Any:
         cleaned = self._clean(value)
         if cleaned == value:
-            self._harmless.add(seen)
+            self._without_secrets.add(seen)
         return cleaned
 
     def _put(self, value: Any) -> str:
         return self._blobs.put(compact(value).encode())
 
-    def _filled(self, value: Any) -> Any:
-        return [self._whole(item) for item in value] if isinstance(value, list) else self._whole(value)
+    def _resolved(self, value: Any) -> Any:
+        return [self._resolved_part(item) for item in value] if isinstance(value, list) else self._resolved_part(value)
 
-    def _whole(self, value: Any) -> Any:
+    def _resolved_part(self, value: Any) -> Any:
         if not _is_ref(value):
             return value
         digest = str(value[_REF])
@@ -83,11 +83,11 @@ def compact(value: Any) -> str:
 
 
 def _bytes(value: Any) -> bytes:
-    """The same for the same value, in this process only. Every call repeats the whole conversation, and most of it has
-    been seen: this takes a tenth of the time that writing JSON does. Version 2 is the last that knows no references."""
+    """Returns equal bytes for equal values, in this process only. It takes a tenth of the time of `compact`, and every
+    call repeats the whole conversation. Version 2 of the format is the last without references."""
     try:
         return marshal.dumps(value, 2)
-    except ValueError:  # its own word for the same
+    except ValueError:  # marshal's error for it
         raise RecursionError("nested too deeply") from None
 
 

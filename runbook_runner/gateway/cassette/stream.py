@@ -1,4 +1,4 @@
-"""Gateway: an event stream on its way into the recording: understood, cleaned and written as it comes."""
+"""Gateway: an event stream that is parsed, cleaned of secrets and written to the cassette as it comes."""
 
 import codecs
 from collections import defaultdict
@@ -10,53 +10,55 @@ from runbook_runner.gateway.dialects import sse
 from runbook_runner.gateway.dialects.base import NO_EVENTS, Dialect, ParsedResponse
 
 SEGMENT_CHARS: Final = 256 << 10
-_PATIENCE: Final = 1.25  # how much more must have come before another attempt to cut
+_RETRY_FACTOR: Final = 1.25  # how much a segment must have grown before another attempt to cut it
 
 
 class RecordedStream:
     """One streamed answer, of any length in bounded memory.
 
-    It is cut into segments between two lines where no secret can reach across, neither in the raw text nor in a text
-    that the model writes in pieces; each is then cleaned by itself. While there is no such place nothing is written.
-    Nearly all answers are one segment.
+    It is cut into segments between two lines where no secret can extend across the cut, neither in the raw text nor in
+    a text that the model writes in pieces; each segment is cleaned by itself. Nothing is written until there is such a
+    place. Nearly all answers are one segment.
     """
 
     def __init__(self, dialect: Dialect, cassette: Cassette):
         self.parsed: ParsedResponse = NO_EVENTS
-        """What the answer has said so far."""
+        """The answer so far."""
         self._dialect = dialect
         self._cassette = cassette
         self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
-        self._torn: list[str] = []
-        """The line that has not come to its end."""
+        self._incomplete: list[str] = []
+        """The pieces of the last, incomplete line."""
         self._lines: list[str] = []
         self._texts: dict[str, list[str]] = defaultdict(list)
-        """Channel → its pieces in these lines."""
+        """Channel → its pieces in `_lines`."""
         self._size = 0
         self._cut_at: float = SEGMENT_CHARS
         self._blob: BlobWriter | None = None
 
     def add(self, chunk: bytes) -> None:
         """Raises RecordingError."""
-        *ended, torn = self._decode(chunk).split("\n")  # splitlines() would also split at characters JSON has unescaped
+        *ended, incomplete = self._decode(chunk).split(
+            "\n"
+        )  # splitlines() would also split at characters JSON has unescaped
         for rest in ended:
-            self._take("".join((*self._torn, rest, "\n")))
-            self._torn.clear()
-        if torn:
-            self._torn.append(torn)
+            self._take("".join((*self._incomplete, rest, "\n")))
+            self._incomplete.clear()
+        if incomplete:
+            self._incomplete.append(incomplete)
         if self._size >= self._cut_at:
             self._cut()
 
     def end(self) -> None:
-        """No more will come. May be called twice."""
-        rest = "".join((*self._torn, self._decode(b"", final=True)))
-        self._torn.clear()
+        """The stream has ended. May be called twice."""
+        rest = "".join((*self._incomplete, self._decode(b"", final=True)))
+        self._incomplete.clear()
         if rest:
             self._take(rest)
 
     def keep(self, content_type: str) -> Body | None:
-        """Where the whole answer now is; `None` when there was none, or this recording keeps none. Raises
-        RecordingError."""
+        """Stores the rest. Returns the body of the whole answer; `None` when it is empty or this cassette keeps no
+        bodies. Raises RecordingError."""
         if self._blob is None:
             return self._cassette.keep_cleaned(self._cleaned(), content_type) if self._lines else None
         self._blob.write(_encoded(self._cleaned()))
@@ -64,7 +66,7 @@ class RecordedStream:
         return self._cassette.text_body(digest, content_type)
 
     def discard(self) -> None:
-        """Leaves nothing half-written. Nothing happens after `keep`."""
+        """Removes what was written. Does nothing after `keep`."""
         if self._blob is not None:
             self._blob.discard()
 
@@ -81,7 +83,7 @@ class RecordedStream:
 
     def _cut(self) -> None:
         if any(map(self._cassette.unfinished, ("".join(self._lines), *map("".join, self._texts.values())))):
-            self._cut_at = self._size * _PATIENCE
+            self._cut_at = self._size * _RETRY_FACTOR
             return
         self._blob = self._blob or self._cassette.writer()
         self._blob.write(_encoded(self._cleaned()))
@@ -91,8 +93,8 @@ class RecordedStream:
 
     def _cleaned(self) -> str:
         text, clean = "".join(self._lines), self._cassette.clean
-        harmless = all(clean(whole) == whole for whole in (text, *map("".join, self._texts.values())))
-        return text if harmless else sse.scrub(text, self._dialect.deltas, clean)
+        without_secrets = all(clean(whole) == whole for whole in (text, *map("".join, self._texts.values())))
+        return text if without_secrets else sse.scrub(text, self._dialect.deltas, clean)
 
 
 def _encoded(text: str) -> bytes:

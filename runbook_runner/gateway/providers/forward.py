@@ -1,4 +1,4 @@
-"""Gateway: a real provider, the upstream that forwards. Its key stays here, on the host."""
+"""Gateway: a provider as an upstream: forwards requests to it, with its key, which stays on the host."""
 
 import io
 import math
@@ -29,10 +29,11 @@ from runbook_runner.gateway.upstream import (
 if TYPE_CHECKING:
     import aiohttp
 
-TOLD_WAIT_S: Final = 1.0
+REPORTED_WAIT_S: Final = 1.0
+MAX_ANSWER_BYTES: Final = 64 << 20
 _SENT_AT_ONCE_BYTES: Final = 1 << 20  # a larger body is sent in pieces, so that other calls go on meanwhile
 
-# RFC 9110 §7.6.1, and what the client library itself must say about the body it sends and can decode.
+# RFC 9110 §7.6.1, and what the HTTP client itself sets for the bodies that it sends and can decode.
 _NOT_FORWARDED: Final = frozenset(
     {
         "connection",
@@ -49,7 +50,6 @@ _NOT_FORWARDED: Final = frozenset(
         "accept-encoding",
     }
 )
-MAX_ANSWER_BYTES: Final = 64 << 20
 _RETURNED: Final = frozenset(
     {"content-type", "retry-after", "retry-after-ms", "x-should-retry", "request-id", "x-request-id"}
 )
@@ -57,7 +57,7 @@ _RETURNED: Final = frozenset(
 
 @dataclass(frozen=True)
 class Provider:
-    """A provider and the right to use it. An Upstream; see `providers.provider_from`."""
+    """A provider with a key for it. An Upstream; see `provider_from`."""
 
     name: str
     dialects: frozenset[str]
@@ -123,16 +123,16 @@ class ProviderConnection:
 
     @asynccontextmanager
     async def answer(self, request: ModelRequest) -> AsyncIterator[Answer]:
-        """In turn with all other calls with the same key; a provider that asks to be left alone is."""
+        """Waits for its turn among all calls with the same key. During a long pause the provider is not called."""
         throttle = self._provider.throttle
         if throttle.paused_s > LONGEST_WAIT_S:
             yield self._paused(request.dialect, throttle.paused_s)
             return
         async with throttle.turn() as waited, self._any_answer(request) as answer:
-            asked = _retry_after_s(answer)
-            if answer.status >= 400 and asked:
-                throttle.pause(asked)
-            if waited > TOLD_WAIT_S:
+            retry_after = _retry_after_s(answer)
+            if answer.status >= 400 and retry_after:
+                throttle.pause(retry_after)
+            if waited > REPORTED_WAIT_S:
                 note = f"a model call waited {waited:.1f} s for its turn at {self._provider.name}"
                 answer = answer.with_note(note)
             yield answer
@@ -179,26 +179,26 @@ class ProviderConnection:
         )
 
     async def _error(self, dialect: Dialect, response: "aiohttp.ClientResponse") -> Answer:
-        """The provider's own error, unchanged but for the key, which some of them quote."""
+        """Returns the provider's own error, without the key, which some of them quote."""
         body = b"".join([chunk async for chunk in _body(response)])
         for name, value in self._provider.secret_values().items():
             body = body.replace(value.encode(), f"***REDACTED:{name}***".encode())
         status = response.status
-        said = dialect.parse_response(body).error or response.reason or ""
-        failure = permanent_failure(status, self._provider.name, self._provider.key_name, said)
-        return Answer(status, _returned(response), single_chunk(body), error=said, failure=failure)
+        message = dialect.parse_response(body).error or response.reason or ""
+        failure = permanent_failure(status, self._provider.name, self._provider.key_name, message)
+        return Answer(status, _returned(response), single_chunk(body), error=message, failure=failure)
 
     def _unreachable(self, dialect: Dialect, reason: str) -> Answer:
         message = f"no answer from {self._provider.name} at {self._provider.host}: {reason}"
         return error_answer(dialect, 502, message)
 
     def _paused(self, dialect: Dialect, seconds: float) -> Answer:
-        message = f"{self._provider.name} asked to be left alone for {seconds:.0f} s more"
+        message = f"{self._provider.name} rate-limited this key; retry in {seconds:.0f} s"
         return error_answer(dialect, 429, message, headers=(("retry-after", f"{seconds:.0f}"),))
 
 
 def _retry_after_s(answer: Answer) -> float:
-    """Its date form is not in use with these APIs."""
+    """Returns the seconds of `Retry-After`, 0 without a usable value. These APIs do not use its date form."""
     text = dict(answer.headers).get("retry-after", "")
     with suppress(ValueError):
         return float(text) if 0 < float(text) < math.inf else 0.0
@@ -211,7 +211,7 @@ def _proxy(provider: Provider) -> str | None:
 
 
 def _recoded(header: str) -> str:
-    """Header values came as Latin-1 and are sent as UTF-8: the same bytes, where they can be."""
+    """Headers are read as Latin-1 and sent as UTF-8; returns the text whose bytes are the same, if possible."""
     return header.encode("latin-1", "replace").decode("utf-8", "replace")
 
 
@@ -222,7 +222,7 @@ def _returned(response: "aiohttp.ClientResponse") -> Headers:
 
 
 async def _body(response: "aiohttp.ClientResponse") -> AsyncIterator[bytes]:
-    """Whatever has arrived together is one piece. Unpacked when it was packed, though we ask for it plain."""
+    """Yields the body as it arrives, decompressed when the provider compressed it although it was asked not to."""
     import aiohttp
 
     size = 0
@@ -237,10 +237,10 @@ async def _body(response: "aiohttp.ClientResponse") -> AsyncIterator[bytes]:
 
 
 def _reason(error: Exception) -> str:
-    """Never an address, which may hold a password; some errors add it to their message. Some have no words."""
+    """Returns why a request failed, without the address, which may contain a password. Some errors have no message."""
     import aiohttp
 
     if isinstance(error, aiohttp.InvalidURL):
         return "its address is not valid"
-    said = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
-    return " ".join(said.split()) or type(error).__name__
+    message = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
+    return " ".join(message.split()) or type(error).__name__

@@ -1,4 +1,4 @@
-"""Gateway: what a model call costs, by a dated price table that came with the package and by the user's own file.
+"""Gateway: what a model call costs, by a dated price table of this package and by the user's own file.
 
 The table is a reduced copy of litellm's (see `tools/reduce_prices.py`), read without importing litellm. A price that is
 not known is `None`, never zero: also when a call used a kind of token or a service tier that the table does not price.
@@ -40,9 +40,9 @@ class Rates(BaseModel):
     cache_read: Price | None = None
     cache_write: Price | None = None
     cache_write_1h: Price | None = None
-    """For what is kept for an hour; else as `cache_write`."""
+    """For tokens that are kept for an hour; `None`: as `cache_write`."""
     reasoning: Price | None = None
-    """Else as `output`."""
+    """`None`: as `output`."""
 
 
 class Tier(BaseModel):
@@ -50,7 +50,7 @@ class Tier(BaseModel):
 
     rates: Rates = Rates()
     above: dict[int, Rates] = {}
-    """When the input, cached or not, has more tokens than this, its rates hold for the whole call."""
+    """When the input, cached or not, has more tokens than the key, these rates hold for the whole call."""
 
 
 class Row(Tier):
@@ -58,17 +58,17 @@ class Row(Tier):
 
     provider: str = ""
     search: Price | None = None
-    """USD of one search of the web by the provider itself."""
+    """USD of one web search by the provider itself."""
     search_once: bool = False
-    """However many searches an answer took."""
+    """The price is for all searches of an answer together."""
     tiers: dict[str, Tier] = {}
     """Service tiers with prices of their own."""
     times: dict[str, Price] = {}
-    """Service tiers that cost so many times the usual."""
+    """Service tier → its factor on the standard prices."""
 
 
 class _Listed(Rates):
-    """A model in the user's file: rates, and more of them above a size of the input."""
+    """A model in the user's file: rates, and others above a size of the input."""
 
     above: dict[int, Rates] = {}
     search: Price | None = None
@@ -81,7 +81,7 @@ class Prices:
     """The user's, by `PROVIDER/MODEL` or `MODEL`; they win."""
 
     def cost(self, provider: str, model: str, response: ParsedResponse) -> float | None:
-        """USD of one call; `None` when it is not known."""
+        """Returns the USD of one call; `None` when its price is not known."""
         row = self.find(provider, model)
         tier = _tier(row, response.tier) if row else None
         if row is None or tier is None or not response.usage.all_tokens:
@@ -91,7 +91,8 @@ class Prices:
         return None if usd is None or searches is None else round(usd * times + searches, 9)
 
     def find(self, provider: str, model: str) -> Row | None:
-        """The row of this provider's model. A model of the same name at another provider is another one."""
+        """Returns the row of this provider's model; `None` without one. Models of the same name at other
+        providers do not count."""
         facts = find_provider(provider)
         names = (facts and facts.price_names) or (provider,)
         bare = model.removeprefix(f"{provider}/")
@@ -107,7 +108,7 @@ class Prices:
 
 
 def load_prices(path: Path | None) -> Prices:
-    """The built-in table, with the user's file before it. Raises InputError.
+    """Returns the built-in table with the user's file, if any, taking precedence. Raises InputError.
 
     The file is YAML or JSON: model → {input, output, cache_read, …} in USD per million tokens, see `Rates`.
     """
@@ -134,7 +135,7 @@ def _as_row(listed: _Listed) -> Row:
 
 
 def listed_providers() -> tuple[str, ...]:
-    """Every provider that litellm has a name for, as of the table's date."""
+    """Returns every provider that litellm has a name for, as of the table's date."""
     return tuple(_table()["providers"])
 
 

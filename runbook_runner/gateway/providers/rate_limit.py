@@ -1,6 +1,6 @@
-"""Gateway: how fast a provider may be asked: one queue per key, for all runs of this process.
+"""Gateway: limits how fast a provider is called: one queue per key, for all runs of this process.
 
-No CLI can do this alone: each sees only its own calls.
+An agent CLI can't do this: it sees only its own calls.
 """
 
 import asyncio
@@ -14,19 +14,22 @@ from typing import Final
 from runbook_runner.core import settings
 from runbook_runner.core.errors import InputError
 
-LONGEST_WAIT_S: Final = 60.0  # a provider that wants more than this is out of service: better to tell the agent
+LONGEST_WAIT_S: Final = 60.0  # for a longer one the agent gets an error at once
+_THROTTLES: "Final[dict[tuple[str, ...], Throttle]]" = {}
+"""By provider, address and key."""
+_LOCK: Final = threading.Lock()
 
 
 @dataclass(frozen=True)
 class Pace:
-    """How much at once, and how often."""
+    """The limits of one key."""
 
     parallel: int = settings.DEFAULT_PARALLEL_CALLS
     per_minute: float | None = None
 
 
 def pace_from(environ: Mapping[str, str]) -> Pace:
-    """Raises InputError for what is no number."""
+    """Raises InputError for a value that is not a number of at least 1."""
     parallel = _number(environ, settings.PARALLEL_CALLS_VARIABLE)
     per_minute = _number(environ, settings.CALLS_PER_MINUTE_VARIABLE)
     return Pace(int(parallel) if parallel else Pace.parallel, per_minute)
@@ -48,7 +51,7 @@ class Throttle:
     def __init__(self, pace: Pace):
         self.pace = pace
         self._queue: list[asyncio.Event] = []
-        """One for each call that waits; set when it is worth another look."""
+        """One for each call that waits, set when the call should check again whether it may start."""
         self._running = 0
         self._next_at = 0.0
         """When the next call may start, by `pace.per_minute`."""
@@ -98,12 +101,8 @@ class Throttle:
             self._queue[0].set()
 
 
-_THROTTLES: Final[dict[tuple[str, ...], Throttle]] = {}
-_LOCK: Final = threading.Lock()
-
-
 def throttle_for(*key: str, pace: Pace) -> Throttle:
-    """The one for this provider and key in this process; the last pace given holds."""
+    """Returns the throttle of this provider and key, one for the process; the last pace given holds."""
     with _LOCK:
         throttle = _THROTTLES.setdefault(key, Throttle(pace))
         throttle.pace = pace

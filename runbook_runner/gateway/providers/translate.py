@@ -1,7 +1,7 @@
-"""Gateway: a model whose provider does not speak the agent's API, reached by translation through litellm.
+"""Gateway: translates requests, through litellm, for a provider that does not speak the agent's API.
 
-litellm is heavy and optional: it is imported with the first call, and kept from asking the network for a price list.
-What a translation loses is told to the run.
+litellm is heavy and optional: it is imported with the first call, and prevented from fetching a price list. The run is
+told what a translation leaves out.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ MAX_ERROR_CHARS: Final = 2000
 
 @dataclass(frozen=True)
 class Target:
-    """A model as litellm is to be asked for it."""
+    """A model and its provider, as litellm names them."""
 
     provider: str
     prefix: str
@@ -54,9 +54,9 @@ class _Form:
 
     call: Callable[[Any, Json], Awaitable[Any]]
     fields: frozenset[str]
-    """What it can pass on; other fields are left out."""
-    harmless: frozenset[str]
-    """What may be left out without a word."""
+    """Fields that it can pass on; others are left out."""
+    ignored: frozenset[str]
+    """Fields that may be left out without a note."""
     losses: Callable[[Json], Iterator[str]]
     end: bytes = b""
     """After the last event of a stream."""
@@ -67,7 +67,7 @@ class Translation:
 
     def __init__(self, target: Target):
         self._target = target
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
 
     @asynccontextmanager
     async def answer(self, request: ModelRequest) -> AsyncIterator[Answer]:
@@ -96,17 +96,17 @@ class Translation:
         return {**known, **own, **self._target.options}
 
     def _notes(self, form: _Form, body: Json, name: str) -> tuple[str, ...]:
-        """What is lost, each told once."""
+        """What is left out; each is reported once per session."""
         lost = [] if "claude" in name else list(form.losses(body))
-        unknown = sorted(body.keys() - form.fields - form.harmless)
+        unknown = sorted(body.keys() - form.fields - form.ignored)
         if unknown:
             lost.append(f"the fields {', '.join(unknown)}")
-        new = [loss for loss in lost if loss not in self._told]
-        self._told.update(new)
+        new = [loss for loss in lost if loss not in self._reported]
+        self._reported.update(new)
         return tuple(f"the translation to {name} leaves out {loss}" for loss in new)
 
     def _error(self, request: ModelRequest, error: Exception) -> Answer:
-        """litellm gives its errors the status that the provider answered with."""
+        """litellm's errors have the status that the provider answered with."""
         status = getattr(error, "status_code", None)
         status = status if isinstance(status, int) and 400 <= status <= 599 else 502
         said = readable(getattr(error, "message", None) or error, MAX_ERROR_CHARS)
@@ -114,9 +114,9 @@ class Translation:
             said = said.replace(value, "***") if len(value) > 3 and value != "none" else said
         headers = getattr(getattr(error, "response", None), "headers", None) or {}
         wait = headers.get("retry-after")
-        told = (("retry-after", str(wait)),) if wait else ()
+        retry_after = (("retry-after", str(wait)),) if wait else ()
         failure = permanent_failure(status, self._target.provider, self._target.key_name, said)
-        return error_answer(request.dialect, status, said, failure, told)
+        return error_answer(request.dialect, status, said, failure, retry_after)
 
 
 @cache
@@ -129,7 +129,7 @@ def _litellm() -> Any:
     litellm.suppress_debug_info = True
     litellm.telemetry = False
     for name in ("LiteLLM", "LiteLLM Proxy", "LiteLLM Router"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # what goes wrong is told in events
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # errors are reported as events
     return litellm
 
 
@@ -147,7 +147,7 @@ async def _events(result: Any, end: bytes) -> AsyncIterator[bytes]:
 
 
 def _event(chunk: Any) -> bytes:
-    """Some of litellm's adapters give ready-made events, others objects."""
+    """Some of litellm's adapters yield ready-made events, others objects."""
     if isinstance(chunk, (bytes, str)):
         return chunk.encode() if isinstance(chunk, str) else chunk
     data = _encoded(chunk)
@@ -209,7 +209,7 @@ def _responses_losses(body: Json) -> Iterator[str]:
     other = [tool for tool in items(body, "tools") if not _is_function(tool)]
     if other:
         names = (str(tool.get("name") or tool.get("type")) if isinstance(tool, dict) else "?" for tool in other)
-        yield f"the tools that are no functions ({', '.join(names)})"
+        yield f"the tools that are not functions ({', '.join(names)})"
     if any(isinstance(item, dict) and item.get("type") == "reasoning" for item in items(body, "input")):
         yield "the reasoning of earlier turns"
 

@@ -1,4 +1,4 @@
-"""Gateway: how a request differs from a recorded one, field by field and line by line, and how much that matters."""
+"""Gateway: compares a request with a recorded one, field by field and line by line, and rates the differences."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -8,21 +8,21 @@ from typing import Any, Final, Literal
 from runbook_runner.core.events import Difference
 from runbook_runner.gateway.cassette.dedup import compact
 from runbook_runner.gateway.dialects.base import Json
-from runbook_runner.gateway.replay.matching import UNCOMPARED_KEYS, settled
+from runbook_runner.gateway.replay.matching import UNCOMPARED_KEYS, normalised
 from runbook_runner.gateway.replay.request_parts import (
     CONVERSATION_KEYS,
     Origin,
-    Place,
-    is_frame,
+    RequestPart,
+    is_client_context,
     is_tool_output,
-    places,
+    request_parts,
 )
-from runbook_runner.gateway.replay.volatile import Settle, without_marks
+from runbook_runner.gateway.replay.volatile import Normalise, without_redaction_marks
 
 Severity = Literal["exact", "minor", "major", "miss"]
 
-# The answer is one to what the model had said and done before; to another conversation it would be no answer. Another
-# mission or model makes it doubtful. What tools print, and how the client words its frame, may well differ.
+# A recorded answer fits only what the model had said and done before. Another mission or model makes it doubtful. What
+# tools print, and how the client words its system prompt, may differ.
 _SEVERITY: Final[dict[Origin, Severity]] = {
     "model": "miss",
     "user": "major",
@@ -35,17 +35,17 @@ _SEVERITY: Final[dict[Origin, Severity]] = {
 _RANK: Final[dict[Severity, int]] = {"exact": 0, "minor": 1, "major": 2, "miss": 3}
 MAX_SHOWN: Final = 10
 _MAX_CHARS: Final = 400
-_ANOTHER_CLIENT: Final = 50  # so many places of its frame do not change between two runs of the same program
+_ANOTHER_CLIENT: Final = 50  # with more differences in system prompt and tools it is another program
 _MAX_LINES: Final = 3000  # beyond, lines are compared one to one: aligning them is quadratic
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What became of comparing two requests."""
+class MatchResult:
+    """The result of comparing two requests."""
 
     severity: Severity
     differences: tuple[Difference, ...]
-    """The gravest first, at most MAX_SHOWN."""
+    """The most severe first, at most MAX_SHOWN."""
     total: int
 
     @property
@@ -54,21 +54,21 @@ class Verdict:
         return _RANK[self.severity], self.total
 
 
-def compare(recorded: tuple[str, Json], asked: tuple[str, Json], settle: Settle) -> Verdict:
+def compare(recorded: tuple[str, Json], asked: tuple[str, Json], normalise: Normalise) -> MatchResult:
     """Both as model and body, both without secrets. settle: see `volatile`."""
     found: list[tuple[Severity, Difference]] = []
     before, after = _grouped(recorded), _grouped(asked)
     for group in dict.fromkeys((*before, *after)):
-        found += _groups(group, before.get(group, []), after.get(group, []), settle)
+        found += _groups(group, before.get(group, []), after.get(group, []), normalise)
     found.sort(key=lambda pair: -_RANK[pair[0]])
     severity: Severity = found[0][0] if found else "exact"
     if severity == "minor" and sum(d.origin in ("system", "tools") for _, d in found) > _ANOTHER_CLIENT:
         severity = "major"
-    return Verdict(severity, tuple(difference for _, difference in found[:MAX_SHOWN]), len(found))
+    return MatchResult(severity, tuple(difference for _, difference in found[:MAX_SHOWN]), len(found))
 
 
-def readable(difference: Difference) -> str:
-    """For people: where, what was recorded, what came instead."""
+def difference_text(difference: Difference) -> str:
+    """Returns a difference for people: where it is, what was recorded, what came instead."""
     line = f", line {difference.line}" if difference.line else ""
     shown = [f"{difference.path}{line} ({difference.origin}):"]
     shown += [f"  - {text}" for text in difference.before.splitlines()]
@@ -76,37 +76,39 @@ def readable(difference: Difference) -> str:
     return "\n".join(shown)
 
 
-def _grouped(request: tuple[str, Json]) -> dict[str, list[Place]]:
-    groups: dict[str, list[Place]] = {}
-    for place in places(*request):
-        groups.setdefault(place.group, []).append(place)
+def _grouped(request: tuple[str, Json]) -> dict[str, list[RequestPart]]:
+    groups: dict[str, list[RequestPart]] = {}
+    for part in request_parts(*request):
+        groups.setdefault(part.group, []).append(part)
     return groups
 
 
 def _groups(
-    group: str, before: list[Place], after: list[Place], settle: Settle
+    group: str, before: list[RequestPart], after: list[RequestPart], normalise: Normalise
 ) -> Iterator[tuple[Severity, Difference]]:
-    """Elements of one top-level list, aligned when there are more of them on one side."""
-    for one, two in _pairs(before, after, settle):
+    """Yields the differences of one top-level list, whose elements are aligned when one side has more of them."""
+    for one, two in _pairs(before, after, normalise):
         if one is None or two is None:
-            there = one or two
-            assert there is not None
-            was, now = (_short(one.value), "") if one else ("", _short(there.value))
-            grave = group in CONVERSATION_KEYS and there.origin in ("model", "tool output")
+            only = one or two
+            assert only is not None
+            before_text, after_text = (_short(one.value), "") if one else ("", _short(only.value))
+            severe = group in CONVERSATION_KEYS and only.origin in ("model", "tool output")
             yield (
-                "miss" if grave else _SEVERITY[there.origin],
-                Difference(path=there.path, origin=there.origin, before=was, after=now),
+                "miss" if severe else _SEVERITY[only.origin],
+                Difference(path=only.path, origin=only.origin, before=before_text, after=after_text),
             )
         elif one.value != two.value:
-            walk = _Walk(one.origin, settle)
+            walk = _Walk(one.origin, normalise)
             yield from ((_SEVERITY[d.origin], d) for d in walk.values(one.path, one.value, two.value))
 
 
-def _pairs(before: list[Place], after: list[Place], settle: Settle) -> Iterator[tuple[Place | None, Place | None]]:
+def _pairs(
+    before: list[RequestPart], after: list[RequestPart], normalise: Normalise
+) -> Iterator[tuple[RequestPart | None, RequestPart | None]]:
     if len(before) == len(after):
         yield from zip(before, after, strict=True)
         return
-    one, two = ([compact(settled(place.value, settle)) for place in side] for side in (before, after))
+    one, two = ([compact(normalised(part.value, normalise)) for part in side] for side in (before, after))
     for kind, i1, i2, j1, j2 in SequenceMatcher(None, one, two, autojunk=False).get_opcodes():
         if kind == "equal":
             yield from zip(before[i1:i2], after[j1:j2], strict=True)
@@ -122,9 +124,9 @@ def _pairs(before: list[Place], after: list[Place], settle: Settle) -> Iterator[
 class _Walk:
     """Compares two JSON values."""
 
-    def __init__(self, origin: Origin, settle: Settle):
+    def __init__(self, origin: Origin, normalise: Normalise):
         self._origin = origin
-        self._settle: Settle = str if origin == "model" else settle
+        self._normalise: Normalise = str if origin == "model" else normalise
 
     def values(self, path: str, before: Any, after: Any) -> Iterator[Difference]:
         if self._same(before, after):
@@ -143,14 +145,14 @@ class _Walk:
             yield inner._difference(path, None, _short(before), _short(after))
 
     def _inside(self, before: Any, after: Any) -> "_Walk":
-        """What tools printed, and what the client says about itself, is no word of the user's."""
+        """Returns the walk for a part of another origin: tool output, and what a client adds about its environment."""
         if self._origin == "user" and isinstance(before, str) and isinstance(after, str):
-            return _Walk("system", self._settle) if is_frame(before) and is_frame(after) else self
-        return _Walk("tool output", self._settle) if is_tool_output(before) and is_tool_output(after) else self
+            return _Walk("system", self._normalise) if is_client_context(before) and is_client_context(after) else self
+        return _Walk("tool output", self._normalise) if is_tool_output(before) and is_tool_output(after) else self
 
     def _same(self, before: Any, after: Any) -> bool:
-        settle, output = self._settle, self._origin == "tool output"
-        return bool(settled(before, settle, in_output=output) == settled(after, settle, in_output=output))
+        normalise, output = self._normalise, self._origin == "tool output"
+        return bool(normalised(before, normalise, in_output=output) == normalised(after, normalise, in_output=output))
 
     def _lines(self, path: str, before: str, after: str) -> Iterator[Difference]:
         one, two = before.split("\n"), after.split("\n")
@@ -169,12 +171,12 @@ class _Walk:
                 yield i1, i2, j1, j2
 
     def _keys(self, lines: Sequence[str]) -> list[str]:
-        return list(lines) if self._origin == "tool output" else [self._settle(line) for line in lines]
+        return list(lines) if self._origin == "tool output" else [self._normalise(line) for line in lines]
 
     def _difference(self, path: str, line: int | None, before: str, after: str) -> Difference:
-        # A secret known by another name is no other text, whoever wrote it.
-        same = without_marks(before) == without_marks(after)
-        origin: Origin = "settings" if same else self._origin
+        # A secret with another name is not a difference in the text.
+        equal = without_redaction_marks(before) == without_redaction_marks(after)
+        origin: Origin = "settings" if equal else self._origin
         return Difference(path=path, line=line, origin=origin, before=_cut(before), after=_cut(after))
 
 

@@ -1,4 +1,4 @@
-"""Gateway: a finished recording, ready to be asked which of its calls a request is."""
+"""Gateway: the index of a finished cassette, which finds the recorded call that has the same request."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -12,16 +12,16 @@ from runbook_runner.core.redaction import Redactor
 from runbook_runner.gateway.cassette.cassette import INDEX_FILE, Cassette, Exchange, RecordedCall
 from runbook_runner.gateway.dialects import DIALECTS
 from runbook_runner.gateway.dialects.base import Dialect, Json
-from runbook_runner.gateway.replay.difference import Verdict, compare
+from runbook_runner.gateway.replay.difference import MatchResult, compare
 from runbook_runner.gateway.replay.matching import Kind, Profile, Profiler, nearest
-from runbook_runner.gateway.replay.volatile import Settle, days_of, settler
+from runbook_runner.gateway.replay.volatile import Normalise, days_of, normaliser
 
 _HINT = "Only a run recorded with --record-mode full, which is the default, can be replayed."
 
 
 @dataclass(frozen=True)
 class IndexedCall:
-    """One recorded call and how its request is recognised."""
+    """One recorded call with the profile of its request."""
 
     call: RecordedCall
     dialect: Dialect
@@ -33,7 +33,7 @@ class IndexedCall:
 
     @property
     def answered(self) -> bool:
-        """The agent got an answer to go on with."""
+        """The agent got a complete answer."""
         return self.call.status == 200 and self.call.error is None and self.call.response is not None
 
     @property
@@ -43,11 +43,11 @@ class IndexedCall:
 
 
 class CassetteIndex:
-    """Read only once made; may be shared."""
+    """Not changed once made; may be shared by threads."""
 
-    def __init__(self, cassette: Cassette, entries: tuple[IndexedCall, ...], settle: Settle):
+    def __init__(self, cassette: Cassette, entries: tuple[IndexedCall, ...], normalise: Normalise):
         self.entries = entries
-        self.settle = settle
+        self.normalise = normalise
         self._cassette = cassette
         self._by_number = {entry.number: entry for entry in entries}
         self._by_key: dict[tuple[Kind, bytes], list[IndexedCall]] = defaultdict(list)
@@ -62,57 +62,60 @@ class CassetteIndex:
         return self._by_number[number]
 
     def exchange(self, number: int) -> Exchange:
-        """Raises InputError when a part of the recording is missing or was changed."""
+        """Raises InputError when a part of the cassette is missing or was changed."""
         return self._cassette.exchange(self._by_number[number].call)
 
     def answer(self, number: int, *, in_pieces: bool) -> Any:
-        """The response of this call, see `Exchange`. in_pieces: a text as an iterator of its bytes. Raises as above."""
+        """Returns the response of this call, see `Exchange`. in_pieces: a text as an iterator of its bytes. Raises
+        InputError as `exchange`."""
         call = self._by_number[number].call
         if in_pieces and call.response is not None and call.response.kind == "text":
             return self._cassette.pieces(call.response)
         return self._cassette.response(call)
 
-    def same(self, asked: Profile) -> list[IndexedCall]:
-        """The calls whose request was exactly this, oldest first; those that were answered, when any was."""
+    def exact_matches(self, asked: Profile) -> list[IndexedCall]:
+        """Returns the calls with exactly this request, oldest first; only those that were answered, when any was."""
         found = self._by_key.get((asked.kind, asked.key), [])
         return [entry for entry in found if entry.answered] or found
 
-    def like(self, asked: Profile, model: str, body: Json, used: Mapping[int, int]) -> tuple[int, Verdict] | None:
-        """The nearest call and how it differs; `None` when there is none of this kind. body: as it would be recorded.
+    def nearest_match(
+        self, asked: Profile, model: str, body: Json, used: Mapping[int, int]
+    ) -> tuple[int, MatchResult] | None:
+        """Returns the nearest call and how it differs; `None` without one of this kind. body: as it would be recorded.
         Raises InputError as `exchange`."""
-        best: tuple[int, Verdict] | None = None
+        best: tuple[int, MatchResult] | None = None
         known = ((entry.number, entry.profile) for entry in self.entries)
         for number in nearest(asked, known, used):
-            verdict = self._compare(number, model, body)
-            if best is None or verdict.rank < best[1].rank:
-                best = number, verdict
+            match = self._compare(number, model, body)
+            if best is None or match.rank < best[1].rank:
+                best = number, match
             if best[1].severity in ("exact", "minor"):
                 break
         return best
 
-    def _compare(self, number: int, model: str, body: Json) -> Verdict:
+    def _compare(self, number: int, model: str, body: Json) -> MatchResult:
         recorded = self.exchange(number)
-        return compare((recorded.call.model, _object(recorded.request)), (model, body), self.settle)
+        return compare((recorded.call.model, _object(recorded.request)), (model, body), self.normalise)
 
 
 def open_index(folder: Path) -> CassetteIndex:
-    """folder: a trajectory's `model/`. Raises InputError when there is no recording, it is not whole, or damaged."""
+    """folder: a trajectory's `model/`. Raises InputError for no cassette, one without bodies, or a damaged one."""
     cassette = Cassette(folder, Redactor({}))
     calls = cassette.calls()
     if not calls:
         raise InputError("No model calls are recorded here.", where=str(folder / INDEX_FILE), hint=_HINT)
     if any(call.request is None for call in calls):
         raise InputError(
-            "This recording has no requests and answers, only what is known about them.",
+            "This cassette has no requests and answers, only their metadata.",
             where=str(folder / INDEX_FILE),
             hint=_HINT,
         )
-    settle = settler(days_of([*(call.ts for call in calls), now_iso()]))
-    return CassetteIndex(cassette, tuple(_entries(cassette, calls, settle)), settle)
+    normalise = normaliser(days_of([*(call.ts for call in calls), now_iso()]))
+    return CassetteIndex(cassette, tuple(_entries(cassette, calls, normalise)), normalise)
 
 
-def _entries(cassette: Cassette, calls: Iterable[RecordedCall], settle: Settle) -> Iterable[IndexedCall]:
-    profiler, dialects = Profiler(settle), {dialect.name: dialect for dialect in DIALECTS}
+def _entries(cassette: Cassette, calls: Iterable[RecordedCall], normalise: Normalise) -> Iterable[IndexedCall]:
+    profiler, dialects = Profiler(normalise), {dialect.name: dialect for dialect in DIALECTS}
     for call in calls:
         dialect = dialects.get(call.dialect)
         if dialect is None:

@@ -1,4 +1,4 @@
-"""Gateway: recognises a request among recorded ones: the same, or the nearest that could have been it."""
+"""Gateway: profiles of requests, by which the same or the nearest recorded request is found quickly."""
 
 import hashlib
 import json
@@ -8,47 +8,49 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from runbook_runner.gateway.dialects.base import Json
-from runbook_runner.gateway.replay.request_parts import Place, is_tool_output, places
-from runbook_runner.gateway.replay.volatile import ID_KEYS, Settle
+from runbook_runner.gateway.replay.request_parts import RequestPart, is_tool_output, request_parts
+from runbook_runner.gateway.replay.volatile import ID_KEYS, Normalise
 
 Kind = tuple[str, str, bool]
-"""Dialect, operation, and whether an event stream was asked for: an answer of one kind is no answer to another."""
+"""Dialect, operation, and whether an event stream was asked for: an answer of one kind does not fit another."""
 
 _NEAREST: Final = 3
 _TOOL_OUTPUT: Final = "<tool output>"
-_CACHE_KEY: Final = "cache_control"  # where a client marks its cache moves as the conversation grows
+_CACHE_KEY: Final = "cache_control"  # a client sets it elsewhere as the conversation grows
 UNCOMPARED_KEYS: Final = ID_KEYS | {_CACHE_KEY}
 
 
 @dataclass(frozen=True)
-class Part:
+class PartDigests:
+    """Of one part of a request."""
+
     exact: bytes
-    """Digest without what is volatile."""
+    """Without what is volatile."""
     shape: bytes
-    """Digest that is also blind to what tools printed."""
+    """Also without what tools printed."""
 
 
 @dataclass(frozen=True)
 class Profile:
-    """A request as it is compared."""
+    """The digests of a request by which it is compared."""
 
     kind: Kind
     key: bytes
-    """Equal for requests that are exactly the same but for what is volatile."""
-    groups: Mapping[str, tuple[Part, ...]]
+    """Equal for requests that are the same except for what is volatile."""
+    groups: Mapping[str, tuple[PartDigests, ...]]
 
     def distance(self, other: "Profile") -> int:
-        """How many parts differ, blind to what tools printed: a cheap measure to find candidates by."""
+        """Returns how many parts differ, apart from what tools printed: a cheap measure to find candidates by."""
         return sum(
             _unequal(self.groups.get(key, ()), other.groups.get(key, ())) for key in {*self.groups, *other.groups}
         )
 
 
-def _unequal(one: tuple[Part, ...], two: tuple[Part, ...]) -> int:
+def _unequal(one: tuple[PartDigests, ...], two: tuple[PartDigests, ...]) -> int:
     common = sum(a.shape == b.shape for a, b in zip(one, two, strict=False))
     if len(one) == len(two):
         return len(one) - common
-    # Something was put in or left out: what stands behind it may still be the same.
+    # Parts were inserted or left out: those that follow may still be the same.
     tail = 0
     while tail < min(len(one), len(two)) and one[-1 - tail].shape == two[-1 - tail].shape:
         tail += 1
@@ -56,47 +58,49 @@ def _unequal(one: tuple[Part, ...], two: tuple[Part, ...]) -> int:
 
 
 class Profiler:
-    """Makes profiles. Requests repeat the conversation, so each part is looked at once."""
+    """Makes profiles. Requests repeat the conversation, so each part is digested once."""
 
-    def __init__(self, settle: Settle):
-        self._settle = settle
-        self._known: dict[tuple[str, bytes], Part] = {}
+    def __init__(self, normalise: Normalise):
+        self._normalise = normalise
+        self._known: dict[tuple[str, bytes], PartDigests] = {}
 
     def profile(self, kind: Kind, model: str, body: Json, clean: Callable[[Any], Any] = lambda value: value) -> Profile:
-        """clean: what the recording did to the request before it was kept."""
-        groups: dict[str, list[Part]] = defaultdict(list)
+        """clean: what was done to a request before it was recorded."""
+        groups: dict[str, list[PartDigests]] = defaultdict(list)
         whole = hashlib.sha256()
-        for place in places(model, body):
-            part = self._part(place, clean)
-            groups[place.group].append(part)
+        for part in request_parts(model, body):
+            digests = self._part(part, clean)
+            groups[part.group].append(digests)
         for key in sorted(groups):
-            whole.update(key.encode("utf-8", "replace") + b"\0" + b"".join(part.exact for part in groups[key]))
+            whole.update(key.encode("utf-8", "replace") + b"\0" + b"".join(digests.exact for digests in groups[key]))
         return Profile(kind, whole.digest(), {key: tuple(parts) for key, parts in groups.items()})
 
-    def _part(self, place: Place, clean: Callable[[Any], Any]) -> Part:
-        seen = place.origin, hashlib.sha256(_canonical(place.value)).digest()
+    def _part(self, part: RequestPart, clean: Callable[[Any], Any]) -> PartDigests:
+        seen = part.origin, hashlib.sha256(_canonical(part.value)).digest()
         if seen not in self._known:
-            value = clean(place.value)
-            settle = str if place.origin == "model" else self._settle
-            exact = settled(value, settle, in_output=place.origin == "tool output")
-            blind = _TOOL_OUTPUT if place.origin == "tool output" else _blind(exact)
-            self._known[seen] = Part(_digest(exact), _digest(blind))
+            value = clean(part.value)
+            normalise = str if part.origin == "model" else self._normalise
+            exact = normalised(value, normalise, in_output=part.origin == "tool output")
+            blind = _TOOL_OUTPUT if part.origin == "tool output" else _blind(exact)
+            self._known[seen] = PartDigests(_digest(exact), _digest(blind))
         return self._known[seen]
 
 
-def settled(value: Any, settle: Settle, *, in_output: bool = False) -> Any:
-    """The value without what is volatile; what tools printed stays as it is."""
+def normalised(value: Any, normalise: Normalise, *, in_output: bool = False) -> Any:
+    """Returns the value without what is volatile, but with what tools printed unchanged."""
     in_output = in_output or is_tool_output(value)
     if isinstance(value, str):
-        return value if in_output else settle(value)
+        return value if in_output else normalise(value)
     if isinstance(value, dict):
         return {
-            key: "<id>" if key in ID_KEYS and isinstance(item, str) else settled(item, settle, in_output=in_output)
+            key: "<id>"
+            if key in ID_KEYS and isinstance(item, str)
+            else normalised(item, normalise, in_output=in_output)
             for key, item in value.items()
             if key != _CACHE_KEY
         }
     if isinstance(value, list):
-        return [settled(item, settle, in_output=in_output) for item in value]
+        return [normalised(item, normalise, in_output=in_output) for item in value]
     return value
 
 
@@ -109,8 +113,8 @@ def _blind(value: Any) -> Any:
 
 
 def nearest(asked: Profile, recorded: Iterable[tuple[int, Profile]], used: Mapping[int, int]) -> list[int]:
-    """The numbers of the recorded requests most like this one, best first; those that were not served yet go first
-    among equals. used: number → how often it was served."""
+    """Returns the numbers of the recorded requests most like this one, best first; among equals those that were not
+    served yet go first. used: number → how often it was served."""
     same_kind = [(number, profile) for number, profile in recorded if profile.kind == asked.kind]
     ranked = sorted((asked.distance(profile), used.get(number, 0), number) for number, profile in same_kind)
     return [number for _, _, number in ranked[:_NEAREST]]

@@ -1,4 +1,4 @@
-"""Gateway: a recorded answer, given again as it was."""
+"""Gateway: plays a recorded answer."""
 
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -19,22 +19,22 @@ _KEPT_BY_BODY: Final = "content-type"
 
 @dataclass(frozen=True)
 class Recorded:
-    """A call to be played."""
+    """A recorded call to play."""
 
     call: RecordedCall
     response: Any
     """As `Exchange.response`, or an iterator of a text's bytes."""
 
 
-def playback(recorded: Recorded, dialect: Dialect, here: Translate) -> Answer:
-    """here: see `Replay.here`. A connection that broke breaks at the same place."""
+def playback(recorded: Recorded, dialect: Dialect, to_local: Translate) -> Answer:
+    """to_local: see `Replay`. A recorded connection that broke breaks at the same place."""
     call = recorded.call
     kind = call.response.content_type if call.response else "application/json"
     others = tuple((name, value) for name, value in call.response_headers.items() if name != _KEPT_BY_BODY)
     return Answer(
         call.status or 200,
         ((_KEPT_BY_BODY, kind), *others),
-        _body(recorded, dialect, here),
+        _body(recorded, dialect, to_local),
         side=call.side,
         error=call.error if call.status >= 400 else None,
         cost_usd=call.usage.cost_usd,
@@ -43,13 +43,13 @@ def playback(recorded: Recorded, dialect: Dialect, here: Translate) -> Answer:
 
 
 def estimate(request: ModelRequest) -> Answer:
-    """How long a request is, when the recording does not know: nothing is decided by it."""
+    """Returns an estimated count of tokens, for a question that was not recorded; agents decide nothing by it."""
     count = json.dumps(request.dialect.token_count(len(request.body) // _BYTES_PER_TOKEN)).encode()
     return Answer(200, ((_KEPT_BY_BODY, "application/json"),), _each([count]), source="replay")
 
 
 def translated(value: Any, translate: Translate) -> Any:
-    """The same JSON value with every string translated; keys stay."""
+    """Returns the JSON value with every string translated, keys excepted."""
     if isinstance(value, str):
         return translate(value)
     if isinstance(value, dict):
@@ -57,22 +57,22 @@ def translated(value: Any, translate: Translate) -> Any:
     return [translated(item, translate) for item in value] if isinstance(value, list) else value
 
 
-async def _body(recorded: Recorded, dialect: Dialect, here: Translate) -> AsyncIterator[bytes]:
-    for chunk in _chunks(recorded, dialect, here):
+async def _body(recorded: Recorded, dialect: Dialect, to_local: Translate) -> AsyncIterator[bytes]:
+    for chunk in _chunks(recorded, dialect, to_local):
         yield chunk
     if recorded.call.status == 0:
-        raise UpstreamBroke(f"so it did in the recording: {recorded.call.error}")
+        raise UpstreamBroke(f"as recorded: {recorded.call.error}")
 
 
-def _chunks(recorded: Recorded, dialect: Dialect, here: Translate) -> Iterator[bytes]:
+def _chunks(recorded: Recorded, dialect: Dialect, to_local: Translate) -> Iterator[bytes]:
     body, response = recorded.call.response, recorded.response
     if body is None:
         return
     if body.kind == "json":
-        yield compact(translated(response, here)).encode()
+        yield compact(translated(response, to_local)).encode()
         return
     if isinstance(response, str):
-        text = sse.scrub(response, dialect.deltas, here) if recorded.call.stream else here(response)
+        text = sse.scrub(response, dialect.deltas, to_local) if recorded.call.stream else to_local(response)
         yield text.encode("utf-8", "surrogatepass")
     else:
         yield from response

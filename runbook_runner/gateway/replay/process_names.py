@@ -1,7 +1,7 @@
-"""Gateway: the names that an agent's tools give to running processes, which are others in every run.
+"""Gateway: the names that an agent's tools give to running processes, which differ from run to run.
 
-A model that waits for a process says its name. A replayed answer must say the one of this run, or the agent goes on
-before the process has ended.
+A model that waits for a process names it. A replayed answer must name the process of this run, or the agent goes on
+before that process has ended.
 """
 
 import re
@@ -15,7 +15,7 @@ _NAMED: Final = re.compile(r"(session[_ ]id\W{1,8})([\w-]+)", re.IGNORECASE)
 
 
 class Renaming:
-    """Names of one run → those of another, for the texts and JSON values of the first."""
+    """Replaces names of one run by those of another, in texts and JSON values of the first."""
 
     def __init__(self) -> None:
         self._names: dict[str, str] = {}
@@ -23,9 +23,9 @@ class Renaming:
     def __len__(self) -> int:
         return len(self._names)
 
-    def learn(self, there: Any, here: Any) -> None:
-        """Two requests of the same conversation: what tools named in one and in the other, in order."""
-        pairs = zip(_named(there), _named(here), strict=False)
+    def learn(self, there: Any, to_local: Any) -> None:
+        """Pairs the names in the tool outputs of two requests of the same conversation, in order."""
+        pairs = zip(_named(there), _named(to_local), strict=False)
         self._names.update((one, two) for one, two in pairs if one != two)
 
     def text(self, text: str) -> str:

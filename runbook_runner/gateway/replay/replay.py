@@ -1,4 +1,4 @@
-"""Gateway: a replay, the upstream that answers from a recording. Never silently: what is not the same is an event."""
+"""Gateway: a replay, the upstream that answers from a cassette. Every difference from it is reported as an event."""
 
 import asyncio
 from collections import Counter
@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.events import Difference, ReplayDiverged
 from runbook_runner.gateway.dialects.base import Json, ParsedResponse
-from runbook_runner.gateway.replay.difference import Verdict, readable
+from runbook_runner.gateway.replay.difference import MatchResult, difference_text
 from runbook_runner.gateway.replay.index import CassetteIndex, IndexedCall, open_index
 from runbook_runner.gateway.replay.matching import Profiler
 from runbook_runner.gateway.replay.playback import Recorded, Translate, estimate, playback, translated
@@ -28,27 +28,27 @@ from runbook_runner.gateway.upstream import (
 OnMiss = Literal["stop", "live", "nearest"]
 ON_MISS: Final[tuple[OnMiss, ...]] = ("stop", "live", "nearest")
 
-_EXACT: Final = Verdict("exact", (), 0)
-_NOTHING_ALIKE: Final = Verdict("miss", (), 0)
+_EXACT_MATCH: Final = MatchResult("exact", (), 0)
+_NO_MATCH: Final = MatchResult("miss", (), 0)
 _SHOWN: Final = 3
 
 
 @dataclass(frozen=True)
 class Replay:
-    """A recording and how to play it. An Upstream; see `load_replay`."""
+    """A cassette and how to replay it. An Upstream; see `load_replay`."""
 
-    library: CassetteIndex = field(repr=False)
+    index: CassetteIndex = field(repr=False)
     on_miss: OnMiss = "stop"
-    """For a request that is none of the recorded: end the run, ask `beyond`, or take the nearest answer anyway."""
+    """For a request that was not recorded: end the run, ask `fallback`, or take the answer to the nearest one."""
     until: int | None = None
-    """Serve recorded calls up to this number, then ask `beyond`: a fork. `None`: all."""
-    beyond: Upstream | None = None
-    """Who answers what the recording does not."""
+    """A fork: answer from recorded calls up to this number, then ask `fallback`. `None`: from all of them."""
+    fallback: Upstream | None = None
+    """Answers what the cassette does not; `None`: nothing does."""
     clean: Callable[[Any], Any] = lambda value: value
-    """What this run's recording does to a request before it is kept; the recorded ones were treated alike."""
-    here: Translate = str
-    """Paths of the recorded sandbox → paths of this one; `str` where they are the same."""
-    back: Translate = str
+    """Removes this run's secrets from a request, as they were removed from the recorded ones."""
+    to_local: Translate = str
+    """Translates paths of the recorded sandbox to paths of this one; `str` where they are the same."""
+    to_recorded: Translate = str
     """The reverse."""
     source: Literal["replay"] = "replay"
 
@@ -56,52 +56,52 @@ class Replay:
         return ReplayConnection(self)
 
     def cost(self, model: str, response: ParsedResponse) -> float | None:
-        """For what comes from beyond; recorded answers bring their own."""
-        return self.beyond.cost(model, response) if self.beyond else None
+        """For answers of the fallback; recorded answers have their cost with them."""
+        return self.fallback.cost(model, response) if self.fallback else None
 
     def secret_values(self) -> dict[str, str]:
-        return self.beyond.secret_values() if self.beyond else {}
+        return self.fallback.secret_values() if self.fallback else {}
 
-    def placed(self, clean: Callable[[Any], Any], here: Translate, back: Translate) -> "Replay":
-        """The same replay for one sandbox and one recording under way."""
-        return replace(self, clean=clean, here=here, back=back)
+    def placed(self, clean: Callable[[Any], Any], to_local: Translate, to_recorded: Translate) -> "Replay":
+        """Returns the same replay for one sandbox and one cassette that is being recorded."""
+        return replace(self, clean=clean, to_local=to_local, to_recorded=to_recorded)
 
 
 def load_replay(
-    folder: Path, *, on_miss: OnMiss = "stop", until: int | None = None, beyond: Upstream | None = None
+    folder: Path, *, on_miss: OnMiss = "stop", until: int | None = None, fallback: Upstream | None = None
 ) -> Replay:
-    """folder: a trajectory's `model/`. Raises InputError when it can't be replayed, or not up to there."""
-    library = open_index(folder)
-    last = library.entries[-1].number
+    """folder: a trajectory's `model/`. Raises InputError when it can't be replayed, or has no call `until`."""
+    index = open_index(folder)
+    last = index.entries[-1].number
     if until is not None and not 0 <= until <= last:
-        raise InputError(f"There is no model call {until}: the recording has {last}.", where=str(folder))
-    return Replay(library, on_miss, until, beyond)
+        raise InputError(f"There is no model call {until}: the cassette has {last}.", where=str(folder))
+    return Replay(index, on_miss, until, fallback)
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What a request gets."""
+    """How a request is answered."""
 
-    served: Literal["recorded", "estimate", "beyond", "nothing"]
+    served: Literal["recorded", "estimate", "fallback", "nothing"]
     number: int | None = None
-    """Of the recorded call that is the same or the nearest."""
-    verdict: Verdict = _EXACT
+    """Of the recorded call with the same request, or the nearest; `None` without one."""
+    match: MatchResult = _EXACT_MATCH
 
 
 class ReplayConnection:
-    """One session's place in a recording."""
+    """One session's progress in a cassette."""
 
     def __init__(self, replay: Replay):
         self._replay = replay
-        self._library = replay.library
-        self._profiler = Profiler(self._library.settle)
+        self._index = replay.index
+        self._profiler = Profiler(self._index.normalise)
         self._used: Counter[int] = Counter()
         self._names, self._recorded_names = Renaming(), Renaming()
-        """Of processes: recorded → here, and back."""
-        self._told: set[Difference] = set()
+        """Names of processes: from the cassette to this run, and the reverse."""
+        self._reported: set[Difference] = set()
         self._forked = False
         self._failure: GatewayFailure | None = None
-        self._beyond: Connection | None = None
+        self._fallback: Connection | None = None
         self._choosing = asyncio.Lock()
 
     @asynccontextmanager
@@ -113,8 +113,8 @@ class ReplayConnection:
             async with self._choosing:
                 choice = await asyncio.to_thread(self._choose, request)
             recorded = await asyncio.to_thread(self._recorded, choice)
-        except InputError as damaged:
-            yield self._stop(request, f"the recording can't be replayed any further: {damaged}")
+        except InputError as error:
+            yield self._stop(request, f"the cassette can't be replayed any further: {error}")
             return
         async with self._answered(request, choice, recorded) as answer:
             yield replace(answer, divergence=self._divergence(choice))
@@ -125,9 +125,9 @@ class ReplayConnection:
     ) -> AsyncIterator[Answer]:
         if recorded is not None:
             async with self._played(recorded) as answer:
-                # A plain repetition ends where the budget ended the run; what goes on from it has a budget of its own.
-                yield replace(answer, uses_budget=self._replay.beyond is None)
-        elif choice.served == "beyond":
+                # A plain replay ends where the budget ended the run; with a fallback only its calls use the budget.
+                yield replace(answer, uses_budget=self._replay.fallback is None)
+        elif choice.served == "fallback":
             async with self._connection().answer(request) as answer:
                 yield replace(answer, source=answer.source or self._upstream.source)
         elif choice.served == "estimate":
@@ -137,7 +137,7 @@ class ReplayConnection:
 
     @asynccontextmanager
     async def _played(self, recorded: Recorded) -> AsyncIterator[Answer]:
-        """An answer that the agent did not get to its end counts as not given: it will ask again."""
+        """An answer that was cut off counts as not given: the agent will ask again."""
         number, given = recorded.call.number, False
 
         async def whole(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -146,8 +146,8 @@ class ReplayConnection:
                 yield chunk
             given = True
 
-        here = self._here if isinstance(recorded.response, str) else self._replay.here
-        answer = playback(recorded, self._library[number].dialect, here)
+        to_local = self._to_local if isinstance(recorded.response, str) else self._replay.to_local
+        answer = playback(recorded, self._index[number].dialect, to_local)
         try:
             yield replace(answer, body=whole(answer.body))
         finally:
@@ -156,39 +156,39 @@ class ReplayConnection:
     # --- choosing --------------------------------------------------------------------------------------------------
 
     def _choose(self, request: ModelRequest) -> Choice:
-        """In a thread, one at a time: looking through a long conversation takes a while."""
+        """Used in a thread, one at a time: comparing long conversations takes a while."""
         parsed = request.parsed
         kind = (request.dialect.name, request.operation, parsed.stream)
         asked = self._profiler.profile(kind, parsed.model, request.json, self._as_recorded)
-        same = self._library.same(asked)
-        if same:
-            choice = Choice("recorded", self._next(same))
+        matches = self._index.exact_matches(asked)
+        if matches:
+            choice = Choice("recorded", self._next(matches))
         else:
-            found = self._library.like(asked, parsed.model, self._whole(request.json), self._used)
-            number, verdict = found or (None, _NOTHING_ALIKE)
-            choice = Choice("recorded" if verdict.severity != "miss" else "nothing", number, verdict)
+            found = self._index.nearest_match(asked, parsed.model, self._whole(request.json), self._used)
+            number, match = found or (None, _NO_MATCH)
+            choice = Choice("recorded" if match.severity != "miss" else "nothing", number, match)
             self._learn(choice, request)
         choice = self._by_policy(self._by_fork(choice), request)
         if choice.served == "recorded" and choice.number is not None:
             self._used[choice.number] += 1
         return choice
 
-    def _next(self, same: list[IndexedCall]) -> int:
-        """The first that was not given yet; a question asked once more than in the recording gets the last again."""
-        fresh = [entry.number for entry in same if not self._used[entry.number]]
-        return fresh[0] if fresh else same[-1].number
+    def _next(self, matches: list[IndexedCall]) -> int:
+        """Returns the first call that was not given yet; a question that is asked more often gets the last one."""
+        fresh = [entry.number for entry in matches if not self._used[entry.number]]
+        return fresh[0] if fresh else matches[-1].number
 
     def _by_fork(self, choice: Choice) -> Choice:
-        """Beyond the fork nobody expects recorded requests: nothing to compare, nothing to report."""
+        """After the fork the fallback answers: requests are not compared with recorded ones any more."""
         until = self._replay.until
-        if until is None or self._replay.beyond is None:
+        if until is None or self._replay.fallback is None:
             return choice
         if choice.served == "recorded" and choice.number is not None and choice.number <= until:
             return choice
-        turns = [entry.number for entry in self._library.entries if entry.is_turn and entry.number <= until]
+        turns = [entry.number for entry in self._index.entries if entry.is_turn and entry.number <= until]
         if choice.served == "recorded" or self._forked or all(self._used[number] for number in turns):
             self._forked = True
-            return Choice("beyond")
+            return Choice("fallback")
         return choice
 
     def _by_policy(self, choice: Choice, request: ModelRequest) -> Choice:
@@ -196,55 +196,57 @@ class ReplayConnection:
             return choice
         if request.operation == "count_tokens":
             return replace(choice, served="estimate")
-        if self._replay.on_miss == "live" and self._replay.beyond:
-            return replace(choice, served="beyond")
+        if self._replay.on_miss == "live" and self._replay.fallback:
+            return replace(choice, served="fallback")
         if self._replay.on_miss == "nearest" and choice.number is not None:
             return replace(choice, served="recorded")
         return choice
 
     def _recorded(self, choice: Choice) -> Recorded | None:
-        """What is to be played, if anything is."""
+        """Returns the recorded call to play; `None` when another answer was chosen."""
         if choice.served != "recorded" or choice.number is None:
             return None
-        response = self._library.answer(choice.number, in_pieces=self._replay.here is str and not self._names)
+        response = self._index.answer(choice.number, in_pieces=self._replay.to_local is str and not self._names)
         whole = isinstance(response, (str, Iterator))
-        return Recorded(self._library[choice.number].call, response if whole else self._names.value(response))
+        return Recorded(self._index[choice.number].call, response if whole else self._names.value(response))
 
     def _learn(self, choice: Choice, request: ModelRequest) -> None:
         if choice.served != "recorded" or choice.number is None:
             return
-        recorded, known = self._library.exchange(choice.number).request, len(self._names)
+        recorded, known = self._index.exchange(choice.number).request, len(self._names)
         self._names.learn(recorded, request.json)
         self._recorded_names.learn(request.json, recorded)
-        if len(self._names) != known:  # what was looked at before has these names in it
-            self._profiler = Profiler(self._library.settle)
+        if len(self._names) != known:  # the profiles made so far contain these names
+            self._profiler = Profiler(self._index.normalise)
 
-    def _here(self, text: str) -> str:
-        return self._names.text(self._replay.here(text))
+    def _to_local(self, text: str) -> str:
+        return self._names.text(self._replay.to_local(text))
 
     def _as_recorded(self, value: Any) -> Any:
-        return self._replay.clean(self._recorded_names.value(translated(value, self._replay.back)))
+        return self._replay.clean(self._recorded_names.value(translated(value, self._replay.to_recorded)))
 
     def _whole(self, body: Json) -> Json:
         return {key: self._as_recorded(value) for key, value in body.items()}
 
-    # --- telling ---------------------------------------------------------------------------------------------------
+    # --- reporting -------------------------------------------------------------------------------------------------
 
     def _divergence(self, choice: Choice) -> ReplayDiverged | None:
-        """Differences that were told before are only counted: each request repeats the conversation."""
-        verdict = choice.verdict
-        if verdict.severity == "exact":
+        """Differences that were reported before are only counted: each request repeats the conversation."""
+        match = choice.match
+        if match.severity == "exact":
             return None
         estimated = choice.served == "estimate"
-        beyond = "script" if self._replay.beyond and self._upstream.source == "script" else "live"
-        new = tuple(d for d in verdict.differences if d not in self._told)
-        self._told.update(new)
+        answered_by: Literal["script", "live"] = (
+            "script" if self._replay.fallback and self._upstream.source == "script" else "live"
+        )
+        new = tuple(d for d in match.differences if d not in self._reported)
+        self._reported.update(new)
         return ReplayDiverged(
             recorded=choice.number,
-            severity="minor" if estimated else verdict.severity,
-            served=beyond if choice.served == "beyond" else choice.served,
+            severity="minor" if estimated else match.severity,
+            served=answered_by if choice.served == "fallback" else choice.served,
             differences=new,
-            total=verdict.total,
+            total=match.total,
         )
 
     def _stop(self, request: ModelRequest, message: str) -> Answer:
@@ -257,18 +259,18 @@ class ReplayConnection:
 
     @property
     def _upstream(self) -> Upstream:
-        assert self._replay.beyond is not None
-        return self._replay.beyond
+        assert self._replay.fallback is not None
+        return self._replay.fallback
 
     def _connection(self) -> Connection:
-        self._beyond = self._beyond or self._upstream.connect()
-        return self._beyond
+        self._fallback = self._fallback or self._upstream.connect()
+        return self._fallback
 
 
 def _missed(choice: Choice) -> str:
     if choice.number is None:
-        return "the recording has no answer to this model call, nor one to anything like it"
-    shown = "\n".join(readable(difference) for difference in choice.verdict.differences[:_SHOWN])
-    more = choice.verdict.total - _SHOWN
+        return "the cassette has no answer to this model call, nor to a similar one"
+    shown = "\n".join(difference_text(difference) for difference in choice.match.differences[:_SHOWN])
+    more = choice.match.total - _SHOWN
     rest = f"\nand {more} more differences" if more > 0 else ""
-    return f"the recording has no answer to this model call; the nearest, call {choice.number}, differs:\n{shown}{rest}"
+    return f"the cassette has no answer to this model call; the nearest, call {choice.number}, differs:\n{shown}{rest}"

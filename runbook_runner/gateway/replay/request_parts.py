@@ -1,4 +1,4 @@
-"""Gateway: whose word each part of a request is, in any of the provider APIs; and one walk over a request."""
+"""Gateway: the parts of a request and their origins (user, model, tool …), in any of the provider APIs."""
 
 import re
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from runbook_runner.gateway.dialects.base import Json
-from runbook_runner.gateway.replay.volatile import NOISE_KEYS
+from runbook_runner.gateway.replay.volatile import CALLER_KEYS
 
 Origin = Literal["model", "user", "system", "tools", "tool output", "settings", "model name"]
 
@@ -15,11 +15,11 @@ _SYSTEM_KEYS: Final = frozenset({"system", "instructions", "systemInstruction", 
 _TOOL_KEYS: Final = frozenset({"tools", "toolConfig", "tool_config", "tool_choice", "functions"})
 _MODEL_ROLES: Final = frozenset({"assistant", "model"})
 _SYSTEM_ROLES: Final = frozenset({"system", "developer"})
-_FRAME: Final = re.compile(r"\s*<([a-z][\w -]*)>.*</\1>\s*", re.DOTALL)
+_WRAPPED_IN_TAG: Final = re.compile(r"\s*<([a-z][\w -]*)>.*</\1>\s*", re.DOTALL)
 
 
 @dataclass(frozen=True)
-class Place:
+class RequestPart:
     """One part of a request: a top-level value, or an element of a top-level list."""
 
     path: str
@@ -29,21 +29,21 @@ class Place:
     value: Any
 
 
-def places(model: str, body: Json) -> Iterator[Place]:
-    """The parts of a request, without those that only say who asks. model: as the dialect reads it; one API has it
-    in the path."""
-    yield Place("model", "model", "model name", model)
+def request_parts(model: str, body: Json) -> Iterator[RequestPart]:
+    """Yields the parts of a request, without those that only identify the caller. model: as the dialect parses it,
+    since one API has it in the path."""
+    yield RequestPart("model", "model", "model name", model)
     for key, value in body.items():
-        if key in NOISE_KEYS or key == "model":
+        if key in CALLER_KEYS or key == "model":
             continue
         if isinstance(value, list):
-            yield from (Place(f"{key}[{n}]", key, origin(key, item), item) for n, item in enumerate(value))
+            yield from (RequestPart(f"{key}[{n}]", key, origin(key, item), item) for n, item in enumerate(value))
         else:
-            yield Place(key, key, origin(key, value), value)
+            yield RequestPart(key, key, origin(key, value), value)
 
 
 def origin(key: str, value: Any) -> Origin:
-    """Whose word a top-level part is; tool output may be nested in a user's."""
+    """Returns the origin of a top-level part; a user's may contain tool output."""
     if key in CONVERSATION_KEYS:
         return _speaker(value)
     if key in _SYSTEM_KEYS:
@@ -63,13 +63,13 @@ def _speaker(item: Any) -> Origin:
 
 
 def is_tool_output(item: Any) -> bool:
-    """Whether this object carries what a tool gave back."""
+    """Whether this object contains the output of a tool."""
     if not isinstance(item, dict):
         return False
     kind = str(item.get("type", ""))
     return kind == "tool_result" or kind.endswith("_output") or item.get("role") == "tool" or "functionResponse" in item
 
 
-def is_frame(text: str) -> bool:
-    """Whether a user's text is the client's own word about where it runs: CLIs wrap that in a tag as a whole."""
-    return text.lstrip().startswith("<") and bool(_FRAME.fullmatch(text))
+def is_client_context(text: str) -> bool:
+    """Whether a user's text was added by the client, about its environment: CLIs wrap all of it in a tag."""
+    return text.lstrip().startswith("<") and bool(_WRAPPED_IN_TAG.fullmatch(text))

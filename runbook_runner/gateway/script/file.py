@@ -1,4 +1,4 @@
-"""Gateway: reads a model script file, and says in which line it is wrong."""
+"""Gateway: reads a model script file; its errors name the line."""
 
 from pathlib import Path
 from typing import Any, Final
@@ -19,20 +19,20 @@ _KEYS: Final = {
     "usage": tuple(ScriptedUsage.model_fields),
 }
 _NAMES: Final = {*Turn.model_fields, *ScriptedTool.model_fields, *ScriptedUsage.model_fields}
-"""What else pydantic puts into the place of a mistake are the alternatives it tried."""
+"""Names that can be in the place of an error. pydantic also puts the alternatives there that it tried."""
 _TURNS: Final = TypeAdapter(tuple[Turn, ...])
 
 
 def load_script(path: Path) -> ModelScript:
-    """The script in this file. Raises InputError with `where` = `FILE` or `FILE:LINE`."""
+    """Returns the script in this file. Raises InputError with `where` = `FILE` or `FILE:LINE`."""
     root = _compose(path, _read(path))
     if not isinstance(root, yaml.SequenceNode) or not root.value:
         raise InputError("There are no turns in this file.", where=str(path), hint=_SHAPE)
     _no_duplicates(path, root)
     try:
         turns = _TURNS.validate_python(tuple(_construct(path, root)))
-    except ValidationError as problem:
-        raise _explain(path, root, problem_of(problem)) from None
+    except ValidationError as error:
+        raise _explain(path, root, problem_of(error)) from None
     return ModelScript(path, turns, tuple(turn.start_mark.line + 1 for turn in root.value))
 
 
@@ -40,21 +40,21 @@ def _read(path: Path) -> str:
     try:
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
-    except OSError as problem:
-        raise InputError(f"Can't read the model script: {problem.strerror}.", where=str(path)) from problem
+    except OSError as error:
+        raise InputError(f"Can't read the model script: {error.strerror}.", where=str(path)) from error
     if len(raw) > MAX_BYTES:
         raise InputError(f"The model script is larger than {MAX_BYTES >> 20} MB.", where=str(path))
     try:
         return raw.decode()
-    except UnicodeDecodeError as problem:
-        raise InputError("The model script is not UTF-8 text.", where=str(path)) from problem
+    except UnicodeDecodeError as error:
+        raise InputError("The model script is not UTF-8 text.", where=str(path)) from error
 
 
 def _compose(path: Path, text: str) -> yaml.Node | None:
     try:
         node: yaml.Node | None = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.YAMLError as problem:
-        raise yaml_error(problem, path) from problem
+    except yaml.YAMLError as error:
+        raise yaml_error(error, path) from error
     return node
 
 
@@ -62,13 +62,13 @@ def _construct(path: Path, root: yaml.Node) -> list[Any]:
     loader = yaml.SafeLoader("")
     try:
         data: list[Any] = loader.construct_document(root)
-    except yaml.YAMLError as problem:
-        raise yaml_error(problem, path) from problem
+    except yaml.YAMLError as error:
+        raise yaml_error(error, path) from error
     return data
 
 
 def _no_duplicates(path: Path, node: yaml.Node) -> None:
-    """PyYAML keeps the last of two equal keys; a turn with two `shell` lines would lose one without a word."""
+    """PyYAML keeps the last of two equal keys; a turn with two `shell` lines would silently lose one."""
     for turn in node.value:
         seen: set[str] = set()
         for key, _ in turn.value if isinstance(turn, yaml.MappingNode) else ():
@@ -100,7 +100,7 @@ def _unknown_key(where: str, place: tuple[int | str, ...]) -> InputError:
 
 
 def _line(node: yaml.Node, place: tuple[int | str, ...]) -> int:
-    """1-based line of the key, or of the turn, that pydantic complains about."""
+    """Returns the 1-based line of the key, or of the turn, with the error."""
     line = node.start_mark.line
     for part in place:
         if isinstance(node, yaml.SequenceNode) and isinstance(part, int):

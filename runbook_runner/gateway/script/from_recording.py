@@ -1,4 +1,4 @@
-"""Gateway: a model script out of a recording, for people to edit."""
+"""Gateway: makes a model script from a cassette, for people to edit."""
 
 from collections.abc import Iterable, Iterator
 from functools import reduce
@@ -9,7 +9,7 @@ import yaml
 from runbook_runner.core import settings
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.events import Usage
-from runbook_runner.gateway.cassette.answers import Said, said
+from runbook_runner.gateway.cassette.answers import RecordedAnswer, read_answer
 from runbook_runner.gateway.cassette.cassette import Exchange
 from runbook_runner.gateway.cassette.dedup import compact
 from runbook_runner.gateway.dialects import sse
@@ -20,8 +20,8 @@ from runbook_runner.gateway.script.turns import MAX_TIMEOUT_S
 
 _WIDTH: Final = 110
 
-# What CLIs let their model say about a command, or how much of its output it wants to see, and when.
-_WORDS: Final = ("description", "justification", "yield_time_ms", "max_output_tokens", "login")
+# Properties of shell tools that describe a command, or how much of its output is shown and when.
+_NO_EFFECT: Final = ("description", "justification", "yield_time_ms", "max_output_tokens", "login")
 _FOLDERS: Final = ("workdir", "dir_path", "cwd", "directory")
 _HERE: Final = (settings.APP, ".", "./")
 _USAGE: Final = {
@@ -33,35 +33,36 @@ _USAGE: Final = {
 }
 
 
-def script_from(library: CassetteIndex) -> str:
-    """The recorded turns as a model script. Side requests and failed attempts are no turns. Raises InputError when
-    there are none, or the recording is damaged."""
-    turns = [_turn(entry, library.exchange(entry.number)) for entry in _turns(library)]
+def script_from(index: CassetteIndex) -> str:
+    """Returns the recorded turns as a model script, without side requests and failed calls. Raises InputError without
+    any, and for a damaged cassette."""
+    turns = [_turn(entry, index.exchange(entry.number)) for entry in _turns(index)]
     if not turns:
-        raise InputError("No answer of a model is recorded here.", where=str(library.folder))
+        raise InputError("No answer of a model is recorded here.", where=str(index.folder))
     return "\n".join(
         yaml.dump([turn], Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=_WIDTH) for turn in turns
     )
 
 
-def _turns(library: CassetteIndex) -> Iterator[IndexedCall]:
-    """One answer a question, the last: a client asks again when the one before was lost to it."""
-    yield from {entry.profile.key: entry for entry in library.entries if entry.is_turn}.values()
+def _turns(index: CassetteIndex) -> Iterator[IndexedCall]:
+    """Yields the last call for each question: a client that lost an answer asks again."""
+    yield from {entry.profile.key: entry for entry in index.entries if entry.is_turn}.values()
 
 
 def _turn(entry: IndexedCall, exchange: Exchange) -> Json:
-    answer = said(entry.call.dialect, exchange.response)
+    answer = read_answer(entry.call.dialect, exchange.response)
     request = entry.dialect.parse_request(entry.call.path.partition("?")[0], exchange.request)
     turn: Json = {}
     if answer.thinking:
         turn["think"] = answer.thinking
     if answer.text is not None or not (answer.calls or answer.thinking):
         turn["say"] = answer.text or ""
-    return turn | _called(answer, request) | _stopped(entry.dialect, exchange.response) | _used(entry.call.usage)
+    return turn | _calls(answer, request) | _stop(entry.dialect, exchange.response) | _tokens(entry.call.usage)
 
 
-def _called(answer: Said, request: ParsedRequest) -> Json:
-    """Commands for whatever shell tool there is, where nothing is lost by it: such a script drives any agent."""
+def _calls(answer: RecordedAnswer, request: ParsedRequest) -> Json:
+    """Returns the calls as shell commands when nothing is lost by it, because such a script drives any agent; else as
+    calls of tools by name."""
     found = [command for call in answer.calls if (command := _command(call, request))]
     if found and len(found) == len(answer.calls):
         commands, longest = [text for text, _ in found], max(seconds for _, seconds in found)
@@ -71,7 +72,7 @@ def _called(answer: Said, request: ParsedRequest) -> Json:
 
 
 def _command(call: tuple[str, Json], request: ParsedRequest) -> tuple[str, float] | None:
-    """The command and how many seconds it may take, zero when that is not said; `None` when there is more to it."""
+    """Returns a call's command and time-out in seconds, zero without one; `None` when the call is more than that."""
     name, value = call
     shell = find_shell(request.tools)
     if shell is None or shell.name != name:
@@ -91,8 +92,8 @@ def _command(call: tuple[str, Json], request: ParsedRequest) -> tuple[str, float
 
 
 def _changes_nothing(key: str, value: Any) -> bool:
-    """The command does the same without it."""
-    return key in _WORDS or not value or (key in _FOLDERS and value in _HERE)
+    """Whether the command does the same without this property."""
+    return key in _NO_EFFECT or not value or (key in _FOLDERS and value in _HERE)
 
 
 def _strings(values: Iterable[Any]) -> Iterator[str]:
@@ -103,20 +104,21 @@ def _strings(values: Iterable[Any]) -> Iterator[str]:
             yield from _strings(value)
 
 
-def _stopped(dialect: Dialect, response: Any) -> Json:
-    stream = isinstance(response, str)
-    add_event = reduce(dialect.add_event, sse.objects(response), NO_EVENTS) if stream else None
-    stop = (add_event or dialect.parse_response(compact(response).encode())).stop
+def _stop(dialect: Dialect, response: Any) -> Json:
+    if isinstance(response, str):
+        stop = reduce(dialect.add_event, sse.objects(response), NO_EVENTS).stop
+    else:
+        stop = dialect.parse_response(compact(response).encode()).stop
     return {"stop": stop} if stop else {}
 
 
-def _used(usage: Usage) -> Json:
-    tokens = {ours: getattr(usage, theirs) for ours, theirs in _USAGE.items() if getattr(usage, theirs)}
+def _tokens(usage: Usage) -> Json:
+    tokens = {key: getattr(usage, kind) for key, kind in _USAGE.items() if getattr(usage, kind)}
     return {"usage": tokens} if tokens else {}
 
 
 class _Dumper(yaml.SafeDumper):
-    """Longer texts as blocks, small mappings on one line: as people write such a file."""
+    """Writes longer texts as blocks and small mappings on one line, as people do."""
 
     def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
         super().increase_indent(flow, False)

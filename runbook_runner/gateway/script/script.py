@@ -13,13 +13,12 @@ from typing import Any, Final, Literal
 from runbook_runner.core.events import Usage
 from runbook_runner.core.text import nearest
 from runbook_runner.gateway.dialects.base import ParsedRequest, ParsedResponse, Reply, Tool, ToolCall
-from runbook_runner.gateway.script.shell_tool import find_shell, shell_input
+from runbook_runner.gateway.script.shell_tool import find_shell, polls, shell_input
 from runbook_runner.gateway.script.turns import ScriptedTool, Turn
-from runbook_runner.gateway.script.waiting import polls
 from runbook_runner.gateway.upstream import Answer, GatewayFailure, ModelRequest, UpstreamBroke, error_answer
 
 SIDE_TEXT: Final = "OK."
-_BYTES_PER_TOKEN: Final = 4  # a rule of thumb for English and code; nothing is billed by it
+_BYTES_PER_TOKEN: Final = 4  # about right for English and code; no price depends on it
 _SHOWN_CHARS: Final = 500
 
 
@@ -33,17 +32,17 @@ class ModelScript:
     """Where each turn begins in the file, 1-based."""
     source: Literal["script"] = "script"
     id_prefix: str = "script"
-    """Begins the ids of answers and tool calls. Another one for a script that continues a conversation: Claude Code
-    2.1.330 drops a tool call whose id it has seen, and then asks the same question forever."""
+    """The ids of answers and tool calls begin with it. A script that continues a conversation needs another one: Claude
+    Code 2.1.330 drops a tool call whose id it has seen, and then asks the same question forever."""
 
-    def connect(self) -> "Cursor":
-        return Cursor(self)
+    def connect(self) -> "ScriptConnection":
+        return ScriptConnection(self)
 
     def secret_values(self) -> dict[str, str]:
         return {}
 
     def cost(self, model: str, response: ParsedResponse) -> float | None:
-        """Each answer brings its own (see `ScriptedUsage.cost`)."""
+        """Each answer has its cost with it (see `ScriptedUsage.cost`)."""
         return None
 
     def where(self, number: int) -> str:
@@ -54,8 +53,8 @@ class Unservable(Exception):  # noqa: N818 (becomes the agent's HTTP 400 and the
     """The script has no answer to this request."""
 
 
-class Cursor:
-    """One session's place in a script."""
+class ScriptConnection:
+    """One session's progress in a script."""
 
     def __init__(self, script: ModelScript):
         self._script = script
@@ -63,7 +62,7 @@ class Cursor:
         self._served: dict[str, int] = {}
         self._sides = 0
         self._tools_seen = False
-        self._heard = 0
+        self._answered = 0
         """Messages of the conversation that earlier turns have answered."""
 
     @asynccontextmanager
@@ -74,8 +73,8 @@ class Cursor:
             return
         parsed = request.parsed
         try:
-            number = None if self._waits(parsed) else self._turn(parsed)
-            reply = self._beside(parsed) if number is None else self._reply(number, parsed)
+            number = None if self._is_waiting(parsed) else self._turn(parsed)
+            reply = self._side_reply(parsed) if number is None else self._reply(number, parsed)
         except Unservable as error:
             message = str(error)
             yield error_answer(request.dialect, 400, message, GatewayFailure("script", message))
@@ -91,8 +90,8 @@ class Cursor:
         )
 
     def _turn(self, parsed: ParsedRequest) -> int | None:
-        """The turn for this request; a question that was already answered gets the same turn, since a CLI that lost
-        the answer asks again. `None` for a side request. A turn that fails answers nothing: what comes next goes on."""
+        """Returns the turn for this request; `None` for a side request. A question that was answered already gets the
+        same turn, since a CLI that lost the answer asks again; after a turn that fails it gets the next one."""
         key = _digest(parsed)
         if key in self._served:
             return self._served[key]
@@ -110,32 +109,34 @@ class Cursor:
         self._next += 1
         if self._script.turns[number].error is None:
             self._served[key] = number
-            self._heard = len(parsed.conversation)
+            self._answered = len(parsed.conversation)
         return number
 
     def _is_side(self, parsed: ParsedRequest) -> bool:
-        """A request without tools is no part of an agent's main loop when that loop has tools, or when the script
-        goes on with a tool: CLIs ask for titles and summaries that way."""
+        """Whether the request is outside the agent's main loop. CLIs ask for titles and summaries without tools; the
+        main loop has had tools, or the script goes on with one."""
         if parsed.tools:
             return False
         return self._tools_seen or any(turn.needs_tool for turn in self._script.turns[self._next :])
 
-    def _waits(self, parsed: ParsedRequest) -> bool:
-        """A command of the last turn is still running. A script that calls its agent's own tools does this itself."""
+    def _is_waiting(self, parsed: ParsedRequest) -> bool:
+        """A command of the last turn is still running. A script that calls other tools polls by itself."""
         return self._next > 0 and bool(self._script.turns[self._next - 1].commands) and bool(polls(parsed))
 
-    def _beside(self, parsed: ParsedRequest) -> Reply:
-        """What moves nothing: the wait for a command, the answer to a side request."""
+    def _side_reply(self, parsed: ParsedRequest) -> Reply:
+        """Returns a reply that uses no turn: a wait for a command, or the answer to a side request."""
         self._sides += 1
         name = f"{self._script.id_prefix}_side_{self._sides:04d}"
-        calls = tuple(ToolCall(f"{name}_{place}", tool, value) for place, (tool, value) in enumerate(polls(parsed), 1))
+        calls = tuple(ToolCall(f"{name}_{index}", tool, value) for index, (tool, value) in enumerate(polls(parsed), 1))
         return Reply(name, None, None if calls else SIDE_TEXT, calls, Usage())
 
     def _expect(self, number: int, parsed: ParsedRequest) -> None:
         pattern = self._script.turns[number].expect
         if pattern is None:
             return
-        new = parsed.conversation[self._heard :] if len(parsed.conversation) > self._heard else parsed.conversation
+        new = (
+            parsed.conversation[self._answered :] if len(parsed.conversation) > self._answered else parsed.conversation
+        )
         text = "\n".join(_texts(new))
         if not re.search(pattern, text, re.MULTILINE):
             raise Unservable(
@@ -154,7 +155,7 @@ class Cursor:
         turn = self._script.turns[number]
         wanted = [self._shell(command, turn.timeout, number, parsed) for command in turn.commands]
         wanted += [(self._offered(tool, number, parsed), tool.input) for tool in turn.other_tools]
-        ids = (self._id(number) + (f"_{place}" if place > 1 else "") for place in range(1, len(wanted) + 1))
+        ids = (self._id(number) + (f"_{index}" if index > 1 else "") for index in range(1, len(wanted) + 1))
         return tuple(ToolCall(id_, tool, value) for id_, (tool, value) in zip(ids, wanted, strict=True))
 
     def _shell(
@@ -180,7 +181,7 @@ class Cursor:
         turn, where = self._script.turns[number], self._script.where(number)
         if turn.error == "drop":
             kind = "text/event-stream" if request.parsed.stream else "application/json"
-            broken = _half(chunks, f"{where} drops it")
+            broken = _half(chunks, f"{where} drops the connection")
             return Answer(200, (("content-type", kind),), broken, cost_usd=turn.usage.cost, unbuffered=True)
         if turn.error is None:
             return None
@@ -195,7 +196,7 @@ def _digest(parsed: ParsedRequest) -> str:
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """Every string in a message that somebody said."""
+    """Yields every string in a message, except its role and type."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
@@ -218,7 +219,7 @@ async def _each(chunks: list[bytes]) -> AsyncIterator[bytes]:
 
 
 async def _half(chunks: list[bytes], reason: str) -> AsyncIterator[bytes]:
-    """The first half of an answer, then nothing more."""
+    """Yields the first half of an answer, then breaks off."""
     whole = b"".join(chunks)
     yield whole[: len(whole) // 2]
     raise UpstreamBroke(reason)

@@ -1,11 +1,17 @@
-"""Gateway: turns a scripted shell command into a call of whatever shell tool an agent offers."""
+"""Gateway: turns a scripted shell command into a call of the shell tool that an agent offers, and waits for it to end.
 
-from collections.abc import Iterable
+Codex 0.169 reports to its model after at most thirty seconds that a command is still running, even when a longer wait
+was asked for. A real model then asks again until the command has ended, and so does a script (`polls`).
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from itertools import takewhile
 from typing import Any, Final
 
-from runbook_runner.gateway.dialects.base import Json, Tool
+from runbook_runner.gateway.dialects.base import Json, ParsedRequest, Tool
 
-# What Claude Code, Codex, Gemini CLI, opencode and Hermes call it, without case and punctuation; best first.
+# The tool's names in Claude Code, Codex, Gemini CLI, opencode and Hermes, without case and punctuation; best first.
 SHELL_NAMES: Final = (
     "bash",
     "shell",
@@ -21,17 +27,20 @@ _COMMAND_KEYS: Final = ("command", "cmd", "script", "commandline", "code", "inpu
 _TIMES: Final = ("timeout", "timeoutms", "timeoutseconds")
 _EMPTY: Final[Json] = {"boolean": False, "integer": 0, "number": 0, "array": [], "object": {}}
 _FILLER: Final = "Scripted command"
+_STILL_RUNNING: Final = re.compile(r"^Process running with session ID (\d+)$", re.MULTILINE)
+_POLL_TOOL: Final = "write_stdin"
+_POLL_MS: Final = 300_000  # the longest that the tool takes; it answers as soon as the command has ended
 
 
 def find_shell(tools: Iterable[Tool]) -> Tool | None:
-    """The offered tool that runs a shell command; `None` when there is none."""
+    """Returns the offered tool that runs a shell command; `None` without one."""
     by_name = {_plain(tool.name): tool for tool in reversed(tuple(tools))}
     return next((by_name[name] for name in SHELL_NAMES if name in by_name), None)
 
 
 def shell_input(schema: Json, command: str, timeout_s: float | None = None) -> Json:
-    """Input for that tool: the command where its schema wants it, a filler in every other required property, and how
-    long the command may take, where that can be said."""
+    """Returns the input for that tool: the command in the property for it, a filler in every other required property,
+    and the time-out, when the tool has one."""
     properties = _object(schema.get("properties"))
     required = [str(name) for name in schema.get("required") or []]
     key = _command_key(properties, required)
@@ -42,12 +51,32 @@ def shell_input(schema: Json, command: str, timeout_s: float | None = None) -> J
 
 
 def time_units(schema: Json) -> dict[str, int]:
-    """The property that says how long a command may take → how many of its units are a second."""
+    """Returns the property for a command's time-out → how many of its units are a second."""
     found = {
         name: _object(about) for name, about in _object(schema.get("properties")).items() if _plain(name) in _TIMES
     }
     in_ms = {name for name, about in found.items() if name.endswith("ms") or "millis" in str(about.get("description"))}
     return {name: 1000 if name in in_ms else 1 for name in found}
+
+
+def polls(request: ParsedRequest) -> list[tuple[Tool, Json]]:
+    """Returns the tool calls that wait for the commands that are still running."""
+    tool = next((tool for tool in request.tools if tool.name == _POLL_TOOL), None)
+    if tool is None:
+        return []
+    return [(tool, {"session_id": number, "chars": "", "yield_time_ms": _POLL_MS}) for number in _running(request)]
+
+
+def _running(request: ParsedRequest) -> Iterator[int]:
+    """Yields the session ids in the outputs that came after the model's last answer."""
+    for item in reversed(list(takewhile(_is_output, reversed(request.conversation)))):
+        found = _STILL_RUNNING.search(str(item.get("output", "")))
+        if found:
+            yield int(found[1])
+
+
+def _is_output(item: Any) -> bool:
+    return isinstance(item, dict) and item.get("type") == "function_call_output"
 
 
 def _command_key(properties: Json, required: list[str]) -> str:

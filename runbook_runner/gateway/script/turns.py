@@ -1,4 +1,4 @@
-"""Gateway: the turns of a model script: what a file may say."""
+"""Gateway: the turns of a model script, as its file has them."""
 
 import re
 from typing import Any, Final, Literal
@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, field_v
 from runbook_runner.core.events import Stop, Usage
 
 MAX_TIMEOUT_S: Final = 600
-"""Claude Code and Hermes take no longer one."""
+"""The longest that Claude Code and Hermes accept."""
 
 
 class Part(BaseModel):
@@ -25,26 +25,26 @@ class ScriptedUsage(Part):
 
     input: int = Field(0, ge=0)
     output: int = Field(0, ge=0)
-    """With the reasoning."""
+    """Reasoning included."""
     cache_read: int = Field(0, ge=0)
     cache_write: int = Field(0, ge=0)
     reasoning: int = Field(0, ge=0)
     cost: float = Field(0.0, ge=0)
-    """USD. A script costs nothing; a rehearsal of a budget may pretend that it does."""
+    """USD. A script costs nothing; this pretends that it does, to try a budget."""
 
 
 class Turn(Part):
-    """One answer of the scripted model: words, tool calls, both, or a failure."""
+    """One answer of the scripted model: text, tool calls, both, or a failure."""
 
     think: StrictStr | None = None
     """Reasoning; it comes first."""
     say: StrictStr | None = None
     """Text; it comes before the tool calls."""
     shell: StrictStr | tuple[StrictStr, ...] = ()
-    """Commands for whatever shell tool the agent offers; several are called in one turn."""
+    """Commands for the shell tool that the agent offers; several are called in one turn."""
     timeout: float | None = Field(None, gt=0, le=MAX_TIMEOUT_S)
-    """Seconds those commands may take, where the agent's tool lets its model say so. Without it the tool's own time
-    holds: two minutes with Claude Code and opencode, three with Hermes."""
+    """Seconds those commands may take, when the agent's tool has a time-out. Default: the tool's own, which is two
+    minutes with Claude Code and opencode, three with Hermes."""
     tool: ScriptedTool | None = None
     """Any other tool, by its name."""
     tools: tuple[ScriptedTool, ...] = ()
@@ -54,16 +54,16 @@ class Turn(Part):
     """An HTTP status to fail with, or `drop`: the connection breaks in the middle of the answer. The agent's next
     attempt gets the next turn."""
     message: StrictStr | None = None
-    """What an error with a status says."""
+    """The message of an error with a status."""
     stop: Stop | None = None
-    """The answer is not a whole one: `length`, cut off where the model has no more room, or `refusal`."""
+    """Why the answer is not complete: `length` (cut off) or `refusal`."""
     retry_after: float | None = Field(None, ge=0)
     """Seconds, for the `Retry-After` of an error."""
     delay: float = Field(0.0, ge=0)
     """Seconds to wait before the answer."""
     expect: StrictStr | None = None
-    """A regular expression that must be found in what the request says anew, beyond what the one before it said;
-    `^` and `$` are ends of lines."""
+    """A regular expression that must be found in what the request adds to the conversation; `^` and `$` are ends of
+    lines."""
 
     @field_validator("error")
     @classmethod

@@ -51,9 +51,9 @@ class CassetteReplay:
             then=self.then,
         )
 
-    def upstream(self, beyond: "Upstream | None") -> "Replay":
-        """beyond: who answers what the cassette does not. Raises InputError when the cassette can't be replayed."""
-        return load_replay(self.cassette, on_miss=self.on_miss, until=self.until, beyond=beyond)
+    def upstream(self, fallback: "Upstream | None") -> "Replay":
+        """fallback: answers what the cassette does not. Raises InputError when the cassette can't be replayed."""
+        return load_replay(self.cassette, on_miss=self.on_miss, until=self.until, fallback=fallback)
 
     def placed(self, replay: "Replay", cassette: "Cassette", app: str) -> "Replay":
         """The replay for a sandbox where `/app` is at `app`, recorded to this new cassette."""

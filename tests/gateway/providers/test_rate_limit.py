@@ -103,7 +103,7 @@ def test_pause_that_is_too_long_is_told_at_once_and_the_provider_not_asked(conne
     line.ask("a", model="limited")
     refused = line.ask("b")
     assert refused.status_code == 429
-    assert "asked to be left alone for" in refused.json()["error"]["message"]
+    assert "rate-limited this key; retry in" in refused.json()["error"]["message"]
     assert int(refused.headers["retry-after"]) > 3590
     assert len(busy.times) == 1
 

@@ -172,7 +172,7 @@ def test_tools_that_are_no_functions_are_named(ollama: Any, local: Any) -> None:
     line = ollama(dialect="openai-responses")
     tools = [{"type": "web_search"}, {"type": "custom", "name": "apply_patch"}, {"type": "function", "name": "sh"}]
     assert line.post("/v1/responses", input="hi", tools=tools).status_code == 200
-    assert "no functions (web_search, apply_patch)" in line.events[0].message
+    assert "not functions (web_search, apply_patch)" in line.events[0].message
     sent = next(body for path, body, _ in local.requests if path == "/api/chat")
     assert [tool["function"]["name"] for tool in sent["tools"]] == ["sh"]
 

@@ -248,7 +248,7 @@ def test_another_conversation_stops_the_run_and_says_where(connect: Any, record:
     assert "messages[1].content[1].text" in response.json()["error"]["message"]
     assert line.session.failure.kind == "replay"
     assert line.session.failure.message == (
-        "the recording has no answer to this model call; the nearest, call 3, differs:\n"
+        "the cassette has no answer to this model call; the nearest, call 3, differs:\n"
         "messages[1].content[1].text, line 1 (model):\n  - on it\n  + on it, but otherwise\n"
         "messages[3].content[1].text, line 1 (model):\n  - on it\n  + on it, but otherwise"
     )
@@ -268,7 +268,7 @@ def test_a_stream_is_no_answer_to_who_asked_for_none(connect: Any, provided: Any
     provided.ask("a", stream=True)
     line = connect(load_replay(provided.cassette.folder))
     assert line.ask("a").status_code == 400
-    assert line.session.failure.message.endswith("nor one to anything like it")
+    assert line.session.failure.message.endswith("nor to a similar one")
 
 
 def test_nearest_is_served_when_asked_for_but_not_silently(connect: Any, record: Record) -> None:
@@ -281,7 +281,7 @@ def test_nearest_is_served_when_asked_for_but_not_silently(connect: Any, record:
 
 def test_live_asks_the_provider_for_what_is_not_recorded(connect: Any, record: Record, fake: Any, key: str) -> None:
     provider = provider_from("anthropic", {"ANTHROPIC_BASE_URL": fake.url, "ANTHROPIC_API_KEY": key})
-    line = connect(load_replay(record((question(), answer("one"))), on_miss="live", beyond=provider))
+    line = connect(load_replay(record((question(), answer("one"))), on_miss="live", fallback=provider))
     assert texts(line.post(**question())) == ["one"]
     assert fake.requests == []
     assert texts(line.post(**question(1))) == ["hello"]
@@ -347,7 +347,7 @@ def test_paths_of_the_recorded_sandbox_become_those_of_this_one(connect: Any, re
 def test_a_fork_serves_the_first_calls_and_then_asks_the_script(connect: Any, record: Record, tmp_path: Path) -> None:
     (tmp_path / "then.yaml").write_text("- {say: new two, usage: {input: 3}}\n- say: new three\n")
     folder = record(*((question(n), answer(f"answer {n}")) for n in range(4)))
-    line = connect(load_replay(folder, until=2, beyond=load_script(tmp_path / "then.yaml")))
+    line = connect(load_replay(folder, until=2, fallback=load_script(tmp_path / "then.yaml")))
     got = [texts(line.post(**question(n))) for n in range(3)]
     got.append(texts(line.post(**question(3, said="no longer as recorded"))))
     assert got == [["answer 0"], ["answer 1"], ["new two"], ["new three"]]
@@ -358,13 +358,13 @@ def test_a_fork_serves_the_first_calls_and_then_asks_the_script(connect: Any, re
 def test_a_fork_still_stops_at_what_differs_before_it(connect: Any, record: Record, tmp_path: Path) -> None:
     (tmp_path / "then.yaml").write_text("- say: never\n")
     folder = record(*((question(n), answer(f"answer {n}")) for n in range(4)))
-    line = connect(load_replay(folder, until=3, beyond=load_script(tmp_path / "then.yaml")))
+    line = connect(load_replay(folder, until=3, fallback=load_script(tmp_path / "then.yaml")))
     assert line.post(**question(1, said="otherwise")).status_code == 400
     assert line.session.failure.kind == "replay"
 
 
 def test_a_fork_beyond_the_end_is_refused(record: Record) -> None:
-    with pytest.raises(InputError, match="There is no model call 3: the recording has 1"):
+    with pytest.raises(InputError, match="There is no model call 3: the cassette has 1"):
         load_replay(record((question(), answer("one"))), until=3)
 
 
@@ -427,14 +427,14 @@ def test_a_fork_of_a_fork_replays_and_only_what_is_new_counts(connect: Any, tmp_
     for n in range(3):
         first.post(path, **asked(f"q{n}"))
     fork = connect(
-        load_replay(first.cassette.folder, until=2, beyond=load_script(tmp_path / "b.yaml")),
+        load_replay(first.cassette.folder, until=2, fallback=load_script(tmp_path / "b.yaml")),
         budget=Budget(max_calls=2, max_tokens=100, max_cost_usd=2),
     )
     answers = [fork.post(path, **asked(f"q{n}")).text for n in range(5)]
     told = ["a0", "a1", "b0", "b1", "the run's budget of 2 model calls is used up"]
     assert [text in answer for text, answer in zip(told, answers, strict=True)] == [True] * 5
     assert [call.source for call in fork.cassette.calls()] == ["replay", "replay", "script", "script", "replay"]
-    again = connect(load_replay(fork.cassette.folder, until=3, beyond=load_script(tmp_path / "c.yaml")))
+    again = connect(load_replay(fork.cassette.folder, until=3, fallback=load_script(tmp_path / "c.yaml")))
     got = [again.post(path, **asked(f"q{n}")).json() for n in range(4)]
     assert [text in str(answer) for text, answer in zip(["a0", "a1", "b0", "c0"], got, strict=True)] == [True] * 4
     whole = connect(load_replay(again.cassette.folder))

@@ -9,7 +9,7 @@ import yaml
 
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.events import Usage
-from runbook_runner.gateway.cassette.answers import Said, said
+from runbook_runner.gateway.cassette.answers import RecordedAnswer, read_answer
 from runbook_runner.gateway.dialects import DIALECTS
 from runbook_runner.gateway.dialects.base import Dialect, ParsedRequest, Reply, Tool, ToolCall
 from runbook_runner.gateway.replay.index import open_index
@@ -41,16 +41,16 @@ TURNS = """\
 @pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
 def test_what_was_said_is_read_back_from_every_api(dialect: Dialect, stream: bool) -> None:
     body = b"".join(dialect.render(REPLY, ParsedRequest("m", stream, (TOOL,), {}))).decode()
-    answer = said(dialect.name, body if stream else json.loads(body))
+    answer = read_answer(dialect.name, body if stream else json.loads(body))
     calls = (("Bash", {"command": "echo 'ü'", "n": 3}), ("Bash", {}))
-    assert answer == Said('Grüße "all"\nof you', "Let me think.", calls)
+    assert answer == RecordedAnswer('Grüße "all"\nof you', "Let me think.", calls)
 
 
 @pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
 def test_an_answer_without_words_says_nothing(dialect: Dialect) -> None:
     body = b"".join(dialect.render(Reply("id_1", None, None, (), Usage()), ParsedRequest("m", True, (), {}))).decode()
-    assert said(dialect.name, body).calls == ()
-    assert not said(dialect.name, body).thinking
+    assert read_answer(dialect.name, body).calls == ()
+    assert not read_answer(dialect.name, body).thinking
 
 
 def play(line: Any, bash: dict[str, Any], turns: int, **body: Any) -> list[dict[str, Any]]:
@@ -135,7 +135,7 @@ def tool(name: str | None, arguments: str, **more: Any) -> dict[str, Any]:
     [[tool("a", "{}", id="1", index=None), tool("b", '{"x":1}', id="2", index=None)]],
 ], ids=["no-index", "one-index", "repeated-ids", "null"])  # fmt: skip
 def test_calls_in_pieces_are_told_apart_however_they_are_numbered(pieces: list[list[dict[str, Any]]]) -> None:
-    assert said("openai-chat", stream(*(piece(tool_calls=calls) for calls in pieces))).calls == (
+    assert read_answer("openai-chat", stream(*(piece(tool_calls=calls) for calls in pieces))).calls == (
         ("a", {}),
         ("b", {"x": 1}),
     )
@@ -144,12 +144,14 @@ def test_calls_in_pieces_are_told_apart_however_they_are_numbered(pieces: list[l
 def test_pieces_of_content_and_refusals_are_words() -> None:
     thought = {"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}
     mistral = piece(content=[thought, {"type": "text", "text": "Hi"}])
-    assert said("openai-chat", stream(mistral, piece(content="!"))) == Said("Hi!", "Hm.")
-    assert said("openai-chat", {"choices": [{"message": {"content": None, "refusal": "No."}}]}) == Said("No.")
+    assert read_answer("openai-chat", stream(mistral, piece(content="!"))) == RecordedAnswer("Hi!", "Hm.")
+    assert read_answer(
+        "openai-chat", {"choices": [{"message": {"content": None, "refusal": "No."}}]}
+    ) == RecordedAnswer("No.")
     refused = {"output": [{"type": "message", "content": [{"type": "refusal", "refusal": "No."}]}]}
-    assert said("openai-responses", refused) == Said("No.")
+    assert read_answer("openai-responses", refused) == RecordedAnswer("No.")
     parts = [{"candidates": [{"content": {"parts": [{"text": text}]}}]} for text in ("H", "i")]
-    assert said("gemini", parts) == Said("Hi"), "a stream that came as one JSON array"
+    assert read_answer("gemini", parts) == RecordedAnswer("Hi"), "a stream that came as one JSON array"
 
 
 @pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
@@ -158,7 +160,7 @@ def test_pieces_of_content_and_refusals_are_words() -> None:
     stream({"type": "content_block_start", "index": None}, {"type": "content_block_delta", "index": []}, {"x": 1}),
 ], ids=str)  # fmt: skip
 def test_what_is_not_understood_is_left_out(dialect: Dialect, odd: Any) -> None:
-    assert said(dialect.name, odd).text is None
+    assert read_answer(dialect.name, odd).text is None
 
 
 def test_an_answer_that_was_cut_off_is_cut_off_again(scripted: Scripted, bash: dict[str, Any]) -> None:

@@ -134,7 +134,7 @@ def test_dropped_connection_breaks_off_in_the_middle(scripted: Scripted, client:
         client.ask(line, "go", stream=stream)
     assert client.text(client.ask(line, "go").json()) == "At last."
     assert [event.status for event in line.events] == [0, 200]
-    assert "line 1, drops it" in line.events[0].error
+    assert "line 1, drops the connection" in line.events[0].error
 
 
 @every_client
