@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator
-from functools import cache
 from itertools import chain, islice
 
 from runbook_runner.runbook.check.rules.findings import Hit
@@ -12,6 +11,14 @@ from runbook_runner.runbook.check.rules.subject import SHELLS, Rule, Subject
 _PROGRAMS = SHELLS | {"python", "python3", ""}
 _MARKDOWN = frozenset({"markdown", "md", "mdx", "text", "txt", ""})
 _MOST_READS = 30
+# Text, compiled when code mentions such a place. Each begins with plain text, which `re` finds ten times as fast.
+_PLACES = {
+    "/app/": r"/app/(?:results|work)/[\w./-]{1,200}",
+    "results_dir": r"\{\{\s?results_dir\s?\}\}/[\w./-]{1,200}",
+}
+_SHELL_READERS = r"cat|head|tail|jq|wc|grep|sort|less|source|python3?|node|bash|sh"
+_READING = rf"\b(?:{_SHELL_READERS}|open|read_csv|read_json|read_text|load)\b[^#|;&>]*[\s\"'(]$|<\s?\"?$"
+_OPENED_TO_WRITE = r"['\"]\)?\s*,\s*(?:mode\s*=\s*)?['\"][wax]"
 _NEAR = 120  # characters of a line that are looked at: it may be as long as the file
 
 
@@ -48,7 +55,7 @@ def _swallows_sections(subject: Subject) -> Iterator[Hit]:
     for language, fence in subject.languages:
         if "```" not in fence.code or language in _MARKDOWN or _holds_others(subject.line(fence.line)):
             continue
-        opening = _opening().search(fence.code)
+        opening = re.search(r"^```[A-Za-z]", fence.code, re.MULTILINE)
         heading = fence.code.find("\n## ", 0, opening.start()) if opening else -1
         if heading >= 0:
             line = fence.line + 2 + fence.code.count("\n", 0, heading)
@@ -59,11 +66,6 @@ def _swallows_sections(subject: Subject) -> Iterator[Hit]:
 def _holds_others(opening: str) -> bool:
     """Four back-ticks or tildes: the author means to show blocks in it."""
     return "````" in opening or "~~~" in opening
-
-
-@cache
-def _opening() -> "re.Pattern[str]":
-    return re.compile(r"^```[A-Za-z]", re.MULTILINE)
 
 
 def _swallows_the_rest(subject: Subject) -> Iterator[Hit]:
@@ -97,43 +99,15 @@ def unwritten_file(subject: Subject) -> Iterator[Hit]:
 def _all_reads(subject: Subject) -> Iterator[tuple[str, int]]:
     """Path and line of every place in a block where a command that reads stands before the path."""
     for language, fence in subject.languages:
-        if language not in _PROGRAMS or ("/app/" not in fence.code and "results_dir" not in fence.code):
+        if language not in _PROGRAMS:
             continue
-        for match in chain.from_iterable(place.finditer(fence.code) for place in _places(fence.code)):
+        places = [pattern for word, pattern in _PLACES.items() if word in fence.code]
+        for match in chain.from_iterable(re.finditer(place, fence.code) for place in places):
             start = fence.code.rfind("\n", 0, match.start()) + 1
             before = fence.code[max(start, match.start() - _NEAR) : match.start()]
             after = fence.code[match.end() : match.end() + _NEAR].partition("\n")[0]
-            if _reading().search(before) and not _opened_to_write().match(after):
+            if re.search(_READING, before) and not re.match(_OPENED_TO_WRITE, after):
                 yield match[0].rstrip(".,;:"), fence.line + 1 + fence.code.count("\n", 0, match.start())
-
-
-def _places(code: str) -> Iterator["re.Pattern[str]"]:
-    """How a path may be spelled; each begins with plain text, which `re` finds ten times as fast."""
-    if "/app/" in code:
-        yield _fixed_place()
-    if "results_dir" in code:
-        yield _named_place()
-
-
-@cache
-def _fixed_place() -> "re.Pattern[str]":
-    return re.compile(r"/app/(?:results|work)/[\w./-]{1,200}")
-
-
-@cache
-def _named_place() -> "re.Pattern[str]":
-    return re.compile(r"\{\{\s?results_dir\s?\}\}/[\w./-]{1,200}")
-
-
-@cache
-def _reading() -> "re.Pattern[str]":
-    shell = r"cat|head|tail|jq|wc|grep|sort|less|source|python3?|node|bash|sh"
-    return re.compile(rf"\b(?:{shell}|open|read_csv|read_json|read_text|load)\b[^#|;&>]*[\s\"'(]$|<\s?\"?$")
-
-
-@cache
-def _opened_to_write() -> "re.Pattern[str]":
-    return re.compile(r"['\"]\)?\s*,\s*(?:mode\s*=\s*)?['\"][wax]")
 
 
 def _is_made(subject: Subject, path: str, name: str, reads: int) -> bool:

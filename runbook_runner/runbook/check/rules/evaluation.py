@@ -2,13 +2,17 @@
 
 import re
 from collections.abc import Iterator
-from functools import cache
 
 from runbook_runner.runbook.check.rules.findings import Edit, Hit
 from runbook_runner.runbook.check.rules.subject import Rule, Subject
 
 _JUDGES = ("evaluat", "rubric", "verif", "quality", "check", "validat", "review", "test", "success", "criteria", "done")
 _REPORT = "validation_report.json"
+_NUMBER = r"(?:\d+|one|two|three|four|five)"
+_BOUND = (  # text, compiled when a section iterates
+    r"(?:max(?:imum)?|up to|at most|no more than|limit(?:ed)?)[\W_]{1,6}(?:\w{1,20}\W{1,6}){0,3}?"
+    rf"{_NUMBER}\b|\b{_NUMBER}\s+(?:\w+\s+)?(?:rounds?|iterations?|attempts?|times|retries|passes|cycles)"
+)
 
 
 def no_evaluation(subject: Subject) -> Iterator[Hit]:
@@ -28,20 +32,10 @@ def unbounded_iteration(subject: Subject) -> Iterator[Hit]:
         if (
             section.level == 2
             and "iterat" in section.title.lower()
-            and not _bound().search(section.title + section.text)
+            and not re.search(_BOUND, section.title + section.text, re.IGNORECASE)
         ):
             hint = "Say `(max 3 rounds)` in the heading."
             yield subject.on(section.line, "The iteration has no bound: an agent may go on for ever.", hint)
-
-
-@cache
-def _bound() -> "re.Pattern[str]":
-    number = r"(?:\d+|one|two|three|four|five)"
-    words = r"[\W_]{1,6}(?:\w{1,20}\W{1,6}){0,3}?"
-    bound = rf"(?:max(?:imum)?|up to|at most|no more than|limit(?:ed)?){words}{number}\b"
-    return re.compile(
-        rf"{bound}|\b{number}\s+(?:\w+\s+)?(?:rounds?|iterations?|attempts?|times|retries|passes|cycles)", re.I
-    )
 
 
 def no_criteria(subject: Subject) -> Iterator[Hit]:

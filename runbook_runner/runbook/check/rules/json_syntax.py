@@ -7,23 +7,14 @@ object and one value per line.
 
 import json
 import re
-from functools import cache
 
 _MAX_CHARACTERS = 1_000_000
-
-
-@cache
-def _string() -> "re.Pattern[str]":
-    """Single quotes too: Python's spelling is a mistake, not a shape."""
-    return re.compile(r'"(?:[^"\\\n]|\\.)*"|' + r"'[^'\n]*'")
-
-
-@cache
-def _shape() -> "re.Pattern[str]":
-    """Text outside strings that means a shape: dots, angle brackets, bars, comments, bare words."""
-    words = r"\b(?!(?:true|false|null|True|False|None|undefined|NaN|Infinity|e|E)\b)[A-Za-z_]\w*"
-    a_range = r"(?<![\d-])\d+\s*-\s*\d+(?![\d-])"  # no date
-    return re.compile(rf"…|\.\.\.|<|\||/|(?m:^\s*#)|\$|{a_range}|{words}")
+# Text, compiled when an example does not parse. Single quotes count, too: Python's spelling is a mistake, not a shape.
+_STRING = r"""\"(?:[^"\\\n]|\\.)*\"|'[^'\n]*'"""
+_WORD = r"\b(?!(?:true|false|null|True|False|None|undefined|NaN|Infinity|e|E)\b)[A-Za-z_]\w*"
+_RANGE = r"(?<![\d-])\d+\s*-\s*\d+(?![\d-])"  # not a date
+_SHAPE = rf"…|\.\.\.|<|\||/|(?m:^\s*#)|\$|{_RANGE}|{_WORD}"
+"""Outside strings it means a shape: dots, angle brackets, bars, comments, bare words."""
 
 
 def json_problem(code: str) -> tuple[int, str] | None:
@@ -34,7 +25,7 @@ def json_problem(code: str) -> tuple[int, str] | None:
     error = _error(filled)
     if error is None or not filled.strip():
         return None
-    if _shape().search(_string().sub('""', filled)) or _is_fragment(filled) or _is_lines(filled):
+    if re.search(_SHAPE, re.sub(_STRING, '""', filled)) or _is_fragment(filled) or _is_lines(filled):
         return None
     return error.pos, error.msg
 

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator
-from functools import cache
 
 from runbook_runner.runbook.check.rules.findings import Hit
 from runbook_runner.runbook.check.rules.subject import Rule, Subject
@@ -11,6 +10,8 @@ from runbook_runner.runbook.check.rules.subject import Rule, Subject
 _LITERALS = ("AIza", "AKIA", "ASIA", "glpat-", "xox", "pypi-", "eyJ", "PRIVATE KEY-----")
 _RUNS = (r"sk-[A-Za-z0-9_-]{20}", r"_[A-Za-z0-9]{16}")
 _EXAMPLES = r"example|your|xxx|placeholder|dummy|fake|1234567890"
+# Not inside an address or a longer path; `C:\\` may be escaped, as in JSON. Text, compiled when a path may be there.
+_HOST_PATH = r"(?<![\w/.~$}>*-])(?:/(?:home|Users)/[A-Za-z][\w.-]*|[A-Za-z]:\\{1,2}[A-Za-z][\w.-]+)"
 _MIN_DISTINCT = 8  # characters; `sk-aaaaaaaa…` is not a real key
 
 
@@ -43,15 +44,9 @@ def host_path(subject: Subject) -> Iterator[Hit]:
     text = subject.text
     if "/home/" not in text and "/Users/" not in text and ":\\" not in text:
         return
-    for match in _host_path().finditer(text):
+    for match in re.finditer(_HOST_PATH, text):
         hint = "In the sandbox there are /app/assets for inputs and /app/results for results."
         yield subject.at(match.start(), f"`{match[0]}` is a path of one person's machine.", hint)
-
-
-@cache
-def _host_path() -> "re.Pattern[str]":
-    """Not inside an address or a longer path; `C:\\\\` may be escaped, as in JSON."""
-    return re.compile(r"(?<![\w/.~$}>*-])(?:/(?:home|Users)/[A-Za-z][\w.-]*|[A-Za-z]:\\{1,2}[A-Za-z][\w.-]+)")
 
 
 RULES = (

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cache
 from itertools import islice
 from typing import Any
 
@@ -45,13 +44,12 @@ _SET = (
     *("{}=", "{} =", "for {} in", "environ['{}'] =", 'environ["{}"] ='),
     *("environ['{}']=", 'environ["{}"]=', "setdefault('{}'", 'setdefault("{}"'),
 )
+_KEY_NAME = r"[A-Z][A-Z0-9]*_(?:[A-Z0-9]+_)*(?:KEY|TOKEN|SECRET|PASSWORD|PAT)"
+_SECRET_VARIABLE = (  # text, compiled when code names one
+    rf"\$(?P<a>{_KEY_NAME})\b|\$\{{(?P<b>{_KEY_NAME})\}}"
+    rf"|environ(?:\.get\(|\[)['\"](?P<c>{_KEY_NAME})['\"][)\]]"
+)
 _READERS = SHELLS | {"python", "python3"}
-
-
-@cache
-def _secret_variable() -> "re.Pattern[str]":
-    name = r"[A-Z][A-Z0-9]*_(?:[A-Z0-9]+_)*(?:KEY|TOKEN|SECRET|PASSWORD|PAT)"
-    return re.compile(rf"""\$(?P<a>{name})\b|\$\{{(?P<b>{name})\}}|environ(?:\.get\(|\[)['"](?P<c>{name})['"][)\]]""")
 
 
 def undeclared_variable(subject: Subject) -> Iterator[Hit]:
@@ -202,7 +200,7 @@ def _read_variables(subject: Subject) -> Iterator[tuple[str, int]]:
     for language, fence in subject.languages:
         if language in _READERS and _may_read_secrets(fence.code):
             line, counted = fence.line + 1, 0
-            for match in _secret_variable().finditer(fence.code):
+            for match in re.finditer(_SECRET_VARIABLE, fence.code):
                 line += fence.code.count("\n", counted, match.start())
                 counted = match.start()
                 yield match["a"] or match["b"] or match["c"], line
