@@ -1,50 +1,114 @@
-"""Command line: the table of commands. A command's module is imported when it is called or listed, not before."""
+"""Command line: the table of commands. The module of a command is imported when the command is called."""
 
-import sys
-from importlib import import_module
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
-import typer
+from runbook_runner import __version__
+from runbook_runner.cli.parser import Parser
 
-from runbook_runner.cli.options import Command
 
-_COMMANDS = {
-    "run": "runbook_runner.cli.runs.run_options",
-    "replay": "runbook_runner.cli.runs.replay",
-    "script": "runbook_runner.cli.author.script",
-    "cost": "runbook_runner.cli.records.cost",
-    "clean": "runbook_runner.cli.records.clean",
-    "check": "runbook_runner.cli.author.check",
-    "show": "runbook_runner.cli.author.show",
-    "new": "runbook_runner.cli.author.new",
-    "fmt": "runbook_runner.cli.author.fmt",
-    "migrate": "runbook_runner.cli.author.migrate",
-    "schema": "runbook_runner.cli.author.schema",
-    "snapshots": "runbook_runner.cli.machine.snapshots",
-    "shell": "runbook_runner.cli.runs.shell",
-    "attach": "runbook_runner.cli.runs.shell",
-    "doctor": "runbook_runner.cli.machine.doctor",
+class Command(NamedTuple):
+    module: str
+    """Below `runbook_runner.cli`; a `CommandModule`."""
+    summary: str
+
+
+class Group(NamedTuple):
+    summary: str
+    commands: Mapping[str, Command]
+
+
+SUMMARY = "Run agent runbooks on your own machine: one Markdown file in, a recorded trajectory out."
+
+COMMANDS: Mapping[str, Command | Group] = {
+    "run": Command("runs.run", "Run a runbook and record its trajectory under .runbook/ (or RUNBOOK_HOME)."),
+    "replay": Command(
+        "runs.replay",
+        "Run a recorded run again: the same agent in a fresh sandbox, every model call answered from the recording.",
+    ),
+    "script": Group(
+        "Make model scripts: files that answer an agent's model calls instead of a provider.",
+        {
+            "from": Command(
+                "author.script",
+                "Turn a recorded run into a model script that you can edit and run with --model-script.",
+            )
+        },
+    ),
+    "cost": Command("records.cost", "Show what the recorded runs have cost, in tokens and in USD."),
+    "clean": Command(
+        "records.clean", "Remove what dead runs have left: containers, temporary folders, control groups, claims."
+    ),
+    "check": Command("author.check", "Check runbooks for mistakes, without a network and without running them."),
+    "show": Command(
+        "author.show", "Show how a runbook is understood, and which agent, model and sandbox a run would take and why."
+    ),
+    "new": Command("author.new", "Write a new runbook, NAME/RUNBOOK.md, that can be run and checked as it is."),
+    "fmt": Command("author.fmt", "Align the tables of runbooks and sort their frontmatter keys."),
+    "migrate": Command(
+        "author.migrate",
+        "Turn a v1 runbook into v2: its verification script and checklist become Code Checks and Checklist.",
+    ),
+    "schema": Command("author.schema", "Print the JSON Schema of the frontmatter, of trajectory.json or of spec.json."),
+    "snapshots": Group(
+        "List, build and move snapshots: what sandboxes are made of. Your own are "
+        "`.runbook/snapshots/NAME/Dockerfile` in this folder or one above.",
+        {
+            "list": Command(
+                "machine.snapshots.list", "List the snapshots and the images of them that the Docker engine has."
+            ),
+            "inspect": Command(
+                "machine.snapshots.inspect",
+                "Show what is in a snapshot's image: size, digest, versions of Python, Node, the agents and others.",
+            ),
+            "build": Command(
+                "machine.snapshots.build", "Build snapshots before the first run, or before the network is gone."
+            ),
+            "prune": Command("machine.snapshots.prune", "Remove images of snapshots that no run would use any more."),
+            "export": Command(
+                "machine.snapshots.export",
+                "Write the images of snapshots to one file, for a machine without a network. Builds missing images.",
+            ),
+            "import": Command(
+                "machine.snapshots.import_",
+                "Load the images of an exported file, so that runs here use them instead of building their own.",
+            ),
+        },
+    ),
+    "shell": Command(
+        "runs.shell", "Open a shell in a fresh sandbox, as the agent would find it: user, variables, inputs in /app."
+    ),
+    "attach": Command("runs.attach", "Open a shell in the sandbox of a live run, or of one that was run with --keep."),
+    "doctor": Command(
+        "machine.doctor",
+        "Show what this machine has for runs, what it lacks, and the command that fixes it. Changes nothing.",
+    ),
+    "completion": Command(
+        "machine.completion", "Print a script that completes the commands and options in your shell."
+    ),
 }
-"""Command → module with a function of that name, or a group of commands."""
 
 
-def build() -> typer.Typer:
-    """The command line for these arguments: the one command that is called, or all of them for the help."""
-    app = typer.Typer(
-        no_args_is_help=True,
-        add_completion=False,
-        pretty_exceptions_enable=False,
-        context_settings={"help_option_names": ["-h", "--help"]},
-    )
-    app.callback()(root)
-    called = sys.argv[1] if len(sys.argv) > 1 else None
-    for name in [called] if called in _COMMANDS else _COMMANDS:
-        command = getattr(import_module(_COMMANDS[name]), name)
-        if isinstance(command, typer.Typer):
-            app.add_typer(command, name=name)
-        else:
-            app.command(name)(command.typed() if isinstance(command, Command) else command)
-    return app
+def call(argv: Sequence[str]) -> int:
+    """Does what the command line says; returns the exit code. Raises RunbookError, and SystemExit after help."""
+    arguments = root_parser().parse_args(argv)
+    return int(arguments.execute(arguments))
 
 
-def root(version: bool = typer.Option(False, "--version", "-V", help="Print the version and leave.")) -> None:
-    """Run agent runbooks on your own machine: one Markdown file in, a recorded trajectory out."""
+def root_parser(*, complete: bool = False) -> Parser:
+    """complete: with the arguments of every command, which imports all their modules."""
+    root = Parser(prog="runbook", description=SUMMARY)
+    root.add_argument("-V", "--version", action="version", version=f"runbook {__version__}", help="Print the version.")
+    _add(root, COMMANDS, complete=complete)
+    return root
+
+
+def _add(parser: Parser, entries: Mapping[str, Command | Group], *, complete: bool) -> None:
+    commands = parser.add_commands()
+    for name, entry in entries.items():
+        module = f"runbook_runner.cli.{entry.module}" if isinstance(entry, Command) else None
+        child = commands.add_parser(name, module=module, help=entry.summary, description=entry.summary)
+        if isinstance(entry, Group):
+            _add(child, entry.commands, complete=complete)
+        elif complete:
+            child.load()

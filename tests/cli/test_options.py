@@ -1,64 +1,116 @@
-"""What is read without typer is read just as typer does; what is not plainly right is left to typer."""
+"""The command line as one types it: options in any order, help that names each, and what is said of a wrong one."""
 
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
-from typer.testing import CliRunner
 
-from runbook_runner.cli.options import Command
-from runbook_runner.cli.runs.replay import replay
-from runbook_runner.cli.runs.run_options import run
-
-PLAIN = [
-    (run, "examples/hello"),
-    (run, "-"),
-    (run, "hello -p name=Ada --param=city=Rome -f a.csv --file b.csv --label k=v"),
-    (run, "--agent codex --agent shell hello --sandbox=host -q"),
-    (run, "hello --timeout 2.5 --pids 64 --max-cost 1 --max-tokens 10 --keep --dry-run --json"),
-    (run, "hello --params p.yaml --input i.json --env-file .env --out there --secret A --secret B"),
-    (run, "hello --network allowlist --allow-host pypi.org --apt jq --record-mode none --replay abc"),
-    (replay, "0123abcd"),
-    (replay, "a b script.yaml --until 3 --then script --on-miss=nearest --strict -q --json"),
-]
-LEFT_TO_TYPER = [
-    (run, ""),
-    (run, "a b"),
-    (run, "hello --help"),
-    (run, "hello --nonesuch"),
-    (run, "hello --keep=yes"),
-    (run, "hello --timeout soon"),
-    (run, "hello --timeout -1"),
-    (run, "hello --agent"),
-    (run, "hello -pname=Ada"),
-    (run, "-- hello"),
-    (replay, "--strict"),
-]
+from runbook_runner.cli.app import COMMANDS, Group, root_parser
+from runbook_runner.core.errors import InputError
 
 
-def read_by_typer(command: Command, line: str) -> object:
-    """The arguments; `None` when they were refused, or help was shown."""
-    seen = []
-    app = typer.Typer()
-    app.command()(Command(command.arguments, lambda given: seen.append(given) or 0).typed())
-    CliRunner().invoke(app, line.split())
-    return seen[0] if seen else None
+def read(line: str) -> argparse.Namespace:
+    return root_parser().parse_args(line.split())
 
 
-@pytest.mark.parametrize(("command", "line"), PLAIN)
-def test_plain_lines_are_read_as_typer_reads_them(command: Command, line: str) -> None:
-    found = command.read(line.split())
-    assert found is not None
-    assert found == read_by_typer(command, line)
+def commands() -> Iterator[str]:
+    for name, entry in COMMANDS.items():
+        yield name
+        if isinstance(entry, Group):
+            yield from (f"{name} {child}" for child in entry.commands)
 
 
-@pytest.mark.parametrize(("command", "line"), LEFT_TO_TYPER)
-def test_everything_else_is_left_to_typer(command: Command, line: str) -> None:
-    assert command.read(line.split()) is None
+def options_of(command: str) -> set[str]:
+    parser: Any = root_parser(complete=True)
+    for word in command.split():
+        (groups,) = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+        parser = groups.choices[word]
+    return {option for action in parser._actions for option in action.option_strings}
 
 
-def test_an_empty_value_is_left_to_typer() -> None:
-    assert run.read(["hello", "--agent", ""]) is None
+def test_options_and_arguments_come_in_any_order() -> None:
+    found = read("run -p name=Ada hello --param=city=Rome -f a.csv --file b.csv -q --label k=v")
+    assert found.path == "hello"
+    assert found.parameters == ["name=Ada", "city=Rome"]
+    assert found.files == [Path("a.csv"), Path("b.csv")]
+    assert (found.quiet, found.labels) == (True, ["k=v"])
+    assert read("check a.md --fix b.md --select RB3 c.md").paths == ["a.md", "b.md", "c.md"]
+    assert read("replay a --strict b --until 3 script.yaml --then script").trajectories == ["a", "b", "script.yaml"]
+
+
+def test_values_have_their_types_and_the_last_one_counts() -> None:
+    found = read("run - --timeout 2.5 --pids 64 --max-cost 1 --agent codex --agent shell --sandbox=host")
+    assert (found.path, found.timeout_s, found.pids, found.max_cost_usd) == ("-", 2.5, 64, 1.0)
+    assert (found.agent, found.sandbox, found.on_miss, found.keep) == ("shell", "host", "stop", False)
+
+
+def test_a_value_may_begin_with_a_dash_behind_an_equals_sign() -> None:
+    assert read("run hello --model=-x -pname=Ada").model == "-x"
+
+
+def test_what_follows_two_dashes_is_an_argument() -> None:
+    assert read("check --format github -- -odd.md b.md").paths == ["-odd.md", "b.md"]
+    assert read("run -q -- -hello").path == "-hello"
+    found = read("shell --network none python312-uv -- sh -c exit -- -x")
+    assert (found.name, found.command) == ("python312-uv", ["sh", "-c", "exit", "--", "-x"])
+    assert read("attach 0123abcd").command == []
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("chekc", "Unknown command 'chekc'.\nDid you mean 'check'? See `runbook --help`."),
+        ("snapshots buidl", "Unknown command 'buidl'.\nDid you mean 'build'? See `runbook snapshots --help`."),
+        ("--verson", "Unknown option '--verson'.\nDid you mean '--version'? See `runbook --help`."),
+        ("run --agnet=x y", "Unknown option '--agnet'.\nDid you mean '--agent'? See `runbook run --help`."),
+        ("run --age x y", "Unknown option '--age'."),
+        ("check --format sarfi", "Unknown --format 'sarfi'.\nDid you mean 'sarif'? See `runbook check --help`."),
+        ("cost --by colour", "Unknown --by 'colour'.\nKnown: model, task, day. See `runbook cost --help`."),
+        ("run", "The following arguments are required: PATH.\nSee `runbook run --help`."),
+        ("shell", "The following arguments are required: SNAPSHOT|TRAJECTORY."),
+        ("snapshots export a", "The following arguments are required: -o/--out."),
+        ("run a b", "Unexpected argument 'b'."),
+        ("run a --timeout soon", "Argument --timeout: invalid float value: 'soon'."),
+        ("run a --agent", "Argument --agent: expected one argument."),
+        ("run a --agent --json", "Argument --agent: expected one argument."),
+        ("run a --keep=yes", "Argument --keep: ignored explicit argument 'yes'."),
+    ],
+)
+def test_a_wrong_line_is_told_with_what_to_do(line: str, told: str) -> None:
+    with pytest.raises(InputError) as caught:
+        read(line)
+    assert str(caught.value).startswith(told)
+
+
+@pytest.mark.parametrize("line", ["chekc", "run --agnet x y", "check --fxi"])
+def test_wrong_usage_is_exit_code_2(runbook: Any, line: str) -> None:
+    ran = runbook(*line.split())
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.startswith("error: Unknown ")
+    assert "Did you mean" in ran.err
+
+
+@pytest.mark.parametrize("line", ["", "snapshots", "script"])
+def test_without_a_command_the_help_is_printed(runbook: Any, line: str) -> None:
+    ran = runbook(*line.split())
+    assert (ran.code, ran.err) == (2, "")
+    assert "Commands:" in ran.out
+
+
+def test_the_help_lists_every_command(runbook: Any) -> None:
+    shown = runbook("-h")
+    assert shown.code == 0
+    assert [line.split()[0] for line in shown.out.splitlines() if line[:4] == "    " and line[4] != " "] == [*COMMANDS]
+
+
+@pytest.mark.parametrize("command", [*commands()])
+def test_the_help_of_every_command_names_each_option(runbook: Any, command: str) -> None:
+    shown = runbook(*command.split(), "--help", env={"COLUMNS": "60"})
+    assert (shown.code, shown.err) == (0, "")
+    assert shown.out.startswith(f"Usage: runbook {command} ")
+    assert options_of(command) <= {word.strip(",") for word in shown.out.split()}
 
 
 @pytest.mark.parametrize(

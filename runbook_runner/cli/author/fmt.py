@@ -1,52 +1,39 @@
 """Command line: `runbook fmt`."""
 
+import argparse
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import typer
-
-from runbook_runner.cli.ui.output import put
+from runbook_runner.cli.ui.output import put, write_back
 from runbook_runner.core.errors import ExitCode, InputError
-from runbook_runner.core.files import rewrite
 from runbook_runner.runbook.authoring.diff import unified
 from runbook_runner.runbook.authoring.fmt import formatted
 from runbook_runner.runbook.check.files import files
 from runbook_runner.runbook.sources.load import STDIN, read_bounded, read_stdin, text_of
 
+DESCRIPTION = """\
+All else stays byte for byte.
 
-def fmt(
-    paths: list[str] = typer.Argument(
-        ..., metavar="PATH...", help="Files, folders to search for RUNBOOK.md, globs, or '-' for stdin to stdout."
-    ),
-    check: bool = typer.Option(False, "--check", help="Write nothing; name the files that would change."),
-    diff: bool = typer.Option(False, "--diff", help="Write nothing; show what would change."),
-) -> None:
-    """Put tables in line and frontmatter keys in order. All else stays byte for byte.
+Exit codes: 0 done or nothing to do, 1 something would change (--check, --diff), 2 a file can't be read.
+"""
 
-    Exit codes: 0 done or nothing to do, 1 something would change (--check, --diff), 2 a file can't be read.
+
+def declare(parser: argparse.ArgumentParser) -> None:
+    paths = "Files, folders to search for RUNBOOK.md, globs, or '-' for stdin to stdout."
+    parser.add_argument("paths", nargs="+", metavar="PATH", help=paths)
+    parser.add_argument("--check", action="store_true", help="Write nothing; name the files that would change.")
+    parser.add_argument("--diff", action="store_true", help="Write nothing; show what would change.")
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Returns the exit code. A file that is not a runbook is reported, and the others are formatted.
+
+    Raises InputError, before anything is written, for a path that does not exist.
     """
-    raise typer.Exit(execute(tuple(paths), check=check, diff=diff))
-
-
-@dataclass(frozen=True)
-class _File:
-    name: str
-    before: str
-    after: str
-
-    @property
-    def differs(self) -> bool:
-        return self.before != self.after
-
-
-def execute(paths: tuple[str, ...], *, check: bool, diff: bool) -> int:
-    """The exit code. A file that is no runbook is reported and the others are still done.
-
-    Raises InputError, before anything is done, for a path that means nothing.
-    """
+    check, diff = bool(arguments.check), bool(arguments.diff)
     code, done = int(ExitCode.PASS), []
-    for path in files(paths):
+    for path in files(arguments.paths):
         try:
             file = _read(path)
             _put(file, check=check, diff=diff)
@@ -58,6 +45,17 @@ def execute(paths: tuple[str, ...], *, check: bool, diff: bool) -> int:
     _summarise(done, would=check or diff)
     would_change = (check or diff) and any(file.differs for file in done)
     return code or (ExitCode.VERDICT_FAIL if would_change else ExitCode.PASS)
+
+
+@dataclass(frozen=True)
+class _File:
+    name: str
+    before: str
+    after: str
+
+    @property
+    def differs(self) -> bool:
+        return self.before != self.after
 
 
 def _read(path: str) -> _File:
@@ -76,10 +74,7 @@ def _put(file: _File, *, check: bool, diff: bool) -> None:
     elif not check and file.name == "<stdin>":
         put(file.after)
     elif not check and file.differs:
-        try:
-            rewrite(Path(file.name), file.after)
-        except OSError as error:
-            raise InputError(f"The file can't be written: {error.strerror}.", where=file.name) from error
+        write_back(Path(file.name), file.after)
 
 
 def _summarise(done: list[_File], *, would: bool) -> None:

@@ -1,58 +1,52 @@
 """Command line: `runbook migrate`."""
 
+import argparse
 import sys
 from pathlib import Path
 
-import typer
-
-from runbook_runner.cli.ui.output import put
-from runbook_runner.core.errors import InputError
-from runbook_runner.core.files import rewrite
+from runbook_runner.cli.ui.output import put, write_back
+from runbook_runner.core.errors import ExitCode, InputError
 from runbook_runner.runbook.authoring.diff import unified
 from runbook_runner.runbook.document import parse
-from runbook_runner.runbook.migration import Migration
-from runbook_runner.runbook.migration import migrate as migrated
+from runbook_runner.runbook.migration import Migration, migrate
 from runbook_runner.runbook.sources.load import STDIN, load
 
+DESCRIPTION = """\
+What is not moved stays byte for byte; what could not be moved is named on stderr.
 
-def migrate(
-    path: str = typer.Argument(..., metavar="PATH", help="A v1 RUNBOOK.md, a folder that holds one, or '-' for stdin."),
-    write: bool = typer.Option(False, "--write", help="Write the file; without this only the diff is shown."),
-) -> None:
-    """Turn a v1 runbook into v2: its verification script and checklist become Code Checks and Checklist.
-
-    What is not moved stays byte for byte; what could not be moved is named on stderr.
-
-    Exit codes: 0 done, or the file is v2 already; 2 the file can't be read.
-    """
-    execute(path, write=write)
-
+Exit codes: 0 done, or the file is v2 already; 2 the file can't be read.
+"""
 
 _PLATFORM = "On the platform the task needs `runbook_evals_version: 2` among its init_params."
 
 
-def execute(path: str, *, write: bool) -> None:
-    """Raises InputError: not there, not a runbook, can't be written."""
-    source = load(path)
+def declare(parser: argparse.ArgumentParser) -> None:
+    path = "A v1 RUNBOOK.md, a folder that holds one, or '-' for stdin."
+    parser.add_argument("path", metavar="PATH", help=path)
+    parser.add_argument("--write", action="store_true", help="Write the file; without this only the diff is shown.")
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Raises InputError: the file does not exist, is not a runbook, or can't be written."""
+    source, write = load(arguments.path), bool(arguments.write)
     if write and source.folder is None:
         raise InputError("Only a file can be written.", where=source.name, hint="Leave out --write to see the diff.")
-    migration = migrated(parse(source.text, source.name))
+    migration = migrate(parse(source.text, source.name))
     if migration is None:
         sys.stderr.write(f"{source.name}: this is a v2 runbook already; nothing to do\n")
-        return
+        return ExitCode.PASS
     if write:
         _write(Path(source.name), migration.text)
     else:
-        put(unified(source.text, migration.text, "RUNBOOK.md" if path == STDIN else source.name))
+        put(unified(source.text, migration.text, "RUNBOOK.md" if arguments.path == STDIN else source.name))
     _report(source.name, migration, write=write)
+    return ExitCode.PASS
 
 
 def _write(file: Path, text: str) -> None:
-    try:
-        mark = "\ufeff" if file.read_bytes().startswith(b"\xef\xbb\xbf") else ""
-        rewrite(file, mark + text)
-    except OSError as error:
-        raise InputError(f"The file can't be written: {error.strerror}.", where=str(file)) from error
+    """Keeps the byte order mark, if the file has one."""
+    mark = "\ufeff" if file.read_bytes().startswith(b"\xef\xbb\xbf") else ""
+    write_back(file, mark + text)
 
 
 def _report(name: str, migration: Migration, *, write: bool) -> None:
@@ -62,6 +56,6 @@ def _report(name: str, migration: Migration, *, write: bool) -> None:
         lines += ["Not moved, please look (lines of the old file):"]
         lines += [f"  {name}:{line}: {why}" for line, why in migration.left]
     if migration.stale:
-        lines += ["Does not fit any more, please mend (lines of the new file):"]
+        lines += ["Does not fit any more, please fix (lines of the new file):"]
         lines += [f"  {name}:{line}: {why}" for line, why in migration.stale]
     sys.stderr.write("\n".join([*lines, _PLATFORM]) + "\n")

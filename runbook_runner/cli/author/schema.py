@@ -1,29 +1,29 @@
 """Command line: `runbook schema`."""
 
+import argparse
 import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import typer
-
 from runbook_runner.agents.registry import known_agents
-from runbook_runner.core.errors import InputError
+from runbook_runner.core.errors import ExitCode
+
+DESCRIPTION = """\
+For editors with yaml-language-server: save it (`runbook schema > runbook.schema.json`) and put
+`# yaml-language-server: $schema=runbook.schema.json` below the first `---`.
+"""
 
 
-def schema(
-    what: str = typer.Argument("frontmatter", metavar="[WHAT]", help="frontmatter, trajectory or spec."),
-) -> None:
-    """Print the JSON Schema of the frontmatter, of trajectory.json or of spec.json.
+def declare(parser: argparse.ArgumentParser) -> None:
+    what = "frontmatter, trajectory or spec (default: frontmatter)."
+    parser.add_argument("what", nargs="?", choices=(*_SCHEMAS,), default="frontmatter", metavar="SCHEMA", help=what)
 
-    For editors with yaml-language-server: save it (`runbook schema > runbook.schema.json`) and put
-    `# yaml-language-server: $schema=runbook.schema.json` below the first `---`.
-    """
-    make = _SCHEMAS.get(what)
-    if make is None:
-        raise InputError(f"There is no schema of {what!r}.", hint=f"There are {', '.join(_SCHEMAS)}.")
-    sys.stdout.write(json.dumps(make(), indent=2, ensure_ascii=False) + "\n")
+
+def execute(arguments: argparse.Namespace) -> int:
+    sys.stdout.write(json.dumps(_SCHEMAS[arguments.what](), indent=2, ensure_ascii=False) + "\n")
+    return ExitCode.PASS
 
 
 def _frontmatter() -> dict[str, Any]:

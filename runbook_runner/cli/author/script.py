@@ -1,48 +1,34 @@
 """Command line: `runbook script`."""
 
+import argparse
 import sys
 from pathlib import Path
 
-import typer
-
-from runbook_runner.core.errors import InputError
-from runbook_runner.core.files import write_atomically
+from runbook_runner.cli.ui.output import write_new
+from runbook_runner.core.errors import ExitCode
 from runbook_runner.core.settings import Settings
 from runbook_runner.gateway.replay.index import open_index
 from runbook_runner.gateway.script.from_recording import script_from
 from runbook_runner.runner.replay.recorded_run import read_recorded_run
 
-script = typer.Typer(no_args_is_help=True, help="Model scripts: files that answer an agent instead of a provider.")
+DESCRIPTION = "Exit codes: 0 written, 2 the run has no model calls to make a script of."
 
 
-@script.callback()
-def _group() -> None:
-    """Keeps `from` a command of its own, though it is the only one."""
+def declare(parser: argparse.ArgumentParser) -> None:
+    trajectory = "A trajectory's id, its folder, or a copy of it."
+    parser.add_argument("trajectory", metavar="TRAJECTORY", help=trajectory)
+    parser.add_argument("-o", "--out", type=Path, metavar="FILE", help="Write it to this file instead of stdout.")
 
 
-@script.command("from")
-def from_(
-    trajectory: str = typer.Argument(..., metavar="TRAJECTORY", help="A trajectory's id, its folder, or a copy of it."),
-    out: Path | None = typer.Option(None, "-o", "--out", metavar="FILE", help="Write it there instead of to stdout."),
-) -> None:
-    """Turn a recorded run into a model script that you can edit and run with --model-script.
-
-    Exit codes: 0 written, 2 there is nothing to make a script of.
-    """
-    execute(trajectory, out)
-
-
-def execute(trajectory: str, out: Path | None) -> None:
-    """Raises InputError for what can't be read or written."""
-    parent = read_recorded_run(Settings.load().home, trajectory)
-    spec = parent.spec
-    where = f"{spec.collection}/{spec.task} {parent.trajectory_id}"
+def execute(arguments: argparse.Namespace) -> int:
+    """Raises InputError for a file that can't be read or written."""
+    recorded = read_recorded_run(Settings.load().home, arguments.trajectory)
+    spec = recorded.spec
+    where = f"{spec.collection}/{spec.task} {recorded.trajectory_id}"
     head = f"# What {spec.model or 'the model'} answered {spec.agent} in {where}.\n"
-    text = head + script_from(open_index(parent.cassette))
-    if out is None:
+    text = head + script_from(open_index(recorded.cassette))
+    if arguments.out is None:
         sys.stdout.write(text)
-        return
-    try:
-        write_atomically(out, text)
-    except OSError as error:
-        raise InputError(f"The script can't be written: {error.strerror}.", where=str(out)) from error
+    else:
+        write_new(arguments.out, text)
+    return ExitCode.PASS

@@ -1,17 +1,19 @@
 """Command line: `runbook show`."""
 
+import argparse
 import json
 import sys
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from runbook_runner.agents.registry import known_agents
+from runbook_runner.cli.options import add_json
+from runbook_runner.core.errors import ExitCode
 from runbook_runner.core.text import printable
 from runbook_runner.runbook.describe import describe, plain
 from runbook_runner.runbook.document import Runbook, parse
@@ -20,32 +22,28 @@ from runbook_runner.runner import RunRequest
 from runbook_runner.runner.request.choices import Choices, choose
 from runbook_runner.runner.request.secrets import load_environment, provider_keys
 
-
-def show(
-    path: str = typer.Argument(
-        ..., metavar="PATH", help="A RUNBOOK.md, a folder that holds one, '-' for stdin, or an https URL."
-    ),
-    json_: bool = typer.Option(False, "--json", help="One JSON object on stdout, every piece with its line."),
-) -> None:
-    """Show what the engine understands of a runbook, and which agent, model and sandbox a run would take and why.
-
-    Exit codes: 0 shown, 2 the file can't be read or its frontmatter is broken.
-    """
-    execute(path, as_json=json_)
+DESCRIPTION = "Exit codes: 0 shown, 2 the file can't be read or its frontmatter is broken."
 
 
-def execute(path: str, *, as_json: bool) -> None:
-    """Raises InputError for what can't be read."""
-    source = load(path)
+def declare(parser: argparse.ArgumentParser) -> None:
+    path = "A RUNBOOK.md, a folder that holds one, '-' for stdin, or an https URL."
+    parser.add_argument("path", metavar="PATH", help=path)
+    add_json(parser, "Print one JSON object on stdout, every piece with its line.")
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Raises InputError for a file that can't be read."""
+    source = load(arguments.path)
     runbook = parse(source.text, source.name)
     keys = provider_keys(load_environment(None, source.folder))
     near = (*([source.folder] if source.folder else []), Path.cwd())
     choices = choose(runbook.frontmatter, RunRequest(source, near=near), keys)
     described = {**describe(runbook), "resolved": _resolved(choices, known_agents(near))}
-    if as_json:
+    if arguments.json:
         sys.stdout.write(json.dumps(described, indent=1, ensure_ascii=False) + "\n")
     else:
         _print(Console(highlight=False), runbook, described)
+    return ExitCode.PASS
 
 
 def _resolved(choices: Choices, known: Collection[str]) -> dict[str, Any]:

@@ -1,46 +1,44 @@
 """Command line: `runbook doctor`."""
 
+import argparse
 import json
 import sys
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
-import typer
 from rich.console import Console
 from rich.text import Text
 
 from runbook_runner import __version__
+from runbook_runner.cli.options import add_json
 from runbook_runner.core.errors import ExitCode
 from runbook_runner.core.settings import Settings
 from runbook_runner.runner.doctor import Finding, Machine, examine
 from runbook_runner.runner.request.secrets import load_environment
 
+DESCRIPTION = """\
+With --json: {"ok": …, "version": …, "findings": [{"check", "status", "message", "fix", "facts"}, …]}; `status` is ok,
+warn (some runs will fail, or work less well) or fail; `fix` is null when there is nothing to do; the names in `check`
+and `facts` are stable. Only names of keys are shown, never values.
 
-def doctor(
-    offline: bool = typer.Option(False, "--offline", help="Also: would a run go through with no network at all?"),
-    json_: bool = typer.Option(False, "--json", help="One JSON object on stdout."),
-) -> None:
-    """What this machine has for runs, what it lacks, and the command that fixes it. Changes nothing.
-
-    With --json: {"ok": …, "version": …, "findings": [{"check", "status", "message", "fix", "facts"}, …]}; `status` is
-    ok, warn (some runs will not go through, or not as well) or fail; `fix` is null where nothing is to be done; the
-    names in `check` and `facts` stay as they are. Of keys only names are shown, never values.
-
-    Exit codes: 0 nothing failed, 2 bad input, 3 something failed.
-    """
-    raise typer.Exit(execute(offline=offline, as_json=json_))
-
+Exit codes: 0 nothing failed, 2 bad input, 3 something failed.
+"""
 
 _MARKS = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "fail": ("✗", "red")}
 
 
-def execute(*, offline: bool, as_json: bool) -> int:
-    """The exit code. Raises InputError for a setting that can't be."""
+def declare(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--offline", action="store_true", help="Also check whether a run would work without a network.")
+    add_json(parser)
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Raises InputError for a setting that is not possible."""
     here = Path.cwd()
-    found = examine(Machine(Settings.load(), load_environment(None, here), [here], offline=offline))
+    found = examine(Machine(Settings.load(), load_environment(None, here), [here], offline=arguments.offline))
     failed = any(finding.status == "fail" for finding in found)
-    if as_json:
+    if arguments.json:
         body = {"ok": not failed, "version": __version__, "findings": [asdict(finding) for finding in found]}
         sys.stdout.write(json.dumps(body) + "\n")
     else:

@@ -1,41 +1,41 @@
 """Command line: `runbook clean`."""
 
+import argparse
 import json
 import sys
 from collections.abc import Iterator
 from typing import Any
 
-import typer
-
+from runbook_runner.cli.options import add_dry_run, add_json
+from runbook_runner.core.errors import ExitCode
 from runbook_runner.core.settings import Settings
 from runbook_runner.runner.recovery.leftovers import Leftovers
 from runbook_runner.runner.recovery.recover import open_engines, recover_dead
 
+DESCRIPTION = """\
+A run whose process was killed is finished first: its results are collected and its trajectory says that it was
+interrupted. Every `runbook run` does the same before it starts. Live runs are never touched; nor are images
+(`runbook snapshots prune`) and trajectories. Runs make no networks and no volumes.
 
-def clean(
-    dry_run: bool = typer.Option(False, "--dry-run", help="Say what would be removed, remove nothing."),
-    kept: bool = typer.Option(False, "--kept", help="Also what runs with --keep have left."),
-    json_: bool = typer.Option(False, "--json", help="One JSON object on stdout."),
-) -> None:
-    """Remove what dead runs have left: containers, temporary folders, control groups, claims.
+Looks at the runs of this home (.runbook/ or RUNBOOK_HOME), and on this machine at everything of this user that says
+which run it belongs to.
 
-    A run whose process was killed is brought to its end first: its results come home and its trajectory says that it
-    was interrupted. Every `runbook run` does the same before it starts. Runs that live are never touched; nor are
-    images (`runbook snapshots prune`) and trajectories. Networks and volumes are not made in the first place.
-
-    Looks at the runs of this home (.runbook/ or RUNBOOK_HOME), and on this machine at everything of this user's that
-    says which run it belongs to.
-
-    Exit codes: 0 done, 3 something can't be removed.
-    """
-    execute(dry_run=dry_run, kept_too=kept, as_json=json_)
+Exit codes: 0 done, 3 something can't be removed.
+"""
 
 
-def execute(*, dry_run: bool, kept_too: bool, as_json: bool) -> None:
+def declare(parser: argparse.ArgumentParser) -> None:
+    add_dry_run(parser, "Show what would be removed; remove nothing.")
+    parser.add_argument("--kept", action="store_true", help="Also remove what runs with --keep have left.")
+    add_json(parser)
+
+
+def execute(arguments: argparse.Namespace) -> int:
     """Raises SandboxError when something can't be removed."""
+    dry_run = bool(arguments.dry_run)
     engines, lacking = open_engines()
-    runs = recover_dead(Settings.load().home, engines, look_only=dry_run, kept_too=kept_too)
-    if as_json:
+    runs = recover_dead(Settings.load().home, engines, look_only=dry_run, kept_too=arguments.kept)
+    if arguments.json:
         url = next((opened.engine.url for opened in engines.values() if opened.engine), None)
         body = {"dry_run": dry_run, "engine": url, "runs": [_described(run) for run in runs]}
         sys.stdout.write(json.dumps(body, ensure_ascii=False) + "\n")
@@ -47,6 +47,7 @@ def execute(*, dry_run: bool, kept_too: bool, as_json: bool) -> None:
     for run in runs:
         if run.problem:
             raise run.problem
+    return ExitCode.PASS
 
 
 def _described(run: Leftovers) -> dict[str, Any]:

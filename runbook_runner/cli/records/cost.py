@@ -1,5 +1,6 @@
 """Command line: `runbook cost`."""
 
+import argparse
 import json
 import re
 import sys
@@ -7,51 +8,48 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
-import typer
-
+from runbook_runner.cli.options import add_json
 from runbook_runner.core.clock import iso, utc_now
-from runbook_runner.core.errors import InputError
+from runbook_runner.core.errors import ExitCode, InputError
 from runbook_runner.core.settings import Settings
 from runbook_runner.trajectory.cost import Total, runs, summed, totals
 
+DESCRIPTION = """\
+Only calls that a provider answered count, not answers from model scripts and recordings. A price that is not known is
+shown as unknown, never as zero.
 
-def cost(
-    by: str = typer.Option("model", metavar="model|task|day", help="What to sum up by."),
-    since: str | None = typer.Option(None, metavar="DATE|AGE", help="Only runs since then: 2026-11-01, 7d or 12h."),
-    json_: bool = typer.Option(False, "--json", help="One JSON object on stdout."),
-) -> None:
-    """What the recorded runs have cost, in tokens and in USD.
-
-    Only what a provider was really asked for counts, not answers from model scripts and recordings. A price that is
-    not known is shown as unknown, never as zero.
-
-    Exit codes: 0 shown, 2 bad input.
-    """
-    execute(by, since, as_json=json_)
-
+Exit codes: 0 shown, 2 bad input.
+"""
 
 _GROUPS = ("model", "task", "day")
 _AGE = re.compile(r"(\d{1,5})([dh])")
 _SHOWN_BROKEN = 3
 
 
-def execute(by: str, since: str | None, *, as_json: bool) -> None:
-    """Raises InputError for a wrong option."""
-    if by not in _GROUPS:
-        raise InputError(f"Can't sum up by {by!r}.", hint=f"Known: {', '.join(_GROUPS)}.")
+def declare(parser: argparse.ArgumentParser) -> None:
+    by = "What to sum up by (default: model)."
+    parser.add_argument("--by", choices=_GROUPS, default=_GROUPS[0], metavar="|".join(_GROUPS), help=by)
+    since = "Only runs since then: 2026-11-01, 7d or 12h."
+    parser.add_argument("--since", metavar="DATE|AGE", help=since)
+    add_json(parser)
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Raises InputError for a wrong date."""
+    by, since = arguments.by, arguments.since
     broken: list[Path] = []
     groups = totals(runs(Settings.load().home, _start(since) if since else None, broken), by)
-    if as_json:
+    if arguments.json:
         body = {"by": by, "since": since, "groups": {name: _json(total) for name, total in groups.items()}}
-        sys.stdout.write(
-            json.dumps({**body, "total": _json(summed(groups.values())), "unreadable": len(broken)}) + "\n"
-        )
+        body |= {"total": _json(summed(groups.values())), "unreadable": len(broken)}
+        sys.stdout.write(json.dumps(body) + "\n")
     else:
         _print(by, groups)
     for path in broken[:_SHOWN_BROKEN]:
         sys.stderr.write(f"warning: {path} can't be read and is not counted\n")
     if len(broken) > _SHOWN_BROKEN:
         sys.stderr.write(f"warning: nor can {len(broken) - _SHOWN_BROKEN} more\n")
+    return ExitCode.PASS
 
 
 def _start(text: str) -> str:
@@ -63,7 +61,7 @@ def _start(text: str) -> str:
         return date.fromisoformat(text).isoformat()
     except ValueError:
         raise InputError(
-            f"{text!r} is no date.", where="--since", hint="Write it like 2026-11-01, 7d or 12h."
+            f"{text!r} is not a date.", where="--since", hint="Write it like 2026-11-01, 7d or 12h."
         ) from None
 
 

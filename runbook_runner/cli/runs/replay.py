@@ -1,15 +1,16 @@
 """Command line: `runbook replay`."""
 
+import argparse
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated
+from typing import cast
 
 from rich.text import Text
 
-from runbook_runner.cli.options import FORK, HOW, Argument, Json, Keep, Option, Out, Quiet, with_options
+from runbook_runner.cli.options import FORK, HOW, OUTPUT, add_env_file, add_keep, add_on_miss, add_output
 from runbook_runner.cli.ui.follow import console_for, follow
 from runbook_runner.core.errors import ExitCode, InputError
 from runbook_runner.core.text import printable_output
@@ -19,77 +20,44 @@ from runbook_runner.runner.replay.comparison import Comparison, compare
 from runbook_runner.runner.replay.prepare import RECORDING, ReplayRequest, prepare_replay
 from runbook_runner.trajectory.diff import CallsCompared
 
+DESCRIPTION = """\
+Needs no network and no key. The results are compared with the recorded ones; a request that differs from the recorded
+one is shown and recorded, never answered silently. With --until and --then it is a fork: a new run that continues on
+its own after call N.
 
-@dataclass(frozen=True)
-class Arguments:
-    """The command line as typed."""
+A RUNBOOK.md is run as it is now, with the parameters and inputs of its recording: so a hook finds out when the two
+no longer belong together.
 
-    trajectories: Annotated[
-        list[str],
-        Argument(
-            metavar="TRAJECTORY... [FILE]",
-            help="A trajectory's id, its folder, a copy of that folder, or a RUNBOOK.md with such a copy beside it in "
-            "recording/; several are replayed one by one. FILE: with --then script, the model script that goes on.",
-        ),
-    ]
-    on_miss: Annotated[
-        str,
-        Option(
-            metavar="stop|live|nearest",
-            rich_help_panel=HOW,
-            help="For a model call that was not recorded: end the run, ask the provider, or take the nearest answer.",
-        ),
-    ] = "stop"
-    strict: Annotated[
-        bool,
-        Option(
-            "--strict",
-            rich_help_panel=HOW,
-            help="Exit with 1 also when the image or the agent's version is not the recorded one.",
-        ),
-    ] = False
-    sandbox: Annotated[str | None, Option(rich_help_panel=HOW, help="Another sandbox than the recorded one.")] = None
-    network: Annotated[
-        str | None,
-        Option(metavar="POLICY", rich_help_panel=HOW, help="Another network policy, such as model-only."),
-    ] = None
-    env_file: Annotated[
-        Path | None,
-        Option(metavar="FILE", rich_help_panel=HOW, help="Take secrets from here first; none is needed."),
-    ] = None
-    keep: Keep = False
-    until: Annotated[
-        int | None,
-        Option(metavar="N", rich_help_panel=FORK, help="Answer the first N model calls from the recording only."),
-    ] = None
-    then: Annotated[
-        str | None,
-        Option(metavar="live|script", rich_help_panel=FORK, help="Who answers after them: the provider, or FILE."),
-    ] = None
-    out: Out = None
-    quiet: Quiet = False
-    json: Json = False
+Exit codes: 0 the results are the same and nothing diverged in a major way, 1 they are not, 2 bad input (nothing to
+replay), 3 this machine is not ready, 4 it stopped at a call that was not recorded, or the agent failed, 5 a bug, 130
+interrupted. A fork has the exit codes of `runbook run`.
+"""
 
 
-@with_options(Arguments)
-def replay(arguments: Arguments) -> int:
-    """Run a recorded run again: the same agent in a fresh sandbox, every model call answered from the recording.
+def declare(parser: argparse.ArgumentParser) -> None:
+    trajectories = (
+        "A trajectory's id, its folder, a copy of that folder, or a RUNBOOK.md with such a copy beside it in "
+        "recording/; several are replayed one after another. FILE: with --then script, the model script that continues."
+    )
+    parser.usage = "%(prog)s [OPTIONS] TRAJECTORY... [FILE]"
+    parser.add_argument("trajectories", nargs="+", metavar="TRAJECTORY", help=trajectories)
+    how = parser.add_argument_group(HOW)
+    add_on_miss(how, "For a model call that was not recorded")
+    strict = "Exit with 1 also when the image or the agent's version is not the recorded one."
+    how.add_argument("--strict", action="store_true", help=strict)
+    how.add_argument("--sandbox", help="A sandbox other than the recorded one.")
+    how.add_argument("--network", metavar="POLICY", help="A network policy other than the recorded one.")
+    add_env_file(how, "Take secrets from this file first; none is needed.")
+    add_keep(how)
+    fork = parser.add_argument_group(FORK)
+    until = "Answer only the first N model calls from the recording."
+    fork.add_argument("--until", type=int, metavar="N", help=until)
+    then = "What answers the calls after them: the provider, or FILE."
+    fork.add_argument("--then", choices=("live", "script"), metavar="live|script", help=then)
+    add_output(parser.add_argument_group(OUTPUT))
 
-    Needs no network and no key. The results are compared with the recorded ones; a request that is not as it was
-    recorded is shown and recorded, never served silently. With --until and --then it is a fork: a new run that goes
-    its own way after call N.
 
-    A RUNBOOK.md is run as it is now, with the parameters and inputs of its recording: so a hook finds out when the two
-    no longer belong together.
-
-    Exit codes: 0 the results are the same and nothing diverged in a major way, 1 they are not, 2 bad input (nothing
-    to replay), 3 this machine is not ready, 4 it stopped at a call that was not recorded, or the agent failed, 5 a
-    bug, 130 interrupted. A fork has the exit codes of `runbook run`.
-    """
-    return execute(arguments)
-
-
-def execute(arguments: Arguments) -> int:
+def execute(arguments: argparse.Namespace) -> int:
     """Runs, compares and reports each; the worst exit code. Raises RunbookError for what was wrong before anything
     started."""
     then = _then(arguments)
@@ -99,7 +67,7 @@ def execute(arguments: Arguments) -> int:
     return max(_replay(arguments, name, then, script) for name in names)
 
 
-def _replay(arguments: Arguments, name: str, then: Then | None, script: Path | None) -> int:
+def _replay(arguments: argparse.Namespace, name: str, then: Then | None, script: Path | None) -> int:
     given = vars(arguments)
     options = RunOptions(**{field.name: given[field.name] for field in fields(RunOptions) if field.name in given})
     prepared = prepare_replay(ReplayRequest(name, arguments.network, arguments.until, then, script, options))
@@ -119,15 +87,13 @@ def _replay(arguments: Arguments, name: str, then: Then | None, script: Path | N
     return comparison.exit_code(strict=arguments.strict)
 
 
-def _then(arguments: Arguments) -> Then | None:
+def _then(arguments: argparse.Namespace) -> Then | None:
     """Raises InputError for what does not fit together."""
-    if arguments.then not in (None, "live", "script"):
-        raise InputError(f"Unknown --then {arguments.then!r}.", hint="Known: live, and script FILE.")
     if (arguments.until is None) != (arguments.then is None):
         raise InputError("A fork needs both --until and --then.", hint="Such as --until 3 --then script turns.yaml.")
     if arguments.then == "script" and len(arguments.trajectories) < 2:
         raise InputError("--then script needs a model script.", hint="Such as --then script turns.yaml.")
-    return "live" if arguments.then == "live" else "script" if arguments.then == "script" else None
+    return cast("Then | None", arguments.then)
 
 
 def _lines(comparison: Comparison) -> Iterator[Text]:

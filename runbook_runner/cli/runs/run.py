@@ -1,19 +1,27 @@
-"""Command line: what `runbook run` does: arguments → request → prepared run → summary or JSON."""
+"""Command line: `runbook run`: arguments → request → prepared run → summary or JSON."""
 
+import argparse
 import json
 import sys
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from runbook_runner.cli.runs.run_options import Arguments
+from runbook_runner.cli.runs.run_options import declare
 from runbook_runner.cli.ui.follow import ask_on_terminal, console_for, follow
 from runbook_runner.core.errors import ExitCode, InputError
 from runbook_runner.core.text import encodable
 from runbook_runner.runner import PreparedRun, RunOptions, RunRequest, prepare
 
+__all__ = ["DESCRIPTION", "declare", "execute"]
 
-def execute(arguments: Arguments) -> int:
+DESCRIPTION = """\
+Exit codes: 0 passed, 1 the verdict is fail, 2 bad input, 3 this machine is not ready, 4 the agent failed or ran out of
+time, 5 a bug, 130 interrupted.
+"""
+
+
+def execute(arguments: argparse.Namespace) -> int:
     """Runs and reports; the exit code. Raises RunbookError for what was wrong before anything was recorded."""
     prepared = prepare(_request(arguments), ask_on_terminal())
     if arguments.dry_run:
@@ -24,7 +32,7 @@ def execute(arguments: Arguments) -> int:
     return followed.outcome.exit_code
 
 
-def _request(arguments: Arguments) -> RunRequest:
+def _request(arguments: argparse.Namespace) -> RunRequest:
     """Every option is named as the field it fills."""
     given = vars(arguments)
     _require_utf8({name: value for name, value in given.items() if name != "path"})

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from runbook_runner.cli.ui.ask import ask
 from runbook_runner.core.errors import CancelledError, ExitCode
 from runbook_runner.core.events import Artifact, Recorded, SandboxStarted
 from runbook_runner.runner import Outcome, PreparedRun, Question, run
@@ -75,13 +76,8 @@ def ask_on_terminal() -> Ask | None:
 
 
 def _ask(question: Question) -> str:
-    """Raises KeyboardInterrupt when there will be no answer."""
-    import typer
-
-    try:
-        return str(typer.prompt(f"{question.name} ({question.text})", err=True, hide_input=question.is_secret))
-    except typer.Abort:
-        raise KeyboardInterrupt from None
+    """Raises KeyboardInterrupt when the input has ended."""
+    return ask(f"{question.name} ({question.text})", is_secret=question.is_secret)
 
 
 def console_for(*, quiet: bool, json: bool) -> "Console | None":

@@ -1,0 +1,1 @@
+"""Command line, `snapshots`: the commands about snapshots and their images."""

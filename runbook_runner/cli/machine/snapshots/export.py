@@ -1,0 +1,37 @@
+"""Command line: `runbook snapshots export`."""
+
+import argparse
+from pathlib import Path
+
+from rich.console import Console
+from rich.filesize import decimal
+from rich.text import Text
+
+from runbook_runner.cli.machine.snapshots.images import add_layers, build_missing, stacks
+from runbook_runner.cli.options import add_quiet
+from runbook_runner.core.errors import ExitCode, InputError
+from runbook_runner.sandbox.docker.engine import connect
+from runbook_runner.sandbox.images import transfer
+
+DESCRIPTION = "Exit codes: 0 written, 2 bad input, 3 an image could not be built."
+
+
+def declare(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("names", nargs="+", metavar="NAME", help="A snapshot.")
+    parser.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help="The file, a tar archive.")
+    add_layers(parser)
+    add_quiet(parser)
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    out: Path = arguments.out
+    if not out.absolute().parent.is_dir():
+        raise InputError("There is no such folder.", where=str(out.absolute().parent))
+    engine, console = connect(), Console(highlight=False, quiet=arguments.quiet)
+    layers = stacks(arguments.agents, arguments.packages)
+    tags = list(dict.fromkeys(image.tag for image in build_missing(engine, arguments.names, layers, console)))
+    size = transfer.export(engine, tags, out)
+    for tag in tags:
+        console.print(Text(f"✓ {tag}", style="green"), soft_wrap=True)
+    console.print(f"{out} ({decimal(size)})", soft_wrap=True)
+    return ExitCode.PASS

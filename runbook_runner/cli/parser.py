@@ -1,0 +1,130 @@
+"""Command line: the parser of every command: argparse, with messages like our other errors and help printed by rich."""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from typing import Any, NoReturn, Protocol, cast
+
+from runbook_runner.core.errors import InputError
+from runbook_runner.core.text import did_you_mean
+
+_USAGE = {None: "{}", "?": "[{}]", "*": "[{}...]", "+": "{}...", argparse.REMAINDER: "[-- {}...]"}
+"""How the usage line shows an argument, by its `nargs`."""
+
+
+class CommandModule(Protocol):
+    """What the module of a command has."""
+
+    DESCRIPTION: str
+    """What `--help` prints below the command's summary."""
+
+    def declare(self, parser: argparse.ArgumentParser) -> None:
+        """Adds the command's arguments and options."""
+
+    def execute(self, arguments: argparse.Namespace) -> int:
+        """Does what the command is for and returns the exit code. Raises RunbookError."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Parses the arguments of one command, or finds the command of a group.
+
+    Raises InputError for a command line that is wrong, and SystemExit after `--help` and `--version`.
+    """
+
+    def __init__(self, *, module: str | None = None, **settings: Any):
+        """module: that of a command, imported when its arguments are parsed or shown; `None` for a group."""
+        super().__init__(allow_abbrev=False, add_help=False, **settings)
+        self._module = module
+        self._is_command = module is not None
+        self.add_argument("-h", "--help", action="help", help="Print this help.")
+
+    def add_commands(self) -> "argparse._SubParsersAction[Parser]":
+        """Makes it a group. Commands, and groups of commands, are added to what this returns."""
+        self.usage = f"{self.prog} [OPTIONS] COMMAND [ARGUMENTS]..."
+        self.set_defaults(execute=self._print_help)
+        return self.add_subparsers(title="commands", prog=self.prog, metavar="COMMAND")
+
+    def _print_help(self, _: argparse.Namespace) -> int:
+        """What a group does without a command; returns the exit code for bad input."""
+        self.print_help()
+        return InputError.exit_code
+
+    def load(self) -> None:
+        """Imports the module of a command and takes its declarations; does nothing the second time."""
+        if self._module is None:
+            return
+        module = cast(CommandModule, import_module(self._module))
+        self._module = None
+        self.description = f"{self.description}\n\n{module.DESCRIPTION}".strip()
+        module.declare(self)
+        self.set_defaults(execute=module.execute)
+        arguments = (action for action in self._actions if not action.option_strings)
+        words = (_USAGE[cast("str | None", action.nargs)].format(action.metavar) for action in arguments)
+        self.usage = self.usage or " ".join([self.prog, "[OPTIONS]", *words])
+
+    def format_help(self) -> str:
+        self.load()
+        self.formatter_class = _help_formatter()
+        return super().format_help()
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Takes options and arguments in any order, and after `--` only arguments. (`parse_intermixed_args` of
+        Python 3.11 loses the `--`.)"""
+        if not self._is_command:
+            found, rest = super().parse_known_args(args, namespace or argparse.Namespace())
+            self._refuse_options(rest)
+            return found, rest
+        self.load()
+        words = list(sys.argv[1:] if args is None else args)
+        end = words.index("--") if "--" in words else len(words)
+        with self._only(lambda action: bool(action.option_strings)):
+            found, rest = super().parse_known_args(words[:end], namespace or argparse.Namespace())
+        self._refuse_options(rest)
+        with self._only(lambda action: not action.option_strings):
+            found, rest = super().parse_known_args(["--", *rest, *words[end + 1 :]], found)
+        if rest:
+            self.error(f"unexpected argument {rest[0]!r}")
+        return found, []
+
+    @contextmanager
+    def _only(self, wanted: Callable[[argparse.Action], bool]) -> Iterator[None]:
+        every = self._actions
+        self._actions = list(filter(wanted, every))
+        try:
+            yield
+        finally:
+            self._actions = every
+
+    def _refuse_options(self, words: Sequence[str]) -> None:
+        for word in words:
+            if word.startswith("-") and word != "-":
+                name = word.partition("=")[0]
+                known = [option for action in self._actions for option in action.option_strings]
+                raise self._error(f"Unknown option {name!r}.", did_you_mean(name, known))
+
+    def error(self, message: str) -> NoReturn:
+        """Raises a message of argparse's as an InputError."""
+        raise self._error(f"{message[0].upper()}{message[1:]}.")
+
+    def _error(self, message: str, remedy: str | None = None) -> InputError:
+        return InputError(message, hint=" ".join(filter(None, [remedy, f"See `{self.prog} --help`."])))
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is None or value in action.choices:
+            return
+        known = [str(choice) for choice in action.choices]
+        name = action.option_strings[-1] if action.option_strings else str(action.metavar).lower()
+        remedy = did_you_mean(str(value), known) or f"Known: {', '.join(known)}."
+        raise self._error(f"Unknown {name} {value!r}.", remedy)
+
+
+def _help_formatter() -> type[argparse.HelpFormatter]:
+    from rich_argparse.contrib import ParagraphRichHelpFormatter as Formatter  # imports rich, which only the help needs
+
+    Formatter.group_name_formatter = lambda name: name.removeprefix("positional ").capitalize()
+    Formatter.help_markup = Formatter.text_markup = False
+    return Formatter
