@@ -84,10 +84,11 @@ class Parser(argparse.ArgumentParser):
         with self._only(lambda action: bool(action.option_strings)):
             found, rest = super().parse_known_args(words[:end], namespace or argparse.Namespace())
         self._refuse_options(rest)
+        rest += words[end + 1 :]
         with self._only(lambda action: not action.option_strings):
-            found, rest = super().parse_known_args(["--", *rest, *words[end + 1 :]], found)
+            found, rest = super().parse_known_args(["--", *rest] if rest else [], found)
         if rest:
-            self.error(f"unexpected argument {rest[0]!r}")
+            self.error(f"unexpected argument {rest[-1]!r}")
         return found, []
 
     @contextmanager

@@ -56,6 +56,7 @@ def test_what_follows_two_dashes_is_an_argument() -> None:
     found = read("shell --network none python312-uv -- sh -c exit -- -x")
     assert (found.name, found.command) == ("python312-uv", ["sh", "-c", "exit", "--", "-x"])
     assert read("attach 0123abcd").command == []
+    assert read("cost --").by == "model"
 
 
 @pytest.mark.parametrize(
@@ -72,6 +73,7 @@ def test_what_follows_two_dashes_is_an_argument() -> None:
         ("shell", "The following arguments are required: SNAPSHOT|TRAJECTORY."),
         ("snapshots export a", "The following arguments are required: -o/--out."),
         ("run a b", "Unexpected argument 'b'."),
+        ("cost a", "Unexpected argument 'a'."),
         ("run a --timeout soon", "Argument --timeout: invalid float value: 'soon'."),
         ("run a --agent", "Argument --agent: expected one argument."),
         ("run a --agent --json", "Argument --agent: expected one argument."),
