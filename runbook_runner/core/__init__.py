@@ -1,1 +1,1 @@
-"""Room `core`: what every other room speaks: errors, events, the run spec, settings. No I/O but reading settings."""
+"""Room `core`: what every other room uses: errors, events, the run spec, settings. No I/O but reading settings."""

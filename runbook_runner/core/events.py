@@ -155,7 +155,7 @@ class AgentMessage(Event):
     text: str
     role: Literal["assistant", "user", "system"] = "assistant"
     parent_call_id: str | None = None
-    """Set when a subagent speaks: the tool call that started it."""
+    """The tool call that started the subagent; `None`: the message is the main agent's."""
 
 
 class AgentThinking(Event):

@@ -156,7 +156,7 @@ def _pattern_begun(text: str) -> bool:
 
 
 def mark(name: str) -> str:
-    """What stands where a secret of this name, or one that a pattern found, was."""
+    """The mark in place of a secret. name: the secret's, or that of the pattern which found it."""
     return f"***REDACTED:{name}***"
 
 

@@ -58,7 +58,7 @@ MAX_CHECK_TIMEOUT_S: Final = 900
 GRACE_S: Final = 5.0  # between asking a process to end and killing it
 
 RecordMode = Literal["full", "metadata", "none"]
-"""What is kept of model calls: everything, all but what was said, or nothing. Only `full` can be replayed."""
+"""What is kept of model calls: everything, everything except the messages, or nothing. Only `full` can be replayed."""
 
 # --- settings of a project ------------------------------------------------------------------------------------------
 _PROJECT_FILES = ((".runbook/config.toml", ()), ("pyproject.toml", ("tool", "runbook")))
@@ -75,7 +75,7 @@ class Settings:
     home: Path
     """Root of everything we write: trajectories, locks, logs. `RUNBOOK_HOME` or `./.runbook`."""
     ca_bundle: Path | None
-    """PEM file handed to image builds and containers: `RUNBOOK_CA_BUNDLE`, else the one the host's tools are told
+    """PEM file handed to image builds and containers: `RUNBOOK_CA_BUNDLE`, else the one that the host's tools use
     to use. `None`: this host trusts the public roots only, and so may the sandbox."""
     base_image: str | None
     """`RUNBOOK_BASE_IMAGE`: what snapshots are built on. `None`: the snapshot's own choice."""

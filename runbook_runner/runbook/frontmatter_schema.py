@@ -30,7 +30,7 @@ class _Open(BaseModel):
 
 
 class SecretEntry(_Open):
-    """A secret by name; its value never stands in a runbook."""
+    """A secret by name; its value is never in a runbook."""
 
     env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = Field(
         None, description="Environment variable that holds the value; the secret's own name when left out."

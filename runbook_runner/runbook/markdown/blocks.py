@@ -196,7 +196,7 @@ class _Reader:
             self.fences.append(Fence(kind["Fenced"], "".join(code), first, last))
 
     def _table(self, span: _Span, *, is_top: bool) -> None:
-        """One that stands for itself is passed over, and read alone when it is asked for."""
+        """A top-level table is skipped here and parsed by itself when its cells are asked for."""
         line = self.lines.at(span["start"])
         most = self._take_rows(line, self.lines.at(span["end"] - 1))
         if is_top and not self._may_refer:

@@ -50,7 +50,7 @@ def _lines_of(text: str) -> list[int]:
 
 
 def _may_explode(text: str) -> bool:
-    """Whether aliases or depth are possible at all; most frontmatters are told apart at a glance."""
+    """Whether aliases or depth are possible at all; most frontmatters are ruled out at a glance."""
     return "*" in text or _DEEP.search(text) is not None or text.count("[") + text.count("{") > MAX_DEPTH // 2 - 2
 
 

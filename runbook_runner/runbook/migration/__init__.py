@@ -97,7 +97,7 @@ def _left(runbook: Runbook, old: OldSections, lines: Sequence[str]) -> Iterator[
         if any(section.line < fence.line <= section.end_line for section in moved):
             continue
         if script and fence.line == script.line:
-            yield fence.line, "the script stood here; the words around it may still speak of it"
+            yield fence.line, "the script was moved from here; the text around it may still mention it"
         elif V1_SHAPE in fence.code:
             yield fence.line, "this block shows the report of v1"
 
@@ -107,4 +107,4 @@ def _marks(text: str) -> Iterator[Note]:
         if BANNER in line:
             yield number, f"it says {BANNER}, which marks a v1 file"
         elif "verification script" in line.lower() or "final checklist" in line.lower():
-            yield number, "it speaks of a section that v2 does not have: " + line.strip()
+            yield number, "it mentions a section that v2 does not have: " + line.strip()

@@ -133,7 +133,7 @@ def _indent(line: str) -> int:
 
 
 def is_covered(text: str, outputs: Collection[str]) -> bool:
-    """Whether the item only says that files exist, or speaks of the report or of the script."""
+    """Whether the item only says that files exist, or is about the report or the script."""
     plain = text[:_ENOUGH].replace("`", "").replace("*", "").strip(" .")
     if _REPORT in plain or _SCRIPT.search(plain) or _ALL_EXIST.fullmatch(plain):
         return True

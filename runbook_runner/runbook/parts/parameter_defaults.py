@@ -14,7 +14,7 @@ _YES = frozenset({"yes", "y", "true", "required", "always", "mandatory", "✓", 
 _NO = frozenset({"no", "n", "false", "never", "✗", "✘", "❌"}) | _EMPTY
 _CONDITIONS = ("required if", "required for", "required when", "required unless", "required with", "required by")
 
-# A value may stand without back-ticks only when it can't be meant as prose.
+# A value needs no back-ticks only when it can't be meant as prose.
 _PLAIN_VALUE = re.compile(r"-?\d+(?:\.\d+)?%?|true|false|(?:/|\./)\S*|https?://\S+|\"[^\"]*\"", re.IGNORECASE)
 _NOTE = re.compile(r"\([^()]*\)")
 

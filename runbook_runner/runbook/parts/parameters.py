@@ -126,9 +126,9 @@ def _default(row: Row, columns: _Columns) -> Default:
 
 def _required(row: Row, columns: _Columns, default: Default) -> tuple[bool, bool]:
     """A Required column that is not empty wins over the default cell."""
-    said = row.cells[columns.required].text if columns.required is not None else ""
-    if said.strip(" -–—"):
-        return read_required(said)
+    text = row.cells[columns.required].text if columns.required is not None else ""
+    if text.strip(" -–—"):
+        return read_required(text)
     return default.kind == "required", default.kind == "conditional"
 
 

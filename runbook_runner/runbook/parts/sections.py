@@ -9,7 +9,7 @@ from runbook_runner.runbook.markdown.blocks import Section
 BANNER = "FINAL OUTPUT VERIFICATION"
 """What a v1 verification script prints first (contract §3.16)."""
 _FINAL_HEADING = re.compile(r"^## (?:Step [0-9]+: )?Final Checklist", re.MULTILINE)
-# A picture may stand before it; of a number of thousands of digits the beginning is enough.
+# An emoji may come before it; of a number with thousands of digits the beginning is enough.
 _STEP = re.compile(r"\W{0,8}step\s+(\d{1,9})\d*((?:\.\d+)*(?:[a-z]\b)?)\b", re.IGNORECASE)
 _SEPARATOR = re.compile(r"\s*[:.)–—-]*\s*")
 
@@ -38,7 +38,7 @@ def without_step(title: str) -> str:
 
 
 def is_final_checklist(section: Section) -> bool:
-    """Of v1 (contract §3.16), whatever stands between `Step 7` and the name."""
+    """A v1 Final Checklist (contract §3.16), with any separator between `Step 7` and the name."""
     return re.sub(r"\A\W+", "", without_step(section.title)).lower().startswith("final checklist")
 
 

@@ -65,7 +65,7 @@ class _Steps:
 
 
 def to_atif(events: Iterable[Recorded]) -> dict[str, Any]:
-    """One ATIF document. A subagent's steps stand in line with those of the agent that started it."""
+    """One ATIF document. A subagent's steps are in line with those of the agent that started it."""
     run: RunStarted | None = None
     agent: AgentStarted | None = None
     end: AgentFinished | None = None

@@ -52,10 +52,10 @@ def every_rule() -> tuple[Rule, ...]:
 
 
 def rules_for(subject: Subject, selection: Selection) -> Sequence[Rule]:
-    """Those that apply to this text, in the order in which they speak.
+    """The rules that apply to this text, in the order in which they run.
 
-    `v1` and `v2` are the published validators and nothing else; `auto` is all our own rules and the validator whose
-    marks the file bears, if any.
+    `v1` and `v2` are the published validators and nothing else; `auto` is all our own rules and the validator
+    for whose generation the file has marks, if any.
     """
     return _admitted(selection, _generation(subject) if selection.profile == "auto" else "")
 

@@ -163,8 +163,8 @@ def _first_error(script: str, deadline: float, *options: str) -> tuple[int, str]
     """Line and message of the first thing `bash -n` says; `None`: nothing. Raises _LateError."""
     if time.monotonic() > deadline:
         raise _LateError
-    said = _bash_n(script.encode(), deadline, options)
-    for line in said.splitlines():
+    output = _bash_n(script.encode(), deadline, options)
+    for line in output.splitlines():
         if match := _LINE.search(line):
             message = match[2].removeprefix("warning: ")
             return int(match[1]), re.sub(r"\s*\(wanted `[^']*'\)$", "", message) if "here-doc" in message else message
@@ -204,13 +204,13 @@ def _file(script: bytes) -> int:
 
 def _collect(pid: int, read: int, deadline: float) -> str:
     """What it says; it is gone afterwards. Raises _LateError."""
-    said = b""
+    output = b""
     try:
         while select.select([read], [], [], max(deadline - time.monotonic(), 0))[0]:
             part = os.read(read, 65536)
-            said += part[: 65536 - len(said)]
+            output += part[: 65536 - len(output)]
             if not part:
-                return said.decode(errors="replace")
+                return output.decode(errors="replace")
         os.kill(pid, 9)
         raise _LateError
     finally:

@@ -51,7 +51,7 @@ def unclosed_fence(subject: Subject) -> Iterator[Hit]:
 
 
 def _swallows_sections(subject: Subject) -> Iterator[Hit]:
-    """A block in which a heading and then another block's opening line stand: its own end was forgotten."""
+    """A block that contains a heading and then another block's opening line: its own end was forgotten."""
     for language, fence in subject.languages:
         if "```" not in fence.code or language in _MARKDOWN or _holds_others(subject.line(fence.line)):
             continue
@@ -97,7 +97,7 @@ def unwritten_file(subject: Subject) -> Iterator[Hit]:
 
 
 def _all_reads(subject: Subject) -> Iterator[tuple[str, int]]:
-    """Path and line of every place in a block where a command that reads stands before the path."""
+    """Path and line of every place in a block with a command that reads before the path."""
     for language, fence in subject.languages:
         if language not in _PROGRAMS:
             continue
@@ -111,7 +111,7 @@ def _all_reads(subject: Subject) -> Iterator[tuple[str, int]]:
 
 
 def _is_made(subject: Subject, path: str, name: str, reads: int) -> bool:
-    """Whether the name stands anywhere but in the reads, or something may make files in its folder: a pattern, a
+    """Whether the name is anywhere else than in the reads, or something may make files in its folder: a pattern, a
     variable, the folder's bare name."""
     if subject.text.count(name) > reads:
         return True

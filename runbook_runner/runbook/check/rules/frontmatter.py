@@ -31,7 +31,7 @@ def late_frontmatter(subject: Subject) -> Iterator[Hit]:
         start = subject.text.startswith("\ufeff")
         end = subject.text.index("---")
         message = "The frontmatter does not begin on the first line, so it is not read."
-        hit = subject.at(end, message, "Remove what stands above it.")
+        hit = subject.at(end, message, "Remove the lines above it.")
         yield hit._replace(edits=(Edit(int(start), end, ""),))
 
 
@@ -81,7 +81,7 @@ def repeated_key(subject: Subject) -> Iterator[Hit]:
     seen: set[str] = set()
     for match in re.finditer(r"^([A-Za-z_][\w-]*):", head, re.MULTILINE):
         if match[1] in seen:
-            yield subject.at(match.start(), f"`{match[1]}` stands here twice.", "Only the last one counts.")
+            yield subject.at(match.start(), f"`{match[1]}` is given twice.", "Only the last one counts.")
         seen.add(match[1])
 
 
@@ -120,7 +120,7 @@ def _misspelled(subject: Subject, key: str, value: str, known: list[str], what: 
 
 
 def _respell(subject: Subject, line: int, old: str, new: str) -> tuple[Edit, ...]:
-    """Replaces a value on its key's own line; nothing when it stands there in another way (quoted, folded)."""
+    """Replaces a value on its key's own line; nothing when it is written in another way (quoted, folded)."""
     text = subject.line(line)
     match = re.fullmatch(rf"(\w+:[ \t]*['\"]?){re.escape(old)}(['\"]?[ \t]*(?:#.*)?)", text)
     if match is None:
@@ -241,7 +241,7 @@ def _item_line(subject: Subject, path: str, after: int) -> int:
 
 def _shorten(subject: Subject, line: int, old: str, new: str) -> tuple[Edit, ...]:
     text = subject.line(line)
-    if text.count(old) != 1 or re.search(r"[{}]", old):  # a `{{…}}` needs its quotes, whatever is left of it
+    if text.count(old) != 1 or re.search(r"[{}]", old):  # a `{{…}}` needs its quotes, even when it is shortened
         return ()
     start = subject.start_of(line) + text.index(old)
     return (Edit(start, start + len(old), new),)

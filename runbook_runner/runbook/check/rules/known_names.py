@@ -23,7 +23,7 @@ def _unknown(_name: str | None, _near: Near) -> AgentFacts | None:
 
 class Surroundings(NamedTuple):
     built_in_agents: Collection[str] = ()
-    """Names of the agents that come with the program; empty: that is not known, so nothing is said of agents."""
+    """Names of the agents that come with the program; empty: that is not known, so unknown agents are not reported."""
     agents: Callable[[Near], Collection[str]] = _none
     """Names of all agents, also those that are declared in files near, or by packages."""
     find_agent: Callable[[str, Near], AgentFacts | None] = _unknown
@@ -31,7 +31,7 @@ class Surroundings(NamedTuple):
     infer_agent: Callable[[str | None, Near], AgentFacts | None] = _unknown
     """The agent for a model, when the runbook names none."""
     snapshots: Callable[[Near], Collection[str]] | None = None
-    """Names of all snapshots a run here would find; `None`: that is not known, so nothing is said of them."""
+    """Names of all snapshots a run here would find; `None`: that is not known, so unknown ones are not reported."""
     providers: Callable[[Near], Collection[str]] = _none
     """Names of the model providers beyond the contract's."""
 

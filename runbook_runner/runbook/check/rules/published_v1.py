@@ -1,7 +1,7 @@
 """Room `runbook`, `check`: RB8xx, the published validator for v1 runbooks, row by row (contract §3.12).
 
-It is a shell script around `grep`: words count wherever they stand, and their case matters. Every row here gives its
-verdict and its severity, in its order; where it finds nothing, the hit is on line 1.
+It is a shell script around `grep`: words count anywhere in the file, and their case matters. Every row here has the
+verdict, the severity and the order of the script; a missing word is a hit on line 1.
 """
 
 import re
@@ -54,7 +54,7 @@ def heading(name: str) -> _Test:
 
 
 def mentions(*words: str, message: str, hint: str = "") -> _Test:
-    """One of the words stands anywhere in the file, in this case."""
+    """One of the words is anywhere in the file, in this case."""
 
     def check(subject: Subject) -> Iterator[Hit]:
         if not any(word in subject.text for word in words):
