@@ -39,7 +39,7 @@ def find_agent(name: str, near: Near = ()) -> "Agent":
     Raises InputError that lists the known ones, or says what is wrong with a file or a package."""
     name = name.strip().lower()
     if name in BUILT_IN_AGENTS:
-        agent: Agent = import_module(f"runbook_runner.agents.{name.replace('-', '_')}").AGENT
+        agent: Agent = import_module(f"runbook_runner.agents.built_in.{name.replace('-', '_')}").AGENT
         return agent
     if path := _declared(near).get(name):
         from runbook_runner.agents.declared.agent import load_agent

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from runbook_runner.agents.claude_code import Reader
+from runbook_runner.agents.built_in.claude_code import Reader
 from runbook_runner.core.events import (
     AgentMessage,
     AgentNotice,

@@ -230,8 +230,8 @@ def test_without_rules_text_is_told_by_the_paragraph(tmp_path: Path) -> None:
 
 
 def test_a_package_brings_agents_by_entry_point() -> None:
-    point = EntryPoint("other", "runbook_runner.agents.shell:AGENT", "runbook_runner.agents")
+    point = EntryPoint("other", "runbook_runner.agents.built_in.shell:AGENT", "runbook_runner.agents")
     assert load_packaged(point).name == "shell"
-    for broken in ("runbook_runner.agents.shell:runnable", "no_such_module_here:AGENT"):
+    for broken in ("runbook_runner.agents.built_in.shell:runnable", "no_such_module_here:AGENT"):
         with pytest.raises(InputError, match="entry point other"):
             load_packaged(EntryPoint("other", broken, "runbook_runner.agents"))

@@ -90,8 +90,8 @@ def parrot(runbook: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     package = tmp_path_factory.mktemp("package")
     copy = package / "runbook_runner"
     shutil.copytree(Path(runbook_runner.__file__).parent, copy)
-    (copy / "agents" / "parrot_cli.py").write_text(MODULE)
-    table = copy / "agents" / "built_in.py"
+    (copy / "agents" / "built_in" / "parrot_cli.py").write_text(MODULE)
+    table = copy / "agents" / "built_in" / "__init__.py"
     start = "_ROWS: Final = (\n"
     assert table.read_text().count(start) == 1
     table.write_text(table.read_text().replace(start, start + ROW))

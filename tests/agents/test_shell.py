@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from runbook_runner.agents.base import AgentInput
-from runbook_runner.agents.shell import MAX_OUTPUT, Reader, invoke
+from runbook_runner.agents.built_in.shell import MAX_OUTPUT, Reader, invoke
 from runbook_runner.core.declared import Block
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.events import AgentMessage, Event, ToolCalled, ToolReturned

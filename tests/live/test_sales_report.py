@@ -14,7 +14,7 @@ import jsonschema
 import pytest
 import yaml
 
-from runbook_runner.agents.claude_code import VERSION
+from runbook_runner.agents.built_in.claude_code import VERSION
 from runbook_runner.trajectory.models import Trajectory
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "sales-report"

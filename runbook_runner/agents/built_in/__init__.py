@@ -1,7 +1,8 @@
-"""Agents: the table of the agents that come with the program, with what other rooms must know of each.
+"""Agents: the table of the agents that come with the program, with the facts that other rooms need. A new one is a
+module here with an `AGENT`, and a row in the table; the agent `my-agent` has the module `my_agent`.
 
-The rows stand here and not in the agents' modules, because `runbook check` needs these facts of every runbook in a few
-milliseconds, and the modules import pydantic. The module of the agent `my-agent` is `agents/my_agent.py`.
+The rows stand here and not in the modules, because `runbook check` needs these facts for every runbook in a few
+milliseconds, and the modules import pydantic.
 """
 
 from collections.abc import Mapping

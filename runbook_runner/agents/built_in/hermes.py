@@ -46,7 +46,7 @@ def invoke(agent_input: AgentInput) -> Invocation:
 
 
 def _plugin() -> bytes:
-    return resources.files("runbook_runner.agents").joinpath("hermes_plugin.py").read_bytes()
+    return resources.files("runbook_runner.agents.built_in").joinpath("hermes_plugin.py").read_bytes()
 
 
 def _config(agent_input: AgentInput) -> dict[str, Any]:
