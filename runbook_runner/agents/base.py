@@ -7,9 +7,9 @@ from typing import Any, Final, Protocol
 
 from runbook_runner.agents.install import NOT_INSTALLED, Installation
 from runbook_runner.core import settings
-from runbook_runner.core.agent_facts import AgentFacts
 from runbook_runner.core.declared import Block, McpServer
 from runbook_runner.core.events import Event, Usage
+from runbook_runner.core.facts.agents import AgentFacts
 
 GATEWAY_TOKEN: Final = "RUNBOOK_GATEWAY_TOKEN"  # noqa: S105 (the variable's name)
 """Holds the token in the environment of a CLI that lets its configuration choose the variable."""

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runbook_runner.agents.built_in import BUILT_IN_AGENTS
-from runbook_runner.core.agent_facts import AgentFacts
 from runbook_runner.core.errors import InputError
+from runbook_runner.core.facts.agents import AgentFacts
 from runbook_runner.core.files import upwards
 from runbook_runner.core.settings import DEFAULT_AGENT
 from runbook_runner.core.text import did_you_mean

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from runbook_runner.core.providers import PROVIDERS
+from runbook_runner.core.facts.providers import PROVIDERS
 from runbook_runner.core.settings import DEFAULT_CHECK_TIMEOUT_S, MAX_CHECK_TIMEOUT_S
 from runbook_runner.runbook.run_settings import OwnSettings
 

@@ -15,7 +15,7 @@ from runbook_runner.agents.registry import find_agent, infer_agent
 from runbook_runner.core import settings
 from runbook_runner.core.declared import Block, McpServer
 from runbook_runner.core.events import AgentMessage, AgentNotice, Event, Recorded, ToolCalled, ToolReturned
-from runbook_runner.core.providers import PROVIDERS, only_other_maker, spell_model
+from runbook_runner.core.facts.providers import PROVIDERS, only_other_maker, spell_model
 from runbook_runner.gateway.dialects import DIALECTS
 
 DECLARED = "declared"

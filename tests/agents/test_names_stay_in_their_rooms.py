@@ -6,11 +6,11 @@ from pathlib import Path
 
 import runbook_runner
 from runbook_runner.agents.built_in import BUILT_IN_AGENTS
-from runbook_runner.core.providers import PROVIDERS
+from runbook_runner.core.facts.providers import PROVIDERS
 from runbook_runner.gateway.dialects import DIALECTS
 
 PACKAGE = Path(runbook_runner.__file__).parent
-ROOMS = ("agents/", "core/providers.py", "core/model_spelling.py")
+ROOMS = ("agents/", "core/facts/providers.py", "core/facts/spelling.py")
 SHELL = "shell"  # also a language of code blocks, a command and a tool
 NAMES = ({*BUILT_IN_AGENTS, *PROVIDERS} | {name for row in PROVIDERS.values() for name in row.aliases}) - {SHELL}
 OF_DIALECTS = {dialect.name for dialect in DIALECTS}

@@ -8,7 +8,7 @@ milliseconds, and the modules import pydantic.
 from collections.abc import Mapping
 from typing import Final
 
-from runbook_runner.core.agent_facts import AgentFacts
+from runbook_runner.core.facts.agents import AgentFacts
 
 _ROWS: Final = (
     AgentFacts(

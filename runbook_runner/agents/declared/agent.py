@@ -11,8 +11,8 @@ from runbook_runner.agents.install import Installation
 from runbook_runner.agents.mcp import servers_by_name
 from runbook_runner.agents.prompt import render_prompt
 from runbook_runner.core import settings
-from runbook_runner.core.agent_facts import AgentFacts
 from runbook_runner.core.errors import InputError
+from runbook_runner.core.facts.agents import AgentFacts
 
 _PLACEHOLDER = re.compile(r"\{(model|prompt|prompt_file|gateway_url|token|app|home|mcp_servers)\}")
 

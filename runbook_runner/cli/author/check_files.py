@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from runbook_runner.agents.built_in import BUILT_IN_AGENTS
 from runbook_runner.agents.registry import find_facts, infer_agent, known_agents
-from runbook_runner.core.agent_facts import AgentFacts
 from runbook_runner.core.errors import InputError
+from runbook_runner.core.facts.agents import AgentFacts
 from runbook_runner.runbook.check.config import config_for
 from runbook_runner.runbook.check.engine import Job, findings_of, job, refusal
 from runbook_runner.runbook.check.files import files

@@ -8,8 +8,8 @@ from pathlib import Path
 from runbook_runner.agents.registry import find_facts, infer_agent
 from runbook_runner.cli.ui.ask import ask
 from runbook_runner.cli.ui.output import write_new
-from runbook_runner.core.agent_facts import AgentFacts
 from runbook_runner.core.errors import ExitCode, InputError
+from runbook_runner.core.facts.agents import AgentFacts
 from runbook_runner.runbook.authoring.scaffold import EVALUATIONS, NewRunbook, folder_name, scaffold
 
 DESCRIPTION = """\

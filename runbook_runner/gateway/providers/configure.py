@@ -1,4 +1,4 @@
-"""Gateway: makes the upstream of a provider from its row in `core/providers.py` and the user's environment.
+"""Gateway: makes the upstream of a provider from its row in `core/facts/providers.py` and the user's environment.
 
 A provider without a row is any that litellm knows by that name (see `translate`).
 """
@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from runbook_runner.core import settings
 from runbook_runner.core.errors import InputError, NotReadyError
-from runbook_runner.core.providers import (
+from runbook_runner.core.facts.providers import (
     PROVIDERS,
     KeyHeader,
     ProviderFacts,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from runbook_runner.core.providers import KeyHeader
+from runbook_runner.core.facts.providers import KeyHeader
 from runbook_runner.gateway.dialects.base import Dialect, ParsedResponse
 from runbook_runner.gateway.providers.http_client import shared_client
 from runbook_runner.gateway.providers.prices import Prices

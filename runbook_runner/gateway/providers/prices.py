@@ -19,8 +19,8 @@ import zstandard
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from runbook_runner.core.errors import InputError
+from runbook_runner.core.facts.providers import find_provider
 from runbook_runner.core.invalid import validation_error, yaml_error
-from runbook_runner.core.providers import find_provider
 from runbook_runner.gateway.dialects.base import ParsedResponse
 
 TABLE: Final = Path(__file__).with_name("prices.json.zst")

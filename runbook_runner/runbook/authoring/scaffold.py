@@ -11,9 +11,9 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from runbook_runner.core import ids, settings
-from runbook_runner.core.agent_facts import AgentFacts
 from runbook_runner.core.criteria import ChecklistItem
 from runbook_runner.core.errors import InputError
+from runbook_runner.core.facts.agents import AgentFacts
 from runbook_runner.runbook.authoring.fmt import formatted
 from runbook_runner.runbook.criteria.report_example import report_example
 from runbook_runner.runbook.document import Runbook, parse

@@ -8,8 +8,8 @@ from runbook_runner.agents.base import Agent
 from runbook_runner.agents.built_in import BUILT_IN_AGENTS
 from runbook_runner.agents.registry import find_agent, known_agents
 from runbook_runner.core.errors import RunbookError
+from runbook_runner.core.facts.providers import PROVIDER_KEYS, PROVIDERS
 from runbook_runner.core.programs import version_of
-from runbook_runner.core.providers import PROVIDER_KEYS, PROVIDERS
 from runbook_runner.core.settings import DEFAULT_AGENT, DEFAULT_SNAPSHOT
 from runbook_runner.runner.doctor import PATIENCE_S, Finding, Machine, error_finding
 from runbook_runner.runner.environment.images import layers_of

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runbook_runner.agents.registry import find_facts, infer_agent
-from runbook_runner.core.agent_facts import AgentFacts, choose_provider, model_for
 from runbook_runner.core.errors import InputError
+from runbook_runner.core.facts.agents import AgentFacts, choose_provider, model_for
 from runbook_runner.core.settings import DEFAULT_SNAPSHOT
 from runbook_runner.runbook.parts.frontmatter import Frontmatter
 from runbook_runner.runner.request.request import RunRequest

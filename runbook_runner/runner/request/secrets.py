@@ -14,7 +14,7 @@ from pathlib import Path
 from runbook_runner.agents.registry import find_facts
 from runbook_runner.core.declared import McpServer, Secret
 from runbook_runner.core.errors import InputError, NotReadyError
-from runbook_runner.core.providers import PROVIDER_KEYS, key_variables
+from runbook_runner.core.facts.providers import PROVIDER_KEYS, key_variables
 from runbook_runner.core.redaction import Redactor, looks_secret
 from runbook_runner.core.spec import RunSpec
 

@@ -3,8 +3,8 @@
 import re
 from collections.abc import Iterable, Iterator
 
-from runbook_runner.core.agent_facts import AgentFacts, choose_provider
-from runbook_runner.core.providers import PROVIDERS, only_other_maker, spell_model
+from runbook_runner.core.facts.agents import AgentFacts, choose_provider
+from runbook_runner.core.facts.providers import PROVIDERS, only_other_maker, spell_model
 from runbook_runner.runbook.check.rules.findings import Edit, Hit
 from runbook_runner.runbook.check.rules.subject import Rule, Subject, did_you_mean
 from runbook_runner.runbook.parts.frontmatter import KNOWN_KEYS, OWN_KEY

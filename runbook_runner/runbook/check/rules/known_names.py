@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import NamedTuple
 
-from runbook_runner.core.agent_facts import AgentFacts
+from runbook_runner.core.facts.agents import AgentFacts
 
 Near = Path | None
 """The folder of a runbook, `None` for stdin."""

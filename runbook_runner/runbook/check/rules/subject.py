@@ -9,8 +9,8 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from runbook_runner.core.agent_facts import AgentFacts
 from runbook_runner.core.errors import InputError
+from runbook_runner.core.facts.agents import AgentFacts
 from runbook_runner.core.text import nearest
 from runbook_runner.runbook.check.rules.findings import Hit, Severity
 from runbook_runner.runbook.check.rules.known_names import NOWHERE, Surroundings

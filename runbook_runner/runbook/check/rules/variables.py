@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
-from runbook_runner.core.providers import PROVIDER_KEYS
+from runbook_runner.core.facts.providers import PROVIDER_KEYS
 from runbook_runner.runbook.check.rules.findings import Hit
 from runbook_runner.runbook.check.rules.frontmatter import secret_line
 from runbook_runner.runbook.check.rules.subject import MOST_PLACEHOLDERS, SHELLS, Rule, Subject, did_you_mean

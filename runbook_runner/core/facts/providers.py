@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from runbook_runner.core import model_spelling
+from runbook_runner.core.facts import spelling
 
 KeyHeader = Literal["bearer", "x-api-key", "x-goog-api-key", "none"]
 """Which header a key goes in."""
@@ -89,7 +89,7 @@ _ROWS: Final = (
         dialects=("anthropic",),
         makers=("anthropic",),
         model_prefix="claude-",
-        spell=model_spelling.for_anthropic,
+        spell=spelling.for_anthropic,
     ),
     ProviderFacts(
         "openai",
@@ -100,7 +100,7 @@ _ROWS: Final = (
         litellm_version="/v1",
         makers=("openai",),
         model_prefix="gpt-",
-        spell=model_spelling.for_openai,
+        spell=spelling.for_openai,
     ),
     ProviderFacts(
         "google",
@@ -113,7 +113,7 @@ _ROWS: Final = (
         price_names=("gemini",),
         makers=("google",),
         model_prefix="gemini-",
-        spell=model_spelling.for_google,
+        spell=spelling.for_google,
     ),
     ProviderFacts(
         "openrouter",
@@ -123,7 +123,7 @@ _ROWS: Final = (
         headers=(("http-referer", "OPENROUTER_HTTP_REFERER"), ("x-title", "OPENROUTER_X_TITLE")),
         dialects=("anthropic", "openai-responses", "openai-chat"),
         litellm_version="/v1",
-        spell=model_spelling.for_openrouter,
+        spell=spelling.for_openrouter,
         spelling_hint="OpenRouter wants VENDOR/MODEL.",
         key_selects=True,
     ),
@@ -139,7 +139,7 @@ _ROWS: Final = (
         ),
         price_names=("bedrock", "bedrock_converse"),
         makers=("anthropic",),
-        spell=model_spelling.for_bedrock,
+        spell=spelling.for_bedrock,
         key_selects=True,
     ),
     _local("ollama", "http://127.0.0.1:11434", "ollama_chat", litellm="ollama_chat", version=""),

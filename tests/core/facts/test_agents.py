@@ -4,8 +4,8 @@ import pytest
 
 from runbook_runner.agents.built_in import BUILT_IN_AGENTS
 from runbook_runner.agents.registry import find_agent, infer_agent, known_agents
-from runbook_runner.core.agent_facts import choose_provider, model_for
 from runbook_runner.core.errors import InputError
+from runbook_runner.core.facts.agents import choose_provider, model_for
 
 CLAUDE_CODE = BUILT_IN_AGENTS["claude-code"]
 

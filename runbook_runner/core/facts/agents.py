@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from runbook_runner.core.providers import PROVIDERS, is_maker, provider_of_prefix, spell_model
+from runbook_runner.core.facts.providers import PROVIDERS, is_maker, provider_of_prefix, spell_model
 
 
 @dataclass(frozen=True)
