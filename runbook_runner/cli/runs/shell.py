@@ -3,15 +3,12 @@
 import argparse
 import os
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 from runbook_runner.cli.options import add_env_file, add_shell_command
 from runbook_runner.cli.ui.terminal import ends_by_signal, is_terminal, relay
-from runbook_runner.core.settings import Settings
-from runbook_runner.runner.attach.shell import open_shell_sandbox, shell_request
-from runbook_runner.runner.replay.prepare import with_policy
-from runbook_runner.runner.request.secrets import load_environment
+from runbook_runner.runner import RunOptions
+from runbook_runner.runner.attach.shell import ShellRequest, open_shell_sandbox, prepare_shell
 
 DESCRIPTION = """\
 The sandbox is removed when the shell ends; nothing is recorded, and there is no model in it. It has those secrets of
@@ -33,13 +30,11 @@ def declare(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Returns the exit code of the command in the sandbox."""
-    settings, name = Settings.load(), arguments.name
-    wanted = shell_request(settings.home, name, agent=arguments.agent, backend=arguments.sandbox, near=[Path.cwd()])
-    if arguments.network:
-        wanted = replace(wanted, spec=with_policy(wanted.spec, arguments.network))
-    environ = load_environment(arguments.env_file, None)
+    options = RunOptions(sandbox=arguments.sandbox, env_file=arguments.env_file)
+    request = ShellRequest(arguments.name, (Path.cwd(),), arguments.agent, arguments.network, options)
+    prepared = prepare_shell(request)
     at_terminal = is_terminal()
-    with ends_by_signal(), open_shell_sandbox(wanted, settings, environ, _report) as opened:
+    with ends_by_signal(), open_shell_sandbox(prepared, _report) as opened:
         return relay(opened.attach(arguments.command, os.environ, tty=at_terminal), at_terminal=at_terminal)
 
 

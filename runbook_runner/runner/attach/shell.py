@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from runbook_runner.agents.built_in import WITHOUT_MODEL
@@ -11,14 +11,17 @@ from runbook_runner.core import settings
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.ids import new_trajectory_id
 from runbook_runner.core.settings import Settings
-from runbook_runner.core.spec import Limits, RunSpec
+from runbook_runner.core.spec import RunSpec
 from runbook_runner.runner.agent.launch import agent_environ
-from runbook_runner.runner.environment.backends import Report, choose_backend
+from runbook_runner.runner.environment.backends import Report
 from runbook_runner.runner.recovery.claims import Claim, Entry
+from runbook_runner.runner.replay.prepare import with_policy
 from runbook_runner.runner.replay.recorded_run import read_recorded_run
 from runbook_runner.runner.request.inputs import unpacked, with_kept_inputs
-from runbook_runner.runner.request.secrets import agent_secrets
-from runbook_runner.sandbox.backends import AUTO, BACKENDS
+from runbook_runner.runner.request.prepare import PreparedRun, prepare_spec
+from runbook_runner.runner.request.request import RunOptions
+from runbook_runner.runner.request.secrets import agent_secrets, load_environment
+from runbook_runner.sandbox.backends import BACKENDS
 from runbook_runner.sandbox.base import Attached, PutFile, Sandbox
 from runbook_runner.sandbox.images.snapshots import known_snapshots
 from runbook_runner.sandbox.temp_folders import temp_folder
@@ -30,32 +33,54 @@ _TERMINAL = ("TERM", "COLORTERM", "LANG", "LC_ALL")
 
 @dataclass(frozen=True)
 class ShellRequest:
-    """What to look at, and in which sandbox."""
+    name: str
+    """A snapshot, or a trajectory's id or folder."""
+    near: tuple[Path, ...]
+    """Folders from which upwards agents and snapshots are looked for."""
+    agent: str | None = None
+    """Put on top of a snapshot; a trajectory has its own."""
+    network: str | None = None
+    """Another network policy than the run's."""
+    options: RunOptions = field(default_factory=RunOptions)
 
-    spec: RunSpec
+
+@dataclass(frozen=True)
+class PreparedShell:
+    run: PreparedRun
+    """The sandbox that a run of this spec would get."""
     trajectory_id: str
-    """Of the run, or an unused one."""
-    backend: str
+    """Of the recorded run, or an unused one."""
 
 
-def shell_request(
-    home: Path, name: str, *, agent: str | None, backend: str | None, near: Sequence[Path]
-) -> ShellRequest:
-    """name: a snapshot, or a trajectory's id or folder. agent: put on top of a snapshot; a trajectory has its own.
-    backend: `None`: as the run had it, for a snapshot the first that uses images. Raises InputError."""
-    known = known_snapshots(near)
-    if name in known:
+def prepare_shell(request: ShellRequest) -> PreparedShell:
+    """Without a sandbox in the request: that of the recorded run, for a snapshot the first that uses images. Raises
+    InputError and NotReadyError."""
+    asked = Settings.load()
+    environ = load_environment(request.options.env_file, None)
+    spec, trajectory_id, sandbox = _asked_for(request, asked.home)
+    limits = spec.limits.model_copy(update={"timeout_s": LIFETIME_S, "idle_s": LIFETIME_S})
+    spec = spec.model_copy(update={"limits": limits})
+    if request.network:
+        spec = with_policy(spec, request.network)
+    options = replace(request.options, sandbox=request.options.sandbox or sandbox)
+    run = prepare_spec(spec, options, environ, asked, strict_snapshot=True, starts_agent=False)
+    return PreparedShell(run, trajectory_id)
+
+
+def _asked_for(request: ShellRequest, home: Path) -> tuple[RunSpec, str, str | None]:
+    """Returns the spec, the trajectory id, and the sandbox to use when none is asked for."""
+    known = known_snapshots(request.near)
+    if request.name in known:
         usual = next(row.name for row in BACKENDS.values() if row.uses_images)
-        return ShellRequest(_spec_of_snapshot(name, agent, near), new_trajectory_id(), backend or usual)
-    if agent:
-        raise InputError("--agent goes with a snapshot; a run has its own.", where=name)
+        return _spec_of_snapshot(request.name, request.agent, request.near), new_trajectory_id(), usual
+    if request.agent:
+        raise InputError("--agent goes with a snapshot; a run has its own.", where=request.name)
     try:
-        recorded = read_recorded_run(home, name)
+        recorded = read_recorded_run(home, request.name)
     except UnknownTrajectoryError as error:
         hint = f"Known snapshots: {', '.join(known)}. {error.hint}"
-        raise InputError(f"There is neither a snapshot nor a trajectory {name!r}.", hint=hint) from error
-    spec = with_kept_inputs(recorded.spec, recorded.folder)
-    return ShellRequest(spec, recorded.trajectory_id, backend or recorded.backend or AUTO)
+        raise InputError(f"There is neither a snapshot nor a trajectory {request.name!r}.", hint=hint) from error
+    return with_kept_inputs(recorded.spec, recorded.folder), recorded.trajectory_id, recorded.backend
 
 
 def _spec_of_snapshot(name: str, agent: str | None, near: Sequence[Path]) -> RunSpec:
@@ -71,28 +96,20 @@ def _spec_of_snapshot(name: str, agent: str | None, near: Sequence[Path]) -> Run
 
 
 @contextmanager
-def open_shell_sandbox(
-    wanted: ShellRequest, asked: Settings, environ: Mapping[str, str], report: Report
-) -> Iterator["ShellSandbox"]:
-    """The sandbox exists in this block; one whose process was killed is removed by the next run. environ: the host's
-    variables. Raises InputError, NotReadyError, SandboxError."""
-    spec = wanted.spec.model_copy(update={"limits": _patient(wanted.spec.limits)})
-    agent = find_agent(spec.agent, spec.near)
-    backend = choose_backend(wanted.backend, spec, agent, asked, strict_snapshot=True)
-    own = new_trajectory_id()
-    entry = Entry(own, str(asked.home / "shells" / own), backend.name, temp=str(temp_folder()))
-    with Claim(asked.home, entry) as claim, unpacked(spec.inputs) as inputs:
-        prepared = backend.prepare(spec, agent, own, claim.labels(), report, lambda _: None)
-        with prepared.sandbox as sandbox:
+def open_shell_sandbox(prepared: PreparedShell, report: Report) -> Iterator["ShellSandbox"]:
+    """The sandbox exists in this block; one whose process was killed is removed by the next run. Raises InputError,
+    NotReadyError, SandboxError."""
+    run, home, own = prepared.run, prepared.run.settings.home, new_trajectory_id()
+    spec, backend = run.spec, run.backend
+    entry = Entry(own, str(home / "shells" / own), backend.name, temp=str(temp_folder()))
+    with Claim(home, entry) as claim, unpacked(spec.inputs) as inputs:
+        ready = backend.prepare(spec, run.agent, own, claim.labels(), report, lambda _: None)
+        with ready.sandbox as sandbox:
             mission = sandbox.localise(spec.mission).encode()
             sandbox.put([*([PutFile(settings.MISSION_FILE, mission)] if mission else []), *inputs])
-            variables = agent_environ(spec, wanted.trajectory_id)
+            variables = agent_environ(spec, prepared.trajectory_id)
             localised = {name: sandbox.localise(value) for name, value in variables.items()}
-            yield ShellSandbox(sandbox, {**localised, **agent_secrets(spec, environ)})
-
-
-def _patient(limits: Limits) -> Limits:
-    return limits.model_copy(update={"timeout_s": LIFETIME_S, "idle_s": LIFETIME_S})
+            yield ShellSandbox(sandbox, {**localised, **agent_secrets(spec, run.environ)})
 
 
 @dataclass(frozen=True)

@@ -112,24 +112,33 @@ def prepare_spec(
     answers_from: str | None = None,
     strict_snapshot: bool = False,
     warnings: tuple[str, ...] = (),
+    starts_agent: bool = True,
 ) -> PreparedRun:
     """The run of a spec that is known already. script: answers model calls, with a replay those after the recording.
-    strict_snapshot: an unknown snapshot is an error; so it is within bounds of the project that say so. Raises as
+    strict_snapshot: an unknown snapshot is an error; so it is within bounds of the project that say so. starts_agent:
+    False for a sandbox that only a person uses, without a model and with the secrets that are there. Raises as
     `prepare`."""
     agent = find_agent(spec.agent, spec.near)
-    require_secrets(spec, environ)
-    # What the agent refuses is refused before anything starts.
-    blocks = step_blocks(spec.mission)
-    agent.invoke(AgentInput(spec.mission, settings.APP, blocks, spec.model, mcp_servers=spec.mcp_servers))
-    upstream = None
-    if agent.dialect:
-        from runbook_runner.runner.model_access import find_upstream
-
-        upstream = find_upstream(agent, spec, script, environ, replay)
+    upstream = _upstream(agent, spec, environ, script, replay) if starts_agent else None
     strict = strict_snapshot or any(bounds.strict_snapshots for bounds in bounds_near(spec.near))
     backend = choose_backend(options.sandbox or "auto", spec, agent, asked, strict_snapshot=strict)
     kept = record_mode(options.record_mode, "--record-mode") if options.record_mode else asked.record_mode
     return PreparedRun(spec, agent, backend, upstream, answers_from, replay, asked, environ, kept, options, warnings)
+
+
+def _upstream(
+    agent: Agent, spec: RunSpec, environ: Mapping[str, str], script: Path | None, replay: "CassetteReplay | None"
+) -> "Upstream | None":
+    """Who answers the agent's model calls; `None` when it makes none. What the agent or its provider would refuse is
+    refused here, before anything starts."""
+    require_secrets(spec, environ)
+    blocks = step_blocks(spec.mission)
+    agent.invoke(AgentInput(spec.mission, settings.APP, blocks, spec.model, mcp_servers=spec.mcp_servers))
+    if agent.dialect is None:
+        return None
+    from runbook_runner.runner.model_access import find_upstream  # only runs that call a model import the gateway
+
+    return find_upstream(agent, spec, script, environ, replay)
 
 
 def _replay(request: RunRequest, home: Path) -> "CassetteReplay | None":
@@ -137,7 +146,7 @@ def _replay(request: RunRequest, home: Path) -> "CassetteReplay | None":
         return None
     if request.model_script:
         raise InputError("--replay and --model-script answer the same calls.", hint="Give one of them.")
-    from runbook_runner.runner.replay.cassette import find_cassette  # only runs that call a model import the gateway
+    from runbook_runner.runner.replay.cassette import find_cassette  # imports the gateway
 
     return find_cassette(home, request.replay, on_miss=request.options.on_miss)
 
