@@ -127,6 +127,11 @@ def test_text_is_fetched_from_the_checked_address_under_its_name(site):
     assert site.hosts == [f"localhost:{site.port}"]
 
 
+@pytest.mark.parametrize("path", ["/text/é ü", "/text?name=é&x=%20", "/to/../text?é", "/text#part"])
+def test_letters_beyond_ascii_and_relative_redirects_are_followed(site, path):
+    assert site.get(path) == TEXT
+
+
 def test_this_machine_is_refused_by_default_and_never_asked(site):
     with pytest.raises(InputError, match="The host localhost is in a private network"):
         load(site.url("/text"), tls=site.tls)
