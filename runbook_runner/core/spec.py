@@ -8,10 +8,10 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from runbook_runner.core import settings
-from runbook_runner.core.addresses import parse_rule
 from runbook_runner.core.criteria import Criteria
 from runbook_runner.core.declared import McpServer, RequiredOutput, Secret
 from runbook_runner.core.errors import InputError
+from runbook_runner.core.network.addresses import parse_rule
 
 _MEMORY = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?", re.IGNORECASE)
 _MEMORY_UNIT = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}

@@ -127,7 +127,7 @@ def test_unknown_backend_names_those_there_are() -> None:
 # --- names ----------------------------------------------------------------------------------------------------------
 
 OTHER_MEANINGS = {
-    "core/addresses.py": "the named group of a pattern",
+    "core/network/addresses.py": "the named group of a pattern",
     "gateway/providers/forward.py": "the name of an HTTP header",
 }
 

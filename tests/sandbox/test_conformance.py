@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 
 from runbook_runner.core.errors import InputError, LimitError, SandboxError
-from runbook_runner.core.unix_sockets import listen_unix
+from runbook_runner.core.network.unix_sockets import listen_unix
 from runbook_runner.sandbox.base import FOLDERS, PutFile, ResultsTooLargeError
 
 ROOMY = {"max_bytes": 1 << 30, "max_files": 1000}

@@ -34,7 +34,7 @@ async def close_clients() -> None:
 def _new_client() -> "aiohttp.ClientSession":
     import aiohttp
 
-    from runbook_runner.core.tls import trusted_roots
+    from runbook_runner.core.network.tls import trusted_roots
 
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S, ssl=trusted_roots()),

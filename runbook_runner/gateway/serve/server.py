@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Final
 from runbook_runner.core.errors import NotReadyError
 from runbook_runner.core.events import Emit
 from runbook_runner.core.ids import new_run_token
-from runbook_runner.core.unix_sockets import PREFIX as UNIX
-from runbook_runner.core.unix_sockets import listen_unix
+from runbook_runner.core.network.unix_sockets import PREFIX as UNIX
+from runbook_runner.core.network.unix_sockets import listen_unix
 from runbook_runner.gateway.cassette.cassette import Cassette
 from runbook_runner.gateway.providers.http_client import close_clients
 from runbook_runner.gateway.serve.budget import Budget

@@ -17,10 +17,10 @@ from ipaddress import ip_address
 from typing import Final
 from urllib.parse import SplitResult, quote, urldefrag, urljoin, urlsplit
 
-from runbook_runner.core.addresses import Address, is_public
 from runbook_runner.core.errors import InputError
+from runbook_runner.core.network.addresses import Address, is_public
+from runbook_runner.core.network.tls import trusted_roots
 from runbook_runner.core.settings import MAX_RUNBOOK_BYTES, Settings
-from runbook_runner.core.tls import trusted_roots
 
 MAX_REDIRECTS: Final = 5
 TIMEOUT_S: Final = 30.0

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from runbook_runner.core.addresses import parse_rule
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.files import upwards
+from runbook_runner.core.network.addresses import parse_rule
 from runbook_runner.core.settings import Table, table_in
 from runbook_runner.core.spec import Network, Policy
 from runbook_runner.core.text import did_you_mean

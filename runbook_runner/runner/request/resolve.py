@@ -8,9 +8,9 @@ from typing import Any, cast, get_args
 from runbook_runner.agents.built_in import BUILT_IN_AGENTS
 from runbook_runner.agents.registry import find_agent
 from runbook_runner.core import ids, settings
-from runbook_runner.core.addresses import parse_rule
 from runbook_runner.core.declared import Secret
 from runbook_runner.core.errors import InputError
+from runbook_runner.core.network.addresses import parse_rule
 from runbook_runner.core.spec import Limits, Network, Policy, RunSpec, parse_memory
 from runbook_runner.core.text import did_you_mean
 from runbook_runner.runbook.document import Runbook, parse

@@ -15,7 +15,7 @@ from typing import Any, Final
 from docker.types import Mount
 
 from runbook_runner.core.errors import NotReadyError
-from runbook_runner.core.unix_sockets import connect_unix
+from runbook_runner.core.network.unix_sockets import connect_unix
 from runbook_runner.sandbox.base import GatewayAddress, SandboxSpec
 from runbook_runner.sandbox.docker.engine import Engine, engine_errors
 from runbook_runner.sandbox.docker.exec_socket import Frames, first_output, start_exec

@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from runbook_runner.core.addresses import AllowList, Decision
 from runbook_runner.core.errors import RecordingError
 from runbook_runner.core.events import Emit, Log, NetworkConnection
-from runbook_runner.core.unix_sockets import listen_unix
+from runbook_runner.core.network.addresses import AllowList, Decision
+from runbook_runner.core.network.unix_sockets import listen_unix
 
 MAX_EVENTS: Final = 10_000
 """Connections of one run that are told one by one; a sandbox could fill the disk with its record otherwise."""

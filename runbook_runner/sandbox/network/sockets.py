@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 from runbook_runner.core.errors import NotReadyError
 from runbook_runner.core.events import Emit
+from runbook_runner.core.network.unix_sockets import PREFIX as UNIX
 from runbook_runner.core.spec import Network
-from runbook_runner.core.unix_sockets import PREFIX as UNIX
 from runbook_runner.sandbox.base import GatewayAddress
 
 if TYPE_CHECKING:

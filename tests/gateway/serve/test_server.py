@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
+from runbook_runner.core.network.unix_sockets import connect_unix
 from runbook_runner.core.redaction import Redactor
-from runbook_runner.core.unix_sockets import connect_unix
 from runbook_runner.gateway import Cassette, Listener, Session, listen, load_script
 
 QUESTION = {"model": "m", "messages": [{"role": "user", "content": "a"}]}

@@ -5,8 +5,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from runbook_runner.core.addresses import is_public
 from runbook_runner.core.errors import InputError
+from runbook_runner.core.network.addresses import is_public
 from runbook_runner.runbook.sources.fetch import raw_address, resolve, safe_url
 
 

@@ -15,8 +15,8 @@ from uuid import uuid4
 import pytest
 
 from runbook_runner.core.errors import InputError, NotReadyError
+from runbook_runner.core.network.unix_sockets import listen_unix
 from runbook_runner.core.spec import Network
-from runbook_runner.core.unix_sockets import listen_unix
 from runbook_runner.sandbox.base import SandboxSpec
 from runbook_runner.sandbox.docker.endpoint import find_endpoint
 from runbook_runner.sandbox.docker.sandbox import DockerSandbox

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from runbook_runner.core.errors import NotReadyError
+from runbook_runner.core.network.unix_sockets import listen_unix
 from runbook_runner.core.spec import Network
-from runbook_runner.core.unix_sockets import listen_unix
 
 pytestmark = pytest.mark.needs("linux")
 

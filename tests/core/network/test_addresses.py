@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runbook_runner.core.addresses import AllowList, is_public, parse_rule
 from runbook_runner.core.errors import InputError
+from runbook_runner.core.network.addresses import AllowList, is_public, parse_rule
 
 PRIVATE = [
     "127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.100.100.200", "0.0.0.0", "224.0.0.1",
