@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from runbook_runner.agents.base import AgentInput
-from runbook_runner.agents.built_in.shell import MAX_OUTPUT, Reader, invoke
+from runbook_runner.agents.built_in.shell import MAX_OUTPUT, Reader, invoke, runnable
 from runbook_runner.core.declared import Block
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.events import AgentMessage, Event, ToolCalled, ToolReturned
+from runbook_runner.runbook.parts.steps import LANGUAGES
 
 
 def perform(tmp_path: Path, *blocks: tuple[str, str]) -> tuple[Reader, list[Event], int]:
@@ -87,6 +88,11 @@ def test_an_end_without_the_last_block_is_an_error() -> None:
     blocks = (Block(heading="Step 1: Build", language="sh", code="x", line=1),)
     reader = Reader(AgentInput(mission="", app="/app", blocks=blocks))
     assert "was ended" in str(reader.result(None).error)
+
+
+def test_the_check_and_the_agent_run_the_same_languages() -> None:
+    blocks = tuple(Block(heading="Step 1", language=language, code="x", line=1) for language in LANGUAGES)
+    assert runnable(blocks) == blocks
 
 
 def test_nothing_to_run_is_bad_input() -> None:

@@ -43,7 +43,7 @@ def _environment(agent_input: AgentInput) -> dict[str, str]:
         "IS_SANDBOX": "1",  # otherwise it refuses to work unattended as root
         "CLAUDE_CONFIG_DIR": agent_input.local(CONFIG),
         "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
-        "CLAUDE_CODE_MAX_RETRIES": "4",  # its own ten keep a dead endpoint waiting for most of a minute
+        "CLAUDE_CODE_MAX_RETRIES": "4",  # by default it tries an unreachable endpoint ten times, for most of a minute
         "DISABLE_AUTOUPDATER": "1",
         "DISABLE_TELEMETRY": "1",
         "DISABLE_ERROR_REPORTING": "1",
@@ -62,7 +62,7 @@ class Reader(RecordReader):
         super().__init__("Claude Code")
         self._final: Record = {}
         self._tasks: list[Any] = []
-        """Those that run in the background. The CLI stays for them after its result, and works on when one ends."""
+        """The CLI's background tasks. After its result it stays until they have ended, and works on when one ends."""
 
     def read(self, kind: str, record: Record) -> Iterator[Event]:
         yield from self._read(kind, record)

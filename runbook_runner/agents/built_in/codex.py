@@ -53,8 +53,8 @@ def _config(agent_input: AgentInput) -> dict[str, Any]:
                 "base_url": f"{agent_input.gateway_url}/v1",
                 "env_key": GATEWAY_TOKEN,
                 "wire_api": "responses",
-                "supports_websockets": False,  # otherwise it tries one seven times first
-                "request_max_retries": 0,  # each of its stream retries would retry so often again
+                "supports_websockets": False,  # otherwise it first tries a websocket seven times
+                "request_max_retries": 0,  # each stream retry would retry that often again
                 "stream_max_retries": 4,
             }
         }

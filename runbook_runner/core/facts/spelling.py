@@ -3,13 +3,14 @@ model, or `None` when there is no unambiguous one."""
 
 import re
 
-_CLAUDE_DASHED = re.compile(r"claude-([a-z]+)-(\d+)-(\d{1,2})")
-_CLAUDE_DOTTED = re.compile(r"(?:anthropic/)?claude-([a-z]+)-(\d+)\.(\d{1,2})")
-_OPENAI = re.compile(r"gpt-.*|o\d(-.*)?")
+# Text that `re` compiles when it is first used: most commands spell no model.
+_CLAUDE_DASHED = r"claude-([a-z]+)-(\d+)-(\d{1,2})"
+_CLAUDE_DOTTED = r"(?:anthropic/)?claude-([a-z]+)-(\d+)\.(\d{1,2})"
+_OPENAI = r"gpt-.*|o\d(-.*)?"
 
 
 def for_anthropic(model: str) -> str:
-    dotted = _CLAUDE_DOTTED.fullmatch(model)
+    dotted = re.fullmatch(_CLAUDE_DOTTED, model)
     return "claude-{}-{}-{}".format(*dotted.groups()) if dotted else model.removeprefix("anthropic/")
 
 
@@ -26,9 +27,9 @@ def for_openrouter(model: str) -> str | None:
         return "google/" + model.removeprefix("gemini/")
     if "/" in model:
         return model
-    if dashed := _CLAUDE_DASHED.fullmatch(model):
+    if dashed := re.fullmatch(_CLAUDE_DASHED, model):
         return "anthropic/claude-{}-{}.{}".format(*dashed.groups())
-    if _OPENAI.fullmatch(model):
+    if re.fullmatch(_OPENAI, model):
         return "openai/" + model
     return "google/" + model if model.startswith("gemini-") else None
 
