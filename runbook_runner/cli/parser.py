@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from importlib import import_module
 from typing import Any, NoReturn, Protocol, cast
 
@@ -35,7 +36,9 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, *, module: str | None = None, **settings: Any):
         """module: that of a command, imported when its arguments are parsed or shown; `None` for a group."""
-        super().__init__(allow_abbrev=False, add_help=False, **settings)
+        # With a width, because argparse imports shutil to ask for one whenever an argument is added.
+        formatter = partial(argparse.HelpFormatter, width=80)
+        super().__init__(allow_abbrev=False, add_help=False, formatter_class=cast(Any, formatter), **settings)
         self._module = module
         self._is_command = module is not None
         self.add_argument("-h", "--help", action="help", help="Print this help.")
