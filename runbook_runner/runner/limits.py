@@ -1,4 +1,4 @@
-"""Runner: the limits a sandbox ran into, told, and named as the cause of a failure they explain."""
+"""Runner: the limits that a sandbox ran into become events, and the cause of a failure that they explain."""
 
 import os
 import re
@@ -9,31 +9,31 @@ from typing import Final
 from runbook_runner.core.events import AgentFinished, Emit, Log
 from runbook_runner.core.spec import Limits
 from runbook_runner.sandbox.base import Limit, LimitHit, Sandbox
-from runbook_runner.sandbox.local.cgroup import processes_hit
+from runbook_runner.sandbox.limit_hits import processes_hit
 
-# What a slow processor does not: it explains no failure, only how long something took.
+# Not cpus: a slow processor explains no failure, only how long something took.
 _KINDS: Final[dict[Limit, str]] = {
     "memory": "out_of_memory",
     "processes": "out_of_processes",
     "open_files": "out_of_open_files",
     "disk": "disk_limit",
 }
-# errno(3) as the C library and Node spell it: what a process is told that has reached a limit of its own.
+# errno(3) as the C library and Node spell it: the message to a process that has reached a limit of its own.
 _FILES: Final = re.compile(rb"Too many open files|\bEMFILE\b")
 _MEMORY: Final = re.compile(rb"Cannot allocate memory|\bENOMEM\b|\bMemoryError\b")
 _PROCESSES: Final = re.compile(rb"[Cc]annot fork|fork: .*unavailable|spawn [^\n]*\bEAGAIN\b|can't start new thread")
-_LAST_WORDS: Final = 16 << 10  # bytes
+_TAIL_BYTES: Final = 16 << 10
 
 
 def with_limits(end: AgentFinished, sandbox: Sandbox, limits: Limits, log_folder: Path, emit: Emit) -> AgentFinished:
-    """The end as it was, or with the limit in front of its error. Asked only when the agent did not end well: an agent
-    that got over the loss of one process has seen so itself, and asking takes a container a tenth of a second.
-    log_folder: where the agent's output was written."""
+    """Returns the end as it was, or with the limit in front of its error. The sandbox is asked only when the agent did
+    not end well: an agent that got over the loss of one process knows of it, and asking a container takes a tenth of a
+    second. log_folder: where the agent's output was written."""
     if end.error is None and end.ended_by == "exit":
         return end
     counted = sandbox.limits_hit()
     known = {hit.limit for hit in counted}
-    found = (*counted, *(hit for hit in _told(log_folder, sandbox, limits) if hit.limit not in known))
+    found = (*counted, *(hit for hit in _limits_in_output(log_folder, sandbox, limits) if hit.limit not in known))
     for hit in found:
         emit(Log(level="warning", source="sandbox", message=hit.message))
     causes = [hit for hit in found if hit.limit in _KINDS]
@@ -43,8 +43,8 @@ def with_limits(end: AgentFinished, sandbox: Sandbox, limits: Limits, log_folder
     return end.model_copy(update={"error": error, "error_kind": _KINDS[causes[0].limit]})
 
 
-def _told(log_folder: Path, sandbox: Sandbox, limits: Limits) -> Iterator[LimitHit]:
-    """Limits that nobody counts who reaches them: but the process says so in its last words."""
+def _limits_in_output(log_folder: Path, sandbox: Sandbox, limits: Limits) -> Iterator[LimitHit]:
+    """Yields the limits that no counter counts: the process that reached one says so at the end of its output."""
     holds, said = sandbox.holds(), b"".join(_tail(file) for file in log_folder.glob("*.log"))
     if holds["open_files"] == "each" and _FILES.search(said):
         yield LimitHit("open_files", f"A process ran out of open files ({limits.open_files} each).")
@@ -56,5 +56,5 @@ def _told(log_folder: Path, sandbox: Sandbox, limits: Limits) -> Iterator[LimitH
 
 def _tail(file: Path) -> bytes:
     with file.open("rb") as log:
-        log.seek(max(0, log.seek(0, os.SEEK_END) - _LAST_WORDS))
+        log.seek(max(0, log.seek(0, os.SEEK_END) - _TAIL_BYTES))
         return log.read()

@@ -1,4 +1,4 @@
-"""Sandbox: where an agent works. The contract every backend keeps: `docker.py`, `bubblewrap.py` and `host.py`.
+"""Sandbox: where an agent works. The contract that every backend of the table in `backends.py` keeps.
 
 Proof of the contract is `tests/sandbox/test_conformance.py`, which runs against each of them. Paths are those of
 `/app/...` (contract §5.2) whatever the backend; times are seconds, sizes bytes.
@@ -21,7 +21,7 @@ EndedBy = Literal["exit", "deadline", "killed"]
 Limit = Literal["cpus", "memory", "processes", "open_files", "disk"]
 Hold = Literal["together", "each", "watched", "none"]
 """How a limit holds: for all processes of the sandbox together, by a control group; for each process by itself;
-measured now and then, who exceeds it is ended; or not at all."""
+measured every second or so, and the processes are ended when it is exceeded; or not at all."""
 
 FOLDERS = (settings.APP, settings.ASSETS, settings.RESULTS, settings.WORK, settings.PRIVATE)
 """What every started sandbox has, each with mode 0777: an image may run its commands as any user."""
@@ -34,32 +34,32 @@ class SandboxSpec:
     run_id: str
     """Part of the container's or folder's name."""
     image: str | None = None
-    """Docker only: tag or id of an image the engine has."""
+    """For a backend that uses images: tag or id of an image that the engine has."""
     unpacks: bool = False
-    """Its commands run as root and it has `tar`, so that small files may come in with a command."""
+    """Commands of the image run as root and it has `tar`, so that small files may come in with a command."""
     cpus: float = settings.DEFAULT_CPUS
     """Cores; a sandbox takes what the machine has when that is less. The host backend can't limit it."""
     memory_bytes: int = settings.DEFAULT_MEMORY_BYTES
     """Of everything in the sandbox; where no control group can be made, of the data of each process (Linux only)."""
     pids: int = settings.DEFAULT_PIDS
-    """Processes and threads in the sandbox. Without a control group not limited on the host, by an engine, nor in
-    bubblewrap for the real root or by an old kernel: what else there is counts all of the user's."""
+    """Processes and threads in the sandbox. Without a control group not limited by the host backend, by an engine, nor
+    by bubblewrap for the real root or on an old kernel: the limit that is left there counts all of the user's."""
     open_files: int = settings.DEFAULT_OPEN_FILES
     """Of each process; less where the machine allows less."""
     disk_bytes: int = settings.DEFAULT_DISK_BYTES
-    """Written in the sandbox. Measured every second or so, not a quota: who exceeds it is ended soon, not at once."""
+    """Written in the sandbox. Measured every second or so, not a quota: what exceeds it is ended soon, not at once."""
     network: Network = field(default_factory=Network)
     """Policies other than `full` only where the backend says so."""
     on_event: Emit = field(default=lambda _: None)
-    """Hears of every connection that an allow-list decides about; from any thread."""
+    """Gets every connection that an allow-list decides about; from any thread."""
     host_tools: tuple[str, ...] = ()
-    """Not for Docker: programs of this machine that commands need, by name or path; a sandbox that hides this machine
-    shows them, read-only."""
+    """For a backend without images: programs of this machine that commands need, by name or path; a sandbox that hides
+    this machine shows them, read-only."""
     lifetime_s: float = 7200.0
-    """A container ends by itself after this time, whatever became of its owner."""
+    """A container ends by itself after this time, even if its run's process was killed."""
     labels: Mapping[str, str] = field(default_factory=dict)
     ca_bundle: Path | None = None
-    """PEM file that the tools in the sandbox shall trust; `None`: they keep what they have."""
+    """PEM file that the tools in the sandbox shall trust; `None`: they trust what the image trusts."""
 
 
 class Source(Protocol):
@@ -116,7 +116,7 @@ class Chunk:
 @dataclass(frozen=True)
 class Exit:
     code: int | None
-    """Exit status, 128 + number when a signal of others ended it; `None` when we ended it."""
+    """Exit status, 128 + number when a signal ended it; `None` when the runner ended it."""
     ended_by: EndedBy
 
 
@@ -129,7 +129,7 @@ class GatewayAddress:
     reach: str
     """Host name or address by which the sandbox reaches it."""
     port: int | None = None
-    """Port by which it does; `None`: the server's own. Set when bind is `unix:PATH`, a socket's place on this
+    """Port by which the sandbox reaches it; `None`: the server's own. Set when bind is `unix:PATH`, a socket of this
     machine."""
 
 
@@ -149,7 +149,7 @@ class Readable(Protocol):
 
 
 Filter = Callable[[str, Readable], Readable]
-"""Name below the fetched folder and content of a file → what shall be stored of it."""
+"""Name below the fetched folder and content of a file → the content to store."""
 
 
 class Process(Protocol):
@@ -167,7 +167,7 @@ class Process(Protocol):
         ...
 
     def wait(self) -> Exit:
-        """Waits for the end; output nobody has read is dropped. After a deadline or a kill nothing of the command is
+        """Waits for the end; output that was not read is dropped. After a deadline or a kill nothing of the command is
         left running. Background children need not outlive a normal end either. Raises SandboxError when the sandbox
         is lost under it."""
         ...
@@ -204,19 +204,19 @@ class Attached(Protocol):
 
 
 class Sandbox(Protocol):
-    """One run's place. A context manager: enters started, leaves nothing."""
+    """A context manager: started when entered; on leaving it is stopped."""
 
     backend: str
-    """`docker`, `bubblewrap` or `host`."""
+    """Name of its row in the table of backends."""
 
     @property
     def sandbox_id(self) -> str:
-        """Container id, or the work folder's path on this machine; empty before `start`."""
+        """Container id, or the temporary folder's path on this machine; empty before `start`."""
         ...
 
     @property
     def app(self) -> str:
-        """Where `/app` is for processes in it: `/app`, or the host folder that stands for it."""
+        """The path of `/app` as processes in the sandbox say it: `/app`, or the folder that stands for it."""
         ...
 
     def start(self) -> None:
@@ -241,8 +241,8 @@ class Sandbox(Protocol):
     ) -> Process:
         """Starts a command; returns at once. env adds to the sandbox's own and appears in no description of it.
         stdin `None`: empty. files: put there first, as by `put`, which takes longer as a call of its own. After
-        deadline_s it is killed as by `kill("deadline")`, even if nobody reads it and the caller is gone. A program that
-        is not there exits 127, a cwd that is not there 126, both with a line on stderr. Raises what `put` raises, and
+        deadline_s it is killed as by `kill("deadline")`, even if its output is not read and the caller is gone. For a
+        missing program it exits 127, for a missing cwd 126, both with a line on stderr. Raises what `put` raises, and
         SandboxError when the sandbox is gone."""
         ...
 
@@ -261,19 +261,20 @@ class Sandbox(Protocol):
         ...
 
     def localise(self, text: str) -> str:
-        """The text with `/app` paths as processes in this sandbox must say them."""
+        """Returns the text with `/app` paths as processes in this sandbox must say them."""
         ...
 
     def gateway_host(self) -> GatewayAddress:
-        """Needs a started sandbox. Raises NotReadyError when the sandbox can't reach this machine."""
+        """Returns where the gateway is to listen. Needs a started sandbox. Raises NotReadyError when the sandbox can't
+        reach this machine."""
         ...
 
     def holds(self) -> Mapping[Limit, Hold]:
-        """How each limit holds here. Needs a started sandbox."""
+        """Returns how each limit holds. Needs a started sandbox."""
         ...
 
     def limits_hit(self) -> tuple[LimitHit, ...]:
-        """What was hit so far, as far as it can be known. Needs a started sandbox."""
+        """Returns what was hit so far, as far as it can be known. Needs a started sandbox."""
         ...
 
     def stop(self) -> None:

@@ -16,10 +16,12 @@ _SHARE = 20  # measuring takes at most one part in so many of the time
 
 
 class DiskWatch:
-    """Measures now and then; over the limit it ends what writes, once. A quick writer gets a second's worth further."""
+    """Measures every second or so; over the limit it ends the writing processes, once. They may write for a second
+    more."""
 
     def __init__(self, measure: Callable[[], int], limit_bytes: int, end: Callable[[], None]):
-        """measure: bytes on disk; an error when that can't be told now. end: called from the watching thread."""
+        """measure: returns bytes on disk; raises OSError or RunbookError when it can't be measured now. end: called
+        from the watching thread."""
         self._measure = measure
         self._limit = limit_bytes
         self._end = end
@@ -51,8 +53,8 @@ class DiskWatch:
 
 
 def tree_size(folder: Path) -> int:
-    """Bytes that the tree takes on disk; an empty file takes its entry, a second name (hard link) nothing more. What
-    vanishes meanwhile counts as nothing."""
+    """Returns the bytes that the tree takes on disk. An empty file takes its entry, a second name (hard link) nothing;
+    what is removed while it is measured does not count."""
     total, ahead, linked = 0, [str(folder)], set()
     while ahead:
         try:

@@ -1,7 +1,7 @@
-"""Sandbox: what comes out of a sandbox, written to a host folder. Everything here is hostile until checked.
+"""Sandbox: extracts files from a sandbox into a folder of this machine. All that a sandbox says of them is checked.
 
-Backends walk their own tree (an archive, a folder) and hand each entry over; names, sizes and counts are checked here
-once for all of them.
+Each backend walks its own tree (an archive, a folder) and hands every entry over; names, sizes and counts are checked
+here once for all of them.
 """
 
 import errno
@@ -16,15 +16,15 @@ from runbook_runner.core.files import opened_atomically
 from runbook_runner.core.text import decoded_name
 from runbook_runner.sandbox.base import Filter, Readable, Received, ReceivedFile, ResultsTooLargeError
 
-MAX_DEPTH = 100  # folders; a deeper tree is no result anybody reads, and walking it costs a descriptor a level
+MAX_DEPTH = 100  # folders; walking a deeper tree would cost a descriptor for each
 _BLOCK = 1 << 20
 _UNNAMEABLE = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
 
 
-class Intake:
-    """One `get`: entries in, `Received` out. Paths are given as their parts below the fetched folder.
+class Extraction:
+    """One `get`: takes entries, gives `Received`. Paths are given as their parts below the fetched folder.
 
-    What an earlier one left in `into` when its process died is replaced, file by file.
+    Files that an earlier extraction left in `into` when its process died are replaced one by one.
     """
 
     def __init__(self, into: Path, sandbox_path: str, *, max_bytes: int, max_files: int, scrub: Filter | None = None):
@@ -49,7 +49,7 @@ class Intake:
         return Received(tuple(self._files.values()), tuple(self._skipped))
 
     def folder(self, parts: Sequence[str]) -> bool:
-        """Counts a folder; whether it may be entered."""
+        """Counts a folder. Returns whether it may be entered."""
         self._count()
         if len(parts) > MAX_DEPTH:
             self._skipped.append((decoded_name("/".join(parts)), f"deeper than {MAX_DEPTH} folders"))

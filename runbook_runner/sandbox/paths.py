@@ -1,4 +1,4 @@
-"""Sandbox: what counts as a path of the sandbox, and how `/app` in a text becomes another folder."""
+"""Sandbox: which paths files may be put at, and how `/app` in a text is replaced with another folder."""
 
 import posixpath
 import re
@@ -20,7 +20,7 @@ _APP = re.compile(f"{_BEFORE}/app{_AFTER}|{_KNOWN}")
 
 
 def check_writable(path: str) -> str:
-    """The path, when it is absolute, plain and below `/app` or `/etc/runbook`. Raises InputError."""
+    """Returns the path if it is absolute, without `..` and below `/app` or `/etc/runbook`. Raises InputError."""
     plain = posixpath.normpath(path) == path and "\0" not in path
     if not plain or not any(path.startswith(root + "/") for root in _WRITABLE):
         raise InputError(f"{path!r} is no place for a file in a sandbox.", hint=f"Use a path below {settings.APP}.")
@@ -28,5 +28,5 @@ def check_writable(path: str) -> str:
 
 
 def app_rewriter(app: str) -> Callable[[str], str]:
-    """A function that puts the folder `app` where a text says `/app`."""
+    """Returns a function that replaces `/app` in a text with the folder `app`."""
     return lambda text: _APP.sub(lambda _: app, text)

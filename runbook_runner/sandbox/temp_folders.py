@@ -1,4 +1,8 @@
-"""Sandbox: the temporary folders of sandboxes: made, found again by whoever comes after a death, removed."""
+"""Sandbox: the temporary folders of sandboxes: made, found again after their process has died, and removed.
+
+A folder is named after its run, and a file in it says which backend made it and which labels it has. What a sandbox has
+left in its folder is hostile: links are never followed, and neither depth nor missing permissions keep it there.
+"""
 
 import errno
 import json
@@ -18,9 +22,15 @@ from runbook_runner.core import settings
 from runbook_runner.core.errors import NotReadyError, SandboxError
 
 _PREFIX: Final = "runbook-"
-MEMORY: Final = Path("/dev/shm")  # noqa: S108 (for what must not reach a disk)
-# Below what is the runner's own in every sandbox: of a host sandbox the folder itself is `/app`.
+_REMOVED: Final = ".removed"
+MEMORY: Final = Path("/dev/shm")  # noqa: S108
+"""A folder for what must not reach a disk."""
+# Below the runner's own folder of every sandbox: the folder of a host sandbox is itself `/app`.
 _OWNER: Final = f"{settings.PRIVATE.removeprefix(f'{settings.APP}/')}/owner.json"
+_OPEN_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_DEPTH: Final = 50  # each level takes a descriptor
+_CHANGING: Final = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT)
+_PATIENCE_S: Final = settings.GRACE_S + 2  # a dead run's command may write until its supervisor has ended it
 
 
 @dataclass(frozen=True)
@@ -31,19 +41,19 @@ class OwnedFolder:
 
 
 def temp_folder() -> Path:
-    """Where this system wants such folders. Raises NotReadyError when nothing can be written there."""
+    """Returns the folder in which they are made. Raises NotReadyError when it can't be written to."""
     try:
         return Path(tempfile.gettempdir())
     except FileNotFoundError as error:
         raise NotReadyError(
-            "There is no folder for temporary files that can be written to.",
+            "No folder for temporary files can be written to.",
             hint="Is the disk full? `runbook clean` removes what dead runs have left; TMPDIR names another folder.",
             details=error.strerror,
         ) from error
 
 
 def usual_folder() -> Path:
-    """The same to look for what is there, on a full disk too."""
+    """Returns the folder in which to look for them, also while the disk is full."""
     try:
         return temp_folder()
     except NotReadyError:
@@ -51,8 +61,8 @@ def usual_folder() -> Path:
 
 
 def make_folder(run_id: str, backend: str, labels: Mapping[str, str]) -> Path:
-    """Below the system's folder for such things; only its owner may enter. labels: say whose it is; without any, nobody
-    will clean up after its owner. Raises OSError."""
+    """Makes a folder in `temp_folder()` that only its owner may enter. labels: say which run it belongs to; a folder
+    without labels is not found after its process has died. Raises OSError."""
     _check_place(tempfile.gettempdir())
     folder = Path(os.path.realpath(tempfile.mkdtemp(prefix=f"{_PREFIX}{run_id}-")))
     if labels:
@@ -63,16 +73,16 @@ def make_folder(run_id: str, backend: str, labels: Mapping[str, str]) -> Path:
 
 
 def _check_place(place: str) -> None:
-    """Its name goes into events and labels."""
+    """Raises OSError for a name that events and labels can't hold."""
     try:
         place.encode()
     except UnicodeEncodeError as error:
-        raise OSError(errno.EILSEQ, f"the name of {place!a} is no UTF-8; set TMPDIR to another folder") from error
+        raise OSError(errno.EILSEQ, f"the name of {place!a} is not UTF-8; set TMPDIR to another folder") from error
 
 
 @contextmanager
 def memory_folder(run_id: str) -> Iterator[Path]:
-    """For copies that hold secrets: in memory where the system has such a folder. Found again like the others."""
+    """Makes a folder for copies that hold secrets, in memory where the system can. Found again like the others."""
     place = MEMORY if MEMORY.is_dir() else None
     with tempfile.TemporaryDirectory(prefix=f"{_PREFIX}{run_id}-", dir=place) as folder:
         yield Path(folder)
@@ -84,69 +94,63 @@ def open_folder(folder: Path) -> None:
 
 
 def find_folders(temp: Path, run_id: str) -> tuple[Path, ...]:
-    """What a run has below the temporary folder it used: a work folder, or the sockets of its container."""
-    return tuple(_ours(temp, f"{escape(run_id)}-*"))
+    """Returns the folders of a run below the temporary folder it used: its sandbox, or the sockets of its container."""
+    return tuple(_users_own(temp, f"{escape(run_id)}-*"))
 
 
 def owned_folders(temp: Path) -> Iterator[OwnedFolder]:
-    """All that say whose they are."""
-    for folder in _ours(temp, "*"):
+    """Yields the folders that say which run they belong to."""
+    for folder in _users_own(temp, "*"):
         if owned := owned_folder(folder):
             yield owned
 
 
 def owned_folder(folder: Path) -> OwnedFolder | None:
-    """`None`: it does not say whose it is, or is not there any more."""
+    """Returns `None` for a folder that does not say which run it belongs to, or that is gone."""
     with suppress(OSError, ValueError, KeyError, TypeError):
         told = json.loads((folder / _OWNER).read_bytes())
         return OwnedFolder(folder, str(told["backend"]), {str(k): str(v) for k, v in told["labels"].items()})
     return None
 
 
-def _ours(temp: Path, pattern: str) -> Iterator[Path]:
+def _users_own(temp: Path, pattern: str) -> Iterator[Path]:
     with suppress(OSError):
         for folder in sorted(temp.resolve().glob(f"{_PREFIX}{pattern}")):
             seen = folder.lstat()
-            # Anybody may write there: a link or a folder of another user's is not ours to remove.
+            # Every user may write there: a link or another user's folder must not be removed.
             if stat.S_ISDIR(seen.st_mode) and seen.st_uid == os.getuid():
                 yield folder
 
 
-_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_GOING: Final = ".removed"
-_DEPTH: Final = 50  # each level takes a descriptor
-_CHANGING: Final = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT)
-_PATIENCE_S: Final = settings.GRACE_S + 2  # what a dead run's command writes until its supervisor has ended it
-
-
 def remove_folder(folder: Path) -> None:
-    """Follows no link; a missing one is fine. Raises SandboxError."""
+    """Follows no link. A missing folder is fine. Raises SandboxError."""
     until = time.monotonic() + _PATIENCE_S
-    going = _renamed(folder)
-    while os.path.lexists(going):
+    there = _renamed(folder)
+    while os.path.lexists(there):
         try:
-            _remove(going)
+            _remove(there)
         except OSError as error:
             if error.errno not in _CHANGING or time.monotonic() >= until:
                 hint = "Remove it by hand."
-                raise SandboxError(f"Can't remove the work folder {going}: {error}.", hint=hint) from error
+                raise SandboxError(f"Can't remove the temporary folder {there}: {error}.", hint=hint) from error
             time.sleep(0.05)
 
 
 def _renamed(folder: Path) -> Path:
-    """Whoever visits it sees it gone at once, and leaves; a later start knows it by the beginning of its name."""
-    going = folder.with_name(folder.name.removesuffix(_GOING) + _GOING)
+    """Renames it, so that attached commands see at once that it is gone; a later start finds it by the beginning of its
+    name. Returns where it is now."""
+    there = folder.with_name(folder.name.removesuffix(_REMOVED) + _REMOVED)
     with suppress(OSError):
         if stat.S_ISDIR(folder.lstat().st_mode):
-            return folder.rename(going)
+            return folder.rename(there)
     return folder
 
 
 def _remove(top: Path) -> None:
-    """What is too deep comes up to the top first, so that neither a path nor the stack grows with the depth."""
+    """Folders that are too deep are moved to the top first, so that neither paths nor the stack grow with it."""
     if stat.S_ISDIR(top.lstat().st_mode):
         top.chmod(0o700)
-    here = os.open(top, _FOLDER)
+    here = os.open(top, _OPEN_FOLDER)
     try:
         while inner := list(_folders_left(here)):
             for name in inner:
@@ -157,7 +161,7 @@ def _remove(top: Path) -> None:
 
 
 def _dissolve(parent: int, name: str, *, top: int, depth: int) -> None:
-    folder = os.open(name, _FOLDER, dir_fd=parent)
+    folder = os.open(name, _OPEN_FOLDER, dir_fd=parent)
     try:
         for inner in _folders_left(folder):
             if depth < _DEPTH:
@@ -170,7 +174,7 @@ def _dissolve(parent: int, name: str, *, top: int, depth: int) -> None:
 
 
 def _folders_left(folder: int) -> Iterator[str]:
-    """The folders in it, each to be entered now; all else in it is removed."""
+    """Removes all but the folders in it, and yields those, with the permission to enter."""
     with os.scandir(folder) as entries:
         found = list(entries)
     for entry in found:

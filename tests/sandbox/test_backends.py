@@ -14,10 +14,8 @@ from runbook_runner.core.settings import DEFAULT_OPEN_FILES
 from runbook_runner.runner import RunOptions, RunRequest
 from runbook_runner.runner.recovery.recover import recover_dead
 from runbook_runner.sandbox.backends import AUTO, BACKENDS, Backend, find_backend
-from runbook_runner.sandbox.base import GatewayAddress
 from runbook_runner.sandbox.local.folder_sandbox import FolderBackend, FolderSandbox
 from runbook_runner.sandbox.local.process import Orders
-from runbook_runner.sandbox.paths import app_rewriter
 
 # --- a new backend: this class is what its module would hold, ROW its row -------------------------------------------
 
@@ -26,20 +24,6 @@ class PlainSandbox(FolderSandbox):
     """A temporary folder in which commands run as they are."""
 
     backend = "plain"
-
-    @property
-    def app(self) -> str:
-        return self._root
-
-    @property
-    def _config(self) -> str:
-        return f"{self._root}/.runbook/etc"
-
-    def localise(self, text: str) -> str:
-        return app_rewriter(self._root)(text)
-
-    def gateway_host(self) -> GatewayAddress:
-        return GatewayAddress(bind="127.0.0.1", reach="127.0.0.1")
 
     def _command(self, argv: Sequence[str], cwd: str, deadline_s: float) -> tuple[list[str], Orders, Sequence[int]]:
         return list(argv), Orders(str(self._path(cwd)), deadline_s, None, DEFAULT_OPEN_FILES), ()

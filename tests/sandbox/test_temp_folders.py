@@ -1,5 +1,5 @@
-"""Work folders: none where nothing can be written; gone in the end, whatever is in them, or they would lie in every
-later run's way."""
+"""Temporary folders: none where nothing can be written; gone in the end, whatever is in them, or they would be
+in every later run's way."""
 
 import os
 import shutil
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from runbook_runner.core.errors import NotReadyError, SandboxError
-from runbook_runner.sandbox.extract import Intake
+from runbook_runner.sandbox.extract import Extraction
 from runbook_runner.sandbox.local.tree import fetch
 from runbook_runner.sandbox.temp_folders import owned_folders, remove_folder, temp_folder, usual_folder
 
@@ -56,7 +56,7 @@ def test_what_links_lead_to_stays(tmp_path):
     remove_folder(tmp_path / "tree")
     assert (treasure / "file").read_text() == "gold"
     (tmp_path / "tree").symlink_to(treasure)
-    with pytest.raises(SandboxError, match="Can't remove the work folder"):
+    with pytest.raises(SandboxError, match="Can't remove the temporary folder"):
         remove_folder(tmp_path / "tree")
     assert (treasure / "file").read_text() == "gold"
 
@@ -79,8 +79,8 @@ def test_rights_taken_away_keep_nothing_from_coming_home_nor_from_going(as_nobod
     (as_nobody / "tree" / "d").mkdir(parents=True)
     (as_nobody / "tree" / "d" / "file").write_text("made")
     (as_nobody / closed).chmod(mode)
-    intake = Intake(as_nobody / "home", "/app/results", max_bytes=100, max_files=10)
-    fetch(as_nobody, ("tree",), intake, "/app/results")
+    extraction = Extraction(as_nobody / "home", "/app/results", max_bytes=100, max_files=10)
+    fetch(as_nobody, ("tree",), extraction, "/app/results")
     assert (as_nobody / "home" / "d" / "file").read_text() == "made"
     (as_nobody / closed).chmod(mode)
     remove_folder(as_nobody / "tree")
@@ -91,7 +91,7 @@ def test_disk_too_full_for_any_temporary_file_is_said_and_can_still_be_looked_at
     monkeypatch.setattr(tempfile, "tempdir", None)
     monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: [str(tmp_path / "missing")])
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    with pytest.raises(NotReadyError, match="no folder for temporary files"):
+    with pytest.raises(NotReadyError, match="No folder for temporary files"):
         temp_folder()
     assert usual_folder() == tmp_path
     assert list(owned_folders(usual_folder())) == []

@@ -1,4 +1,4 @@
-"""Sandbox: tar streams into and out of a container, never whole in memory."""
+"""Docker sandbox: tar streams into and out of a container, never whole in memory."""
 
 import posixpath
 import tarfile
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from runbook_runner.core.errors import InputError, SandboxError
 from runbook_runner.sandbox.base import PutFile, Readable, Source
-from runbook_runner.sandbox.extract import Intake
+from runbook_runner.sandbox.extract import Extraction
 from runbook_runner.sandbox.paths import check_writable
 
 _BLOCK = 1 << 18
@@ -22,11 +22,11 @@ _KINDS = {
 
 
 class TornArchiveError(SandboxError):
-    """It ends in the middle."""
+    """The archive ends in the middle."""
 
 
 def pack(files: Iterable[PutFile], folders: Sequence[str] = ()) -> Iterator[bytes]:
-    """A tar stream, relative to `/`, of the folders (made or set to mode 0777) and the files with their parents.
+    """Yields a tar stream, relative to `/`, of the folders (made or set to mode 0777) and the files with their parents.
     Raises InputError."""
     made: set[str] = set()
     for folder in folders:
@@ -42,7 +42,7 @@ def pack(files: Iterable[PutFile], folders: Sequence[str] = ()) -> Iterator[byte
 
 
 def _parents(path: str) -> list[str]:
-    """Below the first level: `/app` is made by `start`, `/etc` is the image's."""
+    """Returns the parents below the first level: `start` makes `/app`, the image has `/etc`."""
     parts = path.split("/")[1:-1]
     return ["/" + "/".join(parts[:depth]) for depth in range(2, len(parts) + 1)]
 
@@ -71,7 +71,7 @@ def _file(file: PutFile) -> Iterator[bytes]:
 
 
 def _blocks(content: Readable, size: int, source: Path | Source) -> Iterator[bytes]:
-    """Just as much as the header said, even if it grows meanwhile."""
+    """Yields exactly as many bytes as the header says, even if the file grows meanwhile."""
     while size:
         block = content.read(min(_BLOCK, size))
         if not block:
@@ -84,41 +84,42 @@ def _padding(size: int) -> bytes:
     return bytes(-size % tarfile.BLOCKSIZE)
 
 
-def unpack(chunks: Iterable[bytes], intake: Intake, sandbox_path: str) -> None:
-    """Hands every member of an engine's archive of `sandbox_path` to the intake. The engine names members after the
-    path's last part: `results/a.txt`. Raises TornArchiveError, and what the intake raises."""
+def unpack(chunks: Iterable[bytes], extraction: Extraction, sandbox_path: str) -> None:
+    """Hands every member of an engine's archive of `sandbox_path` to the extraction. The engine names members after the
+    path's last part: `results/a.txt`. Raises TornArchiveError, and what the extraction raises."""
     try:
         with tarfile.open(fileobj=_Pipe(chunks), mode="r|", bufsize=_READ, errorlevel=2) as tar:  # type: ignore[call-overload]
             for member in tar:
-                _take(tar, member, intake, sandbox_path)
+                _take(tar, member, extraction, sandbox_path)
     except tarfile.TarError as error:
         raise TornArchiveError(f"The engine's archive of {sandbox_path} can't be read: {error}.") from error
 
 
-def _take(tar: tarfile.TarFile, member: tarfile.TarInfo, intake: Intake, sandbox_path: str) -> None:
+def _take(tar: tarfile.TarFile, member: tarfile.TarInfo, extraction: Extraction, sandbox_path: str) -> None:
     parts = _parts(member.name)
     if member.isdir():
         if parts:
-            intake.folder(parts)
+            extraction.folder(parts)
     elif member.isreg():
         content = tar.extractfile(member)
         assert content is not None
         alone = "/" not in member.name
-        intake.file(parts or [member.name], content, member.size, sandbox_path=sandbox_path if alone else None)
+        extraction.file(parts or [member.name], content, member.size, sandbox_path=sandbox_path if alone else None)
     elif member.islnk():
-        intake.second_name(parts, _parts(member.linkname))
+        extraction.second_name(parts, _parts(member.linkname))
     else:
-        intake.skip(parts or [posixpath.basename(sandbox_path)], _KINDS.get(member.type, "not a regular file"))
+        extraction.skip(parts or [posixpath.basename(sandbox_path)], _KINDS.get(member.type, "not a regular file"))
 
 
 def _parts(name: str) -> list[str]:
-    """Below the fetched path. An absolute name, which no engine writes, keeps an empty part and is refused for it."""
+    """Returns the parts below the fetched path. An absolute name, which no engine writes, keeps an empty part, for
+    which it is refused."""
     parts = name.rstrip("/").split("/")
     return parts if name.startswith("/") else parts[1:]
 
 
 class _Pipe:
-    """Chunks of any size as something tarfile can read from."""
+    """Chunks of any size as a file that tarfile can read."""
 
     def __init__(self, chunks: Iterable[bytes]):
         self._chunks = iter(chunks)

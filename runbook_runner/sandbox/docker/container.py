@@ -1,4 +1,4 @@
-"""Docker sandbox: the container itself: made and started, given its first files, removed."""
+"""Docker sandbox: the container: created and started, given its first files, removed."""
 
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -15,11 +15,11 @@ from runbook_runner.sandbox.docker.archive import pack
 from runbook_runner.sandbox.docker.engine import Engine, engine_errors
 from runbook_runner.sandbox.docker.network import ContainerSockets
 
-# What apt, pip, npm and our own kill need of root's powers; tests/sandbox/docker/test_docker.py proves it.
+# The capabilities of root that apt, pip, npm and our own kill need; tests/sandbox/docker/test_docker.py proves it.
 CAPABILITIES: Final = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "SETGID", "SETUID")
 _GONE_S: Final = 10
-# $0: seconds. Process 1 itself, so that nothing inside can end it: the kernel keeps signals from it that it has no
-# answer to. It takes in orphans while it waits; without its child, which SIGKILL ends, it only lives on.
+# $0: seconds. It is process 1, which nothing inside can end: the kernel drops signals that process 1 has no handler
+# for. It reaps orphans while it waits. When its child is ended by SIGKILL, it becomes a `sleep` itself.
 _KEEP_ALIVE: Final = """\
 trap '' HUP INT TERM
 sleep "$0" && exit
@@ -28,8 +28,8 @@ exec sleep "$0"
 
 
 def start_container(engine: Engine, spec: SandboxSpec, name: str, sockets: ContainerSockets) -> str:
-    """The id of a running container that does nothing. name: by which it is found should this break off. Raises
-    NotReadyError when the engine can't, SandboxError when it is lost."""
+    """Returns the id of a running container that does nothing. name: by which the container is found when this fails
+    half way. Raises NotReadyError when the engine can't start it, SandboxError when the engine is lost."""
     with engine_errors("start a container"):
         try:
             container = _create(engine, spec, name, sockets)
@@ -88,7 +88,7 @@ def _ca_variables(spec: SandboxSpec) -> dict[str, str]:
 
 
 def first_files(spec: SandboxSpec) -> tuple[PutFile, ...]:
-    """What a container has beside its folders before anybody else puts something there."""
+    """Returns the files that every container gets together with its folders."""
     return (PutFile(settings.SANDBOX_CA_BUNDLE, spec.ca_bundle, mode=0o644),) if spec.ca_bundle else ()
 
 
@@ -99,7 +99,7 @@ def put_files(engine: Engine, container: str, files: Iterable[PutFile], folders:
     def stream() -> Iterable[bytes]:
         try:
             yield from pack(files, folders)
-        except InputError as error:  # the HTTP client would hide it behind an error of its own
+        except InputError as error:  # the HTTP client would replace it with an error of its own
             refused.append(error)
             raise
 
@@ -113,7 +113,7 @@ def put_files(engine: Engine, container: str, files: Iterable[PutFile], folders:
 
 
 def remove_container(engine: Engine, name: str) -> None:
-    """Ends and removes it; one that is gone is fine. Raises SandboxError."""
+    """Ends and removes a container. One that is gone is fine. Raises SandboxError."""
     with engine_errors("remove the container"):
         try:
             engine.api.remove_container(name, force=True, v=True)

@@ -1,4 +1,4 @@
-"""Docker sandbox: an engine that answered, and what we need to know about it once."""
+"""Docker sandbox: an engine that answered, and its answers to questions that are asked once."""
 
 import os
 import socket
@@ -23,37 +23,37 @@ from runbook_runner.sandbox.docker.endpoint import Endpoint, Tls, dial, find_end
 
 _TIMEOUT_S: Final = 120  # of one request; building and pulling keep sending, a fetch of a large tree does too
 BROKEN: Final = (DockerException, requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError)
-"""What the engine's client raises: an answer that breaks off or stays away while it is read comes as urllib3's own."""
+"""What the engine's client raises; for an answer that breaks off while it is read, errors of urllib3."""
 
 
 class _Client(docker.APIClient):
     def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
-        """Asked by requests, which would let REQUESTS_CA_BUNDLE win over the engine's own authority."""
+        """Called by requests, which would prefer REQUESTS_CA_BUNDLE to the engine's own authority."""
         own = self.verify if verify is None else verify
         return super().merge_environment_settings(url, proxies, stream, own, cert)
 
     def _retrieve_server_version(self) -> Any:
-        """Asked once, by the constructor. The engine answers a ping at once; for /version it starts programs first."""
+        """Called once, by the constructor. The engine answers a ping at once; for /version it starts programs first."""
         answer = self.get(f"{self.base_url}/_ping", timeout=self.timeout)
         return answer.headers.get("API-Version") or super()._retrieve_server_version()  # type: ignore[misc]
 
 
 @dataclass(frozen=True)
 class Engine:
-    """A Docker engine that answered, or one that speaks like it. May be shared by threads and runs."""
+    """A Docker engine that answered, or another with the same API. May be shared by threads and runs."""
 
     url: str
     """As its user named it."""
     api: docker.APIClient
     endpoint: Endpoint
-    """Where connections really go: an engine behind ssh has a socket of this machine."""
+    """Where connections go: to an engine behind ssh through a socket of this machine."""
 
     def dial(self, timeout_s: float = _TIMEOUT_S) -> socket.socket:
-        """A connection of one's own. Raises OSError."""
+        """Returns a new connection. Raises OSError."""
         return dial(self.endpoint, timeout_s)
 
     def ask_ahead(self) -> None:
-        """Lets the engine gather what `info` needs, a hundredth of a second, while its user does something else."""
+        """Fetches `info` in another thread: the engine takes a hundredth of a second for it."""
 
         def ask() -> None:
             with suppress(SandboxError):
@@ -90,7 +90,7 @@ class Engine:
 
     @property
     def groups(self) -> bool:
-        """It can make control groups. Version 1 of them is root's alone, and Podman tells of limits all the same."""
+        """It can make control groups. Version 1 takes root, and a rootless Podman claims limits all the same."""
         return not (self.rootless and str(self.info.get("CgroupVersion")) == "1")
 
     @property
@@ -99,23 +99,24 @@ class Engine:
 
     @property
     def is_local(self) -> bool:
-        """It runs on this very machine. A socket may lead out of or into a container, whose host name is another."""
+        """It runs on this machine. A socket may lead out of or into a container, which has another host name."""
         here = os.uname()
         near = here.sysname == "Linux" and self.url.startswith("unix:") and not self.is_desktop
         return near and self.info.get("Name", here.nodename) == here.nodename
 
     @property
     def is_near(self) -> bool:
-        """And as root: its bridge is ours, and its containers can be shown sockets of ours."""
+        """It runs on this machine as root: its bridge is this machine's, and its containers can be shown sockets of
+        it."""
         return self.is_local and not self.rootless
 
     def image(self, reference: str) -> dict[str, Any]:
-        """Its description. Raises SandboxError, also when there is none."""
+        """Returns the description of an image. Raises SandboxError, also for an unknown image."""
         with engine_errors(f"look at the image {reference}"):
             return dict(self.api.inspect_image(reference))  # type: ignore[no-untyped-call]
 
     def image_id(self, reference: str) -> str | None:
-        """`sha256:…`, or `None` when there is none of that name. Raises NotReadyError for what is no name,
+        """Returns `sha256:…`, or `None` when the engine has no such image. Raises NotReadyError for an invalid name,
         SandboxError."""
         with engine_errors(f"look for the image {reference}"):
             try:
@@ -124,7 +125,9 @@ class Engine:
                 return None
             except APIError as error:
                 if error.status_code == 400:
-                    raise NotReadyError(f"{reference!r} is no image name.", details=error.explanation) from error
+                    raise NotReadyError(
+                        f"{reference!r} is not the name of an image.", details=error.explanation
+                    ) from error
                 raise
 
     def outlived(self, container: str) -> bool:
@@ -138,11 +141,12 @@ class Engine:
                 return False
 
     def gateway(self, bridge_address: str) -> GatewayAddress | None:
-        """How its containers reach a server of this machine; `None`: not by their network. On Linux a server on
-        127.0.0.1 is not reachable from a container, one on the bridge's own address is (field notes §5.6)."""
+        """Returns how its containers reach a server of this machine; `None` when their network does not lead here. On
+        Linux a container does not reach a server on 127.0.0.1, but one on the bridge's own address (field notes
+        §5.6)."""
         if self.is_desktop:
             return GatewayAddress(bind="127.0.0.1", reach="host.docker.internal")
-        # A remote engine's bridge may well have the address that ours has.
+        # The bridge of a remote engine may have the same address as this machine's.
         if not self.is_near or not bridge_address:
             return None
         try:
@@ -154,8 +158,9 @@ class Engine:
 
 
 def connect(timeout_s: int = _TIMEOUT_S) -> Engine:
-    """The engine of DOCKER_HOST, else of DOCKER_CONTEXT or the current context, else of the usual socket. timeout_s: of
-    each request. Raises NotReadyError that says which was tried, InputError when that is no address of an engine."""
+    """Returns the engine of DOCKER_HOST, else of DOCKER_CONTEXT or the current context, else of the usual socket.
+    timeout_s: of each request. Raises NotReadyError with the address that was tried, InputError for an invalid
+    address."""
     named = find_endpoint()
     endpoint = named
     try:
@@ -179,7 +184,7 @@ def _named_by(endpoint: Endpoint) -> str:
 
 
 def _no_engine_hint(endpoint: Endpoint) -> str:
-    """Of an engine of the user's own, where it usually is."""
+    """Returns what to do: an engine of the user's own may listen at a usual place."""
     runtime = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}"
     own = ["/run/podman/podman.sock", f"{runtime}/docker.sock", f"{runtime}/podman/podman.sock"]
     for path in own:
@@ -202,7 +207,7 @@ def _innermost(error: BaseException) -> str:
 
 @contextmanager
 def engine_errors(doing: str) -> Iterator[None]:
-    """What the engine refuses, or that it is gone, as SandboxError: `Can't {doing}.`"""
+    """Turns an engine's refusal, and its absence, into SandboxError: `Can't {doing}: …`."""
     try:
         yield
     except APIError as error:

@@ -1,6 +1,6 @@
-"""Docker sandbox: which limits a container ran into, as its own control group tells, and what it has on disk."""
+"""Docker sandbox: which limits an engine keeps, which a container ran into, and what it has on disk."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final
 
@@ -10,9 +10,9 @@ from runbook_runner.core.errors import SandboxError
 from runbook_runner.sandbox.base import Hold, Limit, LimitHit, SandboxSpec
 from runbook_runner.sandbox.docker.engine import Engine, engine_errors
 from runbook_runner.sandbox.docker.exec_socket import first_output
-from runbook_runner.sandbox.local.cgroup import cpus_hit, memory_hit, processes_hit
+from runbook_runner.sandbox.limit_hits import counted_hits
 
-# cgroup v2, then v1. Builtins only, one write: an image need not have more than `sh`.
+# Control groups of version 2, then of version 1. Builtins only, one write: an image need not have more than `sh`.
 _COUNTERS: Final = r"""
 said=
 for file in memory.events pids.events cpu.stat memory/memory.oom_control pids/pids.events cpu/cpu.stat; do
@@ -21,8 +21,6 @@ for file in memory.events pids.events cpu.stat memory/memory.oom_control pids/pi
 done
 echo "$said"
 """
-_MEMORY: Final = ("memory.events/oom_kill", "memory.oom_control/oom_kill")
-_PIDS: Final = "pids.events/max"
 
 
 def holds(engine: Engine) -> Mapping[Limit, Hold]:
@@ -41,30 +39,21 @@ def holds(engine: Engine) -> Mapping[Limit, Hold]:
 
 
 def memory_each(engine: Engine, spec: SandboxSpec) -> int | None:
-    """Bytes of data that each process may have, on an engine that limits no more than that."""
+    """Returns the bytes of data that each process may have; `None` where the engine limits all of them together."""
     return spec.memory_bytes if holds(engine)["memory"] == "each" else None
 
 
 def limits_hit(engine: Engine, container: str, spec: SandboxSpec) -> tuple[LimitHit, ...]:
-    """Nothing when the container is gone: then nobody knows any more."""
+    """Returns what was hit so far; nothing when the container, and its counters with it, is gone."""
     said = b""
     with suppress(APIError, SandboxError), engine_errors("ask the container for its limits"):
         said = first_output(engine, container, ["sh", "-c", _COUNTERS])
     counted = dict(word.partition("=")[::2] for word in said.decode("ascii", "replace").split())
-    return tuple(_hits(counted, spec))
-
-
-def _hits(counted: dict[str, str], spec: SandboxSpec) -> Iterator[LimitHit]:
-    if any(counted.get(key, "0") != "0" for key in _MEMORY):
-        yield memory_hit(spec.memory_bytes)
-    if counted.get(_PIDS, "0") != "0":
-        yield processes_hit(spec.pids)
-    waited = (int(counted.get(f"cpu.stat/{key}", "0")) for key in ("throttled_time", "throttled_usec"))
-    yield from cpus_hit(spec.cpus, *waited)
+    return tuple(counted_hits(lambda file, key: int(counted.get(f"{file}/{key}", 0)), spec))
 
 
 def disk_used(engine: Engine, container: str) -> int:
-    """Bytes in the container's own layer; a sparse file counts as long as it says it is. Raises SandboxError."""
+    """Returns the bytes in the container's own layer; a sparse file counts with its length. Raises SandboxError."""
     with engine_errors("measure the container"):
         found = engine.api.containers(all=True, size=True, filters={"id": container})
     return int(found[0].get("SizeRw") or 0) if found else 0

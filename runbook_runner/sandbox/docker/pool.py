@@ -1,8 +1,7 @@
 """Docker sandbox: containers kept ready, for processes that live long: a server, a watch. Each is used once.
 
-A ready container runs nothing, is nobody's, and has the folders and first files of every sandbox. Who takes one has a
-sandbox in a hundredth of a second; another is made ready meanwhile.
-"""
+A ready container runs nothing, belongs to no run, and has the folders and first files of every sandbox. Taking one
+gives a sandbox in a hundredth of a second; meanwhile the next is made ready."""
 
 import queue
 import secrets
@@ -24,12 +23,12 @@ from runbook_runner.sandbox.docker.sandbox import DockerSandbox
 
 _POLICIES: Final = ("full", "none")
 """The others give each container sockets of its own when it is made."""
-_PAUSE_S: Final = 0.5  # who has just taken one is about to start something in it; the engine shall do that first
+_PAUSE_S: Final = 0.5  # after a container was taken: the engine is to start the command in it first
 
 
 @dataclass(frozen=True)
 class _Kind:
-    """What a container is born with and never changes."""
+    """What can't be changed once a container was created."""
 
     image: str
     cpus: float
@@ -52,8 +51,8 @@ class Pool:
     """Safe to be used by several threads. A context manager: leaves no container that was not taken."""
 
     def __init__(self, engine: Engine, labels: Mapping[str, str], *, size: int = 2, max_age_s: float = 600.0):
-        """labels: of the owner's claim: by them a later start finds what is left when this process dies. size: how many
-        are ready at most, of all kinds together; max_age_s: for how long."""
+        """labels: of this process' claim, by which a later start finds the containers when this process has died. size:
+        how many are ready at most, of all kinds together; max_age_s: for how long."""
         self._engine = engine
         self._labels = labels
         self._size = size
@@ -66,19 +65,19 @@ class Pool:
         self._worker.start()
 
     def take(self, spec: SandboxSpec) -> DockerSandbox:
-        """A sandbox, to be started and stopped like any other. Raises SandboxError when the engine fails."""
+        """Returns a sandbox, to be started and stopped like any other. Raises SandboxError when the engine fails."""
         found = self._pop(spec) if spec.network.policy in _POLICIES else None
         if self._orders.qsize() < self._size:
             self.refill(spec)
         return DockerSandbox(self._engine, spec, ready=found.container if found else "")
 
     def refill(self, spec: SandboxSpec) -> None:
-        """Has one more of the kind made ready, soon; in a full pool the oldest makes room."""
+        """Orders one more ready container of this kind; in a full pool the oldest is removed for it."""
         if self._size and spec.network.policy in _POLICIES:
             self._orders.put(spec)
 
     def settle(self) -> None:
-        """Waits until what was ordered is ready, or could not be."""
+        """Waits until every order is done, or has failed."""
         self._orders.join()
 
     def close(self) -> None:
@@ -86,7 +85,7 @@ class Pool:
         self._closed.set()
         self._orders.put(None)
         self._worker.join()
-        with suppress(queue.Empty):  # or who waits for what was ordered would wait for ever
+        with suppress(queue.Empty):  # otherwise `settle` would wait for ever
             while True:
                 self._orders.get_nowait()
                 self._orders.task_done()
@@ -111,7 +110,7 @@ class Pool:
         return None
 
     def _kind(self, spec: SandboxSpec) -> _Kind:
-        """A name may mean another image by the time a container is taken."""
+        """The image counts by its id: its name may mean another one by the time a container is taken."""
         image = self._engine.image_id(spec.image or "") or ""
         return _Kind(image, spec.cpus, spec.memory_bytes, spec.pids, spec.network.policy, spec.ca_bundle)
 
@@ -127,7 +126,7 @@ class Pool:
                 if order is None or self._closed.wait(_PAUSE_S):
                     return
                 self._make(order)
-            except RunbookError:  # nobody asked for it yet: who does gets a new container, or hears why not
+            except RunbookError:  # a later `take` gets a new container, or an error with the reason
                 continue
             finally:
                 self._orders.task_done()
@@ -156,7 +155,7 @@ class Pool:
             remove_container(self._engine, ready.container)
 
     def _remove_beyond(self, most: int) -> None:
-        """The oldest first."""
+        """Removes the oldest first."""
         while True:
             with self._state:
                 if len(self._ready) <= most:

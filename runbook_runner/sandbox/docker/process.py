@@ -1,7 +1,7 @@
 """Docker sandbox: one command in a container, its output, its deadline, its end.
 
-Killing the client of `docker exec` leaves the process alive (field notes §7.3), so the end is made inside: a shell
-script as root ends everything in the container but what keeps it alive.
+Killing the client of `docker exec` leaves the process alive (field notes §7.3). So a shell script that runs in the
+container as root ends everything in it, except the processes that keep the container alive.
 """
 
 import queue
@@ -22,8 +22,8 @@ from runbook_runner.sandbox.docker.scripts import ASK, END, SCAN
 _END_TRIES = 50
 _SIGKILLED = 128 + 9
 _POLL_S = 1.0
-_LINGER_S = 1.0  # how long output may still come after the command itself has ended
-_LATE = 16 << 20  # bytes that may be on their way from a command that has ended
+_LINGER_S = 1.0  # output may still come so long after the command has ended
+_LATE = 16 << 20  # bytes of output that may still come from a command that has ended
 _QUEUE = 256
 
 
@@ -41,8 +41,8 @@ class DockerProcess:
         deadline_s: float,
         stopped: threading.Event,
     ):
-        """files: an archive that the command unpacks, or nothing. stopped: set when the sandbox itself was ended on
-        purpose. Raises docker and requests errors, SandboxError."""
+        """files: an archive that the command unpacks, or nothing. stopped: set when the sandbox itself was stopped.
+        Raises SandboxError, one of `BROKEN`."""
         self._engine = engine
         self._container = container
         self._stopped = stopped
@@ -72,7 +72,7 @@ class DockerProcess:
 
     @property
     def was_ended(self) -> bool:
-        """By us, and everything else in the container with it."""
+        """The runner ended it, and everything else in the container with it."""
         return self._ending is not None
 
     def kill(self, reason: EndedBy = "killed") -> None:
@@ -87,13 +87,13 @@ class DockerProcess:
         return self._exit
 
     def abandon(self) -> None:
-        """The container is about to go: nobody shall wait for output, neither its readers nor the engine."""
+        """The container is about to be removed: neither readers nor the engine wait for output any more."""
         self._abandoned.set()
         self._wake.set()
         self._connection.close()
 
     def _read(self) -> None:
-        # A broken connection says the same as its end; the watcher asks the engine what became of the exec.
+        # A broken connection counts as its end: the other thread asks the engine how the command ended.
         with suppress(Exception):
             if self._files:
                 self._connection.sendall(self._files)
@@ -108,7 +108,8 @@ class DockerProcess:
         self._wake.set()
 
     def _pass_on(self, chunk: Chunk) -> None:
-        """Waits for a reader; with the sandbox abandoned drops the chunk, or the engine would wait for us to read."""
+        """Waits for a reader. Drops the chunk when the command is abandoned, or the engine would wait for us to
+        read."""
         while not self._abandoned.is_set():
             with suppress(queue.Full):
                 self._chunks.put(chunk, timeout=0.2)
@@ -125,8 +126,8 @@ class DockerProcess:
             self._close()
 
     def _end(self) -> Exit:
-        """Waits for it and, at the deadline or when asked to, makes it. The state is asked for now and then even
-        while output is open: a background child may hold it long after the command itself has ended."""
+        """Waits for the command's end and, at the deadline or after `kill`, ends it. The state is asked for every
+        second even while the output is open: a background child may hold it long after the command has ended."""
         pause = _POLL_S
         while True:
             self._wake.wait(max(0.0, min(pause, self._deadline - time.monotonic())))
@@ -146,8 +147,8 @@ class DockerProcess:
                 pause = 0.01 if pause == _POLL_S else min(pause * 2, _POLL_S / 2)
 
     def _linger(self) -> None:
-        """What was on its way when the command ended still comes, however slow its reader is; what a background child
-        goes on to write does not."""
+        """Waits for the output that the command wrote before it ended, however slow its reader is; not for what a
+        background child goes on to write."""
         before = self._received
         late = before + _LATE
         while not self._drained.wait(_LINGER_S) and self._received < late:
@@ -189,8 +190,8 @@ class DockerProcess:
 
 
 def end_everything(engine: Engine, container: str) -> None:
-    """What can't be ended, as when there is no `sh` any more, is frozen: it does no more, and its files can still be
-    fetched. Raises SandboxError, one of `BROKEN`."""
+    """Ends every process in the container. Processes that can't be ended, as when `sh` was removed, are frozen: the
+    files can still be fetched. Raises SandboxError, one of `BROKEN`."""
     if _ended(engine, container):
         return
     try:
@@ -202,14 +203,14 @@ def end_everything(engine: Engine, container: str) -> None:
 
 
 def _ended(engine: Engine, container: str) -> bool:
-    """By two scripts as root; the first may fail where no process can be added."""
+    """Runs two scripts as root; the first may fail where no process can be added. Returns whether all have ended."""
     try:
         _inside(engine, container, SCAN + ASK, str(round(settings.GRACE_S * 10)))
         for _ in range(_END_TRIES):
             if _inside(engine, container, SCAN + END) == b"ended\n":
                 return True
             time.sleep(0.1)
-    except TimeoutError:  # a script got no turn, or `sh` is something else now
+    except TimeoutError:  # a script was not scheduled, or `sh` was replaced
         return False
     return False
 

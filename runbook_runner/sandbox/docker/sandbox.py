@@ -34,7 +34,7 @@ from runbook_runner.sandbox.docker.exec_socket import ContainerAttached
 from runbook_runner.sandbox.docker.network import ContainerSockets
 from runbook_runner.sandbox.docker.process import DockerProcess, end_everything
 from runbook_runner.sandbox.docker.scripts import wrapped
-from runbook_runner.sandbox.extract import Intake
+from runbook_runner.sandbox.extract import Extraction
 
 NAME = r"runbook-(.+)-[0-9a-f]{6}"
 """A pattern: the name of a run's container."""
@@ -52,12 +52,12 @@ class DockerSandbox:
     app = settings.APP
 
     def __init__(self, engine: Engine, spec: SandboxSpec, *, container: str = "", ready: str = ""):
-        """container: one that is there already; the sandbox is not to be started. ready: one of a pool, running, with
-        its folders and first files, and nobody else's any more; `start` takes it over."""
+        """container: of another process; the sandbox is not to be started. ready: a running container of a pool, with
+        folders and first files; `start` takes it over."""
         self._engine = engine
         self._api = engine.api
         self._spec = spec
-        # Known before the engine is asked, so that a `start` that breaks off leaves nothing nameless.
+        # Known before the engine is asked, so that what a failed `start` has left can be found.
         self._name = f"runbook-{spec.run_id}-{secrets.token_hex(3)}"  # see NAME
         self._container = container
         self._ready = ready
@@ -90,7 +90,7 @@ class DockerSandbox:
                 self._sockets.forward(self._container)
 
     def _take_over(self) -> bool:
-        """Of a ready container, under the name by which this run is known; false when there is none any more."""
+        """Gives the ready container the name of this run's. Returns false when there is no ready container any more."""
         if not self._ready:
             return False
         with engine_errors("take over a container"):
@@ -141,7 +141,8 @@ class DockerSandbox:
         return process
 
     def _bring(self, files: Sequence[PutFile]) -> bytes:
-        """An archive for the command to unpack, where it can; otherwise nothing, and the files are there already."""
+        """Returns an archive for the command to unpack; empty when there is nothing to bring, or when the files were
+        put."""
         if not files and not self._unmade:
             return b""
         size = sum(len(file.source) if isinstance(file.source, bytes) else _WITH_COMMAND for file in files)
@@ -151,7 +152,7 @@ class DockerSandbox:
         return b"".join(pack(*self._with_folders(files)))
 
     def _with_folders(self, files: Iterable[PutFile]) -> tuple[tuple[PutFile, ...], Sequence[str]]:
-        """The folders travel with the first files."""
+        """Adds the folders, and what every container gets, to the first files."""
         folders, self._unmade = self._unmade, ()
         return (*(first_files(self._spec) if folders else ()), *files), folders
 
@@ -166,31 +167,31 @@ class DockerSandbox:
         return ContainerAttached(self._engine, self._container, argv, env=env, tty=tty)
 
     def get(self, path: str, into: Path, *, max_bytes: int, max_files: int, scrub: Filter | None = None) -> Received:
-        def intake() -> Intake:
-            return Intake(into, path, max_bytes=max_bytes, max_files=max_files, scrub=scrub)
+        def extraction() -> Extraction:
+            return Extraction(into, path, max_bytes=max_bytes, max_files=max_files, scrub=scrub)
 
         try:
-            return self._fetch(path, intake())
+            return self._fetch(path, extraction())
         except TornArchiveError:  # the engine gives up on a file that becomes shorter while it is packed
             with engine_errors("end what runs in the container"):
                 end_everything(self._engine, self._container)
             self._endings += 1
-            return self._fetch(path, intake())
+            return self._fetch(path, extraction())
 
-    def _fetch(self, path: str, intake: Intake) -> Received:
+    def _fetch(self, path: str, extraction: Extraction) -> Received:
         with engine_errors(f"fetch {path} from the container"):
             try:
                 chunks, about = self._api.get_archive(self._container, path)
             except NotFound as error:
                 if "no such container" in str(error.explanation).lower():
                     raise
-                return intake.received()
+                return extraction.received()
             with closing(chunks):
                 if about and int(about["mode"]) & _LINK:  # Podman would give what it leads to
-                    intake.skip([posixpath.basename(path)], "a symbolic link")
+                    extraction.skip([posixpath.basename(path)], "a symbolic link")
                 else:
-                    unpack(chunks, intake, path)
-        return intake.received()
+                    unpack(chunks, extraction, path)
+        return extraction.received()
 
     def localise(self, text: str) -> str:
         return text

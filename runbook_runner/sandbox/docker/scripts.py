@@ -7,8 +7,8 @@ from typing import Final
 from runbook_runner.core import settings
 
 # $1 working folder, $2 file that is stdin or empty, $3 deadline, $4 grace, $5 open files, $6 kilobytes of data of each
-# process or empty, $7 not empty when an archive of files comes in first; then the command. `timeout` is the second line
-# of defence: it ends the command when this process, which enforces the deadline, is gone. Open files are not limited on
+# process or empty, $7 not empty when an archive of files comes in first; then the command. `timeout` ends
+# the command when this process, which enforces the deadline, has died. Open files are not limited on
 # the container: an engine whose own limit is lower could not start it.
 _WRAPPER: Final = """\
 if [ -n "$7" ]; then tar -xpf - -C / && exec </dev/null || exit 126; fi
@@ -78,7 +78,8 @@ def wrapped(
     memory_each: int | None,
     unpacks: bool,
 ) -> list[str]:
-    """memory_each: bytes of data that a process may have, where nothing limits all of them together."""
+    """Returns the command line that runs argv. memory_each: bytes of data that each process may have; `None`: the
+    engine limits all of them together."""
     grace = math.ceil(settings.GRACE_S)
     later = math.ceil(deadline_s + settings.GRACE_S) + 1
     memory = str(memory_each >> 10) if memory_each else ""

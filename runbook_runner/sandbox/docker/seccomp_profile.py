@@ -1,8 +1,8 @@
-"""Docker sandbox: the system calls that a container may make, whatever the engine's own idea of them is.
+"""Docker sandbox: the system calls that a container may make, in place of the engine's own list.
 
-Engines let through, by their age, sockets that no network namespace keeps in: AF_VSOCK leads from a container without
+Older engines allow sockets that a network namespace does not confine: AF_VSOCK leads from a container without
 a network to the machine's own host (moby/moby#44562), and so it does from 32-bit programs (moby/moby#53551), which are
-refused here altogether. `seccomp.py` does the same for bubblewrap, the other way round: there is no list to replace.
+refused here. `local/seccomp_filter.py` does the same for bubblewrap by listing what is refused.
 """
 
 import errno
@@ -15,7 +15,7 @@ from runbook_runner.sandbox.local.seccomp_filter import FAMILIES
 
 _MACHINES: Final = {"x86_64": "SCMP_ARCH_X86_64", "aarch64": "SCMP_ARCH_AARCH64"}
 # Of Linux up to 6.17 (arch/x86/entry/syscalls/syscall_64.tbl, include/uapi/asm-generic/unistd.h) all but what
-# `seccomp.py` refuses, what looks into other processes or moves their memory, and what nobody calls any more.
+# `local/seccomp_filter.py` refuses, what looks into other processes or moves their memory, and what is obsolete.
 _CALLS: Final = """
     accept accept4 access adjtimex alarm arch_prctl bind brk cachestat capget capset chdir chmod chown clock_getres
     clock_gettime clock_nanosleep close close_range connect copy_file_range creat dup dup2 dup3 epoll_create
@@ -52,8 +52,8 @@ _PERSONALITIES: Final = (0, 8, 0x20000, 0x20008, 0xFFFFFFFF)  # Linux, 32-bit ad
 
 
 def options(engine: Engine) -> list[str]:
-    """For the container's security options; none where the kernel has no such filters, or for an engine that takes a
-    file of its own instead, as Podman does."""
+    """Returns security options for the container; none where the kernel has no such filters, and for Podman, which
+    takes only a file of its own."""
     told = engine.info
     can = any(str(option).startswith("name=seccomp") for option in told.get("SecurityOptions") or ())
     known = told.get("Architecture") in _MACHINES

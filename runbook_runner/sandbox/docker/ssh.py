@@ -1,4 +1,4 @@
-"""Docker sandbox: an engine behind ssh. One ssh process carries every connection to the engine's socket over there.
+"""Docker sandbox: an engine behind ssh. One ssh process carries every connection to the engine's socket.
 
 It is the user's own `ssh`, with their configuration, keys and agent. It needs no docker command on the other side, and
 one login serves a whole run, where a connection for each request would cost a fraction of a second each.
@@ -18,8 +18,8 @@ from runbook_runner.sandbox.docker.endpoint import Endpoint
 
 _READY: Final = b"runbook-ready\n"
 _WAIT_S: Final = 30.0
-# $1 the folder with the socket, which goes with the last of us; then the command. The remote end prints a word when it
-# is there, and reads from us until our end: however this process ends, ssh sees the end of its input and leaves.
+# $1 the folder with the socket, which is removed after ssh; then the command. The remote end prints a word when it is
+# ready, and reads until its input ends: however this process ends, ssh sees the end of its input and ends too.
 _CARRY: Final = """\
 folder=$1
 shift
@@ -39,8 +39,8 @@ _lock = threading.Lock()
 
 
 def forward(endpoint: Endpoint) -> str:
-    """The path of a socket of this machine that leads to the engine's; one for all of this process. Raises
-    NotReadyError that says what ssh said."""
+    """Returns the path of a socket of this machine that leads to the engine's; one for the whole process. Raises
+    NotReadyError with the output of ssh."""
     with _lock:
         there = _forwards.get(endpoint.url)
         if there is None or there.ended:
@@ -71,20 +71,20 @@ class _Forward:
 
     def _await(self, url: str) -> None:
         assert self._process.stdout
-        impatient = threading.Timer(_WAIT_S, self._leave)
-        impatient.daemon = True
-        impatient.start()
+        patience = threading.Timer(_WAIT_S, self._leave)
+        patience.daemon = True
+        patience.start()
         try:
             said = self._process.stdout.readline()
             if said == _READY:
                 return
             said += self._process.stdout.read()
         finally:
-            impatient.cancel()
+            patience.cancel()
         self._leave()
         raise NotReadyError(
-            f"The Docker engine at {url} can't be reached: ssh did not get there.",
-            hint="Try `ssh` with that host by hand; it must work without a question.",
+            f"The Docker engine at {url} can't be reached: ssh did not connect.",
+            hint="Try `ssh` with that host by hand; it must work without asking anything.",
             details=said.decode(errors="replace").strip() or None,
         )
 
@@ -104,7 +104,7 @@ def _command(endpoint: Endpoint, path: str) -> list[str]:
         "ssh",
         "-T",
         *("-o", "ExitOnForwardFailure=yes", "-o", "ConnectTimeout=20", "-o", "ServerAliveInterval=20"),
-        # A shared connection of the user's would keep our forward when we are gone.
+        # A shared connection of the user's would keep our forward after this process has ended.
         *("-o", "ControlMaster=no", "-o", "ControlPath=none"),
         *("-L", f"{path}:{endpoint.socket_path}"),
         *(["-p", str(parts.port)] if parts.port else []),

@@ -1,4 +1,4 @@
-"""Docker sandbox: one image build, told line by line; its full log is kept when it fails."""
+"""Docker sandbox: one image build, reported line by line; its full log is kept when it fails."""
 
 import os
 import re
@@ -43,11 +43,11 @@ def build_image(engine: Engine, made_of: Recipe, report: Callable[[str], None], 
 
 
 class _BuildFailedError(Exception):
-    """What the engine said ended the build."""
+    """The build failed, with the engine's reason."""
 
 
 def _run_again(engine: Engine, made_of: Recipe, say: Callable[[str], None], *, fresh: bool) -> None:
-    """When somebody else removed what the engine was just building on."""
+    """Builds again when another process removed an image that the engine was building on."""
     for _ in range(_TRIES - 1):
         try:
             return _run(engine, made_of, say, fresh=fresh)
@@ -81,7 +81,8 @@ def _run(engine: Engine, made_of: Recipe, say: Callable[[str], None], *, fresh: 
 
 
 def _lines(records: Iterator[dict[str, Any]]) -> Iterator[str]:
-    """The engine's records are pieces of text, not lines; raises the one that reports the failure."""
+    """Yields lines of the engine's records, which are pieces of text. Raises _BuildFailedError for one with an
+    error."""
     rest = ""
     for record in records:
         if "error" in record:

@@ -1,4 +1,5 @@
-"""Docker sandbox: the images there are of our snapshots, and which of them a run here would use."""
+"""Docker sandbox: the images of snapshots that an engine has: which of them a run here would use, which are stale, and
+which programs are in them."""
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -26,22 +27,24 @@ from runbook_runner.sandbox.images.snapshots import (
     known_snapshots,
 )
 
-_UNDER_WAY_S: Final = 3600.0  # an image without a name may be the step before last of somebody's build
+_BUILDING_S: Final = 3600.0  # an image without a name may be a step of a build that is still running
+_PROGRAMS: Final = ("python3", "uv", "node", "npm", "git", "chromium", "playwright")
+_ANSWER_S: Final = 60.0
 
 
 @dataclass(frozen=True)
 class Built:
-    """An image of ours on the engine."""
+    """An image of a snapshot that the engine has."""
 
     tag: str
-    """Empty: another one has taken its name since."""
+    """Empty when another image has got its name since."""
     digest: str
     size: int
     """Bytes, shared ones included."""
     created: int
     """Seconds since 1970."""
     made: Made | None
-    """`None`: it does not say, for it is of an older version of this program."""
+    """`None` for an image of an older version of this program, which has no labels."""
 
     @property
     def name(self) -> str:
@@ -58,8 +61,8 @@ class Built:
 
 
 @dataclass(frozen=True)
-class Shelf:
-    """What decides which images a run here would look for."""
+class RunImages:
+    """Which images runs here look for."""
 
     settings: Settings
     near: Near
@@ -67,8 +70,8 @@ class Shelf:
     """The layers of the agents known here."""
 
     def tag_for(self, engine: Engine, made: Made) -> str:
-        """Under which a run looks for an image made so. Raises InputError that says why none would look for it,
-        SandboxError."""
+        """Returns the tag under which a run looks for an image made so. Raises InputError with the reason why none
+        does, SandboxError."""
         snapshot = find_snapshot(made.snapshot, self.near)
         _check_agents(made, {layer.name: layer for layer in self.agents})
         if not made.layers:
@@ -78,7 +81,7 @@ class Shelf:
             return here.tag
         below = planned(engine, snapshot, made.layers[:-1], self.settings, self.near)
         if below is None:
-            raise InputError("The image it stands on is not here.")
+            raise InputError("The engine does not have the image that it is built on.")
         bundle = recipe.read_bundle(self.settings.ca_bundle)
         return recipe.of_layer(
             engine, snapshot.name, made.layers, tag=below.tag, digest=below.digest, bundle=bundle
@@ -92,19 +95,19 @@ def _check_agents(made: Made, known: Mapping[str, Layer]) -> None:
 
 
 def built(engine: Engine) -> tuple[Built, ...]:
-    """Every image of ours, the base apart, newest first. Raises SandboxError."""
+    """Returns every image of a snapshot, newest first. Raises SandboxError."""
     with engine_errors("list images"):
-        named = engine.api.images()  # Podman's filter by name does not know what it has put before it
+        named = engine.api.images()  # Podman's filter by name does not know its own prefix
         nameless = engine.api.images(filters={"dangling": True, "label": recipe.LAYERS_LABEL})
     images = [
-        *(_built(item, tag) for item in named for name in item.get("RepoTags") or [] if (tag := our_tag(name))),
-        *(_built(item, "") for item in nameless if time.time() - int(item["Created"]) > _UNDER_WAY_S),
+        *(_built(item, tag) for item in named for name in item.get("RepoTags") or [] if (tag := snapshot_tag(name))),
+        *(_built(item, "") for item in nameless if time.time() - int(item["Created"]) > _BUILDING_S),
     ]
     return tuple(sorted(images, key=lambda image: -image.created))
 
 
-def our_tag(name: str) -> str | None:
-    """The tag as we gave it, if it is one of a snapshot; Podman puts a registry before it."""
+def snapshot_tag(name: str) -> str | None:
+    """Returns the tag without the registry that Podman puts before it; `None` when it is not one of a snapshot."""
     tag = name.removeprefix("localhost/").removeprefix("docker.io/")
     return tag if tag.startswith(PREFIX) and tag != recipe.LOCAL_BASE else None
 
@@ -114,22 +117,22 @@ def _built(item: Mapping[str, Any], tag: str) -> Built:
     return Built(tag, str(item["Id"]), int(item["Size"]), int(item["Created"]), made)
 
 
-def stale(engine: Engine, images: Sequence[Built], shelf: Shelf) -> tuple[Built, ...]:
-    """Those of the images, newest first, that no run would use any more, those that stand on others first. Of what
-    can't be known here, such as another folder's snapshots, the newest of each name is kept."""
+def stale(engine: Engine, images: Sequence[Built], wanted: RunImages) -> tuple[Built, ...]:
+    """Returns those that no run would use any more, the ones that are built on others first. images: newest first. Of
+    images that can't be judged here, such as those of another folder's snapshots, the newest of each name is kept."""
     newest: set[str] = set()
-    old = [image for image in images if not _is_wanted(engine, image, shelf, newest)]
+    old = [image for image in images if not _is_wanted(engine, image, wanted, newest)]
     return tuple(sorted(old, key=lambda image: -len(image.made.layers) if image.made else 0))
 
 
-def _is_wanted(engine: Engine, image: Built, shelf: Shelf, newest: set[str]) -> bool:
+def _is_wanted(engine: Engine, image: Built, wanted: RunImages, newest: set[str]) -> bool:
     if not image.tag:
         return False
     first = image.name not in newest
     newest.add(image.name)
     try:
         if image.made:
-            return image.tag == shelf.tag_for(engine, image.made)
+            return image.tag == wanted.tag_for(engine, image.made)
     except UnknownSnapshotError:
         return first
     except InputError:
@@ -138,7 +141,7 @@ def _is_wanted(engine: Engine, image: Built, shelf: Shelf, newest: set[str]) -> 
 
 
 def snapshots(near: Near) -> Iterator[Snapshot]:
-    """Each once, whatever aliases it has. Raises InputError for a broken one."""
+    """Yields each snapshot once, without its aliases. Raises InputError for a broken one."""
     seen = set()
     for name in known_snapshots(near):
         found = find_snapshot(name, near)
@@ -148,7 +151,7 @@ def snapshots(near: Near) -> Iterator[Snapshot]:
 
 
 def remove(engine: Engine, image: Built) -> str | None:
-    """The reason why it stays; `None`: it is gone. Raises SandboxError when the engine is lost."""
+    """Removes an image. Returns the reason why it stays; `None` when it is gone. Raises SandboxError."""
     with engine_errors(f"remove {image.reference}"):
         try:
             engine.api.remove_image(image.reference)
@@ -159,18 +162,14 @@ def remove(engine: Engine, image: Built) -> str | None:
     return None
 
 
-_PROGRAMS: Final = ("python3", "uv", "node", "npm", "git", "chromium", "playwright")
-_ASK_S: Final = 60.0
-
-
 def versions(engine: Engine, image: str, programs: Iterable[str] = ()) -> dict[str, str]:
-    """Program → version, as far as it has them; asked in a container without a network. programs: more to ask. Raises
-    NotReadyError when no container starts, SandboxError."""
+    """Returns program → version of the programs in the image; asks in a container without a network. programs: others
+    to ask. Raises NotReadyError when no container starts, SandboxError."""
     ask = "printf '%s\\t' {0}; {{ {0} --version || true; }} 2>/dev/null </dev/null | head -n 1; echo\n"
     script = "".join(ask.format(program) for program in dict.fromkeys((*_PROGRAMS, *programs)))
-    spec = SandboxSpec(run_id="inspect", image=image, lifetime_s=_ASK_S, network=Network(policy="none"))
+    spec = SandboxSpec(run_id="inspect", image=image, lifetime_s=_ANSWER_S, network=Network(policy="none"))
     with DockerSandbox(engine, spec) as sandbox:
-        process = sandbox.exec(["sh", "-c", script], env={"HOME": "/tmp"}, deadline_s=_ASK_S)  # noqa: S108
+        process = sandbox.exec(["sh", "-c", script], env={"HOME": "/tmp"}, deadline_s=_ANSWER_S)  # noqa: S108
         said = b"".join(chunk.data for chunk in process if chunk.stream == "stdout").decode(errors="replace")
     lines = (line.partition("\t") for line in said.splitlines() if "\t" in line)
     return {name: match[0] for name, _, version in lines if (match := VERSION.search(version))}

@@ -1,4 +1,4 @@
-"""Docker sandbox: the image a run starts from. Built on first use, found by its content ever after (see recipe.py)."""
+"""Docker sandbox: the image a run starts from. Built on first use, later found by its content (see recipe.py)."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +24,7 @@ class ImageRef:
     digest: str
     """The engine's id of the image, `sha256:…`."""
     pinned: str | None = None
-    """`NAME@sha256:…`, by which its registry gives the very same image; `None` when it came from none."""
+    """`NAME@sha256:…`, by which its registry gives the very same image; `None` when it is from no registry."""
 
 
 def ensure(
@@ -37,9 +37,9 @@ def ensure(
     *,
     fresh: bool = False,
 ) -> ImageRef:
-    """The image of a snapshot with the layers on top, built if it is not there. near: where the snapshots it builds on
-    are looked for. report gets progress lines, none when there is nothing to do. fresh: the snapshot itself is built
-    even if it is there, for newer packages. Raises InputError when it builds on an unknown one, NotReadyError when the
+    """Returns the image of a snapshot with the layers on top, built if the engine does not have it. near: folders for
+    the snapshots that it builds on. report: gets lines of progress. fresh: the snapshot itself is built even if the
+    engine has it, for newer packages. Raises InputError when it builds on an unknown one, NotReadyError when the
     build fails or the CA bundle can't be read, SandboxError when the engine is lost."""
     bundle = recipe.read_bundle(settings.ca_bundle)
     image = _snapshot(engine, snapshot, settings, report, near, fresh=fresh)
@@ -47,7 +47,7 @@ def ensure(
 
 
 def add_layers(engine: Engine, base: ImageRef, layers: Sequence[Layer], settings: Settings, report: Report) -> ImageRef:
-    """A user's own image with the layers on top; it runs as the same user. Raises as `ensure`."""
+    """Returns a user's own image with the layers on top; it runs as the same user. Raises as `ensure`."""
     bundle = recipe.read_bundle(settings.ca_bundle)
     return replace(_on_top(engine, "custom", base, layers, bundle, report), pinned=base.pinned)
 
@@ -55,7 +55,7 @@ def add_layers(engine: Engine, base: ImageRef, layers: Sequence[Layer], settings
 def planned(
     engine: Engine, snapshot: Snapshot, layers: Sequence[Layer], settings: Settings, near: Near = ()
 ) -> ImageRef | None:
-    """What `ensure` would find without building anything; `None`: it would build. Raises as `ensure`."""
+    """Returns what `ensure` would find; `None` when it would build. Raises as `ensure`."""
     bundle = recipe.read_bundle(settings.ca_bundle)
     tag = recipe.of_snapshot(engine, snapshot, settings, near).tag
     digest = engine.image_id(tag)
@@ -77,7 +77,7 @@ def _snapshot(
     *,
     fresh: bool = False,
 ) -> ImageRef:
-    """Builds first what it builds on, unless it is there itself, as on a machine that imported it."""
+    """Builds its base first, unless the engine has the image itself, as after an import."""
     made_of = recipe.of_snapshot(engine, snapshot, settings, near, above)
     if not fresh and (digest := engine.image_id(made_of.tag)):
         return ImageRef(made_of.tag, digest)
@@ -105,7 +105,7 @@ def _built(engine: Engine, made_of: Recipe, report: Report, *, fresh: bool = Fal
     digest = None if fresh else engine.image_id(tag)
     if digest is None:
         with _lock(tag):
-            # Somebody else may have built it while we waited for the lock.
+            # Another process may have built it while this one waited for the lock.
             digest = None if fresh else engine.image_id(tag)
             if digest is None:
                 build_image(engine, made_of, report, fresh=fresh)
@@ -116,7 +116,7 @@ def _built(engine: Engine, made_of: Recipe, report: Report, *, fresh: bool = Fal
 
 
 def _lock(tag: str) -> AbstractContextManager[Any]:
-    """One build of a tag at a time, for all of this user's runs whichever folder they write to."""
+    """Lets one process of this user at a time build a tag."""
     folder = temp_folder() / f"runbook-runner-{os.getuid()}" / "locks"
     try:
         folder.parent.mkdir(mode=0o700, exist_ok=True)

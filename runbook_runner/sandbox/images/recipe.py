@@ -1,8 +1,8 @@
-"""Docker sandbox: what an image is made of, and the tag that follows from it.
+"""Docker sandbox: what an image is made of, and the tag that follows from that.
 
 A snapshot's image is `runbook-runner/<snapshot>:<digest>`, with layers on top
-`runbook-runner/<snapshot>-<layer>…:<digest>`. The digest covers everything the image is made of, so a tag that exists
-is right and one `inspect` is all a later run pays.
+`runbook-runner/<snapshot>-<layer>…:<digest>`. The digest covers everything the image is made of, so an image
+with that tag is the right one, and a later run only asks whether the engine has it.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from runbook_runner.sandbox.images.snapshots import CA_FILE, PREFIX, Near, Snaps
 from runbook_runner.sandbox.paths import CONFIG
 
 FILES_LABEL = "runbook.files"
-"""On an image: the digest of its Dockerfile and what lies beside it, whatever it was built on."""
+"""On an image: the digest of its Dockerfile and the files beside it, without its base."""
 SNAPSHOT_LABEL = "runbook.snapshot"
 LAYERS_LABEL = "runbook.layers"
 """JSON list of the layers on top of the snapshot, as `Layer` has them."""
@@ -42,7 +42,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Made:
-    """What an image says it was made of."""
+    """What an image was made of, as its labels say."""
 
     snapshot: str
     layers: tuple[Layer, ...]
@@ -61,7 +61,7 @@ class Recipe:
     files: Mapping[str, bytes]
     arguments: Mapping[str, str]
     base: str
-    """What makes the image it is built on this one."""
+    """Identifies the image that it is built on."""
 
     @cached_property
     def tag(self) -> str:
@@ -74,7 +74,7 @@ class Recipe:
 
 
 def read_labels(labels: Mapping[str, str] | None) -> Made | None:
-    """What an image's labels say; `None` when they are not those of `Recipe.labels`."""
+    """Returns what an image's labels say; `None` when they are not those of `Recipe.labels`."""
     try:
         found = labels or {}
         layers = tuple(Layer(str(item["name"]), str(item["dockerfile"])) for item in json.loads(found[LAYERS_LABEL]))
@@ -84,7 +84,7 @@ def read_labels(labels: Mapping[str, str] | None) -> Made | None:
 
 
 def apt_layer(packages: Sequence[str]) -> Layer:
-    """Debian packages; their names are known to be plain."""
+    """packages: names of Debian packages that were checked."""
     apt = "apt-get -o Acquire::Retries=6"  # half a minute in all, which a mirror or a name server sometimes needs
     install = f"{apt} update && {apt} install --yes --no-install-recommends " + " ".join(sorted(packages))
     return Layer("apt", f"RUN {install} && rm -rf /var/lib/apt/lists/*\n")
@@ -105,7 +105,7 @@ def of_snapshot(
 def _base_of(
     engine: Engine, snapshot: Snapshot, settings: Settings, near: Near, above: tuple[str, ...]
 ) -> tuple[str, str]:
-    """The image it is built on and what makes it this one; both empty when its Dockerfile says that itself."""
+    """Returns the image it is built on and what identifies that; both empty when its Dockerfile names the image."""
     if base := find_base(snapshot, near, above):
         tag = of_snapshot(engine, base, settings, near, (*above, snapshot.name)).tag
         return tag, tag
@@ -117,7 +117,8 @@ def _base_of(
 def of_layer(
     engine: Engine, snapshot: str, layers: Sequence[Layer], *, tag: str, digest: str, bundle: Mapping[str, bytes]
 ) -> Recipe:
-    """The last of the layers. tag, digest: the image it goes on top of, which the engine has. Raises SandboxError."""
+    """Returns the recipe of the last layer. tag, digest: of the image below it, which the engine has. Raises
+    SandboxError."""
     user = str(engine.image(digest)["Config"].get("User") or "")
     files = {"Dockerfile": _layer_dockerfile(layers[-1], user).encode(), **bundle}
     arguments = _ca_arguments(bundle) | {"BASE_IMAGE": tag}
@@ -125,17 +126,17 @@ def of_layer(
 
 
 def _base(engine: Engine, settings: Settings) -> tuple[str, str]:
-    """The base image, and what makes it this one: its id when the engine has it, else its name."""
+    """Returns the base image, and what identifies it: its id when the engine has it, else its name."""
     for reference in (settings.base_image,) if settings.base_image else (LOCAL_BASE, DEFAULT_BASE):
         if (digest := engine.image_id(reference)) is not None:
-            # A registry's image may be there today and not yesterday; that must not rebuild the snapshot.
+            # Pulling a registry's image must not change the identity of the snapshots built on it.
             return reference, reference if reference == DEFAULT_BASE else digest
     reference = settings.base_image or DEFAULT_BASE
     return reference, reference
 
 
 def read_bundle(path: Path | None) -> dict[str, bytes]:
-    """The CA bundle as a file of a build context, when there is one. Raises NotReadyError."""
+    """Returns the CA bundle as a file of a build context; no file for `None`. Raises NotReadyError."""
     if path is None:
         return {}
     try:
@@ -154,7 +155,7 @@ def _ca_arguments(bundle: Mapping[str, bytes]) -> dict[str, str]:
 
 
 def _layer_dockerfile(layer: Layer, user: str) -> str:
-    """user: whom the image runs as, when not root; only root can install."""
+    """user: the image's user; empty for root. Only root can install."""
     lines = ["ARG BASE_IMAGE", "FROM ${BASE_IMAGE}", *(f"ARG {name}" for name in settings.CA_VARIABLES)]
     # The Dockerfile is named beside the bundle because COPY fails when nothing matches.
     lines += [*(["USER root"] if user else []), f"COPY Dockerfile {CA_FILE}* {CONFIG}/", layer.dockerfile]

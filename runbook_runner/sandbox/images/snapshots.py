@@ -1,4 +1,4 @@
-"""Sandbox: the snapshots there are, each a folder with a Dockerfile (contract §5.5): ours, the user's, and packages'.
+"""Sandbox: the known snapshots, each a folder with a Dockerfile (contract §5.5): built-in, the user's, and packages'.
 
 A user's is `.runbook/snapshots/NAME/Dockerfile` near the runbook. A package's is an entry point of the group
 `runbook_runner.snapshots`: its name is the snapshot's, its value leads to the folder's path. A Dockerfile that begins
@@ -21,16 +21,16 @@ from runbook_runner.core.ids import is_name
 
 ALIASES = {"python312-uv-node": "python312-uv"}
 PREFIX = "runbook-runner/"
-"""Of every image of ours; what is behind it names what the image was made of."""
+"""Of the name of every image that is built here; the rest of the name says what the image was made of."""
 CA_FILE = "ca-bundle.crt"
 """Name of the CA bundle in a build context; Dockerfiles copy it when it is there."""
 FOLDER = Path(".runbook", "snapshots")
 GROUP = "runbook_runner.snapshots"
 _BASE = re.compile(rb"^ARG BASE_IMAGE(?:=(?P<default>\S+))?\s*$", re.MULTILINE)
 _FROM_SNAPSHOT = re.compile(rb"^FROM\s+snapshot:", re.MULTILINE | re.IGNORECASE)
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")  # an image's name is lower case, and no name with a space in it is one
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")  # the name of an image is in lower case and has no space
 _ON_SNAPSHOT = "snapshot:"
-_PROGRAMS = (b"#!", b"\x7fELF")  # told by what they are, for a checkout on another system may lose the mode
+_PROGRAMS = (b"#!", b"\x7fELF")  # known by content: a checkout on another system may lose the mode
 
 MAX_FILES_BYTES = 256 << 20
 
@@ -39,7 +39,7 @@ Near = Sequence[Path | str]
 
 
 class UnknownSnapshotError(InputError):
-    """There is none of that name."""
+    """There is no snapshot of that name."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ class Snapshot:
     origin: Literal["built-in", "user", "package"]
 
     def files(self) -> dict[str, bytes]:
-        """The build context, by path below the folder, without what its `.dockerignore` names. Raises InputError when
-        it can't be read or is too large."""
+        """Returns the build context, by path below the folder, without what its `.dockerignore` names. Raises
+        InputError when it can't be read or is too large."""
         try:
             paths = self._paths()
             if sum(path.stat().st_size for path in paths) > MAX_FILES_BYTES:
@@ -61,7 +61,7 @@ class Snapshot:
             raise InputError(f"The snapshot can't be read: {error.strerror}.", where=str(error.filename)) from error
 
     def _paths(self) -> list[Path]:
-        from docker.utils.build import exclude_paths  # heavy, and who only lists snapshots does not need it
+        from docker.utils.build import exclude_paths  # heavy, and listing snapshots does not need it
 
         ignored = self.folder / ".dockerignore"
         lines = ignored.read_text(encoding="utf-8", errors="replace").splitlines() if ignored.is_file() else []
@@ -92,7 +92,7 @@ class Snapshot:
 
 
 def known_snapshots(near: Near = ()) -> tuple[str, ...]:
-    """Names; aliases are among them."""
+    """Returns names, aliases among them."""
     found = {*_folders(_root().glob("*/Dockerfile")), *_users(near), *_packaged()}
     return tuple(sorted({*found, *(alias for alias, name in ALIASES.items() if name in found)}))
 
@@ -102,8 +102,8 @@ def is_builtin(name: str) -> bool:
 
 
 def find_snapshot(name: str, near: Near = ()) -> Snapshot:
-    """Ours, else a user's near, else a package's. Raises UnknownSnapshotError that lists the known ones,
-    InputError for a broken package."""
+    """Returns the built-in snapshot, else a user's near, else a package's. Raises UnknownSnapshotError that lists the
+    known ones, InputError for a broken package."""
     real = ALIASES.get(name, name)
     if is_name(real) and is_builtin(real):
         return Snapshot(real, _root() / real, "built-in")
@@ -113,12 +113,12 @@ def find_snapshot(name: str, near: Near = ()) -> Snapshot:
         return Snapshot(real, _load(packaged[real]), "package")
     known = ", ".join(known_snapshots(near))
     raise UnknownSnapshotError(
-        f"Unknown snapshot {name!r}.", hint=f"Known snapshots: {known}. Yours go into {FOLDER}/NAME."
+        f"Unknown snapshot {name!r}.", hint=f"Known snapshots: {known}. Your own go into {FOLDER}/NAME."
     )
 
 
 def find_base(snapshot: Snapshot, near: Near = (), above: tuple[str, ...] = ()) -> Snapshot | None:
-    """The snapshot it builds on; `None` when it builds on an image. Raises InputError for a circle."""
+    """Returns the snapshot it builds on; `None` when it builds on an image. Raises InputError for a circle."""
     base = snapshot.base
     if base is None or not base.startswith(_ON_SNAPSHOT):
         return None
@@ -129,7 +129,7 @@ def find_base(snapshot: Snapshot, near: Near = (), above: tuple[str, ...] = ()) 
 
 
 def context_archive(files: dict[str, bytes]) -> io.BytesIO:
-    """The files as an uncompressed tar, the same bytes for the same files."""
+    """Returns the files as an uncompressed tar, the same bytes for the same files."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as tar:
         for path, content in sorted(files.items()):
@@ -141,7 +141,7 @@ def context_archive(files: dict[str, bytes]) -> io.BytesIO:
 
 
 def _root() -> Path:
-    """In a wheel below the package; in a checkout at its root."""
+    """Returns the folder of the built-in snapshots: below the package in a wheel, at the root in a checkout."""
     package = Path(runbook_runner.__file__).parent
     packaged = package / "snapshots"
     return packaged if packaged.is_dir() else package.parent / "snapshots"
@@ -153,7 +153,7 @@ def _folders(dockerfiles: Iterable[Path]) -> dict[str, Path]:
 
 
 def _users(near: Near) -> dict[str, Path]:
-    """Of two with one name the nearer one."""
+    """Returns the nearest of each name."""
     found: dict[str, Path] = {}
     for folder in upwards(near):
         found = _folders(sorted((folder / FOLDER).glob("*/Dockerfile"))) | found
@@ -169,8 +169,8 @@ def _load(point: EntryPoint) -> Path:
     where = f"entry point {point.name} = {point.value}"
     try:
         folder = Path(point.load())
-    except Exception as problem:  # whatever somebody else's module does when it is imported
-        raise InputError(f"The snapshot can't be loaded: {problem}.", where=where) from problem
+    except Exception as error:  # importing another package's module may raise anything
+        raise InputError(f"The snapshot can't be loaded: {error}.", where=where) from error
     if not (folder / "Dockerfile").is_file():
         raise InputError(f"The snapshot has no Dockerfile in {folder}.", where=where)
     return folder

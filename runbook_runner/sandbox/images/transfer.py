@@ -1,4 +1,4 @@
-"""Docker sandbox: images of our snapshots to a file, and from there to an engine that reaches no registry."""
+"""Docker sandbox: exports images of snapshots to a file, and imports them on a machine without a registry."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -13,12 +13,12 @@ from runbook_runner.core.errors import InputError
 from runbook_runner.core.files import opened_atomically
 from runbook_runner.sandbox.docker.engine import Engine, engine_errors
 from runbook_runner.sandbox.images import recipe
-from runbook_runner.sandbox.images.inventory import Shelf, our_tag
+from runbook_runner.sandbox.images.inventory import RunImages, snapshot_tag
 
 
 def export(engine: Engine, tags: Sequence[str], file: Path) -> int:
-    """Writes the images to one file, as `docker save` does; its size. Nothing half-written is left under its name.
-    Raises InputError when it can't be written, SandboxError."""
+    """Writes the images to one file, as `docker save` does. Returns its size. Raises InputError when it can't be
+    written, SandboxError."""
     try:
         with opened_atomically(file) as out, engine_errors("export the images"):
             for block in _saved(engine, tags):
@@ -38,7 +38,7 @@ def _saved(engine: Engine, tags: Sequence[str]) -> Iterator[bytes]:
 
 
 def _write(out: IO[bytes], block: bytes, file: Path) -> None:
-    """Its error must not be taken for one of the engine's."""
+    """Raises InputError: an OSError would be taken for one of the engine's."""
     try:
         out.write(block)
     except OSError as error:
@@ -54,18 +54,18 @@ class Loaded:
     tag: str
     """As in the file."""
     used_as: str | None
-    """The tag under which runs here look for it; `None`: no run will."""
+    """The tag under which runs here look for it; `None` when no run does."""
     why_not: str | None = None
 
 
-def load(engine: Engine, file: Path, shelf: Shelf) -> tuple[Loaded, ...]:
-    """Takes in what `export` wrote and names each image so that runs on this machine find it. Raises InputError for a
-    file that holds no such images, SandboxError."""
-    ours = [tag for name in _load(engine, file) if (tag := our_tag(name))]
+def load(engine: Engine, file: Path, wanted: RunImages) -> tuple[Loaded, ...]:
+    """Imports what `export` wrote and tags each image so that runs on this machine find it. Raises InputError for a
+    file without such images, SandboxError."""
+    ours = [tag for name in _load(engine, file) if (tag := snapshot_tag(name))]
     if not ours:
-        raise InputError("There is no image of a snapshot in it.", where=str(file))
-    # A snapshot before what stands on it.
-    return tuple(_adopt(engine, tag, shelf) for tag in sorted(ours, key=len))
+        raise InputError("The file holds no image of a snapshot.", where=str(file))
+    # A snapshot before the images that are built on it.
+    return tuple(_adopt(engine, tag, wanted) for tag in sorted(ours, key=len))
 
 
 def _load(engine: Engine, file: Path) -> list[str]:
@@ -74,7 +74,7 @@ def _load(engine: Engine, file: Path) -> list[str]:
         with file.open("rb") as content, engine_errors(f"load {file}"):
             for line in engine.api.load_image(content):  # type: ignore[no-untyped-call]
                 if "error" in line:
-                    raise InputError(f"The engine does not take it: {line['error']}", where=str(file))
+                    raise InputError(f"The engine does not accept it: {line['error']}", where=str(file))
                 for said in re.findall(r"Loaded image: (\S+)", str(line.get("stream", ""))):
                     tags += said.split(",")  # Podman names all on one line
     except OSError as error:
@@ -82,12 +82,12 @@ def _load(engine: Engine, file: Path) -> list[str]:
     return tags
 
 
-def _adopt(engine: Engine, tag: str, shelf: Shelf) -> Loaded:
+def _adopt(engine: Engine, tag: str, wanted: RunImages) -> Loaded:
     made = recipe.read_labels(engine.image(tag)["Config"].get("Labels"))
     if made is None:
         return Loaded(tag, None, "It does not say what it was made of.")
     try:
-        here = shelf.tag_for(engine, made)
+        here = wanted.tag_for(engine, made)
     except InputError as reason:
         return Loaded(tag, None, reason.message)
     if here != tag:

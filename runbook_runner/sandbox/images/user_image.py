@@ -1,4 +1,4 @@
-"""Docker sandbox: a user's own image: the engine's, else pulled; pinned by digest, and of a platform that runs here."""
+"""Docker sandbox: a user's own image: pulled if need be, pinned by digest, and of a platform that the engine runs."""
 
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ _HUB = "docker.io/"
 
 
 def resolve_image(engine: Engine, reference: str, report: Report) -> ImageRef:
-    """Raises NotReadyError when there is none or it can't run here, SandboxError."""
+    """Raises NotReadyError when the image does not exist or can't run here, SandboxError."""
     if engine.image_id(reference) is None:
         report(f"Pulling {reference}")
         _pull(engine, reference, report)
@@ -26,14 +26,14 @@ def resolve_image(engine: Engine, reference: str, report: Report) -> ImageRef:
 
 
 def _pinned(reference: str, found: dict[str, Any]) -> str | None:
-    """By its own registry if several have it."""
+    """Returns the pinned name; by the reference's own registry if several have the image."""
     names = [str(name) for name in found.get("RepoDigests") or []]
     own = [name for name in names if _repository(name) == _repository(reference)]
     return next(iter(own or names), None)
 
 
 def _repository(reference: str) -> str:
-    """The name without tag and digest; Docker Hub's in its short form, as the engine spells it."""
+    """Returns the name without tag and digest; of Docker Hub in its short form, as the engine spells it."""
     name = reference.partition("@")[0]
     if ":" in name.rpartition("/")[2]:
         name = name.rpartition(":")[0]
@@ -54,14 +54,14 @@ def _pull(engine: Engine, reference: str, report: Report) -> None:
     except (NotReadyError, SandboxError) as error:
         raise NotReadyError(
             f"There is no image {reference!r}: the engine does not have it and could not pull it.",
-            hint=_remedy(error.message),
+            hint=_pull_hint(error.message),
             details=error.message,
         ) from error
 
 
-def _remedy(said: str) -> str:
+def _pull_hint(said: str) -> str:
     if "no matching manifest" in said:
-        return "It is not made for this engine's platform. Name one that is, or build it here."
+        return "It is not built for this engine's platform. Name an image that is, or build it here."
     if any(word in said for word in ("unauthorized", "denied", "authentication required", "no basic auth")):
         return "Log in to its registry (docker login), or check the name."
     return "Check the name, log in to its registry, or build it first."
@@ -69,7 +69,7 @@ def _remedy(said: str) -> str:
 
 @dataclass
 class _Progress:
-    """One line for each layer that has come, with how many there are and what they weigh."""
+    """Reports each layer that was pulled, with its size and how many there are."""
 
     report: Report
     sizes: dict[str, int] = field(default_factory=dict)
@@ -91,15 +91,15 @@ class _Progress:
 
 
 def _check_platform(engine: Engine, reference: str, found: dict[str, Any], report: Report) -> None:
-    """Another platform's image runs only where the engine emulates that; whether it does, a try tells."""
+    """Another platform's image runs only where the engine emulates that platform, which a try shows."""
     wanted, here = _platform(found), f"{engine.info.get('OSType', 'linux')}/{_architecture(engine)}"
     if wanted == here:
         return
-    if problem := _try(engine, reference):
+    if failure := _try(engine, reference):
         raise NotReadyError(
             f"The image {reference!r} is for {wanted}, this engine runs {here}.",
-            hint=f"Name an image for {here}, or teach the engine to emulate {wanted} (binfmt_misc and QEMU).",
-            details=problem,
+            hint=f"Name an image for {here}, or let the engine emulate {wanted} (binfmt_misc and QEMU).",
+            details=failure,
         )
     report(f"The image {reference!r} is for {wanted}; on {here} it may run slowly.")
 
@@ -114,7 +114,7 @@ def _architecture(engine: Engine) -> str:
 
 
 def _try(engine: Engine, reference: str) -> str | None:
-    """What goes wrong when a command of the image is started; `None`: nothing."""
+    """Starts a command of the image. Returns what goes wrong; `None` when nothing does."""
     api = engine.api
     with engine_errors(f"try the image {reference}"):
         made = str(api.create_container(reference, entrypoint=["sleep"], command=["0"], network_disabled=True)["Id"])

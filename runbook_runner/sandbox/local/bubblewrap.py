@@ -1,7 +1,7 @@
-"""Bubblewrap sandbox: namespaces of this machine's own kernel, its programs read-only. Needs no daemon and no root.
+"""Bubblewrap sandbox: namespaces of this machine's kernel, its programs read-only. Needs no daemon and no root.
 
-The command sees `/usr`, a few files of `/etc`, the agent's own program, and of everything else only what is the run's:
-`/app`, `/tmp`, its home. With the network policy `full` it shares this machine's network, loopback included.
+A command sees `/usr`, a few files of `/etc`, the agent's program, and else only what belongs to the run: `/app`,
+`/tmp`, its home. With the network policy `full` it shares this machine's network, loopback included.
 """
 
 import os
@@ -17,7 +17,7 @@ from runbook_runner.core.errors import NotReadyError
 from runbook_runner.core.programs import version_of
 from runbook_runner.sandbox.base import GatewayAddress, Hold, Limit, LimitHit, SandboxSpec
 from runbook_runner.sandbox.local import cgroup, seccomp_filter
-from runbook_runner.sandbox.local.folder_sandbox import FolderSandbox
+from runbook_runner.sandbox.local.folder_sandbox import FolderSandbox, language_variables
 from runbook_runner.sandbox.local.process import Orders
 from runbook_runner.sandbox.local.programs import Tool, find_tools
 from runbook_runner.sandbox.network.sockets import INSIDE, PROGRAMS, Sockets
@@ -28,7 +28,7 @@ HOME = "/home/sandbox"
 TOOLS = "/opt/runbook"
 _PATH = f"{TOOLS}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _TOP = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
-# What programs look up there: users, names, time, certificates, libraries, which editor `vi` is. No configuration.
+# What programs look up in /etc: users, names, time, certificates, libraries, which editor `vi` is. No configuration.
 _ETC = (
     "alternatives", "ca-certificates", "fonts", "group", "host.conf", "hosts", "ld.so.cache", "ld.so.conf",
     "ld.so.conf.d", "localtime", "mime.types", "nsswitch.conf", "passwd", "pki", "protocols", "resolv.conf", "services",
@@ -39,7 +39,6 @@ _ETC = (
 _PROC_READ_ONLY = ("/proc/sys", "/proc/fs", "/proc/mtrr", "/proc/pressure")
 # What tells about the machine's other users; the kernel does not keep it apart by namespace.
 _PROC_HIDDEN = ("/proc/keys", "/proc/key-users", "/proc/timer_list", "/proc/sched_debug", "/proc/kcore")
-_LANGUAGE = ("LANG", "LANGUAGE", "TZ")
 _BWRAP = "bwrap"
 _GROUPS = "groups"
 _SOCKETS = "sockets"
@@ -64,7 +63,7 @@ exec "$@"
 
 
 def require_bubblewrap() -> None:
-    """Raises NotReadyError with the command that mends it."""
+    """Raises NotReadyError, with the command that helps."""
     if os.uname().sysname != "Linux":
         raise NotReadyError("bubblewrap is a Linux program.", hint="Use --sandbox docker.")
     if shutil.which(_BWRAP) is None:
@@ -72,22 +71,8 @@ def require_bubblewrap() -> None:
             "bubblewrap is not installed: there is no bwrap on this machine's PATH.",
             hint="Install it with `sudo apt-get install bubblewrap` (or your distribution's way).",
         )
-    tried = subprocess.run(
-        [
-            _BWRAP,
-            "--unshare-all",
-            "--unshare-user",
-            "--die-with-parent",
-            "--ro-bind",
-            "/",
-            "/",
-            "--proc",
-            "/proc",
-            "true",
-        ],
-        capture_output=True,
-        text=True,
-    )
+    options = ("--unshare-all", "--unshare-user", "--die-with-parent", "--ro-bind", "/", "/", "--proc", "/proc")
+    tried = subprocess.run([_BWRAP, *options, "true"], capture_output=True, text=True)
     if tried.returncode != 0:
         raise NotReadyError(
             "bubblewrap can't make a sandbox on this machine.", hint=_userns_hint(), details=tried.stderr.strip()
@@ -95,7 +80,7 @@ def require_bubblewrap() -> None:
 
 
 def _userns_hint() -> str:
-    """Why user namespaces do not work, as far as the kernel tells."""
+    """Returns why user namespaces do not work, as far as the kernel tells, and what to do."""
     for name, off in (
         ("user.max_user_namespaces", "0"),
         ("kernel.unprivileged_userns_clone", "0"),
@@ -128,7 +113,7 @@ class BubblewrapSandbox(FolderSandbox):
         return text
 
     def gateway_host(self) -> GatewayAddress:
-        return self._sockets.gateway if self._sockets.closed_in else GatewayAddress(bind="127.0.0.1", reach="127.0.0.1")
+        return self._sockets.gateway if self._sockets.closed_in else super().gateway_host()
 
     def holds(self) -> Mapping[Limit, Hold]:
         group: Mapping[Limit, Hold] = {"cpus": "together", "memory": "together", "processes": "together"}
@@ -148,6 +133,10 @@ class BubblewrapSandbox(FolderSandbox):
     @property
     def _config(self) -> str:
         return f"{self._root}/etc"
+
+    @property
+    def _scratch(self) -> str:
+        return self._root
 
     def _make(self) -> None:
         for name in ("etc", "tmp", "home"):
@@ -189,15 +178,15 @@ class BubblewrapSandbox(FolderSandbox):
         return command, orders, inherited
 
     def _pids_alone(self) -> str:
-        """How many the sandbox's own user namespace may have; empty: a control group counts, or nothing can."""
+        """Returns how many processes the sandbox's user namespace may have; empty when a control group counts them, or
+        when neither can."""
         return str(self._spec.pids) if not self._group and os.getuid() != 0 and _kernel() >= _COUNTS_APART else ""
 
     def _environment(self) -> dict[str, str]:
-        kept = {name: value for name, value in os.environ.items() if name in _LANGUAGE or name.startswith("LC_")}
         bundle = settings.SANDBOX_CA_BUNDLE if self._spec.ca_bundle else None
         trusted = dict.fromkeys(settings.CA_VARIABLES, bundle) if bundle else {}
         fixed = {"PATH": _PATH, "TERM": "dumb", "HOME": HOME, "TMPDIR": "/tmp"}  # noqa: S108 - the sandbox's own
-        return {**kept, **trusted, **self._sockets.environment, **fixed}
+        return {**language_variables(), **trusted, **self._sockets.environment, **fixed}
 
     def _release(self) -> None:
         self._sockets.close()
@@ -215,7 +204,7 @@ class BubblewrapSandbox(FolderSandbox):
             yield "--disable-userns"
 
     def _mounts(self) -> Iterator[str]:
-        """Later ones lie on top of earlier ones."""
+        """Later mounts lie on top of earlier ones."""
         yield from ("--ro-bind", "/usr", "/usr", "--proc", "/proc", "--dev", "/dev")
         for place in _PROC_READ_ONLY:
             yield from ("--ro-bind-try", place, place)

@@ -1,4 +1,4 @@
-"""Host and bubblewrap sandboxes: what they share: `/app` is a temporary folder of this machine."""
+"""Sandboxes without an engine: what they share: `/app` is in a temporary folder of this machine."""
 
 import os
 import sys
@@ -25,24 +25,28 @@ from runbook_runner.sandbox.base import (
     SandboxSpec,
 )
 from runbook_runner.sandbox.disk_watch import DiskWatch, tree_size
-from runbook_runner.sandbox.extract import Intake
+from runbook_runner.sandbox.extract import Extraction
 from runbook_runner.sandbox.labels import Labels
 from runbook_runner.sandbox.local.attach import LocalAttached, Streams
 from runbook_runner.sandbox.local.process import HostProcess, Orders
 from runbook_runner.sandbox.local.tree import fetch, store
-from runbook_runner.sandbox.paths import CONFIG, check_writable
+from runbook_runner.sandbox.paths import CONFIG, app_rewriter, check_writable
 from runbook_runner.sandbox.temp_folders import make_folder, open_folder, owned_folder, remove_folder
 
 _STOP_S = settings.GRACE_S + 5
 
 
+_LANGUAGE = ("LANG", "LANGUAGE", "TZ")
+
+
 class FolderSandbox(ABC):
-    """A `Sandbox` but for what a backend does in `_make`, `_command`, `_environment` and `localise`."""
+    """A `Sandbox` whose `/app` is below a temporary folder. By itself that folder is `/app` and its processes see this
+    machine as they are; a kind that shows them something else says so in the methods below."""
 
     backend: str
 
     def __init__(self, spec: SandboxSpec, *, folder: Path | None = None):
-        """folder: another process' sandbox, alive or dead, to be joined or to be stopped; it is not to be started."""
+        """folder: the sandbox of another process, alive or dead: to attach to, to get files from, or to stop."""
         self._spec = spec
         self._root = str(folder) if folder else ""
         self._stopped = False
@@ -54,45 +58,46 @@ class FolderSandbox(ABC):
     def sandbox_id(self) -> str:
         return self._root
 
-    @property
-    @abstractmethod
-    def app(self) -> str: ...
-
-    @abstractmethod
-    def localise(self, text: str) -> str: ...
-
-    @abstractmethod
-    def gateway_host(self) -> GatewayAddress: ...
-
-    # --- what a backend adds ------------------------------------------------------------------------------------------
-
-    @property
-    def _app(self) -> str:
-        """The folder that is `/app`."""
-        return self._root
-
-    @property
-    @abstractmethod
-    def _config(self) -> str:
-        """The folder that is `/etc/runbook`."""
-
-    @property
-    def _scratch(self) -> str:
-        """Where a given stdin lies before its name is taken away."""
-        return self._root
-
-    def _make(self) -> None:  # noqa: B027 - most need nothing
-        """Makes what the backend needs beside `FOLDERS`. Raises OSError and what `start` may."""
+    # --- what a kind of sandbox adds ----------------------------------------------------------------------------------
 
     @abstractmethod
     def _command(self, argv: Sequence[str], cwd: str, deadline_s: float) -> tuple[list[str], Orders, Sequence[int]]:
-        """What to start on this machine, how, and the descriptors it inherits; they are closed afterwards."""
+        """Returns what to start on this machine, how, and the descriptors it inherits, which are closed afterwards."""
 
     @abstractmethod
-    def _environment(self) -> dict[str, str]: ...
+    def _environment(self) -> dict[str, str]:
+        """Returns the variables of every command."""
+
+    def _make(self) -> None:  # noqa: B027 - most need nothing
+        """Makes what is needed beside `FOLDERS`. Raises OSError and what `start` may."""
 
     def _release(self) -> None:  # noqa: B027
-        """After the last process has ended, before the folder goes."""
+        """Called after the last process has ended, before the folder is removed."""
+
+    @property
+    def app(self) -> str:
+        return self._root
+
+    def localise(self, text: str) -> str:
+        return app_rewriter(self._root)(text)
+
+    def gateway_host(self) -> GatewayAddress:
+        return GatewayAddress(bind="127.0.0.1", reach="127.0.0.1")
+
+    @property
+    def _app(self) -> str:
+        """The folder of this machine that is `/app`."""
+        return self._root
+
+    @property
+    def _config(self) -> str:
+        """The folder of this machine that is `/etc/runbook`."""
+        return f"{self._root}{settings.PRIVATE.removeprefix(settings.APP)}/etc"
+
+    @property
+    def _scratch(self) -> str:
+        """The folder in which a given stdin is written before its name is removed."""
+        return str(self._path(settings.PRIVATE))
 
     # --- Sandbox ------------------------------------------------------------------------------------------------------
 
@@ -107,7 +112,7 @@ class FolderSandbox(ABC):
                     open_folder(self._path(folder))
                 self._make()
             except OSError as error:
-                raise NotReadyError(f"Can't make a work folder: {error}.") from error
+                raise NotReadyError(f"Can't make a temporary folder: {error}.") from error
             self._watch.start()
 
     def put(self, files: Iterable[PutFile]) -> None:
@@ -175,10 +180,10 @@ class FolderSandbox(ABC):
 
     def get(self, path: str, into: Path, *, max_bytes: int, max_files: int, scrub: Filter | None = None) -> Received:
         self._check()
-        intake = Intake(into, path, max_bytes=max_bytes, max_files=max_files, scrub=scrub)
+        extraction = Extraction(into, path, max_bytes=max_bytes, max_files=max_files, scrub=scrub)
         root, parts = self._place(path)
-        fetch(Path(root), parts, intake, path)
-        return intake.received()
+        fetch(Path(root), parts, extraction, path)
+        return extraction.received()
 
     def holds(self) -> Mapping[Limit, Hold]:
         each: Hold = "each" if sys.platform == "linux" else "none"  # as `supervisor.py` has it
@@ -222,12 +227,12 @@ class FolderSandbox(ABC):
             raise SandboxError("The sandbox is not running.")
 
     def _path(self, path: str) -> Path:
-        """Where a sandbox path is on this machine."""
+        """Returns the path of this machine for a sandbox path."""
         root, parts = self._place(path)
         return Path(root, *parts)
 
     def _place(self, path: str) -> tuple[str, tuple[str, ...]]:
-        """The folder of this machine that a sandbox path is below, and the names from there."""
+        """Returns the folder of this machine that a sandbox path is below, and the names from there."""
         normal = os.path.normpath(path)
         for root, place in ((settings.APP, self._app), (CONFIG, self._config), (self._app, self._app)):
             if normal == root or normal.startswith(root + "/"):
@@ -241,8 +246,9 @@ class FolderSandbox(ABC):
         return file
 
 
-def _nothing() -> None:
-    return None
+def language_variables() -> dict[str, str]:
+    """Returns this process' variables that tell a program its language and its time zone."""
+    return {name: value for name, value in os.environ.items() if name in _LANGUAGE or name.startswith("LC_")}
 
 
 @dataclass(frozen=True)
@@ -250,8 +256,13 @@ class FolderBackend:
     """Implements `OpenBackend` for a kind of `FolderSandbox`."""
 
     kind: type[FolderSandbox]
-    require: Callable[[], None] = _nothing
+    check: Callable[[], None] | None = None
+    """Raises NotReadyError when this machine can't start such a sandbox; `None`: every machine can."""
     engine: None = field(default=None, init=False)
+
+    def require(self) -> None:
+        if self.check:
+            self.check()
 
     def create(self, spec: SandboxSpec) -> FolderSandbox:
         return self.kind(spec)

@@ -1,4 +1,4 @@
-"""Host sandbox: a temporary folder and a scrubbed environment on this machine. No isolation: its user is to be told."""
+"""Host sandbox: a temporary folder and a scrubbed environment on this machine. It isolates nothing."""
 
 import os
 import re
@@ -7,19 +7,16 @@ from pathlib import Path
 
 from runbook_runner.core import settings
 from runbook_runner.core.errors import NotReadyError
-from runbook_runner.sandbox.base import GatewayAddress
-from runbook_runner.sandbox.local.folder_sandbox import FolderSandbox
+from runbook_runner.sandbox.local.folder_sandbox import FolderSandbox, language_variables
 from runbook_runner.sandbox.local.process import Orders
-from runbook_runner.sandbox.paths import app_rewriter
 from runbook_runner.sandbox.temp_folders import open_folder
 
 _HOME = f"{settings.PRIVATE}/home"
 _TMP = f"{_HOME}/.tmp"
-# What a program needs to find its tools and its language; nothing else of the user's environment is passed on.
-_KEPT = ("PATH", "LANG", "LANGUAGE", "TZ", *settings.CA_VARIABLES)
-
-# What ends or changes a word of a shell's: most runbooks write `/app/...` without quotes.
-_UNSAYABLE = re.compile(r"""[\s"'`$&|;<>()*?{}\[\]\\]""")
+# What a program needs to find its tools; of the user's environment only these and the language are passed on.
+_KEPT = ("PATH", *settings.CA_VARIABLES)
+# What ends or changes a word in a shell: most runbooks write `/app/...` without quotes.
+_SPECIAL = re.compile(r"""[\s"'`$&|;<>()*?{}\[\]\\]""")
 
 
 class HostSandbox(FolderSandbox):
@@ -27,29 +24,10 @@ class HostSandbox(FolderSandbox):
 
     backend = "host"
 
-    @property
-    def app(self) -> str:
-        return self._root
-
-    def localise(self, text: str) -> str:
-        return app_rewriter(self._root)(text)
-
-    def gateway_host(self) -> GatewayAddress:
-        return GatewayAddress(bind="127.0.0.1", reach="127.0.0.1")
-
-    @property
-    def _config(self) -> str:
-        """Kept beside our other private files."""
-        return f"{self._root}{settings.PRIVATE.removeprefix(settings.APP)}/etc"
-
-    @property
-    def _scratch(self) -> str:
-        return str(self._path(settings.PRIVATE))
-
     def _make(self) -> None:
-        if unsayable := _UNSAYABLE.search(self._root):
+        if special := _SPECIAL.search(self._root):
             raise NotReadyError(
-                f"Commands of a runbook can't name {self._root!r}: {unsayable[0]!r} means more to a shell.",
+                f"Commands of a runbook can't name {self._root!r}: {special[0]!r} means more to a shell.",
                 hint="Set TMPDIR to a folder without that, or use --sandbox docker or --sandbox bubblewrap.",
             )
         for folder in (_HOME, _TMP):
@@ -65,8 +43,7 @@ class HostSandbox(FolderSandbox):
         return list(argv), orders, ()
 
     def _environment(self) -> dict[str, str]:
-        kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
-        kept |= {name: value for name, value in os.environ.items() if name.startswith("LC_")}
+        kept = {name: os.environ[name] for name in _KEPT if name in os.environ} | language_variables()
         if self._spec.ca_bundle:
             kept |= dict.fromkeys(settings.CA_VARIABLES, str(self._spec.ca_bundle))
         tools = [str(Path(tool).parent) for tool in self._spec.host_tools if Path(tool).is_absolute()]

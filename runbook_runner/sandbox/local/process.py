@@ -1,4 +1,4 @@
-"""Host and bubblewrap sandboxes: one command, under a supervisor that outlives nothing and lets nothing outlive it."""
+"""Sandboxes without an engine: one command, under a supervisor that ends with the runner and ends what it started."""
 
 import json
 import os
@@ -25,17 +25,17 @@ _LINGER_S = 1.0
 
 @dataclass(frozen=True)
 class Orders:
-    """What the supervisor is told."""
+    """What the supervisor is to do."""
 
     cwd: str
     deadline_s: float
     memory_bytes: int | None
-    """Of each process' data; `None`: something else limits it."""
+    """Of data that each process may have; `None`: a control group limits it."""
     open_files: int
     join: tuple[str, ...] = ()
     """`cgroup.procs` files the command is written into before it starts."""
     enclosed: bool = False
-    """The command is a wrapper that takes everything in it along when it ends: it is killed last."""
+    """The command is a wrapper whose end ends everything in it, so it is killed last."""
     grace_s: float = settings.GRACE_S
 
 
@@ -53,7 +53,7 @@ class HostProcess:
         streams: tuple[int, int, int] | None = None,
     ):
         """stdin: an open file, read from its position. inherited: descriptors the command gets. streams: its stdin,
-        stdout and stderr, when they are not ours to read. Raises OSError."""
+        stdout and stderr, when this process does not read them. Raises OSError."""
         self._choice = threading.Lock()
         self._ending: EndedBy | None = None
         self._exit: Exit | None = None
@@ -95,7 +95,7 @@ class HostProcess:
                         yield Chunk(cast(Stream, key.data), data)
                     else:
                         selector.unregister(key.fileobj)
-                if time.monotonic() >= self._late:  # the supervisor should have: it was stopped
+                if time.monotonic() >= self._late:  # the supervisor has not done it: it was stopped
                     self.kill("deadline")
                 # Only a supervisor that was killed itself leaves something that still holds the output.
                 if not ready and self._supervisor.poll() is not None:
@@ -120,7 +120,7 @@ class HostProcess:
         return self._exit
 
     def abandon(self, timeout_s: float) -> None:
-        """Ends the command and waits for that without reading. Raises SandboxError when it does not work."""
+        """Ends the command and waits for that without reading. Raises SandboxError when it can't be ended."""
         self.kill()
         try:
             self._supervisor.wait(timeout_s)
@@ -128,7 +128,7 @@ class HostProcess:
             raise SandboxError(f"Process {self._supervisor.pid} and what it started can't be ended.") from error
 
     def _finish(self) -> None:
-        """Once all output is read: the outcome. Closes everything."""
+        """Reads the outcome once all output is read, and closes everything."""
         self._supervisor.wait()
         with self._choice:
             if self._status.closed:

@@ -1,4 +1,4 @@
-"""Bubblewrap sandbox: programs of this machine that lie outside /usr, such as an agent CLI in somebody's home."""
+"""Bubblewrap sandbox: programs of this machine outside /usr, such as an agent CLI in the user's home."""
 
 import os
 import shutil
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _SEEN = ("/usr/", "/bin/", "/sbin/", "/lib/", "/lib64/")
-"""What every bubblewrap sandbox sees anyway."""
+"""What every bubblewrap sandbox sees."""
 
 
 @dataclass(frozen=True)
@@ -16,11 +16,11 @@ class Tool:
     program: str
     """The real file, links resolved."""
     needs: tuple[str, ...]
-    """Files and folders that must be visible for it to work, and no more: its neighbours may be private."""
+    """Files and folders that must be visible for it to work. Others beside them may be private."""
 
 
 def find_tools(names: Iterable[str]) -> tuple[Tool, ...]:
-    """Those that are there (a name: on PATH) and not visible anyway; what is not there at all is left out."""
+    """Returns the programs (a name: on PATH) that exist and that the sandbox does not see by itself."""
     found = []
     for name in names:
         where = shutil.which(name)  # a path stays itself
@@ -31,8 +31,8 @@ def find_tools(names: Iterable[str]) -> tuple[Tool, ...]:
 
 
 def _needs(program: Path) -> tuple[Path, ...]:
-    """From npm: what was installed with it. In a virtual environment of Python: that, and the Python it stands on.
-    Else the program alone."""
+    """Returns for a program from npm what was installed with it; for one in a virtual environment of Python that
+    environment and its Python; otherwise the program alone."""
     if "node_modules" in program.parts:
         return (Path(*program.parts[: program.parts.index("node_modules") + 1]),)
     environment = program.parent.parent

@@ -1,8 +1,8 @@
 """Host and bubblewrap sandboxes: the process between the runner and a command; it ends everything the command started.
 
 Runs by itself as `python -I -S supervisor.py STATUS_FD LIFELINE_FD ORDERS ARGV...`, needs nothing but the standard
-library, and imports little of that. ORDERS is one JSON object, see `Orders` in host_exec.py. The lifeline is a pipe
-that only the runner can write to: a byte on it means kill, its end means that the runner is gone, however it went. The
+library, and imports little of that. ORDERS is one JSON object, see `Orders` in process.py. The lifeline is a pipe
+that only the runner can write to: a byte on it means kill, its end means that the runner has died. The
 outcome goes to the status pipe as one line of JSON: `{"code": 3, "ended_by": "exit"}`; ended_by is `exit`, `deadline`
 or `killed`.
 """
@@ -30,7 +30,7 @@ def main(arguments: list[str]) -> None:
     alarm = _wake_on_signals()
     os.set_inheritable(status, False)
     os.set_inheritable(lifeline, False)
-    # Held back until the child has let go of our handlers: a SIGTERM in between would be lost on it.
+    # Blocked until the child has removed our handlers: a SIGTERM in between would be lost on it.
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     child = os.fork()
     if child == 0:
@@ -51,7 +51,7 @@ def _prctl() -> Callable[[int, int], int]:
 
 
 def _wake_on_signals() -> int:
-    """A descriptor that becomes readable when a child ends or somebody asks us to."""
+    """Returns a descriptor that becomes readable when a child ends or another process asks this one to end."""
     reading, writing = os.pipe()
     os.set_blocking(reading, False)
     os.set_blocking(writing, False)
@@ -68,7 +68,7 @@ def _become(
     limits: tuple[int | None, int],
     prctl: Callable[[int, int], int] | None,
 ) -> None:
-    """In the child: turns into the command. A missing program or folder ends as a shell says it."""
+    """In the child: becomes the command. For a missing program or folder the exit code is a shell's."""
     code = 126
     try:
         os.setsid()
@@ -105,7 +105,7 @@ def _limit(memory: int | None, open_files: int) -> None:
 
 
 def _close_streams() -> None:
-    """The command's output is the command's: its readers shall see the end of it."""
+    """Lets go of the command's streams, so that their readers see the end of them."""
     nothing = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(nothing, stream)
@@ -127,7 +127,7 @@ def _await(child: int, alarm: int, lifeline: int, deadline: float) -> tuple[int 
 
 
 def _reap(child: int) -> int | None:
-    """Takes in every child that has ended; the command's own exit code, if it is among them."""
+    """Waits for every child that has ended. Returns the command's exit code, if it is among them."""
     code = None
     while True:
         try:
@@ -142,8 +142,8 @@ def _reap(child: int) -> int | None:
 
 
 def _end_all(child: int, grace: float, *, spared: list[int]) -> None:
-    """SIGTERM, the grace, SIGKILL, until nobody is left. Stopping first outruns what keeps forking.
-    spared: not asked, only killed: it would take everybody with it before they had their grace."""
+    """SIGTERM, the grace, SIGKILL, until no process is left. Stopping before killing outruns what keeps forking.
+    spared: get no SIGTERM: their end would end the others before the grace is over."""
     _signal([pid for pid in _descendants(child) if pid not in spared], signal.SIGTERM)
     until = time.monotonic() + grace
     while (left := _descendants(child)) and time.monotonic() < until:
@@ -166,7 +166,7 @@ def _signal(pids: list[int], number: int) -> None:
 
 
 def _descendants(child: int) -> list[int]:
-    """Everything below us that is no zombie. Without /proc only the command's own process group."""
+    """Returns every process below this one that is not a zombie; without /proc only the command's process group."""
     if not LINUX:
         try:
             os.killpg(child, 0)
@@ -190,7 +190,7 @@ def _descendants(child: int) -> list[int]:
 
 
 def _stat(pid: str) -> tuple[int, str]:
-    """Parent and state; proc(5): the name before them is in parentheses and may hold anything."""
+    """Returns parent and state; proc(5): the name before them is in parentheses and may hold anything."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123 - as above
             state, parent = file.read().rpartition(b")")[2].split()[:2]

@@ -1,5 +1,5 @@
-"""Host and bubblewrap sandboxes: reads and writes a folder that a hostile process may be rewriting meanwhile. No link
-is ever followed."""
+"""Sandboxes without an engine: reads and writes a folder that a hostile process may change at the same time. No link is
+ever followed."""
 
 import os
 import secrets
@@ -12,10 +12,10 @@ from typing import IO
 
 from runbook_runner.core.errors import InputError
 from runbook_runner.sandbox.base import PutFile
-from runbook_runner.sandbox.extract import Intake
+from runbook_runner.sandbox.extract import Extraction
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # non-blocking: a pipe put there must not hold us
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # non-blocking: opening a pipe would wait
 _ENTER = stat.S_IRUSR | stat.S_IXUSR
 _KINDS = {
     stat.S_IFLNK: "a symbolic link",
@@ -26,18 +26,18 @@ _KINDS = {
 }
 
 
-def fetch(root: Path, parts: tuple[str, ...], intake: Intake, sandbox_path: str) -> None:
-    """Hands the file or tree at root/parts to the intake. Nothing there: nothing happens."""
+def fetch(root: Path, parts: tuple[str, ...], extraction: Extraction, sandbox_path: str) -> None:
+    """Hands the file or tree at root/parts to the extraction, if it exists."""
     folder = _descend(root, parts[:-1])
     if folder is None:
         return
     with _closing(folder):
-        _entry(folder, parts[-1] if parts else ".", (), intake, sandbox_path)
+        _entry(folder, parts[-1] if parts else ".", (), extraction, sandbox_path)
 
 
 def store(root: Path, parts: tuple[str, ...], file: PutFile) -> None:
-    """Writes the file at root/parts, its missing parents with mode 0777. Aside, then renamed: a link of that name is
-    replaced. Raises InputError when a link is on the way or the source can't be read, OSError."""
+    """Writes the file at root/parts, its missing parents with mode 0777. Written aside, then renamed, so that a link of
+    that name is replaced. Raises InputError when a link is on the way or the source can't be read, OSError."""
     *above, name = parts
     folder = os.open(root, _FOLDER)
     for part in above:
@@ -68,7 +68,7 @@ def _enter(folder: int, part: str, path: str) -> int:
         inner = os.open(part, _FOLDER, dir_fd=folder)
     except OSError as error:
         os.close(folder)
-        raise InputError(f"{path}: {part} is no folder, or a link that leads out of the sandbox.") from error
+        raise InputError(f"{path}: {part} is not a folder, or a link that leads out of the sandbox.") from error
     if made:
         os.fchmod(inner, 0o777)
     return inner
@@ -88,7 +88,8 @@ def _copy(file: PutFile, out: IO[bytes]) -> None:
 
 
 def _descend(root: Path, parts: tuple[str, ...]) -> int | None:
-    """A descriptor of the folder root/parts, reached without following a link; `None` when it can't be."""
+    """Returns a descriptor of the folder root/parts, reached without following a link; `None` when it can't be
+    reached."""
     folder: int | None = None
     for part in (str(root), *parts):
         try:
@@ -103,7 +104,7 @@ def _descend(root: Path, parts: tuple[str, ...]) -> int | None:
     return folder
 
 
-def _entry(folder: int, name: str, above: tuple[str, ...], intake: Intake, sandbox_path: str | None) -> None:
+def _entry(folder: int, name: str, above: tuple[str, ...], extraction: Extraction, sandbox_path: str | None) -> None:
     """sandbox_path: set for the fetched path itself, whose name is not part of what is stored unless it is a file."""
     parts = above if sandbox_path else (*above, name)
     try:
@@ -111,53 +112,53 @@ def _entry(folder: int, name: str, above: tuple[str, ...], intake: Intake, sandb
     except FileNotFoundError:
         return
     except OSError as error:
-        intake.skip(parts or (name,), f"can't be read ({error.strerror})")
+        extraction.skip(parts or (name,), f"can't be read ({error.strerror})")
         return
     if stat.S_ISDIR(mode):
-        _folder(folder, name, parts, intake)
+        _folder(folder, name, parts, extraction)
     elif stat.S_ISREG(mode):
-        _file(folder, name, parts or (name,), intake, sandbox_path)
+        _file(folder, name, parts or (name,), extraction, sandbox_path)
     else:
-        intake.skip(parts or (name,), _KINDS.get(stat.S_IFMT(mode), "not a regular file"))
+        extraction.skip(parts or (name,), _KINDS.get(stat.S_IFMT(mode), "not a regular file"))
 
 
-def _folder(parent: int, name: str, parts: tuple[str, ...], intake: Intake) -> None:
-    if parts and not intake.folder(parts):
+def _folder(parent: int, name: str, parts: tuple[str, ...], extraction: Extraction) -> None:
+    if parts and not extraction.folder(parts):
         return
     try:
         folder = _open_folder(name, parent)
     except OSError as error:
-        intake.skip(parts or (name,), f"can't be read ({error.strerror})")
+        extraction.skip(parts or (name,), f"can't be read ({error.strerror})")
         return
     with _closing(folder):
         for inner in sorted(os.listdir(folder)):  # noqa: PTH208 - of a descriptor
-            _entry(folder, inner, parts, intake, None)
+            _entry(folder, inner, parts, extraction, None)
 
 
-def _file(folder: int, name: str, parts: tuple[str, ...], intake: Intake, sandbox_path: str | None) -> None:
+def _file(folder: int, name: str, parts: tuple[str, ...], extraction: Extraction, sandbox_path: str | None) -> None:
     try:
         descriptor = _open(name, _FILE, folder)
     except OSError as error:
-        intake.skip(parts, f"can't be read ({error.strerror})")
+        extraction.skip(parts, f"can't be read ({error.strerror})")
         return
     with os.fdopen(descriptor, "rb") as content:
         seen = os.fstat(descriptor)
         if stat.S_ISREG(seen.st_mode):
-            intake.file(parts, content, seen.st_size, sandbox_path=sandbox_path)
+            extraction.file(parts, content, seen.st_size, sandbox_path=sandbox_path)
         else:
-            intake.skip(parts, "not a regular file")
+            extraction.skip(parts, "not a regular file")
 
 
 def _open_folder(name: str, above: int | None) -> int:
     folder = _open(name, _FOLDER, above)
     if os.fstat(folder).st_mode & _ENTER != _ENTER:
-        with suppress(OSError):  # it is not ours
+        with suppress(OSError):  # another user owns it
             os.fchmod(folder, 0o700)
     return folder
 
 
 def _open(name: str, flags: int, folder: int | None) -> int:
-    """Also what its owner, who we are, may not read."""
+    """Also opens what its owner, this user, has no permission to read."""
     try:
         return os.open(name, flags, dir_fd=folder)
     except PermissionError:

@@ -1,7 +1,7 @@
-"""Sandbox: the proxy that lets one through to the hosts of an allow-list and nowhere else. HTTP and CONNECT.
+"""Sandbox: the proxy that connects a sandbox with the hosts of an allow-list and with no others. HTTP and CONNECT.
 
-It looks names up itself, once, and connects to the very address it has checked, so that a name server that changes its
-mind gains nothing. What is inside a CONNECT tunnel it does not see: a listed host is trusted with it.
+It looks each name up once and connects to the address that it has checked, so that a name server that changes its
+answer gains nothing. It does not see what is inside a CONNECT tunnel: a listed host is trusted with it.
 """
 
 import asyncio
@@ -23,14 +23,14 @@ from runbook_runner.core.network.addresses import AllowList, Decision
 from runbook_runner.core.network.unix_sockets import listen_unix
 
 MAX_EVENTS: Final = 10_000
-"""Connections of one run that are told one by one; a sandbox could fill the disk with its record otherwise."""
+"""Connections of one run that get an event each; otherwise a sandbox could fill the disk with events."""
 _MAX_HEAD: Final = 64 << 10
 _HEAD_S: Final = 30.0
 _CONNECT_S: Final = 20.0
 _BLOCK: Final = 64 << 10
 _STOP_S: Final = 5.0
 _URL: Final = re.compile(r"http://(?P<place>[^/?#]+)(?P<path>[^#]*)", re.IGNORECASE)
-# Between this hop and the sandbox only (RFC 9110, 7.6.1); what follows the one request is not ours to read.
+# Between this hop and the sandbox only (RFC 9110, 7.6.1); only the first request of a connection is read.
 _OURS: Final = ("proxy-connection", "proxy-authorization", "connection", "keep-alive", "host")
 
 
@@ -40,12 +40,12 @@ class _Ask:
     port: int
     tunnel: bool
     head: bytes = b""
-    """What the server gets first; for a request that is no CONNECT."""
+    """The request as the server gets it; empty for CONNECT."""
 
 
 @dataclass
 class _Flow:
-    """One connection's record, as it grows."""
+    """What is known of one connection so far."""
 
     host: str
     port: int
@@ -97,7 +97,7 @@ class EgressProxy:
         ready.result()
 
     def stop(self) -> None:
-        """Breaks every connection off; each has had its event when this returns."""
+        """Closes every connection; each has had its event when this returns."""
         if self._loop and self._end and self._thread and self._thread.is_alive():
             with suppress(RuntimeError):  # it has ended in this moment
                 self._loop.call_soon_threadsafe(self._end.set)
@@ -144,7 +144,7 @@ class EgressProxy:
         finally:
             writer.close()
             if flow:
-                self._tell(flow)
+                self._report(flow)
 
     async def _carry(self, ask: _Ask, flow: _Flow, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         flow.decision = self._allowed.admits_host(ask.host, ask.port)
@@ -174,7 +174,7 @@ class EgressProxy:
             far_writer.close()
 
     async def _connect(self, ask: _Ask, flow: _Flow) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """To the first address that is allowed and answers."""
+        """Connects to the first address that is allowed and answers."""
         problem = "it has no address"
         for address in await _addresses(ask):
             decision = self._allowed.admits_address(ipaddress.ip_address(address), ask.port, by_name=True)
@@ -194,13 +194,13 @@ class EgressProxy:
         flow.error = problem
         raise _Refused("502 Bad Gateway", f"{ask.host}:{ask.port} can't be reached: {problem}.")
 
-    def _tell(self, flow: _Flow) -> None:
+    def _report(self, flow: _Flow) -> None:
         self._told += 1
         if self._told <= MAX_EVENTS:
             self._say(flow.event())
 
     def _say(self, event: NetworkConnection | Log) -> None:
-        # A record that can't be written any more is the run's to report: its next event meets the same error.
+        # The run reports that its record can't be written: its next event raises the same error.
         with suppress(RecordingError):
             self._emit(event)
 
@@ -210,7 +210,7 @@ def _why(flow: _Flow) -> str:
 
 
 async def _read(reader: asyncio.StreamReader) -> _Ask:
-    """The request's head. Raises _Refused."""
+    """Reads the head of a request. Raises _Refused."""
     try:
         async with asyncio.timeout(_HEAD_S):
             head = await reader.readuntil(b"\r\n\r\n")
@@ -232,7 +232,7 @@ async def _read(reader: asyncio.StreamReader) -> _Ask:
 def _place(text: str, usual: int) -> tuple[str, int]:
     match = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[^\s:@/\[\]]+)(?::(\d{1,5}))?", text)
     if match is None or not 0 < int(match[2] or usual) < 65536:
-        raise _Refused("400 Bad Request", "That is no host.")
+        raise _Refused("400 Bad Request", "That is not a host.")
     return match[1].strip("[]").lower(), int(match[2] or usual)
 
 

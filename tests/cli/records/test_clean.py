@@ -156,7 +156,7 @@ def test_what_can_not_be_removed_is_told_and_in_no_runs_way(
     try:
         cleaned = runbook("clean")
         assert cleaned.code == 3
-        assert f"Can't remove the work folder {folder}.removed" in cleaned.err
+        assert f"Can't remove the temporary folder {folder}.removed" in cleaned.err
         ran = runbook("run", shell_runbook("echo x > /app/results/out.txt"), "--sandbox", "host")
         assert ran.code == 0, ran.err
         assert f"warning: not all of run {trajectory.name} could be removed" in ran.err

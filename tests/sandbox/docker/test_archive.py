@@ -8,7 +8,7 @@ import pytest
 from runbook_runner.core.errors import NotReadyError, SandboxError
 from runbook_runner.sandbox.base import PutFile
 from runbook_runner.sandbox.docker.archive import pack, unpack
-from runbook_runner.sandbox.extract import MAX_DEPTH, Intake
+from runbook_runner.sandbox.extract import MAX_DEPTH, Extraction
 
 
 def archive(*members):
@@ -29,9 +29,9 @@ def archive(*members):
 
 def fetch(data, into, step=7, **limits):
     limits = {"max_bytes": 10_000, "max_files": 500} | limits
-    intake = Intake(into, "/app/results", **limits)
-    unpack((data[at : at + step] for at in range(0, len(data), step)), intake, "/app/results")
-    return intake.received()
+    extraction = Extraction(into, "/app/results", **limits)
+    unpack((data[at : at + step] for at in range(0, len(data), step)), extraction, "/app/results")
+    return extraction.received()
 
 
 @pytest.mark.parametrize(
@@ -101,9 +101,9 @@ def test_full_disk_is_a_clear_error(tmp_path):
         def read(self, *_):
             raise OSError(28, "No space left on device")
 
-    intake = Intake(tmp_path, "/app/results", max_bytes=99, max_files=9)
+    extraction = Extraction(tmp_path, "/app/results", max_bytes=99, max_files=9)
     with pytest.raises(NotReadyError, match="No space left on device"):
-        intake.file(["a"], Full(), 5)
+        extraction.file(["a"], Full(), 5)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -133,7 +133,7 @@ def test_put_does_not_follow_a_link_out_of_the_folder(sandbox, shell, tmp_path):
 
 def test_start_without_a_place_for_the_folder_says_so(monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", "/proc/nowhere")
-    with pytest.raises(NotReadyError, match="work folder"), HostSandbox(SandboxSpec(run_id="x")):
+    with pytest.raises(NotReadyError, match="temporary folder"), HostSandbox(SandboxSpec(run_id="x")):
         pass
 
 

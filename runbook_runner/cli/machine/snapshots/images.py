@@ -14,7 +14,7 @@ from runbook_runner.core.settings import Settings
 from runbook_runner.core.text import printable_output
 from runbook_runner.runner.environment.images import agent_layers, check_packages, layers_of
 from runbook_runner.sandbox.docker.engine import Engine
-from runbook_runner.sandbox.images.inventory import Shelf
+from runbook_runner.sandbox.images.inventory import RunImages
 from runbook_runner.sandbox.images.provide import ImageRef, ensure
 from runbook_runner.sandbox.images.recipe import Layer
 from runbook_runner.sandbox.images.snapshots import ALIASES, Snapshot, find_snapshot
@@ -34,8 +34,8 @@ def near() -> tuple[Path, ...]:
     return (Path.cwd(),)
 
 
-def shelf() -> Shelf:
-    return Shelf(Settings.load(), near(), agent_layers(near()))
+def run_images() -> RunImages:
+    return RunImages(Settings.load(), near(), agent_layers(near()))
 
 
 def stacks(agents: Sequence[str], packages: Sequence[str]) -> list[list[Layer]]:

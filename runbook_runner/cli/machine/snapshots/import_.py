@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from runbook_runner.cli.machine.snapshots.images import shelf
+from runbook_runner.cli.machine.snapshots.images import run_images
 from runbook_runner.core.errors import ExitCode
 from runbook_runner.core.text import printable_output
 from runbook_runner.sandbox.docker.engine import connect
@@ -25,7 +25,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     console = Console(highlight=False)
-    loaded = transfer.load(connect(), arguments.file, shelf())
+    loaded = transfer.load(connect(), arguments.file, run_images())
     for image in loaded:
         if image.used_as:
             console.print(Text(f"✓ {image.used_as}", style="green"), soft_wrap=True)

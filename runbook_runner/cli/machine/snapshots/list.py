@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
-from runbook_runner.cli.machine.snapshots.images import layer_names, near, shelf, snapshot_json
+from runbook_runner.cli.machine.snapshots.images import layer_names, near, run_images, snapshot_json
 from runbook_runner.cli.options import add_json
 from runbook_runner.core.clock import iso
 from runbook_runner.core.errors import ExitCode, NotReadyError
@@ -69,7 +69,7 @@ def _listed() -> _Listed:
     except NotReadyError as error:
         return _Listed(found, (), frozenset(), None, str(error))
     images = inventory.built(engine)
-    old = frozenset(image.reference for image in inventory.stale(engine, images, shelf()))
+    old = frozenset(image.reference for image in inventory.stale(engine, images, run_images()))
     return _Listed(found, images, old, engine.url, None)
 
 

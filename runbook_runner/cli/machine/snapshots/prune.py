@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from rich.console import Console
 from rich.filesize import decimal
 
-from runbook_runner.cli.machine.snapshots.images import near, shelf
+from runbook_runner.cli.machine.snapshots.images import near, run_images
 from runbook_runner.cli.options import add_dry_run
 from runbook_runner.core.errors import ExitCode
 from runbook_runner.sandbox.docker.engine import Engine, connect
@@ -32,7 +32,7 @@ def execute(arguments: argparse.Namespace) -> int:
     wanted = {ALIASES.get(name, name) for name in arguments.names}
     images = [image for image in inventory.built(engine) if not wanted or image.snapshot in wanted]
     _refuse_unknown(wanted, images)
-    unused = [*reversed(images)] if arguments.all else inventory.stale(engine, images, shelf())
+    unused = [*reversed(images)] if arguments.all else inventory.stale(engine, images, run_images())
     for image in unused:
         _remove(engine, image, console, dry_run=arguments.dry_run)
     if not unused:

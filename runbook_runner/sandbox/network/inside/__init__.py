@@ -1,1 +1,1 @@
-"""Sandbox: programs that run inside a sandbox, each by itself; `tunnel.py` runs at both of its ends."""
+"""Sandbox: programs that run inside a sandbox, each by itself; `tunnel.py` is also the outer end of the tunnel."""
