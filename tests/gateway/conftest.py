@@ -3,7 +3,6 @@
 import base64
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -159,7 +158,15 @@ class FakeAnthropic:
 class Line:
     """One open session: the agent's side of it, and what was recorded."""
 
-    def __init__(self, listener: Listener, session: Session, cassette: Cassette, events: list[Event]):
+    def __init__(
+        self,
+        listener: Listener,
+        session: Session,
+        cassette: Cassette,
+        events: list[Event],
+        eventually: Callable[..., Any],
+    ):
+        self._eventually = eventually
         self.listener, self.session, self.cassette, self.events = listener, session, cassette, events
         host, port = listener.address
         self.url = f"http://{host}:{port}"
@@ -176,10 +183,7 @@ class Line:
 
     def settled(self) -> None:
         """Waits until no call is under way or being recorded."""
-        end = time.monotonic() + 60
-        while self.session.busy and time.monotonic() < end:
-            time.sleep(0.005)
-        assert not self.session.busy
+        self._eventually(lambda: not self.session.busy)
 
 
 @pytest.fixture
@@ -193,7 +197,7 @@ Connect = Callable[..., Line]
 
 
 @pytest.fixture
-def connect(tmp_path: Path) -> Iterator[Connect]:
+def connect(tmp_path: Path, eventually: Callable[..., Any]) -> Iterator[Connect]:
     """Opens a session behind a listening socket of its own."""
     lines: list[Line] = []
     opened = ExitStack()
@@ -206,7 +210,7 @@ def connect(tmp_path: Path) -> Iterator[Connect]:
         cassette = Cassette(tmp_path / f"model{len(lines)}", Redactor(known))
         listener = opened.enter_context(listen())
         session = listener.open(upstream=upstream, cassette=cassette, emit=emit or events.append, budget=budget)
-        lines.append(Line(listener, session, cassette, events))
+        lines.append(Line(listener, session, cassette, events, eventually))
         opened.callback(lines[-1].client.close)
         return lines[-1]
 

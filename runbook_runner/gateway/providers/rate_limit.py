@@ -5,7 +5,6 @@ An agent CLI can't do this: it sees only its own calls.
 
 import asyncio
 import threading
-import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -60,21 +59,21 @@ class Throttle:
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[float]:
         """Waits until one more call may be made; yields the seconds that this took."""
-        began = time.monotonic()
+        began = _now()
         await self._admitted()
         try:
-            yield time.monotonic() - began
+            yield _now() - began
         finally:
             self._running -= 1
             self._wake_first()
 
     def pause(self, seconds: float) -> None:
         """No call starts for so long: the provider asked for it."""
-        self._paused_until = max(self._paused_until, time.monotonic() + seconds)
+        self._paused_until = max(self._paused_until, _now() + seconds)
 
     @property
     def paused_s(self) -> float:
-        return max(0.0, self._paused_until - time.monotonic())
+        return max(0.0, self._paused_until - _now())
 
     async def _admitted(self) -> None:
         waiting = asyncio.Event()
@@ -85,7 +84,7 @@ class Throttle:
                     await asyncio.wait_for(waiting.wait(), seconds)
                 waiting.clear()
             self._running += 1
-            self._next_at = time.monotonic() + (60.0 / self.pace.per_minute if self.pace.per_minute else 0.0)
+            self._next_at = _now() + (60.0 / self.pace.per_minute if self.pace.per_minute else 0.0)
         finally:
             self._queue.remove(waiting)
             self._wake_first()
@@ -94,11 +93,16 @@ class Throttle:
         """`None`: until another call ends or leaves the queue."""
         if self._queue[0] is not waiting or self._running >= self.pace.parallel:
             return None
-        return max(0.0, max(self._next_at, self._paused_until) - time.monotonic())
+        return max(0.0, max(self._next_at, self._paused_until) - _now())
 
     def _wake_first(self) -> None:
         if self._queue:
             self._queue[0].set()
+
+
+def _now() -> float:
+    """The event loop's clock, by which it wakes those that wait."""
+    return asyncio.get_running_loop().time()
 
 
 def throttle_for(*key: str, pace: Pace) -> Throttle:
