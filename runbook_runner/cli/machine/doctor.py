@@ -14,7 +14,8 @@ from runbook_runner import __version__
 from runbook_runner.cli.options import add_json
 from runbook_runner.core.errors import ExitCode
 from runbook_runner.core.settings import Settings
-from runbook_runner.runner.doctor import Finding, Machine, examine
+from runbook_runner.runner.doctor import examine
+from runbook_runner.runner.doctor.machine import Finding, Machine
 from runbook_runner.runner.request.secrets import load_environment
 
 DESCRIPTION = """\

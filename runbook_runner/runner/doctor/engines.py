@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from runbook_runner.core.errors import RunbookError
-from runbook_runner.runner.doctor import Finding, Machine, Status, error_finding
+from runbook_runner.runner.doctor.machine import Finding, Machine, Status, error_finding
 from runbook_runner.sandbox.backends import BACKENDS, POLICIES
 
 if TYPE_CHECKING:

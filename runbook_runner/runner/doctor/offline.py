@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from runbook_runner.agents.registry import find_agent
 from runbook_runner.core.errors import RunbookError
 from runbook_runner.core.settings import DEFAULT_AGENT, DEFAULT_SNAPSHOT
-from runbook_runner.runner.doctor import Finding, Machine, error_finding
+from runbook_runner.runner.doctor.machine import Finding, Machine, error_finding
 from runbook_runner.runner.doctor.tools import BUILD, built_images
 from runbook_runner.runner.environment.programs import find_program
 

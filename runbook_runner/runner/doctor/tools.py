@@ -11,7 +11,7 @@ from runbook_runner.core.errors import RunbookError
 from runbook_runner.core.facts.providers import PROVIDER_KEYS, PROVIDERS
 from runbook_runner.core.programs import version_of
 from runbook_runner.core.settings import DEFAULT_AGENT, DEFAULT_SNAPSHOT
-from runbook_runner.runner.doctor import PATIENCE_S, Finding, Machine, error_finding
+from runbook_runner.runner.doctor.machine import PATIENCE_S, Finding, Machine, error_finding
 from runbook_runner.runner.environment.images import layers_of
 from runbook_runner.runner.environment.programs import find_program
 from runbook_runner.runner.request.secrets import provider_keys
