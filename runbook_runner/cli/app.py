@@ -91,15 +91,17 @@ COMMANDS: Mapping[str, Command | Group] = {
 
 def call(argv: Sequence[str]) -> int:
     """Does what the command line says; returns the exit code. Raises RunbookError, and SystemExit after help."""
-    arguments = root_parser().parse_args(argv)
+    called = argv[0] if argv else ""
+    entries = {called: COMMANDS[called]} if called in COMMANDS else COMMANDS
+    arguments = root_parser(entries).parse_args(argv)
     return int(arguments.execute(arguments))
 
 
-def root_parser(*, complete: bool = False) -> Parser:
+def root_parser(entries: Mapping[str, Command | Group] = COMMANDS, *, complete: bool = False) -> Parser:
     """complete: with the arguments of every command, which imports all their modules."""
     root = Parser(prog="runbook", description=SUMMARY)
     root.add_argument("-V", "--version", action="version", version=f"runbook {__version__}", help="Print the version.")
-    _add(root, COMMANDS, complete=complete)
+    _add(root, entries, complete=complete)
     return root
 
 

@@ -75,7 +75,7 @@ def _print_rules() -> int:
 
 def _report(targets: Sequence[Target], findings: Sequence[Finding], form: str) -> int:
     if not findings and form == "text":  # the most common case needs no format at all
-        put(f"{len(targets)} file{'' if len(targets) == 1 else 's'}: all is well.\n")
+        put(f"{len(targets)} file{'' if len(targets) == 1 else 's'}: no findings.\n")
         return _CLEAN
     from runbook_runner.runbook.check.formats import FORMATS as WRITERS
     from runbook_runner.runbook.check.formats import Report

@@ -59,7 +59,7 @@ class _File:
 
 
 def _read(path: str) -> _File:
-    """The text with its byte order mark, if any, so that writing it back changes nothing else."""
+    """Keeps a byte order mark in the text, so that writing it back changes nothing else."""
     name = "<stdin>" if path == STDIN else path
     raw = read_stdin() if path == STDIN else read_bounded(Path(path))
     text = ("\ufeff" if raw.startswith(b"\xef\xbb\xbf") else "") + text_of(raw, name)

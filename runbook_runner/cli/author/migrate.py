@@ -53,7 +53,7 @@ def _report(name: str, migration: Migration, *, write: bool) -> None:
     lines = [f"{name}: {'migrated' if write else 'would be migrated; --write does it'}"]
     lines += [f"  {done}" for done in migration.done]
     if migration.left:
-        lines += ["Not moved, please look (lines of the old file):"]
+        lines += ["Not moved, please check (lines of the old file):"]
         lines += [f"  {name}:{line}: {why}" for line, why in migration.left]
     if migration.stale:
         lines += ["Does not fit any more, please fix (lines of the new file):"]

@@ -55,10 +55,10 @@ def _resolved(choices: Choices, known: Collection[str]) -> dict[str, Any]:
 
 def _print(console: Console, runbook: Runbook, described: dict[str, Any]) -> None:
     console.print(Text(printable(runbook.title or "(no title)"), style="bold"))
-    pattern = described["evaluation"]["pattern"] or "not said"
+    pattern = described["evaluation"]["pattern"] or "not given"
     console.print(Text(f"{printable(runbook.source)}, v{runbook.generation}, evaluation: {printable(pattern)}"))
     if (line := described["unread_from"]) is not None:
-        console.print(Text(f"Too long: from line {line} on, nothing but the text is read.", style="yellow"))
+        console.print(Text(f"Too long: from line {line} on only the text is read.", style="yellow"))
     for title, columns, rows in _tables(described):
         if rows:
             console.print()
@@ -106,7 +106,7 @@ def _tables(d: dict[str, Any]) -> Iterable[tuple[str, tuple[str, ...], _Rows]]:
 def _judging(
     d: dict[str, Any], evaluation: dict[str, Any], rubric: dict[str, Any]
 ) -> Iterable[tuple[str, tuple[str, ...], _Rows]]:
-    """What decides whether the work was good."""
+    """What the results are judged by."""
     yield (
         "Code checks",
         ("Line", "Id", "Kind", "Run by", "Name"),

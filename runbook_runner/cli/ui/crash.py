@@ -1,4 +1,4 @@
-"""Command line: a bug of ours. The user sees one sentence and a file that can be pasted into an issue."""
+"""Command line: reports a bug of this program: one sentence, and a file that can be pasted into an issue."""
 
 import platform
 import sys
@@ -12,6 +12,7 @@ from runbook_runner.runner.request.secrets import load_environment, redactor_for
 
 
 def report(bug: Exception) -> None:
+    """Writes the message to stderr and the traceback, without secrets, to a temporary file."""
     head = f"runbook {__version__}, Python {platform.python_version()}, {platform.platform()}, {now_iso()}"
     text = "\n".join([head, "arguments: " + " ".join(sys.argv[1:]), "", *traceback.format_exception(bug)])
     clean = redactor_for_environment(load_environment(None, None)).clean(text)
@@ -19,7 +20,7 @@ def report(bug: Exception) -> None:
     try:
         with tempfile.NamedTemporaryFile(prefix="runbook-crash-", suffix=".log", delete=False) as log:
             log.write(clean.encode("utf-8", "backslashreplace"))
-    except OSError as full:
-        sys.stderr.write(f"Please send this to the developers; no file can take it ({full.strerror}):\n{clean}")
+    except OSError as error:
+        sys.stderr.write(f"Please send this to the developers; no file can be written ({error.strerror}):\n{clean}")
         return
     sys.stderr.write(f"What happened is in {Path(log.name)}; please send it to the developers.\n")

@@ -37,11 +37,11 @@ from runbook_runner.trajectory.models import RunbookOutputs, Trajectory
 _OUTPUT_LINES = 6
 _COMMAND_LINES = 3
 _DIFFERENCES = 3
-_NEWS_S = 0.05  # a phase that took less is not worth a line
+_SHORTEST_SHOWN_S = 0.05  # phases that took less are not shown
 
 
 class Display:
-    """Prints to a console: whole lines always, and on a terminal one more line at the bottom that lives."""
+    """Prints lines to a console, and on a terminal a status line below them that is updated."""
 
     def __init__(self, console: Console):
         self._console = console
@@ -61,7 +61,7 @@ class Display:
                 self._live.stop()
 
     def __call__(self, recorded: Recorded) -> None:
-        """That it can't be shown is no reason for a run to end; whoever sums it up will find out."""
+        """Does not raise when the output can't be written, so that the run continues; the summary raises it."""
         event = recorded.event
         self._status.note(event)
         with suppress(OutputError):
@@ -70,7 +70,7 @@ class Display:
 
 
 class _Status:
-    """The living line: phase, time, tokens, money."""
+    """The status line: phase, time, tokens, cost."""
 
     def __init__(self) -> None:
         self._phase = ""
@@ -98,11 +98,11 @@ def _lines(event: Event) -> list[Text]:
     match event:
         case RunStarted():
             return [Text(f"{event.collection}/{event.task} {event.trajectory_id}", style="bold")]
-        case PhaseFinished() if event.seconds >= _NEWS_S:
+        case PhaseFinished() if event.seconds >= _SHORTEST_SHOWN_S:
             return [Text(f"✓ {event.phase} {event.seconds:.2f} s", style="green")]
         case SandboxStarted():
-            made_of = f" from {event.image}" if event.image else f" in {event.app}"
-            return [Text(f"  {event.backend}{made_of}", style="dim")]
+            origin = f" from {event.image}" if event.image else f" in {event.app}"
+            return [Text(f"  {event.backend}{origin}", style="dim")]
         case Log(level="warning" | "error"):
             return [Text(f"! {printable_output(event.message)}", style="yellow" if event.level == "warning" else "red")]
         case Log(level="info"):
@@ -116,10 +116,10 @@ def _lines(event: Event) -> list[Text]:
             style = "red" if event.is_error else "dim"
             return [Text(_indent(_shorten(event.output.strip(), _OUTPUT_LINES)), style=style)]
         case AgentRetried():
-            again = f"starting the agent again in {event.delay_s:.0f} s"
+            again = f"The agent is started again in {event.delay_s:.0f} s."
             return [Text(f"! {printable_output(event.error)}", style="yellow"), Text(f"! {again}", style="yellow")]
         case AgentNotice() if event.kind.endswith("api_retry"):
-            return [Text("! the agent tries its model again", style="yellow")]
+            return [Text("! The agent repeats its model call.", style="yellow")]
         case ModelCalled() if event.error:
             return [Text(f"! model: {printable_output(event.error)}", style="yellow")]
         case ReplayDiverged() if event.differences or event.severity != "minor":
@@ -130,7 +130,7 @@ def _lines(event: Event) -> list[Text]:
 
 
 def _divergence(event: ReplayDiverged) -> Iterator[str]:
-    """Only what is new: every later request repeats it."""
+    """Lines for new differences only; every later request repeats them."""
     yield f"! model call {event.number} is not as recorded ({event.severity})"
     for difference in event.differences[:_DIFFERENCES]:
         line = f", line {difference.line}" if difference.line else ""
@@ -140,7 +140,7 @@ def _divergence(event: ReplayDiverged) -> Iterator[str]:
 
 
 def _command(event: ToolCalled) -> str:
-    """The one argument people want to see, else all of them."""
+    """The argument that says most about the call, else all arguments."""
     for key in ("command", "code", "file_path", "path", "pattern", "url", "description"):
         value = event.input.get(key)
         if isinstance(value, str):
@@ -161,7 +161,7 @@ def _indent(text: str) -> str:
 def print_summary(
     console: Console, trajectory: Trajectory, files: list[Artifact], folder: Path, error: str | None
 ) -> None:
-    """Verdict, what was made (the primary output first), and where it all is."""
+    """Prints the verdict, the results (the primary output first), and the trajectory folder."""
     outputs = trajectory.steps["run"].outputs
     assert isinstance(outputs, RunbookOutputs)
     console.print(_headline(trajectory, outputs), soft_wrap=True)

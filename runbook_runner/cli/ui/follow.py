@@ -1,4 +1,4 @@
-"""Command line: follows a run while it happens: shows it, lets Ctrl-C end it, and sums it up for people or as JSON."""
+"""Command line: follows a live run: shows its events, lets Ctrl-C cancel it, and sums it up as text or JSON."""
 
 import os
 import signal
@@ -47,7 +47,7 @@ class Followed:
     seen: Seen
 
     def json(self) -> dict[str, Any]:
-        """The keys of contract §12.4 `jetty run`, and ours."""
+        """The keys of `jetty run` (contract §12.4), and further ones."""
         trajectory, outputs = self.outcome.trajectory, self.outcome.outputs
         results = [str(self.outcome.folder / artifact.path) for artifact in self.seen.headline_first()]
         return {
@@ -71,7 +71,7 @@ class Followed:
 
 
 def ask_on_terminal() -> Ask | None:
-    """`None` when no person is at the terminal."""
+    """Returns a function that asks at the terminal; `None` when stdin or stderr is not a terminal."""
     return _ask if sys.stdin.isatty() and sys.stderr.isatty() else None
 
 
@@ -81,7 +81,7 @@ def _ask(question: Question) -> str:
 
 
 def console_for(*, quiet: bool, json: bool) -> "Console | None":
-    """Where a run is shown; `None`: nowhere."""
+    """Returns the console on which a run is shown; `None` when it is not shown."""
     if quiet:
         return None
     from rich.console import Console
@@ -90,7 +90,7 @@ def console_for(*, quiet: bool, json: bool) -> "Console | None":
 
 
 def follow(prepared: PreparedRun, console: "Console | None") -> Followed:
-    """Runs it. Raises as `runner.run`."""
+    """Runs it and shows it on the console. Raises the errors of `runner.run`."""
     if console is None:
         followed = _follow(prepared)
         if followed.outcome.error:
@@ -114,8 +114,8 @@ def _follow(prepared: PreparedRun, *readers: Reader) -> Followed:
 
 @contextmanager
 def _interruptible(cancellation: Cancellation) -> Iterator[None]:
-    """Ctrl-C once: the run ends in good order. Twice: at once, with nothing left running. A terminal that goes counts
-    as once, however often it says so, and not at all under `nohup`."""
+    """The first Ctrl-C cancels the run, which then collects its results; the second kills everything and exits. A
+    terminal that is closed counts as one Ctrl-C, however often it signals, and is ignored under `nohup`."""
 
     def on_signal(number: int, _: object) -> None:
         if not cancellation.requested:

@@ -1,4 +1,4 @@
-"""Command line: the user's terminal at a command elsewhere: raw, resized with its window, and as it was afterwards."""
+"""Command line: connects the user's terminal with a command in a sandbox, and restores it afterwards."""
 
 import os
 import select
@@ -21,20 +21,22 @@ def is_terminal() -> bool:
 
 
 def relay(attached: Attached, *, at_terminal: bool) -> int:
-    """Until the command has ended; its exit code. Raises SandboxError, and KeyboardInterrupt without a terminal: with
-    one, every key is the command's."""
+    """Passes input and output on until the command has ended; returns its exit code.
+
+    Raises SandboxError; without a terminal also KeyboardInterrupt (at a terminal, Ctrl-C goes to the command).
+    """
     with _raw(attached) if at_terminal else _plain():
         if not attached.shares_input:
             threading.Thread(target=_type, args=(attached,), name="typing", daemon=True).start()
-        while (said := attached.receive()) is not None:
-            stream, data = said
+        while (received := attached.receive()) is not None:
+            stream, data = received
             _write(1 if stream == "stdout" else 2, data)
     return attached.wait()
 
 
 @contextmanager
 def ends_by_signal() -> Iterator[None]:
-    """A closed window or a request to end is an interruption: what was opened is closed."""
+    """A closed terminal and SIGTERM raise KeyboardInterrupt, so that the sandbox is closed."""
     before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGHUP, signal.SIGTERM)}
     try:
         yield
@@ -57,7 +59,7 @@ def _raw(attached: Attached) -> Iterator[None]:
     before = termios.tcgetattr(0)
     handler = signal.signal(signal.SIGWINCH, resize)
     try:
-        tty.setraw(0, termios.TCSADRAIN)  # what was typed meanwhile is kept
+        tty.setraw(0, termios.TCSADRAIN)  # keeps what was typed before
         resize()
         yield
     finally:
@@ -66,7 +68,7 @@ def _raw(attached: Attached) -> Iterator[None]:
 
 
 def _type(attached: Attached) -> None:
-    """What comes on our stdin, to its end."""
+    """Passes stdin on, to its end."""
     with suppress(OSError):
         while data := os.read(0, _BLOCK):
             attached.send(data)
@@ -78,5 +80,5 @@ def _write(descriptor: int, data: bytes) -> None:
     while left:
         try:
             left = left[os.write(descriptor, left) :]
-        except BlockingIOError:  # somebody made our terminal non-blocking
+        except BlockingIOError:  # another process made the terminal non-blocking
             select.select([], [descriptor], [])

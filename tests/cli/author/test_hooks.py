@@ -74,7 +74,7 @@ def run(project, cache, hook):
     )
 
 
-def test_fmt_mends_a_crooked_file_and_stops_the_commit(project, cache):
+def test_fmt_fixes_a_crooked_file_and_stops_the_commit(project, cache):
     (project / "RUNBOOK.md").write_text(CROOKED)
     (project / "NOTES.md").write_text(CROOKED)
     (project / "a b").mkdir()

@@ -39,7 +39,7 @@ def test_a_machine_with_an_engine_is_found_ready(runbook):
 
 
 @pytest.mark.needs("docker")
-def test_people_get_a_line_for_each_with_the_command_that_mends_it(runbook):
+def test_people_get_a_line_for_each_with_the_command_that_fixes_it(runbook):
     ran = runbook("doctor")
     assert ran.code == 0
     assert "✓ engine: " in ran.out
@@ -56,7 +56,7 @@ def test_without_an_engine_bubblewrap_is_enough(runbook):
     assert "unix:///nowhere/docker.sock (from DOCKER_HOST)" in finding(ran, "engine")["message"]
 
 
-def test_without_any_sandbox_it_fails_and_says_what_mends_it(runbook, bare_path):
+def test_without_any_sandbox_it_fails_and_says_what_fixes_it(runbook, bare_path):
     ran = runbook("doctor", "--json", env={**NOWHERE, "PATH": bare_path})
     assert ran.code == 3
     assert ran.json["ok"] is False

@@ -20,7 +20,7 @@ SCHEMA = json.loads((Path(__file__).parent / "sarif-schema-2.1.0.json").read_tex
 def test_clean_file_is_silent_success(runbook, write, v1):
     write(v1)
     done = runbook("check", "RUNBOOK.md")
-    assert (done.code, done.out, done.err) == (0, "1 file: all is well.\n", "")
+    assert (done.code, done.out, done.err) == (0, "1 file: no findings.\n", "")
 
 
 def test_finding_is_shown_with_its_line_and_a_caret(runbook, write, v1):

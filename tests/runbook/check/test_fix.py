@@ -40,7 +40,7 @@ def test_fix_reports_what_is_left(v1, write, runbook):
     text = v1.replace("agent: claude-code", "agent: Claude-Code")
     write(text)
     done = runbook("check", "--fix", "RUNBOOK.md")
-    assert (done.code, done.out) == (0, "1 file: all is well.\n")
+    assert (done.code, done.out) == (0, "1 file: no findings.\n")
     write(text.replace("## Tips", "## Hints"))
     done = runbook("check", "--fix", "--format", "json")
     assert done.code == 1
