@@ -44,7 +44,7 @@ def _summary(report: Report) -> str:
     fixable = sum(finding.fixable for finding in report.findings)
     files = _count(len(report.files), "file")
     if not report.findings:
-        return f"{files}: all is well."
+        return f"{files}: no findings."
     mend = f" {fixable} can be fixed with --fix." if fixable else ""
     return f"{files}: {_count(errors, 'error')}, {_count(warnings, 'warning')}.{mend}"
 
