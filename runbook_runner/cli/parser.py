@@ -114,16 +114,16 @@ class Parser(argparse.ArgumentParser):
         """Raises a message of argparse's as an InputError."""
         raise self._error(f"{message[0].upper()}{message[1:]}.")
 
-    def _error(self, message: str, remedy: str | None = None) -> InputError:
-        return InputError(message, hint=" ".join(filter(None, [remedy, f"See `{self.prog} --help`."])))
+    def _error(self, message: str, hint: str | None = None) -> InputError:
+        return InputError(message, hint=" ".join(filter(None, [hint, f"See `{self.prog} --help`."])))
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is None or value in action.choices:
             return
         known = [str(choice) for choice in action.choices]
         name = action.option_strings[-1] if action.option_strings else str(action.metavar).lower()
-        remedy = did_you_mean(str(value), known) or f"Known: {', '.join(known)}."
-        raise self._error(f"Unknown {name} {value!r}.", remedy)
+        hint = did_you_mean(str(value), known) or f"Known: {', '.join(known)}."
+        raise self._error(f"Unknown {name} {value!r}.", hint)
 
 
 def _help_formatter() -> type[argparse.HelpFormatter]:

@@ -23,7 +23,7 @@ HOME = f"{settings.PRIVATE}/codex"
 
 
 def invoke(agent_input: AgentInput) -> Invocation:
-    # Its own sandbox does not work inside a container, and it runs in ours.
+    # Its own sandbox does not work inside a container, and it runs in this program's sandbox.
     argv = ["codex", "exec", "--json", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox"]
     if agent_input.model:
         argv += ["--model", agent_input.model]

@@ -99,7 +99,7 @@ class Provider:
         return f"{base}{path}?{query}" if query else base + path
 
     def headers(self, client_headers: Headers) -> Headers:
-        """The client's headers, without its credentials and those of its connection, and with the real key."""
+        """The client's headers, without its key and its connection's headers, and with the provider's key."""
         named = next((value for name, value in client_headers if name == "connection"), "")
         dropped = _NOT_FORWARDED | CREDENTIAL_HEADERS | {name.strip().lower() for name in named.split(",")}
         kept = tuple((name, value) for name, value in client_headers if name not in dropped)

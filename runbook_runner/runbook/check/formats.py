@@ -45,8 +45,8 @@ def _summary(report: Report) -> str:
     files = _count(len(report.files), "file")
     if not report.findings:
         return f"{files}: no findings."
-    mend = f" {fixable} can be fixed with --fix." if fixable else ""
-    return f"{files}: {_count(errors, 'error')}, {_count(warnings, 'warning')}.{mend}"
+    fixable_text = f" {fixable} can be fixed with --fix." if fixable else ""
+    return f"{files}: {_count(errors, 'error')}, {_count(warnings, 'warning')}.{fixable_text}"
 
 
 def _count(number: int, what: str) -> str:

@@ -64,7 +64,7 @@ def agents(machine: Machine) -> Iterator[Finding]:
     except RunbookError as error:
         yield error_finding("agents", "warn", error)
         return
-    with ThreadPoolExecutor(4, "checkup-version") as pool:
+    with ThreadPoolExecutor(4, "doctor-version") as pool:
         versions = list(pool.map(lambda agent: _version(agent, machine), known))
     facts: dict[str, Any] = {
         agent.name: {"on_this_machine": version, "in_images": agent.version}

@@ -32,7 +32,7 @@ _KEPT_PREFIXES: Final = ("LC_", "NPM_CONFIG_", "PIP_", "UV_", "XDG_")
 class Program:
     path: Path
     version: str | None
-    """Ours, when we installed it. Of the user's own `None` until `provide_program` has asked it."""
+    """`None` for a program of the user's own until `provide_program` has asked it."""
 
 
 def find_program(agent: Agent, data: Path) -> Program | None:
@@ -67,7 +67,7 @@ def plan_program(agent: Agent, data: Path) -> str:
 
 
 def provide_program(agent: Agent, asked: Settings, report: Callable[[str], None]) -> Program:
-    """Installs it if need be, once for all runs of this user. Raises NotReadyError with the installer's last words."""
+    """Installs it if need be, once for all runs of this user. Raises NotReadyError with the installer's last lines."""
     found = find_program(agent, asked.data)
     if found:
         return replace(found, version=found.version or version_of(found.path)) if agent.install.host_commands else found

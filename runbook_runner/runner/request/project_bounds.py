@@ -1,8 +1,8 @@
 """Runner: what a project bounds its runs by: `[run]` in `.runbook/config.toml`, `[tool.runbook.run]` in
 `pyproject.toml`.
 
-Every such table from the runbook's folder and from the current one upwards counts, and each can only narrow: whoever
-brings a runbook along may bring such a file along too. The command line wins over them, for it is the user's.
+Every such table from the runbook's folder and from the current one upwards counts, and each can only narrow: it may
+come from the same stranger as the runbook. The command line wins over them, because the user has written it.
 """
 
 from collections.abc import Iterable, Sequence
@@ -26,7 +26,7 @@ class Bounds:
     allow_hosts: tuple[str, ...] = ()
     """For the policy `allowlist`."""
     strict_snapshots: bool = False
-    """A runbook that names a snapshot nobody here knows is refused."""
+    """A runbook that names an unknown snapshot is refused."""
 
     def narrow(self, network: Network) -> Network:
         """What of it stays within these bounds."""

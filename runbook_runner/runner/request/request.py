@@ -81,7 +81,7 @@ class RunRequest:
 
 
 class Question(NamedTuple):
-    """A value that a run needs and nobody gave."""
+    """A value that a run needs and the request lacks."""
 
     name: str
     """Of the parameter, or the variable of a secret."""
