@@ -69,8 +69,7 @@ def infer_agent(model: str | None, near: Near = ()) -> AgentFacts:
 
 
 def _other_facts(near: Near) -> Iterator[AgentFacts]:
-    """Of the agents that are not built in. A file or a package that is broken says nothing here: who names its agent
-    is told what is wrong."""
+    """Of the agents that are not built in. A broken file or package is skipped: a run that names its agent says so."""
     for name in known_agents(near):
         if name not in BUILT_IN_AGENTS:
             with suppress(InputError):

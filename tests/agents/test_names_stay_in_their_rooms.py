@@ -51,7 +51,7 @@ def test_no_other_module_compares_an_agent_with_the_name_of_the_shell_agent() ->
 
 
 def test_no_other_module_names_the_key_of_a_provider() -> None:
-    keys = {variable for row in PROVIDERS.values() for variable in (*dict(row.keys), *row.other_keys)}
+    keys = {variable for row in PROVIDERS.values() for variable in row.key_variables}
     texts = {(module, text) for module, tree in modules() for text in strings(without_docstrings(tree))}
     assert {(module, text) for module, text in texts if any(key in text for key in keys)} == set()
 

@@ -62,6 +62,11 @@ class ProviderFacts:
     key_selects: bool = False
     """An agent that can use it does so, whatever its own provider is, when the key is set."""
 
+    @property
+    def key_variables(self) -> frozenset[str]:
+        """Every variable that opens it."""
+        return frozenset((*dict(self.keys), *self.other_keys))
+
 
 def _local(name: str, base_url: str, *aliases: str, litellm: str = "", version: str = "/v1") -> ProviderFacts:
     variables = name.upper()
@@ -149,12 +154,7 @@ _ROWS: Final = (
 )
 
 PROVIDERS: Final[Mapping[str, ProviderFacts]] = {row.name: row for row in _ROWS}
-PROVIDER_KEYS: Final = frozenset(
-    variable
-    for row in _ROWS
-    if not row.is_local
-    for variable in (*(variable for variable, _ in row.keys), *row.other_keys)
-)
+PROVIDER_KEYS: Final = frozenset[str]().union(*(row.key_variables for row in _ROWS if not row.is_local))
 """Variables that open a model provider: for the gateway, never for the sandbox."""
 
 _BY_NAME: Final = {name: row for row in _ROWS for name in (row.name, *row.aliases)}
@@ -190,12 +190,6 @@ def provider_of_prefix(prefix: str) -> str | None:
     if row is None:
         return prefix if prefix in _HOSTS else None
     return None if row.model_prefix else row.name
-
-
-def key_variables(provider: str) -> frozenset[str]:
-    """Every variable that opens the provider; empty for one without a row."""
-    row = _BY_NAME.get(provider)
-    return frozenset((*(variable for variable, _ in row.keys), *row.other_keys)) if row else frozenset()
 
 
 def spell_model(model: str, provider: str) -> str | None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from runbook_runner.agents.registry import find_facts
 from runbook_runner.core.declared import McpServer, Secret
 from runbook_runner.core.errors import InputError, NotReadyError
-from runbook_runner.core.facts.providers import PROVIDER_KEYS, key_variables
+from runbook_runner.core.facts.providers import PROVIDER_KEYS, find_provider
 from runbook_runner.core.redaction import Redactor, looks_secret
 from runbook_runner.core.spec import RunSpec
 
@@ -73,7 +73,8 @@ def withheld(spec: RunSpec) -> tuple[Secret, ...]:
     """The declared secrets that the agent does not get: those that the runbook hides, those for an MCP server, and the
     keys of the agent's own provider, unless the runbook or the request exposes them."""
     own = find_facts(spec.agent, spec.near).providers[:1]
-    kept = {name for provider in own for name in key_variables(provider)} | {s.secret for s in spec.mcp_servers}
+    kept = {name for row in map(find_provider, own) if row for name in row.key_variables}
+    kept |= {server.secret for server in spec.mcp_servers if server.secret}
     return tuple(
         s for s in spec.secrets if s.expose_to_agent is False or (s.expose_to_agent is None and {s.env, s.name} & kept)
     )
