@@ -107,9 +107,9 @@ def test_half_a_character_is_refused_with_its_line():
 
 def test_parsing_needs_no_network_library():
     code = (
-        "import sys\nfrom runbook_runner.runbook import document, prompt\n"
+        "import sys\nfrom runbook_runner.runbook import document, mission\n"
         "from runbook_runner.runbook.sources import load\n"
-        "print([m for m in ('httpx', 'docker', 'starlette', 'uvicorn', 'jinja2') if m in sys.modules])"
+        "print([m for m in ('ssl', 'asyncio', 'docker', 'starlette', 'uvicorn', 'jinja2') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
