@@ -2,7 +2,6 @@
 
 import os
 import socket
-import time
 from pathlib import Path
 from uuid import uuid4
 
@@ -30,11 +29,11 @@ def test_started_sandbox_has_the_folders_open_to_everybody(sandbox, shell):
 
 
 def test_output_arrives_while_the_command_runs(sandbox, shell):
-    process = shell.start(sandbox, "echo first; sleep 3; echo second")
-    started = time.monotonic()
-    first = next(iter(process))
-    assert first.data == b"first\n"
-    assert time.monotonic() - started < 2
+    process = shell.start(sandbox, "echo first; until [ -e seen ]; do sleep 0.05; done; echo second")
+    chunks = iter(process)
+    assert next(chunks).data == b"first\n"
+    sandbox.put([PutFile("/app/work/seen", b"")])
+    assert b"".join(chunk.data for chunk in chunks) == b"second\n"
     assert process.wait().code == 0
 
 
@@ -111,11 +110,9 @@ def test_given_stdin_leaves_no_file(sandbox, shell):
 
 def test_deadline_ends_the_command_and_a_child_that_called_setsid(sandbox, shell, running):
     mark = odd_sleep()
-    started = time.monotonic()
     ran = shell(sandbox, f"echo before; setsid sleep {mark} & sleep {mark}", deadline_s=1)
     assert ran.stdout == b"before\n"
     assert (ran.exit.code, ran.exit.ended_by) == (None, "deadline")
-    assert time.monotonic() - started < 5
     assert running(f"sleep {mark}") == []
 
 
@@ -126,11 +123,11 @@ def test_deadline_ends_a_command_that_ignores_sigterm(sandbox, shell, running):
     assert running(mark) == []
 
 
-def test_deadline_holds_when_nobody_reads(sandbox, shell, running):
+def test_deadline_holds_when_nobody_reads(sandbox, shell, running, eventually):
     mark = odd_sleep()
-    shell.start(sandbox, f"yes | head -c 50000000; sleep {mark}", deadline_s=1)
-    time.sleep(4)
-    assert running(f"sleep {mark}") == []
+    shell.start(sandbox, f"touch begun; yes {mark} | head -c 50000000; sleep {mark}", deadline_s=1)
+    eventually(lambda: shell(sandbox, "ls").stdout == b"begun\n")
+    eventually(lambda: running(mark) == [])
 
 
 def test_kill_from_another_thread_ends_everything_the_command_started(sandbox, shell, running, in_thread):
@@ -158,11 +155,9 @@ def test_kill_after_the_end_changes_nothing(sandbox, shell):
 
 
 def test_background_child_that_holds_the_output_does_not_hold_up_the_end(sandbox, shell):
-    started = time.monotonic()
-    ran = shell(sandbox, "sleep 50 & echo done; exit 5")
+    ran = shell(sandbox, f"sleep {odd_sleep()} & echo done; exit 5")
     assert ran.stdout == b"done\n"
-    assert ran.exit.code == 5
-    assert time.monotonic() - started < 6
+    assert (ran.exit.code, ran.exit.ended_by) == (5, "exit"), "not at the deadline"
 
 
 def test_next_command_works_after_a_deadline(sandbox, shell):
@@ -315,10 +310,10 @@ def test_too_many_bytes_keep_what_came_before_and_name_the_limit(sandbox, shell,
 
 def test_a_huge_sparse_file_is_refused_at_once(sandbox, shell, tmp_path):
     shell(sandbox, "truncate -s 1T /app/results/sparse || dd if=/dev/zero of=/app/results/sparse bs=1 count=1 seek=1T")
-    started = time.monotonic()
+    read = []
     with pytest.raises(ResultsTooLargeError):
-        sandbox.get("/app/results", tmp_path / "out", **ROOMY)
-    assert time.monotonic() - started < 10
+        sandbox.get("/app/results", tmp_path / "out", scrub=lambda name, file: read.append(name) or file, **ROOMY)
+    assert read == [], "its size is enough"
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -346,12 +341,11 @@ def test_scrub_stands_between_the_sandbox_and_the_disk(sandbox, shell, tmp_path)
 # --- the end of a sandbox ------------------------------------------------------------------------------------------
 
 
-def test_leaving_the_context_leaves_nothing(make_sandbox, shell, is_gone, running):
+def test_leaving_the_context_leaves_nothing(make_sandbox, shell, is_gone, running, eventually):
     mark = odd_sleep()
     with make_sandbox() as sandbox:
         shell.start(sandbox, f"touch /app/results/x; mkdir -p no/access; chmod 0 no; setsid sleep {mark}")
-        time.sleep(0.5)
-        assert running(f"sleep {mark}")
+        eventually(lambda: running(f"sleep {mark}"))
     assert is_gone(sandbox)
     assert running(f"sleep {mark}") == []
 
@@ -376,11 +370,9 @@ def test_stop_may_be_called_again_and_before_the_start(make_sandbox, is_gone):
 
 def test_stop_from_another_thread_ends_a_running_command(sandbox, shell, is_gone, in_thread):
     process = shell.start(sandbox, "echo ready; sleep 60")
-    started = time.monotonic()
     for _ in process:
         in_thread(sandbox.stop)
-    assert process.wait().ended_by == "killed"
-    assert time.monotonic() - started < 10
+    assert process.wait().ended_by == "killed", "not at the deadline"
     sandbox.stop()
     assert is_gone(sandbox)
 
@@ -414,9 +406,9 @@ def test_a_server_on_the_gateway_address_is_reached_from_inside(sandbox, shell, 
         process = shell.start(
             sandbox,
             f"python3 -c \"import socket; print(socket.create_connection(('{address.reach}', {port})).recv(9))\"",
-            deadline_s=20,
+            deadline_s=60,
         )
-        server.settimeout(10)
+        server.settimeout(60)
         connection, _ = server.accept()
         with connection:
             connection.sendall(b"welcome")

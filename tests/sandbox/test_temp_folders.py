@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 
 import pytest
@@ -61,12 +60,11 @@ def test_what_links_lead_to_stays(tmp_path):
     assert (treasure / "file").read_text() == "gold"
 
 
-def test_what_a_dying_command_still_writes_goes_too(tmp_path):
+def test_what_a_dying_command_still_writes_goes_too(tmp_path, eventually):
     (tmp_path / "tree" / "d").mkdir(parents=True)
     script = "i=0; while mkdir -p d && : >d/$i && : >$i; do i=$((i + 1)); done"
     with subprocess.Popen(["sh", "-c", script], cwd=tmp_path / "tree", stderr=subprocess.DEVNULL) as writer:
-        while not (tmp_path / "tree" / "9").exists():
-            time.sleep(0.01)
+        eventually((tmp_path / "tree" / "9").exists)
         assert writer.poll() is None
         remove_folder(tmp_path / "tree")
     assert not (tmp_path / "tree").exists()

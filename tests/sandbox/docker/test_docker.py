@@ -69,10 +69,10 @@ def test_orphans_are_taken_in_and_leave_no_zombies(sandbox, shell):
     assert ran.stdout == b"0\n"
 
 
-def test_last_words_of_a_command_reach_a_slow_reader(sandbox, shell):
+def test_last_words_of_a_command_reach_a_slow_reader(engine, sandbox, shell, eventually):
     """What the engine and we hold back for it is more than one queue takes."""
     process = shell.start(sandbox, "seq 200000")
-    time.sleep(4)
+    eventually(lambda: not engine.api.exec_inspect(process._exec)["Running"])
     said = bytearray()
     for chunk in process:
         said += chunk.data
@@ -113,13 +113,10 @@ def test_secret_given_to_a_command_is_in_no_description_of_the_container(engine,
     process.wait()
 
 
-def test_container_ends_by_itself_after_its_lifetime(make_docker, is_gone):
+def test_container_ends_by_itself_after_its_lifetime(make_docker, is_gone, eventually):
     sandbox = make_docker(lifetime_s=1)
     sandbox.start()
-    deadline = time.monotonic() + 20
-    while not is_gone(sandbox) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    assert is_gone(sandbox)
+    eventually(lambda: is_gone(sandbox))
 
 
 def test_command_whose_container_vanishes_is_an_error_not_an_exit(engine, sandbox, shell):
@@ -134,10 +131,8 @@ def test_command_whose_container_vanishes_is_an_error_not_an_exit(engine, sandbo
 def test_what_forks_without_end_is_ended_at_the_deadline(make_docker, shell):
     sandbox = make_docker(pids=150)
     sandbox.start()
-    started = time.monotonic()
     process = sandbox.exec(["bash", "-c", "bomb() { bomb | bomb & }; bomb; sleep 60"], deadline_s=1)
     assert process.wait().ended_by == "deadline"
-    assert time.monotonic() - started < 25
     assert shell(sandbox, "ps -e -o comm=").stdout.split() == [b"sh", b"sleep", b"timeout", b"sh", b"ps"]
 
 
@@ -269,14 +264,3 @@ def test_current_context_decides_unless_docker_host_is_set(monkeypatch, tmp_path
     monkeypatch.setenv("DOCKER_CONTEXT", "no-such")
     with pytest.raises(NotReadyError, match="no-such"):
         connect()
-
-
-def test_engine_work_of_one_run_stays_within_its_budget(engine, image, tmp_path):
-    from runbook_runner.sandbox.docker.sandbox import DockerSandbox
-
-    started = time.monotonic()
-    with DockerSandbox(engine, SandboxSpec(run_id="bench", image=image, lifetime_s=60)) as sandbox:
-        sandbox.put([PutFile("/app/RUNBOOK.md", b"# x")])
-        assert sandbox.exec(["true"], deadline_s=10).wait().code == 0
-        sandbox.get("/app/results", tmp_path, max_bytes=1, max_files=9)
-    assert time.monotonic() - started < 3  # about 0.5 s on an idle machine; the bench measures, this only guards

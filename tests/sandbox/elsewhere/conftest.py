@@ -10,7 +10,6 @@ import ssl
 import subprocess
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -51,7 +50,7 @@ class Way:
 
 
 @pytest.fixture(scope="session")
-def podman(engine: Any, base_image: str) -> Iterator[Way]:
+def podman(engine: Any, base_image: str, eventually: Callable[..., Any]) -> Iterator[Way]:
     """Podman's own service, as root, with a store of its own that has the base image."""
     folder = Path(tempfile.mkdtemp(prefix="podman-"))  # it takes no path of more than 50 characters
     limits = ", ".join(f'"{name}={_soft(which)}:{_soft(which)}"' for name, which in (("nofile", 7), ("nproc", 6)))
@@ -65,7 +64,7 @@ def podman(engine: Any, base_image: str) -> Iterator[Way]:
         stderr=(folder / "log").open("wb"),
     )
     try:
-        _await(lambda: socket.socket(socket.AF_UNIX), str(sock), service)
+        _await(eventually, lambda: socket.socket(socket.AF_UNIX), str(sock), service)
         way = Way({"DOCKER_HOST": f"unix://{sock}"})
         _bring(engine, base_image, way)
         yield way
@@ -79,7 +78,9 @@ def podman(engine: Any, base_image: str) -> Iterator[Way]:
 
 
 @pytest.fixture(scope="session")
-def rootless(engine: Any, base_image: str, rootless_command: list[str]) -> Iterator[Way]:
+def rootless(
+    engine: Any, base_image: str, rootless_command: list[str], eventually: Callable[..., Any]
+) -> Iterator[Way]:
     """A Docker engine of an ordinary user's, in namespaces of its own, the network's among them."""
     folder = Path(tempfile.mkdtemp(prefix="rootless-"))
     os.chown(folder, int(subprocess.check_output([*rootless_command[:-1], "id", "-u"])), -1)
@@ -91,7 +92,7 @@ def rootless(engine: Any, base_image: str, rootless_command: list[str]) -> Itera
         stderr=subprocess.STDOUT,
     )
     try:
-        _await(lambda: socket.socket(socket.AF_UNIX), str(folder / "docker.sock"), service)
+        _await(eventually, lambda: socket.socket(socket.AF_UNIX), str(folder / "docker.sock"), service)
         way = Way({"DOCKER_HOST": f"unix://{folder}/docker.sock"})
         _bring(engine, base_image, way)
         yield way
@@ -117,15 +118,22 @@ def _soft(which: int) -> int:
     return 10_000 if hard == resource.RLIM_INFINITY else min(hard, 10_000)
 
 
-def _await(make: Callable[[], socket.socket], address: Any, service: "subprocess.Popen[bytes]") -> None:
-    """Until it listens."""
-    for _ in range(300):
-        with suppress(OSError), make() as probe:
+def _await(
+    eventually: Callable[..., Any],
+    make: Callable[[], socket.socket],
+    address: Any,
+    service: "subprocess.Popen[bytes]",
+) -> None:
+    """Waits until it listens."""
+
+    def answers() -> bool:
+        if service.poll() is not None:
+            pytest.fail("the service has ended")
+        with make() as probe:
             probe.connect(address)
-            return
-        assert service.poll() is None, "the service has ended"
-        time.sleep(0.1)
-    pytest.fail("the service does not answer")
+        return True
+
+    eventually(answers)
 
 
 @pytest.fixture(scope="session")
@@ -189,7 +197,7 @@ def _relay(context: ssl.SSLContext, target: str) -> Iterator[int]:
 
 
 @pytest.fixture(scope="session")
-def ssh_way(tmp_path_factory: pytest.TempPathFactory, engine: Any) -> Iterator[Way]:
+def ssh_way(tmp_path_factory: pytest.TempPathFactory, engine: Any, eventually: Callable[..., Any]) -> Iterator[Way]:
     """This machine's engine over ssh, to a server of our own with a key of our own."""
     folder = tmp_path_factory.mktemp("ssh")
     for name in ("host", "user"):
@@ -212,7 +220,7 @@ def ssh_way(tmp_path_factory: pytest.TempPathFactory, engine: Any) -> Iterator[W
     sshd = shutil.which("sshd") or "/usr/sbin/sshd"
     server = subprocess.Popen([sshd, "-D", "-e", "-f", folder / "sshd_config"], stderr=(folder / "log").open("wb"))
     try:
-        _await(lambda: socket.socket(socket.AF_INET), ("127.0.0.1", port), server)
+        _await(eventually, lambda: socket.socket(socket.AF_INET), ("127.0.0.1", port), server)
         user = getpass.getuser()
         yield Way(
             {

@@ -8,7 +8,6 @@ import shutil
 import socket
 import socketserver
 import threading
-import time
 from pathlib import Path
 from uuid import uuid4
 
@@ -238,18 +237,15 @@ def test_ssh_that_does_not_get_there_says_what_ssh_said(runbook):
 
 
 @pytest.mark.needs("docker", "podman", "linux", "root")
-def test_a_dead_run_waits_for_the_engine_that_has_its_container(podman, base_image, runbook, shell_runbook):
+def test_a_dead_run_waits_for_the_engine_that_has_its_container(podman, base_image, runbook, shell_runbook, eventually):
     # On a host of another name no other test's start cleans it up.
     runbook.under = ("unshare", "--uts", "sh", "-c", 'hostname "$0" && exec "$@"', f"other-{os.getpid()}")
     path = shell_runbook("echo made > /app/results/out.txt; echo started; sleep 600")
     process = runbook.start("run", path, "--sandbox", "docker", "--image", base_image)
     logs = (runbook.cwd / ".runbook/trajectories").glob
-    until = time.monotonic() + 60
-    while not any("started" in log.read_text() for log in logs("*/*/*/agent/stdout.log")):
-        assert time.monotonic() < until
-        time.sleep(0.1)
+    eventually(lambda: any("started" in log.read_text() for log in logs("*/*/*/agent/stdout.log")))
     process.kill()
-    process.communicate()
+    process.communicate(timeout=60)
     (folder,) = logs("*/*/*")
 
     elsewhere = runbook("run", EXAMPLES / "hello", "--sandbox", "host", "--collection", "other", env=podman.env)

@@ -72,7 +72,7 @@ def test_two_runs_at_once_build_once(engine, images, settings):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        thread.join(240)
     assert len(found) == 4
     assert len(set(found)) == 1
     assert len([line for line in lines if line.startswith("Building")]) == 1

@@ -9,7 +9,6 @@ import os
 import socket
 import subprocess
 import tarfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -44,7 +43,7 @@ HTPASSWD = "ada:$2b$04$jo/sgWoQDoBGt/c/nSxkduXOZB8Jii14PWDLmCOGJ9xARbd5auhWq\n" 
 
 
 @contextmanager
-def serving(folder: Path, config: str) -> Iterator[str]:
+def serving(folder: Path, config: str, eventually: Callable[..., Any]) -> Iterator[str]:
     """HOST:PORT of a registry of this module's own; engines accept one on 127.0.0.1 without TLS."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -53,20 +52,17 @@ def serving(folder: Path, config: str) -> Iterator[str]:
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(["docker-registry", "serve", str(folder / "config.yml")], stdout=log, stderr=log)
     try:
-        for _ in range(200):
-            if _answers(port):
-                break
-            assert process.poll() is None, (folder / "log").read_text()
-            time.sleep(0.1)
+        eventually(lambda: process.poll() is not None or _answers(port))
+        assert process.poll() is None, (folder / "log").read_text()
         yield f"127.0.0.1:{port}"
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
 
 
 @pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with serving(tmp_path_factory.mktemp("registry"), CONFIG) as address:
+def registry(tmp_path_factory: pytest.TempPathFactory, eventually: Callable[..., Any]) -> Iterator[str]:
+    with serving(tmp_path_factory.mktemp("registry"), CONFIG, eventually) as address:
         yield address
 
 
@@ -160,10 +156,10 @@ def test_image_the_registry_does_not_have_is_told_with_its_own_words(engine: Any
 
 @pytest.mark.needs("registry")
 def test_private_registry_wants_the_login_that_docker_keeps(
-    engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, eventually: Callable[..., Any]
 ) -> None:
     (tmp_path / "htpasswd").write_text(HTPASSWD)
-    with serving(tmp_path, CONFIG + ACCESS) as registry:
+    with serving(tmp_path, CONFIG + ACCESS, eventually) as registry:
         name = f"{registry}/team/private:1"
         archive = context_archive({"Dockerfile": b"FROM scratch\nCOPY one /\n", "one": uuid4().bytes})
         assert list(engine.api.build(fileobj=archive, custom_context=True, tag=name, rm=True, decode=True))

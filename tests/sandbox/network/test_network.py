@@ -70,7 +70,7 @@ def greeter(address="127.0.0.1"):
         thread.start()
         yield server.getsockname()[1]
         server.shutdown(socket.SHUT_RDWR)
-        thread.join(5)
+        thread.join(60)
 
 
 class Page(BaseHTTPRequestHandler):
@@ -92,7 +92,7 @@ def site():
     yield server.server_address[1]
     server.shutdown()
     server.server_close()
-    thread.join()
+    thread.join(60)
 
 
 def own_addresses():
@@ -148,7 +148,7 @@ import socket
 c = socket.create_connection(("{address.reach}", {address.port})); c.sendall(b"q" * 3000000); c.shutdown(socket.SHUT_WR)
 print(sum(len(d) for d in iter(lambda: c.recv(65536), b"")))'""",
         )
-        thread.join(10)
+        thread.join(60)
     assert ran.stdout == b"600000\n", ran.stderr
     assert sum(map(len, said)) == 3_000_000
 
@@ -220,7 +220,7 @@ def test_open_tunnel_is_broken_off_and_told_when_the_sandbox_stops(make, shell):
         port = server.getsockname()[1]
         sandbox, events = make("allowlist", f"127.0.0.1:{port}")
         process = shell.start(sandbox, ASK_PROXY.format(rf"CONNECT 127.0.0.1:{port} HTTP/1.1\r\n\r\n"))
-        server.settimeout(20)
+        server.settimeout(60)
         connection, _ = server.accept()
         connection.sendall(b"12345")
         process.kill()
@@ -326,8 +326,8 @@ def test_image_without_python_uses_node_and_without_either_says_so(engine, image
         with listen_unix(Path(address.bind.removeprefix("unix:"))) as server:
             listen = "on('data', said => console.log(String(said)))"
             ask = f"node -e \"require('net').connect({address.port}, '127.0.0.1').{listen}\""
-            process = shell.start(sandbox, ask, deadline_s=20)
-            server.settimeout(10)
+            process = shell.start(sandbox, ask, deadline_s=60)
+            server.settimeout(60)
             connection, _ = server.accept()
             with connection:
                 connection.sendall(b"welcome")
@@ -351,8 +351,8 @@ def test_the_model_is_reached_again_after_a_deadline(make, shell):
     address = sandbox.gateway_host()
     shell(sandbox, "sleep 60", deadline_s=0.5)
     with listen_unix(Path(address.bind.removeprefix("unix:"))) as server:
-        process = shell.start(sandbox, CONNECT.format("127.0.0.1", address.port), deadline_s=20)
-        server.settimeout(10)
+        process = shell.start(sandbox, CONNECT.format("127.0.0.1", address.port), deadline_s=60)
+        server.settimeout(60)
         connection, _ = server.accept()
         with connection:
             connection.sendall(b"welcome")
