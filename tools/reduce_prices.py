@@ -1,4 +1,4 @@
-"""Gateway: makes our price table out of litellm's, for maintainers: a reduced, dated copy that needs no litellm.
+"""Gateway: makes the price table from litellm's, for maintainers: a reduced, dated copy that needs no litellm.
 
     pip download --no-deps litellm==VERSION && unzip litellm-*.whl 'litellm/*.json'
     python tools/reduce_prices.py litellm VERSION
@@ -20,8 +20,8 @@ from runbook_runner.core import clock
 from runbook_runner.gateway.providers.prices import TABLE
 
 _MODES: Final = ("chat", "responses", "completion")
-_ODD: Final = ("off_peak_pricing", "input_cost_per_request", "input_cost_per_character")
-_FREE: Final = ("ollama", "lemonade")  # they run on one's own machine
+_NOT_BY_TOKEN: Final = ("off_peak_pricing", "input_cost_per_request", "input_cost_per_character")
+_FREE: Final = ("ollama", "lemonade")  # they run on the user's own machine
 _BY_PROMPT: Final = ("gemini", "vertex_ai-language-models")
 _KINDS: Final = {
     "input_cost_per_token": "input",
@@ -38,12 +38,12 @@ _KEY: Final = re.compile(
 
 
 def reduce(table: Mapping[str, Any]) -> dict[str, Any]:
-    """litellm's table → ours: model → row, see `prices.Row`."""
+    """Returns litellm's table as model → row, see `prices.Row`."""
     return {name: row for name, entry in table.items() if isinstance(entry, dict) and (row := _row(entry))}
 
 
 def _row(entry: Mapping[str, Any]) -> dict[str, Any] | None:
-    if entry.get("mode") not in _MODES or any(key in entry for key in _ODD):
+    if entry.get("mode") not in _MODES or any(key in entry for key in _NOT_BY_TOKEN):
         return None
     tiers: dict[str, Any] = {}
     for tier, above, kind, price in _prices(entry):
@@ -62,7 +62,7 @@ def _row(entry: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _search(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Left out where it depends on how much was read."""
+    """Returns no price where it depends on how much was read."""
     prices = set((entry.get("search_context_cost_per_query") or {}).values())
     if len(prices) != 1:
         return {}
@@ -71,7 +71,7 @@ def _search(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _prices(entry: Mapping[str, Any]) -> Iterator[tuple[str, int, str, float]]:
-    """(tier, above how many input tokens, kind, USD per million)."""
+    """Yields (tier, above how many input tokens, kind, USD per million)."""
     bands: list[dict[str, Any]] = entry.get("tiered_pricing") or [{}]
     for band in bands:
         begins = int((band.get("range") or [0])[0])
@@ -91,7 +91,7 @@ def _slim(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def providers(table: Mapping[str, Any], endpoints: Mapping[str, Any]) -> list[str]:
-    """Every provider litellm has a name for."""
+    """Returns every provider that litellm has a name for."""
     priced = {str(entry.get("litellm_provider")) for entry in table.values() if isinstance(entry, dict)}
     return sorted(priced.union(endpoints["providers"]))
 

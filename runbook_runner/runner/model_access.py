@@ -1,4 +1,4 @@
-"""Runner: the agent's way to its model: a provider or a script behind the gateway, open for one run."""
+"""Runner: the agent's access to its model during one run: a session of the gateway, and who answers its calls."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from runbook_runner.core.events import Emit
 from runbook_runner.core.spec import Limits, RunSpec
 from runbook_runner.sandbox.base import GatewayAddress
 
-if TYPE_CHECKING:  # the agent without a model does not pay for it
+if TYPE_CHECKING:  # a run without a model does not import the gateway
     from runbook_runner.gateway import Cassette, Session, Upstream
     from runbook_runner.runner.replay.cassette import CassetteReplay
 
@@ -26,7 +26,8 @@ class ModelAccess:
 def find_upstream(
     agent: Agent, spec: RunSpec, script: Path | None, environ: Mapping[str, str], replay: "CassetteReplay | None" = None
 ) -> "Upstream | None":
-    """Who answers the agent's model calls; `None` when it makes none. script: with a replay, who answers after it.
+    """Returns what answers the agent's model calls; `None` when it makes none. script: with a replay, it answers after
+    that.
 
     Raises InputError for a bad script or unknown provider, NotReadyError for a missing key: before anything starts.
     """

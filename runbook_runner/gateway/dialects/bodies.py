@@ -54,7 +54,7 @@ def parsed_request(
 
 
 def api_stop(stops: Mapping[str, Stop], stop: Stop) -> str:
-    """Returns the API's first name for this stop. stops: the API's names → ours."""
+    """Returns the API's first name for this stop. stops: the API's names → stops."""
     return next(name for name, known in stops.items() if known == stop)
 
 

@@ -19,8 +19,8 @@ from runbook_runner.core.facts.providers import (
     find_provider,
 )
 from runbook_runner.core.text import did_you_mean
-from runbook_runner.gateway.providers.forward import Provider
 from runbook_runner.gateway.providers.prices import listed_providers, load_prices
+from runbook_runner.gateway.providers.provider import Provider
 from runbook_runner.gateway.providers.rate_limit import pace_from, throttle_for
 from runbook_runner.gateway.providers.translate import Target
 from runbook_runner.gateway.upstream import Headers

@@ -1,22 +1,23 @@
-"""Gateway: a provider as an upstream: forwards requests to it, with its key, which stays on the host."""
+"""Gateway: forwards a session's requests to its provider, with the provider's key. Import it where a session is opened:
+aiohttp is slow to import."""
 
 import io
 import math
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Literal
+from typing import Final
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from runbook_runner.core.facts.providers import KeyHeader
-from runbook_runner.gateway.dialects.base import Dialect, ParsedResponse
+import aiohttp
+from yarl import URL
+
+from runbook_runner.gateway.dialects.base import Dialect
 from runbook_runner.gateway.providers.http_client import shared_client
-from runbook_runner.gateway.providers.prices import Prices
-from runbook_runner.gateway.providers.rate_limit import LONGEST_WAIT_S, Throttle
-from runbook_runner.gateway.providers.translate import Target, Translation
+from runbook_runner.gateway.providers.provider import Provider
+from runbook_runner.gateway.providers.rate_limit import LONGEST_WAIT_S
+from runbook_runner.gateway.providers.translate import Translation
 from runbook_runner.gateway.upstream import (
-    CREDENTIAL_HEADERS,
     Answer,
     Headers,
     ModelRequest,
@@ -26,91 +27,13 @@ from runbook_runner.gateway.upstream import (
     single_chunk,
 )
 
-if TYPE_CHECKING:
-    import aiohttp
-
 REPORTED_WAIT_S: Final = 1.0
 MAX_ANSWER_BYTES: Final = 64 << 20
 _SENT_AT_ONCE_BYTES: Final = 1 << 20  # a larger body is sent in pieces, so that other calls go on meanwhile
 
-# RFC 9110 §7.6.1, and what the HTTP client itself sets for the bodies that it sends and can decode.
-_NOT_FORWARDED: Final = frozenset(
-    {
-        "connection",
-        "keep-alive",
-        "proxy-connection",
-        "proxy-authenticate",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-        "expect",
-        "host",
-        "content-length",
-        "accept-encoding",
-    }
-)
 _RETURNED: Final = frozenset(
     {"content-type", "retry-after", "retry-after-ms", "x-should-retry", "request-id", "x-request-id"}
 )
-
-
-@dataclass(frozen=True)
-class Provider:
-    """A provider with a key for it. An Upstream; see `provider_from`."""
-
-    name: str
-    dialects: frozenset[str]
-    """Names of the APIs it speaks itself; a request in another is translated."""
-    base_url: str = field(repr=False)
-    """May hold a password, in `https://user:password@host`."""
-    key_name: str
-    """The variable the key came from, for messages."""
-    key: str = field(repr=False)
-    key_header: KeyHeader
-    """Which header the key goes in."""
-    target: Target = field(repr=False)
-    """Where a translated request goes."""
-    throttle: Throttle = field(repr=False, compare=False)
-    prices: Prices = field(default_factory=Prices, repr=False)
-    extra_headers: Headers = ()
-    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """More variables with secret values that open it."""
-    source: Literal["provider"] = "provider"
-
-    def connect(self) -> "ProviderConnection":
-        return ProviderConnection(self)
-
-    def cost(self, model: str, response: ParsedResponse) -> float | None:
-        return self.prices.cost(self.name, model, response)
-
-    def secret_values(self) -> dict[str, str]:
-        return {**({self.key_name: self.key} if self.key else {}), **self.secrets}
-
-    @property
-    def host(self) -> str:
-        return urlsplit(self.base_url).hostname or "nowhere"
-
-    def url(self, path: str, query: str) -> str:
-        """Base URLs are given with and without the version that every path starts with."""
-        base = self.base_url.rstrip("/")
-        version = "/" + path.lstrip("/").partition("/")[0]
-        base = base.removesuffix(version)
-        return f"{base}{path}?{query}" if query else base + path
-
-    def headers(self, client_headers: Headers) -> Headers:
-        """The client's headers, without its key and its connection's headers, and with the provider's key."""
-        named = next((value for name, value in client_headers if name == "connection"), "")
-        dropped = _NOT_FORWARDED | CREDENTIAL_HEADERS | {name.strip().lower() for name in named.split(",")}
-        kept = tuple((name, value) for name, value in client_headers if name not in dropped)
-        return (*kept, ("accept-encoding", "identity"), *self.extra_headers, *self._key_headers())
-
-    def _key_headers(self) -> Headers:
-        if self.key_header == "none":
-            return ()
-        if self.key_header == "bearer":
-            return (("authorization", f"Bearer {self.key}"),)
-        return ((self.key_header, self.key),)
 
 
 class ProviderConnection:
@@ -145,8 +68,6 @@ class ProviderConnection:
 
     @asynccontextmanager
     async def _forwarded(self, request: ModelRequest) -> AsyncIterator[Answer]:
-        import aiohttp
-
         try:
             response = await self._send(request)
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
@@ -164,9 +85,7 @@ class ProviderConnection:
         finally:
             response.close()
 
-    async def _send(self, request: ModelRequest) -> "aiohttp.ClientResponse":
-        from yarl import URL
-
+    async def _send(self, request: ModelRequest) -> aiohttp.ClientResponse:
         url = URL(self._provider.url(request.path, request.query), encoded=True)
         body = request.body
         return await shared_client().request(
@@ -178,7 +97,7 @@ class ProviderConnection:
             allow_redirects=False,
         )
 
-    async def _error(self, dialect: Dialect, response: "aiohttp.ClientResponse") -> Answer:
+    async def _error(self, dialect: Dialect, response: aiohttp.ClientResponse) -> Answer:
         """Returns the provider's own error, without the key, which some of them quote."""
         body = b"".join([chunk async for chunk in _body(response)])
         for name, value in self._provider.secret_values().items():
@@ -215,16 +134,14 @@ def _recoded(header: str) -> str:
     return header.encode("latin-1", "replace").decode("utf-8", "replace")
 
 
-def _returned(response: "aiohttp.ClientResponse") -> Headers:
+def _returned(response: aiohttp.ClientResponse) -> Headers:
     headers = ((name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in response.raw_headers)
     known = ("anthropic-", "x-ratelimit-", "openai-")
     return tuple((name, value) for name, value in headers if name in _RETURNED or name.startswith(known))
 
 
-async def _body(response: "aiohttp.ClientResponse") -> AsyncIterator[bytes]:
+async def _body(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
     """Yields the body as it arrives, decompressed when the provider compressed it although it was asked not to."""
-    import aiohttp
-
     size = 0
     try:
         async for chunk in response.content.iter_any():
@@ -238,8 +155,6 @@ async def _body(response: "aiohttp.ClientResponse") -> AsyncIterator[bytes]:
 
 def _reason(error: Exception) -> str:
     """Returns why a request failed, without the address, which may contain a password. Some errors have no message."""
-    import aiohttp
-
     if isinstance(error, aiohttp.InvalidURL):
         return "its address is not valid"
     message = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)

@@ -1,4 +1,7 @@
-"""Gateway: the HTTP clients towards providers, shared by all runs of this process. Used on the gateway's loop only."""
+"""Gateway: the HTTP clients towards providers, shared by all runs of this process. On the gateway's event loop only.
+
+aiohttp is imported with the first client: the server closes the clients also when no run needed one.
+"""
 
 import os
 from typing import TYPE_CHECKING, Final
@@ -25,7 +28,7 @@ def shared_client() -> "aiohttp.ClientSession":
 
 
 async def close_clients() -> None:
-    """Before the loop ends."""
+    """Called before the event loop ends."""
     while _clients:
         _, client = _clients.popitem()
         await client.close()

@@ -169,7 +169,7 @@ _SERVER: Final = _Server()
 def _config() -> "uvicorn.Config":
     import uvicorn
 
-    from runbook_runner.gateway.serve.app import app
+    from runbook_runner.gateway.serve.app import app  # starlette is slow to import
 
     config = uvicorn.Config(
         app,
