@@ -112,4 +112,4 @@ def test_document_that_is_too_long_says_from_which_line_it_is_not_read(runbook):
     (runbook.cwd / "RUNBOOK.md").write_text(f"---\nversion: 1.0.0\n---\n{body}")
     shown = runbook("show", ".")
     assert shown.code == 0
-    assert "from line 10005 on, nothing but the text is read" in " ".join(shown.out.split())
+    assert "from line 10005 on only the text is read" in " ".join(shown.out.split())
