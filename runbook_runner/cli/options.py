@@ -6,41 +6,41 @@ from typing import Any
 
 WHAT, HOW, MODEL, FORK, OUTPUT = "What to run", "Where and how", "Agent and model", "Fork", "Output"
 
-Group = argparse._ArgumentGroup | argparse.ArgumentParser
+OptionGroup = argparse._ArgumentGroup | argparse.ArgumentParser
 """Where options are added."""
 
 REPEATED: dict[str, Any] = {"action": "append", "default": []}
 """Settings of an option that may be given several times."""
 
 
-def add_json(group: Group, text: str = "Print one JSON object on stdout.") -> None:
+def add_json(group: OptionGroup, text: str = "Print one JSON object on stdout.") -> None:
     group.add_argument("--json", action="store_true", help=text)
 
 
-def add_quiet(group: Group) -> None:
+def add_quiet(group: OptionGroup) -> None:
     group.add_argument("-q", "--quiet", action="store_true", help="Print only errors.")
 
 
-def add_dry_run(group: Group, text: str) -> None:
+def add_dry_run(group: OptionGroup, text: str) -> None:
     group.add_argument("--dry-run", action="store_true", help=text)
 
 
-def add_env_file(group: Group, text: str) -> None:
+def add_env_file(group: OptionGroup, text: str) -> None:
     group.add_argument("--env-file", type=Path, metavar="FILE", help=text)
 
 
-def add_keep(group: Group) -> None:
+def add_keep(group: OptionGroup) -> None:
     group.add_argument("--keep", action="store_true", help="Keep the sandbox after the run.")
 
 
-def add_output(group: Group) -> None:
+def add_output(group: OptionGroup) -> None:
     """The options of commands that run something."""
     group.add_argument("--out", type=Path, metavar="DIR", help="Copy the results into this folder as well.")
     add_quiet(group)
     add_json(group, "Print one JSON object on stdout; everything else goes to stderr.")
 
 
-def add_on_miss(group: Group, when: str) -> None:
+def add_on_miss(group: OptionGroup, when: str) -> None:
     """when: the words that say which model calls are meant."""
     group.add_argument(
         "--on-miss",
@@ -51,7 +51,7 @@ def add_on_miss(group: Group, when: str) -> None:
     )
 
 
-def add_shell_command(group: Group) -> None:
+def add_shell_command(group: OptionGroup) -> None:
     text = "Run this command instead of a shell."
     command = group.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND", help=text)
     command.required = False  # argparse would name it among the missing arguments
