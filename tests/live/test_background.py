@@ -41,7 +41,7 @@ def run(runbook: Any) -> Any:
 
 @pytest.mark.needs("docker")
 def test_claude_code_goes_on_when_its_background_task_has_ended(run: Any) -> None:
-    """Between the two answers it has said its last word for longer than a CLI gets to leave."""
+    """Between the two answers its final record is older than the grace of a CLI."""
     task = {"name": "Bash", "input": {"command": SLOW, "run_in_background": True}}
     turns = [{"tool": task}, {"say": "Waiting."}, {"shell": "cat /app/results/out.txt"}, {"say": "Done."}]
     ran = run("claude-code", turns)
@@ -87,4 +87,4 @@ def test_what_never_ends_does_not_make_a_failure_of_a_run_that_was_done(
     assert (ran.code, ran.json["status"]) == (0, "completed"), ran.err
     assert ran.events("agent.finished")[0]["text"] == "Serving."
     (told,) = [event for event in ran.events("log") if event["level"] == "warning" and "background" in event["message"]]
-    assert told["message"].startswith("claude-code had said its last word")
+    assert told["message"].startswith("claude-code had finished; it was ended")

@@ -42,7 +42,7 @@ def run(runbook: Any, agent: str, turns: list[dict[str, Any]], *more: str) -> An
     ("codex", {"say": "I begin to", "error": "drop"}, "network", "stream disconnected"),
     ("claude-code", {"say": "I would ra", "stop": "length"}, "output_limit", "output token maximum"),
     ("claude-code", {"say": "I would rather not.", "stop": "refusal"}, "refusal", "can't help with this"),
-    ("gemini-cli", {"say": "I would rather not.", "stop": "refusal"}, "refusal", "The model refused to go on."),
+    ("gemini-cli", {"say": "I would rather not.", "stop": "refusal"}, "refusal", "The model refused to continue."),
     ("claude-code", {"shell": "kill -9 $PPID"}, "crashed", "ended with exit code 137"),
 ])  # fmt: skip
 def test_a_failure_that_a_second_start_would_not_mend_is_told_at_once(

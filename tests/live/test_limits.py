@@ -37,7 +37,7 @@ ISOLATED = [pytest.param(name, marks=pytest.mark.needs(name)) for name in ("dock
             [],
             "A process ran out of open files (65536 each).",
         ),
-        ("sleep 100", ["--idle", "2"], "The agent gave no sign of life for 2 s."),
+        ("sleep 100", ["--idle", "2"], "The agent produced no output and made no model call for 2 s."),
         ("echo begun; sleep 100", ["--timeout", "2"], "Agent exceeded timeout_sec (2)."),
     ],
     ids=["memory", "processes", "disk", "open-files", "idle", "wall"],
@@ -67,10 +67,10 @@ def test_run_that_wanted_more_processor_than_it_may_have_is_told_so(
     runbook: Any, shell_runbook: Callable[[str], Path], sandbox: str
 ) -> None:
     ran = runbook(
-        "run", shell_runbook("while :; do :; done"), "--sandbox", sandbox, "--cpus", "0.2", "--timeout", "5", "--json"
+        "run", shell_runbook("while :; do :; done"), "--sandbox", sandbox, "--cpus", "0.05", "--timeout", "5", "--json"
     )
     assert ran.json["error"] == "Agent exceeded timeout_sec (5).", "it is no cause, but it explains"
-    assert "It was held to 0.2 cores: its processes waited" in (ran.folder / "sandbox.log").read_text()
+    assert "It was held to 0.05 cores: its processes waited" in (ran.folder / "sandbox.log").read_text()
 
 
 @pytest.mark.needs("root")
