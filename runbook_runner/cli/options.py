@@ -1,6 +1,7 @@
 """Command line: options that several commands share, and the titles under which the help lists options."""
 
 import argparse
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -55,3 +56,9 @@ def add_shell_command(group: OptionGroup) -> None:
     text = "Run this command instead of a shell."
     command = group.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND", help=text)
     command.required = False  # argparse would name it among the missing arguments
+
+
+def given_fields(kind: type, arguments: argparse.Namespace) -> dict[str, Any]:
+    """The arguments that are named as fields of a dataclass, to make one of."""
+    given = {field.name: getattr(arguments, field.name) for field in fields(kind) if hasattr(arguments, field.name)}
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}

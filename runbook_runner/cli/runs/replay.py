@@ -4,13 +4,12 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import fields
 from pathlib import Path
 from typing import cast
 
 from rich.text import Text
 
-from runbook_runner.cli.options import FORK, HOW, OUTPUT, add_env_file, add_keep, add_on_miss, add_output
+from runbook_runner.cli.options import FORK, HOW, OUTPUT, add_env_file, add_keep, add_on_miss, add_output, given_fields
 from runbook_runner.cli.ui.follow import console_for, follow
 from runbook_runner.core.errors import ExitCode, InputError
 from runbook_runner.core.text import printable_output
@@ -68,8 +67,7 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 def _replay(arguments: argparse.Namespace, name: str, then: Then | None, script: Path | None) -> int:
-    given = vars(arguments)
-    options = RunOptions(**{field.name: given[field.name] for field in fields(RunOptions) if field.name in given})
+    options = RunOptions(**given_fields(RunOptions, arguments))
     prepared = prepare_replay(ReplayRequest(name, arguments.network, arguments.until, then, script, options))
     if prepared is None:
         sys.stderr.write(f"{name}: no {RECORDING}/ beside it, nothing to replay\n")
@@ -98,7 +96,7 @@ def _then(arguments: argparse.Namespace) -> Then | None:
 
 def _lines(comparison: Comparison) -> Iterator[Text]:
     results, calls = comparison.results, comparison.calls
-    yield Text(f"Beside {comparison.recorded.trajectory_id}:", style="bold")
+    yield Text(f"Compared with {comparison.recorded.trajectory_id}:", style="bold")
     if results.identical:
         yield Text(f"✓ results: {_count(len(results.same), 'file')}, all the same", style="green")
     for word, paths in (("differs", results.changed), ("is missing", results.missing), ("is new", results.extra)):
@@ -117,8 +115,8 @@ def _lines(comparison: Comparison) -> Iterator[Text]:
 def _about_calls(calls: CallsCompared) -> Text:
     if calls.identical:
         return Text(f"✓ {_count(calls.repeated, 'tool call')}, the same", style="green")
-    told = f"{calls.recorded} recorded, {calls.repeated} now"
-    return Text(f"✗ tool call {calls.first_difference} is another one ({told})", style="red")
+    counts = f"{calls.recorded} recorded, {calls.repeated} now"
+    return Text(f"✗ tool call {calls.first_difference} differs ({counts})", style="red")
 
 
 def _count(number: int, what: str) -> str:

@@ -3,10 +3,10 @@
 import argparse
 import json
 import sys
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from runbook_runner.cli.options import given_fields
 from runbook_runner.cli.runs.run_options import declare
 from runbook_runner.cli.ui.follow import ask_on_terminal, console_for, follow
 from runbook_runner.core.errors import ExitCode, InputError
@@ -34,17 +34,12 @@ def execute(arguments: argparse.Namespace) -> int:
 
 def _request(arguments: argparse.Namespace) -> RunRequest:
     """Every option is named as the field it fills."""
-    given = vars(arguments)
-    _require_utf8({name: value for name, value in given.items() if name != "path"})
-    asked = {field.name: _frozen(given[field.name]) for field in fields(RunRequest) if field.name in given}
+    _require_utf8({name: value for name, value in vars(arguments).items() if name != "path"})
+    asked = given_fields(RunRequest, arguments)
     asked["parameters"] = dict(_pair(text, "-p", "NAME=VALUE") for text in arguments.parameters)
     asked["labels"] = dict(_pair(text, "--label", "KEY=VALUE") for text in arguments.labels)
-    options = RunOptions(**{field.name: given[field.name] for field in fields(RunOptions) if field.name in given})
+    options = RunOptions(**given_fields(RunOptions, arguments))
     return RunRequest(document=arguments.path, near=(Path.cwd(),), options=options, **asked)
-
-
-def _frozen(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
 
 
 def _require_utf8(given: dict[str, Any]) -> None:
