@@ -1,6 +1,8 @@
-"""`tests/rerun.sh`: a test that failed by chance passes with a loud line, a test that fails twice fails CI."""
+"""`tests/rerun.sh`: a test that failed by chance passes with a loud line, a test that fails twice fails CI. And:
+tests of a group stay together, or their fixtures are made once for each worker."""
 
 import os
+import re
 import subprocess
 import tomllib
 from pathlib import Path
@@ -83,3 +85,11 @@ def test_all_but_failed_tests_fails_at_once(run, text, command, expected):
     code, out = run(text, command)
     assert code == expected, out
     assert "once more" not in out
+
+
+def test_tests_of_a_group_run_in_one_worker(run):
+    group = '@pytest.mark.xdist_group("{0}")\n@pytest.mark.parametrize("n", range(5))\ndef test_{0}(n): pass\n'
+    code, out = run("import pytest\n" + group.format("a") + group.format("b"), "pytest -n 2 -v")
+    ran = re.findall(r"\[(gw\d)\].* PASSED .*::test_(\w)\[", out)
+    assert (code, len(ran)) == (0, 10), out
+    assert len(set(ran)) == 2, out

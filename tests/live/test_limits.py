@@ -23,7 +23,7 @@ ISOLATED = [pytest.param(name, marks=pytest.mark.needs(name)) for name in ("dock
             "It ran out of memory (128 MB): the kernel killed a process.",
         ),
         (
-            "for i in $(seq 200); do sleep 20 & done; wait",
+            "for i in $(seq 200); do sleep 8 & done; wait",
             ["--pids", "50"],
             "It ran out of processes (50): no more could be started.",
         ),
@@ -66,9 +66,9 @@ def test_run_that_meets_a_limit_names_it(
 def test_run_that_wanted_more_processor_than_it_may_have_is_told_so(
     runbook: Any, shell_runbook: Callable[[str], Path], sandbox: str
 ) -> None:
-    ran = runbook(
-        "run", shell_runbook("while :; do :; done"), "--sandbox", sandbox, "--cpus", "0.05", "--timeout", "5", "--json"
-    )
+    path = shell_runbook("while :; do :; done")
+    # Less than a busy machine gives it anyway.
+    ran = runbook("run", path, "--sandbox", sandbox, "--cpus", "0.05", "--timeout", "5", "--json")
     assert ran.json["error"] == "Agent exceeded timeout_sec (5).", "it is no cause, but it explains"
     assert "It was held to 0.05 cores: its processes waited" in (ran.folder / "sandbox.log").read_text()
 
