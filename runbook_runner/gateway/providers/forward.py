@@ -5,7 +5,7 @@ import io
 import math
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -14,7 +14,6 @@ from yarl import URL
 
 from runbook_runner.gateway.dialects.base import Dialect
 from runbook_runner.gateway.providers.http_client import shared_client
-from runbook_runner.gateway.providers.provider import Provider
 from runbook_runner.gateway.providers.rate_limit import LONGEST_WAIT_S
 from runbook_runner.gateway.providers.translate import Translation
 from runbook_runner.gateway.upstream import (
@@ -26,6 +25,9 @@ from runbook_runner.gateway.upstream import (
     permanent_failure,
     single_chunk,
 )
+
+if TYPE_CHECKING:
+    from runbook_runner.gateway.providers.provider import Provider
 
 REPORTED_WAIT_S: Final = 1.0
 MAX_ANSWER_BYTES: Final = 64 << 20
@@ -39,7 +41,7 @@ _RETURNED: Final = frozenset(
 class ProviderConnection:
     """One session's connections to a provider."""
 
-    def __init__(self, provider: Provider):
+    def __init__(self, provider: "Provider"):
         self._provider = provider
         self._proxy = _proxy(provider)
         self._translation: Translation | None = None
@@ -124,7 +126,7 @@ def _retry_after_s(answer: Answer) -> float:
     return 0.0
 
 
-def _proxy(provider: Provider) -> str | None:
+def _proxy(provider: "Provider") -> str | None:
     """The proxy that the environment names for this provider; `None`: it is asked directly."""
     return None if proxy_bypass(provider.host) else getproxies().get(urlsplit(provider.base_url).scheme)
 
