@@ -38,9 +38,8 @@ class RecordedStream:
 
     def add(self, chunk: bytes) -> None:
         """Raises RecordingError."""
-        *ended, incomplete = self._decode(chunk).split(
-            "\n"
-        )  # splitlines() would also split at characters JSON has unescaped
+        # splitlines() would also split at characters that JSON has unescaped.
+        *ended, incomplete = self._decode(chunk).split("\n")
         for rest in ended:
             self._take("".join((*self._incomplete, rest, "\n")))
             self._incomplete.clear()
