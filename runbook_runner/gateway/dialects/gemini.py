@@ -90,9 +90,8 @@ class Gemini:
         """Every chunk repeats the totals so far; the last has a `finishReason` or a `blockReason` for the prompt."""
         usage, candidates, feedback = response.usage, items(event, "candidates"), part(event, "promptFeedback")
         reported = part(event, "usageMetadata")
-        counted = (
-            "promptTokenCount" in reported or "candidatesTokenCount" in reported
-        )  # some only name the traffic type
+        # Some only name the traffic type.
+        counted = "promptTokenCount" in reported or "candidatesTokenCount" in reported
         if candidates or feedback or counted:
             usage = (_usage_of(reported) if counted else usage).model_copy(update={"api_calls": 1})
         error = error_message(event) or response.error
