@@ -60,25 +60,25 @@ class Backend:
     open: Callable[[int | None], OpenBackend]
     """Takes the seconds that its engine has for an answer, `None`: the usual time. Raises NotReadyError when the engine
     does not answer, InputError when its address is invalid; never fails where there is no engine."""
-    usual: bool
-    """`auto` may choose it; the order of the table is the order of choice."""
-    isolates: bool
-    """What runs in it can't read and change this machine."""
-    has_engine: bool
-    """Its sandboxes live at an engine, on after their process has died; otherwise each is a temporary folder of this
-    machine."""
-    uses_images: bool
-    """A sandbox starts from a snapshot or an image with the agent on top; otherwise it uses this machine's programs."""
-    installs_packages: bool
-    """Debian packages can be put on top."""
-    shares_network: bool
-    """With the policy `full` its processes reach the services of this machine's loopback."""
     place: str
     """Where the agent runs, for people: completes "run PROGRAM …"."""
     needs: str = ""
     """What must work on this machine, for people; empty: nothing."""
     policies: tuple[Policy, ...] = POLICIES
     """The network policies it can keep."""
+    usual: bool = False
+    """`auto` may choose it; the order of the table is the order of choice."""
+    isolates: bool = False
+    """What runs in it can't read and change this machine."""
+    shares_network: bool = False
+    """With the policy `full` its processes reach the services of this machine's loopback."""
+    has_engine: bool = False
+    """Its sandboxes live at an engine, on after their process has died; otherwise each is a temporary folder of this
+    machine."""
+    uses_images: bool = False
+    """A sandbox starts from a snapshot or an image with the agent on top; otherwise it uses this machine's programs."""
+    installs_packages: bool = False
+    """Debian packages can be put on top."""
 
 
 def find_backend(name: str) -> Backend:
@@ -130,38 +130,29 @@ BACKENDS: Final[dict[str, Backend]] = {
         Backend(
             "docker",
             _docker,
+            place="in a container",
+            needs="a Docker engine",
             usual=True,
             isolates=True,
             has_engine=True,
             uses_images=True,
             installs_packages=True,
-            shares_network=False,
-            place="in a container",
-            needs="a Docker engine",
         ),
         Backend(
             "bubblewrap",
             _bubblewrap,
-            usual=True,
-            isolates=True,
-            has_engine=False,
-            uses_images=False,
-            installs_packages=False,
-            shares_network=True,
             place="of this machine in namespaces of its own",
             needs="bubblewrap and user namespaces",
+            usual=True,
+            isolates=True,
+            shares_network=True,
         ),
         Backend(
             "host",
             _host,
-            usual=False,
-            isolates=False,
-            has_engine=False,
-            uses_images=False,
-            installs_packages=False,
-            shares_network=True,
             place="in a temporary folder of this machine, without isolation",
             policies=("full",),
+            shares_network=True,
         ),
     )
 }

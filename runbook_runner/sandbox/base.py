@@ -1,7 +1,7 @@
 """Sandbox: where an agent works. The contract that every backend of the table in `backends.py` keeps.
 
 Proof of the contract is `tests/sandbox/test_conformance.py`, which runs against each of them. Paths are those of
-`/app/...` (contract §5.2) whatever the backend; times are seconds, sizes bytes.
+`/app/...` (contract §5.2) in every backend; times are seconds, sizes bytes.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -162,8 +162,8 @@ class Process(Protocol):
 
     def kill(self, reason: EndedBy = "killed") -> None:
         """Ends the command and everything it started, also what called setsid: SIGTERM, then SIGKILL after
-        `settings.GRACE_S`. Returns at once; `wait` tells when it is done. From any thread; of several calls the first
-        counts, and none does after the end. Other commands of the same sandbox may be ended with it."""
+        `settings.GRACE_S`. Returns at once; `wait` returns when it is done. From any thread. Of several calls the
+        first counts; after the end none does. Other commands of the same sandbox may be ended with it."""
         ...
 
     def wait(self) -> Exit:

@@ -96,10 +96,10 @@ class Extraction:
         if self._bytes + size > self._max_bytes:
             raise self._too_large(f"more than {self._max_bytes} bytes", "Make them smaller")
 
-    def _too_large(self, what: str, remedy: str) -> ResultsTooLargeError:
+    def _too_large(self, what: str, advice: str) -> ResultsTooLargeError:
         error = ResultsTooLargeError(
             f"{self._sandbox_path} holds {what}.",
-            hint=f"{remedy}, or raise the limit for results. What came before is kept.",
+            hint=f"{advice}, or raise the limit for results. What came before is kept.",
         )
         error.received = self.received()
         return error

@@ -23,7 +23,8 @@ def check_writable(path: str) -> str:
     """Returns the path if it is absolute, without `..` and below `/app` or `/etc/runbook`. Raises InputError."""
     plain = posixpath.normpath(path) == path and "\0" not in path
     if not plain or not any(path.startswith(root + "/") for root in _WRITABLE):
-        raise InputError(f"{path!r} is no place for a file in a sandbox.", hint=f"Use a path below {settings.APP}.")
+        message = f"{path!r} is not a path where a sandbox takes files."
+        raise InputError(message, hint=f"Use a path below {settings.APP}.")
     return path
 
 

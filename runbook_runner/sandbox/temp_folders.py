@@ -108,8 +108,8 @@ def owned_folders(temp: Path) -> Iterator[OwnedFolder]:
 def owned_folder(folder: Path) -> OwnedFolder | None:
     """Returns `None` for a folder that does not say which run it belongs to, or that is gone."""
     with suppress(OSError, ValueError, KeyError, TypeError):
-        told = json.loads((folder / _OWNER).read_bytes())
-        return OwnedFolder(folder, str(told["backend"]), {str(k): str(v) for k, v in told["labels"].items()})
+        said = json.loads((folder / _OWNER).read_bytes())
+        return OwnedFolder(folder, str(said["backend"]), {str(k): str(v) for k, v in said["labels"].items()})
     return None
 
 

@@ -32,18 +32,7 @@ class PlainSandbox(FolderSandbox):
         return {"PATH": os.environ["PATH"]}
 
 
-ROW = Backend(
-    "plain",
-    lambda _: FolderBackend(PlainSandbox),
-    usual=False,
-    isolates=False,
-    has_engine=False,
-    uses_images=False,
-    installs_packages=False,
-    shares_network=True,
-    place="in a plain folder",
-    policies=("full",),
-)
+ROW = Backend("plain", lambda _: FolderBackend(PlainSandbox), place="in a plain folder", policies=("full",))
 
 
 @pytest.fixture

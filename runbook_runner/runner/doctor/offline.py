@@ -1,4 +1,4 @@
-"""Runner, doctor: whether a run goes through with no network at all: what it would fetch must be there."""
+"""Runner, doctor: whether a run works without any network: what it would fetch must be on this machine."""
 
 from collections.abc import Iterator
 from importlib.util import find_spec

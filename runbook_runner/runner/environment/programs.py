@@ -1,5 +1,5 @@
-"""Runner: the agent's program on this machine: on PATH, or installed once at its pinned version below the user's data
-folder."""
+"""Runner, environment: the agent's program on this machine: on PATH, or installed once at its pinned version below the
+user's data folder."""
 
 import os
 import shutil
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _DONE: Final = ".installed"
 _INSTALL_S: Final = 900.0
 _KEPT_LINES: Final = 15
-# What an installer needs to find its registry and its caches. No key: what it runs comes from that registry.
+# What an installer needs to find its registry and its caches. No keys: the code it runs comes from that registry.
 _KEPT: Final = ("PATH", "HOME", "LANG", "TMPDIR", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", *settings.CA_VARIABLES)
 _KEPT_PREFIXES: Final = ("LC_", "NPM_CONFIG_", "PIP_", "UV_", "XDG_")
 
@@ -36,7 +36,7 @@ class Program:
 
 
 def find_program(agent: Agent, data: Path) -> Program | None:
-    """What is there now; the user's own comes first."""
+    """Returns the user's own program, else the installed one; `None` when there is neither."""
     if where := shutil.which(agent.binary):
         return Program(Path(where), version=None)
     own = _folder(agent, data)
@@ -44,7 +44,7 @@ def find_program(agent: Agent, data: Path) -> Program | None:
 
 
 def require_program(agent: Agent, data: Path) -> None:
-    """Raises NotReadyError when it neither is there nor can be installed."""
+    """Raises NotReadyError when the program is missing and can't be installed."""
     if find_program(agent, data):
         return
     if not agent.install.host_commands:
@@ -59,7 +59,7 @@ def require_program(agent: Agent, data: Path) -> None:
 
 
 def plan_program(agent: Agent, data: Path) -> str:
-    """What will run, for people."""
+    """Returns which program will run, for people."""
     found = find_program(agent, data)
     if found:
         return str(found.path)

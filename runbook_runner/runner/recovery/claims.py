@@ -116,7 +116,7 @@ class Claim:
         its home, to know which run they belong to. A path that is not text, which an engine would not return as it was,
         is left out."""
         kept = {KEEP_LABEL: "1"} if self._keep else {}
-        told = kept | {
+        values = kept | {
             RUN_LABEL: self._entry.trajectory_id,
             FOLDER_LABEL: self._entry.folder,
             TEMP_LABEL: self._entry.temp,
@@ -124,7 +124,7 @@ class Claim:
             HOST_LABEL: this_host(),
             OWNER_LABEL: f"{this_host()}:{os.getpid()}",
         }
-        return {name: value for name, value in told.items() if _is_text(value)}
+        return {name: value for name, value in values.items() if _is_text(value)}
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         assert self._lock is not None
@@ -150,8 +150,8 @@ def of_taker(labels: Labels, run_id: str) -> Labels:
     lock_file = Path(labels[LOCK_LABEL]).with_name(f"{run_id}.lock")
     if (entry := _entry(lock_file)) is None:
         return labels
-    told = {RUN_LABEL: run_id, FOLDER_LABEL: entry.folder, TEMP_LABEL: entry.temp, LOCK_LABEL: str(lock_file)}
-    return {**labels, **told}
+    of_run = {RUN_LABEL: run_id, FOLDER_LABEL: entry.folder, TEMP_LABEL: entry.temp, LOCK_LABEL: str(lock_file)}
+    return {**labels, **of_run}
 
 
 def _entry(lock_file: Path) -> Entry | None:

@@ -31,7 +31,7 @@ class Tls:
     """The client's own, for an engine that asks for one; with `key`."""
     key: Path | None
     verify: bool
-    """Whether the engine must prove who it is."""
+    """Whether the certificate of the engine is checked."""
 
     def context(self) -> ssl.SSLContext:
         """Raises OSError when a file does not hold what it should."""

@@ -90,7 +90,7 @@ class DockerSandbox:
                 self._sockets.forward(self._container)
 
     def _take_over(self) -> bool:
-        """Gives the ready container the name of this run's. Returns false when there is no ready container any more."""
+        """Renames the ready container after this run. Returns false when there is no ready container any more."""
         if not self._ready:
             return False
         with engine_errors("take over a container"):

@@ -54,10 +54,10 @@ _PERSONALITIES: Final = (0, 8, 0x20000, 0x20008, 0xFFFFFFFF)  # Linux, 32-bit ad
 def options(engine: Engine) -> list[str]:
     """Returns security options for the container; none where the kernel has no such filters, and for Podman, which
     takes only a file of its own."""
-    told = engine.info
-    can = any(str(option).startswith("name=seccomp") for option in told.get("SecurityOptions") or ())
-    known = told.get("Architecture") in _MACHINES
-    return [f"seccomp={_profile()}"] if can and known and "BuildahVersion" not in told else []
+    info = engine.info
+    can = any(str(option).startswith("name=seccomp") for option in info.get("SecurityOptions") or ())
+    known = info.get("Architecture") in _MACHINES
+    return [f"seccomp={_profile()}"] if can and known and "BuildahVersion" not in info else []
 
 
 @cache

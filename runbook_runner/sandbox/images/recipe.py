@@ -33,7 +33,7 @@ DEFAULT_BASE = "python:3.12-slim-bookworm"
 
 @dataclass(frozen=True)
 class Layer:
-    """What goes on top of a snapshot: an agent, packages."""
+    """Instructions on top of a snapshot: an agent, packages."""
 
     name: str
     dockerfile: str

@@ -61,11 +61,11 @@ class Loaded:
 def load(engine: Engine, file: Path, wanted: RunImages) -> tuple[Loaded, ...]:
     """Imports what `export` wrote and tags each image so that runs on this machine find it. Raises InputError for a
     file without such images, SandboxError."""
-    ours = [tag for name in _load(engine, file) if (tag := snapshot_tag(name))]
-    if not ours:
+    tags = [tag for name in _load(engine, file) if (tag := snapshot_tag(name))]
+    if not tags:
         raise InputError("The file holds no image of a snapshot.", where=str(file))
     # A snapshot before the images that are built on it.
-    return tuple(_adopt(engine, tag, wanted) for tag in sorted(ours, key=len))
+    return tuple(_adopt(engine, tag, wanted) for tag in sorted(tags, key=len))
 
 
 def _load(engine: Engine, file: Path) -> list[str]:

@@ -45,7 +45,7 @@ class LocalAttached:
     ):
         """start: starts a command line in the sandbox with these streams and so many seconds to live. folder: the
         sandbox's own. argv: see `Sandbox.attach`. Raises what `start` raises."""
-        self._ours: int | None = None
+        self._terminal: int | None = None
         self._folder = folder
         self._process = self._start(start, in_folder(app, argv), tty=tty)
         self._over = threading.Event()
@@ -56,7 +56,7 @@ class LocalAttached:
     ) -> HostProcess:
         if not tty:
             return start(command, (0, 1, 2), _DAYS_S)
-        self._ours, far_end = pty.openpty()
+        self._terminal, far_end = pty.openpty()
         # The process that reads the keys must be in charge of the terminal, or Ctrl-C is only a letter.
         in_charge = ["setsid", "--ctty", "--wait"] if shutil.which("setsid") else []
         try:
@@ -73,33 +73,33 @@ class LocalAttached:
 
     @property
     def shares_input(self) -> bool:
-        return self._ours is None
+        return self._terminal is None
 
     def receive(self) -> tuple[Stream, bytes] | None:
-        if self._ours is not None:
+        if self._terminal is not None:
             with suppress(OSError):  # EIO: the other end is closed
-                if data := os.read(self._ours, _BLOCK):
+                if data := os.read(self._terminal, _BLOCK):
                     return "stdout", data
         return None
 
     def send(self, data: bytes) -> None:
         left = memoryview(data)
-        while left and self._ours is not None:
-            left = left[os.write(self._ours, left) :]
+        while left and self._terminal is not None:
+            left = left[os.write(self._terminal, left) :]
 
     def end_input(self) -> None:
         pass
 
     def resize(self, rows: int, columns: int) -> None:
-        if self._ours is not None:
+        if self._terminal is not None:
             with suppress(OSError):
-                fcntl.ioctl(self._ours, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+                fcntl.ioctl(self._terminal, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
     def wait(self) -> int:
         ended = self._process.wait()
         self._over.set()
-        if self._ours is not None:
-            os.close(self._ours)
+        if self._terminal is not None:
+            os.close(self._terminal)
         if ended.code is None and ended.ended_by == "deadline":
             raise SandboxError("The shell has outlived its time.")
         if ended.code in (None, _SIGKILLED) and not self._folder_stays():
@@ -107,6 +107,6 @@ class LocalAttached:
         return _INTERRUPTED if ended.code is None else ended.code
 
     def _folder_stays(self) -> bool:
-        """A control group's processes end before the folder goes."""
+        """Waits a moment: the processes of a control group end before the folder is removed."""
         time.sleep(0.3)
         return self._folder.exists()

@@ -34,10 +34,10 @@ _ETC = (
     "ld.so.conf.d", "localtime", "mime.types", "nsswitch.conf", "passwd", "pki", "protocols", "resolv.conf", "services",
     "ssl", "timezone",
 )  # fmt: skip
-# The kernel asks who root is on the machine, not in the sandbox, and lets a runner's root write these, and with them
-# choose a program that the machine runs as root (proc_sys(5), core(5)).
+# The kernel lets the machine's root write these from inside the sandbox too, and with them name a program that the
+# machine runs as root (proc_sys(5), core(5)).
 _PROC_READ_ONLY = ("/proc/sys", "/proc/fs", "/proc/mtrr", "/proc/pressure")
-# What tells about the machine's other users; the kernel does not keep it apart by namespace.
+# These show other users of the machine; the kernel does not separate them by namespace.
 _PROC_HIDDEN = ("/proc/keys", "/proc/key-users", "/proc/timer_list", "/proc/sched_debug", "/proc/kcore")
 _BWRAP = "bwrap"
 _GROUPS = "groups"
@@ -47,7 +47,7 @@ _DISABLE_USERNS = (0, 8)  # the first version that can
 _COUNTS_APART = (5, 14)  # Linux: RLIMIT_NPROC counts by user namespace (user_namespaces(7)), but never the real root's
 
 # $1 working folder, $2 processes or empty, $3 number of words of the forwarder's command; those; then the command.
-# To dash and ash processes are -p, to bash -u.
+# The limit of processes is -p in dash and ash, -u in bash.
 _WRAPPER = """\
 cwd=$1 processes=$2 words=$3
 shift 3
@@ -212,7 +212,7 @@ class BubblewrapSandbox(FolderSandbox):
             if Path(place).exists():
                 yield from ("--ro-bind", "/dev/null", place)
         for name in _TOP:
-            yield from _like_the_hosts(Path("/", name))
+            yield from _as_on_host(Path("/", name))
         for name in _ETC:
             yield from ("--ro-bind-try", f"/etc/{name}", f"/etc/{name}")
         for name, place in (("etc", CONFIG), ("tmp", "/tmp"), ("home", HOME), ("app", settings.APP)):  # noqa: S108
@@ -238,7 +238,7 @@ class BubblewrapSandbox(FolderSandbox):
         return ("/usr/bin/python3", "-I", "-S", f"{TOOLS}/forward/forward.py", *self._sockets.forwards)
 
 
-def _like_the_hosts(path: Path) -> Iterator[str]:
+def _as_on_host(path: Path) -> Iterator[str]:
     if path.is_symlink():
         yield from ("--symlink", str(path.readlink()), str(path))
     elif path.is_dir():

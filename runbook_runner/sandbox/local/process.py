@@ -62,10 +62,10 @@ class HostProcess:
         lifeline_end, lifeline = os.pipe()
         self._status = os.fdopen(status, "rb")
         self._lifeline = os.fdopen(lifeline, "wb", buffering=0)
-        told = [str(status_end), str(lifeline_end), json.dumps(asdict(orders))]
+        arguments = [str(status_end), str(lifeline_end), json.dumps(asdict(orders))]
         try:
             self._supervisor = subprocess.Popen(
-                [sys.executable, "-I", "-S", _SUPERVISOR, *told, *argv],
+                [sys.executable, "-I", "-S", _SUPERVISOR, *arguments, *argv],
                 env=dict(env),
                 stdin=streams[0] if streams else stdin or subprocess.DEVNULL,
                 stdout=streams[1] if streams else subprocess.PIPE,

@@ -99,8 +99,8 @@ def _limit(memory: int | None, open_files: int) -> None:
     for what, wanted in ((resource.RLIMIT_DATA, memory), (resource.RLIMIT_NOFILE, open_files)):
         _, hard = resource.getrlimit(what)
         if wanted is not None:
-            ours = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-            resource.setrlimit(what, (ours, ours))
+            limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+            resource.setrlimit(what, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 

@@ -45,7 +45,7 @@ class Tunnel:
         self._next = 0
 
     def run(self) -> None:
-        """Until the other end is gone, or sends what is no frame."""
+        """Returns when the other end is gone, or sends something else than a frame."""
         with suppress(OSError):
             while len(head := self._read(HEAD.size)) == HEAD.size:
                 number, kind, amount = HEAD.unpack(head)
@@ -71,11 +71,11 @@ class Tunnel:
 
     def _take(self, number: int, kind: int, amount: int, data: bytes) -> None:
         if kind == OPEN:
-            self._welcome(number, amount)
+            self._accept(number, amount)
         elif stream := self._streams.get(number):
             stream.take(kind, amount, data)
 
-    def _welcome(self, number: int, index: int) -> None:
+    def _accept(self, number: int, index: int) -> None:
         if self._connect is None or number in self._streams:
             return
         if len(self._streams) >= STREAMS:
@@ -126,14 +126,14 @@ class Stream:
                 self._credit = min(WINDOW, self._credit + amount)
                 self._change.notify_all()
         if kind == CLOSE or self._held > WINDOW:
-            self.hang_up(told=kind == CLOSE)
+            self.hang_up(by_other_end=kind == CLOSE)
         elif kind == DATA:
             self._waiting.put(data)
         elif kind == END:
             self._waiting.put(None)
 
-    def hang_up(self, told: bool = False) -> None:
-        """told: by the other end, which need not be told."""
+    def hang_up(self, by_other_end: bool = False) -> None:
+        """by_other_end: the other end has closed it and need not be told."""
         with self._change:
             if self._over:
                 return
@@ -146,12 +146,12 @@ class Stream:
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
             connection.close()
-        if not told:
+        if not by_other_end:
             with suppress(OSError):
                 self._tunnel.send(self._number, CLOSE, 0)
 
     def _pump(self, connection: socket.socket) -> None:
-        """From here to the other end."""
+        """Sends what the connection says to the other end."""
         try:
             while data := connection.recv(self._allowance()):
                 with self._change:
@@ -169,7 +169,7 @@ class Stream:
             return max(1, min(BLOCK, self._credit))
 
     def _drain(self, connection: socket.socket) -> None:
-        """From the other end to here."""
+        """Writes what the other end has sent to the connection."""
         try:
             while (data := self._waiting.get()) is not None:
                 connection.sendall(data)
@@ -182,13 +182,13 @@ class Stream:
             self.hang_up()
 
     def _end(self) -> None:
-        """Of one direction; of the second: of all. The other end comes to that by itself: told now, it would drop what
-        it has not yet passed on."""
+        """Ends one direction, with the second the whole stream. The other end does so by itself: a CLOSE now would make
+        it drop what it has not yet passed on."""
         with self._change:
             self._ended += 1
             both = self._ended == 2
         if both:
-            self.hang_up(told=True)
+            self.hang_up(by_other_end=True)
 
 
 def main(ports: list[str]) -> None:
