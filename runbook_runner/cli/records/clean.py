@@ -10,7 +10,8 @@ from runbook_runner.cli.options import add_dry_run, add_json
 from runbook_runner.core.errors import ExitCode
 from runbook_runner.core.settings import Settings
 from runbook_runner.runner.recovery.leftovers import Leftovers
-from runbook_runner.runner.recovery.recover import open_engines, recover_dead
+from runbook_runner.runner.recovery.recover import recover_dead
+from runbook_runner.sandbox.backends import open_engines
 
 DESCRIPTION = """\
 A run whose process was killed is finished first: its results are collected and its trajectory says that it was

@@ -1,4 +1,4 @@
-"""Runner, attach: a command in the sandbox of a run that is under way, or that was run with --keep."""
+"""Runner, attach: a command in the sandbox of a live run, or of one that was run with --keep."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -58,7 +58,7 @@ def _check_alive(recorded: RecordedRun, labels: Labels) -> None:
 
 def _gone(recorded: RecordedRun) -> NotReadyError:
     running = recorded.status == "running"
-    how = "is under way, but its sandbox is gone" if running else f"has ended ({recorded.status})"
+    how = "is running, but its sandbox is gone" if running else f"has ended ({recorded.status})"
     return NotReadyError(
         f"The run {recorded.trajectory_id} {how}.",
         hint=f"`runbook shell {recorded.trajectory_id}` opens a sandbox like its own; --keep leaves one after a run.",

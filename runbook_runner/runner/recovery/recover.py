@@ -16,13 +16,12 @@ from runbook_runner.runner.environment.backends import ChosenBackend
 from runbook_runner.runner.recovery import claims
 from runbook_runner.runner.recovery.leftovers import Engines, Leftovers, find_leftovers
 from runbook_runner.runner.request import secrets
-from runbook_runner.sandbox.backends import BACKENDS, open_engines
+from runbook_runner.runner.results.collect import collect
+from runbook_runner.sandbox.backends import BACKENDS
 from runbook_runner.sandbox.base import Sandbox
 from runbook_runner.sandbox.temp_folders import MEMORY, find_folders, remove_folder
 from runbook_runner.trajectory.recorder import EVENTS_FILE, Recorder
-from runbook_runner.trajectory.store import SPEC_FILE, read_events, repair
-
-__all__ = ["open_engines", "recover_dead", "sweep"]
+from runbook_runner.trajectory.store import SPEC_FILE, read_events, repair, write_fold
 
 INTERRUPTED = "interrupted"
 
@@ -103,8 +102,6 @@ def _recover(run: Leftovers, engines: Engines, *, stays: bool) -> None:
 
 def _close_record(folder: Path, leftover: Sandbox | None) -> None:
     """Appends what can still be known to a log that just stops, and folds it. Raises RecordingError."""
-    from runbook_runner.trajectory.store import write_fold  # every run sweeps, hardly any finds something
-
     try:
         repair(folder)
         events = list(read_events(folder)) if (folder / EVENTS_FILE).exists() else []
@@ -134,8 +131,6 @@ def _finish(folder: Path, events: list[Recorded], leftover: Sandbox | None) -> N
 
 
 def _collect(folder: Path, spec: RunSpec, leftover: Sandbox, recorder: Recorder) -> None:
-    from runbook_runner.runner.results.collect import collect
-
     try:
         collect(
             leftover,
