@@ -3,7 +3,7 @@ bottom: each phase of a run is one call."""
 
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,7 +65,7 @@ def _phases(run: Run) -> AgentFinished:
     keep_inputs(run.spec, run.folder, run.redactor, run.emit)
     ready = _image(run)
     run = replace(run, agent=ready.agent)
-    # The sandbox and the gateway stay open while the run is evaluated: checks run in the one, judges ask the other.
+    # Both stay open while the run is evaluated: checks run in the sandbox, judges ask the gateway.
     with _sandbox(run, ready) as sandbox, _model(run, sandbox) as model:
         end = _agent(run, sandbox, model)
         end = _collect(run, sandbox, end)
@@ -150,8 +150,10 @@ def _model(run: Run, sandbox: Sandbox) -> "AbstractContextManager[ModelAccess | 
 
 
 def _agent(run: Run, sandbox: Sandbox, model: "ModelAccess | None") -> AgentFinished:
+    """The agent's session ends with it: what the agent left running makes no more model calls."""
     agent, spec = run.agent, run.spec
-    with run.emit.phase("agent"), unpacked(spec.inputs) as inputs:
+    session = closing(model.session) if model else nullcontext()
+    with run.emit.phase("agent"), session, unpacked(spec.inputs) as inputs:
         run.emit(AgentStarted(agent=agent.name, version=agent.version, model=spec.model, provider=spec.provider))
         launch = launch_of(run, sandbox, model, inputs)
         end = with_limits(run_agent(launch, sandbox), sandbox, spec.limits, launch.log_folder, run.emit)

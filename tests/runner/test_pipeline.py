@@ -1,9 +1,9 @@
 """The way every edge takes: prepare, then run."""
 
-import socket
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pytest
 
 from runbook_runner import runner
@@ -92,54 +92,60 @@ def test_preparing_starts_and_records_nothing_and_its_plan_can_be_read(
 
 
 ASKING_AGENT = """\
-argv = ["sh", "-c", "echo $MODEL_URL > $RESULTS_DIR/out.txt"]
+argv = ["sh", "-c", "echo $MODEL_URL > $RESULTS_DIR/out.txt; echo $MODEL_TOKEN > $TOKEN_FILE"]
 dialect = "openai-chat"
 [env]
-MODEL_URL = "{gateway_url}"
+MODEL_URL = "{{gateway_url}}"
+MODEL_TOKEN = "{{token}}"
+TOKEN_FILE = "{file}"
 """
 
 
 class Look:
     """Looks for the run's sandbox and gateway when an event of the evaluation arrives."""
 
-    def __init__(self, home: Path):
+    def __init__(self, home: Path, token_file: Path):
         self._home = home
+        self._token_file = token_file
         self._sandbox = Path()
-        self.seen: list[tuple[type[Event], bool, bool]] = []
+        self.seen: list[tuple[type[Event], bool, int | None]] = []
 
     def __call__(self, recorded: Recorded) -> None:
         event = recorded.event
         if isinstance(event, SandboxStarted):
             self._sandbox = Path(event.sandbox_id)
         if isinstance(event, Evaluated) or (isinstance(event, PhaseStarted) and event.phase == "evaluate"):
-            self.seen.append((type(event), self.sandbox_is_there(), self.gateway_answers()))
+            self.seen.append((type(event), self.sandbox_is_there(), self.answer_to_the_agent()))
 
     def sandbox_is_there(self) -> bool:
         return self._sandbox.is_dir()
 
-    def gateway_answers(self) -> bool:
+    def answer_to_the_agent(self) -> int | None:
+        """The status of a model call with the agent's token; `None` when no gateway listens any more."""
         (out,) = self._home.rglob("results/out.txt")
-        host, _, port = out.read_text().strip().removeprefix("http://").rpartition(":")
+        headers = {"Authorization": f"Bearer {self._token_file.read_text().strip()}"}
+        body = {"model": "m", "messages": [{"role": "user", "content": "more"}]}
         try:
-            socket.create_connection((host, int(port)), timeout=10).close()
-        except ConnectionRefusedError:
-            return False
-        return True
+            url = f"{out.read_text().strip()}/v1/chat/completions"
+            return httpx.post(url, headers=headers, json=body, timeout=60).status_code
+        except httpx.ConnectError:
+            return None
 
 
 def test_sandbox_and_gateway_are_open_while_a_run_is_evaluated_and_gone_after_it(
     tmp_path: Path, home: Path, shell_runbook: Callable[[str], Path]
 ) -> None:
+    """But the agent's own access to its model ends with the agent: what it left behind makes no calls."""
     script = tmp_path / "model.yaml"
     script.write_text("- say: done\n")
     agent = tmp_path / ".runbook" / "agents" / "asking.toml"
     agent.parent.mkdir(parents=True)
-    agent.write_text(ASKING_AGENT)
-    look = Look(home)
+    agent.write_text(ASKING_AGENT.format(file=tmp_path / "token"))
+    look = Look(home, tmp_path / "token")
     document = str(shell_runbook("true"))
     request = RunRequest(document, near=(tmp_path,), agent="asking", model_script=script, options=HOST)
     outcome = runner.run(runner.prepare(request), (look,))
     assert outcome.outputs.verdict == "pass"
-    assert look.seen == [(PhaseStarted, True, True), (Evaluated, True, True)]
+    assert look.seen == [(PhaseStarted, True, 401), (Evaluated, True, 401)]
     assert not look.sandbox_is_there()
-    assert not look.gateway_answers()
+    assert look.answer_to_the_agent() is None
