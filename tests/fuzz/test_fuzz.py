@@ -31,7 +31,7 @@ def test_fuzzing_finds_nothing_but_our_own_errors(tmp_path):
         capture_output=True,
         text=True,
     )
-    assert done.returncode == 0, done.stderr[-4000:]
+    assert done.returncode == 0, f"{done.stdout[-4000:]}\n{done.stderr[-2000:]}"
     ran = re.search(r"stat::number_of_executed_units: (\d+)|Done (\d+) runs", done.stderr)
     assert ran
     assert int(ran[1] or ran[2]) > 50

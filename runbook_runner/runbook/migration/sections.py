@@ -110,7 +110,7 @@ def _inner(section: Section | None) -> range:
 def _moved(runbook: Runbook, old: OldSections, lines: Sequence[str]) -> Iterator[int]:
     """Lines of the Final Checklist that have another place: the heading of its items, and its script."""
     yield from range(old.items.line, old.items.text_line) if old.items else ()
-    yield from range(old.script.line, old.script.end_line + 1) if old.script else ()
+    yield from range(old.script.line, old.script.text_line) if old.script else ()
     yield from fence_lines(script_fence(runbook), lines)
 
 

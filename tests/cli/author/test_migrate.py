@@ -292,3 +292,29 @@ def test_words_around_the_script_stay_around_it():
 def test_script_that_looks_into_the_report_is_named():
     migrated = former("grep -q stages $RESULTS_DIR/validation_report.json || echo FAIL")
     assert [(line, "another shape in v2" in why) for line, why in migrated.left] == [(11, True)]
+
+
+def test_items_behind_the_script_stay_in_the_checklist() -> None:
+    """An author may write them below the heading of the script, without one of their own."""
+    text = """---
+version: 1.0.0
+---
+# Orders
+
+## Final Checklist
+
+### Verification Script
+
+```bash
+echo "=== FINAL OUTPUT VERIFICATION ==="
+test -s /app/results/a.md || echo "FAIL: a.md"
+```
+
+- [ ] The figures add up
+- [ ] No person is named
+"""
+    migration = migrate(parse(text))
+    assert migration
+    new = parse(migration.text)
+    assert [item.text for item in new.checklist] == ["The figures add up", "No person is named"]
+    assert "FAIL: a.md" in new.code_checks[-1].code
