@@ -91,6 +91,17 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             pytest.skip(f"needs {part}, which is not there")
 
 
+# --- the ids of tests ----------------------------------------------------------------------------------------------
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """A long value is cut: pytest puts a test's id into the environment (PYTEST_CURRENT_TEST), and where a variable
+    has more than 128 KiB no program starts, those of the fixtures that end with this test among them."""
+    if isinstance(val, str | bytes) and len(val) > 100:
+        return f"{ascii(val[:40])}... ({len(val)})"
+    return None
+
+
 # --- waiting -------------------------------------------------------------------------------------------------------
 
 T = TypeVar("T")

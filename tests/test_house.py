@@ -105,6 +105,11 @@ def is_clock(node):
     return isinstance(node, ast.Call) and ast.unparse(node.func) in CLOCKS
 
 
+def test_no_id_of_a_test_is_long(request):
+    """See `pytest_make_parametrize_id` in conftest.py."""
+    assert [item.nodeid[:200] for item in request.session.items if len(item.nodeid) > 600] == []
+
+
 # --- the versions --------------------------------------------------------------------------------------------------
 
 
