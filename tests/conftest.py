@@ -98,7 +98,7 @@ def pytest_make_parametrize_id(val: object) -> str | None:
     """A long value is cut: pytest puts a test's id into the environment (PYTEST_CURRENT_TEST), and where a variable
     has more than 128 KiB no program starts, those of the fixtures that end with this test among them."""
     if isinstance(val, str | bytes) and len(val) > 100:
-        return f"{ascii(val[:40])}... ({len(val)})"
+        return f"{val[:40]!a}... ({len(val)})"
     return None
 
 

@@ -1,6 +1,5 @@
 """Command line: the entry point and the one place where an error becomes a message and an exit code."""
 
-import gc
 import os
 import sys
 from contextlib import suppress
@@ -40,8 +39,6 @@ def run() -> int:
 
 def _call() -> int:
     replace_stdout()
-    # Imports make a hundred thousand objects that stay; looking through them again and again costs a tenth of a second.
-    gc.set_threshold(100_000)
     # We have no plugins for pydantic; to look for some, it reads about every package that is installed.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     try:

@@ -4,7 +4,6 @@ import os
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, cast, get_args
 
@@ -68,8 +67,7 @@ _HAS_OUR_TABLE = re.compile(rb"""tool["']?\s*\.\s*["']?runbook(?![\w-])|^\s*\[\s
 # --- on the host ---------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(NamedTuple):
     """What the environment says about this machine; read once per command with `Settings.load()`."""
 
     home: Path
@@ -80,9 +78,9 @@ class Settings:
     base_image: str | None
     """`RUNBOOK_BASE_IMAGE`: what snapshots are built on. `None`: the snapshot's own choice."""
 
-    record_mode: RecordMode = "full"
+    record_mode: RecordMode
     """`RUNBOOK_RECORD_MODE`."""
-    data: Path = field(default_factory=lambda: _user_data())
+    data: Path
     """What all homes of this user share: agents' programs. `RUNBOOK_DATA`, else where the system keeps such things."""
 
     @classmethod
@@ -94,6 +92,7 @@ class Settings:
             ca_bundle=_ca_bundle(),
             base_image=os.environ.get("RUNBOOK_BASE_IMAGE") or None,
             record_mode=record_mode(os.environ.get("RUNBOOK_RECORD_MODE") or "full", "RUNBOOK_RECORD_MODE"),
+            data=_user_data(),
         )
 
 

@@ -1,16 +1,15 @@
 """Room `runbook`: the document. `parse` turns the text of a RUNBOOK.md into a `Runbook`."""
 
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
-from runbook_runner.core.declared import McpServer, RequiredOutput
+from runbook_runner.core.declared import McpServer
 from runbook_runner.core.errors import InputError
-from runbook_runner.runbook.markdown.blocks import Outline, Section, outline
-from runbook_runner.runbook.parts.frontmatter import Frontmatter, Origin, cut, read, read_origin
+from runbook_runner.runbook.markdown.blocks import Section, outline
+from runbook_runner.runbook.parts.frontmatter import Origin, cut, read, read_origin
 from runbook_runner.runbook.parts.mcp_servers import read_mcp_servers
 from runbook_runner.runbook.parts.outputs import required_outputs
-from runbook_runner.runbook.parts.parameters import Parameter, read_parameters
+from runbook_runner.runbook.parts.parameters import read_parameters
 from runbook_runner.runbook.parts.sections import find, find_exact, has_v1_marks
 from runbook_runner.runbook.parts.steps import Step, read_steps
 
@@ -27,27 +26,32 @@ if TYPE_CHECKING:
     from runbook_runner.runbook.criteria.iteration import CommonFix, IterationBound
 
 
-@dataclass(frozen=True)
 class Runbook:
     """A parsed document. All lines are 1-based lines of the file, frontmatter included.
 
     What a run needs is read at once, the rest when it is first asked for.
     """
 
-    source: str
-    """What messages call the file."""
-    text: str
-    """The whole document; ends with `body`."""
-    frontmatter: Frontmatter
-    body: str
-    """All below the frontmatter."""
-    body_line: int
-    title: str
-    """The first `#` heading; empty when there is none."""
-    outline: Outline
-    parameters: tuple[Parameter, ...]
-    outputs: tuple[RequiredOutput, ...]
-    """In manifest order."""
+    def __init__(self, text: str, source: str):
+        """See `parse`."""
+        text = text.removeprefix("\ufeff")
+        _require_utf8(text, source)
+        parts = cut(text)
+        self.source = source
+        """What messages call the file."""
+        self.text = text
+        """The whole document; ends with `body`."""
+        self.frontmatter = read(parts, source)
+        self.body = parts.body
+        """All below the frontmatter."""
+        self.body_line = parts.body_line
+        self.outline = outline(parts.body, parts.body_line)
+        headings = self.outline.headings
+        self.title = next((heading.title for heading in headings if heading.level == 1), "")
+        """The first `#` heading; empty when there is none."""
+        self.parameters = read_parameters(self.outline, parts.body)
+        self.outputs = required_outputs(self.outline)
+        """In manifest order."""
 
     @property
     def sections(self) -> tuple[Section, ...]:
@@ -161,22 +165,7 @@ def parse(text: str, source: str = "RUNBOOK.md") -> Runbook:
     `outline.cut_line` is plain text of its last section. Raises InputError with `source:line` when the frontmatter is
     missing, broken or has a key of the wrong type, and when the text can't be written as UTF-8.
     """
-    text = text.removeprefix("\ufeff")
-    _require_utf8(text, source)
-    parts = cut(text)
-    frontmatter = read(parts, source)
-    document = outline(parts.body, parts.body_line)
-    return Runbook(
-        source=source,
-        text=text,
-        frontmatter=frontmatter,
-        body=parts.body,
-        body_line=parts.body_line,
-        title=next((heading.title for heading in document.headings if heading.level == 1), ""),
-        outline=document,
-        parameters=read_parameters(document, parts.body),
-        outputs=required_outputs(document),
-    )
+    return Runbook(text, source)
 
 
 def _require_utf8(text: str, source: str) -> None:

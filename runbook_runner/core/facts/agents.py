@@ -5,13 +5,12 @@ The document room checks runbooks with these facts, and may import neither the a
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from runbook_runner.core.facts.providers import PROVIDERS, is_maker, provider_of_prefix, spell_model
 
 
-@dataclass(frozen=True)
-class AgentFacts:
+class AgentFacts(NamedTuple):
     name: str
     dialect: str | None = None
     """The model API it speaks; `None`: it calls no model through the gateway."""

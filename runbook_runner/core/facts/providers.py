@@ -6,8 +6,7 @@ table lists those. `runbook check` imports this module, so it must stay quick to
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from runbook_runner.core.facts import spelling
 
@@ -15,8 +14,7 @@ KeyHeader = Literal["bearer", "x-api-key", "x-goog-api-key", "none"]
 """Which header a key goes in."""
 
 
-@dataclass(frozen=True)
-class ProviderFacts:
+class ProviderFacts(NamedTuple):
     """One row of the table. Where several variables are named, the first that is set counts."""
 
     name: str

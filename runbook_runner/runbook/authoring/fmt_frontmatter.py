@@ -1,6 +1,5 @@
 """Room `runbook`: the keys of a frontmatter in the contract's order (§3.2), each with its comments and its text."""
 
-import dataclasses
 import re
 
 import yaml
@@ -9,7 +8,7 @@ from runbook_runner.core.errors import InputError
 from runbook_runner.runbook.markdown.yaml import YamlText
 from runbook_runner.runbook.parts.frontmatter import Frontmatter, Parts, cut, read
 
-ORDER = tuple(f.name for f in dataclasses.fields(Frontmatter) if f.name not in ("extra", "raw", "lines"))
+ORDER = tuple(name for name in Frontmatter._fields if name not in ("extra", "raw", "lines"))
 """Other keys come after these, in the author's order."""
 
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
@@ -63,4 +62,4 @@ def _is_same(before: Parts, head: str) -> bool:
         old, new = read(before, ""), read(after, "")
     except InputError:
         return False
-    return after.body == before.body and dataclasses.replace(new, lines={}) == dataclasses.replace(old, lines={})
+    return after.body == before.body and new._replace(lines={}) == old._replace(lines={})

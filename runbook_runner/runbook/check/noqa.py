@@ -6,8 +6,8 @@ codes it covers every rule.
 """
 
 import re
-from dataclasses import dataclass, field
 from itertools import islice
+from typing import NamedTuple
 
 from runbook_runner.runbook.check.rules.findings import matches
 from runbook_runner.runbook.check.rules.subject import Subject
@@ -18,11 +18,10 @@ _EVERY = ("RB",)
 _MOST = 1_000  # comments of one file that count
 
 
-@dataclass
-class Exemptions:
-    whole: list[str] = field(default_factory=list)
+class Exemptions(NamedTuple):
+    whole: list[str]
     """Codes for the whole file."""
-    lines: list[tuple[int, int, tuple[str, ...]]] = field(default_factory=list)
+    lines: list[tuple[int, int, tuple[str, ...]]]
     """First line, last line, codes."""
 
     def covers(self, rule_id: str, line: int) -> bool:
@@ -32,13 +31,13 @@ class Exemptions:
 
 
 def exemptions(subject: Subject) -> Exemptions:
-    found = Exemptions()
+    found = Exemptions([], [])
     if "noqa" not in subject.text and "NOQA" not in subject.text:
         return found
     for match in islice(_COMMENT.finditer(subject.text), _MOST):
         codes = _codes(match[2])
         if match[1].lower() == "noqa-file":
-            found.whole += codes
+            found.whole.extend(codes)
         else:
             found.lines.append((*_covered(subject, match), codes))
     if subject.problem is None:

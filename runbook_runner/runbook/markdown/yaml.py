@@ -26,7 +26,7 @@ _DEEP = re.compile(rf"^[ \t?:-]{{{MAX_DEPTH // 2 - 2}}}", re.MULTILINE)
 
 _OTHER_LINE_ENDS = re.compile(r"[\x85\u2028\u2029]|\r(?!\n)")
 """YAML counts them as line ends, editors and we don't."""
-_YAML_LINE = re.compile(r"[^\r\n\x85\u2028\u2029]*(?:\r\n|[\r\n\x85\u2028\u2029])")
+_YAML_LINE = r"[^\r\n\x85\u2028\u2029]*(?:\r\n|[\r\n\x85\u2028\u2029])"  # hardly ever needed: not compiled
 
 _TAG = "tag:yaml.org,2002:"
 _PLAIN = SafeConstructor()
@@ -46,7 +46,7 @@ def _lines_of(text: str) -> list[int]:
     """YAML's lines → the editor's, both from 0; empty when they are the same."""
     if not _OTHER_LINE_ENDS.search(text):
         return []
-    return [0, *accumulate(line.count("\n") for line in _YAML_LINE.findall(text))]
+    return [0, *accumulate(line.count("\n") for line in re.findall(_YAML_LINE, text))]
 
 
 def _may_explode(text: str) -> bool:
@@ -173,7 +173,7 @@ class YamlText(NamedTuple):
         return events
 
     def _excerpt(self, mark: Any) -> str | None:
-        lines = [line.rstrip("\r\n\x85\u2028\u2029") for line in _YAML_LINE.findall(self.text + "\n")]
+        lines = [line.rstrip("\r\n\x85\u2028\u2029") for line in re.findall(_YAML_LINE, self.text + "\n")]
         if mark is None or mark.line >= len(lines):
             return None
         return f"  {lines[mark.line][:120]}\n  {' ' * min(mark.column, 120)}^"

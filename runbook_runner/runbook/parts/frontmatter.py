@@ -6,7 +6,6 @@ is wise is `runbook check`'s.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
 import yaml
@@ -40,8 +39,7 @@ class _Fences(YAMLHandler):
     FM_BOUNDARY = _BOUNDARY
 
 
-@dataclass(frozen=True)
-class Frontmatter:
+class Frontmatter(NamedTuple):
     version: str | None = None
     """As it is written: `1.10` stays "1.10"."""
     evaluation: str | None = None
@@ -54,18 +52,18 @@ class Frontmatter:
     """Relative to the results directory, most important first."""
     secrets: tuple[Secret, ...] = ()
     strict_evaluation: bool = False
-    code_checks: Mapping[str, Any] = field(default_factory=dict)
-    mcp_servers: Mapping[str, Any] = field(default_factory=dict)
-    origin: Mapping[str, Any] = field(default_factory=dict)
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    code_checks: Mapping[str, Any] = {}
+    mcp_servers: Mapping[str, Any] = {}
+    origin: Mapping[str, Any] = {}
+    extra: Mapping[str, Any] = {}
     """Keys the contract does not know, kept."""
-    raw: Mapping[str, Any] = field(default_factory=dict)
+    raw: Mapping[str, Any] = {}
     """The whole mapping as plain values."""
-    lines: Mapping[str, int] = field(default_factory=dict)
+    lines: Mapping[str, int] = {}
     """Top-level key → its line in the file, and `secrets.NAME` → that of a secret."""
 
 
-KNOWN_KEYS = {item.name for item in fields(Frontmatter)} - {"extra", "raw", "lines"}
+KNOWN_KEYS = set(Frontmatter._fields) - {"extra", "raw", "lines"}
 
 
 class Parts(NamedTuple):
@@ -242,8 +240,7 @@ def _kind(value: Any) -> str:
     return kinds.get(type(value), "empty")
 
 
-@dataclass(frozen=True)
-class Attribution:
+class Attribution(NamedTuple):
     collection_or_org: str | None = None
     source_collection: str | None = None
     skill_name: str | None = None
@@ -252,8 +249,7 @@ class Attribution:
     confidence: str | None = None
 
 
-@dataclass(frozen=True)
-class Origin:
+class Origin(NamedTuple):
     line: int
     url: str | None = None
     source_host: str | None = None
@@ -268,7 +264,7 @@ class Origin:
     attribution: Attribution = Attribution()
 
 
-_ATTRIBUTION = tuple(Attribution.__dataclass_fields__)
+_ATTRIBUTION = Attribution._fields
 
 
 def read_origin(front: Frontmatter) -> Origin | None:

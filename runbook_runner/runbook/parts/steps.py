@@ -1,7 +1,7 @@
 """Room `runbook`: the `## Step N` sections, and their commands for the agent that needs no model (`shell`)."""
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from runbook_runner.core.declared import Block
 from runbook_runner.runbook.markdown.blocks import Outline, outline
@@ -11,8 +11,7 @@ from runbook_runner.runbook.parts.sections import is_step, step_number, without_
 LANGUAGES = frozenset({"bash", "sh", "shell", "python", "python3"})
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     number: int
     """As it is written; gaps and repeats are the author's."""
     title: str

@@ -1,6 +1,6 @@
 """`runbook schema`: JSON Schemas that hold for what really is written."""
 
-import dataclasses
+import inspect
 from pathlib import Path
 
 import jsonschema
@@ -27,7 +27,7 @@ def frontmatter(path):
 
 
 def names(kind, *less):
-    return {field.name for field in dataclasses.fields(kind)} - set(less)
+    return set(inspect.get_annotations(kind)) - set(less)
 
 
 def keys(model, key=None):

@@ -1,7 +1,6 @@
 """Normal form: tables in line, keys in order, nothing else touched, and the parser none the wiser."""
 
 import contextlib
-import dataclasses
 
 import pytest
 from hypothesis import given, settings
@@ -9,6 +8,7 @@ from hypothesis import strategies as st
 
 from runbook_runner.core.errors import InputError
 from runbook_runner.runbook.authoring.fmt import formatted
+from runbook_runner.runbook.describe import plain
 from runbook_runner.runbook.document import parse
 
 HEAD = "---\nversion: 1.0.0\n---\n"
@@ -28,7 +28,7 @@ def seen(text):
     """All that the parser makes of a text, but for lines and the raw text of sections."""
     runbook = parse(text)
     pieces = [
-        dataclasses.replace(runbook.frontmatter, lines={}),
+        runbook.frontmatter._replace(lines={}),
         runbook.title,
         [(s.level, s.title) for s in runbook.sections],
         [(f.info, f.code) for f in runbook.outline.fences],
@@ -39,7 +39,7 @@ def seen(text):
         [(i.id, i.text) for i in runbook.checklist],
     ]
     for found in (runbook.parameters, runbook.statuses, runbook.common_fixes):
-        pieces.append([dataclasses.replace(piece, line=0) for piece in found])
+        pieces.append([plain(piece) | {"line": 0} for piece in found])
     return pieces
 
 

@@ -3,7 +3,6 @@
 import os
 import tempfile
 import threading
-from dataclasses import replace
 from uuid import uuid4
 
 import pytest
@@ -112,7 +111,7 @@ def test_ca_bundle_that_is_missing_or_none_is_named(engine, images, settings, tm
         if path.name.startswith("not"):
             path.write_text("hello")
         with pytest.raises(NotReadyError, match=path.name):
-            images.ensure(engine, find_snapshot("python312-uv"), [], replace(settings, ca_bundle=path), [].append)
+            images.ensure(engine, find_snapshot("python312-uv"), [], settings._replace(ca_bundle=path), [].append)
 
 
 def test_ca_bundle_is_not_left_in_the_images_environment(engine, image):

@@ -3,7 +3,6 @@
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -34,19 +33,21 @@ class ShellError(NamedTuple):
     message: str
 
 
-@dataclass(frozen=True, eq=False)
 class Subject:
-    name: str
-    """What findings call the file."""
-    text: str
-    """All of it, a byte order mark included, line ends as they are."""
-    folder: Path | None = None
-    """Where its relative links lead; `None` for stdin."""
-    surroundings: Surroundings = NOWHERE
-    shell_errors: list[ShellError] = field(default_factory=list)
-    """Filled in for many subjects at once, before the rules run."""
-    unchecked_shells: list[ShellError] = field(default_factory=list)
-    """Blocks that bash could not be asked about, and why."""
+    def __init__(self, name: str, text: str, folder: Path | None = None, surroundings: Surroundings = NOWHERE):
+        """
+        name: what findings call the file.
+        text: all of it, a byte order mark included, line ends as they are.
+        folder: where its relative links lead; `None` for stdin.
+        """
+        self.name = name
+        self.text = text
+        self.folder = folder
+        self.surroundings = surroundings
+        self.shell_errors: list[ShellError] = []
+        """Filled in for many subjects at once, before the rules run."""
+        self.unchecked_shells: list[ShellError] = []
+        """Blocks that bash could not be asked about, and why."""
 
     @cached_property
     def _read(self) -> "Runbook | InputError":
