@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import NoReturn
 
 from runbook_runner.cli.app import call
-from runbook_runner.cli.ui.output import OutputError, replace_stdout
+from runbook_runner.cli.ui.output import OutputError, prepare_streams
 from runbook_runner.core.errors import ExitCode, RunbookError
 
 
@@ -26,9 +26,6 @@ def run() -> int:
     except KeyboardInterrupt:
         _print_error("interrupted")
         return ExitCode.INTERRUPTED
-    except BrokenPipeError:
-        _discard_stdout()
-        return ExitCode.PASS
     except Exception as error:
         from runbook_runner.cli.ui.crash import report
 
@@ -38,7 +35,7 @@ def run() -> int:
 
 
 def _call() -> int:
-    replace_stdout()
+    prepare_streams()
     # We have no plugins for pydantic; to look for some, it reads about every package that is installed.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     try:
@@ -56,13 +53,7 @@ def _exit(code: int) -> NoReturn:
 
 
 def _print_error(text: str) -> None:
-    with suppress(OSError):  # without stderr there is still the exit code
-        sys.stderr.write(f"{text}\n")
-
-
-def _discard_stdout() -> None:
-    """The reader of our output has gone; what is still in the buffer goes nowhere."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.stderr.write(f"{text}\n")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
 """Command line: where a command's output goes: standard output, whose failures are reported, and files."""
 
+import os
 import sys
 from io import BufferedWriter, FileIO, TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from runbook_runner.core.errors import InputError, NotReadyError
 from runbook_runner.core.files import rewrite, write_atomically
@@ -16,16 +17,32 @@ class OutputError(NotReadyError):
     """Standard output can't be written: the disk is full, or the terminal has gone."""
 
 
-def replace_stdout() -> None:
-    """Makes failed writes to `sys.stdout` raise OutputError. A stream that is not one of the system's stays."""
-    old = sys.stdout
-    if not isinstance(old, TextIOWrapper):
-        return
-    sys.stdout = TextIOWrapper(
-        BufferedWriter(_Output(old.fileno(), "w", closefd=False)),
-        encoding=old.encoding,
-        errors="backslashreplace",  # names of files may not be UTF-8, nor the terminal; stderr does the same
-        line_buffering=old.line_buffering,
+def prepare_streams() -> None:
+    """Makes the standard streams safe to use, whatever they are; streams that are not the system's stay.
+
+    A closed one reads and writes as /dev/null; it would be None, and the next file opened would get its descriptor.
+    When the reader of a stream has gone (`| head`), the rest is discarded and the command goes on to its end. Every
+    other failure of stdout raises OutputError; one of stderr can be told nobody.
+    """
+    for descriptor, mode in enumerate((os.O_RDONLY, os.O_WRONLY, os.O_WRONLY)):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, mode)  # the lowest free descriptor is this one
+    if sys.stdin is None:
+        sys.stdin = open(0, closefd=False)  # noqa: SIM115 - stays open until the process ends
+    sys.stdout = _writable(sys.stdout, 1)
+    sys.stderr = _writable(sys.stderr, 2)
+
+
+def _writable(old: TextIO | None, descriptor: int) -> TextIO:
+    if old is not None and not isinstance(old, TextIOWrapper):
+        return old
+    return TextIOWrapper(
+        BufferedWriter(_Output(descriptor, "w", closefd=False)),
+        encoding=old.encoding if old else "utf-8",
+        errors="backslashreplace",  # names of files may not be UTF-8, nor the terminal
+        line_buffering=old.line_buffering if old else False,
     )
 
 
@@ -33,10 +50,16 @@ class _Output(FileIO):
     def write(self, data: "ReadableBuffer", /) -> int:
         try:
             return super().write(data)
-        except BrokenPipeError:  # the reader has gone; `__main__` handles it
-            raise
         except OSError as error:
-            raise OutputError(f"The output can't be written: {error.strerror}.") from error
+            if not isinstance(error, BrokenPipeError) and self.fileno() == 1:
+                raise OutputError(f"The output can't be written: {error.strerror}.") from error
+            discard(self.fileno())
+            return super().write(data)
+
+
+def discard(descriptor: int) -> None:
+    """What is written to the descriptor from now on goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
 
 
 def put(document: str | bytes) -> None:

@@ -11,6 +11,7 @@ import tty
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from runbook_runner.cli.ui.output import discard
 from runbook_runner.runner.attach import Attached
 
 _BLOCK = 1 << 16
@@ -82,3 +83,5 @@ def _write(descriptor: int, data: bytes) -> None:
             left = left[os.write(descriptor, left) :]
         except BlockingIOError:  # another process made the terminal non-blocking
             select.select([], [descriptor], [])
+        except BrokenPipeError:
+            discard(descriptor)

@@ -1,0 +1,86 @@
+"""Standard streams as a shell can leave them: closed, or with a reader that goes away. Neither costs a run anything."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+HELLO = str(Path(__file__).parents[2] / "examples" / "hello")
+BLOCKS = "for i in $(seq 200); do echo line $i; done; sleep 1; echo late; echo made > /app/results/out.txt"
+
+
+def recorded(runbook):
+    """The one trajectory of this home."""
+    (file,) = (runbook.cwd / ".runbook").rglob("trajectory.json")
+    return json.loads(file.read_text()), file.parent
+
+
+@pytest.mark.parametrize("arguments", [(), ("--json",)], ids=["stdout", "stderr"])
+def test_a_run_goes_on_when_its_reader_goes_away(runbook, shell_runbook, arguments):
+    command = ("run", shell_runbook(BLOCKS), "--sandbox", "host", *arguments)
+    shown = "stderr" if arguments else "stdout"
+    with (runbook.cwd / "other").open("w") as other:
+        streams = {"stdout": other, "stderr": other} | {shown: subprocess.PIPE}
+        process = runbook.start(*command, **streams)
+        reader = getattr(process, shown)
+        reader.readline()
+        reader.close()
+        assert process.wait(120) == 0
+    trajectory, folder = recorded(runbook)
+    assert trajectory["status"] == "completed"
+    assert (folder / "results" / "out.txt").read_text() == "made\n"
+    if arguments:
+        assert json.loads((runbook.cwd / "other").read_text())["verdict"] == "pass"
+
+
+def test_the_exit_code_is_the_verdict_when_no_one_reads(runbook, shell_runbook):
+    process = runbook.start("run", shell_runbook("echo nothing is made"), "--sandbox", "host")
+    process.stdout.close()
+    assert process.wait(120) == 1
+    assert process.stderr.read() == ""
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("--help",),
+        ("--version",),
+        ("check", HELLO),
+        ("check", "-"),
+        ("show", HELLO),
+        ("show", "-"),
+        ("show", "absent"),
+        ("fmt", "-"),
+        ("migrate", "-"),
+        ("schema", "spec"),
+        ("doctor", "--quick"),
+        ("new",),
+        ("attach", "1234"),
+        ("run", "-"),
+        ("run", "absent"),
+        ("run", HELLO, "--sandbox", "host"),
+        ("run", HELLO, "--sandbox", "host", "--json"),
+    ],
+    ids=" ".join,
+)
+def test_a_closed_stream_is_an_empty_one(runbook, command, closed):
+    expected = runbook(*command)
+    runbook.under = ("sh", "-c", f'exec "$@" {closed}', "sh")
+    ran = runbook(*command)
+    assert ran.code == expected.code
+    assert "bug" not in ran.err
+    assert "Traceback" not in ran.err
+    if ">&-" not in closed:
+        assert (ran.out == "") == (expected.out == "")
+    if "2>&-" not in closed:
+        assert (ran.err == "") == (expected.err == "")
+
+
+def test_no_file_gets_the_descriptor_of_a_closed_stream(runbook, shell_runbook):
+    """Else what a program prints lands in the record."""
+    runbook.under = ("sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh")
+    assert runbook("run", shell_runbook("echo made > /app/results/out.txt"), "--sandbox", "host").code == 0
+    _, folder = recorded(runbook)
+    assert all(json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines())
