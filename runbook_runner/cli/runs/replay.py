@@ -27,9 +27,10 @@ its own after call N.
 A RUNBOOK.md is run as it is now, with the parameters and inputs of its recording: so a hook finds out when the two
 no longer belong together.
 
-Exit codes: 0 the results are the same and nothing diverged in a major way, 1 they are not, 2 bad input (nothing to
-replay), 3 this machine is not ready, 4 it stopped at a call that was not recorded, or the agent failed, 5 a bug, 130
-interrupted. A fork has the exit codes of `runbook run`.
+Exit codes: 0 the results are the same and nothing diverged in a major way (the replay of an agent that failed passes
+when it fails in the same way again), 1 they are not, 2 bad input (nothing to replay), 3 this machine is not ready, 4 it
+stopped at a call that was not recorded, or the agent failed otherwise than recorded, 5 a bug, 130 interrupted. A fork
+has the exit codes of `runbook run`.
 """
 
 
@@ -57,16 +58,21 @@ def declare(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Runs, compares and reports each; the worst exit code. Raises RunbookError for what was wrong before anything
-    started."""
+    """Runs, compares and reports each, until one is interrupted; the worst exit code. Raises RunbookError for what was
+    wrong before anything started."""
     then = _then(arguments)
     names, script = arguments.trajectories, None
     if then == "script":
         names, script = names[:-1], Path(names[-1])
-    return max(_replay(arguments, name, then, script) for name in names)
+    worst = ExitCode.PASS
+    for name in names:
+        worst = max(worst, _replay(arguments, name, then, script))
+        if worst == ExitCode.INTERRUPTED:
+            break
+    return worst
 
 
-def _replay(arguments: argparse.Namespace, name: str, then: Then | None, script: Path | None) -> int:
+def _replay(arguments: argparse.Namespace, name: str, then: Then | None, script: Path | None) -> ExitCode:
     options = RunOptions(**given_fields(RunOptions, arguments))
     prepared = prepare_replay(ReplayRequest(name, arguments.network, arguments.until, then, script, options))
     if prepared is None:
@@ -96,6 +102,9 @@ def _then(arguments: argparse.Namespace) -> Then | None:
 
 def _lines(comparison: Comparison) -> Iterator[Text]:
     results, calls = comparison.results, comparison.calls
+    if results is None or calls is None:
+        yield Text(f"Not compared with {comparison.recorded.trajectory_id}.", style="bold")
+        return
     yield Text(f"Compared with {comparison.recorded.trajectory_id}:", style="bold")
     if results.identical:
         yield Text(f"✓ results: {_count(len(results.same), 'file')}, all the same", style="green")

@@ -57,8 +57,7 @@ def _check_alive(recorded: RecordedRun, labels: Labels) -> None:
 
 
 def _gone(recorded: RecordedRun) -> NotReadyError:
-    running = recorded.status == "running"
-    how = "is running, but its sandbox is gone" if running else f"has ended ({recorded.status})"
+    how = f"has ended ({recorded.end.status})" if recorded.end else "is running, but its sandbox is gone"
     return NotReadyError(
         f"The run {recorded.trajectory_id} {how}.",
         hint=f"`runbook shell {recorded.trajectory_id}` opens a sandbox like its own; --keep leaves one after a run.",

@@ -1,15 +1,18 @@
 """Runner: a recorded run, read from its trajectory folder: its spec, where it ran and how it ended."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from pydantic import ValidationError
 
 from runbook_runner.core import settings
-from runbook_runner.core.errors import InputError
+from runbook_runner.core.errors import AgentError, InputError
 from runbook_runner.core.events import (
+    AgentFinished,
     AgentStarted,
-    Evaluated,
+    Event,
     RunFinished,
     RunStarted,
     SandboxStarted,
@@ -23,6 +26,21 @@ from runbook_runner.trajectory.store import SPEC_FILE, find_folder, read_events
 MODEL_FOLDER = "model"
 
 
+class End(NamedTuple):
+    """How a run ended, as far as its repetition has to end in the same way."""
+
+    status: Status
+    cause: str | None = None
+    """The kind of the agent's failure, or the code of another error; `None` without an error."""
+    exit_code: int | None = None
+    """Of an agent that failed."""
+
+    def __str__(self) -> str:
+        code = None if self.exit_code is None else f"exit code {self.exit_code}"
+        details = ", ".join(filter(None, (self.cause, code)))
+        return f"{self.status} ({details})" if details else self.status
+
+
 @dataclass(frozen=True)
 class RecordedRun:
     """What a replay must know of the run that it repeats."""
@@ -30,9 +48,8 @@ class RecordedRun:
     folder: Path
     trajectory_id: str
     spec: RunSpec
-    status: Status
-    """`running` when no end was recorded."""
-    verdict: str | None
+    end: End | None
+    """`None` when no end was recorded."""
     backend: str | None
     app: str
     """Where `/app` was in its sandbox."""
@@ -57,14 +74,11 @@ def read_recorded_run(home: Path, name: str) -> RecordedRun:
         raise InputError("This run was recorded without a beginning.", where=str(folder))
     sandbox = next((event for event in seen if isinstance(event, SandboxStarted)), None)
     agent = next((event for event in seen if isinstance(event, AgentStarted)), None)
-    evaluated = next((event for event in seen if isinstance(event, Evaluated)), None)
-    finished = next((event for event in reversed(seen) if isinstance(event, RunFinished)), None)
     return RecordedRun(
         folder=folder,
         trajectory_id=started.trajectory_id,
         spec=spec,
-        status=finished.status if finished else "running",
-        verdict=evaluated.verdict if evaluated else None,
+        end=end_of(seen),
         backend=sandbox.backend if sandbox else None,
         app=sandbox.app if sandbox else settings.APP,
         image=sandbox.image if sandbox else None,
@@ -73,6 +87,17 @@ def read_recorded_run(home: Path, name: str) -> RecordedRun:
         agent_version=agent.version if agent else None,
         tool_calls=tuple(event for event in seen if isinstance(event, ToolCalled)),
     )
+
+
+def end_of(events: Sequence[Event]) -> End | None:
+    """Returns how the run of these events ended; `None` when they have no end."""
+    run = next((event for event in reversed(events) if isinstance(event, RunFinished)), None)
+    agent = next((event for event in reversed(events) if isinstance(event, AgentFinished)), None)
+    if run is None:
+        return None
+    if run.error_code == AgentError.code and agent and agent.error:
+        return End(run.status, agent.error_kind, agent.exit_code)
+    return End(run.status, run.error_code)
 
 
 def _spec(path: Path) -> RunSpec:

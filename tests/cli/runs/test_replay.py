@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,47 @@ def test_a_run_that_failed_replays_to_the_same_failure(runbook: Any, shell_runbo
     assert first.code == 4
     again = runbook("replay", first.folder, "--json")
     assert (again.code, again.json["status"], again.json["results"]["identical"]) == (0, "failed", True)
+
+
+def test_an_agent_that_fails_otherwise_than_recorded_is_a_failure_and_both_are_named(
+    runbook: Any, shell_runbook: Write
+) -> None:
+    (runbook.cwd / "code").write_text("3")
+    path = shell_runbook(f"echo x > /app/results/out.txt; exit $(cat {runbook.cwd}/code)")
+    first = runbook("run", path, "--sandbox", "host", "--json")
+    (runbook.cwd / "code").write_text("4")
+    again = runbook("replay", first.folder)
+    assert again.code == 4
+    assert "failed (block_failed, exit code 3) then, failed (block_failed, exit code 4) now" in again.out
+
+
+@pytest.mark.needs("docker")
+def test_a_replay_that_cannot_take_place_is_never_the_same_and_ends_with_its_own_code(
+    runbook: Any, shell_runbook: Write
+) -> None:
+    asked = ("--sandbox", "docker", "--image", "localhost:1/there-is-none:1")
+    first = runbook("run", shell_runbook("true"), *asked, "--json")
+    assert first.code == 3
+    again = runbook("replay", first.folder)
+    assert again.code == 3
+    assert f"Not compared with {first.json['trajectory_id']}." in again.out
+    assert "the same" not in again.out
+    as_json = runbook("replay", first.folder, "--json")
+    assert (as_json.code, as_json.json["results"], as_json.json["tool_calls"]) == (3, None, None)
+
+
+def test_an_interrupted_replay_is_the_last_of_several(
+    runbook: Any, shell_runbook: Write, eventually: Callable[..., Any]
+) -> None:
+    code = f"while [ -e {runbook.cwd}/wait ]; do sleep 0.1; done; echo x > /app/results/out.txt"
+    first = recorded(runbook, shell_runbook(code))
+    (runbook.cwd / "wait").touch()
+    replays = runbook.start("replay", first.folder, first.folder, "--json")
+    eventually(lambda: len(list(first.folder.parent.glob("*/agent/stdout.log"))) == 2)
+    replays.send_signal(signal.SIGINT)
+    out, _ = replays.communicate(timeout=60)
+    assert replays.returncode == 130
+    assert [json.loads(line)["results"] for line in out.splitlines()] == [None]
 
 
 def test_several_runs_are_replayed_one_by_one_and_the_worst_counts(runbook: Any, shell_runbook: Write) -> None:
