@@ -41,7 +41,7 @@ COMMANDS: Mapping[str, Command | Group] = {
     ),
     "check": Command("author.check", "Check runbooks for mistakes, without a network and without running them."),
     "show": Command(
-        "author.show", "Show how a runbook is understood, and which agent, model and sandbox a run would take and why."
+        "author.show", "Show how a runbook is understood, and which agent, model and image a run would take and why."
     ),
     "new": Command("author.new", "Write a new runbook, NAME/RUNBOOK.md, that can be run and checked as it is."),
     "fmt": Command("author.fmt", "Align the tables of runbooks and sort their frontmatter keys."),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, cast, get_args
 
 from runbook_runner.core.errors import InputError
+from runbook_runner.core.text import did_you_mean
 
 # --- inside every sandbox (contract §5.2) --------------------------------------------------------------------------
 APP: Final = "/app"
@@ -60,6 +61,7 @@ RecordMode = Literal["full", "metadata", "none"]
 """What is kept of model calls: everything, everything except the messages, or nothing. Only `full` can be replayed."""
 
 # --- settings of a project ------------------------------------------------------------------------------------------
+_PROJECT_TABLES = ("check", "run")
 _PROJECT_FILES = ((".runbook/config.toml", ()), ("pyproject.toml", ("tool", "runbook")))
 # Nearly every project has a pyproject.toml, few have a table for this program, and to parse one takes 10 ms.
 _HAS_OUR_TABLE = re.compile(rb"""tool["']?\s*\.\s*["']?runbook(?![\w-])|^\s*\[\s*["']?tool["']?\s*\]""", re.MULTILINE)
@@ -154,7 +156,17 @@ def _table(path: str, keys: tuple[str, ...]) -> Mapping[str, Any] | None:
     except (OSError, ValueError) as error:  # of tomllib or of the encoding
         raise InputError(f"The settings can't be read: {error}.", where=path) from error
     for key in keys:
+        if key == keys[-1] and isinstance(value, dict):
+            _require_known(value, path)
         value = value.get(key) if isinstance(value, dict) else None
     if value is not None and not isinstance(value, dict):
         raise InputError(f"`{'.'.join(keys)}` must be a table.", where=path)
     return value
+
+
+def _require_known(tables: Mapping[str, Any], path: str) -> None:
+    """A misspelt `run` would bound nothing, without a word."""
+    for name in tables:
+        if name not in _PROJECT_TABLES:
+            hint = did_you_mean(name, _PROJECT_TABLES) or f"There are {' and '.join(_PROJECT_TABLES)}."
+            raise InputError(f"There is no table {name!r} of settings.", where=path, hint=hint)

@@ -50,21 +50,24 @@ class Network(Part):
         return tuple(sorted(set(value)))
 
 
+_LONGEST_S, _MOST_BYTES = 366 * 86_400, 1 << 50
+
+
 class Limits(Part):
-    timeout_s: float = Field(settings.DEFAULT_TIMEOUT_S, gt=0)
+    timeout_s: float = Field(settings.DEFAULT_TIMEOUT_S, gt=0, le=_LONGEST_S)
     """Wall time of the agent, in seconds."""
-    idle_s: float = Field(settings.DEFAULT_IDLE_S, gt=0)
+    idle_s: float = Field(settings.DEFAULT_IDLE_S, gt=0, le=_LONGEST_S)
     """Seconds without any output or model call after which the agent counts as stuck."""
-    cpus: float = Field(settings.DEFAULT_CPUS, gt=0)
-    memory_bytes: int = Field(settings.DEFAULT_MEMORY_BYTES, ge=64 << 20)
-    pids: int = Field(settings.DEFAULT_PIDS, ge=16)
+    cpus: float = Field(settings.DEFAULT_CPUS, ge=0.01, le=10_000)
+    memory_bytes: int = Field(settings.DEFAULT_MEMORY_BYTES, ge=64 << 20, le=_MOST_BYTES)
+    pids: int = Field(settings.DEFAULT_PIDS, ge=16, le=1 << 22)
     open_files: int = Field(settings.DEFAULT_OPEN_FILES, ge=64)
     """Of each process."""
-    disk_bytes: int = Field(settings.DEFAULT_DISK_BYTES, ge=1 << 20)
+    disk_bytes: int = Field(settings.DEFAULT_DISK_BYTES, ge=1 << 20, le=_MOST_BYTES)
     """Written in the sandbox."""
     results_bytes: int = Field(settings.DEFAULT_RESULTS_BYTES, gt=0)
     results_files: int = Field(settings.DEFAULT_RESULTS_FILES, gt=0)
-    max_cost_usd: float | None = Field(None, gt=0)
+    max_cost_usd: float | None = Field(None, gt=0, allow_inf_nan=False)
     """The model's price; `None`, as for the two below: no limit."""
     max_tokens: int | None = Field(None, gt=0)
     """The model's tokens, input and output, cached input included."""
@@ -123,4 +126,4 @@ def parse_memory(text: str) -> int:
     match = _MEMORY.fullmatch(text.strip())
     if not match:
         raise InputError(f"{text!r} is not an amount of memory.", hint="Write it like 512M or 8G.")
-    return int(float(match[1]) * _MEMORY_UNIT[match[2].upper()])
+    return int(min(float(match[1]), 1e15) * _MEMORY_UNIT[match[2].upper()])

@@ -63,7 +63,10 @@ def _declare_model(parser: argparse.ArgumentParser) -> None:
 def _declare_sandbox(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group(HOW)
     add = group.add_argument
-    add("--sandbox", default="auto", help="auto, docker, bubblewrap or host; host isolates nothing (default: auto).")
+    sandbox = (
+        "docker, bubblewrap, or host, which isolates nothing; auto: docker, or bubblewrap without it (default: auto)."
+    )
+    add("--sandbox", default="auto", help=sandbox)
     add("--snapshot", help="Sandbox preset, such as python312-uv.")
     add("--image", help="Container image to use instead of a snapshot.")
     packages = "A Debian package to install on top of it, in Docker; may be repeated."

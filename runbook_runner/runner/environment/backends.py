@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from runbook_runner.agents.base import Agent
 from runbook_runner.core.errors import InputError, NotReadyError
 from runbook_runner.core.events import Emit
-from runbook_runner.core.settings import Settings
+from runbook_runner.core.settings import DEFAULT_SNAPSHOT, Settings
 from runbook_runner.core.spec import Network, RunSpec
 from runbook_runner.runner.environment.images import plan_image, provide_image
 from runbook_runner.runner.environment.programs import (
@@ -52,6 +52,8 @@ class ChosenBackend:
     backend: Backend
     opened: OpenBackend
     settings: Settings
+    warnings: tuple[str, ...] = ()
+    """What its user may not expect, for people: the usual one is not there, what the runbook names is not used."""
 
     @property
     def name(self) -> str:
@@ -112,9 +114,10 @@ def _tools(program: Program | None) -> tuple[str, ...]:
 
 
 def choose_backend(
-    name: str, spec: RunSpec, agent: Agent, settings: Settings, *, strict_snapshot: bool
+    name: str, spec: RunSpec, agent: Agent, settings: Settings, *, strict_snapshot: bool, needs_image: bool = False
 ) -> ChosenBackend:
-    """`auto`: the first usual backend of the table that can do what the spec asks for and that works here.
+    """`auto`: the first usual backend of the table that can do what the spec asks for and that works here. needs_image:
+    one that uses no images is refused, also when it is named.
 
     Raises InputError for an unknown backend, for what it can't do, for a network policy that keeps the agent from its
     model, and for an unknown snapshot when strict; NotReadyError when the machine lacks what the backend needs.
@@ -124,13 +127,13 @@ def choose_backend(
         find_snapshot(spec.snapshot, spec.near)
     if spec.network.policy == "none" and agent.dialect:
         raise InputError(f"{agent.name} can't reach its model with --network none.", hint="Use --network model-only.")
-    able = [backend for backend in asked if _unable(backend, spec) is None]
-    if not able and (unable := _unable(asked[0], spec)):
+    able = [backend for backend in asked if _unable(backend, spec, needs_image) is None]
+    if not able and (unable := _unable(asked[0], spec, needs_image)):
         raise unable
     lacking: list[tuple[Backend, NotReadyError]] = []
     for backend in able:
         try:
-            return _chosen(backend, agent, settings)
+            return replace(_chosen(backend, agent, settings), warnings=tuple(_surprises(backend, spec, lacking)))
         except NotReadyError as error:
             lacking.append((backend, error))
     (_, first), *others = lacking
@@ -148,9 +151,20 @@ def _chosen(backend: Backend, agent: Agent, settings: Settings) -> ChosenBackend
     return ChosenBackend(backend, opened, settings)
 
 
-def _unable(backend: Backend, spec: RunSpec) -> InputError | None:
+def _surprises(backend: Backend, spec: RunSpec, lacking: Iterable[tuple[Backend, NotReadyError]]) -> Iterator[str]:
+    for better, error in lacking:
+        yield f"The run takes {backend.name}, not {better.name}: {error.message}"
+    if not backend.uses_images and (unused := spec.image or (spec.snapshot != DEFAULT_SNAPSHOT and spec.snapshot)):
+        yield f"{unused} is not used: {backend.name} runs with the programs of this machine."
+
+
+def _unable(backend: Backend, spec: RunSpec, needs_image: bool) -> InputError | None:
     """What the backend can't do of what the spec asks for; `None` when it can do all of it."""
     policy = spec.network.policy
+    if needs_image and not backend.uses_images:
+        able = _named(other for other in BACKENDS.values() if other.uses_images)
+        message = f"The {backend.name} sandbox runs with the programs of this machine, not with an image or a snapshot."
+        return InputError(message, hint=f"Use {able}, or leave it out.")
     if spec.apt_packages and not backend.installs_packages:
         able = _named(other for other in BACKENDS.values() if other.installs_packages)
         return InputError(f"The {backend.name} sandbox installs no packages.", hint=f"Use {able}, or install them.")

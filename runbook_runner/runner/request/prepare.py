@@ -97,6 +97,7 @@ def prepare(request: RunRequest, ask: Ask | None = None) -> PreparedRun:
         replay=replay,
         answers_from=str(request.model_script or request.replay or spec.provider),
         strict_snapshot=request.snapshot is not None,
+        needs_image=bool(request.snapshot or request.image),
         warnings=doubts(runbook),
     )
 
@@ -111,18 +112,22 @@ def prepare_spec(
     replay: "CassetteReplay | None" = None,
     answers_from: str | None = None,
     strict_snapshot: bool = False,
+    needs_image: bool = False,
     warnings: tuple[str, ...] = (),
     starts_agent: bool = True,
 ) -> PreparedRun:
     """The run of a spec that is known already. script: answers model calls, with a replay those after the recording.
-    strict_snapshot: an unknown snapshot is an error; so it is within bounds of the project that say so. starts_agent:
-    False for a sandbox that only a person uses, without a model and with the secrets that are there. Raises as
-    `prepare`."""
+    strict_snapshot: an unknown snapshot is an error; so it is within bounds of the project that say so. needs_image: a
+    sandbox without images is refused. starts_agent: False for a sandbox that only a person uses, without a model and
+    with the secrets that are there. Raises as `prepare`."""
     agent = find_agent(spec.agent, spec.near)
     upstream = _upstream(agent, spec, environ, script, replay) if starts_agent else None
     strict = strict_snapshot or any(bounds.strict_snapshots for bounds in bounds_near(spec.near))
-    backend = choose_backend(options.sandbox or "auto", spec, agent, asked, strict_snapshot=strict)
+    backend = choose_backend(
+        options.sandbox or "auto", spec, agent, asked, strict_snapshot=strict, needs_image=needs_image
+    )
     kept = record_mode(options.record_mode, "--record-mode") if options.record_mode else asked.record_mode
+    warnings = (*warnings, *backend.warnings)
     return PreparedRun(spec, agent, backend, upstream, answers_from, replay, asked, environ, kept, options, warnings)
 
 

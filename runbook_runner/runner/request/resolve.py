@@ -5,6 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast, get_args
 
+from pydantic import ValidationError
+
 from runbook_runner.agents.built_in import BUILT_IN_AGENTS
 from runbook_runner.agents.registry import find_agent
 from runbook_runner.core import ids, settings
@@ -137,8 +139,18 @@ def _limits(runbook: Runbook, request: RunRequest) -> Limits:
     values |= {name: parse_memory(size) for name, size in sizes.items() if size}
     try:
         return Limits(**{name: value for name, value in values.items() if value is not None})
-    except ValueError as error:
-        raise InputError("A limit is out of range.", details=str(error)) from error
+    except ValidationError as error:
+        raise _out_of_range(error) from error
+
+
+def _out_of_range(error: ValidationError) -> InputError:
+    """In the words of the options; the settings of a runbook have the same names."""
+    first = error.errors()[0]
+    name, bound = str(first["loc"][0]), next(iter(first.get("ctx", {}).values()), "")
+    words = {"greater_than": "more than", "greater_than_equal": "at least", "less_than_equal": "at most"}
+    bound = f"{int(bound) >> 20}M" if name.endswith("_bytes") else str(bound).removesuffix(".0")
+    option = name.removesuffix("_s").removesuffix("_bytes").removesuffix("_usd").replace("_", "-")
+    return InputError(f"The limit --{option} must be {words.get(first['type'], 'a number')} {bound}".rstrip() + ".")
 
 
 def _near(agent: str, snapshot: str | None, request: RunRequest) -> tuple[str, ...]:

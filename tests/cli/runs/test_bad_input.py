@@ -180,3 +180,30 @@ def test_sample_inputs_outside_the_runbooks_folder_are_refused(
         path.read_text().replace("agent: shell", "agent: shell\nrunbook_runner: {inputs: [../../etc/passwd]}")
     )
     refused(runbook("run", path, "--sandbox", "host"), 2, "outside")
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "says"),
+    [
+        ("--timeout", "inf", "--timeout must be at most 31622400."),
+        ("--timeout", "nan", "--timeout must be"),
+        ("--timeout", "-1", "--timeout must be more than 0."),
+        ("--idle", "0", "--idle must be more than 0."),
+        ("--cpus", "0", "--cpus must be at least 0.01."),
+        ("--pids", "1", "--pids must be at least 16."),
+        ("--memory", "8M", "--memory must be at least 64M."),
+        ("--memory", f"{10**30}T", "--memory must be at most"),
+        ("--disk", "1K", "--disk must be at least 1M."),
+        ("--max-cost", "nan", "--max-cost must be a number."),
+        ("--max-tokens", "0", "--max-tokens must be more than 0."),
+        ("--max-calls", "-2", "--max-calls must be more than 0."),
+    ],
+)
+def test_a_limit_out_of_range_is_named_as_its_option(runbook: Any, option: str, value: str, says: str) -> None:
+    refused(run_text(runbook, TEXT, option, value), 2, says)
+
+
+@pytest.mark.parametrize("backend", ["host", pytest.param("bubblewrap", marks=pytest.mark.needs("bubblewrap"))])
+@pytest.mark.parametrize("option", [("--image", "debian:12"), ("--snapshot", "python312-uv")])
+def test_an_image_that_was_asked_for_is_never_left_out_silently(runbook: Any, backend: str, option: tuple[str]) -> None:
+    refused(run_text(runbook, TEXT, "--sandbox", backend, *option), 2, "not with an image", "--sandbox docker")

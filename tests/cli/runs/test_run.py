@@ -255,3 +255,18 @@ def test_python_blocks_run_too(runbook: Any, tmp_path: Path) -> None:
     ran = runbook("run", tmp_path, "--sandbox", "host", "--json")
     assert ran.code == 0, ran.err
     assert Path(ran.json["primary_output"]).read_text() == "py"
+
+
+@pytest.mark.needs("bubblewrap")
+def test_auto_says_why_it_does_not_take_the_first(runbook: Any) -> None:
+    ran = runbook("run", HELLO, env={"DOCKER_HOST": "unix:///absent"})
+    assert ran.code == 0
+    assert "The run takes bubblewrap, not docker: No Docker engine answers at unix:///absent" in ran.out
+
+
+def test_an_image_that_the_runbook_names_and_the_sandbox_does_not_use_is_told(runbook: Any) -> None:
+    text = (HELLO / "RUNBOOK.md").read_text().replace("agent: shell\n", "agent: shell\nimage: debian:12\n")
+    (runbook.cwd / "RUNBOOK.md").write_text(text)
+    ran = runbook("run", "RUNBOOK.md", "--sandbox", "host")
+    assert ran.code == 0
+    assert "debian:12 is not used: host runs with the programs of this machine." in ran.out

@@ -72,6 +72,7 @@ def test_a_table_beside_the_runbook_can_not_widen_one_above_it(runbook: Any) -> 
         ('[run]\nallow_hosts = ["a b"]\n', "'a b' is not a host"),
         ("[run]\nstrict_snapshots = 1\n", "`strict_snapshots` must be true or false"),
         ("run = 3\n", "`run` must be a table"),
+        ('[rnu]\nnetwork = "none"\n', "Did you mean 'run'?"),
         ("[run\n", "The settings can't be read"),
     ],
 )
