@@ -5,17 +5,19 @@ from pathlib import Path
 
 from runbook_runner.core.declared import RequiredOutput
 from runbook_runner.core.events import Evaluated
-from runbook_runner.evaluation.outputs import missing_outputs
+from runbook_runner.evaluation.outputs import lacking_outputs
 from runbook_runner.evaluation.report import read_report
+
+AGENT_FAILED = "The agent did not end well."
 
 
 def evaluate(results: Path, required: Iterable[RequiredOutput], *, agent_ok: bool) -> Evaluated:
     """Reads the collected results folder. Success: the agent ended well and made every required output
     (contract §5.7); the verdict asks the report as well."""
-    missing = missing_outputs(results, required)
+    lacking = lacking_outputs(results, required)
     report = read_report(results)
-    reasons = [] if agent_ok else ["The agent did not end well."]
-    reasons += [f"{path} is missing or empty." for path in missing]
+    reasons = [] if agent_ok else [AGENT_FAILED]
+    reasons += [f"{path} is {lack}." for path, lack in lacking.items()]
     body, passed = None, None
     if isinstance(report, str):
         reasons.append(report)
@@ -24,9 +26,9 @@ def evaluate(results: Path, required: Iterable[RequiredOutput], *, agent_ok: boo
         reasons += report.reasons
     return Evaluated(
         verdict="fail" if reasons else "pass",
-        success=agent_ok and not missing,
+        success=agent_ok and not lacking,
         overall_passed=passed,
-        missing_outputs=missing,
+        missing_outputs=tuple(lacking),
         validation_report=body,
         reasons=tuple(reasons),
     )

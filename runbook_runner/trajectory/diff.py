@@ -1,6 +1,6 @@
 """Trajectory: compares a run with the run that it repeats: the result files and the tool calls."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from difflib import unified_diff
 from pathlib import Path
@@ -28,6 +28,11 @@ class ResultsCompared:
     @property
     def identical(self) -> bool:
         return not (self.changed or self.missing or self.extra)
+
+    def differences(self) -> Iterator[str]:
+        """One line for each file that is not the same, for people."""
+        for word, paths in (("differs", self.changed), ("is missing", self.missing), ("is new", self.extra)):
+            yield from (f"{RESULTS}/{path} {word}" for path in paths)
 
 
 @dataclass(frozen=True)

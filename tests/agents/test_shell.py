@@ -48,6 +48,11 @@ def test_each_block_is_one_tool_call_in_order(tmp_path: Path) -> None:
     assert reader.result(0).error is None
 
 
+def test_a_block_that_failed_has_run(tmp_path: Path) -> None:
+    reader, _, _ = perform(tmp_path, ("sh", "exit 2"), ("sh", "true"))
+    assert reader.result(2).text.startswith("1 of 2 blocks ran. Step 1: the sh block")
+
+
 @pytest.mark.parametrize("code", ["printf 'no line end'", "printf 'a\\n\\n\\nb\\n'", "echo err >&2; echo out", "true"])
 def test_output_is_kept_as_it_is(tmp_path: Path, code: str) -> None:
     plain = subprocess.run(["bash", "-c", f"( {code} ) 2>&1"], capture_output=True, text=True).stdout

@@ -35,6 +35,7 @@ def test_missing_and_empty_outputs_are_listed_in_order(tmp_path: Path) -> None:
     put(tmp_path, "there.md")
     found = judge(tmp_path, "z.md", "there.md", "empty.md")
     assert found.missing_outputs == ("z.md", "empty.md")
+    assert found.reasons == ("z.md is missing.", "empty.md is empty.")
     assert (found.verdict, found.success) == ("fail", False)
 
 

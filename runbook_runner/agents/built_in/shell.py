@@ -67,7 +67,7 @@ class Reader:
         self._output: list[str] = []
         self._size = 0
         self._running: Block | None = None
-        self._done = 0
+        self._begun = 0
         self._failed: str | None = None
 
     def feed(self, line: str) -> Iterator[Event]:
@@ -86,6 +86,7 @@ class Reader:
 
     def _begin(self, number: int) -> Event:
         block = self._blocks[number - 1]
+        self._begun += 1
         self._running, self._output, self._size = block, [], 0
         code = {"language": block.language, "code": block.code, "heading": block.heading, "line": block.line}
         return ToolCalled(call_id=f"block-{number}", name="shell", input=code)
@@ -94,9 +95,7 @@ class Reader:
         block = self._blocks[number - 1]
         self._running = None
         yield ToolReturned(call_id=f"block-{number}", output=self._text(), is_error=code != 0, exit_code=code)
-        if code == 0:
-            self._done += 1
-        else:
+        if code != 0:
             self._failed = (
                 f"{block.heading}: the {block.language} block at line {block.line} ended with exit code {code}."
             )
@@ -111,8 +110,8 @@ class Reader:
         return "\n".join(lines) + cut
 
     def _summary(self) -> str:
-        done = f"{self._done} of {len(self._blocks)} blocks ran."
-        return f"{done} {self._failed}" if self._failed else done
+        ran = f"{self._begun} of {len(self._blocks)} blocks ran."
+        return f"{ran} {self._failed}" if self._failed else ran
 
     def rest(self) -> Iterator[Event]:
         return iter(())
@@ -120,7 +119,7 @@ class Reader:
     def result(self, exit_code: int | None) -> Result:
         if self._failed:
             return Result(text=self._summary(), error=self._failed, error_kind="block_failed")
-        if self._done < len(self._blocks):
+        if not self.finished:
             where = f" in {self._running.heading}" if self._running else ""
             return Result(text=self._summary(), error=f"The shell agent was ended{where}.", error_kind="crashed")
         return Result(text=self._summary())

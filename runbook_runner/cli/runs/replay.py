@@ -10,7 +10,7 @@ from typing import cast
 from rich.text import Text
 
 from runbook_runner.cli.options import FORK, HOW, OUTPUT, add_env_file, add_keep, add_on_miss, add_output, given_fields
-from runbook_runner.cli.ui.follow import console_for, follow
+from runbook_runner.cli.ui.follow import Followed, console_for, follow, in_short, print_problem
 from runbook_runner.core.errors import ExitCode, InputError
 from runbook_runner.core.text import printable_output
 from runbook_runner.runner import RunOptions
@@ -86,9 +86,20 @@ def _replay(arguments: argparse.Namespace, name: str, then: Then | None, script:
     if console:
         for line in _lines(comparison):
             console.print(line, soft_wrap=True)
+    if arguments.quiet and (problem := _problem(followed, comparison, strict=arguments.strict)):
+        print_problem(followed.outcome.folder, problem)
     if arguments.json:
         sys.stdout.write(json.dumps({**followed.json(), **comparison.json()}) + "\n")
     return comparison.exit_code(strict=arguments.strict)
+
+
+def _problem(followed: Followed, comparison: Comparison, *, strict: bool) -> str | None:
+    """Why the exit code is not 0; `None` when it is."""
+    if comparison.ends_as_a_run:
+        return followed.problem()
+    differences = list(comparison.differences(strict=strict))
+    recorded = comparison.recorded.trajectory_id
+    return f"The replay is not the same as {recorded}: {in_short(differences)}" if differences else None
 
 
 def _then(arguments: argparse.Namespace) -> Then | None:
@@ -108,8 +119,7 @@ def _lines(comparison: Comparison) -> Iterator[Text]:
     yield Text(f"Compared with {comparison.recorded.trajectory_id}:", style="bold")
     if results.identical:
         yield Text(f"✓ results: {_count(len(results.same), 'file')}, all the same", style="green")
-    for word, paths in (("differs", results.changed), ("is missing", results.missing), ("is new", results.extra)):
-        yield from (Text(f"✗ results/{printable_output(path)} {word}", style="red") for path in paths)
+    yield from (Text(f"✗ {printable_output(line)}", style="red") for line in results.differences())
     yield from (Text(printable_output(diff), style="dim") for _, diff in results.diffs)
     yield _about_calls(calls)
     answered = ", ".join(f"{count} from the {source}" for source, count in comparison.model_calls.items())

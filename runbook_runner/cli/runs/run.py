@@ -8,7 +8,7 @@ from typing import Any
 
 from runbook_runner.cli.options import given_fields
 from runbook_runner.cli.runs.run_options import declare
-from runbook_runner.cli.ui.follow import ask_on_terminal, console_for, follow
+from runbook_runner.cli.ui.follow import ask_on_terminal, console_for, follow, print_problem
 from runbook_runner.core.errors import ExitCode, InputError
 from runbook_runner.core.text import encodable
 from runbook_runner.runner import PreparedRun, RunOptions, RunRequest, prepare
@@ -27,6 +27,8 @@ def execute(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         return _show_plan(prepared, as_json=arguments.json)
     followed = follow(prepared, console_for(quiet=arguments.quiet, json=arguments.json))
+    if arguments.quiet and (problem := followed.problem()):
+        print_problem(followed.outcome.folder, problem)
     if arguments.json:
         sys.stdout.write(json.dumps(followed.json()) + "\n")
     return followed.outcome.exit_code

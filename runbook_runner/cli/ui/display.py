@@ -1,7 +1,7 @@
 """Command line: shows a run as it happens. A reader of the event stream like any other."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -159,16 +159,14 @@ def _indent(text: str) -> str:
 
 
 def print_summary(
-    console: Console, trajectory: Trajectory, files: list[Artifact], folder: Path, error: str | None
+    console: Console, trajectory: Trajectory, problems: Iterable[str], files: list[Artifact], folder: Path
 ) -> None:
-    """Prints the verdict, the results (the primary output first), and the trajectory folder."""
+    """Prints the verdict, why it is not a pass, the results (the primary output first), and the trajectory folder."""
     outputs = trajectory.steps["run"].outputs
     assert isinstance(outputs, RunbookOutputs)
     console.print(_headline(trajectory, outputs), soft_wrap=True)
-    if error:
-        console.print(Text(printable_output(error), style="red"), soft_wrap=True)
-    for path in outputs.missing_outputs:
-        console.print(Text(f"  missing: {printable_name(path)}", style="red"), soft_wrap=True)
+    for problem in problems:
+        console.print(Text(_indent(printable_output(problem)), style="red"), soft_wrap=True)
     for file in files:
         note = "  (primary)" if file.primary is not None else ""
         console.print(Text(f"  {printable_name(file.path)}  {decimal(file.size)}{note}"), soft_wrap=True)

@@ -3,14 +3,17 @@
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runbook_runner.cli.ui.ask import ask
 from runbook_runner.core.errors import CancelledError, ExitCode
-from runbook_runner.core.events import Artifact, Recorded, SandboxStarted
+from runbook_runner.core.events import Artifact, Evaluated, Recorded, SandboxStarted
+from runbook_runner.core.text import printable_output
+from runbook_runner.evaluation.verdict import AGENT_FAILED
 from runbook_runner.runner import Outcome, PreparedRun, Question, run
 from runbook_runner.runner.cancellation import Cancellation
 from runbook_runner.runner.request.request import Ask
@@ -19,6 +22,8 @@ from runbook_runner.trajectory.recorder import Reader
 if TYPE_CHECKING:
     from rich.console import Console
 
+_MOST_PROBLEMS = 3
+
 
 class Seen:
     """Keeps from the event stream what the summary needs."""
@@ -26,6 +31,8 @@ class Seen:
     def __init__(self) -> None:
         self.results: list[Artifact] = []
         self.sandbox: SandboxStarted | None = None
+        self.reasons: tuple[str, ...] = ()
+        """Why the verdict is not a pass."""
 
     def __call__(self, recorded: Recorded) -> None:
         event = recorded.event
@@ -33,6 +40,8 @@ class Seen:
             self.results.append(event)
         elif isinstance(event, SandboxStarted):
             self.sandbox = event
+        elif isinstance(event, Evaluated):
+            self.reasons = event.reasons
 
     def headline_first(self) -> list[Artifact]:
         return sorted(self.results, key=lambda a: (a.primary is None, a.primary or 0))
@@ -45,6 +54,19 @@ class Followed:
     prepared: PreparedRun
     outcome: Outcome
     seen: Seen
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Why it did not pass: first the error that ended it, then what the evaluation found."""
+        if error := self.outcome.error:
+            return (str(error), *(reason for reason in self.seen.reasons if reason != AGENT_FAILED))
+        return self.seen.reasons
+
+    def problem(self) -> str | None:
+        """The same in one sentence, or as the error says it; `None` for a run that passed."""
+        if self.outcome.error:
+            return str(self.outcome.error)
+        return f"The verdict is fail: {in_short(self.seen.reasons)}" if self.seen.reasons else None
 
     def json(self) -> dict[str, Any]:
         """The keys of `jetty run` (contract §12.4), and further ones."""
@@ -90,19 +112,28 @@ def console_for(*, quiet: bool, json: bool) -> "Console | None":
 
 
 def follow(prepared: PreparedRun, console: "Console | None") -> Followed:
-    """Runs it and shows it on the console. Raises the errors of `runner.run`."""
+    """Runs it and shows it on the console, if any. Raises the errors of `runner.run`."""
     if console is None:
-        followed = _follow(prepared)
-        if followed.outcome.error:
-            sys.stderr.write(f"error: {followed.outcome.error}\n")
-        return followed
+        return _follow(prepared)
     from runbook_runner.cli.ui.display import Display, print_summary
 
     with Display(console) as display:
         followed = _follow(prepared, display)
-    outcome, error = followed.outcome, str(followed.outcome.error) if followed.outcome.error else None
-    print_summary(console, outcome.trajectory, followed.seen.headline_first(), outcome.folder, error)
+    outcome, files = followed.outcome, followed.seen.headline_first()
+    print_summary(console, outcome.trajectory, followed.problems, files, outcome.folder)
     return followed
+
+
+def print_problem(folder: Path, problem: str) -> None:
+    """What `--quiet` leaves of a run that did not pass."""
+    sys.stderr.write(f"error: {folder}: {printable_output(problem)}\n")
+
+
+def in_short(problems: Sequence[str]) -> str:
+    """The first problems on one line."""
+    more = [f"{len(problems) - _MOST_PROBLEMS} more"] if len(problems) > _MOST_PROBLEMS else []
+    first = (" ".join(problem.split()).removesuffix(".") for problem in problems[:_MOST_PROBLEMS])
+    return "; ".join([*first, *more]) + "."
 
 
 def _follow(prepared: PreparedRun, *readers: Reader) -> Followed:

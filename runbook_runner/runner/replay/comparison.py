@@ -47,16 +47,28 @@ class Comparison:
         if self.results is None:
             return
         yield from changes(self.recorded, self.sandbox)
-        if not self._same_end:
-            yield f"{self.recorded.end} then, {self.end} now"
+        yield from self._changed_end()
+
+    def differences(self, *, strict: bool) -> Iterator[str]:
+        """What makes the repetition not the same, for people. strict: another image or version of the agent, too."""
+        if self.results is None:
+            return
+        yield from self.results.differences()
+        yield from self.environment() if strict else self._changed_end()
+        for severity in ("major", "miss"):
+            if count := self.divergences[severity]:
+                yield f"requests that are not as recorded: {count} {severity}"
+
+    @property
+    def ends_as_a_run(self) -> bool:
+        """What counts is how it ended itself: it is a fork, or its failure is not the recorded one."""
+        return self.is_fork or self.results is None or bool(self.outcome.error and not self._fails_as_recorded)
 
     def exit_code(self, *, strict: bool) -> ExitCode:
-        """strict: another image or version of the agent fails, too."""
-        if self.is_fork or self.results is None or (self.outcome.error and not self._fails_as_recorded):
+        """strict: as for `differences`."""
+        if self.ends_as_a_run:
             return self.outcome.exit_code
-        diverged = self.divergences["major"] or self.divergences["miss"] or (strict and any(self.environment()))
-        same = self._same_end and self.results.identical and not diverged
-        return ExitCode.PASS if same else ExitCode.VERDICT_FAIL
+        return ExitCode.VERDICT_FAIL if any(self.differences(strict=strict)) else ExitCode.PASS
 
     def json(self) -> dict[str, Any]:
         return {
@@ -73,10 +85,10 @@ class Comparison:
     def _folded(self) -> dict[str, Any]:
         return self.outcome.trajectory.attributes.params
 
-    @property
-    def _same_end(self) -> bool:
-        """True also when the recorded run has no end to compare with."""
-        return self.recorded.end in (None, self.end)
+    def _changed_end(self) -> Iterator[str]:
+        """Nothing when the recorded run has no end to compare with."""
+        if self.recorded.end not in (None, self.end):
+            yield f"{self.recorded.end} then, {self.end} now"
 
     @property
     def _fails_as_recorded(self) -> bool:

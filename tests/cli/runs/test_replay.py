@@ -43,11 +43,22 @@ def test_results_that_differ_are_named_and_shown(runbook: Any, shell_runbook: Wr
     assert "✗ results/time.txt differs" in ran.err
 
 
+def test_quiet_tells_in_one_line_what_differs_and_where_the_replay_is(runbook: Any, shell_runbook: Write) -> None:
+    first = recorded(runbook, shell_runbook("for n in 1 2 3 4 5 out; do date +%N > /app/results/$n.txt; done"))
+    ran = runbook("replay", first.folder, "--quiet")
+    (folder,) = set(first.folder.parent.iterdir()) - {first.folder}
+    files = "results/1.txt differs; results/2.txt differs; results/3.txt differs; 3 more."
+    said = f"The replay is not the same as {first.folder.name}: {files}"
+    assert (ran.code, ran.out, ran.err) == (1, "", f"error: {folder}: {said}\n")
+
+
 def test_a_run_that_failed_replays_to_the_same_failure(runbook: Any, shell_runbook: Write) -> None:
     first = runbook("run", shell_runbook("echo x > /app/results/out.txt; exit 3"), "--sandbox", "host", "--json")
     assert first.code == 4
     again = runbook("replay", first.folder, "--json")
     assert (again.code, again.json["status"], again.json["results"]["identical"]) == (0, "failed", True)
+    quiet = runbook("replay", first.folder, "--quiet")
+    assert (quiet.code, quiet.out, quiet.err) == (0, "", "")
 
 
 def test_an_agent_that_fails_otherwise_than_recorded_is_a_failure_and_both_are_named(
@@ -74,6 +85,9 @@ def test_a_replay_that_cannot_take_place_is_never_the_same_and_ends_with_its_own
     assert f"Not compared with {first.json['trajectory_id']}." in again.out
     assert "the same" not in again.out
     as_json = runbook("replay", first.folder, "--json")
+    quiet = runbook("replay", first.folder, "--quiet")
+    assert quiet.code == 3
+    assert "localhost:1/there-is-none:1" in quiet.err
     assert (as_json.code, as_json.json["results"], as_json.json["tool_calls"]) == (3, None, None)
 
 

@@ -70,6 +70,30 @@ def test_quiet_says_nothing(runbook: Any) -> None:
     assert (ran.code, ran.out, ran.err) == (0, "", "")
 
 
+@pytest.mark.parametrize(("code", "exit_code", "said"), [
+    ("true", 1, "The verdict is fail: out.txt is missing."),
+    (": > /app/results/out.txt", 1, "The verdict is fail: out.txt is empty."),
+    ("exit 3", 4, "Step 1: Work: the bash block at line 16 ended with exit code 3."),
+])  # fmt: skip
+def test_quiet_tells_in_one_line_why_a_run_did_not_pass_and_where_it_is(
+    runbook: Any, shell_runbook: Callable[[str], Path], code: str, exit_code: int, said: str
+) -> None:
+    ran = runbook("run", shell_runbook(code), "--sandbox", "host", "--quiet")
+    (folder,) = (runbook.cwd / ".runbook" / "trajectories" / "local" / "test").iterdir()
+    assert (ran.code, ran.out, ran.err) == (exit_code, "", f"error: {folder}: {said}\n")
+
+
+def test_the_summary_tells_why_a_run_did_not_pass(runbook: Any, shell_runbook: Callable[[str], Path]) -> None:
+    report = """echo '{"overall_passed": false}' > /app/results/validation_report.json"""
+    ran = runbook("run", shell_runbook(f": > /app/results/out.txt; {report}"), "--sandbox", "host")
+    assert ran.code == 1
+    said = ["  out.txt is empty.", "  validation_report.json says overall_passed: false."]
+    assert [line for line in ran.out.splitlines() if line in said] == said
+    failed = runbook("run", shell_runbook("exit 3"), "--sandbox", "host")
+    assert "● 1 of 1 blocks ran. Step 1: Work: the bash block at line 16 ended with exit code 3." in failed.out
+    assert failed.out.count("  out.txt is missing.") == 1
+
+
 def test_a_file_a_folder_and_stdin_are_the_same_runbook(runbook: Any) -> None:
     text = (HELLO / "RUNBOOK.md").read_text()
     digests = set()
