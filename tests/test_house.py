@@ -61,6 +61,16 @@ def test_every_module_begins_with_a_sentence_that_says_what_it_is_for():
     assert found == {}
 
 
+def test_messages_say_recording_as_the_help_does_and_not_cassette():
+    found = []
+    for path in MODULES:
+        nodes = list(ast.walk(ast.parse(path.read_text())))
+        documentation = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+        messages = (node for node in nodes if isinstance(node, ast.Constant) and id(node) not in documentation)
+        found += [f"{path}:{node.lineno}: {node.value}" for node in messages if " cassette" in str(node.value)]
+    assert not found, "\n".join(found)
+
+
 # --- the tests -----------------------------------------------------------------------------------------------------
 
 

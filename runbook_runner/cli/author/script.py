@@ -23,6 +23,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     """Raises InputError for a file that can't be read or written."""
     recorded = read_recorded_run(Settings.load().home, arguments.trajectory)
+    recorded.require_model_calls()
     spec = recorded.spec
     where = f"{spec.collection}/{spec.task} {recorded.trajectory_id}"
     head = f"# What {spec.model or 'the model'} answered {spec.agent} in {where}.\n"

@@ -124,14 +124,14 @@ def _unpacked(path: Path) -> Iterator[bytes]:
         with path.open("rb") as file:
             yield from _bounded(zstandard.ZstdDecompressor().read_to_iter(file), path)
     except FileNotFoundError:
-        raise InputError("A part of this cassette is missing.", where=str(path)) from None
+        raise InputError("A part of this recording is missing.", where=str(path)) from None
     except (zstandard.ZstdError, OSError) as error:
-        raise InputError(f"A part of this cassette can't be read: {error}.", where=str(path)) from error
+        raise InputError(f"A part of this recording can't be read: {error}.", where=str(path)) from error
 
 
 def _verify(path: Path, digest: str, read: "hashlib._Hash") -> None:
     if read.hexdigest() != digest:
-        raise InputError("A part of this cassette was changed.", where=str(path))
+        raise InputError("A part of this recording was changed.", where=str(path))
 
 
 def _bounded(pieces: Iterable[bytes], path: Path) -> Iterator[bytes]:

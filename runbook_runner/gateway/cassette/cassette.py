@@ -180,7 +180,7 @@ class Cassette:
         except FileNotFoundError:
             return []
         except OSError as error:
-            raise InputError(f"Can't read this cassette: {error.strerror}.", where=str(self._index)) from error
+            raise InputError(f"Can't read this recording: {error.strerror}.", where=str(self._index)) from error
         return sorted((self._parse(i, line) for i, line in enumerate(lines[:-1], 1)), key=lambda call: call.number)
 
     def read(self, number: int) -> Exchange:
@@ -188,7 +188,7 @@ class Cassette:
         for call in self.calls():
             if call.number == number:
                 return self.exchange(call)
-        raise InputError(f"There is no model call {number} in this cassette.", where=str(self._index))
+        raise InputError(f"There is no model call {number} in this recording.", where=str(self._index))
 
     def exchange(self, call: RecordedCall) -> Exchange:
         """Returns a call with its bodies. Raises InputError when one is missing or was changed."""
@@ -218,7 +218,7 @@ class Cassette:
             raise
         except (ValueError, RecursionError) as error:
             where = str(blob_path(self.folder / "blobs", body.blob))
-            raise InputError(f"A part of this cassette is not {body.kind}.", where=where) from error
+            raise InputError(f"A part of this recording is not {body.kind}.", where=where) from error
 
     def _put_text(self, text: str) -> str:
         return self._blobs.put(text.encode("utf-8", "surrogatepass"))

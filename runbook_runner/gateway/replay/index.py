@@ -106,7 +106,7 @@ def open_index(folder: Path) -> CassetteIndex:
         raise InputError("No model calls are recorded here.", where=str(folder / INDEX_FILE), hint=_HINT)
     if any(call.request is None for call in calls):
         raise InputError(
-            "This cassette has no requests and answers, only their metadata.",
+            "This recording has no requests and answers, only their metadata.",
             where=str(folder / INDEX_FILE),
             hint=_HINT,
         )

@@ -74,7 +74,7 @@ def load_replay(
     index = open_index(folder)
     last = index.entries[-1].number
     if until is not None and not 0 <= until <= last:
-        raise InputError(f"There is no model call {until}: the cassette has {last}.", where=str(folder))
+        raise InputError(f"There is no model call {until}: the recording has {last}.", where=str(folder))
     return Replay(index, on_miss, until, fallback)
 
 
@@ -114,7 +114,7 @@ class ReplayConnection:
                 choice = await asyncio.to_thread(self._choose, request)
             recorded = await asyncio.to_thread(self._recorded, choice)
         except InputError as error:
-            yield self._stop(request, f"the cassette can't be replayed any further: {error}")
+            yield self._stop(request, f"the recording can't be replayed any further: {error}")
             return
         async with self._answered(request, choice, recorded) as answer:
             yield replace(answer, divergence=self._divergence(choice))
@@ -269,8 +269,8 @@ class ReplayConnection:
 
 def _missed(choice: Choice) -> str:
     if choice.number is None:
-        return "the cassette has no answer to this model call, nor to a similar one"
+        return "the recording has no answer to this model call, nor to a similar one"
     shown = "\n".join(difference_text(difference) for difference in choice.match.differences[:_SHOWN])
     more = choice.match.total - _SHOWN
     rest = f"\nand {more} more differences" if more > 0 else ""
-    return f"the cassette has no answer to this model call; the nearest, call {choice.number}, differs:\n{shown}{rest}"
+    return f"the recording has no answer to this model call; the nearest, call {choice.number}, differs:\n{shown}{rest}"

@@ -53,6 +53,8 @@ class CassetteReplay:
 
     def upstream(self, fallback: "Upstream | None") -> "Replay":
         """fallback: answers what the cassette does not. Raises InputError when the cassette can't be replayed."""
+        if self.recorded:
+            self.recorded.require_model_calls()
         return load_replay(self.cassette, on_miss=self.on_miss, until=self.until, fallback=fallback)
 
     def placed(self, replay: "Replay", cassette: "Cassette", app: str) -> "Replay":

@@ -13,6 +13,7 @@ from runbook_runner.core.events import (
     AgentFinished,
     AgentStarted,
     Event,
+    ModelCalled,
     RunFinished,
     RunStarted,
     SandboxStarted,
@@ -58,10 +59,17 @@ class RecordedRun:
     image_pinned: str | None
     agent_version: str | None
     tool_calls: tuple[ToolCalled, ...]
+    model_calls: int
+    """How many, recorded in the cassette or not."""
 
     @property
     def cassette(self) -> Path:
         return self.folder / MODEL_FOLDER
+
+    def require_model_calls(self) -> None:
+        """Raises InputError when there are none that could be replayed."""
+        if not self.model_calls:
+            raise InputError("The agent of this run made no model calls.", where=str(self.folder))
 
 
 def read_recorded_run(home: Path, name: str) -> RecordedRun:
@@ -86,6 +94,7 @@ def read_recorded_run(home: Path, name: str) -> RecordedRun:
         image_pinned=sandbox.image_pinned if sandbox else None,
         agent_version=agent.version if agent else None,
         tool_calls=tuple(event for event in seen if isinstance(event, ToolCalled)),
+        model_calls=sum(isinstance(event, ModelCalled) for event in seen),
     )
 
 

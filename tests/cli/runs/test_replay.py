@@ -238,8 +238,12 @@ def test_an_unknown_record_mode_is_refused(runbook: Any, shell_runbook: Write) -
         assert "There is no record mode 'some'" in ran.err
 
 
-def test_there_is_no_script_in_a_run_without_a_model(runbook: Any, shell_runbook: Write) -> None:
-    first = recorded(runbook, shell_runbook("echo x > /app/results/out.txt"))
-    ran = runbook("script", "from", first.folder)
+@pytest.mark.parametrize("args", [("script", "from"), ("run", "r", "--agent", "claude-code", "--replay")])
+def test_a_run_without_a_model_has_no_answers_to_make_use_of(
+    runbook: Any, shell_runbook: Write, args: tuple[str, ...]
+) -> None:
+    path = shell_runbook("echo x > /app/results/out.txt").rename(runbook.cwd / "r")
+    first = recorded(runbook, path)
+    ran = runbook(*args, first.folder)
     assert ran.code == 2
-    assert "No model calls are recorded here" in ran.err
+    assert ran.err == f"error: {first.folder}: The agent of this run made no model calls.\n"

@@ -116,10 +116,10 @@ def test_damaged_recording_is_reported_where_it_is(scripted: Scripted) -> None:
     blob = line.cassette.calls()[0].request.blob
     path = line.cassette.folder / "blobs" / blob[:2] / f"{blob}.zst"
     path.write_bytes(b"garbage")
-    with pytest.raises(InputError, match=f"{blob}.zst: A part of this cassette can't be read"):
+    with pytest.raises(InputError, match=f"{blob}.zst: A part of this recording can't be read"):
         line.cassette.read(1)
     path.unlink()
-    with pytest.raises(InputError, match=f"{blob}.zst: A part of this cassette is missing"):
+    with pytest.raises(InputError, match=f"{blob}.zst: A part of this recording is missing"):
         line.cassette.read(1)
     with pytest.raises(InputError, match="There is no model call 7"):
         line.cassette.read(7)
@@ -213,7 +213,7 @@ def test_an_index_that_is_no_text_is_reported(scripted: Scripted) -> None:
             line.cassette.calls()
     index.unlink()
     index.mkdir()
-    with pytest.raises(InputError, match="Can't read this cassette"):
+    with pytest.raises(InputError, match="Can't read this recording"):
         line.cassette.calls()
 
 
@@ -222,7 +222,7 @@ def test_a_part_of_another_kind_is_reported(scripted: Scripted) -> None:
     line.ask("a", stream=True)
     index = line.cassette.folder / "index.jsonl"
     index.write_text(index.read_text().replace('"kind":"text"', '"kind":"json"'))
-    with pytest.raises(InputError, match=r"\.zst: A part of this cassette is not json"):
+    with pytest.raises(InputError, match=r"\.zst: A part of this recording is not json"):
         line.cassette.read(1)
 
 

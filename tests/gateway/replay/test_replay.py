@@ -249,7 +249,7 @@ def test_another_conversation_stops_the_run_and_says_where(connect: Any, record:
     assert "messages[1].content[1].text" in response.json()["error"]["message"]
     assert line.session.failure.kind == "replay"
     assert line.session.failure.message == (
-        "the cassette has no answer to this model call; the nearest, call 3, differs:\n"
+        "the recording has no answer to this model call; the nearest, call 3, differs:\n"
         "messages[1].content[1].text, line 1 (model):\n  - on it\n  + on it, but otherwise\n"
         "messages[3].content[1].text, line 1 (model):\n  - on it\n  + on it, but otherwise"
     )
@@ -365,7 +365,7 @@ def test_a_fork_still_stops_at_what_differs_before_it(connect: Any, record: Reco
 
 
 def test_a_fork_beyond_the_end_is_refused(record: Record) -> None:
-    with pytest.raises(InputError, match="There is no model call 3: the cassette has 1"):
+    with pytest.raises(InputError, match="There is no model call 3: the recording has 1"):
         load_replay(record((question(), answer("one"))), until=3)
 
 
