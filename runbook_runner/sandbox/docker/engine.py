@@ -190,7 +190,8 @@ def _no_engine_hint(endpoint: Endpoint) -> str:
     for path in own:
         if not endpoint.origin and os.access(path, os.R_OK | os.W_OK) and Path(path).is_socket():
             return f"Another engine is here: `export DOCKER_HOST=unix://{path}`."
-    return "Start it (or set DOCKER_HOST to another one), or run with --sandbox bubblewrap, or with --sandbox host, which isolates nothing."
+    others = "run with --sandbox bubblewrap, or with --sandbox host, which isolates nothing"
+    return f"Start it (or set DOCKER_HOST to another one), or {others}."
 
 
 def _tls(tls: Tls) -> TLSConfig:
