@@ -47,12 +47,13 @@ class CallsCompared:
         return self.first_difference is None
 
 
-def compare_results(recorded: Path, repeated: Path) -> ResultsCompared:
-    """Both are trajectory folders."""
+def compare_results(recorded: Path, repeated: Path, in_other: Callable[[str], str]) -> ResultsCompared:
+    """Both are trajectory folders. in_other: paths of the recorded sandbox → paths of the other; files that differ in
+    nothing else are the same."""
     one, two = _files(recorded / RESULTS), _files(repeated / RESULTS)
     both = sorted(one.keys() & two.keys())
-    changed = [path for path in both if one[path].read_bytes() != two[path].read_bytes()]
-    diffs = ((path, _diff(one[path], two[path])) for path in changed)
+    changed = [path for path in both if not _same(one[path], two[path], in_other)]
+    diffs = ((path, _diff(one[path], two[path], in_other)) for path in changed)
     return ResultsCompared(
         same=tuple(path for path in both if path not in changed),
         changed=tuple(changed),
@@ -65,7 +66,7 @@ def compare_results(recorded: Path, repeated: Path) -> ResultsCompared:
 def compare_calls(
     recorded: Iterable[ToolCalled], repeated: Iterable[ToolCalled], in_other: Callable[[str], str]
 ) -> CallsCompared:
-    """in_other: paths of the recorded sandbox → paths of the other. Calls are the same when name and input are."""
+    """in_other: as for `compare_results`. Calls are the same when name and input are."""
     one = [in_other(_spelled(call)) for call in recorded]
     two = [_spelled(call) for call in repeated]
     return CallsCompared(len(one), len(two), _first_difference(one, two))
@@ -87,15 +88,20 @@ def _files(folder: Path) -> dict[str, Path]:
     return {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
 
 
-def _diff(before: Path, after: Path) -> str:
+def _same(before: Path, after: Path, in_other: Callable[[str], str]) -> bool:
+    one, two = before.read_bytes(), after.read_bytes()
+    return one == two or in_other(one.decode(errors="surrogateescape")) == two.decode(errors="surrogateescape")
+
+
+def _diff(before: Path, after: Path, in_other: Callable[[str], str]) -> str:
     """Empty when one of the files is not text or too large."""
     if max(before.stat().st_size, after.stat().st_size) > _MAX_DIFF_BYTES:
         return ""
     try:
-        one, two = (path.read_text(encoding="utf-8").splitlines() for path in (before, after))
+        one, two = in_other(before.read_text(encoding="utf-8")), after.read_text(encoding="utf-8")
     except UnicodeDecodeError:
         return ""
-    lines = list(unified_diff(one, two, "recorded", "replayed", lineterm="", n=1))
+    lines = list(unified_diff(one.splitlines(), two.splitlines(), "recorded", "replayed", lineterm="", n=1))
     more = [f"… {len(lines) - _MAX_DIFF_LINES} more lines"] if len(lines) > _MAX_DIFF_LINES else []
     return "\n".join(lines[:_MAX_DIFF_LINES] + more)
 

@@ -20,9 +20,9 @@ from runbook_runner.runner.replay.prepare import RECORDING, ReplayRequest, prepa
 from runbook_runner.trajectory.diff import CallsCompared
 
 DESCRIPTION = """\
-Needs no network and no key. The results are compared with the recorded ones; a request that differs from the recorded
-one is shown and recorded, never answered silently. With --until and --then it is a fork: a new run that continues on
-its own after call N.
+Needs no network and no key. The results are compared with the recorded ones, where each may name its own sandbox's
+folder; a request that differs from the recorded one is shown and recorded, never answered silently. With --until and
+--then it is a fork: a new run that continues on its own after call N.
 
 A RUNBOOK.md is run as it is now, with the parameters and inputs of its recording: so a hook finds out when the two
 no longer belong together.

@@ -103,7 +103,7 @@ def compare(recorded: RecordedRun, outcome: Outcome) -> Comparison:
         return Comparison(recorded, outcome, end, sandbox, results=None, calls=None)
     called = [event for event in events if isinstance(event, ToolCalled)]
     there = relocation(recorded.app, sandbox.app if sandbox else APP)
-    results = compare_results(recorded.folder, outcome.folder)
+    results = compare_results(recorded.folder, outcome.folder, there)
     return Comparison(recorded, outcome, end, sandbox, results, compare_calls(recorded.tool_calls, called, there))
 
 

@@ -43,6 +43,18 @@ def test_results_that_differ_are_named_and_shown(runbook: Any, shell_runbook: Wr
     assert "✗ results/time.txt differs" in ran.err
 
 
+def test_results_that_name_the_sandboxs_own_folder_are_the_same(
+    runbook: Any, shell_runbook: Write, backend: str
+) -> None:
+    paths = r"pwd > out.txt; printf 'in \377 /app/assets/data.csv\n' > binary; date +%N > time.txt"
+    first = recorded(runbook, shell_runbook(f"cd /app/results; {paths}; ls -d /app/assets >> time.txt"))
+    ran = runbook("replay", first.folder, "--sandbox", backend, "--json")
+    assert ran.code == 1, ran.err
+    assert (ran.json["results"]["same"], ran.json["results"]["changed"]) == (["binary", "out.txt"], ["time.txt"])
+    assert "assets" in ran.json["results"]["diffs"]["time.txt"]
+    assert "\n-/" not in ran.json["results"]["diffs"]["time.txt"]
+
+
 def test_quiet_tells_in_one_line_what_differs_and_where_the_replay_is(runbook: Any, shell_runbook: Write) -> None:
     first = recorded(runbook, shell_runbook("for n in 1 2 3 4 5 out; do date +%N > /app/results/$n.txt; done"))
     ran = runbook("replay", first.folder, "--quiet")
