@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import NoReturn
 
 from runbook_runner.cli.app import call
-from runbook_runner.cli.ui.output import OutputError, prepare_streams
+from runbook_runner.cli.ui.output import OutputError, prepare_streams, warn
 from runbook_runner.core.errors import ExitCode, RunbookError
 
 
@@ -21,6 +21,8 @@ def run() -> int:
         sys.stdout.flush()
         return code
     except RunbookError as error:
+        for warning in error.warnings:
+            warn(warning)
         _print_error(f"error: {error}")
         return error.exit_code
     except KeyboardInterrupt:

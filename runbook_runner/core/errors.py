@@ -4,6 +4,7 @@ Every error says what happened, where, and what to do next. Nothing else reaches
 `str(error)` and leaves with `error.exit_code`.
 """
 
+from collections.abc import Sequence
 from enum import IntEnum
 from typing import ClassVar
 
@@ -34,6 +35,8 @@ class RunbookError(Exception):
         self.where = where
         self.hint = hint
         self.details = details
+        self.warnings: Sequence[str] = ()
+        """What else was found until then; printed above the message."""
 
     def __str__(self) -> str:
         head = f"{self.where}: {self.message}" if self.where else self.message

@@ -10,6 +10,8 @@ if TYPE_CHECKING:  # slow to import; who catches their errors has them already
     from pydantic import ValidationError
 
 UNKNOWN_KEY: Final = "extra_forbidden"
+_MESSAGES: Final = dict.fromkeys(("model_type", "dict_type"), "must be an object")
+"""By kind, where pydantic's own message is about Python."""
 
 
 def yaml_error(error: Exception, file: object, message: str | None = None) -> InputError:
@@ -39,7 +41,10 @@ class Problem(NamedTuple):
 def problems_of(error: "ValidationError") -> list[Problem]:
     """All problems, unknown keys first: a key that is misspelt is reported as missing, too."""
     found = error.errors(include_url=False, include_context=False, include_input=False)
-    problems = [Problem(one["loc"], one["msg"].removeprefix("Value error, "), one["type"]) for one in found]
+    problems = [
+        Problem(one["loc"], _MESSAGES.get(one["type"], one["msg"].removeprefix("Value error, ")), one["type"])
+        for one in found
+    ]
     return sorted(problems, key=lambda problem: problem.kind != UNKNOWN_KEY)
 
 

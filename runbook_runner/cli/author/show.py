@@ -13,6 +13,7 @@ from rich.text import Text
 
 from runbook_runner.agents.registry import known_agents
 from runbook_runner.cli.options import add_json
+from runbook_runner.cli.ui.output import warn
 from runbook_runner.core.errors import ExitCode
 from runbook_runner.core.text import printable
 from runbook_runner.runbook.describe import describe, plain
@@ -35,7 +36,7 @@ def execute(arguments: argparse.Namespace) -> int:
     """Raises InputError for a file that can't be read."""
     source = load(arguments.path)
     runbook = parse(source.text, source.name)
-    keys = provider_keys(load_environment(None, source.folder))
+    keys = provider_keys(load_environment(None, source.folder, warn))
     near = (*([source.folder] if source.folder else []), Path.cwd())
     choices = choose(runbook.frontmatter, RunRequest(source, near=near), keys)
     described = {**describe(runbook), "resolved": _resolved(choices, known_agents(near))}

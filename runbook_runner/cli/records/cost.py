@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from runbook_runner.cli.options import add_json
+from runbook_runner.cli.ui.output import warn
 from runbook_runner.core.clock import iso, utc_now
 from runbook_runner.core.errors import ExitCode, InputError
 from runbook_runner.core.settings import Settings
@@ -46,9 +47,9 @@ def execute(arguments: argparse.Namespace) -> int:
     else:
         _print(by, groups)
     for path in broken[:_SHOWN_BROKEN]:
-        sys.stderr.write(f"warning: {path} can't be read and is not counted\n")
+        warn(f"{path} can't be read and is not counted")
     if len(broken) > _SHOWN_BROKEN:
-        sys.stderr.write(f"warning: nor can {len(broken) - _SHOWN_BROKEN} more\n")
+        warn(f"nor can {len(broken) - _SHOWN_BROKEN} more")
     return ExitCode.PASS
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from runbook_runner.cli.options import given_fields
 from runbook_runner.cli.runs.run_options import declare
 from runbook_runner.cli.ui.follow import ask_on_terminal, console_for, follow, print_problem
+from runbook_runner.cli.ui.output import warn
 from runbook_runner.core.errors import ExitCode, InputError
 from runbook_runner.core.text import encodable
 from runbook_runner.runner import PreparedRun, RunOptions, RunRequest, prepare
@@ -61,7 +62,7 @@ def _pair(text: str, option: str, form: str) -> tuple[str, str]:
 
 def _show_plan(prepared: PreparedRun, *, as_json: bool) -> int:
     for warning in prepared.warnings:
-        sys.stderr.write(f"warning: {warning}\n")
+        warn(warning)
     spec = prepared.spec
     body = {"spec": spec.model_dump(mode="json"), "digest": spec.digest(), "plan": prepared.plan()}
     sys.stdout.write(json.dumps(body, indent=None if as_json else 1, ensure_ascii=False) + "\n")

@@ -31,11 +31,14 @@ def _declare_inputs(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group(WHAT)
     add = group.add_argument
     add("-p", "--param", dest="parameters", **REPEATED, metavar="NAME=VALUE", help="A parameter; may be repeated.")
-    parameters = "Parameters in a JSON or YAML file; -p takes precedence."
+    parameters = "Parameters in a JSON or YAML file: an object, name → value; -p takes precedence."
     add("--params", dest="parameter_file", type=Path, metavar="FILE", help=parameters)
     files = "An input file for /app/assets; may be repeated. A zip is unpacked."
     add("-f", "--file", dest="files", **REPEATED, type=Path, metavar="PATH", help=files)
-    fixture = "A fixture (examples/…/input.json): its parameters and files; -p and -f add to them."
+    fixture = (
+        'A saved input in JSON: {"params": {"vars": {"NAME": "value"}}, "files": [{"path": "data.csv"}]}, paths below '
+        "its folder; -p and -f add to it."
+    )
     add("--input", dest="fixture", type=Path, metavar="FILE", help=fixture)
     secrets = "A variable of this machine that the agent gets as a secret; may be repeated."
     add("--secret", dest="secrets", **REPEATED, metavar="NAME", help=secrets)

@@ -62,6 +62,10 @@ def discard(descriptor: int) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
 
 
+def warn(text: str) -> None:
+    sys.stderr.write(f"warning: {text}\n")
+
+
 def put(document: str | bytes) -> None:
     """Writes a document to standard output, byte for byte."""
     raw = document.encode(errors="surrogateescape") if isinstance(document, str) else document

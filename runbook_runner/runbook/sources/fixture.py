@@ -1,15 +1,19 @@
 """Room `runbook`: a saved input of a runbook, `examples/<id>/input.json` (contract §3.14)."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.invalid import problem_of
+from runbook_runner.core.text import did_you_mean
 from runbook_runner.runbook.sources.load import read_bounded, text_of
+
+_FORM: Final = 'Its form: {"params": {"vars": {"NAME": "value"}}, "files": [{"path": "data.csv"}]}.'
 
 
 @dataclass(frozen=True)
@@ -30,21 +34,30 @@ class Fixture:
     vars: dict[str, Any]
     """Parameter values."""
     files: tuple[FixtureFile, ...]
+    warnings: tuple[str, ...]
+    """One for each key that is not known and therefore ignored: keys were added over time."""
 
 
-class _File(BaseModel):
+class _Object(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+    def unknown(self) -> dict[str, Any]:
+        return self.model_extra or {}
+
+
+class _File(_Object):
     path: str
     role: str | None = None
     note: str | None = None
     filename: str | None = None
 
 
-class _Params(BaseModel):
+class _Params(_Object):
     vars: dict[str, Any] | None = None
     prompt: str | None = None
 
 
-class _Input(BaseModel):
+class _Input(_Object):
     title: str | None = None
     prompt: str | None = None
     params: _Params | None = None
@@ -52,7 +65,7 @@ class _Input(BaseModel):
 
 
 def load_fixture(path: str | Path) -> Fixture:
-    """Reads an `input.json`, given by its path or its folder's; unknown keys are ignored.
+    """Reads an `input.json`, given by its path or its folder's.
 
     The files it names are relative to its folder. Raises InputError that names the file or the key: not there, not
     JSON, a wrong type, a listed file that is missing, no file, or outside the folder.
@@ -66,7 +79,18 @@ def load_fixture(path: str | Path) -> Fixture:
         prompt=body.prompt or params.prompt or "",
         vars=params.vars or {},
         files=tuple(_file(source, item) for item in body.files or ()),
+        warnings=tuple(_warnings(body, params, source)),
     )
+
+
+def _warnings(body: _Input, params: _Params, source: Path) -> Iterator[str]:
+    files = {f"files.{index}.": item for index, item in enumerate(body.files or ())}
+    for place, part in ({"": body, "params.": params} | files).items():
+        for key in part.unknown():
+            hint = did_you_mean(key, type(part).model_fields)
+            if hint is None and part is params:
+                hint = "The values of parameters belong in params.vars."
+            yield " ".join(filter(None, [f"{source}: The key {place + key!r} is unknown and ignored.", hint]))
 
 
 def _json(source: Path) -> Any:
@@ -84,8 +108,8 @@ def _validated(value: Any, source: Path) -> _Input:
         return _Input.model_validate(value, strict=True)
     except ValidationError as error:
         problem = problem_of(error)
-        message = str(problem) if problem.place else f"The file: {problem.message}."
-        raise InputError(message, where=str(source)) from error
+        message = str(problem) if problem.place else f"The file {problem.message}."
+        raise InputError(message, where=str(source), hint=_FORM) from error
 
 
 def _file(source: Path, item: _File) -> FixtureFile:

@@ -10,7 +10,7 @@ import yaml
 from runbook_runner.agents.base import Agent, AgentInput
 from runbook_runner.agents.registry import find_agent
 from runbook_runner.core import settings
-from runbook_runner.core.errors import InputError
+from runbook_runner.core.errors import InputError, RunbookError
 from runbook_runner.core.invalid import yaml_error
 from runbook_runner.core.settings import RecordMode, Settings, record_mode
 from runbook_runner.core.spec import RunSpec
@@ -23,7 +23,7 @@ from runbook_runner.runner.environment.backends import ChosenBackend, choose_bac
 from runbook_runner.runner.request.inputs import is_zip
 from runbook_runner.runner.request.project_bounds import bounds_near
 from runbook_runner.runner.request.request import Ask, Question, RunOptions, RunRequest
-from runbook_runner.runner.request.resolve import missing_parameters, resolve
+from runbook_runner.runner.request.resolve import missing_parameters, refuse_unknown_parameters, resolve
 from runbook_runner.runner.request.secrets import (
     load_environment,
     missing_secrets,
@@ -53,7 +53,7 @@ class PreparedRun:
     record_mode: RecordMode
     options: RunOptions
     warnings: tuple[str, ...] = ()
-    """What the user should know of the document."""
+    """What the user should know of the document and of the files beside it."""
 
     def plan(self) -> list[str]:
         """What `run` would do, line by line."""
@@ -76,12 +76,23 @@ def prepare(request: RunRequest, ask: Ask | None = None) -> PreparedRun:
     Raises InputError for a document, value or option that is wrong, NotReadyError when this machine lacks what the run
     needs.
     """
+    warnings: list[str] = []
+    try:
+        return _prepare(request, ask, warnings)
+    except RunbookError as error:
+        error.warnings = warnings
+        raise
+
+
+def _prepare(request: RunRequest, ask: Ask | None, warnings: list[str]) -> PreparedRun:
+    """warnings: gets what the user should know."""
     asked = Settings.load()
     source = load(request.document) if isinstance(request.document, str) else request.document
     runbook = parse(source.text, source.name)
-    environ = load_environment(request.options.env_file, source.folder)
+    warnings += doubts(runbook)
+    environ = load_environment(request.options.env_file, source.folder, warnings.append)
     replay = _replay(request, asked.home)
-    request = _with_values(request, runbook, ask)
+    request = _with_values(request, runbook, ask, warnings)
     if source.folder:
         request = replace(request, near=(source.folder, *request.near))
     spec = resolve(runbook, request, provider_keys(environ) if request.asks_provider else (), source.folder)
@@ -98,7 +109,7 @@ def prepare(request: RunRequest, ask: Ask | None = None) -> PreparedRun:
         answers_from=str(request.model_script or request.replay or spec.provider),
         strict_snapshot=request.snapshot is not None,
         needs_image=bool(request.snapshot or request.image),
-        warnings=doubts(runbook),
+        warnings=tuple(warnings),
     )
 
 
@@ -156,14 +167,19 @@ def _replay(request: RunRequest, home: Path) -> "CassetteReplay | None":
     return find_cassette(home, request.replay, on_miss=request.options.on_miss)
 
 
-def _with_values(request: RunRequest, runbook: Runbook, ask: Ask | None) -> RunRequest:
+def _with_values(request: RunRequest, runbook: Runbook, ask: Ask | None, warnings: list[str]) -> RunRequest:
     """The request with the values and files that its fixture, its parameter file and answers bring."""
     fixture = load_fixture(request.fixture) if request.fixture else None
-    values = {
-        **(fixture.vars if fixture else {}),
-        **(_parameter_file(request.parameter_file) if request.parameter_file else {}),
-        **request.parameters,
-    }
+    warnings += fixture.warnings if fixture else ()
+    sources = (
+        (request.fixture, fixture.vars if fixture else {}),
+        (request.parameter_file, _parameter_file(request.parameter_file) if request.parameter_file else {}),
+        (None, request.parameters),
+    )
+    values: dict[str, Any] = {}
+    for file, given in sources:
+        refuse_unknown_parameters(runbook, given, str(file) if file else None)
+        values |= given
     for missing in missing_parameters(runbook, values) if ask else ():
         assert ask
         values[missing.name] = ask(Question(missing.name, missing.description or missing.label, False))

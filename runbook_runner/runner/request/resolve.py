@@ -67,11 +67,23 @@ def resolve(runbook: Runbook, request: RunRequest, keys: Collection[str] = (), f
 
 
 def missing_parameters(runbook: Runbook, given: Mapping[str, Any]) -> tuple[Parameter, ...]:
-    """The required parameters that have no value; conditional ones are left to the agent."""
-    return tuple(p for p in runbook.parameters if p.must_be_given and p.name not in given and p.name not in BUILT_IN)
+    """The required parameters that have no value, or null as a value; conditional ones are left to the agent."""
+    return tuple(
+        p for p in runbook.parameters if p.must_be_given and given.get(p.name) is None and p.name not in BUILT_IN
+    )
+
+
+def refuse_unknown_parameters(runbook: Runbook, given: Mapping[str, Any], where: str | None = None) -> None:
+    """Raises InputError for a value that the runbook has no use for. where: the file it comes from."""
+    known = {p.name for p in runbook.parameters} | {p.name for p in placeholders(runbook.body)} | set(BUILT_IN)
+    for name in given:
+        if name not in known:
+            hint = did_you_mean(name, known) or f"It knows: {', '.join(sorted(known))}."
+            raise InputError(f"The runbook has no parameter {name!r}.", where=where or runbook.source, hint=hint)
 
 
 def _mission(runbook: Runbook, request: RunRequest) -> str:
+    refuse_unknown_parameters(runbook, request.parameters)
     missing = missing_parameters(runbook, request.parameters)
     if missing:
         lines = [f"  {p.name} (line {p.line}): {p.description or p.label}" for p in missing]
@@ -81,17 +93,8 @@ def _mission(runbook: Runbook, request: RunRequest) -> str:
             hint="\n".join(lines),
             details="Give each with -p NAME=VALUE, or all in a file with --params FILE.",
         )
-    _refuse_unknown(runbook, request.parameters)
     defaults = {p.name: p.default for p in runbook.parameters if p.default is not None}
     return render(runbook, {**defaults, **BUILT_IN, **request.parameters})
-
-
-def _refuse_unknown(runbook: Runbook, given: Mapping[str, Any]) -> None:
-    known = {p.name for p in runbook.parameters} | {p.name for p in placeholders(runbook.body)} | set(BUILT_IN)
-    for name in given:
-        if name not in known:
-            hint = did_you_mean(name, known) or f"It knows: {', '.join(sorted(known))}."
-            raise InputError(f"The runbook has no parameter {name!r}.", where=runbook.source, hint=hint)
 
 
 def _task(runbook: Runbook) -> str:

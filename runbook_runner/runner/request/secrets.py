@@ -7,9 +7,10 @@ Values live in memory only. Order, strongest first: `--env-file`, the environmen
 
 import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from runbook_runner.agents.registry import find_facts
 from runbook_runner.core.declared import McpServer, Secret
@@ -18,30 +19,50 @@ from runbook_runner.core.facts.providers import PROVIDER_KEYS, find_provider
 from runbook_runner.core.redaction import Redactor, looks_secret
 from runbook_runner.core.spec import RunSpec
 
+if TYPE_CHECKING:
+    from dotenv.parser import Original
+
 _PLACEHOLDER = re.compile(r"\$\{(\w+)\}|\{\{\s*secrets\.(\w+)\s*\}\}")
 
 
-def load_environment(env_file: Path | None, runbook_folder: Path | None) -> dict[str, str]:
-    """Name → value of every variable that a run may use. Raises InputError for an `--env-file` that can't be read."""
+def load_environment(
+    env_file: Path | None, runbook_folder: Path | None, warn: Callable[[str], None] | None = None
+) -> dict[str, str]:
+    """Name → value of every variable that a run may use. warn: gets a message for each line of the `.env` beside the
+    runbook that sets no variable; `None`: such a line is an error, as in an `--env-file`. Raises InputError with
+    `file:line`."""
     values: dict[str, str] = {}
     beside = runbook_folder / ".env" if runbook_folder else None
     if beside and beside.is_file():
-        values |= _read_env_file(beside)
+        values |= _read_env_file(beside, warn)
     values |= os.environ
     if env_file:
         values |= _read_env_file(env_file)
     return values
 
 
-def _read_env_file(path: Path) -> dict[str, str]:
-    from dotenv import dotenv_values
+def _read_env_file(path: Path, warn: Callable[[str], None] | None = None) -> dict[str, str]:
+    from dotenv.parser import parse_stream
 
     try:
         with path.open(encoding="utf-8") as stream:
-            return {name: value for name, value in dotenv_values(stream=stream, interpolate=False).items() if value}
+            bindings = list(parse_stream(stream))
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise InputError(f"The environment file can't be read: {reason}.", where=str(path)) from error
+    for binding in bindings:
+        if binding.error:
+            problem = _misspelt(path, binding.original)
+            if warn is None:
+                raise problem
+            warn(" ".join(str(problem).splitlines()))
+    return {binding.key: binding.value for binding in bindings if binding.key and binding.value}
+
+
+def _misspelt(path: Path, original: "Original") -> InputError:
+    text = original.string.lstrip()  # its value may be a secret: the message does not quote it
+    line = original.line + original.string[: len(original.string) - len(text)].count("\n")
+    return InputError("This line sets no variable.", where=f"{path}:{line}", hint="Write NAME=value, and close quotes.")
 
 
 def provider_keys(environ: Mapping[str, str]) -> Collection[str]:

@@ -45,6 +45,37 @@ def test_unknown_parameter_gets_a_suggestion(runbook: Any) -> None:
     refused(run_text(runbook, TEXT, "-p", "nmae=x"), 2, "nmae", "Did you mean 'name'?")
 
 
+@pytest.mark.parametrize(
+    ("option", "content"),
+    [("--params", '{"nmae": "x"}'), ("--params", "nmae: null"), ("--input", '{"params": {"vars": {"nmae": "x"}}}')],
+)
+def test_unknown_parameter_in_a_file_is_named_before_missing_ones(runbook: Any, option: str, content: str) -> None:
+    (runbook.cwd / "given").write_text(content)
+    text = TEXT.replace("| `world` | Who is", "| *(required)* | Who is")
+    refused(run_text(runbook, text, option, "given"), 2, "given: ", "no parameter 'nmae'", "Did you mean 'name'?")
+
+
+def test_null_is_no_value_of_a_required_parameter(runbook: Any) -> None:
+    (runbook.cwd / "given").write_text('{"name": null}')
+    text = TEXT.replace("| `world` | Who is", "| *(required)* | Who is")
+    refused(run_text(runbook, text, "--params", "given"), 2, "1 required parameter has no value", "name (line")
+
+
+def test_a_key_that_the_fixture_does_not_know_is_named_above_the_error(runbook: Any) -> None:
+    (runbook.cwd / "input.json").write_text('{"parametrs": {"vars": {"name": "Bob"}}}')
+    text = TEXT.replace("| `world` | Who is", "| *(required)* | Who is")
+    ran = run_text(runbook, text, "--input", "input.json")
+    assert ran.code == 2
+    warning, error = ran.err.splitlines()[:2]
+    assert warning == "warning: input.json: The key 'parametrs' is unknown and ignored. Did you mean 'params'?"
+    assert error.startswith("error: RUNBOOK.md: 1 required parameter has no value")
+
+
+def test_a_line_of_the_env_file_that_sets_nothing(runbook: Any) -> None:
+    (runbook.cwd / "bad.env").write_text('A=1\n\n\nB C = "\n')
+    refused(run_text(runbook, TEXT, "--env-file", "bad.env"), 2, "bad.env:4: This line sets no variable.", "NAME=value")
+
+
 def test_a_parameter_without_value(runbook: Any) -> None:
     refused(run_text(runbook, TEXT, "-p", "name"), 2, "NAME=VALUE")
 

@@ -155,6 +155,26 @@ def test_a_fixture_gives_parameters_and_files(runbook: Any) -> None:
     assert ran.trajectory["init_params"]["file_paths"] == ["in.txt"]
 
 
+def test_the_saved_input_of_the_example(runbook: Any) -> None:
+    ran = runbook("run", HELLO, "--sandbox", "host", "--json", "--input", HELLO / "examples" / "ada" / "input.json")
+    assert ran.code == 0, ran.err
+    assert Path(ran.json["primary_output"]).read_text() == "# Hello, Ada!\n"
+
+
+def test_what_the_files_beside_a_runbook_have_wrong_is_a_warning(
+    runbook: Any, shell_runbook: Callable[[str], Path]
+) -> None:
+    path = shell_runbook('echo "$GOOD_TOKEN" > /app/results/out.txt')
+    (path / ".env").write_text("GOOD_TOKEN=abc\nit's not set\n")
+    (path / "input.json").write_text('{"demo": true}')
+    ran = runbook("run", path, "--sandbox", "host", "--json", "--input", path / "input.json")
+    assert ran.code == 0, ran.err
+    warnings = [event["message"] for event in ran.events("log") if event["level"] == "warning"]
+    assert any(f"{path / '.env'}:2: This line sets no variable." in warning for warning in warnings)
+    assert any("The key 'demo' is unknown and ignored." in warning for warning in warnings)
+    assert runbook("show", path).err.startswith(f"warning: {path / '.env'}:2: This line sets no variable.")
+
+
 def test_keep_leaves_the_work_folder(runbook: Any) -> None:
     ran = runbook("run", HELLO, "--sandbox", "host", "--json", "--keep")
     folder = Path(ran.events("sandbox.started")[0]["sandbox_id"])

@@ -15,7 +15,6 @@ INPUT = {
         {"path": "data/orders.csv", "role": "input", "note": "two rows"},
         {"path": "./logo.png", "filename": "brand.png"},
     ],
-    "demo": True,
 }
 
 
@@ -60,6 +59,26 @@ def test_everything_may_be_missing(folder, value):
     assert (fixture.title, fixture.prompt, fixture.vars, fixture.files) == ("", "", {}, ())
 
 
+@pytest.mark.parametrize(
+    ("value", "warning"),
+    [
+        ({"demo": True}, "The key 'demo' is unknown and ignored."),
+        ({"parametrs": {}}, "The key 'parametrs' is unknown and ignored. Did you mean 'params'?"),
+        (
+            {"params": {"nme": "Bob"}},
+            "The key 'params.nme' is unknown and ignored. The values of parameters belong in params.vars.",
+        ),
+        (
+            {"files": [{"path": "logo.png", "rle": "x"}]},
+            "The key 'files.0.rle' is unknown and ignored. Did you mean 'role'?",
+        ),
+    ],
+)
+def test_a_key_that_is_not_known_is_ignored_with_a_warning(folder, value, warning):
+    file = write(folder, value)
+    assert load_fixture(file).warnings == (f"{file}: {warning}",)
+
+
 def test_prompt_may_be_among_the_params(folder):
     assert load_fixture(write(folder, {"params": {"prompt": "Hello."}})).prompt == "Hello."
 
@@ -92,7 +111,8 @@ def test_name_for_the_agent_must_be_plain(folder, name):
         ('{"title": "x",\n "prompt": }', "input.json:2: The JSON is broken"),
         ("[" * 100_000, "too deep"),
         ('{"params": {"vars": {"a": ' + "9" * 5000 + "}}}", "number too long"),
-        ("[]", "The file: "),
+        ("[]", 'The file must be an object.\nIts form: {"params": {"vars": '),
+        ('{"files": ["data.csv"]}', "files.0: must be an object."),
         ('{"params": {"vars": []}}', "params.vars: "),
         ('{"title": 5}', "title: "),
         ('{"files": [{"role": "input"}]}', "files.0.path: Field required"),

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from runbook_runner.cli.machine.snapshots.images import layer_names, near, run_images, snapshot_json
 from runbook_runner.cli.options import add_json
+from runbook_runner.cli.ui.output import warn
 from runbook_runner.core.clock import iso
 from runbook_runner.core.errors import ExitCode, NotReadyError
 from runbook_runner.sandbox.docker.engine import connect
@@ -38,7 +39,7 @@ def execute(arguments: argparse.Namespace) -> int:
     else:
         _print_list(listed)
     if listed.problem:
-        sys.stderr.write(f"warning: {listed.problem}\n")
+        warn(listed.problem)
     return ExitCode.PASS
 
 
