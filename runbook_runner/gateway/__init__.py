@@ -5,7 +5,7 @@ Importing this is cheap: the server and the HTTP client are imported when they s
 """
 
 from runbook_runner.gateway.cassette.cassette import Cassette, Exchange, RecordedCall
-from runbook_runner.gateway.providers.configure import provider_from
+from runbook_runner.gateway.providers.configure import check_environment, provider_from
 from runbook_runner.gateway.providers.provider import Provider
 from runbook_runner.gateway.replay.replay import ON_MISS, OnMiss, Replay, load_replay
 from runbook_runner.gateway.script.file import load_script
@@ -29,6 +29,7 @@ __all__ = [
     "Replay",
     "Session",
     "Upstream",
+    "check_environment",
     "listen",
     "load_replay",
     "load_script",

@@ -11,7 +11,16 @@ from pathlib import Path
 from runbook_runner.agents.base import Agent
 from runbook_runner.core.events import Emit
 from runbook_runner.core.spec import Limits, RunSpec
-from runbook_runner.gateway import Budget, Cassette, Session, Upstream, listen, load_script, provider_from
+from runbook_runner.gateway import (
+    Budget,
+    Cassette,
+    Session,
+    Upstream,
+    check_environment,
+    listen,
+    load_script,
+    provider_from,
+)
 from runbook_runner.runner.replay.cassette import CassetteReplay
 from runbook_runner.sandbox.base import GatewayAddress
 
@@ -25,19 +34,25 @@ class ModelAccess:
 
 def find_upstream(
     agent: Agent, spec: RunSpec, script: Path | None, environ: Mapping[str, str], replay: CassetteReplay | None
-) -> Upstream:
-    """Returns what answers the agent's model calls. script: with a replay, it answers after that.
+) -> Upstream | None:
+    """Returns what answers the agent's model calls; `None` when the agent makes none. script: with a replay, it answers
+    after that.
 
-    Raises InputError for a bad script or unknown provider, NotReadyError for a missing key: before anything starts.
+    Raises InputError for a bad script, price file or pace, also when nothing uses it, and for an unknown provider;
+    NotReadyError for a missing key: before anything starts.
     """
+    check_environment(environ)
+    scripted = load_script(script) if script else None
+    if agent.dialect is None:
+        return None
 
     def provider() -> Upstream:
         return provider_from(spec.provider, environ, model=spec.model, dialect=agent.dialect)
 
     if replay is None:
-        return load_script(script) if script else provider()
+        return scripted or provider()
     fallback = provider() if replay.asks_provider else None
-    continued = replace(load_script(script), id_prefix=f"fork{replay.until}") if script else None
+    continued = replace(scripted, id_prefix=f"fork{replay.until}") if scripted else None
     return replay.upstream(continued or fallback)
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import re
 import sys
 from datetime import date, timedelta
@@ -12,12 +13,13 @@ from runbook_runner.cli.options import add_json
 from runbook_runner.cli.ui.output import warn
 from runbook_runner.core.clock import iso, utc_now
 from runbook_runner.core.errors import ExitCode, InputError
-from runbook_runner.core.settings import Settings
+from runbook_runner.core.settings import PRICES_VARIABLE, Settings
 from runbook_runner.trajectory.cost import Total, runs, summed, totals
 
 DESCRIPTION = """\
 Only calls that a provider answered count, not answers from model scripts and recordings. A price that is not known is
-shown as unknown, never as zero.
+shown as unknown, never as zero. A run's cost is recorded while it runs, by the prices of that day and those in the file
+that RUNBOOK_PRICES names.
 
 Exit codes: 0 shown, 2 bad input.
 """
@@ -36,7 +38,11 @@ def declare(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Raises InputError for a wrong date."""
+    """Raises InputError for a wrong date, and for a price file that can't be read."""
+    if os.environ.get(PRICES_VARIABLE):
+        from runbook_runner.gateway.providers.prices import prices_from  # imports pydantic and a decompressor
+
+        prices_from(os.environ)
     by, since = arguments.by, arguments.since
     broken: list[Path] = []
     groups = totals(runs(Settings.load().home, _start(since) if since else None, broken), by)

@@ -6,10 +6,8 @@ A provider without a row is any that litellm knows by that name (see `translate`
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from importlib.util import find_spec
-from pathlib import Path
 from urllib.parse import urlsplit
 
-from runbook_runner.core import settings
 from runbook_runner.core.errors import InputError, NotReadyError
 from runbook_runner.core.facts.providers import (
     PROVIDERS,
@@ -19,7 +17,7 @@ from runbook_runner.core.facts.providers import (
     find_provider,
 )
 from runbook_runner.core.text import did_you_mean
-from runbook_runner.gateway.providers.prices import listed_providers, load_prices
+from runbook_runner.gateway.providers.prices import listed_providers, prices_from
 from runbook_runner.gateway.providers.provider import Provider
 from runbook_runner.gateway.providers.rate_limit import pace_from, throttle_for
 from runbook_runner.gateway.providers.translate import Target
@@ -42,7 +40,6 @@ def provider_from(
         _require_litellm(row.name, dialect)
     key_name, header, key = _key(row, environ)
     base_url = _base_url(row, environ)
-    prices = environ.get(settings.PRICES_VARIABLE)
     return Provider(
         name=row.name,
         dialects=frozenset(row.dialects),
@@ -52,10 +49,16 @@ def provider_from(
         key_header=header,
         target=_target(row, model, base_url, key, environ),
         throttle=throttle_for(row.name, base_url, key, pace=pace_from(environ)),
-        prices=load_prices(Path(prices) if prices else None),
+        prices=prices_from(environ),
         extra_headers=_headers(row, environ),
         secrets={variable: environ[variable] for _, variable in row.litellm_options if environ.get(variable)},
     )
+
+
+def check_environment(environ: Environ) -> None:
+    """Raises InputError for a price file or a pace that is not valid, also for a run that asks no provider."""
+    prices_from(environ)
+    pace_from(environ)
 
 
 def known_providers() -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.facts.providers import find_provider
 from runbook_runner.core.invalid import validation_error, yaml_error
+from runbook_runner.core.settings import PRICES_VARIABLE
 from runbook_runner.gateway.dialects.base import ParsedResponse
 
 TABLE: Final = Path(__file__).with_name("prices.json.zst")
@@ -107,6 +108,12 @@ class Prices:
         return None
 
 
+def prices_from(environ: Mapping[str, str]) -> Prices:
+    """Raises InputError for a price file that can't be read."""
+    path = environ.get(PRICES_VARIABLE)
+    return load_prices(Path(path) if path else None)
+
+
 def load_prices(path: Path | None) -> Prices:
     """Returns the built-in table with the user's file, if any, taking precedence. Raises InputError.
 
@@ -118,7 +125,8 @@ def load_prices(path: Path | None) -> Prices:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
         listed = TypeAdapter(dict[str, _Listed]).validate_python({} if data is None else data)
     except OSError as error:
-        raise InputError(f"Can't read the price file: {error.strerror}.", where=str(path)) from error
+        hint = f"{PRICES_VARIABLE} names it."
+        raise InputError(f"Can't read the price file: {error.strerror}.", where=str(path), hint=hint) from error
     except ValidationError as error:
         hint = "Write `MODEL: {input: 3, output: 15, cache_read: 0.3}`, in USD per million tokens."
         raise validation_error(error, str(path), hint=hint) from None

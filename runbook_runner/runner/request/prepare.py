@@ -150,7 +150,7 @@ def _upstream(
     require_secrets(spec, environ)
     blocks = step_blocks(spec.mission)
     agent.invoke(AgentInput(spec.mission, settings.APP, blocks, spec.model, mcp_servers=spec.mcp_servers))
-    if agent.dialect is None:
+    if agent.dialect is None and script is None:
         return None
     from runbook_runner.runner.model_access import find_upstream  # only runs that call a model import the gateway
 

@@ -181,6 +181,26 @@ def test_a_model_script_with_a_mistake_names_the_line(runbook: Any) -> None:
     refused(ran, 2, "m.yaml:2", "shell")
 
 
+@pytest.mark.parametrize(("text", "says"), [(None, "m.yaml: Can't read"), ("- shel: ls\n", "m.yaml:1: Unknown key")])
+def test_a_model_script_is_read_also_when_the_agent_has_no_model(runbook: Any, text: str | None, says: str) -> None:
+    if text:
+        (runbook.cwd / "m.yaml").write_text(text)
+    refused(run_text(runbook, TEXT, "--model-script", "m.yaml"), 2, says)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"), [(None, "p.yaml: Can't read the price file"), ("m: 3\n", "p.yaml: m: must be")]
+)
+def test_a_price_file_is_read_also_when_a_model_script_answers(runbook: Any, text: str | None, says: str) -> None:
+    if text:
+        (runbook.cwd / "p.yaml").write_text(text)
+    (runbook.cwd / "m.yaml").write_text("- say: hi\n")
+    env = {"RUNBOOK_PRICES": "p.yaml"}
+    ran = run_text(runbook, TEXT, "--agent", "claude-code", "--model-script", "m.yaml", "--max-cost", "1", env=env)
+    refused(ran, 2, says)
+    refused(runbook("cost", env=env), 2, says)
+
+
 @pytest.mark.parametrize(
     "option", [("--memory", "lots"), ("--timeout", "0"), ("--cpus", "-1"), ("--collection", "a/b")]
 )
