@@ -63,6 +63,12 @@ def _target(path: str, profile: str | None, select: tuple[str, ...], ignore: tup
     return Target("<stdin>", None, selection) if path == STDIN else Target(path, folder, selection)
 
 
+def findings_of_text(text: str, path: str) -> list[Finding]:
+    """What `check` would find in the file at this path if it had this text. path: `-` for one that is no file."""
+    target = _target(path, None, (), ())
+    return list(findings_of([job(text.encode(), target.name, target.folder, target.selection, HERE)])[0])
+
+
 def findings_in(targets: Sequence[Target]) -> list[Finding]:
     """In the order of the files. A worker that fails raises its exception here."""
     workers = min(_cores(), len(targets) // _FILES_PER_WORKER, _MOST_WORKERS)

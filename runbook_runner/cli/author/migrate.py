@@ -2,22 +2,29 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+from runbook_runner.cli.author.check_files import HERE, findings_of_text
 from runbook_runner.cli.ui.output import put, write_back
 from runbook_runner.core.errors import ExitCode, InputError
 from runbook_runner.runbook.authoring.diff import unified
+from runbook_runner.runbook.check.rules.findings import Finding
 from runbook_runner.runbook.document import parse
 from runbook_runner.runbook.migration import Migration, migrate
 from runbook_runner.runbook.sources.load import STDIN, load
 
 DESCRIPTION = """\
-What is not moved stays byte for byte; what could not be moved is named on stderr.
+What is not moved stays byte for byte. What could not be moved is named on stderr, and so is what `runbook check` finds
+in the new file and did not find in the old one: v2 has rules of its own.
 
 Exit codes: 0 done, or the file is v2 already; 2 the file can't be read.
 """
 
-_PLATFORM = "On the platform the task needs `runbook_evals_version: 2` among its init_params."
+_PLATFORM = (
+    "Runs on this machine need nothing else. For runs on the hosted platform, set `runbook_evals_version` to 2 in the "
+    "`init_params` of the task: without it the platform takes the file for v1."
+)
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +38,9 @@ def execute(arguments: argparse.Namespace) -> int:
     source, write = load(arguments.path), bool(arguments.write)
     if write and source.folder is None:
         raise InputError("Only a file can be written.", where=source.name, hint="Leave out --write to see the diff.")
-    migration = migrate(parse(source.text, source.name))
+    runbook = parse(source.text, source.name)
+    facts = HERE.find_agent(runbook.frontmatter.agent, source.folder) if runbook.frontmatter.agent else None
+    migration = migrate(runbook, runs_blocks=facts is not None and facts.runs_blocks)
     if migration is None:
         sys.stderr.write(f"{source.name}: this is a v2 runbook already; nothing to do\n")
         return ExitCode.PASS
@@ -39,7 +48,10 @@ def execute(arguments: argparse.Namespace) -> int:
         _write(Path(source.name), migration.text)
     else:
         put(unified(source.text, migration.text, "RUNBOOK.md" if arguments.path == STDIN else source.name))
-    _report(source.name, migration, write=write)
+    path = source.name if source.folder else STDIN
+    before = {finding.message for finding in findings_of_text(source.text, path)}
+    new = [finding for finding in findings_of_text(migration.text, path) if finding.message not in before]
+    _report(source.name, migration, new, write=write)
     return ExitCode.PASS
 
 
@@ -49,7 +61,8 @@ def _write(file: Path, text: str) -> None:
     write_back(file, mark + text)
 
 
-def _report(name: str, migration: Migration, *, write: bool) -> None:
+def _report(name: str, migration: Migration, findings: Sequence[Finding], *, write: bool) -> None:
+    """findings: those of the new file that the old one did not have."""
     lines = [f"{name}: {'migrated' if write else 'would be migrated; --write does it'}"]
     lines += [f"  {done}" for done in migration.done]
     if migration.left:
@@ -58,4 +71,7 @@ def _report(name: str, migration: Migration, *, write: bool) -> None:
     if migration.stale:
         lines += ["Does not fit any more, please fix (lines of the new file):"]
         lines += [f"  {name}:{line}: {why}" for line, why in migration.stale]
+    if findings:
+        lines += ["New findings of `runbook check`, please fix (lines of the new file):"]
+        lines += [f"  {name}:{one.line}: {one.severity}: {one.message} [{one.rule}]" for one in findings]
     sys.stderr.write("\n".join([*lines, _PLATFORM]) + "\n")

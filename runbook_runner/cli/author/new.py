@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 from runbook_runner.agents.registry import find_facts, infer_agent
+from runbook_runner.cli.author.check_files import findings_of_text
 from runbook_runner.cli.ui.ask import ask
 from runbook_runner.cli.ui.output import write_new
 from runbook_runner.core.errors import ExitCode, InputError
-from runbook_runner.core.facts.agents import AgentFacts
 from runbook_runner.runbook.authoring.scaffold import EVALUATIONS, NewRunbook, folder_name, scaffold
 
 DESCRIPTION = """\
@@ -32,12 +32,17 @@ def declare(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Raises InputError: no name, a bad name, a bad option, the file exists already or can't be written."""
+    """Raises InputError: no name, a bad name, a bad option, the file exists already or can't be written, or `check`
+    would refuse it."""
     new = _asked_for(arguments, is_terminal=sys.stdin.isatty() and sys.stderr.isatty())
     file = arguments.out / folder_name(new.name) / "RUNBOOK.md"
     if os.path.lexists(file):
         raise InputError("There is a runbook already; it stays as it is.", where=str(file), hint="Choose another name.")
-    write_new(file, scaffold(new), makes_folder=True)
+    text = scaffold(new)
+    for finding in findings_of_text(text, str(file)):
+        if finding.severity == "error":
+            raise InputError(finding.message, hint=finding.hint)
+    write_new(file, text, makes_folder=True)
     sys.stdout.write(f"{file}\n")
     sys.stderr.write(f"Next: edit it, then\n  runbook check {file}\n  runbook run {file.parent}\n")
     return ExitCode.PASS
@@ -47,11 +52,14 @@ def _asked_for(arguments: argparse.Namespace, *, is_terminal: bool) -> NewRunboo
     name = arguments.name or (ask("Name") if is_terminal else None)
     if not name:
         raise InputError("A new runbook needs a name.", hint="Write `runbook new NAME`.")
+    if "/" in name or "\\" in name:
+        raise InputError(f"{name!r} is a path, not a name.", hint="Write `runbook new NAME --out FOLDER`.")
     folder_name(name)
-    agent = arguments.agent or infer_agent(arguments.model, [arguments.out]).name
+    near = (arguments.out, Path.cwd())
+    agent = arguments.agent or infer_agent(arguments.model, near).name
     if is_terminal and not arguments.agent and not arguments.model:
         agent = ask("Agent", agent)
-    facts = _facts(agent.strip().lower(), arguments.out)
+    facts = find_facts(agent, near)
     evaluation = arguments.evaluation or ("programmatic" if facts.runs_blocks else EVALUATIONS[0])
     if is_terminal and not arguments.evaluation:
         evaluation = ask(f"Evaluation ({', '.join(EVALUATIONS)})", evaluation)
@@ -59,11 +67,3 @@ def _asked_for(arguments: argparse.Namespace, *, is_terminal: bool) -> NewRunboo
     if is_terminal and description is None:
         description = ask("What should it do (empty: write it later)", "")
     return NewRunbook(name, evaluation, facts, arguments.model or facts.default_model, description=description or "")
-
-
-def _facts(agent: str, folder: Path) -> AgentFacts:
-    """A runbook may name an agent that is not known here."""
-    try:
-        return find_facts(agent, [folder])
-    except InputError:
-        return AgentFacts(agent)

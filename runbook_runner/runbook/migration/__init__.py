@@ -40,8 +40,8 @@ class Migration:
     """What does not fit any more; lines of the new file."""
 
 
-def migrate(runbook: Runbook) -> Migration | None:
-    """The file as v2; `None` when it is v2 already.
+def migrate(runbook: Runbook, *, runs_blocks: bool = False) -> Migration | None:
+    """The file as v2; `None` when it is v2 already. runs_blocks: its agent only runs code blocks.
 
     Raises InputError when a code block that is never closed would swallow the new sections.
     """
@@ -50,7 +50,7 @@ def migrate(runbook: Runbook) -> Migration | None:
     eol = "\r\n" if "\r\n" in runbook.text else "\n"
     if not runbook.text.endswith("\n"):  # new sections need a line of their own
         runbook = parse(runbook.text + eol, runbook.source)
-    lines, old = runbook.text.split("\n"), old_sections(runbook)
+    lines, old = runbook.text.split("\n"), old_sections(runbook, runs_blocks=runs_blocks)
     new = checklist(runbook, old, lines)
     numbers = [step.number for step in runbook.steps]
     body, changed = renumbered(body_lines(runbook, lines, old, new), numbers)

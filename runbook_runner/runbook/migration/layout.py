@@ -26,6 +26,7 @@ _REPORTING: Final = (
     "Report what you saw: one `step` entry per step, one `checklist` entry per item above{judges}. A `status` is "
     "`pass`, `fail`, `skipped` or `error`; `version` is the number 2. Code checks that the platform runs get no entry."
 )
+_WRITTEN: Final = "All blocks above have succeeded when this one runs. Nobody judges the items of the checklist."
 
 
 _NEW_KEYS: Final = {
@@ -87,7 +88,8 @@ def _report_step(runbook: Runbook, lines: Sequence[str], old: OldSections, new: 
     example = _example(runbook, old, new)
     section = old.report
     if section is None:
-        text = ["", "Write `{{results_dir}}/validation_report.json`:", "", *example]
+        request = [] if old.runs_blocks else ["Write `{{results_dir}}/validation_report.json`:", ""]
+        text = ["", *request, *example]
         return [_heading(_REPORT_STEP, 0 if runbook.steps else None), *map(Line, text)]
     title = without_step(section.title)
     name = title if title.lower().startswith(_REPORT_STEP.lower()) else _REPORT_STEP
@@ -102,9 +104,13 @@ def _report_step(runbook: Runbook, lines: Sequence[str], old: OldSections, new: 
 
 
 def _example(runbook: Runbook, old: OldSections, new: Checklist) -> list[str]:
-    items = [ChecklistItem(ids.slug(item.text), item.text, 0, False) for item in tasks("\n".join(new.lines))]
     special = {section.line for section in (old.final, old.report) if section}
     steps = [_named(step) for step in runbook.steps if step.line not in special]
+    if old.runs_blocks:
+        body = report_example(steps, (), None)
+        code = ["cat > \"{{results_dir}}/validation_report.json\" <<'JSON'", *body.splitlines(), "JSON"]
+        return [_WRITTEN, "", "```bash", *code, "```"]
+    items = [ChecklistItem(ids.slug(item.text), item.text, 0, False) for item in tasks("\n".join(new.lines))]
     judges = ", one `judge` entry per criterion of the rubric" if runbook.rubric else ""
     example = report_example(steps, items, runbook.rubric)
     return ["```json", *example.rstrip("\n").split("\n"), "```", "", _REPORTING.format(judges=judges)]

@@ -41,6 +41,8 @@ class OldSections:
     """The `### Verification Script` in it."""
     report: Section | None
     """The step that writes the validation report and nothing else."""
+    runs_blocks: bool
+    """The agent only runs code blocks: what it should do has to be one."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Checklist:
     added: tuple[str, ...]
 
 
-def old_sections(runbook: Runbook) -> OldSections:
+def old_sections(runbook: Runbook, *, runs_blocks: bool) -> OldSections:
     final = next((s for s in runbook.sections if s.level == 2 and is_final_checklist(s)), None)
     inner = subsections(runbook.sections, final, 3) if final else ()
     return OldSections(
@@ -60,6 +62,7 @@ def old_sections(runbook: Runbook) -> OldSections:
         items=next((section for section in inner if section.name == "checklist"), final),
         script=next((section for section in inner if section.name.startswith("verification script")), None),
         report=next(filter(_writes_report, runbook.sections), None),
+        runs_blocks=runs_blocks,
     )
 
 

@@ -1,5 +1,6 @@
 """`runbook migrate`: v1 → v2, with a diff, and a word on what could not be moved."""
 
+import json
 import subprocess
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from runbook_runner.runbook.migration import migrate
 from runbook_runner.runbook.migration.sections import is_covered
 
 V1 = Path(__file__).parent / "v1"
+EXAMPLES = Path(__file__).parents[3] / "examples"
 
 
 @pytest.fixture(scope="module")
@@ -59,9 +61,31 @@ def test_what_changed_and_what_needs_a_look_is_said_with_its_line(runbook):
         "RUNBOOK.md:64: it says Step 6, which is Step 5 now",
         "line 120: an item less, code checks or the report cover it: `report.md` exists and is non-empty",
         "the report step moved behind the checklist",
-        "runbook_evals_version: 2",
+        "set `runbook_evals_version` to 2",
     ):
         assert part in said
+
+
+def test_findings_that_the_old_file_did_not_have_are_said(runbook):
+    file = runbook.cwd / "RUNBOOK.md"
+    file.write_text((EXAMPLES / "hello/RUNBOOK.md").read_text())
+    assert runbook("check", ".").code == 0
+    said = runbook("migrate", "--write", ".").err
+    found = json.loads(runbook("check", ".", "--format", "json").out)["findings"]
+    assert found
+    for one in found:
+        assert f"RUNBOOK.md:{one['line']}: {one['severity']}: {one['message']} [{one['rule']}]" in said
+    assert "New findings" not in runbook("migrate", "-", stdin=(V1 / "full.md").read_text()).err
+
+
+def test_report_step_of_a_shell_runbook_is_a_block_that_the_shell_agent_runs(runbook):
+    file = runbook.cwd / "RUNBOOK.md"
+    file.write_text((EXAMPLES / "hello/RUNBOOK.md").read_text())
+    runbook("migrate", "--write", ".")
+    ran = runbook("run", ".", "--sandbox", "host", "--json")
+    assert (ran.code, ran.json["verdict"]) == (0, "pass"), ran.err
+    report = json.loads((ran.folder / "results" / "validation_report.json").read_text())
+    assert [check["id"] for check in report["checks"]] == ["write-the-greeting", "describe-the-machine"]
 
 
 def test_stdin_cannot_be_written(runbook):

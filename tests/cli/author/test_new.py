@@ -88,6 +88,11 @@ def test_out_says_where(runbook):
     [
         ([], "needs a name"),
         (["日本"], "can't be a runbook's name"),
+        (["../evil"], "'../evil' is a path, not a name"),
+        (["a/b"], "--out FOLDER"),
+        (["p", "--agent", "nope"], "Unknown agent 'nope'"),
+        (["p", "--agent", "codx"], "Did you mean 'codex'?"),
+        (["p", "--model", "nope/big"], "There is no model provider `nope`"),
         (["p", "--evaluation", "visual"], "Unknown evaluation 'visual'"),
         (["p", "--agent", "shell", "--evaluation", "rubric"], "can't judge by a rubric"),
     ],
