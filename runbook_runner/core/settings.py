@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, cast, get_args
 
-from runbook_runner.core.errors import InputError
+from runbook_runner.core.errors import InputError, NotReadyError
 from runbook_runner.core.text import did_you_mean
 
 # --- inside every sandbox (contract §5.2) --------------------------------------------------------------------------
@@ -96,6 +96,16 @@ class Settings(NamedTuple):
             record_mode=record_mode(os.environ.get("RUNBOOK_RECORD_MODE") or "full", "RUNBOOK_RECORD_MODE"),
             data=_user_data(),
         )
+
+    def require_home(self) -> Path:
+        """`home`, a folder or a path where one can be made. Raises NotReadyError."""
+        there = next(path for path in (self.home, *self.home.parents) if os.path.lexists(path))
+        if not there.is_dir():
+            hint = "Set RUNBOOK_HOME to a folder you may write to."
+            raise NotReadyError(
+                f"No run can be recorded here: {there} is not a folder.", where=str(self.home), hint=hint
+            )
+        return self.home
 
 
 def record_mode(text: str, where: str) -> RecordMode:

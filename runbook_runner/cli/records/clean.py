@@ -21,7 +21,7 @@ interrupted. Every `runbook run` does the same before it starts. Live runs are n
 Looks at the runs of this home (.runbook/ or RUNBOOK_HOME), and on this machine at everything of this user that says
 which run it belongs to.
 
-Exit codes: 0 done, 3 something can't be removed.
+Exit codes: 0 done, 3 something can't be removed, or RUNBOOK_HOME is not a folder.
 """
 
 
@@ -32,10 +32,10 @@ def declare(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Raises SandboxError when something can't be removed."""
+    """Raises SandboxError when something can't be removed, NotReadyError for a home that is not a folder."""
     dry_run = bool(arguments.dry_run)
     engines, lacking = open_engines()
-    runs = recover_dead(Settings.load().home, engines, look_only=dry_run, kept_too=arguments.kept)
+    runs = recover_dead(Settings.load().require_home(), engines, look_only=dry_run, kept_too=arguments.kept)
     if arguments.json:
         url = next((opened.engine.url for opened in engines.values() if opened.engine), None)
         body = {"dry_run": dry_run, "engine": url, "runs": [_described(run) for run in runs]}

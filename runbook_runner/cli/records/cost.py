@@ -21,7 +21,7 @@ Only calls that a provider answered count, not answers from model scripts and re
 shown as unknown, never as zero. A run's cost is recorded while it runs, by the prices of that day and those in the file
 that RUNBOOK_PRICES names.
 
-Exit codes: 0 shown, 2 bad input.
+Exit codes: 0 shown, 2 bad input, 3 RUNBOOK_HOME is not a folder.
 """
 
 _GROUPS = ("model", "task", "day")
@@ -38,14 +38,15 @@ def declare(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Raises InputError for a wrong date, and for a price file that can't be read."""
+    """Raises InputError for a wrong date, and for a price file that can't be read; NotReadyError for a home that
+    is not a folder."""
     if os.environ.get(PRICES_VARIABLE):
         from runbook_runner.gateway.providers.prices import prices_from  # imports pydantic and a decompressor
 
         prices_from(os.environ)
     by, since = arguments.by, arguments.since
     broken: list[Path] = []
-    groups = totals(runs(Settings.load().home, _start(since) if since else None, broken), by)
+    groups = totals(runs(Settings.load().require_home(), _start(since) if since else None, broken), by)
     if arguments.json:
         body = {"by": by, "since": since, "groups": {name: _json(total) for name, total in groups.items()}}
         body |= {"total": _json(summed(groups.values())), "unreadable": len(broken)}

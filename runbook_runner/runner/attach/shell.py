@@ -57,7 +57,7 @@ def prepare_shell(request: ShellRequest) -> PreparedShell:
     InputError and NotReadyError."""
     asked = Settings.load()
     environ = load_environment(request.options.env_file, None)
-    spec, trajectory_id, sandbox = _asked_for(request, asked.home)
+    spec, trajectory_id, sandbox = _asked_for(request, asked.require_home())
     limits = spec.limits.model_copy(update={"timeout_s": LIFETIME_S, "idle_s": LIFETIME_S})
     spec = spec.model_copy(update={"limits": limits})
     if request.network:

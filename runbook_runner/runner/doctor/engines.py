@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from runbook_runner.core.errors import RunbookError
+from runbook_runner.core.errors import NotReadyError, RunbookError
 from runbook_runner.runner.doctor.machine import Finding, Machine, Status, error_finding
 from runbook_runner.sandbox.backends import BACKENDS, POLICIES
 
@@ -123,6 +123,10 @@ def networks(machine: Machine) -> Iterator[Finding]:
 
 def disk(machine: Machine) -> Iterator[Finding]:
     home = machine.settings.home
+    try:
+        machine.settings.require_home()
+    except NotReadyError as error:
+        yield error_finding("home", "fail", error)
     there = next(folder for folder in (home, *home.parents) if folder.is_dir())
     yield _room("disk.trajectories", there, f"for trajectories ({home})", "Remove old ones, or set RUNBOOK_HOME.")
     if not os.access(there, os.W_OK):

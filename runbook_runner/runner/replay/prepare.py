@@ -44,7 +44,7 @@ def prepare_replay(request: ReplayRequest) -> PreparedRun | None:
     document = Path(request.name) if Path(request.name).name == DOCUMENT else None
     if document and not (document.parent / RECORDING).is_dir():
         return None
-    recorded = read_recorded_run(asked.home, str(document.parent / RECORDING) if document else request.name)
+    recorded = read_recorded_run(asked.require_home(), str(document.parent / RECORDING) if document else request.name)
     replay = CassetteReplay(
         recorded.cassette, check_on_miss(request.options.on_miss), request.until, request.then, recorded
     )

@@ -91,7 +91,7 @@ def _prepare(request: RunRequest, ask: Ask | None, warnings: list[str]) -> Prepa
     runbook = parse(source.text, source.name)
     warnings += doubts(runbook)
     environ = load_environment(request.options.env_file, source.folder, warnings.append)
-    replay = _replay(request, asked.home)
+    replay = _replay(request, asked.require_home())
     request = _with_values(request, runbook, ask, warnings)
     if source.folder:
         request = replace(request, near=(source.folder, *request.near))

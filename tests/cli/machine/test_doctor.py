@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+EXAMPLES = Path(__file__).parents[3] / "examples"
 NOWHERE = {"DOCKER_HOST": "unix:///nowhere/docker.sock"}
 
 
@@ -54,6 +55,20 @@ def test_without_an_engine_bubblewrap_is_enough(runbook):
     assert finding(ran, "sandboxes")["facts"]["ready"] == ["bubblewrap", "host"]
     assert finding(ran, "engine")["status"] == "warn"
     assert "unix:///nowhere/docker.sock (from DOCKER_HOST)" in finding(ran, "engine")["message"]
+
+
+def test_a_home_that_is_not_a_folder_is_reported_by_every_command_that_uses_it(runbook):
+    file = runbook.cwd / "file"
+    file.touch()
+    for home in (file, file / "below"):
+        env = {**NOWHERE, "RUNBOOK_HOME": str(home)}
+        ran = runbook("doctor", "--json", "--offline", env=env)
+        assert (ran.code, finding(ran, "home")["status"]) == (3, "fail")
+        for command in (["cost"], ["clean"], ["run", EXAMPLES / "hello", "--sandbox", "host"], ["replay", "0badcafe"]):
+            ran = runbook(*command, env=env)
+            assert (ran.code, ran.out) == (3, ""), command
+            assert ran.err.startswith(f"error: {home}: No run can be recorded here: {file} is not a folder.")
+            assert "Set RUNBOOK_HOME" in ran.err
 
 
 def test_without_any_sandbox_it_fails_and_says_what_fixes_it(runbook, bare_path):
