@@ -31,6 +31,13 @@ def test_check_names_the_file_and_writes_nothing(runbook, crooked):
     assert crooked.read_text() == CROOKED
 
 
+def test_the_examples_are_formatted_and_have_no_findings(runbook):
+    examples = Path(__file__).parents[3] / "examples"
+    checked = runbook("fmt", "--check", examples)
+    assert checked.code == 0, checked.out
+    assert runbook("check", examples).out == "3 files: no findings.\n"
+
+
 def test_diff_can_be_applied_by_patch(runbook, crooked):
     shown = runbook("fmt", "--diff", "RUNBOOK.md")
     assert shown.code == 1
