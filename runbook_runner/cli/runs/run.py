@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from runbook_runner.cli.options import given_fields
+from runbook_runner.cli.runs.dry_run import print_plan
 from runbook_runner.cli.runs.run_options import declare
 from runbook_runner.cli.ui.follow import ask_on_terminal, console_for, follow, print_problem
-from runbook_runner.cli.ui.output import warn
 from runbook_runner.core.errors import ExitCode, InputError
 from runbook_runner.core.text import encodable
-from runbook_runner.runner import PreparedRun, RunOptions, RunRequest, prepare
+from runbook_runner.runner import RunOptions, RunRequest, prepare
 
 __all__ = ["DESCRIPTION", "declare", "execute"]
 
@@ -26,7 +26,9 @@ def execute(arguments: argparse.Namespace) -> int:
     """Runs and reports; the exit code. Raises RunbookError for what was wrong before anything was recorded."""
     prepared = prepare(_request(arguments), ask_on_terminal())
     if arguments.dry_run:
-        return _show_plan(prepared, as_json=arguments.json)
+        print_plan(prepared, as_json=arguments.json)
+        prepared.require_ready()
+        return ExitCode.PASS
     followed = follow(prepared, console_for(quiet=arguments.quiet, json=arguments.json))
     if arguments.quiet and (problem := followed.problem()):
         print_problem(followed.outcome.folder, problem)
@@ -58,12 +60,3 @@ def _pair(text: str, option: str, form: str) -> tuple[str, str]:
     if not separator or not name.strip():
         raise InputError(f"{option} {text!r} is not of the form {form}.")
     return name.strip(), value
-
-
-def _show_plan(prepared: PreparedRun, *, as_json: bool) -> int:
-    for warning in prepared.warnings:
-        warn(warning)
-    spec = prepared.spec
-    body = {"spec": spec.model_dump(mode="json"), "digest": spec.digest(), "plan": prepared.plan()}
-    sys.stdout.write(json.dumps(body, indent=None if as_json else 1, ensure_ascii=False) + "\n")
-    return ExitCode.PASS

@@ -1,6 +1,7 @@
 """Runner: from a request to a run that is ready to start: everything is chosen and checked, nothing is started."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ import yaml
 from runbook_runner.agents.base import Agent, AgentInput
 from runbook_runner.agents.registry import find_agent
 from runbook_runner.core import settings
-from runbook_runner.core.errors import InputError, RunbookError
+from runbook_runner.core.errors import InputError, NotReadyError, RunbookError
 from runbook_runner.core.invalid import yaml_error
 from runbook_runner.core.settings import RecordMode, Settings, record_mode
 from runbook_runner.core.spec import RunSpec
@@ -40,7 +41,8 @@ if TYPE_CHECKING:
 class PreparedRun:
     spec: RunSpec
     agent: Agent
-    backend: ChosenBackend
+    chosen: ChosenBackend | None
+    """`None`: this machine lacks what the backend needs."""
     upstream: "Upstream | None"
     """Who answers the agent's model calls; `None` when it makes none."""
     answers_from: str | None
@@ -54,16 +56,28 @@ class PreparedRun:
     options: RunOptions
     warnings: tuple[str, ...] = ()
     """What the user should know of the document and of the files beside it."""
+    lacks: tuple[NotReadyError, ...] = ()
+    """What this machine lacks for the run; only a dry run is prepared in spite of it."""
+
+    @property
+    def backend(self) -> ChosenBackend:
+        assert self.chosen, "what is only a dry run is not started"
+        return self.chosen
+
+    def require_ready(self) -> None:
+        """Raises NotReadyError for the first of what this machine lacks."""
+        for lack in self.lacks:
+            raise lack
 
     def plan(self) -> list[str]:
-        """What `run` would do, line by line."""
+        """What `run` would do, line by line; without the sandbox when there is none."""
         spec = self.spec
         lines = [
             f"{'unpack' if is_zip(item.name) else 'put'} {item.name} ({item.size} bytes) into {settings.ASSETS}"
             for item in spec.inputs
         ]
-        lines += self.backend.plan(spec, self.agent)
-        if self.upstream:
+        lines += self.chosen.plan(spec, self.agent) if self.chosen else []
+        if self.agent.dialect:
             lines.append(f"answer model calls for {spec.model} from {self.answers_from}")
         lines.append(f"run {self.agent.name} for at most {spec.limits.timeout_s:g} s")
         lines.append("expect " + (", ".join(output.path for output in spec.outputs) or "no particular output"))
@@ -74,7 +88,7 @@ def prepare(request: RunRequest, ask: Ask | None = None) -> PreparedRun:
     """ask: gets each missing parameter and secret; `None`: a missing one is an error.
 
     Raises InputError for a document, value or option that is wrong, NotReadyError when this machine lacks what the run
-    needs.
+    needs, unless it is a dry run.
     """
     warnings: list[str] = []
     try:
@@ -132,14 +146,41 @@ def prepare_spec(
     sandbox without images is refused. starts_agent: False for a sandbox that only a person uses, without a model and
     with the secrets that are there. Raises as `prepare`."""
     agent = find_agent(spec.agent, spec.near)
-    upstream = _upstream(agent, spec, environ, script, replay) if starts_agent else None
+    upstream, backend, lacks = None, None, list[NotReadyError]()
     strict = strict_snapshot or any(bounds.strict_snapshots for bounds in bounds_near(spec.near))
-    backend = choose_backend(
-        options.sandbox or "auto", spec, agent, asked, strict_snapshot=strict, needs_image=needs_image
-    )
+    with _keeping(lacks):
+        upstream = _upstream(agent, spec, environ, script, replay) if starts_agent else None
+    with _keeping(lacks):
+        backend = choose_backend(
+            options.sandbox or "auto", spec, agent, asked, strict_snapshot=strict, needs_image=needs_image
+        )
     kept = record_mode(options.record_mode, "--record-mode") if options.record_mode else asked.record_mode
-    warnings = (*warnings, *backend.warnings)
-    return PreparedRun(spec, agent, backend, upstream, answers_from, replay, asked, environ, kept, options, warnings)
+    prepared = PreparedRun(
+        spec,
+        agent,
+        backend,
+        upstream,
+        answers_from,
+        replay,
+        asked,
+        environ,
+        kept,
+        options,
+        warnings=(*warnings, *(backend.warnings if backend else ())),
+        lacks=tuple(lacks),
+    )
+    if not options.dry_run:
+        prepared.require_ready()
+    return prepared
+
+
+@contextmanager
+def _keeping(lacks: list[NotReadyError]) -> Iterator[None]:
+    """Adds what is lacking to the list instead of raising it."""
+    try:
+        yield
+    except NotReadyError as error:
+        lacks.append(error)
 
 
 def _upstream(

@@ -25,6 +25,8 @@ class RunOptions:
     keep: bool = False
     """The sandbox stays after the run."""
     author: str = "local"
+    dry_run: bool = False
+    """Nothing is to be started: what this machine lacks is kept in the prepared run instead of raised."""
 
 
 @dataclass(frozen=True)

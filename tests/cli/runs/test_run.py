@@ -195,11 +195,59 @@ def test_nothing_stays_in_the_temporary_folder(runbook: Any, tmp_path: Path) -> 
 
 
 def test_dry_run_shows_the_spec_and_starts_nothing(runbook: Any) -> None:
-    ran = runbook("run", HELLO, "--sandbox", "host", "--dry-run", "-p", "name=Ada", "--timeout", "7")
+    ran = runbook("run", HELLO, "--sandbox", "host", "--dry-run", "--json", "-p", "name=Ada", "--timeout", "7")
     assert ran.code == 0
     assert ran.json["spec"]["parameters"] == {"name": "Ada"}
     assert ran.json["spec"]["limits"]["timeout_s"] == 7
     assert "run shell for at most 7 s" in ran.json["plan"]
+    assert not (runbook.cwd / ".runbook").exists()
+
+
+def test_dry_run_tells_people_what_would_run_where_and_with_what(runbook: Any, tmp_path: Path) -> None:
+    (tmp_path / "data.csv").write_text("a,b\n")
+    asked = ("-p", "name=Ada", "-f", "data.csv", "--secret", "CRM_TOKEN", "--max-calls", "7", "--memory", "512M")
+    ran = runbook("run", HELLO, "--sandbox", "host", "--dry-run", *asked, env={"CRM_TOKEN": "canary-Zz9-12345"})
+    assert (ran.code, ran.err) == (0, "")
+    assert "canary" not in ran.out
+    told = [" ".join(line.split()) for line in ran.out.splitlines()]
+    for line in ("Agent shell", "Network full", "Parameters name = Ada", "Inputs data.csv, 4 bytes"):
+        assert line in told
+    for line in ("Secrets CRM_TOKEN", "Outputs greeting.md (primary)", "machine.json", "Recorded in local/hello"):
+        assert line in told
+    said = " ".join(told)
+    assert "Sandbox host: run /" in said
+    assert "1200 s (600 s without output)" in said
+    assert "512M memory" in said
+    assert said.count("7 model calls") == 1
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_dry_run_shows_the_plan_also_where_this_machine_is_not_ready(runbook: Any, as_json: bool) -> None:
+    asked = ("--agent", "claude-code", "--sandbox", "docker", "--secret", "CRM_TOKEN", *(["--json"] if as_json else []))
+    ran = runbook("run", HELLO, *asked, "--dry-run", env={"DOCKER_HOST": "unix:///absent"})
+    assert ran.code == 3
+    assert ran.err.startswith("error: 1 required secret is not set:\n  CRM_TOKEN\n")
+    if as_json:
+        assert ran.json["spec"]["agent"] == "claude-code"
+        assert [line for line in ran.json["plan"] if "container" in line] == []
+    else:
+        said = " ".join(ran.out.split())
+        assert "Agent claude-code Model claude-" in said
+        assert "CRM_TOKEN: not set" in said
+        assert "Sandbox none" in said
+        assert "Not ready 1 required secret is not set No Docker engine answers at unix:///absent" in said
+
+
+def test_dry_run_without_the_providers_key_shows_the_plan_and_then_names_the_key(runbook: Any) -> None:
+    fake = runbook.cwd / "claude"
+    fake.write_text("#!/bin/sh\n")
+    fake.chmod(0o755)
+    env = {"PATH": f"{runbook.cwd}:{runbook.env['PATH']}"}
+    ran = runbook("run", HELLO, "--agent", "claude-code", "--sandbox", "host", "--dry-run", env=env)
+    assert ran.code == 3
+    assert "answered by anthropic" in ran.out
+    assert f"host: run {fake} in a temporary folder" in ran.out
+    assert "ANTHROPIC_API_KEY is not set" in ran.err
     assert not (runbook.cwd / ".runbook").exists()
 
 

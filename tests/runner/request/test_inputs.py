@@ -68,7 +68,7 @@ def test_agent_is_told_every_name_unless_they_are_too_many(make_zip: Any) -> Non
 
 
 def test_dry_run_says_that_a_zip_is_unpacked(runbook: Any, shell_runbook: Any, make_zip: Any) -> None:
-    ran = runbook("run", shell_runbook("true"), "--sandbox", "host", "-f", make_zip("top.txt"), "--dry-run")
+    ran = runbook("run", shell_runbook("true"), "--sandbox", "host", "-f", make_zip("top.txt"), "--dry-run", "--json")
     assert ran.json["plan"][0].startswith("unpack given.zip (")
 
 

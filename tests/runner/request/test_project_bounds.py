@@ -15,7 +15,7 @@ def network(runbook: Any) -> Any:
     def told(own: dict[str, Any], *args: str) -> tuple[str, list[str]]:
         front = f"runbook_runner: {json.dumps(own)}\n" if own else ""
         (runbook.cwd / "RUNBOOK.md").write_text(DOCUMENT.format(own=front))
-        ran = runbook("run", "RUNBOOK.md", "--sandbox", "auto", "--dry-run", *args)
+        ran = runbook("run", "RUNBOOK.md", "--sandbox", "auto", "--dry-run", "--json", *args)
         assert ran.code == 0, ran.err
         spec = json.loads(ran.out)["spec"]["network"]
         return spec["policy"], spec["allow_hosts"]
@@ -58,7 +58,7 @@ def test_a_table_beside_the_runbook_can_not_widen_one_above_it(runbook: Any) -> 
     config(runbook, '[tool.runbook.run]\nnetwork = "model-only"\n', "pyproject.toml")
     config(runbook, '[run]\nnetwork = "allowlist"\nallow_hosts = ["a.org"]\n', "sub/.runbook/config.toml")
     (runbook.cwd / "sub/RUNBOOK.md").write_text(DOCUMENT.format(own=""))
-    ran = runbook("run", "sub", "--sandbox", "docker", "--dry-run")
+    ran = runbook("run", "sub", "--sandbox", "docker", "--dry-run", "--json")
     assert json.loads(ran.out)["spec"]["network"] == {"policy": "model-only", "allow_hosts": []}
 
 

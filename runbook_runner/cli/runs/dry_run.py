@@ -1,0 +1,86 @@
+"""Command line: what `runbook run --dry-run` prints: the plan of a run, for people or as JSON."""
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+
+from runbook_runner.cli.ui.output import warn
+from runbook_runner.core.spec import InputFile, Limits
+from runbook_runner.core.text import printable
+from runbook_runner.runner import PreparedRun
+from runbook_runner.runner.request.inputs import is_zip
+from runbook_runner.runner.request.secrets import explain_withheld, missing_secrets, withheld
+
+_INDENT = 13
+
+
+def print_plan(prepared: PreparedRun, *, as_json: bool) -> None:
+    for warning in prepared.warnings:
+        warn(warning)
+    if as_json:
+        spec = prepared.spec
+        body = {"spec": spec.model_dump(mode="json"), "digest": spec.digest(), "plan": prepared.plan()}
+        sys.stdout.write(json.dumps(body, ensure_ascii=False) + "\n")
+        return
+    text = f"{prepared.spec.title}: this would run\n"
+    for name, lines in _rows(prepared):
+        for line in lines:
+            text += f"  {name:<{_INDENT}}{line}\n"
+            name = ""
+    sys.stdout.write(printable(text))
+    sys.stdout.flush()  # an error may follow on stderr
+
+
+def _rows(prepared: PreparedRun) -> Iterator[tuple[str, Iterable[str]]]:
+    """Names and lines; a row without lines is not shown."""
+    spec, chosen = prepared.spec, prepared.chosen
+    yield "Agent", [spec.agent]
+    if prepared.agent.dialect:
+        yield "Model", [f"{spec.model}, answered by {prepared.answers_from}"]
+    if chosen is None or chosen.backend.uses_images:
+        yield ("Image", [spec.image]) if spec.image else ("Snapshot", [str(spec.snapshot)])
+    yield "Packages", [*spec.apt_packages]
+    yield "Sandbox", [f"{chosen.name}: {line}" for line in chosen.plan(spec, prepared.agent)] if chosen else ["none"]
+    yield "Network", [", ".join((spec.network.policy, *spec.network.allow_hosts))]
+    yield "Limits", [", ".join(_limits(spec.limits))]
+    yield "Parameters", [f"{name} = {value}" for name, value in spec.parameters.items()]
+    yield "Inputs", map(_input, spec.inputs)
+    yield "Secrets", _secrets(prepared)
+    yield "MCP servers", [server.name for server in spec.mcp_servers]
+    primary = spec.primary_outputs
+    yield "Outputs", [f"{out.path} (primary)" if out.path in primary else out.path for out in spec.outputs] or ["any"]
+    yield "Recorded in", [f"{spec.collection}/{spec.task}"]
+    yield "Not ready", [str(lack).partition("\n")[0].rstrip(":") for lack in prepared.lacks]
+
+
+def _limits(limits: Limits) -> Iterator[str]:
+    yield f"{limits.timeout_s:g} s ({limits.idle_s:g} s without output)"
+    yield f"{limits.cpus:g} cores"
+    yield f"{_size(limits.memory_bytes)} memory"
+    yield f"{_size(limits.disk_bytes)} disk"
+    yield f"{limits.pids} processes"
+    if limits.max_cost_usd is not None:
+        yield f"${limits.max_cost_usd:g}"
+    if limits.max_tokens is not None:
+        yield f"{limits.max_tokens:,} tokens"
+    if limits.max_calls is not None:
+        yield f"{limits.max_calls:,} model calls"
+
+
+def _size(amount: int) -> str:
+    """As --memory and --disk take it."""
+    return f"{amount >> 30}G" if amount % (1 << 30) == 0 else f"{amount >> 20}M"
+
+
+def _input(item: InputFile) -> str:
+    return f"{item.name}, {item.size:,} bytes{', is unpacked' if is_zip(item.name) else ''}"
+
+
+def _secrets(prepared: PreparedRun) -> Iterator[str]:
+    """Names only."""
+    spec = prepared.spec
+    missing, kept = missing_secrets(spec, prepared.environ), withheld(spec)
+    for secret in spec.secrets:
+        notes = ["not set"] if secret in missing else []
+        notes += [explain_withheld(spec, secret)] if secret in kept else []
+        yield ": ".join([secret.env, *([", ".join(notes)] if notes else [])])
