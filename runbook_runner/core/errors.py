@@ -4,8 +4,9 @@ Every error says what happened, where, and what to do next. Nothing else reaches
 `str(error)` and leaves with `error.exit_code`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import IntEnum
+from pathlib import PurePath
 from typing import ClassVar
 
 
@@ -37,6 +38,12 @@ class RunbookError(Exception):
         self.details = details
         self.warnings: Sequence[str] = ()
         """What else was found until then; printed above the message."""
+
+    def redact(self, clean: Callable[[str], str]) -> None:
+        """Applies the function to every text of it."""
+        self.message = clean(self.message)
+        self.args = (self.message,)
+        self.where, self.hint, self.details = (text and clean(text) for text in (self.where, self.hint, self.details))
 
     def __str__(self) -> str:
         head = f"{self.where}: {self.message}" if self.where else self.message
@@ -84,6 +91,12 @@ class RecordingError(RunbookError):
 
     code = "recording_failed"
     exit_code = ExitCode.NOT_READY
+
+    @classmethod
+    def of(cls, error: OSError, path: PurePath) -> "RecordingError":
+        """path: the file that could not be written."""
+        hint = "Make room on this disk, or point RUNBOOK_HOME to another one. All events until now are kept."
+        return cls(f"The run can't be recorded any more: {error.strerror}.", where=str(path), hint=hint)
 
 
 class CancelledError(RunbookError):

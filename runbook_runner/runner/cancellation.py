@@ -1,10 +1,17 @@
-"""Runner: how a run is asked to stop: the first request ends it in order, with its results; the second at once."""
+"""Runner: how a run is asked to stop: the first request ends it in order, with its results; the second at once.
+
+Most of a run must not be interrupted: its record is opened, its results are collected, its sandbox is removed. There a
+request is only noted, and `check` sees it when the phase is over.
+"""
 
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from runbook_runner.core.errors import CancelledError
+
+ABANDON_S: Final = 5.0
 
 
 class Cancellation:
@@ -14,28 +21,43 @@ class Cancellation:
         self._requested = threading.Event()
         self._stop: Callable[[], None] | None = None
         self._abandon: Callable[[], None] | None = None
+        self._interruptible: int | None = None
 
     @property
     def requested(self) -> bool:
         return self._requested.is_set()
 
-    def request(self) -> bool:
-        """Asks the run to stop. False: no phase listens at the moment, so the caller must interrupt it."""
+    def request(self) -> None:
+        """Asks the run to stop. Raises CancelledError in an `interruptible` block of this very thread: in a signal
+        handler."""
         self._requested.set()
-        if self._stop is None:
-            return False
-        self._stop()
-        return True
+        if self._stop:
+            self._stop()
+        elif self._interruptible == threading.get_ident():
+            self.check()
 
-    def abandon(self) -> None:
-        """Ends the sandbox at once; what was recorded stays recorded."""
+    def abandon(self, within: float = ABANDON_S) -> None:
+        """Ends the sandbox, in another thread: this one may hold its locks. What was recorded stays recorded, and the
+        next start ends what is left. within: seconds to wait for it."""
         if self._abandon:
-            self._abandon()
+            ending = threading.Thread(target=self._abandon, name="abandon", daemon=True)
+            ending.start()
+            ending.join(within)
 
     def check(self) -> None:
         """Raises CancelledError once the run was asked to stop."""
         if self.requested:
             raise CancelledError("The run was cancelled.")
+
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """This block may end anywhere in it with CancelledError: it waits for something that can't be told to stop."""
+        self.check()
+        self._interruptible = threading.get_ident()
+        try:
+            yield
+        finally:
+            self._interruptible = None
 
     @contextmanager
     def stops_with(self, stop: Callable[[], None]) -> Iterator[None]:

@@ -98,10 +98,10 @@ def recorded(prepared: PreparedRun, readers: Sequence[Reader], cancellation: Can
     """A new trajectory folder, claimed and open in this block, with its spec and its first event. Raises
     RecordingError."""
     spec, home = prepared.spec, prepared.settings.home
-    trajectory_id, folder = create_folder(home, spec.collection, spec.task)
     token = ids.new_run_token()
     provider = prepared.upstream.secret_values() if prepared.upstream else {}
     redactor = redactor_for(spec, prepared.environ, {**provider, "RUN_TOKEN": token})
+    trajectory_id, folder = create_folder(home, spec.collection, spec.task)
     backend = prepared.backend
     entry = Entry(trajectory_id, str(folder), backend.name, str(temp_folder()), backend.engine_url, longest_end(spec))
     with ExitStack() as stack:
@@ -123,10 +123,14 @@ def recorded(prepared: PreparedRun, readers: Sequence[Reader], cancellation: Can
         )
         _write_request(run)
         yield run
+        if recorder.broken_reader:
+            raise recorder.broken_reader
 
 
 def finish(run: Run, status: Status, error: RunbookError | None) -> Outcome:
     """The last event, and the fold of all of them. Raises RecordingError."""
+    if error:
+        error.redact(run.redactor.clean)
     seconds = round(time.monotonic() - run.started, 3)
     message, code = (error.message, error.code) if error else (None, None)
     run.emit(RunFinished(status=status, error=message, error_code=code, seconds=seconds))

@@ -32,13 +32,16 @@ if TYPE_CHECKING:
 
 def run(prepared: PreparedRun, readers: Sequence[Reader] = (), cancellation: Cancellation | None = None) -> Outcome:
     """Runs and records. readers: get every event as it happens. Raises RunbookError for what is wrong before anything
-    is recorded, and RecordingError at any time; every other error is in the outcome and in the trajectory."""
-    out = prepared.options.out
+    is recorded, and RecordingError at any time; every other error is in the outcome and in the trajectory. An exception
+    of a reader is raised when the run is over and recorded."""
+    out, cancellation = prepared.options.out, cancellation or Cancellation()
     if out:
         _make_folder(out)
-    sweep(prepared.settings.home, prepared.backend)
-    with recorded(prepared, readers, cancellation or Cancellation()) as run:
+    with cancellation.interruptible():
+        sweep(prepared.settings.home, prepared.backend)
+    with recorded(prepared, readers, cancellation) as run:
         outcome = _to_its_end(run)
+        run.claim.settle()
         if out:
             _copy_results(run.folder / RESULTS, out)
         return outcome
@@ -56,6 +59,9 @@ def _to_its_end(run: Run) -> Outcome:
         return finish(run, "failed", failed)
     except Exception as bug:
         finish(run, "failed", RunbookError(f"internal error: {type(bug).__name__}"))
+        raise
+    except BaseException:  # KeyboardInterrupt, where the caller handles no signals
+        finish(run, "cancelled", CancelledError("The run was cancelled."))
         raise
     return finish(run, status, error)
 
@@ -83,10 +89,10 @@ def _warn(run: Run) -> None:
 
 def _image(run: Run) -> Prepared:
     def report(line: str) -> None:
-        run.cancellation.check()
+        run.cancellation.check()  # a request of another thread
         run.emit(Log(message=line, source="image"))
 
-    with run.emit.phase("image"):
+    with run.emit.phase("image"), run.cancellation.interruptible():
         ready = run.prepared.backend.prepare(
             run.spec, run.agent, run.trajectory_id, run.claim.labels(), report, run.emit
         )
@@ -102,7 +108,9 @@ def _sandbox(run: Run, ready: Prepared) -> Iterator[Sandbox]:
     try:
         with run.cancellation.abandons_with(sandbox.stop):
             with run.emit.phase("sandbox"):
-                _start(run, ready)
+                with run.cancellation.interruptible():
+                    sandbox.start()
+                _tell(run, ready)
             run.cancellation.check()
             yield sandbox
     except RecordingError:
@@ -116,9 +124,8 @@ def _sandbox(run: Run, ready: Prepared) -> Iterator[Sandbox]:
         sandbox.stop()
 
 
-def _start(run: Run, ready: Prepared) -> None:
+def _tell(run: Run, ready: Prepared) -> None:
     sandbox, replay = ready.sandbox, run.prepared.replay
-    sandbox.start()
     started = SandboxStarted(
         backend=sandbox.backend,
         sandbox_id=sandbox.sandbox_id,
@@ -163,8 +170,7 @@ def _agent(run: Run, sandbox: Sandbox, model: "ModelAccess | None") -> AgentFini
 
 def _collect(run: Run, sandbox: Sandbox, end: AgentFinished) -> AgentFinished:
     """Returns the agent's end, which too many results make a failure; but the agent's own failure comes first."""
-    # A run that is stopped now still gets what the agent made.
-    with run.emit.phase("collect"), run.cancellation.stops_with(lambda: None):
+    with run.emit.phase("collect"):
         try:
             collect(
                 sandbox,

@@ -147,17 +147,36 @@ def _renamed(folder: Path) -> Path:
 
 
 def _remove(top: Path) -> None:
-    """Folders that are too deep are moved to the top first, so that neither paths nor the stack grow with it."""
+    """Folders that are too deep are moved to the top first, so that neither paths nor the stack grow with it. The file
+    that says whose it is goes last: by it a removal that was interrupted is found and finished."""
     if stat.S_ISDIR(top.lstat().st_mode):
         top.chmod(0o700)
     here = os.open(top, _OPEN_FOLDER)
+    private, owner = _OWNER.split("/")
     try:
         while inner := list(_folders_left(here)):
+            if inner == [private] and _is_emptied(here, private, owner):
+                break
             for name in inner:
-                _dissolve(here, name, top=here, depth=1)
+                if name != private:
+                    _dissolve(here, name, top=here, depth=1)
+        if inner:
+            _dissolve(here, private, top=here, depth=1)
     finally:
         os.close(here)
     top.rmdir()
+
+
+def _is_emptied(top: int, name: str, spared: str) -> bool:
+    """Removes the files in that folder but one, and moves the folders in it to the top; whether there were none."""
+    folder = os.open(name, _OPEN_FOLDER, dir_fd=top)
+    try:
+        inner = list(_folders_left(folder, spared))
+        for each in inner:
+            os.rename(each, secrets.token_hex(16), src_dir_fd=folder, dst_dir_fd=top)
+    finally:
+        os.close(folder)
+    return not inner
 
 
 def _dissolve(parent: int, name: str, *, top: int, depth: int) -> None:
@@ -173,13 +192,13 @@ def _dissolve(parent: int, name: str, *, top: int, depth: int) -> None:
     os.rmdir(name, dir_fd=parent)
 
 
-def _folders_left(folder: int) -> Iterator[str]:
-    """Removes all but the folders in it, and yields those, with the permission to enter."""
+def _folders_left(folder: int, spared: str = "") -> Iterator[str]:
+    """Removes all but the folders in it, and yields those, with the permission to enter. spared: a file that stays."""
     with os.scandir(folder) as entries:
         found = list(entries)
     for entry in found:
         if entry.is_dir(follow_symlinks=False):
             os.chmod(entry.name, 0o700, dir_fd=folder)
             yield entry.name
-        else:
+        elif entry.name != spared:
             os.unlink(entry.name, dir_fd=folder)

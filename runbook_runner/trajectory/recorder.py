@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from runbook_runner.core.clock import now_iso
-from runbook_runner.core.errors import RecordingError
+from runbook_runner.core.errors import CancelledError, RecordingError
 from runbook_runner.core.events import Event, Recorded
 from runbook_runner.core.redaction import Redactor
 
@@ -21,46 +21,44 @@ class Recorder:
         self._path = folder / EVENTS_FILE
         self.redactor = redactor
         self._readers = list(readers)
-        self._seq = first_seq
+        self.broken_reader: Exception | None = None
+        """The first exception of a reader, which gets no more events."""
         self._lock = threading.RLock()
         self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._next = (first_seq, os.fstat(self._file).st_size)
+        """Number of the next line, and where it begins; one value, so that no interruption can part them."""
 
     def append(self, event: Event) -> None:
         """Raises RecordingError when the line can't be written; earlier lines are intact then."""
         clean = type(event).model_validate(self.redactor.json(event.model_dump(mode="json")))
         with self._lock:
-            recorded = Recorded(seq=self._seq, ts=now_iso(), event=clean)
-            self._write(recorded.line().encode("utf-8", "backslashreplace") + b"\n")
-            self._seq += 1
+            seq, begin = self._next
+            recorded = Recorded(seq=seq, ts=now_iso(), event=clean)
+            line = recorded.line().encode("utf-8", "backslashreplace") + b"\n"
+            self._write(line, begin)
+            self._next = (seq + 1, begin + len(line))
             self._notify(recorded)
 
-    def _write(self, line: bytes) -> None:
-        end = os.fstat(self._file).st_size
+    def _write(self, line: bytes, begin: int) -> None:
         try:
+            if os.fstat(self._file).st_size > begin:
+                os.ftruncate(self._file, begin)
             written = 0
             while written < len(line):
                 written += os.write(self._file, line[written:])
-        except BaseException as error:
-            os.ftruncate(self._file, end)
-            if not isinstance(error, OSError):
-                raise
-            raise self._unwritable(error) from error
-
-    def _unwritable(self, error: OSError) -> RecordingError:
-        return RecordingError(
-            f"The run can't be recorded any more: {error.strerror}.",
-            where=str(self._path),
-            hint="Make room on this disk, or point RUNBOOK_HOME to another one. All events until now are kept.",
-        )
+        except OSError as error:
+            os.ftruncate(self._file, begin)
+            raise RecordingError.of(error, self._path) from error
 
     def _notify(self, recorded: Recorded) -> None:
         for reader in list(self._readers):
             try:
                 reader(recorded)
-            except BrokenPipeError:  # the reader has gone; the run goes on
+            except (CancelledError, RecordingError):  # not the reader's own: a signal came, the disk is full
+                raise
+            except Exception as error:  # the run goes on without this reader
                 self._readers.remove(reader)
-            except OSError as error:
-                raise self._unwritable(error) from error
+                self.broken_reader = self.broken_reader or error
 
     def close(self) -> None:
         with self._lock:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from runbook_runner.core.errors import RecordingError
 from runbook_runner.core.events import (
     AgentFinished,
     Event,
@@ -24,11 +25,15 @@ class SandboxLog:
         self._path = folder / SANDBOX_LOG
 
     def __call__(self, recorded: Recorded) -> None:
+        """Raises RecordingError."""
         line = _line(recorded.event)
         if line:
-            with self._path.open("a", encoding="utf-8", errors="backslashreplace") as log:
-                # Lines after the first are indented, so that a message can't forge an entry.
-                log.write(f"{recorded.ts} " + "\n    ".join(map(printable_name, line.splitlines())) + "\n")
+            try:
+                with self._path.open("a", encoding="utf-8", errors="backslashreplace") as log:
+                    # Lines after the first are indented, so that a message can't forge an entry.
+                    log.write(f"{recorded.ts} " + "\n    ".join(map(printable_name, line.splitlines())) + "\n")
+            except OSError as error:
+                raise RecordingError.of(error, self._path) from error
 
 
 def _line(event: Event) -> str | None:

@@ -134,6 +134,26 @@ def test_ctrl_c_twice_leaves_at_once_and_leaves_nothing(
     assert json.loads((folder / "trajectory.json").read_text())["status"] in ("cancelled", "failed")
 
 
+SILENT = """\
+echo before > /app/results/out.txt; echo started
+(trap '' TERM; exec >/dev/null 2>&1 </dev/null; while :; do sleep 1; done) &
+exec sleep {word}"""
+
+
+def test_ctrl_c_twice_does_not_wait_for_a_background_process(
+    start: Start, shell_runbook: Write, eventually: Any
+) -> None:
+    """Its output is closed, so the runner has read all of it and waits for the supervisor alone."""
+    word = f"8{os.getpid()}{time.monotonic_ns() % 100000}"
+    process, folder = start(shell_runbook(SILENT.format(word=word)), "host")
+    process.send_signal(signal.SIGINT)
+    eventually(lambda: processes(word) == "")
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert '"run.finished"' not in (folder / "events.jsonl").read_text()
+
+
 @pytest.mark.needs("linux")
 def test_a_terminal_that_goes_ends_the_run_in_good_order(runbook: Any, endless: Path, eventually: Any) -> None:
     ours, its = pty.openpty()

@@ -145,3 +145,27 @@ def test_only_what_the_run_needs_is_in_the_sandboxes_environment(leaked: Any) ->
     names = {line.split("=")[0] for line in text.splitlines() if "=" in line}
     assert {"RESULTS_DIR", "JETTY_TRAJECTORY_ID", "SERVICE_TOKEN"} <= names
     assert not names & {"HOST_ONLY", "OPENAI_API_KEY"}
+
+
+LEAKING = """\
+argv = ["sh", "-c", "echo leaking $CRM_TOKEN >&2; echo out $CRM_TOKEN; exit 9"]
+prompt = "stdin"
+"""
+
+
+@pytest.mark.parametrize("options", [(), ("--quiet",), ("--json",)], ids=["shown", "quiet", "json"])
+def test_the_error_of_a_run_never_tells_a_secret(
+    runbook: Any, shell_runbook: Callable[[str], Path], options: tuple[str]
+) -> None:
+    agent = runbook.cwd / ".runbook" / "agents" / "leak.toml"
+    agent.parent.mkdir(parents=True)
+    agent.write_text(LEAKING)
+    (runbook.cwd / "e.env").write_text("CRM_TOKEN=from-env-file-98765\n")
+    args = ("--agent", "leak", "--sandbox", "host", "--secret", "CRM_TOKEN", "--env-file", "e.env", *options)
+    ran = runbook("run", shell_runbook("true"), *args)
+    assert ran.code == 4
+    assert "leak ended with exit code 9" in ran.out + ran.err
+    assert "from-env-file-98765" not in ran.out + ran.err
+    assert not any(
+        b"from-env-file" in file.read_bytes() for file in (runbook.cwd / ".runbook").rglob("*") if file.is_file()
+    )

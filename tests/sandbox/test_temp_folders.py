@@ -4,6 +4,7 @@ in every later run's way."""
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from runbook_runner.core.errors import NotReadyError, SandboxError
 from runbook_runner.sandbox.extract import Extraction
 from runbook_runner.sandbox.local.tree import fetch
-from runbook_runner.sandbox.temp_folders import owned_folders, remove_folder, temp_folder, usual_folder
+from runbook_runner.sandbox.temp_folders import make_folder, owned_folders, remove_folder, temp_folder, usual_folder
 
 
 @pytest.fixture
@@ -93,3 +94,46 @@ def test_disk_too_full_for_any_temporary_file_is_said_and_can_still_be_looked_at
         temp_folder()
     assert usual_folder() == tmp_path
     assert list(owned_folders(usual_folder())) == []
+
+
+KILLED = """\
+import os, pathlib, sys
+import runbook_runner.sandbox.temp_folders as t
+
+left = int(sys.argv[2])
+
+def counted(call):
+    def count(*args, **options):
+        global left
+        left -= 1
+        if left < 0:
+            os.kill(os.getpid(), 9)
+        return call(*args, **options)
+    return count
+
+os.unlink, os.rmdir, os.rename = counted(os.unlink), counted(os.rmdir), counted(os.rename)
+t.remove_folder(pathlib.Path(sys.argv[1]))
+"""
+
+
+def test_a_removal_that_was_killed_at_any_step_is_found_and_finished(tmp_path, monkeypatch):
+    """The file that says whose the folder is goes last; a sandbox may have put anything beside it."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    steps = 0
+    while True:
+        folder = make_folder("1234abcd", "host", {"run": "1234abcd"})
+        for place in (folder / "work", folder / ".runbook" / "deep"):
+            place.mkdir(parents=True)
+            for number in range(3):
+                (place / str(number)).touch()
+        (folder / ".runbook" / "beside").touch()
+        if subprocess.run([sys.executable, "-c", KILLED, folder, str(steps)]).returncode == 0:
+            break
+        if any(not path.is_dir() for path in tmp_path.rglob("*")):
+            (owned,) = owned_folders(tmp_path)
+            assert (owned.backend, owned.labels) == ("host", {"run": "1234abcd"})
+        (there,) = tmp_path.iterdir()
+        remove_folder(there)
+        steps += 1
+    assert steps > 10
+    assert not list(tmp_path.iterdir())

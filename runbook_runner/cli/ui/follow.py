@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runbook_runner.cli.ui.ask import ask
-from runbook_runner.core.errors import CancelledError, ExitCode
+from runbook_runner.core.errors import ExitCode
 from runbook_runner.core.events import Artifact, Evaluated, Recorded, SandboxStarted
 from runbook_runner.core.text import printable_output
 from runbook_runner.evaluation.verdict import AGENT_FAILED
@@ -150,8 +150,7 @@ def _interruptible(cancellation: Cancellation) -> Iterator[None]:
 
     def on_signal(number: int, _: object) -> None:
         if not cancellation.requested:
-            if not cancellation.request():
-                raise CancelledError("The run was cancelled.")
+            cancellation.request()
         elif number != signal.SIGHUP:
             cancellation.abandon()
             os._exit(ExitCode.INTERRUPTED)

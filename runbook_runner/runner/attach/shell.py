@@ -103,13 +103,20 @@ def open_shell_sandbox(prepared: PreparedShell, report: Report) -> Iterator["She
     spec, backend = run.spec, run.backend
     entry = Entry(own, str(home / "shells" / own), backend.name, temp=str(temp_folder()))
     with Claim(home, entry) as claim, unpacked(spec.inputs) as inputs:
-        ready = backend.prepare(spec, run.agent, own, claim.labels(), report, lambda _: None)
-        with ready.sandbox as sandbox:
+        ready = None
+        try:
+            ready = backend.prepare(spec, run.agent, own, claim.labels(), report, lambda _: None)
+            sandbox = ready.sandbox
+            sandbox.start()
             mission = sandbox.localise(spec.mission).encode()
             sandbox.put([*([PutFile(settings.MISSION_FILE, mission)] if mission else []), *inputs])
             variables = agent_environ(spec, prepared.trajectory_id)
             localised = {name: sandbox.localise(value) for name, value in variables.items()}
             yield ShellSandbox(sandbox, {**localised, **agent_secrets(spec, run.environ)})
+        finally:
+            if ready:
+                ready.sandbox.stop()
+            claim.settle()  # not when it could not be stopped
 
 
 @dataclass(frozen=True)

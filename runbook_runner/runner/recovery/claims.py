@@ -88,8 +88,8 @@ class Lock:
 
 
 class Claim:
-    """Context manager: the run is alive in it. Its entry is removed with a run that was recorded to its end; after a
-    death, or when the record could not be finished, it stays for the next start."""
+    """Context manager: the run is alive in it. Its entry is removed when the run is settled: recorded to its end, and
+    its sandbox removed. After a death, or when the run was left before that, it stays for the next start."""
 
     def __init__(self, home: Path, entry: Entry, *, keep: bool = False):
         """keep: the sandbox is meant to outlive the run."""
@@ -97,6 +97,11 @@ class Claim:
         self._entry_file, self._lock_file = _paths(home, entry.trajectory_id)
         self._entry = entry
         self._lock: Lock | None = None
+        self._settled = False
+
+    def settle(self) -> None:
+        """Says that nothing is left to do for a later start."""
+        self._settled = True
 
     def __enter__(self) -> "Claim":
         """Raises RecordingError."""
@@ -126,9 +131,9 @@ class Claim:
         }
         return {name: value for name, value in values.items() if _is_text(value)}
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    def __exit__(self, *_: object) -> None:
         assert self._lock is not None
-        if kind is not None and issubclass(kind, RecordingError):
+        if not self._settled:
             self._lock.release()
             return
         self._entry_file.unlink(missing_ok=True)

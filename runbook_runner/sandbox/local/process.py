@@ -54,7 +54,7 @@ class HostProcess:
     ):
         """stdin: an open file, read from its position. inherited: descriptors the command gets. streams: its stdin,
         stdout and stderr, when this process does not read them. Raises OSError."""
-        self._choice = threading.Lock()
+        self._choice = threading.RLock()  # a signal handler may kill while this thread holds it
         self._ending: EndedBy | None = None
         self._exit: Exit | None = None
         self._late = time.monotonic() + orders.deadline_s + 2 * orders.grace_s
@@ -129,11 +129,11 @@ class HostProcess:
 
     def _finish(self) -> None:
         """Reads the outcome once all output is read, and closes everything."""
+        if self._status.closed:
+            return
+        line = self._status.readline()  # ends with the supervisor; Popen.wait() would keep `abandon` from waiting
         self._supervisor.wait()
         with self._choice:
-            if self._status.closed:
-                return
-            line = self._status.readline()
             self._close()
             if not line:
                 self._exit = Exit(None, self._ending) if self._ending else None
