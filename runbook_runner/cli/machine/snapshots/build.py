@@ -14,7 +14,7 @@ DESCRIPTION = "Exit codes: 0 built or there already, 2 bad input, 3 it could not
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("names", nargs="+", metavar="NAME", help="A snapshot.")
+    parser.add_argument("names", nargs="+", metavar="SNAPSHOT", help="A snapshot.")
     add_layers(parser)
     fresh = "Build it even if it exists: for newer Debian packages."
     parser.add_argument("--fresh", action="store_true", help=fresh)

@@ -17,7 +17,7 @@ DESCRIPTION = "Exit codes: 0 written, 2 bad input, 3 an image could not be built
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("names", nargs="+", metavar="NAME", help="A snapshot.")
+    parser.add_argument("names", nargs="+", metavar="SNAPSHOT", help="A snapshot.")
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help="The file, a tar archive.")
     add_layers(parser)
     add_quiet(parser)

@@ -30,7 +30,7 @@ DESCRIPTION = "Exit codes: 0 shown, 2 bad input, 3 it is not built here, or no D
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", metavar="NAME", help="A snapshot.")
+    parser.add_argument("name", metavar="SNAPSHOT", help="A snapshot.")
     add_layers(parser)
     add_json(parser)
 

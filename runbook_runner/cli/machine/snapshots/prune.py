@@ -22,7 +22,7 @@ Exit codes: 0 done, 2 bad input, 3 no Docker engine answers.
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("names", nargs="*", metavar="NAME", help="A snapshot; remove only images of these.")
+    parser.add_argument("names", nargs="*", metavar="SNAPSHOT", help="A snapshot; remove only images of these.")
     parser.add_argument("--all", action="store_true", help="Also remove the images that runs would use.")
     add_dry_run(parser, "Show what would be removed; remove nothing.")
 
