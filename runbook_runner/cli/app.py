@@ -90,8 +90,11 @@ COMMANDS: Mapping[str, Command | Group] = {
 
 
 def call(argv: Sequence[str]) -> int:
-    """Does what the command line says; returns the exit code. Raises RunbookError, and SystemExit after help."""
+    """Does what the command line says; returns the exit code. `help COMMAND` is `COMMAND --help`. Raises RunbookError,
+    and SystemExit after help."""
     called = argv[0] if argv else ""
+    if called == "help":
+        return call([*argv[1:], "--help"])
     entries = {called: COMMANDS[called]} if called in COMMANDS else COMMANDS
     arguments = root_parser(entries).parse_args(argv)
     return int(arguments.execute(arguments))

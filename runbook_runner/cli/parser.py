@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import Any, NoReturn, Protocol, cast
 
 from runbook_runner.core.errors import InputError
-from runbook_runner.core.text import did_you_mean
+from runbook_runner.core.text import did_you_mean, nearest
 
 _USAGE = {None: "{}", "?": "[{}]", "*": "[{}...]", "+": "{}...", argparse.REMAINDER: "[-- {}...]"}
 """How the usage line shows an argument, by its `nargs`."""
@@ -107,8 +107,11 @@ class Parser(argparse.ArgumentParser):
         for word in words:
             if word.startswith("-") and word != "-":
                 name = word.partition("=")[0]
-                known = [option for action in self._actions for option in action.option_strings]
-                raise self._error(f"Unknown option {name!r}.", did_you_mean(name, known))
+                options = [option for action in self._actions for option in action.option_strings]
+                # Compared without the dashes, which would make short options look alike.
+                near = nearest(name.lstrip("-"), [option.lstrip("-") for option in options])
+                hint = next((f"Did you mean {option!r}?" for option in options if option.lstrip("-") == near), None)
+                raise self._error(f"Unknown option {name!r}.", hint)
 
     def error(self, message: str) -> NoReturn:
         """Raises a message of argparse's as an InputError."""
@@ -116,6 +119,12 @@ class Parser(argparse.ArgumentParser):
 
     def _error(self, message: str, hint: str | None = None) -> InputError:
         return InputError(message, hint=" ".join(filter(None, [hint, f"See `{self.prog} --help`."])))
+
+    def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
+        """An empty value is most often a variable that is not set. Only a text may be empty."""
+        if not arg_string and action.option_strings and action.metavar != "TEXT":
+            raise self._error(f"The value of {action.option_strings[-1]} is empty.")
+        return super()._get_value(action, arg_string)
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is None or value in action.choices:

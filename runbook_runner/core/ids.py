@@ -4,6 +4,7 @@ import re
 import secrets
 from pathlib import PurePosixPath
 
+NAME_HINT = "Use letters, digits, spaces, '-', '_' and single '.', at most 128; begin with a letter, a digit or '_'."
 _NOT_SLUG = re.compile(r"[^a-z0-9]+")
 _TITLE_SUFFIX = re.compile(r"\s*[—–-]+\s*agent runbook\s*$", re.IGNORECASE)
 
@@ -33,7 +34,7 @@ def task_from_title(title: str) -> str:
 
 
 def is_name(text: str) -> bool:
-    """A collection or task name is one safe path segment: no `/`, no leading dot, no control characters."""
+    """A collection or task name is one safe path segment: see NAME_HINT."""
     return bool(re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_. -]{0,127}", text)) and ".." not in text
 
 

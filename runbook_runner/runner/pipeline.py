@@ -119,7 +119,8 @@ def _sandbox(run: Run, ready: Prepared) -> Iterator[Sandbox]:
         sandbox.stop()
         raise
     if run.prepared.options.keep:
-        run.emit(Log(message=f"Kept the sandbox {sandbox.sandbox_id}."))
+        there = f"`runbook attach {run.trajectory_id}` opens a shell in it, `runbook clean --kept` removes it"
+        run.emit(Log(message=f"Kept the sandbox: {there}."))
     else:
         sandbox.stop()
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from runbook_runner.cli.app import COMMANDS, Group, root_parser
+from runbook_runner.cli.app import COMMANDS, Group, call, root_parser
 from runbook_runner.core.errors import InputError
 
 
@@ -67,6 +67,8 @@ def test_what_follows_two_dashes_is_an_argument() -> None:
         ("--verson", "Unknown option '--verson'.\nDid you mean '--version'? See `runbook --help`."),
         ("run --agnet=x y", "Unknown option '--agnet'.\nDid you mean '--agent'? See `runbook run --help`."),
         ("run --age x y", "Unknown option '--age'."),
+        ("run --bogus x", "Unknown option '--bogus'.\nSee `runbook run --help`."),
+        ("helpp", "Unknown command 'helpp'."),
         ("check --format sarfi", "Unknown --format 'sarfi'.\nDid you mean 'sarif'? See `runbook check --help`."),
         ("cost --by colour", "Unknown --by 'colour'.\nKnown: model, task, day. See `runbook cost --help`."),
         ("run", "The following arguments are required: PATH.\nSee `runbook run --help`."),
@@ -92,6 +94,26 @@ def test_wrong_usage_is_exit_code_2(runbook: Any, line: str) -> None:
     assert (ran.code, ran.out) == (2, "")
     assert ran.err.startswith("error: Unknown ")
     assert "Did you mean" in ran.err
+
+
+@pytest.mark.parametrize(
+    "option", ["--task", "--image", "--agent", "--model", "--secret", "-p", "--params", "--sandbox"]
+)
+def test_an_option_without_a_text_is_refused(option: str) -> None:
+    with pytest.raises(InputError, match=r"The value of -[-a-z]+ is empty\.\nSee `runbook run --help`\."):
+        call(["run", "x", option, ""])
+
+
+@pytest.mark.parametrize("command", ["", "run", "snapshots build"])
+def test_help_is_a_command_as_well(runbook: Any, command: str) -> None:
+    shown = runbook("help", *command.split())
+    assert (shown.code, shown.err) == (0, "")
+    assert shown.out == runbook(*command.split(), "--help").out
+
+
+def test_help_of_a_command_that_does_not_exist() -> None:
+    with pytest.raises(InputError, match=r"Unknown command 'chekc'\.\nDid you mean 'check'\?"):
+        call(["help", "chekc"])
 
 
 @pytest.mark.parametrize("line", ["", "snapshots", "script"])

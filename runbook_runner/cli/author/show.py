@@ -23,6 +23,8 @@ from runbook_runner.runner import RunRequest
 from runbook_runner.runner.request.choices import Choices, choose
 from runbook_runner.runner.request.secrets import load_environment, provider_keys
 
+_RUN_BY = {"jetty": "the platform", "agent": "the agent"}
+"""By `executor` of a code check."""
 DESCRIPTION = "Exit codes: 0 shown, 2 the file can't be read or its frontmatter is broken."
 
 
@@ -111,7 +113,7 @@ def _judging(
     yield (
         "Code checks",
         ("Line", "Id", "Kind", "Run by", "Name"),
-        [(c["line"], c["id"], c["kind"], c["executor"], _check_name(c)) for c in d["code_checks"]],
+        [(c["line"], c["id"], c["kind"], _RUN_BY.get(c["executor"]), _check_name(c)) for c in d["code_checks"]],
     )
     yield "Checklist", ("Line", "Item"), [(c["line"], c["text"]) for c in d["checklist"]]
     bars = f"average {rubric.get('average'):g}, none below {rubric.get('minimum'):g}" if rubric else ""

@@ -85,18 +85,19 @@ def _json(total: Total) -> dict[str, Any]:
 
 
 def _print(by: str, groups: dict[str, Total]) -> None:
-    from rich.console import Console
-    from rich.table import Table
+    from rich.table import Table  # slow to import, and --json does without
+
+    from runbook_runner.cli.ui.tables import print_table
 
     table = Table(box=None)
     table.add_column(by.title(), overflow="fold")
     for title in ("Runs", "Calls", "Input", "Cache read", "Cache write", "Output", "USD"):
-        table.add_column(title, justify="right", no_wrap=title == "USD")
+        table.add_column(title, justify="right", no_wrap=True)
     for name, total in groups.items():
         table.add_row(name, *_cells(total))
     if len(groups) != 1:
         table.add_row("Total", *_cells(summed(groups.values())), style="bold")
-    Console(highlight=False).print(table)
+    print_table(table)
 
 
 def _cells(total: Total) -> list[str]:

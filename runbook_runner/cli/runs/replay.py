@@ -45,7 +45,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
     add_on_miss(how, "For a model call that was not recorded")
     strict = "Exit with 1 also when the image or the agent's version is not the recorded one."
     how.add_argument("--strict", action="store_true", help=strict)
-    how.add_argument("--sandbox", help="A sandbox other than the recorded one.")
+    how.add_argument("--sandbox", help="auto, docker, bubblewrap or host (default: the recorded one).")
     how.add_argument("--network", metavar="POLICY", help="A network policy other than the recorded one.")
     add_env_file(how, "Take secrets from this file first; none is needed.")
     add_keep(how)

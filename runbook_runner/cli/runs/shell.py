@@ -22,7 +22,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="SNAPSHOT|TRAJECTORY", help="A snapshot, or the id or folder of a run.")
     add_shell_command(parser)
     parser.add_argument("--agent", help="With a snapshot: install this agent's CLI as well.")
-    sandbox = "docker, bubblewrap or host (default: that of the run; docker for a snapshot)."
+    sandbox = "auto, docker, bubblewrap or host (default: that of the run; docker for a snapshot)."
     parser.add_argument("--sandbox", help=sandbox)
     parser.add_argument("--network", metavar="POLICY", help="A network policy other than the run's.")
     add_env_file(parser, "Take the run's secrets from this file first.")

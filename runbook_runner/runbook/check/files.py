@@ -15,14 +15,14 @@ def files(paths: Iterable[str]) -> tuple[str, ...]:
     """Each once, in the order of the arguments; of a folder all `RUNBOOK.md` and `*.runbook.md` below it, but nothing
     in folders that begin with a dot, in `node_modules`, in recorded runs or behind links. `-` stays.
 
-    Raises InputError for an argument that means nothing, or when there is nothing to check.
+    Raises InputError for an argument that means nothing, or when there is no runbook at all.
     """
     found: dict[str, None] = {}
     for path in paths:
         found.update(dict.fromkeys(_meant(path)))
     if not found:
         hint = f"Give a file, or a folder that holds a {_NAME}."
-        raise InputError("There is no runbook to check.", where=", ".join(paths), hint=hint)
+        raise InputError("There is no runbook here.", where=", ".join(paths), hint=hint)
     return tuple(found)
 
 

@@ -5,7 +5,7 @@ One module-level function per format, all of one shape: a `Report` in, the text 
 
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from json import dumps as to_json
 from typing import Any
@@ -57,8 +57,15 @@ def _in_text(report: Report, finding: Finding, paint: Callable[[str, str], str])
     color = _RED if finding.severity == "error" else _YELLOW
     place = f"{_safe(finding.file)}:{finding.line}:{finding.column}:"
     head = f"{paint(_BOLD, place)} {paint(color, finding.severity)}: {_safe(finding.message)} [{finding.rule}]\n"
-    hint = f"      = {_safe(finding.hint)}\n" if finding.hint else ""
-    return head + _excerpt(report, finding, paint) + (paint(_DIM, hint) if hint else "")
+    return head + _excerpt(report, finding, paint) + "".join(paint(_DIM, line) for line in _hint(finding))
+
+
+def _hint(finding: Finding) -> Iterator[str]:
+    """That of RB101, which quotes nothing from the file, may end in lines to be copied."""
+    first, *copied = (finding.rule == "RB101" and finding.hint.splitlines()) or [finding.hint]
+    if first:
+        yield f"      = {_safe(first)}\n"
+    yield from (f"{line}\n" for line in copied)
 
 
 def _excerpt(report: Report, finding: Finding, paint: Callable[[str, str], str]) -> str:

@@ -130,7 +130,7 @@ class YamlText(NamedTuple):
         if "nesting depth" in problem:  # libyaml looks ahead and has a limit of its own, of 1,000 levels
             return self._too_deep(mark)
         refusal = self.refusal(mark, f"The YAML is broken: {problem}.")
-        refusal.hint, refusal.details = _HINT, self._excerpt(mark)
+        refusal.hint, refusal.details = _HINT, self._excerpt(mark) or self._excerpt(error.context_mark)
         return refusal
 
     def _too_deep(self, mark: Any) -> InputError:
@@ -174,6 +174,6 @@ class YamlText(NamedTuple):
 
     def _excerpt(self, mark: Any) -> str | None:
         lines = [line.rstrip("\r\n\x85\u2028\u2029") for line in re.findall(_YAML_LINE, self.text + "\n")]
-        if mark is None or mark.line >= len(lines):
-            return None
+        if mark is None or mark.line >= len(lines) or not lines[mark.line].strip():
+            return None  # a blank line shows nothing: the YAML ends before it is complete
         return f"  {lines[mark.line][:120]}\n  {' ' * min(mark.column, 120)}^"

@@ -103,7 +103,7 @@ def _task(runbook: Runbook) -> str:
 
 def _name(text: str, what: str) -> str:
     if not ids.is_name(text):
-        raise InputError(f"{text!r} is not a valid {what} name.", hint="Use letters, digits, '-', '_' and '.'.")
+        raise InputError(f"{text!r} is not a valid {what} name.", hint=ids.NAME_HINT)
     return text
 
 

@@ -38,6 +38,12 @@ def test_the_examples_are_formatted_and_have_no_findings(runbook):
     assert runbook("check", examples).out == "3 files: no findings.\n"
 
 
+def test_a_folder_without_a_runbook(runbook):
+    ran = runbook("fmt", ".")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.startswith("error: .: There is no runbook here.")
+
+
 def test_diff_can_be_applied_by_patch(runbook, crooked):
     shown = runbook("fmt", "--diff", "RUNBOOK.md")
     assert shown.code == 1

@@ -62,6 +62,13 @@ def test_what_can_be_run_of_an_agents_runbook_runs(runbook, evaluation):
     assert runbook("run", "prices", "--sandbox", "host", "--dry-run", env={"ANTHROPIC_API_KEY": "x"}).code in (0, 3)
 
 
+def test_show_says_who_runs_its_checks(runbook):
+    assert runbook("new", "p").code == 0
+    shown = runbook("show", "p", env={"COLUMNS": "200"}).out
+    assert "the platform" in shown
+    assert "jetty" not in shown
+
+
 def test_description_becomes_title_and_objective(runbook):
     assert runbook("new", "p", "--from-description", DESCRIPTION).code == 0
     written = parse((runbook.cwd / "p/RUNBOOK.md").read_text())

@@ -36,6 +36,14 @@ def write(runbook: Any) -> Write:
     return put
 
 
+def test_a_narrow_terminal_costs_no_figure(runbook: Any, write: Write) -> None:
+    write(1, cost=0.5, model="big")
+    shown = runbook("cost", env={"COLUMNS": "30"}).out
+    assert "…" not in shown
+    assert "0.5000" in shown
+    assert "Cache read" in shown
+
+
 def test_costs_are_summed_by_model_task_and_day(runbook: Any, write: Write) -> None:
     write(1, cost=0.5, model="big")
     write(2, cost=0.25, model="small", day="2026-03-05")

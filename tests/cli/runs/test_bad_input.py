@@ -36,6 +36,14 @@ def test_broken_yaml_names_the_line(runbook: Any) -> None:
     refused(run_text(runbook, '---\nversion: "1"\nagent: [shell\n---\n# T\n'), 2, "RUNBOOK.md:4", "YAML")
 
 
+@pytest.mark.parametrize(
+    ("yaml", "shown"),
+    [("agent: [shell", "  agent: [shell\n         ^\n"), ('agent: "shell', '  agent: "shell\n         ^\n')],
+)
+def test_yaml_that_is_not_complete_shows_where_it_began(runbook: Any, yaml: str, shown: str) -> None:
+    assert run_text(runbook, f"---\n{yaml}\n---\n# T\n").err.endswith(f" > |.\n{shown}")
+
+
 def test_missing_required_parameters_are_listed_all_at_once(runbook: Any) -> None:
     rows = "| Name | `{{name}}` | *(required)* | Who |\n| City | `{{city}}` | required | Where |"
     text = re.sub(r"\| Name .*", rows, TEXT)
@@ -207,6 +215,10 @@ def test_a_price_file_is_read_also_when_a_model_script_answers(runbook: Any, tex
 )
 def test_limits_and_names_that_make_no_sense(runbook: Any, option: tuple[str, str]) -> None:
     refused(run_text(runbook, TEXT, *option), 2)
+
+
+def test_the_hint_for_a_name_names_what_is_allowed(runbook: Any) -> None:
+    refused(run_text(runbook, TEXT, "--task", "a/b"), 2, "'a/b' is not a valid task name", "letters, digits, spaces,")
 
 
 def test_usage_errors_are_bad_input(runbook: Any) -> None:

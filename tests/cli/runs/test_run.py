@@ -179,6 +179,9 @@ def test_keep_leaves_the_work_folder(runbook: Any) -> None:
     ran = runbook("run", HELLO, "--sandbox", "host", "--json", "--keep")
     folder = Path(ran.events("sandbox.started")[0]["sandbox_id"])
     assert (folder / "results" / "greeting.md").is_file()
+    (kept,) = [event["message"] for event in ran.events("log") if event["message"].startswith("Kept the sandbox")]
+    assert f"`runbook attach {ran.json['trajectory_id']}`" in kept
+    assert "`runbook clean --kept`" in kept
     again = runbook("run", HELLO, "--sandbox", "host", "--json")
     assert again.code == 0
     assert folder.is_dir(), "a later start does not sweep what was kept"

@@ -86,6 +86,15 @@ def test_recorded_run_is_no_source_unless_it_is_named(runbook, write, v1):
     assert runbook("check", "recording", "--format", "json").json["files"] == 2
 
 
+def test_the_lines_of_a_hint_can_be_copied(runbook, write):
+    write("# Title\n")
+    shown = runbook("check", ".").out
+    example = "---\nversion: 1.0.0\nevaluation: programmatic\nagent: claude-code\n---\n"
+    assert f"      = Begin the file with:\n{example}" in shown
+    write(example + "# Title\n")
+    assert "RB101" not in runbook("check", ".").out
+
+
 def test_glob_and_named_file_of_any_name_are_checked(runbook, write, v1):
     write("no runbook", "docs/a.md")
     write(v1, "docs/b.md")

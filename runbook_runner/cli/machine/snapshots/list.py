@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
 from runbook_runner.cli.machine.snapshots.images import layer_names, near, run_images, snapshot_json
 from runbook_runner.cli.options import add_json
 from runbook_runner.cli.ui.output import warn
+from runbook_runner.cli.ui.tables import print_table
 from runbook_runner.core.clock import iso
 from runbook_runner.core.errors import ExitCode, NotReadyError
 from runbook_runner.sandbox.docker.engine import connect
@@ -113,7 +113,7 @@ def _print_list(listed: _Listed) -> None:
             table.add_row(shown, *_cells(image, listed))
     for image in listed.others:
         table.add_row(image.name, *_cells(image, listed))
-    Console(highlight=False).print(table)
+    print_table(table)
 
 
 def _cells(image: Built, listed: _Listed) -> list[str]:
