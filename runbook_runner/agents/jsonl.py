@@ -7,7 +7,7 @@ from typing import Any
 from runbook_runner.agents.base import Result
 from runbook_runner.agents.failures import classify, plain_reason
 from runbook_runner.core.events import AgentNotice, Event, Usage
-from runbook_runner.core.safe_json import plain_json
+from runbook_runner.core.formats.json_toml import plain_json
 
 Record = dict[str, Any]
 

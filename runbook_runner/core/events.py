@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
-from runbook_runner.core.safe_json import plain_json
+from runbook_runner.core.formats.json_toml import plain_json
 
 Status = Literal["pending", "running", "completed", "failed", "cancelled", "archived"]
 Level = Literal["debug", "info", "warning", "error"]
@@ -370,7 +370,7 @@ def parse_line(line: str) -> Recorded | None:
         body = json.loads(line)
         seq, ts = int(body.pop("seq")), str(body.pop("ts"))
         return Recorded(seq=seq, ts=ts, event=_event(body))
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
         return None
 
 

@@ -1,11 +1,57 @@
-"""Core: writes whole files: aside under a hidden name, then renamed, so that no reader sees half of one."""
+"""Core: reads files that others wrote, within bounds; writes whole files: aside under a hidden name, then renamed, so
+that no reader sees half of one."""
 
 import os
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
+
+from runbook_runner.core.errors import InputError
+from runbook_runner.core.settings import MAX_RUNBOOK_BYTES
+
+_USUAL: Final = 1 << 17  # room for 5 MB is asked for only when a file has more than this: it costs a millisecond
+
+
+def read_text(file: Path, what: str, most: int = MAX_RUNBOOK_BYTES) -> str:
+    """`read_bounded` and `text_of`."""
+    return text_of(read_bounded(file, what, most), str(file))
+
+
+def read_bounded(file: Path, what: str = "file", most: int = MAX_RUNBOOK_BYTES) -> bytes:
+    """A file's bytes. what: how messages call it. Raises InputError when it can't be read or has more than `most`."""
+    try:
+        with file.open("rb") as stream:
+            return read_stream(stream, str(file), what, most)
+    except (OSError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        reason = error.strerror if isinstance(error, OSError) else error  # of a path with a NUL
+        raise InputError(f"The {what} can't be read: {reason or error}.", where=str(file)) from error
+
+
+def read_stream(stream: BinaryIO, name: str, what: str = "file", most: int = MAX_RUNBOOK_BYTES) -> bytes:
+    """As `read_bounded`. name: of the file, for messages."""
+    raw = stream.read(_USUAL)
+    if len(raw) == _USUAL:
+        raw += stream.read(most + 1 - _USUAL)
+    if len(raw) > most:
+        raise InputError(f"The {what} has more than {most // 1_000_000} MB.", where=name)
+    return raw
+
+
+def text_of(raw: bytes, name: str) -> str:
+    """Raises InputError, with the line, for what is not UTF-8 text."""
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise InputError("This is not UTF-8 text.", where=f"{name}:{line}", hint="Save the file as UTF-8.") from error
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise InputError("There is a NUL byte: this is not a text file.", where=f"{name}:{line}")
+    return text
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Core: what YAML's and pydantic's errors say, as an InputError with `file:line`."""
+"""Core: what pydantic's errors say, as an InputError."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -12,15 +12,6 @@ if TYPE_CHECKING:  # slow to import; who catches their errors has them already
 UNKNOWN_KEY: Final = "extra_forbidden"
 _MESSAGES: Final = dict.fromkeys(("model_type", "dict_type"), "must be an object")
 """By kind, where pydantic's own message is about Python."""
-
-
-def yaml_error(error: Exception, file: object, message: str | None = None) -> InputError:
-    """error: a YAMLError, or another error of reading the file, which names no line. message: instead of what the error
-    says."""
-    problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-    where = f"{file}:{mark.line + 1}" if mark else str(file)
-    return InputError(message or f"This is not YAML: {problem}.", where=where)
 
 
 class Problem(NamedTuple):

@@ -160,10 +160,10 @@ def _table(path: str, keys: tuple[str, ...]) -> Mapping[str, Any] | None:
         text = Path(path).read_bytes()
         if len(keys) > 1 and not _HAS_OUR_TABLE.search(text):
             return None
-        import tomllib  # only projects that have such a table pay for it
+        from runbook_runner.core.formats.json_toml import read_toml  # only projects that have such a table pay for it
 
-        value: Any = tomllib.loads(text.decode())
-    except (OSError, ValueError) as error:  # of tomllib or of the encoding
+        value: Any = read_toml(text.decode(), path)
+    except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"The settings can't be read: {error}.", where=path) from error
     for key in keys:
         if key == keys[-1] and isinstance(value, dict):

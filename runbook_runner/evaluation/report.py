@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runbook_runner.core.safe_json import plain_json
+from runbook_runner.core.formats.json_toml import plain_json
 
 REPORT = "validation_report.json"
 MAX_BYTES = 10 << 20

@@ -20,6 +20,7 @@ from typing import Final
 
 from runbook_runner.core import settings
 from runbook_runner.core.errors import NotReadyError, SandboxError
+from runbook_runner.core.formats.json_toml import read_json
 
 _PREFIX: Final = "runbook-"
 _REMOVED: Final = ".removed"
@@ -108,7 +109,7 @@ def owned_folders(temp: Path) -> Iterator[OwnedFolder]:
 def owned_folder(folder: Path) -> OwnedFolder | None:
     """Returns `None` for a folder that does not say which run it belongs to, or that is gone."""
     with suppress(OSError, ValueError, KeyError, TypeError):
-        said = json.loads((folder / _OWNER).read_bytes())
+        said = read_json((folder / _OWNER).read_bytes(), _OWNER)
         return OwnedFolder(folder, str(said["backend"]), {str(k): str(v) for k, v in said["labels"].items()})
     return None
 

@@ -58,7 +58,7 @@ def runs(home: Path, since: str | None, broken: list[Path]) -> Iterator[Run]:
             body = json.loads(path.read_bytes())
             if since is None or str(body["created"]) >= since:
                 yield _run(body)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (OSError, ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
             broken.append(path)
 
 

@@ -9,12 +9,12 @@ import atheris
 
 with atheris.instrument_imports(include=["runbook_runner", "frontmatter", "yaml"]):
     from runbook_runner.core.errors import InputError
+    from runbook_runner.core.files import text_of
     from runbook_runner.runbook.authoring.fmt import formatted
     from runbook_runner.runbook.describe import describe
     from runbook_runner.runbook.document import parse
     from runbook_runner.runbook.migration import migrate
     from runbook_runner.runbook.mission import render
-    from runbook_runner.runbook.sources.load import text_of
 
 
 def one_input(data: bytes) -> None:

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from runbook_runner.core.errors import InputError
+from runbook_runner.core.files import text_of
 from runbook_runner.runbook.authoring.fmt import formatted
 from runbook_runner.runbook.describe import describe
 from runbook_runner.runbook.document import parse
 from runbook_runner.runbook.migration import migrate
-from runbook_runner.runbook.sources.load import text_of
 
 FILES = sorted((Path(__file__).parent / "corpus").glob("*.md"))
 UNCLOSED = "odd_html_and_code"

@@ -7,7 +7,6 @@ Values of `argv`, `env` and `files` may hold `{model}`, `{prompt}`, `{prompt_fil
 """
 
 import re
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,10 +15,12 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from runbook_runner.agents.failures import KINDS
 from runbook_runner.core.errors import InputError
+from runbook_runner.core.files import read_text
+from runbook_runner.core.formats.json_toml import read_toml
 from runbook_runner.core.invalid import UNKNOWN_KEY, Problem, problem_of
 from runbook_runner.core.text import did_you_mean
 
-MAX_BYTES = 1 << 20
+MAX_BYTES = 1_000_000
 FieldPath = Annotated[str, Field(min_length=1)]
 """Dotted path of a field in a record; a number picks an item of a list: `message.content.0.text`."""
 
@@ -175,25 +176,11 @@ class Declaration(Part):
 
 def load_declaration(path: Path) -> Declaration:
     """Raises InputError with `where` = `FILE` or `FILE:LINE`."""
-    text = _read(path)
+    text = read_text(path, "agent's file", MAX_BYTES)
     try:
-        return Declaration.model_validate(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        line = re.search(r"line (\d+)", str(error))
-        where = f"{path}:{line[1] if line else len(text.splitlines())}"
-        raise InputError(f"This is not TOML: {str(error).split(' (')[0]}.", where=where) from error
+        return Declaration.model_validate(read_toml(text, str(path)))
     except ValidationError as error:
         raise _explain(path, text, problem_of(error)) from None
-
-
-def _read(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return file.read(MAX_BYTES).decode()
-    except OSError as error:
-        raise InputError(f"The agent's file can't be read: {error.strerror}.", where=str(path)) from error
-    except UnicodeDecodeError as error:
-        raise InputError("The agent's file is not UTF-8 text.", where=str(path)) from error
 
 
 def _explain(path: Path, text: str, problem: Problem) -> InputError:

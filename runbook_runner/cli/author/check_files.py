@@ -10,13 +10,14 @@ from runbook_runner.agents.built_in import BUILT_IN_AGENTS
 from runbook_runner.agents.registry import find_facts, infer_agent, known_agents
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.facts.agents import AgentFacts
+from runbook_runner.core.files import read_bounded
 from runbook_runner.runbook.check.config import config_for
 from runbook_runner.runbook.check.engine import Job, findings_of, job, refusal
 from runbook_runner.runbook.check.files import files
 from runbook_runner.runbook.check.rules import PROFILES, Selection, codes
 from runbook_runner.runbook.check.rules.findings import Finding
 from runbook_runner.runbook.check.rules.known_names import Near, Surroundings
-from runbook_runner.runbook.sources.load import STDIN, read_bounded, read_stdin
+from runbook_runner.runbook.sources.load import STDIN, read_stdin
 
 _FILES_PER_WORKER = 24  # fewer take less time than a further process
 _FILES_AT_ONCE = 200  # their texts are in memory together

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from runbook_runner.cli.ui.output import put, write_back
 from runbook_runner.core.errors import ExitCode, InputError
+from runbook_runner.core.files import read_bounded, text_of
 from runbook_runner.runbook.authoring.diff import unified
 from runbook_runner.runbook.authoring.fmt import formatted
 from runbook_runner.runbook.check.files import files
-from runbook_runner.runbook.sources.load import STDIN, read_bounded, read_stdin, text_of
+from runbook_runner.runbook.sources.load import STDIN, read_stdin
 
 DESCRIPTION = """\
 All else stays byte for byte.

@@ -14,13 +14,13 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-import yaml
 import zstandard
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from runbook_runner.core.errors import InputError
 from runbook_runner.core.facts.providers import find_provider
-from runbook_runner.core.invalid import validation_error, yaml_error
+from runbook_runner.core.files import read_text
+from runbook_runner.core.formats.yaml_text import read_yaml
+from runbook_runner.core.invalid import validation_error
 from runbook_runner.core.settings import PRICES_VARIABLE
 from runbook_runner.gateway.dialects.base import ParsedResponse
 
@@ -121,19 +121,12 @@ def load_prices(path: Path | None) -> Prices:
     """
     if path is None:
         return Prices()
+    data = read_yaml(read_text(path, f"price file of {PRICES_VARIABLE}"), str(path))
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
         listed = TypeAdapter(dict[str, _Listed]).validate_python({} if data is None else data)
-    except OSError as error:
-        hint = f"{PRICES_VARIABLE} names it."
-        raise InputError(f"Can't read the price file: {error.strerror}.", where=str(path), hint=hint) from error
     except ValidationError as error:
         hint = "Write `MODEL: {input: 3, output: 15, cache_read: 0.3}`, in USD per million tokens."
         raise validation_error(error, str(path), hint=hint) from None
-    except yaml.YAMLError as error:
-        raise yaml_error(error, path, "The price file is neither YAML nor JSON.") from error
-    except UnicodeDecodeError as error:
-        raise InputError("The price file is not UTF-8 text.", where=str(path)) from error
     return Prices({name: _as_row(model) for name, model in listed.items()})
 
 

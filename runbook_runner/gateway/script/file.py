@@ -1,17 +1,19 @@
 """Gateway: reads a model script file; its errors name the line."""
 
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from runbook_runner.core.errors import InputError
-from runbook_runner.core.invalid import UNKNOWN_KEY, Problem, problem_of, unknown_key, yaml_error
+from runbook_runner.core.files import read_text
+from runbook_runner.core.formats.yaml_text import YamlText
+from runbook_runner.core.invalid import UNKNOWN_KEY, Problem, problem_of, unknown_key
 from runbook_runner.gateway.script.script import ModelScript
 from runbook_runner.gateway.script.turns import ScriptedTool, ScriptedUsage, Turn
 
-MAX_BYTES: Final = 10 << 20
+MAX_BYTES: Final = 10_000_000
 _SHAPE: Final = 'A model script is a YAML list of turns, such as `- shell: "python3 main.py"` or `- say: "Done."`.'
 _KEYS: Final = {
     "tool": tuple(ScriptedTool.model_fields),
@@ -25,53 +27,24 @@ _TURNS: Final = TypeAdapter(tuple[Turn, ...])
 
 def load_script(path: Path) -> ModelScript:
     """Returns the script in this file. Raises InputError with `where` = `FILE` or `FILE:LINE`."""
-    root = _compose(path, _read(path))
+    text = YamlText(read_text(path, "model script", MAX_BYTES), str(path), longest=MAX_BYTES)
+    root = text.root()
     if not isinstance(root, yaml.SequenceNode) or not root.value:
         raise InputError("There are no turns in this file.", where=str(path), hint=_SHAPE)
     _no_duplicates(path, root)
     try:
-        turns = _TURNS.validate_python(tuple(_construct(path, root)))
+        turns = _TURNS.validate_python(tuple(map(text.value, root.value)))
     except ValidationError as error:
         raise _explain(path, root, problem_of(error)) from None
     return ModelScript(path, turns, tuple(turn.start_mark.line + 1 for turn in root.value))
-
-
-def _read(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise InputError(f"Can't read the model script: {error.strerror}.", where=str(path)) from error
-    if len(raw) > MAX_BYTES:
-        raise InputError(f"The model script is larger than {MAX_BYTES >> 20} MB.", where=str(path))
-    try:
-        return raw.decode()
-    except UnicodeDecodeError as error:
-        raise InputError("The model script is not UTF-8 text.", where=str(path)) from error
-
-
-def _compose(path: Path, text: str) -> yaml.Node | None:
-    try:
-        node: yaml.Node | None = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.YAMLError as error:
-        raise yaml_error(error, path) from error
-    return node
-
-
-def _construct(path: Path, root: yaml.Node) -> list[Any]:
-    loader = yaml.SafeLoader("")
-    try:
-        data: list[Any] = loader.construct_document(root)
-    except yaml.YAMLError as error:
-        raise yaml_error(error, path) from error
-    return data
 
 
 def _no_duplicates(path: Path, node: yaml.Node) -> None:
     """PyYAML keeps the last of two equal keys; a turn with two `shell` lines would silently lose one."""
     for turn in node.value:
         seen: set[str] = set()
-        for key, _ in turn.value if isinstance(turn, yaml.MappingNode) else ():
+        pairs = turn.value if isinstance(turn, yaml.MappingNode) else ()
+        for key in (key for key, _ in pairs if isinstance(key, yaml.ScalarNode)):
             if key.value in seen:
                 raise InputError(
                     f"{key.value!r} is twice in one turn.",

@@ -5,7 +5,7 @@ import re
 import yaml
 
 from runbook_runner.core.errors import InputError
-from runbook_runner.runbook.markdown.yaml import YamlText
+from runbook_runner.core.formats.yaml_text import YamlText
 from runbook_runner.runbook.parts.frontmatter import Frontmatter, Parts, cut, read
 
 ORDER = tuple(name for name in Frontmatter._fields if name not in ("extra", "raw", "lines"))

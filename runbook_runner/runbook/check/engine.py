@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from runbook_runner.core.errors import InputError
+from runbook_runner.core.files import text_of
 from runbook_runner.runbook.check.noqa import exemptions
 from runbook_runner.runbook.check.rules import Selection, rules_for
 from runbook_runner.runbook.check.rules.bash_syntax import Block, NoBashError, Unchecked, broken_blocks
 from runbook_runner.runbook.check.rules.findings import Finding
 from runbook_runner.runbook.check.rules.known_names import NOWHERE, Surroundings
 from runbook_runner.runbook.check.rules.subject import SHELLS, Rule, ShellError, Subject
-from runbook_runner.runbook.sources.load import text_of
 
 MOST = 100
 """Findings of one rule in one file; more of them are one problem of the author, not a hundred."""

@@ -7,8 +7,8 @@ from typing import Any
 
 from runbook_runner.core.criteria import BuiltIn, CodeCheck, Executor, Kind
 from runbook_runner.core.errors import InputError
+from runbook_runner.core.formats.yaml_text import YamlText
 from runbook_runner.runbook.markdown.blocks import Fence, Outline, Section
-from runbook_runner.runbook.markdown.yaml import YamlText
 from runbook_runner.runbook.parts.sections import find_exact, subsections
 from runbook_runner.runbook.parts.steps import language_of
 

@@ -13,7 +13,7 @@ from frontmatter.default_handlers import YAMLHandler
 
 from runbook_runner.core.declared import Secret
 from runbook_runner.core.errors import InputError
-from runbook_runner.runbook.markdown.yaml import Entry, YamlText
+from runbook_runner.core.formats.yaml_text import Entry, YamlText
 from runbook_runner.runbook.parts.outputs import in_results
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")

@@ -171,7 +171,7 @@ def _body(response: http.client.HTTPResponse, where: str, deadline: float) -> by
         block = response.read1(1 << 16)
         body += block
         if len(body) > MAX_RUNBOOK_BYTES:
-            raise InputError(f"A runbook may have {MAX_RUNBOOK_BYTES // 1_000_000} MB; this has more.", where=where)
+            raise InputError(f"The runbook has more than {MAX_RUNBOOK_BYTES // 1_000_000} MB.", where=where)
         if time.monotonic() > deadline:
             raise InputError("The server is too slow.", where=where)
         if not block:

@@ -1,6 +1,5 @@
 """Room `runbook`: a saved input of a runbook, `examples/<id>/input.json` (contract §3.14)."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +8,10 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from runbook_runner.core.errors import InputError
+from runbook_runner.core.files import read_text
+from runbook_runner.core.formats.json_toml import read_json
 from runbook_runner.core.invalid import problem_of
 from runbook_runner.core.text import did_you_mean
-from runbook_runner.runbook.sources.load import read_bounded, text_of
 
 _FORM: Final = 'Its form: {"params": {"vars": {"NAME": "value"}}, "files": [{"path": "data.csv"}]}.'
 
@@ -72,7 +72,7 @@ def load_fixture(path: str | Path) -> Fixture:
     """
     given = Path(path)
     source = given / "input.json" if given.is_dir() else given
-    body = _validated(_json(source), source)
+    body = _validated(read_json(read_text(source, "input file"), str(source)), source)
     params = body.params or _Params()
     return Fixture(
         title=body.title or "",
@@ -91,16 +91,6 @@ def _warnings(body: _Input, params: _Params, source: Path) -> Iterator[str]:
             if hint is None and part is params:
                 hint = "The values of parameters belong in params.vars."
             yield " ".join(filter(None, [f"{source}: The key {place + key!r} is unknown and ignored.", hint]))
-
-
-def _json(source: Path) -> Any:
-    text = text_of(read_bounded(source), str(source))
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise InputError(f"The JSON is broken: {error.msg}.", where=f"{source}:{error.lineno}") from error
-    except (RecursionError, ValueError) as error:
-        raise InputError("The JSON can't be read: too deep, or a number too long.", where=str(source)) from error
 
 
 def _validated(value: Any, source: Path) -> _Input:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from runbook_runner.core.errors import RecordingError
 from runbook_runner.core.files import write_atomically
+from runbook_runner.core.formats.json_toml import read_json
 from runbook_runner.sandbox.labels import (
     FOLDER_LABEL,
     HOST_LABEL,
@@ -161,7 +162,7 @@ def of_taker(labels: Labels, run_id: str) -> Labels:
 
 def _entry(lock_file: Path) -> Entry | None:
     try:
-        return Entry(**json.loads(lock_file.with_suffix(".json").read_text()))
+        return Entry(**read_json(lock_file.with_suffix(".json").read_text(), str(lock_file)))
     except (OSError, ValueError, TypeError):
         return None
 

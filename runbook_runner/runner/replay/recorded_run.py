@@ -116,5 +116,5 @@ def _spec(path: Path) -> RunSpec:
         raise InputError(f"The spec of this run can't be read: {error.strerror}.", where=str(path)) from error
     except ValidationError as error:
         problem = problem_of(error)
-        where = f"{path}: {'.'.join(map(str, problem.place))}"
+        where = ": ".join(filter(None, (str(path), ".".join(map(str, problem.place)))))
         raise InputError(f"This is not the spec of a run of this version: {problem.message}.", where=where) from error

@@ -6,13 +6,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from runbook_runner.agents.base import Agent, AgentInput
 from runbook_runner.agents.registry import find_agent
 from runbook_runner.core import settings
 from runbook_runner.core.errors import InputError, NotReadyError, RunbookError
-from runbook_runner.core.invalid import yaml_error
+from runbook_runner.core.files import read_text
+from runbook_runner.core.formats.yaml_text import read_yaml
 from runbook_runner.core.settings import RecordMode, Settings, record_mode
 from runbook_runner.core.spec import RunSpec
 from runbook_runner.runbook.document import Runbook, parse
@@ -229,12 +228,7 @@ def _with_values(request: RunRequest, runbook: Runbook, ask: Ask | None, warning
 
 
 def _parameter_file(path: Path) -> Mapping[str, Any]:
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))  # JSON is YAML
-    except OSError as error:
-        raise InputError(f"The parameter file can't be read: {error.strerror}.", where=str(path)) from error
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise yaml_error(error, path, "The parameter file is neither JSON nor YAML.") from error
+    values = read_yaml(read_text(path, "parameter file"), str(path))
     if not isinstance(values, dict):
         raise InputError("The parameter file must hold an object: name → value.", where=str(path))
-    return {str(name): value for name, value in values.items()}
+    return values

@@ -5,7 +5,6 @@ DOCKER_HOST, DOCKER_TLS_VERIFY, DOCKER_CERT_PATH, DOCKER_CONTEXT and DOCKER_CONF
 """
 
 import hashlib
-import json
 import os
 import socket
 import ssl
@@ -17,6 +16,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from runbook_runner.core.errors import InputError, NotReadyError
+from runbook_runner.core.formats.json_toml import read_json
 
 DEFAULT_SOCKET: Final = "/var/run/docker.sock"
 _DEFAULT_CONTEXT: Final = "default"
@@ -158,7 +158,7 @@ def _current_context() -> str:
     if not file.is_file():
         return _DEFAULT_CONTEXT
     with _reading(file):
-        return str(json.loads(file.read_bytes()).get("currentContext") or _DEFAULT_CONTEXT)
+        return str(read_json(file.read_bytes(), str(file)).get("currentContext") or _DEFAULT_CONTEXT)
 
 
 def _of_context(name: str) -> Endpoint:
@@ -168,7 +168,7 @@ def _of_context(name: str) -> Endpoint:
     if not file.is_file():
         raise NotReadyError(f"The Docker context {name!r} does not exist.", hint="See `docker context ls`.")
     with _reading(file):
-        described = json.loads(file.read_bytes())["Endpoints"]["docker"]
+        described = read_json(file.read_bytes(), str(file))["Endpoints"]["docker"]
         host = str(described.get("Host") or f"unix://{DEFAULT_SOCKET}")
         verify = not described.get("SkipTLSVerify")
     certificates = contexts / "tls" / own / "docker"
@@ -182,7 +182,10 @@ def _reading(file: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+        if isinstance(error, OSError):
+            reason = error.strerror
+        else:
+            reason = error.message if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
         raise NotReadyError(
             f"The Docker configuration can't be read: {reason}.",
             where=str(file),

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from runbook_runner.core import settings
 from runbook_runner.core.errors import NotReadyError
+from runbook_runner.core.formats.json_toml import read_json
 from runbook_runner.core.settings import Settings
 from runbook_runner.sandbox.docker.engine import Engine
 from runbook_runner.sandbox.images.snapshots import CA_FILE, PREFIX, Near, Snapshot, find_base
@@ -77,7 +78,8 @@ def read_labels(labels: Mapping[str, str] | None) -> Made | None:
     """Returns what an image's labels say; `None` when they are not those of `Recipe.labels`."""
     try:
         found = labels or {}
-        layers = tuple(Layer(str(item["name"]), str(item["dockerfile"])) for item in json.loads(found[LAYERS_LABEL]))
+        listed = read_json(found[LAYERS_LABEL], LAYERS_LABEL)
+        layers = tuple(Layer(str(item["name"]), str(item["dockerfile"])) for item in listed)
         return Made(found[SNAPSHOT_LABEL], layers, found[FILES_LABEL])
     except (KeyError, TypeError, ValueError):
         return None

@@ -89,10 +89,84 @@ def test_a_parameter_without_value(runbook: Any) -> None:
     refused(run_text(runbook, TEXT, "-p", "name"), 2, "NAME=VALUE")
 
 
+DEEP = 3000
+NESTED = "[" * DEEP + "]" * DEEP
+WRONG_YAML = {
+    "name: !!int foo": "value can't be read",
+    "name: 0x_": "value can't be read",
+    "name: !!int ''": "value can't be read",
+    "name: " + "9" * 5000: "value can't be read",
+    '{"name": ' + "9" * 5000 + "}": "value can't be read",
+    "name: 0x" + "f" * 5000: "value can't be read",
+    "name: &a [*a]": "refers to itself",
+    "name: &a {x: *a}": "refers to itself",
+    "a0: &a0 lol\n" + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 10)): "explodes",
+    f"name: {NESTED}": "nested deeper",
+    f'{{"name": {NESTED}}}': "nested deeper",
+    '{"name": ' + "[" * 900 + "]" * 900 + "}": "nested deeper",
+    NESTED: "nested deeper",
+    "- " * DEEP + "a": "nested deeper",
+    "? [a]\n: b": "can't be a key",
+    "name: !!python/name:os.system": "not allowed",
+}
+
+
+@pytest.mark.parametrize(("content", "says"), WRONG_YAML.items())
+def test_wrong_yaml_in_any_file_is_bad_input_with_its_line(runbook: Any, content: str, says: str) -> None:
+    (runbook.cwd / "f.yaml").write_text(content)
+    refused(run_text(runbook, TEXT, "--params", "f.yaml"), 2, "f.yaml:", says)
+    refused(runbook("cost", env={"RUNBOOK_PRICES": "f.yaml"}), 2, "f.yaml:", says)
+    turn = content if content.startswith(("- ", "[")) else "- say: a\n- " + content.replace("\n", "\n  ")
+    (runbook.cwd / "f.yaml").write_text(turn)
+    refused(run_text(runbook, TEXT, "--model-script", "f.yaml"), 2, "f.yaml:", says)
+
+
+def test_a_date_stays_as_it_is_written_also_one_that_is_in_no_calendar(runbook: Any) -> None:
+    (runbook.cwd / "f.yaml").write_text("name: 2024-02-30\n")
+    (runbook.cwd / "RUNBOOK.md").write_text(TEXT)
+    ran = runbook("run", "RUNBOOK.md", "--sandbox", "host", "--params", "f.yaml", "--json")
+    assert (ran.folder / "results/greeting.md").read_text() == "# Hello, 2024-02-30!\n"
+    (runbook.cwd / "f.yaml").write_text("m: {input: 2024-02-30}\n")
+    refused(runbook("cost", env={"RUNBOOK_PRICES": "f.yaml"}), 2, "f.yaml: m.input", "valid number")
+
+
+def test_json_parameters_may_be_indented_with_tabs_and_escape_emoji(runbook: Any) -> None:
+    (runbook.cwd / "f.json").write_text('{\n\t"name": "\\ud83d\\ude00"\n}\n')
+    (runbook.cwd / "RUNBOOK.md").write_text(TEXT)
+    ran = runbook("run", "RUNBOOK.md", "--sandbox", "host", "--params", "f.json", "--json")
+    assert (ran.folder / "results/greeting.md").read_text() == "# Hello, 😀!\n"
+
+
+@pytest.mark.parametrize("depth", [101, 900, DEEP])
+def test_a_fixture_that_is_nested_deeply_is_refused(runbook: Any, depth: int) -> None:
+    value = "[" * depth + "]" * depth
+    (runbook.cwd / "input.json").write_text(f'{{"params": {{"vars": {{"name": {value}}}}}}}')
+    refused(run_text(runbook, TEXT, "--input", "input.json"), 2, "input.json: ", "nested deeper than 100 levels")
+
+
+@pytest.mark.parametrize("value", [NESTED, "{a" + ".a" * 200_000 + " = 1}"])
+def test_toml_that_is_nested_deeply_is_refused_whoever_reads_it(runbook: Any, value: str) -> None:
+    (runbook.cwd / "RUNBOOK.md").write_text(TEXT)
+    for name, table in (
+        (".runbook/agents/deep.toml", "argv"),
+        (".runbook/config.toml", "[run]\nnetwork"),
+        ("pyproject.toml", "[tool.runbook.run]\nnetwork"),
+    ):
+        file = runbook.cwd / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"{table} = {value}\n")
+        is_agent = file.name == "deep.toml"
+        asked = ("--agent", "deep") if is_agent else ()
+        refused(runbook("run", "RUNBOOK.md", "--sandbox", "host", *asked), 2, name, "nested deeper than 100 levels")
+        if not is_agent:
+            refused(runbook("check", "RUNBOOK.md"), 2, name, "nested deeper than 100 levels")
+        file.unlink()
+
+
 @pytest.mark.parametrize("content", ["[1, 2", "- a\n- b\n", "\x00"])
 def test_a_parameter_file_that_is_no_object(runbook: Any, content: str) -> None:
     (runbook.cwd / "p.yaml").write_text(content)
-    refused(run_text(runbook, TEXT, "--params", "p.yaml"), 2, "p.yaml", "parameter file")
+    refused(run_text(runbook, TEXT, "--params", "p.yaml"), 2, "p.yaml")
 
 
 def test_unknown_agent_lists_the_known_ones(runbook: Any) -> None:
@@ -190,7 +264,9 @@ def test_a_model_script_with_a_mistake_names_the_line(runbook: Any) -> None:
     refused(ran, 2, "m.yaml:2", "shell")
 
 
-@pytest.mark.parametrize(("text", "says"), [(None, "m.yaml: Can't read"), ("- shel: ls\n", "m.yaml:1: Unknown key")])
+@pytest.mark.parametrize(
+    ("text", "says"), [(None, "m.yaml: The model script"), ("- shel: ls\n", "m.yaml:1: Unknown key")]
+)
 def test_a_model_script_is_read_also_when_the_agent_has_no_model(runbook: Any, text: str | None, says: str) -> None:
     if text:
         (runbook.cwd / "m.yaml").write_text(text)
@@ -198,7 +274,8 @@ def test_a_model_script_is_read_also_when_the_agent_has_no_model(runbook: Any, t
 
 
 @pytest.mark.parametrize(
-    ("text", "says"), [(None, "p.yaml: Can't read the price file"), ("m: 3\n", "p.yaml: m: must be")]
+    ("text", "says"),
+    [(None, "p.yaml: The price file of RUNBOOK_PRICES"), ("m: 3\n", "p.yaml: m: must be")],
 )
 def test_a_price_file_is_read_also_when_a_model_script_answers(runbook: Any, text: str | None, says: str) -> None:
     if text:

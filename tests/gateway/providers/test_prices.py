@@ -88,18 +88,18 @@ qwen3: {input: 0, output: 0}
     ("m: {input: -1}", "m.input: Input should be greater than or equal to 0"),
     ("m: 3", "USD per million"),
     ("- a", "USD per million"),
-    ("m: [", "neither YAML nor JSON"),
+    ("m: [", "The YAML is broken"),
 ])  # fmt: skip
 def test_mistake_in_a_price_file_is_named(tmp_path: Path, text: str, says: str) -> None:
     (tmp_path / "p.yaml").write_text(text)
     with pytest.raises(InputError) as caught:
         load_prices(tmp_path / "p.yaml")
     assert says in str(caught.value)
-    assert caught.value.where in (str(tmp_path / "p.yaml"), f"{tmp_path / 'p.yaml'}:1")
+    assert caught.value.where in (str(tmp_path / "p.yaml"), f"{tmp_path / 'p.yaml'}:2")
 
 
 def test_missing_price_file_is_named() -> None:
-    with pytest.raises(InputError, match=r"/nowhere/p.yaml: Can't read the price file: No such file"):
+    with pytest.raises(InputError, match=r"/nowhere/p.yaml: The price file of .* can't be read: No such file"):
         provider_from("anthropic", {"ANTHROPIC_API_KEY": "k-1234", "RUNBOOK_PRICES": "/nowhere/p.yaml"})
 
 

@@ -63,8 +63,8 @@ def test_turns_are_read_in_order_with_their_usage(tmp_path: Path) -> None:
         ("- say: a\n- say: 5\n", 2, "say: Input should be a valid string"),
         ("- say: a\n  usage:\n    input: -1\n", 3, "usage.input: Input should be greater than or equal to 0"),
         ("- say: a\n- shell: ls\n  say: b\n  shell: pwd\n", 4, "'shell' is twice in one turn."),
-        ("- say: a\n- say: [b\n", 3, "This is not YAML"),
-        ("- say: a\n- say: !!python/name:os.system\n", 2, "This is not YAML"),
+        ("- say: a\n- say: [b\n", 3, "The YAML is broken"),
+        ("- say: a\n- say: !!python/name:os.system\n", 2, "The YAML tag !!python/name:os.system is not allowed"),
     ],
 )
 def test_mistake_is_reported_with_file_and_line(tmp_path: Path, text: str, line: int, says: str) -> None:
@@ -82,7 +82,7 @@ def test_file_without_turns_shows_what_a_script_looks_like(tmp_path: Path, text:
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"nothing.yaml: Can't read the model script: No such file"):
+    with pytest.raises(InputError, match=r"nothing.yaml: The model script can't be read: No such file"):
         load_script(tmp_path / "nothing.yaml")
 
 

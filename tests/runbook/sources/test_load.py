@@ -75,5 +75,5 @@ def test_more_than_five_megabytes_are_refused_without_reading_them_all(tmp_path)
     file = tmp_path / "RUNBOOK.md"
     with file.open("wb") as stream:
         stream.truncate(1 << 40)
-    with pytest.raises(InputError, match="may have 5 MB"):
+    with pytest.raises(InputError, match="more than 5 MB"):
         load(str(file))

@@ -73,7 +73,7 @@ def test_a_table_beside_the_runbook_can_not_widen_one_above_it(runbook: Any) -> 
         ("[run]\nstrict_snapshots = 1\n", "`strict_snapshots` must be true or false"),
         ("run = 3\n", "`run` must be a table"),
         ('[rnu]\nnetwork = "none"\n', "Did you mean 'run'?"),
-        ("[run\n", "The settings can't be read"),
+        ("[run\n", "config.toml:1: This is not TOML"),
     ],
 )
 def test_a_setting_that_can_not_be_is_bad_input_with_its_file(runbook: Any, text: str, says: str) -> None:

@@ -1,4 +1,4 @@
-"""Room `runbook`: YAML from strangers as plain values that remember their lines, bounded in size, depth and aliases.
+"""Core, formats: YAML from outside as plain values that remember their lines, bounded in size, depth and aliases.
 
 Values are JSON's: text, numbers, booleans, null, lists, mappings with text keys. Dates stay as they are written, and
 so do mapping keys (`on:` is "on"), so nothing changes its spelling between the file and us.
@@ -6,6 +6,7 @@ so do mapping keys (`on:` is "on"), so nothing changes its spelling between the 
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import lru_cache
 from itertools import accumulate
 from typing import Any, NamedTuple
@@ -15,11 +16,15 @@ from frontmatter.default_handlers import SafeLoader  # libyaml's, or pure Python
 from yaml.constructor import SafeConstructor
 
 from runbook_runner.core.errors import InputError
+from runbook_runner.core.formats.json_toml import read_json
 
 MAX_CHARACTERS = 256 << 10
+"""Of a piece of YAML inside a file."""
 MAX_DEPTH = 64
 MAX_EXPANDED = 4 << 20
-"""Characters once every alias is written out."""
+"""Characters that are added when every alias is written out."""
+_LONGEST_NUMBER = 1000
+"""Characters. Python's limit is 4300 digits, which fewer hexadecimal ones exceed."""
 
 _DEEP = re.compile(rf"^[ \t?:-]{{{MAX_DEPTH // 2 - 2}}}", re.MULTILINE)
 """Of blocks, no deeper level fits into less."""
@@ -62,17 +67,29 @@ class Entry(NamedTuple):
     node: yaml.Node
 
 
+def read_yaml(text: str, source: str) -> Any:
+    """The value of a whole file of YAML or JSON, `None` when it is empty. Raises InputError with the line."""
+    if text.lstrip()[:1] in ("{", "["):
+        with suppress(InputError):  # as JSON, because YAML refuses its tabs, and emoji that are escaped
+            return read_json(text, source)
+    yaml_text = YamlText(text, source, longest=len(text))
+    root = yaml_text.root()
+    return None if root is None else yaml_text.value(root)
+
+
 class YamlText(NamedTuple):
-    """A piece of YAML inside a file: `first_line` is where it begins there."""
+    """A file of YAML, or a piece of YAML inside a file."""
 
     text: str
     source: str
-    first_line: int
+    first_line: int = 1
+    """Where it begins in the file."""
+    longest: int = MAX_CHARACTERS
 
     def root(self) -> yaml.Node | None:
         """The document's node, `None` when it is empty. Raises InputError with the line."""
-        if len(self.text) > MAX_CHARACTERS:
-            raise self.refusal(None, f"The YAML is longer than {MAX_CHARACTERS >> 10} KiB.")
+        if len(self.text) > self.longest:
+            raise self.refusal(None, f"The YAML is longer than {self.longest >> 10} KiB.")
         try:
             if _may_explode(self.text):
                 self._measure()
@@ -110,8 +127,10 @@ class YamlText(NamedTuple):
         if read is None:
             raise self.refusal(node.start_mark, f"The YAML tag {node.tag.replace(_TAG, '!!')} is not allowed here.")
         try:
+            if node.tag == _TAG + "int" and len(node.value) > _LONGEST_NUMBER:
+                raise ValueError("too long")
             return read(node)
-        except (ValueError, OverflowError, KeyError) as error:
+        except (ValueError, OverflowError, LookupError) as error:
             where = f"{self.source}:{self.line(node.start_mark)}"
             raise InputError("This YAML value can't be read.", where=where, hint="Put it in quotes.") from error
 
@@ -151,7 +170,7 @@ class YamlText(NamedTuple):
                     sizes[anchor] = size
             if len(open_) > MAX_DEPTH:
                 raise self._too_deep(event.start_mark)
-            if open_[-1][1] > MAX_EXPANDED:
+            if open_[-1][1] > MAX_EXPANDED + len(self.text):
                 raise self.refusal(event.start_mark, "The YAML explodes when its aliases are written out.")
 
     def _size(

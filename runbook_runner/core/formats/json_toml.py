@@ -1,0 +1,84 @@
+"""Core, formats: JSON and TOML from outside, with the line of what is wrong; and JSON changed so far that it can be
+stored."""
+
+import json
+import math
+import re
+import tomllib
+from collections.abc import Iterable
+from typing import Any, Final, TypeVar
+
+from runbook_runner.core.errors import InputError
+from runbook_runner.core.text import encodable
+
+Value = TypeVar("Value")
+
+MAX_DEPTH: Final = 100
+"""Levels; pydantic stops writing JSON at 255, Python's reader at about a thousand."""
+CUT: Final = "(nested too deeply to be kept)"
+
+_LINE = re.compile(r"line (\d+)")
+_LONG_KEY = re.compile(rf"""(?<![\w"'-])(?:(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*){{{MAX_DEPTH}}}""")
+"""`a.b.c…` in TOML: each part is one level, and `tomllib` takes quadratic time."""
+
+
+def read_json(text: str | bytes, source: str) -> Any:
+    """The value of a whole file. Raises InputError with the line, also for what is nested deeper than MAX_DEPTH."""
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InputError(f"The JSON is broken: {error.msg}.", where=f"{source}:{error.lineno}") from error
+    except UnicodeDecodeError as error:
+        raise InputError("The JSON is not UTF-8 text.", where=source) from error
+    except RecursionError as error:
+        raise _too_deep(source) from error
+    except ValueError as error:
+        raise InputError("The JSON holds a number that is too long.", where=source) from error
+    return _bounded(value, source)
+
+
+def read_toml(text: str, source: str) -> dict[str, Any]:
+    """As `read_json`."""
+    if found := _LONG_KEY.search(text):
+        raise _too_deep(f"{source}:{text.count(chr(10), 0, found.start()) + 1}")
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        line = _LINE.search(str(error))
+        where = f"{source}:{line[1] if line else len(text.splitlines())}"
+        raise InputError(f"This is not TOML: {str(error).split(' (')[0]}.", where=where) from error
+    except RecursionError as error:
+        raise _too_deep(source) from error
+    except ValueError as error:
+        raise InputError("The TOML holds a number that is too long.", where=source) from error
+    return _bounded(tables, source)
+
+
+def _bounded(value: Value, source: str) -> Value:
+    """The same value. Raises InputError when it has more than MAX_DEPTH levels. Without recursion."""
+    level: Iterable[Any] = [value]
+    for _ in range(MAX_DEPTH):
+        containers = [item for item in level if isinstance(item, (dict, list))]
+        if not containers:
+            return value
+        level = [inner for item in containers for inner in (item.values() if isinstance(item, dict) else item)]
+    raise _too_deep(source)
+
+
+def _too_deep(where: str) -> InputError:
+    return InputError(f"This is nested deeper than {MAX_DEPTH} levels.", where=where)
+
+
+def plain_json(value: Any, depth: int = MAX_DEPTH) -> Any:
+    """The same value: half a surrogate pair becomes U+FFFD, NaN and infinity `None`, what is below depth levels CUT."""
+    if isinstance(value, str):
+        return encodable(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if not isinstance(value, (dict, list, tuple)):
+        return value
+    if depth == 0:
+        return CUT
+    if isinstance(value, dict):
+        return {encodable(str(key)): plain_json(item, depth - 1) for key, item in value.items()}
+    return [plain_json(item, depth - 1) for item in value]
