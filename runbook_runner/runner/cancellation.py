@@ -14,6 +14,10 @@ from runbook_runner.core.errors import CancelledError
 ABANDON_S: Final = 5.0
 
 
+class _Interrupt(BaseException):
+    """Leaves an `interruptible` block. No handler of errors on its way takes it for one."""
+
+
 class Cancellation:
     """Shared by the run and its caller; every method may be called from any thread or a signal handler."""
 
@@ -28,13 +32,12 @@ class Cancellation:
         return self._requested.is_set()
 
     def request(self) -> None:
-        """Asks the run to stop. Raises CancelledError in an `interruptible` block of this very thread: in a signal
-        handler."""
+        """Asks the run to stop. Called by a signal handler in an `interruptible` block, it ends that block."""
         self._requested.set()
         if self._stop:
             self._stop()
         elif self._interruptible == threading.get_ident():
-            self.check()
+            raise _Interrupt
 
     def abandon(self, within: float = ABANDON_S) -> None:
         """Ends the sandbox, in another thread: this one may hold its locks. What was recorded stays recorded, and the
@@ -51,11 +54,14 @@ class Cancellation:
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
-        """This block may end anywhere in it with CancelledError: it waits for something that can't be told to stop."""
+        """A request in this thread ends the block, wherever it is, with CancelledError: for a wait for something that
+        can't be told to stop."""
         self.check()
-        self._interruptible = threading.get_ident()
         try:
+            self._interruptible = threading.get_ident()
             yield
+        except _Interrupt:
+            self.check()
         finally:
             self._interruptible = None
 

@@ -37,8 +37,8 @@ def run(prepared: PreparedRun, readers: Sequence[Reader] = (), cancellation: Can
     out, cancellation = prepared.options.out, cancellation or Cancellation()
     if out:
         _make_folder(out)
-    with cancellation.interruptible():
-        sweep(prepared.settings.home, prepared.backend)
+    sweep(prepared.settings.home, prepared.backend, cancellation.check)
+    cancellation.check()
     with recorded(prepared, readers, cancellation) as run:
         outcome = _to_its_end(run)
         run.claim.settle()

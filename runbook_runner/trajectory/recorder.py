@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from runbook_runner.core.clock import now_iso
-from runbook_runner.core.errors import CancelledError, RecordingError
+from runbook_runner.core.errors import RecordingError
 from runbook_runner.core.events import Event, Recorded
 from runbook_runner.core.redaction import Redactor
 
@@ -54,7 +54,7 @@ class Recorder:
         for reader in list(self._readers):
             try:
                 reader(recorded)
-            except (CancelledError, RecordingError):  # not the reader's own: a signal came, the disk is full
+            except RecordingError:
                 raise
             except Exception as error:  # the run goes on without this reader
                 self._readers.remove(reader)

@@ -111,6 +111,26 @@ def test_a_request_before_the_record_is_open_leaves_nothing(home: Path, tmp_path
     assert not home.exists()
 
 
+def test_a_request_while_dead_runs_are_recovered_leaves_them_to_the_next_start(
+    home: Path, tmp_path: Path, shell_runbook: Write
+) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    path = shell_runbook("echo made > /app/results/out.txt")
+    with pytest.raises(KeyboardInterrupt):
+        run(path, at("run.started", interrupt))
+    folder, _ = record(home)
+    cancellation = Cancellation()
+    cancellation.request()
+    with pytest.raises(CancelledError):
+        run(path, cancellation=cancellation)
+    assert not (folder / "trajectory.json").exists()
+    run(path)
+    assert (folder / "trajectory.json").exists()
+    assert nothing_left(home, tmp_path)
+
+
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_an_interrupt_where_no_one_handles_signals_is_recorded_and_the_next_start_cleans_up(
     home: Path, tmp_path: Path, shell_runbook: Write, moment: str

@@ -2,6 +2,7 @@
 rest."""
 
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -26,16 +27,22 @@ from runbook_runner.trajectory.store import SPEC_FILE, read_events, repair, writ
 INTERRUPTED = "interrupted"
 
 
-def sweep(home: Path, chosen: ChosenBackend) -> None:
-    """Recovers dead runs before a run starts. What can't be removed is a warning and keeps no run from starting. Raises
-    SandboxError when an engine fails."""
-    for run in recover_dead(home, _engines_for(home, chosen), patient=True):
+def sweep(home: Path, chosen: ChosenBackend, check: Callable[[], None]) -> None:
+    """Recovers dead runs before a run starts. What can't be removed is a warning and keeps no run from starting. check:
+    is called before each of them, and may raise. Raises SandboxError when an engine fails."""
+    for run in recover_dead(home, _engines_for(home, chosen), patient=True, check=check):
         if run.problem:
             sys.stderr.write(f"warning: not all of run {run.run_id} could be removed: {run.problem}\n")
 
 
 def recover_dead(
-    home: Path, engines: Engines, *, look_only: bool = False, kept_too: bool = False, patient: bool = False
+    home: Path,
+    engines: Engines,
+    *,
+    look_only: bool = False,
+    kept_too: bool = False,
+    patient: bool = False,
+    check: Callable[[], None] = lambda: None,
 ) -> tuple[Leftovers, ...]:
     """Recovers every dead run that `find_leftovers` finds, and returns their leftovers. Never touches a run whose
     process lives. A sandbox that is to be kept stays, unless kept_too, and is not returned. look_only: recovers
@@ -43,6 +50,7 @@ def recover_dead(
     patient: also while the engine does not answer. Raises SandboxError when an engine fails."""
     recovered = []
     for run in find_leftovers(home, engines):
+        check()
         stays = run.kept and not kept_too
         missing = _missing_engine(run, engines, patient=patient)
         if stays and not run.claimed:
