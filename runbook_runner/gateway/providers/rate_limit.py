@@ -4,6 +4,7 @@ An agent CLI can't do this: it sees only its own calls.
 """
 
 import asyncio
+import math
 import threading
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -39,7 +40,7 @@ def _number(environ: Mapping[str, str], name: str) -> float | None:
     if not text:
         return None
     with suppress(ValueError):
-        if float(text) >= 1:
+        if 1 <= float(text) < math.inf:
             return float(text)
     raise InputError(f"{name} is {text!r}.", hint="Give a number of at least 1, or unset it.")
 

@@ -175,7 +175,7 @@ def test_another_key_does_not_wait(connect: Any, busy: Any) -> None:
     assert connect(key_for(busy, ANTHROPIC_API_KEY="k-other")).ask("b").status_code == 200
 
 
-@pytest.mark.parametrize("text", ["0", "-3", "many", "0.5"])
+@pytest.mark.parametrize("text", ["0", "-3", "many", "0.5", "inf", "1e400", "nan"])
 def test_pace_that_makes_no_sense_is_refused(text: str) -> None:
     with pytest.raises(InputError, match="RUNBOOK_MAX_PARALLEL_CALLS is"):
         pace_from({"RUNBOOK_MAX_PARALLEL_CALLS": text})
