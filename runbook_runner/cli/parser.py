@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
+from itertools import takewhile
 from typing import Any, NoReturn, Protocol, cast
 
 from runbook_runner.core.errors import InputError
@@ -78,6 +79,9 @@ class Parser(argparse.ArgumentParser):
         """Takes options and arguments in any order, and after `--` only arguments. (`parse_intermixed_args` of
         Python 3.11 loses the `--`.)"""
         if not self._is_command:
+            words = sys.argv[1:] if args is None else args
+            first = takewhile(lambda word: word.startswith("-") and word != "--", words)
+            self._refuse_options([*first])  # before the command, which could be wrong as well
             found, rest = super().parse_known_args(args, namespace or argparse.Namespace())
             self._refuse_options(rest)
             return found, rest
@@ -108,6 +112,8 @@ class Parser(argparse.ArgumentParser):
             if word.startswith("-") and word != "-":
                 name = word.partition("=")[0]
                 options = [option for action in self._actions for option in action.option_strings]
+                if name in options:
+                    continue
                 # Compared without the dashes, which would make short options look alike.
                 near = nearest(name.lstrip("-"), [option.lstrip("-") for option in options])
                 hint = next((f"Did you mean {option!r}?" for option in options if option.lstrip("-") == near), None)
@@ -121,9 +127,12 @@ class Parser(argparse.ArgumentParser):
         return InputError(message, hint=" ".join(filter(None, [hint, f"See `{self.prog} --help`."])))
 
     def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
-        """An empty value is most often a variable that is not set. Only a text may be empty."""
-        if not arg_string and action.option_strings and action.metavar != "TEXT":
-            raise self._error(f"The value of {action.option_strings[-1]} is empty.")
+        """An empty value is most often a variable that is not set. Only a text and the words of a command may be
+        empty."""
+        is_text = action.metavar == "TEXT" or action.nargs in (argparse.REMAINDER, argparse.PARSER)
+        if not arg_string.strip() and not is_text:
+            name = f"The value of {action.option_strings[-1]}" if action.option_strings else str(action.metavar)
+            raise self._error(f"{name} is empty.")
         return super()._get_value(action, arg_string)
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:

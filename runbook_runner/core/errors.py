@@ -9,6 +9,8 @@ from enum import IntEnum
 from pathlib import PurePath
 from typing import ClassVar
 
+from runbook_runner.core.text import short
+
 
 class ExitCode(IntEnum):
     PASS = 0
@@ -48,7 +50,7 @@ class RunbookError(Exception):
     def __str__(self) -> str:
         head = f"{self.where}: {self.message}" if self.where else self.message
         parts = [head, self.hint, self.details]
-        return "\n".join(part for part in parts if part)
+        return short("\n".join(part for part in parts if part))
 
 
 class InputError(RunbookError, ValueError):

@@ -1,5 +1,5 @@
-"""Core: reads files that others wrote, within bounds; writes whole files: aside under a hidden name, then renamed, so
-that no reader sees half of one."""
+"""Core: finds files by names from outside, and reads them within bounds; writes whole files: aside under a hidden name,
+then renamed, so that no reader sees half of one."""
 
 import os
 import stat
@@ -85,6 +85,25 @@ def rewrite(path: Path, data: bytes | str) -> None:
     """`write_atomically` for a file of the user's: a link stays a link, and permissions stay. Raises OSError."""
     target = path.resolve(strict=True)
     write_atomically(target, data, mode=stat.S_IMODE(target.stat().st_mode))
+
+
+def is_file(path: Path | str) -> bool:
+    """Never raises, unlike `Path.is_file`: a name may be too long, and a folder closed to this user."""
+    return os.path.isfile(path)  # noqa: PTH113
+
+
+def is_folder(path: Path | str) -> bool:
+    """Never raises."""
+    return os.path.isdir(path)  # noqa: PTH112
+
+
+def make_folder(path: Path) -> None:
+    """With its parents, and without the recursion of `Path.mkdir`: there may be a thousand. Raises OSError."""
+    try:
+        path.mkdir(exist_ok=True)
+    except FileNotFoundError:
+        for folder in (*reversed(path.parents), path):
+            folder.mkdir(exist_ok=True)
 
 
 def upwards(near: Iterable[Path | str]) -> Iterator[Path]:

@@ -1,5 +1,6 @@
 """Core: paths, default limits, and the names of the environment variables we read or set. No other I/O."""
 
+import errno
 import os
 import re
 import sys
@@ -100,11 +101,14 @@ class Settings(NamedTuple):
     def require_home(self) -> Path:
         """`home`, a folder or a path where one can be made. Raises NotReadyError."""
         there = next(path for path in (self.home, *self.home.parents) if os.path.lexists(path))
-        if not there.is_dir():
+        problem = None if os.path.isdir(there) else f"{there} is not a folder"  # noqa: PTH112 - it never raises
+        try:
+            self.home.lstat()
+        except OSError as error:
+            problem = "the name is too long" if error.errno == errno.ENAMETOOLONG else problem
+        if problem:
             hint = "Set RUNBOOK_HOME to a folder you may write to."
-            raise NotReadyError(
-                f"No run can be recorded here: {there} is not a folder.", where=str(self.home), hint=hint
-            )
+            raise NotReadyError(f"No run can be recorded here: {problem}.", where=str(self.home), hint=hint)
         return self.home
 
 
@@ -135,7 +139,7 @@ def _ca_bundle() -> Path | None:
         return Path(own).absolute() if own else None
     for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"):
         value = os.environ.get(name)
-        if value and Path(value).is_file():
+        if value and os.path.isfile(value):  # noqa: PTH113 - it never raises
             return Path(value).absolute()
     return None
 

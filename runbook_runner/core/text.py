@@ -12,7 +12,14 @@ _CONTROL = re.compile(
 )
 _ESCAPE_SEQUENCE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")  # ECMA-48 §5.4: colours, cursor movements
 _LINE_ENDS = re.compile(r"\r\n?")
+_ENDLESS_WORD = re.compile(r"(\S{100})\S{300,}(\S{50})")
 _LONGEST_WORD, _MOST_WORDS = 80, 1000  # compared with each other; difflib takes quadratic time
+
+
+def short(text: str) -> str:
+    """The text with an ellipsis in each word that is longer than any that a person reads, such as a name of thousands
+    of letters."""
+    return _ENDLESS_WORD.sub(r"\1…\2", text)
 
 
 def printable(text: str) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from runbook_runner.core.errors import AgentError, CancelledError, InputError, RecordingError, RunbookError
 from runbook_runner.core.events import AgentFinished, AgentStarted, Log, SandboxStarted, Status
+from runbook_runner.core.files import make_folder
 from runbook_runner.evaluation import evaluate
 from runbook_runner.runner.agent.launch import launch_of
 from runbook_runner.runner.agent.retries import run_agent
@@ -208,7 +209,7 @@ def _status(end: AgentFinished) -> tuple[Status, RunbookError | None]:
 def _make_folder(out: Path) -> None:
     """Before anything runs."""
     try:
-        out.mkdir(parents=True, exist_ok=True)
+        make_folder(out)
     except OSError as error:
         raise InputError(f"The results can't be copied there: {error.strerror}.", where=str(out)) from error
 

@@ -1,6 +1,5 @@
 """Trajectory: the folders on disk. Layout: `{home}/trajectories/{collection}/{task}/{trajectory_id}/` (design §6)."""
 
-import glob
 import json
 import os
 from collections.abc import Iterator
@@ -9,7 +8,7 @@ from pathlib import Path
 from runbook_runner.core import ids
 from runbook_runner.core.errors import InputError, RecordingError
 from runbook_runner.core.events import Recorded, parse_line
-from runbook_runner.core.files import write_atomically
+from runbook_runner.core.files import is_file, make_folder, write_atomically
 from runbook_runner.trajectory.export.atif import to_atif
 from runbook_runner.trajectory.fold import fold
 from runbook_runner.trajectory.models import Trajectory
@@ -34,7 +33,7 @@ def create_folder(home: Path, collection: str, task: str) -> tuple[str, Path]:
     """A new trajectory id and its empty folder. Raises RecordingError when it can't be made."""
     parent = home / "trajectories" / collection / task
     try:
-        parent.mkdir(parents=True, exist_ok=True)
+        make_folder(parent)
         _keep_out_of_git(home)
         while True:
             trajectory_id = ids.new_trajectory_id()
@@ -56,9 +55,10 @@ def create_folder(home: Path, collection: str, task: str) -> tuple[str, Path]:
 
 def find_folder(home: Path, name: str) -> Path:
     """A trajectory's folder. name: the folder itself, or the id of a run below `home`. Raises InputError."""
-    if (Path(name) / EVENTS_FILE).is_file():
+    if is_file(Path(name) / EVENTS_FILE):
         return Path(name).absolute()
-    found = sorted((home / "trajectories").glob(f"*/*/{glob.escape(name)}/{EVENTS_FILE}"))
+    is_id = ids.is_name(name)
+    found = sorted((home / "trajectories").glob(f"*/*/{name}/{EVENTS_FILE}")) if is_id else []
     if not found:
         hint = "Give a trajectory's folder, or the id that `runbook run` printed; RUNBOOK_HOME says where to look."
         raise UnknownTrajectoryError(f"There is no trajectory {name!r} in {home}.", hint=hint)

@@ -69,6 +69,8 @@ def test_what_follows_two_dashes_is_an_argument() -> None:
         ("run --age x y", "Unknown option '--age'."),
         ("run --bogus x", "Unknown option '--bogus'.\nSee `runbook run --help`."),
         ("helpp", "Unknown command 'helpp'."),
+        ("-x run", "Unknown option '-x'.\nSee `runbook --help`."),
+        ("snapshots -x build", "Unknown option '-x'.\nSee `runbook snapshots --help`."),
         ("check --format sarfi", "Unknown --format 'sarfi'.\nDid you mean 'sarif'? See `runbook check --help`."),
         ("cost --by colour", "Unknown --by 'colour'.\nKnown: model, task, day. See `runbook cost --help`."),
         ("run", "The following arguments are required: PATH.\nSee `runbook run --help`."),
@@ -102,6 +104,22 @@ def test_wrong_usage_is_exit_code_2(runbook: Any, line: str) -> None:
 def test_an_option_without_a_text_is_refused(option: str) -> None:
     with pytest.raises(InputError, match=r"The value of -[-a-z]+ is empty\.\nSee `runbook run --help`\."):
         call(["run", "x", option, ""])
+
+
+@pytest.mark.parametrize(
+    "command", ["run", "check", "replay", "attach", "shell", "script from", "snapshots build", "new"]
+)
+@pytest.mark.parametrize("blank", ["", " "])
+def test_an_argument_without_a_text_is_refused(runbook: Any, command: str, blank: str) -> None:
+    ran = runbook(*command.split(), blank)
+    assert (ran.code, ran.out) == (2, "")
+    assert f" is empty.\nSee `runbook {command} --help`." in ran.err
+
+
+def test_what_may_be_empty() -> None:
+    assert read("run x -p name=").parameters == ["name="]
+    assert root_parser().parse_args(["shell", "x", "--", "sh", "-c", ""]).command == ["sh", "-c", ""]
+    assert root_parser().parse_args(["new", "x", "--from-description", ""]).description == ""
 
 
 @pytest.mark.parametrize("command", ["", "run", "snapshots build"])

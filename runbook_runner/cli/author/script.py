@@ -22,7 +22,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Raises InputError for a file that can't be read or written."""
-    recorded = read_recorded_run(Settings.load().home, arguments.trajectory)
+    recorded = read_recorded_run(Settings.load().require_home(), arguments.trajectory)
     recorded.require_model_calls()
     spec = recorded.spec
     where = f"{spec.collection}/{spec.task} {recorded.trajectory_id}"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from runbook_runner.core.errors import InputError, NotReadyError
-from runbook_runner.core.files import rewrite, write_atomically
+from runbook_runner.core.files import make_folder, rewrite, write_atomically
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -78,7 +78,7 @@ def write_new(file: Path, text: str, *, makes_folder: bool = False) -> None:
     """Raises InputError when the file can't be written."""
     try:
         if makes_folder:
-            file.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(file.parent)
         write_atomically(file, text)
     except OSError as error:
         raise _unwritable(file, error) from error

@@ -4,7 +4,6 @@ stored."""
 import json
 import math
 import re
-import tomllib
 from collections.abc import Iterable
 from typing import Any, Final, TypeVar
 
@@ -17,8 +16,7 @@ MAX_DEPTH: Final = 100
 """Levels; pydantic stops writing JSON at 255, Python's reader at about a thousand."""
 CUT: Final = "(nested too deeply to be kept)"
 
-_LINE = re.compile(r"line (\d+)")
-_LONG_KEY = re.compile(rf"""(?<![\w"'-])(?:(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*){{{MAX_DEPTH}}}""")
+_LONG_KEY: Final = rf"""(?<![\w"'-])(?:(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*){{{MAX_DEPTH}}}"""
 """`a.b.c…` in TOML: each part is one level, and `tomllib` takes quadratic time."""
 
 
@@ -39,12 +37,14 @@ def read_json(text: str | bytes, source: str) -> Any:
 
 def read_toml(text: str, source: str) -> dict[str, Any]:
     """As `read_json`."""
-    if found := _LONG_KEY.search(text):
+    import tomllib  # takes 2 ms to import, which `runbook check` of a project without settings does not pay
+
+    if found := re.search(_LONG_KEY, text):
         raise _too_deep(f"{source}:{text.count(chr(10), 0, found.start()) + 1}")
     try:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        line = _LINE.search(str(error))
+        line = re.search(r"line (\d+)", str(error))
         where = f"{source}:{line[1] if line else len(text.splitlines())}"
         raise InputError(f"This is not TOML: {str(error).split(' (')[0]}.", where=where) from error
     except RecursionError as error:

@@ -78,6 +78,8 @@ class Rule:
 def parse_rule(text: str) -> Rule:
     """`example.com`, `*.example.com:443`, `10.0.0.5`, `10.0.0.0/8`, `[fd00::1]:8080`. Raises InputError."""
     host, port = _split(text.strip().lower())
+    if port is not None and not 1 <= port <= 65_535:
+        raise InputError(f"{port} in {text!r} is not a port.", hint="Ports are 1 to 65535.")
     try:
         return Rule(network=ip_network(host, strict=False), port=port)
     except ValueError:

@@ -39,12 +39,15 @@ class Config(NamedTuple):
         return tuple(code for found in hits for code in found)
 
 
-@cache
 def config_for(folder: Path) -> Config:
     """folder: absolute. Raises InputError with the file for a setting that can't be read."""
-    if table := table_in(folder, "check"):
-        return _read(table.values, folder, table.path)
-    return Config() if folder.parent == folder else config_for(folder.parent)
+    return next(filter(None, map(_config_in, (folder, *folder.parents))), Config())
+
+
+@cache
+def _config_in(folder: Path) -> Config | None:
+    table = table_in(folder, "check")
+    return _read(table.values, folder, table.path) if table else None
 
 
 def _read(table: Mapping[str, Any], folder: Path, path: str) -> Config:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from glob import glob
 
 from runbook_runner.core.errors import InputError
+from runbook_runner.core.files import is_folder
 
 _NAME, _SUFFIX = "RUNBOOK.md", ".runbook.md"
 _TRAJECTORY = "events.jsonl"  # a recorded run's folder holds what was asked and what came out: no source
@@ -29,7 +30,7 @@ def files(paths: Iterable[str]) -> tuple[str, ...]:
 def _meant(path: str) -> Iterable[str]:
     if path == "-":
         return [path]
-    if _is_folder(path):
+    if is_folder(path):
         return _below(path)
     if os.path.lexists(path):
         return [os.path.normpath(path)]
@@ -42,7 +43,7 @@ def _globbed(pattern: str) -> list[str]:
     hits = sorted(glob(pattern, recursive=True))  # noqa: PTH207 - Path.glob refuses an absolute pattern
     if not hits:
         raise InputError("No file fits.", where=pattern)
-    return [file for hit in hits for file in (_below(hit) if _is_folder(hit) else [os.path.normpath(hit)])]
+    return [file for hit in hits for file in (_below(hit) if is_folder(hit) else [os.path.normpath(hit)])]
 
 
 def _below(folder: str) -> Iterator[str]:
@@ -66,10 +67,6 @@ def _entries(folder: str) -> "list[os.DirEntry[str]]":
             return list(entries)
     except OSError as error:
         raise InputError(f"The folder can't be read: {error.strerror}.", where=folder) from error
-
-
-def _is_folder(path: str) -> bool:
-    return os.path.isdir(path)  # noqa: PTH112 - unlike Path.is_dir it never raises
 
 
 def _is_skipped(name: str) -> bool:

@@ -8,7 +8,7 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from runbook_runner.core.errors import InputError
-from runbook_runner.core.files import read_text
+from runbook_runner.core.files import is_file, is_folder, read_text
 from runbook_runner.core.formats.json_toml import read_json
 from runbook_runner.core.invalid import problem_of
 from runbook_runner.core.text import did_you_mean
@@ -71,7 +71,7 @@ def load_fixture(path: str | Path) -> Fixture:
     JSON, a wrong type, a listed file that is missing, no file, or outside the folder.
     """
     given = Path(path)
-    source = given / "input.json" if given.is_dir() else given
+    source = given / "input.json" if is_folder(given) else given
     body = _validated(read_json(read_text(source, "input file"), str(source)), source)
     params = body.params or _Params()
     return Fixture(
@@ -117,7 +117,7 @@ def _inside(source: Path, name: str) -> Path:
         file = (folder / name).resolve()
         if not file.is_relative_to(folder):
             raise InputError(f"The file {name} is outside the fixture's folder.", where=str(source))
-        if not file.is_file():
+        if not is_file(file):
             raise InputError(f"The file {name} is missing.", where=str(source), hint=f"It should be at {file}.")
     except (OSError, ValueError, RuntimeError) as error:
         if isinstance(error, InputError):

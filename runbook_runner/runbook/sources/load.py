@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from runbook_runner.core.errors import InputError
-from runbook_runner.core.files import read_stream, read_text, text_of
+from runbook_runner.core.files import is_folder, read_stream, read_text, text_of
 
 if TYPE_CHECKING:
     import ssl
@@ -46,10 +46,10 @@ def read_stdin() -> bytes:
 
 
 def _file(path: str) -> Path:
-    is_folder = os.path.isdir(path)  # noqa: PTH112 - unlike Path.is_dir it never raises
-    file = Path(path, "RUNBOOK.md") if is_folder else Path(path)
+    in_folder = is_folder(path)
+    file = Path(path, "RUNBOOK.md") if in_folder else Path(path)
     if os.path.lexists(file):
         return file
     hint = "Give a RUNBOOK.md, a folder that holds one, an https address, or - for stdin."
-    what = "This folder holds no RUNBOOK.md." if is_folder else "There is no such file."
+    what = "This folder holds no RUNBOOK.md." if in_folder else "There is no such file."
     raise InputError(what, where=path, hint=hint)

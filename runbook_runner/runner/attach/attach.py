@@ -22,7 +22,7 @@ from runbook_runner.trajectory.store import read_events
 def attach(asked: Settings, name: str, argv: Sequence[str], environ: Mapping[str, str], *, tty: bool) -> Attached:
     """Starts a command in the sandbox of a run, a shell when argv is empty. environ: the host's variables. Raises
     InputError when the run has no sandbox, NotReadyError when it has none any more, SandboxError."""
-    recorded = read_recorded_run(asked.home, name)
+    recorded = read_recorded_run(asked.require_home(), name)
     events = (item.event for item in read_events(recorded.folder))
     started = next((event for event in events if isinstance(event, SandboxStarted)), None)
     if started is None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from runbook_runner.core.errors import NotReadyError, RunbookError
+from runbook_runner.core.files import is_folder
 from runbook_runner.runner.doctor.machine import Finding, Machine, Status, error_finding
 from runbook_runner.sandbox.backends import BACKENDS, POLICIES
 
@@ -127,7 +128,7 @@ def disk(machine: Machine) -> Iterator[Finding]:
         machine.settings.require_home()
     except NotReadyError as error:
         yield error_finding("home", "fail", error)
-    there = next(folder for folder in (home, *home.parents) if folder.is_dir())
+    there = next(folder for folder in (home, *home.parents) if is_folder(folder))
     yield _room("disk.trajectories", there, f"for trajectories ({home})", "Remove old ones, or set RUNBOOK_HOME.")
     if not os.access(there, os.W_OK):
         yield Finding("home", "fail", f"{there} can't be written to.", "Set RUNBOOK_HOME to a folder of yours.")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from runbook_runner.agents.base import Agent
 from runbook_runner.core import settings
 from runbook_runner.core.errors import NotReadyError
+from runbook_runner.core.files import is_file, make_folder
 from runbook_runner.core.programs import version_of
 from runbook_runner.core.settings import Settings
 
@@ -40,7 +41,7 @@ def find_program(agent: Agent, data: Path) -> Program | None:
     if where := shutil.which(agent.binary):
         return Program(Path(where), version=None)
     own = _folder(agent, data)
-    return Program(own / "bin" / agent.binary, agent.version) if (own / _DONE).exists() else None
+    return Program(own / "bin" / agent.binary, agent.version) if is_file(own / _DONE) else None
 
 
 def require_program(agent: Agent, data: Path) -> None:
@@ -76,9 +77,9 @@ def provide_program(agent: Agent, asked: Settings, report: Callable[[str], None]
 
     folder = _folder(agent, asked.data)
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(folder.parent)
         with FileLock(folder.with_name(f"{folder.name}.lock")):
-            if not (folder / _DONE).exists():
+            if not is_file(folder / _DONE):
                 _install(agent, folder, asked, report)
     except OSError as error:
         raise NotReadyError(f"{agent.name} can't be installed: {error.strerror}.", where=str(folder)) from error

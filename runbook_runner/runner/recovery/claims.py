@@ -14,7 +14,7 @@ from glob import escape
 from pathlib import Path
 
 from runbook_runner.core.errors import RecordingError
-from runbook_runner.core.files import write_atomically
+from runbook_runner.core.files import make_folder, write_atomically
 from runbook_runner.core.formats.json_toml import read_json
 from runbook_runner.sandbox.labels import (
     FOLDER_LABEL,
@@ -107,7 +107,7 @@ class Claim:
     def __enter__(self) -> "Claim":
         """Raises RecordingError."""
         try:
-            self._lock_file.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(self._lock_file.parent)
             self._lock = Lock.hold(self._lock_file)
             write_atomically(self._entry_file, json.dumps(asdict(self._entry)))
         except OSError as error:

@@ -9,6 +9,7 @@ from runbook_runner.agents.registry import find_agent
 from runbook_runner.core import settings
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.events import ReplayOf, SandboxStarted
+from runbook_runner.core.files import is_file
 from runbook_runner.gateway import ON_MISS, load_replay
 from runbook_runner.gateway.cassette.cassette import INDEX_FILE
 from runbook_runner.runner.replay.recorded_run import MODEL_FOLDER, RecordedRun, read_recorded_run
@@ -66,9 +67,9 @@ class CassetteReplay:
 def find_cassette(home: Path, name: str, *, on_miss: str) -> CassetteReplay:
     """name: a trajectory's folder or id, or a cassette's own folder. Raises InputError."""
     path, policy = Path(name), check_on_miss(on_miss)
-    if (path / INDEX_FILE).is_file() and not (path.parent / SPEC_FILE).is_file():
+    if is_file(path / INDEX_FILE) and not is_file(path.parent / SPEC_FILE):
         return CassetteReplay(path.absolute(), policy)
-    inside = path.name == MODEL_FOLDER and (path / INDEX_FILE).is_file()
+    inside = path.name == MODEL_FOLDER and is_file(path / INDEX_FILE)
     recorded = read_recorded_run(home, str(path.parent) if inside else name)
     return CassetteReplay(recorded.cassette, policy, recorded=recorded)
 

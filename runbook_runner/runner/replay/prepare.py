@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Final, get_args
 
 from runbook_runner.core.errors import InputError
+from runbook_runner.core.files import is_folder
 from runbook_runner.core.redaction import mark
 from runbook_runner.core.settings import Settings
 from runbook_runner.core.spec import Policy, RunSpec
@@ -42,7 +43,7 @@ def prepare_replay(request: ReplayRequest) -> PreparedRun | None:
     """`None`: the document has no recording beside it. Raises InputError and NotReadyError, as `prepare`."""
     asked = Settings.load()
     document = Path(request.name) if Path(request.name).name == DOCUMENT else None
-    if document and not (document.parent / RECORDING).is_dir():
+    if document and not is_folder(document.parent / RECORDING):
         return None
     recorded = read_recorded_run(asked.require_home(), str(document.parent / RECORDING) if document else request.name)
     replay = CassetteReplay(

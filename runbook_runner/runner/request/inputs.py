@@ -6,6 +6,7 @@ is too large.
 """
 
 import hashlib
+import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -13,7 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from runbook_runner.core.errors import InputError, RecordingError
 from runbook_runner.core.events import Emit, Log
-from runbook_runner.core.files import opened_atomically
+from runbook_runner.core.files import is_file, is_folder, opened_atomically
 from runbook_runner.core.redaction import Redactor
 from runbook_runner.core.settings import ASSETS, KEPT_INPUTS_BYTES
 from runbook_runner.core.spec import InputFile, RunSpec
@@ -31,12 +32,12 @@ def read_inputs(files: Iterable[Path]) -> tuple[InputFile, ...]:
     unpacked safely."""
     found: dict[str, InputFile] = {}
     for path in files:
-        source = path.expanduser().absolute()
+        source = Path(os.path.expanduser(path)).absolute()  # noqa: PTH111 - an unknown user is not an error here
         shown = decoded_name(str(path))
         if not _is_text(source):
             raise InputError("The input's path is not UTF-8.", where=shown, hint="Copy it to a path that is.")
-        if not source.is_file():
-            what = "is a folder" if source.is_dir() else "does not exist"
+        if not is_file(source):
+            what = "is a folder" if is_folder(source) else "does not exist"
             raise InputError(f"The input {what}.", where=shown, hint="Give files; zip a folder to keep its tree.")
         if source.name in found:
             raise InputError(
@@ -177,7 +178,7 @@ def with_kept_inputs(spec: RunSpec, folder: Path) -> RunSpec:
 
 def _current_path(item: InputFile, folder: Path) -> Path | None:
     for path in (folder / INPUTS / item.sha256, Path(item.source)):
-        if path.is_file() and _sha256(path) == item.sha256:
+        if is_file(path) and _sha256(path) == item.sha256:
             return path.absolute()
     return None
 

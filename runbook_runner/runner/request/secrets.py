@@ -16,6 +16,7 @@ from runbook_runner.agents.registry import find_facts
 from runbook_runner.core.declared import McpServer, Secret
 from runbook_runner.core.errors import InputError, NotReadyError
 from runbook_runner.core.facts.providers import PROVIDER_KEYS, find_provider
+from runbook_runner.core.files import is_file
 from runbook_runner.core.redaction import Redactor, looks_secret
 from runbook_runner.core.spec import RunSpec
 
@@ -33,7 +34,7 @@ def load_environment(
     `file:line`."""
     values: dict[str, str] = {}
     beside = runbook_folder / ".env" if runbook_folder else None
-    if beside and beside.is_file():
+    if beside and is_file(beside):
         values |= _read_env_file(beside, warn)
     values |= os.environ
     if env_file:

@@ -16,6 +16,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from runbook_runner.core.errors import InputError, NotReadyError
+from runbook_runner.core.files import is_file, is_folder
 from runbook_runner.core.formats.json_toml import read_json
 
 DEFAULT_SOCKET: Final = "/var/run/docker.sock"
@@ -139,7 +140,7 @@ def _tls_of_environment() -> Tls | None:
 
 
 def _tls_in(folder: Path, *, verify: bool) -> Tls:
-    found = {name: path if (path := folder / f"{name}.pem").is_file() else None for name in ("ca", "cert", "key")}
+    found = {name: path if is_file(path := folder / f"{name}.pem") else None for name in ("ca", "cert", "key")}
     return Tls(found["ca"], found["cert"], found["key"], verify)
 
 
@@ -155,7 +156,7 @@ def _config_folder() -> Path:
 
 def _current_context() -> str:
     file = _config_folder() / "config.json"
-    if not file.is_file():
+    if not is_file(file):
         return _DEFAULT_CONTEXT
     with _reading(file):
         return str(read_json(file.read_bytes(), str(file)).get("currentContext") or _DEFAULT_CONTEXT)
@@ -165,14 +166,14 @@ def _of_context(name: str) -> Endpoint:
     """The folders of a context are named by the digest of its name. Raises NotReadyError."""
     contexts, own = _config_folder() / "contexts", hashlib.sha256(name.encode()).hexdigest()
     file = contexts / "meta" / own / "meta.json"
-    if not file.is_file():
+    if not is_file(file):
         raise NotReadyError(f"The Docker context {name!r} does not exist.", hint="See `docker context ls`.")
     with _reading(file):
         described = read_json(file.read_bytes(), str(file))["Endpoints"]["docker"]
         host = str(described.get("Host") or f"unix://{DEFAULT_SOCKET}")
         verify = not described.get("SkipTLSVerify")
     certificates = contexts / "tls" / own / "docker"
-    tls = _tls_in(certificates, verify=verify) if certificates.is_dir() else None
+    tls = _tls_in(certificates, verify=verify) if is_folder(certificates) else None
     return _checked(_with_scheme(host), tls, f"the context {name}")
 
 

@@ -16,7 +16,7 @@ from typing import Literal
 
 import runbook_runner
 from runbook_runner.core.errors import InputError
-from runbook_runner.core.files import upwards
+from runbook_runner.core.files import is_file, upwards
 from runbook_runner.core.ids import is_name
 
 ALIASES = {"python312-uv-node": "python312-uv"}
@@ -98,7 +98,7 @@ def known_snapshots(near: Near = ()) -> tuple[str, ...]:
 
 
 def is_builtin(name: str) -> bool:
-    return (_root() / ALIASES.get(name, name) / "Dockerfile").is_file()
+    return is_file(_root() / ALIASES.get(name, name) / "Dockerfile")
 
 
 def find_snapshot(name: str, near: Near = ()) -> Snapshot:

@@ -313,6 +313,75 @@ def test_an_unwritable_home(runbook: Any) -> None:
     refused(ran, 3, "/dev/null/home", "RUNBOOK_HOME")
 
 
+NAMES = [
+    "-f",
+    "--params",
+    "--input",
+    "--env-file",
+    "--agent",
+    "--replay",
+    "--snapshot",
+    "--model-script",
+    "--out",
+]
+USE_THE_HOME = ("run RUNBOOK.md --sandbox host", "replay x", "attach x", "shell x", "cost", "script from x")
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "x" * 100_000, "x/" * 1000 + "y" * 256])
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("run", "replay", "attach", "shell", "script from", "check", "show", "fmt", "migrate", "snapshots import"),
+        *(f"run RUNBOOK.md --sandbox host {option}" for option in NAMES),
+        *("script from x --out", "new", "new x --out", "replay x --env-file"),
+    ],
+)
+def test_a_name_that_is_too_long_is_refused_and_cut_in_the_message(runbook: Any, line: str, name: str) -> None:
+    (runbook.cwd / "RUNBOOK.md").write_text(TEXT)
+    ran = runbook(*line.split(), name)
+    refused(ran, 2)
+    assert len(ran.err) < 700
+    assert not (runbook.cwd / ".runbook").exists()
+
+
+@pytest.mark.parametrize("command", USE_THE_HOME)
+@pytest.mark.parametrize("home", ["x" * 5000, "x" * 100_000])
+def test_a_home_whose_name_is_too_long(runbook: Any, command: str, home: str) -> None:
+    (runbook.cwd / "RUNBOOK.md").write_text(TEXT)
+    ran = runbook(*command.split(), env={"RUNBOOK_HOME": home})
+    refused(ran, 3, "the name is too long", "Set RUNBOOK_HOME")
+    assert len(ran.err) < 700
+
+
+@pytest.mark.parametrize("variable", ["RUNBOOK_DATA", "SSL_CERT_FILE", "DOCKER_CONFIG", "DOCKER_CERT_PATH", "HOME"])
+def test_a_variable_whose_name_of_a_file_is_too_long_is_no_bug(runbook: Any, variable: str) -> None:
+    ran = runbook("doctor", env={variable: "x" * 5000, "DOCKER_HOST": "tcp://localhost:1"})
+    assert ran.code in (0, 3)
+    assert "This is a bug" not in ran.err
+
+
+def test_folders_may_be_nested_deeper_than_pythons_stack(runbook: Any) -> None:
+    (runbook.cwd / "RUNBOOK.md").write_text(TEXT)
+    deep = "x/" * 1200
+    ran = runbook("run", "RUNBOOK.md", "--sandbox", "host", "--out", deep, "--json", env={"RUNBOOK_HOME": deep})
+    assert ran.code == 0, ran.err
+    assert runbook("new", "made", "--out", deep).code == 0
+    assert runbook("check", deep).code == 0
+
+
+def test_an_input_of_an_unknown_users_home(runbook: Any) -> None:
+    refused(run_text(runbook, TEXT, "-f", "~nobody-has-this-name/a.csv"), 2, "~nobody-has", "does not exist")
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "99999"])
+def test_a_host_with_a_port_that_does_not_exist(runbook: Any, port: str) -> None:
+    says = (f"{port} in 'a.org:{port}' is not a port.", "1 to 65535")
+    refused(run_text(runbook, TEXT, "--allow-host", f"a.org:{port}"), 2, *says)
+    (runbook.cwd / ".runbook").mkdir()
+    (runbook.cwd / ".runbook/config.toml").write_text(f'[run]\nallow_hosts = ["a.org:{port}"]\n')
+    refused(run_text(runbook, TEXT), 2, "config.toml", *says)
+
+
 def test_sample_inputs_outside_the_runbooks_folder_are_refused(
     runbook: Any, shell_runbook: Callable[[str], Path]
 ) -> None:

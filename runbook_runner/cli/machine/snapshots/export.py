@@ -10,6 +10,7 @@ from rich.text import Text
 from runbook_runner.cli.machine.snapshots.images import add_layers, build_missing, stacks
 from runbook_runner.cli.options import add_quiet
 from runbook_runner.core.errors import ExitCode, InputError
+from runbook_runner.core.files import is_folder
 from runbook_runner.sandbox.docker.engine import connect
 from runbook_runner.sandbox.images import transfer
 
@@ -25,7 +26,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     out: Path = arguments.out
-    if not out.absolute().parent.is_dir():
+    if not is_folder(out.absolute().parent):
         raise InputError("There is no such folder.", where=str(out.absolute().parent))
     engine, console = connect(), Console(highlight=False, quiet=arguments.quiet)
     layers = stacks(arguments.agents, arguments.packages)
