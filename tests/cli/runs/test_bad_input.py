@@ -2,6 +2,7 @@
 
 import os
 import re
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -363,10 +364,13 @@ def test_a_variable_whose_name_of_a_file_is_too_long_is_no_bug(runbook: Any, var
 def test_folders_may_be_nested_deeper_than_pythons_stack(runbook: Any) -> None:
     (runbook.cwd / "RUNBOOK.md").write_text(TEXT)
     deep = "x/" * 1200
-    ran = runbook("run", "RUNBOOK.md", "--sandbox", "host", "--out", deep, "--json", env={"RUNBOOK_HOME": deep})
-    assert ran.code == 0, ran.err
-    assert runbook("new", "made", "--out", deep).code == 0
-    assert runbook("check", deep).code == 0
+    try:
+        ran = runbook("run", "RUNBOOK.md", "--sandbox", "host", "--out", deep, "--json", env={"RUNBOOK_HOME": deep})
+        assert ran.code == 0, ran.err
+        assert runbook("new", "made", "--out", deep).code == 0
+        assert runbook("check", deep).code == 0
+    finally:  # Python, and so pytest, can't remove it
+        subprocess.run(["rm", "-r", runbook.cwd / "x"], check=True)
 
 
 def test_an_input_of_an_unknown_users_home(runbook: Any) -> None:
