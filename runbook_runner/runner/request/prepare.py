@@ -4,32 +4,30 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from runbook_runner.agents.base import Agent, AgentInput
 from runbook_runner.agents.registry import find_agent
 from runbook_runner.core import settings
 from runbook_runner.core.errors import InputError, NotReadyError, RunbookError
-from runbook_runner.core.files import read_text
-from runbook_runner.core.formats.yaml_text import read_yaml
 from runbook_runner.core.settings import RecordMode, Settings, record_mode
 from runbook_runner.core.spec import RunSpec
-from runbook_runner.runbook.document import Runbook, parse
+from runbook_runner.runbook.document import parse
 from runbook_runner.runbook.mission import doubts
 from runbook_runner.runbook.parts.steps import step_blocks
-from runbook_runner.runbook.sources.fixture import load_fixture
 from runbook_runner.runbook.sources.load import load
 from runbook_runner.runner.environment.backends import ChosenBackend, choose_backend
 from runbook_runner.runner.request.inputs import is_zip
 from runbook_runner.runner.request.project_bounds import bounds_near
 from runbook_runner.runner.request.request import Ask, Question, RunOptions, RunRequest
-from runbook_runner.runner.request.resolve import missing_parameters, refuse_unknown_parameters, resolve
+from runbook_runner.runner.request.resolve import resolve
 from runbook_runner.runner.request.secrets import (
     load_environment,
     missing_secrets,
     provider_keys,
     require_secrets,
 )
+from runbook_runner.runner.request.values import answer, require_usable_spec, with_values
 
 if TYPE_CHECKING:
     from runbook_runner.gateway import Upstream
@@ -105,12 +103,13 @@ def _prepare(request: RunRequest, ask: Ask | None, warnings: list[str]) -> Prepa
     warnings += doubts(runbook)
     environ = load_environment(request.options.env_file, source.folder, warnings.append)
     replay = _replay(request, asked.require_home())
-    request = _with_values(request, runbook, ask, warnings)
+    request = with_values(request, runbook, ask, warnings)
     if source.folder:
         request = replace(request, near=(source.folder, *request.near))
     spec = resolve(runbook, request, provider_keys(environ) if request.asks_provider else (), source.folder)
     if ask:
-        answers = {s.env: ask(Question(s.env, s.description or "secret", True)) for s in missing_secrets(spec, environ)}
+        missing = missing_secrets(spec, environ)
+        answers = {s.env: answer(ask, Question(s.env, s.description or "secret", True)) for s in missing}
         environ = {**environ, **answers}
     return prepare_spec(
         spec,
@@ -144,6 +143,7 @@ def prepare_spec(
     strict_snapshot: an unknown snapshot is an error; so it is within bounds of the project that say so. needs_image: a
     sandbox without images is refused. starts_agent: False for a sandbox that only a person uses, without a model and
     with the secrets that are there. Raises as `prepare`."""
+    require_usable_spec(spec)
     agent = find_agent(spec.agent, spec.near)
     upstream, backend, lacks = None, None, list[NotReadyError]()
     strict = strict_snapshot or any(bounds.strict_snapshots for bounds in bounds_near(spec.near))
@@ -205,30 +205,3 @@ def _replay(request: RunRequest, home: Path) -> "CassetteReplay | None":
     from runbook_runner.runner.replay.cassette import find_cassette  # imports the gateway
 
     return find_cassette(home, request.replay, on_miss=request.options.on_miss)
-
-
-def _with_values(request: RunRequest, runbook: Runbook, ask: Ask | None, warnings: list[str]) -> RunRequest:
-    """The request with the values and files that its fixture, its parameter file and answers bring."""
-    fixture = load_fixture(request.fixture) if request.fixture else None
-    warnings += fixture.warnings if fixture else ()
-    sources = (
-        (request.fixture, fixture.vars if fixture else {}),
-        (request.parameter_file, _parameter_file(request.parameter_file) if request.parameter_file else {}),
-        (None, request.parameters),
-    )
-    values: dict[str, Any] = {}
-    for file, given in sources:
-        refuse_unknown_parameters(runbook, given, str(file) if file else None)
-        values |= given
-    for missing in missing_parameters(runbook, values) if ask else ():
-        assert ask
-        values[missing.name] = ask(Question(missing.name, missing.description or missing.label, False))
-    files = (*(file.path for file in (fixture.files if fixture else ())), *request.files)
-    return replace(request, parameters=values, files=files)
-
-
-def _parameter_file(path: Path) -> Mapping[str, Any]:
-    values = read_yaml(read_text(path, "parameter file"), str(path))
-    if not isinstance(values, dict):
-        raise InputError("The parameter file must hold an object: name → value.", where=str(path))
-    return values

@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from runbook_runner.agents.registry import find_facts
 from runbook_runner.core.declared import McpServer, Secret
 from runbook_runner.core.errors import InputError, NotReadyError
 from runbook_runner.core.facts.providers import PROVIDER_KEYS, find_provider
-from runbook_runner.core.files import is_file
+from runbook_runner.core.files import is_file, read_text
 from runbook_runner.core.redaction import Redactor, looks_secret
 from runbook_runner.core.spec import RunSpec
 
@@ -45,12 +46,7 @@ def load_environment(
 def _read_env_file(path: Path, warn: Callable[[str], None] | None = None) -> dict[str, str]:
     from dotenv.parser import parse_stream
 
-    try:
-        with path.open(encoding="utf-8") as stream:
-            bindings = list(parse_stream(stream))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise InputError(f"The environment file can't be read: {reason}.", where=str(path)) from error
+    bindings = list(parse_stream(StringIO(read_text(path, "environment file"), newline=None)))
     for binding in bindings:
         if binding.error:
             problem = _misspelt(path, binding.original)

@@ -86,6 +86,31 @@ def test_a_line_of_the_env_file_that_sets_nothing(runbook: Any) -> None:
     refused(run_text(runbook, TEXT, "--env-file", "bad.env"), 2, "bad.env:4: This line sets no variable.", "NAME=value")
 
 
+@pytest.mark.parametrize(
+    ("option", "content", "says"),
+    [
+        ("--params", 'name: "a\\0b"', "The parameter 'name' holds a NUL character."),
+        ("--params", '{"name": [{"x": "\\u0000"}]}', "The parameter 'name' holds a NUL character."),
+        ("--params", '{"name": "\\ud800"}', "The parameter 'name' holds half of a surrogate pair"),
+        ("--input", '{"params": {"vars": {"name": "\\u0000"}}}', "The parameter 'name' holds a NUL character."),
+        ("--input", '{"params": {"vars": {"name": {"\\udfff": 1}}}}', "The parameter 'name' holds half of a surrogate"),
+        ("--env-file", "A=1\nB=a\0b\n", "There is a NUL byte"),
+    ],
+)
+def test_a_value_that_no_program_could_be_given_is_refused_with_its_file(
+    runbook: Any, option: str, content: str, says: str
+) -> None:
+    (runbook.cwd / "given").write_text(content)
+    where = "given:2: " if option == "--env-file" else "given: "
+    refused(run_text(runbook, TEXT, option, "given"), 2, where + says)
+
+
+def test_a_nul_that_the_frontmatter_escapes_is_refused(runbook: Any) -> None:
+    (runbook.cwd / "m.yaml").write_text("- say: hi\n")
+    text = TEXT.replace("agent: shell", 'agent: claude-code\nmodel: "a\\0b"')
+    refused(run_text(runbook, text, "--model-script", "m.yaml"), 2, "The model of the run holds a NUL character.")
+
+
 def test_a_parameter_without_value(runbook: Any) -> None:
     refused(run_text(runbook, TEXT, "-p", "name"), 2, "NAME=VALUE")
 

@@ -1,0 +1,84 @@
+"""Runner: the values of a run's parameters, from its fixture, its parameter file, its request and a person's answers;
+and what no value may hold, because no program could be given it."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from runbook_runner.core.errors import InputError
+from runbook_runner.core.files import read_text
+from runbook_runner.core.formats.json_toml import MAX_DEPTH
+from runbook_runner.core.formats.yaml_text import read_yaml
+from runbook_runner.core.spec import RunSpec
+from runbook_runner.core.text import encodable
+from runbook_runner.runbook.document import Runbook
+from runbook_runner.runbook.sources.fixture import load_fixture
+from runbook_runner.runner.request.request import Ask, Question, RunRequest
+from runbook_runner.runner.request.resolve import missing_parameters, refuse_unknown_parameters
+
+
+def with_values(request: RunRequest, runbook: Runbook, ask: Ask | None, warnings: list[str]) -> RunRequest:
+    """The request with the values and files that its fixture, its parameter file and answers bring. warnings: gets
+    those of the fixture. Raises InputError, with the file, for a value that can't be used."""
+    fixture = load_fixture(request.fixture) if request.fixture else None
+    warnings += fixture.warnings if fixture else ()
+    sources = (
+        (request.fixture, fixture.vars if fixture else {}),
+        (request.parameter_file, _parameter_file(request.parameter_file) if request.parameter_file else {}),
+        (None, request.parameters),
+    )
+    values: dict[str, Any] = {}
+    for file, given in sources:
+        refuse_unknown_parameters(runbook, given, str(file) if file else None)
+        for name, value in given.items():
+            _require_usable(f"The parameter {name!r}", value, str(file) if file else None)
+        values |= given
+    for missing in missing_parameters(runbook, values) if ask else ():
+        assert ask
+        values[missing.name] = answer(ask, Question(missing.name, missing.description or missing.label, False))
+    files = (*(file.path for file in (fixture.files if fixture else ())), *request.files)
+    return replace(request, parameters=values, files=files)
+
+
+def _parameter_file(path: Path) -> Mapping[str, Any]:
+    values = read_yaml(read_text(path, "parameter file"), str(path))
+    if not isinstance(values, dict):
+        raise InputError("The parameter file must hold an object: name → value.", where=str(path))
+    return values
+
+
+def answer(ask: Ask, question: Question) -> str:
+    """Raises InputError for what is not a text or can't be used."""
+    given: Any = ask(question)
+    if not isinstance(given, str):
+        raise InputError(f"The answer for {question.name} is of the type {type(given).__name__}, not a text.")
+    _require_usable(f"The answer for {question.name}", given)
+    return given
+
+
+def require_usable_spec(spec: RunSpec) -> None:
+    """Raises InputError for what a document, a recording or a caller put into it and no program could be given."""
+    for field, value in spec.model_dump(exclude={"near", "inputs"}).items():  # not paths of this machine
+        _require_usable(f"The {field} of the run", value)
+
+
+def _require_usable(what: str, value: Any, where: str | None = None) -> None:
+    if problem := _problem(value):
+        raise InputError(f"{what} holds {problem}.", where=where)
+
+
+def _problem(value: Any, depth: int = MAX_DEPTH) -> str | None:
+    """Why a value can't be used; `None` when it can."""
+    if isinstance(value, str):
+        half = "half of a surrogate pair, which UTF-8 can't encode" if encodable(value) != value else None
+        return "a NUL character" if "\0" in value else half
+    if isinstance(value, Mapping):
+        value = [*value, *value.values()]
+    if not isinstance(value, (list, tuple)):
+        is_plain = value is None or isinstance(value, (bool, int, float, date))
+        return None if is_plain else f"a value of the type {type(value).__name__}"
+    if depth == 0:
+        return f"more than {MAX_DEPTH} levels"
+    return next(filter(None, (_problem(item, depth - 1) for item in value)), None)

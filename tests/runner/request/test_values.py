@@ -1,0 +1,79 @@
+"""Values from callers of the Python API: answers to questions, and parameters."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runbook_runner.core.errors import InputError
+from runbook_runner.runner import PreparedRun, RunOptions, RunRequest, prepare
+
+DOCUMENT = """\
+---
+version: "1.0.0"
+evaluation: programmatic
+agent: shell
+secrets:
+  TOKEN: {}
+---
+# T
+
+## Parameters
+
+| Parameter | Template Variable | Default      | Description |
+|-----------|-------------------|--------------|-------------|
+| Name      | `{{name}}`        | *(required)* | Who         |
+
+## Step 1: Work
+
+```bash
+echo '{{name}}'
+```
+"""
+Prepare = Callable[..., PreparedRun]
+
+
+@pytest.fixture
+def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Prepare:
+    """Prepares a run that asks for a parameter, `name`, and a secret, `TOKEN`."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("TOKEN", raising=False)
+    Path("RUNBOOK.md").write_text(DOCUMENT)
+
+    def run(name: Any = "Ada", token: Any = "t-1234", **parameters: Any) -> PreparedRun:
+        request = RunRequest("RUNBOOK.md", parameters=parameters, options=RunOptions(sandbox="host"))
+        return prepare(request, lambda question: token if question.is_secret else name)
+
+    return run
+
+
+def test_answers_become_values(prepared: Prepare) -> None:
+    run = prepared()
+    assert (run.spec.parameters, run.environ["TOKEN"]) == ({"name": "Ada"}, "t-1234")
+
+
+@pytest.mark.parametrize("asked", ["name", "token"])
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (3, "is of the type int, not a text."),
+        (None, "is of the type NoneType, not a text."),
+        (b"x", "is of the type bytes, not a text."),
+        (object(), "is of the type object, not a text."),
+        ("a\0b", "holds a NUL character."),
+        ("\ud800", "holds half of a surrogate pair"),
+    ],
+)
+def test_an_answer_that_can_not_be_used_is_refused(prepared: Prepare, asked: str, given: Any, says: str) -> None:
+    label = "name" if asked == "name" else "TOKEN"
+    with pytest.raises(InputError, match=f"The answer for {label} {says}"):
+        prepared(**{asked: given})
+    assert not Path(".runbook").exists()
+
+
+@pytest.mark.parametrize("value", [object(), b"x", {1}, "a\0b", {"x": ["\ud800"]}, {"a\0": 1}])
+def test_a_parameter_that_can_not_be_used_is_refused(tmp_path: Path, value: Any) -> None:
+    (tmp_path / "RUNBOOK.md").write_text(DOCUMENT)
+    with pytest.raises(InputError, match="The parameter 'name' holds "):
+        prepare(RunRequest(str(tmp_path), parameters={"name": value}, options=RunOptions(sandbox="host")))
