@@ -9,8 +9,24 @@ from typing import Final, Literal, Protocol
 from runbook_runner.core.events import ReplayDiverged, Source
 from runbook_runner.gateway.dialects.base import Dialect, Json, Operation, ParsedRequest, ParsedResponse
 
-CREDENTIAL_HEADERS: Final = frozenset({"authorization", "x-api-key", "x-goog-api-key", "proxy-authorization", "cookie"})
-"""Headers that carry keys and tokens; never forwarded, never recorded."""
+CREDENTIAL_HEADERS: Final = frozenset(
+    {
+        "authorization",
+        "x-api-key",
+        "x-goog-api-key",
+        "proxy-authorization",
+        "cookie",
+        "api-key",
+        "x-auth-token",
+        "x-amz-security-token",
+        "x-goog-iam-authorization-token",
+        "x-litellm-api-key",
+        "ocp-apim-subscription-key",
+        "cf-aig-authorization",
+    }
+)
+"""Headers that carry keys and tokens for providers and for gateways in front of them; never forwarded, never
+recorded."""
 
 Headers = tuple[tuple[str, str], ...]
 FailureKind = Literal[
@@ -41,6 +57,8 @@ class ModelRequest:
     body: bytes = field(repr=False)
     json: Json = field(repr=False)
     parsed: ParsedRequest = field(repr=False)
+    large: bool = False
+    """Work on it would hold up other calls, see `large.work`."""
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,7 @@ class Provider:
 
     def headers(self, client_headers: Headers) -> Headers:
         """The client's headers, without its key and its connection's headers, and with the provider's key."""
-        named = next((value for name, value in client_headers if name == "connection"), "")
+        named = ",".join(value for name, value in client_headers if name == "connection")
         dropped = _NOT_FORWARDED | CREDENTIAL_HEADERS | {name.strip().lower() for name in named.split(",")}
         kept = tuple((name, value) for name, value in client_headers if name not in dropped)
         return (*kept, ("accept-encoding", "identity"), *self.extra_headers, *self._key_headers())

@@ -13,6 +13,7 @@ from typing import Any, Final, Literal
 from runbook_runner.core.events import Usage
 from runbook_runner.core.text import nearest
 from runbook_runner.gateway.dialects.base import ParsedRequest, ParsedResponse, Reply, Tool, ToolCall
+from runbook_runner.gateway.large import work
 from runbook_runner.gateway.script.shell_tool import find_shell, polls, shell_input
 from runbook_runner.gateway.script.turns import ScriptedTool, Turn
 from runbook_runner.gateway.upstream import Answer, GatewayFailure, ModelRequest, UpstreamBroke, error_answer
@@ -64,6 +65,7 @@ class ScriptConnection:
         self._tools_seen = False
         self._answered = 0
         """Messages of the conversation that earlier turns have answered."""
+        self._choosing = asyncio.Lock()
 
     @asynccontextmanager
     async def answer(self, request: ModelRequest) -> AsyncIterator[Answer]:
@@ -73,8 +75,8 @@ class ScriptConnection:
             return
         parsed = request.parsed
         try:
-            number = None if self._is_waiting(parsed) else self._turn(parsed)
-            reply = self._side_reply(parsed) if number is None else self._reply(number, parsed)
+            async with self._choosing:
+                number, reply = await work(request.large, self._choose, parsed)
         except Unservable as error:
             message = str(error)
             yield error_answer(request.dialect, 400, message, GatewayFailure("script", message))
@@ -88,6 +90,11 @@ class ScriptConnection:
         yield self._failure(request, number, chunks) or _answer(
             reply.id, chunks, stream=parsed.stream, cost_usd=turn.usage.cost
         )
+
+    def _choose(self, parsed: ParsedRequest) -> tuple[int | None, Reply]:
+        """Returns the turn and the reply for this request; `None` instead of a turn for a reply that uses none."""
+        number = None if self._is_waiting(parsed) else self._turn(parsed)
+        return number, self._side_reply(parsed) if number is None else self._reply(number, parsed)
 
     def _turn(self, parsed: ParsedRequest) -> int | None:
         """Returns the turn for this request; `None` for a side request. A question that was answered already gets the

@@ -3,21 +3,25 @@
 import json
 from collections.abc import AsyncIterator, Iterable
 from typing import Any, Final
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote, urlencode
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from runbook_runner.gateway.dialects import recognise
-from runbook_runner.gateway.dialects.base import Json
+from runbook_runner.gateway.dialects.base import Dialect, Json, ParsedRequest
+from runbook_runner.gateway.large import is_large, pieces, work
 from runbook_runner.gateway.serve.relay import Relay
 from runbook_runner.gateway.serve.session import Session
 from runbook_runner.gateway.upstream import CREDENTIAL_HEADERS, Headers, ModelRequest
 
 MAX_BODY_BYTES: Final = 64 << 20
+MAX_PIECES: Final = 1 << 20  # the largest context of a model is about as many tokens
 _NO_SESSION: Final = "unknown token: a token is valid for one run, at the address that this run was given"
 _KEY_PARAMETER: Final = "key"
+# Google's APIs take `key`, `access_token` and `oauth_token`, each also with a `$` in front.
+_CREDENTIAL_PARAMETERS: Final = {_KEY_PARAMETER, "api_key", "apikey", "access_token", "oauth_token", "token"}
 _PROBE_ANSWER: Final = {"gateway": "runbook-runner"}  # CLIs probe their base URL, some without a token
 _IN_A_PATH: Final = "/:@!$&'()*+,;=~"  # RFC 3986 §3.3
 
@@ -32,7 +36,7 @@ class Refused(Exception):  # noqa: N818 (it is the answer to a request)
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
     """The ASGI app of all listening sockets. `scope["state"]["sessions"]`: those of the socket that the request came
-    in at."""
+    in at; `scope["state"]["peer"]`: see `Peer`."""
     response = await _response(Request(scope, receive), scope["state"]["sessions"])
     await response(scope, receive, send)
 
@@ -53,6 +57,7 @@ def _session(request: Request, sessions: Iterable[Session]) -> Session:
     found = [session for session in sessions if session.admits(tokens)]
     if not found:
         raise Refused(401, _NO_SESSION)
+    request.scope["state"]["peer"].admitted = True
     found[0].touch()
     return found[0]
 
@@ -73,22 +78,31 @@ async def _parse(request: Request, session: Session) -> ModelRequest:
     if encoding != "identity":
         raise Refused(415, f"this gateway does not take request bodies with content-encoding {encoding}")
     body = b"".join([chunk async for chunk in _limited_body(request, session)])
-    if not session.is_open:  # closed while the body came in
-        raise Refused(401, _NO_SESSION)
-    if session.blocked:
-        raise Refused(500, session.blocked.message)
-    document = _document(body)
+    large = is_large(body)
+    async with session.working:
+        _check(session)
+        document, parsed = await work(large, _read, dialect, path, body)
+    _check(session)
     return ModelRequest(
         dialect=dialect,
         operation=operation,
         method=request.method,
         path=path,
-        query=_query(request),
+        query=_query(request, session.token),
         headers=_headers(request, session.token),
         body=body,
         json=document,
-        parsed=dialect.parse_request(path, document),
+        parsed=parsed,
+        large=large,
     )
+
+
+def _check(session: Session) -> None:
+    """The session may have been closed while the body came in or was read."""
+    if not session.is_open:
+        raise Refused(401, _NO_SESSION)
+    if session.blocked:
+        raise Refused(500, session.blocked.message)
 
 
 async def _limited_body(request: Request, session: Session) -> AsyncIterator[bytes]:
@@ -103,6 +117,14 @@ async def _limited_body(request: Request, session: Session) -> AsyncIterator[byt
         if size > MAX_BODY_BYTES:
             raise too_large
         yield chunk
+
+
+def _read(dialect: Dialect, path: str, body: bytes) -> tuple[Json, ParsedRequest]:
+    if len(body) > MAX_PIECES and pieces(body) > MAX_PIECES:
+        counted = "commas and opening brackets are counted, those in texts too"
+        raise Refused(413, f"a request body may have {MAX_PIECES:,} JSON values at most ({counted})")
+    document = _document(body)
+    return document, dialect.parse_request(path, document)
 
 
 def _document(body: bytes) -> Json:
@@ -120,12 +142,18 @@ def _path(request: Request) -> str:
     return quote(request.scope["path"], safe=_IN_A_PATH)
 
 
-def _query(request: Request) -> str:
-    """The query string without the token that Gemini's clients may put there."""
-    pairs = request.url.query.split("&")
-    return "&".join(pair for pair in pairs if pair.partition("=")[0] != _KEY_PARAMETER)
+def _query(request: Request, token: str) -> str:
+    """The query string without credentials, such as the token that Gemini's clients put there. It is encoded anew, so
+    that the provider reads the same names as this function."""
+    pairs = parse_qsl(request.scope["query_string"].decode("latin-1").replace(";", "&"), keep_blank_values=True)
+    return urlencode([(name, value) for name, value in pairs if not _is_credential(name) and token not in name + value])
+
+
+def _is_credential(parameter: str) -> bool:
+    return parameter.strip().lstrip("$").lower().replace("-", "_") in _CREDENTIAL_PARAMETERS
 
 
 def _headers(request: Request, token: str) -> Headers:
     headers = request.headers.items()
-    return tuple((name, value) for name, value in headers if name not in CREDENTIAL_HEADERS and token not in value)
+    kept = (pair for pair in headers if pair[0].replace("_", "-") not in CREDENTIAL_HEADERS)
+    return tuple((name, value) for name, value in kept if token not in value)

@@ -10,6 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 from runbook_runner.core.errors import RecordingError
 from runbook_runner.core.events import Log
+from runbook_runner.gateway.large import work
 from runbook_runner.gateway.serve.call import ModelCall
 from runbook_runner.gateway.serve.record import record
 from runbook_runner.gateway.serve.session import Session
@@ -41,7 +42,7 @@ class Relay(Response):
     async def _forward(self, send: Send) -> None:
         """Asks the upstream and collects its answer; sends it on at once when it is a stream.
 
-        Recording is done here in the event loop: handing it to a thread and back costs more than it does itself.
+        The answer is recorded in the event loop: handing it to a thread and back costs more than recording it.
         """
         call = self._call
         self._session.cassette.prepare()
@@ -92,8 +93,10 @@ class Relay(Response):
         """Records the request while the provider works on it. Returns the error of a request that can't be recorded."""
         for _ in range(_STEPS_TO_SEND):
             await asyncio.sleep(0)
+        session, request = self._session, self._call.request
         try:
-            self._call.kept_request = self._session.cassette.keep_json(self._call.request.json)
+            async with session.working:
+                self._call.kept_request = await work(request.large, session.cassette.keep_json, request.json)
         except (RecordingError, RecursionError) as error:
             return error
         return None

@@ -7,7 +7,7 @@ import asyncio
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -25,8 +25,13 @@ from runbook_runner.gateway.upstream import Upstream
 if TYPE_CHECKING:
     import uvicorn
 
+    from runbook_runner.gateway.serve.connection import Connection
+
 STOP_S: Final = 5.0  # to send what is left of the answers when a socket closes, and to end the server's thread
-KEEP_ALIVE_S: Final = 3600  # whole seconds; a CLI that reuses a connection we have just closed sees a reset
+SWEEP_S: Final = 5.0  # between two looks for connections that are overdue
+# Connections that are accepted before the next look at the limits, so not more than a few of the files that a process
+# may have open; also those that the kernel keeps waiting.
+_BACKLOG: Final = 64
 _STEPS_TO_CONNECT: Final = 3  # of the event loop, from accepting a connection to its `connection_made`
 _CHECK_S: Final = 0.01  # between two looks at the connections of a socket that closes
 _NO_LIMIT: Final = Budget()
@@ -62,6 +67,7 @@ class Listener:
         self._config = thread.config
         self._socket = listening
         self._sessions: list[Session] = []
+        self._all_connections = thread.connections
         self._connections = ServerState()
         self._server = asyncio.run_coroutine_threadsafe(self._accept(), self._loop).result()
 
@@ -94,16 +100,15 @@ class Listener:
         asyncio.run_coroutine_threadsafe(self._disconnect(), self._loop).result()
 
     async def _accept(self) -> asyncio.Server:
-        return await self._loop.create_server(self._protocol, sock=self._socket, backlog=self._config.backlog)
+        return await self._loop.create_server(self._connection, sock=self._socket, backlog=_BACKLOG)
 
-    def _protocol(self) -> asyncio.Protocol:
-        """Serves one connection."""
-        return self._config.http_protocol_class(  # type: ignore[call-arg]
-            config=self._config, server_state=self._connections, app_state={"sessions": self._sessions}
-        )
+    def _connection(self) -> asyncio.Protocol:
+        from runbook_runner.gateway.serve.connection import Connection  # uvicorn is slow to import
+
+        return Connection(self._config, self._connections, self._sessions, self._all_connections)
 
     async def _disconnect(self) -> None:
-        """Answers that are being sent may end first."""
+        """Answers that are being sent may end first; other connections are closed at once."""
         self._loop.remove_reader(self._socket)
         for _ in range(_STEPS_TO_CONNECT):  # a server that closes earlier forgets what it has just accepted
             await asyncio.sleep(0)
@@ -122,6 +127,7 @@ class _ServerThread:
 
     def __init__(self) -> None:
         self.config = _config()
+        self.connections: set[Connection] = set()
         self.loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
         self._thread = threading.Thread(target=self._run, name="gateway", daemon=True)
@@ -136,7 +142,11 @@ class _ServerThread:
             runner.run(self._until_stopped())
 
     async def _until_stopped(self) -> None:
-        await self._stop.wait()
+        while not self._stop.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), SWEEP_S)
+            for connection in list(self.connections):
+                connection.close_if_overdue()
         await close_clients()
 
 
@@ -170,6 +180,7 @@ def _config() -> "uvicorn.Config":
     import uvicorn
 
     from runbook_runner.gateway.serve.app import app  # starlette is slow to import
+    from runbook_runner.gateway.serve.connection import KEEP_ALIVE_S
 
     config = uvicorn.Config(
         app,

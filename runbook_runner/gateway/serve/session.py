@@ -45,6 +45,8 @@ class Session:
         self.emit = emit
         self.connection = upstream.connect()
         self.spending = Spending(budget)
+        self.working = asyncio.Lock()
+        """Held while a body of this session is worked on, so that it takes turns with other sessions."""
         self._loop = loop
         self._open = True
         self._calls: dict[asyncio.Task[None], asyncio.Task[None]] = {}
@@ -71,6 +73,7 @@ class Session:
             drained.result(CLOSE_S)
         except TimeoutError:
             drained.cancel()
+            self.emit = lambda _: None
 
     # --- for the gateway's loop ------------------------------------------------------------------------------------
 

@@ -1,5 +1,6 @@
 """One model script drives every API: what its turns do, seen through each of them."""
 
+import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -146,7 +147,7 @@ def test_answer_can_be_late(scripted: Scripted, client: Client, monkeypatch: pyt
     async def sleep(seconds: float) -> None:
         waited.append(seconds)
 
-    monkeypatch.setattr("runbook_runner.gateway.script.script.asyncio", SimpleNamespace(sleep=sleep))
+    monkeypatch.setattr("runbook_runner.gateway.script.script.asyncio", SimpleNamespace(sleep=sleep, Lock=asyncio.Lock))
     assert client.ask(scripted("- {say: one, delay: 300}"), "go").status_code == 200
     assert waited == [300]
 
