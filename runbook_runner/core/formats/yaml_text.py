@@ -85,6 +85,7 @@ class YamlText(NamedTuple):
     first_line: int = 1
     """Where it begins in the file."""
     longest: int = MAX_CHARACTERS
+    loader: Any = SafeLoader
 
     def root(self) -> yaml.Node | None:
         """The document's node, `None` when it is empty. Raises InputError with the line."""
@@ -93,7 +94,7 @@ class YamlText(NamedTuple):
         try:
             if _may_explode(self.text):
                 self._measure()
-            root: yaml.Node | None = yaml.compose(self.text, Loader=SafeLoader)
+            root: yaml.Node | None = yaml.compose(self.text, Loader=self.loader)
         except yaml.reader.ReaderError as error:
             found = yaml.reader.Reader.NON_PRINTABLE.search(self.text)  # libyaml's own position is in bytes
             line = self.first_line + self.text.count("\n", 0, found.start() if found else error.position)
@@ -188,7 +189,7 @@ class YamlText(NamedTuple):
         return None, 0
 
     def _events(self) -> Iterator[yaml.Event]:
-        events: Iterator[yaml.Event] = yaml.parse(self.text, Loader=SafeLoader)
+        events: Iterator[yaml.Event] = yaml.parse(self.text, Loader=self.loader)
         return events
 
     def _excerpt(self, mark: Any) -> str | None:

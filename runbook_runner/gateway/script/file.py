@@ -27,7 +27,9 @@ _TURNS: Final = TypeAdapter(tuple[Turn, ...])
 
 def load_script(path: Path) -> ModelScript:
     """Returns the script in this file. Raises InputError with `where` = `FILE` or `FILE:LINE`."""
-    text = YamlText(read_text(path, "model script", MAX_BYTES), str(path), longest=MAX_BYTES)
+    # PyYAML's own loader, because libyaml's refuses half of a surrogate pair, which a recorded answer may hold.
+    content = read_text(path, "model script", MAX_BYTES)
+    text = YamlText(content, str(path), longest=MAX_BYTES, loader=yaml.SafeLoader)
     root = text.root()
     if not isinstance(root, yaml.SequenceNode) or not root.value:
         raise InputError("There are no turns in this file.", where=str(path), hint=_SHAPE)

@@ -91,3 +91,8 @@ def test_binary_file_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"\xff\xfe- say: a")
     with pytest.raises(InputError, match="not UTF-8"):
         load_script(path)
+
+
+def test_half_of_a_surrogate_pair_and_a_nul_stay_as_a_recording_has_them(tmp_path: Path) -> None:
+    (turn,) = load_script(write(tmp_path, '- say: "a\\uD800 b\\0"\n')).turns
+    assert turn.say == "a\ud800 b\0"
