@@ -1,9 +1,11 @@
 """Gateway: reads a model script file; its errors name the line."""
 
+import re
 from pathlib import Path
 from typing import Final
 
 import yaml
+from frontmatter.default_handlers import SafeLoader  # libyaml's, or pure Python where that is missing
 from pydantic import TypeAdapter, ValidationError
 
 from runbook_runner.core.errors import InputError
@@ -22,14 +24,16 @@ _KEYS: Final = {
 }
 _NAMES: Final = {*Turn.model_fields, *ScriptedTool.model_fields, *ScriptedUsage.model_fields}
 """Names that can be in the place of an error. pydantic also puts the alternatives there that it tried."""
+_SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
+"""A recorded answer may hold half of a pair, which libyaml refuses and PyYAML's own, slower loader reads."""
 _TURNS: Final = TypeAdapter(tuple[Turn, ...])
 
 
 def load_script(path: Path) -> ModelScript:
     """Returns the script in this file. Raises InputError with `where` = `FILE` or `FILE:LINE`."""
-    # PyYAML's own loader, because libyaml's refuses half of a surrogate pair, which a recorded answer may hold.
     content = read_text(path, "model script", MAX_BYTES)
-    text = YamlText(content, str(path), longest=MAX_BYTES, loader=yaml.SafeLoader)
+    loader = yaml.SafeLoader if _SURROGATE.search(content) else SafeLoader
+    text = YamlText(content, str(path), longest=MAX_BYTES, loader=loader)
     root = text.root()
     if not isinstance(root, yaml.SequenceNode) or not root.value:
         raise InputError("There are no turns in this file.", where=str(path), hint=_SHAPE)
