@@ -1,7 +1,6 @@
 """Command line: options that several commands share, and the titles under which the help lists options."""
 
 import argparse
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -60,5 +59,5 @@ def add_shell_command(group: OptionGroup) -> None:
 
 def given_fields(kind: type, arguments: argparse.Namespace) -> dict[str, Any]:
     """The arguments that are named as fields of a dataclass, to make one of."""
-    given = {field.name: getattr(arguments, field.name) for field in fields(kind) if hasattr(arguments, field.name)}
+    given = {name: getattr(arguments, name) for name in kind.__annotations__ if hasattr(arguments, name)}
     return {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}

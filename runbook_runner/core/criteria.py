@@ -5,13 +5,18 @@ All lines are 1-based lines of the rendered mission.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-from runbook_runner.core.declared import Declared
 from runbook_runner.core.settings import DEFAULT_CHECK_TIMEOUT_S
 
 Kind = Literal["command", "builtin", "agent"]
 Executor = Literal["jetty", "agent"]
+
+
+class Declared:
+    """Base of the parts that are read back from a `spec.json`: pydantic refuses keys that they do not have."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
 
 @dataclass(frozen=True)

@@ -1,19 +1,12 @@
 """Core: what a runbook declares and a RunSpec carries: secrets, outputs, code blocks, MCP servers. Plain data, quick to
-import."""
+import: `runbook check` makes some of it, and the module `dataclasses` alone would take 6 ms. In JSON they are objects:
+`spec.AsObject`."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Literal, NamedTuple
 
 
-class Declared:
-    """Base of the parts that are read back from a `spec.json`: pydantic refuses keys that they do not have."""
-
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
-
-
-@dataclass(frozen=True)
-class Secret(Declared):
+class Secret(NamedTuple):
     """A secret by name; its value is never in a spec (contract §3.3)."""
 
     name: str
@@ -25,8 +18,7 @@ class Secret(Declared):
     """`None`: the runbook does not say; the runner decides."""
 
 
-@dataclass(frozen=True)
-class RequiredOutput(Declared):
+class RequiredOutput(NamedTuple):
     """One row of REQUIRED OUTPUT FILES (contract §3.5)."""
 
     path: str
@@ -34,8 +26,7 @@ class RequiredOutput(Declared):
     description: str = ""
 
 
-@dataclass(frozen=True)
-class Block(Declared):
+class Block(NamedTuple):
     """One fenced code block under a `## Step` heading of the mission."""
 
     heading: str
@@ -46,8 +37,7 @@ class Block(Declared):
     """1-based line of the opening fence in the mission."""
 
 
-@dataclass(frozen=True)
-class McpServer(Declared):
+class McpServer(NamedTuple):
     """An MCP server that the agent may use (contract §3.2). In a spec it names secrets and never holds their values."""
 
     name: str
@@ -55,9 +45,9 @@ class McpServer(Declared):
     command: str | None = None
     """For stdio."""
     args: tuple[str, ...] = ()
-    env: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = {}
     url: str | None = None
     """For http and sse."""
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = {}
     secret: str | None = None
     """Name of the declared secret it uses; hidden from the agent (contract §3.3)."""

@@ -3,9 +3,11 @@
 import hashlib
 import json
 import re
-from typing import Any, Literal
+from dataclasses import field, make_dataclass
+from typing import Annotated, Any, Literal, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, field_validator
+from pydantic_core import core_schema
 
 from runbook_runner.core import settings
 from runbook_runner.core.criteria import Criteria
@@ -20,6 +22,33 @@ Policy = Literal["full", "allowlist", "model-only", "none"]
 
 class Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class AsObject:
+    """An annotation for pydantic: a named tuple of `core.declared` is an object in JSON, as a dataclass would be; it
+    refuses keys that it does not have."""
+
+    def __get_pydantic_core_schema__(self, kind: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        defaults, config = kind._field_defaults, {"__doc__": kind.__doc__, "__pydantic_config__": {"extra": "forbid"}}
+        fields = [
+            (name, of, _default(defaults[name])) if name in defaults else (name, of)
+            for name, of in get_type_hints(kind).items()
+        ]
+        twin = make_dataclass(kind.__name__, fields, namespace=config, frozen=True)
+        schema = handler.generate_schema(twin)
+        read = core_schema.no_info_before_validator_function(
+            lambda value: value._asdict() if isinstance(value, kind) else value, schema
+        )
+        write = core_schema.plain_serializer_function_ser_schema(
+            lambda value: twin(**value._asdict()), return_schema=schema
+        )
+        return core_schema.no_info_after_validator_function(
+            lambda value: kind(**vars(value)), read, serialization=write
+        )
+
+
+def _default(value: Any) -> Any:
+    return field(default_factory=dict) if value == {} else field(default=value)
 
 
 class InputFile(Part):
@@ -96,10 +125,10 @@ class RunSpec(Part):
     """The rendered runbook, in terms of `/app/...`."""
     parameters: dict[str, Any] = {}
     inputs: tuple[InputFile, ...] = ()
-    secrets: tuple[Secret, ...] = ()
-    mcp_servers: tuple[McpServer, ...] = ()
+    secrets: tuple[Annotated[Secret, AsObject()], ...] = ()
+    mcp_servers: tuple[Annotated[McpServer, AsObject()], ...] = ()
     """What the agent may use beside its own tools."""
-    outputs: tuple[RequiredOutput, ...] = ()
+    outputs: tuple[Annotated[RequiredOutput, AsObject()], ...] = ()
     primary_outputs: tuple[str, ...] = ()
     evaluation: str | None = None
     criteria: Criteria = Criteria()

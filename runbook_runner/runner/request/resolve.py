@@ -1,7 +1,6 @@
 """Runner: document and request → RunSpec. Refuses what can't run."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -129,7 +128,7 @@ def _secrets(declared: tuple[Secret, ...], asked: tuple[str, ...]) -> tuple[Secr
     by_env = {secret.env: secret for secret in declared}
     for name in asked:
         old = by_env.get(name) or Secret(name=name, env=name)
-        by_env[name] = replace(old, required=True, expose_to_agent=True)
+        by_env[name] = old._replace(required=True, expose_to_agent=True)
     return tuple(by_env.values())
 
 

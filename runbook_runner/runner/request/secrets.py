@@ -8,7 +8,6 @@ Values live in memory only. Order, strongest first: `--env-file`, the environmen
 import os
 import re
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -134,8 +133,7 @@ def _with_values(server: McpServer, secrets: Mapping[str, Secret], environ: Mapp
     def fill(text: str) -> str:
         return _PLACEHOLDER.sub(value_of, text)
 
-    filled = replace(
-        server,
+    filled = server._replace(
         args=tuple(fill(word) for word in server.args),
         env={name: fill(value) for name, value in server.env.items()},
         url=fill(server.url) if server.url else None,
@@ -147,8 +145,8 @@ def _with_values(server: McpServer, secrets: Mapping[str, Secret], environ: Mapp
         return filled
     # The server's own secret has no placeholder: a command gets it as a variable, an address as a bearer token.
     if filled.command:
-        return replace(filled, env={own.env: value, **filled.env})
-    return replace(filled, headers={"Authorization": f"Bearer {value}", **filled.headers})
+        return filled._replace(env={own.env: value, **filled.env})
+    return filled._replace(headers={"Authorization": f"Bearer {value}", **filled.headers})
 
 
 # --- redaction -----------------------------------------------------------------------------------------------------
