@@ -14,8 +14,9 @@ from runbook_runner.core.errors import CancelledError
 ABANDON_S: Final = 5.0
 
 
-class _Interrupt(BaseException):
-    """Leaves an `interruptible` block. No handler of errors on its way takes it for one."""
+class Interrupt(BaseException):
+    """Leaves an `interruptible` block, and a run whose block has just begun or ended. No handler of errors on its way
+    takes it for one."""
 
 
 class Cancellation:
@@ -37,7 +38,8 @@ class Cancellation:
         if self._stop:
             self._stop()
         elif self._interruptible == threading.get_ident():
-            raise _Interrupt
+            self._interruptible = None
+            raise Interrupt
 
     def abandon(self, within: float = ABANDON_S) -> None:
         """Ends the sandbox, in another thread: this one may hold its locks. What was recorded stays recorded, and the
@@ -60,7 +62,7 @@ class Cancellation:
         try:
             self._interruptible = threading.get_ident()
             yield
-        except _Interrupt:
+        except Interrupt:
             self.check()
         finally:
             self._interruptible = None

@@ -14,7 +14,7 @@ from runbook_runner.core.files import make_folder
 from runbook_runner.evaluation import evaluate
 from runbook_runner.runner.agent.launch import launch_of
 from runbook_runner.runner.agent.retries import run_agent
-from runbook_runner.runner.cancellation import Cancellation
+from runbook_runner.runner.cancellation import Cancellation, Interrupt
 from runbook_runner.runner.environment.backends import Prepared, shortcomings
 from runbook_runner.runner.limits import with_limits
 from runbook_runner.runner.live_run import Outcome, Run, finish, recorded
@@ -54,6 +54,8 @@ def _to_its_end(run: Run) -> Outcome:
         status, error = _status(_phases(run))
     except CancelledError as cancelled:
         return finish(run, "cancelled", cancelled)
+    except Interrupt:
+        return finish(run, "cancelled", CancelledError("The run was cancelled."))
     except RecordingError:
         raise
     except RunbookError as failed:

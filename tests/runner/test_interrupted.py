@@ -2,9 +2,12 @@
 
 import os
 import signal
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
 
@@ -101,6 +104,42 @@ def test_a_signal_at_any_moment_ends_the_run_in_good_order(
     if MOMENTS.index(moment) >= MOMENTS.index("tool.returned"):
         assert (folder / "results" / "out.txt").read_text() == "made\n"
     assert nothing_left(home, tmp_path)
+
+
+def test_a_signal_in_the_moment_in_which_a_block_becomes_interruptible_or_no_longer_is(
+    home: Path, tmp_path: Path, shell_runbook: Write
+) -> None:
+    """At each line of the context manager and of what enters and leaves it."""
+    path = shell_runbook("echo made > /app/results/out.txt")
+    lines = interrupted = 0
+    while True:
+        cancellation, left = Cancellation(), lines
+
+        def trace(frame: FrameType, event: str, _: object, cancellation: Cancellation = cancellation) -> Any:
+            nonlocal left
+            generator = getattr(frame.f_locals.get("self"), "gen", None)
+            if frame.f_code.co_name != "interruptible" and getattr(generator, "__name__", "") != "interruptible":
+                return None
+            left -= 1
+            if left < 0 and not cancellation.requested:
+                cancellation.request()
+            return trace
+
+        sys.settrace(trace)
+        try:
+            outcome = run(path, cancellation=cancellation)
+        finally:
+            sys.settrace(None)
+        folders = list(home.glob("trajectories/*/*/*"))
+        assert len(folders) == lines + 1
+        assert all((folder / "trajectory.json").exists() for folder in folders)
+        assert nothing_left(home, tmp_path)
+        if not cancellation.requested:
+            break
+        interrupted += outcome.trajectory.status == "cancelled"
+        lines += 1
+    assert outcome.trajectory.status == "completed"
+    assert interrupted == lines > 20
 
 
 def test_a_request_before_the_record_is_open_leaves_nothing(home: Path, tmp_path: Path, shell_runbook: Write) -> None:

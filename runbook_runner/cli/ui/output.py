@@ -22,7 +22,7 @@ def prepare_streams() -> None:
 
     A closed one reads and writes as /dev/null; it would be None, and the next file opened would get its descriptor.
     When the reader of a stream has gone (`| head`), the rest is discarded and the command goes on to its end. Every
-    other failure of stdout raises OutputError; one of stderr can be told nobody.
+    other failure of stdout raises OutputError; a failure of stderr can't be reported anywhere.
     """
     for descriptor, mode in enumerate((os.O_RDONLY, os.O_WRONLY, os.O_WRONLY)):
         try:
@@ -59,7 +59,9 @@ class _Output(FileIO):
 
 def discard(descriptor: int) -> None:
     """What is written to the descriptor from now on goes nowhere."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, descriptor)
+    os.close(nothing)
 
 
 def warn(text: str) -> None:
