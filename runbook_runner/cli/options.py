@@ -29,6 +29,19 @@ def add_env_file(group: OptionGroup, text: str) -> None:
     group.add_argument("--env-file", type=Path, metavar="FILE", help=text)
 
 
+def add_secrets(group: OptionGroup) -> None:
+    text = "A variable of this machine that the agent gets as a secret; may be repeated."
+    group.add_argument("--secret", dest="secrets", **REPEATED, metavar="NAME", help=text)
+
+
+def add_trust(group: OptionGroup) -> None:
+    text = (
+        "Trust, for this command, what it uses of the project (snapshots, agents) and the variables of your "
+        "environment that the runbook wants, providers' keys excepted."
+    )
+    group.add_argument("--trust", action="store_true", help=text)
+
+
 def add_keep(group: OptionGroup) -> None:
     group.add_argument("--keep", action="store_true", help="Keep the sandbox after the run.")
 

@@ -148,6 +148,8 @@ class AgentStarted(Event):
     version: str | None = None
     model: str | None = None
     provider: str | None = None
+    model_address: str | None = None
+    """Scheme, host and port to which its model calls go; `None`: a script or a recording answers, or it makes none."""
 
 
 class AgentMessage(Event):

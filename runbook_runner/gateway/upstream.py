@@ -138,6 +138,10 @@ class Upstream(Protocol):
     @property
     def source(self) -> Source: ...
 
+    @property
+    def address(self) -> str | None:
+        """Scheme, host and port to which requests go; `None`: none leaves this process."""
+
     def connect(self) -> Connection: ...
 
     def cost(self, model: str, response: ParsedResponse) -> float | None:

@@ -1,7 +1,7 @@
 """Runner: a run while it happens: its record is open, and its first and last events are written."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,10 +88,6 @@ class Run:
     def spec(self) -> RunSpec:
         return self.prepared.spec
 
-    @property
-    def environ(self) -> Mapping[str, str]:
-        return self.prepared.environ
-
 
 @contextmanager
 def recorded(prepared: PreparedRun, readers: Sequence[Reader], cancellation: Cancellation) -> Iterator[Run]:
@@ -100,7 +96,7 @@ def recorded(prepared: PreparedRun, readers: Sequence[Reader], cancellation: Can
     spec, home = prepared.spec, prepared.settings.home
     token = ids.new_run_token()
     provider = prepared.upstream.secret_values() if prepared.upstream else {}
-    redactor = redactor_for(spec, prepared.environ, {**provider, "RUN_TOKEN": token})
+    redactor = redactor_for(spec, prepared.environ, {**prepared.secrets.values, **provider, "RUN_TOKEN": token})
     trajectory_id, folder = create_folder(home, spec.collection, spec.task)
     backend = prepared.backend
     entry = Entry(trajectory_id, str(folder), backend.name, str(temp_folder()), backend.engine_url, longest_end(spec))

@@ -21,7 +21,7 @@ from runbook_runner.runner.live_run import Outcome, Run, finish, recorded
 from runbook_runner.runner.recovery.recover import sweep
 from runbook_runner.runner.request.inputs import keep_inputs, unpacked
 from runbook_runner.runner.request.prepare import PreparedRun
-from runbook_runner.runner.request.secrets import explain_withheld, withheld
+from runbook_runner.runner.request.secrets import agent_secrets, explain_withheld, withheld
 from runbook_runner.runner.results.collect import collect
 from runbook_runner.sandbox.base import Sandbox
 from runbook_runner.trajectory.recorder import Reader
@@ -70,7 +70,7 @@ def _to_its_end(run: Run) -> Outcome:
 
 
 def _phases(run: Run) -> AgentFinished:
-    _warn(run)
+    _tell_plan(run)
     keep_inputs(run.spec, run.folder, run.redactor, run.emit)
     ready = _image(run)
     run = replace(run, agent=ready.agent)
@@ -83,11 +83,17 @@ def _phases(run: Run) -> AgentFinished:
     return end
 
 
-def _warn(run: Run) -> None:
-    for warning in run.prepared.warnings:
+def _tell_plan(run: Run) -> None:
+    """What its user should know before anything happens."""
+    prepared = run.prepared
+    for warning in prepared.warnings:
         run.emit.warn(warning)
     for secret in withheld(run.spec):
         run.emit.warn(explain_withheld(run.spec, secret))
+    if names := ", ".join(agent_secrets(run.spec, prepared.secrets.values)):
+        run.emit(Log(message=f"The agent gets the secrets {names}."))
+    if prepared.model_address:
+        run.emit(Log(message=f"Model calls go to {prepared.model_address}."))
 
 
 def _image(run: Run) -> Prepared:
@@ -165,7 +171,15 @@ def _agent(run: Run, sandbox: Sandbox, model: "ModelAccess | None") -> AgentFini
     agent, spec = run.agent, run.spec
     session = closing(model.session) if model else nullcontext()
     with run.emit.phase("agent"), session, unpacked(spec.inputs) as inputs:
-        run.emit(AgentStarted(agent=agent.name, version=agent.version, model=spec.model, provider=spec.provider))
+        run.emit(
+            AgentStarted(
+                agent=agent.name,
+                version=agent.version,
+                model=spec.model,
+                provider=spec.provider,
+                model_address=run.prepared.model_address,
+            )
+        )
         launch = launch_of(run, sandbox, model, inputs)
         end = with_limits(run_agent(launch, sandbox), sandbox, spec.limits, launch.log_folder, run.emit)
         run.emit(end)

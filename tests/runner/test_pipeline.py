@@ -67,7 +67,7 @@ def test_what_is_missing_is_asked_for_through_one_callback(asking: str) -> None:
         return {"name": "Ada", "SHOP_TOKEN": "open-sesame-4711"}[question.name]
 
     prepared = runner.prepare(RunRequest(asking, options=HOST), ask)
-    assert asked == [("name", "Whom to greet", False), ("SHOP_TOKEN", "Opens the shop", True)]
+    assert asked == [Question("name", "Whom to greet", False), Question("SHOP_TOKEN", "Opens the shop", True)]
     outcome = runner.run(prepared)
     assert outcome.exit_code == ExitCode.PASS
     # The value reached the agent; what is recorded of it is its mark.

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
@@ -13,7 +14,6 @@ from rich.text import Text
 
 from runbook_runner.agents.registry import known_agents
 from runbook_runner.cli.options import add_json
-from runbook_runner.cli.ui.output import warn
 from runbook_runner.core.errors import ExitCode
 from runbook_runner.core.text import printable
 from runbook_runner.runbook.describe import describe, plain
@@ -21,7 +21,7 @@ from runbook_runner.runbook.document import Runbook, parse
 from runbook_runner.runbook.sources.load import load
 from runbook_runner.runner import RunRequest
 from runbook_runner.runner.request.choices import Choices, choose
-from runbook_runner.runner.request.secrets import load_environment, provider_keys
+from runbook_runner.runner.request.secrets import provider_keys
 
 _RUN_BY = {"jetty": "the platform", "agent": "the agent"}
 """By `executor` of a code check."""
@@ -38,7 +38,7 @@ def execute(arguments: argparse.Namespace) -> int:
     """Raises InputError for a file that can't be read."""
     source = load(arguments.path)
     runbook = parse(source.text, source.name)
-    keys = provider_keys(load_environment(None, source.folder, warn))
+    keys = provider_keys(os.environ)
     near = (*([source.folder] if source.folder else []), Path.cwd())
     choices = choose(runbook.frontmatter, RunRequest(source, near=near), keys)
     described = {**describe(runbook), "resolved": _resolved(choices, known_agents(near))}

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -12,12 +13,10 @@ from rich.text import Text
 
 from runbook_runner import __version__
 from runbook_runner.cli.options import add_json
-from runbook_runner.cli.ui.output import warn
 from runbook_runner.core.errors import ExitCode
 from runbook_runner.core.settings import Settings
 from runbook_runner.runner.doctor import examine
 from runbook_runner.runner.doctor.machine import Finding, Machine
-from runbook_runner.runner.request.secrets import load_environment
 
 DESCRIPTION = """\
 With --json: {"ok": …, "version": …, "findings": [{"check", "status", "message", "fix", "facts"}, …]}; `status` is ok,
@@ -38,7 +37,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     """Raises InputError for a setting that is not possible."""
     here = Path.cwd()
-    found = examine(Machine(Settings.load(), load_environment(None, here, warn), [here], offline=arguments.offline))
+    found = examine(Machine(Settings.load(), os.environ, [here], offline=arguments.offline))
     failed = any(finding.status == "fail" for finding in found)
     if arguments.json:
         body = {"ok": not failed, "version": __version__, "findings": [asdict(finding) for finding in found]}

@@ -2,11 +2,11 @@
 
 import argparse
 
-from runbook_runner.cli.options import add_env_file, add_shell_command
+from runbook_runner.cli.options import add_env_file, add_secrets, add_shell_command
 from runbook_runner.cli.ui.terminal import ends_by_signal, is_terminal, relay
 from runbook_runner.core.settings import Settings
 from runbook_runner.runner.attach.attach import attach
-from runbook_runner.runner.request.secrets import load_environment
+from runbook_runner.runner.request.variables import user_variables
 
 DESCRIPTION = """\
 The run continues meanwhile, and the shell ends with it. The agent sees what you change. In a container you see the
@@ -19,12 +19,13 @@ Exit codes: the command's own; 2 bad input, 3 the run has ended or this machine 
 def declare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="TRAJECTORY", help="The id or folder of a run.")
     add_shell_command(parser)
-    add_env_file(parser, "Take the run's secrets from this file first.")
+    add_secrets(parser)
+    add_env_file(parser, "Take the run's secrets from this file.")
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """Returns the exit code of the command in the sandbox."""
-    at_terminal, environ = is_terminal(), load_environment(arguments.env_file, None)
-    attached = attach(Settings.load(), arguments.name, arguments.command, environ, tty=at_terminal)
+    at_terminal, user = is_terminal(), user_variables(arguments.env_file)
+    attached = attach(Settings.load(), arguments.name, arguments.command, user, arguments.secrets, tty=at_terminal)
     with ends_by_signal():
         return relay(attached, at_terminal=at_terminal)

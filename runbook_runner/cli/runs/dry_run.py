@@ -9,7 +9,7 @@ from runbook_runner.core.spec import InputFile, Limits
 from runbook_runner.core.text import printable
 from runbook_runner.runner import PreparedRun
 from runbook_runner.runner.request.inputs import is_zip
-from runbook_runner.runner.request.secrets import explain_withheld, missing_secrets, withheld
+from runbook_runner.runner.request.secrets import explain_withheld, withheld
 
 _INDENT = 13
 
@@ -36,7 +36,8 @@ def _rows(prepared: PreparedRun) -> Iterator[tuple[str, Iterable[str]]]:
     spec, chosen = prepared.spec, prepared.chosen
     yield "Agent", [spec.agent]
     if prepared.agent.dialect:
-        yield "Model", [f"{spec.model}, answered by {prepared.answers_from}"]
+        at = f" at {prepared.model_address}" if prepared.model_address else ""
+        yield "Model", [f"{spec.model}, answered by {prepared.answers_from}{at}"]
     if chosen is None or chosen.backend.uses_images:
         yield ("Image", [spec.image]) if spec.image else ("Snapshot", [str(spec.snapshot)])
     yield "Packages", [*spec.apt_packages]
@@ -78,9 +79,10 @@ def _input(item: InputFile) -> str:
 
 def _secrets(prepared: PreparedRun) -> Iterator[str]:
     """Names only."""
-    spec = prepared.spec
-    missing, kept = missing_secrets(spec, prepared.environ), withheld(spec)
+    spec, granted = prepared.spec, prepared.secrets
+    missing, kept = granted.missing(spec), withheld(spec)
     for secret in spec.secrets:
         notes = ["not set"] if secret in missing else []
+        notes += ["not granted"] if secret in granted.refused and secret not in kept else []
         notes += [explain_withheld(spec, secret)] if secret in kept else []
         yield ": ".join([secret.env, *([", ".join(notes)] if notes else [])])

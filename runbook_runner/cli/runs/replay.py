@@ -9,8 +9,19 @@ from typing import cast
 
 from rich.text import Text
 
-from runbook_runner.cli.options import FORK, HOW, OUTPUT, add_env_file, add_keep, add_on_miss, add_output, given_fields
-from runbook_runner.cli.ui.follow import Followed, console_for, follow, in_short, print_problem
+from runbook_runner.cli.options import (
+    FORK,
+    HOW,
+    OUTPUT,
+    add_env_file,
+    add_keep,
+    add_on_miss,
+    add_output,
+    add_secrets,
+    add_trust,
+    given_fields,
+)
+from runbook_runner.cli.ui.follow import Followed, ask_on_terminal, console_for, follow, in_short, print_problem
 from runbook_runner.core.errors import ExitCode, InputError
 from runbook_runner.core.text import printable_output
 from runbook_runner.runner import RunOptions
@@ -45,9 +56,11 @@ def declare(parser: argparse.ArgumentParser) -> None:
     add_on_miss(how, "For a model call that was not recorded")
     strict = "Exit with 1 also when the image or the agent's version is not the recorded one."
     how.add_argument("--strict", action="store_true", help=strict)
-    how.add_argument("--sandbox", help="auto, docker, bubblewrap or host (default: the recorded one).")
+    how.add_argument("--sandbox", help="auto, docker, bubblewrap or host (default: the recorded one, but never host).")
     how.add_argument("--network", metavar="POLICY", help="A network policy other than the recorded one.")
-    add_env_file(how, "Take secrets from this file first; none is needed.")
+    add_secrets(how)
+    add_env_file(how, "Take secrets from this file; none is needed.")
+    add_trust(how)
     add_keep(how)
     fork = parser.add_argument_group(FORK)
     until = "Answer only the first N model calls from the recording."
@@ -74,7 +87,8 @@ def execute(arguments: argparse.Namespace) -> int:
 
 def _replay(arguments: argparse.Namespace, name: str, then: Then | None, script: Path | None) -> ExitCode:
     options = RunOptions(**given_fields(RunOptions, arguments))
-    prepared = prepare_replay(ReplayRequest(name, arguments.network, arguments.until, then, script, options))
+    given = {"name": name, "near": (Path.cwd(),), "then": then, "script": script, "options": options}
+    prepared = prepare_replay(ReplayRequest(**{**given_fields(ReplayRequest, arguments), **given}), ask_on_terminal())
     if prepared is None:
         sys.stderr.write(f"{name}: no {RECORDING}/ beside it, nothing to replay\n")
         return ExitCode.PASS

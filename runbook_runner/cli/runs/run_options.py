@@ -14,6 +14,8 @@ from runbook_runner.cli.options import (
     add_keep,
     add_on_miss,
     add_output,
+    add_secrets,
+    add_trust,
 )
 from runbook_runner.core import settings
 
@@ -40,9 +42,9 @@ def _declare_inputs(parser: argparse.ArgumentParser) -> None:
         "its folder; -p and -f add to it."
     )
     add("--input", dest="fixture", type=Path, metavar="FILE", help=fixture)
-    secrets = "A variable of this machine that the agent gets as a secret; may be repeated."
-    add("--secret", dest="secrets", **REPEATED, metavar="NAME", help=secrets)
+    add_secrets(group)
     add_env_file(group, "Take secrets and provider keys from this file first.")
+    add_trust(group)
 
 
 def _declare_model(parser: argparse.ArgumentParser) -> None:

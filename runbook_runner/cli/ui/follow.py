@@ -99,6 +99,8 @@ def ask_on_terminal() -> Ask | None:
 
 def _ask(question: Question) -> str:
     """Raises KeyboardInterrupt when the input has ended."""
+    if question.yes_or_no:
+        return ask(question.text, "no")
     return ask(f"{question.name} ({question.text})", is_secret=question.is_secret)
 
 

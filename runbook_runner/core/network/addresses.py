@@ -43,6 +43,14 @@ def _plain(address: Address) -> Address:
     return address.ipv4_mapped or address.sixtofour or address
 
 
+def is_loopback(host: str) -> bool:
+    """Whether a host of an address is this machine itself: `localhost` or a loopback address."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host.lower().rstrip(".") in ("localhost", "localhost.localdomain")
+
+
 @dataclass(frozen=True)
 class Rule:
     """One line of an allow-list."""

@@ -16,6 +16,7 @@ from runbook_runner.core.facts.providers import (
     default_provider,
     find_provider,
 )
+from runbook_runner.core.network.addresses import is_loopback
 from runbook_runner.core.text import did_you_mean
 from runbook_runner.gateway.providers.prices import listed_providers, prices_from
 from runbook_runner.gateway.providers.provider import Provider
@@ -39,7 +40,7 @@ def provider_from(
     if dialect is not None and dialect not in row.dialects:
         _require_litellm(row.name, dialect)
     key_name, header, key = _key(row, environ)
-    base_url = _base_url(row, environ)
+    base_url = _base_url(row, environ, key)
     return Provider(
         name=row.name,
         dialects=frozenset(row.dialects),
@@ -79,14 +80,19 @@ def _row(name: str) -> ProviderFacts:
     return ProviderFacts(name, keys=((f"{name.upper()}_API_KEY", "none"),), needs_key=False)
 
 
-def _base_url(row: ProviderFacts, environ: Environ) -> str:
-    """Raises NotReadyError for a value that is not the address of a server."""
+def _base_url(row: ProviderFacts, environ: Environ, key: str) -> str:
+    """Raises NotReadyError for a value that is not the address of a server, or to which nothing may go unencrypted."""
     for variable in row.base_variables:
         if url := environ.get(variable):
             with suppress(ValueError):
                 parts = urlsplit(url)
                 extra = parts.query or parts.fragment  # the path of each request comes behind it
                 if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and not extra:
+                    if parts.scheme == "http" and not (is_loopback(parts.hostname) or (row.is_local and not key)):
+                        hint = (
+                            "Write it with https://; http:// is for this machine, and for local servers without a key."
+                        )
+                        raise NotReadyError(f"{variable} would send prompts and the key unencrypted.", hint=hint)
                     return url
             # Not shown: it may hold a password.
             raise NotReadyError(f"{variable} is not the address of a server.", hint="Write it as https://host/path.")

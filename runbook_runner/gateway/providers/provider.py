@@ -69,6 +69,13 @@ class Provider:
     def host(self) -> str:
         return urlsplit(self.base_url).hostname or "nowhere"
 
+    @property
+    def address(self) -> str:
+        """Without user and password. A provider that only litellm knows has no address of its own."""
+        parts = urlsplit(self.base_url)
+        host = parts.netloc.rpartition("@")[2]
+        return f"{parts.scheme}://{host}" if host else f"litellm's address of {self.name}"
+
     def url(self, path: str, query: str) -> str:
         """Base URLs are given with and without the version that every path starts with."""
         base = self.base_url.rstrip("/")

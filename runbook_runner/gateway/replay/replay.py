@@ -59,6 +59,10 @@ class Replay:
         """For answers of the fallback; recorded answers have their cost with them."""
         return self.fallback.cost(model, response) if self.fallback else None
 
+    @property
+    def address(self) -> str | None:
+        return self.fallback.address if self.fallback else None
+
     def secret_values(self) -> dict[str, str]:
         return self.fallback.secret_values() if self.fallback else {}
 

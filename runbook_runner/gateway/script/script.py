@@ -39,6 +39,10 @@ class ModelScript:
     def connect(self) -> "ScriptConnection":
         return ScriptConnection(self)
 
+    @property
+    def address(self) -> None:
+        return None
+
     def secret_values(self) -> dict[str, str]:
         return {}
 

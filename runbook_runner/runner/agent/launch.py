@@ -43,7 +43,7 @@ class Launch:
 
 def launch_of(run: Run, sandbox: Sandbox, model: "ModelAccess | None", inputs: list[PutFile]) -> Launch:
     mission = sandbox.localise(run.spec.mission)
-    secrets = agent_secrets(run.spec, run.environ)
+    secrets = agent_secrets(run.spec, run.prepared.secrets.values)
     agent_input = AgentInput(
         mission=mission,
         app=sandbox.app,
@@ -54,7 +54,7 @@ def launch_of(run: Run, sandbox: Sandbox, model: "ModelAccess | None", inputs: l
         parameters=run.spec.parameters,
         input_names=shown_names(run.spec.inputs, inputs),
         secret_names=tuple(secrets),
-        mcp_servers=servers_with_secrets(run.spec, run.environ),
+        mcp_servers=servers_with_secrets(run.spec, run.prepared.secrets.values),
     )
     return Launch(
         agent=run.agent,

@@ -1,6 +1,6 @@
 """Runner, attach: a command in the sandbox of a live run, or of one that was run with --keep."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from runbook_runner.agents.registry import find_agent
@@ -12,22 +12,27 @@ from runbook_runner.runner.attach.shell import terminal_variables
 from runbook_runner.runner.environment.backends import ChosenBackend
 from runbook_runner.runner.recovery import claims
 from runbook_runner.runner.replay.recorded_run import RecordedRun, read_recorded_run
-from runbook_runner.runner.request.secrets import agent_secrets
+from runbook_runner.runner.request.secrets import agent_secrets, grant_recorded
+from runbook_runner.runner.request.variables import UserVariables
 from runbook_runner.sandbox.backends import find_backend
 from runbook_runner.sandbox.base import Attached
 from runbook_runner.sandbox.labels import KEEP_LABEL, LOCK_LABEL, RUN_LABEL, Labels
 from runbook_runner.trajectory.store import read_events
 
 
-def attach(asked: Settings, name: str, argv: Sequence[str], environ: Mapping[str, str], *, tty: bool) -> Attached:
-    """Starts a command in the sandbox of a run, a shell when argv is empty. environ: the host's variables. Raises
-    InputError when the run has no sandbox, NotReadyError when it has none any more, SandboxError."""
-    recorded = read_recorded_run(asked.require_home(), name)
+def attach(
+    asked: Settings, name: str, argv: Sequence[str], user: UserVariables, typed: Sequence[str], *, tty: bool
+) -> Attached:
+    """Starts a command in the sandbox of a run, a shell when argv is empty. typed: names of variables that the user
+    grants to it. Raises InputError when the run has no sandbox, NotReadyError when it has none any more,
+    SandboxError."""
+    recorded = read_recorded_run(asked.require_home(), name, [Path.cwd()])
     events = (item.event for item in read_events(recorded.folder))
     started = next((event for event in events if isinstance(event, SandboxStarted)), None)
     if started is None:
         raise InputError(f"The run {recorded.trajectory_id} has no sandbox (yet).")
-    spec, run_id = recorded.spec, recorded.trajectory_id
+    run_id = recorded.trajectory_id
+    spec, granted = grant_recorded(recorded.spec, typed, user)
     backend = find_backend(started.backend)
     chosen = ChosenBackend(backend, backend.open(None), asked)
     labels = chosen.opened.labels(started.sandbox_id)
@@ -37,7 +42,7 @@ def attach(asked: Settings, name: str, argv: Sequence[str], environ: Mapping[str
         _check_alive(recorded, labels)
     sandbox = chosen.reopen(spec, find_agent(spec.agent, spec.near), run_id, started.sandbox_id)
     variables = {variable: sandbox.localise(value) for variable, value in agent_environ(spec, run_id).items()}
-    env = {**variables, **agent_secrets(spec, environ), **terminal_variables(environ, tty=tty)}
+    env = {**variables, **agent_secrets(spec, granted.values), **terminal_variables(user.environment, tty=tty)}
     return sandbox.attach(argv, env=env, tty=tty)
 
 

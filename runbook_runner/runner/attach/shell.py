@@ -19,8 +19,10 @@ from runbook_runner.runner.replay.prepare import with_policy
 from runbook_runner.runner.replay.recorded_run import read_recorded_run
 from runbook_runner.runner.request.inputs import unpacked, with_kept_inputs
 from runbook_runner.runner.request.prepare import PreparedRun, prepare_spec
-from runbook_runner.runner.request.request import RunOptions
-from runbook_runner.runner.request.secrets import agent_secrets, load_environment
+from runbook_runner.runner.request.request import Ask, RunOptions
+from runbook_runner.runner.request.secrets import agent_secrets, grant_recorded
+from runbook_runner.runner.request.trust import Trust, TrustStore
+from runbook_runner.runner.request.variables import user_variables
 from runbook_runner.sandbox.backends import BACKENDS
 from runbook_runner.sandbox.base import Attached, PutFile, Sandbox
 from runbook_runner.sandbox.images.snapshots import known_snapshots
@@ -41,6 +43,8 @@ class ShellRequest:
     """Put on top of a snapshot; a trajectory has its own."""
     network: str | None = None
     """Another network policy than the run's."""
+    secrets: tuple[str, ...] = ()
+    """Names of variables that the user grants to it."""
     options: RunOptions = field(default_factory=RunOptions)
 
 
@@ -52,18 +56,18 @@ class PreparedShell:
     """Of the recorded run, or an unused one."""
 
 
-def prepare_shell(request: ShellRequest) -> PreparedShell:
-    """Without a sandbox in the request: that of the recorded run, for a snapshot the first that uses images. Raises
-    InputError and NotReadyError."""
+def prepare_shell(request: ShellRequest, ask: Ask | None = None) -> PreparedShell:
+    """Without a sandbox in the request: that of the recorded run, for a snapshot the first that uses images. ask: as
+    `prepare_replay`. Raises InputError and NotReadyError."""
     asked = Settings.load()
-    environ = load_environment(request.options.env_file, None)
     spec, trajectory_id, sandbox = _asked_for(request, asked.require_home())
     limits = spec.limits.model_copy(update={"timeout_s": LIFETIME_S, "idle_s": LIFETIME_S})
-    spec = spec.model_copy(update={"limits": limits})
-    if request.network:
-        spec = with_policy(spec, request.network)
+    spec = with_policy(spec.model_copy(update={"limits": limits}), request.network, request.near)
+    user = user_variables(request.options.env_file)
+    spec, granted = grant_recorded(spec, request.secrets, user)
     options = replace(request.options, sandbox=request.options.sandbox or sandbox)
-    run = prepare_spec(spec, options, environ, asked, strict_snapshot=True, starts_agent=False)
+    trust = Trust(TrustStore(asked.data), options.trust, ask)
+    run = prepare_spec(spec, options, user.all(), asked, granted, trust, strict_snapshot=True, starts_agent=False)
     return PreparedShell(run, trajectory_id)
 
 
@@ -76,11 +80,11 @@ def _asked_for(request: ShellRequest, home: Path) -> tuple[RunSpec, str, str | N
     if request.agent:
         raise InputError("--agent goes with a snapshot; a run has its own.", where=request.name)
     try:
-        recorded = read_recorded_run(home, request.name)
+        recorded = read_recorded_run(home, request.name, request.near)
     except UnknownTrajectoryError as error:
         hint = f"Known snapshots: {', '.join(known)}. {error.hint}"
         raise InputError(f"There is neither a snapshot nor a trajectory {request.name!r}.", hint=hint) from error
-    return with_kept_inputs(recorded.spec, recorded.folder), recorded.trajectory_id, recorded.backend
+    return with_kept_inputs(recorded.spec, recorded.folder), recorded.trajectory_id, recorded.sandbox
 
 
 def _spec_of_snapshot(name: str, agent: str | None, near: Sequence[Path]) -> RunSpec:
@@ -112,7 +116,7 @@ def open_shell_sandbox(prepared: PreparedShell, report: Report) -> Iterator["She
             sandbox.put([*([PutFile(settings.MISSION_FILE, mission)] if mission else []), *inputs])
             variables = agent_environ(spec, prepared.trajectory_id)
             localised = {name: sandbox.localise(value) for name, value in variables.items()}
-            yield ShellSandbox(sandbox, {**localised, **agent_secrets(spec, run.environ)})
+            yield ShellSandbox(sandbox, {**localised, **agent_secrets(spec, run.secrets.values)})
         finally:
             if ready:
                 ready.sandbox.stop()

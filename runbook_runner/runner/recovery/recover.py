@@ -1,6 +1,7 @@
 """Runner, recovery: cleans up after runs whose process died: collects what is left, folds their log, removes the
 rest."""
 
+import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -126,7 +127,7 @@ def _close_record(folder: Path, leftover: Sandbox | None) -> None:
 
 def _finish(folder: Path, events: list[Recorded], leftover: Sandbox | None) -> None:
     spec = RunSpec.model_validate_json((folder / SPEC_FILE).read_bytes())
-    redactor = secrets.redactor_for(spec, secrets.load_environment(None, None))
+    redactor = secrets.redactor_for(spec, os.environ)
     recorder = Recorder(folder, redactor, first_seq=events[-1].seq + 1)
     try:
         recorder.append(Log(level="error", message="The process that ran this run ended unexpectedly."))

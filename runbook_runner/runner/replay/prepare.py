@@ -1,5 +1,6 @@
 """Runner: from a recorded run to a run that repeats it, ready to start."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, get_args
@@ -15,9 +16,12 @@ from runbook_runner.runner.replay.cassette import CassetteReplay, Then, check_on
 from runbook_runner.runner.replay.recorded_run import RecordedRun, read_recorded_run
 from runbook_runner.runner.request.inputs import with_kept_inputs
 from runbook_runner.runner.request.prepare import PreparedRun, prepare_spec
-from runbook_runner.runner.request.request import RunOptions, RunRequest
+from runbook_runner.runner.request.project_bounds import within_bounds
+from runbook_runner.runner.request.request import Ask, RunOptions, RunRequest
 from runbook_runner.runner.request.resolve import resolve
-from runbook_runner.runner.request.secrets import load_environment, missing_secrets
+from runbook_runner.runner.request.secrets import Granted, grant_recorded
+from runbook_runner.runner.request.trust import Trust, TrustStore
+from runbook_runner.runner.request.variables import user_variables
 
 DOCUMENT: Final = "RUNBOOK.md"
 RECORDING: Final = "recording"
@@ -28,8 +32,12 @@ RECORDING: Final = "recording"
 class ReplayRequest:
     name: str
     """A trajectory's id or folder, or a RUNBOOK.md with a copy of that folder beside it."""
+    near: tuple[Path, ...]
+    """Folders from which upwards agents, snapshots and project settings are looked for: where the user stands."""
     network: str | None = None
     """Another network policy than the recorded one."""
+    secrets: tuple[str, ...] = ()
+    """Names of variables that the user grants to the agent."""
     until: int | None = None
     """A fork: the number of calls that are answered from the cassette."""
     then: Then | None = None
@@ -39,37 +47,51 @@ class ReplayRequest:
     options: RunOptions = field(default_factory=RunOptions)
 
 
-def prepare_replay(request: ReplayRequest) -> PreparedRun | None:
-    """`None`: the document has no recording beside it. Raises InputError and NotReadyError, as `prepare`."""
+def prepare_replay(request: ReplayRequest, ask: Ask | None = None) -> PreparedRun | None:
+    """ask: may be asked whether the user trusts what the run would build. Returns `None` when the document has no
+    recording beside it. Raises InputError and NotReadyError, as `prepare`."""
     asked = Settings.load()
     document = Path(request.name) if Path(request.name).name == DOCUMENT else None
     if document and not is_folder(document.parent / RECORDING):
         return None
-    recorded = read_recorded_run(asked.require_home(), str(document.parent / RECORDING) if document else request.name)
+    near = (*([document.parent] if document else ()), *request.near)
+    name = str(document.parent / RECORDING) if document else request.name
+    recorded = read_recorded_run(asked.require_home(), name, near)
     replay = CassetteReplay(
         recorded.cassette, check_on_miss(request.options.on_miss), request.until, request.then, recorded
     )
-    spec = with_kept_inputs(_of_document(recorded.spec, document) if document else _pinned(recorded), recorded.folder)
-    if request.network:
-        spec = with_policy(spec, request.network)
-    environ = load_environment(request.options.env_file, None)
+    spec = with_kept_inputs(_of_document(recorded, document, near) if document else _pinned(recorded), recorded.folder)
+    spec = with_policy(spec, request.network, near)
+    user = user_variables(request.options.env_file)
+    spec, granted = grant_recorded(spec, request.secrets, user)
     # A replay needs no secrets: the cassette has their marks, and so has the sandbox.
-    stand_ins = {secret.env: mark(secret.env) for secret in missing_secrets(spec, environ)}
-    options = replace(request.options, sandbox=request.options.sandbox or recorded.backend)
+    stand_ins = {secret.env: mark(secret.env) for secret in spec.secrets}
     return prepare_spec(
         spec,
-        options,
-        {**environ, **stand_ins},
+        replace(request.options, sandbox=request.options.sandbox or recorded.sandbox),
+        user.all(),
         asked,
+        Granted({**stand_ins, **granted.values}),
+        Trust(TrustStore(asked.data), request.options.trust, ask),
+        warnings=_about_sandbox(recorded, request.options.sandbox),
         script=request.script,
         replay=replay,
         answers_from=str(recorded.cassette),
     )
 
 
-def _of_document(recorded: RunSpec, document: Path) -> RunSpec:
+def _about_sandbox(recorded: RecordedRun, asked: str | None) -> tuple[str, ...]:
+    if asked or recorded.sandbox or not recorded.backend:
+        return ()
+    return (
+        f"It was recorded in the sandbox {recorded.backend}, which isolates nothing and is used only when you type "
+        f"--sandbox {recorded.backend}.",
+    )
+
+
+def _of_document(run: RecordedRun, document: Path, near: tuple[Path, ...]) -> RunSpec:
     """What the document asks for now, with everything that the recorded run was given. Raises InputError."""
-    source = load(str(document))
+    source, recorded = load(str(document)), run.spec
     request = RunRequest(
         source,
         parameters=recorded.parameters,
@@ -80,7 +102,7 @@ def _of_document(recorded: RunSpec, document: Path) -> RunSpec:
         image=recorded.image,
         collection=recorded.collection,
         task=recorded.task,
-        near=tuple(map(Path, recorded.near)),
+        near=near,
     )
     now = resolve(parse(source.text, source.name), request, folder=source.folder)
     return now.model_copy(update={"inputs": recorded.inputs, "limits": recorded.limits, "labels": recorded.labels})
@@ -93,8 +115,11 @@ def _pinned(recorded: RecordedRun) -> RunSpec:
     return recorded.spec.model_copy(update={"image": recorded.image_pinned})
 
 
-def with_policy(spec: RunSpec, policy: str) -> RunSpec:
-    """The spec under another network policy. Raises InputError for an unknown one."""
+def with_policy(spec: RunSpec, policy: str | None, near: Iterable[Path]) -> RunSpec:
+    """The spec under the network policy that was asked for; `None`: under its own, within the bounds of the projects
+    near. Raises InputError for an unknown one."""
+    if policy is None:
+        return spec.model_copy(update={"network": within_bounds(spec.network, near)})
     for known in get_args(Policy):
         if policy == known:
             return spec.model_copy(update={"network": spec.network.model_copy(update={"policy": known})})

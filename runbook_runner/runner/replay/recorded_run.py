@@ -1,6 +1,6 @@
 """Runner: a recorded run, read from its trajectory folder: its spec, where it ran and how it ended."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +22,8 @@ from runbook_runner.core.events import (
 )
 from runbook_runner.core.invalid import problem_of
 from runbook_runner.core.spec import RunSpec
+from runbook_runner.runner.request.valid_spec import require_valid_spec
+from runbook_runner.sandbox.backends import BACKENDS
 from runbook_runner.trajectory.store import SPEC_FILE, find_folder, read_events
 
 MODEL_FOLDER = "model"
@@ -63,6 +65,12 @@ class RecordedRun:
     """How many, recorded in the cassette or not."""
 
     @property
+    def sandbox(self) -> str | None:
+        """The backend to repeat it in; `None` where it isolated nothing: a recording can't choose that."""
+        row = BACKENDS.get(self.backend or "")
+        return row.name if row and row.isolates else None
+
+    @property
     def cassette(self) -> Path:
         return self.folder / MODEL_FOLDER
 
@@ -72,10 +80,13 @@ class RecordedRun:
             raise InputError("The agent of this run made no model calls.", where=str(self.folder))
 
 
-def read_recorded_run(home: Path, name: str) -> RecordedRun:
-    """name: a trajectory's folder, or its id below `home`. Raises InputError when there is none or it can't be read."""
+def read_recorded_run(home: Path, name: str, near: Iterable[Path] = ()) -> RecordedRun:
+    """name: a trajectory's folder, or its id below `home`. near: the folders from which upwards its agent and its
+    snapshot are looked for: those that it names are not believed. Raises InputError when there is none or it can't be
+    read."""
     folder = find_folder(home, name)
-    spec = _spec(folder / SPEC_FILE)
+    spec = _spec(folder / SPEC_FILE).model_copy(update={"near": tuple(str(path.absolute()) for path in near)})
+    require_valid_spec(spec)
     seen = [recorded.event for recorded in read_events(folder)]
     started = next((event for event in seen if isinstance(event, RunStarted)), None)
     if started is None:

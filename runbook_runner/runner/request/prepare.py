@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,13 +22,11 @@ from runbook_runner.runner.request.inputs import is_zip
 from runbook_runner.runner.request.project_bounds import bounds_near
 from runbook_runner.runner.request.request import Ask, Question, RunOptions, RunRequest
 from runbook_runner.runner.request.resolve import resolve
-from runbook_runner.runner.request.secrets import (
-    load_environment,
-    missing_secrets,
-    provider_keys,
-    require_secrets,
-)
-from runbook_runner.runner.request.values import answer, require_usable_spec, with_values
+from runbook_runner.runner.request.secrets import Granted, grant, provider_keys
+from runbook_runner.runner.request.trust import Trust, TrustStore
+from runbook_runner.runner.request.valid_spec import require_valid_spec
+from runbook_runner.runner.request.values import answer, with_values
+from runbook_runner.runner.request.variables import user_variables, variables_beside
 
 if TYPE_CHECKING:
     from runbook_runner.gateway import Upstream
@@ -48,13 +47,19 @@ class PreparedRun:
     """The recording that answers them first; `None` when no recording does."""
     settings: Settings
     environ: Mapping[str, str]
-    """Host variables that secrets and provider keys come from."""
+    """The user's variables, which provider keys come from."""
+    secrets: Granted
     record_mode: RecordMode
     options: RunOptions
     warnings: tuple[str, ...] = ()
     """What the user should know of the document and of the files beside it."""
     lacks: tuple[NotReadyError, ...] = ()
     """What this machine lacks for the run; only a dry run is prepared in spite of it."""
+
+    @property
+    def model_address(self) -> str | None:
+        """Scheme, host and port to which model calls go; `None` when none leaves this machine."""
+        return self.upstream.address if self.upstream else None
 
     @property
     def backend(self) -> ChosenBackend:
@@ -75,7 +80,8 @@ class PreparedRun:
         ]
         lines += self.chosen.plan(spec, self.agent) if self.chosen else []
         if self.agent.dialect:
-            lines.append(f"answer model calls for {spec.model} from {self.answers_from}")
+            at = f" at {self.model_address}" if self.model_address else ""
+            lines.append(f"answer model calls for {spec.model} from {self.answers_from}{at}")
         lines.append(f"run {self.agent.name} for at most {spec.limits.timeout_s:g} s")
         lines.append("expect " + (", ".join(output.path for output in spec.outputs) or "no particular output"))
         return lines
@@ -101,21 +107,28 @@ def _prepare(request: RunRequest, ask: Ask | None, warnings: list[str]) -> Prepa
     source = load(request.document) if isinstance(request.document, str) else request.document
     runbook = parse(source.text, source.name)
     warnings += doubts(runbook)
-    environ = load_environment(request.options.env_file, source.folder, warnings.append)
+    user = user_variables(request.options.env_file)
+    environ = user.all()
     replay = _replay(request, asked.require_home())
     request = with_values(request, runbook, ask, warnings)
     if source.folder:
         request = replace(request, near=(source.folder, *request.near))
     spec = resolve(runbook, request, provider_keys(environ) if request.asks_provider else (), source.folder)
+    trust = Trust(TrustStore(asked.data), request.options.trust, ask)
+    beside = variables_beside(source.folder, (secret.env for secret in spec.secrets), warnings.append)
+    granted = grant(spec, request.secrets, user, beside, partial(trust.agreed_variables, source.name, source.text))
     if ask:
-        missing = missing_secrets(spec, environ)
+        missing = granted.missing(spec)
         answers = {s.env: answer(ask, Question(s.env, s.description or "secret", True)) for s in missing}
-        environ = {**environ, **answers}
+        granted = replace(granted, values={**granted.values, **answers})
+    warnings += granted.warnings(spec)
     return prepare_spec(
         spec,
         request.options,
         environ,
         asked,
+        granted,
+        trust,
         script=request.model_script,
         replay=replay,
         answers_from=str(request.model_script or request.replay or spec.provider),
@@ -130,6 +143,8 @@ def prepare_spec(
     options: RunOptions,
     environ: Mapping[str, str],
     asked: Settings,
+    granted: Granted,
+    trust: Trust,
     *,
     script: Path | None = None,
     replay: "CassetteReplay | None" = None,
@@ -139,16 +154,18 @@ def prepare_spec(
     warnings: tuple[str, ...] = (),
     starts_agent: bool = True,
 ) -> PreparedRun:
-    """The run of a spec that is known already. script: answers model calls, with a replay those after the recording.
-    strict_snapshot: an unknown snapshot is an error; so it is within bounds of the project that say so. needs_image: a
-    sandbox without images is refused. starts_agent: False for a sandbox that only a person uses, without a model and
-    with the secrets that are there. Raises as `prepare`."""
-    require_usable_spec(spec)
+    """The run of a spec that is known already, from a document or a recording. script: answers model calls, with a
+    replay those after the recording. strict_snapshot: an unknown snapshot is an error; so it is within bounds of the
+    project that say so. needs_image: a sandbox without images is refused. starts_agent: False for a sandbox that only a
+    person uses, without a model and with the secrets that are there. Raises as `prepare`."""
+    require_valid_spec(spec)
     agent = find_agent(spec.agent, spec.near)
     upstream, backend, lacks = None, None, list[NotReadyError]()
     strict = strict_snapshot or any(bounds.strict_snapshots for bounds in bounds_near(spec.near))
     with _keeping(lacks):
-        upstream = _upstream(agent, spec, environ, script, replay) if starts_agent else None
+        if starts_agent:
+            granted.require(spec)
+            upstream = _upstream(agent, spec, environ, script, replay)
     with _keeping(lacks):
         backend = choose_backend(
             options.sandbox or "auto", spec, agent, asked, strict_snapshot=strict, needs_image=needs_image
@@ -163,6 +180,7 @@ def prepare_spec(
         replay,
         asked,
         environ,
+        granted,
         kept,
         options,
         warnings=(*warnings, *(backend.warnings if backend else ())),
@@ -187,7 +205,6 @@ def _upstream(
 ) -> "Upstream | None":
     """Who answers the agent's model calls; `None` when it makes none. What the agent or its provider would refuse is
     refused here, before anything starts."""
-    require_secrets(spec, environ)
     blocks = step_blocks(spec.mission)
     agent.invoke(AgentInput(spec.mission, settings.APP, blocks, spec.model, mcp_servers=spec.mcp_servers))
     if agent.dialect is None and script is None:

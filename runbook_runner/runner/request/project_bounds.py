@@ -42,6 +42,13 @@ class Bounds:
         return Network(policy=policy, allow_hosts=tuple(both))
 
 
+def within_bounds(network: Network, near: Iterable[Path | str]) -> Network:
+    """What of it every project near these folders allows. Raises InputError as `bounds_near`."""
+    for bounds in bounds_near(near):
+        network = bounds.narrow(network)
+    return network
+
+
 def bounds_near(near: Iterable[Path | str]) -> tuple[Bounds, ...]:
     """Raises InputError with the file for a setting that can't be."""
     folders = dict.fromkeys(upwards(near))

@@ -25,6 +25,8 @@ class RunOptions:
     keep: bool = False
     """The sandbox stays after the run."""
     author: str = "local"
+    trust: bool = False
+    """What the run uses of the project and of the environment counts as trusted, see `request.trust`."""
     dry_run: bool = False
     """Nothing is to be started: what this machine lacks is kept in the prepared run instead of raised."""
 
@@ -57,7 +59,7 @@ class RunRequest:
     apt_packages: tuple[str, ...] = ()
     """In addition to the document's own."""
     secrets: tuple[str, ...] = ()
-    """Names of variables that the agent gets beyond those that the document declares."""
+    """Names of variables that the user grants to the agent, whether the document declares them or not."""
     collection: str | None = None
     task: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -83,13 +85,15 @@ class RunRequest:
 
 
 class Question(NamedTuple):
-    """A value that a run needs and the request lacks."""
+    """A value that a run needs and the request lacks, or a decision."""
 
     name: str
-    """Of the parameter, or the variable of a secret."""
+    """Of the parameter, or the variable of a secret; of a decision, what it is about."""
     text: str
     is_secret: bool
     """The answer must not be shown."""
+    yes_or_no: bool = False
+    """The text asks for a decision; any other answer than yes counts as no."""
 
 
 Ask = Callable[[Question], str]

@@ -22,8 +22,10 @@ from runbook_runner.runbook.run_settings import own_settings
 from runbook_runner.runner.environment.images import check_packages
 from runbook_runner.runner.request.choices import choose
 from runbook_runner.runner.request.inputs import read_inputs
-from runbook_runner.runner.request.project_bounds import bounds_near
+from runbook_runner.runner.request.project_bounds import within_bounds
 from runbook_runner.runner.request.request import RunRequest
+from runbook_runner.runner.request.secrets import with_typed
+from runbook_runner.runner.request.valid_spec import require_secret_name
 from runbook_runner.sandbox.images.snapshots import is_builtin
 
 
@@ -41,8 +43,8 @@ def resolve(runbook: Runbook, request: RunRequest, keys: Collection[str] = (), f
     files = request.files or sample_inputs(runbook, folder)
     return RunSpec(
         title=runbook.title or "",
-        collection=_name(request.collection or settings.DEFAULT_COLLECTION, "collection"),
-        task=_name(request.task or _task(runbook), "task"),
+        collection=request.collection or settings.DEFAULT_COLLECTION,
+        task=request.task or _task(runbook),
         agent=agent.name,
         near=_near(agent.name, chosen.snapshot.value, request),
         model=chosen.model.value,
@@ -53,7 +55,7 @@ def resolve(runbook: Runbook, request: RunRequest, keys: Collection[str] = (), f
         mission=mission,
         parameters=dict(request.parameters),
         inputs=read_inputs(files),
-        secrets=_secrets(front.secrets, request.secrets),
+        secrets=_secrets(runbook, request.secrets),
         mcp_servers=runbook.mcp_servers,
         outputs=rendered.outputs,
         primary_outputs=front.primary_outputs,
@@ -100,12 +102,6 @@ def _task(runbook: Runbook) -> str:
     return ids.task_from_title(runbook.title or "") or "runbook"
 
 
-def _name(text: str, what: str) -> str:
-    if not ids.is_name(text):
-        raise InputError(f"{text!r} is not a valid {what} name.", hint=ids.NAME_HINT)
-    return text
-
-
 def sample_inputs(runbook: Runbook, folder: Path | None) -> tuple[Path, ...]:
     """The files a runbook has for runs that are given none: `runbook_runner: {inputs: [PATH, …]}` in its frontmatter,
     a key of this engine; paths below the runbook's folder. Raises InputError."""
@@ -123,13 +119,12 @@ def _below(folder: Path, name: str, source: str) -> Path:
     return path
 
 
-def _secrets(declared: tuple[Secret, ...], asked: tuple[str, ...]) -> tuple[Secret, ...]:
-    """`--secret NAME` makes a declared secret required and visible to the agent, or adds one."""
-    by_env = {secret.env: secret for secret in declared}
-    for name in asked:
-        old = by_env.get(name) or Secret(name=name, env=name)
-        by_env[name] = old._replace(required=True, expose_to_agent=True)
-    return tuple(by_env.values())
+def _secrets(runbook: Runbook, asked: tuple[str, ...]) -> tuple[Secret, ...]:
+    front = runbook.frontmatter
+    for secret in front.secrets:
+        line = front.lines.get(f"secrets.{secret.name}", 1)
+        require_secret_name(secret.env, f"{runbook.source}:{line}")
+    return with_typed(front.secrets, asked)
 
 
 def _limits(runbook: Runbook, request: RunRequest) -> Limits:
@@ -182,6 +177,4 @@ def _own_network(runbook: Runbook, request: RunRequest) -> Network:
     for host in own.allow_hosts:
         parse_rule(host)
     network = Network(policy=own.network or ("allowlist" if own.allow_hosts else "full"), allow_hosts=own.allow_hosts)
-    for bounds in bounds_near(request.near):
-        network = bounds.narrow(network)
-    return network
+    return within_bounds(network, request.near)

@@ -1,64 +1,106 @@
-"""Runner: secret values on the host: where they come from, which of them the agent and its MCP servers get, and what
+"""Runner: the secrets of a run: which are granted to it, which of those the agent and its MCP servers get, and what
 must be redacted.
 
-Values live in memory only. Order, strongest first: `--env-file`, the environment, `.env` beside the runbook
-(contract §9.1).
+A runbook that declares a secret only wishes for it. What grants it is said in docs/security.md, "Secrets and keys".
 """
 
-import os
 import re
-from collections.abc import Callable, Collection, Mapping
-from io import StringIO
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from runbook_runner.agents.registry import find_facts
+from runbook_runner.core.authority import only_from_user, opens_provider
 from runbook_runner.core.declared import McpServer, Secret
-from runbook_runner.core.errors import InputError, NotReadyError
+from runbook_runner.core.errors import NotReadyError
 from runbook_runner.core.facts.providers import PROVIDER_KEYS, find_provider
-from runbook_runner.core.files import is_file, read_text
 from runbook_runner.core.redaction import Redactor, looks_secret
 from runbook_runner.core.spec import RunSpec
-
-if TYPE_CHECKING:
-    from dotenv.parser import Original
+from runbook_runner.runner.request.valid_spec import require_secret_name
+from runbook_runner.runner.request.variables import UserVariables
 
 _PLACEHOLDER = re.compile(r"\$\{(\w+)\}|\{\{\s*secrets\.(\w+)\s*\}\}")
 
-
-def load_environment(
-    env_file: Path | None, runbook_folder: Path | None, warn: Callable[[str], None] | None = None
-) -> dict[str, str]:
-    """Name → value of every variable that a run may use. warn: gets a message for each line of the `.env` beside the
-    runbook that sets no variable; `None`: such a line is an error, as in an `--env-file`. Raises InputError with
-    `file:line`."""
-    values: dict[str, str] = {}
-    beside = runbook_folder / ".env" if runbook_folder else None
-    if beside and is_file(beside):
-        values |= _read_env_file(beside, warn)
-    values |= os.environ
-    if env_file:
-        values |= _read_env_file(env_file)
-    return values
+Consent = Callable[[Sequence[str]], bool]
+"""Takes names of variables of the environment; whether the user has agreed that this runbook gets them."""
 
 
-def _read_env_file(path: Path, warn: Callable[[str], None] | None = None) -> dict[str, str]:
-    from dotenv.parser import parse_stream
+@dataclass(frozen=True)
+class Granted:
+    """The secrets that a run may use."""
 
-    bindings = list(parse_stream(StringIO(read_text(path, "environment file"), newline=None)))
-    for binding in bindings:
-        if binding.error:
-            problem = _misspelt(path, binding.original)
-            if warn is None:
-                raise problem
-            warn(" ".join(str(problem).splitlines()))
-    return {binding.key: binding.value for binding in bindings if binding.key and binding.value}
+    values: Mapping[str, str]
+    """Variable → value."""
+    refused: tuple[Secret, ...] = ()
+    """Those that have a value on this machine which the user has not granted."""
+
+    def missing(self, spec: RunSpec) -> tuple[Secret, ...]:
+        """The required ones that have no value on this machine."""
+        return tuple(s for s in spec.secrets if s.required and s.env not in self.values and s not in self.refused)
+
+    def require(self, spec: RunSpec) -> None:
+        """Raises NotReadyError that names every missing secret (contract §9.2), or every one that is not granted."""
+        missing = self.missing(spec)
+        if missing:
+            raise NotReadyError(
+                f"{len(missing)} required secret{'s are' if len(missing) > 1 else ' is'} not set:",
+                hint=_listed(missing),
+                details="Set each in a .env beside the runbook, in a file given with --env-file, or in the environment "
+                "and name it with --secret NAME.",
+            )
+        refused = tuple(s for s in self.refused if s.required and _enters_sandbox(spec, s))
+        if refused:
+            raise NotReadyError(
+                f"The runbook wants {len(refused)} variable{'s' if len(refused) > 1 else ''} of your environment that "
+                "you have not granted:",
+                hint=_listed(refused),
+                details="`--secret NAME` grants one to this run; `runbook trust PATH` all but providers' keys to this "
+                "content of the runbook.",
+            )
+
+    def warnings(self, spec: RunSpec) -> Iterator[str]:
+        """What was wished for, is there and is not granted, where the run does without."""
+        kept = withheld(spec)
+        for secret in self.refused:
+            if secret not in kept and not secret.required:
+                what = "a model provider's key" if opens_provider(secret.env) else "a variable of your environment"
+                yield f"{secret.env} is {what} and was not granted: `--secret {secret.env}` gives it to the agent."
 
 
-def _misspelt(path: Path, original: "Original") -> InputError:
-    text = original.string.lstrip()  # its value may be a secret: the message does not quote it
-    line = original.line + original.string[: len(original.string) - len(text)].count("\n")
-    return InputError("This line sets no variable.", where=f"{path}:{line}", hint="Write NAME=value, and close quotes.")
+def _listed(secrets: Sequence[Secret]) -> str:
+    return "\n".join(f"  {s.env}" + (f": {s.description}" if s.description else "") for s in secrets)
+
+
+def with_typed(declared: Sequence[Secret], typed: Iterable[str]) -> tuple[Secret, ...]:
+    """`--secret NAME` makes a declared secret required and visible to the agent, or adds one. Raises InputError."""
+    by_env = {secret.env: secret for secret in declared}
+    for name in typed:
+        require_secret_name(name, "--secret")
+        old = by_env.get(name) or Secret(name=name, env=name)
+        by_env[name] = old._replace(required=True, expose_to_agent=True)
+    return tuple(by_env.values())
+
+
+def grant_recorded(spec: RunSpec, typed: Sequence[str], user: UserVariables) -> tuple[RunSpec, Granted]:
+    """The spec and the secrets of a recorded run: a recording is granted what was typed or is in `--env-file`, and
+    nothing else."""
+    spec = spec.model_copy(update={"secrets": with_typed(spec.secrets, typed)})
+    return spec, grant(spec, typed, user, {}, lambda _: False)
+
+
+def grant(
+    spec: RunSpec, typed: Collection[str], user: UserVariables, beside: Mapping[str, str], consent: Consent
+) -> Granted:
+    """typed: names after `--secret`. beside: what the `.env` beside the runbook sets."""
+    everything = user.all()
+    values = {s.env: everything[s.env] for s in spec.secrets if s.env in typed and everything.get(s.env)}
+    wished = [s for s in spec.secrets if s.env not in values]
+    free = [s for s in wished if not only_from_user(s.env)]
+    values |= {s.env: (user.env_file.get(s.env) or beside.get(s.env, "")) for s in free}
+    values = {name: value for name, value in values.items() if value}
+    asked = [s for s in free if s.env not in values and user.environment.get(s.env) and _enters_sandbox(spec, s)]
+    if asked and consent([s.env for s in asked]):
+        values |= {s.env: user.environment[s.env] for s in asked}
+    return Granted(values, tuple(s for s in wished if s.env not in values and everything.get(s.env)))
 
 
 def provider_keys(environ: Mapping[str, str]) -> Collection[str]:
@@ -66,34 +108,30 @@ def provider_keys(environ: Mapping[str, str]) -> Collection[str]:
     return {name for name in PROVIDER_KEYS if environ.get(name)}
 
 
-# --- the secrets of a spec -----------------------------------------------------------------------------------------
+# --- the agent -----------------------------------------------------------------------------------------------------
 
 
-def missing_secrets(spec: RunSpec, environ: Mapping[str, str]) -> tuple[Secret, ...]:
-    """The required secrets that have no value."""
-    return tuple(s for s in spec.secrets if s.required and not environ.get(s.env))
+def own_keys(spec: RunSpec) -> tuple[Secret, ...]:
+    """The declared secrets that are keys of the agent's own provider, for the gateway and not for the agent, unless the
+    runbook or the request says otherwise."""
+    own = find_facts(spec.agent, spec.near).providers[:1]
+    names = {name for row in map(find_provider, own) if row for name in row.key_variables}
+    return tuple(s for s in spec.secrets if s.expose_to_agent is None and {s.env, s.name} & names)
 
 
-def require_secrets(spec: RunSpec, environ: Mapping[str, str]) -> None:
-    """Raises NotReadyError that names every missing secret (contract §9.2)."""
-    missing = missing_secrets(spec, environ)
-    if missing:
-        lines = [f"  {s.env}" + (f": {s.description}" if s.description else "") for s in missing]
-        raise NotReadyError(
-            f"{len(missing)} required secret{'s are' if len(missing) > 1 else ' is'} not set:",
-            hint="\n".join(lines),
-            details="Set each in the environment, in a .env beside the runbook, or in a file given with --env-file.",
-        )
+def _enters_sandbox(spec: RunSpec, secret: Secret) -> bool:
+    """Whether the agent or an MCP server would get it."""
+    return secret not in own_keys(spec) and (secret.expose_to_agent is not False or bool(spec.mcp_servers))
 
 
 def withheld(spec: RunSpec) -> tuple[Secret, ...]:
-    """The declared secrets that the agent does not get: those that the runbook hides, those for an MCP server, and the
-    keys of the agent's own provider, unless the runbook or the request exposes them."""
-    own = find_facts(spec.agent, spec.near).providers[:1]
-    kept = {name for row in map(find_provider, own) if row for name in row.key_variables}
-    kept |= {server.secret for server in spec.mcp_servers if server.secret}
+    """The declared secrets that the agent does not get, granted or not: those that the runbook hides, those for an MCP
+    server, and the keys of the agent's own provider."""
+    served, own = {server.secret for server in spec.mcp_servers if server.secret}, own_keys(spec)
     return tuple(
-        s for s in spec.secrets if s.expose_to_agent is False or (s.expose_to_agent is None and {s.env, s.name} & kept)
+        s
+        for s in spec.secrets
+        if s.expose_to_agent is False or (s.expose_to_agent is None and (s in own or {s.env, s.name} & served))
     )
 
 
@@ -104,23 +142,23 @@ def explain_withheld(spec: RunSpec, secret: Secret) -> str:
     return f"{secret.env} stays on this machine: the agent does not get it."
 
 
-def agent_secrets(spec: RunSpec, environ: Mapping[str, str]) -> dict[str, str]:
-    """Variable → value of the secrets that go into the sandbox."""
+def agent_secrets(spec: RunSpec, granted: Mapping[str, str]) -> dict[str, str]:
+    """Variable → value of the secrets that go into the sandbox. granted: `Granted.values`."""
     kept = withheld(spec)
-    return {s.env: environ[s.env] for s in spec.secrets if environ.get(s.env) and s not in kept}
+    return {s.env: granted[s.env] for s in spec.secrets if granted.get(s.env) and s not in kept}
 
 
 # --- MCP servers ---------------------------------------------------------------------------------------------------
 
 
-def servers_with_secrets(spec: RunSpec, environ: Mapping[str, str]) -> tuple[McpServer, ...]:
+def servers_with_secrets(spec: RunSpec, granted: Mapping[str, str]) -> tuple[McpServer, ...]:
     """The MCP servers with the values of their secrets, for the agent's configuration only and never for a record. A
-    secret without a value becomes an empty text."""
+    secret without a value becomes an empty text. granted: `Granted.values`."""
     by_name = {name: secret for secret in spec.secrets for name in (secret.env, secret.name)}
-    return tuple(_with_values(server, by_name, environ) for server in spec.mcp_servers)
+    return tuple(_with_values(server, by_name, granted) for server in spec.mcp_servers)
 
 
-def _with_values(server: McpServer, secrets: Mapping[str, Secret], environ: Mapping[str, str]) -> McpServer:
+def _with_values(server: McpServer, secrets: Mapping[str, Secret], granted: Mapping[str, str]) -> McpServer:
     used: set[str] = set()
 
     def value_of(match: re.Match[str]) -> str:
@@ -128,7 +166,7 @@ def _with_values(server: McpServer, secrets: Mapping[str, Secret], environ: Mapp
         if secret is None:
             return match[0]
         used.add(secret.name)
-        return environ.get(secret.env, "")
+        return granted.get(secret.env, "")
 
     def fill(text: str) -> str:
         return _PLACEHOLDER.sub(value_of, text)
@@ -140,7 +178,7 @@ def _with_values(server: McpServer, secrets: Mapping[str, Secret], environ: Mapp
         headers={name: fill(value) for name, value in server.headers.items()},
     )
     own = secrets.get(server.secret or "")
-    value = environ.get(own.env) if own and own.name not in used else None
+    value = granted.get(own.env) if own and own.name not in used else None
     if own is None or not value:
         return filled
     # The server's own secret has no placeholder: a command gets it as a variable, an address as a bearer token.

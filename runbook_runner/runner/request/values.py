@@ -1,22 +1,19 @@
-"""Runner: the values of a run's parameters, from its fixture, its parameter file, its request and a person's answers;
-and what no value may hold, because no program could be given it."""
+"""Runner: the values of a run's parameters, from its fixture, its parameter file, its request and a person's
+answers."""
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.files import read_text
-from runbook_runner.core.formats.json_toml import MAX_DEPTH
 from runbook_runner.core.formats.yaml_text import read_yaml
-from runbook_runner.core.spec import RunSpec
-from runbook_runner.core.text import encodable
 from runbook_runner.runbook.document import Runbook
 from runbook_runner.runbook.sources.fixture import load_fixture
 from runbook_runner.runner.request.request import Ask, Question, RunRequest
 from runbook_runner.runner.request.resolve import missing_parameters, refuse_unknown_parameters
+from runbook_runner.runner.request.valid_spec import require_usable
 
 
 def with_values(request: RunRequest, runbook: Runbook, ask: Ask | None, warnings: list[str]) -> RunRequest:
@@ -33,7 +30,7 @@ def with_values(request: RunRequest, runbook: Runbook, ask: Ask | None, warnings
     for file, given in sources:
         refuse_unknown_parameters(runbook, given, str(file) if file else None)
         for name, value in given.items():
-            _require_usable(f"The parameter {name!r}", value, str(file) if file else None)
+            require_usable(f"The parameter {name!r}", value, str(file) if file else None)
         values |= given
     for missing in missing_parameters(runbook, values) if ask else ():
         assert ask
@@ -54,31 +51,5 @@ def answer(ask: Ask, question: Question) -> str:
     given: Any = ask(question)
     if not isinstance(given, str):
         raise InputError(f"The answer for {question.name} is of the type {type(given).__name__}, not a text.")
-    _require_usable(f"The answer for {question.name}", given)
+    require_usable(f"The answer for {question.name}", given)
     return given
-
-
-def require_usable_spec(spec: RunSpec) -> None:
-    """Raises InputError for what a document, a recording or a caller put into it and no program could be given."""
-    for field, value in spec.model_dump(exclude={"near", "inputs"}).items():  # not paths of this machine
-        _require_usable(f"The {field} of the run", value)
-
-
-def _require_usable(what: str, value: Any, where: str | None = None) -> None:
-    if problem := _problem(value):
-        raise InputError(f"{what} holds {problem}.", where=where)
-
-
-def _problem(value: Any, depth: int = MAX_DEPTH) -> str | None:
-    """Why a value can't be used; `None` when it can."""
-    if isinstance(value, str):
-        half = "half of a surrogate pair, which UTF-8 can't encode" if encodable(value) != value else None
-        return "a NUL character" if "\0" in value else half
-    if isinstance(value, Mapping):
-        value = [*value, *value.values()]
-    if not isinstance(value, (list, tuple)):
-        is_plain = value is None or isinstance(value, (bool, int, float, date))
-        return None if is_plain else f"a value of the type {type(value).__name__}"
-    if depth == 0:
-        return f"more than {MAX_DEPTH} levels"
-    return next(filter(None, (_problem(item, depth - 1) for item in value)), None)

@@ -25,7 +25,7 @@ def test_a_shell_run_replays_to_the_same_results(runbook: Any, shell_runbook: Wr
     first = recorded(
         runbook, shell_runbook("mkdir -p /app/results/a && echo x | tee /app/results/out.txt /app/results/a/b")
     )
-    ran = runbook("replay", first.json["trajectory_id"])
+    ran = runbook("replay", first.json["trajectory_id"], "--sandbox", "host")
     assert ran.code == 0, ran.err
     assert "✓ results: 2 files, all the same" in ran.out
     assert "✓ 1 tool call, the same" in ran.out
@@ -34,7 +34,7 @@ def test_a_shell_run_replays_to_the_same_results(runbook: Any, shell_runbook: Wr
 def test_results_that_differ_are_named_and_shown(runbook: Any, shell_runbook: Write) -> None:
     code = 'cd /app/results; echo same > out.txt; echo "took $(date +%N) ns" > time.txt; : > "only-$(date +%N)"'
     first = recorded(runbook, shell_runbook(code))
-    ran = runbook("replay", first.folder, "--json")
+    ran = runbook("replay", first.folder, "--sandbox", "host", "--json")
     assert ran.code == 1
     results = ran.json["results"]
     assert (results["identical"], results["same"], results["changed"]) == (False, ["out.txt"], ["time.txt"])
@@ -57,7 +57,7 @@ def test_results_that_name_the_sandboxs_own_folder_are_the_same(
 
 def test_quiet_tells_in_one_line_what_differs_and_where_the_replay_is(runbook: Any, shell_runbook: Write) -> None:
     first = recorded(runbook, shell_runbook("for n in 1 2 3 4 5 out; do date +%N > /app/results/$n.txt; done"))
-    ran = runbook("replay", first.folder, "--quiet")
+    ran = runbook("replay", first.folder, "--sandbox", "host", "--quiet")
     (folder,) = set(first.folder.parent.iterdir()) - {first.folder}
     files = "results/1.txt differs; results/2.txt differs; results/3.txt differs; 3 more."
     said = f"The replay is not the same as {first.folder.name}: {files}"
@@ -67,9 +67,9 @@ def test_quiet_tells_in_one_line_what_differs_and_where_the_replay_is(runbook: A
 def test_a_run_that_failed_replays_to_the_same_failure(runbook: Any, shell_runbook: Write) -> None:
     first = runbook("run", shell_runbook("echo x > /app/results/out.txt; exit 3"), "--sandbox", "host", "--json")
     assert first.code == 4
-    again = runbook("replay", first.folder, "--json")
+    again = runbook("replay", first.folder, "--sandbox", "host", "--json")
     assert (again.code, again.json["status"], again.json["results"]["identical"]) == (0, "failed", True)
-    quiet = runbook("replay", first.folder, "--quiet")
+    quiet = runbook("replay", first.folder, "--sandbox", "host", "--quiet")
     assert (quiet.code, quiet.out, quiet.err) == (0, "", "")
 
 
@@ -80,7 +80,7 @@ def test_an_agent_that_fails_otherwise_than_recorded_is_a_failure_and_both_are_n
     path = shell_runbook(f"echo x > /app/results/out.txt; exit $(cat {runbook.cwd}/code)")
     first = runbook("run", path, "--sandbox", "host", "--json")
     (runbook.cwd / "code").write_text("4")
-    again = runbook("replay", first.folder)
+    again = runbook("replay", first.folder, "--sandbox", "host")
     assert again.code == 4
     assert "failed (block_failed, exit code 3) then, failed (block_failed, exit code 4) now" in again.out
 
@@ -109,7 +109,7 @@ def test_an_interrupted_replay_is_the_last_of_several(
     code = f"while [ -e {runbook.cwd}/wait ]; do sleep 0.1; done; echo x > /app/results/out.txt"
     first = recorded(runbook, shell_runbook(code))
     (runbook.cwd / "wait").touch()
-    replays = runbook.start("replay", first.folder, first.folder, "--json")
+    replays = runbook.start("replay", first.folder, first.folder, "--sandbox", "host", "--json")
     eventually(lambda: len(list(first.folder.parent.glob("*/agent/stdout.log"))) == 2)
     replays.send_signal(signal.SIGINT)
     out, _ = replays.communicate(timeout=60)
@@ -120,7 +120,7 @@ def test_an_interrupted_replay_is_the_last_of_several(
 def test_several_runs_are_replayed_one_by_one_and_the_worst_counts(runbook: Any, shell_runbook: Write) -> None:
     same = recorded(runbook, shell_runbook("echo x > /app/results/out.txt"))
     other = recorded(runbook, shell_runbook("date +%N > /app/results/out.txt"))
-    ran = runbook("replay", same.folder, other.folder, "--json")
+    ran = runbook("replay", same.folder, other.folder, "--sandbox", "host", "--json")
     assert ran.code == 1
     assert [json.loads(line)["results"]["identical"] for line in ran.out.splitlines()] == [True, False]
 
@@ -144,10 +144,10 @@ def test_a_runbook_is_held_against_the_recording_beside_it(runbook: Any, shell_r
     shutil.move(first.folder, folder / "recording")
     (runbook.cwd / "data.csv").unlink()
     document = folder / "RUNBOOK.md"
-    ran = runbook("replay", document, "--json")
+    ran = runbook("replay", document, "--sandbox", "host", "--json")
     assert (ran.code, ran.json["task"]) == (0, "lines"), ran.err
     document.write_text(document.read_text().replace("wc -l", "wc -c"))
-    ran = runbook("replay", document, "--json")
+    ran = runbook("replay", document, "--sandbox", "host", "--json")
     assert (ran.code, ran.json["results"]["changed"]) == (1, ["out.txt"]), ran.err
     assert "+8" in ran.json["results"]["diffs"]["out.txt"]
 
@@ -167,19 +167,19 @@ def test_inputs_travel_with_the_run(runbook: Any, shell_runbook: Write) -> None:
     (runbook.cwd / "data.csv").unlink()
     moved = runbook.cwd / "moved"
     shutil.move(first.folder, moved)
-    ran = runbook("replay", moved, "--json")
+    ran = runbook("replay", moved, "--sandbox", "host", "--json")
     assert ran.code == 0, ran.err
     assert (ran.folder / "results" / "out.txt").read_text() == "a,b\n"
-    assert runbook("replay", ran.folder).code == 0, "a replay is a run like any other"
+    assert runbook("replay", ran.folder, "--sandbox", "host").code == 0, "a replay is a run like any other"
 
 
 def test_an_input_that_is_gone_is_named(runbook: Any, shell_runbook: Write) -> None:
     (runbook.cwd / "data.csv").write_text("a,b\n")
     first = recorded(runbook, shell_runbook("cp /app/assets/data.csv /app/results/out.txt"), "-f", "data.csv")
     shutil.rmtree(first.folder / "inputs")
-    assert runbook("replay", first.folder).code == 0, "it is still where the first run found it"
+    assert runbook("replay", first.folder, "--sandbox", "host").code == 0, "it is still where the first run found it"
     (runbook.cwd / "data.csv").write_text("changed\n")
-    ran = runbook("replay", first.folder)
+    ran = runbook("replay", first.folder, "--sandbox", "host")
     assert ran.code == 2
     assert "1 input is not there any more as recorded" in ran.err
     assert "data.csv" in ran.err
@@ -191,7 +191,7 @@ def test_an_input_that_holds_a_secret_is_not_kept_and_the_user_knows(runbook: An
     first = recorded(runbook, shell_runbook(code), "-f", "data.csv", env={"CRM_TOKEN": "canary-Zz9-12345"})
     assert not (first.folder / "inputs").exists()
     assert "The input data.csv is not kept with the run: it holds CRM_TOKEN." in json.dumps(first.events("log"))
-    assert runbook("replay", first.folder).code == 0
+    assert runbook("replay", first.folder, "--sandbox", "host").code == 0
 
 
 # --- what can't be replayed ----------------------------------------------------------------------------------------

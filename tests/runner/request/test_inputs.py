@@ -76,7 +76,7 @@ def test_replay_unpacks_the_zip_that_was_kept(runbook: Any, shell_runbook: Any, 
     path = make_zip("top.txt", "a/b.txt")
     first = runbook("run", shell_runbook(SHOW), "--sandbox", "host", "-f", path, "--json")
     path.unlink()
-    again = runbook("replay", first.folder, "--json")
+    again = runbook("replay", first.folder, "--sandbox", "host", "--json")
     assert again.code == 0, again.err
     assert (again.folder / "results/out.txt").read_text() == "a/b.txt\ntop.txt\n"
 

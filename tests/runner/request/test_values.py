@@ -50,7 +50,7 @@ def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Prepare:
 
 def test_answers_become_values(prepared: Prepare) -> None:
     run = prepared()
-    assert (run.spec.parameters, run.environ["TOKEN"]) == ({"name": "Ada"}, "t-1234")
+    assert (run.spec.parameters, run.secrets.values["TOKEN"]) == ({"name": "Ada"}, "t-1234")
 
 
 @pytest.mark.parametrize("asked", ["name", "token"])

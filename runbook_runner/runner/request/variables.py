@@ -1,0 +1,101 @@
+"""Runner: the variables of this machine that a run may take values from, and who has set them.
+
+Values live in memory only. What the user has set, in the environment or a file named with `--env-file`, may be
+anything; a `.env` beside a runbook came with it and holds values of secrets that the runbook declares, nothing else
+(contract §9.1 and docs/security.md).
+"""
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterable, Mapping
+from io import StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import urlsplit
+
+from runbook_runner.core.authority import only_from_user
+from runbook_runner.core.errors import InputError
+from runbook_runner.core.files import read_stream, read_text, text_of
+
+if TYPE_CHECKING:
+    from dotenv.parser import Original
+
+Warn = Callable[[str], None]
+_NOT_REGULAR = (errno.ELOOP, errno.ENXIO, errno.ENODEV)
+
+
+class UserVariables(NamedTuple):
+    """Name → value, by where the user has set it."""
+
+    environment: Mapping[str, str]
+    env_file: Mapping[str, str]
+
+    def all(self) -> dict[str, str]:
+        """Those of the file take precedence."""
+        return {**self.environment, **self.env_file}
+
+
+def user_variables(env_file: Path | None = None) -> UserVariables:
+    """Raises InputError with `file:line` for a line that sets no variable."""
+    given = _values(read_text(env_file, "environment file"), env_file) if env_file else {}
+    return UserVariables(dict(os.environ), given)
+
+
+def variables_beside(folder: Path | None, declared: Iterable[str], warn: Warn) -> dict[str, str]:
+    """The declared secrets that the `.env` of a runbook's folder sets. warn: gets a message for each line that sets no
+    variable, for what such a file can't set, and for a file that is not read. Raises InputError for a file that is too
+    large or not text."""
+    wanted = set(declared)
+    path = folder / ".env" if folder else None
+    text = _regular_text(path, warn) if path else None
+    if path is None or text is None:
+        return {}
+    values = _values(text, path, warn)
+    for name in filter(only_from_user, values):
+        warn(f"{path}: {name}{_leading_to(values[name])} is not used: set it in the environment or with --env-file.")
+    return {name: value for name, value in values.items() if name in wanted and not only_from_user(name)}
+
+
+def _values(text: str, path: Path, warn: Warn | None = None) -> dict[str, str]:
+    from dotenv.parser import parse_stream
+
+    bindings = list(parse_stream(StringIO(text, newline=None)))
+    for binding in bindings:
+        if binding.error:
+            problem = _misspelt(path, binding.original)
+            if warn is None:
+                raise problem
+            warn(" ".join(str(problem).splitlines()))
+    return {binding.key: binding.value for binding in bindings if binding.key and binding.value}
+
+
+def _misspelt(path: Path, original: "Original") -> InputError:
+    text = original.string.lstrip()  # its value may be a secret: the message does not quote it
+    line = original.line + original.string[: len(original.string) - len(text)].count("\n")
+    return InputError("This line sets no variable.", where=f"{path}:{line}", hint="Write NAME=value, and close quotes.")
+
+
+def _leading_to(value: str) -> str:
+    """The host of an address, for a message: an address itself may hold a password."""
+    try:
+        parts = urlsplit(value)
+        where = f"{parts.hostname}:{parts.port}" if parts.port else parts.hostname
+    except ValueError:
+        return ""
+    return f" (it leads to {where})" if parts.scheme in ("http", "https") and where else ""
+
+
+def _regular_text(path: Path, warn: Warn) -> str | None:
+    """`None` for a file that is missing or not read: a link may lead to any file of this machine."""
+    try:
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                return text_of(read_stream(file, str(path), "environment file"), str(path))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if error.errno not in _NOT_REGULAR:
+            raise InputError(f"The environment file can't be read: {error.strerror}.", where=str(path)) from error
+    warn(f"{path} is not read: it is not a regular file. Name the file itself with --env-file.")
+    return None
