@@ -1,11 +1,43 @@
-"""Core: asks a program for its version."""
+"""Core: finds a program of this machine, and asks it for its version."""
 
+import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Final
 
 VERSION: Final = re.compile(r"\d+(\.\d+)+\S*")
+SYSTEM_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_REPOSITORY: Final = (".git", ".hg", ".runbook")
+
+
+def find_program(name: str) -> str | None:
+    """Returns the absolute path of a program on `search_path()`; a relative path is not found."""
+    if "/" in name:
+        return shutil.which(name) if Path(name).is_absolute() else None
+    return shutil.which(name, path=search_path())
+
+
+def search_path() -> str:
+    """Returns the user's PATH without relative entries and without what lies in the working folder or in the repository
+    around it, which came with the project and is not what the user has installed."""
+    project = _project()
+    entries = filter(os.path.isabs, os.environ.get("PATH", SYSTEM_PATH).split(os.pathsep))
+    users = [entry for entry in entries if not project or not Path(os.path.realpath(entry)).is_relative_to(project)]
+    return os.pathsep.join(users)
+
+
+def _project() -> Path | None:
+    """`None` when that would be the home or a folder above it: what the user has installed is there too."""
+    try:
+        here = Path.cwd()
+    except OSError:  # it was removed
+        return None
+    home = Path(os.path.realpath(os.path.expanduser("~")))  # noqa: PTH111 - a user without a home is not an error here
+    around = [folder for folder in (here, *here.parents) if any((folder / name).exists() for name in _REPOSITORY)]
+    inside = (folder for folder in (*reversed(around), here) if not home.is_relative_to(folder))
+    return next(inside, None)
 
 
 def version_of(program: Path | str, *, timeout_s: float = 20.0) -> str | None:

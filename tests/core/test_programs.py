@@ -1,10 +1,11 @@
-"""A program is asked for its version, and any answer is survived."""
+"""A program is looked for where the user has installed it, asked for its version, and any answer is survived."""
 
+import os
 from pathlib import Path
 
 import pytest
 
-from runbook_runner.core.programs import version_of
+from runbook_runner.core.programs import find_program, version_of
 
 
 @pytest.mark.parametrize(
@@ -25,3 +26,37 @@ def test_the_first_version_it_prints_is_taken(tmp_path: Path, script: str, versi
 
 def test_a_program_that_is_not_there_has_none(tmp_path: Path) -> None:
     assert version_of(tmp_path / "absent") is None
+
+
+def _executable(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("#!/bin/sh\n")
+    path.chmod(0o755)
+    return path
+
+
+def test_programs_of_the_project_and_of_relative_entries_are_not_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project, users = tmp_path / "project", _executable(tmp_path / "bin/some-tool")
+    _executable(project / "bin/some-tool")
+    (project / ".git").mkdir()
+    (project / "sub").mkdir()
+    (tmp_path / "link").symlink_to(project / "bin")
+    monkeypatch.chdir(project / "sub")
+    entries = ("../bin", ".", "", str(project / "bin"), f"{tmp_path}/link", str(users.parent))
+    monkeypatch.setenv("PATH", os.pathsep.join(entries))
+    assert find_program("some-tool") == str(users)
+    assert find_program("../bin/some-tool") is None
+    assert find_program(str(users)) == str(users)
+
+
+def test_programs_of_the_user_are_found_while_the_working_folder_is_the_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tool = _executable(tmp_path / ".local/bin/some-tool")
+    (tmp_path / ".git").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(tool.parent))
+    assert find_program("some-tool") == str(tool)

@@ -25,8 +25,10 @@ class PlainSandbox(FolderSandbox):
 
     backend = "plain"
 
-    def _command(self, argv: Sequence[str], cwd: str, deadline_s: float) -> tuple[list[str], Orders, Sequence[int]]:
-        return list(argv), Orders(str(self._path(cwd)), deadline_s, None, DEFAULT_OPEN_FILES), ()
+    def _command(
+        self, argv: Sequence[str], environment: dict[str, str], cwd: str, deadline_s: float
+    ) -> tuple[list[str], Orders, Sequence[int]]:
+        return list(argv), Orders(environment, str(self._path(cwd)), deadline_s, None, DEFAULT_OPEN_FILES), ()
 
     def _environment(self) -> dict[str, str]:
         return {"PATH": os.environ["PATH"]}

@@ -15,7 +15,7 @@ from runbook_runner.agents.base import Agent
 from runbook_runner.core import settings
 from runbook_runner.core.errors import NotReadyError
 from runbook_runner.core.files import is_file, make_folder
-from runbook_runner.core.programs import version_of
+from runbook_runner.core.programs import search_path, version_of
 from runbook_runner.core.settings import Settings
 
 if TYPE_CHECKING:
@@ -94,9 +94,14 @@ def _install(agent: Agent, folder: Path, asked: Settings, report: Callable[[str]
     folder.mkdir()
     from runbook_runner.sandbox.local.process import HostProcess, Orders  # not for runs in Docker
 
-    orders = Orders(cwd=str(folder), deadline_s=_INSTALL_S, memory_bytes=None, open_files=settings.DEFAULT_OPEN_FILES)
-    command = ["sh", "-ec", agent.install.host_commands]
-    process = HostProcess(command, orders, env=_environment(folder, asked), stdin=None)
+    orders = Orders(
+        _environment(folder, asked),
+        cwd=str(folder),
+        deadline_s=_INSTALL_S,
+        memory_bytes=None,
+        open_files=settings.DEFAULT_OPEN_FILES,
+    )
+    process = HostProcess(["sh", "-ec", agent.install.host_commands], orders, stdin=None)
     last = _follow(process, report)
     exit_ = process.wait()
     if exit_.code != 0:
@@ -134,7 +139,7 @@ def _environment(folder: Path, asked: Settings) -> dict[str, str]:
     }
     if asked.ca_bundle:
         kept |= dict.fromkeys(settings.CA_VARIABLES, str(asked.ca_bundle))
-    return kept | {"PREFIX": str(folder), "PYTHON": sys.executable}
+    return kept | {"PATH": search_path(), "PREFIX": str(folder), "PYTHON": sys.executable}
 
 
 def _folder(agent: Agent, data: Path) -> Path:

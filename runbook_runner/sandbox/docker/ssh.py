@@ -14,6 +14,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from runbook_runner.core.errors import NotReadyError
+from runbook_runner.core.programs import find_program
 from runbook_runner.sandbox.docker.endpoint import Endpoint
 
 _READY: Final = b"runbook-ready\n"
@@ -50,7 +51,8 @@ def forward(endpoint: Endpoint) -> str:
 
 class _Forward:
     def __init__(self, endpoint: Endpoint):
-        if shutil.which("ssh") is None:
+        ssh = find_program("ssh")
+        if ssh is None:
             raise NotReadyError(
                 f"There is no `ssh` on this machine's PATH to reach {endpoint.url}.",
                 hint="Install it with `sudo apt-get install openssh-client` (or your system's way).",
@@ -58,7 +60,7 @@ class _Forward:
         folder = Path(tempfile.mkdtemp(prefix="runbook-ssh-"))
         self.path = str(folder / "engine.sock")
         self._process = subprocess.Popen(
-            ["sh", "-c", _CARRY, "runbook", str(folder), *_command(endpoint, self.path)],  # noqa: S607 - as users have it
+            ["/bin/sh", "-c", _CARRY, "runbook", str(folder), ssh, *_arguments(endpoint, self.path)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
@@ -98,10 +100,9 @@ class _Forward:
         shutil.rmtree(Path(self.path).parent, ignore_errors=True)
 
 
-def _command(endpoint: Endpoint, path: str) -> list[str]:
+def _arguments(endpoint: Endpoint, path: str) -> list[str]:
     parts = urlsplit(endpoint.url)
     return [
-        "ssh",
         "-T",
         *("-o", "ExitOnForwardFailure=yes", "-o", "ConnectTimeout=20", "-o", "ServerAliveInterval=20"),
         # A shared connection of the user's would keep our forward after this process has ended.

@@ -14,11 +14,11 @@ from pathlib import Path
 
 from runbook_runner.core import settings
 from runbook_runner.core.errors import NotReadyError
-from runbook_runner.core.programs import version_of
+from runbook_runner.core.programs import SYSTEM_PATH, find_program, version_of
 from runbook_runner.sandbox.base import GatewayAddress, Hold, Limit, LimitHit, SandboxSpec
-from runbook_runner.sandbox.local import cgroup, seccomp_filter
+from runbook_runner.sandbox.local import cgroup, machine_files, seccomp_filter
 from runbook_runner.sandbox.local.folder_sandbox import FolderSandbox, language_variables
-from runbook_runner.sandbox.local.process import Orders
+from runbook_runner.sandbox.local.process import Orders, check_variables
 from runbook_runner.sandbox.local.programs import Tool, find_tools
 from runbook_runner.sandbox.network.sockets import INSIDE, PROGRAMS, Sockets
 from runbook_runner.sandbox.paths import CONFIG
@@ -28,17 +28,13 @@ HOME = "/home/sandbox"
 TOOLS = "/opt/runbook"
 _PATH = f"{TOOLS}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _TOP = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
-# What programs look up in /etc: users, names, time, certificates, libraries, which editor `vi` is. No configuration.
-_ETC = (
-    "alternatives", "ca-certificates", "fonts", "group", "host.conf", "hosts", "ld.so.cache", "ld.so.conf",
-    "ld.so.conf.d", "localtime", "mime.types", "nsswitch.conf", "passwd", "pki", "protocols", "resolv.conf", "services",
-    "ssl", "timezone",
-)  # fmt: skip
 # The kernel lets the machine's root write these from inside the sandbox too, and with them name a program that the
 # machine runs as root (proc_sys(5), core(5)).
 _PROC_READ_ONLY = ("/proc/sys", "/proc/fs", "/proc/mtrr", "/proc/pressure")
 # These show other users of the machine; the kernel does not separate them by namespace.
 _PROC_HIDDEN = ("/proc/keys", "/proc/key-users", "/proc/timer_list", "/proc/sched_debug", "/proc/kcore")
+# What a command can write to, by the folder of the run that is shown there.
+_WRITABLE = {"etc": CONFIG, "tmp": "/tmp", "shm": "/dev/shm", "home": HOME, "app": settings.APP}  # noqa: S108
 _BWRAP = "bwrap"
 _GROUPS = "groups"
 _SOCKETS = "sockets"
@@ -66,13 +62,15 @@ def require_bubblewrap() -> None:
     """Raises NotReadyError, with the command that helps."""
     if os.uname().sysname != "Linux":
         raise NotReadyError("bubblewrap is a Linux program.", hint="Use --sandbox docker.")
-    if shutil.which(_BWRAP) is None:
+    if find_program(_BWRAP) is None:
         raise NotReadyError(
             "bubblewrap is not installed: there is no bwrap on this machine's PATH.",
             hint="Install it with `sudo apt-get install bubblewrap` (or your distribution's way).",
         )
     options = ("--unshare-all", "--unshare-user", "--die-with-parent", "--ro-bind", "/", "/", "--proc", "/proc")
-    tried = subprocess.run([_BWRAP, *options, "true"], capture_output=True, text=True)
+    tried = subprocess.run(
+        [_bwrap(), *options, "true"], env={"PATH": SYSTEM_PATH}, capture_output=True, text=True, errors="replace"
+    )
     if tried.returncode != 0:
         raise NotReadyError(
             "bubblewrap can't make a sandbox on this machine.", hint=_userns_hint(), details=tried.stderr.strip()
@@ -103,6 +101,7 @@ class BubblewrapSandbox(FolderSandbox):
         super().__init__(spec, folder=folder)
         self._sockets = Sockets(spec.network, spec.on_event)
         self._tools: tuple[Tool, ...] = ()
+        self._hidden = tuple(machine_files.hidden_files())
         self._filter = seccomp_filter.program()
         self._group = cgroup.noted(folder / _GROUPS, folder.name) if folder else None
         if folder:
@@ -139,7 +138,7 @@ class BubblewrapSandbox(FolderSandbox):
         return self._root
 
     def _make(self) -> None:
-        for name in ("etc", "tmp", "home"):
+        for name in _WRITABLE:
             open_folder(Path(self._root, name))
         self._tools = find_tools(self._spec.host_tools)
         if self._spec.ca_bundle:
@@ -155,19 +154,24 @@ class BubblewrapSandbox(FolderSandbox):
             cpus=min(self._spec.cpus, os.cpu_count() or 1),
         )
 
-    def _command(self, argv: Sequence[str], cwd: str, deadline_s: float) -> tuple[list[str], Orders, Sequence[int]]:
+    def _command(
+        self, argv: Sequence[str], environment: dict[str, str], cwd: str, deadline_s: float
+    ) -> tuple[list[str], Orders, Sequence[int]]:
         forwarder = self._forwarder()
-        inherited = [os.open(f"{self._root}/seccomp", os.O_RDONLY)] if self._filter else []
+        variables = _variables(environment)
+        inherited = [variables, *([os.open(f"{self._root}/seccomp", os.O_RDONLY)] if self._filter else [])]
         command = [
-            _BWRAP,
+            _bwrap(),
             *self._namespaces(),
             *self._mounts(),
-            *(["--seccomp", str(inherited[0])] if inherited else []),
+            *("--args", str(variables)),
+            *(["--seccomp", str(inherited[1])] if self._filter else []),
             "--",
-            *("sh", "-c", _WRAPPER, "runbook", cwd, self._pids_alone(), str(len(forwarder)), *forwarder),
+            *("/bin/sh", "-c", _WRAPPER, "runbook", cwd, self._pids_alone(), str(len(forwarder)), *forwarder),
             *argv,
         ]
         orders = Orders(
+            environment={},
             cwd="/",
             deadline_s=deadline_s,
             memory_bytes=None if self._group else self._spec.memory_bytes,
@@ -213,19 +217,33 @@ class BubblewrapSandbox(FolderSandbox):
                 yield from ("--ro-bind", "/dev/null", place)
         for name in _TOP:
             yield from _as_on_host(Path("/", name))
-        for name in _ETC:
-            yield from ("--ro-bind-try", f"/etc/{name}", f"/etc/{name}")
-        for name, place in (("etc", CONFIG), ("tmp", "/tmp"), ("home", HOME), ("app", settings.APP)):  # noqa: S108
+        for place in machine_files.SHOWN:
+            yield from ("--ro-bind-try", place, place)
+        for place, is_folder in self._hidden:
+            yield from ("--tmpfs", place, "--remount-ro", place) if is_folder else ("--ro-bind", "/dev/null", place)
+        yield from ("--remount-ro", "/dev")
+        for name, place in _WRITABLE.items():
             yield from ("--bind", f"{self._root}/{name}", place)
         yield from ("--symlink", "/tmp", "/var/tmp")  # noqa: S108
-        for tool in self._tools:
-            for place in tool.needs:
-                yield from ("--ro-bind", place, place)
-            yield from ("--symlink", tool.program, f"{TOOLS}/bin/{tool.name}")
+        yield from self._tool_mounts()
         if self._sockets.folder:
             yield from ("--ro-bind", str(self._sockets.folder), INSIDE)
             yield from ("--ro-bind", str(PROGRAMS), f"{TOOLS}/forward")
         yield from ("--remount-ro", "/")
+
+    def _tool_mounts(self) -> Iterator[str]:
+        """What a command has written to a folder, such as a link, must not lead bwrap elsewhere: places below it lie in
+        a file system of their own."""
+        places = [place for tool in self._tools for place in tool.needs]
+        owns = dict.fromkeys(own for place in places if (own := _own(Path(place))))
+        for own in owns:
+            yield from ("--tmpfs", own)
+        for place in places:
+            yield from ("--ro-bind", place, place)
+        for own in owns:
+            yield from ("--remount-ro", own)
+        for tool in self._tools:
+            yield from ("--symlink", tool.program, f"{TOOLS}/bin/{tool.name}")
 
     def _forwarder(self) -> tuple[str, ...]:
         """Raises NotReadyError without a Python that the sandbox can see."""
@@ -236,6 +254,17 @@ class BubblewrapSandbox(FolderSandbox):
                 "bubblewrap's network policies need a Python in /usr/bin.", hint="`sudo apt-get install python3`."
             )
         return ("/usr/bin/python3", "-I", "-S", f"{TOOLS}/forward/forward.py", *self._sockets.forwards)
+
+
+def _own(place: Path) -> str | None:
+    """Returns the folder directly in a writable one that the place is in, or is; `None` when it is in none. Raises
+    NotReadyError for a file directly in a writable folder."""
+    above = next((folder for folder in map(Path, _WRITABLE.values()) if place.is_relative_to(folder)), None)
+    if above is None:
+        return None
+    if place.parent == above and not place.is_dir():
+        raise NotReadyError(f"bubblewrap can't show the agent {place}.", hint="Install it into a folder of its own.")
+    return str(Path(above, *place.relative_to(above).parts[:1]))
 
 
 def _as_on_host(path: Path) -> Iterator[str]:
@@ -250,6 +279,22 @@ def _kernel() -> tuple[int, ...]:
     return tuple(map(int, re.findall(r"\d+", os.uname().release)[:2]))
 
 
+def _variables(environment: Mapping[str, str]) -> int:
+    """Returns a descriptor that bwrap reads its variables from: the command line of a process can be read by every
+    user, and a variable of bwrap's own would decide what it loads."""
+    check_variables(environment)
+    words = (word for name, value in environment.items() for word in ("--setenv", name, value))
+    descriptor = os.memfd_create("variables")
+    with os.fdopen(os.dup(descriptor), "wb") as file:
+        file.write(b"".join(os.fsencode(word) + b"\0" for word in words))
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor
+
+
+def _bwrap() -> str:
+    return find_program(_BWRAP) or f"/usr/bin/{_BWRAP}"
+
+
 @cache
 def _version() -> tuple[int, ...]:
-    return tuple(map(int, re.findall(r"\d+", version_of(_BWRAP) or "")))
+    return tuple(map(int, re.findall(r"\d+", version_of(_bwrap()) or "")))

@@ -61,8 +61,11 @@ class FolderSandbox(ABC):
     # --- what a kind of sandbox adds ----------------------------------------------------------------------------------
 
     @abstractmethod
-    def _command(self, argv: Sequence[str], cwd: str, deadline_s: float) -> tuple[list[str], Orders, Sequence[int]]:
-        """Returns what to start on this machine, how, and the descriptors it inherits, which are closed afterwards."""
+    def _command(
+        self, argv: Sequence[str], environment: dict[str, str], cwd: str, deadline_s: float
+    ) -> tuple[list[str], Orders, Sequence[int]]:
+        """Returns what to start on this machine, how, and the descriptors it inherits, which are closed afterwards.
+        environment: all of the command's variables. Raises ValueError for what can't be a variable."""
 
     @abstractmethod
     def _environment(self) -> dict[str, str]:
@@ -159,15 +162,8 @@ class FolderSandbox(ABC):
             inherited: Sequence[int] = ()
             try:
                 given = self._stdin(stdin) if stdin is not None else None
-                command, orders, inherited = self._command(argv, cwd, deadline_s)
-                process = HostProcess(
-                    command,
-                    orders,
-                    env={**self._environment(), **env},
-                    stdin=given,
-                    inherited=inherited,
-                    streams=streams,
-                )
+                command, orders, inherited = self._command(argv, {**self._environment(), **env}, cwd, deadline_s)
+                process = HostProcess(command, orders, stdin=given, inherited=inherited, streams=streams)
             except (OSError, ValueError) as error:
                 raise SandboxError(f"Can't start a command: {error}") from error
             finally:

@@ -33,8 +33,11 @@ class HostSandbox(FolderSandbox):
         for folder in (_HOME, _TMP):
             open_folder(self._path(folder))
 
-    def _command(self, argv: Sequence[str], cwd: str, deadline_s: float) -> tuple[list[str], Orders, Sequence[int]]:
+    def _command(
+        self, argv: Sequence[str], environment: dict[str, str], cwd: str, deadline_s: float
+    ) -> tuple[list[str], Orders, Sequence[int]]:
         orders = Orders(
+            environment,
             cwd=str(self._path(cwd)),
             deadline_s=deadline_s,
             memory_bytes=self._spec.memory_bytes,

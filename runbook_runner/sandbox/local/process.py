@@ -27,6 +27,8 @@ _LINGER_S = 1.0
 class Orders:
     """What the supervisor is to do."""
 
+    environment: Mapping[str, str]
+    """Of the command, which is looked for on its PATH. The supervisor itself has none."""
     cwd: str
     deadline_s: float
     memory_bytes: int | None
@@ -47,13 +49,13 @@ class HostProcess:
         argv: Sequence[str],
         orders: Orders,
         *,
-        env: Mapping[str, str],
         stdin: IO[bytes] | None,
         inherited: Sequence[int] = (),
         streams: tuple[int, int, int] | None = None,
     ):
         """stdin: an open file, read from its position. inherited: descriptors the command gets. streams: its stdin,
-        stdout and stderr, when this process does not read them. Raises OSError."""
+        stdout and stderr, when this process does not read them. Raises OSError; ValueError for an invalid variable."""
+        check_variables(orders.environment)
         self._choice = threading.RLock()  # a signal handler may kill while this thread holds it
         self._ending: EndedBy | None = None
         self._exit: Exit | None = None
@@ -62,24 +64,29 @@ class HostProcess:
         lifeline_end, lifeline = os.pipe()
         self._status = os.fdopen(status, "rb")
         self._lifeline = os.fdopen(lifeline, "wb", buffering=0)
-        arguments = [str(status_end), str(lifeline_end), json.dumps(asdict(orders))]
+        orders_end, orders_pipe = os.pipe()
+        arguments = [str(status_end), str(lifeline_end), str(orders_end)]
         try:
             self._supervisor = subprocess.Popen(
                 [sys.executable, "-I", "-S", _SUPERVISOR, *arguments, *argv],
-                env=dict(env),
+                env={},
                 stdin=streams[0] if streams else stdin or subprocess.DEVNULL,
                 stdout=streams[1] if streams else subprocess.PIPE,
                 stderr=streams[2] if streams else subprocess.PIPE,
-                pass_fds=(status_end, lifeline_end, *inherited),
+                pass_fds=(status_end, lifeline_end, orders_end, *inherited),
                 start_new_session=True,  # Ctrl-C at the terminal is the runner's to handle
             )
         except BaseException:
             self._lifeline.close()
             self._status.close()
+            os.close(orders_pipe)
             raise
         finally:
             os.close(status_end)
             os.close(lifeline_end)
+            os.close(orders_end)
+        with suppress(BrokenPipeError), os.fdopen(orders_pipe, "wb") as pipe:
+            pipe.write(json.dumps(asdict(orders)).encode())
 
     def __iter__(self) -> Iterator[Chunk]:
         ended_at: float | None = None
@@ -148,3 +155,10 @@ class HostProcess:
         for pipe in (self._supervisor.stdout, self._supervisor.stderr):
             if pipe:
                 pipe.close()
+
+
+def check_variables(environment: Mapping[str, str]) -> None:
+    """Raises ValueError. A NUL would end the value, and begin a new word, for a program that reads them as a list."""
+    for name, value in environment.items():
+        if not name or "=" in name or "\0" in name + value:
+            raise ValueError(f"{name!r} and its value can't be a variable of a command.")

@@ -1,9 +1,10 @@
 """Host and bubblewrap sandboxes: the process between the runner and a command; it ends everything the command started.
 
-Runs by itself as `python -I -S supervisor.py STATUS_FD LIFELINE_FD ORDERS ARGV...`, needs nothing but the standard
-library, and imports little of that. ORDERS is one JSON object, see `Orders` in process.py. The lifeline is a pipe
-that only the runner can write to: a byte on it means kill, its end means that the runner has died. The
-outcome goes to the status pipe as one line of JSON: `{"code": 3, "ended_by": "exit"}`; ended_by is `exit`, `deadline`
+Runs by itself as `python -I -S supervisor.py STATUS_FD LIFELINE_FD ORDERS_FD ARGV...` without an environment, needs
+nothing but the standard library, and imports little of that. The orders come through a pipe as one JSON object, see
+`Orders` in process.py: the command's variables are among them, and every user can read a command line. The lifeline is
+a pipe that only the runner can write to: a byte on it means kill, its end means that the runner has died. The outcome
+goes to the status pipe as one line of JSON: `{"code": 3, "ended_by": "exit"}`; ended_by is `exit`, `deadline`
 or `killed`.
 """
 
@@ -23,7 +24,9 @@ _SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 def main(arguments: list[str]) -> None:
     status, lifeline = int(arguments[0]), int(arguments[1])
-    orders, argv = json.loads(arguments[2]), arguments[3:]
+    with open(int(arguments[2]), "rb") as pipe:  # noqa: PTH123 - a descriptor
+        orders = json.load(pipe)
+    argv = arguments[3:]
     prctl = _prctl() if LINUX else None
     if prctl:
         prctl(_PR_SET_CHILD_SUBREAPER, 1)
@@ -35,7 +38,7 @@ def main(arguments: list[str]) -> None:
     child = os.fork()
     if child == 0:
         limits = (orders["memory_bytes"], orders["open_files"])
-        _become(argv, orders["cwd"], orders["join"], limits, prctl)
+        _become(argv, orders["environment"], orders["cwd"], orders["join"], limits, prctl)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     _close_streams()
     code, ended_by = _await(child, alarm, lifeline, time.monotonic() + orders["deadline_s"])
@@ -63,6 +66,7 @@ def _wake_on_signals() -> int:
 
 def _become(
     argv: list[str],
+    environment: dict[str, str],
     cwd: str,
     join: list[str],
     limits: tuple[int | None, int],
@@ -83,7 +87,7 @@ def _become(
             _limit(*limits)
         os.chdir(cwd)
         code = 127
-        os.execvp(argv[0], argv)  # noqa: S606
+        os.execvpe(argv[0], argv, environment)  # noqa: S606
     except OSError as error:
         culprit = cwd if code == 126 else argv[0]
         os.write(2, f"{culprit}: {error.strerror}\n".encode(errors="surrogateescape"))
