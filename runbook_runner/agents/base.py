@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final, Protocol
 
 from runbook_runner.agents.install import NOT_INSTALLED, Installation
@@ -92,6 +93,15 @@ class StreamReader(Protocol):
 
 
 @dataclass(frozen=True)
+class Declared:
+    """The file of a project that declares an agent."""
+
+    path: Path
+    digest: str
+    """SHA-256 of its content, in hex."""
+
+
+@dataclass(frozen=True)
 class Agent:
     facts: AgentFacts
     binary: str
@@ -108,6 +118,8 @@ class Agent:
     """Sandbox path of its SQLite database of sessions, for an agent that has one; it is collected as text."""
     errors: tuple[tuple[str, str], ...] = ()
     """(regular expression, kind of failure), searched in its errors and its stderr before those of `failures`."""
+    declared: Declared | None = None
+    """`None`: it is built in, or of a package that the user has installed."""
 
     @property
     def name(self) -> str:

@@ -31,7 +31,7 @@ Near = Sequence[Path | str]
 
 def known_agents(near: Near = ()) -> tuple[str, ...]:
     """The names of all agents, sorted."""
-    return tuple(sorted({*BUILT_IN_AGENTS, *_declared(near), *_packaged()}))
+    return tuple(sorted({*BUILT_IN_AGENTS, *declared_agents(near), *_packaged()}))
 
 
 def find_agent(name: str, near: Near = ()) -> "Agent":
@@ -41,7 +41,7 @@ def find_agent(name: str, near: Near = ()) -> "Agent":
     if name in BUILT_IN_AGENTS:
         agent: Agent = import_module(f"runbook_runner.agents.built_in.{name.replace('-', '_')}").AGENT
         return agent
-    if path := _declared(near).get(name):
+    if path := declared_agents(near).get(name):
         from runbook_runner.agents.declared.agent import load_agent
 
         return load_agent(path)
@@ -90,7 +90,7 @@ def load_packaged(point: "EntryPoint") -> "Agent":
     return agent
 
 
-def _declared(near: Iterable[Path | str]) -> dict[str, Path]:
+def declared_agents(near: Iterable[Path | str]) -> dict[str, Path]:
     """Name → file, looking upwards from each folder; of two files with one name the nearer."""
     found: dict[str, Path] = {}
     for folder in upwards(near):

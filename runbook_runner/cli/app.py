@@ -79,6 +79,10 @@ COMMANDS: Mapping[str, Command | Group] = {
         "runs.shell", "Open a shell in a fresh sandbox, as the agent would find it: user, variables, inputs in /app."
     ),
     "attach": Command("runs.attach", "Open a shell in the sandbox of a live run, or of one that was run with --keep."),
+    "trust": Command(
+        "machine.trust",
+        "Trust what a project offers (agents, snapshots) and the secrets that its runbook wants, with their content.",
+    ),
     "doctor": Command(
         "machine.doctor",
         "Show what this machine has for runs, what it lacks, and the command that fixes it. Changes nothing.",

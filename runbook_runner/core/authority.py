@@ -3,7 +3,7 @@
 * The *user*: command line, environment, `--env-file`, own configuration and data folder. May say everything.
 * The *project*: the `.runbook/` and `pyproject.toml` of the folders around a runbook. May narrow what a run may do, and
   may offer agents and snapshots. What of them would run on this machine or be built needs the user's trust in this very
-  content (`runner/request/trust.py`).
+  content (`runner/trust.py`).
 * *Data*: the runbook, the `.env` beside it, its inputs, recordings, results, images, and all that comes out of a
   sandbox. They say what they want; the user grants.
 

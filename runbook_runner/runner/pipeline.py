@@ -103,7 +103,13 @@ def _image(run: Run) -> Prepared:
 
     with run.emit.phase("image"), run.cancellation.interruptible():
         ready = run.prepared.backend.prepare(
-            run.spec, run.agent, run.trajectory_id, run.claim.labels(), report, run.emit
+            run.spec,
+            run.agent,
+            run.trajectory_id,
+            run.claim.labels(),
+            report,
+            run.emit,
+            run.prepared.trust.require_snapshot,
         )
     run.cancellation.check()
     return ready

@@ -1,11 +1,12 @@
 """Agents: an agent that a file `.runbook/agents/NAME.toml` declares; `file.py` says what each key means."""
 
+import hashlib
 import json
 import re
 from pathlib import Path
 
-from runbook_runner.agents.base import Agent, AgentInput, Invocation, StreamReader
-from runbook_runner.agents.declared.file import Declaration, load_declaration
+from runbook_runner.agents.base import Agent, AgentInput, Declared, Invocation, StreamReader
+from runbook_runner.agents.declared.file import Declaration, parse_declaration, read_declaration
 from runbook_runner.agents.declared.output import RuleReader, TextReader
 from runbook_runner.agents.install import Installation
 from runbook_runner.agents.mcp import servers_by_name
@@ -19,7 +20,8 @@ _PLACEHOLDER = re.compile(r"\{(model|prompt|prompt_file|gateway_url|token|app|ho
 
 def load_agent(path: Path) -> Agent:
     """The agent of the file, named as the file is. Raises InputError with the line that is wrong."""
-    declared, name = load_declaration(path), path.stem
+    text, name = read_declaration(path), path.stem
+    declared = parse_declaration(text, path)
     patterns = tuple((error.pattern, error.kind) for error in declared.errors)
 
     def reader(_: AgentInput) -> StreamReader:
@@ -43,6 +45,7 @@ def load_agent(path: Path) -> Agent:
         sessions=f"{_home(name)}/{declared.sessions}" if declared.sessions else None,
         session_db=f"{_home(name)}/{declared.session_db}" if declared.session_db else None,
         errors=patterns,
+        declared=Declared(path, hashlib.sha256(text.encode()).hexdigest()),
     )
 
 

@@ -174,9 +174,13 @@ class Declaration(Part):
         return self
 
 
-def load_declaration(path: Path) -> Declaration:
+def read_declaration(path: Path) -> str:
+    """Raises InputError."""
+    return read_text(path, "agent's file", MAX_BYTES)
+
+
+def parse_declaration(text: str, path: Path) -> Declaration:
     """Raises InputError with `where` = `FILE` or `FILE:LINE`."""
-    text = read_text(path, "agent's file", MAX_BYTES)
     try:
         return Declaration.model_validate(read_toml(text, str(path)))
     except ValidationError as error:

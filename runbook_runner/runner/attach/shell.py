@@ -21,8 +21,8 @@ from runbook_runner.runner.request.inputs import unpacked, with_kept_inputs
 from runbook_runner.runner.request.prepare import PreparedRun, prepare_spec
 from runbook_runner.runner.request.request import Ask, RunOptions
 from runbook_runner.runner.request.secrets import agent_secrets, grant_recorded
-from runbook_runner.runner.request.trust import Trust, TrustStore
 from runbook_runner.runner.request.variables import user_variables
+from runbook_runner.runner.trust import Trust, TrustStore
 from runbook_runner.sandbox.backends import BACKENDS
 from runbook_runner.sandbox.base import Attached, PutFile, Sandbox
 from runbook_runner.sandbox.images.snapshots import known_snapshots
@@ -109,7 +109,9 @@ def open_shell_sandbox(prepared: PreparedShell, report: Report) -> Iterator["She
     with Claim(home, entry) as claim, unpacked(spec.inputs) as inputs:
         ready = None
         try:
-            ready = backend.prepare(spec, run.agent, own, claim.labels(), report, lambda _: None)
+            ready = backend.prepare(
+                spec, run.agent, own, claim.labels(), report, lambda _: None, run.trust.require_snapshot
+            )
             sandbox = ready.sandbox
             sandbox.start()
             mission = sandbox.localise(spec.mission).encode()

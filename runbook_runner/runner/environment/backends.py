@@ -7,6 +7,7 @@ on this machine.
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from runbook_runner.agents.base import Agent
 from runbook_runner.core.errors import InputError, NotReadyError
@@ -25,6 +26,9 @@ from runbook_runner.sandbox.backends import AUTO, BACKENDS, Backend, OpenBackend
 from runbook_runner.sandbox.base import Sandbox, SandboxSpec
 from runbook_runner.sandbox.images.snapshots import find_snapshot
 from runbook_runner.sandbox.labels import Labels
+
+if TYPE_CHECKING:
+    from runbook_runner.sandbox.images.provide import MayBuild
 
 LIFETIME_MARGIN_S = 600.0  # for set-up and collection; then a container ends, even if its run has not
 _IMAGE_S = 3600.0
@@ -64,13 +68,23 @@ class ChosenBackend:
         """`None` for a backend without an engine."""
         return self.opened.engine.url if self.opened.engine else None
 
-    def prepare(self, spec: RunSpec, agent: Agent, run_id: str, labels: Labels, report: Report, emit: Emit) -> Prepared:
+    def prepare(
+        self,
+        spec: RunSpec,
+        agent: Agent,
+        run_id: str,
+        labels: Labels,
+        report: Report,
+        emit: Emit,
+        may_build: "MayBuild",
+    ) -> Prepared:
         """Provides the image or the agent's program, building, pulling or installing it if need be. report: gets lines
-        of progress. emit: gets what happens in the sandbox itself. Raises InputError, NotReadyError, SandboxError."""
+        of progress. emit: gets what happens in the sandbox itself. may_build: see `provide.ensure`. Raises InputError,
+        NotReadyError, SandboxError."""
         asked = self._sandbox_spec(spec, run_id, labels, emit)
         if self.backend.uses_images:
             assert self.opened.engine
-            image, snapshot = provide_image(self.opened.engine, spec, agent, self.settings, report, emit)
+            image, snapshot = provide_image(self.opened.engine, spec, agent, self.settings, report, emit, may_build)
             unpacks = snapshot is not None and snapshot.origin == "built-in"
             sandbox = self.opened.create(replace(asked, image=image.tag, unpacks=unpacks))
             return Prepared(sandbox, agent, image.tag, image.digest, image.pinned)

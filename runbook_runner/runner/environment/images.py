@@ -15,7 +15,7 @@ from runbook_runner.sandbox.images.snapshots import Snapshot, UnknownSnapshotErr
 
 if TYPE_CHECKING:
     from runbook_runner.sandbox.docker.engine import Engine
-    from runbook_runner.sandbox.images.provide import ImageRef
+    from runbook_runner.sandbox.images.provide import ImageRef, MayBuild
     from runbook_runner.sandbox.images.recipe import Layer
 
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+(=[A-Za-z0-9.+:~-]+)?")  # Debian Policy 5.6.1, and a version behind it
@@ -45,7 +45,13 @@ def agent_layers(near: Sequence[Path | str] = ()) -> "tuple[Layer, ...]":
 
 
 def provide_image(
-    engine: "Engine", spec: RunSpec, agent: Agent, asked: Settings, report: Callable[[str], None], emit: Emit
+    engine: "Engine",
+    spec: RunSpec,
+    agent: Agent,
+    asked: Settings,
+    report: Callable[[str], None],
+    emit: Emit,
+    may_build: "MayBuild",
 ) -> "tuple[ImageRef, Snapshot | None]":
     """Returns the image with its layers, built or pulled when the engine does not have it, and the snapshot it was made
     of; `None` for a user's own image. Raises InputError, NotReadyError, SandboxError."""
@@ -58,7 +64,7 @@ def provide_image(
         base = resolve_image(engine, spec.image, report)
         return provide.add_layers(engine, base, layers, asked, report), None
     snapshot = _snapshot(spec, emit)
-    return provide.ensure(engine, snapshot, layers, asked, report, spec.near), snapshot
+    return provide.ensure(engine, snapshot, layers, asked, report, spec.near, may_build=may_build), snapshot
 
 
 def plan_image(spec: RunSpec, agent: Agent) -> str:

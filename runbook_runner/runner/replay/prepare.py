@@ -20,8 +20,8 @@ from runbook_runner.runner.request.project_bounds import within_bounds
 from runbook_runner.runner.request.request import Ask, RunOptions, RunRequest
 from runbook_runner.runner.request.resolve import resolve
 from runbook_runner.runner.request.secrets import Granted, grant_recorded
-from runbook_runner.runner.request.trust import Trust, TrustStore
 from runbook_runner.runner.request.variables import user_variables
+from runbook_runner.runner.trust import Trust, TrustStore
 
 DOCUMENT: Final = "RUNBOOK.md"
 RECORDING: Final = "recording"

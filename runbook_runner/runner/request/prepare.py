@@ -1,7 +1,7 @@
 """Runner: from a request to a run that is ready to start: everything is chosen and checked, nothing is started."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -23,10 +23,11 @@ from runbook_runner.runner.request.project_bounds import bounds_near
 from runbook_runner.runner.request.request import Ask, Question, RunOptions, RunRequest
 from runbook_runner.runner.request.resolve import resolve
 from runbook_runner.runner.request.secrets import Granted, grant, provider_keys
-from runbook_runner.runner.request.trust import Trust, TrustStore
 from runbook_runner.runner.request.valid_spec import require_valid_spec
 from runbook_runner.runner.request.values import answer, with_values
 from runbook_runner.runner.request.variables import user_variables, variables_beside
+from runbook_runner.runner.trust import Trust, TrustStore
+from runbook_runner.sandbox.images.snapshots import UnknownSnapshotError, find_snapshot
 
 if TYPE_CHECKING:
     from runbook_runner.gateway import Upstream
@@ -49,6 +50,8 @@ class PreparedRun:
     environ: Mapping[str, str]
     """The user's variables, which provider keys come from."""
     secrets: Granted
+    trust: Trust
+    """Asks nobody any more."""
     record_mode: RecordMode
     options: RunOptions
     warnings: tuple[str, ...] = ()
@@ -170,6 +173,8 @@ def prepare_spec(
         backend = choose_backend(
             options.sandbox or "auto", spec, agent, asked, strict_snapshot=strict, needs_image=needs_image
         )
+    with _keeping(lacks):
+        _require_trust(trust, spec, agent, backend)
     kept = record_mode(options.record_mode, "--record-mode") if options.record_mode else asked.record_mode
     prepared = PreparedRun(
         spec,
@@ -181,6 +186,7 @@ def prepare_spec(
         asked,
         environ,
         granted,
+        replace(trust, ask=None),
         kept,
         options,
         warnings=(*warnings, *(backend.warnings if backend else ())),
@@ -198,6 +204,18 @@ def _keeping(lacks: list[NotReadyError]) -> Iterator[None]:
         yield
     except NotReadyError as error:
         lacks.append(error)
+
+
+def _require_trust(trust: Trust, spec: RunSpec, agent: Agent, chosen: ChosenBackend | None) -> None:
+    """Raises NotReadyError for what of a project would run on this machine or be built, and is not trusted."""
+    if chosen is None:
+        return
+    uses_images = chosen.backend.uses_images
+    if not chosen.backend.isolates or (uses_images and agent.install.layer):
+        trust.require_agent(agent)
+    if uses_images and spec.snapshot:
+        with suppress(UnknownSnapshotError):  # the default is used instead
+            trust.require_snapshots(find_snapshot(spec.snapshot, spec.near), spec.near)
 
 
 def _upstream(

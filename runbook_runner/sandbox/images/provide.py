@@ -16,6 +16,14 @@ from runbook_runner.sandbox.images.snapshots import Near, Snapshot, find_base
 from runbook_runner.sandbox.temp_folders import temp_folder
 
 Report = Callable[[str], None]
+MayBuild = Callable[[Snapshot, Mapping[str, bytes]], None]
+"""Takes a snapshot and the very files that its image is made of."""
+
+
+def refuse_projects(snapshot: Snapshot, files: Mapping[str, bytes]) -> None:
+    """A `MayBuild` without a user to trust anything. Raises NotReadyError for a snapshot of a project."""
+    if snapshot.origin == "user":
+        raise NotReadyError(f"The snapshot {snapshot.name} is not trusted.", where=str(snapshot.folder))
 
 
 @dataclass(frozen=True)
@@ -35,14 +43,16 @@ def ensure(
     report: Report,
     near: Near = (),
     *,
+    may_build: MayBuild = refuse_projects,
     fresh: bool = False,
 ) -> ImageRef:
     """Returns the image of a snapshot with the layers on top, built if the engine does not have it. near: folders for
-    the snapshots that it builds on. report: gets lines of progress. fresh: the snapshot itself is built even if the
-    engine has it, for newer packages. Raises InputError when it builds on an unknown one, NotReadyError when the
-    build fails or the CA bundle can't be read, SandboxError when the engine is lost."""
+    the snapshots that it builds on. report: gets lines of progress. may_build: is called before a snapshot is used, and
+    may raise. fresh: the snapshot itself is built even if the engine has it, for newer packages. Raises InputError when
+    it builds on an unknown one, NotReadyError when the build fails or the CA bundle can't be read, SandboxError when
+    the engine is lost."""
     bundle = recipe.read_bundle(settings.ca_bundle)
-    image = _snapshot(engine, snapshot, settings, report, near, fresh=fresh)
+    image = _snapshot(engine, snapshot, settings, report, near, may_build=may_build, fresh=fresh)
     return _on_top(engine, snapshot.name, image, layers, bundle, report)
 
 
@@ -75,14 +85,16 @@ def _snapshot(
     near: Near,
     above: tuple[str, ...] = (),
     *,
+    may_build: MayBuild,
     fresh: bool = False,
 ) -> ImageRef:
     """Builds its base first, unless the engine has the image itself, as after an import."""
     made_of = recipe.of_snapshot(engine, snapshot, settings, near, above)
+    may_build(snapshot, made_of.files)
     if not fresh and (digest := engine.image_id(made_of.tag)):
         return ImageRef(made_of.tag, digest)
     if base := find_base(snapshot, near, above):
-        _snapshot(engine, base, settings, report, near, (*above, snapshot.name))
+        _snapshot(engine, base, settings, report, near, (*above, snapshot.name), may_build=may_build)
     return _built(engine, made_of, report, fresh=fresh)
 
 

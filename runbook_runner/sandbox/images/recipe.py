@@ -5,9 +5,8 @@ A snapshot's image is `runbook-runner/<snapshot>:<digest>`, with layers on top
 with that tag is the right one, and a later run only asks whether the engine has it.
 """
 
-import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +16,15 @@ from runbook_runner.core.errors import NotReadyError
 from runbook_runner.core.formats.json_toml import read_json
 from runbook_runner.core.settings import Settings
 from runbook_runner.sandbox.docker.engine import Engine
-from runbook_runner.sandbox.images.snapshots import CA_FILE, PREFIX, Near, Snapshot, find_base
+from runbook_runner.sandbox.images.snapshots import (
+    CA_FILE,
+    PREFIX,
+    Near,
+    Snapshot,
+    content_digest,
+    files_digest,
+    find_base,
+)
 from runbook_runner.sandbox.paths import CONFIG
 
 FILES_LABEL = "runbook.files"
@@ -66,7 +73,7 @@ class Recipe:
 
     @cached_property
     def tag(self) -> str:
-        return f"{PREFIX}{self.made.name}:{_digest(self.files, self.arguments, self.base)[:12]}"
+        return f"{PREFIX}{self.made.name}:{content_digest(self.files, self.arguments, self.base)[:12]}"
 
     @property
     def labels(self) -> dict[str, str]:
@@ -101,7 +108,7 @@ def of_snapshot(
     base, identity = _base_of(engine, snapshot, settings, near, above)
     files = snapshot.files() | bundle
     arguments = _ca_arguments(bundle) | ({"BASE_IMAGE": base} if base else {})
-    return Recipe(Made(snapshot.name, (), _own_digest(files)), files, arguments, identity)
+    return Recipe(Made(snapshot.name, (), files_digest(files)), files, arguments, identity)
 
 
 def _base_of(
@@ -124,7 +131,7 @@ def of_layer(
     user = str(engine.image(digest)["Config"].get("User") or "")
     files = {"Dockerfile": _layer_dockerfile(layers[-1], user).encode(), **bundle}
     arguments = _ca_arguments(bundle) | {"BASE_IMAGE": tag}
-    return Recipe(Made(snapshot, tuple(layers), _own_digest(files)), files, arguments, digest)
+    return Recipe(Made(snapshot, tuple(layers), files_digest(files)), files, arguments, digest)
 
 
 def _base(engine: Engine, settings: Settings) -> tuple[str, str]:
@@ -162,24 +169,3 @@ def _layer_dockerfile(layer: Layer, user: str) -> str:
     # The Dockerfile is named beside the bundle because COPY fails when nothing matches.
     lines += [*(["USER root"] if user else []), f"COPY Dockerfile {CA_FILE}* {CONFIG}/", layer.dockerfile]
     return "\n".join([*lines, *([f"USER {user}"] if user else [])])
-
-
-def _own_digest(files: Mapping[str, bytes]) -> str:
-    return _digest({path: content for path, content in files.items() if path != CA_FILE}, {}, "")
-
-
-def _digest(files: Mapping[str, bytes], arguments: Mapping[str, str], base: str) -> str:
-    digest = hashlib.sha256()
-    for part in _parts(files, arguments, base):
-        digest.update(len(part).to_bytes(8, "big") + part)
-    return digest.hexdigest()
-
-
-def _parts(files: Mapping[str, bytes], arguments: Mapping[str, str], base: str) -> Iterable[bytes]:
-    yield base.encode()
-    for name, value in sorted(arguments.items()):
-        if name != "BASE_IMAGE":
-            yield f"{name}={value}".encode()
-    for path, content in sorted(files.items()):
-        yield path.encode()
-        yield content

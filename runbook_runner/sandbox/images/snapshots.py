@@ -5,10 +5,11 @@ A user's is `.runbook/snapshots/NAME/Dockerfile` near the runbook. A package's i
 with `ARG BASE_IMAGE=snapshot:NAME` and `FROM ${BASE_IMAGE}` builds on another snapshot.
 """
 
+import hashlib
 import io
 import re
 import tarfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -93,7 +94,7 @@ class Snapshot:
 
 def known_snapshots(near: Near = ()) -> tuple[str, ...]:
     """Returns names, aliases among them."""
-    found = {*_folders(_root().glob("*/Dockerfile")), *_users(near), *_packaged()}
+    found = {*_folders(_root().glob("*/Dockerfile")), *user_snapshots(near), *_packaged()}
     return tuple(sorted({*found, *(alias for alias, name in ALIASES.items() if name in found)}))
 
 
@@ -107,7 +108,7 @@ def find_snapshot(name: str, near: Near = ()) -> Snapshot:
     real = ALIASES.get(name, name)
     if is_name(real) and is_builtin(real):
         return Snapshot(real, _root() / real, "built-in")
-    if real in (users := _users(near)):
+    if real in (users := user_snapshots(near)):
         return Snapshot(real, users[real], "user")
     if real in (packaged := _packaged()):
         return Snapshot(real, _load(packaged[real]), "package")
@@ -140,6 +141,29 @@ def context_archive(files: dict[str, bytes]) -> io.BytesIO:
     return packed
 
 
+def files_digest(files: Mapping[str, bytes]) -> str:
+    """Of a snapshot's own files, without the CA bundle that is put beside them; SHA-256 in hex."""
+    return content_digest({path: content for path, content in files.items() if path != CA_FILE}, {}, "")
+
+
+def content_digest(files: Mapping[str, bytes], arguments: Mapping[str, str], base: str) -> str:
+    """Of all that an image is made of; SHA-256 in hex."""
+    digest = hashlib.sha256()
+    for part in _parts(files, arguments, base):
+        digest.update(len(part).to_bytes(8, "big") + part)
+    return digest.hexdigest()
+
+
+def _parts(files: Mapping[str, bytes], arguments: Mapping[str, str], base: str) -> Iterable[bytes]:
+    yield base.encode()
+    for name, value in sorted(arguments.items()):
+        if name != "BASE_IMAGE":
+            yield f"{name}={value}".encode()
+    for path, content in sorted(files.items()):
+        yield path.encode()
+        yield content
+
+
 def _root() -> Path:
     """Returns the folder of the built-in snapshots: below the package in a wheel, at the root in a checkout."""
     package = Path(runbook_runner.__file__).parent
@@ -152,7 +176,7 @@ def _folders(dockerfiles: Iterable[Path]) -> dict[str, Path]:
     return {folder.name: folder for folder in folders if _NAME.fullmatch(folder.name)}
 
 
-def _users(near: Near) -> dict[str, Path]:
+def user_snapshots(near: Near) -> dict[str, Path]:
     """Returns the nearest of each name."""
     found: dict[str, Path] = {}
     for folder in upwards(near):

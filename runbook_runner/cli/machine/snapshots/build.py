@@ -5,8 +5,8 @@ import argparse
 from rich.console import Console
 from rich.text import Text
 
-from runbook_runner.cli.machine.snapshots.images import add_layers, build_missing, stacks
-from runbook_runner.cli.options import add_quiet
+from runbook_runner.cli.machine.snapshots.images import add_layers, build_missing, stacks, trust_for
+from runbook_runner.cli.options import add_quiet, add_trust
 from runbook_runner.core.errors import ExitCode
 from runbook_runner.sandbox.docker.engine import connect
 
@@ -18,12 +18,13 @@ def declare(parser: argparse.ArgumentParser) -> None:
     add_layers(parser)
     fresh = "Build it even if it exists: for newer Debian packages."
     parser.add_argument("--fresh", action="store_true", help=fresh)
+    add_trust(parser)
     add_quiet(parser)
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    console = Console(highlight=False, quiet=arguments.quiet)
-    layers = stacks(arguments.agents, arguments.packages)
-    for image in build_missing(connect(), arguments.names, layers, console, fresh=arguments.fresh):
+    console, trust = Console(highlight=False, quiet=arguments.quiet), trust_for(arguments)
+    layers = stacks(arguments.agents, arguments.packages, trust)
+    for image in build_missing(connect(), arguments.names, layers, console, trust=trust, fresh=arguments.fresh):
         console.print(Text(f"✓ {image.tag}", style="green"), soft_wrap=True)
     return ExitCode.PASS

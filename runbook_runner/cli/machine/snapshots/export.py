@@ -7,8 +7,8 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.text import Text
 
-from runbook_runner.cli.machine.snapshots.images import add_layers, build_missing, stacks
-from runbook_runner.cli.options import add_quiet
+from runbook_runner.cli.machine.snapshots.images import add_layers, build_missing, stacks, trust_for
+from runbook_runner.cli.options import add_quiet, add_trust
 from runbook_runner.core.errors import ExitCode, InputError
 from runbook_runner.core.files import is_folder
 from runbook_runner.sandbox.docker.engine import connect
@@ -21,6 +21,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("names", nargs="+", metavar="SNAPSHOT", help="A snapshot.")
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help="The file, a tar archive.")
     add_layers(parser)
+    add_trust(parser)
     add_quiet(parser)
 
 
@@ -29,8 +30,10 @@ def execute(arguments: argparse.Namespace) -> int:
     if not is_folder(out.absolute().parent):
         raise InputError("There is no such folder.", where=str(out.absolute().parent))
     engine, console = connect(), Console(highlight=False, quiet=arguments.quiet)
-    layers = stacks(arguments.agents, arguments.packages)
-    tags = list(dict.fromkeys(image.tag for image in build_missing(engine, arguments.names, layers, console)))
+    trust = trust_for(arguments)
+    layers = stacks(arguments.agents, arguments.packages, trust)
+    images = build_missing(engine, arguments.names, layers, console, trust=trust)
+    tags = list(dict.fromkeys(image.tag for image in images))
     size = transfer.export(engine, tags, out)
     for tag in tags:
         console.print(Text(f"✓ {tag}", style="green"), soft_wrap=True)

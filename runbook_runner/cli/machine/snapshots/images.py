@@ -10,9 +10,11 @@ from rich.text import Text
 
 from runbook_runner.agents.registry import find_agent, known_agents
 from runbook_runner.cli.options import REPEATED
+from runbook_runner.cli.ui.follow import ask_on_terminal
 from runbook_runner.core.settings import Settings
 from runbook_runner.core.text import printable_output
 from runbook_runner.runner.environment.images import agent_layers, check_packages, layers_of
+from runbook_runner.runner.trust import Trust, TrustStore
 from runbook_runner.sandbox.docker.engine import Engine
 from runbook_runner.sandbox.images.inventory import RunImages
 from runbook_runner.sandbox.images.provide import ImageRef, ensure
@@ -38,16 +40,31 @@ def run_images() -> RunImages:
     return RunImages(Settings.load(), near(), agent_layers(near()))
 
 
-def stacks(agents: Sequence[str], packages: Sequence[str]) -> list[list[Layer]]:
-    """What to put on a snapshot: only the packages, and then each agent alone. Raises InputError."""
+def trust_for(arguments: argparse.Namespace) -> Trust:
+    return Trust(TrustStore(Settings.load().data), arguments.trust, ask_on_terminal())
+
+
+def stacks(agents: Sequence[str], packages: Sequence[str], trust: Trust | None = None) -> list[list[Layer]]:
+    """What to put on a snapshot: only the packages, and then each agent alone. trust: for what is to be built. Raises
+    InputError, NotReadyError for an agent that is not trusted."""
     names = known_agents(near()) if ALL_AGENTS in agents else agents
     checked = check_packages(packages, "--apt")
-    found = [layers_of(find_agent(name, near()), checked) for name in names]
+    known = [find_agent(name, near()) for name in names]
+    if trust:
+        for agent in known:
+            trust.require_agent(agent)
+    found = [layers_of(agent, checked) for agent in known]
     return [layers_of(None, checked), *(layers for layers in found if len(layers) > bool(checked))]
 
 
 def build_missing(
-    engine: Engine, names: Iterable[str], wanted: Sequence[Sequence[Layer]], console: Console, *, fresh: bool = False
+    engine: Engine,
+    names: Iterable[str],
+    wanted: Sequence[Sequence[Layer]],
+    console: Console,
+    *,
+    trust: Trust,
+    fresh: bool = False,
 ) -> Iterator[ImageRef]:
     """fresh: also build the images that exist. Raises RunbookError."""
     settings = Settings.load()
@@ -58,7 +75,16 @@ def build_missing(
 
     for snapshot in found:
         for number, layers in enumerate(wanted):
-            yield ensure(engine, snapshot, layers, settings, report, near(), fresh=fresh and number == 0)
+            yield ensure(
+                engine,
+                snapshot,
+                layers,
+                settings,
+                report,
+                near(),
+                may_build=trust.require_snapshot,
+                fresh=fresh and number == 0,
+            )
 
 
 def snapshot_json(snapshot: Snapshot) -> dict[str, Any]:

@@ -6,14 +6,27 @@ digest of the very content that would be used, so a changed byte is another offe
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from runbook_runner.agents.base import Agent, Declared
+from runbook_runner.agents.registry import declared_agents, find_agent
+from runbook_runner.core.authority import only_from_user
 from runbook_runner.core.clock import now_iso
 from runbook_runner.core.errors import NotReadyError
 from runbook_runner.core.files import is_file, make_folder, write_atomically
+from runbook_runner.runbook.document import Runbook
 from runbook_runner.runner.request.request import Ask, Question
+from runbook_runner.sandbox.images.snapshots import (
+    Near,
+    Snapshot,
+    files_digest,
+    find_base,
+    find_snapshot,
+    user_snapshots,
+)
 
 YES = ("y", "yes")
 
@@ -92,16 +105,66 @@ class Trust:
 
     def agreed_variables(self, source: str, text: str, names: Sequence[str]) -> bool:
         """Whether the runbook with this text may have these variables of the environment. source: its name."""
-        digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-        offers = [Offer("variable", name, source, digest) for name in names]
+        offers = [_of_variable(name, source, text) for name in names]
         wish = f"The runbook {source} wants from your environment: {', '.join(names)}."
         return self.agreed(offers, f"{wish} Give this to it, whenever it has this content?")
 
-    def require(self, offers: Iterable[Offer], use: str) -> None:
-        """use: what would be done with them, for people. Raises NotReadyError for the first that is not trusted."""
-        for offer in offers:
-            if not self.agreed([offer], f"This would {use}: the {offer}. Trust this content?"):
-                raise NotReadyError(
-                    f"This would {use}, and you have not trusted its content: the {offer}.",
-                    hint=f"Look at it, then type `runbook trust {offer.where}`; --trust trusts it for one command.",
-                )
+    def require_agent(self, agent: Agent) -> None:
+        """Raises NotReadyError when a project declares it and its content is not trusted."""
+        if agent.declared:
+            self._require(of_agent(agent.name, agent.declared))
+
+    def require_snapshot(self, snapshot: Snapshot, files: Mapping[str, bytes]) -> None:
+        """files: those that an image would be built of. Raises NotReadyError when it is of a project and these files
+        are not trusted."""
+        if snapshot.origin == "user":
+            self._require(of_snapshot(snapshot, files))
+
+    def require_snapshots(self, snapshot: Snapshot, near: Near) -> None:
+        """The same for a snapshot and those that it builds on, as they are now. Raises InputError when one can't be
+        read."""
+        above: tuple[str, ...] = ()
+        now: Snapshot | None = snapshot
+        while now:
+            if now.origin == "user":
+                self.require_snapshot(now, now.files())
+            above, now = (*above, now.name), find_base(now, near, above)
+
+    def _require(self, offer: Offer) -> None:
+        if not self.agreed([offer], f"The {offer} would be run or built on this machine. Trust this content?"):
+            raise NotReadyError(
+                f"You have not trusted the {offer}, which would be run or built on this machine.",
+                hint=f"Look at it, then type `runbook trust {shlex.quote(offer.where)}`; "
+                "--trust trusts what one command uses.",
+            )
+
+
+# --- what there is to trust ----------------------------------------------------------------------------------------
+
+
+def of_agent(name: str, declared: Declared) -> Offer:
+    return Offer("agent", name, str(declared.path), declared.digest)
+
+
+def of_snapshot(snapshot: Snapshot, files: Mapping[str, bytes]) -> Offer:
+    return Offer("snapshot", snapshot.name, str(snapshot.folder), files_digest(files))
+
+
+def of_variables(runbook: Runbook, text: str) -> list[Offer]:
+    """The variables of the environment that a runbook wishes for. text: the whole file."""
+    names = (secret.env for secret in runbook.frontmatter.secrets if not only_from_user(secret.env))
+    return [_of_variable(name, runbook.source, text) for name in names]
+
+
+def of_project(near: Near) -> Iterator[Offer]:
+    """Every agent and snapshot that projects offer near these folders. Raises InputError for what can't be read."""
+    for name in declared_agents(near):
+        if (agent := find_agent(name, near)).declared:
+            yield of_agent(name, agent.declared)
+    for name in user_snapshots(near):
+        if (snapshot := find_snapshot(name, near)).origin == "user":
+            yield of_snapshot(snapshot, snapshot.files())
+
+
+def _of_variable(name: str, source: str, text: str) -> Offer:
+    return Offer("variable", name, source, hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest())
