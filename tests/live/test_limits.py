@@ -198,3 +198,18 @@ def test_auto_without_either_offers_the_host(
     assert "No Docker engine answers" in ran.err
     assert "--sandbox host" in ran.err
     assert "bubblewrap is not installed" in ran.err
+
+
+@pytest.mark.parametrize("lines", ["fold -w 1000", "tr y '\\n'"], ids=["long", "empty"])
+def test_agent_that_prints_without_end_is_ended_and_does_not_fill_the_disk(
+    runbook: Any, shell_runbook: Callable[[str], Path], backend: str, lines: str
+) -> None:
+    """Neither with its bytes, nor with what is recorded beside each line."""
+    path = shell_runbook(f"yes y | tr -d '\\n' | {lines}")
+    ran = runbook("run", path, "--sandbox", backend, "--disk", "20M", "--timeout", "200", "--json")
+    assert ran.code == 4, ran.err
+    named = "The agent printed more than 5 MB, the most that is recorded with this --disk; it was ended."
+    assert named in ran.json["error"]
+    assert ran.events("agent.finished")[0]["error_kind"] == "disk_limit"
+    files = [file for file in ran.folder.rglob("*") if file.is_file()]
+    assert sum(file.stat().st_size for file in files) < 40 << 20

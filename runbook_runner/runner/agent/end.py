@@ -1,14 +1,26 @@
 """Runner: what the end of an agent process means: why it ended, what failed, and whether two counts of usage agree."""
 
-from typing import Literal
+from typing import Final, Literal
 
 from runbook_runner.agents import failures
 from runbook_runner.agents.base import Agent, Result
 from runbook_runner.core.events import AgentFinished, Log, Stop
+from runbook_runner.core.spec import Limits
 from runbook_runner.runner.agent.launch import Launch
 
-Why = Literal["idle", "cancel", "finished"]
-"""Why the runner ended a process: it was stuck, the run was cancelled, or the process stayed after its final record."""
+Why = Literal["idle", "cancel", "finished", "output"]
+"""Why the runner ended a process: it was stuck, the run was cancelled, the process stayed after its final record, or
+it printed too much."""
+
+
+_MOST_OUTPUT: Final = 256 << 20
+_SHARE_OF_DISK: Final = 4
+
+
+def most_output(limits: Limits) -> int:
+    """Returns the bytes of output that are recorded of an agent process. The log, the events and what is made of them
+    hold it: several times as much on this machine's disk."""
+    return min(_MOST_OUTPUT, limits.disk_bytes // _SHARE_OF_DISK)
 
 
 def finished(
@@ -23,6 +35,10 @@ def finished(
     elif why == "idle":
         error = f"The agent produced no output and made no model call for {launch.limits.idle_s:g} s."
         ended_by, kind = "idle", "stalled"
+    elif why == "output":
+        most = most_output(launch.limits) >> 20
+        error = f"The agent printed more than {most} MB, the most that is recorded with this --disk; it was ended."
+        kind = "disk_limit"
     _compare_usage(launch, result)
     if error is None and _stop(launch) == "length":
         launch.emit(Log(level="warning", message="The model's last answer was cut off at its output limit."))

@@ -10,13 +10,14 @@ from runbook_runner.agents.base import Invocation, StreamReader
 from runbook_runner.core import settings
 from runbook_runner.core.errors import RecordingError
 from runbook_runner.core.events import AgentFinished, Log, ToolCalled
-from runbook_runner.runner.agent.end import Why, finished
+from runbook_runner.runner.agent.end import Why, finished, most_output
 from runbook_runner.runner.agent.launch import Launch
 from runbook_runner.sandbox.backends import find_backend
 from runbook_runner.sandbox.base import Process, PutFile, Sandbox
 
 FINISH_GRACE_S = 10.0  # from a CLI's final record until it is ended (field notes §5.1)
 MAX_LINE = 16 << 20  # bytes of one output line; more is cut off
+_EACH_LINE = 100  # bytes that a line counts beside its text: each is an event, or several, with a time and a number
 _KEPT_STDERR_LINES = 20
 
 
@@ -69,6 +70,8 @@ class _Output:
         self.stderr: list[str] = []
         """The last lines."""
         self.has_worked = False
+        self._left = most_output(launch.limits)
+        """Bytes that may still be recorded."""
         self._launch = launch
         self._reader = reader
 
@@ -90,6 +93,10 @@ class _Output:
     def _log(self, process: Process, watch: "_Watch", logs: Mapping[str, TextIO]) -> None:
         for stream, line in _lines_of(process, {"stdout": _Lines(), "stderr": _Lines()}):
             watch.saw_output()
+            self._left -= len(line) + _EACH_LINE
+            if self._left < 0:
+                watch.end("output")  # what it still prints until then is dropped
+                continue
             logs[stream].write(self._launch.redactor.clean(line) + "\n")
             logs[stream].flush()
             self._take(stream, line)
