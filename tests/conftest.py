@@ -189,7 +189,12 @@ class Command:
             "SSL_CERT_FILE",
         )
         self.env = {name: os.environ[name] for name in kept if name in os.environ}
-        self.env["RUNBOOK_DATA"] = str(cwd / "user-data")
+        self.data = cwd / "user-data"
+        self.env["RUNBOOK_DATA"] = str(self.data)
+
+    def left(self) -> list[Path]:
+        """The claims of runs that are not settled, and what is left of their sandboxes on this machine."""
+        return [*self.data.glob("runs/*"), *self.data.glob("work/*")]
 
     def __call__(
         self, *args: str | Path, env: Mapping[str, str] | None = None, stdin: str = "", timeout: float = 280

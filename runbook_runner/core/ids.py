@@ -6,12 +6,24 @@ from pathlib import PurePosixPath
 
 NAME_HINT = "Use letters, digits, spaces, '-', '_' and single '.', at most 128; begin with a letter, a digit or '_'."
 _NOT_SLUG = re.compile(r"[^a-z0-9]+")
+_CLAIM_NAME = re.compile(r"[0-9a-f]{8}-[0-9a-f]{16}")
 _TITLE_SUFFIX = re.compile(r"\s*[—–-]+\s*agent runbook\s*$", re.IGNORECASE)
 
 
 def new_trajectory_id() -> str:
     """Eight lower-case hexadecimal characters."""
     return secrets.token_hex(4)
+
+
+def new_claim_name(trajectory_id: str) -> str:
+    """`0badcafe-9f86d081884c7d65`: the trajectory id and a random mark, so that what carries this name was made for
+    this very claim. The paths of all that a run leaves on this machine are derived from it."""
+    return f"{trajectory_id}-{secrets.token_hex(8)}"
+
+
+def run_of_claim(name: str) -> str | None:
+    """Returns the trajectory id in the name of a claim; `None` for a text of any other form."""
+    return name[:8] if _CLAIM_NAME.fullmatch(name) else None
 
 
 def new_run_token() -> str:

@@ -3,7 +3,6 @@
 import errno
 import os
 import re
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, cast, get_args
@@ -74,7 +73,7 @@ class Settings(NamedTuple):
     """What the environment says about this machine; read once per command with `Settings.load()`."""
 
     home: Path
-    """Root of everything we write: trajectories, locks, logs. `RUNBOOK_HOME` or `./.runbook`."""
+    """Root of what is recorded: trajectories. `RUNBOOK_HOME` or `./.runbook`."""
     ca_bundle: Path | None
     """PEM file handed to image builds and containers: `RUNBOOK_CA_BUNDLE`, else the one that the host's tools use
     to use. `None`: this host trusts the public roots only, and so may the sandbox."""
@@ -84,7 +83,8 @@ class Settings(NamedTuple):
     record_mode: RecordMode
     """`RUNBOOK_RECORD_MODE`."""
     data: Path
-    """What all homes of this user share: agents' programs. `RUNBOOK_DATA`, else where the system keeps such things."""
+    """The user's own folder, for all homes: claims of runs, what sandboxes need of this machine, agents' programs.
+    `RUNBOOK_DATA`, else where the system keeps such things. See `core/disk/private.py`."""
 
     @classmethod
     def load(cls) -> "Settings":
@@ -95,7 +95,7 @@ class Settings(NamedTuple):
             ca_bundle=_ca_bundle(),
             base_image=os.environ.get("RUNBOOK_BASE_IMAGE") or None,
             record_mode=record_mode(os.environ.get("RUNBOOK_RECORD_MODE") or "full", "RUNBOOK_RECORD_MODE"),
-            data=_user_data(),
+            data=user_data(),
         )
 
     def require_home(self) -> Path:
@@ -122,13 +122,14 @@ def record_mode(text: str, where: str) -> RecordMode:
     )
 
 
-def _user_data() -> Path:
-    """XDG Base Directory Specification; macOS has its own place."""
+def user_data() -> Path:
+    """XDG Base Directory Specification, on macOS too: its own place has a space in its name, and commands of a runbook
+    that names files below it would not work."""
     if own := os.environ.get("RUNBOOK_DATA"):
         return Path(own).absolute()
     shared = os.environ.get("XDG_DATA_HOME")
     home = Path(os.path.expanduser("~")).absolute()  # noqa: PTH111 - a user without a home is not an error here
-    usual = home / ("Library/Application Support" if sys.platform == "darwin" else ".local/share")
+    usual = home / ".local/share"
     return (Path(shared) if shared and Path(shared).is_absolute() else usual) / "runbook-runner"
 
 

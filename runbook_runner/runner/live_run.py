@@ -20,7 +20,6 @@ from runbook_runner.runner.environment.backends import longest_end
 from runbook_runner.runner.recovery.claims import Claim, Entry
 from runbook_runner.runner.request.prepare import PreparedRun
 from runbook_runner.runner.request.secrets import redactor_for
-from runbook_runner.sandbox.temp_folders import temp_folder
 from runbook_runner.trajectory.models import RunbookOutputs, Trajectory
 from runbook_runner.trajectory.recorder import Reader, Recorder
 from runbook_runner.trajectory.sandbox_log import SandboxLog
@@ -99,9 +98,11 @@ def recorded(prepared: PreparedRun, readers: Sequence[Reader], cancellation: Can
     redactor = redactor_for(spec, prepared.environ, {**prepared.secrets.values, **provider, "RUN_TOKEN": token})
     trajectory_id, folder = create_folder(home, spec.collection, spec.task)
     backend = prepared.backend
-    entry = Entry(trajectory_id, str(folder), backend.name, str(temp_folder()), backend.engine_url, longest_end(spec))
+    entry = Entry.of_record(
+        folder, backend.name, engine=backend.engine_url, until=longest_end(spec), kept=prepared.options.keep
+    )
     with ExitStack() as stack:
-        claim = stack.enter_context(Claim(home, entry, keep=prepared.options.keep))
+        claim = stack.enter_context(Claim(prepared.settings.data, trajectory_id, entry))
         recorder = Recorder(folder, redactor, (SandboxLog(folder), *readers))
         stack.callback(recorder.close)
         emit = Emitter(recorder)

@@ -38,7 +38,7 @@ def run(prepared: PreparedRun, readers: Sequence[Reader] = (), cancellation: Can
     out, cancellation = prepared.options.out, cancellation or Cancellation()
     if out:
         _make_folder(out)
-    sweep(prepared.settings.home, prepared.backend, cancellation.check)
+    sweep(prepared.settings.data, prepared.backend, cancellation.check)
     cancellation.check()
     with recorded(prepared, readers, cancellation) as run:
         outcome = _to_its_end(run)
@@ -102,15 +102,8 @@ def _image(run: Run) -> Prepared:
         run.emit(Log(message=line, source="image"))
 
     with run.emit.phase("image"), run.cancellation.interruptible():
-        ready = run.prepared.backend.prepare(
-            run.spec,
-            run.agent,
-            run.trajectory_id,
-            run.claim.labels(),
-            report,
-            run.emit,
-            run.prepared.trust.require_snapshot,
-        )
+        may_build = run.prepared.trust.require_snapshot
+        ready = run.prepared.backend.prepare(run.spec, run.agent, run.claim, report, run.emit, may_build)
     run.cancellation.check()
     return ready
 
@@ -202,6 +195,7 @@ def _collect(run: Run, sandbox: Sandbox, end: AgentFinished) -> AgentFinished:
                 run.agent,
                 trajectory_id=run.trajectory_id,
                 folder=run.folder,
+                work=run.claim.work,
                 redactor=run.redactor,
                 emit=run.emit,
             )

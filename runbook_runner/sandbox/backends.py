@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Protocol, get_args
 from runbook_runner.core.errors import InputError, NotReadyError
 from runbook_runner.core.spec import Policy
 from runbook_runner.sandbox.base import Sandbox, SandboxSpec
-from runbook_runner.sandbox.labels import Labels, Leftover
+from runbook_runner.sandbox.labels import Leftover
 
 if TYPE_CHECKING:
     from runbook_runner.sandbox.docker.engine import Engine
@@ -42,13 +42,8 @@ class OpenBackend(Protocol):
         dead or gone."""
         ...
 
-    def labels(self, sandbox_id: str) -> Labels | None:
-        """Returns the labels of a sandbox that one can attach to; `None` when it is gone. Raises SandboxError."""
-        ...
-
-    def leftovers(self, host: str) -> Iterable[Leftover]:
-        """Returns the sandboxes at its engine that runs of this host made. Those in temporary folders are found by
-        `temp_folders.owned_folders`. Raises SandboxError."""
+    def leftovers(self) -> Iterable[Leftover]:
+        """Returns the containers at its engine that say which run they belong to. Raises SandboxError."""
         ...
 
 

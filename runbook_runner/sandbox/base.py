@@ -32,7 +32,10 @@ class SandboxSpec:
     """What one run asks of its sandbox."""
 
     run_id: str
-    """Part of the container's or folder's name."""
+    """Part of the container's name."""
+    folder: Path | None = None
+    """Of this machine, for what this sandbox needs of it; made when it starts, removed when it stops. `None`: a new
+    temporary folder."""
     image: str | None = None
     """For a backend that uses images: tag or id of an image that the engine has."""
     unpacks: bool = False

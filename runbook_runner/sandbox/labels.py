@@ -1,38 +1,30 @@
-"""Sandbox: the labels by which a container or a temporary folder says which run it belongs to, so that a later process
-can clean up after that run."""
+"""Sandbox: the labels by which a container says which run it belongs to, so that a later process can clean up after
+that run. They prove nothing by themselves (a container has those of its image, too): the claim decides."""
 
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+CLAIM_LABEL: Final = "runbook.claim"
+"""The name of the claim of the process that made the container."""
 RUN_LABEL: Final = "runbook.trajectory"
-"""The trajectory id."""
-FOLDER_LABEL: Final = "runbook.folder"
-"""The trajectory's folder."""
-LOCK_LABEL: Final = "runbook.lock"
-"""The file that the run's process holds a lock on."""
-TEMP_LABEL: Final = "runbook.temp"
-"""The folder in which the run makes its temporary folders."""
-HOST_LABEL: Final = "runbook.host"
-"""`this_host()` of the run's process: an engine may serve several machines."""
+"""The trajectory id, for people."""
 OWNER_LABEL: Final = "runbook.owner"
 """`HOST:PID` of that process, for people."""
-KEEP_LABEL: Final = "runbook.keep"
-"""Set when the sandbox is to stay after the run."""
 
 Labels = Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class Leftover:
-    """A sandbox at an engine, alive or not, that says which run it belongs to."""
+    """A container that says which run it belongs to."""
 
     sandbox_id: str
-    labels: Labels
-    """Of the process that made it."""
-    run_id: str
-    """The run that has it, which may have got it ready-made; empty when its name does not tell."""
+    claims: tuple[str, ...]
+    """The names of claims that it may belong to, as its name and its labels have them: a run may have got it
+    ready-made, and then its name tells."""
+    running: bool
 
 
 def this_host() -> str:

@@ -27,7 +27,7 @@ from runbook_runner.sandbox.base import PutFile, Sandbox, SandboxSpec
 AT_ONCE = (1, 4, 16)
 BIG, MANY = 100 << 20, 10_000
 FILES = {"100 MB": "big", "10,000 files": "many"}
-LABELS = {"runbook.trajectory": "bench", "runbook.host": "bench"}
+LABELS = {"runbook.trajectory": "bench"}
 ECHO = ("echo", "here")
 Job = Callable[[], float]
 """Does it once; seconds of the part that counts."""

@@ -37,12 +37,9 @@ def kill_after(runbook: Any, seconds: float, *args: Any) -> None:
 
 def ours(home: Path) -> set[str]:
     """Containers whose trajectory is under this home, dead or alive."""
-    found = set()
-    for container in docker_lines("ps", "-aq", "--filter", "label=runbook.trajectory"):
-        shown = subprocess.run(["docker", "inspect", container], capture_output=True, text=True)
-        if shown.returncode == 0 and str(home) in shown.stdout:
-            found.add(container)
-    return found
+    runs = {folder.name for folder in home.glob("trajectories/*/*/*")}
+    shown = docker_lines("ps", "-a", "--format", '{{.ID}}={{.Label "runbook.trajectory"}}')
+    return {line.partition("=")[0] for line in shown if line.partition("=")[2] in runs}
 
 
 def start_again(runbook: Any, backend: str, eventually: Any) -> None:
@@ -53,7 +50,7 @@ def start_again(runbook: Any, backend: str, eventually: Any) -> None:
         ran = runbook("run", EXAMPLES / "hello", "--sandbox", backend)
         if ran.code:
             pytest.fail(ran.err)
-        return not list((runbook.cwd / ".runbook" / "active").iterdir())
+        return not runbook.left()
 
     eventually(nothing_is_claimed, within=90)
 
@@ -104,22 +101,19 @@ def seconds_of_a_run(runbook: Any) -> float:
 
 @pytest.mark.needs("linux")
 def test_killed_at_ten_moments_on_the_host_no_process_and_no_folder_stays(
-    runbook: Any, shell_runbook: Callable[[str], Path], tmp_path: Path, eventually: Any
+    runbook: Any, shell_runbook: Callable[[str], Path], eventually: Any
 ) -> None:
-    temporary = tmp_path / "tmp"
-    temporary.mkdir()
-    runbook.env["TMPDIR"] = str(temporary)
     word = f"8{time.monotonic_ns() % 10_000_000}"
     path = shell_runbook(f"echo made > /app/results/out.txt\nsetsid sleep {word} &\nsleep {word}")
     for moment in range(MOMENTS):
         kill_after(runbook, 0.2 + 0.12 * moment, "run", path, "--sandbox", "host")
     process = runbook.start("run", path, "--sandbox", "host")  # on a busy machine none of them came so far
-    eventually(lambda: any(temporary.glob("runbook-*/results/out.txt")))
+    eventually(lambda: any(runbook.data.glob("work/runbook-*/results/out.txt")))
     process.kill()
     process.communicate(timeout=30)
     assert runbook("run", EXAMPLES / "hello", "--sandbox", "host").code == 0
     eventually(lambda: f"sleep {word}" not in processes())
-    assert list(temporary.iterdir()) == []
+    assert runbook.left() == []
     home = runbook.cwd / ".runbook"
     assert "failed" in check_folded(home)
     assert list(home.glob("trajectories/local/test/*/results/out.txt")), "what a killed run had made was brought home"
@@ -185,12 +179,10 @@ TOGETHER = (
 
 @pytest.mark.needs("docker", "bubblewrap")
 def test_four_at_once_killed_at_twenty_random_points_leave_nothing_behind(
-    runbook: Any, shell_runbook: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory, eventually: Any
+    runbook: Any, shell_runbook: Callable[[str], Path], eventually: Any
 ) -> None:
     seed = int(os.environ.get("RUNBOOK_TEST_SEED") or time.time_ns() % 10**9)
     print(f"RUNBOOK_TEST_SEED={seed}")  # pytest shows it when the test fails
-    temporary = tmp_path_factory.mktemp("t")  # short: sockets lie in it
-    runbook.env["TMPDIR"] = str(temporary)
     word, home = f"7{time.monotonic_ns() % 10_000_000:07}", runbook.cwd / ".runbook"
     path = shell_runbook(f"echo made > /app/results/out.txt\nsetsid sleep {word} &\nsleep 1.{word}")
     chance = random.Random(seed)
@@ -199,7 +191,7 @@ def test_four_at_once_killed_at_twenty_random_points_leave_nothing_behind(
         kill_together(runbook, path, sorted(chance.uniform(0.1, 0.9) * lasts for _ in TOGETHER))
     start_again(runbook, "docker", eventually)
     eventually(lambda: word not in processes() and ours(home) == set())
-    eventually(lambda: [*temporary.iterdir(), *(home / "active").iterdir()] == [])
+    eventually(lambda: runbook.left() == [])
     assert networks_and_volumes() == set()
     assert [file for file in home.rglob(".*") if file.is_file() and file.name != ".gitignore"] == []
     runs = {folder.name for folder in home.glob("trajectories/*/*/*")}

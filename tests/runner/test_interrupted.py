@@ -43,6 +43,7 @@ MOMENTS = [
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("RUNBOOK_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("RUNBOOK_DATA", str(tmp_path / "data"))
     (tmp_path / "temp").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temp"))
     return tmp_path / "home"
@@ -82,7 +83,8 @@ def record(home: Path) -> tuple[Path, list[str]]:
 
 
 def nothing_left(home: Path, tmp_path: Path) -> bool:
-    return not [*home.glob("active/*"), *(tmp_path / "temp").glob("runbook-*")]
+    data = tmp_path / "data"
+    return not [*data.glob("runs/*"), *data.glob("work/*"), *(tmp_path / "temp").glob("runbook-*")]
 
 
 def kill_oneself() -> None:

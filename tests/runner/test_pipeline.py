@@ -48,6 +48,7 @@ echo "hello {{name}}, $SHOP_TOKEN" > /app/results/out.txt
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("RUNBOOK_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("RUNBOOK_DATA", str(tmp_path / "data"))
     monkeypatch.delenv("SHOP_TOKEN", raising=False)
     return tmp_path / "home"
 

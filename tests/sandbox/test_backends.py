@@ -42,6 +42,7 @@ def plain(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> RunOptions:
     """Options of a run in the new backend, which the table has in this test."""
     monkeypatch.setitem(BACKENDS, ROW.name, ROW)
     monkeypatch.setenv("RUNBOOK_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("RUNBOOK_DATA", str(tmp_path / "data"))
     return RunOptions(sandbox="plain")
 
 
@@ -59,10 +60,10 @@ def test_new_backend_takes_one_row_and_runs_a_runbook(plain: RunOptions, shell_r
 def test_leftovers_of_a_new_backend_are_found_and_removed(plain: RunOptions, shell_runbook, tmp_path: Path) -> None:
     path = shell_runbook("echo made > /app/results/out.txt")
     outcome = runner.run(runner.prepare(RunRequest(str(path), options=RunOptions(sandbox="plain", keep=True))))
-    home = tmp_path / "home"
-    (run,) = [run for run in recover_dead(home, {}, kept_too=True) if run.run_id == outcome.folder.name]
+    (run,) = recover_dead(tmp_path / "data", {}, kept_too=True)
+    assert run.run_id == outcome.folder.name
     assert run.backend is ROW
-    assert run.kept
+    assert run.entry.kept
     assert [folder.exists() for folder in run.folders] == [False]
 
 

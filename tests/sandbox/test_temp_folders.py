@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from runbook_runner.core.errors import NotReadyError, SandboxError
+from runbook_runner.core.errors import SandboxError
 from runbook_runner.sandbox.extract import Extraction
 from runbook_runner.sandbox.local.tree import fetch
-from runbook_runner.sandbox.temp_folders import make_folder, owned_folders, remove_folder, temp_folder, usual_folder
+from runbook_runner.sandbox.temp_folders import MEMORY, make_folder, memory_folder, own_folders, remove_folder
 
 
 @pytest.fixture
@@ -86,14 +86,51 @@ def test_rights_taken_away_keep_nothing_from_coming_home_nor_from_going(as_nobod
     assert not (as_nobody / "tree").exists()
 
 
-def test_disk_too_full_for_any_temporary_file_is_said_and_can_still_be_looked_at(tmp_path, monkeypatch):
-    monkeypatch.setattr(tempfile, "tempdir", None)
-    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: [str(tmp_path / "missing")])
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    with pytest.raises(NotReadyError, match="No folder for temporary files"):
-        temp_folder()
-    assert usual_folder() == tmp_path
-    assert list(owned_folders(usual_folder())) == []
+def test_a_folder_that_is_there_already_is_not_taken(tmp_path):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "other")
+    for name in ("other", "link"):
+        with pytest.raises(FileExistsError):
+            make_folder(tmp_path / name)
+    assert own_folders(tmp_path / "link") == ()
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o277])
+def test_a_folder_is_private_whatever_the_umask(tmp_path, umask):
+    before = os.umask(umask)
+    try:
+        assert make_folder(tmp_path / "work").stat().st_mode & 0o777 == 0o700
+    finally:
+        os.umask(before)
+
+
+@pytest.mark.parametrize("has_memory", [True, False])
+def test_copies_are_found_by_the_name_of_the_work_folder(tmp_path, monkeypatch, has_memory):
+    if not has_memory:
+        monkeypatch.setattr("runbook_runner.sandbox.temp_folders.MEMORY", tmp_path / "missing")
+    elif not MEMORY.is_dir():
+        pytest.skip(f"there is no {MEMORY}")
+    work = tmp_path / f"runbook-{os.urandom(8).hex()}"
+    with memory_folder(work) as copies:
+        (copies / "secret").write_text("x")
+        assert own_folders(work) == (copies,)
+        assert copies.stat().st_mode & 0o777 == 0o700
+        with memory_folder(work) as again:
+            assert list(again.iterdir()) == [], "those of a process that died are gone"
+    assert own_folders(work) == ()
+
+
+@pytest.mark.needs("root")
+def test_what_another_user_has_put_where_copies_are_kept_is_left_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr("runbook_runner.sandbox.temp_folders.MEMORY", tmp_path)
+    work = tmp_path / "work" / "runbook-1"
+    planted = tmp_path / "runbook-1.copies"
+    planted.mkdir()
+    os.chown(planted, 65534, 65534)
+    assert own_folders(work) == ()
+    with pytest.raises(FileExistsError), memory_folder(work):
+        pass
+    assert planted.is_dir()
 
 
 KILLED = """\
@@ -116,12 +153,10 @@ t.remove_folder(pathlib.Path(sys.argv[1]))
 """
 
 
-def test_a_removal_that_was_killed_at_any_step_is_found_and_finished(tmp_path, monkeypatch):
-    """The file that says whose the folder is goes last; a sandbox may have put anything beside it."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+def test_a_removal_that_was_killed_at_any_step_is_found_and_finished(tmp_path):
     steps = 0
     while True:
-        folder = make_folder("1234abcd", "host", {"run": "1234abcd"})
+        folder = make_folder(tmp_path / "runbook-1")
         for place in (folder / "work", folder / ".runbook" / "deep"):
             place.mkdir(parents=True)
             for number in range(3):
@@ -129,10 +164,7 @@ def test_a_removal_that_was_killed_at_any_step_is_found_and_finished(tmp_path, m
         (folder / ".runbook" / "beside").touch()
         if subprocess.run([sys.executable, "-c", KILLED, folder, str(steps)]).returncode == 0:
             break
-        if any(not path.is_dir() for path in tmp_path.rglob("*")):
-            (owned,) = owned_folders(tmp_path)
-            assert (owned.backend, owned.labels) == ("host", {"run": "1234abcd"})
-        (there,) = tmp_path.iterdir()
+        (there,) = own_folders(folder)
         remove_folder(there)
         steps += 1
     assert steps > 10

@@ -18,10 +18,10 @@ A run whose process was killed is finished first: its results are collected and 
 interrupted. Every `runbook run` does the same before it starts. Live runs are never touched; nor are images
 (`runbook snapshots prune`) and trajectories. Runs make no networks and no volumes.
 
-Looks at the runs of this home (.runbook/ or RUNBOOK_HOME), and on this machine at everything of this user that says
-which run it belongs to.
+Looks at all runs of this user, whichever folder they are recorded in, and at what carries the name of their claims,
+which lie in this user's data folder (RUNBOOK_DATA). Nothing else is touched.
 
-Exit codes: 0 done, 3 something can't be removed, or RUNBOOK_HOME is not a folder.
+Exit codes: 0 done, 3 something can't be removed, or others may write to the data folder.
 """
 
 
@@ -32,10 +32,10 @@ def declare(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Raises SandboxError when something can't be removed, NotReadyError for a home that is not a folder."""
+    """Raises SandboxError when something can't be removed, NotReadyError for a data folder that can't be used."""
     dry_run = bool(arguments.dry_run)
     engines, lacking = open_engines()
-    runs = recover_dead(Settings.load().require_home(), engines, look_only=dry_run, kept_too=arguments.kept)
+    runs = recover_dead(Settings.load().data, engines, look_only=dry_run, kept_too=arguments.kept)
     if arguments.json:
         url = next((opened.engine.url for opened in engines.values() if opened.engine), None)
         body = {"dry_run": dry_run, "engine": url, "runs": [_described(run) for run in runs]}
@@ -54,9 +54,9 @@ def execute(arguments: argparse.Namespace) -> int:
 def _described(run: Leftovers) -> dict[str, Any]:
     return {
         "trajectory_id": run.run_id,
-        "path": str(run.trajectory) if run.trajectory else None,
+        "path": run.entry.folder,
         "interrupted": run.claimed,
-        "kept": run.kept,
+        "kept": run.entry.kept,
         "containers": run.containers,
         "folders": [str(folder) for folder in run.folders],
     }
@@ -64,10 +64,10 @@ def _described(run: Leftovers) -> dict[str, Any]:
 
 def _lines(run: Leftovers, *, dry_run: bool) -> Iterator[str]:
     did = "would remove" if dry_run else "did not remove" if run.problem else "removed"
-    of = f"of run {run.run_id}" + (" (kept)" if run.kept else "")
+    of = f"of run {run.run_id}" + (" (kept)" if run.entry.kept else "")
     for container in run.containers:
         yield f"{did} container {container[:12]} {of}"
     for folder in run.folders:
         yield f"{did} folder {folder} {of}"
     if run.claimed:
-        yield f"{did} the claim {of}: it was interrupted" + (f", see {run.trajectory}" if run.trajectory else "")
+        yield f"{did} the claim {of}: it was interrupted" + (f", see {run.entry.folder}" if run.entry.folder else "")

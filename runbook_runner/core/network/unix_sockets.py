@@ -3,6 +3,7 @@
 import os
 import socket
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,13 +40,16 @@ def connect_unix(path: Path) -> socket.socket:
 
 @contextmanager
 def _short(path: Path) -> Iterator[str]:
-    """Another name for the path, shorter than the kernel's limit of 107 bytes: Linux reaches it through its folder's
-    descriptor."""
-    if sys.platform != "linux":
-        yield str(path)
+    """Another name for the path, shorter than the kernel's limit of about 100 bytes: Linux reaches it through its
+    folder's descriptor, other systems through a link in a folder that only this user can enter."""
+    if sys.platform == "linux":
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            yield f"/proc/self/fd/{folder}/{path.name}"
+        finally:
+            os.close(folder)
         return
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield f"/proc/self/fd/{folder}/{path.name}"
-    finally:
-        os.close(folder)
+    with tempfile.TemporaryDirectory(dir="/tmp") as place:  # TMPDIR is long on macOS
+        link = Path(place, "s")
+        link.symlink_to(path.parent)
+        yield f"{link}/{path.name}"

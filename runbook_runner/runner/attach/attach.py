@@ -5,7 +5,6 @@ from pathlib import Path
 
 from runbook_runner.agents.registry import find_agent
 from runbook_runner.core.errors import InputError, NotReadyError
-from runbook_runner.core.events import SandboxStarted
 from runbook_runner.core.settings import Settings
 from runbook_runner.runner.agent.launch import agent_environ
 from runbook_runner.runner.attach.shell import terminal_variables
@@ -14,10 +13,9 @@ from runbook_runner.runner.recovery import claims
 from runbook_runner.runner.replay.recorded_run import RecordedRun, read_recorded_run
 from runbook_runner.runner.request.secrets import agent_secrets, grant_recorded
 from runbook_runner.runner.request.variables import UserVariables
-from runbook_runner.sandbox.backends import find_backend
+from runbook_runner.sandbox.backends import BACKENDS, OpenBackend
 from runbook_runner.sandbox.base import Attached
-from runbook_runner.sandbox.labels import KEEP_LABEL, LOCK_LABEL, RUN_LABEL, Labels
-from runbook_runner.trajectory.store import read_events
+from runbook_runner.sandbox.temp_folders import own_folders
 
 
 def attach(
@@ -27,38 +25,44 @@ def attach(
     grants to it. Raises InputError when the run has no sandbox, NotReadyError when it has none any more,
     SandboxError."""
     recorded = read_recorded_run(asked.require_home(), name, [Path.cwd()])
-    events = (item.event for item in read_events(recorded.folder))
-    started = next((event for event in events if isinstance(event, SandboxStarted)), None)
-    if started is None:
+    if recorded.backend is None:
         raise InputError(f"The run {recorded.trajectory_id} has no sandbox (yet).")
-    run_id = recorded.trajectory_id
     spec, granted = grant_recorded(recorded.spec, typed, user)
-    backend = find_backend(started.backend)
-    chosen = ChosenBackend(backend, backend.open(None), asked)
-    labels = chosen.opened.labels(started.sandbox_id)
-    if labels is None:
+    claim = _claim(asked.data, recorded)
+    backend = BACKENDS.get(claim.entry.backend) if claim and claim.entry else None
+    if claim is None or backend is None:
         raise _gone(recorded)
-    if not backend.has_engine:  # a container and what runs in it do not need the run's process
-        _check_alive(recorded, labels)
-    sandbox = chosen.reopen(spec, find_agent(spec.agent, spec.near), run_id, started.sandbox_id)
-    variables = {variable: sandbox.localise(value) for variable, value in agent_environ(spec, run_id).items()}
+    opened = backend.open(None)
+    sandbox_id = _living(claim, opened, recorded)
+    sandbox = ChosenBackend(backend, opened, asked).reopen(spec, find_agent(spec.agent, spec.near), sandbox_id)
+    listed = agent_environ(spec, recorded.trajectory_id)
+    variables = {variable: sandbox.localise(value) for variable, value in listed.items()}
     env = {**variables, **agent_secrets(spec, granted.values), **terminal_variables(user.environment, tty=tty)}
     return sandbox.attach(argv, env=env, tty=tty)
 
 
-def _check_alive(recorded: RecordedRun, labels: Labels) -> None:
-    """Raises NotReadyError for a folder that is another run's by now, or that only waits to be removed."""
-    if labels.get(RUN_LABEL) != recorded.trajectory_id:
+def _claim(data: Path, recorded: RecordedRun) -> claims.Claimed | None:
+    """Of the run that has this very folder: what a recording says of its sandbox proves nothing."""
+    folder = recorded.folder.resolve()
+    return next((each for each in claims.claimed(data) if each.entry and each.entry.record() == folder), None)
+
+
+def _living(claim: claims.Claimed, opened: OpenBackend, recorded: RecordedRun) -> str:
+    """Returns the sandbox. Raises NotReadyError for one that is gone, or that only waits to be removed."""
+    if opened.engine:  # a container and what runs in it do not need the run's process
+        found = (item for item in opened.leftovers() if claim.name in item.claims and item.running)
+        if container := next(found, None):
+            return container.sandbox_id
         raise _gone(recorded)
-    lock = labels.get(LOCK_LABEL)
-    if not lock or labels.get(KEEP_LABEL):
-        return
-    with claims.if_dead(Path(lock), look_only=True) as dead:
-        if dead:
+    if claim.work not in own_folders(claim.work):
+        raise _gone(recorded)
+    with claims.if_dead(claim, look_only=True) as dead:
+        if dead and not (claim.entry and claim.entry.kept):
             raise NotReadyError(
                 f"The process of the run {recorded.trajectory_id} was killed.",
                 hint="The next `runbook run`, or `runbook clean`, collects its results.",
             )
+    return str(claim.work)
 
 
 def _gone(recorded: RecordedRun) -> NotReadyError:

@@ -26,7 +26,6 @@ from runbook_runner.runner.trust import Trust, TrustStore
 from runbook_runner.sandbox.backends import BACKENDS
 from runbook_runner.sandbox.base import Attached, PutFile, Sandbox
 from runbook_runner.sandbox.images.snapshots import known_snapshots
-from runbook_runner.sandbox.temp_folders import temp_folder
 from runbook_runner.trajectory.store import UnknownTrajectoryError
 
 LIFETIME_S = 12 * 3600.0
@@ -103,15 +102,13 @@ def _spec_of_snapshot(name: str, agent: str | None, near: Sequence[Path]) -> Run
 def open_shell_sandbox(prepared: PreparedShell, report: Report) -> Iterator["ShellSandbox"]:
     """The sandbox exists in this block; one whose process was killed is removed by the next run. Raises InputError,
     NotReadyError, SandboxError."""
-    run, home, own = prepared.run, prepared.run.settings.home, new_trajectory_id()
+    run = prepared.run
     spec, backend = run.spec, run.backend
-    entry = Entry(own, str(home / "shells" / own), backend.name, temp=str(temp_folder()))
-    with Claim(home, entry) as claim, unpacked(spec.inputs) as inputs:
+    entry = Entry(backend.name, engine=backend.engine_url)
+    with Claim(run.settings.data, new_trajectory_id(), entry) as claim, unpacked(spec.inputs) as inputs:
         ready = None
         try:
-            ready = backend.prepare(
-                spec, run.agent, own, claim.labels(), report, lambda _: None, run.trust.require_snapshot
-            )
+            ready = backend.prepare(spec, run.agent, claim, report, lambda _: None, run.trust.require_snapshot)
             sandbox = ready.sandbox
             sandbox.start()
             mission = sandbox.localise(spec.mission).encode()

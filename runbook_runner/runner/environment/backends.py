@@ -22,10 +22,10 @@ from runbook_runner.runner.environment.programs import (
     provide_program,
     require_program,
 )
+from runbook_runner.runner.recovery.claims import Claim
 from runbook_runner.sandbox.backends import AUTO, BACKENDS, Backend, OpenBackend, find_backend, usual_backends
 from runbook_runner.sandbox.base import Sandbox, SandboxSpec
 from runbook_runner.sandbox.images.snapshots import find_snapshot
-from runbook_runner.sandbox.labels import Labels
 
 if TYPE_CHECKING:
     from runbook_runner.sandbox.images.provide import MayBuild
@@ -69,19 +69,12 @@ class ChosenBackend:
         return self.opened.engine.url if self.opened.engine else None
 
     def prepare(
-        self,
-        spec: RunSpec,
-        agent: Agent,
-        run_id: str,
-        labels: Labels,
-        report: Report,
-        emit: Emit,
-        may_build: "MayBuild",
+        self, spec: RunSpec, agent: Agent, claim: Claim, report: Report, emit: Emit, may_build: "MayBuild"
     ) -> Prepared:
         """Provides the image or the agent's program, building, pulling or installing it if need be. report: gets lines
         of progress. emit: gets what happens in the sandbox itself. may_build: see `provide.ensure`. Raises InputError,
         NotReadyError, SandboxError."""
-        asked = self._sandbox_spec(spec, run_id, labels, emit)
+        asked = replace(self._sandbox_spec(spec, emit), run_id=claim.name, folder=claim.work, labels=claim.labels())
         if self.backend.uses_images:
             assert self.opened.engine
             image, snapshot = provide_image(self.opened.engine, spec, agent, self.settings, report, emit, may_build)
@@ -92,9 +85,9 @@ class ChosenBackend:
         sandbox = self.opened.create(replace(asked, host_tools=_tools(program)))
         return Prepared(sandbox, replace(agent, version=program.version))
 
-    def reopen(self, spec: RunSpec, agent: Agent, run_id: str, sandbox_id: str) -> Sandbox:
+    def reopen(self, spec: RunSpec, agent: Agent, sandbox_id: str) -> Sandbox:
         """Returns the sandbox that another process has started for the run."""
-        asked = self._sandbox_spec(spec, run_id, {}, lambda _: None)
+        asked = self._sandbox_spec(spec, lambda _: None)
         if not self.backend.uses_images:
             asked = replace(asked, host_tools=_tools(find_program(agent, self.settings.data)))
         return self.opened.reopen(sandbox_id, asked)
@@ -105,9 +98,9 @@ class ChosenBackend:
             return [f"start one container from {plan_image(spec, agent)}, on the engine at {self.engine_url}"]
         return [f"run {plan_program(agent, self.settings.data)} {self.backend.place}"]
 
-    def _sandbox_spec(self, spec: RunSpec, run_id: str, labels: Labels, emit: Emit) -> SandboxSpec:
+    def _sandbox_spec(self, spec: RunSpec, emit: Emit) -> SandboxSpec:
         return SandboxSpec(
-            run_id=run_id,
+            run_id="",
             cpus=spec.limits.cpus,
             memory_bytes=spec.limits.memory_bytes,
             pids=spec.limits.pids,
@@ -116,7 +109,6 @@ class ChosenBackend:
             network=spec.network,
             on_event=emit,
             lifetime_s=spec.limits.timeout_s + LIFETIME_MARGIN_S,
-            labels=labels,
             # Without isolation the programs trust what they trust on this machine anyway.
             ca_bundle=self.settings.ca_bundle if self.backend.isolates else None,
         )

@@ -1,48 +1,62 @@
 """Runner, recovery: the claim of a run: a lock held as long as its process lives, by which a later process knows
 whether the run is dead.
 
-The kernel drops the lock with the process however that ends, `kill -9` included; no process id is trusted.
+The kernel drops the lock with the process however that ends, `kill -9` included; no process id is trusted. Claims lie
+in the user's data folder, for the runs of all homes: what a claim says is believed, and a container or a folder that no
+claim knows is not touched. A claim's name has a random mark, and from it follow the paths of what the run leaves.
 """
 
 import fcntl
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from glob import escape
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
-from runbook_runner.core.errors import RecordingError
-from runbook_runner.core.files import make_folder, write_atomically
+from runbook_runner.core import ids
+from runbook_runner.core.disk.private import private_folder
+from runbook_runner.core.errors import InputError, RecordingError
+from runbook_runner.core.files import write_atomically
 from runbook_runner.core.formats.json_toml import read_json
-from runbook_runner.sandbox.labels import (
-    FOLDER_LABEL,
-    HOST_LABEL,
-    KEEP_LABEL,
-    LOCK_LABEL,
-    OWNER_LABEL,
-    RUN_LABEL,
-    TEMP_LABEL,
-    Labels,
-    this_host,
-)
+from runbook_runner.sandbox.labels import CLAIM_LABEL, OWNER_LABEL, RUN_LABEL, this_host
+
+_CLAIMS = "runs"
+_WORK = "work"
 
 
 @dataclass(frozen=True)
 class Entry:
     """What a later start must know to clean up after a run that died."""
 
-    trajectory_id: str
-    folder: str
-    """The trajectory's folder."""
     backend: str
-    temp: str
-    """Where a sandbox makes its folders on this machine."""
+    folder: str | None = None
+    """The trajectory's folder, without links; `None` when nothing is recorded."""
+    inode: int | None = None
+    """Of that folder: nothing is written to another one that has taken its place."""
     engine: str | None = None
     """The Docker engine that has the container, as its user named it."""
     until: float = 0
     """Unix time. A container of this run has ended by itself by then."""
+    kept: bool = False
+    """Its user wants the sandbox to stay."""
+    settled: bool = False
+    """The run has come to its end; only its sandbox stays."""
+
+    @classmethod
+    def of_record(cls, folder: Path, backend: str, *, engine: str | None, until: float, kept: bool) -> "Entry":
+        """folder: the trajectory's. Raises OSError."""
+        return cls(backend, os.path.realpath(folder), folder.stat().st_ino, engine, until, kept)
+
+    def record(self) -> Path | None:
+        """Returns the trajectory's folder; `None` when it is gone, or when another folder or a link has its place."""
+        if self.folder is None or os.path.realpath(self.folder) != self.folder:
+            return None
+        with suppress(OSError):
+            seen = Path(self.folder).lstat()
+            if seen.st_ino == self.inode and seen.st_uid == os.geteuid():
+                return Path(self.folder)
+        return None
 
 
 class Lock:
@@ -50,7 +64,7 @@ class Lock:
 
     def __init__(self, path: Path):
         self.path = path
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
 
     @classmethod
     def hold(cls, path: Path) -> "Lock":
@@ -90,128 +104,131 @@ class Lock:
 
 class Claim:
     """Context manager: the run is alive in it. Its entry is removed when the run is settled: recorded to its end, and
-    its sandbox removed. After a death, or when the run was left before that, it stays for the next start."""
+    its sandbox removed; of a sandbox that is kept the claim stays. After a death, or when the run was left before that,
+    it stays for the next start."""
 
-    def __init__(self, home: Path, entry: Entry, *, keep: bool = False):
-        """keep: the sandbox is meant to outlive the run."""
-        self._keep = keep
-        self._entry_file, self._lock_file = _paths(home, entry.trajectory_id)
-        self._entry = entry
+    def __init__(self, data: Path, trajectory_id: str, entry: Entry):
+        """data: the user's data folder."""
+        self.name = ids.new_claim_name(trajectory_id)
+        self.entry = entry
+        self._data = data
         self._lock: Lock | None = None
         self._settled = False
+
+    @property
+    def work(self) -> Path:
+        """The folder of this machine for the run's sandbox, which makes it."""
+        return work_folder(self._data, self.name)
 
     def settle(self) -> None:
         """Says that nothing is left to do for a later start."""
         self._settled = True
 
     def __enter__(self) -> "Claim":
-        """Raises RecordingError."""
+        """Raises NotReadyError, RecordingError."""
+        folder = private_folder(self._data, _CLAIMS)
+        private_folder(self._data, _WORK)
         try:
-            make_folder(self._lock_file.parent)
-            self._lock = Lock.hold(self._lock_file)
-            write_atomically(self._entry_file, json.dumps(asdict(self._entry)))
+            self._lock = Lock.hold(folder / f"{self.name}.lock")
+            _write(self._lock.path, self.entry)
         except OSError as error:
             if self._lock:
                 self._lock.drop()
-            where = str(self._entry_file.parent)
-            raise RecordingError(f"The run can't be claimed: {error.strerror}.", where=where) from error
+            raise RecordingError(f"The run can't be claimed: {error.strerror}.", where=str(folder)) from error
         return self
 
     def labels(self) -> dict[str, str]:
-        """Returns the labels of the run's containers and folders: enough for any later process of this host, whichever
-        its home, to know which run they belong to. A path that is not text, which an engine would not return as it was,
-        is left out."""
-        kept = {KEEP_LABEL: "1"} if self._keep else {}
-        values = kept | {
-            RUN_LABEL: self._entry.trajectory_id,
-            FOLDER_LABEL: self._entry.folder,
-            TEMP_LABEL: self._entry.temp,
-            LOCK_LABEL: str(self._lock_file),
-            HOST_LABEL: this_host(),
-            OWNER_LABEL: f"{this_host()}:{os.getpid()}",
-        }
-        return {name: value for name, value in values.items() if _is_text(value)}
+        """Returns the labels of the run's containers."""
+        owner = f"{this_host()}:{os.getpid()}"
+        return {CLAIM_LABEL: self.name, RUN_LABEL: self.name.partition("-")[0], OWNER_LABEL: owner}
 
     def __exit__(self, *_: object) -> None:
         assert self._lock is not None
-        if not self._settled:
+        if self._settled and self.entry.kept:
+            with suppress(OSError):  # no room: the next start writes it
+                _write(self._lock.path, replace(self.entry, settled=True))
+        if not self._settled or self.entry.kept:
             self._lock.release()
             return
-        self._entry_file.unlink(missing_ok=True)
+        _entry_file(self._lock.path).unlink(missing_ok=True)
         self._lock.drop()
 
 
-def claimed(home: Path) -> Iterator[tuple[Path, Entry | None]]:
-    """Yields the lock file and the entry of every run of this home that has not come to its end. The entry is `None`
-    when its process died before it had started anything."""
-    for lock_file in sorted((home / "active").glob("*.lock")):
-        yield lock_file, _entry(lock_file)
+@dataclass(frozen=True)
+class Claimed:
+    """A claim as another process finds it."""
+
+    name: str
+    run_id: str
+    lock: Path
+    entry: Entry | None
+    """`None` when its process died before it had started anything."""
+    work: Path
 
 
-def of_taker(labels: Labels, run_id: str) -> Labels:
-    """Returns the labels of the run that has taken a ready-made container, when that run has a claim beside the one of
-    the container's maker; otherwise the labels as they are. run_id: of the run that has it, empty when unknown."""
-    if run_id in ("", labels.get(RUN_LABEL)) or not labels.get(LOCK_LABEL):
-        return labels
-    lock_file = Path(labels[LOCK_LABEL]).with_name(f"{run_id}.lock")
-    if (entry := _entry(lock_file)) is None:
-        return labels
-    of_run = {RUN_LABEL: run_id, FOLDER_LABEL: entry.folder, TEMP_LABEL: entry.temp, LOCK_LABEL: str(lock_file)}
-    return {**labels, **of_run}
+def claimed(data: Path) -> tuple[Claimed, ...]:
+    """Returns the claims of all runs of this user that have not come to their end, or whose sandbox is kept. Raises
+    NotReadyError."""
+    if not (data / _CLAIMS).exists():
+        return ()
+    found = sorted(private_folder(data, _CLAIMS).glob("*.lock"))
+    named = ((lock, ids.run_of_claim(lock.stem)) for lock in found)
+    return tuple(
+        Claimed(lock.stem, run_id, lock, _entry(lock), work_folder(data, lock.stem)) for lock, run_id in named if run_id
+    )
 
 
-def _entry(lock_file: Path) -> Entry | None:
+def work_folder(data: Path, name: str) -> Path:
+    """name: of a claim."""
+    return Path(os.path.realpath(data), _WORK, f"runbook-{name}")
+
+
+def _entry_file(lock: Path) -> Path:
+    return lock.with_suffix(".json")
+
+
+def _write(lock: Path, entry: Entry) -> None:
+    write_atomically(_entry_file(lock), json.dumps(asdict(entry)), mode=0o600)
+
+
+def _entry(lock: Path) -> Entry | None:
+    known = {field.name for field in fields(Entry)}
     try:
-        return Entry(**read_json(lock_file.with_suffix(".json").read_text(), str(lock_file)))
-    except (OSError, ValueError, TypeError):
+        said = read_json(_entry_file(lock).read_text(), str(lock))
+        return Entry(**{name: value for name, value in said.items() if name in known})
+    except (OSError, InputError, ValueError, TypeError, AttributeError):
         return None
 
 
 @contextmanager
-def if_dead(lock_file: Path, *, look_only: bool = False) -> Iterator[bool]:
+def if_dead(claim: Claimed, *, look_only: bool = False, keep: bool = False) -> Iterator[bool]:
     """Yields whether the process that held the lock is gone. If so, this process holds it in the block, so that no
-    other cleans up the same run; afterwards the lock and its entry are removed. They stay when the block fails, and
-    with look_only. A lock whose folder was removed counts as dead; one that this user may not open as alive."""
-    if _is_removed(lock_file.parent):
-        yield True
-        return
-    was_there = os.path.lexists(lock_file)
-    lock = _take_over(lock_file)
+    other cleans up the same run; afterwards the claim is removed. It stays when the block fails, with look_only, and
+    with keep, which says that only a sandbox is left."""
+    lock = _take_over(claim.lock)
     stays = look_only
     try:
         yield lock is not None
+        if lock and keep and claim.entry and not look_only:
+            _write(claim.lock, replace(claim.entry, settled=True))
+            stays = True
     except BaseException:
         stays = True
         raise
     finally:
-        if lock and stays and was_there:
+        if lock and stays:
             lock.release()
         elif lock:
-            for part in (*lock_file.parent.glob(f".{escape(lock_file.stem)}.json.*"), lock_file.with_suffix(".json")):
+            entry = _entry_file(claim.lock)
+            for part in (*claim.lock.parent.glob(f".{entry.name}.*"), entry):
                 part.unlink(missing_ok=True)
             lock.drop()
 
 
-def _is_removed(folder: Path) -> bool:
-    try:
-        folder.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return True
-    except OSError:
-        return False
-    return False
-
-
-def _is_text(value: str) -> bool:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def _take_over(lock_file: Path) -> Lock | None:
-    """Returns the lock, held, or `None` when its run is alive."""
+    """Returns the lock, held, or `None` when its run is alive, or its claim is gone."""
+    if not lock_file.exists():
+        return None
     try:
         lock = Lock(lock_file)
     except OSError:
@@ -222,8 +239,3 @@ def _take_over(lock_file: Path) -> Lock | None:
         lock.release()
         return None
     return lock
-
-
-def _paths(home: Path, trajectory_id: str) -> tuple[Path, Path]:
-    active = home / "active"
-    return active / f"{trajectory_id}.json", active / f"{trajectory_id}.lock"

@@ -21,23 +21,23 @@ from runbook_runner.runner.request import secrets
 from runbook_runner.runner.results.collect import collect
 from runbook_runner.sandbox.backends import BACKENDS
 from runbook_runner.sandbox.base import Sandbox
-from runbook_runner.sandbox.temp_folders import MEMORY, find_folders, remove_folder
+from runbook_runner.sandbox.temp_folders import own_folders, remove_folder
 from runbook_runner.trajectory.recorder import EVENTS_FILE, Recorder
 from runbook_runner.trajectory.store import SPEC_FILE, read_events, repair, write_fold
 
 INTERRUPTED = "interrupted"
 
 
-def sweep(home: Path, chosen: ChosenBackend, check: Callable[[], None]) -> None:
+def sweep(data: Path, chosen: ChosenBackend, check: Callable[[], None]) -> None:
     """Recovers dead runs before a run starts. What can't be removed is a warning and keeps no run from starting. check:
     is called before each of them, and may raise. Raises SandboxError when an engine fails."""
-    for run in recover_dead(home, _engines_for(home, chosen), patient=True, check=check):
+    for run in recover_dead(data, _engines_for(data, chosen), patient=True, check=check):
         if run.problem:
             sys.stderr.write(f"warning: not all of run {run.run_id} could be removed: {run.problem}\n")
 
 
 def recover_dead(
-    home: Path,
+    data: Path,
     engines: Engines,
     *,
     look_only: bool = False,
@@ -45,26 +45,26 @@ def recover_dead(
     patient: bool = False,
     check: Callable[[], None] = lambda: None,
 ) -> tuple[Leftovers, ...]:
-    """Recovers every dead run that `find_leftovers` finds, and returns their leftovers. Never touches a run whose
-    process lives. A sandbox that is to be kept stays, unless kept_too, and is not returned. look_only: recovers
-    nothing. A run whose container is at another engine waits for that engine, which may still have its results;
-    patient: also while the engine does not answer. Raises SandboxError when an engine fails."""
+    """Recovers every dead run that `find_leftovers` finds, and returns their leftovers. data: the user's data folder.
+    Never touches a run whose process lives. A sandbox that is to be kept stays, unless kept_too, and is not returned.
+    look_only: recovers nothing. A run whose container is at another engine waits for that engine, which may still have
+    its results; patient: also while the engine does not answer. Raises SandboxError when an engine fails."""
     recovered = []
-    for run in find_leftovers(home, engines):
+    for run in find_leftovers(data, engines):
         check()
-        stays = run.kept and not kept_too
+        stays = run.may_be_kept(engines) and not kept_too
         missing = _missing_engine(run, engines, patient=patient)
         if stays and not run.claimed:
             continue
         try:
-            with claims.if_dead(run.lock, look_only=look_only or missing is not None) as dead:
+            with claims.if_dead(run.claim, look_only=look_only or missing is not None, keep=stays) as dead:
                 if dead and missing:
                     run.problem = missing
                 elif dead and not look_only:
                     _recover(run, engines, stays=stays)
         except RunbookError as error:
             run.problem = error
-        if dead:
+        if dead and (run.claimed or run.containers or run.folders):
             recovered.append(replace(run, containers=[], folders=[]) if stays else run)
     return tuple(recovered)
 
@@ -78,15 +78,15 @@ def _missing_engine(run: Leftovers, engines: Engines, *, patient: bool) -> NotRe
         return NotReadyError("Its Docker engine does not answer.", hint=hint) if patient else None
     if not run.is_elsewhere(opened.engine.url):
         return None
-    ends = datetime.fromtimestamp(run.until).strftime("%H:%M")
-    hint = f"`DOCKER_HOST={run.engine_url} runbook clean` collects its results; after {ends} its container is gone."
-    return NotReadyError(f"Its container is at another Docker engine, {run.engine_url}.", hint=hint)
+    ends = datetime.fromtimestamp(run.entry.until).strftime("%H:%M")
+    hint = f"`DOCKER_HOST={run.entry.engine} runbook clean` collects its results; after {ends} its container is gone."
+    return NotReadyError(f"Its container is at another Docker engine, {run.entry.engine}.", hint=hint)
 
 
-def _engines_for(home: Path, chosen: ChosenBackend) -> Engines:
-    """The engines to sweep with: the chosen backend's, and those that dead runs of this home used, if they answer."""
+def _engines_for(data: Path, chosen: ChosenBackend) -> Engines:
+    """The engines to sweep with: the chosen backend's, and those that dead runs used, if they answer."""
     engines = {chosen.name: chosen.opened} if chosen.backend.has_engine else {}
-    used = {entry.backend for _, entry in claims.claimed(home) if entry}
+    used = {claim.entry.backend for claim in claims.claimed(data) if claim.entry}
     for backend in BACKENDS.values():
         if backend.has_engine and backend.name in used and backend.name not in engines:
             with suppress(NotReadyError):
@@ -97,25 +97,26 @@ def _engines_for(home: Path, chosen: ChosenBackend) -> Engines:
 def _recover(run: Leftovers, engines: Engines, *, stays: bool) -> None:
     sandboxes = run.sandboxes(engines)
     try:
-        if run.trajectory and run.trajectory.name == run.run_id and run.trajectory.is_dir():
-            _close_record(run.trajectory, next(iter(sandboxes), None))
+        if record := run.entry.record():
+            _close_record(record, next(iter(sandboxes), None), run.claim.work)
     except RecordingError:
         stays = True  # a later start may have room to write to
         raise
     finally:
         for sandbox in () if stays else sandboxes:
             sandbox.stop()
-        for folder in (*(() if stays else run.folders), *find_folders(MEMORY, run.run_id)):
-            remove_folder(folder)
+        for folder in own_folders(run.claim.work):
+            if not stays or folder != run.claim.work:
+                remove_folder(folder)
 
 
-def _close_record(folder: Path, leftover: Sandbox | None) -> None:
+def _close_record(folder: Path, leftover: Sandbox | None, work: Path) -> None:
     """Appends what can still be known to a log that just stops, and folds it. Raises RecordingError."""
     try:
         repair(folder)
         events = list(read_events(folder)) if (folder / EVENTS_FILE).exists() else []
         if events and not isinstance(events[-1].event, RunFinished):
-            _finish(folder, events, leftover)
+            _finish(folder, events, leftover, work)
         if events:
             write_fold(folder)
     except RecordingError:
@@ -125,21 +126,21 @@ def _close_record(folder: Path, leftover: Sandbox | None) -> None:
         sys.stderr.write(f"warning: {folder} could not be recovered: {error}\n")
 
 
-def _finish(folder: Path, events: list[Recorded], leftover: Sandbox | None) -> None:
+def _finish(folder: Path, events: list[Recorded], leftover: Sandbox | None, work: Path) -> None:
     spec = RunSpec.model_validate_json((folder / SPEC_FILE).read_bytes())
     redactor = secrets.redactor_for(spec, os.environ)
     recorder = Recorder(folder, redactor, first_seq=events[-1].seq + 1)
     try:
         recorder.append(Log(level="error", message="The process that ran this run ended unexpectedly."))
         if leftover:
-            _collect(folder, spec, leftover, recorder)
+            _collect(folder, spec, leftover, recorder, work)
         seconds = max(0.0, seconds_between(events[0].ts, events[-1].ts))  # clocks are set back
         recorder.append(RunFinished(status="failed", error=INTERRUPTED, error_code=INTERRUPTED, seconds=seconds))
     finally:
         recorder.close()
 
 
-def _collect(folder: Path, spec: RunSpec, leftover: Sandbox, recorder: Recorder) -> None:
+def _collect(folder: Path, spec: RunSpec, leftover: Sandbox, recorder: Recorder, work: Path) -> None:
     try:
         collect(
             leftover,
@@ -147,6 +148,7 @@ def _collect(folder: Path, spec: RunSpec, leftover: Sandbox, recorder: Recorder)
             find_agent(spec.agent, spec.near),
             trajectory_id=folder.name,
             folder=folder,
+            work=work,
             redactor=recorder.redactor,
             emit=recorder.append,
         )

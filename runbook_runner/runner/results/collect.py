@@ -28,11 +28,13 @@ def collect(
     *,
     trajectory_id: str,
     folder: Path,
+    work: Path,
     redactor: Redactor,
     emit: Emit,
 ) -> None:
-    """Raises ResultsTooLargeError for too many or too large results: those that fitted are in place and recorded.
-    Raises RecordingError when this machine's disk is full: the sandbox must stay then."""
+    """folder: the trajectory's. work: that of the run's claim. Raises ResultsTooLargeError for too many or too large
+    results: those that fitted are in place and recorded. Raises RecordingError when this machine's disk is full: the
+    sandbox must stay then."""
     log = ArtifactLog(
         folder,
         collection=spec.collection,
@@ -41,7 +43,7 @@ def collect(
         primary=spec.primary_outputs,
         emit=emit,
     )
-    collector = _Collector(sandbox, folder, redactor, log, emit)
+    collector = _Collector(sandbox, folder, work, redactor, log, emit)
     try:
         collector.collect("result", settings.RESULTS, RESULTS, spec.limits.results_bytes, spec.limits.results_files)
     finally:
@@ -52,9 +54,10 @@ def collect(
 
 
 class _Collector:
-    def __init__(self, sandbox: Sandbox, folder: Path, redactor: Redactor, log: ArtifactLog, emit: Emit):
+    def __init__(self, sandbox: Sandbox, folder: Path, work: Path, redactor: Redactor, log: ArtifactLog, emit: Emit):
         self._sandbox = sandbox
         self._folder = folder
+        self._work = work
         self._redactor = redactor
         self._log = log
         self._emit = emit
@@ -90,7 +93,7 @@ class _Collector:
                 source,
                 target,
                 self._redactor,
-                run_id=self._folder.name,
+                work=self._work,
                 max_bytes=MAX_SESSION_BYTES,
             )
         except (ResultsTooLargeError, NotReadyError, sqlite3.Error) as error:

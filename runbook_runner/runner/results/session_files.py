@@ -22,13 +22,13 @@ Row = dict[str, Any]
 
 
 def collect_rows(
-    sandbox: Sandbox, source: str, target: Path, redactor: Redactor, *, run_id: str, max_bytes: int
+    sandbox: Sandbox, source: str, target: Path, redactor: Redactor, *, work: Path, max_bytes: int
 ) -> Counter[str] | None:
     """Writes every row as a line `{"table": …, "row": {…}}` to the file `target`. Returns how often each rule of the
-    redactor matched; `None` when there is no such database. source: its path in the sandbox. Raises
-    ResultsTooLargeError, and `sqlite3.Error` for a file that is not a database: the rows read before are in the file
-    then."""
-    with memory_folder(run_id) as folder:
+    redactor matched; `None` when there is no such database. source: its path in the sandbox. work: that of the
+    run's claim. Raises ResultsTooLargeError, and `sqlite3.Error` for a file that is not a database: the rows read
+    before are in the file then."""
+    with memory_folder(work) as folder:
         copies = folder / "copies"
         for path in (source, source + _LOG):
             sandbox.get(path, copies, max_bytes=max_bytes, max_files=1)

@@ -1,15 +1,14 @@
 """Docker sandbox: the backend as the table of backends knows it."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-
-from docker.errors import NotFound
+from typing import Any
 
 from runbook_runner.sandbox.base import SandboxSpec
 from runbook_runner.sandbox.docker.engine import Engine, connect, engine_errors
 from runbook_runner.sandbox.docker.sandbox import NAME, DockerSandbox
-from runbook_runner.sandbox.labels import HOST_LABEL, RUN_LABEL, Labels, Leftover
+from runbook_runner.sandbox.labels import CLAIM_LABEL, Leftover
 
 _NAME = re.compile(NAME)
 
@@ -34,21 +33,15 @@ class DockerBackend:
     def reopen(self, sandbox_id: str, spec: SandboxSpec) -> DockerSandbox:
         return DockerSandbox(self.engine, spec, container=sandbox_id)
 
-    def labels(self, sandbox_id: str) -> Labels | None:
-        with engine_errors("look for the container"):
-            try:
-                found = self.engine.api.inspect_container(sandbox_id)
-            except NotFound:
-                return None
-        return dict(found["Config"]["Labels"] or {}) if found["State"]["Running"] else None
-
-    def leftovers(self, host: str) -> tuple[Leftover, ...]:
+    def leftovers(self) -> tuple[Leftover, ...]:
         with engine_errors("list containers"):
-            wanted = {"label": [RUN_LABEL, f"{HOST_LABEL}={host}"]}
-            found = self.engine.api.containers(all=True, filters=wanted)
-        return tuple(Leftover(item["Id"], dict(item["Labels"]), _run_id(item["Names"])) for item in found)
+            found = self.engine.api.containers(all=True, filters={"label": CLAIM_LABEL})
+        return tuple(Leftover(item["Id"], tuple(_claims(item)), item["State"] == "running") for item in found)
 
 
-def _run_id(names: Sequence[str]) -> str:
+def _claims(item: Mapping[str, Any]) -> Iterator[str]:
     """A pool's container keeps the labels of the pool, so its name tells which run has it."""
-    return next((match[1] for name in names if (match := _NAME.fullmatch(name.lstrip("/")))), "")
+    for name in item["Names"]:
+        if match := _NAME.fullmatch(name.lstrip("/")):
+            yield match[1]
+    yield item["Labels"][CLAIM_LABEL]

@@ -39,8 +39,7 @@ echo missing
 
 
 class ContainerSockets(Sockets):
-    """The sockets of one container. Their folder lies beside those of other sandboxes and is named like them, so that
-    the start after a death finds it."""
+    """The sockets of one container, in the folder of its spec."""
 
     def __init__(self, engine: Engine, spec: SandboxSpec):
         super().__init__(spec.network, spec.on_event)
@@ -114,7 +113,7 @@ class ContainerSockets(Sockets):
             remove_folder(self._own_folder)
 
     def _new_folder(self) -> Path:
-        self._own_folder = make_folder(self._spec.run_id, "docker", self._spec.labels)
+        self._own_folder = make_folder(self._spec.folder)
         return self._own_folder / _FOLDER
 
     def _open_tunnel(self, container: str, paths: Mapping[str, str]) -> None:

@@ -135,7 +135,7 @@ class Pool:
         self._remove_old()
         self._remove_beyond(self._size - 1)
         name = f"runbook-ready-{secrets.token_hex(6)}"
-        asked = replace(spec, labels=self._labels, lifetime_s=spec.lifetime_s + self._max_age_s)
+        asked = replace(spec, labels=self._labels, folder=None, lifetime_s=spec.lifetime_s + self._max_age_s)
         kind, made = self._kind(spec), time.monotonic()
         try:
             container = start_container(self._engine, asked, name, ContainerSockets(self._engine, asked))

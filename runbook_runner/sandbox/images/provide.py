@@ -1,19 +1,18 @@
 """Docker sandbox: the image a run starts from. Built on first use, later found by its content (see recipe.py)."""
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
 
+from runbook_runner.core.disk.private import private_folder
 from runbook_runner.core.errors import NotReadyError
-from runbook_runner.core.settings import Settings
+from runbook_runner.core.settings import Settings, user_data
 from runbook_runner.sandbox.docker.engine import Engine
 from runbook_runner.sandbox.images import recipe
 from runbook_runner.sandbox.images.build import build_image
 from runbook_runner.sandbox.images.recipe import Layer, Recipe
 from runbook_runner.sandbox.images.snapshots import Near, Snapshot, find_base
-from runbook_runner.sandbox.temp_folders import temp_folder
 
 Report = Callable[[str], None]
 MayBuild = Callable[[Snapshot, Mapping[str, bytes]], None]
@@ -129,14 +128,7 @@ def _built(engine: Engine, made_of: Recipe, report: Report, *, fresh: bool = Fal
 
 def _lock(tag: str) -> AbstractContextManager[Any]:
     """Lets one process of this user at a time build a tag."""
-    folder = temp_folder() / f"runbook-runner-{os.getuid()}" / "locks"
-    try:
-        folder.parent.mkdir(mode=0o700, exist_ok=True)
-        folder.mkdir(mode=0o700, exist_ok=True)
-        if folder.parent.stat().st_uid != os.getuid():
-            raise PermissionError(13, "it belongs to another user")
-    except OSError as error:
-        raise NotReadyError(f"Can't use {folder} for locks: {error.strerror}.") from error
+    folder = private_folder(user_data(), "locks")
     from filelock import FileLock  # its import costs more than everything a run does when the image is there
 
     return FileLock(folder / (tag.replace("/", "-").replace(":", "-") + ".lock"))

@@ -26,12 +26,11 @@ from runbook_runner.sandbox.base import (
 )
 from runbook_runner.sandbox.disk_watch import DiskWatch, tree_size
 from runbook_runner.sandbox.extract import Extraction
-from runbook_runner.sandbox.labels import Labels
 from runbook_runner.sandbox.local.attach import LocalAttached, Streams
 from runbook_runner.sandbox.local.process import HostProcess, Orders
 from runbook_runner.sandbox.local.tree import fetch, store
 from runbook_runner.sandbox.paths import CONFIG, app_rewriter, check_writable
-from runbook_runner.sandbox.temp_folders import make_folder, open_folder, owned_folder, remove_folder
+from runbook_runner.sandbox.temp_folders import make_folder, open_folder, remove_folder
 
 _STOP_S = settings.GRACE_S + 5
 
@@ -40,8 +39,8 @@ _LANGUAGE = ("LANG", "LANGUAGE", "TZ")
 
 
 class FolderSandbox(ABC):
-    """A `Sandbox` whose `/app` is below a temporary folder. By itself that folder is `/app` and its processes see this
-    machine as they are; a kind that shows them something else says so in the methods below."""
+    """A `Sandbox` whose `/app` is below a folder of this machine. By itself that folder is `/app` and its processes see
+    this machine as they are; a kind that shows them something else says so in the methods below."""
 
     backend: str
 
@@ -109,7 +108,7 @@ class FolderSandbox(ABC):
             if self._stopped:
                 raise SandboxError("The sandbox was stopped before it had started.")
             try:
-                self._root = str(make_folder(self._spec.run_id, self.backend, self._spec.labels))
+                self._root = str(make_folder(self._spec.folder))
                 Path(self._app).mkdir(exist_ok=True)
                 for folder in FOLDERS[1:]:
                     open_folder(self._path(folder))
@@ -266,10 +265,6 @@ class FolderBackend:
     def reopen(self, sandbox_id: str, spec: SandboxSpec) -> FolderSandbox:
         return self.kind(spec, folder=Path(sandbox_id))
 
-    def labels(self, sandbox_id: str) -> Labels | None:
-        owned = owned_folder(Path(sandbox_id))
-        return owned.labels if owned else None
-
-    def leftovers(self, host: str) -> tuple[()]:
-        """Temporary folders are found by their owner files."""
+    def leftovers(self) -> tuple[()]:
+        """The folders are named by the claims of their runs."""
         return ()

@@ -28,7 +28,7 @@ class HostSandbox(FolderSandbox):
         if special := _SPECIAL.search(self._root):
             raise NotReadyError(
                 f"Commands of a runbook can't name {self._root!r}: {special[0]!r} means more to a shell.",
-                hint="Set TMPDIR to a folder without that, or use --sandbox docker or --sandbox bubblewrap.",
+                hint="Set RUNBOOK_DATA to a folder without that, or use --sandbox docker or --sandbox bubblewrap.",
             )
         for folder in (_HOME, _TMP):
             open_folder(self._path(folder))

@@ -10,24 +10,16 @@ from typing import Any
 
 import pytest
 
-from runbook_runner.runner.recovery.claims import if_dead
-
 Write = Callable[[str], Path]
 Start = Callable[..., tuple[subprocess.Popen[str], Path]]
 
 pytestmark = [pytest.mark.needs("linux", "root")]
 
 
-@pytest.fixture(autouse=True)
-def temporary(runbook: Any, tmp_path: Path) -> Path:
-    """No other test's folders are looked at, and on a host of another name no other test's containers: nor does another
-    test's start clean up what is to be looked at here."""
-    folder = tmp_path / "tmp"
-    folder.mkdir()
-    runbook.env["TMPDIR"] = str(folder)
-    name = f"clean-{tmp_path.name[-20:]}-{os.getpid()}".replace("_", "-")
-    runbook.under = ("unshare", "--uts", "sh", "-c", 'hostname "$0" && exec "$@"', name)
-    return folder
+@pytest.fixture
+def work(runbook: Any) -> Path:
+    """Where sandboxes have their folders."""
+    return Path(runbook.data, "work")
 
 
 @pytest.fixture
@@ -71,7 +63,7 @@ def containers(trajectory: Path) -> str:
 
 
 def test_dead_run_is_shown_then_removed_then_gone(
-    runbook: Any, shell_runbook: Write, backend: str, temporary: Path, start_work: Start
+    runbook: Any, shell_runbook: Write, backend: str, work: Path, start_work: Start
 ) -> None:
     path = shell_runbook("echo made > /app/results/out.txt; echo started; sleep 600")
     process, trajectory = start_work(path, backend)
@@ -89,8 +81,7 @@ def test_dead_run_is_shown_then_removed_then_gone(
     assert f"removed {what} of run {trajectory.name}" in done.out
     assert f"it was interrupted, see {trajectory}" in done.out
     assert (trajectory / "results" / "out.txt").read_text() == "made\n"
-    # The first run of all builds the image, and the locks of builds stay: they are of no run.
-    assert [path for path in temporary.iterdir() if path.name != f"runbook-runner-{os.getuid()}"] == []
+    assert runbook.left() == []
     assert backend != "docker" or containers(trajectory) == ""
     assert of_run(runbook("clean", "--json"), trajectory) == []
 
@@ -113,16 +104,17 @@ def test_kept_sandbox_stays_until_that_is_asked_for(runbook: Any, shell_runbook:
     assert all(not Path(folder).exists() for folder in run["folders"])
 
 
-@pytest.mark.parametrize("sandbox", ["host", pytest.param("bubblewrap", marks=pytest.mark.needs("bubblewrap"))])
-def test_folder_of_a_run_whose_records_were_thrown_away_is_found(
-    runbook: Any, shell_runbook: Write, sandbox: str, temporary: Path, start_work: Start
+def test_sandbox_of_a_run_whose_records_were_thrown_away_goes(
+    runbook: Any, shell_runbook: Write, backend: str, start_work: Start
 ) -> None:
-    process, _ = start_work(shell_runbook("echo started; sleep 600"), sandbox)
+    process, trajectory = start_work(shell_runbook("echo started; sleep 600"), backend)
     kill(process)
     shutil.rmtree(runbook.cwd / ".runbook")
-    assert len(list(temporary.iterdir())) == 1
-    assert "removed folder" in runbook("clean").out
-    assert list(temporary.iterdir()) == []
+    done = runbook("clean")
+    assert done.out.startswith("removed container" if backend == "docker" else "removed folder"), done
+    assert backend != "docker" or containers(trajectory) == ""
+    assert runbook.left() == []
+    assert not (runbook.cwd / ".runbook").exists()
 
 
 def test_nothing_to_remove_and_no_engine_are_said(runbook: Any) -> None:
@@ -147,10 +139,10 @@ def test_killed_run_that_was_to_be_kept_comes_to_its_end_and_keeps_its_sandbox(
 
 
 def test_what_can_not_be_removed_is_told_and_in_no_runs_way(
-    runbook: Any, shell_runbook: Write, temporary: Path, start_work: Start
+    runbook: Any, shell_runbook: Write, work: Path, start_work: Start
 ) -> None:
     process, trajectory = start_work(shell_runbook("echo started; sleep 600"), "host")
-    (folder,) = temporary.glob(f"runbook-{trajectory.name}-*")
+    (folder,) = work.glob(f"runbook-{trajectory.name}-*")
     kill(process)
     subprocess.run(["mount", "-t", "tmpfs", "none", folder / "work"], check=True)
     try:
@@ -161,22 +153,9 @@ def test_what_can_not_be_removed_is_told_and_in_no_runs_way(
         assert ran.code == 0, ran.err
         assert f"warning: not all of run {trajectory.name} could be removed" in ran.err
     finally:
-        subprocess.run(["umount", *temporary.glob("*/work")], check=True)
+        subprocess.run(["umount", *work.glob("*/work")], check=True)
     assert runbook("clean").code == 0
-    assert list(temporary.iterdir()) == []
-
-
-def test_run_of_another_user_is_alive_as_long_as_its_mark_can_not_be_looked_at(tmp_path: Path) -> None:
-    (tmp_path / "home" / "active").mkdir(parents=True)
-    lock = tmp_path / "home" / "active" / "0badcafe.lock"
-    os.seteuid(65534)
-    try:
-        with if_dead(lock) as dead:
-            assert not dead
-    finally:
-        os.seteuid(0)
-    with if_dead(lock) as dead:
-        assert dead
+    assert runbook.left() == []
 
 
 @pytest.mark.needs("docker")
@@ -188,6 +167,9 @@ def test_live_run_with_a_home_whose_path_is_no_text_is_left_alone(
     process = runbook.start("run", shell_runbook(UNTIL_TOLD), "--sandbox", "docker", env=of_home)
     (trajectory,) = eventually(lambda: working(home))
     assert runbook("clean").out == "There is nothing to remove.\n"
+    assert (
+        runbook("clean", "--kept", env={"RUNBOOK_DATA": str(runbook.cwd / "d")}).out == "There is nothing to remove.\n"
+    )
     tell_to_end(runbook, trajectory, env=of_home)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 0, err

@@ -193,7 +193,7 @@ def test_nothing_stays_in_the_temporary_folder(runbook: Any, tmp_path: Path) -> 
     ran = runbook("run", HELLO, "--sandbox", "host", env={"TMPDIR": str(temporary)})
     assert ran.code == 0
     assert list(temporary.iterdir()) == []
-    assert list((runbook.cwd / ".runbook" / "active").iterdir()) == []
+    assert runbook.left() == []
 
 
 def test_dry_run_shows_the_spec_and_starts_nothing(runbook: Any) -> None:

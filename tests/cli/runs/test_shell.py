@@ -88,7 +88,7 @@ def container_of(run_id):
 
 
 @pytest.mark.needs("linux")
-def test_keys_go_in_output_comes_out_and_nothing_is_left(terminal, backend, tmp_path):
+def test_keys_go_in_output_comes_out_and_nothing_is_left(terminal, backend, tmp_path, runbook):
     shell = terminal("shell", "python312-uv", "--sandbox", backend)
     shell.type("stty size; echo in=$RESULTS_DIR\r")
     shell.expect(r"30 100\r\n")
@@ -99,7 +99,7 @@ def test_keys_go_in_output_comes_out_and_nothing_is_left(terminal, backend, tmp_
     shell.type("exit 7\r")
     assert shell.process.wait(60) == 7
     assert shell.after() == shell.before
-    assert list(tmp_path.glob("runbook-*")) == []
+    assert [*runbook.left(), *tmp_path.glob("runbook-*")] == []
 
 
 @pytest.mark.needs("linux")
@@ -142,7 +142,7 @@ def test_a_window_that_is_closed_leaves_nothing(terminal, backend, tmp_path, run
     os.kill(shell.process.pid, signal.SIGHUP)
     assert shell.process.wait(60) == 130
     assert list(tmp_path.glob("runbook-*")) == []
-    assert list((runbook.cwd / ".runbook/active").iterdir()) == []
+    assert runbook.left() == []
 
 
 # --- without one ---------------------------------------------------------------------------------------------------
@@ -249,9 +249,7 @@ def test_attaching_to_a_run_that_is_over_says_what_to_do_instead(runbook, shell_
 
 @pytest.mark.needs("linux")
 @pytest.mark.parametrize("sandbox", ["host", pytest.param("bubblewrap", marks=pytest.mark.needs("bubblewrap"))])
-def test_attaching_to_a_run_that_was_killed_is_refused(runbook, under_way, sandbox, tmp_path):
-    (tmp_path / "tmp").mkdir()
-    runbook.env["TMPDIR"] = str(tmp_path / "tmp")  # or another test's start removes it
+def test_attaching_to_a_run_that_was_killed_is_refused(runbook, under_way, sandbox):
     run, name = under_way(f"--sandbox={sandbox}")
     run.kill()
     run.wait(60)

@@ -5,6 +5,7 @@ import os
 import resource
 import time
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -177,15 +178,22 @@ def test_packages_install_with_apt_pip_npm_and_uv(sandbox, shell):
     assert b"Hello, world!\nsix\n" in ran.stdout
 
 
-def test_leftover_container_is_found_emptied_and_removed(engine, make_docker, shell, tmp_path, is_gone):
+def of_claim(backend, name):
+    return [item for item in backend.leftovers() if name in item.claims]
+
+
+@pytest.fixture
+def claim():
+    return f"{uuid4().hex[:8]}-{uuid4().hex[:16]}"
+
+
+def test_leftover_container_is_found_emptied_and_removed(engine, make_docker, shell, tmp_path, is_gone, claim):
     backend = DockerBackend(engine)
-    labels = {"runbook.trajectory": "feedf00d", "runbook.host": "this-test", "runbook.folder": "/x"}
-    lost = make_docker(labels=labels)
+    lost = make_docker(labels={"runbook.claim": claim})
     lost.start()
     shell(lost, "echo late >/app/results/late")
-    found = backend.leftovers("this-test")
-    assert [(item.sandbox_id, item.labels["runbook.folder"]) for item in found] == [(lost.sandbox_id, "/x")]
-    assert backend.leftovers("another-host") == ()
+    (found,) = of_claim(backend, claim)
+    assert (found.sandbox_id, found.running) == (lost.sandbox_id, True)
     leftover = backend.reopen(lost.sandbox_id, SandboxSpec(run_id="feedf00d"))
     assert [file.path for file in leftover.get("/app/results", tmp_path, max_bytes=99, max_files=9).files] == ["late"]
     leftover.stop()
@@ -193,28 +201,27 @@ def test_leftover_container_is_found_emptied_and_removed(engine, make_docker, sh
     assert is_gone(lost)
 
 
-def test_container_that_was_never_started_is_a_leftover_too(engine, image, tmp_path):
+def test_container_that_was_never_started_is_a_leftover_too(engine, image, tmp_path, claim):
     backend = DockerBackend(engine)
-    labels = {"runbook.trajectory": "0", "runbook.host": "never-started"}
-    engine.api.create_container(image, ["true"], labels=labels)
-    (found,) = backend.leftovers("never-started")
+    engine.api.create_container(image, ["true"], labels={"runbook.claim": claim})
+    (found,) = of_claim(backend, claim)
+    assert not found.running
     leftover = backend.reopen(found.sandbox_id, SandboxSpec(run_id="0"))
     assert leftover.get("/app/results", tmp_path, max_bytes=99, max_files=9).files == ()
     leftover.stop()
-    assert backend.leftovers("never-started") == ()
+    assert of_claim(backend, claim) == []
 
 
-def test_start_that_fails_leaves_no_container(engine, make_docker, monkeypatch):
+def test_start_that_fails_leaves_no_container(engine, make_docker, monkeypatch, claim):
     sandbox = make_docker(image="runbook-test/missing:1")
     with pytest.raises(NotReadyError, match="no image 'runbook-test/missing:1'"), sandbox:
         pass
     # An engine takes the container and refuses only to start it.
-    labels = {"runbook.trajectory": "0", "runbook.host": "half-started"}
-    broken = make_docker(labels=labels, memory_bytes=64 << 20, pids=1)
+    broken = make_docker(labels={"runbook.claim": claim}, memory_bytes=64 << 20, pids=1)
     monkeypatch.setattr(type(broken._sockets), "host_config", {"network_mode": "container:not-there"})
     with pytest.raises(NotReadyError, match="did not start"), broken:
         pass
-    assert DockerBackend(engine).leftovers("half-started") == ()
+    assert of_claim(DockerBackend(engine), claim) == []
 
 
 def test_ca_bundle_reaches_every_tool(make_docker, shell, tmp_path):

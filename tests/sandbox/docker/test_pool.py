@@ -3,10 +3,10 @@
 import subprocess
 import sys
 from dataclasses import dataclass, replace
-from uuid import uuid4
 
 import pytest
 
+from runbook_runner.core.ids import new_claim_name, new_trajectory_id
 from runbook_runner.core.spec import Network
 from runbook_runner.sandbox.base import FOLDERS, PutFile, SandboxSpec
 from runbook_runner.sandbox.docker.backend import DockerBackend
@@ -17,22 +17,20 @@ pytestmark = pytest.mark.needs("docker")
 
 @dataclass(frozen=True)
 class Owner:
-    """Nobody's on this machine, so that no other test's start takes its containers for a dead run's."""
-
     engine: object
-    host: str
+    claim: str
 
     @property
     def labels(self):
-        return {"runbook.trajectory": "pool", "runbook.host": self.host}
+        return {"runbook.claim": self.claim}
 
     def containers(self):
-        return {item.sandbox_id for item in DockerBackend(self.engine).leftovers(self.host)}
+        return {item.sandbox_id for item in DockerBackend(self.engine).leftovers() if self.claim in item.claims}
 
 
 @pytest.fixture
 def owner(engine):
-    return Owner(engine, f"pool-{uuid4().hex}")
+    return Owner(engine, new_claim_name(new_trajectory_id()))
 
 
 @pytest.fixture
@@ -126,10 +124,10 @@ from runbook_runner.sandbox.base import SandboxSpec
 from runbook_runner.sandbox.docker.engine import connect
 from runbook_runner.sandbox.docker.pool import Pool
 
-home, image, name = sys.argv[1:]
-with Claim(Path(home), Entry(name, home + "/none", "docker", home)) as claim:
+data, image, name = sys.argv[1:]
+with Claim(Path(data), name, Entry("docker")) as claim:
     pool = Pool(connect(), claim.labels(), size=2)
-    spec = SandboxSpec(run_id=name, image=image, lifetime_s=600)
+    spec = SandboxSpec(run_id=claim.name, image=image, lifetime_s=600)
     pool.refill(spec)
     pool.refill(spec)
     pool.settle()
@@ -141,19 +139,21 @@ with Claim(Path(home), Entry(name, home + "/none", "docker", home)) as claim:
 def test_the_next_start_removes_the_pool_of_an_owner_that_was_killed(engine, image, tmp_path):
     from runbook_runner.runner.recovery.recover import recover_dead
 
-    name, engines = f"pool-{uuid4().hex}", {"docker": DockerBackend(engine)}
+    name, engines = new_trajectory_id(), {"docker": DockerBackend(engine)}
 
     def left():
         return engine.api.containers(all=True, filters={"label": f"runbook.trajectory={name}"})
 
     with subprocess.Popen(
-        [sys.executable, "-c", _OWNER, str(tmp_path), image, name], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", _OWNER, str(tmp_path / "data"), image, name], stdout=subprocess.PIPE, text=True
     ) as owner:
         assert owner.stdout.readline() == "ready\n"
-        recover_dead(tmp_path, engines)
+        recover_dead(tmp_path / "data", engines)
         assert len(left()) == 2, "its owner lives"
         owner.kill()
-    recover_dead(tmp_path, engines)
+    recover_dead(tmp_path / "another-user", engines)
+    assert len(left()) == 2, "its claim is in another data folder"
+    recover_dead(tmp_path / "data", engines)
     assert left() == []
 
 
@@ -165,13 +165,13 @@ from runbook_runner.sandbox.base import SandboxSpec
 from runbook_runner.sandbox.docker.engine import connect
 from runbook_runner.sandbox.docker.pool import Pool
 
-home, image, name = sys.argv[1:]
-spec = SandboxSpec(run_id=f"{name}-run", image=image, lifetime_s=600)
+data, image, pool_id, run_id = sys.argv[1:]
 with (
-    Claim(Path(home), Entry(name, home + "/none", "docker", home)) as claim,
+    Claim(Path(data), pool_id, Entry("docker")) as claim,
     Pool(connect(), claim.labels(), size=1) as pool,
-    Claim(Path(home), Entry(spec.run_id, home + "/record", "docker", home)),
+    Claim(Path(data), run_id, Entry("docker")) as taker,
 ):
+    spec = SandboxSpec(run_id=taker.name, image=image, lifetime_s=600)
     pool.refill(spec)
     pool.settle()
     with pool.take(spec) as sandbox:
@@ -184,16 +184,13 @@ def test_container_that_a_run_has_taken_is_known_to_be_that_runs(engine, image, 
     from runbook_runner.runner.recovery.leftovers import find_leftovers
     from runbook_runner.runner.recovery.recover import recover_dead
 
-    name, engines = f"pool-{uuid4().hex}", {"docker": DockerBackend(engine)}
-    with subprocess.Popen(
-        [sys.executable, "-c", _TAKER, str(tmp_path), image, name], stdout=subprocess.PIPE, text=True
-    ) as owner:
+    pool_id, run_id, engines = new_trajectory_id(), new_trajectory_id(), {"docker": DockerBackend(engine)}
+    command = [sys.executable, "-c", _TAKER, str(tmp_path), image, pool_id, run_id]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as owner:
         container = owner.stdout.readline().strip()
-        # Any home's start finds it so, by the claim that lies beside its maker's.
-        for home in (tmp_path, tmp_path / "elsewhere"):
-            (run,) = (run for run in find_leftovers(home, engines) if container in run.containers)
-            assert (run.run_id, run.trajectory) == (f"{name}-run", tmp_path / "record")
+        (run,) = (run for run in find_leftovers(tmp_path, engines) if container in run.containers)
+        assert run.run_id == run_id
         owner.kill()
     recover_dead(tmp_path, engines)
-    assert engine.api.containers(all=True, filters={"label": f"runbook.trajectory={name}"}) == []
-    assert list((tmp_path / "active").iterdir()) == []
+    assert engine.api.containers(all=True, filters={"label": f"runbook.trajectory={pool_id}"}) == []
+    assert list((tmp_path / "runs").iterdir()) == []

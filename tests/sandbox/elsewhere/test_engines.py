@@ -109,7 +109,9 @@ def test_an_engine_that_does_not_see_our_files_keeps_a_narrow_network_all_the_sa
     unseen.mkdir()
     runbook.under = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs none "$0" && exec "$@"', str(unseen))
     options = ("--sandbox=docker", "--image", base_image, "--network=model-only", "--json")
-    ran = runbook("run", EXAMPLES / "hello", *options, env={"TMPDIR": str(unseen)})
+    ran = runbook(
+        "run", EXAMPLES / "hello", *options, env={"TMPDIR": str(unseen), "RUNBOOK_DATA": str(unseen / "data")}
+    )
     assert ran.code == 0, ran.err
     assert (ran.folder / "results/greeting.md").is_file()
     names = [name for item in engine.api.containers(all=True) for name in item["Names"]]

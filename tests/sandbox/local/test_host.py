@@ -14,7 +14,6 @@ from runbook_runner.core.errors import NotReadyError, SandboxError
 from runbook_runner.sandbox.base import PutFile, SandboxSpec
 from runbook_runner.sandbox.local.host import HostSandbox
 from runbook_runner.sandbox.paths import app_rewriter
-from runbook_runner.sandbox.temp_folders import find_folders
 
 
 @pytest.fixture
@@ -48,11 +47,11 @@ def test_app_paths_are_rewritten_and_nothing_that_only_looks_like_one(text, expe
     assert app_rewriter("@")(text) == expected
 
 
-def test_folder_is_private_and_named_after_the_run(make_host):
-    sandbox = make_host(run_id="0badcafe")
+def test_folder_is_the_one_that_was_asked_for_and_private(make_host, tmp_path):
+    sandbox = make_host(folder=tmp_path / "work")
     sandbox.start()
     folder = Path(sandbox.app)
-    assert folder.name.startswith("runbook-0badcafe-")
+    assert folder == tmp_path / "work"
     assert folder.stat().st_mode & 0o777 == 0o700
     assert sandbox.sandbox_id == sandbox.app
 
@@ -87,10 +86,9 @@ for chunk in process:
     runner.wait(60)
     runner.stdout.close()
     eventually(lambda: running(mark) == [])
-    assert app in find_folders(app.parent, "dies")
+    assert app.is_dir()
     HostSandbox(SandboxSpec(run_id="dies"), folder=app).stop()
     assert not app.exists()
-    assert app not in find_folders(app.parent, "dies")
 
 
 @pytest.mark.needs("linux")
@@ -104,18 +102,11 @@ def test_supervisor_that_is_killed_takes_the_command_with_it(sandbox, running, e
     assert running(f"sleep {mark}") == []
 
 
-def test_leftover_search_ignores_links(tmp_path):
-    (tmp_path / "runbook-abc-1").symlink_to("/etc")
-    assert find_folders(tmp_path, "abc") == ()
-    assert find_folders(tmp_path / "missing", "abc") == ()
-
-
 def test_leftover_folder_gives_its_results(make_host, tmp_path):
     dead = make_host(run_id="feedf00d")
     dead.start()
     dead.put([PutFile("/app/results/late", b"late")])
-    (folder,) = find_folders(Path(dead.app).parent, "feedf00d")
-    leftover = HostSandbox(SandboxSpec(run_id="feedf00d"), folder=folder)
+    leftover = HostSandbox(SandboxSpec(run_id="feedf00d"), folder=Path(dead.app))
     assert [file.path for file in leftover.get("/app/results", tmp_path, max_bytes=9, max_files=9).files] == ["late"]
 
 

@@ -1,0 +1,1 @@
+"""Room `core`, `disk`: folders that others may have had a hand in."""
