@@ -327,7 +327,7 @@ def test_a_replay_needs_no_secret_and_keeps_none(make_runbook: Callable[[], Any]
     leak = "env | sort | grep -e SERVICE -e API_KEY -e AUTH | tee /app/results/log.txt"
     (first.cwd / "model.yaml").write_text(json.dumps([{"shell": leak}, {"say": "Done."}]))
     keys = {"ANTHROPIC_API_KEY": KEY, "SERVICE_TOKEN": SECRET}
-    recorded = first("run", "RUNBOOK.md", "--model-script", "model.yaml", "--json", env=keys)
+    recorded = first("run", "RUNBOOK.md", "--trust", "--model-script", "model.yaml", "--json", env=keys)
     assert recorded.code == 0, recorded.err
     without = runbook("replay", recorded.folder, "--json")
     assert without.code == 0, without.err

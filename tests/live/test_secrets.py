@@ -83,7 +83,7 @@ def leaked(make_runbook: Callable[[], Any], eventually: Any) -> Any:
         "HOST_ONLY": "1",
         "OPENAI_API_KEY": "sk-unused",
     }
-    process = command.start("run", "RUNBOOK.md", "--model-script", "model.yaml", "--json", env=env)
+    process = command.start("run", "RUNBOOK.md", "--trust", "--model-script", "model.yaml", "--json", env=env)
     seen = {"process list": b"", "docker inspect": b""}
 
     def has_ended() -> bool:
@@ -161,7 +161,7 @@ def test_the_error_of_a_run_never_tells_a_secret(
     agent.parent.mkdir(parents=True)
     agent.write_text(LEAKING)
     (runbook.cwd / "e.env").write_text("CRM_TOKEN=from-env-file-98765\n")
-    args = ("--agent", "leak", "--sandbox", "host", "--secret", "CRM_TOKEN", "--env-file", "e.env", *options)
+    args = ("--agent", "leak", "--trust", "--sandbox", "host", "--secret", "CRM_TOKEN", "--env-file", "e.env", *options)
     ran = runbook("run", shell_runbook("true"), *args)
     assert ran.code == 4
     assert "leak ended with exit code 9" in ran.out + ran.err

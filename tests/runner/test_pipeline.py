@@ -11,7 +11,7 @@ from runbook_runner.core.errors import ExitCode, InputError, NotReadyError
 from runbook_runner.core.events import Evaluated, Event, PhaseStarted, Recorded, SandboxStarted
 from runbook_runner.runner import Question, RunOptions, RunRequest
 
-HOST = RunOptions(sandbox="host")
+HOST = RunOptions(sandbox="host", trust=True)
 
 ASKING = """\
 ---

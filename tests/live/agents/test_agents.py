@@ -136,7 +136,7 @@ def leaked(
     (command.cwd / "RUNBOOK.md").write_text(RUNBOOK)
     (command.cwd / "model.yaml").write_text(json.dumps([{"shell": LEAK}, {"say": "Done."}]))
     env = {**KEYS, "SERVICE_API_TOKEN": DECLARED}
-    arguments = ("run", "RUNBOOK.md", "--agent", request.param, "--model-script", "model.yaml", "--json")
+    arguments = ("run", "RUNBOOK.md", "--trust", "--agent", request.param, "--model-script", "model.yaml", "--json")
     process = command.start(*arguments, env=env)
     seen = b""
 

@@ -39,7 +39,7 @@ def declare(runbook: Any, script: str, more: str = "") -> None:
 
 
 def run(runbook: Any, *more: str) -> Any:
-    return runbook("run", "RUNBOOK.md", "--sandbox", "host", "--json", *more)
+    return runbook("run", "RUNBOOK.md", "--trust", "--sandbox", "host", "--json", *more)
 
 
 JSONL = '[events]\nformat = "jsonl"\n'
@@ -128,7 +128,7 @@ def test_no_start_is_waited_for_beyond_the_time_limit(runbook: Any) -> None:
 def test_ctrl_c_while_it_waits_ends_the_run_in_good_order(runbook: Any, eventually: Any) -> None:
     script = 'echo x > "$RESULTS_DIR/out.txt"; echo "HTTP 503: overloaded" >&2; exit 1'
     declare(runbook, script, '[[errors]]\npattern = "zzz"\nkind = "refusal"\n')
-    process = runbook.start("run", "RUNBOOK.md", "--sandbox", "host", "--json")
+    process = runbook.start("run", "RUNBOOK.md", "--trust", "--sandbox", "host", "--json")
     eventually(lambda: '"agent.retried"' in next((runbook.cwd / ".runbook").rglob("events.jsonl")).read_text())
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
@@ -160,7 +160,7 @@ def test_its_session_database_comes_home_as_text_without_secrets(runbook: Any) -
     declared = RUNBOOK.replace("agent: mine", "agent: mine\nsecrets:\n  SERVICE_TOKEN:\n    env: SERVICE_TOKEN")
     (runbook.cwd / "RUNBOOK.md").write_text(declared)
     (runbook.cwd / ".runbook" / "agents" / "mine.toml").open("a").write('[files]\n"made" = ""\n')
-    ran = runbook("run", "RUNBOOK.md", "--sandbox", "host", "--json", env={"SERVICE_TOKEN": SECRET})
+    ran = runbook("run", "RUNBOOK.md", "--trust", "--sandbox", "host", "--json", env={"SERVICE_TOKEN": SECRET})
     assert ran.code == 0, ran.err
     (path,) = (event["path"] for event in ran.events("artifact.collected") if event["kind"] == "agent")
     (line,) = map(json.loads, (ran.folder / path).read_text().splitlines())

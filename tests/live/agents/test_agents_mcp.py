@@ -105,7 +105,7 @@ def tallied(request: pytest.FixtureRequest, make_runbook: Callable[[], Any], rem
     (command.cwd / "model.yaml").write_text(json.dumps(turns))
     # With a model of OpenAI's, Codex would offer the tool by a search at the provider only.
     arguments = ("--agent", agent, "--model", "claude-sonnet-4-6", "--model-script", "model.yaml")
-    ran = command("run", "RUNBOOK.md", "-f", SERVER, *arguments, "--json", env={"TALLY_KEY": KEY}, timeout=500)
+    ran = command("run", "RUNBOOK.md", "--trust", "-f", SERVER, *arguments, "--json", env={"TALLY_KEY": KEY}, timeout=500)
     assert ran.code == 0, ran.err
     return ran
 
@@ -122,7 +122,7 @@ def test_a_server_that_codex_can_not_speak_to_is_told_before_anything_starts(run
     (runbook.cwd / "RUNBOOK.md").write_text(document({"sse": "http://127.0.0.1:9/sse"}))
     (runbook.cwd / "model.yaml").write_text('[{"say": "Done."}]')
     arguments = ("--agent", "codex", "--model-script", "model.yaml")
-    ran = runbook("run", "RUNBOOK.md", "-f", SERVER, *arguments, env={"TALLY_KEY": KEY})
+    ran = runbook("run", "RUNBOOK.md", "--trust", "-f", SERVER, *arguments, env={"TALLY_KEY": KEY})
     assert ran.code == 2
     assert "Codex can't use the MCP server sse: it does not speak SSE.\nUse the server's http address" in ran.err
     assert not list(runbook.cwd.rglob("events.jsonl"))
