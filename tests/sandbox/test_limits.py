@@ -1,5 +1,6 @@
 """Limits that hold, and are named when something ran into them. Each test provokes one."""
 
+import io
 from uuid import uuid4
 
 import pytest
@@ -99,6 +100,82 @@ def test_little_on_disk_hits_nothing(make, shell, eventually, monkeypatch):
     sandbox.put([PutFile("/app/work/seen", b"")])
     assert b"".join(chunk.data for chunk in process) == b"done\n"
     assert sandbox.limits_hit() == ()
+
+
+UNLINKED = """python3 -c '
+import os, sys, time
+os.chdir("/app/work")
+held = []
+for number in range(int(sys.argv[1])):
+    held.append(open("big", "wb"))
+    os.unlink("big")
+    held[-1].write(bytes(range(1, 256)) * (int(sys.argv[2]) * 4112))
+    held[-1].flush()
+print("held", flush=True)
+time.sleep(100)
+' """
+"""Holds so many files without a name, each of so many MB."""
+
+
+MAPPED = """python3 -c '
+import ctypes, os, time
+libc = ctypes.CDLL(None)
+libc.mmap.restype = ctypes.c_void_p
+libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
+size = 100 << 20
+file = os.open("/app/work/big", os.O_RDWR | os.O_CREAT)
+os.truncate(file, size)
+memory = libc.mmap(None, size, 3, 1, file, 0)
+os.close(file)
+os.unlink("/app/work/big")
+ctypes.memset(memory, 1, size)
+time.sleep(100)
+'"""
+
+
+THREADS = """python3 -c '
+import ctypes, os, threading, time
+def hold():
+    ctypes.CDLL(None).unshare(0x400)  # descriptors of its own, where it may
+    file = open("/app/work/big", "wb")
+    os.unlink("/app/work/big")
+    file.write(b"x" * (100 << 20))
+    file.flush()
+    time.sleep(100)
+threading.Thread(target=hold).start()
+'"""
+
+
+@pytest.mark.parametrize(
+    "script",
+    [f"{UNLINKED} 1 100", f"{UNLINKED} 10 10", f"({UNLINKED} 4 25 &) ; sleep 100", MAPPED, THREADS],
+    ids=["one", "several", "orphan", "mapped", "thread"],
+)
+def test_files_without_a_name_count_as_disk(make, shell, script):
+    sandbox = make(disk_bytes=50 << 20)
+    ran = shell(sandbox, script, deadline_s=120)
+    assert ran.exit.ended_by == "killed", ran.stderr
+    assert [hit.message for hit in sandbox.limits_hit()] == ["It wrote more than 50 MB to disk."]
+
+
+@pytest.mark.needs("docker")
+def test_volumes_of_an_image_count_as_disk_and_none_is_left(make_docker, shell, engine, image):
+    made = f"FROM {image}\nRUN mkdir /data && echo kept >/data/mine\nVOLUME /data /other\n"
+    tag = f"runbook-test-volume:{uuid4().hex[:8]}"
+    list(engine.api.build(fileobj=io.BytesIO(made.encode()), tag=tag, rm=True))
+    try:
+        sandbox = make_docker(image=tag, disk_bytes=50 << 20)
+        sandbox.start()
+        assert shell(sandbox, "cat /data/mine").stdout == b"kept\n"
+        ran = shell(sandbox, "head -c 100000000 /dev/zero >/data/big; sleep 100", deadline_s=120)
+        assert ran.exit.ended_by == "killed"
+        assert limits(sandbox) == ["disk"]
+        mine = {mount["Name"] for mount in engine.api.inspect_container(sandbox.sandbox_id)["Mounts"]}
+        sandbox.stop()
+        assert len(mine) == 2
+        assert mine.isdisjoint(volume["Name"] for volume in engine.api.volumes()["Volumes"] or [])
+    finally:
+        engine.api.remove_image(tag, force=True)
 
 
 def test_open_files_end_at_the_limit_with_the_usual_error(make_backend, backend, shell):

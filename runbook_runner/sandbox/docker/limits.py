@@ -1,4 +1,4 @@
-"""Docker sandbox: which limits an engine keeps, which a container ran into, and what it has on disk."""
+"""Docker sandbox: which limits an engine keeps, and which a container ran into."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -50,10 +50,3 @@ def limits_hit(engine: Engine, container: str, spec: SandboxSpec) -> tuple[Limit
         said = first_output(engine, container, ["sh", "-c", _COUNTERS])
     counted = dict(word.partition("=")[::2] for word in said.decode("ascii", "replace").split())
     return tuple(counted_hits(lambda file, key: int(counted.get(f"{file}/{key}", 0)), spec))
-
-
-def disk_used(engine: Engine, container: str) -> int:
-    """Returns the bytes in the container's own layer; a sparse file counts with its length. Raises SandboxError."""
-    with engine_errors("measure the container"):
-        found = engine.api.containers(all=True, size=True, filters={"id": container})
-    return int(found[0].get("SizeRw") or 0) if found else 0

@@ -25,16 +25,17 @@ from runbook_runner.sandbox.base import (
     Received,
     SandboxSpec,
 )
-from runbook_runner.sandbox.disk_watch import DiskWatch
 from runbook_runner.sandbox.docker import limits
 from runbook_runner.sandbox.docker.archive import TornArchiveError, pack, unpack
 from runbook_runner.sandbox.docker.container import first_files, put_files, remove_container, start_container
+from runbook_runner.sandbox.docker.disk_use import DiskUse
 from runbook_runner.sandbox.docker.engine import Engine, engine_errors
 from runbook_runner.sandbox.docker.exec_socket import ContainerAttached
 from runbook_runner.sandbox.docker.network import ContainerSockets
 from runbook_runner.sandbox.docker.process import DockerProcess, end_everything
 from runbook_runner.sandbox.docker.scripts import wrapped
 from runbook_runner.sandbox.extract import Extraction
+from runbook_runner.sandbox.usage_watch import UsageWatch, disk_hit
 
 NAME = r"runbook-(.+)-[0-9a-f]{6}"
 """A pattern: the name of a run's container."""
@@ -70,7 +71,13 @@ class DockerSandbox:
         self._ended = 0
         self._endings = 0
         self._sockets = ContainerSockets(engine, spec)
-        self._watch = DiskWatch(lambda: limits.disk_used(engine, self._container), spec.disk_bytes, self._end_processes)
+        self._measure = DiskUse(engine, spec)
+        self._watch = UsageWatch(
+            disk_hit(spec.disk_bytes),
+            spec.disk_bytes,
+            lambda: self._measure(self._container),
+            end=self._end_processes,
+        )
 
     @property
     def sandbox_id(self) -> str:
@@ -84,6 +91,7 @@ class DockerSandbox:
             self._sockets.open()
             if not self._take_over():
                 self._container = start_container(self._engine, self._spec, self._name, self._sockets)
+            self._measure.begin()
             self._watch.start()
             if self._sockets.forwards:
                 self.put([])

@@ -16,6 +16,7 @@ from runbook_runner.core import settings
 from runbook_runner.core.errors import NotReadyError
 from runbook_runner.core.programs import SYSTEM_PATH, find_program, version_of
 from runbook_runner.sandbox.base import GatewayAddress, Hold, Limit, LimitHit, SandboxSpec
+from runbook_runner.sandbox.held_files import shared_memory
 from runbook_runner.sandbox.local import cgroup, machine_files, seccomp_filter
 from runbook_runner.sandbox.local.folder_sandbox import FolderSandbox, language_variables
 from runbook_runner.sandbox.local.process import Orders, check_variables
@@ -23,6 +24,7 @@ from runbook_runner.sandbox.local.programs import Tool, find_tools
 from runbook_runner.sandbox.network.sockets import INSIDE, PROGRAMS, Sockets
 from runbook_runner.sandbox.paths import CONFIG
 from runbook_runner.sandbox.temp_folders import open_folder
+from runbook_runner.sandbox.usage_watch import UsageWatch
 
 HOME = "/home/sandbox"
 TOOLS = "/opt/runbook"
@@ -101,6 +103,12 @@ class BubblewrapSandbox(FolderSandbox):
         super().__init__(spec, folder=folder)
         self._sockets = Sockets(spec.network, spec.on_event)
         self._tools: tuple[Tool, ...] = ()
+        self._memory = UsageWatch(
+            LimitHit("memory", f"It ran out of memory ({spec.memory_bytes >> 20} MB): it was ended."),
+            spec.memory_bytes,
+            self._memory_used,
+            end=self._end_processes,
+        )
         self._hidden = tuple(machine_files.hidden_files())
         self._filter = seccomp_filter.program()
         self._group = cgroup.noted(folder / _GROUPS, folder.name) if folder else None
@@ -120,7 +128,7 @@ class BubblewrapSandbox(FolderSandbox):
         return {**super().holds(), **(group if self._group else alone)}
 
     def limits_hit(self) -> tuple[LimitHit, ...]:
-        hits = self._group.hits(self._spec) if self._group else ()
+        hits = self._group.hits(self._spec) if self._group else self._memory.hits()
         return (*super().limits_hit(), *hits)
 
     # --- FolderSandbox ------------------------------------------------------------------------------------------------
@@ -153,6 +161,8 @@ class BubblewrapSandbox(FolderSandbox):
             pids=self._spec.pids,
             cpus=min(self._spec.cpus, os.cpu_count() or 1),
         )
+        if self._group is None:
+            self._memory.start()
 
     def _command(
         self, argv: Sequence[str], environment: dict[str, str], cwd: str, deadline_s: float
@@ -192,7 +202,14 @@ class BubblewrapSandbox(FolderSandbox):
         fixed = {"PATH": _PATH, "TERM": "dumb", "HOME": HOME, "TMPDIR": "/tmp"}  # noqa: S108 - the sandbox's own
         return {**language_variables(), **trusted, **self._sockets.environment, **fixed}
 
+    def _memory_used(self) -> int:
+        """Returns the bytes of memory that no process' own limit counts: what they share, mapped or by descriptor."""
+        device = Path(self._root).stat().st_dev
+        by_descriptor = sum(size for file, size in self._held().items() if file.device != device)
+        return max(by_descriptor, sum(map(shared_memory, self._running())))
+
     def _release(self) -> None:
+        self._memory.stop()
         self._sockets.close()
         if self._group:
             self._group.remove()

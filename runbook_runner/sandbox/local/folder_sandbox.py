@@ -5,7 +5,7 @@ import sys
 import tempfile
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -24,13 +24,14 @@ from runbook_runner.sandbox.base import (
     Received,
     SandboxSpec,
 )
-from runbook_runner.sandbox.disk_watch import DiskWatch, tree_size
 from runbook_runner.sandbox.extract import Extraction
+from runbook_runner.sandbox.held_files import Held, descendants, held_by
 from runbook_runner.sandbox.local.attach import LocalAttached, Streams
 from runbook_runner.sandbox.local.process import HostProcess, Orders
 from runbook_runner.sandbox.local.tree import fetch, store
 from runbook_runner.sandbox.paths import CONFIG, app_rewriter, check_writable
 from runbook_runner.sandbox.temp_folders import make_folder, open_folder, remove_folder
+from runbook_runner.sandbox.usage_watch import UsageWatch, disk_hit, tree_size
 
 _STOP_S = settings.GRACE_S + 5
 
@@ -51,7 +52,7 @@ class FolderSandbox(ABC):
         self._stopped = False
         self._state = threading.Lock()
         self._processes: list[HostProcess] = []
-        self._watch = DiskWatch(lambda: tree_size(Path(self._root)), spec.disk_bytes, self._end_processes)
+        self._watch = UsageWatch(disk_hit(spec.disk_bytes), spec.disk_bytes, self._disk_used, end=self._end_processes)
 
     @property
     def sandbox_id(self) -> str:
@@ -212,6 +213,17 @@ class FolderSandbox(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+    def _disk_used(self) -> int:
+        device = Path(self._root).stat().st_dev
+        return tree_size(Path(self._root)) + sum(size for file, size in self._held().items() if file.device == device)
+
+    def _held(self) -> Held:
+        return held_by(self._running())
+
+    def _running(self) -> Iterator[int]:
+        """Yields all processes of this machine that belong to the sandbox. Linux only."""
+        return descendants(pid for process in list(self._processes) if (pid := process.pid))
 
     def _end_processes(self) -> None:
         for process in self._processes:

@@ -88,6 +88,11 @@ class HostProcess:
         with suppress(BrokenPipeError), os.fdopen(orders_pipe, "wb") as pipe:
             pipe.write(json.dumps(asdict(orders)).encode())
 
+    @property
+    def pid(self) -> int | None:
+        """The supervisor's: the command and all that came from it are below it. `None` once it has ended."""
+        return self._supervisor.pid if self._supervisor.returncode is None else None
+
     def __iter__(self) -> Iterator[Chunk]:
         ended_at: float | None = None
         with selectors.DefaultSelector() as selector:

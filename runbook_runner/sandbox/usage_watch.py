@@ -1,4 +1,5 @@
-"""Sandbox: watches how much a sandbox has written to disk, where no quota of the file system can do it."""
+"""Sandbox: watches how much a sandbox has written to disk, or has of memory, where neither the file system nor the
+kernel limits it."""
 
 import os
 import threading
@@ -15,27 +16,28 @@ _ENTRY = 4096  # bytes that a file counts at least: a disk runs out of entries t
 _SHARE = 20  # measuring takes at most one part in so many of the time
 
 
-class DiskWatch:
+class UsageWatch:
     """Measures every second or so; over the limit it ends the writing processes, once. They may write for a second
     more."""
 
-    def __init__(self, measure: Callable[[], int], limit_bytes: int, end: Callable[[], None]):
-        """measure: returns bytes on disk; raises OSError or RunbookError when it can't be measured now. end: called
-        from the watching thread."""
+    def __init__(self, hit: LimitHit, limit_bytes: int, measure: Callable[[], int], end: Callable[[], None]):
+        """hit: what is said then. measure: returns bytes; raises OSError or RunbookError when it can't be measured now.
+        end: called from the watching thread."""
         self._measure = measure
         self._limit = limit_bytes
         self._end = end
         self._over = threading.Event()
-        self._hit: LimitHit | None = None
+        self._hit = hit
+        self._hits: tuple[LimitHit, ...] = ()
 
     def start(self) -> None:
-        threading.Thread(target=self._run, name="disk-watch", daemon=True).start()
+        threading.Thread(target=self._run, name="usage-watch", daemon=True).start()
 
     def stop(self) -> None:
         self._over.set()
 
     def hits(self) -> tuple[LimitHit, ...]:
-        return (self._hit,) if self._hit else ()
+        return self._hits
 
     def _run(self) -> None:
         pause = _MIN_PAUSE_S
@@ -47,9 +49,13 @@ class DiskWatch:
                 continue
             pause = max(_MIN_PAUSE_S, (time.monotonic() - began) * _SHARE)
             if used > self._limit and not self._over.is_set():
-                self._hit = LimitHit("disk", f"It wrote more than {self._limit >> 20} MB to disk.")
+                self._hits = (self._hit,)
                 return self._end()
         return None
+
+
+def disk_hit(limit_bytes: int) -> LimitHit:
+    return LimitHit("disk", f"It wrote more than {limit_bytes >> 20} MB to disk.")
 
 
 def tree_size(folder: Path) -> int:

@@ -1,0 +1,159 @@
+"""Docker sandbox: how much a container has on disk: its own layer, its volumes, and files without a name.
+
+The engine knows the size of the layer alone. For the rest a second container looks, which sees the processes of the
+first: no program of the first one is believed, and none of it gets a right that it does not have. That costs half a
+second, so where the engine's disk can be seen from here it is asked only once that has filled up by half the limit.
+"""
+
+import os
+import secrets
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+from runbook_runner.core.errors import SandboxError
+from runbook_runner.sandbox.base import SandboxSpec
+from runbook_runner.sandbox.docker import seccomp_profile
+from runbook_runner.sandbox.docker.container import remove_container
+from runbook_runner.sandbox.docker.engine import BROKEN, Engine, engine_errors
+from runbook_runner.sandbox.docker.exec_socket import Frames, start_exec
+from runbook_runner.sandbox.held_files import File, mapped
+
+_UNSEEN_EVERY_S: Final = 30.0
+"""Between two looks where the engine's disk can't be seen from here."""
+_PATIENCE: Final = 3
+"""How often what runs in the container may keep the second one from its work."""
+_LOOK_S: Final = 30
+# Volumes are at /measured/NUMBER. Device numbers are those of stat(2).
+_LOOK: Final = r"""
+for tool in stat grep sort xargs du; do command -v $tool >/dev/null || { echo done; exit; }; done
+stat -c 'device %d' /proc/1/root/ /measured/* 2>/dev/null
+for volume in /measured/*; do [ -d "$volume" ] && du -sk "$volume"; done 2>/dev/null | while read -r kilobytes _; do
+    echo "volume $kilobytes"
+done
+printf '%s\n' /proc/[0-9]*/task/[0-9]*/fd/[0-9]* | xargs stat -L -c 'file %h %f %d %i %b' 2>/dev/null |
+    grep '^file 0 8' | sort -u
+grep -h '(deleted)$' /proc/[0-9]*/maps 2>/dev/null | sort -u
+echo done
+"""
+
+
+class DiskUse:
+    """Measures one container."""
+
+    def __init__(self, engine: Engine, spec: SandboxSpec):
+        self._engine = engine
+        self._limit = spec.disk_bytes
+        self._least: int | None = None
+        """The least that was on the engine's disk."""
+        self._looked = 0.0
+        self._failed = 0
+
+    def begin(self) -> None:
+        """To be called before anything runs in the container."""
+        self._least = self._on_disk()
+
+    def __call__(self, container: str) -> int:
+        """Returns the bytes on disk; in the container's own layer a sparse file counts with its length. Raises
+        SandboxError."""
+        with engine_errors("measure the container"):
+            found = self._engine.api.containers(all=True, size=True, filters={"id": container})
+        if not found:
+            return 0
+        beside = self._beside_layer(container) if self._may_hold_more() else 0
+        return int(found[0].get("SizeRw") or 0) + beside
+
+    def _on_disk(self) -> int | None:
+        """Returns the bytes on the engine's disk; `None` when it can't be seen from here."""
+        root = self._engine.info.get("DockerRootDir")
+        if not root or not self._engine.is_local:
+            return None
+        try:
+            seen = os.statvfs(root)
+        except OSError:
+            return None
+        return (seen.f_blocks - seen.f_bfree) * seen.f_frsize
+
+    def _may_hold_more(self) -> bool:
+        now = self._on_disk()
+        if now is None or self._least is None:
+            return time.monotonic() - self._looked >= _UNSEEN_EVERY_S
+        self._least = min(self._least, now)
+        return now - self._least > self._limit // 2
+
+    def _beside_layer(self, container: str) -> int:
+        self._looked = time.monotonic()
+        try:
+            said = _look(self._engine, container)
+        except TimeoutError:
+            said = []
+        except BROKEN as error:
+            raise SandboxError(f"The container can't be measured: {error}") from error
+        if said[-1:] == [b"done"]:
+            self._failed = 0
+            return _sum(said)
+        self._failed += 1
+        return self._limit + 1 if self._failed >= _PATIENCE else 0
+
+
+def _look(engine: Engine, container: str) -> list[bytes]:
+    """Returns the lines of what a second container sees. Raises TimeoutError, one of `BROKEN`."""
+    about = engine.api.inspect_container(container)
+    volumes = [mount["Name"] for mount in about["Mounts"] if mount.get("Type") == "volume"]
+    name = f"runbook-look-{secrets.token_hex(6)}"
+    try:
+        made = engine.api.create_container(
+            about["Image"],
+            entrypoint=["sleep"],
+            command=[str(2 * _LOOK_S)],
+            user="0",
+            name=name,
+            working_dir="/",
+            host_config=_host_config(engine, container, volumes),
+        )
+        engine.api.start(made["Id"])
+        return list(_lines(engine, made["Id"]))
+    finally:
+        remove_container(engine, name)
+
+
+def _host_config(engine: Engine, container: str, volumes: list[str]) -> Any:
+    return engine.api.create_host_config(
+        auto_remove=True,
+        pid_mode=f"container:{container}",
+        network_mode="none",
+        cap_drop=["ALL"],
+        cap_add=["DAC_READ_SEARCH", "SYS_PTRACE"],  # without it /proc shows only processes of the same user
+        security_opt=["no-new-privileges", *seccomp_profile.options(engine)],
+        binds={volume: {"bind": f"/measured/{at}", "mode": "ro"} for at, volume in enumerate(volumes)},
+        mem_limit=256 << 20,
+        pids_limit=64,
+    )
+
+
+def _lines(engine: Engine, container: str) -> Iterator[bytes]:
+    made = engine.api.exec_create(container, ["sh", "-c", _LOOK], user="0")
+    connection = start_exec(engine, made["Id"], timeout_s=_LOOK_S)
+    try:
+        yield from Frames(connection).read(64 << 20).splitlines()
+    finally:
+        connection.close()
+
+
+def _sum(lines: Iterable[bytes]) -> int:
+    """Returns the bytes in the volumes and in files without a name on the same devices: the memory of others is limited
+    by the engine."""
+    total, devices, held = 0, set(), {}
+    maps = []
+    for line in lines:
+        match line.split():
+            case [b"device", device]:
+                devices.add(int(device))
+            case [b"volume", kilobytes]:
+                total += int(kilobytes) << 10
+            case [b"file", _, _, device, inode, blocks]:
+                held[File(int(device), int(inode))] = int(blocks) * 512
+            case _:
+                maps.append(line)
+    held = dict(mapped(maps)) | held
+    return total + sum(size for file, size in held.items() if file.device in devices)
