@@ -105,7 +105,8 @@ def tallied(request: pytest.FixtureRequest, make_runbook: Callable[[], Any], rem
     (command.cwd / "model.yaml").write_text(json.dumps(turns))
     # With a model of OpenAI's, Codex would offer the tool by a search at the provider only.
     arguments = ("--agent", agent, "--model", "claude-sonnet-4-6", "--model-script", "model.yaml")
-    ran = command("run", "RUNBOOK.md", "--trust", "-f", SERVER, *arguments, "--json", env={"TALLY_KEY": KEY}, timeout=500)
+    key = {"TALLY_KEY": KEY}
+    ran = command("run", "RUNBOOK.md", "--trust", "-f", SERVER, *arguments, "--json", env=key, timeout=500)
     assert ran.code == 0, ran.err
     return ran
 
