@@ -97,13 +97,14 @@ def is_folder(path: Path | str) -> bool:
     return os.path.isdir(path)  # noqa: PTH112
 
 
-def make_folder(path: Path) -> None:
-    """With its parents, and without the recursion of `Path.mkdir`: there may be a thousand. Raises OSError."""
+def make_folder(path: Path, mode: int = 0o777) -> None:
+    """With its parents, and without the recursion of `Path.mkdir`: there may be a thousand. mode: of those that are
+    made, less the umask. Raises OSError."""
     try:
-        path.mkdir(exist_ok=True)
+        path.mkdir(mode, exist_ok=True)
     except FileNotFoundError:
         for folder in (*reversed(path.parents), path):
-            folder.mkdir(exist_ok=True)
+            folder.mkdir(mode, exist_ok=True)
 
 
 def upwards(near: Iterable[Path | str]) -> Iterator[Path]:

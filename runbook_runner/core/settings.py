@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, cast, get_args
 
+from runbook_runner.core.disk.links import first_link
 from runbook_runner.core.errors import InputError, NotReadyError
 from runbook_runner.core.text import did_you_mean
 
@@ -99,7 +100,8 @@ class Settings(NamedTuple):
         )
 
     def require_home(self) -> Path:
-        """`home`, a folder or a path where one can be made. Raises NotReadyError."""
+        """`home`, a folder or a path where one can be made. Links in the user's own are the user's; the `.runbook` of
+        the current folder may have come with a clone, and may not lead elsewhere. Raises NotReadyError."""
         there = next(path for path in (self.home, *self.home.parents) if os.path.lexists(path))
         problem = None if os.path.isdir(there) else f"{there} is not a folder"  # noqa: PTH112 - it never raises
         try:
@@ -109,7 +111,15 @@ class Settings(NamedTuple):
         if problem:
             hint = "Set RUNBOOK_HOME to a folder you may write to."
             raise NotReadyError(f"No run can be recorded here: {problem}.", where=str(self.home), hint=hint)
+        if not os.environ.get("RUNBOOK_HOME") and (link := _link_in(self.home)):
+            hint = "Remove the link; to record elsewhere, set RUNBOOK_HOME to that folder."
+            raise NotReadyError(f"{link} is a link, which may have come with this folder.", hint=hint)
         return self.home
+
+
+def _link_in(home: Path) -> Path | None:
+    """Among the folders of trajectories."""
+    return home if home.is_symlink() else first_link(home / "trajectories", levels=3)
 
 
 def record_mode(text: str, where: str) -> RecordMode:

@@ -10,6 +10,7 @@ from typing import Any
 from runbook_runner import __version__
 from runbook_runner.agents.base import Agent
 from runbook_runner.core import ids
+from runbook_runner.core.disk.private import FILE
 from runbook_runner.core.errors import ExitCode, RecordingError, RunbookError
 from runbook_runner.core.events import Event, Log, PhaseFinished, PhaseStarted, RunFinished, RunStarted, Status
 from runbook_runner.core.files import write_atomically
@@ -137,8 +138,8 @@ def finish(run: Run, status: Status, error: RunbookError | None) -> Outcome:
 def _write_request(run: Run) -> None:
     spec, clean = run.spec, run.redactor.clean
     try:
-        write_atomically(run.folder / SPEC_FILE, clean(spec.model_dump_json(indent=1)) + "\n")
-        write_atomically(run.folder / MISSION_FILE, clean(spec.mission))
+        write_atomically(run.folder / SPEC_FILE, clean(spec.model_dump_json(indent=1)) + "\n", mode=FILE)
+        write_atomically(run.folder / MISSION_FILE, clean(spec.mission), mode=FILE)
     except OSError as error:
         raise RecordingError(f"The run can't be recorded: {error.strerror}.", where=str(run.folder)) from error
     run.emit(

@@ -1,13 +1,13 @@
 """Runner: the pipeline: record, image, sandbox, model, agent, collect, evaluate, finish. Read `_phases` from top to
 bottom: each phase of a run is one call."""
 
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from runbook_runner.core.disk.links import copy_tree
 from runbook_runner.core.errors import AgentError, CancelledError, InputError, RecordingError, RunbookError
 from runbook_runner.core.events import AgentFinished, AgentStarted, Log, SandboxStarted, Status
 from runbook_runner.core.files import make_folder
@@ -232,7 +232,7 @@ def _make_folder(out: Path) -> None:
 
 def _copy_results(results: Path, out: Path) -> None:
     try:
-        shutil.copytree(results, out, dirs_exist_ok=True)
+        copy_tree(results, out)
     except OSError as error:
         hint = f"They are in {results}."
         raise InputError(f"The results can't be copied: {error}.", where=str(out), hint=hint) from error

@@ -15,8 +15,9 @@ from runbook_runner.agents.base import Agent, Declared
 from runbook_runner.agents.registry import declared_agents, find_agent
 from runbook_runner.core.authority import only_from_user
 from runbook_runner.core.clock import now_iso
+from runbook_runner.core.disk.private import private_folder
 from runbook_runner.core.errors import NotReadyError
-from runbook_runner.core.files import is_file, make_folder, write_atomically
+from runbook_runner.core.files import is_file, write_atomically
 from runbook_runner.runbook.document import Runbook
 from runbook_runner.runner.request.request import Ask, Question
 from runbook_runner.sandbox.images.snapshots import (
@@ -28,6 +29,7 @@ from runbook_runner.sandbox.images.snapshots import (
     user_snapshots,
 )
 
+_FOLDER = "trust"
 YES = ("y", "yes")
 
 
@@ -54,16 +56,17 @@ class TrustStore:
 
     def __init__(self, data: Path):
         """data: the user's data folder."""
-        self._folder = data / "trust"
+        self._data = data
+        self._folder = data / _FOLDER
 
     def knows(self, offer: Offer) -> bool:
-        return is_file(self._file(offer))
+        """Raises NotReadyError when others may have written there."""
+        return is_file(self._file(offer)) and bool(private_folder(self._data, _FOLDER))
 
     def add(self, offer: Offer) -> None:
         """Raises NotReadyError when it can't be written."""
         try:
-            make_folder(self._folder)
-            self._folder.chmod(0o700)
+            private_folder(self._data, _FOLDER)
             write_atomically(self._file(offer), json.dumps({**asdict(offer), "since": now_iso()}) + "\n", mode=0o600)
         except OSError as error:
             raise self._unwritable(error) from error

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from runbook_runner.core.disk.private import FILE, FOLDER
 from runbook_runner.core.errors import NotReadyError
-from runbook_runner.core.files import opened_atomically
+from runbook_runner.core.files import make_folder, opened_atomically
 from runbook_runner.core.text import decoded_name
 from runbook_runner.sandbox.base import Filter, Readable, Received, ReceivedFile, ResultsTooLargeError
 
@@ -30,7 +31,7 @@ class Extraction:
     def __init__(self, into: Path, sandbox_path: str, *, max_bytes: int, max_files: int, scrub: Filter | None = None):
         """Makes `into`. Raises NotReadyError when that can't be written, here and later."""
         try:
-            into.mkdir(parents=True, exist_ok=True)
+            make_folder(into, FOLDER)
         except OSError as error:
             raise _unwritable(into, error) from error
         self._into = into
@@ -116,7 +117,7 @@ class Extraction:
         target = self._into.joinpath(*map(decoded_name, parts))
         try:
             if target.parent not in self._made:
-                target.parent.mkdir(parents=True, exist_ok=True)
+                make_folder(target.parent, FOLDER)
                 self._made.add(target.parent)
             taken = target not in self._earlier and os.path.lexists(target)
         except OSError as error:
@@ -132,7 +133,7 @@ class Extraction:
     def _write(self, target: Path, content: Readable) -> int:
         written = 0
         # Beside the folder: in it every name may be one of the sandbox's.
-        with opened_atomically(target, mode=0o644, beside=self._into) as out:
+        with opened_atomically(target, mode=FILE, beside=self._into) as out:
             while block := content.read(_BLOCK):
                 written += len(block)
                 self._check_bytes(written)

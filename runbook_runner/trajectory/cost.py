@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from runbook_runner.core.disk.links import open_regular
+
 TOKENS = ("prompt_tokens", "cache_read_tokens", "cache_write_tokens", "completion_tokens")
 
 
@@ -55,7 +57,8 @@ def runs(home: Path, since: str | None, broken: list[Path]) -> Iterator[Run]:
     added to `broken`."""
     for path in (home / "trajectories").glob("*/*/*/trajectory.json"):
         try:
-            body = json.loads(path.read_bytes())
+            with open_regular(path) as file:
+                body = json.loads(file.read())
             if since is None or str(body["created"]) >= since:
                 yield _run(body)
         except (OSError, ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):

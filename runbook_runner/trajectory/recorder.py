@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from runbook_runner.core.clock import now_iso
+from runbook_runner.core.disk.private import private_opener
 from runbook_runner.core.errors import RecordingError
 from runbook_runner.core.events import Event, Recorded
 from runbook_runner.core.redaction import Redactor
@@ -24,7 +25,7 @@ class Recorder:
         self.broken_reader: Exception | None = None
         """The first exception of a reader, which gets no more events."""
         self._lock = threading.RLock()
-        self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._file = private_opener(str(self._path), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         self._next = (first_seq, os.fstat(self._file).st_size)
         """Number of the next line, and where it begins; one value, so that no interruption can part them."""
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from runbook_runner.core.disk.private import private_opener
 from runbook_runner.core.errors import RecordingError
 from runbook_runner.core.events import (
     AgentFinished,
@@ -29,7 +30,7 @@ class SandboxLog:
         line = _line(recorded.event)
         if line:
             try:
-                with self._path.open("a", encoding="utf-8", errors="backslashreplace") as log:
+                with open(self._path, "a", encoding="utf-8", errors="backslashreplace", opener=private_opener) as log:
                     # Lines after the first are indented, so that a message can't forge an entry.
                     log.write(f"{recorded.ts} " + "\n    ".join(map(printable_name, line.splitlines())) + "\n")
             except OSError as error:

@@ -1,11 +1,14 @@
 """Trajectory: the folders on disk. Layout: `{home}/trajectories/{collection}/{task}/{trajectory_id}/` (design §6)."""
 
+import errno
 import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from runbook_runner.core import ids
+from runbook_runner.core.disk.links import first_link, open_regular
+from runbook_runner.core.disk.private import FILE, FOLDER
 from runbook_runner.core.errors import InputError, RecordingError
 from runbook_runner.core.events import Recorded, parse_line
 from runbook_runner.core.files import is_file, make_folder, write_atomically
@@ -23,6 +26,8 @@ COLLECTED = (RESULTS, SESSIONS)
 """Folders whose files and names come from the sandbox; the runner writes all others."""
 
 _BLOCK = 1 << 16
+_MAX_DEPTH = 200  # folders in a trajectory's folder
+_LONGEST_LINE = 64 << 20  # a longer one is not of this program
 
 
 class UnknownTrajectoryError(InputError):
@@ -33,17 +38,18 @@ def create_folder(home: Path, collection: str, task: str) -> tuple[str, Path]:
     """A new trajectory id and its empty folder. Raises RecordingError when it can't be made."""
     parent = home / "trajectories" / collection / task
     try:
-        make_folder(parent)
+        make_folder(home)
+        make_folder(parent, FOLDER)
         _keep_out_of_git(home)
         while True:
             trajectory_id = ids.new_trajectory_id()
             folder = parent / trajectory_id
             try:
-                folder.mkdir()
+                folder.mkdir(FOLDER)
             except FileExistsError:
                 continue
             for name in ("agent", "model", RESULTS):
-                (folder / name).mkdir()
+                (folder / name).mkdir(FOLDER)
             return trajectory_id, folder
     except OSError as error:
         raise RecordingError(
@@ -77,13 +83,15 @@ def _keep_out_of_git(home: Path) -> None:
 def read_events(folder: Path) -> Iterator[Recorded]:
     """The events of a run, in order; a torn last line is left out. Raises InputError when there is no log."""
     try:
-        with (folder / EVENTS_FILE).open(encoding="utf-8", errors="replace") as lines:
-            for line in lines:
-                recorded = parse_line(line)
+        with open_regular(folder / EVENTS_FILE) as log:
+            while line := log.readline(_LONGEST_LINE):
+                recorded = parse_line(line.decode("utf-8", "replace"))
                 if recorded:
                     yield recorded
     except FileNotFoundError as error:
         raise InputError("There is no event log here.", where=str(folder)) from error
+    except OSError as error:
+        raise InputError(f"The event log can't be read: {error.strerror}.", where=str(folder)) from error
 
 
 def write_fold(folder: Path) -> Trajectory:
@@ -91,10 +99,9 @@ def write_fold(folder: Path) -> Trajectory:
     events = list(read_events(folder))
     trajectory = fold(events)
     try:
-        write_atomically(folder / TRAJECTORY_FILE, trajectory.model_dump_json(indent=1) + "\n")
-        write_atomically(
-            folder / "agent" / "atif.json", json.dumps(to_atif(events), indent=1, ensure_ascii=False) + "\n"
-        )
+        write_atomically(folder / TRAJECTORY_FILE, trajectory.model_dump_json(indent=1) + "\n", mode=FILE)
+        atif = json.dumps(to_atif(events), indent=1, ensure_ascii=False) + "\n"
+        write_atomically(folder / "agent" / "atif.json", atif, mode=FILE)
     except OSError as error:
         raise RecordingError(
             f"Can't write the trajectory: {error.strerror}.",
@@ -106,7 +113,9 @@ def write_fold(folder: Path) -> Trajectory:
 
 def repair(folder: Path) -> None:
     """Removes the files that a dead process was still writing, and cuts off the line that it left half written, so
-    that more can be appended. Raises OSError."""
+    that more can be appended. Raises OSError, also when the folder is not as this program made it."""
+    if link := first_link(folder, levels=_MAX_DEPTH):
+        raise OSError(errno.ELOOP, "it is a link", str(link))
     for file in _unfinished(folder):
         file.unlink(missing_ok=True)
     if not (folder / EVENTS_FILE).exists():

@@ -231,7 +231,7 @@ def test_get_brings_the_tree_owned_by_the_caller(sandbox, shell, tmp_path):
     assert found == {"2.txt": (4, "/app/results/2.txt"), "a/b/1.txt": (4, "/app/results/a/b/1.txt")}
     assert (tmp_path / "out/a/b/1.txt").read_bytes() == b"one\n"
     seen = (tmp_path / "out/2.txt").stat()
-    assert (seen.st_mode & 0o777, seen.st_uid) == (0o644, os.getuid())
+    assert (seen.st_mode & 0o777, seen.st_uid) == (0o600, os.getuid())
     assert received.skipped == ()
 
 

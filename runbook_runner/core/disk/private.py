@@ -8,6 +8,9 @@ from pathlib import Path
 from runbook_runner.core.errors import NotReadyError
 from runbook_runner.core.files import make_folder
 
+FILE = 0o600
+"""The permissions of a file that only this user may read."""
+FOLDER = 0o700
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
@@ -33,12 +36,17 @@ def private_folder(data: Path, *names: str) -> Path:
     return here
 
 
+def private_opener(path: str, flags: int) -> int:
+    """For `open`: a new file is this user's alone, and a link is not followed."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, FILE)
+
+
 def _make(folder: Path) -> None:
     try:
-        folder.mkdir(mode=0o700)
+        folder.mkdir(mode=FOLDER)
     except FileExistsError:
         return
-    folder.chmod(0o700)  # whatever the umask
+    folder.chmod(FOLDER)  # whatever the umask
 
 
 def _refuse_shared(folder: Path) -> None:

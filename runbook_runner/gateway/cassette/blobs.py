@@ -10,8 +10,10 @@ from typing import BinaryIO, Final
 
 import zstandard
 
+from runbook_runner.core.disk.links import open_regular
+from runbook_runner.core.disk.private import FILE, FOLDER, private_opener
 from runbook_runner.core.errors import InputError, RecordingError
-from runbook_runner.core.files import write_atomically
+from runbook_runner.core.files import make_folder, write_atomically
 
 MAX_BLOB_BYTES: Final = 256 << 20  # a damaged or hostile file must not unpack to more
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
@@ -30,7 +32,7 @@ class BlobFolder:
     def prepare(self) -> None:
         """Raises OSError when the folder can't be written to."""
         if not os.access(self._folder, os.W_OK):
-            self._folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self._folder, FOLDER)
 
     def put(self, data: bytes) -> str:
         """Stores the data and returns its digest. Raises RecordingError."""
@@ -94,7 +96,7 @@ class BlobWriter:
         path = blob_path(self._folder, digest)
         try:
             self._opened().close()
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent, FOLDER)
             self._part.replace(path)
         except OSError as error:
             raise _unwritable(path, error) from error
@@ -114,14 +116,14 @@ class BlobWriter:
 
     def _opened(self) -> BinaryIO:
         if self._file is None:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            self._file = self._part.open("xb")
+            make_folder(self._folder, FOLDER)
+            self._file = open(self._part, "xb", opener=private_opener)  # noqa: SIM115 - closed by `close`
         return self._file
 
 
 def _unpacked(path: Path) -> Iterator[bytes]:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             yield from _bounded(zstandard.ZstdDecompressor().read_to_iter(file), path)
     except FileNotFoundError:
         raise InputError("A part of this recording is missing.", where=str(path)) from None
@@ -149,7 +151,7 @@ def _unwritable(path: Path, error: OSError) -> RecordingError:
 
 def _write(path: Path, data: bytes) -> None:
     try:
-        write_atomically(path, data)
+        write_atomically(path, data, mode=FILE)
     except FileNotFoundError:  # the first blob of its folder
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, data)
+        make_folder(path.parent, FOLDER)
+        write_atomically(path, data, mode=FILE)

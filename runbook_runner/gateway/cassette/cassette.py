@@ -16,8 +16,11 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
+from runbook_runner.core.disk.links import open_regular
+from runbook_runner.core.disk.private import FOLDER, private_opener
 from runbook_runner.core.errors import InputError, RecordingError
 from runbook_runner.core.events import Source, Usage
+from runbook_runner.core.files import make_folder
 from runbook_runner.core.redaction import Redactor
 from runbook_runner.core.settings import RecordMode
 from runbook_runner.gateway.cassette.blobs import BlobFolder, BlobWriter, blob_path
@@ -167,7 +170,7 @@ class Cassette:
         line = compact(call.model_copy(update=cleaned).model_dump()) + "\n"
         try:
             with self._lock:
-                self.folder.mkdir(parents=True, exist_ok=True)
+                make_folder(self.folder, FOLDER)
                 _append_whole(self._index, line.encode())
         except OSError as error:
             where = str(self._index)
@@ -176,7 +179,8 @@ class Cassette:
     def calls(self) -> list[RecordedCall]:
         """Returns all calls by number, without an incomplete last line. Raises InputError for any other bad line."""
         try:
-            lines = self._index.read_bytes().split(b"\n")
+            with open_regular(self._index) as index:
+                lines = index.read().split(b"\n")
         except FileNotFoundError:
             return []
         except OSError as error:
@@ -238,7 +242,7 @@ class Cassette:
 
 def _append_whole(path: Path, line: bytes) -> None:
     """Appends the whole line or nothing: on a full disk, half a line would spoil the next one. Raises OSError."""
-    with path.open("ab", buffering=0) as file:
+    with open(path, "ab", buffering=0, opener=private_opener) as file:
         before = file.tell()
         written = file.write(line)
         if written != len(line):

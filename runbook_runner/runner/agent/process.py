@@ -4,10 +4,12 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TextIO
 
 from runbook_runner.agents.base import Invocation, StreamReader
 from runbook_runner.core import settings
+from runbook_runner.core.disk.private import private_opener
 from runbook_runner.core.errors import RecordingError
 from runbook_runner.core.events import AgentFinished, Log, ToolCalled
 from runbook_runner.runner.agent.end import Why, finished, most_output
@@ -63,6 +65,10 @@ def _files(invocation: Invocation, sandbox: Sandbox) -> list[PutFile]:
     return [PutFile(path, content, mode) for path, content in invocation.files.items()]
 
 
+def _log_file(path: Path) -> TextIO:
+    return open(path, "a", opener=private_opener)
+
+
 class _Output:
     """Feeds the reader, writes the logs, keeps the end of stderr."""
 
@@ -79,7 +85,7 @@ class _Output:
         """Returns when the output ends."""
         folder = self._launch.log_folder
         try:
-            with (folder / "stdout.log").open("a") as out, (folder / "stderr.log").open("a") as err:
+            with _log_file(folder / "stdout.log") as out, _log_file(folder / "stderr.log") as err:
                 self._log(process, watch, {"stdout": out, "stderr": err})
         except OSError as error:  # closing a file writes what was buffered
             raise RecordingError(

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Final
 
 from runbook_runner.agents.base import Agent
 from runbook_runner.core import settings
+from runbook_runner.core.disk.private import private_folder
 from runbook_runner.core.errors import NotReadyError
-from runbook_runner.core.files import is_file, make_folder
+from runbook_runner.core.files import is_file
 from runbook_runner.core.programs import search_path, version_of
 from runbook_runner.core.settings import Settings
 
@@ -77,7 +78,7 @@ def provide_program(agent: Agent, asked: Settings, report: Callable[[str], None]
 
     folder = _folder(agent, asked.data)
     try:
-        make_folder(folder.parent)
+        private_folder(asked.data, "agents")
         with FileLock(folder.with_name(f"{folder.name}.lock")):
             if not is_file(folder / _DONE):
                 _install(agent, folder, asked, report)

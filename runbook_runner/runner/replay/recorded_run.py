@@ -8,6 +8,7 @@ from typing import NamedTuple
 from pydantic import ValidationError
 
 from runbook_runner.core import settings
+from runbook_runner.core.disk.links import open_regular
 from runbook_runner.core.errors import AgentError, InputError
 from runbook_runner.core.events import (
     AgentFinished,
@@ -122,7 +123,8 @@ def end_of(events: Sequence[Event]) -> End | None:
 
 def _spec(path: Path) -> RunSpec:
     try:
-        return RunSpec.model_validate_json(path.read_bytes())
+        with open_regular(path) as file:
+            return RunSpec.model_validate_json(file.read())
     except OSError as error:
         raise InputError(f"The spec of this run can't be read: {error.strerror}.", where=str(path)) from error
     except ValidationError as error:

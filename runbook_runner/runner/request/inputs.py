@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePosixPath
 
+from runbook_runner.core.disk.private import FILE, FOLDER
 from runbook_runner.core.errors import InputError, RecordingError
 from runbook_runner.core.events import Emit, Log
 from runbook_runner.core.files import is_file, is_folder, opened_atomically
@@ -156,8 +157,8 @@ def _secret_in(content: bytes, redactor: Redactor) -> str | None:
 
 def _copy(source: Path, target: Path) -> None:
     try:
-        target.parent.mkdir(exist_ok=True)
-        with source.open("rb") as content, opened_atomically(target) as out:
+        target.parent.mkdir(FOLDER, exist_ok=True)
+        with source.open("rb") as content, opened_atomically(target, mode=FILE) as out:
             shutil.copyfileobj(content, out)
     except OSError as error:
         raise RecordingError(f"The input can't be kept: {error.strerror}.", where=str(target)) from error

@@ -10,6 +10,8 @@ from contextlib import closing
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
+from runbook_runner.core.disk.private import FOLDER, private_opener
+from runbook_runner.core.files import make_folder
 from runbook_runner.core.redaction import Redactor
 from runbook_runner.sandbox.base import Sandbox
 from runbook_runner.sandbox.temp_folders import memory_folder
@@ -38,8 +40,11 @@ def collect_rows(
 
 def _write(database: Path, target: Path, redactor: Redactor) -> Counter[str]:
     hits: Counter[str] = Counter()
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with closing(sqlite3.connect(database)) as connection, target.open("w", encoding="utf-8") as file:
+    make_folder(target.parent, FOLDER)
+    with (
+        closing(sqlite3.connect(database)) as connection,
+        open(target, "w", encoding="utf-8", opener=private_opener) as file,
+    ):
         for table, row in _rows(connection):
             redacted = {name: _redacted(value, redactor, hits) for name, value in row.items()}
             file.write(json.dumps({"table": table, "row": redacted}) + "\n")

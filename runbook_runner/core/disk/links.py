@@ -1,0 +1,91 @@
+"""Core, disk: files and folders reached without following a link that others have put there."""
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO, Final
+
+_OPEN_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Opens a file for reading. Waits for nothing. Raises OSError, also for a link, a pipe, a device and a folder."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise OSError(errno.ELOOP, "it is a link, not a regular file", str(path)) from error
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+    return os.fdopen(descriptor, "rb")
+
+
+def first_link(top: Path, levels: int) -> Path | None:
+    """Returns the first link that is `top` or lies so many levels below it; `None` when there is none."""
+    if top.is_symlink():
+        return top
+    with suppress(OSError), os.scandir(top) as entries:
+        for entry in entries if levels else ():
+            inner = Path(entry.path)
+            if entry.is_symlink():
+                return inner
+            if entry.is_dir(follow_symlinks=False) and (found := first_link(inner, levels - 1)):
+                return found
+    return None
+
+
+def copy_tree(source: Path, target: Path) -> None:
+    """Copies the regular files of a folder without links into `target`, a folder, with the usual permissions. A file
+    or link of the same name is replaced; a link where a folder has to be is not followed. Raises OSError."""
+    folder = os.open(target, _OPEN_FOLDER & ~os.O_NOFOLLOW)
+    try:
+        _copy_into(folder, source, target)
+    finally:
+        os.close(folder)
+
+
+def _copy_into(folder: int, source: Path, shown: Path) -> None:
+    with os.scandir(source) as found:
+        entries = sorted(found, key=lambda entry: entry.name)
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            with _inner(folder, entry.name, shown) as inner:
+                _copy_into(inner, Path(entry.path), shown / entry.name)
+        elif entry.is_file(follow_symlinks=False):
+            _copy_file(Path(entry.path), folder, entry.name)
+
+
+@contextmanager
+def _inner(folder: int, name: str, shown: Path) -> Iterator[int]:
+    with suppress(FileExistsError):
+        os.mkdir(name, dir_fd=folder)
+    try:
+        inner = os.open(name, _OPEN_FOLDER, dir_fd=folder)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENOTDIR):
+            raise OSError(errno.ENOTDIR, "it is a link or a file, not a folder", str(shown / name)) from error
+        raise
+    try:
+        yield inner
+    finally:
+        os.close(inner)
+
+
+def _copy_file(source: Path, folder: int, name: str) -> None:
+    aside = f".{os.urandom(6).hex()}.part"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(aside, flags, 0o666, dir_fd=folder)
+    try:
+        with os.fdopen(descriptor, "wb") as out, open_regular(source) as content:
+            while block := content.read(1 << 20):
+                out.write(block)
+        os.replace(aside, name, src_dir_fd=folder, dst_dir_fd=folder)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(aside, dir_fd=folder)
+        raise
