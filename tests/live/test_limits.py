@@ -111,6 +111,7 @@ def test_without_a_control_group_each_process_has_its_limit_and_the_user_is_told
     holds = trajectory["attributes"]["params"]["sandbox"]["limits"]
     assert (holds["memory"], holds["cpus"], holds["processes"]) == ("each", "none", "none")
     assert "Not limited here, for no control group can be made: cpus, processes." in done.stderr
+    assert "The memory limit holds here for each process by itself" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from uuid import uuid4
 import pytest
 
 from runbook_runner.sandbox.base import PutFile
+from runbook_runner.sandbox.local import cgroup
 
 HOG = """python3 -c '
 blocks = []
@@ -156,6 +157,47 @@ def test_files_without_a_name_count_as_disk(make, shell, script):
     ran = shell(sandbox, script, deadline_s=120)
     assert ran.exit.ended_by == "killed", ran.stderr
     assert [hit.message for hit in sandbox.limits_hit()] == ["It wrote more than 50 MB to disk."]
+
+
+SHARED = {
+    "memfd": """python3 -c '
+import os, time
+held = [os.memfd_create("x") for _ in range(4)]
+for one in held:
+    for _ in range(100):
+        os.write(one, b"x" * (1 << 20))
+time.sleep(100)
+'""",
+    "mapped": """python3 -c '
+import mmap, time
+held = [mmap.mmap(-1, 100 << 20) for _ in range(4)]
+for one in held:
+    for at in range(0, 100 << 20, 4096):
+        one[at] = 1
+time.sleep(100)
+'""",
+}
+
+
+@pytest.mark.needs("bubblewrap")
+@pytest.mark.parametrize("kind", SHARED)
+def test_shared_memory_counts_where_no_control_group_limits_it(make_bubblewrap, shell, monkeypatch, kind):
+    monkeypatch.setattr(cgroup, "make", lambda *_, **__: None)
+    sandbox = make_bubblewrap(memory_bytes=256 << 20)
+    sandbox.start()
+    ran = shell(sandbox, SHARED[kind], deadline_s=120)
+    assert ran.exit.ended_by == "killed", ran.stderr
+    assert limits(sandbox) == ["memory"]
+
+
+@pytest.mark.needs("bubblewrap")
+def test_shared_memory_files_of_bubblewrap_are_on_disk_and_dev_holds_nothing_else(make_bubblewrap, shell):
+    sandbox = make_bubblewrap(disk_bytes=50 << 20)
+    sandbox.start()
+    assert shell(sandbox, "echo x >/dev/shm/x && cat /dev/shm/x; echo x 2>&1 >/dev/x; echo x >/dev/null").exit.code == 0
+    ran = shell(sandbox, "head -c 100000000 /dev/zero >/dev/shm/big; sleep 100", deadline_s=120)
+    assert ran.exit.ended_by == "killed"
+    assert limits(sandbox) == ["disk"]
 
 
 @pytest.mark.needs("docker")

@@ -198,6 +198,9 @@ def shortcomings(sandbox: Sandbox, network: Network) -> Iterator[str]:
         return
     if backend.shares_network and network.policy == "full":
         yield (f"With the network policy full, {backend.name} shares this machine's network and its local services.")
-    unlimited = [limit for limit, how in sandbox.holds().items() if how == "none"]
+    holds = sandbox.holds()
+    unlimited = [limit for limit, how in holds.items() if how == "none"]
     if unlimited:
         yield f"Not limited here, for no control group can be made: {', '.join(unlimited)}."
+    if holds["memory"] == "each":
+        yield "The memory limit holds here for each process by itself, not for all of them together."

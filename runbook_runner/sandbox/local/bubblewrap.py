@@ -202,6 +202,9 @@ class BubblewrapSandbox(FolderSandbox):
         fixed = {"PATH": _PATH, "TERM": "dumb", "HOME": HOME, "TMPDIR": "/tmp"}  # noqa: S108 - the sandbox's own
         return {**language_variables(), **trusted, **self._sockets.environment, **fixed}
 
+    def _running(self) -> Iterator[int]:
+        return self._group.processes() if self._group else super()._running()
+
     def _memory_used(self) -> int:
         """Returns the bytes of memory that no process' own limit counts: what they share, mapped or by descriptor."""
         device = Path(self._root).stat().st_dev

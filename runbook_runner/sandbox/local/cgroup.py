@@ -7,7 +7,7 @@ Version 2: beside the runner's own group, in one that was delegated to this user
 import os
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +38,11 @@ class Cgroup:
     def hits(self, spec: SandboxSpec) -> tuple[LimitHit, ...]:
         """Returns what was hit so far."""
         return tuple(counted_hits(self._count, spec))
+
+    def processes(self) -> Iterator[int]:
+        """Yields those in it, whichever process of this machine has started them."""
+        with suppress(OSError):
+            yield from map(int, (self.folders[0] / "cgroup.procs").read_text().split())
 
     def remove(self) -> None:
         """Kills what is still in it and waits for that."""
