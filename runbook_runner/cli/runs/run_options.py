@@ -89,7 +89,7 @@ def _declare_sandbox(parser: argparse.ArgumentParser) -> None:
     memory = f"Memory, such as 512M or 8G (default: {settings.DEFAULT_MEMORY_BYTES >> 30}G)."
     add("--memory", metavar="SIZE", help=memory)
     add("--pids", type=int, metavar="N", help=f"Processes and threads (default: {settings.DEFAULT_PIDS}).")
-    disk = f"How much the sandbox may write (default: {settings.DEFAULT_DISK_BYTES >> 30}G)."
+    disk = f"How much the sandbox may write, and the agent print (default: {settings.DEFAULT_DISK_BYTES >> 30}G)."
     add("--disk", metavar="SIZE", help=disk)
     idle = f"End the agent after so long without output or a model call (default: {settings.DEFAULT_IDLE_S:g})."
     add("--idle", dest="idle_s", type=float, metavar="SECONDS", help=idle)
