@@ -38,8 +38,8 @@ class AgentInput:
     """Variables that are set in the agent's environment."""
     mcp_servers: tuple[McpServer, ...] = ()
     """With the values of their secrets: for configuration files, which are not collected."""
-    mark: str = field(default_factory=lambda: secrets.token_hex(16))
-    """A random word that tells a driver's own lines from the output of what it runs."""
+    key: str = field(default_factory=lambda: secrets.token_hex(32))
+    """Random, as hexadecimal digits: with it a driver signs its own lines, which what it runs must not be able to."""
 
     def local(self, path: str) -> str:
         """Where a sandbox path below `/app` is for the agent's process."""

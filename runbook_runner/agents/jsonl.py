@@ -57,10 +57,16 @@ def count_at(record: Any, *path: str) -> int:
     return int(found) if isinstance(found, (int, float)) and 0 <= found < 1e15 else 0
 
 
-def code_at(record: Any, *path: str) -> int | None:
-    """An exit code or an HTTP status; `None` when no whole number is there."""
+def cost_at(record: Any, *path: str) -> float | None:
+    """USD; `None` when nothing usable is there."""
     found = at(record, *path)
-    return found if isinstance(found, int) and not isinstance(found, bool) else None
+    return float(found) if isinstance(found, (int, float)) and 0 <= found < 1e15 else None
+
+
+def code_at(record: Any, *path: str) -> int | None:
+    """An exit code or an HTTP status; `None` when no usable whole number is there."""
+    found = at(record, *path)
+    return found if isinstance(found, int) and not isinstance(found, bool) and abs(found) < 1 << 32 else None
 
 
 def flattened(content: Any) -> str:

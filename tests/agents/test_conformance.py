@@ -3,6 +3,7 @@
 import json
 import posixpath
 import re
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ MCP_SERVERS = (
     McpServer("local", "stdio", command="tally", args=("--fast",), env={"KEY": SERVER_SECRET}),
     McpServer("remote", "http", url="https://mcp.example/v1", headers={"Authorization": f"Bearer {SERVER_SECRET}"}),
 )
-MARK = "0123456789abcdef"
+KEY = "0123456789abcdef"
 
 
 @pytest.fixture(params=[*BUILT_IN_AGENTS, DECLARED])
@@ -77,7 +78,7 @@ def agent_input(agent: Agent, **more: Any) -> AgentInput:
         "input_names": ("ships.csv",),
         "secret_names": ("CRM_TOKEN",),
         "mcp_servers": MCP_SERVERS,
-        "mark": MARK,
+        "key": KEY,
     }
     return AgentInput(**{**given, **more})
 
@@ -267,8 +268,7 @@ def test_lines_of_a_recording_torn_in_two_are_kept_as_they_are(agent: Agent) -> 
 
 ODD_LINES = [
     "", " ", "not json", "[]", "7", "null", "NaN", "{", "{" * 5000, "[" * 100_000, '{"type": null}', '{"type": 7}',
-    '{"type":"brand/new","x":1}', "\0", "\ufffd", "\ud83d", '{"type":"say","text":"\ud83d"}', f"{MARK} begin 99",
-    f"{MARK} end 99 0", f"{MARK} begin 0", f"{MARK} end 1 99999999999999999999", f"{MARK} begin " + "9" * 5000,
+    '{"type":"brand/new","x":1}', "\0", "\ufffd", "\ud83d", '{"type":"say","text":"\ud83d"}',
     # Claude Code
     '{"type":"assistant"}', '{"type":"assistant","message":{"content":7}}',
     '{"type":"assistant","message":{"content":[7, {"type":"tool_use","input":"x"}]}}',
@@ -293,6 +293,32 @@ ODD_LINES = [
     '{"type":"post_api_request","usage":7,"content":[1]}', '{"type":"pre_tool_call","args":"x"}',
     '{"type":"post_tool_call","result":7}', '{"type":"api_request_error","error":"x","status_code":"y"}',
     '{"type":"on_session_end"}',
+    # shell: lines with a valid signature, from a Python that is not the one it should be
+    *(
+        f"{blake2b(text.encode(), key=bytes.fromhex(KEY), digest_size=16).hexdigest()} {text}"
+        for text in (
+            "", "{", "7", '{"n":1}', '{"n":1,"begin":99}', '{"n":1,"begin":-1}', '{"n":1,"begin":true}',
+            '{"n":0,"begin":1}', '{"n":1,"begin":1e400}', '{"n":NaN,"begin":1}', f'{{"n":1,"begin":{"9" * 5000}}}',
+            '{"n":1,"end":1,"code":"x"}', f'{{"n":1,"end":1,"code":{"9" * 4000}}}',
+            '{"n":1,"end":1,"code":-1,"text":[1],"more":-1}', '{"n":1,"out":1,"text":7}',
+        )
+    ),
+    # numbers and depths that no field can hold
+    *(
+        line.replace("?", value)
+        for value in ("9" * 400, "-" + "9" * 400, "1e999", "true", "-1", "[" * 90 + "]" * 90, '"x"', "NaN", "null")
+        for line in (
+            '{"type":"result","modelUsage":{"m":{"inputTokens":?}},"total_cost_usd":?,"api_error_status":?}',
+            '{"type":"turn.completed","usage":{"input_tokens":?,"output_tokens":?,"cached_input_tokens":?}}',
+            '{"type":"item.completed","item":{"type":"command_execution","command":"x","exit_code":?}}',
+            '{"type":"result","status":"error","error":{"code":?,"message":?},"stats":{"input_tokens":?,"cached":?}}',
+            '{"type":"step_finish","part":{"cost":?,"tokens":{"input":?,"output":?,"cache":{"read":?,"write":?}}}}',
+            '{"type":"tool_use","part":{"tool":?,"callID":?,"state":{"status":"completed","metadata":{"exit":?}}}}',
+            '{"type":"error","error":{"name":?,"data":{"statusCode":?,"message":?}}}',
+            '{"type":"api_request_error","status_code":?,"error":?}', '{"type":"end","tokens":?}',
+            '{"type":"post_api_request","usage":{"prompt_tokens":?}}',
+        )
+    ),
     # declared
     '{"type":"say"}', '{"type":"say","text":[NaN]}', '{"type":"end","tokens":NaN}', '{"type":"end","tokens":"x"}',
 ]  # fmt: skip

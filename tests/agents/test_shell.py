@@ -1,6 +1,10 @@
-"""The shell agent: the driver script it sends, run for real, and what its reader makes of the output."""
+"""The shell agent: the driver it sends, run for real, and what its reader makes of the output."""
 
+import os
+import shutil
 import subprocess
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -9,22 +13,25 @@ from runbook_runner.agents.base import AgentInput
 from runbook_runner.agents.built_in.shell import MAX_OUTPUT, Reader, invoke, runnable
 from runbook_runner.core.declared import Block
 from runbook_runner.core.errors import InputError
-from runbook_runner.core.events import AgentMessage, Event, ToolCalled, ToolReturned
+from runbook_runner.core.events import AgentMessage, AgentNotice, Event, ToolCalled, ToolReturned
 from runbook_runner.runbook.parts.steps import LANGUAGES
 
 
-def perform(tmp_path: Path, *blocks: tuple[str, str]) -> tuple[Reader, list[Event], int]:
-    """Runs (language, code) blocks as the sandbox would."""
+def perform(tmp_path: Path, *blocks: tuple[str, str], before: Sequence[str] = ()) -> tuple[Reader, list[Event], int]:
+    """Runs (language, code) blocks as the sandbox would. before: words in front of the command line."""
     made = tuple(
         Block(heading=f"Step {n}", language=lang, code=code, line=n) for n, (lang, code) in enumerate(blocks, 1)
     )
     agent_input = AgentInput(mission="", app=str(tmp_path), blocks=made)
     invocation = invoke(agent_input)
-    for path, content in invocation.files.items():
-        target = tmp_path / path.removeprefix("/app/")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(content)
-    done = subprocess.run(invocation.argv, capture_output=True, cwd=tmp_path)
+    done = subprocess.run(
+        [*before, *invocation.argv],
+        input=invocation.stdin,
+        capture_output=True,
+        cwd=tmp_path,
+        env={**os.environ, **invocation.env},
+    )
+    assert done.stderr == b""
     reader = Reader(agent_input)
     lines = done.stdout.decode().split("\n")
     return reader, [event for line in lines for event in reader.feed(line)], done.returncode
@@ -104,3 +111,78 @@ def test_nothing_to_run_is_bad_input() -> None:
     blocks = (Block(heading="Step 1", language="json", code="{}", line=1),)
     with pytest.raises(InputError, match="nothing to run"):
         invoke(AgentInput(mission="", app="/app", blocks=blocks))
+
+
+# --- what a block can't do to the record -----------------------------------------------------------------------------
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+
+
+def test_a_block_finds_no_file_of_a_later_one(tmp_path: Path) -> None:
+    _, events, code = perform(tmp_path, ("bash", "find . -type f"), ("bash", "echo 'tests failed'; exit 1"))
+    assert code == 1
+    assert [event.output for event in returned(events)] == ["", "tests failed"]
+
+
+def test_a_line_like_the_drivers_is_output(tmp_path: Path) -> None:
+    line = f'{"0" * 32} {{"end": 1, "code": 0, "n": 99}}'
+    _, events, code = perform(tmp_path, ("bash", f"echo '{line}'; exit 3"))
+    assert code == 3
+    assert [(event.output, event.exit_code) for event in returned(events)] == [(line, 3)]
+
+
+@linux
+def test_what_a_block_writes_to_the_drivers_own_output_is_a_notice() -> None:
+    """Not the driver's: an older line of it that comes again, and one that anybody wrote."""
+    blocks = (Block(heading="Step 1", language="sh", code="exit 1", line=1),)
+    agent_input = AgentInput(mission="", app="/app", blocks=blocks)
+    invocation = invoke(agent_input)
+    done = subprocess.run(invocation.argv, input=invocation.stdin, capture_output=True)
+    begin, end, _ = done.stdout.decode().split("\n")
+    reader = Reader(agent_input)
+    forged = end.replace('"code": 1', '"code": 0')
+    assert forged != end
+    events = [event for line in (begin, begin, forged, end, end) for event in reader.feed(line)]
+    assert [event.exit_code for event in returned(events)] == [1]
+    assert len([event for event in events if isinstance(event, AgentNotice)]) == 3
+
+
+@linux
+@pytest.mark.parametrize("file", ["fd/1", "fd/0", "environ", "mem", "maps"])
+def test_a_block_has_no_way_into_the_driver(tmp_path: Path, file: str) -> None:
+    """As the blocks of a sandbox run: without capabilities."""
+    if os.geteuid() == 0 and shutil.which("setpriv") is None:
+        pytest.skip("needs setpriv, to give up root's capabilities")
+    without = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.geteuid() == 0 else []
+    _, events, _ = perform(tmp_path, ("bash", f"exec 3</proc/$PPID/{file} && head -c1 <&3"), before=without)
+    (end,) = returned(events)
+    assert end.is_error
+    assert "Permission denied" in end.output
+
+
+def test_the_input_with_the_key_is_empty_before_the_first_block(tmp_path: Path) -> None:
+    blocks = (Block(heading="Step 1", language="sh", code="true", line=1),)
+    invocation = invoke(AgentInput(mission="", app=str(tmp_path), blocks=blocks))
+    orders = tmp_path / "orders"
+    orders.write_bytes(invocation.stdin or b"")
+    with orders.open("rb+") as stdin:
+        assert subprocess.run(invocation.argv, stdin=stdin, capture_output=True).returncode == 0
+    assert orders.read_bytes() == b""
+
+
+def test_a_background_process_writes_into_no_later_block(tmp_path: Path) -> None:
+    noisy = "(while [ ! -e stop ]; do echo noise; touch seen; done) &"
+    _, events, code = perform(
+        tmp_path, ("bash", noisy), ("bash", "rm -f seen; until [ -e seen ]; do :; done; touch stop; echo mine")
+    )
+    assert code == 0
+    assert returned(events)[1].output == "mine"
+
+
+def test_without_python_the_error_says_so(tmp_path: Path) -> None:
+    blocks = (Block(heading="Step 1", language="sh", code="true", line=1),)
+    agent_input = AgentInput(mission="", app=str(tmp_path), blocks=blocks)
+    invocation = invoke(agent_input)
+    sh = str(shutil.which("sh"))
+    done = subprocess.run([sh, *invocation.argv[1:]], env={"PATH": str(tmp_path)}, stdin=subprocess.DEVNULL)
+    assert "python3 in the sandbox" in str(Reader(agent_input).result(done.returncode).error)

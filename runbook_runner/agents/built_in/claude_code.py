@@ -8,7 +8,7 @@ from runbook_runner.agents.base import Agent, AgentInput, Invocation, Result
 from runbook_runner.agents.built_in import BUILT_IN_AGENTS
 from runbook_runner.agents.failures import classify
 from runbook_runner.agents.install import npm_package
-from runbook_runner.agents.jsonl import Record, RecordReader, count_at, flattened, list_at
+from runbook_runner.agents.jsonl import Record, RecordReader, cost_at, count_at, flattened, list_at
 from runbook_runner.agents.mcp import servers_by_name
 from runbook_runner.agents.prompt import render_prompt
 from runbook_runner.core import settings
@@ -152,8 +152,7 @@ def _usage(final: dict[str, Any]) -> Usage | None:
             cache_read_tokens=count_at(used, "cacheReadInputTokens"),
             cache_write_tokens=count_at(used, "cacheCreationInputTokens"),
         )
-    cost = final.get("total_cost_usd")
-    return total.model_copy(update={"cost_usd": float(cost) if isinstance(cost, (int, float)) else None})
+    return total.model_copy(update={"cost_usd": cost_at(final, "total_cost_usd")})
 
 
 AGENT = Agent(

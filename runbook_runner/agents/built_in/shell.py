@@ -1,42 +1,37 @@
 """Agents: `shell`, which needs no model: it runs the code blocks under the `## Step` headings, one after the other.
 
 Each block is a process of its own, started in `/app`, and one recorded tool call; the first that fails ends the run.
-A driver script in the sandbox runs them all, so that a background process of one block lives until the end. The driver
-marks where a block begins and ends with lines that carry the run's mark, a random word.
+A driver in the sandbox (`shell_driver.py`) runs them all, so that a background process of one block lives until the
+end. No block can change the code of a later one, nor write a line that passes for the driver's: what ran is what the
+record shows. A block may replace the programs and files that later blocks use.
 """
 
-import re
+import hashlib
+import hmac
+import json
 from collections.abc import Iterator
+from functools import cache
+from importlib import resources
+from typing import Any
 
 from runbook_runner.agents.base import Agent, AgentInput, Invocation, Result
 from runbook_runner.agents.built_in import BUILT_IN_AGENTS
-from runbook_runner.core import settings
+from runbook_runner.agents.jsonl import Record, code_at, count_at, parse_record, text_at
 from runbook_runner.core.declared import Block
 from runbook_runner.core.errors import InputError
-from runbook_runner.core.events import AgentMessage, Event, ToolCalled, ToolReturned
+from runbook_runner.core.events import AgentMessage, AgentNotice, Event, ToolCalled, ToolReturned
 
-FOLDER = f"{settings.PRIVATE}/shell"
-MAX_OUTPUT = 1 << 20  # characters of one block's output that are recorded
+MAX_OUTPUT = 1 << 20  # bytes of one block's output that are recorded
+_MAX_NOISE = 2000
+_NOT_FOUND = 127
 
 _COMMANDS = {
-    "bash": "bash -e -o pipefail",
-    "sh": "sh -e",
-    "shell": "sh -e",
-    "python": "python3 -u",
-    "python3": "python3 -u",
+    "bash": ("bash", "-e", "-o", "pipefail", "-c"),
+    "sh": ("sh", "-e", "-c"),
+    "shell": ("sh", "-e", "-c"),
+    "python": ("python3", "-u", "-c"),
+    "python3": ("python3", "-u", "-c"),
 }
-
-_DRIVER = """\
-#!/bin/sh
-run() {
-  number=$1; shift
-  printf '\\n%s begin %s\\n' 'MARK' "$number"
-  "$@" </dev/null 2>&1
-  code=$?
-  printf '\\n%s end %s %s\\n' 'MARK' "$number" "$code"
-  [ "$code" -eq 0 ] || exit "$code"
-}
-"""
 
 
 def runnable(blocks: tuple[Block, ...]) -> tuple[Block, ...]:
@@ -50,64 +45,94 @@ def invoke(agent_input: AgentInput) -> Invocation:
             "The shell agent found nothing to run.",
             hint="Put a fenced bash, sh or python block under a '## Step 1: …' heading, or choose another --agent.",
         )
-    folder = agent_input.local(FOLDER)
-    lines = [f"run {n} {_COMMANDS[b.language]} '{folder}/{n}'" for n, b in enumerate(blocks, 1)]
-    files = {f"{FOLDER}/{n}": block.code.encode() for n, block in enumerate(blocks, 1)}
-    driver = _DRIVER.replace("MARK", agent_input.mark) + "\n".join(lines) + "\n"
-    return Invocation(argv=("sh", f"{folder}/driver"), files={**files, f"{FOLDER}/driver": driver.encode()})
+    commands = [[*_COMMANDS[block.language], block.code] for block in blocks]
+    orders = {"key": agent_input.key, "most": MAX_OUTPUT, "blocks": commands}
+    return Invocation(
+        argv=("sh", "-c", 'exec python3 -I -S -c "$0"', _driver()),
+        env={"PYTHONCOERCECLOCALE": "0"},  # else Python sets LC_CTYPE for the blocks (PEP 538)
+        stdin=json.dumps(orders).encode(),
+    )
+
+
+@cache
+def _driver() -> str:
+    return resources.files("runbook_runner.agents.built_in").joinpath("shell_driver.py").read_text("utf-8")
 
 
 class Reader:
-    """Turns the driver's marked output into one tool call per block."""
+    """Turns the driver's lines into one tool call per block. Any other line, which the driver did not write, becomes a
+    notice."""
 
     def __init__(self, agent_input: AgentInput):
         self.finished = self.waits = False
         self._blocks = runnable(agent_input.blocks)
-        self._mark = re.compile(re.escape(agent_input.mark) + r" (begin|end) (\d{1,9})(?: (\d{1,3}))?")
+        self._key = bytes.fromhex(agent_input.key)
+        self._last = 0
+        """Number of the last line; an older one that comes again is not the driver's."""
         self._output: list[str] = []
-        self._size = 0
+        self._more = 0
         self._running: Block | None = None
         self._begun = 0
         self._failed: str | None = None
+        self._noise = ""
 
     def feed(self, line: str) -> Iterator[Event]:
-        match = self._mark.fullmatch(line)
-        if not match or not 1 <= int(match[2]) <= len(self._blocks):  # a block can print what the driver prints
-            self._keep(line)
-        elif match[1] == "begin":
-            yield self._begin(int(match[2]))
-        else:
-            yield from self._end(int(match[2]), int(match[3] or 0))
+        record = self._authentic(line)
+        if record is None:
+            if line.strip():
+                self._noise = line[:_MAX_NOISE]
+                yield AgentNotice(kind="unreadable", payload=self._noise)
+        elif block := self._block(record, "begin"):
+            yield self._begin(block)
+        elif block := self._block(record, "out"):
+            self._keep(block, record)
+        elif block := self._block(record, "end"):
+            yield from self._end(block, record)
 
-    def _keep(self, line: str) -> None:
-        if self._size < MAX_OUTPUT:
-            self._output.append(line[: MAX_OUTPUT - self._size])
-        self._size += len(line) + 1
+    def _authentic(self, line: str) -> Record | None:
+        """The driver's record of the line; `None` when the line is not the driver's."""
+        said, _, text = line.partition(" ")
+        expected = hashlib.blake2b(text.encode("utf-8", "replace"), key=self._key, digest_size=16).hexdigest()
+        record = parse_record(text) if hmac.compare_digest(said.encode("utf-8", "replace"), expected.encode()) else None
+        number = count_at(record, "n")
+        if record is None or number <= self._last:
+            return None
+        self._last = number
+        return record
 
-    def _begin(self, number: int) -> Event:
-        block = self._blocks[number - 1]
+    def _block(self, record: Record, what: str) -> Block | None:
+        number = count_at(record, what)
+        return self._blocks[number - 1] if 1 <= number <= len(self._blocks) else None
+
+    def _keep(self, block: Block, record: Record) -> None:
+        if block is self._running:  # else a background process of an earlier block: its lines are in the log only
+            self._output.append(text_at(record, "text"))
+            self._more += count_at(record, "more")
+
+    def _begin(self, block: Block) -> Event:
         self._begun += 1
-        self._running, self._output, self._size = block, [], 0
-        code = {"language": block.language, "code": block.code, "heading": block.heading, "line": block.line}
-        return ToolCalled(call_id=f"block-{number}", name="shell", input=code)
+        self._running, self._output, self._more = block, [], 0
+        code: dict[str, Any] = {"language": block.language, "code": block.code}
+        return ToolCalled(
+            call_id=f"block-{self._begun}", name="shell", input={**code, "heading": block.heading, "line": block.line}
+        )
 
-    def _end(self, number: int, code: int) -> Iterator[Event]:
-        block = self._blocks[number - 1]
+    def _end(self, block: Block, record: Record) -> Iterator[Event]:
+        self._keep(block, record)
         self._running = None
-        yield ToolReturned(call_id=f"block-{number}", output=self._text(), is_error=code != 0, exit_code=code)
+        code = code_at(record, "code") or 0
+        yield ToolReturned(call_id=f"block-{self._begun}", output=self._text(), is_error=code != 0, exit_code=code)
         if code != 0:
             self._failed = (
                 f"{block.heading}: the {block.language} block at line {block.line} ended with exit code {code}."
             )
-        if code != 0 or number == len(self._blocks):
+        if code != 0 or self._begun == len(self._blocks):
             self.finished = True
             yield AgentMessage(text=self._summary())
 
     def _text(self) -> str:
-        # The line end that the driver puts before its mark is not part of the output.
-        lines = self._output[:-1] if self._output and not self._output[-1] else self._output
-        cut = f"\n[{self._size - MAX_OUTPUT} more characters not recorded]" if self._size > MAX_OUTPUT else ""
-        return "\n".join(lines) + cut
+        cut = f"\n[{self._more} more bytes not recorded]" if self._more else ""
+        return "".join(self._output).removesuffix("\n") + cut
 
     def _summary(self) -> str:
         ran = f"{self._begun} of {len(self._blocks)} blocks ran."
@@ -119,10 +144,13 @@ class Reader:
     def result(self, exit_code: int | None) -> Result:
         if self._failed:
             return Result(text=self._summary(), error=self._failed, error_kind="block_failed")
-        if not self.finished:
-            where = f" in {self._running.heading}" if self._running else ""
-            return Result(text=self._summary(), error=f"The shell agent was ended{where}.", error_kind="crashed")
-        return Result(text=self._summary())
+        if self.finished:
+            return Result(text=self._summary())
+        if exit_code == _NOT_FOUND and not self._begun:
+            return Result(error="The shell agent needs a python3 in the sandbox.", error_kind="shell_missing")
+        where = f" in {self._running.heading}" if self._running else ""
+        said = f" Its last output: {self._noise}" if self._noise else ""
+        return Result(text=self._summary(), error=f"The shell agent was ended{where}.{said}", error_kind="crashed")
 
 
 AGENT = Agent(facts=BUILT_IN_AGENTS["shell"], binary="sh", invoke=invoke, reader=Reader)

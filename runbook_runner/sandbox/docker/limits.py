@@ -1,5 +1,6 @@
 """Docker sandbox: which limits an engine keeps, and which a container ran into."""
 
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final
@@ -21,6 +22,10 @@ for file in memory.events pids.events cpu.stat memory/memory.oom_control pids/pi
 done
 echo "$said"
 """
+
+
+_COUNT: Final = re.compile(rb"(?<!\S)([a-z_./]{1,80}+)=([0-9]{1,18}+)(?!\S)")
+_MOST: Final = 1 << 16  # bytes
 
 
 def holds(engine: Engine) -> Mapping[Limit, Hold]:
@@ -45,8 +50,8 @@ def memory_each(engine: Engine, spec: SandboxSpec) -> int | None:
 
 def limits_hit(engine: Engine, container: str, spec: SandboxSpec) -> tuple[LimitHit, ...]:
     """Returns what was hit so far; nothing when the container, and its counters with it, is gone."""
-    said = b""
+    said = b""  # by a program of the container, which the agent may have replaced: data
     with suppress(APIError, SandboxError), engine_errors("ask the container for its limits"):
         said = first_output(engine, container, ["sh", "-c", _COUNTERS])
-    counted = dict(word.partition("=")[::2] for word in said.decode("ascii", "replace").split())
-    return tuple(counted_hits(lambda file, key: int(counted.get(f"{file}/{key}", 0)), spec))
+    counted = dict(_COUNT.findall(said[:_MOST]))
+    return tuple(counted_hits(lambda file, key: int(counted.get(f"{file}/{key}".encode(), 0)), spec))

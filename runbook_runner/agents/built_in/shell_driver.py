@@ -1,0 +1,131 @@
+"""Agents: the program that runs the shell agent's blocks. It runs in the sandbox, as `python3 -I -S -c SOURCE`, where
+this package is not installed.
+
+Its input is one JSON object, `{"key": …, "most": …, "blocks": [["bash", "-c", …], …]}`; its output is one line for each
+thing that happened: a keyed digest, a space, and a JSON object. `n` counts the lines; `begin`, `out` and `end` hold the
+number of a block. What the blocks print reaches the output in such lines only.
+
+The blocks run as the same user, and may reach the pipe that the output goes to. They can't write a line with a valid
+digest: the kernel shows no other process the memory and the descriptors of this one, and its input, which had the key,
+is empty before the first block starts. (A process with CAP_SYS_PTRACE could; a sandbox has no such process.)
+"""
+
+import ctypes
+import hashlib
+import json
+import os
+import select
+import signal
+import stat
+import subprocess
+import sys
+
+PR_SET_DUMPABLE = 4  # linux/prctl.h
+BLOCK = 1 << 16
+LATE = 1 << 24  # bytes of output that are read after a block has ended
+
+
+class Output:
+    """Writes the lines."""
+
+    def __init__(self, key: str):
+        self.key = bytes.fromhex(key)
+        self.number = 0
+
+    def say(self, **said: object) -> None:
+        self.number += 1
+        text = json.dumps(dict(said, n=self.number), ensure_ascii=False).encode()
+        line = hashlib.blake2b(text, key=self.key, digest_size=16).hexdigest().encode() + b" " + text + b"\n"
+        while line:
+            line = line[os.write(1, line) :]
+
+
+class Block:
+    """A block that was started; what it left running may write on after its end."""
+
+    def __init__(self, number: int, argv: "list[str]", most: int, output: Output):
+        self.number, self.output, self.left, self.held = number, output, most, b""
+        self.pipe, end = os.pipe()
+        os.set_blocking(self.pipe, False)
+        self.process = None
+        self.code = None  # type: int | None
+        try:
+            self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=end, stderr=end)
+        except (OSError, ValueError) as error:
+            self.code = 127
+            self.take(f"{argv[0]}: {error}\n".encode(errors="replace"))
+        os.close(end)
+
+    def take(self, data: bytes) -> None:
+        """Passes whole lines on: a value that is to be redacted is not cut in two. What is too much is counted."""
+        kept, more = data[: self.left], len(data[self.left :])
+        self.left -= len(kept)
+        lines, end, self.held = (self.held + kept).rpartition(b"\n") if self.left else (self.held + kept, b"", b"")
+        if lines or end or more:
+            self.output.say(out=self.number, text=(lines + end).decode("utf-8", "replace"), more=more)
+
+    def read(self) -> bool:
+        """Passes on what is there to read; false at the end of the output."""
+        try:
+            data = os.read(self.pipe, BLOCK)
+        except BlockingIOError:
+            return True
+        if data:
+            self.take(data)
+        return bool(data)
+
+    def ended(self) -> bool:
+        if self.code is None and self.process:
+            self.code = self.process.poll()
+        return self.code is not None
+
+
+def hide() -> None:
+    """Keeps the other processes of this user out of this one. Raises OSError when that does not work."""
+    if stat.S_ISREG(os.fstat(0).st_mode):  # another process, as bwrap or timeout, may hold it open
+        os.truncate("/proc/self/fd/0" if sys.platform == "linux" else 0, 0)
+    if sys.platform == "linux" and ctypes.CDLL(None, use_errno=True).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), "this process can't be protected")
+
+
+def run(block: Block, before: "list[Block]", alarm: int) -> int:
+    """Waits for the block's end; meanwhile what blocks before it left running can write. Returns the exit code."""
+    writers = {other.pipe: other for other in [*before, block]}
+    while not block.ended():
+        ready = select.select([alarm, *writers], [], [])[0]
+        for pipe in ready:
+            if pipe == alarm:
+                os.read(alarm, BLOCK)
+            elif not writers[pipe].read():
+                before[:] = [other for other in before if other.pipe != pipe]
+                del writers[pipe]
+    for _ in range(LATE // BLOCK):  # what it wrote before its end
+        if block.pipe not in writers or not select.select([block.pipe], [], [], 0)[0] or not block.read():
+            break
+    code = block.code or 0
+    return 128 - code if code < 0 else code
+
+
+def main() -> int:
+    orders = json.loads(sys.stdin.buffer.read())
+    hide()
+    os.environ.pop("PYTHONCOERCECLOCALE", None)  # see shell.py
+    alarm, wake = os.pipe()
+    os.set_blocking(wake, False)
+    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    output, before = Output(orders["key"]), []  # type: Output, list[Block]
+    for number, argv in enumerate(orders["blocks"], 1):
+        output.say(begin=number)
+        block = Block(number, argv, orders["most"], output)
+        code = run(block, before, alarm)
+        output.say(end=number, code=code, text=block.held.decode("utf-8", "replace"))
+        block.held = b""
+        if code:
+            return code
+        before.append(block)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
