@@ -76,7 +76,7 @@ def _about(found: "Engine") -> Finding:
 
 def limits(machine: Machine) -> Iterator[Finding]:
     """Whether the engine keeps those that take a control group."""
-    from runbook_runner.sandbox.docker.limits import holds
+    from runbook_runner.sandbox.docker.limits.counted import holds
 
     found = machine.engine
     if not found:

@@ -25,12 +25,12 @@ from runbook_runner.sandbox.base import (
     Received,
     SandboxSpec,
 )
-from runbook_runner.sandbox.docker import limits
 from runbook_runner.sandbox.docker.archive import TornArchiveError, pack, unpack
 from runbook_runner.sandbox.docker.container import first_files, put_files, remove_container, start_container
-from runbook_runner.sandbox.docker.disk_use import DiskUse
 from runbook_runner.sandbox.docker.engine import Engine, engine_errors
 from runbook_runner.sandbox.docker.exec_socket import ContainerAttached
+from runbook_runner.sandbox.docker.limits import counted
+from runbook_runner.sandbox.docker.limits.disk_use import DiskUse
 from runbook_runner.sandbox.docker.network import ContainerSockets
 from runbook_runner.sandbox.docker.process import DockerProcess, end_everything
 from runbook_runner.sandbox.docker.scripts import wrapped
@@ -137,7 +137,7 @@ class DockerSandbox:
                     stdin_path=stdin_path,
                     deadline_s=deadline_s,
                     open_files=self._spec.open_files,
-                    memory_each=limits.memory_each(self._engine, self._spec),
+                    memory_each=counted.memory_each(self._engine, self._spec),
                     unpacks=bool(archive),
                 ),
                 env=dict(env or {}),
@@ -213,10 +213,10 @@ class DockerSandbox:
         return self._engine.gateway(bridge) or self._sockets.tunnelled(self._container)
 
     def holds(self) -> Mapping[Limit, Hold]:
-        return limits.holds(self._engine)
+        return counted.holds(self._engine)
 
     def limits_hit(self) -> tuple[LimitHit, ...]:
-        return (*self._watch.hits(), *limits.limits_hit(self._engine, self._container, self._spec))
+        return (*self._watch.hits(), *counted.limits_hit(self._engine, self._container, self._spec))
 
     def stop(self) -> None:
         self._stopped.set()
