@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from dotenv.parser import Original
 
 Warn = Callable[[str], None]
-_NOT_REGULAR = (errno.ELOOP, errno.ENXIO, errno.ENODEV)
+_NOT_REGULAR = (errno.ELOOP, errno.ENXIO, errno.ENODEV, errno.EISDIR)
 
 
 class UserVariables(NamedTuple):

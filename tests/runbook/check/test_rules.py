@@ -100,6 +100,7 @@ BROKEN = [
     ("RB601", "The shop is slow at night.", KEY, 0),
     ("RB602", "The shop is slow at night.", "It is in /home/ada/orders.", 0),
     ("RB602", "The shop is slow at night.", "It is in /Users/ada/orders.", 0),
+    ("RB603", "env: SHOP_TOKEN", "env: PATH", 10),
     ("RB602", "The shop is slow at night.", "It is in C:\\\\Users\\\\ada.", 0),
 ]
 

@@ -1,9 +1,10 @@
-"""Room `runbook`, `check`: RB6xx, what must not be in a file that is shared."""
+"""Room `runbook`, `check`: RB6xx, what must not be in a file that is shared or that a run believes."""
 
 import re
 from collections.abc import Iterator
 
 from runbook_runner.runbook.check.rules.findings import Hit
+from runbook_runner.runbook.check.rules.frontmatter import secret_line
 from runbook_runner.runbook.check.rules.subject import Rule, Subject
 
 # Most texts hold no credential: these say so quickly, and then the module that knows the patterns need not be imported.
@@ -49,7 +50,22 @@ def host_path(subject: Subject) -> Iterator[Hit]:
         yield subject.at(match.start(), f"`{match[0]}` is a path of one person's machine.", hint)
 
 
+def secret_name(subject: Subject) -> Iterator[Hit]:
+    secrets = subject.runbook.frontmatter.secrets
+    if not secrets:
+        return
+    from runbook_runner.core.authority import steers_programs
+
+    for secret in secrets:
+        if steers_programs(secret.env):
+            message = f"No secret can be named {secret.env}: programs decide by it what to load, to run or to talk to."
+            yield subject.on(
+                secret_line(subject, secret.name), message, "Give the variable another name.", at=secret.name
+            )
+
+
 RULES = (
     Rule("RB601", "credential", "error", "The file holds no credential", credential),
     Rule("RB602", "host-path", "warning", "No path is one of a person's own machine", host_path),
+    Rule("RB603", "secret-name", "error", "No secret is named as what steers programs", secret_name),
 )

@@ -1,0 +1,155 @@
+"""`runbook trust`: what a project offers is used only after its user has trusted that very content."""
+
+import os
+import pty
+import shutil
+import stat
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import RUNBOOK
+
+Write = Callable[[str], Path]
+DOCKERFILE = "ARG BASE_IMAGE=snapshot:python312-uv\nFROM ${BASE_IMAGE}\nRUN echo built > /built\n"
+AGENT = 'argv = ["sh", "-c", "echo hi > {app}/results/out.txt"]\n'
+
+
+@pytest.fixture
+def snapshot(runbook: Any) -> Path:
+    """A project that offers a snapshot."""
+    folder: Path = runbook.cwd / ".runbook" / "snapshots" / "mine"
+    folder.mkdir(parents=True)
+    (folder / "Dockerfile").write_text(DOCKERFILE)
+    return folder
+
+
+@pytest.fixture
+def agent(runbook: Any) -> Path:
+    """A project that offers an agent."""
+    file: Path = runbook.cwd / ".runbook" / "agents" / "nice.toml"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(AGENT)
+    return file
+
+
+@pytest.mark.needs("docker")
+def test_a_projects_snapshot_is_built_once_its_content_is_trusted(
+    runbook: Any, snapshot: Path, shell_runbook: Write
+) -> None:
+    run = (
+        "run",
+        shell_runbook("cp /built /app/results/out.txt"),
+        "--sandbox",
+        "docker",
+        "--snapshot",
+        "mine",
+        "--json",
+    )
+    refused = runbook(*run)
+    assert refused.code == 3
+    assert f"type `runbook trust {snapshot}`" in refused.err
+    assert not list((runbook.cwd / ".runbook").glob("trajectories/*/*/*")), "nothing is recorded, nothing was built"
+    assert runbook(*run, "--trust").code == 0
+    assert runbook(*run).code == 3, "--trust is for one command"
+    assert runbook("trust", snapshot).out == f"trusted: snapshot mine in {snapshot}\n"
+    assert runbook(*run).code == 0
+    (snapshot / "more").write_text("x")
+    assert runbook(*run).code == 3, "a changed content is another one"
+    assert runbook("trust").code == 0
+    assert runbook(*run).code == 0
+
+
+@pytest.mark.needs("docker")
+@pytest.mark.parametrize("command", ["build", "export"])
+def test_commands_that_build_ask_for_trust_too(runbook: Any, snapshot: Path, command: str) -> None:
+    arguments = ("snapshots", command, "mine", *(("-o", "images.tar") if command == "export" else ()))
+    refused = runbook(*arguments)
+    assert (refused.code, f"runbook trust {snapshot}" in refused.err) == (3, True)
+    assert runbook(*arguments, "--trust").code == 0
+
+
+@pytest.mark.needs("docker")
+def test_what_it_builds_on_needs_trust_as_well(runbook: Any, snapshot: Path, shell_runbook: Write) -> None:
+    above = snapshot.with_name("above")
+    above.mkdir()
+    (above / "Dockerfile").write_text(DOCKERFILE.replace("python312-uv", "mine"))
+    run = ("run", shell_runbook("cp /built /app/results/out.txt"), "--sandbox", "docker", "--snapshot", "above")
+    assert runbook("trust", above).code == 0
+    refused = runbook(*run)
+    assert (refused.code, f"runbook trust {snapshot}" in refused.err) == (3, True)
+    assert runbook("trust", snapshot).code == 0
+    assert runbook(*run).code == 0
+
+
+def test_an_agent_of_the_project_runs_without_a_sandbox_only_when_trusted(
+    runbook: Any, agent: Path, shell_runbook: Write
+) -> None:
+    run = ("run", shell_runbook("true"), "--agent", "nice", "--sandbox", "host")
+    refused = runbook(*run)
+    assert (refused.code, f"runbook trust {agent}" in refused.err) == (3, True)
+    planned = runbook(*run, "--dry-run")
+    assert (planned.code, "You have not trusted the agent nice" in planned.out) == (3, True)
+    assert runbook("trust", agent).code == 0
+    assert runbook(*run).code == 0
+    agent.write_text(AGENT + "# changed\n")
+    assert runbook(*run).code == 3
+
+
+@pytest.mark.needs("bubblewrap")
+def test_an_agent_of_the_project_that_stays_in_a_sandbox_needs_no_trust(
+    runbook: Any, agent: Path, shell_runbook: Write
+) -> None:
+    assert runbook("run", shell_runbook("true"), "--agent", "nice", "--sandbox", "bubblewrap").code == 0
+
+
+@pytest.mark.needs("docker")
+def test_what_installs_an_agent_is_built_only_when_trusted(runbook: Any, agent: Path, shell_runbook: Write) -> None:
+    agent.write_text(AGENT + 'install = ["touch /installed"]\n')
+    run = ("run", shell_runbook("true"), "--agent", "nice", "--sandbox", "docker")
+    assert runbook(*run).code == 3
+    assert runbook(*run, "--trust").code == 0
+
+
+def test_trust_is_by_content_and_is_kept_for_its_user_alone(runbook: Any, agent: Path, snapshot: Path) -> None:
+    shown = runbook("trust", "--show")
+    assert (shown.code, shown.out) == (
+        1,
+        f"not trusted: agent nice in {agent}\nnot trusted: snapshot mine in {snapshot}\n",
+    )
+    assert runbook("trust").out == shown.out.replace("not trusted", "trusted")
+    assert runbook("trust", "--show").code == 0
+    kept = [runbook.data / "trust", *(runbook.data / "trust").iterdir()]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in kept} == {0o700, 0o600}
+    copy = runbook.cwd / "elsewhere"
+    shutil.copytree(runbook.cwd / ".runbook", copy / ".runbook")
+    assert runbook("trust", "--show", copy).code == 0, "a copy has the same content"
+    (copy / ".runbook" / "agents" / "nice.toml").rename(copy / ".runbook" / "agents" / "other.toml")
+    assert runbook("trust", "--show", copy).code == 1, "under another name it is another agent"
+    assert runbook("trust", "--revoke").code == 0
+    assert runbook("trust", "--show").code == 1
+
+
+def test_it_is_asked_for_on_a_terminal_and_a_yes_is_kept(runbook: Any, agent: Path, shell_runbook: Write) -> None:
+    run = ("run", str(shell_runbook("true")), "--agent", "nice", "--sandbox", "host")
+
+    def answer(text: bytes) -> int:
+        leader, follower = pty.openpty()
+        streams: dict[str, Any] = {"stdin": follower, "stdout": subprocess.DEVNULL, "stderr": follower}
+        process = subprocess.Popen([RUNBOOK, *run], cwd=runbook.cwd, env=runbook.env, **streams)
+        os.write(leader, text + b"\n")
+        return process.wait(60)
+
+    assert answer(b"") == 3
+    assert answer(b"sure") == 3
+    assert answer(b"yes") == 0
+    assert runbook(*run).code == 0
+
+
+@pytest.mark.parametrize(("path", "says"), [("absent", "There is no such file or folder."), (".", "nothing here")])
+def test_a_path_without_anything_to_trust(runbook: Any, path: str, says: str) -> None:
+    ran = runbook("trust", path)
+    assert (ran.code, says in ran.out + ran.err) == (2 if path == "absent" else 0, True)

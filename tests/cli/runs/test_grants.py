@@ -1,0 +1,263 @@
+"""A runbook, and the files beside it, only wish for secrets, keys and addresses: the user grants them."""
+
+import json
+import os
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+KEY, AWS, CRM = "sk-ant-canary-of-the-user-4711", "wJalr-canary-of-aws-4711", "crm-canary-4711-4711"
+BOOK = """\
+---
+version: "1.0.0"
+evaluation: programmatic
+agent: {agent}
+secrets:
+{secrets}---
+# Grants
+
+## REQUIRED OUTPUT FILES (MANDATORY)
+
+| File | Description |
+|---|---|
+| `/app/results/out.txt` | The output |
+
+## Step 1: Work
+
+```bash
+env | rev > /app/results/out.txt
+```
+"""
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def book(runbook: Any) -> Write:
+    def write(agent: str = "shell", **secrets: str) -> Path:
+        """secrets: name → the settings of that secret."""
+        folder: Path = runbook.cwd / "cloned"
+        folder.mkdir(exist_ok=True)
+        lines = "".join(f"  {name}: {{{settings}}}\n" for name, settings in secrets.items())
+        (folder / "RUNBOOK.md").write_text(BOOK.format(agent=agent, secrets=lines or "  {}\n"))
+        return folder
+
+    return write
+
+
+def seen(ran: Any) -> str:
+    """The environment that the agent saw."""
+    return str(os.linesep.join(line[::-1] for line in (ran.folder / "results" / "out.txt").read_text().splitlines()))
+
+
+OPTIONAL, REQUIRED = "required: false", "required: true"
+
+
+def test_a_providers_key_enters_no_sandbox_because_a_runbook_names_it(runbook: Any, book: Write, backend: str) -> None:
+    path = book(ANTHROPIC_API_KEY=OPTIONAL, OTHER=f"env: OPENAI_API_KEY, expose_to_agent: true, {OPTIONAL}")
+    env = {"ANTHROPIC_API_KEY": KEY, "OPENAI_API_KEY": f"{KEY}-2"}
+    for options in ((), ("--trust",)):
+        ran = runbook("run", path, "--sandbox", backend, "--json", *options, env=env)
+        assert ran.code == 0, ran.err
+        assert "_API_KEY" not in seen(ran)
+        assert "OPENAI_API_KEY is a model provider's key and was not granted" in ran.err
+
+
+def test_a_required_providers_key_is_named_with_the_option_that_grants_it(runbook: Any, book: Write) -> None:
+    path, env = book(OPENAI_API_KEY="description: Draws the pictures"), {"OPENAI_API_KEY": KEY}
+    refused = runbook("run", path, "--sandbox", "host", "--trust", "--json", env=env)
+    assert (refused.code, "OPENAI_API_KEY: Draws the pictures" in refused.err) == (3, True)
+    granted = runbook("run", path, "--sandbox", "host", "--secret", "OPENAI_API_KEY", "--json", env=env)
+    assert granted.code == 0, granted.err
+    assert "OPENAI_API_KEY=" in seen(granted)
+
+
+def test_a_variable_of_the_environment_is_not_given_to_a_stranger(runbook: Any, book: Write, backend: str) -> None:
+    path = book(a=f"env: AWS_SECRET_ACCESS_KEY, {OPTIONAL}", b=f"env: aws_secret_access_key, {OPTIONAL}")
+    env = {"AWS_SECRET_ACCESS_KEY": AWS, "aws_secret_access_key": AWS}
+    ran = runbook("run", path, "--sandbox", backend, "--json", env=env)
+    assert (ran.code, "aws_secret" in seen(ran).lower()) == (0, False)
+    assert "AWS_SECRET_ACCESS_KEY is a variable of your environment and was not granted" in ran.err
+
+
+@pytest.mark.parametrize("how", ["--secret", "--trust", "trust", "--env-file", ".env"])
+def test_every_way_to_grant_a_declared_secret(runbook: Any, book: Write, how: str) -> None:
+    path, env, options = book(CRM_TOKEN=REQUIRED), {"CRM_TOKEN": CRM}, ()
+    asked = ("run", path, "--sandbox", "host", "--json")
+    refused = runbook(*asked, env=env)
+    assert (refused.code, "you have not granted" in refused.err, CRM in refused.err) == (3, True, False)
+    if how == "--secret":
+        options = ("--secret", "CRM_TOKEN")
+    elif how == "--trust":
+        options = ("--trust",)
+    elif how == "trust":
+        assert runbook("trust", path).out == f"trusted: variable CRM_TOKEN in {path}/RUNBOOK.md\n"
+    else:
+        env, file = {}, path / how.removeprefix("--")
+        file.write_text(f"CRM_TOKEN={CRM}\n")
+        options = ("--env-file", file) if how == "--env-file" else ()
+    ran = runbook(*asked, *options, env=env)
+    assert ran.code == 0, ran.err
+    assert "CRM_TOKEN=***REDACTED" in seen(ran) or "CRM_TOKEN=" in seen(ran)
+    assert [e["message"] for e in ran.events("log") if "secrets" in e["message"]] == [
+        "The agent gets the secrets CRM_TOKEN."
+    ]
+
+
+def test_a_runbook_that_changed_has_to_be_trusted_again(runbook: Any, book: Write) -> None:
+    path, env = book(CRM_TOKEN=REQUIRED), {"CRM_TOKEN": CRM}
+    assert runbook("trust", path).code == 0
+    assert runbook("run", path, "--sandbox", "host", env=env).code == 0
+    (path / "RUNBOOK.md").write_text((path / "RUNBOOK.md").read_text().replace("rev", "cat"))
+    assert runbook("run", path, "--sandbox", "host", env=env).code == 3
+
+
+@pytest.mark.parametrize("kind", ["link", "link within", "fifo", "folder"])
+def test_an_env_file_beside_the_runbook_is_a_regular_file_or_is_not_read(runbook: Any, book: Write, kind: str) -> None:
+    path = book(aws_secret_access_key=OPTIONAL)
+    (runbook.cwd / "credentials").write_text(f"[default]\naws_secret_access_key = {AWS}\n")
+    (path / "within").write_text(f"aws_secret_access_key={AWS}\n")
+    file = path / ".env"
+    if kind == "fifo":
+        os.mkfifo(file)
+    elif kind == "folder":
+        file.mkdir()
+    else:
+        file.symlink_to("../credentials" if kind == "link" else "within")
+    ran = runbook("run", path, "--sandbox", "host", "--json")
+    assert (ran.code, "aws_secret" in seen(ran)) == (0, False)
+    assert f"{file} is not read: it is not a regular file." in ran.err
+
+
+NAMES = [
+    "LD_PRELOAD", "PATH", "BASH_ENV", "ENV", "PYTHONPATH", "PYTHONSTARTUP", "NODE_OPTIONS", "GIT_SSH_COMMAND", "git_dir",
+    "DYLD_INSERT_LIBRARIES", "PERL5OPT", "http_proxy", "HTTPS_PROXY", "DOCKER_HOST", "HOME", "IFS",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_secret_is_named_as_what_steers_programs(runbook: Any, book: Write, name: str) -> None:
+    path = book(x=f"env: {name}, {OPTIONAL}")
+    (path / ".env").write_text(f"{name}=/tmp/evil\n")
+    declared = runbook("run", path, "--sandbox", "host")
+    assert declared.code == 2
+    assert f"RUNBOOK.md:6: No secret can be named {name}" in declared.err
+    typed = runbook("run", book(), "--sandbox", "host", "--secret", name)
+    assert (typed.code, f"--secret: No secret can be named {name}" in typed.err) == (2, True)
+    found = runbook("check", book(x=f"env: {name}"))
+    assert (found.code, f"RUNBOOK.md:6:3: error: No secret can be named {name}" in found.out) == (1, True)
+
+
+@pytest.mark.parametrize("name", ["CRM_TOKEN", "GIT_TOKEN", "NPM_TOKEN", "GITHUB_TOKEN", "HOMEPAGE_KEY", "PATHS_KEY"])
+def test_other_names_are_accepted(runbook: Any, book: Write, name: str) -> None:
+    path = book(**{name: OPTIONAL})
+    (path / ".env").write_text(f"{name}={CRM}\n")
+    assert runbook("run", path, "--sandbox", "host").code == 0
+
+
+# --- model providers -----------------------------------------------------------------------------------------------
+
+ASKING = """\
+argv = ["python3", "-c", '''
+import json, os, urllib.request as u
+body = json.dumps({"model": "m", "max_tokens": 1, "messages": []}).encode()
+headers = {"x-api-key": os.environ["TOK"], "content-type": "application/json"}
+u.urlopen(u.Request(os.environ["URL"] + "/v1/messages", body, headers)).read()
+open("/app/results/out.txt", "w").write("answered")
+''']
+dialect = "anthropic"
+env = { URL = "{gateway_url}", TOK = "{token}" }
+"""
+ANSWER = {
+    "id": "m",
+    "type": "message",
+    "role": "assistant",
+    "model": "x",
+    "content": [{"type": "text", "text": "done"}],
+    "stop_reason": "end_turn",
+    "usage": {"input_tokens": 1, "output_tokens": 1},
+}
+
+
+@pytest.fixture
+def server() -> Iterator[tuple[str, list[str]]]:
+    """A provider on loopback: its address and the keys that it got."""
+    keys: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            keys.append(str(self.headers["x-api-key"]))
+            body = json.dumps(ANSWER).encode()
+            self.send_response(200)
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
+        threading.Thread(target=listening.serve_forever, daemon=True).start()
+        yield f"127.0.0.1:{listening.server_port}", keys
+        listening.shutdown()
+
+
+@pytest.fixture
+def asking(runbook: Any, book: Write) -> Path:
+    """A project whose agent makes one model call."""
+    agents = runbook.cwd / "cloned" / ".runbook" / "agents"
+    agents.mkdir(parents=True)
+    (agents / "ask.toml").write_text(ASKING)
+    return book("ask")
+
+
+RUN = ("--sandbox", "bubblewrap", "--provider", "anthropic", "--model", "m", "--json")
+
+
+@pytest.mark.needs("bubblewrap")
+def test_the_env_file_beside_a_runbook_sends_no_key_anywhere(runbook: Any, asking: Path, server: Any) -> None:
+    address, keys = server
+    (asking / ".env").write_text(
+        f"ANTHROPIC_BASE_URL=http://user:pass-canary@{address}/x\nRUNBOOK_MAX_CALLS_PER_MINUTE=0\n"
+    )
+    env = {"ANTHROPIC_API_KEY": KEY, "HTTPS_PROXY": "http://127.0.0.1:1"}  # nothing leaves this machine in a test
+    ran = runbook("run", asking, *RUN, "--network", "model-only", "--idle", "20", "--timeout", "20", env=env)
+    assert keys == []
+    assert f"ANTHROPIC_BASE_URL (it leads to {address}) is not used" in ran.err
+    assert "RUNBOOK_MAX_CALLS_PER_MINUTE is not used" in ran.err
+    assert "pass-canary" not in ran.err + ran.out
+    assert [event["model_address"] for event in ran.events("agent.started")] == ["https://api.anthropic.com"]
+
+
+@pytest.mark.needs("bubblewrap")
+@pytest.mark.parametrize("how", ["environment", "--env-file"])
+def test_the_user_may_send_it_and_the_run_says_where(runbook: Any, asking: Path, server: Any, how: str) -> None:
+    address, keys = server
+    env = {"ANTHROPIC_BASE_URL": f"http://{address}", "ANTHROPIC_API_KEY": KEY}
+    file = runbook.cwd / "file.env"
+    file.write_text("".join(f"{name}={value}\n" for name, value in env.items()))
+    options, env = (("--env-file", file), {}) if how == "--env-file" else ((), env)
+    planned = runbook("run", asking, *RUN, *options, "--dry-run", env=env)
+    assert f"at http://{address}" in " ".join(planned.json["plan"])
+    ran = runbook("run", asking, *RUN, *options, env=env)
+    assert ran.code == 0, ran.err
+    assert keys == [KEY]
+    assert f"Model calls go to http://{address}." in ran.err
+    assert [event["model_address"] for event in ran.events("agent.started")] == [f"http://{address}"]
+
+
+@pytest.mark.parametrize(
+    ("name", "provider"),
+    [("ANTHROPIC_BASE_URL", "anthropic"), ("OPENAI_BASE_URL", "openai"), ("OPENROUTER_BASE_URL", "openrouter")],
+)
+def test_no_key_is_sent_unencrypted_to_another_machine(runbook: Any, name: str, provider: str) -> None:
+    env = {name: "http://provider.test", f"{provider.upper()}_API_KEY": KEY}
+    example = Path(__file__).parents[3] / "examples" / "hello"
+    ran = runbook(
+        "run", example, "--agent", "opencode", "--provider", provider, "--sandbox", "host", "--dry-run", env=env
+    )
+    assert (ran.code, f"{name} would send prompts and the key unencrypted" in ran.err) == (3, True)
