@@ -133,8 +133,8 @@ def test_an_env_file_beside_the_runbook_is_a_regular_file_or_is_not_read(runbook
 
 
 NAMES = [
-    "LD_PRELOAD", "PATH", "BASH_ENV", "ENV", "PYTHONPATH", "PYTHONSTARTUP", "NODE_OPTIONS", "GIT_SSH_COMMAND", "git_dir",
-    "DYLD_INSERT_LIBRARIES", "PERL5OPT", "http_proxy", "HTTPS_PROXY", "DOCKER_HOST", "HOME", "IFS",
+    "LD_PRELOAD", "PATH", "BASH_ENV", "ENV", "PYTHONPATH", "PYTHONSTARTUP", "NODE_OPTIONS", "GIT_SSH_COMMAND",
+    "git_dir", "DYLD_INSERT_LIBRARIES", "PERL5OPT", "http_proxy", "HTTPS_PROXY", "DOCKER_HOST", "HOME", "IFS",
 ]  # fmt: skip
 
 
