@@ -137,10 +137,11 @@ def user_data() -> Path:
     that names files below it would not work."""
     if own := os.environ.get("RUNBOOK_DATA"):
         return Path(own).absolute()
-    shared = os.environ.get("XDG_DATA_HOME")
-    home = Path(os.path.expanduser("~")).absolute()  # noqa: PTH111 - a user without a home is not an error here
-    usual = home / ".local/share"
-    return (Path(shared) if shared and Path(shared).is_absolute() else usual) / "runbook-runner"
+    if (shared := Path(os.environ.get("XDG_DATA_HOME") or ".")).is_absolute():
+        return shared / "runbook-runner"
+    home = Path(os.path.expanduser("~"))  # noqa: PTH111 - a user without a home is not an error here
+    # Below the current folder it could have come with a clone: where there is no home, no such folder can be made.
+    return (home if home.is_absolute() else Path(os.devnull)) / ".local/share/runbook-runner"
 
 
 def _ca_bundle() -> Path | None:

@@ -30,11 +30,11 @@ def first_link(top: Path, levels: int) -> Path | None:
     if top.is_symlink():
         return top
     with suppress(OSError), os.scandir(top) as entries:
-        for entry in entries if levels else ():
+        for entry in entries:
             inner = Path(entry.path)
             if entry.is_symlink():
                 return inner
-            if entry.is_dir(follow_symlinks=False) and (found := first_link(inner, levels - 1)):
+            if levels > 1 and entry.is_dir(follow_symlinks=False) and (found := first_link(inner, levels - 1)):
                 return found
     return None
 

@@ -12,12 +12,13 @@ FILE = 0o600
 """The permissions of a file that only this user may read."""
 FOLDER = 0o700
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 def private_folder(data: Path, *names: str) -> Path:
     """Returns the real path of `data`, or of the folder that the names lead to below it; missing folders are made, for
-    this user alone. Raises NotReadyError for a folder of another user, one that others may write to, and one that is
-    reached through a link of another user."""
+    this user alone. Raises NotReadyError for a folder of another user, one that others may write to, below
+    `data` one that they may enter, and one that is reached through a link of another user."""
     try:
         _refuse_links_of_others(data)
         if not data.is_dir():
@@ -29,6 +30,8 @@ def private_folder(data: Path, *names: str) -> Path:
             here = here / name
             _make(here)
             _refuse_shared(here)
+            if here.lstat().st_mode & _OTHERS:  # as a folder that was cloned or unpacked
+                raise _unusable(here, "is open to other users", f"Look what is in it, then `chmod 700 {here}`.")
     except OSError as error:
         hint = "Set RUNBOOK_DATA to a folder of yours on a disk with room."
         where = str(error.filename or data)

@@ -15,7 +15,7 @@ from runbook_runner.agents.base import Agent
 from runbook_runner.core import settings
 from runbook_runner.core.disk.private import private_folder
 from runbook_runner.core.errors import NotReadyError
-from runbook_runner.core.files import is_file
+from runbook_runner.core.files import is_file, make_folder
 from runbook_runner.core.programs import search_path, version_of
 from runbook_runner.core.settings import Settings
 
@@ -38,11 +38,13 @@ class Program:
 
 
 def find_program(agent: Agent, data: Path) -> Program | None:
-    """Returns the user's own program, else the installed one; `None` when there is neither."""
+    """Returns the user's own program, else the installed one; `None` when there is neither. Raises NotReadyError for
+    a data folder that others may write to."""
     if where := shutil.which(agent.binary):
         return Program(Path(where), version=None)
     own = _folder(agent, data)
-    return Program(own / "bin" / agent.binary, agent.version) if is_file(own / _DONE) else None
+    there = is_file(own / _DONE) and private_folder(data)
+    return Program(own / "bin" / agent.binary, agent.version) if there else None
 
 
 def require_program(agent: Agent, data: Path) -> None:
@@ -78,7 +80,7 @@ def provide_program(agent: Agent, asked: Settings, report: Callable[[str], None]
 
     folder = _folder(agent, asked.data)
     try:
-        private_folder(asked.data, "agents")
+        make_folder(private_folder(asked.data) / folder.parent.name)
         with FileLock(folder.with_name(f"{folder.name}.lock")):
             if not is_file(folder / _DONE):
                 _install(agent, folder, asked, report)
@@ -144,4 +146,5 @@ def _environment(folder: Path, asked: Settings) -> dict[str, str]:
 
 
 def _folder(agent: Agent, data: Path) -> Path:
-    return data / "agents" / f"{agent.name}-{agent.version}"
+    name = f"{agent.name}-{agent.version}".replace("/", "-")  # a project's file may say so
+    return data / "agents" / name

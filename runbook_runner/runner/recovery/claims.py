@@ -210,8 +210,9 @@ def if_dead(claim: Claimed, *, look_only: bool = False, keep: bool = False) -> I
     try:
         yield lock is not None
         if lock and keep and claim.entry and not look_only:
-            _write(claim.lock, replace(claim.entry, settled=True))
             stays = True
+            with suppress(OSError):  # no room: the next start writes it
+                _write(claim.lock, replace(claim.entry, settled=True))
     except BaseException:
         stays = True
         raise

@@ -68,7 +68,8 @@ class Leftovers:
         spec = SandboxSpec(run_id=self.claim.name)
         if self.backend.has_engine:
             return [engines[self.backend.name].reopen(container, spec) for container in self.containers]
-        return [self.backend.open(None).reopen(str(folder), spec) for folder in self.folders[:1]]
+        whole = self.claim.work in self.folders
+        return [self.backend.open(None).reopen(str(self.claim.work), spec)] if whole else []
 
 
 def find_leftovers(data: Path, engines: Engines) -> tuple[Leftovers, ...]:

@@ -41,7 +41,7 @@ class DockerBackend:
 
 def _claims(item: Mapping[str, Any]) -> Iterator[str]:
     """A pool's container keeps the labels of the pool, so its name tells which run has it."""
-    for name in item["Names"]:
+    for name in item["Names"] or ():  # none while it is being removed
         if match := _NAME.fullmatch(name.lstrip("/")):
             yield match[1]
     yield item["Labels"][CLAIM_LABEL]

@@ -33,6 +33,13 @@ def test_one_that_others_may_write_to_is_refused_with_the_command_that_helps(tmp
     assert f"chmod go-w {folder}" in str(caught.value)
 
 
+def test_a_folder_below_it_that_others_may_enter_came_from_elsewhere(tmp_path):
+    private_folder(tmp_path / "data", "runs").chmod(0o755)
+    with pytest.raises(NotReadyError, match="runs is open to other users") as caught:
+        private_folder(tmp_path / "data", "runs")
+    assert f"chmod 700 {tmp_path / 'data' / 'runs'}" in str(caught.value)
+
+
 def test_a_file_and_a_link_in_its_place_are_refused(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(NotReadyError, match="is not a folder"):

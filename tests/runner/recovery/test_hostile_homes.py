@@ -219,6 +219,16 @@ def test_a_data_folder_that_others_may_write_to_is_refused(runbook: Any, clone: 
     assert f"`chmod go-w {runbook.data / place}`" in refused.err.replace("/`", "`")
 
 
+def test_a_user_without_a_home_has_no_data_folder_in_the_clone(runbook: Any, clone: Path) -> None:
+    del runbook.env["RUNBOOK_DATA"]
+    for home in ("~", "relative"):
+        runbook.env["HOME"] = home
+        refused = runbook("run", ".", "--sandbox", "host")
+        assert refused.code == 3
+        assert "Set RUNBOOK_DATA to a folder of yours" in refused.err
+    assert sorted(path.name for path in clone.iterdir()) == [".runbook", "RUNBOOK.md"]
+
+
 def test_records_are_private_whatever_the_umask(runbook: Any, clone: Path, backend: str) -> None:
     runbook.under = ("sh", "-c", 'umask 0; exec "$@"', "sh")
     ran = runbook("run", ".", "--sandbox", backend, "--json", "--out", clone / "out")
