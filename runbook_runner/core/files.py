@@ -97,6 +97,11 @@ def is_folder(path: Path | str) -> bool:
     return os.path.isdir(path)  # noqa: PTH112
 
 
+def is_link(path: Path | str) -> bool:
+    """Never raises."""
+    return os.path.islink(path)  # noqa: PTH114
+
+
 def make_folder(path: Path, mode: int = 0o777) -> None:
     """With its parents, and without the recursion of `Path.mkdir`: there may be a thousand. mode: of those that are
     made, less the umask. Raises OSError."""

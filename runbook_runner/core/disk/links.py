@@ -39,6 +39,17 @@ def first_link(top: Path, levels: int) -> Path | None:
     return None
 
 
+def offered_in(project: Path, folder: Path) -> list[Path]:
+    """Returns what is in a folder of a project, such as `.runbook/agents`, in order of names. A folder behind a link is
+    not the project's, so nothing is found there."""
+    if any(os.path.islink(project / place) for place in (folder, folder.parent)):  # noqa: PTH114 - it never raises
+        return []
+    try:
+        return sorted(Path(entry.path) for entry in os.scandir(project / folder))
+    except OSError:
+        return []
+
+
 def copy_tree(source: Path, target: Path) -> None:
     """Copies the regular files of a folder without links into `target`, a folder, with the usual permissions. A file
     or link of the same name is replaced; a link where a folder has to be is not followed. Raises OSError."""

@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Literal
 
 import runbook_runner
+from runbook_runner.core.disk.links import offered_in
 from runbook_runner.core.errors import InputError
-from runbook_runner.core.files import is_file, upwards
+from runbook_runner.core.files import is_file, is_link, upwards
 from runbook_runner.core.ids import is_name
+from runbook_runner.sandbox.images.context import read_context, read_dockerfile
 
 ALIASES = {"python312-uv-node": "python312-uv"}
 PREFIX = "runbook-runner/"
@@ -32,8 +34,6 @@ _FROM_SNAPSHOT = re.compile(rb"^FROM\s+snapshot:", re.MULTILINE | re.IGNORECASE)
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")  # the name of an image is in lower case and has no space
 _ON_SNAPSHOT = "snapshot:"
 _PROGRAMS = (b"#!", b"\x7fELF")  # known by content: a checkout on another system may lose the mode
-
-MAX_FILES_BYTES = 256 << 20
 
 Near = Sequence[Path | str]
 """Folders from which upwards `.runbook/snapshots` is looked for."""
@@ -51,30 +51,14 @@ class Snapshot:
 
     def files(self) -> dict[str, bytes]:
         """Returns the build context, by path below the folder, without what its `.dockerignore` names. Raises
-        InputError when it can't be read or is too large."""
-        try:
-            paths = self._paths()
-            if sum(path.stat().st_size for path in paths) > MAX_FILES_BYTES:
-                hint = f"Together they may have {MAX_FILES_BYTES >> 20} MB; let the Dockerfile fetch what is large."
-                raise InputError("The snapshot's files are too large.", where=str(self.folder), hint=hint)
-            return {path.relative_to(self.folder).as_posix(): path.read_bytes() for path in paths}
-        except OSError as error:
-            raise InputError(f"The snapshot can't be read: {error.strerror}.", where=str(error.filename)) from error
-
-    def _paths(self) -> list[Path]:
-        from docker.utils.build import exclude_paths  # heavy, and listing snapshots does not need it
-
-        ignored = self.folder / ".dockerignore"
-        lines = ignored.read_text(encoding="utf-8", errors="replace").splitlines() if ignored.is_file() else []
-        patterns = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
-        kept = exclude_paths(str(self.folder), patterns, dockerfile="Dockerfile")
-        return sorted(path for name in kept if (path := self.folder / name).is_file())
+        InputError when it can't be read, is too large, or holds what is not a regular file."""
+        return read_context(self.folder, offered=self.origin == "user")
 
     @property
     def base(self) -> str | None:
         """`snapshot:NAME` or an image, when the Dockerfile leaves its base open; empty when it names none; `None` when
         it does not. Raises InputError."""
-        content = self._dockerfile()
+        content = read_dockerfile(self.folder, offered=self.origin == "user")
         if _FROM_SNAPSHOT.search(content):
             raise InputError(
                 "No image is called `snapshot:…`.",
@@ -83,13 +67,6 @@ class Snapshot:
             )
         declared = _BASE.search(content)
         return (declared["default"] or b"").decode(errors="replace").strip("\"'") if declared else None
-
-    def _dockerfile(self) -> bytes:
-        path = self.folder / "Dockerfile"
-        try:
-            return path.read_bytes()
-        except OSError as error:
-            raise InputError(f"The Dockerfile can't be read: {error.strerror}.", where=str(path)) from error
 
 
 def known_snapshots(near: Near = ()) -> tuple[str, ...]:
@@ -180,8 +157,13 @@ def user_snapshots(near: Near) -> dict[str, Path]:
     """Returns the nearest of each name."""
     found: dict[str, Path] = {}
     for folder in upwards(near):
-        found = _folders(sorted((folder / FOLDER).glob("*/Dockerfile"))) | found
+        found = {path.name: path for path in offered_in(folder, FOLDER) if _is_snapshot(path)} | found
     return found
+
+
+def _is_snapshot(path: Path) -> bool:
+    """A link counts as one: whoever uses it is told why it is refused."""
+    return bool(_NAME.fullmatch(path.name)) and (is_link(path) or is_file(path / "Dockerfile"))
 
 
 def _packaged() -> dict[str, EntryPoint]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from runbook_runner.core.errors import InputError
-from runbook_runner.sandbox.images import snapshots
+from runbook_runner.sandbox.images import context
 from runbook_runner.sandbox.images.snapshots import Snapshot, context_archive, find_base, find_snapshot, known_snapshots
 
 
@@ -68,7 +68,7 @@ def test_dockerignore_keeps_files_out_of_the_image_and_of_its_digest(tmp_path: P
 def test_folder_that_is_too_large_for_a_build_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own = write(tmp_path, "mine", "FROM scratch\n")
     (own / "data.bin").write_bytes(bytes(2000))
-    monkeypatch.setattr(snapshots, "MAX_FILES_BYTES", 1000)
+    monkeypatch.setattr(context, "MAX_FILES_BYTES", 1000)
     with pytest.raises(InputError, match="too large"):
         find_snapshot("mine", [tmp_path]).files()
 
