@@ -24,6 +24,12 @@ Json = Annotated[Any, BeforeValidator(plain_json)]
 """A value from outside, changed so far that the event can be written."""
 JsonObject = Annotated[dict[str, Any], BeforeValidator(plain_json)]
 
+Fixed = Annotated[str, "fixed"]
+"""A word of this program or of the run's request: redaction leaves it alone, as it does literals and numbers."""
+Name = Annotated[str, "name"]
+"""A name or an id that comes from elsewhere: only values that are no ordinary words are removed from it."""
+Names = Annotated[dict[str, Any], "name"]
+
 # Each model is built when it is first used: most runs use half of the types.
 FROZEN = ConfigDict(frozen=True, defer_build=True)
 
@@ -81,7 +87,7 @@ class ReplayOf(BaseModel):
 
     model_config = FROZEN
 
-    parent_trajectory_id: str | None = None
+    parent_trajectory_id: Fixed | None = None
     """`None`: only the cassette is known."""
     mode: Literal["replay", "fork"]
     on_miss: Literal["stop", "live", "nearest"]
@@ -92,28 +98,28 @@ class ReplayOf(BaseModel):
 
 class RunStarted(Event):
     type: Literal["run.started"] = "run.started"
-    trajectory_id: str
-    collection: str
-    task: str
-    author: str
-    spec_digest: str
-    init_params: dict[str, Any]
+    trajectory_id: Fixed
+    collection: Fixed
+    task: Fixed
+    author: Fixed
+    spec_digest: Fixed
+    init_params: Names
     """As the platform records them (contract §6.8): agent, model, instruction, vars, file_paths, …"""
-    step_config: dict[str, Any]
-    labels: dict[str, str] = {}
-    engine: str
+    step_config: Names
+    labels: Annotated[dict[str, str], "name"] = {}
+    engine: Fixed
     """`runbook-runner/<version>`."""
     replay: ReplayOf | None = None
 
 
 class PhaseStarted(Event):
     type: Literal["phase.started"] = "phase.started"
-    phase: str
+    phase: Fixed
 
 
 class PhaseFinished(Event):
     type: Literal["phase.finished"] = "phase.finished"
-    phase: str
+    phase: Fixed
     seconds: float
 
 
@@ -123,31 +129,31 @@ class Log(Event):
     type: Literal["log"] = "log"
     level: Level = "info"
     message: str
-    source: str = "runner"
+    source: Fixed = "runner"
 
 
 class SandboxStarted(Event):
     type: Literal["sandbox.started"] = "sandbox.started"
-    backend: str
-    sandbox_id: str
-    image: str | None = None
-    image_digest: str | None = None
+    backend: Fixed
+    sandbox_id: Fixed
+    image: Fixed | None = None
+    image_digest: Fixed | None = None
     """The image's id in the engine."""
-    image_pinned: str | None = None
+    image_pinned: Fixed | None = None
     """The user's own image with its digest in the registry: `NAME@sha256:…`."""
-    app: str
+    app: Fixed
     """Where `/app` is for the processes in this sandbox."""
-    limits: dict[str, str] = {}
+    limits: Annotated[dict[str, str], "fixed"] = {}
     """`cpus`, `memory`, `processes`, `open_files`, `disk` → how that limit holds here: `together` for everything in the
     sandbox, for `each` process by itself, `watched`: measured now and then, or `none`."""
 
 
 class AgentStarted(Event):
     type: Literal["agent.started"] = "agent.started"
-    agent: str
-    version: str | None = None
-    model: str | None = None
-    provider: str | None = None
+    agent: Fixed
+    version: Fixed | None = None
+    model: Fixed | None = None
+    provider: Fixed | None = None
     model_address: str | None = None
     """Scheme, host and port to which its model calls go; `None`: a script or a recording answers, or it makes none."""
 
@@ -156,38 +162,38 @@ class AgentMessage(Event):
     type: Literal["agent.message"] = "agent.message"
     text: str
     role: Literal["assistant", "user", "system"] = "assistant"
-    parent_call_id: str | None = None
+    parent_call_id: Name | None = None
     """The tool call that started the subagent; `None`: the message is the main agent's."""
 
 
 class AgentThinking(Event):
     type: Literal["agent.thinking"] = "agent.thinking"
     text: str
-    parent_call_id: str | None = None
+    parent_call_id: Name | None = None
 
 
 class ToolCalled(Event):
     type: Literal["tool.called"] = "tool.called"
-    call_id: str
-    name: str
+    call_id: Name
+    name: Name
     input: JsonObject = {}
-    parent_call_id: str | None = None
+    parent_call_id: Name | None = None
 
 
 class ToolReturned(Event):
     type: Literal["tool.returned"] = "tool.returned"
-    call_id: str
+    call_id: Name
     output: str
     is_error: bool = False
     exit_code: int | None = None
-    parent_call_id: str | None = None
+    parent_call_id: Name | None = None
 
 
 class AgentNotice(Event):
     """A stream record that is none of the above: a retry, an init record, or a record of an unknown type. Kept raw."""
 
     type: Literal["agent.notice"] = "agent.notice"
-    kind: str
+    kind: Name
     payload: Json = None
 
 
@@ -201,7 +207,7 @@ class AgentFinished(Event):
     usage: Usage | None = None
     """The CLI's own final record, when it has one."""
     error: str | None = None
-    error_kind: str | None = None
+    error_kind: Name | None = None
 
 
 class AgentRetried(Event):
@@ -214,7 +220,7 @@ class AgentRetried(Event):
     """Seconds until the next start."""
     error: str
     """Why the previous start failed."""
-    error_kind: str
+    error_kind: Name
 
 
 class ModelCalled(Event):
@@ -223,8 +229,8 @@ class ModelCalled(Event):
     type: Literal["model.called"] = "model.called"
     number: int
     """1-based, in order of arrival."""
-    dialect: str
-    model: str
+    dialect: Fixed
+    model: Name
     source: Source
     status: int
     """HTTP status the agent got; 0 when the connection broke."""
@@ -240,7 +246,7 @@ class Difference(BaseModel):
 
     model_config = FROZEN
 
-    path: str
+    path: Name
     """`messages[3].content[0].text`."""
     line: int | None = None
     """1-based, in the recorded text; `None` when the value is not text."""
@@ -272,10 +278,10 @@ class NetworkConnection(Event):
     """A connection out of a sandbox with an allow-list, when it has ended or was refused."""
 
     type: Literal["network.connection"] = "network.connection"
-    host: str
+    host: Name
     """As the sandbox asked for it."""
     port: int
-    address: str | None = None
+    address: Name | None = None
     """The address it was connected to; `None` when it was not connected."""
     allowed: bool
     reason: str | None = None
@@ -290,14 +296,14 @@ class Artifact(Event):
 
     type: Literal["artifact.collected"] = "artifact.collected"
     kind: Literal["result", "agent"]
-    path: str
+    path: Name
     """Below the trajectory's folder, POSIX."""
-    sandbox_path: str
-    key: str
+    sandbox_path: Name
+    key: Name
     """Storage key (contract §5.4)."""
     size: int
-    sha256: str
-    content_type: str
+    sha256: Fixed
+    content_type: Fixed
     primary: int | None = None
     """Position among the primary outputs, 0-based."""
 
@@ -306,8 +312,8 @@ class Redacted(Event):
     """A secret was removed from a file before it was stored."""
 
     type: Literal["redacted"] = "redacted"
-    where: str
-    rule: str
+    where: Name
+    rule: Fixed
     count: int
 
 
@@ -316,7 +322,7 @@ class Evaluated(Event):
     verdict: Literal["pass", "fail"]
     success: bool
     overall_passed: bool | None = None
-    missing_outputs: tuple[str, ...] = ()
+    missing_outputs: Annotated[tuple[str, ...], "name"] = ()
     validation_report: Json = None
     reasons: tuple[str, ...] = ()
 
@@ -325,7 +331,7 @@ class RunFinished(Event):
     type: Literal["run.finished"] = "run.finished"
     status: Status
     error: str | None = None
-    error_code: str | None = None
+    error_code: Fixed | None = None
     """`RunbookError.code` of what ended the run."""
     seconds: float
 

@@ -1,5 +1,6 @@
 """Runner: a run while it happens: its record is open, and its first and last events are written."""
 
+import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -136,10 +137,11 @@ def finish(run: Run, status: Status, error: RunbookError | None) -> Outcome:
 
 
 def _write_request(run: Run) -> None:
-    spec, clean = run.spec, run.redactor.clean
+    spec = run.spec
+    described = run.redactor.json(spec.model_dump(mode="json"), strong=True)
     try:
-        write_atomically(run.folder / SPEC_FILE, clean(spec.model_dump_json(indent=1)) + "\n", mode=FILE)
-        write_atomically(run.folder / MISSION_FILE, clean(spec.mission), mode=FILE)
+        write_atomically(run.folder / SPEC_FILE, json.dumps(described, indent=1) + "\n", mode=FILE)
+        write_atomically(run.folder / MISSION_FILE, run.redactor.clean(spec.mission), mode=FILE)
     except OSError as error:
         raise RecordingError(f"The run can't be recorded: {error.strerror}.", where=str(run.folder)) from error
     run.emit(

@@ -21,7 +21,7 @@ from runbook_runner.runner.live_run import Outcome, Run, finish, recorded
 from runbook_runner.runner.recovery.recover import sweep
 from runbook_runner.runner.request.inputs import keep_inputs, unpacked
 from runbook_runner.runner.request.prepare import PreparedRun
-from runbook_runner.runner.request.secrets import agent_secrets, explain_withheld, withheld
+from runbook_runner.runner.request.secrets import agent_secrets, explain_withheld, weak_secrets, withheld
 from runbook_runner.runner.results.collect import collect
 from runbook_runner.sandbox.base import Sandbox
 from runbook_runner.trajectory.recorder import Reader
@@ -87,6 +87,8 @@ def _tell_plan(run: Run) -> None:
     """What its user should know before anything happens."""
     prepared = run.prepared
     for warning in prepared.warnings:
+        run.emit.warn(warning)
+    for warning in weak_secrets(run.spec, prepared.secrets.values):
         run.emit.warn(warning)
     for secret in withheld(run.spec):
         run.emit.warn(explain_withheld(run.spec, secret))

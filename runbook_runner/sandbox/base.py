@@ -4,7 +4,7 @@ Proof of the contract is `tests/sandbox/test_conformance.py`, which runs against
 `/app/...` (contract §5.2) in every backend; times are seconds, sizes bytes.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -151,8 +151,16 @@ class Readable(Protocol):
         ...
 
 
-Filter = Callable[[str, Readable], Readable]
-"""Name below the fetched folder and content of a file → the content to store."""
+class Filter(Protocol):
+    """Stands between a sandbox's files and the disk."""
+
+    def name(self, name: str, /) -> str:
+        """Returns what to call the file or folder of that name."""
+        ...
+
+    def __call__(self, name: str, content: Readable, /) -> Readable:
+        """Returns the content to store. name: below the fetched folder, as it is stored."""
+        ...
 
 
 class Process(Protocol):

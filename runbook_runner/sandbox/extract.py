@@ -45,6 +45,8 @@ class Extraction:
         self._earlier = {path for path in into.rglob("*") if not path.is_dir()}
         self._files: dict[str, ReceivedFile] = {}
         self._skipped: list[tuple[str, str]] = []
+        self._renamed: dict[str, str] = {}
+        """Name in the sandbox → stored name, where the filter gave it another."""
 
     def received(self) -> Received:
         return Received(tuple(self._files.values()), tuple(self._skipped))
@@ -81,7 +83,8 @@ class Extraction:
 
     def second_name(self, parts: Sequence[str], original: Sequence[str]) -> None:
         """Stores a hard link as a copy of what is already here; a link to anything else is skipped."""
-        source = self._files.get(decoded_name("/".join(original)))
+        there = decoded_name("/".join(original))
+        source = self._files.get(self._renamed.get(there, there))
         if source is None:
             self.skip(parts, "a hard link to something outside the results")
             return
@@ -107,14 +110,16 @@ class Extraction:
 
     def _place(self, parts: Sequence[str]) -> tuple[str, Path | None]:
         """The stored name and where to write it; no place for a name that leaves the folder or is taken."""
-        name = decoded_name("/".join(parts))
+        name = original = decoded_name("/".join(parts))
         if not parts or any(part in ("", ".", "..") or "/" in part or "\0" in part for part in parts):
             self._skipped.append((name, "its name leads out of the results"))
             return name, None
         if len(parts) > MAX_DEPTH:
             self._skipped.append((name, f"deeper than {MAX_DEPTH} folders"))
             return name, None
-        target = self._into.joinpath(*map(decoded_name, parts))
+        if self._scrub:
+            name = self._free("/".join(self._scrub.name(decoded_name(part)) for part in parts), original)
+        target = self._into / name
         try:
             if target.parent not in self._made:
                 make_folder(target.parent, FOLDER)
@@ -129,6 +134,17 @@ class Extraction:
             # `a` beside `A` where the host does not tell them apart, or `\xff` beside the byte itself.
             self._skipped.append((name, "another file has the same name here"))
         return name, None if taken else target
+
+    def _free(self, name: str, original: str) -> str:
+        """Returns the name, with a number where another file was renamed to it: none is to be lost."""
+        if name == original:
+            return name
+        number, free = 1, name
+        while free in self._files:
+            number += 1
+            free = f"{name}-{number}"
+        self._renamed[original] = free
+        return free
 
     def _write(self, target: Path, content: Readable) -> int:
         written = 0

@@ -10,6 +10,7 @@ from runbook_runner.core.disk.private import private_opener
 from runbook_runner.core.errors import RecordingError
 from runbook_runner.core.events import Event, Recorded
 from runbook_runner.core.redaction import Redactor
+from runbook_runner.trajectory.redacted import redacted
 
 EVENTS_FILE = "events.jsonl"
 Reader = Callable[[Recorded], None]
@@ -31,7 +32,7 @@ class Recorder:
 
     def append(self, event: Event) -> None:
         """Raises RecordingError when the line can't be written; earlier lines are intact then."""
-        clean = type(event).model_validate(self.redactor.json(event.model_dump(mode="json")))
+        clean = redacted(event, self.redactor)
         with self._lock:
             seq, begin = self._next
             recorded = Recorded(seq=seq, ts=now_iso(), event=clean)

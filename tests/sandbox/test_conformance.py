@@ -1,6 +1,7 @@
 """What every sandbox does. One suite, run against each backend."""
 
 import os
+import re
 import socket
 from pathlib import Path
 from uuid import uuid4
@@ -308,11 +309,22 @@ def test_too_many_bytes_keep_what_came_before_and_name_the_limit(sandbox, shell,
     assert "raise the limit" in str(caught.value)
 
 
+class Filter:
+    def __init__(self, content, name=str):
+        self.name = name
+        self.content = content
+
+    def __call__(self, name, content):
+        return self.content(name, content)
+
+
 def test_a_huge_sparse_file_is_refused_at_once(sandbox, shell, tmp_path):
     shell(sandbox, "truncate -s 1T /app/results/sparse || dd if=/dev/zero of=/app/results/sparse bs=1 count=1 seek=1T")
     read = []
     with pytest.raises(ResultsTooLargeError):
-        sandbox.get("/app/results", tmp_path / "out", scrub=lambda name, file: read.append(name) or file, **ROOMY)
+        sandbox.get(
+            "/app/results", tmp_path / "out", scrub=Filter(lambda name, file: read.append(name) or file), **ROOMY
+        )
     assert read == [], "its size is enough"
     assert list((tmp_path / "out").iterdir()) == []
 
@@ -333,9 +345,19 @@ def test_scrub_stands_between_the_sandbox_and_the_disk(sandbox, shell, tmp_path)
 
     shell(sandbox, "mkdir /app/results/d; echo quiet >/app/results/d/word")
     seen = []
-    sandbox.get("/app/results", tmp_path / "out", scrub=lambda name, file: seen.append(name) or Shout(file), **ROOMY)
+    scrub = Filter(lambda name, file: seen.append(name) or Shout(file))
+    sandbox.get("/app/results", tmp_path / "out", scrub=scrub, **ROOMY)
     assert seen == ["d/word"]
     assert (tmp_path / "out/d/word").read_text() == "QUIET\n"
+
+
+def test_files_that_get_the_same_name_are_all_kept(sandbox, shell, tmp_path):
+    shell(sandbox, "mkdir /app/results/key-1; cd /app/results/key-1; echo a >key-2; echo b >key-3; ln key-2 second")
+    scrub = Filter(lambda _, file: file, lambda name: re.sub(r"\d", "X", name))
+    received = sandbox.get("/app/results", tmp_path / "out", scrub=scrub, **ROOMY)
+    assert {file.path for file in received.files} == {"key-X/key-X", "key-X/key-X-2", "key-X/second"}
+    assert (tmp_path / "out/key-X/second").read_text() == "a\n"
+    assert received.skipped == ()
 
 
 # --- the end of a sandbox ------------------------------------------------------------------------------------------

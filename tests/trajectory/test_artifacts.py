@@ -1,5 +1,7 @@
 """Collected files: secrets go on the way in; everything else stays byte for byte."""
 
+import base64
+import gzip
 import io
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import pytest
 from runbook_runner.core import ids
 from runbook_runner.core.events import Artifact, Event, Redacted
 from runbook_runner.core.redaction import Redactor
+from runbook_runner.trajectory import artifacts
 from runbook_runner.trajectory.artifacts import ArtifactLog, Scrubber, content_type
 
 SECRET = "hunter2-hunter2"
@@ -36,9 +39,29 @@ def test_a_secret_goes_wherever_a_read_ends() -> None:
         assert scrubber.hits["f"]["PASS"] == 1
 
 
-def test_binary_files_are_left_alone() -> None:
-    data = b"\0\1" + SECRET.encode()
-    assert through(data)[0] == data
+def test_a_binary_file_keeps_its_length() -> None:
+    for before in (0, (1 << 20) - 8, 3_000_000):
+        out, scrubber = through(b"\0\1" + b"." * before + SECRET.encode() + b"\0" + SECRET.encode("utf-16-le") + b"end")
+        assert out == b"\0\1" + b"." * before + b"*" * len(SECRET) + b"\0" + b"*\0" * len(SECRET) + b"end"
+        assert scrubber.hits["f"]["PASS"] == 2
+
+
+def test_encoded_text_in_lines_goes_wherever_a_read_ends() -> None:
+    encoded = b"\n".join(base64.b64encode(SECRET.encode())[n : n + 4] for n in range(0, 20, 4))
+    for before in range((1 << 20) - 30, (1 << 20) + 2):
+        out, _ = through(b"." * before + b"\n" + encoded + b"\nrest\n")
+        assert out == b"." * before + b"\n***REDACTED:PASS***\nrest\n"
+
+
+def test_a_line_without_end_is_searched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(artifacts, "_LONGEST_LINE", 2 << 20)
+    data = (b"." * 999_990 + SECRET.encode()) * 9
+    assert through(data)[0] == data.replace(SECRET.encode(), b"***REDACTED:PASS***")
+
+
+def test_packed_files_are_named() -> None:
+    assert through(gzip.compress(b"x"))[1].unsearched == ["f"]
+    assert through(b"plain")[1].unsearched == []
 
 
 def test_only_an_agents_own_log_is_cleaned_by_pattern() -> None:

@@ -8,7 +8,19 @@ from pathlib import Path
 import pytest
 
 from runbook_runner.core.errors import RecordingError
-from runbook_runner.core.events import AgentMessage, Event, Log, Recorded, ToolCalled, Unknown, parse_line
+from runbook_runner.core.events import (
+    AgentFinished,
+    AgentMessage,
+    Artifact,
+    Event,
+    Log,
+    PhaseStarted,
+    Recorded,
+    RunStarted,
+    ToolCalled,
+    Unknown,
+    parse_line,
+)
 from runbook_runner.core.redaction import Redactor
 from runbook_runner.trajectory.recorder import EVENTS_FILE, Recorder
 from runbook_runner.trajectory.store import read_events, repair
@@ -34,6 +46,40 @@ def test_readers_see_what_is_written_and_no_secret(tmp_path: Path) -> None:
     assert "s3cret-value" not in lines(tmp_path)[0]
     assert seen[0].line() == lines(tmp_path)[0]
     assert "***REDACTED:KEY***" in seen[0].line()
+
+
+@pytest.mark.parametrize("word", ["warning", "completed", "agent", "agent.message", "exit", "local", "shell"])
+def test_a_secret_that_is_a_word_of_an_event_changes_no_event(tmp_path: Path, word: str) -> None:
+    recorder = Recorder(tmp_path, Redactor({"KEY": word}))
+    started = RunStarted(
+        trajectory_id="agent",
+        collection="local",
+        task="shell",
+        author="agent",
+        spec_digest="agent",
+        init_params={"agent": "shell", "run": "completed"},
+        step_config={},
+        engine="agent",
+    )
+    finished = AgentFinished(exit_code=0, ended_by="exit", error_kind="warning")
+    for event in (started, finished, Log(level="warning", message="", source="agent"), PhaseStarted(phase="agent")):
+        recorder.append(event)
+    assert [recorded.event for recorded in read_events(tmp_path)][:2] == [started, finished]
+    recorder.append(Log(level="warning", message=f"it is {word}."))
+    last = json.loads(lines(tmp_path)[-1])
+    assert (last["level"], last["message"]) == ("warning", "it is ***REDACTED:KEY***.")
+
+
+def test_a_real_secret_goes_from_names_and_ids_too(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, Redactor({"KEY": "s3cret-value", "PIN": "83749201"}))
+    recorder.append(ToolCalled(call_id="s3cret-value", name="s3cret-value", input={"pin": 83749201}))
+    recorder.append(
+        Artifact(kind="result", path="a", sandbox_path="a", key="a", size=83749201, sha256="", content_type="")
+    )
+    called, artifact = map(json.loads, lines(tmp_path))
+    assert called["call_id"] == called["name"] == "***REDACTED:KEY***"
+    assert called["input"] == {"pin": "***REDACTED:PIN***"}
+    assert artifact["size"] == 83749201
 
 
 def test_a_reader_that_has_gone_does_not_stop_the_run(tmp_path: Path) -> None:

@@ -124,7 +124,11 @@ class Cassette:
         return any(redactor.unfinished(text) for redactor in (self._redactor, *self._hidden))
 
     def clean(self, text: str) -> str:
-        """Returns the text without secrets."""
+        """Returns the text without secrets. It may be a protocol's: its words stay."""
+        return self._without_hidden(self._redactor.structured(text))
+
+    def clean_said(self, text: str) -> str:
+        """Returns a text that a model wrote without secrets."""
         return self._without_hidden(self._redactor.clean(text))
 
     def prepare(self) -> None:

@@ -91,9 +91,10 @@ class RecordedStream:
         self._size, self._cut_at = 0, SEGMENT_CHARS
 
     def _cleaned(self) -> str:
-        text, clean = "".join(self._lines), self._cassette.clean
-        without_secrets = all(clean(whole) == whole for whole in (text, *map("".join, self._texts.values())))
-        return text if without_secrets else sse.scrub(text, self._dialect.deltas, clean)
+        text, clean, said = "".join(self._lines), self._cassette.clean, self._cassette.clean_said
+        if clean(text) == text and all(said(whole) == whole for whole in map("".join, self._texts.values())):
+            return text
+        return sse.scrub(text, self._dialect.deltas, said, clean)
 
 
 def _encoded(text: str) -> bytes:

@@ -34,13 +34,16 @@ def objects(text: str) -> Iterator[Json]:
         begin = end + 1
 
 
-def scrub(text: str, deltas: Deltas, clean: Callable[[str], str]) -> str:
-    """Returns the stream without secrets, also without those that the model wrote in pieces.
+def scrub(
+    text: str, deltas: Deltas, clean: Callable[[str], str], clean_events: Callable[[str], str] | None = None
+) -> str:
+    """Returns the stream without secrets, also without those that the model wrote in pieces. clean_events: for the
+    events as they are written, when that is another function.
 
     Every event is cleaned by itself; then the pieces of each text are joined, and where the joined text holds a
     secret its cleaned form goes to the first piece and the others become empty. Other lines stay as they are.
     """
-    text = clean(text)
+    text = (clean_events or clean)(text)
     cleaned = _cleaned(objects(text), deltas, clean)
     return "\n".join(_with(line, deltas, cleaned) for line in text.split("\n")) if cleaned else text
 

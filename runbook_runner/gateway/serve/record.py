@@ -66,7 +66,7 @@ def _keep_response(cassette: Cassette, call: ModelCall) -> Body | None:
     try:
         document: Any = json.loads(text)
         if isinstance(document, list):
-            sse.scrub_array(document, call.request.dialect.deltas, cassette.clean)
+            sse.scrub_array(document, call.request.dialect.deltas, cassette.clean_said)
         return cassette.keep_json(document, call.content_type)
     except (ValueError, RecursionError):
         return cassette.keep_text(text, call.content_type)

@@ -13,7 +13,7 @@ from runbook_runner.core.authority import only_from_user, opens_provider
 from runbook_runner.core.declared import McpServer, Secret
 from runbook_runner.core.errors import NotReadyError
 from runbook_runner.core.facts.providers import PROVIDER_KEYS, find_provider
-from runbook_runner.core.redaction import Redactor, looks_secret
+from runbook_runner.core.redaction import Redactor, looks_secret, weakness
 from runbook_runner.core.spec import RunSpec
 from runbook_runner.runner.request.valid_spec import require_secret_name
 from runbook_runner.runner.request.variables import UserVariables
@@ -194,6 +194,14 @@ def redactor_for(spec: RunSpec, environ: Mapping[str, str], extra: Mapping[str, 
     """For the declared secrets, the values that `redactor_for_environment` redacts, and extra (name → value)."""
     declared = {s.env: environ[s.env] for s in spec.secrets if environ.get(s.env)}
     return Redactor({**_secrets_in(environ), **declared, **(extra or {})})
+
+
+def weak_secrets(spec: RunSpec, environ: Mapping[str, str]) -> Iterator[str]:
+    """Yields a warning for each declared secret whose value can't be told from ordinary text."""
+    for secret in spec.secrets:
+        warning = weakness(secret.env, environ[secret.env]) if environ.get(secret.env) else None
+        if warning:
+            yield warning
 
 
 def redactor_for_environment(environ: Mapping[str, str]) -> Redactor:

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from runbook_runner.agents.base import Agent
 from runbook_runner.core import settings
 from runbook_runner.core.errors import NotReadyError, RecordingError
-from runbook_runner.core.events import Emit, Log
+from runbook_runner.core.events import Emit, Log, Redacted
 from runbook_runner.core.redaction import Redactor
 from runbook_runner.core.spec import RunSpec
 from runbook_runner.core.text import printable_name
@@ -43,7 +43,7 @@ def collect(
         primary=spec.primary_outputs,
         emit=emit,
     )
-    collector = _Collector(sandbox, folder, work, redactor, log, emit)
+    collector = _Collector(sandbox, folder, work, redactor, log, emit, has_secrets=bool(spec.secrets))
     try:
         collector.collect("result", settings.RESULTS, RESULTS, spec.limits.results_bytes, spec.limits.results_files)
     finally:
@@ -54,13 +54,24 @@ def collect(
 
 
 class _Collector:
-    def __init__(self, sandbox: Sandbox, folder: Path, work: Path, redactor: Redactor, log: ArtifactLog, emit: Emit):
+    def __init__(
+        self,
+        sandbox: Sandbox,
+        folder: Path,
+        work: Path,
+        redactor: Redactor,
+        log: ArtifactLog,
+        emit: Emit,
+        *,
+        has_secrets: bool,
+    ):
         self._sandbox = sandbox
         self._folder = folder
         self._work = work
         self._redactor = redactor
         self._log = log
         self._emit = emit
+        self._has_secrets = has_secrets
 
     def collect(self, kind: Kind, source: str, into: str, max_bytes: int, max_files: int) -> None:
         scrub = Scrubber(self._redactor, kind)
@@ -106,7 +117,17 @@ class _Collector:
         for file in sorted(received.files, key=lambda file: file.path):
             path = file.sandbox_path if kind == "result" else f"/logs/agent/{file.path}"
             self._log.add(kind, f"{into}/{file.path}", path, scrub.hits.get(file.path, Counter()))
+        for rule, count in scrub.names.items():
+            self._emit(Redacted(where=f"names of files in {into}", rule=rule, count=count))
+        if scrub.unsearched and self._has_secrets:
+            self._emit(Log(level="warning", message=_unsearched([f"{into}/{name}" for name in scrub.unsearched])))
         for path, reason in received.skipped[:_MAX_SKIPPED]:
             self._emit(Log(level="warning", message=f"Not collected: {into}/{printable_name(path)}: {reason}."))
         if len(received.skipped) > _MAX_SKIPPED:
             self._emit(Log(level="warning", message=f"{len(received.skipped) - _MAX_SKIPPED} more were not collected."))
+
+
+def _unsearched(names: list[str]) -> str:
+    named = ", ".join(printable_name(name) for name in names[:_MAX_SKIPPED])
+    more = f" and {len(names) - _MAX_SKIPPED} more" if len(names) > _MAX_SKIPPED else ""
+    return f"Packed or encrypted, so not searched for secrets: {named}{more}."

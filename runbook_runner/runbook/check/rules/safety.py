@@ -21,11 +21,11 @@ def credential(subject: Subject) -> Iterator[Hit]:
     text = subject.text
     if not any(literal in text for literal in _LITERALS) and not any(re.search(run, text) for run in _RUNS):
         return
-    from runbook_runner.core.redaction import PATTERNS
+    from runbook_runner.core.redaction.patterns import PATTERNS, matches
 
     taken: list[tuple[int, int]] = []
-    for kind, (literal, rest) in PATTERNS.items():
-        for match in re.finditer(rf"(?<![A-Za-z0-9]){re.escape(literal)}{rest}", text) if literal in text else ():
+    for kind in PATTERNS:
+        for match in matches(kind, text):
             if any(start < match.end() and match.start() < end for start, end in taken) or _is_example(kind, match[0]):
                 continue
             taken.append(match.span())
