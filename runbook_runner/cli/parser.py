@@ -9,6 +9,7 @@ from importlib import import_module
 from itertools import takewhile
 from typing import Any, NoReturn, Protocol, cast
 
+from runbook_runner.cli.ui.output import put_styled
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.text import did_you_mean, nearest
 
@@ -67,6 +68,9 @@ class Parser(argparse.ArgumentParser):
         arguments = (action for action in self._actions if not action.option_strings)
         words = (_USAGE[cast("str | None", action.nargs)].format(action.metavar) for action in arguments)
         self.usage = self.usage or " ".join([self.prog, "[OPTIONS]", *words])
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        put_styled(message)
 
     def format_help(self) -> str:
         self.load()

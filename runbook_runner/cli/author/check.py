@@ -9,7 +9,7 @@ from pathlib import Path
 
 from runbook_runner.cli.author.check_files import HERE, Target, findings_in, stdin, targets_of
 from runbook_runner.cli.options import REPEATED
-from runbook_runner.cli.ui.output import put, write_back
+from runbook_runner.cli.ui.output import put, put_styled, write_back
 from runbook_runner.core.errors import ExitCode, InputError
 from runbook_runner.runbook.authoring.diff import unified
 from runbook_runner.runbook.check.engine import refusal
@@ -82,7 +82,8 @@ def _report(targets: Sequence[Target], findings: Sequence[Finding], form: str) -
 
     has_color = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     names = tuple(target.name for target in targets)
-    put(WRITERS[form](Report(names, findings, _Lines(), color=has_color)))
+    written = WRITERS[form](Report(names, findings, _Lines(), color=has_color))
+    (put_styled if form in ("text", "github") else put)(written)
     return FOUND if findings else _CLEAN
 
 

@@ -1,13 +1,12 @@
 """Command line: `runbook schema`."""
 
 import argparse
-import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from runbook_runner.agents.registry import known_agents
+from runbook_runner.cli.ui.output import put_json
 from runbook_runner.core.errors import ExitCode
 
 DESCRIPTION = """\
@@ -22,7 +21,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    sys.stdout.write(json.dumps(_SCHEMAS[arguments.what](), indent=2, ensure_ascii=False) + "\n")
+    put_json(_SCHEMAS[arguments.what](), indent=2)
     return ExitCode.PASS
 
 

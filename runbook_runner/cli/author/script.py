@@ -1,10 +1,9 @@
 """Command line: `runbook script`."""
 
 import argparse
-import sys
 from pathlib import Path
 
-from runbook_runner.cli.ui.output import write_new
+from runbook_runner.cli.ui.output import put, write_new
 from runbook_runner.core.errors import ExitCode
 from runbook_runner.core.settings import Settings
 from runbook_runner.gateway.replay.index import open_index
@@ -29,7 +28,7 @@ def execute(arguments: argparse.Namespace) -> int:
     head = f"# What {spec.model or 'the model'} answered {spec.agent} in {where}.\n"
     text = head + script_from(open_index(recorded.cassette))
     if arguments.out is None:
-        sys.stdout.write(text)
+        put(text)
     else:
         write_new(arguments.out, text)
     return ExitCode.PASS

@@ -1,9 +1,7 @@
 """Command line: `runbook show`."""
 
 import argparse
-import json
 import os
-import sys
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,8 @@ from rich.text import Text
 
 from runbook_runner.agents.registry import known_agents
 from runbook_runner.cli.options import add_json
+from runbook_runner.cli.ui.console import make_console
+from runbook_runner.cli.ui.output import put_json
 from runbook_runner.core.errors import ExitCode
 from runbook_runner.core.text import printable
 from runbook_runner.runbook.describe import describe, plain
@@ -43,9 +43,9 @@ def execute(arguments: argparse.Namespace) -> int:
     choices = choose(runbook.frontmatter, RunRequest(source, near=near), keys)
     described = {**describe(runbook), "resolved": _resolved(choices, known_agents(near))}
     if arguments.json:
-        sys.stdout.write(json.dumps(described, indent=1, ensure_ascii=False) + "\n")
+        put_json(described, indent=1)
     else:
-        _print(Console(highlight=False), runbook, described)
+        _print(make_console(), runbook, described)
     return ExitCode.PASS
 
 

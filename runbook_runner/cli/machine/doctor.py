@@ -1,18 +1,17 @@
 """Command line: `runbook doctor`."""
 
 import argparse
-import json
 import os
-import sys
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
-from rich.console import Console
 from rich.text import Text
 
 from runbook_runner import __version__
 from runbook_runner.cli.options import add_json
+from runbook_runner.cli.ui.console import make_console
+from runbook_runner.cli.ui.output import put_json
 from runbook_runner.core.errors import ExitCode
 from runbook_runner.core.settings import Settings
 from runbook_runner.runner.doctor import examine
@@ -41,14 +40,14 @@ def execute(arguments: argparse.Namespace) -> int:
     failed = any(finding.status == "fail" for finding in found)
     if arguments.json:
         body = {"ok": not failed, "version": __version__, "findings": [asdict(finding) for finding in found]}
-        sys.stdout.write(json.dumps(body) + "\n")
+        put_json(body)
     else:
         _print(found)
     return ExitCode.NOT_READY if failed else ExitCode.PASS
 
 
 def _print(found: Iterable[Finding]) -> None:
-    console = Console(highlight=False)
+    console = make_console()
     for finding in found:
         mark, colour = _MARKS[finding.status]
         line = Text.assemble((mark, colour), " ", (finding.check, "bold"), f": {finding.message}")

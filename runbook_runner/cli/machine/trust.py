@@ -1,13 +1,13 @@
 """Command line: `runbook trust`."""
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
 from runbook_runner.cli.options import add_json
+from runbook_runner.cli.ui.output import put_json
 from runbook_runner.core.errors import ExitCode, InputError
 from runbook_runner.core.files import is_file, is_folder
 from runbook_runner.core.settings import Settings
@@ -46,7 +46,7 @@ def execute(arguments: argparse.Namespace) -> int:
         (store.remove if arguments.revoke else store.add)(offer)
     if arguments.json:
         listed = [{**asdict(offer), "trusted": store.knows(offer)} for offer in offers]
-        sys.stdout.write(json.dumps(listed) + "\n")
+        put_json(listed)
     else:
         _print(offers, store)
     untrusted = arguments.show and not all(map(store.knows, offers))

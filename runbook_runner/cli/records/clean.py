@@ -1,12 +1,12 @@
 """Command line: `runbook clean`."""
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator
 from typing import Any
 
 from runbook_runner.cli.options import add_dry_run, add_json
+from runbook_runner.cli.ui.output import put_json
 from runbook_runner.core.errors import ExitCode
 from runbook_runner.core.settings import Settings
 from runbook_runner.runner.recovery.leftovers import Leftovers
@@ -39,7 +39,7 @@ def execute(arguments: argparse.Namespace) -> int:
     if arguments.json:
         url = next((opened.engine.url for opened in engines.values() if opened.engine), None)
         body = {"dry_run": dry_run, "engine": url, "runs": [_described(run) for run in runs]}
-        sys.stdout.write(json.dumps(body, ensure_ascii=False) + "\n")
+        put_json(body)
     else:
         for error in lacking:
             sys.stderr.write(f"Containers are not looked at: {error.message}\n")

@@ -1,16 +1,14 @@
 """Command line: `runbook cost`."""
 
 import argparse
-import json
 import os
 import re
-import sys
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 from runbook_runner.cli.options import add_json
-from runbook_runner.cli.ui.output import warn
+from runbook_runner.cli.ui.output import put_json, warn
 from runbook_runner.core.clock import iso, utc_now
 from runbook_runner.core.errors import ExitCode, InputError
 from runbook_runner.core.settings import PRICES_VARIABLE, Settings
@@ -50,7 +48,7 @@ def execute(arguments: argparse.Namespace) -> int:
     if arguments.json:
         body = {"by": by, "since": since, "groups": {name: _json(total) for name, total in groups.items()}}
         body |= {"total": _json(summed(groups.values())), "unreadable": len(broken)}
-        sys.stdout.write(json.dumps(body) + "\n")
+        put_json(body)
     else:
         _print(by, groups)
     for path in broken[:_SHOWN_BROKEN]:

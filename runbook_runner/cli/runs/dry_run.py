@@ -1,10 +1,9 @@
 """Command line: what `runbook run --dry-run` prints: the plan of a run, for people or as JSON."""
 
-import json
 import sys
 from collections.abc import Iterable, Iterator
 
-from runbook_runner.cli.ui.output import warn
+from runbook_runner.cli.ui.output import put_json, warn
 from runbook_runner.core.spec import InputFile, Limits
 from runbook_runner.core.text import printable
 from runbook_runner.runner import PreparedRun
@@ -20,7 +19,7 @@ def print_plan(prepared: PreparedRun, *, as_json: bool) -> None:
     if as_json:
         spec = prepared.spec
         body = {"spec": spec.model_dump(mode="json"), "digest": spec.digest(), "plan": prepared.plan()}
-        sys.stdout.write(json.dumps(body, ensure_ascii=False) + "\n")
+        put_json(body)
         return
     text = f"{prepared.spec.title}: this would run\n"
     for name, lines in _rows(prepared):

@@ -1,7 +1,6 @@
 """Command line: `runbook replay`."""
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +21,7 @@ from runbook_runner.cli.options import (
     given_fields,
 )
 from runbook_runner.cli.ui.follow import Followed, ask_on_terminal, console_for, follow, in_short, print_problem
+from runbook_runner.cli.ui.output import put_json
 from runbook_runner.core.errors import ExitCode, InputError
 from runbook_runner.core.text import printable_output
 from runbook_runner.runner import RunOptions
@@ -103,7 +103,7 @@ def _replay(arguments: argparse.Namespace, name: str, then: Then | None, script:
     if arguments.quiet and (problem := _problem(followed, comparison, strict=arguments.strict)):
         print_problem(followed.outcome.folder, problem)
     if arguments.json:
-        sys.stdout.write(json.dumps({**followed.json(), **comparison.json()}) + "\n")
+        put_json({**followed.json(), **comparison.json()})
     return comparison.exit_code(strict=arguments.strict)
 
 

@@ -1,8 +1,6 @@
 """Command line: `runbook run`: arguments → request → prepared run → summary or JSON."""
 
 import argparse
-import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +8,7 @@ from runbook_runner.cli.options import given_fields
 from runbook_runner.cli.runs.dry_run import print_plan
 from runbook_runner.cli.runs.run_options import declare
 from runbook_runner.cli.ui.follow import ask_on_terminal, console_for, follow, print_problem
+from runbook_runner.cli.ui.output import put_json
 from runbook_runner.core.errors import ExitCode, InputError
 from runbook_runner.core.text import encodable
 from runbook_runner.runner import RunOptions, RunRequest, prepare
@@ -33,7 +32,7 @@ def execute(arguments: argparse.Namespace) -> int:
     if arguments.quiet and (problem := followed.problem()):
         print_problem(followed.outcome.folder, problem)
     if arguments.json:
-        sys.stdout.write(json.dumps(followed.json()) + "\n")
+        put_json(followed.json())
     return followed.outcome.exit_code
 
 

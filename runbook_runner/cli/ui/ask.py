@@ -3,6 +3,8 @@
 import sys
 from getpass import getpass
 
+from runbook_runner.core.text import printable
+
 
 def ask(question: str, default: str | None = None, *, is_secret: bool = False) -> str:
     """Asks on stderr until there is an answer; an empty answer means the default.
@@ -10,6 +12,7 @@ def ask(question: str, default: str | None = None, *, is_secret: bool = False) -
     is_secret: what is typed is not shown. Raises KeyboardInterrupt when the input has ended.
     """
     prompt = f"{question} [{default}]: " if default else f"{question}: "
+    prompt = printable(prompt)
     while True:
         answer = _read_line(prompt, is_secret=is_secret)
         if answer or default is not None:

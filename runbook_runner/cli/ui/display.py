@@ -47,7 +47,16 @@ class Display:
         self._console = console
         self._status = _Status()
         self._live = (
-            Live(self._status, console=console, refresh_per_second=8, transient=True) if console.is_terminal else None
+            Live(
+                self._status,
+                console=console,
+                refresh_per_second=8,
+                transient=True,
+                redirect_stdout=False,  # rich would read the styles in what others write
+                redirect_stderr=False,
+            )
+            if console.is_terminal
+            else None
         )
 
     def __enter__(self) -> "Display":

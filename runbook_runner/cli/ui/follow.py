@@ -108,9 +108,9 @@ def console_for(*, quiet: bool, json: bool) -> "Console | None":
     """Returns the console on which a run is shown; `None` when it is not shown."""
     if quiet:
         return None
-    from rich.console import Console
+    from runbook_runner.cli.ui.console import make_console
 
-    return Console(stderr=json, highlight=False)
+    return make_console(stderr=json)
 
 
 def follow(prepared: PreparedRun, console: "Console | None") -> Followed:

@@ -1,16 +1,28 @@
-"""Command line: where a command's output goes: standard output, whose failures are reported, and files."""
+"""Command line: where a command's output goes: standard output, whose failures are reported, and files.
 
+Nothing that was written elsewhere (by an agent, in a runbook, as the name of a file) reaches the terminal as a control
+character: the standard streams replace them in every text that is written. What may have some goes through a function
+of this module: styles, documents, JSON. Consoles of rich are made in `console.py`.
+"""
+
+import json
 import os
+import re
 import sys
 from io import BufferedWriter, FileIO, TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from runbook_runner.core.errors import InputError, NotReadyError
 from runbook_runner.core.files import make_folder, rewrite, write_atomically
+from runbook_runner.core.text import printable
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
+
+
+_STYLE: Final = re.compile(r"(\x1b\[[0-9;]{0,40}m)")
+_UNPRINTABLE: Final = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 class OutputError(NotReadyError):
@@ -38,12 +50,23 @@ def prepare_streams() -> None:
 def _writable(old: TextIO | None, descriptor: int) -> TextIO:
     if old is not None and not isinstance(old, TextIOWrapper):
         return old
-    return TextIOWrapper(
+    return PrintableStream(
         BufferedWriter(_Output(descriptor, "w", closefd=False)),
         encoding=old.encoding if old else "utf-8",
         errors="backslashreplace",  # names of files may not be UTF-8, nor the terminal
         line_buffering=old.line_buffering if old else False,
     )
+
+
+class PrintableStream(TextIOWrapper):
+    """A standard stream. It replaces what moves the cursor, colours or turns what follows; line feeds and tabs stay."""
+
+    def write(self, text: str, /) -> int:
+        return super().write(printable(text))
+
+    def write_styled(self, text: str) -> int:
+        """Writes text in which this program has put styles and cursor movements."""
+        return super().write(text)
 
 
 class _Output(FileIO):
@@ -68,9 +91,26 @@ def warn(text: str) -> None:
     sys.stderr.write(f"warning: {text}\n")
 
 
+def put_styled(text: str) -> None:
+    """Writes text to standard output in which this program has put styles. What else it holds must be printable."""
+    parts = _STYLE.split(text)  # every second one is a style
+    text = "".join(part if number % 2 else printable(part) for number, part in enumerate(parts))
+    getattr(sys.stdout, "write_styled", sys.stdout.write)(text)
+
+
+def put_json(body: Any, *, indent: int | None = None) -> None:
+    is_utf8 = sys.stdout.encoding.lower().replace("-", "") == "utf8"
+    text = json.dumps(body, indent=indent, ensure_ascii=not is_utf8)
+    # JSON leaves these as they are, and a terminal obeys them.
+    sys.stdout.write(_UNPRINTABLE.sub(lambda match: f"\\u{ord(match[0]):04x}", text) + "\n")
+
+
 def put(document: str | bytes) -> None:
-    """Writes a document to standard output, byte for byte."""
+    """Writes a document to standard output, byte for byte; to a terminal, as far as it is printable."""
     raw = document.encode(errors="surrogateescape") if isinstance(document, str) else document
+    if sys.stdout.isatty():
+        sys.stdout.write(raw.decode(errors="surrogateescape"))
+        return
     sys.stdout.flush()
     sys.stdout.buffer.write(raw)
     sys.stdout.buffer.flush()

@@ -2,11 +2,11 @@
 
 import argparse
 
-from rich.console import Console
 from rich.text import Text
 
 from runbook_runner.cli.machine.snapshots.images import add_layers, build_missing, stacks, trust_for
 from runbook_runner.cli.options import add_quiet, add_trust
+from runbook_runner.cli.ui.console import make_console
 from runbook_runner.core.errors import ExitCode
 from runbook_runner.sandbox.docker.engine import connect
 
@@ -23,7 +23,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    console, trust = Console(highlight=False, quiet=arguments.quiet), trust_for(arguments)
+    console, trust = make_console(quiet=arguments.quiet), trust_for(arguments)
     layers = stacks(arguments.agents, arguments.packages, trust)
     for image in build_missing(connect(), arguments.names, layers, console, trust=trust, fresh=arguments.fresh):
         console.print(Text(f"✓ {image.tag}", style="green"), soft_wrap=True)

@@ -3,12 +3,12 @@
 import argparse
 from pathlib import Path
 
-from rich.console import Console
 from rich.filesize import decimal
 from rich.text import Text
 
 from runbook_runner.cli.machine.snapshots.images import add_layers, build_missing, stacks, trust_for
 from runbook_runner.cli.options import add_quiet, add_trust
+from runbook_runner.cli.ui.console import make_console
 from runbook_runner.core.errors import ExitCode, InputError
 from runbook_runner.core.files import is_folder
 from runbook_runner.sandbox.docker.engine import connect
@@ -29,7 +29,7 @@ def execute(arguments: argparse.Namespace) -> int:
     out: Path = arguments.out
     if not is_folder(out.absolute().parent):
         raise InputError("There is no such folder.", where=str(out.absolute().parent))
-    engine, console = connect(), Console(highlight=False, quiet=arguments.quiet)
+    engine, console = connect(), make_console(quiet=arguments.quiet)
     trust = trust_for(arguments)
     layers = stacks(arguments.agents, arguments.packages, trust)
     images = build_missing(engine, arguments.names, layers, console, trust=trust)

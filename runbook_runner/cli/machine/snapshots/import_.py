@@ -3,10 +3,10 @@
 import argparse
 from pathlib import Path
 
-from rich.console import Console
 from rich.text import Text
 
 from runbook_runner.cli.machine.snapshots.images import run_images
+from runbook_runner.cli.ui.console import make_console
 from runbook_runner.core.errors import ExitCode
 from runbook_runner.core.text import printable_output
 from runbook_runner.sandbox.docker.engine import connect
@@ -24,7 +24,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    console = Console(highlight=False)
+    console = make_console()
     loaded = transfer.load(connect(), arguments.file, run_images())
     for image in loaded:
         if image.used_as:

@@ -1,7 +1,6 @@
 """Command line: `runbook snapshots inspect`."""
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -18,6 +17,7 @@ from runbook_runner.cli.machine.snapshots.images import (
     stacks,
 )
 from runbook_runner.cli.options import add_json
+from runbook_runner.cli.ui.output import put_json
 from runbook_runner.core.errors import ExitCode, NotReadyError
 from runbook_runner.core.settings import Settings
 from runbook_runner.sandbox.docker.engine import Engine, connect
@@ -48,7 +48,7 @@ def execute(arguments: argparse.Namespace) -> int:
     described, programs = _image_json(engine, image, layers), _programs(engine, image)
     if arguments.json:
         body = {**snapshot_json(snapshot), "image": described, "programs": programs}
-        sys.stdout.write(json.dumps(body) + "\n")
+        put_json(body)
     else:
         _print(snapshot, described, programs)
     return ExitCode.PASS

@@ -1,8 +1,6 @@
 """Command line: `runbook snapshots list`."""
 
 import argparse
-import json
-import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -12,7 +10,7 @@ from rich.table import Table
 
 from runbook_runner.cli.machine.snapshots.images import layer_names, near, run_images, snapshot_json
 from runbook_runner.cli.options import add_json
-from runbook_runner.cli.ui.output import warn
+from runbook_runner.cli.ui.output import put_json, warn
 from runbook_runner.cli.ui.tables import print_table
 from runbook_runner.core.clock import iso
 from runbook_runner.core.errors import ExitCode, NotReadyError
@@ -35,7 +33,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     listed = _listed()
     if arguments.json:
-        sys.stdout.write(json.dumps(_list_json(listed)) + "\n")
+        put_json(_list_json(listed))
     else:
         _print_list(listed)
     if listed.problem:

@@ -8,6 +8,7 @@ from rich.filesize import decimal
 
 from runbook_runner.cli.machine.snapshots.images import near, run_images
 from runbook_runner.cli.options import add_dry_run
+from runbook_runner.cli.ui.console import make_console
 from runbook_runner.core.errors import ExitCode
 from runbook_runner.sandbox.docker.engine import Engine, connect
 from runbook_runner.sandbox.images import inventory
@@ -28,7 +29,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    engine, console = connect(), Console(highlight=False)
+    engine, console = connect(), make_console()
     wanted = {ALIASES.get(name, name) for name in arguments.names}
     images = [image for image in inventory.built(engine) if not wanted or image.snapshot in wanted]
     _refuse_unknown(wanted, images)
