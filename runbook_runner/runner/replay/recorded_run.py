@@ -8,7 +8,7 @@ from typing import NamedTuple
 from pydantic import ValidationError
 
 from runbook_runner.core import settings
-from runbook_runner.core.disk.links import open_regular
+from runbook_runner.core.disk.links import first_link, open_regular
 from runbook_runner.core.errors import AgentError, InputError
 from runbook_runner.core.events import (
     AgentFinished,
@@ -28,6 +28,7 @@ from runbook_runner.sandbox.backends import BACKENDS
 from runbook_runner.trajectory.store import SPEC_FILE, find_folder, read_events
 
 MODEL_FOLDER = "model"
+_LEVELS = 200  # of folders; none is followed deeper than that
 
 
 class End(NamedTuple):
@@ -86,6 +87,8 @@ def read_recorded_run(home: Path, name: str, near: Iterable[Path] = ()) -> Recor
     snapshot are looked for: those that it names are not believed. Raises InputError when there is none or it can't be
     read."""
     folder = find_folder(home, name)
+    if link := first_link(folder, levels=_LEVELS):
+        raise InputError("There is a link in this recording.", where=str(link), hint="Put the file itself there.")
     spec = _spec(folder / SPEC_FILE).model_copy(update={"near": tuple(str(path.absolute()) for path in near)})
     require_valid_spec(spec)
     seen = [recorded.event for recorded in read_events(folder)]

@@ -5,9 +5,7 @@ anything; a `.env` beside a runbook came with it and holds values of secrets tha
 (contract §9.1 and docs/security.md).
 """
 
-import errno
 import os
-import stat
 from collections.abc import Callable, Iterable, Mapping
 from io import StringIO
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 from runbook_runner.core.authority import only_from_user
+from runbook_runner.core.disk.links import open_regular
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.files import read_stream, read_text, text_of
 
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from dotenv.parser import Original
 
 Warn = Callable[[str], None]
-_NOT_REGULAR = (errno.ELOOP, errno.ENXIO, errno.ENODEV, errno.EISDIR)
 
 
 class UserVariables(NamedTuple):
@@ -89,13 +87,10 @@ def _leading_to(value: str) -> str:
 def _regular_text(path: Path, warn: Warn) -> str | None:
     """`None` for a file that is missing or not read: a link may lead to any file of this machine."""
     try:
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-            if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                return text_of(read_stream(file, str(path), "environment file"), str(path))
+        with open_regular(path) as file:
+            return text_of(read_stream(file, str(path), "environment file"), str(path))
     except FileNotFoundError:
         return None
     except OSError as error:
-        if error.errno not in _NOT_REGULAR:
-            raise InputError(f"The environment file can't be read: {error.strerror}.", where=str(path)) from error
-    warn(f"{path} is not read: it is not a regular file. Name the file itself with --env-file.")
-    return None
+        warn(f"{path} is not read: {error.strerror}. Name the file itself with --env-file.")
+        return None

@@ -129,7 +129,7 @@ def test_an_env_file_beside_the_runbook_is_a_regular_file_or_is_not_read(runbook
         file.symlink_to("../credentials" if kind == "link" else "within")
     ran = runbook("run", path, "--sandbox", "host", "--json")
     assert (ran.code, "aws_secret" in seen(ran)) == (0, False)
-    assert f"{file} is not read: it is not a regular file." in ran.err
+    assert f"{file} is not read: " in ran.err
 
 
 NAMES = [
