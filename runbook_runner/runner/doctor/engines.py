@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from runbook_runner.core.disk.private import private_folder
 from runbook_runner.core.errors import NotReadyError, RunbookError
 from runbook_runner.core.files import is_folder
 from runbook_runner.runner.doctor.machine import Finding, Machine, Status, error_finding
@@ -128,6 +129,11 @@ def disk(machine: Machine) -> Iterator[Finding]:
         machine.settings.require_home()
     except NotReadyError as error:
         yield error_finding("home", "fail", error)
+    try:
+        if is_folder(machine.settings.data):
+            private_folder(machine.settings.data)
+    except NotReadyError as error:
+        yield error_finding("data", "fail", error)
     there = next(folder for folder in (home, *home.parents) if is_folder(folder))
     yield _room("disk.trajectories", there, f"for trajectories ({home})", "Remove old ones, or set RUNBOOK_HOME.")
     if not os.access(there, os.W_OK):

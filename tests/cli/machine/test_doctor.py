@@ -64,11 +64,19 @@ def test_a_home_that_is_not_a_folder_is_reported_by_every_command_that_uses_it(r
         env = {**NOWHERE, "RUNBOOK_HOME": str(home)}
         ran = runbook("doctor", "--json", "--offline", env=env)
         assert (ran.code, finding(ran, "home")["status"]) == (3, "fail")
-        for command in (["cost"], ["clean"], ["run", EXAMPLES / "hello", "--sandbox", "host"], ["replay", "0badcafe"]):
+        for command in (["cost"], ["run", EXAMPLES / "hello", "--sandbox", "host"], ["replay", "0badcafe"]):
             ran = runbook(*command, env=env)
             assert (ran.code, ran.out) == (3, ""), command
             assert ran.err.startswith(f"error: {home}: No run can be recorded here: {file} is not a folder.")
             assert "Set RUNBOOK_HOME" in ran.err
+
+
+def test_a_data_folder_that_others_may_write_to_is_reported(runbook):
+    runbook.data.mkdir()
+    runbook.data.chmod(0o777)
+    ran = runbook("doctor", "--json", "--offline", env=NOWHERE)
+    assert (ran.code, finding(ran, "data")["status"]) == (3, "fail")
+    assert "chmod go-w" in str(finding(ran, "data"))
 
 
 def test_without_any_sandbox_it_fails_and_says_what_fixes_it(runbook, bare_path):
