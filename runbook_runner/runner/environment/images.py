@@ -15,6 +15,7 @@ from runbook_runner.sandbox.images.snapshots import Snapshot, UnknownSnapshotErr
 
 if TYPE_CHECKING:
     from runbook_runner.sandbox.docker.engine import Engine
+    from runbook_runner.sandbox.images.build_request import Bounds
     from runbook_runner.sandbox.images.provide import ImageRef, MayBuild
     from runbook_runner.sandbox.images.recipe import Layer
 
@@ -34,7 +35,8 @@ def layers_of(agent: Agent | None, packages: Sequence[str] = ()) -> "list[Layer]
     """packages: checked ones."""
     from runbook_runner.sandbox.images.recipe import Layer, apt_layer  # imports docker
 
-    installed = [Layer(agent.name, agent.install.layer)] if agent and agent.install.layer else []
+    offered = bool(agent and agent.declared)
+    installed = [Layer(agent.name, agent.install.layer, offered)] if agent and agent.install.layer else []
     return [*([apt_layer(packages)] if packages else []), *installed]
 
 
@@ -57,14 +59,22 @@ def provide_image(
     of; `None` for a user's own image. Raises InputError, NotReadyError, SandboxError."""
     from runbook_runner.sandbox.images import provide  # imports docker
 
-    layers = layers_of(agent, spec.apt_packages)
+    layers, bounds = layers_of(agent, spec.apt_packages), _bounds(spec)
     if spec.image:
         from runbook_runner.sandbox.images.user_image import resolve_image
 
         base = resolve_image(engine, spec.image, report)
-        return provide.add_layers(engine, base, layers, asked, report), None
+        return provide.add_layers(engine, base, layers, asked, report, bounds), None
     snapshot = _snapshot(spec, emit)
-    return provide.ensure(engine, snapshot, layers, asked, report, spec.near, may_build=may_build), snapshot
+    image = provide.ensure(engine, snapshot, layers, asked, report, spec.near, may_build=may_build, bounds=bounds)
+    return image, snapshot
+
+
+def _bounds(spec: RunSpec) -> "Bounds":
+    from runbook_runner.sandbox.images.build_request import Bounds  # imports docker
+
+    limits = spec.limits
+    return Bounds(spec.network.policy == "full", limits.cpus, limits.memory_bytes, limits.timeout_s)
 
 
 def plan_image(spec: RunSpec, agent: Agent) -> str:

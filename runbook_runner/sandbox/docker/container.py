@@ -58,7 +58,7 @@ def _create(engine: Engine, spec: SandboxSpec, name: str, sockets: ContainerSock
         stop_signal="SIGKILL",
         name=name,
         labels=dict(spec.labels),
-        environment={**_ca_variables(spec), **sockets.environment},
+        environment={**_proxies(engine, spec), **_ca_variables(spec), **sockets.environment},
         working_dir="/",
         host_config=_host_config(engine, spec, sockets),
     )
@@ -79,6 +79,11 @@ def _host_config(engine: Engine, spec: SandboxSpec, sockets: ContainerSockets) -
         log_config=LogConfig(type="none"),
         **sockets.host_config,
     )
+
+
+def _proxies(engine: Engine, spec: SandboxSpec) -> dict[str, str]:
+    """Those of the Docker configuration, as its user expects, but never with a password."""
+    return engine.proxies if spec.network.policy == "full" else {}
 
 
 def _ca_variables(spec: SandboxSpec) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Docker sandbox: an engine that answered, and its answers to questions that are asked once."""
 
 import os
+import re
 import socket
 import threading
 import time
@@ -16,17 +17,25 @@ import requests.exceptions
 import urllib3.exceptions
 from docker.errors import APIError, DockerException, NotFound
 from docker.tls import TLSConfig
+from docker.utils.proxy import ProxyConfig
 
 from runbook_runner.core.errors import NotReadyError, SandboxError
 from runbook_runner.sandbox.base import GatewayAddress
 from runbook_runner.sandbox.docker.endpoint import Endpoint, Tls, dial, find_endpoint
 
 _TIMEOUT_S: Final = 120  # of one request; building and pulling keep sending, a fetch of a large tree does too
+_PASSWORD: Final = re.compile(r"(?:(?<=://)|^)[^/]*@")
 BROKEN: Final = (DockerException, requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError)
 """What the engine's client raises; for an answer that breaks off while it is read, errors of urllib3."""
 
 
 class _Client(docker.APIClient):
+    def __init__(self, **how: Any):
+        super().__init__(**how)
+        # docker-py would give them, with their passwords, to every container and every build.
+        self.proxies_of_config: dict[str, str] = self._proxy_configs.get_environment()  # type: ignore[has-type]
+        self._proxy_configs = ProxyConfig()
+
     def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
         """Called by requests, which would prefer REQUESTS_CA_BUNDLE to the engine's own authority."""
         own = self.verify if verify is None else verify
@@ -65,6 +74,16 @@ class Engine:
     def info(self) -> dict[str, Any]:
         with engine_errors("ask the Docker engine about itself"):
             return dict(self.api.info())
+
+    @property
+    def proxies_with_passwords(self) -> dict[str, str]:
+        """Variables with the proxies of the Docker configuration, for builds of our own content."""
+        return dict(getattr(self.api, "proxies_of_config", {}))
+
+    @property
+    def proxies(self) -> dict[str, str]:
+        """The same without user names and passwords."""
+        return {name: _PASSWORD.sub("", value) for name, value in self.proxies_with_passwords.items()}
 
     @property
     def cpus(self) -> int:

@@ -11,6 +11,7 @@ from runbook_runner.core.settings import Settings, user_data
 from runbook_runner.sandbox.docker.engine import Engine
 from runbook_runner.sandbox.images import recipe
 from runbook_runner.sandbox.images.build import build_image
+from runbook_runner.sandbox.images.build_request import Bounds
 from runbook_runner.sandbox.images.recipe import Layer, Recipe
 from runbook_runner.sandbox.images.snapshots import Near, Snapshot, find_base
 
@@ -43,22 +44,34 @@ def ensure(
     near: Near = (),
     *,
     may_build: MayBuild = refuse_projects,
+    bounds: Bounds | None = None,
     fresh: bool = False,
 ) -> ImageRef:
-    """Returns the image of a snapshot with the layers on top, built if the engine does not have it. near: folders for
-    the snapshots that it builds on. report: gets lines of progress. may_build: is called before a snapshot is used, and
-    may raise. fresh: the snapshot itself is built even if the engine has it, for newer packages. Raises InputError when
-    it builds on an unknown one, NotReadyError when the build fails or the CA bundle can't be read, SandboxError when
-    the engine is lost."""
+    """Returns the image of a snapshot with the layers on top, built if the engine does not have it.
+
+    near: folders for the snapshots that it builds on. report: gets lines of progress. may_build: is called before a
+    snapshot is used, and may raise. bounds: for the build of what a project offers. fresh: the snapshot itself is built
+    even if the engine has it, for newer packages. Raises InputError when it builds on an unknown one, NotReadyError
+    when the build fails or the CA bundle can't be read, SandboxError when the engine is lost.
+    """
     bundle = recipe.read_bundle(settings.ca_bundle)
-    image = _snapshot(engine, snapshot, settings, report, near, may_build=may_build, fresh=fresh)
-    return _on_top(engine, snapshot.name, image, layers, bundle, report)
+    how = _How(engine, settings, report, near, may_build, bounds)
+    image = _snapshot(how, snapshot, fresh=fresh)
+    return _on_top(how, snapshot.name, image, layers, bundle, foreign=snapshot.origin != "built-in")
 
 
-def add_layers(engine: Engine, base: ImageRef, layers: Sequence[Layer], settings: Settings, report: Report) -> ImageRef:
+def add_layers(
+    engine: Engine,
+    base: ImageRef,
+    layers: Sequence[Layer],
+    settings: Settings,
+    report: Report,
+    bounds: Bounds | None = None,
+) -> ImageRef:
     """Returns a user's own image with the layers on top; it runs as the same user. Raises as `ensure`."""
     bundle = recipe.read_bundle(settings.ca_bundle)
-    return replace(_on_top(engine, "custom", base, layers, bundle, report), pinned=base.pinned)
+    how = _How(engine, settings, report, (), refuse_projects, bounds)
+    return replace(_on_top(how, "custom", base, layers, bundle, foreign=True), pinned=base.pinned)
 
 
 def planned(
@@ -76,50 +89,55 @@ def planned(
     return ImageRef(tag, digest) if digest else None
 
 
-def _snapshot(
-    engine: Engine,
-    snapshot: Snapshot,
-    settings: Settings,
-    report: Report,
-    near: Near,
-    above: tuple[str, ...] = (),
-    *,
-    may_build: MayBuild,
-    fresh: bool = False,
-) -> ImageRef:
+@dataclass(frozen=True)
+class _How:
+    """As `ensure` takes them."""
+
+    engine: Engine
+    settings: Settings
+    report: Report
+    near: Near
+    may_build: MayBuild
+    bounds: Bounds | None
+
+
+def _snapshot(how: _How, snapshot: Snapshot, above: tuple[str, ...] = (), *, fresh: bool = False) -> ImageRef:
     """Builds its base first, unless the engine has the image itself, as after an import."""
-    made_of = recipe.of_snapshot(engine, snapshot, settings, near, above)
-    may_build(snapshot, made_of.files)
-    if not fresh and (digest := engine.image_id(made_of.tag)):
+    made_of = recipe.of_snapshot(how.engine, snapshot, how.settings, how.near, above)
+    how.may_build(snapshot, made_of.files)
+    if not fresh and (digest := how.engine.image_id(made_of.tag)):
         return ImageRef(made_of.tag, digest)
-    if base := find_base(snapshot, near, above):
-        _snapshot(engine, base, settings, report, near, (*above, snapshot.name), may_build=may_build)
-    return _built(engine, made_of, report, fresh=fresh)
+    if base := find_base(snapshot, how.near, above):
+        _snapshot(how, base, (*above, snapshot.name))
+    return _built(how, made_of, offered=snapshot.origin == "user", fresh=fresh)
 
 
 def _on_top(
-    engine: Engine,
-    name: str,
-    image: ImageRef,
-    layers: Sequence[Layer],
-    bundle: Mapping[str, bytes],
-    report: Report,
+    how: _How, name: str, image: ImageRef, layers: Sequence[Layer], bundle: Mapping[str, bytes], *, foreign: bool
 ) -> ImageRef:
     for depth in range(1, len(layers) + 1):
-        made_of = recipe.of_layer(engine, name, layers[:depth], tag=image.tag, digest=image.digest, bundle=bundle)
-        image = _built(engine, made_of, report)
+        made_of = recipe.of_layer(
+            how.engine,
+            name,
+            layers[:depth],
+            tag=image.tag,
+            digest=image.digest,
+            bundle=bundle,
+            foreign=foreign,
+        )
+        image = _built(how, made_of, offered=layers[depth - 1].offered)
     return image
 
 
-def _built(engine: Engine, made_of: Recipe, report: Report, *, fresh: bool = False) -> ImageRef:
-    tag = made_of.tag
+def _built(how: _How, made_of: Recipe, *, offered: bool, fresh: bool = False) -> ImageRef:
+    engine, tag = how.engine, made_of.tag
     digest = None if fresh else engine.image_id(tag)
     if digest is None:
         with _lock(tag):
             # Another process may have built it while this one waited for the lock.
             digest = None if fresh else engine.image_id(tag)
             if digest is None:
-                build_image(engine, made_of, report, fresh=fresh)
+                build_image(engine, made_of, how.report, fresh=fresh, bounds=how.bounds if offered else None)
                 digest = engine.image_id(tag)
     if digest is None:
         raise NotReadyError(f"The engine built {tag} and does not have it.", hint="Is its disk full?")

@@ -7,7 +7,7 @@ with that tag is the right one, and a later run only asks whether the engine has
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -46,6 +46,8 @@ class Layer:
     name: str
     dockerfile: str
     """Instructions without a FROM; the CA variables are set while they run."""
+    offered: bool = field(default=False, compare=False)
+    """A project offers it, so it is built within the run's bounds."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,8 @@ class Recipe:
     arguments: Mapping[str, str]
     base: str
     """Identifies the image that it is built on."""
+    foreign: bool = False
+    """It is, or is built on, what is not ours."""
 
     @cached_property
     def tag(self) -> str:
@@ -77,7 +81,7 @@ class Recipe:
 
     @property
     def labels(self) -> dict[str, str]:
-        layers = json.dumps([asdict(layer) for layer in self.made.layers])
+        layers = json.dumps([{"name": layer.name, "dockerfile": layer.dockerfile} for layer in self.made.layers])
         return {FILES_LABEL: self.made.files, SNAPSHOT_LABEL: self.made.snapshot, LAYERS_LABEL: layers}
 
 
@@ -108,7 +112,8 @@ def of_snapshot(
     base, identity = _base_of(engine, snapshot, settings, near, above)
     files = snapshot.files() | bundle
     arguments = _ca_arguments(bundle) | ({"BASE_IMAGE": base} if base else {})
-    return Recipe(Made(snapshot.name, (), files_digest(files)), files, arguments, identity)
+    made, foreign = Made(snapshot.name, (), files_digest(files)), snapshot.origin != "built-in"
+    return Recipe(made, files, arguments, identity, foreign)
 
 
 def _base_of(
@@ -124,14 +129,22 @@ def _base_of(
 
 
 def of_layer(
-    engine: Engine, snapshot: str, layers: Sequence[Layer], *, tag: str, digest: str, bundle: Mapping[str, bytes]
+    engine: Engine,
+    snapshot: str,
+    layers: Sequence[Layer],
+    *,
+    tag: str,
+    digest: str,
+    bundle: Mapping[str, bytes],
+    foreign: bool = False,
 ) -> Recipe:
-    """Returns the recipe of the last layer. tag, digest: of the image below it, which the engine has. Raises
-    SandboxError."""
+    """Returns the recipe of the last layer. tag, digest: of the image below it, which the engine has. foreign: so is
+    that image. Raises SandboxError."""
     user = str(engine.image(digest)["Config"].get("User") or "")
     files = {"Dockerfile": _layer_dockerfile(layers[-1], user).encode(), **bundle}
     arguments = _ca_arguments(bundle) | {"BASE_IMAGE": tag}
-    return Recipe(Made(snapshot, tuple(layers), files_digest(files)), files, arguments, digest)
+    foreign = foreign or any(layer.offered for layer in layers)
+    return Recipe(Made(snapshot, tuple(layers), files_digest(files)), files, arguments, digest, foreign)
 
 
 def _base(engine: Engine, settings: Settings) -> tuple[str, str]:

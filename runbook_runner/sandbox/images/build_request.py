@@ -1,0 +1,90 @@
+"""Docker sandbox: one build by the engine's API (the classic builder: a `# syntax=` line means nothing to it), on a
+connection of its own, which ends the build when it is closed.
+
+Not by docker-py, which gives the passwords of the Docker configuration's proxies to every build and has no deadline.
+"""
+
+import json
+import socket
+import threading
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException, HTTPResponse
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from runbook_runner.core.formats.json_toml import read_json
+from runbook_runner.sandbox.docker.engine import Engine
+
+_MAX_RECORD: Final = 4 << 20
+_PERIOD_US: Final = 100_000
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What the build of content that a project offers may use; our own content has the engine's network and no limit
+    but the deadline."""
+
+    network: bool
+    cpus: float
+    memory_bytes: int
+    deadline_s: float
+
+
+class BuildFailedError(Exception):
+    """The build failed, with the engine's reason."""
+
+
+def build_records(
+    engine: Engine, context: bytes, options: Mapping[str, Any], bounds: Bounds | None, left_s: float
+) -> Generator[dict[str, Any], None, None]:
+    """Yields what the engine says. left_s: seconds until the build is ended. Raises BuildFailedError, OSError."""
+    connection = HTTPConnection("docker")
+    connection.sock = plain = engine.dial()
+    plain.settimeout(None)
+    late = threading.Event()
+
+    def end() -> None:
+        late.set()
+        with suppress(OSError):
+            plain.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(max(left_s, 0.0), end)
+    timer.daemon = True
+    timer.start()
+    try:
+        parameters = urlencode({**options, **(_limits(engine, bounds) if bounds else {})})
+        headers = {"Content-Type": "application/tar"}
+        engine.api._set_auth_headers(headers)  # type: ignore[attr-defined]
+        connection.request("POST", f"/v{engine.api.api_version}/build?{parameters}", context, headers)
+        yield from _records(connection.getresponse())
+    except (HTTPException, OSError) as error:
+        if late.is_set():
+            raise BuildFailedError("It took too long, and was ended.") from error
+        raise ConnectionError(str(error)) from error
+    finally:
+        timer.cancel()
+        connection.close()
+    if late.is_set():
+        raise BuildFailedError("It took too long, and was ended.")
+
+
+def _records(response: HTTPResponse) -> Iterator[dict[str, Any]]:
+    if response.status >= 400:
+        said = response.read(_MAX_RECORD).decode(errors="replace")
+        with suppress(ValueError, LookupError, TypeError):
+            said = str(json.loads(said)["message"])
+        raise BuildFailedError(said)
+    while line := response.readline(_MAX_RECORD):
+        if line.strip():
+            yield dict(read_json(line, "the engine's answer"))
+
+
+def _limits(engine: Engine, bounds: Bounds) -> dict[str, Any]:
+    limits: dict[str, Any] = {} if bounds.network else {"networkmode": "none"}
+    if engine.groups:
+        quota = round(min(bounds.cpus, engine.cpus) * _PERIOD_US)
+        limits |= {"cpuperiod": _PERIOD_US, "cpuquota": quota}
+        limits |= {"memory": bounds.memory_bytes, "memswap": bounds.memory_bytes}
+    return limits

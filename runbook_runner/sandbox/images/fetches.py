@@ -1,0 +1,77 @@
+"""Docker sandbox: what the engine itself would fetch for a Dockerfile, which no network of the build's containers holds
+back: images, and the addresses of ADD. With a narrowed network a project's Dockerfile may have none of it."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final
+
+from runbook_runner.core.errors import NotReadyError
+
+_CONTINUED: Final = re.compile(r"\\[ \t]*$")
+_ESCAPE: Final = re.compile(r"^\s*#\s*escape\s*=", re.IGNORECASE | re.MULTILINE)
+_FROM: Final = re.compile(r"(?P<image>\S+)(?:\s+AS\s+(?P<stage>\S+))?\s*", re.IGNORECASE)
+_VARIABLE: Final = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
+_COPIED: Final = re.compile(r"--from=(\S+)", re.IGNORECASE)
+_FETCHED: Final = re.compile(r"://|git@|\$|\.git\b", re.IGNORECASE)
+
+
+def refuse_fetches(dockerfile: bytes, arguments: Mapping[str, str], has: Callable[[str], bool], where: str) -> None:
+    """arguments: of the build. has: whether the engine has an image. Raises NotReadyError for the first instruction
+    that fetches, or of which that can't be said."""
+    text = dockerfile.decode("utf-8-sig", "replace")
+    if _ESCAPE.search(text):
+        raise _refused("# escape=", "can't be read here", where)
+    values = dict(arguments)
+    stages = {"scratch"}
+    for word, rest in _instructions(text):
+        if word == "ARG" and len(stages) == 1:
+            name, _, default = rest.strip().partition("=")
+            values.setdefault(name, default.strip("\"'"))
+        elif word == "FROM":
+            stages.add(_from(rest, values, stages, has, where))
+        elif word == "COPY":
+            for image in _COPIED.findall(rest):
+                _require(image, stages, has, f"COPY {rest}", where)
+        elif word == "ADD" and _FETCHED.search(rest):
+            raise _refused(f"ADD {rest}", "fetches from an address", where)
+
+
+def _from(rest: str, values: Mapping[str, str], stages: set[str], has: Callable[[str], bool], where: str) -> str:
+    """Returns the name of the stage, in lower case; a number in its place when it has none."""
+    filled = _VARIABLE.sub(lambda match: values.get(match[1] or match[2], match[0]), rest)
+    match = _FROM.fullmatch(filled)
+    if match is None:
+        raise _refused(f"FROM {rest}", "can't be read here", where)
+    _require(match["image"], stages, has, f"FROM {rest}", where)
+    return str(match["stage"] or len(stages) - 1).lower()
+
+
+def _require(image: str, stages: set[str], has: Callable[[str], bool], instruction: str, where: str) -> None:
+    if image.lower() in stages or image.isdecimal():
+        return
+    if "$" in image or not has(image):
+        raise _refused(instruction, f"needs the image {image}, which the engine does not have", where)
+
+
+def _instructions(text: str) -> Iterator[tuple[str, str]]:
+    whole = ""
+    for line in text.splitlines():
+        if line.strip().startswith("#") or (whole and not line.strip()):
+            continue
+        whole += _CONTINUED.sub("", line)
+        if _CONTINUED.search(line):
+            continue
+        words = whole.split(None, 1)
+        while len(words) == 2 and words[0].upper() == "ONBUILD":
+            words = words[1].split(None, 1)
+        if len(words) == 2:
+            yield words[0].upper(), words[1].strip()
+        whole = ""
+
+
+def _refused(instruction: str, why: str, where: str) -> NotReadyError:
+    return NotReadyError(
+        f"The run's network is narrowed, and the build may fetch nothing: `{instruction[:100]}` {why}.",
+        where=where,
+        hint="Build it first with `runbook snapshots build`, which has a network, or use --network full.",
+    )

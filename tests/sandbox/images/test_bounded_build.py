@@ -1,0 +1,98 @@
+"""The build of what a project offers has the run's network, its limits, and an end; nothing of the Docker
+configuration's passwords gets into a build or a container."""
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from runbook_runner.core.errors import NotReadyError
+from runbook_runner.core.settings import Settings
+from runbook_runner.core.spec import Network
+from runbook_runner.sandbox.base import SandboxSpec
+from runbook_runner.sandbox.docker.engine import connect
+from runbook_runner.sandbox.docker.sandbox import DockerSandbox
+from runbook_runner.sandbox.images.build_request import Bounds
+from runbook_runner.sandbox.images.snapshots import find_snapshot
+
+pytestmark = pytest.mark.needs("docker")
+
+NONE = Bounds(network=False, cpus=1, memory_bytes=256 << 20, deadline_s=120)
+Build = Callable[..., list[str]]
+
+
+@pytest.fixture
+def build(engine: Any, image: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Build]:
+    """Builds a project's snapshot on the default one. Returns what the build says."""
+    from runbook_runner.sandbox.images import provide
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    name = f"t{os.getpid()}-{uuid4().hex[:8]}"
+    own = tmp_path / ".runbook" / "snapshots" / name
+    own.mkdir(parents=True)
+
+    def run(commands: str, bounds: Bounds | None, on: Any = engine) -> list[str]:
+        (own / "Dockerfile").write_text(f"FROM {image}\n{commands}\n")
+        said: list[str] = []
+        snapshot = find_snapshot(name, [tmp_path])
+        provide.ensure(
+            on, snapshot, [], Settings.load(), said.append, [tmp_path], may_build=lambda *_: None, bounds=bounds
+        )
+        return said
+
+    yield run
+    for found in engine.api.images(filters={"reference": f"runbook-runner/{name}"}):
+        for tag in found["RepoTags"]:
+            engine.api.remove_image(tag, force=True)
+
+
+_ROUTES = "RUN echo routes $(tail -n +2 /proc/net/route | wc -l)"
+
+
+def test_a_narrowed_network_is_the_builds_as_well(build: Build) -> None:
+    assert "routes 0" in build(_ROUTES, NONE)
+    assert "routes 0" not in build(_ROUTES + " again", None)
+
+
+def test_a_build_keeps_the_runs_memory_limit(engine: Any, build: Build) -> None:
+    if not engine.groups:
+        pytest.skip("this engine makes no control groups")
+    show = "RUN cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null || true"
+    assert str(256 << 20) in build(show, NONE)
+
+
+def test_a_build_that_takes_too_long_is_ended_and_says_how_to_build_it(build: Build) -> None:
+    with pytest.raises(NotReadyError, match="took too long") as caught:
+        build("RUN echo begun; sleep 600", Bounds(network=False, cpus=1, memory_bytes=256 << 20, deadline_s=3))
+    assert "runbook snapshots build" in str(caught.value)
+
+
+def test_a_build_that_prints_without_end_is_ended(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runbook_runner.sandbox.images.build._MOST_SAID", 1 << 20)
+    with pytest.raises(NotReadyError, match="printed more than"):
+        build("RUN yes", NONE)
+
+
+@pytest.mark.parametrize("network", [True, False])
+def test_proxy_passwords_of_the_docker_configuration_stay_out(
+    build: Build, image: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, network: bool
+) -> None:
+    proxy = "http://user:ProxyPassCANARY@proxy.test:1"
+    (tmp_path / "config.json").write_text(json.dumps({"proxies": {"default": {"httpProxy": proxy}}}))
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    behind = connect()
+    bounds = Bounds(network=network, cpus=1, memory_bytes=256 << 20, deadline_s=120)
+    said = "\n".join(build("RUN env; echo", bounds, behind))
+    assert "CANARY" not in said
+    assert ("HTTP_PROXY=http://proxy.test:1" in said) is network
+    policy = "full" if network else "none"
+    with DockerSandbox(behind, SandboxSpec(run_id="t", image=image, network=Network(policy=policy))) as sandbox:
+        process = sandbox.exec(["env"], env={}, deadline_s=60)
+        seen = b"".join(chunk.data for chunk in process).decode()
+    assert "CANARY" not in seen
+    assert ("HTTP_PROXY=http://proxy.test:1" in seen) is network

