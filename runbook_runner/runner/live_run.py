@@ -20,6 +20,7 @@ from runbook_runner.core.spec import RunSpec
 from runbook_runner.runner.cancellation import Cancellation
 from runbook_runner.runner.environment.backends import longest_end
 from runbook_runner.runner.recovery.claims import Claim, Entry
+from runbook_runner.runner.recovery.seal import Seal
 from runbook_runner.runner.request.prepare import PreparedRun
 from runbook_runner.runner.request.secrets import redactor_for
 from runbook_runner.trajectory.models import RunbookOutputs, Trajectory
@@ -101,7 +102,12 @@ def recorded(prepared: PreparedRun, readers: Sequence[Reader], cancellation: Can
     trajectory_id, folder = create_folder(home, spec.collection, spec.task)
     backend = prepared.backend
     entry = Entry.of_record(
-        folder, backend.name, engine=backend.engine_url, until=longest_end(spec), kept=prepared.options.keep
+        folder,
+        backend.name,
+        engine=backend.engine_url,
+        until=longest_end(spec),
+        kept=prepared.options.keep,
+        seal=Seal.of(prepared.secrets.values, _environment_files(prepared)),
     )
     with ExitStack() as stack:
         claim = stack.enter_context(Claim(prepared.settings.data, trajectory_id, entry))
@@ -124,6 +130,13 @@ def recorded(prepared: PreparedRun, readers: Sequence[Reader], cancellation: Can
         yield run
         if recorder.broken_reader:
             raise recorder.broken_reader
+
+
+def _environment_files(prepared: PreparedRun) -> Iterator[Path]:
+    if prepared.options.env_file:
+        yield prepared.options.env_file
+    if prepared.secrets.beside:
+        yield prepared.secrets.beside
 
 
 def finish(run: Run, status: Status, error: RunbookError | None) -> Outcome:

@@ -5,12 +5,13 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from runbook_runner.cli.options import add_dry_run, add_json
+from runbook_runner.cli.options import add_dry_run, add_env_file, add_json
 from runbook_runner.cli.ui.output import put_json
 from runbook_runner.core.errors import ExitCode
 from runbook_runner.core.settings import Settings
 from runbook_runner.runner.recovery.leftovers import Leftovers
 from runbook_runner.runner.recovery.recover import recover_dead
+from runbook_runner.runner.request.variables import user_variables
 from runbook_runner.sandbox.backends import open_engines
 
 DESCRIPTION = """\
@@ -21,6 +22,10 @@ interrupted. Every `runbook run` does the same before it starts. Live runs are n
 Looks at all runs of this user, whichever folder they are recorded in, and at what carries the name of their claims,
 which lie in this user's data folder (RUNBOOK_DATA). Nothing else is touched.
 
+Of a run with secrets the results are collected when the same secrets are given, as they are removed from everything
+that is recorded: in the environment, in the files that the run took them from, or with --env-file. Until then its
+sandbox stays.
+
 Exit codes: 0 done, 3 something can't be removed, or others may write to the data folder.
 """
 
@@ -28,6 +33,10 @@ Exit codes: 0 done, 3 something can't be removed, or others may write to the dat
 def declare(parser: argparse.ArgumentParser) -> None:
     add_dry_run(parser, "Show what would be removed; remove nothing.")
     parser.add_argument("--kept", action="store_true", help="Also remove what runs with --keep have left.")
+    add_env_file(parser, "Take the secrets of interrupted runs from this file.")
+    parser.add_argument(
+        "--discard", action="store_true", help="Also remove, unseen, results that are held back for want of secrets."
+    )
     add_json(parser)
 
 
@@ -35,7 +44,14 @@ def execute(arguments: argparse.Namespace) -> int:
     """Raises SandboxError when something can't be removed, NotReadyError for a data folder that can't be used."""
     dry_run = bool(arguments.dry_run)
     engines, lacking = open_engines()
-    runs = recover_dead(Settings.load().data, engines, look_only=dry_run, kept_too=arguments.kept)
+    runs = recover_dead(
+        Settings.load().data,
+        engines,
+        look_only=dry_run,
+        kept_too=arguments.kept,
+        variables=user_variables(arguments.env_file),
+        discard=arguments.discard,
+    )
     if arguments.json:
         url = next((opened.engine.url for opened in engines.values() if opened.engine), None)
         body = {"dry_run": dry_run, "engine": url, "runs": [_described(run) for run in runs]}

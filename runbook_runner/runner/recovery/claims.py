@@ -19,6 +19,7 @@ from runbook_runner.core.disk.private import private_folder
 from runbook_runner.core.errors import InputError, RecordingError
 from runbook_runner.core.files import write_atomically
 from runbook_runner.core.formats.json_toml import read_json
+from runbook_runner.runner.recovery.seal import Seal
 from runbook_runner.sandbox.labels import CLAIM_LABEL, OWNER_LABEL, RUN_LABEL, this_host
 
 _CLAIMS = "runs"
@@ -40,13 +41,19 @@ class Entry:
     """Unix time. A container of this run has ended by itself by then."""
     kept: bool = False
     """Its user wants the sandbox to stay."""
+    seal: Seal | None = None
+    """Of the secrets that the sandbox may hold."""
+    held: bool = False
+    """The record says that the run was interrupted; its results wait for its secrets."""
     settled: bool = False
     """The run has come to its end; only its sandbox stays."""
 
     @classmethod
-    def of_record(cls, folder: Path, backend: str, *, engine: str | None, until: float, kept: bool) -> "Entry":
+    def of_record(
+        cls, folder: Path, backend: str, *, engine: str | None, until: float, kept: bool, seal: Seal | None
+    ) -> "Entry":
         """folder: the trajectory's. Raises OSError."""
-        return cls(backend, os.path.realpath(folder), folder.stat().st_ino, engine, until, kept)
+        return cls(backend, os.path.realpath(folder), folder.stat().st_ino, engine, until, kept, seal)
 
     def record(self) -> Path | None:
         """Returns the trajectory's folder; `None` when it is gone, or when another folder or a link has its place."""
@@ -195,7 +202,8 @@ def _entry(lock: Path) -> Entry | None:
     known = {field.name for field in fields(Entry)}
     try:
         said = read_json(_entry_file(lock).read_text(), str(lock))
-        return Entry(**{name: value for name, value in said.items() if name in known})
+        entry = Entry(**{name: value for name, value in said.items() if name in known})
+        return replace(entry, seal=Seal.read(entry.seal))
     except (OSError, InputError, ValueError, TypeError, AttributeError):
         return None
 
@@ -224,6 +232,13 @@ def if_dead(claim: Claimed, *, look_only: bool = False, keep: bool = False) -> I
             for part in (*claim.lock.parent.glob(f".{entry.name}.*"), entry):
                 part.unlink(missing_ok=True)
             lock.drop()
+
+
+def hold_results(claim: Claimed) -> None:
+    """Says that the record is closed and that the results wait in the sandbox. For the holder of the lock."""
+    if claim.entry:
+        with suppress(OSError):  # no room: the next start closes the record once more
+            _write(claim.lock, replace(claim.entry, held=True))
 
 
 def _take_over(lock_file: Path) -> Lock | None:

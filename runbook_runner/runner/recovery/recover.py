@@ -1,9 +1,8 @@
 """Runner, recovery: cleans up after runs whose process died: collects what is left, folds their log, removes the
 rest."""
 
-import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -18,6 +17,7 @@ from runbook_runner.runner.environment.backends import ChosenBackend
 from runbook_runner.runner.recovery import claims
 from runbook_runner.runner.recovery.leftovers import Engines, Leftovers, find_leftovers
 from runbook_runner.runner.request import secrets
+from runbook_runner.runner.request.variables import UserVariables, user_variables
 from runbook_runner.runner.results.collect import collect
 from runbook_runner.sandbox.backends import BACKENDS
 from runbook_runner.sandbox.base import Sandbox
@@ -26,6 +26,12 @@ from runbook_runner.trajectory.recorder import EVENTS_FILE, Recorder
 from runbook_runner.trajectory.store import SPEC_FILE, read_events, repair, write_fold
 
 INTERRUPTED = "interrupted"
+
+
+class ResultsHeldError(NotReadyError):
+    """The results of a dead run wait until the secrets are given that must be removed from them."""
+
+    code = "results_held"
 
 
 def sweep(data: Path, chosen: ChosenBackend, check: Callable[[], None]) -> None:
@@ -43,12 +49,17 @@ def recover_dead(
     look_only: bool = False,
     kept_too: bool = False,
     patient: bool = False,
+    variables: UserVariables | None = None,
+    discard: bool = False,
     check: Callable[[], None] = lambda: None,
 ) -> tuple[Leftovers, ...]:
     """Recovers every dead run that `find_leftovers` finds, and returns their leftovers. data: the user's data folder.
     Never touches a run whose process lives. A sandbox that is to be kept stays, unless kept_too, and is not returned.
     look_only: recovers nothing. A run whose container is at another engine waits for that engine, which may still have
-    its results; patient: also while the engine does not answer. Raises SandboxError when an engine fails."""
+    its results; patient: also while the engine does not answer. A run with secrets waits until variables, its own
+    environment files or the environment have the same ones, so that they are removed from its results; discard: it is
+    removed without results. Raises SandboxError when an engine fails."""
+    variables = variables or user_variables()
     recovered = []
     for run in find_leftovers(data, engines):
         check()
@@ -61,7 +72,7 @@ def recover_dead(
                 if dead and missing:
                     run.problem = missing
                 elif dead and not look_only:
-                    _recover(run, engines, stays=stays)
+                    _recover(run, engines, variables, stays=stays, discard=discard)
         except RunbookError as error:
             run.problem = error
         if dead and (run.claimed or run.containers or run.folders):
@@ -94,13 +105,20 @@ def _engines_for(data: Path, chosen: ChosenBackend) -> Engines:
     return engines
 
 
-def _recover(run: Leftovers, engines: Engines, *, stays: bool) -> None:
+def _recover(run: Leftovers, engines: Engines, variables: UserVariables, *, stays: bool, discard: bool) -> None:
     sandboxes = run.sandboxes(engines)
+    seal = run.entry.seal if sandboxes and run.claimed else None
+    values = seal.open(variables) if seal and not discard else {}
+    held = None if values is not None else _held(run, sandboxes[0])
     try:
         if record := run.entry.record():
-            _close_record(record, next(iter(sandboxes), None), run.claim.work)
-    except RecordingError:
-        stays = True  # a later start may have room to write to
+            leftover = None if held or discard else next(iter(sandboxes), None)
+            _close_record(run, record, leftover, {**variables.all(), **(values or {})}, held)
+        if held:
+            claims.hold_results(run.claim)
+            raise held
+    except (RecordingError, ResultsHeldError):
+        stays = True  # a later start may have room to write to, or the secrets
         raise
     finally:
         for sandbox in () if stays else sandboxes:
@@ -110,13 +128,28 @@ def _recover(run: Leftovers, engines: Engines, *, stays: bool) -> None:
                 remove_folder(folder)
 
 
-def _close_record(folder: Path, leftover: Sandbox | None, work: Path) -> None:
+def _held(run: Leftovers, sandbox: Sandbox) -> ResultsHeldError:
+    names = ", ".join(run.entry.seal.names if run.entry.seal else ())
+    ends = ""
+    if run.backend and run.backend.has_engine:
+        ends = f" At {datetime.fromtimestamp(run.entry.until).strftime('%H:%M')} its container ends, and they are gone."
+    return ResultsHeldError(
+        f"The results of run {run.run_id} are held back in its {sandbox.backend} sandbox: "
+        f"the secrets that must be removed from them are not here as the run had them: {names}.{ends}",
+        hint="Set them and type `runbook clean`, or `runbook clean --env-file FILE`; "
+        "`runbook clean --discard` removes such results unseen.",
+    )
+
+
+def _close_record(
+    run: Leftovers, folder: Path, leftover: Sandbox | None, environ: Mapping[str, str], held: ResultsHeldError | None
+) -> None:
     """Appends what can still be known to a log that just stops, and folds it. Raises RecordingError."""
     try:
         repair(folder)
         events = list(read_events(folder)) if (folder / EVENTS_FILE).exists() else []
-        if events and not isinstance(events[-1].event, RunFinished):
-            _finish(folder, events, leftover, work)
+        if events and (not isinstance(events[-1].event, RunFinished) or (run.entry.held and leftover)):
+            _finish(run, folder, events, leftover, environ, held)
         if events:
             write_fold(folder)
     except RecordingError:
@@ -126,14 +159,24 @@ def _close_record(folder: Path, leftover: Sandbox | None, work: Path) -> None:
         sys.stderr.write(f"warning: {folder} could not be recovered: {error}\n")
 
 
-def _finish(folder: Path, events: list[Recorded], leftover: Sandbox | None, work: Path) -> None:
+def _finish(
+    run: Leftovers,
+    folder: Path,
+    events: list[Recorded],
+    leftover: Sandbox | None,
+    environ: Mapping[str, str],
+    held: ResultsHeldError | None,
+) -> None:
     spec = RunSpec.model_validate_json((folder / SPEC_FILE).read_bytes())
-    redactor = secrets.redactor_for(spec, os.environ)
+    redactor = secrets.redactor_for(spec, environ)
     recorder = Recorder(folder, redactor, first_seq=events[-1].seq + 1)
     try:
-        recorder.append(Log(level="error", message="The process that ran this run ended unexpectedly."))
+        if not run.entry.held:
+            recorder.append(Log(level="error", message="The process that ran this run ended unexpectedly."))
+        if held:
+            recorder.append(Log(level="warning", message=" ".join(str(held).split())))
         if leftover:
-            _collect(folder, spec, leftover, recorder, work)
+            _collect(folder, spec, leftover, recorder, run.claim.work)
         seconds = max(0.0, seconds_between(events[0].ts, events[-1].ts))  # clocks are set back
         recorder.append(RunFinished(status="failed", error=INTERRUPTED, error_code=INTERRUPTED, seconds=seconds))
     finally:

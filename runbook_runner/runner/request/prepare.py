@@ -120,6 +120,8 @@ def _prepare(request: RunRequest, ask: Ask | None, warnings: list[str]) -> Prepa
     trust = Trust(TrustStore(asked.data), request.options.trust, ask)
     beside = variables_beside(source.folder, (secret.env for secret in spec.secrets), warnings.append)
     granted = grant(spec, request.secrets, user, beside, partial(trust.agreed_variables, source.name, source.text))
+    if source.folder:
+        granted = replace(granted, beside=source.folder / ".env")
     if ask:
         missing = granted.missing(spec)
         answers = {s.env: answer(ask, Question(s.env, s.description or "secret", True)) for s in missing}

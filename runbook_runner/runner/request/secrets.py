@@ -7,6 +7,7 @@ A runbook that declares a secret only wishes for it. What grants it is said in d
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from runbook_runner.agents.registry import find_facts
 from runbook_runner.core.authority import only_from_user, opens_provider
@@ -32,6 +33,8 @@ class Granted:
     """Variable → value."""
     refused: tuple[Secret, ...] = ()
     """Those that have a value on this machine which the user has not granted."""
+    beside: Path | None = None
+    """The `.env` beside the runbook, from which some may come; it need not exist."""
 
     def missing(self, spec: RunSpec) -> tuple[Secret, ...]:
         """The required ones that have no value on this machine."""

@@ -213,3 +213,82 @@ def test_full_disk_takes_no_results_they_wait_for_room(
         assert runbook("clean").out == "There is nothing to remove.\n"
     finally:
         subprocess.run(["umount", home], check=True)
+
+
+# --- results with secrets ------------------------------------------------------------------------------------------
+
+TOKEN = "crm-CANARY-8f3a-0123456789"
+
+
+def holding(folder: Path, value: str = TOKEN) -> list[Path]:
+    return [file for file in folder.rglob("*") if file.is_file() and value.encode() in file.read_bytes()]
+
+
+def with_secret(path: Path) -> Path:
+    """Declares CRM_TOKEN in the runbook of a folder."""
+    file = path / "RUNBOOK.md"
+    file.write_text(file.read_text().replace("---\n", "---\nsecrets: {CRM_TOKEN: {}}\n", 1))
+    return path
+
+
+LEAK = 'echo "it is $CRM_TOKEN" > /app/results/out.txt; echo started; sleep 600'
+
+
+def test_results_of_a_killed_run_are_cleaned_with_the_secrets_of_its_own_files(
+    runbook: Any, shell_runbook: Write, backend: str, start_work: Start
+) -> None:
+    path = with_secret(shell_runbook(LEAK))
+    (path / ".env").write_text(f"CRM_TOKEN={TOKEN}\n")
+    process, trajectory = start_work(path, backend)
+    kill(process)
+    assert runbook("clean").code == 0
+    assert (trajectory / "results/out.txt").read_text() == "it is ***REDACTED:CRM_TOKEN***\n"
+    assert holding(trajectory) == []
+
+
+def test_results_of_a_killed_run_wait_for_its_secrets(
+    runbook: Any, shell_runbook: Write, backend: str, start_work: Start, tmp_path: Path
+) -> None:
+    path = with_secret(shell_runbook(LEAK))
+    given = tmp_path / "given.env"
+    given.write_text(f"CRM_TOKEN={TOKEN}\n")
+    process, trajectory = start_work(path, backend, "--env-file", str(given))
+    assert holding(Path(runbook.data, "runs")) == [], "a claim holds no value"
+    kill(process)
+    given.rename(tmp_path / "moved.env")
+    for environment in ({}, {"CRM_TOKEN": "another-value"}):
+        held = runbook("clean", env=environment)
+        assert held.code == 3
+        assert "CRM_TOKEN" in held.err
+        assert "runbook clean --env-file" in held.err
+        assert not list((trajectory / "results").glob("*"))
+    record = json.loads((trajectory / "trajectory.json").read_text())
+    assert record["status"] == "failed"
+    assert (trajectory / "events.jsonl").read_text().count("held back") == 1, "said once"
+    done = runbook("clean", "--env-file", str(tmp_path / "moved.env"))
+    assert done.code == 0, done.err
+    assert (trajectory / "results/out.txt").read_text() == "it is ***REDACTED:CRM_TOKEN***\n"
+    assert holding(trajectory) == []
+    assert "nothing to remove" in runbook("clean").out
+
+
+def test_held_results_keep_no_run_from_starting_and_can_be_given_up(
+    runbook: Any, shell_runbook: Write, backend: str, start_work: Start, work: Path, tmp_path: Path
+) -> None:
+    path = with_secret(shell_runbook(LEAK))
+    given = tmp_path / "given.env"
+    given.write_text(f"CRM_TOKEN={TOKEN}\n")
+    process, trajectory = start_work(path, backend, "--env-file", str(given))
+    kill(process)
+    given.unlink()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/RUNBOOK.md").write_text(
+        (path / "RUNBOOK.md").read_text().replace("secrets: {CRM_TOKEN: {}}\n", "").replace("; sleep 600", "")
+    )
+    other = runbook("run", tmp_path / "other", "--sandbox", backend)
+    assert other.code == 0, other.err
+    assert "results of run" in other.err
+    assert runbook("clean", "--discard").code == 0
+    assert not list((trajectory / "results").glob("*"))
+    assert not list(work.iterdir())
+    assert containers(trajectory) == ""
