@@ -31,6 +31,10 @@ def claim(clone: Path, name: str, **said: object) -> None:
     (clone / ".runbook" / "active" / f"{name}.lock").touch()
 
 
+def docker(*args: str, given: str = "") -> str:
+    return subprocess.run(["docker", *args], input=given, capture_output=True, text=True, check=True).stdout.strip()
+
+
 def snapshot(folder: Path, *but: Path) -> dict[str, str]:
     return {
         str(path.relative_to(folder)): path.read_text() if path.is_file() else ""
@@ -196,15 +200,15 @@ def test_labels_that_a_container_has_from_an_image_or_a_stranger_are_not_believe
         "runbook.lock": str(tmp_path / "lock"),
         "runbook.temp": str(tmp_path),
     }
-    given = [f"--label={key}={value}" for key, value in labels.items()]
-    image = subprocess.run(["docker", "images", "-q"], capture_output=True, text=True, check=True).stdout.split()[0]
-    create = ["docker", "create", f"--name=runbook-{name}-0123456789abcdef-012345", *given, "--entrypoint=sh", image]
-    made = subprocess.run(create, capture_output=True, text=True, check=True).stdout.strip()
+    changes = [f"--change=LABEL {key}={value}" for key, value in labels.items()]
+    image = docker("import", *changes, "-", given="\0" * 1024)  # an empty archive
+    made = docker("create", f"--name=runbook-{name}-0123456789abcdef-012345", image, "sh")
     try:
         assert f"of run {name}" in runbook("clean", "--kept").out
-        assert subprocess.run(["docker", "inspect", made], capture_output=True).returncode == 0
+        assert docker("inspect", '--format={{index .Config.Labels "runbook.trajectory"}}', made) == name
     finally:
-        subprocess.run(["docker", "rm", "-f", made], capture_output=True)
+        docker("rm", "-f", made)
+        docker("rmi", image)
 
 
 # --- the user's data folder ------------------------------------------------------------------------------------------
