@@ -156,6 +156,8 @@ class AgentStarted(Event):
     provider: Fixed | None = None
     model_address: str | None = None
     """Scheme, host and port to which its model calls go; `None`: a script or a recording answers, or it makes none."""
+    secrets: tuple[str, ...] = ()
+    """Variables of the secrets that were granted to the run, those for its MCP servers among them."""
 
 
 class AgentMessage(Event):

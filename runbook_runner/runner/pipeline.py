@@ -179,6 +179,7 @@ def _agent(run: Run, sandbox: Sandbox, model: "ModelAccess | None") -> AgentFini
                 model=spec.model,
                 provider=spec.provider,
                 model_address=run.prepared.model_address,
+                secrets=tuple(run.prepared.secrets.values),
             )
         )
         launch = launch_of(run, sandbox, model, inputs)

@@ -65,7 +65,8 @@ def prepare_replay(request: ReplayRequest, ask: Ask | None = None) -> PreparedRu
     user = user_variables(request.options.env_file)
     spec, granted = grant_recorded(spec, request.secrets, user)
     # A replay needs no secrets: the cassette has their marks, and so has the sandbox.
-    stand_ins = {secret.env: mark(secret.env) for secret in spec.secrets}
+    had = (s.env for s in spec.secrets if s.required or s.env in recorded.secrets)
+    stand_ins = {name: mark(name) for name in had}
     return prepare_spec(
         spec,
         replace(request.options, sandbox=request.options.sandbox or recorded.sandbox),

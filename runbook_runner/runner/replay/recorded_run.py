@@ -62,6 +62,8 @@ class RecordedRun:
     image_digest: str | None
     image_pinned: str | None
     agent_version: str | None
+    secrets: tuple[str, ...]
+    """Variables of the secrets that it had."""
     tool_calls: tuple[ToolCalled, ...]
     model_calls: int
     """How many, recorded in the cassette or not."""
@@ -108,6 +110,7 @@ def read_recorded_run(home: Path, name: str, near: Iterable[Path] = ()) -> Recor
         image_digest=sandbox.image_digest if sandbox else None,
         image_pinned=sandbox.image_pinned if sandbox else None,
         agent_version=agent.version if agent else None,
+        secrets=agent.secrets if agent else (),
         tool_calls=tuple(event for event in seen if isinstance(event, ToolCalled)),
         model_calls=sum(isinstance(event, ModelCalled) for event in seen),
     )

@@ -82,20 +82,26 @@ def test_what_no_run_could_have_is_refused(
         assert (ran.code, says in ran.err) == (2, True), ran.err
 
 
+PRINTS = "{ echo x; for n in AWS_SECRET_ACCESS_KEY ANTHROPIC_API_KEY; do printenv $n | rev || true; done; }"
+ENV = {"AWS_SECRET_ACCESS_KEY": CANARY, "ANTHROPIC_API_KEY": CANARY}
+
+
 @BUBBLEWRAP
-def test_it_gets_stand_ins_for_the_secrets_that_it_names(runbook: Any, recorded: Callable[..., Path]) -> None:
-    code = "for n in AWS_SECRET_ACCESS_KEY ANTHROPIC_API_KEY; do printenv $n | rev || true; done > /app/results/out.txt"
-    path, env = recorded(code, more=SECRETS), {"AWS_SECRET_ACCESS_KEY": CANARY, "ANTHROPIC_API_KEY": CANARY}
-    for what in ("RUNBOOK.md", "recording"):
-        again = runbook("replay", path / what, "--json", env=env)
-        seen = (again.folder / "results" / "out.txt").read_text()
-        assert CANARY[::-1] not in seen
-        assert "***REDACTED:AWS_SECRET_ACCESS_KEY***"[::-1] in seen
-        shown = runbook("shell", path / "recording", "env", env=env)
-        assert (shown.code, CANARY in shown.out) == (0, False)
+@pytest.mark.parametrize("what", ["RUNBOOK.md", "recording"])
+def test_it_gets_stand_ins_for_the_secrets_that_it_had(runbook: Any, recorded: Callable[..., Path], what: str) -> None:
+    code, options = f"{PRINTS} > /app/results/out.txt", ("--sandbox", "bubblewrap")
+    path = recorded(code, *options, more=SECRETS)
+    without = runbook("replay", path / what, "--json", env=ENV)
+    assert (without.folder / "results" / "out.txt").read_text() == "x\n", "it had none"
+    path = recorded(code, *options, "--trust", more=SECRETS, env=ENV)
+    again = runbook("replay", path / what, "--json", env=ENV)
+    mark = "***REDACTED:AWS_SECRET_ACCESS_KEY***"
+    assert (again.folder / "results" / "out.txt").read_text() == f"x\n{mark[::-1]}\n"
+    shown = runbook("shell", path / "recording", "env", env=ENV)
+    assert (shown.code, CANARY in shown.out) == (0, False)
     (runbook.cwd / "typed.env").write_text(f"AWS_SECRET_ACCESS_KEY={CANARY}\n")
-    for options in (("--env-file", "typed.env"), ("--secret", "AWS_SECRET_ACCESS_KEY")):
-        given = runbook("replay", path / "recording", *options, "--json", env=env)
+    for typed in (("--env-file", "typed.env"), ("--secret", "AWS_SECRET_ACCESS_KEY")):
+        given = runbook("replay", path / what, *typed, "--json", env=ENV)
         assert CANARY[::-1] in (given.folder / "results" / "out.txt").read_text()
 
 
