@@ -38,10 +38,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def bare(runbook: Any, data: Path, tmp_path: Path) -> Any:
-    """The command for a user who has Node and npm and no agent's CLI."""
-    programs = tmp_path / "bin"
-    programs.mkdir()
+def bare(runbook: Any, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The command for a user who has Node and npm and no agent's CLI. Programs in its working folder do not count."""
+    programs = tmp_path_factory.mktemp("bin")
     for folder in map(Path, runbook.env["PATH"].split(":")):
         for program in folder.iterdir() if folder.is_dir() else ():
             if program.name not in {find_agent(name).binary for name in AGENTS}:
