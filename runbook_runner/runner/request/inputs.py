@@ -151,8 +151,8 @@ def _read(source: Path) -> bytes:
 
 
 def _secret_in(content: bytes, redactor: Redactor) -> str | None:
-    hits = redactor.known(content.decode("utf-8", "surrogateescape"))[1]
-    return f"it holds {', '.join(hits)}" if hits else None
+    names = dict.fromkeys(span.name for span in redactor.spans(content))
+    return f"it holds {', '.join(names)}" if names else None
 
 
 def _copy(source: Path, target: Path) -> None:
