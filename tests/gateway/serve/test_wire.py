@@ -25,9 +25,9 @@ def through(connect: Connect, url: str) -> Any:
 def test_proxy_of_the_environment_is_used(connect: Connect, fake: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", fake.url)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    assert through(connect, "http://models.example/base").ask("a").status_code == 200
+    assert through(connect, "http://localhost:1/base").ask("a").status_code == 200
     assert through(connect, fake.url).ask("b").status_code == 200
-    assert [request["path"] for request in fake.requests] == ["http://models.example/base/v1/messages", "/v1/messages"]
+    assert [request["path"] for request in fake.requests] == ["http://localhost:1/base/v1/messages", "/v1/messages"]
 
 
 def test_provider_over_tls_must_be_trusted(
@@ -87,7 +87,7 @@ def test_connection_to_the_provider_is_used_again(connect: Connect, fake: Any, m
 
 
 def test_address_that_leads_nowhere_is_told_without_its_password(connect: Connect) -> None:
-    response = through(connect, "http://me:hunter22@nowhere.invalid:1").ask("a")
+    response = through(connect, "https://me:hunter22@nowhere.invalid:1").ask("a")
     assert response.status_code == 502
     assert "hunter22" not in response.text
     with pytest.raises(NotReadyError, match="ANTHROPIC_BASE_URL") as refused:
