@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from runbook_runner.core.patterns import finds
+
 MIN_DELAY_S: Final = 1.0
 MAX_DELAY_S: Final = 60.0
 
@@ -91,10 +93,10 @@ _VAGUE: Final = _compiled((failure.kind, failure.vague) for failure in TABLE)
 def classify(text: str, status: int | None = None, extra: Iterable[tuple[str, str]] = ()) -> str | None:
     """The kind of failure of an error with this text and HTTP status; `None` when no row matches.
 
-    extra: (regular expression, kind) pairs of the agent, which go first.
+    extra: (regular expression of RE2, kind) pairs of the agent, which go first.
     """
     for pattern, kind in extra:
-        if re.search(pattern, text, re.IGNORECASE):
+        if finds(pattern, text, ignore_case=True):
             return kind
     by_status = next((failure.kind for failure in TABLE if status in failure.statuses), None)
     return _search(_CLEAR, text) or by_status or _search(_VAGUE, text)

@@ -7,7 +7,8 @@ from pathlib import PurePosixPath
 NAME_HINT = "Use letters, digits, spaces, '-', '_' and single '.', at most 128; begin with a letter, a digit or '_'."
 _NOT_SLUG = re.compile(r"[^a-z0-9]+")
 _CLAIM_NAME = re.compile(r"[0-9a-f]{8}-[0-9a-f]{16}")
-_TITLE_SUFFIX = re.compile(r"\s*[—–-]+\s*agent runbook\s*$", re.IGNORECASE)
+_TITLE_SUFFIX = "agent runbook"
+_DASHES = "—–-"
 
 
 def new_trajectory_id() -> str:
@@ -42,7 +43,11 @@ def slug(text: str) -> str:
 
 def task_from_title(title: str) -> str:
     """`Sales Report — Agent Runbook` → `sales-report`; empty when the title has no letter or digit."""
-    return slug(_TITLE_SUFFIX.sub("", title))
+    title = title.rstrip()
+    if title[-len(_TITLE_SUFFIX) :].lower() == _TITLE_SUFFIX:
+        before = title[: -len(_TITLE_SUFFIX)].rstrip()
+        title = before if before.endswith(tuple(_DASHES)) else title  # which the slug drops
+    return slug(title)
 
 
 def is_name(text: str) -> bool:

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 from typing import Final
 
-VERSION: Final = re.compile(r"\d+(\.\d+)+\S*")
+VERSION: Final = re.compile(r"(?<!\d)\d++(\.\d++)+\S*")
 SYSTEM_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _REPOSITORY: Final = (".git", ".hg", ".runbook")
 

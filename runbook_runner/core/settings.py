@@ -65,7 +65,9 @@ RecordMode = Literal["full", "metadata", "none"]
 _PROJECT_TABLES = ("check", "run")
 _PROJECT_FILES = ((".runbook/config.toml", ()), ("pyproject.toml", ("tool", "runbook")))
 # Nearly every project has a pyproject.toml, few have a table for this program, and to parse one takes 10 ms.
-_HAS_OUR_TABLE = re.compile(rb"""tool["']?\s*\.\s*["']?runbook(?![\w-])|^\s*\[\s*["']?tool["']?\s*\]""", re.MULTILINE)
+_HAS_OUR_TABLE = re.compile(
+    rb"""tool["']?\s*\.\s*["']?runbook(?![\w-])|^[ \t]*+\[\s*["']?tool["']?\s*\]""", re.MULTILINE
+)
 
 # --- on the host ---------------------------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 import os.path
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
@@ -10,7 +10,7 @@ from runbook_runner.core.declared import RequiredOutput
 
 Lack = Literal["missing", "empty"]
 
-_PIECES = re.compile(r"\*+|\?|[^*?]+")
+_STARS = re.compile(r"\*+")
 _PLACEHOLDER = re.compile(r"<[^<>/]*>|\{[^{}/]*\}")
 
 
@@ -36,21 +36,34 @@ def _matches(results: Path, path: str) -> Iterator[Path]:
     if not parts or ".." in parts or pattern.startswith("/"):
         return
     if "*" in pattern or "?" in pattern:
-        names = _expression(parts)
-        yield from (found for found in results.rglob("*") if names.fullmatch(str(found.relative_to(results))))
+        tests = [None if part == "**" else _expression(part) for part in parts[:-1]] + [_expression(parts[-1])]
+        yield from (found for found in results.rglob("*") if _fits(found.relative_to(results).parts, tests))
     elif os.path.exists(results / pattern):  # noqa: PTH110 - it does not raise for a name that no file can have
         yield results / pattern
 
 
-def _expression(parts: tuple[str, ...]) -> re.Pattern[str]:
-    """`*` and `?` match within one name; a part that is `**` matches any number of folders."""
-    folders = "".join("(?:[^/]+/)*" if part == "**" else _part(part) + "/" for part in parts[:-1])
-    return re.compile(folders + _part(parts[-1]), re.DOTALL)
+def _fits(names: Iterable[str], tests: Sequence[re.Pattern[str] | None]) -> bool:
+    """Whether the tests match the names of a path, one after the other; `None` matches any number of folders. Follows
+    all ways at once: a runbook and the names in its results may be made to have many."""
+    reached = _skipped({0}, tests)
+    for name in names:
+        passed = {n for n in reached if n < len(tests) and ((test := tests[n]) is None or test.fullmatch(name))}
+        reached = _skipped({n if tests[n] is None else n + 1 for n in passed}, tests)
+    return len(tests) in reached
 
 
-def _part(part: str) -> str:
-    wild = {"*": "[^/]*", "?": "[^/]"}
-    return "".join(wild.get(piece[0]) or re.escape(piece) for piece in _PIECES.findall(part))
+def _skipped(reached: set[int], tests: Sequence[re.Pattern[str] | None]) -> set[int]:
+    for n, test in enumerate(tests):
+        if n in reached and test is None:
+            reached.add(n + 1)
+    return reached
+
+
+def _expression(part: str) -> re.Pattern[str]:
+    """`*` and `?` match within one name. What is between two `*` is looked for once, from the left."""
+    first, *others = ["".join("." if c == "?" else re.escape(c) for c in piece) for piece in _STARS.split(part)]
+    middle = "".join(f"(?>.*?{piece})" for piece in others[:-1])
+    return re.compile(first + middle + (f".*{others[-1]}" if others else ""), re.DOTALL)
 
 
 def _has_content(path: Path) -> bool:

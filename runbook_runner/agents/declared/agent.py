@@ -34,7 +34,7 @@ def load_agent(path: Path) -> Agent:
             name,
             dialect=declared.dialect,
             default_model=declared.default_model,
-            models=declared.models,
+            declared_models=declared.models,
             providers=declared.providers,
         ),
         binary=declared.argv[0],

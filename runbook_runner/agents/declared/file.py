@@ -18,6 +18,7 @@ from runbook_runner.core.errors import InputError
 from runbook_runner.core.files import read_text
 from runbook_runner.core.formats.json_toml import read_toml
 from runbook_runner.core.invalid import UNKNOWN_KEY, Problem, problem_of
+from runbook_runner.core.patterns import check_pattern
 from runbook_runner.core.text import did_you_mean
 
 MAX_BYTES = 1_000_000
@@ -96,15 +97,7 @@ class Events(Part):
     records: tuple[AnyRule, ...] = ()
 
 
-def _compiles(pattern: str) -> str:
-    try:
-        re.compile(pattern)
-    except re.error as error:
-        raise ValueError(f"this is not a regular expression: {error}") from None
-    return pattern
-
-
-RegularExpression = Annotated[str, AfterValidator(_compiles)]
+RegularExpression = Annotated[str, AfterValidator(check_pattern)]
 
 
 class ErrorPattern(Part):

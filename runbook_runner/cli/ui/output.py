@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 
+_NAMES: Final = "surrogateescape"  # of files: their bytes may not be UTF-8
 _STYLE: Final = re.compile(r"(\x1b\[[0-9;]{0,40}m)")
 _UNPRINTABLE: Final = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
@@ -94,8 +95,7 @@ def warn(text: str) -> None:
 def put_styled(text: str) -> None:
     """Writes text to standard output in which this program has put styles. What else it holds must be printable."""
     parts = _STYLE.split(text)  # every second one is a style
-    text = "".join(part if number % 2 else printable(part) for number, part in enumerate(parts))
-    getattr(sys.stdout, "write_styled", sys.stdout.write)(text)
+    _write("".join(part if number % 2 else printable(part) for number, part in enumerate(parts)).encode(errors=_NAMES))
 
 
 def put_json(body: Any, *, indent: int | None = None) -> None:
@@ -107,10 +107,11 @@ def put_json(body: Any, *, indent: int | None = None) -> None:
 
 def put(document: str | bytes) -> None:
     """Writes a document to standard output, byte for byte; to a terminal, as far as it is printable."""
-    raw = document.encode(errors="surrogateescape") if isinstance(document, str) else document
-    if sys.stdout.isatty():
-        sys.stdout.write(raw.decode(errors="surrogateescape"))
-        return
+    raw = document.encode(errors=_NAMES) if isinstance(document, str) else document
+    _write(printable(raw.decode(errors=_NAMES)).encode(errors=_NAMES) if sys.stdout.isatty() else raw)
+
+
+def _write(raw: bytes) -> None:
     sys.stdout.flush()
     sys.stdout.buffer.write(raw)
     sys.stdout.buffer.flush()

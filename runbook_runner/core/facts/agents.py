@@ -8,6 +8,7 @@ from collections.abc import Collection
 from typing import NamedTuple
 
 from runbook_runner.core.facts.providers import PROVIDERS, is_maker, provider_of_prefix, spell_model
+from runbook_runner.core.patterns import fits
 
 
 class AgentFacts(NamedTuple):
@@ -17,6 +18,8 @@ class AgentFacts(NamedTuple):
     default_model: str | None = None
     models: str = ""
     """Regular expression: a model whose whole name it matches means this agent, when the runbook names no agent."""
+    declared_models: str = ""
+    """The same, from a file that declares an agent: it may be hostile."""
     providers: tuple[str, ...] = ()
     """The providers that it can use, its own first; empty: it has none of its own, and any may be named."""
     runs_blocks: bool = False
@@ -24,6 +27,8 @@ class AgentFacts(NamedTuple):
 
     def means(self, model: str) -> bool:
         """Whether the model's name means this agent."""
+        if self.declared_models:
+            return fits(self.declared_models, model)
         return bool(self.models and re.fullmatch(self.models, model))
 
 

@@ -51,7 +51,7 @@ def _lines_of(text: str) -> list[int]:
     """YAML's lines → the editor's, both from 0; empty when they are the same."""
     if not _OTHER_LINE_ENDS.search(text):
         return []
-    return [0, *accumulate(line.count("\n") for line in re.findall(_YAML_LINE, text))]
+    return [0, *accumulate(line.count("\n") for line in re.findall(_YAML_LINE, text + "\n")[:-1])]
 
 
 def _may_explode(text: str) -> bool:

@@ -10,7 +10,7 @@ _SECRET_NAME: Final = re.compile(
 _COUNT_NAME: Final = re.compile(
     r"(?:^|_)(?:MAX|MIN|NUM|TOTAL|COUNT|LIMIT|BUDGET|LENGTH|SIZE|TTL|TIMEOUT|EXPIRY|EXPIRES?)(?:_|$)", re.IGNORECASE
 )
-_NUMBER: Final = re.compile(r"[+-]?[\d_,]*\.?\d+(?:[eE][+-]?\d+)?[kKmMgG]?")
+_NUMBER: Final = re.compile(r"[+-]?(?:[\d_,]*+\.\d++|[\d_,]++(?<=\d))(?:[eE][+-]?\d++)?[kKmMgG]?")
 _WORDS: Final = frozenset({"disabled", "enabled", "required", "optional", "undefined", "parallel"})
 _SHORTEST: Final = 8
 

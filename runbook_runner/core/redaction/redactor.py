@@ -10,8 +10,8 @@ from runbook_runner.core.redaction import patterns
 from runbook_runner.core.redaction.spellings import Form, forms, literals
 
 _SEPARATORS: Final = b"\0\r\n\t :,-"
-_ESCAPED_LINE_END: Final = re.compile(rb"\\+[rn]")
-_HEX_ESCAPE: Final = re.compile(rb"\\+x")
+_ESCAPED_LINE_END: Final = re.compile(rb"(?<!\\)\\++[rn]")
+_HEX_ESCAPE: Final = re.compile(rb"(?<!\\)\\++x")
 _SURE: Final = 3
 """Bytes: a shorter anchor is in almost every text."""
 _FRAGMENT: Final = 12

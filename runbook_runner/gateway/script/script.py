@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 import json
-import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from runbook_runner.core.events import Usage
+from runbook_runner.core.patterns import finds
 from runbook_runner.core.text import nearest
 from runbook_runner.gateway.dialects.base import ParsedRequest, ParsedResponse, Reply, Tool, ToolCall
 from runbook_runner.gateway.large import work
@@ -149,7 +149,7 @@ class ScriptConnection:
             parsed.conversation[self._answered :] if len(parsed.conversation) > self._answered else parsed.conversation
         )
         text = "\n".join(_texts(new))
-        if not re.search(pattern, text, re.MULTILINE):
+        if not finds(f"(?m){pattern}", text):
             raise Unservable(
                 f"{self._script.where(number)} expects {pattern!r}, but the request says: {text[-_SHOWN_CHARS:]}"
             )

@@ -1,11 +1,11 @@
 """Gateway: the turns of a model script, as its file has them."""
 
-import re
 from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, field_validator, model_validator
 
 from runbook_runner.core.events import Stop, Usage
+from runbook_runner.core.patterns import check_pattern
 
 MAX_TIMEOUT_S: Final = 600
 """The longest that Claude Code and Hermes accept."""
@@ -62,8 +62,8 @@ class Turn(Part):
     delay: float = Field(0.0, ge=0)
     """Seconds to wait before the answer."""
     expect: StrictStr | None = None
-    """A regular expression that must be found in what the request adds to the conversation; `^` and `$` are ends of
-    lines."""
+    """A regular expression (of RE2) that must be found in what the request adds to the conversation; `^` and `$` are
+    ends of lines."""
 
     @field_validator("error")
     @classmethod
@@ -75,11 +75,7 @@ class Turn(Part):
     @field_validator("expect")
     @classmethod
     def _is_a_pattern(cls, expect: str | None) -> str | None:
-        try:
-            re.compile(expect or "")
-        except re.error as error:
-            raise ValueError(f"This is not a regular expression: {error}.") from None
-        return expect
+        return None if expect is None else check_pattern(f"(?m){expect}").removeprefix("(?m)")
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Turn":

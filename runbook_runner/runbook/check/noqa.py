@@ -12,9 +12,10 @@ from typing import NamedTuple
 from runbook_runner.runbook.check.rules.findings import matches
 from runbook_runner.runbook.check.rules.subject import Subject
 
-_COMMENT = re.compile(r"<!--[ \t]*(noqa(?:-file)?)\b[ \t]*(?::([^<>\n]{0,500}?))?[ \t]*-->", re.IGNORECASE)
+_COMMENT = re.compile(r"<!--[ \t]*+(noqa(?:-file)?)\b[ \t]*+(?:(?=:)([^<>\n]*+)|--)>", re.IGNORECASE)
 _IN_YAML = re.compile(r"#[ \t]*(noqa)\b[ \t]*(?::[ \t]*([\w, \t]{0,500}))?", re.IGNORECASE)
 _EVERY = ("RB",)
+_LONGEST = 500  # characters of codes
 _MOST = 1_000  # comments of one file that count
 
 
@@ -35,6 +36,8 @@ def exemptions(subject: Subject) -> Exemptions:
     if "noqa" not in subject.text and "NOQA" not in subject.text:
         return found
     for match in islice(_COMMENT.finditer(subject.text), _MOST):
+        if match[2] and not match[2].endswith("--"):
+            continue
         codes = _codes(match[2])
         if match[1].lower() == "noqa-file":
             found.whole.extend(codes)
@@ -48,7 +51,7 @@ def exemptions(subject: Subject) -> Exemptions:
 
 
 def _codes(text: str | None) -> tuple[str, ...]:
-    return tuple(re.findall(r"RB\d{0,3}", (text or "").upper())) or _EVERY
+    return tuple(re.findall(r"RB\d{0,3}", (text or "")[:_LONGEST].upper())) or _EVERY
 
 
 def _covered(subject: Subject, match: "re.Match[str]") -> tuple[int, int]:

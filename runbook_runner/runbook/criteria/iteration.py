@@ -17,7 +17,7 @@ _BOUND = re.compile(
 )
 _FIX_COLUMNS = ("fix", "solution", "resolution", "remedy", "action")
 _MARKS = re.compile(r"[*_`]")
-_SPLIT = re.compile(r"\s*(?:→|->|=>|—|–|:)\s+")
+_SPLIT = re.compile(r"(?:(?<!\s)\s++)?(?:→|->|=>|—|–|:)\s+")
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ _FOOT: Final = (
 )
 _OWN_FOLDER = re.compile(r"\s*(?:export\s+)?RESULTS_DIR=[\"']?(?:\$\{RESULTS_DIR:-)?[^\"'\s]*[\"'}]*\s*")
 _FILE_LIST = re.compile(rf"\s*for\s.*\sin\s|.*=\(|[^\s]*{re.escape(REPORT)}[\"']?\s*[\\)]?\s*\Z")
-_REPORT_WORD = re.compile(rf"[^\s(]*{re.escape(REPORT)}[\"']?(?=[\s;)]|\Z)")
+_REPORT_WORD = re.compile(rf"(?<![^\s(])[^\s(]*{re.escape(REPORT)}[\"']?(?=[\s;)]|\Z)")
 
 
 def manifest_check(outputs: Iterable[str]) -> list[str]:

@@ -77,7 +77,7 @@ def _literal(cell: Cell) -> str | None:
         if around.strip(" /,;|*") not in ("", "or"):
             return None
     else:
-        choices = [choice.strip() for choice in re.split(r"\s+(?:/|or)\s+", _NOTE.sub(" ", cell.text))]
+        choices = [choice.strip() for choice in re.split(r"(?<!\s)\s++(?:/|or)\s+", _NOTE.sub(" ", cell.text))]
         if not all(map(_PLAIN_VALUE.fullmatch, choices)):
             return None
     in_app = [choice for choice in choices if choice.startswith("/app/")]

@@ -8,7 +8,7 @@ from typing import Final
 from runbook_runner.core.errors import NotReadyError
 
 _CONTINUED: Final = re.compile(r"\\[ \t]*$")
-_ESCAPE: Final = re.compile(r"^\s*#\s*escape\s*=", re.IGNORECASE | re.MULTILINE)
+_ESCAPE: Final = re.compile(r"^[ \t]*+#\s*escape\s*=", re.IGNORECASE | re.MULTILINE)
 _FROM: Final = re.compile(r"(?P<image>\S+)(?:\s+AS\s+(?P<stage>\S+))?\s*", re.IGNORECASE)
 _VARIABLE: Final = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 _COPIED: Final = re.compile(r"--from=(\S+)", re.IGNORECASE)

@@ -167,7 +167,9 @@ def _first_error(script: str, deadline: float, *options: str) -> tuple[int, str]
     for line in output.splitlines():
         if match := _LINE.search(line):
             message = match[2].removeprefix("warning: ")
-            return int(match[1]), re.sub(r"\s*\(wanted `[^']*'\)$", "", message) if "here-doc" in message else message
+            if "here-doc" in message and message.endswith("')"):
+                message = message.rpartition("(wanted `")[0].rstrip() or message
+            return int(match[1]), message
     return None
 
 

@@ -64,7 +64,7 @@ def unknown_key(subject: Subject) -> Iterator[Hit]:
 def _line_of(subject: Subject, key: str, after: int) -> int:
     """The line of a nested key, at or below a line; `after` when it is spelled in some way we do not look for."""
     head = subject.text[subject.start_of(after) : subject.body_start]
-    match = re.search(rf"""^\s*['"]?{re.escape(key)}['"]?\s*:""", head, re.MULTILINE)
+    match = re.search(rf"""^[ \t]*+['"]?{re.escape(key)}['"]?[ \t]*+:""", head, re.MULTILINE)
     return after + head.count("\n", 0, match.end()) if match else after
 
 

@@ -10,10 +10,10 @@ import re
 
 _MAX_CHARACTERS = 1_000_000
 # Text, compiled when an example does not parse. Single quotes count, too: Python's spelling is a mistake, not a shape.
-_STRING = r"""\"(?:[^"\\\n]|\\.)*\"|'[^'\n]*'"""
+_STRING = r"""\"(?:[^"\\\n]|\\.)*+(\"?)|'[^'\n]*+('?)"""
 _WORD = r"\b(?!(?:true|false|null|True|False|None|undefined|NaN|Infinity|e|E)\b)[A-Za-z_]\w*"
 _RANGE = r"(?<![\d-])\d+\s*-\s*\d+(?![\d-])"  # not a date
-_SHAPE = rf"…|\.\.\.|<|\||/|(?m:^\s*#)|\$|{_RANGE}|{_WORD}"
+_SHAPE = rf"…|\.\.\.|<|\||/|(?m:^[ \t]*+#)|\$|{_RANGE}|{_WORD}"
 """Outside strings it means a shape: dots, angle brackets, bars, comments, bare words."""
 
 
@@ -25,9 +25,13 @@ def json_problem(code: str) -> tuple[int, str] | None:
     error = _error(filled)
     if error is None or not filled.strip():
         return None
-    if re.search(_SHAPE, re.sub(_STRING, '""', filled)) or _is_fragment(filled) or _is_lines(filled):
+    if re.search(_SHAPE, re.sub(_STRING, _without_content, filled)) or _is_fragment(filled) or _is_lines(filled):
         return None
     return error.pos, error.msg
+
+
+def _without_content(string: "re.Match[str]") -> str:
+    return '""' if string[1] or string[2] else string[0]
 
 
 def _error(text: str) -> json.JSONDecodeError | None:

@@ -26,7 +26,7 @@ def value_of(subject: Subject, key: str) -> tuple[int, str]:
     match = re.search(rf"^{key}:(.*)$", subject.text, re.MULTILINE)
     if match is None:
         return 0, ""
-    return match.start(), re.sub(r"\s+#.*$", "", match[1]).strip().strip("'\"")
+    return match.start(), re.sub(r"(?<!\s)\s++#.*$", "", match[1]).strip().strip("'\"")
 
 
 def keys(subject: Subject) -> Iterator[Hit]:

@@ -10,7 +10,7 @@ from runbook_runner.runbook.check.rules.findings import Hit, Severity
 from runbook_runner.runbook.check.rules.published_v2_text import TextFence, TextSection, V2Text, parts, read
 from runbook_runner.runbook.check.rules.subject import Rule, Subject
 
-_PLACEHOLDER = re.compile(r"(?<![{$])\{(TODO:[^}]*|[A-Za-z_][^{}\"':]*)\}")
+_PLACEHOLDER = re.compile(r"(?<![{$])\{(TODO:[^}]{0,300}+|[A-Za-z_][^{}\"':]*)\}")
 _F_STRING = re.compile(r"\b[fF][rR]?[\"']")
 _HEADING = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\s+[—–-]\s+\S")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 MOST_LINES = 50_000
 """What comes after is not looked at; a long runbook has a thousand."""
-_FENCE = re.compile(r"^\s*(`{3,}|~{3,})(.*)$")
+_FENCE = re.compile(r"^\s*+(`{3,}+|~{3,}+)(.*)$")
 _STEP_PREFIX = re.compile(r"^Step\s+\d+\s*[:.]\s*", re.IGNORECASE)
 
 
