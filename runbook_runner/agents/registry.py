@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runbook_runner.agents.built_in import BUILT_IN_AGENTS
+from runbook_runner.core.disk.links import offered_in
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.facts.agents import AgentFacts
 from runbook_runner.core.files import upwards
@@ -94,8 +95,9 @@ def declared_agents(near: Iterable[Path | str]) -> dict[str, Path]:
     """Name → file, looking upwards from each folder; of two files with one name the nearer."""
     found: dict[str, Path] = {}
     for folder in upwards(near):
-        for path in sorted((folder / FOLDER).glob("*.toml")):
-            found.setdefault(path.stem.lower(), path)
+        for path in offered_in(folder, FOLDER):
+            if path.suffix == ".toml":
+                found.setdefault(path.stem.lower(), path)
     return found
 
 

@@ -1,16 +1,19 @@
 """Core: finds files by names from outside, and reads them within bounds; writes whole files: aside under a hidden name,
 then renamed, so that no reader sees half of one."""
 
+import errno
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from runbook_runner.core.disk.links import open_found, within_repository
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.settings import MAX_RUNBOOK_BYTES
 
+_OPENED_BY_SHELLS: Final = ("/dev/fd/", "/proc/self/fd/", "/dev/stdin")
 _USUAL: Final = 1 << 17  # room for 5 MB is asked for only when a file has more than this: it costs a millisecond
 
 
@@ -20,9 +23,21 @@ def read_text(file: Path, what: str, most: int = MAX_RUNBOOK_BYTES) -> str:
 
 
 def read_bounded(file: Path, what: str = "file", most: int = MAX_RUNBOOK_BYTES) -> bytes:
-    """A file's bytes. what: how messages call it. Raises InputError when it can't be read or has more than `most`."""
+    """The bytes of a file that the user has named. what: how messages call it. Raises InputError when it can't be read
+    or has more than `most`."""
+    return _read(file, lambda: file.open("rb"), what, most)
+
+
+def read_found(file: Path, what: str = "file", most: int = MAX_RUNBOOK_BYTES) -> bytes:
+    """As `read_bounded`, for a file that may have come with a clone: only a regular one, and no link out of its
+    repository. What a shell opens for its user, as in `<(…)`, is read as well."""
+    given = str(file).startswith(_OPENED_BY_SHELLS)
+    return _read(file, lambda: file.open("rb") if given else open_found(file), what, most)
+
+
+def _read(file: Path, opened: Callable[[], BinaryIO], what: str, most: int) -> bytes:
     try:
-        with file.open("rb") as stream:
+        with opened() as stream:
             return read_stream(stream, str(file), what, most)
     except (OSError, ValueError) as error:
         if isinstance(error, InputError):
@@ -82,9 +97,13 @@ def write_atomically(path: Path, data: bytes | str, *, mode: int | None = None) 
 
 
 def rewrite(path: Path, data: bytes | str) -> None:
-    """`write_atomically` for a file of the user's: a link stays a link, and permissions stay. Raises OSError."""
-    target = path.resolve(strict=True)
-    write_atomically(target, data, mode=stat.S_IMODE(target.stat().st_mode))
+    """`write_atomically` for a file of the user's: a link stays a link, and permissions stay. Raises OSError, also for
+    a link as `within_repository` does, and for what is not a regular file."""
+    target = within_repository(path)
+    seen = target.lstat()
+    if not stat.S_ISREG(seen.st_mode):
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+    write_atomically(target, data, mode=stat.S_IMODE(seen.st_mode))
 
 
 def is_file(path: Path | str) -> bool:

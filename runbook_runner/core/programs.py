@@ -2,21 +2,26 @@
 
 import os
 import re
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Final
 
+from runbook_runner.core.disk.links import REPOSITORY
+
 VERSION: Final = re.compile(r"(?<!\d)\d++(\.\d++)+\S*")
 SYSTEM_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_REPOSITORY: Final = (".git", ".hg", ".runbook")
+_KEPT: Final = ("HOME", "USER", "LOGNAME", "TMPDIR", "LANG", "SYSTEMROOT")
 
 
 def find_program(name: str) -> str | None:
     """Returns the absolute path of a program on `search_path()`; a relative path is not found."""
     if "/" in name:
-        return shutil.which(name) if Path(name).is_absolute() else None
-    return shutil.which(name, path=search_path())
+        return name if Path(name).is_absolute() and _runs(name) else None
+    found = (f"{folder}/{name}" for folder in search_path().split(os.pathsep) if folder)
+    return next(filter(_runs, found), None)
+
+
+def _runs(program: str) -> bool:
+    return os.access(program, os.X_OK) and os.path.isfile(program)  # noqa: PTH113 - it never raises
 
 
 def search_path() -> str:
@@ -35,16 +40,27 @@ def _project() -> Path | None:
     except OSError:  # it was removed
         return None
     home = Path(os.path.realpath(os.path.expanduser("~")))  # noqa: PTH111 - a user without a home is not an error here
-    around = [folder for folder in (here, *here.parents) if any((folder / name).exists() for name in _REPOSITORY)]
+    around = [folder for folder in (here, *here.parents) if any((folder / name).exists() for name in REPOSITORY)]
     inside = (folder for folder in (*reversed(around), here) if not home.is_relative_to(folder))
     return next(inside, None)
 
 
 def version_of(program: Path | str, *, timeout_s: float = 20.0) -> str | None:
-    """What `PROGRAM --version` prints; `None` when it does not start, prints no version or takes longer."""
+    """What `PROGRAM --version` prints; `None` when it does not start, prints no version or takes longer. It gets no
+    key of the user's, and does not start in the working folder, whose files many programs obey."""
+    import subprocess  # `runbook check` finds a program and asks none
+
+    environment = {name: os.environ[name] for name in _KEPT if name in os.environ} | {"PATH": search_path()}
     try:
         ran = subprocess.run(
-            [program, "--version"], capture_output=True, text=True, errors="replace", timeout=timeout_s
+            [program, "--version"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout_s,
+            env=environment,
+            cwd="/",
         )
     except (OSError, subprocess.TimeoutExpired):
         return None

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, cast, get_args
 
-from runbook_runner.core.disk.links import first_link
+from runbook_runner.core.disk.links import first_link, open_found
 from runbook_runner.core.errors import InputError, NotReadyError
 from runbook_runner.core.text import did_you_mean
 
@@ -175,7 +175,8 @@ def table_in(folder: Path, name: str) -> Table | None:
 
 def _table(path: str, keys: tuple[str, ...]) -> Mapping[str, Any] | None:
     try:
-        text = Path(path).read_bytes()
+        with open_found(Path(path)) as file:
+            text = file.read(MAX_RUNBOOK_BYTES)
         if len(keys) > 1 and not _HAS_OUR_TABLE.search(text):
             return None
         from runbook_runner.core.formats.json_toml import read_toml  # only projects that have such a table pay for it

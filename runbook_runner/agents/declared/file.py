@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from runbook_runner.agents.failures import KINDS
 from runbook_runner.core.errors import InputError
-from runbook_runner.core.files import read_text
+from runbook_runner.core.files import read_found, text_of
 from runbook_runner.core.formats.json_toml import read_toml
 from runbook_runner.core.invalid import UNKNOWN_KEY, Problem, problem_of
 from runbook_runner.core.patterns import check_pattern
@@ -121,7 +121,7 @@ class Declaration(Part):
     """The command; the first word is looked for on PATH."""
     prompt: Literal["stdin", "arg", "file"] = "stdin"
     """How it gets its prompt: on stdin, in place of `{prompt}` (or as the last argument), or in `{prompt_file}`."""
-    version: str | None = None
+    version: str | None = Field(default=None, pattern=r"^[\w.+-]{1,64}$")
     install: tuple[str, ...] = ()
     """Shell commands that add it to the image, each one line, run as root."""
     install_hint: str = ""
@@ -169,7 +169,7 @@ class Declaration(Part):
 
 def read_declaration(path: Path) -> str:
     """Raises InputError."""
-    return read_text(path, "agent's file", MAX_BYTES)
+    return text_of(read_found(path, "agent's file", MAX_BYTES), str(path))
 
 
 def parse_declaration(text: str, path: Path) -> Declaration:

@@ -11,6 +11,7 @@ from runbook_runner.cli.author.check_files import HERE, Target, findings_in, std
 from runbook_runner.cli.options import REPEATED
 from runbook_runner.cli.ui.output import put, put_styled, write_back
 from runbook_runner.core.errors import ExitCode, InputError
+from runbook_runner.core.files import read_found
 from runbook_runner.runbook.authoring.diff import unified
 from runbook_runner.runbook.check.engine import refusal
 from runbook_runner.runbook.check.fixes import fixed
@@ -105,7 +106,7 @@ class _Lines:
 
     def _read(self, file: str) -> list[str]:
         try:
-            raw = stdin() if file == "<stdin>" else Path(file).read_bytes()
+            raw = stdin() if file == "<stdin>" else read_found(Path(file))
         except (OSError, InputError):
             return []
         return raw.decode("utf-8", "replace").split("\n")

@@ -10,7 +10,7 @@ from runbook_runner.agents.built_in import BUILT_IN_AGENTS
 from runbook_runner.agents.registry import find_facts, infer_agent, known_agents
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.facts.agents import AgentFacts
-from runbook_runner.core.files import read_bounded
+from runbook_runner.core.files import read_found
 from runbook_runner.runbook.check.config import config_for
 from runbook_runner.runbook.check.engine import Job, findings_of, job, refusal
 from runbook_runner.runbook.check.files import files
@@ -33,7 +33,7 @@ class Target(NamedTuple):
 
     def read(self) -> bytes:
         """Raises InputError when it can't be read or is too large."""
-        return stdin() if self.folder is None else read_bounded(Path(self.name))
+        return stdin() if self.folder is None else read_found(Path(self.name))
 
 
 @cache

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from runbook_runner.cli.ui.output import put, write_back
 from runbook_runner.core.errors import ExitCode, InputError
-from runbook_runner.core.files import read_bounded, text_of
+from runbook_runner.core.files import read_found, text_of
 from runbook_runner.runbook.authoring.diff import unified
 from runbook_runner.runbook.authoring.fmt import formatted
 from runbook_runner.runbook.check.files import files
@@ -62,7 +62,7 @@ class _File:
 def _read(path: str) -> _File:
     """Keeps a byte order mark in the text, so that writing it back changes nothing else."""
     name = "<stdin>" if path == STDIN else path
-    raw = read_stdin() if path == STDIN else read_bounded(Path(path))
+    raw = read_stdin() if path == STDIN else read_found(Path(path))
     text = ("\ufeff" if raw.startswith(b"\xef\xbb\xbf") else "") + text_of(raw, name)
     return _File(name, text, formatted(text, name))
 

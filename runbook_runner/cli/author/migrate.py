@@ -8,6 +8,7 @@ from pathlib import Path
 from runbook_runner.cli.author.check_files import HERE, findings_of_text
 from runbook_runner.cli.ui.output import put, write_back
 from runbook_runner.core.errors import ExitCode, InputError
+from runbook_runner.core.files import read_found
 from runbook_runner.runbook.authoring.diff import unified
 from runbook_runner.runbook.check.rules.findings import Finding
 from runbook_runner.runbook.document import parse
@@ -57,7 +58,7 @@ def execute(arguments: argparse.Namespace) -> int:
 
 def _write(file: Path, text: str) -> None:
     """Keeps the byte order mark, if the file has one."""
-    mark = "\ufeff" if file.read_bytes().startswith(b"\xef\xbb\xbf") else ""
+    mark = "\ufeff" if read_found(file).startswith(b"\xef\xbb\xbf") else ""
     write_back(file, mark + text)
 
 

@@ -10,6 +10,7 @@ from runbook_runner.cli.author.check_files import findings_of_text
 from runbook_runner.cli.ui.ask import ask
 from runbook_runner.cli.ui.output import write_new
 from runbook_runner.core.errors import ExitCode, InputError
+from runbook_runner.core.files import is_link
 from runbook_runner.runbook.authoring.scaffold import EVALUATIONS, NewRunbook, folder_name, scaffold
 
 DESCRIPTION = """\
@@ -17,6 +18,8 @@ Nothing is ever overwritten. On a terminal it asks for what is left out.
 
 Exit codes: 0 written, 2 a bad name or option, or the file exists already.
 """
+
+_OTHER = "Choose another name."
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +40,9 @@ def execute(arguments: argparse.Namespace) -> int:
     new = _asked_for(arguments, is_terminal=sys.stdin.isatty() and sys.stderr.isatty())
     file = arguments.out / folder_name(new.name) / "RUNBOOK.md"
     if os.path.lexists(file):
-        raise InputError("There is a runbook already; it stays as it is.", where=str(file), hint="Choose another name.")
+        raise InputError("There is a runbook already; it stays as it is.", where=str(file), hint=_OTHER)
+    if is_link(file.parent):
+        raise InputError("This is a link, and nothing is written behind it.", where=str(file.parent), hint=_OTHER)
     text = scaffold(new)
     for finding in findings_of_text(text, str(file)):
         if finding.severity == "error":

@@ -8,6 +8,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
+REPOSITORY: Final = (".git", ".hg", ".runbook")
+"""What marks the top folder of one."""
 _OPEN_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -23,6 +25,26 @@ def open_regular(path: Path) -> BinaryIO:
         os.close(descriptor)
         raise OSError(errno.EINVAL, "it is not a regular file", str(path))
     return os.fdopen(descriptor, "rb")
+
+
+def within_repository(file: Path) -> Path:
+    """Returns the real path of a file. Raises OSError for a link that leads out of the repository that it is in, or,
+    where there is none, out of its folder: a clone may have brought it."""
+    if not os.path.islink(file):  # noqa: PTH114 - it never raises
+        return file
+    folder = file.absolute().parent
+    home = os.path.realpath(os.path.expanduser("~"))  # noqa: PTH111 - a user without a home is not an error here
+    marked = (above for above in (folder, *folder.parents) if any((above / name).exists() for name in REPOSITORY))
+    top = Path(os.path.realpath(next((above for above in marked if not Path(home).is_relative_to(above)), folder)))
+    real = Path(os.path.realpath(file))
+    if not real.is_relative_to(top):
+        raise OSError(errno.ELOOP, f"it is a link that leads out of {top}", str(file))
+    return real
+
+
+def open_found(file: Path) -> BinaryIO:
+    """As `open_regular`; a link is followed as `within_repository` says."""
+    return open_regular(within_repository(file))
 
 
 def first_link(top: Path, levels: int) -> Path | None:

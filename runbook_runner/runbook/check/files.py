@@ -1,8 +1,10 @@
 """Room `runbook`, `check`: which files the arguments mean: files, folders, globs."""
 
 import os
+import re
 from collections.abc import Iterable, Iterator
 from glob import glob
+from pathlib import Path
 
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.files import is_folder
@@ -43,6 +45,9 @@ def _globbed(pattern: str) -> list[str]:
     hits = sorted(glob(pattern, recursive=True))  # noqa: PTH207 - Path.glob refuses an absolute pattern
     if not hits:
         raise InputError("No file fits.", where=pattern)
+    # A link to a folder is not gone through: what is behind it may be elsewhere.
+    top = os.path.realpath(re.split(r"[^/]*[*?\[]", pattern, maxsplit=1)[0] or ".")
+    hits = [hit for hit in hits if Path(os.path.realpath(Path(hit).parent)).is_relative_to(top)]
     return [file for hit in hits for file in (_below(hit) if is_folder(hit) else [os.path.normpath(hit)])]
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from runbook_runner.core.errors import InputError
-from runbook_runner.core.files import is_file, is_folder, read_text
+from runbook_runner.core.files import is_file, is_folder, read_found, text_of
 from runbook_runner.core.formats.json_toml import read_json
 from runbook_runner.core.invalid import problem_of
 from runbook_runner.core.text import did_you_mean
@@ -72,7 +72,7 @@ def load_fixture(path: str | Path) -> Fixture:
     """
     given = Path(path)
     source = given / "input.json" if is_folder(given) else given
-    body = _validated(read_json(read_text(source, "input file"), str(source)), source)
+    body = _validated(read_json(text_of(read_found(source, "input file"), str(source)), str(source)), source)
     params = body.params or _Params()
     return Fixture(
         title=body.title or "",

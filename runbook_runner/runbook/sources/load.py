@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from runbook_runner.core.errors import InputError
-from runbook_runner.core.files import is_folder, read_stream, read_text, text_of
+from runbook_runner.core.files import is_folder, read_found, read_stream, text_of
 
 if TYPE_CHECKING:
     import ssl
@@ -37,7 +37,7 @@ def load(path: str, *, tls: "ssl.SSLContext | None" = None) -> Source:
         name = safe_url(path)
         return Source(text_of(fetch(path, tls=tls), name), name, None)
     file = _file(path)
-    return Source(read_text(file, "runbook"), str(file), file.resolve().parent)
+    return Source(text_of(read_found(file, "runbook"), str(file)), str(file), file.resolve().parent)
 
 
 def read_stdin() -> bytes:

@@ -90,7 +90,9 @@ def _version(agent: Agent, machine: Machine) -> str | None:
     program = find_program(agent, machine.settings.data)
     if program is None:
         return None
-    return version_of(program.path, timeout_s=PATIENCE_S) or "of unknown version"
+    # What a project declares is not started by looking.
+    said = None if agent.declared else version_of(program.path, timeout_s=PATIENCE_S)
+    return said or "of unknown version"
 
 
 def keys(machine: Machine) -> Iterator[Finding]:

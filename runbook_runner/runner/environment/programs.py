@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from runbook_runner.agents.base import Agent
-from runbook_runner.core import settings
+from runbook_runner.core import programs, settings
 from runbook_runner.core.disk.private import private_folder
 from runbook_runner.core.errors import NotReadyError
 from runbook_runner.core.files import is_file, make_folder
@@ -40,8 +40,10 @@ class Program:
 def find_program(agent: Agent, data: Path) -> Program | None:
     """Returns the user's own program, else the installed one; `None` when there is neither. Raises NotReadyError for
     a data folder that others may write to."""
-    if where := shutil.which(agent.binary):
+    if (where := programs.find_program(agent.binary)) and "/" not in agent.binary:
         return Program(Path(where), version=None)
+    if not agent.install.host_commands:
+        return None
     own = _folder(agent, data)
     there = is_file(own / _DONE) and private_folder(data)
     return Program(own / "bin" / agent.binary, agent.version) if there else None
@@ -51,11 +53,17 @@ def require_program(agent: Agent, data: Path) -> None:
     """Raises NotReadyError when the program is missing and can't be installed."""
     if find_program(agent, data):
         return
+    if "/" in agent.binary:
+        raise NotReadyError(
+            f"The agent {agent.name} names its program {agent.binary!r} by a path: without an image that would be a "
+            "file of this machine or of a project.",
+            hint=f"Put its folder on PATH and write `{Path(agent.binary).name}`, or use --sandbox docker.",
+        )
     if not agent.install.host_commands:
         install = f"Install it with `{agent.install.hint}`, or use --sandbox docker." if agent.install.hint else None
         raise NotReadyError(f"There is no {agent.binary!r} on this machine's PATH.", hint=install)
     tool = agent.install.host_needs
-    if tool and shutil.which(tool) is None:
+    if tool and programs.find_program(tool) is None:
         raise NotReadyError(
             f"There is no {agent.binary!r} on this machine's PATH, nor a {tool!r} to install it with.",
             hint="Install Node.js 22 or newer, or use --sandbox docker.",

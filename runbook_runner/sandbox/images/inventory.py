@@ -1,6 +1,7 @@
 """Docker sandbox: the images of snapshots that an engine has: which of them a run here would use, which are stale, and
 which programs are in them."""
 
+import shlex
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -166,7 +167,7 @@ def versions(engine: Engine, image: str, programs: Iterable[str] = ()) -> dict[s
     """Returns program → version of the programs in the image; asks in a container without a network. programs: others
     to ask. Raises NotReadyError when no container starts, SandboxError."""
     ask = "printf '%s\\t' {0}; {{ {0} --version || true; }} 2>/dev/null </dev/null | head -n 1; echo\n"
-    script = "".join(ask.format(program) for program in dict.fromkeys((*_PROGRAMS, *programs)))
+    script = "".join(ask.format(shlex.quote(program)) for program in dict.fromkeys((*_PROGRAMS, *programs)))
     spec = SandboxSpec(run_id="inspect", image=image, lifetime_s=_ANSWER_S, network=Network(policy="none"))
     with DockerSandbox(engine, spec) as sandbox:
         process = sandbox.exec(["sh", "-c", script], env={"HOME": "/tmp"}, deadline_s=_ANSWER_S)  # noqa: S108

@@ -3,7 +3,6 @@
 import fcntl
 import os
 import pty
-import shutil
 import struct
 import termios
 import threading
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from runbook_runner.core.errors import SandboxError
+from runbook_runner.core.programs import find_program
 from runbook_runner.sandbox.attach import GONE, in_folder
 from runbook_runner.sandbox.base import Stream
 from runbook_runner.sandbox.local.process import HostProcess
@@ -58,7 +58,7 @@ class LocalAttached:
             return start(command, (0, 1, 2), _DAYS_S)
         self._terminal, far_end = pty.openpty()
         # The process that reads the keys must be in charge of the terminal, or Ctrl-C is only a letter.
-        in_charge = ["setsid", "--ctty", "--wait"] if shutil.which("setsid") else []
+        in_charge = ["setsid", "--ctty", "--wait"] if find_program("setsid") else []
         try:
             return start([*in_charge, *command], (far_end, far_end, far_end), _DAYS_S)
         finally:

@@ -50,5 +50,7 @@ class HostSandbox(FolderSandbox):
         if self._spec.ca_bundle:
             kept |= dict.fromkeys(settings.CA_VARIABLES, str(self._spec.ca_bundle))
         tools = [str(Path(tool).parent) for tool in self._spec.host_tools if Path(tool).is_absolute()]
-        kept["PATH"] = os.pathsep.join([kept.get("PATH", os.defpath), *tools])
+        # Not what is beside the runbook; what the user's PATH names by its full path is the user's choice.
+        entries = filter(os.path.isabs, kept.get("PATH", os.defpath).split(os.pathsep))
+        kept["PATH"] = os.pathsep.join([*entries, *tools])
         return kept | {"TERM": "dumb", "HOME": str(self._path(_HOME)), "TMPDIR": str(self._path(_TMP))}

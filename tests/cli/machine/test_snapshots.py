@@ -80,7 +80,7 @@ def test_what_is_built_is_listed_with_size_and_digest_and_described_with_version
     name = write(SMALL + "described\nRUN useradd worker\nUSER worker\n")
     refused(runbook("snapshots", "inspect", name), 3, "not built", f"runbook snapshots build {name}")
     declare_agent(runbook.cwd)
-    built = runbook("snapshots", "build", name, "--agent", "mine")
+    built = runbook("snapshots", "build", "--trust", name, "--agent", "mine")
     assert built.code == 0, built.err
     assert "Building runbook-runner/" in built.out
     assert built.out.count("✓ ") == 2
@@ -93,7 +93,7 @@ def test_what_is_built_is_listed_with_size_and_digest_and_described_with_version
     assert shown["programs"]["python3"].startswith("3.12.")
     assert shown["programs"]["mine"] == "4.5.6"
     assert f"Image     {images[0]['tag']}" in runbook("snapshots", "inspect", name, "--agent", "mine").out
-    again = runbook("snapshots", "build", name, "--quiet")
+    again = runbook("snapshots", "build", "--trust", name, "--quiet")
     assert (again.code, again.out) == (0, "")
 
 
@@ -101,9 +101,14 @@ def test_what_is_built_is_listed_with_size_and_digest_and_described_with_version
 def test_mistakes_are_named(runbook: Any, write: Any) -> None:
     refused(runbook("snapshots", "inspect", "prism"), 2, "Unknown snapshot 'prism'", "prism-playwright, python312-uv")
     refused(runbook("snapshots", "prune", "prism"), 2, "Unknown snapshot 'prism'")
-    refused(runbook("snapshots", "build", "python312-uv", "--agent", "clippy"), 2, "Unknown agent 'clippy'")
-    refused(runbook("snapshots", "build", "python312-uv", "--apt", "a;b"), 2, "--apt", "'a;b' is not a Debian package")
-    refused(runbook("snapshots", "export", "python312-uv", "-o", "no/where.tar"), 2, "no such folder")
+    refused(runbook("snapshots", "build", "--trust", "python312-uv", "--agent", "clippy"), 2, "Unknown agent 'clippy'")
+    refused(
+        runbook("snapshots", "build", "--trust", "python312-uv", "--apt", "a;b"),
+        2,
+        "--apt",
+        "'a;b' is not a Debian package",
+    )
+    refused(runbook("snapshots", "export", "--trust", "python312-uv", "-o", "no/where.tar"), 2, "no such folder")
     refused(runbook("snapshots", "import", "nothing.tar"), 2, "nothing.tar", "No such file")
 
 
@@ -125,7 +130,7 @@ def test_run_uses_the_snapshot_in_a_folder_above_and_builds_what_it_stands_on(ru
     folder = runbook.cwd / "deep" / "down"
     folder.mkdir(parents=True)
     (folder / "RUNBOOK.md").write_text(RUNBOOK.format(snapshot=above, code="tool > /app/results/out.txt"))
-    ran = runbook("run", folder, "--sandbox", "docker", "--json")
+    ran = runbook("run", folder, "--sandbox", "docker", "--trust", "--json")
     assert ran.code == 0, ran.err
     assert (ran.folder / "results/out.txt").read_text() == "tool of below\n"
     built = [event["message"] for event in ran.events("log") if event["message"].startswith("Building")]
@@ -134,7 +139,7 @@ def test_run_uses_the_snapshot_in_a_folder_above_and_builds_what_it_stands_on(ru
         f"Building runbook-runner/{above}",
     ]
     tool.write_text("#!/bin/sh\necho changed\n")
-    assert runbook("run", folder, "--sandbox", "docker", "--json").code == 0
+    assert runbook("run", folder, "--sandbox", "docker", "--trust", "--json").code == 0
     assert len(tags(above)) == 2, "other files make another image"
 
 
@@ -164,7 +169,7 @@ def test_unknown_snapshot_in_a_runbook_is_a_warning_and_in_an_option_an_error(ru
     (runbook.cwd / "RUNBOOK.md").write_text(
         RUNBOOK.format(snapshot="text-to-cad", code="echo made > /app/results/out.txt")
     )
-    ran = runbook("run", "RUNBOOK.md", "--sandbox", "docker", "--json")
+    ran = runbook("run", "RUNBOOK.md", "--sandbox", "docker", "--trust", "--json")
     assert ran.code == 0, ran.err
     warnings = [event["message"] for event in ran.events("log") if event["level"] == "warning"]
     assert warnings == ["Unknown snapshot 'text-to-cad'. python312-uv is used instead."]
@@ -178,13 +183,13 @@ def test_snapshots_that_stand_on_each_other_in_a_circle_are_refused(runbook: Any
     two = write(f"ARG BASE_IMAGE=snapshot:{one}\nFROM ${{BASE_IMAGE}}\n")
     dockerfile = runbook.cwd / ".runbook/snapshots" / one / "Dockerfile"
     dockerfile.write_text(f"ARG BASE_IMAGE=snapshot:{two}\nFROM ${{BASE_IMAGE}}\n")
-    refused(runbook("snapshots", "build", one), 2, "builds on itself", f"snapshots/{two}/Dockerfile")
+    refused(runbook("snapshots", "build", "--trust", one), 2, "builds on itself", f"snapshots/{two}/Dockerfile")
 
 
 @docker
 def test_failed_build_shows_why_and_leaves_no_image(runbook: Any, write: Any) -> None:
     name = write(SMALL + "failing\nRUN echo the reason >&2; exit 3\n")
-    ran = runbook("snapshots", "build", name, env={"TMPDIR": str(runbook.cwd)})
+    ran = runbook("snapshots", "build", "--trust", name, env={"TMPDIR": str(runbook.cwd)})
     refused(ran, 3, "could not be built", "the reason", "build log")
     assert tags(name) == []
 
@@ -201,10 +206,10 @@ def test_package_brings_a_snapshot(runbook: Any, write: Any) -> None:
     (site / "shipped-1.0.dist-info/entry_points.txt").write_text(points)
     (site / "shipped.py").write_text(f"FOLDER = {str(runbook.cwd / 'shipped')!r}\n")
     runbook.env["PYTHONPATH"] = str(site)
-    built = runbook("snapshots", "build", name)
+    built = runbook("snapshots", "build", "--trust", name)
     assert built.code == 0, built.err
     assert [tag.partition(":")[0] for tag in tags(name)] == [f"runbook-runner/{name}"]
-    refused(runbook("snapshots", "build", f"t-broken-{name}"), 2, "can't be loaded", "shipped:NOTHING")
+    refused(runbook("snapshots", "build", "--trust", f"t-broken-{name}"), 2, "can't be loaded", "shipped:NOTHING")
 
 
 @docker
@@ -212,7 +217,7 @@ def test_debian_packages_of_the_runbook_are_there(runbook: Any, write: Any) -> N
     name = write(SMALL + "apt\n")
     text = RUNBOOK.format(snapshot=name, code="hello > /app/results/out.txt")
     (runbook.cwd / "RUNBOOK.md").write_text(text.replace("---\n#", "runbook_runner: {apt_packages: [hello]}\n---\n#"))
-    ran = runbook("run", "RUNBOOK.md", "--sandbox", "docker", "--json")
+    ran = runbook("run", "RUNBOOK.md", "--sandbox", "docker", "--trust", "--json")
     assert ran.code == 0, ran.err
     assert (ran.folder / "results/out.txt").read_text() == "Hello, world!\n"
     assert ["apt"] in [image["layers"] for image in listed(runbook, name)["images"]]
@@ -222,9 +227,9 @@ def test_debian_packages_of_the_runbook_are_there(runbook: Any, write: Any) -> N
 @docker
 def test_fresh_build_takes_the_place_of_the_old_one(runbook: Any, write: Any) -> None:
     name = write(SMALL + "fresh\nRUN date --rfc-3339=ns > /when\n")
-    assert runbook("snapshots", "build", name).code == 0
+    assert runbook("snapshots", "build", "--trust", name).code == 0
     (before,) = listed(runbook, name)["images"]
-    assert runbook("snapshots", "build", name, "--fresh").code == 0
+    assert runbook("snapshots", "build", "--trust", name, "--fresh").code == 0
     (after,) = listed(runbook, name)["images"]
     assert (after["tag"], after["digest"] != before["digest"]) == (before["tag"], True)
     subprocess.run(["docker", "rmi", before["digest"]], capture_output=True, check=True)
@@ -236,14 +241,14 @@ def test_fresh_build_takes_the_place_of_the_old_one(runbook: Any, write: Any) ->
 @docker
 def test_prune_removes_what_no_run_would_use_and_nothing_a_container_uses(runbook: Any, write: Any) -> None:
     name = write(SMALL + "first\n")
-    assert runbook("snapshots", "build", name).code == 0
+    assert runbook("snapshots", "build", "--trust", name).code == 0
     (first,) = tags(name)
     container = subprocess.run(
         ["docker", "create", first, "sleep", "60"], capture_output=True, text=True
     ).stdout.strip()
     try:
         (runbook.cwd / ".runbook/snapshots" / name / "Dockerfile").write_text(SMALL + "second\n")
-        assert runbook("snapshots", "build", name).code == 0
+        assert runbook("snapshots", "build", "--trust", name).code == 0
         second = next(tag for tag in tags(name) if tag != first)
         assert {image["tag"]: image["old"] for image in listed(runbook, name)["images"]} == {first: True, second: False}
         said = runbook("snapshots", "prune", name, "--dry-run").out
@@ -264,7 +269,7 @@ def test_prune_removes_what_no_run_would_use_and_nothing_a_container_uses(runboo
 def test_agents_image_of_an_older_version_is_old(runbook: Any, write: Any) -> None:
     name = write(SMALL + "agents\n")
     declare_agent(runbook.cwd)
-    assert runbook("snapshots", "build", name, "--agent", "mine").code == 0
+    assert runbook("snapshots", "build", "--trust", name, "--agent", "mine").code == 0
     declared = runbook.cwd / ".runbook/agents/mine.toml"
     declared.write_text(AGENT.replace("4.5.6", "4.5.7"))
     old = {tuple(image["layers"]): image["old"] for image in listed(runbook, name)["images"]}
@@ -278,7 +283,7 @@ def test_agents_image_of_an_older_version_is_old(runbook: Any, write: Any) -> No
 def test_exported_images_are_used_by_runs_of_the_machine_that_imports_them(runbook: Any, write: Any) -> None:
     name = write(SMALL + "exported\n")
     declare_agent(runbook.cwd)
-    ran = runbook("snapshots", "export", name, "--agent", "mine", "-o", "images.tar")
+    ran = runbook("snapshots", "export", "--trust", name, "--agent", "mine", "-o", "images.tar")
     assert ran.code == 0, ran.err
     before = sorted(tags(name))
     assert len(before) == 2
@@ -294,14 +299,14 @@ def test_exported_images_are_used_by_runs_of_the_machine_that_imports_them(runbo
     assert shown.code == 0, shown.err
     assert shown.json["image"]["tag"] not in before
     assert shown.json["programs"]["mine"] == "4.5.6"
-    built = runbook("snapshots", "build", name, "--agent", "mine", env=there)
+    built = runbook("snapshots", "build", "--trust", name, "--agent", "mine", env=there)
     assert "Building" not in built.out
 
 
 @docker
 def test_import_says_which_images_no_run_will_use_and_why(runbook: Any, write: Any) -> None:
     name = write("FROM scratch\nCOPY Dockerfile /\n")
-    assert runbook("snapshots", "export", name, "-o", "images.tar", "--quiet").out == ""
+    assert runbook("snapshots", "export", "--trust", name, "-o", "images.tar", "--quiet").out == ""
     folder = runbook.cwd / ".runbook/snapshots" / name
     (folder / "Dockerfile").write_text("FROM scratch\nCOPY Dockerfile /other\n")
     taken = runbook("snapshots", "import", "images.tar")
@@ -316,14 +321,14 @@ def test_import_says_which_images_no_run_will_use_and_why(runbook: Any, write: A
 def test_export_leaves_nothing_half_written(runbook: Any, write: Any) -> None:
     name = write("FROM scratch\nCOPY Dockerfile /\n")
     (runbook.cwd / "taken").mkdir()
-    refused(runbook("snapshots", "export", name, "-o", "taken"), 2, "can't be written")
+    refused(runbook("snapshots", "export", "--trust", name, "-o", "taken"), 2, "can't be written")
     assert [path.name for path in runbook.cwd.iterdir() if "part" in path.name] == []
 
 
 @docker
 def test_export_says_what_it_wrote(runbook: Any, write: Any) -> None:
     name = write("FROM scratch\nCOPY Dockerfile /\n")
-    ran = runbook("snapshots", "export", name, "-o", "images.tar")
+    ran = runbook("snapshots", "export", "--trust", name, "-o", "images.tar")
     assert ran.code == 0, ran.err
     names = subprocess.run(["tar", "-xOf", "images.tar", "manifest.json"], cwd=runbook.cwd, capture_output=True).stdout
     assert json.loads(names)[0]["RepoTags"] == tags(name)

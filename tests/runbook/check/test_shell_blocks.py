@@ -81,8 +81,8 @@ def test_bash_reads_nothing_of_the_users(tmp_path, monkeypatch):
 
 def test_nine_hundred_blocks_cost_a_few_processes(monkeypatch):
     started = []
-    spawn = os.posix_spawnp
-    monkeypatch.setattr(os, "posix_spawnp", lambda *args, **more: started.append(args) or spawn(*args, **more))
+    spawn = os.posix_spawn
+    monkeypatch.setattr(os, "posix_spawn", lambda *args, **more: started.append(args) or spawn(*args, **more))
     blocks = [f"echo {number}\nfor f in a b; do echo $f; done" for number in range(900)]
     blocks[17] = "done"
     assert [broken.block for broken in broken_blocks(blocks)] == [17]

@@ -14,6 +14,8 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import NamedTuple
 
+from runbook_runner.core.programs import find_program
+
 BUDGET_S = 1.5
 """For all blocks of one call together, and so much more for each further file."""
 MORE_PER_FILE_S = 0.25
@@ -155,6 +157,14 @@ def _heredocs_end(code: str) -> bool:
 
 
 @cache
+def _bash() -> str:
+    """Raises FileNotFoundError."""
+    if found := find_program("bash"):
+        return found
+    raise FileNotFoundError("bash")
+
+
+@cache
 def _environment() -> dict[str, str]:
     return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}  # no BASH_ENV: nothing of the user's is read
 
@@ -179,7 +189,7 @@ def _bash_n(script: bytes, deadline: float, options: Sequence[str]) -> str:
     try:
         os.set_inheritable(file, True)
         argv = ["bash", *options, "-n", f"/dev/fd/{file}"]
-        pid = os.posix_spawnp("bash", argv, _environment(), file_actions=[(os.POSIX_SPAWN_DUP2, write, 2)])
+        pid = os.posix_spawn(_bash(), argv, _environment(), file_actions=[(os.POSIX_SPAWN_DUP2, write, 2)])
     except FileNotFoundError as error:
         os.close(read)
         raise NoBashError from error
