@@ -18,15 +18,24 @@ VERSION = "2.1.330"
 CONFIG = f"{settings.PRIVATE}/claude"
 MCP_FILE = f"{CONFIG}/mcp.json"
 
+# $1: the file with the MCP servers and their secrets. The CLI reads it once, as a pipe, before it calls a model; then
+# neither the file nor a descriptor shows it to what the agent runs.
+_READ_ONCE = """\
+servers=$(cat "$1") && rm -f "$1" || exit 126
+shift
+exec 4<&0
+printf '%s' "$servers" | { unset servers; exec "$@" 3<&0 <&4 4<&-; }
+"""
+
 
 def invoke(agent_input: AgentInput) -> Invocation:
     argv = ["claude", "-p", "--output-format", "stream-json", "--verbose", "--permission-mode", "bypassPermissions"]
     # Strict: no servers but the runbook's.
-    argv += ["--strict-mcp-config", "--mcp-config", agent_input.local(MCP_FILE)]
+    argv += ["--strict-mcp-config", "--mcp-config", "/dev/fd/3"]
     if agent_input.model:
         argv += ["--model", agent_input.model]
     return Invocation(
-        argv=tuple(argv),
+        argv=("sh", "-c", _READ_ONCE, "sh", agent_input.local(MCP_FILE), *argv),
         env=_environment(agent_input),
         stdin=render_prompt(agent_input).encode(),
         files={MCP_FILE: json.dumps({"mcpServers": _mcp_servers(agent_input)}).encode()},
