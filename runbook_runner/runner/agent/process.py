@@ -11,7 +11,7 @@ from runbook_runner.agents.base import Invocation, StreamReader
 from runbook_runner.core import settings
 from runbook_runner.core.disk.private import private_opener
 from runbook_runner.core.errors import RecordingError
-from runbook_runner.core.events import AgentFinished, Log, ToolCalled
+from runbook_runner.core.events import AgentFinished, AgentNotice, Event, Log, ToolCalled
 from runbook_runner.runner.agent.end import Why, finished, most_output
 from runbook_runner.runner.agent.launch import Launch
 from runbook_runner.sandbox.backends import find_backend
@@ -21,6 +21,7 @@ FINISH_GRACE_S = 10.0  # from a CLI's final record until it is ended (field note
 MAX_LINE = 16 << 20  # bytes of one output line; more is cut off
 _EACH_LINE = 100  # bytes that a line counts beside its text: each is an event, or several, with a time and a number
 _KEPT_STDERR_LINES = 20
+_MAX_NOTICE = 2000  # characters
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ class _Output:
                 where=str(folder),
                 hint="Free disk space; the next `runbook run`, or `runbook clean`, collects the results.",
             ) from error
-        for event in self._reader.rest():
+        for event in _tolerant(self._reader.rest(), ""):
             self._launch.emit(event)
 
     def _log(self, process: Process, watch: "_Watch", logs: Mapping[str, TextIO]) -> None:
@@ -113,9 +114,23 @@ class _Output:
             return
         # Without a model to ask, any output is work.
         self.has_worked = self.has_worked or self._launch.session is None
-        for event in self._reader.feed(line):
+        for event in _tolerant(self._reader.feed(line), line):
             self.has_worked = self.has_worked or isinstance(event, ToolCalled)
             self._launch.emit(event)
+
+
+def _tolerant(events: Iterator[Event], line: str) -> Iterator[Event]:
+    """The events of a line. A line that makes its reader fail, a bug, becomes a notice: what an agent
+    prints must not end the run."""
+    while True:
+        try:
+            event = next(events, None)
+        except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+            event = AgentNotice(kind="unreadable", payload=f"{type(error).__name__}: {line[:_MAX_NOTICE]}")
+            events = iter(())
+        if event is None:
+            return
+        yield event
 
 
 def _lines_of(process: Process, splitters: "dict[str, _Lines]") -> Iterator[tuple[str, str]]:

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from runbook_runner.core.disk.private import FOLDER, private_opener
 from runbook_runner.core.files import make_folder
+from runbook_runner.core.formats.json_toml import plain_json
 from runbook_runner.core.redaction import Redactor
 from runbook_runner.sandbox.base import Sandbox
 from runbook_runner.sandbox.temp_folders import memory_folder
@@ -19,6 +20,8 @@ from runbook_runner.sandbox.temp_folders import memory_folder
 _LOG: Final = "-wal"  # holds the last writes until the program closes the database
 _LONGEST_S: Final = 30.0  # of reading: the file comes from the sandbox and may be hostile
 _STEPS: Final = 100_000
+_LONGEST_VALUE: Final = 16 << 20  # bytes
+_ALLOWED: Final = (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_PRAGMA)
 
 Row = dict[str, Any]
 
@@ -35,10 +38,10 @@ def collect_rows(
         for path in (source, source + _LOG):
             sandbox.get(path, copies, max_bytes=max_bytes, max_files=1)
         database = copies / PurePosixPath(source).name
-        return _write(database, target, redactor) if database.is_file() else None
+        return _write(database, target, redactor, max_bytes) if database.is_file() else None
 
 
-def _write(database: Path, target: Path, redactor: Redactor) -> Counter[str]:
+def _write(database: Path, target: Path, redactor: Redactor, max_bytes: int) -> Counter[str]:
     hits: Counter[str] = Counter()
     make_folder(target.parent, FOLDER)
     with (
@@ -47,21 +50,42 @@ def _write(database: Path, target: Path, redactor: Redactor) -> Counter[str]:
     ):
         for table, row in _rows(connection):
             redacted = {name: _redacted(value, redactor, hits) for name, value in row.items()}
-            file.write(json.dumps({"table": table, "row": redacted}) + "\n")
+            line = json.dumps({"table": table, "row": plain_json(redacted)}) + "\n"
+            max_bytes -= len(line)
+            if max_bytes < 0:  # each row repeats the names, which may be long
+                raise sqlite3.DataError("its rows take more space than results may")
+            file.write(line)
     return hits
 
 
 def _rows(connection: sqlite3.Connection) -> Iterator[tuple[str, Row]]:
     end = time.monotonic() + _LONGEST_S
     connection.set_progress_handler(lambda: time.monotonic() > end, _STEPS)
-    connection.execute("PRAGMA trusted_schema = OFF")
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST_VALUE)
+    connection.setlimit(sqlite3.SQLITE_LIMIT_SQL_LENGTH, _LONGEST_VALUE)
+    connection.set_authorizer(lambda action, *_: sqlite3.SQLITE_OK if action in _ALLOWED else sqlite3.SQLITE_DENY)
     connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
+    problem: Exception | None = None
     for table in _tables(connection):
-        quoted = table.replace('"', '""')
-        cursor = connection.execute(f'SELECT * FROM "{quoted}"')  # noqa: S608
-        names = [column[0] for column in cursor.description]
-        for values in cursor:
-            yield table, dict(zip(names, values, strict=True))
+        try:
+            yield from ((table, row) for row in _rows_of(connection, table))
+        except (sqlite3.Error, ValueError) as error:  # a name that is not UTF-8, a value that is too long
+            problem = problem or error
+    if problem:
+        raise sqlite3.DataError(str(problem))
+
+
+def _rows_of(connection: sqlite3.Connection, table: str) -> Iterator[Row]:
+    """What is stored: generated columns are not computed, and no function is called."""
+    columns = connection.execute(f"PRAGMA table_xinfo({_quoted(table)})").fetchall()
+    names = [str(column[1]) for column in columns if column[6] == 0]
+    if names:
+        cursor = connection.execute(f"SELECT {', '.join(map(_quoted, names))} FROM {_quoted(table)}")  # noqa: S608
+        yield from (dict(zip(names, values, strict=True)) for values in cursor)
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _tables(connection: sqlite3.Connection) -> list[str]:
