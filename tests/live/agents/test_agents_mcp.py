@@ -48,6 +48,9 @@ TOOLS = {
     "opencode": "{server}_{tool}",
 }
 
+FIND = "(cat $(find /app/.runbook -type f -size -100k); timeout 5 head -qc 100000 /proc/[0-9]*/fd/3) 2>/dev/null"
+"""What the agent can read of its CLI's files; backwards in the results, because secrets are removed from those."""
+
 pytestmark = [
     pytest.mark.needs("docker", "litellm"),  # which brings the SDK of the servers
     pytest.mark.xdist_group("agents-mcp"),
@@ -99,7 +102,7 @@ def tallied(request: pytest.FixtureRequest, make_runbook: Callable[[], Any], rem
     named = [TOOLS[agent].format(server=server, tool=tool) for server, tool in tools.items()]
     turns = [
         *({"tool": {"name": name, "input": {"a": 40, "b": 2}}} for name in named),
-        {"shell": "env > /app/results/env.txt"},
+        {"shell": f"env > /app/results/env.txt; {FIND} | rev > /app/results/found.txt"},
         {"say": "Done."},
     ]
     (command.cwd / "model.yaml").write_text(json.dumps(turns))
@@ -127,6 +130,14 @@ def test_a_server_that_codex_can_not_speak_to_is_told_before_anything_starts(run
     assert ran.code == 2
     assert "Codex can't use the MCP server sse: it does not speak SSE.\nUse the server's http address" in ran.err
     assert not list(runbook.cwd.rglob("events.jsonl"))
+
+
+def test_claude_code_leaves_no_file_with_the_key(tallied: Any) -> None:
+    if tallied.events("agent.started")[0]["agent"] != "claude-code":
+        pytest.skip("the agent can read this CLI's configuration, as docs/security.md says")
+    found = (tallied.folder / "results" / "found.txt").read_text(errors="replace")
+    assert "claude"[::-1] in found
+    assert KEY[::-1] not in found
 
 
 def test_the_key_is_the_servers_alone_and_in_no_file(tallied: Any) -> None:
