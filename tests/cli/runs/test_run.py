@@ -240,11 +240,13 @@ def test_dry_run_shows_the_plan_also_where_this_machine_is_not_ready(runbook: An
         assert "Not ready 1 required secret is not set No Docker engine answers at unix:///absent" in said
 
 
-def test_dry_run_without_the_providers_key_shows_the_plan_and_then_names_the_key(runbook: Any) -> None:
-    fake = runbook.cwd / "claude"
+def test_dry_run_without_the_providers_key_shows_the_plan_and_then_names_the_key(
+    runbook: Any, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    fake = tmp_path_factory.mktemp("programs") / "claude"
     fake.write_text("#!/bin/sh\n")
     fake.chmod(0o755)
-    env = {"PATH": f"{runbook.cwd}:{runbook.env['PATH']}"}
+    env = {"PATH": f"{fake.parent}:{runbook.env['PATH']}"}
     ran = runbook("run", HELLO, "--agent", "claude-code", "--sandbox", "host", "--dry-run", env=env)
     assert ran.code == 3
     assert "answered by anthropic" in ran.out
