@@ -46,7 +46,7 @@ def _globbed(pattern: str) -> list[str]:
     if not hits:
         raise InputError("No file fits.", where=pattern)
     # A link to a folder is not gone through: what is behind it may be elsewhere.
-    top = os.path.realpath(re.split(r"[^/]*[*?\[]", pattern, maxsplit=1)[0] or ".")
+    top = os.path.realpath(re.split(r"(?<![^/])[^/*?\[]*+[*?\[]", pattern, maxsplit=1)[0] or ".")
     hits = [hit for hit in hits if Path(os.path.realpath(Path(hit).parent)).is_relative_to(top)]
     return [file for hit in hits for file in (_below(hit) if is_folder(hit) else [os.path.normpath(hit)])]
 
