@@ -7,7 +7,7 @@ digest of the very content that would be used, so a changed byte is another offe
 import hashlib
 import json
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -117,9 +117,9 @@ class Trust:
         if agent.declared:
             self._require(of_agent(agent.name, agent.declared))
 
-    def require_snapshot(self, snapshot: Snapshot, files: Mapping[str, bytes]) -> None:
-        """files: those that an image would be built of. Raises NotReadyError when it is of a project and these files
-        are not trusted."""
+    def require_snapshot(self, snapshot: Snapshot, files: str) -> None:
+        """files: the digest of those that an image would be built of. Raises NotReadyError when it is of a project and
+        these files are not trusted."""
         if snapshot.origin == "user":
             self._require(of_snapshot(snapshot, files))
 
@@ -130,7 +130,7 @@ class Trust:
         now: Snapshot | None = snapshot
         while now:
             if now.origin == "user":
-                self.require_snapshot(now, now.files())
+                self.require_snapshot(now, files_digest(now.files()))
             above, now = (*above, now.name), find_base(now, near, above)
 
     def _require(self, offer: Offer) -> None:
@@ -149,8 +149,9 @@ def of_agent(name: str, declared: Declared) -> Offer:
     return Offer("agent", name, str(declared.path), declared.digest)
 
 
-def of_snapshot(snapshot: Snapshot, files: Mapping[str, bytes]) -> Offer:
-    return Offer("snapshot", snapshot.name, str(snapshot.folder), files_digest(files))
+def of_snapshot(snapshot: Snapshot, files: str) -> Offer:
+    """files: their digest."""
+    return Offer("snapshot", snapshot.name, str(snapshot.folder), files)
 
 
 def of_variables(runbook: Runbook, text: str) -> list[Offer]:
@@ -166,7 +167,7 @@ def of_project(near: Near) -> Iterator[Offer]:
             yield of_agent(name, agent.declared)
     for name in user_snapshots(near):
         if (snapshot := find_snapshot(name, near)).origin == "user":
-            yield of_snapshot(snapshot, snapshot.files())
+            yield of_snapshot(snapshot, files_digest(snapshot.files()))
 
 
 def _of_variable(name: str, source: str, text: str) -> Offer:

@@ -28,18 +28,33 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 def within_repository(file: Path) -> Path:
-    """Returns the real path of a file. Raises OSError for a link that leads out of the repository that it is in, or,
-    where there is none, out of its folder: a clone may have brought it."""
-    if not os.path.islink(file):  # noqa: PTH114 - it never raises
+    """Returns the real path of a file. Raises OSError for a link that leads out of the repository that it is in, be it
+    the file or a folder on the way to it: a clone may have brought it. Without a repository, the file may be no link
+    out of its folder."""
+    path = file.absolute()
+    if os.path.realpath(path) == str(path):
         return file
-    folder = file.absolute().parent
-    home = os.path.realpath(os.path.expanduser("~"))  # noqa: PTH111 - a user without a home is not an error here
-    marked = (above for above in (folder, *folder.parents) if any((above / name).exists() for name in REPOSITORY))
-    top = Path(os.path.realpath(next((above for above in marked if not Path(home).is_relative_to(above)), folder)))
-    real = Path(os.path.realpath(file))
-    if not real.is_relative_to(top):
-        raise OSError(errno.ELOOP, f"it is a link that leads out of {top}", str(file))
+    home = Path(os.path.realpath(os.path.expanduser("~")))  # noqa: PTH111 - a user without a home is not an error here
+    top: Path | None = None
+    for part in (*reversed(path.parents), path):
+        real = Path(os.path.realpath(part))
+        bound = top or (Path(os.path.realpath(path.parent)) if part == path else None)
+        if bound and part.is_symlink() and not real.is_relative_to(bound):
+            what = "it" if part == path else str(part)
+            raise OSError(errno.ELOOP, f"{what} is a link that leads out of {bound}", str(file))
+        top = top if top and real.is_relative_to(top) else None  # `..` may have left it
+        if any((part / name).exists() for name in REPOSITORY) and not home.is_relative_to(real):
+            top = real
     return real
+
+
+def repository_of(folder: Path) -> Path:
+    """Returns the real path of the nearest repository that a folder is in, which is never the home or above it; of the
+    folder itself where there is none."""
+    here = Path(os.path.realpath(folder))
+    home = Path(os.path.realpath(os.path.expanduser("~")))  # noqa: PTH111 - as above
+    marked = (above for above in (here, *here.parents) if any((above / name).exists() for name in REPOSITORY))
+    return next((above for above in marked if not home.is_relative_to(above)), here)
 
 
 def open_found(file: Path) -> BinaryIO:

@@ -9,7 +9,7 @@ from frontmatter.default_handlers import SafeLoader  # libyaml's, or pure Python
 from pydantic import TypeAdapter, ValidationError
 
 from runbook_runner.core.errors import InputError
-from runbook_runner.core.files import read_text
+from runbook_runner.core.files import read_found, text_of
 from runbook_runner.core.formats.yaml_text import YamlText
 from runbook_runner.core.invalid import UNKNOWN_KEY, Problem, problem_of, unknown_key
 from runbook_runner.gateway.script.script import ModelScript
@@ -31,7 +31,7 @@ _TURNS: Final = TypeAdapter(tuple[Turn, ...])
 
 def load_script(path: Path) -> ModelScript:
     """Returns the script in this file. Raises InputError with `where` = `FILE` or `FILE:LINE`."""
-    content = read_text(path, "model script", MAX_BYTES)
+    content = text_of(read_found(path, "model script", MAX_BYTES), str(path))
     loader = yaml.SafeLoader if _SURROGATE.search(content) else SafeLoader
     text = YamlText(content, str(path), longest=MAX_BYTES, loader=loader)
     root = text.root()

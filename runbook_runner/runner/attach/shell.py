@@ -83,7 +83,8 @@ def _asked_for(request: ShellRequest, home: Path) -> tuple[RunSpec, str, str | N
     except UnknownTrajectoryError as error:
         hint = f"Known snapshots: {', '.join(known)}. {error.hint}"
         raise InputError(f"There is neither a snapshot nor a trajectory {request.name!r}.", hint=hint) from error
-    return with_kept_inputs(recorded.spec, recorded.folder), recorded.trajectory_id, recorded.sandbox
+    spec = with_kept_inputs(recorded.spec, recorded.folder, request.near)
+    return spec, recorded.trajectory_id, recorded.sandbox
 
 
 def _spec_of_snapshot(name: str, agent: str | None, near: Sequence[Path]) -> RunSpec:

@@ -60,7 +60,8 @@ def prepare_replay(request: ReplayRequest, ask: Ask | None = None) -> PreparedRu
     replay = CassetteReplay(
         recorded.cassette, check_on_miss(request.options.on_miss), request.until, request.then, recorded
     )
-    spec = with_kept_inputs(_of_document(recorded, document, near) if document else _pinned(recorded), recorded.folder)
+    spec = _of_document(recorded, document, near) if document else _pinned(recorded)
+    spec = with_kept_inputs(spec, recorded.folder, near)
     spec = with_policy(spec, request.network, near)
     user = user_variables(request.options.env_file)
     spec, granted = grant_recorded(spec, request.secrets, user)

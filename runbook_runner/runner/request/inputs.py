@@ -9,9 +9,11 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from errno import ELOOP
 from pathlib import Path, PurePosixPath
 
+from runbook_runner.core.disk.links import open_regular, repository_of, within_repository
 from runbook_runner.core.disk.private import FILE, FOLDER
 from runbook_runner.core.errors import InputError, RecordingError
 from runbook_runner.core.events import Emit, Log
@@ -62,11 +64,13 @@ def _is_text(path: Path) -> bool:
 
 def _read_input(source: Path) -> InputFile:
     try:
-        with source.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return InputFile(name=source.name, sha256=digest, size=source.stat().st_size, source=str(source))
+        real = within_repository(source)
+        with open_regular(real) as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+            return InputFile(name=source.name, sha256=digest, size=file.tell(), source=str(real))
     except OSError as error:
-        raise InputError(f"The input can't be read: {error.strerror}.", where=str(source)) from error
+        hint = f"If you mean it, give the file itself: {os.path.realpath(source)}." if error.errno == ELOOP else None
+        raise InputError(f"The input can't be read: {error.strerror}.", where=str(source), hint=hint) from error
 
 
 def _refuse_clashes(inputs: Sequence[InputFile]) -> None:
@@ -125,7 +129,8 @@ def keep_inputs(spec: RunSpec, folder: Path, redactor: Redactor, emit: Emit) -> 
         source = Path(item.source)
         problem = "it is too large" if item.size > left else _obstacle(item, redactor)
         if problem:
-            message = f"The input {item.name} is not kept with the run: {problem}. A replay needs it at {item.source}."
+            needs = f"A replay needs it at {item.source}, or as {INPUTS}/{item.sha256} in the run's folder."
+            message = f"The input {item.name} is not kept with the run: {problem}. {needs}"
             emit(Log(level="warning", message=message))
             continue
         _copy(source, folder / INPUTS / item.sha256)
@@ -164,26 +169,38 @@ def _copy(source: Path, target: Path) -> None:
         raise RecordingError(f"The input can't be kept: {error.strerror}.", where=str(target)) from error
 
 
-def with_kept_inputs(spec: RunSpec, folder: Path) -> RunSpec:
-    """The spec with each input at its kept copy, else at the path where the recorded run found it. Raises InputError
-    that names every input that is gone or was changed."""
-    found = {item.name: _current_path(item, folder) for item in spec.inputs}
+def with_kept_inputs(spec: RunSpec, folder: Path, near: Iterable[Path]) -> RunSpec:
+    """The spec with each input at its kept copy, else at the path where the recorded run found it, if that is in a
+    project of the folders near: a recording may name any file of this machine. Raises InputError that names every input
+    that is gone or was changed."""
+    projects = tuple(map(repository_of, near))
+    found = {item.name: _current_path(item, folder, projects) for item in spec.inputs}
     missing = [item for item in spec.inputs if found[item.name] is None]
     if missing:
-        lines = "\n".join(f"  {item.name} (sha256 {item.sha256[:12]}…), was at {item.source}" for item in missing)
+        lines = "\n".join(f"  {item.name} (sha256 {item.sha256}), was at {item.source}" for item in missing)
         count = f"{len(missing)} input{'s are' if len(missing) > 1 else ' is'}"
-        raise InputError(f"{count} not there any more as recorded:", where=str(folder), hint=lines)
+        raise InputError(
+            f"{count} neither with the recording nor, as recorded, in the project around the current folder:",
+            where=str(folder),
+            hint=lines,
+            details=f"Put each at {folder / INPUTS}/SHA256.",
+        )
     moved = (item.model_copy(update={"source": str(found[item.name])}) for item in spec.inputs)
     return spec.model_copy(update={"inputs": tuple(moved)})
 
 
-def _current_path(item: InputFile, folder: Path) -> Path | None:
-    for path in (folder / INPUTS / item.sha256, Path(item.source)):
-        if is_file(path) and _sha256(path) == item.sha256:
-            return path.absolute()
-    return None
+def _current_path(item: InputFile, folder: Path, projects: Sequence[Path]) -> Path | None:
+    places = [folder / INPUTS / item.sha256]
+    with suppress(ValueError):  # it is no path
+        source = Path(os.path.realpath(item.source))
+        places += [source] if any(map(source.is_relative_to, projects)) else []
+    return next((place.absolute() for place in places if _sha256(place) == item.sha256), None)
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
+def _sha256(path: Path) -> str | None:
+    """`None` for what is not a regular file that can be read."""
+    try:
+        with open_regular(path) as content:
+            return hashlib.file_digest(content, "sha256").hexdigest()  # type: ignore[arg-type]
+    except OSError:
+        return None

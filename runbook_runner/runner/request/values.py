@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from runbook_runner.core.errors import InputError
-from runbook_runner.core.files import read_text
+from runbook_runner.core.files import read_found, text_of
 from runbook_runner.core.formats.yaml_text import read_yaml
 from runbook_runner.runbook.document import Runbook
 from runbook_runner.runbook.sources.fixture import load_fixture
@@ -40,7 +40,7 @@ def with_values(request: RunRequest, runbook: Runbook, ask: Ask | None, warnings
 
 
 def _parameter_file(path: Path) -> Mapping[str, Any]:
-    values = read_yaml(read_text(path, "parameter file"), str(path))
+    values = read_yaml(text_of(read_found(path, "parameter file"), str(path)), str(path))
     if not isinstance(values, dict):
         raise InputError("The parameter file must hold an object: name → value.", where=str(path))
     return values

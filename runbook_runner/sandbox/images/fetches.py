@@ -12,7 +12,9 @@ _ESCAPE: Final = re.compile(r"^[ \t]*+#\s*escape\s*=", re.IGNORECASE | re.MULTIL
 _FROM: Final = re.compile(r"(?P<image>\S+)(?:\s+AS\s+(?P<stage>\S+))?\s*", re.IGNORECASE)
 _VARIABLE: Final = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 _COPIED: Final = re.compile(r"--from=(\S+)", re.IGNORECASE)
-_FETCHED: Final = re.compile(r"://|git@|\$|\.git\b", re.IGNORECASE)
+_FETCHED: Final = re.compile(r"://|git@|\$|\.git\b|\\", re.IGNORECASE)
+_QUOTES: Final = re.compile(r"[\"']")  # the engine drops them, also within a word
+_UNUSUAL: Final = re.compile(r"[^\S \t\r\n]|[\x00-\x08\x0e-\x1f]")  # to the engine a space or not: not as to us
 
 
 def refuse_fetches(dockerfile: bytes, arguments: Mapping[str, str], has: Callable[[str], bool], where: str) -> None:
@@ -21,18 +23,20 @@ def refuse_fetches(dockerfile: bytes, arguments: Mapping[str, str], has: Callabl
     text = dockerfile.decode("utf-8-sig", "replace")
     if _ESCAPE.search(text):
         raise _refused("# escape=", "can't be read here", where)
+    if found := _UNUSUAL.search(text):
+        raise _refused(repr(found[0]), "can't be read here", where)
     values = dict(arguments)
     stages = {"scratch"}
     for word, rest in _instructions(text):
         if word == "ARG" and len(stages) == 1:
             name, _, default = rest.strip().partition("=")
-            values.setdefault(name, default.strip("\"'"))
+            values[name] = arguments.get(name, default.strip("\"'"))
         elif word == "FROM":
             stages.add(_from(rest, values, stages, has, where))
         elif word == "COPY":
-            for image in _COPIED.findall(rest):
+            for image in _COPIED.findall(_QUOTES.sub("", rest.replace("\\", ""))):
                 _require(image, stages, has, f"COPY {rest}", where)
-        elif word == "ADD" and _FETCHED.search(rest):
+        elif word == "ADD" and _FETCHED.search(_QUOTES.sub("", rest)):
             raise _refused(f"ADD {rest}", "fetches from an address", where)
 
 
@@ -55,7 +59,8 @@ def _require(image: str, stages: set[str], has: Callable[[str], bool], instructi
 
 def _instructions(text: str) -> Iterator[tuple[str, str]]:
     whole = ""
-    for line in text.splitlines():
+    for line in text.split("\n"):
+        line = line.removesuffix("\r")
         if line.strip().startswith("#") or (whole and not line.strip()):
             continue
         whole += _CONTINUED.sub("", line)

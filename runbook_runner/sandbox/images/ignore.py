@@ -14,7 +14,7 @@ from runbook_runner.core.errors import InputError
 
 IGNORE_FILE: Final = ".dockerignore"
 MAX_IGNORE_BYTES: Final = 64_000
-_MAX_RULES: Final = 200
+_MAX_PARTS: Final = 1000  # of all lines together, as many names as they have between their slashes
 _KEPT: Final = ("Dockerfile", IGNORE_FILE)
 
 
@@ -44,8 +44,8 @@ class Ignored:
         """Raises InputError for more lines than can be matched in time."""
         lines = (line.strip() for line in content.decode(errors="replace").splitlines() if not line.startswith("#"))
         self._rules = [rule for line in lines if (rule := _rule(line)).parts]
-        if len(self._rules) > _MAX_RULES:
-            raise InputError(f"The {IGNORE_FILE} has more than {_MAX_RULES} lines.")
+        if sum(len(rule.parts) for rule in self._rules) > _MAX_PARTS:
+            raise InputError(f"The {IGNORE_FILE} has more than {_MAX_PARTS} names.")
 
     def has(self, path: str) -> bool:
         if path in _KEPT:

@@ -16,11 +16,11 @@ from runbook_runner.sandbox.images.recipe import Layer, Recipe
 from runbook_runner.sandbox.images.snapshots import Near, Snapshot, find_base
 
 Report = Callable[[str], None]
-MayBuild = Callable[[Snapshot, Mapping[str, bytes]], None]
-"""Takes a snapshot and the very files that its image is made of."""
+MayBuild = Callable[[Snapshot, str], None]
+"""Takes a snapshot and the digest of the very files that its image is made of."""
 
 
-def refuse_projects(snapshot: Snapshot, files: Mapping[str, bytes]) -> None:
+def refuse_projects(snapshot: Snapshot, files: str) -> None:
     """A `MayBuild` without a user to trust anything. Raises NotReadyError for a snapshot of a project."""
     if snapshot.origin == "user":
         raise NotReadyError(f"The snapshot {snapshot.name} is not trusted.", where=str(snapshot.folder))
@@ -104,7 +104,7 @@ class _How:
 def _snapshot(how: _How, snapshot: Snapshot, above: tuple[str, ...] = (), *, fresh: bool = False) -> ImageRef:
     """Builds its base first, unless the engine has the image itself, as after an import."""
     made_of = recipe.of_snapshot(how.engine, snapshot, how.settings, how.near, above)
-    how.may_build(snapshot, made_of.files)
+    how.may_build(snapshot, made_of.made.files)
     if not fresh and (digest := how.engine.image_id(made_of.tag)):
         return ImageRef(made_of.tag, digest)
     if base := find_base(snapshot, how.near, above):

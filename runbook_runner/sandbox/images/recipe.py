@@ -110,10 +110,10 @@ def of_snapshot(
     NotReadyError when the CA bundle can't be read, SandboxError."""
     bundle = read_bundle(settings.ca_bundle)
     base, identity = _base_of(engine, snapshot, settings, near, above)
-    files = snapshot.files() | bundle
+    files = snapshot.files()
     arguments = _ca_arguments(bundle) | ({"BASE_IMAGE": base} if base else {})
     made, foreign = Made(snapshot.name, (), files_digest(files)), snapshot.origin != "built-in"
-    return Recipe(made, files, arguments, identity, foreign)
+    return Recipe(made, files | bundle, arguments, identity, foreign)
 
 
 def _base_of(
@@ -141,10 +141,11 @@ def of_layer(
     """Returns the recipe of the last layer. tag, digest: of the image below it, which the engine has. foreign: so is
     that image. Raises SandboxError."""
     user = str(engine.image(digest)["Config"].get("User") or "")
-    files = {"Dockerfile": _layer_dockerfile(layers[-1], user).encode(), **bundle}
+    files = {"Dockerfile": _layer_dockerfile(layers[-1], user).encode()}
     arguments = _ca_arguments(bundle) | {"BASE_IMAGE": tag}
     foreign = foreign or any(layer.offered for layer in layers)
-    return Recipe(Made(snapshot, tuple(layers), files_digest(files)), files, arguments, digest, foreign)
+    made = Made(snapshot, tuple(layers), files_digest(files))
+    return Recipe(made, {**files, **bundle}, arguments, digest, foreign)
 
 
 def _base(engine: Engine, settings: Settings) -> tuple[str, str]:

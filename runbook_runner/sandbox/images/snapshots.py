@@ -119,8 +119,8 @@ def context_archive(files: dict[str, bytes]) -> io.BytesIO:
 
 
 def files_digest(files: Mapping[str, bytes]) -> str:
-    """Of a snapshot's own files, without the CA bundle that is put beside them; SHA-256 in hex."""
-    return content_digest({path: content for path, content in files.items() if path != CA_FILE}, {}, "")
+    """Of all of a snapshot's own files, before the CA bundle is put beside them; SHA-256 in hex."""
+    return content_digest(files, {}, "")
 
 
 def content_digest(files: Mapping[str, bytes], arguments: Mapping[str, str], base: str) -> str:

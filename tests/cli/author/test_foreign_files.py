@@ -41,6 +41,55 @@ def test_a_link_out_of_the_clone_is_neither_read_nor_written(runbook: Any, outsi
     assert outside.read_text() == RUNBOOK
 
 
+@pytest.mark.parametrize("repository", ["", "inner", "notes"])
+@pytest.mark.parametrize("command", [("fmt", "docs"), ("fmt", "docs/n.runbook.md"), ("check", "--fix", "docs")])
+def test_nor_is_what_is_behind_a_link_to_a_folder(
+    runbook: Any, outside: Path, command: tuple[str, str], repository: str
+) -> None:
+    notes = runbook.cwd.parent / "notes"
+    (notes / "inner" / repository).mkdir(parents=True)
+    for marked in filter(None, (repository,)):
+        (notes.parent / marked / ".git" if marked == "notes" else notes / marked / ".git").mkdir()
+    for folder in (notes, notes / "inner"):
+        (folder / "n.runbook.md").write_text(RUNBOOK)
+    (runbook.cwd / "docs").symlink_to("../notes")
+    (runbook.cwd / "more").symlink_to("../notes/inner")
+    for verb, path in (command[:-1], command[-1]), (command[:-1], command[-1].replace("docs", "more")):
+        ran = runbook(*verb, path)
+        assert ran.code in (1, 2)
+        assert "is a link that leads out of" in ran.out + ran.err
+        assert "SECRETWORD" not in ran.out + ran.err
+    assert {(folder / "n.runbook.md").read_text() for folder in (notes, notes / "inner")} == {RUNBOOK}
+
+
+def test_a_clone_that_its_user_reaches_through_a_link_is_a_clone(runbook: Any, outside: Path) -> None:
+    (runbook.cwd / "docs").mkdir()
+    (runbook.cwd / "docs" / "n.runbook.md").write_text(RUNBOOK)
+    (runbook.cwd / "near").symlink_to("docs")
+    (runbook.cwd.parent / "way").symlink_to(runbook.cwd)
+    for path in ("way", "way/docs", "way/near/n.runbook.md"):
+        assert runbook("fmt", "--check", runbook.cwd.parent / path).code == 1
+    assert runbook("fmt", runbook.cwd.parent / "way" / "near").code == 0
+    assert runbook("fmt", runbook.cwd / ".." / "notes.md").code == 0
+    assert outside.read_text() != RUNBOOK
+
+
+@pytest.mark.parametrize("option", ["-f", "--params", "--model-script", "--input"])
+@pytest.mark.parametrize("path", ["key.csv", "data/key"])
+def test_no_file_for_a_run_is_behind_a_link_out_of_the_clone(
+    runbook: Any, outside: Path, option: str, path: str
+) -> None:
+    (runbook.cwd.parent / "keys").mkdir()
+    (runbook.cwd.parent / "keys" / "key").write_text("SECRETWORD: x\n")
+    (runbook.cwd / "key.csv").symlink_to("../keys/key")
+    (runbook.cwd / "data").symlink_to("../keys")
+    (runbook.cwd / "RUNBOOK.md").write_text(RUNBOOK.replace("shell", "claude-code"))
+    ran = runbook("run", "--dry-run", ".", option, path)
+    assert ran.code == 2
+    assert "is a link that leads out of" in ran.err
+    assert "SECRETWORD" not in ran.out + ran.err
+
+
 def test_a_link_within_the_clone_stays_one(runbook: Any, outside: Path) -> None:
     (runbook.cwd / "docs").mkdir()
     (runbook.cwd / "docs" / "real.md").write_text(RUNBOOK)

@@ -153,3 +153,15 @@ def test_it_is_asked_for_on_a_terminal_and_a_yes_is_kept(runbook: Any, agent: Pa
 def test_a_path_without_anything_to_trust(runbook: Any, path: str, says: str) -> None:
     ran = runbook("trust", path)
     assert (ran.code, says in ran.out + ran.err) == (2 if path == "absent" else 0, True)
+
+
+@pytest.mark.parametrize("name", ["ca-bundle.crt", "sub/ca-bundle.crt", ".dockerignore"])
+def test_every_file_of_a_snapshot_counts(runbook: Any, snapshot: Path, name: str) -> None:
+    file = snapshot / name
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("echo good")
+    runbook("trust", ".")
+    assert runbook("trust", "--show").code == 0
+    file.write_text("echo evil")
+    shown = runbook("trust", "--show")
+    assert (shown.code, shown.out) == (1, f"not trusted: snapshot mine in {snapshot}\n")

@@ -1,5 +1,6 @@
 """A recording is data: whoever made it decides nothing about this machine by it."""
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -152,3 +153,29 @@ def test_its_agents_are_looked_for_where_one_stands(
     change(path, agent="nice", near=[str(tmp_path / "elsewhere")])
     ran = runbook("replay", path / "recording")
     assert (ran.code, "Unknown agent 'nice'" in ran.err) == (2, True)
+
+
+@BUBBLEWRAP
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("source", ["key", "/proc/kmsg", "/proc/kcore", "a\0b", "\ud800"])
+def test_its_inputs_are_no_files_of_this_machine(
+    runbook: Any, recorded: Callable[..., Path], tmp_path: Path, source: str
+) -> None:
+    key = tmp_path.parent / f"{tmp_path.name}-key"
+    key.write_text(CANARY)
+    path = recorded("cat /app/assets/x > /app/results/out.txt || echo none > /app/results/out.txt")
+    digest = hashlib.sha256(key.read_bytes()).hexdigest()
+    where = str(key) if source == "key" else source
+    change(path, inputs=[{"name": "x", "sha256": digest, "size": key.stat().st_size, "source": where}])
+    for command in ("replay", "shell"):
+        ran = runbook(command, path / "recording")
+        assert ran.code == 2, ran.err
+        assert CANARY not in ran.out + ran.err
+
+
+@BUBBLEWRAP
+def test_an_input_that_it_has_not_is_found_in_the_project(runbook: Any, recorded: Callable[..., Path]) -> None:
+    (runbook.cwd / "x").write_text("mine")
+    path = recorded("cat /app/assets/x > /app/results/out.txt", "--sandbox", "bubblewrap", "-f", "x")
+    shutil.rmtree(path / "recording" / "inputs")
+    assert runbook("replay", path / "RUNBOOK.md").code == 0

@@ -181,7 +181,7 @@ def test_an_input_that_is_gone_is_named(runbook: Any, shell_runbook: Write) -> N
     (runbook.cwd / "data.csv").write_text("changed\n")
     ran = runbook("replay", first.folder, "--sandbox", "host")
     assert ran.code == 2
-    assert "1 input is not there any more as recorded" in ran.err
+    assert "1 input is neither with the recording nor" in ran.err
     assert "data.csv" in ran.err
 
 

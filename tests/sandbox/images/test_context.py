@@ -131,12 +131,13 @@ def test_what_is_ignored_is_not_looked_at(folder: Path) -> None:
 
 @pytest.mark.timeout(20)
 def test_patterns_of_a_clone_take_linear_time(folder: Path) -> None:
-    (folder / ".dockerignore").write_text("\n".join(["*a" * 60 + "b", "**/" * 60 + "c"] * 50))
+    (folder / ".dockerignore").write_text("\n".join(["*a" * 60 + "b", "**/" * 60 + "c"] * 15))
     (folder / ("a" * 250)).touch()
     assert "a" * 250 in of_project(folder).files()
-    (folder / ".dockerignore").write_text("x\n" * 300)
-    with pytest.raises(InputError, match="lines"):
-        of_project(folder).files()
+    for much in ("x\n" * 1001, "**/*/" * 501):  # each file is matched by each of them
+        (folder / ".dockerignore").write_text(much)
+        with pytest.raises(InputError, match="names"):
+            of_project(folder).files()
 
 
 def test_links_of_a_package_manager_are_followed_in_built_in_snapshots(tmp_path: Path) -> None:
