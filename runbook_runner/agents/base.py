@@ -118,6 +118,8 @@ class Agent:
     """Sandbox path of its SQLite database of sessions, for an agent that has one; it is collected as text."""
     errors: tuple[tuple[str, str], ...] = ()
     """(regular expression, kind of failure), searched in its errors and its stderr before those of `failures`."""
+    logged: Callable[[str], str] = "{}\n".format
+    """A line of its output → what stands for it in `agent/stdout.log`."""
     declared: Declared | None = None
     """`None`: it is built in, or of a package that the user has installed."""
 

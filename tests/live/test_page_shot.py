@@ -121,7 +121,7 @@ def test_an_ordinary_user_has_the_browser_in_every_way_and_needs_no_network(runb
         "ARG BASE_IMAGE=snapshot:prism-playwright\nFROM ${BASE_IMAGE}\n"
         "RUN useradd --create-home somebody\nUSER somebody\n"
     )
-    arguments = ("--sandbox", "docker", "--snapshot", "t-plain-user", "--network", "none", "--json")
+    arguments = ("--trust", "--sandbox", "docker", "--snapshot", "t-plain-user", "--network", "none", "--json")
     ran = runbook("run", shell_runbook(AS_USER), *arguments, timeout=800)
     runbook("snapshots", "prune", "t-plain-user", "--all")
     assert ran.code == 0, ran.err

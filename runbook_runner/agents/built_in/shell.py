@@ -24,6 +24,7 @@ from runbook_runner.core.events import AgentMessage, AgentNotice, Event, ToolCal
 MAX_OUTPUT = 1 << 20  # bytes of one block's output that are recorded
 _MAX_NOISE = 2000
 _NOT_FOUND = 127
+_WITHOUT_PYTHON = "The shell agent needs a python3 in the sandbox; in Docker, --apt python3-minimal brings it."
 
 _COMMANDS = {
     "bash": ("bash", "-e", "-o", "pipefail", "-c"),
@@ -57,6 +58,18 @@ def invoke(agent_input: AgentInput) -> Invocation:
 @cache
 def _driver() -> str:
     return resources.files("runbook_runner.agents.built_in").joinpath("shell_driver.py").read_text("utf-8")
+
+
+def logged(line: str) -> str:
+    """What the blocks printed, as they printed it, between lines that say where a block begins and ends."""
+    record = parse_record(line.partition(" ")[2])
+    if number := count_at(record, "begin"):
+        return f"--- block {number}\n"
+    text = text_at(record, "text")
+    if number := count_at(record, "end"):
+        ended = f"--- block {number} ended with exit code {code_at(record, 'code') or 0}\n"
+        return f"{text}\n{ended}" if text else ended
+    return text if count_at(record, "out") else f"{line}\n"
 
 
 class Reader:
@@ -147,10 +160,10 @@ class Reader:
         if self.finished:
             return Result(text=self._summary())
         if exit_code == _NOT_FOUND and not self._begun:
-            return Result(error="The shell agent needs a python3 in the sandbox.", error_kind="shell_missing")
+            return Result(error=_WITHOUT_PYTHON, error_kind="shell_missing")
         where = f" in {self._running.heading}" if self._running else ""
         said = f" Its last output: {self._noise}" if self._noise else ""
         return Result(text=self._summary(), error=f"The shell agent was ended{where}.{said}", error_kind="crashed")
 
 
-AGENT = Agent(facts=BUILT_IN_AGENTS["shell"], binary="sh", invoke=invoke, reader=Reader)
+AGENT = Agent(facts=BUILT_IN_AGENTS["shell"], binary="sh", invoke=invoke, reader=Reader, logged=logged)

@@ -104,7 +104,8 @@ class _Output:
             if self._left < 0:
                 watch.end("output")  # what it still prints until then is dropped
                 continue
-            logs[stream].write(self._launch.redactor.clean(line) + "\n")
+            text = self._launch.agent.logged(line) if stream == "stdout" else f"{line}\n"
+            logs[stream].write(self._launch.redactor.clean(text))
             logs[stream].flush()
             self._take(stream, line)
 

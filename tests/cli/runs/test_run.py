@@ -174,6 +174,15 @@ def test_what_the_files_beside_a_runbook_have_wrong_is_a_warning(
     assert any("The key 'demo' is unknown and ignored." in warning for warning in warnings)
 
 
+def test_the_log_of_the_shell_agent_is_what_its_blocks_printed(
+    runbook: Any, shell_runbook: Callable[[str], Path]
+) -> None:
+    path = shell_runbook("echo 1; echo x > /app/results/out.txt; printf 'no line end'")
+    ran = runbook("run", path, "--sandbox", "host", "--json")
+    log = (ran.folder / "agent" / "stdout.log").read_text()
+    assert log == "--- block 1\n1\nno line end\n--- block 1 ended with exit code 0\n"
+
+
 def test_keep_leaves_the_work_folder(runbook: Any) -> None:
     ran = runbook("run", HELLO, "--sandbox", "host", "--json", "--keep")
     folder = Path(ran.events("sandbox.started")[0]["sandbox_id"])

@@ -79,10 +79,10 @@ def test_the_host_takes_what_is_installed_and_installs_it_but_once(bare: Any) ->
     assert [event for event in ran.events("log") if "install" in event["message"]] == []
 
 
-def test_own_cli_on_path_comes_first_and_its_version_is_told(bare: Any, tmp_path: Path) -> None:
+def test_own_cli_on_path_comes_first_and_its_version_is_told(bare: Any) -> None:
     (bare.cwd / "model.yaml").write_text("- say: Done.\n")
     (bare.cwd / "RUNBOOK.md").write_text(RUNBOOK)
-    own = tmp_path / "bin" / "codex"
+    own = Path(bare.env["PATH"]) / "codex"
     own.write_text("#!/bin/sh\n[ $1 = --version ] && exec echo codex-cli 0.9.9\nexit 7\n")
     own.chmod(0o755)
     ran = bare("run", "RUNBOOK.md", "--model-script", "model.yaml", "--sandbox", "host", "--json")
@@ -107,7 +107,7 @@ def test_registry_that_can_not_be_reached_is_named_and_nothing_half_is_used(bare
 
 
 def test_without_npm_it_is_said_what_is_missing(bare: Any, tmp_path: Path) -> None:
-    (tmp_path / "bin" / "npm").unlink()
+    (Path(bare.env["PATH"]) / "npm").unlink()
     ran = bare("run", EXAMPLE, "--agent", "codex", "--model-script", SCRIPT, "--sandbox", "host",
                env={"RUNBOOK_DATA": str(tmp_path)})  # fmt: skip
     assert ran.code == 3
