@@ -16,6 +16,7 @@ from runbook_runner.core.disk.links import offered_in
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.facts.agents import AgentFacts
 from runbook_runner.core.files import upwards
+from runbook_runner.core.ids import is_name
 from runbook_runner.core.settings import DEFAULT_AGENT
 from runbook_runner.core.text import did_you_mean
 
@@ -96,7 +97,7 @@ def declared_agents(near: Iterable[Path | str]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for folder in upwards(near):
         for path in offered_in(folder, FOLDER):
-            if path.suffix == ".toml":
+            if path.suffix == ".toml" and is_name(path.stem):
                 found.setdefault(path.stem.lower(), path)
     return found
 

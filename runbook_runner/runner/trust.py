@@ -18,6 +18,7 @@ from runbook_runner.core.clock import now_iso
 from runbook_runner.core.disk.private import private_folder
 from runbook_runner.core.errors import NotReadyError
 from runbook_runner.core.files import is_file, write_atomically
+from runbook_runner.core.text import printable_name
 from runbook_runner.runbook.document import Runbook
 from runbook_runner.runner.request.request import Ask, Question
 from runbook_runner.sandbox.images.snapshots import (
@@ -44,7 +45,7 @@ class Offer:
     """SHA-256 of its content, in hex."""
 
     def __str__(self) -> str:
-        return f"{self.what} {self.name} in {self.where}"
+        return f"{self.what} {printable_name(self.name)} in {printable_name(self.where)}"
 
     @property
     def key(self) -> str:
@@ -164,7 +165,7 @@ def of_project(near: Near) -> Iterator[Offer]:
     """Every agent and snapshot that projects offer near these folders. Raises InputError for what can't be read."""
     for name in declared_agents(near):
         if (agent := find_agent(name, near)).declared:
-            yield of_agent(name, agent.declared)
+            yield of_agent(agent.name, agent.declared)
     for name in user_snapshots(near):
         if (snapshot := find_snapshot(name, near)).origin == "user":
             yield of_snapshot(snapshot, files_digest(snapshot.files()))

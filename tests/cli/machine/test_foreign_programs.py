@@ -1,10 +1,24 @@
 """A program of a project is not started by looking, nor without an image."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+MACOS = """
+import multiprocessing, os, types
+from runbook_runner.cli import __main__ as runbook
+from runbook_runner.cli.author import check_files
+
+if __name__ == "__main__":  # where processes are not forked
+    multiprocessing.set_start_method("spawn")
+    os.uname = lambda: types.SimpleNamespace(sysname="Darwin")
+    check_files._cores = lambda: 2
+    os._exit(runbook.run())
+"""
 
 
 @pytest.fixture
@@ -71,3 +85,29 @@ def test_doctor_is_not_stopped_by_a_dockerfile_of_endless_size(runbook: Any, clo
     (clone / ".runbook" / "snapshots" / "z").mkdir(parents=True)
     (clone / ".runbook" / "snapshots" / "z" / "Dockerfile").symlink_to("/dev/zero")
     assert runbook("doctor", timeout=120).code in (0, 3)
+
+
+@pytest.mark.needs("docker")
+@pytest.mark.parametrize("path", [".", "{clone}"])
+def test_no_helper_of_the_project_gives_docker_its_passwords(
+    runbook: Any, clone: Path, shell_runbook: Any, path: str
+) -> None:
+    settings = clone.parent / "docker-settings"
+    settings.mkdir()
+    (settings / "config.json").write_text('{"credsStore": "tool"}')
+    (clone / "bin" / "tool").rename(clone / "docker-credential-tool")
+    runbook.env |= {"DOCKER_CONFIG": str(settings), "PATH": f"{path.format(clone=clone)}:{os.environ['PATH']}"}
+    ran = runbook("run", shell_runbook("true"), "--sandbox", "docker", "--image", "nowhere.invalid/x:1")
+    assert "Pulling nowhere.invalid/x:1" in ran.out
+    assert not (clone / "ran").exists()
+
+
+def test_further_processes_of_a_check_import_nothing_of_the_project(runbook: Any, clone: Path) -> None:
+    for number in range(60):
+        (clone / f"{number}.runbook.md").write_text("# x\n")
+    (clone / "multiprocessing.py").write_text(f"open({str(clone / 'ran')!r}, 'w')\nraise SystemExit\n")
+    on_macos = clone.parent / "on_macos.py"
+    on_macos.write_text(MACOS)
+    done = subprocess.run([sys.executable, on_macos, "check", "."], cwd=clone, capture_output=True, timeout=60)
+    assert done.returncode == 1, done.stderr
+    assert not (clone / "ran").exists()

@@ -165,3 +165,20 @@ def test_every_file_of_a_snapshot_counts(runbook: Any, snapshot: Path, name: str
     file.write_text("echo evil")
     shown = runbook("trust", "--show")
     assert (shown.code, shown.out) == (1, f"not trusted: snapshot mine in {snapshot}\n")
+
+
+def test_an_agent_is_trusted_whatever_the_case_of_its_name(runbook: Any, agent: Path, shell_runbook: Write) -> None:
+    agent = agent.rename(agent.with_name("Nice.toml"))
+    assert runbook("trust", agent).out == f"trusted: agent Nice in {agent}\n"
+    run = ("run", shell_runbook("true"), "--agent", "nice", "--sandbox", "host")
+    assert "not trusted" not in runbook(*run).err
+
+
+def test_a_name_adds_no_line_to_what_is_shown_and_asked(runbook: Any, agent: Path) -> None:
+    shutil.copy(agent, agent.with_name("x\nnot trusted: agent y.toml"))
+    within = runbook.cwd / "a\ntrusted: agent z" / ".runbook" / "agents" / "nice.toml"
+    within.parent.mkdir(parents=True)
+    shutil.copy(agent, within)
+    assert runbook("trust", ".").out == f"trusted: agent nice in {agent}\n"
+    shown = runbook("trust", "--show", within.parents[2]).out
+    assert shown == f"trusted: agent nice in {within}\n".replace("a\n", "a\\n")
