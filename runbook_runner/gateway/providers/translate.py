@@ -75,8 +75,11 @@ class Translation:
         if request.operation != "generate":
             yield error_answer(request.dialect, 404, f"{self._target.provider} does not count tokens here")
             return
-        litellm = await asyncio.to_thread(_litellm)
         name = self._target.name(request.parsed.model)
+        if "://" in name:  # for some providers litellm takes it for the address to send the key to
+            yield error_answer(request.dialect, 400, f"{name!r} is an address, not the name of a model")
+            return
+        litellm = await asyncio.to_thread(_litellm)
         try:
             result = await form.call(litellm, self._body(form, request, name))
         except Exception as error:  # litellm's own family, and whatever its many adapters raise

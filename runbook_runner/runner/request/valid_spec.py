@@ -25,6 +25,8 @@ def require_valid_spec(spec: RunSpec) -> None:
     for what, name in (("collection", spec.collection), ("task", spec.task)):
         if not ids.is_name(name):
             raise InputError(f"{name!r} is not a valid {what} name.", hint=ids.NAME_HINT)
+    if spec.model and "://" in spec.model:
+        raise InputError(f"The model {spec.model!r} is an address, not the name of a model.")
     check_packages(spec.apt_packages)
     for secret in spec.secrets:
         require_secret_name(secret.env)

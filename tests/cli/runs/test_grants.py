@@ -261,3 +261,11 @@ def test_no_key_is_sent_unencrypted_to_another_machine(runbook: Any, name: str, 
         "run", example, "--agent", "opencode", "--provider", provider, "--sandbox", "host", "--dry-run", env=env
     )
     assert (ran.code, f"{name} would send prompts and the key unencrypted" in ran.err) == (3, True)
+
+
+@pytest.mark.parametrize("model", ["https://evil.test/x", "huggingface/http://evil.test/x"])
+def test_a_model_is_no_address(runbook: Any, asking: Path, model: str) -> None:
+    file = asking / "RUNBOOK.md"
+    file.write_text(file.read_text().replace("agent: ask", f"agent: ask\nmodel_provider: huggingface\nmodel: {model}"))
+    ran = runbook("run", asking, "--sandbox", "host", "--trust", env={"HUGGINGFACE_API_KEY": KEY})
+    assert (ran.code, "is an address, not the name of a model" in ran.err) == (2, True)

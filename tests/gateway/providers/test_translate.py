@@ -219,6 +219,16 @@ def test_server_that_is_not_there_is_an_error_in_the_agents_own_api(connect: Any
     assert line.events[-1].status == response.status_code
 
 
+def test_a_models_name_sends_the_key_nowhere(connect: Any, local: Any) -> None:
+    """litellm's Hugging Face takes a model that begins with a scheme for the server's address."""
+    line = connect(provider_from("huggingface", {"HUGGINGFACE_API_KEY": "hf-1234"}, dialect="anthropic"))
+    asked = [{"role": "user", "content": "hi"}]
+    answer = line.post("/v1/messages", model=f"{local.url}/stolen", max_tokens=9, messages=asked)
+    assert answer.status_code == 400
+    assert "is an address, not the name of a model" in answer.text
+    assert local.requests == []
+
+
 def test_missing_litellm_is_named_with_the_command_that_installs_it() -> None:
     with pytest.raises(NotReadyError, match=r"groq does not speak .*\(anthropic\).*\n.*runbook-runner\[litellm\]"):
         _require_litellm("groq", "anthropic", found=lambda name: None)
