@@ -123,6 +123,10 @@ class PhaseFinished(Event):
     seconds: float
 
 
+REDACTION = "redaction"
+"""Source of a log line about what could not be searched for secrets."""
+
+
 class Log(Event):
     """A line for people: build output, warnings, limits hit."""
 

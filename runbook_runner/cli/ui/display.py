@@ -168,9 +168,15 @@ def _indent(text: str) -> str:
 
 
 def print_summary(
-    console: Console, trajectory: Trajectory, problems: Iterable[str], files: list[Artifact], folder: Path
+    console: Console,
+    trajectory: Trajectory,
+    problems: Iterable[str],
+    files: list[Artifact],
+    notes: Iterable[str],
+    folder: Path,
 ) -> None:
-    """Prints the verdict, why it is not a pass, the results (the primary output first), and the trajectory folder."""
+    """Prints the verdict, why it is not a pass, the results (the primary output first), the notes on them, and the
+    trajectory folder."""
     outputs = trajectory.steps["run"].outputs
     assert isinstance(outputs, RunbookOutputs)
     console.print(_headline(trajectory, outputs), soft_wrap=True)
@@ -179,6 +185,8 @@ def print_summary(
     for file in files:
         note = "  (primary)" if file.primary is not None else ""
         console.print(Text(f"  {printable_name(file.path)}  {decimal(file.size)}{note}"), soft_wrap=True)
+    for note in notes:
+        console.print(Text(f"! {printable_output(note)}", style="yellow"), soft_wrap=True)
     console.print(Text(f"  {folder}", style="dim"), soft_wrap=True)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from runbook_runner.cli.ui.ask import ask
 from runbook_runner.core.errors import ExitCode
-from runbook_runner.core.events import Artifact, Evaluated, Recorded, SandboxStarted
+from runbook_runner.core.events import REDACTION, Artifact, Evaluated, Log, Recorded, SandboxStarted
 from runbook_runner.core.text import printable_output
 from runbook_runner.evaluation.verdict import AGENT_FAILED
 from runbook_runner.runner import Outcome, PreparedRun, Question, run
@@ -33,6 +33,8 @@ class Seen:
         self.sandbox: SandboxStarted | None = None
         self.reasons: tuple[str, ...] = ()
         """Why the verdict is not a pass."""
+        self.not_searched: list[str] = []
+        """What could not be searched for secrets, for people."""
 
     def __call__(self, recorded: Recorded) -> None:
         event = recorded.event
@@ -40,6 +42,8 @@ class Seen:
             self.results.append(event)
         elif isinstance(event, SandboxStarted):
             self.sandbox = event
+        elif isinstance(event, Log) and event.source == REDACTION:
+            self.not_searched.append(event.message)
         elif isinstance(event, Evaluated):
             self.reasons = event.reasons
 
@@ -122,7 +126,8 @@ def follow(prepared: PreparedRun, console: "Console | None") -> Followed:
     with Display(console) as display:
         followed = _follow(prepared, display)
     outcome, files = followed.outcome, followed.seen.headline_first()
-    print_summary(console, outcome.trajectory, followed.problems, files, outcome.folder)
+    notes = followed.seen.not_searched
+    print_summary(console, outcome.trajectory, followed.problems, files, notes, outcome.folder)
     return followed
 
 

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from runbook_runner.agents.base import Agent
 from runbook_runner.core import settings
 from runbook_runner.core.errors import NotReadyError, RecordingError
-from runbook_runner.core.events import Emit, Log, Redacted
+from runbook_runner.core.events import REDACTION, Emit, Log, Redacted
 from runbook_runner.core.redaction import Redactor
 from runbook_runner.core.spec import RunSpec
 from runbook_runner.core.text import printable_name
@@ -120,7 +120,8 @@ class _Collector:
         for rule, count in scrub.names.items():
             self._emit(Redacted(where=f"names of files in {into}", rule=rule, count=count))
         if scrub.unsearched and self._has_secrets:
-            self._emit(Log(level="warning", message=_unsearched([f"{into}/{name}" for name in scrub.unsearched])))
+            message = _unsearched([f"{into}/{name}" for name in scrub.unsearched])
+            self._emit(Log(level="warning", message=message, source=REDACTION))
         for path, reason in received.skipped[:_MAX_SKIPPED]:
             self._emit(Log(level="warning", message=f"Not collected: {into}/{printable_name(path)}: {reason}."))
         if len(received.skipped) > _MAX_SKIPPED:

@@ -107,6 +107,15 @@ def test_every_way_to_grant_a_declared_secret(runbook: Any, book: Write, how: st
     ]
 
 
+def test_what_could_not_be_searched_for_secrets_is_in_the_summary(runbook: Any, shell_runbook: Write) -> None:
+    path = shell_runbook("echo x | tee /app/results/out.txt | gzip > /app/results/packed.gz")
+    told = "! Packed or encrypted, so not searched for secrets: results/packed.gz."
+    without = runbook("run", path, "--sandbox", "host")
+    assert (without.code, told in without.out) == (0, False)
+    ran = runbook("run", path, "--sandbox", "host", "--secret", "CRM_TOKEN", env={"CRM_TOKEN": CRM})
+    assert told in ran.out.partition("PASS")[2]
+
+
 def test_a_runbook_that_changed_has_to_be_trusted_again(runbook: Any, book: Write) -> None:
     path, env = book(CRM_TOKEN=REQUIRED), {"CRM_TOKEN": CRM}
     assert runbook("trust", path).code == 0
