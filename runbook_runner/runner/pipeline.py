@@ -30,6 +30,9 @@ from runbook_runner.trajectory.store import RESULTS
 if TYPE_CHECKING:
     from runbook_runner.runner.model_access import ModelAccess
 
+_SHARE_OF_DISK = 4
+"""The recorded model calls may take this part of the sandbox's disk limit on this machine."""
+
 
 def run(prepared: PreparedRun, readers: Sequence[Reader] = (), cancellation: Cancellation | None = None) -> Outcome:
     """Runs and records. readers: get every event as it happens. Raises RunbookError for what is wrong before anything
@@ -161,7 +164,8 @@ def _model(run: Run, sandbox: Sandbox) -> "AbstractContextManager[ModelAccess | 
     from runbook_runner.runner.model_access import model_access
 
     upstream, replay = run.prepared.upstream, run.prepared.replay
-    cassette = Cassette(run.folder / "model", run.redactor, run.prepared.record_mode)
+    most = run.spec.limits.disk_bytes // _SHARE_OF_DISK
+    cassette = Cassette(run.folder / "model", run.redactor, run.prepared.record_mode, most_bytes=most)
     if replay and isinstance(upstream, Replay):
         upstream = replay.placed(upstream, cassette, sandbox.app)
     return model_access(upstream, sandbox.gateway_host(), cassette, run.token, run.spec.limits, run.emit)

@@ -203,11 +203,15 @@ def connect(tmp_path: Path, eventually: Callable[..., Any]) -> Iterator[Connect]
     opened = ExitStack()
 
     def make(
-        upstream: Upstream, secrets: dict[str, str] | None = None, emit: Any = None, budget: Budget = _NO_LIMIT
+        upstream: Upstream,
+        secrets: dict[str, str] | None = None,
+        emit: Any = None,
+        budget: Budget = _NO_LIMIT,
+        cassette: Cassette | None = None,
     ) -> Line:
         events: list[Event] = []
         known = {**upstream.secret_values(), **(secrets or {})}
-        cassette = Cassette(tmp_path / f"model{len(lines)}", Redactor(known))
+        cassette = cassette or Cassette(tmp_path / f"model{len(lines)}", Redactor(known))
         listener = opened.enter_context(listen())
         session = listener.open(upstream=upstream, cassette=cassette, emit=emit or events.append, budget=budget)
         lines.append(Line(listener, session, cassette, events, eventually))

@@ -4,7 +4,7 @@ import hashlib
 import os
 import re
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -28,6 +28,8 @@ class BlobFolder:
 
     def __init__(self, folder: Path):
         self._folder = folder
+        self.written = 0
+        """Bytes on disk that were added by this object."""
 
     def prepare(self) -> None:
         """Raises OSError when the folder can't be written to."""
@@ -39,15 +41,20 @@ class BlobFolder:
         digest = hashlib.sha256(data).hexdigest()
         path = self._path(digest)
         if not path.exists():
+            packed = zstandard.compress(data)
+            self.written += len(packed)
             try:
-                _write(path, zstandard.compress(data))
+                _write(path, packed)
             except OSError as error:
                 raise _unwritable(path, error) from error
         return digest
 
     def writer(self) -> "BlobWriter":
         """Returns a writer for bytes that come one after the other."""
-        return BlobWriter(self._folder)
+        return BlobWriter(self._folder, self._count)
+
+    def _count(self, size: int) -> None:
+        self.written += size
 
     def get(self, digest: str) -> bytes:
         """Raises InputError when the blob is missing or damaged."""
@@ -77,8 +84,10 @@ class BlobFolder:
 class BlobWriter:
     """One blob that is written as it comes. Its name is known only at the end, so until then it is a `.part` file."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, count: Callable[[int], None]):
+        """count: gets the bytes of each piece that is written."""
         self._folder = folder
+        self._count = count
         self._part = folder / f".{secrets.token_hex(8)}.part"
         self._digest = hashlib.sha256()
         self._packer = zstandard.ZstdCompressor().compressobj()
@@ -109,6 +118,7 @@ class BlobWriter:
             self._part.unlink(missing_ok=True)
 
     def _append(self, packed: bytes) -> None:
+        self._count(len(packed))
         try:
             self._opened().write(packed)
         except OSError as error:

@@ -101,8 +101,11 @@ class Exchange:
 class Cassette:
     """The folder `model/` of a trajectory. Thread-safe."""
 
-    def __init__(self, folder: Path, redactor: Redactor, mode: RecordMode = "full"):
+    def __init__(self, folder: Path, redactor: Redactor, mode: RecordMode = "full", *, most_bytes: int | None = None):
+        """most_bytes: on disk; once the calls take more, there are no further ones."""
         self.folder = folder
+        self._most = most_bytes
+        self._index_bytes = 0
         self._mode = mode
         self._redactor = redactor
         self._hidden: tuple[Redactor, ...] = ()
@@ -132,7 +135,10 @@ class Cassette:
         return self._without_hidden(self._redactor.clean(text))
 
     def prepare(self) -> None:
-        """Raises RecordingError when the folder can't be written to; called before a provider is asked."""
+        """Raises RecordingError when the folder can't be written to, or is full; called before a provider is asked."""
+        if self._most is not None and self._blobs.written + self._index_bytes > self._most:
+            message = f"The model calls of this run take more than {self._most >> 20} MB, a share of --disk."
+            raise RecordingError(message, where=str(self.folder))
         if not self.keeps_bodies:
             return
         try:
@@ -176,6 +182,7 @@ class Cassette:
             with self._lock:
                 make_folder(self.folder, FOLDER)
                 _append_whole(self._index, line.encode())
+                self._index_bytes += len(line)
         except OSError as error:
             where = str(self._index)
             raise RecordingError(f"Can't record a model call: {error.strerror}.", where=where) from error

@@ -1,5 +1,6 @@
 """A run that has used up its budget gets no more answers, and says why."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,16 @@ def test_refusal_is_in_the_words_of_the_agents_api(limited: Limited, path: str) 
     refused = line.post(path, input="x", messages=[], contents=[])
     assert refused.status_code == 400
     assert "budget of 1 model calls" in refused.json()["error"]["message"]
+
+
+def test_what_is_recorded_is_bounded_on_disk(connect: Any, tmp_path: Path) -> None:
+    (tmp_path / "m.yaml").write_text(SCRIPT)
+    cassette = Cassette(tmp_path / "model", Redactor({}), most_bytes=100_000)
+    line = connect(load_script(tmp_path / "m.yaml"), cassette=cassette)
+    statuses = [line.ask(os.urandom(50_000).hex()).status_code for _ in range(6)]
+    assert statuses == [200, 200, 500, 500, 500, 500]
+    assert "more than 0 MB, a share of --disk" in line.session.failure.message
+    assert sum(file.stat().st_size for file in cassette.folder.rglob("*") if file.is_file()) < 200_000
 
 
 def test_without_a_budget_there_is_no_limit(limited: Limited) -> None:
