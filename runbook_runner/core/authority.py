@@ -13,7 +13,7 @@ The rules here are about variables: which of them data may not name, and which o
 import re
 from typing import Final
 
-from runbook_runner.core.facts.providers import PROVIDER_KEYS, PROVIDERS
+from runbook_runner.core.facts.providers import OTHER_PROVIDER_KEYS, PROVIDER_KEYS, PROVIDERS
 
 # Programs read these to decide what to load, run or talk to, so their value is never only a value. A name in these
 # families that says it is a credential, like GIT_TOKEN, is one.
@@ -36,7 +36,7 @@ def steers_programs(name: str) -> bool:
 
 def opens_provider(name: str) -> bool:
     """Whether it holds the key of a model provider: it enters a sandbox only when the user has typed its name."""
-    return name in PROVIDER_KEYS
+    return name in PROVIDER_KEYS or name in OTHER_PROVIDER_KEYS
 
 
 def only_from_user(name: str) -> bool:

@@ -166,6 +166,17 @@ _HOSTS: Final = frozenset(
 )  # fmt: skip
 
 
+# The key variables of providers without a row, as litellm and `configure` name them.
+OTHER_PROVIDER_KEYS: Final = frozenset(
+    f"{name.upper()}_API_KEY"
+    for name in (
+        *_HOSTS, "ai21", "anyscale", "azure_openai", "codestral", "cohere", "deepseek", "fireworks", "mistral",
+        "moonshot", "perplexity", "perplexityai", "together", "togetherai", "xai",
+    )
+)  # fmt: skip
+"""Variables that open a provider of which only litellm knows."""
+
+
 def find_provider(name: str) -> ProviderFacts | None:
     """The row of that name or alias; `None` when the table has none."""
     return _BY_NAME.get(name)

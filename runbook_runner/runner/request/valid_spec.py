@@ -42,7 +42,11 @@ def _is_below(path: str) -> bool:
 def require_secret_name(name: str, where: str | None = None) -> None:
     """Raises InputError for what is not the name of a variable, or decides what programs load or run."""
     if not _VARIABLE.fullmatch(name):
-        raise InputError(f"{name!r} is not the name of a variable.", where=where)
+        before, equals, _ = name.partition("=")  # what is behind it may be the secret
+        hint = (
+            f"Set {before} in the environment or in a file for --env-file, and give only its name." if equals else None
+        )
+        raise InputError(f"{before + equals!r} is not the name of a variable.", where=where, hint=hint)
     if steers_programs(name):
         raise InputError(
             f"No secret can be named {name}: programs decide by it what to load, to run or to talk to.",

@@ -57,8 +57,12 @@ OPTIONAL, REQUIRED = "required: false", "required: true"
 
 
 def test_a_providers_key_enters_no_sandbox_because_a_runbook_names_it(runbook: Any, book: Write, backend: str) -> None:
-    path = book(ANTHROPIC_API_KEY=OPTIONAL, OTHER=f"env: OPENAI_API_KEY, expose_to_agent: true, {OPTIONAL}")
-    env = {"ANTHROPIC_API_KEY": KEY, "OPENAI_API_KEY": f"{KEY}-2"}
+    path = book(
+        ANTHROPIC_API_KEY=OPTIONAL,
+        OTHER=f"env: OPENAI_API_KEY, expose_to_agent: true, {OPTIONAL}",
+        GROQ_API_KEY=OPTIONAL,
+    )
+    env = {"ANTHROPIC_API_KEY": KEY, "OPENAI_API_KEY": f"{KEY}-2", "GROQ_API_KEY": f"{KEY}-3"}
     for options in ((), ("--trust",)):
         ran = runbook("run", path, "--sandbox", backend, "--json", *options, env=env)
         assert ran.code == 0, ran.err
@@ -73,6 +77,12 @@ def test_a_required_providers_key_is_named_with_the_option_that_grants_it(runboo
     granted = runbook("run", path, "--sandbox", "host", "--secret", "OPENAI_API_KEY", "--json", env=env)
     assert granted.code == 0, granted.err
     assert "OPENAI_API_KEY=" in seen(granted)
+
+
+def test_a_secret_is_named_and_its_value_is_never_printed(runbook: Any, book: Write) -> None:
+    ran = runbook("run", book(), "--sandbox", "host", "--secret", f"CRM_TOKEN={CRM}")
+    assert (ran.code, CRM in ran.err + ran.out) == (2, False)
+    assert "Set CRM_TOKEN in the environment" in ran.err
 
 
 def test_a_variable_of_the_environment_is_not_given_to_a_stranger(runbook: Any, book: Write, backend: str) -> None:
