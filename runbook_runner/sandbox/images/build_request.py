@@ -56,7 +56,10 @@ def build_records(
     try:
         parameters = urlencode({**options, **(_limits(engine, bounds) if bounds else {})})
         headers = {"Content-Type": "application/tar"}
-        engine.api._set_auth_headers(headers)  # type: ignore[attr-defined]
+        with suppress(
+            RuntimeError, LookupError, ValueError, OSError
+        ):  # of a credential helper that is missing or broken
+            engine.api._set_auth_headers(headers)  # type: ignore[attr-defined]
         connection.request("POST", f"/v{engine.api.api_version}/build?{parameters}", context, headers)
         yield from _records(connection.getresponse())
     except (HTTPException, OSError) as error:

@@ -6,13 +6,15 @@ with that tag is the right one, and a later run only asks whether the engine has
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from runbook_runner.core import settings
-from runbook_runner.core.errors import NotReadyError
+from runbook_runner.core.errors import InputError, NotReadyError
 from runbook_runner.core.formats.json_toml import read_json
 from runbook_runner.core.settings import Settings
 from runbook_runner.sandbox.docker.engine import Engine
@@ -37,6 +39,9 @@ LOCAL_BASE = "runbook-runner/base:python312"
 """What snapshots/airgapped/build-base.sh makes; used instead of a registry's image when the engine has it."""
 
 DEFAULT_BASE = "python:3.12-slim-bookworm"
+
+
+_USER = re.compile(r"(?:[\w.-]+(?::[\w.-]+)?)?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -139,13 +144,23 @@ def of_layer(
     foreign: bool = False,
 ) -> Recipe:
     """Returns the recipe of the last layer. tag, digest: of the image below it, which the engine has. foreign: so is
-    that image. Raises SandboxError."""
-    user = str(engine.image(digest)["Config"].get("User") or "")
+    that image. Raises InputError for an image that would have instructions of its own in the build, SandboxError."""
+    user = _user_of(engine.image(digest)["Config"], tag)
     files = {"Dockerfile": _layer_dockerfile(layers[-1], user).encode()}
     arguments = _ca_arguments(bundle) | {"BASE_IMAGE": tag}
     foreign = foreign or any(layer.offered for layer in layers)
     made = Made(snapshot, tuple(layers), files_digest(files))
     return Recipe(made, {**files, **bundle}, arguments, digest, foreign)
+
+
+def _user_of(config: Mapping[str, Any], tag: str) -> str:
+    """config: of the image, in which whoever made it may have written anything."""
+    user = str(config.get("User") or "")
+    problem = "has ONBUILD instructions" if config.get("OnBuild") else None
+    problem = problem if _USER.fullmatch(user) else f"has the user {user[:100]!r}"
+    if problem:
+        raise InputError(f"Nothing can be put on the image {tag}, which {problem}.", hint="Use an image without.")
+    return user
 
 
 def _base(engine: Engine, settings: Settings) -> tuple[str, str]:

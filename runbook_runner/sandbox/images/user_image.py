@@ -9,6 +9,7 @@ from docker.errors import APIError, NotFound
 from runbook_runner.core.errors import NotReadyError, SandboxError
 from runbook_runner.sandbox.docker.engine import Engine, engine_errors
 from runbook_runner.sandbox.images.provide import ImageRef, Report
+from runbook_runner.sandbox.images.snapshots import PREFIX
 
 _SAME_ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm"}  # as `uname -m` says it, as images do
 _PROBE_S = 60
@@ -18,6 +19,12 @@ _HUB = "docker.io/"
 def resolve_image(engine: Engine, reference: str, report: Report) -> ImageRef:
     """Raises NotReadyError when the image does not exist or can't run here, SandboxError."""
     if engine.image_id(reference) is None:
+        if _repository(reference).startswith(PREFIX):
+            raise NotReadyError(
+                f"There is no image {reference!r}, and none of that name is pulled: runs would take it for one that "
+                "was built here.",
+                hint="Name it with --snapshot, or build it with `runbook snapshots build`.",
+            )
         report(f"Pulling {reference}")
         _pull(engine, reference, report)
     found = engine.image(reference)
@@ -37,7 +44,7 @@ def _repository(reference: str) -> str:
     name = reference.partition("@")[0]
     if ":" in name.rpartition("/")[2]:
         name = name.rpartition(":")[0]
-    return name.removeprefix(_HUB).removeprefix("library/")
+    return name.removeprefix("index.").removeprefix(_HUB).removeprefix("library/")
 
 
 # --- pulling -------------------------------------------------------------------------------------------------------

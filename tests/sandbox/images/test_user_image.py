@@ -22,6 +22,7 @@ from docker.errors import NotFound
 from runbook_runner.core.errors import NotReadyError
 from runbook_runner.sandbox.docker.engine import connect
 from runbook_runner.sandbox.images import recipe
+from runbook_runner.sandbox.images.build_request import build_records
 from runbook_runner.sandbox.images.snapshots import context_archive
 from runbook_runner.sandbox.images.user_image import resolve_image
 
@@ -235,3 +236,45 @@ def test_replay_takes_the_recorded_image_though_its_tag_has_moved_on(
     assert again.json["environment"] == []
     assert again.json["image_digest"] == first.json["image_digest"]
     assert (again.folder / "results/out.txt").read_text() == "first\n"
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        {"User": "nobody\nCOPY --from=private /etc/passwd /stolen"},
+        {"User": "nobody\r\nRUN id"},
+        {"OnBuild": ["COPY --from=private /etc/passwd /stolen"]},
+    ],
+)
+def test_an_image_has_no_instructions_in_the_build_of_what_is_put_on_it(
+    engine: Any, base: str, runbook: Any, shell_runbook: Any, made: dict[str, Any]
+) -> None:
+    name = f"own-{uuid4().hex[:8]}"
+    container = engine.api.create_container(base, ["true"])["Id"]
+    try:
+        engine.api.commit(container, repository=name, tag="1", conf=made)
+        run = ("run", shell_runbook("true"), "--sandbox", "docker", "--image", f"{name}:1", "--apt", "jq")
+        ran = runbook(*run)
+        assert (ran.code, "Nothing can be put on the image" in ran.out + ran.err) == (2, True), ran.err
+    finally:
+        engine.api.remove_container(container)
+        forget(engine, name)
+
+
+@pytest.mark.parametrize("registry", ["", "docker.io/", "index.docker.io/"])
+def test_no_image_is_pulled_under_a_name_of_those_built_here(engine: Any, registry: str) -> None:
+    with pytest.raises(NotReadyError, match="none of that name is pulled"):
+        resolve_image(engine, f"{registry}runbook-runner/python312-uv:0123456789ab", [].append)
+
+
+@pytest.mark.filterwarnings("ignore:docker-credential-absent")
+def test_a_missing_credential_helper_is_no_reason_not_to_build(
+    engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config.json").write_text('{"credsStore": "absent"}')
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    archive = context_archive({"Dockerfile": b"FROM scratch\nLABEL a=b\n"}).getvalue()
+    name = f"own-{uuid4().hex[:8]}"
+    said = list(build_records(connect(), archive, {"t": f"{name}:1"}, None, 60.0))
+    assert not any("error" in line for line in said), said
+    forget(engine, name)
