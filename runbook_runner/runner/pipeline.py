@@ -1,13 +1,15 @@
 """Runner: the pipeline: record, image, sandbox, model, agent, collect, evaluate, finish. Read `_phases` from top to
 bottom: each phase of a run is one call."""
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import replace
+from errno import ELOOP
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runbook_runner.core.disk.links import copy_tree
+from runbook_runner.core.disk.links import copy_tree, within_repository
 from runbook_runner.core.errors import AgentError, CancelledError, InputError, RecordingError, RunbookError
 from runbook_runner.core.events import AgentFinished, AgentStarted, Log, SandboxStarted, Status
 from runbook_runner.core.files import make_folder
@@ -232,14 +234,15 @@ def _status(end: AgentFinished) -> tuple[Status, RunbookError | None]:
 def _make_folder(out: Path) -> None:
     """Before anything runs."""
     try:
-        make_folder(out)
+        make_folder(within_repository(out))
     except OSError as error:
-        raise InputError(f"The results can't be copied there: {error.strerror}.", where=str(out)) from error
+        hint = f"If you mean it, name the folder itself: {os.path.realpath(out)}." if error.errno == ELOOP else None
+        raise InputError(f"The results can't be copied there: {error.strerror}.", where=str(out), hint=hint) from error
 
 
 def _copy_results(results: Path, out: Path) -> None:
     try:
-        copy_tree(results, out)
+        copy_tree(results, within_repository(out))
     except OSError as error:
         hint = f"They are in {results}."
         raise InputError(f"The results can't be copied: {error}.", where=str(out), hint=hint) from error

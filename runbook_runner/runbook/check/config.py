@@ -17,6 +17,7 @@ from runbook_runner.core.settings import table_in
 from runbook_runner.runbook.check.rules import PROFILES, Profile, codes
 
 _KEYS = ("profile", "select", "ignore", "per-file-ignores")
+_MOST_GLOBS = 1000  # each file is matched by each of them
 
 
 class Config(NamedTuple):
@@ -63,6 +64,8 @@ def _read(table: Mapping[str, Any], folder: Path, path: str) -> Config:
     per_file = given.get("per-file-ignores", {})
     if not isinstance(per_file, dict):
         raise InputError("`per-file-ignores` must be a table: glob → list of codes.", where=path)
+    if len(per_file) > _MOST_GLOBS:
+        raise InputError(f"`per-file-ignores` has more than {_MOST_GLOBS} globs.", where=path)
     return Config(
         folder=folder,
         profile=profile,

@@ -33,6 +33,7 @@ _BASE = re.compile(rb"^ARG BASE_IMAGE(?:=(?P<default>\S+))?\s*$", re.MULTILINE)
 _FROM_SNAPSHOT = re.compile(rb"^FROM\s+snapshot:", re.MULTILINE | re.IGNORECASE)
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")  # the name of an image is in lower case and has no space
 _ON_SNAPSHOT = "snapshot:"
+_MOST_BASES = 20
 _PROGRAMS = (b"#!", b"\x7fELF")  # known by content: a checkout on another system may lose the mode
 
 Near = Sequence[Path | str]
@@ -101,6 +102,9 @@ def find_base(snapshot: Snapshot, near: Near = (), above: tuple[str, ...] = ()) 
     if base is None or not base.startswith(_ON_SNAPSHOT):
         return None
     name = base.removeprefix(_ON_SNAPSHOT)
+    if len(above) == _MOST_BASES:
+        message = f"More than {_MOST_BASES} snapshots build on each other."
+        raise InputError(message, where=str(snapshot.folder / "Dockerfile"))
     if name in (*above, snapshot.name):
         raise InputError(f"The snapshot {name!r} builds on itself.", where=str(snapshot.folder / "Dockerfile"))
     return find_snapshot(name, near)

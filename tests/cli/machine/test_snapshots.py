@@ -187,6 +187,15 @@ def test_snapshots_that_stand_on_each_other_in_a_circle_are_refused(runbook: Any
 
 
 @docker
+def test_a_very_long_chain_of_snapshots_is_refused(runbook: Any) -> None:
+    for number in range(1500):
+        folder = runbook.cwd / ".runbook" / "snapshots" / f"s{number}"
+        folder.mkdir(parents=True)
+        (folder / "Dockerfile").write_text(f"ARG BASE_IMAGE=snapshot:s{number + 1}\nFROM ${{BASE_IMAGE}}\n")
+    refused(runbook("snapshots", "build", "--trust", "s0"), 2, "snapshots build on each other")
+
+
+@docker
 def test_failed_build_shows_why_and_leaves_no_image(runbook: Any, write: Any) -> None:
     name = write(SMALL + "failing\nRUN echo the reason >&2; exit 3\n")
     ran = runbook("snapshots", "build", "--trust", name, env={"TMPDIR": str(runbook.cwd)})

@@ -266,6 +266,7 @@ def test_settings_may_ignore_rules_file_by_file_and_choose_the_profile(faulty, r
         'profile = "v9"',
         "selekt = []",
         "per-file-ignores = []",
+        "[tool.runbook.check.per-file-ignores]\n" + "\n".join(f"a{number} = []" for number in range(1001)),
         "select = [",
         '"" = 1',
     ],
