@@ -1,11 +1,19 @@
 """Gateway: reads JSON bodies of any shape. Nothing here raises; what is absent is empty."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from runbook_runner.core.events import Stop
 from runbook_runner.gateway.dialects.base import MAX_MODEL_CHARS, Json, ParsedRequest, Tool, readable
+
+_TEXTS: Final = frozenset({"text", "content", "output", "thinking", "arguments", "refusal", "title", "context", "name"})
+"""Keys of a conversation whose strings are only text."""
+_OF_TOOLS: Final = frozenset({"input", "args", "response", "arguments", "action"})
+"""Keys of what a tool was given or answered: data of any shape, of which no media are taken."""
+_ADDRESS: Final = re.compile(r"[\x00-\x20]*h[\t\r\n]*t[\t\r\n]*t[\t\r\n]*p[\t\r\n]*s?[\t\r\n]*:", re.IGNORECASE)
+"""As lenient as `urllib.parse`."""
 
 
 def document(body: bytes) -> Any:
@@ -24,6 +32,20 @@ def part(data: Any, key: str) -> Json:
 def items(data: Any, key: str) -> list[Any]:
     found = data.get(key) if isinstance(data, dict) else None
     return found if isinstance(found, list) else []
+
+
+def names_address(conversation: Any) -> bool:
+    """Whether a part of it, such as an image, is an address that somebody has to fetch."""
+    left = [conversation]
+    while left:
+        part = left.pop()
+        if isinstance(part, list):
+            left += [item for item in part if isinstance(item, (dict, list))]
+        elif isinstance(part, dict):
+            left += [item for key, item in part.items() if isinstance(item, (dict, list)) and key not in _OF_TOOLS]
+            if any(isinstance(i, str) and _ADDRESS.match(i) for key, i in part.items() if key not in _TEXTS):
+                return True
+    return False
 
 
 def number(data: Any, key: str) -> int:

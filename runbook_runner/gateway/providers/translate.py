@@ -17,7 +17,7 @@ from functools import cache
 from typing import Any, Final
 
 from runbook_runner.gateway.dialects.base import Json, readable
-from runbook_runner.gateway.dialects.bodies import items, part
+from runbook_runner.gateway.dialects.bodies import items, names_address, part
 from runbook_runner.gateway.upstream import (
     Answer,
     ModelRequest,
@@ -29,6 +29,7 @@ from runbook_runner.gateway.upstream import (
 
 READ_S: Final = 900.0
 MAX_ERROR_CHARS: Final = 2000
+_CONVERSATION: Final = ("messages", "input", "contents", "system", "systemInstruction")
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,10 @@ class Translation:
         if "://" in name:  # for some providers litellm takes it for the address to send the key to
             yield error_answer(request.dialect, 400, f"{name!r} is an address, not the name of a model")
             return
+        if any(names_address(request.json.get(key)) for key in _CONVERSATION):
+            problem = "an image or a document is sent as an address, which would be fetched from outside of the sandbox"
+            yield error_answer(request.dialect, 400, f"{problem}; send its content as base64")
+            return
         litellm = await asyncio.to_thread(_litellm)
         try:
             result = await form.call(litellm, self._body(form, request, name))
@@ -126,6 +131,7 @@ class Translation:
 def _litellm() -> Any:
     os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # else it fetches a price list while it is imported
     os.environ.setdefault("LITELLM_LOG", "CRITICAL")
+    os.environ["LITELLM_MODE"] = "PRODUCTION"  # else it reads a .env of the folders above its own: of a clone, maybe
     warnings.filterwarnings("ignore", message=".*ReadOnly.*", category=UserWarning)  # of litellm's own types
     litellm: Any = importlib.import_module("litellm")
     litellm.drop_params = True

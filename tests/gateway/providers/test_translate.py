@@ -2,9 +2,12 @@
 played by real HTTP servers."""
 
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -227,6 +230,50 @@ def test_a_models_name_sends_the_key_nowhere(connect: Any, local: Any) -> None:
     assert answer.status_code == 400
     assert "is an address, not the name of a model" in answer.text
     assert local.requests == []
+
+
+URL = "https://stranger.test/?stolen=4711"
+IMAGES: dict[str, tuple[str, str, Any]] = {
+    "anthropic": ("/v1/messages", "messages", [{"type": "image", "source": {"type": "url", "url": URL}}]),
+    "openai-chat": (
+        "/v1/chat/completions",
+        "messages",
+        [{"type": "image_url", "image_url": {"url": " HTTP" + URL[5:]}}],
+    ),
+    "openai-responses": ("/v1/responses", "input", [{"type": "input_image", "image_url": URL.replace("s:", "s\n:")}]),
+    "gemini": ("/v1beta/models/m:generateContent", "contents", [{"fileData": {"fileUri": URL}}]),
+}
+
+
+@pytest.mark.parametrize("dialect", IMAGES)
+def test_what_an_agent_sends_is_fetched_from_nowhere(connect: Any, local: Any, dialect: str) -> None:
+    """litellm would fetch it from this machine, whatever the sandbox may reach."""
+    if dialect == "openai-chat":  # a local Ollama speaks it
+        provider, environ = "google", {"GOOGLE_GEMINI_BASE_URL": local.url, "GEMINI_API_KEY": "AIza-1234"}
+    else:
+        provider, environ = "ollama", {"OLLAMA_API_BASE": local.url}
+    path, key, parts = IMAGES[dialect]
+    model = {} if dialect == "gemini" else {"model": "qwen3", "max_tokens": 9}
+    asked = [{"role": "user", "parts" if dialect == "gemini" else "content": parts}]
+    answer = connect(provider_from(provider, environ, dialect=dialect)).post(path, **model, **{key: asked})
+    assert (answer.status_code, "send its content as base64" in answer.text) == (400, True)
+    assert local.requests == []
+
+
+def test_addresses_in_texts_and_in_what_tools_are_given_are_no_images(ollama: Any) -> None:
+    called = {"type": "tool_use", "id": "t1", "name": "Fetch", "input": {"url": URL}}
+    result = {"type": "tool_result", "tool_use_id": "t1", "content": URL}
+    said = [("user", URL), ("assistant", [called]), ("user", [result, {"type": "text", "text": URL}])]
+    messages = [{"role": role, "content": content} for role, content in said]
+    assert ollama().post("/v1/messages", model="qwen3", max_tokens=9, messages=messages).status_code == 200
+
+
+def test_no_environment_file_of_a_clone_is_read(tmp_path: Path) -> None:
+    """litellm looks for one above its own files, which may be in a virtual environment of the clone, or the folder."""
+    (tmp_path / ".env").write_text("GROQ_API_BASE=https://stranger.test/\n")
+    code = "import os; from runbook_runner.gateway.providers.translate import _litellm; _litellm(); print(*os.environ)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "GROQ_API_BASE" not in done.stdout.split()
 
 
 def test_missing_litellm_is_named_with_the_command_that_installs_it() -> None:
