@@ -18,9 +18,12 @@ from runbook_runner.core.clock import now_iso
 from runbook_runner.core.disk.private import private_folder
 from runbook_runner.core.errors import NotReadyError
 from runbook_runner.core.files import is_file, write_atomically
+from runbook_runner.core.spec import InputFile
 from runbook_runner.core.text import printable_name
 from runbook_runner.runbook.document import Runbook
+from runbook_runner.runner.request.inputs import read_inputs
 from runbook_runner.runner.request.request import Ask, Question
+from runbook_runner.runner.request.resolve import sample_inputs
 from runbook_runner.sandbox.images.snapshots import (
     Near,
     Snapshot,
@@ -37,7 +40,7 @@ YES = ("y", "yes")
 @dataclass(frozen=True)
 class Offer:
     what: str
-    """`agent`, `snapshot` or `variable`: in words that a message can use."""
+    """`agent`, `snapshot`, `variable` or `input`: in words that a message can use."""
     name: str
     where: str
     """The file or folder it is in, for people; not part of what is trusted."""
@@ -107,11 +110,18 @@ class Trust:
             self.store.add(offer)
         return True
 
-    def agreed_variables(self, source: str, text: str, names: Sequence[str]) -> bool:
-        """Whether the runbook with this text may have these variables of the environment. source: its name."""
-        offers = [_of_variable(name, source, text) for name in names]
+    def agreed_variables(
+        self, source: str, text: str, inputs: Sequence[InputFile], agent: Agent, names: Sequence[str]
+    ) -> bool:
+        """Whether the runbook with this text may have these variables of the environment. source: its name. inputs:
+        those that came with it: what the agent does is in them, too. agent: gets the variables."""
+        if agent.declared:
+            offer = of_agent(agent.name, agent.declared)
+            if not self.agreed([offer], f"The {offer} would get variables of your environment. Trust this content?"):
+                return False
+        offers = [*(_of_variable(name, source, text) for name in names), *map(_of_input, inputs)]
         wish = f"The runbook {source} wants from your environment: {', '.join(names)}."
-        return self.agreed(offers, f"{wish} Give this to it, whenever it has this content?")
+        return self.agreed(offers, f"{wish} Give this to it, whenever it and its inputs have this content?")
 
     def require_agent(self, agent: Agent) -> None:
         """Raises NotReadyError when a project declares it and its content is not trusted."""
@@ -155,10 +165,12 @@ def of_snapshot(snapshot: Snapshot, files: str) -> Offer:
     return Offer("snapshot", snapshot.name, str(snapshot.folder), files)
 
 
-def of_variables(runbook: Runbook, text: str) -> list[Offer]:
-    """The variables of the environment that a runbook wishes for. text: the whole file."""
-    names = (secret.env for secret in runbook.frontmatter.secrets if not only_from_user(secret.env))
-    return [_of_variable(name, runbook.source, text) for name in names]
+def of_variables(runbook: Runbook, text: str, folder: Path | None) -> list[Offer]:
+    """The variables of the environment that a runbook wishes for, and the inputs in its folder, with which it would get
+    them. text: the whole file. Raises InputError for inputs that can't be read."""
+    names = [secret.env for secret in runbook.frontmatter.secrets if not only_from_user(secret.env)]
+    inputs = read_inputs(sample_inputs(runbook, folder)) if names else ()
+    return [*(_of_variable(name, runbook.source, text) for name in names), *map(_of_input, inputs)]
 
 
 def of_project(near: Near) -> Iterator[Offer]:
@@ -173,3 +185,7 @@ def of_project(near: Near) -> Iterator[Offer]:
 
 def _of_variable(name: str, source: str, text: str) -> Offer:
     return Offer("variable", name, source, hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest())
+
+
+def _of_input(item: InputFile) -> Offer:
+    return Offer("input", item.name, item.source, item.sha256)

@@ -66,7 +66,7 @@ def _offers(path: Path) -> Iterator[Offer]:
     runbook = here / _RUNBOOK if is_folder(here) else here
     if is_file(runbook):
         source = load(str(runbook))
-        yield from of_variables(parse(source.text, source.name), source.text)
+        yield from of_variables(parse(source.text, source.name), source.text, source.folder)
 
 
 def _print(offers: list[Offer], store: TrustStore) -> None:

@@ -119,7 +119,10 @@ def _prepare(request: RunRequest, ask: Ask | None, warnings: list[str]) -> Prepa
     spec = resolve(runbook, request, provider_keys(environ) if request.asks_provider else (), source.folder)
     trust = Trust(TrustStore(asked.data), request.options.trust, ask)
     beside = variables_beside(source.folder, (secret.env for secret in spec.secrets), warnings.append)
-    granted = grant(spec, request.secrets, user, beside, partial(trust.agreed_variables, source.name, source.text))
+    came_along = () if request.files else spec.inputs
+    agent = find_agent(spec.agent, spec.near)
+    consent = partial(trust.agreed_variables, source.name, source.text, came_along, agent)
+    granted = grant(spec, request.secrets, user, beside, consent)
     if source.folder:
         granted = replace(granted, beside=source.folder / ".env")
     if ask:
