@@ -52,12 +52,26 @@ def test_memory_that_is_none_is_refused() -> None:
         parse_memory("lots")
 
 
-@given(st.text(min_size=6, max_size=40), st.text(max_size=30), st.text(max_size=30))
-def test_no_form_of_a_known_value_survives(value: str, before: str, after: str) -> None:
-    assume(is_searched(value))
+LIKE_ESCAPES = st.sampled_from("0a +\\\r\n\t%&;'\"/bnr<>{}$u\b\xa0à")
+
+
+@pytest.mark.parametrize("letters", [st.characters(exclude_categories=["Cs"]), LIKE_ESCAPES])
+def test_no_form_of_a_known_value_survives(letters: st.SearchStrategy[str]) -> None:
+    @given(st.text(letters, min_size=4, max_size=40), st.text(letters, max_size=30), st.text(letters, max_size=30))
+    def survives_not(value: str, before: str, after: str) -> None:
+        assume(is_searched(value))
+        redactor = Redactor({"NAME": value})
+        for form in (value, quote(value, safe=""), json.dumps(value)[1:-1]):
+            assert form not in redactor.clean(f"{before}\n{form}\n{after}").replace("***REDACTED:NAME***", "\x00")
+
+    survives_not()
+
+
+@pytest.mark.parametrize("value", ["00 +", "ab +cdefghijk", "x\r+1234567890", "0000\r\\b1", "00\r\b"])
+def test_a_space_before_what_looks_like_an_escape_hides_nothing(value: str) -> None:
     redactor = Redactor({"NAME": value})
-    for form in (value, quote(value, safe=""), json.dumps(value)[1:-1]):
-        assert form not in redactor.clean(f"{before}\n{form}\n{after}").replace("***REDACTED:NAME***", "\x00")
+    assert redactor.clean(f"à\n{value}\nb") == "à\n***REDACTED:NAME***\nb"
+    assert redactor.clean(json.dumps({"a": value})) == '{"a": "***REDACTED:NAME***"}'
 
 
 @pytest.mark.parametrize("before", ["", "x", "xy", "xyz"])

@@ -84,6 +84,7 @@ class Redactor:
             spans = _merged([*spans, *self._fragments(data)])
         if not spans:
             return text, Counter()
+        spans = _merged([_of_letters(data, span) for span in spans])
         return with_marks(data, spans).decode("utf-8", "surrogatepass"), Counter(span.name for span in spans)
 
     # --- JSON -------------------------------------------------------------------------------------------------------
@@ -242,6 +243,16 @@ def _merged(found: list[Span]) -> list[Span]:
         else:
             merged.append(span)
     return merged
+
+
+def _of_letters(data: bytes, span: Span) -> Span:
+    """The span, grown to whole letters: one byte of a letter in UTF-8 may be a letter of another encoding."""
+    start, end = span.start, span.end
+    while start > 0 and data[start] & 0xC0 == 0x80:
+        start -= 1
+    while end < len(data) and data[end] & 0xC0 == 0x80:
+        end += 1
+    return span._replace(start=start, end=end)
 
 
 def _with_numbers(data: bytes, found: list[Span]) -> Iterator[Span]:

@@ -8,7 +8,7 @@ Base64 and hex are sequences of letters and digits of their own. Nobody hides an
 import base64
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from html.entities import codepoint2name
 from typing import Final
@@ -26,6 +26,7 @@ _MIN_LINE: Final = 16
 _LONGEST: Final = 1024
 """Characters: of a longer value, only these are one expression; its lines are searched as well."""
 _ESCAPED: Final = {"\a": b"a", "\b": b"b", "\t": b"t", "\n": b"n", "\v": b"v", "\f": b"f", "\r": b"r", "\x1b": b"e"}
+_LIKE_SPACE: Final = "+\\%&\a\b\x1b"
 _RUN: Final = re.compile(rb"[A-Za-z0-9]+")
 
 
@@ -104,7 +105,8 @@ def _plain(text: str, weak: bool, number: bool) -> Iterator[bytes]:
     for position, unit in enumerate(units):
         if position and not weak:
             yield _gap_before(unit)
-        yield _unit(unit, after_backslash=position > 0 and units[position - 1].startswith("\\"))
+        after_backslash = position > 0 and units[position - 1].startswith("\\")
+        yield _unit(unit, after_backslash=after_backslash, following=units[position + 1 : position + 2])
     if weak and _is_word(text[-1]):
         yield _AFTER
     elif number:
@@ -123,17 +125,19 @@ def _units(text: str) -> list[str]:
     return re.findall(r"\\+|[\s\0]+|.", text, re.DOTALL)
 
 
-def _unit(unit: str, *, after_backslash: bool) -> bytes:
+def _unit(unit: str, *, after_backslash: bool = False, following: Sequence[str] = ()) -> bytes:
+    """following: the next unit, if any."""
     if unit.startswith("\\"):
         count = len(unit)
         escaped = rb"%5[Cc]|%255[Cc]|&#92;|&#[xX]5[cC];|\\{1,4}u005[cC]"
         return rb"(?:\\{%d,%d}|(?:%s){%d})" % (count, 8 * count, escaped, count)
     if unit.isspace() or "\0" in unit:
         either = b"|".join(_spellings(letter) for letter in dict.fromkeys(unit))
-        return rb"(?:[\s\0]|\\{1,4}[nrtbfv]|\+|%%20|%%0[9AaDd]|&nbsp;|&#1[03];|\\{0,8}(?:%s)){1,%d}+" % (
-            either,
-            4 * len(unit),
-        )
+        one = rb"[\s\0]|\\{1,4}[nrtbfv]|\+|%%20|%%0[9AaDd]|&nbsp;|&#1[03];|\\{0,8}(?:%s)" % either
+        if not following or following[0][0] not in _LIKE_SPACE:
+            return rb"(?:%s){1,%d}+" % (one, 4 * len(unit))
+        # What comes next may look like an escaped space: it is taken for one only as often as there are spaces.
+        return rb"(?:%s){1,%d}+(?:(?!%s)(?:%s)){0,%d}+" % (one, len(unit), _unit(following[0]), one, 3 * len(unit))
     if unit.isascii() and unit.isalnum():
         return unit.encode()
     before = rb"" if after_backslash else rb"\\{0,8}"

@@ -12,7 +12,9 @@ _TEXTS: Final = frozenset({"text", "content", "output", "thinking", "arguments",
 """Keys of a conversation whose strings are only text."""
 _OF_TOOLS: Final = frozenset({"input", "args", "response", "arguments", "action"})
 """Keys of what a tool was given or answered: data of any shape, of which no media are taken."""
-_ADDRESS: Final = re.compile(r"[\x00-\x20]*h[\t\r\n]*t[\t\r\n]*t[\t\r\n]*p[\t\r\n]*s?[\t\r\n]*:", re.IGNORECASE)
+_ADDRESS: Final = re.compile(
+    r"[\x00-\x20]*+h[\t\r\n]*+t[\t\r\n]*+t[\t\r\n]*+p[\t\r\n]*+(?:s[\t\r\n]*+)?:", re.IGNORECASE
+)
 """As lenient as `urllib.parse`."""
 
 
