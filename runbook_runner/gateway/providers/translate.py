@@ -11,11 +11,12 @@ import logging
 import os
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Final
 
+from runbook_runner.core.facts.providers import PROVIDER_KEYS
 from runbook_runner.gateway.dialects.base import Json, readable
 from runbook_runner.gateway.dialects.bodies import items, names_address, part
 from runbook_runner.gateway.upstream import (
@@ -29,6 +30,19 @@ from runbook_runner.gateway.upstream import (
 
 READ_S: Final = 900.0
 MAX_ERROR_CHARS: Final = 2000
+_WITHOUT_KEY: Final = (
+    "azure",
+    "bedrock",
+    "databricks",
+    "github_copilot",
+    "huggingface",
+    "oci",
+    "sagemaker",
+    "snowflake",
+    "vertex_ai",
+    "watsonx",
+)
+"""How the names of providers begin that litellm opens with other credentials than a key of this name, all their own."""
 _CONVERSATION: Final = ("messages", "input", "contents", "system", "systemInstruction")
 
 
@@ -86,7 +100,7 @@ class Translation:
             return
         litellm = await asyncio.to_thread(_litellm)
         try:
-            result = await form.call(litellm, self._body(form, request, name))
+            result = await form.call(litellm, {**self._key(litellm, name), **self._body(form, request, name)})
         except Exception as error:  # litellm's own family, and whatever its many adapters raise
             yield self._error(request, error)
             return
@@ -97,6 +111,17 @@ class Translation:
         else:
             headers = (("content-type", "application/json"),)
             yield Answer(200, headers, single_chunk(_encoded(result)), answered_by=name, notes=notes)
+
+    def _key(self, litellm: Any, name: str) -> Json:
+        """The provider's key as litellm finds it, for a provider that has none by its usual name. Without one litellm
+        would take the key of OpenAI or Anthropic to most other providers."""
+        if "api_key" in self._target.options or self._target.provider.startswith(_WITHOUT_KEY):
+            return {}
+        with suppress(Exception):  # whatever litellm does not know
+            key = litellm.get_llm_provider(model=name)[2]
+            if key and key not in (os.environ.get(variable) for variable in PROVIDER_KEYS):
+                return {"api_key": key}
+        return {"api_key": "none"}
 
     def _body(self, form: _Form, request: ModelRequest, name: str) -> Json:
         known = {key: value for key, value in request.json.items() if key in form.fields}

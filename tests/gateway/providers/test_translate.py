@@ -232,6 +232,21 @@ def test_a_models_name_sends_the_key_nowhere(connect: Any, local: Any) -> None:
     assert local.requests == []
 
 
+@pytest.mark.parametrize("dialect", ["anthropic", "openai-chat", "openai-responses", "gemini"])
+@pytest.mark.parametrize(("own", "sent"), [(None, "none"), ("canary-own-4711", "canary-own-4711")])
+def test_a_provider_gets_its_own_key_or_none(
+    connect: Any, local: Any, monkeypatch: pytest.MonkeyPatch, dialect: str, own: str | None, sent: str
+) -> None:
+    """litellm would send OpenAI's to some eighty others, and a runbook names the provider."""
+    for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY"):
+        monkeypatch.setenv(name, f"canary-of-{name}")
+    monkeypatch.setenv("HYPERBOLIC_API_BASE", f"{local.url}/v1")
+    line = connect(provider_from("hyperbolic", {"HYPERBOLIC_API_KEY": own} if own else {}, dialect=dialect))
+    path = IMAGES[dialect][0]
+    line.post(path, **body_for(path, False))
+    assert [credential for _, _, credential in local.requests] == [f"Bearer {sent}"]
+
+
 URL = "https://stranger.test/?stolen=4711"
 IMAGES: dict[str, tuple[str, str, Any]] = {
     "anthropic": ("/v1/messages", "messages", [{"type": "image", "source": {"type": "url", "url": URL}}]),
