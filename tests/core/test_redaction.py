@@ -47,7 +47,27 @@ def as_csv(text: str) -> bytes:
     return out.getvalue().encode()
 
 
+def dump(text: str, line: str, words: int = 1) -> bytes:
+    """As hexdump programs print it. line: the format of one; words: the bytes of a word of this machine."""
+    data = b"HOME=/root\nX=" + text.encode() + b"\nZ=1\n"
+    data += bytes(len(data) % words)
+    lines = [""]
+    for at in range(0, len(data), 16):
+        part = data[at : at + 16]
+        digits = " ".join(part[n : n + words][::-1].hex() for n in range(0, len(part), words))
+        letters = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in part)
+        lines.append(line.format(at=at, digits=digits, pairs=part.hex(" ", 2), letters=letters))
+    return "\n".join([*lines, ""]).encode()
+
+
 ENCODINGS: dict[str, Encode] = {
+    "xxd": lambda text: dump(text, "{at:08x}: {pairs:<40} {letters}"),
+    "hexdump -C": lambda text: dump(text, "{at:08x}  {digits:<47}  |{letters}|"),
+    "hexdump": lambda text: dump(text, "{at:07x} {digits}", words=2),
+    "od -t x1": lambda text: dump(text, "{at:07o} {digits}"),
+    "xxd in JSON": lambda text: json.dumps({"a": dump(text, "{at:08x}: {pairs:<40} {letters}").decode()}).encode(),
+    "small letters": lambda text: text.lower().encode(),
+    "capital letters": lambda text: text.upper().encode(),
     "as it is": str.encode,
     "without what is at its ends": lambda text: text.strip().encode(),
     "JSON": lambda text: json.dumps(text).encode(),
@@ -194,6 +214,7 @@ def test_counts_paths_and_addresses_are_not_secrets_by_name(name: str, value: st
 @pytest.mark.parametrize("piece", [
     "eyJ", "-eyJ", "eyJaaaaaaaaaaaa.", "-----BEGIN PRIVATE KEY-----", "-----BEGIN A ", "sk-", "-sk-ant-", "gh", "p@ss(",
     "p@ss(\\", "tok\n", "tok_CANARY_", '"', "\\", "\\n", "\0", "0x", "74 ", "&amp;", "%",
+    "\n00000000: 41 ", "00000000: 41 42\n", "00000000: 746f 6b5f 4341 4e41 5259\n",
 ])  # fmt: skip
 def test_the_time_is_linear_in_the_length_of_a_text(piece: str) -> None:
     """A quadratic search of this much takes minutes."""

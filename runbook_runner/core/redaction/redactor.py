@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any, Final, NamedTuple
 
 from runbook_runner.core.redaction import patterns
+from runbook_runner.core.redaction.dumps import dumps
 from runbook_runner.core.redaction.spellings import Form, forms, literals
 
 _SEPARATORS: Final = b"\0\r\n\t :,-"
@@ -134,7 +135,18 @@ class Redactor:
         ]
         if found and json and self._has_numbers:
             found = list(_with_numbers(data, found))
+        if self._forms:
+            found += self._dumped(data, begin)
         return _merged(found)
+
+    def _dumped(self, data: bytes, begin: int) -> Iterator[Span]:
+        """The lines of hex dumps in which values are."""
+        for dump in dumps(data):
+            for form in self._there(dump.content):
+                for match in () if form.weak else form.pattern.finditer(dump.content):
+                    start, end = dump.place(match.start(), match.end())
+                    if end > begin:
+                        yield Span(max(start, begin), end, form.name)
 
     def _there(self, data: bytes) -> Sequence[Form]:
         """The forms that may be in the data: their anchors are."""

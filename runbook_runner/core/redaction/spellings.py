@@ -77,6 +77,8 @@ def quote_all(text: str) -> str:
 def _forms(name: str, text: str) -> Iterator[Form]:
     weak, number = is_weak(text), text.isascii() and text.isdecimal()
     yield Form(name, _plain(text[:_LONGEST], weak, number), _raw(text[:_LONGEST]), weak=weak, number=number)
+    for other in () if weak else {text.lower(), text.upper()} - {text}:
+        yield Form(name, _plain(other[:_LONGEST], weak, number), _raw(other[:_LONGEST]), weak=weak)
     raw = _raw(text)
     for encoded in dict.fromkeys((*_base64(raw), *_base64(text.encode("utf-16-le", "surrogatepass")))):
         yield Form(name, _base64_expression(encoded), encoded, weak=False)
