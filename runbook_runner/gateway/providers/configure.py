@@ -3,9 +3,11 @@
 A provider without a row is any that litellm knows by that name (see `translate`).
 """
 
+import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from importlib.util import find_spec
+from typing import Final
 from urllib.parse import urlsplit
 
 from runbook_runner.core.errors import InputError, NotReadyError
@@ -16,6 +18,7 @@ from runbook_runner.core.facts.providers import (
     default_provider,
     find_provider,
 )
+from runbook_runner.core.files import is_file
 from runbook_runner.core.network.addresses import is_loopback
 from runbook_runner.core.text import did_you_mean
 from runbook_runner.gateway.providers.prices import listed_providers, prices_from
@@ -25,6 +28,11 @@ from runbook_runner.gateway.providers.translate import Target
 from runbook_runner.gateway.upstream import Headers
 
 Environ = Mapping[str, str]
+_LOGINS: Final = {
+    "chatgpt": ("CHATGPT_TOKEN_DIR", "auth.json"),
+    "github_copilot": ("GITHUB_COPILOT_TOKEN_DIR", "access-token"),
+}
+"""The providers to which litellm logs in → the variable that names the folder of its files, and one of them."""
 
 
 def provider_from(
@@ -39,6 +47,7 @@ def provider_from(
     row = _row(name or default_provider(environ))
     if dialect is not None and dialect not in row.dialects:
         _require_litellm(row.name, dialect)
+    _require_login(row.name)
     key_name, header, key = _key(row, environ)
     base_url = _base_url(row, environ, key)
     return Provider(
@@ -131,6 +140,16 @@ def _target(row: ProviderFacts, model: str | None, base_url: str, key: str, envi
 
 def _headers(row: ProviderFacts, environ: Environ) -> Headers:
     return tuple((header, environ[variable]) for header, variable in row.headers if environ.get(variable))
+
+
+def _require_login(provider: str) -> None:
+    """litellm would log in to it during the run: with a code on the terminal, and files in the home. Raises
+    NotReadyError."""
+    variable, name = _LOGINS.get(provider, ("", ""))
+    folder = os.environ.get(variable) or os.path.expanduser(f"~/.config/litellm/{provider}")  # noqa: PTH111 - never raises
+    if name and not is_file(os.path.join(folder, name)):  # noqa: PTH118
+        hint = "Log in with litellm first, or name another provider with --provider."
+        raise NotReadyError(f"You have not logged in to {provider}.", hint=hint)
 
 
 def _require_litellm(provider: str, dialect: str, found: Callable[[str], object] = find_spec) -> None:

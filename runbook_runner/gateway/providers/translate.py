@@ -33,6 +33,7 @@ MAX_ERROR_CHARS: Final = 2000
 _WITHOUT_KEY: Final = (
     "azure",
     "bedrock",
+    "chatgpt",
     "databricks",
     "github_copilot",
     "huggingface",

@@ -319,3 +319,15 @@ def test_a_model_is_no_address(runbook: Any, asking: Path, model: str) -> None:
     file.write_text(file.read_text().replace("agent: ask", f"agent: ask\nmodel_provider: huggingface\nmodel: {model}"))
     ran = runbook("run", asking, "--sandbox", "host", "--trust", env={"HUGGINGFACE_API_KEY": KEY})
     assert (ran.code, "is an address, not the name of a model" in ran.err) == (2, True)
+
+
+@pytest.mark.needs("litellm")
+@pytest.mark.parametrize("provider", ["github_copilot", "chatgpt"])
+def test_no_runbook_starts_a_log_in(runbook: Any, asking: Path, provider: str) -> None:
+    file = asking / "RUNBOOK.md"
+    file.write_text(file.read_text().replace("agent: ask", f"agent: ask\nmodel_provider: {provider}\nmodel: gpt-5"))
+    home = runbook.cwd / "home"
+    home.mkdir()
+    ran = runbook("run", asking, "--sandbox", "host", "--trust", env={"HOME": str(home)})
+    assert (ran.code, f"You have not logged in to {provider}." in ran.err) == (3, True), ran.err
+    assert not (home / ".config").exists()
