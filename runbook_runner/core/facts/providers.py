@@ -166,6 +166,21 @@ _HOSTS: Final = frozenset(
 )  # fmt: skip
 
 
+OPENED_OTHERWISE: Final = (
+    "azure",
+    "bedrock",
+    "chatgpt",
+    "databricks",
+    "github_copilot",
+    "huggingface",
+    "oci",
+    "sagemaker",
+    "snowflake",
+    "vertex_ai",
+    "watsonx",
+)
+"""How the names of providers begin that litellm opens with other credentials than a key of this name, all their own."""
+
 # The key variables of providers without a row, as litellm and `configure` name them.
 OTHER_PROVIDER_KEYS: Final = frozenset(
     f"{name.upper()}_API_KEY"

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Final
 
-from runbook_runner.core.facts.providers import PROVIDER_KEYS
+from runbook_runner.core.facts.providers import OPENED_OTHERWISE, PROVIDER_KEYS
 from runbook_runner.gateway.dialects.base import Json, readable
 from runbook_runner.gateway.dialects.bodies import items, names_address, part
 from runbook_runner.gateway.upstream import (
@@ -30,20 +30,6 @@ from runbook_runner.gateway.upstream import (
 
 READ_S: Final = 900.0
 MAX_ERROR_CHARS: Final = 2000
-_WITHOUT_KEY: Final = (
-    "azure",
-    "bedrock",
-    "chatgpt",
-    "databricks",
-    "github_copilot",
-    "huggingface",
-    "oci",
-    "sagemaker",
-    "snowflake",
-    "vertex_ai",
-    "watsonx",
-)
-"""How the names of providers begin that litellm opens with other credentials than a key of this name, all their own."""
 _CONVERSATION: Final = ("messages", "input", "contents", "system", "systemInstruction")
 
 
@@ -116,7 +102,7 @@ class Translation:
     def _key(self, litellm: Any, name: str) -> Json:
         """The provider's key as litellm finds it, for a provider that has none by its usual name. Without one litellm
         would take the key of OpenAI or Anthropic to most other providers."""
-        if "api_key" in self._target.options or self._target.provider.startswith(_WITHOUT_KEY):
+        if "api_key" in self._target.options or self._target.provider.startswith(OPENED_OTHERWISE):
             return {}
         with suppress(Exception):  # whatever litellm does not know
             key = litellm.get_llm_provider(model=name)[2]
