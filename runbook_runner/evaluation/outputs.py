@@ -3,6 +3,7 @@
 import os.path
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
@@ -11,35 +12,58 @@ from runbook_runner.core.declared import RequiredOutput
 Lack = Literal["missing", "empty"]
 
 _STARS = re.compile(r"\*+")
+_MOST_TESTS = 4_000_000
+"""Of a name against a pattern: a runbook and its results may be made to have many. The rest is missing."""
 _PLACEHOLDER = re.compile(r"<[^<>/]*>|\{[^{}/]*\}")
 
 
 def lacking_outputs(results: Path, required: Iterable[RequiredOutput]) -> Mapping[str, Lack]:
     """The required paths without a non-empty file in the results folder, in manifest order."""
-    lacks = {output.path: _lack(results, output.path) for output in required}
+    found = _Found(results)
+    lacks = {output.path: _lack(found, output.path) for output in required}
     return {path: lack for path, lack in lacks.items() if lack}
 
 
-def _lack(results: Path, path: str) -> Lack | None:
+class _Found:
+    """What is in the results folder."""
+
+    def __init__(self, results: Path):
+        self.results = results
+        self._left = _MOST_TESTS
+
+    @cached_property
+    def _all(self) -> list[tuple[Path, tuple[str, ...]]]:
+        return [(path, path.relative_to(self.results).parts) for path in self.results.rglob("*")]
+
+    def fitting(self, tests: Sequence[re.Pattern[str] | None]) -> Iterator[Path]:
+        for path, names in self._all:
+            self._left -= 1
+            if self._left < 0:
+                return
+            if _fits(names, tests):
+                yield path
+
+
+def _lack(there: _Found, path: str) -> Lack | None:
     """`None` when something that matches the path has content."""
     lack: Lack = "missing"
-    for found in _matches(results, path):
+    for found in _matches(there, path):
         if _has_content(found):
             return None
         lack = "empty"
     return lack
 
 
-def _matches(results: Path, path: str) -> Iterator[Path]:
+def _matches(there: _Found, path: str) -> Iterator[Path]:
     pattern = _PLACEHOLDER.sub("*", path).strip()
     parts = PurePosixPath(pattern).parts
     if not parts or ".." in parts or pattern.startswith("/"):
         return
     if "*" in pattern or "?" in pattern:
         tests = [None if part == "**" else _expression(part) for part in parts[:-1]] + [_expression(parts[-1])]
-        yield from (found for found in results.rglob("*") if _fits(found.relative_to(results).parts, tests))
-    elif os.path.exists(results / pattern):  # noqa: PTH110 - it does not raise for a name that no file can have
-        yield results / pattern
+        yield from there.fitting(tests)
+    elif os.path.exists(there.results / pattern):  # noqa: PTH110 - it does not raise for a name that no file can have
+        yield there.results / pattern
 
 
 def _fits(names: Iterable[str], tests: Sequence[re.Pattern[str] | None]) -> bool:

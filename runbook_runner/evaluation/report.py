@@ -9,6 +9,8 @@ from runbook_runner.core.formats.json_toml import plain_json
 
 REPORT = "validation_report.json"
 MAX_BYTES = 10 << 20
+_MOST_REASONS = 50
+_LONGEST_REASON = 1000  # characters
 _GOOD = ("pass", "skipped")
 
 
@@ -49,18 +51,26 @@ def _v2(body: dict[str, Any]) -> Report:
     checks = body.get("checks")
     if not isinstance(checks, list):
         return Report(body, None, (f"{REPORT} has no list of checks.",))
-    reasons = tuple(reason for check in checks if (reason := _complaint(check)))
-    return Report(body, not reasons, reasons)
+    failed = [check for check in checks if _failed(check)]
+    reasons = [_complaint(check)[:_LONGEST_REASON] for check in failed[:_MOST_REASONS]]
+    if more := len(failed) - len(reasons):
+        reasons.append(f"{more} more checks did not pass.")
+    return Report(body, not failed, tuple(reasons))
 
 
-def _complaint(check: Any) -> str | None:
+def _failed(check: Any) -> bool:
+    if not isinstance(check, dict) or check.get("status") not in _GOOD:
+        return True
+    return check.get("kind") == "judge" and _below_threshold(check)
+
+
+def _complaint(check: Any) -> str:
+    """Why a check failed."""
     if not isinstance(check, dict):
         return "A check is not an object."
     name, status = check.get("id") or check.get("name") or "?", check.get("status")
     if check.get("kind") == "judge" and _below_threshold(check):
         return f"{name}: score {check['score']} is below {check['threshold']}."
-    if status in _GOOD:
-        return None
     return f"{name}: {status}. {check.get('message') or ''}".rstrip()
 
 

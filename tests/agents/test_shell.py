@@ -179,6 +179,19 @@ def test_a_background_process_writes_into_no_later_block(tmp_path: Path) -> None
     assert returned(events)[1].output == "mine"
 
 
+@pytest.mark.parametrize("taken", ["begin", "out", "end"])
+def test_a_line_that_a_block_takes_out_of_the_pipe_fails_the_run(taken: str) -> None:
+    """The processes around the driver have the same pipe open, and a block may open it through them."""
+    blocks = tuple(Block(heading=f"Step {n}", language="sh", code="echo x", line=n) for n in (1, 2))
+    agent_input = AgentInput(mission="", app="/app", blocks=blocks)
+    invocation = invoke(agent_input)
+    lines = subprocess.run(invocation.argv, input=invocation.stdin, capture_output=True).stdout.decode().split("\n")
+    reader = Reader(agent_input)
+    for line in lines:
+        list(reader.feed(line if f'"{taken}": 1' not in line else "spoiled" + line))
+    assert "are missing" in str(reader.result(0).error)
+
+
 def test_without_python_the_error_says_so(tmp_path: Path) -> None:
     blocks = (Block(heading="Step 1", language="sh", code="true", line=1),)
     agent_input = AgentInput(mission="", app=str(tmp_path), blocks=blocks)

@@ -112,6 +112,22 @@ def test_the_report_decides(tmp_path: Path, report: Any, verdict: str, passed: b
     assert bool(found.reasons) is (verdict == "fail")
 
 
+def test_a_report_of_a_million_failures_is_told_in_short(tmp_path: Path) -> None:
+    checks = [{"id": "x" * 100_000, "status": "fail"}, *[0] * 1_000_000]
+    found = judge(tmp_path, report={"version": 2, "checks": checks})
+    assert found.verdict == "fail"
+    assert len(found.reasons) < 100
+    assert max(map(len, found.reasons)) <= 1000
+    assert found.reasons[-1] == f"{len(checks) - 50} more checks did not pass."
+
+
+def test_many_patterns_and_many_results_end(tmp_path: Path) -> None:
+    """Each by itself is within its limit; as many as names times patterns are not compared."""
+    put(tmp_path, *(f"{'ab' * 40}{n}" for n in range(1000)))
+    found = judge(tmp_path, "*9", *(f"*a*b*{n}*.txt" for n in range(9000)))
+    assert len(found.missing_outputs) == 9000
+
+
 def test_a_failed_agent_never_passes(tmp_path: Path) -> None:
     put(tmp_path, "a.md")
     found = judge(tmp_path, "a.md", agent_ok=False, report={"overall_passed": True})

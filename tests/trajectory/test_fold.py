@@ -8,7 +8,9 @@ import pytest
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.events import (
     AgentFinished,
+    AgentMessage,
     AgentStarted,
+    AgentThinking,
     Artifact,
     Evaluated,
     Event,
@@ -137,6 +139,13 @@ def test_every_prefix_of_a_log_folds_to_a_valid_trajectory(length: int) -> None:
     jsonschema.Draft202012Validator(Trajectory.model_json_schema()).validate(trajectory.model_dump(mode="json"))
     assert trajectory.status == ("completed" if length == len(EVENTS) else "running")
     assert to_atif(recorded(EVENTS[:length]))["steps"][0]["source"] == "user"
+
+
+def test_a_step_is_put_together_once_however_many_pieces_it_has() -> None:
+    pieces = [AgentThinking(text="hm"), AgentMessage(text="0123456789" * 4)] * 100_000
+    (step,) = to_atif(recorded([*pieces]))["steps"]
+    assert step["message"].count("\n") == 100_000 - 1
+    assert step["reasoning_content"] == "hm" * 100_000
 
 
 def test_the_same_log_folds_to_the_same_bytes() -> None:

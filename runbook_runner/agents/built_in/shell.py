@@ -24,7 +24,11 @@ from runbook_runner.core.events import AgentMessage, AgentNotice, Event, ToolCal
 MAX_OUTPUT = 1 << 20  # bytes of one block's output that are recorded
 _MAX_NOISE = 2000
 _NOT_FOUND = 127
-_WITHOUT_PYTHON = "The shell agent needs a python3 in the sandbox; in Docker, --apt python3-minimal brings it."
+_TAMPERED = "Lines of the shell agent's driver are missing: something in the sandbox took or spoiled them."
+_WITHOUT_PYTHON = (
+    "The shell agent needs a python3 in the sandbox: in Docker, --apt python3 brings it to an image of Debian; or use a"
+    " snapshot that has it."
+)
 
 _COMMANDS = {
     "bash": ("bash", "-e", "-o", "pipefail", "-c"),
@@ -82,6 +86,8 @@ class Reader:
         self._key = bytes.fromhex(agent_input.key)
         self._last = 0
         """Number of the last line; an older one that comes again is not the driver's."""
+        self._lost = False
+        """A line did not come: a block can't write the driver's lines, but may take them out of the pipe."""
         self._output: list[str] = []
         self._more = 0
         self._running: Block | None = None
@@ -110,6 +116,7 @@ class Reader:
         number = count_at(record, "n")
         if record is None or number <= self._last:
             return None
+        self._lost = self._lost or number > self._last + 1
         self._last = number
         return record
 
@@ -155,6 +162,8 @@ class Reader:
         return iter(())
 
     def result(self, exit_code: int | None) -> Result:
+        if self._lost:
+            return Result(text=self._summary(), error=_TAMPERED, error_kind="record_incomplete")
         if self._failed:
             return Result(text=self._summary(), error=self._failed, error_kind="block_failed")
         if self.finished:

@@ -19,7 +19,8 @@ from runbook_runner.sandbox.base import Process, PutFile, Sandbox
 
 FINISH_GRACE_S = 10.0  # from a CLI's final record until it is ended (field notes §5.1)
 MAX_LINE = 16 << 20  # bytes of one output line; more is cut off
-_EACH_LINE = 100  # bytes that a line counts beside its text: each is an event, or several, with a time and a number
+_EACH_LINE = 100  # bytes that a line counts beside its text
+_EACH_EVENT = 1000  # the same of each event that is made of it: the record of a run is folded in memory
 _KEPT_STDERR_LINES = 20
 _MAX_NOTICE = 2000  # characters
 
@@ -117,6 +118,7 @@ class _Output:
         self.has_worked = self.has_worked or self._launch.session is None
         for event in _tolerant(self._reader.feed(line), line):
             self.has_worked = self.has_worked or isinstance(event, ToolCalled)
+            self._left -= _EACH_EVENT
             self._launch.emit(event)
 
 

@@ -26,6 +26,9 @@ class _Steps:
         self.steps: list[dict[str, Any]] = []
         self._uses_model = uses_model
         self._open: dict[str, Any] | None = None
+        self._said: list[str] = []
+        """Of the open step; like its thoughts, put together once: an agent may print any number of pieces."""
+        self._thoughts: list[str] = []
         self._step_of_call: dict[str, dict[str, Any]] = {}
 
     def add(self, source: str, ts: str, message: str) -> dict[str, Any]:
@@ -41,12 +44,12 @@ class _Steps:
         return self._open
 
     def say(self, ts: str, text: str) -> None:
-        step = self.agent(ts)
-        step["message"] = "\n".join(part for part in (step["message"], text) if part)
+        self.agent(ts)
+        self._said.append(text)
 
     def think(self, ts: str, text: str) -> None:
-        step = self.agent(ts)
-        step["reasoning_content"] = step.get("reasoning_content", "") + text
+        self.agent(ts)
+        self._thoughts.append(text)
 
     def call(self, ts: str, event: ToolCalled) -> None:
         if event.call_id in self._step_of_call:
@@ -61,7 +64,15 @@ class _Steps:
         if step is not None:
             result = {"source_call_id": event.call_id, "content": event.output}
             step.setdefault("observation", {"results": []})["results"].append(result)
-        self._open = None
+        self.close()
+
+    def close(self) -> None:
+        """The open step is complete."""
+        if self._open is not None:
+            self._open["message"] = "\n".join(filter(None, self._said))
+            if self._thoughts:
+                self._open["reasoning_content"] = "".join(self._thoughts)
+        self._open, self._said, self._thoughts = None, [], []
 
 
 def to_atif(events: Iterable[Recorded]) -> dict[str, Any]:
@@ -90,6 +101,7 @@ def to_atif(events: Iterable[Recorded]) -> dict[str, Any]:
             usage += event.usage
         elif isinstance(event, AgentFinished):
             end = event
+    steps.close()
     return {
         "schema_version": VERSION,
         "session_id": run.trajectory_id if run else None,
