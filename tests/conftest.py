@@ -192,6 +192,13 @@ class Command:
         self.data = cwd / "user-data"
         self.env["RUNBOOK_DATA"] = str(self.data)
 
+    @property
+    def programs(self) -> Path:
+        """A folder for programs of the user's, which lies outside of the project."""
+        folder = self.cwd.with_name(f"{self.cwd.name}-programs")
+        folder.mkdir(exist_ok=True)
+        return folder
+
     def left(self) -> list[Path]:
         """The claims of runs that are not settled, and what is left of their sandboxes on this machine."""
         return [*self.data.glob("runs/*"), *self.data.glob("work/*")]

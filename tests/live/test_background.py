@@ -1,7 +1,6 @@
 """Agents that put something into the background: it is waited for, and told when it was not."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -76,13 +75,12 @@ exec sleep 1000
 
 @pytest.mark.parametrize("limit", [("--idle", "5"), ("--timeout", "8")], ids=["idle", "deadline"])
 def test_what_never_ends_does_not_make_a_failure_of_a_run_that_was_done(
-    run: Any, tmp_path: Path, runbook: Any, limit: tuple[str, str]
+    run: Any, runbook: Any, limit: tuple[str, str]
 ) -> None:
     """A server that the agent left running, say."""
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "claude").write_text(CLAUDE)
-    (tmp_path / "bin" / "claude").chmod(0o755)
-    runbook.env["PATH"] = f"{tmp_path / 'bin'}:{runbook.env['PATH']}"
+    (runbook.programs / "claude").write_text(CLAUDE)
+    (runbook.programs / "claude").chmod(0o755)
+    runbook.env["PATH"] = f"{runbook.programs}:{runbook.env['PATH']}"
     ran = run("claude-code", [{"say": "never asked"}], "--sandbox", "host", *limit)
     assert (ran.code, ran.json["status"]) == (0, "completed"), ran.err
     assert ran.events("agent.finished")[0]["text"] == "Serving."

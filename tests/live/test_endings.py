@@ -147,7 +147,7 @@ def test_ctrl_c_twice_does_not_wait_for_a_background_process(
     word = f"8{os.getpid()}{time.monotonic_ns() % 100000}"
     process, folder = start(shell_runbook(SILENT.format(word=word)), "host")
     process.send_signal(signal.SIGINT)
-    eventually(lambda: processes(word) == "")
+    eventually(lambda: f"sleep {word}" not in processes(word).splitlines())
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
     assert process.returncode == 130
@@ -185,8 +185,7 @@ def test_output_that_can_not_be_written_costs_the_run_nothing(runbook: Any) -> N
 
 def fake_claude(runbook: Any, script: str) -> dict[str, str]:
     """A program called `claude` that misbehaves, found first on PATH."""
-    folder = runbook.cwd / "bin"
-    folder.mkdir()
+    folder = runbook.programs
     (folder / "claude").write_text("#!/bin/sh\n" + script)
     (folder / "claude").chmod(0o755)
     return {"PATH": f"{folder}:{runbook.env['PATH']}"}

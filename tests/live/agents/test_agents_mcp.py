@@ -48,7 +48,9 @@ TOOLS = {
     "opencode": "{server}_{tool}",
 }
 
-FIND = "(cat $(find /app/.runbook -type f -size -100k); timeout 5 head -qc 100000 /proc/[0-9]*/fd/3) 2>/dev/null"
+FIND = (
+    "(find /app/.runbook -type f -size -100k -exec cat {} +; timeout 5 head -qc 100000 /proc/[0-9]*/fd/3) 2>/dev/null"
+)
 """What the agent can read of its CLI's files; backwards in the results, because secrets are removed from those."""
 
 pytestmark = [
