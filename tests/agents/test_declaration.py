@@ -165,6 +165,8 @@ def test_an_unknown_agent_gets_the_name_that_was_meant(tmp_path: Path) -> None:
     ('argv = ["x"]\n[[events.records]]\nwhen = "a"\nis = "speech"\n', 2, "does not match any of the expected tags"),
     ('argv = ["x"]\n[[errors]]\npattern = "("\nkind = "network"\n', 3, "This is not a regular expression"),
     ('argv = ["x"]\n[[errors]]\npattern = "a"\nkind = "netwrk"\n', 4, "known kinds are usage_limit"),
+    ('argv = ["x"]\n' + '[[events.records]]\nwhen = "a"\nis = "message"\ntext = "t"\n' * 201, 2, "at most 200 items"),
+    ('argv = ["x"]\n[[events.records]]\nwhen = "a"\nis = "message"\ntext = "' + "a" * 600 + '"\n', 5, "at most 500"),
 ])  # fmt: skip
 def test_a_mistake_in_the_file_is_told_with_its_line(tmp_path: Path, text: str, line: int, said: str) -> None:
     path = declare(tmp_path, text)

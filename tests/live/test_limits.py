@@ -214,3 +214,18 @@ def test_agent_that_prints_without_end_is_ended_and_does_not_fill_the_disk(
     assert ran.events("agent.finished")[0]["error_kind"] == "disk_limit"
     files = [file for file in ran.folder.rglob("*") if file.is_file()]
     assert sum(file.stat().st_size for file in files) < 40 << 20
+
+
+@pytest.mark.needs("bubblewrap")
+def test_a_declared_agents_rules_do_not_multiply_what_is_recorded(runbook: Any, shell_runbook: Any) -> None:
+    declared = runbook.cwd / ".runbook" / "agents" / "many.toml"
+    declared.parent.mkdir(parents=True)
+    rule = '[[events.records]]\nwhen = "a"\nis = "message"\ntext = "t"\n'
+    line = "import json; print(json.dumps({'type': 'a', 't': 'x' * 500_000}))"
+    head = f'argv = ["python3", "-c", "{line}"]\nprompt = "file"\nenv = {{P = "{{prompt_file}}"}}\n'
+    declared.write_text(head + '[events]\nformat = "jsonl"\n' + rule * 200)
+    run = ("run", shell_runbook("true"), "--agent", "many", "--sandbox", "bubblewrap", "--disk", "20M", "--json")
+    ran = runbook(*run)
+    assert ran.code == 4, ran.err
+    assert "printed more than 5 MB" in ran.json["error"]
+    assert sum(file.stat().st_size for file in ran.folder.rglob("*") if file.is_file()) < 40 << 20

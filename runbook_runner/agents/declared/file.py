@@ -22,7 +22,9 @@ from runbook_runner.core.patterns import check_pattern
 from runbook_runner.core.text import did_you_mean
 
 MAX_BYTES = 1_000_000
-FieldPath = Annotated[str, Field(min_length=1)]
+MAX_RULES = 200
+"""Each costs time for every line that the agent prints."""
+FieldPath = Annotated[str, Field(min_length=1, max_length=500)]
 """Dotted path of a field in a record; a number picks an item of a list: `message.content.0.text`."""
 
 
@@ -33,7 +35,7 @@ class Part(BaseModel):
 class Rule(Part):
     """What one kind of record means. Every rule that fits a record is applied, in the file's order."""
 
-    when: dict[str, str | int | bool] | str
+    when: Annotated[dict[FieldPath, str | int | bool], Field(max_length=20)] | str
     """Which records it fits: the value at `events.kind`, or a table of field path → value that must all be equal."""
     final: bool = False
     """The agent has nothing more to do after this record."""
@@ -94,7 +96,7 @@ class Events(Part):
     """What the agent prints: plain text, each paragraph a message, or one JSON object a line."""
     kind: FieldPath = "type"
     """Where a record names its kind."""
-    records: tuple[AnyRule, ...] = ()
+    records: tuple[AnyRule, ...] = Field(default=(), max_length=MAX_RULES)
 
 
 RegularExpression = Annotated[str, AfterValidator(check_pattern)]
@@ -142,7 +144,7 @@ class Declaration(Part):
     session_db: str | None = None
     """SQLite database below `{home}` with its sessions; its rows are collected as text."""
     events: Events = Events()
-    errors: tuple[ErrorPattern, ...] = ()
+    errors: tuple[ErrorPattern, ...] = Field(default=(), max_length=MAX_RULES)
 
     @field_validator("install")
     @classmethod

@@ -102,13 +102,13 @@ class _Output:
         for stream, line in _lines_of(process, {"stdout": _Lines(), "stderr": _Lines()}):
             watch.saw_output()
             self._left -= len(line) + _EACH_LINE
+            if self._left >= 0:
+                text = self._launch.agent.logged(line) if stream == "stdout" else f"{line}\n"
+                logs[stream].write(self._launch.redactor.clean(text))
+                logs[stream].flush()
+                self._take(stream, line)
             if self._left < 0:
                 watch.end("output")  # what it still prints until then is dropped
-                continue
-            text = self._launch.agent.logged(line) if stream == "stdout" else f"{line}\n"
-            logs[stream].write(self._launch.redactor.clean(text))
-            logs[stream].flush()
-            self._take(stream, line)
 
     def _take(self, stream: str, line: str) -> None:
         if stream == "stderr":
@@ -116,9 +116,11 @@ class _Output:
             return
         # Without a model to ask, any output is work.
         self.has_worked = self.has_worked or self._launch.session is None
-        for event in _tolerant(self._reader.feed(line), line):
+        for number, event in enumerate(_tolerant(self._reader.feed(line), line)):
             self.has_worked = self.has_worked or isinstance(event, ToolCalled)
-            self._left -= _EACH_EVENT
+            self._left -= _EACH_EVENT + (len(line) if number else 0)  # a declared agent may have many rules for a line
+            if self._left < 0:
+                return
             self._launch.emit(event)
 
 
