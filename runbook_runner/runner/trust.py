@@ -15,7 +15,7 @@ from runbook_runner.agents.base import Agent, Declared
 from runbook_runner.agents.registry import declared_agents, find_agent
 from runbook_runner.core.authority import only_from_user
 from runbook_runner.core.clock import now_iso
-from runbook_runner.core.disk.private import private_folder
+from runbook_runner.core.disk.private import FILE, private_folder
 from runbook_runner.core.errors import NotReadyError
 from runbook_runner.core.files import is_file, write_atomically
 from runbook_runner.core.spec import InputFile
@@ -71,7 +71,7 @@ class TrustStore:
         """Raises NotReadyError when it can't be written."""
         try:
             private_folder(self._data, _FOLDER)
-            write_atomically(self._file(offer), json.dumps({**asdict(offer), "since": now_iso()}) + "\n", mode=0o600)
+            write_atomically(self._file(offer), json.dumps({**asdict(offer), "since": now_iso()}) + "\n", mode=FILE)
         except OSError as error:
             raise self._unwritable(error) from error
 

@@ -15,7 +15,7 @@ from runbook_runner.core.spec import RunSpec
 from runbook_runner.runner.agent.launch import agent_environ
 from runbook_runner.runner.environment.backends import Report
 from runbook_runner.runner.recovery.claims import Claim, Entry
-from runbook_runner.runner.replay.prepare import with_policy
+from runbook_runner.runner.replay.prepare import bounded
 from runbook_runner.runner.replay.recorded_run import read_recorded_run
 from runbook_runner.runner.request.inputs import unpacked, with_kept_inputs
 from runbook_runner.runner.request.prepare import PreparedRun, prepare_spec
@@ -60,8 +60,9 @@ def prepare_shell(request: ShellRequest, ask: Ask | None = None) -> PreparedShel
     `prepare_replay`. Raises InputError and NotReadyError."""
     asked = Settings.load()
     spec, trajectory_id, sandbox = _asked_for(request, asked.require_home())
+    spec = bounded(spec, request.network, request.near)
     limits = spec.limits.model_copy(update={"timeout_s": LIFETIME_S, "idle_s": LIFETIME_S})
-    spec = with_policy(spec.model_copy(update={"limits": limits}), request.network, request.near)
+    spec = spec.model_copy(update={"limits": limits})
     user = user_variables(request.options.env_file)
     spec, granted = grant_recorded(spec, request.secrets, user)
     options = replace(request.options, sandbox=request.options.sandbox or sandbox)

@@ -16,7 +16,7 @@ from runbook_runner.runner.replay.cassette import CassetteReplay, Then, check_on
 from runbook_runner.runner.replay.recorded_run import RecordedRun, read_recorded_run
 from runbook_runner.runner.request.inputs import with_kept_inputs
 from runbook_runner.runner.request.prepare import PreparedRun, prepare_spec
-from runbook_runner.runner.request.project_bounds import within_bounds
+from runbook_runner.runner.request.project_bounds import limits_within_bounds, within_bounds
 from runbook_runner.runner.request.request import Ask, RunOptions, RunRequest
 from runbook_runner.runner.request.resolve import resolve
 from runbook_runner.runner.request.secrets import Granted, grant_recorded
@@ -62,7 +62,7 @@ def prepare_replay(request: ReplayRequest, ask: Ask | None = None) -> PreparedRu
     )
     spec = _of_document(recorded, document, near) if document else _pinned(recorded)
     spec = with_kept_inputs(spec, recorded.folder, near)
-    spec = with_policy(spec, request.network, near)
+    spec = bounded(spec, request.network, near)
     user = user_variables(request.options.env_file)
     spec, granted = grant_recorded(spec, request.secrets, user)
     # A replay needs no secrets: the cassette has their marks, and so has the sandbox.
@@ -117,12 +117,12 @@ def _pinned(recorded: RecordedRun) -> RunSpec:
     return recorded.spec.model_copy(update={"image": recorded.image_pinned})
 
 
-def with_policy(spec: RunSpec, policy: str | None, near: Iterable[Path]) -> RunSpec:
-    """The spec under the network policy that was asked for; `None`: under its own, within the bounds of the projects
-    near. Raises InputError for an unknown one."""
-    if policy is None:
-        return spec.model_copy(update={"network": within_bounds(spec.network, near)})
-    for known in get_args(Policy):
-        if policy == known:
-            return spec.model_copy(update={"network": spec.network.model_copy(update={"policy": known})})
-    raise InputError(f"Unknown network policy {policy!r}.", hint=f"Known: {', '.join(get_args(Policy))}.")
+def bounded(spec: RunSpec, policy: str | None, near: Iterable[Path]) -> RunSpec:
+    """The spec within the bounds of the projects near, but under the network policy that was asked for; `None`: under
+    its own. Raises InputError for an unknown one."""
+    network = within_bounds(spec.network, near)
+    if policy is not None:
+        if policy not in get_args(Policy):
+            raise InputError(f"Unknown network policy {policy!r}.", hint=f"Known: {', '.join(get_args(Policy))}.")
+        network = spec.network.model_copy(update={"policy": policy})
+    return spec.model_copy(update={"network": network, "limits": limits_within_bounds(spec.limits, near)})

@@ -6,7 +6,7 @@ come from the same stranger as the runbook. The command line wins over them, bec
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,9 +14,11 @@ from runbook_runner.core.errors import InputError
 from runbook_runner.core.files import upwards
 from runbook_runner.core.network.addresses import parse_rule
 from runbook_runner.core.settings import Table, table_in
-from runbook_runner.core.spec import Network, Policy
+from runbook_runner.core.spec import Limits, Network, Policy
 from runbook_runner.core.text import did_you_mean
+from runbook_runner.runner.request.limits import LIMITS, lower, read_limits
 
+_SETTINGS = ("network", "allow_hosts", "strict_snapshots")
 _NARROW_TO_WIDE: Sequence[Policy] = ("none", "model-only", "allowlist", "full")
 
 
@@ -27,6 +29,8 @@ class Bounds:
     """For the policy `allowlist`."""
     strict_snapshots: bool = False
     """A runbook that names an unknown snapshot is refused."""
+    limits: Limits = field(default_factory=Limits)
+    """Those that are set."""
 
     def narrow(self, network: Network) -> Network:
         """What of it stays within these bounds."""
@@ -49,6 +53,13 @@ def within_bounds(network: Network, near: Iterable[Path | str]) -> Network:
     return network
 
 
+def limits_within_bounds(limits: Limits, near: Iterable[Path | str]) -> Limits:
+    """Each limit, or the lowest that a project near these folders sets. Raises InputError as `bounds_near`."""
+    for bounds in bounds_near(near):
+        limits = lower(limits, bounds.limits)
+    return limits
+
+
 def bounds_near(near: Iterable[Path | str]) -> tuple[Bounds, ...]:
     """Raises InputError with the file for a setting that can't be."""
     folders = dict.fromkeys(upwards(near))
@@ -58,7 +69,7 @@ def bounds_near(near: Iterable[Path | str]) -> tuple[Bounds, ...]:
 
 def _read(table: Table) -> Bounds:
     given = {key.replace("-", "_"): value for key, value in table.values.items()}
-    known = tuple(Bounds.__dataclass_fields__)
+    known = (*_SETTINGS, *LIMITS)
     for key in given:
         if key not in known:
             hint = did_you_mean(key, known) or f"There are {', '.join(known)}."
@@ -68,7 +79,8 @@ def _read(table: Table) -> Bounds:
     strict = given.get("strict_snapshots", False)
     _require(network in get_args(Policy), f"`network` must be one of {', '.join(get_args(Policy))}.", table)
     _require(isinstance(strict, bool), "`strict_snapshots` must be true or false.", table)
-    return Bounds(network, _hosts(hosts, table), strict)
+    limits = read_limits({limit: given.get(name) for name, limit in LIMITS.items()}, table.path)
+    return Bounds(network, _hosts(hosts, table), strict, limits)
 
 
 def _hosts(value: Any, table: Table) -> tuple[str, ...]:

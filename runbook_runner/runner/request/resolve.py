@@ -4,15 +4,13 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, cast, get_args
 
-from pydantic import ValidationError
-
 from runbook_runner.agents.built_in import BUILT_IN_AGENTS
 from runbook_runner.agents.registry import find_agent
 from runbook_runner.core import ids, settings
 from runbook_runner.core.declared import Secret
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.network.addresses import parse_rule
-from runbook_runner.core.spec import Limits, Network, Policy, RunSpec, parse_memory
+from runbook_runner.core.spec import Limits, Network, Policy, RunSpec
 from runbook_runner.core.text import did_you_mean
 from runbook_runner.runbook.document import Runbook, parse
 from runbook_runner.runbook.mission import render
@@ -22,7 +20,8 @@ from runbook_runner.runbook.run_settings import own_settings
 from runbook_runner.runner.environment.images import check_packages
 from runbook_runner.runner.request.choices import choose
 from runbook_runner.runner.request.inputs import read_inputs
-from runbook_runner.runner.request.project_bounds import within_bounds
+from runbook_runner.runner.request.limits import LIMITS, override, read_limits
+from runbook_runner.runner.request.project_bounds import limits_within_bounds, within_bounds
 from runbook_runner.runner.request.request import RunRequest
 from runbook_runner.runner.request.secrets import with_typed
 from runbook_runner.runner.request.valid_spec import require_secret_name
@@ -128,26 +127,10 @@ def _secrets(runbook: Runbook, asked: tuple[str, ...]) -> tuple[Secret, ...]:
 
 
 def _limits(runbook: Runbook, request: RunRequest) -> Limits:
-    """The runbook's limits, overridden by the request's."""
-    names = ("timeout_s", "idle_s", "cpus", "pids", "max_cost_usd", "max_tokens", "max_calls")
-    asked = {name: getattr(request, name) for name in names}
-    values = own_settings(runbook).limits() | {name: value for name, value in asked.items() if value is not None}
-    sizes = {"memory_bytes": request.memory, "disk_bytes": request.disk}
-    values |= {name: parse_memory(size) for name, size in sizes.items() if size}
-    try:
-        return Limits(**{name: value for name, value in values.items() if value is not None})
-    except ValidationError as error:
-        raise _out_of_range(error) from error
-
-
-def _out_of_range(error: ValidationError) -> InputError:
-    """In the words of the options; the settings of a runbook have the same names."""
-    first = error.errors()[0]
-    name, bound = str(first["loc"][0]), next(iter(first.get("ctx", {}).values()), "")
-    words = {"greater_than": "more than", "greater_than_equal": "at least", "less_than_equal": "at most"}
-    bound = f"{int(bound) >> 20}M" if name.endswith("_bytes") else str(bound).removesuffix(".0")
-    option = name.removesuffix("_s").removesuffix("_bytes").removesuffix("_usd").replace("_", "-")
-    return InputError(f"The limit --{option} must be {words.get(first['type'], 'a number')} {bound}".rstrip() + ".")
+    """The runbook's limits within the project's bounds, overridden by the request's."""
+    own = read_limits(own_settings(runbook).limits(), runbook.source)
+    asked = {field: getattr(request, field.removesuffix("_bytes")) for field in LIMITS.values()}
+    return override(limits_within_bounds(own, request.near), read_limits(asked))
 
 
 def _near(agent: str, snapshot: str | None, request: RunRequest) -> tuple[str, ...]:

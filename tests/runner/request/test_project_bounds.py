@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from runbook_runner.core import settings
+
 DOCUMENT = "---\nversion: 1\nagent: shell\n{own}---\n# T\n\n## Step 1\n\n```bash\ntrue\n```\n"
 
 
@@ -53,6 +55,48 @@ def test_a_project_narrows_its_runs_and_only_the_command_line_widens_them(
     assert network(own, *args) == expected
 
 
+@pytest.mark.parametrize(
+    ("project", "own", "args", "expected"),
+    [
+        ("timeout = 60", {}, (), {"timeout_s": 60}),
+        ("timeout = 60", {"timeout": 5}, (), {"timeout_s": 5}),
+        ("timeout = 60", {"timeout": 5000}, (), {"timeout_s": 60}),
+        ("timeout = 60", {"timeout": 5000}, ("--timeout", "300"), {"timeout_s": 300}),
+        ("timeout = 999999", {}, (), {"timeout_s": settings.DEFAULT_TIMEOUT_S}),
+        ("max-cost = 0.5", {}, (), {"max_cost_usd": 0.5}),
+        ("max_cost = 0.5", {"max_cost": 9}, (), {"max_cost_usd": 0.5}),
+        ('memory = "512M"\npids = 100\ncpus = 0.5', {}, (), {"memory_bytes": 512 << 20, "pids": 100, "cpus": 0.5}),
+        (
+            "max_tokens = 7\nmax_calls = 3\nidle = 9",
+            {"max_calls": 2},
+            (),
+            {"max_tokens": 7, "max_calls": 2, "idle_s": 9},
+        ),
+    ],
+)
+def test_a_project_lowers_limits_and_only_the_command_line_raises_them(
+    runbook: Any, project: str, own: Any, args: tuple[str, ...], expected: dict[str, Any]
+) -> None:
+    front = f"runbook_runner: {json.dumps(own)}\n" if own else ""
+    (runbook.cwd / "RUNBOOK.md").write_text(DOCUMENT.format(own=front))
+    config(runbook, f"[run]\n{project}\n")
+    ran = runbook("run", "RUNBOOK.md", "--sandbox", "host", "--dry-run", "--json", *args)
+    assert ran.code == 0, ran.err
+    limits = json.loads(ran.out)["spec"]["limits"]
+    assert {name: limits[name] for name in expected} == expected
+
+
+def test_a_recording_is_replayed_within_the_limits_of_the_project(runbook: Any) -> None:
+    (runbook.cwd / "RUNBOOK.md").write_text(DOCUMENT.format(own="").replace("true", "sleep 100"))
+    ran = runbook("run", "RUNBOOK.md", "--sandbox", "host", "--timeout", "1", "--json")
+    spec = ran.folder / "spec.json"
+    spec.write_text(spec.read_text().replace('"timeout_s": 1.0', '"timeout_s": 3000.0'))
+    assert '"timeout_s": 3000.0' in spec.read_text()
+    config(runbook, "[run]\ntimeout = 2\n")
+    again = runbook("replay", ran.folder, "--sandbox", "host")
+    assert "Agent exceeded timeout_sec (2)." in again.out
+
+
 @pytest.mark.needs("docker")
 def test_a_table_beside_the_runbook_can_not_widen_one_above_it(runbook: Any) -> None:
     config(runbook, '[tool.runbook.run]\nnetwork = "model-only"\n', "pyproject.toml")
@@ -70,6 +114,12 @@ def test_a_table_beside_the_runbook_can_not_widen_one_above_it(runbook: Any) -> 
         ("[run]\nnetwork = []\n", "`network` must be one of"),
         ('[run]\nallow_hosts = "a.org"\n', "`allow_hosts` must be a list of hosts"),
         ('[run]\nallow_hosts = ["a b"]\n', "'a b' is not a host"),
+        ("[run]\ntimeout = 0\n", "The limit timeout must be more than 0."),
+        ("[run]\ntimeout = true\n", "The limit timeout must be a number."),
+        ('[run]\nmemory = "much"\n', "'much' is not an amount of memory"),
+        ("[run]\nmemory = 5\n", "The limit memory must be at least 64M."),
+        ("[run]\nmax_cost = nan\n", "The limit max_cost must be"),
+        ("[run]\ntimout = 5\n", "Did you mean 'timeout'?"),
         ("[run]\nstrict_snapshots = 1\n", "`strict_snapshots` must be true or false"),
         ("run = 3\n", "`run` must be a table"),
         ('[rnu]\nnetwork = "none"\n', "Did you mean 'run'?"),

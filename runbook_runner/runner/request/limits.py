@@ -1,0 +1,68 @@
+"""Runner: the limits of a run, from what a person writes: options, a runbook's settings, a project's."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from runbook_runner.core.errors import InputError
+from runbook_runner.core.spec import Limits, parse_memory
+
+LIMITS: Final = {
+    "timeout": "timeout_s",
+    "idle": "idle_s",
+    "cpus": "cpus",
+    "memory": "memory_bytes",
+    "pids": "pids",
+    "disk": "disk_bytes",
+    "max_cost": "max_cost_usd",
+    "max_tokens": "max_tokens",
+    "max_calls": "max_calls",
+}
+"""The name that a person writes → the field of `Limits`."""
+
+
+def read_limits(given: Mapping[str, Any], where: str | None = None) -> Limits:
+    """given: field → number, or for bytes a size such as `512M`; `None`: not set. where: the file that it is from;
+    `None`: the command line. Raises InputError."""
+    try:
+        values = {field: _value(field, value) for field, value in given.items() if value is not None}
+        return Limits.model_validate(values, strict=True)
+    except ValidationError as error:
+        raise InputError(_refusal(error, is_option=where is None), where=where) from error
+    except InputError as error:
+        raise InputError(error.message, where=where, hint=error.hint) from error
+
+
+def override(limits: Limits, by: Limits) -> Limits:
+    """With every limit that the other one sets."""
+    return limits.model_copy(update=_set_in(by))
+
+
+def lower(limits: Limits, to: Limits) -> Limits:
+    """With every limit that the other one sets, where that is lower."""
+    now = {field: getattr(limits, field) for field in _set_in(to)}
+    most = {field: value if now[field] is None else min(value, now[field]) for field, value in _set_in(to).items()}
+    return limits.model_copy(update=most)
+
+
+def _set_in(limits: Limits) -> dict[str, Any]:
+    return {field: getattr(limits, field) for field in limits.model_fields_set}
+
+
+def _value(field: str, value: Any) -> Any:
+    return parse_memory(value) if isinstance(value, str) and field.endswith("_bytes") else value
+
+
+def _refusal(error: ValidationError, *, is_option: bool) -> str:
+    first = error.errors()[0]
+    field, bound = str(first["loc"][0]), next(iter(first.get("ctx", {}).values()), "")
+    words = {"greater_than": "more than", "greater_than_equal": "at least", "less_than_equal": "at most"}
+    if first["type"] not in words:
+        words, bound = {}, ""
+    elif field.endswith("_bytes"):
+        bound = f"{int(bound) >> 20}M"
+    name = next(name for name, known in LIMITS.items() if known == field)
+    shown = f"--{name.replace('_', '-')}" if is_option else name
+    wanted = f"{words.get(first['type'], 'a number')} {bound}".strip().removesuffix(".0")
+    return f"The limit {shown} must be {wanted}."
