@@ -11,18 +11,22 @@ is empty before the first block starts. (A process with CAP_SYS_PTRACE could; a 
 """
 
 import ctypes
-import hashlib
 import json
 import os
 import select
 import signal
 import stat
-import subprocess
 import sys
+
+try:
+    from _blake2 import blake2b  # hashlib loads OpenSSL too: time that each run would take
+except ImportError:
+    from hashlib import blake2b
 
 PR_SET_DUMPABLE = 4  # linux/prctl.h
 BLOCK = 1 << 16
 LATE = 1 << 24  # bytes of output that are read after a block has ended
+IGNORED = [signal.SIGPIPE, signal.SIGXFSZ]  # by Python; its children die of them as usual
 
 
 class Output:
@@ -35,7 +39,7 @@ class Output:
     def say(self, **said: object) -> None:
         self.number += 1
         text = json.dumps(dict(said, n=self.number), ensure_ascii=False).encode()
-        line = hashlib.blake2b(text, key=self.key, digest_size=16).hexdigest().encode() + b" " + text + b"\n"
+        line = blake2b(text, key=self.key, digest_size=16).hexdigest().encode() + b" " + text + b"\n"
         while line:
             line = line[os.write(1, line) :]
 
@@ -47,10 +51,15 @@ class Block:
         self.number, self.output, self.left, self.held = number, output, most, b""
         self.pipe, end = os.pipe()
         os.set_blocking(self.pipe, False)
-        self.process = None
+        self.process = 0
         self.code = None  # type: int | None
-        try:
-            self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=end, stderr=end)
+        files = [
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_DUP2, end, 1),
+            (os.POSIX_SPAWN_DUP2, end, 2),
+        ]
+        try:  # `subprocess` would take longer to load than most blocks to run
+            self.process = os.posix_spawnp(argv[0], argv, os.environ, file_actions=files, setsigdef=IGNORED)
         except (OSError, ValueError) as error:
             self.code = 127
             self.take(f"{argv[0]}: {error}\n".encode(errors="replace"))
@@ -75,8 +84,10 @@ class Block:
         return bool(data)
 
     def ended(self) -> bool:
-        if self.code is None and self.process:
-            self.code = self.process.poll()
+        if self.code is None:
+            ended, status = os.waitpid(self.process, os.WNOHANG)
+            if ended:
+                self.code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
         return self.code is not None
 
 
@@ -102,8 +113,7 @@ def run(block: Block, before: "list[Block]", alarm: int) -> int:
     for _ in range(LATE // BLOCK):  # what it wrote before its end
         if block.pipe not in writers or not select.select([block.pipe], [], [], 0)[0] or not block.read():
             break
-    code = block.code or 0
-    return 128 - code if code < 0 else code
+    return block.code or 0
 
 
 def main() -> int:
