@@ -42,6 +42,12 @@ def _works(name: str) -> bool:
     return True
 
 
+def _makes_groups() -> bool:
+    from runbook_runner.sandbox.docker.engine import connect
+
+    return _works("docker") and connect().groups
+
+
 def _rootless() -> list[str]:
     """The command that starts a Docker engine as the user tests/provision.sh made for that; empty where that can't be.
     Where control groups are of version 1 nothing limits the processes in its containers: its user is limited."""
@@ -57,6 +63,7 @@ def _rootless() -> list[str]:
 
 _PARTS: Mapping[str, Callable[[], bool]] = {
     **{name: partial(_works, name) for name in BACKENDS},
+    "groups": _makes_groups,
     "litellm": lambda: find_spec("litellm") is not None,
     "linux": lambda: platform.system() == "Linux",
     "node": lambda: shutil.which("node") is not None,
@@ -65,6 +72,7 @@ _PARTS: Mapping[str, Callable[[], bool]] = {
     "registry": lambda: shutil.which("docker-registry") is not None,
     "root": lambda: os.getuid() == 0,
     "rootless": lambda: bool(_rootless()),
+    "setpriv": lambda: os.geteuid() != 0 or shutil.which("setpriv") is not None,
     "sshd": lambda: bool(shutil.which("ssh") and shutil.which("sshd", path=f"{os.defpath}:/usr/sbin")),
 }
 

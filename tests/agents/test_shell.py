@@ -148,11 +148,10 @@ def test_what_a_block_writes_to_the_drivers_own_output_is_a_notice() -> None:
 
 
 @linux
+@pytest.mark.needs("setpriv")  # root gives its capabilities up
 @pytest.mark.parametrize("file", ["fd/1", "fd/0", "environ", "mem", "maps"])
 def test_a_block_has_no_way_into_the_driver(tmp_path: Path, file: str) -> None:
     """As the blocks of a sandbox run: without capabilities."""
-    if os.geteuid() == 0 and shutil.which("setpriv") is None:
-        pytest.skip("needs setpriv, to give up root's capabilities")
     without = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.geteuid() == 0 else []
     _, events, _ = perform(tmp_path, ("bash", f"exec 3</proc/$PPID/{file} && head -c1 <&3"), before=without)
     (end,) = returned(events)

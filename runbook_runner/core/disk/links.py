@@ -34,7 +34,6 @@ def within_repository(file: Path) -> Path:
     path = file.absolute()
     if os.path.realpath(path) == str(path):
         return file
-    home = Path(os.path.realpath(os.path.expanduser("~")))  # noqa: PTH111 - a user without a home is not an error here
     top: Path | None = None
     for part in (*reversed(path.parents), path):
         real = Path(os.path.realpath(part))
@@ -43,7 +42,7 @@ def within_repository(file: Path) -> Path:
             what = "it" if part == path else str(part)
             raise OSError(errno.ELOOP, f"{what} is a link that leads out of {bound}", str(file))
         top = top if top and real.is_relative_to(top) else None  # `..` may have left it
-        if any((part / name).exists() for name in REPOSITORY) and not home.is_relative_to(real):
+        if _is_repository(real):
             top = real
     return real
 
@@ -52,9 +51,13 @@ def repository_of(folder: Path) -> Path:
     """Returns the real path of the nearest repository that a folder is in, which is never the home or above it; of the
     folder itself where there is none."""
     here = Path(os.path.realpath(folder))
-    home = Path(os.path.realpath(os.path.expanduser("~")))  # noqa: PTH111 - as above
-    marked = (above for above in (here, *here.parents) if any((above / name).exists() for name in REPOSITORY))
-    return next((above for above in marked if not home.is_relative_to(above)), here)
+    return next(filter(_is_repository, (here, *here.parents)), here)
+
+
+def _is_repository(real: Path) -> bool:
+    """Whether this real path has a mark; never the home or above it."""
+    home = Path(os.path.realpath(os.path.expanduser("~")))  # noqa: PTH111 - a user without a home is not an error here
+    return any((real / name).exists() for name in REPOSITORY) and not home.is_relative_to(real)
 
 
 def open_found(file: Path) -> BinaryIO:

@@ -59,9 +59,8 @@ def test_a_narrowed_network_is_the_builds_as_well(build: Build) -> None:
     assert "routes 0" not in build(_ROUTES + " again", None)
 
 
-def test_a_build_keeps_the_runs_memory_limit(engine: Any, build: Build) -> None:
-    if not engine.groups:
-        pytest.skip("this engine makes no control groups")
+@pytest.mark.needs("groups")
+def test_a_build_keeps_the_runs_memory_limit(build: Build) -> None:
     show = "RUN cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null || true"
     assert str(256 << 20) in build(show, NONE)
 
