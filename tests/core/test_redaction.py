@@ -129,6 +129,18 @@ def test_a_known_value_is_found_in_every_encoding(name: str, encode: Encode) -> 
     assert core.encode() not in data[spans[-1].end :]
 
 
+@pytest.mark.parametrize(("encode"), ENCODINGS.values(), ids=ENCODINGS)
+@pytest.mark.parametrize("value", [
+    "".join(f"{n:x}Kz" for n in range(1500)),  # a service account's key on one line, or a certificate in base64
+    "\n".join(f"{n}-{'Ab1' * n}" for n in range(70)),
+], ids=["one line", "lines"])  # fmt: skip
+def test_nothing_of_a_long_value_is_left(value: str, encode: Encode) -> None:
+    data = b"before " + encode(value) + b" after"
+    spans = Redactor({"LONG": value}).spans(data)
+    left = len(data) - sum(span.end - span.start for span in spans)
+    assert (len(spans), left < 100) == (1, True)
+
+
 def test_what_is_around_a_value_stays() -> None:
     for encode in (ENCODINGS["JSON in JSON"], ENCODINGS["HTML"], ENCODINGS["URL"]):
         text = f"before {encode(SECRETS['PASSWORD']).decode()} after"

@@ -24,7 +24,8 @@ _MIN_BASE64: Final = 8
 _MIN_HEX_BYTES: Final = 6
 _MIN_LINE: Final = 16
 _LONGEST: Final = 1024
-"""Characters: of a longer value, only these are one expression; its lines are searched as well."""
+"""Characters: a longer value is searched in pieces, whose spans meet because they overlap; its lines as well."""
+_OVERLAP: Final = 64
 _ESCAPED: Final = {"\a": b"a", "\b": b"b", "\t": b"t", "\n": b"n", "\v": b"v", "\f": b"f", "\r": b"r", "\x1b": b"e"}
 _LIKE_SPACE: Final = "+\\%&\a\b\x1b"
 _RUN: Final = re.compile(rb"[A-Za-z0-9]+")
@@ -75,16 +76,23 @@ def quote_all(text: str) -> str:
 
 
 def _forms(name: str, text: str) -> Iterator[Form]:
-    weak, number = is_weak(text), text.isascii() and text.isdecimal()
-    yield Form(name, _plain(text[:_LONGEST], weak, number), _raw(text[:_LONGEST]), weak=weak, number=number)
-    for other in () if weak else {text.lower(), text.upper()} - {text}:
-        yield Form(name, _plain(other[:_LONGEST], weak, number), _raw(other[:_LONGEST]), weak=weak)
+    weak, number = is_weak(text), text.isascii() and text.isdecimal() and len(text) <= _LONGEST
+    for piece in _pieces(text):
+        yield Form(name, _plain(piece, weak, number), _raw(piece), weak=weak, number=number)
+        for other in () if weak else {piece.lower(), piece.upper()} - {piece}:
+            yield Form(name, _plain(other, weak, number), _raw(other), weak=weak)
     raw = _raw(text)
     for encoded in dict.fromkeys((*_base64(raw), *_base64(text.encode("utf-16-le", "surrogatepass")))):
         yield Form(name, _base64_expression(encoded), encoded, weak=False)
     if len(raw) >= _MIN_HEX_BYTES:
         for digits in dict.fromkeys((raw.hex(), raw.hex().upper())):
             yield Form(name, _hex_expression(digits), digits.encode(), weak=False)
+
+
+def _pieces(text: str) -> Iterator[str]:
+    last = max(0, len(text) - _LONGEST)
+    for start in (*range(0, last, _LONGEST - _OVERLAP), last):
+        yield text[start : start + _LONGEST]
 
 
 def _raw(text: str) -> bytes:
