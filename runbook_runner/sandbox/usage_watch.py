@@ -2,6 +2,8 @@
 kernel limits it."""
 
 import os
+import stat
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -13,6 +15,9 @@ from runbook_runner.sandbox.base import LimitHit
 
 _MIN_PAUSE_S = 1.0
 _ENTRY = 4096  # bytes that a file counts at least: a disk runs out of entries too
+_DEEPEST = 250  # folders; each takes a descriptor while what is below it is measured
+_LOOKS = 20  # at a folder in which something was renamed meanwhile
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _SHARE = 20  # measuring takes at most one part in so many of the time
 
 
@@ -59,21 +64,69 @@ def disk_hit(limit_bytes: int) -> LimitHit:
 
 
 def tree_size(folder: Path) -> int:
-    """Returns the bytes that the tree takes on disk. An empty file takes its entry, a second name (hard link) nothing;
-    what is removed while it is measured does not count."""
-    total, ahead, linked = 0, [str(folder)], set()
-    while ahead:
-        try:
-            with os.scandir(ahead.pop()) as entries:
-                for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
-                        ahead.append(entry.path)
-                    with suppress(OSError):
-                        seen = entry.stat(follow_symlinks=False)
-                        if seen.st_nlink == 1 or seen.st_ino not in linked:
-                            total += max(seen.st_blocks * 512, _ENTRY)
-                        if seen.st_nlink > 1 and not entry.is_dir(follow_symlinks=False):
-                            linked.add(seen.st_ino)
-        except OSError:
-            continue
+    """Returns the bytes that the tree takes on disk. An empty file takes its entry, a second name (hard link) nothing.
+    What runs in the tree may hide nothing: neither permissions nor long paths do, and what is renamed is looked for
+    again. A tree that is too deep takes more than any limit. Raises OSError."""
+    top = os.open(folder, _FOLDER)
+    try:
+        return _size(top, 0, set())
+    finally:
+        os.close(top)
+
+
+def _size(folder: int, depth: int, counted: set[tuple[int, int]]) -> int:
+    """counted: files with a second name."""
+    if depth > _DEEPEST:
+        return sys.maxsize
+    total, here = 0, set[int]()
+    for _ in range(_LOOKS):
+        complete = True
+        with suppress(OSError), os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.inode() in here:
+                    continue
+                try:
+                    total += _entry(folder, entry, depth, counted)
+                    here.add(entry.inode())
+                except OSError:  # removed or renamed in this moment
+                    complete = False
+        if complete:
+            break
     return total
+
+
+def _entry(folder: int, entry: os.DirEntry[str], depth: int, counted: set[tuple[int, int]]) -> int:
+    """Raises OSError."""
+    seen = entry.stat(follow_symlinks=False)
+    size = max(seen.st_blocks * 512, _ENTRY)
+    if stat.S_ISDIR(seen.st_mode):
+        inner = _opened(folder, entry.name)
+        try:
+            return size + _size(inner, depth + 1, counted)
+        finally:
+            os.close(inner)
+    if seen.st_nlink > 1:
+        if (seen.st_dev, seen.st_ino) in counted:
+            return 0
+        counted.add((seen.st_dev, seen.st_ino))
+    return size
+
+
+def _opened(folder: int, name: str) -> int:
+    """Also opens what its owner, this user, has no permission to read. Raises OSError."""
+    try:
+        return os.open(name, _FOLDER, dir_fd=folder)
+    except PermissionError:
+        if sys.platform != "linux":
+            raise
+    place = os.open(name, os.O_PATH | _FOLDER, dir_fd=folder)
+    try:
+        path = Path(f"/proc/self/fd/{place}")
+        mode = stat.S_IMODE(path.stat().st_mode)
+        path.chmod(0o700)
+        try:
+            return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        finally:
+            path.chmod(mode)
+    finally:
+        os.close(place)

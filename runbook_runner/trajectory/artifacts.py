@@ -143,6 +143,8 @@ class ArtifactLog:
         self._primary = {path: position for position, path in enumerate(primary)}
         self._emit = emit
         self._count = 0
+        self.paths: set[str] = set()
+        """Of what was recorded."""
 
     def add(self, kind: Kind, path: str, sandbox_path: str, hits: Counter[str]) -> None:
         """path: below the run's folder, `results/…` or `agent/…`."""
@@ -162,6 +164,7 @@ class ArtifactLog:
             )
         )
         self._count += 1
+        self.paths.add(path)
         for rule, count in hits.items():
             self._emit(Redacted(where=path, rule=rule, count=count))
 

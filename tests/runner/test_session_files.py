@@ -84,3 +84,8 @@ def test_a_table_that_can_not_be_read_costs_the_others_nothing(collect: Collect)
     assert HELLO in rows
     assert {"table": "last", "row": {"text": "bye"}} in rows
     assert {"table": "last", "row": {"text": None}} in rows
+
+
+def test_thousands_of_tables_are_not_read(collect: Collect) -> None:
+    statements = (f"CREATE TABLE t{number} (a)" for number in range(1000))
+    assert collect(*statements) == []

@@ -92,6 +92,41 @@ def test_writing_too_much_to_disk_ends_the_writer_and_is_named(make, shell):
     assert (hit.limit, hit.message) == ("disk", "It wrote more than 50 MB to disk.")
 
 
+HIDDEN = {
+    "a path that is too long": """python3 -c '
+import os
+for _ in range(60):
+    os.mkdir("d" * 200)
+    os.chdir("d" * 200)
+os.execlp("sh", "sh", "-c", "while :; do head -c 10000000 /dev/zero >>big; sleep 0.1; done")
+'""",
+    "a folder that can't be listed": """mkdir x; chmod 300 x
+while :; do head -c 10000000 /dev/zero >>x/big; sleep 0.1; done""",
+    "a folder that is renamed": """mkdir x; exec 3>x/big; cd x; python3 -c '
+import os
+while True:
+    os.rename("../x", "../y")
+    os.rename("../y", "../x")
+' & while :; do head -c 10000000 /dev/zero >&3; sleep 0.1; done""",
+}
+
+
+@pytest.mark.parametrize("script", HIDDEN.values(), ids=HIDDEN)
+def test_nothing_on_disk_is_hidden(make, shell, script):
+    sandbox = make(disk_bytes=50 << 20)
+    assert shell(sandbox, f"cd /app/work; {script}", deadline_s=120).exit.ended_by == "killed", "not at the deadline"
+    assert limits(sandbox) == ["disk"]
+
+
+@pytest.mark.needs("bubblewrap")
+def test_folders_that_are_too_deep_to_be_measured_hit_the_limit(make_bubblewrap, shell):
+    sandbox = make_bubblewrap(disk_bytes=50 << 20)
+    sandbox.start()
+    dig = 'import os\nfor _ in range(300): os.mkdir("d"); os.chdir("d")'
+    assert shell(sandbox, f"python3 -c '{dig}'; sleep 100", deadline_s=100).exit.ended_by == "killed"
+    assert limits(sandbox) == ["disk"]
+
+
 def test_little_on_disk_hits_nothing(make, shell, eventually, monkeypatch):
     sandbox = make(disk_bytes=50 << 20)
     measured, measure = [], sandbox._watch._measure

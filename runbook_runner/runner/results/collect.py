@@ -98,6 +98,10 @@ class _Collector:
         """A database that can't be read is a warning, not a failure of the run."""
         name = f"{PurePosixPath(source).stem}.jsonl"
         target = self._folder / SESSIONS / name
+        if f"{SESSIONS}/{name}" in self._log.paths or target.is_dir():
+            message = f"Not collected: {SESSIONS}/{name}: a session file has the same name."
+            self._emit(Log(level="warning", message=message))
+            return
         try:
             hits = collect_rows(
                 self._sandbox,

@@ -21,6 +21,7 @@ _LOG: Final = "-wal"  # holds the last writes until the program closes the datab
 _LONGEST_S: Final = 30.0  # of reading: the file comes from the sandbox and may be hostile
 _STEPS: Final = 100_000
 _LONGEST_VALUE: Final = 16 << 20  # bytes
+_MOST_TABLES: Final = 1000
 _ALLOWED: Final = (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_PRAGMA)
 
 Row = dict[str, Any]
@@ -89,8 +90,12 @@ def _quoted(name: str) -> str:
 
 
 def _tables(connection: sqlite3.Connection) -> list[str]:
-    """Names of all tables but those of search indexes, whose words are in other tables, and SQLite's own."""
-    found = connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table' ORDER BY rowid").fetchall()
+    """Names of all tables but those of search indexes, whose words are in other tables, and SQLite's own. Raises
+    `sqlite3.DataError` for too many."""
+    every = connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table' ORDER BY rowid")
+    found = every.fetchmany(_MOST_TABLES + 1)
+    if len(found) > _MOST_TABLES:  # each is compared with every search index
+        raise sqlite3.DataError(f"it has more than {_MOST_TABLES} tables")
     indexes = tuple(f"{name}_" for name, sql in found if str(sql).upper().startswith("CREATE VIRTUAL"))
     hidden = (*indexes, "sqlite_")
     return [name for name, sql in found if f"{name}_" not in indexes and not name.startswith(hidden)]

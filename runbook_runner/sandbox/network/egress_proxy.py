@@ -24,6 +24,8 @@ from runbook_runner.core.network.unix_sockets import listen_unix
 
 MAX_EVENTS: Final = 10_000
 """Connections of one run that get an event each; otherwise a sandbox could fill the disk with events."""
+MAX_CONNECTIONS: Final = 256
+"""At once; more are turned away. Each takes two of the files that this process may have open."""
 _MAX_HEAD: Final = 64 << 10
 _HEAD_S: Final = 30.0
 _CONNECT_S: Final = 20.0
@@ -113,6 +115,9 @@ class EgressProxy:
         async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             task = asyncio.current_task()
             assert task is not None
+            if len(tasks) >= MAX_CONNECTIONS:
+                writer.close()
+                return
             tasks.add(task)
             try:
                 await self._client(reader, writer)

@@ -1,5 +1,6 @@
 """Agents of one's own, and agents that fail: real processes on this machine, started by the command."""
 
+import hashlib
 import json
 import signal
 from pathlib import Path
@@ -177,3 +178,18 @@ def test_a_session_database_that_is_none_costs_the_run_a_warning(runbook: Any) -
     assert (ran.code, ran.json["verdict"]) == (0, "pass"), ran.err
     warnings = [event["message"] for event in ran.events("log") if event["level"] == "warning"]
     assert any("Not all collected: agent/sessions/mine.jsonl: file is not a database" in text for text in warnings)
+
+
+@pytest.mark.parametrize("taken", ["echo x > {}", "mkdir {} && echo x > {}/x"], ids=["file", "folder"])
+def test_a_session_file_with_the_name_of_the_collected_database_stays(runbook: Any, taken: str) -> None:
+    make = taken.replace("{}", '"$MINE/s/mine.jsonl"')
+    script = f'python3 -c "import sqlite3; sqlite3.connect(\'$MINE/mine.db\')"; {make}; echo x > "$RESULTS_DIR/out.txt"'
+    files = '[files]\n"s/made" = ""\n'
+    declare(runbook, script, f'sessions = "s"\nsession_db = "mine.db"\nenv = {{MINE = "{{home}}"}}\n{files}')
+    ran = run(runbook)
+    assert (ran.code, ran.json["verdict"]) == (0, "pass"), ran.err
+    for event in ran.events("artifact.collected"):
+        content = (ran.folder / event["path"]).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == event["sha256"]
+    messages = [event["message"] for event in ran.events("log")]
+    assert "Not collected: agent/sessions/mine.jsonl: a session file has the same name." in messages

@@ -12,6 +12,7 @@ import pytest
 from runbook_runner.core.errors import NotReadyError
 from runbook_runner.core.network.unix_sockets import listen_unix
 from runbook_runner.core.spec import Network
+from runbook_runner.sandbox.network.egress_proxy import MAX_CONNECTIONS
 
 pytestmark = pytest.mark.needs("linux")
 
@@ -213,6 +214,32 @@ def test_what_is_no_request_to_a_proxy_is_an_error_not_a_connection(make, shell,
     assert shell(sandbox, ASK_PROXY.format(request_)).stdout.startswith(b"HTTP/1.1 400")
     sandbox.stop()
     assert events == []
+
+
+MANY_TO_PROXY = """python3 -c '
+import select, socket
+held = []
+for number in range({}):
+    connection = socket.socket(socket.AF_UNIX)
+    connection.connect("/run/runbook/egress.sock")
+    held.append(connection)
+open_ones = select.poll()
+for connection in held:
+    open_ones.register(connection, select.POLLIN)
+turned_away = 0
+while turned_away < {}:
+    for descriptor, _ in open_ones.poll(20000):
+        open_ones.unregister(descriptor)
+        turned_away += 1
+print("bounded")
+'"""
+
+
+def test_idle_connections_to_the_proxy_are_bounded(make, shell):
+    sandbox, _ = make("allowlist", "pypi.org")
+    too_many = 50
+    script = MANY_TO_PROXY.format(MAX_CONNECTIONS + too_many, too_many)
+    assert shell(sandbox, script).stdout == b"bounded\n"
 
 
 def test_open_tunnel_is_broken_off_and_told_when_the_sandbox_stops(make, shell):

@@ -22,7 +22,7 @@ from runbook_runner.sandbox.held_files import File, mapped
 _UNSEEN_EVERY_S: Final = 30.0
 """Between two looks where the engine's disk can't be seen from here."""
 _PATIENCE: Final = 3
-"""How often what runs in the container may keep the second one from its work."""
+"""How often what runs in the container may keep the second one, or the engine, from measuring."""
 _LOOK_S: Final = 30
 # Volumes are at /measured/NUMBER. Device numbers are those of stat(2).
 _LOOK: Final = r"""
@@ -48,6 +48,7 @@ class DiskUse:
         """The least that was on the engine's disk."""
         self._looked = 0.0
         self._failed = 0
+        self._unmeasured = 0
 
     def begin(self) -> None:
         """To be called before anything runs in the container."""
@@ -60,8 +61,11 @@ class DiskUse:
             found = self._engine.api.containers(all=True, size=True, filters={"id": container})
         if not found:
             return 0
-        beside = self._beside_layer(container) if self._may_hold_more() else 0
-        return int(found[0].get("SizeRw") or 0) + beside
+        layer = int(found[0].get("SizeRw") or 0)
+        self._unmeasured = self._unmeasured + 1 if layer < 0 else 0
+        if layer < 0:  # the engine could not measure it, as where a path is too long
+            return self._limit + 1 if self._unmeasured >= _PATIENCE else 0
+        return layer + (self._beside_layer(container) if self._may_hold_more() else 0)
 
     def _on_disk(self) -> int | None:
         """Returns the bytes on the engine's disk; `None` when it can't be seen from here."""
