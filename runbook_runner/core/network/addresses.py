@@ -124,7 +124,9 @@ class AllowList:
         address = _address(host)
         if address is not None:
             return self.admits_address(address, port, by_name=False)
-        if any(rule.names(host.lower().rstrip("."), port) for rule in self._rules):
+        name = host.lower().rstrip(".")
+        # What is no name may be another one to the resolver: it reads up to a NUL.
+        if _NAME.fullmatch(name) and any(rule.names(name, port) for rule in self._rules):
             return Decision(True, "")
         return Decision(False, "not on the allow-list")
 

@@ -235,7 +235,8 @@ async def _read(reader: asyncio.StreamReader) -> _Ask:
 
 
 def _place(text: str, usual: int) -> tuple[str, int]:
-    match = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[^\s:@/\[\]]+)(?::(\d{1,5}))?", text)
+    # No other character: the resolver reads a name up to a NUL, and `%` begins the zone of an address.
+    match = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[0-9a-zA-Z._-]+)(?::([0-9]{1,5}))?", text)
     if match is None or not 0 < int(match[2] or usual) < 65536:
         raise _Refused("400 Bad Request", "That is not a host.")
     return match[1].strip("[]").lower(), int(match[2] or usual)

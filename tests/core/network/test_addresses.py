@@ -28,6 +28,7 @@ PRIVATE = [
         ("*.example.com", "a.b.example.com", 443, True),
         ("*.example.com", "example.com", 443, False),
         ("*.example.com", "evilexample.com", 443, False),
+        ("*.example.com", "evil.org\0.example.com", 443, False),
         ("example.com:443", "example.com", 443, True),
         ("example.com:443", "example.com", 80, False),
         ("10.0.0.0/8", "10.9.8.7", 5432, True),

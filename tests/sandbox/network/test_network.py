@@ -235,6 +235,18 @@ print("bounded")
 '"""
 
 
+@pytest.mark.parametrize(
+    "name", [r"1.1.1.1\0.example.com", r"1.1.1.1\r.example.com", "10.0.0.5%x.other.com", r"\xb9.example.com"]
+)
+@pytest.mark.parametrize("request_", [r"CONNECT {}:443 HTTP/1.1\r\n\r\n", r"GET http://{}/ HTTP/1.1\r\n\r\n"])
+def test_what_a_resolver_reads_as_another_name_is_none(make, shell, name, request_):
+    sandbox, events = make("allowlist", "*.example.com", "10.0.0.5")
+    said = shell(sandbox, ASK_PROXY.format(request_.format(name))).stdout
+    assert said.endswith(b"That is not a host.\n\n")
+    sandbox.stop()
+    assert events == []
+
+
 def test_idle_connections_to_the_proxy_are_bounded(make, shell):
     sandbox, _ = make("allowlist", "pypi.org")
     too_many = 50
