@@ -8,6 +8,7 @@ import hashlib
 import json
 import shlex
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -15,13 +16,14 @@ from runbook_runner.agents.base import Agent, Declared
 from runbook_runner.agents.registry import declared_agents, find_agent
 from runbook_runner.core.authority import only_from_user
 from runbook_runner.core.clock import now_iso
+from runbook_runner.core.disk.links import offered_in
 from runbook_runner.core.disk.private import FILE, private_folder
-from runbook_runner.core.errors import NotReadyError
+from runbook_runner.core.errors import InputError, NotReadyError
 from runbook_runner.core.files import is_file, write_atomically
 from runbook_runner.core.spec import InputFile
 from runbook_runner.core.text import printable_name
 from runbook_runner.runbook.document import Runbook
-from runbook_runner.runner.request.inputs import read_inputs
+from runbook_runner.runner.request.inputs import fixture_inputs, read_inputs
 from runbook_runner.runner.request.request import Ask, Question
 from runbook_runner.runner.request.resolve import sample_inputs
 from runbook_runner.sandbox.images.snapshots import (
@@ -166,10 +168,10 @@ def of_snapshot(snapshot: Snapshot, files: str) -> Offer:
 
 
 def of_variables(runbook: Runbook, text: str, folder: Path | None) -> list[Offer]:
-    """The variables of the environment that a runbook wishes for, and the inputs in its folder, with which it would get
-    them. text: the whole file. Raises InputError for inputs that can't be read."""
+    """The variables of the environment that a runbook wishes for, and the inputs and fixtures in its folder, with which
+    it would get them. text: the whole file. Raises InputError for inputs that can't be read."""
     names = [secret.env for secret in runbook.frontmatter.secrets if not only_from_user(secret.env)]
-    inputs = read_inputs(sample_inputs(runbook, folder)) if names else ()
+    inputs = (*read_inputs(sample_inputs(runbook, folder)), *_in_examples(folder)) if names else ()
     return [*(_of_variable(name, runbook.source, text) for name in names), *map(_of_input, inputs)]
 
 
@@ -181,6 +183,13 @@ def of_project(near: Near) -> Iterator[Offer]:
     for name in user_snapshots(near):
         if (snapshot := find_snapshot(name, near)).origin == "user":
             yield of_snapshot(snapshot, files_digest(snapshot.files()))
+
+
+def _in_examples(folder: Path | None) -> Iterator[InputFile]:
+    """Those of the fixtures `examples/<id>/input.json`. A broken one is skipped: a run with it says so."""
+    for example in offered_in(folder, Path("examples")) if folder else ():
+        with suppress(InputError):
+            yield from fixture_inputs(example)
 
 
 def _of_variable(name: str, source: str, text: str) -> Offer:

@@ -28,6 +28,8 @@ class FixtureFile:
 
 @dataclass(frozen=True)
 class Fixture:
+    source: Path
+    """The `input.json`."""
     title: str
     prompt: str
     """What a user would say beside the runbook; empty when there is none."""
@@ -75,6 +77,7 @@ def load_fixture(path: str | Path) -> Fixture:
     body = _validated(read_json(text_of(read_found(source, "input file"), str(source)), str(source)), source)
     params = body.params or _Params()
     return Fixture(
+        source=source,
         title=body.title or "",
         prompt=body.prompt or params.prompt or "",
         vars=params.vars or {},

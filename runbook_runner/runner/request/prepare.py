@@ -18,7 +18,7 @@ from runbook_runner.runbook.mission import doubts
 from runbook_runner.runbook.parts.steps import step_blocks
 from runbook_runner.runbook.sources.load import load
 from runbook_runner.runner.environment.backends import ChosenBackend, choose_backend
-from runbook_runner.runner.request.inputs import is_zip
+from runbook_runner.runner.request.inputs import fixture_inputs, is_zip
 from runbook_runner.runner.request.project_bounds import bounds_near
 from runbook_runner.runner.request.request import Ask, Question, RunOptions, RunRequest
 from runbook_runner.runner.request.resolve import resolve
@@ -119,7 +119,8 @@ def _prepare(request: RunRequest, ask: Ask | None, warnings: list[str]) -> Prepa
     spec = resolve(runbook, request, provider_keys(environ) if request.asks_provider else (), source.folder)
     trust = Trust(TrustStore(asked.data), request.options.trust, ask)
     beside = variables_beside(source.folder, (secret.env for secret in spec.secrets), warnings.append)
-    came_along = () if request.files else spec.inputs
+    fixture = fixture_inputs(request.fixture) if request.fixture else ()
+    came_along = (*fixture, *(() if request.files else spec.inputs))
     agent = find_agent(spec.agent, spec.near)
     consent = partial(trust.agreed_variables, source.name, source.text, came_along, agent)
     granted = grant(spec, request.secrets, user, beside, consent)

@@ -149,6 +149,24 @@ def test_an_input_that_changed_has_to_be_trusted_again(runbook: Any, book: Write
     assert runbook("run", path, "-f", runbook.cwd / "mine.sh", "--sandbox", "host", env=env).code == 0
 
 
+def test_a_fixture_that_changed_has_to_be_trusted_again(runbook: Any, book: Write) -> None:
+    path, env = book(CRM_TOKEN=REQUIRED), {"CRM_TOKEN": CRM}
+    example = path / "examples" / "a"
+    example.mkdir(parents=True)
+    fixture, steps = example / "input.json", example / "steps.sh"
+    fixture.write_text('{"files": [{"path": "steps.sh"}]}')
+    steps.write_text("echo harmless\n")
+    asked = ("run", path, "--input", example, "--sandbox", "host")
+    assert f"trusted: input steps.sh in {steps}\n" in runbook("trust", path).out
+    assert runbook(*asked, env=env).code == 0
+    for file in (fixture, steps):
+        before = file.read_text()
+        file.write_text(f"{before} ")
+        assert runbook(*asked, env=env).code == 3
+        file.write_text(before)
+    assert runbook(*asked, env=env).code == 0
+
+
 @pytest.mark.needs("bubblewrap")
 def test_a_declared_agent_gets_variables_only_while_it_is_the_trusted_one(runbook: Any, book: Write) -> None:
     path, env = book("mine", CRM_TOKEN=REQUIRED), {"CRM_TOKEN": CRM}
