@@ -76,6 +76,18 @@ def test_what_is_missing_is_asked_for_through_one_callback(asking: str) -> None:
     assert not any(b"open-sesame" in file.read_bytes() for file in outcome.folder.rglob("*") if file.is_file())
 
 
+def test_nobody_is_asked_for_a_providers_key_in_the_words_of_a_runbook(
+    asking: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("GROQ_API_KEY", raising=False)
+    file = Path(asking)
+    file.write_text(file.read_text().replace("SHOP_TOKEN", "GROQ_API_KEY").replace("Opens the shop", "Stays here"))
+    with pytest.raises(NotReadyError, match="required secret is not set"):
+        runner.prepare(RunRequest(asking, parameters={"name": "Ada"}, options=HOST), lambda _: pytest.fail("asked"))
+    typed = RunRequest(asking, parameters={"name": "Ada"}, secrets=("GROQ_API_KEY",), options=HOST)
+    assert runner.prepare(typed, lambda _: "gsk-4711-4711").secrets.values == {"GROQ_API_KEY": "gsk-4711-4711"}
+
+
 def test_without_anybody_to_ask_what_is_missing_is_an_error(asking: str) -> None:
     with pytest.raises(InputError, match="required parameter has no value"):
         runner.prepare(RunRequest(asking, options=HOST))

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from runbook_runner.core.redaction import Redactor
+from runbook_runner.core.redaction import Redactor, mark
 from runbook_runner.runner.results.session_files import collect_rows
 
 Collect = Callable[..., list[dict[str, Any]]]
@@ -26,7 +26,7 @@ def collect(tmp_path: Path) -> Collect:
             with suppress(FileNotFoundError):
                 shutil.copy(path, into)
 
-    def run(*statements: str, max_bytes: int = 1 << 20) -> list[dict[str, Any]]:
+    def run(*statements: str, max_bytes: int = 1 << 20, **secrets: str) -> list[dict[str, Any]]:
         database, target = tmp_path / "sessions.db", tmp_path / "out" / "rows.jsonl"
         with closing(sqlite3.connect(database)) as connection:
             for statement in ("CREATE TABLE said (text)", "INSERT INTO said VALUES ('hello')", *statements):
@@ -35,7 +35,7 @@ def collect(tmp_path: Path) -> Collect:
         work = tmp_path / "work"
         work.mkdir(exist_ok=True)
         with suppress(sqlite3.Error):
-            collect_rows(Folder(), str(database), target, Redactor({}), work=work, max_bytes=max_bytes)  # type: ignore[arg-type]
+            collect_rows(Folder(), str(database), target, Redactor(secrets), work=work, max_bytes=max_bytes)  # type: ignore[arg-type]
         assert target.stat().st_size <= max_bytes
         return [json.loads(line) for line in target.read_text().splitlines()]
 
@@ -63,6 +63,12 @@ def test_what_is_computed_is_not(collect: Collect, hostile: tuple[str, ...]) -> 
     rows = collect(*hostile)
     assert rows[0] == HELLO
     assert all("b" not in line["row"] for line in rows)
+
+
+def test_secrets_are_removed_from_names_and_numbers_too(collect: Collect) -> None:
+    token, pin = "canary_token_4711_4711", "83749201"
+    rows = collect(f"CREATE TABLE {token} ({token})", f"INSERT INTO {token} VALUES ({pin})", TOKEN=token, PIN=pin)
+    assert rows[1:] == [{"table": mark("TOKEN"), "row": {mark("TOKEN"): mark("PIN")}}]
 
 
 def test_long_names_do_not_multiply(collect: Collect) -> None:

@@ -127,7 +127,7 @@ def _prepare(request: RunRequest, ask: Ask | None, warnings: list[str]) -> Prepa
     if source.folder:
         granted = replace(granted, beside=source.folder / ".env")
     if ask:
-        missing = granted.missing(spec)
+        missing = granted.askable(spec, request.secrets)
         answers = {s.env: answer(ask, Question(s.env, s.description or "secret", True)) for s in missing}
         granted = replace(granted, values={**granted.values, **answers})
     warnings += granted.warnings(spec)

@@ -40,6 +40,11 @@ class Granted:
         """The required ones that have no value on this machine."""
         return tuple(s for s in spec.secrets if s.required and s.env not in self.values and s not in self.refused)
 
+    def askable(self, spec: RunSpec, typed: Collection[str]) -> tuple[Secret, ...]:
+        """Those of the missing ones for which a person may be asked: the text of the question is the runbook's, so it
+        is not asked for a provider's key. typed: names after `--secret`."""
+        return tuple(s for s in self.missing(spec) if s.env in typed or not only_from_user(s.env))
+
     def require(self, spec: RunSpec) -> None:
         """Raises NotReadyError that names every missing secret (contract §9.2), or every one that is not granted."""
         missing = self.missing(spec)

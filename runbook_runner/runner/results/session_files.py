@@ -51,7 +51,7 @@ def _write(database: Path, target: Path, redactor: Redactor, max_bytes: int) -> 
     ):
         for table, row in _rows(connection):
             redacted = {name: _redacted(value, redactor, hits) for name, value in row.items()}
-            line = json.dumps({"table": table, "row": plain_json(redacted)}) + "\n"
+            line = json.dumps(redactor.json({"table": table, "row": plain_json(redacted)})) + "\n"  # names and numbers
             max_bytes -= len(line)
             if max_bytes < 0:  # each row repeats the names, which may be long
                 raise sqlite3.DataError("its rows take more space than results may")
