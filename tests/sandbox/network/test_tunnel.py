@@ -1,5 +1,6 @@
 """The way out of a container whose engine is elsewhere: many connections over one pair of pipes, whatever comes."""
 
+import io
 import os
 import select
 import shutil
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 import runbook_runner.sandbox.network.inside.tunnel as inside
-from runbook_runner.sandbox.network.inside.tunnel import BLOCK, CLOSE, DATA, END, HEAD, OPEN, Tunnel
+from runbook_runner.sandbox.network.inside.tunnel import BLOCK, CLOSE, DATA, END, HEAD, OPEN, STREAMS, Tunnel
 
 FOLDER = Path(inside.__file__).parent
 
@@ -143,3 +144,17 @@ def test_whatever_a_sandbox_sends_is_survived(rubbish):
     for one in held:
         one.close()
     assert sum(map(len, sent)) < 100_000
+
+
+def test_connections_that_are_closed_before_they_stand_are_bounded() -> None:
+    frames = b"".join(HEAD.pack(1, kind, 0) for _ in range(STREAMS + 50) for kind in (OPEN, CLOSE))
+    source, connecting, never = io.BytesIO(frames), [], threading.Event()
+
+    def connect(index):
+        connecting.append(index)
+        never.wait(60)
+        raise OSError("it does not answer")
+
+    Tunnel(source.read, lambda data: None, connect).run()
+    never.set()
+    assert len(connecting) <= STREAMS

@@ -42,6 +42,8 @@ class Tunnel:
         self._connect = connect
         self._writing = threading.Lock()
         self._streams: dict[int, Stream] = {}
+        self._leading: set[Stream] = set()
+        """Streams that are being connected, those among them that the other end has closed meanwhile."""
         self._next = 0
 
     def run(self) -> None:
@@ -49,7 +51,7 @@ class Tunnel:
         with suppress(OSError):
             while len(head := self._read(HEAD.size)) == HEAD.size:
                 number, kind, amount = HEAD.unpack(head)
-                if kind == DATA and amount > BLOCK:
+                if kind == DATA and not 0 < amount <= BLOCK:
                     break
                 self._take(number, kind, amount, self._read(amount) if kind == DATA else b"")
         for stream in list(self._streams.values()):
@@ -78,10 +80,11 @@ class Tunnel:
     def _accept(self, number: int, index: int) -> None:
         if self._connect is None or number in self._streams:
             return
-        if len(self._streams) >= STREAMS:
+        if max(len(self._streams), len(self._leading)) >= STREAMS:
             self.send(number, CLOSE, 0)
             return
         stream = self._streams[number] = Stream(self, number)
+        self._leading.add(stream)
         threading.Thread(target=self._lead, args=(stream, index), daemon=True).start()
 
     def _lead(self, stream: Stream, index: int) -> None:
@@ -91,6 +94,8 @@ class Tunnel:
         except OSError:
             stream.hang_up()
             return
+        finally:
+            self._leading.discard(stream)
         stream.carry(connection)
 
 
@@ -106,6 +111,8 @@ class Stream:
         self._credit = WINDOW
         self._change = threading.Condition()
         self._ended = 0
+        self._ends = False
+        """The other end sends no more."""
         self._over = False
 
     def carry(self, connection: socket.socket) -> None:
@@ -129,7 +136,8 @@ class Stream:
             self.hang_up(by_other_end=kind == CLOSE)
         elif kind == DATA:
             self._waiting.put(data)
-        elif kind == END:
+        elif kind == END and not self._ends:
+            self._ends = True
             self._waiting.put(None)
 
     def hang_up(self, by_other_end: bool = False) -> None:
