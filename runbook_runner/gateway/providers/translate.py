@@ -13,10 +13,11 @@ import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from typing import Any, Final
 
 from runbook_runner.core.facts.providers import OPENED_OTHERWISE, PROVIDER_KEYS
+from runbook_runner.core.redaction import Redactor, looks_secret
 from runbook_runner.gateway.dialects.base import Json, readable
 from runbook_runner.gateway.dialects.bodies import items, names_address, part
 from runbook_runner.gateway.upstream import (
@@ -125,13 +126,17 @@ class Translation:
         self._reported.update(new)
         return tuple(f"the translation to {name} leaves out {loss}" for loss in new)
 
+    @cached_property
+    def _redactor(self) -> Redactor:
+        """For the errors that the agent gets: some quote the key, which litellm may have found in the environment."""
+        found = {name: value for name, value in os.environ.items() if looks_secret(name, value)}
+        return Redactor({**found, **self._target.options})
+
     def _error(self, request: ModelRequest, error: Exception) -> Answer:
         """litellm's errors have the status that the provider answered with."""
         status = getattr(error, "status_code", None)
         status = status if isinstance(status, int) and 400 <= status <= 599 else 502
-        said = readable(getattr(error, "message", None) or error, MAX_ERROR_CHARS)
-        for value in self._target.options.values():
-            said = said.replace(value, "***") if len(value) > 3 and value != "none" else said
+        said = readable(self._redactor.clean(str(getattr(error, "message", None) or error)), MAX_ERROR_CHARS)
         headers = getattr(getattr(error, "response", None), "headers", None) or {}
         wait = headers.get("retry-after")
         retry_after = (("retry-after", str(wait)),) if wait else ()

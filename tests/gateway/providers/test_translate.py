@@ -24,14 +24,16 @@ CALL = {"function": {"name": "Bash", "arguments": {"command": "ls"}}}
 
 
 class Local(BaseHTTPRequestHandler):
-    """Ollama at /api/…, an OpenAI-compatible server at /v1/…; the model `broken` fails."""
+    """Ollama at /api/…, an OpenAI-compatible server at /v1/…; the model `broken` fails, `quoting` quotes the key."""
 
     protocol_version = "HTTP/1.1"
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         self.server.requests.append((self.path, body, self.headers.get("authorization")))  # type: ignore[attr-defined]
-        if body.get("model") == "broken":
+        if body.get("model", "").endswith("quoting"):
+            self._json(401, {"error": {"message": f"no such key: {self.headers['authorization']}"}})
+        elif body.get("model") == "broken":
             self._json(429, {"error": {"message": "too busy"}}, {"retry-after": "0"})
         elif self.path == "/api/show":
             self._json(200, {"capabilities": ["completion", "tools"], "model_info": {}, "details": {}, "template": ""})
@@ -245,6 +247,18 @@ def test_a_provider_gets_its_own_key_or_none(
     path = IMAGES[dialect][0]
     line.post(path, **body_for(path, False))
     assert [credential for _, _, credential in local.requests] == [f"Bearer {sent}"]
+
+
+def test_a_key_that_litellm_found_is_removed_from_errors_that_quote_it(
+    connect: Any, local: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FIREWORKS_AI_TOKEN", "canary-found-4711")
+    monkeypatch.setenv("FIREWORKS_API_BASE", f"{local.url}/v1")
+    line = connect(provider_from("fireworks_ai", {}, model="quoting", dialect="anthropic"))
+    answer = line.post("/v1/messages", model="m", max_tokens=9, messages=[{"role": "user", "content": "hi"}])
+    assert [credential for _, _, credential in local.requests] == ["Bearer canary-found-4711"]
+    assert (answer.status_code, "no such key: Bearer ***" in answer.text) == (401, True)
+    assert "canary" not in answer.text
 
 
 URL = "https://stranger.test/?stolen=4711"
