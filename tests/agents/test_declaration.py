@@ -149,6 +149,9 @@ def test_an_unknown_agent_gets_the_name_that_was_meant(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("text", "line", "said"), [
+    ('argv = ["m", "--servers={mcp_servers}"]', 1, "{mcp_servers} may hold a secret"),
+    ('argv = ["m", "{token}"]', 1, "{token} may hold a secret"),
+    ('argv = ["m"]\nenv = {SERVERS = "{mcp_servers}"}', 2, "{mcp_servers} may hold a secret"),
     ("argv = [\n", 1, "This is not TOML"),
     ('argv = ["x"]\nargv = ["y"]\n', 2, "This is not TOML"),
     ('version = "1"\n', 1, "argv: Field required"),

@@ -3,7 +3,8 @@ of a file with their lines.
 
 Values of `argv`, `env` and `files` may hold `{model}`, `{prompt}`, `{prompt_file}`, `{gateway_url}`, `{token}`, `{app}`
 (where `/app` is), `{home}` (a private folder of the agent below it) and `{mcp_servers}` (a JSON object, name →
-`{command, args, env}` or `{url, headers}`). Any other brace stays as it is.
+`{command, args, env}` or `{url, headers}`). Any other brace stays as it is. Every user of a machine can read a command
+line, and the agent its environment: `{token}` is not for `argv`, `{mcp_servers}` for `files` only.
 """
 
 import re
@@ -11,7 +12,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from runbook_runner.agents.failures import KINDS
 from runbook_runner.core.errors import InputError
@@ -145,6 +155,14 @@ class Declaration(Part):
     """SQLite database below `{home}` with its sessions; its rows are collected as text."""
     events: Events = Events()
     errors: tuple[ErrorPattern, ...] = Field(default=(), max_length=MAX_RULES)
+
+    @field_validator("argv", "env")
+    @classmethod
+    def _without_secrets(cls, texts: Any, info: ValidationInfo) -> Any:
+        for place in ("{mcp_servers}", "{token}") if info.field_name == "argv" else ("{mcp_servers}",):
+            if any(place in text for text in (texts.values() if isinstance(texts, dict) else texts)):
+                raise ValueError(f"{place} may hold a secret, which would be seen here; write it to one of its files")
+        return texts
 
     @field_validator("install")
     @classmethod
