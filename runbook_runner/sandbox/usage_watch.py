@@ -14,7 +14,7 @@ from runbook_runner.core.errors import RunbookError
 from runbook_runner.sandbox.base import LimitHit
 
 _MIN_PAUSE_S = 1.0
-_ENTRY = 4096  # bytes that a file counts at least: a disk runs out of entries too
+ENTRY = 4096  # bytes that a file counts at least: a disk runs out of entries too
 _DEEPEST = 250  # folders; each takes a descriptor while what is below it is measured
 _LOOKS = 20  # at a folder in which something was renamed meanwhile
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -98,7 +98,7 @@ def _size(folder: int, depth: int, counted: set[tuple[int, int]]) -> int:
 def _entry(folder: int, entry: os.DirEntry[str], depth: int, counted: set[tuple[int, int]]) -> int:
     """Raises OSError."""
     seen = entry.stat(follow_symlinks=False)
-    size = max(seen.st_blocks * 512, _ENTRY)
+    size = max(seen.st_blocks * 512, ENTRY)
     if stat.S_ISDIR(seen.st_mode):
         inner = _opened(folder, entry.name)
         try:

@@ -20,7 +20,7 @@ _CALLS: Final = """
     accept accept4 access adjtimex alarm arch_prctl bind brk cachestat capget capset chdir chmod chown clock_getres
     clock_gettime clock_nanosleep close close_range connect copy_file_range creat dup dup2 dup3 epoll_create
     epoll_create1 epoll_ctl epoll_pwait epoll_pwait2 epoll_wait eventfd eventfd2 execve execveat exit exit_group
-    faccessat faccessat2 fadvise64 fallocate fchdir fchmod fchmodat fchmodat2 fchown fchownat fcntl fdatasync
+    faccessat faccessat2 fadvise64 fchdir fchmod fchmodat fchmodat2 fchown fchownat fcntl fdatasync
     fgetxattr file_getattr file_setattr flistxattr flock fork fremovexattr fsetxattr fstat fstatfs fsync ftruncate
     futex futex_requeue futex_wait futex_waitv futex_wake futimesat get_mempolicy get_robust_list getcpu getcwd
     getdents getdents64 getegid geteuid getgid getgroups getitimer getpeername getpgid getpgrp getpid getppid
@@ -48,6 +48,9 @@ _CALLS: Final = """
 """
 _AF_UNIX: Final = 1
 _NEW_NAMESPACES: Final = 0x7E020000  # CLONE_NEW* (linux/sched.h)
+_KEEP_SIZE: Final = 1  # linux/falloc.h
+_PUNCH_HOLE: Final = 2 | _KEEP_SIZE
+_FALLOCATE: Final = _PUNCH_HOLE
 _PERSONALITIES: Final = (0, 8, 0x20000, 0x20008, 0xFFFFFFFF)  # Linux, 32-bit addresses, UNAME26, both, asking
 
 
@@ -72,19 +75,30 @@ def _profile() -> str:
                 *(_rule("socket", when=_equal(family)) for family in FAMILIES),
                 _rule("socketpair", when=_equal(_AF_UNIX)),
                 *(_rule("personality", when=_equal(value)) for value in _PERSONALITIES),
-                _rule("clone", when={"value": _NEW_NAMESPACES, "valueTwo": 0, "op": "SCMP_CMP_MASKED_EQ"}),
+                _rule("clone", when=_masked(_NEW_NAMESPACES, 0)),
+                # Room behind the end of a file is not in the size that the engine tells of a container.
+                _rule("fallocate", when=_masked(_FALLOCATE, 0, index=1)),
+                _rule("fallocate", when=_masked(_FALLOCATE, _PUNCH_HOLE, index=1)),
+                _refusal("fallocate", errno.EOPNOTSUPP, when=_masked(_FALLOCATE, _KEEP_SIZE, index=1)),
                 # Its flags can't be looked at; without it the C library takes `clone`.
-                {"names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": errno.ENOSYS},
+                _refusal("clone3", errno.ENOSYS),
             ],
         }
     )
 
 
 def _rule(*names: str, when: dict[str, Any] | None = None) -> dict[str, Any]:
-    """when: about the first argument."""
-    conditions = [{"index": 0, **when}] if when else []
-    return {"names": names, "action": "SCMP_ACT_ALLOW", "args": conditions}
+    return {"names": names, "action": "SCMP_ACT_ALLOW", "args": [when] if when else []}
+
+
+def _refusal(name: str, number: int, when: dict[str, Any] | None = None) -> dict[str, Any]:
+    """number: of the error."""
+    return {"names": [name], "action": "SCMP_ACT_ERRNO", "errnoRet": number, "args": [when] if when else []}
 
 
 def _equal(value: int) -> dict[str, Any]:
-    return {"value": value, "op": "SCMP_CMP_EQ"}
+    return {"index": 0, "value": value, "op": "SCMP_CMP_EQ"}
+
+
+def _masked(mask: int, value: int, index: int = 0) -> dict[str, Any]:
+    return {"index": index, "value": mask, "valueTwo": value, "op": "SCMP_CMP_MASKED_EQ"}

@@ -1,15 +1,16 @@
 """Docker sandbox: how much a container has on disk: its own layer, its volumes, and files without a name.
 
-The engine knows the size of the layer alone. For the rest a second container looks, which sees the processes of the
-first: no program of the first one is believed, and none of it gets a right that it does not have. That costs half a
-second, so where the engine's disk can be seen from here it is asked only once that has filled up by half the limit.
+The engine knows the size of the layer alone, and there an empty file counts nothing. For the rest a second container
+looks, which sees the processes of the first: no program of the first one is believed, and none of it gets a right that
+it does not have. That costs half a second, so where the engine's disk can be seen from here it is asked only once that
+has filled up by half the limit.
 """
 
 import os
 import secrets
 import time
 from collections.abc import Iterable, Iterator
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from runbook_runner.core.errors import SandboxError
 from runbook_runner.sandbox.base import SandboxSpec
@@ -18,6 +19,7 @@ from runbook_runner.sandbox.docker.container import remove_container
 from runbook_runner.sandbox.docker.engine import BROKEN, Engine, engine_errors
 from runbook_runner.sandbox.docker.exec_socket import Frames, start_exec
 from runbook_runner.sandbox.held_files import File, mapped
+from runbook_runner.sandbox.usage_watch import ENTRY
 
 _UNSEEN_EVERY_S: Final = 30.0
 """Between two looks where the engine's disk can't be seen from here."""
@@ -33,6 +35,9 @@ for volume in /measured/*; do [ -d "$volume" ] && du -sk "$volume"; done 2>/dev/
 done
 printf '%s\n' /proc/[0-9]*/task/[0-9]*/fd/[0-9]* | xargs stat -L -c 'file %h %f %d %i %b' 2>/dev/null |
     grep '^file 0 8' | sort -u
+command -v find >/dev/null && command -v tr >/dev/null && for root in /proc/1/root/ /; do
+    echo "entries $(find $root -xdev -print0 2>/dev/null | tr -cd '\000' | wc -c)"
+done
 grep -h '(deleted)$' /proc/[0-9]*/maps 2>/dev/null | sort -u
 echo done
 """
@@ -65,10 +70,11 @@ class DiskUse:
         self._unmeasured = self._unmeasured + 1 if layer < 0 else 0
         if layer < 0:  # the engine could not measure it, as where a path is too long
             return self._limit + 1 if self._unmeasured >= _PATIENCE else 0
-        return layer + (self._beside_layer(container) if self._may_hold_more() else 0)
+        found_there = self._beside_layer(container) if self._may_hold_more() else _NOTHING
+        return max(layer, found_there.entries * ENTRY) + found_there.beside
 
     def _on_disk(self) -> int | None:
-        """Returns the bytes on the engine's disk; `None` when it can't be seen from here."""
+        """Returns the bytes on the engine's disk, and `ENTRY` for each file; `None` when it can't be seen from here."""
         root = self._engine.info.get("DockerRootDir")
         if not root or not self._engine.is_local:
             return None
@@ -76,7 +82,7 @@ class DiskUse:
             seen = os.statvfs(root)
         except OSError:
             return None
-        return (seen.f_blocks - seen.f_bfree) * seen.f_frsize
+        return (seen.f_blocks - seen.f_bfree) * seen.f_frsize + (seen.f_files - seen.f_ffree) * ENTRY
 
     def _may_hold_more(self) -> bool:
         now = self._on_disk()
@@ -85,7 +91,7 @@ class DiskUse:
         self._least = min(self._least, now)
         return now - self._least > self._limit // 2
 
-    def _beside_layer(self, container: str) -> int:
+    def _beside_layer(self, container: str) -> "_Found":
         self._looked = time.monotonic()
         try:
             said = _look(self._engine, container)
@@ -97,7 +103,17 @@ class DiskUse:
             self._failed = 0
             return _sum(said)
         self._failed += 1
-        return self._limit + 1 if self._failed >= _PATIENCE else 0
+        return _Found(self._limit + 1, 0) if self._failed >= _PATIENCE else _NOTHING
+
+
+class _Found(NamedTuple):
+    beside: int
+    """Bytes beside the layer."""
+    entries: int
+    """How many files and folders the container has more than its image."""
+
+
+_NOTHING: Final = _Found(0, 0)
 
 
 def _look(engine: Engine, container: str) -> list[bytes]:
@@ -147,11 +163,11 @@ def _lines(engine: Engine, container: str) -> Iterator[bytes]:
         connection.close()
 
 
-def _sum(lines: Iterable[bytes]) -> int:
-    """Returns the bytes in the volumes and in files without a name on the same devices: the memory of others is limited
+def _sum(lines: Iterable[bytes]) -> _Found:
+    """Beside the layer are the volumes, and files without a name on the same devices: the memory of others is limited
     by the engine."""
     total, devices, held = 0, set(), {}
-    maps = []
+    maps, entries = [], []
     for line in lines:
         match line.split():
             case [b"device", device]:
@@ -160,7 +176,10 @@ def _sum(lines: Iterable[bytes]) -> int:
                 total += int(kilobytes) << 10
             case [b"file", _, _, device, inode, blocks]:
                 held[File(int(device), int(inode))] = int(blocks) * 512
+            case [b"entries", number]:
+                entries.append(int(number))
             case _:
                 maps.append(line)
     held = dict(mapped(maps)) | held
-    return total + sum(size for file, size in held.items() if file.device in devices)
+    beside = total + sum(size for file, size in held.items() if file.device in devices)
+    return _Found(beside, max(0, entries[0] - entries[1]) if len(entries) == 2 else 0)
