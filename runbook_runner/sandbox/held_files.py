@@ -45,7 +45,8 @@ def mapped(maps: Iterable[bytes]) -> Iterator[tuple[File, int]]:
             span, _, _, device, inode = line.split()[:5]
             begin, end = span.split(b"-")
             major, minor = device.split(b":")
-            yield File(os.makedev(int(major, 16), int(minor, 16)), int(inode)), int(end, 16) - int(begin, 16)
+            size = max(0, int(end, 16) - int(begin, 16))  # a program of an image may have written the line
+            yield File(os.makedev(int(major, 16), int(minor, 16)), int(inode)), size
 
 
 def descendants(processes: Iterable[int]) -> Iterator[int]:

@@ -6,6 +6,7 @@ from uuid import uuid4
 import pytest
 
 from runbook_runner.sandbox.base import PutFile
+from runbook_runner.sandbox.docker.limits import disk_use
 from runbook_runner.sandbox.local import cgroup
 
 HOG = """python3 -c '
@@ -267,6 +268,37 @@ def test_volumes_of_an_image_count_as_disk_and_none_is_left(make_docker, shell, 
         sandbox.stop()
         assert len(mine) == 2
         assert mine.isdisjoint(volume["Name"] for volume in engine.api.volumes()["Volumes"] or [])
+    finally:
+        engine.api.remove_image(tag, force=True)
+
+
+REPLACED = {
+    "sleep": '[ "$1" = 60 ] || exec /real "$@"',
+    "stat": "echo device x",
+    "du": "echo -99999999",
+    "sort": "while :; do echo; /bin/sleep 1; done",
+}
+"""A program of an image that keeps its containers from being measured."""
+
+
+@pytest.mark.needs("docker")
+@pytest.mark.parametrize("name", REPLACED)
+def test_no_program_of_an_image_keeps_its_layer_from_being_measured(
+    make_docker, shell, engine, image, name, monkeypatch
+):
+    monkeypatch.setattr(disk_use, "_LOOK_S", 5)
+    script = f"#!/bin/sh\\n{REPLACED[name]}\\n"
+    swap = f"at=$(command -v {name}); cp $at /real; printf '{script}' >/new; chmod 755 /new; mv /new $at"
+    made = f"FROM {image}\nRUN {swap}\nVOLUME /data\n"
+    tag = f"runbook-test-unmeasured:{uuid4().hex[:8]}"
+    list(engine.api.build(fileobj=io.BytesIO(made.encode()), tag=tag, rm=True))
+    try:
+        sandbox = make_docker(image=tag, disk_bytes=50 << 20)
+        sandbox.start()
+        ran = shell(sandbox, "head -c 100000000 /dev/zero >/big; while :; do :; done", deadline_s=120)
+        assert ran.exit.ended_by == "killed"
+        assert limits(sandbox) == ["disk"]
+        sandbox.stop()
     finally:
         engine.api.remove_image(tag, force=True)
 

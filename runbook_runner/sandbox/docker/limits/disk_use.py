@@ -9,7 +9,8 @@ has filled up by half the limit.
 import os
 import secrets
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 from runbook_runner.core.errors import SandboxError
@@ -17,7 +18,7 @@ from runbook_runner.sandbox.base import SandboxSpec
 from runbook_runner.sandbox.docker import seccomp_profile
 from runbook_runner.sandbox.docker.container import remove_container
 from runbook_runner.sandbox.docker.engine import BROKEN, Engine, engine_errors
-from runbook_runner.sandbox.docker.exec_socket import Frames, start_exec
+from runbook_runner.sandbox.docker.exec_socket import STREAMS, Frames, start_exec
 from runbook_runner.sandbox.held_files import File, mapped
 from runbook_runner.sandbox.usage_watch import ENTRY
 
@@ -25,7 +26,9 @@ _UNSEEN_EVERY_S: Final = 30.0
 """Between two looks where the engine's disk can't be seen from here."""
 _PATIENCE: Final = 3
 """How often what runs in the container may keep the second one, or the engine, from measuring."""
-_LOOK_S: Final = 30
+_LOOK_S = 30
+_HELD_S: Final = 60
+_MOST: Final = 16 << 20  # bytes of output
 # Volumes are at /measured/NUMBER. Device numbers are those of stat(2).
 _LOOK: Final = r"""
 for tool in stat grep sort xargs du; do command -v $tool >/dev/null || { echo done; exit; }; done
@@ -93,15 +96,13 @@ class DiskUse:
 
     def _beside_layer(self, container: str) -> "_Found":
         self._looked = time.monotonic()
-        try:
+        # What runs in the container may end the second one, and the image's programs may print anything.
+        with suppress(SandboxError, ValueError, OverflowError, *BROKEN):
             said = _look(self._engine, container)
-        except TimeoutError:
-            said = []
-        except BROKEN as error:
-            raise SandboxError(f"The container can't be measured: {error}") from error
-        if said[-1:] == [b"done"]:
-            self._failed = 0
-            return _sum(said)
+            if said[-1:] == [b"done"]:
+                found = _sum(said)
+                self._failed = 0
+                return found
         self._failed += 1
         return _Found(self._limit + 1, 0) if self._failed >= _PATIENCE else _NOTHING
 
@@ -117,7 +118,7 @@ _NOTHING: Final = _Found(0, 0)
 
 
 def _look(engine: Engine, container: str) -> list[bytes]:
-    """Returns the lines of what a second container sees. Raises TimeoutError, one of `BROKEN`."""
+    """Returns the lines of what a second container sees. Raises SandboxError, one of `BROKEN`."""
     about = engine.api.inspect_container(container)
     volumes = [mount["Name"] for mount in about["Mounts"] if mount.get("Type") == "volume"]
     name = f"runbook-look-{secrets.token_hex(6)}"
@@ -125,14 +126,14 @@ def _look(engine: Engine, container: str) -> list[bytes]:
         made = engine.api.create_container(
             about["Image"],
             entrypoint=["sleep"],
-            command=[str(2 * _LOOK_S)],
+            command=[str(_HELD_S)],
             user="0",
             name=name,
             working_dir="/",
             host_config=_host_config(engine, container, volumes),
         )
         engine.api.start(made["Id"])
-        return list(_lines(engine, made["Id"]))
+        return _lines(engine, made["Id"])
     finally:
         remove_container(engine, name)
 
@@ -154,32 +155,44 @@ def _host_config(engine: Engine, container: str, volumes: list[str]) -> Any:
     )
 
 
-def _lines(engine: Engine, container: str) -> Iterator[bytes]:
+def _lines(engine: Engine, container: str) -> list[bytes]:
     made = engine.api.exec_create(container, ["sh", "-c", _LOOK], user="0")
     connection = start_exec(engine, made["Id"], timeout_s=_LOOK_S)
+    until, said = time.monotonic() + _LOOK_S, bytearray()
     try:
-        yield from Frames(connection).read(64 << 20).splitlines()
+        frames = Frames(connection)
+        while (frame := frames.next())[0]:
+            said += frame[1] if STREAMS.get(frame[0]) == "stdout" else b""
+            if len(said) > _MOST or time.monotonic() > until:
+                raise TimeoutError("it prints without end")
+        return bytes(said).splitlines()
     finally:
         connection.close()
 
 
 def _sum(lines: Iterable[bytes]) -> _Found:
     """Beside the layer are the volumes, and files without a name on the same devices: the memory of others is limited
-    by the engine."""
+    by the engine. Raises ValueError, OverflowError for lines of other programs."""
     total, devices, held = 0, set(), {}
     maps, entries = [], []
     for line in lines:
         match line.split():
             case [b"device", device]:
-                devices.add(int(device))
+                devices.add(_number(device))
             case [b"volume", kilobytes]:
-                total += int(kilobytes) << 10
+                total += _number(kilobytes) << 10
             case [b"file", _, _, device, inode, blocks]:
-                held[File(int(device), int(inode))] = int(blocks) * 512
-            case [b"entries", number]:
-                entries.append(int(number))
+                held[File(_number(device), _number(inode))] = _number(blocks) * 512
+            case [b"entries", text]:
+                entries.append(_number(text))
             case _:
                 maps.append(line)
     held = dict(mapped(maps)) | held
     beside = total + sum(size for file, size in held.items() if file.device in devices)
     return _Found(beside, max(0, entries[0] - entries[1]) if len(entries) == 2 else 0)
+
+
+def _number(text: bytes) -> int:
+    if not text.isdigit():
+        raise ValueError("not a count")
+    return int(text)
