@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Final
 
-from runbook_runner.core.disk.links import REPOSITORY
+from runbook_runner.core.disk.links import has_mark
 
 VERSION: Final = re.compile(r"(?<!\d)\d++(\.\d++)+\S*")
 SYSTEM_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -40,7 +40,7 @@ def _project() -> Path | None:
     except OSError:  # it was removed
         return None
     home = Path(os.path.realpath(os.path.expanduser("~")))  # noqa: PTH111 - a user without a home is not an error here
-    around = [folder for folder in (here, *here.parents) if any((folder / name).exists() for name in REPOSITORY)]
+    around = list(filter(has_mark, (here, *here.parents)))
     inside = (folder for folder in (*reversed(around), here) if not home.is_relative_to(folder))
     return next(inside, None)
 

@@ -121,7 +121,7 @@ class Settings(NamedTuple):
 
 def _link_in(home: Path) -> Path | None:
     """Among the folders of trajectories."""
-    return home if home.is_symlink() else first_link(home / "trajectories", levels=3)
+    return home if os.path.islink(home) else first_link(home / "trajectories", levels=3)  # noqa: PTH114 - never raises
 
 
 def record_mode(text: str, where: str) -> RecordMode:

@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from glob import iglob
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,9 @@ class Total:
 def runs(home: Path, since: str | None, broken: list[Path]) -> Iterator[Run]:
     """Every run below `home` that was created at or after `since`, an ISO timestamp. Files that can't be read are
     added to `broken`."""
-    for path in (home / "trajectories").glob("*/*/*/trajectory.json"):
+    top = home / "trajectories"
+    for name in iglob("*/*/*/trajectory.json", root_dir=top):  # noqa: PTH207 - Path.glob raises for a closed folder
+        path = top / name
         try:
             with open_regular(path) as file:
                 body = json.loads(file.read())

@@ -1,11 +1,16 @@
 """A program is looked for where the user has installed it, asked for its version, and any answer is survived."""
 
 import os
+import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from runbook_runner.core.disk.links import repository_of
 from runbook_runner.core.programs import find_program, version_of
+from runbook_runner.trajectory.cost import runs
 
 
 @pytest.mark.parametrize(
@@ -60,3 +65,27 @@ def test_programs_of_the_user_are_found_while_the_working_folder_is_the_home(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", str(tool.parent))
     assert find_program("some-tool") == str(tool)
+
+
+@pytest.fixture
+def closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A working folder below one that is closed to this user, as after `su` in a folder of root's."""
+    top = Path(tempfile.mkdtemp())
+    top.chmod(0o755)
+    here = top / "closed" / "here"
+    here.mkdir(parents=True)
+    monkeypatch.chdir(here)
+    here.parent.chmod(0)
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    yield here
+    os.seteuid(user)
+    here.parent.chmod(0o700)
+    shutil.rmtree(top)
+
+
+def test_a_closed_folder_above_the_working_folder_is_no_error(closed: Path) -> None:
+    assert find_program("sh")
+    assert repository_of(closed) == closed
+    assert list(runs(closed / ".runbook", None, [])) == []

@@ -1,11 +1,13 @@
 """Command line: `runbook trust`."""
 
 import argparse
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
+from runbook_runner.agents.registry import FOLDER as AGENTS
 from runbook_runner.cli.options import add_json
 from runbook_runner.cli.ui.output import put_json
 from runbook_runner.core.errors import ExitCode, InputError
@@ -15,6 +17,7 @@ from runbook_runner.core.text import printable
 from runbook_runner.runbook.document import parse
 from runbook_runner.runbook.sources.load import load
 from runbook_runner.runner.trust import Offer, TrustStore, of_project, of_variables
+from runbook_runner.sandbox.images.snapshots import FOLDER as SNAPSHOTS
 
 DESCRIPTION = """\
 A cloned repository is hostile until you say otherwise: its snapshots are built, its agents installed or run without a
@@ -57,16 +60,39 @@ def _offers(path: Path) -> Iterator[Offer]:
     """Raises InputError for a path that is not there, and for what can't be read."""
     if not (is_file(path) or is_folder(path)):
         raise InputError("There is no such file or folder.", where=str(path))
-    here = path.absolute()
-    offers = list(of_project([here if is_folder(here) else here.parent]))
-    if one := [offer for offer in offers if Path(offer.where) == here]:
-        yield from one
+    if named := _named_offer(path):
+        yield _only(named)
         return
-    yield from offers
+    here = path.absolute()
+    yield from of_project([here if is_folder(here) else here.parent])
     runbook = here / _RUNBOOK if is_folder(here) else here
     if is_file(runbook):
         source = load(str(runbook))
         yield from of_variables(parse(source.text, source.name), source.text, source.folder)
+
+
+def _named_offer(path: Path) -> Path | None:
+    """Returns the real place of what lies in a project's folder of agents or snapshots; `None` for another path."""
+    real = Path(os.path.realpath(path))
+    link = real if path.name == ".." else Path(os.path.realpath(path.parent), path.name)  # in such a folder
+    return next(filter(_project_of, (link, real)), None)
+
+
+def _project_of(place: Path) -> Path | None:
+    """The one in whose folder of offers, the innermost, it is."""
+    folders = (folder for folder in (place, *place.parents) if Path(*folder.parts[-2:]) in (AGENTS, SNAPSHOTS))
+    return next((folder.parent.parent for folder in folders), None)
+
+
+def _only(place: Path) -> Offer:
+    """Who names one offer trusts that one: not what else there is, nor another in its place. Raises InputError."""
+    project = _project_of(place)
+    assert project
+    for offer in of_project([project]):
+        if Path(offer.where) == place:
+            return offer
+    hint = f"Another of its name counts, or it is no agent and no snapshot: see `runbook trust --show {project}`."
+    raise InputError("The project does not offer this.", where=str(place), hint=hint)
 
 
 def _print(offers: list[Offer], store: TrustStore) -> None:

@@ -38,7 +38,7 @@ def within_repository(file: Path) -> Path:
     for part in (*reversed(path.parents), path):
         real = Path(os.path.realpath(part))
         bound = top or (Path(os.path.realpath(path.parent)) if part == path else None)
-        if bound and part.is_symlink() and not real.is_relative_to(bound):
+        if bound and os.path.islink(part) and not real.is_relative_to(bound):  # noqa: PTH114 - it never raises
             what = "it" if part == path else str(part)
             raise OSError(errno.ELOOP, f"{what} is a link that leads out of {bound}", str(file))
         top = top if top and real.is_relative_to(top) else None  # `..` may have left it
@@ -57,7 +57,12 @@ def repository_of(folder: Path) -> Path:
 def _is_repository(real: Path) -> bool:
     """Whether this real path has a mark; never the home or above it."""
     home = Path(os.path.realpath(os.path.expanduser("~")))  # noqa: PTH111 - a user without a home is not an error here
-    return any((real / name).exists() for name in REPOSITORY) and not home.is_relative_to(real)
+    return has_mark(real) and not home.is_relative_to(real)
+
+
+def has_mark(folder: Path) -> bool:
+    """Whether it is the top folder of a repository. Never raises: a folder above may be closed to this user."""
+    return any(os.path.exists(folder / name) for name in REPOSITORY)  # noqa: PTH110
 
 
 def open_found(file: Path) -> BinaryIO:
@@ -67,7 +72,7 @@ def open_found(file: Path) -> BinaryIO:
 
 def first_link(top: Path, levels: int) -> Path | None:
     """Returns the first link that is `top` or lies so many levels below it; `None` when there is none."""
-    if top.is_symlink():
+    if os.path.islink(top):  # noqa: PTH114 - it never raises
         return top
     with suppress(OSError), os.scandir(top) as entries:
         for entry in entries:

@@ -1,5 +1,6 @@
 """Runner: document and request → RunSpec. Refuses what can't run."""
 
+import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -113,7 +114,11 @@ def sample_inputs(runbook: Runbook, folder: Path | None) -> tuple[Path, ...]:
 
 def _below(folder: Path, name: str, source: str) -> Path:
     path = folder / name
-    if not path.resolve().is_relative_to(folder.resolve()):
+    try:
+        inside = Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+    except ValueError:  # it is no path
+        inside = False
+    if not inside:
         raise InputError(f"The sample input {name!r} is outside the runbook's folder.", where=source)
     return path
 

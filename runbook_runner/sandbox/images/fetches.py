@@ -14,7 +14,8 @@ _VARIABLE: Final = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 _COPIED: Final = re.compile(r"--from=(\S+)", re.IGNORECASE)
 _FETCHED: Final = re.compile(r"://|git@|\$|\.git\b|\\", re.IGNORECASE)
 _QUOTES: Final = re.compile(r"[\"']")  # the engine drops them, also within a word
-_UNUSUAL: Final = re.compile(r"[^\S \t\r\n]|[\x00-\x08\x0e-\x1f]")  # to the engine a space or not: not as to us
+# To the engine a space, or the end of a line, or not: not as to us.
+_UNUSUAL: Final = re.compile(r"[^\S \t\r\n]|[\x00-\x08\x0e-\x1f]|\r(?!\n)|\\\\(?=[ \t]*\r?$)", re.MULTILINE)
 
 
 def refuse_fetches(dockerfile: bytes, arguments: Mapping[str, str], has: Callable[[str], bool], where: str) -> None:
@@ -35,7 +36,8 @@ def refuse_fetches(dockerfile: bytes, arguments: Mapping[str, str], has: Callabl
             stages.add(_from(rest, values, stages, has, where))
         elif word == "COPY":
             for image in _COPIED.findall(_QUOTES.sub("", rest.replace("\\", ""))):
-                _require(image, stages, has, f"COPY {rest}", where)
+                if not image.isdecimal():  # the number of a stage
+                    _require(image, stages, has, f"COPY {rest}", where)
         elif word == "ADD" and _FETCHED.search(_QUOTES.sub("", rest)):
             raise _refused(f"ADD {rest}", "fetches from an address", where)
 
@@ -51,7 +53,7 @@ def _from(rest: str, values: Mapping[str, str], stages: set[str], has: Callable[
 
 
 def _require(image: str, stages: set[str], has: Callable[[str], bool], instruction: str, where: str) -> None:
-    if image.lower() in stages or image.isdecimal():
+    if image.lower() in stages:
         return
     if "$" in image or not has(image):
         raise _refused(instruction, f"needs the image {image}, which the engine does not have", where)

@@ -182,3 +182,24 @@ def test_a_name_adds_no_line_to_what_is_shown_and_asked(runbook: Any, agent: Pat
     assert runbook("trust", ".").out == f"trusted: agent nice in {agent}\n"
     shown = runbook("trust", "--show", within.parents[2]).out
     assert shown == f"trusted: agent nice in {within}\n".replace("a\n", "a\\n")
+
+
+def test_who_names_one_offer_trusts_that_one_or_nothing(runbook: Any, agent: Path, snapshot: Path) -> None:
+    """A name in capital letters, a project in the folder of the offer and a built-in name put another in its place."""
+    bad = agent.with_name("Nice.toml")  # comes first, and counts for `nice`
+    bad.write_text(AGENT + 'install = ["touch /attacked"]\n')
+    inner = snapshot / ".runbook" / "snapshots" / "mine"
+    built_in = snapshot.with_name("python312-uv")
+    for folder in (inner, built_in):
+        folder.mkdir(parents=True)
+        (folder / "Dockerfile").write_text("FROM scratch\n")
+    for path in (agent, built_in, built_in / "Dockerfile", agent.parent, snapshot.parent):
+        refused = runbook("trust", path)
+        assert (refused.code, "does not offer this" in refused.err) == (2, True), path
+    assert runbook("trust", snapshot).out == f"trusted: snapshot mine in {snapshot}\n"
+    assert runbook("trust", "--show").out.count("not trusted: ") == 1, "the agent"
+    assert runbook("trust", "--revoke", snapshot).out == f"not trusted: snapshot mine in {snapshot}\n"
+    (runbook.cwd / "linked").symlink_to(snapshot)
+    assert runbook("trust", "linked").out == f"trusted: snapshot mine in {snapshot}\n"
+    assert runbook("trust", inner).out == f"trusted: snapshot mine in {inner}\n"
+    assert runbook("trust", "--show").out.count("not trusted: ") == 1, "the agent"

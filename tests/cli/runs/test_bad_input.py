@@ -446,3 +446,11 @@ def test_a_limit_out_of_range_is_named_as_its_option(runbook: Any, option: str, 
 @pytest.mark.parametrize("option", [("--image", "debian:12"), ("--snapshot", "python312-uv")])
 def test_an_image_that_was_asked_for_is_never_left_out_silently(runbook: Any, backend: str, option: tuple[str]) -> None:
     refused(run_text(runbook, TEXT, "--sandbox", backend, *option), 2, "not with an image", "--sandbox docker")
+
+
+@pytest.mark.parametrize("name", ["loop", '"a\\0b"', '"\\ud800"'])
+def test_a_sample_input_that_is_no_path_or_leads_in_a_circle_is_bad_input(runbook: Any, name: str) -> None:
+    (runbook.cwd / "loop").symlink_to("loop")
+    text = TEXT.replace("agent: shell", f"agent: shell\nrunbook_runner: {{inputs: [{name}]}}")
+    assert text != TEXT
+    refused(run_text(runbook, text), 2)

