@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from difflib import unified_diff
+from filecmp import cmp
+from itertools import islice
 from pathlib import Path
 
 from runbook_runner.core.events import ToolCalled
@@ -10,6 +12,9 @@ from runbook_runner.trajectory.store import RESULTS
 
 _MAX_DIFF_LINES = 40
 _MAX_DIFF_BYTES = 1 << 20
+_ALIGNED_LINES = 500  # that takes up to cubic time, and both files may come from others
+_MAX_DIFFS = 100
+_MAX_TEXT_BYTES = 64 << 20  # in which paths are looked for
 _SIDE_BY_SIDE = 16
 
 
@@ -59,7 +64,7 @@ def compare_results(recorded: Path, repeated: Path, in_other: Callable[[str], st
         changed=tuple(changed),
         missing=tuple(sorted(one.keys() - two.keys())),
         extra=tuple(sorted(two.keys() - one.keys())),
-        diffs=tuple((path, text) for path, text in diffs if text),
+        diffs=tuple((path, text) for path, text in islice(diffs, _MAX_DIFFS) if text),
     )
 
 
@@ -89,19 +94,33 @@ def _files(folder: Path) -> dict[str, Path]:
 
 
 def _same(before: Path, after: Path, in_other: Callable[[str], str]) -> bool:
-    one, two = before.read_bytes(), after.read_bytes()
-    return one == two or in_other(one.decode(errors="surrogateescape")) == two.decode(errors="surrogateescape")
+    if cmp(before, after, shallow=False):
+        return True
+    if _larger(before, after) > _MAX_TEXT_BYTES:
+        return False
+    one, two = (file.read_bytes().decode(errors="surrogateescape") for file in (before, after))
+    return in_other(one) == two
+
+
+def _larger(*files: Path) -> int:
+    return max(file.stat().st_size for file in files)
 
 
 def _diff(before: Path, after: Path, in_other: Callable[[str], str]) -> str:
     """Empty when one of the files is not text or too large."""
-    if max(before.stat().st_size, after.stat().st_size) > _MAX_DIFF_BYTES:
+    if _larger(before, after) > _MAX_DIFF_BYTES:
         return ""
     try:
-        one, two = in_other(before.read_text(encoding="utf-8")), after.read_text(encoding="utf-8")
+        texts = in_other(before.read_text(encoding="utf-8")), after.read_text(encoding="utf-8")
     except UnicodeDecodeError:
         return ""
-    lines = list(unified_diff(one.splitlines(), two.splitlines(), "recorded", "replayed", lineterm="", n=1))
+    one, two = (text.splitlines() for text in texts)
+    where = ""
+    if max(len(one), len(two)) > _ALIGNED_LINES:
+        at = next((n for n, (a, b) in enumerate(zip(one, two, strict=False)) if a != b), min(len(one), len(two)))
+        one, two = one[at : at + _ALIGNED_LINES], two[at : at + _ALIGNED_LINES]
+        where = f" from line {at + 1}"
+    lines = list(unified_diff(one, two, f"recorded{where}", f"replayed{where}", lineterm="", n=1))
     more = [f"… {len(lines) - _MAX_DIFF_LINES} more lines"] if len(lines) > _MAX_DIFF_LINES else []
     return "\n".join(lines[:_MAX_DIFF_LINES] + more)
 

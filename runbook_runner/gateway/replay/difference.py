@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from itertools import zip_longest
 from typing import Any, Final, Literal
 
 from runbook_runner.core.events import Difference
@@ -36,7 +37,10 @@ _RANK: Final[dict[Severity, int]] = {"exact": 0, "minor": 1, "major": 2, "miss":
 MAX_SHOWN: Final = 10
 _MAX_CHARS: Final = 400
 _ANOTHER_CLIENT: Final = 50  # with more differences in system prompt and tools it is another program
-_MAX_LINES: Final = 3000  # beyond, lines are compared one to one: aligning them is quadratic
+# Of pairs of lines or messages: what has more is not aligned, for that takes up to cubic time, and both sides may come
+# from others.
+_MAX_PAIRS: Final = 250_000
+_MAX_PAIRS_OF_ALL: Final = 4 * _MAX_PAIRS
 
 
 @dataclass(frozen=True)
@@ -58,8 +62,9 @@ def compare(recorded: tuple[str, Json], asked: tuple[str, Json], normalise: Norm
     """Both as model and body, both without secrets. settle: see `volatile`."""
     found: list[tuple[Severity, Difference]] = []
     before, after = _grouped(recorded), _grouped(asked)
+    alignment = _Alignment()
     for group in dict.fromkeys((*before, *after)):
-        found += _groups(group, before.get(group, []), after.get(group, []), normalise)
+        found += _groups(group, before.get(group, []), after.get(group, []), normalise, alignment)
     found.sort(key=lambda pair: -_RANK[pair[0]])
     severity: Severity = found[0][0] if found else "exact"
     if severity == "minor" and sum(d.origin in ("system", "tools") for _, d in found) > _ANOTHER_CLIENT:
@@ -84,10 +89,10 @@ def _grouped(request: tuple[str, Json]) -> dict[str, list[RequestPart]]:
 
 
 def _groups(
-    group: str, before: list[RequestPart], after: list[RequestPart], normalise: Normalise
+    group: str, before: list[RequestPart], after: list[RequestPart], normalise: Normalise, alignment: "_Alignment"
 ) -> Iterator[tuple[Severity, Difference]]:
     """Yields the differences of one top-level list, whose elements are aligned when one side has more of them."""
-    for one, two in _pairs(before, after, normalise):
+    for one, two in _pairs(before, after, normalise, alignment):
         if one is None or two is None:
             only = one or two
             assert only is not None
@@ -98,34 +103,53 @@ def _groups(
                 Difference(path=only.path, origin=only.origin, before=before_text, after=after_text),
             )
         elif one.value != two.value:
-            walk = _Walk(one.origin, normalise)
+            walk = _Walk(one.origin, normalise, alignment)
             yield from ((_SEVERITY[d.origin], d) for d in walk.values(one.path, one.value, two.value))
 
 
 def _pairs(
-    before: list[RequestPart], after: list[RequestPart], normalise: Normalise
+    before: list[RequestPart], after: list[RequestPart], normalise: Normalise, alignment: "_Alignment"
 ) -> Iterator[tuple[RequestPart | None, RequestPart | None]]:
     if len(before) == len(after):
         yield from zip(before, after, strict=True)
         return
     one, two = ([compact(normalised(part.value, normalise)) for part in side] for side in (before, after))
-    for kind, i1, i2, j1, j2 in SequenceMatcher(None, one, two, autojunk=False).get_opcodes():
-        if kind == "equal":
-            yield from zip(before[i1:i2], after[j1:j2], strict=True)
-        else:
-            longest = max(i2 - i1, j2 - j1)
-            for n in range(longest):
-                yield (
-                    before[i1 + n] if i1 + n < i2 else None,
-                    after[j1 + n] if j1 + n < j2 else None,
-                )
+    i = j = 0
+    for i1, i2, j1, j2 in alignment.changed(one, two):
+        yield from zip(before[i:i1], after[j:j1], strict=True)
+        yield from zip_longest(before[i1:i2], after[j1:j2])
+        i, j = i2, j2
+    yield from zip(before[i:], after[j:], strict=True)
+
+
+class _Alignment:
+    """Of all lists in two requests."""
+
+    def __init__(self) -> None:
+        self._left = _MAX_PAIRS_OF_ALL
+
+    def changed(self, one: list[str], two: list[str]) -> Iterator[tuple[int, int, int, int]]:
+        """Yields what differs as `one[i1:i2]` and `two[j1:j2]`; between these they are the same."""
+        shorter = min(len(one), len(two))
+        start = next((n for n in range(shorter) if one[n] != two[n]), shorter)
+        tail = next((n for n in range(shorter - start) if one[-1 - n] != two[-1 - n]), shorter - start)
+        a, b = one[start : len(one) - tail], two[start : len(two) - tail]
+        pairs = len(a) * len(b)
+        if pairs > min(_MAX_PAIRS, self._left):
+            yield start, start + len(a), start, start + len(b)
+            return
+        self._left -= pairs
+        for kind, i1, i2, j1, j2 in SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
+            if kind != "equal":
+                yield start + i1, start + i2, start + j1, start + j2
 
 
 class _Walk:
     """Compares two JSON values."""
 
-    def __init__(self, origin: Origin, normalise: Normalise):
+    def __init__(self, origin: Origin, normalise: Normalise, alignment: _Alignment):
         self._origin = origin
+        self._alignment = alignment
         self._normalise: Normalise = str if origin == "model" else normalise
 
     def values(self, path: str, before: Any, after: Any) -> Iterator[Difference]:
@@ -147,8 +171,16 @@ class _Walk:
     def _inside(self, before: Any, after: Any) -> "_Walk":
         """Returns the walk for a part of another origin: tool output, and what a client adds about its environment."""
         if self._origin == "user" and isinstance(before, str) and isinstance(after, str):
-            return _Walk("system", self._normalise) if is_client_context(before) and is_client_context(after) else self
-        return _Walk("tool output", self._normalise) if is_tool_output(before) and is_tool_output(after) else self
+            return (
+                _Walk("system", self._normalise, self._alignment)
+                if is_client_context(before) and is_client_context(after)
+                else self
+            )
+        return (
+            _Walk("tool output", self._normalise, self._alignment)
+            if is_tool_output(before) and is_tool_output(after)
+            else self
+        )
 
     def _same(self, before: Any, after: Any) -> bool:
         normalise, output = self._normalise, self._origin == "tool output"
@@ -156,19 +188,8 @@ class _Walk:
 
     def _lines(self, path: str, before: str, after: str) -> Iterator[Difference]:
         one, two = before.split("\n"), after.split("\n")
-        for i1, i2, j1, j2 in self._changed(one, two):
+        for i1, i2, j1, j2 in self._alignment.changed(self._keys(one), self._keys(two)):
             yield self._difference(path, i1 + 1, "\n".join(one[i1:i2]), "\n".join(two[j1:j2]))
-
-    def _changed(self, one: list[str], two: list[str]) -> Iterator[tuple[int, int, int, int]]:
-        one, two = self._keys(one), self._keys(two)
-        shorter = min(len(one), len(two))
-        if max(len(one), len(two)) > _MAX_LINES:
-            first = next((n for n in range(shorter) if one[n] != two[n]), shorter)
-            yield first, min(first + 1, len(one)), first, min(first + 1, len(two))
-            return
-        for kind, i1, i2, j1, j2 in SequenceMatcher(None, one, two, autojunk=False).get_opcodes():
-            if kind != "equal":
-                yield i1, i2, j1, j2
 
     def _keys(self, lines: Sequence[str]) -> list[str]:
         return list(lines) if self._origin == "tool output" else [self._normalise(line) for line in lines]

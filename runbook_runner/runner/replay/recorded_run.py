@@ -1,5 +1,6 @@
 """Runner: a recorded run, read from its trajectory folder: its spec, where it ran and how it ended."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ from runbook_runner.sandbox.backends import BACKENDS
 from runbook_runner.trajectory.store import SPEC_FILE, find_folder, read_events
 
 MODEL_FOLDER = "model"
+_A_FOLDER = re.compile(r"/[^\0\n]{1,511}")
 _LEVELS = 200  # of folders; none is followed deeper than that
 
 
@@ -98,6 +100,8 @@ def read_recorded_run(home: Path, name: str, near: Iterable[Path] = ()) -> Recor
     if started is None:
         raise InputError("This run was recorded without a beginning.", where=str(folder))
     sandbox = next((event for event in seen if isinstance(event, SandboxStarted)), None)
+    if sandbox and not _A_FOLDER.fullmatch(sandbox.app):  # texts are searched for it, and it is put into others
+        raise InputError("This run was recorded in a folder that can't be.", where=str(folder))
     agent = next((event for event in seen if isinstance(event, AgentStarted)), None)
     return RecordedRun(
         folder=folder,

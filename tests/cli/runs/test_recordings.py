@@ -179,3 +179,29 @@ def test_an_input_that_it_has_not_is_found_in_the_project(runbook: Any, recorded
     path = recorded("cat /app/assets/x > /app/results/out.txt", "--sandbox", "bubblewrap", "-f", "x")
     shutil.rmtree(path / "recording" / "inputs")
     assert runbook("replay", path / "RUNBOOK.md").code == 0
+
+
+@BUBBLEWRAP
+@pytest.mark.parametrize("app", ["", "relative", "/x" * 1000])
+def test_its_sandbox_was_in_a_folder_that_can_be(runbook: Any, recorded: Callable[..., Path], app: str) -> None:
+    path = recorded("echo hi > /app/results/out.txt")
+    log = path / "recording" / "events.jsonl"
+    events = [json.loads(line) for line in log.read_text().splitlines()]
+    for event in events:
+        event.update({"app": app} if "app" in event else {})
+    log.write_text("".join(f"{json.dumps(event)}\n" for event in events))
+    refused = runbook("replay", path / "recording")
+    assert refused.code == 2
+    assert "a folder that can't be" in refused.err
+
+
+@BUBBLEWRAP
+def test_comparing_its_results_takes_no_cubic_time(runbook: Any, recorded: Callable[..., Path]) -> None:
+    lines = "i=0; while [ $i -lt 60000 ]; do echo $((i * 7919 % 150)); i=$((i + 1)); done > /app/results/out.txt"
+    path = recorded(lines)
+    text = "first\n" + "".join(f"{(n * 7919 + n // 150) % 150}\n" for n in range(60_000))
+    (path / "recording" / "results" / "out.txt").write_text(text)
+    again = runbook("replay", path / "recording")
+    assert again.code == 1
+    assert "from line 1" in again.out
+    assert "-first" in again.out
