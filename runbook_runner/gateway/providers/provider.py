@@ -10,25 +10,30 @@ from runbook_runner.gateway.dialects.base import ParsedResponse
 from runbook_runner.gateway.providers.prices import Prices
 from runbook_runner.gateway.providers.rate_limit import Throttle
 from runbook_runner.gateway.providers.translate import Target
-from runbook_runner.gateway.upstream import CREDENTIAL_HEADERS, Connection, Headers
+from runbook_runner.gateway.upstream import Connection, Headers
 
-# RFC 9110 §7.6.1, and what the HTTP client itself sets for the bodies that it sends and can decode.
-_NOT_FORWARDED: Final = frozenset(
+# What clients of these APIs say of themselves and of the request. The agent chooses the others, and gateways at a base
+# URL of the user take some for the address to send the key to (`Helicone-Target-Url`, `x-portkey-custom-host`).
+_FORWARDED: Final = frozenset(
     {
-        "connection",
-        "keep-alive",
-        "proxy-connection",
-        "proxy-authenticate",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-        "expect",
-        "host",
-        "content-length",
-        "accept-encoding",
+        "accept",
+        "content-type",
+        "conversation_id",
+        "http-referer",
+        "openai-beta",
+        "originator",
+        "session-id",
+        "session_id",
+        "user-agent",
+        "version",
+        "x-app",
+        "x-client-request-id",
+        "x-goog-api-client",
+        "x-session-affinity",
+        "x-title",
     }
 )
+_FORWARDED_PREFIXES: Final = ("anthropic-", "x-claude-code-", "x-codex-", "x-stainless-")
 
 
 @dataclass(frozen=True)
@@ -84,10 +89,10 @@ class Provider:
         return f"{base}{path}?{query}" if query else base + path
 
     def headers(self, client_headers: Headers) -> Headers:
-        """The client's headers, without its key and its connection's headers, and with the provider's key."""
+        """Those of the client's headers that its API has, with the provider's key."""
         named = ",".join(value for name, value in client_headers if name == "connection")
-        dropped = _NOT_FORWARDED | CREDENTIAL_HEADERS | {name.strip().lower() for name in named.split(",")}
-        kept = tuple((name, value) for name, value in client_headers if name not in dropped)
+        of_this_hop = {name.strip().lower() for name in named.split(",")}
+        kept = tuple((name, value) for name, value in client_headers if _is_forwarded(name) and name not in of_this_hop)
         return (*kept, ("accept-encoding", "identity"), *self.extra_headers, *self._key_headers())
 
     def _key_headers(self) -> Headers:
@@ -96,3 +101,7 @@ class Provider:
         if self.key_header == "bearer":
             return (("authorization", f"Bearer {self.key}"),)
         return ((self.key_header, self.key),)
+
+
+def _is_forwarded(header: str) -> bool:
+    return header in _FORWARDED or header.startswith(_FORWARDED_PREFIXES)

@@ -84,14 +84,14 @@ def test_request_goes_on_byte_for_byte_with_the_real_key(
 ) -> None:
     line = connect(provider_from(name, {base: echo.url, variable: KEY}))
     body = b'{"model": "m",  "input":"\xc3\xa9", "contents": [], "messages": []}'
-    headers = {"x-goog-api-key": line.session.token, "x-api-key": line.session.token, "x-custom": "1"}
+    headers = {"x-goog-api-key": line.session.token, "x-api-key": line.session.token, "x-stainless-lang": "1"}
     answer = line.client.post(path + "?x=1", content=body, headers=headers)
     assert answer.status_code == 200
     ((sent_path, sent, sent_body),) = echo.seen
     got = {key.lower(): value for key, value in sent.items()}
     assert (sent_path, sent_body) == (path + "?x=1", body)
     assert got[header] == credential
-    assert got["x-custom"] == "1"
+    assert got["x-stainless-lang"] == "1"
     assert len({"authorization", "x-api-key", "x-goog-api-key"} & got.keys()) == 1
     assert not any(line.session.token in value for value in got.values())
 

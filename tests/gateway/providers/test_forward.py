@@ -76,13 +76,13 @@ def test_provider_shows_neither_key_nor_password_when_printed() -> None:
 
 def test_request_reaches_the_provider_unchanged_but_for_the_credentials(provided: Any, fake: Any, key: str) -> None:
     body = b'{"model": "m",  "messages": [ {"role":"user","content":"\xc3\xa9"} ]}'
-    headers = {"anthropic-beta": "a-1,b-2", "content-type": "application/json", "connection": "keep-alive, x-hop"}
+    headers = {"anthropic-beta": "a-1,b-2", "content-type": "application/json", "connection": "keep-alive, x-app"}
     more = {
-        "x-hop": "1",
-        "x-odd": f"see {provided.session.token}",
+        "x-app": "1",
+        "x-title": f"see {provided.session.token}",
         "cookie": "c=1",
         "x-stainless-lang": "js",
-        "x-name": "Jörg".encode(),
+        "user-agent": "Jörg".encode(),
     }
     response = provided.client.post("/v1/messages?beta=true", content=body, headers={**headers, **more})
     assert response.json()["content"][0]["text"] == "hello"
@@ -94,9 +94,24 @@ def test_request_reaches_the_provider_unchanged_but_for_the_credentials(provided
     assert got["anthropic-beta"] == "a-1,b-2"
     assert got["anthropic-version"] == "2023-06-01"
     assert got["x-stainless-lang"] == "js"
-    assert got["x-name"].encode("latin-1").decode() == "Jörg"
-    assert not {"authorization", "cookie", "x-hop", "x-odd"} & got.keys()
+    assert got["user-agent"].encode("latin-1").decode() == "Jörg"
+    assert not {"authorization", "cookie", "x-app", "x-title"} & got.keys()
     assert not any(provided.session.token in value for value in got.values())
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["Helicone-Target-Url", "X-Portkey-Custom-Host", "x_portkey_custom_host", "cf-aig-x", "X-Forwarded-Host",
+     "X-HTTP-Method-Override", "X-Original-URL", "OpenAI-Organization", "X-Goog-User-Project", "Anthropic_x"],
+)  # fmt: skip
+def test_no_header_of_the_agent_steers_what_stands_before_the_provider(provided: Any, fake: Any, header: str) -> None:
+    body = b'{"model": "m", "messages": []}'
+    assert (
+        provided.client.post("/v1/messages", content=body, headers={header: "https://evil.example"}).status_code == 200
+    )
+    (sent,) = fake.requests
+    assert header.lower() not in {name.lower() for name in sent["headers"]}
+    assert "evil.example" not in str(sent["headers"])
 
 
 def test_tokens_are_read_from_the_providers_answer(provided: Any) -> None:
