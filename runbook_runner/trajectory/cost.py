@@ -12,6 +12,8 @@ from runbook_runner.core.disk.links import open_regular
 
 TOKENS = ("prompt_tokens", "cache_read_tokens", "cache_write_tokens", "completion_tokens")
 
+_MOST_BYTES = 64 << 20  # a larger file is none of this program's, and is not JSON when it is cut
+
 
 @dataclass(frozen=True)
 class Run:
@@ -61,7 +63,7 @@ def runs(home: Path, since: str | None, broken: list[Path]) -> Iterator[Run]:
         path = top / name
         try:
             with open_regular(path) as file:
-                body = json.loads(file.read())
+                body = json.loads(file.read(_MOST_BYTES))
             if since is None or str(body["created"]) >= since:
                 yield _run(body)
         except (OSError, ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):

@@ -40,7 +40,8 @@ LOCAL_BASE = "runbook-runner/base:python312"
 
 DEFAULT_BASE = "python:3.12-slim-bookworm"
 
-
+_DIGITS = 12
+_DIGITS_OF_OTHERS = 40  # who writes a snapshot finds two contents with the same 12 digits: one to show, one to be built
 _USER = re.compile(r"(?:[\w.-]+(?::[\w.-]+)?)?", re.ASCII)
 
 
@@ -82,7 +83,8 @@ class Recipe:
 
     @cached_property
     def tag(self) -> str:
-        return f"{PREFIX}{self.made.name}:{content_digest(self.files, self.arguments, self.base)[:12]}"
+        digits = _DIGITS if self.made.layers or not self.foreign else _DIGITS_OF_OTHERS
+        return f"{PREFIX}{self.made.name}:{content_digest(self.files, self.arguments, self.base)[:digits]}"
 
     @property
     def labels(self) -> dict[str, str]:

@@ -65,7 +65,7 @@ def load(engine: Engine, file: Path, wanted: RunImages) -> tuple[Loaded, ...]:
     if not tags:
         raise InputError("The file holds no image of a snapshot.", where=str(file))
     # A snapshot before the images that are built on it.
-    return tuple(_adopt(engine, tag, wanted) for tag in sorted(tags, key=len))
+    return tuple(_adopt(engine, tag, wanted) for tag in sorted(tags, key=lambda tag: len(tag.partition(":")[0])))
 
 
 def _load(engine: Engine, file: Path) -> list[str]:

@@ -1,6 +1,7 @@
 """`runbook cost`: what runs have cost, and never a zero where the price is not known."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -97,8 +98,9 @@ def test_a_wrong_option_is_named(runbook: Any, option: str, value: str) -> None:
 def test_a_broken_trajectory_is_told_and_not_counted(runbook: Any, write: Write) -> None:
     write(1, cost=0.5)
     (write(2, cost=0.5) / "trajectory.json").write_text('{"name": ')
+    os.truncate(write(3, cost=0.5) / "trajectory.json", 1 << 40)  # takes no room on the disk
     ran = runbook("cost", "--json")
-    assert (ran.json["total"]["cost_usd"], ran.json["unreadable"]) == (0.5, 1)
+    assert (ran.json["total"]["cost_usd"], ran.json["unreadable"]) == (0.5, 2)
     assert "00000002/trajectory.json can't be read" in ran.err
 
 

@@ -2,11 +2,14 @@
 
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from runbook_runner.core.errors import InputError
+from runbook_runner.core.settings import Settings
 from runbook_runner.sandbox.images import context
+from runbook_runner.sandbox.images.recipe import of_snapshot
 from runbook_runner.sandbox.images.snapshots import Snapshot, context_archive, find_base, find_snapshot, known_snapshots
 
 
@@ -77,3 +80,15 @@ def test_programs_can_be_run_whatever_mode_a_checkout_gave_them() -> None:
     files = {"script": b"#!/bin/sh\n", "binary": b"\x7fELF...", "data": b"1,2"}
     with tarfile.open(fileobj=context_archive(files)) as tar:
         assert {member.name: member.mode for member in tar} == {"script": 0o755, "binary": 0o755, "data": 0o644}
+
+
+def test_two_contents_with_one_short_digest_are_two_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found in two minutes by whoever writes both: the trusted one must not run in the image of the other."""
+    monkeypatch.setenv("RUNBOOK_CA_BUNDLE", "")
+    engine: Any = None  # not asked: each names its base
+    tags = []
+    for project, text in (("shown", "benign\n#4127981"), ("built", "evil\n#10257033")):
+        folder = write(tmp_path / project, "office", f"FROM debian:12\nRUN echo {text}\n")
+        tags.append(of_snapshot(engine, Snapshot("office", folder, "user"), Settings.load()).tag)
+    assert all(tag.startswith("runbook-runner/office:4b76472e96cd") for tag in tags)
+    assert tags[0] != tags[1]
