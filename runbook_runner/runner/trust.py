@@ -23,7 +23,8 @@ from runbook_runner.core.files import is_file, write_atomically
 from runbook_runner.core.spec import InputFile
 from runbook_runner.core.text import printable_name
 from runbook_runner.runbook.document import Runbook
-from runbook_runner.runner.request.inputs import fixture_inputs, read_inputs
+from runbook_runner.runbook.sources.fixture import load_fixture
+from runbook_runner.runner.request.inputs import option_file, read_inputs
 from runbook_runner.runner.request.request import Ask, Question
 from runbook_runner.runner.request.resolve import sample_inputs
 from runbook_runner.sandbox.images.snapshots import (
@@ -42,7 +43,7 @@ YES = ("y", "yes")
 @dataclass(frozen=True)
 class Offer:
     what: str
-    """`agent`, `snapshot`, `variable` or `input`: in words that a message can use."""
+    """`agent`, `snapshot` or `variable`: in words that a message can use."""
     name: str
     where: str
     """The file or folder it is in, for people; not part of what is trusted."""
@@ -115,13 +116,13 @@ class Trust:
     def agreed_variables(
         self, source: str, text: str, inputs: Sequence[InputFile], agent: Agent, names: Sequence[str]
     ) -> bool:
-        """Whether the runbook with this text may have these variables of the environment. source: its name. inputs:
-        those that came with it: what the agent does is in them, too. agent: gets the variables."""
+        """Whether the runbook with this text may have these variables of the environment. source: its name. inputs: all
+        files of this run that came with it: what the agent does is in them, too. agent: gets the variables."""
         if agent.declared:
             offer = of_agent(agent.name, agent.declared)
             if not self.agreed([offer], f"The {offer} would get variables of your environment. Trust this content?"):
                 return False
-        offers = [*(_of_variable(name, source, text) for name in names), *map(_of_input, inputs)]
+        offers = [_of_variable(name, source, text, inputs) for name in names]
         wish = f"The runbook {source} wants from your environment: {', '.join(names)}."
         return self.agreed(offers, f"{wish} Give this to it, whenever it and its inputs have this content?")
 
@@ -168,11 +169,12 @@ def of_snapshot(snapshot: Snapshot, files: str) -> Offer:
 
 
 def of_variables(runbook: Runbook, text: str, folder: Path | None) -> list[Offer]:
-    """The variables of the environment that a runbook wishes for, and the inputs and fixtures in its folder, with which
-    it would get them. text: the whole file. Raises InputError for inputs that can't be read."""
+    """The variables of the environment that a runbook wishes for: without inputs, with its own, and with each fixture
+    in its folder. text: the whole file. Raises InputError for inputs that can't be read."""
     names = [secret.env for secret in runbook.frontmatter.secrets if not only_from_user(secret.env)]
-    inputs = (*read_inputs(sample_inputs(runbook, folder)), *_in_examples(folder)) if names else ()
-    return [*(_of_variable(name, runbook.source, text) for name in names), *map(_of_input, inputs)]
+    own = read_inputs(sample_inputs(runbook, folder)) if names else ()
+    runs = dict.fromkeys([(), own, *(_in_examples(folder, own) if names else ())])
+    return [_of_variable(name, runbook.source, text, inputs) for name in names for inputs in runs]
 
 
 def of_project(near: Near) -> Iterator[Offer]:
@@ -185,16 +187,19 @@ def of_project(near: Near) -> Iterator[Offer]:
             yield of_snapshot(snapshot, files_digest(snapshot.files()))
 
 
-def _in_examples(folder: Path | None) -> Iterator[InputFile]:
-    """Those of the fixtures `examples/<id>/input.json`. A broken one is skipped: a run with it says so."""
+def _in_examples(folder: Path | None, own: tuple[InputFile, ...]) -> Iterator[tuple[InputFile, ...]]:
+    """Those of a run with each of the fixtures `examples/<id>/input.json`. A broken one is skipped: a run with it says
+    so. own: the runbook's, for a fixture without files."""
     for example in offered_in(folder, Path("examples")) if folder else ():
         with suppress(InputError):
-            yield from fixture_inputs(example)
+            fixture = load_fixture(example)
+            yield (*(read_inputs(file.path for file in fixture.files) or own), option_file("--input", fixture.source))
 
 
-def _of_variable(name: str, source: str, text: str) -> Offer:
-    return Offer("variable", name, source, hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest())
-
-
-def _of_input(item: InputFile) -> Offer:
-    return Offer("input", item.name, item.source, item.sha256)
+def _of_variable(name: str, source: str, text: str, inputs: Sequence[InputFile]) -> Offer:
+    """Inputs are no offers of their own: one that was harmless with another runbook, or another variable, would be
+    trusted with this one."""
+    runbook = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    whole = json.dumps([runbook, sorted((item.name, item.sha256) for item in inputs)])
+    where = " with ".join(filter(None, (source, ", ".join(item.source for item in inputs))))
+    return Offer("variable", name, where, hashlib.sha256(whole.encode("utf-8", "surrogatepass")).hexdigest())

@@ -10,6 +10,7 @@ from typing import BinaryIO, Final
 
 REPOSITORY: Final = (".git", ".hg", ".runbook")
 """What marks the top folder of one."""
+_CLONED: Final = (".git", ".hg")
 _OPEN_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -52,6 +53,14 @@ def repository_of(folder: Path) -> Path:
     folder itself where there is none."""
     here = Path(os.path.realpath(folder))
     return next(filter(_is_repository, (here, *here.parents)), here)
+
+
+def clone_of(folder: Path) -> Path:
+    """Returns the real path of the outermost working copy of git or Mercurial that a folder is in, else of its
+    repository: all of it may have come together. A clone can bring folders that look like repositories of their own."""
+    here = Path(os.path.realpath(folder))
+    cloned = (top for top in (here, *here.parents) if any(os.path.exists(top / mark) for mark in _CLONED))  # noqa: PTH110
+    return next(filter(_is_repository, reversed([*cloned])), None) or repository_of(here)
 
 
 def _is_repository(real: Path) -> bool:

@@ -22,7 +22,6 @@ from runbook_runner.core.redaction import Redactor
 from runbook_runner.core.settings import ASSETS, KEPT_INPUTS_BYTES
 from runbook_runner.core.spec import InputFile, RunSpec
 from runbook_runner.core.text import decoded_name
-from runbook_runner.runbook.sources.fixture import load_fixture
 from runbook_runner.runner.request.input_zips import opened
 from runbook_runner.sandbox.base import PutFile
 
@@ -54,10 +53,11 @@ def read_inputs(files: Iterable[Path]) -> tuple[InputFile, ...]:
     return inputs
 
 
-def fixture_inputs(path: Path) -> tuple[InputFile, ...]:
-    """A fixture and the files that it names. Raises InputError."""
-    fixture = load_fixture(path)
-    return (*read_inputs((fixture.source,)), *read_inputs(file.path for file in fixture.files))
+def option_file(option: str, path: Path) -> InputFile:
+    """A file that an option names and that the agent is not given itself; no input has such a name. Raises
+    InputError."""
+    (item,) = read_inputs((path,))
+    return item.model_copy(update={"name": f"{option}/{item.name}"})
 
 
 def _is_text(path: Path) -> bool:

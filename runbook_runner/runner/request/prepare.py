@@ -1,6 +1,7 @@
 """Runner: from a request to a run that is ready to start: everything is chosen and checked, nothing is started."""
 
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -10,19 +11,21 @@ from typing import TYPE_CHECKING
 from runbook_runner.agents.base import Agent, AgentInput
 from runbook_runner.agents.registry import find_agent
 from runbook_runner.core import settings
+from runbook_runner.core.disk.links import clone_of
 from runbook_runner.core.errors import InputError, NotReadyError, RunbookError
 from runbook_runner.core.settings import RecordMode, Settings, record_mode
-from runbook_runner.core.spec import RunSpec
+from runbook_runner.core.spec import InputFile, RunSpec
 from runbook_runner.runbook.document import parse
 from runbook_runner.runbook.mission import doubts
 from runbook_runner.runbook.parts.steps import step_blocks
+from runbook_runner.runbook.sources.fixture import load_fixture
 from runbook_runner.runbook.sources.load import load
 from runbook_runner.runner.environment.backends import ChosenBackend, choose_backend
-from runbook_runner.runner.request.inputs import fixture_inputs, is_zip
+from runbook_runner.runner.request.inputs import is_zip, option_file
 from runbook_runner.runner.request.project_bounds import bounds_near
 from runbook_runner.runner.request.request import Ask, Question, RunOptions, RunRequest
 from runbook_runner.runner.request.resolve import resolve
-from runbook_runner.runner.request.secrets import Granted, grant, provider_keys
+from runbook_runner.runner.request.secrets import Consent, Granted, grant, provider_keys
 from runbook_runner.runner.request.valid_spec import require_valid_spec
 from runbook_runner.runner.request.values import answer, with_values
 from runbook_runner.runner.request.variables import user_variables, variables_beside
@@ -119,10 +122,11 @@ def _prepare(request: RunRequest, ask: Ask | None, warnings: list[str]) -> Prepa
     spec = resolve(runbook, request, provider_keys(environ) if request.asks_provider else (), source.folder)
     trust = Trust(TrustStore(asked.data), request.options.trust, ask)
     beside = variables_beside(source.folder, (secret.env for secret in spec.secrets), warnings.append)
-    fixture = fixture_inputs(request.fixture) if request.fixture else ()
-    came_along = (*fixture, *(() if request.files else spec.inputs))
+    came_along = _came_along(request, spec, source.folder)
     agent = find_agent(spec.agent, spec.near)
-    consent = partial(trust.agreed_variables, source.name, source.text, came_along, agent)
+    consent: Consent = partial(trust.agreed_variables, source.name, source.text, came_along, agent)
+    if request.replay:
+        consent = _nothing  # a recording decides nothing, and what the agent does is in it
     granted = grant(spec, request.secrets, user, beside, consent)
     if source.folder:
         granted = replace(granted, beside=source.folder / ".env")
@@ -145,6 +149,21 @@ def _prepare(request: RunRequest, ask: Ask | None, warnings: list[str]) -> Prepa
         needs_image=bool(request.snapshot or request.image),
         warnings=tuple(warnings),
     )
+
+
+def _came_along(request: RunRequest, spec: RunSpec, folder: Path | None) -> tuple[InputFile, ...]:
+    """The files of the run that may have come with the runbook. Those of the user's own are elsewhere. Raises
+    InputError."""
+    options = {"--params": request.parameter_file, "--model-script": request.model_script}
+    files = [option_file(option, path) for option, path in options.items() if path]
+    if request.fixture:
+        files.append(option_file("--input", load_fixture(request.fixture).source))
+    clone = clone_of(folder or Path.cwd())
+    return tuple(item for item in (*spec.inputs, *files) if Path(os.path.realpath(item.source)).is_relative_to(clone))
+
+
+def _nothing(_: Sequence[str]) -> bool:
+    return False
 
 
 def prepare_spec(
