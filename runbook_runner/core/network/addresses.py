@@ -10,14 +10,14 @@ from runbook_runner.core.errors import InputError
 Address = IPv4Address | IPv6Address
 _Net = IPv4Network | IPv6Network
 
-# This machine, its neighbours and the clouds' metadata services (169.254.169.254, fd00:ec2::254, 100.100.100.200).
-# Beside what `ipaddress` knows, which depends on the version of Python.
+# This machine, its neighbours and the clouds' metadata services (169.254.169.254, fd00:ec2::254, 100.100.100.200; at
+# Azure also 168.63.129.16). Beside what `ipaddress` knows, which depends on the version of Python.
 _PRIVATE: tuple[_Net, ...] = tuple(
     ip_network(text)
     for text in (
         "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24",
-        "192.168.0.0/16", "198.18.0.0/15", "224.0.0.0/4", "240.0.0.0/4",
-        "::/128", "::1/128", "fc00::/7", "fe80::/10", "ff00::/8",
+        "168.63.129.16/32", "192.168.0.0/16", "198.18.0.0/15", "224.0.0.0/4", "240.0.0.0/4",
+        "::/128", "::1/128", "64:ff9b:1::/48", "fc00::/7", "fe80::/10", "ff00::/8",
     )
 )  # fmt: skip
 _NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052: an IPv4 address in the last 32 bits

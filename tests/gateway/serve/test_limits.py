@@ -350,13 +350,13 @@ def test_credentials_in_headers_do_not_go_on_to_the_provider(provided: Any, fake
         ("Authorization", f"Bearer {token}"), ("AUTHORIZATION", "Bearer other"), ("X-Api-Key", token),
         ("x-api-key", "other"), ("X-Goog-API-Key", token), ("x_api_key", "other"), ("Api-Key", "other"),
         ("Cookie", "other=1"), ("Proxy-Authorization", "Basic other"), ("X-Litellm-Api-Key", "other"),
-        ("X-Note", f"my token is {token}"), ("X-Kept", "1"), ("Connection", "keep-alive"), ("Connection", "x-hop"),
+        ("X-Note", f"my token is {token}"), ("X-App", "1"), ("Connection", "keep-alive"), ("Connection", "x-hop"),
         ("X-Hop", "other"),
     ]  # fmt: skip
     with httpx.Client(trust_env=False, timeout=60) as agent:
         assert agent.post(f"{provided.url}/v1/messages", json={"model": "m"}, headers=headers).status_code == 200
     (sent,) = fake.requests
     got = {name.lower(): value for name, value in sent["headers"].items()}
-    assert got["x-kept"] == "1"
+    assert got["x-app"] == "1"
     assert [name for name, value in got.items() if "other" in value or token in value] == []
     assert [value for value in got.values() if key in value] == [key]
