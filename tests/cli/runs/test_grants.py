@@ -138,6 +138,7 @@ def test_an_input_that_changed_has_to_be_trusted_again(runbook: Any, book: Write
     path, env = book(CRM_TOKEN=REQUIRED), {"CRM_TOKEN": CRM}
     file, steps = path / "RUNBOOK.md", path / "steps.sh"
     file.write_text(file.read_text().replace("agent: shell", "agent: shell\nrunbook_runner: {inputs: [steps.sh]}"))
+    (path / ".git").mkdir()
     steps.write_text("echo harmless\n")
     assert runbook("trust", path).out == (
         f"trusted: variable CRM_TOKEN in {path}/RUNBOOK.md\n"
