@@ -4,7 +4,6 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +24,7 @@ from runbook_runner.runner.request.inputs import is_zip, option_file
 from runbook_runner.runner.request.project_bounds import bounds_near
 from runbook_runner.runner.request.request import Ask, Question, RunOptions, RunRequest
 from runbook_runner.runner.request.resolve import resolve
-from runbook_runner.runner.request.secrets import Consent, Granted, grant, provider_keys
+from runbook_runner.runner.request.secrets import Granted, grant, provider_keys
 from runbook_runner.runner.request.valid_spec import require_valid_spec
 from runbook_runner.runner.request.values import answer, with_values
 from runbook_runner.runner.request.variables import user_variables, variables_beside
@@ -122,11 +121,13 @@ def _prepare(request: RunRequest, ask: Ask | None, warnings: list[str]) -> Prepa
     spec = resolve(runbook, request, provider_keys(environ) if request.asks_provider else (), source.folder)
     trust = Trust(TrustStore(asked.data), request.options.trust, ask)
     beside = variables_beside(source.folder, (secret.env for secret in spec.secrets), warnings.append)
-    came_along = _came_along(request, spec, source.folder)
-    agent = find_agent(spec.agent, spec.near)
-    consent: Consent = partial(trust.agreed_variables, source.name, source.text, came_along, agent)
-    if request.replay:
-        consent = _nothing  # a recording decides nothing, and what the agent does is in it
+
+    def consent(names: Sequence[str]) -> bool:
+        if request.replay:
+            return False  # a recording decides nothing, and what the agent does is in it
+        agent, files = find_agent(spec.agent, spec.near), _came_along(request, spec, source.folder)
+        return trust.agreed_variables(source.name, source.text, files, agent, names)
+
     granted = grant(spec, request.secrets, user, beside, consent)
     if source.folder:
         granted = replace(granted, beside=source.folder / ".env")
@@ -160,10 +161,6 @@ def _came_along(request: RunRequest, spec: RunSpec, folder: Path | None) -> tupl
         files.append(option_file("--input", load_fixture(request.fixture).source))
     clone = clone_of(folder or Path.cwd())
     return tuple(item for item in (*spec.inputs, *files) if Path(os.path.realpath(item.source)).is_relative_to(clone))
-
-
-def _nothing(_: Sequence[str]) -> bool:
-    return False
 
 
 def prepare_spec(

@@ -1,11 +1,14 @@
 """Docker sandbox: exports images of snapshots to a file, and imports them on a machine without a registry."""
 
+import json
+import posixpath
 import re
+import tarfile
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from docker.errors import APIError
 
@@ -14,6 +17,9 @@ from runbook_runner.core.files import opened_atomically
 from runbook_runner.sandbox.docker.engine import Engine, engine_errors
 from runbook_runner.sandbox.images import recipe
 from runbook_runner.sandbox.images.inventory import RunImages, snapshot_tag
+
+_MOST_LISTED = 16 << 20  # bytes
+_NAME = "io.containerd.image.name"
 
 
 def export(engine: Engine, tags: Sequence[str], file: Path) -> int:
@@ -60,12 +66,42 @@ class Loaded:
 
 def load(engine: Engine, file: Path, wanted: RunImages) -> tuple[Loaded, ...]:
     """Imports what `export` wrote and tags each image so that runs on this machine find it. Raises InputError for a
-    file without such images, SandboxError."""
-    tags = [tag for name in _load(engine, file) if (tag := snapshot_tag(name))]
-    if not tags:
+    file without such images or with others, whose names it would take over, SandboxError."""
+    names = _names(file)
+    for name in names:
+        if snapshot_tag(name) is None:
+            raise InputError(f"The file holds {name}, which is no image of a snapshot.", where=str(file))
+    if not names:
         raise InputError("The file holds no image of a snapshot.", where=str(file))
+    tags = [tag for name in _load(engine, file) if (tag := snapshot_tag(name))]
     # A snapshot before the images that are built on it.
     return tuple(_adopt(engine, tag, wanted) for tag in sorted(tags, key=lambda tag: len(tag.partition(":")[0])))
+
+
+def _names(file: Path) -> list[str]:
+    """Those under which an engine would load its images: Docker Image Specification v1, "manifest.json", and for
+    containerd the annotations of an OCI image layout. Raises InputError."""
+    try:
+        with tarfile.open(file) as content:
+            images, layout = (_listed(content, name) for name in ("manifest.json", "index.json"))
+        names = [name for image in images for name in image["RepoTags"] or ()]
+        notes = [image.get("annotations") or {} for image in (layout or {"manifests": ()})["manifests"]]
+        return [str(name) for name in (*names, *(note[_NAME] for note in notes if _NAME in note))]
+    except OSError as error:
+        raise InputError(f"The file can't be read: {error.strerror or error}.", where=str(file)) from error
+    except (tarfile.TarError, EOFError, LookupError, AttributeError, TypeError, ValueError, RecursionError) as error:
+        raise InputError("The file is no export of images.", where=str(file)) from error
+
+
+def _listed(content: tarfile.TarFile, name: str) -> Any:
+    """Returns what a JSON file at the top holds; `None` without it. Raises ValueError when it is there twice."""
+    found = [member for member in content if posixpath.normpath(member.name.lstrip("/")) == name]
+    if not found:
+        return None
+    if len(found) > 1 or not found[0].isreg() or found[0].size > _MOST_LISTED:
+        raise ValueError(name)
+    part = content.extractfile(found[0])
+    return json.loads(part.read()) if part else None
 
 
 def _load(engine: Engine, file: Path) -> list[str]:

@@ -3,8 +3,10 @@
 Every test has snapshots of its own, with names of its own: others use the same engine at the same time.
 """
 
+import io
 import json
 import subprocess
+import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -116,6 +118,35 @@ def test_mistakes_are_named(runbook: Any, write: Any) -> None:
 def test_file_that_holds_no_snapshot_is_refused(runbook: Any) -> None:
     (runbook.cwd / "noise.tar").write_bytes(b"noise" * 1000)
     refused(runbook("snapshots", "import", "noise.tar"), 2, "noise.tar")
+
+
+OURS = [{"Config": "c", "RepoTags": ["runbook-runner/mine:1"], "Layers": []}]
+OTHER = [{"Config": "c", "RepoTags": ["runbook-runner/mine:1", "python:3.12-slim"], "Layers": []}]
+INDEX = {"manifests": [{"annotations": {"io.containerd.image.name": "docker.io/library/python:3.12-slim"}}]}
+
+
+@docker
+@pytest.mark.parametrize(
+    ("files", "says"),
+    [
+        ([("manifest.json", OTHER)], "python:3.12-slim"),
+        ([("./manifest.json", OTHER)], "python:3.12-slim"),
+        ([("manifest.json", OURS), ("index.json", INDEX)], "python:3.12-slim"),
+        ([("manifest.json", OURS), ("./manifest.json", OTHER)], "no export of images"),
+        ([("manifest.json", OURS), ("x/..//manifest.json", OTHER)], "no export of images"),
+        ([("index.json", INDEX)], "no export of images"),
+        ([("manifest.json", [])], "no image of a snapshot"),
+        ([("manifest.json", {"RepoTags": 3})], "no export of images"),
+    ],
+)
+def test_an_import_takes_over_no_other_image_of_the_machine(runbook: Any, files: Any, says: str) -> None:
+    with tarfile.open(runbook.cwd / "images.tar", "w") as made:
+        for name, content in files:
+            data = json.dumps(content).encode()
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            made.addfile(member, io.BytesIO(data))
+    refused(runbook("snapshots", "import", "images.tar"), 2, "images.tar", says)
 
 
 # --- the user's own ------------------------------------------------------------------------------------------------

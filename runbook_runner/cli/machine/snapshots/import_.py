@@ -13,7 +13,8 @@ from runbook_runner.sandbox.docker.engine import connect
 from runbook_runner.sandbox.images import transfer
 
 DESCRIPTION = """\
-Both machines need the same version of Runbook Runner, and the same files of your own snapshots.
+Both machines need the same version of Runbook Runner, and the same files of your own snapshots. Import what you
+exported yourself: your runs start what is in it.
 
 Exit codes: 0 runs here will use every image, 1 not every one (it says why), 2 bad input, 3 no Docker engine answers.
 """
