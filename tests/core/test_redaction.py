@@ -236,3 +236,23 @@ def test_the_time_is_linear_in_the_length_of_a_text(piece: str) -> None:
     redactor.clean(text)
     redactor.unfinished(text[-100_000:])
     assert time.process_time() - before < 10
+
+
+@pytest.mark.parametrize(("value", "text"), [
+    ("." * 900 + "x", "."), ("\\" * 400 + ".", "\\"), ("+" + " " * 900 + "x.y", "+"), ("ab" * 500 + ".", "ab"),
+    ("\n" * 900 + "x", "\\n"),
+])  # fmt: skip
+def test_the_time_of_a_text_that_repeats_the_beginning_of_a_value(value: str, text: str) -> None:
+    """From each place of the text a search went through all of the repetition: a minute and more."""
+    redactor = Redactor({"A": value})
+    before = time.process_time()
+    redactor.clean(text * (200_000 // len(text)) + " " + value)
+    assert time.process_time() - before < 20
+
+
+@pytest.mark.parametrize(
+    "value", ["ab" * 500 + "tail", "k3y!" * 300 + "end", "a" * 2000, "." * 90 + "p@ss" * 400 + "w0rd"]
+)
+def test_a_value_that_repeats_itself_is_found_over_its_length(value: str) -> None:
+    clean = Redactor({"A": value}).clean(f"<{value}>")
+    assert not any(part in clean for part in ("abab", "k3y!", "aaaaaaaaaaaaaaaa" * 2, "p@ss", "tail", "end"))

@@ -26,8 +26,11 @@ _MIN_LINE: Final = 16
 _LONGEST: Final = 1024
 """Characters: a longer value is searched in pieces, whose spans meet because they overlap; its lines as well."""
 _OVERLAP: Final = 64
+_REPEATED: Final = 64
+"""Times."""
 _ESCAPED: Final = {"\a": b"a", "\b": b"b", "\t": b"t", "\n": b"n", "\v": b"v", "\f": b"f", "\r": b"r", "\x1b": b"e"}
 _LIKE_SPACE: Final = "+\\%&\a\b\x1b"
+_SPELT_ALIKE: Final = re.compile(rf"[\s\0{re.escape(_LIKE_SPACE)}]")
 _RUN: Final = re.compile(rb"[A-Za-z0-9]+")
 
 
@@ -83,16 +86,37 @@ def _forms(name: str, text: str) -> Iterator[Form]:
             yield Form(name, _plain(other, weak, number), _raw(other), weak=weak)
     raw = _raw(text)
     for encoded in dict.fromkeys((*_base64(raw), *_base64(text.encode("utf-16-le", "surrogatepass")))):
-        yield Form(name, _base64_expression(encoded), encoded, weak=False)
+        for piece in _pieces(encoded.decode()):
+            yield Form(name, _base64_expression(piece), piece.encode(), weak=False)
     if len(raw) >= _MIN_HEX_BYTES:
         for digits in dict.fromkeys((raw.hex(), raw.hex().upper())):
-            yield Form(name, _hex_expression(digits), digits.encode(), weak=False)
+            for piece in _pieces(digits):
+                yield Form(name, _hex_expression(piece), piece.encode(), weak=False)
 
 
 def _pieces(text: str) -> Iterator[str]:
     last = max(0, len(text) - _LONGEST)
     for start in (*range(0, last, _LONGEST - _OVERLAP), last):
-        yield text[start : start + _LONGEST]
+        yield from dict.fromkeys(_begun_once(text[start : start + _LONGEST]))
+
+
+def _begun_once(piece: str) -> Iterator[str]:
+    """The piece; of one that begins with a long repetition a part of that, and the piece with as much of it. In a text
+    that repeats the same, a search would go through all of it from every place. What may be spelt alike counts as the
+    same."""
+    kinds = _SPELT_ALIKE.sub(" ", piece) if len(piece) >= _REPEATED else ""
+    borders, border, cut, part = [0], 0, 0, len(piece)
+    for length, kind in enumerate(kinds[1:], start=2):
+        while border and kinds[border] != kind:
+            border = borders[border - 1]
+        border += kinds[border] == kind
+        borders.append(border)
+        period = length - border
+        if length >= _REPEATED * period:
+            part = _REPEATED // 2 * period
+            cut = length - part
+    yield piece[cut - cut % 2 :]
+    yield piece[:part]
 
 
 def _raw(text: str) -> bytes:
@@ -205,9 +229,9 @@ def _base64(raw: bytes) -> Iterator[bytes]:
             yield form
 
 
-def _base64_expression(encoded: bytes) -> Iterator[bytes]:
+def _base64_expression(encoded: str) -> Iterator[bytes]:
     other = {"+": rb"(?:[+-]|%2[Bb])", "/": rb"(?:\\{0,4}[/_]|%2[Ff])"}
-    for position, letter in enumerate(encoded.decode()):
+    for position, letter in enumerate(encoded):
         yield (_GAP if position else b"") + other.get(letter, letter.encode())
 
 

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from runbook_runner.core.authority import only_from_user
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from dotenv.parser import Original
 
 Warn = Callable[[str], None]
+_MOST_BESIDE: Final = 1 << 16
+"""Characters. Each is a secret's, for which all that a run leaves is searched."""
 
 
 class UserVariables(NamedTuple):
@@ -49,6 +51,8 @@ def variables_beside(folder: Path | None, declared: Iterable[str], warn: Warn) -
     text = _regular_text(path, warn) if path else None
     if path is None or text is None:
         return {}
+    if len(text) > _MOST_BESIDE:
+        raise InputError(f"The environment file has more than {_MOST_BESIDE >> 10} KB.", where=str(path))
     values = _values(text, path, warn)
     for name in filter(only_from_user, values):
         warn(f"{path}: {name}{_leading_to(values[name])} is not used: set it in the environment or with --env-file.")

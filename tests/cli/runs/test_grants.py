@@ -170,6 +170,13 @@ def test_a_fixture_that_changed_has_to_be_trusted_again(runbook: Any, book: Writ
     assert runbook(*asked, env=env).code == 0
 
 
+def test_an_env_file_beside_the_runbook_is_small(runbook: Any, book: Write) -> None:
+    path = book(CRM_TOKEN=REQUIRED)
+    (path / ".env").write_text("CRM_TOKEN=" + "a-" * (1 << 15))
+    ran = runbook("run", path, "--sandbox", "host")
+    assert (ran.code, "more than 64 KB" in ran.err) == (2, True)
+
+
 @pytest.mark.parametrize("option", ["-f", "--params", "--model-script"])
 def test_a_file_of_the_clone_that_an_option_names_has_to_be_trusted_with_it(
     runbook: Any, book: Write, option: str
