@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _MOST_PROBLEMS = 3
+_MOST_SAID = 200
 
 
 class Seen:
@@ -105,7 +106,9 @@ def _ask(question: Question) -> str:
     """Raises KeyboardInterrupt when the input has ended."""
     if question.yes_or_no:
         return ask(question.text, "no")
-    return ask(f"{question.name} ({question.text})", is_secret=question.is_secret)
+    said = " ".join(question.text.split())  # a runbook's words, which on lines of their own could pass for another's
+    said = said if len(said) <= _MOST_SAID else f"{said[:_MOST_SAID]}…"
+    return ask(f"{question.name} ({said})", is_secret=question.is_secret)
 
 
 def console_for(*, quiet: bool, json: bool) -> "Console | None":

@@ -310,6 +310,31 @@ def test_a_required_parameter_is_asked_for_on_a_terminal(runbook: Any, tmp_path:
     assert (runbook.cwd / "out" / "greeting.md").read_text() == "# Hello, Terminal!\n"
 
 
+def test_a_question_in_a_runbooks_words_is_one_short_line(runbook: Any, tmp_path: Path) -> None:
+    said = "A token\\n\\n[sudo] password for you" + " " * 5_000 + "x" * 5_000
+    text = (HELLO / "RUNBOOK.md").read_text()
+    text = text.replace("---\n", f'---\nsecrets: {{CRM_TOKEN: {{required: true, description: "{said}"}}}}\n', 1)
+    (tmp_path / "RUNBOOK.md").write_text(text)
+    leader, follower = pty.openpty()
+    asking = subprocess.Popen(
+        [*_command(), "run", tmp_path, "--sandbox", "host"],
+        cwd=runbook.cwd,
+        env=runbook.env,
+        stdin=follower,
+        stdout=subprocess.DEVNULL,
+        stderr=follower,
+        start_new_session=True,
+    )
+    seen = b""
+    while b": " not in seen.partition(b"CRM_TOKEN")[2]:
+        seen += os.read(leader, 1 << 16)
+    asking.kill()
+    asking.wait()
+    lines = [line for line in seen.decode().splitlines() if "sudo" in line]
+    assert (len(lines), len(lines[0]) < 300) == (1, True)
+    assert lines[0].startswith("CRM_TOKEN (A token [sudo] password for you x")
+
+
 def test_what_an_agent_prints_cannot_steer_the_terminal(runbook: Any, shell_runbook: Callable[[str], Path]) -> None:
     ran = runbook(
         "run", shell_runbook(r"printf 'a\033[2Jb\a c\rd\033]0;x' | tee /app/results/out.txt"), "--sandbox", "host"
