@@ -10,9 +10,12 @@ from runbook_runner.core.errors import NotReadyError
 _CONTINUED: Final = re.compile(r"\\[ \t]*$")
 _ESCAPE: Final = re.compile(r"^[ \t]*+#\s*escape\s*=", re.IGNORECASE | re.MULTILINE)
 _FROM: Final = re.compile(r"(?P<image>\S+)(?:\s+AS\s+(?P<stage>\S+))?\s*", re.IGNORECASE)
-_VARIABLE: Final = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
+# One variable a line and none of the engine's quoting, which is not that of any shell.
+_ARG: Final = re.compile(r"(?P<name>[a-z_]\w*)(?:=(?P<quote>[\"']?)(?P<default>[^\s\"'\\]*)(?P=quote))?", re.A | re.I)
+_VARIABLE: Final = re.compile(r"\$(?:\{([a-z_]\w*)\}|([a-z_]\w*))", re.ASCII | re.IGNORECASE)
 _COPIED: Final = re.compile(r"--from=(\S+)", re.IGNORECASE)
 _FETCHED: Final = re.compile(r"://|git@|\$|\.git\b|\\", re.IGNORECASE)
+_WITH_HEREDOCS: Final = ("RUN", "COPY", "ADD")  # some engines know them: their lines are no instructions, nor continued
 _QUOTES: Final = re.compile(r"[\"']")  # the engine drops them, also within a word
 # To the engine a space, or the end of a line, or not: not as to us.
 _UNUSUAL: Final = re.compile(r"[^\S \t\r\n]|[\x00-\x08\x0e-\x1f]|\r(?!\n)|\\\\(?=[ \t]*\r?$)", re.MULTILINE)
@@ -26,34 +29,43 @@ def refuse_fetches(dockerfile: bytes, arguments: Mapping[str, str], has: Callabl
         raise _refused("# escape=", "can't be read here", where)
     if found := _UNUSUAL.search(text):
         raise _refused(repr(found[0]), "can't be read here", where)
-    values = dict(arguments)
-    stages = {"scratch"}
+    values: dict[str, str] = {}
+    stages: list[str] = []
     for word, rest in _instructions(text):
-        if word == "ARG" and len(stages) == 1:
-            name, _, default = rest.strip().partition("=")
-            values[name] = arguments.get(name, default.strip("\"'"))
+        if "<<" in rest and word in _WITH_HEREDOCS:
+            raise _refused(f"{word} {rest}", "can't be read here", where)
+        if word == "ARG" and not stages:
+            values |= _argument(rest, arguments, where)
         elif word == "FROM":
-            stages.add(_from(rest, values, stages, has, where))
+            stages.append(_from(rest, values, stages, has, where))
         elif word == "COPY":
             for image in _COPIED.findall(_QUOTES.sub("", rest.replace("\\", ""))):
-                if not image.isdecimal():  # the number of a stage
+                if not image.isdecimal():  # the number of a stage, here alone
                     _require(image, stages, has, f"COPY {rest}", where)
         elif word == "ADD" and _FETCHED.search(_QUOTES.sub("", rest)):
             raise _refused(f"ADD {rest}", "fetches from an address", where)
 
 
-def _from(rest: str, values: Mapping[str, str], stages: set[str], has: Callable[[str], bool], where: str) -> str:
-    """Returns the name of the stage, in lower case; a number in its place when it has none."""
+def _argument(rest: str, arguments: Mapping[str, str], where: str) -> dict[str, str]:
+    """Returns what an ARG before the first stage sets: those after it are not for FROM."""
+    match = _ARG.fullmatch(rest)
+    if match is None:
+        raise _refused(f"ARG {rest}", "can't be read here: write one `ARG NAME=VALUE` a line", where)
+    return {match["name"]: arguments.get(match["name"], match["default"] or "")}
+
+
+def _from(rest: str, values: Mapping[str, str], stages: list[str], has: Callable[[str], bool], where: str) -> str:
+    """Returns the name of the stage, in lower case; empty when it has none."""
     filled = _VARIABLE.sub(lambda match: values.get(match[1] or match[2], match[0]), rest)
     match = _FROM.fullmatch(filled)
     if match is None:
         raise _refused(f"FROM {rest}", "can't be read here", where)
     _require(match["image"], stages, has, f"FROM {rest}", where)
-    return str(match["stage"] or len(stages) - 1).lower()
+    return str(match["stage"] or "").lower()
 
 
-def _require(image: str, stages: set[str], has: Callable[[str], bool], instruction: str, where: str) -> None:
-    if image.lower() in stages:
+def _require(image: str, stages: list[str], has: Callable[[str], bool], instruction: str, where: str) -> None:
+    if image.lower() in ("scratch", *stages):
         return
     if "$" in image or not has(image):
         raise _refused(instruction, f"needs the image {image}, which the engine does not have", where)

