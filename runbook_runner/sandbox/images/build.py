@@ -43,8 +43,8 @@ def build_image(
     and the log's path."""
     tag = made_of.tag
     if bounds and not bounds.network:
-        has, where = (lambda name: engine.image_id(name) is not None), f"{made_of.made.name}/Dockerfile"
-        refuse_fetches(made_of.files["Dockerfile"], made_of.arguments, has, where)
+        where = f"{made_of.made.name}/Dockerfile"
+        refuse_fetches(made_of.files["Dockerfile"], made_of.arguments, lambda name: _has(engine, name), where)
     report(f"Building {tag}")
     descriptor, name = tempfile.mkstemp(prefix="runbook-build-", suffix=".log")
     try:
@@ -56,6 +56,16 @@ def build_image(
         error.details = "\n".join(filter(None, [error.details, f"Build log: {name}"]))
         raise
     Path(name).unlink()
+
+
+def _has(engine: Engine, image: str) -> bool:
+    """Raises NotReadyError for one whose own instructions would be part of the build: they may fetch, too."""
+    if engine.image_id(image) is None:
+        return False
+    if (engine.image(image)["Config"] or {}).get("OnBuild"):
+        message = f"The run's network is narrowed, and the image {image} has ONBUILD instructions, which may fetch."
+        raise NotReadyError(message, hint="Build it first with `runbook snapshots build`, or use --network full.")
+    return True
 
 
 def _run_again(

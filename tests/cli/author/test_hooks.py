@@ -167,3 +167,15 @@ def test_replay_stops_a_commit_that_changes_what_comes_out(recorded, cache):
     )
     assert refused.returncode == 1
     assert "greeting.txt" in refused.stdout + refused.stderr
+
+
+def test_a_file_whose_name_is_an_option_is_given_to_no_hook(recorded, cache, tmp_path_factory):
+    away = tmp_path_factory.mktemp("away")
+    odd = recorded / f"--out={away}" / "RUNBOOK.md"
+    odd.parent.mkdir(parents=True)
+    odd.write_text(WORK)
+    (recorded / "--profile=v2.runbook.md").write_text(CROOKED)
+    ran = [run(recorded, cache, hook) for hook in ("runbook-check", "runbook-replay", "runbook-fmt")]
+    assert [one.returncode for one in ran[:2]] == [0, 0], ran[0].stdout + ran[1].stdout
+    assert "1 of 1 file formatted" in ran[2].stdout
+    assert not list(away.iterdir())

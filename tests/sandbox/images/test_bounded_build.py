@@ -59,6 +59,12 @@ def test_a_narrowed_network_is_the_builds_as_well(build: Build) -> None:
     assert "routes 0" not in build(_ROUTES + " again", None)
 
 
+def test_instructions_that_an_image_brings_fetch_nothing_either(build: Build) -> None:
+    tag = build("ONBUILD ADD http://127.0.0.1:9/x /x", None)[0].removeprefix("Building ")
+    with pytest.raises(NotReadyError, match="ONBUILD"):
+        build(f"FROM {tag}\nRUN true", NONE)
+
+
 @pytest.mark.needs("groups")
 def test_a_build_keeps_the_runs_memory_limit(build: Build) -> None:
     show = "RUN cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null || true"
