@@ -1,18 +1,19 @@
 """Docker sandbox: a user's own image: pulled if need be, pinned by digest, and of a platform that the engine runs."""
 
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from docker.errors import APIError, NotFound
-
 from runbook_runner.core.errors import NotReadyError, SandboxError
+from runbook_runner.core.spec import Network
+from runbook_runner.sandbox.base import SandboxSpec
 from runbook_runner.sandbox.docker.engine import Engine, engine_errors
+from runbook_runner.sandbox.docker.sandbox import DockerSandbox
 from runbook_runner.sandbox.images.provide import ImageRef, Report
 from runbook_runner.sandbox.images.snapshots import PREFIX
 
 _SAME_ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm"}  # as `uname -m` says it, as images do
 _PROBE_S = 60
+_PROBE_MEMORY = 256 << 20
 _HUB = "docker.io/"
 
 
@@ -121,17 +122,19 @@ def _architecture(engine: Engine) -> str:
 
 
 def _try(engine: Engine, reference: str) -> str | None:
-    """Starts a command of the image. Returns what goes wrong; `None` when nothing does."""
-    api = engine.api
-    with engine_errors(f"try the image {reference}"):
-        made = str(api.create_container(reference, entrypoint=["sleep"], command=["0"], network_disabled=True)["Id"])
-        try:
-            api.start(made)
-            code = int(api.wait(made, timeout=_PROBE_S)["StatusCode"])
-            said = api.logs(made).decode(errors="replace").strip()
-            return said or f"exit status {code}" if code else None
-        except APIError as error:
-            return str(error.explanation or error).strip()
-        finally:
-            with suppress(NotFound):
-                api.remove_container(made, force=True)
+    """Starts a command of the image, in a sandbox like any other: whoever made the image chose the platform. Returns
+    what goes wrong; `None` when nothing does."""
+    spec = SandboxSpec(
+        run_id="try",
+        image=reference,
+        network=Network(policy="none"),
+        memory_bytes=_PROBE_MEMORY,
+        pids=64,
+        lifetime_s=2 * _PROBE_S,
+    )
+    try:
+        with DockerSandbox(engine, spec) as sandbox:
+            ended = sandbox.exec(["sleep", "0"], cwd="/", deadline_s=_PROBE_S).wait()
+    except (NotReadyError, SandboxError) as error:
+        return error.message
+    return None if ended.code == 0 else f"exit status {ended.code}"

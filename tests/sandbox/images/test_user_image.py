@@ -9,6 +9,7 @@ import os
 import socket
 import subprocess
 import tarfile
+import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,7 +22,7 @@ from docker.errors import NotFound
 
 from runbook_runner.core.errors import NotReadyError
 from runbook_runner.sandbox.docker.engine import connect
-from runbook_runner.sandbox.images import recipe
+from runbook_runner.sandbox.images import recipe, user_image
 from runbook_runner.sandbox.images.build_request import build_records
 from runbook_runner.sandbox.images.snapshots import context_archive
 from runbook_runner.sandbox.images.user_image import resolve_image
@@ -221,6 +222,27 @@ def test_image_for_another_platform_is_refused_before_anything_starts(
     assert "is for linux/" in ran.json["error"]
     assert ran.events("sandbox.started") == []
     assert not [item for item in engine.api.containers(all=True) if item["Image"] == made_for_arm]
+
+
+def test_image_that_is_tried_has_the_bounds_of_a_sandbox(engine: Any, base: str) -> None:
+    """It says itself that it is for another platform, and what it starts then need not be `sleep`."""
+    name = f"runbook-test/tried:{uuid4().hex[:8]}"
+    program = """\
+#!/bin/sh
+grep -q '^CapBnd:.00000000000000eb' /proc/self/status || exit 3
+[ "$1" = 0 ] && { yes | head -c 400000000; exit 0; }
+exec python3 -c 'import time; time.sleep(60)'
+"""
+    dockerfile = f"FROM {base}\nRUN rm $(command -v sleep)\nCOPY sleep /usr/bin/sleep\nRUN chmod 755 /usr/bin/sleep\n"
+    archive = context_archive({"Dockerfile": dockerfile.encode(), "sleep": program.encode()})
+    assert list(engine.api.build(fileobj=archive, custom_context=True, tag=name, rm=True, decode=True))
+    tracemalloc.start()
+    try:
+        assert user_image._try(engine, name) is None
+        assert tracemalloc.get_traced_memory()[1] < 100_000_000
+    finally:
+        tracemalloc.stop()
+        engine.api.remove_image(name, force=True)
 
 
 @pytest.mark.needs("registry")
