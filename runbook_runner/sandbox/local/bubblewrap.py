@@ -1,7 +1,8 @@
 """Bubblewrap sandbox: namespaces of this machine's kernel, its programs read-only. Needs no daemon and no root.
 
 A command sees `/usr`, a few files of `/etc`, the agent's program, and else only what belongs to the run: `/app`,
-`/tmp`, its home. With the network policy `full` it shares this machine's network, loopback included.
+`/tmp`, its home. With the network policy `full` it shares this machine's network, loopback included, but
+not its abstract unix sockets.
 """
 
 import os
@@ -17,7 +18,7 @@ from runbook_runner.core.errors import NotReadyError
 from runbook_runner.core.programs import SYSTEM_PATH, find_program, version_of
 from runbook_runner.sandbox.base import GatewayAddress, Hold, Limit, LimitHit, SandboxSpec
 from runbook_runner.sandbox.held_files import shared_memory
-from runbook_runner.sandbox.local import cgroup, machine_files, seccomp_filter
+from runbook_runner.sandbox.local import abstract_sockets, cgroup, machine_files, seccomp_filter
 from runbook_runner.sandbox.local.folder_sandbox import FolderSandbox, language_variables
 from runbook_runner.sandbox.local.process import Orders, check_variables
 from runbook_runner.sandbox.local.programs import Tool, find_tools
@@ -110,7 +111,8 @@ class BubblewrapSandbox(FolderSandbox):
             end=self._end_processes,
         )
         self._hidden = tuple(machine_files.hidden_files())
-        self._filter = seccomp_filter.program()
+        self._scoped = not self._sockets.closed_in and abstract_sockets.can_be_refused(_bwrap())
+        self._filter = seccomp_filter.program(unix=self._sockets.closed_in or self._scoped)
         self._group = cgroup.noted(folder / _GROUPS, folder.name) if folder else None
         if folder:
             self._tools = find_tools(spec.host_tools)
@@ -188,6 +190,7 @@ class BubblewrapSandbox(FolderSandbox):
             open_files=self._spec.open_files,
             join=self._group.joins if self._group else (),
             enclosed=True,
+            own_abstract_sockets=self._scoped,
         )
         return command, orders, inherited
 

@@ -38,6 +38,8 @@ class Orders:
     """`cgroup.procs` files the command is written into before it starts."""
     enclosed: bool = False
     """The command is a wrapper whose end ends everything in it, so it is killed last."""
+    own_abstract_sockets: bool = False
+    """It reaches no abstract unix sockets but those of what it starts itself."""
     grace_s: float = settings.GRACE_S
 
 

@@ -22,7 +22,8 @@ _REFUSED: Final = {
     ),
 }  # fmt: skip
 _SOCKET: Final = {"x86_64": 41, "aarch64": 198}
-FAMILIES: Final = (1, 2, 10, 16)  # AF_UNIX, AF_INET, AF_INET6, AF_NETLINK (linux/socket.h)
+_AF_UNIX: Final = 1
+FAMILIES: Final = (_AF_UNIX, 2, 10, 16)  # AF_UNIX, AF_INET, AF_INET6, AF_NETLINK (linux/socket.h)
 _X32: Final = 0x40000000  # x86_64: the same calls under other numbers
 _LOAD, _EQUAL, _AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06  # BPF_LD|W|ABS, BPF_JMP|JEQ|K, BPF_JMP|JGE|K, BPF_RET|K
 _ALLOW: Final = 0x7FFF0000
@@ -30,13 +31,15 @@ _DENY: Final = 0x00050000 | errno.EPERM
 _NUMBER, _ARCH, _FIRST = 0, 4, 16  # offsets in struct seccomp_data; of the first argument its lower half
 
 
-def program(machine: str | None = None) -> bytes | None:
-    """The filter as `bwrap --seccomp` reads it; `None` for a machine whose numbers we do not know."""
+def program(machine: str | None = None, *, unix: bool = True) -> bytes | None:
+    """The filter as `bwrap --seccomp` reads it; `None` for a machine whose numbers we do not know. unix: whether it
+    allows unix sockets that are no pairs."""
     machine = machine or platform.machine()
     if machine not in _REFUSED:
         return None
     calls = _REFUSED[machine]
-    families = [(_EQUAL, len(FAMILIES) - at, 0, family) for at, family in enumerate(FAMILIES)]
+    allowed = FAMILIES if unix else tuple(family for family in FAMILIES if family != _AF_UNIX)
+    families = [(_EQUAL, len(allowed) - at, 0, family) for at, family in enumerate(allowed)]
     # A jump counts the steps that are left out: from the check at `at` to the refusal behind the families.
     rest = len(families) + 2
     lines = [

@@ -15,10 +15,14 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 LINUX = sys.platform == "linux"
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _PR_SET_CHILD_SUBREAPER = 36
+_PR_SET_NO_NEW_PRIVS = 38
+_CREATE_RULESET, _RESTRICT_SELF = 444, 446  # landlock(7)
+_SCOPE_ABSTRACT_UNIX_SOCKET = 1
 _SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -38,7 +42,7 @@ def main(arguments: list[str]) -> None:
     child = os.fork()
     if child == 0:
         limits = (orders["memory_bytes"], orders["open_files"])
-        _become(argv, orders["environment"], orders["cwd"], orders["join"], limits, prctl)
+        _become(argv, orders, limits, prctl)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     _close_streams()
     code, ended_by = _await(child, alarm, lifeline, time.monotonic() + orders["deadline_s"])
@@ -66,17 +70,15 @@ def _wake_on_signals() -> int:
 
 def _become(
     argv: list[str],
-    environment: dict[str, str],
-    cwd: str,
-    join: list[str],
+    orders: dict[str, Any],
     limits: tuple[int | None, int],
     prctl: Callable[[int, int], int] | None,
 ) -> None:
     """In the child: becomes the command. For a missing program or folder the exit code is a shell's."""
-    code = 126
+    code, cwd = 126, orders["cwd"]
     try:
         os.setsid()
-        for group in join:
+        for group in orders["join"]:
             with open(group, "w") as processes:  # noqa: PTH123 - as below
                 processes.write("0")
         for number in (*_SIGNALS, signal.SIGPIPE):
@@ -85,15 +87,29 @@ def _become(
         if prctl:
             prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
             _limit(*limits)
+        if orders["own_abstract_sockets"]:
+            _keep_to_own_abstract_sockets()
         os.chdir(cwd)
         code = 127
-        os.execvpe(argv[0], argv, environment)  # noqa: S606
+        os.execvpe(argv[0], argv, orders["environment"])  # noqa: S606
     except OSError as error:
         culprit = cwd if code == 126 else argv[0]
         os.write(2, f"{culprit}: {error.strerror}\n".encode(errors="surrogateescape"))
         os._exit(126 if isinstance(error, PermissionError) else code)
     finally:
         os._exit(70)
+
+
+def _keep_to_own_abstract_sockets() -> None:
+    """Raises OSError."""
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    handled = (ctypes.c_uint64 * 3)(0, 0, _SCOPE_ABSTRACT_UNIX_SOCKET)  # struct landlock_ruleset_attr
+    rules = libc.syscall(_CREATE_RULESET, handled, ctypes.c_size_t(ctypes.sizeof(handled)), 0)
+    if rules < 0 or libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) or libc.syscall(_RESTRICT_SELF, rules, 0):
+        raise OSError(ctypes.get_errno(), "Landlock does not keep it from abstract unix sockets")
+    os.close(rules)
 
 
 def _limit(memory: int | None, open_files: int) -> None:

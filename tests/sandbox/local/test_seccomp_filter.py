@@ -45,6 +45,10 @@ def test_sockets_are_unix_internet_or_netlink(machine):
     assert program is not None
     allowed = [family for family in range(50) if verdict(program, known["arch"], known["socket"], family) == ALLOWED]
     assert allowed == [1, 2, 10, 16]
+    program = seccomp_filter.program(machine, unix=False)
+    assert program is not None
+    allowed = [family for family in range(50) if verdict(program, known["arch"], known["socket"], family) == ALLOWED]
+    assert allowed == [2, 10, 16]
 
 
 def test_calls_of_another_machine_and_of_x32_are_refused():

@@ -12,6 +12,7 @@ import pytest
 from runbook_runner.core.errors import NotReadyError
 from runbook_runner.core.network.unix_sockets import listen_unix
 from runbook_runner.core.spec import Network
+from runbook_runner.sandbox.local import abstract_sockets
 from runbook_runner.sandbox.network.egress_proxy import MAX_CONNECTIONS
 
 pytestmark = pytest.mark.needs("linux")
@@ -334,15 +335,40 @@ def test_name_that_changes_its_mind_is_looked_up_once(make, shell, site, monkeyp
     ]
 
 
-@pytest.mark.parametrize("policy", ["none", "model-only", "allowlist"])
+@pytest.mark.parametrize("policy", ["none", "model-only", "allowlist", "full"])
 def test_abstract_socket_of_this_machine_is_not_reached(make, shell, policy):
-    """They have no file: only the network namespace keeps them apart."""
+    """They have no file: the network namespace keeps them apart. Bubblewrap has none of its own with `full`: there an X
+    server that listens so would let its user's sandboxes type on the screen."""
     name = f"runbook-test-{id(policy):x}"
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(f"\0{name}")
         server.listen()
         ask = f"python3 -c 'import socket; socket.socket(socket.AF_UNIX).connect(\"\\0{name}\")'"
-        assert b"ConnectionRefusedError" in shell(make(policy)[0], ask).stderr
+        said = shell(make(policy)[0], ask).stderr
+        assert b"ConnectionRefusedError" in said or b"PermissionError" in said
+
+
+OWN_SOCKETS = """python3 -c '
+import socket, sys
+socket.socketpair()
+server = socket.socket(socket.AF_UNIX)
+server.bind(chr(0) + "own")
+server.listen()
+socket.socket(socket.AF_UNIX).connect(chr(0) + "own")
+'"""
+
+
+@pytest.mark.needs("bubblewrap")
+@pytest.mark.parametrize("scopes", [True, False])
+def test_without_landlock_there_are_no_unix_sockets_but_pairs(make_backend, shell, monkeypatch, scopes):
+    if not scopes:
+        monkeypatch.setattr(abstract_sockets, "_version", lambda: 5)
+    elif not abstract_sockets.can_be_refused(""):
+        pytest.skip("Landlock of this kernel has no scopes")
+    sandbox = make_backend("bubblewrap")(network=Network(policy="full"))
+    sandbox.start()
+    ended = shell(sandbox, OWN_SOCKETS)
+    assert (b"PermissionError" in ended.stderr, b"socketpair()" in ended.stderr) == (not scopes, False), ended.stderr
 
 
 @pytest.mark.needs("docker")
