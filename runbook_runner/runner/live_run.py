@@ -98,7 +98,7 @@ def recorded(prepared: PreparedRun, readers: Sequence[Reader], cancellation: Can
     spec, home = prepared.spec, prepared.settings.home
     token = ids.new_run_token()
     provider = prepared.upstream.secret_values() if prepared.upstream else {}
-    redactor = redactor_for(spec, prepared.environ, {**prepared.secrets.values, **provider, "RUN_TOKEN": token})
+    redactor = redactor_for(spec, prepared.environ, prepared.secrets.values, provider, {"RUN_TOKEN": token})
     trajectory_id, folder = create_folder(home, spec.collection, spec.task)
     backend = prepared.backend
     entry = Entry.of_record(

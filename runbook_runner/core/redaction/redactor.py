@@ -41,15 +41,17 @@ def mark(name: str) -> str:
 class Redactor:
     """Removes the given secrets from text, bytes and JSON values. Safe to share between threads."""
 
-    def __init__(self, secrets: Mapping[str, str]):
-        """secrets: name → value. Values under four characters are ignored: they would match anything. Short values and
-        common words are found only as words of their own in free text."""
+    def __init__(self, *sources: Mapping[str, str]):
+        """sources: of each, name → value; a name that two of them have stands for both values. Values under four
+        characters are ignored: they would match anything. Short values and common words are found only as words of
+        their own in free text."""
+        secrets = [*dict.fromkeys(pair for source in sources for pair in source.items())]
         by_literal: dict[bytes, Form] = {}
-        for name, value in secrets.items():
+        for name, value in secrets:
             for form in forms(name, value):
                 by_literal.setdefault(form.literal, form)
         self._forms = sorted(by_literal.values(), key=lambda form: len(form.literal), reverse=True)
-        self._values = tuple(secrets.values())
+        self._values = tuple(value for _, value in secrets)
         self.reach = 8 * max((len(form.literal) for form in self._forms), default=0) + 64
         """Bytes: how far a spelling of a secret usually reaches."""
 

@@ -130,7 +130,7 @@ class Translation:
     def _redactor(self) -> Redactor:
         """For the errors that the agent gets: some quote the key, which litellm may have found in the environment."""
         found = {name: value for name, value in os.environ.items() if looks_secret(name, value)}
-        return Redactor({**found, **self._target.options})
+        return Redactor(found, self._target.options)
 
     def _error(self, request: ModelRequest, error: Exception) -> Answer:
         """litellm's errors have the status that the provider answered with."""

@@ -26,6 +26,8 @@ from runbook_runner.trajectory.recorder import EVENTS_FILE, Recorder
 from runbook_runner.trajectory.store import SPEC_FILE, read_events, repair, write_fold
 
 INTERRUPTED = "interrupted"
+Known = tuple[Mapping[str, str], Mapping[str, str]]
+"""Name → value: the user's variables, and the secrets of the run."""
 
 
 class ResultsHeldError(NotReadyError):
@@ -113,7 +115,7 @@ def _recover(run: Leftovers, engines: Engines, variables: UserVariables, *, stay
     try:
         if record := run.entry.record():
             leftover = None if held or discard else next(iter(sandboxes), None)
-            _close_record(run, record, leftover, {**variables.all(), **(values or {})}, held)
+            _close_record(run, record, leftover, (variables.all(), values or {}), held)
         if held:
             claims.hold_results(run.claim)
             raise held
@@ -142,14 +144,14 @@ def _held(run: Leftovers, sandbox: Sandbox) -> ResultsHeldError:
 
 
 def _close_record(
-    run: Leftovers, folder: Path, leftover: Sandbox | None, environ: Mapping[str, str], held: ResultsHeldError | None
+    run: Leftovers, folder: Path, leftover: Sandbox | None, known: Known, held: ResultsHeldError | None
 ) -> None:
     """Appends what can still be known to a log that just stops, and folds it. Raises RecordingError."""
     try:
         repair(folder)
         events = list(read_events(folder)) if (folder / EVENTS_FILE).exists() else []
         if events and (not isinstance(events[-1].event, RunFinished) or (run.entry.held and leftover)):
-            _finish(run, folder, events, leftover, environ, held)
+            _finish(run, folder, events, leftover, known, held)
         if events:
             write_fold(folder)
     except RecordingError:
@@ -164,11 +166,11 @@ def _finish(
     folder: Path,
     events: list[Recorded],
     leftover: Sandbox | None,
-    environ: Mapping[str, str],
+    known: Known,
     held: ResultsHeldError | None,
 ) -> None:
     spec = RunSpec.model_validate_json((folder / SPEC_FILE).read_bytes())
-    redactor = secrets.redactor_for(spec, environ)
+    redactor = secrets.redactor_for(spec, *known)
     recorder = Recorder(folder, redactor, first_seq=events[-1].seq + 1)
     try:
         if not run.entry.held:

@@ -198,10 +198,11 @@ def _with_values(server: McpServer, secrets: Mapping[str, Secret], granted: Mapp
 # --- redaction -----------------------------------------------------------------------------------------------------
 
 
-def redactor_for(spec: RunSpec, environ: Mapping[str, str], extra: Mapping[str, str] | None = None) -> Redactor:
-    """For the declared secrets, the values that `redactor_for_environment` redacts, and extra (name → value)."""
+def redactor_for(spec: RunSpec, environ: Mapping[str, str], *others: Mapping[str, str]) -> Redactor:
+    """For the declared secrets, the values that `redactor_for_environment` redacts, and others (name → value): a clone
+    chooses the names of its secrets and the values in its `.env`, which take no other value's place."""
     declared = {s.env: environ[s.env] for s in spec.secrets if environ.get(s.env)}
-    return Redactor({**_secrets_in(environ), **declared, **(extra or {})})
+    return Redactor(_secrets_in(environ), declared, *others)
 
 
 def weak_secrets(spec: RunSpec, environ: Mapping[str, str]) -> Iterator[str]:

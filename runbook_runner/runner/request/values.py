@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from runbook_runner.core.authority import only_from_user
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.files import read_found, text_of
 from runbook_runner.core.formats.yaml_text import read_yaml
@@ -34,6 +35,8 @@ def with_values(request: RunRequest, runbook: Runbook, ask: Ask | None, warnings
         values |= given
     for missing in missing_parameters(runbook, values) if ask else ():
         assert ask
+        if only_from_user(missing.name.upper()):
+            continue  # as for a secret: nobody is asked for a provider's key in the words of a runbook
         values[missing.name] = answer(ask, Question(missing.name, missing.description or missing.label, False))
     files = (*(file.path for file in (fixture.files if fixture else ())), *request.files)
     return replace(request, parameters=values, files=files)

@@ -24,7 +24,8 @@ from runbook_runner.sandbox.base import GatewayAddress
 from runbook_runner.sandbox.docker.endpoint import Endpoint, Tls, dial, find_endpoint
 
 _TIMEOUT_S: Final = 120  # of one request; building and pulling keep sending, a fetch of a large tree does too
-_PASSWORD: Final = re.compile(r"(?:(?<=://)|^)[^/]*@")
+_PASSWORD: Final = re.compile(r"^(\w*://)?.*@", re.DOTALL)
+"""With the user name, after the scheme; a password may hold a raw `/` or `@`."""
 BROKEN: Final = (DockerException, requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError)
 """What the engine's client raises; for an answer that breaks off while it is read, errors of urllib3."""
 
@@ -83,7 +84,7 @@ class Engine:
     @property
     def proxies(self) -> dict[str, str]:
         """The same without user names and passwords."""
-        return {name: _PASSWORD.sub("", value) for name, value in self.proxies_with_passwords.items()}
+        return {name: _PASSWORD.sub(r"\1", value) for name, value in self.proxies_with_passwords.items()}
 
     @property
     def cpus(self) -> int:

@@ -126,6 +126,27 @@ def test_what_could_not_be_searched_for_secrets_is_in_the_summary(runbook: Any, 
     assert told in ran.out.partition("PASS")[2]
 
 
+def test_what_a_clone_calls_its_secrets_takes_no_value_out_of_the_search(
+    runbook: Any, book: Write, backend: str
+) -> None:
+    """Neither with the name of a value of ours, nor with another value under the name of a variable of the user's."""
+    path, notes = book(RUN_TOKEN=REQUIRED, CRM_TOKEN=OPTIONAL), runbook.cwd / "notes.txt"
+    (path / ".env").write_text("CRM_TOKEN=decoy-of-the-clone\n")
+    notes.write_text(f"mine: {CRM}\n")
+    document = path / "RUNBOOK.md"
+    document.write_text(
+        document.read_text().replace("env | rev", 'echo "$RUN_TOKEN $CRM_TOKEN"; cat assets/notes.txt; env')
+    )
+    env = {"RUN_TOKEN": AWS, "CRM_TOKEN": CRM}
+    options = ("--sandbox", backend, "--secret", "RUN_TOKEN", "-f", notes, "--json")
+    ran = runbook("run", path, *options, env=env)
+    assert ran.code == 0, ran.err
+    kept = [file.read_text() for file in ran.folder.rglob("*") if file.is_file()]
+    kept.append(ran.out + ran.err)
+    assert not any(value in text for text in kept for value in (AWS, CRM, "decoy-of-the-clone"))
+    assert any("***REDACTED:CRM_TOKEN***" in text for text in kept)
+
+
 def test_a_runbook_that_changed_has_to_be_trusted_again(runbook: Any, book: Write) -> None:
     path, env = book(CRM_TOKEN=REQUIRED), {"CRM_TOKEN": CRM}
     assert runbook("trust", path).code == 0

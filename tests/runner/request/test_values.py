@@ -77,3 +77,12 @@ def test_a_parameter_that_can_not_be_used_is_refused(tmp_path: Path, value: Any)
     (tmp_path / "RUNBOOK.md").write_text(DOCUMENT)
     with pytest.raises(InputError, match="The parameter 'name' holds "):
         prepare(RunRequest(str(tmp_path), parameters={"name": value}, options=RunOptions(sandbox="host")))
+
+
+@pytest.mark.parametrize("name", ["OPENAI_API_KEY", "groq_api_key", "RUNBOOK_HOME"])
+def test_nobody_is_asked_for_a_providers_key_as_a_parameter(prepared: Prepare, name: str) -> None:
+    file = Path("RUNBOOK.md")
+    file.write_text(DOCUMENT.replace("{{name}}", f"{{{{{name}}}}}"))
+    with pytest.raises(InputError, match="1 required parameter has no value"):
+        prepared()
+    assert prepared(**{name: "typed"}).spec.parameters == {name: "typed"}

@@ -87,7 +87,7 @@ def test_a_build_that_prints_without_end_is_ended(build: Build, monkeypatch: pyt
 def test_proxy_passwords_of_the_docker_configuration_stay_out(
     build: Build, image: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, network: bool
 ) -> None:
-    proxy = "http://user:ProxyPassCANARY@proxy.test:1"
+    proxy = "http://user:Raw/PassCANARY@/CANARY@proxy.test:1"
     (tmp_path / "config.json").write_text(json.dumps({"proxies": {"default": {"httpProxy": proxy}}}))
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
     behind = connect()
