@@ -79,6 +79,12 @@ def open_found(file: Path) -> BinaryIO:
     return open_regular(within_repository(file))
 
 
+def is_hidden(real: Path, folder: Path) -> bool:
+    """Whether a name on the way from a folder to a real path below it begins with a dot. In a clone such files may be
+    the user's own: `.env`, or `.git/config` with the password of an address."""
+    return any(part.startswith(".") for part in real.relative_to(folder).parts)
+
+
 def first_link(top: Path, levels: int) -> Path | None:
     """Returns the first link that is `top` or lies so many levels below it; `None` when there is none."""
     if os.path.islink(top):  # noqa: PTH114 - it never raises

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from runbook_runner.core.disk.links import is_hidden
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.files import is_file, is_folder, read_found, text_of
 from runbook_runner.core.formats.json_toml import read_json
@@ -120,6 +121,9 @@ def _inside(source: Path, name: str) -> Path:
         file = (folder / name).resolve()
         if not file.is_relative_to(folder):
             raise InputError(f"The file {name} is outside the fixture's folder.", where=str(source))
+        if is_hidden(file, folder):
+            hint = "It may be your own, and not the fixture's. If you mean it, give it with -f."
+            raise InputError(f"The file {name} is hidden.", where=str(source), hint=hint)
         if not is_file(file):
             raise InputError(f"The file {name} is missing.", where=str(source), hint=f"It should be at {file}.")
     except (OSError, ValueError, RuntimeError) as error:

@@ -72,12 +72,20 @@ def _is_text(path: Path) -> bool:
 def _read_input(source: Path) -> InputFile:
     try:
         real = within_repository(source)
+        if _was_led_to_hidden(real, source):
+            raise OSError(ELOOP, "it is behind a link to a hidden file or folder")
         with open_regular(real) as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
             return InputFile(name=source.name, sha256=digest, size=file.tell(), source=str(real))
     except OSError as error:
         hint = f"If you mean it, give the file itself: {os.path.realpath(source)}." if error.errno == ELOOP else None
         raise InputError(f"The input can't be read: {error.strerror}.", where=str(source), hint=hint) from error
+
+
+def _was_led_to_hidden(real: Path, source: Path) -> bool:
+    """Whether a link in a repository made a hidden file of it: who named the path has not named that."""
+    below = real.relative_to(repository_of(real.parent)) if real != source else Path()
+    return any(part.startswith(".") and part not in source.parts for part in below.parts)
 
 
 def _refuse_clashes(inputs: Sequence[InputFile]) -> None:

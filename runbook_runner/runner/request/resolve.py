@@ -9,6 +9,7 @@ from runbook_runner.agents.built_in import BUILT_IN_AGENTS
 from runbook_runner.agents.registry import find_agent
 from runbook_runner.core import ids, settings
 from runbook_runner.core.declared import Secret
+from runbook_runner.core.disk.links import is_hidden
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.network.addresses import parse_rule
 from runbook_runner.core.spec import Limits, Network, Policy, RunSpec
@@ -113,13 +114,16 @@ def sample_inputs(runbook: Runbook, folder: Path | None) -> tuple[Path, ...]:
 
 
 def _below(folder: Path, name: str, source: str) -> Path:
-    path = folder / name
+    path, top = folder / name, Path(os.path.realpath(folder))
     try:
-        inside = Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+        real = Path(os.path.realpath(path))
     except ValueError:  # it is no path
-        inside = False
-    if not inside:
+        real = Path("/")
+    if not real.is_relative_to(top):
         raise InputError(f"The sample input {name!r} is outside the runbook's folder.", where=source)
+    if is_hidden(real, top):
+        hint = "It may be your own, and not the runbook's. If you mean it, give it with -f."
+        raise InputError(f"The sample input {name!r} is a hidden file.", where=source, hint=hint)
     return path
 
 

@@ -1,5 +1,6 @@
 """`runbook run` with bad input: one message that says what, where and what next; nothing is started or recorded."""
 
+import json
 import os
 import re
 import subprocess
@@ -419,6 +420,32 @@ def test_sample_inputs_outside_the_runbooks_folder_are_refused(
         path.read_text().replace("agent: shell", "agent: shell\nrunbook_runner: {inputs: [../../etc/passwd]}")
     )
     refused(runbook("run", path, "--sandbox", "host"), 2, "outside")
+
+
+@pytest.mark.parametrize("hidden", [".env", ".git/config"])
+def test_hidden_files_of_a_clone_are_no_inputs_of_its_choice(
+    runbook: Any, shell_runbook: Callable[[str], Path], hidden: str
+) -> None:
+    folder = shell_runbook("true")
+    path, private = folder / "RUNBOOK.md", folder / hidden
+    private.parent.mkdir(exist_ok=True)
+    (folder / ".git").mkdir(exist_ok=True)
+    private.write_text("value = of-the-user\n")
+    (folder / "notes.txt").symlink_to(hidden)
+    (folder / "data").symlink_to(private.parent)
+    text = path.read_text()
+    for name in (hidden, "notes.txt", f"./data/{private.name}"):
+        path.write_text(text.replace("agent: shell", f"agent: shell\nrunbook_runner: {{inputs: [{name}]}}"))
+        refused(runbook("run", path, "--sandbox", "host"), 2, "is a hidden file", "-f")
+    path.write_text(text)
+    refused(runbook("run", path, "--sandbox", "host", "-f", folder / "notes.txt"), 2, "a link to a hidden file")
+    if hidden == ".git/config":
+        refused(runbook("run", path, "--sandbox", "host", "-f", folder / "data/config"), 2, "a link to a hidden file")
+    fixture = folder / "input.json"
+    fixture.write_text(json.dumps({"files": [{"path": "notes.txt"}]}))
+    refused(runbook("run", path, "--sandbox", "host", "--input", fixture), 2, "is hidden", "-f")
+    ran = runbook("run", path, "--sandbox", "host", "--dry-run", "-f", private)
+    assert ran.code == 0, "the user has named it"
 
 
 @pytest.mark.parametrize(
