@@ -65,10 +65,13 @@ def _print(console: Console, runbook: Runbook, described: dict[str, Any]) -> Non
     for title, columns, rows in _tables(described):
         if rows:
             console.print()
-            console.print(_table(title, columns, rows))
+            console.print(_table(title, columns, rows[:_MOST_ROWS]))
+            if len(rows) > _MOST_ROWS:
+                console.print(Text(f"… {len(rows) - _MOST_ROWS} more: --json lists all of them.", style="yellow"))
 
 
 _Rows = Sequence[Sequence[Any]]
+_MOST_ROWS = 1000  # laying out a table takes its time: a file of 5 MB has room for 200,000 rows
 
 
 def _tables(d: dict[str, Any]) -> Iterable[tuple[str, tuple[str, ...], _Rows]]:

@@ -113,3 +113,13 @@ def test_document_that_is_too_long_says_from_which_line_it_is_not_read(runbook):
     shown = runbook("show", ".")
     assert shown.code == 0
     assert "from line 10005 on only the text is read" in " ".join(shown.out.split())
+
+
+def test_of_more_rows_than_a_person_reads_the_first_are_shown(runbook):
+    used = "".join(f"{{{{v{number}}}}}\n" for number in range(1500))
+    (runbook.cwd / "RUNBOOK.md").write_text(f"---\nversion: 1.0.0\nagent: shell\n---\n# T\n\n{used}")
+    shown = runbook("show", "RUNBOOK.md")
+    assert shown.code == 0
+    assert "v999" in shown.out
+    assert "v1000" not in shown.out
+    assert "500 more: --json" in shown.out
