@@ -4,6 +4,7 @@ must be redacted.
 A runbook that declares a secret only wishes for it. What grants it is said in docs/security.md, "Secrets and keys".
 """
 
+import os
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -199,10 +200,11 @@ def _with_values(server: McpServer, secrets: Mapping[str, Secret], granted: Mapp
 
 
 def redactor_for(spec: RunSpec, environ: Mapping[str, str], *others: Mapping[str, str]) -> Redactor:
-    """For the declared secrets, the values that `redactor_for_environment` redacts, and others (name → value): a clone
-    chooses the names of its secrets and the values in its `.env`, which take no other value's place."""
+    """For the declared secrets, what is named like a secret in environ and in the environment itself, and others (name
+    → value): a clone chooses the names of its secrets and the values in its `.env`, which take no other value's
+    place, also after `--env-file`."""
     declared = {s.env: environ[s.env] for s in spec.secrets if environ.get(s.env)}
-    return Redactor(_secrets_in(environ), declared, *others)
+    return Redactor(_secrets_in(os.environ), _secrets_in(environ), declared, *others)
 
 
 def weak_secrets(spec: RunSpec, environ: Mapping[str, str]) -> Iterator[str]:

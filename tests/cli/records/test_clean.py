@@ -246,6 +246,19 @@ def test_results_of_a_killed_run_are_cleaned_with_the_secrets_of_its_own_files(
     assert holding(trajectory) == []
 
 
+def test_results_of_a_killed_run_lose_the_users_own_value_of_a_secrets_name_too(
+    runbook: Any, shell_runbook: Write, backend: str, start_work: Start
+) -> None:
+    mine = "crm-CANARY-of-the-user-0123"
+    path = with_secret(shell_runbook(LEAK.replace("it is", f"it is {mine} or")))
+    (path / ".env").write_text(f"CRM_TOKEN={TOKEN}\n")
+    process, trajectory = start_work(path, backend)
+    kill(process)
+    assert runbook("clean", env={"CRM_TOKEN": mine}).code == 0
+    mark = "***REDACTED:CRM_TOKEN***"
+    assert (trajectory / "results/out.txt").read_text() == f"it is {mark} or {mark}\n"
+
+
 def test_results_of_a_killed_run_wait_for_its_secrets(
     runbook: Any, shell_runbook: Write, backend: str, start_work: Start, tmp_path: Path
 ) -> None:

@@ -126,8 +126,9 @@ def test_what_could_not_be_searched_for_secrets_is_in_the_summary(runbook: Any, 
     assert told in ran.out.partition("PASS")[2]
 
 
+@pytest.mark.parametrize("options", [(), ("--env-file", "cloned/.env")], ids=["", "typed"])
 def test_what_a_clone_calls_its_secrets_takes_no_value_out_of_the_search(
-    runbook: Any, book: Write, backend: str
+    runbook: Any, book: Write, backend: str, options: tuple[str, ...]
 ) -> None:
     """Neither with the name of a value of ours, nor with another value under the name of a variable of the user's."""
     path, notes = book(RUN_TOKEN=REQUIRED, CRM_TOKEN=OPTIONAL), runbook.cwd / "notes.txt"
@@ -138,8 +139,7 @@ def test_what_a_clone_calls_its_secrets_takes_no_value_out_of_the_search(
         document.read_text().replace("env | rev", 'echo "$RUN_TOKEN $CRM_TOKEN"; cat assets/notes.txt; env')
     )
     env = {"RUN_TOKEN": AWS, "CRM_TOKEN": CRM}
-    options = ("--sandbox", backend, "--secret", "RUN_TOKEN", "-f", notes, "--json")
-    ran = runbook("run", path, *options, env=env)
+    ran = runbook("run", path, "--sandbox", backend, "--secret", "RUN_TOKEN", "-f", notes, "--json", *options, env=env)
     assert ran.code == 0, ran.err
     kept = [file.read_text() for file in ran.folder.rglob("*") if file.is_file()]
     kept.append(ran.out + ran.err)
