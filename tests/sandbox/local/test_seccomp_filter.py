@@ -35,6 +35,7 @@ def test_refused_calls_are_refused_and_others_are_not(machine):
     arch = known["arch"]
     assert [verdict(program, arch, known[name]) for name in ("keyctl", "mount", "bpf")] == [REFUSED] * 3
     assert [verdict(program, arch, known[name]) for name in ("read", "ptrace")] == [ALLOWED] * 2
+    assert verdict(program, arch, 467) == REFUSED, "open_tree_attr, of Linux 6.15, is open_tree with more"
     refused = [number for number in range(500) if verdict(program, arch, number) == REFUSED]
     assert len(refused) == len(seccomp_filter._REFUSED[machine]) + 1, "and socket without a family"
 
