@@ -42,6 +42,7 @@ DEFAULT_BASE = "python:3.12-slim-bookworm"
 
 _DIGITS = 12
 _DIGITS_OF_OTHERS = 40  # who writes a snapshot finds two contents with the same 12 digits: one to show, one to be built
+_OUR_IMAGE = re.compile(rf"{PREFIX}[^:]+:[0-9a-f]{{{_DIGITS}}}")
 _USER = re.compile(r"(?:[\w.-]+(?::[\w.-]+)?)?", re.ASCII)
 
 
@@ -83,7 +84,9 @@ class Recipe:
 
     @cached_property
     def tag(self) -> str:
-        digits = _DIGITS if self.made.layers or not self.foreign else _DIGITS_OF_OTHERS
+        below = self.arguments.get("BASE_IMAGE", "")  # what is put on an image of others is as easily made to collide
+        ours = _OUR_IMAGE.fullmatch(below) if self.made.layers else not self.foreign
+        digits = _DIGITS if ours else _DIGITS_OF_OTHERS
         return f"{PREFIX}{self.made.name}:{content_digest(self.files, self.arguments, self.base)[:digits]}"
 
     @property

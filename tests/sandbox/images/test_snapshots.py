@@ -9,7 +9,7 @@ import pytest
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.settings import Settings
 from runbook_runner.sandbox.images import context
-from runbook_runner.sandbox.images.recipe import of_snapshot
+from runbook_runner.sandbox.images.recipe import Layer, of_layer, of_snapshot
 from runbook_runner.sandbox.images.snapshots import Snapshot, context_archive, find_base, find_snapshot, known_snapshots
 
 
@@ -80,6 +80,29 @@ def test_programs_can_be_run_whatever_mode_a_checkout_gave_them() -> None:
     files = {"script": b"#!/bin/sh\n", "binary": b"\x7fELF...", "data": b"1,2"}
     with tarfile.open(fileobj=context_archive(files)) as tar:
         assert {member.name: member.mode for member in tar} == {"script": 0o755, "binary": 0o755, "data": 0o644}
+
+
+@pytest.mark.parametrize(
+    ("below", "digits"),
+    [
+        ("runbook-runner/python312-uv:0123456789ab", 12),
+        (f"runbook-runner/office:{'0' * 40}", 40),
+        ("python:3.12", 40),
+        ("stranger.test:5000/image@sha256:" + "0" * 64, 40),
+    ],
+)
+def test_what_is_put_on_an_image_of_others_is_told_from_all_else(below: str, digits: int) -> None:
+    """Their maker tries out images until what is put on one has the short name of what is put on another's."""
+
+    class Engine:
+        def image(self, reference: str) -> dict[str, Any]:
+            return {"Config": {}}
+
+    engine: Any = Engine()
+    for depth in (1, 2):
+        layers = [Layer("tool", "RUN true\n")] * depth
+        below = of_layer(engine, "custom", layers, tag=below, digest="sha256:1", bundle={}).tag
+        assert len(below.partition(":")[2]) == digits
 
 
 def test_two_contents_with_one_short_digest_are_two_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
