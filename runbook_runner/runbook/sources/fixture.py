@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from runbook_runner.core.disk.git_index import is_of_user
 from runbook_runner.core.disk.links import is_hidden
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.files import is_file, is_folder, read_found, text_of
@@ -121,11 +122,14 @@ def _inside(source: Path, name: str) -> Path:
         file = (folder / name).resolve()
         if not file.is_relative_to(folder):
             raise InputError(f"The file {name} is outside the fixture's folder.", where=str(source))
+        hint = "It may be your own, and not the fixture's. If you mean it, give it with -f."
         if is_hidden(file, folder):
-            hint = "It may be your own, and not the fixture's. If you mean it, give it with -f."
             raise InputError(f"The file {name} is hidden.", where=str(source), hint=hint)
         if not is_file(file):
             raise InputError(f"The file {name} is missing.", where=str(source), hint=f"It should be at {file}.")
+        if is_of_user(file, source.resolve()):
+            hint = f"{hint} If it is the fixture's, `git add` it."
+            raise InputError(f"The file {name} is no file of its repository.", where=str(source), hint=hint)
     except (OSError, ValueError, RuntimeError) as error:
         if isinstance(error, InputError):
             raise

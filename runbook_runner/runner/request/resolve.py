@@ -9,6 +9,7 @@ from runbook_runner.agents.built_in import BUILT_IN_AGENTS
 from runbook_runner.agents.registry import find_agent
 from runbook_runner.core import ids, settings
 from runbook_runner.core.declared import Secret
+from runbook_runner.core.disk.git_index import is_of_user
 from runbook_runner.core.disk.links import is_hidden
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.network.addresses import parse_rule
@@ -121,9 +122,12 @@ def _below(folder: Path, name: str, source: str) -> Path:
         real = Path("/")
     if not real.is_relative_to(top):
         raise InputError(f"The sample input {name!r} is outside the runbook's folder.", where=source)
+    hint = "It may be your own, and not the runbook's. If you mean it, give it with -f."
     if is_hidden(real, top):
-        hint = "It may be your own, and not the runbook's. If you mean it, give it with -f."
         raise InputError(f"The sample input {name!r} is a hidden file.", where=source, hint=hint)
+    if is_of_user(real, Path(os.path.realpath(source))):
+        hint = f"{hint} If it is the runbook's, `git add` it."
+        raise InputError(f"The sample input {name!r} is no file of its repository.", where=source, hint=hint)
     return path
 
 

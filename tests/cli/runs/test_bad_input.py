@@ -448,6 +448,43 @@ def test_hidden_files_of_a_clone_are_no_inputs_of_its_choice(
     assert ran.code == 0, "the user has named it"
 
 
+def _git(folder: Path, *arguments: str) -> None:
+    subprocess.run(["git", "-C", folder, *arguments], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("form", ["2", "3", "4", "sha256"])
+def test_files_that_a_clone_has_not_brought_are_no_inputs_of_its_choice(
+    runbook: Any, shell_runbook: Callable[[str], Path], form: str
+) -> None:
+    folder = shell_runbook("true")
+    path, private, fixture = folder / "RUNBOOK.md", folder / "terraform.tfstate", folder / "input.json"
+    private.write_text("password of the user\n")
+    (folder / "data.csv").write_text("1\n")
+    (folder / "notes.txt").symlink_to(private.name)
+    text = path.read_text()
+
+    def run(name: str, *options: Any) -> Any:
+        path.write_text(text.replace("agent: shell", f"agent: shell\nrunbook_runner: {{inputs: [{name}]}}"))
+        return runbook("run", path, "--sandbox", "host", "--dry-run", *options)
+
+    _git(folder, "init", "--object-format", "sha256" if form == "sha256" else "sha1")
+    assert run(private.name).code == 0, "nothing is added yet: the runbook is as new as its input"
+    fixture.write_text(json.dumps({"files": [{"path": private.name}]}))
+    _git(folder, "add", "RUNBOOK.md", "data.csv", "notes.txt", "input.json")
+    if form != "sha256":
+        _git(folder, "update-index", "--index-version", form)
+    assert run("data.csv").code == 0
+    for name in (private.name, "notes.txt"):
+        refused(run(name), 2, "no file of its repository", "-f", "git add")
+    refused(run("data.csv", "--input", fixture), 2, "no file of its repository", "-f")
+    refused(run("data.csv", "-f", folder / "notes.txt"), 2, "a link to what is no file of its repository", str(private))
+    assert run("data.csv", "-f", private).code == 0, "the user has named it"
+    _git(folder, "add", private.name)
+    assert run(private.name).code == 0
+    (folder / ".git/index").write_bytes(b"DIRC")
+    refused(run("data.csv"), 2, "no file of its repository")
+
+
 @pytest.mark.parametrize(
     ("option", "value", "says"),
     [
