@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import closing
 from http import HTTPStatus
 from ipaddress import ip_address
-from typing import Final
+from typing import Any, Final, cast
 from urllib.parse import SplitResult, quote, urldefrag, urljoin, urlsplit
 
 from runbook_runner.core.errors import InputError
@@ -38,6 +38,19 @@ _GIST: Final = re.compile(r"https://gist\.github\.com/([^/]+)/([0-9a-f]+)/?")
 _CONFIDENTIAL: Final = re.compile(r"(?<=//)[^/?#]*@|[?#].*", re.DOTALL)
 
 
+class _Timed(ssl.SSLSocket):
+    """Its reads end at one deadline: a server could send a byte of a header now and then, or `100 Continue` forever."""
+
+    deadline: float
+
+    def recv_into(self, *arguments: Any, **options: Any) -> int:
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the server is too slow")
+        self.settimeout(left)
+        return super().recv_into(*arguments, **options)
+
+
 def fetch(
     url: str, *, is_allowed: IsAllowed = is_public, tls: ssl.SSLContext | None = None, timeout_s: float = TIMEOUT_S
 ) -> bytes:
@@ -49,9 +62,10 @@ def fetch(
     deadline = time.monotonic() + timeout_s
     target = _checked(raw_address(url), url)
     tls = tls or _tls()
+    tls.sslsocket_class = _Timed
     for _ in range(MAX_REDIRECTS + 1):
         with closing(_connect(target, resolve(target, is_allowed), tls, deadline)) as connection:
-            answer = _ask(connection, target, deadline)
+            answer = _ask(connection, target)
         if isinstance(answer, bytes):
             return answer
         target = _checked(urljoin(target.geturl(), answer), url)
@@ -129,7 +143,8 @@ def _connect(
     for address in addresses:
         try:
             plain = socket.create_connection((str(address), port), timeout=max(deadline - time.monotonic(), 0.001))
-            connection.sock = tls.wrap_socket(plain, server_hostname=url.hostname)
+            connection.sock = secured = cast(_Timed, tls.wrap_socket(plain, server_hostname=url.hostname))
+            secured.deadline = deadline
             return connection
         except OSError as error:
             problem = error
@@ -140,7 +155,7 @@ def _connect(
     raise InputError(message, where=safe_url(url.geturl()), hint=hint) from problem
 
 
-def _ask(connection: http.client.HTTPSConnection, url: SplitResult, deadline: float) -> bytes | str:
+def _ask(connection: http.client.HTTPSConnection, url: SplitResult) -> bytes | str:
     """The text, or the address of a redirect."""
     where = safe_url(url.geturl())
     path = quote(url.path + (f"?{url.query}" if url.query else ""), safe="/?%:@!$&'()*+,;=~")
@@ -151,7 +166,7 @@ def _ask(connection: http.client.HTTPSConnection, url: SplitResult, deadline: fl
         if response.status in _REDIRECTS and location:
             return str(location)
         _require_text(response, where)
-        return _body(response, where, deadline)
+        return _body(response, where)
     except (OSError, http.client.HTTPException) as error:
         raise InputError(f"The file can't be fetched: {error or type(error).__name__}.", where=where) from error
 
@@ -164,7 +179,7 @@ def _require_text(response: http.client.HTTPResponse, where: str) -> None:
         raise InputError("This is a web page, not a runbook.", where=where, hint="Give the address of the raw file.")
 
 
-def _body(response: http.client.HTTPResponse, where: str, deadline: float) -> bytes:
+def _body(response: http.client.HTTPResponse, where: str) -> bytes:
     body = bytearray()
     whole = response.length
     while whole is None or len(body) < whole:
@@ -172,8 +187,6 @@ def _body(response: http.client.HTTPResponse, where: str, deadline: float) -> by
         body += block
         if len(body) > MAX_RUNBOOK_BYTES:
             raise InputError(f"The runbook has more than {MAX_RUNBOOK_BYTES // 1_000_000} MB.", where=where)
-        if time.monotonic() > deadline:
-            raise InputError("The server is too slow.", where=where)
         if not block:
             break
     if whole is not None and len(body) < whole:

@@ -80,6 +80,16 @@ class _Pages(BaseHTTPRequestHandler):
         while not self.server.closing.wait(0.05):
             self.wfile.write(b"x")
 
+    def page_continue(self, _):
+        while True:
+            self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n" * 1000)
+
+    def page_header(self, _):
+        self.send_response(200)
+        self.flush_headers()
+        while not self.server.closing.wait(0.05):
+            self.wfile.write(b"x")
+
     def page_silent(self, _):
         self.server.closing.wait(120)
 
@@ -220,7 +230,7 @@ def test_endless_answer_is_cut_at_five_megabytes(site):
     assert "more than 5 MB" in site.complaint("/endless")
 
 
-@pytest.mark.parametrize("path", ["/trickle", "/silent"])
+@pytest.mark.parametrize("path", ["/trickle", "/silent", "/continue", "/header"])
 def test_slow_server_is_given_up(site, path):
     message = site.complaint(path, timeout_s=0.5)
     assert "slow" in message or "timed out" in message
