@@ -162,6 +162,11 @@ def test_an_unknown_agent_gets_the_name_that_was_meant(tmp_path: Path) -> None:
     ('argv = ["x"]\ndialect = "openai"\n', 2, "dialect: Input should be 'anthropic'"),
     ('argv = ["x"]\ninstall = ["a\\nb"]\n', 2, "install: each command is one line"),
     ('argv = ["x"]\n[files]\n"/etc/passwd" = "x"\n', 2, "not below the agent's home"),
+    ('argv = ["a\\u0000b"]\n', 1, "argv: no program and no file takes a NUL"),
+    ('argv = ["x"]\nenv = {"A\\u0000" = "x"}\n', 2, "env: no program and no file takes a NUL"),
+    ('argv = ["x"]\nsessions = "a\\u0000b"\n', 2, "sessions: no program and no file takes a NUL"),
+    ('argv = ["x"]\nsession_db = "' + "a" * 250 + '"\n', 2, "is too long: 200 bytes a name"),
+    ('argv = ["x"]\n[files]\n"' + "a/" * 600 + 'b" = "x"\n', 2, "is too long: 200 bytes a name, 1000 in all"),
     ('argv = ["x"]\n[events]\nformat = "json"\n', 3, "events.format: Input should be 'text' or 'jsonl'"),
     ('argv = ["x"]\n[[events.records]]\nwhen = "a"\nis = "message"\ntext = "t"\n[[events.records]]\nwhen = "b"\n'
      'is = "message"\ntxt = "t"\n', 9, "Unknown key 'txt'.\nDid you mean 'text'?"),

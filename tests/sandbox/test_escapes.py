@@ -137,6 +137,10 @@ def test_settings_of_the_kernel_can_not_be_written(make, shell, python):
                     print(file)
         """
     assert python(sandbox, writable) == []
+    mounts = shell(sandbox, "cat /proc/self/mounts").stdout.decode().splitlines()
+    read_only = {line.split()[1] for line in mounts if line.split()[3].startswith("ro")}
+    drivers = ("/proc/scsi", "/proc/acpi", "/proc/driver")  # what can be written there depends on the machine
+    assert set(filter(os.path.isdir, drivers)) <= read_only
 
 
 # --- the engine and the kernel -------------------------------------------------------------------------------------

@@ -34,6 +34,9 @@ from runbook_runner.core.text import did_you_mean
 MAX_BYTES = 1_000_000
 MAX_RULES = 200
 """Each costs time for every line that the agent prints."""
+_LONGEST_NAME = 200
+"""Bytes of a file's or folder's name; a file system takes 255, and what is collected gets an ending."""
+_LONGEST_PATH = 1000
 FieldPath = Annotated[str, Field(min_length=1, max_length=500)]
 """Dotted path of a field in a record; a number picks an item of a list: `message.content.0.text`."""
 
@@ -156,6 +159,14 @@ class Declaration(Part):
     events: Events = Events()
     errors: tuple[ErrorPattern, ...] = Field(default=(), max_length=MAX_RULES)
 
+    @field_validator("argv", "env", "files", "sessions", "session_db")
+    @classmethod
+    def _without_nul(cls, texts: Any) -> Any:
+        pairs = texts.items() if isinstance(texts, dict) else [(text,) for text in texts or ()]
+        if any("\0" in text for pair in pairs for text in pair):
+            raise ValueError("no program and no file takes a NUL character")
+        return texts
+
     @field_validator("argv", "env")
     @classmethod
     def _without_secrets(cls, texts: Any, info: ValidationInfo) -> Any:
@@ -177,6 +188,10 @@ class Declaration(Part):
         for path in paths or () if isinstance(paths, dict) else [paths] if paths else ():
             if path.startswith("/") or ".." in path.split("/"):
                 raise ValueError(f"{path!r} is not below the agent's home; write it without a leading /")
+            if len(path.encode()) > _LONGEST_PATH or any(
+                len(part.encode()) > _LONGEST_NAME for part in path.split("/")
+            ):
+                raise ValueError(f"{path[:20]!r}… is too long: {_LONGEST_NAME} bytes a name, {_LONGEST_PATH} in all")
         return paths
 
     @model_validator(mode="after")

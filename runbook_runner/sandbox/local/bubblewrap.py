@@ -32,8 +32,10 @@ TOOLS = "/opt/runbook"
 _PATH = f"{TOOLS}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _TOP = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 # The kernel lets the machine's root write these from inside the sandbox too, and with them name a program that the
-# machine runs as root (proc_sys(5), core(5)).
-_PROC_READ_ONLY = ("/proc/sys", "/proc/fs", "/proc/mtrr", "/proc/pressure")
+# machine runs as root (proc_sys(5), core(5)), or take a disk away from it (/proc/scsi/scsi).
+_PROC_READ_ONLY = tuple(
+    f"/proc/{name}" for name in ("sys", "fs", "mtrr", "pressure", "scsi", "acpi", "asound", "driver")
+)
 # These show other users of the machine; the kernel does not separate them by namespace.
 _PROC_HIDDEN = ("/proc/keys", "/proc/key-users", "/proc/timer_list", "/proc/sched_debug", "/proc/kcore")
 # What a command can write to, by the folder of the run that is shown there.

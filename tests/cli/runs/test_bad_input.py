@@ -190,6 +190,13 @@ def test_toml_that_is_nested_deeply_is_refused_whoever_reads_it(runbook: Any, va
         file.unlink()
 
 
+@pytest.mark.parametrize("rules", [r'argv = ["a\u0000b"]', f'argv = ["sh"]\nsession_db = "{"a" * 250}"'])
+def test_an_agents_file_names_only_what_can_be_started_and_stored(runbook: Any, rules: str) -> None:
+    (runbook.cwd / ".runbook" / "agents").mkdir(parents=True)
+    (runbook.cwd / ".runbook" / "agents" / "odd.toml").write_text(rules)
+    refused(run_text(runbook, TEXT, "--agent", "odd"), 2, "odd.toml:")
+
+
 @pytest.mark.parametrize("content", ["[1, 2", "- a\n- b\n", "\x00"])
 def test_a_parameter_file_that_is_no_object(runbook: Any, content: str) -> None:
     (runbook.cwd / "p.yaml").write_text(content)
