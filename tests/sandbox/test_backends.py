@@ -104,7 +104,6 @@ def test_unknown_backend_names_those_there_are() -> None:
 
 OTHER_MEANINGS = {
     "core/network/addresses.py": "the named group of a pattern",
-    "gateway/providers/provider.py": "the name of an HTTP header",
 }
 
 

@@ -72,7 +72,7 @@ def _names(raw: bytes) -> Iterator[bytes]:
     if kind != b"DIRC":
         raise ValueError
     flags_at = _NUMBERS + (32 if hashlib.sha256(raw[:-32]).digest() == raw[-32:] else 20)
-    at, name = 12, b""
+    at, name, total = 12, b"", 0
     for _ in range(count):
         (flags,) = struct.unpack_from(">H", raw, at + flags_at)
         start = at + flags_at + (4 if flags & _LONGER else 2)
@@ -83,6 +83,9 @@ def _names(raw: bytes) -> Iterator[bytes]:
             name = b""
         end = raw.index(0, start)
         name += raw[start:end]
+        total += len(name)
+        if total > _MOST:  # names may be longer than what holds them
+            raise ValueError
         yield name
         at = end + 1 if version == _COMPRESSES_NAMES else at + ((end - at + 8) & ~7)
     if raw[at : at + 4] == b"link":  # a split index: the names are in another file
