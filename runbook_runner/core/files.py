@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from runbook_runner.core.disk.links import open_found, within_repository
+from runbook_runner.core.disk.repository import open_found, within_repository
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.settings import MAX_RUNBOOK_BYTES
 

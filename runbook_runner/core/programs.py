@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Final
 
-from runbook_runner.core.disk.links import has_mark
+from runbook_runner.core.disk.repository import has_mark
 
 VERSION: Final = re.compile(r"(?<!\d)\d++(\.\d++)+\S*")
 SYSTEM_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, cast, get_args
 
-from runbook_runner.core.disk.links import first_link, open_found
+from runbook_runner.core.disk.links import first_link
+from runbook_runner.core.disk.repository import open_found
 from runbook_runner.core.errors import InputError, NotReadyError
 from runbook_runner.core.text import did_you_mean
 

@@ -9,7 +9,8 @@ from errno import ELOOP
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runbook_runner.core.disk.links import copy_tree, within_repository
+from runbook_runner.core.disk.links import copy_tree
+from runbook_runner.core.disk.repository import within_repository
 from runbook_runner.core.errors import AgentError, CancelledError, InputError, RecordingError, RunbookError
 from runbook_runner.core.events import AgentFinished, AgentStarted, Log, SandboxStarted, Status
 from runbook_runner.core.files import make_folder

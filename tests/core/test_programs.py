@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from runbook_runner.core.disk.links import repository_of
+from runbook_runner.core.disk.repository import repository_of
 from runbook_runner.core.programs import find_program, version_of
 from runbook_runner.trajectory.cost import runs
 

@@ -21,17 +21,19 @@ _COMPRESSES_NAMES: Final = 4  # the version
 
 
 def is_of_user(real: Path, source: Path) -> bool:
-    """Whether a clone brought `source` and not the file `real`, which `source` names: a working copy of git has the one
-    in its index and not the other. Both are real paths, up to the last link."""
+    """Whether a clone brought `source` and not the file or folder `real`, which `source` names: a working copy of git
+    has the one in its index and not the other. Both are real paths, up to the last link."""
     top = next((folder for folder in source.parents if os.path.lexists(folder / ".git")), None)
     names = _names_in(top) if top else frozenset()
-    if top is None or (names is not None and _below(top, source) not in names):
+    if top is None or (names is not None and not _has(names, top, source)):
         return False
-    return names is None or not real.is_relative_to(top) or _below(top, real) not in names
+    return names is None or not real.is_relative_to(top) or not _has(names, top, real)
 
 
-def _below(top: Path, file: Path) -> bytes:
-    return os.fsencode(file.relative_to(top))
+def _has(names: frozenset[bytes], top: Path, path: Path) -> bool:
+    """A folder is there when a file in it is."""
+    below = os.fsencode(path.relative_to(top))
+    return below in names or path == top or any(name.startswith(below + b"/") for name in names)
 
 
 def _names_in(top: Path) -> frozenset[bytes] | None:

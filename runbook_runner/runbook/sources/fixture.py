@@ -8,7 +8,7 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from runbook_runner.core.disk.git_index import is_of_user
-from runbook_runner.core.disk.links import is_hidden
+from runbook_runner.core.disk.repository import is_hidden
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.files import is_file, is_folder, read_found, text_of
 from runbook_runner.core.formats.json_toml import read_json

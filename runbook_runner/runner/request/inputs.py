@@ -13,12 +13,12 @@ from contextlib import ExitStack, contextmanager, suppress
 from errno import ELOOP
 from pathlib import Path, PurePosixPath
 
-from runbook_runner.core.disk.git_index import is_of_user
-from runbook_runner.core.disk.links import open_regular, repository_of, within_repository
+from runbook_runner.core.disk.links import open_regular
 from runbook_runner.core.disk.private import FILE, FOLDER
+from runbook_runner.core.disk.repository import repository_of, within_repository
 from runbook_runner.core.errors import InputError, RecordingError
 from runbook_runner.core.events import Emit, Log
-from runbook_runner.core.files import is_file, is_folder, is_link, opened_atomically
+from runbook_runner.core.files import is_file, is_folder, opened_atomically
 from runbook_runner.core.redaction import Redactor
 from runbook_runner.core.settings import ASSETS, KEPT_INPUTS_BYTES
 from runbook_runner.core.spec import InputFile, RunSpec
@@ -73,28 +73,12 @@ def _is_text(path: Path) -> bool:
 def _read_input(source: Path) -> InputFile:
     try:
         real = within_repository(source)
-        if _was_led_to_hidden(real, source):
-            raise OSError(ELOOP, "it is behind a link to a hidden file or folder")
-        if any(is_of_user(real, link) for link in _links_to(source)):
-            raise OSError(ELOOP, "it is behind a link to what is no file of its repository")
         with open_regular(real) as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
             return InputFile(name=source.name, sha256=digest, size=file.tell(), source=str(real))
     except OSError as error:
         hint = f"If you mean it, give the file itself: {os.path.realpath(source)}." if error.errno == ELOOP else None
         raise InputError(f"The input can't be read: {error.strerror}.", where=str(source), hint=hint) from error
-
-
-def _links_to(source: Path) -> Iterator[Path]:
-    """The path and the folders on the way to it that are links; each by a real path."""
-    for path in filter(is_link, (source, *source.parents)):
-        yield Path(os.path.realpath(path.parent), path.name)
-
-
-def _was_led_to_hidden(real: Path, source: Path) -> bool:
-    """Whether a link in a repository made a hidden file of it: who named the path has not named that."""
-    below = real.relative_to(repository_of(real.parent)) if real != source else Path()
-    return any(part.startswith(".") and part not in source.parts for part in below.parts)
 
 
 def _refuse_clashes(inputs: Sequence[InputFile]) -> None:

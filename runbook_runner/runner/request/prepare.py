@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from runbook_runner.agents.base import Agent, AgentInput
 from runbook_runner.agents.registry import find_agent
 from runbook_runner.core import settings
-from runbook_runner.core.disk.links import clone_of
+from runbook_runner.core.disk.repository import clone_of
 from runbook_runner.core.errors import InputError, NotReadyError, RunbookError
 from runbook_runner.core.settings import RecordMode, Settings, record_mode
 from runbook_runner.core.spec import InputFile, RunSpec

@@ -10,7 +10,7 @@ from runbook_runner.agents.registry import find_agent
 from runbook_runner.core import ids, settings
 from runbook_runner.core.declared import Secret
 from runbook_runner.core.disk.git_index import is_of_user
-from runbook_runner.core.disk.links import is_hidden
+from runbook_runner.core.disk.repository import is_hidden
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.network.addresses import parse_rule
 from runbook_runner.core.spec import Limits, Network, Policy, RunSpec

@@ -492,6 +492,44 @@ def test_files_that_a_clone_has_not_brought_are_no_inputs_of_its_choice(
     refused(run("data.csv"), 2, "no file of its repository")
 
 
+@pytest.mark.parametrize("option", ["--params", "--model-script", "-f"])
+@pytest.mark.parametrize(
+    ("target", "says"), [(".git/config", "a hidden file"), ("mine.yaml", "no file of its repository")]
+)
+def test_a_link_of_a_clone_leads_no_option_to_what_is_its_users(
+    runbook: Any, shell_runbook: Callable[[str], Path], option: str, target: str, says: str
+) -> None:
+    folder = shell_runbook("true")
+    (folder / "link").symlink_to(target)
+    (folder / "mine.yaml").write_text("- say: of the user\n")
+    _git(folder, "init")
+    _git(folder, "add", "RUNBOOK.md", "link")
+    refused(runbook("run", folder, "--sandbox", "host", option, folder / "link"), 2, "link", says)
+
+
+@pytest.mark.parametrize("place", ["out", "out/below"])
+@pytest.mark.parametrize(
+    ("target", "says"), [(".git", "a hidden file or folder"), ("mine", "no file of its repository")]
+)
+def test_a_link_of_a_clone_leads_no_results_to_what_is_its_users(
+    runbook: Any, shell_runbook: Callable[[str], Path], place: str, target: str, says: str
+) -> None:
+    """A `.git/config` names programs that git starts."""
+    folder = shell_runbook("echo '[core]' > /app/results/config")
+    _git(folder, "init")
+    (folder / "mine").mkdir()
+    (folder / "out").symlink_to(target)
+    _git(folder, "add", "RUNBOOK.md", "out")
+    before = sorted(folder.rglob("*"))
+    refused(runbook("run", folder, "--sandbox", "host", "--out", folder / place), 2, says)
+    assert sorted(folder.rglob("*")) == before
+    (folder / "mine/kept").touch()
+    _git(folder, "add", "mine")
+    if (target, place) == ("mine", "out"):
+        runbook("run", folder, "--sandbox", "host", "--out", folder / place)
+        assert (folder / "mine/config").read_text() == "[core]\n"
+
+
 @pytest.mark.parametrize(
     ("option", "value", "says"),
     [

@@ -1,0 +1,81 @@
+"""Core, disk: the repository that a file is in. A clone brings links and names; what lies beside them may be its user's
+own."""
+
+import errno
+import os
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from runbook_runner.core.disk.git_index import is_of_user
+from runbook_runner.core.disk.links import open_regular
+
+REPOSITORY: Final = (".git", ".hg", ".runbook")
+"""What marks the top folder of one."""
+_CLONED: Final = (".git", ".hg")
+
+
+def within_repository(file: Path) -> Path:
+    """Returns the real path of a file or folder. Raises OSError for a link that leads out of the repository that it is
+    in, be it the file or a folder on the way to it: a clone may have brought it. Nor may such a link lead to what is
+    hidden in the repository, or is there and did not come with it. Without a repository, the file may be no link out of
+    its folder."""
+    path = file.absolute()
+    if os.path.realpath(path) == str(path):
+        return file
+    top, links = None, list[tuple[Path, Path]]()
+    for part in (*reversed(path.parents), path):
+        real = Path(os.path.realpath(part))
+        bound = top or (Path(os.path.realpath(path.parent)) if part == path else None)
+        if bound and os.path.islink(part):  # noqa: PTH114 - it never raises
+            if not real.is_relative_to(bound):
+                what = "it" if part == path else str(part)
+                raise OSError(errno.ELOOP, f"{what} is a link that leads out of {bound}", str(file))
+            links.append((part, bound))
+        top = top if top and real.is_relative_to(top) else None  # `..` may have left it
+        if _is_repository(real):
+            top = real
+    for link, bound in links:
+        if not real.is_relative_to(bound):  # `..` after it has left it
+            continue
+        if any(name.startswith(".") and name not in file.parts for name in real.relative_to(bound).parts):
+            raise OSError(errno.ELOOP, "it is behind a link to a hidden file or folder", str(file))
+        if is_of_user(real, Path(os.path.realpath(link.parent), link.name)):
+            raise OSError(errno.ELOOP, "it is behind a link to what is no file of its repository", str(file))
+    return real
+
+
+def open_found(file: Path) -> BinaryIO:
+    """As `open_regular`; a link is followed as `within_repository` says."""
+    return open_regular(within_repository(file))
+
+
+def repository_of(folder: Path) -> Path:
+    """Returns the real path of the nearest repository that a folder is in, which is never the home or above it; of the
+    folder itself where there is none."""
+    here = Path(os.path.realpath(folder))
+    return next(filter(_is_repository, (here, *here.parents)), here)
+
+
+def clone_of(folder: Path) -> Path:
+    """Returns the real path of the outermost working copy of git or Mercurial that a folder is in, else of its
+    repository: all of it may have come together. A clone can bring folders that look like repositories of their own."""
+    here = Path(os.path.realpath(folder))
+    cloned = (top for top in (here, *here.parents) if any(os.path.exists(top / mark) for mark in _CLONED))  # noqa: PTH110
+    return next(filter(_is_repository, reversed([*cloned])), None) or repository_of(here)
+
+
+def _is_repository(real: Path) -> bool:
+    """Whether this real path has a mark; never the home or above it."""
+    home = Path(os.path.realpath(os.path.expanduser("~")))  # noqa: PTH111 - a user without a home is not an error here
+    return has_mark(real) and not home.is_relative_to(real)
+
+
+def has_mark(folder: Path) -> bool:
+    """Whether it is the top folder of a repository. Never raises: a folder above may be closed to this user."""
+    return any(os.path.exists(folder / name) for name in REPOSITORY)  # noqa: PTH110
+
+
+def is_hidden(real: Path, folder: Path) -> bool:
+    """Whether a name on the way from a folder to a real path below it begins with a dot. In a clone such files may be
+    the user's own: `.env`, or `.git/config` with the password of an address."""
+    return any(part.startswith(".") for part in real.relative_to(folder).parts)
