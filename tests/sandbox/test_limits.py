@@ -1,6 +1,7 @@
 """Limits that hold, and are named when something ran into them. Each test provokes one."""
 
 import io
+from contextlib import contextmanager
 from uuid import uuid4
 
 import pytest
@@ -252,12 +253,20 @@ def test_shared_memory_files_of_bubblewrap_are_on_disk_and_dev_holds_nothing_els
     assert limits(sandbox) == ["disk"]
 
 
+@contextmanager
+def built(engine, dockerfile):
+    tag = f"runbook-test-limits:{uuid4().hex[:8]}"
+    list(engine.api.build(fileobj=io.BytesIO(dockerfile.encode()), tag=tag, rm=True))
+    try:
+        yield tag
+    finally:
+        engine.api.remove_image(tag, force=True)
+
+
 @pytest.mark.needs("docker")
 def test_volumes_of_an_image_count_as_disk_and_none_is_left(make_docker, shell, engine, image):
     made = f"FROM {image}\nRUN mkdir /data && echo kept >/data/mine\nVOLUME /data /other\n"
-    tag = f"runbook-test-volume:{uuid4().hex[:8]}"
-    list(engine.api.build(fileobj=io.BytesIO(made.encode()), tag=tag, rm=True))
-    try:
+    with built(engine, made) as tag:
         sandbox = make_docker(image=tag, disk_bytes=50 << 20)
         sandbox.start()
         assert shell(sandbox, "cat /data/mine").stdout == b"kept\n"
@@ -268,8 +277,6 @@ def test_volumes_of_an_image_count_as_disk_and_none_is_left(make_docker, shell, 
         sandbox.stop()
         assert len(mine) == 2
         assert mine.isdisjoint(volume["Name"] for volume in engine.api.volumes()["Volumes"] or [])
-    finally:
-        engine.api.remove_image(tag, force=True)
 
 
 REPLACED = {
@@ -290,17 +297,13 @@ def test_no_program_of_an_image_keeps_its_layer_from_being_measured(
     script = f"#!/bin/sh\\n{REPLACED[name]}\\n"
     swap = f"at=$(command -v {name}); cp $at /real; printf '{script}' >/new; chmod 755 /new; mv /new $at"
     made = f"FROM {image}\nRUN {swap}\nVOLUME /data\n"
-    tag = f"runbook-test-unmeasured:{uuid4().hex[:8]}"
-    list(engine.api.build(fileobj=io.BytesIO(made.encode()), tag=tag, rm=True))
-    try:
+    with built(engine, made) as tag:
         sandbox = make_docker(image=tag, disk_bytes=50 << 20)
         sandbox.start()
         ran = shell(sandbox, "head -c 100000000 /dev/zero >/big; while :; do :; done", deadline_s=120)
         assert ran.exit.ended_by == "killed"
         assert limits(sandbox) == ["disk"]
         sandbox.stop()
-    finally:
-        engine.api.remove_image(tag, force=True)
 
 
 def test_open_files_end_at_the_limit_with_the_usual_error(make_backend, backend, shell):

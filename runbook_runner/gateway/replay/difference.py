@@ -1,6 +1,6 @@
 """Gateway: compares a request with a recorded one, field by field and line by line, and rates the differences."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import zip_longest
@@ -170,17 +170,11 @@ class _Walk:
 
     def _inside(self, before: Any, after: Any) -> "_Walk":
         """Returns the walk for a part of another origin: tool output, and what a client adds about its environment."""
+        origin: Origin = "tool output"
+        inside: Callable[[Any], bool] = is_tool_output
         if self._origin == "user" and isinstance(before, str) and isinstance(after, str):
-            return (
-                _Walk("system", self._normalise, self._alignment)
-                if is_client_context(before) and is_client_context(after)
-                else self
-            )
-        return (
-            _Walk("tool output", self._normalise, self._alignment)
-            if is_tool_output(before) and is_tool_output(after)
-            else self
-        )
+            origin, inside = "system", is_client_context
+        return _Walk(origin, self._normalise, self._alignment) if inside(before) and inside(after) else self
 
     def _same(self, before: Any, after: Any) -> bool:
         normalise, output = self._normalise, self._origin == "tool output"

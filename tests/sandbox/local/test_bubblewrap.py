@@ -57,7 +57,8 @@ def test_a_value_can_not_become_an_argument_of_bwrap(sandbox, shell, value):
 
 def test_values_are_in_no_command_line_and_in_no_environment_outside(sandbox, shell):
     canary = f"canary-{secrets.token_hex(8)}"
-    process = shell.start(sandbox, "echo ready; sleep 60; true", env={"GIVEN": canary})  # no exec: meanwhile it has none
+    stays = "echo ready; sleep 60; true"  # no exec: in that moment it has no environment
+    process = shell.start(sandbox, stays, env={"GIVEN": canary})
     assert next(iter(process)).data == b"ready\n"
     outside = Path("/proc/self/ns/pid").readlink()
     seen = []
