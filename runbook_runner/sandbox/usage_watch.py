@@ -18,12 +18,13 @@ ENTRY = 4096  # bytes that a file counts at least: a disk runs out of entries to
 _DEEPEST = 250  # folders; each takes a descriptor while what is below it is measured
 _LOOKS = 20  # at a folder in which something was renamed meanwhile
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_SHARE = 20  # measuring takes at most one part in so many of the time
+_SHARE = 20  # measuring takes one part in so many of the time
+_MAX_PAUSE_S = 10.0  # and more where that is slow, as on a busy machine: what runs may write meanwhile
 
 
 class UsageWatch:
-    """Measures every second or so; over the limit it ends the writing processes, once. They may write for a second
-    more."""
+    """Measures every second, where that is slow every ten; over the limit it ends the writing processes, once. They
+    may write for so long more."""
 
     def __init__(self, hit: LimitHit, limit_bytes: int, measure: Callable[[], int], end: Callable[[], None]):
         """hit: what is said then. measure: returns bytes; raises OSError or RunbookError when it can't be measured now.
@@ -52,7 +53,7 @@ class UsageWatch:
                 used = self._measure()
             except (OSError, RunbookError):
                 continue
-            pause = max(_MIN_PAUSE_S, (time.monotonic() - began) * _SHARE)
+            pause = min(max(_MIN_PAUSE_S, (time.monotonic() - began) * _SHARE), _MAX_PAUSE_S)
             if used > self._limit and not self._over.is_set():
                 self._hits = (self._hit,)
                 return self._end()

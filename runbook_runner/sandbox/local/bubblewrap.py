@@ -72,7 +72,8 @@ def require_bubblewrap() -> None:
             "bubblewrap is not installed: there is no bwrap on this machine's PATH.",
             hint="Install it with `sudo apt-get install bubblewrap` (or your distribution's way).",
         )
-    options = ("--unshare-all", "--unshare-user", "--die-with-parent", "--ro-bind", "/", "/", "--proc", "/proc")
+    # Not all of /: a file system that another program unmounts in this moment would fail it.
+    options = ("--unshare-all", "--unshare-user", "--die-with-parent", *_programs_of_the_machine())
     tried = subprocess.run(
         [_bwrap(), *options, "true"], env={"PATH": SYSTEM_PATH}, capture_output=True, text=True, errors="replace"
     )
@@ -234,14 +235,12 @@ class BubblewrapSandbox(FolderSandbox):
 
     def _mounts(self) -> Iterator[str]:
         """Later mounts lie on top of earlier ones."""
-        yield from ("--ro-bind", "/usr", "/usr", "--proc", "/proc", "--dev", "/dev")
+        yield from (*_programs_of_the_machine(), "--dev", "/dev")
         for place in _PROC_READ_ONLY:
             yield from ("--ro-bind-try", place, place)
         for place in _PROC_HIDDEN:
             if Path(place).exists():
                 yield from ("--ro-bind", "/dev/null", place)
-        for name in _TOP:
-            yield from _as_on_host(Path("/", name))
         for place in machine_files.SHOWN:
             yield from ("--ro-bind-try", place, place)
         for place, is_folder in self._hidden:
@@ -290,6 +289,12 @@ def _own(place: Path) -> str | None:
     if place.parent == above and not place.is_dir():
         raise NotReadyError(f"bubblewrap can't show the agent {place}.", hint="Install it into a folder of its own.")
     return str(Path(above, *place.relative_to(above).parts[:1]))
+
+
+def _programs_of_the_machine() -> Iterator[str]:
+    yield from ("--ro-bind", "/usr", "/usr", "--proc", "/proc")
+    for name in _TOP:
+        yield from _as_on_host(Path("/", name))
 
 
 def _as_on_host(path: Path) -> Iterator[str]:

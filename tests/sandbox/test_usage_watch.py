@@ -1,0 +1,24 @@
+"""How often what a sandbox uses is measured."""
+
+import threading
+import time
+
+from runbook_runner.sandbox import usage_watch
+from runbook_runner.sandbox.usage_watch import UsageWatch, disk_hit
+
+
+def test_slow_measuring_gives_what_runs_no_time_to_fill_a_disk(monkeypatch):
+    monkeypatch.setattr(usage_watch, "_SHARE", 10**9)  # as slow as if one look took longer than any run
+    looks = iter([0, 100])
+
+    def measure():
+        used, began = next(looks), time.monotonic()
+        while time.monotonic() == began:
+            pass
+        return used
+
+    ended = threading.Event()
+    watch = UsageWatch(disk_hit(50), 50, measure, end=ended.set)
+    watch.start()
+    assert ended.wait(60)
+    assert watch.hits() == (disk_hit(50),)
