@@ -40,7 +40,7 @@ def refuse_fetches(dockerfile: bytes, arguments: Mapping[str, str], has: Callabl
             stages.append(_from(rest, values, stages, has, where))
         elif word == "COPY":
             for image in _COPIED.findall(_QUOTES.sub("", rest.replace("\\", ""))):
-                if not image.isdecimal():  # the number of a stage, here alone
+                if not _is_stage(image, stages):
                     _require(image, stages, has, f"COPY {rest}", where)
         elif word == "ADD" and _FETCHED.search(_QUOTES.sub("", rest)):
             raise _refused(f"ADD {rest}", "fetches from an address", where)
@@ -69,6 +69,11 @@ def _require(image: str, stages: list[str], has: Callable[[str], bool], instruct
         return
     if "$" in image or not has(image):
         raise _refused(instruction, f"needs the image {image}, which the engine does not have", where)
+
+
+def _is_stage(number: str, stages: list[str]) -> bool:
+    """Whether it is the number of a stage. A larger one than the engine can read is to it the name of an image."""
+    return number in map(str, range(len(stages)))
 
 
 def _instructions(text: str) -> Iterator[tuple[str, str]]:

@@ -84,7 +84,7 @@ def _names(file: Path) -> list[str]:
     try:
         with tarfile.open(file) as content:
             images, layout = (_listed(content, name) for name in ("manifest.json", "index.json"))
-        names = [name for image in images for name in image["RepoTags"] or ()]
+        names = [name for image in images for name in image["repotags"] or ()]
         notes = [image.get("annotations") or {} for image in (layout or {"manifests": ()})["manifests"]]
         return [str(name) for name in (*names, *(note[_NAME] for note in notes if _NAME in note))]
     except OSError as error:
@@ -94,14 +94,32 @@ def _names(file: Path) -> list[str]:
 
 
 def _listed(content: tarfile.TarFile, name: str) -> Any:
-    """Returns what a JSON file at the top holds; `None` without it. Raises ValueError when it is there twice."""
-    found = [member for member in content if posixpath.normpath(member.name.lstrip("/")) == name]
+    """Returns what a JSON file at the top holds; `None` without it. Raises ValueError when it is there twice, or may be
+    by another name."""
+    # The engine unpacks within the top folder, from which `..` does not lead out.
+    places = [(posixpath.normpath(f"/{member.name.lstrip('/')}"), member) for member in content]
+    links = {place for place, member in places if member.issym()}
+    if any(not links.isdisjoint(_above(place)) for place, _ in places):
+        raise ValueError("a file behind a link")
+    found = [member for place, member in places if place == f"/{name}"]
     if not found:
         return None
     if len(found) > 1 or not found[0].isreg() or found[0].size > _MOST_LISTED:
         raise ValueError(name)
     part = content.extractfile(found[0])
-    return json.loads(part.read()) if part else None
+    return json.loads(part.read(), object_pairs_hook=_as_go_reads) if part else None
+
+
+def _as_go_reads(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The engine takes the names of fields in any case, of two the last. Raises ValueError for two."""
+    read = {key.casefold(): value for key, value in pairs}
+    if len(read) < len(pairs):
+        raise ValueError("two fields of one name")
+    return read
+
+
+def _above(place: str) -> Iterator[str]:
+    return (place[:at] for at, letter in enumerate(place) if at and letter == "/")
 
 
 def _load(engine: Engine, file: Path) -> list[str]:

@@ -122,6 +122,7 @@ def test_file_that_holds_no_snapshot_is_refused(runbook: Any) -> None:
 
 OURS = [{"Config": "c", "RepoTags": ["runbook-runner/mine:1"], "Layers": []}]
 OTHER = [{"Config": "c", "RepoTags": ["runbook-runner/mine:1", "python:3.12-slim"], "Layers": []}]
+BOTH = [{**OURS[0], "repoTag\u017f": ["python:3.12-slim"]}]
 INDEX = {"manifests": [{"annotations": {"io.containerd.image.name": "docker.io/library/python:3.12-slim"}}]}
 
 
@@ -134,6 +135,10 @@ INDEX = {"manifests": [{"annotations": {"io.containerd.image.name": "docker.io/l
         ([("manifest.json", OURS), ("index.json", INDEX)], "python:3.12-slim"),
         ([("manifest.json", OURS), ("./manifest.json", OTHER)], "no export of images"),
         ([("manifest.json", OURS), ("x/..//manifest.json", OTHER)], "no export of images"),
+        ([("manifest.json", OURS), ("../manifest.json", OTHER)], "no export of images"),
+        ([("manifest.json", OURS), ("x", "."), ("x/manifest.json", OTHER)], "no export of images"),
+        ([("manifest.json", BOTH)], "no export of images"),
+        ([("manifest.json", OURS), ("index.json", {"Manifests": INDEX["manifests"]})], "python:3.12-slim"),
         ([("index.json", INDEX)], "no export of images"),
         ([("manifest.json", [])], "no image of a snapshot"),
         ([("manifest.json", {"RepoTags": 3})], "no export of images"),
@@ -144,6 +149,8 @@ def test_an_import_takes_over_no_other_image_of_the_machine(runbook: Any, files:
         for name, content in files:
             data = json.dumps(content).encode()
             member = tarfile.TarInfo(name)
+            if isinstance(content, str):
+                member.type, member.linkname, data = tarfile.SYMTYPE, content, b""
             member.size = len(data)
             made.addfile(member, io.BytesIO(data))
     refused(runbook("snapshots", "import", "images.tar"), 2, "images.tar", says)

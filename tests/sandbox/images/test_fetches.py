@@ -54,6 +54,7 @@ def test_what_the_engine_has_is_fine(text: str) -> None:
         "FROM debian:12\nADD x \\\r\nhttps://attacker.test/x /x\n",
         "FROM debian:12\nENV X=a\\\\\nADD https://attacker.test/x /x\n",
         "FROM debian:12\nRUN a \\\r\r\nFROM debian:12 AS attacker.test/x\nCOPY --from=attacker.test/x /a /a\n",
+        f"FROM debian:12\nCOPY --from={'9' * 20} /a /a\n",
         "FROM 12\n",
         "FROM debian:12\nFROM 0\n",
         "ARG X=debian:12\nARG A=1 X=attacker.test/x\nFROM $X\n",
