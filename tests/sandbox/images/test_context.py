@@ -140,6 +140,17 @@ def test_patterns_of_a_clone_take_linear_time(folder: Path) -> None:
             of_project(folder).files()
 
 
+@pytest.mark.timeout(60)
+def test_many_patterns_for_many_deep_files_are_refused(folder: Path) -> None:
+    (folder / ".dockerignore").write_text("**/*x*y\n" * 500)
+    deep = folder.joinpath(*"x" * 45)
+    deep.mkdir(parents=True)
+    for number in range(250):
+        (deep / str(number)).touch()
+    with pytest.raises(InputError, match="too many names for so many files"):
+        of_project(folder).files()
+
+
 def test_links_of_a_package_manager_are_followed_in_built_in_snapshots(tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("FROM scratch\n")
     (tmp_path / "own").mkdir()
