@@ -1,5 +1,5 @@
-"""Core: how providers spell the names of models (contract §4.5). Each function returns the provider's spelling of a
-model, or `None` when there is no unambiguous one."""
+"""Core: how providers spell the names of models (contract §4.5). Each function `for_…` returns the provider's spelling
+of a model, or `None` when there is no unambiguous one."""
 
 import re
 
@@ -7,6 +7,14 @@ import re
 _CLAUDE_DASHED = r"claude-([a-z]+)-(\d+)-(\d{1,2})"
 _CLAUDE_DOTTED = r"(?:anthropic/)?claude-([a-z]+)-(\d+)\.(\d{1,2})"
 _OPENAI = r"gpt-.*|o\d(-.*)?"
+_REGION = r"[A-Za-z0-9_-]*"
+
+
+def is_address(model: str) -> bool:
+    """Whether litellm would take the name, or a part of it, for the server to send the key to: an address, or what has
+    the place of an ARN's region and is none. litellm puts that into the name of the host, for AgentCore unseen."""
+    region = model.split(":")[3:4]
+    return "://" in model or not all(re.fullmatch(_REGION, part) for part in region)
 
 
 def for_anthropic(model: str) -> str:

@@ -17,6 +17,7 @@ from functools import cache, cached_property
 from typing import Any, Final
 
 from runbook_runner.core.facts.providers import OPENED_OTHERWISE, PROVIDER_KEYS
+from runbook_runner.core.facts.spelling import is_address
 from runbook_runner.core.redaction import Redactor, looks_secret
 from runbook_runner.gateway.dialects.base import Json, readable
 from runbook_runner.gateway.dialects.bodies import items, names_address, part
@@ -79,7 +80,7 @@ class Translation:
             yield error_answer(request.dialect, 404, f"{self._target.provider} does not count tokens here")
             return
         name = self._target.name(request.parsed.model)
-        if "://" in name:  # for some providers litellm takes it for the address to send the key to
+        if is_address(name):
             yield error_answer(request.dialect, 400, f"{name!r} is an address, not the name of a model")
             return
         if any(names_address(request.json.get(key)) for key in _CONVERSATION):

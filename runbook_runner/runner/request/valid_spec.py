@@ -9,6 +9,7 @@ from typing import Any
 from runbook_runner.core import ids
 from runbook_runner.core.authority import steers_programs
 from runbook_runner.core.errors import InputError
+from runbook_runner.core.facts.spelling import is_address
 from runbook_runner.core.formats.json_toml import MAX_DEPTH
 from runbook_runner.core.spec import RunSpec
 from runbook_runner.core.text import encodable
@@ -25,7 +26,7 @@ def require_valid_spec(spec: RunSpec) -> None:
     for what, name in (("collection", spec.collection), ("task", spec.task)):
         if not ids.is_name(name):
             raise InputError(f"{name!r} is not a valid {what} name.", hint=ids.NAME_HINT)
-    if spec.model and "://" in spec.model:
+    if spec.model and is_address(spec.model):
         raise InputError(f"The model {spec.model!r} is an address, not the name of a model.")
     check_packages(spec.apt_packages)
     for secret in spec.secrets:

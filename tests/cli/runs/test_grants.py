@@ -404,11 +404,21 @@ def test_no_key_is_sent_unencrypted_to_another_machine(runbook: Any, name: str, 
     assert (ran.code, f"{name} would send prompts and the key unencrypted" in ran.err) == (3, True)
 
 
-@pytest.mark.parametrize("model", ["https://evil.test/x", "huggingface/http://evil.test/x"])
-def test_a_model_is_no_address(runbook: Any, asking: Path, model: str) -> None:
+@pytest.mark.parametrize(
+    ("provider", "model"),
+    [
+        ("huggingface", "https://evil.test/x"),
+        ("huggingface", "huggingface/http://evil.test/x"),
+        ("bedrock", "agentcore/arn:aws:bedrock-agentcore:evil.test/.anthropic.:1:runtime/x"),
+        ("bedrock_converse", "agentcore/:::evil.test?x"),
+    ],
+)
+def test_a_model_is_no_address(runbook: Any, asking: Path, provider: str, model: str) -> None:
     file = asking / "RUNBOOK.md"
-    file.write_text(file.read_text().replace("agent: ask", f"agent: ask\nmodel_provider: huggingface\nmodel: {model}"))
-    ran = runbook("run", asking, "--sandbox", "host", "--trust", env={"HUGGINGFACE_API_KEY": KEY})
+    named = f"agent: ask\nmodel_provider: {provider}\nmodel: {model!r}"
+    file.write_text(file.read_text().replace("agent: ask", named))
+    env = {"HUGGINGFACE_API_KEY": KEY, "AWS_BEARER_TOKEN_BEDROCK": KEY}
+    ran = runbook("run", asking, "--sandbox", "host", "--trust", env=env)
     assert (ran.code, "is an address, not the name of a model" in ran.err) == (2, True)
 
 

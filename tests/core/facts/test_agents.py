@@ -6,6 +6,7 @@ from runbook_runner.agents.built_in import BUILT_IN_AGENTS
 from runbook_runner.agents.registry import find_agent, infer_agent, known_agents
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.facts.agents import choose_provider, model_for
+from runbook_runner.core.facts.spelling import is_address
 
 CLAUDE_CODE = BUILT_IN_AGENTS["claude-code"]
 
@@ -64,3 +65,13 @@ def test_agents_are_found_in_any_case_and_unknown_ones_get_the_list() -> None:
         find_agent("clippy")
     for name in known_agents():
         assert name in str(error.value)
+
+
+@pytest.mark.parametrize("model", [
+    "us.anthropic.claude-sonnet-4-5-20250929-v1:0", "hf.co/bartowski/Llama-3.2-3B-GGUF:Q4_K_M", "@cf/meta/llama-3",
+    "bedrock/arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.anthropic.claude-sonnet-4-v1:0",
+    "bedrock/agentcore/arn:aws:bedrock-agentcore:us-west-2:888602223428:runtime/agent-1",
+    "ft:gpt-4o:acme:my_run:id", "ft:gpt-4o:acme::id",
+])  # fmt: skip
+def test_usual_names_of_models_are_no_addresses(model: str) -> None:
+    assert not is_address(model)

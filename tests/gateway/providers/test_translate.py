@@ -224,6 +224,22 @@ def test_server_that_is_not_there_is_an_error_in_the_agents_own_api(connect: Any
     assert line.events[-1].status == response.status_code
 
 
+REGION_OF_A_STRANGER = "agentcore/arn:aws:bedrock-agentcore:stranger.test/:1:runtime/x"
+
+
+def test_a_models_name_puts_no_strangers_host_before_the_key(connect: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """litellm's AgentCore takes the region of an ARN as it is, and asks bedrock-agentcore.stranger.test."""
+    asked: list[str] = []
+    monkeypatch.setattr("httpx.AsyncClient.send", lambda _, request, **__: asked.append(str(request.url)))
+    environ = {"AWS_BEARER_TOKEN_BEDROCK": "bedrock-1234", "AWS_REGION": "us-east-1"}
+    for provider in ("bedrock", "bedrock_converse"):
+        line = connect(provider_from(provider, environ, dialect="anthropic"))
+        said = [{"role": "user", "content": "hi"}]
+        answer = line.post("/v1/messages", model=REGION_OF_A_STRANGER, max_tokens=9, messages=said)
+        assert (answer.status_code, "is an address, not the name of a model" in answer.text) == (400, True)
+    assert asked == []
+
+
 def test_a_models_name_sends_the_key_nowhere(connect: Any, local: Any) -> None:
     """litellm's Hugging Face takes a model that begins with a scheme for the server's address."""
     line = connect(provider_from("huggingface", {"HUGGINGFACE_API_KEY": "hf-1234"}, dialect="anthropic"))
