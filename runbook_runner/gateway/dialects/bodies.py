@@ -13,9 +13,10 @@ _TEXTS: Final = frozenset({"text", "content", "output", "thinking", "arguments",
 _OF_TOOLS: Final = frozenset({"input", "args", "response", "arguments", "action"})
 """Keys of what a tool was given or answered: data of any shape, of which no media are taken."""
 _ADDRESS: Final = re.compile(
-    r"[\x00-\x20]*+h[\t\r\n]*+t[\t\r\n]*+t[\t\r\n]*+p[\t\r\n]*+(?:s[\t\r\n]*+)?:", re.IGNORECASE
+    r"[\x00-\x20]*+(?:h[\t\r\n]*+t[\t\r\n]*+t[\t\r\n]*+p[\t\r\n]*+(?:s[\t\r\n]*+)?:|[a-z][a-z0-9+.-]*+://)",
+    re.IGNORECASE,
 )
-"""As lenient as `urllib.parse`."""
+"""As lenient as `urllib.parse`. Others than http are opened with the credentials of a cloud: `gs://bucket/object`."""
 
 
 def document(body: bytes) -> Any:

@@ -157,7 +157,17 @@ def _litellm() -> Any:
     litellm.telemetry = False
     for name in ("LiteLLM", "LiteLLM Proxy", "LiteLLM Router"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # errors are reported as events
+    # For a model of Replicate and others it renders the template of a repository of that name at Hugging Face, which
+    # may be a stranger's: without one it puts the messages together itself.
+    templates = importlib.import_module("litellm.litellm_core_utils.prompt_templates.huggingface_template_handler")
+    for name in ("tokenizer_config", "chat_template_file"):
+        setattr(templates, f"get_{name}", lambda _: {"status": "failure"})
+        setattr(templates, f"aget_{name}", _no_template)
     return litellm
+
+
+async def _no_template(_: str) -> Json:
+    return {"status": "failure"}
 
 
 # --- answers -------------------------------------------------------------------------------------------------------

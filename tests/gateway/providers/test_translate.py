@@ -16,6 +16,7 @@ from runbook_runner.core.errors import NotReadyError
 from runbook_runner.core.events import Log
 from runbook_runner.gateway import provider_from
 from runbook_runner.gateway.providers.configure import _require_litellm
+from runbook_runner.gateway.providers.translate import _litellm
 
 pytestmark = pytest.mark.needs("litellm")
 
@@ -288,6 +289,27 @@ IMAGES: dict[str, tuple[str, str, Any]] = {
     "openai-responses": ("/v1/responses", "input", [{"type": "input_image", "image_url": URL.replace("s:", "s\n:")}]),
     "gemini": ("/v1beta/models/m:generateContent", "contents", [{"fileData": {"fileUri": URL}}]),
 }
+
+
+def test_an_agent_reads_no_object_of_its_users_cloud(connect: Any) -> None:
+    """Vertex AI opens it with the user's credentials."""
+    line = connect(provider_from("vertex_ai", {}, model="gemini-2.5-pro", dialect="openai-chat"))
+    image = {"type": "image_url", "image_url": {"url": "gs://users-own-bucket/passport.png"}}
+    answer = line.post("/v1/chat/completions", model="m", messages=[{"role": "user", "content": [image]}])
+    assert (answer.status_code, "send its content as base64" in answer.text) == (400, True)
+
+
+def test_no_template_of_a_stranger_is_rendered(connect: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """litellm would fetch it from huggingface.co/stranger/x; it may take any time and memory."""
+    _litellm()  # with the settings that the first import needs
+    asked: list[str] = []
+    for method in ("HTTPHandler.get", "AsyncHTTPHandler.post"):
+        place = f"litellm.llms.custom_httpx.http_handler.{method}"
+        monkeypatch.setattr(place, lambda _, url, **__: asked.append(url))
+    environ = {"REPLICATE_API_KEY": "r8-1234"}
+    line = connect(provider_from("replicate", environ, model="stranger/x", dialect="openai-chat"))
+    line.post("/v1/chat/completions", model="m", messages=[{"role": "user", "content": "hi"}])
+    assert [url.split("/")[2] for url in asked] == ["api.replicate.com"]
 
 
 @pytest.mark.parametrize("dialect", IMAGES)
