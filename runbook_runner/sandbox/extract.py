@@ -7,6 +7,7 @@ here once for all of them.
 import errno
 import os
 import shutil
+import unicodedata
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -19,6 +20,9 @@ from runbook_runner.sandbox.base import Filter, Readable, Received, ReceivedFile
 
 MAX_DEPTH = 100  # folders; walking a deeper tree would cost a descriptor for each
 _BLOCK = 1 << 20
+_REPOSITORIES = (".git", ".hg", ".jj")
+"""Their configuration names programs, which git starts for its user's `git status`, also in a folder above. No clone
+brings a folder of such a name."""
 _UNNAMEABLE = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
 
 
@@ -47,6 +51,8 @@ class Extraction:
         self._skipped: list[tuple[str, str]] = []
         self._renamed: dict[str, str] = {}
         """Name in the sandbox → stored name, where the filter gave it another."""
+        self._left_out: set[str] = set()
+        """Folders of repositories."""
 
     def received(self) -> Received:
         return Received(tuple(self._files.values()), tuple(self._skipped))
@@ -54,6 +60,8 @@ class Extraction:
     def folder(self, parts: Sequence[str]) -> bool:
         """Counts a folder. Returns whether it may be entered."""
         self._count()
+        if self._in_repository(parts):
+            return False
         if len(parts) > MAX_DEPTH:
             self._skipped.append((decoded_name("/".join(parts)), f"deeper than {MAX_DEPTH} folders"))
             return False
@@ -117,6 +125,8 @@ class Extraction:
         if len(parts) > MAX_DEPTH:
             self._skipped.append((name, f"deeper than {MAX_DEPTH} folders"))
             return name, None
+        if self._in_repository(parts):
+            return name, None
         if self._scrub:
             name = self._free("/".join(self._scrub.name(decoded_name(part)) for part in parts), original)
         target = self._into / name
@@ -134,6 +144,17 @@ class Extraction:
             # `a` beside `A` where the host does not tell them apart, or `\xff` beside the byte itself.
             self._skipped.append((name, "another file has the same name here"))
         return name, None if taken else target
+
+    def _in_repository(self, parts: Sequence[str]) -> bool:
+        """Whether this is the folder of a repository, or is in it; each is told once."""
+        depth = next((depth for depth, part in enumerate(parts, start=1) if _plain(part) in _REPOSITORIES), 0)
+        name = decoded_name("/".join(parts[:depth]))
+        if depth and name not in self._left_out:
+            self._left_out.add(name)
+            self._skipped.append(
+                (name, "its configuration could name programs of this machine; pack it into an archive")
+            )
+        return depth > 0
 
     def _free(self, name: str, original: str) -> str:
         """Returns the name, with a number where another file was renamed to it: none is to be lost."""
@@ -156,6 +177,11 @@ class Extraction:
                 out.write(block)
         self._earlier.discard(target)
         return written
+
+
+def _plain(name: str) -> str:
+    """As file systems compare it that tell no capital letters apart, and ignore what is not shown."""
+    return "".join(letter for letter in name if unicodedata.category(letter) != "Cf").casefold()
 
 
 def _unwritable(path: Path, error: OSError) -> NotReadyError:

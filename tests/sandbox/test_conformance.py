@@ -256,6 +256,17 @@ def test_link_to_a_file_of_the_system_is_skipped_and_reported(sandbox, shell, tm
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["ok"]
 
 
+def test_folder_of_a_repository_is_skipped_and_told_once(sandbox, shell, tmp_path):
+    """Its configuration names programs that git starts for who looks at the results."""
+    made = (
+        "mkdir -p .git/refs a/.Git b/.hg c; touch .git/config .git/refs/x a/.Git/config b/.hg/hgrc c/.git c/.gitignore"
+    )
+    shell(sandbox, f"cd /app/results; {made}")
+    received = sandbox.get("/app/results", tmp_path / "out", **ROOMY)
+    assert [file.path for file in received.files] == ["c/.gitignore"]
+    assert sorted(name for name, _ in received.skipped) == [".git", "a/.Git", "b/.hg", "c/.git"]
+
+
 def test_results_folder_that_became_a_link_is_not_followed(sandbox, shell, tmp_path):
     shell(sandbox, "rm -r /app/results; ln -s /etc /app/results")
     received = sandbox.get("/app/results", tmp_path / "out", **ROOMY)

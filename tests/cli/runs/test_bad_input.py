@@ -530,6 +530,25 @@ def test_a_link_of_a_clone_leads_no_results_to_what_is_its_users(
         assert (folder / "mine/config").read_text() == "[core]\n"
 
 
+def test_results_bring_no_repository_whose_programs_git_would_start(
+    runbook: Any, shell_runbook: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """A clone may say that a folder of its own is a submodule: `git status` starts git in it, too."""
+    started = tmp_path / "started"
+    folder = shell_runbook(
+        f"cd /app/results; touch a.txt; git init -q; git config core.fsmonitor 'touch {started}; false'; "
+        "git add a.txt; git -c user.name=x -c user.email=x@x commit -qm x"
+    )
+    _git(folder, "init")
+    _git(folder, "add", "RUNBOOK.md")
+    _git(folder, "update-index", "--add", "--cacheinfo", f"160000,{'1' * 40},out")
+    ran = runbook("run", folder, "--sandbox", "host", "--out", folder / "out")
+    assert "Not collected: results/.git: its configuration could name programs of this machine" in ran.out
+    started.unlink(missing_ok=True)  # in the sandbox, git started it itself
+    _git(folder, "status")
+    assert ([path.name for path in (folder / "out").iterdir()], started.exists()) == (["a.txt"], False)
+
+
 @pytest.mark.parametrize(
     ("option", "value", "says"),
     [
