@@ -21,8 +21,8 @@ from runbook_runner.sandbox.base import Filter, Readable, Received, ReceivedFile
 MAX_DEPTH = 100  # folders; walking a deeper tree would cost a descriptor for each
 _BLOCK = 1 << 20
 _REPOSITORIES = (".git", ".hg", ".jj")
-"""Their configuration names programs, which git starts for its user's `git status`, also in a folder above. No clone
-brings a folder of such a name."""
+"""Their configuration names programs, which git starts for its user's `git status`, also in a folder above. That is why
+git itself lets no clone bring a `.git`."""
 _UNNAMEABLE = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
 
 

@@ -35,6 +35,7 @@ _PACKED = (
         b"\x04\x22\x4d\x18",
     ),
     *(b"%PDF-", b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"wOF2", b"PAR1", b"Obj\x01", b"\x89HDF"),
+    *(b"x\x01", b"x\x9c", b"x\xda", b"PACK\0\0\0", b"wOFF"),  # zlib, and what git makes with it
     *(b"age-encryption.org/", b"Salted__", b"-----BEGIN PGP MESSAGE"),
 )
 """How files begin whose content is compressed or encrypted."""

@@ -3,6 +3,7 @@
 import base64
 import gzip
 import io
+import zlib
 from pathlib import Path
 
 import pytest
@@ -60,7 +61,8 @@ def test_a_line_without_end_is_searched(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_packed_files_are_named() -> None:
-    assert through(gzip.compress(b"x"))[1].unsearched == ["f"]
+    for packed in (gzip.compress(b"x"), *(zlib.compress(b"x", level) for level in (1, 6, 9))):
+        assert through(packed)[1].unsearched == ["f"]
     assert through(b"plain")[1].unsearched == []
 
 
