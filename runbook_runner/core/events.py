@@ -7,7 +7,7 @@ versions and torn last lines: `parse_line` returns `None` for a torn line and `U
 import json
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
@@ -351,6 +351,13 @@ class Unknown(Event):
 
 Emit = Callable[[Event], None]
 """Publishes an event. Thread-safe; may raise RecordingError."""
+
+
+class Report(Protocol):
+    """Takes a line that says where long work is. detail: of a tool's own output, of which people see only the latest.
+    May raise, to break the work off."""
+
+    def __call__(self, line: str, *, detail: bool = False) -> None: ...
 
 
 class Recorded(BaseModel):

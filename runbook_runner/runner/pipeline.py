@@ -105,9 +105,9 @@ def _tell_plan(run: Run) -> None:
 
 
 def _image(run: Run) -> Prepared:
-    def report(line: str) -> None:
+    def report(line: str, *, detail: bool = False) -> None:
         run.cancellation.check()  # a request of another thread
-        run.emit(Log(message=line, source="image"))
+        run.emit(Log(level="debug" if detail else "info", message=line, source="image"))
 
     with run.emit.phase("image"), run.cancellation.interruptible():
         may_build = run.prepared.trust.require_snapshot

@@ -18,6 +18,13 @@ from runbook_runner.sandbox.base import Exit, Process, Sandbox, SandboxSpec
 MakeSandbox = Callable[..., Sandbox]
 
 
+class Lines(list[str]):
+    """A `Report` that keeps what it gets."""
+
+    def __call__(self, line: str, *, detail: bool = False) -> None:
+        self.append(line)
+
+
 @dataclass(frozen=True)
 class Ran:
     stdout: bytes
@@ -72,7 +79,12 @@ def image(engine: Any) -> str:
     from runbook_runner.sandbox.images.provide import ensure
     from runbook_runner.sandbox.images.snapshots import find_snapshot
 
-    return ensure(engine, find_snapshot("python312-uv"), [], Settings.load(), [].append).tag
+    return ensure(engine, find_snapshot("python312-uv"), [], Settings.load(), Lines()).tag
+
+
+@pytest.fixture
+def lines() -> Lines:
+    return Lines()
 
 
 @pytest.fixture

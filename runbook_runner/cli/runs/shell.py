@@ -41,5 +41,6 @@ def execute(arguments: argparse.Namespace) -> int:
         return relay(opened.attach(arguments.command, os.environ, tty=at_terminal), at_terminal=at_terminal)
 
 
-def _report(line: str) -> None:
-    sys.stderr.write(line + "\n")
+def _report(line: str, *, detail: bool = False) -> None:
+    if not detail:
+        sys.stderr.write(line + "\n")

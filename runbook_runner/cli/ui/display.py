@@ -79,17 +79,20 @@ class Display:
 
 
 class _Status:
-    """The status line: phase, time, tokens, cost."""
+    """The status line: phase, time, tokens, cost, and where a long piece of work is."""
 
     def __init__(self) -> None:
         self._phase = ""
         self._began = time.monotonic()
         self._usage = Usage()
+        self._detail = ""
         self._spinner = Spinner("dots")
 
     def note(self, event: Event) -> None:
         if isinstance(event, PhaseStarted):
-            self._phase, self._began = event.phase, time.monotonic()
+            self._phase, self._began, self._detail = event.phase, time.monotonic(), ""
+        elif isinstance(event, Log) and event.level == "debug":
+            self._detail = printable_name(event.message)
         elif isinstance(event, ModelCalled):
             self._usage += event.usage
 
@@ -99,7 +102,9 @@ class _Status:
             parts.append(f"{self._usage.total_tokens:,} tokens")
         if self._usage.cost_usd is not None:
             parts.append(f"${self._usage.cost_usd:.4f}")
-        self._spinner.update(text=Text(" · ".join(parts), style="dim"))
+        if self._detail:
+            parts.append(self._detail)
+        self._spinner.update(text=Text(" · ".join(parts), style="dim", no_wrap=True, overflow="ellipsis"))
         return self._spinner
 
 

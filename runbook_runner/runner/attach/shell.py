@@ -9,11 +9,11 @@ from runbook_runner.agents.built_in import WITHOUT_MODEL
 from runbook_runner.agents.registry import find_agent
 from runbook_runner.core import settings
 from runbook_runner.core.errors import InputError
+from runbook_runner.core.events import Report
 from runbook_runner.core.ids import new_trajectory_id
 from runbook_runner.core.settings import Settings
 from runbook_runner.core.spec import RunSpec
 from runbook_runner.runner.agent.launch import agent_environ
-from runbook_runner.runner.environment.backends import Report
 from runbook_runner.runner.recovery.claims import Claim, Entry
 from runbook_runner.runner.replay.prepare import bounded
 from runbook_runner.runner.replay.recorded_run import read_recorded_run

@@ -5,13 +5,13 @@ on this machine.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from runbook_runner.agents.base import Agent
 from runbook_runner.core.errors import InputError, NotReadyError
-from runbook_runner.core.events import Emit
+from runbook_runner.core.events import Emit, Report
 from runbook_runner.core.settings import DEFAULT_SNAPSHOT, Settings
 from runbook_runner.core.spec import Network, RunSpec
 from runbook_runner.runner.environment.images import plan_image, provide_image
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
 LIFETIME_MARGIN_S = 600.0  # for set-up and collection; then a container ends, even if its run has not
 _IMAGE_S = 3600.0
-
-Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)

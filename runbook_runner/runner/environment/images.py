@@ -1,14 +1,14 @@
 """Runner, environment: the image a run starts from, and what goes on top: Debian packages, then the agent."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runbook_runner.agents.base import Agent
 from runbook_runner.agents.registry import find_agent, known_agents
 from runbook_runner.core.errors import InputError
-from runbook_runner.core.events import Emit, Log
+from runbook_runner.core.events import Emit, Log, Report
 from runbook_runner.core.settings import DEFAULT_SNAPSHOT, Settings
 from runbook_runner.core.spec import RunSpec
 from runbook_runner.sandbox.images.snapshots import Snapshot, UnknownSnapshotError, find_snapshot
@@ -51,7 +51,7 @@ def provide_image(
     spec: RunSpec,
     agent: Agent,
     asked: Settings,
-    report: Callable[[str], None],
+    report: Report,
     emit: Emit,
     may_build: "MayBuild",
 ) -> "tuple[ImageRef, Snapshot | None]":

@@ -5,7 +5,6 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,8 +12,10 @@ from typing import TYPE_CHECKING, Final
 
 from runbook_runner.agents.base import Agent
 from runbook_runner.core import programs, settings
+from runbook_runner.core.disk.lock import locked
 from runbook_runner.core.disk.private import private_folder
 from runbook_runner.core.errors import NotReadyError
+from runbook_runner.core.events import Report
 from runbook_runner.core.files import is_file, make_folder
 from runbook_runner.core.programs import search_path, version_of
 from runbook_runner.core.settings import Settings
@@ -78,18 +79,16 @@ def plan_program(agent: Agent, data: Path) -> str:
     return f"{agent.binary} {agent.version} (installed first into {_folder(agent, data)})"
 
 
-def provide_program(agent: Agent, asked: Settings, report: Callable[[str], None]) -> Program:
+def provide_program(agent: Agent, asked: Settings, report: Report) -> Program:
     """Installs it if need be, once for all runs of this user. Raises NotReadyError with the installer's last lines."""
     found = find_program(agent, asked.data)
     if found:
         return replace(found, version=found.version or version_of(found.path)) if agent.install.host_commands else found
     require_program(agent, asked.data)
-    from filelock import FileLock
-
     folder = _folder(agent, asked.data)
     try:
         make_folder(private_folder(asked.data) / folder.parent.name)
-        with FileLock(folder.with_name(f"{folder.name}.lock")):
+        with locked(folder.with_name(f"{folder.name}.lock"), report, f"installs {agent.name}"):
             if not is_file(folder / _DONE):
                 _install(agent, folder, asked, report)
     except OSError as error:
@@ -97,7 +96,7 @@ def provide_program(agent: Agent, asked: Settings, report: Callable[[str], None]
     return Program(folder / "bin" / agent.binary, agent.version)
 
 
-def _install(agent: Agent, folder: Path, asked: Settings, report: Callable[[str], None]) -> None:
+def _install(agent: Agent, folder: Path, asked: Settings, report: Report) -> None:
     began = time.monotonic()
     report(f"installing {agent.name} {agent.version} into {folder}, once")
     with suppress(FileNotFoundError):  # of an installation that broke off
@@ -126,7 +125,7 @@ def _install(agent: Agent, folder: Path, asked: Settings, report: Callable[[str]
     report(f"installed {agent.name} {agent.version} in {time.monotonic() - began:.0f} s")
 
 
-def _follow(process: "HostProcess", report: Callable[[str], None]) -> list[str]:
+def _follow(process: "HostProcess", report: Report) -> list[str]:
     """Reports what it says, line by line; its last lines. Who breaks off ends it."""
     last: list[str] = []
     rest = ""
@@ -135,7 +134,7 @@ def _follow(process: "HostProcess", report: Callable[[str], None]) -> list[str]:
             *lines, rest = (rest + chunk.data.decode("utf-8", "replace")).split("\n")
             for line in filter(None, map(str.strip, lines)):
                 last = [*last[1 - _KEPT_LINES :], line]
-                report(line)
+                report(line, detail=True)
     except BaseException:
         process.abandon(settings.GRACE_S + 5)
         raise

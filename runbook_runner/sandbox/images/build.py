@@ -7,10 +7,12 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from runbook_runner.core.errors import NotReadyError, RunbookError
+from runbook_runner.core.events import Report
 from runbook_runner.core.text import printable_output
 from runbook_runner.sandbox.docker.engine import Engine, engine_errors
 from runbook_runner.sandbox.images.build_request import Bounds, BuildFailedError, build_records
@@ -20,6 +22,7 @@ from runbook_runner.sandbox.images.snapshots import context_archive
 
 _SHOWN = 20  # lines of a failed build
 _WIDTH = 200  # characters of a line
+_STEP = re.compile(r"(Step \d+/\d+) : (.*)")
 _NOISE = re.compile(r"^(--->|Removing intermediate container|Successfully (built|tagged)|Step \d+/\d+ : (ARG|LABEL) )")
 _TRIES = 3
 _NARROWED = " It had no network, as the run is to have none: `runbook snapshots build` has one."
@@ -34,7 +37,7 @@ _REMOVED = re.compile(
 def build_image(
     engine: Engine,
     made_of: Recipe,
-    report: Callable[[str], None],
+    report: Report,
     *,
     fresh: bool = False,
     bounds: Bounds | None = None,
@@ -49,7 +52,7 @@ def build_image(
     descriptor, name = tempfile.mkstemp(prefix="runbook-build-", suffix=".log")
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace") as log:
-            _run_again(engine, made_of, lambda line: _note(log, line, report), fresh=fresh, bounds=bounds)
+            _run_again(engine, made_of, _Said(log, report), fresh=fresh, bounds=bounds)
     except BuildFailedError as error:
         raise _failure(tag, str(error), Path(name), bounds) from error
     except RunbookError as error:
@@ -130,12 +133,24 @@ def _lines(records: Iterator[dict[str, Any]]) -> Iterator[str]:
         yield rest
 
 
-def _note(log: IO[str], line: str, report: Callable[[str], None]) -> None:
-    line = printable_output(line).strip()
-    if line:
-        log.write(line + "\n")
-        if not _NOISE.match(line):
-            report(line[:_WIDTH])
+@dataclass
+class _Said:
+    """Takes the lines of a build: for its log, and with the step before them for the report."""
+
+    log: IO[str]
+    report: Report
+    step: str = ""
+
+    def __call__(self, line: str) -> None:
+        line = printable_output(line).strip()
+        if not line:
+            return
+        self.log.write(line + "\n")
+        if _NOISE.match(line):
+            return
+        if begun := _STEP.match(line):
+            self.step, line = begun.groups()
+        self.report(f"{self.step}: {line}"[:_WIDTH], detail=True)
 
 
 def _failure(tag: str, reason: str, log: Path, bounds: Bounds | None) -> NotReadyError:

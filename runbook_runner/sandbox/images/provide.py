@@ -1,12 +1,13 @@
 """Docker sandbox: the image a run starts from. Built on first use, later found by its content (see recipe.py)."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import Any
+from pathlib import Path
 
+from runbook_runner.core.disk.lock import locked
 from runbook_runner.core.disk.private import private_folder
 from runbook_runner.core.errors import NotReadyError
+from runbook_runner.core.events import Report
 from runbook_runner.core.settings import Settings, user_data
 from runbook_runner.sandbox.docker.engine import Engine
 from runbook_runner.sandbox.images import recipe
@@ -15,7 +16,6 @@ from runbook_runner.sandbox.images.build_request import Bounds
 from runbook_runner.sandbox.images.recipe import Layer, Recipe
 from runbook_runner.sandbox.images.snapshots import Near, Snapshot, find_base
 
-Report = Callable[[str], None]
 MayBuild = Callable[[Snapshot, str], None]
 """Takes a snapshot and the digest of the very files that its image is made of."""
 
@@ -49,7 +49,7 @@ def ensure(
 ) -> ImageRef:
     """Returns the image of a snapshot with the layers on top, built if the engine does not have it.
 
-    near: folders for the snapshots that it builds on. report: gets lines of progress. may_build: is called before a
+    near: folders for the snapshots that it builds on. may_build: is called before a
     snapshot is used, and may raise. bounds: for the build of what a project offers. fresh: the snapshot itself is built
     even if the engine has it, for newer packages. Raises InputError when it builds on an unknown one, NotReadyError
     when the build fails or the CA bundle can't be read, SandboxError when the engine is lost.
@@ -133,7 +133,7 @@ def _built(how: _How, made_of: Recipe, *, offered: bool, fresh: bool = False) ->
     engine, tag = how.engine, made_of.tag
     digest = None if fresh else engine.image_id(tag)
     if digest is None:
-        with _lock(tag):
+        with locked(_lock_file(tag), how.report, f"builds {tag}"):
             # Another process may have built it while this one waited for the lock.
             digest = None if fresh else engine.image_id(tag)
             if digest is None:
@@ -144,9 +144,6 @@ def _built(how: _How, made_of: Recipe, *, offered: bool, fresh: bool = False) ->
     return ImageRef(tag, digest)
 
 
-def _lock(tag: str) -> AbstractContextManager[Any]:
-    """Lets one process of this user at a time build a tag."""
-    folder = private_folder(user_data(), "locks")
-    from filelock import FileLock  # its import costs more than everything a run does when the image is there
-
-    return FileLock(folder / (tag.replace("/", "-").replace(":", "-") + ".lock"))
+def _lock_file(tag: str) -> Path:
+    """Of this user, for all their processes that build the tag."""
+    return private_folder(user_data(), "locks") / (tag.replace("/", "-").replace(":", "-") + ".lock")

@@ -4,11 +4,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from runbook_runner.core.errors import NotReadyError, SandboxError
+from runbook_runner.core.events import Report
 from runbook_runner.core.spec import Network
 from runbook_runner.sandbox.base import SandboxSpec
 from runbook_runner.sandbox.docker.engine import Engine, engine_errors
 from runbook_runner.sandbox.docker.sandbox import DockerSandbox
-from runbook_runner.sandbox.images.provide import ImageRef, Report
+from runbook_runner.sandbox.images.provide import ImageRef
 from runbook_runner.sandbox.images.snapshots import PREFIX
 
 _SAME_ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm"}  # as `uname -m` says it, as images do
@@ -92,7 +93,7 @@ class _Progress:
             self.done.add(layer)
             self.sizes.setdefault(layer, 0)
             size = f" ({self.sizes[layer] / 1e6:.1f} MB)" if self.sizes[layer] else ""
-            self.report(f"{layer}: {status}{size}, {len(self.done)} of {len(self.sizes)}")
+            self.report(f"{layer}: {status}{size}, {len(self.done)} of {len(self.sizes)}", detail=True)
 
 
 # --- platform ------------------------------------------------------------------------------------------------------

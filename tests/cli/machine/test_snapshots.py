@@ -5,6 +5,7 @@ Every test has snapshots of its own, with names of its own: others use the same 
 
 import io
 import json
+import re
 import subprocess
 import tarfile
 from collections.abc import Callable, Iterator
@@ -85,6 +86,7 @@ def test_what_is_built_is_listed_with_size_and_digest_and_described_with_version
     built = runbook("snapshots", "build", "--trust", name, "--agent", "mine")
     assert built.code == 0, built.err
     assert "Building runbook-runner/" in built.out
+    assert "Step" not in built.out, "a tool's own output is not for people"
     assert built.out.count("✓ ") == 2
     images = sorted(listed(runbook, name)["images"], key=lambda image: len(image["layers"]), reverse=True)
     assert [image["layers"] for image in images] == [["mine"], []]
@@ -171,6 +173,8 @@ def test_run_uses_the_snapshot_in_a_folder_above_and_builds_what_it_stands_on(ru
     ran = runbook("run", folder, "--sandbox", "docker", "--trust", "--json")
     assert ran.code == 0, ran.err
     assert (ran.folder / "results/out.txt").read_text() == "tool of below\n"
+    assert "Step" not in ran.err
+    assert re.search(r"Step \d+/\d+: COPY tool", (ran.folder / "sandbox.log").read_text())
     built = [event["message"] for event in ran.events("log") if event["message"].startswith("Building")]
     assert [message.partition(":")[0] for message in built] == [
         f"Building runbook-runner/{below}",

@@ -27,7 +27,7 @@ Build = Callable[..., list[str]]
 
 
 @pytest.fixture
-def build(engine: Any, image: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Build]:
+def build(engine: Any, image: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: Any) -> Iterator[Build]:
     """Builds a project's snapshot on the default one. Returns what the build says."""
     from runbook_runner.sandbox.images import provide
 
@@ -38,12 +38,10 @@ def build(engine: Any, image: str, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     def run(commands: str, bounds: Bounds | None, on: Any = engine) -> list[str]:
         (own / "Dockerfile").write_text(f"FROM {image}\n{commands}\n")
-        said: list[str] = []
+        lines.clear()
         snapshot = find_snapshot(name, [tmp_path])
-        provide.ensure(
-            on, snapshot, [], Settings.load(), said.append, [tmp_path], may_build=lambda *_: None, bounds=bounds
-        )
-        return said
+        provide.ensure(on, snapshot, [], Settings.load(), lines, [tmp_path], may_build=lambda *_: None, bounds=bounds)
+        return [line.rpartition(": ")[2] for line in lines]
 
     yield run
     for found in engine.api.images(filters={"reference": f"runbook-runner/{name}"}):

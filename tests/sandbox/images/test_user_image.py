@@ -112,24 +112,23 @@ def forget(engine: Any, name: str) -> None:
 
 
 @pytest.mark.needs("registry")
-def test_image_is_pulled_with_progress_and_pinned(engine: Any, pushed: Any) -> None:
+def test_image_is_pulled_with_progress_and_pinned(engine: Any, pushed: Any, lines: Any) -> None:
     name, digest = pushed("FROM scratch\nCOPY one /\nCOPY two /\n", one=b"one", two=os.urandom(3_000_000))
-    lines: list[str] = []
-    found = resolve_image(engine, f"{name}:1", lines.append)
+    found = resolve_image(engine, f"{name}:1", lines)
     assert lines[0] == f"Pulling {name}:1"
     assert any("Pull complete (3.0 MB)" in line for line in lines), lines
     layers = len(engine.image(found.digest)["RootFS"]["Layers"])
     assert lines[-1].endswith(f"{layers} of {layers}")
     assert found.pinned == f"{name}@{digest}"
     lines.clear()
-    assert resolve_image(engine, f"{name}:1", lines.append) == found
+    assert resolve_image(engine, f"{name}:1", lines) == found
     assert lines == []
 
 
 @pytest.mark.needs("registry")
-def test_image_can_be_asked_for_by_digest(engine: Any, pushed: Any) -> None:
+def test_image_can_be_asked_for_by_digest(engine: Any, pushed: Any, lines: Any) -> None:
     name, digest = pushed("FROM scratch\nCOPY one /\n", one=b"by digest")
-    found = resolve_image(engine, f"{name}@{digest}", [].append)
+    found = resolve_image(engine, f"{name}@{digest}", lines)
     assert found.pinned == f"{name}@{digest}"
 
 
@@ -150,15 +149,15 @@ def test_run_records_the_pinned_image_and_works_as_its_user(
 
 
 @pytest.mark.needs("registry")
-def test_image_the_registry_does_not_have_is_told_with_its_own_words(engine: Any, registry: str) -> None:
+def test_image_the_registry_does_not_have_is_told_with_its_own_words(engine: Any, registry: str, lines: Any) -> None:
     with pytest.raises(NotReadyError, match=r"(?s)could not pull it.*not found") as caught:
-        resolve_image(engine, f"{registry}/team/none:1", [].append)
+        resolve_image(engine, f"{registry}/team/none:1", lines)
     assert caught.value.exit_code == 3
 
 
 @pytest.mark.needs("registry")
 def test_private_registry_wants_the_login_that_docker_keeps(
-    engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, eventually: Callable[..., Any]
+    engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, eventually: Callable[..., Any], lines: Any
 ) -> None:
     (tmp_path / "htpasswd").write_text(HTPASSWD)
     with serving(tmp_path, CONFIG + ACCESS, eventually) as registry:
@@ -169,11 +168,11 @@ def test_private_registry_wants_the_login_that_docker_keeps(
         assert not any("error" in line for line in said), said
         engine.api.remove_image(name)
         with pytest.raises(NotReadyError, match="docker login"):
-            resolve_image(engine, name, [].append)
+            resolve_image(engine, name, lines)
         login = base64.b64encode(f"{WHO['username']}:{WHO['password']}".encode()).decode()
         (tmp_path / "config.json").write_text(json.dumps({"auths": {registry: {"auth": login}}}))
         monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
-        found = resolve_image(connect(), name, [].append)
+        found = resolve_image(connect(), name, lines)
         engine.api.remove_image(name)
     assert found.pinned is not None
     assert found.pinned.startswith(f"{registry}/team/private@sha256:")
@@ -284,9 +283,9 @@ def test_an_image_has_no_instructions_in_the_build_of_what_is_put_on_it(
 
 
 @pytest.mark.parametrize("registry", ["", "docker.io/", "index.docker.io/"])
-def test_no_image_is_pulled_under_a_name_of_those_built_here(engine: Any, registry: str) -> None:
+def test_no_image_is_pulled_under_a_name_of_those_built_here(engine: Any, registry: str, lines: Any) -> None:
     with pytest.raises(NotReadyError, match="none of that name is pulled"):
-        resolve_image(engine, f"{registry}runbook-runner/python312-uv:0123456789ab", [].append)
+        resolve_image(engine, f"{registry}runbook-runner/python312-uv:0123456789ab", lines)
 
 
 @pytest.mark.filterwarnings("ignore:docker-credential-absent")

@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.text import Text
 
 from runbook_runner.agents.registry import find_agent, known_agents
 from runbook_runner.cli.options import REPEATED
 from runbook_runner.cli.ui.follow import ask_on_terminal
+from runbook_runner.cli.ui.progress import Progress
 from runbook_runner.core.settings import Settings
-from runbook_runner.core.text import printable_output
 from runbook_runner.runner.environment.images import agent_layers, check_packages, layers_of
 from runbook_runner.runner.trust import Trust, TrustStore
 from runbook_runner.sandbox.docker.engine import Engine
@@ -70,21 +69,20 @@ def build_missing(
     settings = Settings.load()
     found = [find_snapshot(name, near()) for name in names]
 
-    def report(line: str) -> None:
-        console.print(Text(f"  {printable_output(line)}", style="dim"), soft_wrap=True)
-
     for snapshot in found:
         for number, layers in enumerate(wanted):
-            yield ensure(
-                engine,
-                snapshot,
-                layers,
-                settings,
-                report,
-                near(),
-                may_build=trust.require_snapshot,
-                fresh=fresh and number == 0,
-            )
+            with Progress(console) as report:
+                image = ensure(
+                    engine,
+                    snapshot,
+                    layers,
+                    settings,
+                    report,
+                    near(),
+                    may_build=trust.require_snapshot,
+                    fresh=fresh and number == 0,
+                )
+            yield image
 
 
 def snapshot_json(snapshot: Snapshot) -> dict[str, Any]:
