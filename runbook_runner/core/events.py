@@ -121,6 +121,8 @@ class PhaseFinished(Event):
     type: Literal["phase.finished"] = "phase.finished"
     phase: Fixed
     seconds: float
+    ok: bool = True
+    """False: it went through, and what it found or ran did not end well."""
 
 
 REDACTION = "redaction"
@@ -214,6 +216,10 @@ class AgentFinished(Event):
     """The CLI's own final record, when it has one."""
     error: str | None = None
     error_kind: Name | None = None
+
+    @property
+    def ended_well(self) -> bool:
+        return self.error is None and self.ended_by == "exit"
 
 
 class AgentRetried(Event):

@@ -62,11 +62,17 @@ class Emitter:
         self(Log(level="warning", message=message))
 
     @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        began = time.monotonic()
+    def phase(self, name: str) -> Iterator["Phase"]:
+        began, phase = time.monotonic(), Phase()
         self(PhaseStarted(phase=name))
-        yield
-        self(PhaseFinished(phase=name, seconds=round(time.monotonic() - began, 3)))
+        yield phase
+        self(PhaseFinished(phase=name, seconds=round(time.monotonic() - began, 3), ok=phase.ok))
+
+
+@dataclass
+class Phase:
+    ok: bool = True
+    """As `PhaseFinished` has it."""
 
 
 @dataclass(frozen=True)

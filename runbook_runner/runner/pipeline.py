@@ -178,7 +178,7 @@ def _agent(run: Run, sandbox: Sandbox, model: "ModelAccess | None") -> AgentFini
     """The agent's session ends with it: what the agent left running makes no more model calls."""
     agent, spec = run.agent, run.spec
     session = closing(model.session) if model else nullcontext()
-    with run.emit.phase("agent"), session, unpacked(spec.inputs) as inputs:
+    with run.emit.phase("agent") as phase, session, unpacked(spec.inputs) as inputs:
         run.emit(
             AgentStarted(
                 agent=agent.name,
@@ -192,6 +192,7 @@ def _agent(run: Run, sandbox: Sandbox, model: "ModelAccess | None") -> AgentFini
         launch = launch_of(run, sandbox, model, inputs)
         end = with_limits(run_agent(launch, sandbox), sandbox, spec.limits, launch.log_folder, run.emit)
         run.emit(end)
+        phase.ok = end.ended_well
         return end
 
 
@@ -219,9 +220,10 @@ def _collect(run: Run, sandbox: Sandbox, end: AgentFinished) -> AgentFinished:
 
 
 def _evaluate(run: Run, end: AgentFinished) -> None:
-    agent_ok = end.error is None and end.ended_by == "exit"
-    with run.emit.phase("evaluate"):
-        run.emit(evaluate(run.folder / RESULTS, run.spec.outputs, agent_ok=agent_ok))
+    with run.emit.phase("evaluate") as phase:
+        evaluated = evaluate(run.folder / RESULTS, run.spec.outputs, agent_ok=end.ended_well)
+        run.emit(evaluated)
+        phase.ok = evaluated.verdict == "pass"
 
 
 def _status(end: AgentFinished) -> tuple[Status, RunbookError | None]:

@@ -135,6 +135,8 @@ def _redacted(state: _State, event: Redacted, ts: str) -> None:
 
 def _evaluated(state: _State, event: Evaluated, ts: str) -> None:
     state.evaluated = event
+    for reason in event.reasons:
+        _note(state, ts, "warning", reason)
 
 
 def _finished(state: _State, event: RunFinished, ts: str) -> None:

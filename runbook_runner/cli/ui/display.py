@@ -32,20 +32,23 @@ from runbook_runner.core.events import (
     Usage,
 )
 from runbook_runner.core.text import printable_name, printable_output
+from runbook_runner.runner.cancellation import Cancellation
 from runbook_runner.trajectory.models import RunbookOutputs, Trajectory
 
 _OUTPUT_LINES = 6
 _COMMAND_LINES = 3
 _DIFFERENCES = 3
 _SHORTEST_SHOWN_S = 0.05  # phases that took less are not shown
+_NO_VERDICT = {"failed": "ERROR", "cancelled": "CANCELLED"}
 
 
 class Display:
     """Prints lines to a console, and on a terminal a status line below them that is updated."""
 
-    def __init__(self, console: Console):
+    def __init__(self, console: Console, cancellation: Cancellation):
         self._console = console
-        self._status = _Status()
+        self._warned: set[str] = set()
+        self._status = _Status(cancellation)
         self._live = (
             Live(
                 self._status,
@@ -65,6 +68,10 @@ class Display:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Takes the status line away and brings the cursor back."""
         with suppress(OutputError):
             if self._live:
                 self._live.stop()
@@ -75,13 +82,23 @@ class Display:
         self._status.note(event)
         with suppress(OutputError):
             for line in _lines(event):
-                self._console.print(line, soft_wrap=True)
+                if not self._repeats(line.plain):
+                    self._console.print(line, soft_wrap=True)
+
+    def _repeats(self, line: str) -> bool:
+        """Whether it is a warning that was shown before: each retry of a model call brings the same ones."""
+        if not line.startswith("! "):
+            return False
+        repeated = line in self._warned
+        self._warned.add(line)
+        return repeated
 
 
 class _Status:
     """The status line: phase, time, tokens, cost, and where a long piece of work is."""
 
-    def __init__(self) -> None:
+    def __init__(self, cancellation: Cancellation) -> None:
+        self._cancellation = cancellation
         self._phase = ""
         self._began = time.monotonic()
         self._usage = Usage()
@@ -102,7 +119,9 @@ class _Status:
             parts.append(f"{self._usage.total_tokens:,} tokens")
         if self._usage.cost_usd is not None:
             parts.append(f"${self._usage.cost_usd:.4f}")
-        if self._detail:
+        if self._cancellation.requested:
+            parts.append("stopping; press Ctrl-C again to leave now")
+        elif self._detail:
             parts.append(self._detail)
         self._spinner.update(text=Text(" · ".join(parts), style="dim", no_wrap=True, overflow="ellipsis"))
         return self._spinner
@@ -111,9 +130,12 @@ class _Status:
 def _lines(event: Event) -> list[Text]:
     match event:
         case RunStarted():
-            return [Text(f"{event.collection}/{event.task} {event.trajectory_id}", style="bold")]
-        case PhaseFinished() if event.seconds >= _SHORTEST_SHOWN_S:
-            return [Text(f"✓ {event.phase} {event.seconds:.2f} s", style="green")]
+            who = " · ".join(str(event.init_params[key]) for key in ("agent", "model") if event.init_params.get(key))
+            name = f"{event.collection}/{event.task} {event.trajectory_id}"
+            return [Text.assemble((name, "bold"), f" · {printable_name(who)}")]
+        case PhaseFinished() if event.seconds >= _SHORTEST_SHOWN_S or not event.ok:
+            mark, style = ("✓", "green") if event.ok else ("✗", "red")
+            return [Text(f"{mark} {event.phase} {event.seconds:.2f} s", style=style)]
         case SandboxStarted():
             origin = f" from {event.image}" if event.image else f" in {event.app}"
             return [Text(f"  {event.backend}{origin}", style="dim")]
@@ -197,7 +219,7 @@ def print_summary(
 
 def _headline(trajectory: Trajectory, outputs: RunbookOutputs) -> Text:
     passed = trajectory.status == "completed" and outputs.verdict == "pass"
-    word = "PASS" if passed else "FAIL" if trajectory.status == "completed" else trajectory.status.upper()
+    word = "PASS" if passed else "FAIL" if trajectory.status == "completed" else _NO_VERDICT[trajectory.status]
     parts = [word, f"{trajectory.steps['run'].duration_seconds or 0:.1f} s"]
     if outputs.usage.api_calls:
         parts.append(f"{outputs.usage.total_tokens:,} tokens in {outputs.usage.api_calls} calls")

@@ -22,6 +22,8 @@ from runbook_runner.trajectory.recorder import Reader
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from runbook_runner.cli.ui.display import Display
+
 _MOST_PROBLEMS = 3
 _MOST_SAID = 200
 
@@ -89,6 +91,7 @@ class Followed:
             "verdict": outputs.verdict,
             "success": outputs.success,
             "missing_outputs": outputs.missing_outputs,
+            "reasons": list(self.seen.reasons),
             "error": str(self.outcome.error) if self.outcome.error else None,
             "usage": outputs.usage.model_dump(),
             "duration_seconds": trajectory.steps["run"].duration_seconds,
@@ -122,12 +125,13 @@ def console_for(*, quiet: bool, json: bool) -> "Console | None":
 
 def follow(prepared: PreparedRun, console: "Console | None") -> Followed:
     """Runs it and shows it on the console, if any. Raises the errors of `runner.run`."""
+    cancellation = Cancellation()
     if console is None:
-        return _follow(prepared)
+        return _follow(prepared, cancellation)
     from runbook_runner.cli.ui.display import Display, print_summary
 
-    with Display(console) as display:
-        followed = _follow(prepared, display)
+    with Display(console, cancellation) as display:
+        followed = _follow(prepared, cancellation, display)
     outcome, files = followed.outcome, followed.seen.headline_first()
     notes = followed.seen.not_searched
     print_summary(console, outcome.trajectory, followed.problems, files, notes, outcome.folder)
@@ -146,15 +150,16 @@ def in_short(problems: Sequence[str]) -> str:
     return "; ".join([*first, *more]) + "."
 
 
-def _follow(prepared: PreparedRun, *readers: Reader) -> Followed:
-    seen, cancellation = Seen(), Cancellation()
-    with _interruptible(cancellation):
-        outcome = run(prepared, (seen, *readers), cancellation)
+def _follow(prepared: PreparedRun, cancellation: Cancellation, display: "Display | None" = None) -> Followed:
+    seen = Seen()
+    readers: tuple[Reader, ...] = (seen, display) if display else (seen,)
+    with _interruptible(cancellation, display):
+        outcome = run(prepared, readers, cancellation)
     return Followed(prepared, outcome, seen)
 
 
 @contextmanager
-def _interruptible(cancellation: Cancellation) -> Iterator[None]:
+def _interruptible(cancellation: Cancellation, display: "Display | None") -> Iterator[None]:
     """The first Ctrl-C cancels the run, which then collects its results; the second kills everything and exits. A
     terminal that is closed counts as one Ctrl-C, however often it signals, and is ignored under `nohup`."""
 
@@ -163,6 +168,8 @@ def _interruptible(cancellation: Cancellation) -> Iterator[None]:
             cancellation.request()
         elif number != signal.SIGHUP:
             cancellation.abandon()
+            if display:
+                display.close()
             os._exit(ExitCode.INTERRUPTED)
 
     before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ OWN_KEYS = {
     "verdict",
     "success",
     "missing_outputs",
+    "reasons",
     "error",
     "usage",
     "duration_seconds",
@@ -85,13 +87,27 @@ def test_quiet_tells_in_one_line_why_a_run_did_not_pass_and_where_it_is(
 
 def test_the_summary_tells_why_a_run_did_not_pass(runbook: Any, shell_runbook: Callable[[str], Path]) -> None:
     report = """echo '{"overall_passed": false}' > /app/results/validation_report.json"""
-    ran = runbook("run", shell_runbook(f": > /app/results/out.txt; {report}"), "--sandbox", "host")
+    ran = runbook("run", shell_runbook(f": > /app/results/out.txt; {report}"), "--sandbox", "host", "--json")
     assert ran.code == 1
-    said = ["  out.txt is empty.", "  validation_report.json says overall_passed: false."]
-    assert [line for line in ran.out.splitlines() if line in said] == said
+    said = ["out.txt is empty.", "validation_report.json says overall_passed: false."]
+    assert [line for line in ran.err.splitlines() if line.strip() in said] == [f"  {line}" for line in said]
+    assert ran.json["reasons"] == said
+    assert [note["message"] for note in ran.trajectory["events"] if note["level"] == "warning"][-2:] == said
+    assert "\nFAIL · " in ran.err
+    assert "\n✗ evaluate " in ran.err
+
+
+def test_an_agent_that_failed_is_no_verdict(runbook: Any, shell_runbook: Callable[[str], Path]) -> None:
     failed = runbook("run", shell_runbook("exit 3"), "--sandbox", "host")
     assert "● 1 of 1 blocks ran. Step 1: Work: the bash block at line 16 ended with exit code 3." in failed.out
     assert failed.out.count("  out.txt is missing.") == 1
+    assert "\n✗ agent " in failed.out
+    assert "\nERROR · " in failed.out
+
+
+def test_the_first_line_names_the_agent_and_the_model(runbook: Any, shell_runbook: Callable[[str], Path]) -> None:
+    ran = runbook("run", shell_runbook("true"), "--sandbox", "host")
+    assert re.match(r"local/test \w{8} · shell\n", ran.out)
 
 
 def test_a_file_a_folder_and_stdin_are_the_same_runbook(runbook: Any) -> None:
