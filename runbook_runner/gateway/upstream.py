@@ -1,7 +1,7 @@
 """Gateway: the protocol of an upstream: a provider, a script or a replay, which answers the agent's requests."""
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal, Protocol
@@ -81,6 +81,9 @@ class Answer:
     """The body is sent on as it arrives even when it is not an event stream."""
     answered_by: str | None = None
     """The model that answered; `None`: the one that the request names."""
+    told: Callable[[], ParsedResponse] | None = None
+    """Returns the answer so far as the provider itself gave it, where `body` is a translation: what was used is read
+    there. `None`: the body is the provider's own."""
     notes: tuple[str, ...] = ()
     """Warnings for the run, such as a wait or what a translation left out."""
     source: Source | None = None

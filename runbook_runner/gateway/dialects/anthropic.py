@@ -82,6 +82,9 @@ class AnthropicMessages:
         kind = _ERROR_TYPES.get(status) or ("api_error" if status >= 500 else "invalid_request_error")
         return {"type": "error", "error": {"type": kind, "message": message}}
 
+    def stream_error(self, status: int, message: str) -> bytes:
+        return sse.event("error", self.error(status, message))
+
     def parse_response(self, body: bytes) -> ParsedResponse:
         data = document(body)
         return _read_document(data) if isinstance(data, dict) else NOT_AN_ANSWER

@@ -128,6 +128,9 @@ class Dialect(Protocol):
     def error(self, status: int, message: str) -> Json:
         """Returns the body of an error answer as this API's clients expect it."""
 
+    def stream_error(self, status: int, message: str) -> bytes:
+        """Returns the event that reports a failure in the middle of a stream."""
+
     def parse_response(self, body: bytes) -> ParsedResponse:
         """The body is not an event stream."""
 

@@ -80,6 +80,9 @@ class Gemini:
         name = _STATUS.get(status) or ("UNAVAILABLE" if status >= 500 else "INVALID_ARGUMENT")
         return {"error": {"code": status, "message": message, "status": name}}
 
+    def stream_error(self, status: int, message: str) -> bytes:
+        return sse.data(self.error(status, message))
+
     def parse_response(self, body: bytes) -> ParsedResponse:
         data = document(body)
         chunks = data if isinstance(data, list) else [data]

@@ -49,6 +49,9 @@ class OpenAIChat:
     def error(self, status: int, message: str) -> Json:
         return error_body(status, message)
 
+    def stream_error(self, status: int, message: str) -> bytes:
+        return sse.data(self.error(status, message))
+
     def parse_response(self, body: bytes) -> ParsedResponse:
         data = document(body)
         if not isinstance(data, dict):

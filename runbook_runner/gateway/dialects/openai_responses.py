@@ -29,6 +29,7 @@ _PATHS: Final[Mapping[str, Operation]] = {"/v1/responses": "generate", "/v1/resp
 _IDENTITY: Final = ("instructions", "input", "tools", "previous_response_id")
 _USAGE: Final = ("input_tokens", "output_tokens", "input_tokens_details", "output_tokens_details")
 _STOPS: Final[Mapping[str, Stop]] = {"max_output_tokens": "length", "content_filter": "refusal"}
+_CODES: Final = {400: "invalid_prompt", 503: "server_is_overloaded", 529: "server_is_overloaded"}
 # OpenRouter sends `done`.
 _LAST: Final = tuple(f"response.{end}" for end in ("completed", "incomplete", "failed", "cancelled", "done"))
 
@@ -48,6 +49,12 @@ class OpenAIResponses:
 
     def error(self, status: int, message: str) -> Json:
         return error_body(status, message)
+
+    def stream_error(self, status: int, message: str) -> bytes:
+        """Codex goes by the code: it waits for a server that is overloaded."""
+        code = _CODES.get(status) or part(error_body(status, message), "error")["code"] or "server_error"
+        failed = {"object": "response", "status": "failed", "error": {"code": code, "message": message}}
+        return sse.event("response.failed", {"type": "response.failed", "response": failed})
 
     def parse_response(self, body: bytes) -> ParsedResponse:
         data = document(body)

@@ -1,6 +1,8 @@
 """Gateway: server-sent events, as all provider APIs stream them: reading, writing, and removing secrets."""
 
+import codecs
 import json
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
@@ -11,6 +13,52 @@ Deltas = Callable[[Json], Iterator[Delta]]
 
 DONE: Final[Json] = {"[DONE]": True}
 """The end of a stream of OpenAI's APIs; compared by identity."""
+
+
+_LINE_END: Final = re.compile("\r\n|\r|\n")
+
+
+class EventReader:
+    """Splits a stream, as it comes, into its events, in each form that the standard allows: any line ends, a byte order
+    mark, comments, data over several lines."""
+
+    def __init__(self) -> None:
+        self._decode = codecs.getincrementaldecoder("utf-8-sig")("replace").decode
+        self._incomplete: list[str] = []
+        """The pieces of the last, incomplete line."""
+        self._after_cr = False
+        self._name = ""
+        self._data: list[str] = []
+
+    def feed(self, chunk: bytes) -> Iterator[tuple[str, str]]:
+        """Yields the name, empty without one, and the data of each event that is complete."""
+        text = self._decode(chunk)
+        if self._after_cr and text:
+            text = text.removeprefix("\n")
+            self._after_cr = False
+        self._after_cr = self._after_cr or text.endswith("\r")
+        *lines, incomplete = _LINE_END.split(text)
+        for line in lines:
+            yield from self._take("".join((*self._incomplete, line)))
+            self._incomplete.clear()
+        if incomplete:
+            self._incomplete.append(incomplete)
+
+    def end(self) -> Iterator[tuple[str, str]]:
+        """Yields the last event of a server that leaves out the blank line behind it."""
+        yield from self.feed(b"\n\n")
+
+    def _take(self, line: str) -> Iterator[tuple[str, str]]:
+        field, _, value = line.partition(":")
+        if field == "data":
+            self._data.append(value.removeprefix(" "))
+        elif field == "event":
+            self._name = value.strip()
+        elif not line:
+            if self._data:
+                yield self._name, " ".join(self._data)  # in JSON, a line end means no more than a space
+            self._name = ""
+            self._data.clear()
 
 
 def event(name: str, data: Json) -> bytes:

@@ -1,6 +1,6 @@
 """Gateway: makes the upstream of a provider from its row in `core/facts/providers.py` and the user's environment.
 
-A provider without a row is any that litellm knows by that name (see `translate`).
+A provider without a row is any that litellm knows by that name (see `translation`).
 """
 
 import os
@@ -24,7 +24,7 @@ from runbook_runner.core.text import did_you_mean
 from runbook_runner.gateway.providers.prices import listed_providers, prices_from
 from runbook_runner.gateway.providers.provider import Provider
 from runbook_runner.gateway.providers.rate_limit import pace_from, throttle_for
-from runbook_runner.gateway.providers.translate import Target
+from runbook_runner.gateway.providers.translation.target import NO_KEY, Target
 from runbook_runner.gateway.upstream import Headers
 
 Environ = Mapping[str, str]
@@ -131,7 +131,7 @@ def _target(row: ProviderFacts, model: str | None, base_url: str, key: str, envi
     if key:
         options["api_key"] = key
     elif row.dialects:
-        options["api_key"] = "none"  # a local server asks for none, but litellm's OpenAI client does
+        options["api_key"] = NO_KEY
     if base_url and (base_url != row.base_url or not row.needs_key):
         version = row.litellm_version
         options["api_base"] = base_url.rstrip("/").removesuffix(version) + version if version else base_url

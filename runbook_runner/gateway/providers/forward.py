@@ -6,21 +6,19 @@ import math
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from yarl import URL
 
 from runbook_runner.gateway.dialects.base import Dialect
-from runbook_runner.gateway.providers.http_client import shared_client
+from runbook_runner.gateway.providers.http_client import proxy_for, read_body, reason_of, shared_client
+from runbook_runner.gateway.providers.keys import stream_without_keys, without_keys
 from runbook_runner.gateway.providers.rate_limit import LONGEST_WAIT_S
-from runbook_runner.gateway.providers.translate import Translation
+from runbook_runner.gateway.providers.translation.translation import Translation
 from runbook_runner.gateway.upstream import (
     Answer,
     Headers,
     ModelRequest,
-    UpstreamBroke,
     error_answer,
     permanent_failure,
     single_chunk,
@@ -30,7 +28,6 @@ if TYPE_CHECKING:
     from runbook_runner.gateway.providers.provider import Provider
 
 REPORTED_WAIT_S: Final = 1.0
-MAX_ANSWER_BYTES: Final = 64 << 20
 _SENT_AT_ONCE_BYTES: Final = 1 << 20  # a larger body is sent in pieces, so that other calls go on meanwhile
 
 _RETURNED: Final = frozenset(
@@ -43,7 +40,7 @@ class ProviderConnection:
 
     def __init__(self, provider: "Provider"):
         self._provider = provider
-        self._proxy = _proxy(provider)
+        self._proxy = proxy_for(provider.base_url)
         self._translation: Translation | None = None
 
     @asynccontextmanager
@@ -73,7 +70,7 @@ class ProviderConnection:
         try:
             response = await self._send(request)
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            yield self._unreachable(request.dialect, _reason(error))
+            yield self._unreachable(request.dialect, reason_of(error))
             return
         try:
             if 300 <= response.status < 400:
@@ -83,7 +80,8 @@ class ProviderConnection:
             elif response.status >= 400:
                 yield await self._error(request.dialect, response)
             else:
-                yield Answer(response.status, _returned(response), _body(response))
+                body = stream_without_keys(self._provider.secret_values(), read_body(response))
+                yield Answer(response.status, _returned(response), body)
         finally:
             response.close()
 
@@ -100,10 +98,8 @@ class ProviderConnection:
         )
 
     async def _error(self, dialect: Dialect, response: aiohttp.ClientResponse) -> Answer:
-        """Returns the provider's own error, without the key, which some of them quote."""
-        body = b"".join([chunk async for chunk in _body(response)])
-        for name, value in self._provider.secret_values().items():
-            body = body.replace(value.encode(), f"***REDACTED:{name}***".encode())
+        """Returns the provider's own error."""
+        body = without_keys(self._provider.secret_values(), b"".join([chunk async for chunk in read_body(response)]))
         status = response.status
         message = dialect.parse_response(body).error or response.reason or ""
         failure = permanent_failure(status, self._provider.name, self._provider.key_name, message)
@@ -126,11 +122,6 @@ def _retry_after_s(answer: Answer) -> float:
     return 0.0
 
 
-def _proxy(provider: "Provider") -> str | None:
-    """The proxy that the environment names for this provider; `None`: it is asked directly."""
-    return None if proxy_bypass(provider.host) else getproxies().get(urlsplit(provider.base_url).scheme)
-
-
 def _recoded(header: str) -> str:
     """Headers are read as Latin-1 and sent as UTF-8; returns the text whose bytes are the same, if possible."""
     return header.encode("latin-1", "replace").decode("utf-8", "replace")
@@ -140,24 +131,3 @@ def _returned(response: aiohttp.ClientResponse) -> Headers:
     headers = ((name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in response.raw_headers)
     known = ("anthropic-", "x-ratelimit-", "openai-")
     return tuple((name, value) for name, value in headers if name in _RETURNED or name.startswith(known))
-
-
-async def _body(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-    """Yields the body as it arrives, decompressed when the provider compressed it although it was asked not to."""
-    size = 0
-    try:
-        async for chunk in response.content.iter_any():
-            size += len(chunk)
-            if size > MAX_ANSWER_BYTES:
-                raise UpstreamBroke(f"its answer is larger than {MAX_ANSWER_BYTES >> 20} MB")
-            yield chunk
-    except (aiohttp.ClientError, TimeoutError) as error:
-        raise UpstreamBroke(_reason(error)) from error
-
-
-def _reason(error: Exception) -> str:
-    """Returns why a request failed, without the address, which may contain a password. Some errors have no message."""
-    if isinstance(error, aiohttp.InvalidURL):
-        return "its address is not valid"
-    message = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
-    return " ".join(message.split()) or type(error).__name__

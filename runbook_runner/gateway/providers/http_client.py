@@ -4,7 +4,12 @@ aiohttp is imported with the first client: the server closes the clients also wh
 """
 
 import os
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from runbook_runner.gateway.upstream import UpstreamBroke
 
 if TYPE_CHECKING:
     import aiohttp
@@ -12,6 +17,7 @@ if TYPE_CHECKING:
 CONNECT_S: Final = 10.0
 READ_S: Final = 900.0  # a model may think for many minutes without a byte; the run's own idle limit comes first
 KEEP_ALIVE_S: Final = 30.0
+MAX_ANSWER_BYTES: Final = 64 << 20
 _MAX_HEADER_BYTES: Final = 64 << 10
 
 _clients: "Final[dict[tuple[str | None, str | None], aiohttp.ClientSession]]" = {}
@@ -25,6 +31,38 @@ def shared_client() -> "aiohttp.ClientSession":
     if trusted not in _clients:
         _clients[trusted] = _new_client()
     return _clients[trusted]
+
+
+def proxy_for(url: str) -> str | None:
+    """The proxy that the environment names for this address; `None`: it is asked directly."""
+    parts = urlsplit(url)
+    return None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
+
+
+async def read_body(response: "aiohttp.ClientResponse") -> AsyncIterator[bytes]:
+    """Yields the body as it arrives, decompressed when the provider compressed it although it was asked not to. Raises
+    UpstreamBroke."""
+    import aiohttp
+
+    size = 0
+    try:
+        async for chunk in response.content.iter_any():
+            size += len(chunk)
+            if size > MAX_ANSWER_BYTES:
+                raise UpstreamBroke(f"its answer is larger than {MAX_ANSWER_BYTES >> 20} MB")
+            yield chunk
+    except (aiohttp.ClientError, TimeoutError) as error:
+        raise UpstreamBroke(reason_of(error)) from error
+
+
+def reason_of(error: Exception) -> str:
+    """Returns why a request failed, without the address, which may contain a password. Some errors have no message."""
+    import aiohttp
+
+    if isinstance(error, aiohttp.InvalidURL):
+        return "its address is not valid"
+    message = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
+    return " ".join(message.split()) or type(error).__name__
 
 
 async def close_clients() -> None:

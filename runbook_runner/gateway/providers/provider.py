@@ -9,7 +9,7 @@ from runbook_runner.core.facts.providers import KeyHeader
 from runbook_runner.gateway.dialects.base import ParsedResponse
 from runbook_runner.gateway.providers.prices import Prices
 from runbook_runner.gateway.providers.rate_limit import Throttle
-from runbook_runner.gateway.providers.translate import Target
+from runbook_runner.gateway.providers.translation.target import Target
 from runbook_runner.gateway.upstream import Connection, Headers
 
 # What clients of these APIs say of themselves and of the request. The agent chooses the others, and gateways at a base

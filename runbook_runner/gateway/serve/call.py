@@ -53,6 +53,7 @@ class ModelCall:
     uses_budget: bool = True
     cost_usd: float | None = None
     answered_by: str | None = None
+    told: Callable[[], ParsedResponse] | None = None
     source: Source | None = None
     divergence: ReplayDiverged | None = None
 
@@ -60,6 +61,7 @@ class ModelCall:
         self.status, self.headers, self.side = answer.status, answer.headers, answer.side
         self.error, self.failure = answer.error, answer.failure or self.failure
         self.cost_usd, self.answered_by = answer.cost_usd, answer.answered_by
+        self.told = answer.told
         self.source, self.uses_budget = answer.source or self.source, answer.uses_budget
         self.divergence = answer.divergence or self.divergence
         kind, asked = self.content_type.lower(), self.request.parsed.stream
@@ -107,7 +109,7 @@ class ModelCall:
         error = (self.error if cut or not self.broken else None) or parsed.error
         if error is None and self.ttfb is not None and not (parsed.complete or parsed.may_end):
             error = "the stream ended before the answer did"
-        usage = Usage() if self.side else self._priced(parsed, cost)
+        usage = Usage() if self.side else self._priced(self.told() if self.told else parsed, cost)
         return Outcome(0 if cut else self.status, usage, error and readable(error, MAX_ERROR_CHARS), parsed.stop)
 
     def _priced(self, parsed: ParsedResponse, cost: Cost) -> Usage:

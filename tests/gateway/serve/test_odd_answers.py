@@ -1,15 +1,17 @@
 """What providers, and the boxes before them, send besides clean answers: what the agent gets, and what is recorded."""
 
+import asyncio
 import gzip
 import json
 import socketserver
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from threading import Thread
 from typing import Any
 
 import pytest
 
 from runbook_runner.gateway import provider_from
+from runbook_runner.gateway.providers.keys import stream_without_keys
 
 KEY = "canary-key-1234567890"
 MESSAGE = json.dumps({"type": "message", "content": [], "usage": {"input_tokens": 5, "output_tokens": 3}}).encode()
@@ -113,6 +115,23 @@ def test_what_is_no_answer_becomes_an_error_that_the_agent_can_try_again(
     assert told in call.error
     assert "http://" not in call.error, "an address may hold a password"
     assert call.usage.api_calls == 0
+
+
+@pytest.mark.parametrize("pieces", [(KEY,), (KEY[:9], KEY[9:]), (*KEY,)])
+def test_a_quoted_key_is_taken_out_however_it_comes(pieces: tuple[str, ...]) -> None:
+    async def body() -> AsyncIterator[bytes]:
+        for piece in ("it is ", *pieces, " sk-", "x"):
+            yield piece.encode()
+
+    async def said() -> bytes:
+        return b"".join([piece async for piece in stream_without_keys({"THE_KEY": KEY, "LOCAL": "is"}, body())])
+
+    assert asyncio.run(said()) == b"it is ***REDACTED:THE_KEY*** sk-x"
+
+
+def test_an_answer_that_quotes_the_key_does_not_bring_it_to_the_agent(say: Say) -> None:
+    response, _ = say(whole(MESSAGE.replace(b'"content": []', f'"content": ["{KEY}"]'.encode())))
+    assert response.json()["content"] == ["***REDACTED:ANTHROPIC_API_KEY***"]
 
 
 def test_an_error_page_that_quotes_the_key_does_not_bring_it_to_the_agent(say: Say) -> None:

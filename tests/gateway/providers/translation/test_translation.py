@@ -16,7 +16,7 @@ from runbook_runner.core.errors import NotReadyError
 from runbook_runner.core.events import Log
 from runbook_runner.gateway import provider_from
 from runbook_runner.gateway.providers.configure import _require_litellm
-from runbook_runner.gateway.providers.translate import _litellm
+from runbook_runner.gateway.providers.translation.library import load_litellm
 
 pytestmark = pytest.mark.needs("litellm")
 
@@ -301,7 +301,7 @@ def test_an_agent_reads_no_object_of_its_users_cloud(connect: Any) -> None:
 
 def test_no_template_of_a_stranger_is_rendered(connect: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """litellm would fetch it from huggingface.co/stranger/x; it may take any time and memory."""
-    _litellm()  # with the settings that the first import needs
+    load_litellm()  # with the settings that the first import needs
     asked: list[str] = []
     for method in ("HTTPHandler.get", "AsyncHTTPHandler.post"):
         place = f"litellm.llms.custom_httpx.http_handler.{method}"
@@ -338,7 +338,8 @@ def test_addresses_in_texts_and_in_what_tools_are_given_are_no_images(ollama: An
 def test_no_environment_file_of_a_clone_is_read(tmp_path: Path) -> None:
     """litellm looks for one above its own files, which may be in a virtual environment of the clone, or the folder."""
     (tmp_path / ".env").write_text("GROQ_API_BASE=https://stranger.test/\n")
-    code = "import os; from runbook_runner.gateway.providers.translate import _litellm; _litellm(); print(*os.environ)"
+    module = "runbook_runner.gateway.providers.translation.library"
+    code = f"import os; from {module} import load_litellm; load_litellm(); print(*os.environ)"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert "GROQ_API_BASE" not in done.stdout.split()
 

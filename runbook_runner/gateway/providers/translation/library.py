@@ -1,0 +1,82 @@
+"""Gateway: litellm, which is heavy and optional: imported with the first call, and kept from what no translation needs:
+telemetry, files of the folders above it, connections of its own."""
+
+import importlib
+import logging
+import os
+import sys
+import warnings
+from collections.abc import AsyncIterator
+from functools import cache
+from types import ModuleType
+from typing import Any
+
+from runbook_runner.gateway.dialects.base import Json
+
+
+@cache
+def load_litellm() -> Any:
+    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # else it fetches a price list while it is imported
+    os.environ.setdefault("LITELLM_LOG", "CRITICAL")
+    os.environ["LITELLM_MODE"] = "PRODUCTION"  # else it reads a .env of the folders above its own: of a clone, maybe
+    warnings.filterwarnings("ignore", message=".*ReadOnly.*", category=UserWarning)  # of litellm's own types
+    litellm: Any = importlib.import_module("litellm")
+    litellm.drop_params = True
+    litellm.suppress_debug_info = True
+    litellm.telemetry = False
+    for name in ("LiteLLM", "LiteLLM Proxy", "LiteLLM Router"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # errors are reported as events
+    _render_no_template()
+    _bring_no_server()
+    _connect_as_we_do(litellm)
+    return litellm
+
+
+def _render_no_template() -> None:
+    """For a model of Replicate and others litellm renders the template of a repository of that name at Hugging Face,
+    which may be a stranger's: without one it puts the messages together itself."""
+    templates = importlib.import_module("litellm.litellm_core_utils.prompt_templates.huggingface_template_handler")
+    for name in ("tokenizer_config", "chat_template_file"):
+        setattr(templates, f"get_{name}", lambda _: {"status": "failure"})
+        setattr(templates, f"aget_{name}", _no_template)
+
+
+async def _no_template(_: str) -> Json:
+    return {"status": "failure"}
+
+
+class _NoServer:
+    """In the place of `PassThroughEndpointLogging` and `PassThroughStreamingHandler`."""
+
+    @staticmethod
+    async def chunk_processor(response: Any, **_: Any) -> AsyncIterator[bytes]:
+        async for chunk in response.aiter_bytes():
+            yield chunk
+
+    @staticmethod
+    async def route_streaming_logging_to_handler(**_: Any) -> None: ...
+
+    @staticmethod
+    async def schedule_stream_failure_logging(**_: Any) -> None: ...
+
+
+def _bring_no_server() -> None:
+    """For streams in Anthropic's API litellm imports the part of its server that counts what was used, which needs a
+    dozen packages that nothing here does; without them each such stream breaks at its end."""
+    for name, member in (
+        ("success_handler", "PassThroughEndpointLogging"),
+        ("streaming_handler", "PassThroughStreamingHandler"),
+    ):
+        module = ModuleType(f"litellm.proxy.pass_through_endpoints.{name}")
+        setattr(module, member, _NoServer)
+        sys.modules[module.__name__] = module
+
+
+def _connect_as_we_do(litellm: Any) -> None:
+    """litellm's own clients follow redirects, with the key."""
+    from runbook_runner.gateway.providers.translation.wire import Wire, WireOfThreads
+
+    handlers = importlib.import_module("litellm.llms.custom_httpx.http_handler")
+    handlers.AsyncHTTPHandler.create_async_transport = staticmethod(lambda *_, **__: Wire())
+    handlers.AsyncHTTPHandler.create_httpx_proxy_mounts = staticmethod(lambda *_, **__: None)
+    litellm.sync_transport = WireOfThreads()

@@ -1,0 +1,31 @@
+"""Gateway: where a translated request goes. Quick to import."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+NO_KEY: Final = "none"
+"""A local server asks for none, but litellm's OpenAI client does."""
+_NO_SECRETS: Final = ("api_base", "aws_region_name")
+
+
+@dataclass(frozen=True)
+class Target:
+    """A model and its provider, as litellm names them."""
+
+    provider: str
+    prefix: str
+    """litellm's name of the provider."""
+    model: str | None
+    """`None`: the one that the request names."""
+    key_name: str
+    options: Mapping[str, str] = field(repr=False)
+    """Key, base URL and the like."""
+
+    @property
+    def secrets(self) -> Mapping[str, str]:
+        """Option → value, of those that open the provider."""
+        return {name: value for name, value in self.options.items() if name not in _NO_SECRETS and value != NO_KEY}
+
+    def name(self, asked: str) -> str:
+        return f"{self.prefix}/{self.model or asked.removeprefix(f'{self.prefix}/')}"

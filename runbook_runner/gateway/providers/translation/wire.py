@@ -1,0 +1,74 @@
+"""Gateway: the transports of litellm's HTTP clients: the gateway's own client, which follows no redirect, with the key
+or without."""
+
+from collections.abc import AsyncIterator
+
+import aiohttp
+import httpx
+from yarl import URL
+
+from runbook_runner.core.network.tls import trusted_roots
+from runbook_runner.gateway.providers.http_client import READ_S, proxy_for, reason_of, shared_client
+from runbook_runner.gateway.providers.translation.exchange import CURRENT, Exchange
+
+_OF_THIS_HOP = ("content-encoding", "content-length", "transfer-encoding", "connection")
+
+
+class Wire(httpx.AsyncBaseTransport):
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        exchange = CURRENT.get()
+        exchange.asked(request.url.host, request.url.path)
+        try:
+            response = await _send(request)
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            raise _unreachable(exchange, request, reason_of(error)) from error
+        exchange.answered(response)
+        if 300 <= response.status < 400:
+            raise _unreachable(exchange, request, f"it redirects (HTTP {response.status})")
+        headers = [(name, value) for name, value in response.headers.items() if name.lower() not in _OF_THIS_HOP]
+        return httpx.Response(response.status, headers=headers, stream=_Body(exchange, response))
+
+
+class WireOfThreads(httpx.BaseTransport):
+    """For the few requests that litellm makes without asyncio, such as for a model's facts."""
+
+    def __init__(self) -> None:
+        self._client = httpx.Client(verify=trusted_roots(), timeout=READ_S)
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        response = self._client.send(request, stream=True, follow_redirects=False)
+        if response.has_redirect_location:
+            response.close()
+            raise httpx.RemoteProtocolError(f"it redirects (HTTP {response.status_code})", request=request)
+        return response
+
+
+class _Body(httpx.AsyncByteStream):
+    def __init__(self, exchange: Exchange, response: aiohttp.ClientResponse):
+        self._exchange, self._response = exchange, response
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for chunk in self._exchange.read(self._response):
+            yield chunk
+
+    async def aclose(self) -> None:
+        self._response.close()
+
+
+async def _send(request: httpx.Request) -> aiohttp.ClientResponse:
+    headers = [
+        (name, value) for name, value in request.headers.items() if name not in ("accept-encoding", "connection")
+    ]
+    return await shared_client().request(
+        request.method,
+        URL(str(request.url), encoded=True).with_user(None),  # a password there would take the place of the key
+        headers=[*headers, ("accept-encoding", "identity")],
+        data=await request.aread(),
+        proxy=proxy_for(str(request.url)),
+        allow_redirects=False,
+    )
+
+
+def _unreachable(exchange: Exchange, request: httpx.Request, reason: str) -> httpx.TransportError:
+    exchange.problem = reason
+    return httpx.RemoteProtocolError(reason, request=request)
