@@ -13,6 +13,7 @@ from io import BufferedWriter, FileIO, TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
+from runbook_runner.core.disk.repository import within_repository
 from runbook_runner.core.errors import InputError, NotReadyError
 from runbook_runner.core.files import make_folder, rewrite, write_atomically
 from runbook_runner.core.text import printable
@@ -118,11 +119,12 @@ def _write(raw: bytes) -> None:
 
 
 def write_new(file: Path, text: str, *, makes_folder: bool = False) -> None:
-    """Raises InputError when the file can't be written."""
+    """Raises InputError when the file can't be written, also behind a link as `within_repository` says."""
     try:
+        folder = within_repository(file.parent)
         if makes_folder:
-            make_folder(file.parent)
-        write_atomically(file, text)
+            make_folder(folder)
+        write_atomically(folder / file.name, text)
     except OSError as error:
         raise _unwritable(file, error) from error
 

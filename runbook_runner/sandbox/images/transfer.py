@@ -12,6 +12,7 @@ from typing import IO, Any
 
 from docker.errors import APIError
 
+from runbook_runner.core.disk.repository import within_repository
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.files import opened_atomically
 from runbook_runner.sandbox.docker.engine import Engine, engine_errors
@@ -24,9 +25,10 @@ _NAME = "io.containerd.image.name"
 
 def export(engine: Engine, tags: Sequence[str], file: Path) -> int:
     """Writes the images to one file, as `docker save` does. Returns its size. Raises InputError when it can't be
-    written, SandboxError."""
+    written, also behind a link as `within_repository` says, SandboxError."""
     try:
-        with opened_atomically(file) as out, engine_errors("export the images"):
+        place = within_repository(file.parent) / file.name
+        with opened_atomically(place) as out, engine_errors("export the images"):
             for block in _saved(engine, tags):
                 _write(out, block, file)
     except OSError as error:

@@ -131,12 +131,13 @@ def test_settings_and_agents_of_a_clone_are_regular_files(runbook: Any, outside:
     assert runbook("check", ".", timeout=60).code == 1
 
 
-def test_new_writes_nothing_behind_a_link(runbook: Any, outside: Path) -> None:
+@pytest.mark.parametrize("options", [("task",), ("x", "--out", "task"), ("x", "--out", "task/deep")])
+def test_new_writes_nothing_behind_a_link(runbook: Any, outside: Path, options: tuple[str]) -> None:
     (runbook.cwd / "task").symlink_to("..")
-    ran = runbook("new", "task")
+    ran = runbook("new", *options)
     assert ran.code == 2
     assert "is a link" in ran.err
-    assert not (outside.parent / "RUNBOOK.md").exists()
+    assert {path.name for path in outside.parent.iterdir()} == {"clone", "notes.md"}
 
 
 def test_what_a_shell_opens_for_its_user_is_read(runbook: Any, outside: Path) -> None:

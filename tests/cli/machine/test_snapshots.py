@@ -372,7 +372,10 @@ def test_import_says_which_images_no_run_will_use_and_why(runbook: Any, write: A
 def test_export_leaves_nothing_half_written(runbook: Any, write: Any) -> None:
     name = write("FROM scratch\nCOPY Dockerfile /\n")
     (runbook.cwd / "taken").mkdir()
-    refused(runbook("snapshots", "export", "--trust", name, "-o", "taken"), 2, "can't be written")
+    (runbook.cwd / "link").symlink_to("..")
+    for file in ("taken", "link/images.tar"):
+        refused(runbook("snapshots", "export", "--trust", name, "-o", file), 2, "can't be written")
+    assert not (runbook.cwd.parent / "images.tar").exists()
     assert [path.name for path in runbook.cwd.iterdir() if "part" in path.name] == []
 
 
