@@ -7,7 +7,7 @@ digest of the very content that would be used, so a changed byte is another offe
 import hashlib
 import json
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,6 +27,7 @@ from runbook_runner.runbook.sources.fixture import load_fixture
 from runbook_runner.runner.request.inputs import option_file, read_inputs
 from runbook_runner.runner.request.request import Ask, Question
 from runbook_runner.runner.request.resolve import sample_inputs
+from runbook_runner.runner.request.variables import variables_beside
 from runbook_runner.sandbox.images.snapshots import (
     Near,
     Snapshot,
@@ -114,17 +115,24 @@ class Trust:
         return True
 
     def agreed_variables(
-        self, source: str, text: str, inputs: Sequence[InputFile], agent: Agent, names: Sequence[str]
+        self,
+        source: str,
+        text: str,
+        inputs: Sequence[InputFile],
+        beside: Mapping[str, str],
+        agent: Agent,
+        names: Sequence[str],
     ) -> bool:
         """Whether the runbook with this text may have these variables of the environment. source: its name. inputs: all
-        files of this run that came with it: what the agent does is in them, too. agent: gets the variables."""
+        files of this run that came with it: what the agent does is in them, too. beside: what its `.env` sets, such as
+        the host that a token goes to. agent: gets the variables."""
         if agent.declared:
             offer = of_agent(agent.name, agent.declared)
             if not self.agreed([offer], f"The {offer} would get variables of your environment. Trust this content?"):
                 return False
-        offers = [_of_variable(name, source, text, inputs) for name in names]
+        offers = [_of_variable(name, source, text, inputs, beside) for name in names]
         wish = f"The runbook {source} wants from your environment: {', '.join(names)}."
-        return self.agreed(offers, f"{wish} Give this to it, whenever it and its inputs have this content?")
+        return self.agreed(offers, f"{wish} Give this to it, whenever it, its inputs and its .env have this content?")
 
     def require_agent(self, agent: Agent) -> None:
         """Raises NotReadyError when a project declares it and its content is not trusted."""
@@ -172,9 +180,10 @@ def of_variables(runbook: Runbook, text: str, folder: Path | None) -> list[Offer
     """The variables of the environment that a runbook wishes for: without inputs, with its own, and with each fixture
     in its folder. text: the whole file. Raises InputError for inputs that can't be read."""
     names = [secret.env for secret in runbook.frontmatter.secrets if not only_from_user(secret.env)]
+    beside = variables_beside(folder, names, lambda _: None)  # a run warns
     own = read_inputs(sample_inputs(runbook, folder)) if names else ()
     runs = dict.fromkeys([(), own, *(_in_examples(folder, own) if names else ())])
-    return [_of_variable(name, runbook.source, text, inputs) for name in names for inputs in runs]
+    return [_of_variable(name, runbook.source, text, inputs, beside) for name in names for inputs in runs]
 
 
 def of_project(near: Near) -> Iterator[Offer]:
@@ -196,10 +205,11 @@ def _in_examples(folder: Path | None, own: tuple[InputFile, ...]) -> Iterator[tu
             yield (*(read_inputs(file.path for file in fixture.files) or own), option_file("--input", fixture.source))
 
 
-def _of_variable(name: str, source: str, text: str, inputs: Sequence[InputFile]) -> Offer:
+def _of_variable(name: str, source: str, text: str, inputs: Sequence[InputFile], beside: Mapping[str, str]) -> Offer:
     """Inputs are no offers of their own: one that was harmless with another runbook, or another variable, would be
-    trusted with this one."""
+    trusted with this one. Nor are the values of its `.env`."""
     runbook = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-    whole = json.dumps([runbook, sorted((item.name, item.sha256) for item in inputs)])
-    where = " with ".join(filter(None, (source, ", ".join(item.source for item in inputs))))
+    whole = json.dumps([runbook, sorted((item.name, item.sha256) for item in inputs), sorted(beside.items())])
+    files = [item.source for item in inputs] + ([".env"] if beside else [])
+    where = " with ".join(filter(None, (source, ", ".join(files))))
     return Offer("variable", name, where, hashlib.sha256(whole.encode("utf-8", "surrogatepass")).hexdigest())

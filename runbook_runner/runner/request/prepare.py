@@ -126,7 +126,7 @@ def _prepare(request: RunRequest, ask: Ask | None, warnings: list[str]) -> Prepa
         if request.replay:
             return False  # a recording decides nothing, and what the agent does is in it
         agent, files = find_agent(spec.agent, spec.near), _came_along(request, spec, source.folder)
-        return trust.agreed_variables(source.name, source.text, files, agent, names)
+        return trust.agreed_variables(source.name, source.text, files, beside, agent, names)
 
     granted = grant(spec, request.secrets, user, beside, consent)
     if source.folder:

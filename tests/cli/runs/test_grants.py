@@ -191,6 +191,16 @@ def test_a_fixture_that_changed_has_to_be_trusted_again(runbook: Any, book: Writ
     assert runbook(*asked, env=env).code == 0
 
 
+def test_an_env_file_that_changed_has_to_be_trusted_again(runbook: Any, book: Write) -> None:
+    path, env = book(CRM_TOKEN=REQUIRED, CRM_URL=REQUIRED), {"CRM_TOKEN": CRM}
+    (path / ".env").write_text("CRM_URL=https://crm.test\n")
+    assert f"trusted: variable CRM_TOKEN in {path}/RUNBOOK.md with .env\n" in runbook("trust", path).out
+    assert runbook("run", path, "--sandbox", "host", env=env).code == 0
+    (path / ".env").write_text("CRM_URL=https://stranger.test\n")
+    assert runbook("trust", "--show", path).code == 1
+    assert runbook("run", path, "--sandbox", "host", env=env).code == 3
+
+
 def test_an_env_file_beside_the_runbook_is_small(runbook: Any, book: Write) -> None:
     path = book(CRM_TOKEN=REQUIRED)
     (path / ".env").write_text("CRM_TOKEN=" + "a-" * (1 << 15))
