@@ -8,6 +8,7 @@ from runbook_runner.agents.base import Result
 from runbook_runner.agents.failures import classify, plain_reason
 from runbook_runner.core.events import AgentNotice, Event, Usage
 from runbook_runner.core.formats.json_toml import plain_json
+from runbook_runner.core.formats.numbers import amount, count
 
 Record = dict[str, Any]
 
@@ -53,14 +54,12 @@ def list_at(record: Any, *path: str) -> list[Any]:
 
 def count_at(record: Any, *path: str) -> int:
     """A number of tokens; 0 when nothing usable is there."""
-    found = at(record, *path)
-    return int(found) if isinstance(found, (int, float)) and 0 <= found < 1e15 else 0
+    return count(at(record, *path))
 
 
 def cost_at(record: Any, *path: str) -> float | None:
     """USD; `None` when nothing usable is there."""
-    found = at(record, *path)
-    return float(found) if isinstance(found, (int, float)) and 0 <= found < 1e15 else None
+    return amount(at(record, *path))
 
 
 def code_at(record: Any, *path: str) -> int | None:

@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Annotated, Any, Literal, Protocol
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from runbook_runner.core.formats.json_toml import plain_json
+from runbook_runner.core.formats.numbers import amount, count
 
 Status = Literal["pending", "running", "completed", "failed", "cancelled", "archived"]
 Level = Literal["debug", "info", "warning", "error"]
@@ -23,6 +24,8 @@ Stop = Literal["length", "refusal"]
 Json = Annotated[Any, BeforeValidator(plain_json)]
 """A value from outside, changed so far that the event can be written."""
 JsonObject = Annotated[dict[str, Any], BeforeValidator(plain_json)]
+Count = Annotated[int, BeforeValidator(count)]
+"""A number from outside; a sum of them is bounded, too."""
 
 Fixed = Annotated[str, "fixed"]
 """A word of this program or of the run's request: redaction leaves it alone, as it does literals and numbers."""
@@ -39,17 +42,17 @@ class Usage(BaseModel):
 
     model_config = FROZEN
 
-    prompt_tokens: int = 0
+    prompt_tokens: Count = 0
     """Input tokens that were neither read from nor written to a cache."""
-    completion_tokens: int = 0
+    completion_tokens: Count = 0
     """With the reasoning."""
-    cache_read_tokens: int = 0
-    cache_write_tokens: int = 0
-    reasoning_tokens: int = 0
+    cache_read_tokens: Count = 0
+    cache_write_tokens: Count = 0
+    reasoning_tokens: Count = 0
     """The part of the completion that is reasoning, where the provider reports it."""
-    cost_usd: float | None = None
+    cost_usd: Annotated[float | None, BeforeValidator(amount)] = None
     """`None`: not known. Never a guess: a sum with an unknown part is unknown."""
-    api_calls: int = 0
+    api_calls: Count = 0
 
     def __add__(self, other: "Usage") -> "Usage":
         return Usage(
@@ -371,7 +374,7 @@ class Recorded(BaseModel):
 
     model_config = FROZEN
 
-    seq: int
+    seq: int = Field(lt=1 << 53)
     """1, 2, 3 … without gaps."""
     ts: str
     event: Event

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from runbook_runner.core.disk.links import open_regular
+from runbook_runner.core.formats.numbers import amount, count
 
 TOKENS = ("prompt_tokens", "cache_read_tokens", "cache_write_tokens", "completion_tokens")
 
@@ -73,13 +74,15 @@ def runs(home: Path, since: str | None, broken: list[Path]) -> Iterator[Run]:
 def _run(body: dict[str, Any]) -> Run:
     outputs = body["steps"]["run"]["outputs"]
     spent = body["attributes"]["params"].get("spent") or outputs["usage"]
-    calls, cost = int(spent["api_calls"]), spent["cost_usd"]
+    calls, cost, tokens = spent["api_calls"], spent["cost_usd"], {name: spent.get(name, 0) for name in TOKENS}
+    if any(count(number) != number for number in (calls, *tokens.values())) or cost not in (None, amount(cost)):
+        raise ValueError("a number that this program does not write")
     return Run(
         model=str(body["init_params"].get("model") or "no model"),
         task=str(body["name"]),
         day=str(body["created"])[:10],
         calls=calls,
-        tokens={name: int(spent.get(name, 0)) for name in TOKENS},
+        tokens=tokens,
         cost_usd=float(cost) if cost is not None else None if calls else 0.0,
     )
 

@@ -1,5 +1,6 @@
 """The fold: a pure function of the log that gives the contract's shape at any moment of a run."""
 
+import json
 from typing import Any
 
 import jsonschema
@@ -21,6 +22,7 @@ from runbook_runner.core.events import (
     RunStarted,
     SandboxStarted,
     Usage,
+    parse_line,
 )
 from runbook_runner.trajectory.export.atif import to_atif
 from runbook_runner.trajectory.fold import fold
@@ -131,6 +133,23 @@ def test_a_sum_with_an_unknown_price_is_unknown() -> None:
     assert (known + known + Usage()).cost_usd == 0.5
     assert (known + unknown).cost_usd is None
     assert (Usage() + Usage()).cost_usd is None
+
+
+@pytest.mark.parametrize("number", ["9" * 4300, "-" + "9" * 4300, "1e308", "1e400", "NaN"])
+def test_a_number_of_any_size_in_a_log_is_summed_and_written(number: str) -> None:
+    """Python writes no integer of more than 4300 digits, which the sum of two may have, and JSON has no infinity."""
+    line = call(2, prompt_tokens=7, cache_read_tokens=7).model_dump_json().replace(":7", f":{number}")
+    called = parse_line(f'{{"seq": 1, "ts": "", {line[1:]}'.replace('"cost_usd":null', f'"cost_usd":{number}'))
+    assert called
+    events = recorded([STARTED, called.event, called.event])
+    assert json.loads(fold(events).model_dump_json())["steps"]["run"]["outputs"]["usage"]["api_calls"] == 2
+    json.dumps([to_atif(events), [event.line() for event in events]], allow_nan=False)
+
+
+def test_a_line_whose_number_none_can_follow_is_no_event() -> None:
+    line = Recorded(seq=7, ts="", event=STARTED).line()
+    assert parse_line(line)
+    assert parse_line(line.replace(":7,", f":{'9' * 4300},")) is None
 
 
 @pytest.mark.parametrize("length", range(1, len(EVENTS) + 1))

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from runbook_runner.core.events import Stop
+from runbook_runner.core.formats.numbers import amount, count
 from runbook_runner.gateway.dialects.base import MAX_MODEL_CHARS, Json, ParsedRequest, Tool, readable
 
 _TEXTS: Final = frozenset({"text", "content", "output", "thinking", "arguments", "refusal", "title", "context", "name"})
@@ -53,10 +54,7 @@ def names_address(conversation: Any) -> bool:
 
 def number(data: Any, key: str) -> int:
     """Returns a count of tokens; zero when it is absent or not a number. Some servers write `12.0`."""
-    found = data.get(key) if isinstance(data, dict) else None
-    if type(found) is float and found.is_integer():
-        return max(0, int(found))
-    return max(0, found) if type(found) is int else 0
+    return count(data.get(key)) if isinstance(data, dict) else 0
 
 
 def parsed_request(
@@ -85,8 +83,7 @@ def api_stop(stops: Mapping[str, Stop], stop: Stop) -> str:
 
 def reported_cost(usage: Json) -> float | None:
     """Returns the USD that the provider reports, as OpenRouter does; `None` without a price."""
-    cost = usage.get("cost")
-    return float(cost) if isinstance(cost, (int, float)) and not isinstance(cost, bool) else None
+    return amount(usage.get("cost"))
 
 
 def error_message(data: Any) -> str | None:

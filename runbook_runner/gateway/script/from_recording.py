@@ -1,5 +1,6 @@
 """Gateway: makes a model script from a cassette, for people to edit."""
 
+import math
 from collections.abc import Iterable, Iterator
 from functools import reduce
 from typing import Any, Final
@@ -9,6 +10,7 @@ import yaml
 from runbook_runner.core import settings
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.events import Usage
+from runbook_runner.core.formats.numbers import amount
 from runbook_runner.gateway.cassette.answers import RecordedAnswer, read_answer
 from runbook_runner.gateway.cassette.cassette import Exchange
 from runbook_runner.gateway.cassette.dedup import compact
@@ -78,8 +80,8 @@ def _command(call: tuple[str, Json], request: ParsedRequest) -> tuple[str, float
     if shell is None or shell.name != name:
         return None
     units = time_units(shell.schema)
-    times = [value[key] / unit for key, unit in units.items() if isinstance(value.get(key), (int, float))]
-    seconds = max(times, default=0)
+    times = {key: amount(value.get(key) or 0) for key in units}
+    seconds = max((math.inf if time is None else time / units[key] for key, time in times.items()), default=0)
     value = {key: item for key, item in value.items() if key not in units}
     if seconds > MAX_TIMEOUT_S:
         return None

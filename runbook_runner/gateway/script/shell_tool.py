@@ -10,6 +10,7 @@ from itertools import takewhile
 from typing import Any, Final
 
 from runbook_runner.gateway.dialects.base import Json, ParsedRequest, Tool
+from runbook_runner.gateway.dialects.bodies import items
 
 # The tool's names in Claude Code, Codex, Gemini CLI, opencode and Hermes, without case and punctuation; best first.
 SHELL_NAMES: Final = (
@@ -27,7 +28,7 @@ _COMMAND_KEYS: Final = ("command", "cmd", "script", "commandline", "code", "inpu
 _TIMES: Final = ("timeout", "timeoutms", "timeoutseconds")
 _EMPTY: Final[Json] = {"boolean": False, "integer": 0, "number": 0, "array": [], "object": {}}
 _FILLER: Final = "Scripted command"
-_STILL_RUNNING: Final = re.compile(r"^Process running with session ID (\d+)$", re.MULTILINE)
+_STILL_RUNNING: Final = re.compile(r"^Process running with session ID (\d{1,18})$", re.MULTILINE)
 _POLL_TOOL: Final = "write_stdin"
 _POLL_MS: Final = 300_000  # the longest that the tool takes; it answers as soon as the command has ended
 
@@ -42,7 +43,7 @@ def shell_input(schema: Json, command: str, timeout_s: float | None = None) -> J
     """Returns the input for that tool: the command in the property for it, a filler in every other required property,
     and the time-out, when the tool has one."""
     properties = _object(schema.get("properties"))
-    required = [str(name) for name in schema.get("required") or []]
+    required = [str(name) for name in items(schema, "required")]
     key = _command_key(properties, required)
     filled = {name: _filler(_object(properties.get(name))) for name in required if name != key}
     units = time_units(schema) if timeout_s is not None else {}

@@ -104,6 +104,18 @@ def test_a_broken_trajectory_is_told_and_not_counted(runbook: Any, write: Write)
     assert "00000002/trajectory.json can't be read" in ran.err
 
 
+@pytest.mark.parametrize("number", [10**4299 * 9, -1, 1e308, float("inf"), float("nan"), "9" * 5000])
+def test_a_number_that_can_not_be_is_told_and_not_counted(runbook: Any, write: Write, number: Any) -> None:
+    """The sum of two has more digits than Python writes, or is no JSON."""
+    for run, spent in enumerate(({"prompt_tokens": number, "cost_usd": 0.5}, {"cost_usd": number})):
+        write(2 * run, cost=0.5, api_calls=1, **spent)
+        write(2 * run + 1, cost=0.5, api_calls=1, **spent)
+    for ran in (runbook("cost", "--json"), runbook("cost")):
+        assert ran.code == 0
+        assert "can't be read and is not counted" in ran.err
+    assert runbook("cost", "--json").json["unreadable"] == 4
+
+
 def test_no_runs_cost_nothing(runbook: Any) -> None:
     ran = runbook("cost", "--json")
     assert ran.code == 0

@@ -12,6 +12,7 @@ from runbook_runner.gateway import Cassette
 from runbook_runner.gateway.cassette.stream import RecordedStream
 from runbook_runner.gateway.dialects import DIALECTS
 from runbook_runner.gateway.dialects.base import ParsedResponse
+from runbook_runner.gateway.providers.prices import Prices
 
 ANTHROPIC, RESPONSES, CHAT, GEMINI = DIALECTS
 
@@ -144,3 +145,33 @@ def test_a_blocked_prompt_was_read_and_costs_what_it_says() -> None:
 def test_grounded_answers_tell_their_searches() -> None:
     grounded = chunk(TOTAL, "STOP", groundingMetadata={"webSearchQueries": ["a", "b"]})
     assert streamed(GEMINI, grounded, {"usageMetadata": TOTAL}).searches == 2
+
+
+# --- all -----------------------------------------------------------------------------------------------------------
+
+FIGURES: tuple[tuple[Any, str, str, dict[str, Any]], ...] = (
+    (ANTHROPIC, "anthropic", "claude-sonnet-4-6", {
+        "type": "message",
+        "usage": {"input_tokens": 7, "output_tokens": 7, "output_tokens_details": {"thinking_tokens": 7}, "cost": 7,
+                  "server_tool_use": {"web_search_requests": 7}, "cache_creation_input_tokens": 7},
+    }),
+    (RESPONSES, "openai", "gpt-5.5", {
+        "output": [{}], "usage": {"input_tokens": 7, "output_tokens": 7, "cost": 7, "total_tokens": 7},
+    }),
+    (CHAT, "openai", "gpt-5.5", {
+        "choices": [{}], "usage": {"prompt_tokens": 7, "completion_tokens": 7, "cached_tokens": 7, "cost": 7},
+    }),
+    (GEMINI, "google", "gemini-2.5-pro", chunk({**TOTAL, "candidatesTokenCount": 7, "promptTokenCount": 7}, "STOP")),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("dialect", "provider", "model", "body"), FIGURES, ids=lambda it: getattr(it, "name", ""))
+@pytest.mark.parametrize("number", ["9" * 4300, "-" + "9" * 310, "1e308", "1e400", "NaN"])
+def test_a_figure_of_any_size_has_a_price_and_can_be_written(
+    dialect: Any, provider: str, model: str, body: dict[str, Any], number: str
+) -> None:
+    """Python makes no float of a larger integer than 1e308, and writes none of more than 4300 digits."""
+    reading = dialect.parse_response(json.dumps(body).replace(": 7", f": {number}").encode())
+    price = Prices().cost(provider, model, reading)
+    assert price is None or 0 <= price < 1e18
+    json.dumps([price, (reading.usage + reading.usage).model_dump()], allow_nan=False)

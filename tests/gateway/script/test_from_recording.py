@@ -94,6 +94,7 @@ def test_side_requests_retries_and_failures_are_no_turns(scripted: Scripted, bas
     ({"command": "ls", "timeout": 5000}, {"shell": "ls", "timeout": 5}),
     ({"command": "ls", "timeout": 1500, "description": "Lists"}, {"shell": "ls", "timeout": 1.5}),
     ({"command": "ls", "timeout": 7_200_000}, None),
+    ({"command": "ls", "timeout": 10**400}, None),
     ({"command": "ls", "more": 5}, None),
 ])  # fmt: skip
 def test_how_long_a_command_may_take_is_said_in_seconds(

@@ -176,6 +176,7 @@ def test_two_sessions_have_their_own_places_in_one_script(connect: Any, scripted
         ),
         ("terminal", {"properties": {"line": {"type": "string"}}, "required": ["line"]}, {"line": "ls"}),
         ("local_shell", {}, {"command": "ls"}),
+        ("local_shell", {"required": 5}, {"command": "ls"}),
     ],
 )
 def test_shell_tools_of_other_agents_get_the_command_their_way(
@@ -216,7 +217,7 @@ def test_the_next_turn_waits_until_the_commands_of_codex_have_ended(scripted: Sc
     (poll,) = answer("Process exited with code 0", running.format(4712))
     assert json.loads(poll)["session_id"] == 4712
     printed = "Process exited with code 0\nOutput:\nProcess running with session ID 9 is what it printed"
-    assert answer(printed) == ["Done."]
+    assert answer(printed, running.format("9" * 5000)) == ["Done."], "no number of a session"
     assert line.session.usage.api_calls == 2, "waiting is no turn"
 
 
