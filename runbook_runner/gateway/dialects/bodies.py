@@ -20,6 +20,10 @@ _ADDRESS: Final = re.compile(
 """As lenient as `urllib.parse`. Others than http are opened with the credentials of a cloud: `gs://bucket/object`."""
 
 
+_MOST_UNFOLDED: Final = 1 << 18
+"""Values."""
+
+
 def document(body: bytes) -> Any:
     """Returns the JSON value; `None` when the body is not JSON."""
     try:
@@ -50,6 +54,32 @@ def names_address(conversation: Any) -> bool:
             if any(isinstance(i, str) and _ADDRESS.match(i) for key, i in part.items() if key not in _TEXTS):
                 return True
     return False
+
+
+def unfolds_too_far(schemas: Any) -> bool:
+    """Whether the definitions in these JSON schemas are very large once each is written out where a `$ref` names it:
+    they double with each level when each names the next one twice."""
+    size = 0
+    left: list[tuple[Any, Json, frozenset[str]]] = [(schemas, {}, frozenset())]
+    while left and size < _MOST_UNFOLDED:
+        value, known, inside = left.pop()
+        size += 1 + (len(value) >> 6 if isinstance(value, str) else 0)
+        if isinstance(value, list):
+            left += [(item, known, inside) for item in value]
+        elif isinstance(value, dict):
+            if new := {
+                **part(value, "$defs"),
+                **part(value, "definitions"),
+                **part(part(value, "components"), "schemas"),
+            }:
+                known = {**known, **new}
+                size += len(known)
+            left += [(item, known, inside) for item in value.values()]
+            name = str(value.get("$ref")).rpartition("/")[2]
+            if name in known and name not in inside:
+                left.append((known[name], known, inside | {name}))
+                size += len(inside)
+    return size >= _MOST_UNFOLDED
 
 
 def number(data: Any, key: str) -> int:

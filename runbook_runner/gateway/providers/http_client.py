@@ -1,8 +1,9 @@
-"""Gateway: the HTTP clients towards providers, shared by all runs of this process. On the gateway's event loop only.
+"""Gateway: the HTTP clients towards providers, shared by all runs of this process.
 
 aiohttp is imported with the first client: the server closes the clients also when no run needed one.
 """
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Final
@@ -20,17 +21,17 @@ KEEP_ALIVE_S: Final = 30.0
 MAX_ANSWER_BYTES: Final = 64 << 20
 _MAX_HEADER_BYTES: Final = 64 << 10
 
-_clients: "Final[dict[tuple[str | None, str | None], aiohttp.ClientSession]]" = {}
-"""By what the environment says about certificates."""
+_clients: "Final[dict[tuple[asyncio.AbstractEventLoop, str | None, str | None], aiohttp.ClientSession]]" = {}
+"""By the event loop that uses it, and by what the environment says about certificates."""
 
 
 def shared_client() -> "aiohttp.ClientSession":
     """Returns the client that trusts what the environment says now. It keeps nothing of a run: no cookies, no log-ins
     from a file, no headers of its own; a key is a header of each request."""
-    trusted = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
-    if trusted not in _clients:
-        _clients[trusted] = _new_client()
-    return _clients[trusted]
+    key = asyncio.get_running_loop(), os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
+    if key not in _clients:
+        _clients[key] = _new_client()
+    return _clients[key]
 
 
 def proxy_for(url: str) -> str | None:
@@ -67,9 +68,8 @@ def reason_of(error: Exception) -> str:
 
 async def close_clients() -> None:
     """Called before the event loop ends."""
-    while _clients:
-        _, client = _clients.popitem()
-        await client.close()
+    for key in [key for key in _clients if key[0] is asyncio.get_running_loop()]:
+        await _clients.pop(key).close()
 
 
 def _new_client() -> "aiohttp.ClientSession":

@@ -1,17 +1,37 @@
 """Gateway: litellm, which is heavy and optional: imported with the first call, and kept from what no translation needs:
 telemetry, files of the folders above it, connections of its own."""
 
+import asyncio
 import importlib
 import logging
 import os
 import sys
+import threading
 import warnings
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import cache
 from types import ModuleType
 from typing import Any
 
 from runbook_runner.gateway.dialects.base import Json
+
+
+async def in_its_thread(function: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
+    """Returns what the function returns in litellm's own thread and event loop. Some requests of an agent take it
+    quadratic time to translate, which may be hours: the gateway's loop goes on meanwhile, and the thread ends with the
+    process."""
+
+    async def there() -> Any:
+        return await function(*arguments)
+
+    return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(there(), its_loop()))
+
+
+@cache
+def its_loop() -> asyncio.AbstractEventLoop:
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, name="litellm", daemon=True).start()
+    return loop
 
 
 @cache

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, Final
 
@@ -13,12 +14,12 @@ from runbook_runner.core.facts.providers import OPENED_OTHERWISE, PROVIDER_KEYS
 from runbook_runner.core.facts.spelling import is_address
 from runbook_runner.core.redaction import Redactor, looks_secret
 from runbook_runner.gateway.dialects.base import Json, readable
-from runbook_runner.gateway.dialects.bodies import names_address
+from runbook_runner.gateway.dialects.bodies import names_address, unfolds_too_far
 from runbook_runner.gateway.providers.http_client import READ_S
 from runbook_runner.gateway.providers.keys import without_keys
 from runbook_runner.gateway.providers.translation.exchange import CURRENT, Exchange
 from runbook_runner.gateway.providers.translation.forms import FORMS, Form
-from runbook_runner.gateway.providers.translation.library import load_litellm
+from runbook_runner.gateway.providers.translation.library import in_its_thread, its_loop, load_litellm
 from runbook_runner.gateway.providers.translation.target import NO_KEY, Target
 from runbook_runner.gateway.upstream import (
     Answer,
@@ -53,9 +54,10 @@ class Translation:
         exchange = Exchange()
         CURRENT.set(exchange)
         try:
-            yield await self._translated(request, name, exchange)
+            answer: Answer = await in_its_thread(self._translated, request, name, exchange)
+            yield replace(answer, body=_from_its_thread(answer.body))
         finally:
-            exchange.close()
+            its_loop().call_soon_threadsafe(exchange.close)
 
     def _refusal(self, request: ModelRequest, name: str) -> Answer | None:
         if request.operation != "generate":
@@ -65,6 +67,10 @@ class Translation:
         if any(names_address(request.json.get(key)) for key in _CONVERSATION):
             problem = "an image or a document is sent as an address, which would be fetched from outside of the sandbox"
             return error_answer(request.dialect, 400, f"{problem}; send its content as base64")
+        schemas = FORMS[request.dialect.name].fields.difference(_CONVERSATION)
+        if unfolds_too_far([request.json.get(key) for key in schemas]):
+            problem = "the definitions in its schemas are too large once they stand where they are named"
+            return error_answer(request.dialect, 400, problem)
         return None
 
     async def _translated(self, request: ModelRequest, name: str, exchange: Exchange) -> Answer:
@@ -146,7 +152,8 @@ class Translation:
         said = exchange.told.error
         if not said and exchange.failure is not None:
             said = f"no answer from {self._target.provider} at {exchange.host}: {exchange.failure}"
-        return readable(self._redactor.clean(said or str(getattr(error, "message", None) or error)), MAX_ERROR_CHARS)
+        said = said or str(getattr(error, "message", None) or error).partition("\nTraceback (most recent")[0]
+        return readable(self._redactor.clean(said), MAX_ERROR_CHARS)
 
     @cached_property
     def _redactor(self) -> Redactor:
@@ -159,6 +166,11 @@ class Translation:
 
 
 # --- answers -------------------------------------------------------------------------------------------------------
+
+
+async def _from_its_thread(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    while (chunk := await in_its_thread(anext, body, None)) is not None:
+        yield chunk
 
 
 async def _until_begun(events: AsyncIterator[bytes], exchange: Exchange) -> AsyncIterator[bytes]:

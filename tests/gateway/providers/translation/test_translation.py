@@ -335,6 +335,54 @@ def test_addresses_in_texts_and_in_what_tools_are_given_are_no_images(ollama: An
     assert ollama().post("/v1/messages", model="qwen3", max_tokens=9, messages=messages).status_code == 200
 
 
+def named_twice(levels: int) -> dict[str, Any]:
+    """A schema of which each level names the next one twice."""
+    defs = {
+        f"a{n}": {"type": "object", "properties": {key: {"$ref": f"#/$defs/a{n + 1}"} for key in "xy"}}
+        for n in range(levels)
+    }
+    return {"type": "object", "properties": {"x": {"$ref": "#/$defs/a0"}}, "$defs": defs}
+
+
+@pytest.mark.parametrize(("levels", "status"), [(3, 200), (60, 400)])
+def test_definitions_that_double_with_each_level_are_not_written_out(
+    connect: Any, local: Any, levels: int, status: int
+) -> None:
+    """Gemini has none, so litellm puts each where it is named, in the memory of the runner."""
+    environ = {"GOOGLE_GEMINI_BASE_URL": local.url, "GEMINI_API_KEY": "AIza-1234"}
+    line = connect(provider_from("google", environ, model="gemini-2.5-pro", dialect="openai-chat"))
+    tool = {"type": "function", "function": {"name": "f", "parameters": named_twice(levels)}}
+    said = [{"role": "user", "content": "hi"}]
+    line.post("/v1/chat/completions", model="m", messages=said, tools=[tool])
+    assert (line.events[-1].status == 400, len(local.requests)) == (status == 400, int(status == 200))
+
+
+def test_a_translation_that_takes_forever_holds_up_neither_the_gateway_nor_the_end_of_the_run(
+    ollama: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten thousand tool calls in one message take litellm's Gemini twenty seconds, and ten times as many a hundred
+    times as long."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    async def busy(**_: Any) -> None:
+        begun.set()
+        go_on.wait(60)
+
+    monkeypatch.setattr(load_litellm().anthropic.messages, "acreate", busy)
+    line, answers = ollama(), []
+    asking = threading.Thread(target=lambda: answers.append(line.ask("hi").status_code), daemon=True)
+    asking.start()
+    try:
+        assert begun.wait(30)
+        assert line.post("/v1/messages/count_tokens", messages=[]).status_code == 404, "answered meanwhile"
+        line.session.close()
+        assert line.events[-1].error == "the run ended before the answer did"
+    finally:
+        go_on.set()
+    asking.join(30)
+    assert answers == [502]
+
+
 def test_no_environment_file_of_a_clone_is_read(tmp_path: Path) -> None:
     """litellm looks for one above its own files, which may be in a virtual environment of the clone, or the folder."""
     (tmp_path / ".env").write_text("GROQ_API_BASE=https://stranger.test/\n")
