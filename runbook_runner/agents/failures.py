@@ -29,6 +29,8 @@ class Failure:
     """How often the agent is started again, when it had not begun to work. The CLI has made its own retries before."""
     base_s: float = 1.0
     """Seconds before the first retry; each further one waits twice as long."""
+    advice: str | None = None
+    """What its user may do."""
 
 
 # The first row with a matching pattern counts, else the first with the status. A usage limit comes as 429, an exceeded
@@ -39,6 +41,7 @@ TABLE: Final = (
         (r"insufficient[_ ]quota", r"usage limit", r"credit balance", r"billing", r"quota exceeded", r"out of credits",
          r"\b5-hour limit|weekly limit|limit reached", r"exceeded your current quota", r"payment required"),
         (402,),
+        advice="Wait until the limit is lifted, use another key, or name another model with --model.",
     ),
     Failure(
         "context_exceeded",
@@ -52,23 +55,27 @@ TABLE: Final = (
                         r"safety (reasons|filter|policy)", r"prohibited_content", r"blocked by")),
     Failure("authentication", (r"not logged in", r"invalid[_ ]((x-)?api[_ -])?key", r"api key not valid",
                                r"authentication", r"unauthorized", r"unauthenticated", r"permission[_ ]denied",
-                               r"oauth token", r"invalid auth method"), (401, 403)),
+                               r"oauth token", r"invalid auth method"), (401, 403),
+            advice="Check the key, and that it may use this model."),
     Failure("model_not_found", (r"models?\b.{0,80}(not found|does not exist|not supported|is not available)",
-                                r"(unknown|no such|invalid) model", r"model[_ ]not[_ ]found"), (404,)),
+                                r"(unknown|no such|invalid) model", r"model[_ ]not[_ ]found"), (404,),
+            advice="Name a model that the provider has with --model."),
     Failure("rate_limit", (r"rate[_ -]?limit", r"too many requests", r"resource[_ ]exhausted", r"\b429\b"),
-            (429,), retries=2, base_s=10.0),
+            (429,), retries=2, base_s=10.0,
+            advice="RUNBOOK_MAX_CALLS_PER_MINUTE makes the calls slower; or try again later."),
     Failure("overloaded", (r"overloaded", r"\bunavailable\b", r"at capacity", r"server is busy"),
-            (503, 529), retries=2, base_s=10.0),
+            (503, 529), retries=2, base_s=10.0, advice="The provider is busy: try again later."),
     Failure("network", (r"connection (refused|reset|error|closed|timed out)", r"econn(refused|reset|aborted)",
                         r"etimedout|enotfound|eai_again|epipe", r"fetch failed", r"unable to connect",
                         r"error sending request", r"getaddrinfo", r"socket hang ?up", r"network error",
-                        r"stream disconnected", r"could not resolve"), retries=2, base_s=3.0),
+                        r"stream disconnected", r"could not resolve"), retries=2, base_s=3.0,
+            advice="Check the network, and the base URL and the proxy in your environment."),
     Failure("provider_error", (r"internal server error", r"bad gateway", r"gateway time-?out"),
             tuple(range(500, 600)), retries=1, base_s=3.0),
     Failure("request_refused", (), tuple(range(400, 500)), (r"invalid_request_error", r"invalid_argument")),
     Failure("crashed", retries=1),
-    Failure("stalled", retries=1),
-    Failure("timeout"),
+    Failure("stalled", retries=1, advice="--idle SECONDS lets it be silent for longer."),
+    Failure("timeout", advice="--timeout SECONDS gives it longer."),
     Failure("budget"),
     Failure("script"),
 )  # fmt: skip
@@ -119,6 +126,12 @@ def retry_delay(kind: str | None, retry: int) -> float | None:
     # Jitter: otherwise all runs that a provider refused at once would come back at once.
     wanted: float = failure.base_s * 2**retry * random.uniform(0.5, 1.5)  # noqa: S311
     return min(MAX_DELAY_S, max(MIN_DELAY_S, wanted))
+
+
+def advice(kind: str | None) -> str | None:
+    """What the user may do after a failure of this kind; `None`: there is nothing to say."""
+    failure = KINDS.get(kind or "")
+    return failure.advice if failure else None
 
 
 def plain_reason(text: str) -> str:

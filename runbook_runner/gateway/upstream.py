@@ -30,7 +30,16 @@ recorded."""
 
 Headers = tuple[tuple[str, str], ...]
 FailureKind = Literal[
-    "script", "replay", "budget", "authentication", "billing", "permission", "not_found", "recording", "internal"
+    "script",
+    "replay",
+    "budget",
+    "authentication",
+    "billing",
+    "permission",
+    "not_found",
+    "network",
+    "recording",
+    "internal",
 ]
 
 

@@ -9,6 +9,7 @@ from errno import ELOOP
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from runbook_runner.agents.failures import advice
 from runbook_runner.core.disk.links import copy_tree
 from runbook_runner.core.disk.repository import within_repository
 from runbook_runner.core.errors import AgentError, CancelledError, InputError, RecordingError, RunbookError
@@ -230,7 +231,7 @@ def _status(end: AgentFinished) -> tuple[Status, RunbookError | None]:
     if end.ended_by == "cancel":
         return "cancelled", CancelledError("The run was cancelled.")
     if end.error:
-        return "failed", AgentError(end.error)
+        return "failed", AgentError(end.error, hint=advice(end.error_kind))
     return "completed", None
 
 

@@ -91,6 +91,7 @@ class FakeAnthropic:
             "e429": (429, "rate_limit_error", {"retry-after": "17"}),
             "e500": (500, "api_error", {"retry-after": "17"}),
             "e529": (529, "overloaded_error", {}),
+            "closed": (429, "rate_limit_error", {"retry-after": "287441"}),
         }
         model = body.get("model")
         if http.path.startswith("/v1/messages/count_tokens"):

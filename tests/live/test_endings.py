@@ -45,7 +45,7 @@ def endless(shell_runbook: Write) -> Iterator[Path]:
 def test_an_agent_that_never_ends_fails_at_its_deadline(runbook: Any, endless: Path, backend: str) -> None:
     ran = runbook("run", endless, "--sandbox", backend, "--timeout", "5", "--json")
     assert (ran.code, ran.json["status"]) == (4, "failed")
-    assert ran.json["error"] == "Agent exceeded timeout_sec (5)."
+    assert ran.trajectory["error"] == "Agent exceeded timeout_sec (5)."
     assert (ran.folder / "results" / "out.txt").read_text() == "before\n"
     assert ran.events("agent.finished")[0]["ended_by"] == "deadline"
     assert containers(ran.json["trajectory_id"]) == ""
@@ -63,7 +63,7 @@ def test_a_model_driven_run_that_times_out_keeps_its_tokens_and_files(runbook: A
     args = ("--sandbox", "docker", "--model-script", "model.yaml", "--timeout", "15", "--json")
     ran = runbook("run", "RUNBOOK.md", *args)
     assert (ran.code, ran.json["status"]) == (4, "failed")
-    assert ran.json["error"] == "Agent exceeded timeout_sec (15)."
+    assert ran.trajectory["error"] == "Agent exceeded timeout_sec (15)."
     assert (ran.json["usage"]["prompt_tokens"], ran.json["usage"]["completion_tokens"]) == (222, 44)
     assert (ran.folder / "results" / "early.txt").read_text() == "early\n"
     assert containers(ran.json["trajectory_id"]) == ""

@@ -1,5 +1,6 @@
 """What the provider does wrong, seen through the real Claude Code: the run fails with the provider's own reason."""
 
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -28,7 +29,7 @@ class Provider(BaseHTTPRequestHandler):
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(body)))
         if status == 429:
-            self.send_header("retry-after", "0")
+            self.send_header("retry-after", self.server.retry_after)  # type: ignore[attr-defined]
         self.end_headers()
         self.wfile.write(body)
 
@@ -37,12 +38,12 @@ class Provider(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def provider() -> Iterator[Callable[[int], ThreadingHTTPServer]]:
+def provider() -> Iterator[Callable[..., ThreadingHTTPServer]]:
     servers = []
 
-    def start(status: int) -> ThreadingHTTPServer:
+    def start(status: int, retry_after: str = "0") -> ThreadingHTTPServer:
         server = ThreadingHTTPServer(("127.0.0.1", 0), Provider)
-        server.status, server.keys = status, []  # type: ignore[attr-defined]
+        server.status, server.keys, server.retry_after = status, [], retry_after  # type: ignore[attr-defined]
         threading.Thread(target=server.serve_forever, daemon=True).start()
         servers.append(server)
         return server
@@ -74,6 +75,37 @@ def test_a_provider_that_refuses_fails_the_run_with_its_reason(
     assert set(server.keys) == {KEY}, "the gateway puts the real key in"  # type: ignore[attr-defined]
     assert {call["status"] for call in ran.events("model.called")} == {status or 502}
     assert not [path for path in ran.folder.rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()]
+
+
+AGENTS = {
+    "claude-code": ("ANTHROPIC_BASE_URL", "ANTHROPIC_API_KEY"),
+    "codex": ("OPENAI_BASE_URL", "OPENAI_API_KEY"),
+    "gemini-cli": ("GOOGLE_GEMINI_BASE_URL", "GEMINI_API_KEY"),
+    "hermes": ("OPENROUTER_BASE_URL", "OPENROUTER_API_KEY"),
+    "opencode": ("OPENROUTER_BASE_URL", "OPENROUTER_API_KEY"),
+}
+
+
+@pytest.mark.xdist_group("agents")
+@pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize("wrong", ["limited", "unreachable"])
+def test_no_cli_goes_on_asking_where_nothing_can_help(
+    runbook: Any, provider: Callable[..., ThreadingHTTPServer], agent: str, wrong: str
+) -> None:
+    (runbook.cwd / "RUNBOOK.md").write_text(f"---\nagent: {agent}\n---\n# T\n\n## Objective\n\nWork.\n")
+    port = provider(429, "287441").server_port if wrong == "limited" else 9
+    base, key = AGENTS[agent]
+    env = {base: f"http://127.0.0.1:{port}", key: KEY}
+    ran = runbook("run", "RUNBOOK.md", "--sandbox", "docker", "--json", env=env)
+    assert (ran.code, ran.json["status"]) == (4, "failed")
+    said, kind = {
+        "limited": (r"limits this key until [\d-]{10} [\d:]{5} .*: the provider says no", "usage_limit"),
+        "unreachable": (r"no answer from \w+ at 127.0.0.1: Connection refused", "network"),
+    }[wrong]
+    assert re.search(said, ran.trajectory["error"])
+    (end,) = ran.events("agent.finished")
+    assert end["error_kind"] == kind
+    assert len(ran.events("agent.retried")) <= (wrong == "unreachable"), "another start may find it up"
 
 
 def test_a_script_that_ends_too_early_says_so(runbook: Any) -> None:

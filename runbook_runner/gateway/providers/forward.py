@@ -5,18 +5,22 @@ import io
 import math
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 import aiohttp
 from yarl import URL
 
+from runbook_runner.core.clock import utc_now
 from runbook_runner.gateway.dialects.base import Dialect
-from runbook_runner.gateway.providers.http_client import proxy_for, read_body, reason_of, shared_client
+from runbook_runner.gateway.providers.http_client import is_lasting, proxy_for, read_body, reason_of, shared_client
 from runbook_runner.gateway.providers.keys import stream_without_keys, without_keys
 from runbook_runner.gateway.providers.rate_limit import LONGEST_WAIT_S
 from runbook_runner.gateway.providers.translation.translation import Translation
 from runbook_runner.gateway.upstream import (
     Answer,
+    GatewayFailure,
     Headers,
     ModelRequest,
     error_answer,
@@ -28,6 +32,8 @@ if TYPE_CHECKING:
     from runbook_runner.gateway.providers.provider import Provider
 
 REPORTED_WAIT_S: Final = 1.0
+LONGEST_PAUSE_S: Final = 600.0  # of a provider; after a longer one the run can't go on
+MAX_SHOWN_S: Final = 10 * 365 * 86400.0
 _SENT_AT_ONCE_BYTES: Final = 1 << 20  # a larger body is sent in pieces, so that other calls go on meanwhile
 
 _RETURNED: Final = frozenset(
@@ -53,7 +59,8 @@ class ProviderConnection:
         async with throttle.turn() as waited, self._any_answer(request) as answer:
             retry_after = _retry_after_s(answer)
             if answer.status >= 400 and retry_after:
-                throttle.pause(retry_after)
+                throttle.pause(retry_after, answer.error)
+                answer = replace(answer, failure=answer.failure or self._closed(retry_after, answer.error))
             if waited > REPORTED_WAIT_S:
                 note = f"a model call waited {waited:.1f} s for its turn at {self._provider.name}"
                 answer = answer.with_note(note)
@@ -70,7 +77,7 @@ class ProviderConnection:
         try:
             response = await self._send(request)
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            yield self._unreachable(request.dialect, reason_of(error))
+            yield self._unreachable(request.dialect, reason_of(error), lasts=is_lasting(error))
             return
         try:
             if 300 <= response.status < 400:
@@ -105,13 +112,23 @@ class ProviderConnection:
         failure = permanent_failure(status, self._provider.name, self._provider.key_name, message)
         return Answer(status, _returned(response), single_chunk(body), error=message, failure=failure)
 
-    def _unreachable(self, dialect: Dialect, reason: str) -> Answer:
+    def _unreachable(self, dialect: Dialect, reason: str, *, lasts: bool = True) -> Answer:
+        """lasts: who asks again gets the same."""
         message = f"no answer from {self._provider.name} at {self._provider.host}: {reason}"
-        return error_answer(dialect, 502, message)
+        return error_answer(dialect, 502, message, GatewayFailure("network", message) if lasts else None)
 
     def _paused(self, dialect: Dialect, seconds: float) -> Answer:
         message = f"{self._provider.name} rate-limited this key; retry in {seconds:.0f} s"
-        return error_answer(dialect, 429, message, headers=(("retry-after", f"{seconds:.0f}"),))
+        failure = self._closed(seconds, self._provider.throttle.said)
+        return error_answer(dialect, 429, message, failure, (("retry-after", f"{seconds:.0f}"),))
+
+    def _closed(self, seconds: float, said: str | None) -> GatewayFailure | None:
+        """The failure that a wait means for the run; `None` for one that an agent may sit out."""
+        if seconds <= LONGEST_PAUSE_S:
+            return None
+        until = (utc_now() + timedelta(seconds=min(seconds, MAX_SHOWN_S))).astimezone()
+        limit = f"{self._provider.name} limits this key until {until:%Y-%m-%d %H:%M %Z}"
+        return GatewayFailure("billing", f"{limit}: {said}" if said else f"{limit}.")
 
 
 def _retry_after_s(answer: Answer) -> float:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+from runbook_runner.core.network.addresses import is_loopback
 from runbook_runner.gateway.upstream import UpstreamBroke
 
 if TYPE_CHECKING:
@@ -35,9 +36,11 @@ def shared_client() -> "aiohttp.ClientSession":
 
 
 def proxy_for(url: str) -> str | None:
-    """The proxy that the environment names for this address; `None`: it is asked directly."""
+    """The proxy that the environment names for this address; `None`: it is asked directly, as this machine itself
+    always is."""
     parts = urlsplit(url)
-    return None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
+    host = parts.hostname or ""
+    return None if is_loopback(host) or proxy_bypass(host) else getproxies().get(parts.scheme)
 
 
 async def read_body(response: "aiohttp.ClientResponse") -> AsyncIterator[bytes]:
@@ -63,7 +66,20 @@ def reason_of(error: Exception) -> str:
     if isinstance(error, aiohttp.InvalidURL):
         return "its address is not valid"
     message = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
+    if type(error) in (aiohttp.ClientConnectorError, aiohttp.ClientProxyConnectionError):
+        assert isinstance(error, aiohttp.ClientConnectorError)
+        number = error.os_error.errno
+        message = os.strerror(number) if number and number > 0 else message
+        if isinstance(error, aiohttp.ClientProxyConnectionError):
+            message += f" by the proxy {error.host}:{error.port}, which HTTP_PROXY or HTTPS_PROXY names"
     return " ".join(message.split()) or type(error).__name__
+
+
+def is_lasting(error: Exception) -> bool:
+    """Whether who asks again gets the same error: nothing listens there, or the address is wrong."""
+    import aiohttp
+
+    return isinstance(error, (aiohttp.ClientConnectorError, aiohttp.InvalidURL))
 
 
 async def close_clients() -> None:

@@ -56,6 +56,8 @@ class Throttle:
         self._next_at = 0.0
         """When the next call may start, by `pace.per_minute`."""
         self._paused_until = 0.0
+        self.said: str | None = None
+        """The provider's words when it asked for the last pause."""
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[float]:
@@ -68,8 +70,9 @@ class Throttle:
             self._running -= 1
             self._wake_first()
 
-    def pause(self, seconds: float) -> None:
+    def pause(self, seconds: float, said: str | None = None) -> None:
         """No call starts for so long: the provider asked for it."""
+        self.said = said
         self._paused_until = max(self._paused_until, _now() + seconds)
 
     @property

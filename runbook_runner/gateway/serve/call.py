@@ -123,6 +123,11 @@ class ModelCall:
         return usage.model_copy(update={"cost_usd": usd})
 
     @property
+    def asks_the_model(self) -> bool:
+        """It is a call of the agent's main loop, as far as that can be told."""
+        return self.request.operation == "generate" and not self.side
+
+    @property
     def is_stream(self) -> bool:
         return self.event_stream is not None
 

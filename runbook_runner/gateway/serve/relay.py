@@ -104,7 +104,8 @@ class Relay(Response):
     async def _replace_broken(self) -> None:
         """Gives a broken call an error answer instead of a closed connection, as long as nothing has been sent."""
         call = self._call
-        self._session.failure = call.failure or self._session.failure
+        if call.failure and (call.asks_the_model or call.failure.kind in ("recording", "internal")):
+            self._session.failed(call.failure)
         if not call.broken or call.sent or call.hung_up:
             return
         status = 500 if call.failure else 502
@@ -119,8 +120,8 @@ class Relay(Response):
         call.end()
         outcome = call.outcome(session.cost)
         session.usage += outcome.usage
-        if call.request.operation == "generate" and not call.side:
-            session.last_outcome = outcome
+        if call.asks_the_model:
+            session.ended(outcome)
         if call.uses_budget:
             session.spending.add(call.request.parsed.model, outcome.usage, succeeded=outcome.succeeded)
         try:

@@ -13,6 +13,9 @@ from runbook_runner.gateway.serve.call import Outcome
 from runbook_runner.gateway.upstream import GatewayFailure, Upstream
 
 CLOSE_S: Final = 10.0  # to cancel what is in flight and write it down
+HOPELESS_S: Final = 6.0  # some CLIs go on asking for minutes
+_OF_THE_KEY: Final = ("authentication", "billing")  # every call with it fails
+_OF_THE_RUN: Final = ("network", "not_found", "permission")  # of one model perhaps: another one may have answered
 
 
 class Session:
@@ -34,11 +37,15 @@ class Session:
         self.usage = Usage()
         """The sum over all calls that ended."""
         self.failure: GatewayFailure | None = None
-        """The last failure after which the agent could not go on; `None` when there was none."""
+        """The last failure after which the agent could not go on; `None` when there was none, or when a later call
+        succeeded."""
         self.last_outcome: Outcome | None = None
         """Of the last call that was not a side request or a count of tokens; `None` before the first one."""
         self.last_activity = time.monotonic()
         """`time.monotonic()` of the last byte from the agent or from the model."""
+        self._failing_since: float | None = None
+        """When the first failure came after which no call succeeded."""
+        self._answered = False
         self.source = upstream.source
         self.cost = upstream.cost
         self.cassette = cassette
@@ -57,6 +64,14 @@ class Session:
     def busy(self) -> bool:
         """A call is in progress or being recorded."""
         return bool(self._calls)
+
+    @property
+    def hopeless(self) -> GatewayFailure | None:
+        """The failure that no further try of the agent has overcome for some seconds, and that none will."""
+        failure, since = self.failure, self._failing_since
+        if failure is None or since is None or time.monotonic() - since < HOPELESS_S:
+            return None
+        return failure if failure.kind in _OF_THE_KEY or (failure.kind in _OF_THE_RUN and not self._answered) else None
 
     @property
     def is_open(self) -> bool:
@@ -86,6 +101,16 @@ class Session:
     def blocked(self) -> GatewayFailure | None:
         """The failure after which no call is made any more, because it could not be recorded; `None` without one."""
         return self.failure if self.failure and self.failure.kind == "recording" else None
+
+    def failed(self, failure: GatewayFailure) -> None:
+        self.failure = failure
+        self._failing_since = self._failing_since or time.monotonic()
+
+    def ended(self, outcome: Outcome) -> None:
+        """A call of the agent's main loop has ended."""
+        self.last_outcome = outcome
+        if outcome.succeeded and not self.blocked:
+            self.failure, self._failing_since, self._answered = None, None, True
 
     def count(self) -> int:
         """Returns the number of a new call."""

@@ -8,9 +8,9 @@ from runbook_runner.core.events import AgentFinished, Log, Stop
 from runbook_runner.core.spec import Limits
 from runbook_runner.runner.agent.launch import Launch
 
-Why = Literal["idle", "cancel", "finished", "output"]
-"""Why the runner ended a process: it was stuck, the run was cancelled, the process stayed after its final record, or
-it printed too much."""
+Why = Literal["idle", "cancel", "finished", "output", "refused"]
+"""Why the runner ended a process: it was stuck, the run was cancelled, the process stayed after its final record, it
+printed too much, or its model will answer no more."""
 
 
 _MOST_OUTPUT: Final = 256 << 20
@@ -35,6 +35,8 @@ def finished(
     elif why == "idle":
         error = f"The agent produced no output and made no model call for {launch.limits.idle_s:g} s."
         ended_by, kind = "idle", "stalled"
+    elif why == "refused" and launch.session and (failure := launch.session.failure):
+        error, kind = failure.message, failures.of_gateway(failure.kind)
     elif why == "output":
         most = most_output(launch.limits) >> 20
         error = f"The agent printed more than {most} MB, the most that is recorded with this --disk; it was ended."

@@ -30,6 +30,8 @@ class ProcessEnd:
     end: AgentFinished
     has_worked: bool
     """A tool was called or a model answered, so a second start might do things twice."""
+    hopeless: bool
+    """Its model would refuse a second start as well."""
 
 
 def run_process(launch: Launch, sandbox: Sandbox, deadline_s: float, files: Sequence[PutFile] = ()) -> ProcessEnd:
@@ -57,7 +59,9 @@ def run_process(launch: Launch, sandbox: Sandbox, deadline_s: float, files: Sequ
     if left and why == "finished":
         message = f"{launch.agent.name} had finished; it was ended together with its background processes."
         launch.emit(Log(level="warning", message=message))
-    return ProcessEnd(end, output.has_worked or bool(launch.session and launch.session.usage.api_calls))
+    session = launch.session
+    has_worked = output.has_worked or bool(session and session.usage.api_calls)
+    return ProcessEnd(end, has_worked, hopeless=bool(session and session.hopeless))
 
 
 def _files(invocation: Invocation, sandbox: Sandbox) -> list[PutFile]:
@@ -200,6 +204,8 @@ class _Watch(threading.Thread):
             if self._finished_at is not None:
                 if now - self._finished_at > FINISH_GRACE_S:
                     return self.end("finished")
+            elif self._launch.session and self._launch.session.hopeless:
+                return self.end("refused")
             elif self._idle(now):
                 self.gave_up_waiting = self._reader.waits
                 return self.end("finished" if self.gave_up_waiting else "idle")

@@ -31,7 +31,7 @@ def run_agent(launch: Launch, sandbox: Sandbox) -> AgentFinished:
 
 def _delay(ended: ProcessEnd, retries: int, *, left_s: float) -> float | None:
     """Seconds until the next start; `None` when there is none: an agent that has worked is not started again."""
-    if ended.has_worked or ended.end.error is None or ended.end.ended_by not in ("exit", "idle"):
+    if ended.has_worked or ended.hopeless or ended.end.error is None or ended.end.ended_by not in ("exit", "idle"):
         return None
     delay = retry_delay(ended.end.error_kind, retries)
     return delay if delay is not None and delay < left_s else None

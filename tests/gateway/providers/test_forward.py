@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -176,13 +177,76 @@ def test_answer_that_breaks_off_before_anything_was_passed_on_is_a_502(provided:
     assert provided.cassette.read(1).response == response.json()
 
 
-def test_unreachable_provider_is_a_502_that_names_it(connect: Any) -> None:
+def test_unreachable_provider_is_a_502_that_names_it_and_the_sessions_failure(
+    connect: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:8")  # loopback never goes through it
     line = connect(
         provider_from("anthropic", {"ANTHROPIC_BASE_URL": "http://127.0.0.1:9", "ANTHROPIC_API_KEY": "k-1234"})
     )
     response = line.ask("a")
     assert response.status_code == 502
-    assert "no answer from anthropic at 127.0.0.1" in response.text
+    assert response.json()["error"]["message"] == "no answer from anthropic at 127.0.0.1: Connection refused"
+    assert line.session.failure.kind == "network"
+
+
+def test_a_proxy_that_does_not_answer_is_named_with_its_variable(connect: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("https_proxy", "http://me:secret-word@127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    line = connect(provider_from("anthropic", {"ANTHROPIC_API_KEY": "k-1234"}))
+    said = line.ask("a").json()["error"]["message"]
+    assert said == (
+        "no answer from anthropic at api.anthropic.com: Connection refused by the proxy 127.0.0.1:9, "
+        "which HTTP_PROXY or HTTPS_PROXY names"
+    )
+
+
+def test_a_limit_for_days_is_said_with_its_end(provided: Any) -> None:
+    assert provided.ask("a", model="closed").status_code == 429
+    assert provided.session.failure.kind == "billing"
+    assert re.fullmatch(
+        r"anthropic limits this key until \d{4}-\d\d-\d\d \d\d:\d\d \w+: try later", provided.session.failure.message
+    )
+
+
+def test_a_failure_that_was_overcome_is_none(provided: Any) -> None:
+    provided.ask("a", model="e401")
+    assert provided.session.failure.kind == "authentication"
+    provided.ask("a")
+    assert provided.session.failure is None
+
+
+def test_a_count_that_is_refused_is_no_failure_of_the_run(connect: Any) -> None:
+    line = connect(
+        provider_from("anthropic", {"ANTHROPIC_BASE_URL": "http://127.0.0.1:9", "ANTHROPIC_API_KEY": "k-1234"})
+    )
+    assert line.post("/v1/messages/count_tokens", model="m", messages=[]).status_code == 502
+    assert line.session.failure is None
+
+
+@pytest.mark.parametrize(
+    ("answered", "model", "hopeless"), [(False, "e401", True), (True, "e401", True), (False, "e500", False)]
+)
+def test_a_refused_key_is_hopeless_after_some_seconds(
+    provided: Any, monkeypatch: pytest.MonkeyPatch, answered: bool, model: str, hopeless: bool
+) -> None:
+    if answered:
+        provided.ask("a")
+    provided.ask("a", model=model)
+    assert provided.session.hopeless is None
+    monkeypatch.setattr("runbook_runner.gateway.serve.session.HOPELESS_S", 0.0)
+    assert (provided.session.hopeless is not None) == hopeless
+
+
+@pytest.mark.parametrize("answered", [False, True])
+def test_a_lost_network_is_hopeless_unless_the_model_had_answered(
+    provided: Any, monkeypatch: pytest.MonkeyPatch, answered: bool
+) -> None:
+    if answered:
+        provided.ask("a")
+    provided.ask("a", model="moved")
+    monkeypatch.setattr("runbook_runner.gateway.serve.session.HOPELESS_S", 0.0)
+    assert (provided.session.hopeless is None) == answered
 
 
 def test_redirect_is_not_handed_to_the_agent(provided: Any) -> None:

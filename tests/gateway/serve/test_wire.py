@@ -22,12 +22,16 @@ def through(connect: Connect, url: str) -> Any:
     return connect(provider_from("anthropic", {"ANTHROPIC_BASE_URL": url, "ANTHROPIC_API_KEY": "k-1234"}))
 
 
-def test_proxy_of_the_environment_is_used(connect: Connect, fake: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_proxy_of_the_environment_is_used_but_not_for_this_machine(
+    connect: Connect, fake: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("http_proxy", fake.url)
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    assert through(connect, "http://localhost:1/base").ask("a").status_code == 200
+    monkeypatch.delenv("no_proxy", raising=False)
+    server = provider_from("hosted_vllm", {"HOSTED_VLLM_API_BASE": "http://models.test:1/base"})
+    assert connect(server).post("/v1/chat/completions", model="m", messages=[]).status_code == 200
     assert through(connect, fake.url).ask("b").status_code == 200
-    assert [request["path"] for request in fake.requests] == ["http://localhost:1/base/v1/messages", "/v1/messages"]
+    asked = [request["path"] for request in fake.requests]
+    assert asked == ["http://models.test:1/base/v1/chat/completions", "/v1/messages"]
 
 
 def test_provider_over_tls_must_be_trusted(
