@@ -25,7 +25,7 @@ class AgentInput:
     app: str
     """Where `/app` is for the agent's process."""
     blocks: tuple[Block, ...] = ()
-    """Code blocks under the mission's `## Step` headings."""
+    """Code blocks under the runbook's `## Step` headings, for an agent that runs blocks."""
     model: str | None = None
     gateway_url: str | None = None
     """Base URL of the model endpoint; `None` for an agent without a dialect."""

@@ -1,6 +1,6 @@
 """Core: how a run is judged, as its runbook declares it: plain data that a RunSpec carries to the machine that judges.
 
-All lines are 1-based lines of the rendered mission.
+All lines are 1-based lines of the runbook.
 """
 
 from collections.abc import Mapping

@@ -27,14 +27,14 @@ class RequiredOutput(NamedTuple):
 
 
 class Block(NamedTuple):
-    """One fenced code block under a `## Step` heading of the mission."""
+    """One fenced code block under a `## Step` heading."""
 
     heading: str
     language: str
     """First word of the fence's info string, lower case; empty when there is none."""
     code: str
     line: int
-    """1-based line of the opening fence in the mission."""
+    """1-based line of the opening fence in the runbook."""
 
 
 class McpServer(NamedTuple):

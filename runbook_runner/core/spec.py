@@ -11,7 +11,7 @@ from pydantic_core import core_schema
 
 from runbook_runner.core import settings
 from runbook_runner.core.criteria import Criteria
-from runbook_runner.core.declared import McpServer, RequiredOutput, Secret
+from runbook_runner.core.declared import Block, McpServer, RequiredOutput, Secret
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.network.addresses import parse_rule
 
@@ -123,6 +123,9 @@ class RunSpec(Part):
     """Debian packages to install on top; Docker only."""
     mission: str
     """The rendered runbook, in terms of `/app/...`."""
+    blocks: tuple[Annotated[Block, AsObject()], ...] = ()
+    """What an agent without a model runs: the code blocks of the steps, with their values. Not part of the digest, as
+    they follow from the mission and the parameters."""
     parameters: dict[str, Any] = {}
     inputs: tuple[InputFile, ...] = ()
     secrets: tuple[Annotated[Secret, AsObject()], ...] = ()
@@ -132,7 +135,7 @@ class RunSpec(Part):
     primary_outputs: tuple[str, ...] = ()
     evaluation: str | None = None
     criteria: Criteria = Criteria()
-    """How the run is judged. Read from the mission, so not part of the digest."""
+    """How the run is judged. Not part of the digest, for the same reason."""
     limits: Limits = Limits()
     network: Network = Network()
     labels: dict[str, str] = {}
@@ -141,7 +144,7 @@ class RunSpec(Part):
     def digest(self) -> str:
         """`sha256:…` over the canonical JSON: the order of parameters, inputs, secrets and labels and the paths of
         this machine do not matter."""
-        body = self.model_dump(mode="json", exclude={"near", "criteria"})
+        body = self.model_dump(mode="json", exclude={"near", "blocks", "criteria"})
         for item in body["inputs"]:
             del item["source"]
         for unordered in ("inputs", "secrets"):

@@ -11,6 +11,7 @@ from runbook_runner.core.formats.yaml_text import YamlText
 from runbook_runner.runbook.markdown.blocks import Fence, Outline, Section
 from runbook_runner.runbook.parts.sections import find_exact, subsections
 from runbook_runner.runbook.parts.steps import language_of
+from runbook_runner.runbook.parts.substitution import PLACEHOLDER
 
 _HEADING = re.compile(r"(?P<id>[A-Za-z0-9][A-Za-z0-9._-]*)\s+[—–-]\s+(?P<name>\S.*)")
 _KINDS: dict[str, Kind] = {
@@ -96,19 +97,26 @@ def with_builtin(check: CodeCheck, source: str) -> CodeCheck:
 
 
 def read_builtin(check: CodeCheck, source: str) -> BuiltIn:
-    """The check's block. Raises InputError with `source:line` when it is malformed: the check is an `error` then."""
+    """The check's block; a `{{name}}` in it is part of a text, as YAML it would be two mappings. Raises InputError with
+    `source:line` when it is malformed: the check is an `error` then."""
     assert check.code_line is not None, "a built-in has a fence"
     where = f"{source}:{check.code_line}"
-    text = YamlText(check.code, source, first_line=check.code_line + 1)
+    code = PLACEHOLDER.sub(lambda match: f"\ue000{match[0][2:-2]}\ue001", check.code)
+    text = YamlText(code, source, first_line=check.code_line + 1)
     root = text.root()
     body = text.value(root) if root is not None else None
     if not isinstance(body, dict):
         raise InputError("A built-in check holds `use:` and what it looks at.", where=where)
+    body = {key: _as_written(value) if isinstance(value, str) else value for key, value in body.items()}
     use = body.get("use")
     if use not in USES:
         raise InputError(f"`use: {use}` is not a built-in check.", where=where, hint=f"There are {', '.join(USES)}.")
     files, is_glob = _files(body, where)
     return BuiltIn(use, files, is_glob, _size(body, use, where), _pattern(body, use, where))
+
+
+def _as_written(text: str) -> str:
+    return text.replace("\ue000", "{{").replace("\ue001", "}}")
 
 
 def _files(body: dict[str, Any], where: str) -> tuple[str, bool]:

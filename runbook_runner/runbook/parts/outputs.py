@@ -2,7 +2,7 @@
 results are spelled."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from posixpath import normpath
 
 from runbook_runner.core.declared import RequiredOutput
@@ -39,16 +39,19 @@ def looks_like_path(text: str) -> bool:
     )
 
 
-def required_outputs(outline: Outline) -> tuple[RequiredOutput, ...]:
+_Fill = Callable[[str], str]
+
+
+def required_outputs(outline: Outline, fill: _Fill = str) -> tuple[RequiredOutput, ...]:
     """In manifest order, each path once. Every table of the section counts, except below a heading that says
-    "optional". Paths outside the results directory are left out: a run can't deliver them."""
+    "optional". Paths outside the results directory are left out: a run can't deliver them. fill: puts values in."""
     section = find(outline.sections, "required output", prefix=True)
     found: dict[str, RequiredOutput] = {}
     for table in outline.tables_in(section) if section else ():
         below = outline.innermost(table.line)
         if below and "optional" in below.title.lower():
             continue
-        for output in _rows(table):
+        for output in _rows(table, fill):
             found.setdefault(output.path, output)
     return tuple(found.values())
 
@@ -70,23 +73,23 @@ def spelled_outputs(table: Table) -> Iterator[tuple[int, str]]:
         yield from ((row.line, path) for path in _paths(names, row)[1])
 
 
-def _rows(table: Table) -> Iterator[RequiredOutput]:
+def _rows(table: Table, fill: _Fill) -> Iterator[RequiredOutput]:
     names = [cell.text.lower() for cell in table.header.cells]
     if names[0].split(" ")[0].rstrip("s") in _CHOICES:
-        yield from _common(names, table.rows)
+        yield from _common(names, table.rows, fill)
         return
     for row in table.rows:
         if _is_optional(names, row):
             continue
         column, spelled = _paths(names, row)
-        for path in filter(None, map(in_results, spelled)):
-            yield RequiredOutput(path=path, description=_description(names, row, column))
+        for path in filter(None, map(in_results, map(fill, spelled))):
+            yield RequiredOutput(path=path, description=fill(_description(names, row, column)))
 
 
-def _common(names: Sequence[str], rows: Sequence[Row]) -> Iterator[RequiredOutput]:
+def _common(names: Sequence[str], rows: Sequence[Row], fill: _Fill) -> Iterator[RequiredOutput]:
     """A table keyed by operation (contract §3.14, `nutlope/hallmark`): a run does one of them, so it owes only the
     files that every row names."""
-    sets = [dict.fromkeys(filter(None, map(in_results, _paths(names, row)[1]))) for row in rows]
+    sets = [dict.fromkeys(filter(None, map(in_results, map(fill, _paths(names, row)[1])))) for row in rows]
     for path in sets[0] if sets else ():
         if all(path in others for others in sets):
             yield RequiredOutput(path=path)

@@ -16,13 +16,13 @@ BUILT_IN: Mapping[str, str] = MappingProxyType(
 )
 """Names that have a value in every run (contract §3.7)."""
 
-_PLACEHOLDER = re.compile(
+_WITH_DOLLAR = re.compile(
     r"(?P<dollar>\$?)\{\{\s*(?:secrets\.(?P<secret>[A-Za-z_][A-Za-z0-9_-]*)|(?P<name>[A-Za-z_][A-Za-z0-9_]*))\s*\}\}"
 )
 
 
 # Without the dollar the pattern starts with plain text, which `re` finds ten times as fast.
-_USED = re.compile(_PLACEHOLDER.pattern.removeprefix(r"(?P<dollar>\$?)"))
+PLACEHOLDER = re.compile(_WITH_DOLLAR.pattern.removeprefix(r"(?P<dollar>\$?)"))
 
 
 class Placeholder(NamedTuple):
@@ -45,7 +45,7 @@ def substitute(text: str, values: Mapping[str, object], secret_envs: Mapping[str
             return f"${{{secret_envs[secret]}}}" if dollar else f"${secret_envs[secret]}"
         return dollar + spell(values[name]) if name in values else match[0]
 
-    return _PLACEHOLDER.sub(replace, text)
+    return _WITH_DOLLAR.sub(replace, text)
 
 
 def spell(value: object) -> str:
@@ -63,7 +63,7 @@ def placeholders(text: str) -> tuple[Placeholder, ...]:
 def each_placeholder(text: str) -> Iterator[Placeholder]:
     """The same, one by one."""
     line, counted = 1, 0
-    for match in _USED.finditer(text):
+    for match in PLACEHOLDER.finditer(text):
         line += text.count("\n", counted, match.start())
         counted = match.start()
         yield Placeholder(match["secret"] or match["name"], line, is_secret=match["secret"] is not None)
@@ -71,4 +71,4 @@ def each_placeholder(text: str) -> Iterator[Placeholder]:
 
 def used_names(text: str) -> frozenset[str]:
     """The names of all `{{name}}`, secrets apart."""
-    return frozenset(match["name"] for match in _USED.finditer(text) if match["name"])
+    return frozenset(match["name"] for match in PLACEHOLDER.finditer(text) if match["name"])

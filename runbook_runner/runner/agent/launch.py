@@ -10,7 +10,6 @@ from runbook_runner.core import settings
 from runbook_runner.core.events import Emit
 from runbook_runner.core.redaction import Redactor
 from runbook_runner.core.spec import Limits, RunSpec
-from runbook_runner.runbook.parts.steps import step_blocks
 from runbook_runner.runner.cancellation import Cancellation
 from runbook_runner.runner.live_run import Run
 from runbook_runner.runner.request.inputs import shown_names
@@ -47,7 +46,7 @@ def launch_of(run: Run, sandbox: Sandbox, model: "ModelAccess | None", inputs: l
     agent_input = AgentInput(
         mission=mission,
         app=sandbox.app,
-        blocks=step_blocks(mission),
+        blocks=tuple(block._replace(code=sandbox.localise(block.code)) for block in run.spec.blocks),
         model=run.spec.model,
         gateway_url=model.url if model else None,
         token=model.session.token if model else None,

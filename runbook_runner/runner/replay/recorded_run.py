@@ -24,6 +24,7 @@ from runbook_runner.core.events import (
 )
 from runbook_runner.core.invalid import problem_of
 from runbook_runner.core.spec import RunSpec
+from runbook_runner.runbook.parts.steps import step_blocks
 from runbook_runner.runner.request.valid_spec import require_valid_spec
 from runbook_runner.sandbox.backends import BACKENDS
 from runbook_runner.trajectory.store import SPEC_FILE, find_folder, read_events
@@ -134,10 +135,13 @@ def end_of(events: Sequence[Event]) -> End | None:
 def _spec(path: Path) -> RunSpec:
     try:
         with open_regular(path) as file:
-            return RunSpec.model_validate_json(file.read())
+            spec = RunSpec.model_validate_json(file.read())
     except OSError as error:
         raise InputError(f"The spec of this run can't be read: {error.strerror}.", where=str(path)) from error
     except ValidationError as error:
         problem = problem_of(error)
         where = ": ".join(filter(None, (str(path), ".".join(map(str, problem.place)))))
         raise InputError(f"This is not the spec of a run of this version: {problem.message}.", where=where) from error
+    if "blocks" in spec.model_fields_set:
+        return spec
+    return spec.model_copy(update={"blocks": step_blocks(spec.mission)})  # such a run took them from its mission

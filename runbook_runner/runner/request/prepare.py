@@ -16,7 +16,6 @@ from runbook_runner.core.settings import RecordMode, Settings, record_mode
 from runbook_runner.core.spec import InputFile, RunSpec
 from runbook_runner.runbook.document import parse
 from runbook_runner.runbook.mission import doubts
-from runbook_runner.runbook.parts.steps import step_blocks
 from runbook_runner.runbook.sources.fixture import load_fixture
 from runbook_runner.runbook.sources.load import load
 from runbook_runner.runner.environment.backends import ChosenBackend, choose_backend
@@ -245,8 +244,7 @@ def _upstream(
 ) -> "Upstream | None":
     """Who answers the agent's model calls; `None` when it makes none. What the agent or its provider would refuse is
     refused here, before anything starts."""
-    blocks = step_blocks(spec.mission)
-    agent.invoke(AgentInput(spec.mission, settings.APP, blocks, spec.model, mcp_servers=spec.mcp_servers))
+    agent.invoke(AgentInput(spec.mission, settings.APP, spec.blocks, spec.model, mcp_servers=spec.mcp_servers))
     if agent.dialect is None and script is None:
         return None
     from runbook_runner.runner.model_access import find_upstream  # only runs that call a model import the gateway

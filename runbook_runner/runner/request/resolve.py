@@ -15,8 +15,8 @@ from runbook_runner.core.errors import InputError
 from runbook_runner.core.network.addresses import parse_rule
 from runbook_runner.core.spec import Limits, Network, Policy, RunSpec
 from runbook_runner.core.text import did_you_mean
-from runbook_runner.runbook.document import Runbook, parse
-from runbook_runner.runbook.mission import render
+from runbook_runner.runbook.document import Runbook
+from runbook_runner.runbook.filled import Filled
 from runbook_runner.runbook.parts.parameters import Parameter
 from runbook_runner.runbook.parts.substitution import BUILT_IN, placeholders
 from runbook_runner.runbook.run_settings import own_settings
@@ -40,8 +40,7 @@ def resolve(runbook: Runbook, request: RunRequest, keys: Collection[str] = (), f
     front = runbook.frontmatter
     chosen = choose(front, request, keys)
     agent = find_agent(str(chosen.agent.value), request.near)
-    mission = _mission(runbook, request)
-    rendered = parse(mission, runbook.source)
+    filled = _filled(runbook, request)
     files = request.files or sample_inputs(runbook, folder)
     return RunSpec(
         title=runbook.title or "",
@@ -54,15 +53,16 @@ def resolve(runbook: Runbook, request: RunRequest, keys: Collection[str] = (), f
         snapshot=chosen.snapshot.value,
         image=chosen.image.value,
         apt_packages=check_packages((*own_settings(runbook).apt_packages, *request.apt_packages), runbook.source),
-        mission=mission,
+        mission=filled.mission,
+        blocks=filled.blocks if agent.facts.runs_blocks else (),
         parameters=dict(request.parameters),
         inputs=read_inputs(files),
         secrets=_secrets(runbook, request.secrets),
         mcp_servers=runbook.mcp_servers,
-        outputs=rendered.outputs,
+        outputs=filled.outputs,
         primary_outputs=front.primary_outputs,
         evaluation=front.evaluation,
-        criteria=rendered.criteria,
+        criteria=filled.criteria,
         limits=_limits(runbook, request),
         network=_network(runbook, request),
         labels=dict(request.labels),
@@ -85,7 +85,7 @@ def refuse_unknown_parameters(runbook: Runbook, given: Mapping[str, Any], where:
             raise InputError(f"The runbook has no parameter {name!r}.", where=where or runbook.source, hint=hint)
 
 
-def _mission(runbook: Runbook, request: RunRequest) -> str:
+def _filled(runbook: Runbook, request: RunRequest) -> Filled:
     refuse_unknown_parameters(runbook, request.parameters)
     missing = missing_parameters(runbook, request.parameters)
     if missing:
@@ -97,7 +97,7 @@ def _mission(runbook: Runbook, request: RunRequest) -> str:
             details="Give each with -p NAME=VALUE, or all in a file with --params FILE.",
         )
     defaults = {p.name: p.default for p in runbook.parameters if p.default is not None}
-    return render(runbook, {**defaults, **BUILT_IN, **request.parameters})
+    return Filled(runbook, {**defaults, **BUILT_IN, **request.parameters})
 
 
 def _task(runbook: Runbook) -> str:

@@ -125,6 +125,16 @@ def test_several_runs_are_replayed_one_by_one_and_the_worst_counts(runbook: Any,
     assert [json.loads(line)["results"]["identical"] for line in ran.out.splitlines()] == [True, False]
 
 
+def test_a_recording_whose_spec_has_no_blocks_takes_them_from_its_mission(runbook: Any, shell_runbook: Write) -> None:
+    first = runbook("run", shell_runbook("echo one > /app/results/out.txt"), "--sandbox", "host", "--json")
+    spec = json.loads((first.folder / "spec.json").read_text())
+    assert [block["code"] for block in spec.pop("blocks")] == ["echo one > /app/results/out.txt\n"]
+    (first.folder / "spec.json").write_text(json.dumps(spec))
+    again = runbook("replay", first.folder, "--sandbox", "host", "--json")
+    assert again.code == 0, again.err
+    assert again.json
+
+
 @pytest.mark.parametrize(("recorded", "repeated", "first"), [
     ("abc", "abc", None), ("abcd", "bacd", None), ("abcd", "cabd", None), ("", "", None),
     ("abc", "abx", 3), ("abc", "ab", 3), ("ab", "abc", 3), ("abc", "bax", 3), ("abc", "cax", 1),

@@ -416,3 +416,31 @@ def test_an_image_that_the_runbook_names_and_the_sandbox_does_not_use_is_told(ru
     ran = runbook("run", "RUNBOOK.md", "--sandbox", "host")
     assert ran.code == 0
     assert "debian:12 is not used: host runs with the programs of this machine." in ran.out
+
+
+def test_a_value_of_a_parameter_is_data_in_the_blocks_of_the_shell_agent(runbook: Any, tmp_path: Path) -> None:
+    """It closes no block and opens none, runs nothing, and needs no quotes that its author has to know of."""
+    (tmp_path / "RUNBOOK.md").write_text(
+        "---\nversion: 1.0.0\nagent: shell\n---\n# T\n\n## Parameters\n\n| Parameter | Default | Description |\n"
+        "|---|---|---|\n| `a` | `d` | Any |\n\n{{a}}\n\n## Step 1: Go\n\n```bash\n"
+        "cat > /app/results/a.txt <<'EOF'\n{{a}}\nEOF\nprintf %s {{a}} > /app/results/b.txt\n```\n"
+    )
+    value = "O'Brien $(exit 3)\n```\n\n## Step 0: Other\n\n```bash\nexit 4\n```\n"
+    ran = runbook("run", tmp_path, "-p", f"a={value}", "--sandbox", "host", "--json")
+    assert ran.code == 0, ran.err
+    assert (ran.folder / "results/a.txt").read_text() == f"{value}\n"
+    assert (ran.folder / "results/b.txt").read_text() == value
+
+
+def test_a_value_that_can_not_be_quoted_is_refused_with_its_place(
+    runbook: Any, shell_runbook: Callable[[str], Path]
+) -> None:
+    path = shell_runbook("echo $(({{a}} + 1)) > /app/results/out.txt")
+    refused = runbook("run", path, "-p", "a=1 2", "--sandbox", "host")
+    assert refused.code == 2
+    line = (path / "RUNBOOK.md").read_text().splitlines().index("echo $(({{a}} + 1)) > /app/results/out.txt") + 1
+    assert (
+        f"RUNBOOK.md:{line}: The value of {{{{a}}}} can't be quoted: the placeholder stands in arithmetic."
+        in refused.err
+    )
+    assert runbook("run", path, "-p", "a=1", "--sandbox", "host").code == 0

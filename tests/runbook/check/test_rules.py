@@ -92,6 +92,7 @@ BROKEN = [
     ("RB404", "jq length /app/work/orders.json", "jq length /app/work/order.json", 50),
     ("RB405", "Mend what Step 3 found.\n", "", 60),
     ("RB406", "jq length", "# " + "long " * 50_000 + "\njq length", 49),
+    ("RB407", "agent: claude-code", "agent: shell", None),
     ("RB501", "evaluation: programmatic", "evaluation: programmatic", None),
     ("RB502", "(max 3 rounds)", "", 60),
     ("RB503", "evaluation: programmatic", "evaluation: rubric", 3),
@@ -123,6 +124,28 @@ SHORT = "---\nagent: {}\n---\n# T\n## REQUIRED OUTPUT FILES\n\n| File |\n|---|\n
 
 def test_shell_agent_without_a_block_is_found():
     assert found(SHORT.format("shell")) == [("RB113", 2)]
+
+
+@pytest.mark.parametrize(
+    ("language", "code", "default", "is_found"),
+    [
+        ("bash", "echo '{{x}}' {{x}}", "a b", False),
+        ("bash", "for i in {{x}}; do echo $i; done", "a b", True),
+        ("bash", "{{x}} --all", "make all", True),
+        ("bash", "{{x}} --all", "make", False),
+        ("bash", "echo $(({{x}}))", "", True),
+        ("bash", "echo $(({{x}}))", "3", False),
+        ("python", "n = {{x}}", "3", False),
+        ("python", "n = {{x}}", "a b", True),
+        ("text", "{{x}}", "a b", False),
+    ],
+)
+def test_placeholders_whose_values_would_not_survive_quotes_are_found(language, code, default, is_found):
+    given = f"`{default}`" if default else "*(required)*"
+    table = f"\n## Parameters\n\n| Parameter | Default | Description |\n|---|---|---|\n| `x` | {given} | Any |\n"
+    text = SHORT.format("shell").replace("a.md\n", f"```{language}\n{code}\n```\n\n```bash\necho a.md\n```\n" + table)
+    assert [line for rule, line in found(text) if rule == "RB407"] == ([14] if is_found else [])
+    assert [rule for rule, _ in found(text.replace("agent: shell", "agent: codex")) if rule == "RB407"] == []
 
 
 def test_steps_without_any_judgement_are_found():

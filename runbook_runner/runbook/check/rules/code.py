@@ -7,6 +7,9 @@ from itertools import chain, islice
 from runbook_runner.runbook.check.rules.findings import Hit
 from runbook_runner.runbook.check.rules.json_syntax import json_problem
 from runbook_runner.runbook.check.rules.subject import SHELLS, Rule, Subject
+from runbook_runner.runbook.parts.steps import LANGUAGES, language_of
+from runbook_runner.runbook.quoting.fill import hint, places
+from runbook_runner.runbook.quoting.places import BARE, PLAIN, Place, UnquotableError
 
 _PROGRAMS = SHELLS | {"python", "python3", ""}
 _MARKDOWN = frozenset({"markdown", "md", "mdx", "text", "txt", ""})
@@ -19,6 +22,8 @@ _PLACES = {
 _SHELL_READERS = r"cat|head|tail|jq|wc|grep|sort|less|source|python3?|node|bash|sh"
 _READING = rf"\b(?:{_SHELL_READERS}|open|read_csv|read_json|read_text|load)\b[^#|;&>]*[\s\"'(]$|<\s?\"?$"
 _OPENED_TO_WRITE = r"['\"]\)?\s*,\s*(?:mode\s*=\s*)?['\"][wax]"
+_ANY_VALUE = 'it\'s "any" value'
+_SPLIT = r"(?:^|[;&|({]|\b(?:then|do|else))\s*\Z|\bfor \w+ in [^;]*\Z"
 _NEAR = 120  # characters of a line that are looked at: it may be as long as the file
 
 
@@ -128,6 +133,36 @@ def empty_step(subject: Subject) -> Iterator[Hit]:
             yield subject.on(step.line, f"{step.title!r} says nothing.", "Say what the agent has to do, or remove it.")
 
 
+def unquotable_placeholder(subject: Subject) -> Iterator[Hit]:
+    """A place in which the shell agent writes only a plain value, or a quoted value is not what is meant."""
+    if not subject.agent or not subject.agent.runs_blocks:
+        return
+    defaults = {parameter.name: parameter.default for parameter in subject.runbook.parameters}
+    for step in subject.steps:
+        for fence in subject.runbook.outline.fences_in(step):
+            language = language_of(fence.info)
+            if language not in LANGUAGES:
+                continue
+            for place in places(fence.code, language, defaults.keys()):
+                if problem := _problem_of(place, fence.code, language, defaults[place.name]):
+                    line = fence.line + 1 + fence.code.count("\n", 0, place.start)
+                    mark = fence.code[place.start : place.end]
+                    yield subject.on(line, f"`{mark}` stands {problem}.", hint(language, place.name), at=mark)
+
+
+def _problem_of(place: Place, code: str, language: str, default: str | None) -> str | None:
+    """A place with a default is meant for values like that one."""
+    try:
+        place.write(_ANY_VALUE if default is None else default)
+    except UnquotableError as error:
+        return f"{error}, where not every value can be quoted"
+    start = code.rfind("\n", 0, place.start) + 1
+    is_split = language in SHELLS and place.where == BARE and re.search(_SPLIT, code[start : place.start][-_NEAR:])
+    if is_split and (default is None or not PLAIN.fullmatch(default)):
+        return "where a command or a list of words is expected: its value is quoted, as one word"
+    return None
+
+
 RULES = (
     Rule("RB401", "shell-syntax", "error", "Shell blocks parse (`bash -n`)", shell_syntax),
     Rule("RB402", "json-syntax", "warning", "JSON examples parse", json_syntax),
@@ -135,4 +170,11 @@ RULES = (
     Rule("RB404", "unwritten-file", "warning", "Files that code reads are written somewhere", unwritten_file),
     Rule("RB405", "empty-step", "warning", "Every step says something", empty_step),
     Rule("RB406", "unchecked-shell", "warning", "No shell block was left out", unchecked_shell),
+    Rule(
+        "RB407",
+        "unquotable-placeholder",
+        "warning",
+        "Values can be quoted where their placeholders stand (`agent: shell`)",
+        unquotable_placeholder,
+    ),
 )

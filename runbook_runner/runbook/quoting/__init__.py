@@ -1,0 +1,1 @@
+"""Room `runbook`, `quoting`: values in code, each written as data for the place where its `{{name}}` stands."""
