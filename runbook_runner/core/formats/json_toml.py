@@ -32,7 +32,7 @@ def read_json(text: str | bytes, source: str) -> Any:
         raise _too_deep(source) from error
     except ValueError as error:
         raise InputError("The JSON holds a number that is too long.", where=source) from error
-    return _bounded(value, source)
+    return bounded(value, source)
 
 
 def read_toml(text: str, source: str) -> dict[str, Any]:
@@ -51,10 +51,10 @@ def read_toml(text: str, source: str) -> dict[str, Any]:
         raise _too_deep(source) from error
     except ValueError as error:
         raise InputError("The TOML holds a number that is too long.", where=source) from error
-    return _bounded(tables, source)
+    return bounded(tables, source)
 
 
-def _bounded(value: Value, source: str) -> Value:
+def bounded(value: Value, source: str) -> Value:
     """The same value. Raises InputError when it has more than MAX_DEPTH levels. Without recursion."""
     level: Iterable[Any] = [value]
     for _ in range(MAX_DEPTH):

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from runbook_runner.core.formats.json_toml import plain_json
 from runbook_runner.gateway.dialects import sse
 from runbook_runner.gateway.dialects.base import Json
 from runbook_runner.gateway.dialects.bodies import items, part
@@ -26,6 +27,7 @@ def read_answer(dialect: str, response: Any) -> RecordedAnswer:
     is left out."""
     stream = isinstance(response, str)
     bodies = list(sse.objects(response)) if stream else response if isinstance(response, list) else [response]
+    bodies = plain_json(bodies)
     texts: dict[str, str] = {"text": "", "thinking": ""}
     calls: list[ToolCall] = []
     for piece in _READERS[dialect](bodies, stream):
@@ -167,7 +169,7 @@ def _parsed(arguments: Any) -> Json:
     if not isinstance(arguments, str) or not arguments.strip():
         return _object(arguments)
     try:
-        return _object(json.loads(arguments))
+        return _object(plain_json(json.loads(arguments)))
     except (ValueError, RecursionError):
         return {"input": arguments}
 

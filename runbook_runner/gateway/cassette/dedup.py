@@ -10,6 +10,7 @@ import marshal
 from collections.abc import Callable
 from typing import Any, Final
 
+from runbook_runner.core.formats.json_toml import bounded
 from runbook_runner.gateway.cassette.blobs import BlobFolder
 
 INLINE_BYTES: Final = 512
@@ -39,7 +40,7 @@ class DocumentStore:
 
     def get(self, digest: str) -> Any:
         """Returns a document. Its parts may be shared with other documents: don't change them. Raises InputError."""
-        document = json.loads(self._blobs.get(digest))
+        document = self._read(digest)
         if not isinstance(document, dict):
             return document
         return {key: self._resolved(value) for key, value in document.items()}
@@ -73,8 +74,11 @@ class DocumentStore:
             return value
         digest = str(value[_REF])
         if digest not in self._parts:
-            self._parts[digest] = json.loads(self._blobs.get(digest))
+            self._parts[digest] = self._read(digest)
         return self._parts[digest]
+
+    def _read(self, digest: str) -> Any:
+        return bounded(json.loads(self._blobs.get(digest)), f"blob {digest}")
 
 
 def compact(value: Any) -> str:

@@ -226,6 +226,14 @@ def test_a_part_of_another_kind_is_reported(scripted: Scripted) -> None:
         line.cassette.read(1)
 
 
+def test_a_document_that_is_nested_too_deeply_is_refused(scripted: Scripted) -> None:
+    """What compares recordings, and makes scripts of them, goes down level by level."""
+    line = scripted("- say: hi")
+    line.ask("hi", deep=json.loads("[" * 400 + "]" * 400))
+    with pytest.raises(InputError, match=r"blob [0-9a-f]{64}: This is nested deeper than 100 levels"):
+        line.cassette.read(1)
+
+
 def test_a_line_that_does_not_fit_on_the_disk_spoils_no_other(scripted: Scripted) -> None:
     """A limit of the size of files stands for a disk that fills up and is then given room."""
     resource = pytest.importorskip("resource")

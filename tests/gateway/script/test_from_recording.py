@@ -9,6 +9,7 @@ import yaml
 
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.events import Usage
+from runbook_runner.core.formats.json_toml import CUT
 from runbook_runner.gateway.cassette.answers import RecordedAnswer, read_answer
 from runbook_runner.gateway.dialects import DIALECTS
 from runbook_runner.gateway.dialects.base import Dialect, ParsedRequest, Reply, Tool, ToolCall
@@ -140,6 +141,15 @@ def test_calls_in_pieces_are_told_apart_however_they_are_numbered(pieces: list[l
         ("a", {}),
         ("b", {"x": 1}),
     )
+
+
+def test_what_a_tool_was_given_is_read_as_deep_as_it_can_be_written() -> None:
+    deep = "[" * 400 + "]" * 400
+    in_pieces = stream(piece(tool_calls=[tool("a", f'{{"x": {deep}}}')]))
+    whole = {"content": [{"type": "tool_use", "name": "a", "input": {"x": json.loads(deep)}}]}
+    for dialect, response in (("openai-chat", in_pieces), ("anthropic", whole)):
+        ((name, value),) = read_answer(dialect, response).calls
+        assert (name, CUT in yaml.safe_dump(value)) == ("a", True)
 
 
 def test_pieces_of_content_and_refusals_are_words() -> None:
