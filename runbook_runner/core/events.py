@@ -53,6 +53,8 @@ class Usage(BaseModel):
     cost_usd: Annotated[float | None, BeforeValidator(amount)] = None
     """`None`: not known. Never a guess: a sum with an unknown part is unknown."""
     api_calls: Count = 0
+    estimated: bool = False
+    """A part of it is counted by the gateway: of a call that broke off, whose provider did not come to tell it."""
 
     def __add__(self, other: "Usage") -> "Usage":
         return Usage(
@@ -63,6 +65,7 @@ class Usage(BaseModel):
             reasoning_tokens=self.reasoning_tokens + other.reasoning_tokens,
             cost_usd=_sum_of_costs(self, other),
             api_calls=self.api_calls + other.api_calls,
+            estimated=self.estimated or other.estimated,
         )
 
     @property

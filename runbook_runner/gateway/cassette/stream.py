@@ -1,6 +1,5 @@
 """Gateway: an event stream that is parsed, cleaned of secrets and written to the cassette as it comes."""
 
-import codecs
 from collections import defaultdict
 from typing import Final
 
@@ -26,9 +25,9 @@ class RecordedStream:
         """The answer so far."""
         self._dialect = dialect
         self._cassette = cassette
-        self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
-        self._incomplete: list[str] = []
-        """The pieces of the last, incomplete line."""
+        self.said_chars = 0
+        """Characters that the model has written so far."""
+        self._reader = sse.LineReader()
         self._lines: list[str] = []
         self._texts: dict[str, list[str]] = defaultdict(list)
         """Channel → its pieces in `_lines`."""
@@ -38,22 +37,15 @@ class RecordedStream:
 
     def add(self, chunk: bytes) -> None:
         """Raises RecordingError."""
-        # splitlines() would also split at characters that JSON has unescaped.
-        *ended, incomplete = self._decode(chunk).split("\n")
-        for rest in ended:
-            self._take("".join((*self._incomplete, rest, "\n")))
-            self._incomplete.clear()
-        if incomplete:
-            self._incomplete.append(incomplete)
+        for line in self._reader.feed(chunk):
+            self._take(line)
         if self._size >= self._cut_at:
             self._cut()
 
     def end(self) -> None:
         """The stream has ended. May be called twice."""
-        rest = "".join((*self._incomplete, self._decode(b"", final=True)))
-        self._incomplete.clear()
-        if rest:
-            self._take(rest)
+        for line in self._reader.end():
+            self._take(line)
 
     def keep(self, content_type: str) -> Body | None:
         """Stores the rest. Returns the body of the whole answer; `None` when it is empty or this cassette keeps no
@@ -71,13 +63,15 @@ class RecordedStream:
 
     def _take(self, line: str) -> None:
         event = sse.parse(line)
+        pieces = list(self._dialect.deltas(event)) if event is not None else []
+        self.said_chars += sum(len(piece.holder[piece.key]) for piece in pieces)
         if event is not None:
             self.parsed = self._dialect.add_event(self.parsed, event)
         if not self._cassette.keeps_bodies:
             return
         self._lines.append(line)
         self._size += len(line)
-        for piece in self._dialect.deltas(event) if event is not None else ():
+        for piece in pieces:
             self._texts[piece.channel].append(piece.holder[piece.key])
 
     def _cut(self) -> None:

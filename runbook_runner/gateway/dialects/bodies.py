@@ -20,6 +20,11 @@ _ADDRESS: Final = re.compile(
 """As lenient as `urllib.parse`. Others than http are opened with the credentials of a cloud: `gs://bucket/object`."""
 
 
+CHARS_OF_A_TOKEN: Final = 4
+_LONGEST_WORD: Final = 4000
+"""Characters; what has more is an image or a document in base64."""
+_MEDIA_TOKENS: Final = 1500
+"""Of an image that fills what a model looks at."""
 _MOST_UNFOLDED: Final = 1 << 18
 """Values."""
 
@@ -80,6 +85,23 @@ def unfolds_too_far(schemas: Any) -> bool:
                 left.append((known[name], known, inside | {name}))
                 size += len(inside)
     return size >= _MOST_UNFOLDED
+
+
+def estimated_tokens(body: Any) -> int:
+    """Roughly how many tokens a request has."""
+    tokens = 0
+    left = [body]
+    while left:
+        value = left.pop()
+        if isinstance(value, list):
+            left += value
+        elif isinstance(value, dict):
+            tokens += sum(map(len, value)) // CHARS_OF_A_TOKEN
+            left += value.values()
+        elif isinstance(value, str):
+            is_media = len(value) > _LONGEST_WORD and " " not in value[:_LONGEST_WORD]
+            tokens += _MEDIA_TOKENS if is_media else len(value) // CHARS_OF_A_TOKEN
+    return tokens
 
 
 def number(data: Any, key: str) -> int:

@@ -18,20 +18,20 @@ DONE: Final[Json] = {"[DONE]": True}
 _LINE_END: Final = re.compile("\r\n|\r|\n")
 
 
-class EventReader:
-    """Splits a stream, as it comes, into its events, in each form that the standard allows: any line ends, a byte order
-    mark, comments, data over several lines."""
+class LineReader:
+    """Splits a stream, as it comes, into lines as most servers write them, whatever the standard allows besides: other
+    line ends, a byte order mark, data over several lines."""
 
     def __init__(self) -> None:
         self._decode = codecs.getincrementaldecoder("utf-8-sig")("replace").decode
         self._incomplete: list[str] = []
         """The pieces of the last, incomplete line."""
         self._after_cr = False
-        self._name = ""
         self._data: list[str] = []
+        """Lines of data that may go on."""
 
-    def feed(self, chunk: bytes) -> Iterator[tuple[str, str]]:
-        """Yields the name, empty without one, and the data of each event that is complete."""
+    def feed(self, chunk: bytes) -> Iterator[str]:
+        """Yields lines with a line feed at their end."""
         text = self._decode(chunk)
         if self._after_cr and text:
             text = text.removeprefix("\n")
@@ -44,6 +44,42 @@ class EventReader:
         if incomplete:
             self._incomplete.append(incomplete)
 
+    def end(self) -> Iterator[str]:
+        """Yields the rest; its last line is as incomplete as it came. May be called twice."""
+        rest = "".join((*self._incomplete, self._decode(b"", final=True)))
+        self._incomplete.clear()
+        yield from self._joined()
+        if rest:
+            yield rest
+
+    def _take(self, line: str) -> Iterator[str]:
+        if line.startswith("data:"):
+            self._data.append(line)
+            return
+        yield from self._joined()
+        yield f"{line}\n"
+
+    def _joined(self) -> Iterator[str]:
+        if self._data:
+            first, *others = self._data
+            # In JSON, a line end means no more than a space.
+            yield "".join((first, *(f" {line[5:].removeprefix(' ')}" for line in others), "\n"))
+            self._data.clear()
+
+
+class EventReader:
+    """Splits a stream, as it comes, into its events."""
+
+    def __init__(self) -> None:
+        self._lines = LineReader()
+        self._name = ""
+        self._data = ""
+
+    def feed(self, chunk: bytes) -> Iterator[tuple[str, str]]:
+        """Yields the name, empty without one, and the data of each event that is complete."""
+        for line in self._lines.feed(chunk):
+            yield from self._take(line.removesuffix("\n"))
+
     def end(self) -> Iterator[tuple[str, str]]:
         """Yields the last event of a server that leaves out the blank line behind it."""
         yield from self.feed(b"\n\n")
@@ -51,14 +87,13 @@ class EventReader:
     def _take(self, line: str) -> Iterator[tuple[str, str]]:
         field, _, value = line.partition(":")
         if field == "data":
-            self._data.append(value.removeprefix(" "))
+            self._data = value.removeprefix(" ")
         elif field == "event":
             self._name = value.strip()
         elif not line:
             if self._data:
-                yield self._name, " ".join(self._data)  # in JSON, a line end means no more than a space
-            self._name = ""
-            self._data.clear()
+                yield self._name, self._data
+            self._name, self._data = "", ""
 
 
 def event(name: str, data: Json) -> bytes:

@@ -25,6 +25,8 @@ class Spending:
         self._tokens = 0
         self._cost_usd = 0.0
         self._unpriced: str | None = None
+        self._untold: str | None = None
+        """The model that did not tell its usage."""
 
     def count_call(self) -> str | None:
         """Counts a new call. Returns the reason when it must not be made, and then does not count it; else `None`."""
@@ -36,17 +38,25 @@ class Spending:
         """The call that was counted does not use the budget."""
         self._calls -= 1
 
-    def add(self, model: str, usage: Usage, *, succeeded: bool) -> None:
-        """Adds an ended call. succeeded: its answer is complete, so a missing price is not due to missing tokens."""
+    def add(self, model: str, usage: Usage, *, succeeded: bool, tells: bool) -> None:
+        """Adds an ended call. succeeded: its answer is complete, so a missing price is not due to missing tokens.
+        tells: its usage is known."""
         self._tokens += usage.all_tokens
         self._cost_usd += usage.cost_usd or 0.0
-        if succeeded and usage.api_calls and usage.cost_usd is None:
+        if succeeded and usage.api_calls and not tells:
+            self._untold = model
+        elif succeeded and usage.api_calls and usage.cost_usd is None:
             self._unpriced = model
 
     def _reason(self) -> str | None:
         budget = self._budget
         if budget.max_calls is not None and self._calls >= budget.max_calls:
             return f"the run's budget of {budget.max_calls} model calls is used up"
+        if self._untold is not None and (budget.max_tokens is not None or budget.max_cost_usd is not None):
+            return (
+                f"the run has a budget of tokens or USD, but the answers of {self._untold} do not tell how many tokens "
+                "they used: limit calls instead (--max-calls)"
+            )
         if budget.max_tokens is not None and self._tokens >= budget.max_tokens:
             return f"the run's budget of {budget.max_tokens:,} tokens is used up: {self._tokens:,} were used"
         if budget.max_cost_usd is None:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from runbook_runner.core import clock
@@ -10,7 +10,7 @@ from runbook_runner.core.events import ReplayDiverged, Source, Stop, Usage
 from runbook_runner.gateway.cassette.cassette import Body, Cassette
 from runbook_runner.gateway.cassette.stream import RecordedStream
 from runbook_runner.gateway.dialects.base import ParsedResponse, readable
-from runbook_runner.gateway.dialects.bodies import document
+from runbook_runner.gateway.dialects.bodies import CHARS_OF_A_TOKEN, document, estimated_tokens
 from runbook_runner.gateway.upstream import Answer, GatewayFailure, Headers, ModelRequest
 
 MAX_ERROR_CHARS: Final = 2000
@@ -53,6 +53,8 @@ class ModelCall:
     uses_budget: bool = True
     cost_usd: float | None = None
     answered_by: str | None = None
+    lost: ParsedResponse | None = None
+    """What had come of an answer that did not come to its end."""
     told: Callable[[], ParsedResponse] | None = None
     source: Source | None = None
     divergence: ReplayDiverged | None = None
@@ -99,18 +101,37 @@ class ModelCall:
         if self.event_stream is not None:
             self.event_stream.discard()
 
-    def abort(self, error: str, failure: GatewayFailure | None = None) -> None:
+    def abort(self, error: str, failure: GatewayFailure | None = None, *, ended: bool = False) -> None:
+        """ended: the answer came to its end, and is none."""
         self.broken, self.error, self.failure = True, error, failure or self.failure
+        if self.status in (0, 200) and not ended and not (self.is_stream and self.parsed.complete):
+            self.lost = self.parsed
 
-    def outcome(self, cost: Cost) -> "Outcome":
-        """An agent that hangs up after the last event of a stream has its answer, and so it is when a provider does."""
+    def outcome(self, cost: Cost, *, estimates: bool) -> "Outcome":
+        """An agent that hangs up after the last event of a stream has its answer, and so it is when a provider does.
+        estimates: somebody has to pay for an answer that broke off, too."""
         parsed = self.parsed
         cut = (self.broken or self.hung_up) and not (self.is_stream and parsed.complete)
         error = (self.error if cut or not self.broken else None) or parsed.error
         if error is None and self.ttfb is not None and not (parsed.complete or parsed.may_end):
             error = "the stream ended before the answer did"
-        usage = Usage() if self.side else self._priced(self.told() if self.told else parsed, cost)
+        counted = self.told() if self.told else parsed
+        if estimates and self.asks_the_model and self.lost:
+            counted = self._estimated(self.lost)
+        usage = Usage() if self.side else self._priced(counted, cost)
         return Outcome(0 if cut else self.status, usage, error and readable(error, MAX_ERROR_CHARS), parsed.stop)
+
+    def _estimated(self, lost: ParsedResponse) -> ParsedResponse:
+        """What the provider had not told is counted from the request and from what the model had written."""
+        usage, said = lost.usage, self.event_stream.said_chars if self.event_stream else len(self.body)
+        told = usage.prompt_tokens + usage.cache_read_tokens + usage.cache_write_tokens
+        counted = {
+            "prompt_tokens": usage.prompt_tokens if told else estimated_tokens(self.request.json),
+            "completion_tokens": max(usage.completion_tokens, said // CHARS_OF_A_TOKEN),
+            "api_calls": 1,
+            "estimated": True,
+        }
+        return replace(lost, usage=usage.model_copy(update=counted))
 
     def _priced(self, parsed: ParsedResponse, cost: Cost) -> Usage:
         """The price by the upstream, else the one in the provider's answer, else the one by the price table."""

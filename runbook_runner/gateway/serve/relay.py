@@ -86,7 +86,7 @@ class Relay(Response):
         elif error := error or forwarding.exception():
             _abort(call, error)
         elif (reason := call.why_unusable()) and not call.sent:
-            call.abort(reason)
+            call.abort(reason, ended=True)
         await self._replace_broken()
 
     async def _keep_request(self) -> Exception | None:
@@ -118,12 +118,14 @@ class Relay(Response):
         """Before the agent gets the end of its answer: an answer that can't be recorded is not given."""
         call, session = self._call, self._session
         call.end()
-        outcome = call.outcome(session.cost)
+        of_provider = (call.source or session.source) == "provider"
+        outcome = call.outcome(session.cost, estimates=of_provider)
         session.usage += outcome.usage
         if call.asks_the_model:
             session.ended(outcome)
         if call.uses_budget:
-            session.spending.add(call.request.parsed.model, outcome.usage, succeeded=outcome.succeeded)
+            tells = bool(outcome.usage.all_tokens) or not of_provider
+            session.spending.add(call.request.parsed.model, outcome.usage, succeeded=outcome.succeeded, tells=tells)
         try:
             record(session, call, outcome)
         except Exception as error:  # a bug here must end the run with its name, not hang it

@@ -62,6 +62,28 @@ def test_without_a_budget_there_is_no_limit(limited: Limited) -> None:
     assert line.session.failure is None
 
 
+def test_calls_that_the_agent_leaves_use_the_budget_too(connect: Any, fake: Any) -> None:
+    upstream = provider_from("anthropic", {"ANTHROPIC_BASE_URL": fake.url, "ANTHROPIC_API_KEY": "k-1234"})
+    line = connect(upstream, budget=Budget(max_tokens=30))
+    body = {"model": "slow", "stream": True, "messages": []}
+    for _ in range(3):
+        with line.client.stream("POST", "/v1/messages", json=body) as response:
+            if response.status_code == 200:
+                next(response.iter_bytes())
+        line.settled()
+    assert [(event.status, event.usage.all_tokens) for event in line.events] == [(0, 16), (0, 16), (400, 0)]
+
+
+def test_a_budget_of_tokens_is_not_held_blindly(connect: Any, fake: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A provider that tells no usage."""
+    silent = {"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "content": []}
+    monkeypatch.setattr(fake, "answer", lambda http, body: fake.json(http, 200, silent))
+    upstream = provider_from("anthropic", {"ANTHROPIC_BASE_URL": fake.url, "ANTHROPIC_API_KEY": "k-1234"})
+    line = connect(upstream, budget=Budget(max_tokens=2000))
+    assert [line.ask(f"q{n}").status_code for n in range(3)] == [200, 400, 400]
+    assert "do not tell how many tokens they used: limit calls" in line.session.failure.message
+
+
 def test_refused_call_does_not_reach_the_provider(connect: Any, fake: Any) -> None:
     upstream = provider_from("anthropic", {"ANTHROPIC_BASE_URL": fake.url, "ANTHROPIC_API_KEY": "k-1234"})
     line = connect(upstream, budget=Budget(max_cost_usd=0.0001))

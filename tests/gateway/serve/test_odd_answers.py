@@ -3,14 +3,17 @@
 import asyncio
 import gzip
 import json
+import re
 import socketserver
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
 import pytest
 
-from runbook_runner.gateway import provider_from
+from runbook_runner.core.redaction import Redactor
+from runbook_runner.gateway import Cassette, provider_from
 from runbook_runner.gateway.providers.keys import stream_without_keys
 
 KEY = "canary-key-1234567890"
@@ -80,6 +83,39 @@ def say(connect: Any, raw: Raw) -> Say:
         return response, call
 
     return ask
+
+
+# --- event streams -------------------------------------------------------------------------------------------------
+
+
+SECRET = "zx9-Quartz-Vole-77-Mire"
+PIECES = (
+    b'data: {"choices":[{"index":0,"delta":{"content":"it is zx9-Quartz"}}]}\n\n'
+    b'data: {"choices":[{"index":0,"delta":{"content":"-Vole-77-Mire"}}]}\n\n'
+    b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
+)
+
+
+@pytest.mark.parametrize("form", [
+    lambda stream: stream.replace(b"\n", b"\r"),
+    lambda stream: stream.replace(b"\n", b"\r\n"),
+    lambda stream: stream.replace(b'{"choices":', b'{\ndata: "choices":\ndata:'),
+    lambda stream: b"\xef\xbb\xbf" + stream,
+    lambda stream: b": one\n\n" + stream.replace(b"\n\n", b"\n:two\n\n"),
+], ids=["CR", "CRLF", "several lines", "BOM", "comments"])  # fmt: skip
+def test_a_stream_is_counted_and_cleaned_in_each_form_that_the_standard_allows(
+    connect: Any, raw: Raw, form: Callable[[bytes], bytes], tmp_path: Path
+) -> None:
+    raw.says = whole(form(PIECES + USED + DONE), "text/event-stream")
+    provider = provider_from("openai", {"OPENAI_BASE_URL": raw.url, "OPENAI_API_KEY": KEY})
+    line = connect(provider, cassette=Cassette(tmp_path / "kept", Redactor({"CRM_TOKEN": SECRET})))
+    got = line.post("/v1/chat/completions", model="m", messages=[], stream=True)
+    assert got.content == form(PIECES + USED + DONE)
+    (call,) = line.cassette.calls()
+    assert (call.error, call.usage.prompt_tokens, call.usage.completion_tokens) == (None, 10, 4)
+    kept = str(line.cassette.read(1).response)
+    assert SECRET not in "".join(re.findall(r'"content": ?"([^"]*)"', kept))
+    assert "REDACTED:CRM_TOKEN" in kept
 
 
 # --- HTTP ----------------------------------------------------------------------------------------------------------
