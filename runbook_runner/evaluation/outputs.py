@@ -35,6 +35,10 @@ class _Found:
     def _all(self) -> list[tuple[Path, tuple[str, ...]]]:
         return [(path, path.relative_to(self.results).parts) for path in self.results.rglob("*")]
 
+    @cached_property
+    def folders_with_files(self) -> set[Path]:
+        return {folder for path, _ in self._all if path.is_file() for folder in path.parents}
+
     def fitting(self, tests: Sequence[re.Pattern[str] | None]) -> Iterator[Path]:
         for path, names in self._all:
             self._left -= 1
@@ -48,7 +52,7 @@ def _lack(there: _Found, path: str) -> Lack | None:
     """`None` when something that matches the path has content."""
     lack: Lack = "missing"
     for found in _matches(there, path):
-        if _has_content(found):
+        if _has_content(there, found):
             return None
         lack = "empty"
     return lack
@@ -90,7 +94,7 @@ def _expression(part: str) -> re.Pattern[str]:
     return re.compile(first + middle + (f".*{others[-1]}" if others else ""), re.DOTALL)
 
 
-def _has_content(path: Path) -> bool:
+def _has_content(there: _Found, path: Path) -> bool:
     if path.is_dir():
-        return any(child.is_file() for child in path.rglob("*"))
+        return path in there.folders_with_files
     return path.is_file() and path.stat().st_size > 0

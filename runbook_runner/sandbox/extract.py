@@ -8,6 +8,7 @@ import errno
 import os
 import shutil
 import unicodedata
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -51,6 +52,8 @@ class Extraction:
         self._skipped: list[tuple[str, str]] = []
         self._renamed: dict[str, str] = {}
         """Name in the sandbox → stored name, where the filter gave it another."""
+        self._numbers = Counter[str]()
+        """Stored name → the last number that was given to another file of that name."""
         self._left_out: set[str] = set()
         """Folders of repositories."""
 
@@ -160,10 +163,10 @@ class Extraction:
         """Returns the name, with a number where another file was renamed to it: none is to be lost."""
         if name == original:
             return name
-        number, free = 1, name
+        free = name
         while free in self._files:
-            number += 1
-            free = f"{name}-{number}"
+            self._numbers[name] += 1
+            free = f"{name}-{self._numbers[name] + 1}"
         self._renamed[original] = free
         return free
 

@@ -23,12 +23,12 @@ _MAX_PAUSE_S = 10.0  # and more where that is slow, as on a busy machine: what r
 
 
 class UsageWatch:
-    """Measures every second, where that is slow every ten; over the limit it ends the writing processes, once. They
-    may write for so long more."""
+    """Measures every second, where that is slow every ten; over the limit it ends the writing processes, and
+    then what still comes. They may write for so long more."""
 
     def __init__(self, hit: LimitHit, limit_bytes: int, measure: Callable[[], int], end: Callable[[], None]):
         """hit: what is said then. measure: returns bytes; raises OSError or RunbookError when it can't be measured now.
-        end: called from the watching thread."""
+        end: called from the watching thread, and again until `stop`; may raise RunbookError."""
         self._measure = measure
         self._limit = limit_bytes
         self._end = end
@@ -48,16 +48,14 @@ class UsageWatch:
     def _run(self) -> None:
         pause = _MIN_PAUSE_S
         while not self._over.wait(pause):
-            began = time.monotonic()
-            try:
-                used = self._measure()
-            except (OSError, RunbookError):
-                continue
-            pause = min(max(_MIN_PAUSE_S, (time.monotonic() - began) * _SHARE), _MAX_PAUSE_S)
-            if used > self._limit and not self._over.is_set():
-                self._hits = (self._hit,)
-                return self._end()
-        return None
+            with suppress(OSError, RunbookError):
+                if not self._hits:
+                    began = time.monotonic()
+                    over = self._measure() > self._limit
+                    pause = min(max(_MIN_PAUSE_S, (time.monotonic() - began) * _SHARE), _MAX_PAUSE_S)
+                    self._hits = (self._hit,) if over and not self._over.is_set() else ()
+                if self._hits:
+                    self._end()
 
 
 def disk_hit(limit_bytes: int) -> LimitHit:

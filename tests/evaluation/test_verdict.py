@@ -1,6 +1,7 @@
 """The verdict: what is missing, what the report says, and how the agent ended."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,17 @@ def test_many_patterns_and_many_results_end(tmp_path: Path) -> None:
     put(tmp_path, *(f"{'ab' * 40}{n}" for n in range(1000)))
     found = judge(tmp_path, "*9", *(f"*a*b*{n}*.txt" for n in range(9000)))
     assert len(found.missing_outputs) == 9000
+
+
+def test_many_folders_in_one_another_are_looked_through_once(tmp_path: Path) -> None:
+    chain = tmp_path.joinpath(*["d"] * 80)
+    chain.mkdir(parents=True)
+    for number in range(1000):
+        chain.joinpath(str(number)).mkdir()
+    began = time.process_time()
+    found = judge(tmp_path, *("**/d" + "/" * number for number in range(100)))
+    assert len(found.missing_outputs) == 100
+    assert time.process_time() - began < 20
 
 
 def test_a_failed_agent_never_passes(tmp_path: Path) -> None:

@@ -56,6 +56,17 @@ def shell() -> Shell:
 
 
 @pytest.fixture(scope="session")
+def replaced_shell() -> Callable[..., str]:
+    """Returns a script after which `sh` is a program of the agent's, which says one thing whatever it is to do."""
+
+    def script(said: str, *, after_s: int = 0) -> str:
+        program = f'#!%s -IS\\nimport time\\ntime.sleep({after_s}); print("{said}")\\n'
+        return f"printf '{program}' $(command -v python3) >/tmp/sh; chmod +x /tmp/sh; mv /tmp/sh /bin/sh; "
+
+    return script
+
+
+@pytest.fixture(scope="session")
 def running() -> Callable[[str], list[str]]:
     """Command lines of this machine that contain a text; those in containers are among them on Linux."""
 

@@ -1,6 +1,7 @@
 """Limits that hold, and are named when something ran into them. Each test provokes one."""
 
 import io
+import tracemalloc
 from contextlib import contextmanager
 from uuid import uuid4
 
@@ -8,6 +9,7 @@ import pytest
 
 from runbook_runner.sandbox.base import PutFile
 from runbook_runner.sandbox.docker.limits import disk_use
+from runbook_runner.sandbox.images import inventory
 from runbook_runner.sandbox.local import cgroup
 
 HOG = """python3 -c '
@@ -92,6 +94,18 @@ def test_writing_too_much_to_disk_ends_the_writer_and_is_named(make, shell):
     assert ran.exit.ended_by == "killed", "not at the deadline"
     (hit,) = sandbox.limits_hit()
     assert (hit.limit, hit.message) == ("disk", "It wrote more than 50 MB to disk.")
+
+
+@pytest.mark.needs("docker")
+@pytest.mark.parametrize("lies", [False, True])
+def test_what_a_command_leaves_behind_fills_no_disk(make_docker, shell, replaced_shell, engine, eventually, lies):
+    sandbox = make_docker(disk_bytes=20 << 20)
+    sandbox.start()
+    fills = "while :; do head -c 1000000 /dev/zero >>/tmp/big; sleep 0.1; done"
+    before = replaced_shell("ended") if lies else ""
+    assert shell(sandbox, f"{before}({fills}) >/dev/null 2>&1 & exit 0").exit.code == 0
+    eventually(lambda: engine.api.inspect_container(sandbox.sandbox_id)["State"]["Paused"], 60)
+    assert limits(sandbox) == ["disk"]
 
 
 HIDDEN = {
@@ -286,6 +300,16 @@ REPLACED = {
     "sort": "while :; do echo; /bin/sleep 1; done",
 }
 """A program of an image that keeps its containers from being measured."""
+
+
+@pytest.mark.needs("docker")
+def test_what_an_image_prints_of_its_programs_is_bounded(engine, image):
+    swap = "at=$(command -v head); printf '#!/bin/sh\\nexec yes' >/new; chmod 755 /new; mv /new $at"
+    with built(engine, f"FROM {image}\nRUN {swap}\n") as tag:
+        tracemalloc.start()
+        assert inventory.versions(engine, tag) == {}
+        assert tracemalloc.get_traced_memory()[1] < 50 << 20
+        tracemalloc.stop()
 
 
 @pytest.mark.needs("docker")

@@ -21,4 +21,7 @@ def test_slow_measuring_gives_what_runs_no_time_to_fill_a_disk(monkeypatch):
     watch = UsageWatch(disk_hit(50), 50, measure, end=ended.set)
     watch.start()
     assert ended.wait(60)
+    ended.clear()
+    assert ended.wait(60), "what was started meanwhile is ended, too"
+    watch.stop()
     assert watch.hits() == (disk_hit(50),)

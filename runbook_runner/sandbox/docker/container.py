@@ -17,6 +17,8 @@ from runbook_runner.sandbox.docker.network import ContainerSockets
 
 # The capabilities of root that apt, pip, npm and our own kill need; tests/sandbox/docker/test_docker.py proves it.
 CAPABILITIES: Final = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "SETGID", "SETUID")
+NO_HEALTHCHECK: Final = {"test": ["NONE"]}
+"""The engine starts an image's own as often as a hundred times a second, and that work is not the container's."""
 _GONE_S: Final = 10
 # $0: seconds. It is process 1, which nothing inside can end: the kernel drops signals that process 1 has no handler
 # for. It reaps orphans while it waits. When its child is ended by SIGKILL, it becomes a `sleep` itself.
@@ -56,6 +58,7 @@ def _create(engine: Engine, spec: SandboxSpec, name: str, sockets: ContainerSock
         entrypoint=["sh"],
         command=["-c", _KEEP_ALIVE, str(max(1, round(spec.lifetime_s)))],
         stop_signal="SIGKILL",
+        healthcheck=NO_HEALTHCHECK,
         name=name,
         labels=dict(spec.labels),
         environment={**_proxies(engine, spec), **_ca_variables(spec), **sockets.environment},

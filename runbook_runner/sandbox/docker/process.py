@@ -20,9 +20,11 @@ from runbook_runner.sandbox.docker.exec_socket import STREAMS, ExecRefusedError,
 from runbook_runner.sandbox.docker.scripts import ASK, END, SCAN
 
 _END_TRIES = 50
+_END_S = 20.0  # for all tries: the programs that a script uses may be the agent's, and take any time
 _SIGKILLED = 128 + 9
 _POLL_S = 1.0
 _LINGER_S = 1.0  # output may still come so long after the command has ended
+_LINGERS = 10  # times that the reader waits so long for output that comes in drops
 _LATE = 16 << 20  # bytes of output that may still come from a command that has ended
 _QUEUE = 256
 
@@ -74,6 +76,11 @@ class DockerProcess:
     def was_ended(self) -> bool:
         """The runner ended it, and everything else in the container with it."""
         return self._ending is not None
+
+    @property
+    def runs(self) -> bool:
+        """Its end is not known yet."""
+        return self._exit is None and self._error is None
 
     def kill(self, reason: EndedBy = "killed") -> None:
         with self._choice:
@@ -138,7 +145,8 @@ class DockerProcess:
                 self.kill("deadline")
             if self._ending:
                 end_everything(self._engine, self._container)
-                self._linger()
+                if not self._linger():  # the command still has its output
+                    freeze(self._engine, self._container)
                 return Exit(None, self._ending)
             if code := self._code():
                 self._linger()
@@ -146,15 +154,17 @@ class DockerProcess:
             if self._drained.is_set():
                 pause = 0.01 if pause == _POLL_S else min(pause * 2, _POLL_S / 2)
 
-    def _linger(self) -> None:
+    def _linger(self) -> bool:
         """Waits for the output that the command wrote before it ended, however slow its reader is; not for what a
-        background child goes on to write."""
-        before = self._received
+        background child goes on to write. Returns whether the output has ended."""
+        before, waits = self._received, 0
         late = before + _LATE
-        while not self._drained.wait(_LINGER_S) and self._received < late:
-            if self._received == before and not self._passing:
-                return
+        while not self._drained.wait(_LINGER_S):
+            waits += not self._passing
+            if self._received >= late or waits > _LINGERS or (self._received == before and not self._passing):
+                return False
             before = self._received
+        return True
 
     def _code(self) -> Exit | None:
         state = self._engine.api.exec_inspect(self._exec)
@@ -190,25 +200,35 @@ class DockerProcess:
 
 
 def end_everything(engine: Engine, container: str) -> None:
-    """Ends every process in the container. Processes that can't be ended, as when `sh` was removed, are frozen: the
-    files can still be fetched. Raises SandboxError, one of `BROKEN`."""
-    if _ended(engine, container):
-        return
+    """Ends every process in the container. Processes that can't be ended, as when `sh` was removed, are frozen. Whether
+    they have ended is what `sh` says, which may be the agent's. Raises SandboxError, one of `BROKEN`."""
+    if not _ended(engine, container):
+        freeze(engine, container)
+
+
+def freeze(engine: Engine, container: str) -> None:
+    """Nothing runs in the container any more; its files can still be fetched. Raises SandboxError, one of `BROKEN`."""
     try:
         engine.api.pause(container)
+    except NotFound:
+        raise
     except APIError as error:  # a rootless engine may have no control group to freeze
-        raise SandboxError(
-            "What runs in the container can't be ended.", hint="It is ended with the container."
-        ) from error
+        if not engine.api.inspect_container(container)["State"].get("Paused"):
+            raise SandboxError(
+                "What runs in the container can't be ended.", hint="It is ended with the container."
+            ) from error
 
 
 def _ended(engine: Engine, container: str) -> bool:
     """Runs two scripts as root; the first may fail where no process can be added. Returns whether all have ended."""
     try:
         _inside(engine, container, SCAN + ASK, str(round(settings.GRACE_S * 10)))
+        until = time.monotonic() + _END_S
         for _ in range(_END_TRIES):
             if _inside(engine, container, SCAN + END) == b"ended\n":
                 return True
+            if time.monotonic() >= until:
+                break
             time.sleep(0.1)
     except TimeoutError:  # a script was not scheduled, or `sh` was replaced
         return False

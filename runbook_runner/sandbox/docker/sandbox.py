@@ -32,7 +32,7 @@ from runbook_runner.sandbox.docker.exec_socket import ContainerAttached
 from runbook_runner.sandbox.docker.limits import counted
 from runbook_runner.sandbox.docker.limits.disk_use import DiskUse
 from runbook_runner.sandbox.docker.network import ContainerSockets
-from runbook_runner.sandbox.docker.process import DockerProcess, end_everything
+from runbook_runner.sandbox.docker.process import DockerProcess, end_everything, freeze
 from runbook_runner.sandbox.docker.scripts import wrapped
 from runbook_runner.sandbox.extract import Extraction
 from runbook_runner.sandbox.usage_watch import UsageWatch, disk_hit
@@ -70,6 +70,7 @@ class DockerSandbox:
         self._processes: list[DockerProcess] = []
         self._ended = 0
         self._endings = 0
+        self._swept = False
         self._sockets = ContainerSockets(engine, spec)
         self._measure = DiskUse(engine, spec)
         self._watch = UsageWatch(
@@ -232,8 +233,19 @@ class DockerSandbox:
             self._sockets.close()
 
     def _end_processes(self) -> None:
-        for process in self._processes:
+        running = [process for process in self._processes if process.runs]
+        for process in running:
             process.kill()
+        if not running:
+            self._end_others()
+
+    def _end_others(self) -> None:
+        """Ends what commands have left behind, and those of attached terminals. The second time no program in the
+        container is believed."""
+        end = freeze if self._swept else end_everything
+        self._swept = True
+        with engine_errors("end what runs in the container"):
+            end(self._engine, self._container)
 
     def __enter__(self) -> Self:
         try:

@@ -31,6 +31,7 @@ from runbook_runner.sandbox.images.snapshots import (
 _BUILDING_S: Final = 3600.0  # an image without a name may be a step of a build that is still running
 _PROGRAMS: Final = ("python3", "uv", "node", "npm", "git", "chromium", "playwright")
 _ANSWER_S: Final = 60.0
+_MOST_SAID: Final = 1 << 20  # bytes: the programs of an image may print without end
 
 
 @dataclass(frozen=True)
@@ -171,6 +172,11 @@ def versions(engine: Engine, image: str, programs: Iterable[str] = ()) -> dict[s
     spec = SandboxSpec(run_id="inspect", image=image, lifetime_s=_ANSWER_S, network=Network(policy="none"))
     with DockerSandbox(engine, spec) as sandbox:
         process = sandbox.exec(["sh", "-c", script], env={"HOME": "/tmp"}, deadline_s=_ANSWER_S)  # noqa: S108
-        said = b"".join(chunk.data for chunk in process if chunk.stream == "stdout").decode(errors="replace")
-    lines = (line.partition("\t") for line in said.splitlines() if "\t" in line)
+        said = bytearray()
+        for chunk in process:
+            said += chunk.data if chunk.stream == "stdout" else b""
+            if len(said) > _MOST_SAID:
+                break
+    text = said[:_MOST_SAID].decode(errors="replace")
+    lines = (line.partition("\t") for line in text.splitlines() if "\t" in line)
     return {name: match[0] for name, _, version in lines if (match := VERSION.search(version))}

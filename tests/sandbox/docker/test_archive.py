@@ -44,6 +44,29 @@ def test_member_that_leads_out_is_skipped(tmp_path, name):
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["good"]
 
 
+def test_thousands_of_files_get_one_name_without_looking_at_each_number_again(tmp_path):
+    class Names(dict):
+        looked = 0
+
+        def __contains__(self, name):
+            self.looked += 1
+            return super().__contains__(name)
+
+    class Redacted:
+        def name(self, name):
+            return "x"
+
+        def __call__(self, name, content):
+            return content
+
+    extraction = Extraction(tmp_path, "/app/results", max_bytes=1, max_files=999, scrub=Redacted())
+    extraction._files = Names()
+    for number in range(500):
+        extraction.file([f"secret{number}"], io.BytesIO(), 0)
+    assert {file.path for file in extraction.received().files} == {"x", *(f"x-{n}" for n in range(2, 501))}
+    assert extraction._files.looked < 2000
+
+
 def test_links_devices_and_pipes_are_skipped_with_their_kind(tmp_path):
     data = archive(
         ("results/soft", tarfile.SYMTYPE, "/etc/passwd"),

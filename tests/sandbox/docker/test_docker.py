@@ -44,6 +44,7 @@ def test_container_has_no_privileges_and_its_limits(engine, make_docker):
     assert host["AutoRemove"] is True
     assert not host["Binds"]
     assert seen["Mounts"] == []
+    assert seen["Config"]["Healthcheck"] == {"Test": ["NONE"]}, "the engine's work for one has no limit"
     assert seen["Config"]["Labels"]["runbook.trajectory"] == "0badcafe"
 
 
@@ -137,10 +138,22 @@ def test_what_forks_without_end_is_ended_at_the_deadline(make_docker, shell):
     assert shell(sandbox, "ps -e -o comm=").stdout.split() == [b"sh", b"sleep", b"timeout", b"sh", b"ps"]
 
 
-def test_command_that_took_away_the_shell_is_frozen_and_its_files_come_home(make_docker, shell, tmp_path):
-    sandbox = make_docker()
+@pytest.mark.parametrize(
+    ("said", "after_s", "then"),
+    [
+        ("", 0, "rm /bin/sh; sleep 100"),
+        ("left", 2, "sleep 100"),
+        ("ended", 0, "kill -STOP $PPID; while sleep 0.3; do echo more; done"),
+    ],
+    ids=["taken away", "never done", "lies"],
+)
+def test_command_that_took_the_shell_is_frozen_and_its_files_come_home(
+    make_docker, shell, replaced_shell, tmp_path, said, after_s, then
+):
+    sandbox = make_docker(lifetime_s=90)
     sandbox.start()
-    ran = shell(sandbox, "echo half >/app/results/out; rm -f /bin/sh; sleep 100", deadline_s=2)
+    script = f"echo half >/app/results/out; {replaced_shell(said, after_s=after_s)} {then}"
+    ran = shell(sandbox, script, deadline_s=2)
     assert ran.exit.ended_by == "deadline"
     received = sandbox.get("/app/results", tmp_path / "home", max_bytes=1 << 20, max_files=10)
     assert [file.path for file in received.files] == ["out"]

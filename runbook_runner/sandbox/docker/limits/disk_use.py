@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 from runbook_runner.core.errors import SandboxError
 from runbook_runner.sandbox.base import SandboxSpec
 from runbook_runner.sandbox.docker import seccomp_profile
-from runbook_runner.sandbox.docker.container import remove_container
+from runbook_runner.sandbox.docker.container import NO_HEALTHCHECK, remove_container
 from runbook_runner.sandbox.docker.engine import BROKEN, Engine, engine_errors
 from runbook_runner.sandbox.docker.exec_socket import STREAMS, Frames, start_exec
 from runbook_runner.sandbox.held_files import File, mapped
@@ -128,6 +128,7 @@ def _look(engine: Engine, container: str) -> list[bytes]:
             entrypoint=["sleep"],
             command=[str(_HELD_S)],
             user="0",
+            healthcheck=NO_HEALTHCHECK,
             name=name,
             working_dir="/",
             host_config=_host_config(engine, container, volumes),
