@@ -12,6 +12,7 @@ from runbook_runner.core.patterns import finds
 
 MIN_DELAY_S: Final = 1.0
 MAX_DELAY_S: Final = 60.0
+_LONGEST: Final = 1 << 16  # characters of an error that are searched
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ TABLE: Final = (
     Failure(
         "context_exceeded",
         (r"context[_ ](length|window)", r"prompt is too long", r"maximum context", r"too many (input )?tokens",
-         r"input token count.*exceeds", r"input is too long", r"exceeds? the (model's )?(maximum|context)"),
+         r"input token count.{0,200}exceeds", r"input is too long", r"exceeds? the (model's )?(maximum|context)"),
         (413,),
     ),
     Failure("output_limit", (r"max[_ ]?(output[_ ]?)?tokens? (reached|exceeded|limit)", r"output token (limit|maximum)",
@@ -102,6 +103,7 @@ def classify(text: str, status: int | None = None, extra: Iterable[tuple[str, st
 
     extra: (regular expression of RE2, kind) pairs of the agent, which go first.
     """
+    text = text[:_LONGEST]
     for pattern, kind in extra:
         if finds(pattern, text, ignore_case=True):
             return kind

@@ -21,7 +21,9 @@ _KINDS: Final[dict[Limit, str]] = {
 # errno(3) as the C library and Node spell it: the message to a process that has reached a limit of its own.
 _FILES: Final = re.compile(rb"Too many open files|\bEMFILE\b")
 _MEMORY: Final = re.compile(rb"Cannot allocate memory|\bENOMEM\b|\bMemoryError\b")
-_PROCESSES: Final = re.compile(rb"[Cc]annot fork|fork: .*unavailable|spawn [^\n]*\bEAGAIN\b|can't start new thread")
+_PROCESSES: Final = re.compile(
+    rb"[Cc]annot fork|fork: .{0,200}unavailable|spawn [^\n]{0,200}\bEAGAIN\b|can't start new thread"
+)
 _TAIL_BYTES: Final = 16 << 10
 
 

@@ -1,5 +1,7 @@
 """Kinds of failure, told from what CLIs and providers say, and which of them are worth another start."""
 
+import time
+
 import pytest
 
 from runbook_runner.agents.failures import (
@@ -49,6 +51,12 @@ def test_an_error_is_told_by_its_words_and_then_by_its_status(text: str, status:
 def test_words_that_say_nothing_have_no_kind() -> None:
     assert classify("the results are on the table", None) is None
     assert classify("", 200) is None
+
+
+def test_of_an_error_of_many_megabytes_the_beginning_is_searched() -> None:
+    began = time.process_time()
+    assert classify("429 Too Many Requests: " + "model " * 5_000_000) == "rate_limit"
+    assert time.process_time() - began < 5
 
 
 def test_an_agents_own_patterns_go_first() -> None:

@@ -44,6 +44,7 @@ def sample(parsed: Any, pumps: set[str]) -> str:
             pumps.update(several)
             found = several[0]
         elif kind in (C.MAX_REPEAT, C.MIN_REPEAT, C.POSSESSIVE_REPEAT):
+            pumps.add(text)  # a search begins at each, and goes on to the end
             once = sample(value[2], pumps)
             pumps.add(once)
             found = once * min(max(value[0], 1), 500)
@@ -77,8 +78,8 @@ def strings(pattern: re.Pattern[Any]) -> Iterator[tuple[str, str, str]]:
     pumps = {" ", "\n", "a", "-", "\t"}
     whole = sample(_parser.parse(source, flags), pumps)
     heads = sorted({"", whole[: len(whole) // 2], *(whole[:n] for n in range(1, min(len(whole), 12)))})
-    for pump in sorted(filter(None, pumps), key=len):
-        for head in heads:
+    for head in heads:
+        for pump in sorted(filter(None, pumps), key=len):
             yield from ((head, pump, end) for end in ("\x00", "!", "\nx"))
 
 

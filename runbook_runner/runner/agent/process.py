@@ -80,7 +80,7 @@ class _Output:
 
     def __init__(self, launch: Launch, reader: StreamReader):
         self.stderr: list[str] = []
-        """The last lines."""
+        """The beginnings of the last lines."""
         self.has_worked = False
         self._left = most_output(launch.limits)
         """Bytes that may still be recorded."""
@@ -116,7 +116,7 @@ class _Output:
 
     def _take(self, stream: str, line: str) -> None:
         if stream == "stderr":
-            self.stderr = [*self.stderr[1 - _KEPT_STDERR_LINES :], line]
+            self.stderr = [*self.stderr[1 - _KEPT_STDERR_LINES :], line[:_MAX_NOTICE]]
             return
         # Without a model to ask, any output is work.
         self.has_worked = self.has_worked or self._launch.session is None
