@@ -9,9 +9,12 @@ _REMOTE: Final = r"(?<![\w.-])(?P<remote>ssh) "
 
 _RUNS_STDIN = re.compile(rf"{_PROGRAM}{_OPTIONS}(?: -s [^|;&>]*)? ?(?:\Z|[|;&>])|{_REMOTE}")
 _WRITES_CODE = re.compile(r"(?:>|\btee(?: -\w+)*) ?[^ |;&<>]*\.(?:(?P<python>py)|(?P<sh>sh))\b")
-_TAKES_CODE = re.compile(
-    rf"(?:{_PROGRAM}{_OPTIONS} (?:-\w*[cer]|--eval) "
-    rf"|{_REMOTE}(?:.* )?(?<! -\w )|(?<![\w.-])(?:eval (?:.* )?|su (?:.* )?-c ))\Z"
+_TAKES = rf"{_PROGRAM}{_OPTIONS} (?:-\w*[cer]|--eval) \Z|(?<![\w.-])eval "
+# By how the command ends. Each is found at its first word, so that a long command is not looked through from every one.
+_TAKES_CODE = (
+    (re.compile(r" -c \Z"), re.compile(rf"{_TAKES}|(?<![\w.-])su ")),
+    (re.compile(r" -\w \Z"), re.compile(_TAKES)),
+    (re.compile(r" \Z"), re.compile(rf"{_TAKES}|{_REMOTE}")),
 )
 
 
@@ -24,7 +27,9 @@ def language_read(line: str) -> str | None:
 
 def language_taken(before: str) -> str | None:
     """The same for what is in quotes behind this part of a command."""
-    return _language(_TAKES_CODE.search(_spaced(before)))
+    command = _spaced(before)
+    takes = next((takes for end, takes in _TAKES_CODE if end.search(command)), None)
+    return _language(takes and takes.search(command))
 
 
 def _spaced(command: str) -> str:
