@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runbook_runner.agents.built_in import BUILT_IN_AGENTS
-from runbook_runner.core.disk.links import offered_in
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.facts.agents import AgentFacts
-from runbook_runner.core.files import upwards
+from runbook_runner.core.files import offered_near
 from runbook_runner.core.ids import is_name
 from runbook_runner.core.settings import DEFAULT_AGENT
 from runbook_runner.core.text import did_you_mean
@@ -95,10 +94,9 @@ def load_packaged(point: "EntryPoint") -> "Agent":
 def declared_agents(near: Iterable[Path | str]) -> dict[str, Path]:
     """Name → file, looking upwards from each folder; of two files with one name the nearer."""
     found: dict[str, Path] = {}
-    for folder in upwards(near):
-        for path in offered_in(folder, FOLDER):
-            if path.suffix == ".toml" and is_name(path.stem):
-                found.setdefault(path.stem.lower(), path)
+    for path in offered_near(near, FOLDER):
+        if path.suffix == ".toml" and is_name(path.stem):
+            found.setdefault(path.stem.lower(), path)
     return found
 
 

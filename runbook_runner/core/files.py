@@ -6,9 +6,11 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from runbook_runner.core.disk.links import MAX_OFFERS, offered_in
 from runbook_runner.core.disk.repository import open_found, within_repository
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.settings import MAX_RUNBOOK_BYTES
@@ -136,3 +138,9 @@ def upwards(near: Iterable[Path | str]) -> Iterator[Path]:
     for folder in near:
         here = Path(folder).absolute()
         yield from (here, *here.parents)
+
+
+def offered_near(near: Iterable[Path | str], folder: Path) -> Iterator[Path]:
+    """What the projects upwards of these folders offer in a folder of theirs, the nearest first; MAX_OFFERS at most."""
+    found = (path for project in dict.fromkeys(upwards(near)) for path in offered_in(project, folder))
+    return islice(found, MAX_OFFERS)

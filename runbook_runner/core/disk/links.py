@@ -5,9 +5,11 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, Final
 
+MAX_OFFERS: Final = 100
 _OPEN_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -40,12 +42,14 @@ def first_link(top: Path, levels: int) -> Path | None:
 
 
 def offered_in(project: Path, folder: Path) -> list[Path]:
-    """Returns what is in a folder of a project, such as `.runbook/agents`, in order of names. A folder behind a link is
-    not the project's, so nothing is found there."""
+    """Returns what is in a folder of a project, such as `.runbook/agents`, in order of names: MAX_OFFERS at most, for a
+    clone can bring thousands, each of which is looked at for each other. A folder behind a link is not the project's,
+    so nothing is found there."""
     if any(os.path.islink(project / place) for place in (folder, folder.parent)):  # noqa: PTH114 - it never raises
         return []
     try:
-        return sorted(Path(entry.path) for entry in os.scandir(project / folder))
+        with os.scandir(project / folder) as entries:
+            return sorted(Path(entry.path) for entry in islice(entries, MAX_OFFERS))
     except OSError:
         return []
 

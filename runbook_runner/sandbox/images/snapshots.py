@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import Literal
 
 import runbook_runner
-from runbook_runner.core.disk.links import offered_in
 from runbook_runner.core.errors import InputError
-from runbook_runner.core.files import is_file, is_link, upwards
+from runbook_runner.core.files import is_file, is_link, offered_near
 from runbook_runner.core.ids import is_name
 from runbook_runner.sandbox.images.context import read_context, read_dockerfile
 
@@ -160,8 +159,9 @@ def _folders(dockerfiles: Iterable[Path]) -> dict[str, Path]:
 def user_snapshots(near: Near) -> dict[str, Path]:
     """Returns the nearest of each name."""
     found: dict[str, Path] = {}
-    for folder in upwards(near):
-        found = {path.name: path for path in offered_in(folder, FOLDER) if _is_snapshot(path)} | found
+    for path in offered_near(near, FOLDER):
+        if _is_snapshot(path):
+            found.setdefault(path.name, path)
     return found
 
 

@@ -203,3 +203,21 @@ def test_who_names_one_offer_trusts_that_one_or_nothing(runbook: Any, agent: Pat
     assert runbook("trust", "linked").out == f"trusted: snapshot mine in {snapshot}\n"
     assert runbook("trust", inner).out == f"trusted: snapshot mine in {inner}\n"
     assert runbook("trust", "--show").out.count("not trusted: ") == 1, "the agent"
+
+
+def test_of_a_flood_of_offers_a_hundred_of_each_kind_count(runbook: Any) -> None:
+    inner = runbook.cwd / "inner"
+    for number in range(60):
+        for project in (runbook.cwd, inner):
+            folder = project / ".runbook" / "snapshots" / f"{project.name}{number}"
+            folder.mkdir(parents=True)
+            (folder / "Dockerfile").write_text(DOCKERFILE)
+            (project / ".runbook" / "agents").mkdir(exist_ok=True)
+            (project / ".runbook" / "agents" / f"{project.name}{number}.toml").write_text(AGENT)
+    for number in range(120):
+        (inner / "examples" / str(number)).mkdir(parents=True)
+        (inner / "examples" / str(number) / "input.json").write_text(f'{{"title": "{number}"}}')
+    (inner / "RUNBOOK.md").write_text("---\nversion: 1.0.0\nsecrets: {CRM_TOKEN: {}}\n---\n# n\n")
+    shown = runbook("trust", "--show", inner).out
+    assert [shown.count(f"not trusted: {what} ") for what in ("agent", "snapshot", "variable")] == [100, 100, 101]
+    assert shown.count("agent inner") == 60  # the nearest first
