@@ -54,6 +54,7 @@ DEFAULT_RESULTS_FILES: Final = 20_000
 KEPT_INPUTS_BYTES: Final = 64 << 20  # of a run's inputs that are kept in its folder
 UNPACKED_BYTES: Final = 2 << 30  # that one zip among a run's inputs may unpack to
 UNPACKED_FILES: Final = 20_000  # the same
+INPUT_ENTRIES: Final = 100_000  # files and folders that all inputs of a run may make
 DEFAULT_PARALLEL_CALLS: Final = 64  # concurrent model calls with one provider key
 DEFAULT_CHECK_TIMEOUT_S: Final = 120  # of one code check (contract §3.11)
 MAX_CHECK_TIMEOUT_S: Final = 900

@@ -7,11 +7,14 @@ is too large.
 
 import hashlib
 import os
+import posixpath
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from errno import ELOOP
-from pathlib import Path, PurePosixPath
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
 
 from runbook_runner.core.disk.links import open_regular
 from runbook_runner.core.disk.private import FILE, FOLDER
@@ -20,7 +23,7 @@ from runbook_runner.core.errors import InputError, RecordingError
 from runbook_runner.core.events import Emit, Log
 from runbook_runner.core.files import is_file, is_folder, opened_atomically
 from runbook_runner.core.redaction import Redactor
-from runbook_runner.core.settings import ASSETS, KEPT_INPUTS_BYTES
+from runbook_runner.core.settings import ASSETS, INPUT_ENTRIES, KEPT_INPUTS_BYTES
 from runbook_runner.core.spec import InputFile, RunSpec
 from runbook_runner.core.text import decoded_name
 from runbook_runner.runner.request.input_zips import opened
@@ -35,6 +38,7 @@ def read_inputs(files: Iterable[Path]) -> tuple[InputFile, ...]:
     """Raises InputError when a path is missing or not a file, when two have one name, and for a zip that can't be
     unpacked safely."""
     found: dict[str, InputFile] = {}
+    digest = cache(_digest)  # a clone may have a thousand links to one large file
     for path in files:
         source = Path(os.path.expanduser(path)).absolute()  # noqa: PTH111 - an unknown user is not an error here
         shown = decoded_name(str(path))
@@ -48,7 +52,7 @@ def read_inputs(files: Iterable[Path]) -> tuple[InputFile, ...]:
                 f"Two inputs are named {source.name!r}: {found[source.name].source} and {source}.",
                 hint="They would overwrite each other in /app/assets: rename one.",
             )
-        found[source.name] = _read_input(source)
+        found[source.name] = _read_input(source, digest)
     inputs = tuple(found.values())
     _refuse_clashes(inputs)
     return inputs
@@ -70,19 +74,24 @@ def _is_text(path: Path) -> bool:
     return True
 
 
-def _read_input(source: Path) -> InputFile:
+def _read_input(source: Path, digest: Callable[[Path], tuple[str, int]]) -> InputFile:
     try:
         real = within_repository(source)
-        with open_regular(real) as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
-            return InputFile(name=source.name, sha256=digest, size=file.tell(), source=str(real))
+        sha256, size = digest(real)
+        return InputFile(name=source.name, sha256=sha256, size=size, source=str(real))
     except OSError as error:
         hint = f"If you mean it, give the file itself: {os.path.realpath(source)}." if error.errno == ELOOP else None
         raise InputError(f"The input can't be read: {error.strerror}.", where=str(source), hint=hint) from error
 
 
+def _digest(real: Path) -> tuple[str, int]:
+    """SHA-256 in hex, and the size. Raises OSError."""
+    with open_regular(real) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest(), file.tell()  # type: ignore[arg-type]
+
+
 def _refuse_clashes(inputs: Sequence[InputFile]) -> None:
-    """Raises InputError when two inputs, members of zips included, would get one path."""
+    """Raises InputError when two inputs, members of zips included, would get one path, and as `unpacked`."""
     taken: dict[str, str] = {}
     with unpacked(inputs) as files:
         for file in files:
@@ -93,24 +102,32 @@ def _refuse_clashes(inputs: Sequence[InputFile]) -> None:
                     hint="They would overwrite each other: rename one.",
                 )
             taken[file.path] = str(file.source)
-    for path in taken:
-        for above in PurePosixPath(path).parents:
-            if str(above) in taken:
-                raise InputError(f"The input {taken[str(above)]} is a file where {taken[path]} needs a folder.")
+    for above, below in pairwise(sorted(f"{path}/" for path in taken)):  # what is below a path follows it
+        if below.startswith(above):
+            raise InputError(f"The input {taken[above[:-1]]} is a file where {taken[below[:-1]]} needs a folder.")
 
 
 @contextmanager
 def unpacked(inputs: Iterable[InputFile]) -> Iterator[list[PutFile]]:
     """The files that the agent is given: each input under its own name, the members of a zip instead of the zip
-    (contract §5.3). They can be read in this block. Raises InputError."""
+    (contract §5.3). They can be read in this block. Raises InputError, also for too many."""
     with ExitStack() as stack:
-        files = []
+        files, folders = list[PutFile](), set[str]()
         for item in inputs:
             if is_zip(item.name):
                 members = stack.enter_context(opened(Path(item.source)))
-                files += [PutFile(f"{ASSETS}/{member.path}", member, member.mode) for member in members]
+                new = [PutFile(f"{ASSETS}/{member.path}", member, member.mode) for member in members]
             else:
-                files.append(PutFile(f"{ASSETS}/{item.name}", Path(item.source)))
+                new = [PutFile(f"{ASSETS}/{item.name}", Path(item.source))]
+            for file in new:  # each name may make hundreds of folders
+                files.append(file)
+                folder = posixpath.dirname(file.path)
+                while folder not in folders:
+                    folders.add(folder)
+                    folder = posixpath.dirname(folder)
+                if len(files) + len(folders) > INPUT_ENTRIES:
+                    message = f"The inputs of a run unpack to more than {INPUT_ENTRIES} files and folders."
+                    raise InputError(message, where=item.source, hint="Leave out what the agent does not need.")
         yield files
 
 

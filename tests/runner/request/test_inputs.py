@@ -1,11 +1,13 @@
 """Input files of `runbook run`: a zip is unpacked in the sandbox, and one that could do harm is refused beforehand."""
 
+import hashlib
 import struct
 import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -164,6 +166,25 @@ def test_zip_that_says_it_unpacks_to_too_much_is_refused(runbook: Any, shell_run
 
 def test_too_many_files_are_refused(runbook: Any, shell_runbook: Any, make_zip: Any) -> None:
     refused(runbook, shell_runbook, make_zip(*map(str, range(20_001))), "holds 20001 files; 20000 is the limit")
+
+
+@pytest.mark.parametrize("folders", ["{}" + "/a" * 500, "a/" * 400 + "{}" + "/a" * 90], ids=["apart", "below others"])
+def test_too_many_folders_are_refused_before_one_is_made(
+    runbook: Any, shell_runbook: Any, make_zip: Any, folders: str
+) -> None:
+    path = make_zip(*(f"{folders.format(number)}/x" for number in range(1200)), text="")
+    refused(runbook, shell_runbook, path, "more than 100000 files and folders")
+
+
+def test_an_input_is_read_once_however_many_links_of_a_clone_lead_to_it(runbook: Any, monkeypatch: Any) -> None:
+    (runbook.cwd / "large").write_bytes(b"x")
+    links = [runbook.cwd / f"link{number}" for number in range(1000)]
+    for link in links:
+        link.symlink_to("large")
+    digest = Mock(wraps=hashlib.file_digest)
+    monkeypatch.setattr(hashlib, "file_digest", digest)
+    assert len(read_inputs(links)) == 1000
+    digest.assert_called_once()
 
 
 @pytest.mark.parametrize("content", [b"", b"no zip at all", b"PK\x03\x04 and no end"])
