@@ -7,6 +7,7 @@ from typing import Final
 
 from runbook_runner.core import clock
 from runbook_runner.core.events import ReplayDiverged, Source, Stop, Usage
+from runbook_runner.core.formats.numbers import amount
 from runbook_runner.gateway.cassette.cassette import Body, Cassette
 from runbook_runner.gateway.cassette.stream import RecordedStream
 from runbook_runner.gateway.dialects.base import ParsedResponse, readable
@@ -141,7 +142,7 @@ class ModelCall:
         usd = self.cost_usd if self.cost_usd is not None else usage.cost_usd
         if usd is None:
             usd = cost(self.answered_by or self.request.parsed.model, parsed)
-        return usage.model_copy(update={"cost_usd": usd})
+        return usage.model_copy(update={"cost_usd": amount(usd)})
 
     @property
     def asks_the_model(self) -> bool:

@@ -73,6 +73,12 @@ def test_turns_come_in_order_and_tokens_add_up_to_the_scripts(scripted: Scripted
     assert (usage.prompt_tokens, usage.completion_tokens, usage.cache_read_tokens, usage.api_calls) == (12, 1, 2, 2)
 
 
+def test_a_price_without_end_is_recorded_as_unknown(scripted: Scripted) -> None:
+    line = scripted("- say: hi\n  usage: {output: 1, cost: .inf}")
+    line.ask("go")
+    assert line.events[-1].usage.cost_usd is None, "JSON has no infinity"
+
+
 def test_question_asked_again_gets_the_same_turn(scripted: Scripted) -> None:
     line = scripted("- say: one\n- say: two")
     first = line.ask("a", stream=True)
