@@ -16,14 +16,21 @@ MAX_DEPTH: Final = 100
 """Levels; pydantic stops writing JSON at 255, Python's reader at about a thousand."""
 CUT: Final = "(nested too deeply to be kept)"
 
+_LONGEST_NUMBER: Final = 1000
+"""Characters. Python's limit is 4300 digits."""
 _LONG_KEY: Final = rf"""(?<![\w"'-])(?:(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*){{{MAX_DEPTH}}}"""
 """`a.b.c…` in TOML: each part is one level, and `tomllib` takes quadratic time."""
 
 
-def read_json(text: str | bytes, source: str) -> Any:
-    """The value of a whole file. Raises InputError with the line, also for what is nested deeper than MAX_DEPTH."""
+def read_json(text: str | bytes, source: str, *, as_written: bool = False, unique: bool = False) -> Any:
+    """The value of a whole file. Raises InputError with the line, also for what is nested deeper than MAX_DEPTH.
+    as_written: a number that we would spell in another way stays text (`1.10`). unique: a key that is given twice is
+    refused."""
+    number, pairs = _number if as_written else None, _unique if unique else None
     try:
-        value = json.loads(text)
+        value = json.loads(text, parse_float=number, parse_int=number, object_pairs_hook=pairs)
+    except _RepeatedError as error:
+        raise InputError(f"The key {str(error)!r} is given twice.", where=source, hint="Keep one of them.") from error
     except json.JSONDecodeError as error:
         raise InputError(f"The JSON is broken: {error.msg}.", where=f"{source}:{error.lineno}") from error
     except UnicodeDecodeError as error:
@@ -35,10 +42,31 @@ def read_json(text: str | bytes, source: str) -> Any:
     return bounded(value, source)
 
 
+class _RepeatedError(Exception):
+    """A key that its object has already."""
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise _RepeatedError(key)
+        found[key] = value
+    return found
+
+
+def _number(text: str) -> float | int | str:
+    if len(text) > _LONGEST_NUMBER:
+        return text
+    number: float | int = float(text) if set(text) & set(".eE") else int(text)
+    return number if json.dumps(number) == text else text
+
+
 def read_toml(text: str, source: str) -> dict[str, Any]:
     """As `read_json`."""
     import tomllib  # takes 2 ms to import, which `runbook check` of a project without settings does not pay
 
+    text = text.removeprefix("\ufeff")  # as some editors write one
     if found := re.search(_LONG_KEY, text):
         raise _too_deep(f"{source}:{text.count(chr(10), 0, found.start()) + 1}")
     try:

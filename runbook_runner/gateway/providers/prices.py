@@ -19,8 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from runbook_runner.core.facts.providers import find_provider
 from runbook_runner.core.files import read_text
-from runbook_runner.core.formats.yaml_text import read_yaml
-from runbook_runner.core.invalid import validation_error
+from runbook_runner.core.formats.yaml_text import place_in, read_yaml
+from runbook_runner.core.invalid import problem_of, validation_error
 from runbook_runner.core.settings import PRICES_VARIABLE
 from runbook_runner.gateway.dialects.base import ParsedResponse
 
@@ -28,7 +28,7 @@ TABLE: Final = Path(__file__).with_name("prices.json.zst")
 _MILLION: Final = 1_000_000
 _STANDARD: Final = (None, "", "default", "standard", "auto", "scale", "on_demand")
 
-Price = Annotated[float, Field(ge=0)]
+Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Rates(BaseModel):
@@ -121,12 +121,14 @@ def load_prices(path: Path | None) -> Prices:
     """
     if path is None:
         return Prices()
-    data = read_yaml(read_text(path, f"price file of {PRICES_VARIABLE}"), str(path))
+    text = read_text(path, f"price file of {PRICES_VARIABLE}")
+    data = read_yaml(text, str(path))
     try:
         listed = TypeAdapter(dict[str, _Listed]).validate_python({} if data is None else data)
     except ValidationError as error:
         hint = "Write `MODEL: {input: 3, output: 15, cache_read: 0.3}`, in USD per million tokens."
-        raise validation_error(error, str(path), hint=hint) from None
+        where = place_in(text, str(path), problem_of(error).place)
+        raise validation_error(error, where, hint=hint) from None
     return Prices({name: _as_row(model) for name, model in listed.items()})
 
 

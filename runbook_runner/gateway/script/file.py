@@ -37,32 +37,17 @@ def load_script(path: Path) -> ModelScript:
     root = text.root()
     if not isinstance(root, yaml.SequenceNode) or not root.value:
         raise InputError("There are no turns in this file.", where=str(path), hint=_SHAPE)
-    _no_duplicates(path, root)
+    text.require_unique(root, hint="Start a new turn with `- `.")
     try:
         turns = _TURNS.validate_python(tuple(map(text.value, root.value)))
     except ValidationError as error:
-        raise _explain(path, root, problem_of(error)) from None
+        raise _explain(text, root, problem_of(error)) from None
     return ModelScript(path, turns, tuple(turn.start_mark.line + 1 for turn in root.value))
 
 
-def _no_duplicates(path: Path, node: yaml.Node) -> None:
-    """PyYAML keeps the last of two equal keys; a turn with two `shell` lines would silently lose one."""
-    for turn in node.value:
-        seen: set[str] = set()
-        pairs = turn.value if isinstance(turn, yaml.MappingNode) else ()
-        for key in (key for key, _ in pairs if isinstance(key, yaml.ScalarNode)):
-            if key.value in seen:
-                raise InputError(
-                    f"{key.value!r} is twice in one turn.",
-                    where=f"{path}:{key.start_mark.line + 1}",
-                    hint="Start a new turn with `- `.",
-                )
-            seen.add(str(key.value))
-
-
-def _explain(path: Path, root: yaml.Node, problem: Problem) -> InputError:
+def _explain(text: YamlText, root: yaml.Node, problem: Problem) -> InputError:
     place = problem.place
-    where = f"{path}:{_line(root, place)}"
+    where = f"{text.source}:{text.line_of(root, place)}"
     if problem.kind == UNKNOWN_KEY:
         return _unknown_key(where, place)
     if problem.kind in ("model_type", "model_attributes_type") and len(place) == 1:
@@ -76,19 +61,3 @@ def _unknown_key(where: str, place: tuple[int | str, ...]) -> InputError:
     parent = next((part for part in reversed(place[:-1]) if isinstance(part, str)), "")
     known = _KEYS.get(parent, tuple(Turn.model_fields))
     return unknown_key(key, known, where)
-
-
-def _line(node: yaml.Node, place: tuple[int | str, ...]) -> int:
-    """Returns the 1-based line of the key, or of the turn, with the error."""
-    line = node.start_mark.line
-    for part in place:
-        if isinstance(node, yaml.SequenceNode) and isinstance(part, int):
-            node = node.value[part]
-            line = node.start_mark.line
-        elif isinstance(node, yaml.MappingNode):
-            pairs = [(key, value) for key, value in node.value if key.value == str(part)]
-            if not pairs:
-                break
-            line = pairs[0][0].start_mark.line
-            node = pairs[0][1]
-    return line + 1

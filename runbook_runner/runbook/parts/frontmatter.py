@@ -13,7 +13,7 @@ from frontmatter.default_handlers import YAMLHandler
 
 from runbook_runner.core.declared import Secret
 from runbook_runner.core.errors import InputError
-from runbook_runner.core.formats.yaml_text import Entry, YamlText
+from runbook_runner.core.formats.yaml_text import Entry, Repeated, YamlText
 from runbook_runner.runbook.parts.outputs import in_results
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -61,9 +61,11 @@ class Frontmatter(NamedTuple):
     """The whole mapping as plain values."""
     lines: Mapping[str, int] = {}
     """Top-level key → its line in the file, and `secrets.NAME` → that of a secret."""
+    repeated: tuple[Repeated, ...] = ()
+    """Keys that are given twice, inner ones included. The last counts, but no run takes such a file."""
 
 
-KNOWN_KEYS = set(Frontmatter._fields) - {"extra", "raw", "lines"}
+KNOWN_KEYS = set(Frontmatter._fields) - {"extra", "raw", "lines", "repeated"}
 
 
 class Parts(NamedTuple):
@@ -101,7 +103,8 @@ def read(parts: Parts, source: str) -> Frontmatter:
     root = text.root()
     if not isinstance(root, yaml.MappingNode):
         return Frontmatter()
-    return _Keys(text, root).frontmatter()
+    repeated = text.repeated(root)
+    return _Keys(text, root).frontmatter()._replace(repeated=repeated)
 
 
 def _missing(body: str, source: str) -> InputError:
@@ -126,7 +129,7 @@ class _Keys:
     def __init__(self, text: YamlText, root: yaml.MappingNode):
         self._text = text
         self._entries = {entry.key: entry for entry in text.entries(root)}
-        self._raw = {entry.key: text.value(entry.node) for entry in self._entries.values()}
+        self._raw = {entry.key: text.value(entry.node, entry.key) for entry in self._entries.values()}
 
     def frontmatter(self) -> Frontmatter:
         return Frontmatter(
@@ -194,7 +197,7 @@ class _Keys:
 
     def _secret(self, entry: Entry) -> Secret:
         label = f"secrets.{entry.key}"
-        body = self._text.value(entry.node)
+        body = self._text.value(entry.node, label)
         if body is None:
             body = {}
         if not isinstance(body, dict):

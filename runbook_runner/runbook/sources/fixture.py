@@ -76,7 +76,8 @@ def load_fixture(path: str | Path) -> Fixture:
     """
     given = Path(path)
     source = given / "input.json" if is_folder(given) else given
-    body = _validated(read_json(text_of(read_found(source, "input file"), str(source)), str(source)), source)
+    text = text_of(read_found(source, "input file"), str(source))
+    body = _validated(read_json(text, str(source), as_written=True, unique=True), source)
     params = body.params or _Params()
     return Fixture(
         source=source,

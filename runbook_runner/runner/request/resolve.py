@@ -35,9 +35,12 @@ def resolve(runbook: Runbook, request: RunRequest, keys: Collection[str] = (), f
     """The run spec. keys: names of the provider key variables that have a value on this machine (contract §4.4).
     folder: where the runbook is; `None` when it came from stdin or an address.
 
-    Raises InputError: unknown agent, missing or unknown parameter, missing or doubled input file, bad limits.
+    Raises InputError: a key of the frontmatter that is given twice, unknown agent, missing or unknown parameter,
+    missing or doubled input file, bad limits.
     """
     front = runbook.frontmatter
+    for one in front.repeated:
+        raise InputError(str(one), where=f"{runbook.source}:{one.line}", hint="Keep one of them.")
     chosen = choose(front, request, keys)
     agent = find_agent(str(chosen.agent.value), request.near)
     filled = _filled(runbook, request)

@@ -43,7 +43,7 @@ def with_values(request: RunRequest, runbook: Runbook, ask: Ask | None, warnings
 
 
 def _parameter_file(path: Path) -> Mapping[str, Any]:
-    values = read_yaml(text_of(read_found(path, "parameter file"), str(path)), str(path))
+    values = read_yaml(text_of(read_found(path, "parameter file"), str(path)), str(path), as_written=True)
     if not isinstance(values, dict):
         raise InputError("The parameter file must hold an object: name → value.", where=str(path))
     return values

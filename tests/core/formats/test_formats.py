@@ -59,3 +59,37 @@ def test_values_of_yaml_are_those_of_json_as_they_are_written() -> None:
     same = {"on": True, "day": "2024-02-29", "3": [1, 16, 0.5, None], "same": {"x": 1}, "again": {"x": 1, "y": 2}}
     assert read_yaml(text, "f") == same
     assert read_yaml("# nothing", "f") is None
+
+
+WRITTEN = ["2021-06-01", "2021-02-31", "1.10", "12:30", "007", "no", "True", "0x1F", "1_000", "+5", ".inf", "9" * 5000]
+
+
+@pytest.mark.parametrize("text", WRITTEN)
+def test_what_is_put_into_a_text_is_spelled_as_in_the_file(text: str) -> None:
+    assert read_yaml(f"a: {text}\nb: [{text}]\n", "f", as_written=True) == {"a": text, "b": [text]}
+
+
+def test_a_value_that_we_spell_alike_keeps_its_type() -> None:
+    typed = {"a": [5, -1, 1.5, True, None, "x"], "b": {}}
+    assert read_yaml('{"a": [5, -1, 1.5, true, null, "x"], "b": {}}', "f", as_written=True) == typed
+    assert read_yaml("a: [5, -1, 1.5, true, null, x]\nb: {}", "f", as_written=True) == typed
+    assert read_yaml("a: !!int 5", "f", as_written=True) == {"a": 5}
+
+
+def test_numbers_of_json_are_spelled_as_in_the_file() -> None:
+    text = '{"a": [1.10, 1e5, -0, %s]}' % ("9" * 5000)
+    assert read_json(text, "f", as_written=True) == {"a": ["1.10", "1e5", "-0", "9" * 5000]}
+    assert read_yaml(text, "f", as_written=True) == {"a": ["1.10", "1e5", "-0", "9" * 5000]}
+
+
+@pytest.mark.parametrize("text", ["a: 1\nb:\n  c: 1\n  'c': 2\n", "a: &x {c: 1}\nb:\n  c: 1\n  c: 2\nd: *x"])
+def test_a_key_that_is_given_twice_is_refused_with_both_lines(text: str) -> None:
+    assert refused(read_yaml, text).startswith("f:4: The key 'c' is given twice, on lines 3 and 4.")
+
+
+def test_a_merged_key_may_be_given_again() -> None:
+    assert read_yaml("a: &x {c: 1}\nb: {<<: *x, c: 2}", "f") == {"a": {"c": 1}, "b": {"c": 2}}
+
+
+def test_toml_may_begin_with_a_byte_order_mark() -> None:
+    assert read_toml("\ufeffa = 1\n", "f") == {"a": 1}

@@ -86,6 +86,10 @@ qwen3: {input: 0, output: 0}
 @pytest.mark.parametrize(("text", "says"), [
     ("m: {inptu: 1}", "m.inptu: Extra inputs are not permitted"),
     ("m: {input: -1}", "m.input: Input should be greater than or equal to 0"),
+    ("\nm: {input: .inf}", "p.yaml:2: m.input: Input should be a finite number"),
+    ("\nm: {input: .nan}", "p.yaml:2: m.input: Input should be a finite number"),
+    ("\nm: {input: 1}\nm: {input: 2}", "p.yaml:3: The key 'm' is given twice, on lines 2 and 3."),
+    ("\nm:\n  input: 1\n  above: {1000: {input: -1}}", "p.yaml:4: m.above.1000.input: Input should be greater"),
     ("m: 3", "USD per million"),
     ("- a", "USD per million"),
     ("m: [", "The YAML is broken"),
@@ -95,7 +99,7 @@ def test_mistake_in_a_price_file_is_named(tmp_path: Path, text: str, says: str) 
     with pytest.raises(InputError) as caught:
         load_prices(tmp_path / "p.yaml")
     assert says in str(caught.value)
-    assert caught.value.where in (str(tmp_path / "p.yaml"), f"{tmp_path / 'p.yaml'}:2")
+    assert (caught.value.where or "").startswith(f"{tmp_path / 'p.yaml'}:")
 
 
 def test_missing_price_file_is_named() -> None:

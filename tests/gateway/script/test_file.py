@@ -62,9 +62,13 @@ def test_turns_are_read_in_order_with_their_usage(tmp_path: Path) -> None:
         ("- say: a\n- just text\n", 2, "A turn is a mapping."),
         ("- say: a\n- say: 5\n", 2, "say: Input should be a valid string"),
         ("- say: a\n  usage:\n    input: -1\n", 3, "usage.input: Input should be greater than or equal to 0"),
-        ("- say: a\n- shell: ls\n  say: b\n  shell: pwd\n", 4, "'shell' is twice in one turn."),
+        ("- say: a\n- shell: ls\n  say: b\n  shell: pwd\n", 4, "The key 'shell' is given twice, on lines 2 and 4."),
         ("- say: a\n- say: [b\n", 3, "The YAML is broken"),
-        ("- say: a\n- say: !!python/name:os.system\n", 2, "The YAML tag !!python/name:os.system is not allowed"),
+        (
+            "- say: a\n- say: !!python/name:os.system\n",
+            2,
+            "`say` has the YAML tag !!python/name:os.system, which is not allowed here.",
+        ),
     ],
 )
 def test_mistake_is_reported_with_file_and_line(tmp_path: Path, text: str, line: int, says: str) -> None:

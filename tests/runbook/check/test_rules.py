@@ -127,6 +127,22 @@ def test_shell_agent_without_a_block_is_found():
 
 
 @pytest.mark.parametrize(
+    ("twice", "line"),
+    [
+        ('agent: shell\n"agent": shell', 3),
+        ("agent: shell\nsecrets:\n  A: {}\n  B: {}\n  A: {required: false}", 6),
+        ("agent: shell\nmcp_servers:\n  s: {command: x}\n  's': {command: y}", 5),
+        ("agent: shell\nmore:\n- a: 1\n  b: 2\n  a: 3", 6),
+    ],
+)
+def test_a_key_that_is_given_twice_is_found_wherever_and_however_it_is_written(twice, line):
+    text = SHORT.format("shell").replace("agent: shell", twice)
+    hits = [finding for finding in check(text) if finding.rule == "RB105"]
+    assert [(hit.line, hit.severity) for hit in hits] == [(line, "error")]
+    assert f"and {line}." in hits[0].message
+
+
+@pytest.mark.parametrize(
     ("language", "code", "default", "is_found"),
     [
         ("bash", "echo '{{x}}' {{x}}", "a b", False),

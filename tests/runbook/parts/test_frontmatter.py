@@ -156,7 +156,7 @@ def test_huge_frontmatter_is_refused():
 
 @pytest.mark.parametrize("yaml", ["a: !!python/object/apply:os.system [id]", "a: !mine x", "a: !!binary aGk="])
 def test_yaml_tags_are_refused(yaml):
-    assert "is not allowed here" in complaint(yaml)
+    assert "`a` has the YAML tag !" in complaint(yaml)
 
 
 @pytest.mark.parametrize("value", ["9" * 6000, "1" + ":59" * 500 + ".5", "0b_", "!!bool maybe"])

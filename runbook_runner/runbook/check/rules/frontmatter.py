@@ -74,15 +74,8 @@ def secret_line(subject: Subject, name: str) -> int:
 
 
 def repeated_key(subject: Subject) -> Iterator[Hit]:
-    head = subject.text[: subject.body_start]
-    keys = re.findall(r"^([A-Za-z_][\w-]*):", head, re.MULTILINE)
-    if len(keys) == len(set(keys)):
-        return
-    seen: set[str] = set()
-    for match in re.finditer(r"^([A-Za-z_][\w-]*):", head, re.MULTILINE):
-        if match[1] in seen:
-            yield subject.at(match.start(), f"`{match[1]}` is given twice.", "Only the last one counts.")
-        seen.add(match[1])
+    for one in subject.runbook.frontmatter.repeated:
+        yield subject.on(one.line, str(one), "Keep one of them.", at=one.key)
 
 
 def version(subject: Subject) -> Iterator[Hit]:
@@ -266,7 +259,7 @@ RULES = (
     Rule("RB102", "late-frontmatter", "error", "The frontmatter begins on the first line", late_frontmatter, True),
     Rule("RB103", "byte-order-mark", "warning", "The file has no byte order mark", byte_order_mark, True),
     Rule("RB104", "unknown-key", "warning", "Every frontmatter key is a known one", unknown_key),
-    Rule("RB105", "repeated-key", "warning", "No frontmatter key is given twice", repeated_key),
+    Rule("RB105", "repeated-key", "error", "No frontmatter key is given twice", repeated_key),
     Rule("RB106", "version", "warning", "`version` is a semantic version", version),
     Rule("RB107", "evaluation", "error", "`evaluation` is programmatic or rubric", evaluation, True),
     Rule("RB108", "agent", "error", "`agent` is a known runtime", agent, True),
