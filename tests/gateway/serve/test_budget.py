@@ -71,7 +71,7 @@ def test_calls_that_the_agent_leaves_use_the_budget_too(connect: Any, fake: Any)
             if response.status_code == 200:
                 next(response.iter_bytes())
         line.settled()
-    assert [(event.status, event.usage.all_tokens) for event in line.events] == [(0, 16), (0, 16), (400, 0)]
+    assert [(event.status, event.usage.all_tokens) for event in line.events] == [(0, 17), (0, 17), (400, 0)]
 
 
 def test_a_budget_of_tokens_is_not_held_blindly(connect: Any, fake: Any, monkeypatch: pytest.MonkeyPatch) -> None:
