@@ -15,6 +15,7 @@ from runbook_runner.core.disk.repository import within_repository
 from runbook_runner.core.errors import AgentError, CancelledError, InputError, RecordingError, RunbookError
 from runbook_runner.core.events import AgentFinished, AgentStarted, Log, SandboxStarted, Status
 from runbook_runner.core.files import make_folder
+from runbook_runner.core.spec import InputFile
 from runbook_runner.evaluation import evaluate
 from runbook_runner.runner.agent.launch import launch_of
 from runbook_runner.runner.agent.retries import run_agent
@@ -23,7 +24,7 @@ from runbook_runner.runner.environment.backends import Prepared, shortcomings
 from runbook_runner.runner.limits import with_limits
 from runbook_runner.runner.live_run import Outcome, Run, finish, recorded
 from runbook_runner.runner.recovery.recover import sweep
-from runbook_runner.runner.request.inputs import keep_inputs, unpacked
+from runbook_runner.runner.request.inputs import keep_inputs, require_unchanged, unpacked
 from runbook_runner.runner.request.prepare import PreparedRun
 from runbook_runner.runner.request.secrets import agent_secrets, explain_withheld, weak_secrets, withheld
 from runbook_runner.runner.results.collect import collect
@@ -78,12 +79,12 @@ def _to_its_end(run: Run) -> Outcome:
 
 def _phases(run: Run) -> AgentFinished:
     _tell_plan(run)
-    keep_inputs(run.spec, run.folder, run.redactor, run.emit)
+    inputs = keep_inputs(run.spec, run.folder, run.redactor, run.emit)
     ready = _image(run)
     run = replace(run, agent=ready.agent)
     # Both stay open while the run is evaluated: checks run in the sandbox, judges ask the gateway.
     with _sandbox(run, ready) as sandbox, _model(run, sandbox) as model:
-        end = _agent(run, sandbox, model)
+        end = _agent(run, sandbox, model, inputs)
         end = _collect(run, sandbox, end)
         _evaluate(run, end)
     run.cancellation.check()
@@ -175,11 +176,13 @@ def _model(run: Run, sandbox: Sandbox) -> "AbstractContextManager[ModelAccess | 
     return model_access(upstream, sandbox.gateway_host(), cassette, run.token, run.spec.limits, run.emit)
 
 
-def _agent(run: Run, sandbox: Sandbox, model: "ModelAccess | None") -> AgentFinished:
-    """The agent's session ends with it: what the agent left running makes no more model calls."""
+def _agent(run: Run, sandbox: Sandbox, model: "ModelAccess | None", inputs: tuple[InputFile, ...]) -> AgentFinished:
+    """The agent's session ends with it: what the agent left running makes no more model calls. inputs: as they were
+    read when the run began; an image may have been built for minutes since."""
+    require_unchanged(inputs)
     agent, spec = run.agent, run.spec
     session = closing(model.session) if model else nullcontext()
-    with run.emit.phase("agent") as phase, session, unpacked(spec.inputs) as inputs:
+    with run.emit.phase("agent") as phase, session, unpacked(inputs) as files:
         run.emit(
             AgentStarted(
                 agent=agent.name,
@@ -190,7 +193,7 @@ def _agent(run: Run, sandbox: Sandbox, model: "ModelAccess | None") -> AgentFini
                 secrets=tuple(run.prepared.secrets.values),
             )
         )
-        launch = launch_of(run, sandbox, model, inputs)
+        launch = launch_of(run, sandbox, model, files)
         end = with_limits(run_agent(launch, sandbox), sandbox, spec.limits, launch.log_folder, run.emit)
         run.emit(end)
         phase.ok = end.ended_well

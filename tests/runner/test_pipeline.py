@@ -162,3 +162,27 @@ def test_sandbox_and_gateway_are_open_while_a_run_is_evaluated_and_gone_after_it
     assert look.seen == [(PhaseStarted, True, 401), (Evaluated, True, 401)]
     assert not look.sandbox_is_there()
     assert look.answer_to_the_agent() is None
+
+
+@pytest.mark.parametrize("secret", [None, "the-word-4711"], ids=["kept", "not kept"])
+def test_an_input_is_what_it_was_when_the_run_began(
+    tmp_path: Path, shell_runbook: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, secret: str | None
+) -> None:
+    """One that is edited while the image is built is not given to the agent under the old digest."""
+    given = tmp_path / "in.txt"
+    given.write_text(f"first {secret}")
+    if secret:
+        monkeypatch.setenv("SHOP_TOKEN", secret)
+
+    def edit(recorded: Recorded) -> None:
+        if isinstance(recorded.event, PhaseStarted) and recorded.event.phase == "sandbox":
+            given.write_text("second")
+
+    document = str(shell_runbook("cat /app/assets/in.txt > /app/results/out.txt"))
+    request = RunRequest(document, files=(given,), secrets=("SHOP_TOKEN",) if secret else (), options=HOST)
+    outcome = runner.run(runner.prepare(request), (edit,))
+    if secret:
+        assert str(outcome.error).startswith("The input in.txt was changed after the run had begun.")
+        assert outcome.exit_code == ExitCode.BAD_INPUT
+    else:
+        assert (outcome.folder / "results" / "out.txt").read_text() == "first None"

@@ -146,10 +146,11 @@ def shown_names(inputs: Iterable[InputFile], files: Sequence[PutFile]) -> tuple[
 # --- kept for a replay ---------------------------------------------------------------------------------------------
 
 
-def keep_inputs(spec: RunSpec, folder: Path, redactor: Redactor, emit: Emit) -> None:
+def keep_inputs(spec: RunSpec, folder: Path, redactor: Redactor, emit: Emit) -> tuple[InputFile, ...]:
     """Copies the inputs to `inputs/<sha256>`, the smallest first, up to KEPT_INPUTS_BYTES in all; warns of each that is
-    not kept, with the reason. Raises InputError when one can't be read, RecordingError when it can't be written."""
-    left = KEPT_INPUTS_BYTES
+    not kept, with the reason. Returns the inputs with their copies as sources. Raises InputError when one can't be read
+    or was changed, RecordingError when it can't be written."""
+    left, copies = KEPT_INPUTS_BYTES, {}
     for item in sorted(spec.inputs, key=lambda item: item.size):
         source = Path(item.source)
         problem = "it is too large" if item.size > left else _obstacle(item, redactor)
@@ -158,8 +159,18 @@ def keep_inputs(spec: RunSpec, folder: Path, redactor: Redactor, emit: Emit) -> 
             message = f"The input {item.name} is not kept with the run: {problem}. {needs}"
             emit(Log(level="warning", message=message))
             continue
-        _copy(source, folder / INPUTS / item.sha256)
+        copies[item.name] = folder / INPUTS / item.sha256
+        _copy(source, copies[item.name])
         left -= item.size
+    return tuple(item.model_copy(update={"source": str(copies.get(item.name, item.source))}) for item in spec.inputs)
+
+
+def require_unchanged(inputs: Iterable[InputFile]) -> None:
+    """Raises InputError for an input that is not what it was when the run was prepared."""
+    for item in inputs:
+        if _sha256(Path(item.source)) != item.sha256:
+            hint = "Start the run again; this one would record another file than its agent got."
+            raise InputError(f"The input {item.name} was changed after the run had begun.", hint=hint)
 
 
 def _obstacle(item: InputFile, redactor: Redactor) -> str | None:
