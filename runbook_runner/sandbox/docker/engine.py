@@ -24,6 +24,7 @@ from runbook_runner.sandbox.base import GatewayAddress
 from runbook_runner.sandbox.docker.endpoint import Endpoint, Tls, dial, find_endpoint
 
 _TIMEOUT_S: Final = 120  # of one request; building and pulling keep sending, a fetch of a large tree does too
+_MOST_SAID: Final = 1000  # characters of the engine's reason, which may name a path of a container
 _PASSWORD: Final = re.compile(r"^(\w*://)?.*@", re.DOTALL)
 """With the user name, after the scheme; a password may hold a raw `/` or `@`."""
 BROKEN: Final = (DockerException, requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError)
@@ -232,7 +233,8 @@ def engine_errors(doing: str) -> Iterator[None]:
     try:
         yield
     except APIError as error:
-        raise SandboxError(f"Can't {doing}: {(error.explanation or str(error)).strip()}") from error
+        reason = (error.explanation or str(error)).strip()[:_MOST_SAID]
+        raise SandboxError(f"Can't {doing}: {reason}") from error
     except BROKEN as error:
         raise SandboxError(
             f"Can't {doing}: the Docker engine does not answer.", hint="Is it still running?", details=_innermost(error)

@@ -8,10 +8,12 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from docker.errors import APIError
 
 from runbook_runner.core.errors import NotReadyError, SandboxError
 from runbook_runner.sandbox.base import PutFile, SandboxSpec
 from runbook_runner.sandbox.docker.backend import DockerBackend
+from runbook_runner.sandbox.docker.engine import engine_errors
 
 pytestmark = pytest.mark.needs("docker")
 
@@ -284,3 +286,10 @@ def test_current_context_decides_unless_docker_host_is_set(monkeypatch, tmp_path
     monkeypatch.setenv("DOCKER_CONTEXT", "no-such")
     with pytest.raises(NotReadyError, match="no-such"):
         connect()
+
+
+def test_a_path_of_a_container_fills_no_message():
+    with pytest.raises(SandboxError) as caught, engine_errors("remove the container"):
+        raise APIError(f"openfdat /{'d/' * 50_000}: too many open files")
+    assert caught.value.message.startswith("Can't remove the container: openfdat /d/d/d/")
+    assert len(caught.value.message) < 1100
