@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from runbook_runner.agents.built_in.claude_code import Reader
+from runbook_runner.agents.base import AgentInput
+from runbook_runner.agents.built_in.claude_code import Reader, invoke
 from runbook_runner.core.events import (
     AgentMessage,
     AgentNotice,
@@ -19,6 +20,15 @@ def read(*records: Any) -> tuple[Reader, list[Event]]:
     reader = Reader()
     lines = [record if isinstance(record, str) else json.dumps(record) for record in records]
     return reader, [event for line in lines for event in reader.feed(line)]
+
+
+@pytest.mark.parametrize(("model", "asked"), [
+    ("gemini-2.5-flash", {"gemini-2.5-flash"}), ("qwen/qwen3-coder", {"qwen/qwen3-coder"}),
+    ("claude-sonnet-4-6", set()), ("sonnet", set()), (None, set()),
+])  # fmt: skip
+def test_subagents_of_a_model_that_is_not_claude_ask_for_it_too(model: str | None, asked: set[str]) -> None:
+    env = invoke(AgentInput(mission="", app="/app", model=model)).env
+    assert {value for name, value in env.items() if name.startswith("ANTHROPIC_DEFAULT_")} == asked
 
 
 def test_thinking_and_subagents_are_told_apart() -> None:

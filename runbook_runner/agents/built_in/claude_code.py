@@ -18,6 +18,9 @@ VERSION = "2.1.330"
 CONFIG = f"{settings.PRIVATE}/claude"
 MCP_FILE = f"{CONFIG}/mcp.json"
 
+_TIERS = ("FABLE", "HAIKU", "OPUS", "SONNET")
+"""What the CLI calls Claude's models, for its subagents and for side requests."""
+
 # $1: the file with the MCP servers and their secrets. The CLI reads it once, as a pipe, before it calls a model; then
 # neither the file nor a descriptor shows it to what the agent runs.
 _READ_ONCE = """\
@@ -61,6 +64,9 @@ def _environment(agent_input: AgentInput) -> dict[str, str]:
         env["ANTHROPIC_BASE_URL"] = agent_input.gateway_url
     if agent_input.token:
         env["ANTHROPIC_AUTH_TOKEN"] = agent_input.token
+    model = agent_input.model or ""
+    if model and not any(name in model.upper() for name in ("CLAUDE", *_TIERS)):
+        env |= {f"ANTHROPIC_DEFAULT_{tier}_MODEL": model for tier in _TIERS}  # whoever serves it may have no Claude
     return env
 
 

@@ -113,6 +113,7 @@ _ROWS: Final = (
         base_variables=("GOOGLE_GEMINI_BASE_URL",),
         dialects=("gemini",),
         litellm="gemini",
+        litellm_version="/v1beta",
         price_names=("gemini",),
         makers=("google",),
         model_prefix="gemini-",

@@ -3,6 +3,7 @@
 litellm tells status, headers, usage and the end of a stream in its own way, or not at all.
 """
 
+import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from contextvars import ContextVar
@@ -14,6 +15,7 @@ from runbook_runner.gateway.dialects.base import NO_EVENTS, Dialect, Json, Parse
 from runbook_runner.gateway.dialects.bodies import document, error_message, part
 from runbook_runner.gateway.dialects.sse import EventReader, parse
 from runbook_runner.gateway.providers.http_client import read_body
+from runbook_runner.gateway.providers.translation.repair import AnswerRepair
 from runbook_runner.gateway.upstream import UpstreamBroke
 
 if TYPE_CHECKING:
@@ -104,28 +106,33 @@ class Exchange:
         self._ended = is_stream
 
     async def _pieces(self, response: "aiohttp.ClientResponse") -> AsyncIterator[bytes]:
-        body = bytearray()
-        async for chunk in read_body(response):
-            if self.dialect is not None or self.status >= 400:
-                body += chunk
-            yield chunk
+        """A whole answer in an API that the gateway reads comes in one piece."""
+        if self.dialect is None and self.status < 400:
+            async for chunk in read_body(response):
+                yield chunk
+            return
+        body = b"".join([chunk async for chunk in read_body(response)])
+        found = document(body)
         if self.dialect is not None:
-            self.told = self.dialect.parse_response(bytes(body))
-        self._note_error(document(bytes(body)))
+            self.told = self.dialect.parse_response(body)
+            body = json.dumps(found).encode() if AnswerRepair(self.dialect.name).changes(found) else body
+        self._note_error(found)
+        yield body
 
     async def _events(self, response: "aiohttp.ClientResponse", dialect: Dialect) -> AsyncIterator[bytes]:
-        reader = EventReader()
+        reader, repair = EventReader(), AnswerRepair(dialect.name)
         async for chunk in read_body(response):
             for name, text in reader.feed(chunk):
-                yield self._event(dialect, name, text)
+                yield self._event(dialect, repair, name, text)
         for name, text in reader.end():
-            yield self._event(dialect, name, text)
+            yield self._event(dialect, repair, name, text)
 
-    def _event(self, dialect: Dialect, name: str, text: str) -> bytes:
+    def _event(self, dialect: Dialect, repair: AnswerRepair, name: str, text: str) -> bytes:
         found = parse(f"data: {text}")
         if found is not None:
             self.told = dialect.add_event(self.told, found)
             self._note_error(found)
+            text = json.dumps(found) if repair.changes(found) else text
         return (f"event: {name}\n" if name else "").encode() + f"data: {text}\n\n".encode()
 
     def _note_error(self, data: Any) -> None:

@@ -56,7 +56,7 @@ def _anthropic_losses(body: Json) -> Iterator[str]:
     if '"cache_control"' in text:
         yield "cache control"
     if '"type": "thinking"' in text or '"type": "redacted_thinking"' in text:
-        yield "the thinking of earlier turns"
+        yield "the signatures of earlier thinking"
     server = [str(tool.get("name")) for tool in items(body, "tools") if isinstance(tool, dict) and "type" in tool]
     named = [str(tool.get("type")) for tool in items(body, "tools") if isinstance(tool, dict) and "type" in tool]
     if any(kind != "custom" for kind in named):

@@ -20,6 +20,7 @@ from runbook_runner.gateway.providers.keys import without_keys
 from runbook_runner.gateway.providers.translation.exchange import CURRENT, Exchange
 from runbook_runner.gateway.providers.translation.forms import FORMS, Form
 from runbook_runner.gateway.providers.translation.library import in_its_thread, its_loop, load_litellm
+from runbook_runner.gateway.providers.translation.prepare import prepared
 from runbook_runner.gateway.providers.translation.target import NO_KEY, Target
 from runbook_runner.gateway.upstream import (
     Answer,
@@ -102,7 +103,7 @@ class Translation:
                 yield self._clean(event)
         except Exception as error:
             if exchange.failure is None:
-                raise UpstreamBroke(readable(self._redactor.clean(str(error)), MAX_ERROR_CHARS)) from error
+                raise UpstreamBroke(self._words(exchange, error)) from error
         if exchange.told.error:
             yield request.dialect.stream_error(exchange.failed_with or 502, self._words(exchange, None))
         elif exchange.failure is not None:
@@ -124,7 +125,8 @@ class Translation:
         return {"api_key": NO_KEY}
 
     def _body(self, form: Form, request: ModelRequest, name: str) -> Json:
-        known = {key: value for key, value in request.json.items() if key in form.fields}
+        body = prepared(request.dialect.name, request.json, name)
+        known = {key: value for key, value in body.items() if key in form.fields}
         own = {"model": name, "stream": request.parsed.stream, "timeout": READ_S, "num_retries": 0, "max_retries": 0}
         return {**known, **own, **self._target.options}
 

@@ -8,8 +8,10 @@ import httpx
 from yarl import URL
 
 from runbook_runner.core.network.tls import trusted_roots
+from runbook_runner.gateway.dialects.base import Dialect
 from runbook_runner.gateway.providers.http_client import READ_S, proxy_for, reason_of, shared_client
 from runbook_runner.gateway.providers.translation.exchange import CURRENT, Exchange
+from runbook_runner.gateway.providers.translation.repair import repair_request
 
 _OF_THIS_HOP = ("content-encoding", "content-length", "transfer-encoding", "connection")
 
@@ -19,7 +21,7 @@ class Wire(httpx.AsyncBaseTransport):
         exchange = CURRENT.get()
         exchange.asked(request.url.host, request.url.path)
         try:
-            response = await _send(request)
+            response = await _send(request, exchange.dialect)
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             raise _unreachable(exchange, request, reason_of(error)) from error
         exchange.answered(response)
@@ -55,15 +57,14 @@ class _Body(httpx.AsyncByteStream):
         self._response.close()
 
 
-async def _send(request: httpx.Request) -> aiohttp.ClientResponse:
-    headers = [
-        (name, value) for name, value in request.headers.items() if name not in ("accept-encoding", "connection")
-    ]
+async def _send(request: httpx.Request, dialect: Dialect | None) -> aiohttp.ClientResponse:
+    headers = [pair for pair in request.headers.items() if pair[0] not in ("accept-encoding", *_OF_THIS_HOP)]
+    body = await request.aread()
     return await shared_client().request(
         request.method,
         URL(str(request.url), encoded=True).with_user(None),  # a password there would take the place of the key
         headers=[*headers, ("accept-encoding", "identity")],
-        data=await request.aread(),
+        data=body if dialect is None else repair_request(dialect.name, body),
         proxy=proxy_for(str(request.url)),
         allow_redirects=False,
     )

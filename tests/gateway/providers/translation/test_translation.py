@@ -170,7 +170,7 @@ def test_what_the_translation_loses_is_told_once(ollama: Any) -> None:
     told = [event.message for event in line.events if isinstance(event, Log)]
     assert told == [
         f"the translation to ollama_chat/qwen3 leaves out {loss}"
-        for loss in ("cache control", "the thinking of earlier turns", "the fields context_management")
+        for loss in ("cache control", "the signatures of earlier thinking", "the fields context_management")
     ]
 
 
