@@ -33,8 +33,12 @@ def read_bounded(file: Path, what: str = "file", most: int = MAX_RUNBOOK_BYTES) 
 def read_found(file: Path, what: str = "file", most: int = MAX_RUNBOOK_BYTES) -> bytes:
     """As `read_bounded`, for a file that may have come with a clone: only a regular one, and no link out of its
     repository. What a shell opens for its user, as in `<(…)`, is read as well."""
-    given = str(file).startswith(_OPENED_BY_SHELLS)
-    return _read(file, lambda: file.open("rb") if given else open_found(file), what, most)
+    return _read(file, lambda: file.open("rb") if is_opened_by_shell(file) else open_found(file), what, most)
+
+
+def is_opened_by_shell(file: Path) -> bool:
+    """Whether its user had a shell open it, so that no clone has brought it."""
+    return str(file).startswith(_OPENED_BY_SHELLS)
 
 
 def _read(file: Path, opened: Callable[[], BinaryIO], what: str, most: int) -> bytes:

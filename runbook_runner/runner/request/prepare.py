@@ -12,6 +12,7 @@ from runbook_runner.agents.registry import find_agent
 from runbook_runner.core import settings
 from runbook_runner.core.disk.repository import clone_of
 from runbook_runner.core.errors import InputError, NotReadyError, RunbookError
+from runbook_runner.core.files import is_opened_by_shell
 from runbook_runner.core.settings import RecordMode, Settings, record_mode
 from runbook_runner.core.spec import InputFile, RunSpec
 from runbook_runner.runbook.document import parse
@@ -155,7 +156,7 @@ def _came_along(request: RunRequest, spec: RunSpec, folder: Path | None) -> tupl
     """The files of the run that may have come with the runbook. Those of the user's own are elsewhere. Raises
     InputError."""
     options = {"--params": request.parameter_file, "--model-script": request.model_script}
-    files = [option_file(option, path) for option, path in options.items() if path]
+    files = [option_file(option, path) for option, path in options.items() if path and not is_opened_by_shell(path)]
     if request.fixture:
         files.append(option_file("--input", load_fixture(request.fixture).source))
     clone = clone_of(folder or Path.cwd())

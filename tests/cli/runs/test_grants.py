@@ -228,6 +228,13 @@ def test_a_file_of_the_clone_that_an_option_names_has_to_be_trusted_with_it(
     assert "you have not granted" not in own.err
 
 
+def test_what_a_shell_opens_for_its_user_came_with_no_clone(runbook: Any, book: Write) -> None:
+    path, env = book(CRM_TOKEN=REQUIRED), {"CRM_TOKEN": CRM}
+    assert runbook("trust", path).code == 0
+    runbook.under = ("bash", "-c", '"$0" "$@" --params <(echo "{}")')
+    assert runbook("run", path, "--sandbox", "host", env=env).code == 0
+
+
 def test_an_input_that_was_trusted_with_a_harmless_runbook_is_not_with_another(runbook: Any, book: Write) -> None:
     path, env = book(CRM_TOKEN=REQUIRED), {"CRM_TOKEN": CRM, "HARMLESS": "some value"}
     steps, file, other = path / "steps.sh", path / "RUNBOOK.md", path / "other.md"
