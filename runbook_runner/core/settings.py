@@ -4,6 +4,7 @@ import errno
 import os
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, cast, get_args
 
@@ -181,9 +182,7 @@ def _table(path: str, keys: tuple[str, ...]) -> Mapping[str, Any] | None:
             text = file.read(MAX_RUNBOOK_BYTES)
         if len(keys) > 1 and not _HAS_OUR_TABLE.search(text):
             return None
-        from runbook_runner.core.formats.json_toml import read_toml  # only projects that have such a table pay for it
-
-        value: Any = read_toml(text.decode(), path)
+        value: Any = _parsed(text, os.path.realpath(path))
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"The settings can't be read: {error}.", where=path) from error
     for key in keys:
@@ -193,6 +192,13 @@ def _table(path: str, keys: tuple[str, ...]) -> Mapping[str, Any] | None:
     if value is not None and not isinstance(value, dict):
         raise InputError(f"`{'.'.join(keys)}` must be a table.", where=path)
     return value
+
+
+@lru_cache(maxsize=4)  # a clone may have a link to one large file in each of many folders
+def _parsed(text: bytes, path: str) -> Any:
+    from runbook_runner.core.formats.json_toml import read_toml  # only projects that have such a table pay for it
+
+    return read_toml(text.decode(), path)
 
 
 def _require_known(tables: Mapping[str, Any], path: str) -> None:

@@ -1,11 +1,15 @@
 """What a project's own files say bounds its runs: whose word counts, and what is refused."""
 
 import json
+from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
 from runbook_runner.core import settings
+from runbook_runner.core.formats import json_toml
+from runbook_runner.runner.request.project_bounds import bounds_near
 
 DOCUMENT = "---\nversion: 1\nagent: shell\n{own}---\n# T\n\n## Step 1\n\n```bash\ntrue\n```\n"
 
@@ -156,3 +160,17 @@ def test_with_strict_snapshots_a_runbook_of_an_unknown_one_does_not_run(runbook:
     ran = runbook("run", "RUNBOOK.md", "--sandbox", "docker", "--dry-run")
     assert ran.code == 2
     assert "nowhere" in ran.err
+
+
+def test_settings_are_parsed_once_however_many_links_of_a_clone_lead_to_them(tmp_path: Path, monkeypatch: Any) -> None:
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "pyproject.toml").write_text("[tool.runbook.run]\npids = 70\n")
+    deep = tmp_path
+    for _ in range(20):
+        deep = deep / "a"
+        deep.mkdir()
+        (deep / "pyproject.toml").symlink_to(tmp_path / "pyproject.toml")
+    parsed = Mock(wraps=json_toml.read_toml)
+    monkeypatch.setattr(json_toml, "read_toml", parsed)
+    assert [bounds.limits.pids for bounds in bounds_near([deep])] == [70] * 21
+    parsed.assert_called_once()
