@@ -181,7 +181,7 @@ def of_variables(runbook: Runbook, text: str, folder: Path | None) -> list[Offer
     in its folder. text: the whole file. Raises InputError for inputs that can't be read."""
     names = [secret.env for secret in runbook.frontmatter.secrets if not only_from_user(secret.env)]
     beside = variables_beside(folder, names, lambda _: None)  # a run warns
-    own = read_inputs(sample_inputs(runbook, folder)) if names else ()
+    own = read_inputs((path.name, path) for path in sample_inputs(runbook, folder)) if names else ()
     runs = dict.fromkeys([(), own, *(_in_examples(folder, own) if names else ())])
     return [_of_variable(name, runbook.source, text, inputs, beside) for name in names for inputs in runs]
 
@@ -202,7 +202,10 @@ def _in_examples(folder: Path | None, own: tuple[InputFile, ...]) -> Iterator[tu
     for example in offered_in(folder, Path("examples")) if folder else ():
         with suppress(InputError):
             fixture = load_fixture(example)
-            yield (*(read_inputs(file.path for file in fixture.files) or own), option_file("--input", fixture.source))
+            yield (
+                *(read_inputs((file.name, file.path) for file in fixture.files) or own),
+                option_file("--input", fixture.source),
+            )
 
 
 def _of_variable(name: str, source: str, text: str, inputs: Sequence[InputFile], beside: Mapping[str, str]) -> Offer:

@@ -107,6 +107,12 @@ def test_the_check_and_the_agent_run_the_same_languages() -> None:
     assert runnable(blocks) == blocks
 
 
+def test_a_block_that_no_program_can_be_started_with_is_named() -> None:
+    blocks = (Block(heading="Step 2: Go", language="bash", code="#" * (128 << 10), line=7),)
+    with pytest.raises(InputError, match="Step 2: Go: the bash block at line 7 has 131,072 bytes"):
+        invoke(AgentInput(mission="", app="/app", blocks=blocks))
+
+
 def test_nothing_to_run_is_bad_input() -> None:
     blocks = (Block(heading="Step 1", language="json", code="{}", line=1),)
     with pytest.raises(InputError, match="nothing to run"):

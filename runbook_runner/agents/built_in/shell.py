@@ -17,6 +17,7 @@ from typing import Any
 from runbook_runner.agents.base import Agent, AgentInput, Invocation, Result
 from runbook_runner.agents.built_in import BUILT_IN_AGENTS
 from runbook_runner.agents.jsonl import Record, code_at, count_at, parse_record, text_at
+from runbook_runner.core import settings
 from runbook_runner.core.declared import Block
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.events import AgentMessage, AgentNotice, Event, ToolCalled, ToolReturned
@@ -50,6 +51,13 @@ def invoke(agent_input: AgentInput) -> Invocation:
             "The shell agent found nothing to run.",
             hint="Put a fenced bash, sh or python block under a '## Step 1: …' heading, or choose another --agent.",
         )
+    for block in blocks:
+        if (size := len(block.code.encode())) > settings.MAX_ARGUMENT_BYTES:
+            where = f"{block.heading}: the {block.language} block at line {block.line}"
+            raise InputError(
+                f"{where} has {size:,} bytes with its values, and can have {settings.MAX_ARGUMENT_BYTES:,}.",
+                hint="Give a long value as a file, with -f.",
+            )
     commands = [[*_COMMANDS[block.language], block.code] for block in blocks]
     orders = {"key": agent_input.key, "most": MAX_OUTPUT, "blocks": commands}
     return Invocation(

@@ -71,6 +71,12 @@ def _invoke(name: str, declared: Declaration, agent_input: AgentInput) -> Invoca
     def fill(text: str) -> str:
         return _PLACEHOLDER.sub(lambda match: _value(name, match[1], values), text)
 
+    size = len(prompt.encode())
+    if declared.prompt == "arg" and size > settings.MAX_ARGUMENT_BYTES:
+        raise InputError(
+            f"The prompt of {name} has {size:,} bytes, and an argument can have {settings.MAX_ARGUMENT_BYTES:,}.",
+            hint='Declare prompt = "stdin" or prompt = "file" for the agent.',
+        )
     argv = [fill(word) for word in declared.argv]
     if declared.prompt == "arg" and not any("{prompt}" in word for word in declared.argv):
         argv.append(prompt)

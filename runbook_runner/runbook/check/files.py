@@ -7,7 +7,7 @@ from glob import glob
 from pathlib import Path
 
 from runbook_runner.core.errors import InputError
-from runbook_runner.core.files import is_folder
+from runbook_runner.core.files import is_file, is_folder
 
 _NAME, _SUFFIX = "RUNBOOK.md", ".runbook.md"
 _TRAJECTORY = "events.jsonl"  # a recorded run's folder holds what was asked and what came out: no source
@@ -60,7 +60,7 @@ def _below(folder: str) -> Iterator[str]:
         if here != folder and any(entry.name == _TRAJECTORY for entry in entries):
             continue
         for entry in entries:
-            if (entry.name == _NAME or entry.name.endswith(_SUFFIX)) and entry.is_file():
+            if (entry.name == _NAME or entry.name.endswith(_SUFFIX)) and is_file(entry.path):
                 yield os.path.normpath(entry.path)
         inner = [e.path for e in entries if not _is_skipped(e.name) and e.is_dir(follow_symlinks=False)]
         waiting += reversed(inner)

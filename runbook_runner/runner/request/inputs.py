@@ -34,12 +34,12 @@ _NAMED = 100
 _SEARCHED_BYTES = 256 << 20  # of the content of a zip
 
 
-def read_inputs(files: Iterable[Path]) -> tuple[InputFile, ...]:
-    """Raises InputError when a path is missing or not a file, when two have one name, and for a zip that can't be
-    unpacked safely."""
+def read_inputs(files: Iterable[tuple[str, Path]]) -> tuple[InputFile, ...]:
+    """files: the name that the agent sees, and the path. Raises InputError when a path is missing or not a file, when
+    two have one name, and for a zip that can't be unpacked safely."""
     found: dict[str, InputFile] = {}
     digest = cache(_digest)  # a clone may have a thousand links to one large file
-    for path in files:
+    for name, path in files:
         source = Path(os.path.expanduser(path)).absolute()  # noqa: PTH111 - an unknown user is not an error here
         shown = decoded_name(str(path))
         if not _is_text(source):
@@ -47,12 +47,12 @@ def read_inputs(files: Iterable[Path]) -> tuple[InputFile, ...]:
         if not is_file(source):
             what = "is a folder" if is_folder(source) else "does not exist"
             raise InputError(f"The input {what}.", where=shown, hint="Give files; zip a folder to keep its tree.")
-        if source.name in found:
+        if name in found:
             raise InputError(
-                f"Two inputs are named {source.name!r}: {found[source.name].source} and {source}.",
+                f"Two inputs are named {name!r}: {found[name].source} and {source}.",
                 hint="They would overwrite each other in /app/assets: rename one.",
             )
-        found[source.name] = _read_input(source, digest)
+        found[name] = _read_input(name, source, digest)
     inputs = tuple(found.values())
     _refuse_clashes(inputs)
     return inputs
@@ -61,7 +61,7 @@ def read_inputs(files: Iterable[Path]) -> tuple[InputFile, ...]:
 def option_file(option: str, path: Path) -> InputFile:
     """A file that an option names and that the agent is not given itself; no input has such a name. Raises
     InputError."""
-    (item,) = read_inputs((path,))
+    (item,) = read_inputs([(path.name, path)])
     return item.model_copy(update={"name": f"{option}/{item.name}"})
 
 
@@ -74,11 +74,11 @@ def _is_text(path: Path) -> bool:
     return True
 
 
-def _read_input(source: Path, digest: Callable[[Path], tuple[str, int]]) -> InputFile:
+def _read_input(name: str, source: Path, digest: Callable[[Path], tuple[str, int]]) -> InputFile:
     try:
         real = within_repository(source)
         sha256, size = digest(real)
-        return InputFile(name=source.name, sha256=sha256, size=size, source=str(real))
+        return InputFile(name=name, sha256=sha256, size=size, source=str(real))
     except OSError as error:
         hint = f"If you mean it, give the file itself: {os.path.realpath(source)}." if error.errno == ELOOP else None
         raise InputError(f"The input can't be read: {error.strerror}.", where=str(source), hint=hint) from error

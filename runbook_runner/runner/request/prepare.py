@@ -24,7 +24,7 @@ from runbook_runner.runner.request.inputs import is_zip, option_file
 from runbook_runner.runner.request.project_bounds import bounds_near
 from runbook_runner.runner.request.request import Ask, Question, RunOptions, RunRequest
 from runbook_runner.runner.request.resolve import resolve
-from runbook_runner.runner.request.secrets import Granted, grant, provider_keys
+from runbook_runner.runner.request.secrets import Granted, agent_secrets, grant, provider_keys, require_short
 from runbook_runner.runner.request.valid_spec import require_valid_spec
 from runbook_runner.runner.request.values import answer, with_values
 from runbook_runner.runner.request.variables import user_variables, variables_beside
@@ -185,6 +185,7 @@ def prepare_spec(
     person uses, without a model and with the secrets that are there. Raises as `prepare`."""
     require_valid_spec(spec)
     agent = find_agent(spec.agent, spec.near)
+    require_short(agent_secrets(spec, granted.values))
     upstream, backend, lacks = None, None, list[NotReadyError]()
     strict = strict_snapshot or any(bounds.strict_snapshots for bounds in bounds_near(spec.near))
     with _keeping(lacks):

@@ -47,6 +47,8 @@ class RunRequest:
     """An `examples/…/input.json`: parameters and files."""
     files: tuple[Path, ...] = ()
     """Input files, after those of the fixture."""
+    named_files: tuple[tuple[str, Path], ...] = ()
+    """Those that the agent is to see under a name that may not be their own: the fixture's."""
     agent: str | None = None
     model: str | None = None
     provider: str | None = None

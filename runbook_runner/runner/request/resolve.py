@@ -44,7 +44,8 @@ def resolve(runbook: Runbook, request: RunRequest, keys: Collection[str] = (), f
     chosen = choose(front, request, keys)
     agent = find_agent(str(chosen.agent.value), request.near)
     filled = _filled(runbook, request)
-    files = request.files or sample_inputs(runbook, folder)
+    own = request.files or (() if request.named_files else sample_inputs(runbook, folder))
+    files = (*request.named_files, *((path.name, path) for path in own))
     return RunSpec(
         title=runbook.title or "",
         collection=request.collection or settings.DEFAULT_COLLECTION,

@@ -13,9 +13,10 @@ from pathlib import Path
 from runbook_runner.agents.registry import find_facts
 from runbook_runner.core.authority import only_from_user, opens_provider
 from runbook_runner.core.declared import McpServer, Secret
-from runbook_runner.core.errors import NotReadyError
+from runbook_runner.core.errors import InputError, NotReadyError
 from runbook_runner.core.facts.providers import PROVIDER_KEYS, find_provider
 from runbook_runner.core.redaction import Redactor, looks_secret, weakness
+from runbook_runner.core.settings import MAX_ARGUMENT_BYTES
 from runbook_runner.core.spec import RunSpec
 from runbook_runner.runner.request.valid_spec import require_secret_name
 from runbook_runner.runner.request.variables import UserVariables
@@ -155,6 +156,13 @@ def agent_secrets(spec: RunSpec, granted: Mapping[str, str]) -> dict[str, str]:
     """Variable → value of the secrets that go into the sandbox. granted: `Granted.values`."""
     kept = withheld(spec)
     return {s.env: granted[s.env] for s in spec.secrets if granted.get(s.env) and s not in kept}
+
+
+def require_short(variables: Mapping[str, str]) -> None:
+    """Raises InputError for a variable that no program can be started with."""
+    for name, value in variables.items():
+        if (size := len(f"{name}={value}".encode())) > MAX_ARGUMENT_BYTES:
+            raise InputError(f"The secret {name} has {size:,} bytes; a variable can have {MAX_ARGUMENT_BYTES:,}.")
 
 
 # --- MCP servers ---------------------------------------------------------------------------------------------------

@@ -38,8 +38,8 @@ def with_values(request: RunRequest, runbook: Runbook, ask: Ask | None, warnings
         if only_from_user(missing.name.upper()):
             continue  # as for a secret: nobody is asked for a provider's key in the words of a runbook
         values[missing.name] = answer(ask, Question(missing.name, missing.description or missing.label, False))
-    files = (*(file.path for file in (fixture.files if fixture else ())), *request.files)
-    return replace(request, parameters=values, files=files)
+    named = tuple((file.name, file.path) for file in fixture.files) if fixture else ()
+    return replace(request, parameters=values, named_files=named)
 
 
 def _parameter_file(path: Path) -> Mapping[str, Any]:

@@ -143,3 +143,15 @@ def test_new_writes_nothing_behind_a_link(runbook: Any, outside: Path, options: 
 def test_what_a_shell_opens_for_its_user_is_read(runbook: Any, outside: Path) -> None:
     runbook.under = ("bash", "-c", f'"$0" "$@" <(cat {outside})')
     assert "SECRETWORD" in runbook("fmt", "--diff", "/dev/null").out + runbook("check", "/dev/null").out
+
+
+@pytest.mark.parametrize("command", ["check", "fmt"])
+def test_a_link_that_leads_in_a_circle_is_passed_over_in_a_folder_and_named_by_itself(
+    runbook: Any, command: str
+) -> None:
+    (runbook.cwd / "RUNBOOK.md").write_text(RUNBOOK)
+    (runbook.cwd / "n.runbook.md").symlink_to("n.runbook.md")
+    whole = runbook(command, ".")
+    assert "1 file" in whole.out + whole.err
+    ran = runbook(command, "n.runbook.md")
+    assert "is a link, not a regular file" in ran.out + ran.err

@@ -60,8 +60,8 @@ def test_zip_keeps_its_tree_and_programs_stay_programs(
 
 
 def test_agent_is_told_every_name_unless_they_are_too_many(make_zip: Any) -> None:
-    few = read_inputs([make_zip("a/1.txt", "2.txt", name="few.zip")])
-    many = read_inputs([make_zip(*map(str, range(150)), name="many.zip")])
+    few = read_inputs([("few.zip", make_zip("a/1.txt", "2.txt", name="few.zip"))])
+    many = read_inputs([("many.zip", make_zip(*map(str, range(150)), name="many.zip"))])
     with unpacked(few) as files:
         assert shown_names(few, files) == ("a/1.txt", "2.txt")
     with unpacked(many) as files:
@@ -183,7 +183,7 @@ def test_an_input_is_read_once_however_many_links_of_a_clone_lead_to_it(runbook:
         link.symlink_to("large")
     digest = Mock(wraps=hashlib.file_digest)
     monkeypatch.setattr(hashlib, "file_digest", digest)
-    assert len(read_inputs(links)) == 1000
+    assert len(read_inputs((link.name, link) for link in links)) == 1000
     digest.assert_called_once()
 
 

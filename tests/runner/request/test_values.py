@@ -86,3 +86,27 @@ def test_nobody_is_asked_for_a_providers_key_as_a_parameter(prepared: Prepare, n
     with pytest.raises(InputError, match="1 required parameter has no value"):
         prepared()
     assert prepared(**{name: "typed"}).spec.parameters == {name: "typed"}
+
+
+def test_a_fixtures_file_has_the_name_that_the_fixture_gives_it(tmp_path: Path) -> None:
+    (tmp_path / "RUNBOOK.md").write_text(
+        DOCUMENT.replace("*(required)*", "`Ada`").replace("secrets:\n  TOKEN: {}\n", "")
+    )
+    (tmp_path / "a.txt").write_text("x")
+    (tmp_path / "link.txt").symlink_to("a.txt")
+    (tmp_path / "b.txt").write_text("y")
+    (tmp_path / "input.json").write_text(
+        '{"files": [{"path": "a.txt", "filename": "renamed.csv"}, {"path": "link.txt"}]}'
+    )
+    request = RunRequest(
+        str(tmp_path / "RUNBOOK.md"),
+        fixture=tmp_path / "input.json",
+        files=(tmp_path / "b.txt",),
+        options=RunOptions(sandbox="host"),
+    )
+    assert [item.name for item in prepare(request).spec.inputs] == ["renamed.csv", "link.txt", "b.txt"]
+
+
+def test_a_secret_that_is_too_long_for_a_variable_is_named(prepared: Prepare) -> None:
+    with pytest.raises(InputError, match=r"The secret TOKEN has 131,072 bytes; a variable can have 131,071\."):
+        prepared(token="t" * (131_072 - len("TOKEN=")))
