@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from runbook_runner.gateway.dialects.base import Json
+from runbook_runner.gateway.dialects.bodies import part
 
 
 async def in_its_thread(function: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
@@ -48,6 +49,7 @@ def load_litellm() -> Any:
         logging.getLogger(name).setLevel(logging.CRITICAL)  # errors are reported as events
     _render_no_template()
     _bring_no_server()
+    _keep_ids_of_gemini()
     _connect_as_we_do(litellm)
     return litellm
 
@@ -90,6 +92,24 @@ def _bring_no_server() -> None:
         module = ModuleType(f"litellm.proxy.pass_through_endpoints.{name}")
         setattr(module, member, _NoServer)
         sys.modules[module.__name__] = module
+
+
+def _keep_ids_of_gemini() -> None:
+    """litellm calls each call of Gemini's clients by the name of its tool."""
+    adapter = importlib.import_module("litellm.google_genai.adapters.transformation")
+    for name, key, kept in (
+        ("_genai_tool_call", "functionCall", "id"),
+        ("_genai_tool_response", "functionResponse", "tool_call_id"),
+    ):
+        setattr(adapter, name, _with_id(getattr(adapter, name), key, kept))
+
+
+def _with_id(convert: Callable[[Any], Any], key: str, kept: str) -> Callable[[Any], Any]:
+    def converted(piece: Any) -> Any:
+        message, given = convert(piece), part(piece, key).get("id")
+        return {**message, kept: given} if message is not None and given else message
+
+    return converted
 
 
 def _connect_as_we_do(litellm: Any) -> None:

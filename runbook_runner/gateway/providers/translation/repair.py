@@ -25,7 +25,7 @@ class AnswerRepair:
     """Of one answer, whole or event by event."""
 
     def __init__(self, dialect: str):
-        self._repair = {"gemini": _give_arguments, "openai-chat": self._tell_calls_apart}.get(dialect)
+        self._repair = {"gemini": _complete, "openai-chat": self._tell_calls_apart}.get(dialect)
         self._calls: list[_ChatCall] = []
 
     def changes(self, data: Any) -> bool:
@@ -85,14 +85,18 @@ def _is_whole(arguments: str) -> bool:
         return False
 
 
-def _give_arguments(data: Any) -> bool:
-    """Google leaves out the arguments of a call that has none."""
-    parts = (piece for candidate in items(data, "candidates") for piece in items(part(candidate, "content"), "parts"))
+def _complete(data: Any) -> bool:
+    """Google leaves out the arguments of a call that has none; servers that imitate it, what was used."""
+    found = [candidate for candidate in items(data, "candidates") if isinstance(candidate, dict)]
+    parts = (piece for candidate in found for piece in items(part(candidate, "content"), "parts"))
     calls = [piece["functionCall"] for piece in parts if part(piece, "functionCall")]
     without = [call for call in calls if not isinstance(call.get("args"), dict)]
     for call in without:
         call["args"] = {}
-    return bool(without)
+    uncounted = bool(found) and not part(data, "usageMetadata")
+    if uncounted:
+        data["usageMetadata"] = {}
+    return bool(without) or uncounted
 
 
 def _is_object(value: Any) -> bool:

@@ -17,6 +17,7 @@ from runbook_runner.gateway.dialects.base import Json, readable
 from runbook_runner.gateway.dialects.bodies import names_address, unfolds_too_far
 from runbook_runner.gateway.providers.http_client import READ_S
 from runbook_runner.gateway.providers.keys import without_keys
+from runbook_runner.gateway.providers.translation.calls import AnswerIds, CallIds
 from runbook_runner.gateway.providers.translation.exchange import CURRENT, Exchange
 from runbook_runner.gateway.providers.translation.forms import FORMS, Form
 from runbook_runner.gateway.providers.translation.library import in_its_thread, its_loop, load_litellm
@@ -44,6 +45,7 @@ class Translation:
     def __init__(self, target: Target):
         self._target = target
         self._reported: set[str] = set()
+        self._ids = CallIds()
 
     @asynccontextmanager
     async def answer(self, request: ModelRequest) -> AsyncIterator[Answer]:
@@ -80,13 +82,14 @@ class Translation:
         litellm = await asyncio.to_thread(load_litellm)
         try:
             result = await form.call(litellm, {**self._key(litellm, name), **self._body(form, request, name)})
-            events = _events(result) if stream else single_chunk(_encoded(result))
+            body = _events(result) if stream else single_chunk(_encoded(result))
+            events = self._finished(body)
             first = [event async for event in _until_begun(events, exchange)]
         except Exception as error:  # litellm's own family, and whatever its many adapters raise
             return self._error(request, exchange, error)
         if exchange.failure is not None:
             return self._error(request, exchange, None)
-        body = self._rest(request, form, exchange, first, events) if stream else single_chunk(self._clean(first[0]))
+        body = self._rest(request, form, exchange, first, events) if stream else single_chunk(first[0])
         notes, told = self._notes(form, request.json, name), (lambda: exchange.told) if exchange.dialect else None
         return Answer(200, _STREAM if stream else _DOCUMENT, body, answered_by=name, notes=notes, told=told)
 
@@ -95,12 +98,12 @@ class Translation:
     ) -> AsyncIterator[bytes]:
         """The stream. litellm ends one that the provider cut off, or that failed, as if it were whole."""
         for event in first:
-            yield self._clean(event)
+            yield event
         try:
             async for event in events:
                 if exchange.failure is not None:
                     break
-                yield self._clean(event)
+                yield event
         except Exception as error:
             if exchange.failure is None:
                 raise UpstreamBroke(self._words(exchange, error)) from error
@@ -110,6 +113,12 @@ class Translation:
             raise UpstreamBroke(exchange.failure)
         else:
             yield form.end
+
+    async def _finished(self, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """With ids of calls that are the session's, and without keys."""
+        ids = AnswerIds(self._ids)
+        async for piece in body:
+            yield without_keys(self._target.secrets, ids.numbered(piece))
 
     # --- the request -----------------------------------------------------------------------------------------------
 
@@ -125,7 +134,7 @@ class Translation:
         return {"api_key": NO_KEY}
 
     def _body(self, form: Form, request: ModelRequest, name: str) -> Json:
-        body = prepared(request.dialect.name, request.json, name)
+        body = self._ids.number_history(prepared(request.dialect.name, request.json, name))
         known = {key: value for key, value in body.items() if key in form.fields}
         own = {"model": name, "stream": request.parsed.stream, "timeout": READ_S, "num_retries": 0, "max_retries": 0}
         return {**known, **own, **self._target.options}
@@ -162,9 +171,6 @@ class Translation:
         """For the errors that the agent gets: some quote the key, which litellm may have found in the environment."""
         found = {name: value for name, value in os.environ.items() if looks_secret(name, value)}
         return Redactor(found, self._target.options)
-
-    def _clean(self, event: bytes) -> bytes:
-        return without_keys(self._target.secrets, event)
 
 
 # --- answers -------------------------------------------------------------------------------------------------------
