@@ -3,6 +3,7 @@
 import os
 import sys
 from contextlib import suppress
+from pathlib import Path
 from typing import NoReturn
 
 from runbook_runner.cli.app import call
@@ -30,6 +31,9 @@ def run() -> int:
         _print_error("interrupted")
         return ExitCode.INTERRUPTED
     except Exception as error:
+        if isinstance(error, FileNotFoundError) and _is_nowhere():
+            _print_error("error: The current folder does not exist any more.\nChange to another one.")
+            return ExitCode.BAD_INPUT
         from runbook_runner.cli.ui.crash import report
 
         report(error)
@@ -47,6 +51,14 @@ def _call() -> int:
         return call(sys.argv[1:])
     except SystemExit as ended:  # after --help and --version
         return ended.code if isinstance(ended.code, int) else ExitCode.PASS
+
+
+def _is_nowhere() -> bool:
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def _exit(code: int) -> NoReturn:

@@ -48,6 +48,11 @@ def encodable(text: str) -> str:
     return text if text.isascii() else text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
+def counted(number: int, what: str) -> str:
+    """`1 call`, `2,000 calls`."""
+    return f"{number:,} {what}" + ("" if number == 1 else "s")
+
+
 def width(text: str) -> int:
     """In terminal cells: Chinese, Japanese and Korean letters and most emoji take two, combining marks none."""
     return len(text) if text.isascii() else sum(map(_letter_width, text))

@@ -30,6 +30,8 @@ class Run:
     """By the names in TOKENS."""
     cost_usd: float | None
     """`None`: not known."""
+    free: bool
+    """All its answers came from a script or a cassette."""
 
 
 @dataclass
@@ -42,6 +44,7 @@ class Total:
     known_usd: float = 0.0
     unknown_runs: int = 0
     """Runs whose price is not known; it is not in `known_usd`."""
+    free_runs: int = 0
 
     @property
     def cost_usd(self) -> float | None:
@@ -54,6 +57,7 @@ class Total:
         self.tokens.update(other.tokens)
         self.known_usd += other.known_usd
         self.unknown_runs += other.unknown_runs
+        self.free_runs += other.free_runs
 
 
 def runs(home: Path, since: str | None, broken: list[Path]) -> Iterator[Run]:
@@ -73,7 +77,8 @@ def runs(home: Path, since: str | None, broken: list[Path]) -> Iterator[Run]:
 
 def _run(body: dict[str, Any]) -> Run:
     outputs = body["steps"]["run"]["outputs"]
-    spent = body["attributes"]["params"].get("spent") or outputs["usage"]
+    params = body["attributes"]["params"]
+    spent = params.get("spent") or outputs["usage"]
     calls, cost, tokens = spent["api_calls"], spent["cost_usd"], {name: spent.get(name, 0) for name in TOKENS}
     if any(count(number) != number for number in (calls, *tokens.values())) or cost not in (None, amount(cost)):
         raise ValueError("a number that this program does not write")
@@ -83,6 +88,7 @@ def _run(body: dict[str, Any]) -> Run:
         day=str(body["created"])[:10],
         calls=calls,
         tokens=tokens,
+        free=bool(params.get("model_calls")) and "provider" not in params["model_calls"],
         cost_usd=float(cost) if cost is not None else None if calls else 0.0,
     )
 
@@ -91,7 +97,7 @@ def totals(found: Iterable[Run], by: str) -> dict[str, Total]:
     """Group → total, groups in order. by: `model`, `task` or `day`."""
     groups: dict[str, Total] = {}
     for run in found:
-        one = Total(1, run.calls, Counter(run.tokens), run.cost_usd or 0.0, int(run.cost_usd is None))
+        one = Total(1, run.calls, Counter(run.tokens), run.cost_usd or 0.0, int(run.cost_usd is None), int(run.free))
         groups.setdefault(getattr(run, by), Total()).add(one)
     return dict(sorted(groups.items()))
 

@@ -107,6 +107,13 @@ def test_on_a_terminal_styles_stay_and_nothing_else_gets_through(runbook: Any) -
     assert "\u202e" not in seen
 
 
+def test_colours_that_are_asked_for_on_a_pipe_come_without_what_moves(runbook: Any) -> None:
+    ran = runbook("run", book(runbook.cwd / "a"), "--sandbox", "host", env={"FORCE_COLOR": "1"})
+    assert "\x1b[1m" in ran.out
+    assert "\x1b[2K" not in ran.out
+    assert "\x1b[?25l" not in ran.out
+
+
 def test_help_has_styles_on_a_terminal_and_none_on_a_pipe(runbook: Any) -> None:
     assert "\x1b[" in on_terminal(runbook, "run", "--help")
     check(runbook("run", "--help"))

@@ -3,6 +3,7 @@
 import argparse
 import os
 import re
+import sys
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from runbook_runner.cli.ui.output import put_json, warn
 from runbook_runner.core.clock import iso, utc_now
 from runbook_runner.core.errors import ExitCode, InputError
 from runbook_runner.core.settings import PRICES_VARIABLE, Settings
+from runbook_runner.core.text import counted
 from runbook_runner.trajectory.cost import Total, runs, summed, totals
 
 DESCRIPTION = """\
@@ -79,6 +81,7 @@ def _json(total: Total) -> dict[str, Any]:
         "cost_usd": total.cost_usd,
         "known_cost_usd": round(total.known_usd, 6),
         "unknown_cost_runs": total.unknown_runs,
+        "free_runs": total.free_runs,
     }
 
 
@@ -96,6 +99,8 @@ def _print(by: str, groups: dict[str, Total]) -> None:
     if len(groups) != 1:
         table.add_row("Total", *_cells(summed(groups.values())), style="bold")
     print_table(table)
+    if free := summed(groups.values()).free_runs:
+        sys.stdout.write(f"{counted(free, 'run')} cost nothing: a model script or a recording answered.\n")
 
 
 def _cells(total: Total) -> list[str]:

@@ -23,7 +23,7 @@ from runbook_runner.cli.options import (
 from runbook_runner.cli.ui.follow import Followed, ask_on_terminal, console_for, follow, in_short, print_problem
 from runbook_runner.cli.ui.output import put_json
 from runbook_runner.core.errors import ExitCode, InputError
-from runbook_runner.core.text import printable_output
+from runbook_runner.core.text import counted, printable_output
 from runbook_runner.runner import RunOptions
 from runbook_runner.runner.replay.cassette import Then
 from runbook_runner.runner.replay.comparison import Comparison, compare
@@ -132,7 +132,7 @@ def _lines(comparison: Comparison) -> Iterator[Text]:
         return
     yield Text(f"Compared with {comparison.recorded.trajectory_id}:", style="bold")
     if results.identical:
-        yield Text(f"✓ results: {_count(len(results.same), 'file')}, all the same", style="green")
+        yield Text(f"✓ results: {counted(len(results.same), 'file')}, all the same", style="green")
     yield from (Text(f"✗ {printable_output(line)}", style="red") for line in results.differences())
     yield from (Text(printable_output(diff), style="dim") for _, diff in results.diffs)
     yield _about_calls(calls)
@@ -147,10 +147,6 @@ def _lines(comparison: Comparison) -> Iterator[Text]:
 
 def _about_calls(calls: CallsCompared) -> Text:
     if calls.identical:
-        return Text(f"✓ {_count(calls.repeated, 'tool call')}, the same", style="green")
+        return Text(f"✓ {counted(calls.repeated, 'tool call')}, the same", style="green")
     counts = f"{calls.recorded} recorded, {calls.repeated} now"
     return Text(f"✗ tool call {calls.first_difference} differs ({counts})", style="red")
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" + ("" if number == 1 else "s")

@@ -31,7 +31,7 @@ from runbook_runner.core.events import (
     ToolReturned,
     Usage,
 )
-from runbook_runner.core.text import printable_name, printable_output
+from runbook_runner.core.text import counted, printable_name, printable_output
 from runbook_runner.runner.cancellation import Cancellation
 from runbook_runner.trajectory.models import RunbookOutputs, Trajectory
 
@@ -58,7 +58,7 @@ class Display:
                 redirect_stdout=False,  # rich would read the styles in what others write
                 redirect_stderr=False,
             )
-            if console.is_terminal
+            if console.file.isatty()  # not `is_terminal`: FORCE_COLOR asks for colours, not for what moves
             else None
         )
 
@@ -222,7 +222,9 @@ def _headline(trajectory: Trajectory, outputs: RunbookOutputs) -> Text:
     word = "PASS" if passed else "FAIL" if trajectory.status == "completed" else _NO_VERDICT[trajectory.status]
     parts = [word, f"{trajectory.steps['run'].duration_seconds or 0:.1f} s"]
     if outputs.usage.api_calls:
-        parts.append(f"{outputs.usage.total_tokens:,} tokens in {outputs.usage.api_calls} calls")
-    if outputs.usage.cost_usd is not None:
+        parts.append(f"{counted(outputs.usage.total_tokens, 'token')} in {counted(outputs.usage.api_calls, 'call')}")
+    if (answered_by := trajectory.attributes.params.get("model_calls")) and "provider" not in answered_by:
+        parts.append(f"answered by the {' and the '.join(answered_by)}")
+    elif outputs.usage.cost_usd is not None:
         parts.append(f"${outputs.usage.cost_usd:.4f}")
     return Text(" · ".join(parts), style="bold green" if passed else "bold red")

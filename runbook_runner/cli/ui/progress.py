@@ -22,6 +22,6 @@ class Progress:
     def __call__(self, line: str, *, detail: bool = False) -> None:
         if not detail:
             self._console.print(Text(f"  {printable_output(line)}", style="dim"), soft_wrap=True)
-        elif self._console.is_terminal:
+        elif self._console.file.isatty():
             self._latest.update(Text(printable_name(line), style="dim", no_wrap=True, overflow="ellipsis"))
             self._latest.start()

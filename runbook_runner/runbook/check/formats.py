@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from runbook_runner import __version__
-from runbook_runner.core.text import printable, width
+from runbook_runner.core.text import counted, printable, width
 from runbook_runner.runbook.check.rules import every_rule
 from runbook_runner.runbook.check.rules.findings import Finding
 
@@ -42,15 +42,11 @@ def _summary(report: Report) -> str:
     errors = sum(finding.severity == "error" for finding in report.findings)
     warnings = len(report.findings) - errors
     fixable = sum(finding.fixable for finding in report.findings)
-    files = _count(len(report.files), "file")
+    files = counted(len(report.files), "file")
     if not report.findings:
         return f"{files}: no findings."
     fixable_text = f" {fixable} can be fixed with --fix." if fixable else ""
-    return f"{files}: {_count(errors, 'error')}, {_count(warnings, 'warning')}.{fixable_text}"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
+    return f"{files}: {counted(errors, 'error')}, {counted(warnings, 'warning')}.{fixable_text}"
 
 
 def _in_text(report: Report, finding: Finding, paint: Callable[[str, str], str]) -> str:
@@ -188,7 +184,7 @@ def _case(name: str, findings: Sequence[Finding]) -> str:
     if not findings:
         return head + "/>\n"
     errors = sum(finding.severity == "error" for finding in findings)
-    message = f"{_count(errors, 'error')}, {_count(len(findings) - errors, 'warning')}"
+    message = f"{counted(errors, 'error')}, {counted(len(findings) - errors, 'warning')}"
     kind = findings[0].severity if errors == 0 else "error"
     lines = "".join(f"{f.file}:{f.line}:{f.column}: {f.severity}: {f.message} [{f.rule}]\n" for f in findings)
     failure = f"<failure type={quoteattr(kind)} message={quoteattr(message)}>{escape(_xml(lines))}</failure>"

@@ -26,6 +26,7 @@ def examine(machine: Machine) -> tuple[Finding, ...]:
         tools.agents,
         tools.keys,
         tools.certificates,
+        tools.project,
         *([offline.readiness] if machine.offline else []),
     ]
     with ThreadPoolExecutor(len(checks), "doctor") as pool:

@@ -14,6 +14,7 @@ from runbook_runner.core.settings import DEFAULT_AGENT, DEFAULT_SNAPSHOT
 from runbook_runner.runner.doctor.machine import PATIENCE_S, Finding, Machine, error_finding
 from runbook_runner.runner.environment.images import layers_of
 from runbook_runner.runner.environment.programs import find_program
+from runbook_runner.runner.request.project_bounds import bounds_near
 from runbook_runner.runner.request.secrets import provider_keys
 
 if TYPE_CHECKING:
@@ -126,3 +127,14 @@ def certificates(machine: Machine) -> Iterator[Finding]:
     count = content.count(b"-----BEGIN CERTIFICATE-----")
     facts = {"path": str(bundle), "certificates": count}
     yield Finding("certificates", "ok", f"Sandboxes trust the {count} certificates of {bundle}.", facts=facts)
+
+
+def project(machine: Machine) -> Iterator[Finding]:
+    """Its settings, with which no run starts when they can't be read."""
+    try:
+        found = bounds_near(machine.near)
+    except RunbookError as error:
+        yield error_finding("project", "fail", error)
+        return
+    if found:
+        yield Finding("project", "ok", "The settings of the project here narrow its runs.")

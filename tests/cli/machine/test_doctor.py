@@ -130,3 +130,19 @@ def test_offline_fails_when_an_image_would_have_to_be_built(runbook):
     assert images["status"] == "fail"
     assert "runbook snapshots build python312-uv --agent claude-code" in images["fix"]
     assert finding(ran, "offline.prices")["status"] == "ok"
+
+
+def test_settings_of_the_project_that_no_run_can_read_are_a_failure(runbook):
+    (runbook.cwd / ".runbook").mkdir()
+    (runbook.cwd / ".runbook" / "config.toml").write_text("[run]\nnetwork = [broken\n")
+    ran = runbook("doctor", "--json")
+    (found,) = (item for item in ran.json["findings"] if item["check"] == "project")
+    assert (ran.code, found["status"]) == (3, "fail")
+    assert ".runbook/config.toml:2: This is not TOML" in found["message"]
+
+
+@pytest.mark.parametrize("command", ["doctor", "cost", "run x", "trust --show"])
+def test_a_working_folder_that_was_removed_is_told(runbook, command):
+    runbook.under = ("sh", "-c", 'mkdir gone && cd gone && rmdir ../gone && exec "$@"', "sh")
+    ran = runbook(*command.split())
+    assert (ran.code, ran.err) == (2, "error: The current folder does not exist any more.\nChange to another one.\n")

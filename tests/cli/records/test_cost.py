@@ -64,6 +64,16 @@ def test_costs_are_summed_by_model_task_and_day(runbook: Any, write: Write) -> N
     assert "1.0000" in table
 
 
+def test_runs_that_cost_nothing_are_told(runbook: Any, write: Write) -> None:
+    folder = write(1, cost=0.0)
+    assert "cost nothing" not in runbook("cost").out
+    body = json.loads((folder / "trajectory.json").read_text())
+    body["attributes"]["params"]["model_calls"] = {"script": 3}
+    (folder / "trajectory.json").write_text(json.dumps(body))
+    assert "1 run cost nothing: a model script or a recording answered." in runbook("cost").out
+    assert runbook("cost", "--json").json["total"]["free_runs"] == 1
+
+
 def test_an_unknown_price_is_unknown_and_not_zero(runbook: Any, write: Write) -> None:
     write(1, cost=0.5)
     write(2, cost=None)
