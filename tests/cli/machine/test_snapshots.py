@@ -230,7 +230,7 @@ def test_snapshots_that_stand_on_each_other_in_a_circle_are_refused(runbook: Any
 
 @docker
 def test_a_very_long_chain_of_snapshots_is_refused(runbook: Any) -> None:
-    for number in range(1500):
+    for number in range(90):
         folder = runbook.cwd / ".runbook" / "snapshots" / f"s{number}"
         folder.mkdir(parents=True)
         (folder / "Dockerfile").write_text(f"ARG BASE_IMAGE=snapshot:s{number + 1}\nFROM ${{BASE_IMAGE}}\n")
