@@ -14,11 +14,15 @@ from runbook_runner.gateway.dialects.base import Dialect, Json, ParsedRequest
 from runbook_runner.gateway.large import is_large, pieces, work
 from runbook_runner.gateway.serve.relay import Relay
 from runbook_runner.gateway.serve.session import Session
+from runbook_runner.gateway.serve.unpack import ENCODINGS, unpack
 from runbook_runner.gateway.upstream import CREDENTIAL_HEADERS, Headers, ModelRequest
 
 MAX_BODY_BYTES: Final = 64 << 20
 MAX_PIECES: Final = 1 << 20  # the largest context of a model is about as many tokens
+_TOO_LARGE: Final = f"a request body may have {MAX_BODY_BYTES >> 20} MB at most, unpacked too"
 _NO_SESSION: Final = "unknown token: a token is valid for one run, at the address that this run was given"
+_TOLD: Final = (400, 413, 415)
+"""Statuses of requests that were meant for a model."""
 _KEY_PARAMETER: Final = "key"
 # Google's APIs take `key`, `access_token` and `oauth_token`, each also with a `$` in front.
 _CREDENTIAL_PARAMETERS: Final = {_KEY_PARAMETER, "api_key", "apikey", "access_token", "oauth_token", "token"}
@@ -44,10 +48,13 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
 async def _response(request: Request, sessions: Iterable[Session]) -> Response:
     if request.url.path == "/" and request.method in ("GET", "HEAD"):
         return JSONResponse(_PROBE_ANSWER)
+    session = None
     try:
         session = _session(request, sessions)
         return Relay(session, await _parse(request, session))
     except Refused as error:
+        if session is not None and error.status in _TOLD:
+            session.tell_once(f"the gateway refused a request of the agent: {error}")
         dialect, _ = recognise(request.method, _path(request))
         return JSONResponse(dialect.error(error.status, str(error)), error.status)
 
@@ -74,12 +81,14 @@ async def _parse(request: Request, session: Session) -> ModelRequest:
     dialect, operation = recognise(request.method, path)
     if operation is None:
         raise Refused(404, f"this gateway does not serve {request.method} {path}")
-    encoding = request.headers.get("content-encoding", "identity")
-    if encoding != "identity":
-        raise Refused(415, f"this gateway does not take request bodies with content-encoding {encoding}")
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding != "identity" and encoding not in ENCODINGS:
+        raise Refused(415, "this gateway takes request bodies as they are, or packed with gzip or zstd")
     body = b"".join([chunk async for chunk in _limited_body(request, session)])
-    large = is_large(body)
     async with session.working:
+        if encoding != "identity":
+            body = await work(True, _unpacked, encoding, body)
+        large = is_large(body)
         _check(session)
         document, parsed = await work(large, _read, dialect, path, body)
     _check(session)
@@ -106,7 +115,7 @@ def _check(session: Session) -> None:
 
 
 async def _limited_body(request: Request, session: Session) -> AsyncIterator[bytes]:
-    too_large = Refused(413, f"a request body may have {MAX_BODY_BYTES >> 20} MB at most")
+    too_large = Refused(413, _TOO_LARGE)
     declared = request.headers.get("content-length", "0")
     if declared.isdecimal() and int(declared) > MAX_BODY_BYTES:
         raise too_large
@@ -117,6 +126,16 @@ async def _limited_body(request: Request, session: Session) -> AsyncIterator[byt
         if size > MAX_BODY_BYTES:
             raise too_large
         yield chunk
+
+
+def _unpacked(encoding: str, body: bytes) -> bytes:
+    try:
+        unpacked = unpack(encoding, body, MAX_BODY_BYTES)
+    except ValueError as error:
+        raise Refused(400, f"the request body is not packed with {encoding}: {error}") from None
+    if len(unpacked) > MAX_BODY_BYTES:
+        raise Refused(413, _TOO_LARGE)
+    return unpacked
 
 
 def _read(dialect: Dialect, path: str, body: bytes) -> tuple[Json, ParsedRequest]:
@@ -155,5 +174,6 @@ def _is_credential(parameter: str) -> bool:
 
 def _headers(request: Request, token: str) -> Headers:
     headers = request.headers.items()
-    kept = (pair for pair in headers if pair[0].replace("_", "-") not in CREDENTIAL_HEADERS)
+    dropped = CREDENTIAL_HEADERS | {"content-encoding"}  # the body goes on unpacked
+    kept = (pair for pair in headers if pair[0].replace("_", "-") not in dropped)
     return tuple((name, value) for name, value in kept if token not in value)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable
 from typing import Final
 
-from runbook_runner.core.events import Emit, Usage
+from runbook_runner.core.events import Emit, Log, Usage
 from runbook_runner.gateway.cassette.cassette import Cassette
 from runbook_runner.gateway.serve.budget import Budget, Spending
 from runbook_runner.gateway.serve.call import Outcome
@@ -56,6 +56,7 @@ class Session:
         """Held while a body of this session is worked on, so that it takes turns with other sessions."""
         self._loop = loop
         self._open = True
+        self._told: set[str] = set()
         self._calls: dict[asyncio.Task[None], asyncio.Task[None]] = {}
         """Task that serves a call → task that talks to the upstream for it."""
         cassette.hide("RUN_TOKEN", token)
@@ -131,6 +132,11 @@ class Session:
 
     def touch(self) -> None:
         self.last_activity = time.monotonic()
+
+    def tell_once(self, warning: str) -> None:
+        if warning not in self._told:
+            self._told.add(warning)
+            self.emit(Log(level="warning", message=warning, source="gateway"))
 
     async def _drain(self) -> None:
         for forwarding in self._calls.values():

@@ -1,5 +1,6 @@
 """Who may use the gateway, for what, and how much."""
 
+import gzip
 import json
 import socket
 import subprocess
@@ -10,6 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
+import zstandard
 
 from runbook_runner.core.errors import NotReadyError
 from runbook_runner.core.ids import new_run_token
@@ -98,6 +100,40 @@ def test_body_that_grows_over_the_limit_is_refused(scripted: Scripted) -> None:
         status = 413
     assert status == 413
     assert line.session.calls == 0
+
+
+ASKED = json.dumps({"model": "m", "messages": [{"role": "user", "content": "hi"}]}).encode()
+PACKERS: dict[str, Callable[[bytes], bytes]] = {"gzip": gzip.compress, "zstd": zstandard.compress}
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "GZIP", "zstd", "identity"])
+def test_packed_bodies_are_taken(scripted: Scripted, encoding: str) -> None:
+    line = scripted("- say: one")
+    body = PACKERS.get(encoding.lower(), bytes)(ASKED)
+    response = line.client.post("/v1/messages", content=body, headers={"content-encoding": encoding})
+    assert response.json()["content"][0]["text"] == "one"
+    exchange = line.cassette.read(1)
+    assert (exchange.request["messages"][0]["content"], "content-encoding" in str(exchange)) == ("hi", False)
+
+
+@pytest.mark.parametrize(("encoding", "damage", "status", "said"), [
+    ("gzip", lambda body: gzip.compress(body + b" " * (64 << 20)), 413, "64 MB at most, unpacked too"),
+    ("zstd", lambda body: zstandard.compress(body + b" " * (64 << 20)), 413, "64 MB at most, unpacked too"),
+    ("gzip", lambda body: gzip.compress(body)[:-9], 400, "not packed with gzip"),
+    ("gzip", lambda body: gzip.compress(body) + b"x", 400, "not packed with gzip"),
+    ("gzip", lambda body: b"", 400, "not packed with gzip"),
+    ("zstd", lambda body: body, 400, "not packed with zstd"),
+    ("br", lambda body: body, 415, "packed with gzip or zstd"),
+], ids=["huge-gzip", "huge-zstd", "cut", "more", "empty", "plain", "unknown"])  # fmt: skip
+def test_what_can_not_be_unpacked_is_refused_and_told(
+    scripted: Scripted, encoding: str, damage: Callable[[bytes], bytes], status: int, said: str
+) -> None:
+    line = scripted("- say: one")
+    for _ in range(2):
+        response = line.client.post("/v1/messages", content=damage(ASKED), headers={"content-encoding": encoding})
+        assert (response.status_code, said in response.json()["error"]["message"]) == (status, True), response.text
+    (told,) = (event.message for event in line.events)
+    assert said in told
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[1]", b"\xff\xfe", b"[" * 100_000])
