@@ -10,7 +10,13 @@ if TYPE_CHECKING:  # slow to import; who catches their errors has them already
     from pydantic import ValidationError
 
 UNKNOWN_KEY: Final = "extra_forbidden"
-_MESSAGES: Final = dict.fromkeys(("model_type", "dict_type"), "must be an object")
+_MESSAGES: Final = {
+    **dict.fromkeys(("model_type", "dict_type"), "must be an object"),
+    "tuple_type": "must be a list",
+    "string_type": "must be text",
+    "missing": "is missing",
+    UNKNOWN_KEY: "is not a known key",
+}
 """By kind, where pydantic's own message is about Python."""
 
 
@@ -32,11 +38,12 @@ class Problem(NamedTuple):
 def problems_of(error: "ValidationError") -> list[Problem]:
     """All problems, unknown keys first: a key that is misspelt is reported as missing, too."""
     found = error.errors(include_url=False, include_context=False, include_input=False)
-    problems = [
-        Problem(one["loc"], _MESSAGES.get(one["type"], one["msg"].removeprefix("Value error, ")), one["type"])
-        for one in found
-    ]
+    problems = [Problem(one["loc"], _MESSAGES.get(one["type"]) or _plain(one["msg"]), one["type"]) for one in found]
     return sorted(problems, key=lambda problem: problem.kind != UNKNOWN_KEY)
+
+
+def _plain(message: str) -> str:
+    return message.removeprefix("Value error, ").replace("Input should be ", "must be ")
 
 
 def problem_of(error: "ValidationError") -> Problem:

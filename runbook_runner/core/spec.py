@@ -79,13 +79,16 @@ class Network(Part):
         return tuple(sorted(set(value)))
 
 
-_LONGEST_S, _MOST_BYTES = 366 * 86_400, 1 << 50
+_MOST_BYTES = 1 << 50
+Seconds = Annotated[float, Field(gt=0, le=366 * 86_400)]
+Usd = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(gt=0)]
 
 
 class Limits(Part):
-    timeout_s: float = Field(settings.DEFAULT_TIMEOUT_S, gt=0, le=_LONGEST_S)
+    timeout_s: Seconds = settings.DEFAULT_TIMEOUT_S
     """Wall time of the agent, in seconds."""
-    idle_s: float = Field(settings.DEFAULT_IDLE_S, gt=0, le=_LONGEST_S)
+    idle_s: Seconds = settings.DEFAULT_IDLE_S
     """Seconds without any output or model call after which the agent counts as stuck."""
     cpus: float = Field(settings.DEFAULT_CPUS, ge=0.01, le=10_000)
     memory_bytes: int = Field(settings.DEFAULT_MEMORY_BYTES, ge=64 << 20, le=_MOST_BYTES)
@@ -94,13 +97,13 @@ class Limits(Part):
     """Of each process."""
     disk_bytes: int = Field(settings.DEFAULT_DISK_BYTES, ge=1 << 20, le=_MOST_BYTES)
     """Written in the sandbox."""
-    results_bytes: int = Field(settings.DEFAULT_RESULTS_BYTES, gt=0)
-    results_files: int = Field(settings.DEFAULT_RESULTS_FILES, gt=0)
-    max_cost_usd: float | None = Field(None, gt=0, allow_inf_nan=False)
+    results_bytes: Count = settings.DEFAULT_RESULTS_BYTES
+    results_files: Count = settings.DEFAULT_RESULTS_FILES
+    max_cost_usd: Usd | None = None
     """The model's price; `None`, as for the two below: no limit."""
-    max_tokens: int | None = Field(None, gt=0)
+    max_tokens: Count | None = None
     """The model's tokens, input and output, cached input included."""
-    max_calls: int | None = Field(None, gt=0)
+    max_calls: Count | None = None
     """Model calls."""
 
 

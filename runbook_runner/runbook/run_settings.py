@@ -1,19 +1,16 @@
 """Room `runbook`: settings for this program alone, under its own key in the frontmatter; the platform ignores them."""
 
 from collections.abc import Iterator
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, StrictStr, ValidationError
 
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.invalid import UNKNOWN_KEY, Problem, problems_of
-from runbook_runner.core.spec import Policy
+from runbook_runner.core.spec import Count, Policy, Seconds, Usd
 from runbook_runner.core.text import did_you_mean
 from runbook_runner.runbook.document import Runbook
 from runbook_runner.runbook.parts.frontmatter import OWN_KEY, Frontmatter
-
-_Positive = Annotated[float, Field(gt=0)]
-_Count = Annotated[int, Field(gt=0)]
 
 
 class OwnSettings(BaseModel):
@@ -24,10 +21,10 @@ class OwnSettings(BaseModel):
     inputs: tuple[StrictStr, ...] = Field(
         (), description="Files for runs that are given none, below the runbook's folder."
     )
-    timeout: _Positive | None = Field(None, description="The agent's wall time, in seconds.")
-    max_cost: _Positive | None = Field(None, description="USD that the model may cost.")
-    max_tokens: _Count | None = Field(None, description="Tokens the model may use, cached ones included.")
-    max_calls: _Count | None = Field(None, description="Model calls that may be made.")
+    timeout: Seconds | None = Field(None, description="The agent's wall time, in seconds.")
+    max_cost: Usd | None = Field(None, description="USD that the model may cost.")
+    max_tokens: Count | None = Field(None, description="Tokens the model may use, cached ones included.")
+    max_calls: Count | None = Field(None, description="Model calls that may be made.")
     apt_packages: tuple[StrictStr, ...] = Field((), description="Debian packages on top of the snapshot or image.")
     network: Policy | None = Field(None, description="What the sandbox may reach.")
     allow_hosts: tuple[StrictStr, ...] = Field((), description="For `network: allowlist`.")
@@ -53,7 +50,9 @@ class SettingProblem(NamedTuple):
     def hint(self) -> str:
         if near := did_you_mean(self.key, self.known):
             return near
-        return f"It knows: {', '.join(self.known)}." if self.known else f"Write `{OWN_KEY}: {{inputs: [a.csv]}}`."
+        if self.known:
+            return f"It knows: {', '.join(self.known)}."
+        return "" if self.key else f"Write `{OWN_KEY}: {{inputs: [a.csv]}}`."
 
 
 def own_settings(runbook: Runbook) -> OwnSettings:
@@ -83,4 +82,4 @@ def _setting_problem(key: str, problem: Problem) -> SettingProblem:
         return SettingProblem(key, f"`{OWN_KEY}` does not hold settings.")
     if problem.kind == UNKNOWN_KEY:
         return SettingProblem(key, f"`{OWN_KEY}` has no setting {key!r}.", tuple(OwnSettings.model_fields))
-    return SettingProblem(key, f"`{OWN_KEY}`: {key}: {problem.message.replace('tuple', 'list')}.")
+    return SettingProblem(key, f"`{OWN_KEY}.{key}` {problem.message}.")

@@ -32,7 +32,7 @@ def _refused(value: object) -> ValidationError:
     ("value", "message"),
     [
         ({"items": [{"size": 1}, {"size": 10}]}, "items.1.size: too large."),
-        ({}, "items: Field required."),
+        ({}, "items: is missing."),
         (3, "Must be an object."),
     ],
 )

@@ -49,7 +49,7 @@ def test_a_run_that_has_used_up_its_budget_fails_with_its_results(
 
 @pytest.mark.parametrize(("own", "says"), [
     ("{max_cots: 3}", "`runbook_runner` has no setting 'max_cots'.\nDid you mean 'max_cost'?"),
-    ("{max_cost: -3}", "`runbook_runner`: max_cost: Input should be greater than 0."),
+    ("{max_cost: -3}", "`runbook_runner.max_cost` must be greater than 0."),
     ("[1]", "`runbook_runner` does not hold settings."),
 ])  # fmt: skip
 def test_a_budget_that_makes_no_sense_is_refused(runbook: Any, own: str, says: str) -> None:

@@ -40,8 +40,8 @@ def _request(arguments: argparse.Namespace) -> RunRequest:
     """Every option is named as the field it fills."""
     _require_utf8({name: value for name, value in vars(arguments).items() if name != "path"})
     asked = given_fields(RunRequest, arguments)
-    asked["parameters"] = dict(_pair(text, "-p", "NAME=VALUE") for text in arguments.parameters)
-    asked["labels"] = dict(_pair(text, "--label", "KEY=VALUE") for text in arguments.labels)
+    asked["parameters"] = _pairs(arguments.parameters, "-p", "NAME=VALUE")
+    asked["labels"] = _pairs(arguments.labels, "--label", "KEY=VALUE")
     options = RunOptions(**given_fields(RunOptions, arguments))
     return RunRequest(document=arguments.path, near=(Path.cwd(),), options=options, **asked)
 
@@ -54,8 +54,14 @@ def _require_utf8(given: dict[str, Any]) -> None:
                 raise InputError(f"The argument {text!r} is not UTF-8.")
 
 
-def _pair(text: str, option: str, form: str) -> tuple[str, str]:
-    name, separator, value = text.partition("=")
-    if not separator or not name.strip():
-        raise InputError(f"{option} {text!r} is not of the form {form}.")
-    return name.strip(), value
+def _pairs(texts: list[str], option: str, form: str) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for text in texts:
+        name, separator, value = text.partition("=")
+        name = name.strip()
+        if not separator or not name:
+            raise InputError(f"{option} {text!r} is not of the form {form}.")
+        if name in pairs:
+            raise InputError(f"{option} gives {name!r} twice.")
+        pairs[name] = value
+    return pairs

@@ -256,6 +256,8 @@ def _upstream(
 
 def _replay(request: RunRequest, home: Path) -> "CassetteReplay | None":
     if request.replay is None:
+        if request.options.on_miss != RunOptions().on_miss:
+            raise InputError(f"--on-miss {request.options.on_miss} has no meaning without --replay.")
         return None
     if request.model_script:
         raise InputError("--replay and --model-script answer the same calls.", hint="Give one of them.")

@@ -43,6 +43,9 @@ def resolve(runbook: Runbook, request: RunRequest, keys: Collection[str] = (), f
         raise InputError(str(one), where=f"{runbook.source}:{one.line}", hint="Keep one of them.")
     chosen = choose(front, request, keys)
     agent = find_agent(str(chosen.agent.value), request.near)
+    for option, value in {"--model": request.model, "--provider": request.provider}.items():
+        if value and agent.facts.runs_blocks:
+            raise InputError(f"{option} has no meaning with the agent {agent.name}, which calls no model.")
     filled = _filled(runbook, request)
     own = request.files or (() if request.named_files else sample_inputs(runbook, folder))
     files = (*request.named_files, *((path.name, path) for path in own))

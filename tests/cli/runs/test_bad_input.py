@@ -590,3 +590,17 @@ def test_a_sample_input_that_is_no_path_or_leads_in_a_circle_is_bad_input(runboo
 def test_a_key_that_the_frontmatter_gives_twice_is_refused_with_both_lines(runbook: Any) -> None:
     text = TEXT.replace("agent: shell", "agent: codex\nagent: shell")
     refused(run_text(runbook, text), 2, "The key 'agent' is given twice, on lines")
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("-p", "name=Ada", "-p", "name=Bo"), "-p gives 'name' twice."),
+        (("--label", "a=1", "--label", "a=2"), "--label gives 'a' twice."),
+        (("--on-miss", "live"), "--on-miss live has no meaning without --replay."),
+        (("--model", "m"), "--model has no meaning with the agent shell, which calls no model."),
+        (("--provider", "openai"), "--provider has no meaning with the agent shell, which calls no model."),
+    ],
+)
+def test_a_value_that_would_have_no_effect_is_refused(runbook: Any, options: tuple[str, ...], says: str) -> None:
+    refused(run_text(runbook, TEXT, *options), 2, says)

@@ -66,6 +66,8 @@ BROKEN = [
     ("RB114", "snapshot: python312-uv", "snapshot: python313", None),
     ("RB115", "snapshot: python312-uv", "runbook_runner:\n  max_cots: 3", 7),
     ("RB115", "snapshot: python312-uv", "runbook_runner: [1]", 6),
+    ("RB115", "snapshot: python312-uv", "runbook_runner: {timeout: .inf}", 6),
+    ("RB115", "snapshot: python312-uv", "runbook_runner: {max_cost: .nan}", 6),
     ("RB201", "# Orders — Agent Runbook\n", "", 0),
     ("RB202", "## REQUIRED OUTPUT FILES (MANDATORY)", "## Files", 0),
     ("RB203", "`/app/results/report.md` | The", "`/app/work/report.md` | The", 24),

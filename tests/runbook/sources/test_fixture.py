@@ -115,7 +115,7 @@ def test_name_for_the_agent_must_be_plain(folder, name):
         ('{"files": ["data.csv"]}', "files.0: must be an object."),
         ('{"params": {"vars": []}}', "params.vars: "),
         ('{"title": 5}', "title: "),
-        ('{"files": [{"role": "input"}]}', "files.0.path: Field required"),
+        ('{"files": [{"role": "input"}]}', "files.0.path: is missing"),
         ('{"files": {"path": "x"}}', "files: "),
     ],
 )
