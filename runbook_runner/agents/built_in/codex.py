@@ -56,6 +56,7 @@ def _config(agent_input: AgentInput) -> dict[str, Any]:
                 "supports_websockets": False,  # otherwise it first tries a websocket seven times
                 "request_max_retries": 0,  # each stream retry would retry that often again
                 "stream_max_retries": 4,
+                "stream_idle_timeout_ms": 1_000_000,  # after the gateway's own 900 s
             }
         }
     return config

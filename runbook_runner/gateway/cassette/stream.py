@@ -42,6 +42,10 @@ class RecordedStream:
         if self._size >= self._cut_at:
             self._cut()
 
+    @property
+    def between_events(self) -> bool:
+        return self._reader.between_events
+
     def end(self) -> None:
         """The stream has ended. May be called twice."""
         for line in self._reader.end():

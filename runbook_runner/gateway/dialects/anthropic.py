@@ -85,6 +85,8 @@ class AnthropicMessages:
     def stream_error(self, status: int, message: str) -> bytes:
         return sse.event("error", self.error(status, message))
 
+    ping = sse.event("ping", {"type": "ping"})
+
     def parse_response(self, body: bytes) -> ParsedResponse:
         data = document(body)
         return _read_document(data) if isinstance(data, dict) else NOT_AN_ANSWER

@@ -131,6 +131,10 @@ class Dialect(Protocol):
     def stream_error(self, status: int, message: str) -> bytes:
         """Returns the event that reports a failure in the middle of a stream."""
 
+    @property
+    def ping(self) -> bytes:
+        """What an event stream may say between two events, to show that the model is still at work."""
+
     def parse_response(self, body: bytes) -> ParsedResponse:
         """The body is not an event stream."""
 

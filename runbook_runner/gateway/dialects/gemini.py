@@ -83,6 +83,8 @@ class Gemini:
     def stream_error(self, status: int, message: str) -> bytes:
         return sse.data(self.error(status, message))
 
+    ping = sse.PING
+
     def parse_response(self, body: bytes) -> ParsedResponse:
         data = document(body)
         chunks = data if isinstance(data, list) else [data]

@@ -52,6 +52,8 @@ class OpenAIChat:
     def stream_error(self, status: int, message: str) -> bytes:
         return sse.data(self.error(status, message))
 
+    ping = sse.PING
+
     def parse_response(self, body: bytes) -> ParsedResponse:
         data = document(body)
         if not isinstance(data, dict):

@@ -56,6 +56,8 @@ class OpenAIResponses:
         failed = {"object": "response", "status": "failed", "error": {"code": code, "message": message}}
         return sse.event("response.failed", {"type": "response.failed", "response": failed})
 
+    ping = sse.PING
+
     def parse_response(self, body: bytes) -> ParsedResponse:
         data = document(body)
         return _of_response(data) if isinstance(data, dict) else NOT_AN_ANSWER

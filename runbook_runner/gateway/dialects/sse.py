@@ -15,6 +15,10 @@ DONE: Final[Json] = {"[DONE]": True}
 """The end of a stream of OpenAI's APIs; compared by identity."""
 
 
+PING: Final = b"\n"
+"""No event, but a byte: some HTTP clients give up a stream without any for five minutes. Not a comment, which Gemini
+CLI takes for an event that it can't read."""
+
 _LINE_END: Final = re.compile("\r\n|\r|\n")
 
 
@@ -29,6 +33,11 @@ class LineReader:
         self._after_cr = False
         self._data: list[str] = []
         """Lines of data that may go on."""
+        self._after_event = True
+
+    @property
+    def between_events(self) -> bool:
+        return self._after_event and not self._data and not self._incomplete
 
     def feed(self, chunk: bytes) -> Iterator[str]:
         """Yields lines with a line feed at their end."""
@@ -57,6 +66,7 @@ class LineReader:
             self._data.append(line)
             return
         yield from self._joined()
+        self._after_event = not line
         yield f"{line}\n"
 
     def _joined(self) -> Iterator[str]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import aiohttp
 
 CONNECT_S: Final = 10.0
-READ_S: Final = 900.0  # a model may think for many minutes without a byte; the run's own idle limit comes first
+READ_S: Final = 900.0  # a model may think for many minutes without a byte; the run's idle limit does not count them
 KEEP_ALIVE_S: Final = 30.0
 MAX_ANSWER_BYTES: Final = 64 << 20
 _MAX_HEADER_BYTES: Final = 64 << 10
@@ -65,6 +65,8 @@ def reason_of(error: Exception) -> str:
 
     if isinstance(error, aiohttp.InvalidURL):
         return "its address is not valid"
+    if isinstance(error, aiohttp.SocketTimeoutError):
+        return f"it said nothing for {READ_S:g} s"
     message = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
     if type(error) in (aiohttp.ClientConnectorError, aiohttp.ClientProxyConnectionError):
         assert isinstance(error, aiohttp.ClientConnectorError)

@@ -51,6 +51,8 @@ class ModelCall:
     error: str | None = None
     failure: GatewayFailure | None = None
     ttfb: float | None = None
+    received: int = 0
+    """Chunks of the body so far."""
     uses_budget: bool = True
     cost_usd: float | None = None
     answered_by: str | None = None
@@ -76,6 +78,7 @@ class ModelCall:
         """Raises RecordingError."""
         if self.ttfb is None:
             self.ttfb = self.seconds
+        self.received += 1
         if self.event_stream is None:
             self.chunks.append(chunk)
         else:

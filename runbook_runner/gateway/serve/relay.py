@@ -16,6 +16,7 @@ from runbook_runner.gateway.serve.record import record
 from runbook_runner.gateway.serve.session import Session
 from runbook_runner.gateway.upstream import Answer, GatewayFailure, ModelRequest, UpstreamBroke, error_answer
 
+PING_S: Final = 30.0
 _STEPS_TO_SEND: Final = 2  # of the event loop: the client library writes the request in a task of its own
 
 
@@ -30,11 +31,14 @@ class Relay(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         forwarding = asyncio.create_task(self._forward(send))
         self._session.begin(forwarding)
+        pinging = asyncio.create_task(self._ping(send))
         try:
             await self._wait(forwarding, receive)
+            pinging.cancel()
             await self._record()
             await self._finish(send)
         finally:
+            pinging.cancel()
             forwarding.cancel()
             self._call.discard()
             self._session.end()
@@ -55,6 +59,17 @@ class Relay(Response):
                 call.add(chunk)
                 if call.unbuffered:
                     await self._send(send, chunk, more=True)
+
+    async def _ping(self, send: Send) -> None:
+        """Some CLIs give up an answer that says nothing for five minutes, while a model may think for longer. When the
+        provider is gone the call ends, and so do the pings."""
+        call = self._call
+        while True:
+            before = call.received
+            await asyncio.sleep(PING_S)
+            stream = call.event_stream
+            if stream and call.status == 200 and call.received == before and stream.between_events:
+                await self._send(send, call.request.dialect.ping, more=True)
 
     @asynccontextmanager
     async def _upstream_answer(self) -> AsyncIterator[Answer]:

@@ -103,6 +103,23 @@ def test_error_in_the_middle_of_a_stream_is_recorded(provided: Any) -> None:
     assert provided.events[0].status == 200
 
 
+def test_an_agent_hears_pings_while_its_model_is_silent(
+    provided: Any, fake: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runbook_runner.gateway.serve.relay.PING_S", 0.05)
+    got = b""
+    body = {"model": "slow", "stream": True, "messages": []}
+    with provided.client.stream("POST", "/v1/messages", json=body) as response:
+        for chunk in response.iter_bytes():
+            got += chunk
+            if got.count(b"event: ping") >= 2:
+                fake.go_on.set()
+    assert got.endswith(b'data: {"type": "message_stop"}\n\n')
+    provided.settled()
+    recorded = provided.cassette.read(1).response
+    assert (recorded.count("event: ping"), provided.events[0].error) == (1, None), "the provider's own"
+
+
 def test_closing_the_session_ends_and_records_what_is_under_way(provided: Any, fake: Any) -> None:
     begun, broken = threading.Event(), threading.Event()
 
