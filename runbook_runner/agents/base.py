@@ -68,6 +68,8 @@ class Result:
     error: str | None = None
     error_kind: str | None = None
     """A kind of `failures.KINDS`, or the agent's own word."""
+    servers_down: tuple[str, ...] = ()
+    """MCP servers that the CLI says it could not use."""
 
 
 class StreamReader(Protocol):

@@ -1,9 +1,12 @@
 """Agents: the MCP servers of a runbook in the form that the configuration of most CLIs has."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 from runbook_runner.core.declared import McpServer
+
+START_S: Final = 60
+"""Every CLI gives a server this long to start: some would wait for minutes, others give one up that `npx` installs."""
 
 
 def servers_by_name(

@@ -133,6 +133,8 @@ class PhaseFinished(Event):
 
 REDACTION = "redaction"
 """Source of a log line about what could not be searched for secrets."""
+DOUBT = "doubt"
+"""Source of a log line about what may be wrong with results that otherwise look right."""
 
 
 class Log(Event):

@@ -201,6 +201,14 @@ def test_secrets_of_mcp_servers_are_in_private_files_only(agent: Agent) -> None:
     assert bool(found) is (agent.dialect is not None)
 
 
+def test_an_mcp_server_has_a_minute_to_start_with_every_cli(agent: Agent) -> None:
+    """By their own defaults some give it five seconds, and one ten minutes."""
+    invocation = agent.invoke(agent_input(agent))
+    if agent.version is not None:
+        ways = ("60000", "120000", '"startup_timeout_sec": 60', "startup_timeout_sec = 60", '"connect_timeout": 60')
+        assert [way for way in ways if places(invocation, way)]
+
+
 def test_the_mission_reaches_the_agent_with_a_note_on_what_it_has(agent: Agent) -> None:
     invocation = agent.invoke(agent_input(agent))
     if agent.facts.runs_blocks:

@@ -2,14 +2,15 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from runbook_runner.agents.base import Agent, AgentInput, Invocation, Result
 from runbook_runner.agents.built_in import BUILT_IN_AGENTS
 from runbook_runner.agents.failures import classify
 from runbook_runner.agents.install import npm_package
-from runbook_runner.agents.jsonl import Record, RecordReader, cost_at, count_at, flattened, list_at
-from runbook_runner.agents.mcp import servers_by_name
+from runbook_runner.agents.jsonl import Record, RecordReader, cost_at, count_at, flattened, list_at, text_at
+from runbook_runner.agents.mcp import START_S, servers_by_name
 from runbook_runner.agents.prompt import render_prompt
 from runbook_runner.core import settings
 from runbook_runner.core.events import AgentMessage, AgentNotice, AgentThinking, Event, ToolCalled, ToolReturned, Usage
@@ -59,6 +60,7 @@ def _environment(agent_input: AgentInput) -> dict[str, str]:
         "DISABLE_AUTOUPDATER": "1",
         "DISABLE_TELEMETRY": "1",
         "DISABLE_ERROR_REPORTING": "1",
+        "MCP_TIMEOUT": str(START_S * 1000),
     }
     if agent_input.gateway_url:
         env["ANTHROPIC_BASE_URL"] = agent_input.gateway_url
@@ -76,6 +78,7 @@ class Reader(RecordReader):
     def __init__(self) -> None:
         super().__init__("Claude Code")
         self._final: Record = {}
+        self._servers_down: tuple[str, ...] = ()
         self._tasks: list[Any] = []
         """The CLI's background tasks. After its result it stays until they have ended, and works on when one ends."""
 
@@ -93,6 +96,9 @@ class Reader(RecordReader):
             subtype = record.get("subtype")
             if subtype == "init":
                 self._final = {}
+                servers = list_at(record, "mcp_servers")
+                down = (server for server in servers if text_at(server, "status") != "connected")
+                self._servers_down = tuple(text_at(server, "name") for server in down)
             elif subtype == "background_tasks_changed":
                 self._tasks = list_at(record, "tasks")
             yield AgentNotice(kind=f"{kind}/{subtype}" if subtype else kind, payload=record)
@@ -130,6 +136,9 @@ class Reader(RecordReader):
         return AgentNotice(kind=f"{role}/{kind}", payload=block)
 
     def result(self, exit_code: int | None) -> Result:
+        return replace(self._end(exit_code), servers_down=self._servers_down)
+
+    def _end(self, exit_code: int | None) -> Result:
         final = self._final
         if not final:
             return super().result(exit_code)

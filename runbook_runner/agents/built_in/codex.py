@@ -10,7 +10,7 @@ from runbook_runner.agents.base import GATEWAY_TOKEN, Agent, AgentInput, Invocat
 from runbook_runner.agents.built_in import BUILT_IN_AGENTS
 from runbook_runner.agents.install import npm_package
 from runbook_runner.agents.jsonl import Record, RecordReader, at, code_at, count_at, flattened, object_at, text_at
-from runbook_runner.agents.mcp import servers_by_name
+from runbook_runner.agents.mcp import START_S, servers_by_name
 from runbook_runner.agents.prompt import render_prompt
 from runbook_runner.core import settings
 from runbook_runner.core.declared import McpServer
@@ -39,11 +39,12 @@ def invoke(agent_input: AgentInput) -> Invocation:
 
 
 def _config(agent_input: AgentInput) -> dict[str, Any]:
+    servers = servers_by_name(_servers(agent_input), headers="http_headers")
     config: dict[str, Any] = {
         "check_for_update_on_startup": False,
         "analytics": {"enabled": False},
         "feedback": {"enabled": False},
-        "mcp_servers": servers_by_name(_servers(agent_input), headers="http_headers"),
+        "mcp_servers": {name: {**entry, "startup_timeout_sec": START_S} for name, entry in servers.items()},
     }
     if agent_input.gateway_url:
         config["model_provider"] = "gateway"

@@ -8,7 +8,7 @@ from runbook_runner.agents.base import Agent, AgentInput, Invocation
 from runbook_runner.agents.built_in import BUILT_IN_AGENTS
 from runbook_runner.agents.install import npm_package
 from runbook_runner.agents.jsonl import Record, RecordReader, count_at, object_at, text_at
-from runbook_runner.agents.mcp import servers_by_name
+from runbook_runner.agents.mcp import START_S, servers_by_name
 from runbook_runner.agents.prompt import render_prompt
 from runbook_runner.core import settings
 from runbook_runner.core.events import AgentMessage, AgentNotice, Event, ToolCalled, ToolReturned, Usage
@@ -44,7 +44,9 @@ def _environment(agent_input: AgentInput) -> dict[str, str]:
 
 
 def _settings(agent_input: AgentInput) -> dict[str, Any]:
-    servers = {name: {**entry, "trust": True} for name, entry in _servers(agent_input).items()}
+    # One limit for the start and for each call, ten minutes by default.
+    more = {"trust": True, "timeout": 2 * START_S * 1000}
+    servers = {name: {**entry, **more} for name, entry in _servers(agent_input).items()}
     return {
         "security": {"auth": {"selectedType": "gemini-api-key"}},  # it does not guess when it has a base URL
         # By its own default it tries ten times, for four minutes, when the provider refuses.

@@ -13,7 +13,7 @@ from runbook_runner.agents.base import GATEWAY_TOKEN, Agent, AgentInput, Invocat
 from runbook_runner.agents.built_in import BUILT_IN_AGENTS
 from runbook_runner.agents.install import pypi_package
 from runbook_runner.agents.jsonl import Record, RecordReader, code_at, count_at, object_at, parse_record, text_at
-from runbook_runner.agents.mcp import servers_by_name
+from runbook_runner.agents.mcp import START_S, servers_by_name
 from runbook_runner.agents.prompt import render_prompt
 from runbook_runner.core import settings
 from runbook_runner.core.events import AgentMessage, AgentNotice, AgentThinking, Event, ToolCalled, ToolReturned, Usage
@@ -79,7 +79,8 @@ def _config(agent_input: AgentInput) -> dict[str, Any]:
 
 def _servers(agent_input: AgentInput) -> dict[str, dict[str, Any]]:
     """Hermes speaks the newer protocol to a remote server unless its entry names the transport."""
-    servers = servers_by_name(agent_input.mcp_servers)
+    entries = servers_by_name(agent_input.mcp_servers)
+    servers = {name: {**entry, "connect_timeout": START_S} for name, entry in entries.items()}
     for server in agent_input.mcp_servers:
         if server.transport == "sse":
             servers[server.name]["transport"] = "sse"

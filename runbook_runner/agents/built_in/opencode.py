@@ -8,6 +8,7 @@ from runbook_runner.agents.base import GATEWAY_TOKEN, Agent, AgentInput, Invocat
 from runbook_runner.agents.built_in import BUILT_IN_AGENTS
 from runbook_runner.agents.install import npm_package
 from runbook_runner.agents.jsonl import Record, RecordReader, code_at, count_at, object_at, text_at
+from runbook_runner.agents.mcp import START_S
 from runbook_runner.agents.prompt import render_prompt
 from runbook_runner.core import settings
 from runbook_runner.core.declared import McpServer
@@ -58,9 +59,11 @@ def _config(agent_input: AgentInput) -> dict[str, Any]:
 
 
 def _server(server: McpServer) -> dict[str, Any]:
+    timeout = START_S * 1000
     if server.command:
-        return {"type": "local", "command": [server.command, *server.args], "environment": dict(server.env)}
-    return {"type": "remote", "url": server.url, "headers": dict(server.headers)}
+        command, env = [server.command, *server.args], dict(server.env)
+        return {"type": "local", "command": command, "environment": env, "timeout": timeout}
+    return {"type": "remote", "url": server.url, "headers": dict(server.headers), "timeout": timeout}
 
 
 class Reader(RecordReader):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from runbook_runner.cli.ui.ask import ask
 from runbook_runner.core.errors import ExitCode
-from runbook_runner.core.events import REDACTION, Artifact, Evaluated, Log, Recorded, SandboxStarted
+from runbook_runner.core.events import DOUBT, REDACTION, Artifact, Evaluated, Log, Recorded, SandboxStarted
 from runbook_runner.core.text import printable_output
 from runbook_runner.evaluation.verdict import AGENT_FAILED
 from runbook_runner.runner import Outcome, PreparedRun, Question, run
@@ -36,8 +36,8 @@ class Seen:
         self.sandbox: SandboxStarted | None = None
         self.reasons: tuple[str, ...] = ()
         """Why the verdict is not a pass."""
-        self.not_searched: list[str] = []
-        """What could not be searched for secrets, for people."""
+        self.notes: list[str] = []
+        """What is to be known of the results, for people."""
 
     def __call__(self, recorded: Recorded) -> None:
         event = recorded.event
@@ -45,8 +45,8 @@ class Seen:
             self.results.append(event)
         elif isinstance(event, SandboxStarted):
             self.sandbox = event
-        elif isinstance(event, Log) and event.source == REDACTION:
-            self.not_searched.append(event.message)
+        elif isinstance(event, Log) and event.source in (DOUBT, REDACTION):
+            self.notes.append(event.message)
         elif isinstance(event, Evaluated):
             self.reasons = event.reasons
 
@@ -92,6 +92,7 @@ class Followed:
             "success": outputs.success,
             "missing_outputs": outputs.missing_outputs,
             "reasons": list(self.seen.reasons),
+            "notes": self.seen.notes,
             "error": str(self.outcome.error) if self.outcome.error else None,
             "usage": outputs.usage.model_dump(),
             "duration_seconds": trajectory.steps["run"].duration_seconds,
@@ -133,7 +134,7 @@ def follow(prepared: PreparedRun, console: "Console | None") -> Followed:
     with Display(console, cancellation) as display:
         followed = _follow(prepared, cancellation, display)
     outcome, files = followed.outcome, followed.seen.headline_first()
-    notes = followed.seen.not_searched
+    notes = followed.seen.notes
     print_summary(console, outcome.trajectory, followed.problems, files, notes, outcome.folder)
     return followed
 

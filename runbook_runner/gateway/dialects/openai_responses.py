@@ -97,6 +97,8 @@ def _tools(tools: list[Any], namespace: str | None = None) -> Iterator[Tool]:
             yield from _tools(items(tool, "tools"), name)
         elif isinstance(name, str) and name:
             yield Tool(name, part(tool, "parameters"), freeform=kind == "custom", namespace=namespace)
+        elif kind == "tool_search":
+            yield Tool(kind, {})
 
 
 # --- reading -------------------------------------------------------------------------------------------------------

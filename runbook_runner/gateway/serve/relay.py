@@ -26,7 +26,7 @@ class Relay(Response):
     def __init__(self, session: Session, request: ModelRequest):
         super().__init__()
         self._session = session
-        self._call = ModelCall(request, session.count(), session.cassette)
+        self._call = ModelCall(request, session.count(request), session.cassette)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         forwarding = asyncio.create_task(self._forward(send))

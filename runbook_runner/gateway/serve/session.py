@@ -10,10 +10,11 @@ from runbook_runner.core.events import Emit, Log, Usage
 from runbook_runner.gateway.cassette.cassette import Cassette
 from runbook_runner.gateway.serve.budget import Budget, Spending
 from runbook_runner.gateway.serve.call import Outcome
-from runbook_runner.gateway.upstream import GatewayFailure, Upstream
+from runbook_runner.gateway.upstream import GatewayFailure, ModelRequest, Upstream
 
 CLOSE_S: Final = 10.0  # to cancel what is in flight and write it down
 HOPELESS_S: Final = 6.0  # some CLIs go on asking for minutes
+_MOST_TOOLS: Final = 5000
 _OF_THE_KEY: Final = ("authentication", "billing")  # every call with it fails
 _OF_THE_RUN: Final = ("network", "not_found", "permission")  # of one model perhaps: another one may have answered
 
@@ -34,6 +35,8 @@ class Session:
         self.token = token
         self.calls = 0
         """Requests so far, answered or not."""
+        self.tools: set[str] = set()
+        """Names of the tools, and of their groups, that the agent's requests offered to the model."""
         self.usage = Usage()
         """The sum over all calls that ended."""
         self.failure: GatewayFailure | None = None
@@ -113,9 +116,11 @@ class Session:
         if outcome.succeeded and not self.blocked:
             self.failure, self._failing_since, self._answered = None, None, True
 
-    def count(self) -> int:
+    def count(self, request: ModelRequest) -> int:
         """Returns the number of a new call."""
         self.calls += 1
+        if len(self.tools) < _MOST_TOOLS:
+            self.tools.update(name for tool in request.parsed.tools for name in (tool.name, tool.namespace) if name)
         return self.calls
 
     def begin(self, forwarding: asyncio.Task[None]) -> None:

@@ -11,7 +11,8 @@ from runbook_runner.agents.base import Invocation, StreamReader
 from runbook_runner.core import settings
 from runbook_runner.core.disk.private import private_opener
 from runbook_runner.core.errors import RecordingError
-from runbook_runner.core.events import AgentFinished, AgentNotice, Event, Log, ToolCalled
+from runbook_runner.core.events import DOUBT, AgentFinished, AgentNotice, Event, Log, ToolCalled
+from runbook_runner.runner.agent.doubts import ToolCalls, doubts
 from runbook_runner.runner.agent.end import Why, finished, most_output
 from runbook_runner.runner.agent.launch import Launch
 from runbook_runner.sandbox.backends import find_backend
@@ -56,6 +57,9 @@ def run_process(launch: Launch, sandbox: Sandbox, deadline_s: float, files: Sequ
     left = reader.waits or watch.gave_up_waiting or (late and reader.finished)
     why = watch.why or ("finished" if left else None)
     end = finished(launch, exit_.code, late, why, result, output.stderr)
+    if end.ended_well:
+        for doubt in doubts(launch, result, output.tools):
+            launch.emit(Log(level="warning", message=doubt, source=DOUBT))
     if left and why == "finished":
         message = f"{launch.agent.name} had finished; it was ended together with its background processes."
         launch.emit(Log(level="warning", message=message))
@@ -82,6 +86,7 @@ class _Output:
         self.stderr: list[str] = []
         """The beginnings of the last lines."""
         self.has_worked = False
+        self.tools = ToolCalls()
         self._left = most_output(launch.limits)
         """Bytes that may still be recorded."""
         self._launch = launch
@@ -122,6 +127,7 @@ class _Output:
         self.has_worked = self.has_worked or self._launch.session is None
         for number, event in enumerate(_tolerant(self._reader.feed(line), line)):
             self.has_worked = self.has_worked or isinstance(event, ToolCalled)
+            self.tools.note(event)
             self._left -= _EACH_EVENT + (len(line) if number else 0)  # a declared agent may have many rules for a line
             if self._left < 0:
                 return

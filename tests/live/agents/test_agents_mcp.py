@@ -30,6 +30,8 @@ mcp_servers:
     env:
       KEY_DIGEST: {hashlib.sha256(KEY.encode()).hexdigest()}
     secret: TALLY_KEY
+  gone:
+    command: /nonexistent/server
 REMOTE---
 # Tally — Agent Runbook
 
@@ -124,6 +126,14 @@ def test_the_agent_calls_each_servers_tool(tallied: Any) -> None:
     assert len(calls) == (2 if tallied.events("agent.started")[0]["agent"] == "codex" else 3)
 
 
+def test_a_server_that_is_not_there_is_named_and_the_others_are_not(tallied: Any) -> None:
+    doubts = [event["message"] for event in tallied.events("log") if event["source"] == "doubt"]
+    assert [doubt[: len("The MCP server gone gave the agent no tools")] for doubt in doubts] == [
+        "The MCP server gone gave the agent no tools"
+    ]
+    assert json.loads(tallied.out)["notes"] == doubts
+
+
 def test_a_server_that_codex_can_not_speak_to_is_told_before_anything_starts(runbook: Any) -> None:
     (runbook.cwd / "RUNBOOK.md").write_text(document({"sse": "http://127.0.0.1:9/sse"}))
     (runbook.cwd / "model.yaml").write_text('[{"say": "Done."}]')
@@ -144,9 +154,8 @@ def test_claude_code_leaves_no_file_with_the_key(tallied: Any) -> None:
 
 def test_the_key_is_the_servers_alone_and_in_no_file(tallied: Any) -> None:
     assert "TALLY_KEY" not in (tallied.folder / "results" / "env.txt").read_text()
-    servers = ", ".join(
-        server["name"] for server in json.loads((tallied.folder / "spec.json").read_text())["mcp_servers"]
-    )
+    spec = json.loads((tallied.folder / "spec.json").read_text())
+    servers = ", ".join(server["name"] for server in spec["mcp_servers"] if server["secret"])
     told = [event["message"] for event in tallied.events("log")]
     assert any(f"TALLY_KEY goes to the MCP server {servers} only" in message for message in told)
     for path in tallied.folder.rglob("*"):

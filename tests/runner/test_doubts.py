@@ -1,0 +1,75 @@
+"""An agent that ended well may have had no model or no tools: the record, the summary and `--json` say so."""
+
+import json
+from typing import Any
+
+import pytest
+
+AGENT = """\
+argv = ["python3", "-c", '''
+import json, os, urllib.request
+def ask(*tools):
+    offered = [{"type": "function", "function": {"name": name, "parameters": {}}} for name in tools]
+    body = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "tools": offered}
+    headers = {"Authorization": "Bearer " + os.environ["TOKEN"], "Content-Type": "application/json"}
+    url = os.environ["URL"] + "/v1/chat/completions"
+    urllib.request.urlopen(urllib.request.Request(url, json.dumps(body).encode(), headers)).read()
+def tool(failed):
+    print(json.dumps({"type": "call", "id": "1", "name": "read"}))
+    print(json.dumps({"type": "result", "id": "1", "output": "not\\nallowed", "failed": failed}))
+DO
+''']
+dialect = "openai-chat"
+[env]
+URL = "{gateway_url}"
+TOKEN = "{token}"
+[events]
+format = "jsonl"
+records = [
+    {when = "call", is = "tool_call", id = "id", name = "name"},
+    {when = "result", is = "tool_result", id = "id", output = "output", is_error = "failed"},
+]
+"""
+RUNBOOK = """\
+---
+agent: doubtful
+model: m
+mcp_servers:
+  my-Shop: {command: shop}
+---
+# Doubt — Agent Runbook
+
+## Objective
+
+Try it.
+"""
+NO_TOOLS = "The MCP server my-Shop gave the agent no tools"
+
+
+@pytest.mark.parametrize(
+    ("does", "doubts"),
+    [
+        ("", ["The agent ended without a call of its model."]),
+        ("ask('read', 'list_my_shops')", [NO_TOOLS]),
+        ("ask('read'); ask('mcp__my_Shop__buy')", []),
+        ("ask('tool_search')", []),  # the model finds the others by it
+        (
+            "ask('my-Shop_buy'); tool(True)",
+            ["The agent's only tool call failed or was denied; the last error: not all"],
+        ),
+        ("ask('my-Shop_buy'); tool(True); tool(False)", []),
+    ],
+    ids=["no call", "no tools", "offered later", "searched", "denied", "one of two"],
+)
+def test_what_a_good_end_may_hide_is_told(runbook: Any, does: str, doubts: list[str]) -> None:
+    (runbook.cwd / "RUNBOOK.md").write_text(RUNBOOK)
+    agents = runbook.cwd / ".runbook" / "agents"
+    agents.mkdir(parents=True)
+    (agents / "doubtful.toml").write_text(AGENT.replace("DO", does))
+    (runbook.cwd / "model.yaml").write_text("[{say: Done.}, {say: Done.}]")
+    ran = runbook("run", "RUNBOOK.md", "--trust", "--sandbox", "host", "--model-script", "model.yaml", "--json")
+    notes = json.loads(ran.out)["notes"]
+    assert [note[: len(doubt)] for note, doubt in zip(notes, doubts, strict=True)] == doubts
+    assert [event["message"] for event in ran.events("log") if event["source"] == "doubt"] == notes
+    assert ran.code == 0
+    assert [ran.err.count(f"! {note}") for note in notes] == [2] * len(doubts)  # as it happens, and in the summary
