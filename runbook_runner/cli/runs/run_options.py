@@ -52,7 +52,7 @@ def _declare_model(parser: argparse.ArgumentParser) -> None:
     add = group.add_argument
     agents = "claude-code, codex, gemini-cli, hermes, opencode, shell, or an agent of .runbook/agents"
     add("--agent", help=f"{agents} (default: the runbook's).")
-    add("--model", help="Model id (default: the runbook's).")
+    add("--model", help="Model id (default: the runbook's, or that of --agent, when it can't have the runbook's).")
     add("--provider", help="anthropic, openai, google, openrouter, ollama, … (default: chosen by your keys).")
     add("--model-script", type=Path, metavar="FILE", help="Answer the agent's model calls from this YAML script.")
     replay = "Answer them from the recording of another run: its id, its folder, or its model/ folder."

@@ -7,7 +7,14 @@ import re
 from collections.abc import Collection
 from typing import NamedTuple
 
-from runbook_runner.core.facts.providers import PROVIDERS, is_maker, provider_of_prefix, spell_model
+from runbook_runner.core.facts.providers import (
+    PROVIDERS,
+    is_maker,
+    maker_of,
+    only_other_maker,
+    provider_of_prefix,
+    spell_model,
+)
 from runbook_runner.core.patterns import fits
 
 
@@ -35,24 +42,32 @@ class AgentFacts(NamedTuple):
 def choose_provider(agent: AgentFacts, model: str | None, keys: Collection[str]) -> tuple[str | None, str]:
     """The provider when none is named, and why that one, for people. `None`: the agent has none of its own.
 
-    keys: names of the key variables that have a value. A key does not select a provider that could not be given this
-    model's name.
+    keys: names of the key variables that have a value. The model's maker counts where the agent itself can't ask it,
+    because the gateway translates.
     """
-    if not agent.providers:
-        return None, f"{agent.name} has no provider of its own"
     prefix = model.partition("/")[0] if model and "/" in model else None
     if prefix and (named := provider_of_prefix(prefix)):
         return named, "the model's name says so"
-    for row in PROVIDERS.values():
-        if not row.key_selects or row.name not in agent.providers:
-            continue
-        key = next((variable for variable, _ in row.keys if variable in keys), None)
-        if key and (model is None or spell_model(model, row.name) is not None):
-            return row.name, f"{key} is set"
-    own = agent.providers[0]
-    if prefix and not is_maker(prefix) and (own not in PROVIDERS or PROVIDERS[own].makers):
+    own = agent.providers[0] if agent.providers else None
+    wanted = model or agent.default_model or ""
+    selecting = (row.name for row in PROVIDERS.values() if row.key_selects and row.name in agent.providers)
+    for name in filter(None, (*selecting, own, maker_of(wanted))):
+        if (key := key_for(name, keys)) and serves(name, wanted):
+            return name, f"{key} is set"
+    if prefix and own and not is_maker(prefix) and (own not in PROVIDERS or PROVIDERS[own].makers):
         return prefix, "the model's name says so"
-    return own, f"{agent.name}'s own"
+    return own, f"{agent.name}'s own" if own else f"{agent.name} has no provider of its own"
+
+
+def key_for(provider: str, keys: Collection[str]) -> str | None:
+    """Of these variables one that opens the provider."""
+    row = PROVIDERS.get(provider)
+    return next((variable for variable, _ in row.keys if variable in keys), None) if row else None
+
+
+def serves(provider: str, model: str) -> bool:
+    """Whether the provider could be asked for the model, as far as the names tell."""
+    return spell_model(model, provider) is not None and only_other_maker(model, provider) is None
 
 
 def model_for(agent: AgentFacts, model: str | None, provider: str | None) -> str | None:

@@ -226,9 +226,13 @@ def spell_model(model: str, provider: str) -> str | None:
     return name if name and (provider_of_prefix(prefix) or prefix) == provider else model
 
 
+def maker_of(model: str) -> str | None:
+    """The provider that makes the model; `None` when the model's name does not say so plainly."""
+    name = model.rpartition("/")[2]
+    return next((row.name for row in _ROWS if row.model_prefix and name.startswith(row.model_prefix)), None)
+
+
 def only_other_maker(model: str, provider: str) -> str | None:
     """The maker of the model, when its name says so plainly and the provider does not serve that maker's models."""
-    name = model.rpartition("/")[2]
-    maker = next((row.name for row in _ROWS if row.model_prefix and name.startswith(row.model_prefix)), None)
-    row = _BY_NAME.get(provider)
+    maker, row = maker_of(model), _BY_NAME.get(provider)
     return maker if maker and row and row.makers and maker not in row.makers else None

@@ -17,6 +17,7 @@ from runbook_runner.core.facts.providers import (
     ProviderFacts,
     default_provider,
     find_provider,
+    only_other_maker,
 )
 from runbook_runner.core.files import is_file
 from runbook_runner.core.network.addresses import is_loopback
@@ -42,9 +43,10 @@ def provider_from(
 
     model: the run's; a translated request asks for this one, whatever it names. dialect: the API the agent speaks.
     Raises NotReadyError without a key, or when a translation is needed and litellm is not installed; InputError for an
-    unknown provider, and for a price file or a pace that is not valid.
+    unknown provider, for a model of another maker, and for a price file or a pace that is not valid.
     """
     row = _row(name or default_provider(environ))
+    _require_maker(row, model, environ)
     if dialect is not None and dialect not in row.dialects:
         _require_litellm(row.name, dialect)
     _require_login(row.name)
@@ -87,6 +89,14 @@ def _row(name: str) -> ProviderFacts:
         near = did_you_mean(name, (*PROVIDERS, *listed_providers()))
         raise InputError(f"Unknown provider {name!r}.", hint=f"{near} {hint}" if near else hint)
     return ProviderFacts(name, keys=((f"{name.upper()}_API_KEY", "none"),), needs_key=False)
+
+
+def _require_maker(row: ProviderFacts, model: str | None, environ: Environ) -> None:
+    """Raises InputError for a model of another maker. A server of the user's own may have that one, too."""
+    maker = only_other_maker(model or "", row.name)
+    if maker and not any(environ.get(variable) for variable in row.base_variables):
+        hint = f"Name a model of {row.name}'s with --model, or another provider with --provider {maker}."
+        raise InputError(f"{row.name} does not serve the model {model}, which is {maker}'s.", hint=hint)
 
 
 def _base_url(row: ProviderFacts, environ: Environ, key: str) -> str:

@@ -118,7 +118,8 @@ def _prepare(request: RunRequest, ask: Ask | None, warnings: list[str]) -> Prepa
     request = with_values(request, runbook, ask, warnings)
     if source.folder:
         request = replace(request, near=(source.folder, *request.near))
-    spec = resolve(runbook, request, provider_keys(environ) if request.asks_provider else (), source.folder)
+    keys = provider_keys(environ) if request.asks_provider else ()
+    spec = resolve(runbook, request, keys, source.folder, warnings.append)
     trust = Trust(TrustStore(asked.data), request.options.trust, ask)
     beside = variables_beside(source.folder, (secret.env for secret in spec.secrets), warnings.append)
 

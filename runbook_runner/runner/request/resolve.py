@@ -1,7 +1,7 @@
 """Runner: document and request → RunSpec. Refuses what can't run."""
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -31,9 +31,15 @@ from runbook_runner.runner.request.valid_spec import require_secret_name
 from runbook_runner.sandbox.images.snapshots import is_builtin
 
 
-def resolve(runbook: Runbook, request: RunRequest, keys: Collection[str] = (), folder: Path | None = None) -> RunSpec:
+def resolve(
+    runbook: Runbook,
+    request: RunRequest,
+    keys: Collection[str] = (),
+    folder: Path | None = None,
+    warn: Callable[[str], None] = lambda _: None,
+) -> RunSpec:
     """The run spec. keys: names of the provider key variables that have a value on this machine (contract §4.4).
-    folder: where the runbook is; `None` when it came from stdin or an address.
+    folder: where the runbook is; `None` when it came from stdin or an address. warn: see `choose`.
 
     Raises InputError: a key of the frontmatter that is given twice, unknown agent, missing or unknown parameter,
     missing or doubled input file, bad limits.
@@ -41,7 +47,7 @@ def resolve(runbook: Runbook, request: RunRequest, keys: Collection[str] = (), f
     front = runbook.frontmatter
     for one in front.repeated:
         raise InputError(str(one), where=f"{runbook.source}:{one.line}", hint="Keep one of them.")
-    chosen = choose(front, request, keys)
+    chosen = choose(front, request, keys, warn)
     agent = find_agent(str(chosen.agent.value), request.near)
     for option, value in {"--model": request.model, "--provider": request.provider}.items():
         if value and agent.facts.runs_blocks:

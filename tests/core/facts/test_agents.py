@@ -5,7 +5,7 @@ import pytest
 from runbook_runner.agents.built_in import BUILT_IN_AGENTS
 from runbook_runner.agents.registry import find_agent, infer_agent, known_agents
 from runbook_runner.core.errors import InputError
-from runbook_runner.core.facts.agents import choose_provider, model_for
+from runbook_runner.core.facts.agents import AgentFacts, choose_provider, model_for
 from runbook_runner.core.facts.spelling import is_address
 
 CLAUDE_CODE = BUILT_IN_AGENTS["claude-code"]
@@ -20,18 +20,30 @@ def test_the_model_tells_the_agent(model: str | None, agent: str) -> None:
     assert infer_agent(model).name == agent
 
 
-@pytest.mark.parametrize(("keys", "provider"), [
-    ({"OPENROUTER_API_KEY", "AWS_BEARER_TOKEN_BEDROCK"}, "openrouter"),
-    ({"AWS_BEARER_TOKEN_BEDROCK"}, "bedrock"),
-    ({"ANTHROPIC_API_KEY"}, "anthropic"),
-    (set(), "anthropic"),
+@pytest.mark.parametrize(("agent", "model", "keys", "provider"), [
+    ("claude-code", "claude-sonnet-4-6", {"OPENROUTER_API_KEY", "AWS_BEARER_TOKEN_BEDROCK"}, "openrouter"),
+    ("claude-code", "claude-sonnet-4-6", {"AWS_BEARER_TOKEN_BEDROCK"}, "bedrock"),
+    ("claude-code", "claude-sonnet-4-6", {"ANTHROPIC_API_KEY"}, "anthropic"),
+    ("claude-code", "claude-sonnet-4-6", set(), "anthropic"),
+    ("codex", "house-model", {"OPENROUTER_API_KEY"}, "openai"),  # OpenRouter has no name for it
+    ("opencode", None, {"ANTHROPIC_API_KEY"}, "anthropic"),
+    ("opencode", "gpt-5.5", {"ANTHROPIC_API_KEY", "OPENAI_API_KEY"}, "openai"),
+    ("opencode", None, {"OPENAI_API_KEY"}, "openrouter"),  # its default model is another maker's
+    ("hermes", "gemini-2.5-pro", {"GOOGLE_API_KEY"}, "google"),
+    ("codex", "claude-sonnet-4-6", {"OPENAI_API_KEY", "ANTHROPIC_API_KEY"}, "anthropic"),
+    ("claude-code", "gpt-5.5", {"AWS_BEARER_TOKEN_BEDROCK"}, "anthropic"),
 ])  # fmt: skip
-def test_the_keys_that_are_there_choose_the_provider(keys: set[str], provider: str) -> None:
-    assert choose_provider(CLAUDE_CODE, "claude-sonnet-4-6", keys)[0] == provider
+def test_the_keys_that_are_there_choose_a_provider_that_serves_the_model(
+    agent: str, model: str | None, keys: set[str], provider: str
+) -> None:
+    assert choose_provider(BUILT_IN_AGENTS[agent], model, keys)[0] == provider
 
 
-def test_a_key_does_not_choose_a_provider_that_has_no_name_for_the_model() -> None:
-    assert choose_provider(BUILT_IN_AGENTS["codex"], "house-model", {"OPENROUTER_API_KEY"})[0] == "openai"
+def test_an_agent_that_names_no_providers_has_its_models_own() -> None:
+    house = AgentFacts("house", dialect="openai-chat")
+    assert choose_provider(house, "ollama/qwen3", ())[0] == "ollama"
+    assert choose_provider(house, "gpt-5.5", {"OPENAI_API_KEY"})[0] == "openai"
+    assert choose_provider(house, "gpt-5.5", ())[0] is None
 
 
 def test_an_agent_without_model_has_no_provider() -> None:
