@@ -10,7 +10,7 @@ from runbook_runner.runbook.document import Runbook
 from runbook_runner.runbook.mission import undeclared
 from runbook_runner.runbook.parts.outputs import output_lines
 
-_TYPED_BELOW = ("secrets", "mcp_servers", "origin", "code_checks", "raw")
+_TYPED_BELOW = ("secrets", "mcp_servers", "origin", "code_checks", "raw", "repeated")
 
 
 def describe(runbook: Runbook) -> dict[str, Any]:
