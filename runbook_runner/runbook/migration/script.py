@@ -29,7 +29,7 @@ def manifest_check(outputs: Iterable[str]) -> list[str]:
 
 
 def _exists(path: str) -> str:
-    glob = re.sub(r"<[^<>]*>", "*", path)
+    glob = re.sub(r"<[^<>]*>|(?<!\{)\{[^{}]*\}(?!\})", "*", path)
     if "*" not in glob:
         return f'test -s "{{{{results_dir}}}}/{path}"'
     pattern = re.sub(r"[^\w*./{}-]", lambda odd: "\\" + odd[0], glob)

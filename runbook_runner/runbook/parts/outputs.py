@@ -13,7 +13,15 @@ from runbook_runner.runbook.parts.sections import find
 _PREFIX = re.compile(r"(?:\{\{\s*results_dir\s*\}\}|/app/results|(?:\./)?results)(?:/|\Z)")
 _DESCRIPTIONS = ("description", "purpose", "content", "contents")
 _FILES = ("file", "path", "output", "artifact", "deliverable")
-_NO = ("no", "optional", "false")
+_NO = re.compile(
+    r"(?:no|optional|false|never|only|if|when|unless|conditional|on request|required (?:if|for|when|unless))\b"
+)
+_CONDITION = re.compile(
+    r"(?:^|[.;(\[—–]|\s-\s)\s*(?:this (?:file )?is )?(?:optional\b|only (?:if|when|for)\b|(?:if|when|unless)\s)"
+    r"|\b(?:if|when|where) (?:requested|applicable|any|needed|available|asked)\b|\(optional\)",
+    re.IGNORECASE,
+)
+"""How a row says that not every run makes its file: `Optional`, `— only if …`, `(when the data has dates)`."""
 _CHOICES = ("operation", "mode", "action", "command", "request", "scenario", "variant", "case", "when", "if")
 
 
@@ -96,7 +104,9 @@ def _common(names: Sequence[str], rows: Sequence[Row], fill: _Fill) -> Iterator[
 
 
 def _is_optional(names: Sequence[str], row: Row) -> bool:
-    return "required" in names and row.cells[names.index("required")].text.lower().strip(" .*()") in _NO
+    if "required" in names and (said := row.cells[names.index("required")].text.lower().strip(" .*()–—-")):
+        return bool(_NO.match(said))
+    return any(_CONDITION.search(cell.text) for cell in row.cells)
 
 
 def _paths(names: Sequence[str], row: Row) -> tuple[int, Sequence[str]]:

@@ -42,6 +42,11 @@ def is_final_checklist(section: Section) -> bool:
     return re.sub(r"\A\W+", "", without_step(section.title)).lower().startswith("final checklist")
 
 
+def is_judging(section: Section) -> bool:
+    """Code Checks, Checklist, or Final Checklist: how a run is judged, and nothing that an agent carries out."""
+    return section.name in ("code checks", "checklist") or is_final_checklist(section)
+
+
 def find_exact(sections: Iterable[Section], name: str) -> Section | None:
     """The first level-2 section of just this name, in any case, with or without `Step N:` (contract §3.4, v2)."""
     return next((s for s in sections if s.level == 2 and s.name == name.lower()), None)

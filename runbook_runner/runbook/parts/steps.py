@@ -6,7 +6,7 @@ from typing import NamedTuple
 from runbook_runner.core.declared import Block
 from runbook_runner.runbook.markdown.blocks import Outline, outline
 from runbook_runner.runbook.parts.frontmatter import cut
-from runbook_runner.runbook.parts.sections import is_step, step_number, without_step
+from runbook_runner.runbook.parts.sections import is_judging, is_step, step_number, without_step
 
 LANGUAGES = frozenset({"bash", "sh", "shell", "python", "python3"})
 
@@ -34,14 +34,16 @@ def read_steps(outline: Outline) -> tuple[Step, ...]:
 def step_blocks(text: str) -> tuple[Block, ...]:
     """The fenced bash, sh, shell, python and python3 blocks under `## Step N` headings, in order.
 
-    text: a rendered runbook, with or without frontmatter. Blocks below a `###` of a step and in its lists count;
-    blocks of other `##` sections don't. Lines are those of `text`.
+    text: a rendered runbook, with or without frontmatter. Blocks below a `###` of a step and in its lists count; blocks
+    of other `##` sections don't, nor those that judge a run, also where they are numbered as steps (`## Step 6: Code
+    Checks`). Lines are those of `text`.
     """
     parts = cut(text)
     document = outline(parts.body, parts.body_line)
     return tuple(
         Block(heading=step.title, language=language, code=fence.code, line=fence.line)
-        for step in filter(is_step, document.sections)
+        for step in document.sections
+        if is_step(step) and not is_judging(step)
         for fence in document.fences_in(step)
         if (language := language_of(fence.info)) in LANGUAGES
     )

@@ -105,3 +105,31 @@ def test_table_in_a_fence_is_no_manifest():
 )
 def test_result_path(spelled, path):
     assert in_results(spelled) == path
+
+
+@pytest.mark.parametrize(
+    ("row", "is_required"),
+    [
+        ("| `a.md` | The report |", True),
+        ("| `a.md` | Which orders came in when the shop was closed, and if they were paid |", True),
+        ("| `a.md` | Optional notes |", False),
+        ("| `a.md` (optional) | Notes |", False),
+        ("| `a.md` | The chart, if requested |", False),
+        ("| `a.md` | The chart — only if the data has dates |", False),
+        ("| `a.md` | The chart (when the data has dates) |", False),
+        ("| `a.md` | When `mode` is deep: the log |", False),
+        ("| `a.md` | The log. Only for failed runs |", False),
+    ],
+)
+def test_a_row_that_names_a_condition_is_not_required(row, is_required):
+    assert paths(manifest(f"{row}\n")) == (["a.md"] if is_required else [])
+
+
+@pytest.mark.parametrize(
+    ("said", "is_required"),
+    [("Yes", True), ("Always", True), ("", True), ("✓", True), ("No", False), ("If requested", False),
+     ("Only with `deep`", False), ("Required if deep", False), ("Optional", False)],
+)  # fmt: skip
+def test_the_column_of_required_files_wins(said, is_required):
+    header = "| File | Required | Description |\n|---|---|---|\n"
+    assert paths(manifest(f"| `a.md` | {said} | Any |\n", header)) == (["a.md"] if is_required else [])

@@ -74,3 +74,11 @@ def test_text_without_frontmatter_works():
 
 def test_unclosed_block_runs_to_the_end(with_body):
     assert step_blocks(with_body("## Step 1\n\n```bash\nx"))[0].code == "x"
+
+
+@pytest.mark.parametrize(
+    "heading", ["Step 2: Code Checks", "Step 3: Checklist", "Step 4 — Final Checklist (MANDATORY)"]
+)
+def test_what_judges_a_run_is_no_step_of_it(with_body, heading):
+    text = with_body(f"## Step 1: Go\n\n```bash\na\n```\n\n## {heading}\n\n### x — X\n\n```bash\nb\n```\n")
+    assert [block.code for block in step_blocks(text)] == ["a\n"]

@@ -111,7 +111,7 @@ def primary_not_listed(subject: Subject) -> Iterator[Hit]:
 
 
 def _is_pattern(path: str | None) -> bool:
-    return bool(path) and any(mark in str(path) for mark in ("*", "<", "{{"))
+    return bool(path) and any(mark in str(path) for mark in ("*", "<", "{"))
 
 
 def lost_cells(subject: Subject) -> Iterator[Hit]:
