@@ -143,8 +143,10 @@ def _target(row: ProviderFacts, model: str | None, base_url: str, key: str, envi
     elif row.dialects:
         options["api_key"] = NO_KEY
     if base_url and (base_url != row.base_url or not row.needs_key):
-        version = row.litellm_version
-        options["api_base"] = base_url.rstrip("/").removesuffix(version) + version if version else base_url
+        version, parts = row.litellm_version, urlsplit(base_url)
+        # litellm's clients would send a password there in place of the key.
+        address = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+        options["api_base"] = address.rstrip("/").removesuffix(version) + version if version else address
     return Target(provider=row.name, prefix=prefix, model=bare, key_name=row.keys[0][0], options=options)
 
 

@@ -24,8 +24,9 @@ class Target:
 
     @property
     def secrets(self) -> Mapping[str, str]:
-        """Option → value, of those that open the provider."""
-        return {name: value for name, value in self.options.items() if name not in _NO_SECRETS and value != NO_KEY}
+        """Variable, or option where that is not known → value, of those that open the provider."""
+        named = {self.key_name if name == "api_key" else name: value for name, value in self.options.items()}
+        return {name: value for name, value in named.items() if name not in _NO_SECRETS and value != NO_KEY}
 
     def name(self, asked: str) -> str:
         return f"{self.prefix}/{self.model or asked.removeprefix(f'{self.prefix}/')}"

@@ -62,7 +62,7 @@ async def _send(request: httpx.Request, dialect: Dialect | None) -> aiohttp.Clie
     body = await request.aread()
     return await shared_client().request(
         request.method,
-        URL(str(request.url), encoded=True).with_user(None),  # a password there would take the place of the key
+        URL(str(request.url), encoded=True),
         headers=[*headers, ("accept-encoding", "identity")],
         data=body if dialect is None else repair_request(dialect.name, body),
         proxy=proxy_for(str(request.url)),

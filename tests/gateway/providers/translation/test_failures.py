@@ -161,6 +161,17 @@ def test_an_answer_that_quotes_the_key_gives_it_to_nobody(provider: Any, transla
     assert (answer.status_code, KEY in answer.text, "your key is" in answer.text) == (200, False, True)
 
 
+@pytest.mark.parametrize(("name", "header"), [("google", "x-goog-api-key"), ("lm_studio", "authorization")])
+def test_a_password_in_the_address_does_not_take_the_place_of_the_key(
+    provider: Any, translated: Any, name: str, header: str
+) -> None:
+    fake = provider({"error": {"message": "enough"}}, 400)
+    fake.url = fake.url.replace("http://", "http://user:hunter2@")
+    assert translated(name, fake, "anthropic").go().status_code == 400
+    ((_, _, headers),) = fake.requests
+    assert (headers[header].removeprefix("Bearer "), "Basic" in str(headers)) == (KEY, False)
+
+
 def test_a_stream_of_openai_reaches_claude_code_to_its_end(provider: Any, translated: Any) -> None:
     item = {"id": "m1", "type": "message", "status": "completed", "role": "assistant",
             "content": [{"type": "output_text", "text": "hi", "annotations": []}]}  # fmt: skip
