@@ -92,3 +92,13 @@ def test_reasoning_is_told_apart_from_messages() -> None:
     assert read("opencode", {"type": "reasoning", "part": {"text": "hm"}})[1] == [AgentThinking(text="hm")]
     said = {"type": "post_api_request", "session_id": "s", "reasoning": "hm", "content": None}
     assert read("hermes", said)[1] == [AgentThinking(text="hm")]
+
+
+def test_the_pieces_of_a_message_are_not_logged() -> None:
+    """Where a message is streamed, a secret may be in two of them."""
+    agent = find_agent("gemini-cli")
+    pieces = [{"type": "message", "role": "assistant", "content": text, "delta": True} for text in ("my se", "cret")]
+    assert [agent.logged(json.dumps(piece)) for piece in pieces] == ["", ""]
+    assert [agent.logged(line) for line in ('{"type": "result"}', "not JSON")] == ['{"type": "result"}\n', "not JSON\n"]
+    _, events = read("gemini-cli", *pieces, {"type": "result", "status": "success"})
+    assert [event.text for event in of(AgentMessage, events)] == ["my secret"]

@@ -7,7 +7,7 @@ from typing import Any
 from runbook_runner.agents.base import Agent, AgentInput, Invocation
 from runbook_runner.agents.built_in import BUILT_IN_AGENTS
 from runbook_runner.agents.install import npm_package
-from runbook_runner.agents.jsonl import Record, RecordReader, count_at, object_at, text_at
+from runbook_runner.agents.jsonl import Record, RecordReader, count_at, object_at, parse_record, text_at
 from runbook_runner.agents.mcp import START_S, servers_by_name
 from runbook_runner.agents.prompt import render_prompt
 from runbook_runner.core import settings
@@ -65,6 +65,11 @@ def _servers(agent_input: AgentInput) -> dict[str, dict[str, Any]]:
     return {**servers_by_name(others, url="httpUrl"), **servers_by_name(streaming)}
 
 
+def logged(line: str) -> str:
+    """Not the pieces of a message, for the halves of a secret would stay there; the whole message is an event."""
+    return "" if (parse_record(line) or {}).get("delta") is True else f"{line}\n"
+
+
 class Reader(RecordReader):
     """Reads `--output-format stream-json`."""
 
@@ -120,6 +125,7 @@ AGENT = Agent(
     binary="gemini",
     invoke=invoke,
     reader=lambda _: Reader(),
+    logged=logged,
     version=VERSION,
     # Its optional packages (a keychain, a terminal) are of no use to a process that has neither.
     install=npm_package("@google/gemini-cli", VERSION, "gemini", options="--omit=optional"),
