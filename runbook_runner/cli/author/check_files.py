@@ -64,9 +64,9 @@ def _target(path: str, profile: str | None, select: tuple[str, ...], ignore: tup
     return Target("<stdin>", None, selection) if path == STDIN else Target(path, folder, selection)
 
 
-def findings_of_text(text: str, path: str) -> list[Finding]:
+def findings_of_text(text: str, path: str, profile: str | None = None) -> list[Finding]:
     """What `check` would find in the file at this path if it had this text. path: `-` for one that is no file."""
-    target = _target(path, None, (), ())
+    target = _target(path, profile, (), ())
     return list(findings_of([job(text.encode(), target.name, target.folder, target.selection, HERE)])[0])
 
 

@@ -17,7 +17,7 @@ from runbook_runner.runbook.sources.load import STDIN, load
 
 DESCRIPTION = """\
 What is not moved stays byte for byte. What could not be moved is named on stderr, and so is what `runbook check` finds
-in the new file and did not find in the old one: v2 has rules of its own.
+in the new file and did not find in the old one, and all that `runbook check --profile v2` finds there.
 
 Exit codes: 0 done, or the file is v2 already; 2 the file can't be read.
 """
@@ -51,8 +51,9 @@ def execute(arguments: argparse.Namespace) -> int:
         put(unified(source.text, migration.text, "RUNBOOK.md" if arguments.path == STDIN else source.name))
     path = source.name if source.folder else STDIN
     before = {finding.message for finding in findings_of_text(source.text, path)}
-    new = [finding for finding in findings_of_text(migration.text, path) if finding.message not in before]
-    _report(source.name, migration, new, write=write)
+    new = {finding for finding in findings_of_text(migration.text, path) if finding.message not in before}
+    new.update(findings_of_text(migration.text, path, "v2"))
+    _report(source.name, migration, sorted(new, key=lambda one: (one.line, one.rule)), write=write)
     return ExitCode.PASS
 
 
@@ -63,7 +64,7 @@ def _write(file: Path, text: str) -> None:
 
 
 def _report(name: str, migration: Migration, findings: Sequence[Finding], *, write: bool) -> None:
-    """findings: those of the new file that the old one did not have."""
+    """findings: those of the new file that the old one did not have, and all that the v2 validator has."""
     lines = [f"{name}: {'migrated' if write else 'would be migrated; --write does it'}"]
     lines += [f"  {done}" for done in migration.done]
     if migration.left:
@@ -73,6 +74,6 @@ def _report(name: str, migration: Migration, findings: Sequence[Finding], *, wri
         lines += ["Does not fit any more, please fix (lines of the new file):"]
         lines += [f"  {name}:{line}: {why}" for line, why in migration.stale]
     if findings:
-        lines += ["New findings of `runbook check`, please fix (lines of the new file):"]
+        lines += ["Findings of `runbook check`, also with --profile v2, please fix (lines of the new file):"]
         lines += [f"  {name}:{one.line}: {one.severity}: {one.message} [{one.rule}]" for one in findings]
     sys.stderr.write("\n".join([*lines, _PLATFORM]) + "\n")

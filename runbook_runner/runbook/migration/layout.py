@@ -8,7 +8,7 @@ from typing import Final
 from runbook_runner.core import ids
 from runbook_runner.core.criteria import ChecklistItem
 from runbook_runner.core.errors import InputError
-from runbook_runner.core.settings import DEFAULT_CHECK_TIMEOUT_S
+from runbook_runner.core.settings import DEFAULT_CHECK_TIMEOUT_S, RESULTS
 from runbook_runner.runbook.criteria.report_example import report_example
 from runbook_runner.runbook.document import Runbook
 from runbook_runner.runbook.markdown.lists import tasks
@@ -69,13 +69,17 @@ def _new_sections(runbook: Runbook, lines: Sequence[str], old: OldSections, new:
         below = range(fence[-1] + 1, section.end_line + 1) if section else ()
         above_text, code, below_text = ([lines[n - 1].rstrip("\r") for n in part] for part in (above, fence, below))
         checks += ["", *script_check(above_text, code, below_text)]
-    return [
+    sections = [
         _heading("Code Checks", step),
         *map(Line, ["", *squeezed(checks), ""]),
         _heading("Checklist", step),
         *map(Line, ["", *new.lines, ""]),
         *_report_step(runbook, lines, old, new),
     ]
+    if any(parameter.name == "results_dir" for parameter in runbook.parameters):
+        return sections
+    # The v2 validator wants a row for each variable.
+    return [Line(line.text.replace("{{results_dir}}", RESULTS), line.old_step) for line in sections]
 
 
 def _heading(name: str, step: int | None) -> Line:

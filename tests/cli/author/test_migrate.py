@@ -75,7 +75,7 @@ def test_findings_that_the_old_file_did_not_have_are_said(runbook):
     assert found
     for one in found:
         assert f"RUNBOOK.md:{one['line']}: {one['severity']}: {one['message']} [{one['rule']}]" in said
-    assert "New findings" not in runbook("migrate", "-", stdin=(V1 / "full.md").read_text()).err
+    assert "Findings of" not in runbook("migrate", "-", stdin=(V1 / "full.md").read_text()).err
 
 
 def test_report_step_of_a_shell_runbook_is_a_block_that_the_shell_agent_runs(runbook):
@@ -342,3 +342,13 @@ test -s /app/results/a.md || echo "FAIL: a.md"
     new = parse(migration.text)
     assert [item.text for item in new.checklist] == ["The figures add up", "No person is named"]
     assert "FAIL: a.md" in new.code_checks[-1].code
+
+
+def test_what_the_v2_validator_would_say_is_told_line_by_line(runbook):
+    file = copied(runbook, "plain")
+    said = runbook("migrate", "--write", ".").err
+    left = [line for line in runbook("check", "--profile", "v2", ".").out.splitlines() if "[RB9" in line]
+    assert left
+    for line in left:
+        assert line.rpartition(": ")[2] in said
+    assert "{{results_dir}}" not in file.read_text(), "it has no row for it"

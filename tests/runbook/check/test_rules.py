@@ -68,6 +68,8 @@ BROKEN = [
     ("RB115", "snapshot: python312-uv", "runbook_runner: [1]", 6),
     ("RB115", "snapshot: python312-uv", "runbook_runner: {timeout: .inf}", 6),
     ("RB115", "snapshot: python312-uv", "runbook_runner: {max_cost: .nan}", 6),
+    ("RB116", "agent: claude-code", "agent: claude-code", None),
+    ("RB117", "snapshot: python312-uv", "runbook_runner: {inputs: [no.csv]}", 6),
     ("RB201", "# Orders — Agent Runbook\n", "", 0),
     ("RB202", "## REQUIRED OUTPUT FILES (MANDATORY)", "## Files", 0),
     ("RB203", "`/app/results/report.md` | The", "`/app/work/report.md` | The", 24),
@@ -122,6 +124,12 @@ def test_every_rule_of_our_own_has_a_file_that_breaks_it():
 
 
 SHORT = "---\nagent: {}\n---\n# T\n## REQUIRED OUTPUT FILES\n\n| File |\n|---|\n| `a.md` |\n\n## Step 1: Work\n\na.md\n"
+
+
+@pytest.mark.parametrize("front", ["- agent: shell", "just words"])
+def test_a_frontmatter_without_keys_is_found(front):
+    assert ("RB116", 2) in found(SHORT.replace("agent: {}", front))
+    assert "RB116" not in [rule for rule, _ in found(SHORT.replace("agent: {}", "# nothing yet"))]
 
 
 def test_shell_agent_without_a_block_is_found():

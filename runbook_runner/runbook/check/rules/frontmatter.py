@@ -5,15 +5,18 @@ from collections.abc import Iterable, Iterator
 
 from runbook_runner.core.facts.agents import AgentFacts, choose_provider
 from runbook_runner.core.facts.providers import PROVIDERS, only_other_maker, spell_model
+from runbook_runner.core.files import is_file
+from runbook_runner.core.formats.yaml_text import YamlText
 from runbook_runner.runbook.check.rules.findings import Edit, Hit
 from runbook_runner.runbook.check.rules.subject import Rule, Subject, did_you_mean
-from runbook_runner.runbook.parts.frontmatter import KNOWN_KEYS, OWN_KEY
+from runbook_runner.runbook.parts.frontmatter import KNOWN_KEYS, OWN_KEY, cut
 from runbook_runner.runbook.parts.outputs import in_results
 from runbook_runner.runbook.parts.steps import LANGUAGES
 
 _SECRET_KEYS = ["env", "description", "required", "expose_to_agent", "expose_to_checks"]
 _SNAPSHOTS = ("python312-uv", "prism-playwright")  # the contract's own (§3.2)
 _PATTERNS = ["programmatic", "rubric"]
+_KEYS = "Write it like `version: 1.0.0`."
 _MOST = 100  # primary outputs that are looked at
 _REPORTS = ("summary.md", "validation_report.json")
 _HEAD = 10_000  # characters in which a frontmatter that begins late must end
@@ -252,6 +255,29 @@ def shell_has_blocks(subject: Subject) -> Iterable[Hit]:
     yield subject.on(line, f"The {who.name} agent runs the code blocks of the steps, and there are none.", hint)
 
 
+def not_a_mapping(subject: Subject) -> Iterator[Hit]:
+    """Which counts as empty (contract §3.1)."""
+    yaml = cut(subject.runbook.text).yaml
+    if subject.runbook.frontmatter.lines or not yaml:
+        return
+    if YamlText(yaml, subject.name).root() is not None:
+        yield subject.on(2, "The frontmatter does not hold `key: value` lines, so nothing of it is read.", _KEYS)
+
+
+def sample_inputs(subject: Subject) -> Iterator[Hit]:
+    front = subject.runbook.frontmatter
+    settings = front.extra.get(OWN_KEY)
+    names = settings.get("inputs") if isinstance(settings, dict) else None
+    if subject.folder is None or not isinstance(names, list):
+        return
+    for name in names[:_MOST]:
+        if isinstance(name, str) and not is_file(subject.folder / name):
+            line = _item_line(subject, name, front.lines[OWN_KEY])
+            yield subject.on(
+                line, f"The sample input `{name}` is not there.", "It is below the runbook's folder.", at=name
+            )
+
+
 RULES = (
     Rule(
         "RB101", "unreadable", "error", "The file is a runbook: text with a frontmatter of the right types", unreadable
@@ -270,4 +296,6 @@ RULES = (
     Rule("RB113", "nothing-to-run", "error", "With `agent: shell` the steps have code blocks", shell_has_blocks),
     Rule("RB114", "snapshot", "warning", "A run here would find the snapshot", snapshot),
     Rule("RB115", "own-settings", "error", "`runbook_runner` holds settings this program knows", own_settings),
+    Rule("RB116", "not-a-mapping", "error", "The frontmatter holds keys and values", not_a_mapping),
+    Rule("RB117", "sample-inputs", "error", "The files of `runbook_runner.inputs` are there", sample_inputs),
 )
