@@ -9,6 +9,7 @@ from typing import NoReturn
 from runbook_runner.cli.app import call
 from runbook_runner.cli.ui.output import OutputError, prepare_streams, warn
 from runbook_runner.core.errors import ExitCode, RunbookError
+from runbook_runner.core.network.open_files import raise_limit
 from runbook_runner.core.programs import search_path
 
 
@@ -43,6 +44,7 @@ def run() -> int:
 
 def _call() -> int:
     prepare_streams()
+    raise_limit()
     # What libraries start (docker-credential-…, other Pythons) is not looked for in the current folder either.
     os.environ.update(PATH=search_path(), PYTHONSAFEPATH="1")
     # We have no plugins for pydantic; to look for some, it reads about every package that is installed.

@@ -55,14 +55,24 @@ def _check_name(place: str, variable: str) -> None:
 def memory_folder(work: Path) -> Iterator[Path]:
     """Makes a folder for copies that hold secrets, in memory where the system can. work: the folder of the run's
     sandbox, by whose name this one is found again. Raises OSError."""
-    folder = next(iter(_copies(work)))
-    if folder in own_folders(work):  # of a recovery that died
-        remove_folder(folder)
-    folder.mkdir(mode=0o700)
+    folder = _make_copies(*_copies(work), mine=own_folders(work))
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _make_copies(place: Path, *others: Path, mine: tuple[Path, ...]) -> Path:
+    """Another user who sees the name of a run in the list of processes may have taken the place in memory."""
+    try:
+        if place in mine:  # of a recovery that died
+            remove_folder(place)
+        place.mkdir(mode=0o700)
+    except FileExistsError:
+        if not others:
+            raise
+        return _make_copies(*others, mine=mine)
+    return place
 
 
 def _copies(work: Path) -> Iterator[Path]:

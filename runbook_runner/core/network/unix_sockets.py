@@ -7,9 +7,12 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 PREFIX = "unix:"
 """Before the path, where an address may also be an IP address."""
+WAITING: Final = 128
+"""Connections that the kernel keeps until they are accepted. asyncio makes them as few as it accepts at once."""
 
 
 def listen_unix(path: Path) -> socket.socket:
@@ -19,7 +22,7 @@ def listen_unix(path: Path) -> socket.socket:
         with _short(path) as name:
             listening.bind(name)
         path.chmod(0o666)
-        listening.listen(128)
+        listening.listen(WAITING)
     except OSError:
         listening.close()
         raise

@@ -5,13 +5,14 @@ connections only when their headers have come, and limits no time before the fir
 is started: uvicorn is slow to import.
 """
 
-import resource
 from asyncio import BaseTransport
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from runbook_runner.core.network.open_files import at_most
 
 if TYPE_CHECKING:
     from uvicorn import Config
@@ -173,5 +174,4 @@ class Connection(HttpToolsProtocol):
 
 def _most_connections() -> int:
     """Half of the files that this process may have open: runs need the others."""
-    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return MAX_CONNECTIONS if files == resource.RLIM_INFINITY else min(MAX_CONNECTIONS, files // 2)
+    return at_most(MAX_CONNECTIONS, 2)

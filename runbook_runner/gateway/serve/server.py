@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Final
 from runbook_runner.core.errors import NotReadyError
 from runbook_runner.core.events import Emit
 from runbook_runner.core.ids import new_run_token
+from runbook_runner.core.network.open_files import accepted_at_once
 from runbook_runner.core.network.unix_sockets import PREFIX as UNIX
-from runbook_runner.core.network.unix_sockets import listen_unix
+from runbook_runner.core.network.unix_sockets import WAITING, listen_unix
 from runbook_runner.gateway.cassette.cassette import Cassette
 from runbook_runner.gateway.providers.http_client import close_clients
 from runbook_runner.gateway.serve.budget import Budget
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
 
 STOP_S: Final = 5.0  # to send what is left of the answers when a socket closes, and to end the server's thread
 SWEEP_S: Final = 5.0  # between two looks for connections that are overdue
-# Connections that are accepted before the next look at the limits, so not more than a few of the files that a process
-# may have open; also those that the kernel keeps waiting.
-_BACKLOG: Final = 64
 _STEPS_TO_CONNECT: Final = 3  # of the event loop, from accepting a connection to its `connection_made`
 _CHECK_S: Final = 0.01  # between two looks at the connections of a socket that closes
 _NO_LIMIT: Final = Budget()
@@ -100,7 +98,9 @@ class Listener:
         asyncio.run_coroutine_threadsafe(self._disconnect(), self._loop).result()
 
     async def _accept(self) -> asyncio.Server:
-        return await self._loop.create_server(self._connection, sock=self._socket, backlog=_BACKLOG)
+        server = await self._loop.create_server(self._connection, sock=self._socket, backlog=accepted_at_once())
+        self._socket.listen(WAITING)
+        return server
 
     def _connection(self) -> asyncio.Protocol:
         from runbook_runner.gateway.serve.connection import Connection  # uvicorn is slow to import

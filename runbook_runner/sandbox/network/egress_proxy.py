@@ -20,12 +20,13 @@ from typing import Final
 from runbook_runner.core.errors import RecordingError
 from runbook_runner.core.events import Emit, Log, NetworkConnection
 from runbook_runner.core.network.addresses import AllowList, Decision
-from runbook_runner.core.network.unix_sockets import listen_unix
+from runbook_runner.core.network.open_files import accepted_at_once, at_most
+from runbook_runner.core.network.unix_sockets import WAITING, listen_unix
 
 MAX_EVENTS: Final = 10_000
 """Connections of one run that get an event each; otherwise a sandbox could fill the disk with events."""
 MAX_CONNECTIONS: Final = 256
-"""At once; more are turned away. Each takes two of the files that this process may have open."""
+"""At once, fewer where this process may open few files; more are turned away. Each takes two of those files."""
 _MAX_HEAD: Final = 64 << 10
 _HEAD_S: Final = 30.0
 _CONNECT_S: Final = 20.0
@@ -111,11 +112,12 @@ class EgressProxy:
     async def _serve(self, listening: socket.socket, ready: "Future[None]") -> None:
         self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
         tasks: set[asyncio.Task[None]] = set()
+        most = at_most(MAX_CONNECTIONS, 16)
 
         async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             task = asyncio.current_task()
             assert task is not None
-            if len(tasks) >= MAX_CONNECTIONS:
+            if len(tasks) >= most:
                 writer.close()
                 return
             tasks.add(task)
@@ -124,7 +126,8 @@ class EgressProxy:
             finally:
                 tasks.discard(task)
 
-        server = await asyncio.start_unix_server(client, sock=listening, limit=_MAX_HEAD)
+        server = await asyncio.start_unix_server(client, sock=listening, limit=_MAX_HEAD, backlog=accepted_at_once())
+        listening.listen(WAITING)
         ready.set_result(None)
         await self._end.wait()
         server.close()
