@@ -6,9 +6,9 @@ import yaml
 
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.formats.yaml_text import YamlText
-from runbook_runner.runbook.parts.frontmatter import Frontmatter, Parts, cut, read
+from runbook_runner.runbook.parts.frontmatter import KNOWN_KEYS, Frontmatter, Parts, cut, read
 
-ORDER = tuple(name for name in Frontmatter._fields if name not in ("extra", "raw", "lines"))
+ORDER = tuple(name for name in Frontmatter._fields if name in KNOWN_KEYS)
 """Other keys come after these, in the author's order."""
 
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")

@@ -37,7 +37,7 @@ def keys(model, key=None):
 
 
 def test_schema_and_parser_know_the_same_keys():
-    assert keys(None) == names(Frontmatter, "extra", "raw", "lines") | {OWN_KEY}
+    assert keys(None) == names(Frontmatter, "extra", "raw", "lines", "repeated") | {OWN_KEY}
     assert keys("SecretEntry") == names(Secret, "name") | {"expose_to_checks"}
     assert keys("CheckSourceEntry") == names(CheckSource) | {"type"}
     assert keys("McpServerEntry") == names(McpServer, "name", "transport") | {"type"}
