@@ -7,9 +7,10 @@ from typing import Any
 from runbook_runner.core.errors import AgentError, ExitCode
 from runbook_runner.core.events import SandboxStarted, ToolCalled
 from runbook_runner.core.settings import APP
+from runbook_runner.core.text import counted
 from runbook_runner.runner.live_run import Outcome
 from runbook_runner.runner.replay.cassette import changes, relocation
-from runbook_runner.runner.replay.recorded_run import End, RecordedRun, end_of
+from runbook_runner.runner.replay.recorded_run import End, RecordedRun, answers_in, end_of
 from runbook_runner.trajectory.diff import CallsCompared, ResultsCompared, compare_calls, compare_results
 from runbook_runner.trajectory.store import read_events
 
@@ -25,6 +26,8 @@ class Comparison:
     results: ResultsCompared | None
     """`None`, and so the calls: it could not take place or was stopped, so there is nothing to compare."""
     calls: CallsCompared | None
+    answers: int
+    """How often a model answered now."""
 
     @property
     def is_fork(self) -> bool:
@@ -47,6 +50,8 @@ class Comparison:
         if self.results is None:
             return
         yield from changes(self.recorded, self.sandbox)
+        if self.answers != self.recorded.answers and not self.is_fork:
+            yield f"{counted(self.recorded.answers, 'model call')} then, {self.answers} now"
         yield from self._changed_end()
 
     def differences(self, *, strict: bool) -> Iterator[str]:
@@ -99,12 +104,14 @@ def compare(recorded: RecordedRun, outcome: Outcome) -> Comparison:
     events = [item.event for item in read_events(outcome.folder)]
     end = end_of(events)
     sandbox = next((event for event in events if isinstance(event, SandboxStarted)), None)
+    answers = answers_in(events)
     if outcome.error and outcome.error.exit_code != AgentError.exit_code:
-        return Comparison(recorded, outcome, end, sandbox, results=None, calls=None)
+        return Comparison(recorded, outcome, end, sandbox, results=None, calls=None, answers=answers)
     called = [event for event in events if isinstance(event, ToolCalled)]
     there = relocation(recorded.app, sandbox.app if sandbox else APP)
     results = compare_results(recorded.folder, outcome.folder, there)
-    return Comparison(recorded, outcome, end, sandbox, results, compare_calls(recorded.tool_calls, called, there))
+    calls = compare_calls(recorded.tool_calls, called, there)
+    return Comparison(recorded, outcome, end, sandbox, results, calls, answers)
 
 
 def _json(compared: ResultsCompared | CallsCompared, **more: Any) -> dict[str, Any]:

@@ -70,6 +70,8 @@ class RecordedRun:
     tool_calls: tuple[ToolCalled, ...]
     model_calls: int
     """How many, recorded in the cassette or not."""
+    answers: int
+    """How many of them a model answered."""
 
     @property
     def sandbox(self) -> str | None:
@@ -118,7 +120,13 @@ def read_recorded_run(home: Path, name: str, near: Iterable[Path] = ()) -> Recor
         secrets=agent.secrets if agent else (),
         tool_calls=tuple(event for event in seen if isinstance(event, ToolCalled)),
         model_calls=sum(isinstance(event, ModelCalled) for event in seen),
+        answers=answers_in(seen),
     )
+
+
+def answers_in(events: Iterable[Event]) -> int:
+    """How often a model answered."""
+    return sum(event.usage.api_calls for event in events if isinstance(event, ModelCalled))
 
 
 def end_of(events: Sequence[Event]) -> End | None:

@@ -269,3 +269,40 @@ def test_a_run_without_a_model_has_no_answers_to_make_use_of(
     ran = runbook(*args, first.folder)
     assert ran.code == 2
     assert ran.err == f"error: {first.folder}: The agent of this run made no model calls.\n"
+
+
+ASKING = """\
+argv = ["sh", "{script}"]
+dialect = "openai-chat"
+[env]
+MODEL_URL = "{gateway_url}"
+MODEL_TOKEN = "{token}"
+"""
+SCRIPT = """\
+echo done > $RESULTS_DIR/out.txt
+for n in $(cat {times}); do
+  curl -sS -o /dev/null -d @{body} -H "authorization: Bearer $MODEL_TOKEN" $MODEL_URL/v1/chat/completions
+done
+"""
+
+
+@pytest.mark.parametrize(("now", "told"), [("1 2 3", 3), ("1", 1)])
+def test_calls_that_are_repeated_or_left_over_are_told_and_strict_fails(
+    runbook: Any, shell_runbook: Write, now: str, told: int
+) -> None:
+    path, agents = shell_runbook("true"), runbook.cwd / ".runbook" / "agents"
+    times, body = runbook.cwd / "times", runbook.cwd / "body.json"
+    times.write_text("1 2")
+    body.write_text('{"model": "m", "messages": [{"role": "user", "content": "work"}]}')
+    (runbook.cwd / "model.yaml").write_text("- say: done\n" * 2)
+    agents.mkdir(parents=True)
+    script = runbook.cwd / "ask.sh"
+    script.write_text(SCRIPT.format(times=times, body=body))
+    (agents / "asking.toml").write_text(ASKING.replace("{script}", str(script)))
+    arguments = ("--agent", "asking", "--trust", "--model-script", "model.yaml")
+    first = recorded(runbook, path, *arguments)
+    times.write_text(now)
+    ran = runbook("replay", first.folder, "--sandbox", "host", "--trust", "--json")
+    assert (ran.code, ran.json["environment"]) == (0, [f"2 model calls then, {told} now"])
+    assert f"! 2 model calls then, {told} now" in ran.err
+    assert runbook("replay", first.folder, "--sandbox", "host", "--trust", "--strict").code == 1
