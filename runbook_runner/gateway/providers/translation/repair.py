@@ -33,17 +33,25 @@ class AnswerRepair:
         return self._repair is not None and self._repair(data)
 
     def _tell_calls_apart(self, data: Any) -> bool:
-        """Some servers give all calls the same index, or none, and the same id, or none: each gets its own."""
+        """Some servers give all calls the same index, or none, and the same id, or none: each gets its own. A call
+        whose arguments come before its name is held until then."""
         changed = False
         for choice in items(data, "choices")[:1]:
-            for key in ("delta", "message"):
-                for piece in filter(_is_object, items(part(choice, key), "tool_calls")):
-                    call = self._call(piece)
-                    own = {"index": call.number, **({"id": call.own_id} if piece.get("id") or call.is_new else {})}
-                    call.is_new = False
-                    changed = changed or any(piece.get(key) != value for key, value in own.items())
-                    piece.update(own)
+            for message in (part(choice, "delta"), part(choice, "message")):
+                if pieces := [piece for piece in items(message, "tool_calls") if isinstance(piece, dict)]:
+                    message["tool_calls"] = [piece for piece in pieces if self._takes(piece)]
+                    changed = True
         return changed
+
+    def _takes(self, piece: Json) -> bool:
+        call = self._call(piece)
+        piece["index"] = call.number
+        if call.is_new or piece.get("id"):
+            piece["id"] = call.own_id
+        if call.is_new and call.name and "function" in piece:
+            piece["function"]["arguments"] = call.arguments
+        call.is_new = call.is_new and not call.name
+        return bool(call.name)
 
     def _call(self, piece: Json) -> "_ChatCall":
         begun = next((call for call in reversed(self._calls) if call.goes_on_with(piece)), None)
@@ -51,9 +59,9 @@ class AnswerRepair:
             begun = _ChatCall(len(self._calls), piece.get("index"), piece.get("id") or "")
             begun.own_id = begun.id if begun.id and begun.id not in self._ids() else f"{begun.id}_{begun.number}"
             self._calls.append(begun)
-        function = part(piece, "function")
-        begun.name = begun.name or str(function.get("name") or "")
-        begun.arguments += str(function.get("arguments") or "")
+        said = part(piece, "function") or part(piece, "custom")
+        begun.name = begun.name or str(said.get("name") or "")
+        begun.arguments += str(said.get("arguments") or "")
         return begun
 
     def _ids(self) -> set[str]:

@@ -155,6 +155,18 @@ def test_parallel_calls_stay_apart(
     assert seen == [f"call{n:05}" for n in range(1, 7)], "no two calls of a session have the same id"
 
 
+@pytest.mark.parametrize("dialect", ["anthropic", "openai-responses", "gemini"])
+def test_a_call_may_have_its_arguments_before_its_name(provider: Any, translated: Any, dialect: str) -> None:
+    said = [{"index": 0, "id": "x", "type": "function", "function": {"arguments": '{"n":'}},
+            {"index": 0, "function": {"arguments": "1"}}, {"index": 0, "function": {"name": "run", "arguments": "}"}},
+            {"index": 1, "id": "y", "type": "function", "function": {"name": "run", "arguments": "{}"}}]  # fmt: skip
+    deltas = [({"tool_calls": [call]}, None) for call in said] + [({}, "tool_calls")]
+    events = [{"choices": [{"index": 0, "delta": delta, "finish_reason": finish}]} for delta, finish in deltas]
+    stream = "".join(f"data: {json.dumps({'id': 'c', **event})}\n\n" for event in events).encode()
+    answer = translated("lm_studio", provider(stream + b"data: [DONE]\n\n"), dialect).go().text
+    assert read_answer(dialect, answer).calls == (("run", {"n": 1}), ("run", {}))
+
+
 @pytest.mark.parametrize("dialect", ["anthropic", "openai-responses", "openai-chat"])
 @pytest.mark.parametrize("stream", [True, False])
 def test_a_call_of_gemini_keeps_its_signature_on_this_side(
