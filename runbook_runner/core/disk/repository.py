@@ -17,12 +17,12 @@ _CLONED: Final = (".git", ".hg")
 def within_repository(file: Path) -> Path:
     """Returns the real path of a file or folder. Raises OSError for a link that leads out of the repository that it is
     in, be it the file or a folder on the way to it: a clone may have brought it. Nor may such a link lead to what is
-    hidden in the repository, or is there and did not come with it. Without a repository, the file may be no link out of
-    its folder."""
+    hidden in the repository, or is there and did not come with it. Without a repository the current folder counts as
+    one, which may be an unpacked archive; elsewhere, the file may be no link out of its folder."""
     path = file.absolute()
     if os.path.realpath(path) == str(path):
         return file
-    top, links = None, list[tuple[Path, Path]]()
+    top, links, current = None, list[tuple[Path, Path]](), _current_folder()
     for part in (*reversed(path.parents), path):
         real = Path(os.path.realpath(part))
         bound = top or (Path(os.path.realpath(path.parent)) if part == path else None)
@@ -32,7 +32,7 @@ def within_repository(file: Path) -> Path:
                 raise OSError(errno.ELOOP, f"{what} is a link that leads out of {bound}", str(file))
             links.append((part, bound))
         top = top if top and real.is_relative_to(top) else None  # `..` may have left it
-        if _is_repository(real):
+        if _is_repository(real) or (top is None and real == current):
             top = real
     for link, bound in links:
         if not real.is_relative_to(bound):  # `..` after it has left it
@@ -66,8 +66,20 @@ def clone_of(folder: Path) -> Path:
 
 def _is_repository(real: Path) -> bool:
     """Whether this real path has a mark; never the home or above it."""
-    home = Path(os.path.realpath(os.path.expanduser("~")))  # noqa: PTH111 - a user without a home is not an error here
-    return has_mark(real) and not home.is_relative_to(real)
+    return has_mark(real) and not _home().is_relative_to(real)
+
+
+def _current_folder() -> Path | None:
+    """Its real path; `None` for the home or above it, and for one that was removed."""
+    try:
+        here = Path.cwd()
+    except OSError:
+        return None
+    return None if _home().is_relative_to(here) else here
+
+
+def _home() -> Path:
+    return Path(os.path.realpath(os.path.expanduser("~")))  # noqa: PTH111 - a user without a home is not an error here
 
 
 def has_mark(folder: Path) -> bool:

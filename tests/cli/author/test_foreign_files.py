@@ -76,9 +76,12 @@ def test_a_clone_that_its_user_reaches_through_a_link_is_a_clone(runbook: Any, o
 
 @pytest.mark.parametrize("option", ["-f", "--params", "--model-script", "--input"])
 @pytest.mark.parametrize("path", ["key.csv", "data/key"])
+@pytest.mark.parametrize("archive", [False, True])
 def test_no_file_for_a_run_is_behind_a_link_out_of_the_clone(
-    runbook: Any, outside: Path, option: str, path: str
+    runbook: Any, outside: Path, option: str, path: str, archive: bool
 ) -> None:
+    if archive:
+        (runbook.cwd / ".git").rmdir()
     (runbook.cwd.parent / "keys").mkdir()
     (runbook.cwd.parent / "keys" / "key").write_text("SECRETWORD: x\n")
     (runbook.cwd / "key.csv").symlink_to("../keys/key")

@@ -277,7 +277,12 @@ def test_a_link_where_a_folder_of_results_has_to_be_is_told_and_not_followed(
 
 
 @pytest.mark.parametrize("out", ["out", "out/sub", "within/out/new"])
-def test_results_are_not_copied_out_of_the_clone_by_its_links(runbook: Any, clone: Path, out: str) -> None:
+@pytest.mark.parametrize("archive", [False, True])
+def test_results_are_not_copied_out_of_the_clone_by_its_links(
+    runbook: Any, clone: Path, out: str, archive: bool
+) -> None:
+    if archive:
+        shutil.rmtree(clone / ".runbook")
     disk = clone.parent / "disk"
     (disk / "sub").mkdir(parents=True)
     (clone / "folder").mkdir()
