@@ -56,6 +56,8 @@ class ChosenBackend:
     settings: Settings
     warnings: tuple[str, ...] = ()
     """What its user may not expect, for people: the usual one is not there, what the runbook names is not used."""
+    logins: bool = False
+    """An image is pulled with the user's logins: the user has named it, and not only the runbook or a recording."""
 
     @property
     def name(self) -> str:
@@ -75,7 +77,9 @@ class ChosenBackend:
         asked = replace(self._sandbox_spec(spec, emit), run_id=claim.name, folder=claim.work, labels=claim.labels())
         if self.backend.uses_images:
             assert self.opened.engine
-            image, snapshot = provide_image(self.opened.engine, spec, agent, self.settings, report, emit, may_build)
+            image, snapshot = provide_image(
+                self.opened.engine, spec, agent, self.settings, report, emit, may_build, logins=self.logins
+            )
             unpacks = snapshot is not None and snapshot.origin == "built-in"
             sandbox = self.opened.create(replace(asked, image=image.tag, unpacks=unpacks))
             return Prepared(sandbox, agent, image.tag, image.digest, image.pinned)
@@ -118,10 +122,17 @@ def _tools(program: Program | None) -> tuple[str, ...]:
 
 
 def choose_backend(
-    name: str, spec: RunSpec, agent: Agent, settings: Settings, *, strict_snapshot: bool, needs_image: bool = False
+    name: str,
+    spec: RunSpec,
+    agent: Agent,
+    settings: Settings,
+    *,
+    strict_snapshot: bool,
+    needs_image: bool = False,
+    logins: bool = False,
 ) -> ChosenBackend:
     """`auto`: the first usual backend of the table that can do what the spec asks for and that works here. needs_image:
-    one that uses no images is refused, also when it is named.
+    one that uses no images is refused, also when it is named. logins: as `ChosenBackend` says.
 
     Raises InputError for an unknown backend, for what it can't do, for a network policy that keeps the agent from its
     model, and for an unknown snapshot when strict; NotReadyError when the machine lacks what the backend needs.
@@ -137,7 +148,8 @@ def choose_backend(
     lacking: list[tuple[Backend, NotReadyError]] = []
     for backend in able:
         try:
-            return replace(_chosen(backend, agent, settings), warnings=tuple(_surprises(backend, spec, lacking)))
+            warnings = tuple(_surprises(backend, spec, lacking))
+            return replace(_chosen(backend, agent, settings), warnings=warnings, logins=logins)
         except NotReadyError as error:
             lacking.append((backend, error))
     (_, first), *others = lacking

@@ -182,8 +182,9 @@ def prepare_spec(
 ) -> PreparedRun:
     """The run of a spec that is known already, from a document or a recording. script: answers model calls, with a
     replay those after the recording. strict_snapshot: an unknown snapshot is an error; so it is within bounds of the
-    project that say so. needs_image: a sandbox without images is refused. starts_agent: False for a sandbox that only a
-    person uses, without a model and with the secrets that are there. Raises as `prepare`."""
+    project that say so. needs_image: the user has named a snapshot or the image, so a sandbox without images is
+    refused. starts_agent: False for a sandbox that only a person uses, without a model and with the secrets that are
+    there. Raises as `prepare`."""
     require_valid_spec(spec)
     agent = find_agent(spec.agent, spec.near)
     require_short(agent_secrets(spec, granted.values))
@@ -195,7 +196,13 @@ def prepare_spec(
             upstream = _upstream(agent, spec, environ, script, replay)
     with _keeping(lacks):
         backend = choose_backend(
-            options.sandbox or "auto", spec, agent, asked, strict_snapshot=strict, needs_image=needs_image
+            options.sandbox or "auto",
+            spec,
+            agent,
+            asked,
+            strict_snapshot=strict,
+            needs_image=needs_image,
+            logins=needs_image or trust.whole_command,
         )
     with _keeping(lacks):
         _require_trust(trust, spec, agent, backend)

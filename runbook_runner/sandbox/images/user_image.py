@@ -1,5 +1,6 @@
 """Docker sandbox: a user's own image: pulled if need be, pinned by digest, and of a platform that the engine runs."""
 
+import shlex
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,8 +19,9 @@ _PROBE_MEMORY = 256 << 20
 _HUB = "docker.io/"
 
 
-def resolve_image(engine: Engine, reference: str, report: Report) -> ImageRef:
-    """Raises NotReadyError when the image does not exist or can't run here, SandboxError."""
+def resolve_image(engine: Engine, reference: str, report: Report, *, logins: bool = False) -> ImageRef:
+    """logins: it may be pulled with the user's logins, as one that the user has named. A stranger who names a private
+    image wants its content. Raises NotReadyError when the image does not exist or can't run here, SandboxError."""
     if engine.image_id(reference) is None:
         if _repository(reference).startswith(PREFIX):
             raise NotReadyError(
@@ -28,7 +30,7 @@ def resolve_image(engine: Engine, reference: str, report: Report) -> ImageRef:
                 hint="Name it with --snapshot, or build it with `runbook snapshots build`.",
             )
         report(f"Pulling {reference}")
-        _pull(engine, reference, report)
+        _pull(engine, reference, report, None if logins else {})
     found = engine.image(reference)
     _check_platform(engine, reference, found, report)
     return ImageRef(reference, str(found["Id"]), _pinned(reference, found))
@@ -52,26 +54,32 @@ def _repository(reference: str) -> str:
 # --- pulling -------------------------------------------------------------------------------------------------------
 
 
-def _pull(engine: Engine, reference: str, report: Report) -> None:
+def _pull(engine: Engine, reference: str, report: Report, login: dict[str, str] | None) -> None:
+    """login: `None`: the one that Docker keeps for the registry; an empty one is none."""
     progress = _Progress(report)
     try:
         with engine_errors(f"pull {reference}"):
-            for line in engine.api.pull(reference, stream=True, decode=True):
+            for line in engine.api.pull(reference, stream=True, decode=True, auth_config=login):
                 if "error" in line:
                     raise NotReadyError(str(line["error"]))
                 progress.note(line)
     except (NotReadyError, SandboxError) as error:
         raise NotReadyError(
             f"There is no image {reference!r}: the engine does not have it and could not pull it.",
-            hint=_pull_hint(error.message),
+            hint=_pull_hint(error.message, reference, logins=login is None),
             details=error.message,
         ) from error
 
 
-def _pull_hint(said: str) -> str:
+def _pull_hint(said: str, reference: str, *, logins: bool) -> str:
     if "no matching manifest" in said:
         return "It is not built for this engine's platform. Name an image that is, or build it here."
     if any(word in said for word in ("unauthorized", "denied", "authentication required", "no basic auth")):
+        if not logins:
+            return (
+                "You have not named this image, so none of your logins was used. If it may have the content of the "
+                f"image, type `--image {shlex.quote(reference)}`, or `docker pull` it first."
+            )
         return "Log in to its registry (docker login), or check the name."
     return "Check the name, log in to its registry, or build it first."
 

@@ -156,8 +156,14 @@ def test_image_the_registry_does_not_have_is_told_with_its_own_words(engine: Any
 
 
 @pytest.mark.needs("registry")
-def test_private_registry_wants_the_login_that_docker_keeps(
-    engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, eventually: Callable[..., Any], lines: Any
+def test_private_registry_wants_the_login_that_docker_keeps_and_the_user_grants(
+    engine: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    eventually: Callable[..., Any],
+    lines: Any,
+    runbook: Any,
+    shell_runbook: Any,
 ) -> None:
     (tmp_path / "htpasswd").write_text(HTPASSWD)
     with serving(tmp_path, CONFIG + ACCESS, eventually) as registry:
@@ -168,11 +174,24 @@ def test_private_registry_wants_the_login_that_docker_keeps(
         assert not any("error" in line for line in said), said
         engine.api.remove_image(name)
         with pytest.raises(NotReadyError, match="docker login"):
-            resolve_image(engine, name, lines)
+            resolve_image(engine, name, lines, logins=True)
         login = base64.b64encode(f"{WHO['username']}:{WHO['password']}".encode()).decode()
         (tmp_path / "config.json").write_text(json.dumps({"auths": {registry: {"auth": login}}}))
         monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
-        found = resolve_image(connect(), name, lines)
+        with pytest.raises(NotReadyError, match=f"not named this image.*--image {name}"):
+            resolve_image(connect(), name, lines)
+        path = shell_runbook("true")
+        document = path / "RUNBOOK.md"
+        document.write_text(document.read_text().replace("agent: shell", f"agent: shell\nimage: {name}"))
+        runbook.env["DOCKER_CONFIG"] = str(tmp_path)
+        ran = runbook("run", path, "--sandbox", "docker")
+        assert ran.code == 3, ran.err
+        assert f"type `--image {name}`" in " ".join(ran.out.split())
+        for granted in ("--image", name), ("--trust",):
+            ran = runbook("run", path, "--sandbox", "docker", *granted)
+            assert engine.image_id(name), ran.out + ran.err  # nothing in it can run
+            engine.api.remove_image(name)
+        found = resolve_image(connect(), name, lines, logins=True)
         engine.api.remove_image(name)
     assert found.pinned is not None
     assert found.pinned.startswith(f"{registry}/team/private@sha256:")
