@@ -74,13 +74,6 @@ class SandboxError(RunbookError):
     exit_code = ExitCode.NOT_READY
 
 
-class LimitError(RunbookError):
-    """Something grew over a limit: results too large, too many files."""
-
-    code = "limit_exceeded"
-    exit_code = ExitCode.AGENT_FAILED
-
-
 class AgentError(RunbookError):
     """The agent did not do its work: it crashed, could not log in, or ran out of time."""
 

@@ -97,8 +97,8 @@ class Limits(Part):
     """Of each process."""
     disk_bytes: int = Field(settings.DEFAULT_DISK_BYTES, ge=1 << 20, le=_MOST_BYTES)
     """Written in the sandbox."""
-    results_bytes: Count = settings.DEFAULT_RESULTS_BYTES
-    results_files: Count = settings.DEFAULT_RESULTS_FILES
+    results_bytes: int = Field(settings.DEFAULT_RESULTS_BYTES, ge=1 << 20, le=_MOST_BYTES)
+    results_files: int = Field(settings.DEFAULT_RESULTS_FILES, ge=1, le=1 << 20)
     max_cost_usd: Usd | None = None
     """The model's price; `None`, as for the two below: no limit."""
     max_tokens: Count | None = None

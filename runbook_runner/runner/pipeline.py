@@ -28,6 +28,7 @@ from runbook_runner.runner.request.inputs import keep_inputs, require_unchanged,
 from runbook_runner.runner.request.prepare import PreparedRun
 from runbook_runner.runner.request.secrets import agent_secrets, explain_withheld, weak_secrets, withheld
 from runbook_runner.runner.results.collect import collect
+from runbook_runner.runner.results.earlier import Earlier
 from runbook_runner.sandbox.base import Sandbox
 from runbook_runner.trajectory.recorder import Reader
 from runbook_runner.trajectory.store import RESULTS
@@ -84,8 +85,9 @@ def _phases(run: Run) -> AgentFinished:
     run = replace(run, agent=ready.agent)
     # Both stay open while the run is evaluated: checks run in the sandbox, judges ask the gateway.
     with _sandbox(run, ready) as sandbox, _model(run, sandbox) as model:
-        end = _agent(run, sandbox, model, inputs)
-        end = _collect(run, sandbox, end)
+        earlier = Earlier(sandbox, run.claim.work, run.spec.limits, brings_files=ready.brings_files)
+        end = _agent(run, sandbox, model, inputs, earlier)
+        _collect(run, sandbox, earlier)
         _evaluate(run, end)
     run.cancellation.check()
     return end
@@ -176,7 +178,9 @@ def _model(run: Run, sandbox: Sandbox) -> "AbstractContextManager[ModelAccess | 
     return model_access(upstream, sandbox.gateway_host(), cassette, run.token, run.spec.limits, run.emit)
 
 
-def _agent(run: Run, sandbox: Sandbox, model: "ModelAccess | None", inputs: tuple[InputFile, ...]) -> AgentFinished:
+def _agent(
+    run: Run, sandbox: Sandbox, model: "ModelAccess | None", inputs: tuple[InputFile, ...], earlier: Earlier
+) -> AgentFinished:
     """The agent's session ends with it: what the agent left running makes no more model calls. inputs: as they were
     read when the run began; an image may have been built for minutes since."""
     require_unchanged(inputs)
@@ -194,33 +198,25 @@ def _agent(run: Run, sandbox: Sandbox, model: "ModelAccess | None", inputs: tupl
             )
         )
         launch = launch_of(run, sandbox, model, files)
-        end = with_limits(run_agent(launch, sandbox), sandbox, spec.limits, launch.log_folder, run.emit)
+        end = with_limits(run_agent(launch, sandbox, earlier.look), sandbox, spec.limits, launch.log_folder, run.emit)
         run.emit(end)
         phase.ok = end.ended_well
         return end
 
 
-def _collect(run: Run, sandbox: Sandbox, end: AgentFinished) -> AgentFinished:
-    """Returns the agent's end, which too many results make a failure; but the agent's own failure comes first."""
+def _collect(run: Run, sandbox: Sandbox, earlier: Earlier) -> None:
     with run.emit.phase("collect"):
-        try:
-            collect(
-                sandbox,
-                run.spec,
-                run.agent,
-                trajectory_id=run.trajectory_id,
-                folder=run.folder,
-                work=run.claim.work,
-                redactor=run.redactor,
-                emit=run.emit,
-            )
-        except RunbookError as error:
-            if error.code != "limit_exceeded":
-                raise
-            run.emit(Log(level="error", message=str(error)))
-            if end.error is None:
-                return end.model_copy(update={"error": error.message, "error_kind": error.code})
-        return end
+        collect(
+            sandbox,
+            run.spec,
+            run.agent,
+            trajectory_id=run.trajectory_id,
+            folder=run.folder,
+            work=run.claim.work,
+            redactor=run.redactor,
+            emit=run.emit,
+            before=earlier.files,
+        )
 
 
 def _evaluate(run: Run, end: AgentFinished) -> None:

@@ -12,7 +12,6 @@ from types import TracebackType
 from typing import Literal, Protocol, Self
 
 from runbook_runner.core import settings
-from runbook_runner.core.errors import LimitError
 from runbook_runner.core.events import Emit
 from runbook_runner.core.spec import Network
 
@@ -87,25 +86,28 @@ class PutFile:
     mode: int = 0o666
 
 
+Stamp = tuple[int, float]
+"""Size of a file, and when it was last changed (Unix time)."""
+
+
 @dataclass(frozen=True)
 class ReceivedFile:
     path: str
     """Below the folder it was fetched into, POSIX. Bytes that are not UTF-8 are spelled `\\xNN`."""
     size: int
     sandbox_path: str
+    stamp: Stamp
+    """As it was in the sandbox."""
 
 
 @dataclass(frozen=True)
 class Received:
     files: tuple[ReceivedFile, ...] = ()
     skipped: tuple[tuple[str, str], ...] = ()
-    """Path and reason of everything that is not a regular file, or that can't be stored under its name."""
-
-
-class ResultsTooLargeError(LimitError):
-    """More than the caller allowed. What was fetched before is in place and listed in `received`."""
-
-    received: Received = Received()
+    """Path and reason of what was not fetched: it is not a regular file, can't be stored under its name, exceeds a
+    limit, or was there before. The first thousand."""
+    more_skipped: int = 0
+    """How many more there are."""
 
 
 @dataclass(frozen=True)
@@ -161,6 +163,22 @@ class Filter(Protocol):
     def __call__(self, name: str, content: Readable, /) -> Readable:
         """Returns the content to store. name: below the fetched folder, as it is stored."""
         ...
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What of a tree is fetched."""
+
+    max_bytes: int
+    """Of all files together; one that would exceed it is skipped."""
+    max_files: int
+    """Entries of the tree, folders among them; what comes after is skipped."""
+    scrub: Filter | None = None
+    """Stands between the sandbox and the disk."""
+    below: str = ""
+    """The path by which it is put into the host folder; empty: a tree takes the folder's place."""
+    before: Mapping[str, Stamp] = field(default_factory=dict)
+    """Sandbox path → stamp of files that are wanted only when they have changed since."""
 
 
 class Process(Protocol):
@@ -262,13 +280,12 @@ class Sandbox(Protocol):
         of its own. It has no deadline and ends with the sandbox. Raises SandboxError."""
         ...
 
-    def get(self, path: str, into: Path, *, max_bytes: int, max_files: int, scrub: Filter | None = None) -> Received:
-        """Copies the file or the tree at a sandbox path into the host folder `into`, made if missing: regular files
-        only, mode 0644, owned by the caller, each in place complete or not at all. Links are never followed; a second
-        name (hard link) of a file in the tree is a file of its own. A missing path is an empty Received.
-        What runs in the sandbox may be ended when the tree can't be read for its changes. max_files counts every entry
-        of the tree. scrub stands between the sandbox and the disk. Raises ResultsTooLargeError, NotReadyError when
-        `into` can't be written (disk full), SandboxError when the sandbox is gone."""
+    def get(self, path: str, into: Path, wanted: "Wanted") -> Received:
+        """Copies the file or the tree at a sandbox path into the host folder `into`, made if missing: folders and
+        regular files only, for the caller alone, each file in place complete or not at all, executable when it is so.
+        Links are never followed; a second name (hard link) of a file in the tree is a file of its own. A missing path
+        is an empty Received. What runs in the sandbox may be ended when the tree can't be read for its changes. Raises
+        NotReadyError when `into` can't be written (disk full), SandboxError when the sandbox is gone."""
         ...
 
     def localise(self, text: str) -> str:

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from runbook_runner.core.errors import RunbookError
 from runbook_runner.core.settings import RESULTS, Settings
-from runbook_runner.sandbox.base import PutFile, Sandbox, SandboxSpec
+from runbook_runner.sandbox.base import PutFile, Sandbox, SandboxSpec, Wanted
 
 AT_ONCE = (1, 4, 16)
 BIG, MANY = 100 << 20, 10_000
@@ -131,7 +131,9 @@ def put(sandbox: Sandbox, source: Path) -> Job:
 def get(sandbox: Sandbox, name: str) -> Job:
     def job() -> float:
         with tempfile.TemporaryDirectory() as into:
-            fetch = timed(lambda: sandbox.get(f"{RESULTS}/{name}", Path(into), max_bytes=2 * BIG, max_files=2 * MANY))
+            fetch = timed(
+                lambda: sandbox.get(f"{RESULTS}/{name}", Path(into), Wanted(max_bytes=2 * BIG, max_files=2 * MANY))
+            )
             return fetch()
 
     return job

@@ -12,6 +12,7 @@ import pytest
 
 from runbook_runner.core.redaction import Redactor, mark
 from runbook_runner.runner.results.session_files import collect_rows
+from runbook_runner.sandbox.base import Received, Wanted
 
 Collect = Callable[..., list[dict[str, Any]]]
 
@@ -21,10 +22,11 @@ def collect(tmp_path: Path) -> Collect:
     """Makes a database by SQL, collects it, and returns the lines."""
 
     class Folder:
-        def get(self, path: str, into: Path, **_: object) -> None:
+        def get(self, path: str, into: Path, _: Wanted) -> Received:
             into.mkdir(exist_ok=True)
             with suppress(FileNotFoundError):
                 shutil.copy(path, into)
+            return Received()
 
     def run(*statements: str, max_bytes: int = 1 << 20, **secrets: str) -> list[dict[str, Any]]:
         database, target = tmp_path / "sessions.db", tmp_path / "out" / "rows.jsonl"

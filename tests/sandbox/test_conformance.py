@@ -3,16 +3,21 @@
 import os
 import re
 import socket
+from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
-from runbook_runner.core.errors import InputError, LimitError, SandboxError
+from runbook_runner.core.errors import InputError, SandboxError
 from runbook_runner.core.network.unix_sockets import listen_unix
-from runbook_runner.sandbox.base import FOLDERS, PutFile, ResultsTooLargeError
+from runbook_runner.sandbox.base import FOLDERS, PutFile, Wanted
 
-ROOMY = {"max_bytes": 1 << 30, "max_files": 1000}
+ROOMY = Wanted(max_bytes=1 << 30, max_files=1000)
+
+
+def files(received):
+    return sorted(file.path for file in received.files)
 
 
 def odd_sleep():
@@ -206,7 +211,7 @@ def test_hundred_megabytes_go_in_and_come_out_whole(sandbox, shell, tmp_path):
         for _ in range(100):
             out.write(block)
     sandbox.put([PutFile("/app/results/big", source)])
-    received = sandbox.get("/app/results", tmp_path / "out", **ROOMY)
+    received = sandbox.get("/app/results", tmp_path / "out", ROOMY)
     assert [file.size for file in received.files] == [100 << 20]
     assert (tmp_path / "out/big").read_bytes() == source.read_bytes()
 
@@ -227,7 +232,7 @@ def test_put_of_a_missing_source_names_it(sandbox, tmp_path):
 
 def test_get_brings_the_tree_owned_by_the_caller(sandbox, shell, tmp_path):
     shell(sandbox, "cd /app/results; mkdir -p a/b empty; echo one >a/b/1.txt; echo two >2.txt; chmod 0400 2.txt")
-    received = sandbox.get("/app/results", tmp_path / "out", **ROOMY)
+    received = sandbox.get("/app/results", tmp_path / "out", ROOMY)
     found = {file.path: (file.size, file.sandbox_path) for file in received.files}
     assert found == {"2.txt": (4, "/app/results/2.txt"), "a/b/1.txt": (4, "/app/results/a/b/1.txt")}
     assert (tmp_path / "out/a/b/1.txt").read_bytes() == b"one\n"
@@ -238,19 +243,19 @@ def test_get_brings_the_tree_owned_by_the_caller(sandbox, shell, tmp_path):
 
 def test_get_of_one_file_brings_that_file(sandbox, shell, tmp_path):
     shell(sandbox, "echo one >/app/results/1.txt")
-    received = sandbox.get("/app/results/1.txt", tmp_path, **ROOMY)
+    received = sandbox.get("/app/results/1.txt", tmp_path, ROOMY)
     assert [(file.path, file.sandbox_path) for file in received.files] == [("1.txt", "/app/results/1.txt")]
     assert (tmp_path / "1.txt").read_text() == "one\n"
 
 
 @pytest.mark.parametrize("path", ["/app/nothing", "/app/nothing/below"])
 def test_get_of_a_missing_path_is_empty(sandbox, tmp_path, path):
-    assert sandbox.get(path, tmp_path, **ROOMY).files == ()
+    assert sandbox.get(path, tmp_path, ROOMY).files == ()
 
 
 def test_link_to_a_file_of_the_system_is_skipped_and_reported(sandbox, shell, tmp_path):
     shell(sandbox, "cd /app/results; ln -s /etc/passwd users; ln -s / top; ln -s ../work up; echo ok >ok")
-    received = sandbox.get("/app/results", tmp_path / "out", **ROOMY)
+    received = sandbox.get("/app/results", tmp_path / "out", ROOMY)
     assert [file.path for file in received.files] == ["ok"]
     assert dict(received.skipped) == dict.fromkeys(("users", "top", "up"), "a symbolic link")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["ok"]
@@ -262,14 +267,14 @@ def test_folder_of_a_repository_is_skipped_and_told_once(sandbox, shell, tmp_pat
         "mkdir -p .git/refs a/.Git b/.hg c; touch .git/config .git/refs/x a/.Git/config b/.hg/hgrc c/.git c/.gitignore"
     )
     shell(sandbox, f"cd /app/results; {made}")
-    received = sandbox.get("/app/results", tmp_path / "out", **ROOMY)
+    received = sandbox.get("/app/results", tmp_path / "out", ROOMY)
     assert [file.path for file in received.files] == ["c/.gitignore"]
     assert sorted(name for name, _ in received.skipped) == [".git", "a/.Git", "b/.hg", "c/.git"]
 
 
 def test_results_folder_that_became_a_link_is_not_followed(sandbox, shell, tmp_path):
     shell(sandbox, "rm -r /app/results; ln -s /etc /app/results")
-    received = sandbox.get("/app/results", tmp_path / "out", **ROOMY)
+    received = sandbox.get("/app/results", tmp_path / "out", ROOMY)
     assert received.files == ()
     assert received.skipped == (("results", "a symbolic link"),)
 
@@ -278,19 +283,19 @@ def test_link_above_the_fetched_path_leads_nowhere(sandbox, shell, tmp_path):
     (tmp_path / "secret").mkdir()
     (tmp_path / "secret/key").write_text("canary")
     shell(sandbox, f"ln -s {tmp_path} /app/results/host")
-    assert sandbox.get("/app/results/host/secret", tmp_path / "out", **ROOMY).files == ()
+    assert sandbox.get("/app/results/host/secret", tmp_path / "out", ROOMY).files == ()
 
 
 def test_pipes_are_skipped_without_waiting_for_them(sandbox, shell, tmp_path):
     shell(sandbox, "mkfifo /app/results/pipe; echo ok >/app/results/ok")
-    received = sandbox.get("/app/results", tmp_path / "out", **ROOMY)
+    received = sandbox.get("/app/results", tmp_path / "out", ROOMY)
     assert [file.path for file in received.files] == ["ok"]
     assert received.skipped == (("pipe", "a pipe"),)
 
 
 def test_hard_links_in_the_tree_are_files_of_their_own(sandbox, shell, tmp_path):
     shell(sandbox, "cd /app/results; echo same >a; ln a b")
-    received = sandbox.get("/app/results", tmp_path / "out", **ROOMY)
+    received = sandbox.get("/app/results", tmp_path / "out", ROOMY)
     assert sorted(file.path for file in received.files) == ["a", "b"]
     assert (tmp_path / "out/a").read_text() == (tmp_path / "out/b").read_text() == "same\n"
 
@@ -301,23 +306,48 @@ def test_odd_names_are_kept_and_bytes_that_are_no_text_are_spelled_out(sandbox, 
     script = f"""cd /app/results; for name in 'new
 line' 'ünï' ' blank ' "$(printf 'bad\\377')" 'back\\slash' {long_name}; do echo x >"$name"; done"""
     shell(sandbox, script)
-    received = sandbox.get("/app/results", tmp_path / "out", **ROOMY)
+    received = sandbox.get("/app/results", tmp_path / "out", ROOMY)
     names = {file.path for file in received.files}
     assert names == {"new\nline", "ünï", " blank ", "bad\\xff", "back\\slash", long_name}
     assert {path.name for path in (tmp_path / "out").iterdir()} == names
     assert received.skipped == ()
 
 
-def test_too_many_bytes_keep_what_came_before_and_name_the_limit(sandbox, shell, tmp_path):
-    shell(sandbox, "cd /app/results; mkdir a; head -c 1000 /dev/zero >a/small; mkdir b; head -c 9000 /dev/zero >b/big")
-    with pytest.raises(LimitError, match="more than 5000 bytes") as caught:
-        sandbox.get("/app/results", tmp_path / "out", max_bytes=5000, max_files=100)
-    assert isinstance(caught.value, ResultsTooLargeError)
-    kept = {file.path for file in caught.value.received.files}
-    stored = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*") if path.is_file()}
-    assert kept == stored
-    assert "b/big" not in stored
-    assert "raise the limit" in str(caught.value)
+def test_what_a_limit_leaves_out_is_named_and_the_rest_is_fetched(sandbox, shell, tmp_path):
+    shell(sandbox, "cd /app/results; mkdir b; echo 1 >a; head -c 9000 /dev/zero >b/big; echo 1 >c")
+    received = sandbox.get("/app/results", tmp_path / "out", Wanted(max_bytes=5000, max_files=100))
+    assert (files(received), received.skipped) == (
+        ["a", "c"],
+        (("b/big", "with it they would have more than 5000 bytes"),),
+    )
+    assert sorted(path.name for path in (tmp_path / "out").rglob("*")) == ["a", "b", "c"]
+
+
+def test_executable_files_and_empty_folders_stay_what_they_are(sandbox, shell, tmp_path):
+    shell(sandbox, "cd /app/results; mkdir -p empty/inner; echo 1 >run.sh; chmod 755 run.sh; echo 1 >data; ln run.sh z")
+    sandbox.get("/app/results", tmp_path / "out", ROOMY)
+    assert (tmp_path / "out/empty/inner").is_dir()
+    modes = {name: (tmp_path / "out" / name).stat().st_mode & 0o777 for name in ("run.sh", "z", "data")}
+    assert modes == {"run.sh": 0o700, "z": 0o700, "data": 0o600}
+
+
+def test_a_part_of_a_tree_keeps_its_place(sandbox, shell, tmp_path):
+    shell(sandbox, "cd /app/results; mkdir -p a/b .git; echo 1 >a/b/c; ln a/b/c a/b/d; echo 1 >.git/config")
+    for path in ("a/b/c", "a/b", ".git/config"):
+        received = sandbox.get(f"/app/results/{path}", tmp_path / path[-1], replace(ROOMY, below=path))
+        stored = {"c": ["a/b/c"], "b": ["a/b/c", "a/b/d"], "g": []}[path[-1]]
+        assert files(received) == stored
+        assert [file.sandbox_path for file in received.files] == [f"/app/results/{name}" for name in stored]
+        assert [file for file in stored if not (tmp_path / path[-1] / file).is_file()] == []
+
+
+def test_what_was_there_before_is_fetched_when_it_has_changed(sandbox, shell, tmp_path):
+    shell(sandbox, "cd /app/results; mkdir d; echo 1 >d/old; echo 1 >changed; touch -d '2001-01-01' changed d/old")
+    before = {file.sandbox_path: file.stamp for file in sandbox.get("/app/results", tmp_path / "1", ROOMY).files}
+    shell(sandbox, "cd /app/results; echo 2 >changed; echo 1 >new")
+    received = sandbox.get("/app/results", tmp_path / "2", replace(ROOMY, before=before))
+    assert files(received) == ["changed", "new"]
+    assert received.skipped == (("d/old", "it was there before the agent started, and has not changed"),)
 
 
 class Filter:
@@ -332,18 +362,18 @@ class Filter:
 def test_a_huge_sparse_file_is_refused_at_once(sandbox, shell, tmp_path):
     shell(sandbox, "truncate -s 1T /app/results/sparse || dd if=/dev/zero of=/app/results/sparse bs=1 count=1 seek=1T")
     read = []
-    with pytest.raises(ResultsTooLargeError):
-        sandbox.get(
-            "/app/results", tmp_path / "out", scrub=Filter(lambda name, file: read.append(name) or file), **ROOMY
-        )
+    scrub = Filter(lambda name, file: read.append(name) or file)
+    received = sandbox.get("/app/results", tmp_path / "out", replace(ROOMY, scrub=scrub))
+    assert [path for path, _ in received.skipped] == ["sparse"]
     assert read == [], "its size is enough"
     assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_too_many_entries_name_the_limit(sandbox, shell, tmp_path):
     shell(sandbox, "cd /app/results; for i in $(seq 30); do ln -s x link$i; done")
-    with pytest.raises(ResultsTooLargeError, match="more than 20 entries"):
-        sandbox.get("/app/results", tmp_path / "out", max_bytes=1000, max_files=20)
+    received = sandbox.get("/app/results", tmp_path / "out", Wanted(max_bytes=1000, max_files=20))
+    assert received.skipped[-1][1] == "more than 20 entries; what comes after it was not looked at"
+    assert len(received.skipped) == 21
 
 
 def test_scrub_stands_between_the_sandbox_and_the_disk(sandbox, shell, tmp_path):
@@ -357,7 +387,7 @@ def test_scrub_stands_between_the_sandbox_and_the_disk(sandbox, shell, tmp_path)
     shell(sandbox, "mkdir /app/results/d; echo quiet >/app/results/d/word")
     seen = []
     scrub = Filter(lambda name, file: seen.append(name) or Shout(file))
-    sandbox.get("/app/results", tmp_path / "out", scrub=scrub, **ROOMY)
+    sandbox.get("/app/results", tmp_path / "out", replace(ROOMY, scrub=scrub))
     assert seen == ["d/word"]
     assert (tmp_path / "out/d/word").read_text() == "QUIET\n"
 
@@ -365,7 +395,7 @@ def test_scrub_stands_between_the_sandbox_and_the_disk(sandbox, shell, tmp_path)
 def test_files_that_get_the_same_name_are_all_kept(sandbox, shell, tmp_path):
     shell(sandbox, "mkdir /app/results/key-1; cd /app/results/key-1; echo a >key-2; echo b >key-3; ln key-2 second")
     scrub = Filter(lambda _, file: file, lambda name: re.sub(r"\d", "X", name))
-    received = sandbox.get("/app/results", tmp_path / "out", scrub=scrub, **ROOMY)
+    received = sandbox.get("/app/results", tmp_path / "out", replace(ROOMY, scrub=scrub))
     assert {file.path for file in received.files} == {"key-X/key-X", "key-X/key-X-2", "key-X/second"}
     assert (tmp_path / "out/key-X/second").read_text() == "a\n"
     assert received.skipped == ()
@@ -417,7 +447,7 @@ def test_stopped_sandbox_refuses_work_with_a_clear_error(sandbox, tmp_path):
     with pytest.raises(SandboxError):
         sandbox.put([PutFile("/app/work/x", b"")])
     with pytest.raises(SandboxError):
-        sandbox.get("/app/results", tmp_path, **ROOMY)
+        sandbox.get("/app/results", tmp_path, ROOMY)
 
 
 def test_two_sandboxes_do_not_share_files(make_sandbox, shell):

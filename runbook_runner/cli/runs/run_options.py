@@ -91,6 +91,10 @@ def _declare_sandbox(parser: argparse.ArgumentParser) -> None:
     add("--pids", type=int, metavar="N", help=f"Processes and threads (default: {settings.DEFAULT_PIDS}).")
     disk = f"How much the sandbox may write, and the agent print (default: {settings.DEFAULT_DISK_BYTES >> 30}G)."
     add("--disk", metavar="SIZE", help=disk)
+    size = f"Collect at most so much of results (default: {settings.DEFAULT_RESULTS_BYTES >> 30}G)."
+    add("--results-size", dest="results", metavar="SIZE", help=size)
+    files = f"Collect at most so many files and folders (default: {settings.DEFAULT_RESULTS_FILES})."
+    add("--results-files", type=int, metavar="N", help=files)
     idle = f"End the agent after so long without output or a model call (default: {settings.DEFAULT_IDLE_S:g})."
     add("--idle", dest="idle_s", type=float, metavar="SECONDS", help=idle)
     add_keep(group)

@@ -94,7 +94,8 @@ def _inner(folder: int, name: str, shown: Path) -> Iterator[int]:
 def _copy_file(source: Path, folder: int, name: str) -> None:
     aside = f".{os.urandom(6).hex()}.part"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(aside, flags, 0o666, dir_fd=folder)
+    mode = 0o777 if os.access(source, os.X_OK) else 0o666
+    descriptor = os.open(aside, flags, mode, dir_fd=folder)
     try:
         with os.fdopen(descriptor, "wb") as out, open_regular(source) as content:
             while block := content.read(1 << 20):

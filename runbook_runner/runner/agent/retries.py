@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Callable
 
 from runbook_runner.agents.failures import retry_delay
 from runbook_runner.core.events import AgentFinished, AgentRetried
@@ -10,13 +11,14 @@ from runbook_runner.runner.agent.process import ProcessEnd, run_process
 from runbook_runner.sandbox.base import Sandbox
 
 
-def run_agent(launch: Launch, sandbox: Sandbox) -> AgentFinished:
-    """Returns how the agent ended. Raises what the sandbox raises."""
+def run_agent(launch: Launch, sandbox: Sandbox, before_start: Callable[[], None]) -> AgentFinished:
+    """Returns how the agent ended. before_start: is called before each. Raises what the sandbox raises."""
     deadline = time.monotonic() + launch.limits.timeout_s
     retries = 0
     while True:
         # The mission and the inputs go in with the agent's own files: each call of the engine takes 50 ms.
         files = () if retries else launch.files
+        before_start()
         ended = run_process(launch, sandbox, deadline - time.monotonic(), files)
         delay = _delay(ended, retries, left_s=deadline - time.monotonic())
         if delay is None:

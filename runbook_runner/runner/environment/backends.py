@@ -45,6 +45,8 @@ class Prepared:
     image_digest: str | None = None
     image_pinned: str | None = None
     """`NAME@sha256:…`, by which the registry of the user's own image gives the very same image."""
+    brings_files: bool = False
+    """The image is not one of ours: it may have files where results are collected."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ class ChosenBackend:
             )
             unpacks = snapshot is not None and snapshot.origin == "built-in"
             sandbox = self.opened.create(replace(asked, image=image.tag, unpacks=unpacks))
-            return Prepared(sandbox, agent, image.tag, image.digest, image.pinned)
+            return Prepared(sandbox, agent, image.tag, image.digest, image.pinned, brings_files=not unpacks)
         program = provide_program(agent, self.settings, report)
         sandbox = self.opened.create(replace(asked, host_tools=_tools(program)))
         return Prepared(sandbox, replace(agent, version=program.version))

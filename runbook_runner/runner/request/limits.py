@@ -15,6 +15,8 @@ LIMITS: Final = {
     "memory": "memory_bytes",
     "pids": "pids",
     "disk": "disk_bytes",
+    "results_size": "results_bytes",
+    "results_files": "results_files",
     "max_cost": "max_cost_usd",
     "max_tokens": "max_tokens",
     "max_calls": "max_calls",

@@ -68,9 +68,12 @@ class RunRequest:
     timeout_s: float | None = None
     cpus: float | None = None
     memory: str | None = None
-    """Such as `512M`, `8G`; disk likewise."""
+    """Such as `512M`, `8G`; disk and results likewise."""
     pids: int | None = None
     disk: str | None = None
+    results: str | None = None
+    """Size of what is collected."""
+    results_files: int | None = None
     idle_s: float | None = None
     max_cost_usd: float | None = None
     max_tokens: int | None = None

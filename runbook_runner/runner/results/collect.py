@@ -2,23 +2,27 @@
 
 import sqlite3
 from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
 from runbook_runner.agents.base import Agent
 from runbook_runner.core import settings
 from runbook_runner.core.errors import NotReadyError, RecordingError
-from runbook_runner.core.events import REDACTION, Emit, Log, Redacted
+from runbook_runner.core.events import DOUBT, REDACTION, Emit, Log, Redacted
 from runbook_runner.core.redaction import Redactor
 from runbook_runner.core.spec import RunSpec
 from runbook_runner.core.text import printable_name
 from runbook_runner.runner.results.session_files import collect_rows
-from runbook_runner.sandbox.base import Received, ResultsTooLargeError, Sandbox
+from runbook_runner.sandbox.base import Received, Sandbox, Stamp, Wanted
 from runbook_runner.trajectory.artifacts import ArtifactLog, Kind, Scrubber
 from runbook_runner.trajectory.store import RESULTS, SESSIONS
 
 MAX_SESSION_BYTES = 256 << 20
 MAX_SESSION_FILES = 2000
 _MAX_SKIPPED = 20
+_MOST_REQUIRED = 100  # a call of the engine for each
 
 
 def collect(
@@ -31,10 +35,10 @@ def collect(
     work: Path,
     redactor: Redactor,
     emit: Emit,
+    before: Mapping[str, Stamp] | None = None,
 ) -> None:
-    """folder: the trajectory's. work: that of the run's claim. Raises ResultsTooLargeError for too many or too large
-    results: those that fitted are in place and recorded. Raises RecordingError when this machine's disk is full: the
-    sandbox must stay then."""
+    """folder: the trajectory's. work: that of the run's claim. before: the results that were there before the agent
+    started. Raises RecordingError when this machine's disk is full: the sandbox must stay then."""
     log = ArtifactLog(
         folder,
         collection=spec.collection,
@@ -44,13 +48,12 @@ def collect(
         emit=emit,
     )
     collector = _Collector(sandbox, folder, work, redactor, log, emit, has_secrets=bool(spec.secrets))
-    try:
-        collector.collect("result", settings.RESULTS, RESULTS, spec.limits.results_bytes, spec.limits.results_files)
-    finally:
-        if agent.sessions:
-            collector.collect_sessions(agent.sessions)
-        if agent.session_db:
-            collector.collect_database(agent.session_db)
+    wanted = Wanted(spec.limits.results_bytes, spec.limits.results_files, before=before or {})
+    collector.collect_results(wanted, [output.path for output in spec.outputs])
+    if agent.sessions:
+        collector.collect("agent", agent.sessions, SESSIONS, Wanted(MAX_SESSION_BYTES, MAX_SESSION_FILES))
+    if agent.session_db:
+        collector.collect_database(agent.session_db)
 
 
 class _Collector:
@@ -73,26 +76,32 @@ class _Collector:
         self._emit = emit
         self._has_secrets = has_secrets
 
-    def collect(self, kind: Kind, source: str, into: str, max_bytes: int, max_files: int) -> None:
+    def collect_results(self, wanted: Wanted, required: Iterable[str]) -> None:
+        """What is required and was left out for a limit has the limit once more."""
+        received = self.collect("result", settings.RESULTS, RESULTS, wanted)
+        if not received.skipped:
+            return
+        got = [file.sandbox_path for file in received.files]
+        for path in list(filter(None, map(_fixed_part, required)))[:_MOST_REQUIRED]:
+            source = f"{settings.RESULTS}/{path}"
+            if not any(name == source or name.startswith(f"{source}/") for name in got):
+                more = self.collect("result", source, RESULTS, replace(wanted, below=path), told=received.skipped)
+                left = wanted.max_bytes - sum(file.size for file in more.files)
+                wanted = replace(wanted, max_bytes=left, max_files=wanted.max_files - len(more.files))
+
+    def collect(
+        self, kind: Kind, source: str, into: str, wanted: Wanted, *, told: tuple[tuple[str, str], ...] = ()
+    ) -> Received:
+        """told: what was said before of what is skipped."""
         scrub = Scrubber(self._redactor, kind)
-        target = self._folder / into
         try:
-            received = self._sandbox.get(source, target, max_bytes=max_bytes, max_files=max_files, scrub=scrub)
+            received = self._sandbox.get(source, self._folder / into, replace(wanted, scrub=scrub))
         except NotReadyError as full:
             raise RecordingError(
                 full.message, hint="Free disk space; the next `runbook run`, or `runbook clean`, collects the results."
             ) from full
-        except ResultsTooLargeError as error:
-            self._record(kind, into, error.received, scrub)
-            raise
-        self._record(kind, into, received, scrub)
-
-    def collect_sessions(self, source: str) -> None:
-        """Too many session files are a warning, not a failure of the run."""
-        try:
-            self.collect("agent", source, SESSIONS, MAX_SESSION_BYTES, MAX_SESSION_FILES)
-        except ResultsTooLargeError as error:
-            self._emit(Log(level="warning", message=str(error)))
+        self._record(kind, into, received, scrub, told)
+        return received
 
     def collect_database(self, source: str) -> None:
         """A database that can't be read is a warning, not a failure of the run."""
@@ -111,13 +120,15 @@ class _Collector:
                 work=self._work,
                 max_bytes=MAX_SESSION_BYTES,
             )
-        except (ResultsTooLargeError, NotReadyError, sqlite3.Error) as error:
+        except (NotReadyError, sqlite3.Error) as error:
             self._emit(Log(level="warning", message=f"Not all collected: {SESSIONS}/{name}: {error}"))
             hits = Counter()
         if hits is not None and target.is_file():
             self._log.add("agent", f"{SESSIONS}/{name}", f"/logs/agent/{name}", hits)
 
-    def _record(self, kind: Kind, into: str, received: Received, scrub: Scrubber) -> None:
+    def _record(
+        self, kind: Kind, into: str, received: Received, scrub: Scrubber, told: tuple[tuple[str, str], ...]
+    ) -> None:
         for file in sorted(received.files, key=lambda file: file.path):
             path = file.sandbox_path if kind == "result" else f"/logs/agent/{file.path}"
             self._log.add(kind, f"{into}/{file.path}", path, scrub.hits.get(file.path, Counter()))
@@ -126,10 +137,21 @@ class _Collector:
         if scrub.unsearched and self._has_secrets:
             message = _unsearched([f"{into}/{name}" for name in scrub.unsearched])
             self._emit(Log(level="warning", message=message, source=REDACTION))
-        for path, reason in received.skipped[:_MAX_SKIPPED]:
-            self._emit(Log(level="warning", message=f"Not collected: {into}/{printable_name(path)}: {reason}."))
-        if len(received.skipped) > _MAX_SKIPPED:
-            self._emit(Log(level="warning", message=f"{len(received.skipped) - _MAX_SKIPPED} more were not collected."))
+        skipped = [(path, reason) for path, reason in received.skipped if (path, reason) not in told]
+        source = DOUBT if kind == "result" else "runner"
+        for path, reason in skipped[:_MAX_SKIPPED]:
+            message = f"Not collected: {into}/{printable_name(path)}: {reason}."
+            self._emit(Log(level="warning", message=message, source=source))
+        if (more := len(skipped) - _MAX_SKIPPED + received.more_skipped) > 0:
+            self._emit(Log(level="warning", message=f"{more} more were not collected.", source=source))
+
+
+def _fixed_part(required: str) -> str:
+    """The path of a required output, of a pattern the folders before it; empty when nothing is fixed, or when it is
+    not below the results."""
+    parts = PurePosixPath(required).parts
+    fixed = tuple(takewhile(lambda part: not any(letter in part for letter in "*?<{"), parts))
+    return "" if ".." in fixed or required.startswith("/") else "/".join(fixed)
 
 
 def _unsearched(names: list[str]) -> str:

@@ -14,7 +14,7 @@ from runbook_runner.core.disk.private import FOLDER, private_opener
 from runbook_runner.core.files import make_folder
 from runbook_runner.core.formats.json_toml import plain_json
 from runbook_runner.core.redaction import Redactor
-from runbook_runner.sandbox.base import Sandbox
+from runbook_runner.sandbox.base import Sandbox, Wanted
 from runbook_runner.sandbox.temp_folders import memory_folder
 
 _LOG: Final = "-wal"  # holds the last writes until the program closes the database
@@ -32,12 +32,13 @@ def collect_rows(
 ) -> Counter[str] | None:
     """Writes every row as a line `{"table": …, "row": {…}}` to the file `target`. Returns how often each rule of the
     redactor matched; `None` when there is no such database. source: its path in the sandbox. work: that of the
-    run's claim. Raises ResultsTooLargeError, and `sqlite3.Error` for a file that is not a database: the rows read
-    before are in the file then."""
+    run's claim. Raises `sqlite3.Error` for a file that is not a database or is too large: the rows read before are in
+    the file then."""
     with memory_folder(work) as folder:
         copies = folder / "copies"
         for path in (source, source + _LOG):
-            sandbox.get(path, copies, max_bytes=max_bytes, max_files=1)
+            if skipped := sandbox.get(path, copies, Wanted(max_bytes, max_files=1)).skipped:
+                raise sqlite3.DataError(skipped[0][1])
         database = copies / PurePosixPath(source).name
         return _write(database, target, redactor, max_bytes) if database.is_file() else None
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from runbook_runner.core.errors import InputError, SandboxError
 from runbook_runner.sandbox.base import PutFile, Readable, Source
-from runbook_runner.sandbox.extract import Extraction
+from runbook_runner.sandbox.extract import Extraction, FullError
 from runbook_runner.sandbox.paths import check_writable
 
 _BLOCK = 1 << 18
@@ -86,11 +86,13 @@ def _padding(size: int) -> bytes:
 
 def unpack(chunks: Iterable[bytes], extraction: Extraction, sandbox_path: str) -> None:
     """Hands every member of an engine's archive of `sandbox_path` to the extraction. The engine names members after the
-    path's last part: `results/a.txt`. Raises TornArchiveError, and what the extraction raises."""
+    path's last part: `results/a.txt`. Raises TornArchiveError, and what the extraction raises but FullError."""
     try:
         with tarfile.open(fileobj=_Pipe(chunks), mode="r|", bufsize=_READ, errorlevel=2) as tar:  # type: ignore[call-overload]
             for member in tar:
                 _take(tar, member, extraction, sandbox_path)
+    except FullError:
+        return
     except tarfile.TarError as error:
         raise TornArchiveError(f"The engine's archive of {sandbox_path} can't be read: {error}.") from error
 
@@ -104,7 +106,13 @@ def _take(tar: tarfile.TarFile, member: tarfile.TarInfo, extraction: Extraction,
         content = tar.extractfile(member)
         assert content is not None
         alone = "/" not in member.name
-        extraction.file(parts or [member.name], content, member.size, sandbox_path=sandbox_path if alone else None)
+        extraction.file(
+            parts or [member.name],
+            content,
+            (member.size, member.mtime),
+            executable=bool(member.mode & 0o111),
+            sandbox_path=sandbox_path if alone else None,
+        )
     elif member.islnk():
         extraction.second_name(parts, _parts(member.linkname))
     else:

@@ -16,7 +16,6 @@ from runbook_runner.core import settings
 from runbook_runner.core.errors import SandboxError
 from runbook_runner.sandbox.base import (
     FOLDERS,
-    Filter,
     GatewayAddress,
     Hold,
     Limit,
@@ -24,6 +23,7 @@ from runbook_runner.sandbox.base import (
     PutFile,
     Received,
     SandboxSpec,
+    Wanted,
 )
 from runbook_runner.sandbox.docker.archive import TornArchiveError, pack, unpack
 from runbook_runner.sandbox.docker.container import first_files, put_files, remove_container, start_container
@@ -175,9 +175,9 @@ class DockerSandbox:
     def attach(self, argv: Sequence[str], *, env: Mapping[str, str], tty: bool) -> ContainerAttached:
         return ContainerAttached(self._engine, self._container, argv, env=env, tty=tty)
 
-    def get(self, path: str, into: Path, *, max_bytes: int, max_files: int, scrub: Filter | None = None) -> Received:
+    def get(self, path: str, into: Path, wanted: Wanted) -> Received:
         def extraction() -> Extraction:
-            return Extraction(into, path, max_bytes=max_bytes, max_files=max_files, scrub=scrub)
+            return Extraction(into, path, wanted, streamed=True)
 
         try:
             return self._fetch(path, extraction())

@@ -15,7 +15,6 @@ from runbook_runner.core import settings
 from runbook_runner.core.errors import InputError, NotReadyError, SandboxError
 from runbook_runner.sandbox.base import (
     FOLDERS,
-    Filter,
     GatewayAddress,
     Hold,
     Limit,
@@ -23,6 +22,7 @@ from runbook_runner.sandbox.base import (
     PutFile,
     Received,
     SandboxSpec,
+    Wanted,
 )
 from runbook_runner.sandbox.extract import Extraction
 from runbook_runner.sandbox.held_files import Held, descendants, held_by
@@ -174,9 +174,9 @@ class FolderSandbox(ABC):
             self._processes.append(process)
             return process
 
-    def get(self, path: str, into: Path, *, max_bytes: int, max_files: int, scrub: Filter | None = None) -> Received:
+    def get(self, path: str, into: Path, wanted: Wanted) -> Received:
         self._check()
-        extraction = Extraction(into, path, max_bytes=max_bytes, max_files=max_files, scrub=scrub)
+        extraction = Extraction(into, path, wanted)
         root, parts = self._place(path)
         fetch(Path(root), parts, extraction, path)
         return extraction.received()

@@ -12,7 +12,7 @@ from typing import IO
 
 from runbook_runner.core.errors import InputError
 from runbook_runner.sandbox.base import PutFile
-from runbook_runner.sandbox.extract import Extraction
+from runbook_runner.sandbox.extract import Extraction, FullError
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # non-blocking: opening a pipe would wait
@@ -31,7 +31,7 @@ def fetch(root: Path, parts: tuple[str, ...], extraction: Extraction, sandbox_pa
     folder = _descend(root, parts[:-1])
     if folder is None:
         return
-    with _closing(folder):
+    with _closing(folder), suppress(FullError):
         _entry(folder, parts[-1] if parts else ".", (), extraction, sandbox_path)
 
 
@@ -144,7 +144,8 @@ def _file(folder: int, name: str, parts: tuple[str, ...], extraction: Extraction
     with os.fdopen(descriptor, "rb") as content:
         seen = os.fstat(descriptor)
         if stat.S_ISREG(seen.st_mode):
-            extraction.file(parts, content, seen.st_size, sandbox_path=sandbox_path)
+            stamp, executable = (seen.st_size, seen.st_mtime), bool(seen.st_mode & 0o111)
+            extraction.file(parts, content, stamp, executable=executable, sandbox_path=sandbox_path)
         else:
             extraction.skip(parts, "not a regular file")
 

@@ -11,7 +11,7 @@ import pytest
 from docker.errors import APIError
 
 from runbook_runner.core.errors import NotReadyError, SandboxError
-from runbook_runner.sandbox.base import PutFile, SandboxSpec
+from runbook_runner.sandbox.base import PutFile, SandboxSpec, Wanted
 from runbook_runner.sandbox.docker.backend import DockerBackend
 from runbook_runner.sandbox.docker.engine import engine_errors
 
@@ -64,7 +64,7 @@ def test_nothing_inside_ends_the_container_and_what_was_made_comes_home(sandbox,
     process.kill()
     assert process.wait().ended_by == "killed"
     assert b"321" not in shell(sandbox, "ps -e -o args=").stdout
-    received = sandbox.get("/app/results", tmp_path / "home", max_bytes=1 << 20, max_files=10)
+    received = sandbox.get("/app/results", tmp_path / "home", Wanted(max_bytes=1 << 20, max_files=10))
     assert [file.path for file in received.files] == ["out.txt"]
 
 
@@ -104,7 +104,7 @@ def test_file_that_becomes_shorter_while_it_is_fetched_costs_no_other(sandbox, s
     shell(
         sandbox, f"cd /app/results; touch a z; head -c 300000000 /dev/zero >log; (setsid sh -c '{again}' &) >/dev/null"
     )
-    received = sandbox.get("/app/results", tmp_path / "home", max_bytes=1 << 30, max_files=10)
+    received = sandbox.get("/app/results", tmp_path / "home", Wanted(max_bytes=1 << 30, max_files=10))
     assert sorted(file.path for file in received.files) == ["a", "log", "z"]
 
 
@@ -157,7 +157,7 @@ def test_command_that_took_the_shell_is_frozen_and_its_files_come_home(
     script = f"echo half >/app/results/out; {replaced_shell(said, after_s=after_s)} {then}"
     ran = shell(sandbox, script, deadline_s=2)
     assert ran.exit.ended_by == "deadline"
-    received = sandbox.get("/app/results", tmp_path / "home", max_bytes=1 << 20, max_files=10)
+    received = sandbox.get("/app/results", tmp_path / "home", Wanted(max_bytes=1 << 20, max_files=10))
     assert [file.path for file in received.files] == ["out"]
 
 
@@ -210,7 +210,9 @@ def test_leftover_container_is_found_emptied_and_removed(engine, make_docker, sh
     (found,) = of_claim(backend, claim)
     assert (found.sandbox_id, found.running) == (lost.sandbox_id, True)
     leftover = backend.reopen(lost.sandbox_id, SandboxSpec(run_id="feedf00d"))
-    assert [file.path for file in leftover.get("/app/results", tmp_path, max_bytes=99, max_files=9).files] == ["late"]
+    assert [file.path for file in leftover.get("/app/results", tmp_path, Wanted(max_bytes=99, max_files=9)).files] == [
+        "late"
+    ]
     leftover.stop()
     leftover.stop()
     assert is_gone(lost)
@@ -222,7 +224,7 @@ def test_container_that_was_never_started_is_a_leftover_too(engine, image, tmp_p
     (found,) = of_claim(backend, claim)
     assert not found.running
     leftover = backend.reopen(found.sandbox_id, SandboxSpec(run_id="0"))
-    assert leftover.get("/app/results", tmp_path, max_bytes=99, max_files=9).files == ()
+    assert leftover.get("/app/results", tmp_path, Wanted(max_bytes=99, max_files=9)).files == ()
     leftover.stop()
     assert of_claim(backend, claim) == []
 

@@ -8,7 +8,7 @@ import pytest
 
 from runbook_runner.core.ids import new_claim_name, new_trajectory_id
 from runbook_runner.core.spec import Network
-from runbook_runner.sandbox.base import FOLDERS, PutFile, SandboxSpec
+from runbook_runner.sandbox.base import FOLDERS, PutFile, SandboxSpec, Wanted
 from runbook_runner.sandbox.docker.backend import DockerBackend
 from runbook_runner.sandbox.docker.pool import Pool
 
@@ -62,7 +62,7 @@ def test_a_ready_container_is_a_sandbox_like_any_other(make_pool, spec, shell, i
         sandbox.put([PutFile("/app/assets/given.txt", b"given\n")])
         ran = shell(sandbox, "cat /app/assets/given.txt; cp /app/assets/given.txt /app/results/; exit 3", cwd="/app")
         assert (ran.stdout, ran.exit.code) == (b"given\n", 3)
-        received = sandbox.get("/app/results", tmp_path, max_bytes=99, max_files=9)
+        received = sandbox.get("/app/results", tmp_path, Wanted(max_bytes=99, max_files=9))
         assert [file.path for file in received.files] == ["given.txt"]
         endless = shell.start(sandbox, "setsid sleep 1000 & sleep 1000", deadline_s=1)
         assert endless.wait().ended_by == "deadline"

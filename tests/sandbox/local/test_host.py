@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 
 from runbook_runner.core.errors import NotReadyError, SandboxError
-from runbook_runner.sandbox.base import PutFile, SandboxSpec
+from runbook_runner.sandbox.base import PutFile, SandboxSpec, Wanted
 from runbook_runner.sandbox.local.host import HostSandbox
 from runbook_runner.sandbox.paths import app_rewriter
 
@@ -107,7 +107,9 @@ def test_leftover_folder_gives_its_results(make_host, tmp_path):
     dead.start()
     dead.put([PutFile("/app/results/late", b"late")])
     leftover = HostSandbox(SandboxSpec(run_id="feedf00d"), folder=Path(dead.app))
-    assert [file.path for file in leftover.get("/app/results", tmp_path, max_bytes=9, max_files=9).files] == ["late"]
+    assert [file.path for file in leftover.get("/app/results", tmp_path, Wanted(max_bytes=9, max_files=9)).files] == [
+        "late"
+    ]
 
 
 def test_put_does_not_follow_a_link_out_of_the_folder(sandbox, shell, tmp_path):

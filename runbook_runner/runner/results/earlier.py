@@ -1,0 +1,37 @@
+"""Runner: the results that are there before the agent starts: an image or a start that failed has left them."""
+
+from collections.abc import Mapping
+from io import BytesIO
+from pathlib import Path
+
+from runbook_runner.core import settings
+from runbook_runner.core.spec import Limits
+from runbook_runner.sandbox.base import Readable, Sandbox, Stamp, Wanted
+from runbook_runner.sandbox.temp_folders import memory_folder
+
+
+class Earlier:
+    """`look` before each start of the agent; afterwards `files` are not its results, unless they have changed."""
+
+    def __init__(self, sandbox: Sandbox, work: Path, limits: Limits, *, brings_files: bool):
+        """work: that of the run's claim. brings_files: there may be some before the first start."""
+        self.files: Mapping[str, Stamp] = {}
+        self._sandbox = sandbox
+        self._work = work
+        self._wanted = Wanted(limits.results_bytes, limits.results_files, scrub=_NoContent())
+        self._has_files = brings_files
+
+    def look(self) -> None:
+        if self._has_files:
+            with memory_folder(self._work) as folder:
+                received = self._sandbox.get(settings.RESULTS, folder / "names", self._wanted)
+            self.files = {file.sandbox_path: file.stamp for file in received.files}
+        self._has_files = True
+
+
+class _NoContent:
+    def name(self, name: str, /) -> str:
+        return name
+
+    def __call__(self, name: str, content: Readable, /) -> Readable:
+        return BytesIO()
