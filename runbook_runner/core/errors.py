@@ -67,6 +67,15 @@ class NotReadyError(RunbookError):
     exit_code = ExitCode.NOT_READY
 
 
+def all_of(errors: Sequence[RunbookError]) -> RunbookError:
+    """One error that tells several, as bad input if one of them is."""
+    first = next((error for error in errors if isinstance(error, InputError)), errors[0])
+    if len(errors) == 1:
+        return first
+    told = "\n".join(f"- {error}".replace("\n", "\n  ") for error in errors)
+    return type(first)(f"{len(errors)} things are missing:", details=told)
+
+
 class SandboxError(RunbookError):
     """The sandbox broke while it was in use: the engine went away, a container vanished."""
 

@@ -19,7 +19,7 @@ def print_plan(prepared: PreparedRun, *, as_json: bool) -> None:
     if as_json:
         spec = prepared.spec
         body = {"spec": spec.model_dump(mode="json"), "digest": spec.digest(), "plan": prepared.plan()}
-        put_json(body)
+        put_json({**body, "missing": [str(lack) for lack in prepared.lacks]})
         return
     text = f"{prepared.spec.title}: this would run\n"
     for name, lines in _rows(prepared):
@@ -50,7 +50,6 @@ def _rows(prepared: PreparedRun) -> Iterator[tuple[str, Iterable[str]]]:
     primary = spec.primary_outputs
     yield "Outputs", [f"{out.path} (primary)" if out.path in primary else out.path for out in spec.outputs] or ["any"]
     yield "Recorded in", [f"{spec.collection}/{spec.task}"]
-    yield "Not ready", [str(lack).partition("\n")[0].rstrip(":") for lack in prepared.lacks]
 
 
 def _limits(limits: Limits) -> Iterator[str]:

@@ -23,7 +23,7 @@ time, 5 a bug, 130 interrupted.
 
 def execute(arguments: argparse.Namespace) -> int:
     """Runs and reports; the exit code. Raises RunbookError for what was wrong before anything was recorded."""
-    prepared = prepare(_request(arguments), ask_on_terminal())
+    prepared = prepare(_request(arguments), None if arguments.dry_run else ask_on_terminal())
     if arguments.dry_run:
         print_plan(prepared, as_json=arguments.json)
         prepared.require_ready()

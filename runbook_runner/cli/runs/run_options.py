@@ -98,7 +98,9 @@ def _declare_sandbox(parser: argparse.ArgumentParser) -> None:
     idle = f"End the agent after so long without output or a model call (default: {settings.DEFAULT_IDLE_S:g})."
     add("--idle", dest="idle_s", type=float, metavar="SECONDS", help=idle)
     add_keep(group)
-    add_dry_run(group, "Show what would run and start nothing; with --json, the whole spec.")
+    add_dry_run(
+        group, "Show what would run and all that is missing for it, and start nothing; with --json, the whole spec."
+    )
 
 
 def _declare_trajectory(parser: argparse.ArgumentParser) -> None:

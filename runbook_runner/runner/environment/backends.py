@@ -25,7 +25,7 @@ from runbook_runner.runner.environment.programs import (
 from runbook_runner.runner.recovery.claims import Claim
 from runbook_runner.sandbox.backends import AUTO, BACKENDS, Backend, OpenBackend, find_backend, usual_backends
 from runbook_runner.sandbox.base import Sandbox, SandboxSpec
-from runbook_runner.sandbox.images.snapshots import find_snapshot
+from runbook_runner.sandbox.images.snapshots import UnknownSnapshotError, find_snapshot
 
 if TYPE_CHECKING:
     from runbook_runner.sandbox.images.provide import MayBuild
@@ -80,7 +80,7 @@ class ChosenBackend:
         if self.backend.uses_images:
             assert self.opened.engine
             image, snapshot = provide_image(
-                self.opened.engine, spec, agent, self.settings, report, emit, may_build, logins=self.logins
+                self.opened.engine, spec, agent, self.settings, report, may_build, logins=self.logins
             )
             unpacks = snapshot is not None and snapshot.origin == "built-in"
             sandbox = self.opened.create(replace(asked, image=image.tag, unpacks=unpacks))
@@ -99,7 +99,9 @@ class ChosenBackend:
     def plan(self, spec: RunSpec, agent: Agent) -> list[str]:
         """Returns what `prepare` and the start would do, for people. Starts and builds nothing."""
         if self.backend.uses_images:
-            return [f"start one container from {plan_image(spec, agent)}, on the engine at {self.engine_url}"]
+            assert self.opened.engine
+            image = plan_image(self.opened.engine, spec, agent, self.settings)
+            return [f"start one container on the engine at {self.engine_url} from {image}"]
         return [f"run {plan_program(agent, self.settings.data)} {self.backend.place}"]
 
     def _sandbox_spec(self, spec: RunSpec, emit: Emit) -> SandboxSpec:
@@ -172,6 +174,11 @@ def _chosen(backend: Backend, agent: Agent, settings: Settings) -> ChosenBackend
 def _surprises(backend: Backend, spec: RunSpec, lacking: Iterable[tuple[Backend, NotReadyError]]) -> Iterator[str]:
     for better, error in lacking:
         yield f"The run takes {backend.name}, not {better.name}: {error.message}"
+    if backend.uses_images and spec.snapshot:
+        try:
+            find_snapshot(spec.snapshot, spec.near)
+        except UnknownSnapshotError as error:
+            yield f"{error.message} {DEFAULT_SNAPSHOT} is used instead."
     if not backend.uses_images and (unused := spec.image or (spec.snapshot != DEFAULT_SNAPSHOT and spec.snapshot)):
         yield f"{unused} is not used: {backend.name} runs with the programs of this machine."
 

@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runbook_runner.agents.base import Agent
 from runbook_runner.agents.registry import find_agent, known_agents
-from runbook_runner.core.errors import InputError
-from runbook_runner.core.events import Emit, Log, Report
+from runbook_runner.core.errors import InputError, RunbookError
+from runbook_runner.core.events import Report
 from runbook_runner.core.settings import DEFAULT_SNAPSHOT, Settings
 from runbook_runner.core.spec import RunSpec
 from runbook_runner.sandbox.images.snapshots import Snapshot, UnknownSnapshotError, find_snapshot
@@ -52,7 +53,6 @@ def provide_image(
     agent: Agent,
     asked: Settings,
     report: Report,
-    emit: Emit,
     may_build: "MayBuild",
     *,
     logins: bool,
@@ -67,7 +67,7 @@ def provide_image(
 
         base = resolve_image(engine, spec.image, report, logins=logins)
         return provide.add_layers(engine, base, layers, asked, report, bounds), None
-    snapshot = _snapshot(spec, emit)
+    snapshot = snapshot_for(spec)
     image = provide.ensure(engine, snapshot, layers, asked, report, spec.near, may_build=may_build, bounds=bounds)
     return image, snapshot
 
@@ -79,17 +79,27 @@ def _bounds(spec: RunSpec) -> "Bounds":
     return Bounds(spec.network.policy == "full", limits.cpus, limits.memory_bytes, limits.timeout_s)
 
 
-def plan_image(spec: RunSpec, agent: Agent) -> str:
+def plan_image(engine: "Engine", spec: RunSpec, agent: Agent, asked: Settings) -> str:
     """Returns what `provide_image` would provide, for people."""
-    base = f"image {spec.image}" if spec.image else f"snapshot {spec.snapshot}"
-    return base + (f" with {agent.name} {agent.version} on top" if agent.install.layer else "")
+    from runbook_runner.sandbox.images.provide import planned  # imports docker
+
+    layers = layers_of(agent, spec.apt_packages)
+    on_top = f" with {agent.name} {agent.version} on top" if agent.install.layer else ""
+    if spec.image:
+        with suppress(RunbookError):  # the run says what is wrong with it
+            if engine.image_id(spec.image) is None:
+                on_top += ", which is pulled first"
+        return f"image {spec.image}{on_top}"
+    snapshot = snapshot_for(spec)
+    with suppress(RunbookError):
+        if planned(engine, snapshot, layers, asked, spec.near) is None:
+            on_top += ", which is built first"
+    return f"snapshot {snapshot.name}{on_top}"
 
 
-def _snapshot(spec: RunSpec, emit: Emit) -> Snapshot:
-    """Contract §5.5: an unknown snapshot in a runbook is a warning."""
+def snapshot_for(spec: RunSpec) -> Snapshot:
+    """The spec's own, else the default one (contract §5.5)."""
     try:
         return find_snapshot(spec.snapshot or DEFAULT_SNAPSHOT, spec.near)
-    except UnknownSnapshotError as error:
-        message = f"{error.message} {DEFAULT_SNAPSHOT} is used instead."
-        emit(Log(level="warning", message=message, source="image"))
+    except UnknownSnapshotError:
         return find_snapshot(DEFAULT_SNAPSHOT)

@@ -19,7 +19,7 @@ from pathlib import Path
 from runbook_runner.core.disk.links import open_regular
 from runbook_runner.core.disk.private import FILE, FOLDER
 from runbook_runner.core.disk.repository import repository_of, within_repository
-from runbook_runner.core.errors import InputError, RecordingError
+from runbook_runner.core.errors import InputError, RecordingError, RunbookError
 from runbook_runner.core.events import Emit, Log
 from runbook_runner.core.files import is_file, is_folder, opened_atomically
 from runbook_runner.core.redaction import Redactor
@@ -34,9 +34,16 @@ _NAMED = 100
 _SEARCHED_BYTES = 256 << 20  # of the content of a zip
 
 
-def read_inputs(files: Iterable[tuple[str, Path]]) -> tuple[InputFile, ...]:
-    """files: the name that the agent sees, and the path. Raises InputError when a path is missing or not a file, when
-    two have one name, and for a zip that can't be unpacked safely."""
+def raised(error: RunbookError) -> None:
+    """For callers that do not go on without what is missing."""
+    raise error
+
+
+def read_inputs(
+    files: Iterable[tuple[str, Path]], lacking: Callable[[InputError], None] = raised
+) -> tuple[InputFile, ...]:
+    """files: the name that the agent sees, and the path. lacking: gets the error for a path that is missing or not a
+    file. Raises InputError when two have one name, and for a zip that can't be unpacked safely."""
     found: dict[str, InputFile] = {}
     digest = cache(_digest)  # a clone may have a thousand links to one large file
     for name, path in files:
@@ -46,7 +53,9 @@ def read_inputs(files: Iterable[tuple[str, Path]]) -> tuple[InputFile, ...]:
             raise InputError("The input's path is not UTF-8.", where=shown, hint="Copy it to a path that is.")
         if not is_file(source):
             what = "is a folder" if is_folder(source) else "does not exist"
-            raise InputError(f"The input {what}.", where=shown, hint="Give files; zip a folder to keep its tree.")
+            hint = "Give files; zip a folder to keep its tree."
+            lacking(InputError(f"The input {what}.", where=shown, hint=hint))
+            continue
         if name in found:
             raise InputError(
                 f"Two inputs are named {name!r}: {found[name].source} and {source}.",

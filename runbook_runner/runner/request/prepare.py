@@ -11,7 +11,7 @@ from runbook_runner.agents.base import Agent, AgentInput
 from runbook_runner.agents.registry import find_agent
 from runbook_runner.core import settings
 from runbook_runner.core.disk.repository import clone_of
-from runbook_runner.core.errors import InputError, NotReadyError, RunbookError
+from runbook_runner.core.errors import InputError, NotReadyError, RunbookError, all_of
 from runbook_runner.core.files import is_opened_by_shell
 from runbook_runner.core.settings import RecordMode, Settings, record_mode
 from runbook_runner.core.spec import InputFile, RunSpec
@@ -20,7 +20,7 @@ from runbook_runner.runbook.mission import doubts
 from runbook_runner.runbook.sources.fixture import load_fixture
 from runbook_runner.runbook.sources.load import load
 from runbook_runner.runner.environment.backends import ChosenBackend, choose_backend
-from runbook_runner.runner.request.inputs import is_zip, option_file
+from runbook_runner.runner.request.inputs import is_zip, option_file, raised
 from runbook_runner.runner.request.project_bounds import bounds_near
 from runbook_runner.runner.request.request import Ask, Question, RunOptions, RunRequest
 from runbook_runner.runner.request.resolve import resolve
@@ -58,8 +58,9 @@ class PreparedRun:
     options: RunOptions
     warnings: tuple[str, ...] = ()
     """What the user should know of the document and of the files beside it."""
-    lacks: tuple[NotReadyError, ...] = ()
-    """What this machine lacks for the run; only a dry run is prepared in spite of it."""
+    lacks: tuple[RunbookError, ...] = ()
+    """The values and files that are missing, and what this machine lacks; only a dry run is prepared in spite of
+    it."""
 
     @property
     def model_address(self) -> str | None:
@@ -72,9 +73,9 @@ class PreparedRun:
         return self.chosen
 
     def require_ready(self) -> None:
-        """Raises NotReadyError for the first of what this machine lacks."""
-        for lack in self.lacks:
-            raise lack
+        """Raises InputError or NotReadyError that names all that is missing."""
+        if self.lacks:
+            raise all_of(self.lacks)
 
     def plan(self) -> list[str]:
         """What `run` would do, line by line; without the sandbox when there is none."""
@@ -96,7 +97,7 @@ def prepare(request: RunRequest, ask: Ask | None = None) -> PreparedRun:
     """ask: gets each missing parameter and secret; `None`: a missing one is an error.
 
     Raises InputError for a document, value or option that is wrong, NotReadyError when this machine lacks what the run
-    needs, unless it is a dry run.
+    needs. A dry run is prepared in spite of what is missing.
     """
     warnings: list[str] = []
     try:
@@ -119,7 +120,9 @@ def _prepare(request: RunRequest, ask: Ask | None, warnings: list[str]) -> Prepa
     if source.folder:
         request = replace(request, near=(source.folder, *request.near))
     keys = provider_keys(environ) if request.asks_provider else ()
-    spec = resolve(runbook, request, keys, source.folder, warnings.append)
+    lacks = list[RunbookError]()
+    lacking = lacks.append if request.options.dry_run else raised
+    spec = resolve(runbook, request, keys, source.folder, warnings.append, lacking)
     trust = Trust(TrustStore(asked.data), request.options.trust, ask)
     beside = variables_beside(source.folder, (secret.env for secret in spec.secrets), warnings.append)
 
@@ -150,6 +153,7 @@ def _prepare(request: RunRequest, ask: Ask | None, warnings: list[str]) -> Prepa
         strict_snapshot=request.snapshot is not None,
         needs_image=bool(request.snapshot or request.image),
         warnings=tuple(warnings),
+        lacks=lacks,
     )
 
 
@@ -178,6 +182,7 @@ def prepare_spec(
     strict_snapshot: bool = False,
     needs_image: bool = False,
     warnings: tuple[str, ...] = (),
+    lacks: Sequence[RunbookError] = (),
     starts_agent: bool = True,
 ) -> PreparedRun:
     """The run of a spec that is known already, from a document or a recording. script: answers model calls, with a
@@ -188,11 +193,13 @@ def prepare_spec(
     require_valid_spec(spec)
     agent = find_agent(spec.agent, spec.near)
     require_short(agent_secrets(spec, granted.values))
-    upstream, backend, lacks = None, None, list[NotReadyError]()
+    upstream, backend, lacks = None, None, list(lacks)
     strict = strict_snapshot or any(bounds.strict_snapshots for bounds in bounds_near(spec.near))
     with _keeping(lacks):
         if starts_agent:
             granted.require(spec)
+    with _keeping(lacks):
+        if starts_agent:
             upstream = _upstream(agent, spec, environ, script, replay)
     with _keeping(lacks):
         backend = choose_backend(
@@ -229,7 +236,7 @@ def prepare_spec(
 
 
 @contextmanager
-def _keeping(lacks: list[NotReadyError]) -> Iterator[None]:
+def _keeping(lacks: list[RunbookError]) -> Iterator[None]:
     """Adds what is lacking to the list instead of raising it."""
     try:
         yield

@@ -22,7 +22,7 @@ from runbook_runner.runbook.parts.substitution import BUILT_IN, placeholders
 from runbook_runner.runbook.run_settings import own_settings
 from runbook_runner.runner.environment.images import check_packages
 from runbook_runner.runner.request.choices import choose
-from runbook_runner.runner.request.inputs import read_inputs
+from runbook_runner.runner.request.inputs import raised, read_inputs
 from runbook_runner.runner.request.limits import LIMITS, override, read_limits
 from runbook_runner.runner.request.project_bounds import limits_within_bounds, within_bounds
 from runbook_runner.runner.request.request import RunRequest
@@ -37,12 +37,14 @@ def resolve(
     keys: Collection[str] = (),
     folder: Path | None = None,
     warn: Callable[[str], None] = lambda _: None,
+    lacking: Callable[[InputError], None] = raised,
 ) -> RunSpec:
     """The run spec. keys: names of the provider key variables that have a value on this machine (contract §4.4).
     folder: where the runbook is; `None` when it came from stdin or an address. warn: see `choose`.
+    lacking: gets the errors for missing parameters and missing input files.
 
-    Raises InputError: a key of the frontmatter that is given twice, unknown agent, missing or unknown parameter,
-    missing or doubled input file, bad limits.
+    Raises InputError: a key of the frontmatter that is given twice, unknown agent, unknown parameter, doubled input
+    file, bad limits.
     """
     front = runbook.frontmatter
     for one in front.repeated:
@@ -52,7 +54,7 @@ def resolve(
     for option, value in {"--model": request.model, "--provider": request.provider}.items():
         if value and agent.facts.runs_blocks:
             raise InputError(f"{option} has no meaning with the agent {agent.name}, which calls no model.")
-    filled = _filled(runbook, request)
+    filled = _filled(runbook, request, lacking)
     own = request.files or (() if request.named_files else sample_inputs(runbook, folder))
     files = (*request.named_files, *((path.name, path) for path in own))
     return RunSpec(
@@ -69,7 +71,7 @@ def resolve(
         mission=filled.mission,
         blocks=filled.blocks if agent.facts.runs_blocks else (),
         parameters=dict(request.parameters),
-        inputs=read_inputs(files),
+        inputs=read_inputs(files, lacking),
         secrets=_secrets(runbook, request.secrets),
         mcp_servers=runbook.mcp_servers,
         outputs=filled.outputs,
@@ -98,17 +100,18 @@ def refuse_unknown_parameters(runbook: Runbook, given: Mapping[str, Any], where:
             raise InputError(f"The runbook has no parameter {name!r}.", where=where or runbook.source, hint=hint)
 
 
-def _filled(runbook: Runbook, request: RunRequest) -> Filled:
+def _filled(runbook: Runbook, request: RunRequest, lacking: Callable[[InputError], None]) -> Filled:
     refuse_unknown_parameters(runbook, request.parameters)
     missing = missing_parameters(runbook, request.parameters)
     if missing:
         lines = [f"  {p.name} (line {p.line}): {p.description or p.label}" for p in missing]
-        raise InputError(
+        error = InputError(
             f"{len(missing)} required parameter{'s have' if len(missing) > 1 else ' has'} no value:",
             where=runbook.source,
             hint="\n".join(lines),
             details="Give each with -p NAME=VALUE, or all in a file with --params FILE.",
         )
+        lacking(error)
     defaults = {p.name: p.default for p in runbook.parameters if p.default is not None}
     return Filled(runbook, {**defaults, **BUILT_IN, **request.parameters})
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import docker
 import requests.exceptions
@@ -20,6 +21,7 @@ from docker.tls import TLSConfig
 from docker.utils.proxy import ProxyConfig
 
 from runbook_runner.core.errors import NotReadyError, SandboxError
+from runbook_runner.core.programs import find_program
 from runbook_runner.sandbox.base import GatewayAddress
 from runbook_runner.sandbox.docker.endpoint import Endpoint, Tls, dial, find_endpoint
 
@@ -193,11 +195,12 @@ def connect(timeout_s: int = _TIMEOUT_S) -> Engine:
         api = _Client(base_url=endpoint.url, tls=tls, version="auto", timeout=timeout_s)
         return Engine(named.url, api, endpoint)
     except BROKEN as error:
-        raise NotReadyError(
-            f"No Docker engine answers at {named.url}{_named_by(named)}.",
-            hint=_no_engine_hint(named),
-            details=_innermost(error),
-        ) from error
+        innermost, url = _innermost(error), f"{named.url}{_named_by(named)}"
+        if isinstance(innermost, PermissionError):
+            message = f"This user may not use the Docker engine at {url}: permission denied."
+            raise NotReadyError(message, hint=_denied_hint(named)) from error
+        message = f"No Docker engine answers at {url}."
+        raise NotReadyError(message, hint=_no_engine_hint(named), details=str(innermost)) from error
 
 
 def _named_by(endpoint: Endpoint) -> str:
@@ -211,8 +214,21 @@ def _no_engine_hint(endpoint: Endpoint) -> str:
     for path in own:
         if not endpoint.origin and os.access(path, os.R_OK | os.W_OK) and Path(path).is_socket():
             return f"Another engine is here: `export DOCKER_HOST=unix://{path}`."
-    others = "run with --sandbox bubblewrap, or with --sandbox host, which isolates nothing"
-    return f"Start it (or set DOCKER_HOST to another one), or {others}."
+    return f"Start it (or set DOCKER_HOST to another one), or {_without_engine()}."
+
+
+def _denied_hint(endpoint: Endpoint) -> str:
+    """Returns how to be let in: the socket belongs to a group, usually `docker`."""
+    group = "docker"
+    with suppress(OSError, KeyError):  # a group without a name
+        group = Path(urlsplit(endpoint.url).path).group()
+    return f"Join its group (`sudo usermod -aG {group} $USER`) and log in again, or {_without_engine()}."
+
+
+def _without_engine() -> str:
+    if find_program("bwrap"):
+        return "run with --sandbox bubblewrap"
+    return "install bubblewrap, or run with --sandbox host, which isolates nothing"
 
 
 def _tls(tls: Tls) -> TLSConfig:
@@ -221,10 +237,10 @@ def _tls(tls: Tls) -> TLSConfig:
     return TLSConfig(client_cert=own, ca_cert=ca, verify=tls.verify)
 
 
-def _innermost(error: BaseException) -> str:
-    while error.__cause__ or error.__context__:
-        error = error.__cause__ or error.__context__  # type: ignore[assignment]
-    return str(error)
+def _innermost(error: BaseException) -> BaseException:
+    while cause := error.__cause__ or error.__context__:
+        error = cause
+    return error
 
 
 @contextmanager
@@ -237,5 +253,7 @@ def engine_errors(doing: str) -> Iterator[None]:
         raise SandboxError(f"Can't {doing}: {reason}") from error
     except BROKEN as error:
         raise SandboxError(
-            f"Can't {doing}: the Docker engine does not answer.", hint="Is it still running?", details=_innermost(error)
+            f"Can't {doing}: the Docker engine does not answer.",
+            hint="Is it still running?",
+            details=str(_innermost(error)),
         ) from error

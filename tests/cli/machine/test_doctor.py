@@ -1,5 +1,6 @@
 """`runbook doctor`: what this machine has, what it lacks, and what fixes it."""
 
+import os
 import shutil
 import socket
 import sys
@@ -95,6 +96,19 @@ def test_an_engine_that_takes_connections_and_says_nothing_is_not_waited_for(run
         ran = runbook("doctor", "--json", env={"DOCKER_HOST": f"unix://{tmp_path}/engine.sock"}, timeout=60)
     assert finding(ran, "engine")["status"] == "warn"
     assert "No Docker engine answers" in finding(ran, "engine")["message"]
+
+
+@pytest.mark.needs("setpriv")  # root gives its capabilities up
+def test_an_engine_that_the_user_may_not_use_is_not_said_to_be_absent(runbook, tmp_path):
+    if os.geteuid() == 0:
+        runbook.under = ("setpriv", "--bounding-set=-all", "--inh-caps=-all")
+    with socket.socket(socket.AF_UNIX) as closed:
+        closed.bind(str(tmp_path / "engine.sock"))
+        closed.listen()
+        (tmp_path / "engine.sock").chmod(0)
+        ran = runbook("doctor", "--json", env={"DOCKER_HOST": f"unix://{tmp_path}/engine.sock"})
+    assert "may not use the Docker engine" in finding(ran, "engine")["message"]
+    assert f"usermod -aG {tmp_path.group()} $USER" in finding(ran, "engine")["fix"]
 
 
 @pytest.mark.parametrize("host", ["gopher://x", "tcp://host:port", "unix://", "tcp://127.0.0.1:1", "ssh://"])

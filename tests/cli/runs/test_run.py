@@ -248,21 +248,53 @@ def test_dry_run_tells_people_what_would_run_where_and_with_what(runbook: Any, t
     assert said.count("7 model calls") == 1
 
 
+WANTING = """\
+---
+version: "1.0.0"
+evaluation: programmatic
+agent: claude-code
+secrets:
+  CRM_TOKEN: {description: reads the CRM}
+---
+# Wanting
+
+## Parameters
+
+| Parameter | Template Variable | Default |
+|---|---|---|
+| Shop | `{{shop}}` | *(required)* |
+
+## Step 1: Ask {{shop}}
+"""
+
+
 @pytest.mark.parametrize("as_json", [False, True])
-def test_dry_run_shows_the_plan_also_where_this_machine_is_not_ready(runbook: Any, as_json: bool) -> None:
-    asked = ("--agent", "claude-code", "--sandbox", "docker", "--secret", "CRM_TOKEN", *(["--json"] if as_json else []))
-    ran = runbook("run", HELLO, *asked, "--dry-run", env={"DOCKER_HOST": "unix:///absent"})
-    assert ran.code == 3
-    assert ran.err.startswith("error: 1 required secret is not set:\n  CRM_TOKEN\n")
+def test_dry_run_shows_the_plan_and_all_that_is_missing_at_once(runbook: Any, as_json: bool) -> None:
+    (runbook.cwd / "RUNBOOK.md").write_text(WANTING)
+    asked = ("--sandbox", "docker", "-f", "nowhere.csv", "-f", "gone.csv", *(["--json"] if as_json else []))
+    ran = runbook("run", ".", *asked, "--dry-run", env={"DOCKER_HOST": "unix:///absent"})
+    assert ran.code == 2
+    missing = [
+        "RUNBOOK.md: 1 required parameter has no value:\n  shop (line 14): Shop",
+        "nowhere.csv: The input does not exist.",
+        "gone.csv: The input does not exist.",
+        "1 required secret is not set:\n  CRM_TOKEN: reads the CRM",
+        "There is no key for the model provider: ANTHROPIC_API_KEY is not set.",
+        "No Docker engine answers at unix:///absent",
+    ]
+    assert ran.err.startswith("error: 6 things are missing:\n- RUNBOOK.md: ")
+    for said in missing:
+        assert "- " + said.replace("\n", "\n  ") in ran.err
     if as_json:
         assert ran.json["spec"]["agent"] == "claude-code"
         assert [line for line in ran.json["plan"] if "container" in line] == []
+        assert [told.startswith(said) for told, said in zip(ran.json["missing"], missing, strict=True)] == [True] * 6
     else:
         said = " ".join(ran.out.split())
         assert "Agent claude-code Model claude-" in said
         assert "CRM_TOKEN: not set" in said
         assert "Sandbox none" in said
-        assert "Not ready 1 required secret is not set No Docker engine answers at unix:///absent" in said
+    assert not (runbook.cwd / ".runbook").exists()
 
 
 def test_dry_run_without_the_providers_key_shows_the_plan_and_then_names_the_key(
