@@ -392,6 +392,15 @@ class Recorded(BaseModel):
         )
 
 
+def event_schema() -> dict[str, Any]:
+    """The JSON Schema of a line of the event log."""
+    from pydantic.json_schema import models_json_schema  # only who asks for the schema pays for it
+
+    names, schema = models_json_schema([(kind, "serialization") for kind in _types().values()], title="Event")
+    place = {key: Recorded.model_json_schema()["properties"][key] for key in ("seq", "ts")}
+    return {**schema, "type": "object", "properties": place, "required": ["seq", "ts"], "oneOf": [*names.values()]}
+
+
 @cache
 def _types() -> Mapping[str, type[Event]]:
     """Event types by name."""

@@ -8,7 +8,7 @@ from runbook_runner.gateway.cassette.cassette import Cassette, Exchange, Recorde
 from runbook_runner.gateway.providers.configure import check_environment, provider_from
 from runbook_runner.gateway.providers.provider import Provider
 from runbook_runner.gateway.replay.replay import ON_MISS, OnMiss, Replay, load_replay
-from runbook_runner.gateway.script.file import load_script
+from runbook_runner.gateway.script.file import load_script, script_schema
 from runbook_runner.gateway.script.script import ModelScript
 from runbook_runner.gateway.serve.budget import Budget
 from runbook_runner.gateway.serve.server import Listener, listen
@@ -34,4 +34,5 @@ __all__ = [
     "load_replay",
     "load_script",
     "provider_from",
+    "script_schema",
 ]

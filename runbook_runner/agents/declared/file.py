@@ -42,7 +42,7 @@ FieldPath = Annotated[str, Field(min_length=1, max_length=500)]
 
 
 class Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class Rule(Part):
@@ -148,7 +148,8 @@ class Declaration(Part):
     models: RegularExpression = ""
     """A model whose whole name it matches means this agent, when the runbook names no agent."""
     providers: tuple[str, ...] = ()
-    """The model providers that it can use, its own first; without them the run must name one, or gets the default."""
+    """The model providers that it can use, its own first; without them the run or its model names one, or it gets
+    the default."""
     env: dict[str, str] = {}
     files: dict[str, str] = {}
     """Path below `{home}` → content."""

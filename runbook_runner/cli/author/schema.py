@@ -16,12 +16,17 @@ For editors with yaml-language-server: save it (`runbook schema > runbook.schema
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
-    what = "frontmatter, trajectory or spec (default: frontmatter)."
+    what = (
+        "frontmatter, script (a model script), agent (.runbook/agents/NAME.toml), event (a line of events.jsonl), "
+        "trajectory (trajectory.json) or spec (spec.json) (default: frontmatter)."
+    )
     parser.add_argument("what", nargs="?", choices=(*_SCHEMAS,), default="frontmatter", metavar="SCHEMA", help=what)
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    put_json(_SCHEMAS[arguments.what](), indent=2)
+    from runbook_runner.runbook.frontmatter_schema import SCHEMA_URI
+
+    put_json({"$schema": SCHEMA_URI, **_SCHEMAS[arguments.what]()}, indent=2)
     return ExitCode.PASS
 
 
@@ -32,21 +37,40 @@ def _frontmatter() -> dict[str, Any]:
 
 
 def _trajectory() -> dict[str, Any]:
-    from runbook_runner.runbook.frontmatter_schema import SCHEMA_URI
     from runbook_runner.trajectory.models import Trajectory
 
-    return {"$schema": SCHEMA_URI, **Trajectory.model_json_schema(mode="serialization")}
+    return Trajectory.model_json_schema(mode="serialization")
 
 
 def _spec() -> dict[str, Any]:
     from runbook_runner.core.spec import RunSpec
-    from runbook_runner.runbook.frontmatter_schema import SCHEMA_URI
 
-    return {"$schema": SCHEMA_URI, **RunSpec.model_json_schema(mode="serialization")}
+    return RunSpec.model_json_schema(mode="serialization")
+
+
+def _event() -> dict[str, Any]:
+    from runbook_runner.core.events import event_schema
+
+    return event_schema()
+
+
+def _script() -> dict[str, Any]:
+    from runbook_runner.gateway import script_schema
+
+    return script_schema()
+
+
+def _agent() -> dict[str, Any]:
+    from runbook_runner.agents.declared.file import Declaration
+
+    return Declaration.model_json_schema()
 
 
 _SCHEMAS: dict[str, Callable[[], dict[str, Any]]] = {
     "frontmatter": _frontmatter,
+    "script": _script,
+    "agent": _agent,
+    "event": _event,
     "trajectory": _trajectory,
     "spec": _spec,
 }

@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import yaml
 from frontmatter.default_handlers import SafeLoader  # libyaml's, or pure Python where that is missing
@@ -43,6 +43,11 @@ def load_script(path: Path) -> ModelScript:
     except ValidationError as error:
         raise _explain(text, root, problem_of(error)) from None
     return ModelScript(path, turns, tuple(turn.start_mark.line + 1 for turn in root.value))
+
+
+def script_schema() -> dict[str, Any]:
+    """The JSON Schema of a model script."""
+    return _TURNS.json_schema()
 
 
 def _explain(text: YamlText, root: yaml.Node, problem: Problem) -> InputError:

@@ -12,7 +12,7 @@ MAX_TIMEOUT_S: Final = 600
 
 
 class Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class ScriptedTool(Part):

@@ -1,7 +1,7 @@
 """Runner: from a request to a run that is ready to start: everything is chosen and checked, nothing is started."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -194,14 +194,15 @@ def prepare_spec(
     agent = find_agent(spec.agent, spec.near)
     require_short(agent_secrets(spec, granted.values))
     upstream, backend, lacks = None, None, list(lacks)
+    lacking = lacks.append if options.dry_run else raised
     strict = strict_snapshot or any(bounds.strict_snapshots for bounds in bounds_near(spec.near))
-    with _keeping(lacks):
+    with _keeping(lacking):
         if starts_agent:
             granted.require(spec)
-    with _keeping(lacks):
+    with _keeping(lacking):
         if starts_agent:
             upstream = _upstream(agent, spec, environ, script, replay)
-    with _keeping(lacks):
+    with _keeping(lacking):
         backend = choose_backend(
             options.sandbox or "auto",
             spec,
@@ -211,10 +212,10 @@ def prepare_spec(
             needs_image=needs_image,
             logins=needs_image or trust.whole_command,
         )
-    with _keeping(lacks):
+    with _keeping(lacking):
         _require_trust(trust, spec, agent, backend)
     kept = record_mode(options.record_mode, "--record-mode") if options.record_mode else asked.record_mode
-    prepared = PreparedRun(
+    return PreparedRun(
         spec,
         agent,
         backend,
@@ -230,18 +231,15 @@ def prepare_spec(
         warnings=(*warnings, *(backend.warnings if backend else ())),
         lacks=tuple(lacks),
     )
-    if not options.dry_run:
-        prepared.require_ready()
-    return prepared
 
 
 @contextmanager
-def _keeping(lacks: list[RunbookError]) -> Iterator[None]:
-    """Adds what is lacking to the list instead of raising it."""
+def _keeping(lacking: Callable[[RunbookError], None]) -> Iterator[None]:
+    """lacking: gets what this machine lacks."""
     try:
         yield
     except NotReadyError as error:
-        lacks.append(error)
+        lacking(error)
 
 
 def _require_trust(trust: Trust, spec: RunSpec, agent: Agent, chosen: ChosenBackend | None) -> None:

@@ -1,6 +1,7 @@
 """`runbook schema`: JSON Schemas that hold for what really is written."""
 
 import inspect
+import json
 from pathlib import Path
 
 import jsonschema
@@ -13,6 +14,7 @@ from runbook_runner.runbook.frontmatter_schema import FrontmatterFile
 from runbook_runner.runbook.parts.frontmatter import OWN_KEY, Attribution, Frontmatter, Origin
 from runbook_runner.runbook.parts.mcp_servers import McpServer
 
+EXAMPLES = Path(__file__).parents[3] / "examples"
 CORPUS = Path(__file__).parents[2] / "runbook" / "corpus"
 
 
@@ -74,7 +76,21 @@ def test_a_real_trajectory_and_its_spec_fit_their_schemas(runbook, shell_runbook
     validator(runbook, "spec").validate(spec)
 
 
+def test_what_is_written_by_hand_and_what_a_run_writes_fit_their_schemas(runbook, shell_runbook):
+    script = validator(runbook, "script")
+    script.validate(yaml.safe_load((EXAMPLES / "sales-report" / "model.yaml").read_text()))
+    assert not script.is_valid([{"sing": "Hello."}])
+    assert "Reasoning; it comes first." in str(script.schema)
+    agent = validator(runbook, "agent")
+    agent.validate({"argv": ["aider", "{prompt}"], "prompt": "arg", "dialect": "openai-chat"})
+    assert not agent.is_valid({"prompt": "arg"})
+    ran = runbook("run", shell_runbook("echo x > /app/results/out.txt"), "--sandbox", "host", "--json")
+    event = validator(runbook, "event")
+    for line in (ran.folder / "events.jsonl").read_text().splitlines():
+        event.validate(json.loads(line))
+
+
 def test_unknown_schema_is_refused_with_the_known_ones(runbook):
     refused = runbook("schema", "recipe")
     assert (refused.code, refused.out) == (2, "")
-    assert "frontmatter, trajectory, spec" in refused.err
+    assert "frontmatter, script, agent, event, trajectory, spec" in refused.err
