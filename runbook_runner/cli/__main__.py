@@ -14,7 +14,17 @@ from runbook_runner.core.programs import search_path
 
 
 def main() -> None:
+    _read_names_as_utf8()
     _exit(run())
+
+
+def _read_names_as_utf8() -> None:
+    """Starts this program once more where the locale has another encoding: arguments, names of files and what is in
+    them are UTF-8 all the same. What is shown stays as the terminal reads it."""
+    if sys.getfilesystemencoding() != "utf-8" and "PYTHONUTF8" not in os.environ:
+        shown = sys.stdout.encoding if sys.stdout else "utf-8"
+        os.environ.update(PYTHONUTF8="1", PYTHONIOENCODING=shown)
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - itself
 
 
 def run() -> int:

@@ -3,7 +3,7 @@ bottom: each phase of a run is one call."""
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from errno import ELOOP
 from pathlib import Path
@@ -86,8 +86,8 @@ def _phases(run: Run) -> AgentFinished:
     # Both stay open while the run is evaluated: checks run in the sandbox, judges ask the gateway.
     with _sandbox(run, ready) as sandbox, _model(run, sandbox) as model:
         earlier = Earlier(sandbox, run.claim.work, run.spec.limits, brings_files=ready.brings_files)
-        end = _agent(run, sandbox, model, inputs, earlier)
-        _collect(run, sandbox, earlier)
+        with _collected(run, sandbox, earlier):
+            end = _agent(run, sandbox, model, inputs, earlier)
         _evaluate(run, end)
     run.cancellation.check()
     return end
@@ -202,6 +202,21 @@ def _agent(
         run.emit(end)
         phase.ok = end.ended_well
         return end
+
+
+@contextmanager
+def _collected(run: Run, sandbox: Sandbox, earlier: Earlier) -> Iterator[None]:
+    """What the agent has made is collected even when the block fails, as far as it can be reached: by a bug, or because
+    the sandbox is lost."""
+    try:
+        yield
+    except RecordingError:
+        raise
+    except Exception:
+        with suppress(RunbookError):
+            _collect(run, sandbox, earlier)
+        raise
+    _collect(run, sandbox, earlier)
 
 
 def _collect(run: Run, sandbox: Sandbox, earlier: Earlier) -> None:

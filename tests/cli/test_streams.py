@@ -84,3 +84,19 @@ def test_no_file_gets_the_descriptor_of_a_closed_stream(runbook, shell_runbook):
     assert runbook("run", shell_runbook("echo made > /app/results/out.txt"), "--sandbox", "host").code == 0
     _, folder = recorded(runbook)
     assert all(json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines())
+
+
+def test_a_host_whose_locale_is_not_utf8_keeps_results_and_names(runbook, shell_runbook, tmp_path):
+    made = subprocess.run(["localedef", "-i", "en_US", "-f", "ISO-8859-1", tmp_path / "en_US.ISO-8859-1"])
+    if made.returncode > 1:  # 1: with warnings
+        pytest.skip("no source of locales")
+    document = shell_runbook(
+        "printf '\\360\\237\\230\\200'; echo '…' > /app/results/ü.txt; echo made > /app/results/out.txt"
+    )
+    latin = {"LOCPATH": str(tmp_path), "LC_ALL": "en_US.ISO-8859-1"}
+    with (runbook.cwd / "shown").open("w") as shown:
+        assert runbook.start("run", document, "--sandbox", "host", env=latin, stdout=shown).wait(120) == 0
+    assert b" \xb7 shell" in (runbook.cwd / "shown").read_bytes()  # as the terminal reads it
+    _, folder = recorded(runbook)
+    assert sorted(path.name for path in (folder / "results").iterdir()) == ["out.txt", "ü.txt"]
+    assert "😀" in (folder / "agent" / "stdout.log").read_text("utf-8")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -10,6 +11,7 @@ from runbook_runner import runner
 from runbook_runner.core.errors import ExitCode, InputError, NotReadyError
 from runbook_runner.core.events import Evaluated, Event, PhaseStarted, Recorded, SandboxStarted
 from runbook_runner.runner import Question, RunOptions, RunRequest
+from runbook_runner.runner.agent.retries import run_agent
 
 HOST = RunOptions(sandbox="host", trust=True)
 
@@ -102,6 +104,22 @@ def test_preparing_starts_and_records_nothing_and_its_plan_can_be_read(
     assert not home.exists()
     assert [line.split()[0] for line in prepared.plan()] == ["run", "run", "expect"]
     assert prepared.plan()[-1] == "expect out.txt"
+
+
+def test_a_bug_of_ours_loses_nothing_that_the_agent_made(
+    shell_runbook: Callable[[str], Path], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*arguments: Any) -> None:
+        run_agent(*arguments)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("runbook_runner.runner.pipeline.run_agent", broken)
+    prepared = runner.prepare(RunRequest(str(shell_runbook("echo made > /app/results/out.txt")), options=HOST))
+    with pytest.raises(ZeroDivisionError):
+        runner.run(prepared)
+    (kept,) = home.rglob("results/out.txt")
+    assert kept.read_text() == "made\n"
+    assert '"error":"internal error: ZeroDivisionError"' in (kept.parents[1] / "events.jsonl").read_text()
 
 
 ASKING_AGENT = """\

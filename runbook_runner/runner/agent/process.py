@@ -76,7 +76,7 @@ def _files(invocation: Invocation, sandbox: Sandbox) -> list[PutFile]:
 
 
 def _log_file(path: Path) -> TextIO:
-    return open(path, "a", opener=private_opener)
+    return open(path, "a", encoding="utf-8", errors="backslashreplace", opener=private_opener)
 
 
 class _Output:

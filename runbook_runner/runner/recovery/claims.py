@@ -201,7 +201,7 @@ def _write(lock: Path, entry: Entry) -> None:
 def _entry(lock: Path) -> Entry | None:
     known = {field.name for field in fields(Entry)}
     try:
-        said = read_json(_entry_file(lock).read_text(), str(lock))
+        said = read_json(_entry_file(lock).read_text("utf-8"), str(lock))
         entry = Entry(**{name: value for name, value in said.items() if name in known})
         return replace(entry, seal=Seal.read(entry.seal))
     except (OSError, InputError, ValueError, TypeError, AttributeError):

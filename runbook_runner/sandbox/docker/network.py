@@ -173,7 +173,7 @@ class ContainerTunnel:
 
 def _command(program: str, *arguments: str) -> list[str]:
     """Returns the command line of a program in `network/inside`, for an image that has Python or Node."""
-    sources = [(PROGRAMS / f"{program}.{language}").read_text() for language in ("py", "js")]
+    sources = [(PROGRAMS / f"{program}.{language}").read_text("utf-8") for language in ("py", "js")]
     return ["sh", "-c", _START, "runbook", *sources, *arguments]
 
 

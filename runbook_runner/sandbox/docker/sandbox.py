@@ -66,6 +66,8 @@ class DockerSandbox:
         self._stopped = threading.Event()
         self._state = threading.Lock()
         self._unmade = () if container else FOLDERS
+        self._direct: dict[str, str] = {}
+        """Variables that keep calls to the gateway from a proxy."""
         self._stdin_numbers = count(1)
         self._processes: list[DockerProcess] = []
         self._ended = 0
@@ -141,7 +143,7 @@ class DockerSandbox:
                     memory_each=counted.memory_each(self._engine, self._spec),
                     unpacks=bool(archive),
                 ),
-                env=dict(env or {}),
+                env={**self._direct, **(env or {})},
                 files=archive,
                 deadline_s=deadline_s,
                 stopped=self._stopped,
@@ -207,11 +209,16 @@ class DockerSandbox:
 
     def gateway_host(self) -> GatewayAddress:
         if self._sockets.closed_in:
+            self._direct = _direct_to(self._sockets.gateway.reach)
             return self._sockets.gateway
         with engine_errors("ask for the container's network"):
-            networks = self._api.inspect_container(self._container)["NetworkSettings"]["Networks"]
-        bridge = next((network["Gateway"] for network in networks.values()), "")
-        return self._engine.gateway(bridge) or self._sockets.tunnelled(self._container)
+            about = self._api.inspect_container(self._container)
+        bridge = next((network["Gateway"] for network in about["NetworkSettings"]["Networks"].values()), "")
+        address = self._engine.gateway(bridge) or self._sockets.tunnelled(self._container)
+        variables = dict(line.partition("=")[::2] for line in about["Config"]["Env"] or ())
+        if any(value for name, value in variables.items() if name.lower().endswith("_proxy")):
+            self._direct = _direct_to(address.reach, variables.get("no_proxy") or variables.get("NO_PROXY"))
+        return address
 
     def holds(self) -> Mapping[Limit, Hold]:
         return counted.holds(self._engine)
@@ -259,3 +266,9 @@ class DockerSandbox:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+
+def _direct_to(host: str, others: str | None = None) -> dict[str, str]:
+    """others: hosts that the Docker configuration or the image keeps from a proxy."""
+    hosts = ",".join(filter(None, (others, host, "localhost", "127.0.0.1", "::1")))
+    return {"no_proxy": hosts, "NO_PROXY": hosts}

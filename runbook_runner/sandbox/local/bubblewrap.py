@@ -91,7 +91,7 @@ def _userns_hint() -> str:
         ("kernel.apparmor_restrict_unprivileged_userns", "1"),
     ):
         file = Path("/proc/sys", *name.split("."))
-        if file.exists() and file.read_text().strip() == off:
+        if file.exists() and file.read_text("utf-8").strip() == off:
             on = {"user.max_user_namespaces": "15000", "kernel.unprivileged_userns_clone": "1"}.get(name, "0")
             return f"User namespaces are disabled here ({name} = {off}). Enable them: `sudo sysctl {name}={on}`."
     return "User namespaces seem to be forbidden here, as in most containers. Use --sandbox docker."

@@ -42,7 +42,7 @@ class Cgroup:
     def processes(self) -> Iterator[int]:
         """Yields those in it, whichever process of this machine has started them."""
         with suppress(OSError):
-            yield from map(int, (self.folders[0] / "cgroup.procs").read_text().split())
+            yield from map(int, (self.folders[0] / "cgroup.procs").read_text("utf-8").split())
 
     def remove(self) -> None:
         """Kills what is still in it and waits for that."""
@@ -54,7 +54,7 @@ class Cgroup:
     def _count(self, file: str, key: str) -> int:
         for folder in self.folders:
             with suppress(OSError):
-                words = (folder / file).read_text().split()
+                words = (folder / file).read_text("utf-8").split()
                 return int(words[words.index(key) + 1]) if key in words else 0
         return 0
 
@@ -65,14 +65,14 @@ def make(name: str, note: Path, *, memory_bytes: int, pids: int, cpus: float) ->
     values = _values(memory_bytes, pids, round(cpus * _PERIOD_US))
     places = _places(values)
     folders = tuple(dict.fromkeys(place / name for place in places.values()))
-    note.write_text("\n".join(map(str, folders)))
+    note.write_text("\n".join(map(str, folders)), "utf-8")
     try:
         for folder in folders:
             folder.mkdir()
         for controller, files in values.items():
             for file, value in files.items():
                 with suppress(*([OSError] if file in _OPTIONAL else [])):
-                    (places[controller] / name / file).write_text(str(value))
+                    (places[controller] / name / file).write_text(str(value), "utf-8")
     except (OSError, KeyError):
         Cgroup(folders).remove()
         return None
@@ -84,7 +84,7 @@ def noted(note: Path, name: str) -> Cgroup | None:
     is none."""
     lines: list[str] = []
     with suppress(OSError):
-        lines = note.read_text().splitlines()
+        lines = note.read_text("utf-8").splitlines()
     named = (folder for line in lines if (folder := Path(line)).name == name and folder.is_relative_to(MOUNT))
     there = tuple(folder for folder in named if folder.is_dir())
     return Cgroup(there) if there else None
@@ -107,7 +107,7 @@ def _values(memory_bytes: int, pids: int, quota_us: int) -> Values:
 def _places(values: Values) -> Mapping[str, Path]:
     """Returns the folder to make a group in for each controller; one that is missing is left out."""
     try:
-        lines = [line.split(":", 2) for line in _OWN.read_text().splitlines()]
+        lines = [line.split(":", 2) for line in _OWN.read_text("utf-8").splitlines()]
     except OSError:
         return {}
     if _is_v2():
@@ -132,7 +132,7 @@ def _removed(folder: Path) -> bool:
         folder.rmdir()
     except OSError:
         with suppress(OSError, ValueError):
-            for pid in (folder / "cgroup.procs").read_text().split():
+            for pid in (folder / "cgroup.procs").read_text("utf-8").split():
                 os.kill(int(pid), signal.SIGKILL)
         return False
     return True

@@ -79,7 +79,7 @@ def _become(
     try:
         os.setsid()
         for group in orders["join"]:
-            with open(group, "w") as processes:  # noqa: PTH123 - as below
+            with open(group, "w", encoding="utf-8") as processes:  # noqa: PTH123 - as below
                 processes.write("0")
         for number in (*_SIGNALS, signal.SIGPIPE):
             signal.signal(number, signal.SIG_DFL)

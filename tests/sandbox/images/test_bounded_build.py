@@ -95,7 +95,9 @@ def test_proxy_passwords_of_the_docker_configuration_stay_out(
     assert ("HTTP_PROXY=http://proxy.test:1" in said) is network
     policy = "full" if network else "none"
     with DockerSandbox(behind, SandboxSpec(run_id="t", image=image, network=Network(policy=policy))) as sandbox:
+        gateway = sandbox.gateway_host().reach if network else ""
         process = sandbox.exec(["env"], env={}, deadline_s=60)
         seen = b"".join(chunk.data for chunk in process).decode()
     assert "CANARY" not in seen
     assert ("HTTP_PROXY=http://proxy.test:1" in seen) is network
+    assert (f"no_proxy={gateway},localhost" in seen) is network  # a proxy would take the calls to the gateway
