@@ -13,7 +13,8 @@ from runbook_runner.runbook.quoting.shell_code import shell_places
 _PYTHON: Final = ("python", "python3")
 _HINTS: Final = {
     "python": 'Read it from a string: NAME = "{{name}}" on a line of its own, and use NAME here.',
-    "bash": "Set a variable: NAME={{name}} on a line of its own, and use $NAME here.",
+    "bash": "Set a variable: NAME={{name}} on a line of its own, and use $NAME here "
+    "(in arithmetic, once the block has checked that it is a number).",
 }
 
 

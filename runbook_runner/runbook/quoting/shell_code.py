@@ -11,7 +11,7 @@ from functools import partial
 from typing import NamedTuple
 
 from runbook_runner.runbook.parts.substitution import PLACEHOLDER
-from runbook_runner.runbook.quoting.languages import language_read, language_taken
+from runbook_runner.runbook.quoting.languages import is_code_for_another, is_evaluated, language_read, language_taken
 from runbook_runner.runbook.quoting.places import BARE, LostError, Place, UnquotableError, unquotable, unquotable_places
 from runbook_runner.runbook.quoting.python_code import python_places
 
@@ -27,6 +27,7 @@ _TEXT = {"'": re.compile(r"[^']*"), '"': re.compile(r'[^"\\$`]*')}
 """What is in quotes and means itself."""
 
 _PROGRAM = "in code for another program"
+_WORDS = (BARE, "in double quotes", "in single quotes")
 _NEAR = 300  # characters of a command that are looked at
 _MOST_NESTED = 20
 
@@ -159,10 +160,12 @@ class _Reader:
 
     def _quoted(self, opening: str) -> None:
         """Quotes of a command: text, or code for the program that the command runs."""
-        before = self._code[max(self._at - len(opening) - _NEAR, 0) : self._at - len(opening)]
-        takes = language_taken(re.split(r"[\n;|&(]", before)[-1])
         quote, text = opening[-1], _TEXT[opening[-1]].match(self._code, self._at)
         assert text, "it may be empty"
+        before = self._command_before(self._at - len(opening))
+        takes = language_taken(before)
+        if takes is None and is_code_for_another(before, self._rest_of_line(text.end() + 1)):
+            takes = ""
         is_whole = self._code[text.end() : text.end() + 1] == quote
         if quote == '"' and (takes is None or not is_whole):
             where, write = ("in double quotes", _in_double_quotes) if takes is None else (_PROGRAM, None)
@@ -177,15 +180,19 @@ class _Reader:
         self._at = text.end() + 1
         return None
 
+    def _command_before(self, end: int) -> str:
+        return re.split(r"(?<!\\)\n|[;|&(]", self._code[max(end - _NEAR, 0) : end])[-1]
+
+    def _rest_of_line(self, start: int) -> str:
+        return self._code[start : start + _NEAR].partition("\n")[0]
+
     # --- here-documents ---
 
     def _here_document(self, operator: str) -> _HereDocument:
         match = _DELIMITER.match(self._code, self._at)
         if match is None or "{{" in match[1]:
             raise LostError
-        before = self._code[max(self._at - len(operator) - _NEAR, 0) : self._at - len(operator)]
-        after = self._code[match.end() : match.end() + _NEAR].partition("\n")[0]
-        command = re.split(r"[\n;|&(]", before)[-1] + after
+        command = self._command_before(self._at - len(operator)) + self._rest_of_line(match.end())
         self._at = match.end()
         word = re.sub(r"\\(.)|['\"]", r"\1", match[1])
         return _HereDocument(word, word != match[1], operator == "<<-", language_read(command))
@@ -269,6 +276,8 @@ class _Reader:
         name, start = match["name"], match.end() - len(match[0].lstrip("$"))
         if name not in self._names:
             return
+        if where in _WORDS and is_evaluated(self._code[max(start - _NEAR, 0) : start], self._rest_of_line(match.end())):
+            where, write = "in arithmetic", None
         if write is None:
             self.places.append(unquotable(start, match.end(), name, where))
         else:
