@@ -65,7 +65,8 @@ def _print(console: Console, runbook: Runbook, described: dict[str, Any]) -> Non
     for title, columns, rows in _tables(described):
         if rows:
             console.print()
-            console.print(_table(title, columns, rows[:_MOST_ROWS]))
+            console.print(Text(title, style="bold"))
+            console.print(_table(columns, rows[:_MOST_ROWS]))
             if len(rows) > _MOST_ROWS:
                 console.print(Text(f"… {len(rows) - _MOST_ROWS} more: --json lists all of them.", style="yellow"))
 
@@ -162,8 +163,8 @@ def _check_name(check: dict[str, Any]) -> str:
     return f"{check['name']} (error: {check['problem']})" if check["problem"] else str(check["name"])
 
 
-def _table(title: str, columns: tuple[str, ...], rows: _Rows) -> Table:
-    table = Table(title=Text(title, style="bold"), title_justify="left", box=None, show_header=any(columns))
+def _table(columns: tuple[str, ...], rows: _Rows) -> Table:
+    table = Table(box=None, show_header=any(columns))
     for column in columns:
         table.add_column(column, justify="right" if column == "Line" else "left", overflow="fold")
     for row in rows:

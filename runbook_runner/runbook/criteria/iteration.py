@@ -16,7 +16,8 @@ _BOUND = re.compile(
     re.IGNORECASE,
 )
 _FIX_COLUMNS = ("fix", "solution", "resolution", "remedy", "action")
-_MARKS = re.compile(r"[*_`]")
+_MARKS = re.compile(r"`([^`]*)`|[*`]|(?<!\w)_+|_+(?!\w)")
+"""Of emphasis and code; what is in code is kept, and so is an underscore in a word."""
 _SPLIT = re.compile(r"(?:(?<!\s)\s++)?(?:→|->|=>|—|–|:)\s+")
 
 
@@ -76,6 +77,6 @@ def _rows(outline: Outline, section: Section) -> Iterator[CommonFix]:
 
 def _listed(section: Section) -> Iterator[CommonFix]:
     for item in list_items(section.text, section.text_line):
-        issue, *fix = _SPLIT.split(_MARKS.sub("", item.text), maxsplit=1)
+        issue, *fix = _SPLIT.split(_MARKS.sub(lambda mark: mark[1] or "", item.text), maxsplit=1)
         if issue:
             yield CommonFix(issue.rstrip(":"), "".join(fix), item.line)

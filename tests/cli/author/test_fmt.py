@@ -104,3 +104,9 @@ def test_missing_file_is_a_message(runbook):
     assert missing.code == 2
     assert "There is no such file" in missing.err
     assert not list(runbook.cwd.iterdir())
+
+
+def test_the_shipped_examples_are_formatted(runbook):
+    ran = runbook("fmt", "--check", Path(__file__).parents[3] / "examples")
+    assert ran.code == 0, ran.out
+    assert "0 of" in ran.out + ran.err

@@ -28,6 +28,11 @@ def test_json_has_every_part_and_every_piece_its_line(runbook):
     assert len(found["checklist"]) == 6
 
 
+def test_a_tables_title_is_not_wrapped_at_the_width_of_its_table(runbook):
+    (runbook.cwd / "RUNBOOK.md").write_text("---\na: 1\n---\n# T\n\nUse {{a}}.\n")
+    assert "\nUsed but not declared\n" in runbook("show", ".").out
+
+
 def test_table_names_what_people_look_for(runbook):
     out = runbook("show", V1).out
     for part in ("Harbour Digest", "v1", "Parameters", "harbour.log", "Required outputs", "report.md (primary)", "Why"):

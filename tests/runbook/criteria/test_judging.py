@@ -113,11 +113,12 @@ def test_common_fixes_of_a_table():
 
 
 def test_common_fixes_of_a_list():
-    body = "### Common Fixes\n\n- **No file**: make it\n- Slow → wait\n- Just do it\n"
+    body = "### Common Fixes\n\n- **No file**: make it\n- Slow → wait\n- Just do it\n- _Old_ my_a.py: `__x__ *`\n"
     assert [(f.issue, f.fix, f.line) for f in of(body).common_fixes] == [
         ("No file", "make it", 6),
         ("Slow", "wait", 7),
         ("Just do it", "", 8),
+        ("Old my_a.py", "__x__ *", 9),
     ]
 
 
