@@ -2,8 +2,12 @@
 import: `runbook check` makes some of it, and the module `dataclasses` alone would take 6 ms. In JSON they are objects:
 `spec.AsObject`."""
 
+import re
 from collections.abc import Mapping
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
+
+SECRET_PLACE: Final = re.compile(r"\$\{(\w+)\}|\{\{\s*secrets\.(\w+)\s*\}\}")
+"""Where the frontmatter of an MCP server puts the value of a secret: `${NAME}` or `{{secrets.NAME}}`."""
 
 
 class Secret(NamedTuple):
@@ -37,6 +41,10 @@ class Block(NamedTuple):
     """1-based line of the opening fence in the runbook."""
 
 
+def placed_secrets(text: str) -> set[str]:
+    return {match[1] or match[2] for match in SECRET_PLACE.finditer(text)}
+
+
 class McpServer(NamedTuple):
     """An MCP server that the agent may use (contract §3.2). In a spec it names secrets and never holds their values."""
 
@@ -51,3 +59,10 @@ class McpServer(NamedTuple):
     headers: Mapping[str, str] = {}
     secret: str | None = None
     """Name of the declared secret it uses; hidden from the agent (contract §3.3)."""
+
+    @property
+    def secrets(self) -> frozenset[str]:
+        """Names of the secrets that it uses: its own, and those that its words place."""
+        words = (*self.args, *self.env.values(), self.url or "", *self.headers.values())
+        own = {self.secret} if self.secret else set()
+        return frozenset(own.union(*map(placed_secrets, words)))

@@ -106,6 +106,17 @@ def test_preparing_starts_and_records_nothing_and_its_plan_can_be_read(
     assert prepared.plan()[-1] == "expect out.txt"
 
 
+@pytest.mark.parametrize("use", ["secret: TOKEN", "env: {T: '${SHOP_TOKEN}'}", "args: ['{{secrets.TOKEN}}']"])
+def test_a_secret_that_an_mcp_server_uses_is_not_in_the_agents_environment(asking: str, use: str) -> None:
+    file = Path(asking)
+    servers = f"mcp_servers:\n  shop: {{command: shop, {use}}}\nsecrets:"
+    file.write_text(file.read_text().replace("secrets:", servers))
+    (file.parent / ".env").write_text("SHOP_TOKEN=open-sesame-4711\n")
+    outcome = runner.run(runner.prepare(RunRequest(asking, parameters={"name": "Ada"}, options=HOST)))
+    assert (outcome.folder / "results" / "out.txt").read_text() == "hello Ada, \n"
+    assert "SHOP_TOKEN goes to the MCP server shop only" in (outcome.folder / "events.jsonl").read_text()
+
+
 def test_a_bug_of_ours_loses_nothing_that_the_agent_made(
     shell_runbook: Callable[[str], Path], home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

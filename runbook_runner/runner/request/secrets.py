@@ -12,7 +12,7 @@ from pathlib import Path
 
 from runbook_runner.agents.registry import find_facts
 from runbook_runner.core.authority import only_from_user, opens_provider
-from runbook_runner.core.declared import McpServer, Secret
+from runbook_runner.core.declared import SECRET_PLACE, McpServer, Secret
 from runbook_runner.core.errors import InputError, NotReadyError
 from runbook_runner.core.facts.providers import PROVIDER_KEYS, find_provider
 from runbook_runner.core.redaction import Redactor, looks_secret, weakness
@@ -20,8 +20,6 @@ from runbook_runner.core.settings import MAX_ARGUMENT_BYTES
 from runbook_runner.core.spec import RunSpec
 from runbook_runner.runner.request.valid_spec import require_secret_name
 from runbook_runner.runner.request.variables import UserVariables
-
-_PLACEHOLDER = re.compile(r"\$\{(\w+)\}|\{\{\s*secrets\.(\w+)\s*\}\}")
 
 Consent = Callable[[Sequence[str]], bool]
 """Takes names of variables of the environment; whether the user has agreed that this runbook gets them."""
@@ -137,7 +135,7 @@ def _enters_sandbox(spec: RunSpec, secret: Secret) -> bool:
 def withheld(spec: RunSpec) -> tuple[Secret, ...]:
     """The declared secrets that the agent does not get, granted or not: those that the runbook hides, those for an MCP
     server, and the keys of the agent's own provider."""
-    served, own = {server.secret for server in spec.mcp_servers if server.secret}, own_keys(spec)
+    served, own = {name for server in spec.mcp_servers for name in server.secrets}, own_keys(spec)
     return tuple(
         s
         for s in spec.secrets
@@ -146,7 +144,7 @@ def withheld(spec: RunSpec) -> tuple[Secret, ...]:
 
 
 def explain_withheld(spec: RunSpec, secret: Secret) -> str:
-    servers = [server.name for server in spec.mcp_servers if server.secret in (secret.env, secret.name)]
+    servers = [server.name for server in spec.mcp_servers if server.secrets & {secret.env, secret.name}]
     if servers:
         return f"{secret.env} goes to the MCP server {', '.join(servers)} only: the agent's environment lacks it."
     return f"{secret.env} stays on this machine: the agent does not get it."
@@ -186,7 +184,7 @@ def _with_values(server: McpServer, secrets: Mapping[str, Secret], granted: Mapp
         return granted.get(secret.env, "")
 
     def fill(text: str) -> str:
-        return _PLACEHOLDER.sub(value_of, text)
+        return SECRET_PLACE.sub(value_of, text)
 
     filled = server._replace(
         args=tuple(fill(word) for word in server.args),

@@ -132,6 +132,13 @@ def test_a_frontmatter_without_keys_is_found(front):
     assert "RB116" not in [rule for rule, _ in found(SHORT.replace("agent: {}", "# nothing yet"))]
 
 
+@pytest.mark.parametrize("use", ["secret: crm", "env: {T: '${CRM_TOKEN}'}", "args: ['{{secrets.crm}}']"])
+def test_a_secret_of_an_mcp_server_is_used(use):
+    front = "claude-code\nsecrets: {crm: {env: CRM_TOKEN, description: Opens it}}\nmcp_servers: {s: {command: x, USE}}"
+    assert "RB306" in [rule for rule, _ in found(SHORT.format(front.replace("USE", "args: []")))]
+    assert "RB306" not in [rule for rule, _ in found(SHORT.format(front.replace("USE", use)))]
+
+
 def test_shell_agent_without_a_block_is_found():
     assert found(SHORT.format("shell")) == [("RB113", 2)]
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
+from runbook_runner.core.declared import placed_secrets
 from runbook_runner.core.facts.providers import PROVIDER_KEYS
 from runbook_runner.runbook.check.rules.findings import Hit
 from runbook_runner.runbook.check.rules.frontmatter import secret_line
@@ -160,7 +161,8 @@ def unused_secret(subject: Subject) -> Iterator[Hit]:
         return
     named = _named_secrets(front.code_checks) | _named_secrets(front.mcp_servers)
     for secret in front.secrets[:_MOST]:
-        if secret.name in named or secret.name in subject.runbook.body or secret.env in subject.runbook.body:
+        names = {secret.name, secret.env}
+        if named & names or any(name in subject.runbook.body for name in names):
             continue
         hint = "Say which step needs it, or take it away: what is declared is handed to the agent."
         yield subject.on(
@@ -169,7 +171,9 @@ def unused_secret(subject: Subject) -> Iterator[Hit]:
 
 
 def _named_secrets(value: Any) -> set[str]:
-    """Every `secret: NAME` in there; the frontmatter's depth is bounded when it is read."""
+    """Every `secret: NAME` and `${NAME}` in there; the frontmatter's depth is bounded when it is read."""
+    if isinstance(value, str):
+        return placed_secrets(value)
     if isinstance(value, Mapping):
         own = {value["secret"]} if isinstance(value.get("secret"), str) else set()
         return own.union(*map(_named_secrets, value.values()))
