@@ -19,6 +19,7 @@ OWN_KEYS = {
     "success",
     "missing_outputs",
     "reasons",
+    "notes",
     "error",
     "usage",
     "duration_seconds",
