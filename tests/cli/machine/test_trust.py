@@ -92,7 +92,7 @@ def test_an_agent_of_the_project_runs_without_a_sandbox_only_when_trusted(
     refused = runbook(*run)
     assert (refused.code, f"runbook trust {agent}" in refused.err) == (3, True)
     planned = runbook(*run, "--dry-run")
-    assert (planned.code, "You have not trusted the agent nice" in planned.out) == (3, True)
+    assert (planned.code, "You have not trusted the agent nice" in planned.err) == (3, True)
     assert runbook("trust", agent).code == 0
     assert runbook(*run).code == 0
     agent.write_text(AGENT + "# changed\n")
