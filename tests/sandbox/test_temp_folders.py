@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from runbook_runner.core.errors import SandboxError
+from runbook_runner.sandbox.base import Wanted
 from runbook_runner.sandbox.extract import Extraction
 from runbook_runner.sandbox.local.tree import fetch
 from runbook_runner.sandbox.temp_folders import MEMORY, make_folder, memory_folder, own_folders, remove_folder
@@ -78,7 +79,7 @@ def test_rights_taken_away_keep_nothing_from_coming_home_nor_from_going(as_nobod
     (as_nobody / "tree" / "d").mkdir(parents=True)
     (as_nobody / "tree" / "d" / "file").write_text("made")
     (as_nobody / closed).chmod(mode)
-    extraction = Extraction(as_nobody / "home", "/app/results", max_bytes=100, max_files=10)
+    extraction = Extraction(as_nobody / "home", "/app/results", Wanted(max_bytes=100, max_files=10))
     fetch(as_nobody, ("tree",), extraction, "/app/results")
     assert (as_nobody / "home" / "d" / "file").read_text() == "made"
     (as_nobody / closed).chmod(mode)
