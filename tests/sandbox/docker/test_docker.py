@@ -262,7 +262,7 @@ def test_no_engine_names_the_address_and_the_ways_on(monkeypatch, url):
     with pytest.raises(NotReadyError) as caught:
         connect()
     assert url in str(caught.value)
-    assert "--sandbox host" in str(caught.value)
+    assert "--sandbox bubblewrap" in str(caught.value)
 
 
 def test_current_context_decides_unless_docker_host_is_set(monkeypatch, tmp_path):
