@@ -29,9 +29,10 @@ _WORD = re.compile(r"[A-Za-z0-9]\w*(?:[.-]\w+)*%?", re.ASCII)
 
 class Filled:
     def __init__(self, runbook: Runbook, values: Mapping[str, object]):
-        """values: those of the parameters; they win over the built-in ones."""
+        """values: those that were given to parameters; they win over the built-in ones, and these over defaults."""
+        defaults = {p.name: p.default for p in runbook.parameters if p.default is not None}
         self._runbook = runbook
-        self._values = {**BUILT_IN, **values}
+        self._values = {**defaults, **BUILT_IN, **values}
         self._secret_envs = {secret.name: secret.env for secret in runbook.frontmatter.secrets}
         self._text = partial(substitute, values=self._values, secret_envs=self._secret_envs)
 

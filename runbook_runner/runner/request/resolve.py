@@ -112,8 +112,7 @@ def _filled(runbook: Runbook, request: RunRequest, lacking: Callable[[InputError
             details="Give each with -p NAME=VALUE, or all in a file with --params FILE.",
         )
         lacking(error)
-    defaults = {p.name: p.default for p in runbook.parameters if p.default is not None}
-    return Filled(runbook, {**defaults, **BUILT_IN, **request.parameters})
+    return Filled(runbook, request.parameters)
 
 
 def _task(runbook: Runbook) -> str:

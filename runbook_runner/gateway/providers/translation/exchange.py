@@ -60,6 +60,8 @@ class Exchange:
     """The first event of the answer has come."""
     problem: str | None = None
     """Why there is no answer, or no whole one."""
+    lasts: bool = False
+    """Who asks again has the same problem."""
     _error: Json = field(default_factory=dict)
     """The event or document in which the provider reports its failure."""
     _ended: bool = False
@@ -85,7 +87,7 @@ class Exchange:
     def asked(self, host: str, path: str) -> None:
         spoken = next((name for end, name in _PATHS.items() if path.endswith(end)), None)
         self.host, self.dialect = host, next((known for known in DIALECTS if known.name == spoken), None)
-        self.status, self.headers, self.problem, self.told = 0, {}, None, NO_EVENTS
+        self.status, self.headers, self.problem, self.lasts, self.told = 0, {}, None, False, NO_EVENTS
 
     def answered(self, response: "aiohttp.ClientResponse") -> None:
         self._responses.append(response)

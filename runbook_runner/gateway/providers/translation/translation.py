@@ -25,6 +25,7 @@ from runbook_runner.gateway.providers.translation.prepare import prepared
 from runbook_runner.gateway.providers.translation.target import NO_KEY, Target
 from runbook_runner.gateway.upstream import (
     Answer,
+    GatewayFailure,
     ModelRequest,
     UpstreamBroke,
     error_answer,
@@ -157,6 +158,8 @@ class Translation:
         said = self._words(exchange, error)
         headers = tuple((name, exchange.headers[name]) for name in _RETURNED if name in exchange.headers)
         failure = permanent_failure(status, self._target.provider, self._target.key_name, said)
+        if exchange.lasts:
+            failure = GatewayFailure("network", said)
         return error_answer(request.dialect, status, said, failure, headers)
 
     def _words(self, exchange: Exchange, error: Exception | None) -> str:

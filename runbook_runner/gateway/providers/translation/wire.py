@@ -9,7 +9,7 @@ from yarl import URL
 
 from runbook_runner.core.network.tls import trusted_roots
 from runbook_runner.gateway.dialects.base import Dialect
-from runbook_runner.gateway.providers.http_client import READ_S, proxy_for, reason_of, shared_client
+from runbook_runner.gateway.providers.http_client import READ_S, is_lasting, proxy_for, reason_of, shared_client
 from runbook_runner.gateway.providers.translation.exchange import CURRENT, Exchange
 from runbook_runner.gateway.providers.translation.repair import repair_request
 
@@ -23,7 +23,7 @@ class Wire(httpx.AsyncBaseTransport):
         try:
             response = await _send(request, exchange.dialect)
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            raise _unreachable(exchange, request, reason_of(error)) from error
+            raise _unreachable(exchange, request, reason_of(error), lasts=is_lasting(error)) from error
         exchange.answered(response)
         if 300 <= response.status < 400:
             raise _unreachable(exchange, request, f"it redirects (HTTP {response.status})")
@@ -70,6 +70,8 @@ async def _send(request: httpx.Request, dialect: Dialect | None) -> aiohttp.Clie
     )
 
 
-def _unreachable(exchange: Exchange, request: httpx.Request, reason: str) -> httpx.TransportError:
-    exchange.problem = reason
+def _unreachable(
+    exchange: Exchange, request: httpx.Request, reason: str, *, lasts: bool = True
+) -> httpx.TransportError:
+    exchange.problem, exchange.lasts = reason, lasts
     return httpx.RemoteProtocolError(reason, request=request)

@@ -80,8 +80,10 @@ def last_event(response: httpx.Response) -> dict[str, Any]:
 def test_a_redirect_takes_neither_key_nor_prompt_along(provider: Any, translated: Any, name: str, dialect: str) -> None:
     stranger = provider({})
     fake = provider({}, 307, {"location": f"http://localhost:{stranger.server.server_port}/elsewhere"})
-    answer = translated(name, fake, dialect).go()
+    line = translated(name, fake, dialect)
+    answer = line.go()
     assert (answer.status_code, "it redirects (HTTP 307)" in answer.text) == (502, True), answer.text
+    assert line.session.failure.kind == "network", "who asks again gets the same"
     assert (len(fake.requests), stranger.requests) == (1, [])
 
 
