@@ -9,8 +9,9 @@ from runbook_runner.core.errors import NotReadyError
 from runbook_runner.core.files import make_folder
 
 FILE = 0o600
-PROGRAM = 0o700
 """The permissions of a file that only this user may read."""
+PROGRAM = 0o700
+"""The same of one that can be started."""
 FOLDER = 0o700
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
