@@ -2,6 +2,7 @@
 
 import re
 import secrets
+import unicodedata
 from pathlib import PurePosixPath
 
 NAME_HINT = "Use letters, digits, spaces, '-', '_' and single '.', at most 128; begin with a letter, a digit or '_'."
@@ -42,7 +43,8 @@ def slug(text: str) -> str:
 
 
 def task_from_title(title: str) -> str:
-    """`Sales Report — Agent Runbook` → `sales-report`; empty when the title has no letter or digit."""
+    """`Sales Report — Agent Runbook` → `sales-report`, `Café` → `cafe`; empty without a Latin letter or a digit."""
+    title = "".join(letter for letter in unicodedata.normalize("NFKD", title) if not unicodedata.combining(letter))
     title = title.rstrip()
     if title[-len(_TITLE_SUFFIX) :].lower() == _TITLE_SUFFIX:
         before = title[: -len(_TITLE_SUFFIX)].rstrip()

@@ -5,7 +5,7 @@ import os
 import sys
 from pathlib import Path
 
-from runbook_runner.agents.registry import find_facts, infer_agent
+from runbook_runner.agents.registry import find_facts, infer_agent, known_agents
 from runbook_runner.cli.author.check_files import findings_of_text
 from runbook_runner.cli.ui.ask import ask
 from runbook_runner.cli.ui.output import write_new
@@ -63,7 +63,7 @@ def _asked_for(arguments: argparse.Namespace, *, is_terminal: bool) -> NewRunboo
     near = (arguments.out, Path.cwd())
     agent = arguments.agent or infer_agent(arguments.model, near).name
     if is_terminal and not arguments.agent and not arguments.model:
-        agent = ask("Agent", agent)
+        agent = ask(f"Agent ({', '.join(known_agents(near))})", agent)
     facts = find_facts(agent, near)
     evaluation = arguments.evaluation or ("programmatic" if facts.runs_blocks else EVALUATIONS[0])
     if is_terminal and not arguments.evaluation:

@@ -168,5 +168,5 @@ def _require_litellm(provider: str, dialect: str, found: Callable[[str], object]
     if not found("litellm"):
         raise NotReadyError(
             f"{provider} does not speak the agent's API ({dialect}), and litellm, which translates, is not installed.",
-            hint="Install it: pip install 'runbook-runner[litellm]'.",
+            hint="Install it, in the clone of Runbook Runner: pip install '.[litellm]'.",
         )

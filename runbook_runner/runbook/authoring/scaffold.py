@@ -4,7 +4,6 @@ import json
 import re
 import shlex
 import textwrap
-import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,8 +71,7 @@ def scaffold(new: NewRunbook) -> str:
 
 def folder_name(name: str) -> str:
     """`Harbour Digest` → `harbour-digest`, `Café` → `cafe`. Raises InputError when nothing of the name is left."""
-    plain = "".join(letter for letter in unicodedata.normalize("NFKD", name) if not unicodedata.combining(letter))
-    slug = ids.task_from_title(plain)
+    slug = ids.task_from_title(name)
     if not slug:
         raise InputError(f"{name!r} can't be a runbook's name.", hint="Use at least one letter or digit (a-z, 0-9).")
     return slug

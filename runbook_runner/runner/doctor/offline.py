@@ -63,7 +63,7 @@ def _models() -> Finding:
             "offline.models",
             "ok",
             f"{message}; for any model with any agent, install the extra.",
-            "`pip install 'runbook-runner[litellm]'`",
+            "`pip install '.[litellm]'`, in the clone of Runbook Runner",
             {"litellm": False},
         )
     return Finding("offline.models", "ok", f"{message}; litellm uses the table it came with.", facts={"litellm": True})

@@ -20,7 +20,7 @@ from runbook_runner.runbook.filled import Filled
 from runbook_runner.runbook.parts.parameters import Parameter
 from runbook_runner.runbook.parts.substitution import BUILT_IN, placeholders
 from runbook_runner.runbook.run_settings import own_settings
-from runbook_runner.runner.environment.images import check_packages
+from runbook_runner.runner.environment.images import check_image, check_packages
 from runbook_runner.runner.request.choices import choose
 from runbook_runner.runner.request.inputs import raised, read_inputs
 from runbook_runner.runner.request.limits import LIMITS, override, read_limits
@@ -60,13 +60,13 @@ def resolve(
     return RunSpec(
         title=runbook.title or "",
         collection=request.collection or settings.DEFAULT_COLLECTION,
-        task=request.task or _task(runbook),
+        task=request.task or _task(runbook, folder),
         agent=agent.name,
         near=_near(agent.name, chosen.snapshot.value, request),
         model=chosen.model.value,
         provider=chosen.provider.value,
         snapshot=chosen.snapshot.value,
-        image=chosen.image.value,
+        image=_image(chosen.image.value, runbook, request),
         apt_packages=check_packages((*own_settings(runbook).apt_packages, *request.apt_packages), runbook.source),
         mission=filled.mission,
         blocks=filled.blocks if agent.facts.runs_blocks else (),
@@ -115,8 +115,15 @@ def _filled(runbook: Runbook, request: RunRequest, lacking: Callable[[InputError
     return Filled(runbook, request.parameters)
 
 
-def _task(runbook: Runbook) -> str:
-    return ids.task_from_title(runbook.title or "") or "runbook"
+def _image(name: str | None, runbook: Runbook, request: RunRequest) -> str | None:
+    line = runbook.frontmatter.lines.get("image")
+    return name and check_image(name, None if request.image else f"{runbook.source}:{line}")
+
+
+def _task(runbook: Runbook, folder: Path | None) -> str:
+    """By the title, or by the folder's name where the title has no Latin letter."""
+    names = (runbook.title or "", folder.name if folder else "")
+    return next(filter(None, map(ids.task_from_title, names)), "runbook")
 
 
 def sample_inputs(runbook: Runbook, folder: Path | None) -> tuple[Path, ...]:

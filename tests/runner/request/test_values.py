@@ -8,6 +8,7 @@ import pytest
 
 from runbook_runner.core.errors import InputError
 from runbook_runner.runner import PreparedRun, RunOptions, RunRequest, prepare
+from runbook_runner.runner.environment.images import check_image
 
 DOCUMENT = """\
 ---
@@ -110,3 +111,37 @@ def test_a_fixtures_file_has_the_name_that_the_fixture_gives_it(tmp_path: Path) 
 def test_a_secret_that_is_too_long_for_a_variable_is_named(prepared: Prepare) -> None:
     with pytest.raises(InputError, match=r"The secret TOKEN has 131,072 bytes; a variable can have 131,071\."):
         prepared(token="t" * (131_072 - len("TOKEN=")))
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        "BAD IMAGE",
+        "Debian:12",
+        "debian:",
+        "-d",
+        "debian@sha256:12",
+        "a//b",
+        "../etc",
+        "https://ghcr.io/acme/tools",
+        "ü",
+    ],
+)
+def test_what_no_image_can_be_called_is_refused_before_the_run(prepared: Prepare, tmp_path: Path, image: str) -> None:
+    with pytest.raises(InputError, match="is not the name of an image"):
+        prepare(RunRequest("RUNBOOK.md", parameters={"name": "x"}, image=image, options=RunOptions(sandbox="docker")))
+    (tmp_path / "RUNBOOK.md").write_text(DOCUMENT.replace("agent: shell", f"agent: shell\nimage: '{image}'"))
+    with pytest.raises(InputError) as refused:
+        prepared()
+    assert refused.value.where == "RUNBOOK.md:5"
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        "debian:12", "ghcr.io/acme/tools_x:1.4", "localhost:5000/a/b__c-d", "[::1]:5000/a", "Registry.example/x",
+        f"sha256:{'0' * 64}", f"debian:12@sha256:{'0' * 64}", "runbook-runner/base:python312", "f96ea1bd1a3c",
+    ],
+)  # fmt: skip
+def test_an_image_may_be_called_all_that_engines_take(image: str) -> None:
+    assert check_image(image) == image
