@@ -125,7 +125,9 @@ def test_file_that_holds_no_snapshot_is_refused(runbook: Any) -> None:
 OURS = [{"Config": "c", "RepoTags": ["runbook-runner/mine:1"], "Layers": []}]
 OTHER = [{"Config": "c", "RepoTags": ["runbook-runner/mine:1", "python:3.12-slim"], "Layers": []}]
 BOTH = [{**OURS[0], "repoTag\u017f": ["python:3.12-slim"]}]
-INDEX = {"manifests": [{"annotations": {"io.containerd.image.name": "docker.io/library/python:3.12-slim"}}]}
+NAME, REF = "io.containerd.image.name", "org.opencontainers.image.ref.name"
+INDEX = {"manifests": [{"annotations": {NAME: "docker.io/library/python:3.12-slim"}}]}
+BY_REF = {"manifests": [{"annotations": {NAME.upper(): "runbook-runner/mine:1", REF: "python:3.12-slim"}}]}
 
 
 @docker
@@ -135,6 +137,7 @@ INDEX = {"manifests": [{"annotations": {"io.containerd.image.name": "docker.io/l
         ([("manifest.json", OTHER)], "python:3.12-slim"),
         ([("./manifest.json", OTHER)], "python:3.12-slim"),
         ([("manifest.json", OURS), ("index.json", INDEX)], "python:3.12-slim"),
+        ([("manifest.json", OURS), ("index.json", BY_REF)], "python:3.12-slim"),
         ([("manifest.json", OURS), ("./manifest.json", OTHER)], "no export of images"),
         ([("manifest.json", OURS), ("x/..//manifest.json", OTHER)], "no export of images"),
         ([("manifest.json", OURS), ("../manifest.json", OTHER)], "no export of images"),
@@ -366,6 +369,49 @@ def test_import_says_which_images_no_run_will_use_and_why(runbook: Any, write: A
     assert f"files of the snapshot {name} here are not those" in taken.out
     (folder / "Dockerfile").unlink()
     assert f"Unknown snapshot '{name}'" in runbook("snapshots", "import", "images.tar").out
+
+
+def as_the_end(hidden: bytes) -> bytes:
+    """Go reads a number of which Python says that it is none."""
+    return odd(b"0", 0, slice(108, 116), b"\x81".ljust(8, b"\0")) + hidden
+
+
+def as_content(hidden: bytes) -> bytes:
+    """A file to Python, and to Go a folder, which has no content."""
+    long = tarfile.TarInfo("x" * 101 + "/").tobuf(tarfile.GNU_FORMAT)[: 2 * tarfile.BLOCKSIZE]
+    return long + odd(b"\0", len(hidden), slice(0, 3), b"odd") + hidden
+
+
+def odd(kind: bytes, size: int, where: slice, what: bytes) -> bytes:
+    member = tarfile.TarInfo()
+    member.type, member.size = kind, size
+    head = bytearray(member.tobuf(tarfile.USTAR_FORMAT))
+    head[where], head[148:156] = what, b" " * 8
+    head[148:156] = b"%06o\0 " % sum(head)
+    return bytes(head)
+
+
+@docker
+@pytest.mark.parametrize("hide", [as_the_end, as_content])
+def test_an_engine_gets_of_an_imported_file_what_was_looked_at(runbook: Any, write: Any, hide: Any) -> None:
+    name = write("FROM scratch\nCOPY Dockerfile /\n")
+    assert runbook("snapshots", "export", "--trust", name, "-o", "images.tar").code == 0
+    file = runbook.cwd / "images.tar"
+    with tarfile.open(file) as content:
+        read = content.extractfile("manifest.json")
+        manifest = json.loads(read.read()) if read else None
+        content.getmembers()
+        end = content.offset
+    manifest[0]["RepoTags"].append(f"{name}-other:1")
+    data = json.dumps(manifest).encode()
+    member = tarfile.TarInfo("manifest.json")
+    member.size = len(data)
+    hidden = member.tobuf(tarfile.USTAR_FORMAT) + data + bytes(-len(data) % tarfile.BLOCKSIZE)
+    file.write_bytes(file.read_bytes()[:end] + hide(hidden) + bytes(1024))
+    taken = runbook("snapshots", "import", "images.tar")
+    other = subprocess.run(["docker", "rmi", f"{name}-other:1"], capture_output=True)
+    assert (taken.code, taken.out.count("✓ ")) == (0, 1), taken.out + taken.err
+    assert other.returncode != 0, "the engine read another manifest"
 
 
 @docker
