@@ -252,7 +252,7 @@ def _status(end: AgentFinished) -> tuple[Status, RunbookError | None]:
 def _make_folder(out: Path) -> None:
     """Before anything runs."""
     try:
-        make_folder(within_repository(out))
+        make_folder(within_repository(out, links=False))
     except OSError as error:
         hint = f"If you mean it, name the folder itself: {os.path.realpath(out)}." if error.errno == ELOOP else None
         raise InputError(f"The results can't be copied there: {error.strerror}.", where=str(out), hint=hint) from error
@@ -260,7 +260,7 @@ def _make_folder(out: Path) -> None:
 
 def _copy_results(results: Path, out: Path) -> None:
     try:
-        copy_tree(results, within_repository(out))
+        copy_tree(results, within_repository(out, links=False))
     except OSError as error:
         hint = f"They are in {results}."
         raise InputError(f"The results can't be copied: {error}.", where=str(out), hint=hint) from error

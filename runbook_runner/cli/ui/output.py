@@ -119,9 +119,9 @@ def _write(raw: bytes) -> None:
 
 
 def write_new(file: Path, text: str, *, makes_folder: bool = False) -> None:
-    """Raises InputError when the file can't be written, also behind a link as `within_repository` says."""
+    """Raises InputError when the file can't be written, also behind a link, see `within_repository`."""
     try:
-        folder = within_repository(file.parent)
+        folder = within_repository(file.parent, links=False)
         if makes_folder:
             make_folder(folder)
         write_atomically(folder / file.name, text)

@@ -14,27 +14,30 @@ REPOSITORY: Final = (".git", ".hg", ".runbook")
 _CLONED: Final = (".git", ".hg")
 
 
-def within_repository(file: Path) -> Path:
+def within_repository(file: Path, *, links: bool = True) -> Path:
     """Returns the real path of a file or folder. Raises OSError for a link that leads out of the repository that it is
     in, be it the file or a folder on the way to it: a clone may have brought it. Nor may such a link lead to what is
     hidden in the repository, or is there and did not come with it. Without a repository the current folder counts as
-    one, which may be an unpacked archive; elsewhere, the file may be no link out of its folder."""
+    one, which may be an unpacked archive; elsewhere, the file may be no link out of its folder. links: False for a
+    folder to write to, where such a link leads nowhere: below what it leads to, a sandbox names the files."""
     path = file.absolute()
     if os.path.realpath(path) == str(path):
         return file
-    top, links, current = None, list[tuple[Path, Path]](), _current_folder()
+    top, followed, current = None, list[tuple[Path, Path]](), _current_folder()
     for part in (*reversed(path.parents), path):
         real = Path(os.path.realpath(part))
         bound = top or (Path(os.path.realpath(path.parent)) if part == path else None)
         if bound and os.path.islink(part):  # noqa: PTH114 - it never raises
+            what = "it" if part == path else str(part)
             if not real.is_relative_to(bound):
-                what = "it" if part == path else str(part)
                 raise OSError(errno.ELOOP, f"{what} is a link that leads out of {bound}", str(file))
-            links.append((part, bound))
+            if not links:
+                raise OSError(errno.ELOOP, f"{what} is a link, which may have come with {bound}", str(file))
+            followed.append((part, bound))
         top = top if top and real.is_relative_to(top) else None  # `..` may have left it
         if _is_repository(real) or (top is None and real == current):
             top = real
-    for link, bound in links:
+    for link, bound in followed:
         if not real.is_relative_to(bound):  # `..` after it has left it
             continue
         if any(name.startswith(".") and name not in file.parts for name in real.relative_to(bound).parts):

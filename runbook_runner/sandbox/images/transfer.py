@@ -33,9 +33,9 @@ _NO_TAR = (
 
 def export(engine: Engine, tags: Sequence[str], file: Path) -> int:
     """Writes the images to one file, as `docker save` does. Returns its size. Raises InputError when it can't be
-    written, also behind a link as `within_repository` says, SandboxError."""
+    written, also behind a link, see `within_repository`, SandboxError."""
     try:
-        place = within_repository(file.parent) / file.name
+        place = within_repository(file.parent, links=False) / file.name
         with opened_atomically(place) as out, engine_errors("export the images"):
             for block in _saved(engine, tags):
                 _write(out, block, file)
