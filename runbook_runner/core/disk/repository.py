@@ -11,7 +11,6 @@ from runbook_runner.core.disk.links import open_regular
 
 REPOSITORY: Final = (".git", ".hg", ".runbook")
 """What marks the top folder of one."""
-_CLONED: Final = (".git", ".hg")
 
 
 def within_repository(file: Path, *, links: bool = True) -> Path:
@@ -59,12 +58,13 @@ def repository_of(folder: Path) -> Path:
     return next(filter(_is_repository, (here, *here.parents)), here)
 
 
-def clone_of(folder: Path) -> Path:
-    """Returns the real path of the outermost working copy of git or Mercurial that a folder is in, else of its
-    repository: all of it may have come together. A clone can bring folders that look like repositories of their own."""
-    here = Path(os.path.realpath(folder))
-    cloned = (top for top in (here, *here.parents) if any(os.path.exists(top / mark) for mark in _CLONED))  # noqa: PTH110
-    return next(filter(_is_repository, reversed([*cloned])), None) or repository_of(here)
+def came_with(folder: Path) -> Path:
+    """Returns the real path of the outermost folder of which all may have come with this one: a repository that it is
+    in or the current folder, where an archive may have been unpacked; else itself. What is in it may look like a
+    repository of its own."""
+    here, current = Path(os.path.realpath(folder)), _current_folder()
+    tops = [top for top in (here, *here.parents) if _is_repository(top) or top == current]
+    return tops[-1] if tops else here
 
 
 def _is_repository(real: Path) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from runbook_runner.agents.base import Agent, AgentInput
 from runbook_runner.agents.registry import find_agent
 from runbook_runner.core import settings
-from runbook_runner.core.disk.repository import clone_of
+from runbook_runner.core.disk.repository import came_with
 from runbook_runner.core.errors import InputError, NotReadyError, RunbookError, all_of
 from runbook_runner.core.files import is_opened_by_shell
 from runbook_runner.core.settings import RecordMode, Settings, record_mode
@@ -164,8 +164,8 @@ def _came_along(request: RunRequest, spec: RunSpec, folder: Path | None) -> tupl
     files = [option_file(option, path) for option, path in options.items() if path and not is_opened_by_shell(path)]
     if request.fixture:
         files.append(option_file("--input", load_fixture(request.fixture).source))
-    clone = clone_of(folder or Path.cwd())
-    return tuple(item for item in (*spec.inputs, *files) if Path(os.path.realpath(item.source)).is_relative_to(clone))
+    top = came_with(folder or Path.cwd())
+    return tuple(item for item in (*spec.inputs, *files) if Path(os.path.realpath(item.source)).is_relative_to(top))
 
 
 def prepare_spec(
