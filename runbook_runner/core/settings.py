@@ -3,13 +3,14 @@
 import errno
 import os
 import re
+import stat
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, cast, get_args
 
 from runbook_runner.core.disk.links import first_link
-from runbook_runner.core.disk.repository import open_found
+from runbook_runner.core.disk.repository import open_found, repository_of
 from runbook_runner.core.errors import InputError, NotReadyError
 from runbook_runner.core.text import did_you_mean
 
@@ -81,7 +82,8 @@ class Settings(NamedTuple):
     """What the environment says about this machine; read once per command with `Settings.load()`."""
 
     home: Path
-    """Root of what is recorded: trajectories. `RUNBOOK_HOME` or `./.runbook`."""
+    """Root of what is recorded: trajectories. `RUNBOOK_HOME`, else the `.runbook` of the repository around the current
+    folder, else of this folder."""
     ca_bundle: Path | None
     """PEM file handed to image builds and containers: `RUNBOOK_CA_BUNDLE`, else the one that the host's tools use
     to use. `None`: this host trusts the public roots only, and so may the sandbox."""
@@ -97,9 +99,9 @@ class Settings(NamedTuple):
     @classmethod
     def load(cls) -> "Settings":
         """Raises InputError for a value that can't be."""
-        home = Path(os.environ.get("RUNBOOK_HOME") or ".runbook").absolute()
+        named = os.environ.get("RUNBOOK_HOME")
         return cls(
-            home=home,
+            home=Path(named).absolute() if named else _home_around(Path.cwd()),
             ca_bundle=_ca_bundle(),
             base_image=os.environ.get("RUNBOOK_BASE_IMAGE") or None,
             record_mode=record_mode(os.environ.get("RUNBOOK_RECORD_MODE") or "full", "RUNBOOK_RECORD_MODE"),
@@ -108,7 +110,7 @@ class Settings(NamedTuple):
 
     def require_home(self) -> Path:
         """`home`, a folder or a path where one can be made. Links in the user's own are the user's; the `.runbook` of
-        the current folder may have come with a clone, and may not lead elsewhere. Raises NotReadyError."""
+        a repository may have come with a clone, and may not lead elsewhere. Raises NotReadyError."""
         there = next(path for path in (self.home, *self.home.parents) if os.path.lexists(path))
         problem = None if os.path.isdir(there) else f"{there} is not a folder"  # noqa: PTH112 - it never raises
         try:
@@ -122,6 +124,24 @@ class Settings(NamedTuple):
             hint = "Remove the link; to record elsewhere, set RUNBOOK_HOME to that folder."
             raise NotReadyError(f"{link} is a link, which may have come with this folder.", hint=hint)
         return self.home
+
+
+def _home_around(folder: Path) -> Path:
+    """Above this folder, other users may have made a repository to get at what is recorded: `/tmp/.runbook`."""
+    top = repository_of(folder)
+    return (top if _is_own(top) and _is_own(top / ".runbook") else folder) / ".runbook"
+
+
+def _is_own(folder: Path) -> bool:
+    """Whether it is this user's, and not everybody's to write to; also when there is none. A link is told later."""
+    try:
+        seen = folder.lstat()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    everybodys = stat.S_ISDIR(seen.st_mode) and seen.st_mode & stat.S_IWOTH
+    return seen.st_uid == os.geteuid() and not everybodys
 
 
 def _link_in(home: Path) -> Path | None:

@@ -14,9 +14,10 @@ from runbook_runner.core import ids
 from runbook_runner.core.disk.private import FILE
 from runbook_runner.core.errors import ExitCode, RecordingError, RunbookError
 from runbook_runner.core.events import Event, Log, PhaseFinished, PhaseStarted, RunFinished, RunStarted, Status
-from runbook_runner.core.files import write_atomically
+from runbook_runner.core.files import is_folder, write_atomically
 from runbook_runner.core.redaction import Redactor
 from runbook_runner.core.spec import RunSpec
+from runbook_runner.core.text import encodable
 from runbook_runner.runner.cancellation import Cancellation
 from runbook_runner.runner.environment.backends import longest_end
 from runbook_runner.runner.recovery.claims import Claim, Entry
@@ -26,7 +27,7 @@ from runbook_runner.runner.request.secrets import redactor_for
 from runbook_runner.trajectory.models import RunbookOutputs, Trajectory
 from runbook_runner.trajectory.recorder import Reader, Recorder
 from runbook_runner.trajectory.sandbox_log import SandboxLog
-from runbook_runner.trajectory.store import MISSION_FILE, SPEC_FILE, create_folder, write_fold
+from runbook_runner.trajectory.store import MISSION_FILE, SPEC_FILE, TRAJECTORIES, create_folder, write_fold
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,7 @@ def recorded(prepared: PreparedRun, readers: Sequence[Reader], cancellation: Can
     token = ids.new_run_token()
     provider = prepared.upstream.secret_values() if prepared.upstream else {}
     redactor = redactor_for(spec, prepared.environ, prepared.secrets.values, provider, {"RUN_TOKEN": token})
+    is_first = not is_folder(home / TRAJECTORIES)
     trajectory_id, folder = create_folder(home, spec.collection, spec.task)
     backend = prepared.backend
     entry = Entry.of_record(
@@ -133,6 +135,8 @@ def recorded(prepared: PreparedRun, readers: Sequence[Reader], cancellation: Can
             time.monotonic(),
         )
         _write_request(run)
+        if is_first:
+            emit(Log(message=encodable(f"Runs are kept in {home / TRAJECTORIES}.")))
         yield run
         if recorder.broken_reader:
             raise recorder.broken_reader

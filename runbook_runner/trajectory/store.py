@@ -17,6 +17,7 @@ from runbook_runner.trajectory.fold import fold
 from runbook_runner.trajectory.models import Trajectory
 from runbook_runner.trajectory.recorder import EVENTS_FILE
 
+TRAJECTORIES = "trajectories"
 SPEC_FILE = "spec.json"
 TRAJECTORY_FILE = "trajectory.json"
 MISSION_FILE = "RUNBOOK.md"
@@ -36,11 +37,11 @@ class UnknownTrajectoryError(InputError):
 
 def create_folder(home: Path, collection: str, task: str) -> tuple[str, Path]:
     """A new trajectory id and its empty folder. Raises RecordingError when it can't be made."""
-    parent = home / "trajectories" / collection / task
+    parent = home / TRAJECTORIES / collection / task
     try:
         make_folder(home)
         make_folder(parent, FOLDER)
-        _keep_out_of_git(home)
+        _keep_out_of_git(home / TRAJECTORIES)
         while True:
             trajectory_id = ids.new_trajectory_id()
             folder = parent / trajectory_id
@@ -64,7 +65,7 @@ def find_folder(home: Path, name: str) -> Path:
     if is_file(Path(name) / EVENTS_FILE):
         return Path(name).absolute()
     is_id = ids.is_name(name)
-    found = sorted((home / "trajectories").glob(f"*/*/{name}/{EVENTS_FILE}")) if is_id else []
+    found = sorted((home / TRAJECTORIES).glob(f"*/*/{name}/{EVENTS_FILE}")) if is_id else []
     if not found:
         hint = "Give a trajectory's folder, or the id that `runbook run` printed; RUNBOOK_HOME says where to look."
         raise UnknownTrajectoryError(f"There is no trajectory {name!r} in {home}.", hint=hint)
@@ -74,8 +75,9 @@ def find_folder(home: Path, name: str) -> Path:
     return found[0].parent
 
 
-def _keep_out_of_git(home: Path) -> None:
-    ignore = home / ".gitignore"
+def _keep_out_of_git(trajectories: Path) -> None:
+    """Only these: agents and snapshots beside them are the project's."""
+    ignore = trajectories / ".gitignore"
     if not ignore.exists():
         write_atomically(ignore, "*\n")
 

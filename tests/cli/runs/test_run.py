@@ -148,7 +148,27 @@ def test_runbook_home_moves_everything_we_write(runbook: Any, tmp_path: Path) ->
     ran = runbook("run", HELLO, "--sandbox", "host", "--json", env={"RUNBOOK_HOME": str(tmp_path / "elsewhere")})
     assert ran.folder.is_relative_to(tmp_path / "elsewhere")
     assert not (runbook.cwd / ".runbook").exists()
-    assert (tmp_path / "elsewhere" / ".gitignore").read_text() == "*\n"
+    assert (tmp_path / "elsewhere" / "trajectories" / ".gitignore").read_text() == "*\n"
+
+
+def test_runs_are_kept_in_the_repository_or_a_nearer_runbook_folder_and_found_from_below(
+    runbook: Any, tmp_path: Path
+) -> None:
+    (tmp_path / ".git").mkdir()
+    deep = tmp_path / "a" / "b"
+    deep.mkdir(parents=True)
+    for kept in (tmp_path, tmp_path / "a"):
+        (kept / ".runbook").mkdir(exist_ok=True)
+        runbook.cwd = deep
+        first, second = (runbook("run", HELLO, "--sandbox", "host", "--json") for _ in range(2))
+        assert first.folder.parents[3] == second.folder.parents[3] == kept / ".runbook"
+        assert f"Runs are kept in {kept}/.runbook/trajectories." in first.err
+        assert "Runs are kept in" not in second.err
+        runbook.cwd = deep.parent
+        assert runbook("replay", first.folder.name, "--json").code == 0
+        assert sorted(path.name for path in (kept / ".runbook").iterdir()) == [
+            "trajectories"
+        ]  # nothing else is ignored
 
 
 def test_inputs_are_under_assets_by_their_name(runbook: Any, shell_runbook: Callable[[str], Path]) -> None:

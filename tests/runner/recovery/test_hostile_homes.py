@@ -62,7 +62,7 @@ def test_claims_of_a_clone_delete_and_write_nothing(runbook: Any, clone: Path, b
     for command in (("run", ".", "--sandbox", backend), ("clean",), ("clean", "--kept")):
         done = runbook(*command, env=home)
         assert done.code == 0, done.err
-    after = snapshot(clone.parent, clone / ".runbook" / "trajectories", clone / ".runbook" / ".gitignore")
+    after = snapshot(clone.parent, clone / ".runbook" / "trajectories")
     assert after == before
 
 
@@ -101,6 +101,34 @@ def test_a_link_in_the_clones_home_is_refused_and_written_through_by_no_command(
         assert f"{clone / link} is a link, which may have come with this folder." in refused.err
         assert "set RUNBOOK_HOME to that folder" in refused.err
     assert list(elsewhere.iterdir()) == []
+
+
+def test_a_link_above_in_the_clone_is_refused_too(runbook: Any, clone: Path) -> None:
+    shutil.rmtree(clone / ".runbook")
+    (clone / ".runbook").symlink_to("../elsewhere")
+    (clone.parent / "elsewhere").mkdir()
+    runbook.cwd = clone / "inner"
+    runbook.cwd.mkdir()
+    refused = runbook("run", "..", "--sandbox", "host")
+    assert (refused.code, list((clone.parent / "elsewhere").iterdir())) == (3, [])
+    assert f"{clone}/.runbook is a link, which may have come with this folder." in refused.err
+
+
+@pytest.mark.parametrize(
+    "above", ["the home", "everybody's", pytest.param("another's", marks=pytest.mark.needs("root"))]
+)
+def test_runs_are_kept_in_no_folder_above_that_others_may_have_put_there(runbook: Any, clone: Path, above: str) -> None:
+    runbook.cwd = clone / "inner"
+    runbook.cwd.mkdir()
+    if above == "the home":
+        runbook.env["HOME"] = str(clone)
+    elif above == "everybody's":
+        clone.chmod(0o1777)
+    else:
+        os.chown(clone / ".runbook", 1, 1)
+    ran = runbook("run", "..", "--sandbox", "host", "--json")
+    assert ran.folder.parents[3] == runbook.cwd / ".runbook"
+    assert [path.name for path in (clone / ".runbook").iterdir()] == ["active"]
 
 
 def test_links_in_a_home_that_the_user_has_named_are_the_users(runbook: Any, clone: Path) -> None:
