@@ -1,5 +1,6 @@
 """Docker sandbox: tar streams into and out of a container, never whole in memory."""
 
+import os
 import posixpath
 import tarfile
 import time
@@ -12,7 +13,8 @@ from runbook_runner.sandbox.extract import Extraction, FullError
 from runbook_runner.sandbox.paths import check_writable
 
 _BLOCK = 1 << 18
-_READ = 1 << 16  # tarfile copies what is left of this at every header
+_MOST_FIELDS = 1 << 20  # bytes of a header
+_FILES = (tarfile.REGTYPE, tarfile.AREGTYPE)
 _KINDS = {
     tarfile.SYMTYPE: "a symbolic link",
     tarfile.CHRTYPE: "a device",
@@ -87,24 +89,63 @@ def _padding(size: int) -> bytes:
 def unpack(chunks: Iterable[bytes], extraction: Extraction, sandbox_path: str) -> None:
     """Hands every member of an engine's archive of `sandbox_path` to the extraction. The engine names members after the
     path's last part: `results/a.txt`. Raises TornArchiveError, and what the extraction raises but FullError."""
+    pipe = _Pipe(chunks)
     try:
-        with tarfile.open(fileobj=_Pipe(chunks), mode="r|", bufsize=_READ, errorlevel=2) as tar:  # type: ignore[call-overload]
-            for member in tar:
-                _take(tar, member, extraction, sandbox_path)
+        for member in _members(pipe):
+            content = _Content(pipe, member.size)
+            _take(member, content, extraction, sandbox_path)
+            content.skip()
     except FullError:
         return
     except tarfile.TarError as error:
         raise TornArchiveError(f"The engine's archive of {sandbox_path} can't be read: {error}.") from error
 
 
-def _take(tar: tarfile.TarFile, member: tarfile.TarInfo, extraction: Extraction, sandbox_path: str) -> None:
+def _members(pipe: "_Pipe") -> Iterator[tarfile.TarInfo]:
+    """Yields each member; its content is next in the pipe. Raises TarError.
+
+    Not by `tarfile.open`: before Python 3.11.10 and 3.12.6 it searches the names in a header, which are the sandbox's,
+    for a character set: in quadratic time, and what it finds may be no text.
+    """
+    fields: dict[bytes, bytes] = {}
+    while any(block := pipe.exactly(tarfile.BLOCKSIZE)):
+        member = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+        if member.type == tarfile.XHDTYPE:
+            fields = _fields(pipe, member.size)
+            continue
+        try:
+            member.name = os.fsdecode(fields.get(b"path", os.fsencode(member.name)))
+            member.linkname = os.fsdecode(fields.get(b"linkpath", os.fsencode(member.linkname)))
+            member.size = int(fields.get(b"size", member.size)) if member.type in _FILES else 0
+            member.mtime = float(fields.get(b"mtime", member.mtime))
+        except ValueError as error:
+            raise tarfile.ReadError("a header with a wrong number") from error
+        fields = {}
+        yield member
+
+
+def _fields(pipe: "_Pipe", size: int) -> dict[bytes, bytes]:
+    """Of a header of POSIX.1-2001 ("pax"): lines of length, name and value."""
+    if size > _MOST_FIELDS:
+        raise tarfile.ReadError("a header that is too long")
+    lines, fields, at = pipe.exactly(size), dict[bytes, bytes](), 0
+    pipe.exactly(-size % tarfile.BLOCKSIZE)
+    while at < size:
+        length, _, _ = lines[at : at + len(str(_MOST_FIELDS)) + 1].partition(b" ")
+        if not length.isdigit() or not len(length) < int(length) <= size - at:
+            raise tarfile.ReadError("a header with a wrong length")
+        name, _, value = lines[at + len(length) + 1 : at + int(length) - 1].partition(b"=")
+        fields[name] = value
+        at += int(length)
+    return fields
+
+
+def _take(member: tarfile.TarInfo, content: "_Content", extraction: Extraction, sandbox_path: str) -> None:
     parts = _parts(member.name)
     if member.isdir():
         if parts:
             extraction.folder(parts)
-    elif member.isreg():
-        content = tar.extractfile(member)
-        assert content is not None
+    elif member.type in _FILES:
         alone = "/" not in member.name
         extraction.file(
             parts or [member.name],
@@ -127,7 +168,7 @@ def _parts(name: str) -> list[str]:
 
 
 class _Pipe:
-    """Chunks of any size as a file that tarfile can read."""
+    """Chunks of any size as a file."""
 
     def __init__(self, chunks: Iterable[bytes]):
         self._chunks = iter(chunks)
@@ -145,3 +186,29 @@ class _Pipe:
             self._at += len(parts[-1])
             missing -= len(parts[-1])
         return b"".join(parts)
+
+    def exactly(self, size: int) -> bytes:
+        data = self.read(size)
+        if len(data) < size:
+            raise tarfile.ReadError("it ends too early")
+        return data
+
+
+class _Content:
+    """Of one member."""
+
+    def __init__(self, pipe: _Pipe, size: int):
+        self._pipe = pipe
+        self._left = size
+        self._padding = -size % tarfile.BLOCKSIZE
+
+    def read(self, size: int, /) -> bytes:
+        block = self._pipe.exactly(min(size, self._left))
+        self._left -= len(block)
+        return block
+
+    def skip(self) -> None:
+        """What of it was not read."""
+        while self.read(_BLOCK):
+            pass
+        self._pipe.exactly(self._padding)

@@ -6,6 +6,7 @@ import tarfile
 import pytest
 
 from runbook_runner.core.errors import NotReadyError, SandboxError
+from runbook_runner.core.text import decoded_name
 from runbook_runner.sandbox.base import PutFile, Wanted
 from runbook_runner.sandbox.docker.archive import pack, unpack
 from runbook_runner.sandbox.extract import MAX_DEPTH, Extraction
@@ -24,7 +25,7 @@ def archive(*members):
             info.type = content
             info.linkname = target[0] if target else ""
             tar.addfile(info)
-    return packed.getvalue()
+    return packed.getvalue().replace(b"21 hdrcharset=BINARY\n", b"21 comment=no engine\n")
 
 
 def fetch(data, into, step=7, **limits):
@@ -84,6 +85,13 @@ def test_links_devices_and_pipes_are_skipped_with_their_kind(tmp_path):
     assert {name: reason.split()[1] for name, reason in received.skipped} == {
         "soft": "symbolic", "hard": "hard", "absolute": "hard", "disk": "device", "tty": "device", "pipe": "pipe",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("charset", ["\udcff", "BINARY", "1" * 100])
+def test_a_name_is_no_field_of_a_header(tmp_path, charset):
+    name = f"1 hdrcharset={charset}\n"
+    received = fetch(archive((f"results/{name}", "x"), ("results/ü", "y")), tmp_path)
+    assert [file.path for file in received.files] == [decoded_name(name), "ü"]
 
 
 def test_hard_link_chain_counts_towards_the_limit(tmp_path):
