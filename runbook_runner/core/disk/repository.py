@@ -17,16 +17,15 @@ def within_repository(file: Path, *, links: bool = True) -> Path:
     """Returns the real path of a file or folder. Raises OSError for a link that leads out of the repository that it is
     in, be it the file or a folder on the way to it: a clone may have brought it. Nor may such a link lead to what is
     hidden in the repository, or is there and did not come with it. Without a repository the current folder counts as
-    one, which may be an unpacked archive; elsewhere, the file may be no link out of its folder. links: False for a
-    folder to write to, where such a link leads nowhere: below what it leads to, a sandbox names the files."""
+    one, which may be an unpacked archive; elsewhere, no link may lead out of the folder that it is in. links: False for
+    a folder to write to, where such a link leads nowhere: below what it leads to, a sandbox names the files."""
     path = file.absolute()
     if os.path.realpath(path) == str(path):
         return file
     top, followed, current = None, list[tuple[Path, Path]](), _current_folder()
     for part in (*reversed(path.parents), path):
         real = Path(os.path.realpath(part))
-        bound = top or (Path(os.path.realpath(path.parent)) if part == path else None)
-        if bound and os.path.islink(part):  # noqa: PTH114 - it never raises
+        if os.path.islink(part) and (bound := top or _unpacked_in(part, on_the_way=part != path)):  # noqa: PTH114
             what = "it" if part == path else str(part)
             if not real.is_relative_to(bound):
                 raise OSError(errno.ELOOP, f"{what} is a link that leads out of {bound}", str(file))
@@ -44,6 +43,14 @@ def within_repository(file: Path, *, links: bool = True) -> Path:
         if is_of_user(real, Path(os.path.realpath(link.parent), link.name)):
             raise OSError(errno.ELOOP, "it is behind a link to what is no file of its repository", str(file))
     return real
+
+
+def _unpacked_in(link: Path, *, on_the_way: bool) -> Path | None:
+    """The folder that an archive may have brought a link to; `None` for a link to a folder that is the user's own: it
+    lies in the home or above it, or is root's."""
+    folder = Path(os.path.realpath(link.parent))
+    own = _home().is_relative_to(folder) or link.lstat().st_uid == 0 != os.geteuid()
+    return None if on_the_way and own else folder
 
 
 def open_found(file: Path) -> BinaryIO:

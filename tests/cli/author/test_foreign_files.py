@@ -76,18 +76,21 @@ def test_a_clone_that_its_user_reaches_through_a_link_is_a_clone(runbook: Any, o
 
 @pytest.mark.parametrize("option", ["-f", "--params", "--model-script", "--input"])
 @pytest.mark.parametrize("path", ["key.csv", "data/key"])
-@pytest.mark.parametrize("archive", [False, True])
+@pytest.mark.parametrize("place", ["clone", "archive here", "archive elsewhere"])
 def test_no_file_for_a_run_is_behind_a_link_out_of_the_clone(
-    runbook: Any, outside: Path, option: str, path: str, archive: bool
+    runbook: Any, outside: Path, option: str, path: str, place: str
 ) -> None:
-    if archive:
-        (runbook.cwd / ".git").rmdir()
-    (runbook.cwd.parent / "keys").mkdir()
-    (runbook.cwd.parent / "keys" / "key").write_text("SECRETWORD: x\n")
-    (runbook.cwd / "key.csv").symlink_to("../keys/key")
-    (runbook.cwd / "data").symlink_to("../keys")
-    (runbook.cwd / "RUNBOOK.md").write_text(RUNBOOK.replace("shell", "claude-code"))
-    ran = runbook("run", "--dry-run", ".", option, path)
+    folder = runbook.cwd
+    if place != "clone":
+        (folder / ".git").rmdir()
+    (folder.parent / "keys").mkdir()
+    (folder.parent / "keys" / "key").write_text("SECRETWORD: x\n")
+    (folder / "key.csv").symlink_to("../keys/key")
+    (folder / "data").symlink_to("../keys")
+    (folder / "RUNBOOK.md").write_text(RUNBOOK.replace("shell", "claude-code"))
+    if place == "archive elsewhere":
+        runbook.cwd = folder.parent / "keys"
+    ran = runbook("run", "--dry-run", folder, option, folder / path)
     assert ran.code == 2
     assert "is a link that leads out of" in ran.err
     assert "SECRETWORD" not in ran.out + ran.err
