@@ -23,11 +23,12 @@ from runbook_runner.cli.options import (
 from runbook_runner.cli.ui.follow import Followed, ask_on_terminal, console_for, follow, in_short, print_problem
 from runbook_runner.cli.ui.output import put_json
 from runbook_runner.core.errors import ExitCode, InputError
-from runbook_runner.core.text import counted, printable_output
+from runbook_runner.core.text import counted, printable_name, printable_output
 from runbook_runner.runner import RunOptions
 from runbook_runner.runner.replay.cassette import Then
 from runbook_runner.runner.replay.comparison import Comparison, compare
 from runbook_runner.runner.replay.prepare import RECORDING, ReplayRequest, prepare_replay
+from runbook_runner.runner.replay.renewal import renew, require_renewable
 from runbook_runner.trajectory.diff import CallsCompared
 
 DESCRIPTION = """\
@@ -36,7 +37,7 @@ folder; a request that differs from the recorded one is shown and recorded, neve
 --then it is a fork: a new run that continues on its own after call N.
 
 A RUNBOOK.md is run as it is now, with the parameters and inputs of its recording: so a hook finds out when the two
-no longer belong together.
+no longer belong together. What only was formatted is the same. --update makes the recording anew.
 
 Exit codes: 0 the results are the same and nothing diverged in a major way (the replay of an agent that failed passes
 when it fails in the same way again), 1 they are not, 2 bad input (nothing to replay), 3 this machine is not ready, 4 it
@@ -61,6 +62,11 @@ def declare(parser: argparse.ArgumentParser) -> None:
     add_secrets(how)
     add_env_file(how, "Take secrets from this file; none is needed.")
     add_trust(how)
+    update = (
+        "Replace the recording/ beside a RUNBOOK.md by this replay when the two are not the same and it passes. "
+        "With --on-miss live the provider answers what was not recorded."
+    )
+    how.add_argument("--update", action="store_true", help=update)
     add_keep(how)
     fork = parser.add_argument_group(FORK)
     until = "Answer only the first N model calls from the recording."
@@ -77,6 +83,8 @@ def execute(arguments: argparse.Namespace) -> int:
     names, script = arguments.trajectories, None
     if then == "script":
         names, script = names[:-1], Path(names[-1])
+    if arguments.update:
+        require_renewable(names)
     worst = ExitCode.PASS
     for name in names:
         worst = max(worst, _replay(arguments, name, then, script))
@@ -97,14 +105,22 @@ def _replay(arguments: argparse.Namespace, name: str, then: Then | None, script:
     console = console_for(quiet=arguments.quiet, json=arguments.json)
     followed = follow(prepared, console)
     comparison = compare(prepared.replay.recorded, followed.outcome)
+    problem, code = (
+        _problem(followed, comparison, strict=arguments.strict),
+        comparison.exit_code(strict=arguments.strict),
+    )
+    renews = arguments.update and not comparison.is_exact and followed.outcome.exit_code == ExitCode.PASS
+    if renews:
+        renew(Path(name), followed.outcome.folder)
+        problem, code = None, ExitCode.PASS
     if console:
-        for line in _lines(comparison):
+        for line in (*_lines(comparison), _verdict(comparison, problem, Path(name) if renews else None)):
             console.print(line, soft_wrap=True)
-    if arguments.quiet and (problem := _problem(followed, comparison, strict=arguments.strict)):
+    if arguments.quiet and problem:
         print_problem(followed.outcome.folder, problem)
     if arguments.json:
-        put_json({**followed.json(), **comparison.json()})
-    return comparison.exit_code(strict=arguments.strict)
+        put_json({**followed.json(), **comparison.json(), "renewed": renews})
+    return code
 
 
 def _problem(followed: Followed, comparison: Comparison, *, strict: bool) -> str | None:
@@ -114,6 +130,16 @@ def _problem(followed: Followed, comparison: Comparison, *, strict: bool) -> str
     differences = list(comparison.differences(strict=strict))
     recorded = comparison.recorded.trajectory_id
     return f"The replay is not the same as {recorded}: {in_short(differences)}" if differences else None
+
+
+def _verdict(comparison: Comparison, problem: str | None, renewed: Path | None) -> Text:
+    """problem: as `_problem` has it. renewed: the document whose recording this replay is from here on."""
+    if renewed:
+        return Text(f"✓ The replay is the new {printable_name(str(renewed.parent / RECORDING))}.", style="bold green")
+    if problem:
+        return Text(f"✗ {printable_output(problem)}", style="bold red")
+    what = "passed" if comparison.is_fork else f"is the same as {comparison.recorded.trajectory_id}"
+    return Text(f"✓ The {'fork' if comparison.is_fork else 'replay'} {what}.", style="bold green")
 
 
 def _then(arguments: argparse.Namespace) -> Then | None:

@@ -1,13 +1,20 @@
 """Room `runbook`: the normal form of a document: tables in line, frontmatter in order, all else byte for byte."""
 
-from typing import Any
+import re
+from itertools import pairwise
+from typing import Any, Final
 
+import pyromark
+
+from runbook_runner.core.errors import InputError
 from runbook_runner.runbook.authoring.fmt_frontmatter import ordered
 from runbook_runner.runbook.authoring.fmt_tables import align
 from runbook_runner.runbook.document import parse
 from runbook_runner.runbook.markdown.blocks import Outline, outline
-from runbook_runner.runbook.markdown.tables import Table
+from runbook_runner.runbook.markdown.tables import OPTIONS, Table
 from runbook_runner.runbook.parts.frontmatter import cut
+
+_ENDS_OF_CODE: Final = re.compile("(</?pre>)")
 
 
 def formatted(text: str, source: str = "RUNBOOK.md") -> str:
@@ -20,6 +27,22 @@ def formatted(text: str, source: str = "RUNBOOK.md") -> str:
     parse(text, source)
     parts = cut(text)
     return mark + ordered(parts) + _body(parts.body)
+
+
+def says_the_same(one: str, two: str) -> bool:
+    """Whether two documents differ at most in what formatting changes: widths of tables, empty lines, line breaks in
+    prose, other marks for the same, the order of the frontmatter."""
+    try:
+        return one == two or _said(one) == _said(two)
+    except InputError:  # one of them is not a runbook
+        return False
+
+
+def _said(text: str) -> tuple[str, list[str | list[str]]]:
+    parts = cut(formatted(text))
+    pieces = _ENDS_OF_CODE.split(pyromark.html(parts.body, options=OPTIONS))
+    said = [piece if before == "<pre>" else piece.split() for before, piece in pairwise(["", *pieces])]
+    return parts.head, said
 
 
 def _body(body: str) -> str:

@@ -65,6 +65,12 @@ class Comparison:
                 yield f"requests that are not as recorded: {count} {severity}"
 
     @property
+    def is_exact(self) -> bool:
+        """Whether nothing at all differs, be it of no matter."""
+        told = any(self.differences(strict=True)) or any(self.divergences.values())
+        return bool(self.calls and self.calls.identical and not told)
+
+    @property
     def ends_as_a_run(self) -> bool:
         """What counts is how it ended itself: it is a fork, or its failure is not the recorded one."""
         return self.is_fork or self.results is None or bool(self.outcome.error and not self._fails_as_recorded)

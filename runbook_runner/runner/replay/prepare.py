@@ -10,6 +10,7 @@ from runbook_runner.core.files import is_folder
 from runbook_runner.core.redaction import mark
 from runbook_runner.core.settings import Settings
 from runbook_runner.core.spec import Policy, RunSpec
+from runbook_runner.runbook.authoring.fmt import says_the_same
 from runbook_runner.runbook.document import parse
 from runbook_runner.runbook.sources.load import load
 from runbook_runner.runner.replay.cassette import CassetteReplay, Then, check_on_miss
@@ -107,7 +108,10 @@ def _of_document(run: RecordedRun, document: Path, near: tuple[Path, ...]) -> Ru
         near=near,
     )
     now = resolve(parse(source.text, source.name), request, folder=source.folder)
-    return now.model_copy(update={"inputs": recorded.inputs, "limits": recorded.limits, "labels": recorded.labels})
+    kept = {"inputs": recorded.inputs, "limits": recorded.limits, "labels": recorded.labels}
+    if says_the_same(now.mission, recorded.mission):
+        kept["mission"] = recorded.mission  # what only was formatted is no other question to the model
+    return now.model_copy(update=kept)
 
 
 def _pinned(recorded: RecordedRun) -> RunSpec:

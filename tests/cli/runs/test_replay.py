@@ -3,6 +3,7 @@
 import json
 import shutil
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ def test_a_shell_run_replays_to_the_same_results(runbook: Any, shell_runbook: Wr
     assert ran.code == 0, ran.err
     assert "✓ results: 2 files, all the same" in ran.out
     assert "✓ 1 tool call, the same" in ran.out
+    assert ran.out.endswith(f"\n✓ The replay is the same as {first.folder.name}.\n")
 
 
 def test_results_that_differ_are_named_and_shown(runbook: Any, shell_runbook: Write) -> None:
@@ -241,6 +243,7 @@ def test_a_spec_of_another_version_is_refused_with_its_place(runbook: Any, shell
         (["--network", "wide"], "Unknown network policy 'wide'"),
         (["--until", "1", "--then", "dead"], "Unknown --then 'dead'"),
         (["--on-miss", "guess"], "Unknown --on-miss 'guess'"),
+        (["--update"], "--update renews the recording/ beside a RUNBOOK.md"),
     ],
 )
 def test_options_that_do_not_fit_together_are_explained(
@@ -306,3 +309,58 @@ def test_calls_that_are_repeated_or_left_over_are_told_and_strict_fails(
     assert (ran.code, ran.json["environment"]) == (0, [f"2 model calls then, {told} now"])
     assert f"! 2 model calls then, {told} now" in ran.err
     assert runbook("replay", first.folder, "--sandbox", "host", "--trust", "--strict").code == 1
+
+
+TELLING = """\
+{python} -c 'import json, sys
+body = {{"model": "m", "messages": [{{"role": "user", "content": sys.argv[1]}}]}}
+json.dump(body, open("body.json", "w"))' "$1"
+echo done > $RESULTS_DIR/out.txt
+curl -sS -o /dev/null -d @body.json -H "authorization: Bearer $MODEL_TOKEN" $MODEL_URL/v1/chat/completions
+"""
+PROSE = """
+|a|b|
+|-|-|
+|a long cell|c|
+
+Some *prose* that goes
+on.
+"""
+
+
+def test_a_change_that_only_formats_replays_as_the_same_and_update_renews_after_any_other(
+    runbook: Any, shell_runbook: Write
+) -> None:
+    document, agents = shell_runbook("true") / "RUNBOOK.md", runbook.cwd / ".runbook" / "agents"
+    document.write_text(document.read_text() + PROSE)
+    agents.mkdir(parents=True)
+    (runbook.cwd / "model.yaml").write_text("- say: done\n")
+    script = runbook.cwd / "tell.sh"
+    script.write_text(TELLING.format(python=sys.executable))
+    argv = ASKING.replace('"{script}"', f'"{script}", "{{prompt}}"')
+    (agents / "asking.toml").write_text(argv)
+    first = recorded(runbook, document, "--agent", "asking", "--trust", "--model-script", "model.yaml")
+    recording = Path(shutil.copytree(first.folder, document.parent / "recording"))
+
+    def replay(*args: str) -> Any:
+        return runbook("replay", document, "--sandbox", "host", "--trust", *args)
+
+    assert runbook("fmt", document).code == 0
+    assert "| a long cell | c   |" in document.read_text()
+    document.write_text(document.read_text().replace("*prose* that goes\n", "_prose_ that\n\tgoes ") + "\n\n")
+    ran = replay()
+    assert (ran.code, ran.out.splitlines()[-1]) == (0, f"✓ The replay is the same as {first.folder.name}."), ran.out
+    assert "not as recorded" not in ran.out
+    assert replay("--update", "--json").json["renewed"] is False
+
+    document.write_text(document.read_text().replace("Some", "Other"))
+    ran = replay()
+    differs = "requests that are not as recorded: 1 major"
+    assert (ran.code, ran.out.splitlines()[-1]) == (
+        1,
+        f"✗ The replay is not the same as {first.folder.name}: {differs}.",
+    )
+    ran = replay("--update")
+    assert (ran.code, ran.out.splitlines()[-1]) == (0, f"✓ The replay is the new {recording}.")
+    assert replay("--strict").code == 0
+    assert sorted(path.name for path in document.parent.iterdir()) == ["RUNBOOK.md", "recording"]

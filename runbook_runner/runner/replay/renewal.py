@@ -1,0 +1,42 @@
+"""Runner: a replay takes the place of the recording beside a RUNBOOK.md."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from runbook_runner.core.disk.links import copy_tree
+from runbook_runner.core.disk.repository import within_repository
+from runbook_runner.core.errors import InputError, RecordingError
+from runbook_runner.core.settings import Settings
+from runbook_runner.runner.replay.prepare import DOCUMENT, RECORDING
+
+
+def require_renewable(names: Iterable[str]) -> None:
+    """names: of what is to be replayed. Raises InputError when a replay of it could be no recording."""
+    for name in names:
+        if Path(name).name != DOCUMENT:
+            hint = f"--update renews the {RECORDING}/ beside a {DOCUMENT}; a trajectory stays as it is."
+            raise InputError(f"{name!r} is not a {DOCUMENT}.", hint=hint)
+    if Settings.load().record_mode != "full":
+        raise InputError("--update needs the whole model calls.", hint="Unset RUNBOOK_RECORD_MODE.")
+
+
+def renew(document: Path, trajectory: Path) -> None:
+    """Puts a copy of this trajectory's folder in the place of the recording, which stays when that fails. Raises
+    RecordingError."""
+    try:
+        recording = within_repository(document.parent) / RECORDING
+        with TemporaryDirectory(prefix=f".{RECORDING}-", dir=recording.parent) as aside:
+            new, old = Path(aside, "new"), Path(aside, "old")
+            new.mkdir()
+            copy_tree(trajectory, new)
+            recording.rename(old)
+            try:
+                new.rename(recording)
+            except OSError:
+                old.rename(recording)
+                raise
+    except OSError as error:
+        where = str(error.filename or document.parent)
+        message = f"The recording can't be renewed: {error.strerror}."
+        raise RecordingError(message, where=where, hint=f"The replay itself is in {trajectory}.") from error
