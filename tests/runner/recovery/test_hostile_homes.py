@@ -304,7 +304,7 @@ def test_a_link_where_a_folder_of_results_has_to_be_is_told_and_not_followed(
     assert list((clone.parent / ".ssh").iterdir()) == []
 
 
-@pytest.mark.parametrize("out", ["out", "out/sub", "within/out/new"])
+@pytest.mark.parametrize("out", ["out", "out/sub", "folder/out/new"])
 @pytest.mark.parametrize("archive", [False, True])
 def test_results_are_not_copied_out_of_the_clone_by_its_links(
     runbook: Any, clone: Path, out: str, archive: bool
@@ -314,7 +314,6 @@ def test_results_are_not_copied_out_of_the_clone_by_its_links(
     disk = clone.parent / "disk"
     (disk / "sub").mkdir(parents=True)
     (clone / "folder").mkdir()
-    (clone / "within").symlink_to("folder")
     for link in (clone / "out", clone / "folder" / "out"):
         link.symlink_to(disk)
     ran = runbook("run", ".", "--sandbox", "host", "--out", out)
@@ -322,6 +321,5 @@ def test_results_are_not_copied_out_of_the_clone_by_its_links(
     assert "is a link that leads out of" in ran.err
     assert f"name the folder itself: {disk}" in ran.err
     assert list(disk.iterdir()) == [disk / "sub"]
-    for good in (disk, "within"):
-        assert runbook("run", ".", "--sandbox", "host", "--out", good).code == 0
-    assert (disk / "out.txt").read_text() == (clone / "folder" / "out.txt").read_text() == "made\n"
+    assert runbook("run", ".", "--sandbox", "host", "--out", disk).code == 0
+    assert (disk / "out.txt").read_text() == "made\n"
