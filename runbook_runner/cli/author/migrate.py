@@ -16,8 +16,9 @@ from runbook_runner.runbook.migration import Migration, migrate
 from runbook_runner.runbook.sources.load import STDIN, load
 
 DESCRIPTION = """\
-What is not moved stays byte for byte. What could not be moved is named on stderr, and so is what `runbook check` finds
-in the new file and did not find in the old one, and all that `runbook check --profile v2` finds there.
+What is not moved stays byte for byte, but for the banner FINAL OUTPUT VERIFICATION, which marks a v1 file. What could
+not be moved is named on stderr, and so is what `runbook check` finds in the new file and did not find in the old one,
+and all that `runbook check --profile v2` finds there.
 
 Exit codes: 0 done, or the file is v2 already; 2 the file can't be read.
 """
@@ -65,7 +66,8 @@ def _write(file: Path, text: str) -> None:
 
 def _report(name: str, migration: Migration, findings: Sequence[Finding], *, write: bool) -> None:
     """findings: those of the new file that the old one did not have, and all that the v2 validator has."""
-    lines = [f"{name}: {'migrated' if write else 'would be migrated; --write does it'}"]
+    moved = "migrated" if write else "would be migrated; --write does it"
+    lines = [f"{name}: {moved if migration.done else 'nothing of it can be moved without you'}"]
     lines += [f"  {done}" for done in migration.done]
     if migration.left:
         lines += ["Not moved, please check (lines of the old file):"]
@@ -75,5 +77,7 @@ def _report(name: str, migration: Migration, findings: Sequence[Finding], *, wri
         lines += [f"  {name}:{line}: {why}" for line, why in migration.stale]
     if findings:
         lines += ["Findings of `runbook check`, also with --profile v2, please fix (lines of the new file):"]
-        lines += [f"  {name}:{one.line}: {one.severity}: {one.message} [{one.rule}]" for one in findings]
+        for one in findings:
+            hint = f" {one.hint}" if one.hint else ""
+            lines.append(f"  {name}:{one.line}: {one.severity}: {one.message} [{one.rule}]{hint}")
     sys.stderr.write("\n".join([*lines, _PLATFORM]) + "\n")

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from runbook_runner.core.errors import InputError
 from runbook_runner.runbook.document import Runbook, parse
@@ -23,7 +24,10 @@ from runbook_runner.runbook.migration.sections import (
     script_fence,
 )
 from runbook_runner.runbook.parts.frontmatter import cut
-from runbook_runner.runbook.parts.sections import BANNER
+from runbook_runner.runbook.parts.sections import BANNER, find_exact, has_v1_marks
+
+_UNMARKED: Final = "OUTPUT VERIFICATION"
+"""The banner without what marks a v1 file."""
 
 Note = tuple[int, str]
 """A line, and why its text needs a look."""
@@ -45,8 +49,10 @@ def migrate(runbook: Runbook, *, runs_blocks: bool = False) -> Migration | None:
 
     Raises InputError when a code block that is never closed would swallow the new sections.
     """
-    if runbook.generation == 2:
+    if runbook.generation == 2 and BANNER not in runbook.text:
         return None
+    if find_exact(runbook.sections, "code checks"):
+        return _unmarked(runbook)
     eol = "\r\n" if "\r\n" in runbook.text else "\n"
     if not runbook.text.endswith("\n"):  # new sections need a line of their own
         runbook = parse(runbook.text + eol, runbook.source)
@@ -55,7 +61,7 @@ def migrate(runbook: Runbook, *, runs_blocks: bool = False) -> Migration | None:
     numbers = [step.number for step in runbook.steps]
     body, changed = renumbered(body_lines(runbook, lines, old, new), numbers)
     head, keys = with_v2_keys(cut(runbook.text), runbook.frontmatter, eol)
-    text = head + "\n".join(body)
+    text = (head + "\n".join(body)).replace(BANNER, _UNMARKED)
     _require_sections(runbook, text)
     return Migration(
         text=text,
@@ -63,6 +69,25 @@ def migrate(runbook: Runbook, *, runs_blocks: bool = False) -> Migration | None:
         left=tuple(sorted(_left(runbook, old, lines))),
         stale=tuple(sorted([*mentions(body, head.count("\n") + 1, changed), *_marks(text)])),
     )
+
+
+def _unmarked(runbook: Runbook) -> Migration:
+    """A file with Code Checks that something else marks as v1: these sections are not added a second time."""
+    lines = runbook.text.replace(BANNER, _UNMARKED).split("\n")
+    left = [
+        (n, "a v1 mark beside Code Checks: move what is below it")
+        for n, line in enumerate(lines, 1)
+        if has_v1_marks(line)
+    ]
+    if script := script_fence(runbook):
+        left.append((script.line, "the script of v1 beside Code Checks: make what it tests code checks"))
+    return Migration("\n".join(lines), tuple(_banners(runbook)), tuple(sorted(left)), stale=())
+
+
+def _banners(runbook: Runbook) -> Iterator[str]:
+    for number, line in enumerate(runbook.text.split("\n"), 1):
+        if BANNER in line:
+            yield f"line {number}: {BANNER}, which marks a v1 file, became {_UNMARKED}"
 
 
 def _require_sections(runbook: Runbook, text: str) -> None:
@@ -80,6 +105,7 @@ def _done(
     yield from (f"line {line}: an item less, code checks or the report cover it: {text}" for line, text in new.dropped)
     yield from (f"an item more: {text}" for text in new.added)
     yield "the report step moved behind the checklist" if old.report else "a step that writes the report was added"
+    yield from _banners(runbook)
     if keys:
         yield f"the frontmatter gained {' and '.join(keys)}"
     if not is_counted_through(numbers):
@@ -104,7 +130,5 @@ def _left(runbook: Runbook, old: OldSections, lines: Sequence[str]) -> Iterator[
 
 def _marks(text: str) -> Iterator[Note]:
     for number, line in enumerate(text.split("\n"), 1):
-        if BANNER in line:
-            yield number, f"it says {BANNER}, which marks a v1 file"
-        elif "verification script" in line.lower() or "final checklist" in line.lower():
+        if "verification script" in line.lower() or "final checklist" in line.lower():
             yield number, "it mentions a section that v2 does not have: " + line.strip()

@@ -23,10 +23,14 @@ V1_SHAPE: Final = "overall_passed"
 _STEP = re.compile(r"(step\s+)(\d+)", re.IGNORECASE)
 _REPORT_STEP: Final = "Write Validation Report"
 _REPORTING: Final = (
-    "Report what you saw: one `step` entry per step, one `checklist` entry per item above{judges}. A `status` is "
-    "`pass`, `fail`, `skipped` or `error`; `version` is the number 2. Code checks that the platform runs get no entry."
+    "Evaluate what you made, and report what you saw: one `step` entry per step, one `checklist` entry per item "
+    "above{judges}. A `status` is `pass`, `fail`, `skipped` or `error`; `version` is the number 2. Code checks that "
+    "the platform runs get no entry."
 )
-_WRITTEN: Final = "All blocks above have succeeded when this one runs. Nobody judges the items of the checklist."
+_WRITTEN: Final = (
+    "All blocks above have succeeded when this one runs. Evaluate the run by its code checks: nobody judges the items "
+    "of the checklist."
+)
 
 
 _NEW_KEYS: Final = {

@@ -4,8 +4,6 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from runbook_runner.runbook.parts.sections import BANNER
-
 REPORT: Final = "validation_report.json"
 _ID, _NAME = "former-script", "What the script of v1 tested"
 _MANIFEST: Final = "### outputs-exist — Every required output file exists and is non-empty"
@@ -48,12 +46,12 @@ def script_check(above: Sequence[str], fence: Sequence[str], below: Sequence[str
 
 
 def _line(text: str) -> str:
-    """Without the mark of a v1 file, a results directory of its own, and the test of a report that is not there yet."""
+    """Without a results directory of its own, and the test of a report that is not there yet."""
     if _OWN_FOLDER.fullmatch(text):
         return ""
     if _FILE_LIST.match(text):
-        text = _REPORT_WORD.sub("", text)
-    return text.replace(BANNER, "OUTPUT VERIFICATION")
+        return _REPORT_WORD.sub("", text)
+    return text
 
 
 def doubtful(fence: Sequence[str], first_line: int) -> Iterator[tuple[int, str]]:

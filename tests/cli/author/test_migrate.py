@@ -78,6 +78,29 @@ def test_findings_that_the_old_file_did_not_have_are_said(runbook):
     assert "Findings of" not in runbook("migrate", "-", stdin=(V1 / "full.md").read_text()).err
 
 
+def test_what_only_bears_a_v1_mark_gets_no_second_section_and_passes_the_v2_validator(runbook, full):
+    file = runbook.cwd / "RUNBOOK.md"
+    marked = full.text.replace("## Tips\n", "## Tips\n\n- None says FINAL OUTPUT VERIFICATION.\n")
+    file.write_text(marked)
+    assert "[RB903]" in runbook("check", ".", "--profile", "v2").out
+    said = runbook("migrate", "--write", ".").err
+    assert ": FINAL OUTPUT VERIFICATION, which marks a v1 file, became OUTPUT VERIFICATION" in said
+    assert file.read_text() == marked.replace("FINAL OUTPUT", "OUTPUT")
+    assert runbook("check", ".", "--profile", "v2").code == 0
+    assert "nothing to do" in runbook("migrate", ".").err
+
+
+def test_a_v1_section_beside_code_checks_is_left_to_its_author(runbook, full):
+    file = runbook.cwd / "RUNBOOK.md"
+    file.write_text(full.text + "\n## Final Checklist\n\n- [ ] it is nice\n")
+    line = full.text.count("\n") + 2
+    said = runbook("migrate", "--write", ".").err
+    assert "nothing of it can be moved without you" in said
+    assert f"RUNBOOK.md:{line}: a v1 mark beside Code Checks: move what is below it" in said
+    assert f"RUNBOOK.md:{line}: error: A v1 Final Checklist section [RB903]" in said
+    assert file.read_text().count("Code Checks\n") == 1
+
+
 def test_report_step_of_a_shell_runbook_is_a_block_that_the_shell_agent_runs(runbook):
     file = runbook.cwd / "RUNBOOK.md"
     file.write_text((EXAMPLES / "hello/RUNBOOK.md").read_text())
