@@ -76,6 +76,11 @@ def all_of(errors: Sequence[RunbookError]) -> RunbookError:
     return type(first)(f"{len(errors)} things are missing:", details=told)
 
 
+def raised(error: RunbookError) -> None:
+    """Takes the errors of whoever could go on without what is wrong, for callers that do not."""
+    raise error
+
+
 class SandboxError(RunbookError):
     """The sandbox broke while it was in use: the engine went away, a container vanished."""
 

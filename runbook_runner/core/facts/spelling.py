@@ -10,6 +10,14 @@ _OPENAI = r"gpt-.*|o\d(-.*)?"
 _REGION = r"[A-Za-z0-9_-]*"
 
 
+FAMILIES = (
+    *("claude", "opus", "sonnet", "haiku", "fable", "instant"),
+    *("gpt", "codex", "turbo", "mini", "nano", "chat", "audio", "realtime"),
+    *("gemini", "gemma", "flash", "lite", "ultra", "preview", "latest"),
+)
+"""Words in the names of the makers' models. A new family is none of these, and like none of these."""
+
+
 def is_address(model: str) -> bool:
     """Whether litellm would take the name, or a part of it, for the server to send the key to: an address, or what has
     the place of an ARN's region and is none. litellm puts that into the name of the host, for AgentCore unseen."""

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.files import text_of
+from runbook_runner.runbook.check.bash_syntax import Block, NoBashError, Unchecked, broken_blocks
 from runbook_runner.runbook.check.noqa import exemptions
 from runbook_runner.runbook.check.rules import Selection, rules_for
-from runbook_runner.runbook.check.rules.bash_syntax import Block, NoBashError, Unchecked, broken_blocks
 from runbook_runner.runbook.check.rules.findings import Finding
 from runbook_runner.runbook.check.rules.known_names import NOWHERE, Surroundings
 from runbook_runner.runbook.check.rules.subject import SHELLS, Rule, ShellError, Subject
@@ -20,6 +20,9 @@ MOST = 100
 _TEXT_ONLY = frozenset({"RB101", "RB102", "RB103", "RB601", "RB602"})
 """Rules that do not need a document that could be read; so do the published validators, which only grep."""
 _OF_BASH = frozenset({"RB401", "RB406"})
+_UNCLOSED = "RB403"
+_OF_PIECES = ("RB2", "RB3", "RB4", "RB5")
+"""How the rules begin that ask for sections and blocks: behind a block that is never closed there are none."""
 _PUBLISHED = "RB8"
 """Where they begin."""
 
@@ -64,6 +67,8 @@ def _findings(job: Job) -> Iterator[Finding]:
                         job.subject.name, hit.line, hit.column, rule.id, rule.severity, hit.message, hit.hint, edits
                     )
                 )
+    if any(finding.rule == _UNCLOSED for finding in found):
+        found = [one for one in found if one.rule == _UNCLOSED or not one.rule.startswith(_OF_PIECES)]
     if job.selection.profile == "auto":  # the published validators have an order of their own
         found.sort(key=lambda finding: (finding.line, finding.column, finding.rule))
     yield from found

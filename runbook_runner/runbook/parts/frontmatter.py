@@ -5,14 +5,14 @@ is wise is `runbook check`'s.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import yaml
 from frontmatter.default_handlers import YAMLHandler
 
 from runbook_runner.core.declared import Secret
-from runbook_runner.core.errors import InputError
+from runbook_runner.core.errors import InputError, raised
 from runbook_runner.core.formats.yaml_text import Entry, Repeated, YamlText
 from runbook_runner.runbook.parts.outputs import in_results
 
@@ -92,10 +92,11 @@ def cut(text: str) -> Parts:
     return Parts("", None, text, 1)
 
 
-def read(parts: Parts, source: str) -> Frontmatter:
+def read(parts: Parts, source: str, wrong: Callable[[InputError], None] = raised) -> Frontmatter:
     """The typed frontmatter; a YAML that is not a mapping counts as empty (contract §3.1).
 
-    Raises InputError with file and line: none there, broken, too large, or a known key of the wrong type.
+    wrong: gets an error for each known key of the wrong type, with file and line; such a key counts as left out.
+    Raises InputError with file and line: no frontmatter, or one that is broken or too large.
     """
     if parts.yaml is None:
         raise _missing(parts.body, source)
@@ -104,7 +105,17 @@ def read(parts: Parts, source: str) -> Frontmatter:
     if not isinstance(root, yaml.MappingNode):
         return Frontmatter()
     repeated = text.repeated(root)
-    return _Keys(text, root).frontmatter()._replace(repeated=repeated)
+    return _Keys(text, root, wrong).frontmatter()._replace(repeated=repeated)
+
+
+def problems(parts: Parts, source: str) -> list[InputError]:
+    """All that `read` refuses."""
+    found: list[InputError] = []
+    try:
+        read(parts, source, found.append)
+    except InputError as error:
+        found.append(error)
+    return found
 
 
 def _missing(body: str, source: str) -> InputError:
@@ -126,8 +137,9 @@ def _missing(body: str, source: str) -> InputError:
 class _Keys:
     """Reads known keys by type; every complaint names the key and its line."""
 
-    def __init__(self, text: YamlText, root: yaml.MappingNode):
+    def __init__(self, text: YamlText, root: yaml.MappingNode, wrong: Callable[[InputError], None]):
         self._text = text
+        self._report = wrong
         self._entries = {entry.key: entry for entry in text.entries(root)}
         self._raw = {entry.key: text.value(entry.node, entry.key) for entry in self._entries.values()}
 
@@ -161,26 +173,30 @@ class _Keys:
         value = self._raw.get(key)
         if value is None or isinstance(value, str):
             return value
-        raise self._wrong(key, "text", value, hint="Put it in quotes if it is meant as text.")
+        self._wrong(key, "text", value, hint="Put it in quotes if it is meant as text.")
+        return None
 
     def _flag(self, key: str) -> bool:
         value = self._raw.get(key)
         if value is None or isinstance(value, bool):
             return bool(value)
-        raise self._wrong(key, "true or false", value)
+        self._wrong(key, "true or false", value)
+        return False
 
     def _mapping(self, key: str) -> Mapping[str, Any]:
         value = self._raw.get(key)
         if value is None or isinstance(value, dict):
             return value or {}
         hint = "Write a line `NAME: {}` for each." if key == "secrets" and isinstance(value, list) else None
-        raise self._wrong(key, "a mapping", value, hint=hint)
+        self._wrong(key, "a mapping", value, hint=hint)
+        return {}
 
     def _paths(self, key: str) -> tuple[str, ...]:
         value = self._raw.get(key)
         items = [value] if isinstance(value, str) else value or []
         if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
-            raise self._wrong(key, "a list of file names", value)
+            self._wrong(key, "a list of file names", value)
+            return ()
         return tuple(dict.fromkeys(path for item in items if (path := in_results(item))))
 
     def _secrets(self) -> tuple[Secret, ...]:
@@ -201,12 +217,12 @@ class _Keys:
         if body is None:
             body = {}
         if not isinstance(body, dict):
-            raise self._wrong(
-                label, "a mapping or empty", body, entry.line, "Name secrets here; never write their values."
-            )
+            hint = "Name secrets here; never write their values."
+            self._wrong(label, "a mapping or empty", body, entry.line, hint)
+            body = {}
         env = self._typed(body, "env", str, label, entry) or entry.key
         if not _VARIABLE.fullmatch(env):
-            raise self._error(entry.line, f"`{label}` needs an `env:` that is the name of an environment variable.")
+            self._error(entry.line, f"`{label}` needs an `env:` that is the name of an environment variable.")
         required = self._typed(body, "required", bool, label, entry)
         return Secret(
             name=entry.key,
@@ -221,20 +237,19 @@ class _Keys:
         if value is None or isinstance(value, kind):
             return value
         expected = "text" if kind is str else "true or false"
-        raise self._wrong(f"{label}.{key}", expected, value, self._inner_line(entry, key))
+        self._wrong(f"{label}.{key}", expected, value, self._inner_line(entry, key))
+        return None
 
     def _inner_line(self, entry: Entry, key: str) -> int:
         inner = self._text.entries(entry.node) if isinstance(entry.node, yaml.MappingNode) else ()
         return next((item.line for item in inner if item.key == key), entry.line)
 
-    def _wrong(
-        self, key: str, expected: str, value: Any, line: int | None = None, hint: str | None = None
-    ) -> InputError:
+    def _wrong(self, key: str, expected: str, value: Any, line: int | None = None, hint: str | None = None) -> None:
         line = self._entries[key].line if line is None else line
-        return self._error(line, f"`{key}` must be {expected}, not {_kind(value)}.", hint)
+        self._error(line, f"`{key}` must be {expected}, not {_kind(value)}.", hint)
 
-    def _error(self, line: int, message: str, hint: str | None = None) -> InputError:
-        return InputError(message, where=f"{self._text.source}:{line}", hint=hint)
+    def _error(self, line: int, message: str, hint: str | None = None) -> None:
+        self._report(InputError(message, where=f"{self._text.source}:{line}", hint=hint))
 
 
 def _kind(value: Any) -> str:

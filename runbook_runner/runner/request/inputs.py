@@ -19,7 +19,7 @@ from pathlib import Path
 from runbook_runner.core.disk.links import open_regular
 from runbook_runner.core.disk.private import FILE, FOLDER
 from runbook_runner.core.disk.repository import repository_of, within_repository
-from runbook_runner.core.errors import InputError, RecordingError, RunbookError
+from runbook_runner.core.errors import InputError, RecordingError, raised
 from runbook_runner.core.events import Emit, Log
 from runbook_runner.core.files import is_file, is_folder, opened_atomically
 from runbook_runner.core.redaction import Redactor
@@ -32,11 +32,6 @@ from runbook_runner.sandbox.base import PutFile
 INPUTS = "inputs"
 _NAMED = 100
 _SEARCHED_BYTES = 256 << 20  # of the content of a zip
-
-
-def raised(error: RunbookError) -> None:
-    """For callers that do not go on without what is missing."""
-    raise error
 
 
 def read_inputs(

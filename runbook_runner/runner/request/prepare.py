@@ -11,7 +11,7 @@ from runbook_runner.agents.base import Agent, AgentInput
 from runbook_runner.agents.registry import find_agent
 from runbook_runner.core import settings
 from runbook_runner.core.disk.repository import came_with
-from runbook_runner.core.errors import InputError, NotReadyError, RunbookError, all_of
+from runbook_runner.core.errors import InputError, NotReadyError, RunbookError, all_of, raised
 from runbook_runner.core.files import is_opened_by_shell
 from runbook_runner.core.settings import RecordMode, Settings, record_mode
 from runbook_runner.core.spec import InputFile, RunSpec
@@ -20,7 +20,7 @@ from runbook_runner.runbook.mission import doubts
 from runbook_runner.runbook.sources.fixture import load_fixture
 from runbook_runner.runbook.sources.load import load
 from runbook_runner.runner.environment.backends import ChosenBackend, choose_backend
-from runbook_runner.runner.request.inputs import is_zip, option_file, raised
+from runbook_runner.runner.request.inputs import is_zip, option_file
 from runbook_runner.runner.request.project_bounds import bounds_near
 from runbook_runner.runner.request.request import Ask, Question, RunOptions, RunRequest
 from runbook_runner.runner.request.resolve import resolve

@@ -11,7 +11,7 @@ from runbook_runner.core import ids, settings
 from runbook_runner.core.declared import Secret
 from runbook_runner.core.disk.git_index import is_of_user
 from runbook_runner.core.disk.repository import is_hidden
-from runbook_runner.core.errors import InputError
+from runbook_runner.core.errors import InputError, raised
 from runbook_runner.core.network.addresses import parse_rule
 from runbook_runner.core.spec import Limits, Network, Policy, RunSpec
 from runbook_runner.core.text import did_you_mean
@@ -22,7 +22,7 @@ from runbook_runner.runbook.parts.substitution import BUILT_IN, placeholders
 from runbook_runner.runbook.run_settings import own_settings
 from runbook_runner.runner.environment.images import check_image, check_packages
 from runbook_runner.runner.request.choices import choose
-from runbook_runner.runner.request.inputs import raised, read_inputs
+from runbook_runner.runner.request.inputs import read_inputs
 from runbook_runner.runner.request.limits import LIMITS, override, read_limits
 from runbook_runner.runner.request.project_bounds import limits_within_bounds, within_bounds
 from runbook_runner.runner.request.request import RunRequest

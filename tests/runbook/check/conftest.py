@@ -53,7 +53,7 @@ curl -H "Authorization: $SHOP_TOKEN" https://shop.example/orders > /app/work/ord
 ## Step 2: Count
 
 ```bash
-jq length /app/work/orders.json > /app/results/report.md
+wc -l /app/work/orders.json > /app/results/report.md
 ```
 
 ## Step 3: Evaluate Outputs

@@ -115,7 +115,7 @@ def test_stdin_is_checked_by_a_dash(runbook, v1):
         ("no*thing.md",),
         ("empty",),
         ("--select", "XY1", "RUNBOOK.md"),
-        ("--select", "RB7", "RUNBOOK.md"),
+        ("--select", "RB79", "RUNBOOK.md"),
         ("--profile", "v3", "RUNBOOK.md"),
         ("--format", "yaml", "RUNBOOK.md"),
         ("--nonsense",),
@@ -176,7 +176,7 @@ def test_worker_that_fails_is_a_failure_of_the_checker_too(runbook, write, v1):
 
 
 def test_machine_without_bash_says_so_and_checks_the_rest(runbook, write, v1):
-    write(v1.replace("jq length", "if jq length").replace("## Tips", "## Hints"))
+    write(v1.replace("wc -l", "if wc -l").replace("## Tips", "## Hints"))
     done = runbook("check", "--format", "json", env={"PATH": "/nowhere"})
     assert [f["rule"] for f in done.json["findings"]] == ["RB815"]
     assert done.err == "note: there is no bash here, so shell blocks were not parsed (RB401).\n"
@@ -231,7 +231,7 @@ def test_noqa_covers_its_line_the_block_below_it_or_the_file(faulty, runbook, wr
     assert len(rules(runbook("check", "--format", "json"))) == 4
     write(faulty + "<!-- noqa-file: RB8, RB301 -->\n")
     assert rules(runbook("check", "--format", "json")) == ["RB602", "RB302"]
-    write(v1.replace("```bash\njq length", "<!-- noqa: RB401 -->\n```bash\n\n\nif jq length"))
+    write(v1.replace("```bash\nwc -l", "<!-- noqa: RB401 -->\n```bash\n\n\nif wc -l"))
     assert rules(runbook("check", "--format", "json")) == []
     write(v1.replace("snapshot: python312-uv", "snapshoot: python312-uv  # noqa: RB104"))
     assert rules(runbook("check", "--format", "json")) == []
@@ -262,7 +262,7 @@ def test_settings_may_ignore_rules_file_by_file_and_choose_the_profile(faulty, r
     "settings",
     [
         "select = 3",
-        'select = ["RB7"]',
+        'select = ["RB79"]',
         'profile = "v9"',
         "selekt = []",
         "per-file-ignores = []",

@@ -89,13 +89,13 @@ BROKEN = [
     ("RB305", "$SHOP_TOKEN", "{{secrets.OTHER}}", 44),
     ("RB306", "$SHOP_TOKEN", "none", 10),
     ("RB307", "$SHOP_TOKEN", "$SHOP_TOKEN $GITHUB_PAT", 44),
-    ("RB401", "jq length", "if jq length", 50),
+    ("RB401", "wc -l", "if wc -l", 50),
     ("RB402", '"overall_passed": true}', '"overall_passed": True}', 67),
     ("RB403", "- The shop is slow at night.", "```\nThe shop", 0),
     ("RB403", "orders.json\n```\n", "orders.json\n", 42),
-    ("RB404", "jq length /app/work/orders.json", "jq length /app/work/order.json", 50),
+    ("RB404", "wc -l /app/work/orders.json", "wc -l /app/work/order.json", 50),
     ("RB405", "Mend what Step 3 found.\n", "", 60),
-    ("RB406", "jq length", "# " + "long " * 50_000 + "\njq length", 49),
+    ("RB406", "wc -l", "# " + "long " * 50_000 + "\nwc -l", 49),
     ("RB407", "agent: claude-code", "agent: shell", None),
     ("RB501", "evaluation: programmatic", "evaluation: programmatic", None),
     ("RB502", "(max 3 rounds)", "", 60),
@@ -106,6 +106,9 @@ BROKEN = [
     ("RB602", "The shop is slow at night.", "It is in /home/ada/orders.", 0),
     ("RB602", "The shop is slow at night.", "It is in /Users/ada/orders.", 0),
     ("RB603", "env: SHOP_TOKEN", "env: PATH", 10),
+    ("RB701", "curl -H", "wget -H", 44),
+    ("RB702", "$SHOP_TOKEN", "$SHOP_TOKEN $SHOP_URL", 44),
+    ("RB703", "wc -l", "cat beside.csv", 50),
     ("RB602", "The shop is slow at night.", "It is in C:\\\\Users\\\\ada.", 0),
 ]
 
@@ -113,9 +116,38 @@ BROKEN = [
 @pytest.mark.parametrize(("rule", "old", "new", "line"), [row for row in BROKEN if row[3] is not None])
 def test_broken_file_is_found_at_its_line(rule, old, new, line, v1, tmp_path):
     assert old in v1
+    (tmp_path / "beside.csv").touch()
     hits = [place for code, place in found(v1.replace(old, new, 1), folder=tmp_path) if code == rule]
     assert len(hits) == 1
     assert line in (0, hits[0])
+
+
+def test_every_key_of_the_wrong_type_is_told(v1):
+    wrong = v1.replace("1.0.0", "[1]", 1).replace("agent: claude-code", "agent: 3").replace("env: SHOP_TOKEN", "env: 5")
+    assert found(wrong, profile="auto", select=("RB1",)) == [("RB101", 2), ("RB101", 4), ("RB101", 11)]
+
+
+def test_what_follows_from_a_block_that_is_never_closed_is_not_told(v1):
+    unclosed = v1.replace("> /app/results/report.md\n```", "> /app/results/report.md; if")
+    assert [code for code, _ in found(unclosed, select=("RB1", "RB2", "RB3", "RB4", "RB5"))] == ["RB403"]
+
+
+def test_what_a_step_gets_itself_is_not_missing(v1, tmp_path):
+    (tmp_path / "made.py").touch()
+    (tmp_path / "taken.py").touch()
+    code = """\
+apt-get install --yes jq wget && jq . a && wget x
+command -v rg && rg x
+export SHOP=1; echo $SHOP ${HOME} ${OTHER:-x} $shop
+read -r FIRST REST; echo $FIRST
+cat > made.py
+python made.py taken.py /app/assets/taken.py
+echo 'az login'"""
+    text = v1.replace("wc -l", f"{code}\nwc -l").replace(
+        "agent:", "runbook_runner: {inputs: [lib/taken.py]}\nagent:", 1
+    )
+    assert found(text, folder=tmp_path, select=("RB7",)) == []
+    assert found(v1.replace("snapshot: python312-uv", "image: a/b").replace("wc -l", "jq ."), select=("RB7",)) == []
 
 
 def test_every_rule_of_our_own_has_a_file_that_breaks_it():
@@ -205,6 +237,8 @@ def test_our_own_frontmatter_key_is_known(v1):
         ("claude-code", "bedrock", "arn:aws:bedrock:eu-west-1:1:inference-profile/x"),
         ("codex", "openrouter", "openai/gpt-5.6-terra"),
         ("codex", "openai", "gpt-5.5"),
+        ("codex", "openai", "gpt-5.5-terra-mini"),
+        ("claude-code", "anthropic", "claude-fabliau-6"),
         ("gemini-cli", "google", "gemini-2.5-pro"),
         ("opencode", "openrouter", "z-ai/glm-5"),
         ("hermes", "nous", "hermes-4"),
@@ -224,6 +258,8 @@ def test_combinations_that_work_are_not_complained_about(agent, provider, model,
         ("claude-code", "bedrock", "gpt-5.5", "RB110"),
         ("claude-code", "bedrock", "zai.glm-5", "RB110"),
         ("opencode", "openrouter", "glm-5", "RB110"),
+        ("claude-code", "anthropic", "claude-sonet-4-6", "RB110"),
+        ("gemini-cli", "google", "gemeni-2.5-pro", "RB110"),
     ],
 )
 def test_combinations_that_cannot_work_are_found(agent, provider, model, rule, v1):
@@ -286,8 +322,8 @@ def test_json_that_is_meant_and_does_not_parse_is_found(code, v1):
     ],
 )
 def test_key_that_the_code_sets_itself_is_no_secret(code, v1):
-    assert found(v1.replace("jq length", f"{code}\njq length")) == []
-    assert ("RB307", 50) in found(v1.replace("jq length", "echo $A_KEY\njq length"))
+    assert found(v1.replace("wc -l", f"{code}\nwc -l")) == []
+    assert ("RB307", 50) in found(v1.replace("wc -l", "echo $A_KEY\nwc -l"))
 
 
 @pytest.mark.parametrize("bound", ["MAX_ROUNDS=3", "max_rounds: 3", "**maximum** of **3** times", "up to three times"])
@@ -388,7 +424,7 @@ def test_files_made_by_patterns_words_or_folders_are_not_called_unwritten(v1):
 
 
 def test_finding_in_a_windows_file_has_the_same_place(v1):
-    text = v1.replace("jq length", "if jq length")
+    text = v1.replace("wc -l", "if wc -l")
     assert found(text.replace("\n", "\r\n")) == found(text)
 
 

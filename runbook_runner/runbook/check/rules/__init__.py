@@ -12,7 +12,7 @@ from runbook_runner.runbook.check.rules.subject import Rule, Subject
 Profile = Literal["auto", "v1", "v2"]
 PROFILES: tuple[Profile, ...] = ("auto", "v1", "v2")
 
-_OWN = ("frontmatter", "sections", "variables", "code", "evaluation", "safety")
+_OWN = ("frontmatter", "sections", "variables", "code", "evaluation", "safety", "sandbox")
 _PUBLISHED = {"v1": "published_v1", "v2": "published_v2"}
 
 

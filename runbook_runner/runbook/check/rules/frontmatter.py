@@ -5,11 +5,13 @@ from collections.abc import Iterable, Iterator
 
 from runbook_runner.core.facts.agents import AgentFacts, choose_provider
 from runbook_runner.core.facts.providers import PROVIDERS, only_other_maker, spell_model
+from runbook_runner.core.facts.spelling import FAMILIES
 from runbook_runner.core.files import is_file
 from runbook_runner.core.formats.yaml_text import YamlText
+from runbook_runner.core.text import nearest
 from runbook_runner.runbook.check.rules.findings import Edit, Hit
 from runbook_runner.runbook.check.rules.subject import Rule, Subject, did_you_mean
-from runbook_runner.runbook.parts.frontmatter import KNOWN_KEYS, OWN_KEY, cut
+from runbook_runner.runbook.parts.frontmatter import KNOWN_KEYS, OWN_KEY, cut, problems
 from runbook_runner.runbook.parts.outputs import in_results
 from runbook_runner.runbook.parts.steps import LANGUAGES
 
@@ -17,6 +19,7 @@ _SECRET_KEYS = ["env", "description", "required", "expose_to_agent", "expose_to_
 _SNAPSHOTS = ("python312-uv", "prism-playwright")  # the contract's own (§3.2)
 _PATTERNS = ["programmatic", "rubric"]
 _KEYS = "Write it like `version: 1.0.0`."
+_LONG_MODEL = 100  # characters
 _MOST = 100  # primary outputs that are looked at
 _REPORTS = ("summary.md", "validation_report.json")
 _HEAD = 10_000  # characters in which a frontmatter that begins late must end
@@ -24,7 +27,9 @@ _WHOLE_HEAD = re.compile(r"---[ \t]*\r?\n[\s\S]*?^---[ \t]*\r?$", re.MULTILINE)
 
 
 def unreadable(subject: Subject) -> Iterator[Hit]:
-    if (problem := subject.problem) is not None and not _starts_late(subject):
+    if subject.problem is None or _starts_late(subject):
+        return
+    for problem in problems(cut(subject.text), subject.name) or [subject.problem]:
         line = re.search(r":(\d+)$", problem.where or "")
         yield Hit(int(line[1]) if line else 1, 1, problem.message, problem.hint or "")
 
@@ -173,6 +178,18 @@ def model_fits(subject: Subject) -> Iterator[Hit]:
     elif front.model_provider and spelled != front.model:
         hit = subject.on(line, f"{provider} spells this model `{spelled}`.", at=front.model)
         yield hit._replace(edits=_respell(subject, line, front.model, spelled))
+    else:
+        yield from _misspelt_family(subject, line, front.model, provider)
+
+
+def _misspelt_family(subject: Subject, line: int, model: str, provider: str) -> Iterator[Hit]:
+    """`claude-sonet-4-6`: which models there are is the provider's to know, how their families are written is not."""
+    makers = PROVIDERS[provider].makers if provider in PROVIDERS else ()
+    for word in re.findall(r"[a-z]{4,}", model) if makers and len(model) < _LONG_MODEL else ():
+        if word not in FAMILIES and (near := nearest(word, FAMILIES, cutoff=0.8)):
+            hint = f"Did you mean `{model.replace(word, near)}`?"
+            yield subject.on(line, f"{provider} has no models called {word}.", hint, at=word)
+            return
 
 
 def snapshot(subject: Subject) -> Iterator[Hit]:
@@ -191,9 +208,9 @@ def own_settings(subject: Subject) -> Iterator[Hit]:
     front = subject.runbook.frontmatter
     if OWN_KEY not in front.extra:
         return
-    from runbook_runner.runbook.run_settings import problems  # pydantic is slow to import
+    from runbook_runner.runbook import run_settings  # pydantic is slow to import
 
-    for problem in problems(front):
+    for problem in run_settings.problems(front):
         line = _line_of(subject, problem.key, front.lines[OWN_KEY]) if problem.key else front.lines[OWN_KEY]
         hint = did_you_mean(problem.key, [*problem.known])
         if problem.known and not hint:

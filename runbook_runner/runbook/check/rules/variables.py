@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from itertools import islice
 from typing import Any
 
@@ -45,10 +46,10 @@ _SET = (
     *("{}=", "{} =", "for {} in", "environ['{}'] =", 'environ["{}"] ='),
     *("environ['{}']=", 'environ["{}"]=', "setdefault('{}'", 'setdefault("{}"'),
 )
-_KEY_NAME = r"[A-Z][A-Z0-9]*_(?:[A-Z0-9]+_)*(?:KEY|TOKEN|SECRET|PASSWORD|PAT)"
+KEY_NAME = r"[A-Z][A-Z0-9]*_(?:[A-Z0-9]+_)*(?:KEY|TOKEN|SECRET|PASSWORD|PAT)"
 _SECRET_VARIABLE = (  # text, compiled when code names one
-    rf"\$(?P<a>{_KEY_NAME})\b|\$\{{(?P<b>{_KEY_NAME})\}}"
-    rf"|environ(?:\.get\(|\[)['\"](?P<c>{_KEY_NAME})['\"][)\]]"
+    rf"\$(?P<a>{KEY_NAME})\b|\$\{{(?P<b>{KEY_NAME})\}}"
+    rf"|environ(?:\.get\(|\[)['\"](?P<c>{KEY_NAME})['\"][)\]]"
 )
 _READERS = SHELLS | {"python", "python3"}
 
@@ -187,13 +188,18 @@ def undeclared_variable_of_host(subject: Subject) -> Iterator[Hit]:
     for name, line in _read_variables(subject):
         if name not in known and len(seen) < _MOST_VARIABLES:
             seen.setdefault(name, line)
-    asked_for = _read_by_shell(subject.text) if seen else frozenset()
     for name, line in seen.items():
-        if name not in asked_for and not any(form.format(name) in subject.text for form in _SET):
+        if not is_set(subject.text, name):
             hint = f"Declare it below `secrets:`, or it will be empty: `{name}: {{}}`."
             yield subject.on(line, f"The code reads `{name}`, which `secrets` does not declare.", hint, at=name)
 
 
+def is_set(text: str, name: str) -> bool:
+    """Whether some code or sentence gives the variable a value."""
+    return any(form.format(name) in text for form in _SET) or name in _read_by_shell(text)
+
+
+@lru_cache(maxsize=1)
 def _read_by_shell(text: str) -> frozenset[str]:
     """The words after `read`, options and prompts included."""
     lines = islice(re.finditer(r"\bread ([^\n;|&]{1,80})", text), _MOST) if "read " in text else ()
