@@ -12,7 +12,7 @@ from runbook_runner.core.errors import InputError, NotReadyError, SandboxError
 from runbook_runner.sandbox.base import PutFile, SandboxSpec
 from runbook_runner.sandbox.docker import seccomp_profile
 from runbook_runner.sandbox.docker.archive import pack
-from runbook_runner.sandbox.docker.engine import Engine, engine_errors
+from runbook_runner.sandbox.docker.engine import NEEDS, Engine, engine_errors
 from runbook_runner.sandbox.docker.network import ContainerSockets
 
 # The capabilities of root that apt, pip, npm and our own kill need; tests/sandbox/docker/test_docker.py proves it.
@@ -45,7 +45,7 @@ def start_container(engine: Engine, spec: SandboxSpec, name: str, sockets: Conta
                 return start_container(engine, spec, name, sockets)
             raise NotReadyError(
                 f"The container did not start: {refusal}",
-                hint="An image needs at least `sleep` and `sh` to be used as a sandbox.",
+                hint=NEEDS,
             ) from error
     return container
 
@@ -79,6 +79,7 @@ def _host_config(engine: Engine, spec: SandboxSpec, sockets: ContainerSockets) -
         nano_cpus=int(min(spec.cpus, engine.cpus) * 1e9),
         mem_limit=spec.memory_bytes,
         memswap_limit=spec.memory_bytes,
+        shm_size=spec.memory_bytes // 2,  # Linux' own default; an engine's is 64 MB. What is in it counts as memory
         log_config=LogConfig(type="none"),
         **sockets.host_config,
     )

@@ -243,6 +243,9 @@ def _innermost(error: BaseException) -> BaseException:
     return error
 
 
+NEEDS: Final = "An image needs at least `sleep` and `sh` to be used as a sandbox."
+
+
 @contextmanager
 def engine_errors(doing: str) -> Iterator[None]:
     """Turns an engine's refusal, and its absence, into SandboxError: `Can't {doing}: …`."""
@@ -250,10 +253,17 @@ def engine_errors(doing: str) -> Iterator[None]:
         yield
     except APIError as error:
         reason = (error.explanation or str(error)).strip()[:_MOST_SAID]
-        raise SandboxError(f"Can't {doing}: {reason}") from error
+        hint = f"It has ended, or somebody removed it. {NEEDS}" if _tells_of_end(reason) else None
+        raise SandboxError(f"Can't {doing}: {reason}", hint=hint) from error
     except BROKEN as error:
         raise SandboxError(
             f"Can't {doing}: the Docker engine does not answer.",
             hint="Is it still running?",
             details=str(_innermost(error)),
         ) from error
+
+
+def _tells_of_end(reason: str) -> bool:
+    """Whether the engine refuses because the container no longer runs; there is always a `/` in one that does."""
+    said = reason.lower()
+    return any(words in said for words in ("no such container", "is not running", "could not find the file / in"))

@@ -22,6 +22,7 @@ from runbook_runner.core.errors import SandboxError
 from runbook_runner.sandbox.attach import GONE, in_folder
 from runbook_runner.sandbox.base import Stream
 from runbook_runner.sandbox.docker.engine import Engine, engine_errors
+from runbook_runner.sandbox.docker.scripts import settled
 
 STREAMS: Final[Mapping[int, Stream]] = {1: "stdout", 2: "stderr"}
 """By their number in a frame."""
@@ -187,7 +188,7 @@ class ContainerAttached:
         self._container = container
         self._tty = tty
         with engine_errors("start a command in the container"):
-            command = in_folder(settings.APP, argv)
+            command = settled(in_folder(settings.APP, argv))
             made = engine.api.exec_create(container, command, stdin=True, tty=tty, environment=dict(env))
             self._exec = str(made["Id"])
             self._connection = start_exec(engine, self._exec, tty=tty)

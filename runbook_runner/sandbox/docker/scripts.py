@@ -6,12 +6,23 @@ from typing import Final
 
 from runbook_runner.core import settings
 
+# For an image with a user of its own, whom the engine gives `/` as home when the image has none: a home that can be
+# written to, and git, which refuses folders of others. /app belongs to root, and all may write there.
+_SETTLED: Final = f"""\
+if [ ! -w "${{HOME:-/}}" ] || [ "$HOME" = / ]; then
+    export HOME={settings.PRIVATE}/home
+    mkdir -p "$HOME"
+fi
+[ "$(id -u)" = 0 ] || export GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=safe.directory GIT_CONFIG_VALUE_0='*'
+"""
+
 # $1 working folder, $2 file that is stdin or empty, $3 deadline, $4 grace, $5 open files, $6 kilobytes of data of each
 # process or empty, $7 not empty when an archive of files comes in first; then the command. `timeout` ends
 # the command when this process, which enforces the deadline, has died. Open files are not limited on
 # the container: an engine whose own limit is lower could not start it.
-_WRAPPER: Final = """\
+_WRAPPER: Final = f"""\
 if [ -n "$7" ]; then tar -xpf - -C / && exec </dev/null || exit 126; fi
+{_SETTLED}\
 cd -- "$1" || exit 126
 if [ -n "$2" ]; then exec <"$2" || exit 126; rm -f -- "$2"; fi
 deadline=$3 grace=$4
@@ -85,3 +96,8 @@ def wrapped(
     memory = str(memory_each >> 10) if memory_each else ""
     own = [cwd, stdin_path, str(later), str(grace), str(open_files), memory, "files" if unpacks else ""]
     return ["sh", "-c", _WRAPPER, "runbook", *own, *argv]
+
+
+def settled(argv: Sequence[str]) -> list[str]:
+    """Returns the command line that runs argv with the home that `wrapped` gives it."""
+    return ["sh", "-c", f'{_SETTLED}exec "$@"', "runbook", *argv]

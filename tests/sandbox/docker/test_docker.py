@@ -161,16 +161,24 @@ def test_command_that_took_the_shell_is_frozen_and_its_files_come_home(
     assert [file.path for file in received.files] == ["out"]
 
 
-def test_image_that_runs_as_an_ordinary_user_can_write_everywhere_below_app(engine, make_docker, image, shell):
+@pytest.fixture
+def on_top(engine, image):
+    """Builds an image from lines of a Dockerfile, on top of the tests' own; removed afterwards."""
     from runbook_runner.sandbox.images.snapshots import context_archive
 
-    dockerfile = f"FROM {image}\nRUN useradd --create-home worker\nUSER worker\n".encode()
-    archive = context_archive({"Dockerfile": dockerfile})
-    lines = list(
-        engine.api.build(fileobj=archive, custom_context=True, tag="runbook-test/user:1", rm=True, decode=True)
-    )
-    assert "Successfully built" in json.dumps(lines)
-    sandbox = make_docker(image="runbook-test/user:1")
+    def build(lines):
+        archive = context_archive({"Dockerfile": f"FROM {image}\n{lines}\n".encode()})
+        said = [*engine.api.build(fileobj=archive, custom_context=True, tag=tag, rm=True, decode=True)]
+        assert "Successfully built" in json.dumps(said)
+        return tag
+
+    tag = "runbook-test/on-top:1"
+    yield build
+    engine.api.remove_image(tag, force=True)
+
+
+def test_image_that_runs_as_an_ordinary_user_can_write_everywhere_below_app(on_top, make_docker, shell):
+    sandbox = make_docker(image=on_top("RUN useradd --create-home worker\nUSER worker"))
     sandbox.start()
     sandbox.put([PutFile("/app/assets/in/x", b"x")])
     ran = shell(sandbox, "id -un; touch /app/results/r /app/assets/in/y; cat; sleep 60", stdin=b"fed\n", deadline_s=1)
@@ -178,7 +186,36 @@ def test_image_that_runs_as_an_ordinary_user_can_write_everywhere_below_app(engi
     assert ran.stderr == b""
     assert ran.exit.ended_by == "deadline"
     sandbox.stop()
-    engine.api.remove_image("runbook-test/user:1")
+
+
+@pytest.mark.parametrize("user", ["1000", "nobody"])
+def test_user_of_an_image_without_a_home_gets_one_and_git_takes_its_folders(on_top, make_docker, shell, user):
+    sandbox = make_docker(image=on_top(f"USER {user}"))
+    sandbox.start()
+    sandbox.put([PutFile("/app/assets/repo/a", b"x" * (2 << 20))])
+    script = "touch ~/a && git config --global a.b c && cd /app/assets && git init -q && git add ."
+    ran = shell(sandbox, script)
+    assert (ran.stderr, ran.exit.code) == (b"", 0)
+    attached = sandbox.attach(["sh", "-c", "ls ~; git -C assets status --short"], env={}, tty=False)
+    assert b"".join(data for _, data in iter(attached.receive, None)) == b"a\nA  repo/a\n"
+    assert attached.wait() == 0
+    sandbox.stop()
+
+
+def test_image_without_sleep_is_told_what_it_needs(on_top, make_docker, shell, is_gone, eventually):
+    sandbox = make_docker(image=on_top("RUN rm -f /bin/sleep /usr/bin/sleep"))
+    sandbox.start()
+    eventually(lambda: is_gone(sandbox))
+    with pytest.raises(SandboxError, match="at least `sleep`"):
+        shell(sandbox, "true")
+    with pytest.raises(SandboxError, match="at least `sleep`"):
+        sandbox.put([])
+
+
+def test_shared_memory_is_half_of_the_memory(make_docker, shell):
+    sandbox = make_docker(memory_bytes=1 << 30)
+    sandbox.start()
+    assert shell(sandbox, "df -k --output=size /dev/shm | tail -1").stdout.strip() == b"524288"
 
 
 def test_packages_install_with_apt_pip_npm_and_uv(sandbox, shell):
