@@ -4,8 +4,8 @@ import os
 
 import pytest
 
+from runbook_runner.runbook.check import bash_syntax
 from runbook_runner.runbook.check.bash_syntax import Block, Broken, Unchecked
-from runbook_runner.runbook.check.rules import bash_syntax
 
 BROKEN = {
     "if true; then\n  echo a": (2, "unexpected end of file"),
