@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from runbook_runner.agents.base import Agent
+from runbook_runner.core.errors import InputError
 from runbook_runner.core.events import Emit
 from runbook_runner.core.spec import Limits, RunSpec
 from runbook_runner.gateway import (
@@ -38,12 +39,14 @@ def find_upstream(
     """Returns what answers the agent's model calls; `None` when the agent makes none. script: with a replay, it answers
     after that.
 
-    Raises InputError for a bad script, price file or pace, also when nothing uses it, and for an unknown provider;
-    NotReadyError for a missing key: before anything starts.
+    Raises InputError for a bad script, price file or pace, also when nothing uses it, for a script that no call would
+    ask, and for an unknown provider; NotReadyError for a missing key: before anything starts.
     """
     check_environment(environ)
     scripted = load_script(script) if script else None
     if agent.dialect is None:
+        if scripted:
+            raise InputError(f"--model-script has no meaning with the agent {agent.name}, which calls no model.")
         return None
 
     def provider() -> Upstream:

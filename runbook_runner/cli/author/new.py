@@ -65,6 +65,8 @@ def _asked_for(arguments: argparse.Namespace, *, is_terminal: bool) -> NewRunboo
     if is_terminal and not arguments.agent and not arguments.model:
         agent = ask(f"Agent ({', '.join(known_agents(near))})", agent)
     facts = find_facts(agent, near)
+    if arguments.model and facts.runs_blocks:
+        raise InputError(f"--model has no meaning with the agent {facts.name}, which calls no model.")
     evaluation = arguments.evaluation or ("programmatic" if facts.runs_blocks else EVALUATIONS[0])
     if is_terminal and not arguments.evaluation:
         evaluation = ask(f"Evaluation ({', '.join(EVALUATIONS)})", evaluation)

@@ -148,6 +148,8 @@ def _then(arguments: argparse.Namespace) -> Then | None:
         raise InputError("A fork needs both --until and --then.", hint="Such as --until 3 --then script turns.yaml.")
     if arguments.then == "script" and len(arguments.trajectories) < 2:
         raise InputError("--then script needs a model script.", hint="Such as --then script turns.yaml.")
+    if arguments.then and arguments.strict:
+        raise InputError("--strict has no meaning for a fork, which is not compared with the recording.")
     return cast("Then | None", arguments.then)
 
 

@@ -58,6 +58,8 @@ def prepare_replay(request: ReplayRequest, ask: Ask | None = None) -> PreparedRu
     near = (*([document.parent] if document else ()), *request.near)
     name = str(document.parent / RECORDING) if document else request.name
     recorded = read_recorded_run(asked.require_home(), name, near)
+    if request.until is not None:
+        recorded.require_model_calls()
     replay = CassetteReplay(
         recorded.cassette, check_on_miss(request.options.on_miss), request.until, request.then, recorded
     )

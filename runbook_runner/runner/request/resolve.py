@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, cast, get_args
 
+from runbook_runner.agents.base import Agent
 from runbook_runner.agents.built_in import BUILT_IN_AGENTS
 from runbook_runner.agents.registry import find_agent
 from runbook_runner.core import ids, settings
@@ -51,9 +52,8 @@ def resolve(
         raise InputError(str(one), where=f"{runbook.source}:{one.line}", hint="Keep one of them.")
     chosen = choose(front, request, keys, warn)
     agent = find_agent(str(chosen.agent.value), request.near)
-    for option, value in {"--model": request.model, "--provider": request.provider}.items():
-        if value and agent.facts.runs_blocks:
-            raise InputError(f"{option} has no meaning with the agent {agent.name}, which calls no model.")
+    limits = _limits(runbook, request)
+    _refuse_unused(request, agent)
     filled = _filled(runbook, request, lacking)
     own = request.files or (() if request.named_files else sample_inputs(runbook, folder))
     files = (*request.named_files, *((path.name, path) for path in own))
@@ -78,7 +78,7 @@ def resolve(
         primary_outputs=front.primary_outputs,
         evaluation=front.evaluation,
         criteria=filled.criteria,
-        limits=_limits(runbook, request),
+        limits=limits,
         network=_network(runbook, request),
         labels=dict(request.labels),
     )
@@ -166,6 +166,22 @@ def _limits(runbook: Runbook, request: RunRequest) -> Limits:
     own = read_limits(own_settings(runbook).limits(), runbook.source)
     asked = {field: getattr(request, field.removesuffix("_bytes")) for field in LIMITS.values()}
     return override(limits_within_bounds(own, request.near), read_limits(asked))
+
+
+def _refuse_unused(request: RunRequest, agent: Agent) -> None:
+    """Of what the user has typed: a budget that bounds nothing would be taken for one. Raises InputError."""
+    of_model = {"--model": request.model, "--provider": request.provider}
+    of_calls = {
+        "--replay": request.replay,
+        "--max-cost": request.max_cost_usd,
+        "--max-tokens": request.max_tokens,
+        "--max-calls": request.max_calls,
+    }
+    unused = {**(of_model if agent.facts.runs_blocks else {}), **(of_calls if agent.dialect is None else {})}
+    if option := next((option for option, value in unused.items() if value), None):
+        raise InputError(
+            f"{option} has no meaning with the agent {agent.name}, which calls no model through the gateway."
+        )
 
 
 def _near(agent: str, snapshot: str | None, request: RunRequest) -> tuple[str, ...]:

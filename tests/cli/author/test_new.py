@@ -102,6 +102,7 @@ def test_out_says_where(runbook):
         (["p", "--model", "nope/big"], "There is no model provider `nope`"),
         (["p", "--evaluation", "visual"], "Unknown evaluation 'visual'"),
         (["p", "--agent", "shell", "--evaluation", "rubric"], "can't judge by a rubric"),
+        (["p", "--agent", "shell", "--model", "m"], "--model has no meaning with the agent shell"),
     ],
 )
 def test_wrong_wishes_are_refused_and_leave_nothing(runbook, args, says):

@@ -598,9 +598,14 @@ def test_a_key_that_the_frontmatter_gives_twice_is_refused_with_both_lines(runbo
         (("-p", "name=Ada", "-p", "name=Bo"), "-p gives 'name' twice."),
         (("--label", "a=1", "--label", "a=2"), "--label gives 'a' twice."),
         (("--on-miss", "live"), "--on-miss live has no meaning without --replay."),
-        (("--model", "m"), "--model has no meaning with the agent shell, which calls no model."),
-        (("--provider", "openai"), "--provider has no meaning with the agent shell, which calls no model."),
+        (("--model", "m"), "--model has no meaning with the agent shell, which calls no model"),
+        (("--provider", "openai"), "--provider has no meaning with the agent shell, which calls no model"),
+        (("--max-cost", "1"), "--max-cost has no meaning with the agent shell, which calls no model"),
+        (("--max-tokens", "9"), "--max-tokens has no meaning with the agent shell, which calls no model"),
+        (("--max-calls", "9"), "--max-calls has no meaning with the agent shell, which calls no model"),
+        (("--model-script", "m.yaml"), "--model-script has no meaning with the agent shell, which calls no model"),
     ],
 )
 def test_a_value_that_would_have_no_effect_is_refused(runbook: Any, options: tuple[str, ...], says: str) -> None:
+    (runbook.cwd / "m.yaml").write_text("- say: done\n")
     refused(run_text(runbook, TEXT, *options), 2, says)

@@ -243,6 +243,8 @@ def test_a_spec_of_another_version_is_refused_with_its_place(runbook: Any, shell
         (["--network", "wide"], "Unknown network policy 'wide'"),
         (["--until", "1", "--then", "dead"], "Unknown --then 'dead'"),
         (["--on-miss", "guess"], "Unknown --on-miss 'guess'"),
+        (["--until", "1", "--then", "live"], "The agent of this run made no model calls."),
+        (["--until", "1", "--then", "live", "--strict"], "--strict has no meaning for a fork"),
         (["--update"], "--update renews the recording/ beside a RUNBOOK.md"),
     ],
 )

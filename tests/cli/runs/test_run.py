@@ -253,7 +253,7 @@ def test_dry_run_shows_the_spec_and_starts_nothing(runbook: Any) -> None:
 
 def test_dry_run_tells_people_what_would_run_where_and_with_what(runbook: Any, tmp_path: Path) -> None:
     (tmp_path / "data.csv").write_text("a,b\n")
-    asked = ("-p", "name=Ada", "-f", "data.csv", "--secret", "CRM_TOKEN", "--max-calls", "7", "--memory", "512M")
+    asked = ("-p", "name=Ada", "-f", "data.csv", "--secret", "CRM_TOKEN", "--pids", "70", "--memory", "512M")
     ran = runbook("run", HELLO, "--sandbox", "host", "--dry-run", *asked, env={"CRM_TOKEN": "canary-Zz9-12345"})
     assert (ran.code, ran.err) == (0, "")
     assert "canary" not in ran.out
@@ -266,7 +266,7 @@ def test_dry_run_tells_people_what_would_run_where_and_with_what(runbook: Any, t
     assert "Sandbox host: run /" in said
     assert "1200 s (600 s without output)" in said
     assert "512M memory" in said
-    assert said.count("7 model calls") == 1
+    assert said.count("70 processes") == 1
 
 
 WANTING = """\
