@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +27,7 @@ SESSIONS = "agent/sessions"
 COLLECTED = (RESULTS, SESSIONS)
 """Folders whose files and names come from the sandbox; the runner writes all others."""
 
+_BEGINNING = r"[0-9a-f]{3,7}"  # of an id: ids.new_trajectory_id
 _BLOCK = 1 << 16
 _MAX_DEPTH = 200  # folders in a trajectory's folder
 _LONGEST_LINE = 64 << 20  # a longer one is not of this program
@@ -61,18 +63,24 @@ def create_folder(home: Path, collection: str, task: str) -> tuple[str, Path]:
 
 
 def find_folder(home: Path, name: str) -> Path:
-    """A trajectory's folder. name: the folder itself, or the id of a run below `home`. Raises InputError."""
+    """A trajectory's folder. name: the folder itself, or the id of a run below `home`, or so much of an id that it is
+    the only one. Raises InputError."""
     if is_file(Path(name) / EVENTS_FILE):
         return Path(name).absolute()
-    is_id = ids.is_name(name)
-    found = sorted((home / TRAJECTORIES).glob(f"*/*/{name}/{EVENTS_FILE}")) if is_id else []
+    found, meant = (_logs(home, name) if ids.is_name(name) else []), "the id"
+    if not found and re.fullmatch(_BEGINNING, name):
+        found, meant = _logs(home, f"{name}*"), "ids that begin with"
     if not found:
         hint = "Give a trajectory's folder, or the id that `runbook run` printed; RUNBOOK_HOME says where to look."
         raise UnknownTrajectoryError(f"There is no trajectory {name!r} in {home}.", hint=hint)
     if len(found) > 1:
         lines = "\n".join(f"  {path.parent}" for path in found)
-        raise InputError(f"{len(found)} trajectories have the id {name}; give the folder:", hint=lines)
+        raise InputError(f"{len(found)} trajectories have {meant} {name}; give the folder:", hint=lines)
     return found[0].parent
+
+
+def _logs(home: Path, pattern: str) -> list[Path]:
+    return sorted((home / TRAJECTORIES).glob(f"*/*/{pattern}/{EVENTS_FILE}"))
 
 
 def _keep_out_of_git(trajectories: Path) -> None:

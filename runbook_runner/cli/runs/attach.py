@@ -17,7 +17,7 @@ Exit codes: the command's own; 2 bad input, 3 the run has ended or this machine 
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", metavar="TRAJECTORY", help="The id or folder of a run.")
+    parser.add_argument("name", metavar="TRAJECTORY", help="The id of a run, or its beginning, or its folder.")
     add_shell_command(parser)
     add_secrets(parser)
     add_env_file(parser, "Take the run's secrets from this file.")

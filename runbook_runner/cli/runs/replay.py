@@ -48,8 +48,9 @@ has the exit codes of `runbook run`.
 
 def declare(parser: argparse.ArgumentParser) -> None:
     trajectories = (
-        "A trajectory's id, its folder, a copy of that folder, or a RUNBOOK.md with such a copy beside it in "
-        "recording/; several are replayed one after another. FILE: with --then script, the model script that continues."
+        "A trajectory's id or the beginning of it, its folder, a copy of that folder, or a RUNBOOK.md with such a copy "
+        "beside it in recording/; several are replayed one after another. FILE: with --then script, the model script "
+        "that continues."
     )
     parser.usage = "%(prog)s [OPTIONS] TRAJECTORY... [FILE]"
     parser.add_argument("trajectories", nargs="+", metavar="TRAJECTORY", help=trajectories)

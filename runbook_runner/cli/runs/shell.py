@@ -20,7 +20,9 @@ Exit codes: the command's own; 2 bad input, 3 this machine is not ready.
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", metavar="SNAPSHOT|TRAJECTORY", help="A snapshot, or the id or folder of a run.")
+    parser.add_argument(
+        "name", metavar="SNAPSHOT|TRAJECTORY", help="A snapshot, or the id (or its beginning) or folder of a run."
+    )
     add_shell_command(parser)
     parser.add_argument("--agent", help="With a snapshot: install this agent's CLI as well.")
     sandbox = "auto, docker, bubblewrap or host (default: that of the run; docker for a snapshot)."

@@ -218,10 +218,14 @@ def test_an_unknown_trajectory_is_an_input_error(runbook: Any) -> None:
 
 def test_an_id_that_two_runs_have_asks_for_the_folder(runbook: Any, shell_runbook: Write) -> None:
     first = recorded(runbook, shell_runbook("echo x > /app/results/out.txt"))
+    assert runbook("replay", first.folder.name[:4], "--sandbox", "host").code == 0
+    shutil.rmtree(next(folder for folder in first.folder.parent.iterdir() if folder != first.folder))
     shutil.copytree(first.folder, first.folder.parents[1] / "other" / first.folder.name)
     ran = runbook("replay", first.folder.name)
     assert ran.code == 2
     assert f"2 trajectories have the id {first.folder.name}; give the folder:" in ran.err
+    ran = runbook("replay", first.folder.name[:4])
+    assert f"2 trajectories have ids that begin with {first.folder.name[:4]}; give the folder:" in ran.err
     assert f"other/{first.folder.name}" in ran.err
 
 
