@@ -19,6 +19,9 @@ from runbook_runner.sandbox.docker.engine import Engine
 
 _MAX_RECORD: Final = 4 << 20
 _PERIOD_US: Final = 100_000
+_NO_NETWORK: Final = {"networkmode": "none"}
+# Of `podman build --network=none`: to Podman's API any other word means the network of its machine, loopback included.
+_NO_NETWORK_OF_PODMAN: Final = {"networkmode": "NetworkDisabled", "nsoptions": '[{"Name": "network"}]'}
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,9 @@ def _records(response: HTTPResponse) -> Iterator[dict[str, Any]]:
 
 
 def _limits(engine: Engine, bounds: Bounds) -> dict[str, Any]:
-    limits: dict[str, Any] = {} if bounds.network else {"networkmode": "none"}
+    limits: dict[str, Any] = {}
+    if not bounds.network:
+        limits |= _NO_NETWORK_OF_PODMAN if engine.is_podman else _NO_NETWORK
     if engine.groups:
         quota = round(min(bounds.cpus, engine.cpus) * _PERIOD_US)
         limits |= {"cpuperiod": _PERIOD_US, "cpuquota": quota}

@@ -15,6 +15,7 @@ _ARG: Final = re.compile(r"(?P<name>[a-z_]\w*)(?:=(?P<quote>[\"']?)(?P<default>[
 _VARIABLE: Final = re.compile(r"\$(?:\{([a-z_]\w*)\}|([a-z_]\w*))", re.ASCII | re.IGNORECASE)
 _COPIED: Final = re.compile(r"--from=(\S+)", re.IGNORECASE)
 _RUN_OPTIONS: Final = re.compile(r"(?:--[^\s\"'\\$]+\s+)*")  # without what the engine could read otherwise
+_OTHER_NETWORK: Final = re.compile(r"--network(?!=none\s)")
 _FETCHED: Final = re.compile(r"://|git@|\$|\.git\b|\\", re.IGNORECASE)
 _WITH_HEREDOCS: Final = ("RUN", "COPY", "ADD")  # some engines know them: their lines are no instructions, nor continued
 _QUOTES: Final = re.compile(r"[\"']")  # the engine drops them, also within a word
@@ -45,8 +46,8 @@ def refuse_fetches(dockerfile: bytes, arguments: Mapping[str, str], has: Callabl
                     _require(image, stages, has, f"COPY {rest}", where)
         elif word == "ADD" and _FETCHED.search(_QUOTES.sub("", rest)):
             raise _refused(f"ADD {rest}", "fetches from an address", where)
-        elif word == "RUN" and _mounts_image(rest):
-            raise _refused(f"RUN {rest}", "may mount an image", where)
+        elif word == "RUN" and (may := _option(rest)):
+            raise _refused(f"RUN {rest}", may, where)
 
 
 def _argument(rest: str, arguments: Mapping[str, str], where: str) -> dict[str, str]:
@@ -74,11 +75,13 @@ def _require(image: str, stages: list[str], has: Callable[[str], bool], instruct
         raise _refused(instruction, f"needs the image {image}, which the engine does not have", where)
 
 
-def _mounts_image(rest: str) -> bool:
-    """Whether `RUN --mount=…,from=IMAGE`, which Podman knows, may be among the options."""
+def _option(rest: str) -> str | None:
+    """What an option of RUN may do that only Podman knows: `--mount=…,from=IMAGE` or `--network=host`; else `None`."""
     read = _RUN_OPTIONS.match(rest)
     options = read[0] if read else ""
-    return "from=" in options or rest.startswith("--", len(options))
+    if "from=" in options or rest.startswith("--", len(options)):
+        return "may mount an image"
+    return "may have another network" if _OTHER_NETWORK.search(options) else None
 
 
 def _is_stage(number: str, stages: list[str]) -> bool:

