@@ -33,6 +33,7 @@ _FROM_SNAPSHOT = re.compile(rb"^FROM\s+snapshot:", re.MULTILINE | re.IGNORECASE)
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")  # the name of an image is in lower case and has no space
 _ON_SNAPSHOT = "snapshot:"
 _MOST_BASES = 20
+_DATE = 946_684_800  # 2000-01-01; of all files, so that they build the same image. No zip takes one before 1980
 _PROGRAMS = (b"#!", b"\x7fELF")  # known by content: a checkout on another system may lose the mode
 
 Near = Sequence[Path | str]
@@ -116,6 +117,7 @@ def context_archive(files: dict[str, bytes]) -> io.BytesIO:
         for path, content in sorted(files.items()):
             info = tarfile.TarInfo(path)
             info.size, info.mode = len(content), 0o755 if content.startswith(_PROGRAMS) else 0o644
+            info.mtime = _DATE
             tar.addfile(info, io.BytesIO(content))
     packed.seek(0)
     return packed

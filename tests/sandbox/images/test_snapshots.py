@@ -1,6 +1,7 @@
 """Snapshots as folders: which are found, what of them goes into an image, what they stand on."""
 
 import tarfile
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,13 @@ def test_programs_can_be_run_whatever_mode_a_checkout_gave_them() -> None:
     files = {"script": b"#!/bin/sh\n", "binary": b"\x7fELF...", "data": b"1,2"}
     with tarfile.open(fileobj=context_archive(files)) as tar:
         assert {member.name: member.mode for member in tar} == {"script": 0o755, "binary": 0o755, "data": 0o644}
+
+
+def test_files_of_a_snapshot_have_a_date_that_archives_take(tmp_path: Path) -> None:
+    with tarfile.open(fileobj=context_archive({"tool.py": b"print(1)"})) as tar:
+        tar.extractall(tmp_path, filter="data")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as zipped:
+        zipped.write(tmp_path / "tool.py")
 
 
 @pytest.mark.parametrize(
