@@ -1,6 +1,7 @@
 """Standard streams as a shell can leave them: closed, or with a reader that goes away. Neither costs a run anything."""
 
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -100,3 +101,28 @@ def test_a_host_whose_locale_is_not_utf8_keeps_results_and_names(runbook, shell_
     _, folder = recorded(runbook)
     assert sorted(path.name for path in (folder / "results").iterdir()) == ["out.txt", "ü.txt"]
     assert "😀" in (folder / "agent" / "stdout.log").read_text("utf-8")
+
+
+@pytest.mark.parametrize("arguments", [(), ("--json",), ("--quiet",)], ids=["shown", "json", "quiet"])
+def test_nothing_that_a_run_prints_is_a_command_to_the_workflow_around_it(runbook, shell_runbook, arguments):
+    code = "printf '::add-mask::e\\n \\t::error::x\\nfine ##[error]y\\na::b\\n'; echo made > '/app/results/##[x].txt'"
+    ran = runbook(
+        "run", shell_runbook(f"{code}; exit 3"), "--sandbox", "host", *arguments, env={"GITHUB_ACTIONS": "true"}
+    )
+    assert ran.code == 4
+    said = ran.out + ran.err
+    assert not re.search(r"^\s*::|##\[", said, re.MULTILINE)
+    if arguments == ("--json",):
+        assert "results/##[x].txt" in json.dumps(json.loads(ran.out))
+    elif not arguments:
+        assert "a::b" in said
+
+
+def test_findings_are_commands_to_the_workflow_when_asked_for(runbook):
+    file = runbook.cwd / "::add-mask::e" / "RUNBOOK.md"
+    file.parent.mkdir()
+    file.write_text("---\nversion: 1\n---\n")
+    ran = runbook("check", "--format", "github", env={"GITHUB_ACTIONS": "true"})
+    assert re.match(r"::(error|warning) file=%3A%3Aadd-mask%3A%3Ae/RUNBOOK.md,line=", ran.out)
+    ran = runbook("check", env={"GITHUB_ACTIONS": "true"})
+    assert not re.search(r"^\s*::|##\[", ran.out, re.MULTILINE)

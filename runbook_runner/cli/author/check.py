@@ -84,7 +84,7 @@ def _report(targets: Sequence[Target], findings: Sequence[Finding], form: str) -
     has_color = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     names = tuple(target.name for target in targets)
     written = WRITERS[form](Report(names, findings, _Lines(), color=has_color))
-    (put_styled if form in ("text", "github") else put)(written)
+    (put_styled if form == "text" else put)(written)
     return FOUND if findings else _CLEAN
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _NAMES: Final = "surrogateescape"  # of files: their bytes may not be UTF-8
 _STYLE: Final = re.compile(r"(\x1b\[[0-9;]{0,40}m)")
+_COMMAND: Final = re.compile(r"^((?:\x1b\[[0-9;]{0,40}m|[^\S\n])*+:)(?=:)|##(?=\[)", re.MULTILINE)
 _UNPRINTABLE: Final = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
@@ -64,11 +65,17 @@ class PrintableStream(TextIOWrapper):
     """A standard stream. It replaces what moves the cursor, colours or turns what follows; line feeds and tabs stay."""
 
     def write(self, text: str, /) -> int:
-        return super().write(printable(text))
+        return super().write(_without_commands(printable(text)))
 
     def write_styled(self, text: str) -> int:
         """Writes text in which this program has put styles and cursor movements."""
-        return super().write(text)
+        return super().write(_without_commands(text))
+
+
+def _without_commands(text: str) -> str:
+    """In a step of GitHub Actions, the text without commands to the workflow: its runner obeys lines that begin with
+    `::`, and `##[` anywhere, whoever has written them. A space without width takes the meaning away."""
+    return _COMMAND.sub("\\g<0>\u200b", text) if os.environ.get("GITHUB_ACTIONS") == "true" else text
 
 
 class _Output(FileIO):
@@ -96,14 +103,16 @@ def warn(text: str) -> None:
 def put_styled(text: str) -> None:
     """Writes text to standard output in which this program has put styles. What else it holds must be printable."""
     parts = _STYLE.split(text)  # every second one is a style
-    _write("".join(part if number % 2 else printable(part) for number, part in enumerate(parts)).encode(errors=_NAMES))
+    shown = "".join(part if number % 2 else printable(part) for number, part in enumerate(parts))
+    _write(_without_commands(shown).encode(errors=_NAMES))
 
 
 def put_json(body: Any, *, indent: int | None = None) -> None:
     is_utf8 = sys.stdout.encoding.lower().replace("-", "") == "utf8"
     text = json.dumps(body, indent=indent, ensure_ascii=not is_utf8)
-    # JSON leaves these as they are, and a terminal obeys them.
-    sys.stdout.write(_UNPRINTABLE.sub(lambda match: f"\\u{ord(match[0]):04x}", text) + "\n")
+    # JSON leaves these as they are, and a terminal or a workflow obeys them.
+    escaped = _UNPRINTABLE.sub(lambda match: f"\\u{ord(match[0]):04x}", text).replace("##[", "##\\u005b")
+    sys.stdout.write(escaped + "\n")
 
 
 def put(document: str | bytes) -> None:
