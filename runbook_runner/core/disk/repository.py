@@ -3,6 +3,7 @@ own."""
 
 import errno
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -11,18 +12,20 @@ from runbook_runner.core.disk.links import open_regular
 
 REPOSITORY: Final = (".git", ".hg", ".runbook")
 """What marks the top folder of one."""
+_CLONED: Final = (".git", ".hg")
+"""Of these, what a run does not make. It makes a `.runbook` in the folder where its user stands."""
 
 
 def within_repository(file: Path, *, links: bool = True) -> Path:
-    """Returns the real path of a file or folder. Raises OSError for a link that leads out of the repository that it is
-    in, be it the file or a folder on the way to it: a clone may have brought it. Nor may such a link lead to what is
-    hidden in the repository, or is there and did not come with it. Without a repository the current folder counts as
-    one, which may be an unpacked archive; elsewhere, no link may lead out of the folder that it is in. links: False for
-    a folder to write to, where such a link leads nowhere: below what it leads to, a sandbox names the files."""
+    """Returns the real path of a file or folder. Raises OSError for a link that leads out of the clone that it is in,
+    be it the file or a folder on the way to it: the clone may have brought it. Nor may such a link lead to what is
+    hidden in the clone, or is there and did not come with it. Elsewhere, where an archive may have been unpacked whose
+    top no one knows, no link may lead out of the folder that it is in. links: False for a folder to write to, where
+    such a link leads nowhere: below what it leads to, a sandbox names the files."""
     path = file.absolute()
     if os.path.realpath(path) == str(path):
         return file
-    top, followed, current = None, list[tuple[Path, Path]](), _current_folder()
+    top, followed = None, list[tuple[Path, Path]]()
     for part in (*reversed(path.parents), path):
         real = Path(os.path.realpath(part))
         if os.path.islink(part) and (bound := top or _unpacked_in(part, on_the_way=part != path)):  # noqa: PTH114
@@ -33,7 +36,7 @@ def within_repository(file: Path, *, links: bool = True) -> Path:
                 raise OSError(errno.ELOOP, f"{what} is a link, which may have come with {bound}", str(file))
             followed.append((part, bound))
         top = top if top and real.is_relative_to(top) else None  # `..` may have left it
-        if _is_repository(real) or (top is None and real == current):
+        if _is_repository(real, _CLONED):
             top = real
     for link, bound in followed:
         if not real.is_relative_to(bound):  # `..` after it has left it
@@ -47,10 +50,10 @@ def within_repository(file: Path, *, links: bool = True) -> Path:
 
 def _unpacked_in(link: Path, *, on_the_way: bool) -> Path | None:
     """The folder that an archive may have brought a link to; `None` for a link to a folder that is the user's own: it
-    lies in the home or above it, or is root's."""
-    folder = Path(os.path.realpath(link.parent))
-    own = _home().is_relative_to(folder) or link.lstat().st_uid == 0 != os.geteuid()
-    return None if on_the_way and own else folder
+    lies in the home or above it, or is root's and not below the current folder."""
+    folder, current = Path(os.path.realpath(link.parent)), _current_folder()
+    is_roots = link.lstat().st_uid == 0 != os.geteuid() and not (current and folder.is_relative_to(current))
+    return None if on_the_way and (is_roots or _home().is_relative_to(folder)) else folder
 
 
 def open_found(file: Path) -> BinaryIO:
@@ -74,9 +77,9 @@ def came_with(folder: Path) -> Path:
     return tops[-1] if tops else here
 
 
-def _is_repository(real: Path) -> bool:
+def _is_repository(real: Path, marks: Iterable[str] = REPOSITORY) -> bool:
     """Whether this real path has a mark; never the home or above it."""
-    return has_mark(real) and not _home().is_relative_to(real)
+    return has_mark(real, marks) and not _home().is_relative_to(real)
 
 
 def _current_folder() -> Path | None:
@@ -92,9 +95,9 @@ def _home() -> Path:
     return Path(os.path.realpath(os.path.expanduser("~")))  # noqa: PTH111 - a user without a home is not an error here
 
 
-def has_mark(folder: Path) -> bool:
+def has_mark(folder: Path, marks: Iterable[str] = REPOSITORY) -> bool:
     """Whether it is the top folder of a repository. Never raises: a folder above may be closed to this user."""
-    return any(os.path.exists(folder / name) for name in REPOSITORY)  # noqa: PTH110
+    return any(os.path.exists(folder / name) for name in marks)  # noqa: PTH110
 
 
 def is_hidden(real: Path, folder: Path) -> bool:

@@ -76,7 +76,7 @@ def test_a_clone_that_its_user_reaches_through_a_link_is_a_clone(runbook: Any, o
 
 @pytest.mark.parametrize("option", ["-f", "--params", "--model-script", "--input"])
 @pytest.mark.parametrize("path", ["key.csv", "data/key"])
-@pytest.mark.parametrize("place", ["clone", "archive here", "archive elsewhere"])
+@pytest.mark.parametrize("place", ["clone", "archive here", "archive elsewhere", "archive below earlier runs"])
 def test_no_file_for_a_run_is_behind_a_link_out_of_the_clone(
     runbook: Any, outside: Path, option: str, path: str, place: str
 ) -> None:
@@ -90,6 +90,9 @@ def test_no_file_for_a_run_is_behind_a_link_out_of_the_clone(
     (folder / "RUNBOOK.md").write_text(RUNBOOK.replace("shell", "claude-code"))
     if place == "archive elsewhere":
         runbook.cwd = folder.parent / "keys"
+    if place == "archive below earlier runs":
+        runbook.cwd = folder.parent
+        (folder.parent / ".runbook").mkdir()
     ran = runbook("run", "--dry-run", folder, option, folder / path)
     assert ran.code == 2
     assert "is a link that leads out of" in ran.err
