@@ -27,9 +27,11 @@ _PACKAGES = {
 }  # fmt: skip
 """Programs that no snapshot of ours has → the Debian package; empty: Debian has none, or not what is meant."""
 _PROGRAM = "|".join(sorted(map(re.escape, _PACKAGES), reverse=True))
-_BEFORE = r"(?:^|[;&|({`!]|\b(?:then|do|else|xargs|time|exec|env|if))[ \t]*(?:[A-Z_]+=\S* )?"
+_BEFORE = r"(?:^|[;&|({`!]|\b(?:then|do|else|xargs|time|exec|env|if))[ \t]*(?:[A-Z_]+=[^\s;&|({`!]* )?"
 _COMMAND = rf"{_BEFORE}({_PROGRAM})(?=\s|$)"
-_GOT = r"(?:install|command -v|which|type|hash|add)\b[^\n]{{0,200}}(?<![\w-]){}(?![\w-])|(?<![\w-]){}\s?\(\)"
+_ALONE = r"{0}(?<![\w-]{0})(?![\w-])"  # begins with letters, which are found fast
+_GETS = re.compile(r"(?:install|command -v|which|type|hash|add)\b")
+_DEFINES = re.compile(r"\s?\(\)")
 
 _VARIABLE = r"(?<![\\\w])\$(?:\{([A-Z][A-Z0-9_]+)\}|([A-Z][A-Z0-9_]+)\b)"
 _ALWAYS_SET = frozenset(
@@ -44,10 +46,10 @@ _ALWAYS_SET = frozenset(
 """By a shell, by awk, or by every run (contract §5.8)."""
 
 _BESIDE = r"(?<![\w/.$}~*<-])(?:\./)?((?:[A-Za-z0-9_][\w-]*/)*[A-Za-z0-9_][\w.-]*\.[A-Za-z0-9]{1,8})(?![\w/(])"
-_WRITTEN = (
-    r"(?:>|tee|-o|--output|-O|touch|cp|mv|mkdir)[^\n]{{0,120}}{}"
-    r"|['\"]{}['\"]\)?\s*,\s*(?:mode\s*=\s*)?['\"][wax]"
-)
+_WRITES = re.compile(r">|tee|-o|--output|-O|touch|cp|mv|mkdir")
+_OPENS = re.compile(r"['\"]\)?\s*,\s*(?:mode\s*=\s*)?['\"][wax]")
+_LOOK_BACK = 200  # characters
+_MOST_PLACES = 1000  # of one name
 _MOST = 100  # different names that are looked up
 
 
@@ -58,10 +60,10 @@ def missing_program(subject: Subject) -> Iterator[Hit]:
         return
     added = _own(subject, "apt_packages")
     for program, line in _first_uses(subject, SHELLS, _COMMAND):
-        package, word = _PACKAGES[program], re.escape(program)
+        package, word = _PACKAGES[program], _ALONE.format(re.escape(program))
         if package in added or (program, name) == ("ffmpeg", "prism-playwright"):
             continue
-        if re.search(_GOT.format(word, word), subject.text) or (package and f"install {package}" in subject.text):
+        if _stands(word, subject.text, _GETS, _DEFINES) or (package and f"install {package}" in subject.text):
             continue
         hint = f"Add `{OWN_KEY}: {{apt_packages: [{package}]}}` to the frontmatter, or --apt {package} to the command."
         if not package:
@@ -85,14 +87,23 @@ def file_left_behind(subject: Subject) -> Iterator[Hit]:
         return
     taken = {name.rpartition("/")[2] for name in _own(subject, "inputs")}
     for name, line in _first_uses(subject, LANGUAGES, _BESIDE):
-        word = re.escape(name)
         if name.rpartition("/")[2] in taken or not is_file(subject.folder / name):
             continue
-        if not re.search(_WRITTEN.format(word, word), subject.text):
+        if not _stands(re.escape(name), subject.text, _WRITES, _OPENS):
             hint = f"Add `{OWN_KEY}: {{inputs: [{name}]}}` to the frontmatter, and read it from /app/assets."
             yield subject.on(
                 line, f"`{name}` is beside the runbook, and stays there: no sandbox has it.", hint, at=name
             )
+
+
+def _stands(word: str, text: str, before: "re.Pattern[str]", after: "re.Pattern[str]") -> bool:
+    """Whether what the pattern `word` finds stands, in its line, behind the one or directly before the other."""
+    for found in islice(re.finditer(word, text), _MOST_PLACES):
+        at = found.start()
+        first = max(at - _LOOK_BACK, 0)
+        if before.search(text, max(text.rfind("\n", first, at), first), at) or after.match(text, found.end()):
+            return True
+    return False
 
 
 def _own(subject: Subject, key: str) -> Collection[str]:
