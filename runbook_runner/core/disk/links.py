@@ -27,8 +27,9 @@ def open_regular(path: Path) -> BinaryIO:
     return os.fdopen(descriptor, "rb")
 
 
-def first_link(top: Path, levels: int) -> Path | None:
-    """Returns the first link that is `top` or lies so many levels below it; `None` when there is none."""
+def first_link(top: Path, levels: int, *, deepest: bool = False) -> Path | None:
+    """Returns the first link that is `top` or lies so many levels below it; `None` when there is none. deepest: a
+    folder on the last of these levels, below which nothing is looked at, counts as one."""
     if os.path.islink(top):  # noqa: PTH114 - it never raises
         return top
     with suppress(OSError), os.scandir(top) as entries:
@@ -36,7 +37,10 @@ def first_link(top: Path, levels: int) -> Path | None:
             inner = Path(entry.path)
             if entry.is_symlink():
                 return inner
-            if levels > 1 and entry.is_dir(follow_symlinks=False) and (found := first_link(inner, levels - 1)):
+            if not entry.is_dir(follow_symlinks=False):
+                continue
+            found = first_link(inner, levels - 1, deepest=deepest) if levels > 1 else inner if deepest else None
+            if found:
                 return found
     return None
 

@@ -22,6 +22,7 @@ from runbook_runner.core.events import (
     Status,
     ToolCalled,
 )
+from runbook_runner.core.files import is_link
 from runbook_runner.core.invalid import problem_of
 from runbook_runner.core.spec import RunSpec
 from runbook_runner.runbook.parts.steps import step_blocks
@@ -31,7 +32,7 @@ from runbook_runner.trajectory.store import SPEC_FILE, find_folder, read_events
 
 MODEL_FOLDER = "model"
 _A_FOLDER = re.compile(r"/[^\0\n]{1,511}")
-_LEVELS = 200  # of folders; none is followed deeper than that
+_LEVELS = 200  # of folders; a run collects half as many
 
 
 class End(NamedTuple):
@@ -94,8 +95,10 @@ def read_recorded_run(home: Path, name: str, near: Iterable[Path] = ()) -> Recor
     snapshot are looked for: those that it names are not believed. Raises InputError when there is none or it can't be
     read."""
     folder = find_folder(home, name)
-    if link := first_link(folder, levels=_LEVELS):
-        raise InputError("There is a link in this recording.", where=str(link), hint="Put the file itself there.")
+    if found := first_link(folder, levels=_LEVELS, deepest=True):
+        if is_link(found):
+            raise InputError("There is a link in this recording.", where=str(found), hint="Put the file itself there.")
+        raise InputError(f"This recording has more than {_LEVELS} folders in each other.", where=str(folder))
     spec = _spec(folder / SPEC_FILE).model_copy(update={"near": tuple(str(path.absolute()) for path in near)})
     require_valid_spec(spec)
     seen = [recorded.event for recorded in read_events(folder)]

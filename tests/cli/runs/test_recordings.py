@@ -143,6 +143,17 @@ def test_no_link_in_it_is_followed(runbook: Any, recorded: Callable[..., Path], 
 
 
 @BUBBLEWRAP
+@pytest.mark.parametrize("place", ["", "results"])
+def test_one_that_is_deeper_than_any_run_makes_is_refused(
+    runbook: Any, recorded: Callable[..., Path], place: str
+) -> None:
+    path = recorded("echo hi > /app/results/out.txt")
+    (path / "recording" / place).joinpath(*["a"] * 250).mkdir(parents=True)
+    ran = runbook("replay", "--update", path / "RUNBOOK.md")
+    assert (ran.code, "more than 200 folders" in ran.err) == (2, True)
+
+
+@BUBBLEWRAP
 def test_its_agents_are_looked_for_where_one_stands(
     runbook: Any, recorded: Callable[..., Path], tmp_path: Path
 ) -> None:
