@@ -304,10 +304,10 @@ REPLACED = {
 
 @pytest.mark.needs("docker")
 def test_what_an_image_prints_of_its_programs_is_bounded(engine, image):
-    swap = "at=$(command -v head); printf '#!/bin/sh\\nexec yes' >/new; chmod 755 /new; mv /new $at"
+    swap = "at=$(command -v head); printf '#!/bin/sh\\nexec yes \"y\\t1.2\"' >/new; chmod 755 /new; mv /new $at"
     with built(engine, f"FROM {image}\nRUN {swap}\n") as tag:
         tracemalloc.start()
-        assert inventory.versions(engine, tag) == {}
+        assert inventory.versions(engine, tag) == {"python3": "1.2"}
         assert tracemalloc.get_traced_memory()[1] < 50 << 20
         tracemalloc.stop()
 

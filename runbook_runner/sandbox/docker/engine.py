@@ -101,20 +101,15 @@ class Engine:
     @property
     def product(self) -> str:
         """`Docker Engine 27.1`, `Podman Engine 4.3.1`."""
-        if self._podman:
-            return f"{self._podman['Name']} {self._podman.get('Version', '')}".strip()
+        for part in self.version.get("Components") or []:
+            if "Podman" in str(part.get("Name")):
+                return f"{part['Name']} {part.get('Version', '')}".strip()
         name = "Docker Desktop" if self.is_desktop else "Docker Engine"
         return f"{name} {self.version.get('Version', '')}".strip()
 
     @property
     def is_podman(self) -> bool:
-        return self._podman is not None
-
-    @property
-    def _podman(self) -> dict[str, Any] | None:
-        """Its row in the version; `None` for another engine."""
-        parts = self.version.get("Components") or []
-        return next((dict(part) for part in parts if "Podman" in str(part.get("Name"))), None)
+        return "BuildahVersion" in self.info
 
     @property
     def rootless(self) -> bool:

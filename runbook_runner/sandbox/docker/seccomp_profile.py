@@ -60,7 +60,7 @@ def options(engine: Engine) -> list[str]:
     info = engine.info
     can = any(str(option).startswith("name=seccomp") for option in info.get("SecurityOptions") or ())
     known = info.get("Architecture") in _MACHINES
-    return [f"seccomp={_profile()}"] if can and known and "BuildahVersion" not in info else []
+    return [f"seccomp={_profile()}"] if can and known and not engine.is_podman else []
 
 
 @cache

@@ -168,7 +168,8 @@ def versions(engine: Engine, image: str, programs: Iterable[str] = ()) -> dict[s
     """Returns program → version of the programs in the image; asks in a container without a network. programs: others
     to ask. Raises NotReadyError when no container starts, SandboxError."""
     ask = "printf '%s\\t' {0}; {{ {0} --version || true; }} 2>/dev/null </dev/null | head -n 1; echo\n"
-    script = "".join(ask.format(shlex.quote(program)) for program in dict.fromkeys((*_PROGRAMS, *programs)))
+    asked = dict.fromkeys((*_PROGRAMS, *programs))
+    script = "".join(ask.format(shlex.quote(program)) for program in asked)
     spec = SandboxSpec(run_id="inspect", image=image, lifetime_s=_ANSWER_S, network=Network(policy="none"))
     with DockerSandbox(engine, spec) as sandbox:
         process = sandbox.exec(["sh", "-c", script], env={"HOME": "/tmp"}, deadline_s=_ANSWER_S)  # noqa: S108
@@ -179,4 +180,4 @@ def versions(engine: Engine, image: str, programs: Iterable[str] = ()) -> dict[s
                 break
     text = said[:_MOST_SAID].decode(errors="replace")
     lines = (line.partition("\t") for line in text.splitlines() if "\t" in line)
-    return {name: match[0] for name, _, version in lines if (match := VERSION.search(version))}
+    return {name: match[0] for name, _, version in lines if name in asked and (match := VERSION.search(version))}
