@@ -73,3 +73,20 @@ def test_what_a_good_end_may_hide_is_told(runbook: Any, does: str, doubts: list[
     assert [event["message"] for event in ran.events("log") if event["source"] == "doubt"] == notes
     assert ran.code == 0
     assert [ran.err.count(f"! {note}") for note in notes] == [2] * len(doubts)  # as it happens, and in the summary
+
+
+def test_a_line_that_is_too_long_is_cut_and_the_record_says_so(runbook: Any) -> None:
+    """What is left of it is no JSON any more, so no message of the agent has a hole that nobody sees."""
+    (runbook.cwd / "RUNBOOK.md").write_text("---\nagent: mine\n---\n# Long\n\n## Objective\n\nTry it.\n")
+    agents = runbook.cwd / ".runbook" / "agents"
+    agents.mkdir(parents=True)
+    line = "import json; [print(json.dumps({'type': 'a', 't': t})) for t in ('x' * 17_000_000, 'after')]"
+    rule = '{when = "a", is = "message", text = "t"}'
+    (agents / "mine.toml").write_text(
+        f'argv = ["python3", "-c", "{line}"]\n[events]\nformat = "jsonl"\nrecords = [{rule}]\n'
+    )
+    ran = runbook("run", ".", "--trust", "--sandbox", "host", "--json")
+    assert [event["text"] for event in ran.events("agent.message")] == ["after"]
+    cut = len(json.dumps({"type": "a", "t": ""})) + 17_000_000 - (16 << 20)
+    said = f"A line on the agent's stdout was cut after 16,777,216 bytes; it had {cut:,} more."
+    assert said in [event["message"] for event in ran.events("log")]

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -108,16 +108,26 @@ class _Output:
             self._launch.emit(event)
 
     def _log(self, process: Process, watch: "_Watch", logs: Mapping[str, TextIO]) -> None:
-        for stream, line in _lines_of(process, {"stdout": _Lines(), "stderr": _Lines()}):
+        splitters = {stream: _Lines() for stream in logs}
+        for chunk in process:
+            self._write(chunk.stream, splitters[chunk.stream].feed(chunk.data), watch, logs[chunk.stream])
+        for stream, splitter in splitters.items():
+            self._write(stream, splitter.rest(), watch, logs[stream])
+
+    def _write(self, stream: str, lines: Iterable[tuple[str, int]], watch: "_Watch", log: TextIO) -> None:
+        for line, cut in lines:
             watch.saw_output()
             self._left -= len(line) + _EACH_LINE
             if self._left >= 0:
                 text = self._launch.agent.logged(line) if stream == "stdout" else f"{line}\n"
-                logs[stream].write(self._launch.redactor.clean(text))
-                logs[stream].flush()
+                log.write(self._launch.redactor.clean(text))
+                if cut:
+                    message = f"A line on the agent's {stream} was cut after {MAX_LINE:,} bytes; it had {cut:,} more."
+                    self._launch.emit(Log(level="warning", message=message))
                 self._take(stream, line)
             if self._left < 0:
                 watch.end("output")  # what it still prints until then is dropped
+        log.flush()
 
     def _take(self, stream: str, line: str) -> None:
         if stream == "stderr":
@@ -148,35 +158,35 @@ def _tolerant(events: Iterator[Event], line: str) -> Iterator[Event]:
         yield event
 
 
-def _lines_of(process: Process, splitters: "dict[str, _Lines]") -> Iterator[tuple[str, str]]:
-    for chunk in process:
-        for line in splitters[chunk.stream].feed(chunk.data):
-            yield chunk.stream, line
-    for stream, splitter in splitters.items():
-        for line in splitter.rest():
-            yield stream, line
-
-
 class _Lines:
-    """Splits a byte stream into lines of text; a line over MAX_LINE is cut, not kept in memory."""
+    """Splits a byte stream into lines of text, each with the number of bytes that were cut off its end. A line over
+    MAX_LINE is cut, not kept in memory."""
 
     def __init__(self) -> None:
         self._line = bytearray()
+        self._cut = 0
 
-    def feed(self, data: bytes) -> Iterator[str]:
+    def feed(self, data: bytes) -> Iterator[tuple[str, int]]:
         *whole, rest = data.split(b"\n")
         for piece in whole:
-            yield self._text(self._line + piece[:MAX_LINE])
-            self._line.clear()
-        self._line += rest[: max(0, MAX_LINE - len(self._line))]
+            self._add(piece)
+            yield self._end()
+        self._add(rest)
 
-    def rest(self) -> Iterator[str]:
+    def rest(self) -> Iterator[tuple[str, int]]:
         if self._line:
-            yield self._text(self._line)
+            yield self._end()
 
-    @staticmethod
-    def _text(line: bytes | bytearray) -> str:
-        return bytes(line).decode("utf-8", "replace").removesuffix("\r")
+    def _add(self, piece: bytes) -> None:
+        room = MAX_LINE - len(self._line)
+        self._line += piece[:room]
+        self._cut += max(0, len(piece) - room)
+
+    def _end(self) -> tuple[str, int]:
+        ended = bytes(self._line).decode("utf-8", "replace").removesuffix("\r"), self._cut
+        self._line.clear()
+        self._cut = 0
+        return ended
 
 
 class _Watch(threading.Thread):
