@@ -53,28 +53,32 @@ def start_container(engine: Engine, spec: SandboxSpec, name: str, sockets: Conta
 def _create(engine: Engine, spec: SandboxSpec, name: str, sockets: ContainerSockets) -> str:
     if spec.image is None:
         raise InputError("A docker sandbox needs an image.")
-    made: dict[str, Any] = engine.api.create_container(
-        spec.image,
-        entrypoint=["sh"],
-        command=["-c", _KEEP_ALIVE, str(max(1, round(spec.lifetime_s)))],
-        stop_signal="SIGKILL",
-        healthcheck=NO_HEALTHCHECK,
-        name=name,
-        labels=dict(spec.labels),
-        environment={**_proxies(engine, spec), **_ca_variables(spec), **sockets.environment},
-        working_dir="/",
-        host_config=_host_config(engine, spec, sockets),
-    )
-    return str(made["Id"])
+
+    def make(options: list[str]) -> dict[str, Any]:
+        made: dict[str, Any] = engine.api.create_container(
+            spec.image,
+            entrypoint=["sh"],
+            command=["-c", _KEEP_ALIVE, str(max(1, round(spec.lifetime_s)))],
+            stop_signal="SIGKILL",
+            healthcheck=NO_HEALTHCHECK,
+            name=name,
+            labels=dict(spec.labels),
+            environment={**_proxies(engine, spec), **_ca_variables(spec), **sockets.environment},
+            working_dir="/",
+            host_config=_host_config(engine, spec, sockets, options),
+        )
+        return made
+
+    return str(seccomp_profile.filtered(engine, make)["Id"])
 
 
-def _host_config(engine: Engine, spec: SandboxSpec, sockets: ContainerSockets) -> Any:
+def _host_config(engine: Engine, spec: SandboxSpec, sockets: ContainerSockets, options: list[str]) -> Any:
     return engine.api.create_host_config(
         init=False,
         auto_remove=True,
         cap_drop=["ALL"],
         cap_add=list(CAPABILITIES),
-        security_opt=["no-new-privileges", *seccomp_profile.options(engine)],
+        security_opt=["no-new-privileges", *options],
         pids_limit=spec.pids,
         nano_cpus=int(min(spec.cpus, engine.cpus) * 1e9),
         mem_limit=spec.memory_bytes,

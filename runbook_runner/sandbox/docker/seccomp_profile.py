@@ -7,13 +7,19 @@ refused here. `local/seccomp_filter.py` does the same for bubblewrap by listing 
 
 import errno
 import json
+from collections.abc import Callable
 from functools import cache
-from typing import Any, Final
+from tempfile import NamedTemporaryFile
+from typing import Any, Final, TypeVar
+
+from docker.errors import APIError
 
 from runbook_runner.sandbox.docker.engine import Engine
 from runbook_runner.sandbox.local.seccomp_filter import FAMILIES
 
-_MACHINES: Final = {"x86_64": "SCMP_ARCH_X86_64", "aarch64": "SCMP_ARCH_AARCH64"}
+_Made = TypeVar("_Made")
+_MACHINES: Final = ("SCMP_ARCH_X86_64", "SCMP_ARCH_AARCH64")
+_KNOWN: Final = ("x86_64", "amd64", "aarch64", "arm64")  # as Docker calls these machines, and as Podman does
 # Of Linux up to 6.17 (arch/x86/entry/syscalls/syscall_64.tbl, include/uapi/asm-generic/unistd.h) all but what
 # `local/seccomp_filter.py` refuses, what looks into other processes or moves their memory, and what is obsolete.
 _CALLS: Final = """
@@ -54,13 +60,28 @@ _FALLOCATE: Final = _PUNCH_HOLE
 _PERSONALITIES: Final = (0, 8, 0x20000, 0x20008, 0xFFFFFFFF)  # Linux, 32-bit addresses, UNAME26, both, asking
 
 
-def options(engine: Engine) -> list[str]:
-    """Returns security options for the container; none where the kernel has no such filters, and for Podman, which
-    takes only a file of its own."""
+def filtered(engine: Engine, make: Callable[[list[str]], _Made]) -> _Made:
+    """Returns what `make` makes of the security options for a container: none where the kernel has no such filters.
+
+    Podman takes the profile as a file that it reads itself while it makes the container, so one elsewhere has its own
+    profile, and so has one that can't read our files.
+    """
     info = engine.info
     can = any(str(option).startswith("name=seccomp") for option in info.get("SecurityOptions") or ())
-    known = info.get("Architecture") in _MACHINES
-    return [f"seccomp={_profile()}"] if can and known and not engine.is_podman else []
+    if not can or info.get("Architecture") not in _KNOWN:
+        return make([])
+    if not engine.is_podman:
+        return make([f"seccomp={_profile()}"])
+    if engine.is_local:
+        with NamedTemporaryFile("w", prefix="runbook-", suffix=".json") as file:
+            file.write(_profile())
+            file.flush()
+            try:
+                return make([f"seccomp={file.name}"])
+            except APIError as error:
+                if file.name not in str(error.explanation):
+                    raise
+    return make([])
 
 
 @cache
@@ -69,7 +90,7 @@ def _profile() -> str:
     return json.dumps(
         {
             "defaultAction": "SCMP_ACT_ERRNO",
-            "archMap": [{"architecture": machine, "subArchitectures": []} for machine in _MACHINES.values()],
+            "archMap": [{"architecture": machine, "subArchitectures": []} for machine in _MACHINES],
             "syscalls": [
                 _rule(*_CALLS.split()),
                 *(_rule("socket", when=_equal(family)) for family in FAMILIES),

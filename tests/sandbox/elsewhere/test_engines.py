@@ -103,6 +103,39 @@ def test_the_sandbox_reaches_a_server_of_this_machine(way, policy, base_image):
         server.server_close()
 
 
+@pytest.mark.needs("podman", "docker")
+@pytest.mark.xdist_group("podman")
+def test_podman_keeps_our_list_of_system_calls(podman, base_image):
+    spec = SandboxSpec(run_id="test", image=base_image, lifetime_s=120, network=Network(policy="none"))
+    code = """
+import ctypes, socket
+print("namespace", ctypes.CDLL(None).unshare(0x10000000))
+socket.create_server(("127.0.0.1", 0))
+print("server")
+try:
+    socket.socket(40, socket.SOCK_STREAM)
+except PermissionError:
+    print("no vsock")
+"""
+    with DockerSandbox(podman.connect(), spec) as sandbox:
+        process = sandbox.exec(["python3", "-c", code], deadline_s=60)
+        said = b"".join(chunk.data for chunk in process)
+    assert said == b"namespace -1\nserver\nno vsock\n"
+
+
+@pytest.mark.needs("podman", "docker", "linux", "root")
+@pytest.mark.xdist_group("podman")
+def test_a_podman_that_does_not_see_our_list_runs_with_its_own(podman, base_image, runbook, tmp_path):
+    unseen = tmp_path / "unseen"
+    unseen.mkdir()
+    runbook.under = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs none "$0" && exec "$@"', str(unseen))
+    ran = runbook(
+        *("run", EXAMPLES / "hello", "--sandbox=docker", "--image", base_image, "--json"),
+        env={**podman.env, "TMPDIR": str(unseen)},
+    )
+    assert ran.code == 0, ran.err
+
+
 @pytest.mark.needs("docker", "linux", "root")
 @pytest.mark.xdist_group("podman")
 def test_an_engine_that_does_not_see_our_files_keeps_a_narrow_network_all_the_same(

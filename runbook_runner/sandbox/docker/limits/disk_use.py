@@ -123,15 +123,18 @@ def _look(engine: Engine, container: str) -> list[bytes]:
     volumes = [mount["Name"] for mount in about["Mounts"] if mount.get("Type") == "volume"]
     name = f"runbook-look-{secrets.token_hex(6)}"
     try:
-        made = engine.api.create_container(
-            about["Image"],
-            entrypoint=["sleep"],
-            command=[str(_HELD_S)],
-            user="0",
-            healthcheck=NO_HEALTHCHECK,
-            name=name,
-            working_dir="/",
-            host_config=_host_config(engine, container, volumes),
+        made = seccomp_profile.filtered(
+            engine,
+            lambda options: engine.api.create_container(
+                about["Image"],
+                entrypoint=["sleep"],
+                command=[str(_HELD_S)],
+                user="0",
+                healthcheck=NO_HEALTHCHECK,
+                name=name,
+                working_dir="/",
+                host_config=_host_config(engine, container, volumes, options),
+            ),
         )
         engine.api.start(made["Id"])
         return _lines(engine, made["Id"])
@@ -139,7 +142,7 @@ def _look(engine: Engine, container: str) -> list[bytes]:
         remove_container(engine, name)
 
 
-def _host_config(engine: Engine, container: str, volumes: list[str]) -> Any:
+def _host_config(engine: Engine, container: str, volumes: list[str], options: list[str]) -> Any:
     return engine.api.create_host_config(
         auto_remove=True,
         pid_mode=f"container:{container}",
@@ -148,7 +151,7 @@ def _host_config(engine: Engine, container: str, volumes: list[str]) -> Any:
         # The image is not trusted, so none of these leads out of the processes that it sees: not DAC_READ_SEARCH, by
         # which files of the machine can be opened. Without SYS_PTRACE it could not look at those of other users.
         cap_add=["DAC_OVERRIDE", "SYS_PTRACE"],
-        security_opt=["no-new-privileges", *seccomp_profile.options(engine)],
+        security_opt=["no-new-privileges", *options],
         binds={volume: {"bind": f"/measured/{at}", "mode": "ro"} for at, volume in enumerate(volumes)},
         mem_limit=256 << 20,
         pids_limit=64,
