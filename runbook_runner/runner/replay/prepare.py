@@ -13,6 +13,7 @@ from runbook_runner.core.spec import Policy, RunSpec
 from runbook_runner.runbook.authoring.fmt import says_the_same
 from runbook_runner.runbook.document import parse
 from runbook_runner.runbook.sources.load import load
+from runbook_runner.runner.environment.images import check_image
 from runbook_runner.runner.replay.cassette import CassetteReplay, Then, check_on_miss
 from runbook_runner.runner.replay.recorded_run import RecordedRun, read_recorded_run
 from runbook_runner.runner.request.inputs import with_kept_inputs
@@ -120,7 +121,7 @@ def _pinned(recorded: RecordedRun) -> RunSpec:
     """The recorded spec with the very image that the run had: its tag may name another one by now."""
     if recorded.image_pinned is None:
         return recorded.spec
-    return recorded.spec.model_copy(update={"image": recorded.image_pinned})
+    return recorded.spec.model_copy(update={"image": check_image(recorded.image_pinned)})
 
 
 def bounded(spec: RunSpec, policy: str | None, near: Iterable[Path]) -> RunSpec:

@@ -33,9 +33,9 @@ def renew(document: Path, trajectory: Path) -> None:
             recording.rename(old)
             try:
                 new.rename(recording)
-            except OSError:
-                old.rename(recording)
-                raise
+            finally:
+                if not recording.exists():
+                    old.rename(recording)
     except OSError as error:
         where = str(error.filename or document.parent)
         message = f"The recording can't be renewed: {error.strerror}."

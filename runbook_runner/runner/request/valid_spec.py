@@ -13,7 +13,7 @@ from runbook_runner.core.facts.spelling import is_address
 from runbook_runner.core.formats.json_toml import MAX_DEPTH
 from runbook_runner.core.spec import RunSpec
 from runbook_runner.core.text import encodable
-from runbook_runner.runner.environment.images import check_packages
+from runbook_runner.runner.environment.images import check_image, check_packages
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -28,6 +28,8 @@ def require_valid_spec(spec: RunSpec) -> None:
             raise InputError(f"{name!r} is not a valid {what} name.", hint=ids.NAME_HINT)
     if spec.model and is_address(spec.model):
         raise InputError(f"The model {spec.model!r} is an address, not the name of a model.")
+    if spec.image:
+        check_image(spec.image)
     check_packages(spec.apt_packages)
     for secret in spec.secrets:
         require_secret_name(secret.env)

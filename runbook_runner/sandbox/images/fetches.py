@@ -10,6 +10,7 @@ from runbook_runner.core.errors import NotReadyError
 _CONTINUED: Final = re.compile(r"\\[ \t]*$")
 _ESCAPE: Final = re.compile(r"^[ \t]*+#\s*escape\s*=", re.IGNORECASE | re.MULTILINE)
 _FROM: Final = re.compile(r"(?P<image>\S+)(?:\s+AS\s+(?P<stage>\S+))?\s*", re.IGNORECASE)
+_STAGE: Final = re.compile(r"[a-z][a-z0-9_.-]*", re.ASCII | re.IGNORECASE)  # Docker takes no others, Podman does
 # One variable a line and none of the engine's quoting, which is not that of any shell.
 _ARG: Final = re.compile(r"(?P<name>[a-z_]\w*)(?:=(?P<quote>[\"']?)(?P<default>[^\s\"'\\]*)(?P=quote))?", re.A | re.I)
 _VARIABLE: Final = re.compile(r"\$(?:\{([a-z_]\w*)\}|([a-z_]\w*))", re.ASCII | re.IGNORECASE)
@@ -42,8 +43,8 @@ def refuse_fetches(dockerfile: bytes, arguments: Mapping[str, str], has: Callabl
             stages.append(_from(rest, values, stages, has, where))
         elif word == "COPY":
             for image in _COPIED.findall(_QUOTES.sub("", rest.replace("\\", ""))):
-                if not _is_stage(image, stages):
-                    _require(image, stages, has, f"COPY {rest}", where)
+                if not _is_stage(image, stages[:-1]):  # of itself a stage can have nothing
+                    _require(image, stages[:-1], has, f"COPY {rest}", where)
         elif word == "ADD" and _FETCHED.search(_QUOTES.sub("", rest)):
             raise _refused(f"ADD {rest}", "fetches from an address", where)
         elif word == "RUN" and (may := _option(rest)):
@@ -65,6 +66,8 @@ def _from(rest: str, values: Mapping[str, str], stages: list[str], has: Callable
     if match is None:
         raise _refused(f"FROM {rest}", "can't be read here", where)
     _require(match["image"], stages, has, f"FROM {rest}", where)
+    if match["stage"] and not _STAGE.fullmatch(match["stage"]):
+        raise _refused(f"FROM {rest}", "has a stage whose name may be an image's", where)
     return str(match["stage"] or "").lower()
 
 
@@ -90,20 +93,26 @@ def _is_stage(number: str, stages: list[str]) -> bool:
 
 
 def _instructions(text: str) -> Iterator[tuple[str, str]]:
+    for line in _whole_lines(text):
+        words = line.split(None, 1)
+        while len(words) == 2 and words[0].upper() == "ONBUILD":
+            words = words[1].split(None, 1)
+        if len(words) == 2:
+            yield words[0].upper(), words[1].strip()
+
+
+def _whole_lines(text: str) -> Iterator[str]:
+    """Yields the lines that the engine reads as one; also the last, when the file ends within it."""
     whole = ""
     for line in text.split("\n"):
         line = line.removesuffix("\r")
         if line.strip().startswith("#") or (whole and not line.strip()):
             continue
         whole += _CONTINUED.sub("", line)
-        if _CONTINUED.search(line):
-            continue
-        words = whole.split(None, 1)
-        while len(words) == 2 and words[0].upper() == "ONBUILD":
-            words = words[1].split(None, 1)
-        if len(words) == 2:
-            yield words[0].upper(), words[1].strip()
-        whole = ""
+        if not _CONTINUED.search(line):
+            yield whole
+            whole = ""
+    yield whole
 
 
 def _refused(instruction: str, why: str, where: str) -> NotReadyError:

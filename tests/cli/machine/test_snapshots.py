@@ -15,6 +15,8 @@ from uuid import uuid4
 
 import pytest
 
+from runbook_runner.cli.machine.snapshots.list import built_at
+
 docker = pytest.mark.needs("docker")
 
 SMALL = "ARG BASE_IMAGE\nFROM ${BASE_IMAGE}\nENV FLAVOUR="
@@ -389,6 +391,15 @@ def odd(kind: bytes, size: int, where: slice, what: bytes) -> bytes:
     head[where], head[148:156] = what, b" " * 8
     head[148:156] = b"%06o\0 " % sum(head)
     return bytes(head)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(-62167219200, "1970-01-01"), (1 << 60, "9999-12-31"), (946684800, "2000-01-01")],
+    ids=["of the year 0", "of no year", "usual"],
+)
+def test_an_image_may_say_that_it_was_made_at_any_time(seconds: int, shown: str) -> None:
+    assert built_at(seconds)[:10] == shown
 
 
 @docker

