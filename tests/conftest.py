@@ -107,6 +107,8 @@ def pytest_make_parametrize_id(val: object) -> str | None:
     has more than 128 KiB no program starts, those of the fixtures that end with this test among them."""
     if isinstance(val, str | bytes) and len(val) > 100:
         return f"{val[:40]!a}... ({len(val)})"
+    if isinstance(val, int) and val.bit_length() > 300:
+        return f"{val.bit_length()} bits"
     return None
 
 

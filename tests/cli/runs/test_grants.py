@@ -255,7 +255,7 @@ def test_an_input_that_was_trusted_with_a_harmless_runbook_is_not_with_another(r
 
 
 def test_a_recording_that_answers_the_model_calls_gets_no_variables_by_consent(runbook: Any, book: Write) -> None:
-    path, env = book(CRM_TOKEN=REQUIRED), {"CRM_TOKEN": CRM}
+    path, env = book("claude-code", CRM_TOKEN=REQUIRED), {"CRM_TOKEN": CRM}
     assert runbook("trust", path).code == 0
     (path / "recording").mkdir()
     (path / "recording" / "index.jsonl").write_text("")

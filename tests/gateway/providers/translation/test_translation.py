@@ -393,5 +393,5 @@ def test_no_environment_file_of_a_clone_is_read(tmp_path: Path) -> None:
 
 
 def test_missing_litellm_is_named_with_the_command_that_installs_it() -> None:
-    with pytest.raises(NotReadyError, match=r"groq does not speak .*\(anthropic\).*\n.*runbook-runner\[litellm\]"):
+    with pytest.raises(NotReadyError, match=r"groq does not speak .*\(anthropic\).*\n.*'\.\[litellm\]'"):
         _require_litellm("groq", "anthropic", found=lambda name: None)
