@@ -106,10 +106,8 @@ def _replay(arguments: argparse.Namespace, name: str, then: Then | None, script:
     console = console_for(quiet=arguments.quiet, json=arguments.json)
     followed = follow(prepared, console)
     comparison = compare(prepared.replay.recorded, followed.outcome)
-    problem, code = (
-        _problem(followed, comparison, strict=arguments.strict),
-        comparison.exit_code(strict=arguments.strict),
-    )
+    problem = _problem(followed, comparison, strict=arguments.strict)
+    code = comparison.exit_code(strict=arguments.strict)
     renews = arguments.update and not comparison.is_exact and followed.outcome.exit_code == ExitCode.PASS
     if renews:
         renew(Path(name), followed.outcome.folder)

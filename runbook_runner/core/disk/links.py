@@ -39,9 +39,11 @@ def first_link(top: Path, levels: int, *, deepest: bool = False) -> Path | None:
                 return inner
             if not entry.is_dir(follow_symlinks=False):
                 continue
-            found = first_link(inner, levels - 1, deepest=deepest) if levels > 1 else inner if deepest else None
-            if found:
-                return found
+            if levels > 1:
+                if found := first_link(inner, levels - 1, deepest=deepest):
+                    return found
+            elif deepest:
+                return inner
     return None
 
 

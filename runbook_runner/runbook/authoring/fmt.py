@@ -14,6 +14,8 @@ from runbook_runner.runbook.markdown.blocks import Outline, outline
 from runbook_runner.runbook.markdown.tables import OPTIONS, Table
 from runbook_runner.runbook.parts.frontmatter import cut
 
+_DEFINED: Final = re.compile(r"^ {0,3}(\[.+\]:.*\S)", re.MULTILINE)
+"""Links, which a page shows only where they are used; an agent reads them all."""
 _ENDS_OF_CODE: Final = re.compile("(</?pre>)")
 
 
@@ -38,11 +40,11 @@ def says_the_same(one: str, two: str) -> bool:
         return False
 
 
-def _said(text: str) -> tuple[str, list[str | list[str]]]:
+def _said(text: str) -> tuple[str, list[str | list[str]], list[str]]:
     parts = cut(formatted(text))
     pieces = _ENDS_OF_CODE.split(pyromark.html(parts.body, options=OPTIONS))
     said = [piece if before == "<pre>" else piece.split() for before, piece in pairwise(["", *pieces])]
-    return parts.head, said
+    return parts.head, said, _DEFINED.findall(parts.body)
 
 
 def _body(body: str) -> str:

@@ -27,6 +27,7 @@ from runbook_runner.sandbox.docker.endpoint import Endpoint, Tls, dial, find_end
 
 _TIMEOUT_S: Final = 120  # of one request; building and pulling keep sending, a fetch of a large tree does too
 _MOST_SAID: Final = 1000  # characters of the engine's reason, which may name a path of a container
+NEEDS: Final = "An image needs at least `sleep` and `sh` to be used as a sandbox."
 _PASSWORD: Final = re.compile(r"^(\w*://)?.*@", re.DOTALL)
 """With the user name, after the scheme; a password may hold a raw `/` or `@`."""
 BROKEN: Final = (DockerException, requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError)
@@ -245,9 +246,6 @@ def _innermost(error: BaseException) -> BaseException:
     while cause := error.__cause__ or error.__context__:
         error = cause
     return error
-
-
-NEEDS: Final = "An image needs at least `sleep` and `sh` to be used as a sandbox."
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runbook_runner.core.errors import InputError
-from runbook_runner.runbook.authoring.fmt import formatted
+from runbook_runner.runbook.authoring.fmt import formatted, says_the_same
 from runbook_runner.runbook.describe import plain
 from runbook_runner.runbook.document import parse
 
@@ -192,3 +192,22 @@ def test_the_parser_sees_the_same_and_twice_is_once(text):
         after = formatted(text)
         assert seen(after) == before
         assert formatted(after) == after
+
+
+# --- what two texts say --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "same"),
+    [
+        ("|a|b|\n|-|-|\n|c|d|\n", "| a | b |\n|---|---|\n| c | d |\n", True),
+        ("Some *prose* that\ngoes on.\n", "Some _prose_ that goes\n\ton.\n\n\n", True),
+        ("Some prose.\n", "Other prose.\n", False),
+        ("```bash\na  b\n```\n", "```bash\na b\n```\n", False),
+        ("See below.\n\n[data]: https://one.example\n", "See below.\n\n[data]: https://two.example\n", False),
+        ("See [data].\n\n[data]: https://one.example\n", "See [data].\n\n\n[data]: https://one.example\n", True),
+    ],
+    ids=["table", "prose", "words", "code", "unused-link", "link"],
+)
+def test_texts_say_the_same_when_only_their_form_differs(one: str, two: str, same: bool) -> None:
+    assert says_the_same(HEAD + one, HEAD + two) is same

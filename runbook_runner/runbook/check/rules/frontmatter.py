@@ -15,8 +15,10 @@ from runbook_runner.runbook.parts.frontmatter import KNOWN_KEYS, OWN_KEY, cut, p
 from runbook_runner.runbook.parts.outputs import in_results
 from runbook_runner.runbook.parts.steps import LANGUAGES
 
+SNAPSHOTS = ("python312-uv", "prism-playwright")
+"""The contract's own (§3.2)."""
+
 _SECRET_KEYS = ["env", "description", "required", "expose_to_agent", "expose_to_checks"]
-_SNAPSHOTS = ("python312-uv", "prism-playwright")  # the contract's own (§3.2)
 _PATTERNS = ["programmatic", "rubric"]
 _KEYS = "Write it like `version: 1.0.0`."
 _LONG_MODEL = 100  # characters
@@ -196,7 +198,7 @@ def snapshot(subject: Subject) -> Iterator[Hit]:
     """A name of the author's own is legal (contract §3.2), but a run here needs to find it."""
     front = subject.runbook.frontmatter
     look = subject.surroundings.snapshots
-    if front.image or not front.snapshot or front.snapshot in _SNAPSHOTS or look is None:
+    if front.image or not front.snapshot or front.snapshot in SNAPSHOTS or look is None:
         return
     known = look(subject.folder)
     if front.snapshot not in known:

@@ -6,13 +6,15 @@ from itertools import islice
 
 from runbook_runner.core.facts.providers import PROVIDER_KEYS
 from runbook_runner.core.files import is_file
+from runbook_runner.core.settings import DEFAULT_SNAPSHOT
 from runbook_runner.runbook.check.rules.findings import Hit
+from runbook_runner.runbook.check.rules.frontmatter import SNAPSHOTS
 from runbook_runner.runbook.check.rules.subject import SHELLS, Rule, Subject
 from runbook_runner.runbook.check.rules.variables import KEY_NAME, is_set
 from runbook_runner.runbook.parts.frontmatter import OWN_KEY
 from runbook_runner.runbook.parts.steps import LANGUAGES
 
-_PACKAGES = {
+PACKAGES = {
     "7z": "p7zip-full", "aws": "awscli", "bc": "bc", "cmake": "cmake", "convert": "imagemagick", "dot": "graphviz",
     "exiftool": "libimage-exiftool-perl", "ffmpeg": "ffmpeg", "ffprobe": "ffmpeg", "g++": "g++", "gcc": "gcc",
     "gh": "gh", "go": "golang", "gs": "ghostscript", "inkscape": "inkscape", "java": "default-jre-headless",
@@ -25,8 +27,9 @@ _PACKAGES = {
     "az": "", "bun": "", "cargo": "", "deno": "", "gcloud": "", "helm": "", "kubectl": "", "pnpm": "",
     "terraform": "", "yarn": "", "yq": "",
 }  # fmt: skip
-"""Programs that no snapshot of ours has → the Debian package; empty: Debian has none, or not what is meant."""
-_PROGRAM = "|".join(sorted(map(re.escape, _PACKAGES), reverse=True))
+"""Programs that no snapshot of ours has, but for SOME_HAVE → the Debian package; empty: none, or not what is meant."""
+SOME_HAVE = {("prism-playwright", "ffmpeg")}
+_PROGRAM = "|".join(sorted(map(re.escape, PACKAGES), reverse=True))
 _BEFORE = r"(?:^|[;&|({`!]|\b(?:then|do|else|xargs|time|exec|env|if))[ \t]*(?:[A-Z_]{1,60}+=[^\s;&|({`!]{0,60}+ )?"
 _COMMAND = rf"{_BEFORE}({_PROGRAM})(?=\s|$)"
 _ALONE = r"{0}(?<![\w-]{0})(?![\w-])"  # begins with letters, which are found fast
@@ -55,13 +58,13 @@ _MOST = 100  # different names that are looked up
 
 def missing_program(subject: Subject) -> Iterator[Hit]:
     front = subject.runbook.frontmatter
-    name = front.snapshot or "python312-uv"
-    if front.image or name not in ("python312-uv", "prism-playwright"):
+    name = front.snapshot or DEFAULT_SNAPSHOT
+    if front.image or name not in SNAPSHOTS:
         return
     added = _own(subject, "apt_packages")
     for program, line in _first_uses(subject, SHELLS, _COMMAND):
-        package, word = _PACKAGES[program], _ALONE.format(re.escape(program))
-        if package in added or (program, name) == ("ffmpeg", "prism-playwright"):
+        package, word = PACKAGES[program], _ALONE.format(re.escape(program))
+        if package in added or (name, program) in SOME_HAVE:
             continue
         if _stands(word, subject.text, _GETS, _DEFINES) or (package and f"install {package}" in subject.text):
             continue
@@ -75,7 +78,7 @@ def unset_variable(subject: Subject) -> Iterator[Hit]:
     secrets = {secret.env for secret in subject.runbook.frontmatter.secrets}
     known = _ALWAYS_SET | PROVIDER_KEYS | secrets | {p.name for p in subject.runbook.parameters}
     for name, line in _first_uses(subject, SHELLS, _VARIABLE):
-        if name in known or re.fullmatch(KEY_NAME, name) or is_set(subject.text, name):
+        if name in known or re.fullmatch(KEY_NAME, name) or is_set(subject, name):
             continue
         hint = f"Set it in the block, `{name}=…`, or make it a parameter."
         yield subject.on(line, f"The block reads `${name}`, which no run sets.", hint, at=name)

@@ -21,6 +21,7 @@ from runbook_runner.runbook.parts.substitution import Placeholder, each_placehol
 
 MOST_PLACEHOLDERS = 20_000
 _WIDE = 20_000  # characters of a line that are looked at
+_MOST_READ = 100  # uses of `read`
 SHELLS = frozenset({"bash", "sh", "shell"})
 _CODE_CHECKS = re.compile(r"\W{0,8}code checks", re.IGNORECASE)
 _LANGUAGE = re.compile(r"\s*([^\s,{]*)")
@@ -146,6 +147,12 @@ class Subject:
     def has_template_blocks(self) -> bool:
         """`{{if …}}`, `{{range …}}`: Go's templates or Handlebars are shown somewhere."""
         return re.search(r"\{\{-?\s?#?(?:if|range|with|block|define|each|unless)\s", self.text) is not None
+
+    @cached_property
+    def read_by_shell(self) -> frozenset[str]:
+        """The words after `read`, options and prompts included: variables that get a value."""
+        lines = islice(re.finditer(r"\bread ([^\n;|&]{1,80})", self.text), _MOST_READ) if "read " in self.text else ()
+        return frozenset(word for line in lines for word in line[1].split())
 
     @cached_property
     def has_v1_marks(self) -> bool:

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from functools import lru_cache
 from itertools import islice
 from typing import Any
 
@@ -189,21 +188,14 @@ def undeclared_variable_of_host(subject: Subject) -> Iterator[Hit]:
         if name not in known and len(seen) < _MOST_VARIABLES:
             seen.setdefault(name, line)
     for name, line in seen.items():
-        if not is_set(subject.text, name):
+        if not is_set(subject, name):
             hint = f"Declare it below `secrets:`, or it will be empty: `{name}: {{}}`."
             yield subject.on(line, f"The code reads `{name}`, which `secrets` does not declare.", hint, at=name)
 
 
-def is_set(text: str, name: str) -> bool:
+def is_set(subject: Subject, name: str) -> bool:
     """Whether some code or sentence gives the variable a value."""
-    return any(form.format(name) in text for form in _SET) or name in _read_by_shell(text)
-
-
-@lru_cache(maxsize=1)
-def _read_by_shell(text: str) -> frozenset[str]:
-    """The words after `read`, options and prompts included."""
-    lines = islice(re.finditer(r"\bread ([^\n;|&]{1,80})", text), _MOST) if "read " in text else ()
-    return frozenset(word for line in lines for word in line[1].split())
+    return any(form.format(name) in subject.text for form in _SET) or name in subject.read_by_shell
 
 
 def _read_variables(subject: Subject) -> Iterator[tuple[str, int]]:
