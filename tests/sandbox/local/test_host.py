@@ -102,6 +102,42 @@ def test_supervisor_that_is_killed_takes_the_command_with_it(sandbox, running, e
     assert running(f"sleep {mark}") == []
 
 
+LEAVING = """\
+setsid sleep {mark} &
+(setsid env -C / setsid sh -c 'while :; do sleep {mark}; done' &)
+echo started; sleep 60
+"""
+
+
+@pytest.mark.needs("linux")
+def test_what_a_killed_supervisor_has_left_ends_with_the_sandbox_and_nothing_else_does(make_host, shell, running):
+    sandbox, mark = make_host(), f"1{uuid4().int % 10**9:09}"
+    sandbox.start()
+    near = {"HOME": f"{sandbox.app}/.runbook", "OLD_HOME": f"{sandbox.app}/.runbook/home"}
+    others = [subprocess.Popen(["sleep", "60"], env={name: value}) for name, value in near.items()]
+    process = shell.start(sandbox, LEAVING.format(mark=mark))
+    assert next(iter(process)).data == b"started\n"
+    os.kill(process._supervisor.pid, signal.SIGKILL)
+    with pytest.raises(SandboxError, match="supervisor"):
+        process.wait()
+    assert running(f"sleep {mark}")
+    sandbox.stop()
+    assert running(mark) == []
+    assert [other.poll() for other in others] == [None, None]
+    for other in others:
+        other.kill()
+        other.wait()
+
+
+@pytest.mark.needs("linux")
+def test_sandbox_that_never_started_ends_no_process():
+    other = subprocess.Popen(["sleep", "60"], env={"HOME": ".runbook/home"})
+    HostSandbox(SandboxSpec(run_id="x")).stop()
+    assert other.poll() is None
+    other.kill()
+    other.wait()
+
+
 def test_leftover_folder_gives_its_results(make_host, tmp_path):
     dead = make_host(run_id="feedf00d")
     dead.start()
