@@ -62,6 +62,8 @@ class _State:
     evaluated: Evaluated | None = None
     finished: RunFinished | None = None
     notes: list[TrajectoryEvent] = field(default_factory=list)
+    has_gaps: bool = False
+    """Lines of the log are damaged or gone: what the numbers of the others say."""
 
 
 def fold(events: Iterable[Recorded]) -> Trajectory:
@@ -69,9 +71,16 @@ def fold(events: Iterable[Recorded]) -> Trajectory:
     rest = iter(events)
     first = next(rest, None)
     if first is None or not isinstance(first.event, RunStarted):
-        raise InputError("The event log does not begin with a run.started event.")
+        raise InputError(
+            "The event log does not begin with a run.started event.",
+            hint="The line is damaged or gone, so no trajectory.json can be made; `results/` has what was collected.",
+        )
     state = _State(first.event, created=first.ts, updated=first.ts)
+    expected = first.seq + 1
     for recorded in rest:
+        if recorded.seq > expected:
+            _gap(state, recorded.ts)
+        expected = recorded.seq + 1
         state.updated = recorded.ts
         apply = _APPLY.get(type(recorded.event))
         if apply:
@@ -81,6 +90,11 @@ def fold(events: Iterable[Recorded]) -> Trajectory:
 
 def _note(state: _State, ts: str, level: str, message: str) -> None:
     state.notes.append(TrajectoryEvent(ts=ts, level=level, message=message, step=STEP))
+
+
+def _gap(state: _State, ts: str) -> None:
+    state.has_gaps = True
+    _note(state, ts, "warning", "the event log is damaged before this: tokens may be too few, the cost is not known")
 
 
 def _log(state: _State, event: Log, ts: str) -> None:
@@ -207,7 +221,7 @@ def _answered_by(state: _State) -> dict[str, Any]:
     answered: dict[str, Any] = {}
     if state.sources.keys() - {"provider"}:
         answered["model_calls"] = dict(state.sources)
-        answered["spent"] = state.spent.model_dump()
+        answered["spent"] = _as_known(state, state.spent).model_dump()
     if state.started.replay:
         replay = state.started.replay.model_dump(exclude={"parent_trajectory_id"})
         answered["parent_trajectory_id"] = state.started.replay.parent_trajectory_id
@@ -263,7 +277,7 @@ def _usage(state: _State) -> UsageTotals:
     """The gateway's count when it saw calls, else the CLI's own. A CLI's price is not put beside the gateway's
     count: of a model that the CLI does not know, it is a guess."""
     reported = state.agent_end.usage if state.agent_end else None
-    seen = state.model_usage if state.model_usage.api_calls else (reported or Usage())
+    seen = _as_known(state, state.model_usage if state.model_usage.api_calls else (reported or Usage()))
     seconds = seconds_between(state.agent_began, state.agent_ended or state.updated) if state.agent_began else 0.0
     return UsageTotals(
         prompt_tokens=seen.prompt_tokens,
@@ -275,3 +289,8 @@ def _usage(state: _State) -> UsageTotals:
         cache_read_tokens=seen.cache_read_tokens,
         cache_write_tokens=seen.cache_write_tokens,
     )
+
+
+def _as_known(state: _State, usage: Usage) -> Usage:
+    """A call whose event is lost has a price that nobody knows any more."""
+    return usage.model_copy(update={"cost_usd": None}) if state.has_gaps else usage

@@ -62,6 +62,7 @@ def call(number: int, **usage: int) -> ModelCalled:
     )
 
 
+USED = {"api_calls": 1, "prompt_tokens": 1, "cost_usd": 0.25}
 EVENTS: list[Event] = [
     STARTED,
     SandboxStarted(backend="docker", sandbox_id="c", image="i", image_digest="sha256:1", app="/app"),
@@ -174,6 +175,20 @@ def test_the_same_log_folds_to_the_same_bytes() -> None:
 def test_warnings_are_in_the_trajectorys_events() -> None:
     trajectory = fold(recorded([STARTED, Log(level="warning", message="careful"), Log(level="debug", message="noise")]))
     assert [(event.level, event.message) for event in trajectory.events] == [("warning", "careful")]
+
+
+def test_a_log_that_has_lost_a_line_says_so_and_knows_no_cost() -> None:
+    calls = [ModelCalled.model_validate(call(n).model_dump() | {"usage": USED}) for n in (1, 2, 3)]
+    whole = recorded([STARTED, *calls, RunFinished(status="completed", seconds=1)])
+    assert fold(whole).steps["run"].outputs.usage.cost_usd == 0.75
+    for lost in (1, 2, 3):
+        trajectory = fold([*whole[:lost], *whole[lost + 1 :]])
+        (note,) = [event for event in trajectory.events if event.level == "warning"]
+        assert "damaged" in note.message
+        usage = trajectory.steps["run"].outputs.usage
+        assert (usage.api_calls, usage.cost_usd) == (2, None)
+        assert trajectory.attributes.params["spent"]["cost_usd"] is None
+    assert fold(whole[:3]).events == [], "a log that only ends early is not damaged"
 
 
 def test_a_log_that_begins_elsewhere_is_refused() -> None:

@@ -86,6 +86,24 @@ def test_dead_run_is_shown_then_removed_then_gone(
     assert of_run(runbook("clean", "--json"), trajectory) == []
 
 
+@pytest.mark.parametrize("line", [0, 2])
+def test_dead_run_whose_log_is_damaged_is_collected_and_told(
+    runbook: Any, shell_runbook: Write, start_work: Start, line: int
+) -> None:
+    path = shell_runbook("echo made > /app/results/out.txt; echo started; sleep 600")
+    process, trajectory = start_work(path, "host")
+    kill(process)
+    log = trajectory / "events.jsonl"
+    lines = log.read_text().splitlines(keepends=True)
+    log.write_text("".join([*lines[:line], lines[line][:20] + "\n", *lines[line + 1 :]]))
+    done = runbook("clean")
+    assert done.code == 0
+    assert (trajectory / "results" / "out.txt").read_text() == "made\n"
+    told = done.err if line == 0 else (trajectory / "trajectory.json").read_text()
+    assert ("The line is damaged or gone" if line == 0 else "damaged before this") in told
+    assert runbook.left() == []
+
+
 def test_living_run_is_not_touched(runbook: Any, shell_runbook: Write, backend: str, start_work: Start) -> None:
     process, trajectory = start_work(shell_runbook(UNTIL_TOLD), backend)
     assert of_run(runbook("clean", "--kept", "--json"), trajectory) == []
