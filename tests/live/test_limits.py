@@ -1,6 +1,7 @@
 """A run that meets a limit or is refused a network says which, in its error, its record and its exit code."""
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -59,6 +60,38 @@ def test_run_that_meets_a_limit_names_it(
     assert (
         named in "\n".join(event["message"] for event in ran.events("log")) + ran.events("agent.finished")[0]["error"]
     )
+
+
+TICKING = """\
+for tick in $(seq 1000); do
+  echo tick; echo $tick > /app/work/ticks
+  if [ -e /app/work/enough ]; then break; fi
+  sleep 0.1
+done
+echo made > /app/results/out.txt
+"""
+
+
+def test_time_in_which_the_runner_stood_still_is_no_silence_of_the_agent(
+    runbook: Any, shell_runbook: Callable[[str], Path], eventually: Any
+) -> None:
+    """As on a laptop that slept; what the agent has said meanwhile waits in a pipe."""
+    process = runbook.start("run", shell_runbook(TICKING), "--sandbox", "host", "--idle", "1.5", "--json")
+    data = Path(runbook.env["RUNBOOK_DATA"])
+
+    def ticks() -> int:
+        return max((int(file.read_text() or 0) for file in data.glob("work/*/work/ticks")), default=0)
+
+    eventually(lambda: ticks() >= 1)
+    process.send_signal(signal.SIGSTOP)
+    begun = ticks()
+    eventually(lambda: ticks() > begun + 30)
+    process.send_signal(signal.SIGCONT)
+    (work,) = data.glob("work/*/work")
+    (work / "enough").touch()
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert json.loads(out)["status"] == "completed"
 
 
 @pytest.mark.needs("root")

@@ -19,6 +19,8 @@ from runbook_runner.sandbox.backends import find_backend
 from runbook_runner.sandbox.base import Process, PutFile, Sandbox
 
 FINISH_GRACE_S = 10.0  # from a CLI's final record until it is ended (field notes §5.1)
+_LOOK_S = 0.2  # between two looks at a process
+_LONGEST_LOOK_S = 1.0  # what is longer is no silence: this process did not run
 MAX_LINE = 16 << 20  # bytes of one output line; more is cut off
 _EACH_LINE = 100  # bytes that a line counts beside its text
 _EACH_EVENT = 1000  # the same of each event that is made of it: the record of a run is folded in memory
@@ -200,7 +202,8 @@ class _Watch(threading.Thread):
         self._process = process
         self._reader = reader
         self._launch = launch
-        self._last_output = time.monotonic()
+        self._last_output = self._looked = time.monotonic()
+        self._silent_s = 0.0
         self._finished_at: float | None = None
         self._done = threading.Event()
 
@@ -213,8 +216,9 @@ class _Watch(threading.Thread):
             self._process.kill()
 
     def run(self) -> None:
-        while not self._done.wait(0.2):
+        while not self._done.wait(_LOOK_S):
             now = time.monotonic()
+            self._count_silence(now)
             done = self._reader.finished and not self._asking  # an agent that still asks a model goes on
             self._finished_at = (self._finished_at or now) if done else None
             if self._finished_at is not None:
@@ -222,7 +226,7 @@ class _Watch(threading.Thread):
                     return self.end("finished")
             elif self._launch.session and self._launch.session.hopeless:
                 return self.end("refused")
-            elif self._idle(now):
+            elif self._silent_s > self._launch.limits.idle_s:
                 self.gave_up_waiting = self._reader.waits
                 return self.end("finished" if self.gave_up_waiting else "idle")
         return None
@@ -231,12 +235,16 @@ class _Watch(threading.Thread):
     def _asking(self) -> bool:
         return bool(self._launch.session and self._launch.session.busy)
 
-    def _idle(self, now: float) -> bool:
+    def _count_silence(self, now: float) -> None:
+        """Only while this process runs. When it was stopped, or its laptop slept, what the agent has said meanwhile is
+        read before the next look."""
         session = self._launch.session
-        if self._asking:
-            return False
         last = max(self._last_output, session.last_activity if session else 0.0)
-        return now - last > self._launch.limits.idle_s
+        if self._asking or last > self._looked:
+            self._silent_s = 0.0
+        else:
+            self._silent_s += min(now - self._looked, _LONGEST_LOOK_S)
+        self._looked = now
 
     def __enter__(self) -> "_Watch":
         self.start()
