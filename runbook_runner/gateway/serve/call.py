@@ -117,11 +117,12 @@ class ModelCall:
         parsed = self.parsed
         cut = (self.broken or self.hung_up) and not (self.is_stream and parsed.complete)
         error = (self.error if cut or not self.broken else None) or parsed.error
+        lost = self.lost
         if error is None and self.ttfb is not None and not (parsed.complete or parsed.may_end):
-            error = "the stream ended before the answer did"
+            error, lost = "the stream ended before the answer did", lost or parsed
         counted = self.told() if self.told else parsed
-        if estimates and self.asks_the_model and self.lost:
-            counted = self._estimated(self.lost)
+        if estimates and self.asks_the_model and lost:
+            counted = self._estimated(lost)
         usage = Usage() if self.side else self._priced(counted, cost)
         return Outcome(0 if cut else self.status, usage, error and readable(error, MAX_ERROR_CHARS), parsed.stop)
 

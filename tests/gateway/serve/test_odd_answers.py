@@ -206,6 +206,8 @@ def test_a_stream_that_is_not_whole_says_why(say: Say, body: bytes, error: str) 
     assert response.content == body
     assert (call.status, call.usage.api_calls, call.usage.cost_usd) == (200, 1, None)
     assert error in call.error
+    was_cut = error.startswith("the stream")
+    assert (call.usage.estimated, call.usage.prompt_tokens > 0) == (was_cut, was_cut), "it is paid for all the same"
 
 
 # --- paths ---------------------------------------------------------------------------------------------------------
