@@ -149,7 +149,14 @@ class Parser(argparse.ArgumentParser):
 
 
 def _help_formatter() -> type[argparse.HelpFormatter]:
-    from rich_argparse.contrib import ParagraphRichHelpFormatter as Formatter  # imports rich, which only the help needs
+    from rich_argparse.contrib import ParagraphRichHelpFormatter  # imports rich, which only the help needs
+
+    class Formatter(ParagraphRichHelpFormatter):
+        def _rich_format_action(self, action: argparse.Action) -> Iterator[Any]:
+            """Commands are rows like options; the row of what holds them would only say COMMAND."""
+            rows = action._choices_actions if isinstance(action, argparse._SubParsersAction) else (action,)
+            for row in rows:
+                yield from super()._rich_format_action(row)
 
     Formatter.group_name_formatter = lambda name: name.removeprefix("positional ").capitalize()
     Formatter.help_markup = Formatter.text_markup = False

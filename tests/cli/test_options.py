@@ -144,7 +144,8 @@ def test_without_a_command_the_help_is_printed(runbook: Any, line: str) -> None:
 def test_the_help_lists_every_command(runbook: Any) -> None:
     shown = runbook("-h")
     assert shown.code == 0
-    assert [line.split()[0] for line in shown.out.splitlines() if line[:4] == "    " and line[4] != " "] == [*COMMANDS]
+    rows = shown.out.partition("Commands:\n")[2].splitlines()
+    assert [row.split()[0] for row in rows if row[2] != " "] == [*COMMANDS]
 
 
 @pytest.mark.parametrize("command", [*commands()])
