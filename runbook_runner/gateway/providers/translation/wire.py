@@ -2,6 +2,7 @@
 or without."""
 
 from collections.abc import AsyncIterator
+from functools import cache
 
 import aiohttp
 import httpx
@@ -34,15 +35,18 @@ class Wire(httpx.AsyncBaseTransport):
 class WireOfThreads(httpx.BaseTransport):
     """For the few requests that litellm makes without asyncio, such as for a model's facts."""
 
-    def __init__(self) -> None:
-        self._client = httpx.Client(verify=trusted_roots(), timeout=READ_S)
-
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        response = self._client.send(request, stream=True, follow_redirects=False)
+        response = _client(proxy_for(str(request.url))).send(request, stream=True, follow_redirects=False)
         if response.has_redirect_location:
             response.close()
             raise httpx.RemoteProtocolError(f"it redirects (HTTP {response.status_code})", request=request)
         return response
+
+
+@cache
+def _client(proxy: str | None) -> httpx.Client:
+    """The environment of this machine may name a proxy that httpx does not know, for other addresses."""
+    return httpx.Client(verify=trusted_roots(), timeout=READ_S, proxy=proxy, trust_env=False)
 
 
 class _Body(httpx.AsyncByteStream):

@@ -108,6 +108,18 @@ def test_a_stream_that_begins_with_an_error_is_a_refusal(
     assert answer.json()["error"]["message"] == "No room."
 
 
+def test_a_proxy_that_only_other_programs_can_use_breaks_no_translation(
+    provider: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What litellm asks without asyncio goes where the calls go: loopback directly."""
+    from runbook_runner.gateway.providers.translation.wire import WireOfThreads
+
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:9")
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    with httpx.Client(transport=WireOfThreads()) as client:
+        assert client.post(provider({"a": 1}).url, json={}).json() == {"a": 1}
+
+
 @TRANSLATED
 def test_a_failure_in_mid_stream_is_told_in_the_agents_api(
     provider: Any, translated: Any, name: str, dialect: str
