@@ -6,6 +6,7 @@ here once for all of them.
 
 import errno
 import os
+import re
 import shutil
 import unicodedata
 from collections import Counter
@@ -27,6 +28,11 @@ _NO_FURTHER = "what comes after it was not looked at"
 _REPOSITORIES = (".git", ".hg", ".jj")
 """Their configuration names programs, which git starts for its user's `git status`, also in a folder above. That is why
 git itself lets no clone bring a `.git`."""
+_HEAD = re.compile(rb"ref:|[0-9a-fA-F]{40}")
+"""How a file HEAD begins by which git takes the folder for a repository of its own (setup.c, is_git_directory). The
+rest may be elsewhere: `commondir` says where, and an executable file will do for `objects` and `refs`."""
+_HEAD_BYTES = 40
+_NAMES_PROGRAMS = "configuration could name programs of this machine; pack it into an archive"
 _UNNAMEABLE = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
 
 
@@ -36,6 +42,10 @@ class FullError(Exception):
 
 class _GrownError(Exception):
     """A file has become longer than its header says, and than the limit allows."""
+
+
+class _HeadError(Exception):
+    """It is the HEAD of a repository."""
 
 
 class Extraction:
@@ -119,6 +129,9 @@ class Extraction:
         except _GrownError:
             self._too_large(parts, 0)
             return
+        except _HeadError:
+            self._skip(name, f"with it the folder could be a repository, whose {_NAMES_PROGRAMS}")
+            return
         except OSError as error:
             if error.errno not in _UNNAMEABLE:
                 raise _unwritable(target, error) from error
@@ -196,7 +209,7 @@ class Extraction:
         name = decoded_name("/".join(parts[:depth]))
         if depth and name not in self._left_out:
             self._left_out.add(name)
-            self._skip(name, "its configuration could name programs of this machine; pack it into an archive")
+            self._skip(name, f"its {_NAMES_PROGRAMS}")
         return depth > 0
 
     def _free(self, name: str, original: str) -> str:
@@ -211,14 +224,17 @@ class Extraction:
         return free
 
     def _write(self, target: Path, content: Readable, executable: bool) -> int:
-        written = 0
+        written, beginning = 0, b""
         # Beside the folder: in it every name may be one of the sandbox's.
         with opened_atomically(target, mode=PROGRAM if executable else FILE, beside=self._into) as out:
             while block := content.read(_BLOCK):
                 written += len(block)
                 if self._bytes + written > self._wanted.max_bytes:
                     raise _GrownError
+                beginning += block[: _HEAD_BYTES - len(beginning)]
                 out.write(block)
+            if _plain(target.name) == "head" and _HEAD.match(beginning):
+                raise _HeadError
         self._earlier.discard(target)
         return written
 

@@ -272,6 +272,19 @@ def test_folder_of_a_repository_is_skipped_and_told_once(sandbox, shell, tmp_pat
     assert sorted(name for name, _ in received.skipped) == [".git", "a/.Git", "b/.hg", "c/.git"]
 
 
+def test_file_that_makes_its_folder_a_repository_is_skipped_and_another_of_that_name_is_kept(sandbox, shell, tmp_path):
+    """Git looks for HEAD, objects and refs, or for HEAD and a commondir that says where those are."""
+    commit = "C" * 40
+    made = f"""echo 'ref: refs/heads/main' >HEAD; echo '[core]' >config; mkdir -p a/b c d
+        printf 'ref:\n refs/x' >a/Head; ln a/Head a/b/HEAD; printf {commit} >c/head; echo .. >c/commondir
+        ln -s refs/heads/main d/HEAD; mkdir e e/HEAD; echo 1 >e/HEAD/HEAD; echo 'the head of it' >a/b/head.txt"""
+    shell(sandbox, f"cd /app/results; {made}")
+    received = sandbox.get("/app/results", tmp_path / "out", ROOMY)
+    assert sorted(files(received)) == ["a/b/head.txt", "c/commondir", "config", "e/HEAD/HEAD"]
+    assert sorted(name for name, _ in received.skipped) == ["HEAD", "a/Head", "a/b/HEAD", "c/head", "d/HEAD"]
+    assert not (tmp_path / "out/HEAD").exists()
+
+
 def test_results_folder_that_became_a_link_is_not_followed(sandbox, shell, tmp_path):
     shell(sandbox, "rm -r /app/results; ln -s /etc /app/results")
     received = sandbox.get("/app/results", tmp_path / "out", ROOMY)

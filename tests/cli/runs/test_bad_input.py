@@ -533,23 +533,30 @@ def test_a_link_of_a_clone_leads_no_results_to_what_is_its_users(
     assert sorted(folder.rglob("*")) == before
 
 
+@pytest.mark.parametrize("name", [".git", "HEAD"])
 def test_results_bring_no_repository_whose_programs_git_would_start(
-    runbook: Any, shell_runbook: Callable[[str], Path], tmp_path: Path
+    runbook: Any, shell_runbook: Callable[[str], Path], tmp_path: Path, name: str
 ) -> None:
-    """A clone may say that a folder of its own is a submodule: `git status` starts git in it, too."""
+    """A clone may say that a folder of its own is a submodule: `git status` starts git in it, too. A folder with HEAD
+    is a repository itself."""
     started = tmp_path / "started"
-    folder = shell_runbook(
-        f"cd /app/results; touch a.txt; git init -q; git config core.fsmonitor 'touch {started}; false'; "
-        "git add a.txt; git -c user.name=x -c user.email=x@x commit -qm x"
-    )
+    monitor = f"core.fsmonitor 'touch {started}; false'"
+    bare = f"""mkdir objects refs; echo ref: refs/heads/main >HEAD; touch config
+        for set in 'repositoryformatversion 0' 'bare false' 'worktree .'; do git config -f config core.$set; done
+        git config -f config {monitor}"""
+    usual = f"git init -q; git config {monitor}; git add a.txt; git -c user.name=x -c user.email=x@x commit -qm x"
+    folder = shell_runbook(f"cd /app/results; touch a.txt; {usual if name == '.git' else bare}")
     _git(folder, "init")
     _git(folder, "add", "RUNBOOK.md")
     _git(folder, "update-index", "--add", "--cacheinfo", f"160000,{'1' * 40},out")
     ran = runbook("run", folder, "--sandbox", "host", "--out", folder / "out")
-    assert "Not collected: results/.git: its configuration could name programs of this machine" in ran.out
+    assert f"Not collected: results/{name}: " in ran.out
+    assert "configuration could name programs of this machine" in ran.out
     started.unlink(missing_ok=True)  # in the sandbox, git started it itself
     _git(folder, "status")
-    assert ([path.name for path in (folder / "out").iterdir()], started.exists()) == (["a.txt"], False)
+    _git(folder / "out", "status")
+    names = ["a.txt"] if name == ".git" else ["a.txt", "config", "objects", "refs"]
+    assert (sorted(path.name for path in (folder / "out").iterdir()), started.exists()) == (names, False)
 
 
 @pytest.mark.parametrize(
