@@ -69,7 +69,7 @@ TABLE: Final = (
     Failure("network", (r"connection (refused|reset|error|closed|timed out)", r"econn(refused|reset|aborted)",
                         r"etimedout|enotfound|eai_again|epipe", r"fetch failed", r"unable to connect",
                         r"error sending request", r"getaddrinfo", r"socket hang ?up", r"network error",
-                        r"stream disconnected", r"could not resolve"), retries=2, base_s=3.0,
+                        r"stream disconnected", r"could not resolve", r"answer broke off"), retries=2, base_s=3.0,
             advice="Check the network, and the base URL and the proxy in your environment."),
     Failure("provider_error", (r"internal server error", r"bad gateway", r"gateway time-?out"),
             tuple(range(500, 600)), retries=1, base_s=3.0),

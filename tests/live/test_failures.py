@@ -39,7 +39,7 @@ def run(runbook: Any, agent: str, turns: list[dict[str, Any]], *more: str) -> An
     ("codex", {"error": 429, "message": QUOTA}, "usage_limit", QUOTA),
     ("gemini-cli", {"error": 400, "message": TOO_LONG}, "context_exceeded", TOO_LONG),
     ("opencode", {"error": 404, "message": NO_MODEL}, "model_not_found", NO_MODEL),
-    ("codex", {"say": "I begin to", "error": "drop"}, "network", "stream disconnected"),
+    ("codex", {"say": "I begin to", "error": "drop"}, "network", "answer broke off"),
     ("claude-code", {"say": "I would ra", "stop": "length"}, "output_limit", "output token maximum"),
     ("claude-code", {"say": "I would rather not.", "stop": "refusal"}, "refusal", "can't help with this"),
     ("gemini-cli", {"say": "I would rather not.", "stop": "refusal"}, "refusal", "The model refused to continue."),
@@ -66,6 +66,14 @@ def test_an_overloaded_provider_is_asked_again_later_and_the_run_passes(runbook:
     assert (retried["retry"], retried["error_kind"]) == (1, "overloaded")
     assert 5 <= retried["delay_s"] <= 15
     assert [call["status"] for call in ran.events("model.called")] == [503] * 5 + [200, 200]
+
+
+def test_an_answer_that_breaks_off_is_the_reason_whatever_the_cli_makes_of_it(runbook: Any) -> None:
+    ran = run(runbook, "gemini-cli", [{"say": "I begin to", "error": "drop"}] * 3)
+    assert (ran.code, ran.json["status"]) == (4, "failed")
+    (end,) = ran.events("agent.finished")
+    assert (end["error_kind"], "answer broke off" in end["error"]) == ("network", True)
+    assert len(ran.events("agent.retried")) == 2
 
 
 def test_an_agent_that_gives_no_sign_of_life_has_stalled(runbook: Any) -> None:

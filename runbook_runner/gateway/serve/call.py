@@ -47,6 +47,8 @@ class ModelCall:
     """The agent closed the connection."""
     broken: bool = False
     """The answer did not come to its end."""
+    broke_off: bool = False
+    """It was the provider who did not send the rest."""
     side: bool = False
     error: str | None = None
     failure: GatewayFailure | None = None
@@ -100,6 +102,11 @@ class ModelCall:
             return None
         return f"the provider's answer is not JSON: {readable(self.body.decode('utf-8', 'replace'), _SHOWN_CHARS)}"
 
+    @property
+    def is_cut(self) -> bool:
+        """The answer has ended, and is an event stream whose last event did not come."""
+        return self.is_stream and self.ttfb is not None and not (self.parsed.complete or self.parsed.may_end)
+
     def discard(self) -> None:
         """Removes a half-written event stream."""
         if self.event_stream is not None:
@@ -117,14 +124,12 @@ class ModelCall:
         parsed = self.parsed
         cut = (self.broken or self.hung_up) and not (self.is_stream and parsed.complete)
         error = (self.error if cut or not self.broken else None) or parsed.error
-        lost = self.lost
-        if error is None and self.ttfb is not None and not (parsed.complete or parsed.may_end):
-            error, lost = "the stream ended before the answer did", lost or parsed
         counted = self.told() if self.told else parsed
-        if estimates and self.asks_the_model and lost:
-            counted = self._estimated(lost)
+        if estimates and self.asks_the_model and self.lost:
+            counted = self._estimated(self.lost)
         usage = Usage() if self.side else self._priced(counted, cost)
-        return Outcome(0 if cut else self.status, usage, error and readable(error, MAX_ERROR_CHARS), parsed.stop)
+        error = error and readable(error, MAX_ERROR_CHARS)
+        return Outcome(0 if cut else self.status, usage, error, parsed.stop, broke_off=cut and self.broke_off)
 
     def _estimated(self, lost: ParsedResponse) -> ParsedResponse:
         """What the provider had not told is counted from the request and from what the model had written."""
@@ -185,6 +190,8 @@ class Outcome:
     usage: Usage
     error: str | None
     stop: Stop | None
+    broke_off: bool
+    """The provider did not send the rest of its answer."""
 
     @property
     def succeeded(self) -> bool:

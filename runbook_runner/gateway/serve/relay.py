@@ -96,12 +96,15 @@ class Relay(Response):
             await asyncio.wait({forwarding})
         finally:
             hung_up.cancel()
+        call.end()
         if error is None and forwarding.cancelled():
             call.abort("the agent closed the connection" if call.hung_up else "the run ended before the answer did")
         elif error := error or forwarding.exception():
             _abort(call, error)
         elif (reason := call.why_unusable()) and not call.sent:
             call.abort(reason, ended=True)
+        elif call.is_cut:
+            _abort(call, UpstreamBroke("the stream ended before the answer did"))
         await self._replace_broken()
 
     async def _keep_request(self) -> Exception | None:
@@ -132,7 +135,6 @@ class Relay(Response):
     async def _record(self) -> None:
         """Before the agent gets the end of its answer: an answer that can't be recorded is not given."""
         call, session = self._call, self._session
-        call.end()
         of_provider = (call.source or session.source) == "provider"
         outcome = call.outcome(session.cost, estimates=of_provider)
         session.usage += outcome.usage
@@ -166,6 +168,7 @@ class Relay(Response):
 def _abort(call: ModelCall, error: BaseException) -> None:
     """Ends a call with this error, and says whether the run can go on."""
     if isinstance(error, UpstreamBroke):
+        call.broke_off = True
         call.abort(f"the provider's answer broke off: {error}")
     elif isinstance(error, RecordingError):
         call.abort(str(error), GatewayFailure("recording", str(error)))

@@ -74,12 +74,14 @@ def _stop(launch: Launch) -> Stop | None:
 
 
 def _with_provider_message(launch: Launch, error: str, kind: str | None) -> tuple[str, str | None]:
-    """Some CLIs hide the provider's message: a used-up quota looks like a rate limit then."""
+    """Some CLIs hide the provider's message: a used-up quota looks like a rate limit then. Others wrap it in words
+    about the gateway, which they take for the provider."""
     last = launch.session.last_outcome if launch.session else None
-    if last is None or not last.error or not last.status:
+    if last is None or not last.error or not (last.status or last.broke_off):
         return error, kind
     classified = failures.classify(last.error, last.status)
-    return (error if last.error in error else f"{error}\nThe provider said: {last.error}"), classified or kind
+    own = last.broke_off or last.error in error
+    return last.error if own else f"{error}\nThe provider said: {last.error}", classified or kind
 
 
 def _crash_kind(agent: Agent, output: str) -> str:

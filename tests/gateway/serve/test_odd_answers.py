@@ -10,6 +10,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+import httpx
 import pytest
 
 from runbook_runner.core.redaction import Redactor
@@ -71,14 +72,18 @@ Say = Callable[..., tuple[Any, Any]]
 
 @pytest.fixture
 def say(connect: Any, raw: Raw) -> Say:
-    """The agent's side of one call that the provider answers with these bytes, and the recorded call."""
+    """The agent's side of one call that the provider answers with these bytes, `None` for an answer that breaks off,
+    and the recorded call."""
 
     def ask(says: bytes, *, path: str = "/v1/messages", stream: bool = False) -> tuple[Any, Any]:
         raw.says = says
         name, base, key = ("openai", "OPENAI_BASE_URL", "OPENAI_API_KEY") if "chat" in path else (
             "anthropic", "ANTHROPIC_BASE_URL", "ANTHROPIC_API_KEY")  # fmt: skip
         line = connect(provider_from(name, {base: raw.url, key: KEY}))
-        response = line.post(path, model="m", messages=[], stream=stream)
+        try:
+            response = line.post(path, model="m", messages=[], stream=stream)
+        except httpx.RemoteProtocolError:
+            response = None
         (call,) = line.cassette.calls()
         return response, call
 
@@ -194,20 +199,24 @@ def test_every_servers_stream_is_read_and_passed_on_as_it_is(say: Say, says: byt
     assert (call.usage.prompt_tokens, call.usage.completion_tokens) == (10, 4)
 
 
-@pytest.mark.parametrize(("body", "error"), [
-    (CHAT.replace(b'"stop"', b"null"), "the stream ended before the answer did"),
-    (CHAT.replace(b'"stop"', b"null") + b'data: {"choices":[{"delta":{"content":"gr\xc3', "the stream ended"),
-    (b'data: {"choices":[{"delta":{},"finish_reason":"error","error":{"message":"No room."}}]}\n\n' + DONE, "No room."),
-], ids=["no-end", "mid-character", "error-in-choice"])  # fmt: skip
-def test_a_stream_that_is_not_whole_says_why(say: Say, body: bytes, error: str) -> None:
-    response, call = say(
-        until_closed(body, "content-type: text/event-stream"), path="/v1/chat/completions", stream=True
-    )
-    assert response.content == body
-    assert (call.status, call.usage.api_calls, call.usage.cost_usd) == (200, 1, None)
-    assert error in call.error
-    was_cut = error.startswith("the stream")
-    assert (call.usage.estimated, call.usage.prompt_tokens > 0) == (was_cut, was_cut), "it is paid for all the same"
+@pytest.mark.parametrize(
+    "rest", [b"", b'data: {"choices":[{"delta":{"content":"gr\xc3'], ids=["no-end", "mid-character"]
+)
+def test_a_stream_that_is_cut_off_is_not_ended_for_the_agent(say: Say, rest: bytes) -> None:
+    """Clients of this API take an answer without an end for a whole one: opencode asked 568 times in four minutes."""
+    said = until_closed(CHAT.replace(b'"stop"', b"null") + rest, "content-type: text/event-stream")
+    response, call = say(said, path="/v1/chat/completions", stream=True)
+    assert response is None
+    assert (call.status, call.error) == (0, "the provider's answer broke off: the stream ended before the answer did")
+    assert (call.usage.api_calls, call.usage.prompt_tokens > 0, call.usage.estimated) == (1, True, True)
+
+
+def test_an_error_in_the_last_event_is_the_calls_error(say: Say) -> None:
+    no_room = b'data: {"choices":[{"delta":{},"finish_reason":"error","error":{"message":"No room."}}]}\n\n' + DONE
+    said = until_closed(no_room, "content-type: text/event-stream")
+    response, call = say(said, path="/v1/chat/completions", stream=True)
+    assert response.content == no_room
+    assert (call.status, call.error, call.usage.estimated) == (200, "No room.", False)
 
 
 # --- paths ---------------------------------------------------------------------------------------------------------
