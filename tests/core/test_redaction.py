@@ -74,6 +74,7 @@ ENCODINGS: dict[str, Encode] = {
     "JSON in UTF-8": lambda text: json.dumps(text, ensure_ascii=False).encode(),
     "JSON in JSON": lambda text: json.dumps(json.dumps({"a": text})).encode(),
     "JSON in JSON in JSON": lambda text: json.dumps(json.dumps(json.dumps({"a": text}))).encode(),
+    "JSON four deep": lambda text: json.dumps(json.dumps(json.dumps(json.dumps({"a": text})))).encode(),
     "HTML": lambda text: html.escape(text).encode(),
     "HTML twice": lambda text: html.escape(html.escape(text)).encode(),
     "a shell's quotes": lambda text: shlex.quote(text).encode(),

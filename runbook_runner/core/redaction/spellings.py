@@ -1,8 +1,9 @@
 """Core, redaction: the ways in which one known value may be written, as expressions over bytes.
 
 Letters and digits are the same in almost every encoding of text; any other character has a list of spellings: JSON,
-JSON in JSON, URL, HTML, shell quoting. Between two characters there may be a NUL (UTF-16) or a line end (wrapped text).
-Base64 and hex are sequences of letters and digits of their own. Nobody hides anything here: these are accidents.
+JSON in JSON up to four times, URL, HTML, shell quoting. Between two characters there may be a NUL (UTF-16) or a line
+end (wrapped text). Base64 and hex are sequences of letters and digits of their own. Nobody hides anything here: these
+are accidents.
 """
 
 import base64
@@ -16,7 +17,7 @@ from urllib.parse import quote
 
 from runbook_runner.core.redaction.strength import core, is_searched, is_weak
 
-_GAP: Final = rb"(?:(?:[\0\r\n]|\\{1,4}[rn]){1,6}[ \t]{0,32})?+"
+_GAP: Final = rb"(?:(?:[\0\r\n]|\\{1,8}[rn]){1,6}[ \t]{0,32})?+"
 _HEX_GAP: Final = rb"(?:[\0\r\n\t :,-]|0x|\\{1,4}[xrn]){0,12}+"
 _BEFORE: Final = rb"(?:(?<![A-Za-z0-9_])|(?<=%[0-9A-Fa-f]{2})|(?<=\\[nrtbfv]))"
 _AFTER: Final = rb"(?![A-Za-z0-9_])"
@@ -163,18 +164,18 @@ def _unit(unit: str, *, after_backslash: bool = False, following: Sequence[str] 
     """following: the next unit, if any."""
     if unit.startswith("\\"):
         count = len(unit)
-        escaped = rb"%5[Cc]|%255[Cc]|&#92;|&#[xX]5[cC];|\\{1,4}u005[cC]"
-        return rb"(?:\\{%d,%d}|(?:%s){%d})" % (count, 8 * count, escaped, count)
+        escaped = rb"%5[Cc]|%255[Cc]|&#92;|&#[xX]5[cC];|\\{1,8}u005[cC]"
+        return rb"(?:\\{%d,%d}|(?:%s){%d})" % (count, 16 * count, escaped, count)
     if unit.isspace() or "\0" in unit:
         either = b"|".join(_spellings(letter) for letter in dict.fromkeys(unit))
-        one = rb"[\s\0]|\\{1,4}[nrtbfv]|\+|%%20|%%0[9AaDd]|&nbsp;|&#1[03];|\\{0,8}(?:%s)" % either
+        one = rb"[\s\0]|\\{1,8}[nrtbfv]|\+|%%20|%%0[9AaDd]|&nbsp;|&#1[03];|\\{0,16}(?:%s)" % either
         if not following or following[0][0] not in _LIKE_SPACE:
             return rb"(?:%s){1,%d}+" % (one, 4 * len(unit))
         # What comes next may look like an escaped space: it is taken for one only as often as there are spaces.
         return rb"(?:%s){1,%d}+(?:(?!%s)(?:%s)){0,%d}+" % (one, len(unit), _unit(following[0]), one, 3 * len(unit))
     if unit.isascii() and unit.isalnum():
         return unit.encode()
-    before = rb"" if after_backslash else rb"\\{0,8}"
+    before = rb"" if after_backslash else rb"\\{0,16}"
     return rb"(?:%s(?:%s))" % (before, _spellings(unit))
 
 
