@@ -71,6 +71,12 @@ def test_messages_say_recording_as_the_help_does_and_not_cassette():
     assert not found, "\n".join(found)
 
 
+def test_containers_are_created_in_one_place():
+    """What is held against an image there is held against all of them."""
+    found = [path for path in MODULES if "api.create_container(" in path.read_text()]
+    assert found == [PACKAGE / "sandbox/docker/creation.py"]
+
+
 # --- the tests -----------------------------------------------------------------------------------------------------
 
 

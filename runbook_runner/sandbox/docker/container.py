@@ -10,15 +10,13 @@ from docker.types import LogConfig
 from runbook_runner.core import settings
 from runbook_runner.core.errors import InputError, NotReadyError, SandboxError
 from runbook_runner.sandbox.base import PutFile, SandboxSpec
-from runbook_runner.sandbox.docker import seccomp_profile
 from runbook_runner.sandbox.docker.archive import pack
+from runbook_runner.sandbox.docker.creation import create_container
 from runbook_runner.sandbox.docker.engine import NEEDS, Engine, engine_errors
 from runbook_runner.sandbox.docker.network import ContainerSockets
 
 # The capabilities of root that apt, pip, npm and our own kill need; tests/sandbox/docker/test_docker.py proves it.
 CAPABILITIES: Final = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "SETGID", "SETUID")
-NO_HEALTHCHECK: Final = {"test": ["NONE"]}
-"""The engine starts an image's own as often as a hundred times a second, and that work is not the container's."""
 _GONE_S: Final = 10
 # $0: seconds. It is process 1, which nothing inside can end: the kernel drops signals that process 1 has no handler
 # for. It reaps orphans while it waits. When its child is ended by SIGKILL, it becomes a `sleep` itself.
@@ -53,23 +51,18 @@ def start_container(engine: Engine, spec: SandboxSpec, name: str, sockets: Conta
 def _create(engine: Engine, spec: SandboxSpec, name: str, sockets: ContainerSockets) -> str:
     if spec.image is None:
         raise InputError("A docker sandbox needs an image.")
-
-    def make(options: list[str]) -> dict[str, Any]:
-        made: dict[str, Any] = engine.api.create_container(
-            spec.image,
-            entrypoint=["sh"],
-            command=["-c", _KEEP_ALIVE, str(max(1, round(spec.lifetime_s)))],
-            stop_signal="SIGKILL",
-            healthcheck=NO_HEALTHCHECK,
-            name=name,
-            labels=dict(spec.labels),
-            environment={**_proxies(engine, spec), **_ca_variables(spec), **sockets.environment},
-            working_dir="/",
-            host_config=_host_config(engine, spec, sockets, options),
-        )
-        return made
-
-    return str(seccomp_profile.filtered(engine, make)["Id"])
+    return create_container(
+        engine,
+        spec.image,
+        lambda options: _host_config(engine, spec, sockets, options),
+        labels=spec.labels,
+        entrypoint=["sh"],
+        command=["-c", _KEEP_ALIVE, str(max(1, round(spec.lifetime_s)))],
+        stop_signal="SIGKILL",
+        name=name,
+        environment={**_proxies(engine, spec), **_ca_variables(spec), **sockets.environment},
+        working_dir="/",
+    )
 
 
 def _host_config(engine: Engine, spec: SandboxSpec, sockets: ContainerSockets, options: list[str]) -> Any:

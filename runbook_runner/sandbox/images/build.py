@@ -15,6 +15,7 @@ from runbook_runner.core.errors import NotReadyError, RunbookError
 from runbook_runner.core.events import Report
 from runbook_runner.core.text import printable_output
 from runbook_runner.sandbox.docker.engine import Engine, engine_errors
+from runbook_runner.sandbox.docker.seccomp_profile import filtered
 from runbook_runner.sandbox.images.build_request import Bounds, BuildFailedError, build_records
 from runbook_runner.sandbox.images.fetches import refuse_fetches
 from runbook_runner.sandbox.images.recipe import Recipe
@@ -98,11 +99,19 @@ def _run(
         "forcerm": True,
     }
     context = context_archive(dict(made_of.files)).getvalue()
-    with engine_errors(f"build {made_of.tag}"):
-        records = build_records(engine, context, options, bounds, end - time.monotonic())
+
+    def build(security: list[str]) -> None:
+        asked = {**options, "securityopt": json.dumps(security)} if security else options
+        records = build_records(engine, context, asked, bounds, end - time.monotonic())
         with closing(records):
             for line in _lines(records):
                 say(line)
+
+    with engine_errors(f"build {made_of.tag}"):
+        if bounds and not bounds.network and engine.is_podman:  # Docker Engine takes no options for a build
+            filtered(engine, build, refusal=BuildFailedError)
+        else:
+            build([])
 
 
 def _proxies(engine: Engine, made_of: Recipe, bounds: Bounds | None) -> dict[str, str]:

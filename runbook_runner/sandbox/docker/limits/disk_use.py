@@ -13,10 +13,10 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
-from runbook_runner.core.errors import SandboxError
+from runbook_runner.core.errors import NotReadyError, SandboxError
 from runbook_runner.sandbox.base import SandboxSpec
-from runbook_runner.sandbox.docker import seccomp_profile
-from runbook_runner.sandbox.docker.container import NO_HEALTHCHECK, remove_container
+from runbook_runner.sandbox.docker.container import remove_container
+from runbook_runner.sandbox.docker.creation import create_container
 from runbook_runner.sandbox.docker.engine import BROKEN, Engine, engine_errors
 from runbook_runner.sandbox.docker.exec_socket import STREAMS, Frames, start_exec
 from runbook_runner.sandbox.held_files import File, mapped
@@ -97,7 +97,7 @@ class DiskUse:
     def _beside_layer(self, container: str) -> "_Found":
         self._looked = time.monotonic()
         # What runs in the container may end the second one, and the image's programs may print anything.
-        with suppress(SandboxError, ValueError, OverflowError, *BROKEN):
+        with suppress(NotReadyError, SandboxError, ValueError, OverflowError, *BROKEN):
             said = _look(self._engine, container)
             if said[-1:] == [b"done"]:
                 found = _sum(said)
@@ -118,26 +118,23 @@ _NOTHING: Final = _Found(0, 0)
 
 
 def _look(engine: Engine, container: str) -> list[bytes]:
-    """Returns the lines of what a second container sees. Raises SandboxError, one of `BROKEN`."""
+    """Returns the lines of what a second container sees. Raises NotReadyError, SandboxError, one of `BROKEN`."""
     about = engine.api.inspect_container(container)
     volumes = [mount["Name"] for mount in about["Mounts"] if mount.get("Type") == "volume"]
     name = f"runbook-look-{secrets.token_hex(6)}"
     try:
-        made = seccomp_profile.filtered(
+        look = create_container(
             engine,
-            lambda options: engine.api.create_container(
-                about["Image"],
-                entrypoint=["sleep"],
-                command=[str(_HELD_S)],
-                user="0",
-                healthcheck=NO_HEALTHCHECK,
-                name=name,
-                working_dir="/",
-                host_config=_host_config(engine, container, volumes, options),
-            ),
+            about["Image"],
+            lambda options: _host_config(engine, container, volumes, options),
+            entrypoint=["sleep"],
+            command=[str(_HELD_S)],
+            user="0",
+            name=name,
+            working_dir="/",
         )
-        engine.api.start(made["Id"])
-        return _lines(engine, made["Id"])
+        engine.api.start(look)
+        return _lines(engine, look)
     finally:
         remove_container(engine, name)
 

@@ -1,0 +1,104 @@
+"""Docker sandbox: the one place where containers are created, so that no image chooses how its container is held.
+
+Docker Engine reads no annotations of an image (moby/moby#45025). Podman before 4.5.1 copies them into the container,
+and its runtime may obey them: crun takes `run.oci.seccomp_bpf_data` in place of our list of system calls, and opens the
+file that `run.oci.hooks.stdout` names on the host.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from runbook_runner.core.errors import NotReadyError
+from runbook_runner.core.text import counted, printable_name
+from runbook_runner.sandbox.docker.engine import Engine
+from runbook_runner.sandbox.docker.seccomp_profile import filtered
+
+_NO_HEALTHCHECK: Final = {"test": ["NONE"]}
+"""The engine starts an image's own as often as a hundred times a second, and that work is not the container's."""
+_NO_UPDATE: Final = {"io.containers.autoupdate": "disabled"}
+"""Podman gives a container the labels of its image, and `podman auto-update` restarts the unit that such a label names
+(CVE-2026-121885)."""
+_COPIES_NONE: Final = (4, 5, 1)
+"""The first Podman that copies no annotations of images (containers/podman#18542)."""
+_DESCRIBING: Final = ("org.opencontainers.image.", "com.docker.", "vnd.docker.")
+"""How names of annotations begin that no runtime obeys. The first are those of the OCI image specification; images of
+Docker Hub have `com.docker.official-images.bashbrew.arch` and the like."""
+_OF_PODMAN: Final = (
+    *("io.container.manager", "io.kubernetes.cri-o.Created", "io.kubernetes.cri-o.TTY"),
+    *(
+        f"io.podman.annotations.{name}"
+        for name in ("apparmor", "autoremove", "init", "label", "privileged", "publish-all", "seccomp")
+    ),
+)
+"""What Podman itself notes at a container; it takes none of `io.podman.annotations` from an image."""
+_NAMED: Final = 5
+_WIDTH: Final = 80  # characters of a name
+
+
+def create_container(
+    engine: Engine,
+    image: str,
+    host_config: Callable[[list[str]], Any],
+    *,
+    labels: Mapping[str, str] | None = None,
+    **asked: Any,
+) -> str:
+    """Returns the id of a container that was not started. host_config: is given security options. asked: as docker-py
+    takes it. Raises NotReadyError for an image that would choose what is not its own to choose; the container is there
+    then. Raises SandboxError, one of `BROKEN`."""
+    own = {**(labels or {}), **(_NO_UPDATE if engine.is_podman else {})}
+
+    def make(options: list[str]) -> dict[str, Any]:
+        made: dict[str, Any] = engine.api.create_container(
+            image, labels=own, healthcheck=_NO_HEALTHCHECK, host_config=host_config(options), **asked
+        )
+        return made
+
+    container = str(filtered(engine, make)["Id"])
+    if engine.is_podman:
+        _refuse_variables(engine, container, image)
+        if _copies_annotations(engine):
+            _refuse_annotations(engine, container, image)
+    return container
+
+
+def _refuse_variables(engine: Engine, container: str, image: str) -> None:
+    """A variable without a value gets, from Podman before 5.8.4, that of Podman's own environment; `*` gets them all
+    (CVE-2026-57231)."""
+    about = engine.image(engine.api.inspect_container(container)["Image"])
+    if found := [entry for entry in (about["Config"] or {}).get("Env") or () if "=" not in entry]:
+        raise NotReadyError(
+            f"The image {image!r} has variables without a value, which Podman takes from its own environment: "
+            f"{_named(found)}.",
+            hint="Use an image without.",
+        )
+
+
+def _copies_annotations(engine: Engine) -> bool:
+    version = re.match(r"(\d+)\.(\d+)\.(\d+)", str(engine.info.get("ServerVersion")))
+    return version is None or tuple(map(int, version.groups())) < _COPIES_NONE
+
+
+def _refuse_annotations(engine: Engine, container: str, image: str) -> None:
+    """What counts is what the container has. An image's id says nothing of its annotations: whoever pulls the same
+    content with others changes them."""
+    url = f"{engine.api.base_url}/v4.0.0/libpod/containers/{container}/json"
+    answer = engine.api.get(url, timeout=engine.api.timeout)
+    if answer.status_code != 200:
+        raise NotReadyError(
+            f"Podman does not tell the annotations of its containers: {answer.text.strip()[:200]}",
+            hint="Update it to 4.5.1 or newer.",
+        )
+    has = answer.json()["Config"].get("Annotations") or {}
+    if found := [name for name in has if not name.startswith(_DESCRIBING) and name not in _OF_PODMAN]:
+        raise NotReadyError(
+            f"The image {image!r} has annotations that a runtime may obey: {_named(found)}.",
+            hint="Podman before 4.5.1 copies them into the container. Update it, or put a snapshot on the image "
+            f"(`FROM {printable_name(image)}`): what is built has none. Annotations of containers.conf count as well.",
+        )
+
+
+def _named(names: list[str]) -> str:
+    shown = ", ".join(printable_name(name)[:_WIDTH] for name in sorted(names)[:_NAMED])
+    return shown if len(names) <= _NAMED else f"{shown} … ({counted(len(names), 'name')})"

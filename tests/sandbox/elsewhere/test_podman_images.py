@@ -1,0 +1,187 @@
+"""To Podman an image says more than to Docker Engine: none chooses how its container is held."""
+
+import hashlib
+import io
+import json
+import tarfile
+from uuid import uuid4
+
+import pytest
+
+from runbook_runner.core.errors import NotReadyError
+from runbook_runner.core.settings import Settings
+from runbook_runner.core.spec import Network
+from runbook_runner.sandbox.base import SandboxSpec
+from runbook_runner.sandbox.docker.limits.disk_use import DiskUse
+from runbook_runner.sandbox.docker.sandbox import DockerSandbox
+from runbook_runner.sandbox.images.build_request import Bounds
+from runbook_runner.sandbox.images.provide import ensure
+from runbook_runner.sandbox.images.snapshots import find_snapshot
+
+pytestmark = [pytest.mark.needs("podman", "docker"), pytest.mark.xdist_group("podman")]
+
+OBEYED = {"run.oci.seccomp_bpf_data": "BgAAAAAA/38=", "zz\x1b[31m" + "z" * 100: "1"}
+DESCRIBING = {"com.docker.official-images.bashbrew.arch": "amd64", "org.opencontainers.image.title": "tools"}
+
+
+@pytest.fixture
+def there(podman):
+    return podman.connect()
+
+
+def copies_annotations(engine):
+    return tuple(map(int, engine.info["ServerVersion"].split("-")[0].split("."))) < (4, 5, 1)
+
+
+def sandbox_of(engine, image, **asked):
+    return DockerSandbox(engine, SandboxSpec(run_id="test", image=image, network=Network(policy="none"), **asked))
+
+
+def about(engine, sandbox):
+    answer = engine.api.get(f"{engine.api.base_url}/v4.0.0/libpod/containers/{sandbox.sandbox_id}/json")
+    return answer.json()["Config"]
+
+
+def packed(files):
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return out.getvalue()
+
+
+def built(engine, dockerfile, annotations=None):
+    """In the format of OCI, which alone has annotations. Returns the name of an image with content of its own."""
+    name = f"localhost/t{uuid4().hex[:8]}:1"
+    notes = [f"{key}={value}" for key, value in (annotations or {}).items()]
+    asked = {"t": name, "annotations": json.dumps(notes), "outputformat": "application/vnd.oci.image.manifest.v1+json"}
+    content = packed({"Dockerfile": f"{dockerfile}\nLABEL own={name}\n".encode()})
+    headers = {"Content-Type": "application/x-tar"}
+    said = engine.api.post(f"{engine.api.base_url}/v4.0.0/libpod/build", params=asked, data=content, headers=headers)
+    assert engine.image_id(name), said.text
+    return name
+
+
+def load(engine, content):
+    for line in engine.api.load_image(content):
+        assert "error" not in line
+
+
+def pull_again_with(engine, image, annotations):
+    """What a registry may do: the very same content, under a manifest with other annotations."""
+    url = f"{engine.api.base_url}/v4.0.0/libpod/images/{image}/get"
+    with tarfile.open(fileobj=io.BytesIO(engine.api.get(url, params={"format": "oci-archive"}).content)) as tar:
+        files = {item.name: tar.extractfile(item).read() for item in tar if item.isreg()}
+    index = json.loads(files["index.json"])
+    (entry,) = index["manifests"]
+    manifest = json.loads(files[f"blobs/{entry['digest'].replace(':', '/')}"])
+    changed = json.dumps({**manifest, "annotations": annotations}).encode()
+    entry |= {"digest": f"sha256:{hashlib.sha256(changed).hexdigest()}", "size": len(changed)}
+    entry["annotations"] = {"org.opencontainers.image.ref.name": f"localhost/t{uuid4().hex[:8]}:1"}
+    files |= {f"blobs/{entry['digest'].replace(':', '/')}": changed, "index.json": json.dumps(index).encode()}
+    load(engine, packed(files))
+
+
+def has_containers(engine):
+    return bool(engine.api.containers(all=True))
+
+
+def check_refused_or_without(engine, image):
+    """A newer Podman copies no annotations, so there is nothing to refuse."""
+    if copies_annotations(engine):
+        with pytest.raises(NotReadyError) as caught, sandbox_of(engine, image):
+            pass
+        assert "run.oci.seccomp_bpf_data, zz\\x1b[31mzzz" in caught.value.message
+        assert "z" * 81 not in caught.value.message
+        assert f"FROM {image}" in caught.value.hint
+    else:
+        with sandbox_of(engine, image) as sandbox:
+            assert not {*OBEYED} & {*about(engine, sandbox)["Annotations"]}
+    assert not has_containers(engine)
+
+
+def test_no_container_starts_with_annotations_of_its_image_that_a_runtime_may_obey(there, base_image):
+    check_refused_or_without(there, built(there, f"FROM {base_image}", DESCRIBING | OBEYED))
+
+
+def test_annotations_that_come_with_a_later_pull_of_the_same_content_count(there, base_image):
+    image = built(there, f"FROM {base_image}")
+    content = there.image_id(image)
+    pull_again_with(there, image, OBEYED)
+    assert there.image_id(image) == content
+    check_refused_or_without(there, image)
+
+
+def test_the_container_that_measures_a_sandbox_is_no_way_around(there, base_image):
+    image = built(there, f"FROM {base_image}")
+    limit = 64 << 20
+    with sandbox_of(there, image, disk_bytes=limit) as sandbox:
+        use = DiskUse(there, SandboxSpec(run_id="test", image=image, disk_bytes=limit))
+        assert use._beside_layer(sandbox.sandbox_id).beside == 0
+        pull_again_with(there, image, OBEYED)
+        found = [use._beside_layer(sandbox.sandbox_id).beside for _ in range(3)]
+        assert found == ([0, 0, limit + 1] if copies_annotations(there) else [0, 0, 0])
+    assert not has_containers(there)
+
+
+def test_annotations_that_describe_an_image_are_no_hindrance(there, base_image):
+    with sandbox_of(there, built(there, f"FROM {base_image}", DESCRIBING)) as sandbox:
+        assert sandbox.exec(["true"], cwd="/", deadline_s=60).wait().code == 0
+
+
+def test_a_snapshot_on_an_image_with_annotations_has_none(there, base_image, lines, tmp_path):
+    image = built(there, f"FROM {base_image}", OBEYED)
+    own = tmp_path / ".runbook/snapshots" / f"t{uuid4().hex[:8]}"
+    own.mkdir(parents=True)
+    (own / "Dockerfile").write_text(f"FROM {image}\nRUN true\n")
+    snapshot = find_snapshot(own.name, [tmp_path])
+    tag = ensure(there, snapshot, [], Settings.load(), lines, may_build=lambda *_: None).tag
+    with sandbox_of(there, tag) as sandbox:
+        assert not {*OBEYED} & {*about(there, sandbox)["Annotations"]}
+
+
+def test_no_image_gets_variables_of_podmans_own_environment(there):
+    layer = packed({"file": b""})
+    config = {
+        "architecture": "amd64",
+        "os": "linux",
+        "config": {"Env": ["PATH=/bin", "EMPTY=", "*", "SECRET_OF_HOST"]},
+        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]},
+    }
+    name = f"localhost/t{uuid4().hex[:8]}:1"
+    manifest = [{"Config": "config.json", "RepoTags": [name], "Layers": ["layer.tar"]}]
+    files = {"config.json": json.dumps(config).encode(), "layer.tar": layer}
+    load(there, packed({**files, "manifest.json": json.dumps(manifest).encode()}))
+    with pytest.raises(NotReadyError, match=r"its own environment: \*, SECRET_OF_HOST\."), sandbox_of(there, name):
+        pass
+    assert not has_containers(there)
+
+
+def test_no_label_of_an_image_restarts_a_unit_of_the_machine(there, base_image):
+    labels = "io.containers.autoupdate=registry PODMAN_SYSTEMD_UNIT=any.service"
+    with sandbox_of(there, built(there, f"FROM {base_image}\nLABEL {labels}")) as sandbox:
+        assert about(there, sandbox)["Labels"]["io.containers.autoupdate"] == "disabled"
+
+
+FAMILIES = """
+import socket
+for family in (socket.AF_VSOCK, socket.AF_INET):
+    try:
+        socket.socket(family, socket.SOCK_STREAM)
+        print("opened")
+    except OSError as error:
+        print(error.strerror)
+"""
+
+
+def test_a_build_without_a_network_opens_no_socket_that_a_network_does_not_hold(there, base_image, lines, tmp_path):
+    own = tmp_path / ".runbook/snapshots" / f"t{uuid4().hex[:8]}"
+    own.mkdir(parents=True)
+    (own / "probe.py").write_text(FAMILIES)
+    (own / "Dockerfile").write_text(f"FROM {base_image}\nCOPY probe.py /\nRUN echo $(python3 /probe.py)\n")
+    bounds = Bounds(network=False, cpus=1, memory_bytes=256 << 20, deadline_s=120)
+    snapshot = find_snapshot(own.name, [tmp_path])
+    ensure(there, snapshot, [], Settings.load(), lines, may_build=lambda *_: None, bounds=bounds)
+    assert "Operation not permitted opened" in [line.rpartition(": ")[2] for line in lines]
