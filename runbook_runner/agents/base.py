@@ -15,6 +15,9 @@ from runbook_runner.core.facts.agents import AgentFacts
 GATEWAY_TOKEN: Final = "RUNBOOK_GATEWAY_TOKEN"  # noqa: S105 (the variable's name)
 """Holds the token in the environment of a CLI that lets its configuration choose the variable."""
 
+SILENCE_S: Final = 1000
+"""So long a CLI waits for a silent model; the gateway gives the provider up after 900 s, and says so."""
+
 
 @dataclass(frozen=True)
 class AgentInput:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from runbook_runner.agents.base import Agent, AgentInput, Invocation, StreamReader
+from runbook_runner.agents.base import SILENCE_S, Agent, AgentInput, Invocation, StreamReader
 from runbook_runner.agents.built_in import BUILT_IN_AGENTS, WITHOUT_MODEL
 from runbook_runner.agents.failures import KINDS
 from runbook_runner.agents.registry import find_agent, infer_agent
@@ -18,6 +18,7 @@ from runbook_runner.core.declared import Block, McpServer
 from runbook_runner.core.events import AgentMessage, AgentNotice, Event, Recorded, ToolCalled, ToolReturned
 from runbook_runner.core.facts.providers import PROVIDERS, only_other_maker, spell_model
 from runbook_runner.gateway.dialects import DIALECTS
+from runbook_runner.gateway.providers.http_client import READ_S
 
 DECLARED = "declared"
 FILE = """\
@@ -207,6 +208,15 @@ def test_an_mcp_server_has_a_minute_to_start_with_every_cli(agent: Agent) -> Non
     if agent.version is not None:
         ways = ("60000", "120000", '"startup_timeout_sec": 60', "startup_timeout_sec = 60", '"connect_timeout": 60')
         assert [way for way in ways if places(invocation, way)]
+
+
+def test_a_silent_model_is_waited_for_until_the_gateway_gives_it_up(agent: Agent) -> None:
+    """By its own default Gemini CLI cuts a request after one minute, opencode after five. Hermes has waited for as
+    long as was tried, 330 s."""
+    if agent.version is not None and agent.name != "hermes":
+        invocation = agent.invoke(agent_input(agent))
+        assert SILENCE_S > READ_S
+        assert places(invocation, f"{SILENCE_S}000") or places(invocation, f'"intValue": "{SILENCE_S}"')
 
 
 def test_the_mission_reaches_the_agent_with_a_note_on_what_it_has(agent: Agent) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from runbook_runner.agents.base import Agent, AgentInput, Invocation, Result
+from runbook_runner.agents.base import SILENCE_S, Agent, AgentInput, Invocation, Result
 from runbook_runner.agents.built_in import BUILT_IN_AGENTS
 from runbook_runner.agents.failures import classify
 from runbook_runner.agents.install import npm_package
@@ -60,6 +60,7 @@ def _environment(agent_input: AgentInput) -> dict[str, str]:
         "DISABLE_AUTOUPDATER": "1",
         "DISABLE_TELEMETRY": "1",
         "DISABLE_ERROR_REPORTING": "1",
+        "API_TIMEOUT_MS": str(SILENCE_S * 1000),
         "MCP_TIMEOUT": str(START_S * 1000),
     }
     if agent_input.gateway_url:

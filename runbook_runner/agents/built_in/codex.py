@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
-from runbook_runner.agents.base import GATEWAY_TOKEN, Agent, AgentInput, Invocation
+from runbook_runner.agents.base import GATEWAY_TOKEN, SILENCE_S, Agent, AgentInput, Invocation
 from runbook_runner.agents.built_in import BUILT_IN_AGENTS
 from runbook_runner.agents.install import npm_package
 from runbook_runner.agents.jsonl import Record, RecordReader, at, code_at, count_at, flattened, object_at, text_at
@@ -57,7 +57,7 @@ def _config(agent_input: AgentInput) -> dict[str, Any]:
                 "supports_websockets": False,  # otherwise it first tries a websocket seven times
                 "request_max_retries": 0,  # each stream retry would retry that often again
                 "stream_max_retries": 4,
-                "stream_idle_timeout_ms": 1_000_000,  # after the gateway's own 900 s
+                "stream_idle_timeout_ms": SILENCE_S * 1000,
             }
         }
     return config

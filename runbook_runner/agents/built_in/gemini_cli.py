@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from runbook_runner.agents.base import Agent, AgentInput, Invocation
+from runbook_runner.agents.base import SILENCE_S, Agent, AgentInput, Invocation
 from runbook_runner.agents.built_in import BUILT_IN_AGENTS
 from runbook_runner.agents.install import npm_package
 from runbook_runner.agents.jsonl import Record, RecordReader, count_at, object_at, parse_record, text_at
@@ -15,6 +15,8 @@ from runbook_runner.core.events import AgentMessage, AgentNotice, Event, ToolCal
 
 VERSION = "0.61.0"
 HOME = f"{settings.PRIVATE}/gemini"
+EXPERIMENTS = f"{HOME}/experiments.json"
+_REQUEST_TIMEOUT = 45773134  # the only way to change the 60 s in which an answer must begin
 
 
 def invoke(agent_input: AgentInput) -> Invocation:
@@ -25,7 +27,10 @@ def invoke(agent_input: AgentInput) -> Invocation:
         argv=tuple(argv),
         env=_environment(agent_input),
         stdin=render_prompt(agent_input).encode(),
-        files={f"{HOME}/.gemini/settings.json": json.dumps(_settings(agent_input)).encode()},
+        files={
+            f"{HOME}/.gemini/settings.json": json.dumps(_settings(agent_input)).encode(),
+            EXPERIMENTS: json.dumps({"flags": [{"flagId": _REQUEST_TIMEOUT, "intValue": str(SILENCE_S)}]}).encode(),
+        },
     )
 
 
@@ -33,6 +38,7 @@ def _environment(agent_input: AgentInput) -> dict[str, str]:
     env = {
         "GEMINI_CLI_HOME": agent_input.local(HOME),
         "GEMINI_CLI_TRUST_WORKSPACE": "true",  # otherwise it ignores --yolo
+        "GEMINI_EXP": agent_input.local(EXPERIMENTS),
         "GEMINI_SANDBOX": "false",
         "GEMINI_TELEMETRY_ENABLED": "false",
     }

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from runbook_runner.agents.base import GATEWAY_TOKEN, Agent, AgentInput, Invocation
+from runbook_runner.agents.base import GATEWAY_TOKEN, SILENCE_S, Agent, AgentInput, Invocation
 from runbook_runner.agents.built_in import BUILT_IN_AGENTS
 from runbook_runner.agents.install import npm_package
 from runbook_runner.agents.jsonl import Record, RecordReader, code_at, count_at, object_at, text_at
@@ -52,7 +52,11 @@ def _config(agent_input: AgentInput) -> dict[str, Any]:
         "mcp": {server.name: _server(server) for server in agent_input.mcp_servers},
     }
     if agent_input.gateway_url and agent_input.model:
-        options = {"baseURL": f"{agent_input.gateway_url}/v1", "apiKey": f"{{env:{GATEWAY_TOKEN}}}"}
+        options = {
+            "baseURL": f"{agent_input.gateway_url}/v1",
+            "apiKey": f"{{env:{GATEWAY_TOKEN}}}",
+            "timeout": SILENCE_S * 1000,
+        }
         provider = {"npm": "@ai-sdk/openai-compatible", "options": options, "models": {agent_input.model: {}}}
         config |= {"enabled_providers": ["gateway"], "provider": {"gateway": provider}}
     return config
