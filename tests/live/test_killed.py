@@ -81,22 +81,31 @@ def check_folded(home: Path) -> list[str]:
 
 @pytest.mark.needs("docker")
 def test_killed_at_ten_moments_in_docker_every_run_folds_and_no_container_stays(runbook: Any, eventually: Any) -> None:
-    lasts = min(seconds_of_a_run(runbook) for _ in range(2))  # the first may build an image
-    for moment in range(MOMENTS):
-        kill_after(runbook, lasts * (0.15 + 0.8 * moment / MOMENTS), "run", SALES, "--model-script", SCRIPT)
-    start_again(runbook, "docker", eventually)
     home = runbook.cwd / ".runbook"
+    whole = runbook("run", SALES, "--model-script", SCRIPT, "--json")
+    assert whole.code == 0, whole.err
+    events = len((whole.folder / "events.jsonl").read_text().splitlines())
+    for moment in range(MOMENTS):
+        kill_at(runbook, 1 + events * moment // MOMENTS, home, eventually)
+    start_again(runbook, "docker", eventually)
     eventually(lambda: ours(home) == set())
     assert networks_and_volumes() == set()
     statuses = check_folded(home)
     assert statuses.count("failed") >= 3, "some were really killed half way"
 
 
-def seconds_of_a_run(runbook: Any) -> float:
-    began = time.monotonic()
-    whole = runbook("run", SALES, "--model-script", SCRIPT, "--json")
-    assert whole.code == 0, whole.err
-    return time.monotonic() - began
+def kill_at(runbook: Any, events: int, home: Path, eventually: Any) -> None:
+    """Kills a run that has recorded so many events, if it has not ended by then."""
+    before = set(home.glob("trajectories/*/*/*"))
+    process = runbook.start("run", SALES, "--model-script", SCRIPT)
+
+    def has_come_so_far() -> bool:
+        logs = [folder / "events.jsonl" for folder in home.glob("trajectories/*/*/*") if folder not in before]
+        return any(log.exists() and log.read_bytes().count(b"\n") >= events for log in logs)
+
+    eventually(lambda: process.poll() is not None or has_come_so_far())
+    process.kill()
+    process.communicate(timeout=30)
 
 
 @pytest.mark.needs("linux")
