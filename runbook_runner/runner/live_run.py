@@ -3,10 +3,14 @@
 import json
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
+
+from pydantic import ValidationError
 
 from runbook_runner import __version__
 from runbook_runner.agents.base import Agent
@@ -159,9 +163,26 @@ def finish(run: Run, status: Status, error: RunbookError | None) -> Outcome:
     return Outcome(write_fold(run.folder), run.folder, error)
 
 
+def _described(spec: RunSpec, redactor: Redactor) -> Any:
+    """A number or a word of a format, such as a limit, stays where a secret has the same value: else nobody could read
+    the spec of a run that died."""
+    whole: Any = spec.model_dump(mode="json")
+    cleaned: Any = redactor.json(whole, strong=True)
+    try:
+        RunSpec.model_validate_json(json.dumps(cleaned))
+    except ValidationError as error:
+        for problem in error.errors():
+            *above, last = problem["loc"]
+            with suppress(LookupError, TypeError):  # below a key that is itself cleaned
+                held, meant = (reduce(getitem, above, body) for body in (cleaned, whole))
+                if isinstance(meant[last], (int, float)) or problem["type"] == "literal_error":
+                    held[last] = meant[last]
+    return cleaned
+
+
 def _write_request(run: Run) -> None:
     spec = run.spec
-    described = run.redactor.json(spec.model_dump(mode="json"), strong=True)
+    described = _described(spec, run.redactor)
     try:
         write_atomically(run.folder / SPEC_FILE, json.dumps(described, indent=1) + "\n", mode=FILE)
         write_atomically(run.folder / MISSION_FILE, run.redactor.clean(spec.mission), mode=FILE)

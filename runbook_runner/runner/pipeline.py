@@ -2,10 +2,11 @@
 bottom: each phase of a run is one call."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from errno import ELOOP
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,7 @@ from runbook_runner.runner.request.prepare import PreparedRun
 from runbook_runner.runner.request.secrets import agent_secrets, explain_withheld, weak_secrets, withheld
 from runbook_runner.runner.results.collect import collect
 from runbook_runner.runner.results.earlier import Earlier
-from runbook_runner.sandbox.base import Sandbox
+from runbook_runner.sandbox.base import Sandbox, Stamp
 from runbook_runner.trajectory.recorder import Reader
 from runbook_runner.trajectory.store import RESULTS
 
@@ -85,12 +86,18 @@ def _phases(run: Run) -> AgentFinished:
     run = replace(run, agent=ready.agent)
     # Both stay open while the run is evaluated: checks run in the sandbox, judges ask the gateway.
     with _sandbox(run, ready) as sandbox, _model(run, sandbox) as model:
-        earlier = Earlier(sandbox, run.claim.work, run.spec.limits, brings_files=ready.brings_files)
+        note = partial(_note_before, run)
+        earlier = Earlier(sandbox, run.claim.work, run.spec.limits, brings_files=ready.brings_files, note=note)
         with _collected(run, sandbox, earlier):
             end = _agent(run, sandbox, model, inputs, earlier)
         _evaluate(run, end)
     run.cancellation.check()
     return end
+
+
+def _note_before(run: Run, files: Mapping[str, Stamp]) -> None:
+    """A claim says nothing of secrets."""
+    run.claim.note_before({path: stamp for path, stamp in files.items() if run.redactor.clean(path) == path})
 
 
 def _tell_plan(run: Run) -> None:

@@ -24,7 +24,7 @@ which lie in this user's data folder (RUNBOOK_DATA). Nothing else is touched.
 
 Of a run with secrets the results are collected when the same secrets are given, as they are removed from everything
 that is recorded: in the environment, in the files that the run took them from, or with --env-file. Until then its
-sandbox stays.
+sandbox stays. So does that of a run whose results can't be brought home, such as into a project that was moved.
 
 Exit codes: 0 done, 3 something can't be removed, or others may write to the data folder.
 """
@@ -34,9 +34,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
     add_dry_run(parser, "Show what would be removed; remove nothing.")
     parser.add_argument("--kept", action="store_true", help="Also remove what runs with --keep have left.")
     add_env_file(parser, "Take the secrets of interrupted runs from this file.")
-    parser.add_argument(
-        "--discard", action="store_true", help="Also remove, unseen, results that are held back for want of secrets."
-    )
+    parser.add_argument("--discard", action="store_true", help="Also remove, unseen, results that wait in a sandbox.")
     add_json(parser)
 
 

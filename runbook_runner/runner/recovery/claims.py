@@ -9,10 +9,11 @@ claim knows is not touched. A claim's name has a random mark, and from it follow
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any
 
 from runbook_runner.core import ids
 from runbook_runner.core.disk.private import private_folder
@@ -20,6 +21,7 @@ from runbook_runner.core.errors import InputError, RecordingError
 from runbook_runner.core.files import write_atomically
 from runbook_runner.core.formats.json_toml import read_json
 from runbook_runner.runner.recovery.seal import Seal
+from runbook_runner.sandbox.base import Stamp
 from runbook_runner.sandbox.labels import CLAIM_LABEL, OWNER_LABEL, RUN_LABEL, this_host
 
 _CLAIMS = "runs"
@@ -44,7 +46,10 @@ class Entry:
     seal: Seal | None = None
     """Of the secrets that the sandbox may hold."""
     held: bool = False
-    """The record says that the run was interrupted; its results wait for its secrets."""
+    """Its results may wait in its sandbox although its record is closed: for its secrets, or because they could not be
+    collected."""
+    before: Mapping[str, Stamp] = field(default_factory=dict)
+    """The files in the results that were there before the agent started."""
     settled: bool = False
     """The run has come to its end; only its sandbox stays."""
 
@@ -54,6 +59,14 @@ class Entry:
     ) -> "Entry":
         """folder: the trajectory's. Raises OSError."""
         return cls(backend, os.path.realpath(folder), folder.stat().st_ino, engine, until, kept, seal)
+
+    def is_removed(self) -> bool:
+        """Whether its user has removed the record; of a project that is gone as a whole nobody knows whether it was
+        only moved."""
+        if self.folder is None:
+            return True
+        home = Path(self.folder).parents[3]  # below it: trajectories, collection, task, id
+        return not os.path.lexists(self.folder) and home.parent.is_dir()
 
     def record(self) -> Path | None:
         """Returns the trajectory's folder; `None` when it is gone, or when another folder or a link has its place."""
@@ -127,6 +140,19 @@ class Claim:
         """The folder of this machine for the run's sandbox, which makes it."""
         return work_folder(self._data, self.name)
 
+    def note_before(self, files: Mapping[str, Stamp]) -> None:
+        """Raises RecordingError."""
+        self._change(before=dict(files))
+
+    def _change(self, **fields: Any) -> None:
+        assert self._lock is not None
+        self.entry = replace(self.entry, **fields)
+        try:
+            _write(self._lock.path, self.entry)
+        except OSError as error:
+            where = str(self._lock.path.parent)
+            raise RecordingError(f"The run's claim can't be written: {error.strerror}.", where=where) from error
+
     def settle(self) -> None:
         """Says that nothing is left to do for a later start."""
         self._settled = True
@@ -152,8 +178,8 @@ class Claim:
     def __exit__(self, *_: object) -> None:
         assert self._lock is not None
         if self._settled and self.entry.kept:
-            with suppress(OSError):  # no room: the next start writes it
-                _write(self._lock.path, replace(self.entry, settled=True))
+            with suppress(RecordingError):  # no room: the next start writes it
+                self._change(settled=True)
         if not self._settled or self.entry.kept:
             self._lock.release()
             return
@@ -203,7 +229,8 @@ def _entry(lock: Path) -> Entry | None:
     try:
         said = read_json(_entry_file(lock).read_text("utf-8"), str(lock))
         entry = Entry(**{name: value for name, value in said.items() if name in known})
-        return replace(entry, seal=Seal.read(entry.seal))
+        before = {str(path): (int(size), float(time)) for path, (size, time) in dict(entry.before).items()}
+        return replace(entry, seal=Seal.read(entry.seal), before=before)
     except (OSError, InputError, ValueError, TypeError, AttributeError):
         return None
 
@@ -235,10 +262,10 @@ def if_dead(claim: Claimed, *, look_only: bool = False, keep: bool = False) -> I
 
 
 def hold_results(claim: Claimed) -> None:
-    """Says that the record is closed and that the results wait in the sandbox. For the holder of the lock."""
+    """Says that the results may wait in the sandbox though the record is closed; before it is. For the holder of the
+    lock. Raises OSError."""
     if claim.entry:
-        with suppress(OSError):  # no room: the next start closes the record once more
-            _write(claim.lock, replace(claim.entry, held=True))
+        _write(claim.lock, replace(claim.entry, held=True))
 
 
 def _take_over(lock_file: Path) -> Lock | None:

@@ -8,9 +8,12 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
+from pydantic import ValidationError
+
+from runbook_runner.agents.base import Agent
 from runbook_runner.agents.registry import find_agent
 from runbook_runner.core.clock import seconds_between
-from runbook_runner.core.errors import NotReadyError, RecordingError, RunbookError
+from runbook_runner.core.errors import InputError, NotReadyError, RecordingError, RunbookError
 from runbook_runner.core.events import Log, Recorded, RunFinished
 from runbook_runner.core.spec import RunSpec
 from runbook_runner.runner.environment.backends import ChosenBackend
@@ -31,7 +34,8 @@ Known = tuple[Mapping[str, str], Mapping[str, str]]
 
 
 class ResultsHeldError(NotReadyError):
-    """The results of a dead run wait until the secrets are given that must be removed from them."""
+    """The results of a dead run wait in its sandbox: for the secrets that must be removed from them, or because they
+    could not be collected."""
 
     code = "results_held"
 
@@ -108,26 +112,54 @@ def _engines_for(data: Path, chosen: ChosenBackend) -> Engines:
 
 
 def _recover(run: Leftovers, engines: Engines, variables: UserVariables, *, stays: bool, discard: bool) -> None:
+    """The sandbox of a run that has not come to its end is removed only when its results are at home, or nobody wants
+    them. Raises RunbookError when they are not: the claim stays, and a later start tries again."""
     sandboxes = run.sandboxes(engines)
-    seal = run.entry.seal if sandboxes and run.claimed else None
-    values = seal.open(variables) if seal and not discard else {}
-    held = None if values is not None else _held(run, sandboxes[0])
+    leftover = next(iter(sandboxes), None) if run.claimed and not discard else None
     try:
-        if record := run.entry.record():
-            leftover = None if held or discard else next(iter(sandboxes), None)
-            _close_record(run, record, leftover, (variables.all(), values or {}), held)
-        if held:
-            claims.hold_results(run.claim)
-            raise held
-    except (RecordingError, ResultsHeldError):
-        stays = True  # a later start may have room to write to, or the secrets
+        _bring_home(run, leftover, variables)
+    except (RecordingError, ResultsHeldError):  # a later start may have room to write to, or the secrets
+        stays = True
         raise
+    except (OSError, RunbookError, ValueError) as error:
+        if leftover:
+            stays = True
+            raise _uncollected(run, leftover, error) from error
+        # One broken folder must not keep every later run from starting; its log stays as it is.
+        sys.stderr.write(f"warning: {run.entry.folder} could not be recovered: {error}\n")
     finally:
         for sandbox in () if stays else sandboxes:
             sandbox.stop()
         for folder in own_folders(run.claim.work):
             if not stays or folder != run.claim.work:
                 remove_folder(folder)
+
+
+def _bring_home(run: Leftovers, leftover: Sandbox | None, variables: UserVariables) -> None:
+    """Collects what is in the leftover and closes the record. Raises OSError, RunbookError, ValueError."""
+    folder = run.entry.record()
+    if folder is None:
+        if leftover and not run.entry.is_removed():
+            raise InputError("its record is not in its place any more.", where=run.entry.folder)
+        return
+    seal = run.entry.seal if leftover else None
+    values = seal.open(variables) if seal else {}
+    held = _held(run, leftover) if leftover and values is None else None
+    if leftover:
+        claims.hold_results(run.claim)
+    problem = _close_record(run, folder, None if held else leftover, (variables.all(), values or {}), held)
+    if problem:
+        raise problem
+
+
+def _uncollected(run: Leftovers, sandbox: Sandbox, error: Exception) -> ResultsHeldError:
+    said = error.message if isinstance(error, RunbookError) else str(error)
+    where = error.where if isinstance(error, RunbookError) else None
+    return ResultsHeldError(
+        f"The results of run {run.run_id} are still in its {sandbox.backend} sandbox: {said}",
+        where=where,
+        hint="`runbook clean` tries again once that is mended; `runbook clean --discard` removes them unseen.",
+    )
 
 
 def _held(run: Leftovers, sandbox: Sandbox) -> ResultsHeldError:
@@ -144,21 +176,27 @@ def _held(run: Leftovers, sandbox: Sandbox) -> ResultsHeldError:
 
 
 def _close_record(
-    run: Leftovers, folder: Path, leftover: Sandbox | None, known: Known, held: ResultsHeldError | None
-) -> None:
-    """Appends what can still be known to a log that just stops, and folds it. Raises RecordingError."""
+    run: Leftovers, folder: Path, leftover: Sandbox | None, known: Known, problem: RunbookError | None
+) -> RunbookError | None:
+    """Appends what can still be known to a log that just stops, and folds it. problem: why nothing can be collected.
+    Returns why not all was. Raises OSError, RunbookError, ValueError."""
+    repair(folder)
+    events = list(read_events(folder)) if (folder / EVENTS_FILE).exists() else []
+    is_closed = bool(events) and isinstance(events[-1].event, RunFinished)
+    if (leftover and (run.entry.held or not is_closed)) or (events and not is_closed):
+        problem = _finish(run, folder, events, leftover, known, problem, is_closed=is_closed)
+    if leftover or events:
+        _fold(folder)
+    return problem
+
+
+def _fold(folder: Path) -> None:
     try:
-        repair(folder)
-        events = list(read_events(folder)) if (folder / EVENTS_FILE).exists() else []
-        if events and (not isinstance(events[-1].event, RunFinished) or (run.entry.held and leftover)):
-            _finish(run, folder, events, leftover, known, held)
-        if events:
-            write_fold(folder)
+        write_fold(folder)
     except RecordingError:
         raise
     except (OSError, RunbookError, ValueError) as error:
-        # One broken folder must not keep every later run from starting; its log stays as it is.
-        sys.stderr.write(f"warning: {folder} could not be recovered: {error}\n")
+        sys.stderr.write(f"warning: {folder} has no trajectory.json: {error}\n")
 
 
 def _finish(
@@ -167,37 +205,69 @@ def _finish(
     events: list[Recorded],
     leftover: Sandbox | None,
     known: Known,
-    held: ResultsHeldError | None,
-) -> None:
-    spec = RunSpec.model_validate_json((folder / SPEC_FILE).read_bytes())
+    problem: RunbookError | None,
+    *,
+    is_closed: bool,
+) -> RunbookError | None:
+    """Returns why not all was collected."""
+    spec = _spec(folder / SPEC_FILE)
     redactor = secrets.redactor_for(spec, *known)
-    recorder = Recorder(folder, redactor, first_seq=events[-1].seq + 1)
+    recorder = Recorder(folder, redactor, first_seq=events[-1].seq + 1 if events else 1)
     try:
-        if not run.entry.held:
+        if not is_closed:
             recorder.append(Log(level="error", message="The process that ran this run ended unexpectedly."))
-        if held:
-            recorder.append(Log(level="warning", message=" ".join(str(held).split())))
         if leftover:
-            _collect(folder, spec, leftover, recorder, run.claim.work)
-        seconds = max(0.0, seconds_between(events[0].ts, events[-1].ts))  # clocks are set back
-        recorder.append(RunFinished(status="failed", error=INTERRUPTED, error_code=INTERRUPTED, seconds=seconds))
+            problem = _collect(run, folder, spec, leftover, recorder)
+        if problem and not is_closed:
+            recorder.append(Log(level="warning", message=" ".join(str(problem).split())))
+        if not (problem and is_closed):
+            recorder.append(
+                RunFinished(status="failed", error=INTERRUPTED, error_code=INTERRUPTED, seconds=_lasted(events))
+            )
     finally:
         recorder.close()
+    return problem
 
 
-def _collect(folder: Path, spec: RunSpec, leftover: Sandbox, recorder: Recorder, work: Path) -> None:
+def _spec(file: Path) -> RunSpec:
+    """Raises InputError, OSError."""
+    try:
+        return RunSpec.model_validate_json(file.read_bytes())
+    except ValidationError as error:
+        raise InputError("the file is damaged.", where=str(file)) from error
+
+
+def _lasted(events: list[Recorded]) -> float:
+    return max(0.0, seconds_between(events[0].ts, events[-1].ts)) if events else 0.0  # clocks are set back
+
+
+def _collect(
+    run: Leftovers, folder: Path, spec: RunSpec, leftover: Sandbox, recorder: Recorder
+) -> ResultsHeldError | None:
+    """Returns why not all of it was collected. Raises RecordingError."""
     try:
         collect(
             leftover,
             spec,
-            find_agent(spec.agent, spec.near),
+            _agent(spec, recorder),
             trajectory_id=folder.name,
             folder=folder,
-            work=work,
+            work=run.claim.work,
             redactor=recorder.redactor,
             emit=recorder.append,
+            before=run.entry.before,
         )
     except RecordingError:
         raise
     except RunbookError as error:
-        recorder.append(Log(level="error", message=f"Not everything could be collected: {error.message}"))
+        return _uncollected(run, leftover, error)
+    return None
+
+
+def _agent(spec: RunSpec, recorder: Recorder) -> Agent | None:
+    """The results need none; only the agent's session files do."""
+    try:
+        return find_agent(spec.agent, spec.near)
+    except RunbookError as error:
+        recorder.append(Log(level="warning", message=f"The agent's session files were not collected: {error.message}"))
+        return None

@@ -28,7 +28,7 @@ _MOST_REQUIRED = 100  # a call of the engine for each
 def collect(
     sandbox: Sandbox,
     spec: RunSpec,
-    agent: Agent,
+    agent: Agent | None,
     *,
     trajectory_id: str,
     folder: Path,
@@ -37,8 +37,9 @@ def collect(
     emit: Emit,
     before: Mapping[str, Stamp] | None = None,
 ) -> None:
-    """folder: the trajectory's. work: that of the run's claim. before: the results that were there before the agent
-    started. Raises RecordingError when this machine's disk is full: the sandbox must stay then."""
+    """agent: whose session files are taken too. folder: the trajectory's. work: that of the run's claim. before: the
+    results that were there before the agent started. Raises RecordingError when this machine's disk is full: the
+    sandbox must stay then."""
     log = ArtifactLog(
         folder,
         collection=spec.collection,
@@ -50,9 +51,9 @@ def collect(
     collector = _Collector(sandbox, folder, work, redactor, log, emit, has_secrets=bool(spec.secrets))
     wanted = Wanted(spec.limits.results_bytes, spec.limits.results_files, before=before or {})
     collector.collect_results(wanted, [output.path for output in spec.outputs])
-    if agent.sessions:
+    if agent and agent.sessions:
         collector.collect("agent", agent.sessions, SESSIONS, Wanted(MAX_SESSION_BYTES, MAX_SESSION_FILES))
-    if agent.session_db:
+    if agent and agent.session_db:
         collector.collect_database(agent.session_db)
 
 

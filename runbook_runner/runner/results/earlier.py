@@ -1,6 +1,6 @@
 """Runner: the results that are there before the agent starts: an image or a start that failed has left them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from io import BytesIO
 from pathlib import Path
 
@@ -13,9 +13,19 @@ from runbook_runner.sandbox.temp_folders import memory_folder
 class Earlier:
     """`look` before each start of the agent; afterwards `files` are not its results, unless they have changed."""
 
-    def __init__(self, sandbox: Sandbox, work: Path, limits: Limits, *, brings_files: bool):
-        """work: that of the run's claim. brings_files: there may be some before the first start."""
+    def __init__(
+        self,
+        sandbox: Sandbox,
+        work: Path,
+        limits: Limits,
+        *,
+        brings_files: bool,
+        note: Callable[[Mapping[str, Stamp]], None],
+    ):
+        """work: that of the run's claim. brings_files: there may be some before the first start. note: keeps what was
+        found for the recovery of a run whose process dies."""
         self.files: Mapping[str, Stamp] = {}
+        self._note = note
         self._sandbox = sandbox
         self._work = work
         self._wanted = Wanted(limits.results_bytes, limits.results_files, scrub=_NoContent())
@@ -26,6 +36,8 @@ class Earlier:
             with memory_folder(self._work) as folder:
                 received = self._sandbox.get(settings.RESULTS, folder / "names", self._wanted)
             self.files = {file.sandbox_path: file.stamp for file in received.files}
+            if self.files:
+                self._note(self.files)
         self._has_files = True
 
 

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -233,6 +234,67 @@ def test_full_disk_takes_no_results_they_wait_for_room(
         subprocess.run(["umount", home], check=True)
 
 
+def test_results_of_a_killed_run_wait_for_its_project_that_was_moved(
+    runbook: Any, shell_runbook: Write, backend: str, start_work: Start, tmp_path: Path
+) -> None:
+    made = shell_runbook("echo made > /app/results/out.txt; echo started; sleep 600")
+    project = tmp_path / "project"
+    (project / ".runbook").mkdir(parents=True)
+    shutil.copytree(made, project / "work")
+    outside, runbook.cwd = runbook.cwd, project
+    process, trajectory = start_work(project / "work", backend)
+    kill(process)
+    runbook.cwd = outside
+    project.rename(tmp_path / "renamed")
+    held = runbook("clean")
+    assert held.code == 3
+    assert f"{trajectory}: The results of run {trajectory.name} are still in its {backend} sandbox" in held.err
+    assert "`runbook clean --discard` removes them unseen" in held.err
+    (tmp_path / "renamed").rename(project)
+    assert runbook("clean").code == 0
+    assert (trajectory / "results/out.txt").read_text() == "made\n"
+    assert json.loads((trajectory / "trajectory.json").read_text())["error"] == "interrupted"
+    assert runbook.left() == []
+
+
+OWN_AGENT = """\
+argv = ["sh", "-c", "echo made > $RESULTS_DIR/out.txt; echo started; sleep 600"]
+"""
+
+
+@pytest.mark.parametrize("agent", ["gone", "broken"])
+def test_results_of_a_killed_run_need_no_agent(
+    runbook: Any, shell_runbook: Write, start_work: Start, agent: str
+) -> None:
+    declared = runbook.cwd / ".runbook" / "agents" / "mine.toml"
+    declared.parent.mkdir(parents=True)
+    declared.write_text(OWN_AGENT)
+    process, trajectory = start_work(shell_runbook("true"), "host", "--agent", "mine", "--trust")
+    kill(process)
+    if agent == "gone":
+        declared.unlink()
+    else:
+        declared.write_text("argv = [")
+    assert runbook("clean").code == 0
+    assert (trajectory / "results/out.txt").read_text() == "made\n"
+    assert "session files were not collected" in (trajectory / "trajectory.json").read_text()
+
+
+def test_results_that_an_image_brought_are_none_of_a_killed_run(
+    runbook: Any, shell_runbook: Write, start_work: Start, tmp_path: Path
+) -> None:
+    (tmp_path / "Dockerfile").write_text(
+        "FROM runbook-runner/base:python312\nRUN mkdir -p /app/results && cd /app/results && echo old | tee a b\n"
+    )
+    build = ["docker", "build", "-q", "-t", "brings-results:test", str(tmp_path)]
+    subprocess.run(build, check=True, capture_output=True)
+    path = shell_runbook("echo new > /app/results/b; echo started; sleep 600")
+    process, trajectory = start_work(path, "docker", "--image", "brings-results:test")
+    kill(process)
+    assert runbook("clean").code == 0
+    assert {file.name: file.read_text() for file in (trajectory / "results").iterdir()} == {"b": "new\n"}
+
+
 # --- results with secrets ------------------------------------------------------------------------------------------
 
 TOKEN = "crm-CANARY-8f3a-0123456789"
@@ -323,3 +385,43 @@ def test_held_results_keep_no_run_from_starting_and_can_be_given_up(
     assert not list((trajectory / "results").glob("*"))
     assert not list(work.iterdir())
     assert containers(trajectory) == ""
+
+
+def test_results_wait_for_their_secrets_also_when_there_was_no_room_to_say_so(
+    runbook: Any, shell_runbook: Write, start_work: Start, tmp_path: Path
+) -> None:
+    """What is written first is that they wait: a record that is closed by then would tell that they are at home."""
+    Path(runbook.data).mkdir(exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m,mode=0700", "none", runbook.data], check=True)
+    try:
+        path = with_secret(shell_runbook(LEAK))
+        given = tmp_path / "given.env"
+        given.write_text(f"CRM_TOKEN={TOKEN}\n")
+        process, trajectory = start_work(path, "host", "--env-file", str(given))
+        kill(process)
+        given.rename(tmp_path / "moved.env")
+        filling = Path(runbook.data, "filling")
+        with suppress(OSError), filling.open("wb", buffering=0) as file:
+            while file.write(bytes(4096)):
+                pass
+        held = runbook("clean")
+        assert held.code == 3, held.err
+        assert "run.finished" not in (trajectory / "events.jsonl").read_text()
+        filling.unlink()
+        assert runbook("clean", "--env-file", str(tmp_path / "moved.env")).code == 0
+        assert (trajectory / "results/out.txt").read_text() == "it is ***REDACTED:CRM_TOKEN***\n"
+    finally:
+        subprocess.run(["umount", runbook.data], check=True)
+
+
+def test_results_of_a_killed_run_are_cleaned_of_a_secret_that_is_one_of_its_limits(
+    runbook: Any, shell_runbook: Write, start_work: Start
+) -> None:
+    """A clone chooses what its own `.env` says."""
+    path = with_secret(shell_runbook(LEAK))
+    (path / ".env").write_text("CRM_TOKEN=8589934592\n")
+    process, trajectory = start_work(path, "host", "--memory", "8G")
+    kill(process)
+    assert runbook("clean").code == 0
+    assert (trajectory / "results/out.txt").read_text() == "it is ***REDACTED:CRM_TOKEN***\n"
+    assert json.loads((trajectory / "spec.json").read_text())["limits"]["memory_bytes"] == 8 << 30

@@ -210,8 +210,10 @@ def test_what_has_taken_the_place_of_its_record_gets_nothing(
         shutil.copytree(tmp_path / "moved", killed)
         treasure = killed
     before = snapshot(treasure)
-    done = runbook("clean", env={"RUNBOOK_HOME": str(tmp_path / "records")})
-    assert done.code == 0, done.err
+    held = runbook("clean", env={"RUNBOOK_HOME": str(tmp_path / "records")})
+    assert (held.code, snapshot(treasure)) == (3, before)
+    assert f"The results of run {killed.name} are still in its host sandbox" in held.err
+    assert runbook("clean", "--discard", env={"RUNBOOK_HOME": str(tmp_path / "records")}).code == 0
     assert snapshot(treasure) == before
     assert runbook.left() == []
 
