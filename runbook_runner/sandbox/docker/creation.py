@@ -31,7 +31,7 @@ _OF_PODMAN: Final = (
         for name in ("apparmor", "autoremove", "init", "label", "privileged", "publish-all", "seccomp")
     ),
 )
-"""What Podman itself notes at a container; it takes none of `io.podman.annotations` from an image."""
+"""What Podman itself notes at a container. No runtime obeys it, and Podman takes what it reads of it from no image."""
 _NAMED: Final = 5
 _WIDTH: Final = 80  # characters of a name
 

@@ -60,6 +60,7 @@ def podman(engine: Any, base_image: str, eventually: Callable[..., Any]) -> Iter
     store = ["podman", "--root", str(folder / "store"), "--runroot", str(folder / "run")]
     service = subprocess.Popen(
         [*store, "system", "service", "--time=0", f"unix://{sock}"],
+        cwd=folder,  # conmon leaves a file `oom` in it
         env={**os.environ, "CONTAINERS_CONF": str(folder / "containers.conf")},
         stderr=(folder / "log").open("wb"),
     )
