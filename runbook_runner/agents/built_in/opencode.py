@@ -55,7 +55,8 @@ def _config(agent_input: AgentInput) -> dict[str, Any]:
         options = {
             "baseURL": f"{agent_input.gateway_url}/v1",
             "apiKey": f"{{env:{GATEWAY_TOKEN}}}",
-            "timeout": SILENCE_S * 1000,
+            "headerTimeout": SILENCE_S * 1000,
+            "chunkTimeout": SILENCE_S * 1000,
         }
         provider = {"npm": "@ai-sdk/openai-compatible", "options": options, "models": {agent_input.model: {}}}
         config |= {"enabled_providers": ["gateway"], "provider": {"gateway": provider}}
