@@ -78,6 +78,7 @@ TABLE: Final = (
     Failure("stalled", retries=1, advice="--idle SECONDS lets it be silent for longer."),
     Failure("timeout", advice="--timeout SECONDS gives it longer."),
     Failure("budget"),
+    Failure("mcp_server", advice="Its program must be in the sandbox, or its address in reach (--network)."),
     Failure("script"),
 )  # fmt: skip
 

@@ -100,6 +100,10 @@ class FakeAnthropic:
             status, kind, headers = errors[model]
             said = f"no: {http.headers.get('x-api-key')}" if status == 401 else "try later"
             self.json(http, status, {"type": "error", "error": {"type": kind, "message": said}}, headers)
+        elif model == "day":
+            violation = {"quotaId": "GenerateRequestsPerDayPerProjectPerModel-FreeTier", "quotaValue": "50"}
+            error = {"code": 429, "message": "You exceeded your quota", "details": [{"violations": [violation]}]}
+            self.json(http, 429, {"error": error})
         elif model == "drop":
             http.close_connection = True
         elif model == "moved":

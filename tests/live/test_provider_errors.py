@@ -109,6 +109,19 @@ def test_no_cli_goes_on_asking_where_nothing_can_help(
     assert len(ran.events("agent.retried")) <= (wrong == "unreachable"), "another start may find it up"
 
 
+def test_a_run_that_waits_in_vain_until_its_deadline_says_for_what(
+    runbook: Any, provider: Callable[..., ThreadingHTTPServer]
+) -> None:
+    (runbook.cwd / "RUNBOOK.md").write_text("---\nagent: claude-code\n---\n# T\n\n## Objective\n\nWork.\n")
+    base, key = AGENTS["claude-code"]
+    env = {base: f"http://127.0.0.1:{provider(529).server_port}", key: KEY}
+    ran = runbook("run", "RUNBOOK.md", "--sandbox", "docker", "--timeout", "5", "--json", env=env)
+    assert ran.code == 4
+    told = "Agent exceeded timeout_sec (5). Its last model call had failed: the provider says no"
+    assert ran.trajectory["error"] == told
+    assert [event for event in ran.events("agent.message") if "inference gateway" in event["text"]] == []
+
+
 def test_a_script_that_ends_too_early_says_so(runbook: Any) -> None:
     (runbook.cwd / "RUNBOOK.md").write_text("---\nagent: claude-code\n---\n# T\n\n## Objective\n\nWork.\n")
     (runbook.cwd / "model.yaml").write_text("- shell: echo one\n")

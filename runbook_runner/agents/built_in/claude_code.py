@@ -106,6 +106,9 @@ class Reader(RecordReader):
 
     def _message(self, role: str, record: dict[str, Any]) -> Iterator[Event]:
         message = record.get("message")
+        if isinstance(message, dict) and message.get("model") == "<synthetic>":  # the CLI's own words on a failure
+            yield AgentNotice(kind=f"{role}/synthetic", payload=record)
+            return
         content = message.get("content") if isinstance(message, dict) else None
         if isinstance(content, str):
             content = [{"type": "text", "text": content}]

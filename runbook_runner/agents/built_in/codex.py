@@ -1,6 +1,7 @@
 """Agents: Codex, headless. Flags and configuration as seen with the pinned version (field notes §5.2)."""
 
 import json
+import re
 import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
@@ -20,6 +21,7 @@ from runbook_runner.core.text import encodable
 
 VERSION = "0.169.0"
 HOME = f"{settings.PRIVATE}/codex"
+_SEARCHES = re.compile(r"(openai/)?(gpt-|o\d|codex)")
 
 
 def invoke(agent_input: AgentInput) -> Invocation:
@@ -44,7 +46,7 @@ def _config(agent_input: AgentInput) -> dict[str, Any]:
         "check_for_update_on_startup": False,
         "analytics": {"enabled": False},
         "feedback": {"enabled": False},
-        "mcp_servers": {name: {**entry, "startup_timeout_sec": START_S} for name, entry in servers.items()},
+        "mcp_servers": {name: {**entry, **_start(agent_input.model)} for name, entry in servers.items()},
     }
     if agent_input.gateway_url:
         config["model_provider"] = "gateway"
@@ -61,6 +63,12 @@ def _config(agent_input: AgentInput) -> dict[str, Any]:
             }
         }
     return config
+
+
+def _start(model: str | None) -> dict[str, Any]:
+    """A model of OpenAI's finds tools by a search, so that the CLI offers it the same without a server as with one and
+    says nothing: such a run needs its servers."""
+    return {"startup_timeout_sec": START_S} | ({"required": True} if _SEARCHES.match(model or "") else {})
 
 
 def _servers(agent_input: AgentInput) -> tuple[McpServer, ...]:
@@ -190,4 +198,5 @@ AGENT = Agent(
     version=VERSION,
     install=npm_package("@openai/codex", VERSION, "codex"),
     sessions=f"{HOME}/sessions",
+    errors=((r"required MCP servers failed to initialize", "mcp_server"),),
 )

@@ -3,10 +3,12 @@ aiohttp is slow to import."""
 
 import io
 import math
+import re
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final
 
 import aiohttp
@@ -35,6 +37,7 @@ REPORTED_WAIT_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 600.0  # of a provider; after a longer one the run can't go on
 MAX_SHOWN_S: Final = 10 * 365 * 86400.0
 _SENT_AT_ONCE_BYTES: Final = 1 << 20  # a larger body is sent in pieces, so that other calls go on meanwhile
+_OF_THE_DAY: Final = re.compile(rb'"quotaId":\s*"\w{0,100}PerDay')  # Google has the same words for a minute's quota
 
 _RETURNED: Final = frozenset(
     {"content-type", "retry-after", "retry-after-ms", "x-should-retry", "request-id", "x-request-id"}
@@ -110,6 +113,8 @@ class ProviderConnection:
         status = response.status
         message = dialect.parse_response(body).error or response.reason or ""
         failure = permanent_failure(status, self._provider.name, self._provider.key_name, message)
+        if status == 429 and _OF_THE_DAY.search(body):
+            failure = GatewayFailure("billing", f"{self._provider.name} limits this key for the day: {message}")
         return Answer(status, _returned(response), single_chunk(body), error=message, failure=failure)
 
     def _unreachable(self, dialect: Dialect, reason: str, *, lasts: bool = True) -> Answer:
@@ -132,10 +137,17 @@ class ProviderConnection:
 
 
 def _retry_after_s(answer: Answer) -> float:
-    """Returns the seconds of `Retry-After`, 0 without a usable value. These APIs do not use its date form."""
-    text = dict(answer.headers).get("retry-after", "")
+    """Returns the seconds of OpenAI's `retry-after-ms`, else of `Retry-After`, a number or a date (RFC 9110); 0 without
+    a usable value."""
+    headers = dict(answer.headers)
+    return _seconds(headers.get("retry-after-ms", "")) / 1000 or _seconds(headers.get("retry-after", ""))
+
+
+def _seconds(text: str) -> float:
     with suppress(ValueError):
         return float(text) if 0 < float(text) < math.inf else 0.0
+    with suppress(ValueError, TypeError):  # a date without a zone can't be compared
+        return max(0.0, (parsedate_to_datetime(text) - utc_now()).total_seconds())
     return 0.0
 
 

@@ -13,7 +13,7 @@ from runbook_runner.gateway.serve.call import Outcome
 from runbook_runner.gateway.upstream import GatewayFailure, ModelRequest, Upstream
 
 CLOSE_S: Final = 10.0  # to cancel what is in flight and write it down
-HOPELESS_S: Final = 6.0  # some CLIs go on asking for minutes
+HOPELESS_S: Final = 3.0  # some CLIs go on asking for minutes, and take five more to end
 _MOST_TOOLS: Final = 5000
 _OF_THE_KEY: Final = ("authentication", "billing")  # every call with it fails
 _OF_THE_RUN: Final = ("network", "not_found", "permission")  # of one model perhaps: another one may have answered

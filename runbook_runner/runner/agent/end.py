@@ -31,9 +31,11 @@ def finished(
     if why == "cancel":
         ended_by, error, kind = "cancel", None, None
     elif deadline and why != "finished":
-        ended_by, error, kind = "deadline", f"Agent exceeded timeout_sec ({launch.limits.timeout_s:g}).", "timeout"
+        error = f"Agent exceeded timeout_sec ({launch.limits.timeout_s:g}).{_last_refusal(launch)}"
+        ended_by, kind = "deadline", "timeout"
     elif why == "idle":
         error = f"The agent produced no output and made no model call for {launch.limits.idle_s:g} s."
+        error += _last_refusal(launch)
         ended_by, kind = "idle", "stalled"
     elif why == "refused" and launch.session and (failure := launch.session.failure):
         error, kind = failure.message, failures.of_gateway(failure.kind)
@@ -71,6 +73,12 @@ def _agent_error(
 def _stop(launch: Launch) -> Stop | None:
     last = launch.session.last_outcome if launch.session else None
     return last.stop if last and last.succeeded else None
+
+
+def _last_refusal(launch: Launch) -> str:
+    """What an agent may have waited for: its last model call failed, and it did not give up."""
+    last = launch.session.last_outcome if launch.session else None
+    return f" Its last model call had failed: {last.error}" if last and last.error and not last.succeeded else ""
 
 
 def _with_provider_message(launch: Launch, error: str, kind: str | None) -> tuple[str, str | None]:

@@ -11,6 +11,7 @@ import pytest
 
 from runbook_runner.core.errors import InputError, NotReadyError
 from runbook_runner.gateway import provider_from
+from runbook_runner.gateway.upstream import GatewayFailure
 
 KEYS = {"ANTHROPIC_API_KEY": "sk-a-secret-1", "OPENROUTER_API_KEY": "sk-or-secret-2"}
 
@@ -247,6 +248,14 @@ def test_a_lost_network_is_hopeless_unless_the_model_had_answered(
     provided.ask("a", model="moved")
     monkeypatch.setattr("runbook_runner.gateway.serve.session.HOPELESS_S", 0.0)
     assert (provided.session.hopeless is None) == answered
+
+
+def test_a_quota_of_the_day_is_final_though_no_time_is_told(provided: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert provided.ask("a", model="day").status_code == 429
+    monkeypatch.setattr("runbook_runner.gateway.serve.session.HOPELESS_S", 0.0)
+    assert provided.session.hopeless == GatewayFailure(
+        "billing", "anthropic limits this key for the day: You exceeded your quota"
+    )
 
 
 def test_redirect_is_not_handed_to_the_agent(provided: Any) -> None:

@@ -5,6 +5,8 @@ import re
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
+from runbook_runner.core.clock import utc_now
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.events import Log
 from runbook_runner.core.redaction import Redactor
@@ -40,7 +43,7 @@ class Busy(BaseHTTPRequestHandler):
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(answer)))
         if b"limited" in body:
-            self.send_header("retry-after", seen.wait)
+            self.send_header(seen.header, seen.wait)
         self.end_headers()
         self.wfile.write(answer)
 
@@ -56,6 +59,7 @@ class Server(ThreadingHTTPServer):
 def busy() -> Iterator[Any]:
     server: Any = Server(("127.0.0.1", 0), Busy)
     server.now, server.most, server.calls, server.expected, server.wait = 0, 0, 0, 1, "0.5"
+    server.header = "retry-after"
     server.changed = threading.Condition()
     server.url = f"http://127.0.0.1:{server.server_port}"
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
@@ -148,8 +152,19 @@ def test_provider_that_asks_for_a_pause_gets_it_from_every_run(
     assert re.fullmatch(r"a model call waited \d+\.\d s for its turn at anthropic", told.message)
 
 
-def test_pause_that_is_too_long_is_told_at_once_and_the_provider_not_asked(connect: Any, busy: Any) -> None:
-    busy.wait = "3600"
+@pytest.mark.parametrize(
+    ("header", "wait"),
+    [
+        ("retry-after", "3600"),
+        ("retry-after", format_datetime(utc_now() + timedelta(hours=1), usegmt=True)),
+        ("retry-after-ms", "3600000"),
+    ],
+    ids=["seconds", "date", "milliseconds"],
+)
+def test_pause_that_is_too_long_is_told_at_once_and_the_provider_not_asked(
+    connect: Any, busy: Any, header: str, wait: str
+) -> None:
+    busy.header, busy.wait = header, wait
     first, second = connect(key_for(busy)), connect(key_for(busy))
     first.ask("a", model="limited")
     for line in (first, second):

@@ -134,6 +134,17 @@ def test_a_server_that_is_not_there_is_named_and_the_others_are_not(tallied: Any
     assert json.loads(tallied.out)["notes"] == doubts
 
 
+def test_codex_with_a_model_that_searches_its_tools_needs_its_servers(runbook: Any) -> None:
+    """It would say nothing, and its requests are the same with the server and without."""
+    (runbook.cwd / "RUNBOOK.md").write_text("---\nmcp_servers: {gone: {command: /nonexistent}}\n---\n# T\n\nWork.\n")
+    (runbook.cwd / "model.yaml").write_text('[{"say": "Done."}]')
+    ran = runbook("run", "RUNBOOK.md", "--agent", "codex", "--model-script", "model.yaml", "--json")
+    assert ran.code == 4, ran.err
+    assert "required MCP servers failed to initialize: gone" in ran.json["error"]
+    assert [end["error_kind"] for end in ran.events("agent.finished")] == ["mcp_server"]
+    assert ran.events("agent.retried") == []
+
+
 def test_a_server_that_codex_can_not_speak_to_is_told_before_anything_starts(runbook: Any) -> None:
     (runbook.cwd / "RUNBOOK.md").write_text(document({"sse": "http://127.0.0.1:9/sse"}))
     (runbook.cwd / "model.yaml").write_text('[{"say": "Done."}]')
