@@ -71,6 +71,8 @@ class Result:
     error: str | None = None
     error_kind: str | None = None
     """A kind of `failures.KINDS`, or the agent's own word."""
+    output: str = ""
+    """What the command printed whose failure is the error: its last line is added to the error."""
     servers_down: tuple[str, ...] = ()
     """MCP servers that the CLI says it could not use."""
 

@@ -204,6 +204,10 @@ class ToolReturned(Event):
     exit_code: int | None = None
     parent_call_id: Name | None = None
 
+    @property
+    def failed(self) -> bool:
+        return self.is_error or bool(self.exit_code)
+
 
 class AgentNotice(Event):
     """A stream record that is none of the above: a retry, an init record, or a record of an unknown type. Kept raw."""

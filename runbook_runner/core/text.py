@@ -33,6 +33,13 @@ def printable_output(text: str) -> str:
     return printable(_LINE_ENDS.sub("\n", _ESCAPE_SEQUENCE.sub("", text)))
 
 
+def last_line(output: str, most: int = 200) -> str:
+    """The last line of a program's output that is not blank; empty when there is none. most: its characters; the rest
+    of it is left out."""
+    line = next((line.strip() for line in reversed(printable_output(output).splitlines()) if line.strip()), "")
+    return line if len(line) <= most else f"{line[:most]}…"
+
+
 def printable_name(name: str) -> str:
     """The name on one line, with escapes like `\\n` for characters that can't be printed."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in name)

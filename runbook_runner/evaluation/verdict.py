@@ -4,19 +4,19 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from runbook_runner.core.declared import RequiredOutput
-from runbook_runner.core.events import Evaluated
+from runbook_runner.core.events import AgentFinished, Evaluated
 from runbook_runner.evaluation.outputs import lacking_outputs
 from runbook_runner.evaluation.report import read_report
 
-AGENT_FAILED = "The agent did not end well."
+AGENT_FAILED = "The agent did not end well"
 
 
-def evaluate(results: Path, required: Iterable[RequiredOutput], *, agent_ok: bool) -> Evaluated:
+def evaluate(results: Path, required: Iterable[RequiredOutput], agent: AgentFinished) -> Evaluated:
     """Reads the collected results folder. Success: the agent ended well and made every required output
-    (contract §5.7); the verdict asks the report as well."""
+    (contract §5.7); the verdict asks the report as well. The agent's end, if it is a reason, is the first one."""
     lacking = lacking_outputs(results, required)
     report = read_report(results)
-    reasons = [] if agent_ok else [AGENT_FAILED]
+    reasons = [] if agent.ended_well else [f"{AGENT_FAILED}: {agent.error or 'it was cancelled.'}"]
     reasons += [f"{path} is {lack}." for path, lack in lacking.items()]
     body, passed = None, None
     if isinstance(report, str):
@@ -26,7 +26,7 @@ def evaluate(results: Path, required: Iterable[RequiredOutput], *, agent_ok: boo
         reasons += report.reasons
     return Evaluated(
         verdict="fail" if reasons else "pass",
-        success=agent_ok and not lacking,
+        success=agent.ended_well and not lacking,
         overall_passed=passed,
         missing_outputs=tuple(lacking),
         validation_report=body,

@@ -243,7 +243,7 @@ def _collect(run: Run, sandbox: Sandbox, earlier: Earlier) -> None:
 
 def _evaluate(run: Run, end: AgentFinished) -> None:
     with run.emit.phase("evaluate") as phase:
-        evaluated = evaluate(run.folder / RESULTS, run.spec.outputs, agent_ok=end.ended_well)
+        evaluated = evaluate(run.folder / RESULTS, run.spec.outputs, end)
         run.emit(evaluated)
         phase.ok = evaluated.verdict == "pass"
 

@@ -316,7 +316,8 @@ ODD_LINES = [
         f"{blake2b(text.encode(), key=bytes.fromhex(KEY), digest_size=16).hexdigest()} {text}"
         for text in (
             "", "{", "7", '{"n":1}', '{"n":1,"begin":99}', '{"n":1,"begin":-1}', '{"n":1,"begin":true}',
-            '{"n":0,"begin":1}', '{"n":1,"begin":1e400}', '{"n":NaN,"begin":1}', f'{{"n":1,"begin":{"9" * 5000}}}',
+            '{"n":1,"begin":1}', '{"n":0,"begin":1}', '{"n":1,"begin":1e400}',
+            '{"n":NaN,"begin":1}', f'{{"n":1,"begin":{"9" * 5000}}}',
             '{"n":1,"end":1,"code":"x"}', f'{{"n":1,"end":1,"code":{"9" * 4000}}}',
             '{"n":1,"end":1,"code":-1,"text":[1],"more":-1}', '{"n":1,"out":1,"text":7}',
         )

@@ -11,6 +11,7 @@ import pytest
 
 from runbook_runner.agents.base import AgentInput
 from runbook_runner.agents.built_in.shell import MAX_OUTPUT, Reader, invoke, runnable
+from runbook_runner.agents.built_in.shell_driver import TAIL
 from runbook_runner.core.declared import Block
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.events import AgentMessage, AgentNotice, Event, ToolCalled, ToolReturned
@@ -91,9 +92,14 @@ def test_what_a_block_leaves_running_serves_the_next(tmp_path: Path) -> None:
 
 
 def test_endless_output_is_cut(tmp_path: Path) -> None:
-    _, events, _ = perform(tmp_path, ("bash", f"head -c {MAX_OUTPUT + 5000} /dev/zero | tr '\\0' 'x\n'"))
-    assert len(returned(events)[0].output) < MAX_OUTPUT + 100
-    assert "not recorded" in returned(events)[0].output
+    reader, events, _ = perform(tmp_path, ("bash", "yes | head -c 2M || echo; echo the reason; exit 2"))
+    output = returned(events)[0].output
+    assert len(output) < MAX_OUTPUT + TAIL + 100
+    head, _, tail = output.partition(" bytes not recorded]\n")
+    assert head.endswith("y\n[1,032,206")
+    assert tail.startswith("y\ny\n")
+    assert tail.endswith("y\n\nthe reason")
+    assert reader.result(2).output == output
 
 
 def test_an_end_without_the_last_block_is_an_error() -> None:

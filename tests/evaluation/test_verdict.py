@@ -7,16 +7,17 @@ from typing import Any
 
 import pytest
 
-from runbook_runner.core.events import Evaluated, Recorded
+from runbook_runner.core.events import AgentFinished, Evaluated, Recorded
 from runbook_runner.core.spec import RequiredOutput
 from runbook_runner.evaluation import evaluate
 
 
-def judge(results: Path, *required: str, agent_ok: bool = True, report: Any = None) -> Evaluated:
+def judge(results: Path, *required: str, error: str | None = None, report: Any = None) -> Evaluated:
     if report is not None:
         text = report if isinstance(report, str) else json.dumps(report)
         (results / "validation_report.json").write_text(text)
-    return evaluate(results, [RequiredOutput(path=path) for path in required], agent_ok=agent_ok)
+    end = AgentFinished(exit_code=1 if error else 0, ended_by="exit", error=error)
+    return evaluate(results, [RequiredOutput(path=path) for path in required], end)
 
 
 def put(results: Path, *names: str) -> None:
@@ -142,5 +143,6 @@ def test_many_folders_in_one_another_are_looked_through_once(tmp_path: Path) -> 
 
 def test_a_failed_agent_never_passes(tmp_path: Path) -> None:
     put(tmp_path, "a.md")
-    found = judge(tmp_path, "a.md", agent_ok=False, report={"overall_passed": True})
+    found = judge(tmp_path, "a.md", error="No key.", report={"overall_passed": True})
     assert (found.verdict, found.success) == ("fail", False)
+    assert found.reasons == ("The agent did not end well: No key.",)

@@ -15,7 +15,7 @@ import pytest
 HELLO = Path(__file__).parents[2] / "examples" / "hello"
 
 Write = Callable[[str], Path]
-ENDLESS = "echo before > /app/results/out.txt\nsetsid sleep 98765 &\necho started\nsleep 98765"
+ENDLESS = "echo before > /app/results/out.txt\nsetsid sleep 98765 &\nprintf 'started\\nno line end'\nsleep 98765"
 
 
 def processes(word: str) -> str:
@@ -39,6 +39,13 @@ def endless(shell_runbook: Write) -> Iterator[Path]:
     assert processes(word) == "", "nothing of it is left running"
 
 
+def assert_told(shown: str, returned: list[dict[str, Any]]) -> None:
+    """What the block of ENDLESS that was cut had printed; bash may tell of its ended `sleep` after it."""
+    ((output, is_error),) = [(event["output"], event["is_error"]) for event in returned]
+    assert (output[:19], is_error) == ("started\nno line end", True)
+    assert "\n  started\n  no line end" in shown
+
+
 # --- time ----------------------------------------------------------------------------------------------------------
 
 
@@ -48,6 +55,7 @@ def test_an_agent_that_never_ends_fails_at_its_deadline(runbook: Any, endless: P
     assert ran.trajectory["error"] == "Agent exceeded timeout_sec (5)."
     assert (ran.folder / "results" / "out.txt").read_text() == "before\n"
     assert ran.events("agent.finished")[0]["ended_by"] == "deadline"
+    assert_told(ran.err, ran.events("tool.returned"))
     assert containers(ran.json["trajectory_id"]) == ""
 
 
@@ -100,9 +108,21 @@ def test_ctrl_c_once_keeps_what_is_there_and_records_it_as_cancelled(start: Star
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert json.loads(out)["status"] == "cancelled"
+    events = map(json.loads, (folder / "events.jsonl").read_text().splitlines())
+    assert_told(err, [event for event in events if event["type"] == "tool.returned"])
     assert json.loads((folder / "trajectory.json").read_text())["status"] == "cancelled"
     assert (folder / "results" / "out.txt").read_text() == "before\n"
     assert containers(folder.name) == ""
+
+
+@pytest.mark.needs("docker")
+def test_what_a_block_had_printed_is_kept_when_its_container_is_lost(start: Start, endless: Path) -> None:
+    process, folder = start(endless, "docker")
+    subprocess.run(["docker", "rm", "--force", *containers(folder.name).split()], capture_output=True, check=True)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 3, err
+    events = map(json.loads, (folder / "events.jsonl").read_text().splitlines())
+    assert [event["output"][:7] for event in events if event["type"] == "tool.returned"] == ["started"]
 
 
 # Without an output: who reads it may end first, and bash, which tells of its ended `sleep`, would end by SIGPIPE.

@@ -16,7 +16,7 @@ def ask(*tools):
     urllib.request.urlopen(urllib.request.Request(url, json.dumps(body).encode(), headers)).read()
 def tool(failed):
     print(json.dumps({"type": "call", "id": "1", "name": "read"}))
-    print(json.dumps({"type": "result", "id": "1", "output": "not\\nallowed", "failed": failed}))
+    print(json.dumps({"type": "result", "id": "1", "output": "x\\n" * 1000 + "it is not\\nallowed", "failed": failed}))
 DO
 ''']
 dialect = "openai-chat"
@@ -55,7 +55,7 @@ NO_TOOLS = "The MCP server my-Shop gave the agent no tools"
         ("ask('tool_search')", []),  # the model finds the others by it
         (
             "ask('my-Shop_buy'); tool(True)",
-            ["The agent's only tool call failed or was denied; the last error: not all"],
+            ["The agent's only tool call failed or was denied; the last error: … " + "x " * 91 + "it is not allowed"],
         ),
         ("ask('my-Shop_buy'); tool(True); tool(False)", []),
     ],

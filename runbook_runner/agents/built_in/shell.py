@@ -22,7 +22,7 @@ from runbook_runner.core.declared import Block
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.events import AgentMessage, AgentNotice, Event, ToolCalled, ToolReturned
 
-MAX_OUTPUT = 1 << 20  # bytes of one block's output that are recorded
+MAX_OUTPUT = 1 << 20  # bytes of one block's output that are recorded, besides its end
 _MAX_NOISE = 2000
 _NOT_FOUND = 127
 _TAMPERED = "Lines of the shell agent's driver are missing: something in the sandbox took or spoiled them."
@@ -78,6 +78,8 @@ def logged(line: str) -> str:
     if number := count_at(record, "begin"):
         return f"--- block {number}\n"
     text = text_at(record, "text")
+    if tail := text_at(record, "tail"):
+        text += f"\n[…]\n{tail}"
     if number := count_at(record, "end"):
         ended = f"--- block {number} ended with exit code {code_at(record, 'code') or 0}\n"
         return f"{text}\n{ended}" if text else ended
@@ -98,7 +100,12 @@ class Reader:
         """A line did not come: a block can't write the driver's lines, but may take them out of the pipe."""
         self._output: list[str] = []
         self._more = 0
+        """Bytes that are not in the output."""
+        self._tail = ""
+        """The end of the output, when it is too long."""
         self._running: Block | None = None
+        self._cut: Block | None = None
+        """The block that ran when the output ended."""
         self._begun = 0
         self._failed: str | None = None
         self._noise = ""
@@ -136,10 +143,11 @@ class Reader:
         if block is self._running:  # else a background process of an earlier block: its lines are in the log only
             self._output.append(text_at(record, "text"))
             self._more += count_at(record, "more")
+            self._tail = text_at(record, "tail")
 
     def _begin(self, block: Block) -> Event:
         self._begun += 1
-        self._running, self._output, self._more = block, [], 0
+        self._running, self._output, self._more, self._tail = block, [], 0, ""
         code: dict[str, Any] = {"language": block.language, "code": block.code}
         return ToolCalled(
             call_id=f"block-{self._begun}", name="shell", input={**code, "heading": block.heading, "line": block.line}
@@ -159,26 +167,31 @@ class Reader:
             yield AgentMessage(text=self._summary())
 
     def _text(self) -> str:
-        cut = f"\n[{self._more} more bytes not recorded]" if self._more else ""
-        return "".join(self._output).removesuffix("\n") + cut
+        text = "".join(self._output)
+        if (lost := self._more - len(self._tail.encode())) > 0:
+            text = text.removesuffix("\n") + f"\n[{lost:,} bytes not recorded]\n"
+        return (text + self._tail).removesuffix("\n")
 
     def _summary(self) -> str:
         ran = f"{self._begun} of {len(self._blocks)} blocks ran."
         return f"{ran} {self._failed}" if self._failed else ran
 
     def rest(self) -> Iterator[Event]:
-        return iter(())
+        """What the block had printed that was cut."""
+        if self._running:
+            self._cut, self._running = self._running, None
+            yield ToolReturned(call_id=f"block-{self._begun}", output=self._text(), is_error=True)
 
     def result(self, exit_code: int | None) -> Result:
         if self._lost:
             return Result(text=self._summary(), error=_TAMPERED, error_kind="record_incomplete")
         if self._failed:
-            return Result(text=self._summary(), error=self._failed, error_kind="block_failed")
+            return Result(text=self._summary(), error=self._failed, error_kind="block_failed", output=self._text())
         if self.finished:
             return Result(text=self._summary())
         if exit_code == _NOT_FOUND and not self._begun:
             return Result(error=_WITHOUT_PYTHON, error_kind="shell_missing")
-        where = f" in {self._running.heading}" if self._running else ""
+        where = f" in {self._cut.heading}" if self._cut else ""
         said = f" Its last output: {self._noise}" if self._noise else ""
         return Result(text=self._summary(), error=f"The shell agent was ended{where}.{said}", error_kind="crashed")
 

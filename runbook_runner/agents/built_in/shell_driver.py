@@ -3,7 +3,8 @@ this package is not installed.
 
 Its input is one JSON object, `{"key": …, "most": …, "blocks": [["bash", "-c", …], …]}`; its output is one line for each
 thing that happened: a keyed digest, a space, and a JSON object. `n` counts the lines; `begin`, `out` and `end` hold the
-number of a block. What the blocks print reaches the output in such lines only.
+number of a block. What the blocks print reaches the output in such lines only. After SIGTERM, which all processes of
+the sandbox get, it passes on what the block still prints, and no `end`: the block was cut.
 
 The blocks run as the same user, and may reach the pipe that the output goes to. They can't write a line with a valid
 digest: the kernel shows no other process the memory and the descriptors of this one, and its input, which had the key,
@@ -26,6 +27,7 @@ except ImportError:
 PR_SET_DUMPABLE = 4  # linux/prctl.h
 BLOCK = 1 << 16
 LATE = 1 << 24  # bytes of output that are read after a block has ended
+TAIL = 1 << 14  # bytes at the end of an output that is too long: an error stands there
 IGNORED = [signal.SIGPIPE, signal.SIGXFSZ]  # by Python; its children die of them as usual
 
 
@@ -48,7 +50,7 @@ class Block:
     """A block that was started; what it left running may write on after its end."""
 
     def __init__(self, number: int, argv: "list[str]", most: int, output: Output):
-        self.number, self.output, self.left, self.held = number, output, most, b""
+        self.number, self.output, self.left, self.held, self.tail = number, output, most, b"", b""
         self.pipe, end = os.pipe()
         os.set_blocking(self.pipe, False)
         self.process = 0
@@ -67,11 +69,18 @@ class Block:
 
     def take(self, data: bytes) -> None:
         """Passes whole lines on: a value that is to be redacted is not cut in two. What is too much is counted."""
-        kept, more = data[: self.left], len(data[self.left :])
+        kept, more = data[: self.left], data[self.left :]
         self.left -= len(kept)
+        self.tail = (self.tail + more)[-TAIL:]
         lines, end, self.held = (self.held + kept).rpartition(b"\n") if self.left else (self.held + kept, b"", b"")
         if lines or end or more:
-            self.output.say(out=self.number, text=(lines + end).decode("utf-8", "replace"), more=more)
+            self.output.say(out=self.number, text=(lines + end).decode("utf-8", "replace"), more=len(more))
+
+    def rest(self) -> "dict[str, str]":
+        """What was not passed on yet; the tail in whole lines, see `take`."""
+        text, self.held = self.held, b""
+        tail = self.tail.partition(b"\n")[2] or self.tail
+        return {"text": text.decode("utf-8", "replace"), "tail": tail.decode("utf-8", "replace")}
 
     def read(self) -> bool:
         """Passes on what is there to read; false at the end of the output."""
@@ -99,21 +108,25 @@ def hide() -> None:
         raise OSError(ctypes.get_errno(), "this process can't be protected")
 
 
-def run(block: Block, before: "list[Block]", alarm: int) -> int:
-    """Waits for the block's end; meanwhile what blocks before it left running can write. Returns the exit code."""
+def run(block: Block, before: "list[Block]", alarm: int) -> "int | None":
+    """Waits for the block's end; meanwhile what blocks before it left running can write. Returns the exit code; `None`
+    when the block was cut."""
+    cut = False
     writers = {other.pipe: other for other in [*before, block]}
     while not block.ended():
         ready = select.select([alarm, *writers], [], [])[0]
         for pipe in ready:
             if pipe == alarm:
-                os.read(alarm, BLOCK)
+                cut = signal.SIGTERM in os.read(alarm, BLOCK) or cut
+                if cut:
+                    block.output.say(out=block.number, text=block.rest()["text"])  # before SIGKILL comes
             elif not writers[pipe].read():
                 before[:] = [other for other in before if other.pipe != pipe]
                 del writers[pipe]
     for _ in range(LATE // BLOCK):  # what it wrote before its end
         if block.pipe not in writers or not select.select([block.pipe], [], [], 0)[0] or not block.read():
             break
-    return block.code or 0
+    return None if cut else block.code or 0
 
 
 def main() -> int:
@@ -123,14 +136,17 @@ def main() -> int:
     alarm, wake = os.pipe()
     os.set_blocking(wake, False)
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
+    for caught in (signal.SIGCHLD, signal.SIGTERM):
+        signal.signal(caught, lambda *_: None)
     output, before = Output(orders["key"]), []  # type: Output, list[Block]
     for number, argv in enumerate(orders["blocks"], 1):
         output.say(begin=number)
         block = Block(number, argv, orders["most"], output)
         code = run(block, before, alarm)
-        output.say(end=number, code=code, text=block.held.decode("utf-8", "replace"))
-        block.held = b""
+        if code is None:
+            output.say(out=number, **block.rest())
+            return 128 + signal.SIGTERM
+        output.say(end=number, code=code, **block.rest())
         if code:
             return code
         before.append(block)

@@ -36,6 +36,7 @@ from runbook_runner.runner.cancellation import Cancellation
 from runbook_runner.trajectory.models import RunbookOutputs, Trajectory
 
 _OUTPUT_LINES = 6
+_FAILED_LINES = 12
 _COMMAND_LINES = 3
 _DIFFERENCES = 3
 _SHORTEST_SHOWN_S = 0.05  # phases that took less are not shown
@@ -149,8 +150,9 @@ def _lines(event: Event) -> list[Text]:
             command = _indent(_shorten(_command(event), _COMMAND_LINES)).lstrip()
             return [Text(f"$ {event.name}: {command}", style="cyan")]
         case ToolReturned() if event.output.strip():
-            style = "red" if event.is_error else "dim"
-            return [Text(_indent(_shorten(event.output.strip(), _OUTPUT_LINES)), style=style)]
+            if event.failed:
+                return [Text(_indent(_last(event.output.strip(), _FAILED_LINES)), style="red")]
+            return [Text(_indent(_shorten(event.output.strip(), _OUTPUT_LINES)), style="dim")]
         case AgentRetried():
             again = f"The agent is started again in {event.delay_s:.0f} s."
             return [Text(f"! {printable_output(event.error)}", style="yellow"), Text(f"! {again}", style="yellow")]
@@ -187,7 +189,15 @@ def _command(event: ToolCalled) -> str:
 def _shorten(text: str, most: int) -> str:
     lines = printable_output(text).splitlines()
     more = len(lines) - most
-    return "\n".join(lines[:most] + ([f"… {more} more lines"] if more > 0 else []))
+    return "\n".join(lines[:most] + ([f"… {counted(more, 'more line')}"] if more > 0 else []))
+
+
+def _last(text: str, most: int) -> str:
+    """An error stands at the end."""
+    lines = printable_output(text).splitlines()
+    before = len(lines) - most
+    all_of_it = [f"… {counted(before, 'line')} before, see agent/stdout.log"] if before > 0 else []
+    return "\n".join(all_of_it + lines[-most:])
 
 
 def _indent(text: str) -> str:

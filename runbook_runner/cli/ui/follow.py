@@ -66,7 +66,7 @@ class Followed:
     def problems(self) -> tuple[str, ...]:
         """Why it did not pass: first the error that ended it, then what the evaluation found."""
         if error := self.outcome.error:
-            return (str(error), *(reason for reason in self.seen.reasons if reason != AGENT_FAILED))
+            return (str(error), *(reason for reason in self.seen.reasons if not reason.startswith(AGENT_FAILED)))
         return self.seen.reasons
 
     def problem(self) -> str | None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from runbook_runner.agents.base import Result
 from runbook_runner.core.declared import McpServer
 from runbook_runner.core.events import Event, ToolCalled, ToolReturned
+from runbook_runner.core.text import printable_output
 from runbook_runner.runner.agent.launch import Launch
 
 if TYPE_CHECKING:
@@ -22,13 +23,14 @@ class ToolCalls:
     def __init__(self) -> None:
         self.made = self.failed = 0
         self.last_error = ""
+        """All that the last one returned."""
 
     def note(self, event: Event) -> None:
         if isinstance(event, ToolCalled):
             self.made += 1
-        elif isinstance(event, ToolReturned) and (event.is_error or event.exit_code):
+        elif isinstance(event, ToolReturned) and event.failed:
             self.failed += 1
-            self.last_error = " ".join(event.output[:_MOST_SAID].split())
+            self.last_error = event.output
 
 
 def doubts(launch: Launch, result: Result, tools: ToolCalls) -> Iterator[str]:
@@ -45,7 +47,8 @@ def doubts(launch: Launch, result: Result, tools: ToolCalls) -> Iterator[str]:
         )
     if tools.made and tools.made == tools.failed:
         calls = "The agent's only tool call" if tools.made == 1 else f"Each of the agent's {tools.made} tool calls"
-        yield f"{calls} failed or was denied; the last error: {tools.last_error or 'no message'}"
+        said = _end(launch.redactor.clean(tools.last_error))
+        yield f"{calls} failed or was denied; the last error: {said or 'no message'}"
     if launch.agent.declared is None and not result.text.strip():
         yield "The agent's last answer is empty."
 
@@ -58,6 +61,11 @@ def _unused(servers: Iterable[McpServer], result: Result, session: "Session") ->
         known = _SEARCH in offered or any(name.startswith((own, f"mcp{own}")) for name in offered)
         if server.name in result.servers_down or not known:
             yield server.name
+
+
+def _end(output: str) -> str:
+    said = " ".join(printable_output(output).split())
+    return said if len(said) <= _MOST_SAID else f"…{said[-_MOST_SAID:]}"
 
 
 def _plain(name: str) -> str:

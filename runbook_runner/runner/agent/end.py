@@ -6,6 +6,7 @@ from runbook_runner.agents import failures
 from runbook_runner.agents.base import Agent, Result
 from runbook_runner.core.events import AgentFinished, Log, Stop
 from runbook_runner.core.spec import Limits
+from runbook_runner.core.text import last_line
 from runbook_runner.runner.agent.launch import Launch
 
 Why = Literal["idle", "cancel", "finished", "output", "refused"]
@@ -63,7 +64,7 @@ def _agent_error(
     if stop == "refusal" or (stop and (result.error or code)):
         return result.error or "The model refused to continue.", failures.OF_STOP[stop]
     if result.error and result.error_kind != "crashed":
-        return _with_provider_message(launch, result.error, result.error_kind)
+        return _with_provider_message(launch, _with_last_line(launch, result.error, result.output), result.error_kind)
     if result.error or (code and exited):
         output = [result.error or f"{launch.agent.binary} ended with exit code {code}.", *stderr]
         return _with_provider_message(launch, "\n".join(output), _crash_kind(launch.agent, "\n".join(output)))
@@ -79,6 +80,12 @@ def _last_refusal(launch: Launch) -> str:
     """What an agent may have waited for: its last model call failed, and it did not give up."""
     last = launch.session.last_outcome if launch.session else None
     return f" Its last model call had failed: {last.error}" if last and last.error and not last.succeeded else ""
+
+
+def _with_last_line(launch: Launch, error: str, output: str) -> str:
+    """Without secrets before it is cut: of a part of one nobody would know what it is."""
+    line = last_line(launch.redactor.clean(output))
+    return f"{error.removesuffix('.')}: {line}" if line else error
 
 
 def _with_provider_message(launch: Launch, error: str, kind: str | None) -> tuple[str, str | None]:

@@ -10,7 +10,7 @@ from typing import TextIO
 from runbook_runner.agents.base import Invocation, StreamReader
 from runbook_runner.core import settings
 from runbook_runner.core.disk.private import private_opener
-from runbook_runner.core.errors import RecordingError
+from runbook_runner.core.errors import RecordingError, SandboxError
 from runbook_runner.core.events import DOUBT, AgentFinished, AgentNotice, Event, Log, ToolCalled
 from runbook_runner.runner.agent.doubts import ToolCalls, doubts
 from runbook_runner.runner.agent.end import Why, finished, most_output
@@ -106,6 +106,12 @@ class _Output:
                 where=str(folder),
                 hint="Free disk space; the next `runbook run`, or `runbook clean`, collects the results.",
             ) from error
+        except SandboxError:
+            self._take_rest()
+            raise
+        self._take_rest()
+
+    def _take_rest(self) -> None:
         for event in _tolerant(self._reader.rest(), ""):
             self._launch.emit(event)
 

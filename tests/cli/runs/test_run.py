@@ -98,6 +98,34 @@ def test_the_summary_tells_why_a_run_did_not_pass(runbook: Any, shell_runbook: C
     assert "\n✗ evaluate " in ran.err
 
 
+INSTALLS = "for i in $(seq 40); do echo installing $i of 40; done; echo E: no package y; echo; exit 1"
+NO_PACKAGE = "Step 1: Work: the bash block at line 16 ended with exit code 1: E: no package y"
+
+
+def test_the_end_of_what_failed_is_shown_and_its_last_line_is_the_reason(
+    runbook: Any, shell_runbook: Callable[[str], Path]
+) -> None:
+    ran = runbook("run", shell_runbook(INSTALLS), "--sandbox", "host", "--json")
+    assert "\n  … 29 lines before, see agent/stdout.log\n  installing 30 of 40\n" in ran.err
+    assert "\n  E: no package y\n" in ran.err
+    assert (ran.json["error"], ran.trajectory["error"]) == (NO_PACKAGE, NO_PACKAGE)
+    assert ran.json["reasons"] == [f"The agent did not end well: {NO_PACKAGE}", "out.txt is missing."]
+    assert ran.err.count(f"\n  {NO_PACKAGE}\n") == 1
+    assert "installing 1 of 40" in (ran.folder / "agent" / "stdout.log").read_text()
+    quiet = runbook("run", shell_runbook(INSTALLS), "--sandbox", "host", "--quiet")
+    assert quiet.err.endswith(f": {NO_PACKAGE}\n")
+
+
+def test_the_reason_is_one_printable_line_without_secrets(runbook: Any, shell_runbook: Callable[[str], Path]) -> None:
+    """A secret that the end of a long line would cut in two is no part of it, either."""
+    path = shell_runbook("printf '\\033[31m%0190d %s, and\\tmore\\r\\n' 0 $TOKEN; exit 1")
+    document = (path / "RUNBOOK.md").read_text()
+    (path / "RUNBOOK.md").write_text(document.replace("agent: shell", "agent: shell\nsecrets: {TOKEN: {env: TOKEN}}"))
+    ran = runbook("run", path, "--sandbox", "host", "--secret", "TOKEN", "--json", env={"TOKEN": "Gx7kQ2mVb9"})
+    assert ran.json["error"] == f"{NO_PACKAGE[:-17].replace('16', '17')}: {'0' * 190} ***REDACT…"
+    assert ran.json["reasons"][0].endswith(ran.json["error"])
+
+
 def test_an_agent_that_failed_is_no_verdict(runbook: Any, shell_runbook: Callable[[str], Path]) -> None:
     failed = runbook("run", shell_runbook("exit 3"), "--sandbox", "host")
     assert "● 1 of 1 blocks ran. Step 1: Work: the bash block at line 16 ended with exit code 3." in failed.out
