@@ -174,7 +174,7 @@ def _model(run: Run, sandbox: Sandbox) -> "AbstractContextManager[ModelAccess | 
     """`None` for an agent that calls no model: its run does not pay for importing the gateway, either."""
     if run.prepared.upstream is None:
         return nullcontext()
-    from runbook_runner.gateway import Cassette, Replay
+    from runbook_runner.gateway import Cassette, ModelScript, Replay
     from runbook_runner.runner.model_access import model_access
 
     upstream, replay = run.prepared.upstream, run.prepared.replay
@@ -182,6 +182,8 @@ def _model(run: Run, sandbox: Sandbox) -> "AbstractContextManager[ModelAccess | 
     cassette = Cassette(run.folder / "model", run.redactor, run.prepared.record_mode, most_bytes=most)
     if replay and isinstance(upstream, Replay):
         upstream = replay.placed(upstream, cassette, sandbox.app)
+    elif isinstance(upstream, ModelScript):
+        upstream = upstream.placed(sandbox.localise)
     return model_access(upstream, sandbox.gateway_host(), cassette, run.token, run.spec.limits, run.emit)
 
 

@@ -3,9 +3,9 @@
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -35,6 +35,10 @@ class ModelScript:
     id_prefix: str = "script"
     """The ids of answers and tool calls begin with it. A script that continues a conversation needs another one: Claude
     Code 2.1.330 drops a tool call whose id it has seen, and then asks the same question forever."""
+
+    def placed(self, localise: Callable[[str], str]) -> "ModelScript":
+        """The script as a model would have written it that was told the paths of one sandbox, not `/app/...`."""
+        return replace(self, turns=tuple(turn.placed(localise) for turn in self.turns))
 
     def connect(self) -> "ScriptConnection":
         return ScriptConnection(self)

@@ -1,5 +1,6 @@
 """Gateway: the turns of a model script, as its file has them."""
 
+from collections.abc import Callable
 from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, field_validator, model_validator
@@ -41,7 +42,8 @@ class Turn(Part):
     say: StrictStr | None = None
     """Text; it comes before the tool calls."""
     shell: StrictStr | tuple[StrictStr, ...] = ()
-    """Commands for the shell tool that the agent offers; several are called in one turn."""
+    """Commands for the shell tool that the agent offers; several are called in one turn. `/app/...` means the place
+    that its sandbox has for it, here and in other tools."""
     timeout: float | None = Field(None, gt=0, le=MAX_TIMEOUT_S)
     """Seconds those commands may take, when the agent's tool has a time-out. Default: the tool's own, which is two
     minutes with Claude Code and opencode, three with Hermes."""
@@ -108,6 +110,12 @@ class Turn(Part):
     def needs_tool(self) -> bool:
         return bool(self.commands or self.other_tools)
 
+    def placed(self, localise: Callable[[str], str]) -> "Turn":
+        """The turn in a sandbox whose paths the function puts in the place of `/app/...`."""
+        tools = tuple(ScriptedTool(name=tool.name, input=_each(localise, tool.input)) for tool in self.other_tools)
+        shell = tuple(map(localise, self.commands))
+        return self.model_copy(update={"shell": shell, "tool": None, "tools": tools})
+
     def tokens(self) -> Usage:
         return Usage(
             prompt_tokens=self.usage.input,
@@ -118,3 +126,11 @@ class Turn(Part):
             cost_usd=self.usage.cost,
             api_calls=1,
         )
+
+
+def _each(change: Callable[[str], str], value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _each(change, item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_each(change, item) for item in value]
+    return change(value) if isinstance(value, str) else value

@@ -4,11 +4,15 @@ import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
+
+from runbook_runner.gateway import load_script
+from runbook_runner.sandbox.paths import app_rewriter
 
 Scripted = Callable[[str], Any]
 COMMAND = {"type": "object", "properties": {"command": {"type": "string"}}, "required": ["command"]}
@@ -219,3 +223,15 @@ def test_gemini_key_in_the_address_opens_the_session_and_is_not_recorded(scripte
     path = f"/v1beta/models/m:generateContent?key={line.session.token}&alt=json"
     assert httpx.post(line.url + path, json={"contents": []}).status_code == 200
     assert line.cassette.calls()[0].path == "/v1beta/models/m:generateContent?alt=json"
+
+
+def test_a_script_writes_the_paths_of_its_sandbox(tmp_path: Path) -> None:
+    (tmp_path / "model.yaml").write_text(
+        "- say: Into /app/results.\n"
+        "  shell: [cat /app/assets/a, ls /tmp/app /app]\n"
+        "- tool: {name: write, input: {path: /app/work/x, lines: [/app, 1], options: {to: '/application'}}}\n"
+    )
+    first, second = load_script(tmp_path / "model.yaml").placed(app_rewriter("/work/here")).turns
+    assert (first.say, first.commands) == ("Into /app/results.", ("cat /work/here/assets/a", "ls /tmp/app /work/here"))
+    (tool,) = second.other_tools
+    assert tool.input == {"path": "/work/here/work/x", "lines": ["/work/here", 1], "options": {"to": "/application"}}

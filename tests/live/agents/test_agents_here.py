@@ -70,12 +70,13 @@ def test_every_cli_is_installed_once_and_works_in_bubblewrap(bare: Any, data: Pa
 
 
 def test_the_host_takes_what_is_installed_and_installs_it_but_once(bare: Any) -> None:
-    (bare.cwd / "model.yaml").write_text("- shell: echo made >$RESULTS_DIR/out.txt\n- say: Done.\n")
+    (bare.cwd / "model.yaml").write_text("- shell: echo made >/app/results/out.txt\n- say: Done.\n")
     (bare.cwd / "RUNBOOK.md").write_text(RUNBOOK)
     for _ in range(2):
         ran = bare("run", "RUNBOOK.md", "--model-script", "model.yaml", "--sandbox", "host", "--json")
         assert ran.code == 0, ran.err
     assert (ran.folder / "results" / "out.txt").read_text() == "made\n"
+    assert not Path("/app/results/out.txt").exists(), "a script is told the paths of its sandbox, as a model is"
     assert [event for event in ran.events("log") if "install" in event["message"]] == []
 
 
