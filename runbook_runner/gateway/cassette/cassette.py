@@ -25,8 +25,11 @@ from runbook_runner.core.redaction import Redactor
 from runbook_runner.core.settings import RecordMode
 from runbook_runner.gateway.cassette.blobs import BlobFolder, BlobWriter, blob_path
 from runbook_runner.gateway.cassette.dedup import DocumentStore, compact
+from runbook_runner.gateway.dialects.base import Json
 
 INDEX_FILE: Final = "index.jsonl"
+_ANSWERS: Final = range(200, 600)
+"""The HTTP statuses of answers."""
 KEPT_HEADERS: Final = frozenset(
     {
         "anthropic-version",
@@ -91,11 +94,12 @@ class RecordedCall(BaseModel):
 
 @dataclass(frozen=True)
 class Exchange:
-    """A recorded call with its bodies: parsed JSON, or text for anything else; `None` when there was none."""
+    """A recorded call with its bodies; `None` where there was none."""
 
     call: RecordedCall
-    request: Any
+    request: Json | None
     response: Any
+    """Parsed JSON, or text for anything else."""
 
 
 class Cassette:
@@ -206,8 +210,12 @@ class Cassette:
         raise InputError(f"There is no model call {number} in this recording.", where=str(self._index))
 
     def exchange(self, call: RecordedCall) -> Exchange:
-        """Returns a call with its bodies. Raises InputError when one is missing or was changed."""
-        return Exchange(call, self._body(call.request), self.response(call))
+        """Returns a call with its bodies. Raises InputError when one is missing or was changed, and for a request that
+        is no JSON object: the gateway takes no such request."""
+        request = self._body(call.request)
+        if call.request and not isinstance(request, dict):
+            raise InputError(f"The request of model call {call.number} is no JSON object.", where=str(self._index))
+        return Exchange(call, request, self.response(call))
 
     def response(self, call: RecordedCall) -> Any:
         """As `Exchange.response`."""
@@ -220,9 +228,12 @@ class Cassette:
 
     def _parse(self, number: int, line: bytes) -> RecordedCall:
         try:
-            return RecordedCall.model_validate_json(line)
+            call = RecordedCall.model_validate_json(line)
         except ValidationError as error:
             raise InputError("This is not a recorded model call.", where=f"{self._index}:{number}") from error
+        if call.status and call.status not in _ANSWERS:  # after 101, no HTTP follows
+            raise InputError(f"No answer has the status {call.status}.", where=f"{self._index}:{number}")
+        return call
 
     def _body(self, body: Body | None) -> Any:
         if body is None:

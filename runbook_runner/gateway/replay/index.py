@@ -95,7 +95,7 @@ class CassetteIndex:
 
     def _compare(self, number: int, model: str, body: Json) -> MatchResult:
         recorded = self.exchange(number)
-        return compare((recorded.call.model, _object(recorded.request)), (model, body), self.normalise)
+        return compare((recorded.call.model, recorded.request or {}), (model, body), self.normalise)
 
 
 def open_index(folder: Path) -> CassetteIndex:
@@ -122,11 +122,7 @@ def _entries(cassette: Cassette, calls: Iterable[RecordedCall], normalise: Norma
             raise InputError(
                 f"Model call {call.number} is in an unknown API, {call.dialect!r}.", where=str(cassette.folder)
             )
-        body = _object(cassette.exchange(call).request)
+        body = cassette.exchange(call).request or {}
         stream = dialect.parse_request(call.path.partition("?")[0], body).stream
         kind = (call.dialect, call.operation, stream)
         yield IndexedCall(call, dialect, profiler.profile(kind, call.model, body))
-
-
-def _object(value: Any) -> Json:
-    return value if isinstance(value, dict) else {}

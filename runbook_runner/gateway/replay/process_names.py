@@ -12,6 +12,7 @@ from runbook_runner.gateway.replay.request_parts import is_tool_output
 
 _KEY: Final = "session_id"  # Codex says `session ID 1234`, Hermes `"session_id": "proc_1a2b"`
 _NAMED: Final = re.compile(r"(session[_ ]id\W{1,8})([\w-]+)", re.IGNORECASE)
+_NUMBER: Final = re.compile(r"[0-9]{1,18}")
 
 
 class Renaming:
@@ -43,7 +44,7 @@ class Renaming:
 
     def _name(self, name: Any) -> Any:
         known = self._names.get(str(name))
-        return name if known is None else int(known) if type(name) is int and known.isdecimal() else known
+        return name if known is None else int(known) if type(name) is int and _NUMBER.fullmatch(known) else known
 
 
 def _named(value: Any, *, in_output: bool = False) -> Iterator[str]:

@@ -54,7 +54,7 @@ def origin(key: str, value: Any) -> Origin:
 def _speaker(item: Any) -> Origin:
     if not isinstance(item, dict):
         return "user"
-    role, kind = item.get("role"), str(item.get("type", ""))
+    role, kind = str(item.get("role")), str(item.get("type", ""))
     if is_tool_output(item):
         return "tool output"
     if role in _MODEL_ROLES or kind.endswith("_call") or kind == "reasoning":

@@ -6,7 +6,7 @@ without a meaning; each is replaced by a word for its kind before two texts are 
 
 import re
 from collections.abc import Callable, Iterable
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from typing import Final
 
 Normalise = Callable[[str], str]
@@ -40,7 +40,9 @@ _MONTHS: Final = (
 def normaliser(days: Iterable[date]) -> Normalise:
     """days: the dates of the cassette and of this run. Only they and the days before and after are volatile: any other
     date in a request is data."""
-    around = {day + timedelta(n) for day in days for n in (-1, 0, 1)}
+    first, last = date.min.toordinal(), date.max.toordinal()
+    beside = {day.toordinal() + n for day in days for n in (-1, 0, 1)}
+    around = {date.fromordinal(day) for day in beside if first <= day <= last}
     forms = sorted({form for day in around for form in _forms(day)}, key=len, reverse=True)
     today = re.compile(rf"(?<!\d)(?:{'|'.join(map(re.escape, forms))}){_CLOCK}(?!\d)") if forms else None
     years = tuple(str(day.year) for day in around)

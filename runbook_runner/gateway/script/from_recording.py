@@ -53,7 +53,7 @@ def _turns(index: CassetteIndex) -> Iterator[IndexedCall]:
 
 def _turn(entry: IndexedCall, exchange: Exchange) -> Json:
     answer = read_answer(entry.call.dialect, exchange.response)
-    request = entry.dialect.parse_request(entry.call.path.partition("?")[0], exchange.request)
+    request = entry.dialect.parse_request(entry.call.path.partition("?")[0], exchange.request or {})
     turn: Json = {}
     if answer.thinking:
         turn["think"] = answer.thinking

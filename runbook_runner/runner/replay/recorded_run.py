@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from pydantic import ValidationError
 
-from runbook_runner.core import settings
+from runbook_runner.core import ids, settings
 from runbook_runner.core.disk.links import first_link, open_regular
 from runbook_runner.core.errors import AgentError, InputError
 from runbook_runner.core.events import (
@@ -105,6 +105,8 @@ def read_recorded_run(home: Path, name: str, near: Iterable[Path] = ()) -> Recor
     started = next((event for event in seen if isinstance(event, RunStarted)), None)
     if started is None:
         raise InputError("This run was recorded without a beginning.", where=str(folder))
+    if not ids.is_name(started.trajectory_id):  # it becomes a variable of a sandbox, and a word in messages
+        raise InputError("This run was recorded with an id that can't be.", where=str(folder), hint=ids.NAME_HINT)
     sandbox = next((event for event in seen if isinstance(event, SandboxStarted)), None)
     if sandbox and not _A_FOLDER.fullmatch(sandbox.app):  # texts are searched for it, and it is put into others
         raise InputError("This run was recorded in a folder that can't be.", where=str(folder))

@@ -195,17 +195,20 @@ def test_an_input_that_it_has_not_is_found_in_the_project(runbook: Any, recorded
 
 
 @BUBBLEWRAP
-@pytest.mark.parametrize("app", ["", "relative", "/x" * 1000])
-def test_its_sandbox_was_in_a_folder_that_can_be(runbook: Any, recorded: Callable[..., Path], app: str) -> None:
+def test_its_folder_and_its_id_can_be(runbook: Any, recorded: Callable[..., Path]) -> None:
     path = recorded("echo hi > /app/results/out.txt")
     log = path / "recording" / "events.jsonl"
     events = [json.loads(line) for line in log.read_text().splitlines()]
-    for event in events:
-        event.update({"app": app} if "app" in event else {})
-    log.write_text("".join(f"{json.dumps(event)}\n" for event in events))
-    refused = runbook("replay", path / "recording")
-    assert refused.code == 2
-    assert "a folder that can't be" in refused.err
+    for field, values, says in (
+        ("app", ("", "relative", "/x" * 1000), "a folder that can't be"),
+        ("trajectory_id", ("", "../x", "a\nb", "a\0b", "\ud800", "a" * 3_000_000), "an id that can't be"),
+    ):
+        for value in values:
+            changed = (event | {field: value} if field in event else event for event in events)
+            log.write_text("".join(f"{json.dumps(event)}\n" for event in changed))
+            for command in ("replay", "shell"):
+                refused = runbook(command, path / "recording")
+                assert (refused.code, says in refused.err) == (2, True), refused.err
 
 
 @BUBBLEWRAP

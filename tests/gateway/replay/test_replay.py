@@ -369,6 +369,15 @@ def test_a_fork_beyond_the_end_is_refused(record: Record) -> None:
         load_replay(record((question(), answer("one"))), until=3)
 
 
+@pytest.mark.parametrize(("name", "named"), [("22222", 22222), ("9" * 5000, "9" * 5000), ("²", "²")])
+def test_a_process_may_have_any_name(connect: Any, record: Record, name: str, named: Any) -> None:
+    wait = {"type": "tool_use", "id": "toolu_1", "name": "Bash", "input": {"session_id": 11065}}
+    folder = record((question(1, output="session ID 11065"), answer("") | {"content": [wait]}))
+    line = connect(load_replay(folder))
+    response = line.post(**question(1, output=f"session ID {name}"))
+    assert response.json()["content"][0]["input"] == {"session_id": named}
+
+
 # --- recordings that can't be replayed -----------------------------------------------------------------------------
 
 
@@ -382,6 +391,13 @@ def test_a_recording_without_bodies_is_refused(record: Record) -> None:
     with pytest.raises(InputError, match="no requests and answers") as caught:
         load_replay(folder)
     assert "--record-mode full" in str(caught.value)
+
+
+@pytest.mark.parametrize("status", [-1, 100, 101, 600])
+def test_a_status_that_no_answer_has_is_damage(record: Record, status: int) -> None:
+    """After 101 the agent would wait for what follows in another protocol."""
+    with pytest.raises(InputError, match=rf"index.jsonl:2: No answer has the status {status}\."):
+        load_replay(record((question(), answer("one")), (question(1), answer("two"), {"status": status})))
 
 
 def test_an_answer_that_was_changed_on_disk_stops_the_run(connect: Any, record: Record) -> None:
