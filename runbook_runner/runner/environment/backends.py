@@ -83,7 +83,7 @@ class ChosenBackend:
                 self.opened.engine, spec, agent, self.settings, report, may_build, logins=self.logins
             )
             unpacks = snapshot is not None and snapshot.origin == "built-in"
-            sandbox = self.opened.create(replace(asked, image=image.tag, unpacks=unpacks))
+            sandbox = self.opened.create(replace(asked, image=image.digest, unpacks=unpacks))
             return Prepared(sandbox, agent, image.tag, image.digest, image.pinned, brings_files=not unpacks)
         program = provide_program(agent, self.settings, report)
         sandbox = self.opened.create(replace(asked, host_tools=_tools(program)))

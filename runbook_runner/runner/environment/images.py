@@ -12,6 +12,7 @@ from runbook_runner.core.errors import InputError, RunbookError
 from runbook_runner.core.events import Report
 from runbook_runner.core.settings import DEFAULT_SNAPSHOT, Settings
 from runbook_runner.core.spec import RunSpec
+from runbook_runner.sandbox.image_names import is_image_name
 from runbook_runner.sandbox.images.snapshots import Snapshot, UnknownSnapshotError, find_snapshot
 
 if TYPE_CHECKING:
@@ -21,12 +22,6 @@ if TYPE_CHECKING:
     from runbook_runner.sandbox.images.recipe import Layer
 
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+(=[A-Za-z0-9.+:~-]+)?")  # Debian Policy 5.6.1, and a version behind it
-_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
-_REGISTRY = rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9A-Fa-f:]+\])(?::\d+)?"
-_PART = r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*"
-_TAG, _DIGEST = r"\w[\w.-]{0,127}", r"[A-Za-z0-9+._-]+:[0-9a-f]{32,}"
-_IMAGE = re.compile(rf"(?:{_REGISTRY}/)?{_PART}(?:/{_PART})*(?::{_TAG})?(?:@{_DIGEST})?", re.ASCII)
-"""https://pkg.go.dev/github.com/distribution/reference, which every engine follows."""
 
 
 def check_packages(names: Iterable[str], where: str | None = None) -> tuple[str, ...]:
@@ -40,7 +35,7 @@ def check_packages(names: Iterable[str], where: str | None = None) -> tuple[str,
 
 def check_image(name: str, where: str | None = None) -> str:
     """Returns the name. Raises InputError for what no image can be called."""
-    if not _IMAGE.fullmatch(name):
+    if not is_image_name(name):
         hint = "Write it as REPOSITORY[:TAG][@DIGEST], in small letters: debian:12, ghcr.io/acme/tools:1.4."
         raise InputError(f"{name!r} is not the name of an image.", where=where, hint=hint)
     return name

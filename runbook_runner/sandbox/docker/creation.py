@@ -13,6 +13,7 @@ from runbook_runner.core.errors import NotReadyError
 from runbook_runner.core.text import counted, printable_name
 from runbook_runner.sandbox.docker.engine import Engine
 from runbook_runner.sandbox.docker.seccomp_profile import filtered
+from runbook_runner.sandbox.image_names import shown_name
 
 _NO_HEALTHCHECK: Final = {"test": ["NONE"]}
 """The engine starts an image's own as often as a hundred times a second, and that work is not the container's."""
@@ -57,16 +58,16 @@ def create_container(
 
     container = str(filtered(engine, make)["Id"])
     if engine.is_podman:
-        _refuse_variables(engine, container, image)
+        about = engine.image(engine.api.inspect_container(container)["Image"])
+        _refuse_variables(about, shown_name(about, image))
         if _copies_annotations(engine):
-            _refuse_annotations(engine, container, image)
+            _refuse_annotations(engine, container, shown_name(about, image))
     return container
 
 
-def _refuse_variables(engine: Engine, container: str, image: str) -> None:
+def _refuse_variables(about: Mapping[str, Any], image: str) -> None:
     """A variable without a value gets, from Podman before 5.8.4, that of Podman's own environment; `*` gets them all
     (CVE-2026-57231)."""
-    about = engine.image(engine.api.inspect_container(container)["Image"])
     if found := [entry for entry in (about["Config"] or {}).get("Env") or () if "=" not in entry]:
         raise NotReadyError(
             f"The image {image!r} has variables without a value, which Podman takes from its own environment: "

@@ -24,6 +24,7 @@ from runbook_runner.core.errors import NotReadyError, SandboxError
 from runbook_runner.core.programs import find_program
 from runbook_runner.sandbox.base import GatewayAddress
 from runbook_runner.sandbox.docker.endpoint import Endpoint, Tls, dial, find_endpoint
+from runbook_runner.sandbox.image_names import full_name, full_names, is_image_name, is_named
 
 _TIMEOUT_S: Final = 120  # of one request; building and pulling keep sending, a fetch of a large tree does too
 _MOST_SAID: Final = 1000  # characters of the engine's reason, which may name a path of a container
@@ -140,23 +141,44 @@ class Engine:
 
     def image(self, reference: str) -> dict[str, Any]:
         """Returns the description of an image. Raises SandboxError, also for an unknown image."""
-        with engine_errors(f"look at the image {reference}"):
-            return dict(self.api.inspect_image(reference))  # type: ignore[no-untyped-call]
+        found = self._found(reference)
+        if found is None:
+            raise SandboxError(f"The engine has no image {reference}.")
+        return found[1]
 
     def image_id(self, reference: str) -> str | None:
         """Returns `sha256:…`, or `None` when the engine has no such image. Raises NotReadyError for an invalid name,
         SandboxError."""
+        found = self._found(reference)
+        return str(found[1]["Id"]) if found else None
+
+    def image_name(self, reference: str) -> str:
+        """Returns the full name under which the engine has the image, else the one under which it would get it. Raises
+        as `image_id`."""
+        found = self._found(reference)
+        return found[0] if found else full_name(reference)
+
+    def other_image(self, reference: str) -> dict[str, Any] | None:
+        """Returns the image that the engine itself takes for a name which none of its images has: Podman one whose name
+        ends so, Docker one whose id begins so. Raises as `image_id`."""
+        return None if self._found(reference) else self._inspect(reference, reference)
+
+    def _found(self, reference: str) -> tuple[str, dict[str, Any]] | None:
+        """Returns its name or id, and what it is."""
+        if not is_image_name(reference):
+            raise NotReadyError(f"{reference!r} is not the name of an image.")
+        for name in full_names(reference, built_here=self.is_podman):
+            found = self._inspect(name, reference)
+            if found and is_named(found, name):
+                return name, found
+        return None
+
+    def _inspect(self, name: str, reference: str) -> dict[str, Any] | None:
         with engine_errors(f"look for the image {reference}"):
             try:
-                return str(self.api.inspect_image(reference)["Id"])  # type: ignore[no-untyped-call]
+                return dict(self.api.inspect_image(name))  # type: ignore[no-untyped-call]
             except NotFound:
                 return None
-            except APIError as error:
-                if error.status_code == 400:
-                    raise NotReadyError(
-                        f"{reference!r} is not the name of an image.", details=error.explanation
-                    ) from error
-                raise
 
     def outlived(self, container: str) -> bool:
         """Whether the container still runs after a command in it was killed. Waits a moment: the engine reports a

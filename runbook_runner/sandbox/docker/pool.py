@@ -111,7 +111,7 @@ class Pool:
 
     def _kind(self, spec: SandboxSpec) -> _Kind:
         """The image counts by its id: its name may mean another one by the time a container is taken."""
-        image = self._engine.image_id(spec.image or "") or ""
+        image = (spec.image and self._engine.image_id(spec.image)) or ""
         return _Kind(image, spec.cpus, spec.memory_bytes, spec.pids, spec.network.policy, spec.ca_bundle)
 
     def _work(self) -> None:

@@ -5,7 +5,7 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +16,10 @@ from runbook_runner.core.events import Report
 from runbook_runner.core.text import printable_output
 from runbook_runner.sandbox.docker.engine import Engine, engine_errors
 from runbook_runner.sandbox.docker.seccomp_profile import filtered
+from runbook_runner.sandbox.image_names import full_name, is_image_name, shown_name
 from runbook_runner.sandbox.images.build_request import Bounds, BuildFailedError, build_records
-from runbook_runner.sandbox.images.fetches import refuse_fetches
-from runbook_runner.sandbox.images.recipe import Recipe
+from runbook_runner.sandbox.images.fetches import images_of, refuse_fetches
+from runbook_runner.sandbox.images.recipe import Recipe, is_ours
 from runbook_runner.sandbox.images.snapshots import context_archive
 
 _SHOWN = 20  # lines of a failed build
@@ -46,9 +47,11 @@ def build_image(
     """fresh: runs every step again. bounds: for content that a project offers. Raises NotReadyError with the last lines
     and the log's path."""
     tag = made_of.tag
+    dockerfile, where = made_of.files["Dockerfile"], f"{made_of.made.name}/Dockerfile"
     if bounds and not bounds.network:
-        where = f"{made_of.made.name}/Dockerfile"
-        refuse_fetches(made_of.files["Dockerfile"], made_of.arguments, lambda name: _has(engine, name), where)
+        refuse_fetches(dockerfile, made_of.arguments, lambda name: _has(engine, name), where)
+    for image in images_of(dockerfile, _arguments(engine, made_of)):
+        _refuse_strangers(engine, image, where)
     report(f"Building {tag}")
     descriptor, name = tempfile.mkstemp(prefix="runbook-build-", suffix=".log")
     try:
@@ -64,12 +67,26 @@ def build_image(
 
 def _has(engine: Engine, image: str) -> bool:
     """Raises NotReadyError for one whose own instructions would be part of the build: they may fetch, too."""
-    if engine.image_id(image) is None:
+    if not is_image_name(image) or engine.image_id(image) is None:
         return False
     if (engine.image(image)["Config"] or {}).get("OnBuild"):
         message = f"The run's network is narrowed, and the image {image} has ONBUILD instructions, which may fetch."
         raise NotReadyError(message, hint="Build it first with `runbook snapshots build`, or use --network full.")
     return True
+
+
+def _refuse_strangers(engine: Engine, image: str, where: str) -> None:
+    """Raises NotReadyError for an image that would get the name of one built here, and for a name for which the engine
+    takes an image of another name."""
+    if not is_image_name(image) or engine.image_id(image):
+        return
+    if is_ours(image):
+        message = f"There is no image {image}, and none of that name is pulled: runs would take it for one built here."
+        hint = "Begin with `ARG BASE_IMAGE=snapshot:NAME` and `FROM ${BASE_IMAGE}` to build on a snapshot."
+        raise NotReadyError(message, where=where, hint=hint)
+    if other := engine.other_image(image):
+        message = f"The engine has no image {image}, and would take {shown_name(other)} for it."
+        raise NotReadyError(message, where=where, hint=f"Write its full name, such as {full_name(image)}, or pull it.")
 
 
 def _run_again(
@@ -91,8 +108,8 @@ def _run(
     engine: Engine, made_of: Recipe, say: Callable[[str], None], *, fresh: bool, bounds: Bounds | None, end: float
 ) -> None:
     options = {
-        "t": made_of.tag,
-        "buildargs": json.dumps({**_proxies(engine, made_of, bounds), **made_of.arguments}),
+        "t": engine.image_name(made_of.tag),
+        "buildargs": json.dumps({**_proxies(engine, made_of, bounds), **_arguments(engine, made_of)}),
         "labels": json.dumps(made_of.labels),
         "nocache": fresh,
         "rm": True,
@@ -112,6 +129,13 @@ def _run(
             filtered(engine, build, refusal=BuildFailedError)
         else:
             build([])
+
+
+def _arguments(engine: Engine, made_of: Recipe) -> Mapping[str, str]:
+    """Returns those of the recipe, with the id of the image that it is built on: its name may mean another one to the
+    engine."""
+    base = made_of.base and (engine.image_id(made_of.base) or full_name(made_of.base))
+    return {**made_of.arguments, "BASE_IMAGE": base} if base else made_of.arguments
 
 
 def _proxies(engine: Engine, made_of: Recipe, bounds: Bounds | None) -> dict[str, str]:

@@ -14,14 +14,38 @@ _STAGE: Final = re.compile(r"[a-z][a-z0-9_.-]*", re.ASCII | re.IGNORECASE)  # Do
 # One variable a line and none of the engine's quoting, which is not that of any shell.
 _ARG: Final = re.compile(r"(?P<name>[a-z_]\w*)(?:=(?P<quote>[\"']?)(?P<default>[^\s\"'\\]*)(?P=quote))?", re.A | re.I)
 _VARIABLE: Final = re.compile(r"\$(?:\{([a-z_]\w*)\}|([a-z_]\w*))", re.ASCII | re.IGNORECASE)
+_FLAGS: Final = re.compile(r"^(?:--\S+\s+)*")
 _COPIED: Final = re.compile(r"--from=(\S+)", re.IGNORECASE)
 _RUN_OPTIONS: Final = re.compile(r"(?:--[^\s\"'\\$]+\s+)*")  # without what the engine could read otherwise
+_MOUNTED: Final = re.compile(r"--mount=\S*\bfrom=([^\s,]+)")
 _OTHER_NETWORK: Final = re.compile(r"--network(?!=none\s)")
 _FETCHED: Final = re.compile(r"://|git@|\$|\.git\b|\\", re.IGNORECASE)
 _WITH_HEREDOCS: Final = ("RUN", "COPY", "ADD")  # some engines know them: their lines are no instructions, nor continued
 _QUOTES: Final = re.compile(r"[\"']")  # the engine drops them, also within a word
 # To the engine a space, or the end of a line, or not: not as to us.
 _UNUSUAL: Final = re.compile(r"[^\S \t\r\n]|[\x00-\x08\x0e-\x1f]|\r(?!\n)|\\\\(?=[ \t]*\r?$)", re.MULTILINE)
+
+
+def images_of(dockerfile: bytes, arguments: Mapping[str, str]) -> set[str]:
+    """Returns the images that it names, `scratch` among them, as far as that can be said. arguments: of the build."""
+    values: dict[str, str] = {}
+    stages, images = set[str](), set[str]()
+    for word, rest in _instructions(dockerfile.decode("utf-8-sig", "replace")):
+        if word == "ARG" and not images:
+            found = [match for part in rest.split() if (match := _ARG.fullmatch(part))]
+            values |= {match["name"]: arguments.get(match["name"], match["default"] or "") for match in found}
+        elif word == "FROM":
+            image, *stage = _FLAGS.sub("", _filled(rest, values)).split() or [""]
+            images |= {image} - stages
+            stages |= set(stage[1:])
+        elif word in ("COPY", "RUN"):
+            images |= {*(_COPIED if word == "COPY" else _MOUNTED).findall(rest)} - stages
+    return {image for image in images if not image.isdecimal() and "$" not in image}
+
+
+def _filled(text: str, values: Mapping[str, str]) -> str:
+    """Unknown variables are left."""
+    return _VARIABLE.sub(lambda match: values.get(match[1] or match[2], match[0]), text)
 
 
 def refuse_fetches(dockerfile: bytes, arguments: Mapping[str, str], has: Callable[[str], bool], where: str) -> None:

@@ -156,7 +156,7 @@ def remove(engine: Engine, image: Built) -> str | None:
     """Removes an image. Returns the reason why it stays; `None` when it is gone. Raises SandboxError."""
     with engine_errors(f"remove {image.reference}"):
         try:
-            engine.api.remove_image(image.reference)
+            engine.api.remove_image(engine.image_name(image.reference))
         except APIError as error:
             if error.status_code not in (404, 409):
                 raise

@@ -18,6 +18,7 @@ from runbook_runner.core.errors import InputError, NotReadyError
 from runbook_runner.core.formats.json_toml import read_json
 from runbook_runner.core.settings import Settings
 from runbook_runner.sandbox.docker.engine import Engine
+from runbook_runner.sandbox.image_names import repository
 from runbook_runner.sandbox.images.snapshots import (
     CA_FILE,
     PREFIX,
@@ -93,6 +94,11 @@ class Recipe:
     def labels(self) -> dict[str, str]:
         layers = json.dumps([{"name": layer.name, "dockerfile": layer.dockerfile} for layer in self.made.layers])
         return {FILES_LABEL: self.made.files, SNAPSHOT_LABEL: self.made.snapshot, LAYERS_LABEL: layers}
+
+
+def is_ours(image: str) -> bool:
+    """Whether a name is, behind any registry, that of an image that is built here."""
+    return f"/{PREFIX}" in repository(image)
 
 
 def read_labels(labels: Mapping[str, str] | None) -> Made | None:

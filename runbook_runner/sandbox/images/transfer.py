@@ -47,7 +47,9 @@ def export(engine: Engine, tags: Sequence[str], file: Path) -> int:
 def _saved(engine: Engine, tags: Sequence[str]) -> Iterator[bytes]:
     """Docker Engine API, "export several images"."""
     url = f"{engine.api.base_url}/v{engine.api.api_version}/images/get"
-    with closing(engine.api.get(url, params={"names": list(tags)}, stream=True)) as answer:
+    with closing(
+        engine.api.get(url, params={"names": [engine.image_name(tag) for tag in tags]}, stream=True)
+    ) as answer:
         if answer.status_code >= 400:
             raise APIError(answer.text, response=answer, explanation=answer.text.strip())
         yield from answer.iter_content(_BLOCK)
@@ -189,7 +191,7 @@ def _adopt(engine: Engine, tag: str, wanted: RunImages) -> Loaded:
     except InputError as reason:
         return Loaded(tag, None, reason.message)
     if here != tag:
-        name, _, version = here.partition(":")
+        name, _, version = engine.image_name(here).rpartition(":")
         with engine_errors(f"name {here}"):
-            engine.api.tag(tag, name, version)
+            engine.api.tag(engine.image_name(tag), name, version)
     return Loaded(tag, here)

@@ -10,20 +10,20 @@ from runbook_runner.core.spec import Network
 from runbook_runner.sandbox.base import SandboxSpec
 from runbook_runner.sandbox.docker.engine import Engine, engine_errors
 from runbook_runner.sandbox.docker.sandbox import DockerSandbox
+from runbook_runner.sandbox.image_names import full_name, repository
 from runbook_runner.sandbox.images.provide import ImageRef
-from runbook_runner.sandbox.images.snapshots import PREFIX
+from runbook_runner.sandbox.images.recipe import is_ours
 
 _SAME_ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm"}  # as `uname -m` says it, as images do
 _PROBE_S = 60
 _PROBE_MEMORY = 256 << 20
-_HUB = "docker.io/"
 
 
 def resolve_image(engine: Engine, reference: str, report: Report, *, logins: bool = False) -> ImageRef:
     """logins: it may be pulled with the user's logins, as one that the user has named. A stranger who names a private
     image wants its content. Raises NotReadyError when the image does not exist or can't run here, SandboxError."""
     if engine.image_id(reference) is None:
-        if _repository(reference).startswith(PREFIX):
+        if is_ours(reference):
             raise NotReadyError(
                 f"There is no image {reference!r}, and none of that name is pulled: runs would take it for one that "
                 "was built here.",
@@ -39,16 +39,8 @@ def resolve_image(engine: Engine, reference: str, report: Report, *, logins: boo
 def _pinned(reference: str, found: dict[str, Any]) -> str | None:
     """Returns the pinned name; by the reference's own registry if several have the image."""
     names = [str(name) for name in found.get("RepoDigests") or []]
-    own = [name for name in names if _repository(name) == _repository(reference)]
+    own = [name for name in names if repository(name) == repository(reference)]
     return next(iter(own or names), None)
-
-
-def _repository(reference: str) -> str:
-    """Returns the name without tag and digest; of Docker Hub in its short form, as the engine spells it."""
-    name = reference.partition("@")[0]
-    if ":" in name.rpartition("/")[2]:
-        name = name.rpartition(":")[0]
-    return name.removeprefix("index.").removeprefix(_HUB).removeprefix("library/")
 
 
 # --- pulling -------------------------------------------------------------------------------------------------------
@@ -59,7 +51,7 @@ def _pull(engine: Engine, reference: str, report: Report, login: dict[str, str] 
     progress = _Progress(report)
     try:
         with engine_errors(f"pull {reference}"):
-            for line in engine.api.pull(reference, stream=True, decode=True, auth_config=login):
+            for line in engine.api.pull(full_name(reference), stream=True, decode=True, auth_config=login):
                 if "error" in line:
                     raise NotReadyError(str(line["error"]))
                 progress.note(line)
@@ -112,7 +104,7 @@ def _check_platform(engine: Engine, reference: str, found: dict[str, Any], repor
     wanted, here = _platform(found), f"{engine.info.get('OSType', 'linux')}/{_architecture(engine)}"
     if wanted == here:
         return
-    if failure := _try(engine, reference):
+    if failure := _try(engine, str(found["Id"])):
         raise NotReadyError(
             f"The image {reference!r} is for {wanted}, this engine runs {here}.",
             hint=f"Name an image for {here}, or let the engine emulate {wanted} (binfmt_misc and QEMU).",
@@ -130,12 +122,12 @@ def _architecture(engine: Engine) -> str:
     return _SAME_ARCHITECTURE.get(name, name)
 
 
-def _try(engine: Engine, reference: str) -> str | None:
+def _try(engine: Engine, image: str) -> str | None:
     """Starts a command of the image, in a sandbox like any other: whoever made the image chose the platform. Returns
     what goes wrong; `None` when nothing does."""
     spec = SandboxSpec(
         run_id="try",
-        image=reference,
+        image=image,
         network=Network(policy="none"),
         memory_bytes=_PROBE_MEMORY,
         pids=64,

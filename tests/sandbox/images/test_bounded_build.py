@@ -22,7 +22,7 @@ from runbook_runner.sandbox.images.snapshots import find_snapshot
 
 pytestmark = pytest.mark.needs("docker")
 
-NONE = Bounds(network=False, cpus=1, memory_bytes=256 << 20, deadline_s=120)
+NONE, ALL = (Bounds(network, cpus=1, memory_bytes=256 << 20, deadline_s=120) for network in (False, True))
 Build = Callable[..., list[str]]
 
 
@@ -67,6 +67,21 @@ def test_instructions_that_an_image_brings_fetch_nothing_either(build: Build) ->
 def test_a_build_keeps_the_runs_memory_limit(build: Build) -> None:
     show = "RUN cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null || true"
     assert str(256 << 20) in build(show, NONE)
+
+
+@pytest.mark.parametrize("instruction", ["FROM .", "FROM x/..", "COPY --from=-1 /a /a", "COPY --from=.. /a /a"])
+def test_what_no_image_can_be_called_is_one_that_the_engine_does_not_have(build: Build, instruction: str) -> None:
+    with pytest.raises(NotReadyError, match="which the engine does not have"):
+        build(instruction, NONE)
+
+
+@pytest.mark.parametrize("registry", ["", "docker.io/", "registry.test/"])
+@pytest.mark.parametrize("instruction", ["FROM {}", "COPY --from={} /a /a"])
+def test_a_build_pulls_nothing_under_a_name_of_the_images_built_here(
+    build: Build, registry: str, instruction: str
+) -> None:
+    with pytest.raises(NotReadyError, match="none of that name is pulled"):
+        build(instruction.format(f"{registry}runbook-runner/python312-uv:0123456789ab"), ALL)
 
 
 def test_a_build_that_takes_too_long_is_ended_and_says_how_to_build_it(build: Build) -> None:

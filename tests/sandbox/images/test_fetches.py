@@ -1,9 +1,9 @@
-"""With a narrowed network, the engine fetches nothing for a project's Dockerfile."""
+"""Which images a Dockerfile names; with a narrowed network, the engine fetches nothing for a project's Dockerfile."""
 
 import pytest
 
 from runbook_runner.core.errors import NotReadyError
-from runbook_runner.sandbox.images.fetches import refuse_fetches
+from runbook_runner.sandbox.images.fetches import images_of, refuse_fetches
 
 HERE = ("debian:12", "own/base")
 
@@ -87,3 +87,17 @@ def test_what_it_would_fetch_is_refused_with_the_way_out(text: str) -> None:
     with pytest.raises(NotReadyError) as caught:
         refuse(text)
     assert "runbook snapshots build" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "images"),
+    [
+        ("FROM scratch\nCOPY a /a\n", {"scratch"}),
+        ("ARG V=12\nFROM --platform=linux/arm64 debian:$V AS one\nFROM one\nCOPY --from=0 / /\n", {"debian:12"}),
+        ("ARG BASE_IMAGE=snapshot:x\nFROM ${BASE_IMAGE}\nCOPY --chown=1:1 --from=a/b /a /a\n", {"own/base", "a/b"}),
+        ("FROM a AS b\nCOPY --from=b /a /a\nRUN --mount=type=bind,from=c,target=/c true\n", {"a", "c"}),
+        ("FROM $UNKNOWN\nRUN echo --from=x\n", set()),
+    ],
+)
+def test_the_images_that_a_dockerfile_names_are_found(text: str, images: set[str]) -> None:
+    assert images_of(text.encode(), {"BASE_IMAGE": "own/base"}) == images

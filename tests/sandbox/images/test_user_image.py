@@ -301,7 +301,7 @@ def test_an_image_has_no_instructions_in_the_build_of_what_is_put_on_it(
         forget(engine, name)
 
 
-@pytest.mark.parametrize("registry", ["", "docker.io/", "index.docker.io/"])
+@pytest.mark.parametrize("registry", ["", "docker.io/", "index.docker.io/", "localhost/", "registry.test:5000/deep/"])
 def test_no_image_is_pulled_under_a_name_of_those_built_here(engine: Any, registry: str, lines: Any) -> None:
     with pytest.raises(NotReadyError, match="none of that name is pulled"):
         resolve_image(engine, f"{registry}runbook-runner/python312-uv:0123456789ab", lines)

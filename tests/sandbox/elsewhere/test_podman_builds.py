@@ -1,0 +1,114 @@
+"""What a stranger's image in Podman's store can't do: be taken for another by its name."""
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from docker.errors import NotFound
+
+from runbook_runner.core.errors import NotReadyError
+from runbook_runner.core.settings import Settings
+from runbook_runner.sandbox.images import recipe
+from runbook_runner.sandbox.images.build_request import Bounds
+from runbook_runner.sandbox.images.provide import ensure
+from runbook_runner.sandbox.images.snapshots import Snapshot, context_archive, find_snapshot
+
+pytestmark = [pytest.mark.needs("podman", "docker"), pytest.mark.xdist_group("podman")]
+
+ALL = Bounds(network=True, cpus=1, memory_bytes=256 << 20, deadline_s=120)
+REGISTRY = "stranger.test/"
+
+
+@pytest.fixture
+def there(podman: Any) -> Any:
+    return podman.connect()
+
+
+@pytest.fixture
+def here(there: Any, base_image: str) -> str:
+    """The base image, by a name that is good for a Dockerfile."""
+    name = there.image_name(base_image)
+    assert isinstance(name, str)
+    return name
+
+
+@pytest.fixture
+def name() -> str:
+    return f"acme/t{uuid4().hex[:8]}:1"
+
+
+@pytest.fixture
+def pulled(there: Any) -> Iterator[Callable[..., str]]:
+    """Puts an image into the store, as if it was pulled from a stranger's registry under this name there. Its id."""
+    names = []
+
+    def put(name: str, dockerfile: str = f"FROM scratch\nLABEL who={uuid4()}\n") -> str:
+        names.append(REGISTRY + name)
+        archive = context_archive({"Dockerfile": dockerfile.encode()})
+        said = list(there.api.build(fileobj=archive, custom_context=True, tag=names[-1], rm=True, decode=True))
+        assert not any("error" in line for line in said), said
+        return str(there.image_id(names[-1]))
+
+    yield put
+    for name in names:
+        there.api.remove_image(name, force=True)
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[str], Snapshot]:
+    def make(dockerfile: str) -> Snapshot:
+        own = tmp_path / ".runbook/snapshots" / f"t{uuid4().hex[:8]}"
+        own.mkdir(parents=True)
+        (own / "Dockerfile").write_text(dockerfile)
+        return find_snapshot(own.name, [tmp_path])
+
+    return make
+
+
+@pytest.fixture
+def build(there: Any, lines: Any) -> Iterator[Callable[..., str]]:
+    """Builds a project's snapshot, with this base image. The image's id."""
+    tags = []
+
+    def run(snapshot: Snapshot, base: str | None = None, bounds: Bounds = ALL) -> str:
+        asked = Settings.load()._replace(base_image=base)
+        image = ensure(there, snapshot, [], asked, lines, [snapshot.folder], may_build=lambda *_: None, bounds=bounds)
+        tags.append(image.tag)
+        return image.digest
+
+    yield run
+    for tag in tags:
+        with suppress(NotFound):
+            there.api.remove_image(there.image_name(tag), force=True)
+
+
+def test_a_short_name_means_docker_hub_or_this_machine_and_no_other_registry(there, pulled, here, name):
+    theirs = pulled(name)
+    assert there.image_id(name) is None
+    assert there.image_id(REGISTRY + name) == there.image_id(theirs) == theirs
+    for registry in ("docker.io/", "localhost/"):
+        ours = f"{registry}{name}"
+        there.api.tag(here, *ours.rsplit(":", 1))
+        assert (there.image_id(name), there.image_name(name)) == (there.image_id(here), ours)
+        there.api.remove_image(ours)
+
+
+def test_an_image_of_another_registry_is_not_the_one_that_was_built_here(there, pulled, write, build):
+    snapshot = write("FROM scratch\nCOPY Dockerfile /\n")
+    theirs = pulled(recipe.of_snapshot(there, snapshot, Settings.load()).tag)
+    ours = build(snapshot)
+    assert ours != theirs
+    assert build(snapshot) == ours
+
+
+@pytest.mark.parametrize(
+    "dockerfile", ["ARG BASE_IMAGE\nFROM ${BASE_IMAGE}\n", "FROM NAME\n", "COPY --from=NAME / /\n"]
+)
+def test_nothing_is_built_on_an_image_of_another_registry_than_the_one_named(pulled, write, build, dockerfile, name):
+    pulled(name)
+    first = "" if "FROM" in dockerfile else "FROM scratch\n"
+    with pytest.raises(NotReadyError):
+        build(write(first + dockerfile.replace("NAME", name) + "COPY Dockerfile /own\n"), base=name)
