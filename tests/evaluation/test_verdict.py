@@ -120,7 +120,28 @@ def test_a_report_of_a_million_failures_is_told_in_short(tmp_path: Path) -> None
     assert found.verdict == "fail"
     assert len(found.reasons) < 100
     assert max(map(len, found.reasons)) <= 1000
-    assert found.reasons[-1] == f"{len(checks) - 50} more checks did not pass."
+    assert found.reasons[-1] == f"{len(checks) - 50:,} more checks did not pass."
+    found = judge(
+        tmp_path, report={"overall_passed": False, "stages": [{"stage": "x" * 10_000, "status": "FAIL"}] * 51}
+    )
+    assert (len(found.reasons), max(map(len, found.reasons))) == (52, 1000)
+    assert found.reasons[-1] == "1 more stage did not pass."
+
+
+def test_a_v1_report_tells_what_failed(tmp_path: Path) -> None:
+    stages = [
+        {"name": "read", "passed": True, "message": "3 files"},
+        {"name": "sum", "passed": False, "message": "no total in b"},
+        {"stage": 2, "status": "Failed", "details": ["no chart"]},
+        {"name": "odd", "result": "error"},
+        {"passed": False},
+        "not a stage",
+    ]
+    found = judge(tmp_path, report={"version": "1.0.0", "overall_passed": False, "stages": stages})
+    first, *told = found.reasons
+    assert first == "validation_report.json says overall_passed: false."
+    assert told == ["sum: no total in b", "2: ['no chart']", "odd: failed.", "?: failed."]
+    assert judge(tmp_path, report={"overall_passed": True, "stages": stages}).verdict == "pass"
 
 
 def test_many_patterns_and_many_results_end(tmp_path: Path) -> None:
