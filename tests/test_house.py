@@ -1,11 +1,13 @@
 """How the house is built: what holds for all rooms of the package, read off its sources; and for all tests."""
 
 import ast
+import re
 import subprocess
 import sys
 import tomllib
 from collections import Counter
 from graphlib import CycleError, TopologicalSorter
+from itertools import pairwise
 from pathlib import Path
 
 import grimp
@@ -75,6 +77,22 @@ def test_containers_are_created_in_one_place():
     """What is held against an image there is held against all of them."""
     found = [path for path in MODULES if "api.create_container(" in path.read_text()]
     assert found == [PACKAGE / "sandbox/docker/creation.py"]
+
+
+NOUNS = "block|byte|certificate|check|connection|core|difference|file|line|model call|process|provider|token|turn"
+
+
+def test_messages_count_with_the_right_number():
+    """`counted` says "1 line"; a constant may be more than one."""
+    pattern = re.compile(rf" (more )?({NOUNS})(s|es)\b")
+    found = []
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            for value, text in pairwise(node.values) if isinstance(node, ast.JoinedStr) else ():
+                constant = isinstance(value, ast.FormattedValue) and ast.unparse(value.value).strip("_")[:1].isupper()
+                if isinstance(text, ast.Constant) and not constant and pattern.match(str(text.value)):
+                    found.append(f"{path}:{node.lineno}: {ast.unparse(node)}")
+    assert not found, "\n".join(found)
 
 
 # --- the tests -----------------------------------------------------------------------------------------------------

@@ -55,9 +55,16 @@ def encodable(text: str) -> str:
     return text if text.isascii() else text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
-def counted(number: int, what: str) -> str:
-    """`1 call`, `2,000 calls`."""
-    return f"{number:,} {what}" + ("" if number == 1 else "s")
+def counted(number: float, what: str) -> str:
+    """`1 call`, `2,000 calls`, `0.5 cores`, `2 processes`."""
+    shown = f"{number:,}" if isinstance(number, int) else f"{number:g}"
+    return f"{shown} {what}" + ("" if number == 1 else "es" if what.endswith("s") else "s")
+
+
+def dollars(amount: float) -> str:
+    """`$0.50`, `$1,000.00`, `$0.004`."""
+    cents = f"{amount:,.2f}"
+    return f"${cents if float(cents.replace(',', '')) == amount else f'{amount:g}'}"
 
 
 def width(text: str) -> int:

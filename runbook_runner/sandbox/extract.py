@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from runbook_runner.core.disk.private import FILE, FOLDER, PROGRAM
 from runbook_runner.core.errors import NotReadyError
 from runbook_runner.core.files import make_folder, opened_atomically
-from runbook_runner.core.text import decoded_name
+from runbook_runner.core.text import counted, decoded_name
 from runbook_runner.sandbox.base import Readable, Received, ReceivedFile, Stamp, Wanted
 
 MAX_DEPTH = 100  # folders; walking a deeper tree would cost a descriptor for each
@@ -167,7 +167,7 @@ class Extraction:
         """Smaller files may still fit."""
         self._passed += size if self._streamed else 0
         goes_on = self._passed <= _MOST_PASSED
-        reason = f"with it they would have more than {self._wanted.max_bytes} bytes"
+        reason = f"with it they would have more than {counted(self._wanted.max_bytes, 'byte')}"
         self._skip("/".join(parts), reason if goes_on else f"{reason}; {_NO_FURTHER}")
         if not goes_on:
             raise FullError

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from runbook_runner.core.text import counted
 from runbook_runner.sandbox.base import LimitHit, SandboxSpec
 
 Count = Callable[[str, str], int]
@@ -18,7 +19,9 @@ def counted_hits(count: Count, spec: SandboxSpec) -> Iterator[LimitHit]:
         yield processes_hit(spec.pids)
     waited_s = count("cpu.stat", "throttled_usec") / 1e6 + count("cpu.stat", "throttled_time") / 1e9
     if waited_s >= _NOTABLE_S:
-        message = f"It was held to {spec.cpus:g} cores: its processes waited {waited_s:.0f} s for them."
+        message = (
+            f"It was held to at most {counted(spec.cpus, 'core')}: its processes waited {waited_s:.0f} s for them."
+        )
         yield LimitHit("cpus", message)
 
 

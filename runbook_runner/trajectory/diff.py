@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 from runbook_runner.core.events import ToolCalled
+from runbook_runner.core.text import counted
 from runbook_runner.trajectory.store import RESULTS
 
 _MAX_DIFF_LINES = 40
@@ -121,7 +122,8 @@ def _diff(before: Path, after: Path, in_other: Callable[[str], str]) -> str:
         one, two = one[at : at + _ALIGNED_LINES], two[at : at + _ALIGNED_LINES]
         where = f" from line {at + 1}"
     lines = list(unified_diff(one, two, f"recorded{where}", f"replayed{where}", lineterm="", n=1))
-    more = [f"… {len(lines) - _MAX_DIFF_LINES} more lines"] if len(lines) > _MAX_DIFF_LINES else []
+    left_out = len(lines) - _MAX_DIFF_LINES
+    more = [f"… {counted(left_out, 'more line')}"] if left_out > 0 else []
     return "\n".join(lines[:_MAX_DIFF_LINES] + more)
 
 

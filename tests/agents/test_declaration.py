@@ -128,7 +128,7 @@ def test_the_prompt_goes_in_as_the_file_says(tmp_path: Path, how: str, argv: str
 def test_a_prompt_that_is_too_long_for_an_argument_is_refused_with_what_to_declare(tmp_path: Path) -> None:
     agent = mine(tmp_path, 'argv = ["mine"]\nprompt = "arg"\n')
     with pytest.raises(
-        InputError, match=r"The prompt of mine has [\d,]+ bytes, and an argument can have 131,071\.(.|\n)*stdin"
+        InputError, match=r"The prompt of mine has [\d,]+ bytes; an argument can have 131,071\.(.|\n)*stdin"
     ):
         agent.invoke(AgentInput(mission="x" * 131_072, app="/app"))
 

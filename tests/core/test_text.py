@@ -5,8 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runbook_runner.core.text import (
+    counted,
     decoded_name,
     did_you_mean,
+    dollars,
     encodable,
     printable,
     printable_name,
@@ -31,6 +33,18 @@ def test_output_of_programs_loses_its_colours_and_carriage_returns() -> None:
 def test_names_are_on_one_line() -> None:
     assert printable_name("a\nb\u202ec\udcff") == "a\\nb\\u202ec\\udcff"
     assert decoded_name("a\udcffb") == "a\\xffb"
+
+
+def test_numbers_of_things_and_amounts_of_money() -> None:
+    said = [
+        counted(1, "call"),
+        counted(2000, "call"),
+        counted(1.0, "core"),
+        counted(0.5, "core"),
+        counted(2, "process"),
+    ]
+    assert said == ["1 call", "2,000 calls", "1 core", "0.5 cores", "2 processes"]
+    assert list(map(dollars, (0.5, 1000.0, 0.004, 3))) == ["$0.50", "$1,000.00", "$0.004", "$3.00"]
 
 
 @given(st.text(st.characters(codec=None)))

@@ -28,8 +28,8 @@ SCRIPT = "".join(
 
 
 @pytest.mark.parametrize(("own", "options", "says"), [
-    ("", ("--max-cost", "0.3"), "budget of $0.3 is used up: $0.4000 were spent"),
-    ("", ("--max-tokens", "220"), "budget of 220 tokens is used up: 220 were used"),
+    ("", ("--max-cost", "0.3"), "budget of $0.30 is used up: $0.4000 were spent"),
+    ("", ("--max-tokens", "220"), "budget of 220 tokens is used up: 220 were used, cached ones included"),
     ("runbook_runner: {max_calls: 2}\n", (), "budget of 2 model calls is used up"),
     ("runbook_runner: {max_calls: 9, max_cost: 9}\n", ("--max-calls", "2"), "budget of 2 model calls is used up"),
 ])  # fmt: skip

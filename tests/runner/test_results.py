@@ -44,7 +44,7 @@ def run(runbook: Any) -> Callable[..., Any]:
 @pytest.mark.parametrize(
     ("code", "limit", "left_out"),
     [
-        ("truncate -s 2M a.bin", "--results-size=1M", "a.bin: with it they would have more than 1048576 bytes."),
+        ("truncate -s 2M a.bin", "--results-size=1M", "a.bin: with it they would have more than 1,048,576 bytes."),
         (
             "mkdir a; touch a/$(seq -s ' a/' 30)",
             "--results-files=20",

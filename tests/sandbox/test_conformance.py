@@ -331,7 +331,7 @@ def test_what_a_limit_leaves_out_is_named_and_the_rest_is_fetched(sandbox, shell
     received = sandbox.get("/app/results", tmp_path / "out", Wanted(max_bytes=5000, max_files=100))
     assert (files(received), received.skipped) == (
         ["a", "c"],
-        (("b/big", "with it they would have more than 5000 bytes"),),
+        (("b/big", "with it they would have more than 5,000 bytes"),),
     )
     assert sorted(path.name for path in (tmp_path / "out").rglob("*")) == ["a", "b", "c"]
 

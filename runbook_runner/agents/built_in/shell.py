@@ -21,6 +21,7 @@ from runbook_runner.core import settings
 from runbook_runner.core.declared import Block
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.events import AgentMessage, AgentNotice, Event, ToolCalled, ToolReturned
+from runbook_runner.core.text import counted
 
 MAX_OUTPUT = 1 << 20  # bytes of one block's output that are recorded, besides its end
 _MAX_NOISE = 2000
@@ -55,7 +56,7 @@ def invoke(agent_input: AgentInput) -> Invocation:
         if (size := len(block.code.encode())) > settings.MAX_ARGUMENT_BYTES:
             where = f"{block.heading}: the {block.language} block at line {block.line}"
             raise InputError(
-                f"{where} has {size:,} bytes with its values, and can have {settings.MAX_ARGUMENT_BYTES:,}.",
+                f"{where} has {counted(size, 'byte')} with its values, and can have {settings.MAX_ARGUMENT_BYTES:,}.",
                 hint="Give a long value as a file, with -f.",
             )
     commands = [[*_COMMANDS[block.language], block.code] for block in blocks]
@@ -169,11 +170,11 @@ class Reader:
     def _text(self) -> str:
         text = "".join(self._output)
         if (lost := self._more - len(self._tail.encode())) > 0:
-            text = text.removesuffix("\n") + f"\n[{lost:,} bytes not recorded]\n"
+            text = text.removesuffix("\n") + f"\n[{counted(lost, 'byte')} not recorded]\n"
         return (text + self._tail).removesuffix("\n")
 
     def _summary(self) -> str:
-        ran = f"{self._begun} of {len(self._blocks)} blocks ran."
+        ran = f"{self._begun} of {counted(len(self._blocks), 'block')} ran."
         return f"{ran} {self._failed}" if self._failed else ran
 
     def rest(self) -> Iterator[Event]:

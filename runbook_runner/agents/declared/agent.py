@@ -14,6 +14,7 @@ from runbook_runner.agents.prompt import render_prompt
 from runbook_runner.core import settings
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.facts.agents import AgentFacts
+from runbook_runner.core.text import counted
 
 _PLACEHOLDER = re.compile(r"\{(model|prompt|prompt_file|gateway_url|token|app|home|mcp_servers)\}")
 
@@ -74,7 +75,7 @@ def _invoke(name: str, declared: Declaration, agent_input: AgentInput) -> Invoca
     size = len(prompt.encode())
     if declared.prompt == "arg" and size > settings.MAX_ARGUMENT_BYTES:
         raise InputError(
-            f"The prompt of {name} has {size:,} bytes, and an argument can have {settings.MAX_ARGUMENT_BYTES:,}.",
+            f"The prompt of {name} has {counted(size, 'byte')}; an argument can have {settings.MAX_ARGUMENT_BYTES:,}.",
             hint='Declare prompt = "stdin" or prompt = "file" for the agent.',
         )
     argv = [fill(word) for word in declared.argv]

@@ -15,7 +15,7 @@ from runbook_runner.cli.options import add_json
 from runbook_runner.cli.ui.console import make_console
 from runbook_runner.cli.ui.output import put_json
 from runbook_runner.core.errors import ExitCode
-from runbook_runner.core.text import printable
+from runbook_runner.core.text import counted, printable
 from runbook_runner.runbook.describe import describe, plain
 from runbook_runner.runbook.document import Runbook, parse
 from runbook_runner.runbook.sources.load import load
@@ -139,7 +139,7 @@ def _judging(
         [(f["line"], f["issue"], f["fix"]) for f in evaluation["common_fixes"]],
     )
     script = d["verification"]
-    lines = [(script["line"], f"{script['code'].count(chr(10))} lines")] if script else []
+    lines = [(script["line"], counted(script["code"].count("\n"), "line"))] if script else []
     yield "Verification script", ("Line", "Length"), lines
 
 

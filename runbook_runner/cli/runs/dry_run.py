@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 
 from runbook_runner.cli.ui.output import put_json, warn
 from runbook_runner.core.spec import InputFile, Limits
-from runbook_runner.core.text import printable
+from runbook_runner.core.text import counted, dollars, printable
 from runbook_runner.runner import PreparedRun
 from runbook_runner.runner.request.inputs import is_zip
 from runbook_runner.runner.request.secrets import explain_withheld, withheld
@@ -54,16 +54,16 @@ def _rows(prepared: PreparedRun) -> Iterator[tuple[str, Iterable[str]]]:
 
 def _limits(limits: Limits) -> Iterator[str]:
     yield f"{limits.timeout_s:g} s ({limits.idle_s:g} s without output)"
-    yield f"{limits.cpus:g} cores"
+    yield f"at most {counted(limits.cpus, 'core')}"  # fewer where the machine has no more
     yield f"{_size(limits.memory_bytes)} memory"
     yield f"{_size(limits.disk_bytes)} disk"
-    yield f"{limits.pids} processes"
+    yield counted(limits.pids, "process")
     if limits.max_cost_usd is not None:
-        yield f"${limits.max_cost_usd:g}"
+        yield dollars(limits.max_cost_usd)
     if limits.max_tokens is not None:
-        yield f"{limits.max_tokens:,} tokens"
+        yield counted(limits.max_tokens, "token")
     if limits.max_calls is not None:
-        yield f"{limits.max_calls:,} model calls"
+        yield counted(limits.max_calls, "model call")
 
 
 def _size(amount: int) -> str:
@@ -72,7 +72,7 @@ def _size(amount: int) -> str:
 
 
 def _input(item: InputFile) -> str:
-    return f"{item.name}, {item.size:,} bytes{', is unpacked' if is_zip(item.name) else ''}"
+    return f"{item.name}, {counted(item.size, 'byte')}{', is unpacked' if is_zip(item.name) else ''}"
 
 
 def _secrets(prepared: PreparedRun) -> Iterator[str]:

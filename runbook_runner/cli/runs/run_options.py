@@ -85,7 +85,11 @@ def _declare_sandbox(parser: argparse.ArgumentParser) -> None:
     add("--allow-host", dest="allow_hosts", **REPEATED, metavar="HOST", help=hosts)
     timeout = f"Time limit of the agent (default: {settings.DEFAULT_TIMEOUT_S:g})."
     add("--timeout", dest="timeout_s", type=float, metavar="SECONDS", help=timeout)
-    add("--cpus", type=float, help=f"Cores (default: {settings.DEFAULT_CPUS:g}, or all when there are fewer).")
+    add(
+        "--cpus",
+        type=float,
+        help=f"Cores at most; where there are fewer, it has all of them (default: {settings.DEFAULT_CPUS:g}).",
+    )
     memory = f"Memory, such as 512M or 8G (default: {settings.DEFAULT_MEMORY_BYTES >> 30}G)."
     add("--memory", metavar="SIZE", help=memory)
     add("--pids", type=int, metavar="N", help=f"Processes and threads (default: {settings.DEFAULT_PIDS}).")

@@ -117,7 +117,7 @@ class _Status:
     def __rich__(self) -> Spinner:
         parts = [self._phase, f"{time.monotonic() - self._began:.0f} s"]
         if self._usage.total_tokens:
-            parts.append(f"{self._usage.total_tokens:,} tokens")
+            parts.append(counted(self._usage.total_tokens, "token"))
         if self._usage.cost_usd is not None:
             parts.append(f"${self._usage.cost_usd:.4f}")
         if self._cancellation.requested:

@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.events import Difference, ReplayDiverged
+from runbook_runner.core.text import counted
 from runbook_runner.gateway.dialects.base import Json, ParsedResponse
 from runbook_runner.gateway.replay.difference import MatchResult, difference_text
 from runbook_runner.gateway.replay.index import CassetteIndex, IndexedCall, open_index
@@ -276,5 +277,5 @@ def _missed(choice: Choice) -> str:
         return "the recording has no answer to this model call, nor to a similar one"
     shown = "\n".join(difference_text(difference) for difference in choice.match.differences[:_SHOWN])
     more = choice.match.total - _SHOWN
-    rest = f"\nand {more} more differences" if more > 0 else ""
+    rest = f"\nand {counted(more, 'more difference')}" if more > 0 else ""
     return f"the recording has no answer to this model call; the nearest, call {choice.number}, differs:\n{shown}{rest}"

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 
 from runbook_runner.core.events import Usage
 from runbook_runner.core.patterns import finds
-from runbook_runner.core.text import nearest
+from runbook_runner.core.text import counted, nearest
 from runbook_runner.gateway.dialects.base import ParsedRequest, ParsedResponse, Reply, Tool, ToolCall
 from runbook_runner.gateway.large import work
 from runbook_runner.gateway.script.shell_tool import find_shell, polls, shell_input
@@ -116,7 +116,7 @@ class ScriptConnection:
         number = self._next
         if number >= len(self._script.turns):
             raise Unservable(
-                f"the model script {self._script.path} ended after {len(self._script.turns)} turns, "
+                f"the model script {self._script.path} ended after {counted(len(self._script.turns), 'turn')}, "
                 "but the agent asked for another answer"
             )
         self._expect(number, parsed)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from runbook_runner.core.events import Usage
+from runbook_runner.core.text import counted, dollars
 
 
 @dataclass(frozen=True)
@@ -51,21 +52,23 @@ class Spending:
     def _reason(self) -> str | None:
         budget = self._budget
         if budget.max_calls is not None and self._calls >= budget.max_calls:
-            return f"the run's budget of {budget.max_calls} model calls is used up"
+            return f"the run's budget of {counted(budget.max_calls, 'model call')} is used up"
         if self._untold is not None and (budget.max_tokens is not None or budget.max_cost_usd is not None):
             return (
                 f"the run has a budget of tokens or USD, but the answers of {self._untold} do not tell how many tokens "
                 "they used: limit calls instead (--max-calls)"
             )
         if budget.max_tokens is not None and self._tokens >= budget.max_tokens:
-            return f"the run's budget of {budget.max_tokens:,} tokens is used up: {self._tokens:,} were used"
+            most = counted(budget.max_tokens, "token")
+            return f"the run's budget of {most} is used up: {self._tokens:,} were used, cached ones included"
         if budget.max_cost_usd is None:
             return None
         if self._unpriced is not None:
             return (
-                f"the run has a budget of ${budget.max_cost_usd:g}, but the price of {self._unpriced} is not known: "
-                "name it in a file (RUNBOOK_PRICES), or limit tokens instead"
+                f"the run has a budget of {dollars(budget.max_cost_usd)}, but the price of {self._unpriced} is not "
+                "known: name it in a file (RUNBOOK_PRICES), or limit tokens instead"
             )
         if self._cost_usd >= budget.max_cost_usd:
-            return f"the run's budget of ${budget.max_cost_usd:g} is used up: ${self._cost_usd:.4f} were spent"
+            most = dollars(budget.max_cost_usd)
+            return f"the run's budget of {most} is used up: ${self._cost_usd:.4f} were spent"
         return None

@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from runbook_runner.agents.registry import find_agent
 from runbook_runner.core.errors import RunbookError
 from runbook_runner.core.settings import DEFAULT_AGENT, DEFAULT_SNAPSHOT
+from runbook_runner.core.text import counted
 from runbook_runner.runner.doctor.machine import Finding, Machine, error_finding
 from runbook_runner.runner.doctor.tools import BUILD, built_images
 from runbook_runner.runner.environment.programs import find_program
@@ -53,7 +54,8 @@ def _without_engine(machine: Machine) -> Finding:
 def _prices() -> Finding:
     from runbook_runner.gateway.providers.prices import listed_providers
 
-    return Finding("offline.prices", "ok", f"The price table of {len(listed_providers())} providers is part of this.")
+    providers = counted(len(listed_providers()), "provider")
+    return Finding("offline.prices", "ok", f"The price table of {providers} is part of this.")
 
 
 def _models() -> Finding:

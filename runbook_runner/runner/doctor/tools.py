@@ -11,6 +11,7 @@ from runbook_runner.core.errors import RunbookError
 from runbook_runner.core.facts.providers import PROVIDER_KEYS, PROVIDERS
 from runbook_runner.core.programs import version_of
 from runbook_runner.core.settings import DEFAULT_AGENT, DEFAULT_SNAPSHOT
+from runbook_runner.core.text import counted
 from runbook_runner.runner.doctor.machine import PATIENCE_S, Finding, Machine, error_finding
 from runbook_runner.runner.environment.images import layers_of
 from runbook_runner.runner.environment.programs import find_program
@@ -126,7 +127,9 @@ def certificates(machine: Machine) -> Iterator[Finding]:
         return
     count = content.count(b"-----BEGIN CERTIFICATE-----")
     facts = {"path": str(bundle), "certificates": count}
-    yield Finding("certificates", "ok", f"Sandboxes trust the {count} certificates of {bundle}.", facts=facts)
+    yield Finding(
+        "certificates", "ok", f"Sandboxes trust the {counted(count, 'certificate')} of {bundle}.", facts=facts
+    )
 
 
 def project(machine: Machine) -> Iterator[Finding]:

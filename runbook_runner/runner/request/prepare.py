@@ -15,6 +15,7 @@ from runbook_runner.core.errors import InputError, NotReadyError, RunbookError, 
 from runbook_runner.core.files import is_opened_by_shell
 from runbook_runner.core.settings import RecordMode, Settings, record_mode
 from runbook_runner.core.spec import InputFile, RunSpec
+from runbook_runner.core.text import counted
 from runbook_runner.runbook.document import parse
 from runbook_runner.runbook.mission import doubts
 from runbook_runner.runbook.sources.fixture import load_fixture
@@ -80,10 +81,10 @@ class PreparedRun:
     def plan(self) -> list[str]:
         """What `run` would do, line by line; without the sandbox when there is none."""
         spec = self.spec
-        lines = [
-            f"{'unpack' if is_zip(item.name) else 'put'} {item.name} ({item.size} bytes) into {settings.ASSETS}"
-            for item in spec.inputs
-        ]
+        lines = []
+        for item in spec.inputs:
+            how = "unpack" if is_zip(item.name) else "put"
+            lines.append(f"{how} {item.name} ({counted(item.size, 'byte')}) into {settings.ASSETS}")
         lines += self.chosen.plan(spec, self.agent) if self.chosen else []
         if self.agent.dialect:
             at = f" at {self.model_address}" if self.model_address else ""

@@ -18,6 +18,7 @@ from runbook_runner.core.facts.providers import PROVIDER_KEYS, find_provider
 from runbook_runner.core.redaction import Redactor, looks_secret, weakness
 from runbook_runner.core.settings import MAX_ARGUMENT_BYTES
 from runbook_runner.core.spec import RunSpec
+from runbook_runner.core.text import counted
 from runbook_runner.runner.request.valid_spec import require_secret_name
 from runbook_runner.runner.request.variables import UserVariables
 
@@ -160,7 +161,9 @@ def require_short(variables: Mapping[str, str]) -> None:
     """Raises InputError for a variable that no program can be started with."""
     for name, value in variables.items():
         if (size := len(f"{name}={value}".encode())) > MAX_ARGUMENT_BYTES:
-            raise InputError(f"The secret {name} has {size:,} bytes; a variable can have {MAX_ARGUMENT_BYTES:,}.")
+            raise InputError(
+                f"The secret {name} has {counted(size, 'byte')}; a variable can have {MAX_ARGUMENT_BYTES:,}."
+            )
 
 
 # --- MCP servers ---------------------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from runbook_runner.core.events import Emit, Log, NetworkConnection
 from runbook_runner.core.network.addresses import AllowList, Decision
 from runbook_runner.core.network.open_files import accepted_at_once, at_most
 from runbook_runner.core.network.unix_sockets import WAITING, listen_unix
+from runbook_runner.core.text import counted
 
 MAX_EVENTS: Final = 10_000
 """Connections of one run that get an event each; otherwise a sandbox could fill the disk with events."""
@@ -106,7 +107,9 @@ class EgressProxy:
                 self._loop.call_soon_threadsafe(self._end.set)
             self._thread.join(_STOP_S)
         if self._told > MAX_EVENTS:
-            self._say(Log(level="warning", message=f"{self._told - MAX_EVENTS} more connections are not listed."))
+            self._say(
+                Log(level="warning", message=f"Not listed: {counted(self._told - MAX_EVENTS, 'more connection')}.")
+            )
         self._told = 0
 
     async def _serve(self, listening: socket.socket, ready: "Future[None]") -> None:

@@ -128,7 +128,7 @@ def test_the_reason_is_one_printable_line_without_secrets(runbook: Any, shell_ru
 
 def test_an_agent_that_failed_is_no_verdict(runbook: Any, shell_runbook: Callable[[str], Path]) -> None:
     failed = runbook("run", shell_runbook("exit 3"), "--sandbox", "host")
-    assert "● 1 of 1 blocks ran. Step 1: Work: the bash block at line 16 ended with exit code 3." in failed.out
+    assert "● 1 of 1 block ran. Step 1: Work: the bash block at line 16 ended with exit code 3." in failed.out
     assert failed.out.count("  out.txt is missing.") == 1
     assert "\n✗ agent " in failed.out
     assert "\nERROR · " in failed.out
@@ -321,7 +321,8 @@ secrets:
 def test_dry_run_shows_the_plan_and_all_that_is_missing_at_once(runbook: Any, as_json: bool) -> None:
     (runbook.cwd / "RUNBOOK.md").write_text(WANTING)
     asked = ("--sandbox", "docker", "-f", "nowhere.csv", "-f", "gone.csv", *(["--json"] if as_json else []))
-    ran = runbook("run", ".", *asked, "--dry-run", env={"DOCKER_HOST": "unix:///absent"})
+    limits = ("--cpus", "1", "--max-cost", "0.5", "--max-calls", "1")
+    ran = runbook("run", ".", *asked, *limits, "--dry-run", env={"DOCKER_HOST": "unix:///absent"})
     assert ran.code == 2
     missing = [
         "RUNBOOK.md: 1 required parameter has no value:\n  shop (line 14): Shop",
@@ -340,6 +341,8 @@ def test_dry_run_shows_the_plan_and_all_that_is_missing_at_once(runbook: Any, as
         assert [told.startswith(said) for told, said in zip(ran.json["missing"], missing, strict=True)] == [True] * 6
     else:
         said = " ".join(ran.out.split())
+        assert ", at most 1 core, " in said
+        assert ", $0.50, 1 model call " in said
         assert "Agent claude-code Model claude-" in said
         assert "CRM_TOKEN: not set" in said
         assert "Sandbox none" in said

@@ -110,11 +110,11 @@ def test_script_that_ends_too_early_fails_the_call_and_the_session(scripted: Scr
     assert response.status_code == 400
     assert response.json()["type"] == "error"
     assert response.json()["error"]["type"] == "invalid_request_error"
-    assert "model.yaml ended after 1 turns" in response.json()["error"]["message"]
+    assert "model.yaml ended after 1 turn, " in response.json()["error"]["message"]
     assert line.session.failure.kind == "script"
     assert line.session.failure.message == response.json()["error"]["message"]
     assert line.cassette.calls()[1].status == 400
-    assert "ended after 1 turns" in line.events[1].error
+    assert "ended after 1 turn, " in line.events[1].error
 
 
 def test_shell_turn_without_a_shell_tool_says_what_is_offered(scripted: Scripted) -> None:

@@ -175,7 +175,7 @@ def test_script_that_ended_says_so_in_the_apis_own_words(scripted: Scripted, cli
     client.ask(line, "go", stream=True)
     ended = client.ask(line, "go", "on", stream=True)
     assert ended.status_code == 400
-    assert "ended after 1 turns" in ended.json()["error"]["message"]
+    assert "ended after 1 turn, " in ended.json()["error"]["message"]
 
 
 @every_client

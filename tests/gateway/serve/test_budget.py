@@ -22,10 +22,10 @@ def limited(connect: Any, tmp_path: Path) -> Limited:
 
 @pytest.mark.parametrize(("budget", "answered", "says"), [
     (Budget(max_calls=2), 2, "budget of 2 model calls is used up"),
-    (Budget(max_tokens=100), 2, "budget of 100 tokens is used up: 100 were used"),
-    (Budget(max_tokens=101), 3, "budget of 101 tokens is used up: 150 were used"),
-    (Budget(max_cost_usd=0.5), 3, "budget of $0.5 is used up: $0.6000 were spent"),
-    (Budget(max_cost_usd=9, max_calls=1), 1, "budget of 1 model calls"),
+    (Budget(max_tokens=100), 2, "budget of 100 tokens is used up: 100 were used, cached ones included"),
+    (Budget(max_tokens=101), 3, "budget of 101 tokens is used up: 150 were used, cached ones included"),
+    (Budget(max_cost_usd=0.5), 3, "budget of $0.50 is used up: $0.6000 were spent"),
+    (Budget(max_cost_usd=9, max_calls=1), 1, "budget of 1 model call "),
 ])  # fmt: skip
 def test_call_that_crosses_a_limit_is_the_last(limited: Limited, budget: Budget, answered: int, says: str) -> None:
     line = limited(budget)
@@ -43,7 +43,7 @@ def test_refusal_is_in_the_words_of_the_agents_api(limited: Limited, path: str) 
     line.ask("q")
     refused = line.post(path, input="x", messages=[], contents=[])
     assert refused.status_code == 400
-    assert "budget of 1 model calls" in refused.json()["error"]["message"]
+    assert "budget of 1 model call " in refused.json()["error"]["message"]
 
 
 def test_what_is_recorded_is_bounded_on_disk(connect: Any, tmp_path: Path) -> None:
