@@ -23,6 +23,8 @@ _OF_BASH = frozenset({"RB401", "RB406"})
 _UNCLOSED = "RB403"
 _OF_PIECES = ("RB2", "RB3", "RB4", "RB5")
 """How the rules begin that ask for sections and blocks: behind a block that is never closed there are none."""
+_SLIPS = ("RB104", "RB301")
+_MOST_SLIPS = 5
 _PUBLISHED = "RB8"
 """Where they begin."""
 
@@ -44,6 +46,15 @@ def findings_of(jobs: Sequence[Job]) -> list[tuple[Finding, ...]]:
     """Per job. All shell blocks are looked at together, because a process for each would take most of the time."""
     _parse_shells([job for job in jobs if any(rule.id in _OF_BASH for rule in job.rules)])
     return [tuple(_findings(job)) for job in jobs]
+
+
+def slips(text: str, name: str) -> Iterator[str]:
+    """Yields the findings that a run should not hide, the first of them: its runbook does not say what was meant, and
+    a run goes on with that."""
+    (found,) = findings_of([job(text.encode(), name, None, Selection(select=_SLIPS))])
+    yield from (f"{one.file}:{one.line}: {one.message} {one.hint}".strip() for one in found[:_MOST_SLIPS])
+    if len(found) > _MOST_SLIPS:
+        yield f"{name}: {len(found) - _MOST_SLIPS} more of this kind: see `runbook check`."
 
 
 def refusal(error: InputError, name: str) -> Finding:

@@ -16,6 +16,7 @@ from runbook_runner.core.files import is_opened_by_shell
 from runbook_runner.core.settings import RecordMode, Settings, record_mode
 from runbook_runner.core.spec import InputFile, RunSpec
 from runbook_runner.core.text import counted
+from runbook_runner.runbook.check.engine import slips
 from runbook_runner.runbook.document import parse
 from runbook_runner.runbook.mission import doubts
 from runbook_runner.runbook.sources.fixture import load_fixture
@@ -113,7 +114,7 @@ def _prepare(request: RunRequest, ask: Ask | None, warnings: list[str]) -> Prepa
     asked = Settings.load()
     source = load(request.document) if isinstance(request.document, str) else request.document
     runbook = parse(source.text, source.name)
-    warnings += doubts(runbook)
+    warnings += [*doubts(runbook), *slips(source.text, source.name)]
     user = user_variables(request.options.env_file)
     environ = user.all()
     replay = _replay(request, asked.require_home())

@@ -616,3 +616,16 @@ def test_a_key_that_the_frontmatter_gives_twice_is_refused_with_both_lines(runbo
 def test_a_value_that_would_have_no_effect_is_refused(runbook: Any, options: tuple[str, ...], says: str) -> None:
     (runbook.cwd / "m.yaml").write_text("- say: done\n")
     refused(run_text(runbook, TEXT, *options), 2, says)
+
+
+def test_a_run_does_not_hide_what_its_runbook_did_not_mean(runbook: Any) -> None:
+    (runbook.cwd / "RUNBOOK.md").write_text(
+        "---\nagent: shell\nagnet: codex\n---\n# T\n\n## Step 1: X\n\n```bash\necho '{{curency}}'\n```\n"
+    )
+    for options in ((), ("--dry-run",)):
+        ran = runbook("run", ".", "--sandbox", "host", *options)
+        assert ran.code == 0, ran.err
+        assert (
+            "RUNBOOK.md:3: `agnet` is not a key of a runbook's frontmatter. Did you mean `agent`?" in ran.err + ran.out
+        )
+        assert "RUNBOOK.md:10: `{{curency}}` is not declared: it stays as it is." in ran.err + ran.out
