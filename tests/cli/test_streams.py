@@ -42,6 +42,19 @@ def test_the_exit_code_is_the_verdict_when_no_one_reads(runbook, shell_runbook):
     assert process.stderr.read() == ""
 
 
+@pytest.mark.parametrize("buffered", [{}, {"PYTHONUNBUFFERED": "1"}], ids=["buffered", "unbuffered"])
+@pytest.mark.parametrize(
+    "command", [("run", HELLO, "--sandbox", "host"), ("run", HELLO, "--sandbox", "host", "--json"), ("show", HELLO),
+                ("check", HELLO), ("doctor",), ("schema",), ("--help",), ("--version",)], ids=" ".join
+)  # fmt: skip
+def test_an_output_without_room_is_told(runbook, command, buffered):
+    with Path("/dev/full").open("w") as full:
+        process = runbook.start(*command, env=buffered, stdout=full)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 3
+    assert err.endswith("error: The output can't be written: No space left on device.\n")
+
+
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 @pytest.mark.parametrize(
     "command",
@@ -56,7 +69,7 @@ def test_the_exit_code_is_the_verdict_when_no_one_reads(runbook, shell_runbook):
         ("fmt", "-"),
         ("migrate", "-"),
         ("schema", "spec"),
-        ("doctor", "--quick"),
+        ("doctor",),
         ("new",),
         ("attach", "1234"),
         ("run", "-"),

@@ -57,7 +57,8 @@ def _writable(old: TextIO | None, descriptor: int) -> TextIO:
         BufferedWriter(_Output(descriptor, "w", closefd=False)),
         encoding=old.encoding if old else "utf-8",
         errors="backslashreplace",  # names of files may not be UTF-8, nor the terminal
-        line_buffering=old.line_buffering if old else False,
+        # PYTHONUNBUFFERED makes streams that write through and have no lines.
+        line_buffering=descriptor == 2 or (old is not None and (old.line_buffering or old.write_through)),
     )
 
 
