@@ -40,6 +40,8 @@ class Outcome:
     folder: Path
     error: RunbookError | None
     """What ended the run early; `None` when it went through, whatever its verdict."""
+    not_copied: RunbookError | None = None
+    """Why the results are not where they were to be copied."""
 
     @property
     def outputs(self) -> RunbookOutputs:

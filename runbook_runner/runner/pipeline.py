@@ -8,6 +8,7 @@ from dataclasses import replace
 from errno import ELOOP
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
 from runbook_runner.agents.failures import advice
@@ -53,9 +54,7 @@ def run(prepared: PreparedRun, readers: Sequence[Reader] = (), cancellation: Can
     with recorded(prepared, readers, cancellation) as run:
         outcome = _to_its_end(run)
         run.claim.settle()
-        if out:
-            _copy_results(run.folder / RESULTS, out)
-        return outcome
+        return replace(outcome, not_copied=_copy_results(run.folder / RESULTS, out)) if out else outcome
 
 
 def _to_its_end(run: Run) -> Outcome:
@@ -263,15 +262,21 @@ def _status(end: AgentFinished) -> tuple[Status, RunbookError | None]:
 def _make_folder(out: Path) -> None:
     """Before anything runs."""
     try:
-        make_folder(within_repository(out, links=False))
+        folder = within_repository(out, links=False)
+        make_folder(folder)
+        TemporaryFile(dir=folder).close()
     except OSError as error:
         hint = f"If you mean it, name the folder itself: {os.path.realpath(out)}." if error.errno == ELOOP else None
         raise InputError(f"The results can't be copied there: {error.strerror}.", where=str(out), hint=hint) from error
 
 
-def _copy_results(results: Path, out: Path) -> None:
+def _copy_results(results: Path, out: Path) -> InputError | None:
+    """Returns why they could not be copied."""
     try:
         copy_tree(results, within_repository(out, links=False))
     except OSError as error:
         hint = f"They are in {results}."
-        raise InputError(f"The results can't be copied: {error}.", where=str(out), hint=hint) from error
+        return InputError(
+            f"The results can't be copied: {error.strerror}.", where=error.filename or str(out), hint=hint
+        )
+    return None

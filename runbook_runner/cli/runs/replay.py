@@ -79,7 +79,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Runs, compares and reports each, until one is interrupted; the worst exit code. Raises RunbookError for what was
-    wrong before anything started."""
+    wrong before anything started, and for results that could not be copied."""
     then = _then(arguments)
     names, script = arguments.trajectories, None
     if then == "script":
@@ -119,6 +119,7 @@ def _replay(arguments: argparse.Namespace, name: str, then: Then | None, script:
         print_problem(followed.outcome.folder, problem)
     if arguments.json:
         put_json({**followed.json(), **comparison.json(), "renewed": renews})
+    followed.require_copied()
     return code
 
 

@@ -33,6 +33,7 @@ def execute(arguments: argparse.Namespace) -> int:
         print_problem(followed.outcome.folder, problem)
     if arguments.json:
         put_json(followed.json())
+    followed.require_copied()
     return followed.outcome.exit_code
 
 

@@ -75,6 +75,11 @@ class Followed:
             return str(self.outcome.error)
         return f"The verdict is fail: {in_short(self.seen.reasons)}" if self.seen.reasons else None
 
+    def require_copied(self) -> None:
+        """To be called last, when its verdict is told. Raises RunbookError when `--out` does not have the results."""
+        if self.outcome.not_copied:
+            raise self.outcome.not_copied
+
     def json(self) -> dict[str, Any]:
         """The keys of `jetty run` (contract §12.4), and further ones."""
         trajectory, outputs = self.outcome.trajectory, self.outcome.outputs

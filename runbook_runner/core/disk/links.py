@@ -78,7 +78,7 @@ def _copy_into(folder: int, source: Path, shown: Path) -> None:
             with _inner(folder, entry.name, shown) as inner:
                 _copy_into(inner, Path(entry.path), shown / entry.name)
         elif entry.is_file(follow_symlinks=False):
-            _copy_file(Path(entry.path), folder, entry.name)
+            _copy_file(Path(entry.path), folder, shown / entry.name)
 
 
 @contextmanager
@@ -97,7 +97,15 @@ def _inner(folder: int, name: str, shown: Path) -> Iterator[int]:
         os.close(inner)
 
 
-def _copy_file(source: Path, folder: int, name: str) -> None:
+def _copy_file(source: Path, folder: int, shown: Path) -> None:
+    """shown: the copy, as its user names it."""
+    try:
+        _copy_content(source, folder, shown.name)
+    except OSError as error:  # it names a file that the user does not know
+        raise OSError(error.errno, error.strerror, str(shown)) from error
+
+
+def _copy_content(source: Path, folder: int, name: str) -> None:
     aside = f".{os.urandom(6).hex()}.part"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     mode = 0o777 if os.access(source, os.X_OK) else 0o666

@@ -345,6 +345,41 @@ def test_an_out_folder_that_cannot_be_made_is_refused_before_the_run(runbook: An
     refused(run_text(runbook, TEXT, "--out", "/dev/null/out"), 2, "/dev/null/out")
 
 
+@pytest.fixture
+def ordinary(runbook: Any) -> Any:
+    """The command without root's right to write everywhere."""
+    if os.geteuid() == 0:
+        runbook.under = ("setpriv", "--bounding-set=-all", "--inh-caps=-all")
+    return runbook
+
+
+@pytest.mark.needs("setpriv")
+def test_an_out_folder_that_cannot_be_written_is_refused_before_the_run(ordinary: Any) -> None:
+    out = ordinary.cwd / "out"
+    out.mkdir(mode=0o555)
+    said = f"{out}: The results can't be copied there: Permission denied."
+    refused(ordinary("run", HELLO, "--sandbox", "host", "--out", out), 2, said)
+    assert not (ordinary.cwd / ".runbook").exists()
+
+
+@pytest.mark.needs("setpriv")
+@pytest.mark.parametrize("options", [(), ("--json",), ("--quiet",)], ids=["shown", "json", "quiet"])
+def test_results_that_cannot_be_copied_in_the_end_cost_no_verdict(
+    ordinary: Any, shell_runbook: Callable[[str], Path], options: tuple[str, ...]
+) -> None:
+    out = ordinary.cwd / "out"
+    code = f"echo x > /app/results/out.txt; chmod 555 {out}"
+    ran = ordinary("run", shell_runbook(code), "--sandbox", "host", "--out", out, *options)
+    (results,) = (ordinary.cwd / ".runbook").rglob("results")
+    assert (results / "out.txt").read_text() == "x\n"
+    error = f"error: {out}/out.txt: The results can't be copied: Permission denied.\nThey are in {results}.\n"
+    assert (ran.code, ran.err[-len(error) :]) == (2, error)
+    if options == ("--json",):
+        assert ran.json["verdict"] == "pass"
+    elif not options:
+        assert "\nPASS · " in ran.out
+
+
 def test_an_unwritable_home(runbook: Any) -> None:
     ran = runbook("run", HELLO, "--sandbox", "host", env={"RUNBOOK_HOME": "/dev/null/home"})
     refused(ran, 3, "/dev/null/home", "RUNBOOK_HOME")
