@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+README = Path(__file__).parents[3] / "README.md"
 HELLO = Path(__file__).parents[3] / "examples" / "hello"
 CONTRACT_KEYS = {"status", "trajectory_id", "collection", "task", "primary_output", "results_files", "trajectory_url"}
 OWN_KEYS = {
@@ -132,6 +133,28 @@ def test_an_agent_that_failed_is_no_verdict(runbook: Any, shell_runbook: Callabl
     assert failed.out.count("  out.txt is missing.") == 1
     assert "\n✗ agent " in failed.out
     assert "\nERROR · " in failed.out
+
+
+ABSENT = {"DOCKER_HOST": "unix:///absent"}
+
+
+@pytest.mark.parametrize(("code", "options", "env", "word", "exit_code"), [
+    ("echo x > /app/results/out.txt", ("--sandbox", "host"), {}, "PASS", 0),
+    ("true", ("--sandbox", "host"), {}, "FAIL", 1),
+    ("false", ("--sandbox", "host"), {}, "ERROR", 4),
+    pytest.param("true", ("--image", "localhost:1/none:1"), {}, "ERROR", 3, marks=pytest.mark.needs("docker")),
+    ("true", ("--sandbox", "host", "-p", "odd=1"), {}, "error:", 2),
+    ("true", ("--sandbox", "docker"), ABSENT, "error:", 3),
+    ("kill -INT $(ps -o ppid= $(ps -o ppid= $PPID))", ("--sandbox", "host"), {}, "CANCELLED", 130),
+])  # fmt: skip
+def test_words_and_exit_codes_are_those_of_the_readme(
+    runbook: Any, shell_runbook: Callable[[str], Path], code: str, options: Any, env: Any, word: str, exit_code: int
+) -> None:
+    ran = runbook("run", shell_runbook(code), *options, env=env)
+    assert ran.code == exit_code
+    assert [line for line in (ran.out + ran.err).splitlines() if line.startswith(word)]
+    rows = re.findall(r"^\| (`[^|]+) \| (\d+) \|", README.read_text(), re.MULTILINE)
+    assert (word, str(exit_code)) in [(each, number) for words, number in rows for each in re.findall("`(.*?)`", words)]
 
 
 def test_the_first_line_names_the_agent_and_the_model(runbook: Any, shell_runbook: Callable[[str], Path]) -> None:
