@@ -129,6 +129,7 @@ OTHER = [{"Config": "c", "RepoTags": ["runbook-runner/mine:1", "python:3.12-slim
 BOTH = [{**OURS[0], "repoTag\u017f": ["python:3.12-slim"]}]
 NAME, REF = "io.containerd.image.name", "org.opencontainers.image.ref.name"
 INDEX = {"manifests": [{"annotations": {NAME: "docker.io/library/python:3.12-slim"}}]}
+MINE = {"manifests": [{"annotations": {REF: "runbook-runner/mine:1"}}]}
 BY_REF = {"manifests": [{"annotations": {NAME.upper(): "runbook-runner/mine:1", REF: "python:3.12-slim"}}]}
 
 
@@ -146,7 +147,9 @@ BY_REF = {"manifests": [{"annotations": {NAME.upper(): "runbook-runner/mine:1", 
         ([("manifest.json", OURS), ("x", "."), ("x/manifest.json", OTHER)], "no export of images"),
         ([("manifest.json", BOTH)], "no export of images"),
         ([("manifest.json", OURS), ("index.json", {"Manifests": INDEX["manifests"]})], "python:3.12-slim"),
-        ([("index.json", INDEX)], "no export of images"),
+        ([("index.json", MINE)], "without manifest.json"),
+        ([("index.json", MINE), ("repositories", {"python": {"3.12-slim": "0" * 64}})], "without manifest.json"),
+        ([("manifest.json", None), ("repositories", {"python": {"3.12-slim": "0" * 64}})], "without manifest.json"),
         ([("manifest.json", [])], "no image of a snapshot"),
         ([("manifest.json", {"RepoTags": 3})], "no export of images"),
     ],

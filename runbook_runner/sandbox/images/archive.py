@@ -1,0 +1,205 @@
+"""Docker sandbox: an archive of images, read within bounds: whoever wrote it may have written anything.
+
+An engine gets the entries that were found here, not the file: its own reader may find others in the same bytes, behind
+one that only one of the two takes for the end or for a folder.
+"""
+
+import bz2
+import gzip
+import json
+import lzma
+import os
+import posixpath
+import tarfile
+import zlib
+from bisect import bisect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import IO, Any, Final, cast
+
+from runbook_runner.core.errors import InputError
+
+_NAMES: Final = ("io.containerd.image.name", "org.opencontainers.image.ref.name")
+"""The annotations that name an image in an OCI layout: the first that is there."""
+_LONGEST_PATH: Final = 4096  # bytes, as Linux has it
+_LONGEST_HEADER: Final = 4 * _LONGEST_PATH  # bytes of a long name, or of a PAX header
+_MOST_HEADERS: Final = 8 << 20  # bytes of all, long ones count more: some 16,000 entries
+_MOST_LISTED: Final = 16 << 20  # bytes
+_MOST_PACKED: Final = 100
+_UNPACKERS: Final[Mapping[bytes, Callable[[IO[bytes]], Any]]] = {
+    b"\x1f\x8b\x08": gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ\0": lzma.open,
+}
+"""By what a packed file begins with."""
+_BLOCK: Final = 1 << 20
+_NO_TAR: Final = (
+    *(tarfile.TarError, EOFError, zlib.error, lzma.LZMAError),
+    *(LookupError, AttributeError, TypeError, ValueError, RecursionError),
+)
+_Entries = Sequence[tuple[str, tarfile.TarInfo]]
+"""Each with its path below the top folder, in which the engine unpacks: `/manifest.json`."""
+
+
+class _RefusedError(ValueError):
+    """What no engine writes, in words."""
+
+
+class Archive:
+    """names: those under which an engine would load its images."""
+
+    def __init__(self, path: Path, content: IO[bytes], most: int):
+        """content: unpacked. most: bytes that it may have. Raises ValueError and the like."""
+        self._path = path
+        self._content = content
+        self._entries = tuple(_entries(content, most))
+        _refuse_behind_links(self._entries)
+        self.names = _names(self._listed("manifest.json"), self._listed("index.json"))
+
+    def blocks(self) -> Iterator[bytes]:
+        """Yields an archive of the files that were found here. Raises InputError when the file can't be read."""
+        with _reading(self._path):
+            for place, member in self._entries:
+                plain = tarfile.TarInfo(place[1:])
+                if member.isreg():
+                    plain.size = member.size
+                elif member.issym() or member.islnk():
+                    plain.type, plain.linkname = member.type, member.linkname
+                else:
+                    continue  # of a folder the engine knows by what is in it
+                yield plain.tobuf(tarfile.GNU_FORMAT)
+                yield from self._data(member)
+                yield bytes(-plain.size % tarfile.BLOCKSIZE)
+        yield bytes(2 * tarfile.BLOCKSIZE)
+
+    def _data(self, member: tarfile.TarInfo) -> Iterator[bytes]:
+        left = member.size if member.isreg() else 0
+        self._content.seek(member.offset_data)
+        while left:
+            if not (block := self._content.read(min(left, _BLOCK))):
+                raise EOFError(member.name)
+            left -= len(block)
+            yield block
+
+    def _listed(self, name: str) -> Any:
+        """Returns what a JSON file at the top holds; `None` without it. Raises ValueError when it is there twice."""
+        found = [member for place, member in self._entries if place == f"/{name}"]
+        if not found:
+            return None
+        if len(found) > 1 or not found[0].isreg() or found[0].size > _MOST_LISTED:
+            raise _RefusedError(f"{name} is there twice, or is not a file of usual size")
+        return json.loads(b"".join(self._data(found[0])), object_pairs_hook=_as_go_reads)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Archive]:
+    """Raises InputError for what is no archive of images."""
+    with ExitStack() as stack:
+        with _reading(path):
+            file = stack.enter_context(path.open("rb"))
+            size = os.fstat(file.fileno()).st_size
+            begin = file.read(8)
+            file.seek(0)
+            unpack = next((unpack for magic, unpack in _UNPACKERS.items() if begin.startswith(magic)), None)
+            if unpack is None:
+                archive = Archive(path, file, size)
+            else:
+                archive = Archive(path, stack.enter_context(unpack(file)), _MOST_PACKED * size)
+        yield archive
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turns what goes wrong into InputError."""
+    try:
+        yield
+    except InputError as error:
+        error.where = str(path)
+        raise
+    except OSError as error:
+        raise InputError(f"The file can't be read: {error.strerror or error}.", where=str(path)) from error
+    except _NO_TAR as error:
+        details = str(error) if isinstance(error, _RefusedError) else None
+        raise InputError("The file is no export of images.", where=str(path), details=details) from error
+
+
+class _Headers:
+    """What `tarfile` gets of an archive, of which it reads the headers only and believes their sizes."""
+
+    def __init__(self, content: IO[bytes], most: int):
+        self._content = content
+        self._most = most
+        self._left = _MOST_HEADERS
+        self.tell = content.tell
+
+    def read(self, size: int) -> bytes:
+        self._left -= size * max(size, tarfile.BLOCKSIZE) // tarfile.BLOCKSIZE  # Python < 3.11.10 takes quadratic time
+        if not 0 <= size <= _LONGEST_HEADER or self._left < 0:
+            raise _RefusedError("its headers are too long, or too many")
+        return self._content.read(size)
+
+    def seek(self, place: int) -> int:
+        if place > self._most:
+            raise _too_large()
+        return self._content.seek(place)
+
+
+def _entries(content: IO[bytes], most: int) -> Iterator[tuple[str, tarfile.TarInfo]]:
+    """Raises ValueError for what no engine writes: a file of which parts are left out (sparse), a header for all
+    entries behind it, two files of the same bytes."""
+    end = 0
+    with tarfile.open(fileobj=cast(Any, _Headers(content, most)), mode="r:") as headers:
+        for member in headers:
+            if headers.pax_headers or member.issparse() or member.offset < end or member.size < 0:
+                raise _RefusedError(f"a file of unusual form: {member.name[:_LONGEST_PATH]!r}")
+            end = member.offset_data + (member.size if member.isreg() else 0)
+            if end > most:
+                raise _too_large()
+            if "\0" in member.name + member.linkname:
+                raise _RefusedError("a name with a NUL")
+            yield _place(member.name), member
+
+
+def _too_large() -> InputError:
+    return InputError(
+        f"The file ends too early, or is packed more than {_MOST_PACKED} times.",
+        hint="Copy it again; unpack it first if it is packed.",
+    )
+
+
+def _place(name: str) -> str:
+    """Of a file below the top folder, from which `..` does not lead out."""
+    if len(os.fsencode(name)) > _LONGEST_PATH:
+        raise _RefusedError(f"a path of more than {_LONGEST_PATH} bytes")
+    return posixpath.normpath(f"/{name.lstrip('/')}")
+
+
+def _refuse_behind_links(entries: _Entries) -> None:
+    """Raises ValueError for a file that is there by another name as well."""
+    places = sorted(place for place, _ in entries)
+    for place, member in entries:
+        below = place.rstrip("/") + "/"
+        at = bisect(places, below)
+        if member.issym() and at < len(places) and places[at].startswith(below):
+            raise _RefusedError("a file behind a link")
+
+
+def _names(images: Any, layout: Any) -> list[str]:
+    """Docker Image Specification v1, "manifest.json", and for containerd and Podman the annotations of an OCI image
+    layout. Raises ValueError and the like."""
+    if images is None:
+        raise _RefusedError("without manifest.json, engines look for the images elsewhere")
+    names = [name for image in images for name in image["repotags"] or ()]
+    notes = [image.get("annotations") or {} for image in (layout or {"manifests": ()})["manifests"]]
+    named = (next(filter(None, map(note.get, _NAMES)), None) for note in notes)
+    return [str(name) for name in (*names, *filter(None, named))]
+
+
+def _as_go_reads(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The engine takes the names of fields in any case, of two the last; those of annotations, which have a dot, as
+    they are. Raises ValueError for two."""
+    read = {key if "." in key else key.casefold(): value for key, value in pairs}
+    if len(read) < len(pairs):
+        raise _RefusedError("two fields of one name")
+    return read

@@ -1,0 +1,105 @@
+"""An archive of images from anywhere: what is read of it, and what an engine gets, is bounded by what is in it."""
+
+import bz2
+import gzip
+import io
+import json
+import lzma
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from runbook_runner.core.errors import InputError
+from runbook_runner.sandbox.images.archive import opened
+
+MANIFEST = json.dumps([{"Config": "c.json", "RepoTags": ["runbook-runner/mine:1"], "Layers": []}]).encode()
+BLOCK = tarfile.BLOCKSIZE
+
+
+def entry(
+    name: str, data: bytes = b"", pax: dict[str, str] | None = None, *, size: int | None = None, kind: bytes = b"0"
+) -> bytes:
+    """pax: records of a header before it. size: what its header says, when that is not true."""
+    member = tarfile.TarInfo(name)
+    member.type, member.size, member.pax_headers = kind, len(data) if size is None else size, pax or {}
+    return member.tobuf(tarfile.PAX_FORMAT if pax else tarfile.GNU_FORMAT) + data + bytes(-len(data) % BLOCK)
+
+
+def sparse(data: bytes = b"", **records: str) -> bytes:
+    return entry("a", data, {f"GNU.sparse.{key}": value for key, value in records.items()})
+
+
+def archive(*entries: bytes) -> bytes:
+    return b"".join((entry("manifest.json", MANIFEST), *entries, bytes(2 * BLOCK)))
+
+
+def received(path: Path, content: bytes) -> bytes:
+    path.write_bytes(content)
+    with opened(path) as found:
+        assert found.names == ["runbook-runner/mine:1"]
+        return b"".join(found.blocks())
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Callable[[bytes], bytes]:
+    """Returns what an engine gets."""
+    return lambda content: received(tmp_path / "images.tar", content)
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, bz2.compress, lzma.compress])
+def test_an_engine_gets_the_files_and_links_packed_or_not(read: Callable[[bytes], bytes], pack: Callable) -> None:
+    link = tarfile.TarInfo("b/link")
+    link.type, link.linkname = tarfile.SYMTYPE, "../a/layer.tar"
+    data = bytes(range(256)) * 9
+    got = read(pack(archive(entry("a/", kind=b"5"), entry("./a/layer.tar", data), entry("n" * 4000), link.tobuf())))
+    with tarfile.open(fileobj=io.BytesIO(got)) as tar:
+        assert tar.getnames() == ["manifest.json", "a/layer.tar", "n" * 4000, "b/link"]
+        assert tar.extractfile("b/link").read() == data
+
+
+BIG = 10**9
+HOSTILE = {
+    "a long path": entry("a/" * 3000 + "x"),
+    "sparse, of GNU": entry("a", kind=b"S"),
+    "sparse, PAX 0.0": sparse(size=str(BIG), offset="0", numbytes="0"),
+    "sparse, PAX 0.1": sparse(map="0,0", size=str(BIG)),
+    "sparse, PAX 1.0": sparse(b"0\n".ljust(BLOCK), major="1", minor="0", realsize=str(BIG)),
+    "each with what is behind it": sparse(realsize=str(20 * BLOCK)) * 20 + entry("b", bytes(20 * BLOCK)),
+    "a header for all": entry("a", b"9 size=9\n", kind=b"g") + entry("b") * 20,
+    "too large": entry("a", size=BIG),
+    "larger than any": entry("a", size=1 << 80),
+    "smaller than none": entry("a", size=-1024),
+    "a large PAX header": entry("a", bytes(1 << 20), kind=b"x") + entry("b"),
+    "a larger one": entry("a", size=BIG, kind=b"x"),
+    "a smaller one": entry("a", size=-1024, kind=b"x"),
+    "a large name": entry("a", size=BIG, kind=b"L"),
+    "a name with a NUL": entry("a", b"11 path=\0ab\n", kind=b"x") + entry("b"),
+    "headers of headers": entry("a", kind=b"x") * 5000,
+    "too many": entry("a") * 20_000,
+    "too many that are long": (entry("a", b"4 a=" * 4090, kind=b"x") + entry("b")) * 20,
+}
+
+
+@pytest.mark.parametrize("hostile", HOSTILE.values(), ids=HOSTILE)
+def test_what_no_engine_writes_is_refused_before_an_engine_gets_any(
+    read: Callable[[bytes], bytes], hostile: bytes
+) -> None:
+    with pytest.raises(InputError, match=r"images\.tar: The file (is no export of images|ends too early)"):
+        read(archive(hostile))
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress])
+def test_a_file_that_is_packed_many_times_is_refused(read: Callable[[bytes], bytes], pack: Callable) -> None:
+    content = archive(entry("a", bytes(8 << 20)))
+    with pytest.raises(InputError, match="packed more than 100 times"):
+        read(pack(content))
+    assert len(read(content)) == len(content)
+
+
+def test_a_file_that_was_cut_is_refused(read: Callable[[bytes], bytes]) -> None:
+    whole = archive(entry("a", bytes(range(256)) * 100))
+    for cut in (whole[:600], whole[:4000], gzip.compress(whole)[:-60], b"", b"noise" * 1000, b"\x1f\x8b\x08noise"):
+        with pytest.raises(InputError, match=r"images\.tar: The file "):
+            read(cut)
