@@ -22,6 +22,11 @@ def is_image_name(name: str) -> bool:
     return bool(_NAME.fullmatch(name))
 
 
+def is_last_part(text: str) -> bool:
+    """Whether a repository may be called so, behind its registry and folder."""
+    return bool(re.fullmatch(_PART, text))
+
+
 def full_name(name: str) -> str:
     """Returns `REGISTRY/REPOSITORY:TAG`, with a digest `REGISTRY/REPOSITORY@DIGEST`: the tag does not count then. name:
     of an image, not its id."""

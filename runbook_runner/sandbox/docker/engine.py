@@ -140,11 +140,12 @@ class Engine:
         return self.is_local and not self.rootless
 
     def image(self, reference: str) -> dict[str, Any]:
-        """Returns the description of an image. Raises SandboxError, also for an unknown image."""
+        """Returns the description of an image; its `Config` is empty when whoever made the image gave it none. Raises
+        SandboxError, also for an unknown image."""
         found = self._found(reference)
         if found is None:
             raise SandboxError(f"The engine has no image {reference}.")
-        return found[1]
+        return {**found[1], "Config": found[1].get("Config") or {}}
 
     def image_id(self, reference: str) -> str | None:
         """Returns `sha256:…`, or `None` when the engine has no such image. Raises NotReadyError for an invalid name,

@@ -46,7 +46,8 @@ class Built:
     created: int
     """Seconds since 1970."""
     made: Made | None
-    """`None` for an image of an older version of this program, which has no labels."""
+    """`None` for an image without labels, of an older version of this program, or with others than this program
+    writes."""
 
     @property
     def name(self) -> str:

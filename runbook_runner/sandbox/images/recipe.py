@@ -18,7 +18,7 @@ from runbook_runner.core.errors import InputError, NotReadyError
 from runbook_runner.core.formats.json_toml import read_json
 from runbook_runner.core.settings import Settings
 from runbook_runner.sandbox.docker.engine import Engine
-from runbook_runner.sandbox.image_names import repository
+from runbook_runner.sandbox.image_names import is_last_part, repository
 from runbook_runner.sandbox.images.snapshots import (
     CA_FILE,
     PREFIX,
@@ -44,6 +44,7 @@ DEFAULT_BASE = "python:3.12-slim-bookworm"
 _DIGITS = 12
 _DIGITS_OF_OTHERS = 40  # who writes a snapshot finds two contents with the same 12 digits: one to show, one to be built
 _OUR_IMAGE = re.compile(rf"{PREFIX}[^:]+:[0-9a-f]{{{_DIGITS}}}")
+_LONGEST_NAME = 255 - len(f"docker.io/{PREFIX}")  # github.com/distribution/reference
 _USER = re.compile(r"(?:[\w.-]+(?::[\w.-]+)?)?", re.ASCII)
 
 
@@ -102,14 +103,22 @@ def is_ours(image: str) -> bool:
 
 
 def read_labels(labels: Mapping[str, str] | None) -> Made | None:
-    """Returns what an image's labels say; `None` when they are not those of `Recipe.labels`."""
+    """Returns what an image's labels say; `None` when they are not those of `Recipe.labels`: whoever made the image may
+    have written anything, also what no tag or file can be made of."""
     try:
         found = labels or {}
         listed = read_json(found[LAYERS_LABEL], LAYERS_LABEL)
-        layers = tuple(Layer(str(item["name"]), str(item["dockerfile"])) for item in listed)
-        return Made(found[SNAPSHOT_LABEL], layers, found[FILES_LABEL])
-    except (KeyError, TypeError, ValueError):
+        made = Made(found[SNAPSHOT_LABEL], tuple(map(_read_layer, listed)), found[FILES_LABEL])
+        fits = all(map(is_last_part, (made.snapshot, *(layer.name for layer in made.layers))))
+        return made if fits and len(made.name) <= _LONGEST_NAME else None
+    except (AttributeError, KeyError, TypeError, ValueError):
         return None
+
+
+def _read_layer(item: Any) -> Layer:
+    """Raises ValueError for text that is not UTF-8, AttributeError and the like."""
+    item["dockerfile"].encode()
+    return Layer(item["name"], item["dockerfile"])
 
 
 def apt_layer(packages: Sequence[str]) -> Layer:

@@ -3,6 +3,7 @@
 Every test has snapshots of its own, with names of its own: others use the same engine at the same time.
 """
 
+import hashlib
 import io
 import json
 import re
@@ -16,6 +17,7 @@ from uuid import uuid4
 import pytest
 
 from runbook_runner.cli.machine.snapshots.list import built_at
+from runbook_runner.sandbox.images.snapshots import context_archive
 
 docker = pytest.mark.needs("docker")
 
@@ -374,6 +376,40 @@ def test_import_says_which_images_no_run_will_use_and_why(runbook: Any, write: A
     assert f"files of the snapshot {name} here are not those" in taken.out
     (folder / "Dockerfile").unlink()
     assert f"Unknown snapshot '{name}'" in runbook("snapshots", "import", "images.tar").out
+
+
+ODD_CONFIGS = {
+    "none": None,
+    "surrogates": {"Labels": {"runbook.layers": '[{"name": "apt", "dockerfile": "\\ud800"}]'}},
+    "lines": {"Labels": {"runbook.layers": '[{"name": "a\\nb", "dockerfile": ""}]'}},
+    "long": {"Labels": {"runbook.layers": json.dumps([{"name": "a" * 300, "dockerfile": ""}])}},
+}
+
+
+@docker
+def test_an_image_that_says_anything_of_itself_is_listed_all_the_same(runbook: Any, write: Any) -> None:
+    name = write(SMALL + "odd\n")
+    layer = tarfile.TarInfo("file").tobuf() + bytes(1024)
+    files, manifest = {"layer": layer}, []
+    for kind, config in ODD_CONFIGS.items():
+        if config:
+            config["Labels"] |= {"runbook.snapshot": name, "runbook.files": kind}
+        made = {"os": "linux", "config": config, "rootfs": {"type": "layers", "diff_ids": [digest(layer)]}}
+        files[kind] = json.dumps(made).encode()
+        manifest.append({"Config": kind, "RepoTags": [f"runbook-runner/{name}:{kind}"], "Layers": ["layer"]})
+    files["manifest.json"] = json.dumps(manifest).encode()
+    (runbook.cwd / "images.tar").write_bytes(context_archive(files).getvalue())
+    taken = runbook("snapshots", "import", "images.tar")
+    assert (taken.code, taken.out.count("does not say what it was made of")) == (1, len(ODD_CONFIGS)), taken.err
+    images = listed(runbook, name)["images"]
+    assert sorted(image["tag"].partition(":")[2] for image in images) == sorted(ODD_CONFIGS)
+    assert {image["layers"] for image in images} == {None}
+    assert runbook("snapshots", "list").code == 0
+    assert runbook("snapshots", "prune", name, "--dry-run").out.count(f"would remove runbook-runner/{name}:") == 3
+
+
+def digest(data: bytes) -> str:
+    return "sha256:" + hashlib.sha256(data).hexdigest()
 
 
 def as_the_end(hidden: bytes) -> bytes:

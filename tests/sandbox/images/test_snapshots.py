@@ -1,5 +1,6 @@
 """Snapshots as folders: which are found, what of them goes into an image, what they stand on."""
 
+import json
 import tarfile
 import zipfile
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.settings import Settings
 from runbook_runner.sandbox.images import context
-from runbook_runner.sandbox.images.recipe import Layer, of_layer, of_snapshot
+from runbook_runner.sandbox.images.recipe import Layer, Made, of_layer, of_snapshot, read_labels
 from runbook_runner.sandbox.images.snapshots import Snapshot, context_archive, find_base, find_snapshot, known_snapshots
 
 
@@ -111,6 +112,46 @@ def test_what_is_put_on_an_image_of_others_is_told_from_all_else(below: str, dig
         layers = [Layer("tool", "RUN true\n")] * depth
         below = of_layer(engine, "custom", layers, tag=below, digest="sha256:1", bundle={}).tag
         assert len(below.partition(":")[2]) == digits
+
+
+def labels(layers: Any, snapshot: str = "mine") -> dict[str, str]:
+    return {
+        "runbook.snapshot": snapshot,
+        "runbook.layers": layers if isinstance(layers, str) else json.dumps(layers),
+        "runbook.files": "0",
+    }
+
+
+def test_labels_say_what_an_image_was_made_of() -> None:
+    layers = (Layer("apt", "RUN true\n"), Layer("claude-code", "RUN echo \u00e9\n"))
+    recorded = [{"name": layer.name, "dockerfile": layer.dockerfile} for layer in layers]
+    assert read_labels(labels(recorded)) == Made("mine", layers, "0")
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        None,
+        {},
+        labels("[" * 5000),
+        labels({"a": 1}),
+        labels([{"name": "apt"}]),
+        labels([{"name": "apt", "dockerfile": None}]),
+        labels([{"name": 1, "dockerfile": ""}]),
+        labels([{"name": "apt", "dockerfile": "\ud800"}]),
+        labels([{"name": "\ud800", "dockerfile": ""}]),
+        labels([{"name": "a\nb", "dockerfile": ""}]),
+        labels([{"name": "a..b", "dockerfile": ""}]),
+        labels([{"name": "A", "dockerfile": ""}]),
+        labels([{"name": "", "dockerfile": ""}]),
+        labels([{"name": "a", "dockerfile": ""}] * 120),
+        labels([], "../mine"),
+        labels([], "m" * 231),
+    ],
+    ids=range(16),
+)
+def test_labels_of_which_no_name_of_an_image_can_be_made_say_nothing(found: Any) -> None:
+    assert read_labels(found) is None
 
 
 def test_two_contents_with_one_short_digest_are_two_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -90,7 +90,7 @@ def _image_json(image: Built, listed: _Listed) -> dict[str, Any]:
         "digest": image.digest,
         "size_bytes": image.size,
         "created": built_at(image.created),
-        "layers": layer_names(image.made.layers if image.made else ()),
+        "layers": layer_names(image.made.layers) if image.made else None,
         "old": image.reference in listed.old,
     }
 
