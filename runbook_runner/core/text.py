@@ -3,7 +3,7 @@
 import os
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 _NO_WIDTH = ("Mn", "Me", "Cf")  # marks that go onto the letter before them, joiners, directions
 _CONTROL = re.compile(
@@ -12,6 +12,8 @@ _CONTROL = re.compile(
 )
 _ESCAPE_SEQUENCE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")  # ECMA-48 §5.4: colours, cursor movements
 _LINE_ENDS = re.compile(r"\r\n?")
+_LONGEST_LINE = 1 << 16
+_PIECE = re.compile(rf"[\r\n]+|[^\r\n]{{1,{_LONGEST_LINE}}}")
 _ENDLESS_WORD = re.compile(r"(\S{100})\S{300,}(\S{50})")
 _LONGEST_WORD, _MOST_WORDS = 80, 1000  # compared with each other; difflib takes quadratic time
 
@@ -53,6 +55,29 @@ def decoded_name(name: str) -> str:
 def encodable(text: str) -> str:
     """The text with U+FFFD for lone surrogates, which JSON allows and UTF-8 does not."""
     return text if text.isascii() else text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+class Lines:
+    """Splits text that comes in pieces into its lines, without their ends and without empty ones. A line of more than
+    64k characters comes in parts: some programs never end theirs."""
+
+    def __init__(self) -> None:
+        self._parts: list[str] = []
+        self._length = 0
+
+    def feed(self, text: str) -> Iterator[str]:
+        for piece in _PIECE.findall(text):
+            ended = piece[0] in "\r\n"
+            if not ended:
+                self._parts.append(piece)
+                self._length += len(piece)
+            if ended or self._length >= _LONGEST_LINE:
+                yield from self.end()
+
+    def end(self) -> Iterator[str]:
+        if self._parts:
+            yield "".join(self._parts)
+        self._parts, self._length = [], 0
 
 
 def counted(number: float, what: str) -> str:

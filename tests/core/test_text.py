@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runbook_runner.core.text import (
+    Lines,
     counted,
     decoded_name,
     did_you_mean,
@@ -55,6 +56,21 @@ def test_any_text_can_be_encoded(text: str) -> None:
 
 def test_halves_that_belong_together_become_one_character() -> None:
     assert encodable("\ud83d\ude00 \ud83d") == "😀 \ufffd"
+
+
+@given(st.lists(st.text("ab\r\n\u2028")))
+def test_lines_are_found_however_they_come(pieces: list[str]) -> None:
+    lines = Lines()
+    found = [*(line for piece in pieces for line in lines.feed(piece)), *lines.end()]
+    assert found == [line for line in "".join(pieces).replace("\r", "\n").split("\n") if line]
+
+
+def test_a_line_without_end_comes_in_parts() -> None:
+    for piece, times in (("x" * 1000, 1000), ("x" * 1_000_000, 1)):
+        lines = Lines()
+        parts = [*(line for _ in range(times) for line in lines.feed(piece)), *lines.end()]
+        assert max(map(len, parts)) <= 2 * 65536
+        assert "".join(parts) == "x" * 1_000_000
 
 
 def test_width_counts_cells() -> None:

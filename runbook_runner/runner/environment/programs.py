@@ -19,6 +19,7 @@ from runbook_runner.core.events import Report
 from runbook_runner.core.files import is_file, make_folder
 from runbook_runner.core.programs import search_path, version_of
 from runbook_runner.core.settings import Settings
+from runbook_runner.core.text import Lines
 
 if TYPE_CHECKING:
     from runbook_runner.sandbox.local.process import HostProcess
@@ -128,17 +129,16 @@ def _install(agent: Agent, folder: Path, asked: Settings, report: Report) -> Non
 def _follow(process: "HostProcess", report: Report) -> list[str]:
     """Reports what it says, line by line; its last lines. Who breaks off ends it."""
     last: list[str] = []
-    rest = ""
+    lines = Lines()
     try:
         for chunk in process:
-            *lines, rest = (rest + chunk.data.decode("utf-8", "replace")).split("\n")
-            for line in filter(None, map(str.strip, lines)):
+            for line in filter(None, map(str.strip, lines.feed(chunk.data.decode("utf-8", "replace")))):
                 last = [*last[1 - _KEPT_LINES :], line]
                 report(line, detail=True)
     except BaseException:
         process.abandon(settings.GRACE_S + 5)
         raise
-    return [*last, *([rest] if rest else [])]
+    return [*last, *lines.end()]
 
 
 def _environment(folder: Path, asked: Settings) -> dict[str, str]:

@@ -13,7 +13,7 @@ from typing import IO, Any
 
 from runbook_runner.core.errors import NotReadyError, RunbookError
 from runbook_runner.core.events import Report
-from runbook_runner.core.text import printable_output
+from runbook_runner.core.text import Lines, printable_output
 from runbook_runner.sandbox.docker.engine import Engine, engine_errors
 from runbook_runner.sandbox.docker.seccomp_profile import filtered
 from runbook_runner.sandbox.image_names import full_name, is_image_name, shown_name
@@ -69,7 +69,7 @@ def _has(engine: Engine, image: str) -> bool:
     """Raises NotReadyError for one whose own instructions would be part of the build: they may fetch, too."""
     if not is_image_name(image) or engine.image_id(image) is None:
         return False
-    if (engine.image(image)["Config"] or {}).get("OnBuild"):
+    if engine.image(image)["Config"].get("OnBuild"):
         message = f"The run's network is narrowed, and the image {image} has ONBUILD instructions, which may fetch."
         raise NotReadyError(message, hint="Build it first with `runbook snapshots build`, or use --network full.")
     return True
@@ -148,22 +148,18 @@ def _proxies(engine: Engine, made_of: Recipe, bounds: Bounds | None) -> dict[str
 def _lines(records: Iterator[dict[str, Any]]) -> Iterator[str]:
     """Yields lines of the engine's records, which are pieces of text. Raises BuildFailedError for one with an
     error."""
-    rest, said = "", 0
+    lines, said = Lines(), 0
     for record in records:
         if "error" in record:
-            if rest.strip():
-                yield rest
+            yield from lines.end()
             raise BuildFailedError(str(record["error"]))
-        rest += str(record.get("stream") or "")
         said += len(str(record))
         if said > _MOST_SAID:
             raise BuildFailedError(f"It printed more than {_MOST_SAID >> 20} MB.")
-        *whole, rest = re.split(r"[\r\n]+", rest)
-        yield from whole
+        yield from lines.feed(str(record.get("stream") or ""))
         if record.get("status") and not record.get("progressDetail"):
             yield f"{record['status']} {record.get('id', '')}"
-    if rest:
-        yield rest
+    yield from lines.end()
 
 
 @dataclass

@@ -96,6 +96,11 @@ def test_a_build_that_prints_without_end_is_ended(build: Build, monkeypatch: pyt
         build("RUN yes", NONE)
 
 
+def test_a_build_that_ends_no_line_is_told_in_parts(build: Build) -> None:
+    said = build("RUN head -c 500000 /dev/zero | tr '\\0' x", None)
+    assert 4 <= len([line for line in said if line.startswith("xxx")]) <= 8
+
+
 @pytest.mark.parametrize("network", [True, False])
 def test_proxy_passwords_of_the_docker_configuration_stay_out(
     build: Build, image: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, network: bool
