@@ -14,10 +14,12 @@ _STAGE: Final = re.compile(r"[a-z][a-z0-9_.-]*", re.ASCII | re.IGNORECASE)  # Do
 # One variable a line and none of the engine's quoting, which is not that of any shell.
 _ARG: Final = re.compile(r"(?P<name>[a-z_]\w*)(?:=(?P<quote>[\"']?)(?P<default>[^\s\"'\\]*)(?P=quote))?", re.A | re.I)
 _VARIABLE: Final = re.compile(r"\$(?:\{([a-z_]\w*)\}|([a-z_]\w*))", re.ASCII | re.IGNORECASE)
+_LONGEST_VALUE: Final = 500
 _FLAGS: Final = re.compile(r"^(?:--\S+\s+)*")
 _COPIED: Final = re.compile(r"--from=(\S+)", re.IGNORECASE)
 _RUN_OPTIONS: Final = re.compile(r"(?:--[^\s\"'\\$]+\s+)*")  # without what the engine could read otherwise
-_MOUNTED: Final = re.compile(r"--mount=\S*\bfrom=([^\s,]+)")
+_MOUNT: Final = re.compile(r"--mount=(\S+)")
+_MOUNTED: Final = re.compile(r"\bfrom=([^\s,]+)")
 _OTHER_NETWORK: Final = re.compile(r"--network(?!=none\s)")
 _FETCHED: Final = re.compile(r"://|git@|\$|\.git\b|\\", re.IGNORECASE)
 _WITH_HEREDOCS: Final = ("RUN", "COPY", "ADD")  # some engines know them: their lines are no instructions, nor continued
@@ -38,14 +40,17 @@ def images_of(dockerfile: bytes, arguments: Mapping[str, str]) -> set[str]:
             image, *stage = _FLAGS.sub("", _filled(rest, values)).split() or [""]
             images |= {image} - stages
             stages |= set(stage[1:])
-        elif word in ("COPY", "RUN"):
-            images |= {*(_COPIED if word == "COPY" else _MOUNTED).findall(rest)} - stages
+        elif word == "COPY":
+            images |= {*_COPIED.findall(rest)} - stages
+        elif word == "RUN":
+            images |= {*_MOUNTED.findall(" ".join(_MOUNT.findall(rest)))} - stages
     return {image for image in images if not image.isdecimal() and "$" not in image}
 
 
 def _filled(text: str, values: Mapping[str, str]) -> str:
-    """Unknown variables are left."""
-    return _VARIABLE.sub(lambda match: values.get(match[1] or match[2], match[0]), text)
+    """Unknown variables are left, and those with what no image is called: many of them would fill the memory."""
+    short = {name: value for name, value in values.items() if len(value) <= _LONGEST_VALUE}
+    return _VARIABLE.sub(lambda match: short.get(match[1] or match[2], match[0]), text)
 
 
 def refuse_fetches(dockerfile: bytes, arguments: Mapping[str, str], has: Callable[[str], bool], where: str) -> None:
@@ -85,7 +90,7 @@ def _argument(rest: str, arguments: Mapping[str, str], where: str) -> dict[str, 
 
 def _from(rest: str, values: Mapping[str, str], stages: list[str], has: Callable[[str], bool], where: str) -> str:
     """Returns the name of the stage, in lower case; empty when it has none."""
-    filled = _VARIABLE.sub(lambda match: values.get(match[1] or match[2], match[0]), rest)
+    filled = _filled(rest, values)
     match = _FROM.fullmatch(filled)
     if match is None:
         raise _refused(f"FROM {rest}", "can't be read here", where)

@@ -97,6 +97,7 @@ def test_what_it_would_fetch_is_refused_with_the_way_out(text: str) -> None:
         ("ARG BASE_IMAGE=snapshot:x\nFROM ${BASE_IMAGE}\nCOPY --chown=1:1 --from=a/b /a /a\n", {"own/base", "a/b"}),
         ("FROM a AS b\nCOPY --from=b /a /a\nRUN --mount=type=bind,from=c,target=/c true\n", {"a", "c"}),
         ("FROM $UNKNOWN\nRUN echo --from=x\n", set()),
+        ("ARG V=" + "x" * 10_000 + "\nFROM " + "$V" * 10_000 + "\n", set()),
     ],
 )
 def test_the_images_that_a_dockerfile_names_are_found(text: str, images: set[str]) -> None:
