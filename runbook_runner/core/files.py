@@ -127,6 +127,15 @@ def is_link(path: Path | str) -> bool:
     return os.path.islink(path)  # noqa: PTH114
 
 
+def why_closed(folder: Path) -> str | None:
+    """Why this user can't write into the folder, or can't make it where it is missing; `None` when that can be done."""
+    path = folder.absolute()
+    there = next(place for place in (path, *path.parents) if os.path.lexists(place))
+    if not is_folder(there):
+        return f"{there} is not a folder"
+    return None if os.access(there, os.W_OK | os.X_OK) else f"{there} can't be written to"
+
+
 def make_folder(path: Path, mode: int = 0o777) -> None:
     """With its parents, and without the recursion of `Path.mkdir`: there may be a thousand. mode: of those that are
     made, less the umask. Raises OSError."""

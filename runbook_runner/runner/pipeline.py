@@ -1,14 +1,11 @@
 """Runner: the pipeline: record, image, sandbox, model, agent, collect, evaluate, finish. Read `_phases` from top to
 bottom: each phase of a run is one call."""
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from dataclasses import replace
-from errno import ELOOP
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
 from runbook_runner.agents.failures import advice
@@ -27,6 +24,7 @@ from runbook_runner.runner.limits import with_limits
 from runbook_runner.runner.live_run import Outcome, Run, finish, recorded
 from runbook_runner.runner.recovery.recover import sweep
 from runbook_runner.runner.request.inputs import keep_inputs, require_unchanged, unpacked
+from runbook_runner.runner.request.places import folder_for_results
 from runbook_runner.runner.request.prepare import PreparedRun
 from runbook_runner.runner.request.secrets import agent_secrets, explain_withheld, weak_secrets, withheld
 from runbook_runner.runner.results.collect import collect
@@ -262,12 +260,9 @@ def _status(end: AgentFinished) -> tuple[Status, RunbookError | None]:
 def _make_folder(out: Path) -> None:
     """Before anything runs."""
     try:
-        folder = within_repository(out, links=False)
-        make_folder(folder)
-        TemporaryFile(dir=folder).close()
+        make_folder(folder_for_results(out))
     except OSError as error:
-        hint = f"If you mean it, name the folder itself: {os.path.realpath(out)}." if error.errno == ELOOP else None
-        raise InputError(f"The results can't be copied there: {error.strerror}.", where=str(out), hint=hint) from error
+        raise InputError(f"The results can't be copied there: {error.strerror}.", where=str(out)) from error
 
 
 def _copy_results(results: Path, out: Path) -> InputError | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from runbook_runner.core.disk.private import private_folder
 from runbook_runner.core.errors import NotReadyError, RunbookError
-from runbook_runner.core.files import is_folder
+from runbook_runner.core.files import is_folder, why_closed
 from runbook_runner.runner.doctor.machine import Finding, Machine, Status, error_finding
 from runbook_runner.sandbox.backends import BACKENDS, POLICIES
 
@@ -132,12 +132,14 @@ def disk(machine: Machine) -> Iterator[Finding]:
     try:
         if is_folder(machine.settings.data):
             private_folder(machine.settings.data)
+        if closed := why_closed(machine.settings.data):
+            yield Finding("data", "fail", f"{closed}.", "Set RUNBOOK_DATA to a folder of yours.")
     except NotReadyError as error:
         yield error_finding("data", "fail", error)
     there = next(folder for folder in (home, *home.parents) if is_folder(folder))
     yield _room("disk.trajectories", there, f"for trajectories ({home})", "Remove old ones, or set RUNBOOK_HOME.")
-    if not os.access(there, os.W_OK):
-        yield Finding("home", "fail", f"{there} can't be written to.", "Set RUNBOOK_HOME to a folder of yours.")
+    if closed := why_closed(there):
+        yield Finding("home", "fail", f"{closed}.", "Set RUNBOOK_HOME to a folder of yours.")
     found = machine.engine
     root = Path(str(found.info.get("DockerRootDir") or "")) if found else None
     if found and found.is_local and root:

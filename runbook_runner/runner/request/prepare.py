@@ -23,6 +23,7 @@ from runbook_runner.runbook.sources.fixture import load_fixture
 from runbook_runner.runbook.sources.load import load
 from runbook_runner.runner.environment.backends import ChosenBackend, choose_backend
 from runbook_runner.runner.request.inputs import is_zip, option_file
+from runbook_runner.runner.request.places import closed_places
 from runbook_runner.runner.request.project_bounds import bounds_near
 from runbook_runner.runner.request.request import Ask, Question, RunOptions, RunRequest
 from runbook_runner.runner.request.resolve import resolve
@@ -216,6 +217,8 @@ def prepare_spec(
         )
     with _keeping(lacking):
         _require_trust(trust, spec, agent, backend)
+    for closed in closed_places(spec, asked, options.out) if starts_agent else ():
+        lacking(closed)
     kept = record_mode(options.record_mode, "--record-mode") if options.record_mode else asked.record_mode
     return PreparedRun(
         spec,

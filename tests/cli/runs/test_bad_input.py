@@ -357,7 +357,7 @@ def ordinary(runbook: Any) -> Any:
 def test_an_out_folder_that_cannot_be_written_is_refused_before_the_run(ordinary: Any) -> None:
     out = ordinary.cwd / "out"
     out.mkdir(mode=0o555)
-    said = f"{out}: The results can't be copied there: Permission denied."
+    said = f"{out}: The results can't be copied there: {out} can't be written to."
     refused(ordinary("run", HELLO, "--sandbox", "host", "--out", out), 2, said)
     assert not (ordinary.cwd / ".runbook").exists()
 
@@ -378,6 +378,30 @@ def test_results_that_cannot_be_copied_in_the_end_cost_no_verdict(
         assert ran.json["verdict"] == "pass"
     elif not options:
         assert "\nPASS · " in ran.out
+
+
+@pytest.mark.needs("setpriv")
+@pytest.mark.parametrize("options", [("--dry-run",), ()], ids=["dry run", "run"])
+def test_a_dry_run_lists_the_folders_that_cannot_be_written(ordinary: Any, options: tuple[str, ...]) -> None:
+    project, data = ordinary.cwd / "project", ordinary.cwd / "data"
+    for folder in (project, data):
+        folder.mkdir(mode=0o555)
+    missing = [
+        f"{project}/.runbook: No run can be recorded here: {project} can't be written to.",
+        f"{data}/of/mine: The data folder can't be used: {data} can't be written to.",
+        f"{project}/out: The results can't be copied there: {project} can't be written to.",
+    ]
+    ordinary.under = (*ordinary.under, "env", f"--chdir={project}")
+    env = {"RUNBOOK_DATA": f"{data}/of/mine"}
+    ran = ordinary("run", HELLO, "--sandbox", "host", "--out", project / "out", *options, env=env)
+    if options:
+        assert ran.code == 2
+        assert ran.err.startswith("error: 3 things are missing:\n")
+        assert [line[2:] for line in ran.err.splitlines() if line.startswith("- ")] == missing
+    else:
+        refused(ran, 3, missing[0])
+        told = [finding["message"] for finding in ordinary("doctor", "--json", env=env).json["findings"]]
+        assert {f"{project} can't be written to.", f"{data} can't be written to."} <= set(told)
 
 
 def test_an_unwritable_home(runbook: Any) -> None:
