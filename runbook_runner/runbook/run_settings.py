@@ -10,7 +10,7 @@ from runbook_runner.core.invalid import UNKNOWN_KEY, Problem, problems_of
 from runbook_runner.core.spec import Count, Policy, Seconds, Usd
 from runbook_runner.core.text import did_you_mean
 from runbook_runner.runbook.document import Runbook
-from runbook_runner.runbook.parts.frontmatter import OWN_KEY, Frontmatter
+from runbook_runner.runbook.parts.frontmatter import OWN_KEY, Frontmatter, cut
 
 
 class OwnSettings(BaseModel):
@@ -61,9 +61,18 @@ def own_settings(runbook: Runbook) -> OwnSettings:
     if front.extra.get(OWN_KEY) is None:
         return OwnSettings.model_construct()
     for problem in problems(front):
-        where = f"{runbook.source}:{front.lines[OWN_KEY]}"
-        raise InputError(problem.message, where=where, hint=problem.hint)
+        raise InputError(problem.message, where=place_of(runbook, problem.key), hint=problem.hint)
     return OwnSettings.model_validate(front.extra[OWN_KEY])
+
+
+def place_of(runbook: Runbook, setting: str = "", item: str = "") -> str:
+    """`file:line` of the setting, or of the item of its list; of our key itself when it has no such setting."""
+    lines = runbook.frontmatter.lines
+    line = lines.get(f"{OWN_KEY}.{setting}", lines.get(OWN_KEY, 1))
+    if item:
+        below = (cut(runbook.text).yaml or "").split("\n")[line - 2 :]  # the YAML begins on line 2
+        line += next((number for number, text in enumerate(below) if item in text), 0)
+    return f"{runbook.source}:{line}"
 
 
 def problems(front: Frontmatter) -> Iterator[SettingProblem]:

@@ -83,11 +83,12 @@ class Rule:
         return other.host == self.host or (self.host.startswith("*.") and other.host.endswith(self.host[1:]))
 
 
-def parse_rule(text: str) -> Rule:
-    """`example.com`, `*.example.com:443`, `10.0.0.5`, `10.0.0.0/8`, `[fd00::1]:8080`. Raises InputError."""
+def parse_rule(text: str, where: str | None = None) -> Rule:
+    """`example.com`, `*.example.com:443`, `10.0.0.5`, `10.0.0.0/8`, `[fd00::1]:8080`. where: the place that it is from.
+    Raises InputError."""
     host, port = _split(text.strip().lower())
     if port is not None and not 1 <= port <= 65_535:
-        raise InputError(f"{port} in {text!r} is not a port.", hint="Ports are 1 to 65535.")
+        raise InputError(f"{port} in {text!r} is not a port.", where=where, hint="Ports are 1 to 65535.")
     try:
         return Rule(network=ip_network(host, strict=False), port=port)
     except ValueError:
@@ -95,7 +96,8 @@ def parse_rule(text: str) -> Rule:
     host = host.rstrip(".")
     # The resolver takes a name whose last part is a number for an address.
     if not _NAME.fullmatch(host) or len(host) > 253 or host.rpartition(".")[2].isdigit():
-        raise InputError(f"{text!r} is not a host.", hint="Write example.com, *.example.com, an address or a network.")
+        hint = "Write example.com, *.example.com, an address or a network."
+        raise InputError(f"{text!r} is not a host.", where=where, hint=hint)
     return Rule(host=host, port=port)
 
 

@@ -160,7 +160,7 @@ class _Keys:
             origin=self._mapping("origin"),
             extra={key: value for key, value in self._raw.items() if key not in KNOWN_KEYS},
             raw=self._raw,
-            lines={key: entry.line for key, entry in self._entries.items()} | self._secret_lines(),
+            lines={key: entry.line for key, entry in self._entries.items()} | self._inner_lines("secrets", OWN_KEY),
         )
 
     def _version(self) -> str | None:
@@ -206,10 +206,10 @@ class _Keys:
             return ()
         return tuple(self._secret(item) for item in self._text.entries(entry.node))
 
-    def _secret_lines(self) -> dict[str, int]:
-        entry = self._entries.get("secrets")
-        inner = self._text.entries(entry.node) if entry and isinstance(entry.node, yaml.MappingNode) else ()
-        return {f"secrets.{item.key}": item.line for item in inner}
+    def _inner_lines(self, *keys: str) -> dict[str, int]:
+        entries = [entry for key in keys if (entry := self._entries.get(key))]
+        inner = ((one.key, self._text.entries(one.node)) for one in entries if isinstance(one.node, yaml.MappingNode))
+        return {f"{key}.{item.key}": item.line for key, items in inner for item in items}
 
     def _secret(self, entry: Entry) -> Secret:
         label = f"secrets.{entry.key}"

@@ -99,7 +99,7 @@ def _readable(where: str, member: str = "") -> Iterator[None]:
 def _check_size(path: Path, infos: list[zipfile.ZipInfo]) -> None:
     total = sum(info.file_size for info in infos)
     if len(infos) > UNPACKED_FILES:
-        problem = f"holds {counted(len(infos), 'file')}; {UNPACKED_FILES} is the limit"
+        problem = f"holds {counted(len(infos), 'file')}; {UNPACKED_FILES:,} is the limit"
     elif total > UNPACKED_BYTES:
         problem = f"unpacks to {total >> 20} MB; {UNPACKED_BYTES >> 20} MB is the limit"
     elif total > _HARMLESS_BYTES and total > _MAX_RATIO * path.stat().st_size:

@@ -86,11 +86,8 @@ def _read(table: Table) -> Bounds:
 def _hosts(value: Any, table: Table) -> tuple[str, ...]:
     fits = isinstance(value, list) and all(isinstance(text, str) for text in value)
     _require(fits, '`allow_hosts` must be a list of hosts, like ["pypi.org"].', table)
-    try:
-        for text in value:
-            parse_rule(text)
-    except InputError as error:
-        raise InputError(error.message, where=table.path, hint=error.hint) from error
+    for text in value:
+        parse_rule(text, table.path)
     return tuple(value)
 
 

@@ -13,6 +13,7 @@ from runbook_runner.core.declared import Secret
 from runbook_runner.core.disk.git_index import is_of_user
 from runbook_runner.core.disk.repository import is_hidden
 from runbook_runner.core.errors import InputError, raised
+from runbook_runner.core.files import is_file, is_folder
 from runbook_runner.core.network.addresses import parse_rule
 from runbook_runner.core.spec import Limits, Network, Policy, RunSpec
 from runbook_runner.core.text import did_you_mean
@@ -20,7 +21,7 @@ from runbook_runner.runbook.document import Runbook
 from runbook_runner.runbook.filled import Filled
 from runbook_runner.runbook.parts.parameters import Parameter
 from runbook_runner.runbook.parts.substitution import BUILT_IN, placeholders
-from runbook_runner.runbook.run_settings import own_settings
+from runbook_runner.runbook.run_settings import own_settings, place_of
 from runbook_runner.runner.environment.images import check_image, check_packages
 from runbook_runner.runner.request.choices import choose
 from runbook_runner.runner.request.inputs import read_inputs
@@ -55,7 +56,7 @@ def resolve(
     limits = _limits(runbook, request)
     _refuse_unused(request, agent)
     filled = _filled(runbook, request, lacking)
-    own = request.files or (() if request.named_files else sample_inputs(runbook, folder))
+    own = request.files or (() if request.named_files else sample_inputs(runbook, folder, lacking))
     files = (*request.named_files, *((path.name, path) for path in own))
     return RunSpec(
         title=runbook.title or "",
@@ -67,7 +68,7 @@ def resolve(
         provider=chosen.provider.value,
         snapshot=chosen.snapshot.value,
         image=_image(chosen.image.value, runbook, request),
-        apt_packages=check_packages((*own_settings(runbook).apt_packages, *request.apt_packages), runbook.source),
+        apt_packages=_packages(runbook, request),
         mission=filled.mission,
         blocks=filled.blocks if agent.facts.runs_blocks else (),
         parameters=dict(request.parameters),
@@ -126,30 +127,50 @@ def _task(runbook: Runbook, folder: Path | None) -> str:
     return next(filter(None, map(ids.task_from_title, names)), "runbook")
 
 
-def sample_inputs(runbook: Runbook, folder: Path | None) -> tuple[Path, ...]:
+def _packages(runbook: Runbook, request: RunRequest) -> tuple[str, ...]:
+    own = own_settings(runbook).apt_packages
+    for name in own:
+        check_packages((name,), place_of(runbook, "apt_packages", name))
+    return check_packages((*own, *request.apt_packages), "--apt")
+
+
+def sample_inputs(
+    runbook: Runbook, folder: Path | None, lacking: Callable[[InputError], None] = raised
+) -> tuple[Path, ...]:
     """The files a runbook has for runs that are given none: `runbook_runner: {inputs: [PATH, …]}` in its frontmatter,
-    a key of this engine; paths below the runbook's folder. Raises InputError."""
+    a key of this engine; paths below the runbook's folder. lacking: gets the error for one that is missing. Raises
+    InputError."""
     names = own_settings(runbook).inputs
     if names and folder is None:
         hint = "Give the input files with -f."
         raise InputError("This runbook's sample inputs were not loaded with it.", where=runbook.source, hint=hint)
-    return tuple(_below(folder, name, runbook.source) for name in names if folder)
+    found = []
+    for name in names:
+        assert folder
+        path, where = _below(folder, name, runbook), place_of(runbook, "inputs", name)
+        if is_file(path):
+            found.append(path)
+        else:
+            what = "is a folder; zip it to keep its tree" if is_folder(path) else "does not exist"
+            lacking(InputError(f"The sample input {name!r} {what}.", where=where, hint=f"It should be at {path}."))
+    return tuple(found)
 
 
-def _below(folder: Path, name: str, source: str) -> Path:
+def _below(folder: Path, name: str, runbook: Runbook) -> Path:
+    where = place_of(runbook, "inputs", name)
     path, top = folder / name, Path(os.path.realpath(folder))
     try:
         real = Path(os.path.realpath(path))
     except ValueError:  # it is no path
         real = Path("/")
     if not real.is_relative_to(top):
-        raise InputError(f"The sample input {name!r} is outside the runbook's folder.", where=source)
+        raise InputError(f"The sample input {name!r} is outside the runbook's folder.", where=where)
     hint = "It may be your own, and not the runbook's. If you mean it, give it with -f."
     if is_hidden(real, top):
-        raise InputError(f"The sample input {name!r} is a hidden file.", where=source, hint=hint)
-    if is_of_user(real, Path(os.path.realpath(source))):
+        raise InputError(f"The sample input {name!r} is a hidden file.", where=where, hint=hint)
+    if is_of_user(real, Path(os.path.realpath(runbook.source))):
         hint = f"{hint} If it is the runbook's, `git add` it."
-        raise InputError(f"The sample input {name!r} is no file of its repository.", where=source, hint=hint)
+        raise InputError(f"The sample input {name!r} is no file of its repository.", where=where, hint=hint)
     return path
 
 
@@ -163,7 +184,7 @@ def _secrets(runbook: Runbook, asked: tuple[str, ...]) -> tuple[Secret, ...]:
 
 def _limits(runbook: Runbook, request: RunRequest) -> Limits:
     """The runbook's limits within the project's bounds, overridden by the request's."""
-    own = read_limits(own_settings(runbook).limits(), runbook.source)
+    own = read_limits(own_settings(runbook).limits(), place_of(runbook))
     asked = {field: getattr(request, field.removesuffix("_bytes")) for field in LIMITS.values()}
     return override(limits_within_bounds(own, request.near), read_limits(asked))
 
@@ -201,14 +222,14 @@ def _network(runbook: Runbook, request: RunRequest) -> Network:
     if request.allow_hosts and policy != "allowlist":
         raise InputError(f"--allow-host has no meaning with --network {policy}.", hint="Use --network allowlist.")
     hosts = (*own.allow_hosts, *request.allow_hosts) if policy == "allowlist" else ()
-    for host in hosts:
-        parse_rule(host)
+    for host in request.allow_hosts:
+        parse_rule(host, "--allow-host")
     return Network(policy=cast(Policy, policy), allow_hosts=hosts)
 
 
 def _own_network(runbook: Runbook, request: RunRequest) -> Network:
     own = own_settings(runbook)
     for host in own.allow_hosts:
-        parse_rule(host)
+        parse_rule(host, place_of(runbook, "allow_hosts", host))
     network = Network(policy=own.network or ("allowlist" if own.allow_hosts else "full"), allow_hosts=own.allow_hosts)
     return within_bounds(network, request.near)

@@ -491,6 +491,28 @@ def test_sample_inputs_outside_the_runbooks_folder_are_refused(
     refused(runbook("run", path, "--sandbox", "host"), 2, "outside")
 
 
+@pytest.mark.parametrize(("own", "says"), [
+    ("inputs:\n    - there.csv\n    - gone.csv", ":9: The sample input 'gone.csv' does not exist.\nIt should be at "),
+    ("inputs: [examples]", ":7: The sample input 'examples' is a folder; zip it to keep its tree."),
+    ("inputs: [../x]", ":7: The sample input '../x' is outside the runbook's folder."),
+    ("inputs: [.env]", ":7: The sample input '.env' is a hidden file."),
+    ("timeout: 5\n  apt_packages:\n    - jq\n    - 'no such'", ":10: 'no such' is not a Debian package."),
+    ("allow_hosts:\n    - a.org\n    - a b", ":9: 'a b' is not a host."),
+    ("max_calls: 3\n  max_cost: free", ":8: `runbook_runner.max_cost` must be"),
+    ("max_calls: 3\n  max_cots: 3", ":8: `runbook_runner` has no setting 'max_cots'."),
+])  # fmt: skip
+def test_what_is_wrong_with_the_runbooks_own_settings_names_their_line(
+    runbook: Any, shell_runbook: Callable[[str], Path], own: str, says: str
+) -> None:
+    folder = shell_runbook("true")
+    path = folder / "RUNBOOK.md"
+    path.write_text(path.read_text().replace("agent: shell\n", f"agent: shell\n# ours\nrunbook_runner:\n  {own}\n"))
+    (folder / "there.csv").touch()
+    (folder / ".env").touch()
+    (folder / "examples").mkdir()
+    refused(runbook("run", path, "--sandbox", "host"), 2, f"{path}{says}")
+
+
 @pytest.mark.parametrize("hidden", [".env", ".git/config"])
 def test_hidden_files_of_a_clone_are_no_inputs_of_its_choice(
     runbook: Any, shell_runbook: Callable[[str], Path], hidden: str

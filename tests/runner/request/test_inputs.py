@@ -165,7 +165,7 @@ def test_zip_that_says_it_unpacks_to_too_much_is_refused(runbook: Any, shell_run
 
 
 def test_too_many_files_are_refused(runbook: Any, shell_runbook: Any, make_zip: Any) -> None:
-    refused(runbook, shell_runbook, make_zip(*map(str, range(20_001))), "holds 20001 files; 20000 is the limit")
+    refused(runbook, shell_runbook, make_zip(*map(str, range(20_001))), "holds 20,001 files; 20,000 is the limit")
 
 
 @pytest.mark.parametrize("folders", ["{}" + "/a" * 500, "a/" * 400 + "{}" + "/a" * 90], ids=["apart", "below others"])
