@@ -17,6 +17,15 @@ _USAGE = {None: "{}", "?": "[{}]", "*": "[{}...]", "+": "{}...", argparse.REMAIN
 """How the usage line shows an argument, by its `nargs`."""
 
 
+_NUMBERS = {
+    "SECONDS": "a number of seconds, such as 300",
+    "USD": "an amount of USD, such as 0.50",
+    "CORES": "a number of cores, such as 1.5",
+    "N": "a whole number, such as 20",
+}
+"""What an option with this metavar takes."""
+
+
 class CommandModule(Protocol):
     """What the module of a command has."""
 
@@ -137,7 +146,13 @@ class Parser(argparse.ArgumentParser):
         if not arg_string.strip() and not is_text:
             name = f"The value of {action.option_strings[-1]}" if action.option_strings else str(action.metavar)
             raise self._error(f"{name} is empty.")
-        return super()._get_value(action, arg_string)
+        try:
+            return super()._get_value(action, arg_string)
+        except argparse.ArgumentError as error:
+            if action.type not in (int, float):
+                raise
+            wanted = _NUMBERS[str(action.metavar)]
+            raise self._error(f"{action.option_strings[-1]} must be {wanted}.") from error
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is None or value in action.choices:

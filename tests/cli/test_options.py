@@ -1,6 +1,7 @@
 """The command line as one types it: options in any order, help that names each, and what is said of a wrong one."""
 
 import argparse
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,25 @@ def commands() -> Iterator[str]:
             yield from (f"{name} {child}" for child in entry.commands)
 
 
-def options_of(command: str) -> set[str]:
+def actions_of(command: str) -> list[argparse.Action]:
     parser: Any = root_parser(complete=True)
     for word in command.split():
         (groups,) = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
         parser = groups.choices[word]
-    return {option for action in parser._actions for option in action.option_strings}
+    return list(parser._actions)
+
+
+def options_of(command: str) -> set[str]:
+    return {option for action in actions_of(command) for option in action.option_strings}
+
+
+def test_the_readme_names_whole_commands() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    named = re.findall(r"(?:`|^|&& )runbook ([a-z-]+)(?: ([a-z]+))?", readme, re.MULTILINE)
+    assert len(named) > 30
+    for name, child in named:
+        entry = COMMANDS[name]
+        assert not isinstance(entry, Group) or child in entry.commands, name
 
 
 def test_options_and_arguments_come_in_any_order() -> None:
@@ -78,7 +92,11 @@ def test_what_follows_two_dashes_is_an_argument() -> None:
         ("snapshots export a", "The following arguments are required: -o/--out."),
         ("run a b", "Unexpected argument 'b'."),
         ("cost a", "Unexpected argument 'a'."),
-        ("run a --timeout soon", "Argument --timeout: invalid float value: 'soon'."),
+        ("run a --timeout 5m", "--timeout must be a number of seconds, such as 300.\nSee `runbook run --help`."),
+        ("run a --cpus two", "--cpus must be a number of cores, such as 1.5."),
+        ("run a --max-cost=$1", "--max-cost must be an amount of USD, such as 0.50."),
+        ("run a --pids 1.5", "--pids must be a whole number, such as 20."),
+        ("replay a --until x", "--until must be a whole number, such as 20."),
         ("run a --agent", "Argument --agent: expected one argument."),
         ("run a --agent --json", "Argument --agent: expected one argument."),
         ("run a --keep=yes", "Argument --keep: ignored explicit argument 'yes'."),
@@ -88,6 +106,14 @@ def test_a_wrong_line_is_told_with_what_to_do(line: str, told: str) -> None:
     with pytest.raises(InputError) as caught:
         read(line)
     assert str(caught.value).startswith(told)
+
+
+@pytest.mark.parametrize("command", list(commands()))
+def test_every_option_that_takes_a_number_says_so(command: str) -> None:
+    for action in actions_of(command):
+        if action.type in (int, float):
+            with pytest.raises(InputError, match=rf"^{action.option_strings[-1]} must be an? .*number|amount"):
+                read(f"{command} {action.option_strings[-1]} x")
 
 
 @pytest.mark.parametrize("line", ["chekc", "run --agnet x y", "check --fxi"])

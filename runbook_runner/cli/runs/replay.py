@@ -27,7 +27,7 @@ from runbook_runner.core.text import counted, printable_name, printable_output
 from runbook_runner.runner import RunOptions
 from runbook_runner.runner.replay.cassette import Then
 from runbook_runner.runner.replay.comparison import Comparison, compare
-from runbook_runner.runner.replay.prepare import RECORDING, ReplayRequest, prepare_replay
+from runbook_runner.runner.replay.prepare import RECORDING, ReplayRequest, document_of, prepare_replay
 from runbook_runner.runner.replay.renewal import renew, require_renewable
 from runbook_runner.trajectory.diff import CallsCompared
 
@@ -48,9 +48,9 @@ has the exit codes of `runbook run`.
 
 def declare(parser: argparse.ArgumentParser) -> None:
     trajectories = (
-        "A trajectory's id or the beginning of it, its folder, a copy of that folder, or a RUNBOOK.md with such a copy "
-        "beside it in recording/; several are replayed one after another. FILE: with --then script, the model script "
-        "that continues."
+        "A trajectory's id or the beginning of it, its folder, a copy of that folder, or a RUNBOOK.md (or its "
+        "folder) with such a copy beside it in recording/; several are replayed one after another. FILE: with --then "
+        "script, the model script that continues."
     )
     parser.usage = "%(prog)s [OPTIONS] TRAJECTORY... [FILE]"
     parser.add_argument("trajectories", nargs="+", metavar="TRAJECTORY", help=trajectories)
@@ -108,12 +108,13 @@ def _replay(arguments: argparse.Namespace, name: str, then: Then | None, script:
     comparison = compare(prepared.replay.recorded, followed.outcome)
     problem = _problem(followed, comparison, strict=arguments.strict)
     code = comparison.exit_code(strict=arguments.strict)
-    renews = arguments.update and not comparison.is_exact and followed.outcome.exit_code == ExitCode.PASS
-    if renews:
-        renew(Path(name), followed.outcome.folder)
+    document = document_of(name)
+    renews = bool(document and arguments.update and not comparison.is_exact and followed.outcome.exit_code == 0)
+    if document and renews:
+        renew(document, followed.outcome.folder)
         problem, code = None, ExitCode.PASS
     if console:
-        for line in (*_lines(comparison), _verdict(comparison, problem, Path(name) if renews else None)):
+        for line in (*_lines(comparison), _verdict(comparison, problem, document if renews else None)):
             console.print(line, soft_wrap=True)
     if arguments.quiet and problem:
         print_problem(followed.outcome.folder, problem)

@@ -88,6 +88,7 @@ def _declare_sandbox(parser: argparse.ArgumentParser) -> None:
     add(
         "--cpus",
         type=float,
+        metavar="CORES",
         help=f"Cores at most; where there are fewer, it has all of them (default: {settings.DEFAULT_CPUS:g}).",
     )
     memory = f"Memory, such as 512M or 8G (default: {settings.DEFAULT_MEMORY_BYTES >> 30}G)."

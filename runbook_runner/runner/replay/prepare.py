@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final, get_args
 
 from runbook_runner.core.errors import InputError
-from runbook_runner.core.files import is_folder
+from runbook_runner.core.files import is_file, is_folder
 from runbook_runner.core.redaction import mark
 from runbook_runner.core.settings import Settings
 from runbook_runner.core.spec import Policy, RunSpec
@@ -33,7 +33,7 @@ RECORDING: Final = "recording"
 @dataclass(frozen=True)
 class ReplayRequest:
     name: str
-    """A trajectory's id or folder, or a RUNBOOK.md with a copy of that folder beside it."""
+    """A trajectory's id or folder, or what `document_of` knows, with a copy of that folder beside it."""
     near: tuple[Path, ...]
     """Folders from which upwards agents, snapshots and project settings are looked for: where the user stands."""
     network: str | None = None
@@ -49,11 +49,19 @@ class ReplayRequest:
     options: RunOptions = field(default_factory=RunOptions)
 
 
+def document_of(name: str) -> Path | None:
+    """The RUNBOOK.md that is named by itself, or by its folder where that has a recording; `None` for a trajectory."""
+    path = Path(name)
+    if path.name == DOCUMENT:
+        return path
+    return path / DOCUMENT if is_file(path / DOCUMENT) and is_folder(path / RECORDING) else None
+
+
 def prepare_replay(request: ReplayRequest, ask: Ask | None = None) -> PreparedRun | None:
     """ask: may be asked whether the user trusts what the run would build. Returns `None` when the document has no
     recording beside it. Raises InputError and NotReadyError, as `prepare`."""
     asked = Settings.load()
-    document = Path(request.name) if Path(request.name).name == DOCUMENT else None
+    document = document_of(request.name)
     if document and not is_folder(document.parent / RECORDING):
         return None
     near = (*([document.parent] if document else ()), *request.near)

@@ -74,7 +74,10 @@ def test_list_names_ours_and_the_users_even_without_an_engine(runbook: Any, writ
     name = write(SMALL + "plain\n")
     ran = runbook("snapshots", "list", "--json", env={"DOCKER_HOST": "unix:///nowhere.sock"})
     assert ran.code == 0
-    assert ran.err.startswith("warning: No Docker engine answers")
+    assert ran.err.startswith("warning: Which images are here is not known. No Docker engine answers")
+    shown = runbook("snapshots", "list", env={"DOCKER_HOST": "unix:///nowhere.sock"}).out
+    assert re.search(r"^ *python312-uv +not known *$", shown, re.MULTILINE)
+    assert "not here" not in shown
     found = {item["name"]: item for item in ran.json["snapshots"]}
     assert found["python312-uv"]["aliases"] == ["python312-uv-node"]
     assert (found["python312-uv"]["origin"], found[name]["origin"]) == ("built-in", "user")

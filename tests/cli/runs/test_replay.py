@@ -369,4 +369,9 @@ def test_a_change_that_only_formats_replays_as_the_same_and_update_renews_after_
     ran = replay("--update")
     assert (ran.code, ran.out.splitlines()[-1]) == (0, f"✓ The replay is the new {recording}.")
     assert replay("--strict").code == 0
+
+    document.write_text(document.read_text().replace("Other", "More"))
+    of_folder = ("replay", document.parent, "--sandbox", "host", "--trust")
+    assert runbook(*of_folder).code == 1
+    assert runbook(*of_folder, "--update").out.splitlines()[-1] == f"✓ The replay is the new {recording}."
     assert sorted(path.name for path in document.parent.iterdir()) == ["RUNBOOK.md", "recording"]

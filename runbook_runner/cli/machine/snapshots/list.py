@@ -38,7 +38,7 @@ def execute(arguments: argparse.Namespace) -> int:
     else:
         _print_list(listed)
     if listed.problem:
-        warn(listed.problem)
+        warn(f"Which images are here is not known. {listed.problem}")
     return ExitCode.PASS
 
 
@@ -108,7 +108,7 @@ def _print_list(listed: _Listed) -> None:
         images = listed.images_of(snapshot.name)
         shown = snapshot.name if snapshot.origin == "built-in" else f"{snapshot.name} ({snapshot.origin})"
         if not any(not image.made or not image.made.layers for image in images):
-            table.add_row(shown, "", "", "not here", "")
+            table.add_row(shown, "", "", "not known" if listed.problem else "not here", "")
         for image in images:
             table.add_row(shown, *_cells(image, listed))
     for image in listed.others:
