@@ -118,8 +118,8 @@ def _run(
     context = context_archive(dict(made_of.files)).getvalue()
 
     def build(security: list[str]) -> None:
-        asked = {**options, "securityopt": json.dumps(security)} if security else options
-        records = build_records(engine, context, asked, bounds, end - time.monotonic())
+        asked = dict(option.split("=", 1) for option in security)  # seccomp=FILE
+        records = build_records(engine, context, {**options, **asked}, bounds, end - time.monotonic())
         with closing(records):
             for line in _lines(records):
                 say(line)

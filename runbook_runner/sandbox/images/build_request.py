@@ -22,6 +22,9 @@ _PERIOD_US: Final = 100_000
 _NO_NETWORK: Final = {"networkmode": "none"}
 # Of `podman build --network=none`: to Podman's API any other word means the network of its machine, loopback included.
 _NO_NETWORK_OF_PODMAN: Final = {"networkmode": "NetworkDisabled", "nsoptions": '[{"Name": "network"}]'}
+# Of Podman's two ways to build only its own can be told to pull no image.
+_NO_PULLING_BY_PODMAN: Final = "/v4.0.0/libpod/build"
+_FORMAT: Final = "application/vnd.docker.distribution.manifest.v2+json"  # the other one has no SHELL and no ONBUILD
 
 
 @dataclass(frozen=True)
@@ -57,13 +60,14 @@ def build_records(
     timer.daemon = True
     timer.start()
     try:
-        parameters = urlencode({**options, **(_limits(engine, bounds) if bounds else {})})
-        headers = {"Content-Type": "application/tar"}
+        path, asked = _asked(engine, bounds)
+        parameters = urlencode({**options, **asked})
+        headers = {"Content-Type": "application/x-tar"}
         with suppress(
             RuntimeError, LookupError, ValueError, OSError
         ):  # of a credential helper that is missing or broken
             engine.api._set_auth_headers(headers)  # type: ignore[attr-defined]
-        connection.request("POST", f"/v{engine.api.api_version}/build?{parameters}", context, headers)
+        connection.request("POST", f"{path}?{parameters}", context, headers)
         yield from _records(connection.getresponse())
     except (HTTPException, OSError) as error:
         if late.is_set():
@@ -87,12 +91,19 @@ def _records(response: HTTPResponse) -> Iterator[dict[str, Any]]:
             yield dict(read_json(line, "the engine's answer"))
 
 
+def _asked(engine: Engine, bounds: Bounds | None) -> tuple[str, dict[str, Any]]:
+    """Returns the path of the request, and its parameters for the network and the limits."""
+    limits = _limits(engine, bounds) if bounds else {}
+    if bounds is None or bounds.network or not engine.is_podman:
+        network = {} if bounds is None or bounds.network else _NO_NETWORK
+        return f"/v{engine.api.api_version}/build", {**network, **limits}
+    pulling = {"pullpolicy": "never", "outputformat": _FORMAT, "dockerfile": "Dockerfile", "layers": True}
+    return _NO_PULLING_BY_PODMAN, {**_NO_NETWORK_OF_PODMAN, **pulling, **limits}
+
+
 def _limits(engine: Engine, bounds: Bounds) -> dict[str, Any]:
-    limits: dict[str, Any] = {}
-    if not bounds.network:
-        limits |= _NO_NETWORK_OF_PODMAN if engine.is_podman else _NO_NETWORK
-    if engine.groups:
-        quota = round(min(bounds.cpus, engine.cpus) * _PERIOD_US)
-        limits |= {"cpuperiod": _PERIOD_US, "cpuquota": quota}
-        limits |= {"memory": bounds.memory_bytes, "memswap": bounds.memory_bytes}
-    return limits
+    if not engine.groups:
+        return {}
+    quota = round(min(bounds.cpus, engine.cpus) * _PERIOD_US)
+    limits = {"cpuperiod": _PERIOD_US, "cpuquota": quota}
+    return limits | {"memory": bounds.memory_bytes, "memswap": bounds.memory_bytes}

@@ -1,5 +1,6 @@
-"""Docker sandbox: what the engine itself would fetch for a Dockerfile, which no network of the build's containers holds
-back: images, and the addresses of ADD. With a narrowed network a project's Dockerfile may have none of it."""
+"""Docker sandbox: which images a Dockerfile names, and what else the engine itself would fetch for it, which no network
+of the build's containers holds back. With a narrowed network a project's Dockerfile may have none of it, nor anything
+that engines read differently."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -14,9 +15,12 @@ _STAGE: Final = re.compile(r"[a-z][a-z0-9_.-]*", re.ASCII | re.IGNORECASE)  # Do
 # One variable a line and none of the engine's quoting, which is not that of any shell.
 _ARG: Final = re.compile(r"(?P<name>[a-z_]\w*)(?:=(?P<quote>[\"']?)(?P<default>[^\s\"'\\]*)(?P=quote))?", re.A | re.I)
 _VARIABLE: Final = re.compile(r"\$(?:\{([a-z_]\w*)\}|([a-z_]\w*))", re.ASCII | re.IGNORECASE)
-_LONGEST_VALUE: Final = 500
-_FLAGS: Final = re.compile(r"^(?:--\S+\s+)*")
+_LONGEST_VALUE: Final = 500  # no image has a longer name, and a long value that is named often would fill the memory
+_SET_BY_ENGINES: Final = ("TARGET", "BUILD")  # ARG TARGETARCH: Podman's value, not the one of the Dockerfile
+_MOST_STAGES: Final = 1000
 _COPIED: Final = re.compile(r"--from=(\S+)", re.IGNORECASE)
+_FLAGS: Final = re.compile(r"^(?:--\S+\s+)*")
+_UNCLEAR_FLAG: Final = re.compile(r"--(?:\S*\$|from(?!=))", re.IGNORECASE)
 _RUN_OPTIONS: Final = re.compile(r"(?:--[^\s\"'\\$]+\s+)*")  # without what the engine could read otherwise
 _MOUNT: Final = re.compile(r"--mount=(\S+)")
 _MOUNTED: Final = re.compile(r"\bfrom=([^\s,]+)")
@@ -35,7 +39,8 @@ def images_of(dockerfile: bytes, arguments: Mapping[str, str]) -> set[str]:
     for word, rest in _instructions(dockerfile.decode("utf-8-sig", "replace")):
         if word == "ARG" and not images:
             found = [match for part in rest.split() if (match := _ARG.fullmatch(part))]
-            values |= {match["name"]: arguments.get(match["name"], match["default"] or "") for match in found}
+            given = {match["name"]: arguments.get(match["name"], match["default"] or "") for match in found}
+            values |= {name: value for name, value in given.items() if len(value) <= _LONGEST_VALUE}
         elif word == "FROM":
             image, *stage = _FLAGS.sub("", _filled(rest, values)).split() or [""]
             images |= {image} - stages
@@ -48,9 +53,8 @@ def images_of(dockerfile: bytes, arguments: Mapping[str, str]) -> set[str]:
 
 
 def _filled(text: str, values: Mapping[str, str]) -> str:
-    """Unknown variables are left, and those with what no image is called: many of them would fill the memory."""
-    short = {name: value for name, value in values.items() if len(value) <= _LONGEST_VALUE}
-    return _VARIABLE.sub(lambda match: short.get(match[1] or match[2], match[0]), text)
+    """Variables without a value are left."""
+    return _VARIABLE.sub(lambda match: values.get(match[1] or match[2], match[0]), text)
 
 
 def refuse_fetches(dockerfile: bytes, arguments: Mapping[str, str], has: Callable[[str], bool], where: str) -> None:
@@ -61,17 +65,23 @@ def refuse_fetches(dockerfile: bytes, arguments: Mapping[str, str], has: Callabl
         raise _refused("# escape=", "can't be read here", where)
     if found := _UNUSUAL.search(text):
         raise _refused(repr(found[0]), "can't be read here", where)
-    values: dict[str, str] = {}
+    values: dict[str, str | None] = {}
     stages: list[str] = []
     for word, rest in _instructions(text):
-        if "<<" in rest and word in _WITH_HEREDOCS:
+        if not word.isascii() or ("<<" in rest and word in _WITH_HEREDOCS):  # to engines, ONBUİLD is ONBUILD
             raise _refused(f"{word} {rest}", "can't be read here", where)
         if word == "ARG" and not stages:
-            values |= _argument(rest, arguments, where)
+            name, value = _argument(rest, arguments, where)
+            values[name] = None if name in values else value
         elif word == "FROM":
+            if len(stages) == _MOST_STAGES:
+                raise _refused(f"FROM {rest}", f"begins more than {_MOST_STAGES} stages", where)
             stages.append(_from(rest, values, stages, has, where))
         elif word == "COPY":
-            for image in _COPIED.findall(_QUOTES.sub("", rest.replace("\\", ""))):
+            plain = _QUOTES.sub("", rest.replace("\\", ""))
+            if any(map(_UNCLEAR_FLAG.match, plain.split())):
+                raise _refused(f"COPY {rest}", "has a flag that can't be read here", where)
+            for image in _COPIED.findall(plain):
                 if not _is_stage(image, stages[:-1]):  # of itself a stage can have nothing
                     _require(image, stages[:-1], has, f"COPY {rest}", where)
         elif word == "ADD" and _FETCHED.search(_QUOTES.sub("", rest)):
@@ -80,31 +90,51 @@ def refuse_fetches(dockerfile: bytes, arguments: Mapping[str, str], has: Callabl
             raise _refused(f"RUN {rest}", may, where)
 
 
-def _argument(rest: str, arguments: Mapping[str, str], where: str) -> dict[str, str]:
-    """Returns what an ARG before the first stage sets: those after it are not for FROM."""
+def _argument(rest: str, arguments: Mapping[str, str], where: str) -> tuple[str, str | None]:
+    """Returns what an ARG before the first stage sets: those after it are not for FROM. `None` for a value that engines
+    do not agree about."""
     match = _ARG.fullmatch(rest)
     if match is None:
         raise _refused(f"ARG {rest}", "can't be read here: write one `ARG NAME=VALUE` a line", where)
-    return {match["name"]: arguments.get(match["name"], match["default"] or "")}
+    name = match["name"]
+    return name, None if name.startswith(_SET_BY_ENGINES) else arguments.get(name, match["default"])
 
 
-def _from(rest: str, values: Mapping[str, str], stages: list[str], has: Callable[[str], bool], where: str) -> str:
-    """Returns the name of the stage, in lower case; empty when it has none."""
-    filled = _filled(rest, values)
-    match = _FROM.fullmatch(filled)
+def _from(
+    rest: str, values: Mapping[str, str | None], stages: list[str], has: Callable[[str], bool], where: str
+) -> str:
+    """Returns the name of the stage; empty when it has none."""
+
+    def value(match: re.Match[str]) -> str:
+        found = values.get(match[1] or match[2])
+        if found is None or len(found) > _LONGEST_VALUE:
+            raise _refused(f"FROM {rest}", f"needs one ARG of its own before it that gives {match[0]} a value", where)
+        return found
+
+    match = _FROM.fullmatch(_VARIABLE.sub(value, rest))
     if match is None:
         raise _refused(f"FROM {rest}", "can't be read here", where)
     _require(match["image"], stages, has, f"FROM {rest}", where)
-    if match["stage"] and not _STAGE.fullmatch(match["stage"]):
+    stage = match["stage"] or ""
+    if stage and not _STAGE.fullmatch(stage):
         raise _refused(f"FROM {rest}", "has a stage whose name may be an image's", where)
-    return str(match["stage"] or "").lower()
+    if _in_another_case(stage, stages):
+        raise _refused(f"FROM {rest}", "names a stage that only differs in case from another", where)
+    return stage
 
 
 def _require(image: str, stages: list[str], has: Callable[[str], bool], instruction: str, where: str) -> None:
-    if image.lower() in ("scratch", *stages):
+    if image == "scratch" or (image and image in stages):
         return
+    if _in_another_case(image, stages):
+        raise _refused(instruction, f"names the stage {image} in another case", where)
     if "$" in image or not has(image):
         raise _refused(instruction, f"needs the image {image}, which the engine does not have", where)
+
+
+def _in_another_case(name: str, stages: list[str]) -> bool:
+    """To Docker it is the same stage, to Podman another, or an image."""
+    return name not in stages and name.lower() in map(str.lower, stages)
 
 
 def _option(rest: str) -> str | None:

@@ -1,5 +1,7 @@
-"""What a stranger's image in Podman's store can't do: be taken for another by its name."""
+"""What a stranger's image in Podman's store can't do: be taken for another by its name. What a build without a network
+does not do: fetch images."""
 
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -12,13 +14,13 @@ from docker.errors import NotFound
 from runbook_runner.core.errors import NotReadyError
 from runbook_runner.core.settings import Settings
 from runbook_runner.sandbox.images import recipe
-from runbook_runner.sandbox.images.build_request import Bounds
+from runbook_runner.sandbox.images.build_request import Bounds, BuildFailedError, build_records
 from runbook_runner.sandbox.images.provide import ensure
 from runbook_runner.sandbox.images.snapshots import Snapshot, context_archive, find_snapshot
 
 pytestmark = [pytest.mark.needs("podman", "docker"), pytest.mark.xdist_group("podman")]
 
-ALL = Bounds(network=True, cpus=1, memory_bytes=256 << 20, deadline_s=120)
+ALL, NONE = (Bounds(network, cpus=1, memory_bytes=256 << 20, deadline_s=120) for network in (True, False))
 REGISTRY = "stranger.test/"
 
 
@@ -112,3 +114,47 @@ def test_nothing_is_built_on_an_image_of_another_registry_than_the_one_named(pul
     first = "" if "FROM" in dockerfile else "FROM scratch\n"
     with pytest.raises(NotReadyError):
         build(write(first + dockerfile.replace("NAME", name) + "COPY Dockerfile /own\n"), base=name)
+
+
+@pytest.fixture
+def knocks() -> Iterator[tuple[str, Callable[[], bool]]]:
+    """A server's address on this machine, and whether somebody has come."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setblocking(False)
+
+        def knocked() -> bool:
+            with suppress(BlockingIOError):
+                server.accept()[0].close()
+                return True
+            return False
+
+        yield f"127.0.0.1:{server.getsockname()[1]}", knocked
+
+
+@pytest.mark.parametrize(
+    "dockerfile",
+    [
+        "FROM REGISTRY/x\n",
+        "FROM HERE\nCOPY --from=REGISTRY/x / /\n",
+        "FROM HERE\nCOPY --from$EMPTY=REGISTRY/x / /\n",
+        "FROM HERE\nRUN --mount=type=bind,from=REGISTRY/x,target=/m true\n",
+    ],
+)
+def test_a_build_without_a_network_asks_no_registry_however_the_dockerfile_is_read(there, here, knocks, dockerfile):
+    registry, knocked = knocks
+    archive = context_archive({"Dockerfile": dockerfile.replace("REGISTRY", registry).replace("HERE", here).encode()})
+    with pytest.raises(BuildFailedError):
+        _records(build_records(there, archive.getvalue(), {"t": f"t{uuid4().hex[:8]}"}, NONE, 60.0))
+    assert not knocked()
+
+
+def _records(records: Iterator[dict[str, Any]]) -> None:
+    for record in records:
+        if "error" in record:
+            raise BuildFailedError(record["error"])
+
+
+def test_an_image_that_is_built_without_a_network_keeps_its_shell(there, write, build, here):
+    below = write(f'FROM {here}\nSHELL ["/bin/bash", "-c"]\n')
+    assert recipe.read_labels(there.image(build(below, bounds=NONE))["Config"]["Labels"])
+    build(write(f"ARG BASE_IMAGE=snapshot:{below.name}\nFROM ${{BASE_IMAGE}}\nRUN [[ a == a ]]\n"), bounds=NONE)
