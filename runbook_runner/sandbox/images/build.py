@@ -111,7 +111,8 @@ def _run(
         "t": engine.image_name(made_of.tag),
         "buildargs": json.dumps({**_proxies(engine, made_of, bounds), **_arguments(engine, made_of)}),
         "labels": json.dumps(made_of.labels),
-        "nocache": fresh,
+        # Docker before 25.0.2 takes any pulled image that looks like it for a step on nothing (CVE-2024-24557).
+        "nocache": fresh or "scratch" in images_of(made_of.files["Dockerfile"], made_of.arguments),
         "rm": True,
         "forcerm": True,
     }

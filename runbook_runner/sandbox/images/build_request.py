@@ -93,12 +93,20 @@ def _records(response: HTTPResponse) -> Iterator[dict[str, Any]]:
 
 def _asked(engine: Engine, bounds: Bounds | None) -> tuple[str, dict[str, Any]]:
     """Returns the path of the request, and its parameters for the network and the limits."""
-    limits = _limits(engine, bounds) if bounds else {}
-    if bounds is None or bounds.network or not engine.is_podman:
-        network = {} if bounds is None or bounds.network else _NO_NETWORK
-        return f"/v{engine.api.api_version}/build", {**network, **limits}
-    pulling = {"pullpolicy": "never", "outputformat": _FORMAT, "dockerfile": "Dockerfile", "layers": True}
-    return _NO_PULLING_BY_PODMAN, {**_NO_NETWORK_OF_PODMAN, **pulling, **limits}
+    path, network = f"/v{engine.api.api_version}/build", bounds is None or bounds.network
+    asked: dict[str, Any] = {} if network else _NO_NETWORK
+    if engine.is_podman:
+        # Its cache takes any image that looks like the step's, also a pulled one, with all that it says about itself.
+        asked = {"nocache": True, "layers": False}
+        if not network:
+            path = _NO_PULLING_BY_PODMAN
+            asked |= {
+                **_NO_NETWORK_OF_PODMAN,
+                "pullpolicy": "never",
+                "outputformat": _FORMAT,
+                "dockerfile": "Dockerfile",
+            }
+    return path, {**asked, **(_limits(engine, bounds) if bounds else {})}
 
 
 def _limits(engine: Engine, bounds: Bounds) -> dict[str, Any]:

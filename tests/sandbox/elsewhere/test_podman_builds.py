@@ -1,7 +1,10 @@
-"""What a stranger's image in Podman's store can't do: be taken for another by its name. What a build without a network
-does not do: fetch images."""
+"""What a stranger's image in Podman's store can't do: be taken for another by its name, or for a step of a build. What
+a build without a network does not do: fetch images."""
 
+import io
+import json
 import socket
+import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -47,16 +50,36 @@ def pulled(there: Any) -> Iterator[Callable[..., str]]:
     """Puts an image into the store, as if it was pulled from a stranger's registry under this name there. Its id."""
     names = []
 
-    def put(name: str, dockerfile: str = f"FROM scratch\nLABEL who={uuid4()}\n") -> str:
+    def put(name: str, dockerfile: str = f"FROM scratch\nLABEL who={uuid4()}\n", **variables: str) -> str:
         names.append(REGISTRY + name)
         archive = context_archive({"Dockerfile": dockerfile.encode()})
         said = list(there.api.build(fileobj=archive, custom_context=True, tag=names[-1], rm=True, decode=True))
         assert not any("error" in line for line in said), said
+        if variables:
+            saved = b"".join(there.api.get_image(names[-1]))
+            there.api.remove_image(names[-1], force=True)
+            there.api.load_image(_with(saved, variables))
         return str(there.image_id(names[-1]))
 
     yield put
     for name in names:
         there.api.remove_image(name, force=True)
+
+
+def _with(saved: bytes, variables: dict[str, str]) -> bytes:
+    """The archive of an image, with more variables in its configuration."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=io.BytesIO(saved)) as old, tarfile.open(fileobj=packed, mode="w") as new:
+        files = {member.name: old.extractfile(member) for member in old if member.isreg()}
+        contents = {name: file.read() for name, file in files.items() if file}
+        config = json.loads(contents["manifest.json"])[0]["Config"]
+        image = json.loads(contents[config])
+        image["config"]["Env"] += [f"{name}={value}" for name, value in variables.items()]
+        for name, content in (contents | {config: json.dumps(image).encode()}).items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            new.addfile(info, io.BytesIO(content))
+    return packed.getvalue()
 
 
 @pytest.fixture
@@ -114,6 +137,13 @@ def test_nothing_is_built_on_an_image_of_another_registry_than_the_one_named(pul
     first = "" if "FROM" in dockerfile else "FROM scratch\n"
     with pytest.raises(NotReadyError):
         build(write(first + dockerfile.replace("NAME", name) + "COPY Dockerfile /own\n"), base=name)
+
+
+def test_no_image_that_was_pulled_is_a_step_of_a_build(pulled, write, build, here, lines, name):
+    step = f"FROM {here}\nRUN echo {name} > /made\n"
+    pulled(name, step, STRANGER="inside")
+    build(write(f"{step}RUN echo is=$STRANGER=\n"))
+    assert "is==" in [line.rpartition(": ")[2] for line in lines]
 
 
 @pytest.fixture

@@ -1,8 +1,11 @@
 """The build of what a project offers has the run's network, its limits, and an end; nothing of the Docker
 configuration's passwords gets into a build or a container."""
 
+import hashlib
+import io
 import json
 import os
+import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -82,6 +85,52 @@ def test_a_build_pulls_nothing_under_a_name_of_the_images_built_here(
 ) -> None:
     with pytest.raises(NotReadyError, match="none of that name is pulled"):
         build(instruction.format(f"{registry}runbook-runner/python312-uv:0123456789ab"), ALL)
+
+
+def test_no_image_that_was_pulled_is_a_step_of_a_build_on_nothing(engine: Any, build: Build) -> None:
+    """Docker before 25.0.2 takes one: CVE-2024-24557."""
+    dockerfile = "FROM scratch\nCOPY Dockerfile /made\n"
+    tag = build(dockerfile, ALL)[0].removeprefix("Building ")
+    step = next(item["Id"] for item in engine.api.history(tag) if "COPY" in item["CreatedBy"])
+    archive = _of_another_layer(b"".join(engine.api.get_image(step)), "stranger.test/tools:1")
+    engine.api.remove_image(tag)
+    engine.api.load_image(archive)
+    try:
+        build(dockerfile, ALL)
+        container = engine.api.create_container(tag, ["none"])["Id"]
+        made = b"".join(engine.api.get_archive(container, "/made")[0])
+        engine.api.remove_container(container)
+    finally:
+        engine.api.remove_image("stranger.test/tools:1", force=True)
+    assert b"COPY Dockerfile /made" in made
+
+
+def _of_another_layer(saved: bytes, name: str) -> bytes:
+    """The archive of an image, with all that it says about itself but the content."""
+    layer, packed = io.BytesIO(), io.BytesIO()
+    _pack(layer, {"made": b"of a stranger\n"})
+    with tarfile.open(fileobj=io.BytesIO(saved)) as old:
+        (manifest,) = json.loads(_read(old, "manifest.json"))
+        image = json.loads(_read(old, manifest["Config"]))
+    image["rootfs"]["diff_ids"] = [f"sha256:{hashlib.sha256(layer.getvalue()).hexdigest()}"]
+    listed = [{"Config": "config.json", "RepoTags": [name], "Layers": ["layer.tar"]}]
+    files = {"config.json": json.dumps(image).encode(), "manifest.json": json.dumps(listed).encode()}
+    _pack(packed, {**files, "layer.tar": layer.getvalue()})
+    return packed.getvalue()
+
+
+def _read(archive: tarfile.TarFile, name: str) -> bytes:
+    file = archive.extractfile(name)
+    assert file
+    return file.read()
+
+
+def _pack(out: io.BytesIO, files: dict[str, bytes]) -> None:
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
 
 
 def test_a_build_that_takes_too_long_is_ended_and_says_how_to_build_it(build: Build) -> None:
