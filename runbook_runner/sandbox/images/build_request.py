@@ -20,17 +20,18 @@ from runbook_runner.sandbox.docker.engine import Engine
 _MAX_RECORD: Final = 4 << 20
 _PERIOD_US: Final = 100_000
 _NO_NETWORK: Final = {"networkmode": "none"}
-# Of `podman build --network=none`: to Podman's API any other word means the network of its machine, loopback included.
-_NO_NETWORK_OF_PODMAN: Final = {"networkmode": "NetworkDisabled", "nsoptions": '[{"Name": "network"}]'}
-# Of Podman's two ways to build only its own can be told to pull no image.
-_NO_PULLING_BY_PODMAN: Final = "/v4.0.0/libpod/build"
+# Podman's builds have the network of their machine, loopback included, unless they are asked for one of their own: that
+# of its containers. Of its two ways to build only its own takes a policy for images, which is not in Docker's API.
+_OWN_NETWORK: Final = {"nsoptions": '[{"Name": "network"}]'}
+_NO_NETWORK_OF_PODMAN: Final = {"networkmode": "NetworkDisabled", "pullpolicy": "never"}
 _FORMAT: Final = "application/vnd.docker.distribution.manifest.v2+json"  # the other one has no SHELL and no ONBUILD
+_NO_PULLING: Final = "/v4.0.0/libpod/build"
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """What the build of content that a project offers may use; our own content has the engine's network and no limit
-    but the deadline."""
+    """What the build of content that a project offers may use, or of our own on an image of others; all else has the
+    engine's network and no limit but the deadline."""
 
     network: bool
     cpus: float
@@ -97,15 +98,10 @@ def _asked(engine: Engine, bounds: Bounds | None) -> tuple[str, dict[str, Any]]:
     asked: dict[str, Any] = {} if network else _NO_NETWORK
     if engine.is_podman:
         # Its cache takes any image that looks like the step's, also a pulled one, with all that it says about itself.
-        asked = {"nocache": True, "layers": False}
+        asked = {**_OWN_NETWORK, "nocache": True, "layers": False}
         if not network:
-            path = _NO_PULLING_BY_PODMAN
-            asked |= {
-                **_NO_NETWORK_OF_PODMAN,
-                "pullpolicy": "never",
-                "outputformat": _FORMAT,
-                "dockerfile": "Dockerfile",
-            }
+            path = _NO_PULLING
+            asked |= {**_NO_NETWORK_OF_PODMAN, "outputformat": _FORMAT, "dockerfile": "Dockerfile"}
     return path, {**asked, **(_limits(engine, bounds) if bounds else {})}
 
 

@@ -1,8 +1,10 @@
 """Docker sandbox: the image a run starts from. Built on first use, later found by its content (see recipe.py)."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 from runbook_runner.core.disk.lock import locked
 from runbook_runner.core.disk.private import private_folder
@@ -15,6 +17,10 @@ from runbook_runner.sandbox.images.build import build_image
 from runbook_runner.sandbox.images.build_request import Bounds
 from runbook_runner.sandbox.images.recipe import Layer, Recipe
 from runbook_runner.sandbox.images.snapshots import Near, Snapshot, find_base
+
+_INSTALLING: Final = (
+    1 << 30
+)  # bytes of memory: with 192 MB two of our agents could not be installed, with 384 MB all could
 
 MayBuild = Callable[[Snapshot, str], None]
 """Takes a snapshot and the digest of the very files that its image is made of."""
@@ -109,7 +115,7 @@ def _snapshot(how: _How, snapshot: Snapshot, above: tuple[str, ...] = (), *, fre
         return ImageRef(made_of.tag, digest)
     if base := find_base(snapshot, how.near, above):
         _snapshot(how, base, (*above, snapshot.name))
-    return _built(how, made_of, offered=snapshot.origin == "user", fresh=fresh)
+    return _built(how, made_of, how.bounds if snapshot.origin == "user" else None, fresh=fresh)
 
 
 def _on_top(
@@ -125,11 +131,17 @@ def _on_top(
             bundle=bundle,
             foreign=foreign,
         )
-        image = _built(how, made_of, offered=layers[depth - 1].offered)
+        offered = layers[depth - 1].offered
+        image = _built(how, made_of, how.bounds if offered else _limits(how.bounds) if foreign else None)
     return image
 
 
-def _built(how: _How, made_of: Recipe, *, offered: bool, fresh: bool = False) -> ImageRef:
+def _limits(bounds: Bounds | None) -> Bounds | None:
+    """Returns what our own installation may use where the programs that do it are an image's of others."""
+    return bounds and Bounds(True, bounds.cpus, max(bounds.memory_bytes, _INSTALLING), math.inf)
+
+
+def _built(how: _How, made_of: Recipe, bounds: Bounds | None, *, fresh: bool = False) -> ImageRef:
     engine, tag = how.engine, made_of.tag
     digest = None if fresh else engine.image_id(tag)
     if digest is None:
@@ -137,7 +149,7 @@ def _built(how: _How, made_of: Recipe, *, offered: bool, fresh: bool = False) ->
             # Another process may have built it while this one waited for the lock.
             digest = None if fresh else engine.image_id(tag)
             if digest is None:
-                build_image(engine, made_of, how.report, fresh=fresh, bounds=how.bounds if offered else None)
+                build_image(engine, made_of, how.report, fresh=fresh, bounds=bounds)
                 digest = engine.image_id(tag)
     if digest is None:
         raise NotReadyError(f"The engine built {tag} and does not have it.", hint="Is its disk full?")

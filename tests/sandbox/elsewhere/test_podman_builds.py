@@ -1,5 +1,5 @@
 """What a stranger's image in Podman's store can't do: be taken for another by its name, or for a step of a build. What
-a build without a network does not do: fetch images."""
+Podman's builds can't do: fetch an image when the run's network is narrowed, reach this machine's own servers."""
 
 import io
 import json
@@ -188,3 +188,13 @@ def test_an_image_that_is_built_without_a_network_keeps_its_shell(there, write, 
     below = write(f'FROM {here}\nSHELL ["/bin/bash", "-c"]\n')
     assert recipe.read_labels(there.image(build(below, bounds=NONE))["Config"]["Labels"])
     build(write(f"ARG BASE_IMAGE=snapshot:{below.name}\nFROM ${{BASE_IMAGE}}\nRUN [[ a == a ]]\n"), bounds=NONE)
+
+
+def test_a_build_with_a_network_does_not_reach_this_machines_own_servers(write, build, here, knocks, lines):
+    address, knocked = knocks
+    host, port = address.split(":")
+    code = f"import socket; socket.create_connection(('{host}', {port}), 5)"
+    build(write(f'FROM {here}\nRUN tail -n +3 /proc/net/dev | wc -l; python3 -c "{code}" || echo nobody\n'))
+    said = [line.rpartition(": ")[2] for line in lines]
+    assert ("nobody" in said, knocked()) == (True, False)
+    assert "1" not in said  # more than loopback

@@ -72,6 +72,22 @@ def test_a_build_keeps_the_runs_memory_limit(build: Build) -> None:
     assert str(256 << 20) in build(show, NONE)
 
 
+@pytest.mark.needs("groups")
+def test_what_is_put_on_an_image_of_others_has_limits_and_the_engines_network(
+    engine: Any, image: str, lines: Any
+) -> None:
+    from runbook_runner.sandbox.images import provide
+
+    show = "cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null || true"
+    layer = provide.Layer(f"t{uuid4().hex[:8]}", f"RUN {show}\n{_ROUTES}\n")
+    base = provide.ImageRef(image, engine.image_id(image))
+    layered = provide.add_layers(engine, base, [layer], Settings.load(), lines, NONE)
+    engine.api.remove_image(layered.tag)
+    said = [line.rpartition(": ")[2] for line in lines]
+    assert str(1 << 30) in said
+    assert "routes 0" not in said
+
+
 @pytest.mark.parametrize("instruction", ["FROM .", "FROM x/..", "COPY --from=-1 /a /a", "COPY --from=.. /a /a"])
 def test_what_no_image_can_be_called_is_one_that_the_engine_does_not_have(build: Build, instruction: str) -> None:
     with pytest.raises(NotReadyError, match="which the engine does not have"):
