@@ -340,7 +340,7 @@ def test_a_gigabyte_of_zeros_is_refused_as_a_file_and_bounded_as_output(make, sh
     sandbox = make()
     assert shell(sandbox, "head -c 1073741825 /dev/zero >/app/results/zeros").exit.code == 0
     skipped = sandbox.get("/app/results", tmp_path / "home", ALL).skipped
-    assert [(path, "more than 1073741824 bytes" in reason) for path, reason in skipped] == [("zeros", True)]
+    assert [(path, "more than 1,073,741,824 bytes" in reason) for path, reason in skipped] == [("zeros", True)]
     assert [file for file in (tmp_path / "home").rglob("*") if file.is_file()] == []
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     process = shell.start(sandbox, "head -c 400000000 /app/results/zeros")

@@ -20,7 +20,7 @@ _SET_BY_ENGINES: Final = ("TARGET", "BUILD")  # ARG TARGETARCH: Podman's value, 
 _MOST_STAGES: Final = 1000
 _COPIED: Final = re.compile(r"--from=(\S+)", re.IGNORECASE)
 _FLAGS: Final = re.compile(r"^(?:--\S+\s+)*")
-_UNCLEAR_FLAG: Final = re.compile(r"--(?:\S*\$|from(?!=))", re.IGNORECASE)
+_UNCLEAR_FROM: Final = re.compile(r"--from(?!=)", re.IGNORECASE)
 _RUN_OPTIONS: Final = re.compile(r"(?:--[^\s\"'\\$]+\s+)*")  # without what the engine could read otherwise
 _MOUNT: Final = re.compile(r"--mount=(\S+)")
 _MOUNTED: Final = re.compile(r"\bfrom=([^\s,]+)")
@@ -79,7 +79,7 @@ def refuse_fetches(dockerfile: bytes, arguments: Mapping[str, str], has: Callabl
             stages.append(_from(rest, values, stages, has, where))
         elif word == "COPY":
             plain = _QUOTES.sub("", rest.replace("\\", ""))
-            if any(map(_UNCLEAR_FLAG.match, plain.split())):
+            if any(map(_is_unclear_flag, plain.split())):
                 raise _refused(f"COPY {rest}", "has a flag that can't be read here", where)
             for image in _COPIED.findall(plain):
                 if not _is_stage(image, stages[:-1]):  # of itself a stage can have nothing
@@ -180,3 +180,7 @@ def _refused(instruction: str, why: str, where: str) -> NotReadyError:
         where=where,
         hint="Build it first with `runbook snapshots build`, which has a network, or use --network full.",
     )
+
+
+def _is_unclear_flag(word: str) -> bool:
+    return word.startswith("--") and ("$" in word or bool(_UNCLEAR_FROM.match(word)))
