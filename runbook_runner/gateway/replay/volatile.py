@@ -37,21 +37,40 @@ _MONTHS: Final = (
 )
 
 
+def _any(names: Iterable[str]) -> str:
+    return f"(?:{'|'.join(names)})"
+
+
+_MONTH, _MON, _SUN = _any(_MONTHS), _any(month[:3] for month in _MONTHS), _any(day[:3] for day in _WEEKDAYS)
+_DATE: Final = re.compile(
+    rf"(?<!\d)(?P<weekday>{_any(_WEEKDAYS)}, )?(?P<day>\d{{4}}(?:-\d\d-|/\d\d/)\d\d"
+    rf"|\d{{1,2}}(?:/\d{{1,2}}/| {_MONTH} )\d{{4}}|(?:{_MONTH}|{_MON}) \d{{1,2}}, \d{{4}}"
+    rf"|{_SUN} {_MON} \d{{1,2}} \d{{4}}){_CLOCK}(?!\d)"
+)
+"""Any date in the forms of `_forms`: one pattern for all days, as a recording may be of thousands."""
+_FEW: Final = 3  # years that are looked for first, which is quicker
+
+
 def normaliser(days: Iterable[date]) -> Normalise:
     """days: the dates of the cassette and of this run. Only they and the days before and after are volatile: any other
     date in a request is data."""
     first, last = date.min.toordinal(), date.max.toordinal()
     beside = {day.toordinal() + n for day in days for n in (-1, 0, 1)}
     around = {date.fromordinal(day) for day in beside if first <= day <= last}
-    forms = sorted({form for day in around for form in _forms(day)}, key=len, reverse=True)
-    today = re.compile(rf"(?<!\d)(?:{'|'.join(map(re.escape, forms))}){_CLOCK}(?!\d)") if forms else None
-    years = tuple(str(day.year) for day in around)
+    forms = {form for day in around for form in _forms(day)}
+    years = {f"{day.year:04}" for day in around}
+
+    def today(found: re.Match[str]) -> str:
+        weekday, day = found["weekday"] or "", found["day"]
+        if weekday + day in forms:
+            return "<today>"
+        return f"{weekday}<today>" if day in forms else found[0]
 
     def normalise(text: str) -> str:
         for pattern, word in _REPLACED:
             text = pattern.sub(word, text)
-        if today and any(year in text for year in years):
-            text = today.sub("<today>", text)
+        if len(years) > _FEW or any(year in text for year in years):
+            text = _DATE.sub(today, text)
         return text
 
     return normalise
