@@ -27,14 +27,16 @@ class BlobFolder:
     """`ab/<sha256>.zst`, named by the digest of the uncompressed bytes."""
 
     def __init__(self, folder: Path):
-        self._folder = folder
+        self.folder = folder
         self.written = 0
         """Bytes on disk that were added by this object."""
+        self.unpacked = 0
+        """Bytes that `get` has returned so far."""
 
     def prepare(self) -> None:
         """Raises OSError when the folder can't be written to."""
-        if not os.access(self._folder, os.W_OK):
-            make_folder(self._folder, FOLDER)
+        if not os.access(self.folder, os.W_OK):
+            make_folder(self.folder, FOLDER)
 
     def put(self, data: bytes) -> str:
         """Stores the data and returns its digest. Raises RecordingError."""
@@ -51,7 +53,7 @@ class BlobFolder:
 
     def writer(self) -> "BlobWriter":
         """Returns a writer for bytes that come one after the other."""
-        return BlobWriter(self._folder, self._count)
+        return BlobWriter(self.folder, self._count)
 
     def _count(self, size: int) -> None:
         self.written += size
@@ -61,6 +63,7 @@ class BlobFolder:
         path = self._known(digest)
         data = b"".join(_unpacked(path))
         _verify(path, digest, hashlib.sha256(data))
+        self.unpacked += len(data)
         return data
 
     def pieces(self, digest: str) -> Iterator[bytes]:
@@ -74,11 +77,11 @@ class BlobFolder:
 
     def _known(self, digest: str) -> Path:
         if not _DIGEST.fullmatch(digest):
-            raise InputError(f"{digest[:80]!r} is not the name of a blob.", where=str(self._folder))
+            raise InputError(f"{digest[:80]!r} is not the name of a blob.", where=str(self.folder))
         return self._path(digest)
 
     def _path(self, digest: str) -> Path:
-        return blob_path(self._folder, digest)
+        return blob_path(self.folder, digest)
 
 
 class BlobWriter:

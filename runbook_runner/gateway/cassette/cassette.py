@@ -8,9 +8,10 @@ import errno
 import json
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from io import BytesIO
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -20,7 +21,7 @@ from runbook_runner.core.disk.links import open_regular
 from runbook_runner.core.disk.private import FOLDER, private_opener
 from runbook_runner.core.errors import InputError, RecordingError
 from runbook_runner.core.events import Source, Usage
-from runbook_runner.core.files import make_folder
+from runbook_runner.core.files import make_folder, read_stream
 from runbook_runner.core.redaction import Redactor
 from runbook_runner.core.settings import RecordMode
 from runbook_runner.gateway.cassette.blobs import BlobFolder, BlobWriter, blob_path
@@ -28,6 +29,9 @@ from runbook_runner.gateway.cassette.dedup import DocumentStore, compact
 from runbook_runner.gateway.dialects.base import Json
 
 INDEX_FILE: Final = "index.jsonl"
+_MOST_INDEX: Final = 64_000_000
+MOST_UNPACKED: Final = 1 << 30
+"""Bytes of all bodies, each as often as a call names it; see `dedup`."""
 _ANSWERS: Final = range(200, 600)
 """The HTTP statuses of answers."""
 KEPT_HEADERS: Final = frozenset(
@@ -195,12 +199,13 @@ class Cassette:
         """Returns all calls by number, without an incomplete last line. Raises InputError for any other bad line."""
         try:
             with open_regular(self._index) as index:
-                lines = index.read().split(b"\n")
+                lines = BytesIO(read_stream(index, str(self._index), "index", _MOST_INDEX))
         except FileNotFoundError:
             return []
         except OSError as error:
             raise InputError(f"Can't read this recording: {error.strerror}.", where=str(self._index)) from error
-        return sorted((self._parse(i, line) for i, line in enumerate(lines[:-1], 1)), key=lambda call: call.number)
+        whole = ((i, line) for i, line in enumerate(lines, 1) if line.endswith(b"\n"))
+        return sorted((self._parse(i, line) for i, line in whole), key=lambda call: call.number)
 
     def read(self, number: int) -> Exchange:
         """Returns the call of this number with its bodies, without secrets. Raises InputError."""
@@ -208,6 +213,20 @@ class Cassette:
             if call.number == number:
                 return self.exchange(call)
         raise InputError(f"There is no model call {number} in this recording.", where=str(self._index))
+
+    def exchanges(self, calls: Iterable[RecordedCall]) -> Iterator[Exchange]:
+        """Yields these calls with their bodies. Raises InputError as `exchange`, and when it is too much in all."""
+        before = self._unpacked
+        for call in calls:
+            exchange = self.exchange(call)
+            if self._unpacked - before > MOST_UNPACKED:
+                message = f"This recording takes more than {MOST_UNPACKED >> 20} MB when it is unpacked."
+                raise InputError(message, where=str(self.folder))
+            yield exchange
+
+    @property
+    def _unpacked(self) -> int:
+        return self._blobs.unpacked + self._documents.counted
 
     def exchange(self, call: RecordedCall) -> Exchange:
         """Returns a call with its bodies. Raises InputError when one is missing or was changed, and for a request that

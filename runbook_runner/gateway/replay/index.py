@@ -1,7 +1,7 @@
 """Gateway: the index of a finished cassette, which finds the recorded call that has the same request."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,10 @@ class CassetteIndex:
         """Raises InputError when a part of the cassette is missing or was changed."""
         return self._cassette.exchange(self._by_number[number].call)
 
+    def exchanges(self, entries: Iterable[IndexedCall]) -> Iterator[Exchange]:
+        """Yields the calls of these entries. Raises InputError as `exchange`, and when it is too much in all."""
+        return self._cassette.exchanges(entry.call for entry in entries)
+
     def answer(self, number: int, *, in_pieces: bool) -> Any:
         """Returns the response of this call, see `Exchange`. in_pieces: a text as an iterator of its bytes. Raises
         InputError as `exchange`."""
@@ -116,13 +120,14 @@ def open_index(folder: Path) -> CassetteIndex:
 
 def _entries(cassette: Cassette, calls: Iterable[RecordedCall], normalise: Normalise) -> Iterable[IndexedCall]:
     profiler, dialects = Profiler(normalise), {dialect.name: dialect for dialect in DIALECTS}
-    for call in calls:
+    for exchange in cassette.exchanges(calls):
+        call = exchange.call
         dialect = dialects.get(call.dialect)
         if dialect is None:
             raise InputError(
                 f"Model call {call.number} is in an unknown API, {call.dialect!r}.", where=str(cassette.folder)
             )
-        body = cassette.exchange(call).request or {}
+        body = exchange.request or {}
         stream = dialect.parse_request(call.path.partition("?")[0], body).stream
         kind = (call.dialect, call.operation, stream)
         yield IndexedCall(call, dialect, profiler.profile(kind, call.model, body))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from runbook_runner.gateway.cassette.dedup import quick_bytes
 from runbook_runner.gateway.dialects.base import Json
 from runbook_runner.gateway.replay.request_parts import RequestPart, is_tool_output, request_parts
 from runbook_runner.gateway.replay.volatile import ID_KEYS, Normalise
@@ -17,6 +18,7 @@ Kind = tuple[str, str, bool]
 _NEAREST: Final = 3
 _TOOL_OUTPUT: Final = "<tool output>"
 _CACHE_KEY: Final = "cache_control"  # a client sets it elsewhere as the conversation grows
+_CANONICAL: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 UNCOMPARED_KEYS: Final = ID_KEYS | {_CACHE_KEY}
 
 
@@ -76,7 +78,7 @@ class Profiler:
         return Profile(kind, whole.digest(), {key: tuple(parts) for key, parts in groups.items()})
 
     def _part(self, part: RequestPart, clean: Callable[[Any], Any]) -> PartDigests:
-        seen = part.origin, hashlib.sha256(_canonical(part.value)).digest()
+        seen = part.origin, hashlib.sha256(quick_bytes(part.value)).digest()
         if seen not in self._known:
             value = clean(part.value)
             normalise = str if part.origin == "model" else self._normalise
@@ -121,8 +123,4 @@ def nearest(asked: Profile, recorded: Iterable[tuple[int, Profile]], used: Mappi
 
 
 def _digest(value: Any) -> bytes:
-    return hashlib.sha256(_canonical(value)).digest()
-
-
-def _canonical(value: Any) -> bytes:
-    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+    return hashlib.sha256(_CANONICAL.encode(value).encode()).digest()

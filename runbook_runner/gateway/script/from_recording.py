@@ -38,7 +38,8 @@ _USAGE: Final = {
 def script_from(index: CassetteIndex) -> str:
     """Returns the recorded turns as a model script, without side requests and failed calls. Raises InputError without
     any, and for a damaged cassette."""
-    turns = [_turn(entry, index.exchange(entry.number)) for entry in _turns(index)]
+    entries = list(_turns(index))
+    turns = [_turn(entry, exchange) for entry, exchange in zip(entries, index.exchanges(entries), strict=True)]
     if not turns:
         raise InputError("No answer of a model is recorded here.", where=str(index.folder))
     return "\n".join(

@@ -1,6 +1,7 @@
 """The recording of model calls: complete, small, clean, and honest when it can't be written."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,13 @@ import pytest
 from runbook_runner.core.errors import InputError, RecordingError
 from runbook_runner.core.events import Event
 from runbook_runner.core.redaction import Redactor
-from runbook_runner.gateway import Cassette, load_script
+from runbook_runner.gateway import Cassette, RecordedCall, load_script
+from runbook_runner.gateway.cassette.blobs import BlobFolder
+from runbook_runner.gateway.cassette.cassette import Body
 
 Scripted = Callable[[str], Any]
+CALL = RecordedCall(number=1, ts="2026-03-04", dialect="anthropic", operation="generate", path="/v1/messages",
+                    model="m", source="provider", status=200, seconds=1.0)  # fmt: skip
 
 
 def size_of(folder: Path) -> int:
@@ -232,6 +237,25 @@ def test_a_document_that_is_nested_too_deeply_is_refused(scripted: Scripted) -> 
     line.ask("hi", deep=json.loads("[" * 400 + "]" * 400))
     with pytest.raises(InputError, match=r"blob [0-9a-f]{64}: This is nested deeper than 100 levels"):
         line.cassette.read(1)
+
+
+def test_what_a_document_unpacks_to_is_bounded_with_its_parts(tmp_path: Path) -> None:
+    """On disk it may be a line of some hundred bytes, and any number of lines may name it."""
+    blobs = BlobFolder(tmp_path / "blobs")
+    words = blobs.put(b'"%s"' % (b"a" * (10 << 20)))
+    for parts in (b'{"$blob":"%s"}' % words.encode(), b"[" + b"1," * (300 << 10) + b"1]"):
+        blob = blobs.put(b'{"messages":[%s]}' % b",".join([parts] * 30))
+        body = Body(blob=blob, kind="json", content_type="application/json")
+        with pytest.raises(InputError, match=r"\.zst: This part of a recording takes more than 256 MB"):
+            Cassette(tmp_path, Redactor({})).exchange(CALL.model_copy(update={"request": body}))
+    assert sum(path.stat().st_size for path in tmp_path.rglob("*.zst")) < 100_000
+
+
+def test_an_index_of_any_length_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "index.jsonl").touch()
+    os.truncate(tmp_path / "index.jsonl", 64_000_001)
+    with pytest.raises(InputError, match=r"index\.jsonl: The index has more than 64 MB"):
+        Cassette(tmp_path, Redactor({})).calls()
 
 
 def test_a_line_that_does_not_fit_on_the_disk_spoils_no_other(scripted: Scripted) -> None:

@@ -16,6 +16,8 @@ from runbook_runner.core.events import ModelCalled, ReplayDiverged, Usage
 from runbook_runner.core.redaction import Redactor
 from runbook_runner.gateway import Budget, Cassette, RecordedCall, load_replay, load_script, provider_from
 from runbook_runner.gateway.replay.difference import compare as compare_requests
+from runbook_runner.gateway.replay.index import open_index
+from runbook_runner.gateway.script.from_recording import script_from
 
 SIGNATURE = "EqQBCgIYAhIkZm9v" + "Zm9vYmFyYmF6cXV4/+" * 8 + "=="
 TOOLS = [{"name": "Bash", "description": "Runs.", "input_schema": {"type": "object"}}]
@@ -398,6 +400,16 @@ def test_a_status_that_no_answer_has_is_damage(record: Record, status: int) -> N
     """After 101 the agent would wait for what follows in another protocol."""
     with pytest.raises(InputError, match=rf"index.jsonl:2: No answer has the status {status}\."):
         load_replay(record((question(), answer("one")), (question(1), answer("two"), {"status": status})))
+
+
+def test_what_a_recording_unpacks_to_is_bounded_in_all(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines of the index may name one answer of megabytes, which on disk has some kilobytes."""
+    folder = record(*((question(n), "data: {}\n\n" * 30_000) for n in range(4)))
+    index = open_index(folder)
+    monkeypatch.setattr("runbook_runner.gateway.cassette.cassette.MOST_UNPACKED", 1 << 20)
+    for use in (load_replay, lambda _: script_from(index)):
+        with pytest.raises(InputError, match="recorded: This recording takes more than 1 MB when it is unpacked"):
+            use(folder)
 
 
 def test_an_answer_that_was_changed_on_disk_stops_the_run(connect: Any, record: Record) -> None:
