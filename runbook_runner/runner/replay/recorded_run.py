@@ -22,7 +22,7 @@ from runbook_runner.core.events import (
     Status,
     ToolCalled,
 )
-from runbook_runner.core.files import is_link
+from runbook_runner.core.files import is_link, read_stream
 from runbook_runner.core.invalid import problem_of
 from runbook_runner.core.spec import RunSpec
 from runbook_runner.runbook.parts.steps import step_blocks
@@ -33,6 +33,7 @@ from runbook_runner.trajectory.store import SPEC_FILE, find_folder, read_events
 MODEL_FOLDER = "model"
 _A_FOLDER = re.compile(r"/[^\0\n]{1,511}")
 _LEVELS = 200  # of folders; a run collects half as many
+_MOST_SPEC = 64_000_000  # bytes; a runbook and its parameters have 5 MB each, and JSON escapes them
 
 
 class End(NamedTuple):
@@ -148,7 +149,7 @@ def end_of(events: Sequence[Event]) -> End | None:
 def _spec(path: Path) -> RunSpec:
     try:
         with open_regular(path) as file:
-            spec = RunSpec.model_validate_json(file.read())
+            spec = RunSpec.model_validate_json(read_stream(file, str(path), "spec", _MOST_SPEC))
     except OSError as error:
         raise InputError(f"The spec of this run can't be read: {error.strerror}.", where=str(path)) from error
     except ValidationError as error:

@@ -26,7 +26,7 @@ from runbook_runner.core.redaction import Redactor
 from runbook_runner.core.settings import ASSETS, INPUT_ENTRIES, KEPT_INPUTS_BYTES
 from runbook_runner.core.spec import InputFile, RunSpec
 from runbook_runner.core.text import decoded_name
-from runbook_runner.runner.request.input_zips import opened
+from runbook_runner.runner.request.input_zips import Member, opened
 from runbook_runner.sandbox.base import PutFile
 
 INPUTS = "inputs"
@@ -135,6 +135,18 @@ def unpacked(inputs: Iterable[InputFile]) -> Iterator[list[PutFile]]:
         yield files
 
 
+def require_room(spec: RunSpec) -> None:
+    """Raises InputError for inputs that need more than the sandbox's disk, and as `unpacked`."""
+    size = sum(item.size for item in spec.inputs if not is_zip(item.name))
+    with unpacked(item for item in spec.inputs if is_zip(item.name)) as members:
+        size += sum(member.source.size for member in members if isinstance(member.source, Member))
+    if size > spec.limits.disk_bytes:
+        raise InputError(
+            f"The inputs of this run take {size >> 20:,} MB, and its sandbox may use {spec.limits.disk_bytes >> 20:,}.",
+            hint="Leave out what the agent does not need, or give it more with --disk.",
+        )
+
+
 def is_zip(name: str) -> bool:
     """Whether an input of that name is unpacked for the agent."""
     return name.lower().endswith(".zip")
@@ -152,27 +164,31 @@ def shown_names(inputs: Iterable[InputFile], files: Sequence[PutFile]) -> tuple[
 
 def keep_inputs(spec: RunSpec, folder: Path, redactor: Redactor, emit: Emit) -> tuple[InputFile, ...]:
     """Copies the inputs to `inputs/<sha256>`, the smallest first, up to KEPT_INPUTS_BYTES in all; warns of each that is
-    not kept, with the reason. Returns the inputs with their copies as sources. Raises InputError when one can't be read
-    or was changed, RecordingError when it can't be written."""
+    not kept, with the reason. Inputs with one content are one copy. Returns the inputs with their copies as sources.
+    Raises InputError when one can't be read or was changed, RecordingError when it can't be written."""
     left, copies = KEPT_INPUTS_BYTES, {}
+    problems: dict[tuple[str, bool], str | None] = {}
     for item in sorted(spec.inputs, key=lambda item: item.size):
-        source = Path(item.source)
-        problem = "it is too large" if item.size > left else _obstacle(item, redactor)
-        if problem:
+        content, copy = (item.sha256, is_zip(item.name)), folder / INPUTS / item.sha256
+        if content not in problems:
+            problems[content] = "it is too large" if item.size > left else _obstacle(item, redactor)
+            if not problems[content]:
+                _copy(Path(item.source), copy)
+                left -= item.size
+        if problem := problems[content]:
             needs = f"A replay needs it at {item.source}, or as {INPUTS}/{item.sha256} in the run's folder."
             message = f"The input {item.name} is not kept with the run: {problem}. {needs}"
             emit(Log(level="warning", message=message))
-            continue
-        copies[item.name] = folder / INPUTS / item.sha256
-        _copy(source, copies[item.name])
-        left -= item.size
+        else:
+            copies[item.name] = copy
     return tuple(item.model_copy(update={"source": str(copies.get(item.name, item.source))}) for item in spec.inputs)
 
 
 def require_unchanged(inputs: Iterable[InputFile]) -> None:
     """Raises InputError for an input that is not what it was when the run was prepared."""
+    digest = cache(_digest_of)
     for item in inputs:
-        if _sha256(Path(item.source)) != item.sha256:
+        if digest(Path(item.source))[0] != item.sha256:
             hint = "Start the run again; this one would record another file than its agent got."
             raise InputError(f"The input {item.name} was changed after the run had begun.", hint=hint)
 
@@ -211,12 +227,11 @@ def _copy(source: Path, target: Path) -> None:
 
 def with_kept_inputs(spec: RunSpec, folder: Path, near: Iterable[Path]) -> RunSpec:
     """The spec with each input at its kept copy, else at the path where the recorded run found it, if that is in a
-    project of the folders near: a recording may name any file of this machine. Raises InputError that names every input
-    that is gone or was changed."""
-    projects = tuple(map(repository_of, near))
-    found = {item.name: _current_path(item, folder, projects) for item in spec.inputs}
-    missing = [item for item in spec.inputs if found[item.name] is None]
-    if missing:
+    project of the folders near: a recording may name any file of this machine. Sizes are those of the files. Raises
+    InputError that names every input that is gone or was changed."""
+    projects, digest = tuple(map(repository_of, near)), cache(_digest_of)
+    found = [(item, _found(item, folder, projects, digest)) for item in spec.inputs]
+    if missing := [item for item, now in found if now is None]:
         lines = "\n".join(f"  {item.name} (sha256 {item.sha256}), was at {item.source}" for item in missing)
         count = f"{len(missing)} input{'s are' if len(missing) > 1 else ' is'}"
         raise InputError(
@@ -225,22 +240,26 @@ def with_kept_inputs(spec: RunSpec, folder: Path, near: Iterable[Path]) -> RunSp
             hint=lines,
             details=f"Put each at {folder / INPUTS}/SHA256.",
         )
-    moved = (item.model_copy(update={"source": str(found[item.name])}) for item in spec.inputs)
-    return spec.model_copy(update={"inputs": tuple(moved)})
+    return spec.model_copy(update={"inputs": tuple(now for _, now in found)})
 
 
-def _current_path(item: InputFile, folder: Path, projects: Sequence[Path]) -> Path | None:
+def _found(
+    item: InputFile, folder: Path, projects: Sequence[Path], digest: Callable[[Path], tuple[str, int]]
+) -> InputFile | None:
     places = [folder / INPUTS / item.sha256]
     with suppress(ValueError):  # it is no path
         source = Path(os.path.realpath(item.source))
         places += [source] if any(map(source.is_relative_to, projects)) else []
-    return next((place.absolute() for place in places if _sha256(place) == item.sha256), None)
+    for place in places:
+        sha256, size = digest(place)
+        if sha256 == item.sha256:
+            return item.model_copy(update={"source": str(place.absolute()), "size": size})
+    return None
 
 
-def _sha256(path: Path) -> str | None:
-    """`None` for what is not a regular file that can be read."""
+def _digest_of(path: Path) -> tuple[str, int]:
+    """As `_digest`; an empty text for what is not a regular file that can be read."""
     try:
-        with open_regular(path) as content:
-            return hashlib.file_digest(content, "sha256").hexdigest()  # type: ignore[arg-type]
+        return _digest(path)
     except OSError:
-        return None
+        return "", 0

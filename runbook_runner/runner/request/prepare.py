@@ -22,7 +22,7 @@ from runbook_runner.runbook.mission import doubts
 from runbook_runner.runbook.sources.fixture import load_fixture
 from runbook_runner.runbook.sources.load import load
 from runbook_runner.runner.environment.backends import ChosenBackend, choose_backend
-from runbook_runner.runner.request.inputs import is_zip, option_file
+from runbook_runner.runner.request.inputs import is_zip, option_file, require_room
 from runbook_runner.runner.request.places import closed_places
 from runbook_runner.runner.request.project_bounds import bounds_near
 from runbook_runner.runner.request.request import Ask, Question, RunOptions, RunRequest
@@ -196,6 +196,7 @@ def prepare_spec(
     require_valid_spec(spec)
     agent = find_agent(spec.agent, spec.near)
     require_short(agent_secrets(spec, granted.values))
+    require_room(spec)
     upstream, backend, lacks = None, None, list(lacks)
     lacking = lacks.append if options.dry_run else raised
     strict = strict_snapshot or any(bounds.strict_snapshots for bounds in bounds_near(spec.near))

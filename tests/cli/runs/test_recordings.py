@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -184,6 +185,15 @@ def test_its_inputs_are_no_files_of_this_machine(
         ran = runbook(command, path / "recording")
         assert ran.code == 2, ran.err
         assert CANARY not in ran.out + ran.err
+
+
+@BUBBLEWRAP
+def test_a_spec_of_any_length_is_not_read(runbook: Any, recorded: Callable[..., Path]) -> None:
+    path = recorded("echo hi > /app/results/out.txt")
+    os.truncate(path / "recording" / "spec.json", 64_000_001)
+    for command in ("replay", "shell"):
+        ran = runbook(command, path / "recording")
+        assert (ran.code, "spec.json: The spec has more than 64 MB" in ran.err) == (2, True), ran.err
 
 
 @BUBBLEWRAP

@@ -2,6 +2,7 @@
 
 import hashlib
 import struct
+import time
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -11,7 +12,17 @@ from unittest.mock import Mock
 
 import pytest
 
-from runbook_runner.runner.request.inputs import read_inputs, shown_names, unpacked
+from runbook_runner.core.redaction import Redactor
+from runbook_runner.core.settings import KEPT_INPUTS_BYTES
+from runbook_runner.core.spec import InputFile, RunSpec
+from runbook_runner.runner.request.inputs import (
+    keep_inputs,
+    read_inputs,
+    require_unchanged,
+    shown_names,
+    unpacked,
+    with_kept_inputs,
+)
 
 SHOW = 'cd /app/assets; find . -type f -printf "%P\\n" | sort > /app/results/out.txt; cat "$ASSETS_DIR/top.txt" || true'
 
@@ -217,3 +228,42 @@ def test_members_that_would_overwrite_another_input_are_refused(
         assert ran.code == 2
         assert "Two inputs have one path, /app/assets/top.txt: top.txt in " in ran.err
     refused(runbook, shell_runbook, make_zip("a", "a/b"), "is a file where", "needs a folder")
+
+
+def recorded(folder: Path, size: int, *names: str, recorded_size: int = 1) -> RunSpec:
+    """A spec with inputs of this content under these names; the folder keeps it."""
+    (folder / "inputs").mkdir()
+    content = bytes(size)
+    digest = hashlib.sha256(content).hexdigest()
+    (folder / "inputs" / digest).write_bytes(content)
+    items = (InputFile(name=name, sha256=digest, size=recorded_size, source="/gone") for name in names)
+    return RunSpec(title="x", collection="x", task="x", agent="shell", mission="", inputs=tuple(items))
+
+
+def test_a_file_with_any_number_of_names_is_read_and_kept_once(tmp_path: Path) -> None:
+    spec = recorded(tmp_path, 20 << 20, *(f"{n}.csv" for n in range(2000)))
+    (tmp_path / "run").mkdir()
+    started = time.process_time()
+    found = with_kept_inputs(spec, tmp_path, [tmp_path])
+    kept = keep_inputs(found, tmp_path / "run", Redactor({}), lambda _: None)
+    require_unchanged(kept)
+    assert time.process_time() - started < 5
+    assert {item.source for item in kept} == {str(next((tmp_path / "run" / "inputs").iterdir()))}
+
+
+def test_the_size_of_an_input_is_its_files_whatever_is_recorded(tmp_path: Path) -> None:
+    found = with_kept_inputs(recorded(tmp_path, KEPT_INPUTS_BYTES + 1, "a.bin"), tmp_path, [tmp_path])
+    told: list[Any] = []
+    keep_inputs(found, tmp_path, Redactor({}), told.append)
+    assert "a.bin is not kept with the run: it is too large" in told[0].message
+
+
+@pytest.mark.parametrize("name", ["data.bin", "data.zip"])
+def test_inputs_that_the_sandbox_has_no_room_for_are_refused(
+    runbook: Any, shell_runbook: Any, make_zip: Any, name: str
+) -> None:
+    path = make_zip("a", "b", name=name, text="0" * (2 << 20))
+    if name == "data.bin":
+        path.write_bytes(bytes(3 << 20))
+    ran = runbook("run", shell_runbook("true"), "--sandbox", "host", "-f", path, "--disk", "2M")
+    assert (ran.code, "The inputs of this run take" in ran.err, "--disk" in ran.err) == (2, True, True), ran.err
