@@ -14,6 +14,7 @@ from runbook_runner.runbook.check.rules import Selection, rules_for
 from runbook_runner.runbook.check.rules.findings import Finding
 from runbook_runner.runbook.check.rules.known_names import NOWHERE, Surroundings
 from runbook_runner.runbook.check.rules.subject import SHELLS, Rule, ShellError, Subject
+from runbook_runner.runbook.document import Runbook
 
 MOST = 100
 """Findings of one rule in one file; more of them are one problem of the author, not a hundred."""
@@ -48,13 +49,14 @@ def findings_of(jobs: Sequence[Job]) -> list[tuple[Finding, ...]]:
     return [tuple(_findings(job)) for job in jobs]
 
 
-def slips(text: str, name: str) -> Iterator[str]:
+def slips(runbook: Runbook) -> Iterator[str]:
     """Yields the findings that a run should not hide, the first of them: its runbook does not say what was meant, and
     a run goes on with that."""
-    (found,) = findings_of([job(text.encode(), name, None, Selection(select=_SLIPS))])
+    subject, selection = Subject.of(runbook), Selection(select=_SLIPS)
+    (found,) = findings_of([Job(subject, rules_for(subject, selection), selection)])
     yield from (f"{one.file}:{one.line}: {one.message} {one.hint}".strip() for one in found[:_MOST_SLIPS])
     if len(found) > _MOST_SLIPS:
-        yield f"{name}: {len(found) - _MOST_SLIPS} more of this kind: see `runbook check`."
+        yield f"{runbook.source}: {len(found) - _MOST_SLIPS} more of this kind: see `runbook check`."
 
 
 def refusal(error: InputError, name: str) -> Finding:

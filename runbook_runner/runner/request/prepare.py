@@ -115,7 +115,7 @@ def _prepare(request: RunRequest, ask: Ask | None, warnings: list[str]) -> Prepa
     asked = Settings.load()
     source = load(request.document) if isinstance(request.document, str) else request.document
     runbook = parse(source.text, source.name)
-    warnings += [*doubts(runbook), *slips(source.text, source.name)]
+    warnings += [*doubts(runbook), *slips(runbook)]
     user = user_variables(request.options.env_file)
     environ = user.all()
     replay = _replay(request, asked.require_home())

@@ -172,7 +172,7 @@ def on_top(engine, image):
         assert "Successfully built" in json.dumps(said)
         return tag
 
-    tag = "runbook-test/on-top:1"
+    tag = f"runbook-test/on-top:{uuid4().hex}"
     yield build
     engine.api.remove_image(tag, force=True)
 

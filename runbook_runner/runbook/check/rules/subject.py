@@ -50,6 +50,13 @@ class Subject:
         self.unchecked_shells: list[ShellError] = []
         """Blocks that bash could not be asked about, and why."""
 
+    @classmethod
+    def of(cls, runbook: Runbook) -> "Subject":
+        """Of a document that has been read."""
+        subject = cls(runbook.source, runbook.text)
+        subject._read = runbook
+        return subject
+
     @cached_property
     def _read(self) -> "Runbook | InputError":
         try:
