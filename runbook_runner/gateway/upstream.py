@@ -154,6 +154,10 @@ class Upstream(Protocol):
     def address(self) -> str | None:
         """Scheme, host and port to which requests go; `None`: none leaves this process."""
 
+    def placed(self, localise: Callable[[str], str]) -> "Upstream":
+        """Returns the upstream for one sandbox: in what a person has written for the model, the function puts paths of
+        that sandbox in the place of `/app/...`."""
+
     def connect(self) -> Connection: ...
 
     def cost(self, model: str, response: ParsedResponse) -> float | None:

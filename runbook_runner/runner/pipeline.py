@@ -171,16 +171,14 @@ def _model(run: Run, sandbox: Sandbox) -> "AbstractContextManager[ModelAccess | 
     """`None` for an agent that calls no model: its run does not pay for importing the gateway, either."""
     if run.prepared.upstream is None:
         return nullcontext()
-    from runbook_runner.gateway import Cassette, ModelScript, Replay
+    from runbook_runner.gateway import Cassette, Replay
     from runbook_runner.runner.model_access import model_access
 
-    upstream, replay = run.prepared.upstream, run.prepared.replay
+    upstream, replay = run.prepared.upstream.placed(sandbox.localise), run.prepared.replay
     most = run.spec.limits.disk_bytes // _SHARE_OF_DISK
     cassette = Cassette(run.folder / "model", run.redactor, run.prepared.record_mode, most_bytes=most)
     if replay and isinstance(upstream, Replay):
-        upstream = replay.placed(upstream, cassette, sandbox.app)
-    elif isinstance(upstream, ModelScript):
-        upstream = upstream.placed(sandbox.localise)
+        upstream = replay.recorded_with(upstream, cassette, sandbox.app)
     return model_access(upstream, sandbox.gateway_host(), cassette, run.token, run.spec.limits, run.emit)
 
 

@@ -1,6 +1,6 @@
 """Gateway: a provider as an upstream: its address, its key, which stays on the host, and its prices."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 from urllib.parse import urlsplit
@@ -58,6 +58,9 @@ class Provider:
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     """More variables whose values are keys of it."""
     source: Literal["provider"] = "provider"
+
+    def placed(self, localise: Callable[[str], str]) -> "Provider":
+        return self
 
     def connect(self) -> Connection:
         from runbook_runner.gateway.providers.forward import ProviderConnection  # aiohttp is slow to import

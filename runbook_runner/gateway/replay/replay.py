@@ -67,8 +67,11 @@ class Replay:
     def secret_values(self) -> dict[str, str]:
         return self.fallback.secret_values() if self.fallback else {}
 
-    def placed(self, clean: Callable[[Any], Any], to_local: Translate, to_recorded: Translate) -> "Replay":
-        """Returns the same replay for one sandbox and one cassette that is being recorded."""
+    def placed(self, localise: Translate) -> "Replay":
+        return replace(self, fallback=self.fallback and self.fallback.placed(localise))
+
+    def recorded_with(self, clean: Callable[[Any], Any], to_local: Translate, to_recorded: Translate) -> "Replay":
+        """Returns the same replay for a cassette that is being recorded, in the sandbox of these translations."""
         return replace(self, clean=clean, to_local=to_local, to_recorded=to_recorded)
 
 

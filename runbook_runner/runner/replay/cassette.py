@@ -58,10 +58,10 @@ class CassetteReplay:
             self.recorded.require_model_calls()
         return load_replay(self.cassette, on_miss=self.on_miss, until=self.until, fallback=fallback)
 
-    def placed(self, replay: "Replay", cassette: "Cassette", app: str) -> "Replay":
+    def recorded_with(self, replay: "Replay", cassette: "Cassette", app: str) -> "Replay":
         """The replay for a sandbox where `/app` is at `app`, recorded to this new cassette."""
         there = self.recorded.app if self.recorded else settings.APP
-        return replay.placed(cassette.clean_json, relocation(there, app), relocation(app, there))
+        return replay.recorded_with(cassette.clean_json, relocation(there, app), relocation(app, there))
 
 
 def find_cassette(home: Path, name: str, *, on_miss: str) -> CassetteReplay:

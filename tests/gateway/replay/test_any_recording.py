@@ -172,7 +172,7 @@ def asked(dialect: Dialect, **more: Any) -> ModelRequest:
 
 
 async def play(folder: Path, dialect: Dialect, to_local: Callable[[str], str]) -> None:
-    replay = load_replay(folder, on_miss="nearest").placed(lambda value: value, to_local, to_local)
+    replay = load_replay(folder, on_miss="nearest").recorded_with(lambda value: value, to_local, to_local)
     connection = replay.connect()
     for request in (asked(dialect), asked(dialect, temperature=1)):
         async with connection.answer(request) as answer:

@@ -18,6 +18,7 @@ from runbook_runner.gateway import Budget, Cassette, RecordedCall, load_replay, 
 from runbook_runner.gateway.replay.difference import compare as compare_requests
 from runbook_runner.gateway.replay.index import open_index
 from runbook_runner.gateway.script.from_recording import script_from
+from runbook_runner.sandbox.paths import app_rewriter
 
 SIGNATURE = "EqQBCgIYAhIkZm9v" + "Zm9vYmFyYmF6cXV4/+" * 8 + "=="
 TOOLS = [{"name": "Bash", "description": "Runs.", "input_schema": {"type": "object"}}]
@@ -309,7 +310,7 @@ def test_both_sides_are_redacted_alike(connect: Any, record: Record) -> None:
     secret = "canary-Zq7/Xw+41kD9"
     folder = record((question(1, output=secret, said=secret), answer("one")), secrets={"TOKEN": secret})
     cleaner = Redactor({"TOKEN": "another-value-9876"})
-    line = connect(load_replay(folder).placed(cleaner.json, str, str), secrets={"TOKEN": "another-value-9876"})
+    line = connect(load_replay(folder).recorded_with(cleaner.json, str, str), secrets={"TOKEN": "another-value-9876"})
     asked = question(1, output="another-value-9876", said="another-value-9876")
     assert texts(line.post(**asked)) == ["one"]
     assert diverged(line) == []
@@ -318,7 +319,7 @@ def test_both_sides_are_redacted_alike(connect: Any, record: Record) -> None:
 def test_a_secret_known_by_another_name_is_a_minor_difference(connect: Any, record: Record) -> None:
     folder = record((question(1, said="key canary-31415926"), answer("one")), secrets={"OLD": "canary-31415926"})
     cleaner = Redactor({"NEW": "canary-31415926"})
-    line = connect(load_replay(folder).placed(cleaner.json, str, str))
+    line = connect(load_replay(folder).recorded_with(cleaner.json, str, str))
     assert texts(line.post(**question(1, said="key canary-31415926"))) == ["one"]
     (event,) = diverged(line)
     assert event.severity == "minor"
@@ -335,7 +336,7 @@ def test_paths_of_the_recorded_sandbox_become_those_of_this_one(connect: Any, re
         "content": [{"type": "tool_use", "id": "t", "name": "Bash", "input": {"c": f"ls {there}/x"}}],
     }
     folder = record((question(1, said=f"in {there}"), reply))
-    replay = load_replay(folder).placed(
+    replay = load_replay(folder).recorded_with(
         lambda value: value, lambda text: text.replace(there, here), lambda text: text.replace(here, there)
     )
     line = connect(replay)
@@ -356,6 +357,20 @@ def test_a_fork_serves_the_first_calls_and_then_asks_the_script(connect: Any, re
     assert got == [["answer 0"], ["answer 1"], ["new two"], ["new three"]]
     assert [call.source for call in line.cassette.calls()] == ["replay", "replay", "script", "script"]
     assert diverged(line) == []
+
+
+def test_a_script_after_a_fork_works_in_the_folders_of_this_sandbox(
+    connect: Any, record: Record, tmp_path: Path
+) -> None:
+    (tmp_path / "then.yaml").write_text("- shell: echo two > /app/results/two.txt\n")
+    replay = load_replay(
+        record((question(), answer("one"))), until=1, fallback=load_script(tmp_path / "then.yaml")
+    ).placed(app_rewriter("/work/here"))
+    line = connect(replay)
+    bash = {**TOOLS[0], "input_schema": {"type": "object", "properties": {"command": {"type": "string"}}}}
+    line.post(**question())
+    (call,) = [one for one in line.post(**question(1, tools=[bash])).json()["content"] if one["type"] == "tool_use"]
+    assert call["input"]["command"] == "echo two > /work/here/results/two.txt"
 
 
 def test_a_fork_still_stops_at_what_differs_before_it(connect: Any, record: Record, tmp_path: Path) -> None:
