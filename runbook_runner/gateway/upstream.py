@@ -1,6 +1,7 @@
 """Gateway: the protocol of an upstream: a provider, a script or a replay, which answers the agent's requests."""
 
 import json
+import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
@@ -110,10 +111,18 @@ _PERMANENT: Final[Mapping[int, FailureKind]] = {
     403: "permission",
     404: "not_found",
 }
+# OpenAI's codes, and Google's quota of a day: both have the status, and Google the words, of a minute's limit.
+_SPENT: Final = re.compile(
+    rb'"(?:code|type)":\s{0,9}"(?:insufficient_quota|billing_not_active|billing_hard_limit_reached)"'
+    rb'|"quotaId":\s{0,9}"\w{0,100}PerDay'
+)
 
 
-def permanent_failure(status: int, provider: str, key_name: str, message: str) -> GatewayFailure | None:
-    """Returns the failure that a status of the provider means for the run; `None`: another attempt may succeed."""
+def permanent_failure(status: int, provider: str, key_name: str, message: str, body: bytes) -> GatewayFailure | None:
+    """Returns the failure that the provider's error means for the run; `None`: another attempt may succeed. body: the
+    error as JSON."""
+    if status == 429 and _SPENT.search(body):
+        return GatewayFailure("billing", f"{provider} has no quota left for this key, from {key_name}: {message}")
     if status not in _PERMANENT:
         return None
     return GatewayFailure(_PERMANENT[status], f"{provider} answered {status} (its key is from {key_name}): {message}")

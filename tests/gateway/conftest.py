@@ -104,6 +104,9 @@ class FakeAnthropic:
             violation = {"quotaId": "GenerateRequestsPerDayPerProjectPerModel-FreeTier", "quotaValue": "50"}
             error = {"code": 429, "message": "You exceeded your quota", "details": [{"violations": [violation]}]}
             self.json(http, 429, {"error": error})
+        elif model == "spent":
+            error = {"message": "You exceeded your quota", "type": "insufficient_quota", "code": "insufficient_quota"}
+            self.json(http, 429, {"error": error})
         elif model == "drop":
             http.close_connection = True
         elif model == "moved":

@@ -3,7 +3,6 @@ aiohttp is slow to import."""
 
 import io
 import math
-import re
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import replace
@@ -37,7 +36,6 @@ REPORTED_WAIT_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 600.0  # of a provider; after a longer one the run can't go on
 MAX_SHOWN_S: Final = 10 * 365 * 86400.0
 _SENT_AT_ONCE_BYTES: Final = 1 << 20  # a larger body is sent in pieces, so that other calls go on meanwhile
-_OF_THE_DAY: Final = re.compile(rb'"quotaId":\s*"\w{0,100}PerDay')  # Google has the same words for a minute's quota
 
 _RETURNED: Final = frozenset(
     {"content-type", "retry-after", "retry-after-ms", "x-should-retry", "request-id", "x-request-id"}
@@ -112,9 +110,7 @@ class ProviderConnection:
         body = without_keys(self._provider.secret_values(), b"".join([chunk async for chunk in read_body(response)]))
         status = response.status
         message = dialect.parse_response(body).error or response.reason or ""
-        failure = permanent_failure(status, self._provider.name, self._provider.key_name, message)
-        if status == 429 and _OF_THE_DAY.search(body):
-            failure = GatewayFailure("billing", f"{self._provider.name} limits this key for the day: {message}")
+        failure = permanent_failure(status, self._provider.name, self._provider.key_name, message, body)
         return Answer(status, _returned(response), single_chunk(body), error=message, failure=failure)
 
     def _unreachable(self, dialect: Dialect, reason: str, *, lasts: bool = True) -> Answer:

@@ -250,11 +250,14 @@ def test_a_lost_network_is_hopeless_unless_the_model_had_answered(
     assert (provided.session.hopeless is None) == answered
 
 
-def test_a_quota_of_the_day_is_final_though_no_time_is_told(provided: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert provided.ask("a", model="day").status_code == 429
+@pytest.mark.parametrize("model", ["day", "spent"])
+def test_a_spent_quota_is_final_though_no_time_is_told(
+    provided: Any, monkeypatch: pytest.MonkeyPatch, model: str
+) -> None:
+    assert provided.ask("a", model=model).status_code == 429
     monkeypatch.setattr("runbook_runner.gateway.serve.session.HOPELESS_S", 0.0)
     assert provided.session.hopeless == GatewayFailure(
-        "billing", "anthropic limits this key for the day: You exceeded your quota"
+        "billing", "anthropic has no quota left for this key, from ANTHROPIC_API_KEY: You exceeded your quota"
     )
 
 

@@ -62,7 +62,7 @@ class Exchange:
     """Why there is no answer, or no whole one."""
     lasts: bool = False
     """Who asks again has the same problem."""
-    _error: Json = field(default_factory=dict)
+    error: Json = field(default_factory=dict)
     """The event or document in which the provider reports its failure."""
     _ended: bool = False
     _responses: "list[aiohttp.ClientResponse]" = field(default_factory=list)
@@ -80,7 +80,7 @@ class Exchange:
         """The status of the failure; `None` when the provider gave none."""
         if self.status >= 400:
             return self.status
-        error = part(self._error, "error")
+        error = part(self.error, "error")
         named = (error.get("code"), _STATUS_OF.get(str(error.get("type"))))
         return next((status for status in named if type(status) is int and 400 <= status <= 599), None)
 
@@ -139,8 +139,8 @@ class Exchange:
 
     def _note_error(self, data: Any) -> None:
         message = error_message(data)
-        if message and not self._error:
-            self._error, self.told = data, replace(self.told, error=self.told.error or message)
+        if message and not self.error:
+            self.error, self.told = data, replace(self.told, error=self.told.error or message)
 
     def close(self) -> None:
         """Ends the call at the provider, whether its answer was read to the end or not."""

@@ -157,7 +157,8 @@ class Translation:
         status = exchange.failed_with or (_status(error) if exchange.failure is None else None) or 502
         said = self._words(exchange, error)
         headers = tuple((name, exchange.headers[name]) for name in _RETURNED if name in exchange.headers)
-        failure = permanent_failure(status, self._target.provider, self._target.key_name, said)
+        document = json.dumps(exchange.error).encode()
+        failure = permanent_failure(status, self._target.provider, self._target.key_name, said, document)
         if exchange.lasts:
             failure = GatewayFailure("network", said)
         return error_answer(request.dialect, status, said, failure, headers)

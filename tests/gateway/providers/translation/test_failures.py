@@ -100,6 +100,15 @@ def test_a_refusal_keeps_its_status_its_words_and_when_to_come_back(
 
 
 @TRANSLATED
+@pytest.mark.parametrize("spent", [True, False])
+def test_a_spent_quota_is_final(provider: Any, translated: Any, name: str, dialect: str, spent: bool) -> None:
+    code = "insufficient_quota" if spent else "rate_limit_exceeded"
+    line = translated(name, provider({"error": {"message": "No more.", "code": code}}, 429), dialect)
+    assert line.go().status_code == 429
+    assert (line.session.failure and line.session.failure.kind) == ("billing" if spent else None)
+
+
+@TRANSLATED
 def test_a_stream_that_begins_with_an_error_is_a_refusal(
     provider: Any, translated: Any, name: str, dialect: str
 ) -> None:
