@@ -4,6 +4,7 @@ import: `runbook check` makes some of it, and the module `dataclasses` alone wou
 
 import re
 from collections.abc import Mapping
+from pathlib import PurePosixPath
 from typing import Final, Literal, NamedTuple
 
 SECRET_PLACE: Final = re.compile(r"\$\{(\w+)\}|\{\{\s*secrets\.(\w+)\s*\}\}")
@@ -26,8 +27,13 @@ class RequiredOutput(NamedTuple):
     """One row of REQUIRED OUTPUT FILES (contract §3.5)."""
 
     path: str
-    """Relative to the results directory; `*` and `<…>` parts are patterns."""
+    """Relative to the results directory; `*` and `<…>` parts are patterns. As it is spelled when it is elsewhere."""
     description: str = ""
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Outside of the results directory: no run can deliver it."""
+        return self.path.startswith(("/", "~/")) or ".." in PurePosixPath(self.path).parts
 
 
 class Block(NamedTuple):

@@ -9,7 +9,7 @@ from typing import Literal
 
 from runbook_runner.core.declared import RequiredOutput
 
-Lack = Literal["missing", "empty"]
+Lack = Literal["missing", "empty", "elsewhere"]
 
 _STARS = re.compile(r"\*+")
 _MOST_TESTS = 4_000_000
@@ -20,7 +20,7 @@ _PLACEHOLDER = re.compile(r"<[^<>/]*>|\{[^{}/]*\}")
 def lacking_outputs(results: Path, required: Iterable[RequiredOutput]) -> Mapping[str, Lack]:
     """The required paths without a non-empty file in the results folder, in manifest order."""
     found = _Found(results)
-    lacks = {output.path: _lack(found, output.path) for output in required}
+    lacks = {output.path: "elsewhere" if output.is_elsewhere else _lack(found, output.path) for output in required}
     return {path: lack for path, lack in lacks.items() if lack}
 
 

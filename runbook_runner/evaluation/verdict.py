@@ -3,9 +3,10 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+from runbook_runner.core import settings
 from runbook_runner.core.declared import RequiredOutput
 from runbook_runner.core.events import AgentFinished, Evaluated
-from runbook_runner.evaluation.outputs import lacking_outputs
+from runbook_runner.evaluation.outputs import Lack, lacking_outputs
 from runbook_runner.evaluation.report import read_report
 
 AGENT_FAILED = "The agent did not end well"
@@ -17,7 +18,7 @@ def evaluate(results: Path, required: Iterable[RequiredOutput], agent: AgentFini
     lacking = lacking_outputs(results, required)
     report = read_report(results)
     reasons = [] if agent.ended_well else [f"{AGENT_FAILED}: {agent.error or 'it was cancelled.'}"]
-    reasons += [f"{path} is {lack}." for path, lack in lacking.items()]
+    reasons += [_why(path, lack) for path, lack in lacking.items()]
     body, passed = None, None
     if isinstance(report, str):
         reasons.append(report)
@@ -32,3 +33,9 @@ def evaluate(results: Path, required: Iterable[RequiredOutput], agent: AgentFini
         validation_report=body,
         reasons=tuple(reasons),
     )
+
+
+def _why(path: str, lack: Lack) -> str:
+    if lack == "elsewhere":
+        return f"{path} is not in {settings.RESULTS}, so it can't be delivered."
+    return f"{path} is {lack}."

@@ -32,6 +32,13 @@ def test_all_there_and_no_report_passes(tmp_path: Path) -> None:
     assert (found.verdict, found.success, found.overall_passed) == ("pass", True, None)
 
 
+def test_output_that_can_not_be_delivered_fails_and_says_why(tmp_path: Path) -> None:
+    put(tmp_path, "report.md")
+    found = judge(tmp_path, "/app/output/report.md", "report.md")
+    assert (found.verdict, found.missing_outputs) == ("fail", ("/app/output/report.md",))
+    assert found.reasons == ("/app/output/report.md is not in /app/results, so it can't be delivered.",)
+
+
 def test_missing_and_empty_outputs_are_listed_in_order(tmp_path: Path) -> None:
     (tmp_path / "empty.md").touch()
     put(tmp_path, "there.md")

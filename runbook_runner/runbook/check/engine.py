@@ -24,7 +24,7 @@ _OF_BASH = frozenset({"RB401", "RB406"})
 _UNCLOSED = "RB403"
 _OF_PIECES = ("RB2", "RB3", "RB4", "RB5")
 """How the rules begin that ask for sections and blocks: behind a block that is never closed there are none."""
-_SLIPS = ("RB104", "RB301")
+_SLIPS = ("RB104", "RB203", "RB301")
 _MOST_SLIPS = 5
 _PUBLISHED = "RB8"
 """Where they begin."""

@@ -66,7 +66,7 @@ def body_lines(runbook: Runbook, lines: Sequence[str], old: OldSections, new: Ch
 
 def _new_sections(runbook: Runbook, lines: Sequence[str], old: OldSections, new: Checklist) -> list[Line]:
     step = 0 if (is_step(old.final) if old.final else runbook.steps) else None
-    checks = ["", *manifest_check(output.path for output in runbook.outputs)]
+    checks = ["", *manifest_check(output.path for output in runbook.outputs if not output.is_elsewhere)]
     if fence := fence_lines(script_fence(runbook), lines):
         section = old.script if old.script and fence[0] in range(old.script.line, old.script.end_line) else None
         above = range(section.text_line, fence[0]) if section else ()

@@ -31,11 +31,19 @@ def in_results(spelled: str) -> str | None:
     `<…>` and `*` stay: they are patterns. `None` for what is not below the results directory: the directory itself,
     other absolute paths, `..`. A trailing slash (a folder) is dropped.
     """
-    path = _PREFIX.sub("", spelled.strip(), count=1) if _PREFIX.match(spelled.strip()) else spelled.strip()
-    if not path or path.startswith(("/", "~")) or "\0" in path:
-        return None
-    path = normpath(path)
-    return None if path in (".", "..") or path.startswith("../") else path
+    path = _below_results(spelled)
+    return None if path == "." or "\0" in path or RequiredOutput(path).is_elsewhere else path
+
+
+def is_elsewhere(spelled: str) -> bool:
+    """Whether it is outside of the results directory, which itself is not."""
+    return RequiredOutput(_below_results(spelled)).is_elsewhere
+
+
+def _below_results(spelled: str) -> str:
+    """Normalised; `.` for the directory itself."""
+    path = normpath(spelled.strip())
+    return _PREFIX.sub("", path, count=1) or "." if _PREFIX.match(path) else path
 
 
 def looks_like_path(text: str) -> bool:
@@ -52,7 +60,8 @@ _Fill = Callable[[str], str]
 
 def required_outputs(outline: Outline, fill: _Fill = str) -> tuple[RequiredOutput, ...]:
     """In manifest order, each path once. Every table of the section counts, except below a heading that says
-    "optional". Paths outside the results directory are left out: a run can't deliver them. fill: puts values in."""
+    "optional". Those outside of the results directory count as well, as they are spelled: a run that lacks what it
+    can't deliver must not pass. fill: puts values in."""
     section = find(outline.sections, "required output", prefix=True)
     found: dict[str, RequiredOutput] = {}
     for table in outline.tables_in(section) if section else ():
@@ -70,7 +79,7 @@ def output_lines(outline: Outline) -> dict[str, int]:
     lines: dict[str, int] = {}
     for table in outline.tables_in(section) if section else ():
         for line, spelled in spelled_outputs(table):
-            lines.setdefault(in_results(spelled) or "", line)
+            lines.setdefault(_required(spelled) or "", line)
     return lines
 
 
@@ -90,17 +99,22 @@ def _rows(table: Table, fill: _Fill) -> Iterator[RequiredOutput]:
         if _is_optional(names, row):
             continue
         column, spelled = _paths(names, row)
-        for path in filter(None, map(in_results, map(fill, spelled))):
+        for path in filter(None, map(_required, map(fill, spelled))):
             yield RequiredOutput(path=path, description=fill(_description(names, row, column)))
 
 
 def _common(names: Sequence[str], rows: Sequence[Row], fill: _Fill) -> Iterator[RequiredOutput]:
     """A table keyed by operation (contract §3.14, `nutlope/hallmark`): a run does one of them, so it owes only the
     files that every row names."""
-    sets = [dict.fromkeys(filter(None, map(in_results, map(fill, _paths(names, row)[1])))) for row in rows]
+    sets = [dict.fromkeys(filter(None, map(_required, map(fill, _paths(names, row)[1])))) for row in rows]
     for path in sets[0] if sets else ():
         if all(path in others for others in sets):
             yield RequiredOutput(path=path)
+
+
+def _required(spelled: str) -> str | None:
+    """`None` for the results directory itself."""
+    return in_results(spelled) or (spelled.strip() if is_elsewhere(spelled) and "\0" not in spelled else None)
 
 
 def _is_optional(names: Sequence[str], row: Row) -> bool:

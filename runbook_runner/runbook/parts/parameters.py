@@ -29,7 +29,8 @@ class Parameter(NamedTuple):
     kind: Kind
     """What the default cell says, without the Required column."""
     prose: str
-    """The default cell's text when it is not plainly a value: `today's date`, `required if …`."""
+    """The default cell's text when it is not plainly a value: `today's date`, `required if …`; of `results_dir`, whose
+    default is the same in every sandbox, what the cell says when it is not the results directory."""
     line: int
 
     @property
@@ -106,11 +107,11 @@ def _parameter(name: str, row: Row, columns: _Columns) -> Parameter:
         name=name,
         label=row.cells[0].text,
         description=row.cells[columns.description].text if columns.description is not None else "",
-        default=_results_folder(default.value) if name == "results_dir" else default.value,
+        default=settings.RESULTS if name == "results_dir" else default.value,
         required=required,
         conditional=conditional,
         kind=default.kind,
-        prose=default.prose,
+        prose=default.prose if name != "results_dir" or _is_results(default.value) else str(default.value),
         line=row.line,
     )
 
@@ -130,11 +131,6 @@ def _required(row: Row, columns: _Columns, default: Default) -> tuple[bool, bool
     if text.strip(" -–—"):
         return read_required(text)
     return default.kind == "required", default.kind == "conditional"
-
-
-def _results_folder(default: str | None) -> str:
-    """Every sandbox has it at the same place, also when the table says `./results` for local runs."""
-    return settings.RESULTS if _is_results(default) else str(default)
 
 
 def _is_results(default: str | None) -> bool:

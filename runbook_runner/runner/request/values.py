@@ -4,13 +4,16 @@ answers."""
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from posixpath import join, normpath
 from typing import Any
 
+from runbook_runner.core import settings
 from runbook_runner.core.authority import only_from_user
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.files import read_found, text_of
 from runbook_runner.core.formats.yaml_text import read_yaml
 from runbook_runner.runbook.document import Runbook
+from runbook_runner.runbook.parts.substitution import spell
 from runbook_runner.runbook.sources.fixture import load_fixture
 from runbook_runner.runner.request.request import Ask, Question, RunRequest
 from runbook_runner.runner.request.resolve import missing_parameters, refuse_unknown_parameters
@@ -32,7 +35,7 @@ def with_values(request: RunRequest, runbook: Runbook, ask: Ask | None, warnings
         refuse_unknown_parameters(runbook, given, str(file) if file else None)
         for name, value in given.items():
             require_usable(f"The parameter {name!r}", value, str(file) if file else None)
-        values |= given
+        values |= _with_results_folder(given, str(file) if file else None)
     for missing in missing_parameters(runbook, values) if ask else ():
         assert ask
         if only_from_user(missing.name.upper()):
@@ -47,6 +50,18 @@ def _parameter_file(path: Path) -> Mapping[str, Any]:
     if not isinstance(values, dict):
         raise InputError("The parameter file must hold an object: name → value.", where=str(path))
     return values
+
+
+def _with_results_folder(values: Mapping[str, Any], where: str | None) -> Mapping[str, Any]:
+    """The value of `results_dir` as one path of the sandbox. Raises InputError for one that is not collected."""
+    if "results_dir" not in values:
+        return values
+    path = normpath(join(settings.APP, spell(values["results_dir"])))
+    if path != settings.RESULTS and not path.startswith(f"{settings.RESULTS}/"):
+        message = f"The parameter 'results_dir' must be {settings.RESULTS} or a folder in it: only what is there is"
+        hint = "`--out DIR` copies the results to a folder of this machine."
+        raise InputError(f"{message} collected.", where=where, hint=hint)
+    return {**values, "results_dir": path}
 
 
 def answer(ask: Ask, question: Question) -> str:

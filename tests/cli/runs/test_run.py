@@ -63,6 +63,17 @@ def test_document_beyond_what_is_read_runs_with_a_warning_that_names_the_line(
     assert [event["message"].startswith(warning) for event in ran.events("log")].count(True) == 1
 
 
+def test_output_outside_of_the_results_is_warned_of_and_fails(
+    runbook: Any, shell_runbook: Callable[[str], Path]
+) -> None:
+    document = shell_runbook("mkdir -p /app/output; echo x > /app/output/out.txt") / "RUNBOOK.md"
+    document.write_text(document.read_text().replace("/app/results/out.txt", "/app/output/out.txt", 1))
+    ran = runbook("run", document, "--sandbox", "host", "--json")
+    assert ran.code == 1
+    assert ran.json["reasons"] == ["/app/output/out.txt is not in /app/results, so it can't be delivered."]
+    assert f"{document}:12: `/app/output/out.txt` is outside the results directory." in ran.err
+
+
 def test_json_is_one_object_on_stdout_and_the_rest_on_stderr(runbook: Any) -> None:
     ran = runbook("run", HELLO, "--sandbox", "host", "--json")
     assert len(ran.out.strip().splitlines()) == 1

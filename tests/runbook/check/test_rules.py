@@ -73,6 +73,7 @@ BROKEN = [
     ("RB201", "# Orders — Agent Runbook\n", "", 0),
     ("RB202", "## REQUIRED OUTPUT FILES (MANDATORY)", "## Files", 0),
     ("RB203", "`/app/results/report.md` | The", "`/app/work/report.md` | The", 24),
+    ("RB203", "| Which shop |", "| Which shop |\n| Results | `{{results_dir}}` | `/tmp/out` | Where |", 33),
     ("RB204", "| `/app/results/summary.md` | T", "| `report.md` | Again |\n| `/app/results/summary.md` | T", 25),
     ("RB205", "| `/app/results/summary.md` | T", "| `chart.png` | Never made |\n| `/app/results/summary.md` | T", 25),
     ("RB206", "  - report.md", "  - other.md", 7),

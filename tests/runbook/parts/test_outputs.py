@@ -2,6 +2,7 @@
 
 import pytest
 
+from runbook_runner.runbook.describe import describe
 from runbook_runner.runbook.document import parse
 from runbook_runner.runbook.parts.outputs import in_results
 
@@ -60,9 +61,13 @@ def test_file_without_back_ticks_or_extension_counts():
     assert paths(manifest("| report.md | x |\n| `Makefile` | y |\n| some words | z |\n")) == ["report.md", "Makefile"]
 
 
-def test_files_outside_the_results_directory_are_left_out():
+def test_files_outside_the_results_directory_stay_required_as_they_are_spelled():
     rows = "| `/app/work/x.txt` | x |\n| `../secret.txt` | y |\n| `/app/results/` | z |\n| `/app/results/../up` | u |\n"
-    assert paths(manifest(rows)) == []
+    elsewhere = ["/app/work/x.txt", "../secret.txt", "/app/results/../up"]
+    runbook = parse(manifest(f"{rows}| `~/x` | Optional |\n| `/app/results//a.md` | in it |\n"))
+    assert [output.path for output in runbook.outputs] == [*elsewhere, "a.md"]
+    assert [output.path for output in runbook.outputs if output.is_elsewhere] == elsewhere
+    assert [output["line"] for output in describe(runbook)["outputs"]] == [8, 9, 11, 13]
 
 
 def test_optional_files_are_not_required():
@@ -92,6 +97,7 @@ def test_table_in_a_fence_is_no_manifest():
         ("./a.md", "a.md"),
         ("a/../b.md", "b.md"),
         ("results.md", "results.md"),
+        ("/app/assets/../results/a.md", "a.md"),
         ("screens/", "screens"),
         ("<slug>/*.md", "<slug>/*.md"),
         ("/app/results", None),

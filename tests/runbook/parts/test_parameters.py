@@ -179,6 +179,11 @@ def test_results_directory_always_has_its_value(cell):
     assert (parameter.default, parameter.must_be_given) == ("/app/results", False)
 
 
+def test_results_directory_elsewhere_has_the_value_that_counts_and_is_told():
+    parameter = one("`/tmp/out`", "`results_dir`")
+    assert (parameter.default, parameter.prose) == ("/app/results", "/tmp/out")
+
+
 def test_first_of_two_rows_of_one_name_counts():
     rows = parameters("Parameter | Default | Description", "`a` | `1` | x", "`a` | `2` | y")
     assert [(p.name, p.default) for p in rows] == [("a", "1")]

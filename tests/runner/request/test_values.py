@@ -1,6 +1,7 @@
 """Values from callers of the Python API: answers to questions, and parameters."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,31 @@ def test_a_parameter_that_can_not_be_used_is_refused(tmp_path: Path, value: Any)
     (tmp_path / "RUNBOOK.md").write_text(DOCUMENT)
     with pytest.raises(InputError, match="The parameter 'name' holds "):
         prepare(RunRequest(str(tmp_path), parameters={"name": value}, options=RunOptions(sandbox="host")))
+
+
+@pytest.mark.parametrize("value", ["/tmp/out", "out", "/app/results/../work", "/app/results2", "", None, "~/results"])
+def test_results_directory_that_is_not_collected_is_refused(prepared: Prepare, value: Any) -> None:
+    with pytest.raises(InputError, match="must be /app/results or a folder in it: only what is there") as refused:
+        prepared(results_dir=value)
+    assert "--out DIR" in str(refused.value)
+
+
+@pytest.mark.parametrize("value", ["/app/results", "./results/", "results", "/app/work/../results"])
+def test_results_directory_has_one_spelling(prepared: Prepare, value: str) -> None:
+    assert prepared(results_dir=value).spec.parameters["results_dir"] == "/app/results"
+    assert prepared(results_dir=f"{value}/a").spec.parameters["results_dir"] == "/app/results/a"
+
+
+@pytest.mark.parametrize("option", ["fixture", "parameter_file"])
+def test_results_directory_of_a_file_is_refused_with_the_files_name(tmp_path: Path, option: str) -> None:
+    (tmp_path / "RUNBOOK.md").write_text(DOCUMENT)
+    file = tmp_path / "input.json"
+    file.write_text(
+        '{"params": {"vars": {"results_dir": "/tmp/out"}}}' if option == "fixture" else '{"results_dir": "/tmp/out"}'
+    )
+    request = RunRequest(str(tmp_path), options=RunOptions(sandbox="host"))
+    with pytest.raises(InputError, match=f"{file}: The parameter 'results_dir' must be"):
+        prepare(replace(request, **{option: file}))
 
 
 @pytest.mark.parametrize("name", ["OPENAI_API_KEY", "groq_api_key", "RUNBOOK_HOME"])

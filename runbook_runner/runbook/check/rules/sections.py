@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from itertools import islice
 from urllib.parse import unquote
 
+from runbook_runner.core import settings
 from runbook_runner.runbook.check.rules.findings import Hit
 from runbook_runner.runbook.check.rules.subject import Rule, Subject
 from runbook_runner.runbook.markdown.blocks import BEYOND_BOUNDS, Section, inline_links
-from runbook_runner.runbook.parts.outputs import in_results, spelled_outputs
+from runbook_runner.runbook.parts.outputs import in_results, is_elsewhere, spelled_outputs
 from runbook_runner.runbook.parts.sections import StepNumber, find, is_step, step_number
 
 _REPORTS = ("summary.md", "validation_report.json")
@@ -37,9 +38,14 @@ def manifest(subject: Subject) -> Iterator[Hit]:
 
 
 def output_outside(subject: Subject) -> Iterator[Hit]:
+    for parameter in subject.runbook.parameters:
+        if parameter.name == "results_dir" and parameter.kind == "value" and parameter.prose:
+            message = f"The default of `results_dir` is {settings.RESULTS} in every run, whatever this row says."
+            hint = f"Write `{settings.RESULTS}` or `./results`."
+            yield subject.on(parameter.line, message, hint, at=parameter.prose)
     for table in subject.manifest_tables:
         for line, path in spelled_outputs(table):
-            if in_results(path) is None and path.strip().rstrip("/") != "/app/results":
+            if is_elsewhere(path):
                 hint = "Only files in /app/results are delivered and counted."
                 yield subject.on(line, f"`{path}` is outside the results directory.", hint, at=path)
 
@@ -202,7 +208,13 @@ def beyond_bounds(subject: Subject) -> Iterator[Hit]:
 RULES = (
     Rule("RB201", "title", "warning", "The runbook has a `#` title", title),
     Rule("RB202", "manifest", "warning", "A table lists the required output files", manifest),
-    Rule("RB203", "output-outside", "warning", "Required files are in the results directory", output_outside),
+    Rule(
+        "RB203",
+        "output-outside",
+        "warning",
+        "Required files, and the default of `results_dir`, are in the results directory",
+        output_outside,
+    ),
     Rule("RB204", "repeated-output", "warning", "No required file is listed twice", repeated_output),
     Rule(
         "RB205",
