@@ -58,10 +58,11 @@ def compare_results(recorded: Path, repeated: Path, in_other: Callable[[str], st
     nothing else are the same."""
     one, two = _files(recorded / RESULTS), _files(repeated / RESULTS)
     both = sorted(one.keys() & two.keys())
-    changed = [path for path in both if not _same(one[path], two[path], in_other)]
+    is_same = {path: _same(one[path], two[path], in_other) for path in both}
+    changed = [path for path in both if not is_same[path]]
     diffs = ((path, _diff(one[path], two[path], in_other)) for path in changed)
     return ResultsCompared(
-        same=tuple(path for path in both if path not in changed),
+        same=tuple(path for path in both if is_same[path]),
         changed=tuple(changed),
         missing=tuple(sorted(one.keys() - two.keys())),
         extra=tuple(sorted(two.keys() - one.keys())),

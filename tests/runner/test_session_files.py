@@ -3,9 +3,11 @@
 import json
 import shutil
 import sqlite3
-from collections.abc import Callable
+import struct
+from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -13,6 +15,8 @@ import pytest
 from runbook_runner.core.redaction import Redactor, mark
 from runbook_runner.runner.results.session_files import collect_rows
 from runbook_runner.sandbox.base import Received, Wanted
+from runbook_runner.sandbox.extract import Extraction
+from runbook_runner.sandbox.local.tree import fetch
 
 Collect = Callable[..., list[dict[str, Any]]]
 
@@ -22,26 +26,70 @@ def collect(tmp_path: Path) -> Collect:
     """Makes a database by SQL, collects it, and returns the lines."""
 
     class Folder:
-        def get(self, path: str, into: Path, _: Wanted) -> Received:
-            into.mkdir(exist_ok=True)
-            with suppress(FileNotFoundError):
-                shutil.copy(path, into)
-            return Received()
+        """As a sandbox of this machine reads its folder."""
 
-    def run(*statements: str, max_bytes: int = 1 << 20, **secrets: str) -> list[dict[str, Any]]:
+        def get(self, path: str, into: Path, wanted: Wanted) -> Received:
+            extraction = Extraction(into, path, wanted)
+            fetch(tmp_path, (Path(path).name,), extraction, path)
+            return extraction.received()
+
+    def run(
+        *statements: str, max_bytes: int = 1 << 20, put: Mapping[Path, str] = MappingProxyType({}), **secrets: str
+    ) -> list[dict[str, Any]]:
         database, target = tmp_path / "sessions.db", tmp_path / "out" / "rows.jsonl"
         with closing(sqlite3.connect(database)) as connection:
             for statement in ("CREATE TABLE said (text)", "INSERT INTO said VALUES ('hello')", *statements):
                 connection.execute(statement)
             connection.commit()
+        for path, name in put.items():
+            (tmp_path / name).unlink(missing_ok=True)
+            path.rename(tmp_path / name)
         work = tmp_path / "work"
         work.mkdir(exist_ok=True)
         with suppress(sqlite3.Error):
             collect_rows(Folder(), str(database), target, Redactor(secrets), work=work, max_bytes=max_bytes)  # type: ignore[arg-type]
+        if not target.is_file():
+            return []
         assert target.stat().st_size <= max_bytes
         return [json.loads(line) for line in target.read_text().splitlines()]
 
     return run
+
+
+def hot_journal(victim: Path) -> bytes:
+    """What SQLite plays back when it is found beside a database, by the format of its rollback journals: it names a
+    file, which is deleted then."""
+    magic, name = bytes.fromhex("d9d505f920a163d7"), str(victim).encode()
+    header = (magic + struct.pack(">5I", 0, 1234, 2, 512, 4096)).ljust(512, b"\0")
+    ends = struct.pack(">II", len(name), sum(name)) + magic
+    return header + struct.pack(">I", 0x40000000 // 4096 + 1) + name + ends
+
+
+@pytest.mark.parametrize("name", ["sessions.db-journal", "database-journal"])
+@pytest.mark.parametrize("place", ["sessions.db-wal", "sessions.db"])
+def test_a_folder_in_the_place_of_a_file_brings_no_journal(
+    collect: Collect, tmp_path: Path, place: str, name: str
+) -> None:
+    """SQLite would delete the file that the journal names, wherever it is."""
+    victim, folder = tmp_path / "victim", tmp_path / "folder"
+    victim.write_text("mine")
+    folder.mkdir()
+    (folder / name).write_bytes(hot_journal(victim))
+    rows = collect(put={folder: place})
+    assert victim.read_text() == "mine"
+    assert rows == []
+
+
+def test_a_log_that_a_killed_program_has_left_is_read(collect: Collect, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "other.db")) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("CREATE TABLE said (text)")
+        connection.execute("INSERT INTO said VALUES ('from the log')")
+        connection.commit()
+        for end in ("", "-wal"):
+            shutil.copy(tmp_path / f"other.db{end}", tmp_path / f"kept{end}")
+    put = {tmp_path / f"kept{end}": f"sessions.db{end}" for end in ("", "-wal")}
+    assert collect(put=put) == [{"table": "said", "row": {"text": "from the log"}}]
 
 
 HELLO = {"table": "said", "row": {"text": "hello"}}
@@ -88,6 +136,7 @@ def test_a_table_that_can_not_be_read_costs_the_others_nothing(collect: Collect)
         "CREATE TABLE last (text)",
         "INSERT INTO last VALUES ('bye')",
         "INSERT INTO last VALUES (9e999)",
+        max_bytes=64 << 20,
     )
     assert HELLO in rows
     assert {"table": "last", "row": {"text": "bye"}} in rows

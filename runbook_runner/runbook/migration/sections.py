@@ -3,6 +3,8 @@
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import compress
+from operator import not_
 
 from runbook_runner.core import ids
 from runbook_runner.runbook.document import Runbook
@@ -91,8 +93,8 @@ def checklist(runbook: Runbook, old: OldSections, lines: Sequence[str]) -> Check
     are written; plain bullets get a box. lines: those of the file, the first at index 0."""
     outputs = [output.path for output in runbook.outputs]
     items = list(_located(old.items, lines)) if old.items else []
-    covered = [(item, span) for item, span in items if is_covered(item.text, outputs)]
-    kept = [(item, span) for item, span in items if (item, span) not in covered]
+    is_kept = [not is_covered(item.text, outputs) for item, _ in items]
+    kept, covered = list(compress(items, is_kept)), list(compress(items, map(not_, is_kept)))
     gone = set(_moved(runbook, old, lines)).union(*(span for _, span in covered))
     stays = {n: lines[n - 1].rstrip("\r") for n in _inner(old.final) if n not in gone}
     stays |= {item.line: _as_task(item, stays[item.line]) for item, _ in kept}

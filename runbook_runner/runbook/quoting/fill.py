@@ -37,9 +37,9 @@ def hint(language: str, name: str) -> str:
 def fill_block(block: Block, values: Mapping[str, object], secret_envs: Mapping[str, str], source: str) -> Block:
     """The block with each value written as data for the place it stands in. Raises InputError, with the line in the
     source, for a value that can't be."""
-    parts, last = [], 0
+    parts, last, line = [], 0, block.line + 1
     for place in places(block.code, block.language, values.keys()):
-        line = block.line + 1 + block.code.count("\n", 0, place.start)
+        line += block.code.count("\n", last, place.start)
         try:
             written = place.write(spell(values[place.name]))
         except UnquotableError as error:
@@ -49,5 +49,6 @@ def fill_block(block: Block, values: Mapping[str, object], secret_envs: Mapping[
                 hint=hint(block.language, place.name),
             ) from error
         parts += [substitute(block.code[last : place.start], {}, secret_envs), written]
+        line += block.code.count("\n", place.start, place.end)
         last = place.end
     return block._replace(code="".join([*parts, substitute(block.code[last:], {}, secret_envs)]))

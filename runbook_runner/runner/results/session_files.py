@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Final
 
 from runbook_runner.core.disk.private import FOLDER, private_opener
@@ -35,19 +35,30 @@ def collect_rows(
     run's claim. Raises `sqlite3.Error` for a file that is not a database or is too large: the rows read before are in
     the file then."""
     with memory_folder(work) as folder:
-        copies = folder / "copies"
-        for path in (source, source + _LOG):
-            if skipped := sandbox.get(path, copies, Wanted(max_bytes, max_files=1)).skipped:
-                raise sqlite3.DataError(skipped[0][1])
-        database = copies / PurePosixPath(source).name
+        database = folder / "database"
+        for path, place in ((source, database), (source + _LOG, folder / f"database{_LOG}")):
+            _fetch(sandbox, path, place, max_bytes)
         return _write(database, target, redactor, max_bytes) if database.is_file() else None
+
+
+def _fetch(sandbox: Sandbox, path: str, place: Path, max_bytes: int) -> None:
+    """Brings the file home under a name of ours: SQLite opens further files by the names of those it finds, and deletes
+    what they name. A folder in its place is no database, whatever is in it."""
+    aside = place.with_name(f"{place.name}-fetched")
+    received = sandbox.get(path, aside, Wanted(max_bytes, max_files=1))
+    if received.skipped:
+        raise sqlite3.DataError(received.skipped[0][1])
+    for file in received.files:
+        if file.sandbox_path != path:
+            raise sqlite3.DataError("a folder stands in its place")
+        (aside / file.path).replace(place)
 
 
 def _write(database: Path, target: Path, redactor: Redactor, max_bytes: int) -> Counter[str]:
     hits: Counter[str] = Counter()
     make_folder(target.parent, FOLDER)
     with (
-        closing(sqlite3.connect(database)) as connection,
+        closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as connection,
         open(target, "w", encoding="utf-8", opener=private_opener) as file,
     ):
         for table, row in _rows(connection):

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -208,6 +209,14 @@ def test_file_without_a_final_checklist_gets_the_sections_behind_its_steps():
         "Step 4: Write Validation Report",
         "Tips",
     ]
+
+
+def test_many_items_take_time_that_grows_with_them_alone():
+    items = "".join(f"- [ ] item {n} is good\n" for n in range(16_000))
+    old = parse(f"---\na: 1\n---\n# T\n\n## Final Checklist\n\n### Checklist\n\n{items}")
+    began = time.process_time()
+    assert "item 15999 is good" in migrate(old).text
+    assert time.process_time() - began < 10
 
 
 @pytest.mark.parametrize(

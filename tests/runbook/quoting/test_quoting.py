@@ -1,4 +1,5 @@
 import subprocess
+import time
 
 import pytest
 
@@ -175,3 +176,13 @@ def test_endless_code_is_read_in_no_time(piece):
     code = "{{x}}" + piece * 50_000
     assert len(places(code, "bash", ("x",))) == code.count("{{x}}")
     assert len(places(code, "python", ("x",))) == code.count("{{x}}")
+
+
+def test_the_lines_of_many_placeholders_are_counted_once():
+    code = "'''{{x}}\n" * 200_000
+    began = time.process_time()
+    with pytest.raises(InputError, match=r"RUNBOOK\.md:"):
+        fill_block(Block("Step", "python", code + "{{x", 1), {"x": "'''\\"}, {}, "RUNBOOK.md")
+    filled = fill_block(Block("Step", "python", code, 1), {"x": "y"}, {}, "RUNBOOK.md")
+    assert filled.code.count("y") == 200_000
+    assert time.process_time() - began < 10
