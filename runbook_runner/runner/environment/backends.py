@@ -58,8 +58,8 @@ class ChosenBackend:
     settings: Settings
     warnings: tuple[str, ...] = ()
     """What its user may not expect, for people: the usual one is not there, what the runbook names is not used."""
-    logins: bool = False
-    """An image is pulled with the user's logins: the user has named it, and not only the runbook or a recording."""
+    image_trusted: bool = False
+    """The user has named the image, and not only the runbook or a recording, or trusts the whole command."""
 
     @property
     def name(self) -> str:
@@ -80,7 +80,7 @@ class ChosenBackend:
         if self.backend.uses_images:
             assert self.opened.engine
             image, snapshot = provide_image(
-                self.opened.engine, spec, agent, self.settings, report, may_build, logins=self.logins
+                self.opened.engine, spec, agent, self.settings, report, may_build, image_trusted=self.image_trusted
             )
             unpacks = snapshot is not None and snapshot.origin == "built-in"
             sandbox = self.opened.create(replace(asked, image=image.digest, unpacks=unpacks))
@@ -133,10 +133,10 @@ def choose_backend(
     *,
     strict_snapshot: bool,
     needs_image: bool = False,
-    logins: bool = False,
+    image_trusted: bool = False,
 ) -> ChosenBackend:
     """`auto`: the first usual backend of the table that can do what the spec asks for and that works here. needs_image:
-    one that uses no images is refused, also when it is named. logins: as `ChosenBackend` says.
+    one that uses no images is refused, also when it is named. image_trusted: as `ChosenBackend` says.
 
     Raises InputError for an unknown backend, for what it can't do, for a network policy that keeps the agent from its
     model, and for an unknown snapshot when strict; NotReadyError when the machine lacks what the backend needs.
@@ -153,7 +153,7 @@ def choose_backend(
     for backend in able:
         try:
             warnings = tuple(_surprises(backend, spec, lacking))
-            return replace(_chosen(backend, agent, settings), warnings=warnings, logins=logins)
+            return replace(_chosen(backend, agent, settings), warnings=warnings, image_trusted=image_trusted)
         except NotReadyError as error:
             lacking.append((backend, error))
     (_, first), *others = lacking

@@ -64,17 +64,18 @@ def provide_image(
     report: Report,
     may_build: "MayBuild",
     *,
-    logins: bool,
+    image_trusted: bool,
 ) -> "tuple[ImageRef, Snapshot | None]":
     """Returns the image with its layers, built or pulled when the engine does not have it, and the snapshot it was made
-    of; `None` for a user's own image. logins: see `resolve_image`. Raises InputError, NotReadyError, SandboxError."""
+    of; `None` for a user's own image. image_trusted: see `resolve_image`. Raises InputError, NotReadyError,
+    SandboxError."""
     from runbook_runner.sandbox.images import provide  # imports docker
 
     layers, bounds = layers_of(agent, spec.apt_packages), _bounds(spec)
     if spec.image:
         from runbook_runner.sandbox.images.user_image import resolve_image
 
-        base = resolve_image(engine, spec.image, report, logins=logins)
+        base = resolve_image(engine, spec.image, report, trusted=image_trusted, built_on=bool(layers))
         return provide.add_layers(engine, base, layers, asked, report, bounds), None
     snapshot = snapshot_for(spec)
     image = provide.ensure(engine, snapshot, layers, asked, report, spec.near, may_build=may_build, bounds=bounds)

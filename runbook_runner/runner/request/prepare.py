@@ -214,7 +214,7 @@ def prepare_spec(
             asked,
             strict_snapshot=strict,
             needs_image=needs_image,
-            logins=needs_image or trust.whole_command,
+            image_trusted=needs_image or trust.whole_command,
         )
     with _keeping(lacking):
         _require_trust(trust, spec, agent, backend)

@@ -20,6 +20,7 @@ from runbook_runner.sandbox.images import recipe
 from runbook_runner.sandbox.images.build_request import Bounds, BuildFailedError, build_records
 from runbook_runner.sandbox.images.provide import ensure
 from runbook_runner.sandbox.images.snapshots import Snapshot, context_archive, find_snapshot
+from runbook_runner.sandbox.images.user_image import resolve_image
 
 pytestmark = [pytest.mark.needs("podman", "docker"), pytest.mark.xdist_group("podman")]
 
@@ -144,6 +145,30 @@ def test_no_image_that_was_pulled_is_a_step_of_a_build(pulled, write, build, her
     pulled(name, step, STRANGER="inside")
     build(write(f"{step}RUN echo is=$STRANGER=\n"))
     assert "is==" in [line.rpartition(": ")[2] for line in lines]
+
+
+def test_nothing_is_built_on_an_image_that_only_a_runbook_or_a_recording_names(
+    podman, there, pulled, here, name, runbook, shell_runbook, lines
+):
+    """Its ONBUILD lines, which Podman does not tell, would be part of our build."""
+    pulled(name, f"FROM {here}\nONBUILD RUN touch /by-the-image\n")
+    path = shell_runbook("test ! -e /by-the-image && echo x > /app/results/out.txt")
+    document = path / "RUNBOOK.md"
+    plain = document.read_text().replace("agent: shell", f"agent: shell\nimage: {REGISTRY}{name}")
+    document.write_text(plain)
+    ran = runbook("run", path, "--sandbox", "docker", env=podman.env)
+    assert ran.code == 0, ran.out + ran.err  # with nothing to put on it
+    document.write_text(plain.replace("image:", "runbook_runner: {apt_packages: [jq]}\nimage:"))
+    recording = next(path.parent.glob(".runbook/trajectories/*/*/*"))
+    spec = json.loads((recording / "spec.json").read_text())
+    (recording / "spec.json").write_text(json.dumps({**spec, "apt_packages": ["jq"]}))
+    for command in ("run", path), ("replay", recording):
+        ran = runbook(*command, "--sandbox", "docker", env=podman.env)
+        assert (ran.code, "Building" in ran.out) == (3, False), ran.out + ran.err
+        said = " ".join((ran.out + ran.err).split())
+        assert "Podman does not tell" in said
+        assert f"--trust, or name it yourself: `runbook run --image {REGISTRY}{name[:-2]}" in said
+    assert resolve_image(there, REGISTRY + name, lines, trusted=True, built_on=True).digest
 
 
 @pytest.fixture

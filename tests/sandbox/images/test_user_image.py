@@ -174,7 +174,7 @@ def test_private_registry_wants_the_login_that_docker_keeps_and_the_user_grants(
         assert not any("error" in line for line in said), said
         engine.api.remove_image(name)
         with pytest.raises(NotReadyError, match="docker login"):
-            resolve_image(engine, name, lines, logins=True)
+            resolve_image(engine, name, lines, trusted=True)
         login = base64.b64encode(f"{WHO['username']}:{WHO['password']}".encode()).decode()
         (tmp_path / "config.json").write_text(json.dumps({"auths": {registry: {"auth": login}}}))
         monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
@@ -191,7 +191,7 @@ def test_private_registry_wants_the_login_that_docker_keeps_and_the_user_grants(
             ran = runbook("run", path, "--sandbox", "docker", *granted)
             assert engine.image_id(name), ran.out + ran.err  # nothing in it can run
             engine.api.remove_image(name)
-        found = resolve_image(connect(), name, lines, logins=True)
+        found = resolve_image(connect(), name, lines, trusted=True)
         engine.api.remove_image(name)
     assert found.pinned is not None
     assert found.pinned.startswith(f"{registry}/team/private@sha256:")
