@@ -17,7 +17,7 @@ from runbook_runner.agents.base import Agent
 from runbook_runner.core import ids
 from runbook_runner.core.disk.private import FILE
 from runbook_runner.core.errors import ExitCode, RecordingError, RunbookError
-from runbook_runner.core.events import Event, Log, PhaseFinished, PhaseStarted, RunFinished, RunStarted, Status
+from runbook_runner.core.events import DOUBT, Event, Log, PhaseFinished, PhaseStarted, RunFinished, RunStarted, Status
 from runbook_runner.core.files import is_folder, write_atomically
 from runbook_runner.core.redaction import Redactor
 from runbook_runner.core.spec import RunSpec
@@ -28,6 +28,7 @@ from runbook_runner.runner.recovery.claims import Claim, Entry
 from runbook_runner.runner.recovery.seal import Seal
 from runbook_runner.runner.request.prepare import PreparedRun
 from runbook_runner.runner.request.secrets import redactor_for
+from runbook_runner.runner.tally import Tally
 from runbook_runner.trajectory.models import RunbookOutputs, Trajectory
 from runbook_runner.trajectory.recorder import Reader, Recorder
 from runbook_runner.trajectory.sandbox_log import SandboxLog
@@ -50,6 +51,13 @@ class Outcome:
         return outputs
 
     @property
+    def divergences(self) -> dict[str, int] | None:
+        """Severity → how many requests differed so from the recorded ones; `None` when no recording answered."""
+        if (replay := self.trajectory.attributes.params.get("replay")) is None:
+            return None
+        return {severity: replay["divergences"].get(severity, 0) for severity in ("minor", "major", "miss")}
+
+    @property
     def exit_code(self) -> ExitCode:
         if self.error:
             return self.error.exit_code
@@ -67,6 +75,10 @@ class Emitter:
 
     def warn(self, message: str) -> None:
         self(Log(level="warning", message=message))
+
+    def doubt(self, message: str) -> None:
+        """A warning that belongs to the results: the summary and `--json` repeat it."""
+        self(Log(level="warning", message=message, source=DOUBT))
 
     @contextmanager
     def phase(self, name: str) -> Iterator["Phase"]:
@@ -95,6 +107,7 @@ class Run:
     claim: Claim
     redactor: Redactor
     emit: Emitter
+    tally: Tally
     cancellation: Cancellation
     started: float
     """Monotonic time."""
@@ -125,7 +138,8 @@ def recorded(prepared: PreparedRun, readers: Sequence[Reader], cancellation: Can
     )
     with ExitStack() as stack:
         claim = stack.enter_context(Claim(prepared.settings.data, trajectory_id, entry))
-        recorder = Recorder(folder, redactor, (SandboxLog(folder), *readers))
+        tally = Tally()
+        recorder = Recorder(folder, redactor, (SandboxLog(folder), tally, *readers))
         stack.callback(recorder.close)
         emit = Emitter(recorder)
         run = Run(
@@ -137,6 +151,7 @@ def recorded(prepared: PreparedRun, readers: Sequence[Reader], cancellation: Can
             claim,
             redactor,
             emit,
+            tally,
             cancellation,
             time.monotonic(),
         )

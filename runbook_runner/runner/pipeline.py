@@ -88,6 +88,7 @@ def _phases(run: Run) -> AgentFinished:
         with _collected(run, sandbox, earlier):
             end = _agent(run, sandbox, model, inputs, earlier)
         _evaluate(run, end)
+    _tell_doubts(run)
     run.cancellation.check()
     return end
 
@@ -100,6 +101,8 @@ def _note_before(run: Run, files: Mapping[str, Stamp]) -> None:
 def _tell_plan(run: Run) -> None:
     """What its user should know before anything happens."""
     prepared = run.prepared
+    for doubt in prepared.doubts:
+        run.emit.doubt(doubt)
     for warning in prepared.warnings:
         run.emit.warn(warning)
     for warning in weak_secrets(run.spec, prepared.secrets.values):
@@ -245,6 +248,13 @@ def _evaluate(run: Run, end: AgentFinished) -> None:
         if unseen := ", ".join(check.id or check.name for check in run.spec.criteria.code_checks):
             run.emit(Log(level="warning", message=f"Code checks are not run here yet: {unseen}.", source=DOUBT))
         phase.ok = evaluated.verdict == "pass"
+
+
+def _tell_doubts(run: Run) -> None:
+    """What its user should know when it is over."""
+    replay = run.prepared.replay
+    for doubt in run.tally.doubts(is_compared=bool(replay and replay.is_compared)):
+        run.emit.doubt(doubt)
 
 
 def _status(end: AgentFinished) -> tuple[Status, RunbookError | None]:

@@ -75,6 +75,27 @@ def test_what_a_good_end_may_hide_is_told(runbook: Any, does: str, doubts: list[
     assert [ran.err.count(f"! {note}") for note in notes] == [2] * len(doubts)  # as it happens, and in the summary
 
 
+@pytest.mark.needs("bubblewrap")
+def test_hosts_that_an_allow_list_refused_are_named_and_counted(runbook: Any, shell_runbook: Any) -> None:
+    ask = "for host in one.example one.example 1.example 2.example 3.example 4.example 5.example; do"
+    document = shell_runbook(f"{ask} curl -s http://$host/; done; echo x > /app/results/out.txt")
+    ran = runbook("run", document, "--sandbox", "bubblewrap", "--allow-host", "example.org", "--json")
+    assert ran.code == 0, ran.err
+    (note,) = ran.json["notes"]
+    assert note.startswith("The allow-list refused one.example:80 (2 times), 1.example:80 (1 time), ")
+    assert note.endswith(", 1 more host: `--allow-host HOST` allows one.")
+    assert f"! {note}" in ran.err
+
+
+def test_what_is_doubtful_before_a_run_is_repeated_at_its_end(runbook: Any, shell_runbook: Any) -> None:
+    document = shell_runbook("echo '{{titel}}' > /app/results/out.txt") / "RUNBOOK.md"
+    ran = runbook("run", document, "--sandbox", "host", "--json")
+    (note,) = ran.json["notes"]  # and not that the host isolates nothing
+    assert "titel" in note
+    assert [event["source"] for event in ran.events("log") if event["message"] == note] == ["doubt"]
+    assert ran.err.count(f"! {note}") == 2
+
+
 def test_a_line_that_is_too_long_is_cut_and_the_record_says_so(runbook: Any) -> None:
     """What is left of it is no JSON any more, so no message of the agent has a hole that nobody sees."""
     (runbook.cwd / "RUNBOOK.md").write_text("---\nagent: mine\n---\n# Long\n\n## Objective\n\nTry it.\n")

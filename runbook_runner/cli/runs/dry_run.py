@@ -14,7 +14,7 @@ _INDENT = 13
 
 
 def print_plan(prepared: PreparedRun, *, as_json: bool) -> None:
-    for warning in prepared.warnings:
+    for warning in (*prepared.doubts, *prepared.warnings):
         warn(warning)
     if as_json:
         spec = prepared.spec

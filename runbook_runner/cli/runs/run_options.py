@@ -55,7 +55,10 @@ def _declare_model(parser: argparse.ArgumentParser) -> None:
     add("--model", help="Model id (default: the runbook's, or that of --agent, when it can't have the runbook's).")
     add("--provider", help="anthropic, openai, google, openrouter, ollama, … (default: chosen by your keys).")
     add("--model-script", type=Path, metavar="FILE", help="Answer the agent's model calls from this YAML script.")
-    replay = "Answer them from the recording of another run: its id, its folder, or its model/ folder."
+    replay = (
+        "Answer them from the recording of another run: its id, its folder, or its model/ folder. Differences are "
+        "noted; `runbook replay` is the command that fails on them."
+    )
     add("--replay", metavar="RECORDING", help=replay)
     add_on_miss(group, "With --replay, for a call that was not recorded")
     cost = "Refuse further model calls once they have cost so much."

@@ -84,6 +84,7 @@ class Followed:
         """The keys of `jetty run` (contract §12.4), and further ones."""
         trajectory, outputs = self.outcome.trajectory, self.outcome.outputs
         results = [str(self.outcome.folder / artifact.path) for artifact in self.seen.headline_first()]
+        diverged = self.outcome.divergences
         return {
             "status": trajectory.status,
             "trajectory_id": trajectory.trajectory_id,
@@ -103,6 +104,7 @@ class Followed:
             "duration_seconds": trajectory.steps["run"].duration_seconds,
             "sandbox": self.seen.sandbox.backend if self.seen.sandbox else None,
             "image_digest": self.seen.sandbox.image_digest if self.seen.sandbox else None,
+            **({"divergences": diverged} if diverged else {}),
         }
 
 

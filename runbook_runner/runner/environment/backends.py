@@ -57,7 +57,9 @@ class ChosenBackend:
     opened: OpenBackend
     settings: Settings
     warnings: tuple[str, ...] = ()
-    """What its user may not expect, for people: the usual one is not there, what the runbook names is not used."""
+    """Why it is not the usual one, for people."""
+    doubts: tuple[str, ...] = ()
+    """What the runbook names and the run does not use, for people."""
     image_trusted: bool = False
     """The user has named the image, and not only the runbook or a recording, or trusts the whole command."""
 
@@ -152,8 +154,9 @@ def choose_backend(
     lacking: list[tuple[Backend, NotReadyError]] = []
     for backend in able:
         try:
-            warnings = tuple(_surprises(backend, spec, lacking))
-            return replace(_chosen(backend, agent, settings), warnings=warnings, image_trusted=image_trusted)
+            chosen, unused = _chosen(backend, agent, settings), tuple(_unused(backend, spec))
+            instead = tuple(f"The run takes {chosen.name}, not {better.name}: {why.message}" for better, why in lacking)
+            return replace(chosen, warnings=instead, doubts=unused, image_trusted=image_trusted)
         except NotReadyError as error:
             lacking.append((backend, error))
     (_, first), *others = lacking
@@ -171,9 +174,7 @@ def _chosen(backend: Backend, agent: Agent, settings: Settings) -> ChosenBackend
     return ChosenBackend(backend, opened, settings)
 
 
-def _surprises(backend: Backend, spec: RunSpec, lacking: Iterable[tuple[Backend, NotReadyError]]) -> Iterator[str]:
-    for better, error in lacking:
-        yield f"The run takes {backend.name}, not {better.name}: {error.message}"
+def _unused(backend: Backend, spec: RunSpec) -> Iterator[str]:
     if backend.uses_images and spec.snapshot:
         try:
             find_snapshot(spec.snapshot, spec.near)

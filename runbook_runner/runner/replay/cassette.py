@@ -34,6 +34,8 @@ class CassetteReplay:
     """Who answers after it."""
     recorded: RecordedRun | None = None
     """`None`: only the cassette is known."""
+    is_compared: bool = False
+    """Whether the run is compared with the recorded one when it is over."""
 
     @property
     def asks_provider(self) -> bool:
@@ -64,13 +66,14 @@ class CassetteReplay:
         return replay.recorded_with(cassette.clean_json, relocation(there, app), relocation(app, there))
 
 
-def find_cassette(home: Path, name: str, *, on_miss: str) -> CassetteReplay:
-    """name: a trajectory's folder or id, or a cassette's own folder. Raises InputError."""
+def find_cassette(home: Path, name: str, near: tuple[Path, ...] = (), *, on_miss: str) -> CassetteReplay:
+    """name: a trajectory's folder or id, or a cassette's own folder. near: where the agents of a project are. Raises
+    InputError."""
     path, policy = Path(name), check_on_miss(on_miss)
     if is_file(path / INDEX_FILE) and not is_file(path.parent / SPEC_FILE):
         return CassetteReplay(path.absolute(), policy)
     inside = path.name == MODEL_FOLDER and is_file(path / INDEX_FILE)
-    recorded = read_recorded_run(home, str(path.parent) if inside else name)
+    recorded = read_recorded_run(home, str(path.parent) if inside else name, near)
     return CassetteReplay(recorded.cassette, policy, recorded=recorded)
 
 

@@ -36,8 +36,7 @@ class Comparison:
     @property
     def divergences(self) -> dict[str, int]:
         """Severity → how many requests differed so from the recorded ones."""
-        counts: dict[str, int] = self._folded["replay"]["divergences"]
-        return {severity: counts.get(severity, 0) for severity in ("minor", "major", "miss")}
+        return self.outcome.divergences or {}
 
     @property
     def model_calls(self) -> Mapping[str, int]:

@@ -70,7 +70,12 @@ def prepare_replay(request: ReplayRequest, ask: Ask | None = None) -> PreparedRu
     if request.until is not None:
         recorded.require_model_calls()
     replay = CassetteReplay(
-        recorded.cassette, check_on_miss(request.options.on_miss), request.until, request.then, recorded
+        recorded.cassette,
+        check_on_miss(request.options.on_miss),
+        request.until,
+        request.then,
+        recorded,
+        is_compared=True,
     )
     spec = _of_document(recorded, document, near) if document else _pinned(recorded)
     spec = with_kept_inputs(spec, recorded.folder, near)

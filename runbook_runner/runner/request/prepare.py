@@ -59,8 +59,11 @@ class PreparedRun:
     """Asks nobody any more."""
     record_mode: RecordMode
     options: RunOptions
+    doubts: tuple[str, ...] = ()
+    """What the user should know of the document and of the files beside it, and why the results may not be what was
+    meant."""
     warnings: tuple[str, ...] = ()
-    """What the user should know of the document and of the files beside it."""
+    """What else the user should know."""
     lacks: tuple[RunbookError, ...] = ()
     """The values and files that are missing, and what this machine lacks; only a dry run is prepared in spite of
     it."""
@@ -118,10 +121,10 @@ def _prepare(request: RunRequest, ask: Ask | None, warnings: list[str]) -> Prepa
     warnings += [*doubts(runbook), *slips(runbook)]
     user = user_variables(request.options.env_file)
     environ = user.all()
-    replay = _replay(request, asked.require_home())
-    request = with_values(request, runbook, ask, warnings)
     if source.folder:
         request = replace(request, near=(source.folder, *request.near))
+    replay = _replay(request, asked.require_home())
+    request = with_values(request, runbook, ask, warnings)
     keys = provider_keys(environ) if request.asks_provider else ()
     lacks = list[RunbookError]()
     lacking = lacks.append if request.options.dry_run else raised
@@ -155,7 +158,7 @@ def _prepare(request: RunRequest, ask: Ask | None, warnings: list[str]) -> Prepa
         answers_from=str(request.model_script or request.replay or spec.provider),
         strict_snapshot=request.snapshot is not None,
         needs_image=bool(request.snapshot or request.image),
-        warnings=tuple(warnings),
+        doubts=tuple(warnings),
         lacks=lacks,
     )
 
@@ -184,6 +187,7 @@ def prepare_spec(
     answers_from: str | None = None,
     strict_snapshot: bool = False,
     needs_image: bool = False,
+    doubts: tuple[str, ...] = (),
     warnings: tuple[str, ...] = (),
     lacks: Sequence[RunbookError] = (),
     starts_agent: bool = True,
@@ -234,6 +238,7 @@ def prepare_spec(
         replace(trust, ask=None),
         kept,
         options,
+        doubts=(*doubts, *(backend.doubts if backend else ())),
         warnings=(*warnings, *(backend.warnings if backend else ())),
         lacks=tuple(lacks),
     )
@@ -282,4 +287,4 @@ def _replay(request: RunRequest, home: Path) -> "CassetteReplay | None":
         raise InputError("--replay and --model-script answer the same calls.", hint="Give one of them.")
     from runbook_runner.runner.replay.cassette import find_cassette  # imports the gateway
 
-    return find_cassette(home, request.replay, on_miss=request.options.on_miss)
+    return find_cassette(home, request.replay, request.near, on_miss=request.options.on_miss)

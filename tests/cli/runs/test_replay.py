@@ -334,6 +334,31 @@ on.
 """
 
 
+def test_a_run_that_takes_its_answers_from_a_recording_tells_what_differs(runbook: Any, shell_runbook: Write) -> None:
+    document, agents = shell_runbook("true") / "RUNBOOK.md", runbook.cwd / ".runbook" / "agents"
+    agents.mkdir(parents=True)
+    (runbook.cwd / "model.yaml").write_text("- say: done\n")
+    script = runbook.cwd / "tell.sh"
+    script.write_text(TELLING.format(python=sys.executable))
+    (agents / "asking.toml").write_text(ASKING.replace('"{script}"', f'"{script}", "{{prompt}}"'))
+    agent = ("--agent", "asking", "--trust")
+    first = recorded(runbook, document, *agent, "--model-script", "model.yaml")
+    assert "divergences" not in first.json
+    again = recorded(runbook, document, *agent, "--replay", first.folder)
+    assert (again.json["divergences"], again.json["notes"]) == ({"minor": 0, "major": 0, "miss": 0}, [])
+
+    document.write_text(document.read_text().replace("The output", "Another thing"))
+    changed = recorded(runbook, document, *agent, "--replay", first.folder)
+    assert changed.json["divergences"] == {"minor": 0, "major": 1, "miss": 0}
+    (note,) = changed.json["notes"]
+    assert note.startswith("Requests that are not as recorded: 1 major, so")
+    assert "`runbook replay` is the command that fails" in note
+    assert note in changed.err.splitlines()[-2], "the summary has it"
+    shutil.copytree(first.folder, document.parent / "recording")
+    replayed = runbook("replay", document, "--sandbox", "host", "--trust", "--json")
+    assert (replayed.code, replayed.json["divergences"]["major"], replayed.json["notes"]) == (1, 1, [])
+
+
 def test_a_change_that_only_formats_replays_as_the_same_and_update_renews_after_any_other(
     runbook: Any, shell_runbook: Write
 ) -> None:

@@ -59,7 +59,7 @@ def test_document_beyond_what_is_read_runs_with_a_warning_that_names_the_line(
     warning = f"{document}:10016: The document has more pieces than any runbook"
     assert runbook("run", document, "--sandbox", "host", "--dry-run").err.count(warning) == 1
     ran = runbook("run", document, "--sandbox", "host", "--json")
-    assert (ran.code, ran.err.count(warning)) == (0, 1)
+    assert (ran.code, ran.err.count(warning)) == (0, 2)  # as it happens, and in the summary
     assert [event["message"].startswith(warning) for event in ran.events("log")].count(True) == 1
 
 
