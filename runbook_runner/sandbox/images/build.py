@@ -18,7 +18,7 @@ from runbook_runner.sandbox.docker.engine import Engine, engine_errors
 from runbook_runner.sandbox.docker.seccomp_profile import filtered
 from runbook_runner.sandbox.image_names import full_name, is_image_name, shown_name
 from runbook_runner.sandbox.images.build_request import Bounds, BuildFailedError, build_records
-from runbook_runner.sandbox.images.fetches import images_of, refuse_fetches
+from runbook_runner.sandbox.images.fetches import images_of, read_dockerfile_text, refuse_fetches, refuse_host_files
 from runbook_runner.sandbox.images.recipe import Recipe, is_ours
 from runbook_runner.sandbox.images.snapshots import context_archive
 
@@ -44,13 +44,14 @@ def build_image(
     fresh: bool = False,
     bounds: Bounds | None = None,
 ) -> None:
-    """fresh: runs every step again. bounds: for content that a project offers. Raises NotReadyError with the last lines
-    and the log's path."""
-    tag = made_of.tag
-    dockerfile, where = made_of.files["Dockerfile"], f"{made_of.made.name}/Dockerfile"
+    """fresh: runs every step again. bounds: for content that a project offers. Raises InputError for a Dockerfile that
+    is not text, NotReadyError with the last lines and the log's path."""
+    tag, text, where = made_of.tag, _text(made_of), _where(made_of)
     if bounds and not bounds.network:
-        refuse_fetches(dockerfile, made_of.arguments, lambda name: _has(engine, name), where)
-    for image in images_of(dockerfile, _arguments(engine, made_of)):
+        refuse_fetches(text, made_of.arguments, lambda name: _has(engine, name), where)
+    elif engine.is_podman:
+        refuse_host_files(text, made_of.arguments, where)
+    for image in images_of(text, _arguments(engine, made_of)):
         _refuse_strangers(engine, image, where)
     report(f"Building {tag}")
     descriptor, name = tempfile.mkstemp(prefix="runbook-build-", suffix=".log")
@@ -65,9 +66,17 @@ def build_image(
     Path(name).unlink()
 
 
+def _text(made_of: Recipe) -> str:
+    return read_dockerfile_text(made_of.files["Dockerfile"], _where(made_of))
+
+
+def _where(made_of: Recipe) -> str:
+    return f"{made_of.made.name}/Dockerfile"
+
+
 def _has(engine: Engine, image: str) -> bool:
     """Raises NotReadyError for one whose own instructions would be part of the build: they may fetch, too."""
-    if not is_image_name(image) or engine.image_id(image) is None:
+    if engine.image_id(image) is None:
         return False
     if engine.image(image)["Config"].get("OnBuild"):
         message = f"The run's network is narrowed, and the image {image} has ONBUILD instructions, which may fetch."
@@ -112,7 +121,7 @@ def _run(
         "buildargs": json.dumps({**_proxies(engine, made_of, bounds), **_arguments(engine, made_of)}),
         "labels": json.dumps(made_of.labels),
         # Docker before 25.0.2 takes any pulled image that looks like it for a step on nothing (CVE-2024-24557).
-        "nocache": fresh or "scratch" in images_of(made_of.files["Dockerfile"], made_of.arguments),
+        "nocache": fresh or "scratch" in images_of(_text(made_of), made_of.arguments),
         "rm": True,
         "forcerm": True,
     }

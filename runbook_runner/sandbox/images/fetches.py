@@ -1,15 +1,18 @@
-"""Docker sandbox: which images a Dockerfile names, and what else the engine itself would fetch for it, which no network
-of the build's containers holds back. With a narrowed network a project's Dockerfile may have none of it, nor anything
-that engines read differently."""
+"""Docker sandbox: which images a Dockerfile names, and what the engine itself would fetch or read for it, which no
+network of the build's containers holds back. A project's Dockerfile may have none of that, nor anything that engines
+read differently: with a narrowed network nothing that fetches, on Podman no file of the engine's machine."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
-from runbook_runner.core.errors import NotReadyError
+from runbook_runner.core.errors import InputError, NotReadyError
+from runbook_runner.sandbox.image_names import is_image_name
 
 _CONTINUED: Final = re.compile(r"\\[ \t]*$")
 _ESCAPE: Final = re.compile(r"^[ \t]*+#\s*escape\s*=", re.IGNORECASE | re.MULTILINE)
+_ONBUILD: Final = re.compile(r"^(?:ONBUILD\s+)+", re.IGNORECASE)
 _FROM: Final = re.compile(r"(?P<image>\S+)(?:\s+AS\s+(?P<stage>\S+))?\s*", re.IGNORECASE)
 _STAGE: Final = re.compile(r"[a-z][a-z0-9_.-]*", re.ASCII | re.IGNORECASE)  # Docker takes no others, Podman does
 # One variable a line and none of the engine's quoting, which is not that of any shell.
@@ -20,23 +23,37 @@ _SET_BY_ENGINES: Final = ("TARGET", "BUILD")  # ARG TARGETARCH: Podman's value, 
 _MOST_STAGES: Final = 1000
 _COPIED: Final = re.compile(r"--from=(\S+)", re.IGNORECASE)
 _FLAGS: Final = re.compile(r"^(?:--\S+\s+)*")
+_PLATFORM: Final = re.compile(r"^--platform=[\w/]+\s+", re.ASCII)
 _UNCLEAR_FROM: Final = re.compile(r"--from(?!=)", re.IGNORECASE)
-_RUN_OPTIONS: Final = re.compile(r"(?:--[^\s\"'\\$]+\s+)*")  # without what the engine could read otherwise
-_MOUNT: Final = re.compile(r"--mount=(\S+)")
-_MOUNTED: Final = re.compile(r"\bfrom=([^\s,]+)")
-_OTHER_NETWORK: Final = re.compile(r"--network(?!=none\s)")
 _FETCHED: Final = re.compile(r"://|git@|\$|\.git\b|\\", re.IGNORECASE)
 _WITH_HEREDOCS: Final = ("RUN", "COPY", "ADD")  # some engines know them: their lines are no instructions, nor continued
 _QUOTES: Final = re.compile(r"[\"']")  # the engine drops them, also within a word
 # To the engine a space, or the end of a line, or not: not as to us.
 _UNUSUAL: Final = re.compile(r"[^\S \t\r\n]|[\x00-\x08\x0e-\x1f]|\r(?!\n)|\\\\(?=[ \t]*\r?$)", re.MULTILINE)
+_TRANSPORTS: Final = (
+    *("atomic", "containers-storage", "dir", "docker-archive", "docker-daemon"),
+    *("oci", "oci-archive", "ostree", "sif", "tarball"),
+)
+"""github.com/containers/image, transports: what Podman reads `dir:x` as, before it looks for an image of that name."""
+_SHOWN: Final = 100  # characters of an instruction, and of a name
 
 
-def images_of(dockerfile: bytes, arguments: Mapping[str, str]) -> set[str]:
-    """Returns the images that it names, `scratch` among them, as far as that can be said. arguments: of the build."""
+def read_dockerfile_text(dockerfile: bytes, where: str) -> str:
+    """Raises InputError for what is not UTF-8: single bytes are blanks to some engines."""
+    try:
+        return dockerfile.decode("utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        line = dockerfile.count(b"\n", 0, error.start) + 1
+        raise InputError("The Dockerfile is not UTF-8 text.", where=f"{where}:{line}") from error
+
+
+def images_of(text: str, arguments: Mapping[str, str]) -> set[str]:
+    """Returns the images that a Dockerfile names, `scratch` among them, as far as that can be said. arguments: of the
+    build."""
     values: dict[str, str] = {}
     stages, images = set[str](), set[str]()
-    for word, rest in _instructions(dockerfile.decode("utf-8-sig", "replace")):
+    for line in _whole_lines(text):
+        word, rest = _instruction(_ONBUILD.sub("", line.lstrip()))
         if word == "ARG" and not images:
             found = [match for part in rest.split() if (match := _ARG.fullmatch(part))]
             given = {match["name"]: arguments.get(match["name"], match["default"] or "") for match in found}
@@ -47,8 +64,6 @@ def images_of(dockerfile: bytes, arguments: Mapping[str, str]) -> set[str]:
             stages |= set(stage[1:])
         elif word == "COPY":
             images |= {*_COPIED.findall(rest)} - stages
-        elif word == "RUN":
-            images |= {*_MOUNTED.findall(" ".join(_MOUNT.findall(rest)))} - stages
     return {image for image in images if not image.isdecimal() and "$" not in image}
 
 
@@ -57,107 +72,144 @@ def _filled(text: str, values: Mapping[str, str]) -> str:
     return _VARIABLE.sub(lambda match: values.get(match[1] or match[2], match[0]), text)
 
 
-def refuse_fetches(dockerfile: bytes, arguments: Mapping[str, str], has: Callable[[str], bool], where: str) -> None:
-    """arguments: of the build. has: whether the engine has an image. Raises NotReadyError for the first instruction
-    that fetches, or of which that can't be said."""
-    text = dockerfile.decode("utf-8-sig", "replace")
+class _RefusedError(Exception):
+    def __init__(self, instruction: str, why: str):
+        super().__init__(f"`{instruction[:_SHOWN]}` {why}")
+
+
+def refuse_fetches(text: str, arguments: Mapping[str, str], has: Callable[[str], bool], where: str) -> None:
+    """arguments: of the build. has: whether the engine has an image. Raises NotReadyError for the first instruction of
+    a Dockerfile that fetches, or of which that can't be said."""
+    try:
+        _refuse(text, arguments, has, network=False)
+    except _RefusedError as error:
+        raise NotReadyError(
+            f"The run's network is narrowed, and the build may fetch nothing: {error}.",
+            where=where,
+            hint="Build it first with `runbook snapshots build`, which has a network, or use --network full.",
+        ) from error
+
+
+def refuse_host_files(text: str, arguments: Mapping[str, str], where: str) -> None:
+    """For Podman, which mounts and reads files of its machine for a build. arguments: of the build. Raises
+    NotReadyError for the first instruction of a Dockerfile that may have one, or of which that can't be said."""
+    try:
+        _refuse(text, arguments, lambda _: True, network=True)
+    except _RefusedError as error:
+        raise NotReadyError(
+            f"Podman could read or change files of its machine for this build: {error}.",
+            where=where,
+            hint="Name images as REPOSITORY[:TAG], and use no options of RUN.",
+        ) from error
+
+
+@dataclass
+class _Earlier:
+    """The stages before the one that is read."""
+
+    numbers: set[str] = field(default_factory=set)
+    names: set[str] = field(default_factory=set)
+    lowered: set[str] = field(default_factory=set)
+
+    def add(self, name: str) -> None:
+        """name: empty for a stage without one."""
+        self.numbers.add(str(len(self.numbers)))
+        if name:
+            self.names.add(name)
+            self.lowered.add(name.lower())
+
+
+def _refuse(text: str, arguments: Mapping[str, str], has: Callable[[str], bool], *, network: bool) -> None:
+    """network: what it fetches is its own affair. Raises _RefusedError."""
     if _ESCAPE.search(text):
-        raise _refused("# escape=", "can't be read here", where)
+        raise _RefusedError("# escape=", "can't be read here")
     if found := _UNUSUAL.search(text):
-        raise _refused(repr(found[0]), "can't be read here", where)
+        raise _RefusedError(repr(found[0]), "can't be read here")
     values: dict[str, str | None] = {}
-    stages: list[str] = []
-    for word, rest in _instructions(text):
+    earlier, stage = _Earlier(), None
+    for word, rest in map(_instruction, _whole_lines(text)):
         if not word.isascii() or ("<<" in rest and word in _WITH_HEREDOCS):  # to engines, ONBUİLD is ONBUILD
-            raise _refused(f"{word} {rest}", "can't be read here", where)
-        if word == "ARG" and not stages:
-            name, value = _argument(rest, arguments, where)
+            raise _RefusedError(f"{word} {rest}", "can't be read here")
+        if word == "ONBUILD":
+            raise _RefusedError(f"{word} {rest}", "is for other builds, which do not see it")
+        if word == "ARG" and stage is None:
+            name, value = _argument(rest, arguments)
             values[name] = None if name in values else value
         elif word == "FROM":
-            if len(stages) == _MOST_STAGES:
-                raise _refused(f"FROM {rest}", f"begins more than {_MOST_STAGES} stages", where)
-            stages.append(_from(rest, values, stages, has, where))
+            if stage is not None:
+                earlier.add(stage)
+            if len(earlier.numbers) == _MOST_STAGES:
+                raise _RefusedError(f"FROM {rest}", f"begins more than {_MOST_STAGES} stages")
+            stage = _from(_PLATFORM.sub("", rest) if network else rest, values, earlier, has)
         elif word == "COPY":
-            plain = _QUOTES.sub("", rest.replace("\\", ""))
-            if any(map(_is_unclear_flag, plain.split())):
-                raise _refused(f"COPY {rest}", "has a flag that can't be read here", where)
-            for image in _COPIED.findall(plain):
-                if not _is_stage(image, stages[:-1]):  # of itself a stage can have nothing
-                    _require(image, stages[:-1], has, f"COPY {rest}", where)
-        elif word == "ADD" and _FETCHED.search(_QUOTES.sub("", rest)):
-            raise _refused(f"ADD {rest}", "fetches from an address", where)
-        elif word == "RUN" and (may := _option(rest)):
-            raise _refused(f"RUN {rest}", may, where)
+            _refuse_copied(rest, earlier, has)
+        elif word == "ADD" and not network and _FETCHED.search(_QUOTES.sub("", rest)):
+            raise _RefusedError(f"ADD {rest}", "fetches from an address")
+        elif word == "RUN" and rest.startswith("--"):
+            raise _RefusedError(f"RUN {rest}", "has an option, which may mount files or have another network")
 
 
-def _argument(rest: str, arguments: Mapping[str, str], where: str) -> tuple[str, str | None]:
+def _argument(rest: str, arguments: Mapping[str, str]) -> tuple[str, str | None]:
     """Returns what an ARG before the first stage sets: those after it are not for FROM. `None` for a value that engines
     do not agree about."""
     match = _ARG.fullmatch(rest)
     if match is None:
-        raise _refused(f"ARG {rest}", "can't be read here: write one `ARG NAME=VALUE` a line", where)
+        raise _RefusedError(f"ARG {rest}", "can't be read here: write one `ARG NAME=VALUE` a line")
     name = match["name"]
     return name, None if name.startswith(_SET_BY_ENGINES) else arguments.get(name, match["default"])
 
 
-def _from(
-    rest: str, values: Mapping[str, str | None], stages: list[str], has: Callable[[str], bool], where: str
-) -> str:
+def _from(rest: str, values: Mapping[str, str | None], earlier: _Earlier, has: Callable[[str], bool]) -> str:
     """Returns the name of the stage; empty when it has none."""
 
     def value(match: re.Match[str]) -> str:
         found = values.get(match[1] or match[2])
         if found is None or len(found) > _LONGEST_VALUE:
-            raise _refused(f"FROM {rest}", f"needs one ARG of its own before it that gives {match[0]} a value", where)
+            raise _RefusedError(f"FROM {rest}", f"needs one ARG of its own before it that gives {match[0]} a value")
         return found
 
     match = _FROM.fullmatch(_VARIABLE.sub(value, rest))
     if match is None:
-        raise _refused(f"FROM {rest}", "can't be read here", where)
-    _require(match["image"], stages, has, f"FROM {rest}", where)
+        raise _RefusedError(f"FROM {rest}", "can't be read here")
+    _require(match["image"], earlier, has, f"FROM {rest}")
     stage = match["stage"] or ""
     if stage and not _STAGE.fullmatch(stage):
-        raise _refused(f"FROM {rest}", "has a stage whose name may be an image's", where)
-    if _in_another_case(stage, stages):
-        raise _refused(f"FROM {rest}", "names a stage that only differs in case from another", where)
+        raise _RefusedError(f"FROM {rest}", "has a stage whose name may be an image's")
+    if _in_another_case(stage, earlier):
+        raise _RefusedError(f"FROM {rest}", "names a stage that only differs in case from another")
     return stage
 
 
-def _require(image: str, stages: list[str], has: Callable[[str], bool], instruction: str, where: str) -> None:
-    if image == "scratch" or (image and image in stages):
+def _refuse_copied(rest: str, earlier: _Earlier, has: Callable[[str], bool]) -> None:
+    plain = _QUOTES.sub("", rest.replace("\\", ""))
+    if any(map(_is_unclear_flag, plain.split())):
+        raise _RefusedError(f"COPY {rest}", "has a flag that can't be read here")
+    for image in _COPIED.findall(plain):
+        if image not in earlier.numbers:
+            _require(image, earlier, has, f"COPY {rest}")
+
+
+def _require(image: str, earlier: _Earlier, has: Callable[[str], bool], instruction: str) -> None:
+    shown = image[:_SHOWN]
+    if image == "scratch" or image in earlier.names:
         return
-    if _in_another_case(image, stages):
-        raise _refused(instruction, f"names the stage {image} in another case", where)
-    if "$" in image or not has(image):
-        raise _refused(instruction, f"needs the image {image}, which the engine does not have", where)
+    if _in_another_case(image, earlier):
+        raise _RefusedError(instruction, f"names the stage {shown} in another case")
+    if not is_image_name(image) or image.partition(":")[0] in _TRANSPORTS:
+        raise _RefusedError(instruction, f"names {shown}, which is not the name of an image")
+    if not has(image):
+        raise _RefusedError(instruction, f"needs the image {shown}, which the engine does not have")
 
 
-def _in_another_case(name: str, stages: list[str]) -> bool:
+def _in_another_case(name: str, earlier: _Earlier) -> bool:
     """To Docker it is the same stage, to Podman another, or an image."""
-    return name not in stages and name.lower() in map(str.lower, stages)
+    return name not in earlier.names and name.lower() in earlier.lowered
 
 
-def _option(rest: str) -> str | None:
-    """What an option of RUN may do that only Podman knows: `--mount=…,from=IMAGE` or `--network=host`; else `None`."""
-    read = _RUN_OPTIONS.match(rest)
-    options = read[0] if read else ""
-    if "from=" in options or rest.startswith("--", len(options)):
-        return "may mount an image"
-    return "may have another network" if _OTHER_NETWORK.search(options) else None
-
-
-def _is_stage(number: str, stages: list[str]) -> bool:
-    """Whether it is the number of a stage. A larger one than the engine can read is to it the name of an image."""
-    return number in map(str, range(len(stages)))
-
-
-def _instructions(text: str) -> Iterator[tuple[str, str]]:
-    for line in _whole_lines(text):
-        words = line.split(None, 1)
-        while len(words) == 2 and words[0].upper() == "ONBUILD":
-            words = words[1].split(None, 1)
-        if len(words) == 2:
-            yield words[0].upper(), words[1].strip()
+def _instruction(line: str) -> tuple[str, str]:
+    """Returns its word, in capital letters, and the rest; both empty when it has none."""
+    word, *rest = line.split(None, 1) or [""]
+    return (word.upper(), rest[0].strip()) if rest else ("", "")
 
 
 def _whole_lines(text: str) -> Iterator[str]:
@@ -172,14 +224,6 @@ def _whole_lines(text: str) -> Iterator[str]:
             yield whole
             whole = ""
     yield whole
-
-
-def _refused(instruction: str, why: str, where: str) -> NotReadyError:
-    return NotReadyError(
-        f"The run's network is narrowed, and the build may fetch nothing: `{instruction[:100]}` {why}.",
-        where=where,
-        hint="Build it first with `runbook snapshots build`, which has a network, or use --network full.",
-    )
 
 
 def _is_unclear_flag(word: str) -> bool:

@@ -14,7 +14,7 @@ from uuid import uuid4
 import pytest
 from docker.errors import NotFound
 
-from runbook_runner.core.errors import NotReadyError
+from runbook_runner.core.errors import InputError, NotReadyError
 from runbook_runner.core.settings import Settings
 from runbook_runner.sandbox.images import recipe
 from runbook_runner.sandbox.images.build_request import Bounds, BuildFailedError, build_records
@@ -88,7 +88,7 @@ def write(tmp_path: Path) -> Callable[[str], Snapshot]:
     def make(dockerfile: str) -> Snapshot:
         own = tmp_path / ".runbook/snapshots" / f"t{uuid4().hex[:8]}"
         own.mkdir(parents=True)
-        (own / "Dockerfile").write_text(dockerfile)
+        (own / "Dockerfile").write_bytes(dockerfile.encode("utf-8", "surrogateescape"))
         return find_snapshot(own.name, [tmp_path])
 
     return make
@@ -209,10 +209,31 @@ def _records(records: Iterator[dict[str, Any]]) -> None:
             raise BuildFailedError(record["error"])
 
 
-def test_an_image_that_is_built_without_a_network_keeps_its_shell(there, write, build, here):
-    below = write(f'FROM {here}\nSHELL ["/bin/bash", "-c"]\n')
+def test_an_image_that_is_built_without_a_network_keeps_its_shell(there, write, build, base_image):
+    below = write(f'FROM {base_image}\nSHELL ["/bin/bash", "-c"]\n')
     assert recipe.read_labels(there.image(build(below, bounds=NONE))["Config"]["Labels"])
     build(write(f"ARG BASE_IMAGE=snapshot:{below.name}\nFROM ${{BASE_IMAGE}}\nRUN [[ a == a ]]\n"), bounds=NONE)
+
+
+@pytest.mark.parametrize("bounds", [NONE, ALL, None])
+@pytest.mark.parametrize(
+    "instruction",
+    [
+        "RUN --mount=type=cache,target=/c,id=UP/HOST touch /c/written",
+        "RUN \udca0--mount=type=cache,target=/c,id=UP/HOST touch /c/written",
+        "RUN ln -s / /top\nFROM runbook-runner/none\nRUN --mount=type=bind,from=0,source=/top,target=/t,rw=true true",
+        "COPY --from=docker-archive:/HOST/private.tar / /",
+        "FROM docker-archive:/HOST/private.tar",
+        "ONBUILD RUN --mount=type=cache,target=/c,id=UP/HOST touch /c/written",
+    ],
+)
+def test_a_project_gets_no_file_of_podmans_machine(write, build, base_image, tmp_path, instruction, bounds):
+    host = tmp_path / "host"
+    host.mkdir()
+    places = instruction.replace("UP", "/".join([".."] * 9)).replace("HOST", str(host).lstrip("/"))
+    with pytest.raises((NotReadyError, InputError), match=r"files of its machine|may fetch nothing|not UTF-8"):
+        build(write(f"FROM {base_image}\n{places}\n"), bounds=bounds)
+    assert not list(host.iterdir())
 
 
 def test_a_build_with_a_network_does_not_reach_this_machines_own_servers(write, build, here, knocks, lines):

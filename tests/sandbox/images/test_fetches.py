@@ -1,15 +1,18 @@
 """Which images a Dockerfile names; with a narrowed network, the engine fetches nothing for a project's Dockerfile."""
 
+import time
+from pathlib import Path
+
 import pytest
 
-from runbook_runner.core.errors import NotReadyError
-from runbook_runner.sandbox.images.fetches import images_of, refuse_fetches
+from runbook_runner.core.errors import InputError, NotReadyError
+from runbook_runner.sandbox.images.fetches import images_of, read_dockerfile_text, refuse_fetches, refuse_host_files
 
 HERE = ("debian:12", "own/base")
 
 
 def refuse(text: str, **arguments: str) -> None:
-    refuse_fetches(text.encode(), arguments, lambda name: name in HERE, "mine/Dockerfile")
+    refuse_fetches(text, arguments, lambda name: name in HERE, "mine/Dockerfile")
 
 
 @pytest.mark.parametrize(
@@ -20,7 +23,7 @@ def refuse(text: str, **arguments: str) -> None:
         "from \\\n  # between\n  debian:12 as One\nFROM One\nCOPY --from=One --chown=1:1 /a /a\n",
         "ARG BASE_IMAGE=snapshot:other\nFROM ${BASE_IMAGE}\nADD a.tar /\n",
         "FROM debian:12\nRUN curl https://example.test\n",
-        "FROM debian:12\nRUN --mount=type=cache,target=/c --network=none pip install --from=x $Y\n",
+        "FROM debian:12\nRUN pip install --from=x $Y\n",
         "ARG V='12'\nARG UNSET\nFROM debian:$V\nARG A=1 B='2 3'\n",
     ],
 )
@@ -77,7 +80,8 @@ def test_what_the_engine_has_is_fine(text: str) -> None:
         "FROM debian:12\nCOPY <<'' /a\nRUN x \\\n\nADD https://attacker.test/x /x\n",
         "FROM debian:12\nRUN --network=none --mount=type=bind,from=attacker.test/x,target=/m true\n",
         'FROM debian:12\nRUN --mount="type=bind,fr"om=attacker.test/x,target=/m true\n',
-        "FROM debian:12\nRUN --network=none --network=host true\n",
+        "FROM debian:12\nRUN --mount=type=cache,target=/c true\n",
+        "FROM debian:12\nONBUILD RUN true\n",
         "FROM debian:12\nONBUILD RUN --network=default true\n",
         "FROM debian:12\nENV X=mount=type=bind,from=attacker.test/x,target=/m\nONBUILD RUN --$X true\n",
         "ARG X=attacker.test/x\nARG X=debian:12\nFROM $X\n",
@@ -109,15 +113,67 @@ def test_what_it_would_fetch_is_refused_with_the_way_out(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "FROM docker-archive:/home/ada/private.tar\n",
+        "FROM dir:private\n",
+        "FROM docker-daemon:private\n",
+        "FROM oci:5000/private\n",
+        "ARG X=oci-archive\nFROM $X:private\n",
+        "FROM $X\n",
+        "FROM a/b\nCOPY --from=containers-storage:private / /\n",
+        "FROM a/b\nCOPY --from$EMPTY=dir:private / /\n",
+        "FROM a/b\nRUN --mount=type=cache,target=/c,id=../../etc true\n",
+        "FROM a/b AS c\nRUN --mount=type=bind,from=c,source=/link,target=/m true\n",
+        "FROM a/b\nRUN --network=none true\n",
+        "FROM a/b\nRUN \u00a0--mount=type=cache,target=/c true\n",
+        "FROM a/b\nRUN <<'x\\'\nRUN x\\\nRUN --mount=type=cache,target=/c true\n",
+        "FROM a/b\nONBUILD RUN true\n",
+    ],
+)
+def test_what_podman_would_read_of_its_machine_is_refused(text: str) -> None:
+    with pytest.raises(NotReadyError, match="files of its machine"):
+        refuse_host_files(text, {}, "mine/Dockerfile")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "FROM --platform=linux/arm64 registry.test:5000/a/b@sha256:" + "0" * 64 + " AS one\nFROM docker:24\n",
+        "FROM a/b AS one\nFROM one\nADD https://example.test/x /x\nCOPY --from=0 --chown=1:1 /a /b\nRUN x --mount=y\n",
+        *(file.read_text() for file in sorted(Path("snapshots").glob("*/Dockerfile"))),
+    ],
+)
+def test_an_image_and_an_address_are_no_file_of_podmans_machine(text: str) -> None:
+    refuse_host_files(text, {"BASE_IMAGE": "own/base"}, "mine/Dockerfile")
+
+
+def test_a_dockerfile_that_is_not_text_is_refused_by_its_line() -> None:
+    assert read_dockerfile_text(b"\xef\xbb\xbfFROM \xc3\xa4\n", "mine/Dockerfile") == "FROM \u00e4\n"
+    with pytest.raises(InputError) as caught:
+        read_dockerfile_text(b"FROM a\nRUN \xa0--mount=type=cache,target=/c true\n", "mine/Dockerfile")
+    assert caught.value.where == "mine/Dockerfile:2"
+
+
+@pytest.mark.parametrize("line", ["COPY --from=a1 x y\n", "COPY --from=1 x y\n"])
+def test_a_large_dockerfile_with_many_stages_is_read_soon(line: str) -> None:
+    stages = "".join(f"FROM scratch AS a{number}\n" for number in range(1000))
+    begun = time.process_time()
+    refuse(stages + line * ((1_000_000 - len(stages)) // len(line)))
+    images_of("ONBUILD " * 120_000, {})
+    assert time.process_time() - begun < 3
+
+
+@pytest.mark.parametrize(
     ("text", "images"),
     [
         ("FROM scratch\nCOPY a /a\n", {"scratch"}),
         ("ARG V=12\nFROM --platform=linux/arm64 debian:$V AS one\nFROM one\nCOPY --from=0 / /\n", {"debian:12"}),
         ("ARG BASE_IMAGE=snapshot:x\nFROM ${BASE_IMAGE}\nCOPY --chown=1:1 --from=a/b /a /a\n", {"own/base", "a/b"}),
-        ("FROM a AS b\nCOPY --from=b /a /a\nRUN --mount=type=bind,from=c,target=/c true\n", {"a", "c"}),
+        ("FROM a AS b\nCOPY --from=b /a /a\nONBUILD onbuild COPY --from=c /a /a\n", {"a", "c"}),
         ("FROM $UNKNOWN\nRUN echo --from=x\n", set()),
         ("ARG V=" + "x" * 10_000 + "\nFROM " + "$V" * 10_000 + "\n", set()),
     ],
 )
 def test_the_images_that_a_dockerfile_names_are_found(text: str, images: set[str]) -> None:
-    assert images_of(text.encode(), {"BASE_IMAGE": "own/base"}) == images
+    assert images_of(text, {"BASE_IMAGE": "own/base"}) == images
