@@ -20,7 +20,7 @@ from runbook_runner.sandbox.image_names import full_name, is_image_name, shown_n
 from runbook_runner.sandbox.images.build_request import Bounds, BuildFailedError, build_records
 from runbook_runner.sandbox.images.fetches import images_of, read_dockerfile_text, refuse_fetches, refuse_host_files
 from runbook_runner.sandbox.images.recipe import Recipe, is_ours
-from runbook_runner.sandbox.images.snapshots import context_archive
+from runbook_runner.sandbox.images.snapshots import PREFIX, context_archive
 
 _SHOWN = 20  # lines of a failed build
 _WIDTH = 200  # characters of a line
@@ -48,7 +48,7 @@ def build_image(
     is not text, NotReadyError with the last lines and the log's path."""
     tag, text, where = made_of.tag, _text(made_of), _where(made_of)
     if bounds and not bounds.network:
-        refuse_fetches(text, made_of.arguments, lambda name: _has(engine, name), where)
+        refuse_fetches(text, made_of.arguments, lambda name: _has(engine, name, made_of), where)
     elif engine.is_podman:
         refuse_host_files(text, made_of.arguments, where)
     for image in images_of(text, _arguments(engine, made_of)):
@@ -74,12 +74,18 @@ def _where(made_of: Recipe) -> str:
     return f"{made_of.made.name}/Dockerfile"
 
 
-def _has(engine: Engine, image: str) -> bool:
-    """Raises NotReadyError for one whose own instructions would be part of the build: they may fetch, too."""
+def _has(engine: Engine, image: str, made_of: Recipe) -> bool:
+    """Raises NotReadyError for one whose own instructions would be part of the build: they may fetch, too. Podman does
+    not tell them, so there it is to be built here or named by the user."""
     if engine.image_id(image) is None:
         return False
-    if engine.image(image)["Config"].get("OnBuild"):
-        message = f"The run's network is narrowed, and the image {image} has ONBUILD instructions, which may fetch."
+    why = None
+    if not engine.is_podman:
+        why = "has ONBUILD instructions" if engine.image(image)["Config"].get("OnBuild") else None
+    elif not image.startswith(PREFIX) and image != made_of.arguments.get("BASE_IMAGE"):
+        why = "may have ONBUILD instructions (Podman does not tell)"
+    if why:
+        message = f"The run's network is narrowed, and the image {image} {why}, which may fetch."
         raise NotReadyError(message, hint="Build it first with `runbook snapshots build`, or use --network full.")
     return True
 

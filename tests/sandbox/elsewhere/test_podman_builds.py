@@ -236,6 +236,16 @@ def test_a_project_gets_no_file_of_podmans_machine(write, build, base_image, tmp
     assert not list(host.iterdir())
 
 
+@pytest.mark.parametrize("dockerfile", ["FROM NAME\n", "FROM scratch\nCOPY --from=NAME /made /\n"])
+def test_a_build_without_a_network_is_on_what_was_built_here(pulled, write, build, here, name, dockerfile):
+    pulled(name, f"FROM {here}\nRUN touch /made\nONBUILD RUN touch /by-the-image\n")
+    snapshot = write(dockerfile.replace("NAME", REGISTRY + name))
+    with pytest.raises(NotReadyError, match="may have ONBUILD instructions"):
+        build(snapshot, bounds=NONE)
+    assert build(snapshot, bounds=None) == build(snapshot, bounds=NONE)
+    build(write("ARG BASE_IMAGE\nFROM ${BASE_IMAGE}\n"), base=here, bounds=NONE)
+
+
 def test_a_build_with_a_network_does_not_reach_this_machines_own_servers(write, build, here, knocks, lines):
     address, knocked = knocks
     host, port = address.split(":")
