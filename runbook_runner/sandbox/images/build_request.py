@@ -11,11 +11,13 @@ from collections.abc import Generator, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, HTTPResponse
+from secrets import token_hex
 from typing import Any, Final
 from urllib.parse import urlencode
 
 from runbook_runner.core.formats.json_toml import read_json
 from runbook_runner.sandbox.docker.engine import Engine
+from runbook_runner.sandbox.images.build_group import kill_group
 
 _MAX_RECORD: Final = 4 << 20
 _PERIOD_US: Final = 100_000
@@ -47,6 +49,7 @@ def build_records(
     engine: Engine, context: bytes, options: Mapping[str, Any], bounds: Bounds | None, left_s: float
 ) -> Generator[dict[str, Any], None, None]:
     """Yields what the engine says. left_s: seconds until the build is ended. Raises BuildFailedError, OSError."""
+    group = f"runbook-build-{token_hex(8)}" if engine.is_podman and engine.is_near else None
     connection = HTTPConnection("docker")
     connection.sock = plain = engine.dial()
     plain.settimeout(None)
@@ -60,16 +63,22 @@ def build_records(
     timer = threading.Timer(max(left_s, 0.0), end)
     timer.daemon = True
     timer.start()
+    over = False
     try:
         path, asked = _asked(engine, bounds)
-        parameters = urlencode({**options, **asked})
+        parameters = urlencode({**options, **asked, **({"cgroupparent": f"/{group}"} if group else {})})
         headers = {"Content-Type": "application/x-tar"}
         with suppress(
             RuntimeError, LookupError, ValueError, OSError
         ):  # of a credential helper that is missing or broken
             engine.api._set_auth_headers(headers)  # type: ignore[attr-defined]
         connection.request("POST", f"{path}?{parameters}", context, headers)
-        yield from _records(connection.getresponse())
+        answer = connection.getresponse()
+        over = answer.status >= 400
+        for record in _records(answer):
+            over = "error" in record
+            yield record
+        over = not late.is_set()
     except (HTTPException, OSError) as error:
         if late.is_set():
             raise BuildFailedError("It took too long, and was ended.") from error
@@ -77,6 +86,8 @@ def build_records(
     finally:
         timer.cancel()
         connection.close()
+        if group and not over:
+            kill_group(group)
     if late.is_set():
         raise BuildFailedError("It took too long, and was ended.")
 

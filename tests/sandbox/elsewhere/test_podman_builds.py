@@ -7,6 +7,7 @@ import socket
 import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -244,6 +245,29 @@ def test_a_build_without_a_network_is_on_what_was_built_here(pulled, write, buil
         build(snapshot, bounds=NONE)
     assert build(snapshot, bounds=None) == build(snapshot, bounds=NONE)
     build(write("ARG BASE_IMAGE\nFROM ${BASE_IMAGE}\n"), base=here, bounds=NONE)
+
+
+@pytest.mark.needs("linux", "root")
+@pytest.mark.parametrize("bounds", [NONE, ALL])
+@pytest.mark.parametrize(
+    ("step", "why"),
+    [("trap '' TERM; (setsid sleep TOKEN &); sleep TOKEN", "took too long"), ("yes TOKEN", "printed more than")],
+)
+def test_nothing_of_a_build_that_was_ended_goes_on(write, build, base_image, bounds, step, why, monkeypatch):
+    monkeypatch.setattr("runbook_runner.sandbox.images.build._MOST_SAID", 1 << 20)
+    token = f"3{uuid4().int % 10**8}"
+    snapshot = write(f"FROM {base_image}\nRUN {step.replace('TOKEN', token)}\nRUN sleep {token}\n")
+    with pytest.raises(NotReadyError, match=why):
+        build(snapshot, bounds=replace(bounds, deadline_s=5))
+    left = [file for file in Path("/proc").glob("[0-9]*/cmdline") if token in _text(file)]
+    assert not left
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text("utf-8", "replace")
+    except OSError:  # it has ended
+        return ""
 
 
 def test_a_build_with_a_network_does_not_reach_this_machines_own_servers(write, build, here, knocks, lines):
