@@ -14,8 +14,7 @@ REPEATED: dict[str, Any] = {"action": "append", "default": []}
 
 
 def add_json(group: OptionGroup, text: str = "Print one JSON object on stdout.") -> None:
-    error = "An error is one as well, with status (error), error, error_code and exit_code; its text is on stderr."
-    group.add_argument("--json", action="store_true", help=f"{text} {error}")
+    group.add_argument("--json", action="store_true", help=text)
 
 
 def add_quiet(group: OptionGroup) -> None:

@@ -147,6 +147,10 @@ class VerificationScript(Declared):
 class Criteria(Declared):
     """Everything that a runbook says about how its run is judged, apart from the required outputs."""
 
+    generation: Literal[1, 2] = 1
+    """2: the engine runs the code checks and computes the verdict (contract §3.11, end)."""
+    strict: bool = False
+    """A check that the agent was to run and does not report is an error."""
     rubric: Rubric | None = None
     statuses: tuple[Status, ...] = ()
     checklist: tuple[ChecklistItem, ...] = ()

@@ -21,6 +21,8 @@ class Secret(NamedTuple):
     description: str = ""
     expose_to_agent: bool | None = None
     """`None`: the runbook does not say; the runner decides."""
+    expose_to_checks: bool = False
+    """The checks that the engine runs get it, also when the agent does not."""
 
 
 class RequiredOutput(NamedTuple):

@@ -341,12 +341,44 @@ class Redacted(Event):
     count: int
 
 
+class CheckFinished(Event):
+    """The engine has run a check of the runbook."""
+
+    type: Literal["check.finished"] = "check.finished"
+    id: Name
+    name: str
+    status: Literal["pass", "fail", "error"]
+    message: str = ""
+    seconds: float
+    exit_code: int | None = None
+    """Of a command."""
+    output: str = ""
+    """The end of what a command has printed."""
+
+
+class OutputFound(BaseModel):
+    """What there is of a required output."""
+
+    model_config = FROZEN
+
+    path: Name
+    """As the runbook names it, below the results; it may be a pattern."""
+    lack: Literal["missing", "empty", "elsewhere"] | None = None
+    """elsewhere: it is not in the results, so that no run can deliver it."""
+    files: Count = 0
+    """Files with content that it names, or that are in the folders that it names."""
+    bytes: Count = 0
+    """Of all of them."""
+
+
 class Evaluated(Event):
     type: Literal["run.evaluated"] = "run.evaluated"
     verdict: Literal["pass", "fail"]
     success: bool
     overall_passed: bool | None = None
     missing_outputs: Annotated[tuple[str, ...], "name"] = ()
+    outputs: tuple[OutputFound, ...] = ()
+    """One for each required output."""
     validation_report: Json = None
     reasons: tuple[str, ...] = ()
 

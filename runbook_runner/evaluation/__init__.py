@@ -1,5 +1,5 @@
-"""Evaluation: required outputs and validation report of a run, and its verdict."""
+"""Evaluation: required outputs, checks and validation report of a run, and its verdict."""
 
-from runbook_runner.evaluation.verdict import evaluate
+from runbook_runner.evaluation.verdict import Evaluation, evaluate
 
-__all__ = ["evaluate"]
+__all__ = ["Evaluation", "evaluate"]

@@ -1,15 +1,15 @@
-"""Evaluation: which required output files are missing or empty (contract §3.16)."""
+"""Evaluation: what there is of the required output files (contract §3.16)."""
 
 import os.path
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from runbook_runner.core.declared import RequiredOutput
-
-Lack = Literal["missing", "empty", "elsewhere"]
+from runbook_runner.core.events import OutputFound
 
 _STARS = re.compile(r"\*+")
 _MOST_TESTS = 4_000_000
@@ -17,29 +17,49 @@ _MOST_TESTS = 4_000_000
 _PLACEHOLDER = re.compile(r"<[^<>/]*>|\{[^{}/]*\}")
 
 
-def lacking_outputs(results: Path, required: Iterable[RequiredOutput]) -> Mapping[str, Lack]:
-    """The required paths without a non-empty file in the results folder, in manifest order."""
-    found = _Found(results)
-    lacks = {output.path: "elsewhere" if output.is_elsewhere else _lack(found, output.path) for output in required}
-    return {path: lack for path, lack in lacks.items() if lack}
+def found_outputs(results: "ResultsFolder", required: Iterable[RequiredOutput]) -> tuple[OutputFound, ...]:
+    """What there is of each required path, in manifest order."""
+    return tuple(_found(results, output) for output in required)
 
 
-class _Found:
-    """What is in the results folder."""
+class ResultsFolder:
+    """The collected results: what is in them, looked at once."""
 
-    def __init__(self, results: Path):
-        self.results = results
+    def __init__(self, root: Path):
+        self.root = root
         self._left = _MOST_TESTS
+
+    def matching(self, path: str) -> Iterator[Path]:
+        """Yields the files and folders that a path or a pattern below the results names."""
+        pattern = _PLACEHOLDER.sub("*", path).strip()
+        parts = PurePosixPath(pattern).parts
+        if not parts or ".." in parts or pattern.startswith("/"):
+            return
+        if "*" in pattern or "?" in pattern:
+            tests = [None if part == "**" else _expression(part) for part in parts[:-1]] + [_expression(parts[-1])]
+            yield from self._fitting(tests)
+        elif os.path.exists(self.root / pattern):  # noqa: PTH110 - it does not raise for a name that no file can have
+            yield self.root / pattern
+
+    def files_in(self, path: Path) -> tuple[int, int]:
+        """How many files with content a file or folder is or has, and their bytes."""
+        return self._contents.get(path, (0, 0))
 
     @cached_property
     def _all(self) -> list[tuple[Path, tuple[str, ...]]]:
-        return [(path, path.relative_to(self.results).parts) for path in self.results.rglob("*")]
+        return [(path, path.relative_to(self.root).parts) for path in self.root.rglob("*")]
 
     @cached_property
-    def folders_with_files(self) -> set[Path]:
-        return {folder for path, _ in self._all if path.is_file() for folder in path.parents}
+    def _contents(self) -> Mapping[Path, tuple[int, int]]:
+        found: dict[Path, tuple[int, int]] = {}
+        for path, names in self._all:
+            size = path.stat().st_size if path.is_file() else 0
+            for place in (path, *islice(path.parents, len(names))) if size else ():
+                files, total = found.get(place, (0, 0))
+                found[place] = files + 1, total + size
+        return found
 
-    def fitting(self, tests: Sequence[re.Pattern[str] | None]) -> Iterator[Path]:
+    def _fitting(self, tests: Sequence[re.Pattern[str] | None]) -> Iterator[Path]:
         for path, names in self._all:
             self._left -= 1
             if self._left < 0:
@@ -48,26 +68,14 @@ class _Found:
                 yield path
 
 
-def _lack(there: _Found, path: str) -> Lack | None:
-    """`None` when something that matches the path has content."""
-    lack: Lack = "missing"
-    for found in _matches(there, path):
-        if _has_content(there, found):
-            return None
-        lack = "empty"
-    return lack
-
-
-def _matches(there: _Found, path: str) -> Iterator[Path]:
-    pattern = _PLACEHOLDER.sub("*", path).strip()
-    parts = PurePosixPath(pattern).parts
-    if not parts or ".." in parts or pattern.startswith("/"):
-        return
-    if "*" in pattern or "?" in pattern:
-        tests = [None if part == "**" else _expression(part) for part in parts[:-1]] + [_expression(parts[-1])]
-        yield from there.fitting(tests)
-    elif os.path.exists(there.results / pattern):  # noqa: PTH110 - it does not raise for a name that no file can have
-        yield there.results / pattern
+def _found(results: ResultsFolder, output: RequiredOutput) -> OutputFound:
+    if output.is_elsewhere:
+        return OutputFound(path=output.path, lack="elsewhere")
+    matches = dict.fromkeys(results.matching(output.path))
+    contents = [results.files_in(match) for match in matches if not any(parent in matches for parent in match.parents)]
+    files, size = sum(count for count, _ in contents), sum(total for _, total in contents)
+    lack: Literal["empty", "missing"] | None = None if files else "empty" if matches else "missing"
+    return OutputFound(path=output.path, lack=lack, files=files, bytes=size)
 
 
 def _fits(names: Iterable[str], tests: Sequence[re.Pattern[str] | None]) -> bool:
@@ -92,9 +100,3 @@ def _expression(part: str) -> re.Pattern[str]:
     first, *others = ["".join("." if c == "?" else re.escape(c) for c in piece) for piece in _STARS.split(part)]
     middle = "".join(f"(?>.*?{piece})" for piece in others[:-1])
     return re.compile(first + middle + (f".*{others[-1]}" if others else ""), re.DOTALL)
-
-
-def _has_content(there: _Found, path: Path) -> bool:
-    if path.is_dir():
-        return path in there.folders_with_files
-    return path.is_file() and path.stat().st_size > 0

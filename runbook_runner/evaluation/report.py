@@ -1,7 +1,7 @@
 """Evaluation: reads `validation_report.json`, v1 (contract §3.9) and v2 (§3.10)."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -14,45 +14,47 @@ REPORT = "validation_report.json"
 MAX_BYTES = 10 << 20
 _MOST_REASONS = 50
 _LONGEST_REASON = 1000  # characters
-_GOOD = ("pass", "skipped")
 _BAD_STAGES = ("fail", "failed", "error")
 
 
 @dataclass(frozen=True)
-class Report:
-    body: dict[str, Any]
+class Claim:
+    """What a v1 report says."""
+
     passed: bool | None
-    """`None`: the report does not say it."""
+    """`None`: it does not say it."""
     reasons: tuple[str, ...] = ()
 
 
-def read_report(results: Path) -> Report | str | None:
+def read_report(results: Path) -> dict[str, Any] | str | None:
     """The report, or why it can't be used, or `None` when there is none."""
     path = results / REPORT
     if not path.is_file():
         return None
     if path.stat().st_size > MAX_BYTES:
-        return f"{REPORT} is larger than {MAX_BYTES >> 20} MB."
+        return f"it is larger than {MAX_BYTES >> 20} MB."
     try:
         body = plain_json(json.loads(path.read_bytes()))
     except (ValueError, RecursionError):
-        return f"{REPORT} is not JSON."
-    if not isinstance(body, dict):
-        return f"{REPORT} is not a JSON object."
-    return _v2(body) if body.get("version") == 2 and body.get("version") is not True else _v1(body)
+        return "it is not JSON."
+    return body if isinstance(body, dict) else "it is not a JSON object."
 
 
-def _v1(body: dict[str, Any]) -> Report:
+def is_v2(body: dict[str, Any]) -> bool:
+    return body.get("version") == 2 and body.get("version") is not True
+
+
+def claim_of(body: dict[str, Any]) -> Claim:
     """Only `overall_passed` is universal, and decides; `stages`, where they are, tell what failed."""
     passed = body.get("overall_passed")
     if not isinstance(passed, bool):
-        return Report(body, None, (f"{REPORT} does not say `overall_passed`.",))
+        return Claim(None, (f"{REPORT} does not say `overall_passed`.",))
     if passed:
-        return Report(body, passed)
+        return Claim(passed)
     stages = body.get("stages")
     failed = [stage for stage in stages if _stage_failed(stage)] if isinstance(stages, list) else []
     reasons = (_stage_complaint(stage) for stage in failed)
-    return Report(body, passed, (f"{REPORT} says overall_passed: false.", *_first(reasons, len(failed), "stage")))
+    return Claim(passed, (f"{REPORT} says overall_passed: false.", *in_short(reasons, len(failed), "stage")))
 
 
 def _stage_failed(stage: Any) -> bool:
@@ -71,37 +73,8 @@ def _told(stage: dict[str, Any], *keys: str) -> str:
     return next((str(stage[key]) for key in keys if stage.get(key)), "")
 
 
-def _v2(body: dict[str, Any]) -> Report:
-    """The verdict is computed from the checks; the agent's own verdict is ignored. Skipped is neutral."""
-    checks = body.get("checks")
-    if not isinstance(checks, list):
-        return Report(body, None, (f"{REPORT} has no list of checks.",))
-    failed = [check for check in checks if _failed(check)]
-    return Report(body, not failed, tuple(_first(map(_complaint, failed), len(failed), "check")))
-
-
-def _first(reasons: Iterator[str], number: int, what: str) -> Iterator[str]:
+def in_short(reasons: Iterable[str], number: int, what: str) -> Iterator[str]:
+    """Yields the first of the reasons, of that number in all, and how many more there are."""
     yield from (reason[:_LONGEST_REASON] for reason in islice(reasons, _MOST_REASONS))
     if (more := number - _MOST_REASONS) > 0:
         yield f"{counted(more, f'more {what}')} did not pass."
-
-
-def _failed(check: Any) -> bool:
-    if not isinstance(check, dict) or check.get("status") not in _GOOD:
-        return True
-    return check.get("kind") == "judge" and _below_threshold(check)
-
-
-def _complaint(check: Any) -> str:
-    """Why a check failed."""
-    if not isinstance(check, dict):
-        return "A check is not an object."
-    name, status = check.get("id") or check.get("name") or "?", check.get("status")
-    if check.get("kind") == "judge" and _below_threshold(check):
-        return f"{name}: score {check['score']} is below {check['threshold']}."
-    return f"{name}: {status}. {check.get('message') or ''}".rstrip()
-
-
-def _below_threshold(check: dict[str, Any]) -> bool:
-    score, threshold = check.get("score"), check.get("threshold")
-    return isinstance(score, (int, float)) and isinstance(threshold, (int, float)) and score < threshold

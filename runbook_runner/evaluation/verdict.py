@@ -1,41 +1,101 @@
-"""Evaluation: the verdict. A run passes when its agent ended well, nothing is missing and its report agrees."""
+"""Evaluation: the verdict. A run passes when its agent ended well, nothing is missing, the checks of the engine pass,
+and the agent's report, which nothing contradicts, agrees."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from runbook_runner.core import settings
+from runbook_runner.core.criteria import Criteria
 from runbook_runner.core.declared import RequiredOutput
-from runbook_runner.core.events import AgentFinished, Evaluated
-from runbook_runner.evaluation.outputs import Lack, lacking_outputs
-from runbook_runner.evaluation.report import read_report
+from runbook_runner.core.events import AgentFinished, Emit, Evaluated, OutputFound
+from runbook_runner.evaluation.checks.run import RunCommand, run_checks
+from runbook_runner.evaluation.checks.script import ScriptSaid, run_script
+from runbook_runner.evaluation.entries import Check
+from runbook_runner.evaluation.merge import merged
+from runbook_runner.evaluation.outputs import ResultsFolder, found_outputs
+from runbook_runner.evaluation.report import REPORT, Claim, claim_of, in_short, is_v2, read_report
 
 AGENT_FAILED = "The agent did not end well"
 
 
-def evaluate(results: Path, required: Iterable[RequiredOutput], agent: AgentFinished) -> Evaluated:
-    """Reads the collected results folder. Success: the agent ended well and made every required output
-    (contract §5.7); the verdict asks the report as well. The agent's end, if it is a reason, is the first one."""
-    lacking = lacking_outputs(results, required)
-    report = read_report(results)
+@dataclass(frozen=True)
+class Evaluation:
+    event: Evaluated
+    report: dict[str, Any] | None
+    """What takes the place of the agent's report in the results; `None`: its own stays."""
+
+
+def evaluate(
+    results: Path,
+    required: Iterable[RequiredOutput],
+    criteria: Criteria,
+    agent: AgentFinished,
+    command: RunCommand,
+    emit: Emit,
+) -> Evaluation:
+    """Reads the collected results and runs the checks of the runbook. Success: the agent ended well and made every
+    required output (contract §5.7); the verdict asks the checks as well. The agent's end, if it is a reason, is the
+    first one."""
+    folder = ResultsFolder(results)
+    outputs = found_outputs(folder, required)
+    lacking = [output for output in outputs if output.lack]
+    said = read_report(results)
+    judged = _judge(said, criteria, run_checks(criteria, folder, command, emit), run_script(criteria, command, emit))
     reasons = [] if agent.ended_well else [f"{AGENT_FAILED}: {agent.error or 'it was cancelled.'}"]
-    reasons += [_why(path, lack) for path, lack in lacking.items()]
-    body, passed = None, None
-    if isinstance(report, str):
-        reasons.append(report)
-    elif report is not None:
-        body, passed = report.body, report.passed
-        reasons += report.reasons
-    return Evaluated(
+    reasons += map(_why, lacking)
+    reasons += judged.reasons
+    event = Evaluated(
         verdict="fail" if reasons else "pass",
         success=agent.ended_well and not lacking,
-        overall_passed=passed,
-        missing_outputs=tuple(lacking),
-        validation_report=body,
+        overall_passed=judged.passed,
+        missing_outputs=tuple(output.path for output in lacking),
+        outputs=outputs,
+        validation_report=judged.body,
         reasons=tuple(reasons),
     )
+    return Evaluation(event, judged.body if judged.is_merged else None)
 
 
-def _why(path: str, lack: Lack) -> str:
-    if lack == "elsewhere":
-        return f"{path} is not in {settings.RESULTS}, so it can't be delivered."
-    return f"{path} is {lack}."
+def _why(output: OutputFound) -> str:
+    if output.lack == "elsewhere":
+        return f"{output.path} is not in {settings.RESULTS}, so it can't be delivered."
+    return f"{output.path} is {output.lack}."
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """What the report comes to, with the checks of the engine."""
+
+    passed: bool | None = None
+    body: dict[str, Any] | None = None
+    reasons: Sequence[str] = ()
+    is_merged: bool = False
+
+
+def _judge(
+    said: dict[str, Any] | str | None, criteria: Criteria, checks: Sequence[Check], script: ScriptSaid | None
+) -> _Judged:
+    if criteria.generation == 2 or (isinstance(said, dict) and is_v2(said)):
+        body, entries = merged(said, criteria, checks)
+        reasons = (*_complaints(entries), *_contradiction(None, script))
+        return _Judged(body["overall_passed"], body, reasons, is_merged=True)
+    if said is None:
+        claim = Claim(None)
+    else:
+        claim = claim_of(said) if isinstance(said, dict) else Claim(None, (f"{REPORT}: {said}",))
+    reasons = (*claim.reasons, *_complaints(checks), *_contradiction(claim.passed, script))
+    return _Judged(claim.passed, said if isinstance(said, dict) else None, reasons)
+
+
+def _complaints(checks: Sequence[Check]) -> Iterator[str]:
+    failed = [check for check in checks if check.is_bad]
+    return in_short((check.complaint for check in failed), len(failed), "check")
+
+
+def _contradiction(claimed: bool | None, script: ScriptSaid | None) -> Iterator[str]:
+    if script and script.failed:
+        if claimed:
+            yield f"{REPORT} says overall_passed: true, and the verification script contradicts it."
+        yield from in_short((f"Verification script: {text}" for text in script.failed), len(script.failed), "line")

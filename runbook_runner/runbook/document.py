@@ -120,6 +120,8 @@ class Runbook:
         except InputError as error:
             checks, config, problem = (), ChecksConfig(), str(error)
         return Criteria(
+            generation=self.generation,
+            strict=self.frontmatter.strict_evaluation,
             rubric=self.rubric,
             statuses=self.statuses,
             checklist=self.checklist,

@@ -38,7 +38,13 @@ class Filled:
 
     @cached_property
     def mission(self) -> str:
-        return render(self._runbook, self._values)
+        """All of it, and who runs the code checks."""
+        note = ""
+        if self._runbook.section("code checks"):
+            from runbook_runner.runbook.criteria.note import checks_note
+
+            note = checks_note(self.criteria)
+        return render(self._runbook, self._values) + note
 
     @cached_property
     def _shape(self) -> Runbook:

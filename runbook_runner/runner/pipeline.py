@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runbook_runner.agents.failures import advice
+from runbook_runner.core.criteria import Criteria
 from runbook_runner.core.disk.links import copy_tree
 from runbook_runner.core.disk.repository import within_repository
 from runbook_runner.core.errors import AgentError, CancelledError, InputError, RecordingError, RunbookError
-from runbook_runner.core.events import DOUBT, AgentFinished, AgentStarted, Log, SandboxStarted, Status
+from runbook_runner.core.events import AgentFinished, AgentStarted, Log, SandboxStarted, Status
 from runbook_runner.core.files import make_folder
 from runbook_runner.core.spec import InputFile
 from runbook_runner.evaluation import evaluate
@@ -27,7 +28,8 @@ from runbook_runner.runner.request.inputs import keep_inputs, require_unchanged,
 from runbook_runner.runner.request.places import folder_for_results
 from runbook_runner.runner.request.prepare import PreparedRun
 from runbook_runner.runner.request.secrets import agent_secrets, explain_withheld, weak_secrets, withheld
-from runbook_runner.runner.results.collect import collect
+from runbook_runner.runner.results.checks import SandboxCommands, replace_report, tell_changes
+from runbook_runner.runner.results.collect import Collected, collect
 from runbook_runner.runner.results.earlier import Earlier
 from runbook_runner.sandbox.base import Sandbox, Stamp
 from runbook_runner.trajectory.recorder import Reader
@@ -85,9 +87,8 @@ def _phases(run: Run) -> AgentFinished:
     with _sandbox(run, ready) as sandbox, _model(run, sandbox) as model:
         note = partial(_note_before, run)
         earlier = Earlier(sandbox, run.claim.work, run.spec.limits, brings_files=ready.brings_files, note=note)
-        with _collected(run, sandbox, earlier):
-            end = _agent(run, sandbox, model, inputs, earlier)
-        _evaluate(run, end)
+        end, collected = _work(run, sandbox, model, inputs, earlier)
+        _evaluate(run, sandbox, end, collected)
     _tell_doubts(run)
     run.cancellation.check()
     return end
@@ -211,24 +212,25 @@ def _agent(
         return end
 
 
-@contextmanager
-def _collected(run: Run, sandbox: Sandbox, earlier: Earlier) -> Iterator[None]:
-    """What the agent has made is collected even when the block fails, as far as it can be reached: by a bug, or because
+def _work(
+    run: Run, sandbox: Sandbox, model: "ModelAccess | None", inputs: tuple[InputFile, ...], earlier: Earlier
+) -> tuple[AgentFinished, Collected]:
+    """What the agent has made is collected also when its start fails, as far as it can be reached: by a bug, or because
     the sandbox is lost."""
     try:
-        yield
+        end = _agent(run, sandbox, model, inputs, earlier)
     except RecordingError:
         raise
     except Exception:
         with suppress(RunbookError):
             _collect(run, sandbox, earlier)
         raise
-    _collect(run, sandbox, earlier)
+    return end, _collect(run, sandbox, earlier)
 
 
-def _collect(run: Run, sandbox: Sandbox, earlier: Earlier) -> None:
+def _collect(run: Run, sandbox: Sandbox, earlier: Earlier) -> Collected:
     with run.emit.phase("collect"):
-        collect(
+        return collect(
             sandbox,
             run.spec,
             run.agent,
@@ -241,13 +243,18 @@ def _collect(run: Run, sandbox: Sandbox, earlier: Earlier) -> None:
         )
 
 
-def _evaluate(run: Run, end: AgentFinished) -> None:
+def _evaluate(run: Run, sandbox: Sandbox, end: AgentFinished, collected: Collected) -> None:
+    """The results are at home: no check changes them."""
+    command = SandboxCommands(run, sandbox)
+    criteria = Criteria() if end.ended_by == "cancel" else run.spec.criteria
     with run.emit.phase("evaluate") as phase:
-        evaluated = evaluate(run.folder / RESULTS, run.spec.outputs, end)
-        run.emit(evaluated)
-        if unseen := ", ".join(check.id or check.name for check in run.spec.criteria.code_checks):
-            run.emit(Log(level="warning", message=f"Code checks are not run here yet: {unseen}.", source=DOUBT))
-        phase.ok = evaluated.verdict == "pass"
+        evaluation = evaluate(run.folder / RESULTS, run.spec.outputs, criteria, end, command, run.emit)
+        if command.used:
+            tell_changes(run, sandbox, collected.stamps)
+        if evaluation.report:
+            replace_report(run, collected.log, evaluation.report)
+        run.emit(evaluation.event)
+        phase.ok = evaluation.event.verdict == "pass"
 
 
 def _tell_doubts(run: Run) -> None:

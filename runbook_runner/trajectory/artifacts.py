@@ -3,7 +3,7 @@
 import hashlib
 import mimetypes
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path, PurePosixPath
 from typing import Literal, Protocol
 
@@ -143,13 +143,17 @@ class ArtifactLog:
         self._run = (collection, task, trajectory_id)
         self._primary = {path: position for position, path in enumerate(primary)}
         self._emit = emit
-        self._count = 0
-        self.paths: set[str] = set()
+        self._numbers: dict[str, int] = {}
+
+    @property
+    def paths(self) -> Collection[str]:
         """Of what was recorded."""
+        return self._numbers.keys()
 
     def add(self, kind: Kind, path: str, sandbox_path: str, hits: Counter[str]) -> None:
-        """path: below the run's folder, `results/…` or `agent/…`."""
+        """path: below the run's folder, `results/…` or `agent/…`. One that is known already has a new content."""
         file = self._folder / path
+        number = self._numbers.setdefault(path, len(self._numbers))
         with file.open("rb") as content:
             digest = hashlib.file_digest(content, "sha256").hexdigest()
         self._emit(
@@ -157,15 +161,13 @@ class ArtifactLog:
                 kind=kind,
                 path=path,
                 sandbox_path=sandbox_path,
-                key=ids.artifact_key(*self._run, "run", self._count, sandbox_path),
+                key=ids.artifact_key(*self._run, "run", number, sandbox_path),
                 size=file.stat().st_size,
                 sha256=digest,
                 content_type=content_type(path),
                 primary=self._primary.get(path.removeprefix("results/")) if kind == "result" else None,
             )
         )
-        self._count += 1
-        self.paths.add(path)
         for rule, count in hits.items():
             self._emit(Redacted(where=path, rule=rule, count=count))
 

@@ -23,7 +23,8 @@ SPEC_FILE = "spec.json"
 TRAJECTORY_FILE = "trajectory.json"
 MISSION_FILE = "RUNBOOK.md"
 RESULTS = "results"
-SESSIONS = "agent/sessions"
+AGENT = "agent"
+SESSIONS = f"{AGENT}/sessions"
 COLLECTED = (RESULTS, SESSIONS)
 """Folders whose files and names come from the sandbox; the runner writes all others."""
 
@@ -51,7 +52,7 @@ def create_folder(home: Path, collection: str, task: str) -> tuple[str, Path]:
                 folder.mkdir(FOLDER)
             except FileExistsError:
                 continue
-            for name in ("agent", "model", RESULTS):
+            for name in (AGENT, "model", RESULTS):
                 (folder / name).mkdir(FOLDER)
             return trajectory_id, folder
     except OSError as error:
@@ -111,7 +112,7 @@ def write_fold(folder: Path) -> Trajectory:
     try:
         write_atomically(folder / TRAJECTORY_FILE, trajectory.model_dump_json(indent=1) + "\n", mode=FILE)
         atif = json.dumps(to_atif(events), indent=1, ensure_ascii=False) + "\n"
-        write_atomically(folder / "agent" / "atif.json", atif, mode=FILE)
+        write_atomically(folder / AGENT / "atif.json", atif, mode=FILE)
     except OSError as error:
         raise RecordingError(
             f"Can't write the trajectory: {error.strerror}.",

@@ -7,17 +7,32 @@ from typing import Any
 
 import pytest
 
+from runbook_runner.core.criteria import Criteria
 from runbook_runner.core.events import AgentFinished, Evaluated, Recorded
 from runbook_runner.core.spec import RequiredOutput
 from runbook_runner.evaluation import evaluate
+from runbook_runner.evaluation.checks.run import RunCommand
+from runbook_runner.evaluation.entries import MOST
 
 
-def judge(results: Path, *required: str, error: str | None = None, report: Any = None) -> Evaluated:
+def judge(
+    results: Path,
+    *required: str,
+    error: str | None = None,
+    report: Any = None,
+    criteria: Criteria = Criteria(),  # noqa: B008 - it is frozen
+    command: RunCommand = lambda *_: pytest.fail("no command is to be run"),
+) -> Evaluated:
     if report is not None:
         text = report if isinstance(report, str) else json.dumps(report)
         (results / "validation_report.json").write_text(text)
     end = AgentFinished(exit_code=1 if error else 0, ended_by="exit", error=error)
-    return evaluate(results, [RequiredOutput(path=path) for path in required], end)
+    outputs = [RequiredOutput(path=path) for path in required]
+    return evaluate(results, outputs, criteria, end, command, lambda _: None).event
+
+
+def step(name: str, status: str = "pass") -> dict[str, Any]:
+    return {"kind": "step", "id": name, "status": status}
 
 
 def put(results: Path, *names: str) -> None:
@@ -105,12 +120,20 @@ def test_a_report_nested_without_end_is_cut_and_counts(tmp_path: Path) -> None:
     ({"overall_passed": False}, "fail", False),
     ({"overall_passed": "yes"}, "fail", None),
     ({}, "fail", None),
-    ({"version": 2, "checks": [{"id": "a", "status": "pass"}, {"id": "b", "status": "skipped"}]}, "pass", True),
-    ({"version": 2, "checks": [{"id": "a", "status": "fail"}], "overall_passed": True}, "fail", False),
-    ({"version": 2, "checks": [{"id": "a", "status": "error"}]}, "fail", False),
-    ({"version": 2, "checks": [{"kind": "judge", "status": "pass", "score": 2, "threshold": 3}]}, "fail", False),
+    ({"version": 2, "checks": [step("a"), step("b", "skipped")]}, "pass", True),
+    ({"version": 2, "checks": [step("a"), {**step("a"), "kind": "checklist"}]}, "pass", True),
+    ({"version": 2, "checks": [step("a", "fail")], "overall_passed": True}, "fail", False),
+    ({"version": 2, "checks": [step("a", "error")]}, "fail", False),
+    ({"version": 2, "checks": [{**step("a"), "kind": "judge", "score": 2, "threshold": 3}]}, "fail", False),
+    ({"version": 2, "checks": [{**step("a"), "kind": "judge", "score": 3, "threshold": 3}]}, "pass", True),
+    ({"version": 2, "checks": [step("a"), step("a")]}, "fail", False),
+    ({"version": 2, "checks": [{"id": "a", "status": "pass"}]}, "fail", False),
+    ({"version": 2, "checks": [step("")]}, "fail", False),
+    ({"version": 2, "checks": [step("a", "passed")]}, "fail", False),
     ({"version": 2, "checks": ["x"]}, "fail", False),
-    ({"version": 2}, "fail", None),
+    ({"version": 2, "checks": "x"}, "fail", False),
+    ({"version": 2}, "fail", False),
+    ({"version": True, "checks": [], "overall_passed": True}, "pass", True),
     ("[1, 2]", "fail", None),
     ("not json", "fail", None),
     ("[" * 100_000, "fail", None),
@@ -122,12 +145,12 @@ def test_the_report_decides(tmp_path: Path, report: Any, verdict: str, passed: b
 
 
 def test_a_report_of_a_million_failures_is_told_in_short(tmp_path: Path) -> None:
-    checks = [{"id": "x" * 100_000, "status": "fail"}, *[0] * 1_000_000]
+    checks = [step("x" * 100_000, "fail"), *[0] * 1_000_000]
     found = judge(tmp_path, report={"version": 2, "checks": checks})
     assert found.verdict == "fail"
     assert len(found.reasons) < 100
     assert max(map(len, found.reasons)) <= 1000
-    assert found.reasons[-1] == f"{len(checks) - 50:,} more checks did not pass."
+    assert found.reasons[-1] == f"{MOST + 1 - 50:,} more checks did not pass."
     found = judge(
         tmp_path, report={"overall_passed": False, "stages": [{"stage": "x" * 10_000, "status": "FAIL"}] * 51}
     )

@@ -17,6 +17,7 @@ from runbook_runner.core.events import (
     AgentNotice,
     AgentRetried,
     Artifact,
+    CheckFinished,
     Event,
     Log,
     ModelCalled,
@@ -40,6 +41,7 @@ _FAILED_LINES = 12
 _COMMAND_LINES = 3
 _DIFFERENCES = 3
 _SHORTEST_SHOWN_S = 0.05  # phases that took less are not shown
+_CHECK_MARKS = {"pass": ("✓", "green"), "fail": ("✗", "red"), "error": ("✗", "red")}
 _NO_VERDICT = {"failed": "ERROR", "cancelled": "CANCELLED"}
 
 
@@ -137,6 +139,10 @@ def _lines(event: Event) -> list[Text]:
         case PhaseFinished() if event.seconds >= _SHORTEST_SHOWN_S or not event.ok:
             mark, style = ("✓", "green") if event.ok else ("✗", "red")
             return [Text(f"{mark} {event.phase} {event.seconds:.2f} s", style=style)]
+        case CheckFinished():
+            mark, style = _CHECK_MARKS[event.status]
+            said = f"{mark} {event.id}: {printable_output(event.message)}".removesuffix(": ")
+            return [Text(f"  {said}", style=style)]
         case SandboxStarted():
             origin = f" from {event.image}" if event.image else f" in {event.app}"
             return [Text(f"  {event.backend}{origin}", style="dim")]

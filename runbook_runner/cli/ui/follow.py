@@ -32,26 +32,30 @@ class Seen:
     """Keeps from the event stream what the summary needs."""
 
     def __init__(self) -> None:
-        self.results: list[Artifact] = []
+        self._results: dict[str, Artifact] = {}
         self.sandbox: SandboxStarted | None = None
-        self.reasons: tuple[str, ...] = ()
-        """Why the verdict is not a pass."""
+        self.evaluated: Evaluated | None = None
         self.notes: list[str] = []
         """What is to be known of the results, for people."""
 
     def __call__(self, recorded: Recorded) -> None:
         event = recorded.event
         if isinstance(event, Artifact) and event.kind == "result":
-            self.results.append(event)
+            self._results[event.path] = event
         elif isinstance(event, SandboxStarted):
             self.sandbox = event
         elif isinstance(event, Log) and event.source in (DOUBT, REDACTION):
             self.notes.append(event.message)
         elif isinstance(event, Evaluated):
-            self.reasons = event.reasons
+            self.evaluated = event
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why the verdict is not a pass."""
+        return self.evaluated.reasons if self.evaluated else ()
 
     def headline_first(self) -> list[Artifact]:
-        return sorted(self.results, key=lambda a: (a.primary is None, a.primary or 0))
+        return sorted(self._results.values(), key=lambda a: (a.primary is None, a.primary or 0))
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,7 @@ class Followed:
 
     def json(self) -> dict[str, Any]:
         """The keys of `jetty run` (contract §12.4), and further ones."""
-        trajectory, outputs = self.outcome.trajectory, self.outcome.outputs
+        trajectory, outputs, seen = self.outcome.trajectory, self.outcome.outputs, self.seen.evaluated
         results = [str(self.outcome.folder / artifact.path) for artifact in self.seen.headline_first()]
         diverged = self.outcome.divergences
         return {
@@ -97,6 +101,7 @@ class Followed:
             "verdict": outputs.verdict,
             "success": outputs.success,
             "missing_outputs": outputs.missing_outputs,
+            "required_outputs": [found.model_dump() for found in (seen.outputs if seen else ())],
             "reasons": list(self.seen.reasons),
             "notes": self.seen.notes,
             "error": str(self.outcome.error) if self.outcome.error else None,

@@ -230,6 +230,7 @@ class _Keys:
             required=True if required is None else required,
             description=self._typed(body, "description", str, label, entry) or "",
             expose_to_agent=self._typed(body, "expose_to_agent", bool, label, entry),
+            expose_to_checks=self._typed(body, "expose_to_checks", bool, label, entry) or False,
         )
 
     def _typed(self, body: dict[str, Any], key: str, kind: type, label: str, entry: Entry) -> Any:

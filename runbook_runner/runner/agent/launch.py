@@ -15,6 +15,7 @@ from runbook_runner.runner.live_run import Run
 from runbook_runner.runner.request.inputs import shown_names
 from runbook_runner.runner.request.secrets import agent_secrets, servers_with_secrets
 from runbook_runner.sandbox.base import PutFile, Sandbox
+from runbook_runner.trajectory.store import AGENT
 
 if TYPE_CHECKING:
     from runbook_runner.gateway import Session
@@ -63,7 +64,7 @@ def launch_of(run: Run, sandbox: Sandbox, model: "ModelAccess | None", inputs: l
         environ={name: sandbox.localise(value) for name, value in agent_environ(run.spec, run.trajectory_id).items()},
         limits=run.spec.limits,
         session=model.session if model else None,
-        log_folder=run.folder / "agent",
+        log_folder=run.folder / AGENT,
         emit=run.emit,
         redactor=run.redactor,
         cancellation=run.cancellation,

@@ -11,6 +11,7 @@ from runbook_runner.core.redaction import mark
 from runbook_runner.core.settings import Settings
 from runbook_runner.core.spec import Policy, RunSpec
 from runbook_runner.runbook.authoring.fmt import says_the_same
+from runbook_runner.runbook.criteria.note import checks_note
 from runbook_runner.runbook.document import parse
 from runbook_runner.runbook.sources.load import load
 from runbook_runner.runner.environment.images import check_image
@@ -125,7 +126,8 @@ def _of_document(run: RecordedRun, document: Path, near: tuple[Path, ...]) -> Ru
     )
     now = resolve(parse(source.text, source.name), request, folder=source.folder)
     kept = {"inputs": recorded.inputs, "limits": recorded.limits, "labels": recorded.labels}
-    if says_the_same(now.mission, recorded.mission):
+    without_note = now.mission.removesuffix(checks_note(now.criteria))  # older recordings have none
+    if any(says_the_same(mission, recorded.mission) for mission in (now.mission, without_note)):
         kept["mission"] = recorded.mission  # what only was formatted is no other question to the model
     return now.model_copy(update=kept)
 

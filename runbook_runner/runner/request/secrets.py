@@ -129,8 +129,9 @@ def own_keys(spec: RunSpec) -> tuple[Secret, ...]:
 
 
 def _enters_sandbox(spec: RunSpec, secret: Secret) -> bool:
-    """Whether the agent or an MCP server would get it."""
-    return secret not in own_keys(spec) and (secret.expose_to_agent is not False or bool(spec.mcp_servers))
+    """Whether the agent, an MCP server or a check would get it."""
+    shown = secret.expose_to_agent is not False or secret.expose_to_checks
+    return secret not in own_keys(spec) and (shown or bool(spec.mcp_servers))
 
 
 def withheld(spec: RunSpec) -> tuple[Secret, ...]:
@@ -155,6 +156,12 @@ def agent_secrets(spec: RunSpec, granted: Mapping[str, str]) -> dict[str, str]:
     """Variable → value of the secrets that go into the sandbox. granted: `Granted.values`."""
     kept = withheld(spec)
     return {s.env: granted[s.env] for s in spec.secrets if granted.get(s.env) and s not in kept}
+
+
+def check_secrets(spec: RunSpec, granted: Mapping[str, str]) -> dict[str, str]:
+    """The same for the checks that the engine runs: what the agent gets, and what is for them alone."""
+    own = {s.env: granted[s.env] for s in spec.secrets if s.expose_to_checks and granted.get(s.env)}
+    return {**agent_secrets(spec, granted), **own}
 
 
 def require_short(variables: Mapping[str, str]) -> None:

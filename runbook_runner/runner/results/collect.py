@@ -3,7 +3,7 @@
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
@@ -36,7 +36,7 @@ def collect(
     redactor: Redactor,
     emit: Emit,
     before: Mapping[str, Stamp] | None = None,
-) -> None:
+) -> "Collected":
     """agent: whose session files are taken too. folder: the trajectory's. work: that of the run's claim. before: the
     results that were there before the agent started. Raises RecordingError when this machine's disk is full: the
     sandbox must stay then."""
@@ -50,11 +50,19 @@ def collect(
     )
     collector = _Collector(sandbox, folder, work, redactor, log, emit, has_secrets=bool(spec.secrets))
     wanted = Wanted(spec.limits.results_bytes, spec.limits.results_files, before=before or {})
-    collector.collect_results(wanted, [output.path for output in spec.outputs])
+    stamps = collector.collect_results(wanted, [output.path for output in spec.outputs])
     if agent and agent.sessions:
         collector.collect("agent", agent.sessions, SESSIONS, Wanted(MAX_SESSION_BYTES, MAX_SESSION_FILES))
     if agent and agent.session_db:
         collector.collect_database(agent.session_db)
+    return Collected(log, {**(before or {}), **stamps})
+
+
+@dataclass(frozen=True)
+class Collected:
+    log: ArtifactLog
+    stamps: Mapping[str, Stamp]
+    """Sandbox path → stamp of the results that are there now, also of those that are not the agent's."""
 
 
 class _Collector:
@@ -77,18 +85,21 @@ class _Collector:
         self._emit = emit
         self._has_secrets = has_secrets
 
-    def collect_results(self, wanted: Wanted, required: Iterable[str]) -> None:
-        """What is required and was left out for a limit has the limit once more."""
+    def collect_results(self, wanted: Wanted, required: Iterable[str]) -> dict[str, Stamp]:
+        """What is required and was left out for a limit has the limit once more. Returns path → stamp of all of it."""
         received = self.collect("result", settings.RESULTS, RESULTS, wanted)
+        stamps = {file.sandbox_path: file.stamp for file in received.files}
         if not received.skipped:
-            return
+            return stamps
         got = [file.sandbox_path for file in received.files]
         for path in list(filter(None, map(_fixed_part, required)))[:_MOST_REQUIRED]:
             source = f"{settings.RESULTS}/{path}"
             if not any(name == source or name.startswith(f"{source}/") for name in got):
                 more = self.collect("result", source, RESULTS, replace(wanted, below=path), told=received.skipped)
+                stamps |= {file.sandbox_path: file.stamp for file in more.files}
                 left = wanted.max_bytes - sum(file.size for file in more.files)
                 wanted = replace(wanted, max_bytes=left, max_files=wanted.max_files - len(more.files))
+        return stamps
 
     def collect(
         self, kind: Kind, source: str, into: str, wanted: Wanted, *, told: tuple[tuple[str, str], ...] = ()

@@ -41,6 +41,13 @@ class Earlier:
         self._has_files = True
 
 
+def changed_since(sandbox: Sandbox, work: Path, limits: Limits, stamps: Mapping[str, Stamp]) -> list[str]:
+    """Returns the sandbox paths of results that are new or have changed since they had these stamps."""
+    wanted = Wanted(limits.results_bytes, limits.results_files, scrub=_NoContent(), before=stamps)
+    with memory_folder(work) as folder:
+        return [file.sandbox_path for file in sandbox.get(settings.RESULTS, folder / "names", wanted).files]
+
+
 class _NoContent:
     def name(self, name: str, /) -> str:
         return name

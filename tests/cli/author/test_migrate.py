@@ -109,7 +109,8 @@ def test_report_step_of_a_shell_runbook_is_a_block_that_the_shell_agent_runs(run
     ran = runbook("run", ".", "--sandbox", "host", "--json")
     assert (ran.code, ran.json["verdict"]) == (0, "pass"), ran.err
     report = json.loads((ran.folder / "results" / "validation_report.json").read_text())
-    assert [check["id"] for check in report["checks"]] == ["write-the-greeting", "describe-the-machine"]
+    ids = [check["id"] for check in report["checks"]]
+    assert ids == ["write-the-greeting", "describe-the-machine", "outputs-exist"]
 
 
 def test_stdin_cannot_be_written(runbook):

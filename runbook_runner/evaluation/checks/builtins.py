@@ -1,0 +1,168 @@
+"""Evaluation, checks: the six built-in checks (contract §3.11), on the collected results."""
+
+import json
+import posixpath
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final, Literal, NamedTuple
+from urllib.parse import unquote, urlsplit
+
+from runbook_runner.core.criteria import BuiltIn
+from runbook_runner.core.settings import RESULTS
+from runbook_runner.core.text import counted, printable_name
+from runbook_runner.evaluation.checks.expression import UnusableExpressionError, without_match
+from runbook_runner.evaluation.outputs import ResultsFolder
+
+MOST_BYTES: Final = 64 << 20
+"""Of a file whose content is looked at."""
+_MOST_TOLD: Final = 5
+_JSON_LINES: Final = (".jsonl", ".ndjson")
+
+
+class Answer(NamedTuple):
+    status: Literal["pass", "fail", "error"]
+    message: str
+
+
+class _Unreadable(Exception):  # noqa: N818 - it becomes the answer `error`
+    """A file can't be looked at; the message says which and why."""
+
+
+def builtin_answer(builtin: BuiltIn, results: ResultsFolder, timeout_s: float) -> Answer:
+    """timeout_s: for the search of a pattern."""
+    paths = [path for path in results.matching(builtin.files) if path.is_file()]
+    if not paths:
+        none = f"{'nothing matches' if builtin.is_glob else 'there is no file'} {builtin.files}."
+        return Answer("pass" if builtin.use == "regex_absent" else "fail", none)
+    files = {path.relative_to(results.root).as_posix(): path for path in paths}
+    try:
+        return _USES[builtin.use](builtin, files, timeout_s)
+    except (_Unreadable, UnusableExpressionError) as error:
+        return Answer("error", str(error))
+
+
+def _file_exists(_: BuiltIn, files: Mapping[str, Path], __: float) -> Answer:
+    return Answer("pass", f"{counted(len(files), 'file')}.")
+
+
+def _min_size(builtin: BuiltIn, files: Mapping[str, Path], _: float) -> Answer:
+    small = (f"{name} has {path.stat().st_size:,}" for name, path in files.items() if _is_small(path, builtin))
+    return _all_good(small, f"below {counted(builtin.bytes or 0, 'byte')}", files)
+
+
+def _is_small(path: Path, builtin: BuiltIn) -> bool:
+    return path.stat().st_size < (builtin.bytes or 0)
+
+
+def _json_valid(_: BuiltIn, files: Mapping[str, Path], __: float) -> Answer:
+    wrong = ((name, _json_problem(name, path)) for name, path in files.items())
+    return _all_good((f"{name}: {problem}" for name, problem in wrong if problem), "not JSON", files)
+
+
+def _json_problem(name: str, path: Path) -> str | None:
+    text = _text(name, path)
+    lines = enumerate(text.splitlines(), 1) if name.lower().endswith(_JSON_LINES) else [(0, text)]
+    for number, document in lines:
+        try:
+            if document.strip() or not number:
+                json.loads(document, parse_constant=_no_constant)
+        except json.JSONDecodeError as error:
+            return f"line {number or error.lineno}: {error.msg}"
+        except (ValueError, RecursionError) as error:
+            return "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+    return None
+
+
+def _no_constant(word: str) -> Any:
+    raise ValueError(f"{word} is no JSON")
+
+
+def _regex_present(builtin: BuiltIn, files: Mapping[str, Path], timeout_s: float) -> Answer:
+    return _all_good(_without(builtin, files, timeout_s), f"no match of {builtin.pattern}", files)
+
+
+def _regex_absent(builtin: BuiltIn, files: Mapping[str, Path], timeout_s: float) -> Answer:
+    without = set(_without(builtin, files, timeout_s))
+    return _all_good((name for name in files if name not in without), f"a match of {builtin.pattern}", files)
+
+
+def _without(builtin: BuiltIn, files: Mapping[str, Path], timeout_s: float) -> list[str]:
+    for name, path in files.items():
+        _require_small(name, path)
+    return without_match(builtin.pattern or "", files, timeout_s)
+
+
+def _links_resolve(_: BuiltIn, files: Mapping[str, Path], __: float) -> Answer:
+    dangling = (
+        f"{name}: {link}"
+        for name, path in files.items()
+        for link in _links(_text(name, path))
+        if not _resolves(link, name, path)
+    )
+    return _all_good(dangling, "a link that leads nowhere", files)
+
+
+def _links(text: str) -> Iterator[str]:
+    import pyromark  # only a runbook with such a check pays for it
+
+    for event in pyromark.events(text):
+        for tag in event.values() if isinstance(event, dict) else ():
+            for kind, link in tag.items() if isinstance(tag, dict) else ():
+                if kind in ("Link", "Image"):
+                    yield link["dest_url"]
+
+
+def _resolves(link: str, name: str, path: Path) -> bool:
+    """Links to other hosts, to a place in the same file and out of the results are not relative ones."""
+    try:
+        parts = urlsplit(link)
+    except ValueError:
+        return True
+    target = unquote(parts.path)
+    if parts.scheme or parts.netloc or not target:
+        return True
+    root = path.parents[name.count("/")]
+    if target.startswith("/"):
+        inside = target.startswith(f"{RESULTS}/")
+        return not inside or _is_there(root, target.removeprefix(f"{RESULTS}/"))
+    return _is_there(root, posixpath.join(posixpath.dirname(name), target))
+
+
+def _is_there(root: Path, target: str) -> bool:
+    inner = posixpath.normpath(target)
+    if inner.startswith(".."):
+        return False
+    try:
+        return (root / inner).exists()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
+
+
+_USES: Final[Mapping[str, Callable[[BuiltIn, Mapping[str, Path], float], Answer]]] = {
+    "file_exists": _file_exists,
+    "min_size": _min_size,
+    "json_valid": _json_valid,
+    "regex_present": _regex_present,
+    "regex_absent": _regex_absent,
+    "markdown_relative_links_resolve": _links_resolve,
+}
+
+
+def _all_good(wrong: Iterable[str], problem: str, files: Mapping[str, Path]) -> Answer:
+    """wrong: the files for which it is true, with what is to be said of each."""
+    found = list(islice(wrong, _MOST_TOLD + 1))
+    if not found:
+        return Answer("pass", f"{counted(len(files), 'file')}.")
+    told = "; ".join(printable_name(one)[:500] for one in found[:_MOST_TOLD])
+    return Answer("fail", f"{problem}: {told}{' and more' if len(found) > _MOST_TOLD else ''}.")
+
+
+def _text(name: str, path: Path) -> str:
+    _require_small(name, path)
+    return path.read_bytes().decode("utf-8", "replace")
+
+
+def _require_small(name: str, path: Path) -> None:
+    if path.stat().st_size > MOST_BYTES:
+        raise _Unreadable(f"{printable_name(name)} is larger than {MOST_BYTES >> 20} MB, so its content is not read.")

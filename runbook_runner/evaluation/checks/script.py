@@ -1,0 +1,44 @@
+"""Evaluation, checks: the verification script of a runbook of the first generation, run by the engine (contract §3.16):
+it prints a line `PASS: …` or `FAIL: …` for each file, and ends well whatever it has found."""
+
+import re
+import time
+from typing import NamedTuple
+
+from runbook_runner.core.criteria import Criteria
+from runbook_runner.core.events import CheckFinished, Emit
+from runbook_runner.evaluation.checks.run import RunCommand
+
+ID = "verification-script"
+_SAYS = re.compile(r"^\s*(PASS|FAIL):\s*(\S.*?)\s*$", re.MULTILINE)
+_MOST = 200
+_TOLD = 3
+
+
+class ScriptSaid(NamedTuple):
+    passed: tuple[str, ...]
+    failed: tuple[str, ...]
+    """What stands behind `FAIL:`, in order."""
+
+
+def run_script(criteria: Criteria, command: RunCommand, emit: Emit) -> ScriptSaid | None:
+    """`None`: there is no script, or it was not run to its end. Only its lines count, whatever it exits with."""
+    script = criteria.verification
+    if script is None:
+        return None
+    began = time.monotonic()
+    ran = command(script.code, False, criteria.checks.timeout_s)
+    lines = [(mark, text) for mark, text in _SAYS.findall(ran.output)]
+    said = ScriptSaid(*(tuple(text for mark, text in lines if mark == wanted)[:_MOST] for wanted in ("PASS", "FAIL")))
+    emit(
+        CheckFinished(
+            id=ID,
+            name="Verification Script",
+            status="error" if ran.problem else "fail" if said.failed else "pass",
+            message=ran.problem or "; ".join(said.failed[:_TOLD]),
+            seconds=round(time.monotonic() - began, 3),
+            exit_code=ran.code,
+            output=ran.output,
+        )
+    )
+    return None if ran.problem else said

@@ -1,0 +1,95 @@
+"""The six built-in checks, on real files."""
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runbook_runner.core.criteria import BuiltIn
+from runbook_runner.evaluation.checks.builtins import MOST_BYTES, Answer, builtin_answer
+from runbook_runner.evaluation.outputs import ResultsFolder
+from runbook_runner.runbook.document import parse
+
+
+def answer(results: Path, yaml: str, timeout_s: float = 20) -> Answer:
+    (check,) = parse(
+        f"---\nagent: shell\n---\n# T\n\n## Code Checks\n\n### x — X\n\n```yaml\n{yaml}\n```\n"
+    ).criteria.code_checks
+    assert isinstance(check.builtin, BuiltIn), check.problem
+    return builtin_answer(check.builtin, ResultsFolder(results), timeout_s)
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    for name, content in {
+        "a.md": "# Title\n\nSee [b](deep/b.md#x), [site](https://example.org/x.md), [top](#title).\n",
+        "deep/b.md": "Up: [a](../a.md), ![p](<../pic ture.png>), [abs](/app/results/a.md)\n",
+        "dangling.md": "[x](gone.md) [y](../../../etc/passwd) [z](/app/results/no.md) [u](http://[::1)\n",
+        "pic ture.png": "png",
+        "good.json": '{"a": [1, 2]}',
+        "bad.json": '{"a": 1,}',
+        "nan.json": "[NaN]",
+        "lines.jsonl": '{"a": 1}\n{"b": 2}\n',
+        "torn.jsonl": '{"a": 1}\n{"b"\n',
+        "empty.json": "",
+        "deep.json": "[" * 100_000,
+    }.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(content)
+    return tmp_path
+
+
+@pytest.mark.parametrize(("yaml", "status", "said"), [
+    ("use: file_exists\npath: a.md", "pass", "1 file."),
+    ("use: file_exists\npath: gone.md", "fail", "there is no file gone.md."),
+    ("use: file_exists\npath: deep", "fail", "there is no file deep."),
+    ("use: file_exists\npath: ../a.md", "fail", "there is no file ../a.md."),
+    ("use: file_exists\nglob: '*.md'", "pass", "1 file."),
+    ("use: file_exists\nglob: '**/*.md'", "pass", "3 files."),
+    ("use: file_exists\nglob: '*.pdf'", "fail", "nothing matches *.pdf."),
+    ("use: min_size\npath: good.json\nbytes: 13", "pass", "1 file."),
+    ("use: min_size\npath: good.json\nmin_bytes: 14", "fail", "below 14 bytes: good.json has 13."),
+    ("use: min_size\nglob: '*.jsonl'\nsize: 1000", "fail", "below 1,000 bytes: lines.jsonl has 18"),
+    ("use: min_size\nglob: '*.pdf'\nsize: 1", "fail", "nothing matches"),
+    ("use: json_valid\npath: good.json", "pass", "1 file."),
+    ("use: json_valid\npath: bad.json", "fail", "not JSON: bad.json: line 1: "),
+    ("use: json_valid\npath: nan.json", "fail", "NaN is no JSON"),
+    ("use: json_valid\npath: empty.json", "fail", "not JSON: empty.json"),
+    ("use: json_valid\npath: deep.json", "fail", "deep.json: it is nested too deeply"),
+    ("use: json_valid\npath: lines.jsonl", "pass", "1 file."),
+    ("use: json_valid\npath: torn.jsonl", "fail", "torn.jsonl: line 2:"),
+    ("use: regex_present\npath: a.md\npattern: '^# Title$'", "pass", "1 file."),
+    ("use: regex_present\npath: a.md\nregex: 'See (?=\\[b)'", "pass", "1 file."),
+    ("use: regex_present\nglob: '**/*.md'\npattern: '^# '", "fail", "no match of ^# : "),
+    ("use: regex_present\nglob: '*.pdf'\npattern: x", "fail", "nothing matches"),
+    ("use: regex_absent\npath: a.md\npattern: TODO", "pass", "1 file."),
+    ("use: regex_absent\nglob: '*.md'\npattern: Title", "fail", "a match of Title: a.md."),
+    ("use: regex_absent\nglob: '*.pdf'\npattern: x", "pass", "nothing matches"),
+    ("use: regex_present\npath: a.md\npattern: '(unclosed'", "error", "is not a regular expression"),
+    ("use: markdown_relative_links_resolve\npath: a.md", "pass", "1 file."),
+    ("use: markdown_relative_links_resolve\npath: deep/b.md", "pass", "1 file."),
+    ("use: markdown_relative_links_resolve\npath: dangling.md", "fail",
+     "a link that leads nowhere: dangling.md: gone.md; dangling.md: ../../../etc/passwd; dangling.md: "
+     "/app/results/no.md."),
+])  # fmt: skip
+def test_each_says_what_it_found(results: Path, yaml: str, status: str, said: str) -> None:
+    if "'*.md'" in yaml:
+        (results / "dangling.md").unlink()
+    found = answer(results, yaml)
+    assert (found.status, said in found.message) == (status, True), found
+
+
+def test_an_expression_that_never_ends_is_an_error_and_nothing_runs_on(results: Path) -> None:
+    (results / "a.md").write_text("a" * 5000 + "!")
+    found = answer(results, "use: regex_present\npath: a.md\npattern: '^(a+)+$'", timeout_s=1)
+    assert found == ("error", "the search took longer than 1 s.")
+    assert b"(a+)+" not in subprocess.run(["ps", "axww", "-o", "args"], capture_output=True, check=True).stdout
+
+
+@pytest.mark.parametrize("use", ["json_valid", "regex_absent\npattern: x", "markdown_relative_links_resolve"])
+def test_the_content_of_a_very_large_file_is_not_read(tmp_path: Path, use: str) -> None:
+    with (tmp_path / "big").open("wb") as file:
+        file.truncate(MOST_BYTES + 1)
+    found: Any = answer(tmp_path, f"use: {use}\npath: big")
+    assert found == ("error", "big is larger than 64 MB, so its content is not read.")
