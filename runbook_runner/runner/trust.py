@@ -28,6 +28,7 @@ from runbook_runner.runner.request.inputs import option_file, read_inputs
 from runbook_runner.runner.request.request import Ask, Question
 from runbook_runner.runner.request.resolve import sample_inputs
 from runbook_runner.runner.request.variables import variables_beside
+from runbook_runner.sandbox.images.context import Room
 from runbook_runner.sandbox.images.snapshots import (
     Near,
     Snapshot,
@@ -186,14 +187,16 @@ def of_variables(runbook: Runbook, text: str, folder: Path | None) -> list[Offer
     return [_of_variable(name, runbook.source, text, inputs, beside) for name in names for inputs in runs]
 
 
-def of_project(near: Near) -> Iterator[Offer]:
-    """Every agent and snapshot that projects offer near these folders. Raises InputError for what can't be read."""
+def of_project(near: Near, only: Path | None = None) -> Iterator[Offer]:
+    """Every agent and snapshot that projects offer near these folders. only: of the snapshots the one in this folder.
+    Raises InputError for what can't be read, and for snapshots that are too large together."""
+    room = Room(shared=True)
     for name in declared_agents(near):
         if (agent := find_agent(name, near)).declared:
             yield of_agent(agent.name, agent.declared)
     for name in user_snapshots(near):
-        if (snapshot := find_snapshot(name, near)).origin == "user":
-            yield of_snapshot(snapshot, files_digest(snapshot.files()))
+        if (snapshot := find_snapshot(name, near)).origin == "user" and only in (None, snapshot.folder):
+            yield of_snapshot(snapshot, files_digest(snapshot.files(room)))
 
 
 def _in_examples(folder: Path | None, own: tuple[InputFile, ...]) -> Iterator[tuple[InputFile, ...]]:

@@ -88,7 +88,7 @@ def _only(place: Path) -> Offer:
     """Who names one offer trusts that one: not what else there is, nor another in its place. Raises InputError."""
     project = _project_of(place)
     assert project
-    for offer in of_project([project]):
+    for offer in of_project([project], only=place):
         if Path(offer.where) == place:
             return offer
     hint = f"Another of its name counts, or it is no agent and no snapshot: see `runbook trust --show {project}`."

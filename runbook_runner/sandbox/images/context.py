@@ -7,14 +7,16 @@ file's content under another name; every other link is refused, as pipes, device
 
 import os
 import posixpath
+import shlex
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from runbook_runner.core.errors import InputError
-from runbook_runner.sandbox.images.ignore import IGNORE_FILE, MAX_IGNORE_BYTES, Ignored
+from runbook_runner.sandbox.images.ignore import IGNORE_FILE, MAX_IGNORE_BYTES, MOST_COMPARED, Ignored
 
 DOCKERFILE: Final = "Dockerfile"
 MAX_DOCKERFILE_BYTES: Final = 1_000_000
@@ -27,10 +29,23 @@ _FILE: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 _MOST: Final = {DOCKERFILE: MAX_DOCKERFILE_BYTES, IGNORE_FILE: MAX_IGNORE_BYTES}
 
 
-def read_context(folder: Path, *, offered: bool) -> dict[str, bytes]:
+@dataclass
+class Room:
+    """What may still be read, of one snapshot or of several."""
+
+    files: int = field(default_factory=lambda: MAX_FILES)
+    content: int = field(default_factory=lambda: MAX_FILES_BYTES)
+    """Bytes."""
+    compared: int = MOST_COMPARED
+    """Names of `.dockerignore` with names of paths."""
+    shared: bool = False
+    """It is for several."""
+
+
+def read_context(folder: Path, *, offered: bool, room: Room | None = None) -> dict[str, bytes]:
     """Returns the files by their path below the folder, without what its `.dockerignore` names. offered: a project
-    offers it. Raises InputError that names the file."""
-    with _opened(folder, offered=offered) as reader:
+    offers it. room: what it takes is taken from this. Raises InputError that names the file."""
+    with _opened(folder, offered=offered, room=room) as reader:
         return reader.context()
 
 
@@ -43,15 +58,16 @@ def read_dockerfile(folder: Path, *, offered: bool) -> bytes:
 class _Reader:
     """Reads below a folder that is open, so that nobody can put another in its place."""
 
-    def __init__(self, folder: Path, top: int, *, offered: bool):
+    def __init__(self, folder: Path, top: int, room: Room, *, offered: bool):
         self.top = top
         self._folder = folder
         self._offered = offered
-        self._left = MAX_FILES_BYTES
+        self._room = room
 
     def context(self) -> dict[str, bytes]:
         names = os.listdir(self.top)  # noqa: PTH208 - a descriptor
-        ignored = Ignored(self.content(IGNORE_FILE, self.top, IGNORE_FILE) if IGNORE_FILE in names else b"")
+        lines = self.content(IGNORE_FILE, self.top, IGNORE_FILE) if IGNORE_FILE in names else b""
+        ignored = Ignored(lines, self._room.compared)
         files: dict[str, bytes] = {}
         links: dict[str, str] = {}
         for path, name, place in self._entries(ignored):
@@ -60,8 +76,10 @@ class _Reader:
                 links[path] = posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
             else:
                 files[path] = self.content(path, place, name)
-            if len(files) + len(links) > MAX_FILES:
+            self._room.files -= 1
+            if self._room.files < 0:
                 raise self._too_much(f"has more than {MAX_FILES} files")
+        self._room.compared = ignored.left
         return files | {path: self._linked(path, target, files) for path, target in links.items()}
 
     def content(self, path: str, place: int, name: str) -> bytes:
@@ -76,7 +94,7 @@ class _Reader:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise self._refused(path, "is not a regular file")
             most = _MOST.get(path, MAX_FILES_BYTES)
-            content = file.read(min(most, self._left) + 1)
+            content = file.read(min(most, self._room.content) + 1)
         if len(content) > most:
             raise self._refused(path, f"has more than {most // 1000} kB")
         return self._counted(content)
@@ -100,8 +118,8 @@ class _Reader:
         return self._counted(files[target])
 
     def _counted(self, content: bytes) -> bytes:
-        self._left -= len(content)
-        if self._left < 0:
+        self._room.content -= len(content)
+        if self._room.content < 0:
             raise self._too_much(f"has more than {MAX_FILES_BYTES >> 20} MB: it is too large")
         return content
 
@@ -120,12 +138,15 @@ class _Reader:
         return InputError(f"The file {what}.", where=str(self._folder / path), hint=hint)
 
     def _too_much(self, what: str) -> InputError:
+        which = "snapshot, with those before it," if self._room.shared else "snapshot"
         hint = "Let the Dockerfile fetch what is large, or leave files out with .dockerignore."
-        return InputError(f"The snapshot {what}.", where=str(self._folder), hint=hint)
+        if self._room.shared:
+            hint = f"Name this one alone: `runbook trust {shlex.quote(str(self._folder))}`."
+        return InputError(f"The {which} {what}.", where=str(self._folder), hint=hint)
 
 
 @contextmanager
-def _opened(folder: Path, *, offered: bool) -> Iterator[_Reader]:
+def _opened(folder: Path, *, offered: bool, room: Room | None = None) -> Iterator[_Reader]:
     """Raises InputError: also for what is read in this block."""
     top = -1
     try:
@@ -134,7 +155,7 @@ def _opened(folder: Path, *, offered: bool) -> Iterator[_Reader]:
             inner = os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=top)
             os.close(top)
             top = inner
-        yield _Reader(folder, top, offered=offered)
+        yield _Reader(folder, top, room or Room(), offered=offered)
     except OSError as error:
         if links := [place for place in (folder, *folder.parents[: _LEVELS - 1]) if offered and place.is_symlink()]:
             message = "A project's snapshots can't be behind a link."

@@ -15,7 +15,7 @@ from runbook_runner.core.errors import InputError
 IGNORE_FILE: Final = ".dockerignore"
 MAX_IGNORE_BYTES: Final = 64_000
 _MAX_PARTS: Final = 1000  # of all lines together, as many names as they have between their slashes
-_MOST_COMPARED: Final = 10_000_000  # names of lines with names of paths: some ten seconds
+MOST_COMPARED: Final = 10_000_000  # names of lines with names of paths: some ten seconds
 _KEPT: Final = ("Dockerfile", IGNORE_FILE)
 
 
@@ -41,11 +41,11 @@ class _Rule(NamedTuple):
 
 
 class Ignored:
-    def __init__(self, content: bytes):
-        """Raises InputError for more lines than can be matched in time."""
+    def __init__(self, content: bytes, left: int):
+        """left: names that may be compared. Raises InputError for more lines than can be matched in time."""
         lines = (line.strip() for line in content.decode(errors="replace").splitlines() if not line.startswith("#"))
         self._rules = [rule for line in lines if (rule := _rule(line)).parts]
-        self._left, self._names = _MOST_COMPARED, sum(len(rule.parts) for rule in self._rules)
+        self.left, self._names = left, sum(len(rule.parts) for rule in self._rules)
         if self._names > _MAX_PARTS:
             raise InputError(f"The {IGNORE_FILE} has more than {_MAX_PARTS} names.")
 
@@ -54,8 +54,8 @@ class Ignored:
         if path in _KEPT:
             return False
         parts = path.split("/")
-        self._left -= self._names * len(parts)
-        if self._left < 0:
+        self.left -= self._names * len(parts)
+        if self.left < 0:
             raise InputError(f"The {IGNORE_FILE} has too many names for so many files.")
         return next((not rule.keeps for rule in reversed(self._rules) if rule.fits(parts)), False)
 

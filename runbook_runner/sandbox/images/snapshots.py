@@ -19,7 +19,7 @@ import runbook_runner
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.files import is_file, is_link, offered_near
 from runbook_runner.core.ids import is_name
-from runbook_runner.sandbox.images.context import read_context, read_dockerfile
+from runbook_runner.sandbox.images.context import Room, read_context, read_dockerfile
 
 ALIASES = {"python312-uv-node": "python312-uv"}
 PREFIX = "runbook-runner/"
@@ -50,10 +50,11 @@ class Snapshot:
     folder: Path
     origin: Literal["built-in", "user", "package"]
 
-    def files(self) -> dict[str, bytes]:
-        """Returns the build context, by path below the folder, without what its `.dockerignore` names. Raises
-        InputError when it can't be read, is too large, or holds what is not a regular file."""
-        return read_context(self.folder, offered=self.origin == "user")
+    def files(self, room: Room | None = None) -> dict[str, bytes]:
+        """Returns the build context, by path below the folder, without what its `.dockerignore` names. room: for
+        several together. Raises InputError when it can't be read, is too large, or holds what is not a regular
+        file."""
+        return read_context(self.folder, offered=self.origin == "user", room=room)
 
     @property
     def base(self) -> str | None:

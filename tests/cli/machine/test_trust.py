@@ -205,6 +205,19 @@ def test_who_names_one_offer_trusts_that_one_or_nothing(runbook: Any, agent: Pat
     assert runbook("trust", "--show").out.count("not trusted: ") == 1, "the agent"
 
 
+def test_snapshots_that_are_too_large_together_are_named_one_by_one(runbook: Any) -> None:
+    folders = [runbook.cwd / ".runbook" / "snapshots" / name for name in ("one", "two")]
+    for folder in folders:
+        folder.mkdir(parents=True)
+        (folder / "Dockerfile").write_text(DOCKERFILE)
+        (folder / "data").touch()
+        os.truncate(folder / "data", 140 << 20)
+    shown = runbook("trust", "--show")
+    assert (shown.code, "with those before it, has more than 256 MB" in shown.err) == (2, True), shown.err
+    for folder in folders:
+        assert runbook("trust", folder).out == f"trusted: snapshot {folder.name} in {folder}\n"
+
+
 def test_of_a_flood_of_offers_a_hundred_of_each_kind_count(runbook: Any) -> None:
     inner = runbook.cwd / "inner"
     for number in range(60):

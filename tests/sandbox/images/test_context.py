@@ -8,6 +8,7 @@ import pytest
 
 from runbook_runner.core.errors import InputError
 from runbook_runner.sandbox.images import context
+from runbook_runner.sandbox.images.context import Room
 from runbook_runner.sandbox.images.snapshots import Snapshot, find_snapshot, known_snapshots
 
 
@@ -149,6 +150,15 @@ def test_many_patterns_for_many_deep_files_are_refused(folder: Path) -> None:
         (deep / str(number)).touch()
     with pytest.raises(InputError, match="too many names for so many files"):
         of_project(folder).files()
+
+
+@pytest.mark.parametrize("room", [Room(files=5), Room(content=50), Room(compared=3)], ids=["files", "bytes", "names"])
+def test_what_is_read_of_several_counts_together(folder: Path, room: Room) -> None:
+    (folder / ".dockerignore").write_text("x\ny\n")
+    (folder / "data").write_bytes(bytes(20))
+    assert of_project(folder).files(room)
+    with pytest.raises(InputError, match=r"more than|too many"):
+        of_project(folder).files(room)
 
 
 def test_links_of_a_package_manager_are_followed_in_built_in_snapshots(tmp_path: Path) -> None:
