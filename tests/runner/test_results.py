@@ -66,6 +66,14 @@ def test_a_limit_names_what_it_leaves_out_and_what_is_required_is_there(
     assert json.loads(higher.out)["notes"] == []
 
 
+def test_what_a_limit_left_out_and_is_collected_because_it_is_required_is_not_told_as_left_out(
+    run: Callable[..., Any],
+) -> None:
+    ran = run("true", "--results-files=1")
+    assert (ran.code, [Path(path).name for path in ran.json["results_files"]]) == (0, ["report.md"])
+    assert not [note for note in ran.json["notes"] if "report.md" in note]
+
+
 def test_results_stay_executable_and_empty_folders_stay(run: Callable[..., Any], tmp_path: Path) -> None:
     ran = run("mkdir -p empty/inner; touch run.sh; chmod 755 run.sh", "--out", str(tmp_path / "out"))
     for results in (ran.folder / "results", tmp_path / "out"):

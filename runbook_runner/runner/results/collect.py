@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
@@ -87,24 +87,33 @@ class _Collector:
 
     def collect_results(self, wanted: Wanted, required: Iterable[str]) -> dict[str, Stamp]:
         """What is required and was left out for a limit has the limit once more. Returns path → stamp of all of it."""
-        received = self.collect("result", settings.RESULTS, RESULTS, wanted)
+        received = self._fetch("result", settings.RESULTS, RESULTS, wanted)
         stamps = {file.sandbox_path: file.stamp for file in received.files}
-        if not received.skipped:
-            return stamps
-        got = [file.sandbox_path for file in received.files]
+        if received.skipped:
+            stamps |= self._collect_required(received, wanted, required)
+        left_out = [(path, reason) for path, reason in received.skipped if f"{settings.RESULTS}/{path}" not in stamps]
+        self._tell_skipped("result", RESULTS, left_out, received.more_skipped)
+        return stamps
+
+    def _collect_required(self, received: Received, wanted: Wanted, required: Iterable[str]) -> dict[str, Stamp]:
+        got, stamps = [file.sandbox_path for file in received.files], dict[str, Stamp]()
         for path in list(filter(None, map(_fixed_part, required)))[:_MOST_REQUIRED]:
             source = f"{settings.RESULTS}/{path}"
             if not any(name == source or name.startswith(f"{source}/") for name in got):
-                more = self.collect("result", source, RESULTS, replace(wanted, below=path), told=received.skipped)
+                more = self._fetch("result", source, RESULTS, replace(wanted, below=path))
+                new = [item for item in more.skipped if item not in received.skipped]
+                self._tell_skipped("result", RESULTS, new, more.more_skipped)
                 stamps |= {file.sandbox_path: file.stamp for file in more.files}
                 left = wanted.max_bytes - sum(file.size for file in more.files)
                 wanted = replace(wanted, max_bytes=left, max_files=wanted.max_files - len(more.files))
         return stamps
 
-    def collect(
-        self, kind: Kind, source: str, into: str, wanted: Wanted, *, told: tuple[tuple[str, str], ...] = ()
-    ) -> Received:
-        """told: what was said before of what is skipped."""
+    def collect(self, kind: Kind, source: str, into: str, wanted: Wanted) -> None:
+        received = self._fetch(kind, source, into, wanted)
+        self._tell_skipped(kind, into, received.skipped, received.more_skipped)
+
+    def _fetch(self, kind: Kind, source: str, into: str, wanted: Wanted) -> Received:
+        """Does not tell what is skipped."""
         scrub = Scrubber(self._redactor, kind)
         try:
             received = self._sandbox.get(source, self._folder / into, replace(wanted, scrub=scrub))
@@ -112,7 +121,7 @@ class _Collector:
             raise RecordingError(
                 full.message, hint="Free disk space; the next `runbook run`, or `runbook clean`, collects the results."
             ) from full
-        self._record(kind, into, received, scrub, told)
+        self._record(kind, into, received, scrub)
         return received
 
     def collect_database(self, source: str) -> None:
@@ -138,9 +147,7 @@ class _Collector:
         if hits is not None and target.is_file():
             self._log.add("agent", f"{SESSIONS}/{name}", f"/logs/agent/{name}", hits)
 
-    def _record(
-        self, kind: Kind, into: str, received: Received, scrub: Scrubber, told: tuple[tuple[str, str], ...]
-    ) -> None:
+    def _record(self, kind: Kind, into: str, received: Received, scrub: Scrubber) -> None:
         for file in sorted(received.files, key=lambda file: file.path):
             path = file.sandbox_path if kind == "result" else f"/logs/agent/{file.path}"
             self._log.add(kind, f"{into}/{file.path}", path, scrub.hits.get(file.path, Counter()))
@@ -149,12 +156,13 @@ class _Collector:
         if scrub.unsearched and self._has_secrets:
             message = _unsearched([f"{into}/{name}" for name in scrub.unsearched])
             self._emit(Log(level="warning", message=message, source=REDACTION))
-        skipped = [(path, reason) for path, reason in received.skipped if (path, reason) not in told]
+
+    def _tell_skipped(self, kind: Kind, into: str, skipped: Sequence[tuple[str, str]], more_skipped: int) -> None:
         source = DOUBT if kind == "result" else "runner"
         for path, reason in skipped[:_MAX_SKIPPED]:
             message = f"Not collected: {into}/{printable_name(path)}: {reason}."
             self._emit(Log(level="warning", message=message, source=source))
-        if (more := len(skipped) - _MAX_SKIPPED + received.more_skipped) > 0:
+        if (more := max(0, len(skipped) - _MAX_SKIPPED) + more_skipped) > 0:
             self._emit(Log(level="warning", message=f"{more} more were not collected.", source=source))
 
 
