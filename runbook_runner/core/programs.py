@@ -9,7 +9,7 @@ from runbook_runner.core.disk.repository import has_mark
 
 VERSION: Final = re.compile(r"(?<!\d)\d++(\.\d++)+\S*")
 SYSTEM_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_KEPT: Final = ("HOME", "USER", "LOGNAME", "TMPDIR", "LANG", "SYSTEMROOT")
+_KEPT: Final = ("USER", "LOGNAME", "TMPDIR", "LANG", "SYSTEMROOT")
 
 
 def find_program(name: str) -> str | None:
@@ -47,10 +47,25 @@ def _project() -> Path | None:
 
 def version_of(program: Path | str, *, timeout_s: float = 20.0) -> str | None:
     """What `PROGRAM --version` prints; `None` when it does not start, prints no version or takes longer. It gets no
-    key of the user's, and does not start in the working folder, whose files many programs obey."""
-    import subprocess  # `runbook check` finds a program and asks none
+    key of the user's, and does not start in the working folder, whose files many programs obey.
 
-    environment = {name: os.environ[name] for name in _KEPT if name in os.environ} | {"PATH": search_path()}
+    Some write files to the home first, so it gets an empty one; one that tells nothing there may be a version
+    manager's, which looks into the user's."""
+    import tempfile  # `runbook check` finds a program and asks none
+
+    with tempfile.TemporaryDirectory(prefix="runbook-home-", ignore_cleanup_errors=True) as home:
+        said = _asked_for_version(program, home, timeout_s)
+    if said == "" and (own := os.environ.get("HOME")):
+        said = _asked_for_version(program, own, timeout_s)
+    return said or None
+
+
+def _asked_for_version(program: Path | str, home: str, timeout_s: float) -> str | None:
+    """Empty when it printed no version; `None` when it did not start or end."""
+    import subprocess
+
+    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    environment = {**kept, "HOME": home, "PATH": search_path()}
     try:
         ran = subprocess.run(
             [program, "--version"],
@@ -65,4 +80,4 @@ def version_of(program: Path | str, *, timeout_s: float = 20.0) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     match = VERSION.search(ran.stdout)
-    return match[0] if match else None
+    return match[0] if match else ""

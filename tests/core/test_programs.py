@@ -67,6 +67,20 @@ def test_programs_of_the_user_are_found_while_the_working_folder_is_the_home(
     assert find_program("some-tool") == str(tool)
 
 
+@pytest.mark.parametrize(("says", "left"), [("2.1.0", []), ("$(cat $HOME/version)", ["made"])])
+def test_a_program_that_is_asked_for_its_version_writes_to_the_users_home_only_when_it_tells_it_nowhere_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, says: str, left: list[str]
+) -> None:
+    tool = _executable(tmp_path / "bin" / "some-tool")
+    tool.write_text(f'#!/bin/sh\necho > "$HOME/made"\necho {says}\n')
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "version").write_text("2.1.0")
+    monkeypatch.setenv("HOME", str(home))
+    assert version_of(tool) == "2.1.0"
+    assert [path.name for path in home.iterdir() if path.name != "version"] == left
+
+
 @pytest.fixture
 def closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A working folder below one that is closed to this user, as after `su` in a folder of root's."""
