@@ -15,8 +15,9 @@ from runbook_runner.core.settings import Settings
 from runbook_runner.core.spec import RunSpec
 from runbook_runner.runner.agent.launch import agent_environ
 from runbook_runner.runner.recovery.claims import Claim, Entry
+from runbook_runner.runner.replay.cassette import changed_image
 from runbook_runner.runner.replay.prepare import bounded
-from runbook_runner.runner.replay.recorded_run import read_recorded_run
+from runbook_runner.runner.replay.recorded_run import RecordedRun, read_recorded_run
 from runbook_runner.runner.request.inputs import unpacked, with_kept_inputs
 from runbook_runner.runner.request.prepare import PreparedRun, prepare_spec
 from runbook_runner.runner.request.request import Ask, RunOptions
@@ -53,30 +54,35 @@ class PreparedShell:
     """The sandbox that a run of this spec would get."""
     trajectory_id: str
     """Of the recorded run, or an unused one."""
+    recorded: RecordedRun | None = None
+    """`None` for a snapshot."""
 
 
 def prepare_shell(request: ShellRequest, ask: Ask | None = None) -> PreparedShell:
     """Without a sandbox in the request: that of the recorded run, for a snapshot the first that uses images. ask: as
     `prepare_replay`. Raises InputError and NotReadyError."""
     asked = Settings.load()
-    spec, trajectory_id, sandbox = _asked_for(request, asked.require_home())
+    spec, recorded = _asked_for(request, asked.require_home())
     spec = bounded(spec, request.network, request.near)
     limits = spec.limits.model_copy(update={"timeout_s": LIFETIME_S, "idle_s": LIFETIME_S})
     spec = spec.model_copy(update={"limits": limits})
     user = user_variables(request.options.env_file)
     spec, granted = grant_recorded(spec, request.secrets, user)
-    options = replace(request.options, sandbox=request.options.sandbox or sandbox)
+    options = replace(request.options, sandbox=request.options.sandbox or (recorded.sandbox if recorded else _usual()))
     trust = Trust(TrustStore(asked.data), options.trust, ask)
     run = prepare_spec(spec, options, user.all(), asked, granted, trust, strict_snapshot=True, starts_agent=False)
-    return PreparedShell(run, trajectory_id)
+    return PreparedShell(run, recorded.trajectory_id if recorded else new_trajectory_id(), recorded)
 
 
-def _asked_for(request: ShellRequest, home: Path) -> tuple[RunSpec, str, str | None]:
-    """Returns the spec, the trajectory id, and the sandbox to use when none is asked for."""
+def _usual() -> str:
+    return next(row.name for row in BACKENDS.values() if row.uses_images)
+
+
+def _asked_for(request: ShellRequest, home: Path) -> tuple[RunSpec, RecordedRun | None]:
+    """Returns the spec, and the recorded run that it is of."""
     known = known_snapshots(request.near)
     if request.name in known:
-        usual = next(row.name for row in BACKENDS.values() if row.uses_images)
-        return _spec_of_snapshot(request.name, request.agent, request.near), new_trajectory_id(), usual
+        return _spec_of_snapshot(request.name, request.agent, request.near), None
     if request.agent:
         raise InputError("--agent goes with a snapshot; a run has its own.", where=request.name)
     try:
@@ -84,8 +90,7 @@ def _asked_for(request: ShellRequest, home: Path) -> tuple[RunSpec, str, str | N
     except UnknownTrajectoryError as error:
         hint = f"Known snapshots: {', '.join(known)}. {error.hint}"
         raise InputError(f"There is neither a snapshot nor a trajectory {request.name!r}.", hint=hint) from error
-    spec = with_kept_inputs(recorded.spec, recorded.folder, request.near)
-    return spec, recorded.trajectory_id, recorded.sandbox
+    return with_kept_inputs(recorded.spec, recorded.folder, request.near), recorded
 
 
 def _spec_of_snapshot(name: str, agent: str | None, near: Sequence[Path]) -> RunSpec:
@@ -111,8 +116,10 @@ def open_shell_sandbox(prepared: PreparedShell, report: Report) -> Iterator["She
         ready = None
         try:
             ready = backend.prepare(spec, run.agent, claim, report, lambda _: None, run.trust.require_snapshot)
-            sandbox = ready.sandbox
+            sandbox, recorded = ready.sandbox, prepared.recorded
             sandbox.start()
+            if recorded and (change := changed_image(recorded, ready.image, ready.image_digest)):
+                report(f"Not as recorded: {change}.")
             mission = sandbox.localise(spec.mission).encode()
             sandbox.put([*([PutFile(settings.MISSION_FILE, mission)] if mission else []), *inputs])
             variables = agent_environ(spec, prepared.trajectory_id)

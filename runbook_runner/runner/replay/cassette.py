@@ -94,7 +94,8 @@ def relocation(there: str, here: str) -> Callable[[str], str]:
 
 def changes(recorded: RecordedRun, sandbox: SandboxStarted | None) -> tuple[str, ...]:
     """How the agent and the image of a repetition differ from the recorded ones, for people."""
-    found = (_changed_agent(recorded), _changed_image(recorded, sandbox))
+    image, digest = (sandbox.image, sandbox.image_digest) if sandbox else (None, None)
+    found = (_changed_agent(recorded), changed_image(recorded, image, digest))
     return tuple(change for change in found if change)
 
 
@@ -104,8 +105,8 @@ def _changed_agent(recorded: RecordedRun) -> str | None:
     return f"{name} {then} then, {now} now" if then != now else None
 
 
-def _changed_image(recorded: RecordedRun, sandbox: SandboxStarted | None) -> str | None:
-    image, digest = (sandbox.image, sandbox.image_digest) if sandbox else (None, None)
+def changed_image(recorded: RecordedRun, image: str | None, digest: str | None) -> str | None:
+    """How the image of now differs from the recorded one, for people; `None` when it does not."""
     if digest == recorded.image_digest:
         return None
     then_and_now = f"{_short(recorded.image_digest)} then, {_short(digest)} now"

@@ -165,6 +165,11 @@ def test_a_trajectory_is_opened_with_its_inputs_its_mission_and_its_network(runb
     seen = runbook("shell", ran.folder.name, "--", "sh", "-c", look)
     assert seen.code == 0, seen.err
     assert seen.out.splitlines() == ["a,b", "# Test — Agent Runbook", "1", ran.folder.name]
+    assert "Not as recorded" not in seen.err
+    log = ran.folder / "events.jsonl"
+    log.write_text(log.read_text().replace(ran.json["image_digest"], f"sha256:{'0' * 64}"))
+    seen = runbook("shell", ran.folder.name, "--", "true")
+    assert "Not as recorded: image built again from the same files: 000000000000 then, " in seen.err
 
 
 def test_what_is_neither_a_snapshot_nor_a_trajectory_is_said_so(runbook):
