@@ -52,6 +52,8 @@ class Parser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, add_help=False, formatter_class=cast(Any, formatter), **settings)
         self._module = module
         self._is_command = module is not None
+        self.instead: dict[str, str] = {}
+        """An option that other commands have → what this one has for it."""
         self.add_argument("-h", "--help", action="help", help="Print this help.")
 
     def add_commands(self) -> "argparse._SubParsersAction[Parser]":
@@ -129,7 +131,9 @@ class Parser(argparse.ArgumentParser):
                     continue
                 # Compared without the dashes, which would make short options look alike.
                 near = nearest(name.lstrip("-"), [option.lstrip("-") for option in options])
-                hint = next((f"Did you mean {option!r}?" for option in options if option.lstrip("-") == near), None)
+                like = next((option for option in options if option.lstrip("-") == near), None)
+                meant = self.instead.get(name, like)
+                hint = f"Did you mean {meant!r}?" if meant else None
                 raise self._error(f"Unknown option {name!r}.", hint)
 
     def error(self, message: str) -> NoReturn:

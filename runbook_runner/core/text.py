@@ -112,6 +112,9 @@ def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:
-    """`Did you mean 'x'?` with the nearest known word; `None` when none is similar."""
-    near = nearest(word, known)
+    """`Did you mean 'x'?` with the nearest known word; `None` when none is similar. Of `claude-code` the first part may
+    be meant alone."""
+    names = list(known)
+    meant = {name.partition("-")[0]: name for name in reversed(names)} | {name: name for name in names}
+    near = meant.get(nearest(word, meant) or "")
     return f"Did you mean {near!r}?" if near else None

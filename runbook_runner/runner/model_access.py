@@ -9,8 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from runbook_runner.agents.base import Agent
-from runbook_runner.core.errors import InputError
+from runbook_runner.agents.built_in import BUILT_IN_AGENTS
+from runbook_runner.core.errors import InputError, NotReadyError
 from runbook_runner.core.events import Emit
+from runbook_runner.core.facts.agents import key_for
 from runbook_runner.core.spec import Limits, RunSpec
 from runbook_runner.gateway import (
     Budget,
@@ -23,6 +25,7 @@ from runbook_runner.gateway import (
     provider_from,
 )
 from runbook_runner.runner.replay.cassette import CassetteReplay
+from runbook_runner.runner.request.secrets import provider_keys
 from runbook_runner.sandbox.base import GatewayAddress
 
 
@@ -50,13 +53,26 @@ def find_upstream(
         return None
 
     def provider() -> Upstream:
-        return provider_from(spec.provider, environ, model=spec.model, dialect=agent.dialect)
+        try:
+            return provider_from(spec.provider, environ, model=spec.model, dialect=agent.dialect)
+        except NotReadyError as error:
+            error.hint = " ".join(filter(None, (error.hint, _of_other_key(spec.provider, environ))))
+            raise
 
     if replay is None:
         return scripted or provider()
     fallback = provider() if replay.asks_provider else None
     continued = replace(scripted, id_prefix=f"fork{replay.until}") if scripted else None
     return replay.upstream(continued or fallback)
+
+
+def _of_other_key(provider: str | None, environ: Mapping[str, str]) -> str | None:
+    """Names an agent for which the user has a key, when there is none for this provider."""
+    keys = provider_keys(environ)
+    if provider is None or key_for(provider, keys):
+        return None
+    able = ((facts.name, key_for(own, keys)) for facts in BUILT_IN_AGENTS.values() for own in facts.providers[:1])
+    return next((f"{key} is set: --agent {name} takes it." for name, key in able if key), None)
 
 
 @contextmanager

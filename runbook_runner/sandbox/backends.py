@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, Protocol, get_args
 
 from runbook_runner.core.errors import InputError, NotReadyError
 from runbook_runner.core.spec import Policy
+from runbook_runner.core.text import did_you_mean
 from runbook_runner.sandbox.base import Sandbox, SandboxSpec
 from runbook_runner.sandbox.labels import Leftover
 
@@ -80,7 +81,9 @@ def find_backend(name: str) -> Backend:
     """Raises InputError for an unknown name."""
     if found := BACKENDS.get(name):
         return found
-    raise InputError(f"Unknown sandbox {name!r}.", hint=f"Known sandboxes: {', '.join((AUTO, *BACKENDS))}.")
+    known = (AUTO, *BACKENDS)
+    hints = (did_you_mean(name, known), f"Known sandboxes: {', '.join(known)}.")
+    raise InputError(f"Unknown sandbox {name!r}.", hint=" ".join(filter(None, hints)))
 
 
 def usual_backends() -> tuple[Backend, ...]:

@@ -28,7 +28,8 @@ SESSIONS = f"{AGENT}/sessions"
 COLLECTED = (RESULTS, SESSIONS)
 """Folders whose files and names come from the sandbox; the runner writes all others."""
 
-_BEGINNING = r"[0-9a-f]{3,7}"  # of an id: ids.new_trajectory_id
+_SHORTEST = 3
+_BEGINNING = rf"[0-9a-f]{{{_SHORTEST},7}}"  # of an id: ids.new_trajectory_id
 _BLOCK = 1 << 16
 _MAX_DEPTH = 200  # folders in a trajectory's folder
 _LONGEST_LINE = 64 << 20  # a longer one is not of this program
@@ -73,6 +74,8 @@ def find_folder(home: Path, name: str) -> Path:
         found, meant = _logs(home, f"{name}*"), "ids that begin with"
     if not found:
         hint = "Give a trajectory's folder, or the id that `runbook run` printed; RUNBOOK_HOME says where to look."
+        if re.fullmatch(rf"[0-9a-f]{{1,{_SHORTEST - 1}}}", name):
+            hint = f"The beginning of an id has at least {_SHORTEST} characters. {hint}"
         raise UnknownTrajectoryError(f"There is no trajectory {name!r} in {home}.", hint=hint)
     if len(found) > 1:
         lines = "\n".join(f"  {path.parent}" for path in found)

@@ -86,6 +86,7 @@ def test_what_follows_two_dashes_is_an_argument() -> None:
         ("-x run", "Unknown option '-x'.\nSee `runbook --help`."),
         ("snapshots -x build", "Unknown option '-x'.\nSee `runbook snapshots --help`."),
         ("check --format sarfi", "Unknown --format 'sarfi'.\nDid you mean 'sarif'? See `runbook check --help`."),
+        ("check . --json", "Unknown option '--json'.\nDid you mean '--format json'? See `runbook check --help`."),
         ("cost --by colour", "Unknown --by 'colour'.\nKnown: model, task, day. See `runbook cost --help`."),
         ("run", "The following arguments are required: PATH.\nSee `runbook run --help`."),
         ("shell", "The following arguments are required: SNAPSHOT|TRAJECTORY."),

@@ -81,5 +81,6 @@ def test_width_counts_cells() -> None:
 
 def test_the_nearest_word_is_asked_for() -> None:
     assert did_you_mean("nework", ["network", "timeout"]) == "Did you mean 'network'?"
+    assert did_you_mean("cloude", ["claude-code", "codex", "opencode"]) == "Did you mean 'claude-code'?"
     assert did_you_mean("x", ["network", "timeout"]) is None
     assert did_you_mean("a" * 10_000, ["a" * 10_000, *map(str, range(10_000))]) is None

@@ -98,6 +98,8 @@ def test_unknown_backend_names_those_there_are() -> None:
     with pytest.raises(InputError, match="Unknown sandbox 'vm'") as caught:
         find_backend("vm")
     assert caught.value.hint == "Known sandboxes: auto, docker, bubblewrap, host."
+    with pytest.raises(InputError, match="Did you mean 'docker'\\? Known sandboxes: auto,"):
+        find_backend("dokcer")
 
 
 # --- names ----------------------------------------------------------------------------------------------------------

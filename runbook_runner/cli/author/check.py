@@ -9,6 +9,7 @@ from pathlib import Path
 
 from runbook_runner.cli.author.check_files import HERE, Target, findings_in, stdin, targets_of
 from runbook_runner.cli.options import REPEATED
+from runbook_runner.cli.parser import Parser
 from runbook_runner.cli.ui.output import put, put_styled, write_back
 from runbook_runner.core.errors import ExitCode, InputError
 from runbook_runner.core.files import read_found
@@ -30,7 +31,7 @@ FOUND = ExitCode.VERDICT_FAIL
 _CLEAN = ExitCode.PASS
 
 
-def declare(parser: argparse.ArgumentParser) -> None:
+def declare(parser: Parser) -> None:
     paths = "Files, folders (every RUNBOOK.md below), globs, or '-' for stdin (default: this folder)."
     parser.add_argument("paths", nargs="*", metavar="PATH", help=paths)
     what = parser.add_argument_group("What to check")
@@ -46,6 +47,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
     output = parser.add_argument_group("Output and fixes")
     formats = "text, json, github, sarif or junit (default: text)."
     output.add_argument("--format", choices=FORMATS, default=FORMATS[0], metavar="FORMAT", help=formats)
+    parser.instead["--json"] = "--format json"
     output.add_argument("--fix", action="store_true", help="Fix what can be fixed safely.")
     output.add_argument("--diff", action="store_true", help="Show what --fix would do; change nothing.")
 

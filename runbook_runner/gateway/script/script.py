@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 from runbook_runner.core.events import Usage
 from runbook_runner.core.patterns import finds
 from runbook_runner.core.text import counted, nearest
-from runbook_runner.gateway.dialects.base import ParsedRequest, ParsedResponse, Reply, Tool, ToolCall
+from runbook_runner.gateway.dialects.base import ParsedRequest, ParsedResponse, Reply, Tool, ToolCall, readable
 from runbook_runner.gateway.large import work
 from runbook_runner.gateway.script.shell_tool import find_shell, polls, shell_input
 from runbook_runner.gateway.script.turns import ScriptedTool, Turn
@@ -21,6 +21,7 @@ from runbook_runner.gateway.upstream import Answer, GatewayFailure, ModelRequest
 SIDE_TEXT: Final = "OK."
 _BYTES_PER_TOKEN: Final = 4  # about right for English and code; no price depends on it
 _SHOWN_CHARS: Final = 500
+_MOST_NAMES, _MOST_NAME = 8, 60  # of tools, and characters of one
 
 
 @dataclass(frozen=True)
@@ -178,18 +179,17 @@ class ScriptConnection:
     ) -> tuple[Tool, dict[str, Any]]:
         shell = find_shell(parsed.tools)
         if shell is None:
-            offered = [tool.name for tool in parsed.tools]
             where = self._script.where(number)
-            raise Unservable(f"{where} runs a shell command, but the request offers no shell tool, only: {offered}")
+            raise Unservable(f"{where} runs a shell command, but the request offers no shell tool, {_only(parsed)}")
         return shell, shell_input(shell.schema, command, timeout)
 
     def _offered(self, wanted: ScriptedTool, number: int, parsed: ParsedRequest) -> Tool:
         offered = {tool.name: tool for tool in parsed.tools}
         if wanted.name not in offered:
             near = nearest(wanted.name, offered)
-            hint = f"; did you mean {near}?" if near else ""
+            hint = f" Did you mean {near}?" if near else ""
             where = self._script.where(number)
-            raise Unservable(f"{where} calls {wanted.name}, but the request offers only: {list(offered)}{hint}")
+            raise Unservable(f"{where} calls {wanted.name}, which the request does not offer, {_only(parsed)}{hint}")
         return offered[wanted.name]
 
     def _failure(self, request: ModelRequest, number: int, chunks: list[bytes]) -> Answer | None:
@@ -203,6 +203,12 @@ class ScriptConnection:
         headers = () if turn.retry_after is None else (("retry-after", f"{turn.retry_after:g}"),)
         said = turn.message or f"{where} fails with {turn.error}"
         return error_answer(request.dialect, turn.error, said, headers=headers)
+
+
+def _only(parsed: ParsedRequest) -> str:
+    names = [readable(tool.name, _MOST_NAME) for tool in parsed.tools]
+    more = [f"{len(names) - _MOST_NAMES} more"] if len(names) > _MOST_NAMES else []
+    return f"only: {', '.join([*names[:_MOST_NAMES], *more]) or 'nothing'}."
 
 
 def _digest(parsed: ParsedRequest) -> str:

@@ -25,6 +25,7 @@ from runbook_runner.runner.request.resolve import resolve
 from runbook_runner.runner.request.secrets import Granted, grant_recorded
 from runbook_runner.runner.request.variables import user_variables
 from runbook_runner.runner.trust import Trust, TrustStore
+from runbook_runner.trajectory.recorder import EVENTS_FILE
 
 DOCUMENT: Final = "RUNBOOK.md"
 RECORDING: Final = "recording"
@@ -51,11 +52,12 @@ class ReplayRequest:
 
 
 def document_of(name: str) -> Path | None:
-    """The RUNBOOK.md that is named by itself, or by its folder where that has a recording; `None` for a trajectory."""
+    """The RUNBOOK.md that is named by itself or by its folder; `None` for a trajectory, which has a RUNBOOK.md too."""
     path = Path(name)
     if path.name == DOCUMENT:
         return path
-    return path / DOCUMENT if is_file(path / DOCUMENT) and is_folder(path / RECORDING) else None
+    is_document = is_folder(path / RECORDING) or not is_file(path / EVENTS_FILE)
+    return path / DOCUMENT if is_file(path / DOCUMENT) and is_document else None
 
 
 def prepare_replay(request: ReplayRequest, ask: Ask | None = None) -> PreparedRun | None:

@@ -165,9 +165,11 @@ def test_a_runbook_is_held_against_the_recording_beside_it(runbook: Any, shell_r
 
 
 def test_a_runbook_without_a_recording_is_passed_over_aloud(runbook: Any, shell_runbook: Write) -> None:
-    ran = runbook("replay", shell_runbook("true") / "RUNBOOK.md")
-    assert ran.code == 0
-    assert "no recording/ beside it, nothing to replay" in ran.err
+    folder = shell_runbook("true")
+    for name in (folder / "RUNBOOK.md", folder):
+        ran = runbook("replay", name)
+        assert ran.code == 0
+        assert f"{name}: no recording/ beside it, nothing to replay" in ran.err
 
 
 # --- inputs --------------------------------------------------------------------------------------------------------
@@ -214,6 +216,8 @@ def test_an_unknown_trajectory_is_an_input_error(runbook: Any) -> None:
     assert ran.code == 2
     assert "There is no trajectory 'deadbeef'" in ran.err
     assert "RUNBOOK_HOME" in ran.err
+    assert "at least 3 characters" not in ran.err
+    assert "The beginning of an id has at least 3 characters." in runbook("replay", "de").err
 
 
 def test_an_id_that_two_runs_have_asks_for_the_folder(runbook: Any, shell_runbook: Write) -> None:

@@ -396,6 +396,10 @@ def test_dry_run_without_the_providers_key_shows_the_plan_and_then_names_the_key
     assert f"host: run {fake} in a temporary folder" in ran.out
     assert "ANTHROPIC_API_KEY is not set" in ran.err
     assert not (runbook.cwd / ".runbook").exists()
+    asked = ("run", HELLO, "--agent", "claude-code", "--provider", "anthropic", "--sandbox", "host", "--dry-run")
+    assert (
+        "OPENAI_API_KEY is set: --agent codex takes it." in runbook(*asked, env={**env, "OPENAI_API_KEY": "sk-x"}).err
+    )
 
 
 def test_the_host_sandbox_hands_on_no_variable_of_ours(runbook: Any, shell_runbook: Callable[[str], Path]) -> None:

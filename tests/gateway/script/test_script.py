@@ -122,7 +122,7 @@ def test_shell_turn_without_a_shell_tool_says_what_is_offered(scripted: Scripted
     response = line.ask("go", tools=[{"name": "Read", "input_schema": {}}])
     assert response.status_code == 400
     assert "turn 1 of the model script" in response.text
-    assert "offers no shell tool, only: ['Read']" in response.text
+    assert "offers no shell tool, only: Read." in response.text
     assert line.session.failure.kind == "script"
 
 
@@ -130,7 +130,9 @@ def test_tool_that_is_not_offered_is_refused_with_the_near_name(scripted: Script
     line = scripted("- tool: {name: read}")
     response = line.ask("go", tools=[{"name": "Read", "input_schema": {}}])
     assert response.status_code == 400
-    assert "did you mean Read?" in response.text
+    assert "calls read, which the request does not offer, only: Read. Did you mean Read?" in response.text
+    many = [{"name": f"tool{number}", "input_schema": {}} for number in range(30)]
+    assert "only: tool0, tool1, tool2, tool3, tool4, tool5, tool6, tool7, 22 more." in line.ask("on", tools=many).text
 
 
 def test_counting_tokens_moves_nothing(scripted: Scripted) -> None:
