@@ -67,7 +67,7 @@ def provide_image(
     image_trusted: bool,
 ) -> "tuple[ImageRef, Snapshot | None]":
     """Returns the image with its layers, built or pulled when the engine does not have it, and the snapshot it was made
-    of; `None` for a user's own image. image_trusted: see `resolve_image`. Raises InputError, NotReadyError,
+    of; `None` for a user's own image. image_trusted: the user has named it. Raises InputError, NotReadyError,
     SandboxError."""
     from runbook_runner.sandbox.images import provide  # imports docker
 
@@ -75,8 +75,8 @@ def provide_image(
     if spec.image:
         from runbook_runner.sandbox.images.user_image import resolve_image
 
-        base = resolve_image(engine, spec.image, report, trusted=image_trusted, built_on=bool(layers))
-        return provide.add_layers(engine, base, layers, asked, report, bounds), None
+        base = resolve_image(engine, spec.image, report, trusted=image_trusted)
+        return provide.add_layers(engine, base, layers, asked, report, bounds, trusted=image_trusted), None
     snapshot = snapshot_for(spec)
     image = provide.ensure(engine, snapshot, layers, asked, report, spec.near, may_build=may_build, bounds=bounds)
     return image, snapshot

@@ -1,6 +1,7 @@
 """Docker sandbox: the image a run starts from. Built on first use, later found by its content (see recipe.py)."""
 
 import math
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -73,8 +74,18 @@ def add_layers(
     settings: Settings,
     report: Report,
     bounds: Bounds | None = None,
+    *,
+    trusted: bool = False,
 ) -> ImageRef:
-    """Returns a user's own image with the layers on top; it runs as the same user. Raises as `ensure`."""
+    """Returns a user's own image with the layers on top; it runs as the same user. trusted: the user has named it.
+    Raises as `ensure`, and NotReadyError for one that might bring instructions of its own into the build."""
+    if layers and engine.is_podman and not trusted:
+        message = (
+            f"Nothing is built on the image {base.tag!r}, which you have not named: Podman does not tell which "
+            "instructions (ONBUILD) an image adds to a build, and they can read and change this machine's files."
+        )
+        named = f"`runbook run --image {shlex.quote(base.tag)}`"
+        raise NotReadyError(message, hint=f"If you trust the image, add --trust, or name it yourself: {named}.")
     bundle = recipe.read_bundle(settings.ca_bundle)
     how = _How(engine, settings, report, (), refuse_projects, bounds)
     return replace(_on_top(how, "custom", base, layers, bundle, foreign=True), pinned=base.pinned)

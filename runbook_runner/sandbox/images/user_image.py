@@ -19,20 +19,9 @@ _PROBE_S = 60
 _PROBE_MEMORY = 256 << 20
 
 
-def resolve_image(
-    engine: Engine, reference: str, report: Report, *, trusted: bool = False, built_on: bool = False
-) -> ImageRef:
+def resolve_image(engine: Engine, reference: str, report: Report, *, trusted: bool = False) -> ImageRef:
     """trusted: the user has named it, so it may be pulled with the user's logins: a stranger who names a private image
-    wants its content. built_on: layers are to be put on it. Raises NotReadyError when the image does not exist, can't
-    run here, or might bring instructions of its own into the build of a layer, SandboxError."""
-    if built_on and engine.is_podman and not trusted:
-        message = (
-            f"Nothing is built on the image {reference!r}, which you have not named: Podman does not tell which "
-            "instructions (ONBUILD) an image adds to a build, and they can read and change this machine's files."
-        )
-        named = f"`runbook run --image {shlex.quote(reference)}`"
-        hint = f"If you trust the image, add --trust, or name it yourself: {named}."
-        raise NotReadyError(message, hint=hint)
+    wants its content. Raises NotReadyError when the image does not exist or can't run here, SandboxError."""
     if engine.image_id(reference) is None:
         if is_ours(reference):
             raise NotReadyError(

@@ -19,7 +19,7 @@ from runbook_runner.core.errors import InputError, NotReadyError
 from runbook_runner.core.settings import Settings
 from runbook_runner.sandbox.images import recipe
 from runbook_runner.sandbox.images.build_request import Bounds, BuildFailedError, build_records
-from runbook_runner.sandbox.images.provide import ensure
+from runbook_runner.sandbox.images.provide import Layer, add_layers, ensure
 from runbook_runner.sandbox.images.snapshots import Snapshot, context_archive, find_snapshot
 from runbook_runner.sandbox.images.user_image import resolve_image
 
@@ -169,7 +169,11 @@ def test_nothing_is_built_on_an_image_that_only_a_runbook_or_a_recording_names(
         said = " ".join((ran.out + ran.err).split())
         assert "Podman does not tell" in said
         assert f"--trust, or name it yourself: `runbook run --image {REGISTRY}{name[:-2]}" in said
-    assert resolve_image(there, REGISTRY + name, lines, trusted=True, built_on=True).digest
+    image, layer = resolve_image(there, REGISTRY + name, lines), Layer("t", "RUN test -e /by-the-image\n")
+    with pytest.raises(NotReadyError, match="Podman does not tell"):
+        add_layers(there, image, [layer], Settings.load(), lines, NONE)
+    built = add_layers(there, image, [layer], Settings.load(), lines, NONE, trusted=True)
+    there.api.remove_image(built.digest, force=True)
 
 
 @pytest.fixture
