@@ -55,21 +55,25 @@ class Archive:
         self._content = content
         self._entries = tuple(_entries(content, most))
         _refuse_behind_links(self._entries)
-        self.names = _names(self._listed("manifest.json"), self._listed("index.json"))
+        images = self._listed("manifest.json")
+        self.names = _names(images, self._listed("index.json"))
+        self._manifest = json.dumps([_plain(image) for image in images], ensure_ascii=False).encode()
 
     def blocks(self) -> Iterator[bytes]:
         """Yields an archive of the files that were found here. Raises InputError when the file can't be read."""
         with _reading(self._path):
             for place, member in self._entries:
                 plain = tarfile.TarInfo(place[1:])
-                if member.isreg():
+                if place == "/manifest.json":
+                    plain.size = len(self._manifest)
+                elif member.isreg():
                     plain.size = member.size
                 elif member.issym() or member.islnk():
                     plain.type, plain.linkname = member.type, member.linkname
                 else:
                     continue  # of a folder the engine knows by what is in it
                 yield plain.tobuf(tarfile.GNU_FORMAT)
-                yield from self._data(member)
+                yield from (self._manifest,) if place == "/manifest.json" else self._data(member)
                 yield bytes(-plain.size % tarfile.BLOCKSIZE)
         yield bytes(2 * tarfile.BLOCKSIZE)
 
@@ -194,6 +198,17 @@ def _names(images: Any, layout: Any) -> list[str]:
     notes = [image.get("annotations") or {} for image in (layout or {"manifests": ()})["manifests"]]
     named = (next(filter(None, map(note.get, _NAMES)), None) for note in notes)
     return [str(name) for name in (*names, *filter(None, named))]
+
+
+def _plain(image: Any) -> dict[str, Any]:
+    """Returns what `manifest.json` says of an image, without the `Parent` that would make it a step of other builds.
+    Raises ValueError for an image without a name, which could be such a step as well, and the like."""
+    plain = {"Config": image["config"], "RepoTags": image["repotags"], "Layers": image["layers"] or []}
+    if not plain["RepoTags"]:
+        raise _RefusedError("an image without a name")
+    if not all(isinstance(text, str) for text in (plain["Config"], *plain["RepoTags"], *plain["Layers"])):
+        raise _RefusedError("what is no text in manifest.json")
+    return plain
 
 
 def _as_go_reads(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from uuid import uuid4
 import pytest
 
 from runbook_runner.cli.machine.snapshots.list import built_at
+from runbook_runner.sandbox.docker.engine import connect
 from runbook_runner.sandbox.images.snapshots import context_archive
 
 docker = pytest.mark.needs("docker")
@@ -169,6 +170,23 @@ def test_an_import_takes_over_no_other_image_of_the_machine(runbook: Any, files:
             member.size = len(data)
             made.addfile(member, io.BytesIO(data))
     refused(runbook("snapshots", "import", "images.tar"), 2, "images.tar", says)
+
+
+@docker
+def test_no_import_is_a_step_of_other_builds(runbook: Any) -> None:
+    """A manifest may say that an image was built on another one, by the very step that a user's Dockerfile has."""
+    names = [f"runbook-runner/t-{uuid4().hex[:8]}:1" for _ in range(2)]
+    api = connect().api
+    for name, base in ((names[0], "scratch"), (names[1], names[0])):
+        archive = context_archive({"Dockerfile": f"FROM {base}\nCOPY x /{name}\n".encode(), "x": b""})
+        assert list(api.build(fileobj=archive, custom_context=True, tag=name, rm=True, decode=True))
+    subprocess.run(["docker", "save", "--output", runbook.cwd / "images.tar", *names], check=True)
+    subprocess.run(["docker", "rmi", *names], capture_output=True, check=True)
+    try:
+        ran = runbook("snapshots", "import", "images.tar")
+        assert api.inspect_image(names[1])["Parent"] == "", ran.err
+    finally:
+        subprocess.run(["docker", "rmi", *names], capture_output=True)
 
 
 # --- the user's own ------------------------------------------------------------------------------------------------

@@ -59,6 +59,24 @@ def test_an_engine_gets_the_files_and_links_packed_or_not(read: Callable[[bytes]
         assert tar.extractfile("b/link").read() == data
 
 
+def test_an_engine_gets_no_more_of_the_list_of_images_than_it_needs(tmp_path: Path) -> None:
+    image = {"config": "c.json", "RepoTags": ["runbook-runner/mine:1"], "Layers": None}
+    listed = [{**image, "Parent": "sha256:" + "0" * 64, "LayerSources": {}}]
+    got = received(tmp_path / "images.tar", entry("manifest.json", json.dumps(listed).encode()) + bytes(2 * BLOCK))
+    with tarfile.open(fileobj=io.BytesIO(got)) as tar:
+        assert json.load(tar.extractfile("manifest.json")) == [
+            {"Config": "c.json", "RepoTags": ["runbook-runner/mine:1"], "Layers": []}
+        ]
+
+
+@pytest.mark.parametrize("changed", [{"RepoTags": None}, {"RepoTags": []}, {"Layers": [{}]}, {"Config": 1}])
+def test_an_image_without_a_name_is_refused(tmp_path: Path, changed: dict[str, object]) -> None:
+    first = json.loads(MANIFEST)[0]
+    content = entry("manifest.json", json.dumps([first, {**first, **changed}]).encode()) + bytes(2 * BLOCK)
+    with pytest.raises(InputError, match="no export of images"):
+        received(tmp_path / "images.tar", content)
+
+
 BIG = 10**9
 HOSTILE = {
     "a long path": entry("a/" * 3000 + "x"),
