@@ -186,8 +186,9 @@ class ScriptConnection:
     def _offered(self, wanted: ScriptedTool, number: int, parsed: ParsedRequest) -> Tool:
         offered = {tool.name: tool for tool in parsed.tools}
         if wanted.name not in offered:
-            near = nearest(wanted.name, offered)
-            hint = f" Did you mean {near}?" if near else ""
+            alike = {name.lower(): name for name in offered}
+            near = nearest(wanted.name.lower(), alike)
+            hint = f" Did you mean {alike[near]}?" if near else ""
             where = self._script.where(number)
             raise Unservable(f"{where} calls {wanted.name}, which the request does not offer, {_only(parsed)}{hint}")
         return offered[wanted.name]

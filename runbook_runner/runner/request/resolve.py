@@ -42,7 +42,8 @@ def resolve(
     lacking: Callable[[InputError], None] = raised,
 ) -> RunSpec:
     """The run spec. keys: names of the provider key variables that have a value on this machine (contract §4.4).
-    folder: where the runbook is; `None` when it came from stdin or an address. warn: see `choose`.
+    folder: where the runbook is; `None` when it came from stdin or an address. warn: see `choose`; gets the outputs
+    that can't be delivered as well.
     lacking: gets the errors for missing parameters and missing input files.
 
     Raises InputError: a key of the frontmatter that is given twice, unknown agent, unknown parameter, doubled input
@@ -56,6 +57,8 @@ def resolve(
     limits = _limits(runbook, request)
     _refuse_unused(request, agent)
     filled = _filled(runbook, request, lacking)
+    for path in _moved_outputs(runbook, filled):
+        warn(f"A value puts the required output {path} outside of {settings.RESULTS}: it can't be delivered.")
     own = request.files or (() if request.named_files else sample_inputs(runbook, folder, lacking))
     files = (*request.named_files, *((path.name, path) for path in own))
     return RunSpec(
@@ -114,6 +117,12 @@ def _filled(runbook: Runbook, request: RunRequest, lacking: Callable[[InputError
         )
         lacking(error)
     return Filled(runbook, request.parameters)
+
+
+def _moved_outputs(runbook: Runbook, filled: Filled) -> list[str]:
+    """Those that only a value puts outside of the results directory; a finding tells the others."""
+    written = {output.path for output in runbook.outputs}
+    return [output.path for output in filled.outputs if output.is_elsewhere and output.path not in written]
 
 
 def _image(name: str | None, runbook: Runbook, request: RunRequest) -> str | None:

@@ -19,6 +19,7 @@ OWN_KEYS = {
     "verdict",
     "success",
     "missing_outputs",
+    "required_outputs",
     "reasons",
     "notes",
     "error",
@@ -72,6 +73,10 @@ def test_output_outside_of_the_results_is_warned_of_and_fails(
     assert ran.code == 1
     assert ran.json["reasons"] == ["/app/output/out.txt is not in /app/results, so it can't be delivered."]
     assert f"{document}:12: `/app/output/out.txt` is outside the results directory." in ran.err
+    document.write_text(document.read_text().replace("`/app/output/out.txt`", "`{{where}}/out.txt`", 1))
+    dry = runbook("run", document, "--sandbox", "host", "--dry-run", "-p", "where=/app/output")
+    moved = "warning: A value puts the required output /app/output/out.txt outside of /app/results: it can't be"
+    assert [line[: len(moved)] for line in dry.err.splitlines()].count(moved) == 1
 
 
 def test_json_is_one_object_on_stdout_and_the_rest_on_stderr(runbook: Any) -> None:

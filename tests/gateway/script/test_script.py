@@ -127,10 +127,10 @@ def test_shell_turn_without_a_shell_tool_says_what_is_offered(scripted: Scripted
 
 
 def test_tool_that_is_not_offered_is_refused_with_the_near_name(scripted: Scripted) -> None:
-    line = scripted("- tool: {name: read}")
+    line = scripted("- tool: {name: raed}")
     response = line.ask("go", tools=[{"name": "Read", "input_schema": {}}])
     assert response.status_code == 400
-    assert "calls read, which the request does not offer, only: Read. Did you mean Read?" in response.text
+    assert "calls raed, which the request does not offer, only: Read. Did you mean Read?" in response.text
     many = [{"name": f"tool{number}", "input_schema": {}} for number in range(30)]
     assert "only: tool0, tool1, tool2, tool3, tool4, tool5, tool6, tool7, 22 more." in line.ask("on", tools=many).text
 
