@@ -3,7 +3,7 @@ network of the build's containers holds back. A project's Dockerfile may have no
 read differently: with a narrowed network nothing that fetches, on Podman no file of the engine's machine."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -68,8 +68,16 @@ def images_of(text: str, arguments: Mapping[str, str]) -> set[str]:
 
 
 def _filled(text: str, values: Mapping[str, str]) -> str:
-    """Variables without a value are left."""
-    return _VARIABLE.sub(lambda match: values.get(match[1] or match[2], match[0]), text)
+    """Variables without a value are left; all of them when it would be longer than any name."""
+
+    def value(match: re.Match[str]) -> str:
+        return values.get(match[1] or match[2], match[0])
+
+    return text if _is_long(map(value, _VARIABLE.finditer(text))) else _VARIABLE.sub(value, text)
+
+
+def _is_long(values: Iterable[str]) -> bool:
+    return sum(map(len, values)) > _LONGEST_VALUE
 
 
 class _RefusedError(Exception):
@@ -164,10 +172,12 @@ def _from(rest: str, values: Mapping[str, str | None], earlier: _Earlier, has: C
 
     def value(match: re.Match[str]) -> str:
         found = values.get(match[1] or match[2])
-        if found is None or len(found) > _LONGEST_VALUE:
+        if found is None:
             raise _RefusedError(f"FROM {rest}", f"needs one ARG of its own before it that gives {match[0]} a value")
         return found
 
+    if _is_long(map(value, _VARIABLE.finditer(rest))):
+        raise _RefusedError(f"FROM {rest}", "is too long")
     match = _FROM.fullmatch(_VARIABLE.sub(value, rest))
     if match is None:
         raise _RefusedError(f"FROM {rest}", "can't be read here")
@@ -181,12 +191,12 @@ def _from(rest: str, values: Mapping[str, str | None], earlier: _Earlier, has: C
 
 
 def _refuse_copied(rest: str, earlier: _Earlier, has: Callable[[str], bool]) -> None:
-    plain = _QUOTES.sub("", rest.replace("\\", ""))
+    plain, instruction = _QUOTES.sub("", rest.replace("\\", "")), f"COPY {rest[:_SHOWN]}"
     if any(map(_is_unclear_flag, plain.split())):
-        raise _RefusedError(f"COPY {rest}", "has a flag that can't be read here")
+        raise _RefusedError(instruction, "has a flag that can't be read here")
     for image in _COPIED.findall(plain):
         if image not in earlier.numbers:
-            _require(image, earlier, has, f"COPY {rest}")
+            _require(image, earlier, has, instruction)
 
 
 def _require(image: str, earlier: _Earlier, has: Callable[[str], bool], instruction: str) -> None:
