@@ -1,7 +1,7 @@
 """Agents: the data that describes an agent, what it gets to do its work, and the protocol of reading its output."""
 
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -123,6 +123,8 @@ class Agent:
     """Sandbox folder with its own session files, which are collected after the run."""
     session_db: str | None = None
     """Sandbox path of its SQLite database of sessions, for an agent that has one; it is collected as text."""
+    failed_calls: Callable[[Sequence[Any]], Iterable[str]] = lambda _: ()
+    """The messages of a request → ids of the tool calls that failed, for a CLI whose stream does not tell that."""
     errors: tuple[tuple[str, str], ...] = ()
     """(regular expression, kind of failure), searched in its errors and its stderr before those of `failures`."""
     logged: Callable[[str], str] = "{}\n".format

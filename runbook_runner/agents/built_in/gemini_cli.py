@@ -1,13 +1,14 @@
 """Agents: Gemini CLI, headless. Settings and records as seen with the pinned version (field notes §5.3)."""
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from runbook_runner.agents.base import SILENCE_S, Agent, AgentInput, Invocation
 from runbook_runner.agents.built_in import BUILT_IN_AGENTS
 from runbook_runner.agents.install import npm_package
-from runbook_runner.agents.jsonl import Record, RecordReader, count_at, object_at, parse_record, text_at
+from runbook_runner.agents.jsonl import Record, RecordReader, count_at, list_at, object_at, parse_record, text_at
 from runbook_runner.agents.mcp import START_S, servers_by_name
 from runbook_runner.agents.prompt import render_prompt
 from runbook_runner.core import settings
@@ -17,6 +18,9 @@ VERSION = "0.61.0"
 HOME = f"{settings.PRIVATE}/gemini"
 EXPERIMENTS = f"{HOME}/experiments.json"
 _REQUEST_TIMEOUT = 45773134  # the only way to change the 60 s in which an answer must begin
+
+
+_EXIT_CODE = re.compile(r"^Exit Code: (\d+)$", re.MULTILINE)
 
 
 def invoke(agent_input: AgentInput) -> Invocation:
@@ -76,6 +80,16 @@ def logged(line: str) -> str:
     return "" if (parse_record(line) or {}).get("delta") is True else f"{line}\n"
 
 
+def failed_calls(contents: Sequence[Any]) -> Iterator[str]:
+    """For its stream a command that ran is a success, whatever its exit code; what the model gets names the code."""
+    for content in contents:
+        for piece in list_at(content, "parts"):
+            answer = object_at(piece, "functionResponse")
+            codes = _EXIT_CODE.findall(text_at(answer, "response", "output"))
+            if codes and codes[-1] != "0":
+                yield f"{text_at(answer, 'name')}__{text_at(answer, 'id')}"  # as its stream spells the id
+
+
 class Reader(RecordReader):
     """Reads `--output-format stream-json`."""
 
@@ -132,6 +146,7 @@ AGENT = Agent(
     invoke=invoke,
     reader=lambda _: Reader(),
     logged=logged,
+    failed_calls=failed_calls,
     version=VERSION,
     # Its optional packages (a keychain, a terminal) are of no use to a process that has neither.
     install=npm_package("@google/gemini-cli", VERSION, "gemini", options="--omit=optional"),

@@ -4,7 +4,7 @@ import asyncio
 import hmac
 import time
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
 from runbook_runner.core.events import Emit, Log, Usage
 from runbook_runner.gateway.cassette.cassette import Cassette
@@ -37,6 +37,8 @@ class Session:
         """Requests so far, answered or not."""
         self.tools: set[str] = set()
         """Names of the tools, and of their groups, that the agent's requests offered to the model."""
+        self.conversation: tuple[Any, ...] = ()
+        """The longest one that a request held, as its API writes it: what the agent told the model."""
         self.usage = Usage()
         """The sum over all calls that ended."""
         self.failure: GatewayFailure | None = None
@@ -119,6 +121,8 @@ class Session:
     def count(self, request: ModelRequest) -> int:
         """Returns the number of a new call."""
         self.calls += 1
+        if len(request.parsed.conversation) >= len(self.conversation):
+            self.conversation = request.parsed.conversation
         if len(self.tools) < _MOST_TOOLS:
             self.tools.update(name for tool in request.parsed.tools for name in (tool.name, tool.namespace) if name)
         return self.calls

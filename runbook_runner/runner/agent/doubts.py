@@ -1,5 +1,6 @@
 """Runner: what gives rise to doubt in the work of an agent that ended well: an end is not yet a success."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
@@ -18,19 +19,27 @@ _MOST_SAID = 200  # characters
 
 
 class ToolCalls:
-    """Counts the calls of tools, and those that failed or were denied."""
+    """Counts the calls of tools, and by their ids those that failed or were denied."""
 
     def __init__(self) -> None:
-        self.made = self.failed = 0
-        self.last_error = ""
+        self.made = 0
+        self.last_output = ""
         """All that the last one returned."""
+        self._failed: Counter[str] = Counter()
 
     def note(self, event: Event) -> None:
         if isinstance(event, ToolCalled):
             self.made += 1
-        elif isinstance(event, ToolReturned) and event.failed:
-            self.failed += 1
-            self.last_error = event.output
+        elif isinstance(event, ToolReturned):
+            self._failed[event.call_id] += event.failed
+            self.last_output = event.output
+
+    def all_failed(self, also: Iterable[str]) -> bool:
+        """also: ids of calls that failed without the stream telling it."""
+        for call_id in also:
+            if call_id in self._failed:
+                self._failed[call_id] = max(1, self._failed[call_id])
+        return 0 < self.made == self._failed.total()
 
 
 def doubts(launch: Launch, result: Result, tools: ToolCalls) -> Iterator[str]:
@@ -45,9 +54,9 @@ def doubts(launch: Launch, result: Result, tools: ToolCalls) -> Iterator[str]:
             f"The MCP server {name} gave the agent no tools: it did not start, was refused, or did not answer in time. "
             "Its messages, if any, are in agent/stderr.log."
         )
-    if tools.made and tools.made == tools.failed:
+    if tools.all_failed(launch.agent.failed_calls(session.conversation)):
         calls = "The agent's only tool call" if tools.made == 1 else f"Each of the agent's {tools.made} tool calls"
-        said = _end(launch.redactor.clean(tools.last_error))
+        said = _end(launch.redactor.clean(tools.last_output))
         yield f"{calls} failed or was denied; the last error: {said or 'no message'}"
     if launch.agent.declared is None and not result.text.strip():
         yield "The agent's last answer is empty."

@@ -167,3 +167,17 @@ def test_the_agents_shell_has_the_declared_secret_and_no_key(leaked: Any) -> Non
     # Gemini CLI takes the run's own token from the variable of that name.
     assert held <= {"GEMINI_API_KEY"}
     assert all(f"{name}=***REDACTED:RUN_TOKEN***" in text for name in held)
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_every_cli_that_ran_nothing_but_failing_commands_gives_rise_to_doubt(
+    runbook: Any, shell_runbook: Callable[[str], Path], agent: str
+) -> None:
+    document = shell_runbook("true") / "RUNBOOK.md"
+    document.write_text(document.read_text().replace("| `/app/results/out.txt` | The output |\n", ""))
+    script = runbook.cwd / "model.yaml"
+    script.write_text("[{shell: exit 7}, {shell: nosuchcommand}, {say: Done.}]")
+    ran = runbook("run", document, "--agent", agent, "--model-script", script, "--json", timeout=500)
+    (note,) = ran.json["notes"]
+    assert note.startswith("Each of the agent's 2 tool calls failed or was denied; the last error: ")
+    assert "nosuchcommand" in note
