@@ -78,9 +78,9 @@ def _input(item: InputFile) -> str:
 def _secrets(prepared: PreparedRun) -> Iterator[str]:
     """Names only."""
     spec, granted = prepared.spec, prepared.secrets
-    missing, kept = granted.missing(spec), withheld(spec)
+    kept = withheld(spec)
     for secret in spec.secrets:
-        notes = ["not set"] if secret in missing else []
+        notes = ["not set"] if secret.env not in granted.values and secret not in granted.refused else []
         notes += ["not granted"] if secret in granted.refused and secret not in kept else []
         notes += [explain_withheld(spec, secret)] if secret in kept else []
         yield ": ".join([secret.env, *([", ".join(notes)] if notes else [])])

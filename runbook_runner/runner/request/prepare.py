@@ -30,7 +30,7 @@ from runbook_runner.runner.request.resolve import resolve
 from runbook_runner.runner.request.secrets import Granted, agent_secrets, grant, provider_keys, require_short
 from runbook_runner.runner.request.valid_spec import require_valid_spec
 from runbook_runner.runner.request.values import answer, with_values
-from runbook_runner.runner.request.variables import user_variables, variables_beside
+from runbook_runner.runner.request.variables import misspelt, user_variables, variables_beside
 from runbook_runner.runner.trust import Trust, TrustStore
 from runbook_runner.sandbox.images.snapshots import UnknownSnapshotError, find_snapshot
 
@@ -130,7 +130,11 @@ def _prepare(request: RunRequest, ask: Ask | None, warnings: list[str]) -> Prepa
     lacking = lacks.append if request.options.dry_run else raised
     spec = resolve(runbook, request, keys, source.folder, warnings.append, lacking)
     trust = Trust(TrustStore(asked.data), request.options.trust, ask)
-    beside = variables_beside(source.folder, (secret.env for secret in spec.secrets), warnings.append)
+    declared = [secret.env for secret in spec.secrets]
+    beside = variables_beside(source.folder, declared, warnings.append, environ)
+    if request.options.env_file:
+        lacking_values = [name for name in declared if not environ.get(name) and not beside.get(name)]
+        warnings += misspelt(request.options.env_file, user.env_file, declared, lacking_values)
 
     def consent(names: Sequence[str]) -> bool:
         if request.replay:

@@ -6,7 +6,8 @@ anything; a `.env` beside a runbook came with it and holds values of secrets tha
 """
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -16,11 +17,14 @@ from runbook_runner.core.authority import only_from_user
 from runbook_runner.core.disk.links import open_regular
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.files import read_stream, read_text, text_of
+from runbook_runner.core.text import nearest
 
 if TYPE_CHECKING:
     from dotenv.parser import Original
 
 Warn = Callable[[str], None]
+_NAME: Final = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+_ALIKE: Final = 0.8
 _MOST_BESIDE: Final = 1 << 16
 """Characters. Each is a secret's, for which all that a run leaves is searched."""
 
@@ -42,10 +46,12 @@ def user_variables(env_file: Path | None = None) -> UserVariables:
     return UserVariables(dict(os.environ), given)
 
 
-def variables_beside(folder: Path | None, declared: Iterable[str], warn: Warn) -> dict[str, str]:
-    """The declared secrets that the `.env` of a runbook's folder sets. warn: gets a message for each line that sets no
-    variable, for what such a file can't set, and for a file that is not read. Raises InputError for a file that is too
-    large or not text."""
+def variables_beside(
+    folder: Path | None, declared: Iterable[str], warn: Warn, environ: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """The declared secrets that the `.env` of a runbook's folder sets. environ: what the user has set. warn: gets a
+    message for each line that sets no variable, for what such a file can't set, for a name that is nearly a declared
+    one, and for a file that is not read. Raises InputError for a file that is too large or not text."""
     wanted = set(declared)
     path = folder / ".env" if folder else None
     text = _regular_text(path, warn) if path else None
@@ -56,7 +62,19 @@ def variables_beside(folder: Path | None, declared: Iterable[str], warn: Warn) -
     values = _values(text, path, warn)
     for name in filter(only_from_user, values):
         warn(f"{path}: {name}{_leading_to(values[name])} is not used: set it in the environment or with --env-file.")
+    lacking = [name for name in wanted if name not in values and not (environ or {}).get(name)]
+    for warning in misspelt(path, values, wanted, lacking):
+        warn(warning)
     return {name: value for name, value in values.items() if name in wanted and not only_from_user(name)}
+
+
+def misspelt(file: Path, names: Iterable[str], declared: Collection[str], lacking: Collection[str]) -> Iterator[str]:
+    """Yields a warning for each name in a file that is nearly that of a declared secret without a value. lacking: the
+    names of those."""
+    for name in names if lacking else ():
+        near = nearest(name, lacking, cutoff=_ALIKE) if name not in declared and _NAME.fullmatch(name) else None
+        if near:
+            yield f"{file}: {name} is not a secret of this runbook, and {near} is not set. Did you mean {near!r}?"
 
 
 def _values(text: str, path: Path, warn: Warn | None = None) -> dict[str, str]:

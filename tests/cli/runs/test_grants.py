@@ -455,3 +455,22 @@ def test_no_runbook_starts_a_log_in(runbook: Any, asking: Path, provider: str) -
     ran = runbook("run", asking, "--sandbox", "host", "--trust", env={"HOME": str(home)})
     assert (ran.code, f"You have not logged in to {provider}." in ran.err) == (3, True), ran.err
     assert not (home / ".config").exists()
+
+
+def test_a_secret_that_is_set_nowhere_is_told_apart_and_a_slip_in_its_name_is_named(runbook: Any, book: Write) -> None:
+    path, file = book(CRM_TOKEN=OPTIONAL, CRM_URL=OPTIONAL, OTHER=OPTIONAL), runbook.cwd / "file.env"
+    (path / ".env").write_text(f"CRM_TOKNE={CRM}\nCRM_URL=https://crm.test\n")
+    file.write_text(f"OTHRE={CRM}\nCRM_URI=x\nPATH=/bin\n")
+    run = ("run", path, "--sandbox", "host", "--env-file", file)
+    ran = runbook(*run, "--dry-run")
+    assert ran.code == 0, ran.err
+    assert [line.split()[-1] for line in ran.out.splitlines() if "CRM_" in line] == ["set", "CRM_URL"]
+    assert "CRM_TOKEN: not set" in ran.out
+    assert "OTHER: not set" in ran.out
+    assert ran.err.splitlines() == [
+        f"warning: {path}/.env: CRM_TOKNE is not a secret of this runbook, and CRM_TOKEN is not set. "
+        "Did you mean 'CRM_TOKEN'?",
+        f"warning: {file}: OTHRE is not a secret of this runbook, and OTHER is not set. Did you mean 'OTHER'?",
+    ]
+    assert CRM not in ran.err + ran.out
+    assert runbook(*run, "--dry-run", env={"CRM_TOKEN": CRM}).err.count("Did you mean") == 1
