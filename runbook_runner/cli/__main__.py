@@ -3,12 +3,13 @@
 import os
 import sys
 from contextlib import suppress
+from itertools import takewhile
 from pathlib import Path
 from typing import NoReturn
 
 from runbook_runner.cli.app import call
-from runbook_runner.cli.ui.output import OutputError, prepare_streams, warn
-from runbook_runner.core.errors import ExitCode, RunbookError
+from runbook_runner.cli.ui.output import OutputError, prepare_streams, put_json, warn
+from runbook_runner.core.errors import CancelledError, ExitCode, InputError, RunbookError
 from runbook_runner.core.network.open_files import raise_limit
 from runbook_runner.core.programs import search_path
 
@@ -37,19 +38,21 @@ def run() -> int:
         for warning in error.warnings:
             warn(warning)
         _print_error(f"error: {error}")
-        return error.exit_code
+        return error.exit_code if error.follows_json else _with_json(str(error), error.code, error.exit_code)
     except KeyboardInterrupt:
         _print_error("interrupted")
-        return ExitCode.INTERRUPTED
+        return _with_json("interrupted", CancelledError.code, ExitCode.INTERRUPTED)
     except Exception as error:
         if isinstance(error, FileNotFoundError) and _is_nowhere():
-            _print_error("error: The current folder does not exist any more.\nChange to another one.")
-            return ExitCode.BAD_INPUT
+            gone = InputError("The current folder does not exist any more.", hint="Change to another one.")
+            _print_error(f"error: {gone}")
+            return _with_json(str(gone), gone.code, gone.exit_code)
         from runbook_runner.cli.ui.crash import report
 
         report(error)
         # For hooks, exit code 3 of `check` says that the checker itself failed.
-        return ExitCode.NOT_READY if sys.argv[1:2] == ["check"] else ExitCode.INTERNAL
+        code = ExitCode.NOT_READY if sys.argv[1:2] == ["check"] else ExitCode.INTERNAL
+        return _with_json(f"This is a bug in runbook: {type(error).__name__}.", "internal", code)
 
 
 def _call() -> int:
@@ -63,6 +66,15 @@ def _call() -> int:
         return call(sys.argv[1:])
     except SystemExit as ended:  # after --help and --version
         return ended.code if isinstance(ended.code, int) else ExitCode.PASS
+
+
+def _with_json(error: str, error_code: str, exit_code: ExitCode) -> ExitCode:
+    """Prints the error on stdout as well for who asked for JSON, be it in a command line that is wrong."""
+    options = takewhile(lambda word: word != "--", sys.argv[1:])
+    if "--json" in options:
+        with suppress(OutputError):
+            put_json({"status": "error", "error": error, "error_code": error_code, "exit_code": exit_code})
+    return exit_code
 
 
 def _is_nowhere() -> bool:

@@ -14,7 +14,8 @@ REPEATED: dict[str, Any] = {"action": "append", "default": []}
 
 
 def add_json(group: OptionGroup, text: str = "Print one JSON object on stdout.") -> None:
-    group.add_argument("--json", action="store_true", help=text)
+    error = "An error is one as well, with status (error), error, error_code and exit_code; its text is on stderr."
+    group.add_argument("--json", action="store_true", help=f"{text} {error}")
 
 
 def add_quiet(group: OptionGroup) -> None:

@@ -40,6 +40,8 @@ class RunbookError(Exception):
         self.details = details
         self.warnings: Sequence[str] = ()
         """What else was found until then; printed above the message."""
+        self.follows_json = False
+        """stdout has the JSON of the command already."""
 
     def redact(self, clean: Callable[[str], str]) -> None:
         """Applies the function to every text of it."""

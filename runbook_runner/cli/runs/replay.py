@@ -21,7 +21,7 @@ from runbook_runner.cli.options import (
     given_fields,
 )
 from runbook_runner.cli.ui.follow import Followed, ask_on_terminal, console_for, follow, in_short, print_problem
-from runbook_runner.cli.ui.output import put_json
+from runbook_runner.cli.ui.output import after_json, put_json
 from runbook_runner.core.errors import ExitCode, InputError
 from runbook_runner.core.text import counted, printable_name, printable_output
 from runbook_runner.runner import RunOptions
@@ -120,7 +120,8 @@ def _replay(arguments: argparse.Namespace, name: str, then: Then | None, script:
         print_problem(followed.outcome.folder, problem)
     if arguments.json:
         put_json({**followed.json(), **comparison.json(), "renewed": renews})
-    followed.require_copied()
+    with after_json():
+        followed.require_copied()
     return code
 
 

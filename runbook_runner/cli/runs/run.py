@@ -8,7 +8,7 @@ from runbook_runner.cli.options import given_fields
 from runbook_runner.cli.runs.dry_run import print_plan
 from runbook_runner.cli.runs.run_options import declare
 from runbook_runner.cli.ui.follow import ask_on_terminal, console_for, follow, print_problem
-from runbook_runner.cli.ui.output import put_json
+from runbook_runner.cli.ui.output import after_json, put_json
 from runbook_runner.core.errors import ExitCode, InputError
 from runbook_runner.core.text import encodable
 from runbook_runner.runner import RunOptions, RunRequest, prepare
@@ -26,14 +26,16 @@ def execute(arguments: argparse.Namespace) -> int:
     prepared = prepare(_request(arguments), None if arguments.dry_run else ask_on_terminal())
     if arguments.dry_run:
         print_plan(prepared, as_json=arguments.json)
-        prepared.require_ready()
+        with after_json():
+            prepared.require_ready()
         return ExitCode.PASS
     followed = follow(prepared, console_for(quiet=arguments.quiet, json=arguments.json))
     if arguments.quiet and (problem := followed.problem()):
         print_problem(followed.outcome.folder, problem)
     if arguments.json:
         put_json(followed.json())
-    followed.require_copied()
+    with after_json():
+        followed.require_copied()
     return followed.outcome.exit_code
 
 

@@ -9,12 +9,14 @@ import json
 import os
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BufferedWriter, FileIO, TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from runbook_runner.core.disk.repository import within_repository
-from runbook_runner.core.errors import InputError, NotReadyError
+from runbook_runner.core.errors import InputError, NotReadyError, RunbookError
 from runbook_runner.core.files import make_folder, rewrite, write_atomically
 from runbook_runner.core.text import printable
 
@@ -114,6 +116,16 @@ def put_json(body: Any, *, indent: int | None = None) -> None:
     # JSON leaves these as they are, and a terminal or a workflow obeys them.
     escaped = _UNPRINTABLE.sub(lambda match: f"\\u{ord(match[0]):04x}", text).replace("##[", "##\\u005b")
     sys.stdout.write(escaped + "\n")
+
+
+@contextmanager
+def after_json() -> Iterator[None]:
+    """An error of this block comes after the JSON that the command has printed, if it prints any."""
+    try:
+        yield
+    except RunbookError as error:
+        error.follows_json = True
+        raise
 
 
 def put(document: str | bytes) -> None:

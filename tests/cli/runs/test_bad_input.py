@@ -34,6 +34,34 @@ def test_no_frontmatter(runbook: Any) -> None:
     refused(run_text(runbook, "# Title\n"), 2, "RUNBOOK.md:1", "frontmatter")
 
 
+@pytest.mark.parametrize(
+    ("args", "exit_code", "error_code"),
+    [
+        (("run", "absent", "--json"), 2, "bad_input"),
+        (("run", "--jsno", "--json"), 2, "bad_input"),
+        (("show", "absent", "--json"), 2, "bad_input"),
+        (("replay", "absent", "--json"), 2, "bad_input"),
+        (("run", HELLO, "--sandbox", "docker", "--json"), 3, "not_ready"),
+    ],
+    ids=str,
+)
+def test_json_has_an_error_as_well(runbook: Any, args: tuple[str, ...], exit_code: int, error_code: str) -> None:
+    ran = runbook(*args, env={"DOCKER_HOST": "unix:///absent"})
+    assert ran.json == {
+        "status": "error",
+        "error": ran.err.removeprefix("error: ").removesuffix("\n"),
+        "error_code": error_code,
+        "exit_code": exit_code,
+    }
+    assert ran.code == exit_code
+
+
+def test_json_of_a_dry_run_that_lacks_something_stays_one_object(runbook: Any) -> None:
+    ran = run_text(runbook, TEXT.replace("agent: shell", "agent: claude-code"), "--dry-run", "--json")
+    assert (ran.code, len(ran.json["missing"]) > 0) == (3, True)
+    assert ran.err.startswith("error: ")
+
+
 def test_broken_yaml_names_the_line(runbook: Any) -> None:
     refused(run_text(runbook, '---\nversion: "1"\nagent: [shell\n---\n# T\n'), 2, "RUNBOOK.md:4", "YAML")
 
