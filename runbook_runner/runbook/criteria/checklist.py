@@ -5,12 +5,16 @@ from runbook_runner.core.criteria import ChecklistItem
 from runbook_runner.runbook.markdown.blocks import Outline, Section
 from runbook_runner.runbook.markdown.lists import Item, tasks
 from runbook_runner.runbook.parts.sections import find_exact, is_final_checklist, subsections
+from runbook_runner.runbook.parts.short_form import done_items, short_form
 
 
 def read_checklist(outline: Outline) -> tuple[ChecklistItem, ...]:
-    """The items of the v2 section; of a v1 file those of `### Checklist`, else of the whole Final Checklist."""
-    section = find_exact(outline.sections, "checklist") or _v1(outline)
-    return tuple(map(_item, tasks(section.text, section.text_line))) if section else ()
+    """The items of the v2 section; of a v1 file those of `### Checklist`, else of the whole Final Checklist; of the
+    short form what it calls done."""
+    if section := find_exact(outline.sections, "checklist") or _v1(outline):
+        return tuple(map(_item, tasks(section.text, section.text_line)))
+    form = short_form(outline.sections)
+    return tuple(map(_item, done_items(form))) if form else ()
 
 
 def _v1(outline: Outline) -> Section | None:

@@ -239,3 +239,10 @@ def inline_links(text: str) -> Iterator[tuple[int, str]]:
         tag: Any = event.get("Start") if isinstance(event, dict) else None
         if isinstance(tag, dict) and (link := tag.get("Link") or tag.get("Image")) and link["link_type"] == "Inline":
             yield span["start"], link["dest_url"]
+
+
+def inline_codes(text: str) -> Iterator[str]:
+    """Code spans, in order; of an endless text those at its beginning."""
+    for event in islice(pyromark.events(text, options=OPTIONS), MAX_PIECES):
+        if isinstance(event, dict) and isinstance(code := event.get("Code"), str):
+            yield code

@@ -9,6 +9,7 @@ from runbook_runner.core.declared import RequiredOutput
 from runbook_runner.runbook.markdown.blocks import Outline
 from runbook_runner.runbook.markdown.tables import Cell, Row, Table
 from runbook_runner.runbook.parts.sections import find
+from runbook_runner.runbook.parts.short_form import ShortForm, mentions, short_form
 
 _PREFIX = re.compile(r"(?:\{\{\s*results_dir\s*\}\}|/app/results|(?:\./)?results)(?:/|\Z)")
 _DESCRIPTIONS = ("description", "purpose", "content", "contents")
@@ -64,6 +65,8 @@ def required_outputs(outline: Outline, fill: _Fill = str) -> tuple[RequiredOutpu
     can't deliver must not pass. fill: puts values in."""
     section = find(outline.sections, "required output", prefix=True)
     found: dict[str, RequiredOutput] = {}
+    if section is None and (form := short_form(outline.sections)):
+        found = {path: RequiredOutput(path) for path, _ in _named(form, fill)}
     for table in outline.tables_in(section) if section else ():
         below = outline.innermost(table.line)
         if below and "optional" in below.title.lower():
@@ -73,10 +76,22 @@ def required_outputs(outline: Outline, fill: _Fill = str) -> tuple[RequiredOutpu
     return tuple(found.values())
 
 
+def _named(form: ShortForm, fill: _Fill) -> Iterator[tuple[str, int]]:
+    """Yields path and line. The short form has no table: what it calls a path below the results is required, unless its
+    item is for some runs only."""
+    for mention in mentions(form):
+        spelled = fill(mention.spelled)
+        path = _below_results(spelled) if looks_like_path(mention.spelled) else "."
+        if path != "." and _PREFIX.match(normpath(spelled.strip())) and not _CONDITION.search(mention.item):
+            yield path, mention.line
+
+
 def output_lines(outline: Outline) -> dict[str, int]:
     """Path → line of the row that names it first."""
     section = find(outline.sections, "required output", prefix=True)
     lines: dict[str, int] = {}
+    if section is None and (form := short_form(outline.sections)):
+        lines = dict(reversed(list(_named(form, str))))
     for table in outline.tables_in(section) if section else ():
         for line, spelled in spelled_outputs(table):
             lines.setdefault(_required(spelled) or "", line)

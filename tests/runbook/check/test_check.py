@@ -394,3 +394,13 @@ def test_the_documentation_has_every_rule_with_its_severity_and_its_marks():
     for rule, row in zip(every_rule(), rows, strict=True):
         marks = " ".join(["fix"] * rule.fixable + ["†"] * (not rule.default))
         assert (row[1], row[2], row[4]) == (rule.name, rule.severity, marks)
+
+
+def test_the_short_form_needs_no_tables(runbook):
+    """What it calls done is a checklist, and the paths in it are required files."""
+    text = (Path(__file__).parents[1] / "corpus" / "short_form.md").read_text()
+    (runbook.cwd / "RUNBOOK.md").write_text(text)
+    done = runbook("check", "--select", "RB202,RB503", "RUNBOOK.md")
+    assert (done.code, done.out) == (0, "1 file: no findings.\n")
+    (runbook.cwd / "RUNBOOK.md").write_text(text.replace("looks like", "is like"))
+    assert runbook("check", "--select", "RB202,RB503", "RUNBOOK.md").out.count("warning:") == 2

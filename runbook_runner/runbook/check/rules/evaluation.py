@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from runbook_runner.runbook.check.rules.findings import Edit, Hit
 from runbook_runner.runbook.check.rules.subject import Rule, Subject
+from runbook_runner.runbook.parts.short_form import short_form
 
 _JUDGES = ("evaluat", "rubric", "verif", "quality", "check", "validat", "review", "test", "success", "criteria", "done")
 _REPORT = "validation_report.json"
@@ -40,6 +41,8 @@ def unbounded_iteration(subject: Subject) -> Iterator[Hit]:
 
 def no_criteria(subject: Subject) -> Iterator[Hit]:
     front = subject.runbook.frontmatter
+    if short_form(subject.runbook.sections):
+        return  # what it calls done are the criteria
     if front.evaluation == "rubric" and (subject.runbook.rubric is None or not subject.runbook.rubric.criteria):
         hint = "Add a table `# | Criterion | 5 (Excellent) | 3 (Acceptable) | 1 (Poor)`."
         yield subject.on(

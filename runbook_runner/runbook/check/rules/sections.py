@@ -12,6 +12,7 @@ from runbook_runner.runbook.check.rules.subject import Rule, Subject
 from runbook_runner.runbook.markdown.blocks import BEYOND_BOUNDS, Section, inline_links
 from runbook_runner.runbook.parts.outputs import in_results, is_elsewhere, spelled_outputs
 from runbook_runner.runbook.parts.sections import StepNumber, find, is_step, step_number
+from runbook_runner.runbook.parts.short_form import short_form
 
 _REPORTS = ("summary.md", "validation_report.json")
 _MOST = 300  # files of a manifest that are compared with a text or with each other
@@ -28,6 +29,8 @@ def title(subject: Subject) -> Iterator[Hit]:
 
 def manifest(subject: Subject) -> Iterator[Hit]:
     section = subject.manifest
+    if section is None and short_form(subject.runbook.sections):
+        return  # it has no tables
     if section is None:
         hint = "Add `## REQUIRED OUTPUT FILES (MANDATORY)` with a table `File | Description`."
         yield Hit(
