@@ -1,32 +1,27 @@
 """Evaluation, checks: the six built-in checks (contract §3.11), on the collected results."""
 
-import json
 import posixpath
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from runbook_runner.core.criteria import BuiltIn
 from runbook_runner.core.settings import RESULTS
 from runbook_runner.core.text import counted, printable_name
-from runbook_runner.evaluation.checks.expression import UnusableExpressionError, without_match
+from runbook_runner.evaluation.checks.content import NoAnswerError, json_problems, without_match
 from runbook_runner.evaluation.outputs import ResultsFolder
 
 MOST_BYTES: Final = 64 << 20
 """Of a file whose content is looked at."""
 _MOST_TOLD: Final = 5
-_JSON_LINES: Final = (".jsonl", ".ndjson")
+_MOST_MARKDOWN: Final = 8 << 20  # read, it takes fifty times as much memory
 
 
 class Answer(NamedTuple):
     status: Literal["pass", "fail", "error"]
     message: str
-
-
-class _Unreadable(Exception):  # noqa: N818 - it becomes the answer `error`
-    """A file can't be looked at; the message says which and why."""
 
 
 def builtin_answer(builtin: BuiltIn, results: ResultsFolder, timeout_s: float) -> Answer:
@@ -38,7 +33,7 @@ def builtin_answer(builtin: BuiltIn, results: ResultsFolder, timeout_s: float) -
     files = {path.relative_to(results.root).as_posix(): path for path in paths}
     try:
         return _USES[builtin.use](builtin, files, timeout_s)
-    except (_Unreadable, UnusableExpressionError) as error:
+    except NoAnswerError as error:
         return Answer("error", str(error))
 
 
@@ -55,27 +50,10 @@ def _is_small(path: Path, builtin: BuiltIn) -> bool:
     return path.stat().st_size < (builtin.bytes or 0)
 
 
-def _json_valid(_: BuiltIn, files: Mapping[str, Path], __: float) -> Answer:
-    wrong = ((name, _json_problem(name, path)) for name, path in files.items())
-    return _all_good((f"{name}: {problem}" for name, problem in wrong if problem), "not JSON", files)
-
-
-def _json_problem(name: str, path: Path) -> str | None:
-    text = _text(name, path)
-    lines = enumerate(text.splitlines(), 1) if name.lower().endswith(_JSON_LINES) else [(0, text)]
-    for number, document in lines:
-        try:
-            if document.strip() or not number:
-                json.loads(document, parse_constant=_no_constant)
-        except json.JSONDecodeError as error:
-            return f"line {number or error.lineno}: {error.msg}"
-        except (ValueError, RecursionError) as error:
-            return "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-    return None
-
-
-def _no_constant(word: str) -> Any:
-    raise ValueError(f"{word} is no JSON")
+def _json_valid(_: BuiltIn, files: Mapping[str, Path], timeout_s: float) -> Answer:
+    _require_small(files)
+    wrong = json_problems(files, timeout_s)
+    return _all_good((f"{name}: {problem}" for name, problem in wrong.items()), "not JSON", files)
 
 
 def _regex_present(builtin: BuiltIn, files: Mapping[str, Path], timeout_s: float) -> Answer:
@@ -88,16 +66,16 @@ def _regex_absent(builtin: BuiltIn, files: Mapping[str, Path], timeout_s: float)
 
 
 def _without(builtin: BuiltIn, files: Mapping[str, Path], timeout_s: float) -> list[str]:
-    for name, path in files.items():
-        _require_small(name, path)
+    _require_small(files)
     return without_match(builtin.pattern or "", files, timeout_s)
 
 
 def _links_resolve(_: BuiltIn, files: Mapping[str, Path], __: float) -> Answer:
+    _require_small(files, _MOST_MARKDOWN)
     dangling = (
         f"{name}: {link}"
         for name, path in files.items()
-        for link in _links(_text(name, path))
+        for link in _links(path.read_bytes().decode("utf-8", "replace"))
         if not _resolves(link, name, path)
     )
     return _all_good(dangling, "a link that leads nowhere", files)
@@ -158,11 +136,7 @@ def _all_good(wrong: Iterable[str], problem: str, files: Mapping[str, Path]) -> 
     return Answer("fail", f"{problem}: {told}{' and more' if len(found) > _MOST_TOLD else ''}.")
 
 
-def _text(name: str, path: Path) -> str:
-    _require_small(name, path)
-    return path.read_bytes().decode("utf-8", "replace")
-
-
-def _require_small(name: str, path: Path) -> None:
-    if path.stat().st_size > MOST_BYTES:
-        raise _Unreadable(f"{printable_name(name)} is larger than {MOST_BYTES >> 20} MB, so its content is not read.")
+def _require_small(files: Mapping[str, Path], most: int = MOST_BYTES) -> None:
+    for name, path in files.items():
+        if path.stat().st_size > most:
+            raise NoAnswerError(f"{printable_name(name)} is larger than {most >> 20} MB, so its content is not read.")
