@@ -7,29 +7,30 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-_MOUNT: Final = Path("/sys/fs/cgroup")
+MOUNT: Final = Path("/sys/fs/cgroup")
 _WATCHED_S: Final = 5.0
 
 
 def kill_group(name: str) -> None:
     """Kills what is in the group of this name, also what enters it within some seconds when it is empty: with its step
-    the build fails. What this user may not kill goes on."""
+    the build fails. Removes the group. What this user may not kill goes on."""
     until, killed = time.monotonic() + _WATCHED_S, False
     while time.monotonic() < until:
-        if found := _processes(name):
+        folders = (MOUNT / name, *MOUNT.glob(f"*/{name}"))  # one in version 2, in version 1 one for each controller
+        if found := set[int]().union(*map(_processes, folders)):
             killed = True
             for process in found:
                 with suppress(OSError):
                     os.kill(process, signal.SIGKILL)
         elif killed:
+            for folder in folders:
+                with suppress(OSError):  # Podman was faster
+                    folder.rmdir()
             return
         time.sleep(0.02)
 
 
-def _processes(name: str) -> set[int]:
-    """In version 2 the group is one folder, in version 1 one for each controller."""
-    found = set[int]()
-    for folder in (_MOUNT / name, *_MOUNT.glob(f"*/{name}")):
-        with suppress(OSError):
-            found |= {int(process) for process in (folder / "cgroup.procs").read_text("utf-8").split()}
-    return found - {0}  # of another namespace
+def _processes(folder: Path) -> set[int]:
+    with suppress(OSError):
+        return {*map(int, (folder / "cgroup.procs").read_text("utf-8").split())} - {0}  # 0: of another namespace
+    return set()

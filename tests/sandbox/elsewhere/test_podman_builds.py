@@ -18,6 +18,7 @@ from docker.errors import NotFound
 from runbook_runner.core.errors import InputError, NotReadyError
 from runbook_runner.core.settings import Settings
 from runbook_runner.sandbox.images import recipe
+from runbook_runner.sandbox.images.build_group import MOUNT
 from runbook_runner.sandbox.images.build_request import Bounds, BuildFailedError, build_records
 from runbook_runner.sandbox.images.provide import Layer, add_layers, ensure
 from runbook_runner.sandbox.images.snapshots import Snapshot, context_archive, find_snapshot
@@ -260,11 +261,13 @@ def test_a_build_without_a_network_is_on_what_was_built_here(pulled, write, buil
 def test_nothing_of_a_build_that_was_ended_goes_on(write, build, base_image, bounds, step, why, monkeypatch):
     monkeypatch.setattr("runbook_runner.sandbox.images.build._MOST_SAID", 1 << 20)
     token = f"3{uuid4().int % 10**8}"
+    monkeypatch.setattr("runbook_runner.sandbox.images.build_request.token_hex", lambda _: token)
     snapshot = write(f"FROM {base_image}\nRUN {step.replace('TOKEN', token)}\nRUN sleep {token}\n")
     with pytest.raises(NotReadyError, match=why):
         build(snapshot, bounds=replace(bounds, deadline_s=5))
     left = [file for file in Path("/proc").glob("[0-9]*/cmdline") if token in _text(file)]
     assert not left
+    assert not list(MOUNT.glob(f"**/runbook-build-{token}"))
 
 
 def _text(file: Path) -> str:
