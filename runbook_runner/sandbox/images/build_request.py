@@ -7,6 +7,7 @@ Not by docker-py, which gives the passwords of the Docker configuration's proxie
 import json
 import socket
 import threading
+import time
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from runbook_runner.sandbox.images.build_group import kill_group
 
 _MAX_RECORD: Final = 4 << 20
 _PERIOD_US: Final = 100_000
+_ENDS_S: Final = 5.0  # in which Podman ends a build whose step was killed
 _NO_NETWORK: Final = {"networkmode": "none"}
 # Podman's builds have the network of their machine, loopback included, unless they are asked for one of their own: that
 # of its containers. Of its two ways to build only its own takes a policy for images, which is not in Docker's API.
@@ -53,17 +55,20 @@ def build_records(
     connection = HTTPConnection("docker")
     connection.sock = plain = engine.dial()
     plain.settimeout(None)
-    late = threading.Event()
+    late, done = threading.Event(), threading.Event()
 
     def end() -> None:
         late.set()
+        if group:
+            kill_group(group)  # while its output is read: else Podman keeps what it has made
+            done.wait(_ENDS_S)
         with suppress(OSError):
             plain.shutdown(socket.SHUT_RDWR)
 
     timer = threading.Timer(max(left_s, 0.0), end)
     timer.daemon = True
     timer.start()
-    over = False
+    over, answer = False, None
     try:
         path, asked = _asked(engine, bounds)
         parameters = urlencode({**options, **asked, **({"cgroupparent": f"/{group}"} if group else {})})
@@ -77,19 +82,32 @@ def build_records(
         over = answer.status >= 400
         for record in _records(answer):
             over = "error" in record
+            if late.is_set() and over:
+                break
             yield record
-        over = not late.is_set()
+        over = True
     except (HTTPException, OSError) as error:
         if late.is_set():
             raise BuildFailedError("It took too long, and was ended.") from error
         raise ConnectionError(str(error)) from error
     finally:
+        done.set()
         timer.cancel()
-        connection.close()
-        if group and not over:
+        if group and not over and not late.is_set():
             kill_group(group)
+            plain.settimeout(_ENDS_S)
+            if answer:
+                _read_away(answer)
+        connection.close()
     if late.is_set():
         raise BuildFailedError("It took too long, and was ended.")
+
+
+def _read_away(answer: HTTPResponse) -> None:
+    until = time.monotonic() + _ENDS_S
+    with suppress(OSError, HTTPException):
+        while answer.read1(1 << 16) and time.monotonic() < until:
+            pass
 
 
 def _records(response: HTTPResponse) -> Iterator[dict[str, Any]]:

@@ -74,7 +74,7 @@ def podman(engine: Any, base_image: str, eventually: Callable[..., Any]) -> Iter
         service.wait(20)
         # Not `system reset`: what it removes is not all in this store.
         subprocess.run([*store, "rm", "--all", "--force"], capture_output=True)
-        subprocess.run(["umount", folder / "store/overlay"], capture_output=True)
+        subprocess.run(["umount", "--recursive", folder / "store/overlay"], capture_output=True)
         shutil.rmtree(folder, ignore_errors=True)
 
 

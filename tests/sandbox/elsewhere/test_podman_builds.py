@@ -258,7 +258,9 @@ def test_a_build_without_a_network_is_on_what_was_built_here(pulled, write, buil
     ("step", "why"),
     [("trap '' TERM; (setsid sleep TOKEN &); sleep TOKEN", "took too long"), ("yes TOKEN", "printed more than")],
 )
-def test_nothing_of_a_build_that_was_ended_goes_on(write, build, base_image, bounds, step, why, monkeypatch):
+def test_nothing_of_a_build_that_was_ended_goes_on(
+    there, write, build, base_image, bounds, step, why, monkeypatch, eventually
+):
     monkeypatch.setattr("runbook_runner.sandbox.images.build._MOST_SAID", 1 << 20)
     token = f"3{uuid4().int % 10**8}"
     monkeypatch.setattr("runbook_runner.sandbox.images.build_request.token_hex", lambda _: token)
@@ -267,7 +269,8 @@ def test_nothing_of_a_build_that_was_ended_goes_on(write, build, base_image, bou
         build(snapshot, bounds=replace(bounds, deadline_s=5))
     left = [file for file in Path("/proc").glob("[0-9]*/cmdline") if token in _text(file)]
     assert not left
-    assert not list(MOUNT.glob(f"**/runbook-build-{token}"))
+    eventually(lambda: not list(MOUNT.glob(f"**/runbook-build-{token}")))
+    eventually(lambda: f"{there.info['DockerRootDir']}/overlay/" not in Path("/proc/mounts").read_text())
 
 
 def _text(file: Path) -> str:
