@@ -11,32 +11,34 @@ from runbook_runner.cli.ui.follow import ask_on_terminal, console_for, follow, p
 from runbook_runner.cli.ui.output import after_json, put_json
 from runbook_runner.core.errors import ExitCode, InputError
 from runbook_runner.core.text import encodable
+from runbook_runner.evaluation.gates import parse_gate
 from runbook_runner.runner import RunOptions, RunRequest, prepare
 
 __all__ = ["DESCRIPTION", "declare", "execute"]
 
 DESCRIPTION = """\
-Exit codes: 0 passed, 1 the verdict is fail, 2 bad input, 3 this machine is not ready, 4 the agent failed or ran out of
-time, 5 a bug, 130 interrupted.
+Exit codes: 0 passed, 1 the verdict is fail or a gate does not hold, 2 bad input, 3 this machine is not ready, 4 the
+agent failed or ran out of time, 5 a bug, 130 interrupted.
 """
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """Runs and reports; the exit code. Raises RunbookError for what was wrong before anything was recorded."""
+    gates = tuple(map(parse_gate, arguments.gates))
     prepared = prepare(_request(arguments), None if arguments.dry_run else ask_on_terminal())
     if arguments.dry_run:
         print_plan(prepared, as_json=arguments.json)
         with after_json():
             prepared.require_ready()
         return ExitCode.PASS
-    followed = follow(prepared, console_for(quiet=arguments.quiet, json=arguments.json))
+    followed = follow(prepared, console_for(quiet=arguments.quiet, json=arguments.json), gates)
     if arguments.quiet and (problem := followed.problem()):
         print_problem(followed.outcome.folder, problem)
     if arguments.json:
         put_json(followed.json())
     with after_json():
         followed.require_copied()
-    return followed.outcome.exit_code
+    return followed.exit_code
 
 
 def _request(arguments: argparse.Namespace) -> RunRequest:

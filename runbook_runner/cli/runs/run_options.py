@@ -120,4 +120,9 @@ def _declare_trajectory(parser: argparse.ArgumentParser) -> None:
     add("--label", dest="labels", **REPEATED, metavar="KEY=VALUE", help=label)
     mode = "How much of the model calls to keep (default: full, or RUNBOOK_RECORD_MODE). Only full can be replayed."
     add("--record-mode", metavar="full|metadata|none", help=mode)
+    gate = (
+        "What the run must reach for exit code 0, instead of its verdict; may be repeated: verdict, outputs, no-error, "
+        "or a comparison like 'score>=4.0', of score, cost (USD), seconds, tokens and calls."
+    )
+    add("--gate", dest="gates", **REPEATED, metavar="GATE", help=gate)
     add_output(group)

@@ -33,6 +33,7 @@ from runbook_runner.core.events import (
     Usage,
 )
 from runbook_runner.core.text import counted, printable_name, printable_output
+from runbook_runner.evaluation.gates import Reached
 from runbook_runner.runner.cancellation import Cancellation
 from runbook_runner.trajectory.models import RunbookOutputs, Trajectory
 
@@ -231,6 +232,14 @@ def print_summary(
     for note in notes:
         console.print(Text(f"! {printable_output(note)}", style="yellow"), soft_wrap=True)
     console.print(Text(f"  {folder}", style="dim"), soft_wrap=True)
+
+
+def print_gates(console: Console, gates: Iterable[Reached]) -> None:
+    for gate, holds, why in gates:
+        mark, style = ("✓", "green") if holds else ("✗", "red")
+        console.print(
+            Text(f"{mark} gate {gate}{': ' + printable_output(why) if why else ''}", style=style), soft_wrap=True
+        )
 
 
 def _headline(trajectory: Trajectory, outputs: RunbookOutputs) -> Text:

@@ -13,6 +13,7 @@ from runbook_runner.cli.ui.ask import ask
 from runbook_runner.core.errors import ExitCode
 from runbook_runner.core.events import DOUBT, REDACTION, Artifact, Evaluated, Log, Recorded, SandboxStarted
 from runbook_runner.core.text import printable_output
+from runbook_runner.evaluation.gates import Facts, Gate, Reached, reached
 from runbook_runner.evaluation.verdict import AGENT_FAILED
 from runbook_runner.runner import Outcome, PreparedRun, Question, run
 from runbook_runner.runner.cancellation import Cancellation
@@ -65,6 +66,15 @@ class Followed:
     prepared: PreparedRun
     outcome: Outcome
     seen: Seen
+    gates: tuple[Reached, ...] = ()
+    """What decides in the place of the verdict, if any."""
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """An error has its own, whatever the gates say."""
+        if self.outcome.error or not self.gates:
+            return self.outcome.exit_code
+        return ExitCode.PASS if all(gate.holds for gate in self.gates) else ExitCode.VERDICT_FAIL
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -74,9 +84,12 @@ class Followed:
         return self.seen.reasons
 
     def problem(self) -> str | None:
-        """The same in one sentence, or as the error says it; `None` for a run that passed."""
+        """The same in one sentence, or as the error says it; `None` for a run that passed, or holds all its gates."""
         if self.outcome.error:
             return str(self.outcome.error)
+        if self.gates:
+            failed = [f"{one.gate}: {one.why}" for one in self.gates if not one.holds]
+            return f"Not reached: {in_short(failed)}" if failed else None
         return f"The verdict is fail: {in_short(self.seen.reasons)}" if self.seen.reasons else None
 
     def require_copied(self) -> None:
@@ -103,6 +116,7 @@ class Followed:
             "missing_outputs": outputs.missing_outputs,
             "required_outputs": [found.model_dump() for found in (seen.outputs if seen else ())],
             "reasons": list(self.seen.reasons),
+            "gates": [{"gate": str(one.gate), "holds": one.holds, "why": one.why} for one in self.gates],
             "notes": self.seen.notes,
             "error": str(self.outcome.error) if self.outcome.error else None,
             "usage": outputs.usage.model_dump(),
@@ -136,18 +150,19 @@ def console_for(*, quiet: bool, json: bool) -> "Console | None":
     return make_console(stderr=json)
 
 
-def follow(prepared: PreparedRun, console: "Console | None") -> Followed:
+def follow(prepared: PreparedRun, console: "Console | None", gates: Sequence[Gate] = ()) -> Followed:
     """Runs it and shows it on the console, if any. Raises the errors of `runner.run`."""
     cancellation = Cancellation()
     if console is None:
-        return _follow(prepared, cancellation)
-    from runbook_runner.cli.ui.display import Display, print_summary
+        return _follow(prepared, cancellation, gates)
+    from runbook_runner.cli.ui.display import Display, print_gates, print_summary
 
     with Display(console, cancellation) as display:
-        followed = _follow(prepared, cancellation, display)
+        followed = _follow(prepared, cancellation, gates, display)
     outcome, files = followed.outcome, followed.seen.headline_first()
     notes = followed.seen.notes
     print_summary(console, outcome.trajectory, followed.problems, files, notes, outcome.folder)
+    print_gates(console, followed.gates)
     return followed
 
 
@@ -163,12 +178,33 @@ def in_short(problems: Sequence[str]) -> str:
     return "; ".join([*first, *more]) + "."
 
 
-def _follow(prepared: PreparedRun, cancellation: Cancellation, display: "Display | None" = None) -> Followed:
+def _follow(
+    prepared: PreparedRun, cancellation: Cancellation, gates: Sequence[Gate], display: "Display | None" = None
+) -> Followed:
     seen = Seen()
     readers: tuple[Reader, ...] = (seen, display) if display else (seen,)
     with _interruptible(cancellation, display):
         outcome = run(prepared, readers, cancellation)
-    return Followed(prepared, outcome, seen)
+    return Followed(prepared, outcome, seen, reached(gates, _facts(outcome, seen)))
+
+
+def _facts(outcome: Outcome, seen: Seen) -> Facts:
+    outputs = outcome.outputs
+    report = outputs.validation_report if isinstance(outputs.validation_report, dict) else {}
+    score = report.get("overall_score")
+    return Facts(
+        verdict=outputs.verdict,
+        reasons=seen.reasons,
+        missing=tuple(outputs.missing_outputs),
+        error=str(outcome.error) if outcome.error else None,
+        metrics={
+            "score": float(score) if isinstance(score, int | float) else None,
+            "cost": outputs.usage.cost_usd,
+            "seconds": outcome.trajectory.steps["run"].duration_seconds,
+            "tokens": outputs.usage.total_tokens,
+            "calls": outputs.usage.api_calls,
+        },
+    )
 
 
 @contextmanager
