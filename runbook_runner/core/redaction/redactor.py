@@ -111,12 +111,12 @@ class Redactor:
     def _object(self, value: dict[Any, Any], *, strong: bool) -> dict[str, Any]:
         """Two keys that become the same one get a number, so that nothing is lost."""
         cleaned: dict[str, Any] = {}
+        numbers: Counter[str] = Counter()  # the last one of each name: a model may choose thousands of keys
         for key, item in value.items():
             name = first = self.structured(str(key))
-            number = 1
             while name in cleaned or (name != key and name in value):
-                number += 1
-                name = f"{first} {number}"
+                numbers[first] += 1
+                name = f"{first} {numbers[first] + 1}"
             cleaned[name] = self._json(item, strong=strong or key in _NAMES_OF_KINDS)
         return cleaned
 
