@@ -1,6 +1,7 @@
 """Evaluation: what there is of the required output files (contract §3.16)."""
 
 import os.path
+import posixpath
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -44,6 +45,15 @@ class ResultsFolder:
     def files_in(self, path: Path) -> tuple[int, int]:
         """How many files with content a file or folder is or has, and their bytes."""
         return self._contents.get(path, (0, 0))
+
+    def has(self, path: str) -> bool:
+        """Whether a path below the results, which may have `..` in it, is the name of one of them or of the folder."""
+        inner = posixpath.normpath(path)
+        return inner == "." or inner in self._names
+
+    @cached_property
+    def _names(self) -> frozenset[str]:
+        return frozenset("/".join(names) for _, names in self._all)
 
     @cached_property
     def _all(self) -> list[tuple[Path, tuple[str, ...]]]:

@@ -80,6 +80,15 @@ def test_each_says_what_it_found(results: Path, yaml: str, status: str, said: st
     assert (found.status, said in found.message) == (status, True), found
 
 
+@pytest.mark.parametrize("prefix", ["/app/results/", "/app/results/%2f", "%2e%2e/", "deep/..//../", "a.md/../../"])
+def test_a_link_does_not_tell_which_files_this_machine_has(results: Path, tmp_path: Path, prefix: str) -> None:
+    outside = tmp_path.with_name(f"{tmp_path.name}-outside")
+    outside.write_text("x")
+    target = outside if prefix.startswith("/") else outside.name
+    (results / "a.md").write_text(f"[x]({prefix}{target})")
+    assert answer(results, "use: markdown_relative_links_resolve\npath: a.md").status == "fail"
+
+
 def test_an_expression_that_never_ends_is_an_error_and_nothing_runs_on(results: Path) -> None:
     (results / "a.md").write_text("a" * 5000 + "!")
     found = answer(results, "use: regex_present\npath: a.md\npattern: '^(a+)+$'", timeout_s=1)
