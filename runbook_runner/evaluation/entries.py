@@ -3,7 +3,7 @@ they are made."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any, Final, Literal, get_args
+from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -19,6 +19,8 @@ PLATFORM = "jetty"
 MOST: Final = 10_000
 """Entries of a report that are read."""
 _LONGEST: Final = 1000  # characters of a text
+_Score = Annotated[float, Field(ge=-1e9, le=1e9)]
+"""Their average can be computed."""
 
 
 class Check(BaseModel):
@@ -31,10 +33,10 @@ class Check(BaseModel):
     name: str = ""
     status: Status
     message: str = ""
-    score: float | None = None
+    score: _Score | None = None
     """Of a judge."""
-    max_score: float | None = None
-    threshold: float | None = None
+    max_score: _Score | None = None
+    threshold: _Score | None = None
     """A judge's score below it fails."""
     details: dict[str, Any] | None = None
 

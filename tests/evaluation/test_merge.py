@@ -128,3 +128,11 @@ def test_the_mirrors_of_v1_follow_from_the_checks() -> None:
     assert body["results"] == {"pass": 2, "partial": 1, "fail": 2}
     assert body["overall_score"] == 3.25
     assert body["rubric_scores"]["depth"] == {"score": 2.5, "notes": "score 2.5 is below 3. thin"}
+
+
+@pytest.mark.parametrize("key", ["score", "max_score", "threshold"])
+@pytest.mark.parametrize("value", [1e308, -1e308, 10**400])
+def test_a_score_too_large_to_be_averaged_makes_its_entry_malformed(key: str, value: float) -> None:
+    judges = [entry("judge", name, **{"score": 3, key: value}) for name in ("a", "b")]
+    report, _ = merged(said(*judges, entry("judge", "c", score=1e9)), CRITERIA, OURS)
+    assert (statuses(report)["a"], statuses(report)["c"], report["overall_score"]) == ("error", "pass", 1e9)
