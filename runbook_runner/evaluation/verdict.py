@@ -95,6 +95,8 @@ def _complaints(checks: Sequence[Check]) -> Iterator[str]:
 
 
 def _contradiction(claimed: bool | None, script: ScriptSaid | None) -> Iterator[str]:
+    if script and script.unfinished:
+        yield f"The verification script was not run to its end: {script.unfinished}"
     if script and script.failed:
         if claimed:
             yield f"{REPORT} says overall_passed: true, and the verification script contradicts it."

@@ -244,7 +244,8 @@ def _collect(run: Run, sandbox: Sandbox, earlier: Earlier) -> Collected:
 
 
 def _evaluate(run: Run, sandbox: Sandbox, end: AgentFinished, collected: Collected) -> None:
-    """The results are at home: no check changes them."""
+    """The results are at home: no check changes them, nor does a later start when this process dies now."""
+    run.claim.note_collected()
     command = SandboxCommands(run, sandbox)
     criteria = Criteria() if end.ended_by == "cancel" else run.spec.criteria
     with run.emit.phase("evaluate") as phase:

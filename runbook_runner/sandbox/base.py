@@ -280,6 +280,11 @@ class Sandbox(Protocol):
         of its own. It has no deadline and ends with the sandbox. Raises SandboxError."""
         ...
 
+    def end_processes(self) -> None:
+        """Ends what commands have left behind, as far as the sandbox's own programs can be believed; other commands may
+        follow. Raises SandboxError."""
+        ...
+
     def get(self, path: str, into: Path, wanted: "Wanted") -> Received:
         """Copies the file or the tree at a sandbox path into the host folder `into`, made if missing: folders and
         regular files only, for the caller alone, each file in place complete or not at all, executable when it is so.

@@ -228,3 +228,70 @@ def test_a_cancelled_run_runs_no_checks(runbook: Any, eventually: Any) -> None:
     events = (Path(json.loads(out)["path"]) / "events.jsonl").read_text()
     assert "check.finished" not in events
     assert "run.finished" in events
+
+
+def test_what_the_agent_has_left_behind_is_ended_before_the_checks(runbook: Any, backend: str) -> None:
+    """It could put another content in the place of a result while a check looks at it."""
+    left = "(while :; do echo swapped > /app/results/out.txt; sleep 0.01; done) </dev/null >/dev/null 2>&1 &"
+    rest = checks(("quiet", "echo one > /app/work/mine; sleep 0.3; cp /app/results/out.txt /app/work/a; "
+                            "rm /app/results/out.txt; sleep 0.5; test ! -e /app/results/out.txt"))  # fmt: skip
+    code = f"echo one > /app/results/out.txt\n{GOOD}\nsetsid sh -c '{left}' &\nsleep 0.2"
+    ran = run(runbook, code, rest, "--sandbox", backend)
+    assert results_of(ran) == {"quiet": ("pass", 0)}, ran.err
+
+
+def test_an_agent_that_takes_the_place_of_the_checks_escapes_nothing(runbook: Any, backend: str) -> None:
+    """The folder for their scripts has a name that it can't know; where it can't be made they are errors."""
+    rest = checks(("ours", "true"))
+    code = f"echo one > /app/results/out.txt\n{GOOD}\nmv /app/.runbook /app/gone\ntouch /app/.runbook"
+    ran = run(runbook, code, rest, "--sandbox", backend)
+    put_back = backend == "docker"  # a tar replaces the file by the folder
+    assert (ran.json["status"], ran.json["verdict"]) == ("completed", "pass" if put_back else "fail"), ran.err
+    assert results_of(ran) == {"ours": ("pass", 0) if put_back else ("error", None)}
+    assert (ran.folder / "results" / "out.txt").read_text() == "one\n"
+
+
+def test_a_script_that_does_not_end_decides_as_far_as_it_came(runbook: Any) -> None:
+    script = SCRIPT.replace("done\n", "done\nsleep 300\n")
+    front = "code_checks:\n  timeout_sec: 1"
+    ran = run(
+        runbook,
+        f"echo x > /app/results/there.txt\n{LIE}",
+        script,
+        "--sandbox",
+        "host",
+        outputs="there.txt",
+        front=front,
+    )
+    assert ran.json["reasons"] == [
+        "The verification script was not run to its end: it took longer than 1 s.",
+        "validation_report.json says overall_passed: true, and the verification script contradicts it.",
+        "Verification script: gone.txt is missing or empty",
+    ]
+
+
+def test_a_run_that_is_killed_while_it_checks_keeps_the_results_that_it_has(
+    runbook: Any, backend: str, eventually: Any
+) -> None:
+    rest = checks(("vandal", "echo changed > /app/results/out.txt; touch /app/work/changed; sleep 300"))
+    text = RUNBOOK.format(
+        front="", outputs="| `out.txt` | x |", code=f"echo one > /app/results/out.txt\n{GOOD}", rest=rest
+    )
+    (runbook.cwd / "RUNBOOK.md").write_text(text)
+    process = runbook.start("run", "RUNBOOK.md", "--sandbox", backend)
+    home = runbook.cwd / ".runbook"
+    eventually(lambda: any('"evaluate"' in log.read_text() for log in home.rglob("events.jsonl")))
+    (results,) = home.rglob("results")
+    process.kill()
+    process.communicate(timeout=60)
+    eventually(lambda: runbook("clean").code == 0 and not runbook.left())
+    assert (results / "out.txt").read_text() == "one\n"
+    assert '"run.finished"' in (results.parent / "events.jsonl").read_text()
+
+
+def test_where_the_secret_of_a_check_goes_is_said(runbook: Any) -> None:
+    front = "secrets:\n  CHECK_TOKEN: {expose_to_agent: false, expose_to_checks: true}"
+    (runbook.cwd / "secrets.env").write_text("CHECK_TOKEN=canary-check-4711-4711\n")
+    ran = run(runbook, "true", checks(("ours", "true")), "--sandbox", "host", "--env-file", "secrets.env", front=front)
+    assert "! CHECK_TOKEN goes to the checks, in the agent's sandbox" in ran.err
+    assert "stays on this machine" not in ran.err

@@ -417,6 +417,14 @@ def test_files_that_get_the_same_name_are_all_kept(sandbox, shell, tmp_path):
 # --- the end of a sandbox ------------------------------------------------------------------------------------------
 
 
+def test_what_commands_have_left_behind_can_be_ended_and_others_follow(sandbox, shell):
+    left = "setsid sh -c 'while :; do echo x >>/app/work/log; sleep 0.01; done' </dev/null >/dev/null 2>&1 &"
+    shell(sandbox, f"{left} until [ -s /app/work/log ]; do sleep 0.01; done")
+    sandbox.end_processes()
+    size = "stat -c %s /app/work/log"
+    assert len(set(shell(sandbox, f"{size}; sleep 0.3; {size}").stdout.split())) == 1
+
+
 def test_leaving_the_context_leaves_nothing(make_sandbox, shell, is_gone, running, eventually):
     mark = odd_sleep()
     with make_sandbox() as sandbox:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from runbook_runner.core.criteria import Criteria
 from runbook_runner.core.events import CheckFinished, Emit
+from runbook_runner.core.settings import MAX_CHECK_TIMEOUT_S
 from runbook_runner.evaluation.checks.run import RunCommand
 
 ID = "verification-script"
@@ -19,17 +20,20 @@ class ScriptSaid(NamedTuple):
     passed: tuple[str, ...]
     failed: tuple[str, ...]
     """What stands behind `FAIL:`, in order."""
+    unfinished: str = ""
+    """Why it was not run to its end; empty when it was."""
 
 
 def run_script(criteria: Criteria, command: RunCommand, emit: Emit) -> ScriptSaid | None:
-    """`None`: there is no script, or it was not run to its end. Only its lines count, whatever it exits with."""
+    """`None`: there is no script. Its lines count, whatever it exits with."""
     script = criteria.verification
     if script is None:
         return None
     began = time.monotonic()
-    ran = command(script.code, False, criteria.checks.timeout_s)
-    lines = [(mark, text) for mark, text in _SAYS.findall(ran.output)]
-    said = ScriptSaid(*(tuple(text for mark, text in lines if mark == wanted)[:_MOST] for wanted in ("PASS", "FAIL")))
+    ran = command(script.code, False, min(criteria.checks.timeout_s, MAX_CHECK_TIMEOUT_S))
+    lines = _SAYS.findall(ran.output)
+    passed, failed = (tuple(text for mark, text in lines if mark == wanted)[:_MOST] for wanted in ("PASS", "FAIL"))
+    said = ScriptSaid(passed, failed, unfinished=ran.problem)
     emit(
         CheckFinished(
             id=ID,
@@ -41,4 +45,4 @@ def run_script(criteria: Criteria, command: RunCommand, emit: Emit) -> ScriptSai
             output=ran.output,
         )
     )
-    return None if ran.problem else said
+    return said

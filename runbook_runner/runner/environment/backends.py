@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from runbook_runner.agents.base import Agent
 from runbook_runner.core.errors import InputError, NotReadyError
 from runbook_runner.core.events import Emit, Report
-from runbook_runner.core.settings import DEFAULT_SNAPSHOT, Settings
+from runbook_runner.core.settings import DEFAULT_SNAPSHOT, MAX_CHECK_TIMEOUT_S, Settings
 from runbook_runner.core.spec import Network, RunSpec
 from runbook_runner.runner.environment.images import plan_image, provide_image
 from runbook_runner.runner.environment.programs import (
@@ -116,7 +116,7 @@ class ChosenBackend:
             disk_bytes=spec.limits.disk_bytes,
             network=spec.network,
             on_event=emit,
-            lifetime_s=spec.limits.timeout_s + LIFETIME_MARGIN_S,
+            lifetime_s=_lifetime_s(spec),
             # Without isolation the programs trust what they trust on this machine anyway.
             ca_bundle=self.settings.ca_bundle if self.backend.isolates else None,
         )
@@ -207,7 +207,13 @@ def _named(backends: Iterable[Backend]) -> str:
 
 def longest_end(spec: RunSpec) -> float:
     """Returns the Unix time at which a container of this spec has ended by itself, if its image is there in time."""
-    return time.time() + _IMAGE_S + spec.limits.timeout_s + LIFETIME_MARGIN_S
+    return time.time() + _IMAGE_S + _lifetime_s(spec)
+
+
+def _lifetime_s(spec: RunSpec) -> float:
+    """Of the sandbox: the agent's time, that of the checks, and some more to collect what is in it."""
+    checks = spec.criteria.code_checks or spec.criteria.verification
+    return spec.limits.timeout_s + (MAX_CHECK_TIMEOUT_S if checks else 0) + LIFETIME_MARGIN_S
 
 
 def shortcomings(sandbox: Sandbox, network: Network) -> Iterator[str]:

@@ -50,6 +50,8 @@ class Entry:
     collected."""
     before: Mapping[str, Stamp] = field(default_factory=dict)
     """The files in the results that were there before the agent started."""
+    collected: bool = False
+    """Its results are at home; what is in the sandbox now may be what its checks have made of them."""
     settled: bool = False
     """The run has come to its end; only its sandbox stays."""
 
@@ -143,6 +145,10 @@ class Claim:
     def note_before(self, files: Mapping[str, Stamp]) -> None:
         """Raises RecordingError."""
         self._change(before=dict(files))
+
+    def note_collected(self) -> None:
+        """Raises RecordingError."""
+        self._change(collected=True)
 
     def _change(self, **fields: Any) -> None:
         assert self._lock is not None

@@ -137,6 +137,8 @@ def _recover(run: Leftovers, engines: Engines, variables: UserVariables, *, stay
 
 def _bring_home(run: Leftovers, leftover: Sandbox | None, variables: UserVariables) -> None:
     """Collects what is in the leftover and closes the record. Raises OSError, RunbookError, ValueError."""
+    if run.entry.collected:
+        leftover = None
     folder = run.entry.record()
     if folder is None:
         if leftover and not run.entry.is_removed():

@@ -149,6 +149,8 @@ def explain_withheld(spec: RunSpec, secret: Secret) -> str:
     servers = [server.name for server in spec.mcp_servers if server.secrets & {secret.env, secret.name}]
     if servers:
         return f"{secret.env} goes to the MCP server {', '.join(servers)} only: the agent's environment lacks it."
+    if secret.expose_to_checks:
+        return f"{secret.env} goes to the checks, in the agent's sandbox: what the agent has left there may read it."
     return f"{secret.env} stays on this machine: the agent does not get it."
 
 

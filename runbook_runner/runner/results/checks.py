@@ -1,15 +1,18 @@
 """Runner: runs the commands of a run's checks in its sandbox, once its agent has ended and its results are at home."""
 
 import json
+import time
 from collections import Counter
 from collections.abc import Mapping
 from itertools import count
+from secrets import token_hex
 from typing import Any
 
 from runbook_runner.core import settings
 from runbook_runner.core.disk.private import FILE
-from runbook_runner.core.errors import NotReadyError, RecordingError, SandboxError
+from runbook_runner.core.errors import CancelledError, NotReadyError, RecordingError, RunbookError, SandboxError
 from runbook_runner.core.files import make_folder, write_atomically
+from runbook_runner.core.settings import MAX_CHECK_TIMEOUT_S
 from runbook_runner.core.text import printable_name
 from runbook_runner.evaluation.checks.run import Ran
 from runbook_runner.evaluation.report import REPORT
@@ -21,7 +24,7 @@ from runbook_runner.sandbox.base import Process, PutFile, Sandbox, Stamp
 from runbook_runner.trajectory.artifacts import ArtifactLog
 from runbook_runner.trajectory.store import AGENT, RESULTS
 
-_FOLDER = f"{settings.PRIVATE}/checks"
+_TOGETHER_S = MAX_CHECK_TIMEOUT_S  # all of them; the sandbox's lifetime has this much more
 _STOPS = ("-e", "-o", "pipefail")  # contract §3.11
 _KEPT = 64 << 10
 _MOST_NAMED = 10
@@ -35,7 +38,8 @@ class SandboxCommands:
         """At least one script has begun."""
         self._run = run
         self._sandbox = sandbox
-        self._numbers = count(1)
+        self._paths = (f"{settings.PRIVATE}/checks-{token_hex(4)}/{number}.sh" for number in count(1))
+        self._left_s = float(_TOGETHER_S)
         values = agent_environ(run.spec, run.trajectory_id)
         self._environ = {name: sandbox.localise(value) for name, value in values.items()}
         self._secrets: Mapping[str, str] = check_secrets(run.spec, run.prepared.secrets.values)
@@ -43,20 +47,33 @@ class SandboxCommands:
     def __call__(self, code: str, stops: bool, timeout_s: float) -> Ran:
         """Raises CancelledError and RecordingError."""
         self._run.cancellation.check()
-        path, self.used = f"{_FOLDER}/{next(self._numbers)}.sh", True
-        script = PutFile(path, self._sandbox.localise(code).encode())
+        if self._left_s <= 0:
+            return Ran(None, problem=f"the checks of a run may take {_TOGETHER_S} s together.")
+        timeout_s, began = min(timeout_s, self._left_s), time.monotonic()
         try:
-            process = self._sandbox.exec(
-                ["bash", *(_STOPS if stops else ()), self._sandbox.localise(path)],
-                env={**self._environ, **self._secrets},
-                cwd=settings.APP,
-                files=[script],
-                deadline_s=timeout_s,
-            )
-            return self._ended(process, timeout_s)
-        except SandboxError as lost:
+            return self._ran(code, stops, timeout_s)
+        except (CancelledError, RecordingError):
+            raise
+        except RunbookError as error:  # the sandbox was lost, or the agent has made it unusable
             self._run.cancellation.check()
-            return Ran(None, problem=f"the sandbox was lost: {lost.message}")
+            return Ran(None, problem=f"it can't be run: {error.message}")
+        finally:
+            self._left_s -= time.monotonic() - began
+
+    def _ran(self, code: str, stops: bool, timeout_s: float) -> Ran:
+        if not self.used:
+            self.used = True
+            self._sandbox.end_processes()
+        path = next(self._paths)
+        script = PutFile(path, self._sandbox.localise(code).encode())
+        process = self._sandbox.exec(
+            ["bash", *(_STOPS if stops else ()), self._sandbox.localise(path)],
+            env={**self._environ, **self._secrets},
+            cwd=settings.APP,
+            files=[script],
+            deadline_s=timeout_s,
+        )
+        return self._ended(process, timeout_s)
 
     def _ended(self, process: Process, timeout_s: float) -> Ran:
         with self._run.cancellation.stops_with(process.kill):
@@ -71,12 +88,12 @@ class SandboxCommands:
         return Ran(end.code, output)
 
     def _output(self, process: Process) -> str:
-        """The end of what it prints, on both streams."""
-        kept = bytearray()
+        """The end of what it prints, on both streams. More of it is cleaned, for a secret that begins before it."""
+        kept, most = bytearray(), _KEPT + self._run.redactor.reach
         for chunk in process:
             kept += chunk.data
-            del kept[: max(0, len(kept) - _KEPT)]
-        return self._run.redactor.clean(kept.decode("utf-8", "replace"))
+            del kept[: max(0, len(kept) - most)]
+        return self._run.redactor.clean(kept.decode("utf-8", "replace"))[-_KEPT:]
 
 
 def tell_changes(run: Run, sandbox: Sandbox, stamps: Mapping[str, Stamp]) -> None:

@@ -239,6 +239,10 @@ class DockerSandbox:
         finally:
             self._sockets.close()
 
+    def end_processes(self) -> None:
+        with engine_errors("end what runs in the container"):
+            end_everything(self._engine, self._container)
+
     def _end_processes(self) -> None:
         running = [process for process in self._processes if process.runs]
         for process in running:

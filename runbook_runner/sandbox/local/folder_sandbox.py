@@ -225,6 +225,9 @@ class FolderSandbox(ABC):
         """Yields all processes of this machine that belong to the sandbox. Linux only."""
         return descendants(pid for process in list(self._processes) if (pid := process.pid))
 
+    def end_processes(self) -> None:
+        self._end_processes()
+
     def _end_processes(self) -> None:
         for process in self._processes:
             process.kill()
