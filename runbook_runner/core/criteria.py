@@ -5,16 +5,21 @@ All lines are 1-based lines of the runbook.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Final, Literal
 
-from runbook_runner.core.settings import DEFAULT_CHECK_TIMEOUT_S
+from runbook_runner.core.settings import DEFAULT_CHECK_TIMEOUT_S, MAX_CHECK_TIMEOUT_S
 
 Kind = Literal["command", "builtin", "agent"]
 Executor = Literal["jetty", "agent"]
+Use = Literal[
+    "file_exists", "min_size", "json_valid", "regex_present", "regex_absent", "markdown_relative_links_resolve"
+]
+MAX_MIN_SIZE: Final = 1 << 50
 
 
 class Declared:
-    """Base of the parts that are read back from a `spec.json`: pydantic refuses keys that they do not have."""
+    """Base of the parts that are read back from a `spec.json`: pydantic refuses keys that they do not have, and makes
+    the ValueError of a `__post_init__` one of its own. (This module does not import it: `runbook check` is quick.)"""
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
@@ -72,15 +77,19 @@ class ChecklistItem(Declared):
 
 @dataclass(frozen=True)
 class BuiltIn(Declared):
-    use: str
+    use: Use
     """Which of the built-in checks (contract §3.11)."""
     files: str
     """Path or glob, relative to the results directory."""
     is_glob: bool
     bytes: int | None = None
-    """For `min_size`."""
+    """For `min_size`; at most MAX_MIN_SIZE."""
     pattern: str | None = None
     """For the regex pair; Python's syntax."""
+
+    def __post_init__(self) -> None:
+        if self.bytes is not None and not 0 <= self.bytes <= MAX_MIN_SIZE:
+            raise ValueError(f"bytes must be from 0 to {MAX_MIN_SIZE}")
 
 
 @dataclass(frozen=True)
@@ -127,12 +136,16 @@ class ChecksConfig(Declared):
     line: int | None = None
     """Of the key; `None`: the file has none and all below are defaults."""
     timeout_s: int = DEFAULT_CHECK_TIMEOUT_S
-    """Per check; more than 900 counts as 900."""
+    """Per check; at most 900."""
     sources: tuple[CheckSource, ...] = ()
     mcp_servers: Mapping[str, Any] = field(default_factory=dict)
     references: tuple[str, ...] = ()
     executor: Executor = "jetty"
     """Default for command checks; of the old revision only."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.timeout_s <= MAX_CHECK_TIMEOUT_S:
+            raise ValueError(f"timeout_s must be from 1 to {MAX_CHECK_TIMEOUT_S}")
 
 
 @dataclass(frozen=True)
@@ -160,3 +173,7 @@ class Criteria(Declared):
     verification: VerificationScript | None = None
     problem: str = ""
     """Why the code checks could not be read; empty when they could."""
+
+    def __post_init__(self) -> None:
+        if not all(check.counts for check in self.code_checks):
+            raise ValueError("code_checks must have an id each, and no repeats")

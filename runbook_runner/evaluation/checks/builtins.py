@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final, Literal, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from runbook_runner.core.criteria import BuiltIn
+from runbook_runner.core.criteria import BuiltIn, Use
 from runbook_runner.core.settings import RESULTS
 from runbook_runner.core.text import counted, printable_name
 from runbook_runner.evaluation.checks.content import NoAnswerError, json_problems, without_match
@@ -109,7 +109,7 @@ def _resolves(link: str, name: str, results: ResultsFolder) -> bool:
     return results.has(posixpath.join(posixpath.dirname(name), target))
 
 
-_USES: Final[Mapping[str, Callable[[BuiltIn, Mapping[str, Path], float], Answer]]] = {
+_USES: Final[Mapping[Use, Callable[[BuiltIn, Mapping[str, Path], float], Answer]]] = {
     "file_exists": _file_exists,
     "min_size": _min_size,
     "json_valid": _json_valid,

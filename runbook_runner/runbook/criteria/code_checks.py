@@ -3,9 +3,9 @@ built-in one tests."""
 
 import re
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final, get_args
 
-from runbook_runner.core.criteria import BuiltIn, CodeCheck, Executor, Kind
+from runbook_runner.core.criteria import MAX_MIN_SIZE, BuiltIn, CodeCheck, Executor, Kind, Use
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.formats.yaml_text import YamlText
 from runbook_runner.runbook.markdown.blocks import Fence, Outline, Section
@@ -19,14 +19,7 @@ _KINDS: dict[str, Kind] = {
     **dict.fromkeys(("yaml", "check"), "builtin"),
     "agent": "agent",
 }
-USES = (
-    "file_exists",
-    "min_size",
-    "json_valid",
-    "regex_present",
-    "regex_absent",
-    "markdown_relative_links_resolve",
-)
+USES: Final[tuple[Use, ...]] = get_args(Use)
 _SIZE_KEYS = ("bytes", "min_bytes", "size")
 _PATTERN_KEYS = ("pattern", "regex")
 
@@ -108,7 +101,7 @@ def read_builtin(check: CodeCheck, source: str) -> BuiltIn:
     if not isinstance(body, dict):
         raise InputError("A built-in check holds `use:` and what it looks at.", where=where)
     body = {key: _as_written(value) if isinstance(value, str) else value for key, value in body.items()}
-    use = body.get("use")
+    use: Any = body.get("use")
     if use not in USES:
         raise InputError(f"`use: {use}` is not a built-in check.", where=where, hint=f"There are {', '.join(USES)}.")
     files, is_glob = _files(body, where)
@@ -130,7 +123,7 @@ def _size(body: dict[str, Any], use: str, where: str) -> int | None:
     if use != "min_size":
         return None
     size = next((body[key] for key in _SIZE_KEYS if key in body), None)
-    if isinstance(size, int) and not isinstance(size, bool) and size >= 0:
+    if isinstance(size, int) and not isinstance(size, bool) and 0 <= size <= MAX_MIN_SIZE:
         return size
     raise InputError("`min_size` needs `bytes:`, a whole number.", where=where)
 

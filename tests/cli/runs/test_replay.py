@@ -242,6 +242,36 @@ def test_a_spec_of_another_version_is_refused_with_its_place(runbook: Any, shell
     assert "spec.json: schema_version: This is not the spec of a run of this version" in ran.err
 
 
+@pytest.mark.parametrize(("place", "value"), [
+    ("code_checks.0.builtin.use", "nope"),
+    ("code_checks.0.builtin.bytes", -1),
+    ("code_checks.0.builtin.bytes", 10**400),
+    ("code_checks.0.id", ""),
+    ("code_checks.0.is_repeat", True),
+    ("checks.timeout_s", 0),
+    ("checks.timeout_s", -5),
+    ("checks.timeout_s", 10**30),
+])  # fmt: skip
+def test_a_spec_with_criteria_that_no_runbook_can_have_is_refused(
+    runbook: Any, shell_runbook: Write, place: str, value: Any
+) -> None:
+    path = shell_runbook("echo x > /app/results/out.txt") / "RUNBOOK.md"
+    path.write_text(
+        f"{path.read_text()}\n## Code Checks\n\n### a — A\n\n```yaml\nuse: file_exists\npath: out.txt\n```\n"
+    )
+    first = runbook("run", path, "--sandbox", "host", "--json")
+    spec = json.loads((first.folder / "spec.json").read_text())
+    *above, key = [int(word) if word.isdigit() else word for word in place.split(".")]
+    inner = spec["criteria"]
+    for word in above:
+        inner = inner[word]
+    inner[key] = value
+    (first.folder / "spec.json").write_text(json.dumps(spec))
+    ran = runbook("replay", first.folder)
+    assert ran.code == 2
+    assert "This is not the spec of a run of this version" in ran.err
+
+
 @pytest.mark.parametrize(
     ("args", "said"),
     [
