@@ -13,8 +13,13 @@ from runbook_runner.core.declared import RequiredOutput
 from runbook_runner.core.events import OutputFound
 
 _STARS = re.compile(r"\*+")
-_MOST_TESTS = 4_000_000
-"""Of a name against a pattern: a runbook and its results may be made to have many. The rest is missing."""
+_MOST_WORK = 5_000_000
+"""Tests of one name against one part of a pattern: a runbook and its results may be made to need many. The rest is
+missing."""
+_WORK_OF_READING = 10
+"""What each character of a pattern counts for, as it is compiled."""
+_MOST_PARTS = 256
+"""Of a pattern; a longer one matches nothing, as no result is so deep."""
 _PLACEHOLDER = re.compile(r"<[^<>/]*>|\{[^{}/]*\}")
 
 
@@ -28,7 +33,12 @@ class ResultsFolder:
 
     def __init__(self, root: Path):
         self.root = root
-        self._left = _MOST_TESTS
+        self._left = _MOST_WORK
+
+    @property
+    def is_exhausted(self) -> bool:
+        """The patterns so far have needed more work than is done: what else they match is not known."""
+        return self._left < 0
 
     def matching(self, path: str) -> Iterator[Path]:
         """Yields the files and folders that a path or a pattern below the results names."""
@@ -37,8 +47,9 @@ class ResultsFolder:
         if not parts or ".." in parts or pattern.startswith("/"):
             return
         if "*" in pattern or "?" in pattern:
-            tests = [None if part == "**" else _expression(part) for part in parts[:-1]] + [_expression(parts[-1])]
-            yield from self._fitting(tests)
+            *folders, last = parts
+            pairs = zip(("", *folders), folders, strict=False)
+            yield from self._fitting([part for before, part in pairs if (before, part) != ("**", "**")], last)
         elif os.path.exists(self.root / pattern):  # noqa: PTH110 - it does not raise for a name that no file can have
             yield self.root / pattern
 
@@ -69,13 +80,29 @@ class ResultsFolder:
                 found[place] = files + 1, total + size
         return found
 
-    def _fitting(self, tests: Sequence[re.Pattern[str] | None]) -> Iterator[Path]:
+    def _fitting(self, folders: Sequence[str], last: str) -> Iterator[Path]:
+        self._left -= _WORK_OF_READING * (sum(map(len, folders)) + len(last))
+        if self.is_exhausted or len(folders) >= _MOST_PARTS:
+            return
+        tests = [*(None if part == "**" else _expression(part) for part in folders), _expression(last)]
         for path, names in self._all:
-            self._left -= 1
-            if self._left < 0:
+            fits = self._fits(names, tests)
+            if self.is_exhausted:
                 return
-            if _fits(names, tests):
+            if fits:
                 yield path
+
+    def _fits(self, names: Iterable[str], tests: Sequence[re.Pattern[str] | None]) -> bool:
+        """Whether the tests match the names of a path, one after the other; `None` matches any number of folders.
+        Follows all ways at once: a runbook and the names in its results may be made to have many."""
+        reached = _skipped({0}, tests)
+        for name in names:
+            self._left -= len(reached)
+            passed = {n for n in reached if n < len(tests) and ((test := tests[n]) is None or test.fullmatch(name))}
+            reached = _skipped({n if tests[n] is None else n + 1 for n in passed}, tests)
+            if not reached:
+                return False
+        return len(tests) in reached
 
 
 def _found(results: ResultsFolder, output: RequiredOutput) -> OutputFound:
@@ -88,21 +115,9 @@ def _found(results: ResultsFolder, output: RequiredOutput) -> OutputFound:
     return OutputFound(path=output.path, lack=lack, files=files, bytes=size)
 
 
-def _fits(names: Iterable[str], tests: Sequence[re.Pattern[str] | None]) -> bool:
-    """Whether the tests match the names of a path, one after the other; `None` matches any number of folders. Follows
-    all ways at once: a runbook and the names in its results may be made to have many."""
-    reached = _skipped({0}, tests)
-    for name in names:
-        passed = {n for n in reached if n < len(tests) and ((test := tests[n]) is None or test.fullmatch(name))}
-        reached = _skipped({n if tests[n] is None else n + 1 for n in passed}, tests)
-    return len(tests) in reached
-
-
 def _skipped(reached: set[int], tests: Sequence[re.Pattern[str] | None]) -> set[int]:
-    for n, test in enumerate(tests):
-        if n in reached and test is None:
-            reached.add(n + 1)
-    return reached
+    """No two tests that are `None` follow one another."""
+    return reached | {n + 1 for n in reached if n < len(tests) and tests[n] is None}
 
 
 def _expression(part: str) -> re.Pattern[str]:

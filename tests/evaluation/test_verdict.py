@@ -192,6 +192,17 @@ def test_many_folders_in_one_another_are_looked_through_once(tmp_path: Path) -> 
     assert time.process_time() - began < 20
 
 
+@pytest.mark.parametrize("pattern", ["**/" * 60_000 + "x", "**/d*/" * 120 + "x", "**/*/" * 40 + "x", "*/" * 60_000])
+def test_a_pattern_of_many_parts_ends(tmp_path: Path, pattern: str) -> None:
+    chain = tmp_path.joinpath(*["d"] * 80)
+    chain.mkdir(parents=True)
+    put(chain, *map(str, range(3000)))
+    began = time.process_time()
+    found = judge(tmp_path, *(pattern + str(number) for number in range(10)))
+    assert len(found.missing_outputs) == 10
+    assert time.process_time() - began < 20
+
+
 def test_a_failed_agent_never_passes(tmp_path: Path) -> None:
     put(tmp_path, "a.md")
     found = judge(tmp_path, "a.md", error="No key.", report={"overall_passed": True})

@@ -27,6 +27,8 @@ class Answer(NamedTuple):
 def builtin_answer(builtin: BuiltIn, results: ResultsFolder, timeout_s: float) -> Answer:
     """timeout_s: for the search of a pattern."""
     paths = [path for path in results.matching(builtin.files) if path.is_file()]
+    if results.is_exhausted:
+        return Answer("error", "there are too many results to look for it.")
     if not paths:
         none = f"{'nothing matches' if builtin.is_glob else 'there is no file'} {builtin.files}."
         return Answer("pass" if builtin.use == "regex_absent" else "fail", none)

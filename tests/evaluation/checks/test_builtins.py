@@ -47,6 +47,8 @@ def results(tmp_path: Path) -> Path:
     ("use: file_exists\npath: ../a.md", "fail", "there is no file ../a.md."),
     ("use: file_exists\nglob: '*.md'", "pass", "1 file."),
     ("use: file_exists\nglob: '**/*.md'", "pass", "3 files."),
+    ("use: file_exists\nglob: '**/**/**/*.md'", "pass", "3 files."),
+    ("use: file_exists\nglob: '**/**'", "pass", "11 files."),
     ("use: file_exists\nglob: '*.pdf'", "fail", "nothing matches *.pdf."),
     ("use: min_size\npath: good.json\nbytes: 13", "pass", "1 file."),
     ("use: min_size\npath: good.json\nmin_bytes: 14", "fail", "below 14 bytes: good.json has 13."),
@@ -87,6 +89,15 @@ def test_a_link_does_not_tell_which_files_this_machine_has(results: Path, tmp_pa
     target = outside if prefix.startswith("/") else outside.name
     (results / "a.md").write_text(f"[x]({prefix}{target})")
     assert answer(results, "use: markdown_relative_links_resolve\npath: a.md").status == "fail"
+
+
+def test_what_too_many_results_hide_is_an_error_and_not_absent(tmp_path: Path) -> None:
+    chain = tmp_path.joinpath(*["d"] * 90)
+    chain.mkdir(parents=True)
+    for number in range(4000):
+        (chain / f"{number}.md").write_text("TODO")
+    found = answer(tmp_path, f"use: regex_absent\nglob: '{'**/d*/' * 40}**/*.md'\npattern: TODO")
+    assert found == ("error", "there are too many results to look for it.")
 
 
 def test_an_expression_that_never_ends_is_an_error_and_nothing_runs_on(results: Path) -> None:
