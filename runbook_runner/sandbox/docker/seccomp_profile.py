@@ -60,11 +60,11 @@ _FALLOCATE: Final = _PUNCH_HOLE
 _PERSONALITIES: Final = (0, 8, 0x20000, 0x20008, 0xFFFFFFFF)  # Linux, 32-bit addresses, UNAME26, both, asking
 
 
-def filtered(engine: Engine, make: Callable[[list[str]], _Made], refusal: type[Exception] = APIError) -> _Made:
+def filtered(engine: Engine, make: Callable[[list[str]], _Made]) -> _Made:
     """Returns what `make` makes of the security options for a container: none where the kernel has no such filters.
 
     Podman takes the profile as a file that it reads itself while it makes the container, so one elsewhere has its own
-    profile, and so has one that can't read our files. refusal: what `make` raises then, with the engine's reason.
+    profile, and so has one that can't read our files.
     """
     info = engine.info
     can = any(str(option).startswith("name=seccomp") for option in info.get("SecurityOptions") or ())
@@ -78,7 +78,7 @@ def filtered(engine: Engine, make: Callable[[list[str]], _Made], refusal: type[E
             file.flush()
             try:
                 return make([f"seccomp={file.name}"])
-            except refusal as error:
+            except APIError as error:
                 if file.name not in str(error):
                     raise
     return make([])

@@ -13,7 +13,7 @@ import posixpath
 import tarfile
 import zlib
 from bisect import bisect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any, Final, cast
@@ -54,7 +54,7 @@ class Archive:
         self._path = path
         self._content = content
         self._entries = tuple(_entries(content, most))
-        _refuse_behind_links(self._entries)
+        _refuse_links(self._entries)
         images = self._listed("manifest.json")
         self.names = _names(images, self._listed("index.json"))
         self._manifest = json.dumps([_plain(image) for image in images], ensure_ascii=False).encode()
@@ -68,7 +68,7 @@ class Archive:
                     plain.size = len(self._manifest)
                 elif member.isreg():
                     plain.size = member.size
-                elif member.issym() or member.islnk():
+                elif member.issym():
                     plain.type, plain.linkname = member.type, member.linkname
                 else:
                     continue  # of a folder the engine knows by what is in it
@@ -179,14 +179,25 @@ def _place(name: str) -> str:
     return posixpath.normpath(f"/{name.lstrip('/')}")
 
 
-def _refuse_behind_links(entries: _Entries) -> None:
-    """Raises ValueError for a file that is there by another name as well."""
+def _refuse_links(entries: _Entries) -> None:
+    """Raises ValueError for what engines write none of: a hard link, a link to what is no file of the archive, a file
+    behind a link. Podman unpacks an archive where these lead to the files of its machine."""
     places = sorted(place for place, _ in entries)
+    files = {place for place, member in entries if member.isreg()}
     for place, member in entries:
+        if member.islnk():
+            raise _RefusedError(f"a hard link: {member.name[:_LONGEST_PATH]!r}")
+        if member.issym() and not _leads_to(place, member.linkname, files):
+            raise _RefusedError(f"a link that leads out of it: {member.name[:_LONGEST_PATH]!r}")
         below = place.rstrip("/") + "/"
         at = bisect(places, below)
         if member.issym() and at < len(places) and places[at].startswith(below):
             raise _RefusedError("a file behind a link")
+
+
+def _leads_to(place: str, link: str, files: Collection[str]) -> bool:
+    climbs = posixpath.normpath(posixpath.join(posixpath.dirname(place)[1:], link)).startswith("..")
+    return not link.startswith("/") and not climbs and posixpath.normpath(f"{posixpath.dirname(place)}/{link}") in files
 
 
 def _names(images: Any, layout: Any) -> list[str]:

@@ -15,12 +15,11 @@ from runbook_runner.core.errors import NotReadyError, RunbookError
 from runbook_runner.core.events import Report
 from runbook_runner.core.text import Lines, printable_output
 from runbook_runner.sandbox.docker.engine import Engine, engine_errors
-from runbook_runner.sandbox.docker.seccomp_profile import filtered
 from runbook_runner.sandbox.image_names import full_name, is_image_name, shown_name
 from runbook_runner.sandbox.images.build_request import Bounds, BuildFailedError, build_records
 from runbook_runner.sandbox.images.fetches import images_of, read_dockerfile_text, refuse_fetches, refuse_host_files
 from runbook_runner.sandbox.images.recipe import Recipe, is_ours
-from runbook_runner.sandbox.images.snapshots import PREFIX, context_archive
+from runbook_runner.sandbox.images.snapshots import context_archive
 
 _SHOWN = 20  # lines of a failed build
 _WIDTH = 200  # characters of a line
@@ -48,7 +47,13 @@ def build_image(
     is not text, NotReadyError with the last lines and the log's path."""
     tag, text, where = made_of.tag, _text(made_of), _where(made_of)
     if bounds and not bounds.network:
-        refuse_fetches(text, made_of.arguments, lambda name: _has(engine, name, made_of), where)
+        if engine.is_podman:
+            raise NotReadyError(
+                "The run's network is narrowed, and Podman can't hold a build to that: nothing of a project is built.",
+                where=where,
+                hint="Build it first with `runbook snapshots build`, or use Docker Engine.",
+            )
+        refuse_fetches(text, made_of.arguments, lambda name: _has(engine, name), where)
     elif engine.is_podman:
         refuse_host_files(text, made_of.arguments, where)
     for image in images_of(text, _arguments(engine, made_of)):
@@ -74,18 +79,12 @@ def _where(made_of: Recipe) -> str:
     return f"{made_of.made.name}/Dockerfile"
 
 
-def _has(engine: Engine, image: str, made_of: Recipe) -> bool:
-    """Raises NotReadyError for one whose own instructions would be part of the build: they may fetch, too. Podman does
-    not tell them, so there it is to be built here or named by the user."""
+def _has(engine: Engine, image: str) -> bool:
+    """Raises NotReadyError for one whose own instructions would be part of the build: they may fetch, too."""
     if engine.image_id(image) is None:
         return False
-    why = None
-    if not engine.is_podman:
-        why = "has ONBUILD instructions" if engine.image(image)["Config"].get("OnBuild") else None
-    elif not image.startswith(PREFIX) and image != made_of.arguments.get("BASE_IMAGE"):
-        why = "may have ONBUILD instructions (Podman does not tell)"
-    if why:
-        message = f"The run's network is narrowed, and the image {image} {why}, which may fetch."
+    if engine.image(image)["Config"].get("OnBuild"):
+        message = f"The run's network is narrowed, and the image {image} has ONBUILD instructions, which may fetch."
         raise NotReadyError(message, hint="Build it first with `runbook snapshots build`, or use --network full.")
     return True
 
@@ -133,18 +132,11 @@ def _run(
     }
     context = context_archive(dict(made_of.files)).getvalue()
 
-    def build(security: list[str]) -> None:
-        asked = dict(option.split("=", 1) for option in security)  # seccomp=FILE
-        records = build_records(engine, context, {**options, **asked}, bounds, end - time.monotonic())
+    with engine_errors(f"build {made_of.tag}"):
+        records = build_records(engine, context, options, bounds, end - time.monotonic())
         with closing(records):
             for line in _lines(records):
                 say(line)
-
-    with engine_errors(f"build {made_of.tag}"):
-        if bounds and not bounds.network and engine.is_podman:  # Docker Engine takes no options for a build
-            filtered(engine, build, refusal=BuildFailedError)
-        else:
-            build([])
 
 
 def _arguments(engine: Engine, made_of: Recipe) -> Mapping[str, str]:

@@ -27,9 +27,6 @@ _NO_NETWORK: Final = {"networkmode": "none"}
 # Podman's builds have the network of their machine, loopback included, unless they are asked for one of their own: that
 # of its containers. Of its two ways to build only its own takes a policy for images, which is not in Docker's API.
 _OWN_NETWORK: Final = {"nsoptions": '[{"Name": "network"}]'}
-_NO_NETWORK_OF_PODMAN: Final = {"networkmode": "NetworkDisabled", "pullpolicy": "never"}
-_FORMAT: Final = "application/vnd.docker.distribution.manifest.v2+json"  # the other one has no SHELL and no ONBUILD
-_NO_PULLING: Final = "/v4.0.0/libpod/build"
 
 
 @dataclass(frozen=True)
@@ -128,9 +125,6 @@ def _asked(engine: Engine, bounds: Bounds | None) -> tuple[str, dict[str, Any]]:
     if engine.is_podman:
         # Its cache takes any image that looks like the step's, also a pulled one, with all that it says about itself.
         asked = {**_OWN_NETWORK, "nocache": True, "layers": False}
-        if not network:
-            path = _NO_PULLING
-            asked |= {**_NO_NETWORK_OF_PODMAN, "outputformat": _FORMAT, "dockerfile": "Dockerfile"}
     return path, {**asked, **(_limits(engine, bounds) if bounds else {})}
 
 

@@ -153,6 +153,8 @@ def _refuse(text: str, arguments: Mapping[str, str], has: Callable[[str], bool],
             _refuse_copied(rest, earlier, has)
         elif word == "ADD" and not network and _FETCHED.search(_QUOTES.sub("", rest)):
             raise _RefusedError(f"ADD {rest}", "fetches from an address")
+        elif word == "VOLUME" and network:
+            raise _RefusedError(f"VOLUME {rest}", "mounts what a link there leads to")
         elif word == "RUN" and rest.startswith("--"):
             raise _RefusedError(f"RUN {rest}", "has an option, which may mount files or have another network")
 

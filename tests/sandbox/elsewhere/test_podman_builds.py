@@ -19,7 +19,7 @@ from runbook_runner.core.errors import InputError, NotReadyError
 from runbook_runner.core.settings import Settings
 from runbook_runner.sandbox.images import recipe
 from runbook_runner.sandbox.images.build_group import MOUNT
-from runbook_runner.sandbox.images.build_request import Bounds, BuildFailedError, build_records
+from runbook_runner.sandbox.images.build_request import Bounds
 from runbook_runner.sandbox.images.provide import Layer, add_layers, ensure
 from runbook_runner.sandbox.images.snapshots import Snapshot, context_archive, find_snapshot
 from runbook_runner.sandbox.images.user_image import resolve_image
@@ -192,36 +192,14 @@ def knocks() -> Iterator[tuple[str, Callable[[], bool]]]:
         yield f"127.0.0.1:{server.getsockname()[1]}", knocked
 
 
-@pytest.mark.parametrize(
-    "dockerfile",
-    [
-        "FROM REGISTRY/x\n",
-        "FROM HERE\nCOPY --from=REGISTRY/x / /\n",
-        "FROM HERE\nCOPY --from$EMPTY=REGISTRY/x / /\n",
-        "FROM HERE\nRUN --mount=type=bind,from=REGISTRY/x,target=/m true\n",
-    ],
-)
-def test_a_build_without_a_network_asks_no_registry_however_the_dockerfile_is_read(there, here, knocks, dockerfile):
-    registry, knocked = knocks
-    archive = context_archive({"Dockerfile": dockerfile.replace("REGISTRY", registry).replace("HERE", here).encode()})
-    with pytest.raises(BuildFailedError):
-        _records(build_records(there, archive.getvalue(), {"t": f"t{uuid4().hex[:8]}"}, NONE, 60.0))
-    assert not knocked()
+def test_a_run_with_a_narrowed_network_builds_nothing_that_a_project_offers(write, build, base_image):
+    snapshot = write(f"FROM {base_image}\nRUN true\n")
+    with pytest.raises(NotReadyError, match="Podman can't hold a build to that"):
+        build(snapshot, bounds=NONE)
+    assert build(snapshot, bounds=None) == build(snapshot, bounds=NONE)  # it is there now
 
 
-def _records(records: Iterator[dict[str, Any]]) -> None:
-    for record in records:
-        if "error" in record:
-            raise BuildFailedError(record["error"])
-
-
-def test_an_image_that_is_built_without_a_network_keeps_its_shell(there, write, build, base_image):
-    below = write(f'FROM {base_image}\nSHELL ["/bin/bash", "-c"]\n')
-    assert recipe.read_labels(there.image(build(below, bounds=NONE))["Config"]["Labels"])
-    build(write(f"ARG BASE_IMAGE=snapshot:{below.name}\nFROM ${{BASE_IMAGE}}\nRUN [[ a == a ]]\n"), bounds=NONE)
-
-
-@pytest.mark.parametrize("bounds", [NONE, ALL, None])
+@pytest.mark.parametrize("bounds", [ALL, None])
 @pytest.mark.parametrize(
     "instruction",
     [
@@ -231,42 +209,30 @@ def test_an_image_that_is_built_without_a_network_keeps_its_shell(there, write, 
         "COPY --from=docker-archive:/HOST/private.tar / /",
         "FROM docker-archive:/HOST/private.tar",
         "ONBUILD RUN --mount=type=cache,target=/c,id=UP/HOST touch /c/written",
+        "VOLUME /v/HOST",
     ],
 )
 def test_a_project_gets_no_file_of_podmans_machine(write, build, base_image, tmp_path, instruction, bounds):
     host = tmp_path / "host"
     host.mkdir()
     places = instruction.replace("UP", "/".join([".."] * 9)).replace("HOST", str(host).lstrip("/"))
-    with pytest.raises((NotReadyError, InputError), match=r"files of its machine|may fetch nothing|not UTF-8"):
+    with pytest.raises((NotReadyError, InputError), match=r"files of its machine|not UTF-8"):
         build(write(f"FROM {base_image}\n{places}\n"), bounds=bounds)
     assert not list(host.iterdir())
 
 
-@pytest.mark.parametrize("dockerfile", ["FROM NAME\n", "FROM scratch\nCOPY --from=NAME /made /\n"])
-def test_a_build_without_a_network_is_on_what_was_built_here(pulled, write, build, here, name, dockerfile):
-    pulled(name, f"FROM {here}\nRUN touch /made\nONBUILD RUN touch /by-the-image\n")
-    snapshot = write(dockerfile.replace("NAME", REGISTRY + name))
-    with pytest.raises(NotReadyError, match="may have ONBUILD instructions"):
-        build(snapshot, bounds=NONE)
-    assert build(snapshot, bounds=None) == build(snapshot, bounds=NONE)
-    build(write("ARG BASE_IMAGE\nFROM ${BASE_IMAGE}\n"), base=here, bounds=NONE)
-
-
 @pytest.mark.needs("linux", "root")
-@pytest.mark.parametrize("bounds", [NONE, ALL])
 @pytest.mark.parametrize(
     ("step", "why"),
     [("trap '' TERM; (setsid sleep TOKEN &); sleep TOKEN", "took too long"), ("yes TOKEN", "printed more than")],
 )
-def test_nothing_of_a_build_that_was_ended_goes_on(
-    there, write, build, base_image, bounds, step, why, monkeypatch, eventually
-):
+def test_nothing_of_a_build_that_was_ended_goes_on(there, write, build, base_image, step, why, monkeypatch, eventually):
     monkeypatch.setattr("runbook_runner.sandbox.images.build._MOST_SAID", 1 << 20)
     token = f"3{uuid4().int % 10**8}"
     monkeypatch.setattr("runbook_runner.sandbox.images.build_request.token_hex", lambda _: token)
     snapshot = write(f"FROM {base_image}\nRUN {step.replace('TOKEN', token)}\nRUN sleep {token}\n")
     with pytest.raises(NotReadyError, match=why):
-        build(snapshot, bounds=replace(bounds, deadline_s=5))
+        build(snapshot, bounds=replace(ALL, deadline_s=5))
     left = [file for file in Path("/proc").glob("[0-9]*/cmdline") if token in _text(file)]
     assert not left
     eventually(lambda: not list(MOUNT.glob(f"**/runbook-build-{token}")))

@@ -121,3 +121,24 @@ def test_a_file_that_was_cut_is_refused(read: Callable[[bytes], bytes]) -> None:
     for cut in (whole[:600], whole[:4000], gzip.compress(whole)[:-60], b"", b"noise" * 1000, b"\x1f\x8b\x08noise"):
         with pytest.raises(InputError, match=r"images\.tar: The file "):
             read(cut)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "target"),
+    [
+        (tarfile.LNKTYPE, "b", "/etc/passwd"),
+        (tarfile.LNKTYPE, "b", "a/layer.tar"),
+        (tarfile.SYMTYPE, "tmp", "/tmp"),
+        (tarfile.SYMTYPE, "b/link", "../../etc/passwd"),
+        (tarfile.SYMTYPE, "b/link", "../a"),
+        (tarfile.SYMTYPE, "b/link", "gone"),
+    ],
+)
+def test_a_link_to_what_is_no_file_of_the_archive_is_refused(
+    read: Callable[[bytes], bytes], kind: bytes, name: str, target: str
+) -> None:
+    """Podman unpacks it as root of its machine, and follows it."""
+    link = tarfile.TarInfo(name)
+    link.type, link.linkname = kind, target
+    with pytest.raises(InputError, match="no export of images"):
+        read(archive(entry("a/layer.tar", b"x"), link.tobuf()))
