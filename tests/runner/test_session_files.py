@@ -1,11 +1,17 @@
 """Session databases come from the sandbox: reading one ends, within bounds, and gives what it can."""
 
 import json
+import re
 import shutil
 import sqlite3
 import struct
+import subprocess
+import sys
+import time
+import tracemalloc
 from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
+from itertools import islice, permutations
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -13,6 +19,7 @@ from typing import Any
 import pytest
 
 from runbook_runner.core.redaction import Redactor, mark
+from runbook_runner.runner.results import session_files
 from runbook_runner.runner.results.session_files import collect_rows
 from runbook_runner.sandbox.base import Received, Wanted
 from runbook_runner.sandbox.extract import Extraction
@@ -146,3 +153,91 @@ def test_a_table_that_can_not_be_read_costs_the_others_nothing(collect: Collect)
 def test_thousands_of_tables_are_not_read(collect: Collect) -> None:
     statements = (f"CREATE TABLE t{number} (a)" for number in range(1000))
     assert collect(*statements) == []
+
+
+def endless_schema() -> tuple[str, str]:
+    """SQLite compares each `UNIQUE` with all before it, and nothing can interrupt it meanwhile."""
+    pairs = [f"UNIQUE(c{a}, c{b})" for a, b in islice(permutations(range(300), 2), 60_000)]
+    columns = ", ".join([*(f"c{number}" for number in range(300)), *pairs])
+    return "PRAGMA writable_schema = ON", f"UPDATE sqlite_master SET sql = 'CREATE TABLE said ({columns})'"
+
+
+@pytest.mark.timeout(60)
+def test_a_schema_that_takes_minutes_to_parse_is_given_up(collect: Collect, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_files, "_LONGEST_S", 1)
+    before = time.process_time()
+    assert collect(*endless_schema(), max_bytes=4 << 20) == []
+    assert time.process_time() - before < 5
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Elsewhere a limit of CPU time ends it.")
+def test_the_process_that_reads_ends_with_a_runner_that_is_killed(
+    tmp_path: Path, eventually: Callable[..., Any]
+) -> None:
+    database = tmp_path / "database"
+    with closing(sqlite3.connect(database)) as connection:
+        for statement in ("CREATE TABLE said (text)", *endless_schema()):
+            connection.execute(statement)
+        connection.commit()
+    runner = subprocess.Popen([sys.executable, "-c", START, database], stdout=subprocess.PIPE, text=True)
+    assert runner.stdout
+    child = Path(f"/proc/{int(runner.stdout.readline())}")
+    try:
+        eventually(lambda: re.search(r"Max cpu time +30 ", (child / "limits").read_text()))
+    finally:
+        runner.kill()
+        runner.communicate(timeout=60)
+    eventually(lambda: not runs(child), within=5)
+
+
+def runs(process: Path) -> bool:
+    try:
+        return "\nState:\tZ" not in (process / "status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+START = """
+import sys
+from pathlib import Path
+from runbook_runner.runner.results.session_files import _started
+child = _started(Path(sys.argv[1]))
+print(child.pid, flush=True)
+child.wait()
+"""
+
+
+def test_long_statements_of_a_schema_are_not_kept_in_memory(collect: Collect) -> None:
+    tables = [f"CREATE TABLE t{number} (a /*{'x' * 900_000}*/)" for number in range(40)]
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    rows = collect(*tables, max_bytes=64 << 20)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert rows == [HELLO]
+    assert peak - before < 16 << 20
+
+
+@pytest.mark.parametrize(
+    "disguise",
+    [
+        (),
+        pytest.param(
+            (
+                "PRAGMA writable_schema = ON",
+                "UPDATE sqlite_master SET sql = replace(sql, 'CREATE VIRTUAL', 'CREATE/**/VIRTUAL')",
+            ),
+            marks=pytest.mark.skipif(sqlite3.sqlite_version_info < (3, 37), reason="SQLite has no table_list"),
+        ),
+    ],
+    ids=["plain", "disguised"],
+)
+def test_search_indexes_are_left_out(collect: Collect, disguise: tuple[str, ...]) -> None:
+    """Code of a virtual table would run over what the file holds."""
+    rows = collect(
+        "CREATE VIRTUAL TABLE words USING fts5(text)",
+        "INSERT INTO words VALUES ('hidden')",
+        "CREATE VIEW seen AS SELECT * FROM words",
+        *disguise,
+    )
+    assert rows == [HELLO]
