@@ -12,6 +12,8 @@ from runbook_runner.core.text import counted
 
 REPORT = "validation_report.json"
 MAX_BYTES = 10 << 20
+MOST_VALUES = 200_000
+"""In all levels; 10 MB may be five million of them."""
 _MOST_REASONS = 50
 _LONGEST_REASON = 1000  # characters
 _BAD_STAGES = ("fail", "failed", "error")
@@ -34,10 +36,25 @@ def read_report(results: Path) -> dict[str, Any] | str | None:
     if path.stat().st_size > MAX_BYTES:
         return f"it is larger than {MAX_BYTES >> 20} MB."
     try:
-        body = plain_json(json.loads(path.read_bytes()))
+        body = json.loads(path.read_bytes())
     except (ValueError, RecursionError):
         return "it is not JSON."
-    return body if isinstance(body, dict) else "it is not a JSON object."
+    if not isinstance(body, dict):
+        return "it is not a JSON object."
+    if _has_too_many_values(body):
+        return f"it has more than {MOST_VALUES:,} values."
+    plain: dict[str, Any] = plain_json(body)
+    return plain
+
+
+def _has_too_many_values(body: Any) -> bool:
+    count, left = 0, [body]
+    while left and count + len(left) <= MOST_VALUES:
+        value = left.pop()
+        count += 1
+        if isinstance(value, (dict, list)):
+            left.extend(value.values() if isinstance(value, dict) else value)
+    return bool(left)
 
 
 def is_v2(body: dict[str, Any]) -> bool:

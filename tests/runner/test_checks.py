@@ -213,6 +213,18 @@ def test_a_report_that_can_not_be_read_loses_nothing(runbook: Any, report: str) 
     assert [check["id"] for check in merged["checks"]] == ["report", "ours"]
 
 
+def test_a_report_of_many_levels_does_not_grow_as_it_is_merged(runbook: Any) -> None:
+    values = "[" * 90 + "1," * 150_000 + "1" + "]" * 90
+    report = f'{{"version": 2, "checks": [{{"kind": "step", "id": "a", "status": "pass"}}], "x": {values}}}'
+    (runbook.cwd / "report.json").write_text(report)
+    code = f"echo one > /app/results/out.txt; cp /app/assets/report.json {REPORT}"
+    ran = run(runbook, code, checks(("ours", "true")), "--sandbox", "host", "-f", "report.json")
+    assert ran.code == 0, ran.err
+    merged = ran.folder / "results" / "validation_report.json"
+    assert json.loads(merged.read_text())["x"] == json.loads(values)
+    assert merged.stat().st_size < 2 * len(report)
+
+
 def test_a_cancelled_run_runs_no_checks(runbook: Any, eventually: Any) -> None:
     rest = checks(("ours", "touch ran"))
     text = RUNBOOK.format(

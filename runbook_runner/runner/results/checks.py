@@ -28,6 +28,8 @@ _TOGETHER_S = MAX_CHECK_TIMEOUT_S  # all of them; the sandbox's lifetime has thi
 _STOPS = ("-e", "-o", "pipefail")  # contract §3.11
 _KEPT = 64 << 10
 _MOST_NAMED = 10
+_MOST_INDENTED = 1 << 20
+"""Characters of a report; indented, one of many levels is a hundred times as large."""
 
 
 class SandboxCommands:
@@ -112,7 +114,10 @@ def tell_changes(run: Run, sandbox: Sandbox, stamps: Mapping[str, Stamp]) -> Non
 def replace_report(run: Run, log: ArtifactLog, report: dict[str, Any]) -> None:
     """Puts the merged report into the results; the agent's own is kept beside its logs."""
     place, own = run.folder / RESULTS / REPORT, run.folder / AGENT / REPORT
-    text = json.dumps(run.redactor.json(report), ensure_ascii=False, indent=2) + "\n"
+    report = run.redactor.json(report)
+    text = json.dumps(report, ensure_ascii=False, indent=2) + "\n"
+    if len(text) > _MOST_INDENTED:
+        text = json.dumps(report, ensure_ascii=False) + "\n"
     try:
         if place.is_file():
             place.replace(own)
