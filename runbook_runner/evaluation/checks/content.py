@@ -2,6 +2,8 @@
 for some regular expressions takes for ever, and a small JSON document may need gigabytes."""
 
 import json
+import math
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -29,7 +31,13 @@ def json_problems(files: Mapping[str, Path], timeout_s: float) -> dict[str, str]
 def _look(
     kind: Literal["regex", "json"], files: Mapping[str, Path], timeout_s: float, pattern: str = ""
 ) -> dict[str, str]:
-    asked = {"kind": kind, "pattern": pattern, "files": {name: str(path) for name, path in files.items()}}
+    asked = {
+        "kind": kind,
+        "pattern": pattern,
+        "files": {name: str(path) for name, path in files.items()},
+        "parent": os.getpid(),
+        "cpu_s": math.ceil(timeout_s) + 1,  # only the last resort: it would not say what ended it
+    }
     try:
         ran = subprocess.run(
             [sys.executable, "-I", "-S", "-c", _PROGRAM],

@@ -2,20 +2,22 @@
 which files, stdout has what is wrong with those that are not as they should be."""
 
 import json
+import os
 import re
+import signal
 import sys
 from pathlib import Path
 
 MEMORY = 1 << 30
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 JSON_LINES = (".jsonl", ".ndjson")
 
 
 def main() -> None:
     asked = json.load(sys.stdin)
     if sys.platform == "linux":
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+        limit(asked["cpu_s"])
+        end_with(asked["parent"])
     try:
         pattern = re.compile(asked["pattern"], re.MULTILINE)
     except (re.error, OverflowError, RecursionError) as error:
@@ -33,6 +35,22 @@ def main() -> None:
         if problem:
             found[name] = problem
     sys.stdout.write(json.dumps(found))
+
+
+def limit(cpu_s: int) -> None:
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s))
+
+
+def end_with(parent: int) -> None:
+    """Linux kills this process when its parent, which may be killed itself, is gone."""
+    import ctypes
+
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        sys.exit("the parent is gone")
 
 
 def json_problem(name: str, text: str) -> str | None:

@@ -1,6 +1,7 @@
 """The six built-in checks, on real files."""
 
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 
 from runbook_runner.core.criteria import BuiltIn
 from runbook_runner.evaluation.checks.builtins import MOST_BYTES, Answer, builtin_answer
+from runbook_runner.evaluation.checks.content import without_match
 from runbook_runner.evaluation.outputs import ResultsFolder
 from runbook_runner.runbook.document import parse
 
@@ -105,6 +107,25 @@ def test_an_expression_that_never_ends_is_an_error_and_nothing_runs_on(results: 
     found = answer(results, "use: regex_present\npath: a.md\npattern: '^(a+)+$'", timeout_s=1)
     assert found == ("error", "it took longer than 1 s.")
     assert b"(a+)+" not in subprocess.run(["ps", "axww", "-o", "args"], capture_output=True, check=True).stdout
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent")
+def test_a_search_ends_with_the_run_that_is_killed(tmp_path: Path, eventually: Any) -> None:
+    (tmp_path / "a.md").write_text("a" * 5000 + "!")
+    search = f"without_match('^(a+)+$', {{'a.md': {str(tmp_path / 'a.md')!r}}}, 600)"
+    code = f"from runbook_runner.evaluation.checks.content import without_match; {search}"
+    with subprocess.Popen([sys.executable, "-c", code]) as run:
+        children = Path(f"/proc/{run.pid}/task/{run.pid}/children")
+        searcher = Path("/proc", eventually(lambda: children.read_text().split())[0], "stat")
+        eventually(lambda: int(searcher.read_text().rsplit(")", 1)[1].split()[11]) > 20)  # it has used 0.2 s
+        run.kill()
+    eventually(lambda: not searcher.exists() or searcher.read_text().rsplit(")", 1)[1].split()[0] == "Z", within=10)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits are Linux's")
+def test_a_search_is_bounded_in_processor_time() -> None:
+    limits = {"limits": Path("/proc/self/limits")}  # of the process that reads them
+    assert without_match("^Max cpu time +4 +4 +seconds", limits, timeout_s=2.5) == []
 
 
 @pytest.mark.parametrize("use", ["json_valid", "regex_absent\npattern: x", "markdown_relative_links_resolve"])
