@@ -13,7 +13,7 @@ from runbook_runner.core.criteria import Criteria
 from runbook_runner.core.disk.links import copy_tree
 from runbook_runner.core.disk.repository import within_repository
 from runbook_runner.core.errors import AgentError, CancelledError, InputError, RecordingError, RunbookError
-from runbook_runner.core.events import AgentFinished, AgentStarted, Log, SandboxStarted, Status
+from runbook_runner.core.events import AgentFinished, AgentStarted, Event, Log, SandboxStarted, Status
 from runbook_runner.core.files import make_folder
 from runbook_runner.core.spec import InputFile
 from runbook_runner.evaluation import evaluate
@@ -247,9 +247,14 @@ def _evaluate(run: Run, sandbox: Sandbox, end: AgentFinished, collected: Collect
     """The results are at home: no check changes them, nor does a later start when this process dies now."""
     run.claim.note_collected()
     command = SandboxCommands(run, sandbox)
+
+    def tell(event: Event) -> None:
+        run.emit(event)
+        run.cancellation.check()  # some checks only read the results, and each may take minutes
+
     criteria = Criteria() if end.ended_by == "cancel" else run.spec.criteria
     with run.emit.phase("evaluate") as phase:
-        evaluation = evaluate(run.folder / RESULTS, run.spec.outputs, criteria, end, command, run.emit)
+        evaluation = evaluate(run.folder / RESULTS, run.spec.outputs, criteria, end, command, tell)
         if command.used:
             tell_changes(run, sandbox, collected.stamps)
         if evaluation.report:

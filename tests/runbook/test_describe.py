@@ -115,7 +115,8 @@ def test_any_document_migrates_or_is_refused_politely_and_loses_no_parameter(tex
             after = parse(migration.text)
             assert [p.name for p in after.parameters] == [p.name for p in before.parameters]
             assert migration.text.startswith("---\n")
-            assert any(check.counts for check in after.code_checks)
+            has_section = before.section("code checks")  # one of the author's is left as it is
+            assert has_section or any(check.counts for check in after.code_checks)
 
 
 SCRIPT = "## Final Checklist\n\n### Verification Script\n\n```bash\n{}```\n\n### Checklist\n\n- [ ] a\n"

@@ -307,3 +307,23 @@ def test_where_the_secret_of_a_check_goes_is_said(runbook: Any) -> None:
     ran = run(runbook, "true", checks(("ours", "true")), "--sandbox", "host", "--env-file", "secrets.env", front=front)
     assert "! CHECK_TOKEN goes to the checks, in the agent's sandbox" in ran.err
     assert "stays on this machine" not in ran.err
+
+
+def test_ctrl_c_ends_a_run_between_its_checks(runbook: Any, eventually: Any) -> None:
+    slow = checks(
+        *((f"slow-{n}", "use: regex_present\npath: out.txt\npattern: '^(a+)+$'") for n in range(30)), fence="yaml"
+    )
+    text = RUNBOOK.format(
+        front="code_checks:\n  timeout_sec: 3",
+        outputs="| `out.txt` | x |",
+        code="printf '%0100d!' 0 | tr 0 a > /app/results/out.txt",
+        rest=slow,
+    )
+    (runbook.cwd / "RUNBOOK.md").write_text(text)
+    process = runbook.start("run", "RUNBOOK.md", "--sandbox", "host")
+    eventually(lambda: any("check.finished" in log.read_text() for log in runbook.cwd.rglob("events.jsonl")))
+    os.kill(process.pid, 2)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    (log,) = runbook.cwd.rglob("events.jsonl")
+    assert log.read_text().count("check.finished") < 30
