@@ -72,4 +72,5 @@ def no_constant(word: str) -> None:
     raise ValueError(f"{word} is no JSON")
 
 
-main()
+if __name__ == "__main__":
+    main()

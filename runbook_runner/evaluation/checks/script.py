@@ -1,8 +1,8 @@
 """Evaluation, checks: the verification script of a runbook of the first generation, run by the engine (contract §3.16):
 it prints a line `PASS: …` or `FAIL: …` for each file, and ends well whatever it has found."""
 
-import re
 import time
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from runbook_runner.core.criteria import Criteria
@@ -11,7 +11,6 @@ from runbook_runner.core.settings import MAX_CHECK_TIMEOUT_S
 from runbook_runner.evaluation.checks.run import RunCommand
 
 ID = "verification-script"
-_SAYS = re.compile(r"^\s*(PASS|FAIL):\s*(\S.*?)\s*$", re.MULTILINE)
 _MOST = 200
 _TOLD = 3
 
@@ -31,9 +30,8 @@ def run_script(criteria: Criteria, command: RunCommand, emit: Emit) -> ScriptSai
         return None
     began = time.monotonic()
     ran = command(script.code, False, min(criteria.checks.timeout_s, MAX_CHECK_TIMEOUT_S))
-    lines = _SAYS.findall(ran.output)
-    passed, failed = (tuple(text for mark, text in lines if mark == wanted)[:_MOST] for wanted in ("PASS", "FAIL"))
-    said = ScriptSaid(passed, failed, unfinished=ran.problem)
+    lines = [line.strip() for line in ran.output.splitlines()]
+    said = ScriptSaid(_behind("PASS:", lines), _behind("FAIL:", lines), unfinished=ran.problem)
     emit(
         CheckFinished(
             id=ID,
@@ -46,3 +44,7 @@ def run_script(criteria: Criteria, command: RunCommand, emit: Emit) -> ScriptSai
         )
     )
     return said
+
+
+def _behind(mark: str, lines: Iterable[str]) -> tuple[str, ...]:
+    return tuple(line.removeprefix(mark).strip() for line in lines if line.startswith(mark))[:_MOST]

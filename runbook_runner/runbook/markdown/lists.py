@@ -1,8 +1,7 @@
 """Room `runbook`: the list items of a Markdown text, each with its 1-based line and, for a task, its box."""
 
-from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyromark
 
@@ -13,8 +12,7 @@ _OPTIONS = OPTIONS | pyromark.Options.ENABLE_TASKLISTS
 _BLOCKS = frozenset({"CodeBlock", "BlockQuote", "HtmlBlock", "Table", "Heading", "List", "FootnoteDefinition"})
 
 
-@dataclass(frozen=True)
-class Item:
+class Item(NamedTuple):
     text: str
     """Its first paragraph as it is written, marks included, on one line."""
     line: int
@@ -40,13 +38,13 @@ def tasks(text: str, first_line: int = 1) -> tuple[Item, ...]:
     return tuple(item for item in list_items(text, first_line) if item.checked is not None and item.text)
 
 
-@dataclass
 class _Draft:
-    line: int
-    start: int | None = None
-    end: int = 0
-    checked: bool | None = None
-    closed: bool = False
+    def __init__(self, line: int):
+        self.line = line
+        self.start: int | None = None
+        self.end = 0
+        self.checked: bool | None = None
+        self.closed = False
 
     def extend(self, start: int, end: int) -> None:
         if not self.closed:

@@ -114,4 +114,5 @@ def write(line: dict[str, Any]) -> None:
     sys.stdout.write(json.dumps(line) + "\n")
 
 
-main()
+if __name__ == "__main__":
+    main()

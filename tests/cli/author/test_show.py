@@ -93,7 +93,7 @@ def test_shown_choices_are_those_of_a_run(runbook):
 
 def test_broken_frontmatter_is_a_message_with_its_line(runbook):
     shown = front(runbook, "code_checks: {timeout_sec: soon}\n")("show", ".", "--json")
-    assert (shown.code, shown.out) == (2, "")
+    assert (shown.code, json.loads(shown.out)["error_code"]) == (2, "bad_input")
     assert shown.err.startswith("error: RUNBOOK.md:3: `code_checks.timeout_sec` must be")
 
 

@@ -21,6 +21,7 @@ OWN_KEYS = {
     "missing_outputs",
     "required_outputs",
     "reasons",
+    "gates",
     "notes",
     "error",
     "usage",

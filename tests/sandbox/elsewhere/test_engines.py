@@ -15,14 +15,10 @@ import pytest
 
 from runbook_runner.core.errors import InputError, NotReadyError
 from runbook_runner.core.network.unix_sockets import listen_unix
-from runbook_runner.core.settings import Settings
 from runbook_runner.core.spec import Network
 from runbook_runner.sandbox.base import SandboxSpec
 from runbook_runner.sandbox.docker.endpoint import find_endpoint
 from runbook_runner.sandbox.docker.sandbox import DockerSandbox
-from runbook_runner.sandbox.images.build_request import Bounds
-from runbook_runner.sandbox.images.provide import ensure
-from runbook_runner.sandbox.images.snapshots import find_snapshot
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 VARIABLES = ("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", "DOCKER_CONFIG")
@@ -153,18 +149,6 @@ def test_an_engine_that_does_not_see_our_files_keeps_a_narrow_network_all_the_sa
     assert (ran.folder / "results/greeting.md").is_file()
     names = [name for item in engine.api.containers(all=True) for name in item["Names"]]
     assert [name for name in names if ran.json["trajectory_id"] in name] == []
-
-
-@pytest.mark.needs("podman", "docker")
-@pytest.mark.xdist_group("podman")
-def test_a_build_that_is_to_have_no_network_has_none_in_podman_either(podman, base_image, lines, tmp_path):
-    own = tmp_path / ".runbook/snapshots" / f"t{uuid4().hex[:8]}"
-    own.mkdir(parents=True)
-    (own / "Dockerfile").write_text(f"FROM {base_image}\nRUN echo routes $(tail -n +2 /proc/net/route | wc -l)\n")
-    bounds = Bounds(network=False, cpus=1, memory_bytes=256 << 20, deadline_s=120)
-    snapshot = find_snapshot(own.name, [tmp_path])
-    ensure(podman.connect(), snapshot, [], Settings.load(), lines, may_build=lambda *_: None, bounds=bounds)
-    assert "routes 0" in [line.rpartition(": ")[2] for line in lines]
 
 
 @pytest.mark.needs("rootless", "docker")

@@ -14,7 +14,6 @@ from runbook_runner.core.spec import Network
 from runbook_runner.sandbox.base import SandboxSpec
 from runbook_runner.sandbox.docker.limits.disk_use import DiskUse
 from runbook_runner.sandbox.docker.sandbox import DockerSandbox
-from runbook_runner.sandbox.images.build_request import Bounds
 from runbook_runner.sandbox.images.provide import ensure
 from runbook_runner.sandbox.images.snapshots import find_snapshot
 
@@ -163,25 +162,3 @@ def test_no_label_of_an_image_restarts_a_unit_of_the_machine(there, base_image):
     labels = "io.containers.autoupdate=registry PODMAN_SYSTEMD_UNIT=any.service"
     with sandbox_of(there, built(there, f"FROM {base_image}\nLABEL {labels}")) as sandbox:
         assert about(there, sandbox)["Labels"]["io.containers.autoupdate"] == "disabled"
-
-
-FAMILIES = """
-import socket
-for family in (socket.AF_VSOCK, socket.AF_INET):
-    try:
-        socket.socket(family, socket.SOCK_STREAM)
-        print("opened")
-    except OSError as error:
-        print(error.strerror)
-"""
-
-
-def test_a_build_without_a_network_opens_no_socket_that_a_network_does_not_hold(there, base_image, lines, tmp_path):
-    own = tmp_path / ".runbook/snapshots" / f"t{uuid4().hex[:8]}"
-    own.mkdir(parents=True)
-    (own / "probe.py").write_text(FAMILIES)
-    (own / "Dockerfile").write_text(f"FROM {base_image}\nCOPY probe.py /\nRUN echo $(python3 /probe.py)\n")
-    bounds = Bounds(network=False, cpus=1, memory_bytes=256 << 20, deadline_s=120)
-    snapshot = find_snapshot(own.name, [tmp_path])
-    ensure(there, snapshot, [], Settings.load(), lines, may_build=lambda *_: None, bounds=bounds)
-    assert "Operation not permitted opened" in [line.rpartition(": ")[2] for line in lines]
