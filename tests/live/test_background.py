@@ -86,3 +86,24 @@ def test_what_never_ends_does_not_make_a_failure_of_a_run_that_was_done(
     assert ran.events("agent.finished")[0]["text"] == "Serving."
     (told,) = [event for event in ran.events("log") if event["level"] == "warning" and "background" in event["message"]]
     assert told["message"].startswith("claude-code had finished; it was ended")
+
+
+CLAUDE_THAT_SAYS_SO = """\
+#!/bin/sh
+[ "$1" = --version ] && echo "2.1.330 (Claude Code)" && exit
+trap 'echo "{\\"type\\": \\"result\\", \\"subtype\\": \\"success\\", \\"result\\": \\"Ended.\\"}"; exit' TERM
+echo '{"type": "system", "subtype": "init"}'
+sleep 1000 & wait
+"""
+
+
+def test_a_final_record_that_only_the_deadline_brings_about_does_not_make_the_run_a_done_one(
+    run: Any, runbook: Any
+) -> None:
+    (runbook.programs / "claude").write_text(CLAUDE_THAT_SAYS_SO)
+    (runbook.programs / "claude").chmod(0o755)
+    runbook.env["PATH"] = f"{runbook.programs}:{runbook.env['PATH']}"
+    ran = run("claude-code", [{"say": "never asked"}], "--sandbox", "host", "--timeout", "4")
+    (ended,) = ran.events("agent.finished")
+    assert ended["text"] == "Ended.", "the record came, after the deadline"
+    assert (ran.code, ended["error"]) == (4, "Agent exceeded timeout_sec (4).")

@@ -42,6 +42,7 @@ def run_process(launch: Launch, sandbox: Sandbox, deadline_s: float, files: Sequ
     Raises what the sandbox raises."""
     invocation = launch.agent.invoke(launch.agent_input)
     reader = launch.agent.reader(launch.agent_input)
+    deadline = time.monotonic() + deadline_s
     process = sandbox.exec(
         invocation.argv,
         env={**launch.environ, **launch.secrets, **invocation.env},
@@ -50,13 +51,13 @@ def run_process(launch: Launch, sandbox: Sandbox, deadline_s: float, files: Sequ
         files=(*files, *_files(invocation, sandbox)),
         deadline_s=deadline_s,
     )
-    watch, output = _Watch(process, reader, launch), _Output(launch, reader)
+    watch, output = _Watch(process, reader, launch, deadline), _Output(launch, reader, deadline)
     with launch.cancellation.stops_with(lambda: watch.end("cancel")), watch:
         output.follow(process, watch)
     exit_ = process.wait()
     result = reader.result(exit_.code)
     late = exit_.ended_by == "deadline"
-    left = reader.waits or watch.gave_up_waiting or (late and reader.finished)
+    left = watch.gave_up_waiting or (output.done_in_time if late else reader.waits)
     why = watch.why or ("finished" if left else None)
     end = finished(launch, exit_.code, late, why, result, output.stderr)
     if end.ended_well:
@@ -84,7 +85,10 @@ def _log_file(path: Path) -> TextIO:
 class _Output:
     """Feeds the reader, writes the logs, keeps the end of stderr."""
 
-    def __init__(self, launch: Launch, reader: StreamReader):
+    def __init__(self, launch: Launch, reader: StreamReader, deadline: float):
+        """deadline: in monotonic time."""
+        self.done_in_time = False
+        """The final record came before the deadline; at the deadline, an agent that is asked to end may write one."""
         self.stderr: list[str] = []
         """The beginnings of the last lines."""
         self.has_worked = False
@@ -93,6 +97,7 @@ class _Output:
         """Bytes that may still be recorded."""
         self._launch = launch
         self._reader = reader
+        self._deadline = deadline
 
     def follow(self, process: Process, watch: "_Watch") -> None:
         """Returns when the output ends."""
@@ -150,6 +155,8 @@ class _Output:
             if self._left < 0:
                 return
             self._launch.emit(event)
+        if time.monotonic() < self._deadline:
+            self.done_in_time = self._reader.finished or self._reader.waits
 
 
 def _tolerant(events: Iterator[Event], line: str) -> Iterator[Event]:
@@ -198,9 +205,10 @@ class _Lines:
 
 
 class _Watch(threading.Thread):
-    """Ends a process that is stuck, cancelled, or finished but does not exit. Context manager."""
+    """Ends a process that is stuck, cancelled, or finished but does not exit. At the deadline the sandbox does. Context
+    manager."""
 
-    def __init__(self, process: Process, reader: StreamReader, launch: Launch):
+    def __init__(self, process: Process, reader: StreamReader, launch: Launch, deadline: float):
         super().__init__(name="watch", daemon=True)
         self.why: Why | None = None
         self.gave_up_waiting = False
@@ -208,6 +216,7 @@ class _Watch(threading.Thread):
         self._process = process
         self._reader = reader
         self._launch = launch
+        self._deadline = deadline
         self._last_output = self._looked = time.monotonic()
         self._silent_s = 0.0
         self._finished_at: float | None = None
@@ -222,8 +231,7 @@ class _Watch(threading.Thread):
             self._process.kill()
 
     def run(self) -> None:
-        while not self._done.wait(_LOOK_S):
-            now = time.monotonic()
+        while not self._done.wait(_LOOK_S) and (now := time.monotonic()) < self._deadline:
             self._count_silence(now)
             done = self._reader.finished and not self._asking  # an agent that still asks a model goes on
             self._finished_at = (self._finished_at or now) if done else None
