@@ -24,9 +24,13 @@ _MAX_RECORD: Final = 4 << 20
 _PERIOD_US: Final = 100_000
 _ENDS_S: Final = 5.0  # in which Podman ends a build whose step was killed
 _NO_NETWORK: Final = {"networkmode": "none"}
-# Podman's builds have the network of their machine, loopback included, unless they are asked for one of their own: that
-# of its containers. Of its two ways to build only its own takes a policy for images, which is not in Docker's API.
-_OWN_NETWORK: Final = {"nsoptions": '[{"Name": "network"}]'}
+_ON_PODMAN: Final = {
+    # Else its builds have the network of their machine, loopback included, in place of that of its containers.
+    "nsoptions": '[{"Name": "network"}]',
+    # Its cache takes any image that looks like the step's, also a pulled one, with all that it says about itself.
+    "nocache": True,
+    "layers": False,
+}
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,7 @@ class Bounds:
     engine's network and no limit but the deadline."""
 
     network: bool
+    """Never false on Podman, which can't hold a build to that."""
     cpus: float
     memory_bytes: int
     deadline_s: float
@@ -67,14 +72,15 @@ def build_records(
     timer.start()
     over, answer = False, None
     try:
-        path, asked = _asked(engine, bounds)
-        parameters = urlencode({**options, **asked, **({"cgroupparent": f"/{group}"} if group else {})})
+        parameters = urlencode(
+            {**options, **_asked(engine, bounds), **({"cgroupparent": f"/{group}"} if group else {})}
+        )
         headers = {"Content-Type": "application/x-tar"}
         with suppress(
             RuntimeError, LookupError, ValueError, OSError
         ):  # of a credential helper that is missing or broken
             engine.api._set_auth_headers(headers)  # type: ignore[attr-defined]
-        connection.request("POST", f"{path}?{parameters}", context, headers)
+        connection.request("POST", f"/v{engine.api.api_version}/build?{parameters}", context, headers)
         answer = connection.getresponse()
         over = answer.status >= 400
         for record in _records(answer):
@@ -118,14 +124,12 @@ def _records(response: HTTPResponse) -> Iterator[dict[str, Any]]:
             yield dict(read_json(line, "the engine's answer"))
 
 
-def _asked(engine: Engine, bounds: Bounds | None) -> tuple[str, dict[str, Any]]:
-    """Returns the path of the request, and its parameters for the network and the limits."""
-    path, network = f"/v{engine.api.api_version}/build", bounds is None or bounds.network
-    asked: dict[str, Any] = {} if network else _NO_NETWORK
+def _asked(engine: Engine, bounds: Bounds | None) -> dict[str, Any]:
+    """Returns the request's parameters for the network and the limits."""
+    limits = _limits(engine, bounds) if bounds else {}
     if engine.is_podman:
-        # Its cache takes any image that looks like the step's, also a pulled one, with all that it says about itself.
-        asked = {**_OWN_NETWORK, "nocache": True, "layers": False}
-    return path, {**asked, **(_limits(engine, bounds) if bounds else {})}
+        return _ON_PODMAN | limits
+    return (_NO_NETWORK if bounds and not bounds.network else {}) | limits
 
 
 def _limits(engine: Engine, bounds: Bounds) -> dict[str, Any]:

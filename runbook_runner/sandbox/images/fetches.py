@@ -89,7 +89,11 @@ def refuse_fetches(text: str, arguments: Mapping[str, str], has: Callable[[str],
     """arguments: of the build. has: whether the engine has an image. Raises NotReadyError for the first instruction of
     a Dockerfile that fetches, or of which that can't be said."""
     try:
-        _refuse(text, arguments, has, network=False)
+        for word, rest in _readable(text, arguments, has):
+            if word == "FROM" and _PLATFORM.match(rest):
+                raise _RefusedError(f"FROM {rest}", "may need the image of another platform")
+            if word == "ADD" and _FETCHED.search(_QUOTES.sub("", rest)):
+                raise _RefusedError(f"ADD {rest}", "fetches from an address")
     except _RefusedError as error:
         raise NotReadyError(
             f"The run's network is narrowed, and the build may fetch nothing: {error}.",
@@ -102,7 +106,9 @@ def refuse_host_files(text: str, arguments: Mapping[str, str], where: str) -> No
     """For Podman, which mounts and reads files of its machine for a build. arguments: of the build. Raises
     NotReadyError for the first instruction of a Dockerfile that may have one, or of which that can't be said."""
     try:
-        _refuse(text, arguments, lambda _: True, network=True)
+        for word, rest in _readable(text, arguments, lambda _: True):
+            if word == "VOLUME":
+                raise _RefusedError(f"VOLUME {rest}", "mounts what a link there leads to")
     except _RefusedError as error:
         raise NotReadyError(
             f"Podman could read or change files of its machine for this build: {error}.",
@@ -127,8 +133,9 @@ class _Earlier:
             self.lowered.add(name.lower())
 
 
-def _refuse(text: str, arguments: Mapping[str, str], has: Callable[[str], bool], *, network: bool) -> None:
-    """network: what it fetches is its own affair. Raises _RefusedError."""
+def _readable(text: str, arguments: Mapping[str, str], has: Callable[[str], bool]) -> Iterator[tuple[str, str]]:
+    """Yields each instruction's word and the rest of it. Raises _RefusedError for one that engines read differently, or
+    that may have files or images that its words don't say, and for an image that the engine does not have."""
     if _ESCAPE.search(text):
         raise _RefusedError("# escape=", "can't be read here")
     if found := _UNUSUAL.search(text):
@@ -148,15 +155,12 @@ def _refuse(text: str, arguments: Mapping[str, str], has: Callable[[str], bool],
                 earlier.add(stage)
             if len(earlier.numbers) == _MOST_STAGES:
                 raise _RefusedError(f"FROM {rest}", f"begins more than {_MOST_STAGES} stages")
-            stage = _from(_PLATFORM.sub("", rest) if network else rest, values, earlier, has)
+            stage = _from(_PLATFORM.sub("", rest), values, earlier, has)
         elif word == "COPY":
             _refuse_copied(rest, earlier, has)
-        elif word == "ADD" and not network and _FETCHED.search(_QUOTES.sub("", rest)):
-            raise _RefusedError(f"ADD {rest}", "fetches from an address")
-        elif word == "VOLUME" and network:
-            raise _RefusedError(f"VOLUME {rest}", "mounts what a link there leads to")
         elif word == "RUN" and rest.startswith("--"):
             raise _RefusedError(f"RUN {rest}", "has an option, which may mount files or have another network")
+        yield word, rest
 
 
 def _argument(rest: str, arguments: Mapping[str, str]) -> tuple[str, str | None]:

@@ -1,5 +1,5 @@
 """What a stranger's image in Podman's store can't do: be taken for another by its name, or for a step of a build. What
-Podman's builds can't do: fetch an image when the run's network is narrowed, reach this machine's own servers."""
+Podman's builds can't do: begin for a project when the run's network is narrowed, reach this machine's own servers."""
 
 import io
 import json
