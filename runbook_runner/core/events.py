@@ -381,6 +381,9 @@ class Evaluated(Event):
     """One for each required output."""
     validation_report: Json = None
     reasons: tuple[str, ...] = ()
+    """All of them."""
+    claims: tuple[str, ...] = ()
+    """Those of the reasons that come from the agent's own report, or that contradict it."""
 
 
 class RunFinished(Event):

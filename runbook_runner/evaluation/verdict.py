@@ -44,8 +44,8 @@ def evaluate(
     said = read_report(results)
     judged = _judge(said, criteria, run_checks(criteria, folder, command, emit), run_script(criteria, command, emit))
     reasons = [] if agent.ended_well else [f"{AGENT_FAILED}: {agent.error or 'it was cancelled.'}"]
-    reasons += map(_why, lacking)
-    reasons += judged.reasons
+    reasons += map(lack_of, lacking)
+    reasons += (*judged.claims, *judged.reasons)
     event = Evaluated(
         verdict="fail" if reasons else "pass",
         success=agent.ended_well and not lacking,
@@ -54,11 +54,13 @@ def evaluate(
         outputs=outputs,
         validation_report=judged.body,
         reasons=tuple(reasons),
+        claims=tuple(judged.claims),
     )
     return Evaluation(event, judged.body if judged.is_merged else None)
 
 
-def _why(output: OutputFound) -> str:
+def lack_of(output: OutputFound) -> str:
+    """Why an output does not count, as a sentence."""
     if output.lack == "elsewhere":
         return f"{output.path} is not in {settings.RESULTS}, so it can't be delivered."
     return f"{output.path} is {output.lack}."
@@ -70,7 +72,10 @@ class _Judged:
 
     passed: bool | None = None
     body: dict[str, Any] | None = None
+    claims: Sequence[str] = ()
+    """Reasons that the agent's report gives, or that contradict it."""
     reasons: Sequence[str] = ()
+    """The others."""
     is_merged: bool = False
 
 
@@ -79,14 +84,15 @@ def _judge(
 ) -> _Judged:
     if criteria.generation == 2 or (isinstance(said, dict) and is_v2(said)):
         body, entries = merged(said, criteria, checks)
-        reasons = (*_complaints(entries), *_contradiction(None, script))
-        return _Judged(body["overall_passed"], body, reasons, is_merged=True)
+        reasons = (*_complaints(entries), *_script_reasons(script))
+        return _Judged(body["overall_passed"], body, reasons=reasons, is_merged=True)
     if said is None:
         claim = Claim(None)
     else:
         claim = claim_of(said) if isinstance(said, dict) else Claim(None, (f"{REPORT}: {said}",))
-    reasons = (*claim.reasons, *_complaints(checks), *_contradiction(claim.passed, script))
-    return _Judged(claim.passed, said if isinstance(said, dict) else None, reasons)
+    claims = (*claim.reasons, *_contradiction(claim, script))
+    reasons = (*_complaints(checks), *_script_reasons(script))
+    return _Judged(claim.passed, said if isinstance(said, dict) else None, claims, reasons)
 
 
 def _complaints(checks: Sequence[Check]) -> Iterator[str]:
@@ -94,10 +100,13 @@ def _complaints(checks: Sequence[Check]) -> Iterator[str]:
     return in_short((check.complaint for check in failed), len(failed), "check")
 
 
-def _contradiction(claimed: bool | None, script: ScriptSaid | None) -> Iterator[str]:
+def _contradiction(claim: Claim, script: ScriptSaid | None) -> Iterator[str]:
+    if script and script.failed and claim.passed:
+        yield f"{REPORT} says overall_passed: true, and the verification script contradicts it."
+
+
+def _script_reasons(script: ScriptSaid | None) -> Iterator[str]:
     if script and script.unfinished:
         yield f"The verification script was not run to its end: {script.unfinished}"
     if script and script.failed:
-        if claimed:
-            yield f"{REPORT} says overall_passed: true, and the verification script contradicts it."
         yield from in_short((f"Verification script: {text}" for text in script.failed), len(script.failed), "line")

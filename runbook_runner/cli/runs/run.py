@@ -1,17 +1,20 @@
 """Command line: `runbook run`: arguments → request → prepared run → summary or JSON."""
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from runbook_runner.cli.options import given_fields
 from runbook_runner.cli.runs.dry_run import print_plan
+from runbook_runner.cli.runs.publish import publish_run, require_places
 from runbook_runner.cli.runs.run_options import declare
 from runbook_runner.cli.ui.follow import ask_on_terminal, console_for, follow, print_problem
 from runbook_runner.cli.ui.output import after_json, put_json
 from runbook_runner.core.errors import ExitCode, InputError
 from runbook_runner.core.text import encodable
 from runbook_runner.evaluation.gates import parse_gate
+from runbook_runner.runbook.sources.load import load
 from runbook_runner.runner import RunOptions, RunRequest, prepare
 
 __all__ = ["DESCRIPTION", "declare", "execute"]
@@ -25,7 +28,10 @@ agent failed or ran out of time, 5 a bug, 130 interrupted.
 def execute(arguments: argparse.Namespace) -> int:
     """Runs and reports; the exit code. Raises RunbookError for what was wrong before anything was recorded."""
     gates = tuple(map(parse_gate, arguments.gates))
-    prepared = prepare(_request(arguments), None if arguments.dry_run else ask_on_terminal())
+    require_places(arguments)
+    request = _request(arguments)
+    source = load(arguments.path)
+    prepared = prepare(replace(request, document=source), None if arguments.dry_run else ask_on_terminal())
     if arguments.dry_run:
         print_plan(prepared, as_json=arguments.json)
         with after_json():
@@ -37,6 +43,7 @@ def execute(arguments: argparse.Namespace) -> int:
     if arguments.json:
         put_json(followed.json())
     with after_json():
+        publish_run(arguments, followed, source.name)
         followed.require_copied()
     return followed.exit_code
 

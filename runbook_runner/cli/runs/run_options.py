@@ -17,6 +17,7 @@ from runbook_runner.cli.options import (
     add_secrets,
     add_trust,
 )
+from runbook_runner.cli.runs.publish import declare_publishing
 from runbook_runner.core import settings
 
 
@@ -125,4 +126,5 @@ def _declare_trajectory(parser: argparse.ArgumentParser) -> None:
         "or a comparison like 'score>=4.0', of score, cost (USD), seconds, tokens and calls."
     )
     add("--gate", dest="gates", **REPEATED, metavar="GATE", help=gate)
+    declare_publishing(group)
     add_output(group)

@@ -223,7 +223,9 @@ def print_summary(
     trajectory folder."""
     outputs = trajectory.steps["run"].outputs
     assert isinstance(outputs, RunbookOutputs)
-    console.print(_headline(trajectory, outputs), soft_wrap=True)
+    passed = trajectory.status == "completed" and outputs.verdict == "pass"
+    style = "bold green" if passed else "bold red"
+    console.print(Text(headline(trajectory, outputs), style=style), soft_wrap=True)
     for problem in problems:
         console.print(Text(_indent(printable_output(problem)), style="red"), soft_wrap=True)
     for file in files:
@@ -242,9 +244,11 @@ def print_gates(console: Console, gates: Iterable[Reached]) -> None:
         )
 
 
-def _headline(trajectory: Trajectory, outputs: RunbookOutputs) -> Text:
-    passed = trajectory.status == "completed" and outputs.verdict == "pass"
-    word = "PASS" if passed else "FAIL" if trajectory.status == "completed" else _NO_VERDICT[trajectory.status]
+def headline(trajectory: Trajectory, outputs: RunbookOutputs) -> str:
+    """How it ended, how long it took, and what it cost."""
+    word = "PASS" if outputs.verdict == "pass" else "FAIL"
+    if trajectory.status != "completed":
+        word = _NO_VERDICT[trajectory.status]
     parts = [word, f"{trajectory.steps['run'].duration_seconds or 0:.1f} s"]
     if outputs.usage.api_calls:
         parts.append(f"{counted(outputs.usage.total_tokens, 'token')} in {counted(outputs.usage.api_calls, 'call')}")
@@ -252,4 +256,4 @@ def _headline(trajectory: Trajectory, outputs: RunbookOutputs) -> Text:
         parts.append(f"answered by the {' and the '.join(answered_by)}")
     elif outputs.usage.cost_usd is not None:
         parts.append(f"${outputs.usage.cost_usd:.4f}")
-    return Text(" · ".join(parts), style="bold green" if passed else "bold red")
+    return " · ".join(parts)

@@ -11,9 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 from runbook_runner.cli.ui.ask import ask
 from runbook_runner.core.errors import ExitCode
-from runbook_runner.core.events import DOUBT, REDACTION, Artifact, Evaluated, Log, Recorded, SandboxStarted
+from runbook_runner.core.events import (
+    DOUBT,
+    REDACTION,
+    Artifact,
+    CheckFinished,
+    Evaluated,
+    Log,
+    Recorded,
+    SandboxStarted,
+)
 from runbook_runner.core.text import printable_output
 from runbook_runner.evaluation.gates import Facts, Gate, Reached, reached
+from runbook_runner.evaluation.points import Point, points_of
 from runbook_runner.evaluation.verdict import AGENT_FAILED
 from runbook_runner.runner import Outcome, PreparedRun, Question, run
 from runbook_runner.runner.cancellation import Cancellation
@@ -35,6 +45,7 @@ class Seen:
     def __init__(self) -> None:
         self._results: dict[str, Artifact] = {}
         self.sandbox: SandboxStarted | None = None
+        self.checks: list[CheckFinished] = []
         self.evaluated: Evaluated | None = None
         self.notes: list[str] = []
         """What is to be known of the results, for people."""
@@ -47,6 +58,8 @@ class Seen:
             self.sandbox = event
         elif isinstance(event, Log) and event.source in (DOUBT, REDACTION):
             self.notes.append(event.message)
+        elif isinstance(event, CheckFinished):
+            self.checks.append(event)
         elif isinstance(event, Evaluated):
             self.evaluated = event
 
@@ -82,6 +95,10 @@ class Followed:
         if error := self.outcome.error:
             return (str(error), *(reason for reason in self.seen.reasons if not reason.startswith(AGENT_FAILED)))
         return self.seen.reasons
+
+    def points(self) -> tuple[Point, ...]:
+        error = str(self.outcome.error) if self.outcome.error else None
+        return points_of(self.seen.evaluated, self.seen.checks, self.prepared.spec.criteria, error, self.gates)
 
     def problem(self) -> str | None:
         """The same in one sentence, or as the error says it; `None` for a run that passed, or holds all its gates."""

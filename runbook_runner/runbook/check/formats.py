@@ -3,20 +3,17 @@
 One module-level function per format, all of one shape: a `Report` in, the text for stdout out.
 """
 
-import os
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from json import dumps as to_json
 from typing import Any
-from urllib.parse import quote
 
-from runbook_runner import __version__
+from runbook_runner.core.formats import ci_reports
+from runbook_runner.core.formats.ci_reports import Case, Found, Rule
 from runbook_runner.core.text import counted, printable, width
 from runbook_runner.runbook.check.rules import every_rule
 from runbook_runner.runbook.check.rules.findings import Finding
 
-_INFORMATION = "https://json.schemastore.org/sarif-2.1.0.json"
+_TOOL = "runbook check"
 _RED, _YELLOW, _DIM, _BOLD, _OFF = "\x1b[31m", "\x1b[33m", "\x1b[2m", "\x1b[1m", "\x1b[0m"
 _WIDEST = 160  # of a line that is shown
 
@@ -88,7 +85,7 @@ def _safe(text: str) -> str:
 
 
 def json(report: Report) -> str:
-    return _dump({"files": len(report.files), "findings": list(map(_as_json, report.findings))})
+    return ci_reports.dumped({"files": len(report.files), "findings": list(map(_as_json, report.findings))})
 
 
 def _as_json(finding: Finding) -> dict[str, Any]:
@@ -97,108 +94,36 @@ def _as_json(finding: Finding) -> dict[str, Any]:
 
 
 def github(report: Report) -> str:
-    """Workflow commands; GitHub shows each at its line of the pull request."""
-    return "".join(
-        f"::{finding.severity} file={_property(finding.file)},line={finding.line},col={finding.column},"
-        f"title={_property(finding.rule)}::{_data(printable(_said(finding)))}\n"
-        for finding in report.findings
-    )
-
-
-def _said(finding: Finding) -> str:
-    return " ".join(filter(None, (finding.message, finding.hint)))
-
-
-def _data(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-
-
-def _property(text: str) -> str:
-    return _data(text).replace(":", "%3A").replace(",", "%2C")
+    return "".join(map(ci_reports.annotation, _found(report)))
 
 
 def sarif(report: Report) -> str:
-    """SARIF 2.1.0, one run; columns count characters."""
-    used = {finding.rule for finding in report.findings}
-    rules = [rule for rule in every_rule() if rule.id in used]
-    driver = {
-        "name": "runbook check",
-        "semanticVersion": __version__,
-        "rules": [
-            {
-                "id": rule.id,
-                "name": rule.name,
-                "shortDescription": {"text": rule.summary},
-                "defaultConfiguration": {"level": rule.severity},
-            }
-            for rule in rules
-        ],
-    }
-    index = {rule.id: position for position, rule in enumerate(rules)}
-    run = {
-        "tool": {"driver": driver},
-        "columnKind": "unicodeCodePoints",
-        "results": [_result(finding, index) for finding in report.findings],
-    }
-    return _dump({"$schema": _INFORMATION, "version": "2.1.0", "runs": [run]})
+    rules = [Rule(rule.id, rule.name, rule.summary, rule.severity) for rule in every_rule()]
+    return ci_reports.sarif(_TOOL, rules, _found(report))
 
 
-def _result(finding: Finding, index: Mapping[str, int]) -> dict[str, Any]:
-    region = {"startLine": finding.line, "startColumn": finding.column}
-    place = {"artifactLocation": {"uri": _uri(finding.file)}, "region": region}
-    return {
-        "ruleId": finding.rule,
-        "ruleIndex": index[finding.rule],
-        "level": finding.severity,
-        "message": {"text": _said(finding)},
-        "locations": [{"physicalLocation": place}],
-    }
-
-
-def _uri(file: str) -> str:
-    """Relative when the name is; names are bytes and need not be UTF-8."""
-    return ("file://" if file.startswith("/") else "") + quote(os.fsencode(file))
+def _found(report: Report) -> Iterator[Found]:
+    for finding in report.findings:
+        said = " ".join(filter(None, (finding.message, finding.hint)))
+        yield Found(finding.rule, finding.severity, said, finding.file, finding.line, finding.column)
 
 
 def junit(report: Report) -> str:
     """One test case per file; a file with findings is a failure that lists them."""
-    from xml.sax.saxutils import quoteattr  # slow to import
-
     by_file: dict[str, list[Finding]] = {file: [] for file in report.files}
     for finding in report.findings:
         by_file.setdefault(finding.file, []).append(finding)
-    failures = sum(map(bool, by_file.values()))
-    cases = "".join(_case(quoteattr(_xml(file)), findings) for file, findings in by_file.items())
-    return (
-        '<?xml version="1.0" encoding="UTF-8"?>\n'
-        f'<testsuites name="runbook check" tests="{len(by_file)}" failures="{failures}">\n'
-        f'<testsuite name="runbook check" tests="{len(by_file)}" failures="{failures}" errors="0">\n'
-        f"{cases}</testsuite>\n</testsuites>\n"
-    )
+    return ci_reports.junit(_TOOL, [_case(file, findings) for file, findings in by_file.items()], _TOOL)
 
 
-def _case(name: str, findings: Sequence[Finding]) -> str:
-    from xml.sax.saxutils import escape, quoteattr  # slow to import
-
-    head = f'  <testcase classname="runbook check" name={name}'
+def _case(file: str, findings: Sequence[Finding]) -> Case:
     if not findings:
-        return head + "/>\n"
+        return Case(file)
     errors = sum(finding.severity == "error" for finding in findings)
     message = f"{counted(errors, 'error')}, {counted(len(findings) - errors, 'warning')}"
     kind = findings[0].severity if errors == 0 else "error"
     lines = "".join(f"{f.file}:{f.line}:{f.column}: {f.severity}: {f.message} [{f.rule}]\n" for f in findings)
-    failure = f"<failure type={quoteattr(kind)} message={quoteattr(message)}>{escape(_xml(lines))}</failure>"
-    return f"{head}>\n    {failure}\n  </testcase>\n"
-
-
-def _xml(text: str) -> str:
-    """Without what XML 1.0 can't carry even escaped."""
-    return re.sub(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "�", text)
-
-
-def _dump(value: Any) -> str:
-    text = to_json(value, indent=2, ensure_ascii=False) + "\n"
-    return text.encode(errors="backslashreplace").decode()  # a file's name that is not UTF-8: still JSON
+    return Case(file, "failure", kind, message, lines)
 
 
 FORMATS: Mapping[str, Callable[[Report], str]] = {

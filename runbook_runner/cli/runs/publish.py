@@ -1,0 +1,66 @@
+"""Command line: what came of a run for the programs around a build: files of JUnit and SARIF, and GitHub Actions."""
+
+import argparse
+import os
+from pathlib import Path
+
+from runbook_runner.cli.options import OptionGroup
+from runbook_runner.cli.ui.follow import Followed
+from runbook_runner.cli.ui.output import put, warn, write_new
+from runbook_runner.core.disk.repository import within_repository
+from runbook_runner.core.errors import InputError
+from runbook_runner.core.files import make_folder
+from runbook_runner.evaluation import publish
+
+FORMATS = ("text", "github")
+
+
+def declare_publishing(group: OptionGroup) -> None:
+    add = group.add_argument
+    junit = "Write what the run was judged by as a JUnit file: a test case for each output, check and gate."
+    add("--junit", type=Path, metavar="FILE", help=junit)
+    add("--sarif", type=Path, metavar="FILE", help="Write what is wrong as a SARIF file, at the lines of the runbook.")
+    form = (
+        "github: print what is wrong as annotations of GitHub Actions as well, and add it to the job's summary "
+        "(default: text)."
+    )
+    add("--format", choices=FORMATS, default=FORMATS[0], metavar="text|github", help=form)
+
+
+def require_places(arguments: argparse.Namespace) -> None:
+    """Before anything runs. Raises InputError for files that can't be written there, and options that do not fit."""
+    if arguments.json and arguments.format != FORMATS[0]:
+        raise InputError(f"--format {arguments.format} and --json both print on stdout.", hint="Give one of them.")
+    for file in filter(None, (arguments.junit, arguments.sarif)):
+        if file.is_dir():
+            raise InputError("This is a folder, and the report is a file.", where=str(file))
+        try:
+            make_folder(within_repository(file.parent, links=False))
+        except OSError as error:
+            raise InputError(f"The report can't be written there: {error.strerror}.", where=str(file)) from error
+
+
+def publish_run(arguments: argparse.Namespace, followed: Followed, document: str) -> None:
+    """document: the runbook's file, or what it is called without one. Raises InputError."""
+    points = followed.points()
+    title = followed.prepared.spec.task
+    if arguments.format == "github":
+        from runbook_runner.cli.ui.display import headline  # rich is slow to import
+
+        put(publish.annotations(points, document))
+        told = headline(followed.outcome.trajectory, followed.outcome.outputs)
+        _add_to_summary(publish.markdown(title, told, points, followed.seen.notes))
+    if arguments.junit:
+        write_new(arguments.junit, publish.junit(points, title))
+    if arguments.sarif:
+        write_new(arguments.sarif, publish.sarif(points, document))
+
+
+def _add_to_summary(text: str) -> None:
+    if not (file := os.environ.get("GITHUB_STEP_SUMMARY")):
+        return
+    try:
+        with Path(file).open("a", encoding="utf-8") as summary:
+            summary.write(text + "\n")
+    except OSError as error:
+        warn(f"The job's summary can't be written: {error.strerror} ({file}).")
