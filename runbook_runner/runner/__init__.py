@@ -1,6 +1,6 @@
 """Room `runner`: a run from its request to its outcome. Every edge calls `prepare`, then `run`."""
 
-from runbook_runner.runner.live_run import Outcome
+from runbook_runner.runner.outcome import Outcome
 from runbook_runner.runner.pipeline import run
 from runbook_runner.runner.request.prepare import PreparedRun, prepare
 from runbook_runner.runner.request.request import Question, RunOptions, RunRequest

@@ -16,52 +16,32 @@ from runbook_runner import __version__
 from runbook_runner.agents.base import Agent
 from runbook_runner.core import ids
 from runbook_runner.core.disk.private import FILE
-from runbook_runner.core.errors import ExitCode, RecordingError, RunbookError
-from runbook_runner.core.events import DOUBT, Event, Log, PhaseFinished, PhaseStarted, RunFinished, RunStarted, Status
+from runbook_runner.core.errors import RecordingError, RunbookError
+from runbook_runner.core.events import (
+    DOUBT,
+    Event,
+    Log,
+    PhaseFinished,
+    PhaseStarted,
+    RunFinished,
+    RunStarted,
+    Status,
+)
 from runbook_runner.core.files import is_folder, write_atomically
 from runbook_runner.core.redaction import Redactor
 from runbook_runner.core.spec import RunSpec
 from runbook_runner.core.text import encodable
 from runbook_runner.runner.cancellation import Cancellation
 from runbook_runner.runner.environment.backends import longest_end
+from runbook_runner.runner.outcome import Outcome
 from runbook_runner.runner.recovery.claims import Claim, Entry
 from runbook_runner.runner.recovery.seal import Seal
 from runbook_runner.runner.request.prepare import PreparedRun
 from runbook_runner.runner.request.secrets import redactor_for
 from runbook_runner.runner.tally import Tally
-from runbook_runner.trajectory.models import RunbookOutputs, Trajectory
 from runbook_runner.trajectory.recorder import Reader, Recorder
 from runbook_runner.trajectory.sandbox_log import SandboxLog
 from runbook_runner.trajectory.store import MISSION_FILE, SPEC_FILE, TRAJECTORIES, create_folder, write_fold
-
-
-@dataclass(frozen=True)
-class Outcome:
-    trajectory: Trajectory
-    folder: Path
-    error: RunbookError | None
-    """What ended the run early; `None` when it went through, whatever its verdict."""
-    not_copied: RunbookError | None = None
-    """Why the results are not where they were to be copied."""
-
-    @property
-    def outputs(self) -> RunbookOutputs:
-        outputs = self.trajectory.steps["run"].outputs
-        assert isinstance(outputs, RunbookOutputs)
-        return outputs
-
-    @property
-    def divergences(self) -> dict[str, int] | None:
-        """Severity → how many requests differed so from the recorded ones; `None` when no recording answered."""
-        if (replay := self.trajectory.attributes.params.get("replay")) is None:
-            return None
-        return {severity: replay["divergences"].get(severity, 0) for severity in ("minor", "major", "miss")}
-
-    @property
-    def exit_code(self) -> ExitCode:
-        if self.error:
-            return self.error.exit_code
-        return ExitCode.PASS if self.outputs.verdict == "pass" else ExitCode.VERDICT_FAIL
 
 
 class Emitter:
@@ -177,7 +157,8 @@ def finish(run: Run, status: Status, error: RunbookError | None) -> Outcome:
     seconds = round(time.monotonic() - run.started, 3)
     message, code = (error.message, error.code) if error else (None, None)
     run.emit(RunFinished(status=status, error=message, error_code=code, seconds=seconds))
-    return Outcome(write_fold(run.folder), run.folder, error)
+    tally = run.tally
+    return Outcome(write_fold(run.folder), run.folder, error, run.spec.criteria, tally.evaluated, tuple(tally.checks))
 
 
 def _described(spec: RunSpec, redactor: Redactor) -> Any:

@@ -22,7 +22,8 @@ from runbook_runner.runner.agent.retries import run_agent
 from runbook_runner.runner.cancellation import Cancellation, Interrupt
 from runbook_runner.runner.environment.backends import Prepared, shortcomings
 from runbook_runner.runner.limits import with_limits
-from runbook_runner.runner.live_run import Outcome, Run, finish, recorded
+from runbook_runner.runner.live_run import Run, finish, recorded
+from runbook_runner.runner.outcome import Outcome
 from runbook_runner.runner.recovery.recover import sweep
 from runbook_runner.runner.request.inputs import keep_inputs, require_unchanged, unpacked
 from runbook_runner.runner.request.places import folder_for_results

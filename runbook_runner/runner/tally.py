@@ -1,9 +1,9 @@
-"""Runner: counts while a run happens what its user should know at its end. A reader of the event stream."""
+"""Runner: keeps while a run happens what is told at its end. A reader of the event stream."""
 
 from collections import Counter
 from collections.abc import Iterator
 
-from runbook_runner.core.events import NetworkConnection, Recorded, ReplayDiverged
+from runbook_runner.core.events import CheckFinished, Evaluated, NetworkConnection, Recorded, ReplayDiverged
 from runbook_runner.core.text import counted
 
 _MOST_HOSTS = 5
@@ -14,10 +14,16 @@ class Tally:
     def __init__(self) -> None:
         self._refused: Counter[str] = Counter()
         self._diverged: Counter[str] = Counter()
+        self.checks: list[CheckFinished] = []
+        self.evaluated: Evaluated | None = None
 
     def __call__(self, recorded: Recorded) -> None:
         event = recorded.event
-        if isinstance(event, ReplayDiverged):
+        if isinstance(event, CheckFinished):
+            self.checks.append(event)
+        elif isinstance(event, Evaluated):
+            self.evaluated = event
+        elif isinstance(event, ReplayDiverged):
             self._diverged[event.severity] += 1
         elif isinstance(event, NetworkConnection) and not event.allowed:
             host = f"{event.host}:{event.port}"

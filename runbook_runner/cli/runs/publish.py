@@ -42,7 +42,7 @@ def require_places(arguments: argparse.Namespace) -> None:
 
 def publish_run(arguments: argparse.Namespace, followed: Followed, document: str) -> None:
     """document: the runbook's file, or what it is called without one. Raises InputError."""
-    points = followed.points()
+    points = followed.outcome.points(followed.gates)
     title = followed.prepared.spec.task
     if arguments.format == "github":
         from runbook_runner.cli.ui.display import headline  # rich is slow to import

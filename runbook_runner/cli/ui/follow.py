@@ -11,19 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from runbook_runner.cli.ui.ask import ask
 from runbook_runner.core.errors import ExitCode
-from runbook_runner.core.events import (
-    DOUBT,
-    REDACTION,
-    Artifact,
-    CheckFinished,
-    Evaluated,
-    Log,
-    Recorded,
-    SandboxStarted,
-)
+from runbook_runner.core.events import DOUBT, REDACTION, Artifact, Log, Recorded, SandboxStarted
 from runbook_runner.core.text import printable_output
-from runbook_runner.evaluation.gates import Facts, Gate, Reached, reached
-from runbook_runner.evaluation.points import Point, points_of
+from runbook_runner.evaluation.gates import Gate, Reached
 from runbook_runner.evaluation.verdict import AGENT_FAILED
 from runbook_runner.runner import Outcome, PreparedRun, Question, run
 from runbook_runner.runner.cancellation import Cancellation
@@ -45,8 +35,6 @@ class Seen:
     def __init__(self) -> None:
         self._results: dict[str, Artifact] = {}
         self.sandbox: SandboxStarted | None = None
-        self.checks: list[CheckFinished] = []
-        self.evaluated: Evaluated | None = None
         self.notes: list[str] = []
         """What is to be known of the results, for people."""
 
@@ -58,15 +46,6 @@ class Seen:
             self.sandbox = event
         elif isinstance(event, Log) and event.source in (DOUBT, REDACTION):
             self.notes.append(event.message)
-        elif isinstance(event, CheckFinished):
-            self.checks.append(event)
-        elif isinstance(event, Evaluated):
-            self.evaluated = event
-
-    @property
-    def reasons(self) -> tuple[str, ...]:
-        """Why the verdict is not a pass."""
-        return self.evaluated.reasons if self.evaluated else ()
 
     def headline_first(self) -> list[Artifact]:
         return sorted(self._results.values(), key=lambda a: (a.primary is None, a.primary or 0))
@@ -90,15 +69,16 @@ class Followed:
         return ExitCode.PASS if all(gate.holds for gate in self.gates) else ExitCode.VERDICT_FAIL
 
     @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why the verdict is not a pass."""
+        return self.outcome.evaluated.reasons if self.outcome.evaluated else ()
+
+    @property
     def problems(self) -> tuple[str, ...]:
         """Why it did not pass: first the error that ended it, then what the evaluation found."""
         if error := self.outcome.error:
-            return (str(error), *(reason for reason in self.seen.reasons if not reason.startswith(AGENT_FAILED)))
-        return self.seen.reasons
-
-    def points(self) -> tuple[Point, ...]:
-        error = str(self.outcome.error) if self.outcome.error else None
-        return points_of(self.seen.evaluated, self.seen.checks, self.prepared.spec.criteria, error, self.gates)
+            return (str(error), *(reason for reason in self.reasons if not reason.startswith(AGENT_FAILED)))
+        return self.reasons
 
     def problem(self) -> str | None:
         """The same in one sentence, or as the error says it; `None` for a run that passed, or holds all its gates."""
@@ -107,7 +87,7 @@ class Followed:
         if self.gates:
             failed = [f"{one.gate}: {one.why}" for one in self.gates if not one.holds]
             return f"Not reached: {in_short(failed)}" if failed else None
-        return f"The verdict is fail: {in_short(self.seen.reasons)}" if self.seen.reasons else None
+        return f"The verdict is fail: {in_short(self.reasons)}" if self.reasons else None
 
     def require_copied(self) -> None:
         """To be called last, when its verdict is told. Raises RunbookError when `--out` does not have the results."""
@@ -116,7 +96,7 @@ class Followed:
 
     def json(self) -> dict[str, Any]:
         """The keys of `jetty run` (contract §12.4), and further ones."""
-        trajectory, outputs, seen = self.outcome.trajectory, self.outcome.outputs, self.seen.evaluated
+        trajectory, outputs, seen = self.outcome.trajectory, self.outcome.outputs, self.outcome.evaluated
         results = [str(self.outcome.folder / artifact.path) for artifact in self.seen.headline_first()]
         diverged = self.outcome.divergences
         return {
@@ -132,7 +112,7 @@ class Followed:
             "success": outputs.success,
             "missing_outputs": outputs.missing_outputs,
             "required_outputs": [found.model_dump() for found in (seen.outputs if seen else ())],
-            "reasons": list(self.seen.reasons),
+            "reasons": list(self.reasons),
             "gates": [{"gate": str(one.gate), "holds": one.holds, "why": one.why} for one in self.gates],
             "notes": self.seen.notes,
             "error": str(self.outcome.error) if self.outcome.error else None,
@@ -202,26 +182,7 @@ def _follow(
     readers: tuple[Reader, ...] = (seen, display) if display else (seen,)
     with _interruptible(cancellation, display):
         outcome = run(prepared, readers, cancellation)
-    return Followed(prepared, outcome, seen, reached(gates, _facts(outcome, seen)))
-
-
-def _facts(outcome: Outcome, seen: Seen) -> Facts:
-    outputs = outcome.outputs
-    report = outputs.validation_report if isinstance(outputs.validation_report, dict) else {}
-    score = report.get("overall_score")
-    return Facts(
-        verdict=outputs.verdict,
-        reasons=seen.reasons,
-        missing=tuple(outputs.missing_outputs),
-        error=str(outcome.error) if outcome.error else None,
-        metrics={
-            "score": float(score) if isinstance(score, int | float) else None,
-            "cost": outputs.usage.cost_usd,
-            "seconds": outcome.trajectory.steps["run"].duration_seconds,
-            "tokens": outputs.usage.total_tokens,
-            "calls": outputs.usage.api_calls,
-        },
-    )
+    return Followed(prepared, outcome, seen, outcome.reached(gates))
 
 
 @contextmanager

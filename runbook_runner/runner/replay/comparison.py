@@ -8,7 +8,7 @@ from runbook_runner.core.errors import AgentError, ExitCode
 from runbook_runner.core.events import SandboxStarted, ToolCalled
 from runbook_runner.core.settings import APP
 from runbook_runner.core.text import counted
-from runbook_runner.runner.live_run import Outcome
+from runbook_runner.runner.outcome import Outcome
 from runbook_runner.runner.replay.cassette import changes, relocation
 from runbook_runner.runner.replay.recorded_run import End, RecordedRun, answers_in, end_of
 from runbook_runner.trajectory.diff import CallsCompared, ResultsCompared, compare_calls, compare_results

@@ -1,0 +1,75 @@
+"""Runner: what came of a run, for its caller: the recorded trajectory, and what it was judged by."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from runbook_runner.core.criteria import Criteria
+from runbook_runner.core.errors import ExitCode, RunbookError
+from runbook_runner.core.events import CheckFinished, Evaluated
+from runbook_runner.evaluation.gates import Facts, Gate, Reached, reached
+from runbook_runner.evaluation.points import Point, points_of
+from runbook_runner.trajectory.models import RunbookOutputs, Trajectory
+
+
+@dataclass(frozen=True)
+class Outcome:
+    trajectory: Trajectory
+    folder: Path
+    error: RunbookError | None
+    """What ended the run early; `None` when it went through, whatever its verdict."""
+    criteria: Criteria
+    evaluated: Evaluated | None = None
+    """`None`: the run did not come so far."""
+    checks: tuple[CheckFinished, ...] = ()
+    """Those that the engine has run."""
+    not_copied: RunbookError | None = None
+    """Why the results are not where they were to be copied."""
+
+    @property
+    def outputs(self) -> RunbookOutputs:
+        outputs = self.trajectory.steps["run"].outputs
+        assert isinstance(outputs, RunbookOutputs)
+        return outputs
+
+    def points(self, gates: Sequence[Reached] = ()) -> tuple[Point, ...]:
+        """All that the run was judged by. gates: decide in the place of the verdict, if there are any."""
+        error = str(self.error) if self.error else None
+        return points_of(self.evaluated, self.checks, self.criteria, error, gates)
+
+    def reached(self, gates: Iterable[Gate]) -> tuple[Reached, ...]:
+        outputs = self.outputs
+        facts = Facts(
+            verdict=outputs.verdict,
+            reasons=self.evaluated.reasons if self.evaluated else (),
+            missing=tuple(outputs.missing_outputs),
+            error=str(self.error) if self.error else None,
+            metrics={
+                "score": self.score,
+                "cost": outputs.usage.cost_usd,
+                "seconds": self.trajectory.steps["run"].duration_seconds,
+                "tokens": outputs.usage.total_tokens,
+                "calls": outputs.usage.api_calls,
+            },
+        )
+        return reached(gates, facts)
+
+    @property
+    def score(self) -> float | None:
+        """The mean of the judges' scores; `None`: nothing was scored."""
+        report = self.outputs.validation_report
+        score = report.get("overall_score") if isinstance(report, dict) else None
+        return float(score) if isinstance(score, int | float) else None
+
+    @property
+    def divergences(self) -> dict[str, int] | None:
+        """Severity → how many requests differed so from the recorded ones; `None` when no recording answered."""
+        if (replay := self.trajectory.attributes.params.get("replay")) is None:
+            return None
+        return {severity: replay["divergences"].get(severity, 0) for severity in ("minor", "major", "miss")}
+
+    @property
+    def exit_code(self) -> ExitCode:
+        if self.error:
+            return self.error.exit_code
+        return ExitCode.PASS if self.outputs.verdict == "pass" else ExitCode.VERDICT_FAIL
