@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from runbook_runner.core import settings
+from runbook_runner.core.apart.process import OnCancel
 from runbook_runner.core.criteria import Criteria
 from runbook_runner.core.declared import RequiredOutput
 from runbook_runner.core.events import AgentFinished, Emit, Evaluated, OutputFound
@@ -33,6 +34,7 @@ def evaluate(
     criteria: Criteria,
     agent: AgentFinished,
     command: RunCommand,
+    on_cancel: OnCancel,
     emit: Emit,
 ) -> Evaluation:
     """Reads the collected results and runs the checks of the runbook. Success: the agent ended well and made every
@@ -42,7 +44,8 @@ def evaluate(
     outputs = found_outputs(folder, required)
     lacking = [output for output in outputs if output.lack]
     said = read_report(results)
-    judged = _judge(said, criteria, run_checks(criteria, folder, command, emit), run_script(criteria, command, emit))
+    checks = run_checks(criteria, folder, command, on_cancel, emit)
+    judged = _judge(said, criteria, checks, run_script(criteria, command, emit))
     reasons = [] if agent.ended_well else [f"{AGENT_FAILED}: {agent.error or 'it was cancelled.'}"]
     reasons += map(lack_of, lacking)
     reasons += (*judged.claims, *judged.reasons)

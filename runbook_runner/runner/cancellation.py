@@ -79,6 +79,13 @@ class Cancellation:
             self._stop = None
 
     @contextmanager
+    def ends_with(self, stop: Callable[[], None]) -> Iterator[None]:
+        """As `stops_with`, and CancelledError ends the block then."""
+        with self.stops_with(stop):
+            yield
+        self.check()
+
+    @contextmanager
     def abandons_with(self, abandon: Callable[[], None]) -> Iterator[None]:
         self._abandon = abandon
         try:

@@ -255,7 +255,9 @@ def _evaluate(run: Run, sandbox: Sandbox, end: AgentFinished, collected: Collect
 
     criteria = Criteria() if end.ended_by == "cancel" else run.spec.criteria
     with run.emit.phase("evaluate") as phase:
-        evaluation = evaluate(run.folder / RESULTS, run.spec.outputs, criteria, end, command, tell)
+        evaluation = evaluate(
+            run.folder / RESULTS, run.spec.outputs, criteria, end, command, run.cancellation.ends_with, tell
+        )
         if command.used:
             tell_changes(run, sandbox, collected.stamps)
         if evaluation.report:

@@ -2,6 +2,7 @@
 
 import json
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ def judge(
         (results / "validation_report.json").write_text(text)
     end = AgentFinished(exit_code=1 if error else 0, ended_by="exit", error=error)
     outputs = [RequiredOutput(path=path) for path in required]
-    return evaluate(results, outputs, criteria, end, command, lambda _: None).event
+    return evaluate(results, outputs, criteria, end, command, lambda _: nullcontext(), lambda _: None).event
 
 
 def step(name: str, status: str = "pass") -> dict[str, Any]:

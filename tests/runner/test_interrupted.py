@@ -108,6 +108,22 @@ def test_a_signal_at_any_moment_ends_the_run_in_good_order(
     assert nothing_left(home, tmp_path)
 
 
+CHECKS = "## Code Checks\n\n" + "\n".join(
+    f"### {name} — It is there\n\n```yaml\nuse: file_exists\npath: out.txt\n```\n" for name in ("one", "two")
+)
+
+
+def test_a_request_between_two_checks_ends_the_run(home: Path, shell_runbook: Write) -> None:
+    path = shell_runbook("echo made > /app/results/out.txt")
+    document = path / "RUNBOOK.md"
+    document.write_text(document.read_text() + "\n" + CHECKS)
+    cancellation = Cancellation()
+    outcome = run(path, at("check.finished", cancellation.request), cancellation=cancellation)
+    _, kinds = record(home)
+    assert outcome.trajectory.status == "cancelled"
+    assert kinds.count("check.finished") == 1
+
+
 def test_a_signal_in_the_moment_in_which_a_block_becomes_interruptible_or_no_longer_is(
     home: Path, tmp_path: Path, shell_runbook: Write
 ) -> None:

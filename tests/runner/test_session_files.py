@@ -15,6 +15,7 @@ from itertools import islice, permutations
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -51,8 +52,8 @@ def collect(tmp_path: Path) -> Collect:
         for path, name in put.items():
             (tmp_path / name).unlink(missing_ok=True)
             path.rename(tmp_path / name)
-        work = tmp_path / "work"
-        work.mkdir(exist_ok=True)
+        work = tmp_path / f"work-{uuid4()}"  # its name is one of /dev/shm, too, for all tests at the same time
+        work.mkdir()
         with suppress(sqlite3.Error):
             collect_rows(Folder(), str(database), target, Redactor(secrets), work=work, max_bytes=max_bytes)  # type: ignore[arg-type]
         if not target.is_file():
@@ -183,7 +184,7 @@ def test_the_process_that_reads_ends_with_a_runner_that_is_killed(
     assert runner.stdout
     child = Path(f"/proc/{int(runner.stdout.readline())}")
     try:
-        eventually(lambda: re.search(r"Max cpu time +30 ", (child / "limits").read_text()))
+        eventually(lambda: re.search(r"Max cpu time +31 ", (child / "limits").read_text()))
     finally:
         runner.kill()
         runner.communicate(timeout=60)
@@ -201,9 +202,9 @@ START = """
 import sys
 from pathlib import Path
 from runbook_runner.runner.results.session_files import _started
-child = _started(Path(sys.argv[1]))
-print(child.pid, flush=True)
-child.wait()
+with _started(Path(sys.argv[1])) as child:
+    print(child.pid, flush=True)
+    child.wait()
 """
 
 

@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 from runbook_runner.core.criteria import BuiltIn, Use
 from runbook_runner.core.settings import RESULTS
 from runbook_runner.core.text import counted, printable_name
-from runbook_runner.evaluation.checks.content import NoAnswerError, json_problems, without_match
+from runbook_runner.evaluation.checks.content import Ends, NoAnswerError, json_problems, without_match
 from runbook_runner.evaluation.outputs import ResultsFolder
 
 MOST_BYTES: Final = 64 << 20
@@ -24,8 +24,8 @@ class Answer(NamedTuple):
     message: str
 
 
-def builtin_answer(builtin: BuiltIn, results: ResultsFolder, timeout_s: float) -> Answer:
-    """timeout_s: for the search of a pattern."""
+def builtin_answer(builtin: BuiltIn, results: ResultsFolder, ends: Ends) -> Answer:
+    """Raises CancelledError."""
     paths = [path for path in results.matching(builtin.files) if path.is_file()]
     if results.is_exhausted:
         return Answer("error", "there are too many results to look for it.")
@@ -36,16 +36,16 @@ def builtin_answer(builtin: BuiltIn, results: ResultsFolder, timeout_s: float) -
     try:
         if builtin.use == "markdown_relative_links_resolve":
             return _links_resolve(results, files)
-        return _USES[builtin.use](builtin, files, timeout_s)
+        return _USES[builtin.use](builtin, files, ends)
     except NoAnswerError as error:
         return Answer("error", str(error))
 
 
-def _file_exists(_: BuiltIn, files: Mapping[str, Path], __: float) -> Answer:
+def _file_exists(_: BuiltIn, files: Mapping[str, Path], __: Ends) -> Answer:
     return Answer("pass", f"{counted(len(files), 'file')}.")
 
 
-def _min_size(builtin: BuiltIn, files: Mapping[str, Path], _: float) -> Answer:
+def _min_size(builtin: BuiltIn, files: Mapping[str, Path], _: Ends) -> Answer:
     small = (f"{name} has {path.stat().st_size:,}" for name, path in files.items() if _is_small(path, builtin))
     return _all_good(small, f"below {counted(builtin.bytes or 0, 'byte')}", files)
 
@@ -54,24 +54,24 @@ def _is_small(path: Path, builtin: BuiltIn) -> bool:
     return path.stat().st_size < (builtin.bytes or 0)
 
 
-def _json_valid(_: BuiltIn, files: Mapping[str, Path], timeout_s: float) -> Answer:
+def _json_valid(_: BuiltIn, files: Mapping[str, Path], ends: Ends) -> Answer:
     _require_small(files)
-    wrong = json_problems(files, timeout_s)
+    wrong = json_problems(files, ends)
     return _all_good((f"{name}: {problem}" for name, problem in wrong.items()), "not JSON", files)
 
 
-def _regex_present(builtin: BuiltIn, files: Mapping[str, Path], timeout_s: float) -> Answer:
-    return _all_good(_without(builtin, files, timeout_s), f"no match of {builtin.pattern}", files)
+def _regex_present(builtin: BuiltIn, files: Mapping[str, Path], ends: Ends) -> Answer:
+    return _all_good(_without(builtin, files, ends), f"no match of {builtin.pattern}", files)
 
 
-def _regex_absent(builtin: BuiltIn, files: Mapping[str, Path], timeout_s: float) -> Answer:
-    without = set(_without(builtin, files, timeout_s))
+def _regex_absent(builtin: BuiltIn, files: Mapping[str, Path], ends: Ends) -> Answer:
+    without = set(_without(builtin, files, ends))
     return _all_good((name for name in files if name not in without), f"a match of {builtin.pattern}", files)
 
 
-def _without(builtin: BuiltIn, files: Mapping[str, Path], timeout_s: float) -> list[str]:
+def _without(builtin: BuiltIn, files: Mapping[str, Path], ends: Ends) -> list[str]:
     _require_small(files)
-    return without_match(builtin.pattern or "", files, timeout_s)
+    return without_match(builtin.pattern or "", files, ends)
 
 
 def _links_resolve(results: ResultsFolder, files: Mapping[str, Path]) -> Answer:
@@ -111,7 +111,7 @@ def _resolves(link: str, name: str, results: ResultsFolder) -> bool:
     return results.has(posixpath.join(posixpath.dirname(name), target))
 
 
-_USES: Final[Mapping[Use, Callable[[BuiltIn, Mapping[str, Path], float], Answer]]] = {
+_USES: Final[Mapping[Use, Callable[[BuiltIn, Mapping[str, Path], Ends], Answer]]] = {
     "file_exists": _file_exists,
     "min_size": _min_size,
     "json_valid": _json_valid,

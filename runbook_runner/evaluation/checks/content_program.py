@@ -1,27 +1,34 @@
 """Run by `content.py` in a process of its own, with nothing but the standard library: stdin says what is looked for in
-which files, stdout has what is wrong with those that are not as they should be."""
+which files, stdout has what is wrong with those that are not as they should be, or why that can't be said."""
 
 import json
-import os
 import re
-import signal
 import sys
 from pathlib import Path
+from typing import Any
 
-MEMORY = 1 << 30
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
 JSON_LINES = (".jsonl", ".ndjson")
 
 
+class NoAnswerError(Exception):
+    """The message says why."""
+
+
 def main() -> None:
-    asked = json.load(sys.stdin)
-    if sys.platform == "linux":
-        limit(asked["cpu_s"])
-        end_with(asked["parent"])
+    said: dict[str, Any] = {}
+    try:
+        said["found"] = look(json.load(sys.stdin))
+    except NoAnswerError as error:
+        said["problem"] = str(error)
+    sys.stdout.write(json.dumps(said))
+
+
+def look(asked: dict[str, Any]) -> dict[str, str]:
+    """Returns what is wrong with each file that is not as it should be. Raises NoAnswerError."""
     try:
         pattern = re.compile(asked["pattern"], re.MULTILINE)
     except (re.error, OverflowError, RecursionError) as error:
-        sys.exit(f"the pattern is not a regular expression: {error}")
+        raise NoAnswerError(f"the pattern is not a regular expression: {error}") from None
     found = {}
     for name, path in asked["files"].items():
         try:
@@ -31,26 +38,10 @@ def main() -> None:
             else:
                 problem = "no match" if pattern.search(text) is None else None
         except MemoryError:
-            sys.exit(f"{name} needs too much memory")
+            raise NoAnswerError(f"{name} needs too much memory") from None
         if problem:
             found[name] = problem
-    sys.stdout.write(json.dumps(found))
-
-
-def limit(cpu_s: int) -> None:
-    import resource
-
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s))
-
-
-def end_with(parent: int) -> None:
-    """Linux kills this process when its parent, which may be killed itself, is gone."""
-    import ctypes
-
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        sys.exit("the parent is gone")
+    return found
 
 
 def json_problem(name: str, text: str) -> str | None:

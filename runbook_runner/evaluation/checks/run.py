@@ -4,10 +4,12 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
+from runbook_runner.core.apart.process import OnCancel
 from runbook_runner.core.criteria import CodeCheck, Criteria
 from runbook_runner.core.events import CheckFinished, Emit
 from runbook_runner.core.settings import MAX_CHECK_TIMEOUT_S
 from runbook_runner.evaluation.checks.builtins import builtin_answer
+from runbook_runner.evaluation.checks.content import Ends
 from runbook_runner.evaluation.entries import PLATFORM, Check
 from runbook_runner.evaluation.outputs import ResultsFolder
 
@@ -32,28 +34,32 @@ RunCommand = Callable[[str, bool, float], Ran]
 """Runs a script in the run's sandbox: its code, whether the first command that fails ends it, seconds it may take."""
 
 
-def run_checks(criteria: Criteria, results: ResultsFolder, command: RunCommand, emit: Emit) -> tuple[Check, ...]:
+def run_checks(
+    criteria: Criteria, results: ResultsFolder, command: RunCommand, on_cancel: OnCancel, emit: Emit
+) -> tuple[Check, ...]:
     """One entry for each check that the agent does not run."""
-    return tuple(_run_all(criteria, results, command, emit))
+    return tuple(_run_all(criteria, results, command, on_cancel, emit))
 
 
-def _run_all(criteria: Criteria, results: ResultsFolder, command: RunCommand, emit: Emit) -> Iterator[Check]:
+def _run_all(
+    criteria: Criteria, results: ResultsFolder, command: RunCommand, on_cancel: OnCancel, emit: Emit
+) -> Iterator[Check]:
     if criteria.problem:
         yield Check(kind="code_check", id="code_checks", status="error", message=criteria.problem)
-    timeout_s = min(criteria.checks.timeout_s, MAX_CHECK_TIMEOUT_S)
+    ends = Ends(min(criteria.checks.timeout_s, MAX_CHECK_TIMEOUT_S), on_cancel)
     for check in criteria.code_checks:
         if check.problem or check.executor != "agent":
-            yield _run(check, results, command, timeout_s, emit)
+            yield _run(check, results, command, ends, emit)
 
 
-def _run(check: CodeCheck, results: ResultsFolder, command: RunCommand, timeout_s: float, emit: Emit) -> Check:
+def _run(check: CodeCheck, results: ResultsFolder, command: RunCommand, ends: Ends, emit: Emit) -> Check:
     began, ran = time.monotonic(), Ran(None)
     if check.problem or (check.kind == "builtin" and check.builtin is None):
         status, message = _error(check.problem or "The block says nothing.")
     elif check.builtin:
-        status, message = builtin_answer(check.builtin, results, timeout_s)
+        status, message = builtin_answer(check.builtin, results, ends)
     else:
-        ran = command(check.code, True, timeout_s)
+        ran = command(check.code, True, ends.timeout_s)
         status, message = _answer(ran)
     emit(
         CheckFinished(

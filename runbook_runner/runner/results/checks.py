@@ -78,10 +78,9 @@ class SandboxCommands:
         return self._ended(process, timeout_s)
 
     def _ended(self, process: Process, timeout_s: float) -> Ran:
-        with self._run.cancellation.stops_with(process.kill):
+        with self._run.cancellation.ends_with(process.kill):
             output = self._output(process)
             end = process.wait()
-        self._run.cancellation.check()
         if end.ended_by == "deadline":
             return Ran(None, output, f"it took longer than {timeout_s:g} s.")
         if end.ended_by == "killed" or end.code is None:

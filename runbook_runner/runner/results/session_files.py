@@ -3,14 +3,13 @@
 import json
 import sqlite3
 import subprocess
-import sys
-import threading
 from collections import Counter
-from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Generator
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import Any, Final
 
+from runbook_runner.core.apart.process import started
 from runbook_runner.core.disk.private import FOLDER, private_opener
 from runbook_runner.core.files import make_folder
 from runbook_runner.core.formats.json_toml import plain_json
@@ -19,7 +18,7 @@ from runbook_runner.sandbox.base import Sandbox, Wanted
 from runbook_runner.sandbox.temp_folders import memory_folder
 
 _LOG: Final = "-wal"  # holds the last writes until the program closes the database
-_PROGRAM: Final = (Path(__file__).with_name("session_program.py")).read_text("utf-8")
+_PROGRAM: Final = Path(__file__).with_name("session_program.py").read_text("utf-8")
 _LONGEST_S: Final = 30  # of reading: the file comes from the sandbox and may be hostile
 _TOO_LARGE: Final = "its rows take more space than results may"
 
@@ -73,7 +72,7 @@ def _write(database: Path, target: Path, redactor: Redactor, max_bytes: int) -> 
 def _rows(database: Path, longest: int) -> Generator[tuple[str, Row], None, None]:
     """Reads them in a process of its own, which can be ended: SQLite parses some schemas for minutes, and no handler
     is called then. longest: of a row, in bytes. Raises `sqlite3.DataError` when there are rows that can't be read."""
-    with _started(database) as child, _ended_in_time(child):
+    with _started(database) as child:
         assert child.stdout
         while (line := child.stdout.readline(longest)).endswith(b"\n"):
             said = json.loads(line)
@@ -88,27 +87,8 @@ def _rows(database: Path, longest: int) -> Generator[tuple[str, Row], None, None
         raise sqlite3.DataError(f"reading it takes longer than {_LONGEST_S} s, or too much memory")
 
 
-def _started(database: Path) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen(
-        [sys.executable, "-I", "-S", "-c", _PROGRAM, f"{database.as_uri()}?mode=ro", str(_LONGEST_S)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env={},
-        start_new_session=True,  # Ctrl-C at the terminal is the runner's to handle
-    )
-
-
-@contextmanager
-def _ended_in_time(child: "subprocess.Popen[bytes]") -> Iterator[None]:
-    clock = threading.Timer(_LONGEST_S, child.kill)
-    clock.daemon = True
-    clock.start()
-    try:
-        yield
-    finally:
-        clock.cancel()
-        child.kill()
+def _started(database: Path) -> "AbstractContextManager[subprocess.Popen[bytes]]":
+    return started(_PROGRAM, f"{database.as_uri()}?mode=ro", seconds=_LONGEST_S)
 
 
 def _redacted(value: Any, redactor: Redactor, hits: Counter[str]) -> Any:

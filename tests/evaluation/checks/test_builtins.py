@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from runbook_runner.core.criteria import BuiltIn
 from runbook_runner.evaluation.checks.builtins import MOST_BYTES, Answer, builtin_answer
-from runbook_runner.evaluation.checks.content import without_match
+from runbook_runner.evaluation.checks.content import Ends, without_match
 from runbook_runner.evaluation.outputs import ResultsFolder
 from runbook_runner.runbook.document import parse
 
@@ -19,7 +20,7 @@ def answer(results: Path, yaml: str, timeout_s: float = 20) -> Answer:
         f"---\nagent: shell\n---\n# T\n\n## Code Checks\n\n### x — X\n\n```yaml\n{yaml}\n```\n"
     ).criteria.code_checks
     assert isinstance(check.builtin, BuiltIn), check.problem
-    return builtin_answer(check.builtin, ResultsFolder(results), timeout_s)
+    return builtin_answer(check.builtin, ResultsFolder(results), Ends(timeout_s, lambda _: nullcontext()))
 
 
 @pytest.fixture
@@ -112,8 +113,9 @@ def test_an_expression_that_never_ends_is_an_error_and_nothing_runs_on(results: 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent")
 def test_a_search_ends_with_the_run_that_is_killed(tmp_path: Path, eventually: Any) -> None:
     (tmp_path / "a.md").write_text("a" * 5000 + "!")
-    search = f"without_match('^(a+)+$', {{'a.md': {str(tmp_path / 'a.md')!r}}}, 600)"
-    code = f"from runbook_runner.evaluation.checks.content import without_match; {search}"
+    search = f"without_match('^(a+)+$', {{'a.md': {str(tmp_path / 'a.md')!r}}}, Ends(600, lambda _: nullcontext()))"
+    imports = "from contextlib import nullcontext; from runbook_runner.evaluation.checks.content import *"
+    code = f"{imports}; {search}"
     with subprocess.Popen([sys.executable, "-c", code]) as run:
         children = Path(f"/proc/{run.pid}/task/{run.pid}/children")
         searcher = Path("/proc", eventually(lambda: children.read_text().split())[0], "stat")
@@ -125,7 +127,7 @@ def test_a_search_ends_with_the_run_that_is_killed(tmp_path: Path, eventually: A
 @pytest.mark.skipif(sys.platform != "linux", reason="limits are Linux's")
 def test_a_search_is_bounded_in_processor_time() -> None:
     limits = {"limits": Path("/proc/self/limits")}  # of the process that reads them
-    assert without_match("^Max cpu time +4 +4 +seconds", limits, timeout_s=2.5) == []
+    assert without_match("^Max cpu time +4 +4 +seconds", limits, Ends(2.5, lambda _: nullcontext())) == []
 
 
 @pytest.mark.parametrize("use", ["json_valid", "regex_absent\npattern: x", "markdown_relative_links_resolve"])
