@@ -3,6 +3,7 @@
 All lines are 1-based lines of the runbook.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final, Literal
@@ -15,6 +16,8 @@ Use = Literal[
     "file_exists", "min_size", "json_valid", "regex_present", "regex_absent", "markdown_relative_links_resolve"
 ]
 MAX_MIN_SIZE: Final = 1 << 50
+MAX_CHECK_ID: Final = 200  # characters
+_CHECK_ID: Final = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{MAX_CHECK_ID - 1}}}")
 
 
 class Declared:
@@ -114,6 +117,10 @@ class CodeCheck(Declared):
     """Why the check can only be recorded as `error`; empty when it can be run."""
     is_repeat: bool = False
     """An earlier check has this id: this one does not count."""
+
+    def __post_init__(self) -> None:
+        if self.id and not _CHECK_ID.fullmatch(self.id):
+            raise ValueError("id is not that of a check")
 
     @property
     def counts(self) -> bool:

@@ -16,6 +16,7 @@ from runbook_runner.evaluation.outputs import ResultsFolder
 MOST_BYTES: Final = 64 << 20
 """Of a file whose content is looked at."""
 _MOST_TOLD: Final = 5
+_LONGEST: Final = 500  # characters of what a message names
 _MOST_MARKDOWN: Final = 8 << 20  # read, it takes fifty times as much memory
 
 
@@ -30,7 +31,7 @@ def builtin_answer(builtin: BuiltIn, results: ResultsFolder, ends: Ends) -> Answ
     if results.is_exhausted:
         return Answer("error", "there are too many results to look for it.")
     if not paths:
-        none = f"{'nothing matches' if builtin.is_glob else 'there is no file'} {builtin.files}."
+        none = f"{'nothing matches' if builtin.is_glob else 'there is no file'} {_brief(builtin.files)}."
         return Answer("pass" if builtin.use == "regex_absent" else "fail", none)
     files = {path.relative_to(results.root).as_posix(): path for path in paths}
     try:
@@ -61,12 +62,12 @@ def _json_valid(_: BuiltIn, files: Mapping[str, Path], ends: Ends) -> Answer:
 
 
 def _regex_present(builtin: BuiltIn, files: Mapping[str, Path], ends: Ends) -> Answer:
-    return _all_good(_without(builtin, files, ends), f"no match of {builtin.pattern}", files)
+    return _all_good(_without(builtin, files, ends), f"no match of {_brief(builtin.pattern)}", files)
 
 
 def _regex_absent(builtin: BuiltIn, files: Mapping[str, Path], ends: Ends) -> Answer:
     without = set(_without(builtin, files, ends))
-    return _all_good((name for name in files if name not in without), f"a match of {builtin.pattern}", files)
+    return _all_good((name for name in files if name not in without), f"a match of {_brief(builtin.pattern)}", files)
 
 
 def _without(builtin: BuiltIn, files: Mapping[str, Path], ends: Ends) -> list[str]:
@@ -125,8 +126,14 @@ def _all_good(wrong: Iterable[str], problem: str, files: Mapping[str, Path]) -> 
     found = list(islice(wrong, _MOST_TOLD + 1))
     if not found:
         return Answer("pass", f"{counted(len(files), 'file')}.")
-    told = "; ".join(printable_name(one)[:500] for one in found[:_MOST_TOLD])
+    told = "; ".join(_brief(printable_name(one)) for one in found[:_MOST_TOLD])
     return Answer("fail", f"{problem}: {told}{' and more' if len(found) > _MOST_TOLD else ''}.")
+
+
+def _brief(text: str | None) -> str:
+    """For a message."""
+    text = text or ""
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
 def _require_small(files: Mapping[str, Path], most: int = MOST_BYTES) -> None:

@@ -17,7 +17,7 @@ _NOT_STARTED = (126, 127)
 """What a shell exits with that can't start a command."""
 _Result = Literal["pass", "fail", "error"]
 _TOLD = 2000
-"""Characters of an output that a report keeps; the end says what failed."""
+"""Characters of a text that a report keeps; of an output the last, which say what failed."""
 
 
 class Ran(NamedTuple):
@@ -85,7 +85,10 @@ def _details(check: CodeCheck, ran: Ran) -> dict[str, object]:
             "exit_code": ran.code,
             "stdout_tail": ran.output[-_TOLD:],
         }
-    return {"runner": PLATFORM, **({"use": check.builtin.use, "files": check.builtin.files} if check.builtin else {})}
+    return {
+        "runner": PLATFORM,
+        **({"use": check.builtin.use, "files": check.builtin.files[:_TOLD]} if check.builtin else {}),
+    }
 
 
 def _answer(ran: Ran) -> tuple[_Result, str]:

@@ -5,7 +5,7 @@ import re
 from dataclasses import replace
 from typing import Any, Final, get_args
 
-from runbook_runner.core.criteria import MAX_MIN_SIZE, BuiltIn, CodeCheck, Executor, Kind, Use
+from runbook_runner.core.criteria import MAX_CHECK_ID, MAX_MIN_SIZE, BuiltIn, CodeCheck, Executor, Kind, Use
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.formats.yaml_text import YamlText
 from runbook_runner.runbook.markdown.blocks import Fence, Outline, Section
@@ -34,10 +34,13 @@ def read_code_checks(outline: Outline, default_executor: Executor = "jetty") -> 
     seen: set[str] = set()
     for heading in subsections(outline.sections, section, 3) if section else ():
         match = _HEADING.fullmatch(heading.title)
-        check_id = match["id"] if match else ""
+        check_id = match["id"][:MAX_CHECK_ID] if match else ""
         fence = next(iter(outline.fences_in(heading)), None)
         name = match["name"] if match else heading.title
-        found.append(_check(heading, fence, check_id, name, check_id in seen, default_executor))
+        check = _check(heading, fence, check_id, name, check_id in seen, default_executor)
+        if match and len(match["id"]) > MAX_CHECK_ID:
+            check = replace(check, executor=None, problem=f"Its id is longer than {MAX_CHECK_ID} characters.")
+        found.append(check)
         seen.update(filter(None, (check_id,)))
     return tuple(found)
 

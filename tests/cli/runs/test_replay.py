@@ -247,6 +247,8 @@ def test_a_spec_of_another_version_is_refused_with_its_place(runbook: Any, shell
     ("code_checks.0.builtin.bytes", -1),
     ("code_checks.0.builtin.bytes", 10**400),
     ("code_checks.0.id", ""),
+    ("code_checks.0.id", "x" * 201),
+    ("code_checks.0.id", "two\nlines"),
     ("code_checks.0.is_repeat", True),
     ("checks.timeout_s", 0),
     ("checks.timeout_s", -5),

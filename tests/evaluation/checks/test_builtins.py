@@ -85,6 +85,13 @@ def test_each_says_what_it_found(results: Path, yaml: str, status: str, said: st
     assert (found.status, said in found.message) == (status, True), found
 
 
+@pytest.mark.parametrize("use", ["regex_present\npath: a.md\npattern: {}", "regex_absent\nglob: '*{}*'\npattern: x"])
+def test_an_endless_pattern_is_told_by_its_beginning(results: Path, use: str) -> None:
+    found = answer(results, f"use: {use.format('x' * 180_000)}")
+    assert "x" * 400 in found.message
+    assert len(found.message) < 600
+
+
 @pytest.mark.parametrize("prefix", ["/app/results/", "/app/results/%2f", "%2e%2e/", "deep/..//../", "a.md/../../"])
 def test_a_link_does_not_tell_which_files_this_machine_has(results: Path, tmp_path: Path, prefix: str) -> None:
     outside = tmp_path.with_name(f"{tmp_path.name}-outside")

@@ -75,6 +75,13 @@ def test_unusable_check_says_why(fence, says):
     assert check.counts
 
 
+def test_a_check_with_an_endless_id_can_not_be_run():
+    first, second = checks("## Code Checks\n" + 2 * f"\n### {'x' * 300} — A name\n\n```bash\ntrue\n```\n")
+    assert (first.id, first.executor, first.counts) == ("x" * 200, None, True)
+    assert first.problem == "Its id is longer than 200 characters."
+    assert second.is_repeat
+
+
 def test_only_the_first_fence_counts():
     assert one("```bash\nfirst\n```\n\n```bash\nsecond\n```").code == "first\n"
 
