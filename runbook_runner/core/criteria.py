@@ -174,6 +174,8 @@ class Criteria(Declared):
     rubric: Rubric | None = None
     statuses: tuple[Status, ...] = ()
     checklist: tuple[ChecklistItem, ...] = ()
+    is_short_form: bool = False
+    """The checklist is what the short form calls done (contract §3.4, end): a judge can decide it."""
     code_checks: tuple[CodeCheck, ...] = ()
     """Those that do not count are left out."""
     checks: ChecksConfig = ChecksConfig()

@@ -18,6 +18,8 @@ Status = Literal["pending", "running", "completed", "failed", "cancelled", "arch
 Level = Literal["debug", "info", "warning", "error"]
 Source = Literal["provider", "script", "replay"]
 """Who answered a model call."""
+Asker = Literal["agent", "judge"]
+"""Who made a model call: the run's agent, or the engine, to have the results judged."""
 Stop = Literal["length", "refusal"]
 """Why a model stopped early: it reached its token limit, or it or its provider's filter refused."""
 
@@ -248,16 +250,17 @@ class AgentRetried(Event):
 
 
 class ModelCalled(Event):
-    """One request of the agent to its model, as the gateway saw it."""
+    """One request of the agent or of the judge to its model, as the gateway saw it."""
 
     type: Literal["model.called"] = "model.called"
     number: int
-    """1-based, in order of arrival."""
+    """1-based, in order of arrival; the judge's are counted by themselves."""
+    asker: Asker = "agent"
     dialect: Fixed
     model: Name
     source: Source
     status: int
-    """HTTP status the agent got; 0 when the connection broke."""
+    """HTTP status of the answer; 0 when the connection broke."""
     usage: Usage = Usage()
     seconds: float
     error: str | None = None
@@ -288,6 +291,7 @@ class ReplayDiverged(Event):
     type: Literal["replay.diverged"] = "replay.diverged"
     number: int = 0
     """Of the model call in this run."""
+    asker: Asker = "agent"
     recorded: int | None
     """Number of the nearest call in the recording; `None` when no recorded call is similar."""
     severity: Literal["minor", "major", "miss"]
@@ -342,9 +346,11 @@ class Redacted(Event):
 
 
 class CheckFinished(Event):
-    """The engine has run a check of the runbook."""
+    """The engine has run a check of the runbook, or its judge has scored a criterion."""
 
     type: Literal["check.finished"] = "check.finished"
+    kind: Literal["code_check", "judge", "checklist"] = "code_check"
+    """As in a report."""
     id: Name
     name: str
     status: Literal["pass", "fail", "error"]
@@ -380,6 +386,9 @@ class Evaluated(Event):
     outputs: tuple[OutputFound, ...] = ()
     """One for each required output."""
     validation_report: Json = None
+    judge: Json = None
+    """What the judge found (`evaluation/judge`): `model`, `samples`, `score`, `errors`, `checks`; `None`: none was
+    asked."""
     reasons: tuple[str, ...] = ()
     """All of them."""
     claims: tuple[str, ...] = ()

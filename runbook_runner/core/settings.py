@@ -62,6 +62,7 @@ INPUT_ENTRIES: Final = 100_000  # files and folders that all inputs of a run may
 DEFAULT_PARALLEL_CALLS: Final = 64  # concurrent model calls with one provider key
 DEFAULT_CHECK_TIMEOUT_S: Final = 120  # of one code check (contract §3.11)
 MAX_CHECK_TIMEOUT_S: Final = 900
+MAX_JUDGE_SAMPLES: Final = 25  # how often a judge is asked the same
 GRACE_S: Final = 5.0  # between asking a process to end and killing it
 
 RecordMode = Literal["full", "metadata", "none"]
@@ -92,6 +93,8 @@ class Settings(NamedTuple):
 
     record_mode: RecordMode
     """`RUNBOOK_RECORD_MODE`."""
+    judge_model: str | None
+    """`RUNBOOK_JUDGE_MODEL`: who judges results when `--judge-model` does not say it. `None`: nobody."""
     data: Path
     """The user's own folder, for all homes: claims of runs, what sandboxes need of this machine, agents' programs.
     `RUNBOOK_DATA`, else where the system keeps such things. See `core/disk/private.py`."""
@@ -105,6 +108,7 @@ class Settings(NamedTuple):
             ca_bundle=_ca_bundle(),
             base_image=os.environ.get("RUNBOOK_BASE_IMAGE") or None,
             record_mode=record_mode(os.environ.get("RUNBOOK_RECORD_MODE") or "full", "RUNBOOK_RECORD_MODE"),
+            judge_model=os.environ.get("RUNBOOK_JUDGE_MODEL") or None,
             data=user_data(),
         )
 

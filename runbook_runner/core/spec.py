@@ -107,6 +107,16 @@ class Limits(Part):
     """Model calls."""
 
 
+class JudgeChoice(Part):
+    """Who judges the results."""
+
+    model: str
+    provider: str | None = None
+    """`None`: a script answers."""
+    samples: int = Field(1, ge=1, le=settings.MAX_JUDGE_SAMPLES)
+    """How often it is asked."""
+
+
 class RunSpec(Part):
     """A resolved run: `Runbook` + parameters + flags, ready for any machine that has the files and the secrets."""
 
@@ -139,6 +149,8 @@ class RunSpec(Part):
     evaluation: str | None = None
     criteria: Criteria = Criteria()
     """How the run is judged. Not part of the digest, for the same reason."""
+    judge: JudgeChoice | None = None
+    """`None`: no model judges the results. Not part of the digest: it changes nothing of what the agent does."""
     limits: Limits = Limits()
     network: Network = Network()
     labels: dict[str, str] = {}
@@ -147,7 +159,7 @@ class RunSpec(Part):
     def digest(self) -> str:
         """`sha256:…` over the canonical JSON: the order of parameters, inputs, secrets and labels and the paths of
         this machine do not matter."""
-        body = self.model_dump(mode="json", exclude={"near", "blocks", "criteria"})
+        body = self.model_dump(mode="json", exclude={"near", "blocks", "criteria", "judge"})
         for item in body["inputs"]:
             del item["source"]
         for unordered in ("inputs", "secrets"):

@@ -15,7 +15,8 @@ def merged(
     said: Mapping[str, Any] | str | None, criteria: Criteria, platform: Sequence[Check]
 ) -> tuple[dict[str, Any], Sequence[Check]]:
     """said: the agent's report, or why it can't be used; `None`: there is none. platform: one entry for each check that
-    the engine has run. Returns the report that takes its place, and the entries of it."""
+    the engine has run, and for each criterion that its judge has scored. Returns the report that takes its place, and
+    the entries of it."""
     checks = tuple(_checks(said, criteria, platform))
     body = dict(said) if isinstance(said, Mapping) else {}
     passed = not any(check.is_bad for check in checks)
@@ -36,13 +37,16 @@ def _checks(said: Mapping[str, Any] | str | None, criteria: Criteria, platform: 
     """The agent's entries, with the platform's in the place of those with the same id or behind them."""
     by_agent = {check.id: check for check in criteria.code_checks if check.executor == "agent" and not check.problem}
     runs_all = criteria.generation == 1 and not criteria.code_checks
-    own = {check.id: check for check in platform}
+    own = {(check.kind, check.id): check for check in platform}
+    is_judged = any(check.kind == "judge" for check in platform)
     reported = _reported(said)
     for check in reported:
-        if check.kind != "code_check" or check.id in by_agent or runs_all:
+        if (check.kind, check.id) in own:
+            yield own.pop((check.kind, check.id))
+        elif check.kind == "judge" and is_judged:
+            continue  # of a criterion that the rubric does not have
+        elif check.kind != "code_check" or check.id in by_agent or runs_all:
             yield check
-        elif check.id in own:
-            yield own.pop(check.id)
     yield from own.values()
     told = {check.id for check in reported if check.kind == "code_check"}
     yield from (_unreported(check, criteria) for name, check in by_agent.items() if name not in told)

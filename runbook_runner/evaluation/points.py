@@ -44,7 +44,7 @@ def points_of(
     ended the run early."""
     points = [Point("run", "run", "error" if error else "pass", error or "", "The run")]
     if evaluated:
-        points += _judged(evaluated, {check.id: check for check in finished}, criteria)
+        points += _judged(evaluated, {(check.kind, check.id): check for check in finished}, criteria)
     asked = {one.gate.name for one in gates}
     if gates and "verdict" not in asked:
         points = [point._replace(decides=_is_asked_for(point, asked)) for point in points]
@@ -60,7 +60,9 @@ def _of_gate(reached: Reached) -> Point:
     return Point("gate", str(reached.gate), "pass" if reached.holds else "fail", reached.why)
 
 
-def _judged(evaluated: Evaluated, finished: Mapping[str, CheckFinished], criteria: Criteria) -> Iterator[Point]:
+def _judged(
+    evaluated: Evaluated, finished: Mapping[tuple[Kind, str], CheckFinished], criteria: Criteria
+) -> Iterator[Point]:
     for output in evaluated.outputs:
         lack = lack_of(output) if output.lack else ""
         yield Point("output", output.path, "fail" if lack else "pass", lack)
@@ -69,12 +71,12 @@ def _judged(evaluated: Evaluated, finished: Mapping[str, CheckFinished], criteri
     lines |= {criterion.id: criterion.line for criterion in (criteria.rubric.criteria if criteria.rubric else ())}
     entries = _entries(evaluated)
     for entry in entries:
-        ran = finished.get(entry.id) if entry.kind == "code_check" else None
+        ran = finished.get((entry.kind, entry.id))
         point = Point(entry.kind, entry.id, entry.status, entry.message, entry.name, lines.get(entry.id))
         yield point._replace(seconds=ran.seconds, output=ran.output) if ran else point
-    told = {entry.id for entry in entries if entry.kind == "code_check"}
-    for check in finished.values():
-        if check.id not in told:
+    told = {(entry.kind, entry.id) for entry in entries}
+    for key, check in finished.items():
+        if key not in told:
             yield _of_finished(check, criteria, lines)
     if evaluated.claims:
         yield Point("report", REPORT, "fail", " ".join(evaluated.claims), "The agent's report")
@@ -91,5 +93,5 @@ def _of_finished(check: CheckFinished, criteria: Criteria, lines: Mapping[str, i
     line = lines.get(check.id)
     if is_script := check.id == SCRIPT and criteria.verification is not None:
         line = criteria.verification.line
-    kind: PointKind = "script" if is_script else "code_check"
+    kind: PointKind = "script" if is_script else check.kind
     return Point(kind, check.id, check.status, check.message, check.name, line, check.seconds, check.output)

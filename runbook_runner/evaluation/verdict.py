@@ -14,6 +14,7 @@ from runbook_runner.core.events import AgentFinished, Emit, Evaluated, OutputFou
 from runbook_runner.evaluation.checks.run import RunCommand, run_checks
 from runbook_runner.evaluation.checks.script import ScriptSaid, run_script
 from runbook_runner.evaluation.entries import Check
+from runbook_runner.evaluation.judge.judge import Judge, Judged, judge_results
 from runbook_runner.evaluation.merge import merged
 from runbook_runner.evaluation.outputs import ResultsFolder, found_outputs
 from runbook_runner.evaluation.report import REPORT, Claim, claim_of, in_short, is_v2, read_report
@@ -36,16 +37,20 @@ def evaluate(
     command: RunCommand,
     on_cancel: OnCancel,
     emit: Emit,
+    judge: Judge | None = None,
 ) -> Evaluation:
     """Reads the collected results and runs the checks of the runbook. Success: the agent ended well and made every
     required output (contract §5.7); the verdict asks the checks as well. The agent's end, if it is a reason, is the
-    first one."""
+    first one. judge: is asked when the agent has ended well; may raise what its `ask` raises."""
+    required = tuple(required)
     folder = ResultsFolder(results)
     outputs = found_outputs(folder, required)
     lacking = [output for output in outputs if output.lack]
     said = read_report(results)
     checks = run_checks(criteria, folder, command, on_cancel, emit)
-    judged = _judge(said, criteria, checks, run_script(criteria, command, emit))
+    script = run_script(criteria, command, emit)
+    scored = judge_results(judge, criteria, folder, required, emit) if judge and agent.ended_well else Judged()
+    judged = _combined(said, criteria, (*checks, *scored.checks), script)
     reasons = [] if agent.ended_well else [f"{AGENT_FAILED}: {agent.error or 'it was cancelled.'}"]
     reasons += map(lack_of, lacking)
     reasons += (*judged.claims, *judged.reasons)
@@ -56,6 +61,7 @@ def evaluate(
         missing_outputs=tuple(output.path for output in lacking),
         outputs=outputs,
         validation_report=judged.body,
+        judge=scored.body,
         reasons=tuple(reasons),
         claims=tuple(judged.claims),
     )
@@ -70,7 +76,7 @@ def lack_of(output: OutputFound) -> str:
 
 
 @dataclass(frozen=True)
-class _Judged:
+class _Combined:
     """What the report comes to, with the checks of the engine."""
 
     passed: bool | None = None
@@ -82,20 +88,20 @@ class _Judged:
     is_merged: bool = False
 
 
-def _judge(
+def _combined(
     said: dict[str, Any] | str | None, criteria: Criteria, checks: Sequence[Check], script: ScriptSaid | None
-) -> _Judged:
+) -> _Combined:
     if criteria.generation == 2 or (isinstance(said, dict) and is_v2(said)):
         body, entries = merged(said, criteria, checks)
         reasons = (*_complaints(entries), *_script_reasons(script))
-        return _Judged(body["overall_passed"], body, reasons=reasons, is_merged=True)
+        return _Combined(body["overall_passed"], body, reasons=reasons, is_merged=True)
     if said is None:
         claim = Claim(None)
     else:
         claim = claim_of(said) if isinstance(said, dict) else Claim(None, (f"{REPORT}: {said}",))
     claims = (*claim.reasons, *_contradiction(claim, script))
     reasons = (*_complaints(checks), *_script_reasons(script))
-    return _Judged(claim.passed, said if isinstance(said, dict) else None, claims, reasons)
+    return _Combined(claim.passed, said if isinstance(said, dict) else None, claims, reasons)
 
 
 def _complaints(checks: Sequence[Check]) -> Iterator[str]:

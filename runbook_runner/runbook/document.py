@@ -113,6 +113,7 @@ class Runbook:
     def criteria(self) -> "Criteria":
         """How a run of this document is judged. Never raises: what is malformed is named in it."""
         from runbook_runner.core.criteria import ChecksConfig, Criteria
+        from runbook_runner.runbook.criteria.checklist import reads_short_form
         from runbook_runner.runbook.criteria.code_checks import with_builtin
 
         try:
@@ -125,6 +126,7 @@ class Runbook:
             rubric=self.rubric,
             statuses=self.statuses,
             checklist=self.checklist,
+            is_short_form=reads_short_form(self.outline),
             code_checks=tuple(with_builtin(check, self.source) for check in checks if check.counts),
             checks=config,
             verification=self.verification,

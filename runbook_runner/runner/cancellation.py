@@ -54,6 +54,11 @@ class Cancellation:
         if self.requested:
             raise CancelledError("The run was cancelled.")
 
+    def sleep(self, seconds: float) -> None:
+        """Raises CancelledError once the run was asked to stop."""
+        self._requested.wait(seconds)
+        self.check()
+
     @contextmanager
     def interruptible(self) -> Iterator[None]:
         """A request in this thread ends the block, wherever it is, with CancelledError: for a wait for something that

@@ -103,7 +103,8 @@ def recorded(prepared: PreparedRun, readers: Sequence[Reader], cancellation: Can
     RecordingError."""
     spec, home = prepared.spec, prepared.settings.home
     token = ids.new_run_token()
-    provider = prepared.upstream.secret_values() if prepared.upstream else {}
+    answering = filter(None, (prepared.upstream, prepared.judge))
+    provider = {name: value for upstream in answering for name, value in upstream.secret_values().items()}
     redactor = redactor_for(spec, prepared.environ, prepared.secrets.values, provider, {"RUN_TOKEN": token})
     is_first = not is_folder(home / TRAJECTORIES)
     trajectory_id, folder = create_folder(home, spec.collection, spec.task)

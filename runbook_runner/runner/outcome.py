@@ -56,9 +56,12 @@ class Outcome:
 
     @property
     def score(self) -> float | None:
-        """The mean of the judges' scores; `None`: nothing was scored."""
-        report = self.outputs.validation_report
-        score = report.get("overall_score") if isinstance(report, dict) else None
+        """The mean of the judges' scores, of the engine's own where it has asked one; `None`: nothing was scored."""
+        judged, report = self.evaluated and self.evaluated.judge, self.outputs.validation_report
+        if isinstance(judged, dict):
+            score = judged.get("score")
+        else:
+            score = report.get("overall_score") if isinstance(report, dict) else None
         return float(score) if isinstance(score, int | float) else None
 
     @property

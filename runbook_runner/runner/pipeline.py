@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runbook_runner.agents.failures import advice
+from runbook_runner.core import settings
 from runbook_runner.core.criteria import Criteria
 from runbook_runner.core.disk.links import copy_tree
 from runbook_runner.core.disk.repository import within_repository
@@ -34,9 +35,10 @@ from runbook_runner.runner.results.collect import Collected, collect
 from runbook_runner.runner.results.earlier import Earlier
 from runbook_runner.sandbox.base import Sandbox, Stamp
 from runbook_runner.trajectory.recorder import Reader
-from runbook_runner.trajectory.store import RESULTS
+from runbook_runner.trajectory.store import JUDGE, RESULTS
 
 if TYPE_CHECKING:
+    from runbook_runner.evaluation.judge.judge import Judge
     from runbook_runner.runner.model_access import ModelAccess
 
 _SHARE_OF_DISK = 4
@@ -89,7 +91,7 @@ def _phases(run: Run) -> AgentFinished:
         note = partial(_note_before, run)
         earlier = Earlier(sandbox, run.claim.work, run.spec.limits, brings_files=ready.brings_files, note=note)
         end, collected = _work(run, sandbox, model, inputs, earlier)
-        _evaluate(run, sandbox, end, collected)
+        _evaluate(run, sandbox, model, end, collected)
     _tell_doubts(run)
     run.cancellation.check()
     return end
@@ -115,6 +117,10 @@ def _tell_plan(run: Run) -> None:
         run.emit(Log(message=f"The agent gets the secrets {names}."))
     if prepared.model_address:
         run.emit(Log(message=f"Model calls go to {prepared.model_address}."))
+    if run.spec.judge and prepared.judge is None:
+        run.emit(Log(message=f"{run.spec.judge.model} does not judge the results: the recording has no answers of it."))
+    if run.spec.judge and prepared.judge and prepared.judge.address:
+        run.emit(Log(message=f"The results go to the judge, {run.spec.judge.model} at {prepared.judge.address}."))
 
 
 def _image(run: Run) -> Prepared:
@@ -180,7 +186,7 @@ def _model(run: Run, sandbox: Sandbox) -> "AbstractContextManager[ModelAccess | 
     from runbook_runner.runner.model_access import model_access
 
     upstream, replay = run.prepared.upstream.placed(sandbox.localise), run.prepared.replay
-    most = run.spec.limits.disk_bytes // _SHARE_OF_DISK
+    most = _most_recorded(run)
     cassette = Cassette(run.folder / "model", run.redactor, run.prepared.record_mode, most_bytes=most)
     if replay and isinstance(upstream, Replay):
         upstream = replay.recorded_with(upstream, cassette, sandbox.app)
@@ -244,7 +250,33 @@ def _collect(run: Run, sandbox: Sandbox, earlier: Earlier) -> Collected:
         )
 
 
-def _evaluate(run: Run, sandbox: Sandbox, end: AgentFinished, collected: Collected) -> None:
+def _judge(run: Run, sandbox: Sandbox, model: "ModelAccess | None") -> "AbstractContextManager[Judge | None]":
+    """`None` for a run that is not judged."""
+    upstream = run.prepared.judge
+    if upstream is None or run.spec.judge is None:
+        return nullcontext()
+    from runbook_runner.gateway import Cassette, Replay
+    from runbook_runner.runner.judge.access import judge_access
+
+    cassette = Cassette(run.folder / JUDGE, run.redactor, run.prepared.record_mode, most_bytes=_most_recorded(run))
+    if isinstance(upstream, Replay):
+        upstream = upstream.recorded_with(cassette.clean_json, str, str)
+
+    def to_app(text: str) -> str:
+        return text if sandbox.app == settings.APP else text.replace(sandbox.app, settings.APP)
+
+    agent = model.session if model else None
+    choice, task, limits = run.spec.judge, run.spec.mission, run.spec.limits
+    return judge_access(upstream, choice, cassette, task, to_app, limits, run.emit, run.cancellation, agent)
+
+
+def _most_recorded(run: Run) -> int:
+    return run.spec.limits.disk_bytes // _SHARE_OF_DISK
+
+
+def _evaluate(
+    run: Run, sandbox: Sandbox, model: "ModelAccess | None", end: AgentFinished, collected: Collected
+) -> None:
     """The results are at home: no check changes them, nor does a later start when this process dies now."""
     run.claim.note_collected()
     command = SandboxCommands(run, sandbox)
@@ -254,9 +286,9 @@ def _evaluate(run: Run, sandbox: Sandbox, end: AgentFinished, collected: Collect
         run.cancellation.check()  # some checks only read the results, and each may take minutes
 
     criteria = Criteria() if end.ended_by == "cancel" else run.spec.criteria
-    with run.emit.phase("evaluate") as phase:
+    with run.emit.phase("evaluate") as phase, _judge(run, sandbox, model) as judge:
         evaluation = evaluate(
-            run.folder / RESULTS, run.spec.outputs, criteria, end, command, run.cancellation.ends_with, tell
+            run.folder / RESULTS, run.spec.outputs, criteria, end, command, run.cancellation.ends_with, tell, judge
         )
         if command.used:
             tell_changes(run, sandbox, collected.stamps)

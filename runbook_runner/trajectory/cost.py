@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from glob import iglob
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,8 @@ class Run:
     """`None`: not known."""
     free: bool
     """All its answers came from a script or a cassette."""
+    is_judge: bool = False
+    """They are the calls of its judge, which the run's own do not have in them."""
 
 
 @dataclass
@@ -71,6 +73,8 @@ def runs(home: Path, since: str | None, broken: list[Path]) -> Iterator[Run]:
                 body = json.loads(file.read(_MOST_BYTES))
             if since is None or str(body["created"]) >= since:
                 yield _run(body)
+                if judge := body["attributes"]["params"].get("judge"):
+                    yield _judge(body, judge)
         except (OSError, ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
             broken.append(path)
 
@@ -79,16 +83,27 @@ def _run(body: dict[str, Any]) -> Run:
     outputs = body["steps"]["run"]["outputs"]
     params = body["attributes"]["params"]
     spent = params.get("spent") or outputs["usage"]
+    model = str(body["init_params"].get("model") or "no model")
+    return _of_calls(body, model, spent, params.get("model_calls"))
+
+
+def _judge(body: dict[str, Any], judge: dict[str, Any]) -> Run:
+    run = _of_calls(body, f"{judge.get('model') or 'unknown'} (judge)", judge["spent"], judge.get("model_calls"))
+    return replace(run, is_judge=True)
+
+
+def _of_calls(body: dict[str, Any], model: str, spent: dict[str, Any], answered: Any) -> Run:
+    """answered: who answered → how many calls; empty or `None`: a provider did."""
     calls, cost, tokens = spent["api_calls"], spent["cost_usd"], {name: spent.get(name, 0) for name in TOKENS}
     if any(count(number) != number for number in (calls, *tokens.values())) or cost not in (None, amount(cost)):
         raise ValueError("a number that this program does not write")
     return Run(
-        model=str(body["init_params"].get("model") or "no model"),
+        model=model,
         task=str(body["name"]),
         day=str(body["created"])[:10],
         calls=calls,
         tokens=tokens,
-        free=bool(params.get("model_calls")) and "provider" not in params["model_calls"],
+        free=bool(answered) and "provider" not in answered,
         cost_usd=float(cost) if cost is not None else None if calls else 0.0,
     )
 
@@ -97,7 +112,8 @@ def totals(found: Iterable[Run], by: str) -> dict[str, Total]:
     """Group → total, groups in order. by: `model`, `task` or `day`."""
     groups: dict[str, Total] = {}
     for run in found:
-        one = Total(1, run.calls, Counter(run.tokens), run.cost_usd or 0.0, int(run.cost_usd is None), int(run.free))
+        own, unknown = int(not run.is_judge), int(run.cost_usd is None)
+        one = Total(own, run.calls, Counter(run.tokens), run.cost_usd or 0.0, unknown, own * run.free)
         groups.setdefault(getattr(run, by), Total()).add(one)
     return dict(sorted(groups.items()))
 

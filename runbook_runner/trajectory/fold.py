@@ -56,6 +56,10 @@ class _State:
     spent: Usage = field(default_factory=Usage)
     """The part of it that a provider answered."""
     sources: Counter[str] = field(default_factory=Counter)
+    judge_usage: Usage = field(default_factory=Usage)
+    """In none of the agent's sums."""
+    judge_spent: Usage = field(default_factory=Usage)
+    judge_sources: Counter[str] = field(default_factory=Counter)
     divergences: Counter[str] = field(default_factory=Counter)
     artifacts: dict[str, Artifact] = field(default_factory=dict)
     """By path: recovery collects the files of a dead run again."""
@@ -124,18 +128,27 @@ def _agent_finished(state: _State, event: AgentFinished, ts: str) -> None:
 
 
 def _model(state: _State, event: ModelCalled, ts: str) -> None:
-    state.model_usage += event.usage
-    state.sources[event.source] += 1
-    if event.source == "provider":
-        state.spent += event.usage
+    by_provider = event.usage if event.source == "provider" else Usage()
+    if event.asker == "judge":
+        state.judge_usage += event.usage
+        state.judge_spent += by_provider
+        state.judge_sources[event.source] += 1
+    else:
+        state.model_usage += event.usage
+        state.spent += by_provider
+        state.sources[event.source] += 1
     if event.error:
-        _note(state, ts, "warning", f"model call {event.number}: {event.error}")
+        _note(state, ts, "warning", f"{_call(event)}: {event.error}")
+
+
+def _call(event: ModelCalled | ReplayDiverged) -> str:
+    return f"{'judge' if event.asker == 'judge' else 'model'} call {event.number}"
 
 
 def _diverged(state: _State, event: ReplayDiverged, ts: str) -> None:
     state.divergences[event.severity] += 1
     where = ", ".join(difference.path for difference in event.differences)
-    message = f"model call {event.number} is not as recorded ({event.severity})" + (f": {where}" if where else "")
+    message = f"{_call(event)} is not as recorded ({event.severity})" + (f": {where}" if where else "")
     _note(state, ts, "info" if event.severity == "minor" else "warning", message)
 
 
@@ -222,11 +235,24 @@ def _answered_by(state: _State) -> dict[str, Any]:
     if state.sources.keys() - {"provider"}:
         answered["model_calls"] = dict(state.sources)
         answered["spent"] = _as_known(state, state.spent).model_dump()
+    if state.judge_sources or (state.evaluated and state.evaluated.judge):
+        answered["judge"] = _judge(state)
     if state.started.replay:
         replay = state.started.replay.model_dump(exclude={"parent_trajectory_id"})
         answered["parent_trajectory_id"] = state.started.replay.parent_trajectory_id
         answered["replay"] = {**replay, "divergences": dict(state.divergences)}
     return answered
+
+
+def _judge(state: _State) -> dict[str, Any]:
+    """What it found, and what it used."""
+    found = state.evaluated.judge if state.evaluated else None
+    return {
+        **(found if isinstance(found, dict) else {}),
+        "usage": _as_known(state, state.judge_usage).model_dump(),
+        "model_calls": dict(state.judge_sources),
+        "spent": _as_known(state, state.judge_spent).model_dump(),
+    }
 
 
 def _step(state: _State, status: Status) -> Step:

@@ -24,6 +24,8 @@ TRAJECTORY_FILE = "trajectory.json"
 MISSION_FILE = "RUNBOOK.md"
 RESULTS = "results"
 AGENT = "agent"
+JUDGE = "judge"
+"""The judge's model calls, as `model` has the agent's; a run that is not judged has no such folder."""
 SESSIONS = f"{AGENT}/sessions"
 COLLECTED = (RESULTS, SESSIONS)
 """Folders whose files and names come from the sandbox; the runner writes all others."""

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from runbook_runner.cli.ui.output import put_json, warn
 from runbook_runner.core.spec import InputFile, Limits
 from runbook_runner.core.text import counted, dollars, printable
+from runbook_runner.evaluation.judge.items import items_of
 from runbook_runner.runner import PreparedRun
 from runbook_runner.runner.request.inputs import is_zip
 from runbook_runner.runner.request.secrets import explain_withheld, withheld
@@ -37,6 +38,7 @@ def _rows(prepared: PreparedRun) -> Iterator[tuple[str, Iterable[str]]]:
     if prepared.agent.dialect:
         at = f" at {prepared.model_address}" if prepared.model_address else ""
         yield "Model", [f"{spec.model}, answered by {prepared.answers_from}{at}"]
+    yield "Judge", _judge(prepared)
     if chosen is None or chosen.backend.uses_images:
         yield ("Image", [spec.image]) if spec.image else ("Snapshot", [str(spec.snapshot)])
     yield "Packages", [*spec.apt_packages]
@@ -50,6 +52,15 @@ def _rows(prepared: PreparedRun) -> Iterator[tuple[str, Iterable[str]]]:
     primary = spec.primary_outputs
     yield "Outputs", [f"{out.path} (primary)" if out.path in primary else out.path for out in spec.outputs] or ["any"]
     yield "Recorded in", [f"{spec.collection}/{spec.task}"]
+
+
+def _judge(prepared: PreparedRun) -> Iterator[str]:
+    judge = prepared.spec.judge
+    if judge:
+        at = f" at {prepared.judge.address}" if prepared.judge and prepared.judge.address else ""
+        yield f"{judge.model}{at}, {counted(judge.samples, 'sample')}"
+    elif items_of(prepared.spec.criteria):
+        yield "none: --judge-model names one; without it, the agent's own scores are all there is"
 
 
 def _limits(limits: Limits) -> Iterator[str]:

@@ -1,9 +1,10 @@
 """Command line: shows a run as it happens. A reader of the event stream like any other."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.filesize import decimal
@@ -166,7 +167,12 @@ def _lines(event: Event) -> list[Text]:
         case AgentNotice() if event.kind.endswith("api_retry"):
             return [Text("! The agent repeats its model call.", style="yellow")]
         case ModelCalled() if event.error:
-            return [Text(f"! model: {printable_output(event.error)}", style="yellow")]
+            return [
+                Text(
+                    f"! {'judge' if event.asker == 'judge' else 'model'}: {printable_output(event.error)}",
+                    style="yellow",
+                )
+            ]
         case ReplayDiverged() if event.differences or event.severity != "minor":
             return [Text(line, style="yellow") for line in _divergence(event)]
         case Redacted():
@@ -176,7 +182,8 @@ def _lines(event: Event) -> list[Text]:
 
 def _divergence(event: ReplayDiverged) -> Iterator[str]:
     """Lines for new differences only; every later request repeats them."""
-    yield f"! model call {event.number} is not as recorded ({event.severity})"
+    whose = "judge" if event.asker == "judge" else "model"
+    yield f"! {whose} call {event.number} is not as recorded ({event.severity})"
     for difference in event.differences[:_DIFFERENCES]:
         line = f", line {difference.line}" if difference.line else ""
         yield f"    {printable_output(difference.path)}{line} ({difference.origin})"
@@ -226,6 +233,8 @@ def print_summary(
     passed = trajectory.status == "completed" and outputs.verdict == "pass"
     style = "bold green" if passed else "bold red"
     console.print(Text(headline(trajectory, outputs), style=style), soft_wrap=True)
+    if judge := trajectory.attributes.params.get("judge"):
+        console.print(Text(f"  {_judged(judge)}"), soft_wrap=True)
     for problem in problems:
         console.print(Text(_indent(printable_output(problem)), style="red"), soft_wrap=True)
     for file in files:
@@ -234,6 +243,19 @@ def print_summary(
     for note in notes:
         console.print(Text(f"! {printable_output(note)}", style="yellow"), soft_wrap=True)
     console.print(Text(f"  {folder}", style="dim"), soft_wrap=True)
+
+
+def _judged(judge: Mapping[str, Any]) -> str:
+    """`judged by gpt-5: 4.3 · 1,234 tokens in 1 call · $0.0100`; what it cost is not in the run's own sum."""
+    score, usage, errors = judge.get("score"), Usage.model_validate(judge["usage"]), judge.get("errors")
+    parts = [f"judged by {printable_name(str(judge.get('model')))}" + (f": {score:g}" if score is not None else "")]
+    parts += [counted(errors, "error")] if errors else []
+    parts.append(f"{counted(usage.total_tokens, 'token')} in {counted(usage.api_calls, 'call')}")
+    if "provider" in judge["model_calls"]:
+        parts += [f"${usage.cost_usd:.4f}"] if usage.cost_usd is not None else []
+    else:
+        parts += [f"answered by the {' and the '.join(judge['model_calls'])}"] if judge["model_calls"] else []
+    return " · ".join(parts)
 
 
 def print_gates(console: Console, gates: Iterable[Reached]) -> None:

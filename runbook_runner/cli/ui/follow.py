@@ -114,6 +114,7 @@ class Followed:
             "required_outputs": [found.model_dump() for found in (seen.outputs if seen else ())],
             "reasons": list(self.reasons),
             "gates": [{"gate": str(one.gate), "holds": one.holds, "why": one.why} for one in self.gates],
+            "judge": trajectory.attributes.params.get("judge"),
             "notes": self.seen.notes,
             "error": str(self.outcome.error) if self.outcome.error else None,
             "usage": outputs.usage.model_dump(),

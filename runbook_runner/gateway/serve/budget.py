@@ -18,7 +18,7 @@ class Budget:
 
 
 class Spending:
-    """What one session has used of its budget. Used on the gateway's event loop only."""
+    """What the sessions of one run have used of its budget. Used on the gateway's event loop only."""
 
     def __init__(self, budget: Budget):
         self._budget = budget

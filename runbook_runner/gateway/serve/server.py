@@ -19,7 +19,7 @@ from runbook_runner.core.network.unix_sockets import PREFIX as UNIX
 from runbook_runner.core.network.unix_sockets import WAITING, listen_unix
 from runbook_runner.gateway.cassette.cassette import Cassette
 from runbook_runner.gateway.providers.http_client import close_clients
-from runbook_runner.gateway.serve.budget import Budget
+from runbook_runner.gateway.serve.budget import Budget, Spending
 from runbook_runner.gateway.serve.session import Session
 from runbook_runner.gateway.upstream import Upstream
 
@@ -77,15 +77,16 @@ class Listener:
         emit: Emit,
         token: str | None = None,
         budget: Budget = _NO_LIMIT,
+        shares: Session | None = None,
     ) -> Session:
         """Returns a session with a token of its own. token: from `ids.new_run_token`, when others must know it
-        beforehand, such as the run's redactor."""
+        beforehand, such as the run's redactor. shares: another session, whose budget it uses as well."""
         session = Session(
             token=token or new_run_token(),
             upstream=upstream,
             cassette=cassette,
             emit=emit,
-            budget=budget,
+            spending=shares.spending if shares else Spending(budget),
             loop=self._loop,
         )
         self._sessions.append(session)

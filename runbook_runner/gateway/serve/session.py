@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from runbook_runner.core.events import Emit, Log, Usage
 from runbook_runner.gateway.cassette.cassette import Cassette
-from runbook_runner.gateway.serve.budget import Budget, Spending
+from runbook_runner.gateway.serve.budget import Spending
 from runbook_runner.gateway.serve.call import Outcome
 from runbook_runner.gateway.upstream import GatewayFailure, ModelRequest, Upstream
 
@@ -29,7 +29,7 @@ class Session:
         upstream: Upstream,
         cassette: Cassette,
         emit: Emit,
-        budget: Budget,
+        spending: Spending,
         loop: asyncio.AbstractEventLoop,
     ):
         self.token = token
@@ -56,7 +56,7 @@ class Session:
         self.cassette = cassette
         self.emit = emit
         self.connection = upstream.connect()
-        self.spending = Spending(budget)
+        self.spending = spending
         self.working = asyncio.Lock()
         """Held while a body of this session is worked on, so that it takes turns with other sessions."""
         self._loop = loop

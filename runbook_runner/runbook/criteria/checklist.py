@@ -17,6 +17,12 @@ def read_checklist(outline: Outline) -> tuple[ChecklistItem, ...]:
     return tuple(map(_item, done_items(form))) if form else ()
 
 
+def reads_short_form(outline: Outline) -> bool:
+    """Whether the checklist is what the short form calls done."""
+    own = find_exact(outline.sections, "checklist") or _v1(outline)
+    return own is None and short_form(outline.sections) is not None
+
+
 def _v1(outline: Outline) -> Section | None:
     fits = filter(is_final_checklist, outline.sections)
     final = min(fits, key=lambda section: section.level != 2, default=None)

@@ -15,7 +15,7 @@ from runbook_runner.gateway.cassette.cassette import INDEX_FILE
 from runbook_runner.runner.replay.recorded_run import MODEL_FOLDER, RecordedRun, read_recorded_run
 from runbook_runner.sandbox.images.snapshots import PREFIX
 from runbook_runner.sandbox.paths import app_rewriter
-from runbook_runner.trajectory.store import SPEC_FILE
+from runbook_runner.trajectory.store import JUDGE, SPEC_FILE
 
 if TYPE_CHECKING:
     from runbook_runner.gateway import Cassette, OnMiss, Replay, Upstream
@@ -59,6 +59,19 @@ class CassetteReplay:
         if self.recorded:
             self.recorded.require_model_calls()
         return load_replay(self.cassette, on_miss=self.on_miss, until=self.until, fallback=fallback)
+
+    @property
+    def has_judge(self) -> bool:
+        """The recorded run was judged, and the answers of its judge are there."""
+        return is_file(self._judge / INDEX_FILE)
+
+    def judge_upstream(self, fallback: "Upstream | None") -> "Replay":
+        """fallback: answers what the recording does not. Raises InputError when it can't be replayed."""
+        return load_replay(self._judge, on_miss=self.on_miss, fallback=fallback)
+
+    @property
+    def _judge(self) -> Path:
+        return self.cassette.parent / JUDGE
 
     def recorded_with(self, replay: "Replay", cassette: "Cassette", app: str) -> "Replay":
         """The replay for a sandbox where `/app` is at `app`, recorded to this new cassette."""

@@ -127,7 +127,7 @@ def _of_document(run: RecordedRun, document: Path, near: tuple[Path, ...]) -> Ru
         near=near,
     )
     now = resolve(parse(source.text, source.name), request, folder=source.folder)
-    kept = {"inputs": recorded.inputs, "limits": recorded.limits, "labels": recorded.labels}
+    kept = {"inputs": recorded.inputs, "limits": recorded.limits, "labels": recorded.labels, "judge": recorded.judge}
     without_note = now.mission.removesuffix(checks_note(now.criteria))  # older recordings have none
     if any(says_the_same(mission, recorded.mission) for mission in (now.mission, without_note)):
         kept["mission"] = recorded.mission  # what only was formatted is no other question to the model

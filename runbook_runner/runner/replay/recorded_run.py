@@ -125,14 +125,14 @@ def read_recorded_run(home: Path, name: str, near: Iterable[Path] = ()) -> Recor
         agent_version=agent.version if agent else None,
         secrets=agent.secrets if agent else (),
         tool_calls=tuple(event for event in seen if isinstance(event, ToolCalled)),
-        model_calls=sum(isinstance(event, ModelCalled) for event in seen),
+        model_calls=sum(isinstance(event, ModelCalled) and event.asker == "agent" for event in seen),
         answers=answers_in(seen),
     )
 
 
 def answers_in(events: Iterable[Event]) -> int:
-    """How often a model answered."""
-    return sum(event.usage.api_calls for event in events if isinstance(event, ModelCalled))
+    """How often a model answered the agent."""
+    return sum(event.usage.api_calls for event in events if isinstance(event, ModelCalled) and event.asker == "agent")
 
 
 def end_of(events: Sequence[Event]) -> End | None:

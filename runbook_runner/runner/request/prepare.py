@@ -22,6 +22,7 @@ from runbook_runner.runbook.mission import doubts
 from runbook_runner.runbook.sources.fixture import load_fixture
 from runbook_runner.runbook.sources.load import load
 from runbook_runner.runner.environment.backends import ChosenBackend, choose_backend
+from runbook_runner.runner.judge.choose import choose_judge, judge_upstream
 from runbook_runner.runner.request.inputs import is_zip, option_file, require_room
 from runbook_runner.runner.request.places import closed_places
 from runbook_runner.runner.request.project_bounds import bounds_near
@@ -51,6 +52,8 @@ class PreparedRun:
     """The same, for people."""
     replay: "CassetteReplay | None"
     """The recording that answers them first; `None` when no recording does."""
+    judge: "Upstream | None"
+    """Who answers the calls of `spec.judge`; `None`: the results are not judged."""
     settings: Settings
     environ: Mapping[str, str]
     """The user's variables, which provider keys come from."""
@@ -95,6 +98,8 @@ class PreparedRun:
             at = f" at {self.model_address}" if self.model_address else ""
             lines.append(f"answer model calls for {spec.model} from {self.answers_from}{at}")
         lines.append(f"run {self.agent.name} for at most {spec.limits.timeout_s:g} s")
+        if spec.judge:
+            lines.append(f"have {spec.judge.model} judge the results")
         lines.append("expect " + (", ".join(output.path for output in spec.outputs) or "no particular output"))
         return lines
 
@@ -129,6 +134,9 @@ def _prepare(request: RunRequest, ask: Ask | None, warnings: list[str]) -> Prepa
     lacks = list[RunbookError]()
     lacking = lacks.append if request.options.dry_run else raised
     spec = resolve(runbook, request, keys, source.folder, warnings.append, lacking)
+    recorded = replay.recorded.spec.judge if replay and replay.recorded else None
+    judge = choose_judge(request, spec, asked.judge_model, recorded, provider_keys(environ), warnings.append)
+    spec = spec.model_copy(update={"judge": judge})
     trust = Trust(TrustStore(asked.data), request.options.trust, ask)
     declared = [secret.env for secret in spec.secrets]
     beside = variables_beside(source.folder, declared, warnings.append, environ)
@@ -158,6 +166,7 @@ def _prepare(request: RunRequest, ask: Ask | None, warnings: list[str]) -> Prepa
         granted,
         trust,
         script=request.model_script,
+        judge_script=request.judge_script,
         replay=replay,
         answers_from=str(request.model_script or request.replay or spec.provider),
         strict_snapshot=request.snapshot is not None,
@@ -170,7 +179,11 @@ def _prepare(request: RunRequest, ask: Ask | None, warnings: list[str]) -> Prepa
 def _came_along(request: RunRequest, spec: RunSpec, folder: Path | None) -> tuple[InputFile, ...]:
     """The files of the run that may have come with the runbook. Those of the user's own are elsewhere. Raises
     InputError."""
-    options = {"--params": request.parameter_file, "--model-script": request.model_script}
+    options = {
+        "--params": request.parameter_file,
+        "--model-script": request.model_script,
+        "--judge-script": request.judge_script,
+    }
     files = [option_file(option, path) for option, path in options.items() if path and not is_opened_by_shell(path)]
     if request.fixture:
         files.append(option_file("--input", load_fixture(request.fixture).source))
@@ -187,6 +200,7 @@ def prepare_spec(
     trust: Trust,
     *,
     script: Path | None = None,
+    judge_script: Path | None = None,
     replay: "CassetteReplay | None" = None,
     answers_from: str | None = None,
     strict_snapshot: bool = False,
@@ -197,15 +211,15 @@ def prepare_spec(
     starts_agent: bool = True,
 ) -> PreparedRun:
     """The run of a spec that is known already, from a document or a recording. script: answers model calls, with a
-    replay those after the recording. strict_snapshot: an unknown snapshot is an error; so it is within bounds of the
-    project that say so. needs_image: the user has named a snapshot or the image, so a sandbox without images is
-    refused. starts_agent: False for a sandbox that only a person uses, without a model and with the secrets that are
-    there. Raises as `prepare`."""
+    replay those after the recording. judge_script: answers the judge's. strict_snapshot: an unknown snapshot is an
+    error; so it is within bounds of the project that say so. needs_image: the user has named a snapshot or the image,
+    so a sandbox without images is refused. starts_agent: False for a sandbox that only a person uses, without a model
+    and with the secrets that are there. Raises as `prepare`."""
     require_valid_spec(spec)
     agent = find_agent(spec.agent, spec.near)
     require_short(agent_secrets(spec, granted.values))
     require_room(spec)
-    upstream, backend, lacks = None, None, list(lacks)
+    upstream, judge, backend, lacks = None, None, None, list(lacks)
     lacking = lacks.append if options.dry_run else raised
     strict = strict_snapshot or any(bounds.strict_snapshots for bounds in bounds_near(spec.near))
     with _keeping(lacking):
@@ -214,6 +228,9 @@ def prepare_spec(
     with _keeping(lacking):
         if starts_agent:
             upstream = _upstream(agent, spec, environ, script, replay)
+    with _keeping(lacking):
+        if starts_agent:
+            judge = judge_upstream(spec, environ, judge_script, replay)
     with _keeping(lacking):
         backend = choose_backend(
             options.sandbox or "auto",
@@ -236,6 +253,7 @@ def prepare_spec(
         upstream,
         answers_from,
         replay,
+        judge,
         asked,
         environ,
         granted,

@@ -54,6 +54,12 @@ class RunRequest:
     provider: str | None = None
     model_script: Path | None = None
     """Answers the agent's model calls instead of a provider."""
+    judge_model: str | None = None
+    """Scores the results; `None`: as the settings say."""
+    judge_samples: int | None = None
+    """How often it is asked; `None`: once."""
+    judge_script: Path | None = None
+    """Answers in the place of the judge's provider."""
     replay: str | None = None
     """A trajectory's id or folder, or its `model/` folder: its recording answers the model calls."""
     snapshot: str | None = None

@@ -201,12 +201,14 @@ def _limits(runbook: Runbook, request: RunRequest) -> Limits:
 def _refuse_unused(request: RunRequest, agent: Agent) -> None:
     """Of what the user has typed: a budget that bounds nothing would be taken for one. Raises InputError."""
     of_model = {"--model": request.model, "--provider": request.provider}
-    of_calls = {
-        "--replay": request.replay,
+    of_calls: dict[str, object] = {
         "--max-cost": request.max_cost_usd,
         "--max-tokens": request.max_tokens,
         "--max-calls": request.max_calls,
     }
+    if request.judge_model or request.judge_script:  # they bound the judge
+        of_calls = {}
+    of_calls["--replay"] = request.replay
     unused = {**(of_model if agent.facts.runs_blocks else {}), **(of_calls if agent.dialect is None else {})}
     if option := next((option for option, value in unused.items() if value), None):
         raise InputError(

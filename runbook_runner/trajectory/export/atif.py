@@ -97,7 +97,7 @@ def to_atif(events: Iterable[Recorded]) -> dict[str, Any]:
             steps.call(ts, event)
         elif isinstance(event, ToolReturned):
             steps.answer(event)
-        elif isinstance(event, ModelCalled):
+        elif isinstance(event, ModelCalled) and event.asker == "agent":
             usage += event.usage
         elif isinstance(event, AgentFinished):
             end = event

@@ -22,6 +22,7 @@ OWN_KEYS = {
     "required_outputs",
     "reasons",
     "gates",
+    "judge",
     "notes",
     "error",
     "usage",

@@ -1,0 +1,1 @@
+"""Room `core`, `asking`: what the engine itself asks a model."""

@@ -1,0 +1,102 @@
+"""Evaluation, judge: reads a judge's answer. What is not plainly a score of an item is none."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from runbook_runner.core.asking.question import Answer
+from runbook_runner.evaluation.judge.items import Item
+
+_LONGEST: Final = 200_000  # characters of an answer that are read
+_MOST_OBJECTS: Final = 200
+_LONGEST_REASON: Final = 1000
+_QUOTED: Final = 120
+
+
+class Score(NamedTuple):
+    value: float
+    """Of a checklist 1 for met, 0 for not met."""
+    reason: str
+
+
+class Read(NamedTuple):
+    scores: Mapping[str, Score]
+    """By the key of the item; only those that can be used."""
+    problems: Mapping[str, str]
+    """By the key of each other item: why not."""
+
+
+def read_answer(answer: Answer, items: Sequence[Item]) -> Read:
+    if problem := _unusable(answer):
+        return Read({}, {item.key: problem for item in items})
+    found = _object(answer.text, items)
+    if found is None:
+        said = " ".join(answer.text.split())
+        quoted = f": {said[:_QUOTED]!r}" if said else ""
+        return Read({}, {item.key: f"the judge's answer holds no JSON object with scores{quoted}." for item in items})
+    each = {item.key: _score(found.get(item.key, found.get(item.id)), item) for item in items}
+    return Read(
+        {key: score for key, score in each.items() if isinstance(score, Score)},
+        {key: problem for key, problem in each.items() if isinstance(problem, str)},
+    )
+
+
+def _unusable(answer: Answer) -> str:
+    if answer.problem:
+        return f"the judge gave no answer: {answer.problem.removesuffix('.')}."
+    if answer.stop == "refusal":
+        return "the judge refused to answer."
+    if answer.stop == "length":
+        return "the judge's answer was cut off at its token limit."
+    return "" if answer.text.strip() else "the judge's answer is empty."
+
+
+def _object(text: str, items: Sequence[Item]) -> dict[str, Any] | None:
+    """The last JSON object in the text, inside or outside of a fence, that says something of an item: a judge that
+    thinks aloud may quote others before."""
+    names = {name for item in items for name in (item.key, item.id)}
+    decoder, text, at, last = json.JSONDecoder(), text[:_LONGEST], 0, None
+    for _ in range(_MOST_OBJECTS):
+        at = text.find("{", at)
+        if at < 0:
+            break
+        try:
+            value, at = decoder.raw_decode(text, at)
+        except (ValueError, RecursionError):
+            at += 1
+            continue
+        last = value if names & value.keys() else last
+    return last
+
+
+def _score(given: Any, item: Item) -> Score | str:
+    if given is None:
+        return "the judge said nothing of it."
+    if not isinstance(given, dict):
+        given = {"met" if item.kind == "checklist" else "score": given}
+    reason = given.get("reason")
+    said = " ".join(reason.split())[:_LONGEST_REASON] if isinstance(reason, str) else ""
+    if item.kind == "checklist":
+        met = given.get("met")
+        return Score(float(met), said) if isinstance(met, bool) else f"`met` is {_shown(met)}, not true or false."
+    value = _number(given.get("score"))
+    if value is None:
+        return f"its score is {_shown(given.get('score'))}, not a number."
+    if not item.low <= value <= item.high:
+        return f"its score of {value:g} is not from {item.low:g} to {item.high:g}."
+    return Score(value, said)
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _shown(value: Any) -> str:
+    return "missing" if value is None else repr(value)[:_QUOTED]

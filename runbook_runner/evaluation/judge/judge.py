@@ -1,0 +1,136 @@
+"""Evaluation, judge: has the results judged, several times where that is asked for, and makes entries of a report of
+it."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from statistics import fmean, median
+from typing import Any, Final, Literal, NamedTuple
+
+from runbook_runner.core.asking.question import Ask
+from runbook_runner.core.criteria import Criteria, Rubric
+from runbook_runner.core.declared import RequiredOutput
+from runbook_runner.core.events import CheckFinished, Emit
+from runbook_runner.core.ids import slug
+from runbook_runner.evaluation.entries import PLATFORM, Check
+from runbook_runner.evaluation.judge.answer import Read, read_answer
+from runbook_runner.evaluation.judge.items import MOST, Item, items_of
+from runbook_runner.evaluation.judge.material import material_of
+from runbook_runner.evaluation.judge.prompt import question_of, repair
+from runbook_runner.evaluation.outputs import ResultsFolder
+
+_NOTHING: Final = "there is no result that a judge could look at."
+
+
+class Judge(NamedTuple):
+    """Who is asked."""
+
+    model: str
+    samples: int
+    ask: Ask
+    task: str
+    """What the agent was to do."""
+    to_app: Callable[[str], str] = str
+    """Puts `/app` in the place of the folder that it was in the run's sandbox: two runs with the same results are the
+    same question."""
+
+
+class Judged(NamedTuple):
+    checks: tuple[Check, ...] = ()
+    body: dict[str, Any] | None = None
+    """As the event has it; `None`: nothing was judged."""
+
+
+def judge_results(
+    judge: Judge, criteria: Criteria, results: ResultsFolder, required: Iterable[RequiredOutput], emit: Emit
+) -> Judged:
+    """One entry for each criterion, and one for the average of the rubric. May raise what `ask` raises."""
+    items = items_of(criteria)
+    if not items:
+        return Judged()
+    began, material = time.monotonic(), material_of(results, required, judge.to_app)
+    if material.is_empty:
+        reads = [Read({}, {item.key: _NOTHING for item in items})]
+    else:
+        reads = [*_samples(judge, items, material)]
+    common = {"runner": PLATFORM, "model": judge.model}
+    left_out = {"left_out": [*material.left_out]} if material.left_out else {}
+    checks = [_entry(item, reads, {**common, **left_out}) for item in items]
+    scores = [check.score for check in checks if check.score is not None]
+    if criteria.rubric and criteria.rubric.criteria:
+        checks.append(_average(criteria.rubric, scores, common))
+    for check in checks:
+        _tell(check, round(time.monotonic() - began, 3), emit)
+    body = {
+        "model": judge.model,
+        "samples": judge.samples,
+        "score": round(fmean(scores), 4) if scores else None,
+        "errors": sum(check.status == "error" for check in checks),
+        "checks": [check.body() for check in checks],
+    }
+    return Judged(tuple(checks), body)
+
+
+def _samples(judge: Judge, items: Sequence[Item], material: Any) -> Iterator[Read]:
+    """A model that can't be reached is not asked any more."""
+    asked = items[:MOST]
+    over = {item.key: f"a judge is asked about {MOST} criteria at most." for item in items[MOST:]}
+    for number in range(1, judge.samples + 1):
+        question = question_of(asked, judge.task, material, sample=number, samples=judge.samples)
+        answer = judge.ask(question)
+        read = read_answer(answer, asked)
+        if read.problems and not answer.problem:
+            answer = judge.ask(repair(question, answer.text, read.problems))
+            second = read_answer(answer, asked)
+            scores = {**read.scores, **second.scores}
+            problems = {key: why for key, why in {**read.problems, **second.problems}.items() if key not in scores}
+            read = Read(scores, problems)
+        yield Read(read.scores, {**read.problems, **over})
+        if answer.problem:
+            return
+
+
+def _entry(item: Item, reads: Sequence[Read], details: dict[str, Any]) -> Check:
+    scores = [read.scores[item.key] for read in reads if item.key in read.scores]
+    problems = [read.problems[item.key] for read in reads if item.key in read.problems]
+    values = [score.value for score in scores]
+    details = {
+        **details,
+        "samples": values,
+        **({"spread": max(values) - min(values)} if values else {}),
+        **({"errors": problems} if problems and values else {}),
+    }
+    if not values:
+        return _check(item, "error", problems[0], details)
+    middle = median(values)
+    reason = min(scores, key=lambda score: abs(score.value - middle)).reason
+    if item.kind == "checklist":
+        return _check(item, "pass" if middle > 0.5 else "fail", reason, details)  # half of them is not enough
+    found = _check(item, "pass", reason, details)
+    return found.model_copy(update={"score": middle, "max_score": item.high, "threshold": item.threshold}).judged()
+
+
+def _check(item: Item, status: Literal["pass", "fail", "error"], message: str, details: dict[str, Any]) -> Check:
+    return Check(kind=item.kind, id=item.id, name=item.name, status=status, message=message, details=details)
+
+
+def _average(rubric: Rubric, scores: Sequence[float], details: dict[str, Any]) -> Check:
+    """The contract has it as an item of the checklist (§3.10). Criteria without a score are not in it."""
+    name = f"Overall rubric average is at least {rubric.average}"
+    if not scores:
+        status: Literal["pass", "fail", "error"] = "error"
+        message = "no criterion has a score."
+    else:
+        status = "pass" if fmean(scores) >= rubric.average else "fail"
+        message = f"the average is {fmean(scores):.4g}."
+    return Check(kind="checklist", id=slug(name), name=name, status=status, message=message, details=details)
+
+
+def _tell(check: Check, seconds: float, emit: Emit) -> None:
+    scored = f"{check.score:g} of {check.max_score:g}. " if check.score is not None else ""
+    kind: Literal["judge", "checklist"] = "judge" if check.kind == "judge" else "checklist"
+    status = check.status if check.status in ("pass", "fail") else "error"
+    emit(
+        CheckFinished(
+            kind=kind, id=check.id, name=check.name, status=status, message=f"{scored}{check.message}", seconds=seconds
+        )
+    )

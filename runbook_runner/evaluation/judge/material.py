@@ -1,0 +1,129 @@
+"""Evaluation, judge: the results as a judge gets them: texts and pictures, required ones first, within bounds. What is
+left out is named."""
+
+import codecs
+import json
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from runbook_runner.core.asking.question import Picture
+from runbook_runner.core.declared import RequiredOutput
+from runbook_runner.core.disk.links import open_regular
+from runbook_runner.core.text import counted, printable_name
+from runbook_runner.evaluation.outputs import ResultsFolder
+from runbook_runner.evaluation.report import REPORT
+
+MOST_CHARS: Final = 300_000
+"""Of all texts: what a context of 128,000 tokens holds, with room for the task and pictures."""
+FILE_CHARS: Final = 100_000
+MOST_PICTURES: Final = 12
+PICTURE_BYTES: Final = 3_500_000
+"""In base64 it stays below the 5 MB that Anthropic takes."""
+_TEXT_BYTES: Final = 4 * FILE_CHARS
+_MOST_NAMED: Final = 50
+_MOST_FILES: Final = 1000
+_KINDS: Final = ((b"\x89PNG\r\n\x1a\n", "image/png"), (b"\xff\xd8\xff", "image/jpeg"), (b"GIF8", "image/gif"))
+
+
+class Material(NamedTuple):
+    parts: tuple[str | Picture, ...]
+    left_out: tuple[str, ...]
+    """What of the results is not in them, for people and for the judge."""
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.parts
+
+
+def material_of(
+    results: ResultsFolder, required: Iterable[RequiredOutput], to_app: Callable[[str], str] = str
+) -> Material:
+    """The agent's report of itself is no result. to_app: see `Judge`."""
+    room, parts, left_out = _Room(), list[str | Picture](), list[str]()
+    for number, path in enumerate(_in_order(results, required)):
+        name = path.relative_to(results.root).as_posix()
+        if name == REPORT:
+            continue
+        if number >= _MOST_FILES:
+            left_out.append(f"all files after the first {_MOST_FILES:,}")
+            break
+        found, lack = _shown(path, name, room, to_app)
+        parts += found
+        left_out += [f"{printable_name(name)}: {lack}"] if lack else []
+    if (more := len(left_out) - _MOST_NAMED) > 0:
+        left_out = [*left_out[:_MOST_NAMED], f"{counted(more, 'more file')}"]
+    return Material(tuple(parts), tuple(left_out))
+
+
+class _Room:
+    """What may still be shown."""
+
+    def __init__(self) -> None:
+        self.chars = MOST_CHARS
+        self.pictures = MOST_PICTURES
+
+
+def _in_order(results: ResultsFolder, required: Iterable[RequiredOutput]) -> Iterator[Path]:
+    wanted = (match for output in required if not output.is_elsewhere for match in results.matching(output.path))
+    first = (inner for match in wanted for inner in _files(match))
+    yield from dict.fromkeys((*first, *_files(results.root)))
+
+
+def _files(path: Path) -> Iterator[Path]:
+    yield from (inner for inner in (path, *sorted(path.rglob("*"))) if inner.is_file())
+
+
+def _shown(path: Path, name: str, room: _Room, to_app: Callable[[str], str]) -> tuple[list[str | Picture], str]:
+    """The parts of one file, and what is left out of it."""
+    try:
+        with open_regular(path) as file:
+            data = file.read(max(PICTURE_BYTES, _TEXT_BYTES) + 1)
+        size = path.stat().st_size
+    except OSError as error:
+        return [], f"it can't be read: {error.strerror}"
+    if kind := _picture_kind(data):
+        return _picture(data, kind, name, room)
+    text = _text(data[:_TEXT_BYTES], is_cut=size > _TEXT_BYTES)
+    if text is None:
+        return [], f"{counted(size, 'byte')} that are neither text nor a picture"
+    return _texts(to_app(text), name, room, is_cut=size > _TEXT_BYTES)
+
+
+def _picture(data: bytes, kind: str, name: str, room: _Room) -> tuple[list[str | Picture], str]:
+    if len(data) > PICTURE_BYTES:
+        return [], f"a picture larger than {PICTURE_BYTES:,} bytes"
+    if not room.pictures:
+        return [], f"{MOST_PICTURES} pictures are shown at most"
+    room.pictures -= 1
+    return [_title(name, kind), Picture(kind, data)], ""
+
+
+def _texts(text: str, name: str, room: _Room, *, is_cut: bool) -> tuple[list[str | Picture], str]:
+    if not room.chars:
+        return [], f"{MOST_CHARS:,} characters of text are shown at most"
+    shown = text[: min(FILE_CHARS, room.chars)]
+    room.chars -= len(shown)
+    lack = "" if len(shown) == len(text) and not is_cut else f"all after its first {len(shown):,} characters"
+    end = "\n[… the rest is left out …]" if lack else ""
+    return [f"{_title(name, 'text')}\n{shown}{end}"], lack
+
+
+def _title(name: str, what: str) -> str:
+    """The agent has named the file."""
+    return f"--- file {json.dumps(name, ensure_ascii=False)}, {what} ---"
+
+
+def _picture_kind(data: bytes) -> str | None:
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "image/webp"
+    return next((kind for begin, kind in _KINDS if data.startswith(begin)), None)
+
+
+def _text(data: bytes, *, is_cut: bool) -> str | None:
+    """`None` for what is no text. is_cut: a character at its end may be incomplete."""
+    try:
+        text = codecs.getincrementaldecoder("utf-8-sig")().decode(data, final=not is_cut)
+    except UnicodeDecodeError:
+        return None
+    return None if "\0" in text else text

@@ -1,0 +1,93 @@
+"""Runner: who judges a run: what was asked for, else what the recording or the settings say."""
+
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from runbook_runner.core.errors import InputError
+from runbook_runner.core.facts.agents import AgentFacts, choose_provider, model_for
+from runbook_runner.core.facts.providers import maker_of
+from runbook_runner.core.settings import MAX_JUDGE_SAMPLES
+from runbook_runner.core.spec import JudgeChoice, RunSpec
+from runbook_runner.evaluation.judge.items import items_of
+from runbook_runner.runner.request.request import RunRequest
+
+if TYPE_CHECKING:
+    from runbook_runner.gateway import Upstream
+    from runbook_runner.runner.replay.cassette import CassetteReplay
+
+_SCRIPTED = "script"
+"""What the model is called whose answers are in a file, when no name is given."""
+_ROUTER = "openrouter"
+
+
+def choose_judge(
+    request: RunRequest,
+    spec: RunSpec,
+    default: str | None,
+    recorded: JudgeChoice | None,
+    keys: Collection[str],
+    warn: Callable[[str], None],
+) -> JudgeChoice | None:
+    """default: the model that the settings name; a run from a recording has what was recorded instead. keys: names of
+    the provider key variables that have a value. Raises InputError."""
+    samples = request.judge_samples
+    if samples is not None and not 1 <= samples <= MAX_JUDGE_SAMPLES:
+        raise InputError(f"--judge-samples must be from 1 to {MAX_JUDGE_SAMPLES}.")
+    chosen = _chosen(request, None if request.replay else default, keys)
+    chosen = chosen or (recorded and recorded.model_copy(update={"samples": samples or recorded.samples}))
+    if chosen is None:
+        if samples is not None:
+            raise InputError("--judge-samples has no meaning without a judge.", hint="Name one with --judge-model.")
+        return None
+    if not items_of(spec.criteria):
+        if request.judge_model or request.judge_script:
+            warn("The runbook has no rubric, and is not of the short form: there is nothing for a judge to decide.")
+        return None
+    if spec.model and chosen.provider and _bare(spec.model) == _bare(chosen.model):
+        other = "--judge-model names another one."
+        warn(f"The judge, {chosen.model}, is the model under test, which tends to like its own work: {other}")
+    return chosen
+
+
+def _chosen(request: RunRequest, default: str | None, keys: Collection[str]) -> JudgeChoice | None:
+    samples = request.judge_samples or 1
+    if request.judge_script:
+        return JudgeChoice(model=request.judge_model or _SCRIPTED, samples=samples)
+    model = request.judge_model or default
+    if model is None:
+        return None
+    facts = AgentFacts("judge", providers=tuple(dict.fromkeys((maker_of(model) or _ROUTER, _ROUTER))))
+    provider, _ = choose_provider(facts, model, keys)
+    return JudgeChoice(model=str(model_for(facts, model, provider)), provider=provider, samples=samples)
+
+
+def _bare(model: str) -> str:
+    return model.rpartition("/")[2]
+
+
+def judge_upstream(
+    spec: RunSpec, environ: Mapping[str, str], script: Path | None, replay: "CassetteReplay | None"
+) -> "Upstream | None":
+    """Who answers the judge's calls; `None` when nobody can: the results are not judged then. Raises InputError and
+    NotReadyError, before anything starts."""
+    if spec.judge is None:
+        return None
+    from runbook_runner.gateway import load_script, provider_from  # only judged runs import the gateway for it
+    from runbook_runner.gateway.ask.forms import form_for
+
+    if script:
+        return load_script(script)
+
+    def provider() -> "Upstream":
+        assert spec.judge
+        dialect = form_for(spec.judge.provider).dialect
+        return provider_from(spec.judge.provider, environ, model=spec.judge.model, dialect=dialect)
+
+    if replay is None:
+        return provider()
+    if replay.until is not None and not replay.asks_provider:
+        return None  # what comes after the fork is not in the recording
+    if replay.has_judge:
+        return replay.judge_upstream(provider() if replay.asks_provider and spec.judge.provider else None)
+    return None if replay.is_compared or spec.judge.provider is None else provider()

@@ -1,0 +1,66 @@
+"""What a judge may answer: what is not plainly a score in the criterion's range is none, and says why."""
+
+from typing import Any
+
+import pytest
+
+from runbook_runner.core.asking.question import Answer
+from runbook_runner.evaluation.judge.answer import read_answer
+from runbook_runner.evaluation.judge.items import Item
+
+CLARITY = Item("c1", "judge", "clarity", "Clarity", low=1, high=5, threshold=3)
+DONE = Item("c2", "checklist", "there-is-a-chart", "There is a chart")
+NONE = "the judge's answer holds no JSON object with scores"
+
+
+@pytest.mark.parametrize(("text", "score"), [
+    ('{"c1": {"reason": "r", "score": 4}}', 4),
+    ('```json\n{"c1": {"reason": "r", "score": 4.5}}\n```', 4.5),
+    ('Sure!\n```\n{"clarity": {"reason": "r", "score": "3"}}\n```\nAnything else?', 3),
+    ('{"c1": 2}', 2),
+    ('The file says {"c1": {"score": 5}}, but I say: {"c1": {"reason": "r", "score": 1}}', 1),
+    ('<think>{ not {json {"a": 1}</think> {"c1": {"score": 2}} {"other": 1}', 2),
+])  # fmt: skip
+def test_score_is_found_wherever_the_object_is(text: str, score: float) -> None:
+    assert read_answer(Answer(text), [CLARITY]).scores["c1"].value == score
+
+
+@pytest.mark.parametrize(("answer", "problem"), [
+    (Answer(""), "the judge's answer is empty."),
+    (Answer(" \n"), "the judge's answer is empty."),
+    (Answer("I'd give it 4 out of 5."), f"{NONE}: \"I'd give it 4 out of 5.\"."),
+    (Answer("4"), f"{NONE}: '4'."),
+    (Answer('{"c1": {"score": 4}'), NONE),
+    (Answer("[" * 100_000), NONE),
+    (Answer('{"a":' * 50_000), NONE),
+    (Answer('{"other": 4}'), NONE),
+    (Answer('{"c1": {"score": 6}}'), "its score of 6 is not from 1 to 5."),
+    (Answer('{"c1": {"score": 0}}'), "its score of 0 is not from 1 to 5."),
+    (Answer('{"c1": {"score": -1e400}}'), "its score is -inf, not a number."),
+    (Answer('{"c1": {"score": NaN}}'), "its score is nan, not a number."),
+    (Answer('{"c1": {"score": true}}'), "its score is True, not a number."),
+    (Answer('{"c1": {"score": "4/5"}}'), "its score is '4/5', not a number."),
+    (Answer('{"c1": {"score": null}}'), "its score is missing, not a number."),
+    (Answer('{"c1": null, "c3": 1}'), "the judge said nothing of it."),
+    (Answer('{"c1": {"score": 1' + "0" * 5000 + "}}"), NONE),
+    (Answer("I can't help with that.", stop="refusal"), "the judge refused to answer."),
+    (Answer('{"c1": {"score": 4}}', stop="length"), "the judge's answer was cut off at its token limit."),
+    (Answer(problem="HTTP 400."), "the judge gave no answer: HTTP 400."),
+])  # fmt: skip
+def test_what_is_no_score_is_a_problem_and_never_a_number(answer: Answer, problem: str) -> None:
+    read = read_answer(answer, [CLARITY])
+    assert read.scores == {}
+    assert read.problems["c1"][: len(problem)] == problem
+
+
+@pytest.mark.parametrize(("given", "met"), [
+    ('{"met": true, "reason": "r"}', 1), ("false", 0), ('{"met": 1}', None), ('{"met": "yes"}', None), ("{}", None),
+])  # fmt: skip
+def test_item_of_a_checklist_is_met_or_not(given: str, met: Any) -> None:
+    read = read_answer(Answer(f'{{"c2": {given}}}'), [DONE])
+    assert [score.value for score in read.scores.values()] == ([] if met is None else [met])
+
+
+def test_one_bad_score_costs_the_others_nothing() -> None:
+    read = read_answer(Answer('{"c1": {"score": 9}, "c2": {"met": true}}'), [CLARITY, DONE])
+    assert (set(read.scores), set(read.problems)) == ({"c2"}, {"c1"})
