@@ -61,7 +61,7 @@ async def _body(recorded: Recorded, dialect: Dialect, to_local: Translate) -> As
     for chunk in _chunks(recorded, dialect, to_local):
         yield chunk
     if recorded.call.status == 0:
-        raise UpstreamBroke(f"as recorded: {recorded.call.error}")
+        raise UpstreamBroke((recorded.call.error or "").rpartition(" broke off: ")[2])
 
 
 def _chunks(recorded: Recorded, dialect: Dialect, to_local: Translate) -> Iterator[bytes]:

@@ -28,6 +28,7 @@ class ModelCall:
 
     request: ModelRequest
     number: int
+    source: Source
     cassette: Cassette
     """Where an event stream is written as it comes."""
     ts: str = field(default_factory=clock.now_iso)
@@ -48,7 +49,7 @@ class ModelCall:
     broken: bool = False
     """The answer did not come to its end."""
     broke_off: bool = False
-    """It was the provider who did not send the rest."""
+    """The rest was not sent: by the provider, the script or the recording."""
     side: bool = False
     error: str | None = None
     failure: GatewayFailure | None = None
@@ -61,7 +62,6 @@ class ModelCall:
     lost: ParsedResponse | None = None
     """What had come of an answer that did not come to its end."""
     told: Callable[[], ParsedResponse] | None = None
-    source: Source | None = None
     divergence: ReplayDiverged | None = None
 
     def start(self, answer: Answer) -> None:

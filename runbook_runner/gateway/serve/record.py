@@ -28,7 +28,7 @@ def _recorded(session: Session, call: ModelCall, outcome: Outcome) -> RecordedCa
         operation=request.operation,
         path=f"{request.path}?{request.query}" if request.query else request.path,
         model=request.parsed.model,
-        source=call.source or session.source,
+        source=call.source,
         status=outcome.status,
         seconds=call.seconds,
         ttfb=call.ttfb,

@@ -1,7 +1,7 @@
 """Gateway: relays one model call from the agent to the upstream and back, and has it recorded."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -9,7 +9,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from runbook_runner.core.errors import RecordingError
-from runbook_runner.core.events import Log
+from runbook_runner.core.events import Log, Source
 from runbook_runner.gateway.large import work
 from runbook_runner.gateway.serve.call import ModelCall
 from runbook_runner.gateway.serve.record import record
@@ -17,6 +17,11 @@ from runbook_runner.gateway.serve.session import Session
 from runbook_runner.gateway.upstream import Answer, GatewayFailure, ModelRequest, UpstreamBroke, error_answer
 
 PING_S: Final = 30.0
+_ANSWERS: Final[Mapping[Source, str]] = {
+    "provider": "the provider's answer",
+    "script": "the script's answer",
+    "replay": "the recorded answer",
+}
 _STEPS_TO_SEND: Final = 2  # of the event loop: the client library writes the request in a task of its own
 
 
@@ -26,7 +31,7 @@ class Relay(Response):
     def __init__(self, session: Session, request: ModelRequest):
         super().__init__()
         self._session = session
-        self._call = ModelCall(request, session.count(request), session.cassette)
+        self._call = ModelCall(request, session.count(request), session.source, session.cassette)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         forwarding = asyncio.create_task(self._forward(send))
@@ -135,7 +140,7 @@ class Relay(Response):
     async def _record(self) -> None:
         """Before the agent gets the end of its answer: an answer that can't be recorded is not given."""
         call, session = self._call, self._session
-        of_provider = (call.source or session.source) == "provider"
+        of_provider = call.source == "provider"
         outcome = call.outcome(session.cost, estimates=of_provider)
         session.usage += outcome.usage
         if call.asks_the_model:
@@ -169,7 +174,7 @@ def _abort(call: ModelCall, error: BaseException) -> None:
     """Ends a call with this error, and says whether the run can go on."""
     if isinstance(error, UpstreamBroke):
         call.broke_off = True
-        call.abort(f"the provider's answer broke off: {error}")
+        call.abort(f"{_ANSWERS[call.source]} broke off: {error}")
     elif isinstance(error, RecordingError):
         call.abort(str(error), GatewayFailure("recording", str(error)))
     elif isinstance(error, RecursionError):

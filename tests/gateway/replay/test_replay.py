@@ -192,6 +192,23 @@ def test_a_connection_that_broke_breaks_again_and_the_next_attempt_gets_its_answ
     with pytest.raises(httpx.RemoteProtocolError):
         line.ask("a", stream=True, model="drop-mid")
     assert line.ask("a", stream=False, model="drop-mid").json() == whole.json()
+    line.settled()
+    then, now = (at.cassette.calls()[0].error for at in (provided, line))
+    assert then.startswith("the provider's answer broke off: ")
+    assert now == then.replace("the provider's answer", "the recorded answer")
+
+
+def test_a_recording_with_half_an_answer_is_told_as_such(connect: Any, record: Record) -> None:
+    half = 'event: message_start\ndata: {"type": "message_start", "message": {"usage": {"input_tokens": 1}}}\n\n'
+    line = connect(load_replay(record((question(stream=True), half))))
+    with pytest.raises(httpx.RemoteProtocolError):
+        line.post(**question(stream=True))
+    line.settled()
+    (call,) = line.cassette.calls()
+    assert (call.source, call.error) == (
+        "replay",
+        "the recorded answer broke off: the stream ended before the answer did",
+    )
 
 
 # --- a request that differs ----------------------------------------------------------------------------------------
