@@ -104,6 +104,16 @@ class ReplayOf(BaseModel):
     then: Literal["live", "script"] | None = None
 
 
+class AttemptOf(BaseModel):
+    """Which attempt at the same run this is, after the first."""
+
+    model_config = FROZEN
+
+    number: int
+    parent_trajectory_id: Fixed
+    """The best of the earlier ones; what failed in it is told to the agent."""
+
+
 class RunStarted(Event):
     type: Literal["run.started"] = "run.started"
     trajectory_id: Fixed
@@ -118,6 +128,7 @@ class RunStarted(Event):
     engine: Fixed
     """`runbook-runner/<version>`."""
     replay: ReplayOf | None = None
+    attempt: AttemptOf | None = None
 
 
 class PhaseStarted(Event):

@@ -199,6 +199,7 @@ def _write_request(run: Run) -> None:
             labels=spec.labels,
             engine=f"runbook-runner/{__version__}",
             replay=run.prepared.replay.described() if run.prepared.replay else None,
+            attempt=run.prepared.attempt,
         )
     )
 

@@ -5,17 +5,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runbook_runner.agents.failures import advice
 from runbook_runner.core import settings
 from runbook_runner.core.criteria import Criteria
-from runbook_runner.core.disk.links import copy_tree
-from runbook_runner.core.disk.repository import within_repository
-from runbook_runner.core.errors import AgentError, CancelledError, InputError, RecordingError, RunbookError
+from runbook_runner.core.errors import AgentError, CancelledError, RecordingError, RunbookError
 from runbook_runner.core.events import AgentFinished, AgentStarted, Event, Log, SandboxStarted, Status
-from runbook_runner.core.files import make_folder
 from runbook_runner.core.spec import InputFile
 from runbook_runner.evaluation import evaluate
 from runbook_runner.runner.agent.launch import launch_of
@@ -27,11 +23,11 @@ from runbook_runner.runner.live_run import Run, finish, recorded
 from runbook_runner.runner.outcome import Outcome
 from runbook_runner.runner.recovery.recover import sweep
 from runbook_runner.runner.request.inputs import keep_inputs, require_unchanged, unpacked
-from runbook_runner.runner.request.places import folder_for_results
 from runbook_runner.runner.request.prepare import PreparedRun
 from runbook_runner.runner.request.secrets import agent_secrets, explain_withheld, weak_secrets, withheld
 from runbook_runner.runner.results.checks import SandboxCommands, replace_report, tell_changes
 from runbook_runner.runner.results.collect import Collected, collect
+from runbook_runner.runner.results.deliver import deliver, make_place
 from runbook_runner.runner.results.earlier import Earlier
 from runbook_runner.sandbox.base import Sandbox, Stamp
 from runbook_runner.trajectory.recorder import Reader
@@ -51,13 +47,13 @@ def run(prepared: PreparedRun, readers: Sequence[Reader] = (), cancellation: Can
     of a reader is raised when the run is over and recorded."""
     out, cancellation = prepared.options.out, cancellation or Cancellation()
     if out:
-        _make_folder(out)
+        make_place(out)
     sweep(prepared.settings.data, prepared.backend, cancellation.check)
     cancellation.check()
     with recorded(prepared, readers, cancellation) as run:
         outcome = _to_its_end(run)
         run.claim.settle()
-        return replace(outcome, not_copied=_copy_results(run.folder / RESULTS, out)) if out else outcome
+        return deliver(outcome, out) if out else outcome
 
 
 def _to_its_end(run: Run) -> Outcome:
@@ -311,23 +307,3 @@ def _status(end: AgentFinished) -> tuple[Status, RunbookError | None]:
     if end.error:
         return "failed", AgentError(end.error, hint=advice(end.error_kind))
     return "completed", None
-
-
-def _make_folder(out: Path) -> None:
-    """Before anything runs."""
-    try:
-        make_folder(folder_for_results(out))
-    except OSError as error:
-        raise InputError(f"The results can't be copied there: {error.strerror}.", where=str(out)) from error
-
-
-def _copy_results(results: Path, out: Path) -> InputError | None:
-    """Returns why they could not be copied."""
-    try:
-        copy_tree(results, within_repository(out, links=False))
-    except OSError as error:
-        hint = f"They are in {results}."
-        return InputError(
-            f"The results can't be copied: {error.strerror}.", where=error.filename or str(out), hint=hint
-        )
-    return None

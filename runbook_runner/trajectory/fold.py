@@ -221,6 +221,8 @@ def _attributes(state: _State) -> Attributes:
     if state.agent:
         params["agent_version"] = state.agent.version
     params |= _answered_by(state)
+    if attempt := state.started.attempt:
+        params |= {"parent_trajectory_id": attempt.parent_trajectory_id, "attempt": attempt.number}
     return Attributes(
         asset_type="trajectory",
         asset_filename=f"{state.started.trajectory_id}.json",

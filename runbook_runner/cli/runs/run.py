@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from runbook_runner.cli.options import given_fields
+from runbook_runner.cli.runs.attempts import described, follow_attempts
 from runbook_runner.cli.runs.dry_run import print_plan
 from runbook_runner.cli.runs.publish import publish_run, require_places
 from runbook_runner.cli.runs.run_options import declare
-from runbook_runner.cli.ui.follow import ask_on_terminal, console_for, follow, print_problem
+from runbook_runner.cli.ui.follow import ask_on_terminal, console_for, print_problem
 from runbook_runner.cli.ui.output import after_json, put_json
 from runbook_runner.core.errors import ExitCode, InputError
 from runbook_runner.core.text import encodable
@@ -37,15 +38,16 @@ def execute(arguments: argparse.Namespace) -> int:
         with after_json():
             prepared.require_ready()
         return ExitCode.PASS
-    followed = follow(prepared, console_for(quiet=arguments.quiet, json=arguments.json), gates)
+    console = console_for(quiet=arguments.quiet, json=arguments.json)
+    followed, attempts = follow_attempts(prepared, console, gates, arguments.attempts)
     if arguments.quiet and (problem := followed.problem()):
         print_problem(followed.outcome.folder, problem)
     if arguments.json:
-        put_json(followed.json())
+        put_json({**followed.json(), **({"attempts": described(attempts)} if arguments.attempts > 1 else {})})
     with after_json():
         publish_run(arguments, followed, source.name)
         followed.require_copied()
-    return followed.exit_code
+    return ExitCode.INTERRUPTED if attempts.cancelled else followed.exit_code
 
 
 def _request(arguments: argparse.Namespace) -> RunRequest:

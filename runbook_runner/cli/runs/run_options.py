@@ -134,5 +134,10 @@ def _declare_trajectory(parser: argparse.ArgumentParser) -> None:
         "or a comparison like 'score>=4.0', of score, cost (USD), seconds, tokens and calls."
     )
     add("--gate", dest="gates", **REPEATED, metavar="GATE", help=gate)
+    attempts = (
+        "Run again, at most so often in all, until it passes: the agent is told what failed in the best attempt so "
+        "far, and the best one counts. --max-cost, --max-tokens and --max-calls hold for all of them (default: 1)."
+    )
+    add("--attempts", type=int, default=1, metavar="N", help=attempts)
     declare_publishing(group)
     add_output(group)

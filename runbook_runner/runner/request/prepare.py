@@ -12,6 +12,7 @@ from runbook_runner.agents.registry import find_agent
 from runbook_runner.core import settings
 from runbook_runner.core.disk.repository import came_with
 from runbook_runner.core.errors import InputError, NotReadyError, RunbookError, all_of, raised
+from runbook_runner.core.events import AttemptOf
 from runbook_runner.core.files import is_opened_by_shell
 from runbook_runner.core.settings import RecordMode, Settings, record_mode
 from runbook_runner.core.spec import InputFile, RunSpec
@@ -62,6 +63,8 @@ class PreparedRun:
     """Asks nobody any more."""
     record_mode: RecordMode
     options: RunOptions
+    attempt: AttemptOf | None = None
+    """`None`: the first one."""
     doubts: tuple[str, ...] = ()
     """What the user should know of the document and of the files beside it, and why the results may not be what was
     meant."""
