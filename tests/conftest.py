@@ -65,6 +65,7 @@ _PARTS: Mapping[str, Callable[[], bool]] = {
     **{name: partial(_works, name) for name in BACKENDS},
     "groups": _makes_groups,
     "litellm": lambda: find_spec("litellm") is not None,
+    "pdfium": lambda: find_spec("pypdfium2") is not None,
     "linux": lambda: platform.system() == "Linux",
     "node": lambda: shutil.which("node") is not None,
     "npm": lambda: shutil.which("npm") is not None,

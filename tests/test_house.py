@@ -147,7 +147,7 @@ def test_no_id_of_a_test_is_long(request):
 # --- the versions --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("group", ["dependencies", "litellm", "test", "dev"])
+@pytest.mark.parametrize("group", ["dependencies", "eval", "litellm", "test", "dev"])
 def test_every_dependency_has_a_version_in_the_constraints(group):
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     wanted = project["dependencies"] if group == "dependencies" else project["optional-dependencies"][group]

@@ -49,7 +49,9 @@ def evaluate(
     said = read_report(results)
     checks = run_checks(criteria, folder, command, on_cancel, emit)
     script = run_script(criteria, command, emit)
-    scored = judge_results(judge, criteria, folder, required, emit) if judge and agent.ended_well else Judged()
+    scored = Judged()
+    if judge and agent.ended_well:
+        scored = judge_results(judge, criteria, folder, required, on_cancel, emit)
     judged = _combined(said, criteria, (*checks, *scored.checks), script)
     reasons = [] if agent.ended_well else [f"{AGENT_FAILED}: {agent.error or 'it was cancelled.'}"]
     reasons += map(lack_of, lacking)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from statistics import fmean, median
 from typing import Any, Final, Literal, NamedTuple
 
+from runbook_runner.core.apart.process import OnCancel
 from runbook_runner.core.asking.question import Ask
 from runbook_runner.core.criteria import Criteria, Rubric
 from runbook_runner.core.declared import RequiredOutput
@@ -41,13 +42,18 @@ class Judged(NamedTuple):
 
 
 def judge_results(
-    judge: Judge, criteria: Criteria, results: ResultsFolder, required: Iterable[RequiredOutput], emit: Emit
+    judge: Judge,
+    criteria: Criteria,
+    results: ResultsFolder,
+    required: Iterable[RequiredOutput],
+    on_cancel: OnCancel,
+    emit: Emit,
 ) -> Judged:
     """One entry for each criterion, and one for the average of the rubric. May raise what `ask` raises."""
     items = items_of(criteria)
     if not items:
         return Judged()
-    began, material = time.monotonic(), material_of(results, required, judge.to_app)
+    began, material = time.monotonic(), material_of(results, required, judge.to_app, on_cancel)
     if material.is_empty:
         reads = [Read({}, {item.key: _NOTHING for item in items})]
     else:

@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from runbook_runner.core.apart.process import OnCancel
 from runbook_runner.core.asking.question import Picture
 from runbook_runner.core.declared import RequiredOutput
 from runbook_runner.core.disk.links import open_regular
 from runbook_runner.core.text import counted, printable_name
+from runbook_runner.evaluation.judge.pages import MOST_BYTES, pages_of
 from runbook_runner.evaluation.outputs import ResultsFolder
 from runbook_runner.evaluation.report import REPORT
 
@@ -23,6 +25,8 @@ PICTURE_BYTES: Final = 3_500_000
 _TEXT_BYTES: Final = 4 * FILE_CHARS
 _MOST_NAMED: Final = 50
 _MOST_FILES: Final = 1000
+_DRAWN_PAGES: Final = 6  # of one file
+_PDF: Final = b"%PDF-"
 _KINDS: Final = ((b"\x89PNG\r\n\x1a\n", "image/png"), (b"\xff\xd8\xff", "image/jpeg"), (b"GIF8", "image/gif"))
 
 
@@ -37,10 +41,10 @@ class Material(NamedTuple):
 
 
 def material_of(
-    results: ResultsFolder, required: Iterable[RequiredOutput], to_app: Callable[[str], str] = str
+    results: ResultsFolder, required: Iterable[RequiredOutput], to_app: Callable[[str], str], on_cancel: OnCancel
 ) -> Material:
-    """The agent's report of itself is no result. to_app: see `Judge`."""
-    room, parts, left_out = _Room(), list[str | Picture](), list[str]()
+    """The agent's report of itself is no result. to_app: see `Judge`. Raises CancelledError."""
+    room, parts, left_out = _Room(to_app, on_cancel), list[str | Picture](), list[str]()
     for number, path in enumerate(_in_order(results, required)):
         name = path.relative_to(results.root).as_posix()
         if name == REPORT:
@@ -48,7 +52,7 @@ def material_of(
         if number >= _MOST_FILES:
             left_out.append(f"all files after the first {_MOST_FILES:,}")
             break
-        found, lack = _shown(path, name, room, to_app)
+        found, lack = _shown(path, name, room)
         parts += found
         left_out += [f"{printable_name(name)}: {lack}"] if lack else []
     if (more := len(left_out) - _MOST_NAMED) > 0:
@@ -57,9 +61,11 @@ def material_of(
 
 
 class _Room:
-    """What may still be shown."""
+    """What may still be shown, and how: see `material_of`."""
 
-    def __init__(self) -> None:
+    def __init__(self, to_app: Callable[[str], str], on_cancel: OnCancel) -> None:
+        self.to_app = to_app
+        self.on_cancel = on_cancel
         self.chars = MOST_CHARS
         self.pictures = MOST_PICTURES
 
@@ -74,20 +80,38 @@ def _files(path: Path) -> Iterator[Path]:
     yield from (inner for inner in (path, *sorted(path.rglob("*"))) if inner.is_file())
 
 
-def _shown(path: Path, name: str, room: _Room, to_app: Callable[[str], str]) -> tuple[list[str | Picture], str]:
+def _shown(path: Path, name: str, room: _Room) -> tuple[list[str | Picture], str]:
     """The parts of one file, and what is left out of it."""
     try:
         with open_regular(path) as file:
             data = file.read(max(PICTURE_BYTES, _TEXT_BYTES) + 1)
+            if is_pdf := data.startswith(_PDF):
+                data += file.read(MOST_BYTES + 1 - len(data))
         size = path.stat().st_size
     except OSError as error:
         return [], f"it can't be read: {error.strerror}"
+    if is_pdf:
+        return _pages(data, name, room)
     if kind := _picture_kind(data):
         return _picture(data, kind, name, room)
     text = _text(data[:_TEXT_BYTES], is_cut=size > _TEXT_BYTES)
     if text is None:
         return [], f"{counted(size, 'byte')} that are neither text nor a picture"
-    return _texts(to_app(text), name, room, is_cut=size > _TEXT_BYTES)
+    return _texts(room.to_app(text), name, room, is_cut=size > _TEXT_BYTES)
+
+
+def _pages(data: bytes, name: str, room: _Room) -> tuple[list[str | Picture], str]:
+    """Each with its text, the first ones as pictures too: what a page says, and how it looks."""
+    found = pages_of(data, room.on_cancel, pictures=min(room.pictures, _DRAWN_PAGES))
+    parts, lacks = list[str | Picture](), [found.lack] if found.lack else []
+    for number, page in enumerate(found.pages, 1):
+        shown, lack = _texts(room.to_app(page.text), name, room, is_cut=False, what=f"page {number}")
+        parts += shown
+        lacks += [f"of page {number} {lack}"] if lack else []
+        if 0 < len(page.picture) <= PICTURE_BYTES:
+            room.pictures -= 1
+            parts.append(Picture("image/png", page.picture))
+    return parts, "; ".join(lacks)
 
 
 def _picture(data: bytes, kind: str, name: str, room: _Room) -> tuple[list[str | Picture], str]:
@@ -99,14 +123,14 @@ def _picture(data: bytes, kind: str, name: str, room: _Room) -> tuple[list[str |
     return [_title(name, kind), Picture(kind, data)], ""
 
 
-def _texts(text: str, name: str, room: _Room, *, is_cut: bool) -> tuple[list[str | Picture], str]:
+def _texts(text: str, name: str, room: _Room, *, is_cut: bool, what: str = "text") -> tuple[list[str | Picture], str]:
     if not room.chars:
         return [], f"{MOST_CHARS:,} characters of text are shown at most"
     shown = text[: min(FILE_CHARS, room.chars)]
     room.chars -= len(shown)
     lack = "" if len(shown) == len(text) and not is_cut else f"all after its first {len(shown):,} characters"
     end = "\n[… the rest is left out …]" if lack else ""
-    return [f"{_title(name, 'text')}\n{shown}{end}"], lack
+    return [f"{_title(name, what)}\n{shown}{end}"], lack
 
 
 def _title(name: str, what: str) -> str:

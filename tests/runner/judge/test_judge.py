@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 KEY = "sk-test-canary-8f3a71c9d2"
+PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg=="
 PROVIDERS = {
     "gpt-5-mini": ("OPENAI_API_KEY", "OPENAI_BASE_URL", "/v1/chat/completions", "Authorization"),
     "claude-sonnet-4-6": ("ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL", "/v1/messages", "x-api-key"),
@@ -168,15 +169,17 @@ def test_each_provider_is_asked_in_its_own_api_with_a_schema(
 ) -> None:
     key, address, path, header = PROVIDERS[model]
     provider.answers = [scores(5, 5).replace("wit", "c2")]
+    document = rubric(f"cd /app/results; echo '# Once' > story.md; echo {PICTURE} | base64 -d > dot.png")
     prices = runbook.cwd / "prices.yaml"
     prices.write_text(f"{model}: {{input: 1, output: 10}}\n")
     environ = {key: KEY, address: provider.url, "RUNBOOK_PRICES": str(prices)}
-    ran = runbook("run", rubric(), "--sandbox", "host", "--json", "--judge-model", model, env=environ)
+    ran = runbook("run", document, "--sandbox", "host", "--json", "--judge-model", model, env=environ)
     assert ran.code == 0, ran.err
     (request,) = provider.requests
     headers = {name.lower(): value for name, value in request["headers"].items()}
     assert (request["path"], headers[header.lower()].removeprefix("Bearer ")) == (path, KEY)
     assert '"additionalProperties": false' in json.dumps(request["body"])
+    assert PICTURE in json.dumps(request["body"])
     assert (ran.json["judge"]["usage"]["cost_usd"], ran.json["usage"]["api_calls"]) == (0.002, 0)
     assert f"The results go to the judge, {model} at {provider.url}." in ran.err
     cost = runbook("cost", "--json").json

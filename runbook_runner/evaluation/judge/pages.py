@@ -1,0 +1,68 @@
+"""Evaluation, judge: the pages of a PDF file, read in a process of its own: the agent made it, it may be hostile."""
+
+import json
+import signal
+from base64 import b64decode
+from collections.abc import Iterator
+from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from runbook_runner.core.apart.process import OnCancel, started
+
+MOST_PAGES: Final = 20
+MOST_BYTES: Final = 50 << 20
+_SECONDS: Final = 30
+_MOST_ANSWER: Final = 64 << 20
+_PROGRAM: Final = Path(__file__).with_name("pages_program.py").read_text("utf-8")
+_LIBRARY: Final = "pypdfium2"
+
+
+class Page(NamedTuple):
+    text: str
+    picture: bytes
+    """PNG; empty for a page that is not drawn."""
+
+
+class Pages(NamedTuple):
+    pages: tuple[Page, ...] = ()
+    lack: str = ""
+    """What of them is not here, and why; empty: they are all here."""
+
+
+def pages_of(data: bytes, on_cancel: OnCancel, *, pictures: int) -> Pages:
+    """The first pages of a PDF file, so many of them as pictures too. Raises CancelledError."""
+    found = find_spec(_LIBRARY)
+    if found is None or not found.submodule_search_locations:
+        return Pages(lack="a PDF, which is shown after `pip install '.[eval]'` in the clone of Runbook Runner")
+    if len(data) > MOST_BYTES:
+        return Pages(lack=f"a PDF larger than {MOST_BYTES >> 20} MB")
+    folder = str(Path(found.submodule_search_locations[0]).parent)
+    asked = (folder, str(MOST_PAGES), str(pictures))
+    with started(_PROGRAM, *asked, seconds=_SECONDS) as process, on_cancel(process.kill):
+        assert process.stdin
+        assert process.stdout
+        with suppress(OSError):  # it has ended
+            process.stdin.write(data)
+            process.stdin.close()
+        written = process.stdout.read(_MOST_ANSWER)
+        process.kill()
+    said = [*_lines(written)]
+    pages = tuple(Page(page["text"], b64decode(page["picture"])) for page in said if "text" in page)
+    end = said[-1] if said and "pages" in said[-1] else None
+    if end is None:
+        limit = f"{_SECONDS} s" if process.returncode == -signal.SIGKILL else "memory"
+        return Pages(pages, f"the other pages: to read them takes more than is allowed ({limit})")
+    if problem := end.get("problem"):
+        return Pages(pages, f"a PDF that can't be read: {problem[:200]}")
+    return Pages(pages, f"pages {len(pages) + 1} to {end['pages']}" if end["pages"] > len(pages) else "")
+
+
+def _lines(written: bytes) -> Iterator[dict[str, Any]]:
+    """The last line may be half."""
+    with suppress(ValueError):
+        for line in written.splitlines():
+            value = json.loads(line)
+            if isinstance(value, dict):
+                yield value
