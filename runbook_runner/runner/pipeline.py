@@ -17,6 +17,9 @@ from runbook_runner.evaluation import evaluate
 from runbook_runner.runner.agent.launch import launch_of
 from runbook_runner.runner.agent.retries import run_agent
 from runbook_runner.runner.cancellation import Cancellation, Interrupt
+from runbook_runner.runner.checks.clones import Clones
+from runbook_runner.runner.checks.commands import SandboxCommands
+from runbook_runner.runner.checks.report import replace_report, tell_changes
 from runbook_runner.runner.environment.backends import Prepared, shortcomings
 from runbook_runner.runner.limits import with_limits
 from runbook_runner.runner.live_run import Run, finish, recorded
@@ -25,7 +28,6 @@ from runbook_runner.runner.recovery.recover import sweep
 from runbook_runner.runner.request.inputs import keep_inputs, require_unchanged, unpacked
 from runbook_runner.runner.request.prepare import PreparedRun
 from runbook_runner.runner.request.secrets import agent_secrets, explain_withheld, weak_secrets, withheld
-from runbook_runner.runner.results.checks import SandboxCommands, replace_report, tell_changes
 from runbook_runner.runner.results.collect import Collected, collect
 from runbook_runner.runner.results.deliver import deliver, make_place
 from runbook_runner.runner.results.earlier import Earlier
@@ -79,6 +81,8 @@ def _to_its_end(run: Run) -> Outcome:
 
 def _phases(run: Run) -> AgentFinished:
     _tell_plan(run)
+    clones = Clones(run)
+    clones.probe()
     inputs = keep_inputs(run.spec, run.folder, run.redactor, run.emit)
     ready = _image(run)
     run = replace(run, agent=ready.agent)
@@ -86,8 +90,9 @@ def _phases(run: Run) -> AgentFinished:
     with _sandbox(run, ready) as sandbox, _model(run, sandbox) as model:
         note = partial(_note_before, run)
         earlier = Earlier(sandbox, run.claim.work, run.spec.limits, brings_files=ready.brings_files, note=note)
+        clones.put_for_agent(sandbox)
         end, collected = _work(run, sandbox, model, inputs, earlier)
-        _evaluate(run, sandbox, model, end, collected)
+        _evaluate(run, sandbox, model, clones, end, collected)
     _tell_doubts(run)
     run.cancellation.check()
     return end
@@ -271,11 +276,16 @@ def _most_recorded(run: Run) -> int:
 
 
 def _evaluate(
-    run: Run, sandbox: Sandbox, model: "ModelAccess | None", end: AgentFinished, collected: Collected
+    run: Run,
+    sandbox: Sandbox,
+    model: "ModelAccess | None",
+    clones: Clones,
+    end: AgentFinished,
+    collected: Collected,
 ) -> None:
     """The results are at home: no check changes them, nor does a later start when this process dies now."""
     run.claim.note_collected()
-    command = SandboxCommands(run, sandbox)
+    command = SandboxCommands(run, sandbox, clones)
 
     def tell(event: Event) -> None:
         run.emit(event)

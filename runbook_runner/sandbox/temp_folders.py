@@ -24,6 +24,7 @@ _REMOVED: Final = ".removed"
 MEMORY: Final = Path("/dev/shm")  # noqa: S108
 """A folder for what must not reach a disk; every user may write to it."""
 _COPIES: Final = ".copies"
+_BESIDE: Final = ".beside"
 _OPEN_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _DEPTH: Final = 50  # each level takes a descriptor
 _CHANGING: Final = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT)
@@ -62,6 +63,17 @@ def memory_folder(work: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@contextmanager
+def beside_folder(work: Path) -> Iterator[Path]:
+    """Makes a folder on disk that no sandbox sees. work: as above. Raises OSError."""
+    folder = work.with_name(f"{work.name}{_BESIDE}")
+    folder.mkdir(mode=0o700)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def _make_copies(place: Path, *others: Path, mine: tuple[Path, ...]) -> Path:
     """Another user who sees the name of a run in the list of processes may have taken the place in memory."""
     try:
@@ -89,7 +101,7 @@ def open_folder(folder: Path) -> None:
 
 def own_folders(work: Path) -> tuple[Path, ...]:
     """Returns the folders that the sandbox with this folder has left, whole or half removed."""
-    places = (work, *_copies(work))
+    places = (work, *_copies(work), work.with_name(f"{work.name}{_BESIDE}"))
     return tuple(there for place in places for there in (place, _aside(place)) if _is_own(there))
 
 

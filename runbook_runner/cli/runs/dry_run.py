@@ -48,6 +48,7 @@ def _rows(prepared: PreparedRun) -> Iterator[tuple[str, Iterable[str]]]:
     yield "Parameters", [f"{name} = {value}" for name, value in spec.parameters.items()]
     yield "Inputs", map(_input, spec.inputs)
     yield "Secrets", _secrets(prepared)
+    yield "Check sources", [f"{source.name}: {source.url}" for source in prepared.sources]
     yield "MCP servers", [server.name for server in spec.mcp_servers]
     primary = spec.primary_outputs
     yield "Outputs", [f"{out.path} (primary)" if out.path in primary else out.path for out in spec.outputs] or ["any"]

@@ -61,6 +61,8 @@ class _Keys:
     def _source(self, body: Any) -> CheckSource:
         if not isinstance(body, dict) or not all(isinstance(body.get(key), str) for key in ("name", "url")):
             raise self._wrong("sources", "a list of mappings with `name` and `url`")
+        if body.get("type", "git") != "git":
+            raise self._wrong("sources", "of the type git")
         ref, secret = body.get("ref"), body.get("secret")
         return CheckSource(body["name"], body["url"], None if ref is None else str(ref), secret and str(secret))
 

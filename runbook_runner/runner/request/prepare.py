@@ -22,6 +22,7 @@ from runbook_runner.runbook.document import parse
 from runbook_runner.runbook.mission import doubts
 from runbook_runner.runbook.sources.fixture import load_fixture
 from runbook_runner.runbook.sources.load import load
+from runbook_runner.runner.checks.sources import GitSource, plan_sources
 from runbook_runner.runner.environment.backends import ChosenBackend, choose_backend
 from runbook_runner.runner.judge.choose import choose_judge, judge_upstream
 from runbook_runner.runner.request.inputs import is_zip, option_file, require_room
@@ -70,6 +71,8 @@ class PreparedRun:
     meant."""
     warnings: tuple[str, ...] = ()
     """What else the user should know."""
+    sources: tuple[GitSource, ...] = ()
+    """What is fetched for the checks; a replay fetches nothing."""
     lacks: tuple[RunbookError, ...] = ()
     """The values and files that are missing, and what this machine lacks; only a dry run is prepared in spite of
     it."""
@@ -96,11 +99,17 @@ class PreparedRun:
         for item in spec.inputs:
             how = "unpack" if is_zip(item.name) else "put"
             lines.append(f"{how} {item.name} ({counted(item.size, 'byte')}) into {settings.ASSETS}")
+        for source in self.sources:
+            at = f" at {source.ref}" if source.ref else ""
+            secret = f" with the secret {source.secret}" if source.secret else ""
+            lines.append(f"look whether the check source {source.name} is there: {source.url}{at}{secret}")
         lines += self.chosen.plan(spec, self.agent) if self.chosen else []
         if self.agent.dialect:
             at = f" at {self.model_address}" if self.model_address else ""
             lines.append(f"answer model calls for {spec.model} from {self.answers_from}{at}")
         lines.append(f"run {self.agent.name} for at most {spec.limits.timeout_s:g} s")
+        if self.sources:
+            lines.append(f"fetch the check sources into {settings.CHECKS}, once the agent has ended")
         if spec.judge:
             lines.append(f"have {spec.judge.model} judge the results")
         lines.append("expect " + (", ".join(output.path for output in spec.outputs) or "no particular output"))
@@ -140,6 +149,7 @@ def _prepare(request: RunRequest, ask: Ask | None, warnings: list[str]) -> Prepa
     recorded = replay.recorded.spec.judge if replay and replay.recorded else None
     judge = choose_judge(request, spec, asked.judge_model, recorded, provider_keys(environ), warnings.append)
     spec = spec.model_copy(update={"judge": judge})
+    sources = plan_sources(spec, request.allow_hosts, source.folder, source.name)
     trust = Trust(TrustStore(asked.data), request.options.trust, ask)
     declared = [secret.env for secret in spec.secrets]
     beside = variables_beside(source.folder, declared, warnings.append, environ)
@@ -175,6 +185,7 @@ def _prepare(request: RunRequest, ask: Ask | None, warnings: list[str]) -> Prepa
         strict_snapshot=request.snapshot is not None,
         needs_image=bool(request.snapshot or request.image),
         doubts=tuple(warnings),
+        sources=sources,
         lacks=lacks,
     )
 
@@ -210,6 +221,7 @@ def prepare_spec(
     needs_image: bool = False,
     doubts: tuple[str, ...] = (),
     warnings: tuple[str, ...] = (),
+    sources: tuple[GitSource, ...] = (),
     lacks: Sequence[RunbookError] = (),
     starts_agent: bool = True,
 ) -> PreparedRun:
@@ -265,6 +277,7 @@ def prepare_spec(
         options,
         doubts=(*doubts, *(backend.doubts if backend else ())),
         warnings=(*warnings, *(backend.warnings if backend else ())),
+        sources=sources,
         lacks=tuple(lacks),
     )
 

@@ -9,6 +9,7 @@ from runbook_runner.agents.base import Agent
 from runbook_runner.agents.built_in import BUILT_IN_AGENTS
 from runbook_runner.agents.registry import find_agent
 from runbook_runner.core import ids, settings
+from runbook_runner.core.criteria import CheckSource
 from runbook_runner.core.declared import Secret
 from runbook_runner.core.disk.git_index import is_of_user
 from runbook_runner.core.disk.repository import is_hidden
@@ -76,7 +77,7 @@ def resolve(
         blocks=filled.blocks if agent.facts.runs_blocks else (),
         parameters=dict(request.parameters),
         inputs=read_inputs(files, lacking),
-        secrets=_secrets(runbook, request.secrets),
+        secrets=_secrets(runbook, request.secrets, filled.criteria.checks.sources),
         mcp_servers=runbook.mcp_servers,
         outputs=filled.outputs,
         primary_outputs=front.primary_outputs,
@@ -183,12 +184,12 @@ def _below(folder: Path, name: str, runbook: Runbook) -> Path:
     return path
 
 
-def _secrets(runbook: Runbook, asked: tuple[str, ...]) -> tuple[Secret, ...]:
+def _secrets(runbook: Runbook, asked: tuple[str, ...], sources: tuple[CheckSource, ...]) -> tuple[Secret, ...]:
     front = runbook.frontmatter
     for secret in front.secrets:
         line = front.lines.get(f"secrets.{secret.name}", 1)
         require_secret_name(secret.env, f"{runbook.source}:{line}")
-    return with_typed(front.secrets, asked)
+    return with_typed(front.secrets, asked, sources)
 
 
 def _limits(runbook: Runbook, request: RunRequest) -> Limits:

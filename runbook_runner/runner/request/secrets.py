@@ -12,6 +12,7 @@ from pathlib import Path
 
 from runbook_runner.agents.registry import find_facts
 from runbook_runner.core.authority import only_from_user, opens_provider
+from runbook_runner.core.criteria import CheckSource
 from runbook_runner.core.declared import SECRET_PLACE, McpServer, Secret
 from runbook_runner.core.errors import InputError, NotReadyError
 from runbook_runner.core.facts.providers import PROVIDER_KEYS, find_provider
@@ -56,7 +57,7 @@ class Granted:
                 details="Set each in a .env beside the runbook, in a file given with --env-file, or in the environment "
                 "and name it with --secret NAME.",
             )
-        refused = tuple(s for s in self.refused if s.required and _enters_sandbox(spec, s))
+        refused = tuple(s for s in self.refused if s.required and _is_used(spec, s))
         if refused:
             raise NotReadyError(
                 f"The runbook wants {len(refused)} variable{'s' if len(refused) > 1 else ''} of your environment that "
@@ -79,20 +80,26 @@ def _listed(secrets: Sequence[Secret]) -> str:
     return "\n".join(f"  {s.env}" + (f": {s.description}" if s.description else "") for s in secrets)
 
 
-def with_typed(declared: Sequence[Secret], typed: Iterable[str]) -> tuple[Secret, ...]:
-    """`--secret NAME` makes a declared secret required and visible to the agent, or adds one. Raises InputError."""
+def with_typed(
+    declared: Sequence[Secret], typed: Iterable[str], sources: Sequence[CheckSource] = ()
+) -> tuple[Secret, ...]:
+    """`--secret NAME` makes a declared secret required and visible to the agent, or adds one. One that opens a check
+    source stays hidden from the agent. Raises InputError."""
+    opening = {source.secret for source in sources}
     by_env = {secret.env: secret for secret in declared}
     for name in typed:
         require_secret_name(name, "--secret")
         old = by_env.get(name) or Secret(name=name, env=name)
-        by_env[name] = old._replace(required=True, expose_to_agent=True)
+        shown = old.expose_to_agent if opening & {old.env, old.name} else True
+        by_env[name] = old._replace(required=True, expose_to_agent=shown)
     return tuple(by_env.values())
 
 
 def grant_recorded(spec: RunSpec, typed: Sequence[str], user: UserVariables) -> tuple[RunSpec, Granted]:
     """The spec and the secrets of a recorded run: a recording is granted what was typed or is in `--env-file`, and
     nothing else."""
-    spec = spec.model_copy(update={"secrets": with_typed(spec.secrets, typed)})
+    secrets = with_typed(spec.secrets, typed, spec.criteria.checks.sources)
+    spec = spec.model_copy(update={"secrets": secrets})
     return spec, grant(spec, typed, user, {}, lambda _: False)
 
 
@@ -106,7 +113,7 @@ def grant(
     free = [s for s in wished if not only_from_user(s.env)]
     values |= {s.env: (user.env_file.get(s.env) or beside.get(s.env, "")) for s in free}
     values = {name: value for name, value in values.items() if value}
-    asked = [s for s in free if s.env not in values and user.environment.get(s.env) and _enters_sandbox(spec, s)]
+    asked = [s for s in free if s.env not in values and user.environment.get(s.env) and _is_used(spec, s)]
     if asked and consent([s.env for s in asked]):
         values |= {s.env: user.environment[s.env] for s in asked}
     return Granted(values, tuple(s for s in wished if s.env not in values and everything.get(s.env)))
@@ -128,16 +135,23 @@ def own_keys(spec: RunSpec) -> tuple[Secret, ...]:
     return tuple(s for s in spec.secrets if s.expose_to_agent is None and {s.env, s.name} & names)
 
 
-def _enters_sandbox(spec: RunSpec, secret: Secret) -> bool:
-    """Whether the agent, an MCP server or a check would get it."""
+def _is_used(spec: RunSpec, secret: Secret) -> bool:
+    """Whether the agent, an MCP server, a check or the host of a check source would get it."""
+    if _opened_by(spec, secret):
+        return True
     shown = secret.expose_to_agent is not False or secret.expose_to_checks
     return secret not in own_keys(spec) and (shown or bool(spec.mcp_servers))
 
 
+def _opened_by(spec: RunSpec, secret: Secret) -> list[CheckSource]:
+    return [source for source in spec.criteria.checks.sources if source.secret in (secret.env, secret.name)]
+
+
 def withheld(spec: RunSpec) -> tuple[Secret, ...]:
     """The declared secrets that the agent does not get, granted or not: those that the runbook hides, those for an MCP
-    server, and the keys of the agent's own provider."""
+    server or a check source, and the keys of the agent's own provider."""
     served, own = {name for server in spec.mcp_servers for name in server.secrets}, own_keys(spec)
+    served |= {source.secret for source in spec.criteria.checks.sources if source.secret}
     return tuple(
         s
         for s in spec.secrets
@@ -149,6 +163,9 @@ def explain_withheld(spec: RunSpec, secret: Secret) -> str:
     servers = [server.name for server in spec.mcp_servers if server.secrets & {secret.env, secret.name}]
     if servers:
         return f"{secret.env} goes to the MCP server {', '.join(servers)} only: the agent's environment lacks it."
+    if sources := _opened_by(spec, secret):
+        names = ", ".join(f"{source.name} ({source.url})" for source in sources)
+        return f"{secret.env} goes to the host of the check source {names} only: the agent's environment lacks it."
     if secret.expose_to_checks:
         return f"{secret.env} goes to the checks, in the agent's sandbox: what the agent has left there may read it."
     return f"{secret.env} stays on this machine: the agent does not get it."

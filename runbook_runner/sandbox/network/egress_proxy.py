@@ -92,7 +92,15 @@ class EgressProxy:
 
     def start(self, path: Path) -> None:
         """Listens at path when it returns. Raises OSError."""
-        listening = listen_unix(path)
+        self._listen(listen_unix(path))
+
+    def start_on_loopback(self) -> int:
+        """Returns the port. For a program of this machine; others may use it as well. Raises OSError."""
+        listening = socket.create_server(("127.0.0.1", 0))
+        self._listen(listening)
+        return int(listening.getsockname()[1])
+
+    def _listen(self, listening: socket.socket) -> None:
         ready: Future[None] = Future()
         self._thread = threading.Thread(
             target=lambda: asyncio.run(self._serve(listening, ready)), name="egress", daemon=True
@@ -129,7 +137,7 @@ class EgressProxy:
             finally:
                 tasks.discard(task)
 
-        server = await asyncio.start_unix_server(client, sock=listening, limit=_MAX_HEAD, backlog=accepted_at_once())
+        server = await asyncio.start_server(client, sock=listening, limit=_MAX_HEAD, backlog=accepted_at_once())
         listening.listen(WAITING)
         ready.set_result(None)
         await self._end.wait()

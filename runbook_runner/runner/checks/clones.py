@@ -1,0 +1,207 @@
+"""Runner, checks: the check sources of a run: probed before anything is started, and put into its sandbox when its
+agent has ended; what was probed is what is put."""
+
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Final, Literal
+
+from runbook_runner.core.errors import NotReadyError, RunbookError, SandboxError
+from runbook_runner.core.events import Log
+from runbook_runner.core.settings import APP, CHECKS
+from runbook_runner.core.text import counted, printable_name
+from runbook_runner.runner.checks.git import MOST_BYTES, Git, open_git
+from runbook_runner.runner.checks.sources import GitSource
+from runbook_runner.runner.live_run import Run
+from runbook_runner.sandbox.base import PutFile, Readable, Sandbox
+
+_MOST_FILES: Final = 10_000
+_CLONE_S: Final = 300.0
+"""For all sources of a run together, each time that they are put."""
+_REMOVE_S: Final = 60.0
+_FILE: Final = "100644"
+_PROGRAM: Final = "100755"
+_LINK: Final = "120000"
+_MOST_LINK: Final = 4096
+_NOT_PUT: Final = 5  # named
+
+
+class Clones:
+    def __init__(self, run: Run):
+        self._run = run
+        self._ids: dict[str, str] = {}
+
+    def probe(self) -> None:
+        """Finds out what each source is now. Raises InputError, NotReadyError and CancelledError."""
+        run = self._run
+        if not run.prepared.sources:
+            return
+        with run.emit.phase("sources"):
+            for source in run.prepared.sources:
+                with self._git(source) as git:
+                    found = git.probe()
+                self._ids[source.name] = found.id
+                named = f", its {source.ref}" if source.ref and source.ref != found.commit else ""
+                message = f"The check source {source.name} is the commit {found.commit} of {source.url}{named}."
+                run.emit(Log(message=message))
+
+    def put_for_agent(self, sandbox: Sandbox) -> None:
+        """Where the agent carries out checks, it needs them as well."""
+        if any(check.executor == "agent" and not check.problem for check in self._run.spec.criteria.code_checks):
+            self.put(sandbox, _CLONE_S)
+
+    def put(self, sandbox: Sandbox, timeout_s: float) -> None:
+        """Puts them in the place of what is there. Raises RunbookError."""
+        run = self._run
+        if run.spec.criteria.checks.sources and not run.prepared.sources:
+            raise NotReadyError("The check sources are not fetched by a replay.")
+        until = time.monotonic() + min(timeout_s, _CLONE_S)
+        for source in run.prepared.sources:
+            place = f"{CHECKS}/{source.name}"
+            _remove(sandbox, place)
+            with self._git(source) as git:
+                git.fetch(self._ids[source.name], max(until - time.monotonic(), 1.0))
+                try:
+                    files, left_out = _files(source, git, self._ids[source.name], place)
+                except RunbookError:
+                    raise
+                except (ValueError, KeyError) as error:
+                    raise source.wrong("can't be read: its objects are damaged.") from error
+                sandbox.put(files)
+            if left_out:
+                names = ", ".join(printable_name(name) for name in left_out[:_NOT_PUT])
+                more = f" and {counted(len(left_out) - _NOT_PUT, 'more')}" if len(left_out) > _NOT_PUT else ""
+                run.emit.warn(f"Of the check source {source.name} not put into the sandbox: {names}{more}.")
+
+    def _git(self, source: GitSource) -> AbstractContextManager[Git]:
+        value = self._run.prepared.secrets.values.get(source.secret) if source.secret else None
+        return open_git(source, self._run.claim.work, value, self._run.cancellation.ends_with)
+
+
+def _remove(sandbox: Sandbox, place: str) -> None:
+    """What the agent has made of it. Raises SandboxError."""
+    ended = sandbox.exec(["rm", "-rf", "--", sandbox.localise(place)], cwd=APP, deadline_s=_REMOVE_S).wait()
+    if ended.code != 0:
+        raise SandboxError(f"What is at {place} in the sandbox can't be removed.")
+
+
+# --- the files of a commit -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Entry:
+    path: str
+    mode: str
+    blob: str
+    size: int
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Some bytes of a file: a `Source`."""
+
+    file: Path
+    start: int
+    size: int
+
+    @contextmanager
+    def open(self, _: Literal["rb"], /) -> Iterator[Readable]:
+        with self.file.open("rb") as whole:
+            whole.seek(self.start)
+            yield _Rest(whole, self.size)
+
+
+class _Rest:
+    def __init__(self, file: BinaryIO, size: int):
+        self._file = file
+        self._left = size
+
+    def read(self, size: int, /) -> bytes:
+        block = self._file.read(min(size, self._left))
+        self._left -= len(block)
+        return block
+
+
+def _files(source: GitSource, git: Git, number: str, place: str) -> tuple[list[PutFile], list[str]]:
+    """Also returns the names of what is left out: a link that leads to no file of the same commit, a submodule, a
+    name that is not UTF-8. Nothing of the repository is obeyed: no attribute, no filter, no hook. Raises InputError."""
+    entries, left_out = _entries(source, git.tree(number))
+    content = git.contents(list(dict.fromkeys(entry.blob for entry in entries.values())))
+    parts = _parts(content)
+    files = []
+    for path, entry in entries.items():
+        end = _followed(entry, entries, parts)
+        if end is None:
+            left_out.append(path)
+        else:
+            mode = 0o777 if end.mode == _PROGRAM else 0o666
+            files.append(PutFile(f"{place}/{path}", parts[end.blob], mode))
+    return files, left_out
+
+
+def _entries(source: GitSource, listed: bytes) -> tuple[dict[str, _Entry], list[str]]:
+    """By path. Raises InputError for more than is put, and for a path that no git makes."""
+    found, left_out, size = dict[str, _Entry](), list[str](), 0
+    lines = listed.split(b"\0", _MOST_FILES + 1)
+    if len(lines) > _MOST_FILES + 1:
+        raise source.wrong(f"has more than {_MOST_FILES:,} files.", "Keep a smaller one for the checks.")
+    for line in filter(None, lines):
+        facts, _, name = line.partition(b"\t")
+        mode, kind, blob, length = facts.decode().split()
+        path = name.decode("utf-8", "replace")
+        if any(part in ("", ".", "..") or part.lower() == ".git" for part in path.split("/")):
+            raise source.wrong(f"has a path that can't be: {path!a}.")
+        if kind != "blob" or path.encode() != name or path in found:
+            left_out.append(path)
+            continue
+        size += int(length)
+        found[path] = _Entry(path, mode, blob, int(length))
+    if size > MOST_BYTES:
+        raise source.wrong(f"has files of more than {MOST_BYTES >> 20} MB.", "Keep a smaller one for the checks.")
+    return found, left_out
+
+
+def _parts(content: Path) -> dict[str, _Part]:
+    """Of what `cat-file --batch` has printed: `ID blob SIZE`, a line end, the content, a line end."""
+    found, at = dict[str, _Part](), 0
+    with content.open("rb") as file:
+        while head := file.readline(200):
+            blob, _, size = head.decode().split()
+            start = at + len(head)
+            found[blob] = _Part(content, start, int(size))
+            at = start + int(size) + 1
+            file.seek(at)
+    return found
+
+
+def _followed(entry: _Entry, entries: dict[str, _Entry], parts: dict[str, _Part]) -> _Entry | None:
+    """The file that an entry is, or that a link leads to; `None` when that is no file of the same commit."""
+    seen = set[str]()
+    while entry.mode == _LINK:
+        if entry.path in seen or entry.size > _MOST_LINK:
+            return None
+        seen.add(entry.path)
+        with parts[entry.blob].open("rb") as content:
+            target = content.read(_MOST_LINK).decode("utf-8", "replace")
+        path = _joined(entry.path, target)
+        if path not in entries:
+            return None
+        entry = entries[path]
+    return entry
+
+
+def _joined(link: str, target: str) -> str:
+    """Empty for what leads out."""
+    if target.startswith("/"):
+        return ""
+    parts = link.split("/")[:-1]
+    for part in target.split("/"):
+        if part == ".." and not parts:
+            return ""
+        if part == "..":
+            parts.pop()
+        elif part not in ("", "."):
+            parts.append(part)
+    return "/".join(parts)

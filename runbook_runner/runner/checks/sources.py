@@ -1,0 +1,153 @@
+"""Runner, checks: the git repositories that a runbook declares for its checks, as far as they can be judged without a
+network: a runbook chooses the address, so it is held against what its user lets it reach and read."""
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Final
+from urllib.parse import unquote
+
+from runbook_runner.core.authority import opens_provider
+from runbook_runner.core.criteria import CheckSource
+from runbook_runner.core.disk.git_index import is_of_user
+from runbook_runner.core.disk.repository import is_hidden, repository_of
+from runbook_runner.core.errors import InputError
+from runbook_runner.core.network.addresses import AllowList, is_public, parse_rule
+from runbook_runner.core.spec import Network, RunSpec
+
+_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
+_HTTPS: Final = re.compile(
+    r"https://(?P<host>[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{1,5}))?(?P<path>/[\w.~/%+@,=:!$&'()*;-]*)",
+    re.ASCII | re.IGNORECASE,
+)
+_FILE: Final = re.compile(r"file:(?://(?=/))?(?P<path>.+)", re.IGNORECASE | re.DOTALL)
+# Documentation/git-check-ref-format.txt; and nothing that could be taken for an option.
+_REF: Final = re.compile(r"(?!-)(?!.*(?:\.\.|@\{|//|/\.|\.lock(?:/|$)))[^\x00-\x20\x7f~^:?*\[\\]{1,250}(?<![./])")
+_FOLDER_HINT: Final = "Put the repository into the runbook's project, or give an https address."
+
+
+@dataclass(frozen=True)
+class GitSource:
+    """A check source that this run may fetch."""
+
+    name: str
+    url: str
+    """An https address, or the path of `folder`."""
+    ref: str | None
+    """A branch, a tag, a name under `refs/` or a whole commit id; `None`: what the repository's HEAD says."""
+    secret: str | None
+    """The variable whose value opens it."""
+    where: str | None
+    """`file:line` of the declaration."""
+    host: str = ""
+    """With its port; empty for a repository of this machine."""
+    hosts: tuple[str, ...] = ()
+    """Which the user has typed: private addresses must be among them."""
+    folder: Path | None = None
+    """Real path of a repository of this machine."""
+
+    def wrong(self, message: str, hint: str | None = None) -> InputError:
+        return InputError(f"The check source {self.name} {message}", where=self.where, hint=hint)
+
+
+def plan_sources(
+    spec: RunSpec, hosts: Sequence[str] = (), folder: Path | None = None, document: str | None = None
+) -> tuple[GitSource, ...]:
+    """hosts: those that the user has typed. folder: the runbook's; `None` when it came from stdin or an address.
+    document: its name, for messages. Raises InputError."""
+    checks = spec.criteria.checks
+    where = f"{document}:{checks.line}" if document and checks.line else document
+    found: dict[str, GitSource] = {}
+    for declared in checks.sources:
+        source = _named(declared, spec, where)
+        if source.name.lower() in found:
+            raise source.wrong("is declared twice.", "Each needs a name of its own.")
+        found[source.name.lower()] = _placed(source, spec.network, tuple(hosts), folder, document)
+    return tuple(found.values())
+
+
+def _named(declared: CheckSource, spec: RunSpec, where: str | None) -> GitSource:
+    source = GitSource(declared.name, declared.url, declared.ref, None, where)
+    if not _NAME.fullmatch(declared.name):
+        hint = "It names a folder: use letters, digits, '-', '_' and '.'."
+        raise InputError(f"{declared.name!r} can't be the name of a check source.", where=where, hint=hint)
+    if declared.ref is not None and not _REF.fullmatch(declared.ref):
+        raise source.wrong(f"has a `ref` that is no name: {declared.ref!r}.", "Give a branch, a tag or a commit.")
+    if declared.secret is None:
+        return source
+    secret = next((one for one in spec.secrets if declared.secret in (one.name, one.env)), None)
+    if secret is None:
+        hint = "Declare it under `secrets:`."
+        raise source.wrong(f"names the secret {declared.secret}, which the runbook does not declare.", hint)
+    if opens_provider(secret.env):
+        raise source.wrong(f"names {secret.env}: the key of a model provider opens no repository.")
+    return GitSource(source.name, source.url, source.ref, secret.env, where)
+
+
+def _placed(
+    source: GitSource, network: Network, hosts: tuple[str, ...], folder: Path | None, document: str | None
+) -> GitSource:
+    if match := _HTTPS.fullmatch(source.url):
+        host = match["host"].lower()
+        port = int(match["port"] or 443)
+        _require_reachable(source, network, hosts, host, port)
+        place = host + (f":{port}" if match["port"] else "")
+        url = f"https://{place}{match['path']}"
+        return GitSource(source.name, url, source.ref, source.secret, source.where, f"{host}:{port}", hosts)
+    if "@" in source.url.partition("//")[2].partition("/")[0]:
+        hint = "Declare a secret, and name it with `secret:`."
+        raise source.wrong("has an address with a user or a password in it.", hint)
+    file = _FILE.fullmatch(source.url)
+    if (file is None and ":" in source.url) or source.url.startswith("-") or not source.url:
+        hint = "Use https://HOST/PATH, or file: and a path in the runbook's project."
+        raise source.wrong("has an address that is not fetched.", hint)
+    if source.secret:
+        raise source.wrong(f"is a folder, which {source.secret} can't open.", "Leave `secret` out.")
+    path = unquote(file["path"]) if file else source.url
+    real = _in_project(source, path, folder, document)
+    return GitSource(source.name, str(real), source.ref, None, source.where, folder=real)
+
+
+def _require_reachable(source: GitSource, network: Network, hosts: tuple[str, ...], host: str, port: int) -> None:
+    """Before the name is looked up. The proxy that git goes through judges the addresses that it has then."""
+    try:
+        rule = parse_rule(f"{host}:{port}")
+    except InputError as error:
+        raise source.wrong("names no host.", error.message) from error
+    if rule.network and not is_public(address := ip_address(host.strip("[]"))):
+        decision = AllowList(hosts).admits_address(address, port, by_name=True)
+        if not decision.allowed:
+            raise source.wrong(f"can't be fetched: {decision.reason}.", private_hint(host))
+    if network.policy == "full":
+        return
+    allowed = AllowList(network.allow_hosts if network.policy == "allowlist" else ())
+    if not allowed.admits_host(host, port).allowed:
+        message = f"is at {host}, which the network policy {network.policy} does not allow."
+        raise source.wrong(message, f"--network allowlist --allow-host {host} allows it.")
+
+
+def private_hint(host: str) -> str:
+    return f"If you mean it: --network allowlist --allow-host {host}, and --allow-host with its address."
+
+
+def _in_project(source: GitSource, path: str, folder: Path | None, document: str | None) -> Path:
+    """The real path of a repository that may have come with the runbook."""
+    if folder is None:
+        raise source.wrong("is a path, and the runbook was not loaded from a folder.", "Give an https address.")
+    try:
+        real, top = Path(os.path.realpath(folder / path)), repository_of(folder)
+    except ValueError as error:
+        raise source.wrong("has a path that can't be.") from error
+    if not real.is_relative_to(top):
+        raise source.wrong(f"is outside of the runbook's project {top}.", _FOLDER_HINT)
+    if real == top:
+        message = "is the runbook's own repository: what else is in it may be yours, and not the runbook's."
+        raise source.wrong(message, _FOLDER_HINT)
+    if is_hidden(real, top):
+        raise source.wrong("is a hidden folder, which may be yours, and not the runbook's.", _FOLDER_HINT)
+    if document and is_of_user(real, Path(os.path.realpath(document))):
+        raise source.wrong("is no folder of the runbook's repository, so it may be yours.", "`git add` it.")
+    return real
