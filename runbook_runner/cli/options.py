@@ -18,8 +18,8 @@ def add_json(group: OptionGroup, text: str = "Print one JSON object on stdout.")
     group.add_argument("--json", action="store_true", help=f"{text} {error}")
 
 
-def add_quiet(group: OptionGroup) -> None:
-    group.add_argument("-q", "--quiet", action="store_true", help="Print only errors.")
+def add_quiet(group: OptionGroup, text: str = "Print only errors.") -> None:
+    group.add_argument("-q", "--quiet", action="store_true", help=text)
 
 
 def add_dry_run(group: OptionGroup, text: str) -> None:
@@ -50,7 +50,7 @@ def add_keep(group: OptionGroup) -> None:
 def add_output(group: OptionGroup) -> None:
     """The options of commands that run something."""
     group.add_argument("--out", type=Path, metavar="DIR", help="Copy the results into this folder as well.")
-    add_quiet(group)
+    add_quiet(group, "Print only errors, and what is to be known of a run that passed.")
     add_json(group, "Print one JSON object on stdout; everything else goes to stderr.")
 
 

@@ -20,7 +20,7 @@ from runbook_runner.cli.options import (
     add_trust,
     given_fields,
 )
-from runbook_runner.cli.ui.follow import Followed, ask_on_terminal, console_for, follow, in_short, print_problem
+from runbook_runner.cli.ui.follow import Followed, ask_on_terminal, console_for, follow, in_short, print_briefly
 from runbook_runner.cli.ui.output import after_json, put_json
 from runbook_runner.core.errors import ExitCode, InputError
 from runbook_runner.core.text import counted, printable_name, printable_output
@@ -116,8 +116,8 @@ def _replay(arguments: argparse.Namespace, name: str, then: Then | None, script:
     if console:
         for line in (*_lines(comparison), _verdict(comparison, problem, document if renews else None)):
             console.print(line, soft_wrap=True)
-    if arguments.quiet and problem:
-        print_problem(followed.outcome.folder, problem)
+    if arguments.quiet:
+        print_briefly(followed, problem)
     if arguments.json:
         put_json({**followed.json(), **comparison.json(), "renewed": renews})
     with after_json():

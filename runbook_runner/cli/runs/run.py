@@ -10,7 +10,7 @@ from runbook_runner.cli.runs.attempts import described, follow_attempts
 from runbook_runner.cli.runs.dry_run import print_plan
 from runbook_runner.cli.runs.publish import publish_run, require_places
 from runbook_runner.cli.runs.run_options import declare
-from runbook_runner.cli.ui.follow import ask_on_terminal, console_for, print_problem
+from runbook_runner.cli.ui.follow import ask_on_terminal, console_for, print_briefly
 from runbook_runner.cli.ui.output import after_json, put_json
 from runbook_runner.core.errors import ExitCode, InputError
 from runbook_runner.core.text import encodable
@@ -40,8 +40,8 @@ def execute(arguments: argparse.Namespace) -> int:
         return ExitCode.PASS
     console = console_for(quiet=arguments.quiet, json=arguments.json)
     followed, attempts = follow_attempts(prepared, console, gates, arguments.attempts)
-    if arguments.quiet and (problem := followed.problem()):
-        print_problem(followed.outcome.folder, problem)
+    if arguments.quiet:
+        print_briefly(followed, followed.problem())
     if arguments.json:
         put_json({**followed.json(), **({"attempts": described(attempts)} if arguments.attempts > 1 else {})})
     with after_json():

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runbook_runner.cli.ui.ask import ask
@@ -164,9 +163,13 @@ def follow(prepared: PreparedRun, console: "Console | None", gates: Sequence[Gat
     return followed
 
 
-def print_problem(folder: Path, problem: str) -> None:
-    """What `--quiet` leaves of a run that did not pass."""
-    sys.stderr.write(f"error: {folder}: {printable_output(problem)}\n")
+def print_briefly(followed: Followed, problem: str | None) -> None:
+    """What `--quiet` leaves: why the exit code is not 0, or the notes on what passed, each on a line."""
+    folder = followed.outcome.folder
+    said = [f"error: {folder}: {printable_output(problem)}"] if problem else []
+    notes = () if problem else followed.seen.notes
+    said += [f"warning: {folder}: {' '.join(printable_output(note).split())}" for note in notes]
+    sys.stderr.writelines(f"{line}\n" for line in said)
 
 
 def in_short(problems: Sequence[str]) -> str:

@@ -105,6 +105,24 @@ def test_quiet_tells_in_one_line_why_a_run_did_not_pass_and_where_it_is(
     assert (ran.code, ran.out, ran.err) == (exit_code, "", f"error: {folder}: {said}\n")
 
 
+REPORT = """{"version": 2, "checks": [{"kind": "step", "id": "1", "status": "pass"}]}"""
+CHANGES = "\n## Code Checks\n\n### late — Writes a result\n\n```bash\ntouch /app/results/late.txt\n```\n"
+
+
+@pytest.mark.parametrize("command", ["run", "replay"])
+def test_quiet_tells_what_is_to_be_known_of_a_run_that_passed(
+    runbook: Any, shell_runbook: Callable[[str], Path], command: str
+) -> None:
+    code = f"cd /app/results; echo x > out.txt; echo '{REPORT}' > validation_report.json"
+    path = shell_runbook(code) / "RUNBOOK.md"
+    path.write_text(path.read_text() + CHANGES)
+    first = runbook("run", path, "--sandbox", "host", "--json")
+    (note,) = first.json["notes"]
+    ran = runbook(command, path if command == "run" else first.folder, "--sandbox", "host", "--quiet")
+    (folder,) = {*first.folder.parent.iterdir()} - {first.folder}
+    assert (ran.code, ran.out, ran.err) == (0, "", f"warning: {folder}: {note}\n")
+
+
 def test_the_summary_tells_why_a_run_did_not_pass(runbook: Any, shell_runbook: Callable[[str], Path]) -> None:
     report = """echo '{"overall_passed": false}' > /app/results/validation_report.json"""
     ran = runbook("run", shell_runbook(f": > /app/results/out.txt; {report}"), "--sandbox", "host", "--json")
