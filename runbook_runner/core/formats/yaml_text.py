@@ -223,13 +223,20 @@ class YamlText(NamedTuple):
         return InputError(message, where=f"{self.source}:{self.line(mark)}", hint=hint)
 
     def _broken(self, error: yaml.MarkedYAMLError) -> InputError:
-        mark = error.problem_mark or error.context_mark
+        mark = self._mark_of(error)
         problem = ", ".join(filter(None, (error.context, error.problem))) or "it can't be read"
         if "nesting depth" in problem:  # libyaml looks ahead and has a limit of its own, of 1,000 levels
             return self._too_deep(mark)
         refusal = self.refusal(mark, f"The YAML is broken: {problem}.", _HINT)
-        refusal.details = self._excerpt(mark) or self._excerpt(error.context_mark)
+        refusal.details = self._excerpt(mark)
         return refusal
+
+    def _mark_of(self, error: yaml.MarkedYAMLError) -> Any:
+        """What is left open is noticed behind it: for a key without a colon that is the next token, for a quote or a
+        bracket it may be the end of the text."""
+        found, begun = error.problem_mark, error.context_mark
+        is_late = error.context == "while scanning a simple key" or (found and not self._yaml_line(found).strip())
+        return begun if begun and (is_late or not found) else found
 
     def _too_deep(self, mark: Any) -> InputError:
         return self.refusal(mark, f"The YAML is nested deeper than {MAX_DEPTH} levels.", "Use fewer levels.")
@@ -273,7 +280,12 @@ class YamlText(NamedTuple):
         return events
 
     def _excerpt(self, mark: Any) -> str | None:
-        lines = [line.rstrip("\r\n\x85\u2028\u2029") for line in re.findall(_YAML_LINE, self.text + "\n")]
-        if mark is None or mark.line >= len(lines) or not lines[mark.line].strip():
-            return None  # a blank line shows nothing: the YAML ends before it is complete
-        return f"  {lines[mark.line][:120]}\n  {' ' * min(mark.column, 120)}^"
+        line = self._yaml_line(mark) if mark else ""
+        if not line.strip():
+            return None  # a blank line shows nothing
+        return f"  {line[:120]}\n  {' ' * min(mark.column, 120)}^"
+
+    def _yaml_line(self, mark: Any) -> str:
+        """Empty behind the last."""
+        lines = re.findall(_YAML_LINE, self.text + "\n")
+        return lines[mark.line].rstrip("\r\n\x85\u2028\u2029") if mark.line < len(lines) else ""

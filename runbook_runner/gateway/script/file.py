@@ -42,7 +42,7 @@ def load_script(path: Path) -> ModelScript:
         turns = _TURNS.validate_python(tuple(map(text.value, root.value)))
     except ValidationError as error:
         raise _explain(text, root, problem_of(error)) from None
-    return ModelScript(path, turns, tuple(turn.start_mark.line + 1 for turn in root.value))
+    return ModelScript(path, turns, tuple(text.line(turn.start_mark) for turn in root.value))
 
 
 def script_schema() -> dict[str, Any]:

@@ -4,10 +4,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import yaml
+from frontmatter.default_handlers import SafeLoader
 
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.formats.json_toml import MAX_DEPTH, read_json, read_toml
-from runbook_runner.core.formats.yaml_text import read_yaml
+from runbook_runner.core.formats.yaml_text import YamlText, read_yaml
 
 Read = Callable[[str, str], Any]
 
@@ -25,11 +27,31 @@ def refused(read: Read, text: str) -> str:
         (read_json, "9" * 5000, "f: The JSON holds a number that is too long."),
         (read_toml, "a = 1\nb = \n", "f:2: This is not TOML"),
         (read_toml, "a = " + "9" * 5000, "f: The TOML holds a number that is too long."),
-        (read_yaml, "a: 1\nb: [\n", "f:3: The YAML is broken"),
+        (read_yaml, "a: 1\nb: [\n", "f:2: The YAML is broken"),
     ],
 )
 def test_broken_text_has_its_line(read: Read, text: str, says: str) -> None:
     assert refused(read, text).startswith(says)
+
+
+@pytest.mark.parametrize("loader", [SafeLoader, yaml.SafeLoader], ids=["libyaml", "python"])
+@pytest.mark.parametrize(
+    ("text", "line", "shown"),
+    [
+        ("a: 1\nwhat\nb: 2\n", 11, "what"),
+        ("a: 1\n\nwhat\n\n", 12, "what"),
+        ("a: 1\nwhat", 11, "what"),
+        ('a: "b\nc: 1\n', 10, 'a: "b'),
+        ("a: {b: 1\n\n", 10, "a: {b: 1"),
+        ("a: b: c\nd: 1\n", 10, "a: b: c"),
+        ("a: [1,\n2\nb: 1]\n", 12, "b: 1]"),
+    ],
+)
+def test_what_is_left_open_in_yaml_is_told_where_it_begins(loader: Any, text: str, line: int, shown: str) -> None:
+    with pytest.raises(InputError) as caught:
+        YamlText(text, "f", first_line=10, loader=loader).root()
+    assert caught.value.where == f"f:{line}"
+    assert str(caught.value.details).splitlines()[0] == f"  {shown}"
 
 
 @pytest.mark.parametrize("read", [read_json, read_yaml])

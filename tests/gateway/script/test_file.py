@@ -63,7 +63,7 @@ def test_turns_are_read_in_order_with_their_usage(tmp_path: Path) -> None:
         ("- say: a\n- say: 5\n", 2, "say: must be text"),
         ("- say: a\n  usage:\n    input: -1\n", 3, "usage.input: must be greater than or equal to 0"),
         ("- say: a\n- shell: ls\n  say: b\n  shell: pwd\n", 4, "The key 'shell' is given twice, on lines 2 and 4."),
-        ("- say: a\n- say: [b\n", 3, "The YAML is broken"),
+        ("- say: a\n- say: [b\n", 2, "The YAML is broken"),
         (
             "- say: a\n- say: !!python/name:os.system\n",
             2,
