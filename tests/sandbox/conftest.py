@@ -1,5 +1,6 @@
 """Real sandboxes for tests: `engine`, `image` and `make_sandbox`."""
 
+import socket
 import subprocess
 import sys
 import threading
@@ -48,6 +49,28 @@ class Shell:
 
     def __call__(self, sandbox: Sandbox, script: str, **options: Any) -> Ran:
         return finish(self.start(sandbox, script, **options))
+
+
+class SilentRegistry:
+    """Accepts connections and says nothing. Engines accept one on 127.0.0.1 without TLS, or try it with TLS."""
+
+    def __init__(self, server: socket.socket):
+        self._server = server
+        server.settimeout(60)
+        self.address = f"127.0.0.1:{server.getsockname()[1]}"
+
+    def await_end(self) -> None:
+        """Until the engine, which has come, has gone."""
+        with self._server.accept()[0] as connection:
+            connection.settimeout(10)
+            while connection.recv(4096):
+                pass
+
+
+@pytest.fixture
+def silent_registry() -> Iterator[SilentRegistry]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield SilentRegistry(server)
 
 
 @pytest.fixture(scope="session")

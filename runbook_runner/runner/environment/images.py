@@ -75,7 +75,7 @@ def provide_image(
     if spec.image:
         from runbook_runner.sandbox.images.user_image import resolve_image
 
-        base = resolve_image(engine, spec.image, report, trusted=image_trusted)
+        base = resolve_image(engine, spec.image, report, trusted=image_trusted, left_s=spec.limits.timeout_s)
         return provide.add_layers(engine, base, layers, asked, report, bounds, trusted=image_trusted), None
     snapshot = snapshot_for(spec)
     image = provide.ensure(engine, snapshot, layers, asked, report, spec.near, may_build=may_build, bounds=bounds)

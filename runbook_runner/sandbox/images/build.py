@@ -19,6 +19,7 @@ from runbook_runner.sandbox.image_names import full_name, is_image_name, shown_n
 from runbook_runner.sandbox.images.build_request import Bounds, BuildFailedError, build_records
 from runbook_runner.sandbox.images.fetches import images_of, read_dockerfile_text, refuse_fetches, refuse_host_files
 from runbook_runner.sandbox.images.recipe import Recipe, is_ours
+from runbook_runner.sandbox.images.records import LONGEST_S
 from runbook_runner.sandbox.images.snapshots import context_archive
 
 _SHOWN = 20  # lines of a failed build
@@ -27,7 +28,6 @@ _STEP = re.compile(r"(Step \d+/\d+) : (.*)")
 _NOISE = re.compile(r"^(--->|Removing intermediate container|Successfully (built|tagged)|Step \d+/\d+ : (ARG|LABEL) )")
 _TRIES = 3
 _NARROWED = " It had no network, as the run is to have none: `runbook snapshots build` has one."
-_LONGEST_S = 3600.0
 _MOST_SAID = 64 << 20  # bytes of output
 _REMOVED = re.compile(
     r"failed to get digest|unknown parent image|layer does not exist|"
@@ -107,7 +107,7 @@ def _run_again(
     engine: Engine, made_of: Recipe, say: Callable[[str], None], *, fresh: bool, bounds: Bounds | None
 ) -> None:
     """Builds again when another process removed an image that the engine was building on."""
-    end = time.monotonic() + min(bounds.deadline_s if bounds else _LONGEST_S, _LONGEST_S)
+    end = time.monotonic() + min(bounds.deadline_s if bounds else LONGEST_S, LONGEST_S)
     for _ in range(_TRIES - 1):
         try:
             return _run(engine, made_of, say, fresh=fresh, bounds=bounds, end=end)

@@ -1,26 +1,22 @@
-"""Docker sandbox: one build by the engine's API (the classic builder: a `# syntax=` line means nothing to it), on a
-connection of its own, which ends the build when it is closed.
+"""Docker sandbox: one build by the engine's API (the classic builder: a `# syntax=` line means nothing to it).
 
-Not by docker-py, which gives the passwords of the Docker configuration's proxies to every build and has no deadline.
+Not by docker-py, which gives the passwords of the Docker configuration's proxies to every build.
 """
 
-import json
-import socket
 import threading
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from http.client import HTTPConnection, HTTPException, HTTPResponse
+from http.client import HTTPException, HTTPResponse
 from secrets import token_hex
 from typing import Any, Final
 from urllib.parse import urlencode
 
-from runbook_runner.core.formats.json_toml import read_json
 from runbook_runner.sandbox.docker.engine import Engine
 from runbook_runner.sandbox.images.build_group import kill_group
+from runbook_runner.sandbox.images.records import RefusedError, dialled, records
 
-_MAX_RECORD: Final = 4 << 20
 _PERIOD_US: Final = 100_000
 _ENDS_S: Final = 5.0  # in which Podman ends a build whose step was killed
 _NO_NETWORK: Final = {"networkmode": "none"}
@@ -54,54 +50,48 @@ def build_records(
 ) -> Generator[dict[str, Any], None, None]:
     """Yields what the engine says. left_s: seconds until the build is ended. Raises BuildFailedError, OSError."""
     group = f"runbook-build-{token_hex(8)}" if engine.is_podman and engine.is_near else None
-    connection = HTTPConnection("docker")
-    connection.sock = plain = engine.dial()
-    plain.settimeout(None)
-    late, done = threading.Event(), threading.Event()
+    done = threading.Event()
 
-    def end() -> None:
-        late.set()
+    def end_group() -> None:
         if group:
             kill_group(group)  # while its output is read: else Podman keeps what it has made
             done.wait(_ENDS_S)
-        with suppress(OSError):
-            plain.shutdown(socket.SHUT_RDWR)
 
-    timer = threading.Timer(max(left_s, 0.0), end)
-    timer.daemon = True
-    timer.start()
-    over, answer = False, None
-    try:
-        parameters = urlencode(
-            {**options, **_asked(engine, bounds), **({"cgroupparent": f"/{group}"} if group else {})}
-        )
-        headers = {"Content-Type": "application/x-tar"}
-        with suppress(
-            RuntimeError, LookupError, ValueError, OSError
-        ):  # of a credential helper that is missing or broken
-            engine.api._set_auth_headers(headers)  # type: ignore[attr-defined]
-        connection.request("POST", f"/v{engine.api.api_version}/build?{parameters}", context, headers)
-        answer = connection.getresponse()
-        over = answer.status >= 400
-        for record in _records(answer):
-            over = "error" in record
-            if late.is_set() and over:
-                break
-            yield record
-        over = True
-    except (HTTPException, OSError) as error:
-        if late.is_set():
-            raise BuildFailedError("It took too long, and was ended.") from error
-        raise ConnectionError(str(error)) from error
-    finally:
-        done.set()
-        timer.cancel()
-        if group and not over and not late.is_set():
-            kill_group(group)
-            plain.settimeout(_ENDS_S)
-            if answer:
-                _read_away(answer)
-        connection.close()
+    with dialled(engine, left_s, end_group) as to_engine:
+        connection, late = to_engine.connection, to_engine.late
+        over, answer = False, None
+        try:
+            parameters = urlencode(
+                {**options, **_asked(engine, bounds), **({"cgroupparent": f"/{group}"} if group else {})}
+            )
+            headers = {"Content-Type": "application/x-tar"}
+            with suppress(
+                RuntimeError, LookupError, ValueError, OSError
+            ):  # of a credential helper that is missing or broken
+                engine.api._set_auth_headers(headers)  # type: ignore[attr-defined]
+            connection.request("POST", f"/v{engine.api.api_version}/build?{parameters}", context, headers)
+            answer = connection.getresponse()
+            over = answer.status >= 400
+            for record in records(answer):
+                over = "error" in record
+                if late.is_set() and over:
+                    break
+                yield record
+            over = True
+        except RefusedError as error:
+            raise BuildFailedError(str(error)) from error
+        except (HTTPException, OSError) as error:
+            if late.is_set():
+                raise BuildFailedError("It took too long, and was ended.") from error
+            raise ConnectionError(str(error)) from error
+        finally:
+            done.set()
+            to_engine.timer.cancel()
+            if group and not over and not late.is_set():
+                kill_group(group)
+                to_engine.sock.settimeout(_ENDS_S)
+                if answer:
+                    _read_away(answer)
     if late.is_set():
         raise BuildFailedError("It took too long, and was ended.")
 
@@ -111,17 +101,6 @@ def _read_away(answer: HTTPResponse) -> None:
     with suppress(OSError, HTTPException):
         while answer.read1(1 << 16) and time.monotonic() < until:
             pass
-
-
-def _records(response: HTTPResponse) -> Iterator[dict[str, Any]]:
-    if response.status >= 400:
-        said = response.read(_MAX_RECORD).decode(errors="replace")
-        with suppress(ValueError, LookupError, TypeError):
-            said = str(json.loads(said)["message"])
-        raise BuildFailedError(said)
-    while line := response.readline(_MAX_RECORD):
-        if line.strip():
-            yield dict(read_json(line, "the engine's answer"))
 
 
 def _asked(engine: Engine, bounds: Bounds | None) -> dict[str, Any]:

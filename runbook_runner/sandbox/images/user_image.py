@@ -1,8 +1,14 @@
 """Docker sandbox: a user's own image: pulled if need be, pinned by digest, and of a platform that the engine runs."""
 
 import shlex
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from typing import Any
+from urllib.parse import urlencode
+
+from docker import auth
+from docker.utils import parse_repository_tag
 
 from runbook_runner.core.errors import NotReadyError, SandboxError
 from runbook_runner.core.events import Report
@@ -13,15 +19,20 @@ from runbook_runner.sandbox.docker.sandbox import DockerSandbox
 from runbook_runner.sandbox.image_names import full_name, repository
 from runbook_runner.sandbox.images.provide import ImageRef
 from runbook_runner.sandbox.images.recipe import is_ours
+from runbook_runner.sandbox.images.records import LONGEST_S, RefusedError, dialled, records
 
 _SAME_ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm"}  # as `uname -m` says it, as images do
+_LATE = "It took more than"
 _PROBE_S = 60
 _PROBE_MEMORY = 256 << 20
 
 
-def resolve_image(engine: Engine, reference: str, report: Report, *, trusted: bool = False) -> ImageRef:
+def resolve_image(
+    engine: Engine, reference: str, report: Report, *, trusted: bool = False, left_s: float = LONGEST_S
+) -> ImageRef:
     """trusted: the user has named it, so it may be pulled with the user's logins: a stranger who names a private image
-    wants its content. Raises NotReadyError when the image does not exist or can't run here, SandboxError."""
+    wants its content. left_s: seconds that its pull may take when the user has not. Raises NotReadyError when the image
+    does not exist or can't run here, SandboxError."""
     if engine.image_id(reference) is None:
         if is_ours(reference):
             raise NotReadyError(
@@ -30,7 +41,7 @@ def resolve_image(engine: Engine, reference: str, report: Report, *, trusted: bo
                 hint="Name it with --snapshot, or build it with `runbook snapshots build`.",
             )
         report(f"Pulling {reference}")
-        _pull(engine, reference, report, None if trusted else {})
+        _pull(engine, reference, report, LONGEST_S if trusted else min(left_s, LONGEST_S), logins=trusted)
     found = engine.image(reference)
     _check_platform(engine, reference, found, report)
     return ImageRef(reference, str(found["Id"]), _pinned(reference, found))
@@ -46,24 +57,48 @@ def _pinned(reference: str, found: dict[str, Any]) -> str | None:
 # --- pulling -------------------------------------------------------------------------------------------------------
 
 
-def _pull(engine: Engine, reference: str, report: Report, login: dict[str, str] | None) -> None:
-    """login: `None`: the one that Docker keeps for the registry; an empty one is none."""
+def _pull(engine: Engine, reference: str, report: Report, left_s: float, *, logins: bool) -> None:
+    """left_s: seconds until it is ended. logins: those that Docker keeps for the registry are used."""
     progress = _Progress(report)
     try:
         with engine_errors(f"pull {reference}"):
-            for line in engine.api.pull(full_name(reference), stream=True, decode=True, auth_config=login):
+            for line in _pulled(engine, full_name(reference), left_s, logins=logins):
                 if "error" in line:
-                    raise NotReadyError(str(line["error"]))
+                    raise RefusedError(str(line["error"]))
                 progress.note(line)
-    except (NotReadyError, SandboxError) as error:
+    except (RefusedError, SandboxError) as error:
+        said = str(error) if isinstance(error, RefusedError) else error.message
         raise NotReadyError(
             f"There is no image {reference!r}: the engine does not have it and could not pull it.",
-            hint=_pull_hint(error.message, reference, logins=login is None),
-            details=error.message,
+            hint=_pull_hint(said, reference, logins=logins),
+            details=said,
         ) from error
 
 
+def _pulled(engine: Engine, name: str, left_s: float, *, logins: bool) -> Iterator[dict[str, Any]]:
+    """Yields what the engine says (Docker Engine API, "create an image"). Raises RefusedError, also when it takes too
+    long, OSError."""
+    repository, tag = parse_repository_tag(name)
+    registry, _ = auth.resolve_repository_name(repository)
+    login = auth.get_config_header(engine.api, registry) if logins else auth.encode_header({})
+    parameters = urlencode({"fromImage": repository, "tag": tag or "latest"})
+    headers = {"X-Registry-Auth": login} if login else {}
+    with dialled(engine, left_s) as to_engine:
+        try:
+            url = f"/v{engine.api.api_version}/images/create?{parameters}"
+            to_engine.connection.request("POST", url, headers=headers)
+            yield from records(to_engine.connection.getresponse())
+        except (HTTPException, OSError) as error:
+            if not to_engine.late.is_set():
+                raise ConnectionError(str(error)) from error
+    if to_engine.late.is_set():
+        raise RefusedError(f"{_LATE} {left_s:.0f} s, and was ended.")
+
+
 def _pull_hint(said: str, reference: str, *, logins: bool) -> str:
+    if said.startswith(_LATE):
+        pull = f"docker pull {shlex.quote(reference)}"
+        return f"If its registry is slow, `{pull}` first, or give the run a longer --timeout."
     if "no matching manifest" in said:
         return "It is not built for this engine's platform. Name an image that is, or build it here."
     if any(word in said for word in ("unauthorized", "denied", "authentication required", "no basic auth")):

@@ -16,6 +16,7 @@ from runbook_runner.sandbox.docker.limits.disk_use import DiskUse
 from runbook_runner.sandbox.docker.sandbox import DockerSandbox
 from runbook_runner.sandbox.images.provide import ensure
 from runbook_runner.sandbox.images.snapshots import find_snapshot
+from runbook_runner.sandbox.images.user_image import resolve_image
 
 pytestmark = [pytest.mark.needs("podman", "docker"), pytest.mark.xdist_group("podman")]
 
@@ -162,3 +163,10 @@ def test_no_label_of_an_image_restarts_a_unit_of_the_machine(there, base_image):
     labels = "io.containers.autoupdate=registry PODMAN_SYSTEMD_UNIT=any.service"
     with sandbox_of(there, built(there, f"FROM {base_image}\nLABEL {labels}")) as sandbox:
         assert about(there, sandbox)["Labels"]["io.containers.autoupdate"] == "disabled"
+
+
+def test_a_pull_is_ended_when_it_takes_too_long(there, silent_registry, lines):
+    with pytest.raises(NotReadyError, match="could not pull it") as caught:
+        resolve_image(there, f"{silent_registry.address}/team/slow:1", lines, left_s=1.0)
+    assert caught.value.details == "It took more than 1 s, and was ended."
+    silent_registry.await_end()

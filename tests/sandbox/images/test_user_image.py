@@ -155,6 +155,13 @@ def test_image_the_registry_does_not_have_is_told_with_its_own_words(engine: Any
     assert caught.value.exit_code == 3
 
 
+def test_a_pull_is_ended_when_it_takes_too_long(engine: Any, silent_registry: Any, lines: Any) -> None:
+    with pytest.raises(NotReadyError, match=r"(?s)could not pull it.*longer --timeout") as caught:
+        resolve_image(engine, f"{silent_registry.address}/team/slow:1", lines, left_s=1.0)
+    assert caught.value.details == "It took more than 1 s, and was ended."
+    silent_registry.await_end()
+
+
 @pytest.mark.needs("registry")
 def test_private_registry_wants_the_login_that_docker_keeps_and_the_user_grants(
     engine: Any,
