@@ -16,10 +16,18 @@ _HUB: Final = ("docker.io/", "index.docker.io/")
 _HERE: Final = "localhost/"
 """To Podman the registry of what was built or loaded here under a short name."""
 
+TRANSPORTS: Final = (
+    *("atomic", "containers-storage", "dir", "docker-archive", "docker-daemon"),
+    *("oci", "oci-archive", "ostree", "sif", "tarball"),
+)
+"""github.com/containers/image, transports: what Podman reads `dir:x` as, before it looks for an image of that name."""
+
 
 def is_image_name(name: str) -> bool:
-    """Also for an image's id."""
-    return bool(_NAME.fullmatch(name))
+    """Also for an image's id. Not for one whose registry, with its port, is to Podman a file of its machine."""
+    registry, slash, _ = name.partition("/")
+    host, port, _ = registry.partition(":")
+    return bool(_NAME.fullmatch(name)) and not (slash and port and host in TRANSPORTS)
 
 
 def is_last_part(text: str) -> bool:

@@ -29,7 +29,9 @@ def test_a_name_in_full_has_its_registry_and_a_tag(name: str, full: str) -> None
     assert full_name(full) == full
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "x/..", "../info", "-1", "Debian", "a b", "a/json?x", "a//b", "é"])
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "x/..", "../info", "-1", "Debian", "a b", "a/json?x", "a//b", "é", "dir:1/a"]
+)
 def test_what_an_engine_would_read_as_another_address_is_not_a_name(name: str) -> None:
     assert not is_image_name(name)
 

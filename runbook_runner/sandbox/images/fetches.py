@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from runbook_runner.core.errors import InputError, NotReadyError
-from runbook_runner.sandbox.image_names import is_image_name
+from runbook_runner.sandbox.image_names import TRANSPORTS, is_image_name
 
 _CONTINUED: Final = re.compile(r"\\[ \t]*$")
 _ESCAPE: Final = re.compile(r"^[ \t]*+#\s*escape\s*=", re.IGNORECASE | re.MULTILINE)
@@ -30,11 +30,6 @@ _WITH_HEREDOCS: Final = ("RUN", "COPY", "ADD")  # some engines know them: their 
 _QUOTES: Final = re.compile(r"[\"']")  # the engine drops them, also within a word
 # To the engine a space, or the end of a line, or not: not as to us.
 _UNUSUAL: Final = re.compile(r"[^\S \t\r\n]|[\x00-\x08\x0e-\x1f]|\r(?!\n)|\\\\(?=[ \t]*\r?$)", re.MULTILINE)
-_TRANSPORTS: Final = (
-    *("atomic", "containers-storage", "dir", "docker-archive", "docker-daemon"),
-    *("oci", "oci-archive", "ostree", "sif", "tarball"),
-)
-"""github.com/containers/image, transports: what Podman reads `dir:x` as, before it looks for an image of that name."""
 _SHOWN: Final = 100  # characters of an instruction, and of a name
 
 
@@ -211,7 +206,7 @@ def _require(image: str, earlier: _Earlier, has: Callable[[str], bool], instruct
         return
     if _in_another_case(image, earlier):
         raise _RefusedError(instruction, f"names the stage {shown} in another case")
-    if not is_image_name(image) or image.partition(":")[0] in _TRANSPORTS:
+    if not is_image_name(image) or image.partition(":")[0] in TRANSPORTS:
         raise _RefusedError(instruction, f"names {shown}, which is not the name of an image")
     if not has(image):
         raise _RefusedError(instruction, f"needs the image {shown}, which the engine does not have")

@@ -150,6 +150,8 @@ def test_a_secret_that_is_too_long_for_a_variable_is_named(prepared: Prepare) ->
         "a//b",
         "../etc",
         "https://ghcr.io/acme/tools",
+        "docker-archive:2048/game",
+        "oci:5000/a/b:1",
         "ü",
     ],
 )
