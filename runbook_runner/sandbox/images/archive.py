@@ -1,7 +1,8 @@
 """Docker sandbox: an archive of images, read within bounds: whoever wrote it may have written anything.
 
-An engine gets the entries that were found here, not the file: its own reader may find others in the same bytes, behind
-one that only one of the two takes for the end or for a folder.
+An engine gets what the one list of the archive names, `manifest.json`, and that as it was read here. Not the file: its
+own reader may find others in the same bytes, behind one that only one of the two takes for the end or for a folder. Nor
+any other list: Podman prefers the manifests of OCI (`index.json`) and fetches from the addresses in them.
 """
 
 import bz2
@@ -13,15 +14,13 @@ import posixpath
 import tarfile
 import zlib
 from bisect import bisect
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any, Final, cast
 
 from runbook_runner.core.errors import InputError
 
-_NAMES: Final = ("io.containerd.image.name", "org.opencontainers.image.ref.name")
-"""The annotations that name an image in an OCI layout: the first that is there."""
 _LONGEST_PATH: Final = 4096  # bytes, as Linux has it
 _LONGEST_HEADER: Final = 4 * _LONGEST_PATH  # bytes of a long name, or of a PAX header
 _MOST_HEADERS: Final = 8 << 20  # bytes of all, long ones count more: some 16,000 entries
@@ -55,27 +54,46 @@ class Archive:
         self._content = content
         self._entries = tuple(_entries(content, most))
         _refuse_links(self._entries)
-        images = self._listed("manifest.json")
-        self.names = _names(images, self._listed("index.json"))
-        self._manifest = json.dumps([_plain(image) for image in images], ensure_ascii=False).encode()
+        self._files = dict(self._entries)  # of two with one place the last, as when they are unpacked
+        self._blobs: dict[int, str] = {}  # by the offset, the names under which an engine gets them
+        listed = self._listed("manifest.json")
+        if listed is None:
+            raise _RefusedError("without manifest.json, engines look for the images elsewhere")
+        images = [self._plain(image) for image in listed]
+        self.names = [name for image in images for name in image["RepoTags"]]
+        self._manifest = json.dumps(images, ensure_ascii=False).encode()
 
     def blocks(self) -> Iterator[bytes]:
-        """Yields an archive of the files that were found here. Raises InputError when the file can't be read."""
+        """Yields an archive of the list and of what it names, under names that mean nothing to an engine. Raises
+        InputError when the file can't be read."""
         with _reading(self._path):
-            for place, member in self._entries:
-                plain = tarfile.TarInfo(place[1:])
-                if place == "/manifest.json":
-                    plain.size = len(self._manifest)
-                elif member.isreg():
-                    plain.size = member.size
-                elif member.issym():
-                    plain.type, plain.linkname = member.type, member.linkname
-                else:
-                    continue  # of a folder the engine knows by what is in it
-                yield plain.tobuf(tarfile.GNU_FORMAT)
-                yield from (self._manifest,) if place == "/manifest.json" else self._data(member)
-                yield bytes(-plain.size % tarfile.BLOCKSIZE)
+            yield from _entry("manifest.json", len(self._manifest), (self._manifest,))
+            for _, member in self._entries:
+                if name := self._blobs.get(member.offset):
+                    yield from _entry(name, member.size, self._data(member))
         yield bytes(2 * tarfile.BLOCKSIZE)
+
+    def _plain(self, image: Any) -> dict[str, Any]:
+        """Returns what `manifest.json` (Docker Image Specification v1) says of an image, without the `Parent` that
+        would make it a step of other builds. Raises ValueError for an image without a name, which could be such a step
+        as well, and the like."""
+        config, names, layers = image["config"], image["repotags"], image["layers"] or []
+        if not names:
+            raise _RefusedError("an image without a name")
+        if not all(isinstance(text, str) for text in (config, *names, *layers)):
+            raise _RefusedError("what is no text in manifest.json")
+        return {"Config": self._blob(config), "RepoTags": names, "Layers": [self._blob(layer) for layer in layers]}
+
+    def _blob(self, path: str) -> str:
+        """Returns the name under which an engine gets a file. Raises ValueError for one that is not there: an engine
+        takes the layers that it has."""
+        place = _place(path)
+        member = self._files.get(place)
+        if member and member.issym():
+            member = self._files.get(_target(place, member.linkname))
+        if member is None or not member.isreg():
+            raise _RefusedError(f"without a file that it names: {path[:_LONGEST_PATH]!r}")
+        return self._blobs.setdefault(member.offset, f"blob{len(self._blobs)}")
 
     def _data(self, member: tarfile.TarInfo) -> Iterator[bytes]:
         left = member.size if member.isreg() else 0
@@ -197,29 +215,19 @@ def _refuse_links(entries: _Entries) -> None:
 
 def _leads_to(place: str, link: str, files: Collection[str]) -> bool:
     climbs = posixpath.normpath(posixpath.join(posixpath.dirname(place)[1:], link)).startswith("..")
-    return not link.startswith("/") and not climbs and posixpath.normpath(f"{posixpath.dirname(place)}/{link}") in files
+    return not link.startswith("/") and not climbs and _target(place, link) in files
 
 
-def _names(images: Any, layout: Any) -> list[str]:
-    """Docker Image Specification v1, "manifest.json", and for containerd and Podman the annotations of an OCI image
-    layout. Raises ValueError and the like."""
-    if images is None:
-        raise _RefusedError("without manifest.json, engines look for the images elsewhere")
-    names = [name for image in images for name in image["repotags"] or ()]
-    notes = [image.get("annotations") or {} for image in (layout or {"manifests": ()})["manifests"]]
-    named = (next(filter(None, map(note.get, _NAMES)), None) for note in notes)
-    return [str(name) for name in (*names, *filter(None, named))]
+def _target(place: str, link: str) -> str:
+    return posixpath.normpath(f"{posixpath.dirname(place)}/{link}")
 
 
-def _plain(image: Any) -> dict[str, Any]:
-    """Returns what `manifest.json` says of an image, without the `Parent` that would make it a step of other builds.
-    Raises ValueError for an image without a name, which could be such a step as well, and the like."""
-    plain = {"Config": image["config"], "RepoTags": image["repotags"], "Layers": image["layers"] or []}
-    if not plain["RepoTags"]:
-        raise _RefusedError("an image without a name")
-    if not all(isinstance(text, str) for text in (plain["Config"], *plain["RepoTags"], *plain["Layers"])):
-        raise _RefusedError("what is no text in manifest.json")
-    return plain
+def _entry(name: str, size: int, data: Iterable[bytes]) -> Iterator[bytes]:
+    member = tarfile.TarInfo(name)
+    member.size = size
+    yield member.tobuf(tarfile.GNU_FORMAT)
+    yield from data
+    yield bytes(-size % tarfile.BLOCKSIZE)
 
 
 def _as_go_reads(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

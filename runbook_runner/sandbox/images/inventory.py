@@ -112,7 +112,7 @@ def built(engine: Engine) -> tuple[Built, ...]:
 def snapshot_tag(name: str) -> str | None:
     """Returns the tag without the registry that Podman puts before it; `None` when it is not one of a snapshot."""
     tag = name.removeprefix("localhost/").removeprefix("docker.io/")
-    return tag if tag.startswith(PREFIX) and tag != recipe.LOCAL_BASE else None
+    return tag if tag.startswith(PREFIX) and "@" not in tag and tag != recipe.LOCAL_BASE else None
 
 
 def _built(item: Mapping[str, Any], tag: str) -> Built:

@@ -77,6 +77,9 @@ def load(engine: Engine, file: Path, wanted: RunImages) -> tuple[Loaded, ...]:
         if not archive.names:
             raise InputError("The file holds no image of a snapshot.", where=str(file))
         tags = [tag for name in _load(engine, file, archive) if (tag := snapshot_tag(name))]
+        for name in archive.names:
+            if snapshot_tag(name) not in tags:
+                raise InputError(f"The engine has loaded the file without {name[:_MOST_QUOTED]}.", where=str(file))
     # A snapshot before the images that are built on it.
     return tuple(_adopt(engine, tag, wanted) for tag in sorted(tags, key=lambda tag: len(tag.partition(":")[0])))
 

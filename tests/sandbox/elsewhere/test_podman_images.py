@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import socket
 import tarfile
 from uuid import uuid4
 
@@ -170,3 +171,81 @@ def test_a_pull_is_ended_when_it_takes_too_long(there, silent_registry, lines):
         resolve_image(there, f"{silent_registry.address}/team/slow:1", lines, left_s=1.0)
     assert caught.value.details == "It took more than 1 s, and was ended."
     silent_registry.await_end()
+
+
+@pytest.fixture
+def saved_by_newer_docker():
+    """Makes the archive of an image as Docker has written it since 25: with a layout of OCI beside its own list."""
+
+    def make(name, annotations=None, **of_layer):
+        layer = packed({f"own-{uuid4().hex}": b""})
+        root = {"type": "layers", "diff_ids": [digest(layer)]}
+        config = json.dumps({"architecture": "amd64", "os": "linux", "config": {}, "rootfs": root}).encode()
+        manifest = {"schemaVersion": 2, "mediaType": f"{OCI}.manifest.v1+json"}
+        manifest["config"] = {"mediaType": f"{OCI}.config.v1+json", "digest": digest(config), "size": len(config)}
+        about = {"mediaType": f"{OCI}.layer.v1.tar", "digest": digest(layer), "size": len(layer)}
+        text = json.dumps({**manifest, "layers": [about | of_layer]}).encode()
+        entry = {"mediaType": manifest["mediaType"], "digest": digest(text), "size": len(text)}
+        named = {**entry, "annotations": {REF: name} if annotations is None else annotations}
+        lists = {
+            "oci-layout": {"imageLayoutVersion": "1.0.0"},
+            "index.json": {"schemaVersion": 2, "manifests": [named]},
+            "manifest.json": [{"Config": place(config), "RepoTags": [name], "Layers": [place(layer)]}],
+        }
+        files = {path: json.dumps(content).encode() for path, content in lists.items()}
+        return packed({**files, **{place(content): content for content in (layer, config, text)}})
+
+    return make
+
+
+OCI, REF = "application/vnd.oci.image", "org.opencontainers.image.ref.name"
+
+
+def digest(content):
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def place(content):
+    return f"blobs/{digest(content).replace(':', '/')}"
+
+
+def imported(there, podman, runbook, name, content):
+    (runbook.cwd / "images.tar").write_bytes(content)
+    ran = runbook("snapshots", "import", "images.tar", env=podman.env)
+    found = there.image_id(name)
+    if found:
+        there.api.remove_image(found, force=True)
+    return ran, found
+
+
+def test_an_import_fetches_nothing_that_the_file_names(there, podman, runbook, saved_by_newer_docker):
+    name = f"runbook-runner/t{uuid4().hex[:8]}:1"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setblocking(False)
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/internal/action"
+        ran, found = imported(there, podman, runbook, name, saved_by_newer_docker(name, urls=[url]))
+        with pytest.raises(BlockingIOError):
+            server.accept()
+    assert (name in ran.out, found is None) == (True, False), ran.err
+
+
+def test_an_import_has_the_names_of_the_list_that_was_checked(there, podman, runbook, saved_by_newer_docker):
+    name = f"runbook-runner/t{uuid4().hex[:8]}:1"
+    ran, found = imported(there, podman, runbook, name, saved_by_newer_docker(name, {}))
+    assert (name in ran.out, found is None) == (True, False), ran.err
+
+
+@pytest.mark.parametrize("form", ["docker-archive", "oci-archive"])
+def test_of_the_forms_that_podman_saves_the_one_with_a_list_is_imported(there, podman, runbook, form):
+    name = f"runbook-runner/t{uuid4().hex[:8]}:1"
+    said = there.api.build(fileobj=io.BytesIO(b"FROM scratch\nLABEL a=b\n"), tag=f"localhost/{name}", decode=True)
+    assert not any("error" in line for line in said)
+    url = f"{there.api.base_url}/v4.0.0/libpod/images/localhost/{name}/get"
+    content = there.api.get(url, params={"format": form}).content
+    there.api.remove_image(there.image_id(name), force=True)
+    ran, found = imported(there, podman, runbook, name, content)
+    if form == "docker-archive":
+        assert (name in ran.out, found is None) == (True, False), ran.err
+    else:
+        assert (ran.code, found) == (2, None)
+        assert "without manifest.json" in ran.err

@@ -14,7 +14,12 @@ import pytest
 from runbook_runner.core.errors import InputError
 from runbook_runner.sandbox.images.archive import opened
 
-MANIFEST = json.dumps([{"Config": "c.json", "RepoTags": ["runbook-runner/mine:1"], "Layers": []}]).encode()
+
+def listing(*layers: str) -> bytes:
+    return json.dumps([{"Config": "c.json", "RepoTags": ["runbook-runner/mine:1"], "Layers": layers}]).encode()
+
+
+MANIFEST = listing()
 BLOCK = tarfile.BLOCKSIZE
 
 
@@ -31,8 +36,8 @@ def sparse(data: bytes = b"", **records: str) -> bytes:
     return entry("a", data, {f"GNU.sparse.{key}": value for key, value in records.items()})
 
 
-def archive(*entries: bytes) -> bytes:
-    return b"".join((entry("manifest.json", MANIFEST), *entries, bytes(2 * BLOCK)))
+def archive(*entries: bytes, manifest: bytes = MANIFEST) -> bytes:
+    return b"".join((entry("manifest.json", manifest), entry("c.json", b"{}"), *entries, bytes(2 * BLOCK)))
 
 
 def received(path: Path, content: bytes) -> bytes:
@@ -53,26 +58,58 @@ def test_an_engine_gets_the_files_and_links_packed_or_not(read: Callable[[bytes]
     link = tarfile.TarInfo("b/link")
     link.type, link.linkname = tarfile.SYMTYPE, "../a/layer.tar"
     data = bytes(range(256)) * 9
-    got = read(pack(archive(entry("a/", kind=b"5"), entry("./a/layer.tar", data), entry("n" * 4000), link.tobuf())))
+    files = (entry("a/", kind=b"5"), entry("./a/layer.tar", data), entry("n" * 4000), link.tobuf())
+    got = read(pack(archive(*files, manifest=listing("b/link", "n" * 4000))))
     with tarfile.open(fileobj=io.BytesIO(got)) as tar:
-        assert tar.getnames() == ["manifest.json", "a/layer.tar", "n" * 4000, "b/link"]
-        assert tar.extractfile("b/link").read() == data
+        assert tar.getnames() == ["manifest.json", "blob0", "blob1", "blob2"]
+        assert json.load(tar.extractfile("manifest.json"))[0]["Layers"] == ["blob1", "blob2"]
+        assert tar.extractfile("blob1").read() == data
 
 
 def test_an_engine_gets_no_more_of_the_list_of_images_than_it_needs(tmp_path: Path) -> None:
     image = {"config": "c.json", "RepoTags": ["runbook-runner/mine:1"], "Layers": None}
     listed = [{**image, "Parent": "sha256:" + "0" * 64, "LayerSources": {}}]
-    got = received(tmp_path / "images.tar", entry("manifest.json", json.dumps(listed).encode()) + bytes(2 * BLOCK))
+    got = received(tmp_path / "images.tar", archive(manifest=json.dumps(listed).encode()))
     with tarfile.open(fileobj=io.BytesIO(got)) as tar:
         assert json.load(tar.extractfile("manifest.json")) == [
-            {"Config": "c.json", "RepoTags": ["runbook-runner/mine:1"], "Layers": []}
+            {"Config": "blob0", "RepoTags": ["runbook-runner/mine:1"], "Layers": []}
         ]
+
+
+def test_an_engine_gets_no_other_list_of_images_and_no_file_that_is_not_named(read: Callable[[bytes], bytes]) -> None:
+    others = [entry(name, b"{}") for name in ("index.json", "oci-layout", "repositories", "blobs/sha256/manifest", "x")]
+    got = read(archive(*others, entry("blobs/sha256/layer", b"x"), manifest=listing("blobs/sha256/layer")))
+    with tarfile.open(fileobj=io.BytesIO(got)) as tar:
+        assert tar.getnames() == ["manifest.json", "blob0", "blob1"]
+
+
+def test_no_name_in_the_list_is_one_that_an_engine_knows(read: Callable[[bytes], bytes]) -> None:
+    names = ("index.json", "oci-layout", "repositories")
+    got = read(archive(*(entry(name, name.encode()) for name in names), manifest=listing(*names, "manifest.json")))
+    with tarfile.open(fileobj=io.BytesIO(got)) as tar:
+        assert sorted(tar.getnames()) == ["blob0", "blob1", "blob2", "blob3", "blob4", "manifest.json"]
+
+
+def test_of_two_files_of_one_name_an_engine_gets_the_last(read: Callable[[bytes], bytes]) -> None:
+    got = read(archive(entry("a", b"first"), entry("./a", b"last"), manifest=listing("a")))
+    with tarfile.open(fileobj=io.BytesIO(got)) as tar:
+        assert (tar.getnames(), tar.extractfile("blob1").read()) == (["manifest.json", "blob0", "blob1"], b"last")
+
+
+@pytest.mark.parametrize("layer", ["gone", "folder", "../c.json/x", "/", ""])
+def test_a_list_that_names_what_is_no_file_of_the_archive_is_refused(
+    read: Callable[[bytes], bytes], layer: str
+) -> None:
+    """The engine would take the layer from an image that it has."""
+    with pytest.raises(InputError, match="no export of images") as caught:
+        read(archive(entry("folder", kind=b"5"), manifest=listing(layer)))
+    assert "without a file that it names" in str(caught.value.details)
 
 
 @pytest.mark.parametrize("changed", [{"RepoTags": None}, {"RepoTags": []}, {"Layers": [{}]}, {"Config": 1}])
 def test_an_image_without_a_name_is_refused(tmp_path: Path, changed: dict[str, object]) -> None:
     first = json.loads(MANIFEST)[0]
-    content = entry("manifest.json", json.dumps([first, {**first, **changed}]).encode()) + bytes(2 * BLOCK)
+    content = archive(manifest=json.dumps([first, {**first, **changed}]).encode())
     with pytest.raises(InputError, match="no export of images"):
         received(tmp_path / "images.tar", content)
 
@@ -110,7 +147,7 @@ def test_what_no_engine_writes_is_refused_before_an_engine_gets_any(
 
 @pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress])
 def test_a_file_that_is_packed_many_times_is_refused(read: Callable[[bytes], bytes], pack: Callable) -> None:
-    content = archive(entry("a", bytes(8 << 20)))
+    content = archive(entry("a", bytes(8 << 20)), manifest=listing("a"))
     with pytest.raises(InputError, match="packed more than 100 times"):
         read(pack(content))
     assert len(read(content)) == len(content)
