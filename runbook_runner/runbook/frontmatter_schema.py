@@ -46,7 +46,7 @@ class CheckSourceEntry(_Open):
 
     name: str
     type: Literal["git"] = "git"
-    url: str = Field(description="An https address.")
+    url: str = Field(description="An https address, or a path in the runbook's project.")
     ref: str | None = Field(None, description="Branch, tag or commit.")
     secret: str | None = Field(None, description="Name of an entry of `secrets:`; the agent does not get it then.")
 

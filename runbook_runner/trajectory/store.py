@@ -25,6 +25,7 @@ MISSION_FILE = "RUNBOOK.md"
 RESULTS = "results"
 AGENT = "agent"
 JUDGE = "judge"
+CHECKS = "checks"
 """The judge's model calls, as `model` has the agent's; a run that is not judged has no such folder."""
 SESSIONS = f"{AGENT}/sessions"
 COLLECTED = (RESULTS, SESSIONS)

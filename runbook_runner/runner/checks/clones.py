@@ -10,18 +10,21 @@ from typing import BinaryIO, Final, Literal
 
 from runbook_runner.core.errors import NotReadyError, RunbookError, SandboxError
 from runbook_runner.core.events import Log
-from runbook_runner.core.settings import APP, CHECKS
+from runbook_runner.core.settings import APP, CHECKS, KEPT_INPUTS_BYTES
 from runbook_runner.core.text import counted, printable_name
 from runbook_runner.runner.checks.git import MOST_BYTES, Git, open_git
-from runbook_runner.runner.checks.sources import GitSource
+from runbook_runner.runner.checks.sources import GitSource, pack_name
 from runbook_runner.runner.live_run import Run
+from runbook_runner.runner.request.inputs import keep_copy, secret_in
 from runbook_runner.sandbox.base import PutFile, Readable, Sandbox
+from runbook_runner.trajectory.store import CHECKS as KEPT
 
 _MOST_FILES: Final = 10_000
 _CLONE_S: Final = 300.0
 """For all sources of a run together, each time that they are put."""
 _REMOVE_S: Final = 60.0
-_FILE: Final = "100644"
+_SEARCHED_BYTES: Final = 64 << 20
+"""Of the files of a source, for secrets."""
 _PROGRAM: Final = "100755"
 _LINK: Final = "120000"
 _MOST_LINK: Final = 4096
@@ -31,15 +34,17 @@ _NOT_PUT: Final = 5  # named
 class Clones:
     def __init__(self, run: Run):
         self._run = run
-        self._ids: dict[str, str] = {}
+        self._ids = {source.name: source.number for source in run.prepared.sources if source.pack}
+        self._room = KEPT_INPUTS_BYTES
 
     def probe(self) -> None:
         """Finds out what each source is now. Raises InputError, NotReadyError and CancelledError."""
         run = self._run
-        if not run.prepared.sources:
+        live = [source for source in run.prepared.sources if source.pack is None]
+        if not live:
             return
         with run.emit.phase("sources"):
-            for source in run.prepared.sources:
+            for source in live:
                 with self._git(source) as git:
                     found = git.probe()
                 self._ids[source.name] = found.id
@@ -55,25 +60,45 @@ class Clones:
     def put(self, sandbox: Sandbox, timeout_s: float) -> None:
         """Puts them in the place of what is there. Raises RunbookError."""
         run = self._run
-        if run.spec.criteria.checks.sources and not run.prepared.sources:
-            raise NotReadyError("The check sources are not fetched by a replay.")
+        if missing := [one.name for one in run.spec.criteria.checks.sources if one.name not in self._ids]:
+            message = f"The check source {missing[0]} was not kept with the run that is replayed."
+            raise NotReadyError(message, hint="A replay fetches nothing.")
         until = time.monotonic() + min(timeout_s, _CLONE_S)
         for source in run.prepared.sources:
-            place = f"{CHECKS}/{source.name}"
+            place, number = f"{CHECKS}/{source.name}", self._ids[source.name]
             _remove(sandbox, place)
             with self._git(source) as git:
-                git.fetch(self._ids[source.name], max(until - time.monotonic(), 1.0))
+                git.bring(number, max(until - time.monotonic(), 1.0))
                 try:
-                    files, left_out = _files(source, git, self._ids[source.name], place)
+                    found = _commit(source, git, number)
+                    files, left_out = found.files(place)
                 except RunbookError:
                     raise
                 except (ValueError, KeyError) as error:
                     raise source.wrong("can't be read: its objects are damaged.") from error
                 sandbox.put(files)
+                self._keep(source, git, found)
             if left_out:
                 names = ", ".join(printable_name(name) for name in left_out[:_NOT_PUT])
                 more = f" and {counted(len(left_out) - _NOT_PUT, 'more')}" if len(left_out) > _NOT_PUT else ""
                 run.emit.warn(f"Of the check source {source.name} not put into the sandbox: {names}{more}.")
+
+    def _keep(self, source: GitSource, git: Git, found: "_Commit") -> None:
+        """For a replay. Raises RecordingError."""
+        run, pack = self._run, git.pack()
+        copy = run.folder / KEPT / pack_name(source, found.number)
+        if copy.exists():
+            return
+        size = pack.stat().st_size
+        if size > self._room or found.content.stat().st_size > _SEARCHED_BYTES:
+            problem: str | None = "it is too large"
+        else:
+            problem = secret_in(found.listed, run.redactor) or secret_in(found.content.read_bytes(), run.redactor)
+        if problem:
+            run.emit.warn(f"The check source {source.name} is not kept with the run, for a replay: {problem}.")
+            return
+        keep_copy(pack, copy)
+        self._room -= size
 
     def _git(self, source: GitSource) -> AbstractContextManager[Git]:
         value = self._run.prepared.secrets.values.get(source.secret) if source.secret else None
@@ -124,21 +149,39 @@ class _Rest:
         return block
 
 
-def _files(source: GitSource, git: Git, number: str, place: str) -> tuple[list[PutFile], list[str]]:
-    """Also returns the names of what is left out: a link that leads to no file of the same commit, a submodule, a
-    name that is not UTF-8. Nothing of the repository is obeyed: no attribute, no filter, no hook. Raises InputError."""
-    entries, left_out = _entries(source, git.tree(number))
-    content = git.contents(list(dict.fromkeys(entry.blob for entry in entries.values())))
-    parts = _parts(content)
-    files = []
-    for path, entry in entries.items():
-        end = _followed(entry, entries, parts)
-        if end is None:
-            left_out.append(path)
-        else:
-            mode = 0o777 if end.mode == _PROGRAM else 0o666
-            files.append(PutFile(f"{place}/{path}", parts[end.blob], mode))
-    return files, left_out
+@dataclass(frozen=True)
+class _Commit:
+    number: str
+    listed: bytes
+    """As `Git.tree` has it."""
+    entries: dict[str, _Entry]
+    left_out: list[str]
+    content: Path
+    """As `Git.contents` has it, of the commit and its files."""
+    parts: dict[str, _Part]
+    """Of it, by id."""
+
+    def files(self, place: str) -> tuple[list[PutFile], list[str]]:
+        """Also returns the names of what is left out: a link that leads to no file of the same commit, a submodule, a
+        name that is not UTF-8."""
+        files, left_out = [], [*self.left_out]
+        for path, entry in self.entries.items():
+            end = _followed(entry, self.entries, self.parts)
+            if end is None:
+                left_out.append(path)
+            else:
+                mode = 0o777 if end.mode == _PROGRAM else 0o666
+                files.append(PutFile(f"{place}/{path}", self.parts[end.blob], mode))
+        return files, left_out
+
+
+def _commit(source: GitSource, git: Git, number: str) -> _Commit:
+    """Nothing of the repository is obeyed: no attribute, no filter, no hook. Raises InputError."""
+    listed = git.tree(number)
+    entries, left_out = _entries(source, listed)
+    asked = [number, f"{number}^{{commit}}", *(entry.blob for entry in entries.values())]
+    content = git.contents(list(dict.fromkeys(asked)))
+    return _Commit(number, listed, entries, left_out, content, _parts(content))
 
 
 def _entries(source: GitSource, listed: bytes) -> tuple[dict[str, _Entry], list[str]]:

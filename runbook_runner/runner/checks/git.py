@@ -16,6 +16,7 @@ from urllib.parse import quote
 import certifi
 
 from runbook_runner.core.apart.process import OnCancel
+from runbook_runner.core.disk.links import open_regular
 from runbook_runner.core.errors import NotReadyError, RunbookError
 from runbook_runner.core.events import Event, NetworkConnection
 from runbook_runner.core.programs import SYSTEM_PATH, find_program, search_path
@@ -52,8 +53,9 @@ _SETTINGS: Final = (
     "gc.auto=0",
     "maintenance.auto=false",
 )
-# In units of 512 bytes; a shell, as a limit can't be set between fork and exec where threads run.
-_LIMITED: Final = 'ulimit -f "$1"; shift; exec "$@"'
+# By a shell, as no limit can be set between fork and exec where threads run. The first is in units of 512 bytes. The
+# other, in kB, macOS does not know: a pack of a few kB may hold a difference that makes an object of many GB.
+_LIMITED: Final = 'ulimit -f "$1"; ulimit -v 2000000 2>/dev/null; shift; exec "$@"'
 _BLOCK: Final = 512
 _MOST_TOLD: Final = 16 << 10
 _SHA1: Final = 40
@@ -132,15 +134,28 @@ class Git:
         make_repository(self._repository, sha256=len(number) > _SHA1)
         self._run("fetch", "--quiet", "--depth=1", "--no-tags", "--", self._url, number, within=timeout_s)
 
+    def bring(self, number: str, timeout_s: float) -> None:
+        """Into the folder, from where it is or from what was kept. Raises as `probe`, and OSError."""
+        if self._source.pack is None:
+            self.fetch(number, timeout_s)
+            return
+        open_regular(self._source.pack).close()
+        make_repository(self._repository, sha256=len(number) > _SHA1)
+        self._run("index-pack", "--stdin", within=_LOOK_S, most=MOST_BYTES, stdin=self._source.pack)
+
+    def pack(self) -> Path:
+        """What it has brought."""
+        return next((self._repository / "objects/pack").glob("pack-*.pack"))
+
     def tree(self, number: str) -> bytes:
         """What `git ls-tree` prints of all files, each with its size and ended by NUL."""
         listed = self._run("ls-tree", "-r", "-z", "-l", "--full-tree", "--end-of-options", number, within=_LOOK_S)
         return listed.read_bytes()
 
-    def contents(self, blobs: list[str]) -> Path:
+    def contents(self, objects: list[str]) -> Path:
         """A file with what `git cat-file --batch` prints of them."""
         asked = self._folder / "asked"
-        asked.write_text("".join(f"{blob}\n" for blob in blobs))
+        asked.write_text("".join(f"{number}\n" for number in objects))
         return self._run("cat-file", "--batch", within=_LOOK_S, most=MOST_BYTES + _MOST_SAID, stdin=asked)
 
     def _run(
@@ -259,7 +274,9 @@ def open_git(source: GitSource, work: Path, value: str | None, on_cancel: OnCanc
     """work: that of the run's claim. value: of the source's secret. Raises InputError, NotReadyError."""
     try:
         with beside_folder(work) as folder:
-            if source.folder:
+            if source.pack:
+                yield Git(source, folder, "", {}, on_cancel)
+            elif source.folder:
                 stand_in = folder / "stand-in.git"
                 make_repository(stand_in)
                 fill_stand_in(source, stand_in)

@@ -26,7 +26,10 @@ def make_repository(folder: Path, *, sha256: bool = False) -> None:
     for name in ("objects/info", "refs"):
         (folder / name).mkdir(parents=True)
     version, more = (1, "[extensions]\n\tobjectFormat = sha256\n") if sha256 else (0, "")
-    (folder / "config").write_text(f"[core]\n\trepositoryFormatVersion = {version}\n\tbare = true\n{more}")
+    config = f"[core]\n\trepositoryFormatVersion = {version}\n\tbare = true\n"
+    # Git maps packs into its memory, of which it does not have much.
+    config += "\tpackedGitWindowSize = 32m\n\tpackedGitLimit = 256m\n"
+    (folder / "config").write_text(config + more)
     (folder / "HEAD").write_text("ref: refs/heads/none\n")
 
 

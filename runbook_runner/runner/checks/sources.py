@@ -4,7 +4,7 @@ network: a runbook chooses the address, so it is held against what its user lets
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
@@ -17,7 +17,10 @@ from runbook_runner.core.disk.repository import is_hidden, repository_of
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.network.addresses import AllowList, is_public, parse_rule
 from runbook_runner.core.spec import Network, RunSpec
+from runbook_runner.trajectory.store import CHECKS
 
+_MOST: Final = 20
+_PACK: Final = re.compile(r"([0-9a-f]{40}|[0-9a-f]{64})\.pack")
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 _HTTPS: Final = re.compile(
     r"https://(?P<host>[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{1,5}))?(?P<path>/[\w.~/%+@,=:!$&'()*;-]*)",
@@ -48,6 +51,10 @@ class GitSource:
     """Which the user has typed: private addresses must be among them."""
     folder: Path | None = None
     """Real path of a repository of this machine."""
+    pack: Path | None = None
+    """What the run that is replayed has kept of it; then nothing is fetched."""
+    number: str = ""
+    """The id of what is in the pack."""
 
     def wrong(self, message: str, hint: str | None = None) -> InputError:
         return InputError(f"The check source {self.name} {message}", where=self.where, hint=hint)
@@ -60,6 +67,8 @@ def plan_sources(
     document: its name, for messages. Raises InputError."""
     checks = spec.criteria.checks
     where = f"{document}:{checks.line}" if document and checks.line else document
+    if len(checks.sources) > _MOST:
+        raise InputError(f"There are more than {_MOST} check sources.", where=where)
     found: dict[str, GitSource] = {}
     for declared in checks.sources:
         source = _named(declared, spec, where)
@@ -69,11 +78,24 @@ def plan_sources(
     return tuple(found.values())
 
 
+def kept_sources(spec: RunSpec, folder: Path) -> tuple[GitSource, ...]:
+    """Those of which a recorded run has kept what it had. folder: the trajectory's. Raises InputError."""
+    found = []
+    for declared in spec.criteria.checks.sources:
+        source = _bare(declared)
+        for pack in sorted((folder / CHECKS).glob(f"{source.name}-*.pack")):
+            if match := _PACK.fullmatch(pack.name.removeprefix(f"{source.name}-")):
+                found.append(replace(source, pack=pack, number=match[1]))
+                break
+    return tuple(found)
+
+
+def pack_name(source: GitSource, number: str) -> str:
+    return f"{source.name}-{number}.pack"
+
+
 def _named(declared: CheckSource, spec: RunSpec, where: str | None) -> GitSource:
-    source = GitSource(declared.name, declared.url, declared.ref, None, where)
-    if not _NAME.fullmatch(declared.name):
-        hint = "It names a folder: use letters, digits, '-', '_' and '.'."
-        raise InputError(f"{declared.name!r} can't be the name of a check source.", where=where, hint=hint)
+    source = _bare(declared, where)
     if declared.ref is not None and not _REF.fullmatch(declared.ref):
         raise source.wrong(f"has a `ref` that is no name: {declared.ref!r}.", "Give a branch, a tag or a commit.")
     if declared.secret is None:
@@ -84,7 +106,14 @@ def _named(declared: CheckSource, spec: RunSpec, where: str | None) -> GitSource
         raise source.wrong(f"names the secret {declared.secret}, which the runbook does not declare.", hint)
     if opens_provider(secret.env):
         raise source.wrong(f"names {secret.env}: the key of a model provider opens no repository.")
-    return GitSource(source.name, source.url, source.ref, secret.env, where)
+    return replace(source, secret=secret.env)
+
+
+def _bare(declared: CheckSource, where: str | None = None) -> GitSource:
+    if not _NAME.fullmatch(declared.name):
+        hint = "It names a folder: use letters, digits, '-', '_' and '.'."
+        raise InputError(f"{declared.name!r} can't be the name of a check source.", where=where, hint=hint)
+    return GitSource(declared.name, declared.url, declared.ref, None, where)
 
 
 def _placed(
@@ -96,7 +125,7 @@ def _placed(
         _require_reachable(source, network, hosts, host, port)
         place = host + (f":{port}" if match["port"] else "")
         url = f"https://{place}{match['path']}"
-        return GitSource(source.name, url, source.ref, source.secret, source.where, f"{host}:{port}", hosts)
+        return replace(source, url=url, host=f"{host}:{port}", hosts=hosts)
     if "@" in source.url.partition("//")[2].partition("/")[0]:
         hint = "Declare a secret, and name it with `secret:`."
         raise source.wrong("has an address with a user or a password in it.", hint)
@@ -108,7 +137,7 @@ def _placed(
         raise source.wrong(f"is a folder, which {source.secret} can't open.", "Leave `secret` out.")
     path = unquote(file["path"]) if file else source.url
     real = _in_project(source, path, folder, document)
-    return GitSource(source.name, str(real), source.ref, None, source.where, folder=real)
+    return replace(source, url=str(real), folder=real)
 
 
 def _require_reachable(source: GitSource, network: Network, hosts: tuple[str, ...], host: str, port: int) -> None:

@@ -14,6 +14,7 @@ from runbook_runner.runbook.authoring.fmt import says_the_same
 from runbook_runner.runbook.criteria.note import checks_note
 from runbook_runner.runbook.document import parse
 from runbook_runner.runbook.sources.load import load
+from runbook_runner.runner.checks.sources import kept_sources
 from runbook_runner.runner.environment.images import check_image
 from runbook_runner.runner.replay.cassette import CassetteReplay, Then, check_on_miss
 from runbook_runner.runner.replay.recorded_run import RecordedRun, read_recorded_run
@@ -99,6 +100,7 @@ def prepare_replay(request: ReplayRequest, ask: Ask | None = None) -> PreparedRu
         script=request.script,
         replay=replay,
         answers_from=str(recorded.cassette),
+        sources=kept_sources(spec, recorded.folder),
     )
 
 

@@ -173,7 +173,7 @@ def keep_inputs(spec: RunSpec, folder: Path, redactor: Redactor, emit: Emit) -> 
         if content not in problems:
             problems[content] = "it is too large" if item.size > left else _obstacle(item, redactor)
             if not problems[content]:
-                _copy(Path(item.source), copy)
+                keep_copy(Path(item.source), copy)
                 left -= item.size
         if problem := problems[content]:
             needs = f"A replay needs it at {item.source}, or as {INPUTS}/{item.sha256} in the run's folder."
@@ -196,11 +196,11 @@ def require_unchanged(inputs: Iterable[InputFile]) -> None:
 def _obstacle(item: InputFile, redactor: Redactor) -> str | None:
     """Why it can't be kept; `None` when it can."""
     if not is_zip(item.name):
-        return _secret_in(_read(Path(item.source)), redactor)
+        return secret_in(_read(Path(item.source)), redactor)
     with opened(Path(item.source)) as members:
         if sum(member.size for member in members) > _SEARCHED_BYTES:
             return "it is too large to be searched for secrets"
-        found = (_secret_in(member.content(), redactor) for member in members)
+        found = (secret_in(member.content(), redactor) for member in members)
         return next((problem for problem in found if problem), None)
 
 
@@ -211,12 +211,14 @@ def _read(source: Path) -> bytes:
         raise InputError(f"The input can't be read: {error.strerror}.", where=str(source)) from error
 
 
-def _secret_in(content: bytes, redactor: Redactor) -> str | None:
+def secret_in(content: bytes, redactor: Redactor) -> str | None:
+    """Says which secrets stand in it; `None` when there is none."""
     names = dict.fromkeys(span.name for span in redactor.spans(content))
     return f"it holds {', '.join(names)}" if names else None
 
 
-def _copy(source: Path, target: Path) -> None:
+def keep_copy(source: Path, target: Path) -> None:
+    """Raises RecordingError."""
     try:
         target.parent.mkdir(FOLDER, exist_ok=True)
         with source.open("rb") as content, opened_atomically(target, mode=FILE) as out:

@@ -72,7 +72,7 @@ class PreparedRun:
     warnings: tuple[str, ...] = ()
     """What else the user should know."""
     sources: tuple[GitSource, ...] = ()
-    """What is fetched for the checks; a replay fetches nothing."""
+    """Of the checks; in a replay those that were kept."""
     lacks: tuple[RunbookError, ...] = ()
     """The values and files that are missing, and what this machine lacks; only a dry run is prepared in spite of
     it."""
@@ -99,7 +99,7 @@ class PreparedRun:
         for item in spec.inputs:
             how = "unpack" if is_zip(item.name) else "put"
             lines.append(f"{how} {item.name} ({counted(item.size, 'byte')}) into {settings.ASSETS}")
-        for source in self.sources:
+        for source in self.sources if self.replay is None else ():
             at = f" at {source.ref}" if source.ref else ""
             secret = f" with the secret {source.secret}" if source.secret else ""
             lines.append(f"look whether the check source {source.name} is there: {source.url}{at}{secret}")
@@ -109,7 +109,7 @@ class PreparedRun:
             lines.append(f"answer model calls for {spec.model} from {self.answers_from}{at}")
         lines.append(f"run {self.agent.name} for at most {spec.limits.timeout_s:g} s")
         if self.sources:
-            lines.append(f"fetch the check sources into {settings.CHECKS}, once the agent has ended")
+            lines.append(f"put the check sources into {settings.CHECKS}, once the agent has ended")
         if spec.judge:
             lines.append(f"have {spec.judge.model} judge the results")
         lines.append("expect " + (", ".join(output.path for output in spec.outputs) or "no particular output"))

@@ -165,7 +165,7 @@ def explain_withheld(spec: RunSpec, secret: Secret) -> str:
         return f"{secret.env} goes to the MCP server {', '.join(servers)} only: the agent's environment lacks it."
     if sources := _opened_by(spec, secret):
         names = ", ".join(f"{source.name} ({source.url})" for source in sources)
-        return f"{secret.env} goes to the host of the check source {names} only: the agent's environment lacks it."
+        return f"{secret.env} is for the check source {names} only: the agent's environment lacks it."
     if secret.expose_to_checks:
         return f"{secret.env} goes to the checks, in the agent's sandbox: what the agent has left there may read it."
     return f"{secret.env} stays on this machine: the agent does not get it."

@@ -1,9 +1,13 @@
 """Check sources: git repositories with files for the checks, which the agent does not see before it has ended."""
 
 import base64
+import hashlib
 import json
 import os
+import shutil
 import signal
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -131,7 +135,7 @@ def test_https_with_a_secret_that_nobody_sees(runbook: Any, server: Any) -> None
     args = ("--sandbox", "bubblewrap", "--env-file", "secrets.env", *ALLOWED)
     ran = run(runbook, front, *args, code=code, rest=rest, env={"RUNBOOK_CA_BUNDLE": str(server.bundle)})
     assert (ran.code, statuses(ran)) == (0, {"golden": "pass", "none": "pass"}), ran.err
-    assert "GIT_PAT goes to the host of the check source golden" in ran.err
+    assert f"GIT_PAT is for the check source golden ({server.url('private/checks')}) only" in ran.err
     assert server.credentials
     kept = [path for path in ran.folder.rglob("*") if path.is_file()]
     assert not [path for path in kept if b"canary-source" in path.read_bytes() or b"Y2FuYXJ5" in path.read_bytes()]
@@ -205,6 +209,8 @@ def test_names_are_folders_and_each_is_one(runbook: Any) -> None:
     front = "code_checks:\n  sources:\n    - {name: a, url: x.git}\n    - {name: A, url: y.git}"
     ran = run(runbook, front)
     assert (ran.code, "is declared twice" in ran.err) == (2, True)
+    front = "code_checks:\n  sources:\n" + "".join(f"    - {{name: n{n}, url: x.git}}\n" for n in range(21))
+    assert "more than 20 check sources" in run(runbook, front).err
 
 
 @pytest.mark.needs("bubblewrap")
@@ -309,7 +315,7 @@ def test_a_dry_run_asks_no_server(runbook: Any, server: Any) -> None:
     assert (ran.code, server.asked) == (0, []), ran.err
     plan = ran.json["plan"]
     assert f"look whether the check source golden is there: {server.url('checks')} at v1" in plan
-    assert "fetch the check sources into /app/checks, once the agent has ended" in plan
+    assert "put the check sources into /app/checks, once the agent has ended" in plan
 
 
 # --- hostile repositories ------------------------------------------------------------------------------------------
@@ -468,9 +474,100 @@ def test_an_agent_that_takes_the_place_of_the_files_escapes_nothing(
     assert statuses(ran) == {"golden": "pass", "own": "pass"}, ran.err
 
 
-def test_a_replay_fetches_nothing(runbook: Any, repository: Any) -> None:
+# --- replays -------------------------------------------------------------------------------------------------------
+
+
+def replayed(runbook: Any, ran: Any) -> Any:
+    return runbook("replay", str(ran.folder), "--sandbox", "host", "--json")
+
+
+def test_a_replay_has_what_was_kept_and_fetches_nothing(runbook: Any, repository: Any) -> None:
+    made = repository("checks.git")
+    made.files(expected_txt="one\n")
+    made("tag", "-a", "-m", "x", "v1", "main")
+    first = run(runbook, source("checks.git", ref="v1"))
+    assert first.code == 0
+    shutil.rmtree(made.path)
+    again = replayed(runbook, first)
+    assert (again.code, statuses(again)) == (0, {"golden": "pass"}), again.err
+    third = replayed(runbook, again)  # it keeps them, too
+    assert (third.code, statuses(third)) == (0, {"golden": "pass"}), third.err
+
+
+def test_what_holds_a_secret_is_not_kept_and_its_replay_says_so(runbook: Any, repository: Any) -> None:
+    repository("checks.git").files(expected_txt="one\n", other_txt="canary-kept-0816-0816\n")
+    (runbook.cwd / "secrets.env").write_text("SOME_TOKEN=canary-kept-0816-0816\n")
+    front = source("checks.git") + "\nsecrets:\n  SOME_TOKEN: {}"
+    first = run(runbook, front, "--sandbox", "host", "--env-file", "secrets.env")
+    assert first.code == 0
+    assert "The check source golden is not kept with the run, for a replay: it holds SOME_TOKEN." in logs(first)
+    assert not list(first.folder.rglob("*.pack"))
+    again = replayed(runbook, first)
+    assert statuses(again) == {"golden": "error"}
+    assert "The check source golden was not kept with the run that is replayed." in again.err + again.out
+
+
+def _garbage(pack: Path) -> None:
+    pack.write_bytes(b"PACK" + os.urandom(1000))
+
+
+def _another(pack: Path) -> None:
+    pack.rename(pack.with_name(f"golden-{'1' * 40}.pack"))
+
+
+def _waits(pack: Path) -> None:
+    pack.unlink()
+    os.mkfifo(pack)
+
+
+def _object(kind: int, size: int, *content: bytes) -> bytes:
+    """As it is in a pack: gitformat-pack of git."""
+    head, size = [kind << 4 | size & 15], size >> 4
+    while size:
+        head[-1] |= 0x80
+        head.append(size & 0x7F)
+        size >>= 7
+    *before, last = content
+    return bytes(head) + b"".join(before) + zlib.compress(last)
+
+
+def _number(value: int) -> bytes:
+    found = b""
+    while value > 0x7F:
+        found, value = found + bytes([value & 0x7F | 0x80]), value >> 7
+    return found + bytes([value])
+
+
+def _swells(pack: Path) -> None:
+    """300 times 16 MB of one object make another: 5 GB in 20 kB."""
+    base, times = bytes((1 << 24) - 1), 300
+    number = hashlib.sha1(b"blob %d\0" % len(base) + base).digest()
+    difference = _number(len(base)) + _number(len(base) * times) + b"\xf0\xff\xff\xff" * times
+    body = b"PACK" + struct.pack(">II", 2, 2) + _object(3, len(base), base)
+    body += _object(7, len(difference), number, difference)
+    pack.write_bytes(body + hashlib.sha1(body).digest())
+
+
+@pytest.mark.needs("linux")
+def test_a_recording_that_becomes_large_in_memory_is_an_error_of_the_checks(runbook: Any, repository: Any) -> None:
     repository("checks.git").files(expected_txt="one\n")
     first = run(runbook, source("checks.git"))
-    assert first.code == 0
-    again = runbook("replay", str(first.folder), "--sandbox", "host", "--json")
-    assert "The check sources are not fetched by a replay." in again.err + again.out
+    (pack,) = first.folder.rglob("*.pack")
+    _swells(pack)
+    again = replayed(runbook, first)
+    assert statuses(again) == {"golden": "error"}, again.err
+    (said,) = (event["message"] for event in again.events("check.finished"))
+    assert "emory" in said
+
+
+@pytest.mark.parametrize("change", [_garbage, _another, _waits])
+def test_a_recording_that_was_changed_is_an_error_of_the_checks(
+    runbook: Any, repository: Any, change: Callable[[Path], None]
+) -> None:
+    repository("checks.git").files(expected_txt="one\n")
+    first = run(runbook, source("checks.git"))
+    (pack,) = first.folder.rglob("*.pack")
+    change(pack)
+    again = replayed(runbook, first)
+    assert statuses(again) == {"golden": "error"}, again.err
+    assert not runbook.left()
