@@ -26,6 +26,10 @@ COMMANDS: Mapping[str, Command | Group] = {
         "runs.replay",
         "Run a recorded run again: the same agent in a fresh sandbox, every model call answered from the recording.",
     ),
+    "judge": Command(
+        "runs.judge",
+        "Have a model score what a run has made by its runbook's rubric, or compare two runs.",
+    ),
     "script": Group(
         "Make model scripts: files that answer an agent's model calls instead of a provider.",
         {

@@ -14,7 +14,8 @@ from runbook_runner.core.events import AgentFinished, Emit, Evaluated, OutputFou
 from runbook_runner.evaluation.checks.run import RunCommand, run_checks
 from runbook_runner.evaluation.checks.script import ScriptSaid, run_script
 from runbook_runner.evaluation.entries import Check
-from runbook_runner.evaluation.judge.judge import Judge, Judged, judge_results
+from runbook_runner.evaluation.judge.judge import Judged, judge_results
+from runbook_runner.evaluation.judge.model import Judge
 from runbook_runner.evaluation.merge import merged
 from runbook_runner.evaluation.outputs import ResultsFolder, found_outputs
 from runbook_runner.evaluation.report import REPORT, Claim, claim_of, in_short, is_v2, read_report

@@ -36,7 +36,7 @@ from runbook_runner.trajectory.recorder import Reader
 from runbook_runner.trajectory.store import JUDGE, RESULTS
 
 if TYPE_CHECKING:
-    from runbook_runner.evaluation.judge.judge import Judge
+    from runbook_runner.evaluation.judge.model import Judge
     from runbook_runner.runner.model_access import ModelAccess
 
 _SHARE_OF_DISK = 4

@@ -72,11 +72,21 @@ def runs(home: Path, since: str | None, broken: list[Path]) -> Iterator[Run]:
             with open_regular(path) as file:
                 body = json.loads(file.read(_MOST_BYTES))
             if since is None or str(body["created"]) >= since:
-                yield _run(body)
-                if judge := body["attributes"]["params"].get("judge"):
-                    yield _judge(body, judge)
+                yield from _runs(body, _judged(path.parent))
         except (OSError, ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
             broken.append(path)
+
+
+def _judged(folder: Path) -> Iterator[dict[str, Any]]:
+    """What `runbook judge` has found since."""
+    for name in iglob("judge/*/judged.json", root_dir=folder):  # noqa: PTH207
+        with open_regular(folder / name) as file:
+            yield json.loads(file.read(_MOST_BYTES))
+
+
+def _runs(body: dict[str, Any], judged: Iterable[dict[str, Any]]) -> Iterator[Run]:
+    own = body["attributes"]["params"].get("judge")
+    yield from (_run(body), *(_judge(body, judge) for judge in (*([own] if own else []), *judged)))
 
 
 def _run(body: dict[str, Any]) -> Run:

@@ -9,6 +9,7 @@ from runbook_runner.cli.options import (
     OUTPUT,
     REPEATED,
     WHAT,
+    OptionGroup,
     add_dry_run,
     add_env_file,
     add_keep,
@@ -62,6 +63,16 @@ def _declare_model(parser: argparse.ArgumentParser) -> None:
     )
     add("--replay", metavar="RECORDING", help=replay)
     add_on_miss(group, "With --replay, for a call that was not recorded")
+    add_judge(group)
+    cost = "Refuse further model calls, the judge's too, once they have cost so much."
+    add("--max-cost", dest="max_cost_usd", type=float, metavar="USD", help=cost)
+    tokens = "Refuse further model calls once they have used so many tokens, cached ones included."
+    add("--max-tokens", type=int, metavar="N", help=tokens)
+    add("--max-calls", type=int, metavar="N", help="Refuse further model calls after so many.")
+
+
+def add_judge(group: OptionGroup) -> None:
+    add = group.add_argument
     judge = (
         "Have this model score the results by the runbook's rubric, or its short form's items (default: "
         "RUNBOOK_JUDGE_MODEL, else none); OPENROUTER_API_KEY or its maker's key opens it."
@@ -70,11 +81,6 @@ def _declare_model(parser: argparse.ArgumentParser) -> None:
     samples = f"Ask it so often, and take the median (default: 1; at most {settings.MAX_JUDGE_SAMPLES})."
     add("--judge-samples", type=int, metavar="N", help=samples)
     add("--judge-script", type=Path, metavar="FILE", help="Answer the judge's model calls from this YAML script.")
-    cost = "Refuse further model calls, the judge's too, once they have cost so much."
-    add("--max-cost", dest="max_cost_usd", type=float, metavar="USD", help=cost)
-    tokens = "Refuse further model calls once they have used so many tokens, cached ones included."
-    add("--max-tokens", type=int, metavar="N", help=tokens)
-    add("--max-calls", type=int, metavar="N", help="Refuse further model calls after so many.")
 
 
 def _declare_sandbox(parser: argparse.ArgumentParser) -> None:

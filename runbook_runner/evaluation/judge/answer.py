@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from runbook_runner.core.asking.question import Answer
@@ -12,6 +12,7 @@ _LONGEST: Final = 200_000  # characters of an answer that are read
 _MOST_OBJECTS: Final = 200
 _LONGEST_REASON: Final = 1000
 _QUOTED: Final = 120
+CHOICES: Final[Mapping[str, float]] = {"first": 1.0, "second": -1.0, "equal": 0.0}
 
 
 class Score(NamedTuple):
@@ -26,16 +27,31 @@ class Read(NamedTuple):
     problems: Mapping[str, str]
     """By the key of each other item: why not."""
 
+    def mended_by(self, second: "Read") -> "Read":
+        """With what a second answer to the same question says."""
+        scores = {**self.scores, **second.scores}
+        problems = {**self.problems, **second.problems}
+        return Read(scores, {key: why for key, why in problems.items() if key not in scores})
 
-def read_answer(answer: Answer, items: Sequence[Item]) -> Read:
+
+def read_scores(answer: Answer, items: Sequence[Item]) -> Read:
+    return _read(answer, items, _score)
+
+
+def read_choices(answer: Answer, items: Sequence[Item]) -> Read:
+    """Of an answer that compares two results: the value of each is 1 where the first is better, -1 where the second is,
+    0 where neither is."""
+    return _read(answer, items, _choice)
+
+
+def _read(answer: Answer, items: Sequence[Item], read_one: Callable[[Any, Item], Score | str]) -> Read:
     if problem := _unusable(answer):
         return Read({}, {item.key: problem for item in items})
     found = _object(answer.text, items)
     if found is None:
-        said = " ".join(answer.text.split())
-        quoted = f": {said[:_QUOTED]!r}" if said else ""
-        return Read({}, {item.key: f"the judge's answer holds no JSON object with scores{quoted}." for item in items})
-    each = {item.key: _score(found.get(item.key, found.get(item.id)), item) for item in items}
+        said = " ".join(answer.text.split())[:_QUOTED]
+        return Read({}, {item.key: f"the judge's answer holds no JSON object with scores: {said!r}." for item in items})
+    each = {item.key: read_one(found.get(item.key, found.get(item.id)), item) for item in items}
     return Read(
         {key: score for key, score in each.items() if isinstance(score, Score)},
         {key: problem for key, problem in each.items() if isinstance(problem, str)},
@@ -75,8 +91,7 @@ def _score(given: Any, item: Item) -> Score | str:
         return "the judge said nothing of it."
     if not isinstance(given, dict):
         given = {"met" if item.kind == "checklist" else "score": given}
-    reason = given.get("reason")
-    said = " ".join(reason.split())[:_LONGEST_REASON] if isinstance(reason, str) else ""
+    said = _reason(given)
     if item.kind == "checklist":
         met = given.get("met")
         return Score(float(met), said) if isinstance(met, bool) else f"`met` is {_shown(met)}, not true or false."
@@ -86,6 +101,22 @@ def _score(given: Any, item: Item) -> Score | str:
     if not item.low <= value <= item.high:
         return f"its score of {value:g} is not from {item.low:g} to {item.high:g}."
     return Score(value, said)
+
+
+def _choice(given: Any, _: Item) -> Score | str:
+    if given is None:
+        return "the judge said nothing of it."
+    if not isinstance(given, dict):
+        given = {"better": given}
+    better = given.get("better")
+    if not isinstance(better, str) or better.strip().lower() not in CHOICES:
+        return f"`better` is {_shown(better)}, not one of {', '.join(CHOICES)}."
+    return Score(CHOICES[better.strip().lower()], _reason(given))
+
+
+def _reason(given: Mapping[str, Any]) -> str:
+    reason = given.get("reason")
+    return " ".join(reason.split())[:_LONGEST_REASON] if isinstance(reason, str) else ""
 
 
 def _number(value: Any) -> float | None:

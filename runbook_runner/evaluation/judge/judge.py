@@ -2,37 +2,25 @@
 it."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from statistics import fmean, median
 from typing import Any, Final, Literal, NamedTuple
 
 from runbook_runner.core.apart.process import OnCancel
-from runbook_runner.core.asking.question import Ask
 from runbook_runner.core.criteria import Criteria, Rubric
 from runbook_runner.core.declared import RequiredOutput
 from runbook_runner.core.events import CheckFinished, Emit
 from runbook_runner.core.ids import slug
 from runbook_runner.evaluation.entries import PLATFORM, Check
-from runbook_runner.evaluation.judge.answer import Read, read_answer
+from runbook_runner.evaluation.judge.answer import Read, read_scores
 from runbook_runner.evaluation.judge.items import MOST, Item, items_of
-from runbook_runner.evaluation.judge.material import material_of
-from runbook_runner.evaluation.judge.prompt import question_of, repair
+from runbook_runner.evaluation.judge.material import Material, material_of
+from runbook_runner.evaluation.judge.model import Judge, ask_twice
+from runbook_runner.evaluation.judge.prompt import Nth, question_of
 from runbook_runner.evaluation.outputs import ResultsFolder
 
 _NOTHING: Final = "there is no result that a judge could look at."
-
-
-class Judge(NamedTuple):
-    """Who is asked."""
-
-    model: str
-    samples: int
-    ask: Ask
-    task: str
-    """What the agent was to do."""
-    to_app: Callable[[str], str] = str
-    """Puts `/app` in the place of the folder that it was in the run's sandbox: two runs with the same results are the
-    same question."""
 
 
 class Judged(NamedTuple):
@@ -76,22 +64,15 @@ def judge_results(
     return Judged(tuple(checks), body)
 
 
-def _samples(judge: Judge, items: Sequence[Item], material: Any) -> Iterator[Read]:
+def _samples(judge: Judge, items: Sequence[Item], material: Material) -> Iterator[Read]:
     """A model that can't be reached is not asked any more."""
     asked = items[:MOST]
     over = {item.key: f"a judge is asked about {MOST} criteria at most." for item in items[MOST:]}
     for number in range(1, judge.samples + 1):
-        question = question_of(asked, judge.task, material, sample=number, samples=judge.samples)
-        answer = judge.ask(question)
-        read = read_answer(answer, asked)
-        if read.problems and not answer.problem:
-            answer = judge.ask(repair(question, answer.text, read.problems))
-            second = read_answer(answer, asked)
-            scores = {**read.scores, **second.scores}
-            problems = {key: why for key, why in {**read.problems, **second.problems}.items() if key not in scores}
-            read = Read(scores, problems)
-        yield Read(read.scores, {**read.problems, **over})
-        if answer.problem:
+        question = question_of(asked, judge.task, material, Nth(number, judge.samples))
+        found = ask_twice(judge.ask, question, partial(read_scores, items=asked))
+        yield Read(found.read.scores, {**found.read.problems, **over})
+        if not found.is_reached:
             return
 
 

@@ -41,10 +41,15 @@ class Material(NamedTuple):
 
 
 def material_of(
-    results: ResultsFolder, required: Iterable[RequiredOutput], to_app: Callable[[str], str], on_cancel: OnCancel
+    results: ResultsFolder,
+    required: Iterable[RequiredOutput],
+    to_app: Callable[[str], str],
+    on_cancel: OnCancel,
+    share: int = 1,
 ) -> Material:
-    """The agent's report of itself is no result. to_app: see `Judge`. Raises CancelledError."""
-    room, parts, left_out = _Room(to_app, on_cancel), list[str | Picture](), list[str]()
+    """The agent's report of itself is no result. to_app: see `Judge`. share: so many have one context together. Raises
+    CancelledError."""
+    room, parts, left_out = _Room(to_app, on_cancel, share), list[str | Picture](), list[str]()
     for number, path in enumerate(_in_order(results, required)):
         name = path.relative_to(results.root).as_posix()
         if name == REPORT:
@@ -63,11 +68,11 @@ def material_of(
 class _Room:
     """What may still be shown, and how: see `material_of`."""
 
-    def __init__(self, to_app: Callable[[str], str], on_cancel: OnCancel) -> None:
+    def __init__(self, to_app: Callable[[str], str], on_cancel: OnCancel, share: int) -> None:
         self.to_app = to_app
         self.on_cancel = on_cancel
-        self.chars = MOST_CHARS
-        self.pictures = MOST_PICTURES
+        self.most_chars = self.chars = MOST_CHARS // share
+        self.most_pictures = self.pictures = MOST_PICTURES // share
 
 
 def _in_order(results: ResultsFolder, required: Iterable[RequiredOutput]) -> Iterator[Path]:
@@ -118,14 +123,14 @@ def _picture(data: bytes, kind: str, name: str, room: _Room) -> tuple[list[str |
     if len(data) > PICTURE_BYTES:
         return [], f"a picture larger than {PICTURE_BYTES:,} bytes"
     if not room.pictures:
-        return [], f"{MOST_PICTURES} pictures are shown at most"
+        return [], f"{room.most_pictures} pictures are shown at most"
     room.pictures -= 1
     return [_title(name, kind), Picture(kind, data)], ""
 
 
 def _texts(text: str, name: str, room: _Room, *, is_cut: bool, what: str = "text") -> tuple[list[str | Picture], str]:
     if not room.chars:
-        return [], f"{MOST_CHARS:,} characters of text are shown at most"
+        return [], f"{room.most_chars:,} characters of text are shown at most"
     shown = text[: min(FILE_CHARS, room.chars)]
     room.chars -= len(shown)
     lack = "" if len(shown) == len(text) and not is_cut else f"all after its first {len(shown):,} characters"

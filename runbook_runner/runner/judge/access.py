@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from runbook_runner.core.asking.question import Answer, Question
 from runbook_runner.core.events import Emit, Event, ModelCalled, ReplayDiverged
 from runbook_runner.core.spec import JudgeChoice, Limits
-from runbook_runner.evaluation.judge.judge import Judge
+from runbook_runner.evaluation.judge.model import Judge
 from runbook_runner.gateway import Budget, Cassette, Session, Upstream, listen
 from runbook_runner.gateway.ask.ask import Asker
 from runbook_runner.gateway.ask.forms import form_for

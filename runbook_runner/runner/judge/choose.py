@@ -31,17 +31,15 @@ def choose_judge(
 ) -> JudgeChoice | None:
     """default: the model that the settings name; a run from a recording has what was recorded instead. keys: names of
     the provider key variables that have a value. Raises InputError."""
-    samples = request.judge_samples
-    if samples is not None and not 1 <= samples <= MAX_JUDGE_SAMPLES:
-        raise InputError(f"--judge-samples must be from 1 to {MAX_JUDGE_SAMPLES}.")
-    chosen = _chosen(request, None if request.replay else default, keys)
+    model, samples, script = request.judge_model, request.judge_samples, request.judge_script
+    chosen = wanted_judge(model, samples, script, None if request.replay else default, keys)
     chosen = chosen or (recorded and recorded.model_copy(update={"samples": samples or recorded.samples}))
     if chosen is None:
         if samples is not None:
             raise InputError("--judge-samples has no meaning without a judge.", hint="Name one with --judge-model.")
         return None
     if not items_of(spec.criteria):
-        if request.judge_model or request.judge_script:
+        if model or script:
             warn("The runbook has no rubric, and is not of the short form: there is nothing for a judge to decide.")
         return None
     if spec.model and chosen.provider and _bare(spec.model) == _bare(chosen.model):
@@ -50,16 +48,21 @@ def choose_judge(
     return chosen
 
 
-def _chosen(request: RunRequest, default: str | None, keys: Collection[str]) -> JudgeChoice | None:
-    samples = request.judge_samples or 1
-    if request.judge_script:
-        return JudgeChoice(model=request.judge_model or _SCRIPTED, samples=samples)
-    model = request.judge_model or default
+def wanted_judge(
+    model: str | None, samples: int | None, script: Path | None, default: str | None, keys: Collection[str]
+) -> JudgeChoice | None:
+    """Who is asked for by the options --judge-model, --judge-samples and --judge-script, or by default; `None`: nobody.
+    Raises InputError."""
+    if samples is not None and not 1 <= samples <= MAX_JUDGE_SAMPLES:
+        raise InputError(f"--judge-samples must be from 1 to {MAX_JUDGE_SAMPLES}.")
+    if script:
+        return JudgeChoice(model=model or _SCRIPTED, samples=samples or 1)
+    model = model or default
     if model is None:
         return None
     facts = AgentFacts("judge", providers=tuple(dict.fromkeys((maker_of(model) or _ROUTER, _ROUTER))))
     provider, _ = choose_provider(facts, model, keys)
-    return JudgeChoice(model=str(model_for(facts, model, provider)), provider=provider, samples=samples)
+    return JudgeChoice(model=str(model_for(facts, model, provider)), provider=provider, samples=samples or 1)
 
 
 def _bare(model: str) -> str:

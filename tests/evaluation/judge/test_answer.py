@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from runbook_runner.core.asking.question import Answer
-from runbook_runner.evaluation.judge.answer import read_answer
+from runbook_runner.evaluation.judge.answer import read_scores
 from runbook_runner.evaluation.judge.items import Item
 
 CLARITY = Item("c1", "judge", "clarity", "Clarity", low=1, high=5, threshold=3)
@@ -22,7 +22,7 @@ NONE = "the judge's answer holds no JSON object with scores"
     ('<think>{ not {json {"a": 1}</think> {"c1": {"score": 2}} {"other": 1}', 2),
 ])  # fmt: skip
 def test_score_is_found_wherever_the_object_is(text: str, score: float) -> None:
-    assert read_answer(Answer(text), [CLARITY]).scores["c1"].value == score
+    assert read_scores(Answer(text), [CLARITY]).scores["c1"].value == score
 
 
 @pytest.mark.parametrize(("answer", "problem"), [
@@ -48,7 +48,7 @@ def test_score_is_found_wherever_the_object_is(text: str, score: float) -> None:
     (Answer(problem="HTTP 400."), "the judge gave no answer: HTTP 400."),
 ])  # fmt: skip
 def test_what_is_no_score_is_a_problem_and_never_a_number(answer: Answer, problem: str) -> None:
-    read = read_answer(answer, [CLARITY])
+    read = read_scores(answer, [CLARITY])
     assert read.scores == {}
     assert read.problems["c1"][: len(problem)] == problem
 
@@ -57,10 +57,10 @@ def test_what_is_no_score_is_a_problem_and_never_a_number(answer: Answer, proble
     ('{"met": true, "reason": "r"}', 1), ("false", 0), ('{"met": 1}', None), ('{"met": "yes"}', None), ("{}", None),
 ])  # fmt: skip
 def test_item_of_a_checklist_is_met_or_not(given: str, met: Any) -> None:
-    read = read_answer(Answer(f'{{"c2": {given}}}'), [DONE])
+    read = read_scores(Answer(f'{{"c2": {given}}}'), [DONE])
     assert [score.value for score in read.scores.values()] == ([] if met is None else [met])
 
 
 def test_one_bad_score_costs_the_others_nothing() -> None:
-    read = read_answer(Answer('{"c1": {"score": 9}, "c2": {"met": true}}'), [CLARITY, DONE])
+    read = read_scores(Answer('{"c1": {"score": 9}, "c2": {"met": true}}'), [CLARITY, DONE])
     assert (set(read.scores), set(read.problems)) == ({"c2"}, {"c1"})

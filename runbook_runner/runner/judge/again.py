@@ -1,0 +1,178 @@
+"""Runner: judges what runs that are over have made: one by the criteria of its runbook, or two beside each other."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from runbook_runner.core import settings
+from runbook_runner.core.clock import now_iso
+from runbook_runner.core.disk.private import FILE, FOLDER
+from runbook_runner.core.errors import InputError, RecordingError
+from runbook_runner.core.events import Event, ModelCalled, Usage
+from runbook_runner.core.files import make_folder, write_atomically
+from runbook_runner.core.settings import Settings
+from runbook_runner.core.spec import JudgeChoice, Limits
+from runbook_runner.evaluation.judge.items import items_of
+from runbook_runner.evaluation.judge.judge import judge_results
+from runbook_runner.evaluation.judge.material import Material, material_of
+from runbook_runner.evaluation.judge.model import Judge
+from runbook_runner.evaluation.judge.pairwise import compare
+from runbook_runner.evaluation.outputs import ResultsFolder
+from runbook_runner.gateway import Cassette, Upstream
+from runbook_runner.runner.cancellation import Cancellation
+from runbook_runner.runner.judge.access import judge_access
+from runbook_runner.runner.judge.choose import judge_upstream, wanted_judge
+from runbook_runner.runner.replay.recorded_run import RecordedRun, read_recorded_run
+from runbook_runner.runner.request.secrets import provider_keys, redactor_for
+from runbook_runner.runner.request.variables import user_variables
+from runbook_runner.trajectory.store import JUDGE, RESULTS
+
+JUDGED_FILE = "judged.json"
+
+
+@dataclass(frozen=True)
+class JudgeRequest:
+    name: str
+    """A trajectory's id or folder."""
+    other: str | None = None
+    """Another one, to be compared with it."""
+    judge_model: str | None = None
+    judge_samples: int | None = None
+    judge_script: Path | None = None
+    env_file: Path | None = None
+    max_cost_usd: float | None = None
+
+
+@dataclass(frozen=True)
+class JudgedAgain:
+    run: RecordedRun
+    other: RecordedRun | None
+    found: Mapping[str, Any]
+    """As `judge_results` or `compare` says it, with `usage` and `path`: the folder of the calls."""
+
+
+def judge_again(request: JudgeRequest, tell: Callable[[str], None]) -> JudgedAgain:
+    """tell: gets what its user should know before it begins. Raises InputError, NotReadyError and RecordingError."""
+    asked = Settings.load()
+    run = _ended(asked.require_home(), request.name)
+    other = _ended(asked.require_home(), request.other) if request.other else None
+    if other is None and not items_of(run.spec.criteria):
+        raise InputError(
+            "The runbook of this run has no rubric, and is not of the short form: a judge has nothing to decide.",
+            where=str(run.folder),
+            hint="Two runs can be compared all the same: `runbook judge RUN OTHER`.",
+        )
+    environ = user_variables(request.env_file).all()
+    keys = provider_keys(environ)
+    choice = wanted_judge(request.judge_model, request.judge_samples, request.judge_script, asked.judge_model, keys)
+    if choice is None and run.spec.judge:
+        choice = run.spec.judge.model_copy(update={"samples": request.judge_samples or run.spec.judge.samples})
+    if choice is None or (choice.provider is None and request.judge_script is None):
+        raise InputError("No judge is named.", hint="Name one with --judge-model MODEL, or set RUNBOOK_JUDGE_MODEL.")
+    upstream = judge_upstream(run.spec.model_copy(update={"judge": choice}), environ, request.judge_script, None)
+    assert upstream
+    if upstream.address:
+        tell(f"The results go to the judge, {choice.model} at {upstream.address}.")
+    if other and other.spec.mission != run.spec.mission:
+        tell("The two runs had different tasks: both are judged by that of the first.")
+    limits = Limits(max_cost_usd=request.max_cost_usd)
+    calls = _Calls(_new_folder(run.folder / JUDGE))
+    ids = {"trajectory_id": run.trajectory_id, "other": other.trajectory_id if other else None}
+    found: dict[str, Any] = {"model": choice.model, "samples": choice.samples, "errors": 1}
+    try:
+        with _judging(run, choice, upstream, environ, limits, calls) as judge:
+            found = _compared(judge, run, other) if other else _judged(judge, run)
+    finally:  # also when it is interrupted: its calls have been paid for
+        body = {**found, **calls.used()}
+        _write(calls.folder, {**ids, "created": now_iso(), **body})
+    return JudgedAgain(run, other, {**body, "path": str(calls.folder)})
+
+
+class _Calls:
+    """What the judge's calls were, and where they are recorded."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.usage = Usage()
+        self.spent = Usage()
+        self.sources: dict[str, int] = {}
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, ModelCalled):
+            self.usage += event.usage
+            self.spent += event.usage if event.source == "provider" else Usage()
+            self.sources[event.source] = self.sources.get(event.source, 0) + 1
+
+    def used(self) -> dict[str, Any]:
+        return {"usage": self.usage.model_dump(), "model_calls": self.sources, "spent": self.spent.model_dump()}
+
+
+@contextmanager
+def _judging(
+    run: RecordedRun,
+    choice: JudgeChoice,
+    upstream: Upstream,
+    environ: Mapping[str, str],
+    limits: Limits,
+    calls: _Calls,
+) -> Iterator[Judge]:
+    redactor = redactor_for(run.spec, environ, upstream.secret_values())
+    cassette = Cassette(calls.folder, redactor, Settings.load().record_mode, most_bytes=run.spec.limits.disk_bytes)
+    task, to_app, cancellation = run.spec.mission, _to_app(run), Cancellation()
+    with judge_access(upstream, choice, cassette, task, to_app, limits, calls, cancellation) as judge:
+        yield judge
+
+
+def _judged(judge: Judge, run: RecordedRun) -> dict[str, Any]:
+    results = ResultsFolder(run.folder / RESULTS)
+    judged = judge_results(
+        judge, run.spec.criteria, results, run.spec.outputs, Cancellation().ends_with, lambda _: None
+    )
+    assert judged.body
+    return judged.body
+
+
+def _compared(judge: Judge, run: RecordedRun, other: RecordedRun) -> dict[str, Any]:
+    return compare(judge, run.spec.criteria, _half(run), _half(other))
+
+
+def _half(run: RecordedRun) -> Material:
+    results = ResultsFolder(run.folder / RESULTS)
+    return material_of(results, run.spec.outputs, _to_app(run), Cancellation().ends_with, share=2)
+
+
+def _ended(home: Path, name: str) -> RecordedRun:
+    run = read_recorded_run(home, name)
+    if run.end is None:
+        raise InputError("This run has not ended.", where=str(run.folder))
+    return run
+
+
+def _to_app(run: RecordedRun) -> Callable[[str], str]:
+    return lambda text: text if run.app == settings.APP else text.replace(run.app, settings.APP)
+
+
+def _new_folder(judge: Path) -> Path:
+    """Numbered, as nothing that was judged before is to be lost. Raises RecordingError."""
+    try:
+        make_folder(judge, FOLDER)
+        for number in count(1):
+            try:
+                (judge / str(number)).mkdir(FOLDER)
+                return judge / str(number)
+            except FileExistsError:
+                continue
+    except OSError as error:
+        raise RecordingError(f"The judge's calls can't be recorded: {error.strerror}.", where=str(judge)) from error
+    raise AssertionError("there is always a next number")
+
+
+def _write(folder: Path, body: Mapping[str, Any]) -> None:
+    try:
+        write_atomically(folder / JUDGED_FILE, json.dumps(body, indent=1, ensure_ascii=False) + "\n", mode=FILE)
+    except OSError as error:
+        raise RecordingError(f"What the judge said can't be written: {error.strerror}.", where=str(folder)) from error
