@@ -32,6 +32,12 @@ def fits(pattern: str, text: str) -> bool:
     return _compiled(pattern, ignore_case=False).fullmatch(encodable(text)) is not None
 
 
+def without(pattern: str, text: str) -> str:
+    """Returns the text less all that such a pattern matches."""
+    left: str = _compiled(pattern, ignore_case=False).sub("", encodable(text))
+    return left
+
+
 @lru_cache(maxsize=64)
 def _compiled(pattern: str, *, ignore_case: bool) -> "re2._Regexp[str]":
     import re2  # takes 20 ms, and few files have patterns

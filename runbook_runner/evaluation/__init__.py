@@ -1,5 +1,4 @@
-"""Evaluation: required outputs, checks and validation report of a run, and its verdict."""
+"""Evaluation: required outputs, checks and validation report of a run, and its verdict; expected against actual files.
 
-from runbook_runner.evaluation.verdict import Evaluation, evaluate
-
-__all__ = ["Evaluation", "evaluate"]
+Importing this imports nothing else: the process that compares files imports parts of it, without any library.
+"""

@@ -13,7 +13,7 @@ from runbook_runner.core.criteria import Criteria
 from runbook_runner.core.errors import AgentError, CancelledError, RecordingError, RunbookError
 from runbook_runner.core.events import AgentFinished, AgentStarted, Event, Log, SandboxStarted, Status
 from runbook_runner.core.spec import InputFile
-from runbook_runner.evaluation import evaluate
+from runbook_runner.evaluation.verdict import evaluate
 from runbook_runner.runner.agent.launch import launch_of
 from runbook_runner.runner.agent.retries import run_agent
 from runbook_runner.runner.cancellation import Cancellation, Interrupt

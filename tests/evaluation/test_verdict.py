@@ -11,9 +11,9 @@ import pytest
 from runbook_runner.core.criteria import Criteria
 from runbook_runner.core.events import AgentFinished, Evaluated, Recorded
 from runbook_runner.core.spec import RequiredOutput
-from runbook_runner.evaluation import evaluate
 from runbook_runner.evaluation.checks.run import RunCommand
 from runbook_runner.evaluation.entries import MOST
+from runbook_runner.evaluation.verdict import evaluate
 
 
 def judge(

@@ -1,0 +1,77 @@
+"""Evaluation, compare: JSON documents, by values."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from runbook_runner.core.disk.links import open_regular
+from runbook_runner.core.errors import InputError
+from runbook_runner.core.formats.json_toml import read_json
+from runbook_runner.core.text import printable_name
+from runbook_runner.evaluation.compare.rule import Rule, UnreadableError
+from runbook_runner.evaluation.compare.values import same, shown, told
+
+_LINES = (".jsonl", ".ndjson")
+_LONGEST_PLACE = 200
+
+Pointer = Sequence[str]
+"""The parts of a JSON pointer that are still ahead."""
+
+
+def read(path: Path) -> Any:
+    with open_regular(path) as file:
+        data = file.read()
+    if path.suffix.lower() not in _LINES:
+        return _value(data, 0)
+    return [_value(line, number) for number, line in enumerate(data.split(b"\n"), 1) if line.strip()]
+
+
+def _value(data: bytes, line: int) -> Any:
+    """line: the number of the only line that this is; 0 when it is a whole file."""
+    try:
+        return read_json(data.removeprefix(b"\xef\xbb\xbf"), "")
+    except InputError as error:
+        at = line or (error.where or "").lstrip(":")
+        raise UnreadableError(f"{f'line {at}: ' if at else ''}{error.message}".rstrip(".")) from error
+
+
+def compare(expected: Any, found: Any, rule: Rule) -> Iterator[str]:
+    ignored = [[_plain(part) for part in pointer.split("/")[1:]] for pointer in rule.ignore]
+    return _differences(expected, found, "", ignored, rule.tolerance)
+
+
+def _plain(part: str) -> str:
+    """RFC 6901, section 4."""
+    return part.replace("~1", "/").replace("~0", "~")
+
+
+def _differences(expected: Any, found: Any, at: str, ignored: Sequence[Pointer], tolerance: float) -> Iterator[str]:
+    if isinstance(expected, dict) and isinstance(found, dict):
+        one, two = expected, found
+    elif isinstance(expected, list) and isinstance(found, list):
+        if len(expected) != len(found):
+            yield f"{_place(at)}: {told(expected, found)}."
+        length = min(len(expected), len(found))
+        one, two = ({str(n): items[n] for n in range(length)} for items in (expected, found))
+    elif same(expected, found, tolerance):
+        return
+    else:
+        yield f"{_place(at)}: {told(expected, found)}."
+        return
+    for key in one | two:
+        ahead = [pointer[1:] for pointer in ignored if pointer[0] in ("*", key)]
+        if not all(ahead):
+            continue
+        inner = f"{at}/{key.replace('~', '~0').replace('/', '~1')}"
+        if key not in two:
+            yield f"{_place(inner)} is missing: {shown(one[key])}."
+        elif key not in one:
+            yield f"{_place(inner)} is not expected: {shown(two[key])}."
+        else:
+            yield from _differences(one[key], two[key], inner, ahead, tolerance)
+
+
+def _place(pointer: str) -> str:
+    if len(pointer) > _LONGEST_PLACE:
+        pointer = f"{pointer[:_LONGEST_PLACE]}…"
+    return printable_name(pointer) or "The document"

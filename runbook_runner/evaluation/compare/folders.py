@@ -1,0 +1,117 @@
+"""Evaluation, compare: the files of a folder against the expected ones."""
+
+import codecs
+import errno
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from runbook_runner.core.apart.process import OnCancel
+from runbook_runner.core.disk.links import open_regular
+from runbook_runner.core.text import counted, decoded_name
+from runbook_runner.evaluation.compare.process import differences
+from runbook_runner.evaluation.compare.rule import Difference, How, Rule, how_by_name
+from runbook_runner.evaluation.outputs import ResultsFolder
+
+_MOST_DIFFERENCES: Final = 100
+_MOST_BYTES: Final = 50 << 20
+"""Of a file that is compared in another way than by bytes."""
+_BLOCK: Final = 1 << 20
+
+
+def _never(stop: Callable[[], None]) -> AbstractContextManager[None]:
+    return nullcontext()
+
+
+def compare_folders(
+    expected: Path, actual: Path, rules: Sequence[Rule] = (), *, on_cancel: OnCancel = _never
+) -> tuple[Difference, ...]:
+    """Every file of `expected` has to be in `actual`, and the same by the first rule that fits its path, or by its
+    type; what else is in `actual` does not matter. After 100 differences the rest is not compared. Raises
+    CancelledError."""
+    found = _differences(expected, actual, rules, on_cancel)
+    told = tuple(islice(found, _MOST_DIFFERENCES + 1))
+    if len(told) <= _MOST_DIFFERENCES:
+        return told
+    return *told[:-1], Difference(told[-1].path, "This and what follows is not told: there are too many differences.")
+
+
+def _differences(expected: Path, actual: Path, rules: Sequence[Rule], on_cancel: OnCancel) -> Iterator[Difference]:
+    by_path = _rules_of(ResultsFolder(expected), rules)
+    for path in sorted(path for path in expected.rglob("*") if not path.is_dir()):
+        rule = by_path.get(path, Rule("**"))
+        if rule.how == "ignore":
+            continue
+        name = path.relative_to(expected)
+        for message in _compared(expected, actual, name, rule, on_cancel):
+            yield Difference(decoded_name(name.as_posix()), message)
+
+
+def _rules_of(folder: ResultsFolder, rules: Sequence[Rule]) -> dict[Path, Rule]:
+    found: dict[Path, Rule] = {}
+    for rule in rules:
+        pattern = f"{rule.files}/*" if rule.files.endswith("**") else rule.files
+        for path in folder.matching(pattern):
+            found.setdefault(path, rule)
+    return found
+
+
+def _compared(expected: Path, actual: Path, name: Path, rule: Rule, on_cancel: OnCancel) -> Iterator[str]:
+    with ExitStack() as files:
+        try:
+            one = files.enter_context(_opened(expected, name))
+        except OSError as error:
+            yield f"The expected file can't be read: {error.strerror}."
+            return
+        try:
+            two = files.enter_context(_opened(actual, name))
+        except OSError as error:
+            is_missing = error.errno in (errno.ENOENT, errno.ENOTDIR)
+            yield "The file is missing." if is_missing else f"The file can't be read: {error.strerror}."
+            return
+        at = _first_difference(one, two)
+        how = (how_by_name(name) or _text_or_bytes(one)) if rule.how == "auto" else rule.how
+        sizes = [os.fstat(file.fileno()).st_size for file in (one, two)]
+    if at is None:
+        return
+    if how == "bytes":
+        yield f"Byte {at + 1:,} differs: expected {counted(sizes[0], 'byte')}, found {sizes[1]:,}."
+    elif max(sizes) > _MOST_BYTES:
+        who = "The expected file" if sizes[0] > _MOST_BYTES else "The file"
+        yield f"{who} has more than {_MOST_BYTES >> 20} MB, too many to be compared as {how}."
+    else:
+        yield from differences(expected / name, actual / name, how, rule, on_cancel)
+
+
+def _opened(folder: Path, name: Path) -> BinaryIO:
+    """Raises OSError, also when it is a link or lies behind one."""
+    inner = folder / name
+    if os.path.realpath(inner.parent) != os.path.join(os.path.realpath(folder), *name.parent.parts):  # noqa: PTH118
+        raise OSError(errno.ELOOP, "its folder is a link")
+    return open_regular(inner)
+
+
+def _first_difference(one: BinaryIO, two: BinaryIO) -> int | None:
+    """The offset of the first byte that differs; `None` when the files are the same."""
+    at = 0
+    while (block := one.read(_BLOCK)) == (other := two.read(_BLOCK)):
+        if not block:
+            return None
+        at += len(block)
+    return at + next(
+        (n for n, (a, b) in enumerate(zip(block, other, strict=False)) if a != b), min(len(block), len(other))
+    )
+
+
+def _text_or_bytes(file: BinaryIO) -> How:
+    """By its beginning, at the end of which a character may be cut."""
+    file.seek(0)
+    begin = file.read(_BLOCK)
+    try:
+        text = codecs.getincrementaldecoder("utf-8")().decode(begin, final=len(begin) < _BLOCK)
+    except UnicodeDecodeError:
+        return "bytes"
+    return "bytes" if "\0" in text else "text"
