@@ -15,7 +15,7 @@ from runbook_runner.core.errors import NotReadyError, RunbookError
 from runbook_runner.core.events import Report
 from runbook_runner.core.text import Lines, printable_output
 from runbook_runner.sandbox.docker.engine import Engine, engine_errors
-from runbook_runner.sandbox.image_names import full_name, is_image_name, shown_name
+from runbook_runner.sandbox.image_names import full_name, shown_name
 from runbook_runner.sandbox.images.build_request import Bounds, BuildFailedError, build_records
 from runbook_runner.sandbox.images.fetches import images_of, read_dockerfile_text, refuse_fetches, refuse_host_files
 from runbook_runner.sandbox.images.recipe import Recipe, is_ours
@@ -56,7 +56,7 @@ def build_image(
         refuse_fetches(text, made_of.arguments, lambda name: _has(engine, name), where)
     elif engine.is_podman:
         refuse_host_files(text, made_of.arguments, where)
-    for image in images_of(text, _arguments(engine, made_of)):
+    for image in images_of(text, _arguments(engine, made_of), where):
         _refuse_strangers(engine, image, where)
     report(f"Building {tag}")
     descriptor, name = tempfile.mkstemp(prefix="runbook-build-", suffix=".log")
@@ -92,7 +92,7 @@ def _has(engine: Engine, image: str) -> bool:
 def _refuse_strangers(engine: Engine, image: str, where: str) -> None:
     """Raises NotReadyError for an image that would get the name of one built here, and for a name for which the engine
     takes an image of another name."""
-    if not is_image_name(image) or engine.image_id(image):
+    if engine.image_id(image):
         return
     if is_ours(image):
         message = f"There is no image {image}, and none of that name is pulled: runs would take it for one built here."
@@ -125,8 +125,7 @@ def _run(
         "t": engine.image_name(made_of.tag),
         "buildargs": json.dumps({**_proxies(engine, made_of, bounds), **_arguments(engine, made_of)}),
         "labels": json.dumps(made_of.labels),
-        # Docker before 25.0.2 takes any pulled image that looks like it for a step on nothing (CVE-2024-24557).
-        "nocache": fresh or "scratch" in images_of(_text(made_of), made_of.arguments),
+        "nocache": fresh or (made_of.foreign and _takes_others_for_steps(engine)),
         "rm": True,
         "forcerm": True,
     }
@@ -137,6 +136,12 @@ def _run(
         with closing(records):
             for line in _lines(records):
                 say(line)
+
+
+def _takes_others_for_steps(engine: Engine) -> bool:
+    """Docker before 25.0.2 takes any pulled image that looks like it for a step on `scratch` (CVE-2024-24557)."""
+    version = re.match(r"(\d+)\.(\d+)\.(\d+)", str(engine.version.get("Version")))
+    return version is None or tuple(map(int, version.groups())) < (25, 0, 2)
 
 
 def _arguments(engine: Engine, made_of: Recipe) -> Mapping[str, str]:

@@ -1,9 +1,10 @@
 """Docker sandbox: which images a Dockerfile names, and what the engine itself would fetch or read for it, which no
-network of the build's containers holds back. A project's Dockerfile may have none of that, nor anything that engines
-read differently: with a narrowed network nothing that fetches, on Podman no file of the engine's machine."""
+network of the build's containers holds back. A project's Dockerfile may have none of that: with a narrowed network
+nothing that fetches, on Podman no file of the engine's machine. One reader for all: what it can't read as every engine
+does is refused."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -22,11 +23,15 @@ _LONGEST_VALUE: Final = 500  # no image has a longer name, and a long value that
 _SET_BY_ENGINES: Final = ("TARGET", "BUILD")  # ARG TARGETARCH: Podman's value, not the one of the Dockerfile
 _MOST_STAGES: Final = 1000
 _COPIED: Final = re.compile(r"--from=(\S+)", re.IGNORECASE)
-_FLAGS: Final = re.compile(r"^(?:--\S+\s+)*")
 _PLATFORM: Final = re.compile(r"^--platform=[\w/]+\s+", re.ASCII)
 _UNCLEAR_FROM: Final = re.compile(r"--from(?!=)", re.IGNORECASE)
 _FETCHED: Final = re.compile(r"://|git@|\$|\.git\b|\\", re.IGNORECASE)
-_WITH_HEREDOCS: Final = ("RUN", "COPY", "ADD")  # some engines know them: their lines are no instructions, nor continued
+_WITH_HEREDOCS: Final = (
+    "RUN",
+    "COPY",
+    "ADD",
+    "ONBUILD",
+)  # some engines know them: their lines are no instructions, nor continued
 _QUOTES: Final = re.compile(r"[\"']")  # the engine drops them, also within a word
 # To the engine a space, or the end of a line, or not: not as to us.
 _UNUSUAL: Final = re.compile(r"[^\S \t\r\n]|[\x00-\x08\x0e-\x1f]|\r(?!\n)|\\\\(?=[ \t]*\r?$)", re.MULTILINE)
@@ -42,33 +47,17 @@ def read_dockerfile_text(dockerfile: bytes, where: str) -> str:
         raise InputError("The Dockerfile is not UTF-8 text.", where=f"{where}:{line}") from error
 
 
-def images_of(text: str, arguments: Mapping[str, str]) -> set[str]:
-    """Returns the images that a Dockerfile names, `scratch` among them, as far as that can be said. arguments: of the
-    build."""
-    values: dict[str, str] = {}
-    stages, images = set[str](), set[str]()
-    for line in _whole_lines(text):
-        word, rest = _instruction(_ONBUILD.sub("", line.lstrip()))
-        if word == "ARG" and not images:
-            found = [match for part in rest.split() if (match := _ARG.fullmatch(part))]
-            given = {match["name"]: arguments.get(match["name"], match["default"] or "") for match in found}
-            values |= {name: value for name, value in given.items() if len(value) <= _LONGEST_VALUE}
-        elif word == "FROM":
-            image, *stage = _FLAGS.sub("", _filled(rest, values)).split() or [""]
-            images |= {image} - stages
-            stages |= set(stage[1:])
-        elif word == "COPY":
-            images |= {*_COPIED.findall(rest)} - stages
-    return {image for image in images if not image.isdecimal() and "$" not in image}
-
-
-def _filled(text: str, values: Mapping[str, str]) -> str:
-    """Variables without a value are left; all of them when it would be longer than any name."""
-
-    def value(match: re.Match[str]) -> str:
-        return values.get(match[1] or match[2], match[0])
-
-    return text if _is_long(map(value, _VARIABLE.finditer(text))) else _VARIABLE.sub(value, text)
+def images_of(text: str, arguments: Mapping[str, str], where: str) -> set[str]:
+    """Returns the images that a Dockerfile names. arguments: of the build. Raises NotReadyError when that can't be
+    said."""
+    try:
+        return {image for _, _, images in _read(text, arguments) for image in images}
+    except _RefusedError as error:
+        raise NotReadyError(
+            f"Which images this Dockerfile names can't be told: {error}.",
+            where=where,
+            hint="Name images as REPOSITORY[:TAG], or by a variable with a plain `ARG NAME=VALUE` before the FROM.",
+        ) from error
 
 
 def _is_long(values: Iterable[str]) -> bool:
@@ -84,7 +73,10 @@ def refuse_fetches(text: str, arguments: Mapping[str, str], has: Callable[[str],
     """arguments: of the build. has: whether the engine has an image. Raises NotReadyError for the first instruction of
     a Dockerfile that fetches, or of which that can't be said."""
     try:
-        for word, rest in _readable(text, arguments, has):
+        for word, rest, images in _read(text, arguments):
+            _refuse_hidden(word, rest)
+            if missing := [image for image in images if not has(image)]:
+                raise _RefusedError(f"{word} {rest}", f"needs the image {missing[0]}, which the engine does not have")
             if word == "FROM" and _PLATFORM.match(rest):
                 raise _RefusedError(f"FROM {rest}", "may need the image of another platform")
             if word == "ADD" and _FETCHED.search(_QUOTES.sub("", rest)):
@@ -101,7 +93,8 @@ def refuse_host_files(text: str, arguments: Mapping[str, str], where: str) -> No
     """For Podman, which mounts and reads files of its machine for a build. arguments: of the build. Raises
     NotReadyError for the first instruction of a Dockerfile that may have one, or of which that can't be said."""
     try:
-        for word, rest in _readable(text, arguments, lambda _: True):
+        for word, rest, _ in _read(text, arguments):
+            _refuse_hidden(word, rest)
             if word == "VOLUME":
                 raise _RefusedError(f"VOLUME {rest}", "mounts what a link there leads to")
     except _RefusedError as error:
@@ -110,6 +103,32 @@ def refuse_host_files(text: str, arguments: Mapping[str, str], where: str) -> No
             where=where,
             hint="Name images as REPOSITORY[:TAG], and use no options of RUN.",
         ) from error
+
+
+@dataclass
+class _Values:
+    """Of the variables that a FROM may have: those of each ARG before the first stage."""
+
+    arguments: Mapping[str, str]
+    found: dict[str, str | None] = field(default_factory=dict)
+    """`None` for a value that engines do not agree about."""
+    are_clear: bool = True
+
+    def add(self, rest: str) -> None:
+        """rest: of an ARG."""
+        match = _ARG.fullmatch(rest)
+        if match is None:
+            self.are_clear = False
+            return
+        name = match["name"]
+        agreed = name not in self.found and not name.startswith(_SET_BY_ENGINES)
+        self.found[name] = self.arguments.get(name, match["default"]) if agreed else None
+
+    def get(self, name: str) -> tuple[str | None, str]:
+        """Returns a value, or `None` and why there is none."""
+        if not self.are_clear:
+            return None, "stands after an ARG that can't be read here: write one `ARG NAME=VALUE` a line"
+        return self.found.get(name), "needs one ARG of its own before it that gives {} a value"
 
 
 @dataclass
@@ -128,53 +147,48 @@ class _Earlier:
             self.lowered.add(name.lower())
 
 
-def _readable(text: str, arguments: Mapping[str, str], has: Callable[[str], bool]) -> Iterator[tuple[str, str]]:
-    """Yields each instruction's word and the rest of it. Raises _RefusedError for one that engines read differently, or
-    that may have files or images that its words don't say, and for an image that the engine does not have."""
+def _refuse_hidden(word: str, rest: str) -> None:
+    """Raises _RefusedError for an instruction that may have files or images that its words don't say."""
+    if word == "ONBUILD":
+        raise _RefusedError(f"{word} {rest}", "is for other builds, which do not see it")
+    if word == "RUN" and rest.startswith("--"):
+        raise _RefusedError(f"RUN {rest}", "has an option, which may mount files or have another network")
+
+
+def _read(text: str, arguments: Mapping[str, str]) -> Iterator[tuple[str, str, Sequence[str]]]:
+    """Yields each instruction's word, the rest of it, and the images that it names. Raises _RefusedError for one that
+    engines read differently."""
     if _ESCAPE.search(text):
         raise _RefusedError("# escape=", "can't be read here")
     if found := _UNUSUAL.search(text):
         raise _RefusedError(repr(found[0]), "can't be read here")
-    values: dict[str, str | None] = {}
-    earlier, stage = _Earlier(), None
+    values, earlier, stage = _Values(arguments), _Earlier(), None
     for word, rest in map(_instruction, _whole_lines(text)):
-        if not word.isascii() or ("<<" in rest and word in _WITH_HEREDOCS):  # to engines, ONBUİLD is ONBUILD
+        images: Sequence[str] = ()
+        if not word.isascii():  # to engines, ONBUİLD is ONBUILD
             raise _RefusedError(f"{word} {rest}", "can't be read here")
-        if word == "ONBUILD":
-            raise _RefusedError(f"{word} {rest}", "is for other builds, which do not see it")
+        if "<<" in rest and word in _WITH_HEREDOCS:
+            raise _RefusedError(f"{word} {rest}", "may have a here-document (`<<`), which can't be read here")
         if word == "ARG" and stage is None:
-            name, value = _argument(rest, arguments)
-            values[name] = None if name in values else value
+            values.add(rest)
         elif word == "FROM":
             if stage is not None:
                 earlier.add(stage)
             if len(earlier.numbers) == _MOST_STAGES:
                 raise _RefusedError(f"FROM {rest}", f"begins more than {_MOST_STAGES} stages")
-            stage = _from(_PLATFORM.sub("", rest), values, earlier, has)
-        elif word == "COPY":
-            _refuse_copied(rest, earlier, has)
-        elif word == "RUN" and rest.startswith("--"):
-            raise _RefusedError(f"RUN {rest}", "has an option, which may mount files or have another network")
-        yield word, rest
+            images, stage = _from(_PLATFORM.sub("", rest), values, earlier)
+        elif word in ("COPY", "ONBUILD"):
+            images = _copied_from(word, rest, earlier)
+        yield word, rest, images
 
 
-def _argument(rest: str, arguments: Mapping[str, str]) -> tuple[str, str | None]:
-    """Returns what an ARG before the first stage sets: those after it are not for FROM. `None` for a value that engines
-    do not agree about."""
-    match = _ARG.fullmatch(rest)
-    if match is None:
-        raise _RefusedError(f"ARG {rest}", "can't be read here: write one `ARG NAME=VALUE` a line")
-    name = match["name"]
-    return name, None if name.startswith(_SET_BY_ENGINES) else arguments.get(name, match["default"])
-
-
-def _from(rest: str, values: Mapping[str, str | None], earlier: _Earlier, has: Callable[[str], bool]) -> str:
-    """Returns the name of the stage; empty when it has none."""
+def _from(rest: str, values: _Values, earlier: _Earlier) -> tuple[Sequence[str], str]:
+    """Returns the image, none for a stage, and the name of this stage; empty when it has none."""
 
     def value(match: re.Match[str]) -> str:
-        found = values.get(match[1] or match[2])
+        found, why = values.get(match[1] or match[2])
         if found is None:
-            raise _RefusedError(f"FROM {rest}", f"needs one ARG of its own before it that gives {match[0]} a value")
+            raise _RefusedError(f"FROM {rest}", why.format(match[0]))
         return found
 
     if _is_long(map(value, _VARIABLE.finditer(rest))):
@@ -182,34 +196,37 @@ def _from(rest: str, values: Mapping[str, str | None], earlier: _Earlier, has: C
     match = _FROM.fullmatch(_VARIABLE.sub(value, rest))
     if match is None:
         raise _RefusedError(f"FROM {rest}", "can't be read here")
-    _require(match["image"], earlier, has, f"FROM {rest}")
+    images = _images((match["image"],), earlier, f"FROM {rest}")
     stage = match["stage"] or ""
     if stage and not _STAGE.fullmatch(stage):
         raise _RefusedError(f"FROM {rest}", "has a stage whose name may be an image's")
     if _in_another_case(stage, earlier):
         raise _RefusedError(f"FROM {rest}", "names a stage that only differs in case from another")
-    return stage
+    return images, stage
 
 
-def _refuse_copied(rest: str, earlier: _Earlier, has: Callable[[str], bool]) -> None:
-    plain, instruction = _QUOTES.sub("", rest.replace("\\", "")), f"COPY {rest[:_SHOWN]}"
+def _copied_from(word: str, rest: str, earlier: _Earlier) -> Sequence[str]:
+    """Also for the COPY in an ONBUILD."""
+    plain, instruction = _QUOTES.sub("", rest.replace("\\", "")), f"{word} {rest[:_SHOWN]}"
+    if word == "ONBUILD":
+        inner, plain = _instruction(_ONBUILD.sub("", plain))
+        if inner != "COPY":
+            return ()
     if any(map(_is_unclear_flag, plain.split())):
         raise _RefusedError(instruction, "has a flag that can't be read here")
-    for image in _COPIED.findall(plain):
-        if image not in earlier.numbers:
-            _require(image, earlier, has, instruction)
+    return _images((image for image in _COPIED.findall(plain) if image not in earlier.numbers), earlier, instruction)
 
 
-def _require(image: str, earlier: _Earlier, has: Callable[[str], bool], instruction: str) -> None:
-    shown = image[:_SHOWN]
-    if image == "scratch" or image in earlier.names:
-        return
-    if _in_another_case(image, earlier):
-        raise _RefusedError(instruction, f"names the stage {shown} in another case")
-    if not is_image_name(image) or image.partition(":")[0] in TRANSPORTS:
-        raise _RefusedError(instruction, f"names {shown}, which is not the name of an image")
-    if not has(image):
-        raise _RefusedError(instruction, f"needs the image {shown}, which the engine does not have")
+def _images(names: Iterable[str], earlier: _Earlier, instruction: str) -> Sequence[str]:
+    """Returns those that are no stages."""
+    images = [name for name in names if name != "scratch" and name not in earlier.names]
+    for image in images:
+        shown = image[:_SHOWN]
+        if _in_another_case(image, earlier):
+            raise _RefusedError(instruction, f"names the stage {shown} in another case")
+        if not is_image_name(image) or image.partition(":")[0] in TRANSPORTS:
+            raise _RefusedError(instruction, f"names {shown}, which is not the name of an image")
+    return images
 
 
 def _in_another_case(name: str, earlier: _Earlier) -> bool:
@@ -238,4 +255,4 @@ def _whole_lines(text: str) -> Iterator[str]:
 
 
 def _is_unclear_flag(word: str) -> bool:
-    return word.startswith("--") and ("$" in word or bool(_UNCLEAR_FROM.match(word)))
+    return word.startswith("--") and ("$" in word.partition("=")[0] or bool(_UNCLEAR_FROM.match(word)))

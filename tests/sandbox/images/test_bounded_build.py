@@ -103,6 +103,12 @@ def test_a_build_pulls_nothing_under_a_name_of_the_images_built_here(
         build(instruction.format(f"{registry}runbook-runner/python312-uv:0123456789ab"), ALL)
 
 
+@pytest.mark.parametrize("written", ["'{}'", "${{Q:-{}}}"])
+def test_a_build_has_no_image_whose_name_can_not_be_read(build: Build, written: str) -> None:
+    with pytest.raises(NotReadyError, match="can't be told"):
+        build(f"FROM {written.format('runbook-runner/python312-uv:0123456789ab')}\n", None)
+
+
 def test_no_image_that_was_pulled_is_a_step_of_a_build_on_nothing(engine: Any, build: Build) -> None:
     """Docker before 25.0.2 takes one: CVE-2024-24557."""
     dockerfile = "FROM scratch\nCOPY Dockerfile /made\n"

@@ -167,27 +167,60 @@ STAGES = "".join(f"FROM scratch AS a{number}\n" for number in range(1000))
         STAGES + "COPY " + "--from=a1 " * 97_000 + "x y\n",
         "ARG V=" + "x" * 500 + "\nFROM " + "$V" * 490_000 + "\n",
         "ONBUILD " * 120_000,
+        "".join(f"ARG a{number}=b\n" for number in range(70_000)),
     ],
-    ids=["stages", "numbers", "flags", "variables", "onbuild"],
+    ids=["stages", "numbers", "flags", "variables", "onbuild", "arguments"],
 )
 def test_a_large_dockerfile_is_read_soon(text: str) -> None:
     begun = time.process_time()
     with suppress(NotReadyError):
         refuse_host_files(text, {}, "mine/Dockerfile")
-    images_of(text, {})
+    with suppress(NotReadyError):
+        images_of(text, {}, "mine/Dockerfile")
     assert time.process_time() - begun < 2.5
 
 
 @pytest.mark.parametrize(
     ("text", "images"),
     [
-        ("FROM scratch\nCOPY a /a\n", {"scratch"}),
+        ("FROM scratch\nCOPY a /a\n", set()),
         ("ARG V=12\nFROM --platform=linux/arm64 debian:$V AS one\nFROM one\nCOPY --from=0 / /\n", {"debian:12"}),
         ("ARG BASE_IMAGE=snapshot:x\nFROM ${BASE_IMAGE}\nCOPY --chown=1:1 --from=a/b /a /a\n", {"own/base", "a/b"}),
-        ("FROM a AS b\nCOPY --from=b /a /a\nONBUILD onbuild COPY --from=c /a /a\n", {"a", "c"}),
-        ("FROM $UNKNOWN\nRUN echo --from=x\n", set()),
-        ("ARG V=" + "x" * 10_000 + "\nFROM " + "$V" * 10_000 + "\n", set()),
+        ("FROM a AS b\nFROM a\nCOPY --from=b /a /a\nONBUILD onbuild COPY --from=c /a /a\n", {"a", "c"}),
+        ("ARG A=1 B=2\nFROM a\nUSER x\nARG C=1 D=2\nRUN echo --from=x\nCOPY --chown=$C:$D x /\n", {"a"}),
+        ("FROM a\nRUN --network=none true\nVOLUME /x\nONBUILD RUN true\n", {"a"}),
+        *((file.read_text(), {"own/base"}) for file in sorted(Path("snapshots").glob("*/Dockerfile"))),
     ],
 )
 def test_the_images_that_a_dockerfile_names_are_found(text: str, images: set[str]) -> None:
-    assert images_of(text, {"BASE_IMAGE": "own/base"}) == images
+    assert images_of(text, {"BASE_IMAGE": "own/base"}, "mine/Dockerfile") == images
+
+
+OURS = "runbook-runner/python312-uv:0123456789ab"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'FROM "scratch" AS files\n',
+        "FROM scr\\atch\n",
+        "FROM ${S:-scratch}\n",
+        "ARG S\nFROM ${S}\n",
+        "ARG S=scratch T=1\nFROM $S\n",
+        "# escape=`\nFROM scr`\natch\n",
+        f"FROM '{OURS}'\n",
+        f"FROM ${{Q:-{OURS}}}\n",
+        f"FROM ${{Q-{OURS}}}\n",
+        "FROM runbook-runner\\/python312-uv:0123456789ab\n",
+        f"FROM a\nCOPY --from=$X / /\nCOPY --$F={OURS} / /\n",
+        f'FROM a\nCOPY --fr"om"={OURS}$X / /\n',
+        f"FROM a\nONBUILD COPY --from=${{Q:-{OURS}}} / /\n",
+        "FROM a\nONBUILD COPY <<'x\\' /\nRUN x\\\nFROM b\n",
+        "FROM a\nRUN <<'x\\'\nRUN x\\\nFROM b\n",
+        "ARG V=" + "x" * 10_000 + "\nFROM " + "$V" * 10_000 + "\n",
+    ],
+)
+def test_a_dockerfile_whose_images_can_not_be_told_is_refused(text: str) -> None:
+    """Each engine has its own quoting: none of ours is safe to decide by."""
+    with pytest.raises(NotReadyError, match="Which images this Dockerfile names can't be told"):
+        images_of(text, {}, "mine/Dockerfile")
