@@ -398,8 +398,8 @@ class Evaluated(Event):
     """One for each required output."""
     validation_report: Json = None
     judge: Json = None
-    """What the judge found (`evaluation/judge`): `model`, `samples`, `score`, `errors`, `checks`; `None`: none was
-    asked."""
+    """What the judge found (`evaluation/judge`): `model`, `samples`, `score`, `errors`, `checks`, `left_out`;
+    `None`: none was asked."""
     reasons: tuple[str, ...] = ()
     """All of them."""
     claims: tuple[str, ...] = ()

@@ -47,8 +47,7 @@ def judge_results(
     else:
         reads = [*_samples(judge, items, material)]
     common = {"runner": PLATFORM, "model": judge.model}
-    left_out = {"left_out": [*material.left_out]} if material.left_out else {}
-    checks = [_entry(item, reads, {**common, **left_out}) for item in items]
+    checks = [_entry(item, reads, common) for item in items]
     scores = [check.score for check in checks if check.score is not None]
     if criteria.rubric and criteria.rubric.criteria:
         checks.append(_average(criteria.rubric, scores, common))
@@ -60,6 +59,7 @@ def judge_results(
         "score": round(fmean(scores), 4) if scores else None,
         "errors": sum(check.status == "error" for check in checks),
         "checks": [check.body() for check in checks],
+        "left_out": [*material.left_out],
     }
     return Judged(tuple(checks), body)
 

@@ -13,6 +13,7 @@ from runbook_runner.core.declared import RequiredOutput
 from runbook_runner.core.disk.links import open_regular
 from runbook_runner.core.text import counted, printable_name
 from runbook_runner.evaluation.judge.pages import MOST_BYTES, pages_of
+from runbook_runner.evaluation.judge.sides import sides_of
 from runbook_runner.evaluation.outputs import ResultsFolder
 from runbook_runner.evaluation.report import REPORT
 
@@ -22,6 +23,10 @@ FILE_CHARS: Final = 100_000
 MOST_PICTURES: Final = 12
 PICTURE_BYTES: Final = 3_500_000
 """In base64 it stays below the 5 MB that Anthropic takes."""
+ALL_PICTURES_BYTES: Final = 12_000_000
+"""In base64 it stays below the 20 MB that Google takes in one request."""
+LONGEST_SIDE: Final = 8000
+"""Pixels; Anthropic refuses a request with a larger picture."""
 _TEXT_BYTES: Final = 4 * FILE_CHARS
 _MOST_NAMED: Final = 50
 _MOST_FILES: Final = 1000
@@ -73,6 +78,11 @@ class _Room:
         self.on_cancel = on_cancel
         self.most_chars = self.chars = MOST_CHARS // share
         self.most_pictures = self.pictures = MOST_PICTURES // share
+        self.most_picture_bytes = self.picture_bytes = ALL_PICTURES_BYTES // share
+
+    def take(self, picture: bytes) -> None:
+        self.pictures -= 1
+        self.picture_bytes -= len(picture)
 
 
 def _in_order(results: ResultsFolder, required: Iterable[RequiredOutput]) -> Iterator[Path]:
@@ -113,8 +123,8 @@ def _pages(data: bytes, name: str, room: _Room) -> tuple[list[str | Picture], st
         shown, lack = _texts(room.to_app(page.text), name, room, is_cut=False, what=f"page {number}")
         parts += shown
         lacks += [f"of page {number} {lack}"] if lack else []
-        if 0 < len(page.picture) <= PICTURE_BYTES:
-            room.pictures -= 1
+        if 0 < len(page.picture) <= min(PICTURE_BYTES, room.picture_bytes):
+            room.take(page.picture)
             parts.append(Picture("image/png", page.picture))
     return parts, "; ".join(lacks)
 
@@ -124,7 +134,11 @@ def _picture(data: bytes, kind: str, name: str, room: _Room) -> tuple[list[str |
         return [], f"a picture larger than {PICTURE_BYTES:,} bytes"
     if not room.pictures:
         return [], f"{room.most_pictures} pictures are shown at most"
-    room.pictures -= 1
+    if any(side > LONGEST_SIDE for side in sides_of(data, kind)):
+        return [], f"a picture with a side longer than {LONGEST_SIDE:,} pixels"
+    if len(data) > room.picture_bytes:
+        return [], f"{counted(room.most_picture_bytes, 'byte')} of pictures are shown at most"
+    room.take(data)
     return [_title(name, kind), Picture(kind, data)], ""
 
 

@@ -25,7 +25,7 @@ from runbook_runner.evaluation.outputs import ResultsFolder
 from runbook_runner.gateway import Cassette, Upstream
 from runbook_runner.runner.cancellation import Cancellation
 from runbook_runner.runner.judge.access import judge_access
-from runbook_runner.runner.judge.choose import judge_upstream, wanted_judge
+from runbook_runner.runner.judge.choose import judge_upstream, wanted_judge, warn_of_itself
 from runbook_runner.runner.replay.recorded_run import RecordedRun, read_recorded_run
 from runbook_runner.runner.request.secrets import provider_keys, redactor_for
 from runbook_runner.runner.request.variables import user_variables
@@ -77,6 +77,8 @@ def judge_again(request: JudgeRequest, tell: Callable[[str], None]) -> JudgedAga
     assert upstream
     if upstream.address:
         tell(f"The results go to the judge, {choice.model} at {upstream.address}.")
+    for each in filter(None, (run, other)):
+        warn_of_itself(choice, each.spec, tell)
     if other and other.spec.mission != run.spec.mission:
         tell("The two runs had different tasks: both are judged by that of the first.")
     limits = Limits(max_cost_usd=request.max_cost_usd)

@@ -42,10 +42,14 @@ def choose_judge(
         if model or script:
             warn("The runbook has no rubric, and is not of the short form: there is nothing for a judge to decide.")
         return None
-    if spec.model and chosen.provider and _bare(spec.model) == _bare(chosen.model):
-        other = "--judge-model names another one."
-        warn(f"The judge, {chosen.model}, is the model under test, which tends to like its own work: {other}")
+    warn_of_itself(chosen, spec, warn)
     return chosen
+
+
+def warn_of_itself(judge: JudgeChoice, spec: RunSpec, warn: Callable[[str], None]) -> None:
+    if spec.model and judge.provider and _bare(spec.model) == _bare(judge.model):
+        other = "--judge-model names another one."
+        warn(f"The judge, {judge.model}, is the model under test, which tends to like its own work: {other}")
 
 
 def wanted_judge(

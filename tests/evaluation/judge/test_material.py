@@ -56,6 +56,33 @@ def test_a_picture_is_known_by_its_content(tmp_path: Path, begin: bytes, kind: s
     assert shown(tmp_path).parts[1] == Picture(kind, begin + b"\0\1")
 
 
+HUGE = 8001
+BIG, LITTLE = HUGE.to_bytes(4, "big"), HUGE.to_bytes(4, "little")
+
+
+@pytest.mark.parametrize("content", [
+    PNG + b"\0\0\0\rIHDR" + BIG + b"\0\0\0\1",
+    PNG + b"\0\0\0\rIHDR\0\0\0\1" + BIG,
+    b"GIF89a" + LITTLE[:2] + b"\1\0",
+    b"\xff\xd8\xff\xe0\0\4ab\xff\xc4\0\4ab\xff\xff\xc2\0\x11\x08" + BIG[2:] + b"\0\1\3" + bytes(9),
+    b"RIFF\0\0\0\0WEBPVP8X\n\0\0\0\0\0\0\0" + (HUGE - 1).to_bytes(3, "little") + b"\0\0\0",
+    b"RIFF\0\0\0\0WEBPVP8L\0\0\0\0\x2f" + (HUGE - 1).to_bytes(4, "little"),
+    b"RIFF\0\0\0\0WEBPVP8 \0\0\0\0\0\0\0\x9d\x01\x2a" + LITTLE[:2] + b"\1\0",
+])  # fmt: skip
+def test_a_picture_that_is_too_long_for_a_provider_is_left_out(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "long").write_bytes(content)
+    assert shown(tmp_path).left_out == ("long: a picture with a side longer than 8,000 pixels",)
+    for size in range(len(content)):  # a picture that is cut is the judge's to look at
+        (tmp_path / "long").write_bytes(content[:size])
+        shown(tmp_path)
+
+
+def test_pictures_are_bounded_together(tmp_path: Path) -> None:
+    for number in range(4):
+        (tmp_path / f"{number}.png").write_bytes(PNG + bytes(3_300_000))
+    assert shown(tmp_path).left_out == ("3.png: 12,000,000 bytes of pictures are shown at most",)
+
+
 def test_too_many_and_too_large_pictures_are_left_out_by_name(tmp_path: Path) -> None:
     for number in range(MOST_PICTURES + 1):
         (tmp_path / f"{number:02}.png").write_bytes(PNG + b"x" * (PICTURE_BYTES if number == 0 else 1))
