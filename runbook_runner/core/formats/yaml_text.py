@@ -234,9 +234,12 @@ class YamlText(NamedTuple):
     def _mark_of(self, error: yaml.MarkedYAMLError) -> Any:
         """What is left open is noticed behind it: for a key without a colon that is the next token, for a quote or a
         bracket it may be the end of the text."""
-        found, begun = error.problem_mark, error.context_mark
-        is_late = error.context == "while scanning a simple key" or (found and not self._yaml_line(found).strip())
-        return begun if begun and (is_late or not found) else found
+        found, lines = error.problem_mark or error.context_mark, self._yaml_lines()
+        if found is None or (lines[found.line].strip() and error.context != "while scanning a simple key"):
+            return found
+        mark = error.context_mark or found
+        last = next((n for n in range(mark.line, -1, -1) if lines[n].strip()), mark.line)
+        return mark if last == mark.line else yaml.Mark("", 0, last, len(lines[last]), "", 0)
 
     def _too_deep(self, mark: Any) -> InputError:
         return self.refusal(mark, f"The YAML is nested deeper than {MAX_DEPTH} levels.", "Use fewer levels.")
@@ -280,12 +283,11 @@ class YamlText(NamedTuple):
         return events
 
     def _excerpt(self, mark: Any) -> str | None:
-        line = self._yaml_line(mark) if mark else ""
+        line = self._yaml_lines()[mark.line] if mark else ""
         if not line.strip():
             return None  # a blank line shows nothing
         return f"  {line[:120]}\n  {' ' * min(mark.column, 120)}^"
 
-    def _yaml_line(self, mark: Any) -> str:
-        """Empty behind the last."""
-        lines = re.findall(_YAML_LINE, self.text + "\n")
-        return lines[mark.line].rstrip("\r\n\x85\u2028\u2029") if mark.line < len(lines) else ""
+    def _yaml_lines(self) -> list[str]:
+        """With two empty ones at the end: a mark may be behind the last."""
+        return [line.rstrip("\r\n\x85\u2028\u2029") for line in re.findall(_YAML_LINE, self.text + "\n\n")]

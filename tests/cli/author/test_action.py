@@ -160,5 +160,5 @@ def test_action_installs_itself_and_annotates_what_the_pull_request_changed(repo
             assert (runner / "runbook").exists()
     assert done.returncode == 1
     (annotation,) = done.stdout.splitlines()
-    assert annotation.startswith("::error file=new/RUNBOOK.md,line=3,")
+    assert annotation.startswith("::error file=new/RUNBOOK.md,line=2,")
     assert "title=RB101" in annotation

@@ -63,7 +63,7 @@ def test_json_of_a_dry_run_that_lacks_something_stays_one_object(runbook: Any) -
 
 
 def test_broken_yaml_names_the_line(runbook: Any) -> None:
-    refused(run_text(runbook, '---\nversion: "1"\nagent: [shell\n---\n# T\n'), 2, "RUNBOOK.md:4", "YAML")
+    refused(run_text(runbook, '---\nversion: "1"\nagent: [shell\n---\n# T\n'), 2, "RUNBOOK.md:3", "YAML")
 
 
 @pytest.mark.parametrize(

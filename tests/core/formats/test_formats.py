@@ -43,6 +43,7 @@ def test_broken_text_has_its_line(read: Read, text: str, says: str) -> None:
         ("a: 1\nwhat", 11, "what"),
         ('a: "b\nc: 1\n', 10, 'a: "b'),
         ("a: {b: 1\n\n", 10, "a: {b: 1"),
+        ("a: 1\nb: [\n\n", 11, "b: ["),
         ("a: b: c\nd: 1\n", 10, "a: b: c"),
         ("a: [1,\n2\nb: 1]\n", 12, "b: 1]"),
     ],

@@ -102,8 +102,8 @@ def test_wrong_type_names_the_key_and_its_line(yaml, line, message):
     [
         ("version: 1.0.0\nagent: : x", 3),
         ("version: 1.0.0\nmodel: a\n\tb: c", 4),
-        ("a: [1, 2", 3),
-        ("a: 'open", 3),
+        ("a: [1, 2", 2),
+        ("a: 'open", 2),
         ("a: *nowhere", 2),
         ("a: 1\nb: é\x01", 3),
         ("? [a]\n: b", 2),
