@@ -43,10 +43,10 @@ def check_image(name: str, where: str | None = None) -> str:
 
 def layers_of(agent: Agent | None, packages: Sequence[str] = ()) -> "list[Layer]":
     """packages: checked ones."""
-    from runbook_runner.sandbox.images.recipe import Layer, apt_layer  # imports docker
+    from runbook_runner.sandbox.images.recipe import Layer, apt_layer, origin_of  # imports docker
 
-    offered = bool(agent and agent.declared)
-    installed = [Layer(agent.name, agent.install.layer, offered)] if agent and agent.install.layer else []
+    origin = origin_of(agent.declared.path) if agent and agent.declared else ""
+    installed = [Layer(agent.name, agent.install.layer, origin)] if agent and agent.install.layer else []
     return [*([apt_layer(packages)] if packages else []), *installed]
 
 

@@ -90,6 +90,16 @@ class RunImages:
             engine, snapshot.name, made.layers, tag=below.tag, digest=below.digest, bundle=bundle
         ).tag
 
+    def may_be_of_others(self, made: Made) -> bool:
+        """Whether another project's snapshot or agent of the same name may have made it. Raises
+        UnknownSnapshotError."""
+        snapshot = find_snapshot(made.snapshot, self.near)
+        offered = {layer.name: layer.origin for layer in self.agents}
+        here = {offered.get(layer.name, "") for layer in made.layers}
+        if snapshot.origin != "built-in":
+            here.add(recipe.origin_of(snapshot.folder))
+        return any(here) and made.origin not in here - {""}
+
 
 def _check_agents(made: Made, known: Mapping[str, Layer]) -> None:
     for layer in made.layers:
@@ -122,25 +132,35 @@ def _built(item: Mapping[str, Any], tag: str) -> Built:
 
 def stale(engine: Engine, images: Sequence[Built], wanted: RunImages) -> tuple[Built, ...]:
     """Returns those that no run would use any more, the ones that are built on others first. images: newest first. Of
-    images that can't be judged here, such as those of another folder's snapshots, the newest of each name is kept."""
-    newest: set[str] = set()
+    images that can't be judged here, such as those of another project's snapshots, the newest of each name and project
+    is kept."""
+    newest: set[tuple[str, str]] = set()
     old = [image for image in images if not _is_wanted(engine, image, wanted, newest)]
     return tuple(sorted(old, key=lambda image: -len(image.made.layers) if image.made else 0))
 
 
-def _is_wanted(engine: Engine, image: Built, wanted: RunImages, newest: set[str]) -> bool:
+def _is_wanted(engine: Engine, image: Built, wanted: RunImages, newest: set[tuple[str, str]]) -> bool:
     if not image.tag:
         return False
-    first = image.name not in newest
-    newest.add(image.name)
+    which = (image.name, image.made.origin if image.made else "")
+    first = which not in newest
+    newest.add(which)
+    if image.made is None:
+        return first
     try:
-        if image.made:
-            return image.tag == wanted.tag_for(engine, image.made)
+        return image.tag == _wanted_tag(engine, image.made, wanted) or (first and wanted.may_be_of_others(image.made))
     except UnknownSnapshotError:
         return first
+
+
+def _wanted_tag(engine: Engine, made: Made, wanted: RunImages) -> str | None:
+    """Returns `None` when no run here looks for such an image. Raises UnknownSnapshotError."""
+    try:
+        return wanted.tag_for(engine, made)
+    except UnknownSnapshotError:
+        raise
     except InputError:
-        return False
-    return first
+        return None
 
 
 def snapshots(near: Near) -> Iterator[Snapshot]:

@@ -142,7 +142,7 @@ def _on_top(
             bundle=bundle,
             foreign=foreign,
         )
-        offered = layers[depth - 1].offered
+        offered = bool(layers[depth - 1].origin)
         image = _built(how, made_of, how.bounds if offered else _limits(how.bounds) if foreign else None)
     return image
 

@@ -5,7 +5,9 @@ A snapshot's image is `runbook-runner/<snapshot>:<digest>`, with layers on top
 with that tag is the right one, and a later run only asks whether the engine has it.
 """
 
+import hashlib
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -33,6 +35,9 @@ from runbook_runner.sandbox.paths import CONFIG
 FILES_LABEL = "runbook.files"
 """On an image: the digest of its Dockerfile and the files beside it, without its base."""
 SNAPSHOT_LABEL = "runbook.snapshot"
+ORIGIN_LABEL = "runbook.origin"
+"""On an image, and inherited by those on top: which folder or file of this machine offered what was last put on it, as
+`origin_of` says; none for built-in parts."""
 LAYERS_LABEL = "runbook.layers"
 """JSON list of the layers on top of the snapshot, as `Layer` has them."""
 
@@ -55,8 +60,8 @@ class Layer:
     name: str
     dockerfile: str
     """Instructions without a FROM; the CA variables are set while they run."""
-    offered: bool = field(default=False, compare=False)
-    """A project offers it, so it is built within the run's bounds."""
+    origin: str = field(default="", compare=False)
+    """`origin_of` the file in which a project offers it: then it is built within the run's bounds."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,8 @@ class Made:
     layers: tuple[Layer, ...]
     files: str
     """As FILES_LABEL says."""
+    origin: str = ""
+    """As ORIGIN_LABEL says."""
 
     @property
     def name(self) -> str:
@@ -94,7 +101,14 @@ class Recipe:
     @property
     def labels(self) -> dict[str, str]:
         layers = json.dumps([{"name": layer.name, "dockerfile": layer.dockerfile} for layer in self.made.layers])
-        return {FILES_LABEL: self.made.files, SNAPSHOT_LABEL: self.made.snapshot, LAYERS_LABEL: layers}
+        origin = {ORIGIN_LABEL: self.made.origin} if self.made.origin else {}
+        return {FILES_LABEL: self.made.files, SNAPSHOT_LABEL: self.made.snapshot, LAYERS_LABEL: layers, **origin}
+
+
+def origin_of(path: Path) -> str:
+    """Returns what tells a project's snapshot or agent from another's of the same name; not the path itself, for
+    images are given to others."""
+    return hashlib.sha256(os.path.realpath(path).encode(errors="surrogateescape")).hexdigest()
 
 
 def is_ours(image: str) -> bool:
@@ -108,7 +122,9 @@ def read_labels(labels: Mapping[str, str] | None) -> Made | None:
     try:
         found = labels or {}
         listed = read_json(found[LAYERS_LABEL], LAYERS_LABEL)
-        made = Made(found[SNAPSHOT_LABEL], tuple(map(_read_layer, listed)), found[FILES_LABEL])
+        made = Made(
+            found[SNAPSHOT_LABEL], tuple(map(_read_layer, listed)), found[FILES_LABEL], found.get(ORIGIN_LABEL, "")
+        )
         fits = all(map(is_last_part, (made.snapshot, *(layer.name for layer in made.layers))))
         return made if fits and len(made.name) <= _LONGEST_NAME else None
     except (AttributeError, KeyError, TypeError, ValueError):
@@ -137,7 +153,8 @@ def of_snapshot(
     base, identity = _base_of(engine, snapshot, settings, near, above)
     files = snapshot.files()
     arguments = _ca_arguments(bundle) | ({"BASE_IMAGE": base} if base else {})
-    made, foreign = Made(snapshot.name, (), files_digest(files)), snapshot.origin != "built-in"
+    foreign = snapshot.origin != "built-in"
+    made = Made(snapshot.name, (), files_digest(files), origin_of(snapshot.folder) if foreign else "")
     return Recipe(made, files | bundle, arguments, identity, foreign)
 
 
@@ -168,8 +185,8 @@ def of_layer(
     user = _user_of(engine.image(digest)["Config"], tag)
     files = {"Dockerfile": _layer_dockerfile(layers[-1], user).encode()}
     arguments = _ca_arguments(bundle) | {"BASE_IMAGE": tag}
-    foreign = foreign or any(layer.offered for layer in layers)
-    made = Made(snapshot, tuple(layers), files_digest(files))
+    foreign = foreign or any(layer.origin for layer in layers)
+    made = Made(snapshot, tuple(layers), files_digest(files), layers[-1].origin)
     return Recipe(made, {**files, **bundle}, arguments, digest, foreign)
 
 

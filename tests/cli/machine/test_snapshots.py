@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import re
+import shutil
 import subprocess
 import tarfile
 from collections.abc import Callable, Iterator
@@ -342,6 +343,30 @@ def test_prune_removes_what_no_run_would_use_and_nothing_a_container_uses(runboo
     assert runbook("snapshots", "prune", name).out == "Nothing to remove.\n"
     assert f"removed {second} (" in runbook("snapshots", "prune", name, "--all").out
     assert tags(name) == []
+
+
+@docker
+def test_prune_leaves_another_project_the_image_that_it_uses(runbook: Any, write: Any) -> None:
+    name = write(SMALL + "one\n")
+    declare_agent(runbook.cwd)
+    build = ("snapshots", "build", "--trust", name, "--agent", "mine")
+    assert runbook(*build).code == 0
+    of_one = sorted(tags(name))
+    one, two = runbook.cwd, runbook.cwd / "two"
+    shutil.copytree(one / ".runbook", two / ".runbook")
+    runbook.cwd = two
+    assert "Building" not in runbook(*build).out, "the same content is the same image"
+    (two / ".runbook/snapshots" / name / "Dockerfile").write_text(SMALL + "two\n")
+    assert runbook("snapshots", "prune", name).out == "Nothing to remove.\n"  # before its own is built, too
+    assert runbook(*build).code == 0
+    assert runbook("snapshots", "prune", name).out == "Nothing to remove.\n"
+    of_two = sorted({*tags(name)} - {*of_one})
+    assert (len(of_one), len(of_two)) == (2, 2)
+    runbook.cwd = one
+    assert runbook("snapshots", "prune", name).out == "Nothing to remove.\n"
+    (one / ".runbook/snapshots" / name / "Dockerfile").write_text(SMALL + "three\n")
+    runbook("snapshots", "prune", name)
+    assert sorted(tags(name)) == of_two
 
 
 @docker

@@ -16,7 +16,8 @@ from runbook_runner.sandbox.images.inventory import Built
 from runbook_runner.sandbox.images.snapshots import ALIASES, find_snapshot
 
 DESCRIPTION = """\
-Images that a container uses stay. A run builds what it needs again.
+Images that a container uses stay, and of another project's snapshot, also of the same name, the newest. A run builds
+what it needs again.
 
 Exit codes: 0 done, 2 bad input, 3 no Docker engine answers.
 """
