@@ -53,7 +53,7 @@ def _unpacked_in(link: Path, *, on_the_way: bool) -> Path | None:
     lies in the home or above it, or is root's and not below the current folder."""
     folder, current = Path(os.path.realpath(link.parent)), _current_folder()
     is_roots = link.lstat().st_uid == 0 != os.geteuid() and not (current and folder.is_relative_to(current))
-    return None if on_the_way and (is_roots or _home().is_relative_to(folder)) else folder
+    return None if on_the_way and (is_roots or holds_home(folder)) else folder
 
 
 def open_found(file: Path) -> BinaryIO:
@@ -79,7 +79,7 @@ def came_with(folder: Path) -> Path:
 
 def _is_repository(real: Path, marks: Iterable[str] = REPOSITORY) -> bool:
     """Whether this real path has a mark; never the home or above it."""
-    return has_mark(real, marks) and not _home().is_relative_to(real)
+    return has_mark(real, marks) and not holds_home(real)
 
 
 def _current_folder() -> Path | None:
@@ -88,11 +88,13 @@ def _current_folder() -> Path | None:
         here = Path.cwd()
     except OSError:
         return None
-    return None if _home().is_relative_to(here) else here
+    return None if holds_home(here) else here
 
 
-def _home() -> Path:
-    return Path(os.path.realpath(os.path.expanduser("~")))  # noqa: PTH111 - a user without a home is not an error here
+def holds_home(real: Path) -> bool:
+    """Whether this real path is the user's home or a folder above it."""
+    home = os.path.realpath(os.path.expanduser("~"))  # noqa: PTH111 - a user without a home is not an error here
+    return Path(home).is_relative_to(real)
 
 
 def has_mark(folder: Path, marks: Iterable[str] = REPOSITORY) -> bool:

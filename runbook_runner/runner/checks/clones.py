@@ -54,8 +54,10 @@ class Clones:
 
     def put_for_agent(self, sandbox: Sandbox) -> None:
         """Where the agent carries out checks, it needs them as well."""
-        if any(check.executor == "agent" and not check.problem for check in self._run.spec.criteria.code_checks):
-            self.put(sandbox, _CLONE_S)
+        criteria = self._run.spec.criteria
+        if criteria.checks.sources and any(check.executor == "agent" for check in criteria.code_checks):
+            with self._run.emit.phase("sources"):
+                self.put(sandbox, _CLONE_S)
 
     def put(self, sandbox: Sandbox, timeout_s: float) -> None:
         """Puts them in the place of what is there. Raises RunbookError."""

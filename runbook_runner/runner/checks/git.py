@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
@@ -40,6 +40,7 @@ _HOOKS: Final = ("core.hooksPath=/dev/null", "core.fsmonitor=false", "core.attri
 _SETTINGS: Final = (
     *_HOOKS,
     "credential.helper=",
+    "http.emptyAuth=false",  # no ticket of Kerberos
     "http.followRedirects=false",
     "http.lowSpeedLimit=1000",
     "http.lowSpeedTime=30",
@@ -194,7 +195,8 @@ class Git:
         def end() -> None:
             """Also of what git has started."""
             if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
 
         try:
             with self._on_cancel(end):

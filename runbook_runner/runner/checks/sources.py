@@ -13,7 +13,7 @@ from urllib.parse import unquote
 from runbook_runner.core.authority import opens_provider
 from runbook_runner.core.criteria import CheckSource
 from runbook_runner.core.disk.git_index import is_of_user
-from runbook_runner.core.disk.repository import is_hidden, repository_of
+from runbook_runner.core.disk.repository import holds_home, is_hidden, repository_of
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.network.addresses import AllowList, is_public, parse_rule
 from runbook_runner.core.spec import Network, RunSpec
@@ -29,6 +29,7 @@ _HTTPS: Final = re.compile(
 _FILE: Final = re.compile(r"file:(?://(?=/))?(?P<path>.+)", re.IGNORECASE | re.DOTALL)
 # Documentation/git-check-ref-format.txt; and nothing that could be taken for an option.
 _REF: Final = re.compile(r"(?!-)(?!.*(?:\.\.|@\{|//|/\.|\.lock(?:/|$)))[^\x00-\x20\x7f~^:?*\[\\]{1,250}(?<![./])")
+_BARE_HINT: Final = "A bare clone whose files are in the runbook's repository (`git add` it) is used."
 _FOLDER_HINT: Final = "Put the repository into the runbook's project, or give an https address."
 
 
@@ -170,6 +171,8 @@ def _in_project(source: GitSource, path: str, folder: Path | None, document: str
         real, top = Path(os.path.realpath(folder / path)), repository_of(folder)
     except ValueError as error:
         raise source.wrong("has a path that can't be.") from error
+    if holds_home(top):
+        raise source.wrong("is a path, and the runbook lies in your home, where all is yours.", _FOLDER_HINT)
     if not real.is_relative_to(top):
         raise source.wrong(f"is outside of the runbook's project {top}.", _FOLDER_HINT)
     if real == top:
@@ -177,6 +180,7 @@ def _in_project(source: GitSource, path: str, folder: Path | None, document: str
         raise source.wrong(message, _FOLDER_HINT)
     if is_hidden(real, top):
         raise source.wrong("is a hidden folder, which may be yours, and not the runbook's.", _FOLDER_HINT)
-    if document and is_of_user(real, Path(os.path.realpath(document))):
-        raise source.wrong("is no folder of the runbook's repository, so it may be yours.", "`git add` it.")
+    own = [real / ".git"] if os.path.isdir(real / ".git") else []  # noqa: PTH112 - it never raises
+    if document and any(is_of_user(part, Path(os.path.realpath(document))) for part in (real, *own)):
+        raise source.wrong("did not come with the runbook's repository, so it may be yours.", _BARE_HINT)
     return real

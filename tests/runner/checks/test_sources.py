@@ -341,10 +341,11 @@ def test_a_configuration_that_came_with_a_project_starts_nothing(runbook: Any, r
     assert not (runbook.cwd / "pwned").exists()
 
 
-def test_the_user_s_own_configuration_and_home_are_not_used(runbook: Any, repository: Any, tmp_path: Path) -> None:
+def test_the_user_s_own_configuration_and_home_are_not_used(
+    runbook: Any, repository: Any, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     repository("checks.git").files(expected_txt="one\n")
-    home = tmp_path / "home"
-    home.mkdir()
+    home = tmp_path_factory.mktemp("home")
     (home / ".gitconfig").write_text('[url "ext::false "]\n\tinsteadOf = file://\n')
     env = {"HOME": str(home), "GIT_DIR": "/nonexistent", "GIT_TRACE": str(tmp_path / "trace"), "GIT_PROXY_COMMAND": "x"}
     ran = run(runbook, source("checks.git"), env=env)
@@ -393,6 +394,28 @@ def test_a_repository_that_is_the_user_s_own_is_not_read(runbook: Any, repositor
     assert (ran.code, "so it may be yours" in ran.err) == (2, True), ran.err
     made("add", "mine.git", cwd=runbook.cwd)
     assert run(runbook, source("mine.git")).code == 0
+    (runbook.cwd / "work").mkdir()
+    (runbook.cwd / "work" / "file").write_text("x")
+    made("add", "work/file", cwd=runbook.cwd)
+    assert "is no git repository" in run(runbook, source("work")).err
+    made("clone", "--quiet", "--bare", "mine.git", "work/.git", cwd=runbook.cwd)
+    ran = run(runbook, source("work"))
+    assert (ran.code, "so it may be yours" in ran.err) == (2, True), ran.err
+
+
+def test_a_runbook_in_the_home_names_no_repository_there(runbook: Any, repository: Any) -> None:
+    repository("mine.git").files(expected_txt="one\n")
+    ran = run(runbook, source("mine.git"), env={"HOME": str(runbook.cwd)})
+    assert (ran.code, "lies in your home" in ran.err) == (2, True), ran.err
+
+
+def test_a_working_copy_in_a_folder_without_git_is_a_source(runbook: Any, repository: Any) -> None:
+    made = repository("checks.git")
+    made.files(expected_txt="one\n")
+    made("clone", "--quiet", "checks.git", "work", cwd=runbook.cwd)
+    for url in ("work", "./work/", f"file://{runbook.cwd}/work", "file:work"):
+        ran = run(runbook, source(url))
+        assert (ran.code, statuses(ran)) == (0, {"golden": "pass"}), ran.err
 
 
 def test_links_submodules_and_attributes_bring_nothing_from_elsewhere(
