@@ -14,8 +14,9 @@ from runbook_runner.core.criteria import ChecklistItem
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.facts.agents import AgentFacts
 from runbook_runner.runbook.authoring.fmt import formatted
-from runbook_runner.runbook.criteria.report_example import report_example
+from runbook_runner.runbook.criteria.report_example import block_report, report_example
 from runbook_runner.runbook.document import Runbook, parse
+from runbook_runner.runbook.parts.steps import step_blocks
 
 EVALUATIONS = ("rubric", "programmatic")
 _TEMPLATES = Path(__file__).with_name("templates")
@@ -66,7 +67,7 @@ def scaffold(new: NewRunbook) -> str:
     if new.agent.runs_blocks and new.evaluation == "rubric":
         raise InputError(f"The {new.agent.name} agent can't judge by a rubric.", hint="Add --evaluation programmatic.")
     draft = parse(_render(new, report="{}\n"))
-    return formatted(_render(new, report=_report(draft)))
+    return formatted(_render(new, report=_report(draft, runs_blocks=new.agent.runs_blocks)))
 
 
 def folder_name(name: str) -> str:
@@ -128,9 +129,13 @@ def _render(new: NewRunbook, *, report: str) -> str:
     )
 
 
-def _report(draft: Runbook) -> str:
+def _report(draft: Runbook, *, runs_blocks: bool) -> str:
     steps = [(ids.slug(step.name), step.name) for step in draft.steps[:-1]]
-    return report_example(steps, draft.checklist, draft.rubric)
+    if not runs_blocks:
+        return report_example(steps, draft.checklist, draft.rubric)
+    busy = {block.heading for block in step_blocks(draft.text)}
+    idle = [named for named, step in zip(steps, draft.steps, strict=False) if step.title not in busy]
+    return block_report(steps, draft.checklist, idle)
 
 
 def _objective(new: NewRunbook) -> str:

@@ -9,14 +9,14 @@ from runbook_runner.core import ids
 from runbook_runner.core.criteria import ChecklistItem
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.settings import DEFAULT_CHECK_TIMEOUT_S, RESULTS
-from runbook_runner.runbook.criteria.report_example import report_example
+from runbook_runner.runbook.criteria.report_example import block_report, report_example
 from runbook_runner.runbook.document import Runbook
 from runbook_runner.runbook.markdown.lists import tasks
 from runbook_runner.runbook.migration.script import manifest_check, script_check
 from runbook_runner.runbook.migration.sections import Checklist, OldSections, fence_lines, script_fence, squeezed
 from runbook_runner.runbook.parts.frontmatter import Frontmatter, Parts, cut, read
 from runbook_runner.runbook.parts.sections import is_step, without_step
-from runbook_runner.runbook.parts.steps import Step
+from runbook_runner.runbook.parts.steps import Step, step_blocks
 
 V1_SHAPE: Final = "overall_passed"
 """A key of the report of v1."""
@@ -113,9 +113,11 @@ def _report_step(runbook: Runbook, lines: Sequence[str], old: OldSections, new: 
 
 def _example(runbook: Runbook, old: OldSections, new: Checklist) -> list[str]:
     special = {section.line for section in (old.final, old.report) if section}
-    steps = [_named(step) for step in runbook.steps if step.line not in special]
+    kept = [step for step in runbook.steps if step.line not in special]
+    steps = [_named(step) for step in kept]
     if old.runs_blocks:
-        body = report_example(steps, (), None)
+        busy = {block.heading for block in step_blocks(runbook.text)}
+        body = block_report(steps, (), [_named(step) for step in kept if step.title not in busy])
         code = ["cat > \"{{results_dir}}/validation_report.json\" <<'JSON'", *body.splitlines(), "JSON"]
         return [_WRITTEN, "", "```bash", *code, "```"]
     items = [ChecklistItem(ids.slug(item.text), item.text, 0, False) for item in tasks("\n".join(new.lines))]

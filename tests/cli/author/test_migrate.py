@@ -104,13 +104,18 @@ def test_a_v1_section_beside_code_checks_is_left_to_its_author(runbook, full):
 
 def test_report_step_of_a_shell_runbook_is_a_block_that_the_shell_agent_runs(runbook):
     file = runbook.cwd / "RUNBOOK.md"
-    file.write_text((EXAMPLES / "hello/RUNBOOK.md").read_text())
+    hello = (EXAMPLES / "hello/RUNBOOK.md").read_text()
+    file.write_text(hello + "\n## Step 9: Have a Look\n\nBy eye.\n")
     runbook("migrate", "--write", ".")
     ran = runbook("run", ".", "--sandbox", "host", "--json")
     assert (ran.code, ran.json["verdict"]) == (0, "pass"), ran.err
     report = json.loads((ran.folder / "results" / "validation_report.json").read_text())
-    ids = [check["id"] for check in report["checks"]]
-    assert ids == ["write-the-greeting", "describe-the-machine", "outputs-exist"]
+    assert {check["id"]: check["status"] for check in report["checks"]} == {
+        "write-the-greeting": "pass",
+        "describe-the-machine": "pass",
+        "have-a-look": "skipped",
+        "outputs-exist": "pass",
+    }
 
 
 def test_stdin_cannot_be_written(runbook):

@@ -1,5 +1,6 @@
 """`runbook new`: a runbook that can be checked and run as it is."""
 
+import json
 import os
 import pty
 import select
@@ -46,6 +47,9 @@ def test_shell_runbook_runs_and_passes(runbook):
     assert ran.json["primary_output"].endswith("report.md")
     written = parse((runbook.cwd / "prices/RUNBOOK.md").read_text())
     results = ran.folder / "results"
+    report = json.loads((results / "validation_report.json").read_text())
+    skipped = [check["id"] for check in report["checks"] if check["status"] == "skipped"]
+    assert skipped == ["iterate-on-errors-max-1-round", *(item.id for item in written.checklist)], "nobody looked"
     for check in written.code_checks:
         if check.kind == "command":
             command = check.code.replace("{{results_dir}}", str(results))
