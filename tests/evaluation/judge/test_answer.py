@@ -3,6 +3,8 @@
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from runbook_runner.core.asking.question import Answer
 from runbook_runner.evaluation.judge.answer import read_scores
@@ -64,3 +66,16 @@ def test_item_of_a_checklist_is_met_or_not(given: str, met: Any) -> None:
 def test_one_bad_score_costs_the_others_nothing() -> None:
     read = read_scores(Answer('{"c1": {"score": 9}, "c2": {"met": true}}'), [CLARITY, DONE])
     assert (set(read.scores), set(read.problems)) == ({"c2"}, {"c1"})
+
+
+PIECES = st.sampled_from(
+    ['{"c1": ', '{"score": ', "4", "1e999", "NaN", '"', "}", "{", "[", "```json\n", "true", "null", ", "]
+)
+
+
+@given(st.lists(PIECES | st.text(max_size=5), max_size=30).map("".join))
+def test_whatever_is_said_a_score_is_in_the_range_or_there_is_a_problem(text: str) -> None:
+    read = read_scores(Answer(text), [CLARITY, DONE])
+    assert read.scores.keys() | read.problems.keys() == {"c1", "c2"}
+    assert not read.scores.keys() & read.problems.keys()
+    assert all(1 <= score.value <= 5 for key, score in read.scores.items() if key == "c1")
