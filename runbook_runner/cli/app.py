@@ -30,6 +30,10 @@ COMMANDS: Mapping[str, Command | Group] = {
         "runs.judge",
         "Have a model score what a run has made by its runbook's rubric, or compare two runs.",
     ),
+    "eval": Command(
+        "runs.eval",
+        "Run runbooks many times, on their cases and by several agents and models, and show the pass rates.",
+    ),
     "script": Group(
         "Make model scripts: files that answer an agent's model calls instead of a provider.",
         {

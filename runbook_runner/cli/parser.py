@@ -18,6 +18,8 @@ _USAGE = {None: "{}", "?": "[{}]", "*": "[{}...]", "+": "{}...", argparse.REMAIN
 
 
 _NUMBERS = {
+    "RATE": "a number from 0 to 1",
+    "WIDTH": "a number from 0 to 1",
     "SECONDS": "a number of seconds, such as 300",
     "USD": "an amount of USD, such as 0.50",
     "CORES": "a number of cores, such as 1.5",

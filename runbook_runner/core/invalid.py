@@ -10,6 +10,7 @@ if TYPE_CHECKING:  # slow to import; who catches their errors has them already
     from pydantic import ValidationError
 
 UNKNOWN_KEY: Final = "extra_forbidden"
+_OF_DATACLASS: Final = "unexpected_keyword_argument"
 _MESSAGES: Final = {
     **dict.fromkeys(("model_type", "dict_type"), "must be an object"),
     "tuple_type": "must be a list",
@@ -38,8 +39,13 @@ class Problem(NamedTuple):
 def problems_of(error: "ValidationError") -> list[Problem]:
     """All problems, unknown keys first: a key that is misspelt is reported as missing, too."""
     found = error.errors(include_url=False, include_context=False, include_input=False)
-    problems = [Problem(one["loc"], _MESSAGES.get(one["type"]) or _plain(one["msg"]), one["type"]) for one in found]
+    problems = [_problem(one["loc"], one["msg"], one["type"]) for one in found]
     return sorted(problems, key=lambda problem: problem.kind != UNKNOWN_KEY)
+
+
+def _problem(place: tuple[int | str, ...], message: str, kind: str) -> Problem:
+    kind = UNKNOWN_KEY if kind == _OF_DATACLASS else kind
+    return Problem(place, _MESSAGES.get(kind) or _plain(message), kind)
 
 
 def _plain(message: str) -> str:

@@ -11,7 +11,7 @@ from runbook_runner.evaluation.gates import Reached
 from runbook_runner.evaluation.report import REPORT
 from runbook_runner.evaluation.verdict import lack_of
 
-PointKind = Literal["run", "output", Kind, "script", "report", "gate"]
+PointKind = Literal["run", "output", Kind, "script", "report", "expected", "gate"]
 
 
 class Point(NamedTuple):

@@ -20,6 +20,7 @@ _RULES: Final[dict[PointKind, Rule]] = {
     "step": Rule("step", "Step", "A step is done."),
     "script": Rule("verification-script", "VerificationScript", "The verification script finds nothing."),
     "report": Rule("report", "Report", "The agent's report says that the run has passed, and nothing contradicts it."),
+    "expected": Rule("expected", "Expected", "A result is as the case expects it."),
     "gate": Rule("gate", "Gate", "A gate holds."),
 }
 _MARKS: Final = {"pass": "✅", "fail": "❌", "error": "❌", "skipped": "⏭️"}
@@ -65,7 +66,7 @@ def markdown(title: str, headline: str, points: Sequence[Point], notes: Iterable
     """What is wrong as a table, in GitHub's Markdown; no text of it is obeyed there."""
     bad = [point for point in points if point.is_bad]
     mark = "❌" if any(point.decides for point in bad) else "✅"
-    lines = [f"### {mark} {_code(title)}: {headline}", ""]
+    lines = [f"### {mark} {code_span(title)}: {headline}", ""]
     if bad:
         lines += ["| | What | Why |", "|---|---|---|", *islice(map(_row, bad), _MOST_ROWS)]
         if (more := len(bad) - _MOST_ROWS) > 0:
@@ -77,16 +78,16 @@ def markdown(title: str, headline: str, points: Sequence[Point], notes: Iterable
         if (number := sum(point.status == what for point in points))
     )
     lines += [f"{counted(len(points), 'point')}: {counts}.", ""]
-    lines += [f"- {_code(note)}" for note in islice(notes, _MOST_ROWS)]
+    lines += [f"- {code_span(note)}" for note in islice(notes, _MOST_ROWS)]
     return "\n".join(lines).rstrip() + "\n"
 
 
 def _row(point: Point) -> str:
     mark = _MARKS[point.status] if point.decides else "⚠️"
-    return f"| {mark} | {_RULES[point.kind].id} {_code(point.id)} | {_code(point.message)} |"
+    return f"| {mark} | {_RULES[point.kind].id} {code_span(point.id)} | {code_span(point.message)} |"
 
 
-def _code(text: str) -> str:
+def code_span(text: str) -> str:
     """A code span on one line, also within a table."""
     line = " ".join(printable(text).split())
     line = line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"

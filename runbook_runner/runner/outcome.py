@@ -3,13 +3,28 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
+
+from pydantic import ValidationError
 
 from runbook_runner.core.criteria import Criteria
-from runbook_runner.core.errors import ExitCode, RunbookError
+from runbook_runner.core.errors import ExitCode, InputError, RunbookError
 from runbook_runner.core.events import CheckFinished, Evaluated
+from runbook_runner.core.spec import RunSpec
 from runbook_runner.evaluation.gates import Facts, Gate, Reached, reached
 from runbook_runner.evaluation.points import Point, points_of
 from runbook_runner.trajectory.models import RunbookOutputs, Trajectory
+from runbook_runner.trajectory.store import SPEC_FILE, read_events, write_fold
+
+
+class Spent(NamedTuple):
+    """What the model calls of a run have used, its judge's too."""
+
+    cost_usd: float | None
+    """`None`: not known."""
+    tokens: int
+    """Cached ones included."""
+    calls: int
 
 
 @dataclass(frozen=True)
@@ -31,6 +46,18 @@ class Outcome:
         outputs = self.trajectory.steps["run"].outputs
         assert isinstance(outputs, RunbookOutputs)
         return outputs
+
+    @property
+    def spent(self) -> Spent:
+        judge = self.trajectory.attributes.params.get("judge")
+        usages = [self.outputs.usage.model_dump(), *([judge["usage"]] if judge else [])]
+        costs = [usage["cost_usd"] for usage in usages]
+        tokens = ("total_tokens", "cache_read_tokens", "cache_write_tokens")
+        return Spent(
+            None if None in costs else sum(costs),
+            sum(usage[name] for usage in usages for name in tokens),
+            sum(usage["api_calls"] for usage in usages),
+        )
 
     def points(self, gates: Sequence[Reached] = ()) -> tuple[Point, ...]:
         """All that the run was judged by. gates: decide in the place of the verdict, if there are any."""
@@ -76,3 +103,18 @@ class Outcome:
         if self.error:
             return self.error.exit_code
         return ExitCode.PASS if self.outputs.verdict == "pass" else ExitCode.VERDICT_FAIL
+
+
+def outcome_in(folder: Path) -> Outcome | None:
+    """Of a run of this machine's own that went to its end in this trajectory folder; `None` of one that did not."""
+    try:
+        events = [recorded.event for recorded in read_events(folder)]
+        spec = RunSpec.model_validate_json((folder / SPEC_FILE).read_bytes())
+    except (InputError, OSError, ValidationError):
+        return None
+    checks = tuple(event for event in events if isinstance(event, CheckFinished))
+    evaluated = next((event for event in events if isinstance(event, Evaluated)), None)
+    trajectory = write_fold(folder)
+    if trajectory.status != "completed" or evaluated is None:
+        return None
+    return Outcome(trajectory, folder, None, spec.criteria, evaluated, checks)

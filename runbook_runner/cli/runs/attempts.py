@@ -62,5 +62,5 @@ def _described(attempt: Attempt) -> dict[str, Any]:
         "passed": attempt.passed,
         "failing": [point.id for point in attempt.failing],
         "score": outcome.score,
-        "cost_usd": outcome.outputs.usage.cost_usd,
+        "cost_usd": outcome.spent.cost_usd,
     }

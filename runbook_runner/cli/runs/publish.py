@@ -6,10 +6,8 @@ from pathlib import Path
 
 from runbook_runner.cli.options import OptionGroup
 from runbook_runner.cli.ui.follow import Followed
-from runbook_runner.cli.ui.output import put, warn, write_new
-from runbook_runner.core.disk.repository import within_repository
+from runbook_runner.cli.ui.output import put, require_place, warn, write_new
 from runbook_runner.core.errors import InputError
-from runbook_runner.core.files import make_folder
 from runbook_runner.evaluation import publish
 
 FORMATS = ("text", "github")
@@ -32,12 +30,7 @@ def require_places(arguments: argparse.Namespace) -> None:
     if arguments.json and arguments.format != FORMATS[0]:
         raise InputError(f"--format {arguments.format} and --json both print on stdout.", hint="Give one of them.")
     for file in filter(None, (arguments.junit, arguments.sarif)):
-        if file.is_dir():
-            raise InputError("This is a folder, and the report is a file.", where=str(file))
-        try:
-            make_folder(within_repository(file.parent, links=False))
-        except OSError as error:
-            raise InputError(f"The report can't be written there: {error.strerror}.", where=str(file)) from error
+        require_place(file)
 
 
 def publish_run(arguments: argparse.Namespace, followed: Followed, document: str) -> None:

@@ -25,14 +25,18 @@ from runbook_runner.core import settings
 def declare(parser: argparse.ArgumentParser) -> None:
     path = "A RUNBOOK.md, a folder that holds one, '-' for stdin, or an https URL."
     parser.add_argument("path", metavar="PATH", help=path)
-    _declare_inputs(parser)
+    declare_inputs(parser.add_argument_group(WHAT))
     _declare_model(parser)
-    _declare_sandbox(parser)
+    how = parser.add_argument_group(HOW)
+    declare_sandbox(how)
+    add_keep(how)
+    add_dry_run(
+        how, "Show what would run and all that is missing for it, and start nothing; with --json, the whole spec."
+    )
     _declare_trajectory(parser)
 
 
-def _declare_inputs(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group(WHAT)
+def declare_inputs(group: OptionGroup) -> None:
     add = group.add_argument
     add("-p", "--param", dest="parameters", **REPEATED, metavar="NAME=VALUE", help="A parameter; may be repeated.")
     parameters = "Parameters in a JSON or YAML file: an object, name → value; -p takes precedence."
@@ -83,8 +87,7 @@ def add_judge(group: OptionGroup) -> None:
     add("--judge-script", type=Path, metavar="FILE", help="Answer the judge's model calls from this YAML script.")
 
 
-def _declare_sandbox(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group(HOW)
+def declare_sandbox(group: OptionGroup) -> None:
     add = group.add_argument
     sandbox = (
         "docker, bubblewrap, or host, which isolates nothing; auto: docker, or bubblewrap without it (default: auto)."
@@ -120,10 +123,6 @@ def _declare_sandbox(parser: argparse.ArgumentParser) -> None:
     add("--results-files", type=int, metavar="N", help=files)
     idle = f"End the agent after so long without output or a model call (default: {settings.DEFAULT_IDLE_S:g})."
     add("--idle", dest="idle_s", type=float, metavar="SECONDS", help=idle)
-    add_keep(group)
-    add_dry_run(
-        group, "Show what would run and all that is missing for it, and start nothing; with --json, the whole spec."
-    )
 
 
 def _declare_trajectory(parser: argparse.ArgumentParser) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from runbook_runner.cli.ui.display import Display
+    from runbook_runner.runner.suite.evaluate import Stopping
 
 _MOST_PROBLEMS = 3
 _MOST_SAID = 200
@@ -184,13 +185,13 @@ def _follow(
 ) -> Followed:
     seen = Seen()
     readers: tuple[Reader, ...] = (seen, display) if display else (seen,)
-    with _interruptible(cancellation, display):
+    with interruptible(cancellation, display):
         outcome = run(prepared, readers, cancellation)
     return Followed(prepared, outcome, seen, outcome.reached(gates))
 
 
 @contextmanager
-def _interruptible(cancellation: Cancellation, display: "Display | None") -> Iterator[None]:
+def interruptible(cancellation: "Cancellation | Stopping", display: "Display | None" = None) -> Iterator[None]:
     """The first Ctrl-C cancels the run, which then collects its results; the second kills everything and exits. A
     terminal that is closed counts as one Ctrl-C, however often it signals, and is ignored under `nohup`."""
 

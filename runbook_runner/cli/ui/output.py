@@ -151,6 +151,16 @@ def write_new(file: Path, text: str, *, makes_folder: bool = False) -> None:
         raise _unwritable(file, error) from error
 
 
+def require_place(file: Path) -> None:
+    """Before the work whose report is to be written there: makes its folder. Raises InputError."""
+    if file.is_dir():
+        raise InputError("This is a folder, and the report is a file.", where=str(file))
+    try:
+        make_folder(within_repository(file.parent, links=False))
+    except OSError as error:
+        raise InputError(f"The report can't be written there: {error.strerror}.", where=str(file)) from error
+
+
 def write_back(file: Path, content: str | bytes) -> None:
     """Replaces the content of a file that exists. Raises InputError when it can't be written."""
     try:

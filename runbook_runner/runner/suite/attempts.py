@@ -81,7 +81,7 @@ def _of_score(attempt: Attempt) -> float:
 
 
 def _of_cost(attempt: Attempt) -> float:
-    cost = attempt.outcome.outputs.usage.cost_usd
+    cost = attempt.outcome.spent.cost_usd
     return -math.inf if cost is None else -cost
 
 
@@ -180,9 +180,7 @@ def _used_up(spec: RunSpec, made: Sequence[Attempt]) -> str | None:
 
 
 def _used(made: Sequence[Attempt], limit: str) -> float:
-    usages = [attempt.outcome.outputs.usage for attempt in made]
+    spent = [attempt.outcome.spent for attempt in made]
     if limit == "max_cost_usd":
-        return sum(usage.cost_usd or 0.0 for usage in usages)
-    if limit == "max_calls":
-        return sum(usage.api_calls for usage in usages)
-    return sum(usage.total_tokens + usage.cache_read_tokens + usage.cache_write_tokens for usage in usages)
+        return sum(one.cost_usd or 0.0 for one in spent)
+    return sum(one.calls if limit == "max_calls" else one.tokens for one in spent)

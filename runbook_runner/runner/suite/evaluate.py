@@ -1,0 +1,265 @@
+"""Runner, suite: runs the cells of a plan, several at once, until each group is known or the budget is used up."""
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from runbook_runner.core.errors import CancelledError, RunbookError
+from runbook_runner.core.events import Recorded, RunStarted
+from runbook_runner.core.settings import Settings
+from runbook_runner.evaluation.gates import Gate, parse_gate
+from runbook_runner.evaluation.points import Point
+from runbook_runner.evaluation.statistics import SequentialTest
+from runbook_runner.runner.cancellation import Cancellation
+from runbook_runner.runner.outcome import Outcome, outcome_in
+from runbook_runner.runner.pipeline import run
+from runbook_runner.runner.request.prepare import PreparedRun, prepare
+from runbook_runner.runner.suite.expected import expected_points
+from runbook_runner.runner.suite.ledger import Ledger, opened
+from runbook_runner.runner.suite.plan import Cell, Group, Plan
+from runbook_runner.runner.suite.row import Row, row_of, row_of_error
+from runbook_runner.runner.suite.suite_file import Suite
+from runbook_runner.trajectory.store import TRAJECTORIES
+
+Watch = Callable[[Cell, Row | None], None]
+"""Gets each cell when it begins, with `None`, and when it is done."""
+_BUDGET: Final = {"max_cost_usd": "cost_usd", "max_tokens": "tokens", "max_calls": "calls"}
+
+
+class Stopping:
+    """As a `Cancellation`, for all runs of an evaluation."""
+
+    def __init__(self) -> None:
+        self._live = set[Cancellation]()
+        self._lock = threading.RLock()  # a signal handler may come while its thread has it
+        self.requested = False
+
+    def add(self, cancellation: Cancellation) -> None:
+        with self._lock:
+            self._live.add(cancellation)
+        if self.requested:
+            cancellation.request()
+
+    def remove(self, cancellation: Cancellation) -> None:
+        with self._lock:
+            self._live.discard(cancellation)
+
+    def request(self) -> None:
+        self.requested = True
+        for one in self._now():
+            one.request()
+
+    def abandon(self) -> None:
+        for one in self._now():
+            one.abandon()
+
+    def _now(self) -> tuple[Cancellation, ...]:
+        with self._lock:
+            return tuple(self._live)
+
+
+@dataclass
+class Progress:
+    """Of one group."""
+
+    group: Group
+    suite: Suite
+    begun: int = 0
+    rows: dict[int, Row] = field(default_factory=dict)
+    """By repeat."""
+
+    @property
+    def counted(self) -> tuple[Row, ...]:
+        """In the order of their repeats, up to where the pass rate was known: the runs that were under way then do not
+        count, so that it does not matter how many there were."""
+        rows = tuple(self._in_order())
+        return rows[: self._known_after(rows)]
+
+    def _in_order(self) -> Iterator[Row]:
+        repeat = 1
+        while repeat in self.rows:
+            yield self.rows[repeat]
+            repeat += 1
+
+    def _known_after(self, rows: Sequence[Row]) -> int | None:
+        if self.suite.until is None:
+            return None
+        test, passed = SequentialTest.of(self.suite.until, self.suite.margin), 0
+        for total, row in enumerate(rows, 1):
+            passed += row.passed
+            if test.side(passed, total):
+                return total
+        return None
+
+    @property
+    def needs_more(self) -> bool:
+        if self.begun >= self.suite.repeats:
+            return False
+        if self.suite.until is None:
+            return True
+        rows = tuple(self._in_order())
+        return self._known_after(rows) is None and self.begun - len(rows) < self.suite.concurrency
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    plan: Plan
+    groups: tuple[Progress, ...]
+    resumed: int
+    """Runs that an evaluation which was ended early had made."""
+    ended: str | None
+    """Why not all was run; `None` when it was."""
+
+
+def evaluate_suite(plan: Plan, watch: Watch, stopping: Stopping, *, fresh: bool) -> Evaluated:
+    """fresh: does not go on with an evaluation of the same plan that was ended early. Every kind of run is prepared
+    before the first one starts: raises as `prepare` and `ledger.opened`."""
+    gates = tuple(map(parse_gate, plan.suite.gates))
+    prepare_all(plan)
+    settings = Settings.load()
+    with opened(settings.data, plan.digest(settings.home), fresh=fresh) as ledger:
+        _take_ended(plan, ledger, gates)
+        evaluation = _Evaluation(plan, ledger, gates, watch, stopping)
+        evaluated = evaluation.run()
+        if evaluated.ended is None:
+            ledger.remove()
+        return evaluated
+
+
+def prepare_all(plan: Plan) -> None:
+    """One run of each group. Raises as `prepare`, also for what only starts would find."""
+    for group in plan.groups:
+        try:
+            _prepared(plan, Cell(group, 1), {}).require_ready()
+        except RunbookError as error:
+            error.where = ", ".join(filter(None, (group.key, error.where)))
+            raise
+
+
+def _prepared(plan: Plan, cell: Cell, left: Mapping[str, float]) -> PreparedRun:
+    prepared = prepare(replace(cell.group.request(plan.base), labels={**plan.base.labels, "eval": cell.key[:200]}))
+    limits = prepared.spec.limits
+    lower = {name: min(most, getattr(limits, name) or most) for name, most in left.items()}
+    spec = prepared.spec.model_copy(update={"limits": limits.model_copy(update=lower)})
+    return replace(prepared, spec=spec)
+
+
+def _take_ended(plan: Plan, ledger: Ledger, gates: Sequence[Gate]) -> None:
+    """The runs that had come to their end when the process died, and whose row was not written."""
+    for group in plan.groups:
+        for repeat in range(1, plan.suite.repeats + 1):
+            cell = Cell(group, repeat)
+            if (folder := ledger.begun.get(cell.key)) and (outcome := outcome_in(folder)):
+                ledger.add(row_of(cell, outcome, _points(plan, cell, outcome, gates)))
+
+
+def _points(plan: Plan, cell: Cell, outcome: Outcome, gates: Sequence[Gate]) -> tuple[Point, ...]:
+    expected = expected_points(cell.group.case, outcome, plan.suite.compare)
+    return (*outcome.points(outcome.reached(gates)), *expected)
+
+
+class _Evaluation:
+    def __init__(self, plan: Plan, ledger: Ledger, gates: Sequence[Gate], watch: Watch, stopping: Stopping):
+        self._plan = plan
+        self._ledger = ledger
+        self._gates = gates
+        self._watch = watch
+        self._stopping = stopping
+        self._lock = threading.Lock()
+        self._groups = tuple(Progress(group, plan.suite) for group in plan.groups)
+        for progress in self._groups:
+            for repeat in range(1, plan.suite.repeats + 1):
+                if row := ledger.rows.get(Cell(progress.group, repeat).key):
+                    progress.rows[repeat] = row
+        self._resumed = len(ledger.rows)
+
+    def run(self) -> Evaluated:
+        ended: str | None = None
+        running = dict[Future[Row], tuple[Progress, int]]()
+        with ThreadPoolExecutor(self._plan.suite.concurrency, "cell") as pool:
+            while True:
+                ended = ended or self._must_end()
+                while not ended and len(running) < self._plan.suite.concurrency and (todo := self._next()):
+                    progress, repeat = todo
+                    running[pool.submit(self._run, Cell(progress.group, repeat), self._left())] = todo
+                if not running:
+                    return Evaluated(self._plan, self._groups, self._resumed, ended)
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    progress, repeat = running.pop(future)
+                    if row := self._row(future):
+                        progress.rows[repeat] = row
+
+    def _row(self, future: Future[Row]) -> Row | None:
+        """`None` for a run that was cancelled. Ends all runs before it raises."""
+        try:
+            return future.result()
+        except CancelledError:
+            return None
+        except BaseException:
+            self._stopping.request()
+            raise
+
+    def _next(self) -> tuple[Progress, int] | None:
+        """Of the groups that need more runs, the one with the fewest."""
+        waiting = [progress for progress in self._groups if self._skip_done(progress).needs_more]
+        if not waiting:
+            return None
+        progress = min(waiting, key=lambda one: one.begun)
+        progress.begun += 1
+        return progress, progress.begun
+
+    def _skip_done(self, progress: Progress) -> Progress:
+        while progress.begun + 1 in progress.rows:
+            progress.begun += 1
+        return progress
+
+    def _must_end(self) -> str | None:
+        if self._stopping.requested:
+            return "it was cancelled"
+        for name, left in self._left().items():
+            if left <= 0:
+                return f"the budget of all runs (--{name.removesuffix('_usd').replace('_', '-')}) is used up"
+        return None
+
+    def _left(self) -> dict[str, float]:
+        rows = [row for progress in self._groups for row in progress.rows.values()]
+        most = {name: getattr(self._plan.suite, name) for name in _BUDGET}
+        used = {name: sum(getattr(row, of) or 0 for row in rows) for name, of in _BUDGET.items()}
+        return {name: value - used[name] for name, value in most.items() if value is not None}
+
+    def _run(self, cell: Cell, left: Mapping[str, float]) -> Row:
+        """Raises CancelledError when the evaluation is to stop: the cell is run again another time."""
+        cancellation = Cancellation()
+        self._stopping.add(cancellation)
+        try:
+            self._watch(cell, None)
+            row = self._ran(cell, left, cancellation)
+            with self._lock:
+                self._ledger.add(row)
+            self._watch(cell, row)
+            return row
+        finally:
+            self._stopping.remove(cancellation)
+
+    def _ran(self, cell: Cell, left: Mapping[str, float], cancellation: Cancellation) -> Row:
+        cancellation.check()
+        prepared = _prepared(self._plan, cell, left)
+
+        def begin(recorded: Recorded) -> None:
+            if isinstance(started := recorded.event, RunStarted):
+                place = prepared.settings.home / TRAJECTORIES / started.collection / started.task
+                with self._lock:
+                    self._ledger.begin(cell.key, place / started.trajectory_id)
+
+        try:
+            outcome = run(prepared, (begin,), cancellation)
+        except CancelledError:
+            raise
+        except RunbookError as error:
+            return row_of_error(cell, error)
+        if isinstance(outcome.error, CancelledError):
+            raise outcome.error
+        return row_of(cell, outcome, _points(self._plan, cell, outcome, self._gates))

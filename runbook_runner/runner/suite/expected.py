@@ -1,0 +1,20 @@
+"""Runner, suite: a case's expected files against the results of a run."""
+
+from collections.abc import Sequence
+
+from runbook_runner.evaluation.compare.folders import compare_folders
+from runbook_runner.evaluation.compare.rule import Rule
+from runbook_runner.evaluation.points import Point
+from runbook_runner.runner.outcome import Outcome
+from runbook_runner.runner.suite.plan import Case
+from runbook_runner.trajectory.store import RESULTS
+
+
+def expected_points(case: Case, outcome: Outcome, rules: Sequence[Rule]) -> tuple[Point, ...]:
+    """One for each difference, or one that passes; none for a case without expected files."""
+    if case.expected is None:
+        return ()
+    differences = compare_folders(case.expected, outcome.folder / RESULTS, rules)
+    if not differences:
+        return (Point("expected", "expected", "pass"),)
+    return tuple(Point("expected", one.path, "fail", one.message) for one in differences)

@@ -1,0 +1,151 @@
+"""Runner, suite: the file SUITE.yaml: which runbooks are run on which cases, by which agents, how often, and what that
+must come to. It may come from the same stranger as the runbooks: it chooses nothing that the command line would have
+to (a sandbox, a network, secrets), and names files of its own project only."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from runbook_runner.core.disk.repository import came_with
+from runbook_runner.core.errors import InputError
+from runbook_runner.core.files import is_file, read_found, text_of
+from runbook_runner.core.formats.yaml_text import place_in, read_yaml
+from runbook_runner.core.invalid import UNKNOWN_KEY, problem_of, unknown_key
+from runbook_runner.core.spec import Count, Usd
+from runbook_runner.evaluation.compare.rule import Rule
+
+MAX_BYTES: Final = 1_000_000
+MOST_REPEATS: Final = 1000
+MOST_AT_ONCE: Final = 64
+CASES: Final = "examples/*/input.json"
+_ENDINGS: Final = (".yaml", ".yml")
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, validate_by_name=True, validate_by_alias=True
+    )
+
+
+class Variant(_Part):
+    """Who works: an agent with a model."""
+
+    name: str = ""
+    """What the table calls it; empty: its agent and model."""
+    agent: str | None = None
+    """`None`: the runbook's."""
+    model: str | None = None
+    provider: str | None = None
+    model_script: Path | None = None
+    """Answers the model calls instead of a provider; relative to the suite."""
+
+    @property
+    def told(self) -> str:
+        return self.name or " ".join(filter(None, (self.agent, self.model))) or "default"
+
+
+def _variant(value: Any) -> Any:
+    return {"agent": value} if isinstance(value, str) else value
+
+
+Rate = Annotated[float, Field(ge=0, le=1)]
+
+
+class Suite(_Part):
+    runbooks: Annotated[tuple[Path, ...], Field(min_length=1, max_length=1000)]
+    """Files, or folders with a RUNBOOK.md, relative to the suite."""
+    cases: str | None = None
+    """A glob for the saved inputs of each runbook, relative to its folder; beside an input, `expected/` has the files
+    that must come out. `None`: `examples/*/input.json`, and a runbook without any is run without an input."""
+    agents: tuple[Annotated[Variant, BeforeValidator(_variant)], ...] = ()
+    """Names, or mappings with `name`, `agent`, `model`, `provider`, `model_script`. Empty: the runbook's."""
+    models: tuple[str, ...] = ()
+    """Each agent that names no model of its own is run with each of them. Empty: the agent's."""
+    repeats: Annotated[int, Field(ge=1, le=MOST_REPEATS)] = 1
+    """How often each is run; with `until`, at most."""
+    concurrency: Annotated[int, Field(ge=1, le=MOST_AT_ONCE)] = 4
+    """Runs at once."""
+    pass_rate: Rate = 1.0
+    """The share of runs that must pass, of each group: runbook, case and agent."""
+    until: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """In its place: repeat until the pass rate is known to be above or below this one."""
+    margin: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    """With `until`: rates that are nearer to it are not told apart from it."""
+    gates: tuple[str, ...] = ()
+    """What a run must reach to pass, in the place of its verdict, as `runbook run --gate`."""
+    compare: tuple[Rule, ...] = ()
+    """How results are compared with the expected files; the first rule that fits a file counts. A file that none fits
+    is compared by its type."""
+    max_cost_usd: Annotated[Usd | None, Field(alias="max_cost")] = None
+    """Of all runs together; the two below likewise."""
+    max_tokens: Count | None = None
+    max_calls: Count | None = None
+
+    def changed(self, options: Mapping[str, Any]) -> "Suite":
+        """With what the command line says in its place: field → value. Raises InputError."""
+        try:
+            return Suite.model_validate({**dict(self), **options})
+        except ValidationError as error:
+            problem = problem_of(error)
+            option = str(problem.place[0]).removesuffix("_usd").replace("_", "-")
+            raise InputError(f"--{option} {problem.message}.") from error
+
+
+def load_suite(path: Path) -> Suite:
+    """A suite's file, or a runbook, which is a suite of one. Raises InputError with `where` = `FILE:LINE`."""
+    if path.suffix not in _ENDINGS:
+        return Suite(runbooks=(path.absolute(),))
+    text, source = text_of(read_found(path, "suite", MAX_BYTES), str(path)), str(path)
+    body = read_yaml(text, source)
+    if not isinstance(body, dict):
+        raise InputError("A suite is a mapping.", where=source, hint="Such as `runbooks: [prices]` and `repeats: 3`.")
+    try:
+        suite = Suite.model_validate(body)
+    except ValidationError as error:
+        problem = problem_of(error)
+        where = place_in(text, source, problem.place)
+        if problem.kind == UNKNOWN_KEY:
+            raise unknown_key(str(problem.place[-1]), _keys_at(problem.place), where) from None
+        raise InputError(str(problem), where=where) from None
+    return _placed(suite, path.parent, lambda *place: place_in(text, source, place))
+
+
+def _keys_at(place: tuple[int | str, ...]) -> list[str]:
+    if place[0] == "agents":
+        return list(Variant.model_fields)
+    if place[0] == "compare":
+        return [field.name for field in fields(Rule)]
+    return [field.alias or name for name, field in Suite.model_fields.items()]
+
+
+def _placed(suite: Suite, folder: Path, where: Any) -> Suite:
+    """With real paths. Raises InputError for one that leads out of the project."""
+    top = came_with(folder)
+
+    def real(path: Path, *place: int | str) -> Path:
+        found = Path(os.path.realpath(folder / path))
+        if not found.is_relative_to(top):
+            message, hint = "A suite names files of its own project only.", f"{path} is outside of it."
+            raise InputError(message, where=where(*place), hint=hint)
+        return found
+
+    runbooks = tuple(real(path, "runbooks", number) for number, path in enumerate(suite.runbooks))
+    agents = tuple(
+        variant.model_copy(update={"model_script": real(variant.model_script, "agents", number, "model_script")})
+        if variant.model_script
+        else variant
+        for number, variant in enumerate(suite.agents)
+    )
+    return suite.model_copy(update={"runbooks": runbooks, "agents": agents})
+
+
+def document_in(path: Path) -> Path:
+    """Of a runbook that a suite names. Raises InputError."""
+    document = path if is_file(path) else path / "RUNBOOK.md"
+    if not is_file(document):
+        raise InputError("There is no runbook.", where=str(path), hint="Give a RUNBOOK.md, or a folder that holds one.")
+    return document

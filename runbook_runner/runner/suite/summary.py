@@ -1,0 +1,190 @@
+"""Runner, suite: what an evaluation comes to, group by group and as a whole, also against an earlier one."""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from runbook_runner.core.errors import InputError
+from runbook_runner.core.files import read_found
+from runbook_runner.core.invalid import validation_error
+from runbook_runner.evaluation.statistics import SequentialTest, p_of_difference, wilson
+from runbook_runner.runner.suite.evaluate import Evaluated, Progress
+from runbook_runner.runner.suite.row import Row
+from runbook_runner.runner.suite.suite_file import Suite
+
+SIGNIFICANT: Final = 0.05
+_MAX_BYTES: Final = 100_000_000
+_MOST_REASONS: Final = 3
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Totals(_Part):
+    """Of a group, or of all."""
+
+    runs: Annotated[int, Field(ge=0, le=1_000_000)]
+    """That count."""
+    passed: Annotated[int, Field(ge=0, le=1_000_000)]
+    pass_rate: float | None
+    """`None`: there are no runs."""
+    low: float
+    """With `high`: Wilson's interval of the pass rate, at 95 %."""
+    high: float
+    score: float | None
+    """The mean; `None`: nothing was scored."""
+    cost_usd: float | None
+    """Of all these runs; `None`: not known."""
+    tokens: float | None
+    """The mean of a run, as for `seconds`."""
+    seconds: float | None
+
+
+class GroupSummary(Totals):
+    group: str
+    verdict: Literal["pass", "fail", "unknown"]
+    """unknown: there were not enough runs."""
+    why: tuple[str, ...] = ()
+    """What failed in it, most often first."""
+
+
+class Compared(_Part):
+    """A group beside the same one of an earlier evaluation."""
+
+    group: str
+    before: Totals
+    now: Totals
+    p: float
+    """How likely two equal pass rates differ so much by chance."""
+
+    @property
+    def is_worse(self) -> bool:
+        return (self.now.pass_rate or 0.0) < (self.before.pass_rate or 0.0)
+
+    @property
+    def is_significant(self) -> bool:
+        return self.p < SIGNIFICANT
+
+
+class Summary(_Part):
+    name: str
+    passed: bool
+    ended: str | None
+    """Why not all was run; `None` when it was."""
+    resumed: int
+    total: Totals
+    groups: tuple[GroupSummary, ...]
+    baseline: tuple[Compared, ...] = ()
+    """The groups that are in both."""
+    cells: tuple[Row, ...] = ()
+
+    @property
+    def regressions(self) -> tuple[Compared, ...]:
+        return tuple(one for one in self.baseline if one.is_worse)
+
+
+class _Earlier(BaseModel):
+    """What is read of a JSON report."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    groups: tuple[GroupSummary, ...]
+
+
+def summarise(name: str, evaluated: Evaluated, baseline: Sequence[GroupSummary] = ()) -> Summary:
+    suite = evaluated.plan.suite
+    groups = tuple(_group(progress, suite) for progress in evaluated.groups)
+    total = _totals([row for progress in evaluated.groups for row in progress.counted])
+    compared = tuple(_compared(groups, baseline))
+    passed = all(group.verdict == "pass" for group in groups) and not any(one.is_worse for one in compared)
+    cells = (progress.rows[repeat] for progress in evaluated.groups for repeat in sorted(progress.rows))
+    return Summary(
+        name=name,
+        passed=passed and evaluated.ended is None,
+        ended=evaluated.ended,
+        resumed=evaluated.resumed,
+        total=total,
+        groups=groups,
+        baseline=compared,
+        cells=tuple(cells),
+    )
+
+
+def _group(progress: Progress, suite: Suite) -> GroupSummary:
+    rows = progress.counted
+    totals = _totals(rows)
+    causes = Counter(f"{one.id}: {one.message}" if one.message else one.id for row in rows for one in row.failing)
+    return GroupSummary(
+        **totals.model_dump(),
+        group=progress.group.key,
+        verdict=_verdict(totals, suite),
+        why=tuple(f"{count}× {cause}" for cause, count in causes.most_common(_MOST_REASONS)),
+    )
+
+
+def _verdict(totals: Totals, suite: Suite) -> Literal["pass", "fail", "unknown"]:
+    if suite.until is not None:
+        side = SequentialTest.of(suite.until, suite.margin).side(totals.passed, totals.runs)
+        return "unknown" if side is None else "pass" if side == "above" else "fail"
+    if totals.runs < suite.repeats:
+        return "unknown"
+    return "pass" if (totals.pass_rate or 0.0) >= suite.pass_rate else "fail"
+
+
+def _totals(rows: Sequence[Row]) -> Totals:
+    passed = sum(row.passed for row in rows)
+    interval = wilson(passed, len(rows))
+    costs = [row.cost_usd for row in rows]
+    return Totals(
+        runs=len(rows),
+        passed=passed,
+        pass_rate=passed / len(rows) if rows else None,
+        low=interval.low,
+        high=interval.high,
+        score=_mean(rows, lambda row: row.score),
+        cost_usd=None if None in costs else sum(cost for cost in costs if cost is not None),
+        tokens=_mean(rows, lambda row: row.tokens),
+        seconds=_mean(rows, lambda row: row.seconds),
+    )
+
+
+def _mean(rows: Iterable[Row], of: Callable[[Row], float | None]) -> float | None:
+    values = [value for row in rows if (value := of(row)) is not None]
+    return round(fmean(values), 4) if values else None
+
+
+def read_baseline(path: Path) -> tuple[GroupSummary, ...]:
+    """Of an earlier evaluation's JSON report. Raises InputError."""
+    try:
+        body = json.loads(read_found(path, "baseline", _MAX_BYTES))
+        return _Earlier.model_validate(body).groups
+    except ValidationError as error:
+        raise validation_error(error, str(path), hint="Give the JSON report of an earlier evaluation.") from error
+    except (ValueError, RecursionError) as error:
+        hint = "Give the JSON report of an earlier evaluation."
+        raise InputError("This is no JSON.", where=str(path), hint=hint) from error
+
+
+def _compared(groups: Sequence[GroupSummary], baseline: Sequence[GroupSummary]) -> Iterable[Compared]:
+    before: Mapping[str, GroupSummary] = {group.group: group for group in baseline}
+    for now in groups:
+        if (earlier := before.get(now.group)) and earlier.runs and now.runs:
+            p = p_of_difference(now.passed, now.runs, earlier.passed, earlier.runs)
+            yield Compared(group=now.group, before=_only_totals(earlier), now=_only_totals(now), p=p)
+
+
+def _only_totals(group: GroupSummary) -> Totals:
+    return Totals.model_validate(group.model_dump(include=set(Totals.model_fields)))
+
+
+def as_json(summary: Summary) -> dict[str, Any]:
+    body: dict[str, Any] = summary.model_dump(mode="json")
+    for compared, one in zip(body["baseline"], summary.baseline, strict=True):
+        compared |= {"is_worse": one.is_worse, "is_significant": one.is_significant}
+    return body

@@ -1,0 +1,283 @@
+"""`runbook eval`: a matrix of runs, resumed after a kill, within one budget, until the pass rate is known."""
+
+import json
+import random
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+RUNBOOK = """\
+---
+version: "1.0.0"
+agent: shell
+---
+# {title} — Agent Runbook
+
+## REQUIRED OUTPUT FILES
+
+| File | Description |
+|---|---|
+| `/app/results/out.txt` | x |
+
+## Parameters
+
+| Parameter | Template variable | Default | Description |
+|---|---|---|---|
+| Word | `{{{{word}}}}` | one | x |
+
+## Step 1: Work
+
+```bash
+{code}
+```
+"""
+WRITES = "echo {{word}} > /app/results/out.txt"
+
+
+@pytest.fixture
+def suite(runbook: Any) -> Any:
+    """Writes runbooks, agents and a suite; returns a function that evaluates it."""
+
+    def write(text: str = "", code: str = WRITES, names: str = "words", agents: dict[str, str] | None = None) -> Any:
+        for name in names.split():
+            folder = runbook.cwd / name
+            folder.mkdir(exist_ok=True)
+            (folder / "RUNBOOK.md").write_text(RUNBOOK.format(title=name.title(), code=code))
+        for name, script in (agents or {}).items():
+            file = runbook.cwd / f".runbook/agents/{name}.toml"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(f'argv = {json.dumps(["bash", "-c", script])}\nprompt = "stdin"\n')
+        (runbook.cwd / "suite.yaml").write_text(f"runbooks: [{', '.join(names.split())}]\n{text}")
+        return evaluate
+
+    def evaluate(*options: str, start: bool = False) -> Any:
+        args = ("eval", "suite.yaml", "--sandbox", "host", "--trust", "--json", *options)
+        return (runbook.start if start else runbook)(*args)
+
+    return write
+
+
+def case(runbook: Any, name: str, word: str, expected: str | None = None) -> None:
+    folder = runbook.cwd / "words/examples" / name
+    folder.mkdir(parents=True)
+    (folder / "input.json").write_text(json.dumps({"params": {"vars": {"word": word}}}))
+    if expected is not None:
+        (folder / "expected").mkdir()
+        (folder / "expected/out.txt").write_text(expected)
+
+
+def rows(ran: Any) -> dict[str, str]:
+    assert len({cell["cell"] for cell in ran.json["cells"]}) == len(ran.json["cells"])
+    return {cell["cell"]: cell["status"] for cell in ran.json["cells"]}
+
+
+def table(body: Any) -> Any:
+    """What does not depend on the time."""
+    return [{name: value for name, value in group.items() if name != "seconds"} for group in body["groups"]]
+
+
+def test_each_case_is_held_against_what_it_expects(runbook: Any, suite: Any) -> None:
+    case(runbook, "right", "two", "two\n")
+    case(runbook, "wrong", "two", "three\n")
+    case(runbook, "free", "two")
+    ran = suite()()
+    assert ran.code == 1, ran.err
+    assert rows(ran) == {
+        "words/free/default#1": "pass",
+        "words/right/default#1": "pass",
+        "words/wrong/default#1": "fail",
+    }
+    (failing,) = ran.json["cells"][2]["failing"]
+    assert (failing["kind"], failing["id"]) == ("expected", "out.txt")
+    assert "✗ words/wrong/default#1: fail" in ran.err
+    assert "FAIL · 2 of 3 runs passed." in ran.err
+
+
+def test_rules_say_how_results_are_compared(runbook: Any, suite: Any) -> None:
+    case(runbook, "ignored", "two", "three\n")
+    ran = suite("compare:\n  - {files: out.txt, how: text, ignore: ['t[a-z]+']}\n")()
+    assert ran.code == 0, ran.err
+
+
+AGENTS = {
+    "good": "echo 1 > results/out.txt",
+    "empty": ": > results/out.txt",
+    "lazy": "sleep 0.2",
+    "broken": "exit 3",
+}
+
+
+def test_a_killed_evaluation_goes_on_where_it_was(runbook: Any, suite: Any, eventually: Any) -> None:
+    """3 runbooks × 4 agents × 2: each run exactly once, and the same table as of one that nothing has ended."""
+    evaluate = suite(f"agents: [{', '.join(AGENTS)}]\nrepeats: 2\n", names="a b c", agents=AGENTS)
+    process = evaluate(start=True)
+    least = random.SystemRandom().randrange(1, 20)
+
+    def lines() -> list[dict[str, Any]]:
+        found = [file.read_text() for file in runbook.data.glob("evals/*.jsonl")]
+        return [json.loads(line) for text in found for line in text.splitlines(keepends=True) if line.endswith("\n")]
+
+    eventually(lambda: sum("row" in line for line in lines()) >= least)
+    process.kill()
+    process.communicate(timeout=60)
+    done = {line["row"]["cell"]: line["row"]["trajectory_id"] for line in lines() if "row" in line}
+    assert len(done) >= least
+    resumed = evaluate()
+    assert resumed.json["resumed"] >= len(done), resumed.err
+    now = {cell["cell"]: cell["trajectory_id"] for cell in resumed.json["cells"]}
+    assert len(now) == len(resumed.json["cells"]) == 24
+    assert done.items() <= now.items()
+    assert not list(runbook.data.glob("evals/*"))
+    undisturbed = evaluate()
+    assert undisturbed.json["resumed"] == 0
+    assert table(resumed.json) == table(undisturbed.json)
+    assert rows(undisturbed) == {
+        f"{name}/-/{agent}#{repeat}": {"good": "pass", "broken": "error"}.get(agent, "fail")
+        for name in "abc"
+        for agent in AGENTS
+        for repeat in (1, 2)
+    }
+
+
+def test_ctrl_c_ends_all_runs_and_keeps_what_is_done(runbook: Any, suite: Any, eventually: Any) -> None:
+    begun, first, go = (runbook.cwd / name for name in ("begun", "first", "go"))
+    code = f"[ -e {first} ] || {{ touch {first}; {WRITES}; exit; }}; touch {begun}; [ -e {go} ] || sleep 60; {WRITES}"
+    evaluate = suite("concurrency: 1\nrepeats: 3\n", code)
+    process = evaluate(start=True)
+    eventually(begun.exists)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 130, err
+    body = json.loads(out)
+    assert (len(body["cells"]), body["ended"], body["groups"][0]["verdict"]) == (1, "it was cancelled", "unknown")
+
+    # As after a kill just behind the end of that run: the ledger says that it has begun, and not that it is done.
+    (file,) = runbook.data.glob("evals/*.jsonl")
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text("".join(line for line in lines if "row" not in json.loads(line)) + '{"row": {"cell"')
+    go.touch()
+    ran = evaluate()
+    assert (ran.code, ran.json["resumed"], ran.json["total"]["passed"]) == (0, 1, 3), ran.err
+    assert ran.json["cells"][0]["trajectory_id"] == body["cells"][0]["trajectory_id"]
+
+
+def test_one_budget_holds_for_all_runs(runbook: Any, suite: Any) -> None:
+    asks = (
+        "curl -sf $URL/v1/chat/completions -H 'Authorization: Bearer '$TOKEN -H 'Content-Type: application/json' "
+        '-d \'{"model":"m","messages":[{"role":"user","content":"hello"}]}\' > results/out.txt'
+    )
+    evaluate = suite("agents: [asker]\nrepeats: 5\nconcurrency: 1\nmax_calls: 2\n")
+    file = runbook.cwd / ".runbook/agents/asker.toml"
+    file.parent.mkdir(parents=True)
+    file.write_text(
+        f'argv = {json.dumps(["bash", "-c", asks])}\nprompt = "stdin"\ndialect = "openai-chat"\ndefault_model = "m"\n'
+        'env = { TOKEN = "{token}", URL = "{gateway_url}" }\n'
+    )
+    (runbook.cwd / "m.yaml").write_text("- say: Hello.\n")
+    (runbook.cwd / "suite.yaml").write_text(
+        "runbooks: [words]\nagents: [{agent: asker, model_script: m.yaml}]\nrepeats: 5\nconcurrency: 1\nmax_calls: 2\n"
+    )
+    ran = evaluate()
+    assert ran.code == 1, ran.err
+    assert ran.json["ended"] == "the budget of all runs (--max-calls) is used up"
+    assert list(rows(ran).values()) == ["pass", "pass"]
+
+
+@pytest.mark.parametrize(
+    ("code", "verdict", "runs"), [(WRITES, "pass", 27), ("true", "fail", 3)], ids=["always", "never"]
+)
+def test_easy_verdicts_take_few_runs(suite: Any, code: str, verdict: str, runs: int) -> None:
+    ran = suite("repeats: 60\n", code)("--until", "0.9")
+    (group,) = ran.json["groups"]
+    assert (group["verdict"], group["runs"]) == (verdict, runs)
+    assert ran.code == (verdict == "fail")
+    assert len(ran.json["cells"]) < runs + 4
+
+
+def test_a_pass_rate_that_is_not_known_in_time_is_not_reached(suite: Any) -> None:
+    ran = suite()("--until", "0.9", "--repeats", "5")
+    assert (ran.code, ran.json["groups"][0]["verdict"]) == (1, "unknown")
+
+
+def test_a_pass_rate_may_be_less_than_all(runbook: Any, suite: Any) -> None:
+    flaky = f"[ -e {runbook.cwd}/seen ] && {WRITES} || touch {runbook.cwd}/seen"
+    evaluate = suite("repeats: 4\nconcurrency: 1\n", flaky)
+    ran = evaluate("--pass-rate", "0.7")
+    assert (ran.code, ran.json["total"]["passed"]) == (0, 3)
+    (runbook.cwd / "seen").unlink()
+    assert evaluate("--pass-rate", "0.8").code == 1
+
+
+def test_what_is_worse_than_the_baseline_fails(runbook: Any, suite: Any) -> None:
+    assert suite("repeats: 3\n")("--report", "before.json", "--report", "r.html", "--report", "r.md").code == 0
+    evaluate = suite("repeats: 3\npass_rate: 0\n", "true")
+    ran = evaluate("--baseline", "before.json")
+    assert ran.code == 1
+    (compared,) = ran.json["baseline"]
+    assert (compared["is_worse"], compared["is_significant"], compared["p"]) == (True, False, pytest.approx(0.1))
+    assert "worse, not significant (p = 0.100)" in ran.err
+    assert evaluate("--report", "after.json").code == 0
+    assert suite("repeats: 3\n")("--baseline", "after.json").code == 0
+    page = (runbook.cwd / "r.html").read_text()
+    assert "words/-/default" in page
+    assert "http" not in page.replace("http-equiv", "")
+    assert "| ✅ | ` words/-/default ` | 100 % (44–100 %) | 3/3 |" in (runbook.cwd / "r.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("repeat: 3", "suite.yaml:2: Unknown key 'repeat'. Did you mean 'repeats'?"),
+        ("repeats: many", "suite.yaml:2: repeats: must be a valid integer"),
+        ("repeats: 1001", "suite.yaml:2: repeats: must be less than or equal to 1000"),
+        ("cases: examples/*/inputs.json", "No case fits 'examples/*/inputs.json'."),
+        ("agents:\n  - {agnet: shell}", "suite.yaml:3: Unknown key 'agnet'. Did you mean 'agent'?"),
+        (
+            "agents: [{agent: shell, model_script: ../../x.yaml}]",
+            "suite.yaml:2: A suite names files of its own project",
+        ),
+        (
+            "compare:\n  - {files: a.txt, tolerence: 1}",
+            "suite.yaml:3: Unknown key 'tolerence'. Did you mean 'tolerance'?",
+        ),
+        ("compare:\n  - {files: ../a.txt}", "suite.yaml:3: compare.0: files is a path or pattern below the folder"),
+        ("agents: [shell, shell]", "Two groups of the suite are words/-/shell."),
+        ("gates: [verdit]", "'verdit' is not a gate."),
+        ("agents: [nobody]", "words/-/nobody: "),
+    ],
+)
+def test_a_suite_with_a_mistake_is_refused_at_its_line(runbook: Any, suite: Any, text: str, message: str) -> None:
+    ran = suite(text + "\n")()
+    assert ran.code == 2
+    assert message in " ".join(ran.err.split())
+    assert not (runbook.cwd / ".runbook/trajectories").exists()
+
+
+def test_runbooks_outside_of_the_project_are_refused(runbook: Any, suite: Any) -> None:
+    evaluate = suite()
+    (runbook.cwd / "suite.yaml").write_text("runbooks: [words, ../..]\n")
+    ran = evaluate()
+    assert ran.code == 2
+    assert "suite.yaml:1: A suite names files of its own project only.\n../.. is outside of it." in ran.err
+
+
+def test_a_dry_run_starts_nothing(runbook: Any, suite: Any) -> None:
+    ran = suite("repeats: 3\nagents: [good, lazy]\n", agents=AGENTS)("--dry-run")
+    assert (ran.code, ran.json) == (0, {"groups": ["words/-/good", "words/-/lazy"], "repeats": 3})
+    assert not (runbook.cwd / ".runbook/trajectories").exists()
+
+
+def test_a_runbook_is_a_suite_of_one(runbook: Any, suite: Any) -> None:
+    suite()
+    ran = runbook("eval", "words", "--sandbox", "host", "--repeats", "2", "-p", "word=x")
+    assert ran.code == 0, ran.err
+    assert ran.out.splitlines()[-1] == "PASS · 2 of 2 runs passed."
+
+
+def test_what_a_clone_says_of_earlier_runs_is_not_believed(runbook: Any, suite: Any) -> None:
+    """The ledger is the user's own, not below the project."""
+    suite()()
+    assert not [file for file in (runbook.cwd / ".runbook").rglob("*.jsonl") if file.name != "events.jsonl"]
+    assert Path(runbook.data / "evals").is_dir()
