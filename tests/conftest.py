@@ -63,9 +63,11 @@ def _rootless() -> list[str]:
 
 _PARTS: Mapping[str, Callable[[], bool]] = {
     **{name: partial(_works, name) for name in BACKENDS},
+    "calamine": lambda: find_spec("python_calamine") is not None,
     "groups": _makes_groups,
     "litellm": lambda: find_spec("litellm") is not None,
     "pdfium": lambda: find_spec("pypdfium2") is not None,
+    "pillow": lambda: find_spec("PIL") is not None,
     "linux": lambda: platform.system() == "Linux",
     "node": lambda: shutil.which("node") is not None,
     "npm": lambda: shutil.which("npm") is not None,

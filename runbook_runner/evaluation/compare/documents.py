@@ -14,8 +14,8 @@ from runbook_runner.evaluation.compare.values import same, shown, told
 _LINES = (".jsonl", ".ndjson")
 _LONGEST_PLACE = 200
 
-Pointer = Sequence[str]
-"""The parts of a JSON pointer that are still ahead."""
+Tree = dict[str, Any]
+"""Parts of ignored pointers → those that follow; without any, a pointer ends there."""
 
 
 def read(path: Path) -> Any:
@@ -36,16 +36,22 @@ def _value(data: bytes, line: int) -> Any:
 
 
 def compare(expected: Any, found: Any, rule: Rule) -> Iterator[str]:
-    ignored = [[_plain(part) for part in pointer.split("/")[1:]] for pointer in rule.ignore]
-    return _differences(expected, found, "", ignored, rule.tolerance)
+    return _differences(expected, found, "", [_tree(rule.ignore)], rule.tolerance)
 
 
-def _plain(part: str) -> str:
-    """RFC 6901, section 4."""
-    return part.replace("~1", "/").replace("~0", "~")
+def _tree(pointers: Sequence[str]) -> Tree:
+    """Longer pointers come first, so that a shorter one replaces them."""
+    top: Tree = {}
+    for parts in sorted((pointer.split("/")[1:] for pointer in pointers), key=len, reverse=True):
+        *before, last = (part.replace("~1", "/").replace("~0", "~") for part in parts)  # RFC 6901, section 4
+        node = top
+        for part in before:
+            node = node.setdefault(part, {})
+        node[last] = {}
+    return top
 
 
-def _differences(expected: Any, found: Any, at: str, ignored: Sequence[Pointer], tolerance: float) -> Iterator[str]:
+def _differences(expected: Any, found: Any, at: str, ignored: Sequence[Tree], tolerance: float) -> Iterator[str]:
     if isinstance(expected, dict) and isinstance(found, dict):
         one, two = expected, found
     elif isinstance(expected, list) and isinstance(found, list):
@@ -59,7 +65,7 @@ def _differences(expected: Any, found: Any, at: str, ignored: Sequence[Pointer],
         yield f"{_place(at)}: {told(expected, found)}."
         return
     for key in one | two:
-        ahead = [pointer[1:] for pointer in ignored if pointer[0] in ("*", key)]
+        ahead = [tree[part] for tree in ignored for part in {key, "*"} & tree.keys()]
         if not all(ahead):
             continue
         inner = f"{at}/{key.replace('~', '~0').replace('/', '~1')}"

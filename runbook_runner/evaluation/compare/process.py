@@ -13,7 +13,7 @@ import runbook_runner
 from runbook_runner.core.apart.process import OnCancel, started
 from runbook_runner.evaluation.compare.rule import How, Rule
 
-_SECONDS: Final = 30
+_SECONDS: Final = 60
 _PROGRAM: Final = """
 import sys
 sys.path += sys.argv[1:]

@@ -9,7 +9,13 @@ from runbook_runner.core.patterns import check_pattern
 
 How = Literal["auto", "text", "json", "csv", "image", "pdf", "xlsx", "bytes", "ignore"]
 
-_BY_SUFFIX: Final[dict[str, How]] = {".json": "json", ".jsonl": "json", ".ndjson": "json"}
+_BY_SUFFIX: Final[dict[str, How]] = {
+    **dict.fromkeys((".json", ".jsonl", ".ndjson"), "json"),
+    **dict.fromkeys((".csv", ".tsv"), "csv"),
+    **dict.fromkeys((".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff"), "image"),
+    ".pdf": "pdf",
+    **dict.fromkeys((".xlsx", ".xlsm", ".xlsb", ".xls", ".ods"), "xlsx"),
+}
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ def shown(value: Any, begin: int = 0) -> str:
     if value is None or isinstance(value, bool):
         return json.dumps(value)
     try:
-        text = str(value)
+        text = str(value).removesuffix(".0")
     except ValueError:  # an integer of more digits than Python writes
         return "a number that is too long"
     return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…"

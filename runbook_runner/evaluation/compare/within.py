@@ -12,7 +12,9 @@ from runbook_runner.core.text import printable_name
 from runbook_runner.evaluation.compare.rule import Rule, check_ignored
 
 MOST_TOLD: Final = 10
-_MODULES: Final = {"text": "texts", "json": "documents"}
+_MODULES: Final = {
+    "text": "texts", "json": "documents", "csv": "tables", "xlsx": "sheets", "image": "images", "pdf": "pages",
+}  # fmt: skip
 """Each has `read(path)` and `compare(expected, found, rule)`. Only one of them is imported, with its library."""
 
 

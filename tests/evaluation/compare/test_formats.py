@@ -1,0 +1,295 @@
+"""Expected against actual files: tables, workbooks, images and PDF files, each a real one."""
+
+import io
+import struct
+import subprocess
+import sys
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Compared = Callable[..., list[str]]
+
+
+# --- CSV -----------------------------------------------------------------------------------------------------------
+
+PRICES = "name,price,at\nApple,1.50,10:00\nPear,2,10:01\n"
+
+
+@pytest.mark.parametrize(("found", "rule", "messages"), [
+    ('\ufeff"name";"price";"at"\r\n"Apple";1.5;"10:00"\r\n\r\nPear;2.0;10:01', {}, []),
+    (PRICES.replace("2,", "2.1,"), {}, ['Row 3, column "price": expected "2", found "2.1".']),
+    (PRICES.replace("2,", "2.1,"), {"tolerance": 0.1}, []),
+    (PRICES.replace("2,", "two,"), {"tolerance": 0.1}, ['Row 3, column "price": expected "2", found "two".']),
+    (PRICES.replace("2,", "02,"), {"tolerance": 0.1}, ['Row 3, column "price": expected "2", found "02".']),
+    (PRICES.replace("10:0", "11:0"), {"ignore": ("at", "more")}, []),
+    (PRICES.replace("price", "cost"), {}, ['Row 1, column "price": expected "price", found "cost".']),
+    ("name,price\nApple,1\nPear,2\n", {}, ["Row 1: expected 3 cells, found 2."]),
+    ("name,price\nApple,1.5\nPear,2\n", {"ignore": ("at",)}, []),
+    (PRICES + "Fig,3\n", {}, ["Rows: expected 3, found 4."]),
+    ("name,price,at\n", {}, ["Rows: expected 3, found 1."]),
+    (PRICES.replace("Pear,2", "Pear"), {}, ["Row 3: expected 3 cells, found 2."]),
+    ("", {}, ["Rows: expected 3, found 0."]),
+    ('name,price,at\n"Apple,1.5', {}, ["Row 2: expected 3 cells, found 1.", "Rows: expected 3, found 2."]),
+    (b"name,price,at\n\xff,1.5,10:00\nP\0,2,10:01\n", {}, [
+        'Row 2, column "name": expected "Apple", found "\\xff".',
+        'Row 3, column "name": expected "Pear", found "P\\x00".']),
+])  # fmt: skip
+def test_csv(compared: Compared, found: str | bytes, rule: dict[str, Any], messages: list[str]) -> None:
+    assert compared("a.csv", PRICES, found, **rule) == messages
+
+
+@pytest.mark.parametrize(("expected", "found", "messages"), [
+    ("id\n12345678901234567\n", "id\n12345678901234568\n", [
+        'Row 2, column "id": expected "12345678901234567", found "12345678901234568".']),
+    ("id\n1\n", f"id\n{'1' * 5000}\n", [f'Row 2, column "id": expected "1", found "{"1" * 80}…".']),
+    ("note\nall is well; really\n", 'note\n"all is well; really"\n', []),
+    ("a b\tc\n1\t2\n", "a b\tc\n1\t3\n", ['Row 2, column "c": expected "2", found "3".']),
+    ("a\n1\n", 'a\n"' + '","' * 4000, ['Row 2: expected 1 cell, found 4001.']),
+    ("a,b\n", f"a,{'b' * 2_000_000}\n", [f'Row 1, column "b": expected "b", found "{"b" * 80}…".']),
+    (",b\n1,2\n", ",b\n2,2\n", ['Row 2, column 1: expected "1", found "2".']),
+])  # fmt: skip
+def test_csv_of_other_kinds(compared: Compared, expected: str, found: str, messages: list[str]) -> None:
+    assert compared("a.csv", expected, found) == messages
+
+
+# --- workbooks -----------------------------------------------------------------------------------------------------
+
+CONTENT = "http://schemas.openxmlformats.org"
+MAIN = f"{CONTENT}/spreadsheetml/2006/main"
+RELATIONS = f"{CONTENT}/package/2006/relationships"
+DOCUMENT = f"{CONTENT}/officeDocument/2006/relationships"
+
+
+def xlsx(sheets: Mapping[str, Sequence[Sequence[Any]] | bytes]) -> bytes:
+    """The smallest workbook that has these cells. bytes: the content of a sheet as it stands in the file."""
+    names = {name: f"sheet{number}" for number, name in enumerate(sheets, 1)}
+    related = "".join(
+        f'<Relationship Id="{i}" Type="{DOCUMENT}/worksheet" Target="worksheets/{i}.xml"/>' for i in names.values()
+    )
+    listed = "".join(f'<sheet name="{n}" sheetId="{i[5:]}" r:id="{i}"/>' for n, i in names.items())
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("[Content_Types].xml", f'<Types xmlns="{CONTENT}/package/2006/content-types"/>')
+        start = f'<Relationship Id="book" Type="{DOCUMENT}/officeDocument" Target="xl/workbook.xml"/>'
+        file.writestr("_rels/.rels", f'<Relationships xmlns="{RELATIONS}">{start}</Relationships>')
+        file.writestr("xl/_rels/workbook.xml.rels", f'<Relationships xmlns="{RELATIONS}">{related}</Relationships>')
+        book = f'<workbook xmlns="{MAIN}" xmlns:r="{DOCUMENT}"><sheets>{listed}</sheets></workbook>'
+        file.writestr("xl/workbook.xml", book)
+        for name, rows in sheets.items():
+            data = rows if isinstance(rows, bytes) else "".join(map(row_of, rows)).encode()
+            sheet = b'<worksheet xmlns="%s"><sheetData>%s</sheetData></worksheet>' % (MAIN.encode(), data)
+            file.writestr(f"xl/worksheets/{names[name]}.xml", sheet)
+    return out.getvalue()
+
+
+def row_of(cells: Sequence[Any]) -> str:
+    return f"<row>{''.join(map(cell_of, cells))}</row>"
+
+
+def cell_of(value: Any) -> str:
+    if isinstance(value, bool):
+        return f'<c t="b"><v>{value:d}</v></c>'
+    if isinstance(value, str):
+        return f'<c t="inlineStr"><is><t>{value}</t></is></c>'
+    return f"<c><v>{value}</v></c>"
+
+
+BOOK = {"Prices": [["name", "price", "at"], ["Apple", 1.5, 40_000], ["Pear", 2, True]], "Empty": []}
+
+
+@pytest.mark.needs("calamine")
+@pytest.mark.parametrize(("found", "rule", "messages"), [
+    ({"Empty": [["", ""]], "Prices": [*BOOK["Prices"], ["", ""], []]}, {}, []),
+    ({"Prices": BOOK["Prices"], "More": []}, {}, ['Sheet "Empty" is missing.', 'Sheet "More" is not expected.']),
+    ({"Prices": [["name", "price", "at"], ["Apple", 1.6, 40_000], ["Fig", 2, 1]], "Empty": []}, {}, [
+        'Sheet "Prices", row 2, column "price": expected 1.5, found 1.6.',
+        'Sheet "Prices", row 3, column "name": expected "Pear", found "Fig".',
+        'Sheet "Prices", row 3, column "at": expected true, found 1.']),
+    ({"Prices": [["name", "price"], ["Apple", 1.51], ["Pear", 2]], "Empty": []},
+     {"ignore": ("at",), "tolerance": 0.1}, []),
+    ({"Prices": BOOK["Prices"][:2], "Empty": []}, {}, ['Sheet "Prices", rows: expected 3, found 2.']),
+])  # fmt: skip
+def test_workbooks(compared: Compared, found: Any, rule: dict[str, Any], messages: list[str]) -> None:
+    assert compared("a.xlsx", xlsx(BOOK), xlsx(found), **rule) == messages
+
+
+CORNER = b'<row r="1"><c r="A1"><v>1</v></c></row><row r="1048576"><c r="XFD1048576"><v>1</v></c></row>'
+
+
+@pytest.mark.needs("calamine", "linux")
+@pytest.mark.parametrize(("part", "times", "message"), [
+    (CORNER, 1, "The comparison as xlsx was ended: "),
+    (b"<row><c><v>1</v></c></row>", 20_000_000, "The comparison as xlsx was ended: "),
+    (b"<row>", 1_000_000, 'Sheet "Prices", rows: expected 3, found 0.'),
+])  # fmt: skip
+def test_workbooks_that_are_hostile(compared: Compared, part: bytes, times: int, message: str) -> None:
+    assert compared("a.xlsx", xlsx(BOOK), xlsx({"Prices": part * times, "Empty": []}))[0].startswith(message)
+
+
+# --- images --------------------------------------------------------------------------------------------------------
+
+WHITE, BLACK, GREY = (255, 255, 255), (0, 0, 0), (250, 255, 255)
+
+
+def image(*points: tuple[int, int, tuple[int, ...]], size: tuple[int, int] = (10, 10), mode: str = "RGB") -> Any:
+    """A white image with points of other colours."""
+    from PIL import Image
+
+    made = Image.new(mode, size, "white")
+    for x, y, colour in points:
+        made.putpixel((x, y), colour)
+    return made
+
+
+def saved(image: Any, kind: str = "PNG", **options: Any) -> bytes:
+    out = io.BytesIO()
+    image.save(out, kind, **options)
+    return out.getvalue()
+
+
+@pytest.mark.needs("pillow")
+@pytest.mark.parametrize(("points", "rule", "messages"), [
+    ([], {}, []),
+    ([(3, 4, BLACK), (5, 4, GREY)], {}, ["2 of 100 pixels (2.00%) differ, between (3, 4) and (5, 4)."]),
+    ([(3, 4, BLACK), (5, 4, GREY)], {"tolerance": 0.02}, []),
+    ([(3, 4, BLACK), (5, 4, GREY)], {"pixel_distance": 0.02}, [
+        "1 of 100 pixels (1.00%) differ, between (3, 4) and (3, 4)."]),
+    ([(3, 4, BLACK)], {"pixel_distance": 1}, []),
+])  # fmt: skip
+def test_images(compared: Compared, points: Any, rule: dict[str, Any], messages: list[str]) -> None:
+    found = saved(image(*points).convert("RGBA"), "TIFF")
+    assert compared("a.png", saved(image()), found, **rule) == messages
+
+
+@pytest.mark.needs("pillow")
+def test_images_in_other_modes(compared: Compared) -> None:
+    from PIL import Image
+
+    grey = Image.new("I;16", (10, 10), 40_000)
+    other = grey.copy()
+    other.putpixel((9, 9), 50_000)
+    frames = [image(), image((1, 1, BLACK)), image((2, 2, BLACK))]
+    clear = Image.new("RGBA", (10, 10), (9, 9, 9, 0))
+    told = "1 of 100 pixels (1.00%) differ, between"
+    for number, (expected, found, messages) in enumerate([
+        (saved(grey), saved(grey, compress_level=0), []),
+        (saved(grey), saved(other), [f"{told} (9, 9) and (9, 9)."]),
+        (saved(grey), saved(Image.new("L", (10, 10), 155)), []),
+        (saved(image()), saved(image().convert("P")), []),
+        (saved(image()), saved(image().convert("CMYK"), "TIFF"), []),
+        (saved(clear), saved(Image.new("RGBA", (10, 10))), []),
+        (saved(image()), saved(clear), ["100 of 100 pixels (100.00%) differ, between (0, 0) and (9, 9)."]),
+        (saved(image()), saved(image(size=(1200, 800))), [
+            "The size: expected 10 × 10 pixels, found 1,200 × 800 pixels."]),
+        (saved(image(size=(10, 800_000))), saved(image((1, 700_000, BLACK), size=(10, 800_000))), [
+            "1 of 8,000,000 pixels (0.00%) differ, between (1, 700000) and (1, 700000)."]),
+        (saved(frames[0], "GIF", save_all=True, append_images=frames[1:]),
+         saved(frames[0], "GIF", save_all=True, append_images=[frames[1], frames[0]]), [
+            f"Frame 3: {told} (2, 2) and (2, 2)."]),
+        (saved(frames[0], "GIF", save_all=True, append_images=frames[1:]), saved(frames[0]), [
+            "Expected 3 frames, found 1."]),
+        (saved(image()), saved(Image.new("F", (10, 10)), "TIFF"), [
+            "The file can't be read as image: its pixels are numbers of 32 bits; it can be compared by bytes."]),
+    ]):  # fmt: skip
+        assert compared(f"{number}.png", expected, found) == messages, number
+
+
+def png(width: int, height: int) -> bytes:
+    """A head without pixels."""
+    head = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    data = b"IDAT" + zlib.compress(b"")
+    chunks = (struct.pack(">I", len(part) - 4) + part + struct.pack(">I", zlib.crc32(part)) for part in (head, data))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+@pytest.mark.needs("pillow")
+@pytest.mark.parametrize(("found", "reason"), [
+    (png(40_000, 25_000), "it has 40,000 × 25,000 pixels, and 40 million are compared at most"),
+    (png(100, 100), "image file is truncated"),
+    (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n", "cannot identify image file"),
+])  # fmt: skip
+def test_images_that_are_hostile(compared: Compared, found: bytes, reason: str) -> None:
+    ((message),) = compared("a.png", saved(image()), found)
+    assert message.startswith(f"The file can't be read as image: {reason}")
+
+
+@pytest.mark.needs("pillow")
+def test_a_later_frame_of_a_giant_is_not_decoded(compared: Compared) -> None:
+    from PIL import Image
+
+    frames = [Image.new("1", size, "white") for size in ((10, 10), (40_000, 25_000))]
+    giant = saved(frames[0], "TIFF", save_all=True, append_images=frames[1:], compression="group4")
+    expected = saved(image(), "TIFF", save_all=True, append_images=[image()])
+    assert compared("a.tiff", expected, giant) == [
+        "The files can't be compared as image: it has 40,000 × 25,000 pixels, and 40 million are compared at most."
+    ]
+
+
+# --- PDF -----------------------------------------------------------------------------------------------------------
+
+
+def pdf(*pages: str) -> bytes:
+    """Each page has lines of text."""
+    kids = b" ".join(b"%d 0 R" % (4 + 2 * number) for number in range(len(pages)))
+    objects = [b"<</Type/Catalog/Pages 2 0 R>>", b"<</Type/Pages/Kids[%s]/Count %d>>" % (kids, len(pages))]
+    objects.append(b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>")
+    for number, text in enumerate(pages):
+        shown = b" ".join(b"(%s) Tj 0 -30 Td" % line.encode() for line in text.splitlines())
+        drawn = b"BT /F1 24 Tf 40 150 Td %s ET" % shown
+        fonts = b"/Resources<</Font<</F1 3 0 R>>>>/MediaBox[0 0 300 200]"
+        objects.append(b"<</Type/Page/Parent 2 0 R%s/Contents %d 0 R>>" % (fonts, 5 + 2 * number))
+        objects.append(b"<</Length %d>>stream\n%s\nendstream" % (len(drawn), drawn))
+    body = b"".join(b"%d 0 obj\n%s\nendobj\n" % one for one in enumerate(objects, 1))
+    return b"%PDF-1.4\n" + body + b"trailer<</Size %d/Root 1 0 R>>\n%%%%EOF" % (len(objects) + 1)
+
+
+@pytest.mark.needs("pdfium")
+@pytest.mark.parametrize(("found", "rule", "messages"), [
+    (pdf("Report\nof 2026", "The end").replace(b"Helvetica", b"Courier"), {}, []),
+    (pdf("Report\nof 2027", "The end"), {}, ['Page 1, line 2: expected "of 2026", found "of 2027".']),
+    (pdf("Report\nof 2027", "The end"), {"ignore": (r"\d+",)}, []),
+    (pdf("Report\nof 2026", "The end\nor not"), {}, ['Page 2, line 2 is not expected: "or not".']),
+    (pdf("Report"), {}, ["Expected 2 pages, found 1.", 'Page 1, line 2 is missing: "of 2026".']),
+    (pdf("", ""), {}, ['Page 1, line 1 is missing: "Report".', 'Page 2, line 1 is missing: "The end".']),
+    (pdf(*("x" * 3000)), {}, [
+        "The file can't be read as pdf: it has 3,000 pages, and 2,000 are compared at most."]),
+    (pdf("a").replace(b"/Count 1", b"/Count 999999999"), {}, [
+        "Expected 2 pages, found 1.", 'Page 1, line 1: expected "Report", found "a".']),
+])  # fmt: skip
+def test_pages(compared: Compared, found: bytes, rule: dict[str, Any], messages: list[str]) -> None:
+    assert compared("a.pdf", pdf("Report\nof 2026", "The end"), found, **rule) == messages
+
+
+# --- all of them ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.needs("calamine", "pdfium", "pillow")
+@pytest.mark.parametrize(("name", "how"), [("a.png", "image"), ("a.pdf", "pdf"), ("a.xlsx", "xlsx")])
+@pytest.mark.parametrize("found", ["", "nothing", "PK\3\4 nothing", "\x89PNG\r\n\x1a\n", "%PDF-1.4 nothing"])
+def test_what_is_not_of_its_type_is_told(compared: Compared, name: str, how: str, found: str) -> None:
+    assert compared(name, "something", found)[0].startswith(f"The expected file can't be read as {how}: ")
+
+
+@pytest.mark.parametrize(("name", "how"), [("a.png", "image"), ("a.pdf", "pdf"), ("a.xlsx", "xlsx")])
+def test_without_the_extra_the_remedy_is_told(tmp_path: Path, name: str, how: str) -> None:
+    installed = Path(find_spec("pydantic").origin).parents[1]
+    (tmp_path / "installed").mkdir()
+    for package in installed.iterdir():
+        if package.name not in ("PIL", "pypdfium2", "python_calamine"):
+            (tmp_path / "installed" / package.name).symlink_to(package)
+    for folder in ("expected", "found"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / name).write_text(folder)
+    code = f"""import sys; sys.path += {str(Path(__file__).parents[3])!r}, "installed"
+from pathlib import Path
+from runbook_runner.evaluation.compare.folders import compare_folders
+print(compare_folders(Path("expected"), Path("found"))[0].message)"""
+    command = [sys.executable, "-I", "-S", "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True, timeout=60)
+    assert done.stdout == f"To compare it as {how}, run `pip install '.[eval]'` in the clone of Runbook Runner.\n"
