@@ -67,7 +67,11 @@ class _Reader:
     def context(self) -> dict[str, bytes]:
         names = os.listdir(self.top)  # noqa: PTH208 - a descriptor
         lines = self.content(IGNORE_FILE, self.top, IGNORE_FILE) if IGNORE_FILE in names else b""
-        ignored = Ignored(lines, self._room.compared)
+        try:
+            ignored = Ignored(lines, self._room.compared)
+        except InputError as error:
+            error.where = str(self._folder / IGNORE_FILE)
+            raise
         files: dict[str, bytes] = {}
         links: dict[str, str] = {}
         for path, name, place in self._entries(ignored):

@@ -137,8 +137,9 @@ def test_patterns_of_a_clone_take_linear_time(folder: Path) -> None:
     assert "a" * 250 in of_project(folder).files()
     for much in ("x\n" * 1001, "**/*/" * 501):  # each file is matched by each of them
         (folder / ".dockerignore").write_text(much)
-        with pytest.raises(InputError, match="names"):
+        with pytest.raises(InputError, match="names") as caught:
             of_project(folder).files()
+        assert caught.value.where == str(folder / ".dockerignore")
 
 
 @pytest.mark.timeout(60)
