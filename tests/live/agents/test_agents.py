@@ -155,6 +155,7 @@ def leaked(
 def test_no_key_of_the_host_is_anywhere_in_a_run_that_prints_its_environment(leaked: Any) -> None:
     folder, seen = leaked
     found = {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()} | seen
+    assert {"events.jsonl", "trajectory.json"} <= {Path(name).name for name in found}
     for name, data in found.items():
         text = zstandard.ZstdDecompressor().decompressobj().decompress(data) if name.endswith(".zst") else data
         assert [key for key in (*KEYS.values(), DECLARED) if key.encode() in text] == [], name
