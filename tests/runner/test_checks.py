@@ -76,8 +76,8 @@ def test_a_lying_agent_is_contradicted_three_times(runbook: Any, backend: str) -
     assert (ran.code, ran.json["status"], ran.json["verdict"]) == (1, "completed", "fail")
     assert ran.json["reasons"] == [
         "gone.txt is missing.",
-        "no-todo (X): exit code 1",
         "validation_report.json says overall_passed: true, and the verification script contradicts it.",
+        "no-todo (X): exit code 1",
         "Verification script: gone.txt is missing or empty",
     ]
     told = runbook("run", "RUNBOOK.md", "--sandbox", backend).out
@@ -277,8 +277,8 @@ def test_a_script_that_does_not_end_decides_as_far_as_it_came(runbook: Any) -> N
         front=front,
     )
     assert ran.json["reasons"] == [
-        "The verification script was not run to its end: it took longer than 1 s.",
         "validation_report.json says overall_passed: true, and the verification script contradicts it.",
+        "The verification script was not run to its end: it took longer than 1 s.",
         "Verification script: gone.txt is missing or empty",
     ]
 

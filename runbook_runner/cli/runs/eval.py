@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runbook_runner.cli.options import HOW, MODEL, OUTPUT, REPEATED, WHAT, add_dry_run, add_json, add_quiet
+from runbook_runner.cli.runs.publish import FORMATS, add_to_summary, comment, declare_comment
 from runbook_runner.cli.runs.request import request_of
 from runbook_runner.cli.runs.run_options import add_judge, declare_inputs, declare_sandbox
 from runbook_runner.cli.ui.follow import console_for, interruptible
@@ -17,7 +18,7 @@ from runbook_runner.core.text import counted, printable_output
 from runbook_runner.evaluation.gates import parse_gate
 from runbook_runner.runner.suite.evaluate import Stopping, Watch, evaluate_suite, prepare_all
 from runbook_runner.runner.suite.plan import Cell, Plan, plan_of
-from runbook_runner.runner.suite.report import cost, difference, number, rate, report, require_format
+from runbook_runner.runner.suite.report import cost, difference, markdown, number, rate, report, require_format
 from runbook_runner.runner.suite.row import Row
 from runbook_runner.runner.suite.suite_file import Suite, Variant, load_suite
 from runbook_runner.runner.suite.summary import Summary, as_json, read_baseline, summarise
@@ -78,6 +79,9 @@ def declare(parser: argparse.ArgumentParser) -> None:
     output.add_argument("--report", dest="reports", **REPEATED, type=Path, metavar="FILE", help=files)
     baseline = "The JSON report of an earlier evaluation: a group whose pass rate is lower now fails."
     output.add_argument("--baseline", type=Path, metavar="FILE", help=baseline)
+    form = "github: add the report to the summary of the GitHub Actions job as well (default: text)."
+    output.add_argument("--format", choices=FORMATS, default=FORMATS[0], metavar="text|github", help=form)
+    declare_comment(output)
     add_quiet(output)
     add_json(output, "Print the report as one JSON object on stdout; everything else goes to stderr.")
 
@@ -98,6 +102,10 @@ def execute(arguments: argparse.Namespace) -> int:
     summary = summarise(arguments.path.stem if arguments.path.suffix else arguments.path.name, evaluated, baseline)
     for file in arguments.reports:
         write_new(file, report(summary, suite, file))
+    if arguments.format == "github":
+        add_to_summary(markdown(summary))
+    if arguments.comment:
+        comment(f"eval {summary.name}", markdown(summary))
     if console:
         _print(console, summary)
     if arguments.json:

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 from runbook_runner.cli.options import OptionGroup
+from runbook_runner.cli.runs.pull_request import CommentError, PullRequest
 from runbook_runner.cli.ui.follow import Followed
 from runbook_runner.cli.ui.output import put, require_place, warn, write_new
 from runbook_runner.core.errors import InputError
@@ -23,6 +24,12 @@ def declare_publishing(group: OptionGroup) -> None:
         "(default: text)."
     )
     add("--format", choices=FORMATS, default=FORMATS[0], metavar="text|github", help=form)
+    declare_comment(group)
+
+
+def declare_comment(group: OptionGroup) -> None:
+    comment = "In a job of GitHub Actions: write it as one comment on the pull request, which later runs update."
+    group.add_argument("--comment", action="store_true", help=f"{comment} Needs GITHUB_TOKEN.")
 
 
 def require_places(arguments: argparse.Namespace) -> None:
@@ -37,19 +44,32 @@ def publish_run(arguments: argparse.Namespace, followed: Followed, document: str
     """document: the runbook's file, or what it is called without one. Raises InputError."""
     points = followed.outcome.points(followed.gates)
     title = followed.prepared.spec.task
-    if arguments.format == "github":
+    if arguments.format == "github" or arguments.comment:
         from runbook_runner.cli.ui.display import headline  # rich is slow to import
 
-        put(publish.annotations(points, document))
         told = headline(followed.outcome.trajectory, followed.outcome.outputs)
-        _add_to_summary(publish.markdown(title, told, points, followed.seen.notes))
+        text = publish.markdown(title, told, points, followed.seen.notes)
+    if arguments.format == "github":
+        put(publish.annotations(points, document))
+        add_to_summary(text)
+    if arguments.comment:
+        comment(f"run {title}", text)
     if arguments.junit:
         write_new(arguments.junit, publish.junit(points, title))
     if arguments.sarif:
         write_new(arguments.sarif, publish.sarif(points, document))
 
 
-def _add_to_summary(text: str) -> None:
+def comment(name: str, text: str) -> None:
+    """A comment that can't be written is a warning: the run is made, and its verdict counts."""
+    try:
+        PullRequest(os.environ).comment(name, text)
+    except CommentError as error:
+        warn(f"No comment on the pull request: {error}")
+
+
+def add_to_summary(text: str) -> None:
+    """Of the job."""
     if not (file := os.environ.get("GITHUB_STEP_SUMMARY")):
         return
     try:

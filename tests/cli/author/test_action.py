@@ -57,7 +57,8 @@ def test_action_is_well_formed():
     assert ACTION["runs"]["using"] == "composite"
     assert all("shell" in step for step in ACTION["runs"]["steps"] if "run" in step)
     used = {name for step in ACTION["runs"]["steps"] for name in step.get("env", {})}
-    assert used == {"PACKAGE", "PATHS", "PROFILE", "BASE"}
+    runs = {"RUN", "EVAL", "AGENT", "MODEL", "GATES", "MAX_COST", "TRUST", "ARGS", "COMMENT", "GITHUB_TOKEN"}
+    assert used == {"PACKAGE", "PATHS", "PROFILE", "BASE"} | runs
     assert all("${{" not in step["run"] for step in ACTION["runs"]["steps"] if "run" in step)
 
 
@@ -146,7 +147,7 @@ def test_action_installs_itself_and_annotates_what_the_pull_request_changed(repo
     steps = ACTION["runs"]["steps"]
     assert steps[0]["uses"].startswith("actions/setup-python@")
     assert valued(steps[0]["with"]["python-version"], context) == "3.12"
-    for step in steps[1:]:
+    for step in (one for one in steps[1:] if one["name"] != "Run"):
         environ = {name: valued(text, context) for name, text in step["env"].items()}
         done = subprocess.run(
             ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]],
@@ -162,3 +163,57 @@ def test_action_installs_itself_and_annotates_what_the_pull_request_changed(repo
     (annotation,) = done.stdout.splitlines()
     assert annotation.startswith("::error file=new/RUNBOOK.md,line=2,")
     assert "title=RB101" in annotation
+
+
+def run(repo, **given):
+    """given: the inputs of the step, as their variables."""
+    inputs = dict.fromkeys(step("Run")["env"], "") | given
+    environ = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", **inputs}
+    environ |= {"RUNBOOK_DATA": str(repo[0] / "data"), "GITHUB_STEP_SUMMARY": str(repo[0] / "summary.md")}
+    command = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step("Run")["run"]]
+    return subprocess.run(command, cwd=repo[0], env=environ, capture_output=True, text=True)
+
+
+RUN = """\
+---
+version: "1.0.0"
+agent: shell
+---
+# T — Agent Runbook
+
+## REQUIRED OUTPUT FILES
+
+| File | Description |
+|---|---|
+| `/app/results/out.txt` | x |
+
+## Step 1: Work
+
+```bash
+{code}
+```
+"""
+
+
+def test_a_runbook_is_run_and_its_verdict_is_the_steps(repo):
+    commit(repo, a=RUN.format(code="true"))
+    done = run(repo, RUN="a", ARGS="--sandbox\nhost\n")
+    assert done.returncode == 1, done.stderr
+    assert "::error file=a/RUNBOOK.md,title=required-output::out.txt: out.txt is missing.\n" in done.stdout
+    assert "❌ ` t `: FAIL" in (repo[0] / "summary.md").read_text()
+    assert run(repo, RUN="a", GATES="no-error\nseconds<600\n", ARGS="--sandbox\nhost").returncode == 0
+
+
+def test_a_suite_is_evaluated(repo):
+    commit(repo, a=RUN.format(code="echo 1 > /app/results/out.txt"))
+    (repo[0] / "suite.yaml").write_text("runbooks: [a]\nrepeats: 2\n")
+    done = run(repo, EVAL="suite.yaml", ARGS="--sandbox\nhost\n")
+    assert done.returncode == 0, done.stderr
+    assert "2 of 2 runs passed" in (repo[0] / "summary.md").read_text()
+
+
+def test_inputs_are_arguments_and_no_shell(repo):
+    commit(repo, a=RUN.format(code="echo 1 > /app/results/out.txt"))
+    done = run(repo, RUN="$(touch made)", AGENT="; touch made", GATES="`touch made`")
+    assert done.returncode == 2
+    assert not (repo[0] / "made").exists()
