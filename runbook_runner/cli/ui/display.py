@@ -250,7 +250,7 @@ def _judged(judge: Mapping[str, Any]) -> str:
     score, usage, errors = judge.get("score"), Usage.model_validate(judge["usage"]), judge.get("errors")
     parts = [f"judged by {printable_name(str(judge.get('model')))}" + (f": {score:g}" if score is not None else "")]
     parts += [counted(errors, "error")] if errors else []
-    parts += ["not shown all results"] if judge.get("left_out") else []
+    parts += ["it was not shown all results"] if judge.get("left_out") else []
     parts.append(f"{counted(usage.total_tokens, 'token')} in {counted(usage.api_calls, 'call')}")
     if "provider" in judge["model_calls"]:
         parts += [f"${usage.cost_usd:.4f}"] if usage.cost_usd is not None else []

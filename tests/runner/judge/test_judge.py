@@ -126,7 +126,7 @@ echo '{"overall_passed": true, "rubric_scores": {"wit": "SECRETLY-GREAT"}}' > va
     assert "Not all of the RESULTS could be shown to you" in asked
     assert '--- file "where.txt", text ---\n/app/results\n' in asked
     assert ran.json["judge"]["left_out"] == ["a.bin: 2 bytes that are neither text nor a picture"]
-    assert "judged by script: 5 · not shown all results · " in ran.err
+    assert "judged by script: 5 · it was not shown all results · " in ran.err
 
 
 def question(folder: Path) -> str:
@@ -191,6 +191,18 @@ def test_each_provider_is_asked_in_its_own_api_with_a_schema(
     assert (again.code, again.json["judge"]["checks"]) == (0, ran.json["judge"]["checks"]), again.err
     assert again.json["judge"]["spent"]["api_calls"] == 0
     assert len(provider.requests) == 1
+
+
+@pytest.mark.needs("litellm")
+def test_a_provider_that_only_litellm_knows_is_asked_with_a_schema_too(
+    runbook: Any, rubric: Callable[..., Path], provider: Any
+) -> None:
+    provider.answers = [scores(5, 4)]
+    model = "deepinfra/meta-llama/Llama-3.3-70B-Instruct"
+    environ = {"DEEPINFRA_API_KEY": KEY, "DEEPINFRA_API_BASE": f"{provider.url}/v1"}
+    ran = runbook("run", rubric(), "--sandbox", "host", "--json", "--judge-model", model, env=environ)
+    assert (ran.code, ran.json["judge"]["score"]) == (0, 4.5), ran.err
+    assert [request["body"]["response_format"]["type"] for request in provider.requests] == ["json_schema"]
 
 
 def test_a_provider_without_schemas_is_asked_without(runbook: Any, rubric: Callable[..., Path], provider: Any) -> None:
