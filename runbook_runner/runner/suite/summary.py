@@ -161,8 +161,9 @@ def _mean(rows: Iterable[Row], of: Callable[[Row], float | None]) -> float | Non
 
 def read_baseline(path: Path) -> tuple[GroupSummary, ...]:
     """Of an earlier evaluation's JSON report. Raises InputError."""
+    content = read_found(path, "baseline", _MAX_BYTES)
     try:
-        body = json.loads(read_found(path, "baseline", _MAX_BYTES))
+        body = json.loads(content)
         return _Earlier.model_validate(body).groups
     except ValidationError as error:
         raise validation_error(error, str(path), hint="Give the JSON report of an earlier evaluation.") from error

@@ -227,6 +227,24 @@ def test_what_is_worse_than_the_baseline_fails(runbook: Any, suite: Any) -> None
 
 
 @pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "before.json: The baseline can't be read: No such file or directory."),
+        ("{", "before.json: This is no JSON."),
+        ("[]", "before.json: Must be "),
+        ('{"groups": [{"group": "x"}]}', "before.json: groups.0."),
+        ('{"groups": [' * 5000, "before.json: This is no JSON."),
+    ],
+)
+def test_a_baseline_that_is_none_is_refused(runbook: Any, suite: Any, content: str | None, message: str) -> None:
+    if content is not None:
+        (runbook.cwd / "before.json").write_text(content)
+    ran = suite()("--baseline", "before.json")
+    assert ran.code == 2
+    assert message in ran.err
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ("repeat: 3", "suite.yaml:2: Unknown key 'repeat'. Did you mean 'repeats'?"),
