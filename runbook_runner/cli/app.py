@@ -57,6 +57,10 @@ COMMANDS: Mapping[str, Command | Group] = {
         "author.migrate",
         "Turn a v1 runbook into v2: its verification script and checklist become Code Checks and Checklist.",
     ),
+    "optimize": Command(
+        "author.optimize",
+        "Show what the recorded runs of a runbook have in common, and the edits that follow from that.",
+    ),
     "schema": Command("author.schema", "Print the JSON Schema of the frontmatter, of trajectory.json or of spec.json."),
     "snapshots": Group(
         "List, build and move snapshots: what sandboxes are made of. Your own are "

@@ -65,7 +65,7 @@ def resolve(
     return RunSpec(
         title=runbook.title or "",
         collection=request.collection or settings.DEFAULT_COLLECTION,
-        task=request.task or _task(runbook, folder),
+        task=request.task or task_of(runbook, folder),
         agent=agent.name,
         near=_near(agent.name, chosen.snapshot.value, request),
         model=chosen.model.value,
@@ -131,7 +131,7 @@ def _image(name: str | None, runbook: Runbook, request: RunRequest) -> str | Non
     return name and check_image(name, None if request.image else f"{runbook.source}:{line}")
 
 
-def _task(runbook: Runbook, folder: Path | None) -> str:
+def task_of(runbook: Runbook, folder: Path | None) -> str:
     """By the title, or by the folder's name where the title has no Latin letter."""
     names = (runbook.title or "", folder.name if folder else "")
     return next(filter(None, map(ids.task_from_title, names)), "runbook")

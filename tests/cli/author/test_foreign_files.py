@@ -28,6 +28,7 @@ def outside(runbook: Any) -> Path:
         ("check", "--fix", "."),
         ("check", "n.runbook.md"),
         ("migrate", "--write", "n.runbook.md"),
+        ("optimize", "--apply", "n.runbook.md"),
         ("show", "n.runbook.md"),
         ("run", "--dry-run", "n.runbook.md"),
     ],

@@ -455,7 +455,19 @@ USE_THE_HOME = ("run RUNBOOK.md --sandbox host", "replay x", "attach x", "shell 
 @pytest.mark.parametrize(
     "line",
     [
-        *("run", "replay", "attach", "shell", "script from", "check", "show", "fmt", "migrate", "snapshots import"),
+        *(
+            "run",
+            "replay",
+            "attach",
+            "shell",
+            "script from",
+            "check",
+            "show",
+            "fmt",
+            "migrate",
+            "optimize",
+            "snapshots import",
+        ),
         *(f"run RUNBOOK.md --sandbox host {option}" for option in NAMES),
         *("script from x --out", "new", "new x --out", "replay x --env-file"),
     ],

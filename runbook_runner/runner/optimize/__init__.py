@@ -1,0 +1,1 @@
+"""Runner, optimize: what several recorded runs of a runbook say about it, and the edits that follow from that."""

@@ -1,0 +1,225 @@
+"""Runner, optimize: what one recorded run shows, as plain data. All texts of it come from an agent."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from pydantic import ValidationError
+
+from runbook_runner.core import ids
+from runbook_runner.core.clock import seconds_between
+from runbook_runner.core.criteria import Criteria
+from runbook_runner.core.disk.links import open_regular
+from runbook_runner.core.errors import InputError
+from runbook_runner.core.events import (
+    AgentFinished,
+    AgentMessage,
+    Artifact,
+    CheckFinished,
+    Evaluated,
+    Recorded,
+    RunStarted,
+    ToolCalled,
+    ToolReturned,
+)
+from runbook_runner.core.files import is_link, read_stream
+from runbook_runner.core.spec import Limits
+from runbook_runner.core.text import last_line
+from runbook_runner.evaluation.entries import Check, read_entries
+from runbook_runner.evaluation.points import Point
+from runbook_runner.runner.optimize.quoted import one_line
+from runbook_runner.runner.outcome import Outcome
+from runbook_runner.trajectory.fold import fold
+from runbook_runner.trajectory.models import RunbookOutputs
+from runbook_runner.trajectory.store import RESULTS, SPEC_FILE, TRAJECTORIES, read_events
+
+MOST_CALLS: Final = 10_000  # tool calls of a run that are looked at
+_MOST_SPEC: Final = 64_000_000  # bytes
+_CODE: Final = ("command", "code", "cmd", "script")
+
+
+class Call(NamedTuple):
+    """A tool call of the agent."""
+
+    tool: str
+    code: str
+    """The command, or the whole input as JSON."""
+    heading: str
+    """Of the step it belongs to, where the agent says so; else empty."""
+    failed: bool
+    exit_code: int | None
+    error: str
+    """The last line of the output of a call that failed."""
+    seconds: float
+
+    @property
+    def kind(self) -> str:
+        """The tool, and the program that it was called for."""
+        return " ".join([self.tool, *self.code.split(maxsplit=1)[:1]])[:200]
+
+
+@dataclass(frozen=True)
+class Shown:
+    trajectory_id: str
+    folder: Path
+    created: str
+    status: str
+    verdict: str | None
+    seconds: float | None
+    agent_seconds: float
+    spec_digest: str
+    error: str
+    """Why it did not complete; else empty."""
+    ended_by: str | None
+    """`deadline` and `idle`: a limit has ended the agent."""
+    limits: Limits
+    iterations: int | None
+    """As its report says; `None`: it does not."""
+    score: float | None
+    points: tuple[Point, ...]
+    """All that it was judged by; none of a run that did not complete."""
+    judged: tuple[Check, ...]
+    """The criteria that have a score."""
+    calls: tuple[Call, ...]
+    results: frozenset[str]
+    """Below the results."""
+
+    @property
+    def no_use(self) -> str:
+        """Why it says nothing about how runs of the runbook end; empty when it does."""
+        if self.status != "completed":
+            return f"its status is {self.status}" + (f": {self.error}" if self.error else "")
+        return "" if self.results else "it has no outputs"
+
+    @property
+    def key_issue(self) -> str:
+        bad = next((point for point in self.points if point.is_bad), None)
+        return self.no_use or (one_line(f"{bad.id}: {bad.message}") if bad else "")
+
+
+def newest(home: Path, collection: str, task: str, last: int) -> list[Path]:
+    """The trajectory folders of a task's last runs. Raises InputError for names that can't be."""
+    for name in (collection, task):
+        if not ids.is_name(name):
+            raise InputError(f"{name!r} can't be the name of a collection or a task.", hint=ids.NAME_HINT)
+    parent = home / TRAJECTORIES / collection / task
+    found = [] if is_link(parent) or not parent.is_dir() else [path for path in parent.iterdir() if not is_link(path)]
+    dated = sorted((created, path) for path in found if (created := _created(path)))
+    return [path for _, path in dated[-last:]]
+
+
+def _created(folder: Path) -> str | None:
+    try:
+        return next((recorded.ts for recorded in read_events(folder)), None)
+    except InputError:
+        return None
+
+
+def read_shown(folder: Path, criteria: Criteria) -> Shown:
+    """criteria: of the runbook as it is now, whose lines the points have. Raises InputError when the run can't be
+    read."""
+    recorded = list(read_events(folder))
+    try:
+        trajectory = fold(recorded)
+    except (ArithmeticError, TypeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise InputError(error.message, where=str(folder), hint=error.hint) from error
+        raise InputError("The event log has times that can't be.", where=str(folder)) from error
+    seen = [one.event for one in recorded]
+    evaluated = next((event for event in reversed(seen) if isinstance(event, Evaluated)), None)
+    end = next((event for event in reversed(seen) if isinstance(event, AgentFinished)), None)
+    started = next(event for event in seen if isinstance(event, RunStarted))
+    if not ids.is_name(started.trajectory_id):
+        raise InputError("This run was recorded with an id that can't be.", where=str(folder), hint=ids.NAME_HINT)
+    checks = tuple(event for event in seen if isinstance(event, CheckFinished))
+    outcome = Outcome(trajectory, folder, None, criteria, evaluated, checks)
+    outputs = trajectory.steps["run"].outputs
+    assert isinstance(outputs, RunbookOutputs)
+    completed = trajectory.status == "completed"
+    return Shown(
+        trajectory_id=trajectory.trajectory_id,
+        folder=folder,
+        created=trajectory.created,
+        status=trajectory.status,
+        verdict=outputs.verdict,
+        seconds=trajectory.steps["run"].duration_seconds,
+        agent_seconds=outputs.usage.duration_seconds,
+        spec_digest=started.spec_digest,
+        error=one_line(trajectory.error or ""),
+        ended_by=end.ended_by if end else None,
+        limits=_limits(folder),
+        iterations=_iterations(outputs.validation_report),
+        score=outcome.score if completed else None,
+        points=outcome.points() if completed else (),
+        judged=tuple(_judged(outputs.validation_report)) if completed else (),
+        calls=tuple(_calls(recorded)),
+        results=frozenset(
+            event.path.removeprefix(f"{RESULTS}/")
+            for event in seen
+            if isinstance(event, Artifact) and event.kind == "result"
+        ),
+    )
+
+
+def _limits(folder: Path) -> Limits:
+    try:
+        with open_regular(folder / SPEC_FILE) as file:
+            body = json.loads(read_stream(file, str(folder), "spec", _MOST_SPEC))
+        return Limits.model_validate(body["limits"])
+    except (OSError, ValidationError, InputError, RecursionError, LookupError, TypeError, ValueError):
+        return Limits()
+
+
+def _iterations(report: Any) -> int | None:
+    number = report.get("iterations") if isinstance(report, Mapping) else None
+    return number if isinstance(number, int) and not isinstance(number, bool) and 0 <= number < 1000 else None
+
+
+def _judged(report: Any) -> Iterator[Check]:
+    listed = report.get("checks") if isinstance(report, Mapping) else None
+    if isinstance(listed, Sequence) and not isinstance(listed, str):
+        yield from (entry for entry in read_entries(listed) if entry.kind == "judge" and entry.score is not None)
+
+
+def _calls(recorded: Iterable[Recorded]) -> Iterator[Call]:
+    """Those of the main agent, in the order in which they were begun. One that did not return took until the agent's
+    end, or its last sign."""
+    begun = dict[str, tuple[ToolCalled, str]]()
+    returned = dict[str, tuple[ToolReturned, str]]()
+    last = ""
+    for one in recorded:
+        event = one.event
+        if isinstance(event, ToolCalled) and event.parent_call_id is None and len(begun) < MOST_CALLS:
+            begun.setdefault(event.call_id, (event, one.ts))
+        elif isinstance(event, ToolReturned) and event.call_id in begun:
+            returned.setdefault(event.call_id, (event, one.ts))
+        if isinstance(event, ToolCalled | ToolReturned | AgentMessage | AgentFinished):
+            last = one.ts
+    for call_id, (called, start) in begun.items():
+        end, ts = returned.get(call_id, (None, last))
+        failed = end.failed if end else False
+        yield Call(
+            tool=called.name,
+            code=_code(called.input),
+            heading=str(called.input.get("heading") or ""),
+            failed=failed,
+            exit_code=end.exit_code if end else None,
+            error=last_line(end.output) if end and failed else "",
+            seconds=_seconds(start, ts),
+        )
+
+
+def _code(given: Mapping[str, Any]) -> str:
+    for name in _CODE:
+        if isinstance(code := given.get(name), str) and code.strip():
+            return code.strip()
+    return json.dumps(given, sort_keys=True, ensure_ascii=False) if given else ""
+
+
+def _seconds(start: str, end: str) -> float:
+    try:
+        return max(0.0, seconds_between(start, end))
+    except (ValueError, TypeError, OverflowError):
+        return 0.0
