@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from runbook_runner.core.criteria import Criteria
 from runbook_runner.core.errors import ExitCode, InputError, RunbookError
-from runbook_runner.core.events import CheckFinished, Evaluated
+from runbook_runner.core.events import CheckFinished, Evaluated, Usage
 from runbook_runner.core.spec import RunSpec
 from runbook_runner.evaluation.gates import Facts, Gate, Reached, reached
 from runbook_runner.evaluation.points import Point, points_of
@@ -49,14 +49,13 @@ class Outcome:
 
     @property
     def spent(self) -> Spent:
-        judge = self.trajectory.attributes.params.get("judge")
-        usages = [self.outputs.usage.model_dump(), *([judge["usage"]] if judge else [])]
-        costs = [usage["cost_usd"] for usage in usages]
-        tokens = ("total_tokens", "cache_read_tokens", "cache_write_tokens")
+        own, judge = self.outputs.usage, self.trajectory.attributes.params.get("judge")
+        judged = Usage.model_validate(judge["usage"]) if judge else Usage()
+        costs = [one.cost_usd for one in (own, judged) if one.api_calls]
         return Spent(
-            None if None in costs else sum(costs),
-            sum(usage[name] for usage in usages for name in tokens),
-            sum(usage["api_calls"] for usage in usages),
+            sum(cost for cost in costs if cost is not None) if costs and None not in costs else None,
+            own.total_tokens + own.cache_read_tokens + own.cache_write_tokens + judged.all_tokens,
+            own.api_calls + judged.api_calls,
         )
 
     def points(self, gates: Sequence[Reached] = ()) -> tuple[Point, ...]:

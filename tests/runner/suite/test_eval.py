@@ -185,6 +185,18 @@ def test_one_budget_holds_for_all_runs(runbook: Any, suite: Any) -> None:
     assert list(rows(ran).values()) == ["pass", "pass"]
 
 
+def test_the_judges_calls_count_in_the_budget_and_its_scores_in_the_table(runbook: Any, suite: Any) -> None:
+    evaluate = suite("repeats: 4\nconcurrency: 1\n")
+    document = runbook.cwd / "words/RUNBOOK.md"
+    table = "| # | Criterion | 5 (Good) | 3 (Fair) | 1 (Poor) |\n|---|---|---|---|---|\n| 1 | Clarity | a | b | c |\n"
+    document.write_text(f"{document.read_text()}\n## Evaluate (rubric)\n\n{table}")
+    (runbook.cwd / "judge.yaml").write_text(json.dumps([{"say": '{"c1": {"score": 4}}', "usage": {"cost": 0.4}}]))
+    ran = evaluate("--judge-script", "judge.yaml", "--max-cost", "0.7")
+    assert ran.json["ended"] == "the budget of all runs (--max-cost) is used up", ran.err
+    (group,) = ran.json["groups"]
+    assert (group["runs"], group["score"], group["cost_usd"]) == (2, 4.0, pytest.approx(0.8))
+
+
 @pytest.mark.parametrize(
     ("code", "verdict", "runs"), [(WRITES, "pass", 27), ("true", "fail", 3)], ids=["always", "never"]
 )
