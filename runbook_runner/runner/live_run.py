@@ -36,7 +36,7 @@ from runbook_runner.runner.environment.backends import longest_end
 from runbook_runner.runner.outcome import Outcome
 from runbook_runner.runner.recovery.claims import Claim, Entry
 from runbook_runner.runner.recovery.seal import Seal
-from runbook_runner.runner.request.prepare import PreparedRun
+from runbook_runner.runner.request.prepared_run import PreparedRun
 from runbook_runner.runner.request.secrets import redactor_for
 from runbook_runner.runner.tally import Tally
 from runbook_runner.trajectory.recorder import Reader, Recorder

@@ -26,7 +26,7 @@ from runbook_runner.runner.live_run import Run, finish, recorded
 from runbook_runner.runner.outcome import Outcome
 from runbook_runner.runner.recovery.recover import sweep
 from runbook_runner.runner.request.inputs import keep_inputs, require_unchanged, unpacked
-from runbook_runner.runner.request.prepare import PreparedRun
+from runbook_runner.runner.request.prepared_run import PreparedRun
 from runbook_runner.runner.request.secrets import agent_secrets, explain_withheld, weak_secrets, withheld
 from runbook_runner.runner.results.collect import Collected, collect
 from runbook_runner.runner.results.deliver import deliver, make_place

@@ -19,7 +19,8 @@ from runbook_runner.runner.replay.cassette import changed_image
 from runbook_runner.runner.replay.prepare import bounded
 from runbook_runner.runner.replay.recorded_run import RecordedRun, read_recorded_run
 from runbook_runner.runner.request.inputs import unpacked, with_kept_inputs
-from runbook_runner.runner.request.prepare import PreparedRun, prepare_spec
+from runbook_runner.runner.request.prepare import prepare_spec
+from runbook_runner.runner.request.prepared_run import PreparedRun
 from runbook_runner.runner.request.request import Ask, RunOptions
 from runbook_runner.runner.request.secrets import agent_secrets, grant_recorded
 from runbook_runner.runner.request.variables import user_variables

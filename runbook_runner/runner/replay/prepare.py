@@ -19,7 +19,8 @@ from runbook_runner.runner.environment.images import check_image
 from runbook_runner.runner.replay.cassette import CassetteReplay, Then, check_on_miss
 from runbook_runner.runner.replay.recorded_run import RecordedRun, read_recorded_run
 from runbook_runner.runner.request.inputs import with_kept_inputs
-from runbook_runner.runner.request.prepare import PreparedRun, prepare_spec
+from runbook_runner.runner.request.prepare import prepare_spec
+from runbook_runner.runner.request.prepared_run import PreparedRun
 from runbook_runner.runner.request.project_bounds import limits_within_bounds, within_bounds
 from runbook_runner.runner.request.request import Ask, RunOptions, RunRequest
 from runbook_runner.runner.request.resolve import resolve

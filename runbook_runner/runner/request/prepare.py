@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,12 +11,10 @@ from runbook_runner.agents.base import Agent, AgentInput
 from runbook_runner.agents.registry import find_agent
 from runbook_runner.core import settings
 from runbook_runner.core.disk.repository import came_with
-from runbook_runner.core.errors import InputError, NotReadyError, RunbookError, all_of, raised
-from runbook_runner.core.events import AttemptOf
+from runbook_runner.core.errors import InputError, NotReadyError, RunbookError, raised
 from runbook_runner.core.files import is_opened_by_shell
-from runbook_runner.core.settings import RecordMode, Settings, record_mode
+from runbook_runner.core.settings import Settings, record_mode
 from runbook_runner.core.spec import InputFile, RunSpec
-from runbook_runner.core.text import counted
 from runbook_runner.runbook.check.engine import slips
 from runbook_runner.runbook.document import parse
 from runbook_runner.runbook.mission import doubts
@@ -25,8 +23,9 @@ from runbook_runner.runbook.sources.load import load
 from runbook_runner.runner.checks.sources import GitSource, plan_sources
 from runbook_runner.runner.environment.backends import ChosenBackend, choose_backend
 from runbook_runner.runner.judge.choose import choose_judge, judge_upstream
-from runbook_runner.runner.request.inputs import is_zip, option_file, require_room
+from runbook_runner.runner.request.inputs import option_file, require_room
 from runbook_runner.runner.request.places import closed_places
+from runbook_runner.runner.request.prepared_run import PreparedRun
 from runbook_runner.runner.request.project_bounds import bounds_near
 from runbook_runner.runner.request.request import Ask, Question, RunOptions, RunRequest
 from runbook_runner.runner.request.resolve import resolve
@@ -40,80 +39,6 @@ from runbook_runner.sandbox.images.snapshots import UnknownSnapshotError, find_s
 if TYPE_CHECKING:
     from runbook_runner.gateway import Upstream
     from runbook_runner.runner.replay.cassette import CassetteReplay
-
-
-@dataclass(frozen=True)
-class PreparedRun:
-    spec: RunSpec
-    agent: Agent
-    chosen: ChosenBackend | None
-    """`None`: this machine lacks what the backend needs."""
-    upstream: "Upstream | None"
-    """Who answers the agent's model calls; `None` when it makes none."""
-    answers_from: str | None
-    """The same, for people."""
-    replay: "CassetteReplay | None"
-    """The recording that answers them first; `None` when no recording does."""
-    judge: "Upstream | None"
-    """Who answers the calls of `spec.judge`; `None`: the results are not judged."""
-    settings: Settings
-    environ: Mapping[str, str]
-    """The user's variables, which provider keys come from."""
-    secrets: Granted
-    trust: Trust
-    """Asks nobody any more."""
-    record_mode: RecordMode
-    options: RunOptions
-    attempt: AttemptOf | None = None
-    """`None`: the first one."""
-    doubts: tuple[str, ...] = ()
-    """What the user should know of the document and of the files beside it, and why the results may not be what was
-    meant."""
-    warnings: tuple[str, ...] = ()
-    """What else the user should know."""
-    sources: tuple[GitSource, ...] = ()
-    """Of the checks; in a replay those that were kept."""
-    lacks: tuple[RunbookError, ...] = ()
-    """The values and files that are missing, and what this machine lacks; only a dry run is prepared in spite of
-    it."""
-
-    @property
-    def model_address(self) -> str | None:
-        """Scheme, host and port to which model calls go; `None` when none leaves this machine."""
-        return self.upstream.address if self.upstream else None
-
-    @property
-    def backend(self) -> ChosenBackend:
-        assert self.chosen, "what is only a dry run is not started"
-        return self.chosen
-
-    def require_ready(self) -> None:
-        """Raises InputError or NotReadyError that names all that is missing."""
-        if self.lacks:
-            raise all_of(self.lacks)
-
-    def plan(self) -> list[str]:
-        """What `run` would do, line by line; without the sandbox when there is none."""
-        spec = self.spec
-        lines = []
-        for item in spec.inputs:
-            how = "unpack" if is_zip(item.name) else "put"
-            lines.append(f"{how} {item.name} ({counted(item.size, 'byte')}) into {settings.ASSETS}")
-        for source in self.sources if self.replay is None else ():
-            at = f" at {source.ref}" if source.ref else ""
-            secret = f" with the secret {source.secret}" if source.secret else ""
-            lines.append(f"look whether the check source {source.name} is there: {source.url}{at}{secret}")
-        lines += self.chosen.plan(spec, self.agent) if self.chosen else []
-        if self.agent.dialect:
-            at = f" at {self.model_address}" if self.model_address else ""
-            lines.append(f"answer model calls for {spec.model} from {self.answers_from}{at}")
-        lines.append(f"run {self.agent.name} for at most {spec.limits.timeout_s:g} s")
-        if self.sources:
-            lines.append(f"put the check sources into {settings.CHECKS}, once the agent has ended")
-        if spec.judge:
-            lines.append(f"have {spec.judge.model} judge the results")
-        lines.append("expect " + (", ".join(output.path for output in spec.outputs) or "no particular output"))
-        return lines
 
 
 def prepare(request: RunRequest, ask: Ask | None = None) -> PreparedRun:

@@ -12,7 +12,7 @@ from runbook_runner.core.spec import RunSpec
 from runbook_runner.evaluation.gates import Gate
 from runbook_runner.evaluation.points import Point
 from runbook_runner.runner.outcome import Outcome
-from runbook_runner.runner.request.prepare import PreparedRun
+from runbook_runner.runner.request.prepared_run import PreparedRun
 from runbook_runner.runner.results.deliver import deliver, make_place
 
 MOST: Final = 100

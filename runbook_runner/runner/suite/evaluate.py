@@ -15,7 +15,8 @@ from runbook_runner.evaluation.statistics import SequentialTest
 from runbook_runner.runner.cancellation import Cancellation
 from runbook_runner.runner.outcome import Outcome, outcome_in
 from runbook_runner.runner.pipeline import run
-from runbook_runner.runner.request.prepare import PreparedRun, prepare
+from runbook_runner.runner.request.prepare import prepare
+from runbook_runner.runner.request.prepared_run import PreparedRun
 from runbook_runner.runner.suite.expected import expected_points
 from runbook_runner.runner.suite.ledger import Ledger, opened
 from runbook_runner.runner.suite.plan import Cell, Group, Plan
