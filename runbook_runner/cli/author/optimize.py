@@ -4,6 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from runbook_runner.cli.options import MODEL, OptionGroup, add_env_file, add_trust, given_fields
+from runbook_runner.cli.ui.follow import console_for, follow
 from runbook_runner.cli.ui.output import after_json, put, put_json, require_place, write_back, write_new
 from runbook_runner.core import settings
 from runbook_runner.core.errors import ExitCode, InputError
@@ -11,6 +13,7 @@ from runbook_runner.core.files import read_found
 from runbook_runner.core.text import counted
 from runbook_runner.runbook.authoring.diff import unified
 from runbook_runner.runbook.sources.load import STDIN, Source, load
+from runbook_runner.runner import PreparedRun, RunOptions, RunRequest
 from runbook_runner.runner.optimize.analysis import (
     LAST,
     Analysis,
@@ -21,6 +24,7 @@ from runbook_runner.runner.optimize.analysis import (
     precheck_failed,
     shown_cell,
 )
+from runbook_runner.runner.optimize.session import analysis_of, edited, prepare_session
 
 DESCRIPTION = """\
 Looks for consistent failures, wasted iterations, time-outs and bottlenecks, divergent behaviour of the agent, missing
@@ -29,7 +33,10 @@ the heading of the step that names it or of the Tips, and a longer time limit; t
 on one line, shortened. An agent has written them: read the diff before you take it. Runs that did not complete, or
 have no outputs, only count for what ended them.
 
-Exit codes: 0 done, also when there is nothing to change, 2 bad input.
+With --agent, an agent in a sandbox does it instead: it gets the runbook, the newest run that is of use and its results,
+and its edits are shown as a diff, or written with --apply. Its session is recorded under the task `optimize`.
+
+Exit codes: 0 done, also when there is nothing to change, 2 bad input; with --agent as `runbook run`.
 """
 
 
@@ -47,8 +54,22 @@ def declare(parser: argparse.ArgumentParser) -> None:
     apply = "Make the edits in the file, and raise the patch version in its frontmatter."
     what.add_argument("--apply", action="store_true", help=apply)
     what.add_argument("--report", type=Path, metavar="FILE", help="Write patterns and edits to this Markdown file.")
+    _declare_agent(parser.add_argument_group(MODEL))
     json = "Print one JSON object on one line (`optimize_analysis`), also when the runbook or its runs are missing."
     parser.add_argument("--json", action="store_true", help=json)
+
+
+def _declare_agent(group: OptionGroup) -> None:
+    add = group.add_argument
+    add("--agent", metavar="NAME", help="Have this agent look at the newest run and edit, in a sandbox.")
+    add("--model", help="Its model (default: the agent's).")
+    add("--provider", help="The model's provider (default: chosen by your keys).")
+    add("--model-script", type=Path, metavar="FILE", help="Answer its model calls from this YAML script.")
+    add("--sandbox", default="auto", help="docker, bubblewrap, or host, which isolates nothing (default: auto).")
+    add("--timeout", dest="timeout_s", type=float, metavar="SECONDS", help="Time limit of the agent.")
+    add("--max-cost", dest="max_cost_usd", type=float, metavar="USD", help="What its model calls may cost.")
+    add_env_file(group, "Take provider keys from this file first.")
+    add_trust(group)
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -64,11 +85,16 @@ def execute(arguments: argparse.Namespace) -> int:
         if arguments.report:
             require_place(arguments.report)
         analysis = analyse(source, request)
+        session = _session(arguments, source, analysis) if arguments.agent else None
     except InputError as error:
         if arguments.json:
             put_json(precheck_failed(error))
             error.follows_json = True
         raise
+    if session:
+        return _by_agent(arguments, source, session)
+    if arguments.agent:
+        analysis = analysis.without_use(source.text)
     diff = unified(source.text, analysis.text, "RUNBOOK.md" if arguments.path == STDIN else source.name)
     if arguments.json:
         put_json(as_json(analysis))
@@ -77,6 +103,32 @@ def execute(arguments: argparse.Namespace) -> int:
     with after_json():
         _write(arguments, source, analysis, diff)
     return ExitCode.PASS
+
+
+def _session(arguments: argparse.Namespace, source: Source, analysis: Analysis) -> PreparedRun | None:
+    """Of the newest run that is of use; `None` without one."""
+    if arguments.report:
+        raise InputError("--report has no meaning with --agent.")
+    run = next((run for run in reversed(analysis.runs) if not run.no_use), None)
+    if run is None:
+        return None
+    asked = given_fields(RunRequest, arguments) | {"task": None, "near": (source.folder or Path.cwd(), Path.cwd())}
+    options = RunOptions(**given_fields(RunOptions, arguments))
+    return prepare_session(source, run, RunRequest(document="", options=options, **asked))
+
+
+def _by_agent(arguments: argparse.Namespace, source: Source, session: PreparedRun) -> int:
+    followed = follow(session, console_for(quiet=False, json=True))
+    text, body = edited(followed.outcome, source), analysis_of(followed.outcome)
+    diff = unified(source.text, text, "RUNBOOK.md" if arguments.path == STDIN else source.name)
+    if arguments.json:
+        put_json({**body, "session": followed.json()})
+    else:
+        put(diff)
+    with after_json():
+        if followed.exit_code == ExitCode.PASS and arguments.apply and diff:
+            write_back(Path(source.name), text)
+    return followed.exit_code
 
 
 def _write(arguments: argparse.Namespace, source: Source, analysis: Analysis, diff: str) -> None:

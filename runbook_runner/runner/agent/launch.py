@@ -43,6 +43,9 @@ class Launch:
 
 def launch_of(run: Run, sandbox: Sandbox, model: "ModelAccess | None", inputs: list[PutFile]) -> Launch:
     mission = sandbox.localise(run.spec.mission)
+    placed = {settings.MISSION_FILE: PutFile(settings.MISSION_FILE, mission.encode())}
+    placed |= {file.path: file for file in run.prepared.placed}
+    environ = {**agent_environ(run.spec, run.trajectory_id), **run.prepared.variables}
     secrets = agent_secrets(run.spec, run.prepared.secrets.values)
     agent_input = AgentInput(
         mission=mission,
@@ -59,9 +62,9 @@ def launch_of(run: Run, sandbox: Sandbox, model: "ModelAccess | None", inputs: l
     return Launch(
         agent=run.agent,
         agent_input=agent_input,
-        files=[PutFile(settings.MISSION_FILE, mission.encode()), *inputs],
+        files=[*placed.values(), *inputs],
         secrets=secrets,
-        environ={name: sandbox.localise(value) for name, value in agent_environ(run.spec, run.trajectory_id).items()},
+        environ={name: sandbox.localise(value) for name, value in environ.items()},
         limits=run.spec.limits,
         session=model.session if model else None,
         log_folder=run.folder / AGENT,

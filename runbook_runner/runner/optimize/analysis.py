@@ -1,7 +1,7 @@
 """Runner, optimize: from a runbook and recorded runs of it to patterns and edits (contract §12.1). Nothing is run."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -48,6 +48,10 @@ class Analysis:
     def useless(self) -> tuple[str, ...]:
         """The runs that show nothing of how runs of this runbook end, each with the reason."""
         return (*(f"{run.trajectory_id}: {run.no_use}" for run in self.runs if run.no_use), *self.unread)
+
+    def without_use(self, text: str) -> "Analysis":
+        """The same without patterns and changes, for an agent's session that no run is good enough for."""
+        return replace(self, patterns=(), changes=(), text=text)
 
     @property
     def said(self) -> list[str]:

@@ -1,7 +1,7 @@
 """Runner: a run that is ready to start."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from runbook_runner.agents.base import Agent
@@ -17,6 +17,7 @@ from runbook_runner.runner.request.inputs import is_zip
 from runbook_runner.runner.request.request import RunOptions
 from runbook_runner.runner.request.secrets import Granted
 from runbook_runner.runner.trust import Trust
+from runbook_runner.sandbox.base import PutFile
 
 if TYPE_CHECKING:
     from runbook_runner.gateway import Upstream
@@ -54,6 +55,10 @@ class PreparedRun:
     """What else the user should know."""
     sources: tuple[GitSource, ...] = ()
     """Of the checks; in a replay those that were kept."""
+    placed: tuple[PutFile, ...] = ()
+    """Further files of the sandbox; one at the mission's place takes it. No replay has them."""
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """Further variables of the agent."""
     lacks: tuple[RunbookError, ...] = ()
     """The values and files that are missing, and what this machine lacks; only a dry run is prepared in spite of
     it."""
