@@ -14,7 +14,7 @@ from runbook_runner.cli.runs.run_options import add_judge, declare_inputs, decla
 from runbook_runner.cli.ui.follow import console_for, interruptible
 from runbook_runner.cli.ui.output import put_json, require_place, write_new
 from runbook_runner.core.errors import ExitCode, InputError
-from runbook_runner.core.text import counted, printable_output
+from runbook_runner.core.text import counted, printable_name
 from runbook_runner.evaluation.gates import parse_gate
 from runbook_runner.runner.suite.evaluate import Stopping, Watch, evaluate_suite, prepare_all
 from runbook_runner.runner.suite.plan import Cell, Plan, plan_of
@@ -137,7 +137,7 @@ def _print_plan(plan: Plan, *, as_json: bool) -> int:
     else:
         often = counted(plan.suite.repeats, "run")
         for group in plan.groups:
-            sys.stdout.write(f"{group.key}: {'at most ' if plan.suite.until else ''}{often}\n")
+            sys.stdout.write(f"{printable_name(group.key)}: {'at most ' if plan.suite.until else ''}{often}\n")
     return ExitCode.PASS
 
 
@@ -151,8 +151,11 @@ def _watched(plan: Plan, console: "Console | None") -> Iterator[Watch]:
     from rich.text import Text
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    runs = len(plan.groups) * plan.suite.repeats
+    often = f"{'at most ' if plan.suite.until else ''}{counted(runs, 'run')}"
+    console.print(f"{often} of {counted(len(plan.groups), 'group')}, {plan.suite.concurrency} at once", style="dim")
     progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-    task = progress.add_task("runs", total=len(plan.groups) * plan.suite.repeats)
+    task = progress.add_task("runs", total=runs)
 
     def watch(cell: Cell, row: Row | None) -> None:
         if row is None:
@@ -160,7 +163,7 @@ def _watched(plan: Plan, console: "Console | None") -> Iterator[Watch]:
         told = f"{'✓' if row.passed else '✗'} {cell.key}: {row.status}, {row.seconds:.1f} s"
         why = "; ".join(f"{one.id}: {one.message}" for one in row.failing[:2])
         style = "green" if row.passed else "red"
-        console.print(Text(printable_output(f"{told}{f' ({why})' if why else ''}"), style=style), soft_wrap=True)
+        console.print(Text(printable_name(f"{told}{f' ({why})' if why else ''}"), style=style), soft_wrap=True)
         progress.advance(task)
 
     with progress:
@@ -180,7 +183,7 @@ def _print(console: "Console", summary: Summary) -> None:
         mark, style = {"pass": ("✓", "green"), "fail": ("✗", "red"), "unknown": ("?", "yellow")}[group.verdict]
         table.add_row(
             Text(mark, style=style),
-            Text(printable_output(group.group)),
+            Text(printable_name(group.group)),
             rate(group),
             f"{group.passed}/{group.runs}",
             number(group.score, 2),
@@ -192,8 +195,8 @@ def _print(console: "Console", summary: Summary) -> None:
     for one in summary.baseline:
         if one.now.pass_rate != one.before.pass_rate:
             told = f"{one.group}: {rate(one.before)} before, {rate(one.now)} now: {difference(one)}"
-            console.print(Text(printable_output(told), style="red" if one.is_worse else "green"), soft_wrap=True)
+            console.print(Text(printable_name(told), style="red" if one.is_worse else "green"), soft_wrap=True)
     total = summary.total
     ended = f" Not all was run: {summary.ended}." if summary.ended else ""
     told = f"{'PASS' if summary.passed else 'FAIL'} · {total.passed} of {counted(total.runs, 'run')} passed.{ended}"
-    console.print(Text(printable_output(told), style="bold green" if summary.passed else "bold red"), soft_wrap=True)
+    console.print(Text(printable_name(told), style="bold green" if summary.passed else "bold red"), soft_wrap=True)

@@ -12,7 +12,7 @@ from runbook_runner.core.disk.links import open_regular
 
 REPOSITORY: Final = (".git", ".hg", ".runbook")
 """What marks the top folder of one."""
-_CLONED: Final = (".git", ".hg")
+CLONED: Final = (".git", ".hg")
 """Of these, what a run does not make. It makes a `.runbook` in the folder where its user stands."""
 
 
@@ -36,7 +36,7 @@ def within_repository(file: Path, *, links: bool = True) -> Path:
                 raise OSError(errno.ELOOP, f"{what} is a link, which may have come with {bound}", str(file))
             followed.append((part, bound))
         top = top if top and real.is_relative_to(top) else None  # `..` may have left it
-        if _is_repository(real, _CLONED):
+        if _is_repository(real, CLONED):
             top = real
     for link, bound in followed:
         if not real.is_relative_to(bound):  # `..` after it has left it

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -9,8 +10,8 @@ from typing import Final, NamedTuple
 
 from runbook_runner.core.disk.links import open_regular
 from runbook_runner.core.errors import InputError
-from runbook_runner.core.files import is_folder
 from runbook_runner.runner.request.request import RunRequest
+from runbook_runner.runner.suite.named import cases_of, expected_of
 from runbook_runner.runner.suite.suite_file import CASES, Suite, Variant, document_in
 
 MOST_CELLS: Final = 10_000
@@ -22,12 +23,8 @@ class Case(NamedTuple):
     name: str
     fixture: Path | None
     """`None`: the runbook is run without a saved input."""
-
-    @property
-    def expected(self) -> Path | None:
-        """The folder with the files that must come out."""
-        folder = self.fixture.parent / "expected" if self.fixture else None
-        return folder if folder and is_folder(folder) else None
+    expected: Path | None = None
+    """The folder with the files that must come out."""
 
 
 @dataclass(frozen=True)
@@ -99,20 +96,25 @@ def _files(group: Group) -> Iterator[Path]:
 def plan_of(suite: Suite, base: RunRequest) -> Plan:
     """Raises InputError."""
     documents = [document_in(path) for path in suite.runbooks]
-    names = _names(documents)
+    _require_few(len(documents) * max(1, len(suite.agents)) * max(1, len(suite.models)) * suite.repeats)
     variants = tuple(_variants(suite))
+    cases = [_cases(document, suite.cases, base) for document in documents]
+    _require_few(sum(map(len, cases)) * len(variants) * suite.repeats)
     groups = tuple(
         Group(name, document, case, variant)
-        for name, document in zip(names, documents, strict=True)
-        for case in _cases(document.parent, suite.cases, base)
+        for name, document, own in zip(_names(documents), documents, cases, strict=True)
+        for case in own
         for variant in variants
     )
-    keys = [group.key for group in groups]
-    if twice := next((key for key in keys if keys.count(key) > 1), None):
-        raise InputError(f"Two groups of the suite are {twice}.", hint="Give their agents a `name` each.")
-    if len(groups) * suite.repeats > MOST_CELLS:
-        raise InputError(f"The suite has {len(groups) * suite.repeats:,} runs; {MOST_CELLS:,} are the most.")
+    key, count = Counter(group.key for group in groups).most_common(1)[0]
+    if count > 1:
+        raise InputError(f"Two groups of the suite are {key}.", hint="Give their agents a `name` each.")
     return Plan(suite, groups, base)
+
+
+def _require_few(runs: int) -> None:
+    if runs > MOST_CELLS:
+        raise InputError(f"The suite has {runs:,} runs; {MOST_CELLS:,} are the most.")
 
 
 def _names(documents: Sequence[Path]) -> list[str]:
@@ -141,17 +143,15 @@ def _variants(suite: Suite) -> Iterator[Variant]:
                 yield variant.model_copy(update={"model": model, "name": name})
 
 
-def _cases(folder: Path, pattern: str | None, base: RunRequest) -> tuple[Case, ...]:
+def _cases(document: Path, pattern: str | None, base: RunRequest) -> tuple[Case, ...]:
     if base.fixture:
         return (Case(base.fixture.parent.name, base.fixture),)
-    try:
-        found = sorted(path for path in folder.glob(pattern or CASES) if path.is_file())
-    except (ValueError, NotImplementedError) as error:
-        raise InputError(f"{pattern!r} is not a glob of files below a runbook.") from error
-    found = [path for path in found if path.resolve().is_relative_to(folder.resolve())]
+    folder = document.parent
+    found = list(cases_of(document, pattern or CASES))
     if not found and pattern is not None:
         raise InputError(f"No case fits {pattern!r}.", where=str(folder))
-    cases = tuple(Case(path.parent.relative_to(folder).name or path.stem, path) for path in found)
-    if len({case.name for case in cases}) < len(cases):
-        cases = tuple(Case(str(path.relative_to(folder).with_suffix("")), path) for path in found)
-    return cases or (Case(_WITHOUT, None),)
+    names = [path.parent.relative_to(folder).name or path.stem for path in found]
+    if len(set(names)) < len(names):
+        names = [str(path.relative_to(folder).with_suffix("")) for path in found]
+    cases = (Case(name, path, expected_of(document, path)) for name, path in zip(names, found, strict=True))
+    return tuple(cases) or (Case(_WITHOUT, None),)

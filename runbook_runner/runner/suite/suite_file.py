@@ -2,25 +2,26 @@
 must come to. It may come from the same stranger as the runbooks: it chooses nothing that the command line would have
 to (a sandbox, a network, secrets), and names files of its own project only."""
 
-import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from runbook_runner.core.disk.repository import came_with
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.files import is_file, read_found, text_of
 from runbook_runner.core.formats.yaml_text import place_in, read_yaml
 from runbook_runner.core.invalid import UNKNOWN_KEY, problem_of, unknown_key
 from runbook_runner.core.spec import Count, Usd
 from runbook_runner.evaluation.compare.rule import Rule
+from runbook_runner.runner.suite.named import named_in
 
 MAX_BYTES: Final = 1_000_000
 MOST_REPEATS: Final = 1000
-MOST_AT_ONCE: Final = 64
+MOST_AT_ONCE, MOST_AT_ONCE_OF_FILE = 64, 8
+"""Each has the limits of a run: so many times the memory."""
+RUNBOOK: Final = "RUNBOOK.md"
 CASES: Final = "examples/*/input.json"
 _ENDINGS: Final = (".yaml", ".yml")
 
@@ -34,7 +35,7 @@ class _Part(BaseModel):
 class Variant(_Part):
     """Who works: an agent with a model."""
 
-    name: str = ""
+    name: Annotated[str, Field(max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$")] = ""
     """What the table calls it; empty: its agent and model."""
     agent: str | None = None
     """`None`: the runbook's."""
@@ -61,9 +62,9 @@ class Suite(_Part):
     cases: str | None = None
     """A glob for the saved inputs of each runbook, relative to its folder; beside an input, `expected/` has the files
     that must come out. `None`: `examples/*/input.json`, and a runbook without any is run without an input."""
-    agents: tuple[Annotated[Variant, BeforeValidator(_variant)], ...] = ()
+    agents: Annotated[tuple[Annotated[Variant, BeforeValidator(_variant)], ...], Field(max_length=1000)] = ()
     """Names, or mappings with `name`, `agent`, `model`, `provider`, `model_script`. Empty: the runbook's."""
-    models: tuple[str, ...] = ()
+    models: Annotated[tuple[str, ...], Field(max_length=1000)] = ()
     """Each agent that names no model of its own is run with each of them. Empty: the agent's."""
     repeats: Annotated[int, Field(ge=1, le=MOST_REPEATS)] = 1
     """How often each is run; with `until`, at most."""
@@ -111,7 +112,10 @@ def load_suite(path: Path) -> Suite:
         if problem.kind == UNKNOWN_KEY:
             raise unknown_key(str(problem.place[-1]), _keys_at(problem.place), where) from None
         raise InputError(str(problem), where=where) from None
-    return _placed(suite, path.parent, lambda *place: place_in(text, source, place))
+    if suite.concurrency > MOST_AT_ONCE_OF_FILE:
+        message = f"More than {MOST_AT_ONCE_OF_FILE} runs at once are the command line's to ask for."
+        raise InputError(message, where=place_in(text, source, ["concurrency"]), hint="Use --concurrency.")
+    return _placed(suite, path, lambda *place: place_in(text, source, place))
 
 
 def _keys_at(place: tuple[int | str, ...]) -> list[str]:
@@ -122,30 +126,24 @@ def _keys_at(place: tuple[int | str, ...]) -> list[str]:
     return [field.alias or name for name, field in Suite.model_fields.items()]
 
 
-def _placed(suite: Suite, folder: Path, where: Any) -> Suite:
-    """With real paths. Raises InputError for one that leads out of the project."""
-    top = came_with(folder)
-
-    def real(path: Path, *place: int | str) -> Path:
-        found = Path(os.path.realpath(folder / path))
-        if not found.is_relative_to(top):
-            message, hint = "A suite names files of its own project only.", f"{path} is outside of it."
-            raise InputError(message, where=where(*place), hint=hint)
-        return found
-
-    runbooks = tuple(real(path, "runbooks", number) for number, path in enumerate(suite.runbooks))
-    agents = tuple(
-        variant.model_copy(update={"model_script": real(variant.model_script, "agents", number, "model_script")})
-        if variant.model_script
+def _placed(suite: Suite, file: Path, where: Callable[..., str]) -> Suite:
+    """With real paths. Raises InputError for one that the suite may not name."""
+    runbooks = [named_in(file, path, where("runbooks", number)) for number, path in enumerate(suite.runbooks)]
+    for number, path in enumerate(runbooks):
+        if is_file(path / RUNBOOK):  # which may be a link
+            named_in(file, path / RUNBOOK, where("runbooks", number))
+    agents = (
+        variant.model_copy(update={"model_script": named_in(file, script, where("agents", number, "model_script"))})
+        if (script := variant.model_script)
         else variant
         for number, variant in enumerate(suite.agents)
     )
-    return suite.model_copy(update={"runbooks": runbooks, "agents": agents})
+    return suite.model_copy(update={"runbooks": tuple(runbooks), "agents": tuple(agents)})
 
 
 def document_in(path: Path) -> Path:
     """Of a runbook that a suite names. Raises InputError."""
-    document = path if is_file(path) else path / "RUNBOOK.md"
+    document = path if is_file(path) else path / RUNBOOK
     if not is_file(document):
         raise InputError("There is no runbook.", where=str(path), hint="Give a RUNBOOK.md, or a folder that holds one.")
     return document

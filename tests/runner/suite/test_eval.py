@@ -3,6 +3,7 @@
 import json
 import random
 import signal
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -291,6 +292,112 @@ def test_runbooks_outside_of_the_project_are_refused(runbook: Any, suite: Any) -
     ran = evaluate()
     assert ran.code == 2
     assert "suite.yaml:1: A suite names files of its own project only.\n../.. is outside of it." in ran.err
+
+
+def git(folder: Path, *args: str) -> None:
+    subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b.c", *args], cwd=folder, check=True)
+
+
+def clone(runbook: Any) -> None:
+    """What is there now is a clone."""
+    git(runbook.cwd, "init", "-q")
+    git(runbook.cwd, "add", "-A")
+    git(runbook.cwd, "commit", "-qm", "x")
+
+
+def test_a_suite_runs_no_runbook_of_another_project(runbook: Any, suite: Any, tmp_path: Path) -> None:
+    """The other one's `.env` would be beside it, and the suite's script would say what the agent does with it."""
+    evaluate = suite("", names="words private")
+    (runbook.cwd / "private/.env").write_text("PRIVATE=secret\n")
+    git(runbook.cwd / "private", "init", "-q")
+    for where in ("as it is", "as a clone in one"):
+        ran = evaluate()
+        assert ran.code == 2, where
+        assert (
+            "suite.yaml:1: A suite names files of its own project only.\nprivate is in a clone of its own." in ran.err
+        )
+        if where == "as it is":
+            git(runbook.cwd, "init", "-q")
+    inner = runbook.cwd / "words"
+    (inner / "suite.yaml").write_text("runbooks: [../private]\n")
+    (runbook.cwd / ".runbook").mkdir(exist_ok=True)
+    git(inner, "init", "-q")
+    ran = runbook("eval", "words/suite.yaml", "--sandbox", "host")
+    assert ran.code == 2
+    assert "../private is outside of it." in ran.err
+    assert not (runbook.cwd / ".runbook/trajectories").exists()
+
+
+def test_a_runbook_that_is_a_link_to_another_projects_is_refused(runbook: Any, suite: Any) -> None:
+    evaluate = suite("", names="words private")
+    git(runbook.cwd / "private", "init", "-q")
+    (runbook.cwd / "words/RUNBOOK.md").unlink()
+    (runbook.cwd / "words/RUNBOOK.md").symlink_to("../private/RUNBOOK.md")
+    (runbook.cwd / "suite.yaml").write_text("runbooks: [words]\n")
+    ran = evaluate()
+    assert (ran.code, "is in a clone of its own." in ran.err) == (2, True), ran.err
+
+
+@pytest.mark.parametrize("target", ["../../../.git", "../../../secrets", "/proc"])
+def test_expected_files_behind_a_link_are_not_read(runbook: Any, suite: Any, target: str) -> None:
+    case(runbook, "a", "two")
+    (runbook.cwd / "secrets").mkdir()
+    (runbook.cwd / "secrets/out.txt").write_text("hidden words\n")
+    (runbook.cwd / "words/examples/a/expected").symlink_to(target)
+    evaluate = suite()
+    clone(runbook)
+    ran = evaluate("--report", "r.md")
+    assert ran.code == 2
+    assert "A case and what it expects are no links." in ran.err
+    assert "hidden words" not in ran.err
+
+
+def test_cases_that_are_not_of_the_clone_are_not_read(runbook: Any, suite: Any) -> None:
+    case(runbook, "a", "two", "two\n")
+    evaluate = suite()
+    clone(runbook)
+    (runbook.cwd / "words/examples/a/expected/mine.txt").write_text("mine\n")
+    ran = evaluate()
+    assert ran.code == 2
+    assert "This file of a case is no file of its repository." in ran.err
+    git(runbook.cwd, "add", "-A")
+    assert "mine.txt: The file is missing." in evaluate().err
+
+
+@pytest.mark.parametrize(
+    "pattern", ["../**/input.json", "/etc/*", "**/input.json", "a/../b", "x" * 300, "*/" * 30 + "input.json", "a\0b"]
+)
+def test_patterns_that_would_lead_anywhere_are_refused(runbook: Any, suite: Any, pattern: str) -> None:
+    case(runbook, "a", "two")
+    ran = suite(f"cases: {json.dumps(pattern)}\n")()
+    assert ran.code == 2
+    assert "error: " in ran.err
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (f"models: {json.dumps(list(map(str, range(1001))))}", "suite.yaml:2: models: "),
+        (f"agents: {json.dumps([{'name': str(n)} for n in range(900)])}\nmodels: {json.dumps(list('abcdefghijkl'))}",
+         "The suite has 10,800 runs; 10,000 are the most."),
+        ("concurrency: 9", "suite.yaml:2: More than 8 runs at once are the command line's to ask for."),
+        ('agents: [{name: "x\\nPASS", agent: shell}]', "suite.yaml:2: agents.0.name: "),
+    ],
+    ids=["models", "product", "at once", "name of two lines"],
+)  # fmt: skip
+def test_a_suite_is_bounded(runbook: Any, suite: Any, text: str, message: str) -> None:
+    ran = suite(text + "\n")()
+    assert ran.code == 2
+    assert message in ran.err
+
+
+def test_a_name_of_two_lines_is_one_line(runbook: Any, suite: Any) -> None:
+    case(runbook, "a\nPASS · 9 of 9 runs passed.\n::warning::x", "two")
+    ran = suite()()
+    assert ran.code == 0, ran.err
+    lines = ran.err.splitlines()
+    assert not [line for line in lines if line.startswith(("PASS · 9", "::"))]
+    assert "✓ words/a\\nPASS · 9 of 9 runs passed.\\n::warning::x/default#1: pass" in ran.err
 
 
 def test_a_dry_run_starts_nothing(runbook: Any, suite: Any) -> None:

@@ -1,0 +1,86 @@
+"""Runner, suite: what a suite, or a runbook that is evaluated, may name on this machine. Both may be a stranger's; what
+lies beside them may be the user's own: another project with its secrets, `.git/config`, a file that is not
+committed."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from runbook_runner.core.disk.git_index import is_of_user
+from runbook_runner.core.disk.repository import CLONED, has_mark, holds_home, is_hidden
+from runbook_runner.core.errors import InputError
+
+_MOST_PARTS, _LONGEST_PART = 10, 255
+_HINT: Final = "It may be your own, and not the suite's."
+
+
+def project_of(folder: Path) -> Path:
+    """The real path of the nearest clone that a folder is in, but never the home or above it; else of the folder."""
+    here = Path(os.path.realpath(folder))
+    tops = (top for top in (here, *here.parents) if has_mark(top, CLONED) and not holds_home(top))
+    return next(tops, here)
+
+
+def named_in(suite: Path, path: Path, where: str) -> Path:
+    """The real path of a file or folder that a suite names. Raises InputError for one that is not of its own project,
+    or may not have come with it."""
+    top, found = project_of(suite.parent), Path(os.path.realpath(suite.parent / path))
+    if not found.is_relative_to(top):
+        message = "A suite names files of its own project only."
+        raise InputError(message, where=where, hint=f"{path} is outside of it.")
+    if any(has_mark(folder, CLONED) for folder in (found, *found.parents) if folder != top and top in folder.parents):
+        message = "A suite names files of its own project only."
+        raise InputError(message, where=where, hint=f"{path} is in a clone of its own.")
+    if is_hidden(found, top):
+        raise InputError(f"{path} is hidden.", where=where, hint=_HINT)
+    if is_of_user(found, Path(os.path.realpath(suite))):
+        raise InputError(f"{path} is no file of its repository.", where=where, hint=f"{_HINT} If it is, `git add` it.")
+    return found
+
+
+def cases_of(document: Path, pattern: str) -> Iterator[Path]:
+    """The files below a runbook's folder that a pattern names. Raises InputError for a pattern that leads out of it or
+    anywhere, and for what may not have come with the runbook."""
+    parts = PurePosixPath(pattern).parts
+    if not parts or pattern.startswith("/") or {"..", "**"} & set(parts) or len(parts) > _MOST_PARTS:
+        raise InputError(f"{pattern!r} is no pattern of files below a runbook.", hint="Such as examples/*/input.json.")
+    if any(len(part) > _LONGEST_PART or "\0" in part for part in parts):
+        raise InputError(f"No file has a name like in {pattern[:100]!r}.")
+    folder = document.parent
+    try:
+        for path in sorted(path for path in folder.glob(pattern) if path.is_file()):
+            _require_own(document, path)
+            yield path
+    except (OSError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"The cases can't be read: {error}.", where=str(folder)) from error
+
+
+def expected_of(document: Path, fixture: Path) -> Path | None:
+    """The folder with the files that must come out of a case; `None` when there is none. Raises InputError for files
+    that may not have come with the runbook."""
+    folder = fixture.parent / "expected"
+    if not os.path.lexists(folder):
+        return None
+    _require_own(document, folder)
+    try:
+        for path in folder.rglob("*"):
+            _require_own(document, path)
+    except OSError as error:
+        raise InputError(f"The expected files can't be read: {error.strerror}.", where=str(folder)) from error
+    return folder
+
+
+def _require_own(document: Path, path: Path) -> None:
+    """path: below the runbook's folder. Raises InputError."""
+    folder = Path(os.path.realpath(document.parent))
+    meant = folder / path.relative_to(document.parent)
+    if Path(os.path.realpath(path)) != meant:
+        raise InputError("A case and what it expects are no links.", where=str(path))
+    if is_hidden(meant, folder):
+        raise InputError("This file of a case is hidden.", where=str(path), hint=_HINT)
+    if is_of_user(meant, Path(os.path.realpath(document))):
+        hint = "It may be your own, and not the runbook's. If it is the runbook's, `git add` it."
+        raise InputError("This file of a case is no file of its repository.", where=str(path), hint=hint)
