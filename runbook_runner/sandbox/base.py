@@ -73,7 +73,7 @@ class Source(Protocol):
         ...
 
     def open(self, mode: Literal["rb"], /) -> AbstractContextManager["Readable"]:
-        """Raises InputError, as reading it does."""
+        """Raises RunbookError, as reading it does: that ends what it is read for."""
         ...
 
 
@@ -255,7 +255,8 @@ class Sandbox(Protocol):
 
     def put(self, files: Iterable[PutFile]) -> None:
         """Writes files, replacing what is there; missing parents get mode 0777. Raises InputError for a path
-        elsewhere than `PutFile.path` says or a source that can't be read, SandboxError when the sandbox is gone."""
+        elsewhere than `PutFile.path` says or a source that can't be read, SandboxError when the sandbox is gone, and
+        what a `Source` raises."""
         ...
 
     def exec(

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from runbook_runner.core.errors import InputError, SandboxError
+from runbook_runner.core.errors import CancelledError, InputError, SandboxError
 from runbook_runner.core.network.unix_sockets import listen_unix
 from runbook_runner.sandbox.base import FOLDERS, PutFile, Wanted
 
@@ -225,6 +225,21 @@ def test_put_elsewhere_is_refused(sandbox, path):
 def test_put_of_a_missing_source_names_it(sandbox, tmp_path):
     with pytest.raises(InputError, match="not-there"):
         sandbox.put([PutFile("/app/work/x", tmp_path / "not-there")])
+
+
+class Stopped:
+    """A source that ends what it is read for."""
+
+    size = 1
+
+    def open(self, mode):
+        raise CancelledError("The run was cancelled.")
+
+
+def test_a_source_that_is_stopped_ends_the_put(sandbox, shell):
+    with pytest.raises(CancelledError, match=r"The run was cancelled\."):
+        sandbox.put([PutFile("/app/work/x", Stopped()), PutFile("/app/work/y", b"y")])
+    assert shell(sandbox, "test ! -e /app/work/y && echo none").stdout.strip() == b"none"
 
 
 # --- get -----------------------------------------------------------------------------------------------------------

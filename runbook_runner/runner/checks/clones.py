@@ -1,17 +1,19 @@
 """Runner, checks: the check sources of a run: probed before anything is started, and put into its sandbox when its
 agent has ended; what was probed is what is put."""
 
+import posixpath
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final, Literal
 
-from runbook_runner.core.errors import NotReadyError, RunbookError, SandboxError
+from runbook_runner.core.errors import InputError, NotReadyError, RunbookError, SandboxError
 from runbook_runner.core.events import Log
-from runbook_runner.core.settings import APP, CHECKS, KEPT_INPUTS_BYTES
+from runbook_runner.core.settings import APP, CHECKS, INPUT_ENTRIES, KEPT_INPUTS_BYTES
 from runbook_runner.core.text import counted, printable_name
+from runbook_runner.runner.cancellation import Cancellation
 from runbook_runner.runner.checks.git import MOST_BYTES, Git, open_git
 from runbook_runner.runner.checks.sources import GitSource, pack_name
 from runbook_runner.runner.live_run import Run
@@ -27,7 +29,11 @@ _SEARCHED_BYTES: Final = 64 << 20
 """Of the files of a source, for secrets."""
 _PROGRAM: Final = "100755"
 _LINK: Final = "120000"
-_MOST_LINK: Final = 4096
+_MOST_PATH: Final = 4096
+"""Bytes of a path, and of what a link says; Linux takes no more."""
+_MOST_LINKS: Final = 40
+"""In a row, as on Linux."""
+_SMALLER: Final = "Keep a smaller one for the checks."
 _NOT_PUT: Final = 5  # named
 
 
@@ -65,19 +71,21 @@ class Clones:
         if missing := [one.name for one in run.spec.criteria.checks.sources if one.name not in self._ids]:
             message = f"The check source {missing[0]} was not kept with the run that is replayed."
             raise NotReadyError(message, hint="A replay fetches nothing.")
-        until = time.monotonic() + min(timeout_s, _CLONE_S)
+        room = _Room(run.spec.limits.disk_bytes, min(timeout_s, _CLONE_S), run.cancellation)
         for source in run.prepared.sources:
             place, number = f"{CHECKS}/{source.name}", self._ids[source.name]
+            room.check()
             _remove(sandbox, place)
             with self._git(source) as git:
-                git.bring(number, max(until - time.monotonic(), 1.0))
+                git.bring(number, max(room.left_s(), 1.0))
                 try:
-                    found = _commit(source, git, number)
+                    found = _commit(source, git, number, room.check)
                     files, left_out = found.files(place)
                 except RunbookError:
                     raise
                 except (ValueError, KeyError) as error:
                     raise source.wrong("can't be read: its objects are damaged.") from error
+                room.take(source, files)
                 sandbox.put(files)
                 self._keep(source, git, found)
             if left_out:
@@ -114,6 +122,51 @@ def _remove(sandbox: Sandbox, place: str) -> None:
         raise SandboxError(f"What is at {place} in the sandbox can't be removed.")
 
 
+class _Room:
+    """What the sources of a run may take together, each time that they are put."""
+
+    def __init__(self, disk_bytes: int, timeout_s: float, cancellation: Cancellation):
+        self._disk_bytes = disk_bytes
+        self._timeout_s = timeout_s
+        self._until = time.monotonic() + timeout_s
+        self._cancellation = cancellation
+        self._size = 0
+        self._entries = 0
+
+    def left_s(self) -> float:
+        return self._until - time.monotonic()
+
+    def check(self) -> None:
+        """Raises CancelledError, and NotReadyError when the time is over."""
+        self._cancellation.check()
+        if self.left_s() <= 0:
+            raise NotReadyError(f"The check sources of this run take longer than {self._timeout_s:g} s.")
+
+    def take(self, source: GitSource, files: Sequence[PutFile]) -> None:
+        """Counts what is written: a link is the content of the file that it leads to. Raises InputError."""
+        size = sum(file.source.size for file in files if isinstance(file.source, _Part))
+        if size > MOST_BYTES:
+            raise source.wrong(
+                f"has files of more than {MOST_BYTES >> 20} MB, with those that links lead to.", _SMALLER
+            )
+        self._size += size
+        if self._size > self._disk_bytes:
+            most = f"its sandbox may use {self._disk_bytes >> 20:,}"
+            raise InputError(
+                f"The check sources of this run take {self._size >> 20:,} MB or more, and {most}.",
+                hint="Keep smaller ones for the checks, or give it more with --disk.",
+            )
+        folders = set[str]()
+        for file in files:  # each name may make hundreds of folders
+            folder = posixpath.dirname(file.path)
+            while folder not in folders:
+                folders.add(folder)
+                folder = posixpath.dirname(folder)
+            if self._entries + len(files) + len(folders) > INPUT_ENTRIES:
+                raise source.wrong(f"brings more than {INPUT_ENTRIES:,} files and folders.", _SMALLER)
+        self._entries += len(files) + len(folders)
+
+
 # --- the files of a commit -----------------------------------------------------------------------------------------
 
 
@@ -132,9 +185,12 @@ class _Part:
     file: Path
     start: int
     size: int
+    check: Callable[[], None]
+    """Called before it is opened: raises RunbookError when that should go no further."""
 
     @contextmanager
     def open(self, _: Literal["rb"], /) -> Iterator[Readable]:
+        self.check()
         with self.file.open("rb") as whole:
             whole.seek(self.start)
             yield _Rest(whole, self.size)
@@ -164,11 +220,12 @@ class _Commit:
     """Of it, by id."""
 
     def files(self, place: str) -> tuple[list[PutFile], list[str]]:
-        """Also returns the names of what is left out: a link that leads to no file of the same commit, a submodule, a
-        name that is not UTF-8."""
+        """Also returns the names of what is left out: a link that leads to no file of the same commit, or by too many
+        others, a submodule, a name that is not UTF-8."""
         files, left_out = [], [*self.left_out]
-        for path, entry in self.entries.items():
-            end = _followed(entry, self.entries, self.parts)
+        targets = {path: self._target(entry) for path, entry in self.entries.items() if entry.mode == _LINK}
+        for path in self.entries:
+            end = self._followed(path, targets)
             if end is None:
                 left_out.append(path)
             else:
@@ -176,14 +233,30 @@ class _Commit:
                 files.append(PutFile(f"{place}/{path}", self.parts[end.blob], mode))
         return files, left_out
 
+    def _target(self, link: _Entry) -> str:
+        """The path that a link names; empty for what leads out."""
+        if link.size > _MOST_PATH:
+            return ""
+        with self.parts[link.blob].open("rb") as content:
+            return _joined(link.path, content.read(_MOST_PATH).decode("utf-8", "replace"))
 
-def _commit(source: GitSource, git: Git, number: str) -> _Commit:
-    """Nothing of the repository is obeyed: no attribute, no filter, no hook. Raises InputError."""
+    def _followed(self, path: str, targets: dict[str, str]) -> _Entry | None:
+        """The file that a path is, or that a link leads to; `None` when that is no file of the same commit."""
+        for _ in range(_MOST_LINKS):
+            if path not in targets:
+                break
+            path = targets[path]
+        return None if path in targets else self.entries.get(path)
+
+
+def _commit(source: GitSource, git: Git, number: str, check: Callable[[], None]) -> _Commit:
+    """Nothing of the repository is obeyed: no attribute, no filter, no hook. check: of each `_Part`. Raises
+    InputError."""
     listed = git.tree(number)
     entries, left_out = _entries(source, listed)
     asked = [number, f"{number}^{{commit}}", *(entry.blob for entry in entries.values())]
     content = git.contents(list(dict.fromkeys(asked)))
-    return _Commit(number, listed, entries, left_out, content, _parts(content))
+    return _Commit(number, listed, entries, left_out, content, _parts(content, check))
 
 
 def _entries(source: GitSource, listed: bytes) -> tuple[dict[str, _Entry], list[str]]:
@@ -191,10 +264,12 @@ def _entries(source: GitSource, listed: bytes) -> tuple[dict[str, _Entry], list[
     found, left_out, size = dict[str, _Entry](), list[str](), 0
     lines = listed.split(b"\0", _MOST_FILES + 1)
     if len(lines) > _MOST_FILES + 1:
-        raise source.wrong(f"has more than {_MOST_FILES:,} files.", "Keep a smaller one for the checks.")
+        raise source.wrong(f"has more than {_MOST_FILES:,} files.", _SMALLER)
     for line in filter(None, lines):
         facts, _, name = line.partition(b"\t")
         mode, kind, blob, length = facts.decode().split()
+        if len(name) > _MOST_PATH:
+            raise source.wrong(f"has a path of more than {_MOST_PATH:,} bytes.")
         path = name.decode("utf-8", "replace")
         if any(part in ("", ".", "..") or part.lower() == ".git" for part in path.split("/")):
             raise source.wrong(f"has a path that can't be: {path!a}.")
@@ -204,37 +279,21 @@ def _entries(source: GitSource, listed: bytes) -> tuple[dict[str, _Entry], list[
         size += int(length)
         found[path] = _Entry(path, mode, blob, int(length))
     if size > MOST_BYTES:
-        raise source.wrong(f"has files of more than {MOST_BYTES >> 20} MB.", "Keep a smaller one for the checks.")
+        raise source.wrong(f"has files of more than {MOST_BYTES >> 20} MB.", _SMALLER)
     return found, left_out
 
 
-def _parts(content: Path) -> dict[str, _Part]:
+def _parts(content: Path, check: Callable[[], None]) -> dict[str, _Part]:
     """Of what `cat-file --batch` has printed: `ID blob SIZE`, a line end, the content, a line end."""
     found, at = dict[str, _Part](), 0
     with content.open("rb") as file:
         while head := file.readline(200):
             blob, _, size = head.decode().split()
             start = at + len(head)
-            found[blob] = _Part(content, start, int(size))
+            found[blob] = _Part(content, start, int(size), check)
             at = start + int(size) + 1
             file.seek(at)
     return found
-
-
-def _followed(entry: _Entry, entries: dict[str, _Entry], parts: dict[str, _Part]) -> _Entry | None:
-    """The file that an entry is, or that a link leads to; `None` when that is no file of the same commit."""
-    seen = set[str]()
-    while entry.mode == _LINK:
-        if entry.path in seen or entry.size > _MOST_LINK:
-            return None
-        seen.add(entry.path)
-        with parts[entry.blob].open("rb") as content:
-            target = content.read(_MOST_LINK).decode("utf-8", "replace")
-        path = _joined(entry.path, target)
-        if path not in entries:
-            return None
-        entry = entries[path]
-    return entry
 
 
 def _joined(link: str, target: str) -> str:

@@ -9,12 +9,16 @@ import signal
 import struct
 import zlib
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from runbook_runner.core.errors import CancelledError, NotReadyError
 from runbook_runner.core.redaction import Redactor
+from runbook_runner.runner.cancellation import Cancellation
+from runbook_runner.runner.checks.clones import _Commit, _Entry, _parts, _Room
 
 RUNBOOK = """\
 ---
@@ -484,6 +488,84 @@ def test_a_large_repository_is_an_error_of_the_checks(runbook: Any, repository: 
     ran = run(runbook, source("checks.git"))
     assert (ran.code, statuses(ran)) == (1, {"golden": "error"}), ran.err
     assert "is larger than 256 MB" in ran.json["reasons"][0]
+
+
+def _linked_zeros(made: Any, megabytes: int, links: int) -> None:
+    made.commit(
+        ("100644", "expected.txt", made.blob(b"one\n")),
+        ("100644", "zeros", made.blob(bytes(megabytes << 20))),
+        *(("120000", f"link-{number}", made.blob(b"zeros")) for number in range(links)),
+    )
+
+
+def test_a_link_counts_as_the_file_that_it_leads_to(runbook: Any, repository: Any) -> None:
+    _linked_zeros(repository("checks.git"), 90, 2)
+    ran = run(runbook, source("checks.git"))
+    assert (ran.code, statuses(ran)) == (1, {"golden": "error"}), ran.err
+    assert "has files of more than 256 MB, with those that links lead to" in ran.json["reasons"][0]
+
+
+def test_all_sources_fit_on_the_disk_of_the_sandbox(runbook: Any, repository: Any) -> None:
+    _linked_zeros(repository("checks.git"), 5, 1)
+    front = source("checks.git") + "\n    - {name: other, type: git, url: checks.git}"
+    first = run(runbook, front, "--sandbox", "host", "--disk", "24M")
+    assert (first.code, statuses(first)) == (0, {"golden": "pass"}), first.err
+    ran = run(runbook, front, "--sandbox", "host", "--disk", "16M")
+    assert (ran.code, statuses(ran)) == (1, {"golden": "error"}), ran.err
+    said = "The check sources of this run take 20 MB or more, and its sandbox may use 16."
+    assert said in ran.json["reasons"][0]
+
+
+def test_a_link_leads_by_forty_others_at_most(runbook: Any, repository: Any) -> None:
+    made = repository("checks.git")
+    names = ["expected.txt", *(f"link-{number:02}" for number in range(1, 43))]
+    links = [("120000", name, made.blob(before.encode())) for before, name in pairwise(names)]
+    made.commit(("100644", "expected.txt", made.blob(b"one\n")), *links)
+    rest = CHECK + "\n### last — X\n\n```bash\ndiff $CHECKS_DIR/golden/link-40 $RESULTS_DIR/out.txt\n```\n"
+    ran = run(runbook, source("checks.git"), rest=rest)
+    assert (ran.code, statuses(ran)) == (0, {"golden": "pass", "last": "pass"}), ran.err
+    assert "Of the check source golden not put into the sandbox: link-41, link-42." in logs(ran)
+
+
+def _chain(folder: Path, length: int, room: _Room) -> _Commit:
+    """Each link leads to the next one."""
+    texts = [f"{number + 1}".encode() for number in range(length)]
+    content = folder / "content"
+    content.write_bytes(b"".join(b"%d blob %d\n%s\n" % (n, len(text), text) for n, text in enumerate(texts)))
+    entries = {f"{n}": _Entry(f"{n}", "120000", f"{n}", len(text)) for n, text in enumerate(texts)}
+    return _Commit("0", b"", entries, [], content, _parts(content, room.check))
+
+
+class _Counted(_Room):
+    checks = 0
+
+    def check(self) -> None:
+        self.checks += 1
+        super().check()
+
+
+def test_each_link_is_read_once_within_a_time_and_until_the_run_is_cancelled(tmp_path: Path) -> None:
+    room = _Counted(1 << 30, 60, Cancellation())
+    files, left_out = _chain(tmp_path, 1000, room).files("/app/checks/golden")
+    assert (files, len(left_out), room.checks) == ([], 1000, 1000)
+    with pytest.raises(NotReadyError, match="The check sources of this run take longer than 0 s"):
+        _chain(tmp_path, 1000, _Room(1 << 30, 0, Cancellation())).files("/app/checks/golden")
+    cancelled = Cancellation()
+    commit = _chain(tmp_path, 1000, _Room(1 << 30, 60, cancelled))
+    cancelled.request()
+    with pytest.raises(CancelledError):
+        commit.files("/app/checks/golden")
+
+
+def test_deep_folders_are_counted(runbook: Any, repository: Any) -> None:
+    """300 paths of 400 folders each are 120,000 folders."""
+    made = repository("checks.git")
+    plain = made.blob(b"one\n")
+    deep = [("100644", f"{number}/{'d/' * 400}f", plain) for number in range(300)]
+    made.commit(("100644", "expected.txt", plain), *deep)
+    ran = run(runbook, source("checks.git"))
+    assert (ran.code, statuses(ran)) == (1, {"golden": "error"}), ran.err
+    assert "brings more than 100,000 files and folders" in ran.json["reasons"][0]
 
 
 def test_an_agent_that_takes_the_place_of_the_files_escapes_nothing(
