@@ -12,7 +12,7 @@ from runbook_runner.cli.runs.publish import FORMATS, add_to_summary, comment, de
 from runbook_runner.cli.runs.request import request_of
 from runbook_runner.cli.runs.run_options import add_judge, declare_inputs, declare_sandbox
 from runbook_runner.cli.ui.follow import console_for, interruptible
-from runbook_runner.cli.ui.output import put_json, require_place, write_new
+from runbook_runner.cli.ui.output import after_json, put_json, require_place, write_new
 from runbook_runner.core.errors import ExitCode, InputError
 from runbook_runner.core.text import counted, printable_name
 from runbook_runner.evaluation.gates import parse_gate
@@ -100,16 +100,17 @@ def execute(arguments: argparse.Namespace) -> int:
     with _watched(plan, console) as watch, interruptible(stopping):
         evaluated = evaluate_suite(plan, watch, stopping, fresh=arguments.fresh)
     summary = summarise(arguments.path.stem if arguments.path.suffix else arguments.path.name, evaluated, baseline)
-    for file in arguments.reports:
-        write_new(file, report(summary, suite, file))
-    if arguments.format == "github":
-        add_to_summary(markdown(summary))
-    if arguments.comment:
-        comment(f"eval {summary.name}", markdown(summary))
     if console:
         _print(console, summary)
     if arguments.json:
         put_json(as_json(summary))
+    with after_json():
+        if arguments.format == "github":
+            add_to_summary(markdown(summary))
+        if arguments.comment:
+            comment(f"eval {arguments.path}", markdown(summary))
+        for file in arguments.reports:
+            write_new(file, report(summary, suite, file))
     if stopping.requested:
         return ExitCode.INTERRUPTED
     return ExitCode.PASS if summary.passed else ExitCode.VERDICT_FAIL
@@ -120,7 +121,11 @@ def _suite(arguments: argparse.Namespace) -> Suite:
     suite = load_suite(arguments.path)
     names = {field for field in Suite.model_fields if field not in ("runbooks", "agents")}
     given: dict[str, Any] = {name: getattr(arguments, name, None) for name in names}
-    given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items() if value}
+    given = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in given.items()
+        if value not in (None, [])
+    }
     if arguments.agents:
         given["agents"] = tuple(Variant(agent=agent) for agent in arguments.agents)
     for gate in given.get("gates", suite.gates):
@@ -196,6 +201,11 @@ def _print(console: "Console", summary: Summary) -> None:
         if one.now.pass_rate != one.before.pass_rate:
             told = f"{one.group}: {rate(one.before)} before, {rate(one.now)} now: {difference(one)}"
             console.print(Text(printable_name(told), style="red" if one.is_worse else "green"), soft_wrap=True)
+    for name in summary.gone:
+        console.print(Text(printable_name(f"{name}: only in the baseline"), style="red"), soft_wrap=True)
+    for group in summary.groups:
+        if group.verdict == "unknown" and group.why:
+            console.print(Text(printable_name(f"{group.group}: {group.why[0]}"), style="yellow"), soft_wrap=True)
     total = summary.total
     ended = f" Not all was run: {summary.ended}." if summary.ended else ""
     told = f"{'PASS' if summary.passed else 'FAIL'} · {total.passed} of {counted(total.runs, 'run')} passed.{ended}"

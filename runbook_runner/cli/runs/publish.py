@@ -53,7 +53,7 @@ def publish_run(arguments: argparse.Namespace, followed: Followed, document: str
         put(publish.annotations(points, document))
         add_to_summary(text)
     if arguments.comment:
-        comment(f"run {title}", text)
+        comment(f"run {document}", text)
     if arguments.junit:
         write_new(arguments.junit, publish.junit(points, title))
     if arguments.sarif:

@@ -5,6 +5,7 @@ character: the standard streams replace them in every text that is written. What
 of this module: styles, documents, JSON. Consoles of rich are made in `console.py`.
 """
 
+import errno
 import json
 import os
 import re
@@ -156,7 +157,10 @@ def require_place(file: Path) -> None:
     if file.is_dir():
         raise InputError("This is a folder, and the report is a file.", where=str(file))
     try:
-        make_folder(within_repository(file.parent, links=False))
+        folder = within_repository(file.parent, links=False)
+        make_folder(folder)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
         raise InputError(f"The report can't be written there: {error.strerror}.", where=str(file)) from error
 

@@ -68,6 +68,14 @@ def repository_of(folder: Path) -> Path:
     return next(filter(_is_repository, (here, *here.parents)), here)
 
 
+def clone_of(folder: Path) -> Path:
+    """Returns the real path of the nearest clone that a folder is in, which is never the home or above it; of the
+    folder itself where there is none. What is in it may have come with the folder; a run's `.runbook` above says
+    nothing of that."""
+    here = Path(os.path.realpath(folder))
+    return next((top for top in (here, *here.parents) if _is_repository(top, CLONED)), here)
+
+
 def came_with(folder: Path) -> Path:
     """Returns the real path of the outermost folder of which all may have come with this one: a repository that it is
     in or the current folder, where an archive may have been unpacked; else itself. What is in it may look like a

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 from runbook_runner.core.authority import opens_provider
 from runbook_runner.core.criteria import CheckSource
 from runbook_runner.core.disk.git_index import is_of_user
-from runbook_runner.core.disk.repository import holds_home, is_hidden, repository_of
+from runbook_runner.core.disk.repository import clone_of, holds_home, is_hidden
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.network.addresses import AllowList, is_public, parse_rule
 from runbook_runner.core.spec import Network, RunSpec
@@ -168,7 +168,7 @@ def _in_project(source: GitSource, path: str, folder: Path | None, document: str
     if folder is None:
         raise source.wrong("is a path, and the runbook was not loaded from a folder.", "Give an https address.")
     try:
-        real, top = Path(os.path.realpath(folder / path)), repository_of(folder)
+        real, top = Path(os.path.realpath(folder / path)), clone_of(folder)
     except ValueError as error:
         raise source.wrong("has a path that can't be.") from error
     if holds_home(top):

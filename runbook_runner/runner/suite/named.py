@@ -8,24 +8,20 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from runbook_runner.core.disk.git_index import is_of_user
-from runbook_runner.core.disk.repository import CLONED, has_mark, holds_home, is_hidden
+from runbook_runner.core.disk.repository import CLONED, clone_of, has_mark, is_hidden
 from runbook_runner.core.errors import InputError
 
 _MOST_PARTS, _LONGEST_PART = 10, 255
 _HINT: Final = "It may be your own, and not the suite's."
 
 
-def project_of(folder: Path) -> Path:
-    """The real path of the nearest clone that a folder is in, but never the home or above it; else of the folder."""
-    here = Path(os.path.realpath(folder))
-    tops = (top for top in (here, *here.parents) if has_mark(top, CLONED) and not holds_home(top))
-    return next(tops, here)
-
-
 def named_in(suite: Path, path: Path, where: str) -> Path:
     """The real path of a file or folder that a suite names. Raises InputError for one that is not of its own project,
     or may not have come with it."""
-    top, found = project_of(suite.parent), Path(os.path.realpath(suite.parent / path))
+    try:
+        top, found = clone_of(suite.parent), Path(os.path.realpath(suite.parent / path))
+    except ValueError as error:  # NUL
+        raise InputError(f"{str(path)!r} is no path.", where=where) from error
     if not found.is_relative_to(top):
         message = "A suite names files of its own project only."
         raise InputError(message, where=where, hint=f"{path} is outside of it.")

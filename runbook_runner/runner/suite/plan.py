@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -17,6 +18,10 @@ from runbook_runner.runner.suite.suite_file import CASES, Suite, Variant, docume
 MOST_CELLS: Final = 10_000
 _WITHOUT: Final = "-"
 _BLOCK: Final = 1 << 20
+_OF_ALL_RUNS: Final = {
+    "repeats", "concurrency", "pass_rate", "until", "margin", "max_cost_usd", "max_tokens", "max_calls",
+}  # fmt: skip
+"""What of a suite says nothing of how one run ends."""
 
 
 class Case(NamedTuple):
@@ -73,15 +78,29 @@ class Plan:
 
     def _digest(self, home: Path) -> str:
         request = {name: str(value) for name, value in asdict(self.base).items()}
-        digest = hashlib.sha256(json.dumps([str(home), self.suite.model_dump(mode="json"), request]).encode())
+        suite = self.suite.model_dump(mode="json", exclude=_OF_ALL_RUNS)
+        digest = hashlib.sha256(json.dumps([str(home), suite, request]).encode())
+        for file in filter(None, _files_of(self.base)):
+            _add(digest, Path(os.path.realpath(file)))
         for group in self.groups:
             digest.update(group.key.encode())
             for file in _files(group):
-                digest.update(str(file).encode())
-                with open_regular(file) as content:
-                    while block := content.read(_BLOCK):
-                        digest.update(block)
+                _add(digest, file)
         return digest.hexdigest()
+
+
+def _files_of(base: RunRequest) -> Iterator[Path | None]:
+    yield from base.files
+    yield from (path for _, path in base.named_files)
+    yield from (base.parameter_file, base.fixture, base.model_script, base.judge_script)
+
+
+def _add(digest: "hashlib._Hash", file: Path) -> None:
+    """Its path and its content."""
+    digest.update(os.fsencode(file))
+    with open_regular(file) as content:
+        while block := content.read(_BLOCK):
+            digest.update(block)
 
 
 def _files(group: Group) -> Iterator[Path]:

@@ -7,7 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.files import is_file, read_found, text_of
@@ -19,6 +19,7 @@ from runbook_runner.runner.suite.named import named_in
 
 MAX_BYTES: Final = 1_000_000
 MOST_REPEATS: Final = 1000
+REPEATS_UNTIL: Final = 100
 MOST_AT_ONCE, MOST_AT_ONCE_OF_FILE = 64, 8
 """Each has the limits of a run: so many times the memory."""
 RUNBOOK: Final = "RUNBOOK.md"
@@ -66,8 +67,8 @@ class Suite(_Part):
     """Names, or mappings with `name`, `agent`, `model`, `provider`, `model_script`. Empty: the runbook's."""
     models: Annotated[tuple[str, ...], Field(max_length=1000)] = ()
     """Each agent that names no model of its own is run with each of them. Empty: the agent's."""
-    repeats: Annotated[int, Field(ge=1, le=MOST_REPEATS)] = 1
-    """How often each is run; with `until`, at most."""
+    repeats: Annotated[int, Field(strict=True, ge=1, le=MOST_REPEATS)] = 1
+    """How often each is run; with `until`, at most, and 100 when it is not given."""
     concurrency: Annotated[int, Field(ge=1, le=MOST_AT_ONCE)] = 4
     """Runs at once."""
     pass_rate: Rate = 1.0
@@ -86,10 +87,17 @@ class Suite(_Part):
     max_tokens: Count | None = None
     max_calls: Count | None = None
 
+    @model_validator(mode="after")
+    def _enough_to_know(self) -> "Suite":
+        if self.until is None or "repeats" in self.model_fields_set:
+            return self
+        return self.model_copy(update={"repeats": REPEATS_UNTIL})
+
     def changed(self, options: Mapping[str, Any]) -> "Suite":
         """With what the command line says in its place: field → value. Raises InputError."""
         try:
-            return Suite.model_validate({**dict(self), **options})
+            own = {name: value for name, value in self if name in self.model_fields_set}
+            return Suite.model_validate({**own, **options})
         except ValidationError as error:
             problem = problem_of(error)
             option = str(problem.place[0]).removesuffix("_usd").replace("_", "-")

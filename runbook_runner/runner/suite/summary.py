@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.files import read_found
 from runbook_runner.core.invalid import validation_error
+from runbook_runner.core.text import counted
 from runbook_runner.evaluation.statistics import SequentialTest, p_of_difference, wilson
 from runbook_runner.runner.suite.evaluate import Evaluated, Progress
 from runbook_runner.runner.suite.row import Row
@@ -23,7 +24,7 @@ _MOST_REASONS: Final = 3
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
 
 class Totals(_Part):
@@ -82,6 +83,8 @@ class Summary(_Part):
     groups: tuple[GroupSummary, ...]
     baseline: tuple[Compared, ...] = ()
     """The groups that are in both."""
+    gone: tuple[str, ...] = ()
+    """The groups that only the earlier evaluation has; they count as worse."""
     cells: tuple[Row, ...] = ()
 
     @property
@@ -102,7 +105,8 @@ def summarise(name: str, evaluated: Evaluated, baseline: Sequence[GroupSummary] 
     groups = tuple(_group(progress, suite) for progress in evaluated.groups)
     total = _totals([row for progress in evaluated.groups for row in progress.counted])
     compared = tuple(_compared(groups, baseline))
-    passed = all(group.verdict == "pass" for group in groups) and not any(one.is_worse for one in compared)
+    gone = tuple(sorted({one.group for one in baseline} - {one.group for one in groups}))
+    passed = all(group.verdict == "pass" for group in groups) and not (gone or any(one.is_worse for one in compared))
     cells = (progress.rows[repeat] for progress in evaluated.groups for repeat in sorted(progress.rows))
     return Summary(
         name=name,
@@ -112,6 +116,7 @@ def summarise(name: str, evaluated: Evaluated, baseline: Sequence[GroupSummary] 
         total=total,
         groups=groups,
         baseline=compared,
+        gone=gone,
         cells=tuple(cells),
     )
 
@@ -120,11 +125,15 @@ def _group(progress: Progress, suite: Suite) -> GroupSummary:
     rows = progress.counted
     totals = _totals(rows)
     causes = Counter(f"{one.id}: {one.message}" if one.message else one.id for row in rows for one in row.failing)
+    verdict = _verdict(totals, suite)
+    unknown: tuple[str, ...] = ()
+    if verdict == "unknown" and suite.until is not None and totals.runs == suite.repeats:
+        unknown = (f"not known after {counted(totals.runs, 'run')}: give more repeats",)
     return GroupSummary(
         **totals.model_dump(),
         group=progress.group.key,
-        verdict=_verdict(totals, suite),
-        why=tuple(f"{count}× {cause}" for cause, count in causes.most_common(_MOST_REASONS)),
+        verdict=verdict,
+        why=(*unknown, *(f"{count}× {cause}" for cause, count in causes.most_common(_MOST_REASONS))),
     )
 
 

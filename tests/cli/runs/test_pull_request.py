@@ -89,16 +89,20 @@ def commented(runbook: Any, shell_runbook: Any, github: GitHub) -> Any:
     return run
 
 
-def test_the_first_run_writes_a_comment_and_later_ones_update_it(github: GitHub, commented: Any) -> None:
+def mark(runbook: Any, command: str, file: str = "") -> str:
+    return f"<!-- runbook-runner: {command} {runbook.cwd}/shell-runbook{file} -->"
+
+
+def test_the_first_run_writes_a_comment_and_later_ones_update_it(runbook: Any, github: GitHub, commented: Any) -> None:
     for number in range(150):
         github.add(f"talk {number}")
     assert commented("true").code == 1
     (first,) = [one for one in github.comments if one["user"]["type"] == "Bot"]
-    assert first["body"].startswith("<!-- runbook-runner: run test -->\n### ❌ ` test `: FAIL · ")
+    assert first["body"].startswith(mark(runbook, "run", "/RUNBOOK.md") + "\n### ❌ ` test `: FAIL · ")
     assert "` out.txt is missing. `" in first["body"]
     assert commented("echo 1 > /app/results/out.txt").code == 0
     assert len(github.comments) == 151
-    assert first["body"].startswith("<!-- runbook-runner: run test -->\n### ✅ ` test `: PASS · ")
+    assert first["body"].startswith(mark(runbook, "run", "/RUNBOOK.md") + "\n### ✅ ` test `: PASS · ")
     assert github.calls == [
         *[f"GET {COMMENTS}"] * 2,
         f"POST {COMMENTS}",
@@ -107,16 +111,18 @@ def test_the_first_run_writes_a_comment_and_later_ones_update_it(github: GitHub,
     ]
 
 
-def test_run_and_eval_have_a_comment_each(github: GitHub, commented: Any) -> None:
+def test_run_and_eval_have_a_comment_each(runbook: Any, github: GitHub, commented: Any) -> None:
     commented("echo 1 > /app/results/out.txt")
     commented("echo 1 > /app/results/out.txt", "eval")
     heads = [one["body"].splitlines()[0] for one in github.comments]
-    assert heads == ["<!-- runbook-runner: run test -->", "<!-- runbook-runner: eval shell-runbook -->"]
+    assert heads == [mark(runbook, "run", "/RUNBOOK.md"), mark(runbook, "eval")]
 
 
-def test_a_mark_that_somebody_else_has_written_is_not_taken_for_ours(github: GitHub, commented: Any) -> None:
+def test_a_mark_that_somebody_else_has_written_is_not_taken_for_ours(
+    runbook: Any, github: GitHub, commented: Any
+) -> None:
     """Who has written the comment could change what is reported in it."""
-    github.add("<!-- runbook-runner: run test -->\nPASS, believe me")
+    github.add(mark(runbook, "run", "/RUNBOOK.md") + "\nPASS, believe me")
     commented("true")
     assert [one["user"]["type"] for one in github.comments] == ["User", "Bot"]
     assert github.comments[0]["body"].endswith("believe me")

@@ -198,6 +198,17 @@ def test_an_address_that_a_runbook_may_not_choose_is_bad_input(
     assert not list(runbook.cwd.rglob("events.jsonl"))
 
 
+def test_what_lies_beside_an_unpacked_archive_is_not_of_its_project(runbook: Any, repository: Any) -> None:
+    """Also where earlier runs have left a `.runbook` above both."""
+    repository("private.git").files(expected_txt="mine\n")
+    (runbook.cwd / ".runbook").mkdir()
+    (runbook.cwd / "archive").mkdir()
+    text = RUNBOOK.format(front=source("../private.git"), code=GOOD, rest=CHECK)
+    (runbook.cwd / "archive/RUNBOOK.md").write_text(text)
+    ran = runbook("run", "archive", "--sandbox", "host")
+    assert (ran.code, "is outside of the runbook's project" in ran.err) == (2, True), ran.err
+
+
 def test_a_provider_s_key_opens_no_repository(runbook: Any) -> None:
     front = source("https://example.com/x", secret="OPENAI_API_KEY") + "\nsecrets:\n  OPENAI_API_KEY: {}"
     ran = run(

@@ -1,7 +1,9 @@
 """`runbook eval`: a matrix of runs, resumed after a kill, within one budget, until the pass rate is known."""
 
 import json
+import os
 import random
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -212,6 +214,46 @@ def test_easy_verdicts_take_few_runs(suite: Any, code: str, verdict: str, runs: 
 def test_a_pass_rate_that_is_not_known_in_time_is_not_reached(suite: Any) -> None:
     ran = suite()("--until", "0.9", "--repeats", "5")
     assert (ran.code, ran.json["groups"][0]["verdict"]) == (1, "unknown")
+    assert "words/-/default: not known after 5 runs: give more repeats" in ran.err
+
+
+def test_without_a_number_of_repeats_it_is_known(suite: Any) -> None:
+    assert suite("until: 0.9\n")().json["groups"][0]["runs"] == 27
+
+
+@pytest.mark.parametrize(
+    ("options", "code"), [(("--pass-rate", "0"), 0), (("--repeats", "0"), 2), (("--concurrency", "0"), 2)]
+)
+def test_a_zero_is_a_number(suite: Any, options: tuple[str, str], code: int) -> None:
+    assert suite("pass_rate: 1\n", "true")(*options).code == code
+
+
+def test_groups_that_only_the_baseline_has_are_told_and_fail(runbook: Any, suite: Any) -> None:
+    case(runbook, "a", "two")
+    case(runbook, "b", "two")
+    evaluate = suite()
+    assert evaluate("--report", "before.json").code == 0
+    shutil.rmtree(runbook.cwd / "words/examples/b")
+    ran = evaluate("--baseline", "before.json", "--report", "r.md", "--report", "r.html")
+    assert (ran.code, ran.json["gone"]) == (1, ["words/b/default"])
+    assert "words/b/default: only in the baseline" in ran.err
+    assert "only in the baseline" in (runbook.cwd / "r.md").read_text()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_report_that_cannot_be_written_is_refused_before_anything_runs(runbook: Any, suite: Any) -> None:
+    folder = runbook.cwd / "closed"
+    folder.mkdir(0o500)
+    assert suite()("--report", "closed/r.md").code == 2
+    assert not (runbook.cwd / ".runbook/trajectories").exists()
+
+
+def test_a_report_that_cannot_be_written_any_more_loses_no_table(runbook: Any, suite: Any) -> None:
+    code = f"{WRITES}; rm -rf {runbook.cwd}/made; touch {runbook.cwd}/made"
+    ran = suite("", code)("--report", "made/r.md")
+    assert ran.code == 2
+    assert ran.json["total"]["passed"] == 1
+    assert "PASS · 1 of 1 run passed." in ran.err
 
 
 def test_a_pass_rate_may_be_less_than_all(runbook: Any, suite: Any) -> None:
@@ -246,6 +288,10 @@ def test_what_is_worse_than_the_baseline_fails(runbook: Any, suite: Any) -> None
         ("{", "before.json: This is no JSON."),
         ("[]", "before.json: Must be "),
         ('{"groups": [{"group": "x"}]}', "before.json: groups.0."),
+        (
+            '{"groups": [{"group": "x", "verdict": "pass", "runs": 1, "passed": 1, "pass_rate": NaN, "low": 0}]}',
+            "before.json: groups.0.pass_rate",
+        ),
         ('{"groups": [' * 5000, "before.json: This is no JSON."),
     ],
 )
@@ -261,6 +307,8 @@ def test_a_baseline_that_is_none_is_refused(runbook: Any, suite: Any, content: s
     ("text", "message"),
     [
         ("repeat: 3", "suite.yaml:2: Unknown key 'repeat'. Did you mean 'repeats'?"),
+        ("runbooks: ['a\\0b']", "suite.yaml:2: The key 'runbooks' is given twice"),
+        ("repeats: true", "suite.yaml:2: repeats: "),
         ("repeats: many", "suite.yaml:2: repeats: must be a valid integer"),
         ("repeats: 1001", "suite.yaml:2: repeats: must be less than or equal to 1000"),
         ("cases: examples/*/inputs.json", "No case fits 'examples/*/inputs.json'."),
@@ -292,6 +340,26 @@ def test_runbooks_outside_of_the_project_are_refused(runbook: Any, suite: Any) -
     ran = evaluate()
     assert ran.code == 2
     assert "suite.yaml:1: A suite names files of its own project only.\n../.. is outside of it." in ran.err
+
+
+@pytest.mark.parametrize("option", ["-f", "--params", "--judge-script"])
+def test_results_of_other_inputs_are_not_taken_over(runbook: Any, suite: Any, eventually: Any, option: str) -> None:
+    aux, begun = runbook.cwd / "aux.yaml", runbook.cwd / "begun"
+    first = '- say: \'{"c1": {"score": 4}}\'\n' if option == "--judge-script" else "word: one\n"
+    aux.write_text(first)
+    code = f"if [ -e {begun} ]; then sleep 60; fi; {WRITES}; touch {begun}"
+    evaluate = suite("concurrency: 1\nrepeats: 2\n", code)
+    process = evaluate(option, "aux.yaml", start=True)
+    eventually(lambda: len(list(runbook.cwd.glob(".runbook/trajectories/*/*/*/trajectory.json"))) == 1)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=120)
+    begun.unlink()
+    same = evaluate(option, "aux.yaml", "--repeats", "1", "--concurrency", "2", "--pass-rate", "0.5")
+    assert same.json["resumed"] == 1, same.err
+    begun.unlink(missing_ok=True)
+    evaluate(option, "aux.yaml", start=True).communicate(timeout=120)
+    aux.write_text(first.replace("4", "5").replace("one", "two"))
+    assert evaluate(option, "aux.yaml", "--repeats", "1").json["resumed"] == 0
 
 
 def git(folder: Path, *args: str) -> None:
