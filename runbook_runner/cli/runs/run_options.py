@@ -79,7 +79,7 @@ def add_judge(group: OptionGroup) -> None:
     add = group.add_argument
     judge = (
         "Have this model score the results by the runbook's rubric, or its short form's items (default: "
-        "RUNBOOK_JUDGE_MODEL, else none); OPENROUTER_API_KEY or its maker's key opens it."
+        "RUNBOOK_JUDGE_MODEL, else none); its maker's key opens it, or a router's."
     )
     add("--judge-model", metavar="MODEL", help=judge)
     samples = f"Ask it so often, and take the median (default: 1; at most {settings.MAX_JUDGE_SAMPLES})."

@@ -10,6 +10,8 @@ from typing import Final, Literal, NamedTuple
 
 from runbook_runner.core.facts import spelling
 
+ROUTER: Final = "openrouter"
+"""Serves the models of all makers."""
 KeyHeader = Literal["bearer", "x-api-key", "x-goog-api-key", "none"]
 """Which header a key goes in."""
 
@@ -120,7 +122,7 @@ _ROWS: Final = (
         spell=spelling.for_google,
     ),
     ProviderFacts(
-        "openrouter",
+        ROUTER,
         keys=(("OPENROUTER_API_KEY", "bearer"),),
         base_url="https://openrouter.ai/api",
         base_variables=("OPENROUTER_BASE_URL",),
@@ -200,7 +202,7 @@ def find_provider(name: str) -> ProviderFacts | None:
 
 def default_provider(environ: Mapping[str, str]) -> str:
     """The provider for an agent that names none (contract §4.4)."""
-    return "openrouter" if environ.get("OPENROUTER_API_KEY") else "anthropic"
+    return ROUTER if environ.get("OPENROUTER_API_KEY") else "anthropic"
 
 
 def is_maker(prefix: str) -> bool:

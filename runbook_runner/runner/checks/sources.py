@@ -23,7 +23,7 @@ _MOST: Final = 20
 _PACK: Final = re.compile(r"([0-9a-f]{40}|[0-9a-f]{64})\.pack")
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 _HTTPS: Final = re.compile(
-    r"https://(?P<host>[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{1,5}))?(?P<path>/[\w.~/%+@,=:!$&'()*;-]*)",
+    r"https://(?P<server>[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{1,5}))?(?P<path>/[\w.~/%+@,=:!$&'()*;-]*)",
     re.ASCII | re.IGNORECASE,
 )
 _FILE: Final = re.compile(r"file:(?://(?=/))?(?P<path>.+)", re.IGNORECASE | re.DOTALL)
@@ -121,7 +121,7 @@ def _placed(
     source: GitSource, network: Network, hosts: tuple[str, ...], folder: Path | None, document: str | None
 ) -> GitSource:
     if match := _HTTPS.fullmatch(source.url):
-        host = match["host"].lower()
+        host = match["server"].lower()
         port = int(match["port"] or 443)
         _require_reachable(source, network, hosts, host, port)
         place = host + (f":{port}" if match["port"] else "")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.facts.agents import AgentFacts, choose_provider, model_for
-from runbook_runner.core.facts.providers import maker_of
+from runbook_runner.core.facts.providers import ROUTER, maker_of
 from runbook_runner.core.settings import MAX_JUDGE_SAMPLES
 from runbook_runner.core.spec import JudgeChoice, RunSpec
 from runbook_runner.evaluation.judge.items import items_of
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 _SCRIPTED = "script"
 """What the model is called whose answers are in a file, when no name is given."""
-_ROUTER = "openrouter"
 
 
 def choose_judge(
@@ -64,7 +63,7 @@ def wanted_judge(
     model = model or default
     if model is None:
         return None
-    facts = AgentFacts("judge", providers=tuple(dict.fromkeys((maker_of(model) or _ROUTER, _ROUTER))))
+    facts = AgentFacts("judge", providers=tuple(dict.fromkeys((maker_of(model) or ROUTER, ROUTER))))
     provider, _ = choose_provider(facts, model, keys)
     return JudgeChoice(model=str(model_for(facts, model, provider)), provider=provider, samples=samples or 1)
 
