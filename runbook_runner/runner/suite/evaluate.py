@@ -26,6 +26,9 @@ from runbook_runner.trajectory.store import TRAJECTORIES
 
 Watch = Callable[[Cell, Row | None], None]
 """Gets each cell when it begins, with `None`, and when it is done."""
+_LOOK_S: Final = 0.5
+"""Python handles a signal in the main thread, and one that comes just before a wait begins, or reaches another thread,
+ends no wait: without this, Ctrl-C would count only when a run has ended."""
 _BUDGET: Final = {"max_cost_usd": "cost_usd", "max_tokens": "tokens", "max_calls": "calls"}
 
 
@@ -187,7 +190,7 @@ class _Evaluation:
                     running[pool.submit(self._run, Cell(progress.group, repeat), self._left())] = todo
                 if not running:
                     return Evaluated(self._plan, self._groups, self._resumed, ended)
-                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                done, _ = wait(running, timeout=_LOOK_S, return_when=FIRST_COMPLETED)
                 for future in done:
                     progress, repeat = running.pop(future)
                     if row := self._row(future):

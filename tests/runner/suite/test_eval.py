@@ -1,5 +1,6 @@
 """`runbook eval`: a matrix of runs, resumed after a kill, within one budget, until the pass rate is known."""
 
+import ctypes
 import json
 import os
 import random
@@ -164,6 +165,20 @@ def test_ctrl_c_ends_all_runs_and_keeps_what_is_done(runbook: Any, suite: Any, e
     ran = evaluate()
     assert (ran.code, ran.json["resumed"], ran.json["total"]["passed"]) == (0, 1, 3), ran.err
     assert ran.json["cells"][0]["trajectory_id"] == body["cells"][0]["trajectory_id"]
+
+
+@pytest.mark.needs("linux")
+def test_a_signal_that_wakes_no_wait_ends_all_runs_too(runbook: Any, suite: Any, eventually: Any) -> None:
+    """The system hands it to another thread than the one that waits, as it may come just before a wait begins."""
+    begun = runbook.cwd / "begun"
+    process = suite("concurrency: 1\n", f"touch {begun}; sleep 100")(start=True)
+    eventually(begun.exists)
+    other = next(
+        int(task.name) for task in Path(f"/proc/{process.pid}/task").iterdir() if int(task.name) != process.pid
+    )
+    assert ctypes.CDLL(None).tgkill(process.pid, other, signal.SIGINT) == 0
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, json.loads(out)["ended"]) == (130, "it was cancelled"), err
 
 
 def test_one_budget_holds_for_all_runs(runbook: Any, suite: Any) -> None:
