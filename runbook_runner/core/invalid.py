@@ -16,6 +16,7 @@ _MESSAGES: Final = {
     "tuple_type": "must be a list",
     "string_type": "must be text",
     "missing": "is missing",
+    "too_short": "must not be empty",
     UNKNOWN_KEY: "is not a known key",
 }
 """By kind, where pydantic's own message is about Python."""

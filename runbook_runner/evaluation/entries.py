@@ -53,6 +53,8 @@ class Check(BaseModel):
 
     def judged(self) -> "Check":
         """A judge's entry with the status that its score has."""
+        if self.kind == "judge" and self.status == "pass" and self.score is None and self.threshold is not None:
+            return self.model_copy(update={"status": "error", "message": f"it has no score. {self.message}".strip()})
         if self.kind != "judge" or self.score is None or self.threshold is None or self.score >= self.threshold:
             return self
         message = f"score {self.score:g} is below {self.threshold:g}."

@@ -12,7 +12,7 @@ from runbook_runner.core.text import did_you_mean
 
 _CONDITIONS: Final = ("verdict", "outputs", "no-error")
 METRICS: Final[Mapping[str, str]] = {
-    "score": "the mean of the judges' scores",
+    "score": "the mean of the judge's scores",
     "cost": "US dollars of the model calls",
     "seconds": "the time of the run",
     "tokens": "tokens of the model calls",
@@ -97,5 +97,6 @@ def _why_not(gate: Gate, facts: Facts) -> str:
         return "" if facts.verdict == "pass" else "; ".join(facts.reasons) or facts.error or "there is no verdict"
     found = facts.metrics.get(gate.name)
     if found is None:
-        return f"{METRICS[gate.name]}: not known"
+        hint = "; --judge-model asks a judge" if gate.name == "score" else ""
+        return f"{METRICS[gate.name]}: not known{hint}"
     return "" if _COMPARE[gate.comparison](found, gate.limit) else f"it is {found:g}"

@@ -82,12 +82,10 @@ class Outcome:
 
     @property
     def score(self) -> float | None:
-        """The mean of the judges' scores, of the engine's own where it has asked one; `None`: nothing was scored."""
-        judged, report = self.evaluated and self.evaluated.judge, self.outputs.validation_report
-        if isinstance(judged, dict):
-            score = judged.get("score")
-        else:
-            score = report.get("overall_score") if isinstance(report, dict) else None
+        """The mean of the scores of the judge that the engine has asked; `None`: there is none. What an agent says of
+        its own results is a claim."""
+        judged = self.evaluated and self.evaluated.judge
+        score = judged.get("score") if isinstance(judged, dict) else None
         return float(score) if isinstance(score, int | float) else None
 
     @property

@@ -73,6 +73,8 @@ def statuses(report: dict[str, Any]) -> dict[str, str]:
         (said(entry("checklist", "ours")), [own("ours")], CRITERIA, {"ours": "pass", "theirs": "skipped"}),
         (said(entry("step", "setup"), entry("judge", "clarity", score=2, threshold=3)), [], CRITERIA,
          {"setup": "pass", "clarity": "fail", "theirs": "skipped"}),
+        (said(entry("judge", "clarity", threshold=3), entry("judge", "wit", score=3, threshold=3)), [], Criteria(),
+         {"clarity": "error", "wit": "pass"}),
         (said(7, entry("step", "x", "maybe"), {"kind": "dream", "id": "y", "status": "pass"}), [], CRITERIA,
          {"entry-1": "error", "x": "error", "y": "error", "theirs": "skipped"}),
         (None, [own("ours")], CRITERIA, {"report": "error", "ours": "pass", "theirs": "skipped"}),

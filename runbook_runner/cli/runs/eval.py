@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runbook_runner.cli.options import HOW, MODEL, OUTPUT, REPEATED, WHAT, add_dry_run, add_json, add_quiet
-from runbook_runner.cli.runs.publish import FORMATS, add_to_summary, comment, declare_comment
+from runbook_runner.cli.runs.publish import EVAL, FORMATS, declare_comment, publish_markdown, publishing_errors
 from runbook_runner.cli.runs.request import request_of
 from runbook_runner.cli.runs.run_options import add_judge, declare_inputs, declare_sandbox
 from runbook_runner.cli.ui.follow import console_for, interruptible
@@ -25,6 +25,8 @@ from runbook_runner.runner.suite.summary import Summary, as_json, read_baseline,
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+_MOST_NAMED = 5
 
 DESCRIPTION = """\
 Runs each runbook of a suite on each of its cases with each agent and model, several times, and shows the pass rates.
@@ -92,23 +94,23 @@ def execute(arguments: argparse.Namespace) -> int:
         require_format(file)
         require_place(file)
     baseline = read_baseline(arguments.baseline) if arguments.baseline else ()
-    suite = _suite(arguments)
-    plan = plan_of(suite, request_of(arguments))
-    if arguments.dry_run:
-        return _print_plan(plan, as_json=arguments.json)
-    console, stopping = console_for(quiet=arguments.quiet, json=arguments.json), Stopping()
-    with _watched(plan, console) as watch, interruptible(stopping):
-        evaluated = evaluate_suite(plan, watch, stopping, fresh=arguments.fresh)
+    with publishing_errors(arguments, EVAL):
+        suite = _suite(arguments)
+        plan = plan_of(suite, request_of(arguments))
+        if arguments.dry_run:
+            return _print_plan(plan, as_json=arguments.json)
+        console, stopping = console_for(quiet=arguments.quiet, json=arguments.json), Stopping()
+        with _watched(plan, console) as watch, interruptible(stopping):
+            evaluated = evaluate_suite(plan, watch, stopping, fresh=arguments.fresh)
     summary = summarise(arguments.path.stem if arguments.path.suffix else arguments.path.name, evaluated, baseline)
     if console:
-        _print(console, summary)
+        _print(console, summary, cancelled=stopping.requested)
+    elif not summary.passed:
+        sys.stderr.write(f"error: {_told(summary)}\n")
     if arguments.json:
         put_json(as_json(summary))
     with after_json():
-        if arguments.format == "github":
-            add_to_summary(markdown(summary))
-        if arguments.comment:
-            comment(f"eval {arguments.path}", markdown(summary))
+        publish_markdown(arguments, EVAL, markdown(summary))
         for file in arguments.reports:
             write_new(file, report(summary, suite, file))
     if stopping.requested:
@@ -158,6 +160,10 @@ def _watched(plan: Plan, console: "Console | None") -> Iterator[Watch]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     runs = len(plan.groups) * plan.suite.repeats
     often = f"{'at most ' if plan.suite.until else ''}{counted(runs, 'run')}"
+    bare = {(group.runbook, group.case.name) for group in plan.groups if group.case.fixture and not group.case.expected}
+    if bare:
+        told = ", ".join(printable_name("/".join(names)) for names in sorted(bare)[:_MOST_NAMED])
+        console.print(f"Nothing is expected of {counted(len(bare), 'case')}: {told}", style="dim", markup=False)
     console.print(f"{often} of {counted(len(plan.groups), 'group')}, {plan.suite.concurrency} at once", style="dim")
     progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
     task = progress.add_task("runs", total=runs)
@@ -175,7 +181,7 @@ def _watched(plan: Plan, console: "Console | None") -> Iterator[Watch]:
         yield watch
 
 
-def _print(console: "Console", summary: Summary) -> None:
+def _print(console: "Console", summary: Summary, *, cancelled: bool) -> None:
     from rich.table import Table
     from rich.text import Text
 
@@ -206,7 +212,11 @@ def _print(console: "Console", summary: Summary) -> None:
     for group in summary.groups:
         if group.verdict == "unknown" and group.why:
             console.print(Text(printable_name(f"{group.group}: {group.why[0]}"), style="yellow"), soft_wrap=True)
+    told = f"{'PASS' if summary.passed else 'CANCELLED' if cancelled else 'FAIL'} · {_told(summary)}"
+    console.print(Text(told, style="bold green" if summary.passed else "bold red"), soft_wrap=True)
+
+
+def _told(summary: Summary) -> str:
     total = summary.total
-    ended = f" Not all was run: {summary.ended}." if summary.ended else ""
-    told = f"{'PASS' if summary.passed else 'FAIL'} · {total.passed} of {counted(total.runs, 'run')} passed.{ended}"
-    console.print(Text(printable_name(told), style="bold green" if summary.passed else "bold red"), soft_wrap=True)
+    ended = f" Not all was run: {summary.ended}. The next evaluation goes on from there." if summary.ended else ""
+    return printable_name(f"{total.passed} of {counted(total.runs, 'run')} passed.{ended}")

@@ -2,16 +2,20 @@
 
 import argparse
 import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from runbook_runner.cli.options import OptionGroup
 from runbook_runner.cli.runs.pull_request import CommentError, PullRequest
 from runbook_runner.cli.ui.follow import Followed
 from runbook_runner.cli.ui.output import put, require_place, warn, write_new
-from runbook_runner.core.errors import InputError
+from runbook_runner.core.errors import InputError, RunbookError
 from runbook_runner.evaluation import publish
+from runbook_runner.evaluation.points import Point
 
 FORMATS = ("text", "github")
+RUN, EVAL = "run", "eval"
 
 
 def declare_publishing(group: OptionGroup) -> None:
@@ -36,31 +40,63 @@ def require_places(arguments: argparse.Namespace) -> None:
     """Before anything runs. Raises InputError for files that can't be written there, and options that do not fit."""
     if arguments.json and arguments.format != FORMATS[0]:
         raise InputError(f"--format {arguments.format} and --json both print on stdout.", hint="Give one of them.")
-    for file in filter(None, (arguments.junit, arguments.sarif)):
+    files = [file for file in (arguments.junit, arguments.sarif) if file]
+    if len({file.absolute() for file in files}) < len(files):
+        raise InputError("--junit and --sarif name one file.", where=str(files[0]))
+    for file in files:
         require_place(file)
 
 
 def publish_run(arguments: argparse.Namespace, followed: Followed, document: str) -> None:
     """document: the runbook's file, or what it is called without one. Raises InputError."""
-    points = followed.outcome.points(followed.gates)
-    title = followed.prepared.spec.task
-    if arguments.format == "github" or arguments.comment:
-        from runbook_runner.cli.ui.display import headline  # rich is slow to import
+    from runbook_runner.cli.ui.display import headline  # rich is slow to import
 
-        told = headline(followed.outcome.trajectory, followed.outcome.outputs)
-        text = publish.markdown(title, told, points, followed.seen.notes)
+    told = headline(followed.outcome.trajectory, followed.outcome.outputs)
+    points = followed.outcome.points(followed.gates)
+    _publish(arguments, RUN, followed.prepared.spec.task, told, points, document, followed.seen.notes)
+
+
+@contextmanager
+def publishing_errors(arguments: argparse.Namespace, command: str) -> Iterator[None]:
+    """What ends a command before there is a result is told wherever that would have been: an earlier one there would
+    pass for this one's."""
+    try:
+        yield
+    except RunbookError as error:
+        if not arguments.dry_run:
+            document = str(arguments.path)
+            with suppress(InputError):  # a file that can't be written
+                _publish(arguments, command, document, "error", [Point("run", "run", "error", str(error))], document)
+        raise
+
+
+def _publish(
+    arguments: argparse.Namespace,
+    command: str,
+    title: str,
+    told: str,
+    points: Sequence[Point],
+    document: str,
+    notes: Iterable[str] = (),
+) -> None:
     if arguments.format == "github":
         put(publish.annotations(points, document))
-        add_to_summary(text)
+    publish_markdown(arguments, command, publish.markdown(title, told, points, notes))
+    if file := getattr(arguments, "junit", None):
+        write_new(file, publish.junit(points, title))
+    if file := getattr(arguments, "sarif", None):
+        write_new(file, publish.sarif(points, document))
+
+
+def publish_markdown(arguments: argparse.Namespace, command: str, text: str) -> None:
+    """In the job's summary, and as the comment of this command on this path."""
+    if arguments.format == "github":
+        _add_to_summary(text)
     if arguments.comment:
-        comment(f"run {document}", text)
-    if arguments.junit:
-        write_new(arguments.junit, publish.junit(points, title))
-    if arguments.sarif:
-        write_new(arguments.sarif, publish.sarif(points, document))
+        _comment(f"{command} {arguments.path}", text)
 
 
-def comment(name: str, text: str) -> None:
+def _comment(name: str, text: str) -> None:
     """A comment that can't be written is a warning: the run is made, and its verdict counts."""
     try:
         PullRequest(os.environ).comment(name, text)
@@ -68,7 +104,7 @@ def comment(name: str, text: str) -> None:
         warn(f"No comment on the pull request: {error}")
 
 
-def add_to_summary(text: str) -> None:
+def _add_to_summary(text: str) -> None:
     """Of the job."""
     if not (file := os.environ.get("GITHUB_STEP_SUMMARY")):
         return

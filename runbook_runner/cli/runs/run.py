@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from runbook_runner.cli.runs.attempts import described, follow_attempts
 from runbook_runner.cli.runs.dry_run import print_plan
-from runbook_runner.cli.runs.publish import publish_run, require_places
+from runbook_runner.cli.runs.publish import RUN, publish_run, publishing_errors, require_places
 from runbook_runner.cli.runs.request import request_of
 from runbook_runner.cli.runs.run_options import declare
 from runbook_runner.cli.ui.follow import ask_on_terminal, console_for, print_briefly
@@ -14,6 +14,7 @@ from runbook_runner.core.errors import ExitCode
 from runbook_runner.evaluation.gates import parse_gate
 from runbook_runner.runbook.sources.load import load
 from runbook_runner.runner import prepare
+from runbook_runner.runner.suite.attempts import require_attempts
 
 __all__ = ["DESCRIPTION", "declare", "execute"]
 
@@ -25,18 +26,21 @@ agent failed or ran out of time, 5 a bug, 130 interrupted.
 
 def execute(arguments: argparse.Namespace) -> int:
     """Runs and reports; the exit code. Raises RunbookError for what was wrong before anything was recorded."""
-    gates = tuple(map(parse_gate, arguments.gates))
     require_places(arguments)
-    request = request_of(arguments)
-    source = load(arguments.path)
-    prepared = prepare(replace(request, document=source), None if arguments.dry_run else ask_on_terminal())
+    with publishing_errors(arguments, RUN):
+        gates = tuple(map(parse_gate, arguments.gates))
+        require_attempts(arguments.attempts)
+        request = request_of(arguments)
+        source = load(arguments.path)
+        prepared = prepare(replace(request, document=source), None if arguments.dry_run else ask_on_terminal())
     if arguments.dry_run:
         print_plan(prepared, as_json=arguments.json)
         with after_json():
             prepared.require_ready()
         return ExitCode.PASS
     console = console_for(quiet=arguments.quiet, json=arguments.json)
-    followed, attempts = follow_attempts(prepared, console, gates, arguments.attempts)
+    with publishing_errors(arguments, RUN):
+        followed, attempts = follow_attempts(prepared, console, gates, arguments.attempts)
     if arguments.quiet:
         print_briefly(followed, followed.problem())
     if arguments.json:

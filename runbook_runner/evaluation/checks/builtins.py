@@ -32,7 +32,8 @@ def builtin_answer(builtin: BuiltIn, results: ResultsFolder, ends: Ends) -> Answ
         return Answer("error", "there are too many results to look for it.")
     if not paths:
         none = f"{'nothing matches' if builtin.is_glob else 'there is no file'} {_brief(builtin.files)}."
-        return Answer("pass" if builtin.use == "regex_absent" else "fail", none)
+        may_be_gone = builtin.use == "regex_absent" and builtin.is_glob
+        return Answer("pass" if may_be_gone else "fail", none)
     files = {path.relative_to(results.root).as_posix(): path for path in paths}
     try:
         if builtin.use == "markdown_relative_links_resolve":

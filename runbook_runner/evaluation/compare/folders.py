@@ -3,7 +3,7 @@
 import codecs
 import errno
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from itertools import islice
 from pathlib import Path
@@ -52,13 +52,21 @@ def _differences(expected: Path, actual: Path, rules: Sequence[Rule], on_cancel:
             yield Difference(decoded_name(name.as_posix()), message)
 
 
+def fits_nothing(rule: Rule, expected: Iterable[Path]) -> bool:
+    """expected: folders with expected files."""
+    return not any(path for folder in expected for path in _fitting(rule, ResultsFolder(folder)))
+
+
 def _rules_of(folder: ResultsFolder, rules: Sequence[Rule]) -> dict[Path, Rule]:
     found: dict[Path, Rule] = {}
     for rule in rules:
-        pattern = f"{rule.files}/*" if rule.files.endswith("**") else rule.files
-        for path in folder.matching(pattern):
+        for path in _fitting(rule, folder):
             found.setdefault(path, rule)
     return found
+
+
+def _fitting(rule: Rule, folder: ResultsFolder) -> Iterator[Path]:
+    return folder.matching(f"{rule.files}/*" if rule.files.endswith("**") else rule.files)
 
 
 def _compared(expected: Path, actual: Path, name: Path, rule: Rule, on_cancel: OnCancel) -> Iterator[str]:

@@ -34,6 +34,10 @@ class Read(NamedTuple):
         return Read(scores, {key: why for key, why in problems.items() if key not in scores})
 
 
+class _GivenTwiceError(ValueError):
+    pass
+
+
 def read_scores(answer: Answer, items: Sequence[Item]) -> Read:
     return _read(answer, items, _score)
 
@@ -72,18 +76,27 @@ def _object(text: str, items: Sequence[Item]) -> dict[str, Any] | None:
     """The last JSON object in the text, inside or outside of a fence, that says something of an item: a judge that
     thinks aloud may quote others before."""
     names = {name for item in items for name in (item.key, item.id)}
-    decoder, text, at, last = json.JSONDecoder(), text[:_LONGEST], 0, None
+    decoder, text, at, last = json.JSONDecoder(object_pairs_hook=_with_unique_keys), text[:_LONGEST], 0, None
     for _ in range(_MOST_OBJECTS):
         at = text.find("{", at)
         if at < 0:
             break
         try:
             value, at = decoder.raw_decode(text, at)
-        except (ValueError, RecursionError):
+        except (ValueError, RecursionError) as error:
+            last = None if isinstance(error, _GivenTwiceError) else last
             at += 1
             continue
         last = value if names & value.keys() else last
     return last
+
+
+def _with_unique_keys(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Raises _GivenTwiceError: which of two scores of one item counts is not said."""
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        raise _GivenTwiceError
+    return value
 
 
 def _score(given: Any, item: Item) -> Score | str:

@@ -10,8 +10,9 @@ from typing import Any, Final, Literal, NamedTuple
 from runbook_runner.core.apart.process import OnCancel
 from runbook_runner.core.criteria import Criteria, Rubric
 from runbook_runner.core.declared import RequiredOutput
-from runbook_runner.core.events import CheckFinished, Emit
+from runbook_runner.core.events import DOUBT, CheckFinished, Emit, Log
 from runbook_runner.core.ids import slug
+from runbook_runner.core.text import counted
 from runbook_runner.evaluation.entries import PLATFORM, Check
 from runbook_runner.evaluation.judge.answer import Read, read_scores
 from runbook_runner.evaluation.judge.items import MOST, Item, items_of
@@ -46,6 +47,7 @@ def judge_results(
         reads = [Read({}, {item.key: _NOTHING for item in items})]
     else:
         reads = [*_samples(judge, items, material)]
+        _tell_fewer(reads, judge.samples, emit)
     common = {"runner": PLATFORM, "model": judge.model}
     checks = [_entry(item, reads, common) for item in items]
     scores = [check.score for check in checks if check.score is not None]
@@ -74,6 +76,15 @@ def _samples(judge: Judge, items: Sequence[Item], material: Material) -> Iterato
         yield Read(found.read.scores, {**found.read.problems, **over})
         if not found.is_reached:
             return
+
+
+def _tell_fewer(reads: Sequence[Read], asked: int, emit: Emit) -> None:
+    """A score that rests on fewer answers than it was to."""
+    usable = sum(bool(read.scores) for read in reads)
+    if 0 < usable < asked:
+        why = next((problem for read in reads for problem in read.problems.values() if not read.scores), "")
+        message = f"The judge has given {usable} of {counted(asked, 'usable answer')}: {why}".removesuffix(": ")
+        emit(Log(level="warning", message=message, source=DOUBT))
 
 
 def _entry(item: Item, reads: Sequence[Read], details: dict[str, Any]) -> Check:

@@ -129,7 +129,8 @@ def _key(row: ProviderFacts, environ: Environ) -> tuple[str, KeyHeader, str]:
             return variable, header, key
     variable = row.keys[0][0]
     if row.needs_key:
-        hint = f"Set {' or '.join(name for name, _ in row.keys)}, or answer from a file with --model-script FILE."
+        names = " or ".join(name for name, _ in row.keys)
+        hint = f"Set {names}, or answer from a file with --model-script FILE (a judge: --judge-script FILE)."
         raise NotReadyError(f"There is no key for the model provider: {variable} is not set.", hint=hint)
     return variable, "none", ""
 

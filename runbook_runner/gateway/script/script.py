@@ -117,8 +117,8 @@ class ScriptConnection:
         number = self._next
         if number >= len(self._script.turns):
             raise Unservable(
-                f"the model script {self._script.path} ended after {counted(len(self._script.turns), 'turn')}, "
-                "but the agent asked for another answer"
+                f"the script {self._script.path} ended after {counted(len(self._script.turns), 'turn')}, "
+                "and another answer is asked for"
             )
         self._expect(number, parsed)
         self._calls(number, parsed)

@@ -60,6 +60,8 @@ def _prepare(request: RunRequest, ask: Ask | None, warnings: list[str]) -> Prepa
     asked = Settings.load()
     source = load(request.document) if isinstance(request.document, str) else request.document
     runbook = parse(source.text, source.name)
+    if problem := runbook.criteria.problem:
+        raise InputError(problem)  # the checks could only be errors, once the agent has worked
     warnings += [*doubts(runbook), *slips(runbook)]
     user = user_variables(request.options.env_file)
     environ = user.all()

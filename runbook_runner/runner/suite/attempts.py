@@ -98,11 +98,16 @@ def _rank(attempt: Attempt) -> tuple[float, ...]:
     return (float(attempt.passed), *(key(attempt) for _, key in _RANKS))
 
 
+def require_attempts(most: int) -> None:
+    """Raises InputError for a number that can't be."""
+    if not 1 <= most <= MOST:
+        raise InputError(f"--attempts must be from 1 to {MOST}.")
+
+
 def try_until_passed(prepared: PreparedRun, most: int, gates: Sequence[Gate], run_one: RunOne) -> Attempts:
     """The results of the best attempt are copied to where those of the run were to be. Raises InputError for what can't
     be tried again, and what `run_one` raises at the first attempt."""
-    if not 1 <= most <= MOST:
-        raise InputError(f"--attempts must be from 1 to {MOST}.")
+    require_attempts(most)
     if prepared.replay and most > 1:
         raise InputError("--attempts has no meaning with a recording: it has the answers of one run.")
     if (out := prepared.options.out) is None or most == 1:

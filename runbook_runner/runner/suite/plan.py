@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 from runbook_runner.core.disk.links import open_regular
 from runbook_runner.core.errors import InputError
+from runbook_runner.evaluation.compare.folders import fits_nothing
 from runbook_runner.runner.request.request import RunRequest
 from runbook_runner.runner.suite.named import cases_of, expected_of
 from runbook_runner.runner.suite.suite_file import CASES, Suite, Variant, document_in
@@ -128,6 +129,10 @@ def plan_of(suite: Suite, base: RunRequest) -> Plan:
     key, count = Counter(group.key for group in groups).most_common(1)[0]
     if count > 1:
         raise InputError(f"Two groups of the suite are {key}.", hint="Give their agents a `name` each.")
+    for rule in suite.compare:
+        if fits_nothing(rule, (case.expected for own in cases for case in own if case.expected)):
+            hint = "A path or pattern below expected/, such as out.json or **/*.csv."
+            raise InputError(f"No expected file of a case fits {rule.files!r}, which compare names.", hint=hint)
     return Plan(suite, groups, base)
 
 

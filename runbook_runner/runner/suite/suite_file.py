@@ -101,7 +101,7 @@ class Suite(_Part):
         except ValidationError as error:
             problem = problem_of(error)
             option = str(problem.place[0]).removesuffix("_usd").replace("_", "-")
-            raise InputError(f"--{option} {problem.message}.") from error
+            raise InputError(f"--{option} {problem.message.removesuffix('.')}.") from error
 
 
 def load_suite(path: Path) -> Suite:
@@ -119,7 +119,7 @@ def load_suite(path: Path) -> Suite:
         where = place_in(text, source, problem.place)
         if problem.kind == UNKNOWN_KEY:
             raise unknown_key(str(problem.place[-1]), _keys_at(problem.place), where) from None
-        raise InputError(str(problem), where=where) from None
+        raise InputError(f"{str(problem).rstrip('.')}.", where=where) from None
     if suite.concurrency > MOST_AT_ONCE_OF_FILE:
         message = f"More than {MOST_AT_ONCE_OF_FILE} runs at once are the command line's to ask for."
         raise InputError(message, where=place_in(text, source, ["concurrency"]), hint="Use --concurrency.")

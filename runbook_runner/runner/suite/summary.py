@@ -157,7 +157,7 @@ def _totals(rows: Sequence[Row]) -> Totals:
         low=interval.low,
         high=interval.high,
         score=_mean(rows, lambda row: row.score),
-        cost_usd=None if None in costs else sum(cost for cost in costs if cost is not None),
+        cost_usd=None if None in costs or not costs else sum(cost for cost in costs if cost is not None),
         tokens=_mean(rows, lambda row: row.tokens),
         seconds=_mean(rows, lambda row: row.seconds),
     )

@@ -212,6 +212,13 @@ def test_a_suite_is_evaluated(repo):
     assert "2 of 2 runs passed" in (repo[0] / "summary.md").read_text()
 
 
+def test_arguments_of_one_command_are_not_given_to_both(repo):
+    commit(repo, a=RUN.format(code="echo 1 > /app/results/out.txt"))
+    done = run(repo, RUN="a", EVAL="a", ARGS="--sandbox\nhost\n")
+    assert done.returncode == 2
+    assert done.stdout.startswith("::error title=args::They are of one command")
+
+
 def test_inputs_are_arguments_and_no_shell(repo):
     commit(repo, a=RUN.format(code="echo 1 > /app/results/out.txt"))
     done = run(repo, RUN="$(touch made)", AGENT="; touch made", GATES="`touch made`")

@@ -1,5 +1,6 @@
 """`run --gate`: what a run must reach decides the exit code, in the place of its verdict."""
 
+import json
 from typing import Any
 
 import pytest
@@ -26,6 +27,15 @@ def test_gates_decide(runbook: Any, shell_runbook: Any, code: str, gates: list[s
     assert bool(failed) == (exit_code == 1)
     shown = [f"✗ gate {one['gate']}: {one['why']}" for one in failed]
     assert [line for line in ran.err.splitlines() if line.startswith("✗ gate")] == shown
+
+
+def test_what_the_agent_says_of_its_own_score_holds_no_gate(runbook: Any, shell_runbook: Any) -> None:
+    entry = {"kind": "judge", "id": "wit", "status": "pass", "score": 5, "max_score": 5, "threshold": 3}
+    report = json.dumps({"version": 2, "checks": [entry], "overall_score": 5, "overall_passed": True})
+    code = f"echo one > /app/results/out.txt; echo '{report}' > /app/results/validation_report.json"
+    ran = runbook("run", shell_runbook(code), "--sandbox", "host", "--json", "--gate", "score>=4")
+    assert (ran.code, ran.json["verdict"]) == (1, "pass"), ran.err
+    assert ran.json["gates"][0]["why"] == "the mean of the judge's scores: not known; --judge-model asks a judge"
 
 
 def test_a_quiet_run_names_the_gates_that_do_not_hold(runbook: Any, shell_runbook: Any) -> None:

@@ -156,6 +156,27 @@ def test_what_ends_a_run_early_is_a_case(runbook: Any, published: Any) -> None:
     assert "exit code 9" in str(wrong.get("message"))
 
 
+def test_what_is_wrong_before_a_run_is_a_case_too(runbook: Any, published: Any) -> None:
+    """A report of an earlier run would pass for this one's."""
+    summary = runbook.cwd / "summary.md"
+    environ = {"GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(summary)}
+    options = ("--junit", "j.xml", "--sarif", "s.sarif", "--format", "github", "-p", "nobody=1")
+    for file in ("j.xml", "s.sarif"):
+        (runbook.cwd / file).write_text("of an earlier run")
+    refused = published(*options, env=environ)
+    assert refused.code == 2
+    wrong = cases(runbook.cwd / "j.xml")["run: run"]
+    assert wrong is not None
+    assert "nobody" in str(wrong.get("message"))
+    (found,) = json.loads((runbook.cwd / "s.sarif").read_text())["runs"][0]["results"]
+    assert "nobody" in found["message"]["text"]
+    assert refused.out.startswith("::error file=RUNBOOK.md,title=run::")
+    assert summary.read_text().startswith("### ❌ ` RUNBOOK.md `: error\n")
+    (runbook.cwd / "j.xml").unlink()
+    assert published(*options, "--dry-run", env=environ).code == 2
+    assert not (runbook.cwd / "j.xml").exists()
+
+
 def test_what_the_agent_itself_says_is_a_case(runbook: Any, shell_runbook: Any) -> None:
     says = "echo '{\"overall_passed\": false}' > /app/results/validation_report.json; echo 1 > /app/results/out.txt"
     ran = runbook("run", shell_runbook(says), "--sandbox", "host", "--junit", "j.xml")
@@ -169,6 +190,7 @@ def test_what_the_agent_itself_says_is_a_case(runbook: Any, shell_runbook: Any) 
     ("options", "message"),
     [
         (["--junit", "."], "This is a folder, and the report is a file."),
+        (["--junit", "x.xml", "--sarif", "./x.xml"], "--junit and --sarif name one file."),
         (["--sarif", "RUNBOOK.md/x.sarif"], "The report can't be written there: "),
         (["--format", "github", "--json"], "--format github and --json both print on stdout."),
     ],

@@ -76,7 +76,7 @@ def github() -> Iterator[GitHub]:
 
 @pytest.fixture
 def commented(runbook: Any, shell_runbook: Any, github: GitHub) -> Any:
-    def run(code: str, command: str = "run", **environ: str) -> Any:
+    def run(code: str, command: str = "run", *options: str, **environ: str) -> Any:
         job = {
             "GITHUB_API_URL": f"http://127.0.0.1:{github.server_port}",
             "GITHUB_REPOSITORY": "owner/repo",
@@ -84,13 +84,13 @@ def commented(runbook: Any, shell_runbook: Any, github: GitHub) -> Any:
             "GITHUB_TOKEN": TOKEN,
             **environ,
         }
-        return runbook(command, shell_runbook(code), "--sandbox", "host", "--comment", env=job)
+        return runbook(command, shell_runbook(code), "--sandbox", "host", "--comment", *options, env=job)
 
     return run
 
 
-def mark(runbook: Any, command: str, file: str = "") -> str:
-    return f"<!-- runbook-runner: {command} {runbook.cwd}/shell-runbook{file} -->"
+def mark(runbook: Any, command: str) -> str:
+    return f"<!-- runbook-runner: {command} {runbook.cwd}/shell-runbook -->"
 
 
 def test_the_first_run_writes_a_comment_and_later_ones_update_it(runbook: Any, github: GitHub, commented: Any) -> None:
@@ -98,11 +98,11 @@ def test_the_first_run_writes_a_comment_and_later_ones_update_it(runbook: Any, g
         github.add(f"talk {number}")
     assert commented("true").code == 1
     (first,) = [one for one in github.comments if one["user"]["type"] == "Bot"]
-    assert first["body"].startswith(mark(runbook, "run", "/RUNBOOK.md") + "\n### ❌ ` test `: FAIL · ")
+    assert first["body"].startswith(mark(runbook, "run") + "\n### ❌ ` test `: FAIL · ")
     assert "` out.txt is missing. `" in first["body"]
     assert commented("echo 1 > /app/results/out.txt").code == 0
     assert len(github.comments) == 151
-    assert first["body"].startswith(mark(runbook, "run", "/RUNBOOK.md") + "\n### ✅ ` test `: PASS · ")
+    assert first["body"].startswith(mark(runbook, "run") + "\n### ✅ ` test `: PASS · ")
     assert github.calls == [
         *[f"GET {COMMENTS}"] * 2,
         f"POST {COMMENTS}",
@@ -115,17 +115,28 @@ def test_run_and_eval_have_a_comment_each(runbook: Any, github: GitHub, commente
     commented("echo 1 > /app/results/out.txt")
     commented("echo 1 > /app/results/out.txt", "eval")
     heads = [one["body"].splitlines()[0] for one in github.comments]
-    assert heads == [mark(runbook, "run", "/RUNBOOK.md"), mark(runbook, "eval")]
+    assert heads == [mark(runbook, "run"), mark(runbook, "eval")]
 
 
 def test_a_mark_that_somebody_else_has_written_is_not_taken_for_ours(
     runbook: Any, github: GitHub, commented: Any
 ) -> None:
     """Who has written the comment could change what is reported in it."""
-    github.add(mark(runbook, "run", "/RUNBOOK.md") + "\nPASS, believe me")
+    github.add(mark(runbook, "run") + "\nPASS, believe me")
     commented("true")
     assert [one["user"]["type"] for one in github.comments] == ["User", "Bot"]
     assert github.comments[0]["body"].endswith("believe me")
+
+
+@pytest.mark.parametrize("command", ["run", "eval"])
+def test_what_is_wrong_before_a_run_takes_the_place_of_an_earlier_pass(
+    runbook: Any, github: GitHub, commented: Any, command: str
+) -> None:
+    assert commented("echo 1 > /app/results/out.txt", command).code == 0
+    assert commented("echo 1 > /app/results/out.txt", command, "-p", "nobody=1").code == 2
+    (own,) = [one["body"] for one in github.comments]
+    assert own.startswith(mark(runbook, command) + f"\n### ❌ ` {runbook.cwd}/shell-runbook `: error\n"), own
+    assert "nobody" in own
 
 
 def test_the_number_may_come_from_the_event(runbook: Any, github: GitHub, commented: Any) -> None:

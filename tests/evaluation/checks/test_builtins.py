@@ -71,6 +71,7 @@ def results(tmp_path: Path) -> Path:
     ("use: regex_absent\npath: a.md\npattern: TODO", "pass", "1 file."),
     ("use: regex_absent\nglob: '*.md'\npattern: Title", "fail", "a match of Title: a.md."),
     ("use: regex_absent\nglob: '*.pdf'\npattern: x", "pass", "nothing matches"),
+    ("use: regex_absent\npath: a.mdd\npattern: x", "fail", "there is no file a.mdd."),
     ("use: regex_present\npath: a.md\npattern: '(unclosed'", "error", "is not a regular expression"),
     ("use: markdown_relative_links_resolve\npath: a.md", "pass", "1 file."),
     ("use: markdown_relative_links_resolve\npath: deep/b.md", "pass", "1 file."),

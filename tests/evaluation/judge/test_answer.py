@@ -43,6 +43,8 @@ def test_score_is_found_wherever_the_object_is(text: str, score: float) -> None:
     (Answer('{"c1": {"score": true}}'), "its score is True, not a number."),
     (Answer('{"c1": {"score": "4/5"}}'), "its score is '4/5', not a number."),
     (Answer('{"c1": {"score": null}}'), "its score is missing, not a number."),
+    (Answer('{"c1": {"score": 4}, "c1": {"score": 2}}'), NONE),
+    (Answer('First {"c1": 1}. Then {"c1": {"score": 4, "score": 5}}'), NONE),
     (Answer('{"c1": null, "c3": 1}'), "the judge said nothing of it."),
     (Answer('{"c1": {"score": 1' + "0" * 5000 + "}}"), NONE),
     (Answer("I can't help with that.", stop="refusal"), "the judge refused to answer."),

@@ -90,6 +90,16 @@ def test_samples_have_a_median_and_a_spread(judged: Any) -> None:
     assert [own["clarity"]["score"], own["wit"]["score"]] == [4, 3]
     assert [own[name]["details"]["spread"] for name in ("clarity", "wit")] == [2, 3]
     assert own["clarity"]["details"]["samples"] == [5, 3, 4]
+    assert "The judge has given 3 of 3" not in ran.err
+
+
+def test_a_score_of_fewer_answers_than_asked_for_is_a_doubt(judged: Any) -> None:
+    ran = judged(scores(5, 4), "no", "no", scores(5, 4), options=("--judge-samples", "3"))
+    assert ran.code == 0, ran.err
+    told = f"The judge has given 2 of 3 usable answers: {NONE}: 'no'."
+    assert told in ran.err
+    quiet = judged(scores(5, 4), "no", "no", scores(5, 4), options=("--judge-samples", "3", "-q"))
+    assert told in quiet.err
 
 
 def test_a_model_that_can_not_be_reached_is_an_error_with_its_words(judged: Any) -> None:

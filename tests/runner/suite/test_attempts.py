@@ -136,6 +136,8 @@ def test_ctrl_c_ends_all_attempts(runbook: Any, tried: Any, eventually: Any) -> 
 def test_numbers_out_of_range_are_refused(runbook: Any, shell_runbook: Any, number: str) -> None:
     ran = runbook("run", shell_runbook("true"), "--sandbox", "host", "--attempts", number)
     assert (ran.code, ran.err) == (2, "error: --attempts must be from 1 to 100.\n")
+    dry = runbook("run", shell_runbook("true"), "--sandbox", "host", "--dry-run", "--attempts", number)
+    assert (dry.code, dry.err) == (2, ran.err)
 
 
 def test_a_recording_is_not_tried_again(runbook: Any, tried: Any) -> None:

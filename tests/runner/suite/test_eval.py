@@ -97,6 +97,9 @@ def test_each_case_is_held_against_what_it_expects(runbook: Any, suite: Any) -> 
     assert (failing["kind"], failing["id"]) == ("expected", "out.txt")
     assert "✗ words/wrong/default#1: fail" in ran.err
     assert "FAIL · 2 of 3 runs passed." in ran.err
+    assert "Nothing is expected of 1 case: words/free\n" in ran.err
+    quiet = suite()("-q")
+    assert (quiet.code, quiet.err) == (1, "error: 2 of 3 runs passed.\n")
 
 
 def test_rules_say_how_results_are_compared(runbook: Any, suite: Any) -> None:
@@ -156,6 +159,9 @@ def test_ctrl_c_ends_all_runs_and_keeps_what_is_done(runbook: Any, suite: Any, e
     assert process.returncode == 130, err
     body = json.loads(out)
     assert (len(body["cells"]), body["ended"], body["groups"][0]["verdict"]) == (1, "it was cancelled", "unknown")
+    assert err.endswith(
+        "CANCELLED · 1 of 1 run passed. Not all was run: it was cancelled. The next evaluation goes on from there.\n"
+    ), err
 
     # As after a kill just behind the end of that run: the ledger says that it has begun, and not that it is done.
     (file,) = runbook.data.glob("evals/*.jsonl")
@@ -337,6 +343,7 @@ def test_a_baseline_that_is_none_is_refused(runbook: Any, suite: Any, content: s
             "suite.yaml:3: Unknown key 'tolerence'. Did you mean 'tolerance'?",
         ),
         ("compare:\n  - {files: ../a.txt}", "suite.yaml:3: compare.0: files is a path or pattern below the folder"),
+        ("compare:\n  - {files: a.jsn}", "No expected file of a case fits 'a.jsn', which compare names."),
         ("agents: [shell, shell]", "Two groups of the suite are words/-/shell."),
         ("gates: [verdit]", "'verdit' is not a gate."),
         ("agents: [nobody]", "words/-/nobody: "),
