@@ -360,8 +360,8 @@ class CheckFinished(Event):
     """The engine has run a check of the runbook, or its judge has scored a criterion."""
 
     type: Literal["check.finished"] = "check.finished"
-    kind: Literal["code_check", "judge", "checklist"] = "code_check"
-    """As in a report."""
+    kind: Literal["code_check", "judge", "checklist", "script"] = "code_check"
+    """As in a report, but for `script`, the verification script, which no report has."""
     id: Name
     name: str
     status: Literal["pass", "fail", "error"]

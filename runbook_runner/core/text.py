@@ -80,6 +80,15 @@ class Lines:
         self._parts, self._length = [], 0
 
 
+def whole_lines(text: str, most: int) -> str:
+    """The first lines of a text, of at most so many characters, and how many more there are. Markdown that is cut
+    within a line may mean something else: what a code span has kept apart is a part of it."""
+    if len(text) <= most:
+        return text
+    kept = text[: text.rfind("\n", 0, most) + 1]
+    return f"{kept}\n{counted(text.count(chr(10), len(kept)) or 1, 'more line')}.\n"
+
+
 def counted(number: float, what: str) -> str:
     """`1 call`, `2,000 calls`, `0.5 cores`, `2 processes`."""
     shown = f"{number:,}" if isinstance(number, int) else f"{number:g}"

@@ -5,7 +5,6 @@ from typing import Literal, NamedTuple
 
 from runbook_runner.core.criteria import Criteria
 from runbook_runner.core.events import CheckFinished, Evaluated
-from runbook_runner.evaluation.checks.script import ID as SCRIPT
 from runbook_runner.evaluation.entries import BAD, Check, Kind, Status, read_entries
 from runbook_runner.evaluation.gates import Reached
 from runbook_runner.evaluation.report import REPORT
@@ -41,10 +40,12 @@ def points_of(
     gates: Sequence[Reached] = (),
 ) -> tuple[Point, ...]:
     """evaluated: `None` when the run did not come so far. finished: the checks that the engine has run. error: what
-    ended the run early."""
+    ended the run early. One of them is bad when the verdict is fail, whatever the agent's report has in it."""
     points = [Point("run", "run", "error" if error else "pass", error or "", "The run")]
     if evaluated:
         points += _judged(evaluated, {(check.kind, check.id): check for check in finished}, criteria)
+        if evaluated.verdict == "fail" and not any(point.is_bad for point in points):
+            points[0] = points[0]._replace(status="fail", message="; ".join(evaluated.reasons))
     asked = {one.gate.name for one in gates}
     if gates and "verdict" not in asked:
         points = [point._replace(decides=_is_asked_for(point, asked)) for point in points]
@@ -61,7 +62,7 @@ def _of_gate(reached: Reached) -> Point:
 
 
 def _judged(
-    evaluated: Evaluated, finished: Mapping[tuple[Kind, str], CheckFinished], criteria: Criteria
+    evaluated: Evaluated, finished: Mapping[tuple[str, str], CheckFinished], criteria: Criteria
 ) -> Iterator[Point]:
     for output in evaluated.outputs:
         lack = lack_of(output) if output.lack else ""
@@ -71,9 +72,10 @@ def _judged(
     lines |= {criterion.id: criterion.line for criterion in (criteria.rubric.criteria if criteria.rubric else ())}
     entries = _entries(evaluated)
     for entry in entries:
-        ran = finished.get((entry.kind, entry.id))
-        point = Point(entry.kind, entry.id, entry.status, entry.message, entry.name, lines.get(entry.id))
-        yield point._replace(seconds=ran.seconds, output=ran.output) if ran else point
+        if ran := finished.get((entry.kind, entry.id)):
+            yield _of_finished(ran, criteria, lines)
+        else:
+            yield Point(entry.kind, entry.id, entry.status, entry.message, entry.name, lines.get(entry.id))
     told = {(entry.kind, entry.id) for entry in entries}
     for key, check in finished.items():
         if key not in told:
@@ -90,8 +92,6 @@ def _entries(evaluated: Evaluated) -> tuple[Check, ...]:
 
 
 def _of_finished(check: CheckFinished, criteria: Criteria, lines: Mapping[str, int]) -> Point:
-    line = lines.get(check.id)
-    if is_script := check.id == SCRIPT and criteria.verification is not None:
-        line = criteria.verification.line
-    kind: PointKind = "script" if is_script else check.kind
-    return Point(kind, check.id, check.status, check.message, check.name, line, check.seconds, check.output)
+    script = criteria.verification if check.kind == "script" else None
+    line = script.line if script else lines.get(check.id)
+    return Point(check.kind, check.id, check.status, check.message, check.name, line, check.seconds, check.output)

@@ -14,6 +14,7 @@ from runbook_runner.core.text import (
     printable,
     printable_name,
     printable_output,
+    whole_lines,
     width,
 )
 
@@ -29,6 +30,16 @@ def test_nothing_moves_the_cursor_and_the_length_stays(text: str, shown: str) ->
 
 def test_output_of_programs_loses_its_colours_and_carriage_returns() -> None:
     assert printable_output("\x1b[1;31mred\x1b[0m\r\n50%\r100%\x07") == "red\n50%\n100%�"
+
+
+@pytest.mark.parametrize(("text", "kept"), [
+    ("a\nbc\n", "a\nbc\n"),
+    ("a\nbcde\nf\n", "a\n\n2 more lines.\n"),
+    ("a\nbcdefgh", "a\n\n1 more line.\n"),
+    ("abcdefgh", "\n1 more line.\n"),
+])  # fmt: skip
+def test_what_is_too_long_ends_at_the_end_of_a_line(text: str, kept: str) -> None:
+    assert whole_lines(text, 6) == kept
 
 
 def test_names_are_on_one_line() -> None:

@@ -7,13 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from runbook_runner.core.criteria import Criteria
-from runbook_runner.core.events import AgentFinished, Evaluated, Recorded
+from runbook_runner.core.events import AgentFinished, CheckFinished, Evaluated, Recorded
 from runbook_runner.core.spec import RequiredOutput
-from runbook_runner.evaluation.checks.run import RunCommand
+from runbook_runner.evaluation.checks.run import Ran, RunCommand
 from runbook_runner.evaluation.entries import MOST
+from runbook_runner.evaluation.points import points_of
 from runbook_runner.evaluation.verdict import evaluate
+from runbook_runner.runbook.document import parse
 
 
 def judge(
@@ -210,6 +214,49 @@ def test_a_pattern_of_many_parts_ends(tmp_path: Path, pattern: str) -> None:
     found = judge(tmp_path, *(pattern + str(number) for number in range(10)))
     assert len(found.missing_outputs) == 10
     assert time.process_time() - began < 20
+
+
+ENTRIES = st.fixed_dictionaries(
+    {
+        "kind": st.sampled_from(["code_check", "checklist", "judge", "step", "script", "report"]),
+        "id": st.sampled_from(["verification-script", "ours", "report", "run", "validation_report.json", "mine"]),
+        "status": st.sampled_from(["pass", "pass", "fail", "error", "skipped"]),
+    },
+    optional={"score": st.integers(0, 5), "threshold": st.just(3), "details": st.just({"runner": "jetty"})},
+)
+CHECKED = "\n## Code Checks\n\n### ours — X\n\n```bash\nfalse\n```\n"
+VERIFIED = "\n## Final Checklist\n\n### Verification Script\n\n```bash\necho verify\n```\n"
+
+
+@given(
+    report=st.none() | st.fixed_dictionaries(
+        {"checks": st.lists(ENTRIES, max_size=4)},
+        optional={"version": st.sampled_from([1, 2, "2"]), "overall_passed": st.booleans(), "verdict": st.just("pass")},
+    ),
+    body=st.sampled_from(["", CHECKED, VERIFIED, CHECKED + VERIFIED]),
+    version=st.sampled_from(["1.0.0", "2.0.0"]),
+    said=st.sampled_from(["PASS: a", "FAIL: a", ""]),
+    code=st.sampled_from([0, 1, None]),
+)  # fmt: skip
+def test_whatever_the_agent_reports_the_points_are_as_bad_as_the_verdict(
+    tmp_path_factory: pytest.TempPathFactory, report: Any, body: str, version: str, said: str, code: int | None
+) -> None:
+    """Evaluations, attempts and reports for builds are made of the points."""
+    criteria = parse(f'---\nversion: "{version}"\n---\n# T\n{body}').criteria
+    assert (bool(criteria.code_checks), bool(criteria.verification)) == (CHECKED in body, VERIFIED in body)
+    folder = tmp_path_factory.mktemp("results")
+    if report is not None:
+        (folder / "validation_report.json").write_text(json.dumps(report))
+    seen = list[Any]()
+    end = AgentFinished(exit_code=0, ended_by="exit")
+    ran = Ran(code, said, "" if code is not None else "it was ended.")
+    event = evaluate(folder, (), criteria, end, lambda *_: ran, lambda _: nullcontext(), seen.append).event
+    finished = [one for one in seen if isinstance(one, CheckFinished)]
+    bad = [point for point in points_of(event, finished, criteria, None) if point.is_bad]
+    assert bool(bad) == (event.verdict == "fail")
+    assert [point.id for point in bad if point.kind == "run"] == []
+    shown = {(point.kind, point.id): point.status for point in points_of(event, finished, criteria, None)}
+    assert all(shown[one.kind, one.id] == one.status for one in finished)
 
 
 def test_a_failed_agent_never_passes(tmp_path: Path) -> None:

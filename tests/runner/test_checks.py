@@ -302,6 +302,38 @@ def test_a_run_that_is_killed_while_it_checks_keeps_the_results_that_it_has(
     assert '"run.finished"' in (results.parent / "events.jsonl").read_text()
 
 
+CLAIM = {"kind": "code_check", "id": "verification-script", "status": "pass", "details": {"runner": "jetty"}}
+
+
+def test_no_entry_of_a_report_takes_the_place_of_the_script(runbook: Any) -> None:
+    """What evaluations, attempts and reports for builds are made of is as bad as the verdict."""
+    report = json.dumps({"version": 2, "checks": [CLAIM], "overall_passed": True, "verdict": "pass"})
+    code = f"echo x > /app/results/there.txt\necho '{report}' > {REPORT}"
+    ran = run(runbook, code, SCRIPT, "--sandbox", "host", "--attempts", "2", "--junit", "j.xml", outputs="there.txt")
+    assert (ran.code, ran.json["verdict"]) == (1, "fail")
+    assert [attempt["passed"] for attempt in ran.json["attempts"]["made"]] == [False, False]
+    assert (
+        '<testcase classname="checked" name="verification-script: verification-script"'
+        in (runbook.cwd / "j.xml").read_text()
+    )
+    assert ' failures="1"' in (runbook.cwd / "j.xml").read_text()
+    evaluated = runbook("eval", "RUNBOOK.md", "--sandbox", "host", "--json")
+    assert (evaluated.code, evaluated.json["total"]["passed"]) == (1, 0)
+
+
+@pytest.mark.parametrize(("lines", "unfinished"), [(100_000, False), (400_000, True)])
+def test_what_the_agent_has_made_pushes_no_line_of_the_script_away(runbook: Any, lines: int, unfinished: bool) -> None:
+    script = SCRIPT.replace("done\n", 'done\ncat "$RESULTS_DIR/there.txt"\n')
+    code = f"seq 1 {lines} > /app/results/there.txt\n{LIE}"
+    ran = run(runbook, code, script, "--sandbox", "host", outputs="there.txt")
+    assert (ran.code, ran.json["verdict"]) == (1, "fail")
+    (event,) = ran.events("check.finished")
+    assert len(event["output"]) == 64 << 10
+    told = "The verification script was not run to its end: it printed so much that its first lines are not known."
+    assert (told in ran.json["reasons"]) is unfinished
+    assert ("Verification script: gone.txt is missing or empty" in ran.json["reasons"]) is not unfinished
+
+
 def test_where_the_secret_of_a_check_goes_is_said(runbook: Any) -> None:
     front = "secrets:\n  CHECK_TOKEN: {expose_to_agent: false, expose_to_checks: true}"
     (runbook.cwd / "secrets.env").write_text("CHECK_TOKEN=canary-check-4711-4711\n")

@@ -11,9 +11,12 @@ from runbook_runner.cli.runs.pull_request import CommentError, PullRequest
 from runbook_runner.cli.ui.follow import Followed
 from runbook_runner.cli.ui.output import put, require_place, warn, write_new
 from runbook_runner.core.errors import InputError, RunbookError
+from runbook_runner.core.text import whole_lines
 from runbook_runner.evaluation import publish
 from runbook_runner.evaluation.points import Point
 
+_LONGEST_SUMMARY = 250_000
+"""Characters; GitHub shows none of more than 1 MiB."""
 FORMATS = ("text", "github")
 RUN, EVAL = "run", "eval"
 
@@ -110,6 +113,6 @@ def _add_to_summary(text: str) -> None:
         return
     try:
         with Path(file).open("a", encoding="utf-8") as summary:
-            summary.write(text + "\n")
+            summary.write(whole_lines(text, _LONGEST_SUMMARY) + "\n")
     except OSError as error:
         warn(f"The job's summary can't be written: {error.strerror} ({file}).")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from runbook_runner.core.errors import NotReadyError
+from runbook_runner.core.text import whole_lines
 
 _API: Final = "https://api.github.com"
 _TIMEOUT_S: Final = 30
@@ -41,7 +42,7 @@ class PullRequest:
     def comment(self, name: str, text: str) -> None:
         """name: what tells this comment from others of ours. Raises CommentError."""
         mark = f"<!-- runbook-runner: {re.sub(r'[^A-Za-z0-9._/ -]', '_', name)[:200]} -->"
-        body = f"{mark}\n{text[:_LONGEST]}{'…' if len(text) > _LONGEST else ''}"
+        body = f"{mark}\n{whole_lines(text, _LONGEST)}"
         found = next((one["id"] for one in self._listed() if _is_own(one, mark)), None)
         if found is None:
             self._ask("POST", self._comments, {"body": body})

@@ -18,6 +18,8 @@ _NOT_STARTED = (126, 127)
 _Result = Literal["pass", "fail", "error"]
 _TOLD = 2000
 """Characters of a text that a report keeps; of an output the last, which say what failed."""
+LONGEST_OUTPUT = 64 << 10
+"""Characters of an output, the last ones, that an event keeps."""
 
 
 class Ran(NamedTuple):
@@ -28,6 +30,8 @@ class Ran(NamedTuple):
     """The end of it, without secrets."""
     problem: str = ""
     """Why there is no exit code that counts; empty where there is one."""
+    is_cut: bool = False
+    """It has printed more, before this output."""
 
 
 RunCommand = Callable[[str, bool, float], Ran]
@@ -69,7 +73,7 @@ def _run(check: CodeCheck, results: ResultsFolder, command: RunCommand, ends: En
             message=message,
             seconds=round(time.monotonic() - began, 3),
             exit_code=ran.code,
-            output=ran.output,
+            output=ran.output[-LONGEST_OUTPUT:],
         )
     )
     return Check(

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from runbook_runner.core.criteria import Criteria
 from runbook_runner.core.events import CheckFinished, Emit
 from runbook_runner.core.settings import MAX_CHECK_TIMEOUT_S
-from runbook_runner.evaluation.checks.run import RunCommand
+from runbook_runner.evaluation.checks.run import LONGEST_OUTPUT, RunCommand
 
 ID = "verification-script"
 _MOST = 200
@@ -31,16 +31,18 @@ def run_script(criteria: Criteria, command: RunCommand, emit: Emit) -> ScriptSai
     began = time.monotonic()
     ran = command(script.code, False, min(criteria.checks.timeout_s, MAX_CHECK_TIMEOUT_S))
     lines = [line.strip() for line in ran.output.splitlines()]
-    said = ScriptSaid(_behind("PASS:", lines), _behind("FAIL:", lines), unfinished=ran.problem)
+    unfinished = ran.problem or ("it printed so much that its first lines are not known." if ran.is_cut else "")
+    said = ScriptSaid(_behind("PASS:", lines), _behind("FAIL:", lines), unfinished)
     emit(
         CheckFinished(
+            kind="script",
             id=ID,
             name="Verification Script",
-            status="error" if ran.problem else "fail" if said.failed else "pass",
-            message=ran.problem or "; ".join(said.failed[:_TOLD]),
+            status="error" if unfinished else "fail" if said.failed else "pass",
+            message=unfinished or "; ".join(said.failed[:_TOLD]),
             seconds=round(time.monotonic() - began, 3),
             exit_code=ran.code,
-            output=ran.output,
+            output=ran.output[-LONGEST_OUTPUT:],
         )
     )
     return said

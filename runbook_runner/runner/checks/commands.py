@@ -18,7 +18,8 @@ from runbook_runner.sandbox.base import Process, PutFile, Sandbox
 
 _TOGETHER_S = MAX_CHECK_TIMEOUT_S  # all of them; the sandbox's lifetime has this much more
 _STOPS = ("-e", "-o", "pipefail")  # contract §3.11
-_KEPT = 64 << 10
+_KEPT = 1 << 20
+"""Characters of an output, the last ones: what the agent has made may be printed, and take the place of the rest."""
 
 
 class SandboxCommands:
@@ -82,19 +83,21 @@ class SandboxCommands:
 
     def _ended(self, process: Process, timeout_s: float) -> Ran:
         with self._run.cancellation.ends_with(process.kill):
-            output = self._output(process)
+            output, is_cut = self._output(process)
             end = process.wait()
         if end.ended_by == "deadline":
-            return Ran(None, output, f"it took longer than {timeout_s:g} s.")
+            return Ran(None, output, f"it took longer than {timeout_s:g} s.", is_cut)
         if end.ended_by == "killed" or end.code is None:
             hits = [hit.message for hit in self._sandbox.limits_hit()]
-            return Ran(None, output, " ".join(hits) or "it was ended.")
-        return Ran(end.code, output)
+            return Ran(None, output, " ".join(hits) or "it was ended.", is_cut)
+        return Ran(end.code, output, is_cut=is_cut)
 
-    def _output(self, process: Process) -> str:
-        """The end of what it prints, on both streams. More of it is cleaned, for a secret that begins before it."""
-        kept, most = bytearray(), _KEPT + self._run.redactor.reach
+    def _output(self, process: Process) -> tuple[str, bool]:
+        """The end of what it prints, on both streams, and whether there was more. More of it is cleaned, for a secret
+        that begins before it."""
+        kept, most, is_cut = bytearray(), _KEPT + self._run.redactor.reach, False
         for chunk in process:
             kept += chunk.data
+            is_cut = is_cut or len(kept) > _KEPT
             del kept[: max(0, len(kept) - most)]
-        return self._run.redactor.clean(kept.decode("utf-8", "replace"))[-_KEPT:]
+        return self._run.redactor.clean(kept.decode("utf-8", "replace"))[-_KEPT:], is_cut
