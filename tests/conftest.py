@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib.util import find_spec
@@ -288,6 +288,22 @@ def shell_runbook(tmp_path: Path) -> Callable[[str], Path]:
         return folder
 
     return write
+
+
+@pytest.fixture
+def nested() -> Iterator[Callable[[Path, int], Path]]:
+    """Makes so many folders in each other in a folder, and returns the last of them."""
+    made = []
+
+    def make(top: Path, levels: int) -> Path:
+        made.append(top / "a")
+        inner = [top.joinpath(*["a"] * level) for level in range(1, levels + 1)]
+        for folder in inner:
+            folder.mkdir(parents=folder == inner[0])
+        return inner[-1]
+
+    yield make
+    subprocess.run(["rm", "-rf", *made], check=True)  # pytest's own clean-up calls itself
 
 
 @pytest.fixture(params=[pytest.param(name, marks=pytest.mark.needs(name)) for name in BACKENDS])

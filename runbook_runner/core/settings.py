@@ -6,10 +6,10 @@ import re
 import stat
 from collections.abc import Mapping
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, cast, get_args
 
-from runbook_runner.core.disk.links import first_link
 from runbook_runner.core.disk.repository import open_found, repository_of
 from runbook_runner.core.errors import InputError, NotReadyError
 from runbook_runner.core.text import did_you_mean
@@ -149,8 +149,10 @@ def _is_own(folder: Path) -> bool:
 
 
 def _link_in(home: Path) -> Path | None:
-    """Among the folders of trajectories."""
-    return home if os.path.islink(home) else first_link(home / "trajectories", levels=3)  # noqa: PTH114 - never raises
+    """Among the folders of trajectories, in three levels, of which each is looked at before what is below it."""
+    top = home / "trajectories"
+    levels = (top.glob(pattern) for pattern in ("*", "*/*", "*/*/*"))
+    return next((path for path in chain((home, top), *levels) if os.path.islink(path)), None)  # noqa: PTH114 - never raises
 
 
 def record_mode(text: str, where: str) -> RecordMode:

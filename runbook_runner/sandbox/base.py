@@ -82,7 +82,7 @@ class PutFile:
     path: str
     """Absolute sandbox path under `/app` or `/etc/runbook`."""
     source: bytes | Path | Source
-    """The content, or a host file that has it; all but bytes is streamed, never held in memory."""
+    """The content, or a host file that has it, which is no link; all but bytes is streamed, never held in memory."""
     mode: int = 0o666
 
 

@@ -1,6 +1,5 @@
 """Trajectory: the folders on disk. Layout: `{home}/trajectories/{collection}/{task}/{trajectory_id}/` (design §6)."""
 
-import errno
 import json
 import os
 import re
@@ -8,11 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from runbook_runner.core import ids
-from runbook_runner.core.disk.links import first_link, open_regular
+from runbook_runner.core.disk.links import open_regular
 from runbook_runner.core.disk.private import FILE, FOLDER
+from runbook_runner.core.disk.walk import walk
 from runbook_runner.core.errors import InputError, RecordingError
 from runbook_runner.core.events import Recorded, parse_line
-from runbook_runner.core.files import is_file, make_folder, write_atomically
+from runbook_runner.core.files import is_file, is_link, make_folder, write_atomically
 from runbook_runner.trajectory.export.atif import to_atif
 from runbook_runner.trajectory.fold import fold
 from runbook_runner.trajectory.models import Trajectory
@@ -34,7 +34,6 @@ COLLECTED = (RESULTS, SESSIONS)
 _SHORTEST = 3
 _BEGINNING = rf"[0-9a-f]{{{_SHORTEST},7}}"  # of an id: ids.new_trajectory_id
 _BLOCK = 1 << 16
-_MAX_DEPTH = 200  # folders in a trajectory's folder
 _LONGEST_LINE = 64 << 20  # a longer one is not of this program
 
 
@@ -128,11 +127,18 @@ def write_fold(folder: Path) -> Trajectory:
     return trajectory
 
 
+def require_no_links(folder: Path) -> None:
+    """folder: of a trajectory, which may have come with a clone: a link in it leads to what may be the user's own.
+    Raises InputError, and as `walk`."""
+    links = (Path(entry.path) for entry in walk(folder) if entry.is_symlink())
+    if link := folder if is_link(folder) else next(links, None):
+        raise InputError("There is a link in this recording.", where=str(link), hint="Put the file itself there.")
+
+
 def repair(folder: Path) -> None:
     """Removes the files that a dead process was still writing, and cuts off the line that it left half written, so
-    that more can be appended. Raises OSError, also when the folder is not as this program made it."""
-    if link := first_link(folder, levels=_MAX_DEPTH):
-        raise OSError(errno.ELOOP, "it is a link", str(link))
+    that more can be appended. Raises OSError, and as `require_no_links`."""
+    require_no_links(folder)
     for file in _unfinished(folder):
         file.unlink(missing_ok=True)
     if not (folder / EVENTS_FILE).exists():
@@ -153,7 +159,5 @@ def repair(folder: Path) -> None:
 def _unfinished(folder: Path) -> Iterator[Path]:
     """Files with hidden names are not yet whole. Collected folders may hold hidden files of the agent, which stay."""
     collected = {folder / place for place in COLLECTED}
-    for parent, folders, files in os.walk(folder):
-        here = Path(parent)
-        folders[:] = [name for name in folders if here / name not in collected]
-        yield from (here / name for name in files if name.startswith("."))
+    inner = walk(folder, enters=lambda entry: Path(entry.path) not in collected)
+    yield from (Path(entry.path) for entry in inner if entry.name.startswith(".") and not entry.is_dir())

@@ -227,6 +227,14 @@ def test_put_of_a_missing_source_names_it(sandbox, tmp_path):
         sandbox.put([PutFile("/app/work/x", tmp_path / "not-there")])
 
 
+def test_put_of_a_link_is_refused(sandbox, shell, tmp_path):
+    (tmp_path / "key").write_text("private")
+    (tmp_path / "link").symlink_to("key")
+    with pytest.raises(InputError, match="link: it is a link"):
+        sandbox.put([PutFile("/app/work/x", tmp_path / "link")])
+    assert b"private" not in shell(sandbox, "cat /app/work/x").stdout
+
+
 class Stopped:
     """A source that ends what it is read for."""
 

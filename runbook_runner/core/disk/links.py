@@ -27,26 +27,6 @@ def open_regular(path: Path) -> BinaryIO:
     return os.fdopen(descriptor, "rb")
 
 
-def first_link(top: Path, levels: int, *, deepest: bool = False) -> Path | None:
-    """Returns the first link that is `top` or lies so many levels below it; `None` when there is none. deepest: a
-    folder on the last of these levels, below which nothing is looked at, counts as one."""
-    if os.path.islink(top):  # noqa: PTH114 - it never raises
-        return top
-    with suppress(OSError), os.scandir(top) as entries:
-        for entry in entries:
-            inner = Path(entry.path)
-            if entry.is_symlink():
-                return inner
-            if not entry.is_dir(follow_symlinks=False):
-                continue
-            if levels > 1:
-                if found := first_link(inner, levels - 1, deepest=deepest):
-                    return found
-            elif deepest:
-                return inner
-    return None
-
-
 def offered_in(project: Path, folder: Path) -> list[Path]:
     """Returns what is in a folder of a project, such as `.runbook/agents`, in order of names: MAX_OFFERS at most, for a
     clone can bring thousands, each of which is looked at for each other. A folder behind a link is not the project's,

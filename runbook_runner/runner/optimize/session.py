@@ -10,7 +10,6 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from runbook_runner.core import settings
-from runbook_runner.core.disk.links import first_link
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.events import AgentMessage
 from runbook_runner.core.files import is_file, is_link, read_found, text_of
@@ -22,13 +21,12 @@ from runbook_runner.runner.request.prepare import prepare
 from runbook_runner.runner.request.prepared_run import PreparedRun
 from runbook_runner.runner.request.request import RunRequest
 from runbook_runner.sandbox.base import PutFile
-from runbook_runner.trajectory.store import RESULTS, TRAJECTORY_FILE, read_events
+from runbook_runner.trajectory.store import RESULTS, TRAJECTORY_FILE, read_events, require_no_links
 
 EDITED: Final = "RUNBOOK.md"
 """Below the results of the session: the runbook as the agent left it."""
 _READ_ONLY: Final = 0o444
 _MOST_BYTES, _MOST_FILES = 64 << 20, 1000  # of the run's results
-_LEVELS: Final = 200  # of folders
 _MOST_LINE: Final = 1 << 20
 
 _MISSION: Final = """\
@@ -108,8 +106,7 @@ def prepare_session(source: Source, run: Shown, request: RunRequest) -> Prepared
 
 
 def _of_run(run: Shown) -> Iterator[PutFile]:
-    if link := first_link(run.folder, levels=_LEVELS):
-        raise InputError("There is a link in this recording.", where=str(link), hint="Put the file itself there.")
+    require_no_links(run.folder)
     trajectory = read_found(run.folder / TRAJECTORY_FILE, most=_MOST_BYTES)
     below = f"{settings.APP}/trajectory"
     for path in (f"{below}.json", f"{below}/{TRAJECTORY_FILE}", f"{below}/{run.trajectory_id}.json"):

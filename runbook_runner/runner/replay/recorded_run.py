@@ -9,7 +9,7 @@ from typing import NamedTuple
 from pydantic import ValidationError
 
 from runbook_runner.core import ids, settings
-from runbook_runner.core.disk.links import first_link, open_regular
+from runbook_runner.core.disk.links import open_regular
 from runbook_runner.core.errors import AgentError, InputError
 from runbook_runner.core.events import (
     AgentFinished,
@@ -22,17 +22,16 @@ from runbook_runner.core.events import (
     Status,
     ToolCalled,
 )
-from runbook_runner.core.files import is_link, read_stream
+from runbook_runner.core.files import read_stream
 from runbook_runner.core.invalid import problem_of
 from runbook_runner.core.spec import RunSpec
 from runbook_runner.runbook.parts.steps import step_blocks
 from runbook_runner.runner.request.valid_spec import require_valid_spec
 from runbook_runner.sandbox.backends import BACKENDS
-from runbook_runner.trajectory.store import SPEC_FILE, find_folder, read_events
+from runbook_runner.trajectory.store import SPEC_FILE, find_folder, read_events, require_no_links
 
 MODEL_FOLDER = "model"
 _A_FOLDER = re.compile(r"/[^\0\n]{1,511}")
-_LEVELS = 200  # of folders; a run collects half as many
 _MOST_SPEC = 64_000_000  # bytes; a runbook and its parameters have 5 MB each, and JSON escapes them
 
 
@@ -96,10 +95,7 @@ def read_recorded_run(home: Path, name: str, near: Iterable[Path] = ()) -> Recor
     snapshot are looked for: those that it names are not believed. Raises InputError when there is none or it can't be
     read."""
     folder = find_folder(home, name)
-    if found := first_link(folder, levels=_LEVELS, deepest=True):
-        if is_link(found):
-            raise InputError("There is a link in this recording.", where=str(found), hint="Put the file itself there.")
-        raise InputError(f"This recording has more than {_LEVELS} folders in each other.", where=str(folder))
+    require_no_links(folder)
     spec = _spec(folder / SPEC_FILE).model_copy(update={"near": tuple(str(path.absolute()) for path in near)})
     require_valid_spec(spec)
     seen = [recorded.event for recorded in read_events(folder)]

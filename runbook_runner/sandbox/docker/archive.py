@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from runbook_runner.core.disk.links import open_regular
 from runbook_runner.core.errors import InputError, SandboxError
 from runbook_runner.sandbox.base import PutFile, Readable, Source
 from runbook_runner.sandbox.extract import Extraction, FullError
@@ -64,7 +65,7 @@ def _file(file: PutFile) -> Iterator[bytes]:
     source = file.source
     try:
         size = source.stat().st_size if isinstance(source, Path) else source.size
-        with source.open("rb") as content:
+        with open_regular(source) if isinstance(source, Path) else source.open("rb") as content:
             yield _header(file.path, mode=file.mode, size=size)
             yield from _blocks(content, size, source)
     except OSError as error:

@@ -95,7 +95,9 @@ def _ca_variables(spec: SandboxSpec) -> dict[str, str]:
 
 def first_files(spec: SandboxSpec) -> tuple[PutFile, ...]:
     """Returns the files that every container gets together with its folders."""
-    return (PutFile(settings.SANDBOX_CA_BUNDLE, spec.ca_bundle, mode=0o644),) if spec.ca_bundle else ()
+    if spec.ca_bundle is None:
+        return ()
+    return (PutFile(settings.SANDBOX_CA_BUNDLE, spec.ca_bundle.resolve(), mode=0o644),)
 
 
 def put_files(engine: Engine, container: str, files: Iterable[PutFile], folders: Sequence[str] = ()) -> None:

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from runbook_runner.core.disk.links import open_regular
 from runbook_runner.core.errors import InputError
 from runbook_runner.sandbox.base import PutFile
 from runbook_runner.sandbox.extract import Extraction, FullError
@@ -79,7 +80,7 @@ def _copy(file: PutFile, out: IO[bytes]) -> None:
         out.write(file.source)
         return
     try:
-        content = file.source.open("rb")
+        content = open_regular(file.source) if isinstance(file.source, Path) else file.source.open("rb")
     except OSError as error:
         raise InputError(f"Can't read {file.source}: {error.strerror}.") from error
     with content as readable:

@@ -103,6 +103,21 @@ def test_without_a_run_that_is_of_use_no_agent_is_started(runbook: Any, optimize
     assert "exit 3" in (runbook.cwd / "RUNBOOK.md").read_text()
 
 
+@pytest.mark.parametrize(("levels", "message"), [(199, "There is a link in this recording."), (200, "in each other")])
+def test_a_link_below_many_folders_is_not_followed(
+    runbook: Any, optimized: Any, nested: Any, tmp_path: Path, levels: int, message: str
+) -> None:
+    baseline, _ = optimized(EDITS)
+    recorded = runbook.cwd / f".runbook/trajectories/local/numbers/{baseline}"
+    (tmp_path / "key").write_text("private")
+    link = nested(recorded / "results", levels) / "key"
+    link.symlink_to(tmp_path / "key")
+    log = (recorded / "events.jsonl").read_text()
+    (recorded / "events.jsonl").write_text(log.replace("results/a.txt", str(link.relative_to(recorded))))
+    done = runbook("optimize", "RUNBOOK.md", "--agent", "editor", "--sandbox", "host", "--trust", "--json")
+    assert (done.code, message in done.json["patterns"][0]) == (2, True)
+
+
 def test_a_link_in_the_recording_is_refused(runbook: Any, optimized: Any) -> None:
     baseline, _ = optimized(EDITS)
     file = runbook.cwd / f".runbook/trajectories/local/numbers/{baseline}/results/a.txt"

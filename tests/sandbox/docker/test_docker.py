@@ -291,6 +291,14 @@ def test_ca_bundle_reaches_every_tool(make_docker, shell, tmp_path):
     )
 
 
+def test_a_ca_bundle_may_be_a_link_as_the_one_of_many_systems(make_docker, shell, tmp_path):
+    (tmp_path / "bundle").write_text("of this machine")
+    (tmp_path / "link").symlink_to("bundle")
+    sandbox = make_docker(ca_bundle=tmp_path / "link")
+    sandbox.start()
+    assert shell(sandbox, 'cat "$SSL_CERT_FILE"').stdout == b"of this machine"
+
+
 @pytest.mark.parametrize("url", ["unix:///nowhere/docker.sock", "tcp://127.0.0.1:9"])
 def test_no_engine_names_the_address_and_the_ways_on(monkeypatch, url):
     from runbook_runner.sandbox.docker.engine import connect
