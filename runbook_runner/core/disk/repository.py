@@ -3,6 +3,7 @@ own."""
 
 import errno
 import os
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -68,12 +69,14 @@ def repository_of(folder: Path) -> Path:
     return next(filter(_is_repository, (here, *here.parents)), here)
 
 
-def clone_of(folder: Path) -> Path:
-    """Returns the real path of the nearest clone that a folder is in, which is never the home or above it; of the
-    folder itself where there is none. What is in it may have come with the folder; a run's `.runbook` above says
-    nothing of that."""
+def clone_of(folder: Path) -> Path | None:
+    """Returns the real path of the nearest clone that a folder is in, or of the folder itself where there is none;
+    `None` where that would be no project (see `is_no_project`). What is in it may have come with the folder; a run's
+    `.runbook` above says nothing of that."""
     here = Path(os.path.realpath(folder))
-    return next((top for top in (here, *here.parents) if _is_repository(top, CLONED)), here)
+    if is_no_project(here):
+        return None
+    return next((top for top in (here, *here.parents) if has_mark(top, CLONED) and not is_no_project(top)), here)
 
 
 def came_with(folder: Path) -> Path:
@@ -103,6 +106,16 @@ def holds_home(real: Path) -> bool:
     """Whether this real path is the user's home or a folder above it."""
     home = os.path.realpath(os.path.expanduser("~"))  # noqa: PTH111 - a user without a home is not an error here
     return Path(home).is_relative_to(real)
+
+
+def is_no_project(real: Path) -> bool:
+    """Whether the files in this real path have not come together: it is the home or a folder above it, or one where
+    all users of this machine put theirs, such as /tmp. A file that was put there may name nothing beside it."""
+    try:
+        mode = real.stat().st_mode
+    except OSError:
+        return True
+    return holds_home(real) or bool(mode & stat.S_ISVTX and mode & stat.S_IWOTH)
 
 
 def has_mark(folder: Path, marks: Iterable[str] = REPOSITORY) -> bool:

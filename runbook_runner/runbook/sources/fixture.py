@@ -8,7 +8,7 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from runbook_runner.core.disk.git_index import is_of_user
-from runbook_runner.core.disk.repository import is_hidden
+from runbook_runner.core.disk.repository import is_hidden, is_no_project
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.files import is_file, is_folder, read_found, text_of
 from runbook_runner.core.formats.json_toml import read_json
@@ -124,6 +124,9 @@ def _inside(source: Path, name: str) -> Path:
         if not file.is_relative_to(folder):
             raise InputError(f"The file {name} is outside the fixture's folder.", where=str(source))
         hint = "It may be your own, and not the fixture's. If you mean it, give it with -f."
+        if is_no_project(folder):
+            hint = f"{hint} Or move the fixture, with its files, into a folder of its own."
+            raise InputError(f"The file {name} is in {folder}, which is no project.", where=str(source), hint=hint)
         if is_hidden(file, folder):
             raise InputError(f"The file {name} is hidden.", where=str(source), hint=hint)
         if not is_file(file):

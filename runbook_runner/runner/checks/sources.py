@@ -13,7 +13,7 @@ from urllib.parse import unquote
 from runbook_runner.core.authority import opens_provider
 from runbook_runner.core.criteria import CheckSource
 from runbook_runner.core.disk.git_index import is_of_user
-from runbook_runner.core.disk.repository import clone_of, holds_home, is_hidden
+from runbook_runner.core.disk.repository import clone_of, is_hidden
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.network.addresses import AllowList, is_public, parse_rule
 from runbook_runner.core.spec import Network, RunSpec
@@ -30,7 +30,7 @@ _FILE: Final = re.compile(r"file:(?://(?=/))?(?P<path>.+)", re.IGNORECASE | re.D
 # Documentation/git-check-ref-format.txt; and nothing that could be taken for an option.
 _REF: Final = re.compile(r"(?!-)(?!.*(?:\.\.|@\{|//|/\.|\.lock(?:/|$)))[^\x00-\x20\x7f~^:?*\[\\]{1,250}(?<![./])")
 _BARE_HINT: Final = "A bare clone whose files are in the runbook's repository (`git add` it) is used."
-_FOLDER_HINT: Final = "Put the repository into the runbook's project, or give an https address."
+_FOLDER_HINT: Final = "Put runbook and repository into a folder of their own, or give an https address."
 
 
 @dataclass(frozen=True)
@@ -171,8 +171,9 @@ def _in_project(source: GitSource, path: str, folder: Path | None, document: str
         real, top = Path(os.path.realpath(folder / path)), clone_of(folder)
     except ValueError as error:
         raise source.wrong("has a path that can't be.") from error
-    if holds_home(top):
-        raise source.wrong("is a path, and the runbook lies in your home, where all is yours.", _FOLDER_HINT)
+    if top is None:
+        message = f"is a path, and the runbook lies in {folder.absolute()}, which is no project."
+        raise source.wrong(message, _FOLDER_HINT)
     if not real.is_relative_to(top):
         raise source.wrong(f"is outside of the runbook's project {top}.", _FOLDER_HINT)
     if real == top:

@@ -12,7 +12,7 @@ from runbook_runner.core import ids, settings
 from runbook_runner.core.criteria import CheckSource
 from runbook_runner.core.declared import Secret
 from runbook_runner.core.disk.git_index import is_of_user
-from runbook_runner.core.disk.repository import is_hidden
+from runbook_runner.core.disk.repository import is_hidden, is_no_project
 from runbook_runner.core.errors import InputError, raised
 from runbook_runner.core.files import is_file, is_folder
 from runbook_runner.core.network.addresses import parse_rule
@@ -176,6 +176,9 @@ def _below(folder: Path, name: str, runbook: Runbook) -> Path:
     if not real.is_relative_to(top):
         raise InputError(f"The sample input {name!r} is outside the runbook's folder.", where=where)
     hint = "It may be your own, and not the runbook's. If you mean it, give it with -f."
+    if is_no_project(top):
+        hint = f"{hint} Or move the runbook, with its inputs, into a folder of its own."
+        raise InputError(f"The sample input {name!r} is in {top}, which is no project.", where=where, hint=hint)
     if is_hidden(real, top):
         raise InputError(f"The sample input {name!r} is a hidden file.", where=where, hint=hint)
     if is_of_user(real, Path(os.path.realpath(runbook.source))):

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from runbook_runner.core.authority import only_from_user
 from runbook_runner.core.disk.links import open_regular
+from runbook_runner.core.disk.repository import is_no_project
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.files import read_stream, read_text, text_of
 from runbook_runner.core.text import nearest
@@ -51,11 +52,15 @@ def variables_beside(
 ) -> dict[str, str]:
     """The declared secrets that the `.env` of a runbook's folder sets. environ: what the user has set. warn: gets a
     message for each line that sets no variable, for what such a file can't set, for a name that is nearly a declared
-    one, and for a file that is not read. Raises InputError for a file that is too large or not text."""
+    one, and for a file that is not read, such as one in the home: it may be the user's own. Raises InputError for a
+    file that is too large or not text."""
     wanted = set(declared)
     path = folder / ".env" if folder else None
     text = _regular_text(path, warn) if path else None
     if path is None or text is None:
+        return {}
+    if wanted and is_no_project(Path(os.path.realpath(path.parent))):
+        warn(f"{path} is not read: it may be your own, and not the runbook's. If you mean it, name it with --env-file.")
         return {}
     if len(text) > _MOST_BESIDE:
         raise InputError(f"The environment file has more than {_MOST_BESIDE >> 10} KB.", where=str(path))

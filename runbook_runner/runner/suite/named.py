@@ -8,11 +8,12 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from runbook_runner.core.disk.git_index import is_of_user
-from runbook_runner.core.disk.repository import CLONED, clone_of, has_mark, is_hidden
+from runbook_runner.core.disk.repository import CLONED, clone_of, has_mark, is_hidden, is_no_project
 from runbook_runner.core.errors import InputError
 
 _MOST_PARTS, _LONGEST_PART = 10, 255
 _HINT: Final = "It may be your own, and not the suite's."
+_OUTSIDE: Final = "A suite names files of its own project only."
 
 
 def named_in(suite: Path, path: Path, where: str) -> Path:
@@ -22,12 +23,13 @@ def named_in(suite: Path, path: Path, where: str) -> Path:
         top, found = clone_of(suite.parent), Path(os.path.realpath(suite.parent / path))
     except ValueError as error:  # NUL
         raise InputError(f"{str(path)!r} is no path.", where=where) from error
+    if top is None:
+        hint = f"{suite.absolute().parent} is no project: move the suite, with its runbooks, into a folder of its own."
+        raise InputError(_OUTSIDE, where=where, hint=hint)
     if not found.is_relative_to(top):
-        message = "A suite names files of its own project only."
-        raise InputError(message, where=where, hint=f"{path} is outside of it.")
+        raise InputError(_OUTSIDE, where=where, hint=f"{path} is outside of it.")
     if any(has_mark(folder, CLONED) for folder in (found, *found.parents) if folder != top and top in folder.parents):
-        message = "A suite names files of its own project only."
-        raise InputError(message, where=where, hint=f"{path} is in a clone of its own.")
+        raise InputError(_OUTSIDE, where=where, hint=f"{path} is in a clone of its own.")
     if is_hidden(found, top):
         raise InputError(f"{path} is hidden.", where=where, hint=_HINT)
     if is_of_user(found, Path(os.path.realpath(suite))):
@@ -75,6 +77,9 @@ def _require_own(document: Path, path: Path) -> None:
     meant = folder / path.relative_to(document.parent)
     if Path(os.path.realpath(path)) != meant:
         raise InputError("A case and what it expects are no links.", where=str(path))
+    if is_no_project(folder):
+        hint = f"{folder} is no project: move the runbook, with its cases, into a folder of its own."
+        raise InputError("This file may be your own, and not a case of the runbook.", where=str(path), hint=hint)
     if is_hidden(meant, folder):
         raise InputError("This file of a case is hidden.", where=str(path), hint=_HINT)
     if is_of_user(meant, Path(os.path.realpath(document))):

@@ -421,7 +421,7 @@ def test_a_repository_that_is_the_user_s_own_is_not_read(runbook: Any, repositor
 def test_a_runbook_in_the_home_names_no_repository_there(runbook: Any, repository: Any) -> None:
     repository("mine.git").files(expected_txt="one\n")
     ran = run(runbook, source("mine.git"), env={"HOME": str(runbook.cwd)})
-    assert (ran.code, "lies in your home" in ran.err) == (2, True), ran.err
+    assert (ran.code, "which is no project" in ran.err) == (2, True), ran.err
 
 
 def test_a_working_copy_in_a_folder_without_git_is_a_source(runbook: Any, repository: Any) -> None:
