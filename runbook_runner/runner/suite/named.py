@@ -4,12 +4,15 @@ committed."""
 
 import os
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Final
 
 from runbook_runner.core.disk.git_index import is_of_user
 from runbook_runner.core.disk.repository import CLONED, clone_of, has_mark, is_hidden, is_no_project
+from runbook_runner.core.disk.walk import walk
 from runbook_runner.core.errors import InputError
+from runbook_runner.core.files import is_folder
 
 _MOST_PARTS, _LONGEST_PART = 10, 255
 _HINT: Final = "It may be your own, and not the suite's."
@@ -38,22 +41,31 @@ def named_in(suite: Path, path: Path, where: str) -> Path:
 
 
 def cases_of(document: Path, pattern: str) -> Iterator[Path]:
-    """The files below a runbook's folder that a pattern names. Raises InputError for a pattern that leads out of it or
-    anywhere, and for what may not have come with the runbook."""
+    """The files below a runbook's folder that a pattern names; a wildcard stands for no hidden one. Raises InputError
+    for a pattern that leads out of it or anywhere, for what may not have come with the runbook, and as `walk`."""
     parts = PurePosixPath(pattern).parts
     if not parts or pattern.startswith("/") or {"..", "**"} & set(parts) or len(parts) > _MOST_PARTS:
         raise InputError(f"{pattern!r} is no pattern of files below a runbook.", hint="Such as examples/*/input.json.")
     if any(len(part) > _LONGEST_PART or "\0" in part for part in parts):
         raise InputError(f"No file has a name like in {pattern[:100]!r}.")
     folder = document.parent
-    try:
-        for path in sorted(path for path in folder.glob(pattern) if path.is_file()):
-            _require_own(document, path)
+    above = len(folder.parts)
+
+    def fits(entry: "os.DirEntry[str]") -> bool:
+        """As far as it goes: in each folder that is entered, only the last part is new."""
+        names = Path(entry.path).parts[above:]
+        return len(names) <= len(parts) and _fits(names[-1], parts[len(names) - 1])
+
+    for entry in walk(folder, enters=fits):
+        path = Path(entry.path)
+        is_whole = len(path.parts) - above == len(parts)
+        if fits(entry) and (entry.is_file() if is_whole else entry.is_symlink() and is_folder(path)):
+            _require_own(document, path)  # which no link is
             yield path
-    except (OSError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"The cases can't be read: {error}.", where=str(folder)) from error
+
+
+def _fits(name: str, part: str) -> bool:
+    return fnmatchcase(name, part) and (part.startswith(".") or not name.startswith("."))
 
 
 def expected_of(document: Path, fixture: Path) -> Path | None:
@@ -63,11 +75,8 @@ def expected_of(document: Path, fixture: Path) -> Path | None:
     if not os.path.lexists(folder):
         return None
     _require_own(document, folder)
-    try:
-        for path in folder.rglob("*"):
-            _require_own(document, path)
-    except OSError as error:
-        raise InputError(f"The expected files can't be read: {error.strerror}.", where=str(folder)) from error
+    for entry in walk(folder):
+        _require_own(document, Path(entry.path))
     return folder
 
 

@@ -463,6 +463,28 @@ def test_patterns_that_would_lead_anywhere_are_refused(runbook: Any, suite: Any,
     assert "error: " in ran.err
 
 
+@pytest.mark.parametrize("target", [".", "/", "examples"])
+def test_no_pattern_leads_through_a_link(runbook: Any, suite: Any, target: str) -> None:
+    """Eight of them that lead to their own folder make 8⁹ paths, and one that leads to / the whole machine."""
+    case(runbook, "a", "two")
+    evaluate = suite(f"cases: '{'*/' * 9}input.json'\n")
+    for number in range(8):
+        (runbook.cwd / f"words/l{number}").symlink_to(target)
+    ran = evaluate("--dry-run")
+    assert (ran.code, "words/l0: A case and what it expects are no links." in ran.err) == (2, True), ran.err
+    for pattern in ("examples/*/input.json", "[!l]*/?/input.json"):
+        assert evaluate("--dry-run", "--cases", pattern).json["groups"] == ["words/a/default"]
+
+
+def test_a_wildcard_stands_for_no_hidden_file(runbook: Any, suite: Any) -> None:
+    case(runbook, "a", "two")
+    case(runbook, ".b", "two")
+    evaluate = suite()
+    assert evaluate("--dry-run").json["groups"] == ["words/a/default"]
+    ran = evaluate("--dry-run", "--cases", "examples/.b/*")
+    assert (ran.code, "This file of a case is hidden." in ran.err) == (2, True), ran.err
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
