@@ -17,6 +17,7 @@ import certifi
 
 from runbook_runner.core.apart.process import OnCancel
 from runbook_runner.core.disk.links import open_regular
+from runbook_runner.core.disk.walk import files_below
 from runbook_runner.core.errors import NotReadyError, RunbookError
 from runbook_runner.core.events import Event, NetworkConnection
 from runbook_runner.core.programs import SYSTEM_PATH, find_program, search_path
@@ -239,7 +240,7 @@ class Git:
         is left out."""
         lines = [line for line in said.splitlines() if line.strip() and not line.startswith("remote:")]
         text, url, secret = "\n".join(lines), self._source.url, self._source.secret
-        if any(path.is_file() and path.stat().st_size >= most - _BLOCK for path in self._folder.rglob("*")):
+        if any(path.stat().st_size >= most - _BLOCK for path in files_below(self._folder)):
             return self._source.wrong(f"is larger than {most >> 20} MB.", "Keep a smaller one for the checks.")
         if self._proxy:
             self._proxy.stop()  # it has told of all connections then
@@ -273,7 +274,8 @@ class Git:
 
 @contextmanager
 def open_git(source: GitSource, work: Path, value: str | None, on_cancel: OnCancel) -> Iterator[Git]:
-    """work: that of the run's claim. value: of the source's secret. Raises InputError, NotReadyError."""
+    """work: that of the run's claim. value: of the source's secret. Raises CancelledError, InputError and
+    NotReadyError."""
     try:
         with beside_folder(work) as folder:
             if source.pack:
@@ -281,7 +283,7 @@ def open_git(source: GitSource, work: Path, value: str | None, on_cancel: OnCanc
             elif source.folder:
                 stand_in = folder / "stand-in.git"
                 make_repository(stand_in)
-                fill_stand_in(source, stand_in)
+                fill_stand_in(source, stand_in, on_cancel)
                 yield Git(source, folder, f"file://{quote(str(stand_in))}", {}, on_cancel)
             else:
                 options = _credential(source, value) if value else {}

@@ -5,16 +5,25 @@ and a pointer to its objects."""
 import os
 import stat
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
+from threading import Event
 from typing import Final
 
-from runbook_runner.core.disk.links import copy_tree, open_regular
+from runbook_runner.core.apart.process import OnCancel
+from runbook_runner.core.disk.links import open_regular
+from runbook_runner.core.disk.walk import walk
+from runbook_runner.core.errors import InputError
+from runbook_runner.core.text import counted
 from runbook_runner.runner.checks.sources import GitSource
 
 _MOST: Final = 200_000
 """Files and folders of a repository."""
 _MOST_BYTES: Final = 64 << 20
-"""Of its references."""
+"""Of its references, of which each file and folder takes a block."""
+_BLOCK: Final = 4096
+_LONGEST: Final = 4200
+"""Of one: an id, or `ref: ` and the path of another, which has at most 4,096 bytes."""
 # They lead to objects and references elsewhere: gitrepository-layout of git.
 _LEADS_OUT: Final = ("commondir", "objects/info/alternates", "objects/info/http-alternates")
 
@@ -33,18 +42,46 @@ def make_repository(folder: Path, *, sha256: bool = False) -> None:
     (folder / "HEAD").write_text("ref: refs/heads/none\n")
 
 
-def fill_stand_in(source: GitSource, stand_in: Path) -> None:
-    """stand_in: a new bare repository. Raises InputError for what is no repository of its own, and OSError."""
+def fill_stand_in(source: GitSource, stand_in: Path, on_cancel: OnCancel) -> None:
+    """stand_in: a new bare repository. Raises InputError for what is no repository of its own, CancelledError and
+    OSError."""
     assert source.folder
     git = _folder_of_git(source, source.folder)
-    _require_own(source, git)
-    for name in ("HEAD", "packed-refs"):
-        if (git / name).exists():
-            with open_regular(git / name) as file:
-                (stand_in / name).write_bytes(file.read(_MOST_BYTES))
-    if (git / "refs").is_dir():
-        copy_tree(git / "refs", stand_in / "refs")
+    stopped = Event()
+    with on_cancel(stopped.set):
+        _require_own(source, git, stopped)
+        _copy_references(source, git, stand_in, stopped)
     (stand_in / "objects/info/alternates").write_bytes(os.fsencode(git / "objects") + b"\n")
+
+
+def _copy_references(source: GitSource, git: Path, stand_in: Path, stopped: Event) -> None:
+    """Ends early when `stopped` is set."""
+    left = _MOST_BYTES
+    for name, most in (("HEAD", _LONGEST), ("packed-refs", _MOST_BYTES)):
+        if (git / name).exists():
+            (stand_in / name).write_bytes(content := _read(source, git / name, most))
+            left -= len(content)
+    for entry in _entries(git / "refs", stopped):
+        copy = stand_in / os.path.relpath(entry.path, git)
+        if (left := left - _BLOCK) < 0:
+            raise source.wrong(f"has references of more than {_MOST_BYTES >> 20} MB.", "`git gc` packs them.")
+        if entry.is_dir(follow_symlinks=False):
+            copy.mkdir()
+        elif entry.is_file(follow_symlinks=False):
+            copy.write_bytes(_read(source, Path(entry.path), _LONGEST))
+
+
+def _entries(folder: Path, stopped: Event) -> Iterator["os.DirEntry[str]"]:
+    return takewhile(lambda _: not stopped.is_set(), walk(folder, most=_MOST))
+
+
+def _read(source: GitSource, file: Path, most: int) -> bytes:
+    """Raises InputError for one with more than `most` bytes, and OSError."""
+    with open_regular(file) as content:
+        data = content.read(most + 1)
+    if len(data) > most:
+        raise source.wrong(f"has more in {file.name!a} than references: over {counted(most, 'byte')}.")
+    return data
 
 
 def _folder_of_git(source: GitSource, folder: Path) -> Path:
@@ -60,23 +97,14 @@ def _folder_of_git(source: GitSource, folder: Path) -> Path:
     return folder
 
 
-def _require_own(source: GitSource, git: Path) -> None:
-    """All that git would read is in the folder itself."""
+def _require_own(source: GitSource, git: Path, stopped: Event) -> None:
+    """All that git would read is in the folder itself. Ends early when `stopped` is set."""
     for name in _LEADS_OUT:
         if os.path.lexists(git / name):
             raise source.wrong(f"has a part of itself elsewhere: {name} says where.", "Make a whole clone of it.")
-    for number, entry in enumerate(_entries(git)):
-        if entry.is_symlink():
-            raise source.wrong(f"has a link in it: {os.path.relpath(entry.path, git)!a}.", "Make a whole clone of it.")
-        if number >= _MOST:
-            raise source.wrong(f"has more than {_MOST:,} files.", "`git gc` packs them.")
-
-
-def _entries(top: Path) -> Iterator["os.DirEntry[str]"]:
-    folders = [str(top)]
-    while folders:
-        with os.scandir(folders.pop()) as entries:
-            for entry in entries:
-                yield entry
-                if entry.is_dir(follow_symlinks=False):
-                    folders.append(entry.path)
+    try:
+        link = next((entry.path for entry in _entries(git, stopped) if entry.is_symlink()), None)
+    except InputError as error:
+        raise source.wrong(f"can't be looked through: {error.message}", "`git gc` packs what is in it.") from error
+    if link:
+        raise source.wrong(f"has a link in it: {os.path.relpath(link, git)!a}.", "Make a whole clone of it.")

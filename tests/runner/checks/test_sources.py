@@ -19,6 +19,8 @@ from runbook_runner.core.errors import CancelledError, NotReadyError
 from runbook_runner.core.redaction import Redactor
 from runbook_runner.runner.cancellation import Cancellation
 from runbook_runner.runner.checks.clones import _Commit, _Entry, _parts, _Room
+from runbook_runner.runner.checks.git import open_git
+from runbook_runner.runner.checks.sources import GitSource
 
 RUNBOOK = """\
 ---
@@ -396,6 +398,45 @@ def test_a_repository_whose_parts_are_elsewhere_is_refused(
     change(made, secret)
     ran = failed(runbook, source("checks.git"))
     assert (ran.code, "elsewhere" in ran.err or "has a link in it" in ran.err) == (2, True), ran.err
+
+
+@pytest.mark.parametrize("name", ["HEAD", "packed-refs", "refs/heads/other"])
+def test_references_that_say_to_have_gigabytes_are_not_copied(runbook: Any, repository: Any, name: str) -> None:
+    made = repository("checks.git")
+    made.files(expected_txt="one\n")
+    with (made.path / name).open("ab") as file:
+        file.truncate(3 << 30)  # no block of it is on the disk
+    ran = failed(runbook, source("checks.git"))
+    assert (ran.code, f"has more in '{Path(name).name}' than references" in ran.err) == (2, True), ran.err
+
+
+def test_references_are_counted_and_their_folders(runbook: Any, repository: Any) -> None:
+    made = repository("checks.git")
+    made.files(expected_txt="one\n")
+    for n in range((64 << 20) // 4096):
+        (made.path / "refs" / "heads" / f"{n}").mkdir()
+    ran = failed(runbook, source("checks.git"))
+    assert (ran.code, "has references of more than 64 MB" in ran.err) == (2, True), ran.err
+
+
+def test_a_repository_with_very_many_folders_in_each_other_is_refused(
+    runbook: Any, repository: Any, nested: Callable[[Path, int], Path]
+) -> None:
+    made = repository("checks.git")
+    made.files(expected_txt="one\n")
+    nested(made.path / "refs", 1000)
+    ran = run(runbook, source("checks.git"))
+    assert (ran.code, "more than 200 folders in each other" in ran.err) == (2, True), ran.err
+
+
+def test_a_cancellation_ends_the_reading_of_a_repository(repository: Any, tmp_path: Path) -> None:
+    made, cancelled = repository("checks.git"), Cancellation()
+    cancelled.request()
+    (tmp_path / "work").mkdir(mode=0o700)
+    asked = GitSource("golden", str(made.path), None, None, None, folder=made.path)
+    with pytest.raises(CancelledError), open_git(asked, tmp_path / "work", None, cancelled.ends_with):
+        pass
+    assert not [*(tmp_path / "work").iterdir()]
 
 
 def test_a_repository_that_is_the_user_s_own_is_not_read(runbook: Any, repository: Any) -> None:
