@@ -12,9 +12,9 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["runbook_runner.sandbox.images.archive", "tarfile"]):
+with atheris.instrument_imports(include=["runbook_runner.sandbox.images.transfer.archive", "tarfile"]):
     from runbook_runner.core.errors import InputError
-    from runbook_runner.sandbox.images.archive import opened
+    from runbook_runner.sandbox.images.transfer.archive import opened
 
 BLOCK = tarfile.BLOCKSIZE
 FILE = Path(tempfile.mkdtemp(prefix="fuzz-images-"), "images.tar")
@@ -34,7 +34,7 @@ def one_input(data: bytes) -> None:
     FILE.write_bytes(with_checksums(data))
     try:
         with opened(FILE) as archive:
-            got = b"".join(archive.blocks())
+            got = b"".join(archive.blocks(archive.names))
     except InputError:
         return
     most = (100 if data.startswith((b"\x1f\x8b", b"BZ", b"\xfd7z")) else 1) * len(data)

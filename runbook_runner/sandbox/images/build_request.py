@@ -46,9 +46,16 @@ class BuildFailedError(Exception):
 
 
 def build_records(
-    engine: Engine, context: bytes, options: Mapping[str, Any], bounds: Bounds | None, left_s: float
+    engine: Engine,
+    context: bytes,
+    options: Mapping[str, Any],
+    bounds: Bounds | None,
+    left_s: float,
+    *,
+    logins: bool = True,
 ) -> Generator[dict[str, Any], None, None]:
-    """Yields what the engine says. left_s: seconds until the build is ended. Raises BuildFailedError, OSError."""
+    """Yields what the engine says. left_s: seconds until the build is ended. logins: those that Docker keeps for
+    registries are used. Raises BuildFailedError, OSError."""
     group = f"runbook-build-{token_hex(8)}" if engine.is_podman and engine.is_near else None
     done = threading.Event()
 
@@ -68,7 +75,8 @@ def build_records(
             with suppress(
                 RuntimeError, LookupError, ValueError, OSError
             ):  # of a credential helper that is missing or broken
-                engine.api._set_auth_headers(headers)  # type: ignore[attr-defined]
+                if logins:
+                    engine.api._set_auth_headers(headers)  # type: ignore[attr-defined]
             connection.request("POST", f"/v{engine.api.api_version}/build?{parameters}", context, headers)
             answer = connection.getresponse()
             over = answer.status >= 400

@@ -17,6 +17,7 @@ from runbook_runner.sandbox.base import SandboxSpec
 from runbook_runner.sandbox.docker.engine import Engine, engine_errors
 from runbook_runner.sandbox.docker.sandbox import DockerSandbox
 from runbook_runner.sandbox.images import recipe
+from runbook_runner.sandbox.images.built_here import is_built_here
 from runbook_runner.sandbox.images.provide import planned
 from runbook_runner.sandbox.images.recipe import Layer, Made
 from runbook_runner.sandbox.images.snapshots import (
@@ -28,10 +29,16 @@ from runbook_runner.sandbox.images.snapshots import (
     known_snapshots,
 )
 
+IMPORTED: Final = f"{PREFIX}import/"
+"""What the names of images begin with while they are imported; no snapshot's do."""
 _BUILDING_S: Final = 3600.0  # an image without a name may be a step of a build that is still running
 _PROGRAMS: Final = ("python3", "uv", "node", "npm", "git", "chromium", "playwright")
 _ANSWER_S: Final = 60.0
 _MOST_SAID: Final = 1 << 20  # bytes: the programs of an image may print without end
+
+
+_Group = tuple[str, str, bool]
+"""Of images: their name, their project, whether they were built here."""
 
 
 @dataclass(frozen=True)
@@ -133,16 +140,16 @@ def _built(item: Mapping[str, Any], tag: str) -> Built:
 def stale(engine: Engine, images: Sequence[Built], wanted: RunImages) -> tuple[Built, ...]:
     """Returns those that no run would use any more, the ones that are built on others first. images: newest first. Of
     images that can't be judged here, such as those of another project's snapshots, the newest of each name and project
-    is kept."""
-    newest: set[tuple[str, str]] = set()
+    is kept; of those built here and of all others: another may say anything of its age, name and project."""
+    newest: set[_Group] = set()
     old = [image for image in images if not _is_wanted(engine, image, wanted, newest)]
     return tuple(sorted(old, key=lambda image: -len(image.made.layers) if image.made else 0))
 
 
-def _is_wanted(engine: Engine, image: Built, wanted: RunImages, newest: set[tuple[str, str]]) -> bool:
-    if not image.tag:
+def _is_wanted(engine: Engine, image: Built, wanted: RunImages, newest: set[_Group]) -> bool:
+    if not image.tag or image.tag.startswith(IMPORTED):
         return False
-    which = (image.name, image.made.origin if image.made else "")
+    which = (image.name, image.made.origin if image.made else "", is_built_here(engine, image.digest))
     first = which not in newest
     newest.add(which)
     if image.made is None:

@@ -16,12 +16,18 @@ from runbook_runner.sandbox.docker.engine import Engine
 from runbook_runner.sandbox.images import recipe
 from runbook_runner.sandbox.images.build import build_image
 from runbook_runner.sandbox.images.build_request import Bounds
+from runbook_runner.sandbox.images.built_here import is_others, kind_of, note
 from runbook_runner.sandbox.images.recipe import Layer, Recipe
 from runbook_runner.sandbox.images.snapshots import Near, Snapshot, find_base
 
 _INSTALLING: Final = (
     1 << 30
 )  # bytes of memory: with 192 MB two of our agents could not be installed, with 384 MB all could
+
+_UNCLEAR: Final = (
+    "{} was not built or imported by you here, and nothing is built on it: it is built again, as by `runbook snapshots "
+    "build --fresh`."
+)
 
 MayBuild = Callable[[Snapshot, str], None]
 """Takes a snapshot and the digest of the very files that its image is made of."""
@@ -63,7 +69,7 @@ def ensure(
     """
     bundle = recipe.read_bundle(settings.ca_bundle)
     how = _How(engine, settings, report, near, may_build, bounds)
-    image = _snapshot(how, snapshot, fresh=fresh)
+    image = _snapshot(how, snapshot, fresh=fresh or _builds_on_unclear(how, snapshot, layers))
     return _on_top(how, snapshot.name, image, layers, bundle, foreign=snapshot.origin != "built-in")
 
 
@@ -118,6 +124,18 @@ class _How:
     bounds: Bounds | None
 
 
+def _builds_on_unclear(how: _How, snapshot: Snapshot, layers: Sequence[Layer]) -> bool:
+    def there(depth: int) -> ImageRef | None:
+        return planned(how.engine, snapshot, layers[:depth], how.settings, how.near)
+
+    if not how.engine.is_podman or there(len(layers)):
+        return False
+    unclear = [image.tag for image in map(there, range(len(layers))) if image and _is_unclear(how.engine, image)]
+    if unclear:
+        how.report(_UNCLEAR.format(unclear[0]))
+    return bool(unclear)
+
+
 def _snapshot(how: _How, snapshot: Snapshot, above: tuple[str, ...] = (), *, fresh: bool = False) -> ImageRef:
     """Builds its base first, unless the engine has the image itself, as after an import."""
     made_of = recipe.of_snapshot(how.engine, snapshot, how.settings, how.near, above)
@@ -125,8 +143,11 @@ def _snapshot(how: _How, snapshot: Snapshot, above: tuple[str, ...] = (), *, fre
     if not fresh and (digest := how.engine.image_id(made_of.tag)):
         return ImageRef(made_of.tag, digest)
     if base := find_base(snapshot, how.near, above):
-        _snapshot(how, base, (*above, snapshot.name))
-    return _built(how, made_of, how.bounds if snapshot.origin == "user" else None, fresh=fresh)
+        below = _snapshot(how, base, (*above, snapshot.name))
+        if _is_unclear(how.engine, below):
+            how.report(_UNCLEAR.format(below.tag))
+            _snapshot(how, base, (*above, snapshot.name), fresh=True)
+    return _built(how, made_of, offered=snapshot.origin == "user", fresh=fresh)
 
 
 def _on_top(
@@ -142,9 +163,20 @@ def _on_top(
             bundle=bundle,
             foreign=foreign,
         )
-        offered = bool(layers[depth - 1].origin)
-        image = _built(how, made_of, how.bounds if offered else _limits(how.bounds) if foreign else None)
+        image = _built(how, made_of, offered=bool(layers[depth - 1].origin))
     return image
+
+
+def _is_foreign(engine: Engine, made_of: Recipe) -> bool:
+    """Whether it is built on an image that is not this program's own, whatever that is called."""
+    base = engine.image_id(made_of.base) if made_of.base else None
+    return bool(base and is_others(engine, made_of.arguments["BASE_IMAGE"], base))
+
+
+def _is_unclear(engine: Engine, image: ImageRef | None) -> bool:
+    """Whether an image may have instructions (ONBUILD) for what is built on it: Podman does not tell them, and none
+    that was built or imported here has any."""
+    return engine.is_podman and image is not None and kind_of(engine, image.digest) is None
 
 
 def _limits(bounds: Bounds | None) -> Bounds | None:
@@ -152,21 +184,26 @@ def _limits(bounds: Bounds | None) -> Bounds | None:
     return bounds and Bounds(True, bounds.cpus, max(bounds.memory_bytes, _INSTALLING), math.inf)
 
 
-def _built(how: _How, made_of: Recipe, bounds: Bounds | None, *, fresh: bool = False) -> ImageRef:
+def _built(how: _How, made_of: Recipe, *, offered: bool, fresh: bool = False) -> ImageRef:
+    """offered: a project offers what is to be built."""
     engine, tag = how.engine, made_of.tag
     digest = None if fresh else engine.image_id(tag)
     if digest is None:
-        with locked(_lock_file(tag), how.report, f"builds {tag}"):
+        with locked(lock_file(tag), how.report, f"builds {tag}"):
             # Another process may have built it while this one waited for the lock.
             digest = None if fresh else engine.image_id(tag)
             if digest is None:
-                build_image(engine, made_of, how.report, fresh=fresh, bounds=bounds)
-                digest = engine.image_id(tag)
+                foreign = _is_foreign(engine, made_of)
+                bounded = foreign or (made_of.foreign and made_of.made.layers)
+                bounds = how.bounds if offered else _limits(how.bounds) if bounded else None
+                build_image(engine, made_of, how.report, fresh=fresh, foreign=foreign, bounds=bounds)
+                if digest := engine.image_id(tag):
+                    note(engine, digest, "foreign" if foreign or made_of.foreign else "own")
     if digest is None:
         raise NotReadyError(f"The engine built {tag} and does not have it.", hint="Is its disk full?")
     return ImageRef(tag, digest)
 
 
-def _lock_file(tag: str) -> Path:
+def lock_file(tag: str) -> Path:
     """Of this user, for all their processes that build the tag."""
     return private_folder(user_data(), "locks") / (tag.replace("/", "-").replace(":", "-") + ".lock")

@@ -52,6 +52,39 @@ def tags(name: str) -> list[str]:
     return subprocess.run(command, capture_output=True, text=True).stdout.split()
 
 
+def forget(*names: str) -> None:
+    for tag in (tag for name in names for tag in tags(name)):
+        subprocess.run(["docker", "rmi", tag], capture_output=True, check=True)
+
+
+def labelled(name: str) -> list[str]:
+    """The ids of the engine's images that say they are of this snapshot, whatever they are called."""
+    found = connect().api.images(filters={"label": f"runbook.snapshot={name}"})
+    return sorted({item["Id"] for item in found})
+
+
+def changed(file: Path, *, layer: bytes | None = None, tag: str | None = None, **said: Any) -> None:
+    """Writes the export of one image anew. layer: one more. tag: its name. said: of it in its configuration."""
+    with tarfile.open(file) as old:
+        files = {member.name: content.read() for member in old if (content := old.extractfile(member))}
+    (image,) = json.loads(files["manifest.json"])
+    config = json.loads(files[image["Config"]])
+    if layer:
+        files["stranger.tar"] = layer
+        image["Layers"].append("stranger.tar")
+        config["rootfs"]["diff_ids"].append(digest(layer))
+        config["history"].append({"created_by": "stranger"})
+    config["config"] |= said.pop("config", {})
+    written = {"manifest.json": json.dumps([{**image, "RepoTags": [tag or image["RepoTags"][0]]}]).encode()}
+    written[image["Config"]] = json.dumps(config | said).encode()
+    file.write_bytes(context_archive(files | written).getvalue())
+
+
+def one_file(name: str) -> bytes:
+    """A layer."""
+    return tarfile.TarInfo(name).tobuf() + bytes(1024)
+
+
 def declare_agent(folder: Path) -> None:
     (folder / ".runbook" / "agents").mkdir(parents=True, exist_ok=True)
     (folder / ".runbook" / "agents" / "mine.toml").write_text(AGENT)
@@ -132,7 +165,7 @@ def test_file_that_holds_no_snapshot_is_refused(runbook: Any) -> None:
 
 
 OURS = [{"Config": "c", "RepoTags": ["runbook-runner/mine:1"], "Layers": []}]
-OTHER = [{"Config": "c", "RepoTags": ["runbook-runner/mine:1", "python:3.12-slim"], "Layers": []}]
+OTHER = [OURS[0], {**OURS[0], "RepoTags": ["python:3.12-slim"]}]
 DIGEST = [{**OURS[0], "RepoTags": [f"runbook-runner/base:python312@sha256:{'0' * 64}"]}]
 BOTH = [{**OURS[0], "repoTag\u017f": ["python:3.12-slim"]}]
 REF = "org.opencontainers.image.ref.name"
@@ -160,7 +193,7 @@ MINE = {"manifests": [{"annotations": {REF: "runbook-runner/mine:1"}}]}
 )
 def test_an_import_takes_over_no_other_image_of_the_machine(runbook: Any, files: Any, says: str) -> None:
     with tarfile.open(runbook.cwd / "images.tar", "w") as made:
-        for name, content in (*files, ("c", {})):
+        for name, content in (*files, ("c", {"rootfs": {"diff_ids": []}})):
             data = json.dumps(content).encode()
             member = tarfile.TarInfo(name)
             if isinstance(content, str):
@@ -171,20 +204,16 @@ def test_an_import_takes_over_no_other_image_of_the_machine(runbook: Any, files:
 
 
 @docker
-def test_no_import_is_a_step_of_other_builds(runbook: Any) -> None:
+def test_no_import_is_a_step_of_other_builds(runbook: Any, write: Any) -> None:
     """A manifest may say that an image was built on another one, by the very step that a user's Dockerfile has."""
-    names = [f"runbook-runner/t-{uuid4().hex[:8]}:1" for _ in range(2)]
-    api = connect().api
-    for name, base in ((names[0], "scratch"), (names[1], names[0])):
-        archive = context_archive({"Dockerfile": f"FROM {base}\nCOPY x /{name}\n".encode(), "x": b""})
-        assert list(api.build(fileobj=archive, custom_context=True, tag=name, rm=True, decode=True))
-    subprocess.run(["docker", "save", "--output", runbook.cwd / "images.tar", *names], check=True)
-    subprocess.run(["docker", "rmi", *names], capture_output=True, check=True)
-    try:
-        ran = runbook("snapshots", "import", "images.tar")
-        assert api.inspect_image(names[1])["Parent"] == "", ran.err
-    finally:
-        subprocess.run(["docker", "rmi", *names], capture_output=True)
+    below = write("FROM scratch\nCOPY Dockerfile /\n")
+    above = write(f"ARG BASE_IMAGE=snapshot:{below}\nFROM ${{BASE_IMAGE}}\nCOPY Dockerfile /above\n")
+    assert runbook("snapshots", "export", "--trust", below, above, "-o", "images.tar").code == 0
+    (tag,), api = tags(above), connect().api
+    assert api.inspect_image(tag)["Parent"]
+    forget(below, above)
+    ran = runbook("snapshots", "import", "images.tar")
+    assert (ran.code, api.inspect_image(tag)["Parent"]) == (0, ""), ran.err
 
 
 # --- the user's own ------------------------------------------------------------------------------------------------
@@ -405,6 +434,10 @@ def test_exported_images_are_used_by_runs_of_the_machine_that_imports_them(runbo
     assert shown.json["programs"]["mine"] == "4.5.6"
     built = runbook("snapshots", "build", "--trust", name, "--agent", "mine", env=there)
     assert "Building" not in built.out
+    (runbook.cwd / ".runbook/agents/mine.toml").write_text(AGENT.replace("4.5.6", "4.5.7"))
+    built = runbook("snapshots", "build", "--trust", name, "--agent", "mine", env=there)
+    assert (built.code, built.out.count("Building")) == (0, 1), built.err
+    assert {path.parent.name for path in runbook.data.glob("images/*/*/*")} == {"imported", "foreign"}
 
 
 @docker
@@ -432,7 +465,7 @@ ODD_CONFIGS = {
 @docker
 def test_an_image_that_says_anything_of_itself_is_listed_all_the_same(runbook: Any, write: Any) -> None:
     name = write(SMALL + "odd\n")
-    layer = tarfile.TarInfo("file").tobuf() + bytes(1024)
+    layer = one_file("file")
     files, manifest = {"layer": layer}, []
     for kind, config in ODD_CONFIGS.items():
         if config:
@@ -444,6 +477,8 @@ def test_an_image_that_says_anything_of_itself_is_listed_all_the_same(runbook: A
     (runbook.cwd / "images.tar").write_bytes(context_archive(files).getvalue())
     taken = runbook("snapshots", "import", "images.tar")
     assert (taken.code, taken.out.count("does not say what it was made of")) == (1, len(ODD_CONFIGS)), taken.err
+    assert tags(name) == [], "what no run looks for is not kept"
+    subprocess.run(["docker", "load", "--input", runbook.cwd / "images.tar"], capture_output=True, check=True)
     images = listed(runbook, name)["images"]
     assert sorted(image["tag"].partition(":")[2] for image in images) == sorted(ODD_CONFIGS)
     assert {image["layers"] for image in images} == {None}
@@ -501,10 +536,94 @@ def test_an_engine_gets_of_an_imported_file_what_was_looked_at(runbook: Any, wri
     member.size = len(data)
     hidden = member.tobuf(tarfile.USTAR_FORMAT) + data + bytes(-len(data) % tarfile.BLOCKSIZE)
     file.write_bytes(file.read_bytes()[:end] + hide(hidden) + bytes(1024))
-    taken = runbook("snapshots", "import", "images.tar")
+    taken = runbook("snapshots", "import", "images.tar", "--replace")
     other = subprocess.run(["docker", "rmi", f"{name}-other:1"], capture_output=True)
     assert (taken.code, taken.out.count("✓ ")) == (0, 1), taken.out + taken.err
     assert other.returncode != 0, "the engine read another manifest"
+
+
+# --- an export of a stranger's -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def exported(runbook: Any, write: Any) -> tuple[str, str, Path]:
+    """A snapshot's name, its tag, and the export of its image, which is here."""
+    name = write("FROM scratch\nCOPY Dockerfile /\n")
+    assert runbook("snapshots", "export", "--trust", name, "-o", "images.tar").code == 0
+    (tag,) = tags(name)
+    return name, tag, runbook.cwd / "images.tar"
+
+
+@docker
+def test_an_image_with_triggers_of_builds_is_not_imported(runbook: Any, exported: Any) -> None:
+    name, _, file = exported
+    forget(name)
+    changed(file, config={"OnBuild": ["RUN id"]})
+    refused(runbook("snapshots", "import", file), 2, "ONBUILD", str(file))
+    assert labelled(name) == []
+
+
+@docker
+def test_an_import_takes_no_tag_of_another_image_unless_told_to(runbook: Any, exported: Any) -> None:
+    name, tag, file = exported
+    before = labelled(name)
+    changed(file, layer=one_file("stranger"))
+    taken = runbook("snapshots", "import", file)
+    assert (taken.code, "is another image, which stays" in taken.out, labelled(name)) == (1, True, before)
+    assert "--replace" in taken.out
+    assert runbook("snapshots", "import", file, "--replace").code == 0
+    assert connect().image_id(tag) not in (None, *before)
+    again = runbook("snapshots", "import", file)
+    assert (again.code, again.out) == (0, f"✓ {tag}\n"), "it is the same image"
+
+
+@docker
+def test_an_import_takes_no_tag_because_the_file_names_it(runbook: Any, exported: Any) -> None:
+    name, tag, file = exported
+    before = labelled(name)
+    other = f"{name}-none"
+    changed(
+        file,
+        layer=one_file("stranger"),
+        tag=tag,
+        config={"Labels": {"runbook.files": "0", "runbook.snapshot": other, "runbook.layers": "[]"}},
+    )
+    taken = runbook("snapshots", "import", file, "--replace")
+    assert (taken.code, f"Unknown snapshot '{other}'" in taken.out) == (1, True)
+    assert ([connect().image_id(tag)], labelled(other)) == (before, [])
+
+
+@docker
+def test_an_import_that_fails_leaves_nothing(runbook: Any, exported: Any) -> None:
+    """The engine loads the first image, and refuses the second: a layer is not the one of its digest."""
+    name, _, file = exported
+    before = labelled(name)
+    changed(file, layer=one_file("stranger"))
+    with tarfile.open(file) as old:
+        files = {member.name: content.read() for member in old if (content := old.extractfile(member))}
+    (image,) = json.loads(files["manifest.json"])
+    config = json.loads(files[image["Config"]])
+    config["rootfs"]["diff_ids"][-1] = digest(b"other")
+    files["second"] = json.dumps(config).encode()
+    files["manifest.json"] = json.dumps([image, {**image, "Config": "second"}]).encode()
+    file.write_bytes(context_archive(files).getvalue())
+    refused(runbook("snapshots", "import", file, "--replace"), 2, "does not accept it")
+    assert labelled(name) == before
+
+
+@docker
+def test_an_image_that_no_one_built_here_pushes_none_out_that_was(runbook: Any, exported: Any) -> None:
+    name, tag, file = exported
+    other = f"runbook-runner/{name}:1"
+    changed(file, layer=one_file("stranger"), tag=other, created="2099-01-01T00:00:00Z")
+    subprocess.run(["docker", "load", "--input", file], capture_output=True, check=True)
+    runbook.cwd = runbook.programs  # where nobody knows the snapshot
+    assert runbook("snapshots", "prune", name).out == "Nothing to remove.\n"
+    assert sorted(tags(name)) == sorted([tag, other])
+    noted = [path for path in runbook.data.glob("images/*/*/*") if path.name in labelled(name)[0] + labelled(name)[1]]
+    assert [path.parent.name for path in noted] == ["foreign"]
+    runbook("snapshots", "prune", name, "--all")
+    assert not any(path.exists() for path in noted)
 
 
 @docker

@@ -60,10 +60,11 @@ def test_a_narrowed_network_is_the_builds_as_well(build: Build) -> None:
     assert "routes 0" not in build(_ROUTES + " again", None)
 
 
-def test_instructions_that_an_image_brings_fetch_nothing_either(build: Build) -> None:
-    tag = build("ONBUILD ADD http://127.0.0.1:9/x /x", None)[0].removeprefix("Building ")
+@pytest.mark.parametrize("bounds", [NONE, ALL, None])
+def test_no_image_brings_instructions_of_its_own_into_a_build(build: Build, bounds: Bounds | None) -> None:
+    tag = build("ONBUILD RUN echo by the image", None)[0].removeprefix("Building ")
     with pytest.raises(NotReadyError, match="ONBUILD"):
-        build(f"FROM {tag}\nRUN true", NONE)
+        build(f"FROM {tag}\nRUN true", bounds)
 
 
 @pytest.mark.needs("groups")
@@ -192,3 +193,60 @@ def test_proxy_passwords_of_the_docker_configuration_stay_out(
     assert "CANARY" not in seen
     assert ("HTTP_PROXY=http://proxy.test:1" in seen) is network
     assert (f"no_proxy={gateway},localhost" in seen) is network  # a proxy would take the calls to the gateway
+
+
+# --- on an image that was imported ---------------------------------------------------------------------------------
+
+_SHOW = "env | grep -i proxy; cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null"
+
+
+@pytest.fixture
+def imported(engine: Any, image: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: Any) -> Iterator[Any]:
+    """The default snapshot as another machine exports it: the engine knows it, and this user has not built it. Builds a
+    layer on it with a proxy that has a password, and returns what the build says."""
+    from runbook_runner.sandbox.images import provide
+    from runbook_runner.sandbox.images.inventory import RunImages
+    from runbook_runner.sandbox.images.transfer.exporting import export
+    from runbook_runner.sandbox.images.transfer.importing import load
+
+    proxies = {"default": {"httpProxy": "http://user:CANARY@proxy.test:1"}}
+    (tmp_path / "config.json").write_text(json.dumps({"proxies": proxies}))
+    (tmp_path / "ca.pem").write_text(f"-----BEGIN CERTIFICATE-----\n{uuid4()}\n-----END CERTIFICATE-----\n")
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    monkeypatch.setenv("RUNBOOK_DATA", str(tmp_path / "data"))
+    behind, settings = connect(), Settings.load()._replace(ca_bundle=tmp_path / "ca.pem")
+    export(engine, [image], tmp_path / "images.tar")
+    (loaded,) = load(behind, tmp_path / "images.tar", RunImages(settings, (), ()))
+    assert loaded.used_as
+    tags = [loaded.used_as]
+
+    def build(bounds: Bounds | None, *names: str) -> str:
+        lines.clear()
+        layers = [provide.Layer(name, f"RUN {_SHOW}; echo {name}\n") for name in names]
+        tags.append(provide.ensure(behind, find_snapshot("python312-uv"), layers, settings, lines, bounds=bounds).tag)
+        return "\n".join(lines)
+
+    yield behind, loaded.used_as, build
+    for tag in reversed(tags):
+        engine.api.remove_image(tag)
+
+
+@pytest.mark.needs("groups")
+def test_the_programs_of_an_imported_image_get_no_password_and_the_runs_limits(imported: Any) -> None:
+    _, _, build = imported
+    own = f"t{uuid4().hex[:8]}"
+    for names in ([own], [own, "upon"]):  # what is built on it is no more this program's own
+        said = build(NONE, *names)
+        assert ("CANARY" in said, "proxy.test" in said) == (False, True)
+        assert str(1 << 30) in said
+    assert "CANARY" not in build(None, own, "without-bounds")
+
+
+def test_what_was_built_of_our_own_parts_alone_gets_the_password(imported: Any) -> None:
+    from runbook_runner.sandbox.images import built_here
+
+    there, tag, build = imported
+    (noted,) = Path(os.environ["RUNBOOK_DATA"]).glob("images/*/imported/*")
+    noted.unlink()
+    built_here.note(there, there.image_id(tag), "own")
+    assert "CANARY" in build(NONE, f"t{uuid4().hex[:8]}")

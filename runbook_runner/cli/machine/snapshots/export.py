@@ -12,7 +12,7 @@ from runbook_runner.cli.ui.console import make_console
 from runbook_runner.core.errors import ExitCode, InputError
 from runbook_runner.core.files import is_folder
 from runbook_runner.sandbox.docker.engine import connect
-from runbook_runner.sandbox.images import transfer
+from runbook_runner.sandbox.images.transfer.exporting import export
 
 DESCRIPTION = "Exit codes: 0 written, 2 bad input, 3 an image could not be built."
 
@@ -34,7 +34,7 @@ def execute(arguments: argparse.Namespace) -> int:
     layers = stacks(arguments.agents, arguments.packages, trust)
     images = build_missing(engine, arguments.names, layers, console, trust=trust)
     tags = list(dict.fromkeys(image.tag for image in images))
-    size = transfer.export(engine, tags, out)
+    size = export(engine, tags, out)
     for tag in tags:
         console.print(Text(f"✓ {tag}", style="green"), soft_wrap=True)
     console.print(f"{out} ({decimal(size)})", soft_wrap=True)

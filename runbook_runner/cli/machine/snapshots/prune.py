@@ -12,6 +12,7 @@ from runbook_runner.cli.ui.console import make_console
 from runbook_runner.core.errors import ExitCode
 from runbook_runner.sandbox.docker.engine import Engine, connect
 from runbook_runner.sandbox.images import inventory
+from runbook_runner.sandbox.images.built_here import forget_removed
 from runbook_runner.sandbox.images.inventory import Built
 from runbook_runner.sandbox.images.snapshots import ALIASES, find_snapshot
 
@@ -39,6 +40,8 @@ def execute(arguments: argparse.Namespace) -> int:
         _remove(engine, image, console, dry_run=arguments.dry_run)
     if not unused:
         console.print("Nothing to remove.")
+    if not arguments.dry_run:
+        forget_removed(engine)
     return ExitCode.PASS
 
 

@@ -5,14 +5,16 @@ import gzip
 import io
 import json
 import lzma
+import os
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from runbook_runner.core.errors import InputError
-from runbook_runner.sandbox.images.archive import opened
+from runbook_runner.sandbox.images.transfer.archive import opened
 
 
 def listing(*layers: str) -> bytes:
@@ -36,15 +38,25 @@ def sparse(data: bytes = b"", **records: str) -> bytes:
     return entry("a", data, {f"GNU.sparse.{key}": value for key, value in records.items()})
 
 
-def archive(*entries: bytes, manifest: bytes = MANIFEST) -> bytes:
-    return b"".join((entry("manifest.json", manifest), entry("c.json", b"{}"), *entries, bytes(2 * BLOCK)))
+def archive(*entries: bytes, manifest: bytes = MANIFEST, **said: object) -> bytes:
+    """said: by the image of itself."""
+    layers = json.loads(manifest)[0].get("Layers") or []
+    config = {"rootfs": {"type": "layers", "diff_ids": [f"sha256:{number:064}" for number in range(len(layers))]}}
+    c = entry("c.json", json.dumps(config | said).encode())
+    return b"".join((entry("manifest.json", manifest), c, *entries, bytes(2 * BLOCK)))
+
+
+def said(got: bytes) -> Any:
+    """What an engine gets that the image says of itself."""
+    with tarfile.open(fileobj=io.BytesIO(got)) as tar:
+        return json.load(tar.extractfile("config0"))
 
 
 def received(path: Path, content: bytes) -> bytes:
     path.write_bytes(content)
     with opened(path) as found:
         assert found.names == ["runbook-runner/mine:1"]
-        return b"".join(found.blocks())
+        return b"".join(found.blocks(found.names))
 
 
 @pytest.fixture
@@ -61,9 +73,9 @@ def test_an_engine_gets_the_files_and_links_packed_or_not(read: Callable[[bytes]
     files = (entry("a/", kind=b"5"), entry("./a/layer.tar", data), entry("n" * 4000), link.tobuf())
     got = read(pack(archive(*files, manifest=listing("b/link", "n" * 4000))))
     with tarfile.open(fileobj=io.BytesIO(got)) as tar:
-        assert tar.getnames() == ["manifest.json", "blob0", "blob1", "blob2"]
-        assert json.load(tar.extractfile("manifest.json"))[0]["Layers"] == ["blob1", "blob2"]
-        assert tar.extractfile("blob1").read() == data
+        assert tar.getnames() == ["manifest.json", "config0", "blob0", "blob1"]
+        assert json.load(tar.extractfile("manifest.json"))[0]["Layers"] == ["blob0", "blob1"]
+        assert tar.extractfile("blob0").read() == data
 
 
 def test_an_engine_gets_no_more_of_the_list_of_images_than_it_needs(tmp_path: Path) -> None:
@@ -72,7 +84,7 @@ def test_an_engine_gets_no_more_of_the_list_of_images_than_it_needs(tmp_path: Pa
     got = received(tmp_path / "images.tar", archive(manifest=json.dumps(listed).encode()))
     with tarfile.open(fileobj=io.BytesIO(got)) as tar:
         assert json.load(tar.extractfile("manifest.json")) == [
-            {"Config": "blob0", "RepoTags": ["runbook-runner/mine:1"], "Layers": []}
+            {"Config": "config0", "RepoTags": ["runbook-runner/mine:1"], "Layers": []}
         ]
 
 
@@ -80,20 +92,20 @@ def test_an_engine_gets_no_other_list_of_images_and_no_file_that_is_not_named(re
     others = [entry(name, b"{}") for name in ("index.json", "oci-layout", "repositories", "blobs/sha256/manifest", "x")]
     got = read(archive(*others, entry("blobs/sha256/layer", b"x"), manifest=listing("blobs/sha256/layer")))
     with tarfile.open(fileobj=io.BytesIO(got)) as tar:
-        assert tar.getnames() == ["manifest.json", "blob0", "blob1"]
+        assert tar.getnames() == ["manifest.json", "config0", "blob0"]
 
 
 def test_no_name_in_the_list_is_one_that_an_engine_knows(read: Callable[[bytes], bytes]) -> None:
     names = ("index.json", "oci-layout", "repositories")
     got = read(archive(*(entry(name, name.encode()) for name in names), manifest=listing(*names, "manifest.json")))
     with tarfile.open(fileobj=io.BytesIO(got)) as tar:
-        assert sorted(tar.getnames()) == ["blob0", "blob1", "blob2", "blob3", "blob4", "manifest.json"]
+        assert sorted(tar.getnames()) == ["blob0", "blob1", "blob2", "blob3", "config0", "manifest.json"]
 
 
 def test_of_two_files_of_one_name_an_engine_gets_the_last(read: Callable[[bytes], bytes]) -> None:
     got = read(archive(entry("a", b"first"), entry("./a", b"last"), manifest=listing("a")))
     with tarfile.open(fileobj=io.BytesIO(got)) as tar:
-        assert (tar.getnames(), tar.extractfile("blob1").read()) == (["manifest.json", "blob0", "blob1"], b"last")
+        assert (tar.getnames(), tar.extractfile("blob0").read()) == (["manifest.json", "config0", "blob0"], b"last")
 
 
 @pytest.mark.parametrize("layer", ["gone", "folder", "../c.json/x", "/", ""])
@@ -150,7 +162,7 @@ def test_a_file_that_is_packed_many_times_is_refused(read: Callable[[bytes], byt
     content = archive(entry("a", bytes(8 << 20)), manifest=listing("a"))
     with pytest.raises(InputError, match="packed more than 100 times"):
         read(pack(content))
-    assert len(read(content)) == len(content)
+    assert len(read(content)) > 8 << 20
 
 
 def test_a_file_that_was_cut_is_refused(read: Callable[[bytes], bytes]) -> None:
@@ -179,3 +191,94 @@ def test_a_link_to_what_is_no_file_of_the_archive_is_refused(
     link.type, link.linkname = kind, target
     with pytest.raises(InputError, match="no export of images"):
         read(archive(entry("a/layer.tar", b"x"), link.tobuf()))
+
+
+# --- what an image says of itself ----------------------------------------------------------------------------------
+
+HONEST = {
+    "architecture": "arm64",
+    "os": "linux",
+    "created": "2026-01-02T03:04:05.678Z",
+    "config": {
+        "User": "worker",
+        "Env": ["PATH=/bin", "EMPTY="],
+        "Entrypoint": ["sh"],
+        "Cmd": ["-c", "true"],
+        "WorkingDir": "/app",
+        "Labels": {"runbook.files": "0", "runbook.snapshot": "mine", "runbook.layers": "[]", "runbook.origin": "1"},
+    },
+}
+
+
+def test_an_engine_gets_of_an_image_what_runs_need_of_it(read: Callable[[bytes], bytes]) -> None:
+    got = said(read(archive(entry("a", b"x"), manifest=listing("a"), **HONEST)))
+    assert {key: got[key] for key in HONEST} == HONEST
+    assert got["rootfs"] == {"type": "layers", "diff_ids": ["sha256:" + "0" * 64]}
+    assert [step["created_by"] for step in got["history"]] == ["runbook snapshots import"]
+    again = said(read(archive(entry("a", b"x"), manifest=listing("a"), **got)))
+    assert json.dumps(again) == json.dumps(got), "the same image has the same id when it is exported again"
+
+
+def test_an_engine_gets_nothing_else(read: Callable[[bytes], bytes]) -> None:
+    other = {"Volumes": {"/v": {}}, "Healthcheck": {"Test": ["CMD", "x"]}, "Shell": ["x"], "StopSignal": "9"}
+    other |= {"Labels": {"io.containers.capabilities": "x", "n": "1"}, "Env": ["*", "SECRET_OF_HOST", "=x", "A=b"]}
+    top = {"container_config": {"OnBuild": ["RUN id"]}, "parent": "sha256:" + "1" * 64, "variant": "x"}
+    got = said(read(archive(config=other, history=[{"created_by": "x" * 1000}], architecture="../x", **top)))
+    assert got["config"] == {"Env": ["A=b"]}
+    assert sorted(got) == ["architecture", "config", "created", "history", "os", "rootfs"]
+    assert (got["architecture"], got["os"], got["history"]) == ("", "linux", [])
+
+
+@pytest.mark.parametrize("name", ["OnBuild", "onbuild", "ONBUILD", "onBuild"])
+@pytest.mark.parametrize("around", ["config", "Config", "CONFIG"])
+def test_an_image_with_triggers_of_builds_is_refused(read: Callable[[bytes], bytes], name: str, around: str) -> None:
+    with pytest.raises(InputError, match=r"runbook-runner/mine:1 has ONBUILD instructions"):
+        read(archive(**{around: {name: ["RUN id"]}}))
+
+
+@pytest.mark.parametrize(
+    "created", ["0001-01-01T00:00:00Z", "2099-01-01T00:00:00Z", "9999-12-31T23:59:59-12:00", "now", None, 3]
+)
+def test_an_image_is_of_no_impossible_time(read: Callable[[bytes], bytes], created: object) -> None:
+    assert said(read(archive(created=created)))["created"] == "1970-01-01T00:00:00Z"
+
+
+ODD: dict[str, dict[str, Any]] = {
+    "no layers": {"rootfs": None},
+    "other layers": {"rootfs": {"diff_ids": ["sha256:" + "0" * 64]}},
+    "a layer of no digest": {"rootfs": {"diff_ids": "x"}},
+    "numbers": {"config": {"Env": [1]}},
+    "a list": {"config": {"Labels": ["runbook.files"]}},
+    "a surrogate": {"config": {"User": "\ud800"}},
+    "two of one name": {"config": {"User": "a", "user": "b"}},
+    "more than 4 MB": {"x": "A" * (4 << 20)},
+}
+
+
+@pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
+def test_an_image_that_says_what_none_says_is_refused(read: Callable[[bytes], bytes], odd: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="no export of images"):
+        read(archive(**odd))
+
+
+def test_all_images_together_say_no_more_than_an_engine_has_room_for(tmp_path: Path) -> None:
+    image = json.loads(MANIFEST)[0]
+    many = [{**image, "RepoTags": [f"runbook-runner/mine:{number}"]} for number in range(17)]
+    content = archive(manifest=json.dumps(many).encode(), x="A" * (4_000_000))
+    with pytest.raises(InputError, match="no export of images") as caught:
+        received(tmp_path / "images.tar", content)
+    assert "or all too much" in str(caught.value.details)
+
+
+@pytest.mark.parametrize(("images", "names", "why"), [(1001, 1, "more than 1000 images"), (1, 2, "more than one name")])
+def test_a_file_has_no_more_images_and_names_than_an_export(tmp_path: Path, images: int, names: int, why: str) -> None:
+    image = {**json.loads(MANIFEST)[0], "RepoTags": [f"runbook-runner/mine:{number}" for number in range(names)]}
+    with pytest.raises(InputError, match="no export of images") as caught:
+        received(tmp_path / "images.tar", archive(manifest=json.dumps([image] * images).encode()))
+    assert why in str(caught.value.details)
+
+
+def test_an_import_waits_for_no_one_who_writes_to_a_pipe(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "images.tar")
+    with pytest.raises(InputError, match="not a regular file"), opened(tmp_path / "images.tar"):
+        pass

@@ -2,7 +2,8 @@
 
 An engine gets what the one list of the archive names, `manifest.json`, and that as it was read here. Not the file: its
 own reader may find others in the same bytes, behind one that only one of the two takes for the end or for a folder. Nor
-any other list: Podman prefers the manifests of OCI (`index.json`) and fetches from the addresses in them.
+any other list: Podman prefers the manifests of OCI (`index.json`) and fetches from the addresses in them. What each
+image says of itself is written anew, see image_config.py.
 """
 
 import bz2
@@ -16,15 +17,21 @@ import zlib
 from bisect import bisect
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final, cast
 
+from runbook_runner.core.disk.links import open_regular
 from runbook_runner.core.errors import InputError
+from runbook_runner.sandbox.images.transfer.image_config import rewritten
 
 _LONGEST_PATH: Final = 4096  # bytes, as Linux has it
 _LONGEST_HEADER: Final = 4 * _LONGEST_PATH  # bytes of a long name, or of a PAX header
 _MOST_HEADERS: Final = 8 << 20  # bytes of all, long ones count more: some 16,000 entries
 _MOST_LISTED: Final = 16 << 20  # bytes
+_MOST_IMAGES: Final = 1000
+_MOST_SAID: Final = 4 << 20  # bytes that an image says of itself: an engine keeps them in its memory
+_MOST_SAID_BY_ALL: Final = 64 << 20
 _MOST_PACKED: Final = 100
 _UNPACKERS: Final[Mapping[bytes, Callable[[IO[bytes]], Any]]] = {
     b"\x1f\x8b\x08": gzip.open,
@@ -45,8 +52,19 @@ class _RefusedError(ValueError):
     """What no engine writes, in words."""
 
 
+@dataclass(frozen=True)
+class _Image:
+    """As `manifest.json` (Docker Image Specification v1) has it, without the `Parent` that would make it a step of
+    other builds."""
+
+    name: str
+    config: tarfile.TarInfo
+    layers: Sequence[str]
+    """The names under which an engine gets them."""
+
+
 class Archive:
-    """names: those under which an engine would load its images."""
+    """names: of its images, in their order."""
 
     def __init__(self, path: Path, content: IO[bytes], most: int):
         """content: unpacked. most: bytes that it may have. Raises ValueError and the like."""
@@ -59,41 +77,65 @@ class Archive:
         listed = self._listed("manifest.json")
         if listed is None:
             raise _RefusedError("without manifest.json, engines look for the images elsewhere")
-        images = [self._plain(image) for image in listed]
-        self.names = [name for image in images for name in image["RepoTags"]]
-        self._manifest = json.dumps(images, ensure_ascii=False).encode()
+        if len(listed) > _MOST_IMAGES:
+            raise _RefusedError(f"more than {_MOST_IMAGES} images")
+        self._images = [self._image(image) for image in listed]
+        self.names = [image.name for image in self._images]
+        self._configs = self._rewritten()
 
-    def blocks(self) -> Iterator[bytes]:
-        """Yields an archive of the list and of what it names, under names that mean nothing to an engine. Raises
-        InputError when the file can't be read."""
+    def blocks(self, names: Sequence[str]) -> Iterator[bytes]:
+        """Yields an archive of the list and of what it names, under names that mean nothing to an engine. names: those
+        that the images get, in their order. Raises InputError when the file can't be read."""
+        configs = {f"config{at}": config for at, config in enumerate(self._configs)}
+        listed = [
+            {"Config": config, "RepoTags": [name], "Layers": image.layers}
+            for config, name, image in zip(configs, names, self._images, strict=True)
+        ]
+        manifest = json.dumps(listed, ensure_ascii=False).encode()
         with _reading(self._path):
-            yield from _entry("manifest.json", len(self._manifest), (self._manifest,))
+            for name, data in {"manifest.json": manifest, **configs}.items():
+                yield from _entry(name, len(data), (data,))
             for _, member in self._entries:
-                if name := self._blobs.get(member.offset):
-                    yield from _entry(name, member.size, self._data(member))
+                if blob := self._blobs.get(member.offset):
+                    yield from _entry(blob, member.size, self._data(member))
         yield bytes(2 * tarfile.BLOCKSIZE)
 
-    def _plain(self, image: Any) -> dict[str, Any]:
-        """Returns what `manifest.json` (Docker Image Specification v1) says of an image, without the `Parent` that
-        would make it a step of other builds. Raises ValueError for an image without a name, which could be such a step
-        as well, and the like."""
+    def _image(self, image: Any) -> _Image:
+        """Raises ValueError for an image without a name, which could be a step of other builds as well, and the
+        like."""
         config, names, layers = image["config"], image["repotags"], image["layers"] or []
         if not names:
             raise _RefusedError("an image without a name")
         if not all(isinstance(text, str) for text in (config, *names, *layers)):
             raise _RefusedError("what is no text in manifest.json")
-        return {"Config": self._blob(config), "RepoTags": names, "Layers": [self._blob(layer) for layer in layers]}
+        if len(names) > 1:
+            raise _RefusedError("an image with more than one name")
+        return _Image(names[0], self._member(config), [self._blob(self._member(layer)) for layer in layers])
 
-    def _blob(self, path: str) -> str:
-        """Returns the name under which an engine gets a file. Raises ValueError for one that is not there: an engine
-        takes the layers that it has."""
+    def _blob(self, member: tarfile.TarInfo) -> str:
+        return self._blobs.setdefault(member.offset, f"blob{len(self._blobs)}")
+
+    def _member(self, path: str) -> tarfile.TarInfo:
+        """Raises ValueError for a file that is not there: an engine takes the layers that it has."""
         place = _place(path)
         member = self._files.get(place)
         if member and member.issym():
             member = self._files.get(_target(place, member.linkname))
         if member is None or not member.isreg():
             raise _RefusedError(f"without a file that it names: {path[:_LONGEST_PATH]!r}")
-        return self._blobs.setdefault(member.offset, f"blob{len(self._blobs)}")
+        return member
+
+    def _rewritten(self) -> list[bytes]:
+        """Returns what the engine gets that the images say of themselves."""
+        written, left = dict[int, bytes](), _MOST_SAID_BY_ALL
+        # A packed file is read from its beginning for each step back.
+        for at, image in sorted(enumerate(self._images), key=lambda found: found[1].config.offset):
+            left -= image.config.size
+            if image.config.size > _MOST_SAID or left < 0:
+                raise _RefusedError(f"an image that says more than {_MOST_SAID >> 20} MB of itself, or all too much")
+            said = json.loads(b"".join(self._data(image.config)), object_pairs_hook=_as_go_reads)
+            written[at] = rewritten(said, len(image.layers), image.name[:_LONGEST_PATH])
+        return [written[at] for at in range(len(self._images))]
 
     def _data(self, member: tarfile.TarInfo) -> Iterator[bytes]:
         left = member.size if member.isreg() else 0
@@ -119,7 +161,7 @@ def opened(path: Path) -> Iterator[Archive]:
     """Raises InputError for what is no archive of images."""
     with ExitStack() as stack:
         with _reading(path):
-            file = stack.enter_context(path.open("rb"))
+            file = stack.enter_context(open_regular(Path(os.path.realpath(path))))
             size = os.fstat(file.fileno()).st_size
             begin = file.read(8)
             file.seek(0)
