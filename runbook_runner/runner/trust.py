@@ -33,9 +33,9 @@ from runbook_runner.sandbox.images.snapshots import (
     Near,
     Snapshot,
     files_digest,
-    find_base,
     find_snapshot,
     user_snapshots,
+    with_bases,
 )
 
 _FOLDER = "trust"
@@ -149,12 +149,9 @@ class Trust:
     def require_snapshots(self, snapshot: Snapshot, near: Near) -> None:
         """The same for a snapshot and those that it builds on, as they are now. Raises InputError when one can't be
         read."""
-        above: tuple[str, ...] = ()
-        now: Snapshot | None = snapshot
-        while now:
+        for now in with_bases(snapshot, near):
             if now.origin == "user":
                 self.require_snapshot(now, files_digest(now.files()))
-            above, now = (*above, now.name), find_base(now, near, above)
 
     def _require(self, offer: Offer) -> None:
         if not self.agreed([offer], f"The {offer} would be run or built on this machine. Trust this content?"):

@@ -2,6 +2,7 @@
 configuration names programs, so no git works in it: git reads a stand-in, which has our configuration, its references
 and a pointer to its objects."""
 
+import hashlib
 import os
 import stat
 from collections.abc import Iterator
@@ -54,21 +55,38 @@ def fill_stand_in(source: GitSource, stand_in: Path, on_cancel: OnCancel) -> Non
     (stand_in / "objects/info/alternates").write_bytes(os.fsencode(git / "objects") + b"\n")
 
 
+def references_digest(source: GitSource) -> str:
+    """SHA-256, in hex, of what says which commits it has. Raises as `fill_stand_in`."""
+    assert source.folder
+    digest, git = hashlib.sha256(), _folder_of_git(source, source.folder)
+    for name, content in _references(source, git, Event()):
+        digest.update(b"%d %b\0%b" % (len(content or b""), os.fsencode(name), content or b""))
+    return digest.hexdigest()
+
+
 def _copy_references(source: GitSource, git: Path, stand_in: Path, stopped: Event) -> None:
-    """Ends early when `stopped` is set."""
+    for name, content in _references(source, git, stopped):
+        if content is None:
+            (stand_in / name).mkdir()
+        else:
+            (stand_in / name).write_bytes(content)
+
+
+def _references(source: GitSource, git: Path, stopped: Event) -> Iterator[tuple[str, bytes | None]]:
+    """Yields name → content, and `None` for a folder. Ends early when `stopped` is set."""
     left = _MOST_BYTES
     for name, most in (("HEAD", _LONGEST), ("packed-refs", _MOST_BYTES)):
         if (git / name).exists():
-            (stand_in / name).write_bytes(content := _read(source, git / name, most))
+            yield name, (content := _read(source, git / name, most))
             left -= len(content)
     for entry in _entries(git / "refs", stopped):
-        copy = stand_in / os.path.relpath(entry.path, git)
+        name = os.path.relpath(entry.path, git)
         if (left := left - _BLOCK) < 0:
             raise source.wrong(f"has references of more than {_MOST_BYTES >> 20} MB.", "`git gc` packs them.")
         if entry.is_dir(follow_symlinks=False):
-            copy.mkdir()
+            yield name, None
         elif entry.is_file(follow_symlinks=False):
-            copy.write_bytes(_read(source, Path(entry.path), _LONGEST))
+            yield name, _read(source, Path(entry.path), _LONGEST)
 
 
 def _entries(folder: Path, stopped: Event) -> Iterator["os.DirEntry[str]"]:

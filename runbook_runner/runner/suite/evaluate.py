@@ -6,7 +6,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from runbook_runner.core.errors import CancelledError, RunbookError
+from runbook_runner.core.errors import CancelledError, InputError, RunbookError
 from runbook_runner.core.events import Recorded, RunStarted
 from runbook_runner.core.settings import Settings
 from runbook_runner.evaluation.gates import Gate, parse_gate
@@ -17,6 +17,7 @@ from runbook_runner.runner.outcome import Outcome, outcome_in
 from runbook_runner.runner.pipeline import run
 from runbook_runner.runner.request.prepare import prepare
 from runbook_runner.runner.request.prepared_run import PreparedRun
+from runbook_runner.runner.suite.content import LABEL, Content, content_of, plan_digest
 from runbook_runner.runner.suite.expected import expected_points
 from runbook_runner.runner.suite.ledger import Ledger, opened
 from runbook_runner.runner.suite.plan import Cell, Group, Plan
@@ -121,29 +122,38 @@ def evaluate_suite(plan: Plan, watch: Watch, stopping: Stopping, *, fresh: bool)
     """fresh: does not go on with an evaluation of the same plan that was ended early. Every kind of run is prepared
     before the first one starts: raises as `prepare` and `ledger.opened`."""
     gates = tuple(map(parse_gate, plan.suite.gates))
-    prepare_all(plan)
+    contents = prepare_all(plan)
     settings = Settings.load()
-    with opened(settings.data, plan.digest(settings.home), fresh=fresh) as ledger:
+    with opened(settings.data, plan_digest(plan, settings.home, contents), fresh=fresh) as ledger:
         _take_ended(plan, ledger, gates)
-        evaluation = _Evaluation(plan, ledger, gates, watch, stopping)
+        evaluation = _Evaluation(plan, contents, ledger, gates, watch, stopping)
         evaluated = evaluation.run()
         if evaluated.ended is None:
             ledger.remove()
         return evaluated
 
 
-def prepare_all(plan: Plan) -> None:
-    """One run of each group. Raises as `prepare`, also for what only starts would find."""
-    for group in plan.groups:
-        try:
-            _prepared(plan, Cell(group, 1), {}).require_ready()
-        except RunbookError as error:
-            error.where = ", ".join(filter(None, (group.key, error.where)))
-            raise
+def prepare_all(plan: Plan) -> tuple[Content, ...]:
+    """One run of each group; what those are made from. Raises as `prepare`, also for what only starts would find."""
+    return tuple(_content(plan, group) for group in plan.groups)
 
 
-def _prepared(plan: Plan, cell: Cell, left: Mapping[str, float]) -> PreparedRun:
-    prepared = prepare(replace(cell.group.request(plan.base), labels={**plan.base.labels, "eval": cell.key[:200]}))
+def _content(plan: Plan, group: Group) -> Content:
+    try:
+        prepared = _prepared(plan, Cell(group, 1))
+        prepared.require_ready()
+        return content_of(group, prepared, plan.base)
+    except RunbookError as error:
+        error.where = ", ".join(filter(None, (group.key, error.where)))
+        raise
+
+
+def _prepared(plan: Plan, cell: Cell) -> PreparedRun:
+    return prepare(replace(cell.group.request(plan.base), labels={**plan.base.labels, LABEL: cell.key[:200]}))
+
+
+def _within(prepared: PreparedRun, left: Mapping[str, float]) -> PreparedRun:
+    """left: of the budget of all runs."""
     limits = prepared.spec.limits
     lower = {name: min(most, getattr(limits, name) or most) for name, most in left.items()}
     spec = prepared.spec.model_copy(update={"limits": limits.model_copy(update=lower)})
@@ -165,8 +175,17 @@ def _points(plan: Plan, cell: Cell, outcome: Outcome, gates: Sequence[Gate]) -> 
 
 
 class _Evaluation:
-    def __init__(self, plan: Plan, ledger: Ledger, gates: Sequence[Gate], watch: Watch, stopping: Stopping):
+    def __init__(
+        self,
+        plan: Plan,
+        contents: Sequence[Content],
+        ledger: Ledger,
+        gates: Sequence[Gate],
+        watch: Watch,
+        stopping: Stopping,
+    ):
         self._plan = plan
+        self._contents = {group.key: content for group, content in zip(plan.groups, contents, strict=True)}
         self._ledger = ledger
         self._gates = gates
         self._watch = watch
@@ -250,7 +269,11 @@ class _Evaluation:
 
     def _ran(self, cell: Cell, left: Mapping[str, float], cancellation: Cancellation) -> Row:
         cancellation.check()
-        prepared = _prepared(self._plan, cell, left)
+        prepared = _prepared(self._plan, cell)
+        if content_of(cell.group, prepared, self._plan.base) != self._contents[cell.group.key]:
+            message = "What its runs are made from was changed while they were evaluated."
+            raise InputError(message, where=cell.group.key, hint="Evaluate again, which begins anew.")
+        prepared = _within(prepared, left)
 
         def begin(recorded: Recorded) -> None:
             if isinstance(started := recorded.event, RunStarted):

@@ -1,15 +1,11 @@
 """Runner, suite: the matrix of a suite: groups (a runbook, a case, an agent with a model), each run several times."""
 
-import hashlib
-import json
-import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from runbook_runner.core.disk.links import open_regular
 from runbook_runner.core.errors import InputError
 from runbook_runner.evaluation.compare.folders import fits_nothing
 from runbook_runner.runner.request.request import RunRequest
@@ -18,11 +14,6 @@ from runbook_runner.runner.suite.suite_file import CASES, Suite, Variant, docume
 
 MOST_CELLS: Final = 10_000
 _WITHOUT: Final = "-"
-_BLOCK: Final = 1 << 20
-_OF_ALL_RUNS: Final = {
-    "repeats", "concurrency", "pass_rate", "until", "margin", "max_cost_usd", "max_tokens", "max_calls",
-}  # fmt: skip
-"""What of a suite says nothing of how one run ends."""
 
 
 class Case(NamedTuple):
@@ -68,49 +59,6 @@ class Plan:
     groups: tuple[Group, ...]
     base: RunRequest
     """What all runs have in common."""
-
-    def digest(self, home: Path) -> str:
-        """Another one for every change of the suite, of the request, and of the files that decide what is run. home:
-        where the runs are recorded. Raises InputError."""
-        try:
-            return self._digest(home)
-        except OSError as error:
-            raise InputError(f"It can't be read: {error.strerror}.", where=str(error.filename)) from error
-
-    def _digest(self, home: Path) -> str:
-        request = {name: str(value) for name, value in asdict(self.base).items()}
-        suite = self.suite.model_dump(mode="json", exclude=_OF_ALL_RUNS)
-        digest = hashlib.sha256(json.dumps([str(home), suite, request]).encode())
-        for file in filter(None, _files_of(self.base)):
-            _add(digest, Path(os.path.realpath(file)))
-        for group in self.groups:
-            digest.update(group.key.encode())
-            for file in _files(group):
-                _add(digest, file)
-        return digest.hexdigest()
-
-
-def _files_of(base: RunRequest) -> Iterator[Path | None]:
-    yield from base.files
-    yield from (path for _, path in base.named_files)
-    yield from (base.parameter_file, base.fixture, base.model_script, base.judge_script)
-
-
-def _add(digest: "hashlib._Hash", file: Path) -> None:
-    """Its path and its content."""
-    digest.update(os.fsencode(file))
-    with open_regular(file) as content:
-        while block := content.read(_BLOCK):
-            digest.update(block)
-
-
-def _files(group: Group) -> Iterator[Path]:
-    yield group.document
-    if group.case.fixture:
-        folder = group.case.fixture.parent
-        yield from sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
-    if group.variant.model_script:
-        yield group.variant.model_script
 
 
 def plan_of(suite: Suite, base: RunRequest) -> Plan:

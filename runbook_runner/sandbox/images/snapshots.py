@@ -9,7 +9,7 @@ import hashlib
 import io
 import re
 import tarfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -109,6 +109,15 @@ def find_base(snapshot: Snapshot, near: Near = (), above: tuple[str, ...] = ()) 
     if name in (*above, snapshot.name):
         raise InputError(f"The snapshot {name!r} builds on itself.", where=str(snapshot.folder / "Dockerfile"))
     return find_snapshot(name, near)
+
+
+def with_bases(snapshot: Snapshot, near: Near = ()) -> Iterator[Snapshot]:
+    """Yields it and those that it builds on, each before its base is read. Raises as `find_base`."""
+    above: tuple[str, ...] = ()
+    now: Snapshot | None = snapshot
+    while now:
+        yield now
+        above, now = (*above, now.name), find_base(now, near, above)
 
 
 def context_archive(files: dict[str, bytes]) -> io.BytesIO:
