@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from runbook_runner.core.declared import RequiredOutput
+from runbook_runner.core.disk.walk import MOST_RECORDED, walk
 from runbook_runner.core.events import OutputFound
 
 _STARS = re.compile(r"\*+")
@@ -68,7 +69,10 @@ class ResultsFolder:
 
     @cached_property
     def _all(self) -> list[tuple[Path, tuple[str, ...]]]:
-        return [(path, path.relative_to(self.root).parts) for path in self.root.rglob("*")]
+        return [(path, path.relative_to(self.root).parts) for path in self._paths()]
+
+    def _paths(self) -> Iterator[Path]:
+        return (Path(entry.path) for entry in walk(self.root, most=MOST_RECORDED))
 
     @cached_property
     def _contents(self) -> Mapping[Path, tuple[int, int]]:

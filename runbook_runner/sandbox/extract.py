@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from runbook_runner.core.disk.private import FILE, FOLDER, PROGRAM
+from runbook_runner.core.disk.walk import MOST_RECORDED, walk
 from runbook_runner.core.errors import NotReadyError
 from runbook_runner.core.files import make_folder, opened_atomically
 from runbook_runner.core.text import counted, decoded_name
@@ -72,7 +73,7 @@ class Extraction:
         self._bytes = 0
         self._entries = 0
         self._made: set[Path] = set()
-        self._earlier = {path for path in into.rglob("*") if not path.is_dir()}
+        self._earlier = {Path(entry.path) for entry in walk(into, most=MOST_RECORDED) if not entry.is_dir()}
         self._files: dict[str, ReceivedFile] = {}
         self._skipped: list[tuple[str, str]] = []
         self._more_skipped = 0

@@ -7,6 +7,7 @@ from filecmp import cmp
 from itertools import islice
 from pathlib import Path
 
+from runbook_runner.core.disk.walk import MOST_RECORDED, files_below
 from runbook_runner.core.events import ToolCalled
 from runbook_runner.core.text import counted
 from runbook_runner.trajectory.store import RESULTS
@@ -92,7 +93,7 @@ def _first_difference(one: list[str], two: list[str]) -> int | None:
 
 
 def _files(folder: Path) -> dict[str, Path]:
-    return {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    return {path.relative_to(folder).as_posix(): path for path in files_below(folder, most=MOST_RECORDED)}
 
 
 def _same(before: Path, after: Path, in_other: Callable[[str], str]) -> bool:

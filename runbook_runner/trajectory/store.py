@@ -9,7 +9,7 @@ from pathlib import Path
 from runbook_runner.core import ids
 from runbook_runner.core.disk.links import open_regular
 from runbook_runner.core.disk.private import FILE, FOLDER
-from runbook_runner.core.disk.walk import walk
+from runbook_runner.core.disk.walk import MOST_RECORDED, walk
 from runbook_runner.core.errors import InputError, RecordingError
 from runbook_runner.core.events import Recorded, parse_line
 from runbook_runner.core.files import is_file, is_link, make_folder, write_atomically
@@ -130,7 +130,7 @@ def write_fold(folder: Path) -> Trajectory:
 def require_no_links(folder: Path) -> None:
     """folder: of a trajectory, which may have come with a clone: a link in it leads to what may be the user's own.
     Raises InputError, and as `walk`."""
-    links = (Path(entry.path) for entry in walk(folder) if entry.is_symlink())
+    links = (Path(entry.path) for entry in walk(folder, most=MOST_RECORDED) if entry.is_symlink())
     if link := folder if is_link(folder) else next(links, None):
         raise InputError("There is a link in this recording.", where=str(link), hint="Put the file itself there.")
 
@@ -159,5 +159,5 @@ def repair(folder: Path) -> None:
 def _unfinished(folder: Path) -> Iterator[Path]:
     """Files with hidden names are not yet whole. Collected folders may hold hidden files of the agent, which stay."""
     collected = {folder / place for place in COLLECTED}
-    inner = walk(folder, enters=lambda entry: Path(entry.path) not in collected)
+    inner = walk(folder, enters=lambda entry: Path(entry.path) not in collected, most=MOST_RECORDED)
     yield from (Path(entry.path) for entry in inner if entry.name.startswith(".") and not entry.is_dir())

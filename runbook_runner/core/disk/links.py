@@ -9,6 +9,8 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from runbook_runner.core.disk.walk import MOST_RECORDED, walk
+
 MAX_OFFERS: Final = 100
 _OPEN_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -42,39 +44,43 @@ def offered_in(project: Path, folder: Path) -> list[Path]:
 
 def copy_tree(source: Path, target: Path) -> None:
     """Copies the regular files of a folder without links into `target`, a folder, with the usual permissions. A file
-    or link of the same name is replaced; a link where a folder has to be is not followed. Raises OSError."""
-    folder = os.open(target, _OPEN_FOLDER & ~os.O_NOFOLLOW)
+    or link of the same name is replaced; a link where a folder has to be is not followed. source: of a run's record,
+    which had its bounds when this program wrote it: another's may have files of any size. Raises OSError."""
+    for entry in walk(source, most=MOST_RECORDED):
+        path = Path(entry.path)
+        copy = target / path.relative_to(source)
+        if entry.is_dir(follow_symlinks=False):
+            with _folder_in(target, copy):
+                pass
+        elif entry.is_file(follow_symlinks=False):
+            with _folder_in(target, copy.parent) as folder:
+                _copy_file(path, folder, copy)
+
+
+@contextmanager
+def _folder_in(top: Path, shown: Path) -> Iterator[int]:
+    """A descriptor of a folder that is `top` or below it, made where it is missing."""
+    folder, here = os.open(top, _OPEN_FOLDER & ~os.O_NOFOLLOW), top
     try:
-        _copy_into(folder, source, target)
+        for name in shown.relative_to(top).parts:
+            here /= name
+            with suppress(FileExistsError):
+                os.mkdir(name, dir_fd=folder)
+            inner = _open_in(folder, here)
+            os.close(folder)
+            folder = inner
+        yield folder
     finally:
         os.close(folder)
 
 
-def _copy_into(folder: int, source: Path, shown: Path) -> None:
-    with os.scandir(source) as found:
-        entries = sorted(found, key=lambda entry: entry.name)
-    for entry in entries:
-        if entry.is_dir(follow_symlinks=False):
-            with _inner(folder, entry.name, shown) as inner:
-                _copy_into(inner, Path(entry.path), shown / entry.name)
-        elif entry.is_file(follow_symlinks=False):
-            _copy_file(Path(entry.path), folder, shown / entry.name)
-
-
-@contextmanager
-def _inner(folder: int, name: str, shown: Path) -> Iterator[int]:
-    with suppress(FileExistsError):
-        os.mkdir(name, dir_fd=folder)
+def _open_in(folder: int, shown: Path) -> int:
     try:
-        inner = os.open(name, _OPEN_FOLDER, dir_fd=folder)
+        return os.open(shown.name, _OPEN_FOLDER, dir_fd=folder)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENOTDIR):
-            raise OSError(errno.ENOTDIR, "it is a link or a file, not a folder", str(shown / name)) from error
+            raise OSError(errno.ENOTDIR, "it is a link or a file, not a folder", str(shown)) from error
         raise
-    try:
-        yield inner
-    finally:
-        os.close(inner)
 
 
 def _copy_file(source: Path, folder: int, shown: Path) -> None:

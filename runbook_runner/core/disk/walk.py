@@ -14,6 +14,8 @@ MOST_LEVELS: Final = 200
 """Folders in each other."""
 MOST_ENTRIES: Final = 200_000
 """Files, folders and links."""
+MOST_RECORDED: Final = 1 << 21
+"""The same, of a run's folder: its results may have half as many."""
 
 
 def walk(
@@ -48,6 +50,6 @@ def _listed(folder: Path, most: int) -> list["os.DirEntry[str]"]:
         raise InputError(f"This folder can't be read: {error.strerror}.", where=str(folder)) from error
 
 
-def files_below(top: Path) -> list[Path]:
+def files_below(top: Path, *, most: int = MOST_ENTRIES) -> list[Path]:
     """The regular files, in order of `walk`. Raises as `walk`."""
-    return [Path(entry.path) for entry in walk(top) if entry.is_file(follow_symlinks=False)]
+    return [Path(entry.path) for entry in walk(top, most=most) if entry.is_file(follow_symlinks=False)]

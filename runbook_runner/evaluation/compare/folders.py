@@ -11,6 +11,7 @@ from typing import BinaryIO, Final
 
 from runbook_runner.core.apart.process import OnCancel
 from runbook_runner.core.disk.links import open_regular
+from runbook_runner.core.disk.walk import walk
 from runbook_runner.core.text import counted, decoded_name
 from runbook_runner.evaluation.compare.process import differences
 from runbook_runner.evaluation.compare.rule import Difference, How, Rule, how_by_name
@@ -43,7 +44,7 @@ def compare_folders(
 
 def _differences(expected: Path, actual: Path, rules: Sequence[Rule], on_cancel: OnCancel) -> Iterator[Difference]:
     by_path = _rules_of(ResultsFolder(expected), rules)
-    for path in sorted(path for path in expected.rglob("*") if not path.is_dir()):
+    for path in (Path(entry.path) for entry in walk(expected) if not entry.is_dir()):
         rule = by_path.get(path, Rule("**"))
         if rule.how == "ignore":
             continue

@@ -11,6 +11,7 @@ from runbook_runner.core.apart.process import OnCancel
 from runbook_runner.core.asking.question import Picture
 from runbook_runner.core.declared import RequiredOutput
 from runbook_runner.core.disk.links import open_regular
+from runbook_runner.core.disk.walk import MOST_RECORDED, files_below
 from runbook_runner.core.text import counted, printable_name
 from runbook_runner.evaluation.judge.pages import MOST_BYTES, pages_of
 from runbook_runner.evaluation.judge.sides import sides_of
@@ -92,7 +93,7 @@ def _in_order(results: ResultsFolder, required: Iterable[RequiredOutput]) -> Ite
 
 
 def _files(path: Path) -> Iterator[Path]:
-    yield from (inner for inner in (path, *sorted(path.rglob("*"))) if inner.is_file())
+    yield from [path] if path.is_file() else files_below(path, most=MOST_RECORDED)
 
 
 def _shown(path: Path, name: str, room: _Room) -> tuple[list[str | Picture], str]:

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
-from runbook_runner.core.errors import CancelledError
+from runbook_runner.core.errors import CancelledError, InputError
 from runbook_runner.evaluation.compare.folders import compare_folders
 from runbook_runner.evaluation.compare.rule import Rule
+from runbook_runner.evaluation.outputs import ResultsFolder
+from runbook_runner.trajectory.diff import compare_results
 
 Content = str | bytes
 
@@ -185,6 +187,17 @@ def test_nothing_but_a_regular_file_in_its_folder_is_read(tmp_path: Path) -> Non
         ("link.txt", "The file can't be read: it is a link, not a regular file."),
         ("pipe.txt", "The file can't be read: it is not a regular file."),
     )
+
+
+def test_very_many_folders_in_each_other_are_refused(tmp_path: Path, nested: Callable[[Path, int], Path]) -> None:
+    for name in ("expected", "found", "results"):
+        put(nested(tmp_path / name, 1000), "a.txt", name)
+    with pytest.raises(InputError, match="more than 200 folders in each other"):
+        compare_folders(tmp_path / "expected", tmp_path / "found")
+    with pytest.raises(InputError, match="more than 200 folders in each other"):
+        list(ResultsFolder(tmp_path / "found").matching("**/a.txt"))
+    with pytest.raises(InputError, match="more than 200 folders in each other"):
+        compare_results(tmp_path, tmp_path, str)
 
 
 def test_a_file_of_10_gb_is_not_read(tmp_path: Path) -> None:

@@ -441,6 +441,13 @@ def test_expected_files_behind_a_link_are_not_read(runbook: Any, suite: Any, tar
     assert "hidden words" not in ran.err
 
 
+def test_expected_files_in_very_many_folders_are_refused(runbook: Any, suite: Any, nested: Any) -> None:
+    case(runbook, "a", "two", "two\n")
+    nested(runbook.cwd / "words/examples/a/expected", 1000)
+    ran = suite()()
+    assert (ran.code, "more than 200 folders in each other" in ran.err) == (2, True), ran.err
+
+
 def test_cases_that_are_not_of_the_clone_are_not_read(runbook: Any, suite: Any) -> None:
     case(runbook, "a", "two", "two\n")
     evaluate = suite()
