@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.text import counted, dollars
 from runbook_runner.evaluation.publish import code_span
+from runbook_runner.runner.suite.row import Row
 from runbook_runner.runner.suite.suite_file import Suite
 from runbook_runner.runner.suite.summary import Compared, Summary, Totals, as_json
 
@@ -91,11 +92,14 @@ def _markdown(summary: Summary) -> Iterator[str]:
 
 
 def html(summary: Summary, suite: Suite) -> str:
+    cells: dict[str, list[Row]] = {group.group: [] for group in summary.groups}
+    for cell in summary.cells:
+        cells[cell.group].append(cell)
     return _template().render(
         summary=summary,
         gate=suite.pass_rate if suite.until is None else suite.until,
         longest=max((cell.seconds for cell in summary.cells), default=0.0) or 1.0,
-        index={group.group: number for number, group in enumerate(summary.groups, 1)},
+        cells=cells,
         rate=rate,
         number=number,
         cost=cost,

@@ -7,6 +7,7 @@ import random
 import shutil
 import signal
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -381,6 +382,23 @@ def test_results_of_other_inputs_are_not_taken_over(runbook: Any, suite: Any, ev
     aux.write_text(first)
     same = evaluate(option, "aux.yaml", "--repeats", "1", "--concurrency", "2", "--pass-rate", "0.5")
     assert same.json["resumed"] == 1, same.err
+
+
+def test_a_report_of_many_groups_takes_little_time() -> None:
+    from runbook_runner.runner.suite.report import html
+    from runbook_runner.runner.suite.row import Row
+    from runbook_runner.runner.suite.suite_file import Suite
+    from runbook_runner.runner.suite.summary import GroupSummary, Summary, Totals
+
+    total = Totals(runs=1, passed=1, pass_rate=1, low=0, high=1, score=None, cost_usd=None, tokens=1, seconds=1)
+    names = [f"g{number}" for number in range(10_000)]
+    groups = tuple(GroupSummary(**total.model_dump(), group=name, verdict="pass") for name in names)
+    cells = tuple(Row(cell=f"{name}#1", group=name, repeat=1, status="pass", seconds=1) for name in names)
+    summary = Summary(name="x", passed=True, ended=None, resumed=0, total=total, groups=groups, cells=cells)
+    began = time.process_time()
+    page = html(summary, Suite(runbooks=("x",)))
+    assert time.process_time() - began < 10  # with a look at each run for each group it took 40 s
+    assert (page.count("<circle"), 'cy="239992" r="5"' in page) == (10_000, True)
 
 
 def git(folder: Path, *args: str) -> None:
