@@ -33,9 +33,16 @@ def fits(pattern: str, text: str) -> bool:
 
 
 def without(pattern: str, text: str) -> str:
-    """Returns the text less all that such a pattern matches."""
-    left: str = _compiled(pattern, ignore_case=False).sub("", encodable(text))
-    return left
+    """Returns the text less all that such a pattern matches; lone surrogates stay what they are."""
+    compiled, searched = _compiled(pattern, ignore_case=False), encodable(text)
+    if searched == text or len(searched) != len(text):
+        left: str = compiled.sub("", searched)
+        return left
+    kept, end = list[str](), 0
+    for match in compiled.finditer(searched):
+        kept.append(text[end : match.start()])
+        end = match.end()
+    return "".join((*kept, text[end:]))
 
 
 @lru_cache(maxsize=64)

@@ -37,7 +37,6 @@ from runbook_runner.runner.outcome import Outcome
 from runbook_runner.runner.recovery.claims import Claim, Entry
 from runbook_runner.runner.recovery.seal import Seal
 from runbook_runner.runner.request.prepared_run import PreparedRun
-from runbook_runner.runner.request.secrets import redactor_for
 from runbook_runner.runner.tally import Tally
 from runbook_runner.trajectory.recorder import Reader, Recorder
 from runbook_runner.trajectory.sandbox_log import SandboxLog
@@ -103,9 +102,7 @@ def recorded(prepared: PreparedRun, readers: Sequence[Reader], cancellation: Can
     RecordingError."""
     spec, home = prepared.spec, prepared.settings.home
     token = ids.new_run_token()
-    answering = filter(None, (prepared.upstream, prepared.judge))
-    provider = {name: value for upstream in answering for name, value in upstream.secret_values().items()}
-    redactor = redactor_for(spec, prepared.environ, prepared.secrets.values, provider, {"RUN_TOKEN": token})
+    redactor = prepared.redactor({"RUN_TOKEN": token})
     is_first = not is_folder(home / TRAJECTORIES)
     trajectory_id, folder = create_folder(home, spec.collection, spec.task)
     backend = prepared.backend
@@ -158,8 +155,15 @@ def finish(run: Run, status: Status, error: RunbookError | None) -> Outcome:
     seconds = round(time.monotonic() - run.started, 3)
     message, code = (error.message, error.code) if error else (None, None)
     run.emit(RunFinished(status=status, error=message, error_code=code, seconds=seconds))
-    tally = run.tally
-    return Outcome(write_fold(run.folder), run.folder, error, run.spec.criteria, tally.evaluated, tuple(tally.checks))
+    return Outcome(
+        write_fold(run.folder),
+        run.folder,
+        error,
+        run.spec.criteria,
+        run.tally.evaluated,
+        tuple(run.tally.checks),
+        clean=run.redactor.clean,
+    )
 
 
 def _described(spec: RunSpec, redactor: Redactor) -> Any:

@@ -1,6 +1,6 @@
 """Runner: what came of a run, for its caller: the recorded trajectory, and what it was judged by."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -40,6 +40,9 @@ class Outcome:
     """Those that the engine has run."""
     not_copied: RunbookError | None = None
     """Why the results are not where they were to be copied."""
+    clean: Callable[[str], str] | None = None
+    """Removes the secrets that the run had from what is unpacked of its results, which could not be searched when they
+    were collected; `None`: they are not known."""
 
     @property
     def outputs(self) -> RunbookOutputs:
@@ -102,7 +105,7 @@ class Outcome:
         return ExitCode.PASS if self.outputs.verdict == "pass" else ExitCode.VERDICT_FAIL
 
 
-def outcome_in(folder: Path) -> Outcome | None:
+def outcome_in(folder: Path, clean: Callable[[str], str]) -> Outcome | None:
     """Of a run of this machine's own that went to its end in this trajectory folder; `None` of one that did not."""
     try:
         events = [recorded.event for recorded in read_events(folder)]
@@ -114,4 +117,4 @@ def outcome_in(folder: Path) -> Outcome | None:
     trajectory = write_fold(folder)
     if trajectory.status != "completed" or evaluated is None:
         return None
-    return Outcome(trajectory, folder, None, spec.criteria, evaluated, checks)
+    return Outcome(trajectory, folder, None, spec.criteria, evaluated, checks, clean=clean)

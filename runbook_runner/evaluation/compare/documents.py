@@ -7,9 +7,9 @@ from typing import Any
 from runbook_runner.core.disk.links import open_regular
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.formats.json_toml import read_json
-from runbook_runner.core.text import printable_name
+from runbook_runner.evaluation.compare.quotes import cut, shown, told
 from runbook_runner.evaluation.compare.rule import Rule, UnreadableError
-from runbook_runner.evaluation.compare.values import same, shown, told
+from runbook_runner.evaluation.compare.values import same
 
 _LINES = (".jsonl", ".ndjson")
 _LONGEST_PLACE = 200
@@ -78,6 +78,4 @@ def _differences(expected: Any, found: Any, at: str, ignored: Sequence[Tree], to
 
 
 def _place(pointer: str) -> str:
-    if len(pointer) > _LONGEST_PLACE:
-        pointer = f"{pointer[:_LONGEST_PLACE]}…"
-    return printable_name(pointer) or "The document"
+    return cut(pointer, _LONGEST_PLACE) if pointer else "The document"

@@ -11,6 +11,7 @@ from typing import Final
 
 import runbook_runner
 from runbook_runner.core.apart.process import OnCancel, started
+from runbook_runner.evaluation.compare.quotes import Clean, written
 from runbook_runner.evaluation.compare.rule import How, Rule
 
 _SECONDS: Final = 60
@@ -28,8 +29,8 @@ _LIBRARIES: Final[dict[How, tuple[str, ...]]] = {
 }
 
 
-def differences(expected: Path, found: Path, how: How, rule: Rule, on_cancel: OnCancel) -> Iterator[str]:
-    """One sentence for each. Raises CancelledError."""
+def differences(expected: Path, found: Path, how: How, rule: Rule, clean: Clean, on_cancel: OnCancel) -> Iterator[str]:
+    """One sentence for each. clean: what is quoted goes through it. Raises CancelledError."""
     folders = [Path(runbook_runner.__file__).parents[1]]
     for name in _LIBRARIES.get(how, ()):
         spec = find_spec(name)
@@ -39,9 +40,9 @@ def differences(expected: Path, found: Path, how: How, rule: Rule, on_cancel: On
         folders.append(Path(spec.origin).parents[1])
     asked = {"expected": str(expected), "found": str(found), "how": how, "rule": asdict(rule)}
     with started(_PROGRAM, *map(str, folders), seconds=_SECONDS) as process, on_cancel(process.kill):
-        written, _ = process.communicate(json.dumps(asked).encode())
-    *told, _ = written.split(b"\n")
-    yield from map(json.loads, told)
+        answer, _ = process.communicate(json.dumps(asked).encode())
+    *told, _ = answer.split(b"\n")
+    yield from (written(json.loads(line), clean) for line in told)
     if process.returncode == -signal.SIGKILL:
         yield f"The comparison as {how} was ended: it takes longer than {_SECONDS} s."
     elif process.returncode < 0:

@@ -8,8 +8,8 @@ from python_calamine import CalamineWorkbook, SheetTypeEnum
 
 from runbook_runner.core.disk.links import open_regular
 from runbook_runner.evaluation.compare import tables
+from runbook_runner.evaluation.compare.quotes import shown
 from runbook_runner.evaluation.compare.rule import Rule
-from runbook_runner.evaluation.compare.values import shown
 
 Sheets = Mapping[str, Sequence[tables.Row]]
 

@@ -10,8 +10,9 @@ from typing import Any, Final
 
 from runbook_runner.core.disk.links import open_regular
 from runbook_runner.core.text import counted
+from runbook_runner.evaluation.compare.quotes import shown, told
 from runbook_runner.evaluation.compare.rule import Rule
-from runbook_runner.evaluation.compare.values import same, same_number, shown, told
+from runbook_runner.evaluation.compare.values import same, same_number
 
 _DELIMITERS: Final = ",;\t|"
 _SAMPLE: Final = 8192
@@ -25,7 +26,7 @@ Row = Sequence[Any]
 def read(path: Path) -> Iterator[Row]:
     """Of the dialect only the delimiter is found out: what the standard library says of quotes is wrong too often."""
     csv.field_size_limit(1 << 30)
-    file = TextIOWrapper(open_regular(path), encoding="utf-8-sig", errors="backslashreplace", newline="")
+    file = TextIOWrapper(open_regular(path), encoding="utf-8-sig", errors="surrogateescape", newline="")
     sample = file.read(_SAMPLE)
     file.seek(0)
     usual = "\t" if path.suffix.lower() == ".tsv" else ","

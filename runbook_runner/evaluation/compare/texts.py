@@ -7,13 +7,13 @@ from pathlib import Path
 
 from runbook_runner.core.disk.links import open_regular
 from runbook_runner.core.patterns import without
+from runbook_runner.evaluation.compare.quotes import shown, told
 from runbook_runner.evaluation.compare.rule import Rule
-from runbook_runner.evaluation.compare.values import shown, told
 
 
 def read(path: Path) -> Iterable[str]:
-    """The lines. Bytes that are not UTF-8 are escaped."""
-    return TextIOWrapper(open_regular(path), encoding="utf-8-sig", errors="backslashreplace")
+    """The lines. A byte that is not UTF-8 is the lone surrogate that Python has for it, which no text has."""
+    return TextIOWrapper(open_regular(path), encoding="utf-8-sig", errors="surrogateescape")
 
 
 def compare(expected: Iterable[str], found: Iterable[str], rule: Rule, place: str = "Line") -> Iterator[str]:
@@ -26,7 +26,7 @@ def compare(expected: Iterable[str], found: Iterable[str], rule: Rule, place: st
             yield f"{place} {number} is missing: {shown(one.rstrip())}."
             return
         if one != two and (kept := _kept(one, rule)) != (kept_too := _kept(two, rule)):
-            yield f"{place} {number}: {told(kept, kept_too)}."
+            yield f"{place} {number}: {told(kept, kept_too, (one, two) if rule.ignore else ('', ''))}."
             return
 
 

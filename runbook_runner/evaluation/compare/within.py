@@ -1,5 +1,5 @@
 """Evaluation, compare: what runs in the process that `process.py` starts. stdin says what is compared with what; each
-line of stdout is a difference."""
+line of stdout is a difference, as `quotes.py` writes it."""
 
 import json
 import sys
@@ -8,10 +8,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
-from runbook_runner.core.text import printable_name
+from runbook_runner.evaluation.compare.quotes import cut
 from runbook_runner.evaluation.compare.rule import Rule, check_ignored
 
 MOST_TOLD: Final = 10
+_LONGEST_REASON: Final = 200
 _MODULES: Final = {
     "text": "texts", "json": "documents", "csv": "tables", "xlsx": "sheets", "image": "images", "pdf": "pages",
 }  # fmt: skip
@@ -42,5 +43,5 @@ def _differences(asked: dict[str, Any]) -> Iterator[str]:
     except MemoryError:
         yield f"The comparison as {how} was ended: it needs more memory than is allowed."
     except Exception as error:  # libraries raise anything for what is broken on purpose
-        reason = printable_name(str(error)[:200]) or type(error).__name__
-        yield f"{what} as {how}: {reason.rstrip('.')}." if what else reason
+        reason = str(error) or type(error).__name__
+        yield f"{what} as {how}: {cut(reason.rstrip('.'), _LONGEST_REASON)}." if what else cut(reason, _LONGEST_REASON)

@@ -8,6 +8,7 @@ from runbook_runner.agents.base import Agent
 from runbook_runner.core import settings
 from runbook_runner.core.errors import RunbookError, all_of
 from runbook_runner.core.events import AttemptOf
+from runbook_runner.core.redaction import Redactor
 from runbook_runner.core.settings import RecordMode, Settings
 from runbook_runner.core.spec import RunSpec
 from runbook_runner.core.text import counted
@@ -15,7 +16,7 @@ from runbook_runner.runner.checks.sources import GitSource
 from runbook_runner.runner.environment.backends import ChosenBackend
 from runbook_runner.runner.request.inputs import is_zip
 from runbook_runner.runner.request.request import RunOptions
-from runbook_runner.runner.request.secrets import Granted
+from runbook_runner.runner.request.secrets import Granted, redactor_for
 from runbook_runner.runner.trust import Trust
 from runbook_runner.sandbox.base import PutFile
 
@@ -72,6 +73,12 @@ class PreparedRun:
     def backend(self) -> ChosenBackend:
         assert self.chosen, "what is only a dry run is not started"
         return self.chosen
+
+    def redactor(self, *others: Mapping[str, str]) -> Redactor:
+        """For all secrets that the run has or that answer for it, and others (name → value)."""
+        answering = filter(None, (self.upstream, self.judge))
+        keys = {name: value for upstream in answering for name, value in upstream.secret_values().items()}
+        return redactor_for(self.spec, self.environ, self.secrets.values, keys, *others)
 
     def require_ready(self) -> None:
         """Raises InputError or NotReadyError that names all that is missing."""

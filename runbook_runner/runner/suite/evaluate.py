@@ -161,11 +161,13 @@ def _within(prepared: PreparedRun, left: Mapping[str, float]) -> PreparedRun:
 
 
 def _take_ended(plan: Plan, ledger: Ledger, gates: Sequence[Gate]) -> None:
-    """The runs that had come to their end when the process died, and whose row was not written."""
+    """The runs that had come to their end when the process died, and whose row was not written. They had the secrets
+    that are here now: with others it is another plan."""
     for group in plan.groups:
         for repeat in range(1, plan.suite.repeats + 1):
             cell = Cell(group, repeat)
-            if (folder := ledger.begun.get(cell.key)) and (outcome := outcome_in(folder)):
+            folder = ledger.begun.get(cell.key)
+            if folder and (outcome := outcome_in(folder, _prepared(plan, cell).redactor().clean)):
                 ledger.add(row_of(cell, outcome, _points(plan, cell, outcome, gates)))
 
 

@@ -14,11 +14,12 @@ from runbook_runner.evaluation.compare.rule import Rule
 def compared(tmp_path: Path) -> Callable[..., list[str]]:
     """Compares two files of this name by a rule, or by none, and returns the messages."""
 
-    def compare(name: str, expected: str | bytes, found: str | bytes, **rule: Any) -> list[str]:
+    def compare(name: str, expected: str | bytes, found: str | bytes, *, clean: Any = str, **rule: Any) -> list[str]:
         for folder, content in (("expected", expected), ("found", found)):
             (tmp_path / folder).mkdir(exist_ok=True)
             (tmp_path / folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
-        differences = compare_folders(tmp_path / "expected", tmp_path / "found", [Rule("**", **rule)] if rule else [])
+        rules = [Rule("**", **rule)] if rule else []
+        differences = compare_folders(tmp_path / "expected", tmp_path / "found", rules, clean=clean)
         (tmp_path / "expected" / name).unlink()
         assert {difference.path for difference in differences} <= {name}
         return [difference.message for difference in differences]

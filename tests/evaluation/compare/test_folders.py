@@ -33,7 +33,7 @@ def test_what_is_expected_must_be_there_and_more_does_not_matter(tmp_path: Path)
         put(tmp_path / "expected", name, name)
     for name in ("deep/b.txt", "more.txt", "a.txt/inner.txt"):
         put(tmp_path / "found", name, name)
-    assert compare_folders(tmp_path / "expected", tmp_path / "found") == (
+    assert compare_folders(tmp_path / "expected", tmp_path / "found", clean=str) == (
         ("a.txt", "The file can't be read: it is not a regular file."),
         ("deep/er/c.txt", "The file is missing."),
     )
@@ -44,7 +44,7 @@ def test_the_first_rule_that_fits_counts(tmp_path: Path) -> None:
         put(tmp_path / "expected", name, "1 \n")
         put(tmp_path / "found", name, "1\n")
     rules = [Rule("b.*", "text"), Rule("*.log", "bytes"), Rule("logs/**", "ignore"), Rule("**", "bytes")]
-    found = compare_folders(tmp_path / "expected", tmp_path / "found", rules)
+    found = compare_folders(tmp_path / "expected", tmp_path / "found", rules, clean=str)
     assert [difference.path for difference in found] == ["a.log", "c.txt"]
     assert found[0].message == "Byte 2 differs: expected 3 bytes, found 2."
 
@@ -63,7 +63,7 @@ def test_a_rule_that_cannot_be_used_is_refused(rule: dict[str, Any]) -> None:
 def test_the_rest_is_not_compared_after_many_differences(tmp_path: Path) -> None:
     for number in range(200):
         put(tmp_path / "expected", f"{number:03}", "x")
-    found = compare_folders(tmp_path / "expected", tmp_path)
+    found = compare_folders(tmp_path / "expected", tmp_path, clean=str)
     assert len(found) == 101
     assert found[-1] == ("100", "This and what follows is not told: there are too many differences.")
 
@@ -78,7 +78,7 @@ def test_a_comparison_can_be_cancelled(tmp_path: Path) -> None:
     folders = put(tmp_path / "expected", "a.txt", "a"), put(tmp_path / "found", "a.txt", "b")
     on_cancel: Callable[[Callable[[], None]], AbstractContextManager[None]] = cancelled
     with pytest.raises(CancelledError):
-        compare_folders(*folders, on_cancel=on_cancel)
+        compare_folders(*folders, clean=str, on_cancel=on_cancel)
 
 
 # --- texts and bytes -----------------------------------------------------------------------------------------------
@@ -93,7 +93,9 @@ def test_a_comparison_can_be_cancelled(tmp_path: Path) -> None:
     ("a\tb", "a b", {}, ['Line 1: expected "a\\tb", found "a b".']),
     ("x" * 500 + "a", "x" * 500 + "b", {}, [f'Line 1: expected "…{"x" * 20}a", found "…{"x" * 20}b".']),
     ("a\n", "a \n", {"how": "bytes"}, ["Byte 2 differs: expected 2 bytes, found 3."]),
-    ("a", b"\xff", {}, ['Line 1: expected "a", found "\\xff".']),
+    ("a", b"\xff", {}, ['Line 1: expected "a", found "\\udcff".']),
+    (r"a\xff", b"a\xff", {"how": "text"}, [r'Line 1: expected "a\xff", found "a\udcff".']),
+    (b"1 \xff", b"2 \xfe", {"how": "text", "ignore": (r"\d",)}, [r'Line 1: expected " \udcff", found " \udcfe".']),
     (b"\xff\xfe", b"\xff\xfd", {}, ["Byte 2 differs: expected 2 bytes, found 2."]),
     (b"a\0b", b"a\0b", {}, []),
     ("at 10:30 by me", "at 9:5 by you", {"ignore": (r"\d+:\d+", "me|you")}, []),
@@ -182,7 +184,7 @@ def test_nothing_but_a_regular_file_in_its_folder_is_read(tmp_path: Path) -> Non
     (found / "link.txt").symlink_to(secret / "in/a.txt")
     (found / "in").symlink_to(secret / "in")
     os.mkfifo(found / "pipe.txt")
-    assert compare_folders(expected, found) == (
+    assert compare_folders(expected, found, clean=str) == (
         ("in/a.txt", "The file can't be read: its folder is a link."),
         ("link.txt", "The file can't be read: it is a link, not a regular file."),
         ("pipe.txt", "The file can't be read: it is not a regular file."),
@@ -203,7 +205,7 @@ def test_very_many_folders_in_each_other_are_refused(tmp_path: Path, nested: Cal
 def test_a_file_of_10_gb_is_not_read(tmp_path: Path) -> None:
     expected, found = put(tmp_path / "expected", "a.json", "[]"), put(tmp_path / "found", "a.json", "[1]")
     os.truncate(found / "a.json", 10_000_000_000)
-    ((_, message),) = compare_folders(expected, found)
+    ((_, message),) = compare_folders(expected, found, clean=str)
     assert message == "The file has more than 50 MB, too many to be compared as json."
 
 

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from runbook_runner.core.redaction import Redactor
+
 Compared = Callable[..., list[str]]
 
 
@@ -37,7 +39,7 @@ PRICES = "name,price,at\nApple,1.50,10:00\nPear,2,10:01\n"
     ("", {}, ["Rows: expected 3, found 0."]),
     ('name,price,at\n"Apple,1.5', {}, ["Row 2: expected 3 cells, found 1.", "Rows: expected 3, found 2."]),
     (b"name,price,at\n\xff,1.5,10:00\nP\0,2,10:01\n", {}, [
-        'Row 2, column "name": expected "Apple", found "\\xff".',
+        'Row 2, column "name": expected "Apple", found "\\udcff".',
         'Row 3, column "name": expected "Pear", found "P\\x00".']),
 ])  # fmt: skip
 def test_csv(compared: Compared, found: str | bytes, rule: dict[str, Any], messages: list[str]) -> None:
@@ -266,6 +268,58 @@ def test_pages(compared: Compared, found: bytes, rule: dict[str, Any], messages:
     assert compared("a.pdf", pdf("Report\nof 2026", "The end"), found, **rule) == messages
 
 
+# --- secrets -------------------------------------------------------------------------------------------------------
+
+SECRET, PIN = "Zq7-hunter2-Kx9w-0123456789", 9_127_384_650
+MARK = "***REDACTED:DB***"
+CLEAN = Redactor({"DB": SECRET, "PIN": str(PIN)}).clean
+LONG = "x" * 70
+
+
+@pytest.mark.needs("calamine")
+@pytest.mark.parametrize(("expected", "found", "message"), [
+    ({"S": [["a"], [1]]}, {"S": [["a"], [f"is {SECRET}"]]},
+     f'Sheet "S", row 2, column "a": expected 1, found "is {MARK}".'),
+    ({"S": [["a"], ["a"]]}, {"S": [["a"], [LONG + SECRET]]},
+     f'Sheet "S", row 2, column "a": expected "a", found "{LONG}***REDACTE…".'),
+    ({"S": [["a"], [LONG + "b"]]}, {"S": [["a"], [LONG + SECRET + "b" * 9]]},
+     f'Sheet "S", row 2, column "a": expected "…{LONG[:20]}b", found "…{LONG[:20]}{MARK}bbbbbbbbb".'),
+    ({"S": [[SECRET], [1]]}, {"S": [[SECRET], [2]]}, f'Sheet "S", row 2, column "{MARK}": expected 1, found 2.'),
+    ({"S": [["a"], [1]]}, {"S": [["a"], [PIN]]},
+     'Sheet "S", row 2, column "a": expected 1, found ***REDACTED:PIN***.'),
+    ({"S": []}, {"S": [], SECRET: []}, f'Sheet "{MARK}" is not expected.'),
+])  # fmt: skip
+def test_what_a_workbook_had_packed_is_told_without_secrets(
+    compared: Compared, expected: Any, found: Any, message: str
+) -> None:
+    assert compared("a.xlsx", xlsx(expected), xlsx(found), clean=CLEAN) == [message]
+
+
+@pytest.mark.needs("pdfium")
+def test_what_a_pdf_had_packed_is_told_without_secrets(compared: Compared) -> None:
+    assert compared("a.pdf", pdf("The end"), pdf(f"The {SECRET}"), clean=CLEAN) == [
+        f'Page 1, line 1: expected "The end", found "The {MARK}".'
+    ]
+
+
+@pytest.mark.needs("pdfium")
+def test_what_is_ignored_cuts_no_secret(compared: Compared) -> None:
+    found = pdf(f"The {SECRET} 2").replace(b"[0 0 300 200]", b"[0 0 900 200]")
+    assert compared("a.pdf", pdf("The end 1"), found, clean=CLEAN, ignore=(r"\d+",)) == [
+        f'Page 1, line 1: expected "The end", found "The {MARK} 2".'
+    ]
+
+
+@pytest.mark.parametrize("before", range(0, 200_000, 16_384))
+def test_no_part_of_a_long_text_has_half_a_secret(compared: Compared, before: int) -> None:
+    """Two spellings of a secret are the same mark: the first difference of what is told lies behind."""
+    expected = f"{'x' * before}{SECRET}{(SECRET + 'y') * 5000}"
+    found = f"{'x' * before}{SECRET.upper()}{(SECRET + 'y') * 5000}"
+    (message,) = compared("a.txt", expected, found, clean=CLEAN)
+    assert not {piece for piece in ("Zq7", "hunt", "Kx9w", "0123", "6789") if piece in message}, message
+    assert len(message) < 300
+
+
 # --- all of them ---------------------------------------------------------------------------------------------------
 
 
@@ -289,7 +343,7 @@ def test_without_the_extra_the_remedy_is_told(tmp_path: Path, name: str, how: st
     code = f"""import sys; sys.path += {str(Path(__file__).parents[3])!r}, "installed"
 from pathlib import Path
 from runbook_runner.evaluation.compare.folders import compare_folders
-print(compare_folders(Path("expected"), Path("found"))[0].message)"""
+print(compare_folders(Path("expected"), Path("found"), clean=str)[0].message)"""
     command = [sys.executable, "-I", "-S", "-c", code]
     done = subprocess.run(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True, timeout=60)
     assert done.stdout == f"To compare it as {how}, run `pip install '.[eval]'` in the clone of Runbook Runner.\n"

@@ -384,6 +384,66 @@ def test_results_of_other_inputs_are_not_taken_over(runbook: Any, suite: Any, ev
     assert same.json["resumed"] == 1, same.err
 
 
+SECRET = "Zq7-hunter2-Kx9w-0123456789"
+MARK = "***REDACTED:DB_PASSWORD***"
+
+
+@pytest.fixture
+def packs(runbook: Any, suite: Any, packed_pdf: Any) -> Any:
+    """A runbook with a secret, whose runs have it in a PDF file, where another text is expected. Returns a function
+    that writes it and returns one that evaluates it."""
+
+    def write(text: str = "", before: str = ":") -> Any:
+        code = f"{before}; {WRITES}; cp {packed_pdf(f'It is {SECRET}')} /app/results/r.pdf"
+        evaluate = suite(text, code)
+        document = runbook.cwd / "words/RUNBOOK.md"
+        secrets = "secrets:\n  DB: {env: DB_PASSWORD}\n"
+        document.write_text(document.read_text().replace("agent: shell\n", f"agent: shell\n{secrets}"))
+        (runbook.cwd / "words/.env").write_text(f"DB_PASSWORD={SECRET}\n")
+        case(runbook, "one", "two", "two\n")
+        shutil.copy(packed_pdf("It is another"), runbook.cwd / "words/examples/one/expected/r.pdf")
+        return evaluate
+
+    return write
+
+
+@pytest.mark.needs("pdfium")
+def test_what_is_unpacked_of_results_is_told_without_secrets(runbook: Any, packs: Any) -> None:
+    ran = packs()("--report", "r.md", "--report", "r.html")
+    assert (ran.code, f'found \\"It is {MARK}\\"' in ran.out, MARK in ran.err) == (1, True, True), ran.err
+    files = [path for path in runbook.cwd.rglob("*") if path.is_file() and path.name != ".env"]
+    assert SECRET not in ran.out + ran.err
+    assert not [path for path in files if SECRET.encode() in path.read_bytes()]
+
+
+@pytest.mark.needs("pdfium")
+@pytest.mark.parametrize("value", [SECRET, "another-value-of-the-secret"])
+def test_what_a_killed_evaluation_left_is_told_without_secrets(
+    runbook: Any, packs: Any, eventually: Any, value: str
+) -> None:
+    """With another secret its runs are made again: nobody could tell the old one in what they have made."""
+    begun, first, go = (runbook.cwd / name for name in ("begun", "first", "go"))
+    waits = f"if [ -e {first} ] && [ ! -e {go} ]; then touch {begun}; sleep 60; fi; touch {first}"
+    evaluate = packs("concurrency: 1\nrepeats: 2\n", waits)
+    process = evaluate(start=True)
+    eventually(begun.exists)
+    process.send_signal(signal.SIGINT)
+    body = json.loads(process.communicate(timeout=120)[0])
+    (file,) = runbook.data.glob("evals/*.jsonl")
+    lines = file.read_text().splitlines(keepends=True)
+    assert SECRET not in "".join(lines)
+    file.write_text("".join(line for line in lines if "row" not in json.loads(line)))
+    (runbook.cwd / "words/.env").write_text(f"DB_PASSWORD={value}\n")
+    go.touch()
+    ran = evaluate()
+    assert ran.json["resumed"] == (value == SECRET), ran.err
+    ids = [cell["trajectory_id"] for cell in ran.json["cells"]]
+    assert (body["cells"][0]["trajectory_id"] in ids) == (value == SECRET)
+    if value == SECRET:
+        assert MARK in ran.out
+        assert SECRET not in ran.out + ran.err
+
+
 def test_a_report_of_many_groups_takes_little_time() -> None:
     from runbook_runner.runner.suite.report import html
     from runbook_runner.runner.suite.row import Row
