@@ -30,7 +30,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
     add_judge(parser)
     cost = "Refuse further calls of the judge once they have cost so much."
     parser.add_argument("--max-cost", dest="max_cost_usd", type=float, metavar="USD", help=cost)
-    add_env_file(parser, "Take provider keys from this file first.")
+    add_env_file(parser, "Take provider keys, and secrets that the runs had, from this file first.")
     add_quiet(parser)
     add_json(parser)
 

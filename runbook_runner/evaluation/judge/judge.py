@@ -42,7 +42,7 @@ def judge_results(
     items = items_of(criteria)
     if not items:
         return Judged()
-    began, material = time.monotonic(), material_of(results, required, judge.to_app, on_cancel)
+    began, material = time.monotonic(), material_of(results, required, judge.to_app, judge.clean, on_cancel)
     if material.is_empty:
         reads = [Read({}, {item.key: _NOTHING for item in items})]
     else:

@@ -13,7 +13,7 @@ from runbook_runner.core.declared import RequiredOutput
 from runbook_runner.core.disk.links import open_regular
 from runbook_runner.core.disk.walk import MOST_RECORDED, files_below
 from runbook_runner.core.text import counted, printable_name
-from runbook_runner.evaluation.judge.pages import MOST_BYTES, pages_of
+from runbook_runner.evaluation.judge.pages import MOST_BYTES, MOST_SECONDS, pages_of
 from runbook_runner.evaluation.judge.sides import sides_of
 from runbook_runner.evaluation.outputs import ResultsFolder
 from runbook_runner.evaluation.report import REPORT
@@ -32,6 +32,9 @@ _TEXT_BYTES: Final = 4 * FILE_CHARS
 _MOST_NAMED: Final = 50
 _MOST_FILES: Final = 1000
 _DRAWN_PAGES: Final = 6  # of one file
+_PAGE_CHARS: Final = 20_000
+_LEAST_SECONDS: Final = 0.5
+"""With less, a process would hardly start."""
 _PDF: Final = b"%PDF-"
 _KINDS: Final = ((b"\x89PNG\r\n\x1a\n", "image/png"), (b"\xff\xd8\xff", "image/jpeg"), (b"GIF8", "image/gif"))
 
@@ -50,12 +53,13 @@ def material_of(
     results: ResultsFolder,
     required: Iterable[RequiredOutput],
     to_app: Callable[[str], str],
+    clean: Callable[[str], str] | None,
     on_cancel: OnCancel,
     share: int = 1,
 ) -> Material:
-    """The agent's report of itself is no result. to_app: see `Judge`. share: so many have one context together. Raises
-    CancelledError."""
-    room, parts, left_out = _Room(to_app, on_cancel, share), list[str | Picture](), list[str]()
+    """The agent's report of itself is no result. to_app, clean: see `Judge`. share: so many have one context together.
+    Raises CancelledError."""
+    room, parts, left_out = _Room(to_app, clean, on_cancel, share), list[str | Picture](), list[str]()
     for number, path in enumerate(_in_order(results, required)):
         name = path.relative_to(results.root).as_posix()
         if name == REPORT:
@@ -74,12 +78,28 @@ def material_of(
 class _Room:
     """What may still be shown, and how: see `material_of`."""
 
-    def __init__(self, to_app: Callable[[str], str], on_cancel: OnCancel, share: int) -> None:
+    def __init__(
+        self, to_app: Callable[[str], str], clean: Callable[[str], str] | None, on_cancel: OnCancel, share: int
+    ) -> None:
         self.to_app = to_app
+        self.clean = clean
         self.on_cancel = on_cancel
         self.most_chars = self.chars = MOST_CHARS // share
         self.most_pictures = self.pictures = MOST_PICTURES // share
         self.most_picture_bytes = self.picture_bytes = ALL_PICTURES_BYTES // share
+        self.most_seconds = self.seconds = MOST_SECONDS / share
+        """In which all PDF files are read."""
+
+    @property
+    def no_pages(self) -> str:
+        """Why no further PDF file is read; empty: it may be."""
+        if self.clean is None:
+            return "a PDF, in which secrets of the run may be that are not known here"
+        if not self.chars and not (self.pictures and self.picture_bytes):
+            return f"{self.most_chars:,} characters of text and {self.most_pictures} pictures are shown at most"
+        if self.seconds < _LEAST_SECONDS:
+            return f"all PDF files are read in {self.most_seconds:g} s at most"
+        return ""
 
     def take(self, picture: bytes) -> None:
         self.pictures -= 1
@@ -101,7 +121,8 @@ def _shown(path: Path, name: str, room: _Room) -> tuple[list[str | Picture], str
     try:
         with open_regular(path) as file:
             data = file.read(max(PICTURE_BYTES, _TEXT_BYTES) + 1)
-            if is_pdf := data.startswith(_PDF):
+            is_pdf = data.startswith(_PDF)
+            if is_pdf and not room.no_pages:
                 data += file.read(MOST_BYTES + 1 - len(data))
         size = path.stat().st_size
     except OSError as error:
@@ -117,11 +138,17 @@ def _shown(path: Path, name: str, room: _Room) -> tuple[list[str | Picture], str
 
 
 def _pages(data: bytes, name: str, room: _Room) -> tuple[list[str | Picture], str]:
-    """Each with its text, the first ones as pictures too: what a page says, and how it looks."""
-    found = pages_of(data, room.on_cancel, pictures=min(room.pictures, _DRAWN_PAGES))
+    """Each with its text, the first ones as pictures too: what a page says, and how it looks. A PDF file is packed, so
+    that it was not searched for secrets when it was collected."""
+    if room.clean is None or room.no_pages:
+        return [], room.no_pages
+    found = pages_of(data, room.on_cancel, pictures=min(room.pictures, _DRAWN_PAGES), seconds=room.seconds)
+    room.seconds -= found.seconds
     parts, lacks = list[str | Picture](), [found.lack] if found.lack else []
     for number, page in enumerate(found.pages, 1):
-        shown, lack = _texts(room.to_app(page.text), name, room, is_cut=False, what=f"page {number}")
+        text = room.to_app(room.clean(page.text))  # before it is cut: no secret is to be halved
+        is_cut = len(text) > _PAGE_CHARS
+        shown, lack = _texts(text[:_PAGE_CHARS], name, room, is_cut=is_cut, what=f"page {number}")
         parts += shown
         lacks += [f"of page {number} {lack}"] if lack else []
         if 0 < len(page.picture) <= min(PICTURE_BYTES, room.picture_bytes):

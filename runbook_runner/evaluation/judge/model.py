@@ -16,6 +16,8 @@ class Judge(NamedTuple):
     ask: Ask
     task: str
     """What the agent was to do."""
+    clean: Callable[[str], str] | None
+    """Removes the secrets that the run had; `None`: they are not known, and nothing that is packed is unpacked."""
     to_app: Callable[[str], str] = str
     """Puts `/app` in the place of the folder that it was in the run's sandbox: two runs with the same results are the
     same question."""

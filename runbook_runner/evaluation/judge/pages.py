@@ -2,6 +2,7 @@
 
 import json
 import signal
+import time
 from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import suppress
@@ -13,7 +14,7 @@ from runbook_runner.core.apart.process import OnCancel, started
 
 MOST_PAGES: Final = 20
 MOST_BYTES: Final = 50 << 20
-_SECONDS: Final = 30
+MOST_SECONDS: Final = 30.0
 _MOST_ANSWER: Final = 64 << 20
 _PROGRAM: Final = Path(__file__).with_name("pages_program.py").read_text("utf-8")
 _LIBRARY: Final = "pypdfium2"
@@ -29,10 +30,13 @@ class Pages(NamedTuple):
     pages: tuple[Page, ...] = ()
     lack: str = ""
     """What of them is not here, and why; empty: they are all here."""
+    seconds: float = 0.0
+    """Of a processor; of a program that did not come to its end, those that have passed."""
 
 
-def pages_of(data: bytes, on_cancel: OnCancel, *, pictures: int) -> Pages:
-    """The first pages of a PDF file, so many of them as pictures too. Raises CancelledError."""
+def pages_of(data: bytes, on_cancel: OnCancel, *, pictures: int, seconds: float = MOST_SECONDS) -> Pages:
+    """The first pages of a PDF file, so many of them as pictures too. seconds: that it may take. Raises
+    CancelledError."""
     found = find_spec(_LIBRARY)
     if found is None or not found.submodule_search_locations:
         return Pages(lack="a PDF, which is shown after `pip install '.[eval]'` in the clone of Runbook Runner")
@@ -40,7 +44,8 @@ def pages_of(data: bytes, on_cancel: OnCancel, *, pictures: int) -> Pages:
         return Pages(lack=f"a PDF larger than {MOST_BYTES >> 20} MB")
     folder = str(Path(found.submodule_search_locations[0]).parent)
     asked = (folder, str(MOST_PAGES), str(pictures))
-    with started(_PROGRAM, *asked, seconds=_SECONDS) as process, on_cancel(process.kill):
+    began = time.monotonic()
+    with started(_PROGRAM, *asked, seconds=seconds) as process, on_cancel(process.kill):
         assert process.stdin
         assert process.stdout
         with suppress(OSError):  # it has ended
@@ -52,11 +57,13 @@ def pages_of(data: bytes, on_cancel: OnCancel, *, pictures: int) -> Pages:
     pages = tuple(Page(page["text"], b64decode(page["picture"])) for page in said if "text" in page)
     end = said[-1] if said and "pages" in said[-1] else None
     if end is None:
-        limit = f"{_SECONDS} s" if process.returncode == -signal.SIGKILL else "memory"
-        return Pages(pages, f"the other pages: to read them takes more than is allowed ({limit})")
+        limit = "time" if process.returncode == -signal.SIGKILL else "memory"
+        lack = f"the other pages: to read them takes more {limit} than is allowed"
+        return Pages(pages, lack, time.monotonic() - began)
     if problem := end.get("problem"):
-        return Pages(pages, f"a PDF that can't be read: {problem[:200]}")
-    return Pages(pages, f"pages {len(pages) + 1} to {end['pages']}" if end["pages"] > len(pages) else "")
+        return Pages(pages, f"a PDF that can't be read: {problem[:200]}", end["seconds"])
+    lack = f"pages {len(pages) + 1} to {end['pages']}" if end["pages"] > len(pages) else ""
+    return Pages(pages, lack, end["seconds"])
 
 
 def _lines(written: bytes) -> Iterator[dict[str, Any]]:

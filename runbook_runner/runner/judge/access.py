@@ -45,4 +45,4 @@ def judge_access(
             with cancellation.ends_with(session.close):
                 return asker(question)
 
-        yield Judge(choice.model, choice.samples, ask, task, to_app)
+        yield Judge(choice.model, choice.samples, ask, task, cassette.clean_said, to_app)

@@ -79,6 +79,11 @@ def judge_again(request: JudgeRequest, tell: Callable[[str], None]) -> JudgedAga
         tell(f"The results go to the judge, {choice.model} at {upstream.address}.")
     for each in filter(None, (run, other)):
         warn_of_itself(choice, each.spec, tell)
+        if missing := _missing(each, environ):
+            tell(
+                f"The judge is shown no PDF file of {each.trajectory_id}: secrets that it had may be in them, and are "
+                f"not known here: {', '.join(missing)}. Give them with --env-file FILE."
+            )
     if other and other.spec.mission != run.spec.mission:
         tell("The two runs had different tasks: both are judged by that of the first.")
     limits = Limits(max_cost_usd=request.max_cost_usd)
@@ -86,8 +91,8 @@ def judge_again(request: JudgeRequest, tell: Callable[[str], None]) -> JudgedAga
     ids = {"trajectory_id": run.trajectory_id, "other": other.trajectory_id if other else None}
     found: dict[str, Any] = {"model": choice.model, "samples": choice.samples, "errors": 1}
     try:
-        with _judging(run, choice, upstream, environ, limits, calls) as judge:
-            found = _compared(judge, run, other) if other else _judged(judge, run)
+        with _judging(run, other, choice, upstream, environ, limits, calls) as judge:
+            found = _compared(judge, run, other, environ) if other else _judged(judge, run, environ)
     finally:  # also when it is interrupted: its calls have been paid for
         body = {**found, **calls.used()}
         _write(calls.folder, {**ids, "created": now_iso(), **body})
@@ -116,21 +121,29 @@ class _Calls:
 @contextmanager
 def _judging(
     run: RecordedRun,
+    other: RecordedRun | None,
     choice: JudgeChoice,
     upstream: Upstream,
     environ: Mapping[str, str],
     limits: Limits,
     calls: _Calls,
 ) -> Iterator[Judge]:
-    redactor = redactor_for(run.spec, environ, upstream.secret_values())
+    had = {name: environ[name] for each in (run, other) if each for name in each.secrets if environ.get(name)}
+    redactor = redactor_for(run.spec, environ, upstream.secret_values(), had)
     cassette = Cassette(calls.folder, redactor, Settings.load().record_mode, most_bytes=run.spec.limits.disk_bytes)
     task, to_app, cancellation = run.spec.mission, _to_app(run), Cancellation()
     with judge_access(upstream, choice, cassette, task, to_app, limits, calls, cancellation) as judge:
         yield judge
 
 
-def _judged(judge: Judge, run: RecordedRun) -> dict[str, Any]:
+def _missing(run: RecordedRun, environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Variables of the secrets that the run had and that have no value now."""
+    return tuple(name for name in run.secrets if not environ.get(name))
+
+
+def _judged(judge: Judge, run: RecordedRun, environ: Mapping[str, str]) -> dict[str, Any]:
     results = ResultsFolder(run.folder / RESULTS)
+    judge = judge._replace(clean=_clean(judge, run, environ))
     judged = judge_results(
         judge, run.spec.criteria, results, run.spec.outputs, Cancellation().ends_with, lambda _: None
     )
@@ -138,13 +151,18 @@ def _judged(judge: Judge, run: RecordedRun) -> dict[str, Any]:
     return judged.body
 
 
-def _compared(judge: Judge, run: RecordedRun, other: RecordedRun) -> dict[str, Any]:
-    return compare(judge, run.spec.criteria, _half(run), _half(other))
+def _compared(judge: Judge, run: RecordedRun, other: RecordedRun, environ: Mapping[str, str]) -> dict[str, Any]:
+    first, second = (_half(one, _clean(judge, one, environ)) for one in (run, other))
+    return compare(judge, run.spec.criteria, first, second)
 
 
-def _half(run: RecordedRun) -> Material:
+def _half(run: RecordedRun, clean: Callable[[str], str] | None) -> Material:
     results = ResultsFolder(run.folder / RESULTS)
-    return material_of(results, run.spec.outputs, _to_app(run), Cancellation().ends_with, share=2)
+    return material_of(results, run.spec.outputs, _to_app(run), clean, Cancellation().ends_with, share=2)
+
+
+def _clean(judge: Judge, run: RecordedRun, environ: Mapping[str, str]) -> Callable[[str], str] | None:
+    return None if _missing(run, environ) else judge.clean
 
 
 def _ended(home: Path, name: str) -> RecordedRun:

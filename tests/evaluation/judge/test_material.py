@@ -1,5 +1,6 @@
 """What a judge is shown: texts, pictures and pages, required ones first, and the names of what it is not."""
 
+import zlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 
 from runbook_runner.core.asking.question import Picture
 from runbook_runner.core.declared import RequiredOutput
+from runbook_runner.core.redaction import Redactor
 from runbook_runner.evaluation.judge.material import MOST_PICTURES, PICTURE_BYTES, Material, material_of
 from runbook_runner.evaluation.outputs import ResultsFolder
 
@@ -15,9 +17,9 @@ UNREADABLE = "a PDF that can't be read"
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
-def shown(folder: Path, *required: str) -> Material:
+def shown(folder: Path, *required: str, clean: Callable[[str], str] | None = str, share: int = 1) -> Material:
     outputs = [RequiredOutput(path=path) for path in required]
-    return material_of(ResultsFolder(folder), outputs, str, never)
+    return material_of(ResultsFolder(folder), outputs, str, clean, never, share)
 
 
 def never(stop: Callable[[], None]) -> AbstractContextManager[None]:
@@ -138,3 +140,70 @@ def test_a_page_of_a_giant_takes_no_more_than_its_picture(tmp_path: Path) -> Non
     _, picture = shown(tmp_path).parts
     assert isinstance(picture, Picture)
     assert len(picture.data) < 100_000
+
+
+SECRET = "Zq7-hunter2-Kx9w-0123456789"
+
+
+def wide(made: bytes) -> bytes:
+    """Only text within the page counts."""
+    return made.replace(b"[0 0 300 200]", b"[0 0 9000000 200]")
+
+
+@pytest.mark.needs("pdfium")
+@pytest.mark.parametrize("before", [4, 19_970, 19_980, 99_980])
+def test_no_page_says_a_secret_nor_half_of_one(tmp_path: Path, before: int) -> None:
+    (tmp_path / "a.pdf").write_bytes(wide(pdf("x" * before + SECRET, "The end")))
+    text = str(shown(tmp_path, clean=Redactor({"DB": SECRET}).clean).parts)
+    assert "x" * min(before, 19_970) in text
+    assert "The end" in text
+    assert not [piece for piece in ("Zq7", "hunt", "Kx9w", "0123") if piece in text]
+
+
+@pytest.mark.needs("pdfium")
+def test_a_long_page_is_cut_and_named(tmp_path: Path) -> None:
+    (tmp_path / "a.pdf").write_bytes(wide(pdf("x" * 20_001)))
+    found = shown(tmp_path)
+    assert found.left_out == ("a.pdf: of page 1 all after its first 20,000 characters",)
+
+
+def test_without_the_secrets_of_the_run_no_pdf_is_unpacked(tmp_path: Path) -> None:
+    (tmp_path / "a.pdf").write_bytes(pdf("Hello"))
+    (tmp_path / "b.txt").write_text("Hello")
+    found = shown(tmp_path, clean=None)
+    assert found.left_out == ("a.pdf: a PDF, in which secrets of the run may be that are not known here",)
+    assert len(found.parts) == 1
+
+
+def slow_pdf() -> bytes:
+    """One page that takes seconds to draw."""
+    drawn = zlib.compress(b"0 0 m " + b"300 200 l 0 200 l 300 0 l 0 100 l " * 100_000 + b"b*")
+    body = (
+        b"1 0 obj\n<</Type/Catalog/Pages 2 0 R>>\nendobj\n2 0 obj\n<</Type/Pages/Kids[3 0 R]/Count 1>>\nendobj\n"
+        b"3 0 obj\n<</Type/Page/Parent 2 0 R/MediaBox[0 0 300 200]/Contents 4 0 R>>\nendobj\n"
+        b"4 0 obj\n<</Length %d/Filter/FlateDecode>>stream\n%s\nendstream\nendobj\n" % (len(drawn), drawn)
+    )
+    return b"%PDF-1.4\n" + body + b"trailer<</Size 5/Root 1 0 R>>\n%%EOF"
+
+
+@pytest.mark.needs("pdfium")
+def test_all_pdf_files_have_one_time_together(tmp_path: Path) -> None:
+    """share: such a part of 30 s."""
+    for number in range(40):
+        (tmp_path / f"{number:02}.pdf").write_bytes(slow_pdf())
+    found = shown(tmp_path, share=10)
+    named = [one for one in found.left_out if one.endswith(": all PDF files are read in 3 s at most")]
+    assert len(named) > 20
+
+
+@pytest.mark.needs("pdfium")
+def test_no_pdf_is_read_where_nothing_of_it_would_be_shown(tmp_path: Path) -> None:
+    """The broken one is not even looked at."""
+    for number in range(3):
+        (tmp_path / f"a{number}.txt").write_text("x" * 100_000)
+    for number in range(MOST_PICTURES):
+        (tmp_path / f"b{number:02}.png").write_bytes(PNG)
+    (tmp_path / "c.pdf").write_bytes(b"%PDF-1.4 nothing")
+    assert shown(tmp_path).left_out == (
+        f"c.pdf: 300,000 characters of text and {MOST_PICTURES} pictures are shown at most",
+    )

@@ -14,6 +14,7 @@ RUBRIC = """\
 version: "{version}"
 evaluation: rubric
 agent: shell
+{secrets}
 ---
 # Story — Agent Runbook
 
@@ -48,9 +49,9 @@ The average must be at least 4.0, and no criterion below 3.
 def rubric(runbook: Any) -> Callable[..., Path]:
     """Writes a runbook for the shell agent, with two criteria."""
 
-    def write(code: str = "echo '# Once' > /app/results/story.md", version: str = "1.0.0") -> Path:
+    def write(code: str = "echo '# Once' > /app/results/story.md", version: str = "1.0.0", secrets: str = "") -> Path:
         path = runbook.cwd / "RUNBOOK.md"
-        path.write_text(RUBRIC.format(code=code, version=version))
+        path.write_text(RUBRIC.format(code=code, version=version, secrets=secrets))
         return Path(path)
 
     return write

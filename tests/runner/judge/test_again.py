@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 
+from runbook_runner.core.redaction import Redactor
+from runbook_runner.gateway import Cassette
+
 KEY = "sk-test-canary-8f3a71c9d2"
 
 
@@ -14,8 +17,8 @@ KEY = "sk-test-canary-8f3a71c9d2"
 def finished(runbook: Any, rubric: Callable[..., Path]) -> Callable[..., str]:
     """Runs the rubric runbook, not judged, and returns the id of the run."""
 
-    def run(code: str = "echo '# Once' > /app/results/story.md") -> str:
-        ran = runbook("run", rubric(code), "--sandbox", "host", "--json")
+    def run(code: str = "echo '# Once' > /app/results/story.md", secrets: str = "") -> str:
+        ran = runbook("run", rubric(code, secrets=secrets), "--sandbox", "host", "--json")
         assert ran.json["judge"] is None, ran.err
         return str(ran.json["trajectory_id"])
 
@@ -127,3 +130,26 @@ def test_a_run_without_a_rubric_can_only_be_compared(
     assert (alone.code, "has no rubric" in alone.err) == (2, True)
     compared = ask([{"overall": {"reason": "r", "better": "equal"}}] * 2, name, name, "--json")
     assert (compared.code, compared.json["winner"]) == (0, "tie"), compared.err
+
+
+@pytest.mark.needs("pdfium")
+@pytest.mark.parametrize("is_given", [True, False])
+def test_a_pdf_is_unpacked_only_with_the_secrets_of_the_run(
+    runbook: Any, finished: Callable[..., str], ask: Callable[..., Any], packed_pdf: Any, is_given: bool
+) -> None:
+    secret = "Zq7-hunter2-Kx9w-0123456789"
+    (runbook.cwd / ".env").write_text(f"DB_PASSWORD={secret}\n")
+    code = f"echo '# Once' > /app/results/story.md; cp {packed_pdf(f'It is {secret}')} /app/results/a.pdf"
+    name = finished(code, "secrets: {DB: {env: DB_PASSWORD}}")
+    given = ("--env-file", ".env") if is_given else ()
+    for names, turns in ([name], [scores(5, 5)]), ([name, name], [better(*["first"] * 3), better(*["second"] * 3)]):
+        ran = ask(turns, *names, "--json", *given)
+        assert ran.code == 0, ran.err
+        asked = str(Cassette(Path(ran.json["path"]), Redactor({})).read(1).request)
+        assert ("It is ***REDACTED:DB_PASSWORD***" in asked) == is_given
+        assert secret not in asked
+        said = (
+            f"is shown no PDF file of {name}: secrets that it had may be in them, and are not known here: DB_PASSWORD."
+        )
+        assert (said in ran.err) != is_given
+        assert bool(ran.json["left_out"]) != is_given or len(names) == 2

@@ -23,6 +23,9 @@ PROVIDERS = {
 }
 
 
+SECRET = "Zq7-hunter2-Kx9w-0123456789"
+
+
 def scores(clarity: Any, wit: Any) -> str:
     return json.dumps({"c1": {"reason": "It is.", "score": clarity}, "wit": {"reason": "It has.", "score": wit}})
 
@@ -146,6 +149,14 @@ def question(folder: Path) -> str:
     request = Cassette(folder / "judge", Redactor({})).read(1).request
     assert request
     return str(request["messages"][-1]["content"])
+
+
+@pytest.mark.needs("pdfium")
+def test_what_a_pdf_had_packed_goes_to_the_judge_without_secrets(judged: Any, runbook: Any, packed_pdf: Any) -> None:
+    (runbook.cwd / ".env").write_text(f"DB_PASSWORD={SECRET}\n")
+    code = f"echo '# Once' > /app/results/story.md; cp {packed_pdf(f'It is {SECRET}')} /app/results/a.pdf"
+    ran = judged(scores(5, 5), code=code, secrets="secrets: {DB: {env: DB_PASSWORD}}")
+    assert "It is ***REDACTED:DB_PASSWORD***" in question(ran.folder), ran.err
 
 
 def test_large_results_are_cut_and_the_judge_is_told(judged: Any) -> None:
