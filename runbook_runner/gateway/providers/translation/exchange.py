@@ -48,6 +48,9 @@ _STATUS_OF: Final[Mapping[str, int]] = {
 class Exchange:
     """Of the last request that litellm made for the call: it may ask for a model's facts first."""
 
+    elsewhere: Mapping[str, str] = field(default_factory=dict)
+    """Where it may not go: host → the provider that is there. For one that needs an address and has none, litellm asks
+    OpenAI."""
     host: str = ""
     dialect: Dialect | None = None
     """`None`: an API that the gateway does not read."""

@@ -55,7 +55,7 @@ class Translation:
         if refusal is not None:
             yield refusal
             return
-        exchange = Exchange()
+        exchange = Exchange(elsewhere=self._target.elsewhere)
         CURRENT.set(exchange)
         try:
             answer: Answer = await in_its_thread(self._translated, request, name, exchange)

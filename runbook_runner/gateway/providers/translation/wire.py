@@ -21,6 +21,8 @@ class Wire(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         exchange = CURRENT.get()
         exchange.asked(request.url.host, request.url.path)
+        if other := exchange.elsewhere.get(request.url.host):
+            raise _unreachable(exchange, request, f"litellm knows no address of it and would ask {other}")
         try:
             response = await _send(request, exchange.dialect)
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:

@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
+from runbook_runner.gateway import provider_from
 from runbook_runner.gateway.cassette.answers import read_answer
 
 pytestmark = pytest.mark.needs("litellm")
@@ -203,3 +204,11 @@ def test_a_stream_of_openai_reaches_claude_code_to_its_end(provider: Any, transl
                                                        "usage": usage}}  # fmt: skip
     answer = translated("openai", provider(events(*SAID["openai"], done)), "anthropic").go()
     assert last_event(answer) == {"type": "message_stop"}
+
+
+@pytest.mark.parametrize("name", ["xinference", "custom_openai"])
+def test_a_provider_without_an_address_is_not_taken_for_openai(connect: Any, name: str) -> None:
+    line = connect(provider_from(name, {}, model="m", dialect="openai-chat"))
+    answer = line.post("/v1/chat/completions", model="m", messages=[{"role": "user", "content": "go"}])
+    message = f"no answer from {name} at api.openai.com: litellm knows no address of it and would ask openai"
+    assert (answer.status_code, message in answer.text) == (502, True), answer.text
