@@ -114,3 +114,10 @@ def test_in_a_folder_of_its_own_all_is_as_ever(place: Any) -> None:
     assert [cell["cell"] for cell in ran.json["cells"]] == ["own/a/default#1"]
     (results,) = place.cwd.rglob("results/out.txt")
     assert results.read_text() == "w=***REDACTED:WORD***\na,b\n"
+
+
+def test_a_user_without_a_home_has_projects(runbook: Any) -> None:
+    write(runbook, "runbook_runner: {inputs: [data.csv]}")
+    (runbook.cwd / "data.csv").write_text("a,b\n")
+    ran = runbook("run", ".", "--sandbox", "host", env={"HOME": "~"})
+    assert ran.code == 0, ran.err

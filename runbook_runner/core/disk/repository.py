@@ -104,8 +104,8 @@ def _current_folder() -> Path | None:
 
 def holds_home(real: Path) -> bool:
     """Whether this real path is the user's home or a folder above it."""
-    home = os.path.realpath(os.path.expanduser("~"))  # noqa: PTH111 - a user without a home is not an error here
-    return Path(home).is_relative_to(real)
+    home = os.path.expanduser("~")  # noqa: PTH111 - a user without a home is not an error here: it stays `~`
+    return os.path.isabs(home) and Path(os.path.realpath(home)).is_relative_to(real)  # noqa: PTH117
 
 
 def is_no_project(real: Path) -> bool:
