@@ -53,9 +53,6 @@ def build_image(
     bounds: for content that a project offers, and for what is foreign. Raises InputError for a Dockerfile that is not
     text, NotReadyError with the last lines and the log's path."""
     tag, text, where = made_of.tag, _text(made_of), _where(made_of)
-    for image in images_of(text, _arguments(engine, made_of), where):
-        _refuse_strangers(engine, image, where)
-        _refuse_triggers(engine, image, where)
     if bounds and not bounds.network:
         if engine.is_podman:
             raise NotReadyError(
@@ -66,6 +63,9 @@ def build_image(
         refuse_fetches(text, made_of.arguments, lambda name: engine.image_id(name) is not None, where)
     elif engine.is_podman:
         refuse_host_files(text, made_of.arguments, where)
+    for image in images_of(text, _arguments(engine, made_of), where):
+        _refuse_strangers(engine, image, where)
+        _refuse_triggers(engine, image, where)
     report(f"Building {tag}")
     descriptor, name = tempfile.mkstemp(prefix="runbook-build-", suffix=".log")
     try:

@@ -441,6 +441,19 @@ def test_exported_images_are_used_by_runs_of_the_machine_that_imports_them(runbo
 
 
 @docker
+def test_an_export_has_what_its_images_are_built_on(runbook: Any, write: Any) -> None:
+    name = write(SMALL + "below\n")
+    ran = runbook("snapshots", "export", "--trust", name, "--apt", "hello", "-o", "images.tar")
+    assert ran.code == 0, ran.err
+    before = sorted(tags(name))
+    forget(name)
+    taken = runbook("snapshots", "import", "images.tar")
+    assert (taken.code, taken.out.count("✓ ")) == (0, 2), taken.out
+    assert "Building" not in runbook("snapshots", "build", "--trust", name, "--apt", "hello").out
+    assert len(tags(name)) == len(before) == 2
+
+
+@docker
 def test_import_says_which_images_no_run_will_use_and_why(runbook: Any, write: Any) -> None:
     name = write("FROM scratch\nCOPY Dockerfile /\n")
     assert runbook("snapshots", "export", "--trust", name, "-o", "images.tar", "--quiet").out == ""

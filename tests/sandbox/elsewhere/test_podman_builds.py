@@ -18,10 +18,14 @@ from docker.errors import NotFound
 from runbook_runner.core.errors import InputError, NotReadyError
 from runbook_runner.core.settings import Settings
 from runbook_runner.sandbox.images import recipe
+from runbook_runner.sandbox.images.build import build_image
 from runbook_runner.sandbox.images.build_group import MOUNT
 from runbook_runner.sandbox.images.build_request import Bounds
+from runbook_runner.sandbox.images.inventory import RunImages
 from runbook_runner.sandbox.images.provide import Layer, add_layers, ensure
 from runbook_runner.sandbox.images.snapshots import Snapshot, context_archive, find_snapshot
+from runbook_runner.sandbox.images.transfer.exporting import export
+from runbook_runner.sandbox.images.transfer.importing import load
 from runbook_runner.sandbox.images.user_image import resolve_image
 
 pytestmark = [pytest.mark.needs("podman", "docker"), pytest.mark.xdist_group("podman")]
@@ -254,3 +258,62 @@ def test_a_build_with_a_network_does_not_reach_this_machines_own_servers(write, 
     said = [line.rpartition(": ")[2] for line in lines]
     assert ("nobody" in said, knocked()) == (True, False)
     assert "1" not in said  # more than loopback
+
+
+# --- snapshots' images that others brought ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small(there: Any, here: str, write: Callable[[str], Snapshot], tmp_path: Path, monkeypatch: Any) -> Iterator[Any]:
+    """A snapshot, and a function that puts a layer on its image and returns the layer's image."""
+    monkeypatch.setenv("RUNBOOK_DATA", str(tmp_path / "data"))
+    snapshot, tags = write(f"FROM {here}\nRUN true\n"), []
+
+    def layered(lines: Any, commands: str) -> str:
+        lines.clear()
+        asked, layers = Settings.load(), [Layer(f"t{uuid4().hex[:8]}", f"RUN {commands}\n")]
+        image = ensure(there, snapshot, layers, asked, lines, [tmp_path], may_build=lambda *_: None, bounds=ALL)
+        tags.append(image.tag)
+        return image.tag
+
+    yield snapshot, layered
+    for tag in (*tags, recipe.of_snapshot(there, snapshot, Settings.load(), [tmp_path]).tag):
+        with suppress(NotFound):
+            there.api.remove_image(there.image_name(tag), force=True)
+
+
+def test_what_an_image_under_the_name_of_a_snapshots_adds_to_builds_does_not_run(there, here, small, lines, tmp_path):
+    """Somebody has loaded or built it. Podman does not tell its ONBUILD instructions."""
+    snapshot, layered = small
+    tag = recipe.of_snapshot(there, snapshot, Settings.load(), [tmp_path]).tag
+    dockerfile = f"FROM {here}\nONBUILD RUN touch /by-the-image\n".encode()
+    archive = context_archive({"Dockerfile": dockerfile})
+    assert list(there.api.build(fileobj=archive, custom_context=True, tag=f"localhost/{tag}", rm=True, decode=True))
+    theirs = there.image_id(tag)
+    with pytest.raises(NotReadyError, match="not built or imported by you"):
+        build_image(
+            there,
+            replace(
+                recipe.of_snapshot(there, snapshot, Settings.load(), [tmp_path]),
+                files={"Dockerfile": f"FROM {tag}\nRUN true\n".encode()},
+            ),
+            lines,
+        )
+    layered(lines, "test ! -e /by-the-image")
+    assert any(line.startswith(f"{tag} was not built or imported by you") for line in lines)
+    assert there.image_id(tag) != theirs
+    layered(lines, "test ! -e /by-the-image; true")
+    assert len([line for line in lines if line.startswith("Building")]) == 1, "it is known now"
+
+
+def test_layers_are_put_on_what_was_imported(there, small, lines, tmp_path):
+    snapshot, layered = small
+    asked = Settings.load()
+    image = ensure(there, snapshot, [], asked, lines, [tmp_path], may_build=lambda *_: None)
+    export(there, [image.tag], tmp_path / "images.tar")
+    there.api.remove_image(there.image_name(image.tag))
+    (loaded,) = load(there, tmp_path / "images.tar", RunImages(asked, [tmp_path], ()))
+    assert (loaded.used_as, there.image_id(image.tag) != image.digest) == (image.tag, True)
+    layered(lines, "touch /layer")
+    assert len([line for line in lines if line.startswith("Building")]) == 1
+    assert not [name for item in there.api.images() for name in item["RepoTags"] or () if "/import/" in name]

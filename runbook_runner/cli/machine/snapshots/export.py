@@ -31,7 +31,9 @@ def execute(arguments: argparse.Namespace) -> int:
         raise InputError("There is no such folder.", where=str(out.absolute().parent))
     engine, console = connect(), make_console(quiet=arguments.quiet)
     trust = trust_for(arguments)
-    layers = stacks(arguments.agents, arguments.packages, trust)
+    wanted = stacks(arguments.agents, arguments.packages, trust)
+    # With what each is built on: an import finds the name of an image by that of the one below it.
+    layers = [stack[:depth] for stack in wanted for depth in range(len(stack) + 1)]
     images = build_missing(engine, arguments.names, layers, console, trust=trust)
     tags = list(dict.fromkeys(image.tag for image in images))
     size = export(engine, tags, out)

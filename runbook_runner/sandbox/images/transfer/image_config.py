@@ -35,7 +35,7 @@ def rewritten(image: Mapping[str, Any], layers: int, name: str) -> bytes:
         "os": _platform(image.get("os") or "linux"),
         "created": created,
         "config": {key: value for key, value in _run(config) if value},
-        "rootfs": {"type": "layers", "diff_ids": _diff_ids(image["rootfs"]["diff_ids"] or [], layers)},
+        "rootfs": {"type": "layers", "diff_ids": _diff_ids((image.get("rootfs") or {}).get("diff_ids") or [], layers)},
         "history": [{"created": created, "created_by": "runbook snapshots import"}] * layers,  # Podman wants one each
     }
     return json.dumps(written, ensure_ascii=False).encode()

@@ -38,14 +38,16 @@ def load(engine: Engine, file: Path, wanted: RunImages, *, replace: bool = False
     """Imports what `export` wrote and tags each image so that runs on this machine find it. replace: also where another
     image has the tag. Raises InputError for a file without such images or with others, SandboxError."""
     with opened(file) as archive:
-        for name in archive.names:
-            if snapshot_tag(name) is None:
-                message = f"The file holds {name[:_MOST_QUOTED]}, which is no image of a snapshot."
-                raise InputError(message, where=str(file))
+        tags = [snapshot_tag(name) for name in archive.names]
+        if None in tags:
+            message = (
+                f"The file holds {archive.names[tags.index(None)][:_MOST_QUOTED]}, which is no image of a snapshot."
+            )
+            raise InputError(message, where=str(file))
         if not archive.names:
             raise InputError("The file holds no image of a snapshot.", where=str(file))
         aside = f"{IMPORTED}{token_hex(8)}"
-        names = {f"{aside}:{number}": name for number, name in enumerate(archive.names)}
+        names = {f"{aside}:{number}": tag for number, tag in enumerate(filter(None, tags))}
         try:
             _load(engine, file, archive, [*names])
             return _adopted(engine, file, names, wanted, replace=replace)

@@ -244,7 +244,7 @@ def test_an_image_is_of_no_impossible_time(read: Callable[[bytes], bytes], creat
 
 
 ODD: dict[str, dict[str, Any]] = {
-    "no layers": {"rootfs": None},
+    "layers of another kind": {"rootfs": "layers"},
     "other layers": {"rootfs": {"diff_ids": ["sha256:" + "0" * 64]}},
     "a layer of no digest": {"rootfs": {"diff_ids": "x"}},
     "numbers": {"config": {"Env": [1]}},
