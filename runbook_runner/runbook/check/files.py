@@ -1,11 +1,11 @@
 """Room `runbook`, `check`: which files the arguments mean: files, folders, globs."""
 
 import os
-import re
-from collections.abc import Iterable, Iterator
-from glob import glob
+from collections.abc import Iterable, Iterator, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 
+from runbook_runner.core.disk.walk import walk
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.files import is_file, is_folder
 
@@ -42,13 +42,42 @@ def _meant(path: str) -> Iterable[str]:
 
 
 def _globbed(pattern: str) -> list[str]:
-    hits = sorted(glob(pattern, recursive=True))  # noqa: PTH207 - Path.glob refuses an absolute pattern
+    """As the module `glob`, which goes through links: what is behind them may be elsewhere, or above them."""
+    whole = Path(pattern).parts
+    fixed = next(n for n, part in enumerate(whole) if any(mark in part for mark in "*?["))
+    top, parts = Path(*whole[:fixed]), whole[fixed:]
+
+    def reached(entry: "os.DirEntry[str]") -> set[int]:
+        return _reached(Path(entry.path).parts[fixed:], parts)
+
+    def enters(entry: "os.DirEntry[str]") -> bool:
+        return entry.name not in _SKIPPED and any(n < len(parts) for n in reached(entry))
+
+    found = (entry for entry in walk(top, enters=enters) if len(parts) in reached(entry))
+    hits = sorted(entry.path for entry in found if not (entry.is_symlink() and is_folder(entry.path)))
     if not hits:
         raise InputError("No file fits.", where=pattern)
-    # A link to a folder is not gone through: what is behind it may be elsewhere.
-    top = os.path.realpath(re.split(r"(?<![^/])[^/*?\[]*+[*?\[]", pattern, maxsplit=1)[0] or ".")
-    hits = [hit for hit in hits if Path(os.path.realpath(Path(hit).parent)).is_relative_to(top)]
     return [file for hit in hits for file in (_below(hit) if is_folder(hit) else [os.path.normpath(hit)])]
+
+
+def _reached(names: Sequence[str], parts: Sequence[str]) -> set[int]:
+    """How many parts of a pattern these names may stand for; `**` is any number of folders."""
+    reached = _skipped({0}, parts)
+    for name in names:
+        passed = {n for n in reached if n < len(parts) and _fits(name, parts[n])}
+        reached = _skipped({n if parts[n] == "**" else n + 1 for n in passed}, parts)
+    return reached
+
+
+def _skipped(reached: set[int], parts: Sequence[str]) -> set[int]:
+    for n, part in enumerate(parts):
+        if n in reached and part == "**":
+            reached.add(n + 1)
+    return reached
+
+
+def _fits(name: str, part: str) -> bool:
+    return fnmatchcase(name, part) and (part.startswith(".") or not name.startswith("."))
 
 
 def _below(folder: str) -> Iterator[str]:

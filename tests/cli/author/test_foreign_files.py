@@ -123,6 +123,29 @@ def test_a_glob_does_not_go_through_a_link_to_a_folder(runbook: Any, outside: Pa
     assert outside.read_text() == RUNBOOK
 
 
+def test_links_to_the_folder_itself_make_no_more_files_of_a_glob(runbook: Any, outside: Path) -> None:
+    (runbook.cwd / "a" / "b").mkdir(parents=True)
+    for name in ("RUNBOOK.md", "a/RUNBOOK.md", "a/b/x.md"):
+        (runbook.cwd / name).write_text(RUNBOOK)
+    for name in "cdefghij":
+        (runbook.cwd / name).symlink_to(".")
+    for pattern, files in (
+        ("**/*.md", {"RUNBOOK.md", "a/RUNBOOK.md", "a/b/x.md"}),
+        ("**/b/*.md", {"a/b/x.md"}),
+        (f"{runbook.cwd}/a/**/RUNBOOK.md", {f"{runbook.cwd}/a/RUNBOOK.md"}),
+        ("./*/[!R]/x.md", {"a/b/x.md"}),
+        ("*", {"RUNBOOK.md", "a/RUNBOOK.md"}),
+    ):
+        found = runbook("check", pattern, "--format", "json", timeout=60).json["findings"]
+        assert {finding["file"] for finding in found} == files, pattern
+
+
+def test_a_glob_over_very_many_folders_is_refused(runbook: Any, outside: Path, nested: Any) -> None:
+    nested(runbook.cwd, 1000)
+    ran = runbook("check", "**/*.md")
+    assert (ran.code, "more than 200 folders in each other" in ran.err) == (2, True), ran.err
+
+
 @pytest.mark.parametrize("command", [("check", "."), ("check", "RUNBOOK.md"), ("fmt", "RUNBOOK.md"), ("run", ".")])
 def test_a_pipe_is_not_waited_for(runbook: Any, outside: Path, command: tuple[str]) -> None:
     os.mkfifo(runbook.cwd / "RUNBOOK.md")
