@@ -10,7 +10,7 @@ from runbook_runner.gateway.providers.provider import Provider
 from runbook_runner.gateway.replay.replay import ON_MISS, OnMiss, Replay, load_replay
 from runbook_runner.gateway.script.file import load_script, script_schema
 from runbook_runner.gateway.script.script import ModelScript
-from runbook_runner.gateway.serve.budget import Budget
+from runbook_runner.gateway.serve.budget import Budget, Spending
 from runbook_runner.gateway.serve.server import Listener, listen
 from runbook_runner.gateway.serve.session import Session
 from runbook_runner.gateway.upstream import GatewayFailure, Upstream
@@ -28,6 +28,7 @@ __all__ = [
     "RecordedCall",
     "Replay",
     "Session",
+    "Spending",
     "Upstream",
     "check_environment",
     "listen",

@@ -18,6 +18,7 @@ from runbook_runner.gateway import (
     Budget,
     Cassette,
     Session,
+    Spending,
     Upstream,
     check_environment,
     listen,
@@ -82,11 +83,14 @@ def model_access(
     cassette: Cassette,
     token: str,
     limits: Limits,
+    within: Spending | None,
     emit: Emit,
 ) -> Iterator[ModelAccess]:
-    """A listening socket with one session, both closed when the block ends. Raises NotReadyError when the address
-    can't be listened on."""
+    """A listening socket with one session, both closed when the block ends. within: a budget of several runs. Raises
+    NotReadyError when the address can't be listened on."""
     budget = Budget(limits.max_cost_usd, limits.max_tokens, limits.max_calls)
     with listen(address.bind) as listener:
-        session = listener.open(upstream=upstream, cassette=cassette, emit=emit, token=token, budget=budget)
+        session = listener.open(
+            upstream=upstream, cassette=cassette, emit=emit, token=token, budget=budget, within=within
+        )
         yield ModelAccess(session, f"http://{address.reach}:{address.port or listener.address[1]}")

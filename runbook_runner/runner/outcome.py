@@ -13,6 +13,7 @@ from runbook_runner.core.events import CheckFinished, Evaluated, Usage
 from runbook_runner.core.spec import RunSpec
 from runbook_runner.evaluation.gates import Facts, Gate, Reached, reached
 from runbook_runner.evaluation.points import Point, points_of
+from runbook_runner.trajectory.fold import fold
 from runbook_runner.trajectory.models import RunbookOutputs, Trajectory
 from runbook_runner.trajectory.store import SPEC_FILE, read_events, write_fold
 
@@ -52,14 +53,7 @@ class Outcome:
 
     @property
     def spent(self) -> Spent:
-        own, judge = self.outputs.usage, self.trajectory.attributes.params.get("judge")
-        judged = Usage.model_validate(judge["usage"]) if judge else Usage()
-        costs = [one.cost_usd for one in (own, judged) if one.api_calls]
-        return Spent(
-            sum(cost for cost in costs if cost is not None) if costs and None not in costs else None,
-            own.total_tokens + own.cache_read_tokens + own.cache_write_tokens + judged.all_tokens,
-            own.api_calls + judged.api_calls,
-        )
+        return spent_by(self.trajectory)
 
     def points(self, gates: Sequence[Reached] = ()) -> tuple[Point, ...]:
         """All that the run was judged by. gates: decide in the place of the verdict, if there are any."""
@@ -103,6 +97,26 @@ class Outcome:
         if self.error:
             return self.error.exit_code
         return ExitCode.PASS if self.outputs.verdict == "pass" else ExitCode.VERDICT_FAIL
+
+
+def spent_by(trajectory: Trajectory) -> Spent:
+    outputs, judge = trajectory.steps["run"].outputs, trajectory.attributes.params.get("judge")
+    assert isinstance(outputs, RunbookOutputs)
+    own, judged = outputs.usage, Usage.model_validate(judge["usage"]) if judge else Usage()
+    costs = [one.cost_usd for one in (own, judged) if one.api_calls]
+    return Spent(
+        sum(cost for cost in costs if cost is not None) if costs and None not in costs else None,
+        own.total_tokens + own.cache_read_tokens + own.cache_write_tokens + judged.all_tokens,
+        own.api_calls + judged.api_calls,
+    )
+
+
+def spent_in(folder: Path) -> Spent:
+    """By a run of this machine's own, wherever it has ended; nothing where that can't be read any more."""
+    try:
+        return spent_by(fold(read_events(folder)))
+    except (InputError, OSError, ValidationError):
+        return Spent(None, 0, 0)
 
 
 def outcome_in(folder: Path, clean: Callable[[str], str]) -> Outcome | None:

@@ -191,7 +191,8 @@ def _model(run: Run, sandbox: Sandbox) -> "AbstractContextManager[ModelAccess | 
     cassette = Cassette(run.folder / "model", run.redactor, run.prepared.record_mode, most_bytes=most)
     if replay and isinstance(upstream, Replay):
         upstream = replay.recorded_with(upstream, cassette, sandbox.app)
-    return model_access(upstream, sandbox.gateway_host(), cassette, run.token, run.spec.limits, run.emit)
+    limits, within = run.spec.limits, run.prepared.within
+    return model_access(upstream, sandbox.gateway_host(), cassette, run.token, limits, within, run.emit)
 
 
 def _agent(
@@ -268,7 +269,8 @@ def _judge(run: Run, sandbox: Sandbox, model: "ModelAccess | None") -> "Abstract
 
     agent = model.session if model else None
     choice, task, limits = run.spec.judge, run.spec.mission, run.spec.limits
-    return judge_access(upstream, choice, cassette, task, to_app, limits, run.emit, run.cancellation, agent)
+    within = run.prepared.within
+    return judge_access(upstream, choice, cassette, task, to_app, limits, run.emit, run.cancellation, agent, within)
 
 
 def _most_recorded(run: Run) -> int:

@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from runbook_runner.cli.ui.output import after_json, put_json, require_place, wr
 from runbook_runner.core.errors import ExitCode, InputError
 from runbook_runner.core.text import counted, printable_name
 from runbook_runner.evaluation.gates import parse_gate
+from runbook_runner.runner import RunRequest
 from runbook_runner.runner.suite.evaluate import Stopping, Watch, evaluate_suite, prepare_all
 from runbook_runner.runner.suite.plan import Cell, Plan, plan_of
 from runbook_runner.runner.suite.report import cost, difference, markdown, number, rate, report, require_format
@@ -96,7 +98,7 @@ def execute(arguments: argparse.Namespace) -> int:
     baseline = read_baseline(arguments.baseline) if arguments.baseline else ()
     with publishing_errors(arguments, EVAL):
         suite = _suite(arguments)
-        plan = plan_of(suite, request_of(arguments))
+        plan = plan_of(suite, _request(arguments))
         if arguments.dry_run:
             return _print_plan(plan, as_json=arguments.json)
         console, stopping = console_for(quiet=arguments.quiet, json=arguments.json), Stopping()
@@ -116,6 +118,11 @@ def execute(arguments: argparse.Namespace) -> int:
     if stopping.requested:
         return ExitCode.INTERRUPTED
     return ExitCode.PASS if summary.passed else ExitCode.VERDICT_FAIL
+
+
+def _request(arguments: argparse.Namespace) -> RunRequest:
+    """Of each run; the budget is that of all together."""
+    return replace(request_of(arguments), max_cost_usd=None, max_tokens=None, max_calls=None)
 
 
 def _suite(arguments: argparse.Namespace) -> Suite:
@@ -218,5 +225,7 @@ def _print(console: "Console", summary: Summary, *, cancelled: bool) -> None:
 
 def _told(summary: Summary) -> str:
     total = summary.total
-    ended = f" Not all was run: {summary.ended}. The next evaluation goes on from there." if summary.ended else ""
+    ended = ""
+    if summary.ended:
+        ended = f" Not all was run: {summary.ended}. Evaluated again, it goes on from there, and what was used counts."
     return printable_name(f"{total.passed} of {counted(total.runs, 'run')} passed.{ended}")

@@ -18,10 +18,16 @@ class Budget:
 
 
 class Spending:
-    """What the sessions of one run have used of its budget. Used on the gateway's event loop only."""
+    """What the sessions of one run, or those of several runs, have used of a budget. Used on the gateway's event loop
+    only; its attributes may be read from any thread."""
 
-    def __init__(self, budget: Budget):
+    def __init__(self, budget: Budget, within: "Spending | None" = None, *, of: str = "the run's budget"):
+        """within: what others use as well. of: what it is called in a reason."""
+        self.refused = False
+        """A call was not made for this budget, or for the one that it is within."""
         self._budget = budget
+        self._within = within
+        self._of = of
         self._calls = 0
         self._tokens = 0
         self._cost_usd = 0.0
@@ -31,17 +37,28 @@ class Spending:
 
     def count_call(self) -> str | None:
         """Counts a new call. Returns the reason when it must not be made, and then does not count it; else `None`."""
-        reason = self._reason()
+        reason = self.reason or (self._within.count_call() if self._within else None)
         self._calls += reason is None
+        self.refused = self.refused or reason is not None
         return reason
 
     def uncount_call(self) -> None:
         """The call that was counted does not use the budget."""
         self._calls -= 1
+        if self._within:
+            self._within.uncount_call()
+
+    def add_earlier(self, cost_usd: float | None, tokens: int, calls: int) -> None:
+        """What was used before, elsewhere. cost_usd: `None` where it is not known."""
+        self._cost_usd += cost_usd or 0.0
+        self._tokens += tokens
+        self._calls += calls
 
     def add(self, model: str, usage: Usage, *, succeeded: bool, tells: bool) -> None:
         """Adds an ended call. succeeded: its answer is complete, so a missing price is not due to missing tokens.
         tells: its usage is known."""
+        if self._within:
+            self._within.add(model, usage, succeeded=succeeded, tells=tells)
         self._tokens += usage.all_tokens
         self._cost_usd += usage.cost_usd or 0.0
         if succeeded and usage.api_calls and not tells:
@@ -49,26 +66,28 @@ class Spending:
         elif succeeded and usage.api_calls and usage.cost_usd is None:
             self._unpriced = model
 
-    def _reason(self) -> str | None:
+    @property
+    def reason(self) -> str | None:
+        """Why no further call is made; `None`: one may be."""
         budget = self._budget
         if budget.max_calls is not None and self._calls >= budget.max_calls:
-            return f"the run's budget of {counted(budget.max_calls, 'model call')} is used up"
+            return f"{self._of} of {counted(budget.max_calls, 'model call')} is used up"
         if self._untold is not None and (budget.max_tokens is not None or budget.max_cost_usd is not None):
             return (
-                f"the run has a budget of tokens or USD, but the answers of {self._untold} do not tell how many tokens "
+                f"{self._of} is one of tokens or USD, but the answers of {self._untold} do not tell how many tokens "
                 "they used: limit calls instead (--max-calls)"
             )
         if budget.max_tokens is not None and self._tokens >= budget.max_tokens:
             most = counted(budget.max_tokens, "token")
-            return f"the run's budget of {most} is used up: {self._tokens:,} were used, cached ones included"
+            return f"{self._of} of {most} is used up: {self._tokens:,} were used, cached ones included"
         if budget.max_cost_usd is None:
             return None
         if self._unpriced is not None:
             return (
-                f"the run has a budget of {dollars(budget.max_cost_usd)}, but the price of {self._unpriced} is not "
+                f"{self._of} is {dollars(budget.max_cost_usd)}, but the price of {self._unpriced} is not "
                 "known: name it in a file (RUNBOOK_PRICES), or limit tokens instead"
             )
         if self._cost_usd >= budget.max_cost_usd:
             most = dollars(budget.max_cost_usd)
-            return f"the run's budget of {most} is used up: ${self._cost_usd:.4f} were spent"
+            return f"{self._of} of {most} is used up: ${self._cost_usd:.4f} were spent"
         return None

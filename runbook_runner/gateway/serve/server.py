@@ -77,16 +77,18 @@ class Listener:
         emit: Emit,
         token: str | None = None,
         budget: Budget = _NO_LIMIT,
+        within: Spending | None = None,
         shares: Session | None = None,
     ) -> Session:
         """Returns a session with a token of its own. token: from `ids.new_run_token`, when others must know it
-        beforehand, such as the run's redactor. shares: another session, whose budget it uses as well."""
+        beforehand, such as the run's redactor. within: what others use as well. shares: another session, whose budget
+        it uses in the place of both."""
         session = Session(
             token=token or new_run_token(),
             upstream=upstream,
             cassette=cassette,
             emit=emit,
-            spending=shares.spending if shares else Spending(budget),
+            spending=shares.spending if shares else Spending(budget, within),
             loop=self._loop,
         )
         self._sessions.append(session)

@@ -10,7 +10,7 @@ from runbook_runner.core.asking.question import Answer, Question
 from runbook_runner.core.events import Emit, Event, ModelCalled, ReplayDiverged
 from runbook_runner.core.spec import JudgeChoice, Limits
 from runbook_runner.evaluation.judge.model import Judge
-from runbook_runner.gateway import Budget, Cassette, Session, Upstream, listen
+from runbook_runner.gateway import Budget, Cassette, Session, Spending, Upstream, listen
 from runbook_runner.gateway.ask.ask import Asker
 from runbook_runner.gateway.ask.forms import form_for
 from runbook_runner.runner.cancellation import Cancellation
@@ -27,9 +27,10 @@ def judge_access(
     emit: Emit,
     cancellation: Cancellation,
     agent: Session | None = None,
+    within: Spending | None = None,
 ) -> Iterator[Judge]:
     """limits: those of the run, within which its calls and those of the agent's session have to stay together. A
-    request to stop the run ends the judge's call."""
+    request to stop the run ends the judge's call. within: a budget of several runs."""
 
     def emit_as_judge(event: Event) -> None:
         own = isinstance(event, (ModelCalled, ReplayDiverged))
@@ -37,7 +38,9 @@ def judge_access(
 
     budget = Budget(limits.max_cost_usd, limits.max_tokens, limits.max_calls)
     with listen() as listener:
-        session = listener.open(upstream=upstream, cassette=cassette, emit=emit_as_judge, budget=budget, shares=agent)
+        session = listener.open(
+            upstream=upstream, cassette=cassette, emit=emit_as_judge, budget=budget, within=within, shares=agent
+        )
         form = form_for(choice.provider)
         asker = Asker(session, listener.address, form, choice.model, cancellation.sleep)
 

@@ -21,7 +21,7 @@ from runbook_runner.runner.trust import Trust
 from runbook_runner.sandbox.base import PutFile
 
 if TYPE_CHECKING:
-    from runbook_runner.gateway import Upstream
+    from runbook_runner.gateway import Spending, Upstream
     from runbook_runner.runner.replay.cassette import CassetteReplay
 
 
@@ -60,6 +60,8 @@ class PreparedRun:
     """Further files of the sandbox; one at the mission's place takes it. No replay has them."""
     variables: Mapping[str, str] = field(default_factory=dict)
     """Further variables of the agent."""
+    within: "Spending | None" = None
+    """The budget of several runs, which this one uses as well as its own."""
     lacks: tuple[RunbookError, ...] = ()
     """The values and files that are missing, and what this machine lacks; only a dry run is prepared in spite of
     it."""

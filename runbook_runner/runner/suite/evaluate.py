@@ -1,7 +1,7 @@
 """Runner, suite: runs the cells of a plan, several at once, until each group is known or the budget is used up."""
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -12,8 +12,9 @@ from runbook_runner.core.settings import Settings
 from runbook_runner.evaluation.gates import Gate, parse_gate
 from runbook_runner.evaluation.points import Point
 from runbook_runner.evaluation.statistics import SequentialTest
+from runbook_runner.gateway import Budget, Spending
 from runbook_runner.runner.cancellation import Cancellation
-from runbook_runner.runner.outcome import Outcome, outcome_in
+from runbook_runner.runner.outcome import Outcome, outcome_in, spent_in
 from runbook_runner.runner.pipeline import run
 from runbook_runner.runner.request.prepare import prepare
 from runbook_runner.runner.request.prepared_run import PreparedRun
@@ -30,7 +31,6 @@ Watch = Callable[[Cell, Row | None], None]
 _LOOK_S: Final = 0.5
 """Python handles a signal in the main thread, and one that comes just before a wait begins, or reaches another thread,
 ends no wait: without this, Ctrl-C would count only when a run has ended."""
-_BUDGET: Final = {"max_cost_usd": "cost_usd", "max_tokens": "tokens", "max_calls": "calls"}
 
 
 class Stopping:
@@ -152,12 +152,14 @@ def _prepared(plan: Plan, cell: Cell) -> PreparedRun:
     return prepare(replace(cell.group.request(plan.base), labels={**plan.base.labels, LABEL: cell.key[:200]}))
 
 
-def _within(prepared: PreparedRun, left: Mapping[str, float]) -> PreparedRun:
-    """left: of the budget of all runs."""
-    limits = prepared.spec.limits
-    lower = {name: min(most, getattr(limits, name) or most) for name, most in left.items()}
-    spec = prepared.spec.model_copy(update={"limits": limits.model_copy(update=lower)})
-    return replace(prepared, spec=spec)
+def _spending(suite: Suite, ledger: Ledger) -> Spending:
+    """With what runs have used already, also those that were not ended."""
+    spending = Spending(Budget(suite.max_cost_usd, suite.max_tokens, suite.max_calls), of="the budget of all runs")
+    for row in ledger.rows.values():
+        spending.add_earlier(row.cost_usd, row.tokens, row.calls)
+    for folder in ledger.unfinished:
+        spending.add_earlier(*spent_in(folder))
+    return spending
 
 
 def _take_ended(plan: Plan, ledger: Ledger, gates: Sequence[Gate]) -> None:
@@ -193,6 +195,7 @@ class _Evaluation:
         self._watch = watch
         self._stopping = stopping
         self._lock = threading.Lock()
+        self._spending = _spending(plan.suite, ledger)
         self._groups = tuple(Progress(group, plan.suite) for group in plan.groups)
         for progress in self._groups:
             for repeat in range(1, plan.suite.repeats + 1):
@@ -205,10 +208,11 @@ class _Evaluation:
         running = dict[Future[Row], tuple[Progress, int]]()
         with ThreadPoolExecutor(self._plan.suite.concurrency, "cell") as pool:
             while True:
-                ended = ended or self._must_end()
+                if any(self._skip_done(progress).needs_more for progress in self._groups):
+                    ended = ended or self._must_end()
                 while not ended and len(running) < self._plan.suite.concurrency and (todo := self._next()):
                     progress, repeat = todo
-                    running[pool.submit(self._run, Cell(progress.group, repeat), self._left())] = todo
+                    running[pool.submit(self._run, Cell(progress.group, repeat))] = todo
                 if not running:
                     return Evaluated(self._plan, self._groups, self._resumed, ended)
                 done, _ = wait(running, timeout=_LOOK_S, return_when=FIRST_COMPLETED)
@@ -216,6 +220,8 @@ class _Evaluation:
                     progress, repeat = running.pop(future)
                     if row := self._row(future):
                         progress.rows[repeat] = row
+                    else:
+                        ended = ended or self._must_end()
 
     def _row(self, future: Future[Row]) -> Row | None:
         """`None` for a run that was cancelled. Ends all runs before it raises."""
@@ -244,24 +250,16 @@ class _Evaluation:
     def _must_end(self) -> str | None:
         if self._stopping.requested:
             return "it was cancelled"
-        for name, left in self._left().items():
-            if left <= 0:
-                return f"the budget of all runs (--{name.removesuffix('_usd').replace('_', '-')}) is used up"
-        return None
+        return self._spending.reason
 
-    def _left(self) -> dict[str, float]:
-        rows = [row for progress in self._groups for row in progress.rows.values()]
-        most = {name: getattr(self._plan.suite, name) for name in _BUDGET}
-        used = {name: sum(getattr(row, of) or 0 for row in rows) for name, of in _BUDGET.items()}
-        return {name: value - used[name] for name, value in most.items() if value is not None}
-
-    def _run(self, cell: Cell, left: Mapping[str, float]) -> Row:
-        """Raises CancelledError when the evaluation is to stop: the cell is run again another time."""
+    def _run(self, cell: Cell) -> Row:
+        """Raises CancelledError when the evaluation is to stop, or what all runs may use is used up: the cell is run
+        again another time."""
         cancellation = Cancellation()
         self._stopping.add(cancellation)
         try:
             self._watch(cell, None)
-            row = self._ran(cell, left, cancellation)
+            row = self._ran(cell, cancellation)
             with self._lock:
                 self._ledger.add(row)
             self._watch(cell, row)
@@ -269,13 +267,14 @@ class _Evaluation:
         finally:
             self._stopping.remove(cancellation)
 
-    def _ran(self, cell: Cell, left: Mapping[str, float], cancellation: Cancellation) -> Row:
+    def _ran(self, cell: Cell, cancellation: Cancellation) -> Row:
         cancellation.check()
         prepared = _prepared(self._plan, cell)
         if content_of(cell.group, prepared, self._plan.base) != self._contents[cell.group.key]:
             message = "What its runs are made from was changed while they were evaluated."
             raise InputError(message, where=cell.group.key, hint="Evaluate again, which begins anew.")
-        prepared = _within(prepared, left)
+        share = Spending(Budget(), self._spending)
+        prepared = replace(prepared, within=share)
 
         def begin(recorded: Recorded) -> None:
             if isinstance(started := recorded.event, RunStarted):
@@ -291,4 +290,8 @@ class _Evaluation:
             return row_of_error(cell, error)
         if isinstance(outcome.error, CancelledError):
             raise outcome.error
+        if share.refused:
+            with self._lock:
+                self._ledger.drop(cell.key)
+            raise CancelledError(f"{cell.key}: {self._spending.reason}.")
         return row_of(cell, outcome, _points(self._plan, cell, outcome, self._gates))

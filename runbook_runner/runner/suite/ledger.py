@@ -31,6 +31,7 @@ class Ledger:
         """By cell."""
         self.begun: dict[str, Path] = {}
         """The trajectory folders of cells that have begun and have no row, so far as it is known."""
+        self._folders = list[Path]()
         for line in file:
             self._read(line)
 
@@ -43,11 +44,25 @@ class Ledger:
                 row = Row.model_validate(body["row"])
                 self.rows[row.cell] = row
                 self.begun.pop(row.cell, None)
+            elif "dropped" in body:
+                self.begun.pop(body["dropped"], None)
             else:
-                self.begun[body["cell"]] = Path(body["folder"])
+                folder = Path(body["folder"])
+                self.begun[body["cell"]] = folder
+                self._folders.append(folder)
+
+    @property
+    def unfinished(self) -> tuple[Path, ...]:
+        """The trajectory folders of earlier runs that no row is of."""
+        ended = {row.path for row in self.rows.values()}
+        return tuple(folder for folder in self._folders if str(folder) not in ended)
 
     def begin(self, cell: str, folder: Path) -> None:
         self._write({"cell": cell, "folder": os.fspath(folder)})
+
+    def drop(self, cell: str) -> None:
+        """What came of the run that has begun does not count: it is made again."""
+        self._write({"dropped": cell})
 
     def add(self, row: Row) -> None:
         self._write({"row": row.model_dump(mode="json")})

@@ -73,6 +73,30 @@ def case(runbook: Any, name: str, word: str, expected: str | None = None) -> Non
         (folder / "expected/out.txt").write_text(expected)
 
 
+def asking(runbook: Any, suite: Any, calls: int = 1) -> Any:
+    """Evaluates an agent that calls its model, a script, so often in a run."""
+    asks = (
+        "curl -sf $URL/v1/chat/completions -H 'Authorization: Bearer '$TOKEN -H 'Content-Type: application/json' "
+        '-d \'{"model":"m","messages":[{"role":"user","content":"hello @"}]}\' > results/out.txt || exit 1; '
+    )
+    script = "".join(asks.replace("@", str(number)) for number in range(calls))
+    file = runbook.cwd / ".runbook/agents/asker.toml"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(
+        f'argv = {json.dumps(["bash", "-c", script])}\nprompt = "stdin"\ndialect = "openai-chat"\ndefault_model = "m"\n'
+        'env = { TOKEN = "{token}", URL = "{gateway_url}" }\n'
+    )
+    (runbook.cwd / "m.yaml").write_text("- say: Hello.\n" * calls)
+    return suite("agents: [{agent: asker, model_script: m.yaml}]\n")
+
+
+def made_calls(runbook: Any) -> int:
+    """By all runs, without those that were refused."""
+    logs = (runbook.cwd / ".runbook/trajectories").rglob("events.jsonl")
+    events = [json.loads(line) for log in logs for line in log.read_text().splitlines()]
+    return sum(event["type"] == "model.called" and not event.get("error") for event in events)
+
+
 def rows(ran: Any) -> dict[str, str]:
     assert len({cell["cell"] for cell in ran.json["cells"]}) == len(ran.json["cells"])
     return {cell["cell"]: cell["status"] for cell in ran.json["cells"]}
@@ -160,9 +184,7 @@ def test_ctrl_c_ends_all_runs_and_keeps_what_is_done(runbook: Any, suite: Any, e
     assert process.returncode == 130, err
     body = json.loads(out)
     assert (len(body["cells"]), body["ended"], body["groups"][0]["verdict"]) == (1, "it was cancelled", "unknown")
-    assert err.endswith(
-        "CANCELLED · 1 of 1 run passed. Not all was run: it was cancelled. The next evaluation goes on from there.\n"
-    ), err
+    assert "CANCELLED · 1 of 1 run passed. Not all was run: it was cancelled. Evaluated again, it goes on" in err
 
     # As after a kill just behind the end of that run: the ledger says that it has begun, and not that it is done.
     (file,) = runbook.data.glob("evals/*.jsonl")
@@ -189,25 +211,26 @@ def test_a_signal_that_wakes_no_wait_ends_all_runs_too(runbook: Any, suite: Any,
 
 
 def test_one_budget_holds_for_all_runs(runbook: Any, suite: Any) -> None:
-    asks = (
-        "curl -sf $URL/v1/chat/completions -H 'Authorization: Bearer '$TOKEN -H 'Content-Type: application/json' "
-        '-d \'{"model":"m","messages":[{"role":"user","content":"hello"}]}\' > results/out.txt'
-    )
-    evaluate = suite("agents: [asker]\nrepeats: 5\nconcurrency: 1\nmax_calls: 2\n")
-    file = runbook.cwd / ".runbook/agents/asker.toml"
-    file.parent.mkdir(parents=True)
-    file.write_text(
-        f'argv = {json.dumps(["bash", "-c", asks])}\nprompt = "stdin"\ndialect = "openai-chat"\ndefault_model = "m"\n'
-        'env = { TOKEN = "{token}", URL = "{gateway_url}" }\n'
-    )
-    (runbook.cwd / "m.yaml").write_text("- say: Hello.\n")
-    (runbook.cwd / "suite.yaml").write_text(
-        "runbooks: [words]\nagents: [{agent: asker, model_script: m.yaml}]\nrepeats: 5\nconcurrency: 1\nmax_calls: 2\n"
-    )
-    ran = evaluate()
+    ran = asking(runbook, suite)("--repeats", "5", "--concurrency", "1", "--max-calls", "2")
     assert ran.code == 1, ran.err
-    assert ran.json["ended"] == "the budget of all runs (--max-calls) is used up"
+    assert ran.json["ended"] == "the budget of all runs of 2 model calls is used up"
     assert list(rows(ran).values()) == ["pass", "pass"]
+    ran = asking(runbook, suite)("--repeats", "2", "--concurrency", "1", "--max-calls", "2", "--fresh")
+    assert (ran.code, ran.json["ended"]) == (0, None)
+
+
+def test_runs_at_once_share_the_budget_and_one_that_it_ends_is_made_again(runbook: Any, suite: Any) -> None:
+    evaluate = asking(runbook, suite, calls=2)
+    ran = evaluate("--repeats", "4", "--concurrency", "4", "--max-calls", "5")
+    assert ran.json["ended"] == "the budget of all runs of 5 model calls is used up"
+    assert ran.err.endswith("is used up. Evaluated again, it goes on from there, and what was used counts.\n")
+    assert set(rows(ran).values()) <= {"pass"}
+    made = len(ran.json["cells"])
+    assert made_calls(runbook) == 5
+    again = evaluate("--repeats", "4", "--max-calls", "5")
+    assert (again.json["resumed"], made_calls(runbook)) == (made, 5)
+    larger = evaluate("--repeats", "4", "--max-calls", str(5 + 2 * (4 - made)))
+    assert (larger.code, larger.json["resumed"], larger.json["total"]["passed"]) == (0, made, 4), larger.err
 
 
 def test_the_judges_calls_count_in_the_budget_and_its_scores_in_the_table(runbook: Any, suite: Any) -> None:
@@ -217,7 +240,7 @@ def test_the_judges_calls_count_in_the_budget_and_its_scores_in_the_table(runboo
     document.write_text(f"{document.read_text()}\n## Evaluate (rubric)\n\n{table}")
     (runbook.cwd / "judge.yaml").write_text(json.dumps([{"say": '{"c1": {"score": 4}}', "usage": {"cost": 0.4}}]))
     ran = evaluate("--judge-script", "judge.yaml", "--max-cost", "0.7")
-    assert ran.json["ended"] == "the budget of all runs (--max-cost) is used up", ran.err
+    assert ran.json["ended"] == "the budget of all runs of $0.70 is used up: $0.8000 were spent", ran.err
     (group,) = ran.json["groups"]
     assert (group["runs"], group["score"], group["cost_usd"]) == (2, 4.0, pytest.approx(0.8))
 
