@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Final, NamedTuple
 
 from pydantic import ValidationError
@@ -78,10 +79,11 @@ class Shown:
     iterations: int | None
     """As its report says; `None`: it does not."""
     score: float | None
+    """The mean of `judged`; `None`: nothing was scored."""
     points: tuple[Point, ...]
     """All that it was judged by; none of a run that did not complete."""
     judged: tuple[Check, ...]
-    """The criteria that have a score."""
+    """The criteria that have a score, by the engine's judge or, without one, by the agent itself."""
     calls: tuple[Call, ...]
     results: frozenset[str]
     """Below the results."""
@@ -138,6 +140,8 @@ def read_shown(folder: Path, criteria: Criteria) -> Shown:
     outputs = trajectory.steps["run"].outputs
     assert isinstance(outputs, RunbookOutputs)
     completed = trajectory.status == "completed"
+    scored = (evaluated and evaluated.judge) or outputs.validation_report
+    judged = tuple(_judged(scored)) if completed else ()
     return Shown(
         trajectory_id=trajectory.trajectory_id,
         folder=folder,
@@ -151,9 +155,9 @@ def read_shown(folder: Path, criteria: Criteria) -> Shown:
         ended_by=end.ended_by if end else None,
         limits=_limits(folder),
         iterations=_iterations(outputs.validation_report),
-        score=outcome.score if completed else None,
+        score=fmean(entry.score or 0.0 for entry in judged) if judged else None,
         points=outcome.points() if completed else (),
-        judged=tuple(_judged(outputs.validation_report)) if completed else (),
+        judged=judged,
         calls=tuple(_calls(recorded)),
         results=frozenset(
             event.path.removeprefix(f"{RESULTS}/")
