@@ -10,25 +10,16 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
 
-from runbook_runner.core.authority import opens_provider
 from runbook_runner.core.criteria import CheckSource
 from runbook_runner.core.disk.git_index import is_of_user
 from runbook_runner.core.disk.repository import clone_of, is_hidden
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.network.addresses import AllowList, is_public, parse_rule
 from runbook_runner.core.spec import Network, RunSpec
+from runbook_runner.runbook.criteria.check_sources import FILE, HTTPS, MOST, secret_of, wrong_in, wrong_name
 from runbook_runner.trajectory.store import CHECKS
 
-_MOST: Final = 20
 _PACK: Final = re.compile(r"([0-9a-f]{40}|[0-9a-f]{64})\.pack")
-_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
-_HTTPS: Final = re.compile(
-    r"https://(?P<server>[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{1,5}))?(?P<path>/[\w.~/%+@,=:!$&'()*;-]*)",
-    re.ASCII | re.IGNORECASE,
-)
-_FILE: Final = re.compile(r"file:(?://(?=/))?(?P<path>.+)", re.IGNORECASE | re.DOTALL)
-# Documentation/git-check-ref-format.txt; and nothing that could be taken for an option.
-_REF: Final = re.compile(r"(?!-)(?!.*(?:\.\.|@\{|//|/\.|\.lock(?:/|$)))[^\x00-\x20\x7f~^:?*\[\\]{1,250}(?<![./])")
 _BARE_HINT: Final = "A bare clone whose files are in the runbook's repository (`git add` it) is used."
 _FOLDER_HINT: Final = "Put runbook and repository into a folder of their own, or give an https address."
 
@@ -68,8 +59,8 @@ def plan_sources(
     document: its name, for messages. Raises InputError."""
     checks = spec.criteria.checks
     where = f"{document}:{checks.line}" if document and checks.line else document
-    if len(checks.sources) > _MOST:
-        raise InputError(f"There are more than {_MOST} check sources.", where=where)
+    if len(checks.sources) > MOST:
+        raise InputError(f"There are more than {MOST} check sources.", where=where)
     found: dict[str, GitSource] = {}
     for declared in checks.sources:
         source = _named(declared, spec, where)
@@ -97,45 +88,29 @@ def pack_name(source: GitSource, number: str) -> str:
 
 def _named(declared: CheckSource, spec: RunSpec, where: str | None) -> GitSource:
     source = _bare(declared, where)
-    if declared.ref is not None and not _REF.fullmatch(declared.ref):
-        raise source.wrong(f"has a `ref` that is no name: {declared.ref!r}.", "Give a branch, a tag or a commit.")
-    if declared.secret is None:
-        return source
-    secret = next((one for one in spec.secrets if declared.secret in (one.name, one.env)), None)
-    if secret is None:
-        hint = "Declare it under `secrets:`."
-        raise source.wrong(f"names the secret {declared.secret}, which the runbook does not declare.", hint)
-    if opens_provider(secret.env):
-        raise source.wrong(f"names {secret.env}: the key of a model provider opens no repository.")
-    return replace(source, secret=secret.env)
+    if wrong := wrong_in(declared, spec.secrets):
+        raise InputError(wrong.message, where=where, hint=wrong.hint)
+    secret = secret_of(declared, spec.secrets)
+    return replace(source, secret=secret.env) if secret else source
 
 
 def _bare(declared: CheckSource, where: str | None = None) -> GitSource:
-    if not _NAME.fullmatch(declared.name):
-        hint = "It names a folder: use letters, digits, '-', '_' and '.'."
-        raise InputError(f"{declared.name!r} can't be the name of a check source.", where=where, hint=hint)
+    if wrong := wrong_name(declared):
+        raise InputError(wrong.message, where=where, hint=wrong.hint)
     return GitSource(declared.name, declared.url, declared.ref, None, where)
 
 
 def _placed(
     source: GitSource, network: Network, hosts: tuple[str, ...], folder: Path | None, document: str | None
 ) -> GitSource:
-    if match := _HTTPS.fullmatch(source.url):
+    if match := HTTPS.fullmatch(source.url):
         host = match["server"].lower()
         port = int(match["port"] or 443)
         _require_reachable(source, network, hosts, host, port)
         place = host + (f":{port}" if match["port"] else "")
         url = f"https://{place}{match['path']}"
         return replace(source, url=url, host=f"{host}:{port}", hosts=hosts)
-    if "@" in source.url.partition("//")[2].partition("/")[0]:
-        hint = "Declare a secret, and name it with `secret:`."
-        raise source.wrong("has an address with a user or a password in it.", hint)
-    file = _FILE.fullmatch(source.url)
-    if (file is None and ":" in source.url) or source.url.startswith("-") or not source.url:
-        hint = "Use https://HOST/PATH, or file: and a path in the runbook's project."
-        raise source.wrong("has an address that is not fetched.", hint)
-    if source.secret:
-        raise source.wrong(f"is a folder, which {source.secret} can't open.", "Leave `secret` out.")
+    file = FILE.fullmatch(source.url)
     path = unquote(file["path"]) if file else source.url
     real = _in_project(source, path, folder, document)
     return replace(source, url=str(real), folder=real)

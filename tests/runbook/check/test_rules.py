@@ -103,6 +103,8 @@ BROKEN = [
     ("RB503", "evaluation: programmatic", "evaluation: rubric", 3),
     ("RB504", ', "overall_passed": true', "", 0),
     ("RB505", "- [ ] `report.md`", "- [] `report.md`", 0),
+    ("RB506", "evaluation: programmatic", "evaluation: programmatic", None),
+    ("RB507", "evaluation: programmatic", "evaluation: programmatic", None),
     ("RB601", "The shop is slow at night.", KEY, 0),
     ("RB602", "The shop is slow at night.", "It is in /home/ada/orders.", 0),
     ("RB602", "The shop is slow at night.", "It is in /Users/ada/orders.", 0),
@@ -170,6 +172,52 @@ def test_a_secret_of_an_mcp_server_is_used(use):
     front = "claude-code\nsecrets: {crm: {env: CRM_TOKEN, description: Opens it}}\nmcp_servers: {s: {command: x, USE}}"
     assert "RB306" in [rule for rule, _ in found(SHORT.format(front.replace("USE", "args: []")))]
     assert "RB306" not in [rule for rule, _ in found(SHORT.format(front.replace("USE", use)))]
+
+
+@pytest.mark.parametrize(
+    ("source", "line", "message"),
+    [
+        ("{name: b}", 5, "`code_checks.sources` must be a list of mappings with `name` and `url`"),
+        ("{name: ../x, url: x.git}", 7, "'../x' can't be the name of a check source"),
+        ("{name: b, url: 'https://h.example/x', secret: NONE}", 7, "names the secret NONE, which the runbook does not"),
+        ("{name: b, url: 'git@h.example:x.git'}", 7, "has an address that is not fetched"),
+        ("{name: b, url: 'ssh://git@h.example/x.git'}", 7, "has an address with a user"),
+        ("{name: b, url: x.git, ref: a..b}", 7, "has a `ref` that is no name"),
+        ("{name: A, url: x.git}", 7, "is declared twice"),
+    ],
+)
+def test_a_check_source_that_a_run_would_refuse_is_found(v2, source, line, message):
+    front = f"code_checks:\n  sources:\n  - {{name: a, url: a.git}}\n  - {source}\n"
+    (finding,) = check(v2.replace("agent: claude-code\n", front + "agent: claude-code\n", 1))
+    assert (finding.rule, finding.severity, finding.line) == ("RB506", "error", line)
+    assert message in finding.message
+
+
+def test_a_check_source_that_a_run_would_look_for_is_not_found(v2):
+    front = "secrets: {pat: {env: GIT_PAT}}\ncode_checks:\n  sources:\n"
+    front += "  - {name: a, url: ../a.git, ref: v1}\n  - {name: b, url: 'https://h.example/x', secret: pat}\n"
+    assert found(v2.replace("agent: claude-code\n", front + "agent: claude-code\n", 1)) == []
+
+
+@pytest.mark.parametrize(
+    ("block", "line", "message"),
+    [
+        ("use: file_exist\npath: a", 1, "`use: file_exist` is not a built-in check"),
+        ("use: min_size\npath: a", 1, "`min_size` needs `bytes:`"),
+        ("use: file_exists", 1, "needs a `path:` or a `glob:`"),
+        ("use: regex_present\npath: a", 1, "`regex_present` needs a `pattern:`"),
+        ("use: regex_present\npath: a\npattern: 'a('", 4, "not a regular expression: missing )"),
+        ("use: json_valid\npath: [", 3, ""),
+    ],
+)
+def test_a_built_in_check_that_can_only_be_an_error_is_found(v2, block, line, message):
+    text = v2.replace("## Step 4: Code Checks\n", f"## Step 4: Code Checks\n\n### a — A\n\n```yaml\n{block}\n```\n", 1)
+    first = text.split("\n").index("```yaml") + 1
+    (finding,) = check(text)
+    assert (finding.rule, finding.severity, finding.line) == ("RB507", "error", first + line - 1)
+    assert message in finding.message
+    right = text.replace(block, "use: regex_absent\nglob: '*.md'\npattern: '{{shop}}('")
+    assert check(right) == ()
 
 
 def test_shell_agent_without_a_block_is_found():

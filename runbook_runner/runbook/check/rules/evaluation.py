@@ -1,11 +1,21 @@
 """Room `runbook`, `check`: RB5xx, how a run is judged."""
 
 import re
+import warnings
 from collections.abc import Iterator
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
+from runbook_runner.core.errors import InputError
+from runbook_runner.core.formats.yaml_text import YamlText
 from runbook_runner.runbook.check.rules.findings import Edit, Hit
 from runbook_runner.runbook.check.rules.subject import Rule, Subject
+from runbook_runner.runbook.parts.frontmatter import cut
 from runbook_runner.runbook.parts.short_form import short_form
+from runbook_runner.runbook.parts.substitution import PLACEHOLDER
+
+if TYPE_CHECKING:
+    from runbook_runner.core.criteria import CodeCheck
 
 _JUDGES = ("evaluat", "rubric", "verif", "quality", "check", "validat", "review", "test", "success", "criteria", "done")
 _REPORT = "validation_report.json"
@@ -71,6 +81,78 @@ def malformed_task(subject: Subject) -> Iterator[Hit]:
             yield Hit(hit.line, hit.column, hit.message, hit.hint, (Edit(match.start(2), match.start(2), " "),))
 
 
+def check_sources(subject: Subject) -> Iterator[Hit]:
+    """What a run would refuse before it starts, or, of the other keys of `code_checks`, call an error afterwards."""
+    front = subject.runbook.frontmatter
+    if "code_checks" not in front.lines:
+        return
+    from runbook_runner.runbook.criteria.check_sources import MOST, wrong_in
+
+    try:
+        sources = subject.runbook.checks_config.sources
+    except InputError as error:
+        yield _hit(subject, error, _line_in(subject, "code_checks", *_named_in(error)))
+        return
+    if len(sources) > MOST:
+        yield subject.on(_line_in(subject, "code_checks", "sources"), f"There are more than {MOST} check sources.")
+    names = [source.name.lower() for source in sources]
+    for number, source in enumerate(sources):
+        line = _line_in(subject, "code_checks", "sources", number)
+        if wrong := wrong_in(source, front.secrets):
+            yield subject.on(line, wrong.message, wrong.hint)
+        elif source.name.lower() in names[:number]:
+            message = f"The check source {source.name} is declared twice."
+            yield subject.on(line, message, "Each needs a name of its own.")
+
+
+def _named_in(error: InputError) -> list[str]:
+    """`code_checks.KEY` in its message."""
+    return re.findall(r"`code_checks\.(\w+)`", error.message)
+
+
+def _line_in(subject: Subject, *place: int | str) -> int:
+    """Of the frontmatter."""
+    yaml = YamlText(cut(subject.runbook.text).yaml or "", subject.name, first_line=2)
+    root = yaml.root()
+    return yaml.line_of(root, place) if root else 1
+
+
+def _hit(subject: Subject, error: InputError, line: int) -> Hit:
+    """line: where the error names none."""
+    with suppress(ValueError):
+        line = max(line, int((error.where or "").rpartition(":")[2]))
+    return subject.on(line, error.message, error.hint or "")
+
+
+def builtin_checks(subject: Subject) -> Iterator[Hit]:
+    """What would be an error each time that the check is run."""
+    if not subject.has_code_checks:
+        return
+    from runbook_runner.runbook.criteria.code_checks import read_builtin
+
+    with suppress(InputError):  # of `code_checks`, which is another rule's
+        for check in subject.runbook.code_checks:
+            if check.counts and check.kind == "builtin" and not check.problem and check.code_line:
+                try:
+                    pattern = read_builtin(check, subject.name).pattern
+                except InputError as error:
+                    yield _hit(subject, error, check.code_line)
+                else:
+                    yield from _pattern(subject, check, pattern)
+
+
+def _pattern(subject: Subject, check: "CodeCheck", pattern: str | None) -> Iterator[Hit]:
+    if not pattern or PLACEHOLDER.search(pattern):
+        return
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            re.compile(pattern, re.MULTILINE)
+    except (re.error, OverflowError, RecursionError) as error:
+        line = (check.code_line or check.line) + 1
+        line += next((n for n, text in enumerate(check.code.split("\n")) if re.match(r"\s*(pattern|regex)\b", text)), 0)
+        yield subject.on(line, f"The pattern is not a regular expression: {error}.", "It is in Python's syntax.")
+
+
 RULES = (
     Rule("RB501", "no-evaluation", "warning", "A section says how the results are judged", no_evaluation),
     Rule("RB502", "unbounded-iteration", "warning", "Iterating steps have a bound", unbounded_iteration),
@@ -79,4 +161,6 @@ RULES = (
         "RB504", "report-without-verdict", "warning", "A v1 report's `overall_passed` is shown", report_without_verdict
     ),
     Rule("RB505", "malformed-task", "warning", "Checklist items have a box `[ ]`", malformed_task, True),
+    Rule("RB506", "check-sources", "error", "`code_checks` holds what a run can use", check_sources),
+    Rule("RB507", "built-in-check", "error", "Built-in checks have what they need", builtin_checks),
 )
