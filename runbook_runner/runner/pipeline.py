@@ -8,7 +8,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from runbook_runner.agents.failures import advice
-from runbook_runner.core import settings
 from runbook_runner.core.criteria import Criteria
 from runbook_runner.core.errors import AgentError, CancelledError, RecordingError, RunbookError
 from runbook_runner.core.events import AgentFinished, AgentStarted, Event, Log, SandboxStarted, Status
@@ -32,6 +31,7 @@ from runbook_runner.runner.results.collect import Collected, collect
 from runbook_runner.runner.results.deliver import deliver, make_place
 from runbook_runner.runner.results.earlier import Earlier
 from runbook_runner.sandbox.base import Sandbox, Stamp
+from runbook_runner.sandbox.paths import app_restorer
 from runbook_runner.trajectory.recorder import Reader
 from runbook_runner.trajectory.store import JUDGE, RESULTS
 
@@ -264,11 +264,8 @@ def _judge(run: Run, sandbox: Sandbox, model: "ModelAccess | None") -> "Abstract
     if isinstance(upstream, Replay):
         upstream = upstream.recorded_with(cassette.clean_json, str, str)
 
-    def to_app(text: str) -> str:
-        return text if sandbox.app == settings.APP else text.replace(sandbox.app, settings.APP)
-
     agent = model.session if model else None
-    choice, task, limits = run.spec.judge, run.spec.mission, run.spec.limits
+    choice, task, limits, to_app = run.spec.judge, run.spec.mission, run.spec.limits, app_restorer(sandbox.app)
     within = run.prepared.within
     return judge_access(upstream, choice, cassette, task, to_app, limits, run.emit, run.cancellation, agent, within)
 

@@ -1,4 +1,4 @@
-"""Sandbox: which paths files may be put at, and how `/app` in a text is replaced with another folder."""
+"""Sandbox: which paths files may be put at, and how `/app` in a text becomes another folder and comes back."""
 
 import posixpath
 import re
@@ -31,3 +31,9 @@ def check_writable(path: str) -> str:
 def app_rewriter(app: str) -> Callable[[str], str]:
     """Returns a function that replaces `/app` in a text with the folder `app`."""
     return lambda text: _APP.sub(lambda _: app, text)
+
+
+def app_restorer(app: str) -> Callable[[str], str]:
+    """Returns a function that replaces the folder `app` in a text with `/app`: what two sandboxes have written is the
+    same then."""
+    return lambda text: text if app == settings.APP else text.replace(app, settings.APP)

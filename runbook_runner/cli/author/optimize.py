@@ -83,7 +83,10 @@ def execute(arguments: argparse.Namespace) -> int:
         if arguments.apply and source.folder is None:
             raise InputError("Only a file can be written.", where=source.name, hint="Leave out --apply.")
         if arguments.report:
+            _require_markdown(arguments.report)
             require_place(arguments.report)
+        if not arguments.agent:
+            _refuse_session_options(arguments)
         analysis = analyse(source, request)
         session = _session(arguments, source, analysis) if arguments.agent else None
     except InputError as error:
@@ -103,6 +106,19 @@ def execute(arguments: argparse.Namespace) -> int:
     with after_json():
         _write(arguments, source, analysis, diff)
     return ExitCode.PASS
+
+
+def _require_markdown(file: Path) -> None:
+    if file.suffix.lower() != ".md":
+        raise InputError("A report ends in .md.", where=str(file))
+
+
+def _refuse_session_options(arguments: argparse.Namespace) -> None:
+    """Without an agent nothing is run that they could bound."""
+    for option in ("model", "provider", "model_script", "timeout_s", "max_cost_usd"):
+        if getattr(arguments, option) is not None:
+            name = option.removesuffix("_s").removesuffix("_usd").replace("_", "-")
+            raise InputError(f"--{name} has no meaning without --agent.", hint="No model is asked then.")
 
 
 def _session(arguments: argparse.Namespace, source: Source, analysis: Analysis) -> PreparedRun | None:
@@ -164,6 +180,7 @@ def _show(analysis: Analysis, diff: str) -> None:
         where = f" (line {pattern.place.line})" if pattern.place.line else ""
         lines += [f"{pattern.family}{where}: {pattern.summary}"]
         lines += [f"  {one.trajectory_id}: {one.said}" for one in pattern.evidence]
+    lines = [*lines, *analysis.caveats] if lines else (analysis.said or ["no pattern"])
     lines += [f"not read: {why}" for why in analysis.unread]
-    sys.stderr.write("\n".join(["", *(lines or analysis.said or ["no pattern"])]) + "\n")
+    sys.stderr.write("\n".join(["", *lines]) + "\n")
     put(diff)

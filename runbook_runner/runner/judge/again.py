@@ -8,7 +8,6 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from runbook_runner.core import settings
 from runbook_runner.core.clock import now_iso
 from runbook_runner.core.disk.private import FILE, FOLDER
 from runbook_runner.core.errors import InputError, RecordingError
@@ -29,6 +28,7 @@ from runbook_runner.runner.judge.choose import judge_upstream, wanted_judge, war
 from runbook_runner.runner.replay.recorded_run import RecordedRun, read_recorded_run
 from runbook_runner.runner.request.secrets import provider_keys, redactor_for
 from runbook_runner.runner.request.variables import user_variables
+from runbook_runner.sandbox.paths import app_restorer
 from runbook_runner.trajectory.store import JUDGE, RESULTS
 
 JUDGED_FILE = "judged.json"
@@ -131,7 +131,7 @@ def _judging(
     had = {name: environ[name] for each in (run, other) if each for name in each.secrets if environ.get(name)}
     redactor = redactor_for(run.spec, environ, upstream.secret_values(), had)
     cassette = Cassette(calls.folder, redactor, Settings.load().record_mode, most_bytes=run.spec.limits.disk_bytes)
-    task, to_app, cancellation = run.spec.mission, _to_app(run), Cancellation()
+    task, to_app, cancellation = run.spec.mission, app_restorer(run.app), Cancellation()
     with judge_access(upstream, choice, cassette, task, to_app, limits, calls, cancellation) as judge:
         yield judge
 
@@ -158,7 +158,7 @@ def _compared(judge: Judge, run: RecordedRun, other: RecordedRun, environ: Mappi
 
 def _half(run: RecordedRun, clean: Callable[[str], str] | None) -> Material:
     results = ResultsFolder(run.folder / RESULTS)
-    return material_of(results, run.spec.outputs, _to_app(run), clean, Cancellation().ends_with, share=2)
+    return material_of(results, run.spec.outputs, app_restorer(run.app), clean, Cancellation().ends_with, share=2)
 
 
 def _clean(judge: Judge, run: RecordedRun, environ: Mapping[str, str]) -> Callable[[str], str] | None:
@@ -170,10 +170,6 @@ def _ended(home: Path, name: str) -> RecordedRun:
     if run.end is None:
         raise InputError("This run has not ended.", where=str(run.folder))
     return run
-
-
-def _to_app(run: RecordedRun) -> Callable[[str], str]:
-    return lambda text: text if run.app == settings.APP else text.replace(run.app, settings.APP)
 
 
 def _new_folder(judge: Path) -> Path:

@@ -1,6 +1,6 @@
 """Runner, optimize: from a runbook and recorded runs of it to patterns and edits (contract §12.1). Nothing is run."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -8,7 +8,7 @@ from typing import Any, Final
 from runbook_runner.core import settings
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.settings import Settings
-from runbook_runner.runbook.document import parse
+from runbook_runner.runbook.document import Runbook, parse
 from runbook_runner.runbook.sources.load import Source
 from runbook_runner.runner.optimize.patterns import Material, Pattern, find_patterns
 from runbook_runner.runner.optimize.places import Places
@@ -21,6 +21,10 @@ from runbook_runner.trajectory.store import find_folder
 LAST: Final = 5
 """Runs that are looked at when none are named (contract §12.1)."""
 MOST: Final = 100
+_ONLY_ONE: Final = (
+    "only one run is of use, {}: what fails, is repeated or takes long in it may be chance, so that it is no pattern; "
+    "at least 2 runs are needed for that"
+)
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,13 @@ class Analysis:
         """The patterns in words; when there is nothing to find them in, that."""
         if not self.patterns and all(run.no_use for run in self.runs):
             return [no_evidence("; ".join(self.useless))]
-        return [pattern.summary for pattern in self.patterns]
+        return [*(pattern.summary for pattern in self.patterns), *self.caveats]
+
+    @property
+    def caveats(self) -> list[str]:
+        """What can't be told from so few runs."""
+        useful = [run.trajectory_id for run in self.runs if not run.no_use]
+        return [_ONLY_ONE.format(useful[0])] if len(useful) == 1 else []
 
 
 def no_evidence(why: str) -> str:
@@ -76,11 +86,24 @@ def analyse(source: Source, request: OptimizeRequest) -> Analysis:
             unread[folder.name] = error
     if not runs:
         raise next(iter(unread.values()))
+    _require_own(source, runbook, runs, request)
     runs.sort(key=lambda run: run.created)
     patterns = find_patterns(Material(tuple(runs), runbook.criteria, Places(runbook)))
     text, changes = propose(runbook, patterns)
     left_out = tuple(one_line(f"{name}: {error.message}") for name, error in unread.items())
     return Analysis(tuple(runs), patterns, changes, text, left_out)
+
+
+def _require_own(source: Source, runbook: Runbook, runs: Sequence[Shown], request: OptimizeRequest) -> None:
+    """Raises InputError: a run that was named is one of another runbook, by its task and its title."""
+    task = request.task or task_of(runbook, source.folder)
+    for run in runs:
+        if run.task != task and run.title != runbook.title:
+            raise InputError(
+                f"{run.trajectory_id} is a run of another runbook: {one_line(run.title or run.task)!r}.",
+                where=source.name,
+                hint=f"If it is one of this runbook under another title, say so with --task {run.task}.",
+            )
 
 
 def _folders(source: Source, request: OptimizeRequest) -> list[Path]:
@@ -165,6 +188,8 @@ def _markdown(analysis: Analysis, name: str, diff: str) -> Iterator[str]:
     yield from ("", "## Patterns", "")
     if not analysis.patterns:
         yield from (f"- {code_span(said)}" for said in analysis.said or ["none"])
+    else:
+        yield from (f"- {said}" for said in analysis.caveats)
     for pattern in analysis.patterns:
         where = f" (line {pattern.place.line})" if pattern.place.line else ""
         yield f"- **{pattern.family}**{where}: {pattern.summary}"

@@ -11,6 +11,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from runbook_runner.core.criteria import Criteria
 from runbook_runner.core.text import counted
+from runbook_runner.evaluation.points import Point
 from runbook_runner.runner.optimize.places import Place, Places
 from runbook_runner.runner.optimize.quoted import quoted
 from runbook_runner.runner.optimize.shown import Call, Shown
@@ -24,6 +25,8 @@ Family = Literal[
     "score plateau",
 ]
 
+FEWEST: Final = 2
+"""Runs that have something in common."""
 WEAK: Final = 4.0  # contract §12.1: a criterion below it is a failure
 ROUNDS: Final = 2  # and from so many on, iterations are wasted
 LONG_S: Final = 30.0  # a call that takes less is never a bottleneck
@@ -34,6 +37,8 @@ ALIKE: Final = 0.5  # of two sequences of calls, from 0 to 1: below it they dive
 _COMPARED: Final = 300  # calls of a run
 _MOST: Final = 20  # patterns of a family
 _BAD_KINDS: Final = ("output", "code_check", "checklist", "step", "script")
+_CHECKED: Final = ("code_check", "checklist", "script")
+"""Kinds whose errors are of the check itself, or of the one that carries it out: nothing that an agent can see to."""
 
 
 _NOWHERE: Final = Place()
@@ -75,14 +80,15 @@ def find_patterns(material: Material) -> tuple[Pattern, ...]:
 
 
 def consistent_failures(material: Material) -> Iterator[Pattern]:
-    """What fails in more than half of the runs; a criterion, also with a score below 4."""
+    """What fails in more than half of the runs; a criterion, also with a score below 4. That a check can't be carried
+    out is told apart from what it finds."""
     runs = material.useful
     found: dict[tuple[str, str], list[tuple[Evidence, int | None, str]]] = defaultdict(list)
     for run in runs:
         for point in run.points:
             if point.is_bad and point.kind in _BAD_KINDS:
                 evidence = Evidence(run.trajectory_id, quoted(point.message or point.status))
-                found[point.kind, point.id].append((evidence, point.line, point.name))
+                found["error" if _is_error(point) else point.kind, point.id].append((evidence, point.line, point.name))
         lines = {point.id: point.line for point in run.points if point.kind == "judge"}
         for entry in run.judged:
             if entry.is_bad or (entry.score is not None and entry.score < min(WEAK, entry.max_score or WEAK)):
@@ -92,15 +98,23 @@ def consistent_failures(material: Material) -> Iterator[Pattern]:
         if _is_most(len(seen), runs):
             _, line, title = seen[-1]
             place = material.places.of_output(name) if kind == "output" else material.places.of_point(line, name)
-            what = {"output": "The required output", "judge": "The criterion"}.get(kind, f"The {kind} entry")
+            what = _WHAT.get(kind, f"The {kind} entry")
+            how = "can't be carried out" if kind == "error" else "fails"
             yield Pattern(
                 "consistent failure",
                 name,
-                f"{what} {quoted(name)} fails in {len(seen)} of {counted(len(runs), 'run')}",
+                f"{what} {quoted(name)} {how} in {len(seen)} of {counted(len(runs), 'run')}",
                 tuple(evidence for evidence, _, _ in seen),
                 place,
                 {"kind": kind, "title": title, "of": len(runs)},
             )
+
+
+_WHAT: Final = {"output": "The required output", "judge": "The criterion", "error": "The check"}
+
+
+def _is_error(point: Point) -> bool:
+    return point.kind in _CHECKED and point.status == "error"
 
 
 def iteration_waste(material: Material) -> Iterator[Pattern]:
@@ -132,7 +146,8 @@ def iteration_waste(material: Material) -> Iterator[Pattern]:
 
 def _reworked(runs: Sequence[Shown]) -> tuple[str, ...]:
     """What was bad or weak in some run: to be looked at before the first report."""
-    bad = (point.id for run in runs for point in run.points if point.is_bad and point.kind in _BAD_KINDS)
+    points = (point for run in runs for point in run.points if point.is_bad and not _is_error(point))
+    bad = (point.id for point in points if point.kind in _BAD_KINDS)
     weak = (entry.id for run in runs for entry in run.judged if entry.score is not None and entry.score < WEAK)
     return tuple(dict.fromkeys([*bad, *weak]))
 
@@ -281,7 +296,8 @@ def _by_code(calls: Iterable[Call]) -> dict[tuple[str, str], list[Call]]:
 
 
 def _is_most(number: int, runs: Sequence[Shown]) -> bool:
-    return number > len(runs) / 2
+    """What one run shows may be chance."""
+    return len(runs) >= FEWEST and number > len(runs) / 2
 
 
 _FAMILIES: tuple[Callable[[Material], Iterator[Pattern]], ...] = (

@@ -1,7 +1,7 @@
 """Runner, optimize: what one recorded run shows, as plain data. All texts of it come from an agent."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from pydantic import ValidationError
 
-from runbook_runner.core import ids
+from runbook_runner.core import ids, settings
 from runbook_runner.core.clock import seconds_between
 from runbook_runner.core.criteria import Criteria
 from runbook_runner.core.disk.links import open_regular
@@ -20,8 +20,10 @@ from runbook_runner.core.events import (
     Artifact,
     CheckFinished,
     Evaluated,
+    Event,
     Recorded,
     RunStarted,
+    SandboxStarted,
     ToolCalled,
     ToolReturned,
 )
@@ -32,6 +34,7 @@ from runbook_runner.evaluation.entries import Check, read_entries
 from runbook_runner.evaluation.points import Point
 from runbook_runner.runner.optimize.quoted import one_line
 from runbook_runner.runner.outcome import Outcome
+from runbook_runner.sandbox.paths import app_restorer
 from runbook_runner.trajectory.fold import fold
 from runbook_runner.trajectory.models import RunbookOutputs
 from runbook_runner.trajectory.store import RESULTS, SPEC_FILE, TRAJECTORIES, read_events
@@ -66,6 +69,9 @@ class Shown:
     trajectory_id: str
     folder: Path
     created: str
+    task: str
+    title: str
+    """Of the runbook that was run; empty: not known."""
     status: str
     verdict: str | None
     seconds: float | None
@@ -136,6 +142,7 @@ def read_shown(folder: Path, criteria: Criteria) -> Shown:
     if not ids.is_name(started.trajectory_id):
         raise InputError("This run was recorded with an id that can't be.", where=str(folder), hint=ids.NAME_HINT)
     checks = tuple(event for event in seen if isinstance(event, CheckFinished))
+    to_app, spec = app_restorer(_app(seen)), _spec(folder)
     outcome = Outcome(trajectory, folder, None, criteria, evaluated, checks)
     outputs = trajectory.steps["run"].outputs
     assert isinstance(outputs, RunbookOutputs)
@@ -146,19 +153,21 @@ def read_shown(folder: Path, criteria: Criteria) -> Shown:
         trajectory_id=trajectory.trajectory_id,
         folder=folder,
         created=trajectory.created,
+        task=started.task,
+        title=title if isinstance(title := spec.get("title"), str) else "",
         status=trajectory.status,
         verdict=outputs.verdict,
         seconds=trajectory.steps["run"].duration_seconds,
         agent_seconds=outputs.usage.duration_seconds,
         spec_digest=started.spec_digest,
-        error=one_line(trajectory.error or ""),
+        error=one_line(to_app(trajectory.error or "")),
         ended_by=end.ended_by if end else None,
-        limits=_limits(folder),
+        limits=_limits(spec),
         iterations=_iterations(outputs.validation_report),
         score=fmean(entry.score or 0.0 for entry in judged) if judged else None,
-        points=outcome.points() if completed else (),
+        points=tuple(_in_app(outcome.points(), to_app)) if completed else (),
         judged=judged,
-        calls=tuple(_calls(recorded)),
+        calls=tuple(_calls(recorded, to_app)),
         results=frozenset(
             event.path.removeprefix(f"{RESULTS}/")
             for event in seen
@@ -167,12 +176,30 @@ def read_shown(folder: Path, criteria: Criteria) -> Shown:
     )
 
 
-def _limits(folder: Path) -> Limits:
+def _app(seen: Iterable[Event]) -> str:
+    """Where `/app` was in the run's sandbox."""
+    app = next((event.app for event in seen if isinstance(event, SandboxStarted)), settings.APP)
+    return app if app.strip("/") else settings.APP
+
+
+def _in_app(points: Iterable[Point], to_app: Callable[[str], str]) -> Iterator[Point]:
+    yield from (point._replace(message=to_app(point.message)) for point in points)
+
+
+def _spec(folder: Path) -> Mapping[str, Any]:
+    """As it was recorded; empty when it can't be read."""
     try:
         with open_regular(folder / SPEC_FILE) as file:
             body = json.loads(read_stream(file, str(folder), "spec", _MOST_SPEC))
-        return Limits.model_validate(body["limits"])
-    except (OSError, ValidationError, InputError, RecursionError, LookupError, TypeError, ValueError):
+    except (OSError, InputError, RecursionError, ValueError):
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def _limits(spec: Mapping[str, Any]) -> Limits:
+    try:
+        return Limits.model_validate(spec["limits"])
+    except (ValidationError, LookupError):
         return Limits()
 
 
@@ -187,9 +214,9 @@ def _judged(report: Any) -> Iterator[Check]:
         yield from (entry for entry in read_entries(listed) if entry.kind == "judge" and entry.score is not None)
 
 
-def _calls(recorded: Iterable[Recorded]) -> Iterator[Call]:
+def _calls(recorded: Iterable[Recorded], to_app: Callable[[str], str]) -> Iterator[Call]:
     """Those of the main agent, in the order in which they were begun. One that did not return took until the agent's
-    end, or its last sign."""
+    end, or its last sign. A command of two runs is the same one wherever `/app` was."""
     begun = dict[str, tuple[ToolCalled, str]]()
     returned = dict[str, tuple[ToolReturned, str]]()
     last = ""
@@ -206,11 +233,11 @@ def _calls(recorded: Iterable[Recorded]) -> Iterator[Call]:
         failed = end.failed if end else False
         yield Call(
             tool=called.name,
-            code=_code(called.input),
+            code=to_app(_code(called.input)),
             heading=str(called.input.get("heading") or ""),
             failed=failed,
             exit_code=end.exit_code if end else None,
-            error=last_line(end.output) if end and failed else "",
+            error=to_app(last_line(end.output)) if end and failed else "",
             seconds=_seconds(start, ts),
         )
 

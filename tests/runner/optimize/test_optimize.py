@@ -150,8 +150,90 @@ def test_what_fails_in_half_of_the_runs_or_less_is_no_consistent_failure(project
     assert "consistent failure" not in families(project.optimize())
 
 
+def test_one_run_shows_no_pattern_and_says_so(project: Project) -> None:
+    for _ in range(2):
+        project.run("echo a > results/a.txt" + report(iterations=3, score=2))
+    found = project.optimize("--last", "1")
+    assert (found["evidence"], found["proposed_changes"]) == ([], [])
+    assert found["patterns"][0].startswith(f"only one run is of use, {project.ids[1]}: what fails")
+    assert "at least 2 runs are needed" in project.runbook("optimize", "RUNBOOK.md", "--last", "1").err
+    assert "only one run" not in json.dumps(project.optimize())
+
+
+CHECKS = """
+## Code Checks
+
+### uu — There is a file
+
+```yaml
+use: file_exist
+path: a.txt
+```
+
+### small — It is small
+
+```bash
+test ! -s "$RESULTS_DIR/a.txt" || { echo "$RESULTS_DIR/a.txt is large"; exit 1; }
+```
+"""
+
+
+def test_a_check_that_is_wrong_itself_is_a_finding_with_its_line_and_no_edit(project: Project) -> None:
+    project.file.write_text(RUNBOOK.format(agent="worker", code="") + CHECKS)
+    for _ in range(2):
+        project.run(GOOD + report())
+    found = project.optimize()
+    wrong, fails = families(found)["consistent failure"]
+    assert wrong["summary"] == "The check `uu` can't be carried out in 2 of 2 runs"
+    assert "file_exist" in wrong["seen"][0]["said"]
+    assert project.file.read_text().split("\n")[wrong["line"] - 1].startswith("### uu")
+    assert fails["summary"] == "The code_check entry `small` fails in 2 of 2 runs"
+    edits = json.dumps(found["proposed_changes"])
+    assert ("uu" in edits, "file_exist" in edits, "`small` holds" in edits) == (False, False, True)
+
+
+def test_paths_are_those_that_the_next_agent_has(project: Project) -> None:
+    """In the sandbox `host` each run's /app is a folder of its own."""
+    project.file.write_text(RUNBOOK.format(agent="worker", code="") + CHECKS)
+    say = calls(("Bash", "cat PWD/none", 1, "cat: PWD/none: No such file")).replace("PWD", "'\"$PWD\"'")
+    for _ in range(2):
+        project.run(GOOD + report() + say)
+    found = project.optimize()
+    assert "`cat /app/none` fails in 2 of 2 runs" in found["patterns"]
+    edits = json.dumps(found["proposed_changes"])
+    assert "/app/results/a.txt is large" in edits
+    assert "No such file" in edits
+    assert "runbook-" not in edits
+
+
+def test_a_run_of_another_runbook_is_refused(project: Project) -> None:
+    project.run(GOOD, "--task", "mine")
+    assert project.optimize("--trajectories", project.ids[0])["evidence"] == []
+    project.file.write_text(project.file.read_text().replace("# Numbers", "# Letters"))
+    done = project.runbook("optimize", "RUNBOOK.md", "--trajectories", project.ids[0])
+    assert done.code == 2
+    assert f"{project.ids[0]} is a run of another runbook: 'Numbers — Agent Runbook'." in done.err
+    assert project.optimize("--trajectories", project.ids[0], "--task", "mine")["evidence"] == []
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--model-script", "x.yaml"), "--model-script has no meaning without --agent."),
+        (("--timeout", "5"), "--timeout has no meaning without --agent."),
+        (("--max-cost", "1"), "--max-cost has no meaning without --agent."),
+        (("--report", "x.html"), "A report ends in .md."),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(project: Project, options: tuple[str, ...], said: str) -> None:
+    project.write()
+    done = project.runbook("optimize", "RUNBOOK.md", *options)
+    assert (done.code, said in done.err) == (2, True), done.err
+
+
 def test_apply_writes_a_runbook_that_checks_and_runs_and_has_nothing_to_change_then(project: Project) -> None:
-    project.run("echo a > results/a.txt")
+    for _ in range(2):
+        project.run("echo a > results/a.txt")
     before = set(project.runbook("check", "RUNBOOK.md").out.splitlines())
     shown = project.runbook("optimize", "RUNBOOK.md")
     assert project.file.read_text() == RUNBOOK.format(agent="worker", code="")
@@ -162,7 +244,7 @@ def test_apply_writes_a_runbook_that_checks_and_runs_and_has_nothing_to_change_t
     rules = {re.search(r"\[?(RB\d+)", line)[1] for line in before if "RB" in line}  # type: ignore[index]
     after = project.runbook("check", "RUNBOOK.md").out
     assert set(re.findall(r"RB\d+", after)) <= rules
-    again = project.runbook("optimize", "RUNBOOK.md", "--apply", "--trajectories", project.ids[0][:4])
+    again = project.runbook("optimize", "RUNBOOK.md", "--apply", "--trajectories", ",".join(project.ids))
     assert "nothing to change" in again.err
     assert project.file.read_text() == text
     folder = project.run(GOOD)
@@ -338,7 +420,8 @@ def test_a_missing_runbook_is_said_in_the_object(runbook: Any) -> None:
 def test_a_runbook_without_version_and_tips_gets_both_and_keeps_its_line_ends(project: Project) -> None:
     text = RUNBOOK.format(agent="worker", code="").replace('version: "1.2.3"\n', "").replace("Write b.txt.\n", "Go.\n")
     project.file.write_bytes(text.partition("\n## Tips")[0].replace("\n", "\r\n").encode())
-    project.run("echo a > results/a.txt")
+    for _ in range(2):
+        project.run("echo a > results/a.txt")
     project.optimize("--apply")
     raw = project.file.read_bytes()
     assert raw.startswith(b'---\r\nversion: "1.0.1"\r\nagent')
@@ -347,10 +430,11 @@ def test_a_runbook_without_version_and_tips_gets_both_and_keeps_its_line_ends(pr
 
 
 def test_a_report_is_written_instead(project: Project) -> None:
-    project.run("echo a > results/a.txt")
+    for _ in range(2):
+        project.run("echo a > results/a.txt")
     assert project.runbook("optimize", "RUNBOOK.md", "--report", "out/report.md").code == 0
     report = (project.runbook.cwd / "out/report.md").read_text()
-    assert "- **consistent failure** (line 12): The required output `b.txt` fails in 1 of 1 run" in report
+    assert "- **consistent failure** (line 12): The required output `b.txt` fails in 2 of 2 runs" in report
     assert '    +version: "1.2.4"' in report
     assert project.file.read_text() == RUNBOOK.format(agent="worker", code="")
 
@@ -369,7 +453,8 @@ def test_a_damaged_recording_is_named_and_the_others_are_looked_at(
     alone = project.runbook("optimize", "RUNBOOK.md", "--trajectories", str(log.parent))
     assert alone.code == 2
     assert said in alone.err
-    project.run("echo a > results/a.txt")
+    for _ in range(2):
+        project.run("echo a > results/a.txt")
     found = project.optimize()
     assert [row["trajectory_id"] for row in found["trajectories"]] == project.ids[1:]
     assert said in found["no_use"][0]
