@@ -61,7 +61,7 @@ class Outcome:
         return points_of(self.evaluated, self.checks, self.criteria, error, gates)
 
     def reached(self, gates: Iterable[Gate]) -> tuple[Reached, ...]:
-        outputs = self.outputs
+        outputs, spent = self.outputs, self.spent
         facts = Facts(
             verdict=outputs.verdict,
             reasons=self.evaluated.reasons if self.evaluated else (),
@@ -69,20 +69,20 @@ class Outcome:
             error=str(self.error) if self.error else None,
             metrics={
                 "score": self.score,
-                "cost": outputs.usage.cost_usd,
+                "cost": spent.cost_usd,
                 "seconds": self.trajectory.steps["run"].duration_seconds,
-                "tokens": outputs.usage.total_tokens,
-                "calls": outputs.usage.api_calls,
+                "tokens": spent.tokens,
+                "calls": spent.calls,
             },
         )
         return reached(gates, facts)
 
     @property
     def score(self) -> float | None:
-        """The mean of the scores of the judge that the engine has asked; `None`: there is none. What an agent says of
-        its own results is a claim."""
+        """The mean of the scores of the judge that the engine has asked; `None`: it was not asked, or not all of them
+        are there. What an agent says of its own results is a claim."""
         judged = self.evaluated and self.evaluated.judge
-        score = judged.get("score") if isinstance(judged, dict) else None
+        score = judged.get("score") if isinstance(judged, dict) and not judged.get("errors") else None
         return float(score) if isinstance(score, int | float) else None
 
     @property

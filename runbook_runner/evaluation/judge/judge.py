@@ -112,11 +112,11 @@ def _check(item: Item, status: Literal["pass", "fail", "error"], message: str, d
 
 
 def _average(rubric: Rubric, scores: Sequence[float], details: dict[str, Any]) -> Check:
-    """The contract has it as an item of the checklist (§3.10). Criteria without a score are not in it."""
+    """The contract has it as an item of the checklist (§3.10). It is not known while a criterion has no score."""
     name = f"Overall rubric average is at least {rubric.average}"
-    if not scores:
+    if lacking := len(rubric.criteria) - len(scores):
         status: Literal["pass", "fail", "error"] = "error"
-        message = "no criterion has a score."
+        message = f"{lacking} of {len(rubric.criteria)} criteria have no score."
     else:
         status = "pass" if fmean(scores) >= rubric.average else "fail"
         message = f"the average is {fmean(scores):.4g}."

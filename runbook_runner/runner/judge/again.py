@@ -26,6 +26,7 @@ from runbook_runner.runner.cancellation import Cancellation
 from runbook_runner.runner.judge.access import judge_access
 from runbook_runner.runner.judge.choose import judge_upstream, wanted_judge, warn_of_itself
 from runbook_runner.runner.replay.recorded_run import RecordedRun, read_recorded_run
+from runbook_runner.runner.request.limits import read_limits
 from runbook_runner.runner.request.secrets import provider_keys, redactor_for
 from runbook_runner.runner.request.variables import user_variables
 from runbook_runner.sandbox.paths import app_restorer
@@ -57,7 +58,7 @@ class JudgedAgain:
 
 def judge_again(request: JudgeRequest, tell: Callable[[str], None]) -> JudgedAgain:
     """tell: gets what its user should know before it begins. Raises InputError, NotReadyError and RecordingError."""
-    asked = Settings.load()
+    limits, asked = read_limits({"max_cost_usd": request.max_cost_usd}), Settings.load()
     run = _ended(asked.require_home(), request.name)
     other = _ended(asked.require_home(), request.other) if request.other else None
     if other is None and not items_of(run.spec.criteria):
@@ -86,7 +87,6 @@ def judge_again(request: JudgeRequest, tell: Callable[[str], None]) -> JudgedAga
             )
     if other and other.spec.mission != run.spec.mission:
         tell("The two runs had different tasks: both are judged by that of the first.")
-    limits = Limits(max_cost_usd=request.max_cost_usd)
     calls = _Calls(_new_folder(run.folder / JUDGE))
     ids = {"trajectory_id": run.trajectory_id, "other": other.trajectory_id if other else None}
     found: dict[str, Any] = {"model": choice.model, "samples": choice.samples, "errors": 1}

@@ -110,6 +110,8 @@ def test_the_price_is_in_what_all_runs_have_cost(runbook: Any, finished: Callabl
     (["ID", "--judge-model", "gpt-5-mini"], 3, "OPENAI_API_KEY is not set"),
     (["0badcafe"], 2, "There is no trajectory '0badcafe'"),
     (["ID", "--judge-samples", "0"], 2, "--judge-samples must be from 1 to 25."),
+    (["ID", "--max-cost", "-1"], 2, "--max-cost must be more than 0"),
+    (["ID", "--max-cost", "nan"], 2, "--max-cost"),
     (["ID", "ID", "--judge-script", "none.yaml"], 2, "none.yaml"),
 ])  # fmt: skip
 def test_what_is_wrong_is_told_before_the_judge_is_asked(

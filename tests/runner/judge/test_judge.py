@@ -83,8 +83,13 @@ def test_a_fence_is_no_fault(judged: Any) -> None:
 
 def test_a_criterion_that_has_no_score_is_not_in_the_mean(judged: Any) -> None:
     ran = judged(scores(5, 9), scores(5, 9))
-    assert (ran.json["judge"]["score"], ran.json["judge"]["errors"]) == (5, 1)
-    assert ran.json["reasons"] == ["wit: its score of 9 is not from 1 to 5."]
+    assert (ran.json["judge"]["score"], ran.json["judge"]["errors"]) == (5, 2)
+    assert ran.json["reasons"] == [
+        "wit: its score of 9 is not from 1 to 5.",
+        f"{AVERAGE}: 1 of 2 criteria have no score.",
+    ]
+    gated = judged(scores(5, 9), scores(5, 9), options=("--gate", "score>=1"))
+    assert (gated.code, gated.json["gates"][0]["holds"]) == (1, False)
 
 
 def test_samples_have_a_median_and_a_spread(judged: Any) -> None:
@@ -293,6 +298,11 @@ def test_the_judges_calls_are_in_no_sum_of_the_agents(with_model: Callable[..., 
         assert (repeated.code, repeated.json["judge"]["checks"]) == (0, ran.json["judge"]["checks"]), repeated.err
         assert repeated.json["divergences"] == {"minor": 0, "major": 0, "miss": 0}
         assert repeated.json["judge"]["model_calls"] == {"replay": 1}
+
+
+def test_gates_count_the_judges_calls_as_budgets_do(with_model: Callable[..., Any]) -> None:
+    ran = with_model("--gate", "calls<=1", "--gate", "cost<=0.5", "--gate", "tokens<2000", "--gate", "cost<=0.6")
+    assert [gate["holds"] for gate in ran.json["gates"]] == [False, False, False, True], ran.json["gates"]
 
 
 def test_one_budget_bounds_the_agent_and_the_judge(with_model: Callable[..., Any]) -> None:
