@@ -625,6 +625,16 @@ def test_an_import_that_fails_leaves_nothing(runbook: Any, exported: Any) -> Non
 
 
 @docker
+def test_prune_removes_what_an_import_that_was_killed_has_left(runbook: Any, exported: Any) -> None:
+    name, tag, _ = exported
+    left = f"runbook-runner/import/{name}:0"
+    subprocess.run(["docker", "tag", tag, left], check=True)
+    assert runbook("snapshots", "prune", name).out.startswith(f"removed {left} (")
+    assert tags(name) == [tag]
+    assert connect().image_id(left) is None
+
+
+@docker
 def test_an_image_that_no_one_built_here_pushes_none_out_that_was(runbook: Any, exported: Any) -> None:
     name, tag, file = exported
     other = f"runbook-runner/{name}:1"

@@ -5,16 +5,19 @@ import hashlib
 import io
 import json
 import os
+import socket
 import tarfile
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from runbook_runner.core.errors import NotReadyError
+from runbook_runner.core.errors import InputError, NotReadyError
 from runbook_runner.core.settings import Settings
 from runbook_runner.core.spec import Network
 from runbook_runner.sandbox.base import SandboxSpec
@@ -197,11 +200,59 @@ def test_proxy_passwords_of_the_docker_configuration_stay_out(
 
 # --- on an image that was imported ---------------------------------------------------------------------------------
 
+
+class Relay:
+    """A way to an engine's socket that keeps what is said to it, and passes on nothing after a word."""
+
+    def __init__(self, path: Path, target: str):
+        self.heard, self.holds = bytearray(), b""
+        self._target, self._server = target, socket.socket(socket.AF_UNIX)
+        self._server.bind(str(path))
+        self._server.listen()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown(socket.SHUT_RDWR)
+        self._server.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                here, there = self._server.accept()[0], socket.socket(socket.AF_UNIX)
+                there.connect(self._target)
+                for ends in ((here, there, self.heard), (there, here, bytearray())):
+                    threading.Thread(target=self._pass, args=ends, daemon=True).start()
+
+    def _pass(self, source: socket.socket, target: socket.socket, heard: bytearray) -> None:
+        held = False
+        with suppress(OSError):
+            while block := source.recv(1 << 16):
+                heard += block
+                held = held or bool(self.holds and self.holds in block)
+                if not held:
+                    target.sendall(block)
+            target.shutdown(socket.SHUT_WR)
+
+
+@pytest.fixture
+def relay(engine: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Relay]:
+    """Connections of this test lead through it."""
+    if not engine.url.startswith("unix://"):
+        pytest.skip("needs an engine with a socket of this machine")
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        way = Relay(Path(folder, "s"), engine.url.removeprefix("unix://"))
+        monkeypatch.setenv("DOCKER_HOST", f"unix://{folder}/s")
+        yield way
+        way.close()
+
+
 _SHOW = "env | grep -i proxy; cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null"
 
 
 @pytest.fixture
-def imported(engine: Any, image: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: Any) -> Iterator[Any]:
+def imported(
+    engine: Any, image: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: Any, relay: Relay
+) -> Iterator[Any]:
     """The default snapshot as another machine exports it: the engine knows it, and this user has not built it. Builds a
     layer on it with a proxy that has a password, and returns what the build says."""
     from runbook_runner.sandbox.images import provide
@@ -210,7 +261,8 @@ def imported(engine: Any, image: str, tmp_path: Path, monkeypatch: pytest.Monkey
     from runbook_runner.sandbox.images.transfer.importing import load
 
     proxies = {"default": {"httpProxy": "http://user:CANARY@proxy.test:1"}}
-    (tmp_path / "config.json").write_text(json.dumps({"proxies": proxies}))
+    auths = {"registry.test": {"auth": "dXNlcjpwYXNz"}}
+    (tmp_path / "config.json").write_text(json.dumps({"proxies": proxies, "auths": auths}))
     (tmp_path / "ca.pem").write_text(f"-----BEGIN CERTIFICATE-----\n{uuid4()}\n-----END CERTIFICATE-----\n")
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
     monkeypatch.setenv("RUNBOOK_DATA", str(tmp_path / "data"))
@@ -232,7 +284,7 @@ def imported(engine: Any, image: str, tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.needs("groups")
-def test_the_programs_of_an_imported_image_get_no_password_and_the_runs_limits(imported: Any) -> None:
+def test_the_programs_of_an_imported_image_get_no_password_and_the_runs_limits(imported: Any, relay: Relay) -> None:
     _, _, build = imported
     own = f"t{uuid4().hex[:8]}"
     for names in ([own], [own, "upon"]):  # what is built on it is no more this program's own
@@ -240,6 +292,7 @@ def test_the_programs_of_an_imported_image_get_no_password_and_the_runs_limits(i
         assert ("CANARY" in said, "proxy.test" in said) == (False, True)
         assert str(1 << 30) in said
     assert "CANARY" not in build(None, own, "without-bounds")
+    assert (b"/build?" in relay.heard, b"X-Registry-Config" in relay.heard) == (True, False)
 
 
 def test_what_was_built_of_our_own_parts_alone_gets_the_password(imported: Any) -> None:
@@ -250,3 +303,17 @@ def test_what_was_built_of_our_own_parts_alone_gets_the_password(imported: Any) 
     noted.unlink()
     built_here.note(there, there.image_id(tag), "own")
     assert "CANARY" in build(NONE, f"t{uuid4().hex[:8]}")
+
+
+def test_a_load_is_ended_when_the_engine_takes_too_long(
+    engine: Any, image: str, tmp_path: Path, relay: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from runbook_runner.sandbox.images.inventory import RunImages
+    from runbook_runner.sandbox.images.transfer import importing
+    from runbook_runner.sandbox.images.transfer.exporting import export
+
+    export(engine, [image], tmp_path / "images.tar")
+    monkeypatch.setattr(importing, "LONGEST_S", 1.0)
+    relay.holds = b"/images/load"
+    with pytest.raises(InputError, match="took more than 1 s"):
+        importing.load(connect(), tmp_path / "images.tar", RunImages(Settings.load(), (), ()))

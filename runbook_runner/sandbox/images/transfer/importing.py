@@ -67,9 +67,10 @@ def _load(engine: Engine, file: Path, archive: Archive, names: Sequence[str]) ->
             message = f"The engine does not accept it: {error}"[:_MOST_QUOTED]
             raise InputError(message, where=str(file)) from error
         except (HTTPException, OSError) as error:
-            if to_engine.late.is_set():
-                raise InputError(f"The engine took more than {LONGEST_S:.0f} s.", where=str(file)) from error
-            raise ConnectionError(str(error)) from error
+            if not to_engine.late.is_set():
+                raise ConnectionError(str(error)) from error
+        if to_engine.late.is_set():
+            raise InputError(f"The engine took more than {LONGEST_S:.0f} s to load it.", where=str(file))
 
 
 def _sent(engine: Engine, blocks: Iterator[bytes], connection: Any) -> Iterator[dict[str, Any]]:
