@@ -25,6 +25,9 @@ _COMPARE: Final[Mapping[str, Callable[[float, float], bool]]] = {
     "<": operator.lt,
     "==": operator.eq,
 }
+_MEANT: Final[Mapping[str, str]] = {"=>": ">=", "=<": "<=", "=": "==", "≥": ">=", "≤": "<="}
+_OTHER: Final = re.compile(r"\s*([a-z]+)\s*(=>|=<|=|≥|≤)\s*([\d.]+)\s*", re.IGNORECASE)
+"""What is written for a comparison by mistake."""
 _GATE: Final = re.compile(r"\s*([a-z-]+)\s*(?:(>=|<=|==|>|<)\s*(\S+)\s*)?", re.IGNORECASE)
 
 
@@ -64,13 +67,25 @@ def parse_gate(text: str) -> Gate:
     match = _GATE.fullmatch(text)
     name = match[1].lower() if match else ""
     if match is None or name not in (*_CONDITIONS, *METRICS):
-        known = (*_CONDITIONS, *(f"{metric}>=N" for metric in METRICS))
-        hint = did_you_mean(name, (*_CONDITIONS, *METRICS)) or f"Known: {', '.join(known)}."
+        known = (*_CONDITIONS, *(f"{metric}{_usual(metric)}N" for metric in METRICS))
+        hint = _meant(text) or did_you_mean(name, (*_CONDITIONS, *METRICS)) or f"Known: {', '.join(known)}."
         raise InputError(f"{text!r} is not a gate.", hint=hint)
     if (name in METRICS) != bool(match[2]):
-        form = f"{name}<=1.5" if name in METRICS else name
+        form = f"{name}{_usual(name)}{4 if name == 'score' else 1.5}" if name in METRICS else name
         raise InputError(f"The gate {text!r} is not complete.", hint=f"Write it like {form}.")
     return Gate(name, match[2], _number(match[3], text)) if match[2] else Gate(name)
+
+
+def _usual(metric: str) -> str:
+    return ">=" if metric == "score" else "<="
+
+
+def _meant(text: str) -> str | None:
+    """`score=>4` → `Did you mean 'score>=4'?`; `None` for another mistake."""
+    match = _OTHER.fullmatch(text)
+    if match is None or match[1].lower() not in METRICS:
+        return None
+    return f"Did you mean '{match[1].lower()}{_MEANT[match[2]]}{match[3]}'?"
 
 
 def _number(word: str, gate: str) -> float:

@@ -40,12 +40,15 @@ def test_each_gate(gate: str, changed: dict[str, Any], why: str) -> None:
 @pytest.mark.parametrize(("gate", "said"), [
     ("verdit", "Did you mean 'verdict'?"),
     ("", "Known: verdict, outputs"),
-    ("score", "Write it like score<=1.5."),
+    ("score", "Write it like score>=4."),
     ("verdict>=1", "Write it like verdict."),
     ("cost<=much", "has no number"),
     ("cost<=nan", "has no number"),
     ("cost<=inf", "has no number"),
-    ("cost=1", "Known: "),
+    ("cost=1", "Did you mean 'cost==1'?"),
+    ("score=>4", "Did you mean 'score>=4'?"),
+    ("Cost =< 1.5", "Did you mean 'cost<=1.5'?"),
+    ("much=>4", "score>=N, cost<=N, seconds<=N"),
 ])  # fmt: skip
 def test_what_is_no_gate_says_what_one_is(gate: str, said: str) -> None:
     with pytest.raises(InputError) as raised:

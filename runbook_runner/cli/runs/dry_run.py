@@ -8,10 +8,11 @@ from runbook_runner.core.spec import InputFile, Limits
 from runbook_runner.core.text import counted, dollars, printable
 from runbook_runner.evaluation.judge.items import items_of
 from runbook_runner.runner import PreparedRun
+from runbook_runner.runner.checks.sources import GitSource
 from runbook_runner.runner.request.inputs import is_zip
 from runbook_runner.runner.request.secrets import explain_withheld, withheld
 
-_INDENT = 13
+_INDENT = 15
 
 
 def print_plan(prepared: PreparedRun, *, as_json: bool) -> None:
@@ -48,7 +49,7 @@ def _rows(prepared: PreparedRun) -> Iterator[tuple[str, Iterable[str]]]:
     yield "Parameters", [f"{name} = {value}" for name, value in spec.parameters.items()]
     yield "Inputs", map(_input, spec.inputs)
     yield "Secrets", _secrets(prepared)
-    yield "Check sources", [f"{source.name}: {source.url}" for source in prepared.sources]
+    yield "Check sources", map(_source, prepared.sources)
     yield "MCP servers", [server.name for server in spec.mcp_servers]
     primary = spec.primary_outputs
     yield "Outputs", [f"{out.path} (primary)" if out.path in primary else out.path for out in spec.outputs] or ["any"]
@@ -85,6 +86,11 @@ def _size(amount: int) -> str:
 
 def _input(item: InputFile) -> str:
     return f"{item.name}, {counted(item.size, 'byte')}{', is unpacked' if is_zip(item.name) else ''}"
+
+
+def _source(source: GitSource) -> str:
+    at = f" at {source.ref}" if source.ref else ""
+    return f"{source.name}: {source.url}{at}{'' if source.folder else ', which is looked for by a run only'}"
 
 
 def _secrets(prepared: PreparedRun) -> Iterator[str]:

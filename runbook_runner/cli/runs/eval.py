@@ -194,6 +194,9 @@ def _print(console: "Console", summary: Summary, *, cancelled: bool) -> None:
 
     if summary.resumed:
         console.print(f"{counted(summary.resumed, 'run')} had been made before.", style="dim")
+    if summary.kept:
+        kept = f"{counted(summary.kept, 'run')} more had been made, which more --repeats count; --fresh forgets them."
+        console.print(kept, style="dim")
     table = Table(box=None, pad_edge=False)
     for title in ("", "Group", "Pass rate (95 %)", "Runs", "Score", "Cost", "Tokens", "Seconds"):
         table.add_column(title, justify="left" if title in ("", "Group", "Pass rate (95 %)") else "right")
@@ -228,4 +231,5 @@ def _told(summary: Summary) -> str:
     ended = ""
     if summary.ended:
         ended = f" Not all was run: {summary.ended}. Evaluated again, it goes on from there, and what was used counts."
-    return printable_name(f"{total.passed} of {counted(total.runs, 'run')} passed.{ended}")
+    beside = f" {summary.against_baseline}" if summary.against_baseline else ""
+    return printable_name(f"{total.passed} of {counted(total.runs, 'run')} passed.{beside}{ended}")

@@ -11,9 +11,11 @@ from runbook_runner.cli.runs.pull_request import CommentError, PullRequest
 from runbook_runner.cli.ui.follow import Followed
 from runbook_runner.cli.ui.output import put, require_place, warn, write_new
 from runbook_runner.core.errors import InputError, RunbookError
+from runbook_runner.core.files import is_file
 from runbook_runner.core.text import whole_lines
 from runbook_runner.evaluation import publish
 from runbook_runner.evaluation.points import Point
+from runbook_runner.runner.suite.suite_file import RUNBOOK
 
 _LONGEST_SUMMARY = 250_000
 """Characters; GitHub shows none of more than 1 MiB."""
@@ -55,7 +57,7 @@ def publish_run(arguments: argparse.Namespace, followed: Followed, document: str
     from runbook_runner.cli.ui.display import headline  # rich is slow to import
 
     told = headline(followed.outcome.trajectory, followed.outcome.outputs)
-    points = followed.outcome.points(followed.gates)
+    points = [_placed(point, followed.outcome.error, document) for point in followed.outcome.points(followed.gates)]
     _publish(arguments, RUN, followed.prepared.spec.task, told, points, document, followed.seen.notes)
 
 
@@ -67,10 +69,25 @@ def publishing_errors(arguments: argparse.Namespace, command: str) -> Iterator[N
         yield
     except RunbookError as error:
         if not arguments.dry_run:
-            document = str(arguments.path)
+            document = _document(str(arguments.path))
+            point = _placed(Point("run", "run", "error", str(error)), error, document)
             with suppress(InputError):  # a file that can't be written
-                _publish(arguments, command, document, "error", [Point("run", "run", "error", str(error))], document)
+                _publish(arguments, command, str(arguments.path), "error", [point], document)
         raise
+
+
+def _document(path: str) -> str:
+    """The runbook's file in a folder that was given."""
+    inner = Path(path, RUNBOOK)
+    return str(inner) if is_file(inner) else path
+
+
+def _placed(point: Point, error: RunbookError | None, document: str) -> Point:
+    """With the line of the document that the error names, where it is what the point is about."""
+    where = (error.where or "").rpartition(", ")[2] if error and point.kind == "run" else ""
+    file, _, line = where.rpartition(":")
+    is_same = bool(file) and line.isdecimal() and Path(file).absolute() == Path(document).absolute()
+    return point._replace(line=int(line)) if is_same else point
 
 
 def _publish(

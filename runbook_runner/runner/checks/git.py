@@ -6,10 +6,11 @@ import os
 import re
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final, Self
 from urllib.parse import quote
 
@@ -18,7 +19,7 @@ import certifi
 from runbook_runner.core.apart.process import OnCancel
 from runbook_runner.core.disk.links import open_regular
 from runbook_runner.core.disk.walk import files_below
-from runbook_runner.core.errors import NotReadyError, RunbookError
+from runbook_runner.core.errors import InputError, NotReadyError, RunbookError
 from runbook_runner.core.events import Event, NetworkConnection
 from runbook_runner.core.programs import SYSTEM_PATH, find_program, search_path
 from runbook_runner.core.settings import Settings
@@ -61,6 +62,7 @@ _LIMITED: Final = 'ulimit -f "$1"; ulimit -v 2000000 2>/dev/null; shift; exec "$
 _BLOCK: Final = 512
 _MOST_TOLD: Final = 16 << 10
 _SHA1: Final = 40
+_PART_OF_ID: Final = re.compile(r"[0-9a-f]{4,63}")
 _ID: Final = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 # What git says in the language C.
 _ASKS: Final = (
@@ -130,7 +132,8 @@ class Git:
             if name in ids:
                 return Found(ids[name], ids.get(f"{name}^{{}}", ids[name]))
         what = f"has no branch or tag {ref!r}" if ref else "has no commit yet"
-        raise self._source.wrong(f"{what}: {self._source.url}.")
+        hint = "A commit is named by all of its 40 digits." if _PART_OF_ID.fullmatch(ref or "") else None
+        raise self._source.wrong(f"{what}: {self._source.url}.", hint)
 
     def fetch(self, number: str, timeout_s: float) -> None:
         make_repository(self._repository, sha256=len(number) > _SHA1)
@@ -292,6 +295,21 @@ def open_git(source: GitSource, work: Path, value: str | None, on_cancel: OnCanc
     except OSError as error:
         message = f"The check source {source.name} can't be fetched: {error.strerror}."
         raise NotReadyError(message, where=source.where) from error
+
+
+def missing_locally(sources: Iterable[GitSource]) -> Iterator[RunbookError]:
+    """Yields why each source that is a folder of this machine can't be had; the others need a network."""
+    for source in sources:
+        if source.folder:
+            try:
+                with TemporaryDirectory() as folder, open_git(source, Path(folder) / "work", None, _never) as git:
+                    git.probe()
+            except (InputError, NotReadyError) as error:
+                yield error
+
+
+def _never(stop: Callable[[], None]) -> AbstractContextManager[None]:
+    return nullcontext()
 
 
 def _credential(source: GitSource, value: str) -> dict[str, str]:

@@ -77,6 +77,10 @@ def _prepare(request: RunRequest, ask: Ask | None, warnings: list[str]) -> Prepa
     judge = choose_judge(request, spec, asked.judge_model, recorded, provider_keys(environ), warnings.append)
     spec = spec.model_copy(update={"judge": judge})
     sources = plan_sources(spec, request.allow_hosts, source.folder, source.name)
+    if request.options.dry_run and any(one.folder for one in sources):
+        from runbook_runner.runner.checks.git import missing_locally  # a run looks for them when it has begun
+
+        lacks += missing_locally(sources)
     trust = Trust(TrustStore(asked.data), request.options.trust, ask)
     declared = [secret.env for secret in spec.secrets]
     beside = variables_beside(source.folder, declared, warnings.append, environ)

@@ -114,6 +114,8 @@ class Evaluated:
     groups: tuple[Progress, ...]
     resumed: int
     """Runs that an evaluation which was ended early had made."""
+    kept: int
+    """Further ones, of higher repeats than were asked for: the ledger keeps them."""
     ended: str | None
     """Why not all was run; `None` when it was."""
 
@@ -128,7 +130,7 @@ def evaluate_suite(plan: Plan, watch: Watch, stopping: Stopping, *, fresh: bool)
         _take_ended(plan, ledger, gates)
         evaluation = _Evaluation(plan, contents, ledger, gates, watch, stopping)
         evaluated = evaluation.run()
-        if evaluated.ended is None:
+        if evaluated.ended is None and not evaluated.kept:
             ledger.remove()
         return evaluated
 
@@ -201,7 +203,8 @@ class _Evaluation:
             for repeat in range(1, plan.suite.repeats + 1):
                 if row := ledger.rows.get(Cell(progress.group, repeat).key):
                     progress.rows[repeat] = row
-        self._resumed = len(ledger.rows)
+        self._resumed = sum(len(progress.rows) for progress in self._groups)
+        self._kept = len(ledger.rows) - self._resumed
 
     def run(self) -> Evaluated:
         ended: str | None = None
@@ -214,7 +217,7 @@ class _Evaluation:
                     progress, repeat = todo
                     running[pool.submit(self._run, Cell(progress.group, repeat))] = todo
                 if not running:
-                    return Evaluated(self._plan, self._groups, self._resumed, ended)
+                    return Evaluated(self._plan, self._groups, self._resumed, self._kept, ended)
                 done, _ = wait(running, timeout=_LOOK_S, return_when=FIRST_COMPLETED)
                 for future in done:
                     progress, repeat = running.pop(future)

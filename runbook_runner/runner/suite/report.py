@@ -69,6 +69,9 @@ def _markdown(summary: Summary) -> Iterator[str]:
     if summary.ended:
         yield f"Not all was run: {code_span(summary.ended)}."
         yield ""
+    if summary.against_baseline:
+        yield summary.against_baseline
+        yield ""
     yield "| | Group | Pass rate (95 %) | Runs | Score | Cost | Tokens | Seconds |"
     yield "|---|---|---|---:|---:|---:|---:|---:|"
     for group in summary.groups:

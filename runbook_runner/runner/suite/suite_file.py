@@ -7,7 +7,16 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.files import is_file, read_found, text_of
@@ -24,6 +33,7 @@ MOST_AT_ONCE, MOST_AT_ONCE_OF_FILE = 64, 8
 """Each has the limits of a run: so many times the memory."""
 RUNBOOK: Final = "RUNBOOK.md"
 CASES: Final = "examples/*/input.json"
+_TWO_RATES: Final = "of `pass_rate` and `until`, one alone decides: leave the other out"
 _ENDINGS: Final = (".yaml", ".yml")
 
 
@@ -87,6 +97,19 @@ class Suite(_Part):
     max_tokens: Count | None = None
     max_calls: Count | None = None
 
+    @field_validator("margin")
+    @classmethod
+    def _needs_until(cls, margin: float, info: ValidationInfo) -> float:
+        if info.data.get("until", 0.0) is None:
+            raise ValueError("has no effect without `until`")
+        return margin
+
+    @model_validator(mode="after")
+    def _one_rate(self) -> "Suite":
+        if self.until is not None and "pass_rate" in self.model_fields_set:
+            raise ValueError(_TWO_RATES)
+        return self
+
     @model_validator(mode="after")
     def _enough_to_know(self) -> "Suite":
         if self.until is None or "repeats" in self.model_fields_set:
@@ -96,10 +119,13 @@ class Suite(_Part):
     def changed(self, options: Mapping[str, Any]) -> "Suite":
         """With what the command line says in its place: field → value. Raises InputError."""
         try:
-            own = {name: value for name, value in self if name in self.model_fields_set}
+            replaced = {"pass_rate"} if "until" in options else set()
+            own = {name: value for name, value in self if name in self.model_fields_set - replaced}
             return Suite.model_validate({**own, **options})
         except ValidationError as error:
             problem = problem_of(error)
+            if not problem.place:
+                raise InputError(f"{problem}") from error
             option = str(problem.place[0]).removesuffix("_usd").replace("_", "-")
             raise InputError(f"--{option} {problem.message.removesuffix('.')}.") from error
 
@@ -116,7 +142,7 @@ def load_suite(path: Path) -> Suite:
         suite = Suite.model_validate(body)
     except ValidationError as error:
         problem = problem_of(error)
-        where = place_in(text, source, problem.place)
+        where = place_in(text, source, problem.place or ["until"])
         if problem.kind == UNKNOWN_KEY:
             raise unknown_key(str(problem.place[-1]), _keys_at(problem.place), where) from None
         raise InputError(f"{str(problem).rstrip('.')}.", where=where) from None

@@ -76,6 +76,8 @@ class Compared(_Part):
 class Summary(_Part):
     name: str
     passed: bool
+    kept: int = 0
+    """Runs that were made before, of higher repeats than were asked for: they do not count, and are not forgotten."""
     ended: str | None
     """Why not all was run; `None` when it was."""
     resumed: int
@@ -90,6 +92,14 @@ class Summary(_Part):
     @property
     def regressions(self) -> tuple[Compared, ...]:
         return tuple(one for one in self.baseline if one.is_worse)
+
+    @property
+    def against_baseline(self) -> str:
+        """Why it fails beside the earlier evaluation, one sentence; empty when it does not."""
+        worse, gone = len(self.regressions), len(self.gone)
+        told = [f"{counted(worse, 'group')} {'is' if worse == 1 else 'are'} worse"] if worse else []
+        told += [f"{counted(gone, 'group')} of it {'is' if gone == 1 else 'are'} missing"] if gone else []
+        return f"Against the baseline: {' and '.join(told)}." if told else ""
 
 
 class _Earlier(BaseModel):
@@ -113,6 +123,7 @@ def summarise(name: str, evaluated: Evaluated, baseline: Sequence[GroupSummary] 
         passed=passed and evaluated.ended is None,
         ended=evaluated.ended,
         resumed=evaluated.resumed,
+        kept=evaluated.kept,
         total=total,
         groups=groups,
         baseline=compared,

@@ -177,6 +177,22 @@ def test_what_is_wrong_before_a_run_is_a_case_too(runbook: Any, published: Any) 
     assert not (runbook.cwd / "j.xml").exists()
 
 
+@pytest.mark.parametrize(
+    ("command", "wrong"), [("run", "secret: NONE"), ("run", "ref: nothing"), ("eval", "secret: NONE")]
+)
+def test_what_is_wrong_before_a_run_is_told_at_its_line(runbook: Any, command: str, wrong: str) -> None:
+    """Of a folder, the runbook in it. A `ref` is looked for when the run has begun."""
+    folder = runbook.cwd / "folder"
+    (folder / "checks.git/objects").mkdir(parents=True)
+    (folder / "checks.git/refs").mkdir()
+    (folder / "checks.git/HEAD").write_text("ref: refs/heads/main\n")
+    front = f"agent: shell\ncode_checks: {{sources: [{{name: a, url: checks.git, {wrong}}}]}}\n"
+    (folder / "RUNBOOK.md").write_text(RUNBOOK.format(code="true").replace("agent: shell\n", front, 1))
+    ran = runbook(command, "folder", "--sandbox", "host", "--format", "github")
+    told = "::error file=folder/RUNBOOK.md,line=4,title=run::"
+    assert (ran.code, told in ran.out) == (2, True), ran.out + ran.err
+
+
 def test_what_the_agent_itself_says_is_a_case(runbook: Any, shell_runbook: Any) -> None:
     says = "echo '{\"overall_passed\": false}' > /app/results/validation_report.json; echo 1 > /app/results/out.txt"
     ran = runbook("run", shell_runbook(says), "--sandbox", "host", "--junit", "j.xml")

@@ -257,8 +257,31 @@ def test_a_source_that_is_not_there_ends_the_run_before_it_costs_anything(runboo
     made.files(expected_txt="one\n")
     ran = failed(runbook, source("checks.git", ref="nothing"))
     assert (ran.code, "has no branch or tag 'nothing'" in ran.err) == (2, True), ran.err
+    ran = failed(runbook, source("checks.git", ref="71f018f"))
+    assert "A commit is named by all of its 40 digits." in ran.err
     ran = failed(runbook, source("checks.git", ref="0" * 39 + "1"))
     assert (ran.code, "lacks what was asked for" in ran.err) == (2, True), ran.err
+
+
+def test_a_dry_run_tells_of_local_sources_that_are_not_there(runbook: Any, repository: Any) -> None:
+    repository("checks.git").files(expected_txt="one\n")
+
+    def dry(*args: str, **more: str) -> Any:
+        return run(runbook, source(*args, **more), "--sandbox", "host", "--dry-run")
+
+    assert dry("checks.git").code == 0
+    for ran, told in (
+        (dry("gone.git"), "RUNBOOK.md:4: The check source golden is no git repository"),
+        (dry("checks.git", ref="nothing"), "RUNBOOK.md:4: The check source golden has no branch or tag 'nothing'"),
+    ):
+        assert (ran.code, told in ran.err) == (2, True), ran.err
+        (missing,) = ran.json["missing"]
+        assert told in missing
+    runbook_file = source("https://sources.example/x", ref="v1")
+    (runbook.cwd / "RUNBOOK.md").write_text(RUNBOOK.format(front=runbook_file, code=GOOD, rest=CHECK))
+    ran = runbook("run", "RUNBOOK.md", "--sandbox", "host", "--dry-run")
+    told = "  Check sources  golden: https://sources.example/x at v1, which is looked for by a run only\n"
+    assert (ran.code, told in ran.out) == (0, True), ran.out
 
 
 def online(server: Any) -> tuple[tuple[str, ...], dict[str, str]]:

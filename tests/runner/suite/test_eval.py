@@ -196,6 +196,44 @@ def test_ctrl_c_ends_all_runs_and_keeps_what_is_done(runbook: Any, suite: Any, e
     assert ran.json["cells"][0]["trajectory_id"] == body["cells"][0]["trajectory_id"]
 
 
+def test_fewer_repeats_lose_no_runs_that_had_been_made(runbook: Any, suite: Any, eventually: Any) -> None:
+    """An evaluation that was ended in its fourth run, then with 2 repeats, then with all."""
+    waits = f"echo x >> {runbook.cwd}/count; [ $(wc -l < {runbook.cwd}/count) = 4 ] && sleep 60; true; "
+    evaluate = suite("concurrency: 1\n", waits + WRITES)
+    process = evaluate("--repeats", "5", start=True)
+    count = runbook.cwd / "count"
+    eventually(lambda: count.exists() and count.read_text() == "x\n" * 4)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=120)
+    ran = evaluate("--repeats", "2")
+    assert (ran.code, ran.json["total"]["runs"], ran.json["resumed"], ran.json["kept"]) == (0, 2, 2, 1), ran.err
+    assert "1 run more had been made" in ran.err
+    ran = evaluate("--repeats", "5")
+    assert (ran.code, ran.json["total"]["runs"], ran.json["resumed"], ran.json["kept"]) == (0, 5, 3, 0), ran.err
+    assert count.read_text() == "x\n" * 6
+    assert evaluate("--repeats", "1").json["resumed"] == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "told"),
+    [
+        ("", ("--margin", "0.1"), "--margin has no effect without `until`."),
+        ("margin: 0.1\n", (), "suite.yaml:2: margin: has no effect without `until`."),
+        ("", ("--until", "0.9", "--pass-rate", "0.5"), "Of `pass_rate` and `until`, one alone decides"),
+        ("pass_rate: 1.0\nuntil: 0.9\n", (), "suite.yaml:3: Of `pass_rate` and `until`, one alone decides"),
+        ("until: 0.9\n", ("--pass-rate", "0.5"), "Of `pass_rate` and `until`, one alone decides"),
+    ],
+)
+def test_what_would_have_no_effect_is_refused(suite: Any, text: str, options: tuple[str, ...], told: str) -> None:
+    ran = suite(text)(*options)
+    assert (ran.code, told in ran.err) == (2, True), ran.err
+
+
+def test_until_takes_the_place_of_the_suites_pass_rate(suite: Any) -> None:
+    ran = suite("pass_rate: 0.5\n")("--until", "0.9", "--margin", "0.04", "--dry-run")
+    assert (ran.code, ran.json["repeats"]) == (0, 100), ran.err
+
+
 @pytest.mark.needs("linux")
 def test_a_signal_that_wakes_no_wait_ends_all_runs_too(runbook: Any, suite: Any, eventually: Any) -> None:
     """The system hands it to another thread than the one that waits, as it may come just before a wait begins."""
@@ -282,6 +320,7 @@ def test_groups_that_only_the_baseline_has_are_told_and_fail(runbook: Any, suite
     ran = evaluate("--baseline", "before.json", "--report", "r.md", "--report", "r.html")
     assert (ran.code, ran.json["gone"]) == (1, ["words/b/default"])
     assert "words/b/default: only in the baseline" in ran.err
+    assert "FAIL · 1 of 1 run passed. Against the baseline: 1 group of it is missing." in ran.err
     assert "only in the baseline" in (runbook.cwd / "r.md").read_text()
 
 
@@ -318,6 +357,7 @@ def test_what_is_worse_than_the_baseline_fails(runbook: Any, suite: Any) -> None
     (compared,) = ran.json["baseline"]
     assert (compared["is_worse"], compared["is_significant"], compared["p"]) == (True, False, pytest.approx(0.1))
     assert "worse, not significant (p = 0.100)" in ran.err
+    assert "FAIL · 0 of 3 runs passed. Against the baseline: 1 group is worse." in ran.err
     assert evaluate("--report", "after.json").code == 0
     assert suite("repeats: 3\n")("--baseline", "after.json").code == 0
     page = (runbook.cwd / "r.html").read_text()
