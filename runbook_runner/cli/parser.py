@@ -170,7 +170,8 @@ class Parser(argparse.ArgumentParser):
 
 
 def _help_formatter() -> type[argparse.HelpFormatter]:
-    from rich_argparse.contrib import ParagraphRichHelpFormatter  # imports rich, which only the help needs
+    from rich.text import Text  # which only the help needs
+    from rich_argparse.contrib import ParagraphRichHelpFormatter
 
     class Formatter(ParagraphRichHelpFormatter):
         def _rich_format_action(self, action: argparse.Action) -> Iterator[Any]:
@@ -178,6 +179,15 @@ def _help_formatter() -> type[argparse.HelpFormatter]:
             rows = action._choices_actions if isinstance(action, argparse._SubParsersAction) else (action,)
             for row in rows:
                 yield from super()._rich_format_action(row)
+
+        def _rich_fill_text(self, text: Text, width: int, indent: Text) -> Text:
+            """Lines that are indented are an example, and stay lines."""
+            filled = Text()
+            for number, paragraph in enumerate(text.split("\n\n")):
+                filled += Text("\n" if number else "")
+                is_example = paragraph.plain.startswith("  ")
+                filled += paragraph + Text("\n") if is_example else super()._rich_fill_text(paragraph, width, indent)
+            return filled
 
     Formatter.group_name_formatter = lambda name: name.removeprefix("positional ").capitalize()
     Formatter.help_markup = Formatter.text_markup = False

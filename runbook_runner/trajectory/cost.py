@@ -86,7 +86,9 @@ def _judged(folder: Path) -> Iterator[dict[str, Any]]:
 
 def _runs(body: dict[str, Any], judged: Iterable[dict[str, Any]]) -> Iterator[Run]:
     own = body["attributes"]["params"].get("judge")
-    yield from (_run(body), *(_judge(body, judge) for judge in (*([own] if own else []), *judged)))
+    yield _run(body)
+    # One that only a script or a recording has answered is nothing that was spent.
+    yield from (run for judge in (*([own] if own else []), *judged) if (run := _judge(body, judge)).calls)
 
 
 def _run(body: dict[str, Any]) -> Run:

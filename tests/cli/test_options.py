@@ -191,3 +191,10 @@ def test_the_help_names_the_tables_of_a_project(runbook: Any, command: str, told
     shown = runbook(command, "--help", env={"COLUMNS": "200"})
     assert shown.code == 0
     assert told in " ".join(shown.out.split())
+
+
+def test_an_example_in_the_help_keeps_its_lines(runbook):
+    lines = runbook("eval", "--help", env={"COLUMNS": "80"}).out.splitlines()
+    at = next(number for number, line in enumerate(lines) if line.startswith("  runbooks: ["))
+    assert [line.split(":")[0] for line in lines[at : at + 4]] == ["  runbooks", "  cases", "  agents", "  repeats"]
+    assert (lines[at - 1], lines[at + 4]) == ("", "")

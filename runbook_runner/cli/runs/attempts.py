@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from runbook_runner.cli.ui.follow import Followed, follow
-from runbook_runner.core.text import counted, printable_output
+from runbook_runner.core.text import printable_output
 from runbook_runner.evaluation.gates import Gate
 from runbook_runner.runner import Outcome, PreparedRun
 from runbook_runner.runner.suite.attempts import Attempt, Attempts, try_until_passed
@@ -37,7 +37,7 @@ def _print(console: "Console", attempts: Attempts) -> None:
     best = attempts.best
     if attempts.ended:
         console.print(printable_output(f"No further attempt: {attempts.ended}."), soft_wrap=True, markup=False)
-    text = f"Attempt {best.number} of the {counted(len(attempts.made), 'attempt')} counts: {attempts.why_best}."
+    text = f"Attempt {best.number} of {len(attempts.made)} counts: {attempts.why_best}."
     console.print(text, style="bold", soft_wrap=True)
 
 

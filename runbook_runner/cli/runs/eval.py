@@ -34,13 +34,13 @@ DESCRIPTION = """\
 Runs each runbook of a suite on each of its cases with each agent and model, several times, and shows the pass rates.
 A suite is a YAML file:
 
-  runbooks: [prices, invoices]        # files or folders, relative to this one
-  cases: examples/*/input.json        # of each runbook (the default); results are compared with expected/ beside it
+  runbooks: [prices, invoices]   # files or folders, relative to this one
+  cases: examples/*/input.json   # of each runbook (the default)
   agents: [claude-code, {agent: codex, model: gpt-5.5}]
   repeats: 5
 
-An evaluation that was ended early goes on where it was. The exit code is 0 when the pass rate of each group (a runbook,
-a case, an agent) is reached.
+Results are compared with the files of expected/ beside a case. An evaluation that was ended early goes on where it
+was. The exit code is 0 when the pass rate of each group (a runbook, a case, an agent) is reached.
 
 Exit codes: 0 passed, 1 not reached, or worse than the baseline, 2 bad input, 3 this machine is not ready, 5 a bug,
 130 interrupted.

@@ -75,8 +75,13 @@ def _comparison(found: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[
 
 
 def _used(found: Mapping[str, Any]) -> str:
-    usage = Usage.model_validate(found["usage"])
+    from runbook_runner.cli.ui.display import not_shown
+
+    usage, left_out = Usage.model_validate(found["usage"]), found.get("left_out") or []
+    if isinstance(left_out, dict):  # of two runs
+        left_out = [*left_out["first"], *left_out["second"]]
     parts = [f"judged by {found['model']}" + (f": {found['score']:g}" if found.get("score") is not None else "")]
+    parts += [not_shown([*dict.fromkeys(left_out)])] if left_out else []
     parts.append(f"{counted(usage.total_tokens, 'token')} in {counted(usage.api_calls, 'call')}")
     parts += [f"${usage.cost_usd:.4f}"] if usage.cost_usd is not None and "provider" in found["model_calls"] else []
     return " · ".join(parts)

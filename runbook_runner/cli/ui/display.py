@@ -1,7 +1,7 @@
 """Command line: shows a run as it happens. A reader of the event stream like any other."""
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,7 @@ _OUTPUT_LINES = 6
 _FAILED_LINES = 12
 _COMMAND_LINES = 3
 _DIFFERENCES = 3
+_NOT_SHOWN = 3
 _SHORTEST_SHOWN_S = 0.05  # phases that took less are not shown
 _CHECK_MARKS = {"pass": ("✓", "green"), "fail": ("✗", "red"), "error": ("✗", "red")}
 _NO_VERDICT = {"failed": "ERROR", "cancelled": "CANCELLED"}
@@ -250,13 +251,20 @@ def _judged(judge: Mapping[str, Any]) -> str:
     score, usage, errors = judge.get("score"), Usage.model_validate(judge["usage"]), judge.get("errors")
     parts = [f"judged by {printable_name(str(judge.get('model')))}" + (f": {score:g}" if score is not None else "")]
     parts += [counted(errors, "error")] if errors else []
-    parts += ["it was not shown all results"] if judge.get("left_out") else []
+    parts += [not_shown(left_out)] if (left_out := judge.get("left_out")) else []
     parts.append(f"{counted(usage.total_tokens, 'token')} in {counted(usage.api_calls, 'call')}")
     if "provider" in judge["model_calls"]:
         parts += [f"${usage.cost_usd:.4f}"] if usage.cost_usd is not None else []
     else:
         parts += [f"answered by the {' and the '.join(judge['model_calls'])}"] if judge["model_calls"] else []
     return " · ".join(parts)
+
+
+def not_shown(left_out: Sequence[str]) -> str:
+    """left_out: as `Material` has it, a file and why."""
+    names = ", ".join(printable_name(one.partition(": ")[0]) for one in left_out[:_NOT_SHOWN])
+    more = f" and {len(left_out) - _NOT_SHOWN} more" if len(left_out) > _NOT_SHOWN else ""
+    return f"it was not shown all of {names}{more}"
 
 
 def print_gates(console: Console, gates: Iterable[Reached]) -> None:

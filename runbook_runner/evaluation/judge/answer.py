@@ -27,10 +27,13 @@ class Read(NamedTuple):
     problems: Mapping[str, str]
     """By the key of each other item: why not."""
 
-    def mended_by(self, second: "Read") -> "Read":
-        """With what a second answer to the same question says."""
+    def mended_by(self, second: "Read", *, is_answer: bool) -> "Read":
+        """With what a second answer to the same question says. is_answer: False: there was none, so that what was wrong
+        with the first is still the reason."""
         scores = {**self.scores, **second.scores}
         problems = {**self.problems, **second.problems}
+        if not is_answer:
+            problems |= {key: f"{why} Asked again: {second.problems[key]}" for key, why in self.problems.items()}
         return Read(scores, {key: why for key, why in problems.items() if key not in scores})
 
 

@@ -35,5 +35,5 @@ def ask_twice(ask: Ask, question: Question, read: Callable[[Answer], Read]) -> F
     found = read(answer)
     if found.problems and not answer.problem:
         answer = ask(repair(question, answer.text, found.problems))
-        found = found.mended_by(read(answer))
+        found = found.mended_by(read(answer), is_answer=not answer.problem)
     return Found(found, not answer.problem)

@@ -86,7 +86,7 @@ def judge_again(request: JudgeRequest, tell: Callable[[str], None]) -> JudgedAga
                 f"not known here: {', '.join(missing)}. Give them with --env-file FILE."
             )
     if other and other.spec.mission != run.spec.mission:
-        tell("The two runs had different tasks: both are judged by that of the first.")
+        tell(f"The two runs had different tasks ({_difference(run, other)}): both are judged by that of the first.")
     calls = _Calls(_new_folder(run.folder / JUDGE))
     ids = {"trajectory_id": run.trajectory_id, "other": other.trajectory_id if other else None}
     found: dict[str, Any] = {"model": choice.model, "samples": choice.samples, "errors": 1}
@@ -163,6 +163,14 @@ def _half(run: RecordedRun, clean: Callable[[str], str] | None) -> Material:
 
 def _clean(judge: Judge, run: RecordedRun, environ: Mapping[str, str]) -> Callable[[str], str] | None:
     return None if _missing(run, environ) else judge.clean
+
+
+def _difference(run: RecordedRun, other: RecordedRun) -> str:
+    if run.spec.title != other.spec.title:
+        return f"{run.spec.title!r} and {other.spec.title!r}"
+    own, others = run.spec.parameters, other.spec.parameters
+    names = sorted(name for name in {**own, **others} if own.get(name) != others.get(name))
+    return f"other values of {', '.join(names)}" if names else "the text of the runbook has changed"
 
 
 def _ended(home: Path, name: str) -> RecordedRun:

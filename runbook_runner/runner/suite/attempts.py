@@ -61,6 +61,8 @@ class Attempts:
         best, others = self.best, [one for one in self.made if one is not self.best]
         if best.passed:
             return "it passed"
+        if not others:
+            return "it is the only one"
         for why, key in _RANKS:
             if all(key(best) > key(one) for one in others):
                 return why

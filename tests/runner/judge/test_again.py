@@ -56,6 +56,7 @@ def test_a_finished_run_is_scored_and_its_record_stays(
     assert (ran.code, ran.json["score"], ran.json["path"]) == (0, 4, str(folder / "judge" / "1")), ran.err
     assert (ran.json["model_calls"], ran.json["usage"]["api_calls"]) == ({"script": 1}, 1)
     assert (folder / "trajectory.json").read_bytes() == before
+    assert "script (judge)" not in runbook("cost", "--json").json["groups"]
     again = ask([scores(5, 1)], name)
     assert again.code == 1
     assert "✗ wit: 1 of 5. score 1 is below 3. It has." in again.out
@@ -73,6 +74,23 @@ def test_two_runs_are_compared_in_both_orders(finished: Callable[..., str], ask:
     shown = ask(turns, one, two).out
     assert f"overall: {two}. It is second. / It is first." in shown
     assert "clarity: tie." in shown
+
+
+def test_what_made_the_tasks_differ_is_told(runbook: Any, rubric: Callable[..., Path], ask: Callable[..., Any]) -> None:
+    code = "echo '{{word}}' > /app/results/story.md; printf '\\0\\1' > /app/results/a.bin"
+    path = rubric(code)
+    path.write_text(path.read_text().replace("agent: shell", "agent: shell\nparameters: {word: Once}"))
+    ids = [
+        runbook("run", path, "--sandbox", "host", "--json", "-p", f"word={word}").json["trajectory_id"]
+        for word in ("a", "b")
+    ]
+    turns = [better("first", "second", "second"), better("first", "first", "first")]
+    shown = ask(turns, *ids)
+    assert "different tasks (other values of word): both are judged" in shown.err
+    assert " · it was not shown all of a.bin · " in shown.out
+    path.write_text(path.read_text().replace("Write a story", "Write a tale"))
+    third = runbook("run", path, "--sandbox", "host", "--json", "-p", "word=a").json["trajectory_id"]
+    assert "(the text of the runbook has changed)" in ask(turns, ids[0], third).err
 
 
 def test_a_winner_has_more_than_half_of_the_samples(finished: Callable[..., str], ask: Callable[..., Any]) -> None:

@@ -76,6 +76,12 @@ def test_garbage_is_answered_with_one_repair_and_then_is_an_error(judged: Any, s
     assert (mended.code, mended.json["judge"]["score"]) == (0, 4.5), mended.err
 
 
+def test_the_reason_is_that_of_the_first_answer_when_there_is_no_second(judged: Any) -> None:
+    message = entries(judged(scores("five", 4)))["clarity"]["message"]
+    assert message.startswith("its score is 'five', not a number. Asked again: the judge gave no answer: ")
+    assert "ended after 1 turn" in message
+
+
 def test_a_fence_is_no_fault(judged: Any) -> None:
     ran = judged(f"Here:\n```json\n{scores(4, 4)}\n```\n")
     assert (ran.code, ran.json["judge"]["usage"]["api_calls"]) == (0, 1)
@@ -144,7 +150,7 @@ echo '{"overall_passed": true, "rubric_scores": {"wit": "SECRETLY-GREAT"}}' > va
     assert "Not all of the RESULTS could be shown to you" in asked
     assert '--- file "where.txt", text ---\n/app/results\n' in asked
     assert ran.json["judge"]["left_out"] == ["a.bin: 2 bytes that are neither text nor a picture"]
-    assert "judged by script: 5 · it was not shown all results · " in ran.err
+    assert "judged by script: 5 · it was not shown all of a.bin · " in ran.err
 
 
 def question(folder: Path) -> str:
@@ -178,6 +184,7 @@ def test_large_results_are_cut_and_the_judge_is_told(judged: Any) -> None:
         "e.txt: 300,000 characters of text are shown at most",
     ]
     assert len(question(ran.folder)) < 305_000
+    assert "it was not shown all of story.md, b.txt, c.txt and 2 more · " in ran.err
 
 
 def test_the_short_form_is_judged_item_by_item(runbook: Any) -> None:

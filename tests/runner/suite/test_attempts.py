@@ -81,7 +81,7 @@ def test_the_agent_is_told_what_failed_until_it_passes(tried: Any) -> None:
     prompt = Path(attempts["made"][1]["path"], "results/prompt.txt").read_text()
     assert "This is attempt 2 of 5" in prompt
     assert "- b.txt: b.txt is missing.\n- c.txt: c.txt is missing.\n" in prompt
-    assert "Attempt 3 of the 3 attempts counts: it passed." in ran.err
+    assert "Attempt 3 of 3 counts: it passed." in ran.err
 
 
 def test_the_best_counts_when_none_passes(runbook: Any, tried: Any) -> None:
@@ -130,6 +130,16 @@ def test_ctrl_c_ends_all_attempts(runbook: Any, tried: Any, eventually: Any) -> 
     attempts = json.loads(out)["attempts"]
     assert attempts["ended"] == "it was cancelled"
     assert len(attempts["made"]) == 2
+
+
+def test_the_only_attempt_is_no_better_than_others(runbook: Any, tried: Any, eventually: Any) -> None:
+    begun = runbook.cwd / "begun"
+    process = tried(5, first=f"touch {begun}; sleep 60", start=True)
+    eventually(begun.exists)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+    assert json.loads(out)["attempts"]["why"] == "it is the only one"
+    assert "Attempt 1 of 1 counts: it is the only one." in err
 
 
 @pytest.mark.parametrize("number", ["0", "101"])
