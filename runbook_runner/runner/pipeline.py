@@ -249,6 +249,7 @@ def _collect(run: Run, sandbox: Sandbox, earlier: Earlier) -> Collected:
             redactor=run.redactor,
             emit=run.emit,
             before=earlier.files,
+            edited=run.prepared.edited,
         )
 
 

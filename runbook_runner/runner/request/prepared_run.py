@@ -58,6 +58,8 @@ class PreparedRun:
     """Of the checks; in a replay those that were kept."""
     placed: tuple[PutFile, ...] = ()
     """Further files of the sandbox; one at the mission's place takes it. No replay has them."""
+    edited: Mapping[str, str] = field(default_factory=dict)
+    """Files of the sandbox that are results, too: sandbox path → path below the results."""
     variables: Mapping[str, str] = field(default_factory=dict)
     """Further variables of the agent."""
     within: "Spending | None" = None

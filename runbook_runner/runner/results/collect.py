@@ -36,10 +36,11 @@ def collect(
     redactor: Redactor,
     emit: Emit,
     before: Mapping[str, Stamp] | None = None,
+    edited: Mapping[str, str] | None = None,
 ) -> "Collected":
     """agent: whose session files are taken too. folder: the trajectory's. work: that of the run's claim. before: the
-    results that were there before the agent started. Raises RecordingError when this machine's disk is full: the
-    sandbox must stay then."""
+    results that were there before the agent started. edited: see `PreparedRun`. Raises RecordingError when this
+    machine's disk is full: the sandbox must stay then."""
     log = ArtifactLog(
         folder,
         collection=spec.collection,
@@ -51,6 +52,8 @@ def collect(
     collector = _Collector(sandbox, folder, work, redactor, log, emit, has_secrets=bool(spec.secrets))
     wanted = Wanted(spec.limits.results_bytes, spec.limits.results_files, before=before or {})
     stamps = collector.collect_results(wanted, [output.path for output in spec.outputs])
+    for path, name in (edited or {}).items():
+        collector.collect("result", path, RESULTS, replace(wanted, below=name, before={}))
     if agent and agent.sessions:
         collector.collect("agent", agent.sessions, SESSIONS, Wanted(MAX_SESSION_BYTES, MAX_SESSION_FILES))
     if agent and agent.session_db:

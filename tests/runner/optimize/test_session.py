@@ -40,7 +40,6 @@ cmp trajectory.json trajectory/trajectory.json || exit 6
 grep -q made trajectory/a.txt || exit 5
 ls trajectory
 sed -i 's/1.2.3/1.2.4/' RUNBOOK.md
-cp RUNBOOK.md results/RUNBOOK.md
 """
 
 
@@ -78,13 +77,27 @@ def test_without_apply_the_edits_are_shown(runbook: Any, optimized: Any) -> None
     assert (runbook.cwd / "RUNBOOK.md").read_text() == RUNBOOK
 
 
+def test_a_copy_in_the_results_does_not_count(runbook: Any, optimized: Any) -> None:
+    _, done = optimized(f"cp RUNBOOK.md results/RUNBOOK.md\n{EDITS}", "--apply", "--json")
+    assert (runbook.cwd / "RUNBOOK.md").read_text() == RUNBOOK.replace("1.2.3", "1.2.4"), done.err
+    collected = Path(done.json["session"]["path"]) / "results/RUNBOOK.md"
+    assert "1.2.4" in collected.read_text()
+
+
+@pytest.mark.parametrize("does", ["rm RUNBOOK.md", "rm RUNBOOK.md; ln -s /etc/passwd RUNBOOK.md"])
+def test_a_runbook_that_is_gone_is_not_changed(runbook: Any, optimized: Any, does: str) -> None:
+    _, done = optimized(f"cat > prompt.txt; {does}", "--apply", "--json")
+    assert (done.code, done.json["proposed_changes"]) == (0, [])
+    assert (runbook.cwd / "RUNBOOK.md").read_text() == RUNBOOK
+
+
 def test_an_agent_that_says_nothing_is_named(optimized: Any) -> None:
     _, done = optimized(EDITS, "--json")
     assert done.json["patterns"] == ["precheck failed: the agent has written no line of JSON with its analysis"]
 
 
 def test_a_runbook_that_the_agent_has_broken_is_not_written(runbook: Any, optimized: Any) -> None:
-    _, done = optimized("cat > prompt.txt; echo broken > results/RUNBOOK.md", "--apply")
+    _, done = optimized("cat > prompt.txt; echo broken > RUNBOOK.md", "--apply")
     assert done.code == 2
     assert "The agent has broken the runbook" in done.err
     assert (runbook.cwd / "RUNBOOK.md").read_text() == RUNBOOK
