@@ -17,8 +17,8 @@ For editors with yaml-language-server: save it (`runbook schema > runbook.schema
 
 def declare(parser: argparse.ArgumentParser) -> None:
     what = (
-        "frontmatter, script (a model script), agent (.runbook/agents/NAME.toml), event (a line of events.jsonl), "
-        "trajectory (trajectory.json) or spec (spec.json) (default: frontmatter)."
+        "frontmatter, script (a model script), agent (.runbook/agents/NAME.toml), suite (of `runbook eval`), "
+        "event (a line of events.jsonl), trajectory (trajectory.json) or spec (spec.json) (default: frontmatter)."
     )
     parser.add_argument("what", nargs="?", choices=(*_SCHEMAS,), default="frontmatter", metavar="SCHEMA", help=what)
 
@@ -66,10 +66,17 @@ def _agent() -> dict[str, Any]:
     return Declaration.model_json_schema()
 
 
+def _suite() -> dict[str, Any]:
+    from runbook_runner.runner.suite.suite_file import Suite
+
+    return Suite.model_json_schema()
+
+
 _SCHEMAS: dict[str, Callable[[], dict[str, Any]]] = {
     "frontmatter": _frontmatter,
     "script": _script,
     "agent": _agent,
+    "suite": _suite,
     "event": _event,
     "trajectory": _trajectory,
     "spec": _spec,

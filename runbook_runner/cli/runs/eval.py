@@ -137,8 +137,14 @@ def _suite(arguments: argparse.Namespace) -> Suite:
     }
     if arguments.agents:
         given["agents"] = tuple(Variant(agent=agent) for agent in arguments.agents)
-    for gate in given.get("gates", suite.gates):
+    for gate in given.get("gates", ()):
         parse_gate(gate)
+    for place, gate in enumerate(suite.gates):
+        try:
+            parse_gate(gate)
+        except InputError as error:
+            error.where = suite.place("gates", place)
+            raise
     if arguments.model_script and suite.agents:
         raise InputError("--model-script would answer for all agents of the suite.", hint="Name it in the suite.")
     return suite.changed(given)

@@ -15,7 +15,7 @@ from runbook_runner.core.disk.walk import walk
 from runbook_runner.core.text import counted, decoded_name
 from runbook_runner.evaluation.compare.process import differences
 from runbook_runner.evaluation.compare.quotes import Clean
-from runbook_runner.evaluation.compare.rule import Difference, How, Rule, how_by_name
+from runbook_runner.evaluation.compare.rule import USED, Difference, How, Rule, check_ignored, how_by_name
 from runbook_runner.evaluation.outputs import ResultsFolder
 
 _MOST_DIFFERENCES: Final = 100
@@ -60,6 +60,35 @@ def _differences(
 def fits_nothing(rule: Rule, expected: Iterable[Path]) -> bool:
     """expected: folders with expected files."""
     return not any(path for folder in expected for path in _fitting(rule, ResultsFolder(folder)))
+
+
+def without_effect(rule: Rule, expected: Iterable[Path]) -> str | None:
+    """What of the rule says nothing for all expected files that it fits, without a full stop; `None`: all is of use.
+    expected: folders."""
+    hows = {_how(path, rule): path for folder in expected for path in _fitting(rule, ResultsFolder(folder))}
+    told = f"{decoded_name(next(iter(hows.values())).name)} is compared as {next(iter(hows))}" if hows else ""
+    for name in ("ignore", "tolerance", "pixel_distance"):
+        if getattr(rule, name) and not any(name in USED.get(how, ()) for how in hows):
+            return f"The {name} of the rule for {rule.files!r} has no effect: {told}"
+    try:
+        for how in hows if len(hows) == 1 else ():
+            check_ignored(rule.ignore, how)
+    except ValueError as error:
+        return f"{told}: {error}".removesuffix(".")
+    return None
+
+
+def _how(path: Path, rule: Rule) -> How:
+    """Of a file that can't be read: text."""
+    if rule.how != "auto":
+        return rule.how
+    if how := how_by_name(path):
+        return how
+    try:
+        with open_regular(path) as file:
+            return _text_or_bytes(file)
+    except OSError:
+        return "text"
 
 
 def _rules_of(folder: ResultsFolder, rules: Sequence[Rule]) -> dict[Path, Rule]:

@@ -20,7 +20,8 @@ _BY_SUFFIX: Final[dict[str, How]] = {
 
 @dataclass(frozen=True)
 class Rule:
-    """Raises ValueError, with a sentence for people, for values that can't be used."""
+    """How the files that fit are compared. Raises ValueError, with a sentence for people, for values that can't be
+    used."""
 
     files: str
     """Path or pattern, relative to the folder: `*` and `?` match within one name, `**` any number of folders."""
@@ -52,6 +53,14 @@ class Rule:
         if not 0 <= self.pixel_distance <= 1:
             raise ValueError("pixel_distance is a number from 0 to 1.")
         check_ignored(self.ignore, self.how)
+
+
+USED: Final[dict[How, tuple[str, ...]]] = {
+    **dict.fromkeys(("text", "pdf"), ("ignore",)),
+    **dict.fromkeys(("json", "csv", "xlsx"), ("ignore", "tolerance")),
+    "image": ("tolerance", "pixel_distance"),
+}
+"""Which values of a rule say something for files that are compared so; none for the others."""
 
 
 class Difference(NamedTuple):

@@ -19,7 +19,7 @@ _HINT: Final = "It may be your own, and not the suite's."
 _OUTSIDE: Final = "A suite names files of its own project only."
 
 
-def named_in(suite: Path, path: Path, where: str) -> Path:
+def named_in(suite: Path, path: Path, where: str | None) -> Path:
     """The real path of a file or folder that a suite names. Raises InputError for one that is not of its own project,
     or may not have come with it."""
     try:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from runbook_runner.core.errors import InputError
-from runbook_runner.evaluation.compare.folders import fits_nothing
+from runbook_runner.evaluation.compare.folders import fits_nothing, without_effect
 from runbook_runner.runner.request.request import RunRequest
 from runbook_runner.runner.suite.named import cases_of, expected_of
 from runbook_runner.runner.suite.suite_file import CASES, Suite, Variant, document_in
@@ -66,22 +66,32 @@ def plan_of(suite: Suite, base: RunRequest) -> Plan:
     documents = [document_in(path) for path in suite.runbooks]
     _require_few(len(documents) * max(1, len(suite.agents)) * max(1, len(suite.models)) * suite.repeats)
     variants = tuple(_variants(suite))
-    cases = [_cases(document, suite.cases, base) for document in documents]
+    cases = [_cases(document, suite, base) for document in documents]
     _require_few(sum(map(len, cases)) * len(variants) * suite.repeats)
     groups = tuple(
         Group(name, document, case, variant)
-        for name, document, own in zip(_names(documents), documents, cases, strict=True)
+        for name, document, own in zip(_names(documents, suite), documents, cases, strict=True)
         for case in own
         for variant in variants
     )
     key, count = Counter(group.key for group in groups).most_common(1)[0]
     if count > 1:
-        raise InputError(f"Two groups of the suite are {key}.", hint="Give their agents a `name` each.")
-    for rule in suite.compare:
-        if fits_nothing(rule, (case.expected for own in cases for case in own if case.expected)):
-            hint = "A path or pattern below expected/, such as out.json or **/*.csv."
-            raise InputError(f"No expected file of a case fits {rule.files!r}, which compare names.", hint=hint)
+        hint = "Give their agents a `name` each."
+        raise InputError(f"Two groups of the suite are {key}.", where=suite.place("agents"), hint=hint)
+    _require_useful(suite, [case.expected for own in cases for case in own if case.expected])
     return Plan(suite, groups, base)
+
+
+def _require_useful(suite: Suite, expected: Sequence[Path]) -> None:
+    """That each rule of `compare` does something. Raises InputError."""
+    for number, rule in enumerate(suite.compare):
+        where = suite.place("compare", number)
+        if fits_nothing(rule, expected):
+            hint = "A path or pattern below expected/, such as out.json or **/*.csv."
+            message = f"No expected file of a case fits {rule.files!r}, which compare names."
+            raise InputError(message, where=where, hint=hint)
+        if problem := without_effect(rule, expected):
+            raise InputError(f"{problem}.", where=where)
 
 
 def _require_few(runs: int) -> None:
@@ -89,7 +99,7 @@ def _require_few(runs: int) -> None:
         raise InputError(f"The suite has {runs:,} runs; {MOST_CELLS:,} are the most.")
 
 
-def _names(documents: Sequence[Path]) -> list[str]:
+def _names(documents: Sequence[Path], suite: Suite) -> list[str]:
     """Of the folders, with as many of those above as tell them apart."""
     depth = 1
     while True:
@@ -97,7 +107,8 @@ def _names(documents: Sequence[Path]) -> list[str]:
         if len(set(names)) == len(names):
             return names
         if depth > max(len(document.parts) for document in documents):
-            raise InputError("The suite names a runbook twice.")
+            second = next(n for n, document in enumerate(documents) if document in documents[:n])
+            raise InputError("The suite names a runbook twice.", where=suite.place("runbooks", second))
         depth += 1
 
 
@@ -115,13 +126,13 @@ def _variants(suite: Suite) -> Iterator[Variant]:
                 yield variant.model_copy(update={"model": model, "name": name})
 
 
-def _cases(document: Path, pattern: str | None, base: RunRequest) -> tuple[Case, ...]:
+def _cases(document: Path, suite: Suite, base: RunRequest) -> tuple[Case, ...]:
     if base.fixture:
         return (Case(base.fixture.parent.name, base.fixture),)
-    folder = document.parent
+    folder, pattern = document.parent, suite.cases
     found = list(cases_of(document, pattern or CASES))
     if not found and pattern is not None:
-        raise InputError(f"No case fits {pattern!r}.", where=str(folder))
+        raise InputError(f"No case fits {pattern!r}.", where=suite.place("cases"), hint=f"Cases are below {folder}.")
     names = [path.parent.relative_to(folder).name or path.stem for path in found]
     if len(set(names)) < len(names):
         names = [str(path.relative_to(folder).with_suffix("")) for path in found]

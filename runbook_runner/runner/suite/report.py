@@ -100,6 +100,7 @@ def html(summary: Summary, suite: Suite) -> str:
         cells[cell.group].append(cell)
     return _template().render(
         summary=summary,
+        used=sorted({" ".join(filter(None, (row.agent, row.model))) for row in summary.cells if row.agent}),
         gate=suite.pass_rate if suite.until is None else suite.until,
         longest=max((cell.seconds for cell in summary.cells), default=0.0) or 1.0,
         cells=cells,

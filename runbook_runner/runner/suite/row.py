@@ -32,6 +32,9 @@ class Row(BaseModel):
     status: Literal["pass", "fail", "error"]
     """error: the run did not come to its end, or could not be made."""
     failing: tuple[Failing, ...] = ()
+    agent: str | None = None
+    """With `model`: what the run has used; `None`: it could not be made, or its agent has no model."""
+    model: str | None = None
     trajectory_id: str | None = None
     path: str | None = None
     """The trajectory's folder."""
@@ -49,7 +52,7 @@ class Row(BaseModel):
 
 def row_of(cell: Cell, outcome: Outcome, points: Sequence[Point]) -> Row:
     """points: all that it was judged by."""
-    spent = outcome.spent
+    spent, used = outcome.spent, outcome.trajectory.init_params
     failing = [point for point in points if point.decides and point.is_bad]
     return Row(
         cell=cell.key,
@@ -60,6 +63,8 @@ def row_of(cell: Cell, outcome: Outcome, points: Sequence[Point]) -> Row:
             Failing(kind=point.kind, id=point.id, message=" ".join(point.message.split())[:_LONGEST])
             for point in failing[:_MOST_FAILING]
         ),
+        agent=used.get("agent"),
+        model=used.get("model"),
         trajectory_id=outcome.trajectory.trajectory_id,
         path=str(outcome.folder),
         score=outcome.score,

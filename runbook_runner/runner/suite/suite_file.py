@@ -2,7 +2,7 @@
 must come to. It may come from the same stranger as the runbooks: it chooses nothing that the command line would have
 to (a sandbox, a network, secrets), and names files of its own project only."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -12,6 +12,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PrivateAttr,
     ValidationError,
     ValidationInfo,
     field_validator,
@@ -73,7 +74,10 @@ class Suite(_Part):
     cases: str | None = None
     """A glob for the saved inputs of each runbook, relative to its folder; beside an input, `expected/` has the files
     that must come out. `None`: `examples/*/input.json`, and a runbook without any is run without an input."""
-    agents: Annotated[tuple[Annotated[Variant, BeforeValidator(_variant)], ...], Field(max_length=1000)] = ()
+    agents: Annotated[
+        tuple[Annotated[Variant, BeforeValidator(_variant, json_schema_input_type=str | Variant)], ...],
+        Field(max_length=1000),
+    ] = ()
     """Names, or mappings with `name`, `agent`, `model`, `provider`, `model_script`. Empty: the runbook's."""
     models: Annotated[tuple[str, ...], Field(max_length=1000)] = ()
     """Each agent that names no model of its own is run with each of them. Empty: the agent's."""
@@ -96,6 +100,19 @@ class Suite(_Part):
     """Of all runs together; the two below likewise."""
     max_tokens: Count | None = None
     max_calls: Count | None = None
+
+    _text: str = PrivateAttr("")
+    """The file's."""
+    _source: str = PrivateAttr("")
+    """What messages call the file; empty without one."""
+    _replaced: frozenset[str] = PrivateAttr(frozenset())
+    """The fields that the command line gives."""
+
+    def place(self, *place: int | str) -> str | None:
+        """`FILE:LINE` of what the file says; `None` when it is not the file that says it."""
+        if not self._source or place[0] in self._replaced:
+            return None
+        return place_in(self._text, self._source, place)
 
     @field_validator("margin")
     @classmethod
@@ -121,7 +138,9 @@ class Suite(_Part):
         try:
             replaced = {"pass_rate"} if "until" in options else set()
             own = {name: value for name, value in self if name in self.model_fields_set - replaced}
-            return Suite.model_validate({**own, **options})
+            changed = Suite.model_validate({**own, **options})
+            changed._text, changed._source, changed._replaced = self._text, self._source, frozenset(options)
+            return changed
         except ValidationError as error:
             problem = problem_of(error)
             if not problem.place:
@@ -146,10 +165,11 @@ def load_suite(path: Path) -> Suite:
         if problem.kind == UNKNOWN_KEY:
             raise unknown_key(str(problem.place[-1]), _keys_at(problem.place), where) from None
         raise InputError(f"{str(problem).rstrip('.')}.", where=where) from None
+    suite._text, suite._source = text, source
     if suite.concurrency > MOST_AT_ONCE_OF_FILE:
         message = f"More than {MOST_AT_ONCE_OF_FILE} runs at once are the command line's to ask for."
-        raise InputError(message, where=place_in(text, source, ["concurrency"]), hint="Use --concurrency.")
-    return _placed(suite, path, lambda *place: place_in(text, source, place))
+        raise InputError(message, where=suite.place("concurrency"), hint="Use --concurrency.")
+    return _placed(suite, path)
 
 
 def _keys_at(place: tuple[int | str, ...]) -> list[str]:
@@ -160,14 +180,16 @@ def _keys_at(place: tuple[int | str, ...]) -> list[str]:
     return [field.alias or name for name, field in Suite.model_fields.items()]
 
 
-def _placed(suite: Suite, file: Path, where: Callable[..., str]) -> Suite:
+def _placed(suite: Suite, file: Path) -> Suite:
     """With real paths. Raises InputError for one that the suite may not name."""
-    runbooks = [named_in(file, path, where("runbooks", number)) for number, path in enumerate(suite.runbooks)]
+    runbooks = [named_in(file, path, suite.place("runbooks", number)) for number, path in enumerate(suite.runbooks)]
     for number, path in enumerate(runbooks):
         if is_file(path / RUNBOOK):  # which may be a link
-            named_in(file, path / RUNBOOK, where("runbooks", number))
+            named_in(file, path / RUNBOOK, suite.place("runbooks", number))
     agents = (
-        variant.model_copy(update={"model_script": named_in(file, script, where("agents", number, "model_script"))})
+        variant.model_copy(
+            update={"model_script": named_in(file, script, suite.place("agents", number, "model_script"))}
+        )
         if (script := variant.model_script)
         else variant
         for number, variant in enumerate(suite.agents)

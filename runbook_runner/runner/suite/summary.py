@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from runbook_runner.core.clock import now_iso
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.files import read_found
 from runbook_runner.core.invalid import validation_error
@@ -75,6 +76,8 @@ class Compared(_Part):
 
 class Summary(_Part):
     name: str
+    made: str = ""
+    """When, in UTC."""
     passed: bool
     kept: int = 0
     """Runs that were made before, of higher repeats than were asked for: they do not count, and are not forgotten."""
@@ -120,6 +123,7 @@ def summarise(name: str, evaluated: Evaluated, baseline: Sequence[GroupSummary] 
     cells = (progress.rows[repeat] for progress in evaluated.groups for repeat in sorted(progress.rows))
     return Summary(
         name=name,
+        made=now_iso(),
         passed=passed and evaluated.ended is None,
         ended=evaluated.ended,
         resumed=evaluated.resumed,

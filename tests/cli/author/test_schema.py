@@ -84,6 +84,16 @@ def test_what_is_written_by_hand_and_what_a_run_writes_fit_their_schemas(runbook
     agent = validator(runbook, "agent")
     agent.validate({"argv": ["aider", "{prompt}"], "prompt": "arg", "dialect": "openai-chat"})
     assert not agent.is_valid({"prompt": "arg"})
+    suite = validator(runbook, "suite")
+    suite.validate(
+        yaml.safe_load(
+            "runbooks: [prices]\nagents: [shell, {agent: codex, model: gpt-5.5}]\nuntil: 0.9\nmax_cost: 3\n"
+            "compare: [{files: prices.json, how: json, ignore: [/created], tolerance: 0.01}]\n"
+        )
+    )
+    assert not suite.is_valid({"runbooks": ["prices"], "compare": [{"files": "a", "how": "yaml"}]})
+    assert not suite.is_valid({"runbooks": ["prices"], "repeat": 3})
+    assert "JSON pointers" in str(suite.schema)
     ran = runbook("run", shell_runbook("echo x > /app/results/out.txt"), "--sandbox", "host", "--json")
     event = validator(runbook, "event")
     for line in (ran.folder / "events.jsonl").read_text().splitlines():
@@ -93,4 +103,4 @@ def test_what_is_written_by_hand_and_what_a_run_writes_fit_their_schemas(runbook
 def test_unknown_schema_is_refused_with_the_known_ones(runbook):
     refused = runbook("schema", "recipe")
     assert (refused.code, refused.out) == (2, "")
-    assert "frontmatter, script, agent, event, trajectory, spec" in refused.err
+    assert "frontmatter, script, agent, suite, event, trajectory, spec" in refused.err

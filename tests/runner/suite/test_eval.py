@@ -4,6 +4,7 @@ import ctypes
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -361,7 +362,11 @@ def test_what_is_worse_than_the_baseline_fails(runbook: Any, suite: Any) -> None
     assert evaluate("--report", "after.json").code == 0
     assert suite("repeats: 3\n")("--baseline", "after.json").code == 0
     page = (runbook.cwd / "r.html").read_text()
-    assert "words/-/default" in page
+    assert "<code>words/<wbr>-/<wbr>default</code>" in page
+    assert "Agents and models: shell." in page
+    made = json.loads((runbook.cwd / "after.json").read_text())["made"]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:.]+Z", made)
+    assert re.search(r"Of \d{4}-\d\d-\d\d \d\d:\d\d UTC\.", page)
     assert "http" not in page.replace("http-equiv", "")
     assert "| ✅ | ` words/-/default ` | 100 % (44–100 %) | 3/3 |" in (runbook.cwd / "r.md").read_text()
 
@@ -396,7 +401,7 @@ def test_a_baseline_that_is_none_is_refused(runbook: Any, suite: Any, content: s
         ("repeats: true", "suite.yaml:2: repeats: "),
         ("repeats: many", "suite.yaml:2: repeats: must be a valid integer"),
         ("repeats: 1001", "suite.yaml:2: repeats: must be less than or equal to 1000"),
-        ("cases: examples/*/inputs.json", "No case fits 'examples/*/inputs.json'."),
+        ("cases: examples/*/inputs.json", "suite.yaml:2: No case fits 'examples/*/inputs.json'."),
         ("agents:\n  - {agnet: shell}", "suite.yaml:3: Unknown key 'agnet'. Did you mean 'agent'?"),
         (
             "agents: [{agent: shell, model_script: ../../x.yaml}]",
@@ -407,9 +412,9 @@ def test_a_baseline_that_is_none_is_refused(runbook: Any, suite: Any, content: s
             "suite.yaml:3: Unknown key 'tolerence'. Did you mean 'tolerance'?",
         ),
         ("compare:\n  - {files: ../a.txt}", "suite.yaml:3: compare.0: files is a path or pattern below the folder"),
-        ("compare:\n  - {files: a.jsn}", "No expected file of a case fits 'a.jsn', which compare names."),
-        ("agents: [shell, shell]", "Two groups of the suite are words/-/shell."),
-        ("gates: [verdit]", "'verdit' is not a gate."),
+        ("compare:\n  - {files: a.jsn}", "suite.yaml:3: No expected file of a case fits 'a.jsn', which compare names."),
+        ("agents: [shell, shell]", "suite.yaml:2: Two groups of the suite are words/-/shell."),
+        ("gates: [verdict, verdit]", "suite.yaml:2: 'verdit' is not a gate."),
         ("agents: [nobody]", "words/-/nobody: "),
     ],
 )
@@ -418,6 +423,33 @@ def test_a_suite_with_a_mistake_is_refused_at_its_line(runbook: Any, suite: Any,
     assert ran.code == 2
     assert message in " ".join(ran.err.split())
     assert not (runbook.cwd / ".runbook/trajectories").exists()
+
+
+@pytest.mark.parametrize(
+    ("rule", "told"),
+    [
+        ("files: out.json, ignore: [created]", "out.json is compared as json: ignore has JSON pointers"),
+        (
+            "files: '*.txt', tolerance: 0.1",
+            "The tolerance of the rule for '*.txt' has no effect: out.txt is compared as text",
+        ),
+        ("files: '*', how: bytes, ignore: [x]", "The ignore of the rule for '*' has no effect: "),
+        ("files: '*.txt', ignore: ['(']", "out.txt is compared as text: This is not a regular expression"),
+        ("files: out.json, ignore: [/created], tolerance: 0.1", None),
+        ("files: '*', ignore: [created], tolerance: 0.1", None),
+    ],
+)
+def test_rules_of_which_a_part_has_no_effect_are_refused(runbook: Any, suite: Any, rule: str, told: str | None) -> None:
+    case(runbook, "a", "two", "two\n")
+    (runbook.cwd / "words/examples/a/expected/out.json").write_text("{}")
+    ran = suite(f"compare:\n  - {{{rule}}}\n")("--dry-run")
+    assert (ran.code, "suite.yaml:3: " in ran.err) == ((2, True) if told else (0, False)), ran.err
+    assert (told or "") in " ".join(ran.err.split())
+
+
+def test_a_runbook_that_is_named_twice_is_refused_at_its_line(suite: Any) -> None:
+    ran = suite(names="words ./words")()
+    assert (ran.code, "suite.yaml:1: The suite names a runbook twice." in ran.err) == (2, True), ran.err
 
 
 def test_runbooks_outside_of_the_project_are_refused(runbook: Any, suite: Any) -> None:
