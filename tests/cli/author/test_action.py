@@ -71,6 +71,15 @@ def test_changed_runbooks_are_checked_and_annotated(repo):
     assert "old/RUNBOOK.md" not in done.stdout
 
 
+def test_warnings_are_annotations_and_keep_no_run_from_being_made(repo):
+    commit(repo, a=RUN.format(code="true"))
+    done = check(repo)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "::warning file=a/RUNBOOK.md,line=" in done.stdout
+    assert "::error" not in done.stdout
+    assert check(repo, profile="none").returncode == 2
+
+
 def test_without_a_base_all_are_checked(repo):
     commit(repo, a=BROKEN, b__c=BROKEN)
     done = check(repo)
