@@ -227,16 +227,21 @@ def test_a_project_gets_no_file_of_podmans_machine(write, build, base_image, tmp
 
 @pytest.mark.needs("linux", "root")
 @pytest.mark.parametrize(
-    ("step", "why"),
-    [("trap '' TERM; (setsid sleep TOKEN &); sleep TOKEN", "took too long"), ("yes TOKEN", "printed more than")],
+    ("step", "deadline_s", "why"),
+    [
+        ("trap '' TERM; (setsid sleep TOKEN &); sleep TOKEN", 5, "took too long"),
+        ("yes TOKEN", 300, "printed more than"),
+    ],
 )
-def test_nothing_of_a_build_that_was_ended_goes_on(there, write, build, base_image, step, why, monkeypatch, eventually):
+def test_nothing_of_a_build_that_was_ended_goes_on(
+    there, write, build, base_image, step, deadline_s, why, monkeypatch, eventually
+):
     monkeypatch.setattr("runbook_runner.sandbox.images.build._MOST_SAID", 1 << 20)
     token = f"3{uuid4().int % 10**8}"
     monkeypatch.setattr("runbook_runner.sandbox.images.build_request.token_hex", lambda _: token)
     snapshot = write(f"FROM {base_image}\nRUN {step.replace('TOKEN', token)}\nRUN sleep {token}\n")
     with pytest.raises(NotReadyError, match=why):
-        build(snapshot, bounds=replace(ALL, deadline_s=5))
+        build(snapshot, bounds=replace(ALL, deadline_s=deadline_s))
     left = [file for file in Path("/proc").glob("[0-9]*/cmdline") if token in _text(file)]
     assert not left
     eventually(lambda: not list(MOUNT.glob(f"**/runbook-build-{token}")))

@@ -22,9 +22,9 @@ def kept(text: str) -> set[str]:
 
 
 def kept_by_docker(folder: Path) -> set[str]:
-    """Of the files in the folder, by Docker's own client."""
+    """Of the files in the folder, by Docker's own client; not from its cache, whose images other tests remove."""
     name = f"t-{uuid4().hex[:8]}"
-    build = ["docker", "build", "--quiet", "--tag", name, "--file", "-", folder]
+    build = ["docker", "build", "--no-cache", "--quiet", "--tag", name, "--file", "-", folder]
     env = {**os.environ, "DOCKER_BUILDKIT": "0"}
     subprocess.run(build, input=b"FROM scratch\nCOPY . /\nCMD x\n", env=env, capture_output=True, check=True)
     container = subprocess.run(["docker", "create", name], capture_output=True, text=True, check=True).stdout.strip()
