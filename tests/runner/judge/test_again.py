@@ -93,6 +93,18 @@ def test_what_made_the_tasks_differ_is_told(runbook: Any, rubric: Callable[..., 
     assert "(the text of the runbook has changed)" in ask(turns, ids[0], third).err
 
 
+def test_the_scripts_of_the_example_answer_all_that_is_asked(runbook: Any) -> None:
+    example = Path(__file__).parents[3] / "examples/limerick"
+    ran = [
+        runbook("run", example, "--sandbox", "host", "--json", "--judge-script", example / "judge.yaml")
+        for _ in range(2)
+    ]
+    assert [(one.code, one.json["judge"]["score"], one.json["judge"]["errors"]) for one in ran] == [(0, 4.5, 0)] * 2
+    ids = [one.json["trajectory_id"] for one in ran]
+    compared = runbook("judge", *ids, "--json", "--judge-script", example / "compare.yaml")
+    assert (compared.code, compared.json["winner"], compared.json["errors"]) == (0, "second", 0), compared.err
+
+
 def test_a_winner_has_more_than_half_of_the_samples(finished: Callable[..., str], ask: Callable[..., Any]) -> None:
     one, two = finished(), finished("echo '# Twice' > /app/results/story.md")
     wins, ties = (better(*["first"] * 3), better(*["second"] * 3)), (better(*["equal"] * 3),) * 2
