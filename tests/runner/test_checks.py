@@ -334,6 +334,52 @@ def test_what_the_agent_has_made_pushes_no_line_of_the_script_away(runbook: Any,
     assert ("Verification script: gone.txt is missing or empty" in ran.json["reasons"]) is not unfinished
 
 
+KEY = "echo '-----{} PRIVATE KEY-----' > /app/results/{}.txt; "
+SHOWS = 'cat "$RESULTS_DIR/there.txt"; test -s "$RESULTS_DIR/gone.txt" || echo "FAIL: gone.txt"; '
+HIDES = {
+    "between the marks of a key": (
+        KEY.format("BEGIN", "there") + KEY.format("END", "last"),
+        SHOWS + 'cat "$RESULTS_DIR/last.txt"',
+        "Verification script: 1 line with or between secrets",
+    ),
+    "behind marks that are longer than their secrets": (
+        "printf 'xoxb-0123456789%.0s\\n' $(seq 50000) > /app/results/there.txt",
+        'echo "FAIL: gone.txt"; cat "$RESULTS_DIR/there.txt"',
+        "Verification script: 1 line with or between secrets",
+    ),
+    "in a line that it began": ("printf 'all done' > /app/results/there.txt", SHOWS, "Verification script: gone.txt"),
+    "with the script": (
+        "echo x > /app/results/there.txt",
+        "kill -9 $$",
+        "The verification script was not run to its end: it ended with exit code 137.",
+    ),
+    "with a traceback": (
+        "echo x > /app/results/there.txt",
+        """python3 -c 'import json; json.load(open("/app/results/there.txt"))'""",
+        "The verification script was not run to its end: it ended with exit code 1.",
+    ),
+}
+
+
+@pytest.mark.parametrize("how", HIDES)
+def test_what_the_agent_has_made_hides_no_line_of_the_script(runbook: Any, how: str) -> None:
+    code, script, reason = HIDES[how]
+    rest = f"## Final Checklist\n\n### Verification Script\n\n```bash\necho verify\n{script}\n```\n"
+    ran = run(runbook, f"{code}\n{LIE}", rest, "--sandbox", "bubblewrap", outputs="there.txt")
+    assert (ran.code, ran.json["verdict"]) == (1, "fail")
+    assert reason in ran.json["reasons"]
+    assert "BEGIN PRIVATE" not in (ran.folder / "events.jsonl").read_text()
+
+
+@pytest.mark.parametrize("says", ["PASS: 2, FAIL: 0", "FAIL: 0 of 2", "FAIL:0"])
+def test_a_sum_of_no_failures_is_no_failure(runbook: Any, says: str) -> None:
+    rest = f"## Final Checklist\n\n### Verification Script\n\n```bash\necho '{says}'\n```\n"
+    code = f"echo x > /app/results/there.txt\n{LIE}"
+    assert run(runbook, code, rest, "--sandbox", "host", outputs="there.txt").code == 0
+    other = rest.replace(says, "FAIL: 0.txt is missing")
+    assert run(runbook, code, other, "--sandbox", "host", outputs="there.txt").code == 1
+
+
 def test_where_the_secret_of_a_check_goes_is_said(runbook: Any) -> None:
     front = "secrets:\n  CHECK_TOKEN: {expose_to_agent: false, expose_to_checks: true}"
     (runbook.cwd / "secrets.env").write_text("CHECK_TOKEN=canary-check-4711-4711\n")

@@ -143,7 +143,7 @@ def _by_agent(arguments: argparse.Namespace, source: Source, session: PreparedRu
         put(diff)
     with after_json():
         if followed.exit_code == ExitCode.PASS and arguments.apply and diff:
-            write_back(Path(source.name), text)
+            _write_back(source, text)
     return followed.exit_code
 
 
@@ -151,12 +151,20 @@ def _write(arguments: argparse.Namespace, source: Source, analysis: Analysis, di
     if arguments.report:
         write_new(arguments.report, markdown(analysis, source.name, diff))
     elif arguments.apply and diff:
-        file = Path(source.name)
-        mark = "\ufeff" if read_found(file).startswith(b"\xef\xbb\xbf") else ""
-        write_back(file, mark + analysis.text)
+        _write_back(source, analysis.text)
     done = "written" if arguments.apply else "proposed; --apply writes the file"
     said = f"{counted(len(analysis.changes), 'edit')} {done}" if diff else "nothing to change"
     sys.stderr.write(f"{source.name}: {said}\n")
+
+
+def _write_back(source: Source, text: str) -> None:
+    """Raises InputError for a file that is not as it was read: somebody has saved it meanwhile."""
+    file = Path(source.name)
+    if load(source.name).text != source.text:
+        hint = "The diff above was not written: apply it with `patch`, or begin again."
+        raise InputError("It was changed meanwhile.", where=source.name, hint=hint)
+    mark = "\ufeff" if read_found(file).startswith(b"\xef\xbb\xbf") else ""
+    write_back(file, mark + text)
 
 
 def _show(analysis: Analysis, diff: str) -> None:

@@ -93,7 +93,7 @@ def _sarif_result(found: Found, index: int) -> dict[str, Any]:
         "ruleId": found.rule,
         "ruleIndex": index,
         "level": found.level,
-        "message": {"text": found.message},
+        "message": {"text": found.message.replace("](", "\\](")},  # no link (SARIF §3.11.6)
         "locations": [{"physicalLocation": place}],
     }
 

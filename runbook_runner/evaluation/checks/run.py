@@ -30,8 +30,11 @@ class Ran(NamedTuple):
     """The end of it, without secrets."""
     problem: str = ""
     """Why there is no exit code that counts; empty where there is one."""
+    raw: str = ""
+    """As it was printed, with its secrets: only to be judged. Where `output` has a mark in their place, lines may be
+    missing."""
     is_cut: bool = False
-    """It has printed more, before this output."""
+    """It has printed more, before this."""
 
 
 RunCommand = Callable[[str, bool, float], Ran]

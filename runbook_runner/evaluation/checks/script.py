@@ -1,18 +1,25 @@
 """Evaluation, checks: the verification script of a runbook of the first generation, run by the engine (contract §3.16):
-it prints a line `PASS: …` or `FAIL: …` for each file, and ends well whatever it has found."""
+it prints a line `PASS: …` or `FAIL: …` for each file, and ends well whatever it has found.
 
+It may print what the agent has made, which must hide none of its own lines."""
+
+import re
 import time
-from collections.abc import Iterable
-from typing import NamedTuple
+from itertools import islice
+from typing import Final, NamedTuple
 
 from runbook_runner.core.criteria import Criteria
 from runbook_runner.core.events import CheckFinished, Emit
 from runbook_runner.core.settings import MAX_CHECK_TIMEOUT_S
+from runbook_runner.core.text import counted
 from runbook_runner.evaluation.checks.run import LONGEST_OUTPUT, RunCommand
 
 ID = "verification-script"
-_MOST = 200
-_TOLD = 3
+_MOST: Final = 200
+_TOLD: Final = 3
+_PASS: Final = re.compile(r"^[ \t]*PASS:([^\n]*)", re.MULTILINE)
+_FAIL: Final = re.compile(r"FAIL:(?![ \t]*0(?![\w./-]))([^\n]*)")
+"""Anywhere in a line, as the text before may end without a line end; `FAIL: 0` counts what there is none of."""
 
 
 class ScriptSaid(NamedTuple):
@@ -24,15 +31,21 @@ class ScriptSaid(NamedTuple):
 
 
 def run_script(criteria: Criteria, command: RunCommand, emit: Emit) -> ScriptSaid | None:
-    """`None`: there is no script. Its lines count, whatever it exits with."""
+    """`None`: there is no script."""
     script = criteria.verification
     if script is None:
         return None
     began = time.monotonic()
     ran = command(script.code, False, min(criteria.checks.timeout_s, MAX_CHECK_TIMEOUT_S))
-    lines = [line.strip() for line in ran.output.splitlines()]
-    unfinished = ran.problem or ("it printed so much that its first lines are not known." if ran.is_cut else "")
-    said = ScriptSaid(_behind("PASS:", lines), _behind("FAIL:", lines), unfinished)
+    unfinished = ran.problem
+    if not unfinished and ran.is_cut:
+        unfinished = "it printed so much that its first lines are not known."
+    if not unfinished and ran.code:
+        unfinished = f"it ended with exit code {ran.code}."
+    failed = _said(_FAIL, ran.output)
+    if (hidden := len(_said(_FAIL, ran.raw)) - len(failed)) > 0:
+        failed += (f"{counted(hidden, 'line')} with or between secrets",)
+    said = ScriptSaid(_said(_PASS, ran.output), failed, unfinished)
     emit(
         CheckFinished(
             kind="script",
@@ -48,5 +61,5 @@ def run_script(criteria: Criteria, command: RunCommand, emit: Emit) -> ScriptSai
     return said
 
 
-def _behind(mark: str, lines: Iterable[str]) -> tuple[str, ...]:
-    return tuple(line.removeprefix(mark).strip() for line in lines if line.startswith(mark))[:_MOST]
+def _said(pattern: re.Pattern[str], output: str) -> tuple[str, ...]:
+    return tuple(found[1].strip() for found in islice(pattern.finditer(output), _MOST))

@@ -83,21 +83,21 @@ class SandboxCommands:
 
     def _ended(self, process: Process, timeout_s: float) -> Ran:
         with self._run.cancellation.ends_with(process.kill):
-            output, is_cut = self._output(process)
+            output = self._output(process)
             end = process.wait()
         if end.ended_by == "deadline":
-            return Ran(None, output, f"it took longer than {timeout_s:g} s.", is_cut)
+            return output._replace(problem=f"it took longer than {timeout_s:g} s.")
         if end.ended_by == "killed" or end.code is None:
             hits = [hit.message for hit in self._sandbox.limits_hit()]
-            return Ran(None, output, " ".join(hits) or "it was ended.", is_cut)
-        return Ran(end.code, output, is_cut=is_cut)
+            return output._replace(problem=" ".join(hits) or "it was ended.")
+        return output._replace(code=end.code)
 
-    def _output(self, process: Process) -> tuple[str, bool]:
-        """The end of what it prints, on both streams, and whether there was more. More of it is cleaned, for a secret
-        that begins before it."""
+    def _output(self, process: Process) -> Ran:
+        """The end of what it prints, on both streams. More of it is cleaned, for a secret that begins before it."""
         kept, most, is_cut = bytearray(), _KEPT + self._run.redactor.reach, False
         for chunk in process:
             kept += chunk.data
             is_cut = is_cut or len(kept) > _KEPT
             del kept[: max(0, len(kept) - most)]
-        return self._run.redactor.clean(kept.decode("utf-8", "replace"))[-_KEPT:], is_cut
+        raw = kept.decode("utf-8", "replace")
+        return Ran(None, self._run.redactor.clean(raw)[-_KEPT:], raw=raw, is_cut=is_cut)

@@ -127,7 +127,7 @@ def test_a_pull_request_gets_annotations_and_the_job_a_summary(runbook: Any, pub
     ]
     told = summary.read_text()
     assert told.startswith("before\n### ❌ ` published `: FAIL · ")
-    assert "| ❌ | code-check ` bad ` | `` exit code 3: </failure>\\| ` <b> `` |\n" in told
+    assert "| ❌ | code-check ` bad ` | ` exit code 3: </failure>\\| ' <b> ` |\n" in told
     assert "7 points: 4 pass, 2 fail, 1 skipped." in told
 
 

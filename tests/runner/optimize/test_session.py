@@ -91,6 +91,15 @@ def test_a_runbook_that_is_gone_is_not_changed(runbook: Any, optimized: Any, doe
     assert (runbook.cwd / "RUNBOOK.md").read_text() == RUNBOOK
 
 
+def test_what_its_user_has_saved_meanwhile_stays(runbook: Any, optimized: Any) -> None:
+    file = runbook.cwd / "RUNBOOK.md"
+    _, done = optimized(f"{EDITS}\necho '# Mine' >> {file}", "--apply")
+    assert done.code == 2
+    assert "RUNBOOK.md: It was changed meanwhile." in " ".join(done.err.split())
+    assert '+version: "1.2.4"' in done.out
+    assert file.read_text() == f"{RUNBOOK}# Mine\n"
+
+
 def test_an_agent_that_says_nothing_is_named(optimized: Any) -> None:
     _, done = optimized(EDITS, "--json")
     assert done.json["patterns"] == ["precheck failed: the agent has written no line of JSON with its analysis"]
