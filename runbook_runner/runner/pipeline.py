@@ -285,14 +285,17 @@ def _evaluate(
 ) -> None:
     """The results are at home: no check changes them, nor does a later start when this process dies now."""
     run.claim.note_collected()
-    command = SandboxCommands(run, sandbox, clones)
 
     def tell(event: Event) -> None:
         run.emit(event)
         run.cancellation.check()  # some checks only read the results, and each may take minutes
 
     criteria = Criteria() if end.ended_by == "cancel" else run.spec.criteria
-    with run.emit.phase("evaluate") as phase, _judge(run, sandbox, model) as judge:
+    with (
+        run.emit.phase("evaluate") as phase,
+        SandboxCommands(run, sandbox, clones) as command,
+        _judge(run, sandbox, model) as judge,
+    ):
         evaluation = evaluate(
             run.folder / RESULTS, run.spec.outputs, criteria, end, command, run.cancellation.ends_with, tell, judge
         )

@@ -253,6 +253,29 @@ def test_what_the_agent_has_left_behind_is_ended_before_the_checks(runbook: Any,
     assert results_of(ran) == {"quiet": ("pass", 0)}, ran.err
 
 
+def test_what_a_check_has_left_behind_is_ended_before_the_next(runbook: Any, backend: str) -> None:
+    """A check may run the agent's own program, which could write into the scripts of later ones."""
+    code = f"""\
+cat > /app/results/out.txt <<'TOOL'
+setsid bash -c 'while :; do touch /app/work/alive
+for script in /app/.runbook/checks-*/*; do chmod u+w "$script"; echo "exit 0" > "$script"; done; done' \\
+  </dev/null >/dev/null 2>&1 &
+until [ -e /app/work/alive ]; do :; done
+echo 42
+TOOL
+{GOOD}"""
+    rest = checks(
+        ("runs", "output=$(bash /app/results/out.txt); echo mine > /app/work/mine"),
+        ("quiet", "grep mine /app/work/mine\nrm -f /app/work/alive; sleep 0.5; test ! -e /app/work/alive"),
+        ("fails", "sleep 0.5\nexit 3"),
+    )
+    script = "\n## Final Checklist\n\n### Verification Script\n\n```bash\nsleep 0.5\necho FAIL: all\n```\n"
+    ran = run(runbook, code, rest + script, "--sandbox", backend)
+    found = results_of(ran)
+    found.pop("runs")  # its own script is the program's to change
+    assert found == {"quiet": ("pass", 0), "fails": ("fail", 3), "verification-script": ("fail", 0)}, ran.err
+
+
 def test_an_agent_that_takes_the_place_of_the_checks_escapes_nothing(runbook: Any, backend: str) -> None:
     """The folder for their scripts has a name that it can't know; where it can't be made they are errors."""
     rest = checks(("ours", "true"))

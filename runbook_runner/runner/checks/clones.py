@@ -4,7 +4,7 @@ agent has ended; what was probed is what is put."""
 import posixpath
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final, Literal
@@ -19,11 +19,12 @@ from runbook_runner.runner.checks.sources import GitSource, pack_name
 from runbook_runner.runner.live_run import Run
 from runbook_runner.runner.request.inputs import keep_copy, secret_in
 from runbook_runner.sandbox.base import PutFile, Readable, Sandbox
+from runbook_runner.sandbox.temp_folders import beside_folder
 from runbook_runner.trajectory.store import CHECKS as KEPT
 
 _MOST_FILES: Final = 10_000
 _CLONE_S: Final = 300.0
-"""For all sources of a run together, each time that they are put."""
+"""For all sources of a run together, to fetch them and each time that they are put."""
 _REMOVE_S: Final = 60.0
 _SEARCHED_BYTES: Final = 64 << 20
 """Of the files of a source, for secrets."""
@@ -51,7 +52,7 @@ class Clones:
             return
         with run.emit.phase("sources"):
             for source in live:
-                with self._git(source) as git:
+                with self._git(source, run.claim.work) as git:
                     found = git.probe()
                 self._ids[source.name] = found.id
                 named = f", its {source.ref}" if source.ref and source.ref != found.commit else ""
@@ -62,36 +63,49 @@ class Clones:
         """Where the agent carries out checks, it needs them as well."""
         criteria = self._run.spec.criteria
         if criteria.checks.sources and any(check.executor == "agent" for check in criteria.code_checks):
-            with self._run.emit.phase("sources"):
-                self.put(sandbox, _CLONE_S)
+            with self._run.emit.phase("sources"), self.fetched(_CLONE_S) as files:
+                files.put(sandbox, _CLONE_S)
 
-    def put(self, sandbox: Sandbox, timeout_s: float) -> None:
-        """Puts them in the place of what is there. Raises RunbookError."""
+    @contextmanager
+    def fetched(self, timeout_s: float) -> Iterator["SourceFiles"]:
+        """Fetches them, into a folder of this machine that is gone at the end. Raises RunbookError."""
         run = self._run
         if missing := [one.name for one in run.spec.criteria.checks.sources if one.name not in self._ids]:
             message = f"The check source {missing[0]} was not kept with the run that is replayed."
             raise NotReadyError(message, hint="A replay fetches nothing.")
         room = _Room(run.spec.limits.disk_bytes, min(timeout_s, _CLONE_S), run.cancellation)
-        for source in run.prepared.sources:
-            place, number = f"{CHECKS}/{source.name}", self._ids[source.name]
-            room.check()
-            _remove(sandbox, place)
-            with self._git(source) as git:
-                git.bring(number, max(room.left_s(), 1.0))
-                try:
-                    found = _commit(source, git, number, room.check)
-                    files, left_out = found.files(place)
-                except RunbookError:
-                    raise
-                except (ValueError, KeyError) as error:
-                    raise source.wrong("can't be read: its objects are damaged.") from error
-                room.take(source, files)
-                sandbox.put(files)
-                self._keep(source, git, found)
-            if left_out:
-                names = ", ".join(printable_name(name) for name in left_out[:_NOT_PUT])
-                more = f" and {counted(len(left_out) - _NOT_PUT, 'more')}" if len(left_out) > _NOT_PUT else ""
-                run.emit.warn(f"Of the check source {source.name} not put into the sandbox: {names}{more}.")
+        with ExitStack() as stack:
+            places = {source.name: f"{CHECKS}/{source.name}" for source in run.prepared.sources}
+            try:
+                folder = stack.enter_context(beside_folder(run.claim.work)) if places else Path()
+            except OSError as error:
+                raise NotReadyError(f"The check sources can't be fetched: {error.strerror}.") from error
+            files = [
+                file
+                for source in run.prepared.sources
+                for file in self._files(source, folder, places[source.name], room)
+            ]
+            yield SourceFiles(tuple(places.values()), files, room)
+
+    def _files(self, source: GitSource, folder: Path, place: str, room: "_Room") -> list[PutFile]:
+        run, number = self._run, self._ids[source.name]
+        room.check()
+        with self._git(source, folder / "git") as git:
+            git.bring(number, max(room.left_s(), 1.0))
+            try:
+                found = _commit(source, git, number, folder / f"content-{source.name}", room.check)
+                files, left_out = found.files(place)
+            except RunbookError:
+                raise
+            except (ValueError, KeyError) as error:
+                raise source.wrong("can't be read: its objects are damaged.") from error
+            room.take(source, files)
+            self._keep(source, git, found)
+        if left_out:
+            names = ", ".join(printable_name(name) for name in left_out[:_NOT_PUT])
+            more = f" and {counted(len(left_out) - _NOT_PUT, 'more')}" if len(left_out) > _NOT_PUT else ""
+            run.emit.warn(f"Of the check source {source.name} not put into the sandbox: {names}{more}.")
+        return files
 
     def _keep(self, source: GitSource, git: Git, found: "_Commit") -> None:
         """For a replay. Raises RecordingError."""
@@ -110,28 +124,44 @@ class Clones:
         keep_copy(pack, copy)
         self._room -= size
 
-    def _git(self, source: GitSource) -> AbstractContextManager[Git]:
+    def _git(self, source: GitSource, work: Path) -> AbstractContextManager[Git]:
         value = self._run.prepared.secrets.values.get(source.secret) if source.secret else None
-        return open_git(source, self._run.claim.work, value, self._run.cancellation.ends_with)
+        return open_git(source, work, value, self._run.cancellation.ends_with)
 
 
-def _remove(sandbox: Sandbox, place: str) -> None:
-    """What the agent has made of it. Raises SandboxError."""
-    ended = sandbox.exec(["rm", "-rf", "--", sandbox.localise(place)], cwd=APP, deadline_s=_REMOVE_S).wait()
-    if ended.code != 0:
-        raise SandboxError(f"What is at {place} in the sandbox can't be removed.")
+class SourceFiles:
+    """What all sources of a run bring, on this machine."""
+
+    def __init__(self, places: tuple[str, ...], files: Sequence[PutFile], room: "_Room"):
+        self._places = places
+        self._files = files
+        self._room = room
+
+    def put(self, sandbox: Sandbox, timeout_s: float) -> None:
+        """Puts them in the place of what is there. Raises RunbookError."""
+        if not self._places:
+            return
+        self._room.begin(min(timeout_s, _CLONE_S))
+        argv = ["rm", "-rf", "--", *map(sandbox.localise, self._places)]
+        if sandbox.exec(argv, cwd=APP, deadline_s=_REMOVE_S).wait().code != 0:
+            raise SandboxError(f"What is at {' '.join(self._places)} in the sandbox can't be removed.")
+        sandbox.put(self._files)
 
 
 class _Room:
-    """What the sources of a run may take together, each time that they are put."""
+    """What the sources of a run may take together."""
 
     def __init__(self, disk_bytes: int, timeout_s: float, cancellation: Cancellation):
         self._disk_bytes = disk_bytes
-        self._timeout_s = timeout_s
-        self._until = time.monotonic() + timeout_s
         self._cancellation = cancellation
+        self.begin(timeout_s)
         self._size = 0
         self._entries = 0
+
+    def begin(self, timeout_s: float) -> None:
+        """What follows has this time."""
+        self._timeout_s = timeout_s
+        self._until = time.monotonic() + timeout_s
 
     def left_s(self) -> float:
         return self._until - time.monotonic()
@@ -249,13 +279,13 @@ class _Commit:
         return None if path in targets else self.entries.get(path)
 
 
-def _commit(source: GitSource, git: Git, number: str, check: Callable[[], None]) -> _Commit:
-    """Nothing of the repository is obeyed: no attribute, no filter, no hook. check: of each `_Part`. Raises
-    InputError."""
+def _commit(source: GitSource, git: Git, number: str, content: Path, check: Callable[[], None]) -> _Commit:
+    """Nothing of the repository is obeyed: no attribute, no filter, no hook. content: the file to make. check: of each
+    `_Part`. Raises InputError."""
     listed = git.tree(number)
     entries, left_out = _entries(source, listed)
     asked = [number, f"{number}^{{commit}}", *(entry.blob for entry in entries.values())]
-    content = git.contents(list(dict.fromkeys(asked)))
+    git.contents(list(dict.fromkeys(asked))).replace(content)
     return _Commit(number, listed, entries, left_out, content, _parts(content, check))
 
 

@@ -3,15 +3,17 @@ home."""
 
 import time
 from collections.abc import Mapping
-from itertools import count
+from contextlib import ExitStack
 from secrets import token_hex
+from types import TracebackType
+from typing import Self
 
 from runbook_runner.core import settings
 from runbook_runner.core.errors import CancelledError, RecordingError, RunbookError
 from runbook_runner.core.settings import MAX_CHECK_TIMEOUT_S
 from runbook_runner.evaluation.checks.run import Ran
 from runbook_runner.runner.agent.launch import agent_environ
-from runbook_runner.runner.checks.clones import Clones
+from runbook_runner.runner.checks.clones import Clones, SourceFiles
 from runbook_runner.runner.live_run import Run
 from runbook_runner.runner.request.secrets import check_secrets
 from runbook_runner.sandbox.base import Process, PutFile, Sandbox
@@ -23,7 +25,9 @@ _KEPT = 1 << 20
 
 
 class SandboxCommands:
-    """Call it with a script. The environment is the agent's, without what belongs to its CLI."""
+    """Call it with a script. The environment is the agent's, without what belongs to its CLI. Before each script, what
+    the agent or an earlier script has left running is ended, and what was made of the check sources is replaced: a
+    script may run the agent's own programs."""
 
     def __init__(self, run: Run, sandbox: Sandbox, clones: Clones):
         self.used = False
@@ -31,12 +35,21 @@ class SandboxCommands:
         self._run = run
         self._sandbox = sandbox
         self._clones = clones
-        self._lack: RunbookError | None = None
-        self._paths = (f"{settings.PRIVATE}/checks-{token_hex(4)}/{number}.sh" for number in count(1))
+        self._open = ExitStack()
+        self._sources: SourceFiles | RunbookError | None = None
+        """`None` before the first script; the error for all scripts, as each may read them."""
         self._left_s = float(_TOGETHER_S)
         values = agent_environ(run.spec, run.trajectory_id)
         self._environ = {name: sandbox.localise(value) for name, value in values.items()}
         self._secrets: Mapping[str, str] = check_secrets(run.spec, run.prepared.secrets.values)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open.close()
 
     def __call__(self, code: str, stops: bool, timeout_s: float) -> Ran:
         """Raises CancelledError and RecordingError."""
@@ -55,12 +68,11 @@ class SandboxCommands:
             self._left_s -= time.monotonic() - began
 
     def _ran(self, code: str, stops: bool, timeout_s: float) -> Ran:
-        if not self.used:
-            self.used = True
-            self._begin()
-        if self._lack:
-            raise self._lack
-        path = next(self._paths)
+        self.used = True
+        self._sandbox.end_processes()
+        self._put_sources()
+        # An earlier script can't know the name, and the file is there only now.
+        path = f"{settings.PRIVATE}/checks-{token_hex(8)}/check.sh"
         script = PutFile(path, self._sandbox.localise(code).encode())
         process = self._sandbox.exec(
             ["bash", *(_STOPS if stops else ()), self._sandbox.localise(path)],
@@ -71,15 +83,17 @@ class SandboxCommands:
         )
         return self._ended(process, timeout_s)
 
-    def _begin(self) -> None:
-        """What the agent has left running is ended, and what it has made of the sources is replaced."""
-        self._sandbox.end_processes()
-        try:
-            self._clones.put(self._sandbox, self._left_s)
-        except (CancelledError, RecordingError):
-            raise
-        except RunbookError as error:  # of all commands, for each may read them
-            self._lack = error
+    def _put_sources(self) -> None:
+        if self._sources is None:
+            try:
+                self._sources = self._open.enter_context(self._clones.fetched(self._left_s))
+            except (CancelledError, RecordingError):
+                raise
+            except RunbookError as error:
+                self._sources = error
+        if isinstance(self._sources, RunbookError):
+            raise self._sources
+        self._sources.put(self._sandbox, self._left_s)
 
     def _ended(self, process: Process, timeout_s: float) -> Ran:
         with self._run.cancellation.ends_with(process.kill):

@@ -643,6 +643,24 @@ def test_deep_folders_are_counted(runbook: Any, repository: Any) -> None:
     assert "brings more than 100,000 files and folders" in ran.json["reasons"][0]
 
 
+def test_each_check_finds_the_files_as_they_were_fetched(runbook: Any, backend: str, repository: Any) -> None:
+    """A check may run the agent's own program, which may write where the check may."""
+    repository("checks.git").files(expected_txt="one\n")
+    code = f"""\
+cat > /app/work/tool.sh <<'TOOL'
+echo two > /app/checks/golden/expected.txt; touch /app/checks/golden/more.txt
+rm -rf /app/checks/golden; mkdir /app/checks/golden; echo two > /app/checks/golden/expected.txt
+touch /app/work/kept
+TOOL
+{GOOD}
+echo two > out.txt"""
+    rest = "### runs — X\n\n```bash\nbash /app/work/tool.sh; grep two $CHECKS_DIR/golden/expected.txt\n```\n\n" + CHECK
+    rest += "\n### clean — X\n\n```bash\ntest ! -e $CHECKS_DIR/golden/more.txt; test -e /app/work/kept\n```\n"
+    ran = run(runbook, source("checks.git"), "--sandbox", backend, code=code, rest=rest)
+    assert statuses(ran) == {"runs": "pass", "golden": "fail", "clean": "pass"}, ran.err
+    assert not runbook.left()
+
+
 def test_an_agent_that_takes_the_place_of_the_files_escapes_nothing(
     runbook: Any, backend: str, repository: Any
 ) -> None:
