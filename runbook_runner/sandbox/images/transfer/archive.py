@@ -32,6 +32,9 @@ _MOST_LISTED: Final = 16 << 20  # bytes
 _MOST_IMAGES: Final = 1000
 _MOST_SAID: Final = 4 << 20  # bytes that an image says of itself: an engine keeps them in its memory
 _MOST_SAID_BY_ALL: Final = 64 << 20
+_MOST_LAYERS: Final = 125  # of an image: Docker's overlay2 allows no more
+_MOST_LAYERS_OF_ALL: Final = 2000  # that an engine makes: Podman goes on with them when the client is gone
+_EMPTY_LAYER: Final = tarfile.RECORDSIZE  # bytes at most: an image may have it for each of its WORKDIR
 _MOST_PACKED: Final = 100
 _UNPACKERS: Final[Mapping[bytes, Callable[[IO[bytes]], Any]]] = {
     b"\x1f\x8b\x08": gzip.open,
@@ -79,6 +82,7 @@ class Archive:
             raise _RefusedError("without manifest.json, engines look for the images elsewhere")
         if len(listed) > _MOST_IMAGES:
             raise _RefusedError(f"more than {_MOST_IMAGES} images")
+        self._stacks = set[Sequence[str]]()  # an engine makes a layer anew on other layers
         self._images = [self._image(image) for image in listed]
         self.names = [image.name for image in self._images]
         self._configs = self._rewritten()
@@ -110,7 +114,22 @@ class Archive:
             raise _RefusedError("what is no text in manifest.json")
         if len(names) > 1:
             raise _RefusedError("an image with more than one name")
-        return _Image(names[0], self._member(config), [self._blob(self._member(layer)) for layer in layers])
+        return _Image(names[0], self._member(config), self._bounded(layers))
+
+    def _bounded(self, layers: Sequence[str]) -> Sequence[str]:
+        """Returns the names under which an engine gets the layers of an image. Raises ValueError for more of them than
+        images have, or one twice: each costs time and room, whatever its size in the file."""
+        if len(layers) > _MOST_LAYERS:
+            raise _RefusedError(f"an image of more than {_MOST_LAYERS} layers")
+        members = [self._member(layer) for layer in layers]
+        large = [member.offset for member in members if member.size > _EMPTY_LAYER]
+        if len(set(large)) < len(large):
+            raise _RefusedError("an image with one layer twice")
+        blobs = tuple(map(self._blob, members))
+        self._stacks.update(blobs[: at + 1] for at in range(len(blobs)))
+        if len(self._stacks) > _MOST_LAYERS_OF_ALL:
+            raise _RefusedError(f"more than {_MOST_LAYERS_OF_ALL} layers")
+        return blobs
 
     def _blob(self, member: tarfile.TarInfo) -> str:
         return self._blobs.setdefault(member.offset, f"blob{len(self._blobs)}")

@@ -2,6 +2,7 @@
 and much of it has effects later: triggers of builds (ONBUILD), volumes, commands that the engine runs (HEALTHCHECK)."""
 
 import json
+import posixpath
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -14,6 +15,7 @@ _OUR_LABELS: Final = (FILES_LABEL, SNAPSHOT_LABEL, LAYERS_LABEL, ORIGIN_LABEL)
 _DIFF_ID: Final = re.compile(r"sha256:[0-9a-f]{64}")
 _PLATFORM: Final = re.compile(r"[a-z0-9]{1,32}")
 _CREATED: Final = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.ASCII)
+_OF_THE_KERNEL: Final = {"proc", "sys", "dev"}
 _AT_NO_TIME: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _CLOCKS_DIFFER: Final = timedelta(days=1)
 
@@ -49,9 +51,18 @@ def _run(config: Mapping[str, Any]) -> Sequence[tuple[str, Any]]:
         ("Env", variables),
         ("Entrypoint", _texts(config.get("entrypoint") or [])),
         ("Cmd", _texts(config.get("cmd") or [])),
-        ("WorkingDir", _text(config.get("workingdir") or "")),
+        ("WorkingDir", _folder(_text(config.get("workingdir") or ""))),
         ("Labels", labels),
     )
+
+
+def _folder(found: str) -> str:
+    """What is no path inside becomes `/`: `/proc/self/fd/7` has been a folder of the host (CVE-2024-21626)."""
+    if not found:
+        return ""
+    path = f"/{posixpath.normpath(found).strip('/')}"
+    plain = found.startswith("/") and ".." not in found.split("/") and path.split("/")[1] not in _OF_THE_KERNEL
+    return path if plain else "/"
 
 
 def _diff_ids(found: Any, layers: int) -> list[str]:

@@ -229,6 +229,22 @@ def test_an_engine_gets_nothing_else(read: Callable[[bytes], bytes]) -> None:
     assert (got["architecture"], got["os"], got["history"]) == ("", "linux", [])
 
 
+@pytest.mark.parametrize(
+    ("found", "kept"),
+    [
+        *[
+            (path, "/")
+            for path in ("../../../tmp/x", "/proc/self/fd/7", "//proc/1", "/a/../proc", "/dev", "/sys/x", "a")
+        ],
+        *[(path, "/a/b") for path in ("/a/b", "/a/b/", "//a/./b")],
+        ("/", "/"),
+        ("/process", "/process"),
+    ],
+)
+def test_an_image_begins_in_a_folder_of_its_own(read: Callable[[bytes], bytes], found: str, kept: str) -> None:
+    assert said(read(archive(config={"WorkingDir": found})))["config"]["WorkingDir"] == kept
+
+
 @pytest.mark.parametrize("name", ["OnBuild", "onbuild", "ONBUILD", "onBuild"])
 @pytest.mark.parametrize("around", ["config", "Config", "CONFIG"])
 def test_an_image_with_triggers_of_builds_is_refused(read: Callable[[bytes], bytes], name: str, around: str) -> None:
@@ -276,6 +292,35 @@ def test_a_file_has_no_more_images_and_names_than_an_export(tmp_path: Path, imag
     with pytest.raises(InputError, match="no export of images") as caught:
         received(tmp_path / "images.tar", archive(manifest=json.dumps([image] * images).encode()))
     assert why in str(caught.value.details)
+
+
+def layered(path: Path, images: list[list[str]], size: int) -> None:
+    """Opens an archive of images with these layers, each of that many bytes."""
+    listed = [{"Config": f"c{len(names)}", "RepoTags": ["runbook-runner/mine:1"], "Layers": names} for names in images]
+    configs = [
+        entry(f"c{count}", json.dumps({"rootfs": {"diff_ids": ["sha256:" + "0" * 64] * count}}).encode())
+        for count in set(map(len, images))
+    ]
+    layers = [entry(name, bytes(size)) for name in sorted({name for names in images for name in names})]
+    path.write_bytes(archive(*configs, *layers, manifest=json.dumps(listed).encode()))
+    with opened(path) as found:
+        assert len(found.names) == len(images)
+
+
+def test_an_engine_makes_no_more_layers_than_images_have(tmp_path: Path) -> None:
+    path, names = tmp_path / "images.tar", [f"l{number}" for number in range(126)]
+    layered(path, [names[:125]] * 100, 1)  # 100 names of one image
+    layered(path, [[name, *names[:99]] for name in names[100:120]], 1)
+    layered(path, [["l0", "l1", "l0"]], 1024)  # one that is empty, of `WORKDIR`
+    for images, size, why in (
+        ([names], 1, "an image of more than 125 layers"),
+        ([[*names[:125], "l0"]], 1, "an image of more than 125 layers"),
+        ([["l0", "l1", "l0"]], 20_000, "an image with one layer twice"),
+        ([[name, *names[:99]] for name in names[100:121]], 1, "more than 2000 layers"),
+    ):
+        with pytest.raises(InputError, match="no export of images") as caught:
+            layered(path, images, size)
+        assert why in str(caught.value.details)
 
 
 def test_an_import_waits_for_no_one_who_writes_to_a_pipe(tmp_path: Path) -> None:
