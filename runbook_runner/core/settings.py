@@ -3,14 +3,13 @@
 import errno
 import os
 import re
-import stat
 from collections.abc import Mapping
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, cast, get_args
 
-from runbook_runner.core.disk.repository import open_found, repository_of
+from runbook_runner.core.disk.repository import is_everybodys, open_found, repository_of
 from runbook_runner.core.errors import InputError, NotReadyError
 from runbook_runner.core.text import did_you_mean
 
@@ -144,8 +143,7 @@ def _is_own(folder: Path) -> bool:
         return True
     except OSError:
         return False
-    everybodys = stat.S_ISDIR(seen.st_mode) and seen.st_mode & stat.S_IWOTH
-    return seen.st_uid == os.geteuid() and not everybodys
+    return seen.st_uid == os.geteuid() and not is_everybodys(seen.st_mode)
 
 
 def _link_in(home: Path) -> Path | None:

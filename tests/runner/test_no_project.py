@@ -2,6 +2,7 @@
 there did not come with it."""
 
 import json
+import subprocess
 from typing import Any
 
 import pytest
@@ -22,13 +23,13 @@ echo "w=${{WORD:-}}" > /app/results/out.txt; cat /app/assets/* >> /app/results/o
 """
 
 
-@pytest.fixture(params=["home", "shared"])
+@pytest.fixture(params=["home", "sticky", "shared"])
 def place(request: pytest.FixtureRequest, runbook: Any) -> Any:
-    """`runbook` in the home, or in a folder such as /tmp."""
+    """`runbook` in the home, in a folder such as /tmp, or in one where others may also replace what is there."""
     if request.param == "home":
         runbook.env["HOME"] = str(runbook.cwd)
     else:
-        runbook.cwd.chmod(0o1777)
+        runbook.cwd.chmod(0o1777 if request.param == "sticky" else 0o777)
     (runbook.cwd / "docs").mkdir()
     (runbook.cwd / "docs/tax.json").write_text("{}")
     write(runbook)
@@ -114,6 +115,29 @@ def test_in_a_folder_of_its_own_all_is_as_ever(place: Any) -> None:
     assert [cell["cell"] for cell in ran.json["cells"]] == ["own/a/default#1"]
     (results,) = place.cwd.rglob("results/out.txt")
     assert results.read_text() == "w=***REDACTED:WORD***\na,b\n"
+
+
+def suite_of(runbook: Any) -> Any:
+    write(runbook, folder="other")
+    (runbook.cwd / "suite.yaml").write_text("runbooks: [other]\n")
+    return runbook("eval", "suite.yaml", "--sandbox", "host")
+
+
+def test_a_folder_of_a_group_is_a_project(runbook: Any) -> None:
+    runbook.cwd.chmod(0o2775)
+    assert suite_of(runbook).code == 0
+
+
+def test_a_clone_that_was_made_without_a_umask_is_a_project(runbook: Any) -> None:
+    """GitLab's runners make such."""
+    runbook.cwd.chmod(0o777)
+    assert suite_of(runbook).code == 2
+    for words in (["init", "--quiet"], ["add", "suite.yaml", "other"]):
+        subprocess.run(["git", *words], cwd=runbook.cwd, check=True)
+    assert suite_of(runbook).code == 2
+    (runbook.cwd / ".git/HEAD").chmod(0o666)
+    ran = suite_of(runbook)
+    assert ran.code == 0, ran.err
 
 
 def test_a_user_without_a_home_has_projects(runbook: Any) -> None:

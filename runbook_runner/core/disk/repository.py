@@ -110,12 +110,29 @@ def holds_home(real: Path) -> bool:
 
 def is_no_project(real: Path) -> bool:
     """Whether the files in this real path have not come together: it is the home or a folder above it, or one where
-    all users of this machine put theirs, such as /tmp. A file that was put there may name nothing beside it."""
+    all users of this machine may put theirs, such as /tmp. A file that was put there may name nothing beside it."""
     try:
         mode = real.stat().st_mode
     except OSError:
         return True
-    return holds_home(real) or bool(mode & stat.S_ISVTX and mode & stat.S_IWOTH)
+    return holds_home(real) or (is_everybodys(mode) and (bool(mode & stat.S_ISVTX) or not _lacks_modes(real)))
+
+
+def is_everybodys(mode: int) -> bool:
+    """Whether it is the mode of a folder that all users may write to. One that a group may write to is shared by those
+    whom an administrator has chosen, and often by its owner alone."""
+    return stat.S_ISDIR(mode) and bool(mode & stat.S_IWOTH)
+
+
+def _lacks_modes(real: Path) -> bool:
+    """Whether this real path is in a clone of this user that everybody may write to, down to git's own files: it was
+    made without a umask, as GitLab's runners do, or on a file system without modes. No other user can make such one."""
+    top = next((top for top in (real, *real.parents) if has_mark(top, CLONED)), real)
+    try:
+        seen = (top / ".git/HEAD").lstat()
+    except OSError:
+        return False
+    return stat.S_ISREG(seen.st_mode) and seen.st_uid == os.geteuid() and bool(seen.st_mode & stat.S_IWOTH)
 
 
 def has_mark(folder: Path, marks: Iterable[str] = REPOSITORY) -> bool:
