@@ -121,8 +121,16 @@ def _require_own(source: GitSource, git: Path, stopped: Event) -> None:
         if os.path.lexists(git / name):
             raise source.wrong(f"has a part of itself elsewhere: {name} says where.", "Make a whole clone of it.")
     try:
-        link = next((entry.path for entry in _entries(git, stopped) if entry.is_symlink()), None)
+        other = next((entry for entry in _entries(git, stopped) if not _is_plain(entry)), None)
     except InputError as error:
         raise source.wrong(f"can't be looked through: {error.message}", "`git gc` packs what is in it.") from error
-    if link:
-        raise source.wrong(f"has a link in it: {os.path.relpath(link, git)!a}.", "Make a whole clone of it.")
+    if other:
+        what = "a link" if other.is_symlink() else "a pipe or a device"
+        raise source.wrong(f"has {what} in it: {os.path.relpath(other.path, git)!a}.", "Make a whole clone of it.")
+
+
+def _is_plain(entry: "os.DirEntry[str]") -> bool:
+    """Git would wait for the other end of a pipe. A socket (`fsmonitor--daemon.ipc`) can't be opened as a file."""
+    if entry.is_file(follow_symlinks=False) or entry.is_dir(follow_symlinks=False):
+        return True
+    return stat.S_ISSOCK(entry.stat(follow_symlinks=False).st_mode)

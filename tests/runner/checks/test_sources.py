@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import struct
 import zlib
 from collections.abc import Callable
@@ -460,6 +461,22 @@ def test_a_cancellation_ends_the_reading_of_a_repository(repository: Any, tmp_pa
     with pytest.raises(CancelledError), open_git(asked, tmp_path / "work", None, cancelled.ends_with):
         pass
     assert not [*(tmp_path / "work").iterdir()]
+
+
+@pytest.mark.parametrize("name", ["objects/info/commit-graph", "objects/pack/multi-pack-index"])
+def test_a_repository_with_a_pipe_is_refused_and_one_with_a_socket_is_not(
+    runbook: Any, repository: Any, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Git would wait for who writes into the pipe; its fsmonitor leaves a socket."""
+    made = repository("checks.git")
+    made.files(expected_txt="one\n")
+    monkeypatch.chdir(made.path)  # the name of a socket is short
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("fsmonitor--daemon.ipc")
+    assert run(runbook, source("checks.git")).code == 0
+    os.mkfifo(made.path / name)
+    ran = run(runbook, source("checks.git"))
+    assert (ran.code, f"has a pipe or a device in it: '{name}'" in " ".join(ran.err.split())) == (2, True), ran.err
 
 
 def test_a_repository_that_is_the_user_s_own_is_not_read(runbook: Any, repository: Any) -> None:
