@@ -5,11 +5,13 @@ and its runtime may obey them: crun takes `run.oci.seccomp_bpf_data` in place of
 file that `run.oci.hooks.stdout` names on the host.
 """
 
+import base64
+import json
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from runbook_runner.core.errors import NotReadyError
+from runbook_runner.core.errors import NotReadyError, SandboxError
 from runbook_runner.core.text import counted, printable_name
 from runbook_runner.sandbox.docker.engine import Engine
 from runbook_runner.sandbox.docker.seccomp_profile import filtered
@@ -33,6 +35,12 @@ _OF_PODMAN: Final = (
     ),
 )
 """What Podman itself notes at a container. No runtime obeys it, and Podman takes what it reads of it from no image."""
+_OF_USERS: Final = ("/etc/passwd", "/etc/group")
+"""What an engine itself opens when it starts a container. Of those that it writes for containers (`/etc/hosts`), it
+opens none of an image's own."""
+_MODE_LINK: Final = 1 << 27
+_MODE_TYPE: Final = 0x8F280000  # https://pkg.go.dev/io/fs#FileMode: neither of these bits for a plain file
+_MOST_LINKS: Final = 5
 _NAMED: Final = 5
 _WIDTH: Final = 80  # characters of a name
 
@@ -57,12 +65,50 @@ def create_container(
         return made
 
     container = str(filtered(engine, make)["Id"])
+    _refuse_pipes(engine, container, image)
     if engine.is_podman:
         about = engine.image(engine.api.inspect_container(container)["Image"])
         _refuse_variables(about, shown_name(about, image))
         if _copies_annotations(engine):
             _refuse_annotations(engine, container, shown_name(about, image))
     return container
+
+
+def refuse_to_build_on(engine: Engine, image: str) -> None:
+    """Raises NotReadyError for an image whose containers would stop the engine: a build starts some of its own. Raises
+    SandboxError, one of `BROKEN`."""
+    held = engine.api.create_host_config(network_mode="none")
+    made = engine.api.create_container(image, ["none"], labels=_NO_UPDATE, host_config=held)
+    try:
+        _refuse_pipes(engine, made["Id"], image)
+    finally:
+        engine.api.remove_container(made["Id"], force=True, v=True)
+
+
+def _refuse_pipes(engine: Engine, container: str, image: str) -> None:
+    """An engine that opens a pipe waits for a writer, for good: it would neither start the container nor remove it."""
+    for path in _OF_USERS:
+        if not _is_plain(engine, container, path):
+            raise NotReadyError(
+                f"In the image {image!r}, {path} is not a plain file: the engine would hang when it opens it.",
+                hint="Use another image.",
+            )
+
+
+def _is_plain(engine: Engine, container: str, path: str) -> bool:
+    """Also when it is missing, or a link to what is."""
+    url = f"{engine.api.base_url}/v{engine.api.api_version}/containers/{container}/archive"
+    for _ in range(_MOST_LINKS):
+        answer = engine.api.head(url, params={"path": path}, timeout=engine.api.timeout)
+        if answer.status_code == 404:
+            return True
+        if answer.status_code != 200:
+            raise SandboxError(f"The engine does not tell what {path} is in the container: {answer.status_code}.")
+        about = json.loads(base64.b64decode(answer.headers["X-Docker-Container-Path-Stat"]))
+        if not about["mode"] & _MODE_LINK:
+            return not about["mode"] & _MODE_TYPE
+        path = about["linkTarget"]
+    return False
 
 
 def _refuse_variables(about: Mapping[str, Any], image: str) -> None:

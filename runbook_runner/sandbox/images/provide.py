@@ -12,7 +12,8 @@ from runbook_runner.core.disk.private import private_folder
 from runbook_runner.core.errors import NotReadyError
 from runbook_runner.core.events import Report
 from runbook_runner.core.settings import Settings, user_data
-from runbook_runner.sandbox.docker.engine import Engine
+from runbook_runner.sandbox.docker.creation import refuse_to_build_on
+from runbook_runner.sandbox.docker.engine import Engine, engine_errors
 from runbook_runner.sandbox.images import recipe
 from runbook_runner.sandbox.images.build import build_image
 from runbook_runner.sandbox.images.build_request import Bounds
@@ -196,6 +197,9 @@ def _built(how: _How, made_of: Recipe, *, offered: bool, fresh: bool = False) ->
                 foreign = _is_foreign(engine, made_of)
                 bounded = foreign or (made_of.foreign and made_of.made.layers)
                 bounds = how.bounds if offered else _limits(how.bounds) if bounded else None
+                if foreign and made_of.base:
+                    with engine_errors(f"look into the image {made_of.base}"):
+                        refuse_to_build_on(engine, made_of.base)
                 build_image(engine, made_of, how.report, fresh=fresh, foreign=foreign, bounds=bounds)
                 if digest := engine.image_id(tag):
                     note(engine, digest, "foreign" if foreign or made_of.foreign else "own")

@@ -13,6 +13,7 @@ from runbook_runner.core.errors import NotReadyError
 from runbook_runner.core.settings import Settings
 from runbook_runner.core.spec import Network
 from runbook_runner.sandbox.base import SandboxSpec
+from runbook_runner.sandbox.docker.creation import create_container, refuse_to_build_on
 from runbook_runner.sandbox.docker.limits.disk_use import DiskUse
 from runbook_runner.sandbox.docker.sandbox import DockerSandbox
 from runbook_runner.sandbox.images.provide import ensure
@@ -247,3 +248,23 @@ def test_of_the_forms_that_podman_saves_the_one_with_a_list_is_imported(there, p
         assert found == (1, True), said
     else:
         assert (found[0], "without manifest.json" in said) == (2, True)
+
+
+def test_an_image_with_a_pipe_where_podman_reads_is_refused(there):
+    """Nothing is started: where the check failed, Podman would hang for good."""
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as tar:
+        for name, kind, link in (("etc/passwd", tarfile.SYMTYPE, "/x"), ("x", tarfile.FIFOTYPE, "")):
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = kind, link
+            tar.addfile(member)
+    image = json.loads(there.api.import_image_from_data(content.getvalue()).splitlines()[-1])["status"]
+    image, name = image.removeprefix("sha256:"), f"t{uuid4().hex[:8]}"
+    try:
+        with pytest.raises(NotReadyError, match="/etc/passwd is not a plain file"):
+            refuse_to_build_on(there, image)
+        with pytest.raises(NotReadyError, match="/etc/passwd is not a plain file"):
+            create_container(there, image, lambda _: there.api.create_host_config(), name=name, command=["x"])
+    finally:
+        there.api.remove_container(name, force=True)
+        there.api.remove_image(image, force=True)
