@@ -74,13 +74,13 @@ def create_container(
     return container
 
 
-def refuse_to_build_on(engine: Engine, image: str) -> None:
-    """Raises NotReadyError for an image whose containers would stop the engine: a build starts some of its own. Raises
-    SandboxError, one of `BROKEN`."""
+def refuse_to_build_on(engine: Engine, image: str, name: str) -> None:
+    """image: its id. name: for messages. Raises NotReadyError for an image whose containers would stop the engine: a
+    build starts some of its own. Raises SandboxError, one of `BROKEN`."""
     held = engine.api.create_host_config(network_mode="none")
     made = engine.api.create_container(image, ["none"], labels=_NO_UPDATE, host_config=held)
     try:
-        _refuse_pipes(engine, made["Id"], image)
+        _refuse_pipes(engine, made["Id"], name)
     finally:
         engine.api.remove_container(made["Id"], force=True, v=True)
 

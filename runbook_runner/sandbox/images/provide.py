@@ -174,6 +174,16 @@ def _is_foreign(engine: Engine, made_of: Recipe) -> bool:
     return bool(base and is_others(engine, made_of.arguments["BASE_IMAGE"], base))
 
 
+def _refuse_base(engine: Engine, made_of: Recipe) -> None:
+    """Raises NotReadyError for an image on which a build would stop the engine. None that was made of our own parts
+    does."""
+    base = engine.image_id(made_of.base) if made_of.base else None
+    if base and kind_of(engine, base) != "own":
+        name = made_of.arguments["BASE_IMAGE"]
+        with engine_errors(f"look into the image {name}"):
+            refuse_to_build_on(engine, base, name)
+
+
 def _is_unclear(engine: Engine, image: ImageRef | None) -> bool:
     """Whether an image may have instructions (ONBUILD) for what is built on it: Podman does not tell them, and none
     that was built or imported here has any."""
@@ -197,9 +207,7 @@ def _built(how: _How, made_of: Recipe, *, offered: bool, fresh: bool = False) ->
                 foreign = _is_foreign(engine, made_of)
                 bounded = foreign or (made_of.foreign and made_of.made.layers)
                 bounds = how.bounds if offered else _limits(how.bounds) if bounded else None
-                if foreign and made_of.base:
-                    with engine_errors(f"look into the image {made_of.base}"):
-                        refuse_to_build_on(engine, made_of.base)
+                _refuse_base(engine, made_of)
                 build_image(engine, made_of, how.report, fresh=fresh, foreign=foreign, bounds=bounds)
                 if digest := engine.image_id(tag):
                     note(engine, digest, "foreign" if foreign or made_of.foreign else "own")
