@@ -90,7 +90,8 @@ def _refuse_pipes(engine: Engine, container: str, image: str) -> None:
     for path in _OF_USERS:
         if not _is_plain(engine, container, path):
             raise NotReadyError(
-                f"In the image {image!r}, {path} is not a plain file: the engine would hang when it opens it.",
+                f"In the image {shown_name(engine.image(image), image)!r}, {path} is not a plain file: "
+                "the engine would hang when it opens it.",
                 hint="Use another image.",
             )
 
