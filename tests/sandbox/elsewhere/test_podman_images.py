@@ -262,7 +262,7 @@ def test_an_image_with_a_pipe_where_podman_reads_is_refused(there):
     image, name = image.removeprefix("sha256:"), f"t{uuid4().hex[:8]}"
     try:
         with pytest.raises(NotReadyError, match="/etc/passwd is not a plain file"):
-            refuse_to_build_on(there, f"sha256:{image}", "it")
+            refuse_to_build_on(there, f"sha256:{image}", image)
         with pytest.raises(NotReadyError, match="/etc/passwd is not a plain file"):
             create_container(there, image, lambda _: there.api.create_host_config(), name=name, command=["x"])
     finally:
