@@ -163,7 +163,7 @@ def test_an_unknown_agent_gets_the_name_that_was_meant(tmp_path: Path) -> None:
     ("argv = [\n", 1, "This is not TOML"),
     ('argv = ["x"]\nargv = ["y"]\n', 2, "This is not TOML"),
     ('version = "1"\n', 1, "argv: is missing"),
-    ("argv = []\n", 1, "argv: Tuple should have at least 1 item"),
+    ("argv = []\n", 1, "argv: must not be empty"),
     ('argv = ["x"]\n\npromt = "arg"\n', 3, "Unknown key 'promt'.\nDid you mean 'prompt'?"),
     ('argv = ["x"]\nprompt = "argument"\n', 2, "prompt: must be 'stdin', 'arg' or 'file'"),
     ('argv = ["x"]\nprompt = "file"\n', 1, '{prompt_file} in argv'),

@@ -74,9 +74,10 @@ def test_a_run_asks_the_engine_for_nothing_twice(runbook: Any, wiretap: Wiretap,
     assert wiretap.asked(started["sandbox_id"]) == [
         "DELETE containers/…",
         "GET containers/…/archive",
+        *["HEAD containers/…/archive"] * 2,
         "POST containers/…/exec",
         "POST containers/…/start",
-    ], "the files come in with the command"
+    ], "the files come in with the command, and the image's lists of users are no pipes"
     for once in ("_ping", "info", "containers/create"):
         assert len(wiretap.asked(once)) == 1, once
     assert len(wiretap.asked("images/")) <= 2

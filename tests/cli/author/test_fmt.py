@@ -35,7 +35,7 @@ def test_the_examples_are_formatted_and_have_no_findings(runbook):
     examples = Path(__file__).parents[3] / "examples"
     checked = runbook("fmt", "--check", examples)
     assert checked.code == 0, checked.out
-    assert runbook("check", examples).out == "3 files: no findings.\n"
+    assert runbook("check", examples).out == "4 files: no findings.\n"
 
 
 def test_a_folder_without_a_runbook(runbook):

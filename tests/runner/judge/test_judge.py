@@ -370,7 +370,7 @@ def test_the_model_under_test_as_its_own_judge_is_a_doubt(runbook: Any, rubric: 
     options = ("--model-script", "model.yaml", "--judge-model", "anthropic/claude-sonnet-4-6", "--dry-run")
     ran = runbook("run", path, *options, env={"ANTHROPIC_API_KEY": KEY})
     assert "The judge, claude-sonnet-4-6, is the model under test" in ran.err
-    assert "Judge        claude-sonnet-4-6 at https://api.anthropic.com, 1 sample" in ran.out
+    assert "Judge          claude-sonnet-4-6 at https://api.anthropic.com, 1 sample" in ran.out
 
 
 def test_ctrl_c_ends_the_judges_call_and_keeps_the_results(
