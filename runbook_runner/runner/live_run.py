@@ -38,9 +38,10 @@ from runbook_runner.runner.recovery.claims import Claim, Entry
 from runbook_runner.runner.recovery.seal import Seal
 from runbook_runner.runner.request.prepared_run import PreparedRun
 from runbook_runner.runner.tally import Tally
+from runbook_runner.trajectory.folders import MISSION_FILE, SPEC_FILE, TRAJECTORIES, create_folder
 from runbook_runner.trajectory.recorder import Reader, Recorder
 from runbook_runner.trajectory.sandbox_log import SandboxLog
-from runbook_runner.trajectory.store import MISSION_FILE, SPEC_FILE, TRAJECTORIES, create_folder, write_fold
+from runbook_runner.trajectory.store import write_fold
 
 
 class Emitter:

@@ -14,8 +14,9 @@ from runbook_runner.core.spec import RunSpec
 from runbook_runner.evaluation.gates import Facts, Gate, Reached, reached
 from runbook_runner.evaluation.points import Point, points_of
 from runbook_runner.trajectory.fold import fold
+from runbook_runner.trajectory.folders import SPEC_FILE
 from runbook_runner.trajectory.models import RunbookOutputs, Trajectory
-from runbook_runner.trajectory.store import SPEC_FILE, read_events, write_fold
+from runbook_runner.trajectory.store import read_events, write_fold
 
 
 class Spent(NamedTuple):

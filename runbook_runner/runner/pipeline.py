@@ -32,8 +32,8 @@ from runbook_runner.runner.results.deliver import deliver, make_place
 from runbook_runner.runner.results.earlier import Earlier
 from runbook_runner.sandbox.base import Sandbox, Stamp
 from runbook_runner.sandbox.paths import app_restorer
+from runbook_runner.trajectory.folders import JUDGE, RESULTS
 from runbook_runner.trajectory.recorder import Reader
-from runbook_runner.trajectory.store import JUDGE, RESULTS
 
 if TYPE_CHECKING:
     from runbook_runner.evaluation.judge.model import Judge

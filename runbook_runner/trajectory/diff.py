@@ -10,7 +10,7 @@ from pathlib import Path
 from runbook_runner.core.disk.walk import MOST_RECORDED, files_below
 from runbook_runner.core.events import ToolCalled
 from runbook_runner.core.text import counted
-from runbook_runner.trajectory.store import RESULTS
+from runbook_runner.trajectory.folders import RESULTS
 
 _MAX_DIFF_LINES = 40
 _MAX_DIFF_BYTES = 1 << 20

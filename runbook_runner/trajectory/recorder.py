@@ -10,9 +10,9 @@ from runbook_runner.core.disk.private import private_opener
 from runbook_runner.core.errors import RecordingError
 from runbook_runner.core.events import Event, Recorded
 from runbook_runner.core.redaction import Redactor
+from runbook_runner.trajectory.folders import EVENTS_FILE
 from runbook_runner.trajectory.redacted import redacted
 
-EVENTS_FILE = "events.jsonl"
 Reader = Callable[[Recorded], None]
 
 

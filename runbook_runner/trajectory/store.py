@@ -1,99 +1,23 @@
-"""Trajectory: the folders on disk. Layout: `{home}/trajectories/{collection}/{task}/{trajectory_id}/` (design §6)."""
+"""Trajectory: reads the log of a trajectory folder, folds it, and repairs what a dead process has left in it."""
 
 import json
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from runbook_runner.core import ids
 from runbook_runner.core.disk.links import open_regular
-from runbook_runner.core.disk.private import FILE, FOLDER
+from runbook_runner.core.disk.private import FILE
 from runbook_runner.core.disk.walk import MOST_RECORDED, walk
 from runbook_runner.core.errors import InputError, RecordingError
 from runbook_runner.core.events import Recorded, parse_line
-from runbook_runner.core.files import is_file, is_link, make_folder, write_atomically
+from runbook_runner.core.files import is_link, write_atomically
 from runbook_runner.trajectory.export.atif import to_atif
 from runbook_runner.trajectory.fold import fold
+from runbook_runner.trajectory.folders import AGENT, COLLECTED, EVENTS_FILE, TRAJECTORY_FILE
 from runbook_runner.trajectory.models import Trajectory
-from runbook_runner.trajectory.recorder import EVENTS_FILE
 
-TRAJECTORIES = "trajectories"
-SPEC_FILE = "spec.json"
-TRAJECTORY_FILE = "trajectory.json"
-MISSION_FILE = "RUNBOOK.md"
-RESULTS = "results"
-AGENT = "agent"
-JUDGE = "judge"
-CHECKS = "checks"
-"""The judge's model calls, as `model` has the agent's; a run that is not judged has no such folder."""
-SESSIONS = f"{AGENT}/sessions"
-COLLECTED = (RESULTS, SESSIONS)
-"""Folders whose files and names come from the sandbox; the runner writes all others."""
-
-_SHORTEST = 3
-_BEGINNING = rf"[0-9a-f]{{{_SHORTEST},7}}"  # of an id: ids.new_trajectory_id
 _BLOCK = 1 << 16
 _LONGEST_LINE = 64 << 20  # a longer one is not of this program
-
-
-class UnknownTrajectoryError(InputError):
-    """No trajectory has that id."""
-
-
-def create_folder(home: Path, collection: str, task: str) -> tuple[str, Path]:
-    """A new trajectory id and its empty folder. Raises RecordingError when it can't be made."""
-    parent = home / TRAJECTORIES / collection / task
-    try:
-        make_folder(home)
-        make_folder(parent, FOLDER)
-        _keep_out_of_git(home / TRAJECTORIES)
-        while True:
-            trajectory_id = ids.new_trajectory_id()
-            folder = parent / trajectory_id
-            try:
-                folder.mkdir(FOLDER)
-            except FileExistsError:
-                continue
-            for name in (AGENT, "model", RESULTS):
-                (folder / name).mkdir(FOLDER)
-            return trajectory_id, folder
-    except OSError as error:
-        raise RecordingError(
-            f"Can't make a folder for the run: {error.strerror}.",
-            where=str(error.filename or parent),
-            hint="Set RUNBOOK_HOME to a folder you may write to.",
-        ) from error
-
-
-def find_folder(home: Path, name: str) -> Path:
-    """A trajectory's folder. name: the folder itself, or the id of a run below `home`, or so much of an id that it is
-    the only one. Raises InputError."""
-    if is_file(Path(name) / EVENTS_FILE):
-        return Path(name).absolute()
-    found, meant = (_logs(home, name) if ids.is_name(name) else []), "the id"
-    if not found and re.fullmatch(_BEGINNING, name):
-        found, meant = _logs(home, f"{name}*"), "ids that begin with"
-    if not found:
-        hint = "Give a trajectory's folder, or the id that `runbook run` printed; RUNBOOK_HOME says where to look."
-        if re.fullmatch(rf"[0-9a-f]{{1,{_SHORTEST - 1}}}", name):
-            hint = f"The beginning of an id has at least {_SHORTEST} characters. {hint}"
-        raise UnknownTrajectoryError(f"There is no trajectory {name!r} in {home}.", hint=hint)
-    if len(found) > 1:
-        lines = "\n".join(f"  {path.parent}" for path in found)
-        raise InputError(f"{len(found)} trajectories have {meant} {name}; give the folder:", hint=lines)
-    return found[0].parent
-
-
-def _logs(home: Path, pattern: str) -> list[Path]:
-    return sorted((home / TRAJECTORIES).glob(f"*/*/{pattern}/{EVENTS_FILE}"))
-
-
-def _keep_out_of_git(trajectories: Path) -> None:
-    """Only these: agents and snapshots beside them are the project's."""
-    ignore = trajectories / ".gitignore"
-    if not ignore.exists():
-        write_atomically(ignore, "*\n")
 
 
 def read_events(folder: Path) -> Iterator[Recorded]:

@@ -22,7 +22,8 @@ from runbook_runner.core.events import (
     parse_line,
 )
 from runbook_runner.core.redaction import Redactor
-from runbook_runner.trajectory.recorder import EVENTS_FILE, Recorder
+from runbook_runner.trajectory.folders import EVENTS_FILE
+from runbook_runner.trajectory.recorder import Recorder
 from runbook_runner.trajectory.store import read_events, repair
 
 

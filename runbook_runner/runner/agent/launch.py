@@ -15,7 +15,7 @@ from runbook_runner.runner.live_run import Run
 from runbook_runner.runner.request.inputs import shown_names
 from runbook_runner.runner.request.secrets import agent_secrets, servers_with_secrets
 from runbook_runner.sandbox.base import PutFile, Sandbox
-from runbook_runner.trajectory.store import AGENT
+from runbook_runner.trajectory.folders import AGENT
 
 if TYPE_CHECKING:
     from runbook_runner.gateway import Session

@@ -28,7 +28,7 @@ from runbook_runner.runner.trust import Trust, TrustStore
 from runbook_runner.sandbox.backends import BACKENDS
 from runbook_runner.sandbox.base import Attached, PutFile, Sandbox
 from runbook_runner.sandbox.images.snapshots import known_snapshots
-from runbook_runner.trajectory.store import UnknownTrajectoryError
+from runbook_runner.trajectory.folders import UnknownTrajectoryError
 
 LIFETIME_S = 12 * 3600.0
 _TERMINAL = ("TERM", "COLORTERM", "LANG", "LC_ALL")

@@ -20,7 +20,7 @@ from runbook_runner.runner.live_run import Run
 from runbook_runner.runner.request.inputs import keep_copy, secret_in
 from runbook_runner.sandbox.base import PutFile, Readable, Sandbox
 from runbook_runner.sandbox.temp_folders import beside_folder
-from runbook_runner.trajectory.store import CHECKS as KEPT
+from runbook_runner.trajectory.folders import CHECKS as KEPT
 
 _MOST_FILES: Final = 10_000
 _CLONE_S: Final = 300.0

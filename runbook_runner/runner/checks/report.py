@@ -16,7 +16,7 @@ from runbook_runner.runner.live_run import Run
 from runbook_runner.runner.results.earlier import changed_since
 from runbook_runner.sandbox.base import Sandbox, Stamp
 from runbook_runner.trajectory.artifacts import ArtifactLog
-from runbook_runner.trajectory.store import AGENT, RESULTS
+from runbook_runner.trajectory.folders import AGENT, RESULTS
 
 _MOST_NAMED = 10
 _MOST_INDENTED = 1 << 20

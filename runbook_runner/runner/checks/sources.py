@@ -17,7 +17,7 @@ from runbook_runner.core.errors import InputError
 from runbook_runner.core.network.addresses import AllowList, is_public, parse_rule
 from runbook_runner.core.spec import Network, RunSpec
 from runbook_runner.runbook.criteria.check_sources import FILE, HTTPS, MOST, secret_of, wrong_in, wrong_name
-from runbook_runner.trajectory.store import CHECKS
+from runbook_runner.trajectory.folders import CHECKS
 
 _PACK: Final = re.compile(r"([0-9a-f]{40}|[0-9a-f]{64})\.pack")
 _BARE_HINT: Final = "A bare clone whose files are in the runbook's repository (`git add` it) is used."

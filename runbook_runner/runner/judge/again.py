@@ -30,7 +30,7 @@ from runbook_runner.runner.request.limits import read_limits
 from runbook_runner.runner.request.secrets import provider_keys, redactor_for
 from runbook_runner.runner.request.variables import user_variables
 from runbook_runner.sandbox.paths import app_restorer
-from runbook_runner.trajectory.store import JUDGE, RESULTS
+from runbook_runner.trajectory.folders import JUDGE, RESULTS
 
 JUDGED_FILE = "judged.json"
 

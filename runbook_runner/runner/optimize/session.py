@@ -21,7 +21,8 @@ from runbook_runner.runner.request.prepare import prepare
 from runbook_runner.runner.request.prepared_run import PreparedRun
 from runbook_runner.runner.request.request import RunRequest
 from runbook_runner.sandbox.base import PutFile
-from runbook_runner.trajectory.store import RESULTS, TRAJECTORY_FILE, read_events, require_no_links
+from runbook_runner.trajectory.folders import RESULTS, TRAJECTORY_FILE
+from runbook_runner.trajectory.store import read_events, require_no_links
 
 EDITED: Final = "RUNBOOK.md"
 """Below the results of the session: `/app/RUNBOOK.md` as the agent left it."""

@@ -36,8 +36,9 @@ from runbook_runner.runner.optimize.quoted import one_line
 from runbook_runner.runner.outcome import Outcome
 from runbook_runner.sandbox.paths import app_restorer
 from runbook_runner.trajectory.fold import fold
+from runbook_runner.trajectory.folders import RESULTS, SPEC_FILE, TRAJECTORIES
 from runbook_runner.trajectory.models import RunbookOutputs
-from runbook_runner.trajectory.store import RESULTS, SPEC_FILE, TRAJECTORIES, read_events
+from runbook_runner.trajectory.store import read_events
 
 MOST_CALLS: Final = 10_000  # tool calls of a run that are looked at
 _MOST_SPEC: Final = 64_000_000  # bytes

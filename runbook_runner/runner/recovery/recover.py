@@ -25,8 +25,9 @@ from runbook_runner.runner.results.collect import collect
 from runbook_runner.sandbox.backends import BACKENDS
 from runbook_runner.sandbox.base import Sandbox
 from runbook_runner.sandbox.temp_folders import own_folders, remove_folder
-from runbook_runner.trajectory.recorder import EVENTS_FILE, Recorder
-from runbook_runner.trajectory.store import SPEC_FILE, read_events, repair, write_fold
+from runbook_runner.trajectory.folders import EVENTS_FILE, SPEC_FILE
+from runbook_runner.trajectory.recorder import Recorder
+from runbook_runner.trajectory.store import read_events, repair, write_fold
 
 INTERRUPTED = "interrupted"
 Known = tuple[Mapping[str, str], Mapping[str, str]]

@@ -15,7 +15,7 @@ from runbook_runner.gateway.cassette.cassette import INDEX_FILE
 from runbook_runner.runner.replay.recorded_run import MODEL_FOLDER, RecordedRun, read_recorded_run
 from runbook_runner.sandbox.images.snapshots import PREFIX
 from runbook_runner.sandbox.paths import app_rewriter
-from runbook_runner.trajectory.store import JUDGE, SPEC_FILE
+from runbook_runner.trajectory.folders import JUDGE, SPEC_FILE
 
 if TYPE_CHECKING:
     from runbook_runner.gateway import Cassette, OnMiss, Replay, Upstream

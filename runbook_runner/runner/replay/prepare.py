@@ -27,7 +27,7 @@ from runbook_runner.runner.request.resolve import resolve
 from runbook_runner.runner.request.secrets import Granted, grant_recorded
 from runbook_runner.runner.request.variables import user_variables
 from runbook_runner.runner.trust import Trust, TrustStore
-from runbook_runner.trajectory.recorder import EVENTS_FILE
+from runbook_runner.trajectory.folders import EVENTS_FILE
 
 DOCUMENT: Final = "RUNBOOK.md"
 RECORDING: Final = "recording"

@@ -12,7 +12,7 @@ from runbook_runner.core.errors import InputError, NotReadyError, RunbookError
 from runbook_runner.core.files import is_folder, why_closed
 from runbook_runner.core.settings import Settings
 from runbook_runner.core.spec import RunSpec
-from runbook_runner.trajectory.store import TRAJECTORIES
+from runbook_runner.trajectory.folders import TRAJECTORIES
 
 
 def closed_places(spec: RunSpec, asked: Settings, out: Path | None) -> Iterator[RunbookError]:

@@ -17,7 +17,7 @@ from runbook_runner.core.text import printable_name
 from runbook_runner.runner.results.session_files import collect_rows
 from runbook_runner.sandbox.base import Received, Sandbox, Stamp, Wanted
 from runbook_runner.trajectory.artifacts import ArtifactLog, Kind, Scrubber
-from runbook_runner.trajectory.store import RESULTS, SESSIONS
+from runbook_runner.trajectory.folders import RESULTS, SESSIONS
 
 MAX_SESSION_BYTES = 256 << 20
 MAX_SESSION_FILES = 2000

@@ -9,7 +9,7 @@ from runbook_runner.core.errors import InputError
 from runbook_runner.core.files import make_folder
 from runbook_runner.runner.outcome import Outcome
 from runbook_runner.runner.request.places import folder_for_results
-from runbook_runner.trajectory.store import RESULTS
+from runbook_runner.trajectory.folders import RESULTS
 
 
 def make_place(out: Path) -> None:

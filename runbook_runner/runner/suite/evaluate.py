@@ -24,7 +24,7 @@ from runbook_runner.runner.suite.ledger import Ledger, opened
 from runbook_runner.runner.suite.plan import Cell, Group, Plan
 from runbook_runner.runner.suite.row import Row, row_of, row_of_error
 from runbook_runner.runner.suite.suite_file import Suite
-from runbook_runner.trajectory.store import TRAJECTORIES
+from runbook_runner.trajectory.folders import TRAJECTORIES
 
 Watch = Callable[[Cell, Row | None], None]
 """Gets each cell when it begins, with `None`, and when it is done."""

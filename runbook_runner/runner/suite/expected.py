@@ -7,7 +7,7 @@ from runbook_runner.evaluation.compare.rule import Rule
 from runbook_runner.evaluation.points import Point
 from runbook_runner.runner.outcome import Outcome
 from runbook_runner.runner.suite.plan import Case
-from runbook_runner.trajectory.store import RESULTS
+from runbook_runner.trajectory.folders import RESULTS
 
 
 def expected_points(case: Case, outcome: Outcome, rules: Sequence[Rule]) -> tuple[Point, ...]:
