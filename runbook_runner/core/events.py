@@ -129,6 +129,8 @@ class RunStarted(Event):
     """`runbook-runner/<version>`."""
     replay: ReplayOf | None = None
     attempt: AttemptOf | None = None
+    origin: str | None = None
+    """Where the run was recorded, of one that was imported: `ATIF-v1.7 file run.json`; `None`: here."""
 
 
 class PhaseStarted(Event):

@@ -221,6 +221,8 @@ def _attributes(state: _State) -> Attributes:
     if state.agent:
         params["agent_version"] = state.agent.version
     params |= _answered_by(state)
+    if state.started.origin:
+        params["origin"] = state.started.origin
     if attempt := state.started.attempt:
         params |= {"parent_trajectory_id": attempt.parent_trajectory_id, "attempt": attempt.number}
     return Attributes(

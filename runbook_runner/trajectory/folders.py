@@ -35,9 +35,7 @@ def create_folder(home: Path, collection: str, task: str) -> tuple[str, Path]:
     """A new trajectory id and its empty folder. Raises RecordingError when it can't be made."""
     parent = home / TRAJECTORIES / collection / task
     try:
-        make_folder(home)
-        make_folder(parent, FOLDER)
-        _keep_out_of_git(home / TRAJECTORIES)
+        create_parent(home, parent)
         while True:
             trajectory_id = ids.new_trajectory_id()
             folder = parent / trajectory_id
@@ -54,6 +52,13 @@ def create_folder(home: Path, collection: str, task: str) -> tuple[str, Path]:
             where=str(error.filename or parent),
             hint="Set RUNBOOK_HOME to a folder you may write to.",
         ) from error
+
+
+def create_parent(home: Path, parent: Path) -> None:
+    """Makes the folder of a task's trajectories where it is missing. Raises OSError."""
+    make_folder(home)
+    make_folder(parent, FOLDER)
+    _keep_out_of_git(home / TRAJECTORIES)
 
 
 def find_folder(home: Path, name: str) -> Path:

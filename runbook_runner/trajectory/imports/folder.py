@@ -1,0 +1,231 @@
+"""Trajectory, imports: writes the folder of a run that was recorded elsewhere: whole, or not at all."""
+
+import io
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from pathlib import Path, PurePosixPath
+from typing import Final, TypeAlias
+
+from runbook_runner.core import ids
+from runbook_runner.core.disk.links import open_regular
+from runbook_runner.core.disk.private import FOLDER, private_opener
+from runbook_runner.core.errors import InputError, RecordingError
+from runbook_runner.core.events import Artifact, Event, Recorded, RunFinished, RunStarted
+from runbook_runner.core.files import make_folder
+from runbook_runner.core.redaction import Redactor
+from runbook_runner.core.settings import DEFAULT_RESULTS_BYTES, DEFAULT_RESULTS_FILES
+from runbook_runner.core.text import counted, printable_name
+from runbook_runner.trajectory.artifacts import ArtifactLog, Kind, Readable, Scrubber
+from runbook_runner.trajectory.folders import (
+    AGENT,
+    EVENTS_FILE,
+    RESULTS,
+    TRAJECTORIES,
+    TRAJECTORY_FILE,
+    create_parent,
+)
+from runbook_runner.trajectory.imports.imported import Timed
+from runbook_runner.trajectory.redacted import redacted
+from runbook_runner.trajectory.store import write_fold
+
+IMPORTED: Final = "imported"
+"""Folder of what was imported, as it was but for what looks like a key."""
+MOST_EVENTS: Final = 2_000_000
+MOST_EVENT_BYTES: Final = 2 << 30
+MOST_FILE_BYTES: Final = 4 * DEFAULT_RESULTS_BYTES
+"""Of all files that are laid beside the events."""
+MOST_FILES: Final = 2 * DEFAULT_RESULTS_FILES
+_OURS: Final = frozenset({EVENTS_FILE, TRAJECTORY_FILE, f"{AGENT}/atif.json"})
+_MOST_NAME, _MOST_PATH = 255, 1024
+
+Content: TypeAlias = bytes | Path | Callable[[], AbstractContextManager[Readable]]
+"""What a file has in it: its bytes, a file to copy (not a link), or how to open it."""
+
+
+def record_imported(
+    home: Path,
+    events: Iterable[Timed],
+    *,
+    collection: str,
+    task: str,
+    trajectory_id: str | None = None,
+    files: Mapping[str, Content] | None = None,
+    redactor: Redactor | None = None,
+    replace: bool = False,
+) -> Path:
+    """Writes a trajectory folder from events that have times of their own; returns it.
+
+    events: the first is a RunStarted, whose names and id become those given here. files: path below the folder →
+    content; `results/…` stay byte for byte but for the redactor's secrets, all others are cleaned of what looks like a
+    key, too. Files below `results/` and `agent/` that no event tells of are recorded as artifacts. trajectory_id:
+    `None` makes a new one. replace: a trajectory of this id in this task makes way.
+
+    Raises InputError for names that can't be, for an id that is in use, and for more than the bounds above;
+    RecordingError when the disk refuses. Nothing is left behind then.
+    """
+    _require_names(collection, task, trajectory_id)
+    trajectory_id = trajectory_id or ids.new_trajectory_id()
+    parent = home / TRAJECTORIES / collection / task
+    target = parent / trajectory_id
+    _require_free(home, target, replace=replace)
+    try:
+        create_parent(home, parent)
+        with _aside(parent, trajectory_id) as folder:
+            run = _Writer(folder, collection, task, trajectory_id, redactor or Redactor())
+            run.lay(files or {})
+            run.write(events)
+            write_fold(folder)
+            _put_in_place(folder, target)
+    except OSError as error:
+        raise RecordingError(
+            f"Can't write the imported run: {error.strerror or error}.",
+            where=str(error.filename or target),
+            hint="Nothing was imported. Make room, or set RUNBOOK_HOME to a folder you may write to.",
+        ) from error
+    return target
+
+
+def _require_names(collection: str, task: str, trajectory_id: str | None) -> None:
+    for what, name in (("collection", collection), ("task", task), ("id", trajectory_id)):
+        if name is not None and not ids.is_name(name):
+            raise InputError(f"The {what} {printable_name(name[:200])!r} can't be a name.", hint=ids.NAME_HINT)
+
+
+def _require_free(home: Path, target: Path, *, replace: bool) -> None:
+    if replace and os.path.lexists(target):
+        return
+    taken = next((home / TRAJECTORIES).glob(f"*/*/{target.name}"), None)
+    if taken is not None:
+        hint = "Give it another id with --id" + (", or --replace." if taken == target else ".")
+        raise InputError(f"There is a trajectory {target.name} already.", where=str(taken), hint=hint)
+
+
+@contextmanager
+def _aside(parent: Path, name: str) -> Iterator[Path]:
+    """A folder with a hidden name, which is removed unless it has been renamed."""
+    folder = parent / f".{name}.{os.urandom(6).hex()}.part"
+    folder.mkdir(FOLDER)
+    try:
+        for inner in (AGENT, "model", RESULTS):
+            (folder / inner).mkdir(FOLDER)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _put_in_place(folder: Path, target: Path) -> None:
+    old = target.with_name(f".{target.name}.{os.urandom(6).hex()}.old")
+    with suppress(FileNotFoundError):
+        target.rename(old)
+    try:
+        folder.rename(target)
+    except OSError:
+        with suppress(OSError):
+            old.rename(target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+class _Writer:
+    """Lays files into a folder and writes the event log of one run."""
+
+    def __init__(self, folder: Path, collection: str, task: str, trajectory_id: str, redactor: Redactor):
+        self._folder = folder
+        self._names = {"collection": collection, "task": task, "trajectory_id": trajectory_id}
+        self._redactor = redactor
+        self._bytes = self._seq = self._written = 0
+        self._scrubbers: dict[Kind, Scrubber] = {
+            "result": Scrubber(redactor, "result"),
+            "agent": Scrubber(redactor, "agent"),
+        }
+        self._collected: dict[str, None] = {}
+        """Paths of files that are recorded as artifacts unless an event tells of them."""
+
+    def lay(self, files: Mapping[str, Content]) -> None:
+        if len(files) > MOST_FILES:
+            raise InputError(f"There are {counted(len(files), 'file')}; {MOST_FILES:,} is the limit.")
+        for path, content in files.items():
+            self._lay(_required_path(path), content)
+
+    def _lay(self, path: PurePosixPath, content: Content) -> None:
+        top = path.parts[0]
+        scrubber = self._scrubbers["result" if top == RESULTS else "agent"]
+        clean = PurePosixPath(*(scrubber.name(part) for part in path.parts))
+        target = self._folder / clean
+        try:
+            make_folder(target.parent, FOLDER)
+            with open(target, "xb", opener=private_opener) as out, _opened(content) as raw:
+                self._copy(scrubber(str(clean), raw), out)
+        except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+            raise InputError(f"Two of its files can't both be {printable_name(str(clean))!r}.") from error
+        if top in (RESULTS, AGENT) and len(path.parts) > 1:
+            self._collected[str(clean)] = None
+
+    def _copy(self, content: Readable, out: io.BufferedWriter) -> None:
+        while block := content.read(1 << 20):
+            self._bytes += len(block)
+            if self._bytes > MOST_FILE_BYTES:
+                raise InputError(f"Its files have more than {MOST_FILE_BYTES >> 20} MB.")
+            out.write(block)
+
+    def write(self, events: Iterable[Timed]) -> None:
+        with open(self._folder / EVENTS_FILE, "xb", opener=private_opener) as log:
+            end: Timed | None = None
+            last = ""
+            for ts, event in events:
+                if self._seq == 0:
+                    if not isinstance(event, RunStarted):
+                        raise InputError("What was imported does not begin with a run.")
+                    event = event.model_copy(update=self._names)
+                if isinstance(event, Artifact):
+                    self._collected.pop(event.path, None)
+                if isinstance(event, RunFinished):
+                    end = Timed(ts, event)
+                else:
+                    self._append(log, ts, event)
+                last = ts
+            if self._seq == 0:
+                raise InputError("There are no events in what was imported.")
+            self._record_files(log, end.ts if end else last)
+            if end:
+                self._append(log, *end)
+
+    def _record_files(self, log: io.BufferedWriter, ts: str) -> None:
+        artifacts = ArtifactLog(
+            self._folder, **self._names, primary=(), emit=lambda event: self._append(log, ts, event)
+        )
+        for path in self._collected:
+            kind: Kind = "result" if path.startswith(f"{RESULTS}/") else "agent"
+            place = f"/app/{path}" if kind == "result" else f"/logs/{path}"
+            artifacts.add(kind, path, place, self._scrubbers[kind].hits.get(path, Counter()))
+
+    def _append(self, log: io.BufferedWriter, ts: str, event: Event) -> None:
+        self._seq += 1
+        recorded = Recorded(seq=self._seq, ts=ts, event=redacted(event, self._redactor))
+        line = recorded.line().encode("utf-8", "backslashreplace") + b"\n"
+        self._written += len(line)
+        if self._seq > MOST_EVENTS or self._written > MOST_EVENT_BYTES:
+            limit = f"{MOST_EVENTS:,} events or {MOST_EVENT_BYTES >> 20} MB of them"
+            raise InputError(f"What was imported has more than {limit}.")
+        log.write(line)
+
+
+def _opened(content: Content) -> AbstractContextManager[Readable]:
+    if isinstance(content, bytes):
+        return nullcontext(io.BytesIO(content))
+    return open_regular(content) if isinstance(content, Path) else content()
+
+
+def _required_path(text: str) -> PurePosixPath:
+    """Raises InputError for a path that does not stay below the folder, or is that of what this module writes."""
+    path = PurePosixPath(text)
+    parts = text.split("/")
+    wrong = text.startswith("/") or any(part in ("", ".", "..") for part in parts) or parts[0].startswith(".")
+    long = len(os.fsencode(text)) > _MOST_PATH or any(len(os.fsencode(part)) > _MOST_NAME for part in parts)
+    if wrong or long or text in _OURS or any(ord(letter) < 32 or ord(letter) == 127 for letter in text):
+        shown = printable_name(text[:200])
+        raise InputError(f"A file of the import can't be {shown!r} in the trajectory folder.")
+    return path

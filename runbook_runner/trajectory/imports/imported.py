@@ -1,0 +1,76 @@
+"""Trajectory, imports: what a reader of a foreign form returns; times and values of others, made fit for events."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple
+
+from runbook_runner.core.clock import iso
+from runbook_runner.core.events import Event
+
+BEGINNING: Final = "1970-01-01T00:00:00.000000Z"
+"""The time of events whose source says no time at all."""
+
+
+class Timed(NamedTuple):
+    """An event with the time that its source says."""
+
+    ts: str
+    """As `clock.iso` writes it."""
+    event: Event
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A run as a foreign file has it."""
+
+    form: str
+    """How messages call the form: `ATIF-v1.7`, `a hosted trajectory`."""
+    events: Iterable[Timed]
+    """The first is a RunStarted. Reading them may raise InputError."""
+    collection: str | None = None
+    """As the file names it; `None`: it does not. Not checked."""
+    task: str | None = None
+    trajectory_id: str | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
+    """Storage key of a file that the run has kept elsewhere → where it belongs, below the trajectory folder."""
+    notes: tuple[str, ...] = ()
+    """What a reader has left out, in sentences."""
+
+
+class Moments:
+    """Reads times of others; one that can't be read is the one before it."""
+
+    def __init__(self, first: str = BEGINNING):
+        self.last = first
+
+    def of(self, value: Any) -> str:
+        self.last = moment(value) or self.last
+        return self.last
+
+
+def moment(value: Any) -> str | None:
+    """A time of ISO 8601 (without a zone: UTC) or in seconds or milliseconds since 1970; `None` for anything else."""
+    try:
+        if isinstance(value, str) and len(value) <= 64:
+            read = datetime.fromisoformat(value)
+            return iso(read if read.tzinfo else read.replace(tzinfo=UTC))
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return iso(datetime.fromtimestamp(value / 1000 if value > 1e11 else value, UTC))
+    except (ValueError, OverflowError, OSError):
+        pass
+    return None
+
+
+def text_of(value: Any) -> str:
+    """The value when it is text, else an empty one."""
+    return value if isinstance(value, str) else ""
+
+
+def objects_of(value: Any) -> list[dict[str, Any]]:
+    """The objects in a list; what is not an object is left out."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def object_of(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
