@@ -128,16 +128,22 @@ def test_a_folder_of_a_group_is_a_project(runbook: Any) -> None:
     assert suite_of(runbook).code == 0
 
 
-def test_a_clone_that_was_made_without_a_umask_is_a_project(runbook: Any) -> None:
-    """GitLab's runners make such."""
+def test_the_clone_of_gitlabs_runner_is_a_project(runbook: Any) -> None:
+    """It is made without a umask."""
     runbook.cwd.chmod(0o777)
     assert suite_of(runbook).code == 2
-    for words in (["init", "--quiet"], ["add", "suite.yaml", "other"]):
-        subprocess.run(["git", *words], cwd=runbook.cwd, check=True)
-    assert suite_of(runbook).code == 2
+    runbook.cwd.joinpath("deeper").mkdir()
+    for clone, code in ((runbook.cwd, 0), (runbook.cwd.parent, 0), (runbook.cwd / "deeper", 2), (".", 2)):
+        runbook.env["CI_PROJECT_DIR"] = str(clone)
+        assert suite_of(runbook).code == code, clone
+
+
+def test_what_all_may_write_to_is_no_project_whatever_lies_in_it(runbook: Any) -> None:
+    """Others may link or move there what belongs to this user."""
+    runbook.cwd.chmod(0o777)
+    subprocess.run(["git", "init", "--quiet"], cwd=runbook.cwd, check=True)
     (runbook.cwd / ".git/HEAD").chmod(0o666)
-    ran = suite_of(runbook)
-    assert ran.code == 0, ran.err
+    assert suite_of(runbook).code == 2
 
 
 def test_a_user_without_a_home_has_projects(runbook: Any) -> None:

@@ -115,7 +115,7 @@ def is_no_project(real: Path) -> bool:
         mode = real.stat().st_mode
     except OSError:
         return True
-    return holds_home(real) or (is_everybodys(mode) and (bool(mode & stat.S_ISVTX) or not _lacks_modes(real)))
+    return holds_home(real) or (is_everybodys(mode) and (bool(mode & stat.S_ISVTX) or not _is_of_ci(real)))
 
 
 def is_everybodys(mode: int) -> bool:
@@ -124,15 +124,11 @@ def is_everybodys(mode: int) -> bool:
     return stat.S_ISDIR(mode) and bool(mode & stat.S_IWOTH)
 
 
-def _lacks_modes(real: Path) -> bool:
-    """Whether this real path is in a clone of this user that everybody may write to, down to git's own files: it was
-    made without a umask, as GitLab's runners do, or on a file system without modes. No other user can make such one."""
-    top = next((top for top in (real, *real.parents) if has_mark(top, CLONED)), real)
-    try:
-        seen = (top / ".git/HEAD").lstat()
-    except OSError:
-        return False
-    return stat.S_ISREG(seen.st_mode) and seen.st_uid == os.geteuid() and bool(seen.st_mode & stat.S_IWOTH)
+def _is_of_ci(real: Path) -> bool:
+    """Whether GitLab's runner says that this real path is in the clone that it has made, without a umask. What lies in a
+    folder does not tell: others may link or move there what belongs to this user."""
+    clone = os.environ.get("CI_PROJECT_DIR", "")
+    return os.path.isabs(clone) and real.is_relative_to(os.path.realpath(clone))  # noqa: PTH117
 
 
 def has_mark(folder: Path, marks: Iterable[str] = REPOSITORY) -> bool:
