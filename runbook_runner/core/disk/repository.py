@@ -125,8 +125,8 @@ def is_everybodys(mode: int) -> bool:
 
 
 def _is_of_ci(real: Path) -> bool:
-    """Whether GitLab's runner says that this real path is in the clone that it has made, without a umask. What lies in a
-    folder does not tell: others may link or move there what belongs to this user."""
+    """Whether GitLab's runner says that this real path is in the clone that it has made, without a umask. What lies in
+    a folder does not tell: others may link or move there what belongs to this user."""
     clone = os.environ.get("CI_PROJECT_DIR", "")
     return os.path.isabs(clone) and real.is_relative_to(os.path.realpath(clone))  # noqa: PTH117
 
