@@ -65,6 +65,7 @@ _PARTS: Mapping[str, Callable[[], bool]] = {
     **{name: partial(_works, name) for name in BACKENDS},
     "calamine": lambda: find_spec("python_calamine") is not None,
     "groups": _makes_groups,
+    "harbor": lambda: find_spec("harbor") is not None,
     "litellm": lambda: find_spec("litellm") is not None,
     "pdfium": lambda: find_spec("pypdfium2") is not None,
     "pillow": lambda: find_spec("PIL") is not None,

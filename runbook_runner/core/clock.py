@@ -1,6 +1,7 @@
 """Core: the time, and how the contract writes it."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 
 def utc_now() -> datetime:
@@ -19,3 +20,16 @@ def now_iso() -> str:
 def seconds_between(earlier: str, later: str) -> float:
     """Both as `iso()` writes them."""
     return round((datetime.fromisoformat(later) - datetime.fromisoformat(earlier)).total_seconds(), 6)
+
+
+def moment(value: Any) -> str | None:
+    """A time of ISO 8601 (without a zone: UTC) or in seconds or milliseconds since 1970; `None` for anything else."""
+    try:
+        if isinstance(value, str) and len(value) <= 64:
+            read = datetime.fromisoformat(value)
+            return iso(read if read.tzinfo else read.replace(tzinfo=UTC))
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return iso(datetime.fromtimestamp(value / 1000 if value > 1e11 else value, UTC))
+    except (ValueError, OverflowError, OSError):
+        pass
+    return None

@@ -1,6 +1,5 @@
 """Trajectory: reads the log of a trajectory folder, folds it, and repairs what a dead process has left in it."""
 
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,8 +9,8 @@ from runbook_runner.core.disk.private import FILE
 from runbook_runner.core.disk.walk import MOST_RECORDED, walk
 from runbook_runner.core.errors import InputError, RecordingError
 from runbook_runner.core.events import Recorded, parse_line
-from runbook_runner.core.files import is_link, write_atomically
-from runbook_runner.trajectory.export.atif import to_atif
+from runbook_runner.core.files import is_link, opened_atomically, write_atomically
+from runbook_runner.trajectory.export.atif import write_atif
 from runbook_runner.trajectory.fold import fold
 from runbook_runner.trajectory.folders import AGENT, COLLECTED, EVENTS_FILE, TRAJECTORY_FILE
 from runbook_runner.trajectory.models import Trajectory
@@ -40,8 +39,8 @@ def write_fold(folder: Path) -> Trajectory:
     trajectory = fold(events)
     try:
         write_atomically(folder / TRAJECTORY_FILE, trajectory.model_dump_json(indent=1) + "\n", mode=FILE)
-        atif = json.dumps(to_atif(events), indent=1, ensure_ascii=False) + "\n"
-        write_atomically(folder / AGENT / "atif.json", atif, mode=FILE)
+        with opened_atomically(folder / AGENT / "atif.json", mode=FILE) as out:
+            write_atif(events, out)
     except OSError as error:
         raise RecordingError(
             f"Can't write the trajectory: {error.strerror}.",

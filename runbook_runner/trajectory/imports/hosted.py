@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from typing import Any, Final, get_args
 
 from runbook_runner import __version__
-from runbook_runner.core.clock import seconds_between
+from runbook_runner.core.clock import moment, seconds_between
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.events import (
     AgentFinished,
@@ -25,7 +25,7 @@ from runbook_runner.core.events import (
 )
 from runbook_runner.core.formats.json_toml import plain_json
 from runbook_runner.core.formats.numbers import amount, count
-from runbook_runner.trajectory.imports.imported import Imported, Moments, Timed, moment, object_of, objects_of, text_of
+from runbook_runner.trajectory.imports.imported import Imported, Moments, Timed, object_of, objects_of, text_of
 
 FORM: Final = "a hosted trajectory"
 _MOST_LABELS = 1000

@@ -2,10 +2,9 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
-from runbook_runner.core.clock import iso
+from runbook_runner.core.clock import moment
 from runbook_runner.core.events import Event
 
 BEGINNING: Final = "1970-01-01T00:00:00.000000Z"
@@ -47,19 +46,6 @@ class Moments:
     def of(self, value: Any) -> str:
         self.last = moment(value) or self.last
         return self.last
-
-
-def moment(value: Any) -> str | None:
-    """A time of ISO 8601 (without a zone: UTC) or in seconds or milliseconds since 1970; `None` for anything else."""
-    try:
-        if isinstance(value, str) and len(value) <= 64:
-            read = datetime.fromisoformat(value)
-            return iso(read if read.tzinfo else read.replace(tzinfo=UTC))
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            return iso(datetime.fromtimestamp(value / 1000 if value > 1e11 else value, UTC))
-    except (ValueError, OverflowError, OSError):
-        pass
-    return None
 
 
 def text_of(value: Any) -> str:
