@@ -43,6 +43,15 @@ COMMANDS: Mapping[str, Command | Group] = {
             )
         },
     ),
+    "runs": Group(
+        "Look at the recorded runs: what happened in each, and what came of it.",
+        {
+            "show": Command("records.runs.show", "Show what happened in a run: phases, steps, tokens, cost, verdict."),
+            "logs": Command("records.runs.logs", "Print what a run has shown while it ran, or follow a live run."),
+            "files": Command("records.runs.files", "List what a run has made: path, size, type, which is primary."),
+            "open": Command("records.runs.open_", "Open what a run has made in the right program, or print it."),
+        },
+    ),
     "cost": Command("records.cost", "Show what the recorded runs have cost, in tokens and in USD."),
     "clean": Command(
         "records.clean", "Remove what dead runs have left: containers, temporary folders, control groups, claims."

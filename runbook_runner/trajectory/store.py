@@ -1,14 +1,14 @@
 """Trajectory: reads the log of a trajectory folder, folds it, and repairs what a dead process has left in it."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from runbook_runner.core.disk.links import open_regular
 from runbook_runner.core.disk.private import FILE
 from runbook_runner.core.disk.walk import MOST_RECORDED, walk
 from runbook_runner.core.errors import InputError, RecordingError
-from runbook_runner.core.events import Recorded, parse_line
+from runbook_runner.core.events import Recorded, RunFinished, parse_line
 from runbook_runner.core.files import is_link, opened_atomically, write_atomically
 from runbook_runner.trajectory.export.atif import write_atif
 from runbook_runner.trajectory.fold import fold
@@ -27,6 +27,31 @@ def read_events(folder: Path) -> Iterator[Recorded]:
                 recorded = parse_line(line.decode("utf-8", "replace"))
                 if recorded:
                     yield recorded
+    except FileNotFoundError as error:
+        raise InputError("There is no event log here.", where=str(folder)) from error
+    except OSError as error:
+        raise InputError(f"The event log can't be read: {error.strerror}.", where=str(folder)) from error
+
+
+def follow_events(folder: Path, is_over: Callable[[], bool]) -> Iterator[Recorded | None]:
+    """The events of a run that another process may still write, until the run has ended or `is_over`, which is asked
+    only when there is nothing more to read; `None` when there is nothing now. Raises as `read_events`."""
+    try:
+        with open_regular(folder / EVENTS_FILE) as log:
+            line, over = b"", False
+            while True:
+                line += log.readline(_LONGEST_LINE - len(line))
+                if not line.endswith(b"\n") and len(line) < _LONGEST_LINE:
+                    if over:
+                        return
+                    over = is_over()  # what was written before it was over is still read
+                    yield None
+                    continue
+                recorded, line = parse_line(line.decode("utf-8", "replace")), b""
+                if recorded:
+                    yield recorded
+                    if isinstance(recorded.event, RunFinished):
+                        return
     except FileNotFoundError as error:
         raise InputError("There is no event log here.", where=str(folder)) from error
     except OSError as error:

@@ -37,6 +37,7 @@ from runbook_runner.core.text import counted, printable_name, printable_output
 from runbook_runner.evaluation.gates import Reached
 from runbook_runner.runner.cancellation import Cancellation
 from runbook_runner.trajectory.models import RunbookOutputs, Trajectory
+from runbook_runner.trajectory.tree import said_of
 
 _OUTPUT_LINES = 6
 _FAILED_LINES = 12
@@ -87,7 +88,7 @@ class Display:
         event = recorded.event
         self._status.note(event)
         with suppress(OutputError):
-            for line in _lines(event):
+            for line in lines_of(event):
                 if not self._repeats(line.plain):
                     self._console.print(line, soft_wrap=True)
 
@@ -133,7 +134,8 @@ class _Status:
         return self._spinner
 
 
-def _lines(event: Event) -> list[Text]:
+def lines_of(event: Event) -> list[Text]:
+    """As a live run shows it; none for what says nothing to people."""
     match event:
         case RunStarted():
             who = " · ".join(str(event.init_params[key]) for key in ("agent", "model") if event.init_params.get(key))
@@ -156,7 +158,7 @@ def _lines(event: Event) -> list[Text]:
         case AgentMessage(role="assistant") if event.text.strip():
             return [Text(f"● {printable_output(event.text.strip())}")]
         case ToolCalled():
-            command = _indent(_shorten(_command(event), _COMMAND_LINES)).lstrip()
+            command = _indent(_shorten(said_of(event), _COMMAND_LINES)).lstrip()
             return [Text(f"$ {event.name}: {command}", style="cyan")]
         case ToolReturned() if event.output.strip():
             if event.failed:
@@ -190,15 +192,6 @@ def _divergence(event: ReplayDiverged) -> Iterator[str]:
         yield f"    {printable_output(difference.path)}{line} ({difference.origin})"
         yield from (_indent(f"  - {text}") for text in _shorten(difference.before, 1).splitlines())
         yield from (_indent(f"  + {text}") for text in _shorten(difference.after, 1).splitlines())
-
-
-def _command(event: ToolCalled) -> str:
-    """The argument that says most about the call, else all arguments."""
-    for key in ("command", "code", "file_path", "path", "pattern", "url", "description"):
-        value = event.input.get(key)
-        if isinstance(value, str):
-            return value.strip()
-    return str(event.input) if event.input else ""
 
 
 def _shorten(text: str, most: int) -> str:

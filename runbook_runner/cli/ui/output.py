@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedWriter, FileIO, TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, TextIO
 
 from runbook_runner.core.disk.repository import within_repository
 from runbook_runner.core.errors import InputError, NotReadyError, RunbookError
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 
+_BLOCK: Final = 1 << 20
 _NAMES: Final = "surrogateescape"  # of files: their bytes may not be UTF-8
 _STYLE: Final = re.compile(r"(\x1b\[[0-9;]{0,40}m)")
 _COMMAND: Final = re.compile(r"^((?:\x1b\[[0-9;]{0,40}m|[^\S\n])*+:)(?=:)|##(?=\[)", re.MULTILINE)
@@ -133,6 +134,12 @@ def put(document: str | bytes) -> None:
     """Writes a document to standard output, byte for byte; to a terminal, as far as it is printable."""
     raw = document.encode(errors=_NAMES) if isinstance(document, str) else document
     _write(printable(raw.decode(errors=_NAMES)).encode(errors=_NAMES) if sys.stdout.isatty() else raw)
+
+
+def put_stream(content: BinaryIO) -> None:
+    """As `put`, for what may be large."""
+    while block := content.read(_BLOCK):
+        put(block)
 
 
 def _write(raw: bytes) -> None:

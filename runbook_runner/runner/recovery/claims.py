@@ -217,6 +217,16 @@ def claimed(data: Path) -> tuple[Claimed, ...]:
     )
 
 
+def is_alive(data: Path, folder: Path) -> bool:
+    """Whether a process of this user runs it now. folder: the trajectory's. Raises NotReadyError."""
+    place = os.path.realpath(folder)
+    for claim in claimed(data):
+        if claim.entry and claim.entry.folder == place and not claim.entry.settled:
+            with if_dead(claim, look_only=True) as dead:
+                return not dead
+    return False
+
+
 def work_folder(data: Path, name: str) -> Path:
     """name: of a claim."""
     return Path(os.path.realpath(data), _WORK, f"runbook-{name}")
