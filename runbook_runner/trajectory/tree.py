@@ -116,13 +116,15 @@ class Tree:
 
 def tree_of(events: Iterable[Recorded]) -> Tree:
     """Reads all events; what it keeps of them is bounded. Raises nothing of its own."""
-    builder = _Builder()
+    builder = Builder()
     for recorded in events:
         builder.add(recorded)
     return builder.tree
 
 
-class _Builder:
+class Builder:
+    """For a run that is still going on; see `tree_of`."""
+
     def __init__(self) -> None:
         self.tree = Tree()
         self._kept = 0
@@ -321,24 +323,24 @@ def _passed(earlier: str, later: str) -> float | None:
 
 
 _SILENT: Final[frozenset[type[Event]]] = frozenset({AgentNotice, NetworkConnection})
-_APPLY: Final[dict[type[Event], Callable[[_Builder, Any, Recorded], None]]] = {
-    RunStarted: _Builder._started,
-    SandboxStarted: _Builder._sandbox,
-    AgentStarted: _Builder._agent,
-    AgentFinished: _Builder._agent_end,
-    Evaluated: _Builder._evaluated,
-    RunFinished: _Builder._finished,
-    Artifact: _Builder._artifact,
-    PhaseStarted: _Builder._phase_started,
-    PhaseFinished: _Builder._phase_finished,
-    AgentMessage: _Builder._message,
-    AgentThinking: _Builder._thinking,
-    ToolCalled: _Builder._called,
-    ToolReturned: _Builder._returned,
-    ModelCalled: _Builder._model,
-    CheckFinished: _Builder._check,
-    Log: _Builder._log,
-    AgentRetried: _Builder._retried,
-    Redacted: _Builder._redacted,
-    ReplayDiverged: _Builder._diverged,
+_APPLY: Final[dict[type[Event], Callable[[Builder, Any, Recorded], None]]] = {
+    RunStarted: Builder._started,
+    SandboxStarted: Builder._sandbox,
+    AgentStarted: Builder._agent,
+    AgentFinished: Builder._agent_end,
+    Evaluated: Builder._evaluated,
+    RunFinished: Builder._finished,
+    Artifact: Builder._artifact,
+    PhaseStarted: Builder._phase_started,
+    PhaseFinished: Builder._phase_finished,
+    AgentMessage: Builder._message,
+    AgentThinking: Builder._thinking,
+    ToolCalled: Builder._called,
+    ToolReturned: Builder._returned,
+    ModelCalled: Builder._model,
+    CheckFinished: Builder._check,
+    Log: Builder._log,
+    AgentRetried: Builder._retried,
+    Redacted: Builder._redacted,
+    ReplayDiverged: Builder._diverged,
 }

@@ -52,7 +52,7 @@ _NO_VERDICT = {"failed": "ERROR", "cancelled": "CANCELLED"}
 class Display:
     """Prints lines to a console, and on a terminal a status line below them that is updated."""
 
-    def __init__(self, console: Console, cancellation: Cancellation):
+    def __init__(self, console: Console, cancellation: Cancellation, *, has_status: bool = True):
         self._console = console
         self._warned: set[str] = set()
         self._status = _Status(cancellation)
@@ -65,7 +65,8 @@ class Display:
                 redirect_stdout=False,  # rich would read the styles in what others write
                 redirect_stderr=False,
             )
-            if console.file.isatty()  # not `is_terminal`: FORCE_COLOR asks for colours, not for what moves
+            if has_status
+            and console.file.isatty()  # not `is_terminal`: FORCE_COLOR asks for colours, not for what moves
             else None
         )
 

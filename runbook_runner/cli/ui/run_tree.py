@@ -92,8 +92,9 @@ def _lines(node: Node) -> Iterator[Text]:
             yield from (Text(f"  {line}", style="dim") for line in more)
         case "tool":
             first, *more = _first_lines(node.text, 3)
-            called = f"$ {_one_line(node.title)}: {first}"
-            yield Text.assemble((_number(node), "dim"), (called, "cyan"), (_facts(node), "dim"))
+            took = f" ({node.seconds:.2f} s)" if node.seconds is not None else ""
+            called = (f"$ {_one_line(node.title)}", "cyan"), (took, "dim"), (f": {first}", "cyan")
+            yield Text.assemble((_number(node), "dim"), *called)
             yield from (Text(f"  {line}", style="cyan") for line in more)
             style = "red" if node.ok is False else "dim"
             yield from (Text(f"  {line}", style=style) for line in _first_lines(node.output.strip(), _OUTPUT_LINES, ()))
@@ -119,7 +120,7 @@ def _facts(node: Node) -> str:
     parts = [f"{node.seconds:.2f} s"] if node.seconds is not None else []
     if node.usage and (node.usage.all_tokens or node.usage.api_calls):
         parts.append(counted(node.usage.total_tokens, "token"))
-        parts += [f"${node.usage.cost_usd:.4f}"] if node.usage.cost_usd is not None else []
+        parts += [f"${node.usage.cost_usd:.4f}"] if node.usage.cost_usd else []
     return "".join(f" · {part}" for part in parts)
 
 
