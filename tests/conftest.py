@@ -7,10 +7,12 @@ import platform
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -289,6 +291,104 @@ def shell_runbook(tmp_path: Path) -> Callable[[str], Path]:
         return folder
 
     return write
+
+
+# --- a platform ----------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Answer:
+    """What a platform answers to one request."""
+
+    body: bytes = b""
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=lambda: {"Content-Type": "application/json"})
+    cut: int | None = None
+    """Bytes after which the connection ends, once."""
+
+
+class Platform:
+    """A server that plays answers of a platform that were recorded, and keeps what it was asked."""
+
+    token = "mlc_" + "k3y0" * 8
+
+    def __init__(self) -> None:
+        self.answers: dict[tuple[str, str], list[Answer]] = {}
+        """(method, path) → the answers in order, of which the last stays."""
+        self.requests: list[dict[str, Any]] = []
+        self.has_ranges = True
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_PlatformRequest, self))
+        self.api = f"http://127.0.0.1:{self._server.server_port}"
+        self.env = {"JETTY_API_URL": self.api, "JETTY_API_TOKEN": self.token}
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
+        self._thread.start()
+
+    def play(self, file: Path) -> None:
+        """file: JSON, a list of {method, path, status, headers, json or text}."""
+        for one in json.loads(file.read_text()):
+            body = json.dumps(one["json"]) if "json" in one else one["text"]
+            self.on(one["method"], one["path"], body, one.get("status", 200), **one.get("headers", {}))
+
+    def on(
+        self, method: str, path: str, body: str | bytes, status: int = 200, cut: int | None = None, **headers: str
+    ) -> None:
+        raw = body.encode() if isinstance(body, str) else body
+        named = {"Content-Type": "application/json", **{name.replace("_", "-"): text for name, text in headers.items()}}
+        self.answers.setdefault((method, path), []).append(Answer(raw, status, named, cut))
+
+    def asked(self) -> list[str]:
+        return [f"{one['method']} {one['path']}" for one in self.requests]
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join(timeout=60)
+
+
+class _PlatformRequest(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def __init__(self, platform: Platform, *args: Any):
+        self._platform = platform
+        super().__init__(*args)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        self._answer()
+
+    do_POST = do_PUT = do_GET  # noqa: N815
+
+    def _answer(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"] or 0))
+        asked = {"method": self.command, "path": self.path, "headers": dict(self.headers), "body": body}
+        self._platform.requests.append(asked)
+        known = self._platform.answers.get((self.command, self.path), [])
+        answer = known.pop(0) if len(known) > 1 else known[0] if known else Answer(b'{"detail":"Not found"}', 404)
+        if self.headers["Authorization"] != f"Bearer {self._platform.token}":
+            answer = Answer(b'{"detail":"Invalid or inactive API key"}', 401)
+        asks_for = self.headers["Range"] if self._platform.has_ranges else None
+        start = int((asks_for or "bytes=0-")[6:].rstrip("-"))
+        part = answer.body[start:]
+        status = 206 if start and answer.status == 200 else answer.status
+        self.send_response(status)
+        named = {"Content-Length": str(len(part)), "Connection": "close", **answer.headers}
+        if status == 206:
+            named["Content-Range"] = f"bytes {start}-{len(answer.body) - 1}/{len(answer.body)}"
+        for name, text in named.items():
+            self.send_header(name, text)
+        self.end_headers()
+        self.wfile.write(part[: answer.cut])
+        answer.cut = None
+        self.close_connection = True
+
+
+@pytest.fixture
+def platform_server() -> Iterator[Platform]:
+    server = Platform()
+    yield server
+    server.close()
 
 
 @pytest.fixture

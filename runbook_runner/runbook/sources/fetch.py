@@ -14,12 +14,13 @@ from collections.abc import Callable
 from contextlib import closing
 from http import HTTPStatus
 from ipaddress import ip_address
-from typing import Any, Final, cast
+from typing import Final, cast
 from urllib.parse import SplitResult, quote, urldefrag, urljoin, urlsplit
 
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.network.addresses import Address, is_public
-from runbook_runner.core.network.tls import trusted_roots
+from runbook_runner.core.network.deadlines import TimedTlsSocket
+from runbook_runner.core.network.tls import trusted_by_user
 from runbook_runner.core.settings import MAX_RUNBOOK_BYTES, Settings
 
 MAX_REDIRECTS: Final = 5
@@ -38,19 +39,6 @@ _GIST: Final = re.compile(r"https://gist\.github\.com/([^/]+)/([0-9a-f]+)/?")
 _CONFIDENTIAL: Final = re.compile(r"(?<=//)[^/?#]*@|[?#].*", re.DOTALL)
 
 
-class _Timed(ssl.SSLSocket):
-    """Its reads end at one deadline: a server could send a byte of a header now and then, or `100 Continue` forever."""
-
-    deadline: float
-
-    def recv_into(self, *arguments: Any, **options: Any) -> int:
-        left = self.deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError("the server is too slow")
-        self.settimeout(left)
-        return super().recv_into(*arguments, **options)
-
-
 def fetch(
     url: str, *, is_allowed: IsAllowed = is_public, tls: ssl.SSLContext | None = None, timeout_s: float = TIMEOUT_S
 ) -> bytes:
@@ -61,8 +49,8 @@ def fetch(
     """
     deadline = time.monotonic() + timeout_s
     target = _checked(raw_address(url), url)
-    tls = tls or _tls()
-    tls.sslsocket_class = _Timed
+    tls = tls or trusted_by_user(Settings.load().ca_bundle)
+    tls.sslsocket_class = TimedTlsSocket
     for _ in range(MAX_REDIRECTS + 1):
         with closing(_connect(target, resolve(target, is_allowed), tls, deadline)) as connection:
             answer = _ask(connection, target)
@@ -103,17 +91,6 @@ def resolve(url: SplitResult, is_allowed: IsAllowed) -> tuple[Address, ...]:
     return addresses
 
 
-def _tls() -> ssl.SSLContext:
-    context = trusted_roots()
-    bundle = Settings.load().ca_bundle
-    if bundle is not None:
-        try:
-            context.load_verify_locations(bundle)
-        except OSError as error:
-            raise InputError(f"The CA bundle can't be read: {error}.", where=str(bundle)) from error
-    return context
-
-
 def _checked(address: str, given: str) -> SplitResult:
     """The address without its fragment, its host as DNS spells it. given: for messages."""
     where = safe_url(given)
@@ -143,7 +120,7 @@ def _connect(
     for address in addresses:
         try:
             plain = socket.create_connection((str(address), port), timeout=max(deadline - time.monotonic(), 0.001))
-            connection.sock = secured = cast(_Timed, tls.wrap_socket(plain, server_hostname=url.hostname))
+            connection.sock = secured = cast(TimedTlsSocket, tls.wrap_socket(plain, server_hostname=url.hostname))
             secured.deadline = deadline
             return connection
         except OSError as error:
