@@ -1,6 +1,6 @@
 """Trajectory: the fold. `trajectory.json` is this pure function of `events.jsonl`, at any moment of the run."""
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -27,6 +27,8 @@ from runbook_runner.core.events import (
     Status,
     Usage,
 )
+from runbook_runner.core.text import counted
+from runbook_runner.trajectory.folders import EVENTS_FILE
 from runbook_runner.trajectory.models import (
     Attributes,
     FileRef,
@@ -40,6 +42,27 @@ from runbook_runner.trajectory.models import (
 )
 
 STEP = "run"
+MOST_NOTES = 10_000
+"""In `events`: of more, the first and the last half. The log has all of them."""
+
+
+@dataclass
+class _Notes:
+    first: list[TrajectoryEvent] = field(default_factory=list)
+    last: deque[TrajectoryEvent] = field(default_factory=lambda: deque(maxlen=MOST_NOTES // 2))
+    count: int = 0
+
+    def append(self, note: TrajectoryEvent) -> None:
+        self.count += 1
+        half = self.first if len(self.first) < MOST_NOTES // 2 else self.last
+        half.append(note)
+
+    def all(self) -> list[TrajectoryEvent]:
+        if not (left_out := self.count - len(self.first) - len(self.last)):
+            return [*self.first, *self.last]
+        message = f"{counted(left_out, 'event')} left out here; {EVENTS_FILE} has all of them"
+        note = TrajectoryEvent(ts=self.first[-1].ts, level="info", message=message, step=STEP)
+        return [*self.first, note, *self.last]
 
 
 @dataclass
@@ -65,7 +88,7 @@ class _State:
     """By path: recovery collects the files of a dead run again."""
     evaluated: Evaluated | None = None
     finished: RunFinished | None = None
-    notes: list[TrajectoryEvent] = field(default_factory=list)
+    notes: _Notes = field(default_factory=_Notes)
     has_gaps: bool = False
     """Lines of the log are damaged or gone: what the numbers of the others say."""
 
@@ -210,7 +233,7 @@ def _trajectory(state: _State) -> Trajectory:
         error=state.finished.error if state.finished else None,
         triggered_by_routine_id=None,
         webhook_url=None,
-        events=state.notes,
+        events=state.notes.all(),
     )
 
 

@@ -1,13 +1,12 @@
 """Trajectory: the folders on disk, their files and their names. Layout:
 `{home}/trajectories/{collection}/{task}/{trajectory_id}/` (design §6). Without pydantic, which is slow."""
 
-import re
 from pathlib import Path
 
 from runbook_runner.core import ids
 from runbook_runner.core.disk.private import FOLDER
 from runbook_runner.core.errors import InputError, RecordingError
-from runbook_runner.core.files import is_file, make_folder, write_atomically
+from runbook_runner.core.files import make_folder, write_atomically
 
 EVENTS_FILE = "events.jsonl"
 TRAJECTORIES = "trajectories"
@@ -22,9 +21,6 @@ CHECKS = "checks"
 SESSIONS = f"{AGENT}/sessions"
 COLLECTED = (RESULTS, SESSIONS)
 """Folders whose files and names come from the sandbox; the runner writes all others."""
-
-_SHORTEST = 3
-_BEGINNING = rf"[0-9a-f]{{{_SHORTEST},7}}"  # of an id: ids.new_trajectory_id
 
 
 class UnknownTrajectoryError(InputError):
@@ -59,29 +55,6 @@ def create_parent(home: Path, parent: Path) -> None:
     make_folder(home)
     make_folder(parent, FOLDER)
     _keep_out_of_git(home / TRAJECTORIES)
-
-
-def find_folder(home: Path, name: str) -> Path:
-    """A trajectory's folder. name: the folder itself, or the id of a run below `home`, or so much of an id that it is
-    the only one. Raises InputError."""
-    if is_file(Path(name) / EVENTS_FILE):
-        return Path(name).absolute()
-    found, meant = (_logs(home, name) if ids.is_name(name) else []), "the id"
-    if not found and re.fullmatch(_BEGINNING, name):
-        found, meant = _logs(home, f"{name}*"), "ids that begin with"
-    if not found:
-        hint = "Give a trajectory's folder, or the id that `runbook run` printed; RUNBOOK_HOME says where to look."
-        if re.fullmatch(rf"[0-9a-f]{{1,{_SHORTEST - 1}}}", name):
-            hint = f"The beginning of an id has at least {_SHORTEST} characters. {hint}"
-        raise UnknownTrajectoryError(f"There is no trajectory {name!r} in {home}.", hint=hint)
-    if len(found) > 1:
-        lines = "\n".join(f"  {path.parent}" for path in found)
-        raise InputError(f"{len(found)} trajectories have {meant} {name}; give the folder:", hint=lines)
-    return found[0].parent
-
-
-def _logs(home: Path, pattern: str) -> list[Path]:
-    return sorted((home / TRAJECTORIES).glob(f"*/*/{pattern}/{EVENTS_FILE}"))
 
 
 def _keep_out_of_git(trajectories: Path) -> None:

@@ -1,5 +1,6 @@
 """Trajectory: reads the log of a trajectory folder, folds it, and repairs what a dead process has left in it."""
 
+import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,10 +11,11 @@ from runbook_runner.core.disk.walk import MOST_RECORDED, walk
 from runbook_runner.core.errors import InputError, RecordingError
 from runbook_runner.core.events import Recorded, RunFinished, parse_line
 from runbook_runner.core.files import is_link, opened_atomically, write_atomically
-from runbook_runner.trajectory.export.atif import write_atif
+from runbook_runner.trajectory.export.atif import Atif
 from runbook_runner.trajectory.fold import fold
 from runbook_runner.trajectory.folders import AGENT, COLLECTED, EVENTS_FILE, TRAJECTORY_FILE
 from runbook_runner.trajectory.models import Trajectory
+from runbook_runner.trajectory.overlay import locked, overlay_as_far_as_known, touch
 
 _BLOCK = 1 << 16
 _LONGEST_LINE = 64 << 20  # a longer one is not of this program
@@ -59,13 +61,16 @@ def follow_events(folder: Path, is_over: Callable[[], bool]) -> Iterator[Recorde
 
 
 def write_fold(folder: Path) -> Trajectory:
-    """Folds the log of a folder into its `trajectory.json` and `agent/atif.json`. Raises RecordingError."""
-    events = list(read_events(folder))
-    trajectory = fold(events)
+    """Folds the log of a folder into its `trajectory.json`, with what was set since it was recorded, and into
+    `agent/atif.json`; holds one event at a time. Returns what the log says. Raises InputError, RecordingError."""
     try:
-        write_atomically(folder / TRAJECTORY_FILE, trajectory.model_dump_json(indent=1) + "\n", mode=FILE)
-        with opened_atomically(folder / AGENT / "atif.json", mode=FILE) as out:
-            write_atif(events, out)
+        with locked(folder):
+            atif = Atif()
+            trajectory = fold(_passing(read_events(folder), atif))
+            write_atomically(folder / TRAJECTORY_FILE, _with_overlay(trajectory, folder), mode=FILE)
+            with opened_atomically(folder / AGENT / "atif.json", mode=FILE) as out:
+                atif.write(out)
+        touch(folder)
     except OSError as error:
         raise RecordingError(
             f"Can't write the trajectory: {error.strerror}.",
@@ -73,6 +78,19 @@ def write_fold(folder: Path) -> Trajectory:
             hint="Its event log is complete; make room and run `runbook` again to have it folded.",
         ) from error
     return trajectory
+
+
+def _passing(events: Iterator[Recorded], atif: Atif) -> Iterator[Recorded]:
+    for recorded in events:
+        atif.feed(recorded)
+        yield recorded
+
+
+def _with_overlay(trajectory: Trajectory, folder: Path) -> str:
+    text, overlay = trajectory.model_dump_json(indent=1), overlay_as_far_as_known(folder)
+    if overlay.labels or overlay.status:
+        text = json.dumps(overlay.over(json.loads(text)), indent=1, ensure_ascii=False)
+    return text + "\n"
 
 
 def require_no_links(folder: Path) -> None:

@@ -16,7 +16,7 @@ from runbook_runner.runner.optimize.proposals import Change, propose
 from runbook_runner.runner.optimize.quoted import one_line
 from runbook_runner.runner.optimize.shown import Shown, newest, read_shown
 from runbook_runner.runner.request.resolve import task_of
-from runbook_runner.trajectory.folders import find_folder
+from runbook_runner.trajectory.index.names import find_folder
 
 LAST: Final = 5
 """Runs that are looked at when none are named (contract §12.1)."""

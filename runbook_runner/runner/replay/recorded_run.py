@@ -28,7 +28,8 @@ from runbook_runner.core.spec import RunSpec
 from runbook_runner.runbook.parts.steps import step_blocks
 from runbook_runner.runner.request.valid_spec import require_valid_spec
 from runbook_runner.sandbox.backends import BACKENDS
-from runbook_runner.trajectory.folders import SPEC_FILE, find_folder
+from runbook_runner.trajectory.folders import SPEC_FILE
+from runbook_runner.trajectory.index.names import find_folder
 from runbook_runner.trajectory.store import read_events, require_no_links
 
 MODEL_FOLDER = "model"

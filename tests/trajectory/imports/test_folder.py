@@ -13,10 +13,10 @@ from runbook_runner.core.clock import moment
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.events import AgentMessage, Artifact, RunFinished, RunStarted
 from runbook_runner.core.redaction import Redactor
-from runbook_runner.trajectory.folders import find_folder
 from runbook_runner.trajectory.imports.folder import record_imported
 from runbook_runner.trajectory.imports.hosted import place_of, read_hosted, stored_files
 from runbook_runner.trajectory.imports.imported import Timed
+from runbook_runner.trajectory.index.names import find_folder
 from runbook_runner.trajectory.store import read_events
 
 BEGUN, SAID, ENDED = (f"2026-07-01T09:00:0{n}.000000Z" for n in range(3))

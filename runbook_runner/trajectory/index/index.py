@@ -1,0 +1,260 @@
+"""Trajectory, index: an SQLite file in the user's data folder, brought up to date at each use.
+
+It is never believed: task folders whose time is not the known one are listed again, runs that were not over are looked
+at again, and rows are held against their files before they are shown. One that is missing, damaged or of another
+version is made again; where it can't be written, one in memory does."""
+
+import hashlib
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from runbook_runner.core import ids
+from runbook_runner.core.disk.private import private_folder, private_opener
+from runbook_runner.core.errors import NotReadyError
+from runbook_runner.core.settings import user_data
+from runbook_runner.trajectory.folders import TRAJECTORIES
+from runbook_runner.trajectory.index.rows import RACY_NS, Read, Row, read_row, stamp_of
+
+FOLDER: Final = "index"
+_VERSION = 1
+_PATIENCE_S = 5.0
+_BATCH = 2000
+_TIMES = 5  # that rows which change while they are read are read again
+_COLUMNS = ", ".join(Row._fields)
+_SCHEMA = f"""
+CREATE TABLE tasks (path TEXT PRIMARY KEY, mtime_ns INTEGER, racy INTEGER) WITHOUT ROWID;
+CREATE TABLE runs ({_COLUMNS}, PRIMARY KEY (folder));
+CREATE TABLE labels (folder TEXT, key TEXT, value TEXT, PRIMARY KEY (folder, key)) WITHOUT ROWID;
+CREATE INDEX by_created ON runs (created, folder);
+CREATE INDEX by_task ON runs (collection, task, mtime_ns, id);
+CREATE INDEX by_id ON runs (id);
+CREATE INDEX by_status ON runs (status, created);
+CREATE INDEX by_unsettled ON runs (unsettled) WHERE unsettled;
+CREATE INDEX by_label ON labels (key, value, folder);
+PRAGMA user_version = {_VERSION};
+"""
+
+_Found = TypeVar("_Found")
+
+
+def index_path(home: Path, data: Path) -> Path:
+    """Of the index of a home. It lies in the user's data, as what is in a home may have come with a clone."""
+    digest = hashlib.sha256(os.path.realpath(home).encode("utf-8", "surrogateescape")).hexdigest()
+    return data / FOLDER / f"{digest[:32]}.sqlite"
+
+
+def with_index(home: Path, use: Callable[["Index"], _Found], data: Path | None = None) -> _Found:
+    """Returns what `use` says of the index of a home, brought up to date. It is called again with another index when
+    the first turns out to be damaged."""
+    path = index_path(home, data or user_data())
+    for tried in range(2):
+        try:
+            with _opened(path) as database, closing(database):
+                index = Index(home, database)
+                index.refresh()
+                return use(index)
+        except (sqlite3.Error, NotReadyError, OSError) as error:
+            if tried or not _is_damaged(error):
+                break
+            remove_index(path)
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as database:
+        database.executescript(_SCHEMA)
+        index = Index(home, database)
+        index.refresh()
+        return use(index)
+
+
+def rebuilt(home: Path, data: Path | None = None) -> int:
+    """Makes the index anew; returns how many runs there are."""
+    remove_index(index_path(home, data or user_data()))
+    return with_index(home, lambda index: index.count("1", ()), data)
+
+
+def remove_index(path: Path) -> None:
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        with suppress(OSError):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+def _is_damaged(error: Exception) -> bool:
+    """A lock, a full disk and a closed folder are no damage."""
+    if isinstance(error, sqlite3.OperationalError):
+        return "no such" in str(error) or "disk I/O" in str(error) or "readonly" in str(error)
+    return isinstance(error, sqlite3.DatabaseError)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[sqlite3.Connection]:
+    """Raises NotReadyError, OSError, sqlite3.Error."""
+    private_folder(path.parent.parent, FOLDER)
+    os.close(private_opener(str(path), os.O_RDWR | os.O_CREAT))
+    database = sqlite3.connect(path, timeout=_PATIENCE_S, isolation_level=None)
+    try:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = OFF")  # it is a cache
+        (version,) = database.execute("PRAGMA user_version").fetchone()
+        if version != _VERSION:
+            _make(database)
+        yield database
+    except BaseException:
+        database.close()
+        raise
+
+
+def _make(database: sqlite3.Connection) -> None:
+    """Another process may be about to do the same."""
+    database.execute("BEGIN IMMEDIATE")
+    with _transaction(database):
+        (version,) = database.execute("PRAGMA user_version").fetchone()
+        if version == _VERSION:
+            return
+        names = database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+        for (name,) in names:
+            database.execute(f'DROP TABLE "{name}"')
+        for statement in _SCHEMA.split(";"):
+            database.execute(statement)
+
+
+@contextmanager
+def _transaction(database: sqlite3.Connection) -> Iterator[None]:
+    try:
+        yield
+        database.execute("COMMIT")
+    except BaseException:
+        with suppress(sqlite3.Error):
+            database.execute("ROLLBACK")
+        raise
+
+
+class Index:
+    """The runs of one home."""
+
+    def __init__(self, home: Path, database: sqlite3.Connection):
+        self.top = str(home / TRAJECTORIES)
+        self._database = database
+
+    # --- keeping it true ---------------------------------------------------------------------------------------------
+
+    def refresh(self) -> None:
+        """Raises sqlite3.Error."""
+        known = {path: (mtime, racy) for path, mtime, racy in self._database.execute("SELECT * FROM tasks")}
+        found = dict(_tasks(self.top))
+        for path in known.keys() - found.keys():
+            self._forget_task(path)
+        for path, mtime_ns in found.items():
+            if known.get(path) != (mtime_ns, 0):
+                self._list(path, mtime_ns)
+        self._look_again(folder for (folder,) in self._all("SELECT folder FROM runs WHERE unsettled"))
+
+    def _list(self, path: str, mtime_ns: int) -> None:
+        """Takes the runs of a task folder anew, as far as their own folders have changed."""
+        now = time.time_ns()
+        there = dict(_runs(f"{self.top}/{path}"))
+        collection, task = path.split("/")
+        rows = self._all("SELECT id, mtime_ns FROM runs WHERE collection = ? AND task = ?", (collection, task))
+        known = dict(rows)
+        self._forget(f"{path}/{name}" for name in known.keys() - there.keys())
+        self._read([f"{path}/{name}" for name, mtime in there.items() if known.get(name) != mtime])
+        racy = int(mtime_ns > now - RACY_NS)
+        self._database.execute("INSERT OR REPLACE INTO tasks VALUES (?, ?, ?)", (path, mtime_ns, racy))
+
+    def _read(self, folders: Sequence[str]) -> None:
+        for begin in range(0, len(folders), _BATCH):
+            some = folders[begin : begin + _BATCH]
+            self._keep(some, [read for folder in some if (read := read_row(self.top, folder))])
+
+    def _keep(self, folders: Iterable[str], found: Iterable[Read]) -> None:
+        with self._writing():
+            self._delete(folders)
+            marks = ", ".join("?" * len(Row._fields))
+            self._database.executemany(f"INSERT OR REPLACE INTO runs VALUES ({marks})", (read.row for read in found))
+            pairs = ((read.row.folder, key, value) for read in found for key, value in read.labels.items())
+            self._database.executemany("INSERT OR REPLACE INTO labels VALUES (?, ?, ?)", pairs)
+
+    def _forget(self, folders: Iterable[str]) -> None:
+        gone = list(folders)
+        if gone:
+            with self._writing():
+                self._delete(gone)
+
+    def _delete(self, folders: Iterable[str]) -> None:
+        for table in ("runs", "labels"):
+            self._database.executemany(f"DELETE FROM {table} WHERE folder = ?", ((folder,) for folder in folders))
+
+    def _forget_task(self, path: str) -> None:
+        collection, task = path.split("/")
+        rows = self._all("SELECT folder FROM runs WHERE collection = ? AND task = ?", (collection, task))
+        self._forget(folder for (folder,) in rows)
+        self._database.execute("DELETE FROM tasks WHERE path = ?", (path,))
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        self._database.execute("BEGIN IMMEDIATE")
+        with _transaction(self._database):
+            yield
+
+    def _look_again(self, folders: Iterable[str]) -> bool:
+        """Reads the runs again whose files are not as they were; returns whether there are any."""
+        changed = []
+        for folder in folders:
+            rows = self._all("SELECT stamp, mtime_ns, status FROM runs WHERE folder = ?", (folder,))
+            stamp, mtime_ns, status = rows[0] if rows else ("", 0, None)
+            settled = status not in ("running", "pending") and mtime_ns <= time.time_ns() - RACY_NS
+            if settled or stamp != stamp_of(f"{self.top}/{folder}"):
+                changed.append(folder)
+        self._read(changed)
+        return bool(changed)
+
+    # --- asking it ---------------------------------------------------------------------------------------------------
+
+    def rows(self, where: str, values: Sequence[Any], order: str, limit: int, offset: int = 0) -> list[Row]:
+        """where, order: SQL of this program's own; values: for its marks. Each row is as its files are now."""
+        sql = f"SELECT {_COLUMNS} FROM runs WHERE {where} ORDER BY {order} LIMIT ? OFFSET ?"
+        for _ in range(_TIMES):
+            found = [Row(*row) for row in self._all(sql, (*values, limit, offset))]
+            stale = [row.folder for row in found if row.stamp != stamp_of(f"{self.top}/{row.folder}")]
+            if not stale:
+                break
+            self._read(stale)
+        return found
+
+    def count(self, where: str, values: Sequence[Any]) -> int:
+        return int(self._all(f"SELECT count(*) FROM runs WHERE {where}", values)[0][0])
+
+    def columns(self, names: str, where: str = "1", values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """names: SQL of this program's own, such as `DISTINCT task`."""
+        return self._all(f"SELECT {names} FROM runs WHERE {where}", values)
+
+    def labels(self, row: Row) -> dict[str, str]:
+        return dict(self._all("SELECT key, value FROM labels WHERE folder = ? ORDER BY key", (row.folder,)))
+
+    def _all(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        return self._database.execute(sql, values).fetchall()
+
+
+def _tasks(top: str) -> Iterator[tuple[str, int]]:
+    """`collection/task` → the time of that folder. No link is followed."""
+    for collection in _folders(top):
+        for task in _folders(collection.path):
+            with suppress(OSError):
+                yield f"{collection.name}/{task.name}", task.stat(follow_symlinks=False).st_mtime_ns
+
+
+def _runs(path: str) -> Iterator[tuple[str, int]]:
+    for run in _folders(path):
+        with suppress(OSError):
+            yield run.name, run.stat(follow_symlinks=False).st_mtime_ns
+
+
+def _folders(path: str) -> Iterator["os.DirEntry[str]"]:
+    """Of names as this program gives; hidden ones are on their way in or out."""
+    try:
+        with os.scandir(path) as entries:
+            yield from (entry for entry in entries if ids.is_name(entry.name) and entry.is_dir(follow_symlinks=False))
+    except OSError:
+        return

@@ -1,0 +1,86 @@
+"""Trajectory, index: what a user may call a run: its folder, its id, the beginning of it, `@last`, `@last-failed`."""
+
+import re
+from pathlib import Path
+from typing import Final
+
+from runbook_runner.core import ids
+from runbook_runner.core.errors import InputError
+from runbook_runner.core.files import is_file
+from runbook_runner.core.text import did_you_mean
+from runbook_runner.trajectory.folders import EVENTS_FILE, TRAJECTORIES, UnknownTrajectoryError
+from runbook_runner.trajectory.index.index import Index, with_index
+from runbook_runner.trajectory.index.rows import Row
+
+NAMES_HELP: Final = "A trajectory folder, an id or its first characters, @last or @last-failed."
+_SPECIAL: Final = {"@last": "1", "@last-failed": "(status IN ('failed', 'cancelled') OR verdict = 'fail')"}
+_SHORTEST = 3
+_MOST_TOLD = 20
+_LATEST = "created DESC, folder DESC"
+
+
+def find_folder(home: Path, name: str) -> Path:
+    """A trajectory's folder. name: see NAMES_HELP; also `COLLECTION/TASK/ID`. Raises InputError."""
+    if "\0" not in name and is_file(Path(name) / EVENTS_FILE):
+        return Path(name).absolute()
+    if name.startswith("@"):
+        return _special(home, name)
+    found, meant = _with_id(home, name), "the id"
+    if not found and ids.is_name(name) and len(name) >= _SHORTEST:
+        found, meant = _beginning_with(home, name), "ids that begin with"
+    if not found:
+        raise _unknown(home, name)
+    if len(found) > 1:
+        told = [f"  {path}" for path in found[:_MOST_TOLD]]
+        more = [f"  … and {len(found) - _MOST_TOLD} more"] if len(found) > _MOST_TOLD else []
+        hint = "\n".join(told + more)
+        raise InputError(f"{len(found)} trajectories have {meant} {name}; give the folder:", hint=hint)
+    return found[0]
+
+
+def _special(home: Path, name: str) -> Path:
+    if name not in _SPECIAL:
+        hint = did_you_mean(name, _SPECIAL) or f"Known: {', '.join(_SPECIAL)}."
+        raise UnknownTrajectoryError(f"There is no run called {name!r}.", hint=hint)
+    rows = with_index(home, lambda index: index.rows(_SPECIAL[name], (), _LATEST, 20))
+    with_log = (path for row in rows if is_file((path := folder_of(home, row)) / EVENTS_FILE))
+    if latest := next(with_log, None):
+        return latest
+    what = "has failed yet" if name == "@last-failed" else "is recorded yet"
+    raise UnknownTrajectoryError(f"No run {what} in {home}.", hint="RUNBOOK_HOME says where to look.")
+
+
+def folder_of(home: Path, row: Row) -> Path:
+    return home / TRAJECTORIES / row.folder
+
+
+def _with_id(home: Path, name: str) -> list[Path]:
+    """Without the index: there are few task folders."""
+    parts = name.split("/")
+    if len(parts) not in (1, 3) or not all(map(ids.is_name, parts)):
+        return []
+    pattern = f"*/*/{name}" if len(parts) == 1 else name
+    return sorted(path.parent for path in (home / TRAJECTORIES).glob(f"{pattern}/{EVENTS_FILE}"))
+
+
+def _beginning_with(home: Path, name: str) -> list[Path]:
+    def of(index: Index) -> list[Row]:
+        return index.rows("id >= ? AND id < ?", (name, f"{name}\U0010ffff"), _LATEST, 1000)
+
+    found = [folder_of(home, row) for row in with_index(home, of)]
+    return sorted(path for path in found if is_file(path / EVENTS_FILE))
+
+
+def _unknown(home: Path, name: str) -> InputError:
+    hint = "Give a trajectory's folder, or the id that `runbook run` printed; RUNBOOK_HOME says where to look."
+    if re.fullmatch(rf"[0-9a-f]{{1,{_SHORTEST - 1}}}", name):
+        hint = f"The beginning of an id has at least {_SHORTEST} characters. {hint}"
+    elif ids.is_name(name):
+
+        def near(index: Index) -> list[str]:
+            where, values = "id LIKE ? OR id LIKE ?", (f"{name[:2]}%", f"%{name[-3:]}")
+            return [row.id for row in index.rows(where, values, _LATEST, 200)]
+
+        meant = did_you_mean(name, with_index(home, near)) if len(name) > _SHORTEST else None
+        hint = " ".join(filter(None, [meant, hint]))
+    return UnknownTrajectoryError(f"There is no trajectory {name!r} in {home}.", hint=hint)

@@ -1,0 +1,198 @@
+"""Trajectory, index: what the index keeps of a run, read from its folder. Everything there may have come with a clone:
+each field is bounded and of its type, and what can't be read is a row that says so."""
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from runbook_runner.core.disk.links import open_regular
+from runbook_runner.core.text import encodable
+from runbook_runner.trajectory.folders import EVENTS_FILE, TRAJECTORY_FILE
+from runbook_runner.trajectory.overlay import LABELS_FILE, MOST_BYTES, overlay_as_far_as_known
+
+RACY_NS: Final = 2_000_000_000
+"""A file that was changed so shortly before it was read may change again within the same tick of its clock."""
+STATUSES: Final = ("pending", "running", "completed", "failed", "cancelled", "archived")
+_MOST_TEXT, _MOST_LABELS = 500, 200
+_MOST_FIRST_LINE, _MOST_END = 16 << 20, 1 << 16
+_BROKEN = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+
+
+class Row(NamedTuple):
+    """One run; the names are the columns of the index."""
+
+    folder: str
+    """Below the trajectories: `collection/task/id`."""
+    collection: str
+    task: str
+    id: str
+    status: str | None
+    """`None`: see `problem`."""
+    verdict: str | None
+    score: float | None
+    agent: str | None
+    model: str | None
+    created: str | None
+    updated: str | None
+    seconds: float | None
+    tokens: int | None
+    cost_usd: float | None
+    """`None`: not known."""
+    error: str | None
+    problem: str | None
+    """Why its files can't be read."""
+    stamp: str
+    """Of the files that this was read from."""
+    mtime_ns: int
+    """Of the trajectory folder."""
+    unsettled: int
+    """1: it is to be looked at again: it was not over, or had just been changed."""
+
+
+class Read(NamedTuple):
+    row: Row
+    labels: Mapping[str, str]
+
+
+def stamp_of(folder: str) -> str:
+    """Compared by equality only, so that a clock that goes back does no harm."""
+    parts = [_stamp(f"{folder}/{name}") for name in (TRAJECTORY_FILE, LABELS_FILE)]
+    if not parts[0]:
+        parts.append(_stamp(f"{folder}/{EVENTS_FILE}"))
+    return " ".join(parts)
+
+
+def _stamp(path: str) -> str:
+    try:
+        seen = os.lstat(path)
+    except OSError:
+        return ""
+    return f"{seen.st_mtime_ns}:{seen.st_size}:{seen.st_ino}"
+
+
+def read_row(top: str, folder: str) -> Read | None:
+    """top: the folder of all trajectories. `None` when there is no run: a folder without a log and a trajectory."""
+    path = f"{top}/{folder}"
+    try:
+        mtime_ns, now = os.lstat(path).st_mtime_ns, time.time_ns()
+    except OSError:
+        return None
+    stamp, problem = stamp_of(path), None
+    if not stamp.strip():
+        return None
+    try:
+        body = _body(Path(path))
+    except OSError as error:
+        body, problem = {}, f"it can't be read: {error.strerror}"
+    except _BROKEN:
+        body, problem = {}, "its files are damaged"
+    fresh = mtime_ns > now - RACY_NS
+    try:
+        return _read(folder, body, problem, stamp, mtime_ns, fresh=fresh)
+    except _BROKEN:
+        return _read(folder, {}, "its trajectory.json is not of this program", stamp, mtime_ns, fresh=fresh)
+
+
+def _body(path: Path) -> dict[str, Any]:
+    """Raises OSError, and what JSON from outside can raise."""
+    try:
+        with open_regular(path / TRAJECTORY_FILE) as file:
+            body = dict(json.loads(file.read(MOST_BYTES)))
+    except FileNotFoundError:
+        body = _from_log(path / EVENTS_FILE)
+    return overlay_as_far_as_known(path).over(body)
+
+
+def _from_log(path: Path) -> dict[str, Any]:
+    """Of a run that is not over, or died: its first event, and its last when that is its end."""
+    with open_regular(path) as log:
+        first = json.loads(log.readline(_MOST_FIRST_LINE))
+        if first["type"] != "run.started":
+            raise ValueError("no first event")
+        size = os.fstat(log.fileno()).st_size
+        log.seek(max(0, size - _MOST_END))
+        lines = log.read(_MOST_END).splitlines()
+    last = _last(lines)
+    over = last.get("type") == "run.finished"
+    labels = [{"key": key, "value": value} for key, value in dict(first.get("labels") or {}).items()]
+    return {
+        "status": last.get("status") if over else "running",
+        "error": last.get("error") if over else None,
+        "created": first["ts"],
+        "updated": last.get("ts") or first["ts"],
+        "init_params": first.get("init_params"),
+        "labels": labels,
+        "steps": {"run": {"duration_seconds": last.get("seconds")}} if over else {},
+    }
+
+
+def _last(lines: list[bytes]) -> dict[str, Any]:
+    """The last line that is whole."""
+    for line in reversed(lines):
+        try:
+            return dict(json.loads(line))
+        except _BROKEN:
+            continue
+    return {}
+
+
+def _read(folder: str, body: dict[str, Any], problem: str | None, stamp: str, mtime_ns: int, *, fresh: bool) -> Read:
+    collection, task, name = folder.split("/")
+    params, steps = _object(body.get("init_params")), _object(body.get("steps"))
+    step = _object(next(reversed(steps.values()), None))
+    outputs = _object(step.get("outputs"))
+    usage = _object(outputs.get("usage"))
+    status = body.get("status") if body.get("status") in STATUSES else None
+    if status is None and problem is None:
+        problem = "it has no status that this version knows"
+    row = Row(
+        folder=encodable(folder),
+        collection=encodable(collection),
+        task=encodable(task),
+        id=encodable(name),
+        status=status,
+        verdict=_text(outputs.get("verdict")),
+        score=_score(body),
+        agent=_text(params.get("agent")),
+        model=_text(params.get("model")),
+        created=_text(body.get("created")),
+        updated=_text(body.get("updated")),
+        seconds=_number(step.get("duration_seconds")),
+        tokens=_whole(usage.get("total_tokens")),
+        cost_usd=_number(usage.get("cost_usd")),
+        error=_text(body.get("error")),
+        problem=problem,
+        stamp=stamp,
+        mtime_ns=mtime_ns,
+        unsettled=int(fresh or status in ("pending", "running")),
+    )
+    labels = [label for label in body.get("labels") or () if isinstance(label, dict)][:_MOST_LABELS]
+    pairs = ((_text(label.get("key")), _text(str(label.get("value")))) for label in labels)
+    return Read(row, {key: value or "" for key, value in pairs if key})
+
+
+def _score(body: dict[str, Any]) -> float | None:
+    """The mean of the judge's scores, as a gate has it; none when a criterion has none."""
+    judge = _object(_object(_object(body.get("attributes")).get("params")).get("judge"))
+    return None if judge.get("errors") else _number(judge.get("score"))
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _text(value: Any) -> str | None:
+    return encodable(value[:_MOST_TEXT]) if isinstance(value, str) else None
+
+
+def _number(value: Any) -> float | None:
+    number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    return number if number is not None and abs(number) < 1e15 else None
+
+
+def _whole(value: Any) -> int | None:
+    number = _number(value)
+    return None if number is None else int(number)

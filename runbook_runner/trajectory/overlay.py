@@ -1,0 +1,172 @@
+"""Trajectory: labels and a status that a run got after it was recorded (contract §1.8).
+
+Without pydantic, which is slow. They lie in `labels.json` beside the log, and are laid over every fold of it:
+`trajectory.json` has them too. A lock on the folder is held while either file is written, so that nothing of two
+writers is lost."""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from runbook_runner.core.clock import now_iso
+from runbook_runner.core.disk.links import open_regular
+from runbook_runner.core.disk.private import FILE
+from runbook_runner.core.errors import InputError, RecordingError
+from runbook_runner.core.files import write_atomically
+from runbook_runner.core.text import did_you_mean
+from runbook_runner.trajectory.folders import TRAJECTORY_FILE
+
+LABELS_FILE: Final = "labels.json"
+OVERRIDES: Final = ("pending", "completed", "failed", "cancelled", "archived")
+"""What a status can be set to; a run itself says that it is running."""
+MOST_BYTES: Final = 64 << 20  # of a trajectory.json: a larger one is not of this program
+_MOST_LABEL_BYTES = 4 << 20
+_MOST_LABELS = 1000
+_LONGEST_KEY, _LONGEST_VALUE = 200, 10_000
+
+
+@dataclass(frozen=True)
+class Overlay:
+    labels: tuple[dict[str, str], ...] = ()
+    """Each has key, value, created and author; no key twice."""
+    status: str | None = None
+    others: Mapping[str, Any] = field(default_factory=dict)
+    """What a newer version keeps in the file; it is written back as it is."""
+
+    def over(self, body: dict[str, Any]) -> dict[str, Any]:
+        """body: of a trajectory.json. A label of the same key is replaced in its place, others are added."""
+        labels = {str(label.get("key")): label for label in body.get("labels") or () if isinstance(label, dict)}
+        labels |= {label["key"]: label for label in self.labels}
+        changed = {"labels": list(labels.values())}
+        return {**body, **changed, **({"status": self.status} if self.status else {})}
+
+    def json(self) -> dict[str, Any]:
+        return {**self.others, "labels": list(self.labels), "status": self.status}
+
+
+def read_overlay(folder: Path) -> Overlay:
+    """Raises InputError for a file that can't be read: what is written over it would be lost."""
+    path = folder / LABELS_FILE
+    try:
+        with open_regular(path) as file:
+            body = json.loads(file.read(_MOST_LABEL_BYTES + 1))
+        return _overlay(body)
+    except FileNotFoundError:
+        return Overlay()
+    except OSError as error:
+        raise InputError(f"The labels can't be read: {error.strerror}.", where=str(path)) from error
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        hint = "Mend it, or move it away; the run itself is intact."
+        raise InputError("The file of labels is damaged.", where=str(path), hint=hint) from error
+
+
+def overlay_as_far_as_known(folder: Path) -> Overlay:
+    """As `read_overlay`, and nothing where that fails: for who only reads."""
+    try:
+        return read_overlay(folder)
+    except InputError:
+        return Overlay()
+
+
+def _overlay(body: dict[str, Any]) -> Overlay:
+    labels: dict[str, dict[str, str]] = {}
+    for label in body.get("labels") or ():
+        kept = {name: str(label.get(name) or "") for name in ("key", "value", "created", "author")}
+        labels[kept["key"]] = {**label, **kept}
+    status = body.get("status")
+    others = {name: value for name, value in body.items() if name not in ("labels", "status")}
+    return Overlay(tuple(labels.values()), status if status in OVERRIDES else None, others)
+
+
+def read_trajectory(folder: Path) -> dict[str, Any]:
+    """The body of a folder's `trajectory.json`, with what was set since. Raises InputError when there is none, or it is
+    damaged."""
+    path = folder / TRAJECTORY_FILE
+    try:
+        with open_regular(path) as file:
+            body = json.loads(file.read(MOST_BYTES))
+        if not isinstance(body, dict):
+            raise ValueError("not an object")
+    except FileNotFoundError as error:
+        hint = "The run is not over, or its process died; `runbook clean` finishes it then."
+        raise InputError("There is no trajectory.json yet.", where=str(folder), hint=hint) from error
+    except OSError as error:
+        raise InputError(f"The trajectory can't be read: {error.strerror}.", where=str(path)) from error
+    except (ArithmeticError, RecursionError, ValueError) as error:
+        raise InputError("The trajectory.json is damaged.", where=str(path)) from error
+    return overlay_as_far_as_known(folder).over(body)
+
+
+def set_labels(folder: Path, labels: Mapping[str, str], author: str) -> list[dict[str, str]]:
+    """Returns the labels that were set (contract §1.8). Raises InputError, RecordingError."""
+    for key, value in labels.items():
+        _require_label(key, value)
+    created = now_iso()
+    new = [{"key": key, "value": value, "created": created, "author": author} for key, value in labels.items()]
+    with _changing(folder) as overlay:
+        kept = {label["key"]: label for label in overlay.labels} | {label["key"]: label for label in new}
+        if len(kept) > _MOST_LABELS:
+            raise InputError(f"A run has {_MOST_LABELS} labels at most.", where=str(folder))
+        _write(folder, Overlay(tuple(kept.values()), overlay.status, overlay.others))
+    return new
+
+
+def set_status(folder: Path, status: str) -> None:
+    """Overrides the status that the log says. Raises InputError, RecordingError."""
+    if status not in OVERRIDES:
+        hint = did_you_mean(status, OVERRIDES) or f"Known: {', '.join(OVERRIDES)}."
+        raise InputError(f"A status can't be set to {status!r}.", hint=hint)
+    with _changing(folder) as overlay:
+        _write(folder, Overlay(overlay.labels, status, overlay.others))
+
+
+def _require_label(key: str, value: str) -> None:
+    if not key.strip() or len(key) > _LONGEST_KEY or not key.isprintable():
+        raise InputError(f"The key of a label has 1 to {_LONGEST_KEY} printable characters.")
+    if len(value) > _LONGEST_VALUE or "\0" in value:
+        raise InputError(f"The value of a label has {_LONGEST_VALUE} characters at most.", where=key)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Only one process at a time writes `trajectory.json` and `labels.json` of a folder. The lock is on the folder
+    itself, which may be read-only; where the file system has none, nothing is locked. Raises OSError when the folder is
+    gone or a link."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if not os.path.samestat(os.fstat(descriptor), folder.lstat()):
+            raise FileNotFoundError(2, "the folder was moved or removed", str(folder))
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _changing(folder: Path) -> Iterator[Overlay]:
+    try:
+        with locked(folder):
+            yield read_overlay(folder)
+    except OSError as error:
+        raise RecordingError(f"The run can't be labelled: {error.strerror}.", where=str(folder)) from error
+
+
+def _write(folder: Path, overlay: Overlay) -> None:
+    """First what counts, then the copy in `trajectory.json`: readers need only the first. Raises OSError."""
+    write_atomically(folder / LABELS_FILE, json.dumps(overlay.json(), indent=1) + "\n", mode=FILE)
+    with suppress(InputError):  # a run that is not over has none; a damaged one is made again by the next fold
+        write_atomically(folder / TRAJECTORY_FILE, json.dumps(read_trajectory(folder), indent=1) + "\n", mode=FILE)
+    touch(folder)
+
+
+def touch(folder: Path) -> None:
+    """Tells the index that something has changed in a trajectory folder: whoever looks at the time of the task's folder
+    looks at those in it."""
+    with suppress(OSError):
+        os.utime(folder.parent)
