@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from runbook_runner.core.settings import Settings
-from runbook_runner.trajectory.folders import find_folder
+from runbook_runner.trajectory.index.names import find_folder
 
 RUN_HELP = "A run's id, the beginning of it, or its trajectory folder."
 
