@@ -1,0 +1,14 @@
+"""Command line: what the commands that talk to a platform share."""
+
+from runbook_runner.cli.options import OptionGroup
+
+ABOUT_ACCESS = """\
+The token is JETTY_API_TOKEN, else the content of ~/.config/jetty/token; it goes to the API only, and is never shown.
+"""
+
+
+def add_api(group: OptionGroup) -> None:
+    text = (
+        "The platform's API (default: JETTY_API_URL, else ~/.config/jetty/api_base, else https://flows-api.jetty.io)."
+    )
+    group.add_argument("--api", metavar="URL", help=text)
