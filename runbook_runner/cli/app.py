@@ -52,6 +52,10 @@ COMMANDS: Mapping[str, Command | Group] = {
             "open": Command("records.runs.open_", "Open what a run has made in the right program, or print it."),
         },
     ),
+    "export": Command("records.export", "Write a recorded run in another format: ATIF, the platform's JSON, a zip."),
+    "import": Command(
+        "records.import_", "Record a run of another program, or of another machine, from a file, as a trajectory."
+    ),
     "cost": Command("records.cost", "Show what the recorded runs have cost, in tokens and in USD."),
     "clean": Command(
         "records.clean", "Remove what dead runs have left: containers, temporary folders, control groups, claims."

@@ -28,6 +28,7 @@ from runbook_runner.trajectory.folders import (
     create_parent,
 )
 from runbook_runner.trajectory.imports.imported import Timed
+from runbook_runner.trajectory.imports.places import inner_path
 from runbook_runner.trajectory.redacted import redacted
 from runbook_runner.trajectory.store import write_fold
 
@@ -39,7 +40,6 @@ MOST_FILE_BYTES: Final = 4 * DEFAULT_RESULTS_BYTES
 """Of all files that are laid beside the events."""
 MOST_FILES: Final = 2 * DEFAULT_RESULTS_FILES
 _OURS: Final = frozenset({EVENTS_FILE, TRAJECTORY_FILE, f"{AGENT}/atif.json"})
-_MOST_NAME, _MOST_PATH = 255, 1024
 
 Content: TypeAlias = bytes | Path | Callable[[], AbstractContextManager[Readable]]
 """What a file has in it: its bytes, a file to copy (not a link), or how to open it."""
@@ -148,7 +148,9 @@ class _Writer:
         if len(files) > MOST_FILES:
             raise InputError(f"There are {counted(len(files), 'file')}; {MOST_FILES:,} is the limit.")
         for path, content in files.items():
-            self._lay(_required_path(path), content)
+            if path in _OURS:
+                raise InputError(f"The import writes {path} itself.")
+            self._lay(inner_path(path), content)
 
     def _lay(self, path: PurePosixPath, content: Content) -> None:
         top = path.parts[0]
@@ -217,15 +219,3 @@ def _opened(content: Content) -> AbstractContextManager[Readable]:
     if isinstance(content, bytes):
         return nullcontext(io.BytesIO(content))
     return open_regular(content) if isinstance(content, Path) else content()
-
-
-def _required_path(text: str) -> PurePosixPath:
-    """Raises InputError for a path that does not stay below the folder, or is that of what this module writes."""
-    path = PurePosixPath(text)
-    parts = text.split("/")
-    wrong = text.startswith("/") or any(part in ("", ".", "..") for part in parts) or parts[0].startswith(".")
-    long = len(os.fsencode(text)) > _MOST_PATH or any(len(os.fsencode(part)) > _MOST_NAME for part in parts)
-    if wrong or long or text in _OURS or any(ord(letter) < 32 or ord(letter) == 127 for letter in text):
-        shown = printable_name(text[:200])
-        raise InputError(f"A file of the import can't be {shown!r} in the trajectory folder.")
-    return path

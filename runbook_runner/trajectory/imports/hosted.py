@@ -2,7 +2,7 @@
 on: what is not as the contract says is left out of the events, and stays in the file that is kept."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
 from typing import Any, Final, get_args
 
@@ -64,17 +64,23 @@ def labels_of(body: Any) -> dict[str, str]:
 
 def stored_files(body: Any) -> dict[str, str]:
     """Storage key of each file that a step of the run has → its place below the trajectory folder."""
-    found: dict[str, str] = {}
-    used: set[str] = set()
+    keys: list[str] = []
     for step in object_of(object_of(body).get("steps")).values():
         outputs = object_of(object_of(step).get("outputs"))
-        results = outputs.get("results_files")
-        for entry in [*_list(results), *_list(outputs.get("files")), *_list(outputs.get("primary_files"))]:
-            key = text_of(entry if isinstance(entry, str) else object_of(entry).get("path"))
-            if key and key not in found:
-                path = _free(place_of(key), used)
-                used.add(path)
-                found[key] = path
+        for name in ("results_files", "files", "primary_files"):
+            for entry in _list(outputs.get(name)):
+                key = text_of(entry if isinstance(entry, str) else object_of(entry).get("path"))
+                keys += [key] if key else []
+    return stored_places(keys)
+
+
+def stored_places(keys: Iterable[str]) -> dict[str, str]:
+    """Storage key → place below the trajectory folder; no two have the same."""
+    found: dict[str, str] = {}
+    used: set[str] = set()
+    for key in dict.fromkeys(keys):
+        found[key] = _free(place_of(key), used)
+        used.add(found[key])
     return found
 
 

@@ -1,0 +1,89 @@
+"""Command line: `runbook export`."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Final
+
+from runbook_runner.cli.records.runs.common import folder_of
+from runbook_runner.cli.ui.output import put, require_place, warn
+from runbook_runner.core.errors import ExitCode, InputError
+from runbook_runner.core.files import opened_atomically
+from runbook_runner.trajectory.export.archive import write_archive
+from runbook_runner.trajectory.export.atif import write_atif
+from runbook_runner.trajectory.fold import fold
+from runbook_runner.trajectory.overlay import overlay_as_far_as_known
+from runbook_runner.trajectory.store import read_events
+
+DESCRIPTION = """\
+atif: ATIF v1.7, the interchange format of agents' trajectories, with subagents as trajectories of their own.
+
+jetty: the trajectory as the hosted platform has it, as in trajectory.json.
+
+zip: the collected files by their storage names, as the platform's download has them.
+
+Exit codes: 0 written, 2 bad input.
+"""
+
+
+def declare(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "trajectory", metavar="TRAJECTORY", help="A trajectory's id, the beginning of it, or its folder."
+    )
+    names = "|".join(FORMATS)
+    parser.add_argument("--format", choices=[*FORMATS], required=True, metavar=names, help="What to write.")
+    parser.add_argument("-o", "--out", type=Path, metavar="FILE", help="Write it to this file instead of stdout.")
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Raises InputError for a run that is not there or can't be read, and for a file that can't be written."""
+    folder = folder_of(arguments.run)
+    write = FORMATS[arguments.format]
+    if arguments.out is not None:
+        require_place(arguments.out)
+        try:
+            with opened_atomically(arguments.out) as out:
+                write(folder, out)
+        except OSError as error:
+            raise InputError(f"The file can't be written: {error.strerror}.", where=str(arguments.out)) from error
+        return ExitCode.PASS
+    if arguments.format == "zip" and sys.stdout.isatty():
+        raise InputError("A zip is not for a terminal.", hint=f"Add `-o {folder.name}.zip`.")
+    _to_stdout(folder, write)
+    return ExitCode.PASS
+
+
+def _to_stdout(folder: Path, write: "Write") -> None:
+    from tempfile import TemporaryFile  # a run that can't be exported prints no half of one
+
+    with TemporaryFile() as whole:
+        write(folder, whole)
+        whole.seek(0)
+        if sys.stdout.isatty():
+            put(whole.read())
+            return
+        while block := whole.read(1 << 20):
+            put(block)
+
+
+def _atif(folder: Path, out: IO[bytes]) -> None:
+    write_atif(read_events(folder), out)
+
+
+def _jetty(folder: Path, out: IO[bytes]) -> None:
+    body = overlay_as_far_as_known(folder).over(fold(read_events(folder)).model_dump(mode="json"))
+    out.write(json.dumps(body, indent=1, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n")
+
+
+def _zip(folder: Path, out: IO[bytes]) -> None:
+    gone = write_archive(folder, read_events(folder), out)
+    for path in gone[:3]:
+        warn(f"{path} is not there any more; the zip does not have it")
+    if len(gone) > 3:
+        warn(f"{len(gone) - 3} more are not there")
+
+
+Write = Callable[[Path, IO[bytes]], None]
+FORMATS: Final[dict[str, Write]] = {"atif": _atif, "jetty": _jetty, "zip": _zip}

@@ -1,0 +1,122 @@
+"""Runner, imports: recognises what a file is by its content, reads it, and records it as a trajectory."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+from runbook_runner.agents.sessions import form_of
+from runbook_runner.core import ids
+from runbook_runner.core.errors import InputError
+from runbook_runner.core.files import read_bounded, text_of
+from runbook_runner.core.formats.json_toml import plain_json, read_json
+from runbook_runner.core.text import printable_name
+from runbook_runner.runner.imports.archive import read_zip
+from runbook_runner.runner.imports.sessions import LONGEST_LINE, read_session
+from runbook_runner.trajectory.imports.atif import is_atif, read_atif
+from runbook_runner.trajectory.imports.folder import IMPORTED, Content, record_imported
+from runbook_runner.trajectory.imports.hosted import is_hosted, read_hosted
+from runbook_runner.trajectory.imports.imported import Imported
+
+COLLECTION: Final = "imported"
+_MOST_JSON: Final = 128 << 20
+_KNOWN: Final = (
+    "It can be ATIF, a trajectory of the platform, a zip of one of our trajectory folders or of the platform's files, "
+    "or a session file of Claude Code or Codex."
+)
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What an import has made."""
+
+    folder: Path
+    collection: str
+    task: str
+    trajectory_id: str
+    form: str
+    notes: tuple[str, ...]
+
+
+def import_file(
+    home: Path,
+    path: Path,
+    *,
+    collection: str | None = None,
+    task: str | None = None,
+    trajectory_id: str | None = None,
+    replace: bool = False,
+) -> Recorded:
+    """Records what the file tells of a run. `None`: as the file names it, where it does and its name can be one. Raises
+    InputError for a file that is none of the known ones or is broken, and as `record_imported`."""
+    if not path.is_file():
+        what = "This is a folder" if path.is_dir() else "There is no such file"
+        raise InputError(f"{what}.", where=str(path), hint=_KNOWN)
+    with _read(path) as (found, files):
+        collection = collection or _name(found.collection) or COLLECTION
+        task = task or _name(found.task) or ids.slug(found.form.removeprefix("a "))
+        folder = record_imported(
+            home,
+            found.events,
+            collection=collection,
+            task=task,
+            trajectory_id=trajectory_id or _name(found.trajectory_id),
+            files=files,
+            replace=replace,
+        )
+    return Recorded(folder, collection, task, folder.name, found.form, found.notes)
+
+
+def _name(wished: str | None) -> str | None:
+    return wished if wished and ids.is_name(wished) else None
+
+
+@contextmanager
+def _read(path: Path) -> Iterator[tuple[Imported, dict[str, Content]]]:
+    source = printable_name(path.name)
+    try:
+        with path.open("rb") as file:
+            is_zip = file.read(4) in (b"PK\x03\x04", b"PK\x05\x06")
+            file.seek(0)
+            form = None if is_zip else form_of(_first_line(file))
+    except OSError as error:
+        raise InputError(f"The file can't be read: {error.strerror}.", where=str(path)) from error
+    if is_zip:
+        with read_zip(path, source) as (run, files):
+            yield run, files
+        return
+    found = read_session(path, form, source) if form else _document(path, source)
+    yield found, {f"{IMPORTED}/{_kept_as(path)}": lambda: path.open("rb")}
+
+
+def _first_line(file: BinaryIO) -> Any:
+    """The first that is not blank, as JSON; `None` for anything else."""
+    for _ in range(100):
+        line = file.readline(LONGEST_LINE)
+        if line.strip() or not line:
+            try:
+                return plain_json(json.loads(line))
+            except (ValueError, RecursionError):
+                return None
+    return None
+
+
+def _document(path: Path, source: str) -> Imported:
+    text = text_of(read_bounded(path, "file", _MOST_JSON), str(path))
+    if text.lstrip()[:1] not in ("{", "["):
+        raise InputError("This is not a run that can be imported.", where=str(path), hint=_KNOWN)
+    body = read_json(text, str(path))
+    if is_atif(body):
+        return read_atif(body, source)
+    if is_hosted(body):
+        return read_hosted(body, source)
+    raise InputError("This JSON is not a run that can be imported.", where=str(path), hint=_KNOWN)
+
+
+def _kept_as(path: Path) -> str:
+    """The file's name in letters that every file system takes."""
+    stem = ids.slug(path.stem)[:80] or "original"
+    suffix = ids.slug(path.suffix)[:10]
+    return f"{stem}.{suffix}" if suffix else stem

@@ -1,0 +1,92 @@
+"""`runbook export` and `runbook import`: the same run, on the way through every format."""
+
+import json
+import zipfile
+
+import pytest
+
+from runbook_runner.core.events import AgentMessage, ToolCalled, ToolReturned
+from runbook_runner.trajectory.store import read_events
+
+
+@pytest.fixture
+def ran(runbook, shell_runbook):
+    made = runbook(
+        "run",
+        shell_runbook("mkdir -p /app/results; echo done | tee /app/results/out.txt"),
+        "--sandbox",
+        "host",
+        "--json",
+    )
+    assert made.code == 0, made.err
+    return made.json
+
+
+def said(folder):
+    kinds = AgentMessage | ToolCalled | ToolReturned
+    return [recorded.event for recorded in read_events(folder) if isinstance(recorded.event, kinds)]
+
+
+def moved(runbook, ran, name, form, *options):
+    """The folder of the run after its way through a file."""
+    file = runbook.cwd / name
+    done = runbook("export", ran["trajectory_id"], "--format", form, "-o", file)
+    assert done.code == 0, done.err
+    done = runbook("import", file, "--id", "0123abcd", "--json", *options)
+    assert done.code == 0, done.err
+    return runbook.cwd / done.json["path"]
+
+
+def test_a_run_that_went_through_atif_says_the_same(runbook, ran):
+    folder = moved(runbook, ran, "run.json", "atif")
+    before, after = said(runbook.cwd / ran["path"]), said(folder)
+    assert [event.model_dump(exclude={"role"}) for event in after] == [
+        event.model_dump(exclude={"role"}) for event in before
+    ]
+    body = json.loads((folder / "trajectory.json").read_text())
+    assert body["steps"]["run"]["outputs"]["verdict"] == "pass"
+    assert (body["trajectory_id"], body["status"]) == ("0123abcd", "completed")
+
+
+def test_a_run_that_went_through_the_platforms_json_has_the_same_outcome(runbook, ran):
+    folder = moved(runbook, ran, "run.json", "jetty")
+    outputs = [
+        json.loads((place / "trajectory.json").read_text())["steps"]["run"]["outputs"]
+        for place in (runbook.cwd / ran["path"], folder)
+    ]
+    assert all(outputs[0][key] == outputs[1][key] for key in ("text", "verdict", "success", "exit_code"))
+
+
+def test_a_run_that_went_through_a_zip_has_the_same_results(runbook, ran):
+    folder = moved(runbook, ran, "run.zip", "zip", "--task", "other/place")
+    assert (folder / "results" / "out.txt").read_text() == "done\n"
+    assert folder.parent.name == "place"
+    with zipfile.ZipFile(runbook.cwd / "run.zip") as archive:
+        assert f"{ran['trajectory_id']}.run.0000.app--results--out.txt" in archive.namelist()
+
+
+def test_a_zip_of_a_trajectory_folder_is_the_whole_run(runbook, ran):
+    source, file = runbook.cwd / ran["path"], runbook.cwd / "folder.zip"
+    with zipfile.ZipFile(file, "w") as archive:
+        for path in source.rglob("*"):
+            archive.write(path, path.relative_to(source.parent))
+    done = runbook("import", file)
+    assert done.code == 2
+    assert "There is a trajectory" in done.err
+    done = runbook("import", file, "--id", "0123abcd")
+    assert done.code == 0, done.err
+    assert "Next: runbook runs show 0123abcd" in done.out
+    folder = source.parent / "0123abcd"
+    assert said(folder) == said(source)
+    assert (folder / "results" / "out.txt").read_text() == "done\n"
+    assert (folder / "RUNBOOK.md").read_text() == (source / "RUNBOOK.md").read_text()
+
+
+def test_a_file_is_not_half_written_and_a_zip_is_not_for_a_terminal(runbook, ran):
+    done = runbook("export", "0" * 8, "--format", "atif", "-o", runbook.cwd / "x")
+    assert done.code == 2
+    assert not (runbook.cwd / "x").exists()
+    done = runbook("export", ran["trajectory_id"], "--format", "atif")
+    assert json.loads(done.out)["trajectory_id"] == ran["trajectory_id"]
+    done = runbook("import", runbook.cwd / "missing")
+    assert (done.code, "no such file" in done.err) == (2, True)
