@@ -46,10 +46,15 @@ COMMANDS: Mapping[str, Command | Group] = {
     "runs": Group(
         "Look at the recorded runs: what happened in each, and what came of it.",
         {
+            "list": Command("records.runs.list", "List runs, the latest first; filter, sort and page them."),
             "show": Command("records.runs.show", "Show what happened in a run: phases, steps, tokens, cost, verdict."),
             "logs": Command("records.runs.logs", "Print what a run has shown while it ran, or follow a live run."),
             "files": Command("records.runs.files", "List what a run has made: path, size, type, which is primary."),
             "open": Command("records.runs.open_", "Open what a run has made in the right program, or print it."),
+            "path": Command("records.runs.path", "Print the trajectory folder of a run."),
+            "label": Command("records.runs.label", "Set labels of a run, or the status that lists show."),
+            "stats": Command("records.runs.stats", "Show per task how many runs there are, how they ended and cost."),
+            "reindex": Command("records.runs.reindex", "Make the index anew with which runs are found fast."),
         },
     ),
     "export": Command("records.export", "Write a recorded run in another format: ATIF, the platform's JSON, a zip."),

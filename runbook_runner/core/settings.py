@@ -5,7 +5,6 @@ import os
 import re
 from collections.abc import Mapping
 from functools import lru_cache
-from itertools import chain
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, cast, get_args
 
@@ -111,9 +110,10 @@ class Settings(NamedTuple):
             data=user_data(),
         )
 
-    def require_home(self) -> Path:
+    def require_home(self, *, each_run: bool = True) -> Path:
         """`home`, a folder or a path where one can be made. Links in the user's own are the user's; the `.runbook` of
-        a repository may have come with a clone, and may not lead elsewhere. Raises NotReadyError."""
+        a repository may have come with a clone, and may not lead elsewhere. each_run: false for who follows no link to
+        a run's folder; there may be 100,000 of them. Raises NotReadyError."""
         there = next(path for path in (self.home, *self.home.parents) if os.path.lexists(path))
         problem = None if os.path.isdir(there) else f"{there} is not a folder"  # noqa: PTH112 - it never raises
         try:
@@ -123,7 +123,7 @@ class Settings(NamedTuple):
         if problem:
             hint = "Set RUNBOOK_HOME to a folder you may write to."
             raise NotReadyError(f"No run can be recorded here: {problem}.", where=str(self.home), hint=hint)
-        if not os.environ.get("RUNBOOK_HOME") and (link := _link_in(self.home)):
+        if not os.environ.get("RUNBOOK_HOME") and (link := _link_in(self.home, 3 if each_run else 2)):
             hint = "Remove the link; to record elsewhere, set RUNBOOK_HOME to that folder."
             raise NotReadyError(f"{link} is a link, which may have come with this folder.", hint=hint)
         return self.home
@@ -146,11 +146,27 @@ def _is_own(folder: Path) -> bool:
     return seen.st_uid == os.geteuid() and not is_everybodys(seen.st_mode)
 
 
-def _link_in(home: Path) -> Path | None:
-    """Among the folders of trajectories, in three levels, of which each is looked at before what is below it."""
+def _link_in(home: Path, levels: int) -> Path | None:
+    """Among the folders of trajectories, in so many levels, of which each is looked at before what is below it."""
     top = home / "trajectories"
-    levels = (top.glob(pattern) for pattern in ("*", "*/*", "*/*/*"))
-    return next((path for path in chain((home, top), *levels) if os.path.islink(path)), None)  # noqa: PTH114 - never raises
+    if found := next((path for path in (home, top) if os.path.islink(path)), None):  # noqa: PTH114 - never raises
+        return found
+    folders = [str(top)]
+    for _ in range(levels):
+        inner = [entry for folder in folders for entry in _entries(folder)]
+        if link := next((entry for entry in inner if entry.is_symlink()), None):
+            return Path(link.path)
+        folders = [entry.path for entry in inner if entry.is_dir(follow_symlinks=False)]
+    return None
+
+
+def _entries(folder: str) -> list["os.DirEntry[str]"]:
+    """Empty where it can't be read."""
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError:
+        return []
 
 
 def record_mode(text: str, where: str) -> RecordMode:

@@ -1,12 +1,18 @@
-"""Command line, records: the argument that names a run."""
+"""Command line, records: the argument that names a run, and the options that choose among runs."""
 
 import argparse
 from pathlib import Path
+from typing import Any
 
+from runbook_runner.cli.options import REPEATED
 from runbook_runner.core.settings import Settings
+from runbook_runner.core.text import decoded_name
+from runbook_runner.trajectory.folders import TRAJECTORIES
+from runbook_runner.trajectory.index.filters import Filters
 from runbook_runner.trajectory.index.names import find_folder
+from runbook_runner.trajectory.index.rows import Row
 
-RUN_HELP = "A run's id, the beginning of it, or its trajectory folder."
+RUN_HELP = "A run: its id, the beginning of it, its trajectory folder, @last or @last-failed."
 
 
 def add_run(parser: argparse.ArgumentParser) -> None:
@@ -16,3 +22,47 @@ def add_run(parser: argparse.ArgumentParser) -> None:
 def folder_of(name: str) -> Path:
     """Raises InputError, NotReadyError."""
     return find_folder(Settings.load().require_home(), name)
+
+
+def add_filters(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("Which runs")
+    for option, name, metavar, text in (
+        ("--status", "statuses", "STATUS", "Of this status: pending, running, completed, failed, cancelled, archived."),
+        ("--verdict", "verdicts", "pass|fail|none", "Of this verdict; none: it was not evaluated."),
+        ("--task", "tasks", "TASK", "Of this task, or COLLECTION/TASK; * stands for any characters."),
+        ("--label", "labels", "KEY[=VALUE]", "With this label; of several, with all of them."),
+        ("--agent", "agents", "NAME", "Of this agent; * stands for any characters."),
+        ("--model", "models", "NAME", "Of this model; * stands for any characters."),
+    ):
+        group.add_argument(option, dest=name, **REPEATED, metavar=metavar, help=f"{text} May be repeated.")
+    group.add_argument("--score", metavar="SCORE", help="Whose judge's mean score is so: 4, '>=4', '<3.5'.")
+    when = "2026-11-01, 2026-11-01T12:00, 7d or 12h."
+    group.add_argument("--since", metavar="DATE|AGE", help=f"Created since then: {when}")
+    group.add_argument("--before", metavar="DATE|AGE", help=f"Created before then: {when}")
+
+
+def filters_of(arguments: argparse.Namespace) -> Filters:
+    several = ("statuses", "verdicts", "tasks", "labels", "agents", "models")
+    given: dict[str, Any] = {name: tuple(getattr(arguments, name)) for name in several}
+    return Filters(score=arguments.score, since=arguments.since, before=arguments.before, **given)
+
+
+def row_json(home: Path, row: Row) -> dict[str, Any]:
+    return {
+        "trajectory_id": row.id,
+        "collection": row.collection,
+        "task": row.task,
+        "status": row.status,
+        "verdict": row.verdict,
+        "score": row.score,
+        "agent": row.agent,
+        "model": row.model,
+        "created": row.created,
+        "updated": row.updated,
+        "duration_seconds": row.seconds,
+        "total_tokens": row.tokens,
+        "cost_usd": row.cost_usd,
+        "error": row.error,
+        "problem": row.problem,
+        "path": decoded_name(str(home / TRAJECTORIES / row.folder)),
+    }

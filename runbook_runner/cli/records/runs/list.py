@@ -1,0 +1,115 @@
+"""Command line: `runbook runs list`."""
+
+import argparse
+import sys
+from typing import Any
+
+from runbook_runner.cli.options import add_json
+from runbook_runner.cli.records.runs.common import add_filters, filters_of, row_json
+from runbook_runner.cli.ui.columns import Column, print_columns
+from runbook_runner.cli.ui.output import put_json
+from runbook_runner.core.errors import ExitCode, InputError
+from runbook_runner.core.settings import Settings
+from runbook_runner.trajectory.index.filters import SORTS
+from runbook_runner.trajectory.index.index import Index, with_index
+from runbook_runner.trajectory.index.rows import Row
+
+DESCRIPTION = """\
+The latest first. A run that is still `running` may also have died: `runbook clean` finishes such runs. An index in your
+data folder (RUNBOOK_DATA) makes lists fast; it is brought up to date at each use, and `runbook runs reindex` makes it
+anew. A price that is not known is shown as ?.
+
+Exit codes: 0 shown, 2 bad input, 3 RUNBOOK_HOME is not a folder.
+"""
+
+_LIMIT = 20
+_MOST = 100_000
+_COLUMNS = (
+    Column("ID"),
+    Column("STATUS"),
+    Column("VERDICT"),
+    Column("TASK", shrinks=True),
+    Column("CREATED", 1),
+    Column("SECONDS", 2, right=True),
+    Column("USD", 3, right=True),
+    Column("SCORE", 5, right=True),
+    Column("AGENT", 4, shrinks=True),
+    Column("MODEL", 6, shrinks=True),
+    Column("TOKENS", 7, right=True),
+    Column("LABELS", 8, shrinks=True),
+)
+_STYLES = {"completed": "good", "failed": "bad", "cancelled": "busy", "running": "busy", "archived": "faint"}
+
+
+def declare(parser: argparse.ArgumentParser) -> None:
+    add_filters(parser)
+    sort = f"What to sort by, the greatest first: {', '.join(SORTS)} (default: created)."
+    parser.add_argument("--sort", choices=tuple(SORTS), default="created", metavar="KEY", help=sort)
+    parser.add_argument("--reverse", action="store_true", help="The least first.")
+    parser.add_argument("-n", "--limit", type=int, default=_LIMIT, metavar="N", help=f"So many (default: {_LIMIT}).")
+    parser.add_argument("--page", type=int, default=1, metavar="N", help="Which page of so many (default: 1).")
+    add_json(parser)
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Raises InputError, NotReadyError."""
+    for option, number in (("--limit", arguments.limit), ("--page", arguments.page)):
+        if not 1 <= number <= _MOST:
+            raise InputError(f"This is a number from 1 to {_MOST:,}.", where=option)
+    home = Settings.load().require_home(each_run=False)
+    filters = filters_of(arguments)
+    where, values = filters.sql()
+    column, way = SORTS[arguments.sort], "ASC" if arguments.reverse else "DESC"
+    order = f"{column} IS NULL, {column} {way}, folder {way}"
+    first = (arguments.page - 1) * arguments.limit
+
+    def found(index: Index) -> tuple[list[tuple[Row, dict[str, str]]], int, str | None]:
+        rows = index.rows(where, values, order, arguments.limit, first)
+        total = index.count(where, values)
+        return [(row, index.labels(row)) for row in rows], total, None if total else filters.hint(index)
+
+    rows, total, hint = with_index(home, found)
+    more = first + len(rows) < total
+    if arguments.json:
+        runs = [{**row_json(home, row), "labels": labels} for row, labels in rows]
+        page = {"total": total, "page": arguments.page, "limit": arguments.limit, "has_more": more}
+        put_json({"runs": runs, **page})
+        return ExitCode.PASS
+    if rows:
+        cells = [_cells(row, labels) for row, labels in rows]
+        print_columns(_COLUMNS, cells, [_style(row) for row, _ in rows])
+    for row, _ in rows:
+        if row.problem:
+            sys.stderr.write(f"warning: {row.id} can't be read: {row.problem}\n")
+    if len(rows) < total:
+        shown = f"{first + 1} to {first + len(rows)}" if rows else "none"
+        sys.stdout.write(f"{shown} of {total:,}" + (f"; --page {arguments.page + 1} shows more\n" if more else "\n"))
+    elif not rows:
+        where_to = hint or (f"No run is like that in {home}." if where != "1" else f"No run is recorded in {home}.")
+        sys.stdout.write(f"{where_to}\n")
+    return ExitCode.PASS
+
+
+def _style(row: Row) -> str | None:
+    return "bad" if row.verdict == "fail" or row.problem else _STYLES.get(row.status or "")
+
+
+def _cells(row: Row, labels: dict[str, str]) -> list[str]:
+    def number(value: Any, form: str) -> str:
+        return "" if value is None else format(value, form)
+
+    cost = "?" if row.cost_usd is None and row.tokens else number(row.cost_usd, ".4f")
+    return [
+        row.id,
+        row.status or "damaged",
+        row.verdict or "",
+        f"{row.collection}/{row.task}",
+        (row.created or "")[:16].replace("T", " "),
+        number(row.seconds, ".1f"),
+        cost,
+        number(row.score, ".2f"),
+        row.agent or "",
+        row.model or "",
+        number(row.tokens, ","),
+        " ".join(f"{key}={value}" for key, value in labels.items()),
+    ]

@@ -1,0 +1,168 @@
+"""Trajectory, index: which runs are asked for, as SQL; and their sums (contract §7.9)."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from math import ceil
+from typing import Any, Final
+
+from runbook_runner.core.clock import iso, utc_now
+from runbook_runner.core.errors import InputError
+from runbook_runner.core.text import did_you_mean
+from runbook_runner.trajectory.index.index import Index
+from runbook_runner.trajectory.index.rows import STATUSES
+
+VERDICTS: Final = ("pass", "fail", "none")
+SORTS: Final = {
+    "created": "created",
+    "updated": "updated",
+    "status": "status",
+    "verdict": "verdict",
+    "score": "score",
+    "task": "collection || '/' || task",
+    "seconds": "seconds",
+    "tokens": "tokens",
+    "cost": "cost_usd",
+}
+"""What lists are sorted by → the column."""
+_SCORE = re.compile(r"(>=|<=|=|>|<)?\s*(\d{1,6}(?:\.\d{1,6})?)")
+_AGE = re.compile(r"(\d{1,5})([mhdw])")
+_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+@dataclass(frozen=True)
+class Filters:
+    statuses: tuple[str, ...] = ()
+    verdicts: tuple[str, ...] = ()
+    score: str | None = None
+    """`4`, `>=4`."""
+    tasks: tuple[str, ...] = ()
+    """`task` or `collection/task`, with `*` for any characters."""
+    labels: tuple[str, ...] = ()
+    """`key=value`, or `key` for any value; all of them."""
+    agents: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    since: str | None = None
+    """A date, a time, or an age such as 7d."""
+    before: str | None = None
+
+    def sql(self) -> tuple[str, list[Any]]:
+        """Returns a condition and the values for its marks. Raises InputError."""
+        parts, values = ["1"], list[Any]()
+
+        def add(part: str, *given: Any) -> None:
+            parts.append(part)
+            values.extend(given)
+
+        if self.statuses:
+            known = _known(self.statuses, STATUSES, "status")
+            add(f"status IN ({_marks(known)})", *known)
+        if self.verdicts:
+            known = [value for value in _known(self.verdicts, VERDICTS, "verdict") if value != "none"]
+            none = "verdict IS NULL OR " if "none" in self.verdicts else ""
+            add(f"({none}verdict IN ({_marks(known)}))", *known)
+        if self.score:
+            sign, number = _score(self.score)
+            add(f"score {sign} ?", number)
+        if self.tasks:
+            add(f"({' OR '.join(['(collection GLOB ? AND task GLOB ?)'] * len(self.tasks))})")
+            for name in self.tasks:
+                collection, slash, task = name.rpartition("/")
+                values.extend((_pattern(collection) if slash else "*", _pattern(task)))
+        for label in self.labels:
+            key, sign, value = label.partition("=")
+            condition = "key = ? AND value = ?" if sign else "key = ?"
+            add(f"folder IN (SELECT folder FROM labels WHERE {condition})", key, *([value] if sign else []))
+        for column, names in (("agent", self.agents), ("model", self.models)):
+            if names:
+                add(f"({' OR '.join([f'{column} GLOB ?'] * len(names))})", *map(_pattern, names))
+        for sign, moment, option in ((">=", self.since, "--since"), ("<", self.before, "--before")):
+            if moment:
+                add(f"created {sign} ?", moment_of(moment, option))
+        return " AND ".join(parts), values
+
+    def hint(self, index: Index) -> str | None:
+        """For a filter that no run can pass: the name that was meant."""
+        for column, names in (("task", self.tasks), ("agent", self.agents), ("model", self.models)):
+            known = [str(name) for (name,) in index.columns(f"DISTINCT {column}", f"{column} IS NOT NULL")]
+            for name in names:
+                last = name.rpartition("/")[2] if column == "task" else name
+                if last not in known and "*" not in last and (meant := did_you_mean(last, known)):
+                    return f"No run has the {column} {last!r}. {meant}"
+        return None
+
+
+def _pattern(text: str) -> str:
+    """Of GLOB, in which only `*` has its meaning."""
+    return re.sub(r"[?\[]", lambda match: f"[{match[0]}]", text)
+
+
+def _marks(values: Sequence[Any]) -> str:
+    return ", ".join("?" * len(values))
+
+
+def _known(values: Iterable[str], known: Sequence[str], what: str) -> list[str]:
+    for value in values:
+        if value not in known:
+            hint = did_you_mean(value, known) or f"Known: {', '.join(known)}."
+            raise InputError(f"There is no {what} {value!r}.", where=f"--{what}", hint=hint)
+    return list(values)
+
+
+def _score(text: str) -> tuple[str, float]:
+    match = _SCORE.fullmatch(text.strip())
+    if match is None:
+        raise InputError(f"{text!r} is not a score.", where="--score", hint="Write it like 4, '>=4' or '<3.5'.")
+    return match[1] or "=", float(match[2])
+
+
+def moment_of(text: str, option: str) -> str:
+    """The ISO timestamp of a date, a time or an age. Raises InputError."""
+    try:
+        if age := _AGE.fullmatch(text):
+            return iso(utc_now() - timedelta(**{_UNITS[age[2]]: int(age[1])}))
+        return date.fromisoformat(text).isoformat() if len(text) == 10 else iso(datetime.fromisoformat(text))
+    except (ValueError, OverflowError):
+        hint = "Write it like 2026-11-01, 2026-11-01T12:00, 7d or 12h."
+        raise InputError(f"{text!r} is not a date or an age.", where=option, hint=hint) from None
+
+
+def stats(index: Index, where: str, values: Sequence[Any]) -> list[dict[str, Any]]:
+    """For each task the object of the contract (§7.9). Prices that are not known are in no sum, and counted."""
+    groups: dict[tuple[str, str], list[tuple[Any, ...]]] = {}
+    names = "collection, task, status, seconds, tokens, cost_usd, created"
+    for collection, task, *rest in index.columns(names, where, values):
+        groups.setdefault((collection, task), []).append(tuple(rest))
+    return [_stats(*name, rows) for name, rows in sorted(groups.items())]
+
+
+def _stats(collection: str, task: str, rows: list[tuple[Any, ...]]) -> dict[str, Any]:
+    by_status = dict.fromkeys(("completed", "failed", "running", "pending", "cancelled", "archived"), 0)
+    for status, *_ in rows:
+        if status:
+            by_status[status] += 1
+    seconds = sorted(row[1] for row in rows if row[1] is not None)
+    costs = [row[3] for row in rows if row[3] is not None]
+    created = [row[4] for row in rows if row[4]]
+    over = by_status["completed"] + by_status["failed"]
+    return {
+        "collection": collection,
+        "task": task,
+        "total": len(rows),
+        "by_status": by_status,
+        "success_rate": round(by_status["completed"] / over, 3) if over else None,
+        "avg_duration_seconds": round(sum(seconds) / len(seconds), 3) if seconds else None,
+        "p50_duration_seconds": _percentile(seconds, 0.5),
+        "p95_duration_seconds": _percentile(seconds, 0.95),
+        "total_tokens": sum(row[2] or 0 for row in rows),
+        "total_cost_usd": round(sum(costs), 6),
+        "unknown_cost_runs": sum(row[3] is None and bool(row[2]) for row in rows),
+        "first_run": min(created, default=None),
+        "last_run": max(created, default=None),
+    }
+
+
+def _percentile(ordered: list[float], part: float) -> float | None:
+    """The smallest value that so large a part of them does not exceed."""
+    return round(ordered[max(0, ceil(len(ordered) * part) - 1)], 3) if ordered else None
