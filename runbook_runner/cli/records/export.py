@@ -29,9 +29,7 @@ Exit codes: 0 written, 2 bad input.
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "trajectory", metavar="TRAJECTORY", help="A trajectory's id, the beginning of it, or its folder."
-    )
+    add_run(parser)
     names = "|".join(FORMATS)
     parser.add_argument("--format", choices=[*FORMATS], required=True, metavar=names, help="What to write.")
     parser.add_argument("-o", "--out", type=Path, metavar="FILE", help="Write it to this file instead of stdout.")
