@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Final
 
-from runbook_runner.cli.records.runs.common import folder_of
+from runbook_runner.cli.records.runs.common import add_run, folder_of
 from runbook_runner.cli.ui.output import put, require_place, warn
 from runbook_runner.core.errors import ExitCode, InputError
 from runbook_runner.core.files import opened_atomically
