@@ -26,6 +26,10 @@ COMMANDS: Mapping[str, Command | Group] = {
         "runs.replay",
         "Run a recorded run again: the same agent in a fresh sandbox, every model call answered from the recording.",
     ),
+    "rerun": Command(
+        "runs.rerun",
+        "Run a recorded run again, live: the same mission, inputs and limits, with the overrides that you give.",
+    ),
     "judge": Command(
         "runs.judge",
         "Have a model score what a run has made by its runbook's rubric, or compare two runs.",

@@ -1,9 +1,9 @@
 """Runner: from a recorded run to a run that repeats it, ready to start."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final, get_args
+from typing import Any, Final, get_args
 
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.files import is_file, is_folder
@@ -82,7 +82,7 @@ def prepare_replay(request: ReplayRequest, ask: Ask | None = None) -> PreparedRu
         recorded,
         is_compared=True,
     )
-    spec = _of_document(recorded, document, near) if document else _pinned(recorded)
+    spec = of_document(recorded, document, near) if document else pinned(recorded)
     spec = with_kept_inputs(spec, recorded.folder, near)
     spec = bounded(spec, request.network, near)
     user = user_variables(request.options.env_file)
@@ -97,7 +97,7 @@ def prepare_replay(request: ReplayRequest, ask: Ask | None = None) -> PreparedRu
         asked,
         Granted({**stand_ins, **granted.values}),
         Trust(TrustStore(asked.data), request.options.trust, ask),
-        warnings=_about_sandbox(recorded, request.options.sandbox),
+        warnings=about_sandbox(recorded, request.options.sandbox),
         script=request.script,
         replay=replay,
         answers_from=str(recorded.cassette),
@@ -105,7 +105,8 @@ def prepare_replay(request: ReplayRequest, ask: Ask | None = None) -> PreparedRu
     )
 
 
-def _about_sandbox(recorded: RecordedRun, asked: str | None) -> tuple[str, ...]:
+def about_sandbox(recorded: RecordedRun, asked: str | None) -> tuple[str, ...]:
+    """The warning that another one is used than the recorded one."""
     if asked or recorded.sandbox or not recorded.backend:
         return ()
     return (
@@ -114,12 +115,15 @@ def _about_sandbox(recorded: RecordedRun, asked: str | None) -> tuple[str, ...]:
     )
 
 
-def _of_document(run: RecordedRun, document: Path, near: tuple[Path, ...]) -> RunSpec:
-    """What the document asks for now, with everything that the recorded run was given. Raises InputError."""
+def of_document(
+    run: RecordedRun, document: Path, near: tuple[Path, ...], values: Mapping[str, Any] | None = None
+) -> RunSpec:
+    """What the document asks for now, with everything that the recorded run was given. values: of parameters, in the
+    place of recorded ones. Raises InputError."""
     source, recorded = load(str(document)), run.spec
     request = RunRequest(
         source,
-        parameters=recorded.parameters,
+        parameters={**recorded.parameters, **(values or {})},
         agent=recorded.agent,
         model=recorded.model,
         provider=recorded.provider,
@@ -137,7 +141,7 @@ def _of_document(run: RecordedRun, document: Path, near: tuple[Path, ...]) -> Ru
     return now.model_copy(update=kept)
 
 
-def _pinned(recorded: RecordedRun) -> RunSpec:
+def pinned(recorded: RecordedRun) -> RunSpec:
     """The recorded spec with the very image that the run had: its tag may name another one by now."""
     if recorded.image_pinned is None:
         return recorded.spec

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.spec import Limits, parse_memory
+from runbook_runner.runner.request.request import RunRequest
 
 LIMITS: Final = {
     "timeout": "timeout_s",
@@ -34,6 +35,11 @@ def read_limits(given: Mapping[str, Any], where: str | None = None) -> Limits:
         raise InputError(_refusal(error, is_option=where is None), where=where) from error
     except InputError as error:
         raise InputError(error.message, where=where, hint=error.hint) from error
+
+
+def asked_limits(request: RunRequest) -> Limits:
+    """Those that the request sets. Raises InputError."""
+    return read_limits({field: getattr(request, field.removesuffix("_bytes")) for field in LIMITS.values()})
 
 
 def override(limits: Limits, by: Limits) -> Limits:

@@ -26,7 +26,7 @@ from runbook_runner.runbook.run_settings import own_settings, place_of
 from runbook_runner.runner.environment.images import check_image, check_packages
 from runbook_runner.runner.request.choices import choose
 from runbook_runner.runner.request.inputs import read_inputs
-from runbook_runner.runner.request.limits import LIMITS, override, read_limits
+from runbook_runner.runner.request.limits import asked_limits, override, read_limits
 from runbook_runner.runner.request.project_bounds import limits_within_bounds, within_bounds
 from runbook_runner.runner.request.request import RunRequest
 from runbook_runner.runner.request.secrets import with_typed
@@ -198,8 +198,7 @@ def _secrets(runbook: Runbook, asked: tuple[str, ...], sources: tuple[CheckSourc
 def _limits(runbook: Runbook, request: RunRequest) -> Limits:
     """The runbook's limits within the project's bounds, overridden by the request's."""
     own = read_limits(own_settings(runbook).limits(), place_of(runbook))
-    asked = {field: getattr(request, field.removesuffix("_bytes")) for field in LIMITS.values()}
-    return override(limits_within_bounds(own, request.near), read_limits(asked))
+    return override(limits_within_bounds(own, request.near), asked_limits(request))
 
 
 def _refuse_unused(request: RunRequest, agent: Agent) -> None:
