@@ -23,6 +23,7 @@ from runbook_runner.runner.environment.backends import Prepared, shortcomings
 from runbook_runner.runner.limits import with_limits
 from runbook_runner.runner.live_run import Run, finish, recorded
 from runbook_runner.runner.outcome import Outcome
+from runbook_runner.runner.recovery.cancel import cancelled_by_others
 from runbook_runner.runner.recovery.recover import sweep
 from runbook_runner.runner.request.inputs import keep_inputs, require_unchanged, unpacked
 from runbook_runner.runner.request.prepared_run import PreparedRun
@@ -52,7 +53,7 @@ def run(prepared: PreparedRun, readers: Sequence[Reader] = (), cancellation: Can
         make_place(out)
     sweep(prepared.settings.data, prepared.backend, cancellation.check)
     cancellation.check()
-    with recorded(prepared, readers, cancellation) as run:
+    with recorded(prepared, readers, cancellation) as run, cancelled_by_others(run.claim, cancellation):
         outcome = _to_its_end(run)
         run.claim.settle()
         return deliver(outcome, out) if out else outcome

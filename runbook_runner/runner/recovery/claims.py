@@ -189,8 +189,13 @@ class Claim:
         if not self._settled or self.entry.kept:
             self._lock.release()
             return
-        _entry_file(self._lock.path).unlink(missing_ok=True)
+        for file in (_entry_file(self._lock.path), _wish_file(self._lock.path)):
+            file.unlink(missing_ok=True)
         self._lock.drop()
+
+    def is_wished_to_end(self) -> bool:
+        """Whether a process of this user has asked for the run to be cancelled."""
+        return self._lock is not None and _wish_file(self._lock.path).exists()
 
 
 @dataclass(frozen=True)
@@ -236,6 +241,21 @@ def _entry_file(lock: Path) -> Path:
     return lock.with_suffix(".json")
 
 
+def _wish_file(lock: Path) -> Path:
+    return lock.with_suffix(".cancel")
+
+
+def wish_to_end(claim: Claimed) -> None:
+    """Asks the live run of this claim, alone of those of its process, to stop in order. Raises OSError."""
+    write_atomically(_wish_file(claim.lock), "", mode=0o600)
+
+
+def claims_of(data: Path, folder: Path) -> tuple[Claimed, ...]:
+    """Those of the run that is recorded in this trajectory folder. Raises NotReadyError."""
+    real = os.path.realpath(folder)
+    return tuple(claim for claim in claimed(data) if claim.entry and claim.entry.folder == real)
+
+
 def _write(lock: Path, entry: Entry) -> None:
     write_atomically(_entry_file(lock), json.dumps(asdict(entry)), mode=0o600)
 
@@ -272,7 +292,7 @@ def if_dead(claim: Claimed, *, look_only: bool = False, keep: bool = False) -> I
             lock.release()
         elif lock:
             entry = _entry_file(claim.lock)
-            for part in (*claim.lock.parent.glob(f".{entry.name}.*"), entry):
+            for part in (*claim.lock.parent.glob(f".{entry.name}.*"), entry, _wish_file(claim.lock)):
                 part.unlink(missing_ok=True)
             lock.drop()
 

@@ -59,8 +59,10 @@ def recover_dead(
     variables: UserVariables | None = None,
     discard: bool = False,
     check: Callable[[], None] = lambda: None,
+    only: str | None = None,
 ) -> tuple[Leftovers, ...]:
     """Recovers every dead run that `find_leftovers` finds, and returns their leftovers. data: the user's data folder.
+    only: none but the run of this claim.
     Never touches a run whose process lives. A sandbox that is to be kept stays, unless kept_too, and is not returned.
     look_only: recovers nothing. A run whose container is at another engine waits for that engine, which may still have
     its results; patient: also while the engine does not answer. A run with secrets waits until variables, its own
@@ -69,6 +71,8 @@ def recover_dead(
     variables = variables or user_variables()
     recovered = []
     for run in find_leftovers(data, engines):
+        if only not in (None, run.claim.name):
+            continue
         check()
         stays = run.may_be_kept(engines) and not kept_too
         missing = _missing_engine(run, engines, patient=patient)

@@ -1,0 +1,95 @@
+"""Command line: `runbook runs prune`."""
+
+import argparse
+import re
+import sys
+from pathlib import Path
+
+from runbook_runner.cli.options import add_dry_run, add_json
+from runbook_runner.cli.records.runs.common import add_filters, filters_of
+from runbook_runner.cli.ui.output import put_json, warn
+from runbook_runner.core.errors import ExitCode, InputError, RunbookError
+from runbook_runner.core.settings import Settings
+from runbook_runner.core.text import counted
+from runbook_runner.runner.recovery.removal import may_be_pruned, remove_rest, remove_run, size_of
+from runbook_runner.trajectory.folders import TRAJECTORIES
+from runbook_runner.trajectory.index.filters import moment_of
+from runbook_runner.trajectory.index.index import with_index
+
+DESCRIPTION = """\
+The latest runs stay: --keep so many of each task, --older-than those of that time, --max-size as many of all as have
+room. A run is removed when one of the given rules says so. Live runs, and runs whose end is not recorded, are never
+removed, nor is what the options under "Which runs" leave out.
+
+Exit codes: 0 done, 2 bad input, 3 something can't be removed.
+"""
+
+_SIZE = re.compile(r"(\d{1,6}(?:\.\d{1,3})?)\s*([KMGT]?)i?B?", re.IGNORECASE)
+_UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
+_ALL = 1 << 40
+
+
+def declare(parser: argparse.ArgumentParser) -> None:
+    rules = parser.add_argument_group("What is removed")
+    rules.add_argument("--keep", type=int, metavar="N", help="All but the latest so many of each task.")
+    rules.add_argument("--older-than", metavar="DATE|AGE", help="What was created before that: 2026-11-01, 30d.")
+    rules.add_argument("--max-size", metavar="SIZE", help="The oldest, until all take no more than that: 500M, 10G.")
+    add_filters(parser)
+    add_dry_run(parser, "Show what would be removed; remove nothing.")
+    add_json(parser)
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Raises InputError, NotReadyError, and the error of the last run that could not be removed."""
+    if arguments.keep is None and arguments.older_than is None and arguments.max_size is None:
+        raise InputError("Say what is to be removed.", hint="Give --keep, --older-than or --max-size.")
+    if arguments.keep is not None and arguments.keep < 0:
+        raise InputError("This is a number of runs, 0 or more.", where="--keep")
+    settings = Settings.load()
+    chosen = _chosen(arguments, settings, settings.require_home() / TRAJECTORIES)
+    removed, freed, problem = [], 0, None
+    for folder in chosen:
+        size = size_of(folder)
+        try:
+            if not arguments.dry_run:
+                remove_run(settings.data, folder)
+        except RunbookError as error:
+            warn(str(error))
+            problem = error
+            continue
+        removed.append(folder)
+        freed += size
+    if not arguments.dry_run:
+        remove_rest({folder.parent for folder in chosen})
+    if arguments.json:
+        put_json({"dry_run": arguments.dry_run, "removed": [str(folder) for folder in removed], "bytes": freed})
+    else:
+        did = "would remove" if arguments.dry_run else "removed"
+        sys.stdout.writelines(f"{did} {folder}\n" for folder in removed if arguments.dry_run)
+        sys.stdout.write(f"{did} {counted(len(removed), 'run')}, {freed / (1 << 20):,.1f} MB\n")
+    return problem.exit_code if problem else ExitCode.PASS
+
+
+def _chosen(arguments: argparse.Namespace, settings: Settings, top: Path) -> list[Path]:
+    """The oldest first."""
+    where, values = filters_of(arguments).sql()
+    oldest = moment_of(arguments.older_than, "--older-than") if arguments.older_than else ""
+    most = _bytes(arguments.max_size) if arguments.max_size else None
+    rows = with_index(settings.home, lambda index: index.rows(where, values, "created DESC, folder DESC", _ALL))
+    chosen, of_task, size = [], dict[str, int](), 0
+    for row in rows:
+        folder, task = top / row.folder, f"{row.collection}/{row.task}"
+        of_task[task] = of_task.get(task, 0) + 1
+        size += size_of(folder) if most is not None else 0
+        goes = (arguments.keep is not None and of_task[task] > arguments.keep) or (most is not None and size > most)
+        goes = goes or bool(row.created and row.created < oldest)
+        if goes and may_be_pruned(settings.data, folder, row):
+            chosen.append(folder)
+    return chosen[::-1]
+
+
+def _bytes(text: str) -> float:
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise InputError(f"{text!r} is not a size.", where="--max-size", hint="Write it like 500M or 10G.")
+    return float(match[1]) * (1 << _UNITS[match[2].upper()])
