@@ -64,7 +64,9 @@ COMMANDS: Mapping[str, Command | Group] = {
             "reindex": Command("records.runs.reindex", "Make the index anew with which runs are found fast."),
         },
     ),
-    "export": Command("records.export", "Write a recorded run in another format: ATIF, the platform's JSON, a zip."),
+    "export": Command(
+        "records.export", "Write a recorded run in another format: a page to share, ATIF, the platform's JSON, a zip."
+    ),
     "import": Command(
         "records.import_", "Record a run of another program, or of another machine, from a file, as a trajectory."
     ),

@@ -20,6 +20,8 @@ from runbook_runner.trajectory.store import read_events
 DESCRIPTION = """\
 atif: ATIF v1.7, the interchange format of agents' trajectories, with subagents as trajectories of their own.
 
+html: one page for people, which needs no server and no script; what looks like a key is removed.
+
 jetty: the trajectory as the hosted platform has it, as in trajectory.json.
 
 zip: the collected files by their storage names, as the platform's download has them.
@@ -70,6 +72,12 @@ def _atif(folder: Path, out: IO[bytes]) -> None:
     write_atif(read_events(folder), out)
 
 
+def _html(folder: Path, out: IO[bytes]) -> None:
+    from runbook_runner.trajectory.export.page import write_page
+
+    write_page(read_events(folder), out)
+
+
 def _jetty(folder: Path, out: IO[bytes]) -> None:
     body = overlay_as_far_as_known(folder).over(fold(read_events(folder)).model_dump(mode="json"))
     out.write(json.dumps(body, indent=1, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n")
@@ -84,4 +92,4 @@ def _zip(folder: Path, out: IO[bytes]) -> None:
 
 
 Write = Callable[[Path, IO[bytes]], None]
-FORMATS: Final[dict[str, Write]] = {"atif": _atif, "jetty": _jetty, "zip": _zip}
+FORMATS: Final[dict[str, Write]] = {"atif": _atif, "html": _html, "jetty": _jetty, "zip": _zip}
