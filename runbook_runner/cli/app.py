@@ -70,6 +70,9 @@ COMMANDS: Mapping[str, Command | Group] = {
     "import": Command(
         "records.import_", "Record a run of another program, or of another machine, from a file, as a trajectory."
     ),
+    "diff": Command(
+        "records.diff", "Show what differs between two runs, or between a run and a folder of expected results."
+    ),
     "cost": Command("records.cost", "Show what the recorded runs have cost, in tokens and in USD."),
     "clean": Command(
         "records.clean", "Remove what dead runs have left: containers, temporary folders, control groups, claims."

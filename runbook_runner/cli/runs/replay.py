@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from shlex import quote
 from typing import cast
 
 from rich.text import Text
@@ -29,7 +30,8 @@ from runbook_runner.runner.replay.cassette import Then
 from runbook_runner.runner.replay.comparison import Comparison, compare
 from runbook_runner.runner.replay.prepare import RECORDING, ReplayRequest, document_of, prepare_replay
 from runbook_runner.runner.replay.renewal import renew, require_renewable
-from runbook_runner.trajectory.diff import CallsCompared
+from runbook_runner.trajectory.diff.calls import CallsCompared
+from runbook_runner.trajectory.folders import TRAJECTORIES
 
 DESCRIPTION = """\
 Needs no network and no key. The results are compared with the recorded ones, where each may name its own sandbox's
@@ -114,7 +116,8 @@ def _replay(arguments: argparse.Namespace, name: str, then: Then | None, script:
         renew(document, followed.outcome.folder)
         problem, code = None, ExitCode.PASS
     if console:
-        for line in (*_lines(comparison), _verdict(comparison, problem, document if renews else None)):
+        more = [_next(comparison)] if problem and not arguments.json else []
+        for line in (*_lines(comparison), *more, _verdict(comparison, problem, document if renews else None)):
             console.print(line, soft_wrap=True)
     if arguments.quiet:
         print_briefly(followed, problem)
@@ -173,6 +176,14 @@ def _lines(comparison: Comparison) -> Iterator[Text]:
     if found:
         yield Text(f"! requests that are not as recorded: {found}", style="yellow")
     yield from (Text(f"! {line}", style="yellow") for line in comparison.environment())
+
+
+def _next(comparison: Comparison) -> Text:
+    """Which command shows more of what differs."""
+    recorded, trajectory = comparison.recorded, comparison.outcome.trajectory
+    is_stored = recorded.folder.parents[2].name == TRAJECTORIES
+    one = recorded.trajectory_id if is_stored else quote(printable_name(str(recorded.folder)))
+    return Text(f"  Next: runbook diff {one} {trajectory.trajectory_id}", style="dim")
 
 
 def _about_calls(calls: CallsCompared) -> Text:

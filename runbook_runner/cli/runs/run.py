@@ -41,6 +41,11 @@ def execute(arguments: argparse.Namespace) -> int:
     console = console_for(quiet=arguments.quiet, json=arguments.json)
     with publishing_errors(arguments, RUN):
         followed, attempts = follow_attempts(prepared, console, gates, arguments.attempts)
+    if console and not arguments.json:
+        from runbook_runner.cli.ui.display import print_next  # imports rich, which --quiet does without
+
+        shown = followed.outcome.trajectory.trajectory_id
+        print_next(console, shown, has_files=bool(followed.outcome.outputs.results_files))
     if arguments.quiet:
         print_briefly(followed, followed.problem())
     if arguments.json:

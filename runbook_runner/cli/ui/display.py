@@ -240,6 +240,13 @@ def print_summary(
     console.print(Text(f"  {folder}", style="dim"), soft_wrap=True)
 
 
+def print_next(console: Console, trajectory_id: str, *, has_files: bool) -> None:
+    """Which commands show more of a run that is over."""
+    commands = ["show", *(["open"] if has_files else [])]
+    told = [*(f"runbook runs {command} {trajectory_id}" for command in commands), f"runbook replay {trajectory_id}"]
+    console.print(Text(f"  Next: {' · '.join(told)}", style="dim"), soft_wrap=True)
+
+
 def _judged(judge: Mapping[str, Any]) -> str:
     """`judged by gpt-5: 4.3 · 1,234 tokens in 1 call · $0.0100`; what it cost is not in the run's own sum."""
     score, usage, errors = judge.get("score"), Usage.model_validate(judge["usage"]), judge.get("errors")

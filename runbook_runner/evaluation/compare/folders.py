@@ -57,6 +57,14 @@ def _differences(
             yield Difference(decoded_name(name.as_posix()), message)
 
 
+def compare_files(
+    expected: Path, actual: Path, name: Path, *, clean: Clean, on_cancel: OnCancel = _never
+) -> tuple[str, ...]:
+    """What differs between two files of the same name, by their type: one sentence for each. name: below both folders.
+    Raises CancelledError."""
+    return tuple(_compared(expected, actual, name, Rule("**"), clean, on_cancel))
+
+
 def fits_nothing(rule: Rule, expected: Iterable[Path]) -> bool:
     """expected: folders with expected files."""
     return not any(path for folder in expected for path in _fitting(rule, ResultsFolder(folder)))

@@ -11,7 +11,9 @@ from runbook_runner.core.text import counted
 from runbook_runner.runner.outcome import Outcome
 from runbook_runner.runner.replay.cassette import changes, relocation
 from runbook_runner.runner.replay.recorded_run import End, RecordedRun, answers_in, end_of
-from runbook_runner.trajectory.diff import CallsCompared, ResultsCompared, compare_calls, compare_results
+from runbook_runner.trajectory.diff.calls import CallsCompared, compare_calls
+from runbook_runner.trajectory.diff.results import ResultsCompared, compare_results
+from runbook_runner.trajectory.folders import RESULTS
 from runbook_runner.trajectory.store import read_events
 
 
@@ -114,7 +116,7 @@ def compare(recorded: RecordedRun, outcome: Outcome) -> Comparison:
         return Comparison(recorded, outcome, end, sandbox, results=None, calls=None, answers=answers)
     called = [event for event in events if isinstance(event, ToolCalled)]
     there = relocation(recorded.app, sandbox.app if sandbox else APP)
-    results = compare_results(recorded.folder, outcome.folder, there)
+    results = compare_results(recorded.folder / RESULTS, outcome.folder / RESULTS, there)
     calls = compare_calls(recorded.tool_calls, called, there)
     return Comparison(recorded, outcome, end, sandbox, results, calls, answers)
 

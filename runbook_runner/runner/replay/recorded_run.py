@@ -33,7 +33,7 @@ from runbook_runner.trajectory.index.names import find_folder
 from runbook_runner.trajectory.store import read_events, require_no_links
 
 MODEL_FOLDER = "model"
-_A_FOLDER = re.compile(r"/[^\0\n]{1,511}")
+A_FOLDER = re.compile(r"/[^\0\n]{1,511}")
 _MOST_SPEC = 64_000_000  # bytes; a runbook and its parameters have 5 MB each, and JSON escapes them
 
 
@@ -107,7 +107,7 @@ def read_recorded_run(home: Path, name: str, near: Iterable[Path] = ()) -> Recor
     if not ids.is_name(started.trajectory_id):  # it becomes a variable of a sandbox, and a word in messages
         raise InputError("This run was recorded with an id that can't be.", where=str(folder), hint=ids.NAME_HINT)
     sandbox = next((event for event in seen if isinstance(event, SandboxStarted)), None)
-    if sandbox and not _A_FOLDER.fullmatch(sandbox.app):  # texts are searched for it, and it is put into others
+    if sandbox and not A_FOLDER.fullmatch(sandbox.app):  # texts are searched for it, and it is put into others
         raise InputError("This run was recorded in a folder that can't be.", where=str(folder))
     agent = next((event for event in seen if isinstance(event, AgentStarted)), None)
     return RecordedRun(

@@ -35,7 +35,7 @@ def test_bash_takes_the_script(runbook: Any, complete: Any) -> None:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ("ru", ["run"]),
+        ("ru", ["run", "runs"]),
         ("s", ["script", "show", "schema", "snapshots", "shell"]),
         ("snapshots in", ["inspect"]),
         ("run --agen", ["--agent"]),

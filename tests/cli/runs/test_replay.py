@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from runbook_runner.core.events import ToolCalled
-from runbook_runner.trajectory.diff import compare_calls
+from runbook_runner.trajectory.diff.calls import compare_calls
 
 Write = Callable[[str], Path]
 

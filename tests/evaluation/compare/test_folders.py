@@ -13,7 +13,7 @@ from runbook_runner.core.errors import CancelledError, InputError
 from runbook_runner.evaluation.compare.folders import compare_folders
 from runbook_runner.evaluation.compare.rule import Rule
 from runbook_runner.evaluation.outputs import ResultsFolder
-from runbook_runner.trajectory.diff import compare_results
+from runbook_runner.trajectory.diff.results import compare_results
 
 Content = str | bytes
 
@@ -199,7 +199,7 @@ def test_very_many_folders_in_each_other_are_refused(tmp_path: Path, nested: Cal
     with pytest.raises(InputError, match="more than 200 folders in each other"):
         list(ResultsFolder(tmp_path / "found").matching("**/a.txt"))
     with pytest.raises(InputError, match="more than 200 folders in each other"):
-        compare_results(tmp_path, tmp_path, str)
+        compare_results(tmp_path / "results", tmp_path / "results", str)
 
 
 def test_a_file_of_10_gb_is_not_read(tmp_path: Path) -> None:

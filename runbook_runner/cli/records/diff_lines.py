@@ -1,0 +1,121 @@
+"""Command line: a diff of runs in sections of lines, for the terminal and for the page."""
+
+from collections.abc import Iterable, Iterator
+from typing import Final, Literal, NamedTuple
+
+from runbook_runner.core.text import counted, decoded_name
+from runbook_runner.runner.diff import Calls, Change, Diff
+
+Kind = Literal["same", "one", "two", "hint", "bad", "plain"]
+_MOST_PAIRS: Final = 30
+_MOST_FILES: Final = 100
+_LONGEST: Final = 2_000
+_CALL_LINES: Final = 8
+
+
+class Section(NamedTuple):
+    title: str
+    is_same: bool | None
+    """`None`: what it shows does not count."""
+    lines: tuple[tuple[Kind, str], ...] = ()
+    """Texts may have several lines, and come from elsewhere."""
+
+
+def sections(found: Diff) -> Iterator[Section]:
+    if found.calls is not None:
+        counting = [change for change in found.spec if change.counts]
+        others = [change for change in found.spec if not change.counts]
+        mission = tuple(_of_diff(found.mission))
+        yield Section("mission", not mission, mission)
+        yield Section("what was asked for", not counting, tuple(_pairs(counting)))
+        yield Section("outcome", not found.outcome, tuple(_pairs(found.outcome)))
+        if others:
+            yield Section("where and with what", None, tuple(_pairs(others)))
+        yield Section("phases", None, tuple(_table(found.phases)))
+        if found.usage:
+            yield Section("tokens and cost", None, tuple(_table(found.usage)))
+        yield _calls(found.calls)
+    yield _results(found)
+
+
+def _pairs(changes: Iterable[Change]) -> Iterator[tuple[Kind, str]]:
+    for change in changes:
+        yield "plain", change.what
+        yield "one", f"- {_cut(change.one)}"
+        yield "two", f"+ {_cut(change.two)}"
+
+
+def _table(changes: Iterable[Change]) -> Iterator[tuple[Kind, str]]:
+    rows = [(change.what, change.one, change.two) for change in changes]
+    wide = [max(len(row[n][:40]) for row in rows) for n in range(3)] if rows else []
+    for what, one, two in rows:
+        yield "plain", f"{what[:40]:<{wide[0]}}  {one[:40]:>{wide[1]}}  {two[:40]:>{wide[2]}}"
+
+
+def _calls(calls: Calls) -> Section:
+    if calls.first_difference is None:
+        return Section(f"{counted(len(calls.one), 'tool call')}, the same", True)
+    at = calls.first_difference
+    title = f"tool call {at} is the first that differs ({len(calls.one):,} and {len(calls.two):,} calls)"
+    lines: list[tuple[Kind, str]] = []
+    if at > 1:
+        lines.append(("hint", f"  {counted(at - 1, 'call')} before, the same"))
+    for number, pair in enumerate(calls.pairs[:_MOST_PAIRS]):
+        most = _CALL_LINES if number == 0 else 1
+        if pair.kind == "same" and pair.one is not None:
+            lines.append(("same", f"  {pair.one + 1} {_first_lines(calls.one[pair.one], 1)}"))
+            continue
+        if pair.one is not None:
+            lines.append(("one", f"- {pair.one + 1} {_first_lines(calls.one[pair.one], most)}"))
+        if pair.two is not None:
+            lines.append(("two", f"+ {pair.two + 1} {_first_lines(calls.two[pair.two], most)}"))
+    left = max(len(calls.one), len(calls.two)) - (at - 1) - _MOST_PAIRS
+    if left > 0:
+        lines.append(("hint", f"… {counted(left, 'more call')}"))
+    return Section(title, False, tuple(lines))
+
+
+def _results(found: Diff) -> Section:
+    results = found.results
+    is_same = not (found.changed or found.lacking)
+    lines: list[tuple[Kind, str]] = []
+    diffs = dict(results.diffs)
+    for path in results.changed[:_MOST_FILES]:
+        told = found.by_type.get(path)
+        name = decoded_name(path)
+        if told == ():
+            lines.append(("hint", f"{name}: only its bytes differ, by its type it is the same"))
+            continue
+        lines.append(("plain", f"{name} differs"))
+        if path in diffs:
+            lines += _of_diff(diffs[path])
+        else:
+            lines += (("bad", f"  {sentence}") for sentence in (told or ())[:10])
+    for paths, what, kind, side in (
+        (results.missing, "only in", "one", found.one),
+        (results.extra, "only in", "two", found.two),
+    ):
+        lines += ((kind, f"{decoded_name(path)} is {what} {side.name}") for path in paths[:_MOST_FILES])  # type: ignore[misc]
+    left = sum(max(0, len(paths) - _MOST_FILES) for paths in (results.changed, results.missing, results.extra))
+    if left:
+        lines.append(("hint", f"… {counted(left, 'more file')}"))
+    title = f"results: {counted(len(results.same), 'file')} the same"
+    counts = {"changed": len(results.changed), "missing": len(results.missing), "new": len(results.extra)}
+    title += "".join(f", {count:,} {word}" for word, count in counts.items() if count)
+    return Section(title, is_same, tuple(lines))
+
+
+def _of_diff(text: str) -> Iterator[tuple[Kind, str]]:
+    for line in text.splitlines():
+        kinds: dict[str, Kind] = {"-": "one", "+": "two"}
+        yield kinds.get(line[:1], "same"), _cut(line)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+
+
+def _first_lines(text: str, most: int) -> str:
+    lines = _cut(text).splitlines() or [""]
+    more = len(lines) - most
+    return "\n    ".join(lines[:most]) + (f" … {counted(more, 'more line')}" if more > 0 else "")

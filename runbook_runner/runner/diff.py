@@ -1,0 +1,248 @@
+"""Runner: what differs between two runs, or between a run and a folder of expected results."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from runbook_runner.core.disk.links import open_regular
+from runbook_runner.core.errors import InputError
+from runbook_runner.core.events import Recorded, ToolCalled, Usage
+from runbook_runner.core.files import is_file, is_folder, read_stream
+from runbook_runner.core.formats.json_toml import read_json
+from runbook_runner.core.redaction.redactor import Redactor
+from runbook_runner.core.settings import APP
+from runbook_runner.evaluation.compare.folders import compare_files
+from runbook_runner.runner.replay.cassette import relocation
+from runbook_runner.runner.replay.recorded_run import A_FOLDER
+from runbook_runner.trajectory.diff.calls import Pair, aligned, first_difference, spelled
+from runbook_runner.trajectory.diff.results import ResultsCompared, compare_results, diff_of_texts
+from runbook_runner.trajectory.folders import EVENTS_FILE, RESULTS, SPEC_FILE
+from runbook_runner.trajectory.index.names import find_folder
+from runbook_runner.trajectory.store import read_events, require_no_links
+from runbook_runner.trajectory.tree import Tree, said_of, tree_of
+
+_MOST_SPEC: Final = 64_000_000
+_MOST_CALLS: Final = 20_000
+_MOST_BY_TYPE: Final = 50
+"""Files that are read to tell what differs in them; of the others it is told that they differ."""
+_COMPARED: Final = ("title", "agent", "model", "provider", "snapshot", "image", "apt_packages", "inputs", "mcp_servers",
+                    "outputs", "criteria", "judge", "limits", "network")  # fmt: skip
+"""What of the spec is compared, beside the mission and the parameters."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """A run, or a folder of expected results, which has no `tree`."""
+
+    name: str
+    """For people: the trajectory id, or the folder."""
+    folder: Path
+    results: Path
+    tree: Tree | None = None
+    spec: dict[str, Any] = field(default_factory=dict)
+    """Empty when it is not recorded."""
+    calls: tuple[ToolCalled, ...] = ()
+    """The first 20,000."""
+
+    @property
+    def app(self) -> str:
+        app = self.tree.sandbox.app if self.tree and self.tree.sandbox else APP
+        return app if A_FOLDER.fullmatch(app) else APP
+
+
+class Change(NamedTuple):
+    what: str
+    one: str
+    two: str
+    counts: bool = True
+    """False: runs that differ in nothing else are the same, such as in their time."""
+
+
+@dataclass(frozen=True)
+class Calls:
+    one: tuple[str, ...]
+    """Each as `NAME: what it was asked for`."""
+    two: tuple[str, ...]
+    first_difference: int | None
+    """1-based; `None`: all are the same."""
+    pairs: tuple[Pair, ...] = ()
+    """From the first difference on, some hundred at most."""
+
+
+@dataclass(frozen=True)
+class Diff:
+    one: Side
+    two: Side
+    spec: tuple[Change, ...]
+    mission: str
+    """Unified diff of the missions; empty when they are the same."""
+    outcome: tuple[Change, ...]
+    phases: tuple[Change, ...]
+    usage: tuple[Change, ...]
+    calls: Calls | None
+    """`None`, and nothing in what is above: one side is a folder of expected results."""
+    results: ResultsCompared
+    by_type: dict[str, tuple[str, ...]]
+    """Path → what differs in the file by its type; nothing: only its bytes differ. Not every changed file has an
+    entry."""
+
+    @property
+    def changed(self) -> tuple[str, ...]:
+        """Results that differ, also by their type."""
+        return tuple(path for path in self.results.changed if self.by_type.get(path) != ())
+
+    @property
+    def is_same(self) -> bool:
+        return not any(self.differences())
+
+    def differences(self) -> Iterator[str]:
+        """What makes them not the same, in few words each."""
+        yield from (change.what for change in (*self.spec, *self.outcome) if change.counts)
+        if self.mission:
+            yield "mission"
+        if self.calls and self.calls.first_difference:
+            yield f"tool call {self.calls.first_difference}"
+        yield from (f"{RESULTS}/{path}" for path in (*self.changed, *self.lacking))
+
+    @property
+    def lacking(self) -> tuple[str, ...]:
+        """Results that only one has; what an expected folder does not have does not matter."""
+        missing = self.results.missing if self.two.tree else ()
+        return (*missing, *(self.results.extra if self.one.tree else ()))
+
+
+def read_side(home: Path, name: str) -> Side:
+    """name: as `find_folder` takes it, or a folder of expected results. Raises InputError."""
+    is_path = is_folder(name) and not is_file(Path(name) / EVENTS_FILE)
+    if is_path:
+        return Side(name, Path(name).absolute(), Path(name).absolute())
+    folder = find_folder(home, name)
+    require_no_links(folder)
+    calls: list[ToolCalled] = []
+    tree = tree_of(_noting(read_events(folder), calls))
+    shown = tree.started.trajectory_id if tree.started else name
+    return Side(shown, folder, folder / RESULTS, tree, _spec(folder / SPEC_FILE), tuple(calls))
+
+
+def diff(one: Side, two: Side) -> Diff:
+    """Raises InputError when none of them is a run."""
+    if one.tree is None and two.tree is None:
+        raise InputError(
+            "None of the two is a run.", where=f"{one.name}, {two.name}", hint="Give a run's id, or its folder."
+        )
+    there = relocation(one.app, two.app) if one.tree and two.tree else str
+    results = compare_results(one.results, two.results, there, (one.name, two.name))
+    clean = Redactor().clean
+    read = islice(results.changed, _MOST_BY_TYPE)
+    by_type = {path: compare_files(one.results, two.results, Path(path), clean=clean) for path in read}
+    if one.tree is None or two.tree is None:
+        return Diff(one, two, (), "", (), (), (), None, results, by_type)
+    before, after = (str(side.spec.get("mission") or "") for side in (one, two))
+    return Diff(
+        one, two, tuple(_spec_changes(one, two)), diff_of_texts(before, after, one.name, two.name, 80),
+        tuple(_outcome_changes(one.tree, two.tree)), tuple(_phases(one.tree, two.tree)),
+        tuple(_usage(one.tree.usage, two.tree.usage)), _calls(one, two), results, by_type,
+    )  # fmt: skip
+
+
+def _noting(events: Iterator[Recorded], calls: list[ToolCalled]) -> Iterator[Recorded]:
+    for recorded in events:
+        if isinstance(recorded.event, ToolCalled) and len(calls) < _MOST_CALLS:
+            calls.append(recorded.event)
+        yield recorded
+
+
+def _spec(path: Path) -> dict[str, Any]:
+    try:
+        with open_regular(path) as file:
+            spec = read_json(read_stream(file, str(path), "spec", _MOST_SPEC), str(path))
+    except FileNotFoundError:  # of an import
+        return {}
+    except OSError as error:
+        raise InputError(f"The spec of this run can't be read: {error.strerror}.", where=str(path)) from error
+    return spec if isinstance(spec, dict) else {}
+
+
+def _spec_changes(one: Side, two: Side) -> Iterator[Change]:
+    """What was asked for counts; by what it was done does not."""
+    assert one.tree
+    assert two.tree
+    if one.spec and two.spec:
+        for name in _COMPARED:
+            yield from _change(name.replace("_", " "), one.spec.get(name), two.spec.get(name))
+        given = [side.spec.get("parameters") for side in (one, two)]
+        before, after = (value if isinstance(value, dict) else {} for value in given)
+        for name in sorted(before.keys() | after.keys()):
+            yield from _change(f"parameter {name}", before.get(name), after.get(name))
+    sandboxes, agents = (one.tree.sandbox, two.tree.sandbox), (one.tree.agent, two.tree.agent)
+    backends = [sandbox.backend if sandbox else None for sandbox in sandboxes]
+    digests = [sandbox.image_digest if sandbox else None for sandbox in sandboxes]
+    yield from _change("sandbox", *backends, counts=False)
+    yield from _change("image digest", *digests, counts=False)
+    yield from _change("agent's version", *(agent.version if agent else None for agent in agents), counts=False)
+    engines = [tree.started.engine if tree.started else None for tree in (one.tree, two.tree)]
+    yield from _change("runbook's version", *engines, counts=False)
+
+
+def _outcome_changes(one: Tree, two: Tree) -> Iterator[Change]:
+    yield from _change("status", *(tree.finished.status if tree.finished else "running" for tree in (one, two)))
+    yield from _change("error", *(tree.finished.error if tree.finished else None for tree in (one, two)))
+    yield from _change("verdict", *(tree.evaluated.verdict if tree.evaluated else None for tree in (one, two)))
+    yield from _change("reasons", *(list(tree.evaluated.reasons) if tree.evaluated else [] for tree in (one, two)))
+    yield from _change(
+        "agent's exit code", *(tree.agent_end.exit_code if tree.agent_end else None for tree in (one, two))
+    )
+
+
+def _phases(one: Tree, two: Tree) -> Iterator[Change]:
+    """All of them, with their times."""
+    times = [{node.title: node.seconds for node in tree.nodes if node.kind == "phase"} for tree in (one, two)]
+    for name in dict.fromkeys((*times[0], *times[1])):
+        before, after = (_seconds(side.get(name)) for side in times)
+        yield Change(name, before, after, counts=False)
+    before, after = (_seconds(tree.finished.seconds if tree.finished else None) for tree in (one, two))
+    yield Change("all", before, after, counts=False)
+
+
+def _seconds(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{seconds:.2f} s"
+
+
+def _usage(one: Usage, two: Usage) -> Iterator[Change]:
+    for name in ("api_calls", "prompt_tokens", "cache_read_tokens", "cache_write_tokens", "completion_tokens"):
+        before, after = getattr(one, name), getattr(two, name)
+        if before or after:
+            yield Change(name.replace("_", " ").replace("api", "model"), f"{before:,}", f"{after:,}", counts=False)
+    if one.cost_usd or two.cost_usd:
+        yield Change("cost", _cost(one), _cost(two), counts=False)
+
+
+def _cost(usage: Usage) -> str:
+    return "unknown" if usage.cost_usd is None else f"${usage.cost_usd:.4f}"
+
+
+def _change(what: str, one: Any, two: Any, *, counts: bool = True) -> Iterator[Change]:
+    if one != two:
+        yield Change(what, _shown(one), _shown(two), counts)
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "-"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _calls(one: Side, two: Side) -> Calls:
+    there = relocation(one.app, two.app)
+    before, after = [there(spelled(call)) for call in one.calls], [spelled(call) for call in two.calls]
+    first = first_difference(before, after)
+    pairs = aligned(before, after, first - 1) if first else []
+    return Calls(_told(one), _told(two), first, tuple(pairs))
+
+
+def _told(side: Side) -> tuple[str, ...]:
+    as_mission = relocation(side.app, APP)
+    return tuple(f"{call.name}: {as_mission(said_of(call))}" for call in side.calls)

@@ -1,0 +1,177 @@
+"""`runbook diff`: what differs between two real runs, and between a run and what was expected."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+
+BOOK = """\
+---
+version: "1.0.0"
+evaluation: programmatic
+agent: shell
+---
+# Test
+
+## Parameters
+
+| Parameter | Template Variable | Default | Description |
+|---|---|---|---|
+| Word | `{{word}}` | `one` | Word |
+
+## REQUIRED OUTPUT FILES (MANDATORY)
+
+| File | Description |
+|---|---|
+| `/app/results/out.json` | The output |
+
+## Step 1: Work
+
+```bash
+echo begin
+```
+
+```bash
+%s
+```
+
+```bash
+echo end
+```
+"""
+
+Run = Callable[..., str]
+
+
+@pytest.fixture
+def run(runbook: Any) -> Run:
+    def run(code: str, *more: str) -> str:
+        folder = runbook.cwd / "book"
+        folder.mkdir(exist_ok=True)
+        (folder / "RUNBOOK.md").write_text(BOOK % code)
+        return str(runbook("run", folder, "--sandbox", "host", "--json", *more).folder.name)
+
+    return run
+
+
+WRITES = """echo '{"a": 1, "b": "{{word}}"}' > /app/results/out.json"""
+
+
+def test_two_runs_of_the_same_are_the_same_although_their_sandboxes_lie_elsewhere(runbook: Any, run: Run) -> None:
+    code = f"{WRITES}; echo $RESULTS_DIR > /app/results/where.txt"
+    done = runbook("diff", run(code), run(code))
+    assert done.code == 0, done.out
+    lines = done.out.splitlines()
+    assert [line for line in lines if line[0] in "✓✗"] == [
+        "✓ mission",
+        "✓ what was asked for",
+        "✓ outcome",
+        "✓ 3 tool calls, the same",
+        "✓ results: 2 files the same",
+        "✓ The two are the same.",
+    ]
+
+
+def test_another_parameter_is_shown_in_the_mission_the_calls_and_the_results(runbook: Any, run: Run) -> None:
+    one, two = run(WRITES), run(WRITES, "-p", "word=two")
+    done = runbook("diff", one, two)
+    assert done.code == 1
+    for line in (
+        "  + two",
+        "✗ tool call 2 is the first that differs (3 and 3 calls)",
+        "    1 call before, the same",
+        """  - 2 shell: echo '{"a": 1, "b": "one"}' > /app/results/out.json""",
+        """  + 2 shell: echo '{"a": 1, "b": "two"}' > /app/results/out.json""",
+        "    3 shell: echo end",
+        "  out.json differs",
+        """  +{"a": 1, "b": "two"}""",
+    ):
+        assert line in done.out.splitlines(), done.out
+    assert done.out.splitlines()[-1].startswith("✗ The two differ: parameter word")
+    body = runbook("diff", one, two, "--json").json
+    assert (body["same"], body["tool_calls"]["first_difference"]) == (False, 2)
+    assert body["results"]["by_type"] == {"out.json": ['/b: expected "one", found "two".']}
+    assert [pair["kind"] for pair in body["tool_calls"]["aligned"]] == ["changed", "same"]
+
+
+def test_files_that_only_differ_in_their_bytes_are_the_same_by_their_type(runbook: Any, run: Run) -> None:
+    one = run(WRITES)
+    expected = runbook.cwd / "expected"
+    expected.mkdir()
+    (expected / "out.json").write_text('{\n"b": "one", "a": 1.0}')
+    done = runbook("diff", expected, one)
+    assert (done.code, "out.json: only its bytes differ" in done.out) == (0, True), done.out
+    assert runbook("diff", one, expected).code == 0
+    (expected / "more.txt").touch()
+    assert f"more.txt is only in {expected}" in runbook("diff", one, expected).out
+    assert runbook("diff", one, expected).code == runbook("diff", expected, one).code == 1
+    (expected / "more.txt").unlink()
+    (expected / "out.json").unlink()
+    assert runbook("diff", one, expected).code == 0, "what is not expected does not matter"
+
+
+def test_a_failure_is_a_difference(runbook: Any, run: Run) -> None:
+    one, two = run(WRITES), run("exit 3")
+    done = runbook("diff", one, two, "--json")
+    assert done.code == 1
+    assert {change["what"] for change in done.json["outcome"]} >= {"verdict"}
+    assert done.json["results"]["missing"] == ["out.json"]
+
+
+def test_what_can_not_be_compared_is_told(runbook: Any, run: Run) -> None:
+    one = run(WRITES)
+    assert runbook("diff", one, "nonesuch").code == 2
+    folder = runbook.cwd / "a"
+    folder.mkdir()
+    done = runbook("diff", folder, folder)
+    assert (done.code, "None of the two is a run" in done.err) == (2, True)
+
+
+class Page(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags = set[str]()
+        self.attributes = list[tuple[str, str | None]]()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.attributes += attrs
+
+
+def test_the_page_needs_nothing_and_escapes_what_a_hostile_run_has_said(runbook: Any, run: Run) -> None:
+    one = run(WRITES)
+    first = next((runbook.cwd / ".runbook").glob(f"trajectories/*/*/{one}"))
+    evil = "<script>alert(1)</script><img src=x onerror=alert(1)>\x1b[2J\u202e"
+    two = runbook.cwd / evil.replace("/", "_").replace("\x1b", "e")
+    shutil.copytree(first, two)
+    (two / "results" / evil.replace("/", "_")).write_text(evil)
+    (two / "results" / "out.json").write_text(evil)
+    log = (two / "events.jsonl").read_text()
+    (two / "events.jsonl").write_text(
+        log.replace('"echo begin', json.dumps(evil)[:-1]).replace(f'"{one}"', json.dumps(evil))
+    )
+    spec = json.loads((two / "spec.json").read_text())
+    (two / "spec.json").write_text(json.dumps({**spec, "mission": evil, "parameters": {evil: evil}, "model": [evil]}))
+    page = runbook.cwd / "diff.html"
+    done = runbook("diff", one, two, "--html", page)
+    assert done.code == 1, done.err
+    assert not re.search("\x1b|\u202e", done.out)
+    text = page.read_text()
+    parsed = Page()
+    parsed.feed(text)
+    assert not parsed.tags & {"script", "img", "link", "iframe", "a"}
+    assert [name for name, _ in parsed.attributes if name.startswith("on") or name in ("src", "href")] == []
+    assert "default-src 'none'" in text
+    assert "&lt;script&gt;alert(1)" in text
+    assert not re.search("\x1b|\u202e", text)
+
+
+def test_an_app_folder_of_a_hostile_run_is_not_replaced_in_texts(runbook: Any, run: Run) -> None:
+    one = run(WRITES)
+    (log,) = (runbook.cwd / ".runbook").glob(f"trajectories/*/*/{one}/events.jsonl")
+    log.write_text(re.sub(r'"app":"[^"]*"', '"app":""', log.read_text()))
+    assert runbook("diff", one, run(WRITES)).code == 1
