@@ -92,6 +92,9 @@ COMMANDS: Mapping[str, Command | Group] = {
         "Show what the recorded runs of a runbook have in common, and the edits that follow from that.",
     ),
     "schema": Command("author.schema", "Print the JSON Schema of the frontmatter, of trajectory.json or of spec.json."),
+    "pull": Command(
+        "platform.pull", "Bring a run from a platform server into a trajectory folder, with all its files."
+    ),
     "push": Command("platform.push", "Register a runbook as a task of a platform server, or update that task."),
     "snapshots": Group(
         "List, build and move snapshots: what sandboxes are made of. Your own are "

@@ -98,11 +98,16 @@ def missing_parameters(runbook: Runbook, given: Mapping[str, Any]) -> tuple[Para
 
 def refuse_unknown_parameters(runbook: Runbook, given: Mapping[str, Any], where: str | None = None) -> None:
     """Raises InputError for a value that the runbook has no use for. where: the file it comes from."""
-    known = {p.name for p in runbook.parameters} | {p.name for p in placeholders(runbook.body)} | set(BUILT_IN)
+    known = known_parameters(runbook)
     for name in given:
         if name not in known:
             hint = did_you_mean(name, known) or f"It knows: {', '.join(sorted(known))}."
             raise InputError(f"The runbook has no parameter {name!r}.", where=where or runbook.source, hint=hint)
+
+
+def known_parameters(runbook: Runbook) -> set[str]:
+    """Names of all values that the document has a use for."""
+    return {p.name for p in runbook.parameters} | {p.name for p in placeholders(runbook.body)} | set(BUILT_IN)
 
 
 def _filled(runbook: Runbook, request: RunRequest, lacking: Callable[[InputError], None]) -> Filled:

@@ -32,6 +32,8 @@ from runbook_runner.trajectory.imports.places import inner_path
 from runbook_runner.trajectory.redacted import redacted
 from runbook_runner.trajectory.store import write_fold
 
+INPUTS: Final = "inputs"
+"""Folder of what its agent was given, by digest: each file byte for byte."""
 IMPORTED: Final = "imported"
 """Folder of what was imported, as it was but for what looks like a key."""
 MOST_EVENTS: Final = 2_000_000
@@ -59,9 +61,9 @@ def record_imported(
     """Writes a trajectory folder from events that have times of their own; returns it.
 
     events: the first is a RunStarted, whose names and id become those given here. files: path below the folder →
-    content; `results/…` stay byte for byte but for the redactor's secrets, all others are cleaned of what looks like a
-    key, too. Files below `results/` and `agent/` that no event tells of are recorded as artifacts. trajectory_id:
-    `None` makes a new one. replace: a trajectory of this id in this task makes way.
+    content; `results/…` and `inputs/…` stay byte for byte but for the redactor's secrets, all others are cleaned of
+    what looks like a key, too. Files below `results/` and `agent/` that no event tells of are recorded as artifacts.
+    trajectory_id: `None` makes a new one. replace: a trajectory of this id in this task makes way.
 
     Raises InputError for names that can't be, for an id that is in use, and for more than the bounds above;
     RecordingError when the disk refuses. Nothing is left behind then.
@@ -70,7 +72,7 @@ def record_imported(
     trajectory_id = trajectory_id or ids.new_trajectory_id()
     parent = home / TRAJECTORIES / collection / task
     target = parent / trajectory_id
-    _require_free(home, target, replace=replace)
+    require_free(home, target, replace=replace)
     try:
         create_parent(home, parent)
         with _aside(parent, trajectory_id) as folder:
@@ -94,7 +96,8 @@ def _require_names(collection: str, task: str, trajectory_id: str | None) -> Non
             raise InputError(f"The {what} {printable_name(name[:200])!r} can't be a name.", hint=ids.NAME_HINT)
 
 
-def _require_free(home: Path, target: Path, *, replace: bool) -> None:
+def require_free(home: Path, target: Path, *, replace: bool) -> None:
+    """Raises InputError when a trajectory has the id of the target folder already."""
     if replace and os.path.lexists(target):
         return
     taken = next((home / TRAJECTORIES).glob(f"*/*/{target.name}"), None)
@@ -154,7 +157,7 @@ class _Writer:
 
     def _lay(self, path: PurePosixPath, content: Content) -> None:
         top = path.parts[0]
-        scrubber = self._scrubbers["result" if top == RESULTS else "agent"]
+        scrubber = self._scrubbers["result" if top in (RESULTS, INPUTS) else "agent"]
         clean = PurePosixPath(*(scrubber.name(part) for part in path.parts))
         target = self._folder / clean
         try:

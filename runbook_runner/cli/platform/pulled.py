@@ -1,0 +1,153 @@
+"""Command line: brings a run from a platform into a trajectory folder: fetch, spec, record. `pull` and `reproduce` call
+it."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from runbook_runner.core.disk.lock import locked
+from runbook_runner.core.disk.private import private_folder
+from runbook_runner.core.errors import InputError, RecordingError
+from runbook_runner.core.redaction import Redactor
+from runbook_runner.core.settings import DEFAULT_RESULTS_BYTES, Settings
+from runbook_runner.core.spec import RunSpec, parse_memory
+from runbook_runner.runner.hosted.spec import HostedRun, hosted_run, spec_of
+from runbook_runner.trajectory.folders import EVENTS_FILE, MISSION_FILE, SPEC_FILE, TRAJECTORIES
+from runbook_runner.trajectory.imports.folder import IMPORTED, INPUTS, Content, record_imported, require_free
+from runbook_runner.trajectory.imports.hosted import read_hosted
+
+if TYPE_CHECKING:
+    from runbook_runner.client.addresses import RemoteRun
+    from runbook_runner.client.fetch_run import FetchedRun
+
+DOWNLOADS: Final = "downloads"
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Pulled:
+    run: "RemoteRun"
+    folder: Path
+    files: int
+    """How many were downloaded."""
+    notes: tuple[str, ...]
+    """What is missing, in sentences."""
+    can_rerun: bool
+    is_new: bool = True
+    """False: it was here already."""
+
+
+def most_bytes(size: str | None) -> int:
+    """size: `--max-size`. Raises InputError."""
+    return parse_memory(size) if size else DEFAULT_RESULTS_BYTES
+
+
+def pull(name: str, api: str | None, most: int, tell: Tell, *, replace: bool = False, reuse: bool = False) -> Pulled:
+    """name: `COLLECTION/TASK/ID` or an address. most: bytes of all its files. reuse: a run that is here already is not
+    fetched. Raises InputError, PlatformError, RecordingError; what was downloaded until then is kept for the next
+    time."""
+    from runbook_runner.client.access import find_access  # imports ssl
+    from runbook_runner.client.addresses import parse_run
+    from runbook_runner.client.fetch_run import fetch_run
+    from runbook_runner.client.platform import Platform
+
+    run, access = parse_run(name), find_access(api)
+    run.require_of(access.api, named=access.is_named)
+    settings = Settings.load()
+    home = settings.require_home()
+    target = home / TRAJECTORIES / run.collection / run.task / run.trajectory_id
+    if reuse and (target / IMPORTED).is_dir() and (target / EVENTS_FILE).is_file():
+        return Pulled(run, target, 0, (), (target / SPEC_FILE).is_file(), is_new=False)
+    require_free(home, target, replace=replace)
+    platform = Platform(access)
+    digest = hashlib.sha256(f"{access.api} {run}".encode()).hexdigest()[:16]
+    folder = private_folder(settings.data, DOWNLOADS, digest)
+    try:
+        with locked(folder.with_name(f"{digest}.lock"), lambda line, **_: tell(line), f"pulls {run}"):
+            fetched = fetch_run(platform, run, folder, most, tell)
+            pulled = _record(home, target, run, fetched, access.api, Redactor(platform.secrets), replace=replace)
+            shutil.rmtree(folder, ignore_errors=True)
+    except OSError as error:
+        raise RecordingError.of(error, folder) from error
+    return pulled
+
+
+def _record(
+    home: Path, target: Path, run: "RemoteRun", fetched: "FetchedRun", api: str, redactor: Redactor, *, replace: bool
+) -> Pulled:
+    imported = read_hosted(fetched.body, str(run), origin=f"pulled from {api}, {run}")
+    files: dict[str, Content] = {
+        path: fetched.files[key] for key, path in imported.files.items() if key in fetched.files
+    }
+    files[f"{IMPORTED}/trajectory.json"] = _json(fetched.body)
+    if fetched.log is not None:
+        files[f"{IMPORTED}/logs.json"] = _json(fetched.log)
+    hosted, notes = hosted_run(fetched.body), list(fetched.notes)
+    spec = None
+    if hosted is None:
+        notes.append("It can't be run again: no step of it ran a runbook whose text is recorded.")
+    else:
+        files[f"{IMPORTED}/{MISSION_FILE}"] = hosted.document.encode("utf-8", "replace")
+        spec = _spec(hosted, run, fetched, target, files, notes)
+    folder = record_imported(
+        home,
+        imported.events,
+        collection=run.collection,
+        task=run.task,
+        trajectory_id=run.trajectory_id,
+        files=files,
+        redactor=redactor,
+        replace=replace,
+    )
+    return Pulled(run, folder, len(fetched.files), tuple(notes), spec is not None)
+
+
+def _spec(
+    hosted: HostedRun,
+    run: "RemoteRun",
+    fetched: "FetchedRun",
+    target: Path,
+    files: dict[str, Content],
+    notes: list[str],
+) -> RunSpec | None:
+    """The spec, which is put among the files with its inputs; `None` with a note when it can't be run here. target: the
+    trajectory folder."""
+    from runbook_runner.client.fetch_run import input_keys
+
+    inputs = _input_names([key for key in input_keys(fetched.body) if key in fetched.files], fetched.files)
+    lost = [key for key in input_keys(fetched.body) if key not in fetched.files]
+    try:
+        spec, left = spec_of(hosted, str(run), run.collection, run.task, inputs, Path.cwd())
+    except InputError as error:
+        notes.append(f"It can't be run again here: {error}")
+        return None
+    notes += [f"Not in the spec: {one}." for one in left]
+    if lost:
+        notes.append(f"It can't be run again as it was: {len(lost)} of its inputs could not be fetched.")
+    kept = tuple(item.model_copy(update={"source": str(target / INPUTS / item.sha256)}) for item in spec.inputs)
+    files |= {f"{INPUTS}/{item.sha256}": Path(item.source) for item in spec.inputs}
+    files[SPEC_FILE] = spec.model_copy(update={"inputs": kept}).model_dump_json(indent=1).encode()
+    files[MISSION_FILE] = spec.mission.encode("utf-8", "replace")
+    return spec
+
+
+def _input_names(keys: list[str], files: dict[str, Path]) -> tuple[tuple[str, Path], ...]:
+    """Each under its basename, as the agent saw it; of two with one name the second gets `-1` (contract §5.3)."""
+    named: dict[str, Path] = {}
+    for key in dict.fromkeys(keys):
+        base = key.rpartition("/")[2]
+        stem, dot, suffix = base.partition(".")
+        name, number = base, 0
+        while name in named:
+            number += 1
+            name = f"{stem}-{number}{dot}{suffix}"
+        named[name] = files[key]
+    return tuple(named.items())
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode("utf-8", "replace")
