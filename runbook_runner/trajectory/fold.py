@@ -13,6 +13,7 @@ from runbook_runner.core.events import (
     AgentFinished,
     AgentStarted,
     Artifact,
+    Asker,
     Evaluated,
     Event,
     Log,
@@ -24,6 +25,7 @@ from runbook_runner.core.events import (
     RunFinished,
     RunStarted,
     SandboxStarted,
+    Source,
     Status,
     Usage,
 )
@@ -75,13 +77,9 @@ class _State:
     agent_end: AgentFinished | None = None
     agent_began: str | None = None
     agent_ended: str | None = None
-    model_usage: Usage = field(default_factory=Usage)
-    spent: Usage = field(default_factory=Usage)
-    """The part of it that a provider answered."""
+    usage: dict[tuple[Asker, Source], Usage] = field(default_factory=dict)
+    """By who asked and who answered: the judge's are in none of the agent's sums."""
     sources: Counter[str] = field(default_factory=Counter)
-    judge_usage: Usage = field(default_factory=Usage)
-    """In none of the agent's sums."""
-    judge_spent: Usage = field(default_factory=Usage)
     judge_sources: Counter[str] = field(default_factory=Counter)
     divergences: Counter[str] = field(default_factory=Counter)
     artifacts: dict[str, Artifact] = field(default_factory=dict)
@@ -91,6 +89,13 @@ class _State:
     notes: _Notes = field(default_factory=_Notes)
     has_gaps: bool = False
     """Lines of the log are damaged or gone: what the numbers of the others say."""
+
+    def used(self, asker: Asker) -> Usage:
+        return sum((usage for (by, _), usage in self.usage.items() if by == asker), Usage())
+
+    def spent(self, asker: Asker) -> Usage:
+        """The part of it that a provider answered."""
+        return self.usage.get((asker, "provider"), Usage())
 
 
 def fold(events: Iterable[Recorded]) -> Trajectory:
@@ -151,15 +156,9 @@ def _agent_finished(state: _State, event: AgentFinished, ts: str) -> None:
 
 
 def _model(state: _State, event: ModelCalled, ts: str) -> None:
-    by_provider = event.usage if event.source == "provider" else Usage()
-    if event.asker == "judge":
-        state.judge_usage += event.usage
-        state.judge_spent += by_provider
-        state.judge_sources[event.source] += 1
-    else:
-        state.model_usage += event.usage
-        state.spent += by_provider
-        state.sources[event.source] += 1
+    key = (event.asker, event.source)
+    state.usage[key] = state.usage[key] + event.usage if key in state.usage else event.usage
+    (state.judge_sources if event.asker == "judge" else state.sources)[event.source] += 1
     if event.error:
         _note(state, ts, "warning", f"{_call(event)}: {event.error}")
 
@@ -261,7 +260,7 @@ def _answered_by(state: _State) -> dict[str, Any]:
     answered: dict[str, Any] = {}
     if state.sources.keys() - {"provider"}:
         answered["model_calls"] = dict(state.sources)
-        answered["spent"] = _as_known(state, state.spent).model_dump()
+        answered["spent"] = _as_known(state, state.spent("agent")).model_dump()
     if state.judge_sources or (state.evaluated and state.evaluated.judge):
         answered["judge"] = _judge(state)
     if state.started.replay:
@@ -276,9 +275,9 @@ def _judge(state: _State) -> dict[str, Any]:
     found = state.evaluated.judge if state.evaluated else None
     return {
         **(found if isinstance(found, dict) else {}),
-        "usage": _as_known(state, state.judge_usage).model_dump(),
+        "usage": _as_known(state, state.used("judge")).model_dump(),
         "model_calls": dict(state.judge_sources),
-        "spent": _as_known(state, state.judge_spent).model_dump(),
+        "spent": _as_known(state, state.spent("judge")).model_dump(),
     }
 
 
@@ -330,7 +329,8 @@ def _usage(state: _State) -> UsageTotals:
     """The gateway's count when it saw calls, else the CLI's own. A CLI's price is not put beside the gateway's
     count: of a model that the CLI does not know, it is a guess."""
     reported = state.agent_end.usage if state.agent_end else None
-    seen = _as_known(state, state.model_usage if state.model_usage.api_calls else (reported or Usage()))
+    used = state.used("agent")
+    seen = _as_known(state, used if used.api_calls else (reported or Usage()))
     seconds = seconds_between(state.agent_began, state.agent_ended or state.updated) if state.agent_began else 0.0
     return UsageTotals(
         prompt_tokens=seen.prompt_tokens,

@@ -315,7 +315,8 @@ def _tokens(usage: Usage, prefix: str = "") -> dict[str, Any]:
 
 
 def _step_metrics(calls: Iterable[ModelCalled]) -> dict[str, Any]:
-    usage = sum((call.usage for call in calls), Usage())
+    first, *others = [call.usage for call in calls]
+    usage = sum(others, first)
     metrics = _tokens(usage)
     if usage.cost_usd is not None:
         metrics["cost_usd"] = usage.cost_usd

@@ -66,17 +66,20 @@ class Filters:
             sign, number = _score(self.score)
             add(f"score {sign} ?", number)
         if self.tasks:
-            add(f"({' OR '.join(['(collection GLOB ? AND task GLOB ?)'] * len(self.tasks))})")
+            terms = []
             for name in self.tasks:
                 collection, slash, task = name.rpartition("/")
-                values.extend((_pattern(collection) if slash else "*", _pattern(task)))
+                both = [("collection", collection)] * bool(slash) + [("task", task)]
+                terms.append(" AND ".join(_like(*one) for one in both))
+                values.extend(_pattern(text) for _, text in both)
+            add(f"({' OR '.join(terms)})")
         for label in self.labels:
             key, sign, value = label.partition("=")
             condition = "key = ? AND value = ?" if sign else "key = ?"
             add(f"folder IN (SELECT folder FROM labels WHERE {condition})", key, *([value] if sign else []))
         for column, names in (("agent", self.agents), ("model", self.models)):
             if names:
-                add(f"({' OR '.join([f'{column} GLOB ?'] * len(names))})", *map(_pattern, names))
+                add(f"({' OR '.join(_like(column, name) for name in names)})", *map(_pattern, names))
         for sign, moment, option in ((">=", self.since, "--since"), ("<", self.before, "--before")):
             if moment:
                 add(f"created {sign} ?", moment_of(moment, option))
@@ -93,8 +96,22 @@ class Filters:
         return None
 
 
+def order_by(key: str, *, reverse: bool) -> str:
+    """key: of SORTS. What has no value comes last."""
+    if reverse:
+        return f"{SORTS[key]} IS NULL, {SORTS[key]}, folder"
+    return f"{SORTS[key]} DESC, folder DESC"  # SQLite takes NULL for the least
+
+
+def _like(column: str, name: str) -> str:
+    """What needs no pattern is found by an index."""
+    return f"{column} GLOB ?" if "*" in name else f"{column} = ?"
+
+
 def _pattern(text: str) -> str:
-    """Of GLOB, in which only `*` has its meaning."""
+    """Of GLOB, in which only `*` has its meaning; a name without it stays as it is."""
+    if "*" not in text:
+        return text
     return re.sub(r"[?\[]", lambda match: f"[{match[0]}]", text)
 
 

@@ -10,7 +10,7 @@ from runbook_runner.cli.ui.columns import Column, print_columns
 from runbook_runner.cli.ui.output import put_json
 from runbook_runner.core.errors import ExitCode, InputError
 from runbook_runner.core.settings import Settings
-from runbook_runner.trajectory.index.filters import SORTS
+from runbook_runner.trajectory.index.filters import SORTS, order_by
 from runbook_runner.trajectory.index.index import Index, with_index
 from runbook_runner.trajectory.index.rows import Row
 
@@ -59,8 +59,7 @@ def execute(arguments: argparse.Namespace) -> int:
     home = Settings.load().require_home(each_run=False)
     filters = filters_of(arguments)
     where, values = filters.sql()
-    column, way = SORTS[arguments.sort], "ASC" if arguments.reverse else "DESC"
-    order = f"{column} IS NULL, {column} {way}, folder {way}"
+    order = order_by(arguments.sort, reverse=arguments.reverse)
     first = (arguments.page - 1) * arguments.limit
 
     def found(index: Index) -> tuple[list[tuple[Row, dict[str, str]]], int, str | None]:
