@@ -90,3 +90,15 @@ def test_a_file_is_not_half_written_and_a_zip_is_not_for_a_terminal(runbook, ran
     assert json.loads(done.out)["trajectory_id"] == ran["trajectory_id"]
     done = runbook("import", runbook.cwd / "missing")
     assert (done.code, "no such file" in done.err) == (2, True)
+
+
+def test_spans_go_to_a_file_and_only_to_an_address_that_is_one(runbook, ran):
+    pytest.importorskip("opentelemetry.sdk")
+    done = runbook("export", ran["trajectory_id"], "--format", "otel")
+    assert "invoke_workflow local/test" in done.out
+    assert "out.txt" not in done.out, "what was asked is left out"
+    for address in ("localhost:4318", "http://[::1", "ftp://x", "http://u:p@x"):
+        done = runbook("export", ran["trajectory_id"], "--format", "otel", "--endpoint", address)
+        assert (done.code, "not an http" in done.err) == (2, True)
+    done = runbook("export", ran["trajectory_id"], "--format", "otel", "--endpoint", "http://127.0.0.1:9")
+    assert (done.code, "did not take the spans" in done.err) == (3, True)
