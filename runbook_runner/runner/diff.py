@@ -70,6 +70,8 @@ class Calls:
     """1-based; `None`: all are the same."""
     pairs: tuple[Pair, ...] = ()
     """From the first difference on, some hundred at most."""
+    all: tuple[int, int] = (0, 0)
+    """How many there are, those that are not compared among them."""
 
 
 @dataclass(frozen=True)
@@ -238,9 +240,12 @@ def _shown(value: Any) -> str:
 def _calls(one: Side, two: Side) -> Calls:
     there = relocation(one.app, two.app)
     before, after = [there(spelled(call)) for call in one.calls], [spelled(call) for call in two.calls]
+    numbers = [side.tree.counts["tool"] if side.tree else 0 for side in (one, two)]
     first = first_difference(before, after)
+    if first is None and numbers[0] != numbers[1]:
+        first = min(len(before), len(after)) + 1
     pairs = aligned(before, after, first - 1) if first else []
-    return Calls(_told(one), _told(two), first, tuple(pairs))
+    return Calls(_told(one), _told(two), first, tuple(pairs), (numbers[0], numbers[1]))
 
 
 def _told(side: Side) -> tuple[str, ...]:

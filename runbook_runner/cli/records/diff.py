@@ -103,8 +103,8 @@ def _json(found: Diff) -> dict[str, Any]:
         "phases": _changes(found.phases),
         "usage": _changes(found.usage),
         "tool_calls": {
-            "one": len(calls.one),
-            "two": len(calls.two),
+            "one": calls.all[0],
+            "two": calls.all[1],
             "first_difference": calls.first_difference,
             "aligned": [
                 {

@@ -54,9 +54,12 @@ def _table(changes: Iterable[Change]) -> Iterator[tuple[Kind, str]]:
 
 def _calls(calls: Calls) -> Section:
     if calls.first_difference is None:
-        return Section(f"{counted(len(calls.one), 'tool call')}, the same", True)
+        told: list[tuple[Kind, str]] = []
+        if calls.all[0] > len(calls.one):
+            told.append(("hint", f"! only the first {len(calls.one):,} are compared"))
+        return Section(f"{counted(calls.all[0], 'tool call')}, the same", True, tuple(told))
     at = calls.first_difference
-    title = f"tool call {at} is the first that differs ({len(calls.one):,} and {len(calls.two):,} calls)"
+    title = f"tool call {at} is the first that differs ({calls.all[0]:,} and {calls.all[1]:,} calls)"
     lines: list[tuple[Kind, str]] = []
     if at > 1:
         lines.append(("hint", f"  {counted(at - 1, 'call')} before, the same"))
@@ -69,7 +72,7 @@ def _calls(calls: Calls) -> Section:
             lines.append(("one", f"- {pair.one + 1} {_first_lines(calls.one[pair.one], most)}"))
         if pair.two is not None:
             lines.append(("two", f"+ {pair.two + 1} {_first_lines(calls.two[pair.two], most)}"))
-    left = max(len(calls.one), len(calls.two)) - (at - 1) - _MOST_PAIRS
+    left = max(calls.all) - (at - 1) - _MOST_PAIRS
     if left > 0:
         lines.append(("hint", f"… {counted(left, 'more call')}"))
     return Section(title, False, tuple(lines))

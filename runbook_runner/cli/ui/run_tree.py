@@ -8,6 +8,7 @@ from rich.text import Text
 
 from runbook_runner.core.events import Usage
 from runbook_runner.core.text import counted, printable_name, printable_output
+from runbook_runner.trajectory.overlay import Overlay
 from runbook_runner.trajectory.tree import Node, Tree
 
 _OUTPUT_LINES: Final = 4
@@ -20,8 +21,17 @@ _PLURALS: Final = {
 }  # fmt: skip
 
 
-def lines_of(tree: Tree) -> Iterator[Text]:
+def lines_of(tree: Tree, overlay: Overlay) -> Iterator[Text]:
+    """overlay: what was set since it was recorded."""
     yield from _head(tree)
+    if tree.started and tree.started.origin:
+        yield Text(f"recorded elsewhere: {printable_name(tree.started.origin)}", style="dim")
+    if overlay.status:
+        yield Text(f"status, set later: {overlay.status}", style="dim")
+    labels = _labels(tree, overlay)
+    if labels:
+        told = ", ".join(printable_name(f"{key}={value}"[:200]) for key, value in labels.items())
+        yield Text(f"labels: {told}", style="dim")
     for depth, node in tree.walk():
         for line in _lines(node):
             line.pad_left(2 * depth)
@@ -51,6 +61,11 @@ def ending(tree: Tree) -> Text:
         style = "bold green" if passed else "bold red"
     parts = [word] + ([f"{tree.finished.seconds:.1f} s"] if tree.finished else [])
     return Text(" · ".join([*parts, *_used(tree)]), style=style)
+
+
+def _labels(tree: Tree, overlay: Overlay) -> dict[str, str]:
+    recorded = tree.started.labels if tree.started else {}
+    return recorded | {label["key"]: label["value"] for label in overlay.labels}
 
 
 def _used(tree: Tree) -> Iterator[str]:
@@ -178,7 +193,7 @@ def _results(tree: Tree) -> Iterator[Text]:
         yield Text(f"… {counted(more, 'more result')}, see `runbook runs files`", style="dim")
 
 
-def tree_json(tree: Tree) -> dict[str, Any]:
+def tree_json(tree: Tree, overlay: Overlay) -> dict[str, Any]:
     run, end, found = tree.started, tree.finished, tree.evaluated
     return {
         "trajectory_id": run.trajectory_id if run else None,
@@ -186,7 +201,9 @@ def tree_json(tree: Tree) -> dict[str, Any]:
         "task": run.task if run else None,
         "agent": run.init_params.get("agent") if run else None,
         "model": run.init_params.get("model") if run else None,
-        "status": end.status if end else "running",
+        "status": overlay.status or (end.status if end else "running"),
+        "labels": _labels(tree, overlay),
+        "origin": run.origin if run else None,
         "error": end.error if end else None,
         "began": tree.began,
         "seconds": end.seconds if end else None,

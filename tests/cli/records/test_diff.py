@@ -1,9 +1,15 @@
 """`runbook diff`: what differs between two real runs, and between a run and what was expected."""
 
+import fcntl
 import json
+import os
+import pty
 import re
 import shutil
+import struct
+import termios
 from collections.abc import Callable
+from contextlib import suppress
 from html.parser import HTMLParser
 from typing import Any
 
@@ -112,6 +118,27 @@ def test_files_that_only_differ_in_their_bytes_are_the_same_by_their_type(runboo
     (expected / "more.txt").unlink()
     (expected / "out.json").unlink()
     assert runbook("diff", one, expected).code == 0, "what is not expected does not matter"
+
+
+@pytest.mark.parametrize("columns", [80, 200])
+@pytest.mark.parametrize("colour", [True, False])
+def test_it_fits_terminals_with_and_without_colour(runbook: Any, run: Run, columns: int, colour: bool) -> None:
+    one, two = run(WRITES), run(f"{WRITES}; echo {'long ' * 30}", "-p", "word=two")
+    mine, its = pty.openpty()
+    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+    env = {"TERM": "xterm-256color", **({} if colour else {"NO_COLOR": "1"})}
+    process = runbook.start("diff", one, two, stdout=its, stderr=its, env=env)
+    os.close(its)
+    seen = b""
+    with suppress(OSError):  # the other end is closed
+        while data := os.read(mine, 1 << 16):
+            seen += data
+    os.close(mine)
+    assert process.wait(60) == 1
+    assert (b"\x1b[3" in seen) == colour
+    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in seen.decode().splitlines()]
+    assert max(map(len, lines)) == columns, "a long call is cut there"
+    assert lines[:2] == [f"- {one}", f"+ {two}"]
 
 
 def test_a_failure_is_a_difference(runbook: Any, run: Run) -> None:

@@ -97,6 +97,25 @@ def test_the_tree_is_json_for_programs(runbook: Any, ran: Path) -> None:
     assert body["left_out"] == {}
 
 
+def test_labels_and_a_status_that_were_set_later_are_shown(runbook: Any, ran: Path) -> None:
+    assert runbook("runs", "label", ran, "quality=high").code == 0
+    assert "labels: quality=high" in runbook("runs", "show", ran).out.splitlines()
+    assert runbook("runs", "show", "@last", "--json").json["labels"] == {"quality": "high"}
+
+
+def test_a_run_ends_with_what_to_type_next(runbook: Any, shell_runbook: Write) -> None:
+    path = shell_runbook(CODE)
+    shown = runbook("run", path, "--sandbox", "host").out.splitlines()
+    name = Path(shown[-2].strip()).name
+    told = [f"runbook runs show {name}", f"runbook runs open {name}", f"runbook replay {name}"]
+    assert shown[-1] == f"  Next: {' · '.join(told)}"
+    for command in told[:2]:
+        assert runbook(*command.split()[1:]).code == 0
+    for option in ("--quiet", "--json"):
+        quiet = runbook("run", path, "--sandbox", "host", option)
+        assert "Next:" not in quiet.out + quiet.err
+
+
 def test_a_damaged_log_is_shown_as_far_as_it_goes(runbook: Any, ran: Path) -> None:
     log = ran / "events.jsonl"
     lines = log.read_bytes().splitlines(keepends=True)
