@@ -95,6 +95,9 @@ COMMANDS: Mapping[str, Command | Group] = {
     "pull": Command(
         "platform.pull", "Bring a run from a platform server into a trajectory folder, with all its files."
     ),
+    "reproduce": Command(
+        "platform.reproduce", "Pull a run from a platform server, run it here, and say whether the two are the same."
+    ),
     "push": Command("platform.push", "Register a runbook as a task of a platform server, or update that task."),
     "snapshots": Group(
         "List, build and move snapshots: what sandboxes are made of. Your own are "

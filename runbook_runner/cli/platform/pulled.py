@@ -120,14 +120,15 @@ def _spec(
 
     inputs = _input_names([key for key in input_keys(fetched.body) if key in fetched.files], fetched.files)
     lost = [key for key in input_keys(fetched.body) if key not in fetched.files]
+    if lost:
+        notes.append(f"It can't be run again here: {len(lost)} of its inputs could not be fetched.")
+        return None
     try:
         spec, left = spec_of(hosted, str(run), run.collection, run.task, inputs, Path.cwd())
     except InputError as error:
         notes.append(f"It can't be run again here: {error}")
         return None
     notes += [f"Not in the spec: {one}." for one in left]
-    if lost:
-        notes.append(f"It can't be run again as it was: {len(lost)} of its inputs could not be fetched.")
     kept = tuple(item.model_copy(update={"source": str(target / INPUTS / item.sha256)}) for item in spec.inputs)
     files |= {f"{INPUTS}/{item.sha256}": Path(item.source) for item in spec.inputs}
     files[SPEC_FILE] = spec.model_copy(update={"inputs": kept}).model_dump_json(indent=1).encode()

@@ -1,0 +1,66 @@
+"""`runbook reproduce`: two machines in miniature: a run of a platform, which is a server of recorded answers, is run
+again here and compared."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+RECORDED = Path(__file__).parents[2] / "client/recorded/count.json"
+RUN = "acme/count/37c37963"
+OUTPUT = "/api/v1/file/acme/count/0000/37c37963.run.0000.app--results--output.md"
+
+
+@pytest.fixture
+def server(platform_server: Any) -> Any:
+    platform_server.play(RECORDED)
+    return platform_server
+
+
+def test_an_untouched_run_is_the_same(runbook: Any, server: Any) -> None:
+    ran = runbook("reproduce", RUN, "--sandbox", "host", env=server.env)
+    assert ran.code == 0, ran.out + ran.err
+    assert f"is the same as {RUN}." in ran.out
+    assert "Next: runbook diff acme/count/37c37963 " in ran.out
+    asked = len(server.requests)
+    again = runbook("reproduce", RUN, "--sandbox", "host", "--json", env=server.env)
+    assert (again.code, again.json["same"], again.json["first_difference"]) == (0, True, None)
+    assert len(server.requests) == asked  # it is here already
+
+
+def test_a_run_that_gave_something_else_is_told_where_it_first_differs(runbook: Any, server: Any) -> None:
+    server.answers.pop(("GET", OUTPUT))
+    server.on("GET", OUTPUT, "north: 3 lines\n")
+    ran = runbook("reproduce", RUN, "--sandbox", "host", env=server.env)
+    assert ran.code == 1, ran.err
+    assert f"first differs from {RUN} in results/output.md." in ran.out
+    assert "-north: 3 lines" in ran.out
+    assert "+north: 2 lines" in ran.out
+
+
+def test_another_value_is_shown_and_its_effect_found(runbook: Any, server: Any) -> None:
+    options = ("--sandbox", "host", "-p", "region=south", "--json")
+    ran = runbook("reproduce", RUN, *options, env=server.env)
+    assert ran.code == 1, ran.err
+    assert "parameter region: recorded north, now south" in ran.err
+    assert "results/output.md" in ran.json["differences"]
+
+
+def test_a_run_that_can_not_be_run_here_is_pulled_and_the_reason_told(runbook: Any, server: Any) -> None:
+    (answer,) = server.answers["GET", f"/api/v1/trajectory/{RUN}"]
+    body = json.loads(answer.body)
+    body["init_params"]["agent"] = "unknown-agent"
+    answer.body = json.dumps(body).encode()
+    ran = runbook("reproduce", RUN, "--sandbox", "host", env=server.env)
+    assert ran.code == 2
+    assert "unknown-agent" in ran.err
+    assert f"The run {RUN} can't be run here." in ran.err
+
+
+def test_a_missing_input_is_named_before_anything_starts(runbook: Any, server: Any) -> None:
+    del server.answers["GET", "/api/v1/file/acme/_sandbox_uploads/1d43f0e20f41/data.csv"]
+    ran = runbook("reproduce", RUN, "--sandbox", "host", env=server.env)
+    assert ran.code == 2
+    assert "_sandbox_uploads/1d43f0e20f41/data.csv" in ran.err
+    assert len(list((runbook.cwd / ".runbook/trajectories/acme/count").glob("[0-9a-f]*"))) == 1
