@@ -123,7 +123,7 @@ def spent_in(folder: Path) -> Spent:
 def outcome_in(folder: Path, clean: Callable[[str], str]) -> Outcome | None:
     """Of a run of this machine's own that went to its end in this trajectory folder; `None` of one that did not."""
     try:
-        events = [recorded.event for recorded in read_events(folder)]
+        events = [item.event for item in read_events(folder) if isinstance(item.event, CheckFinished | Evaluated)]
         spec = RunSpec.model_validate_json((folder / SPEC_FILE).read_bytes())
     except (InputError, OSError, ValidationError):
         return None

@@ -188,13 +188,21 @@ def _close_record(
     """Appends what can still be known to a log that just stops, and folds it. problem: why nothing can be collected.
     Returns why not all was. Raises OSError, RunbookError, ValueError."""
     repair(folder)
-    events = list(read_events(folder)) if (folder / EVENTS_FILE).exists() else []
+    events = _first_and_last(folder) if (folder / EVENTS_FILE).exists() else []
     is_closed = bool(events) and isinstance(events[-1].event, RunFinished)
     if (leftover and (run.entry.held or not is_closed)) or (events and not is_closed):
         problem = _finish(run, folder, events, leftover, known, problem, is_closed=is_closed)
     if leftover or events:
         _fold(folder)
     return problem
+
+
+def _first_and_last(folder: Path) -> list[Recorded]:
+    """A log may have a million events."""
+    ends: list[Recorded] = []
+    for recorded in read_events(folder):
+        ends[1:] = [recorded]
+    return ends
 
 
 def _fold(folder: Path) -> None:

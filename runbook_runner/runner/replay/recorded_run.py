@@ -92,6 +92,10 @@ class RecordedRun:
             raise InputError("The agent of this run made no model calls.", where=str(self.folder))
 
 
+_NEEDED = (RunStarted, SandboxStarted, AgentStarted, ToolCalled, ModelCalled, AgentFinished, RunFinished)
+"""What is held of a log, which may have a million events."""
+
+
 def read_recorded_run(home: Path, name: str, near: Iterable[Path] = ()) -> RecordedRun:
     """name: a trajectory's folder, or its id below `home`. near: the folders from which upwards its agent and its
     snapshot are looked for: those that it names are not believed. Raises InputError when there is none or it can't be
@@ -100,7 +104,7 @@ def read_recorded_run(home: Path, name: str, near: Iterable[Path] = ()) -> Recor
     require_no_links(folder)
     spec = _spec(folder / SPEC_FILE).model_copy(update={"near": tuple(str(path.absolute()) for path in near)})
     require_valid_spec(spec)
-    seen = [recorded.event for recorded in read_events(folder)]
+    seen = [recorded.event for recorded in read_events(folder) if isinstance(recorded.event, _NEEDED)]
     started = next((event for event in seen if isinstance(event, RunStarted)), None)
     if started is None:
         raise InputError("This run was recorded without a beginning.", where=str(folder))
