@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import shutil
+import ssl
 import subprocess
 import sys
 import threading
@@ -322,6 +323,10 @@ class Platform:
         self.env = {"JETTY_API_URL": self.api, "JETTY_API_TOKEN": self.token}
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
         self._thread.start()
+
+    def wrap(self, context: ssl.SSLContext) -> None:
+        """From now on it is asked over TLS."""
+        self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
 
     def play(self, file: Path) -> None:
         """file: JSON, a list of {method, path, status, headers, json or text}."""

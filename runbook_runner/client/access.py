@@ -77,4 +77,6 @@ def _kept(name: str) -> str:
 
 
 def _folder() -> Path:
-    return Path(os.path.expanduser("~/.config/jetty"))  # noqa: PTH111 - a user without a home is not an error here
+    home = Path(os.path.expanduser("~"))  # noqa: PTH111 - a user without a home is not an error here
+    # Below the current folder it could have come with a clone.
+    return (home if home.is_absolute() else Path(os.devnull)) / ".config/jetty"

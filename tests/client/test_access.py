@@ -66,3 +66,10 @@ def test_a_token_of_two_lines_is_refused_without_being_shown(config: Path) -> No
         find_access(None)
     assert "mlc_kept" not in str(caught.value)
     assert str(config / "token") in str(caught.value)
+
+
+def test_a_home_that_is_relative_is_none(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (config / "token").write_text("mlc_kept")
+    monkeypatch.chdir(config.parent.parent)
+    monkeypatch.setenv("HOME", ".")
+    assert find_access(None).token is None

@@ -1,9 +1,15 @@
 """Each bad answer of a platform is one clear error; a real server on this machine answers."""
 
+import select
+import socket
+import ssl
+import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from runbook_runner.client.access import Access
 from runbook_runner.client.download import download
@@ -159,3 +165,81 @@ def test_a_file_that_is_too_large_is_not_written(
         download(client, KEY, tmp_path / "file", 50_000)
     assert not (tmp_path / "file").exists()
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 50_000
+
+
+# --- connections ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def secured(platform_server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The same server over TLS, with a certificate for `localhost` that RUNBOOK_CA_BUNDLE trusts."""
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+    platform_server.wrap(context)
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    monkeypatch.setenv("RUNBOOK_CA_BUNDLE", str(tmp_path / "ca.pem"))
+    platform_server.on("GET", PATH, "[1]")
+    return platform_server
+
+
+def test_a_platform_is_asked_over_tls(secured: Any) -> None:
+    api = secured.api.replace("http://127.0.0.1", "https://localhost")
+    assert Platform(Access(api, secured.token)).get(PATH, "the run") == [1]
+
+
+def test_a_certificate_of_another_name_is_refused(secured: Any) -> None:
+    api = secured.api.replace("http://127.0.0.1", "https://127.0.0.1")
+    assert "CERTIFICATE_VERIFY_FAILED" in complaint(Platform(Access(api, secured.token), pauses=()))
+    assert secured.requests == []
+
+
+def test_a_proxy_gets_a_tunnel_and_no_token(secured: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    port = int(secured.api.rpartition(":")[2])
+    seen: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        proxy = threading.Thread(target=tunnel, args=(listening, port, seen))
+        proxy.start()
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{listening.getsockname()[1]}")
+        monkeypatch.setenv("NO_PROXY", "")
+        client = Platform(Access(f"https://platform.test:{port}", secured.token), pauses=())
+        said = complaint(client)
+        proxy.join(timeout=60)
+    assert "CERTIFICATE_VERIFY_FAILED" in said  # the certificate is for localhost: the tunnel led there
+    assert seen[0].startswith(f"CONNECT platform.test:{port} HTTP/1.".encode())
+    assert secured.token.encode() not in seen[0]
+
+
+def tunnel(listening: socket.socket, port: int, seen: list[bytes]) -> None:
+    """A proxy that takes one connection and leads every name to this machine."""
+    inner, _ = listening.accept()
+    with inner, socket.create_connection(("127.0.0.1", port)) as outer:
+        seen.append(inner.recv(4096))
+        inner.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        ends = {inner: outer, outer: inner}
+        while True:
+            for one in select.select(list(ends), [], [], 60)[0]:
+                block = one.recv(4096)
+                if not block:
+                    return
+                ends[one].sendall(block)
+
+
+def test_a_platform_that_sends_a_byte_now_and_then_is_left() -> None:
+    done = threading.Event()
+
+    def trickle(listening: socket.socket) -> None:
+        connection, _ = listening.accept()
+        with connection, suppress(OSError):
+            connection.sendall(b"HTTP/1.1 200 OK\r\n")
+            while not done.wait(0.05):
+                connection.sendall(b"X: y\r\n"[:1])
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        server = threading.Thread(target=trickle, args=(listening,))
+        server.start()
+        api = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        said = complaint(Platform(Access(api), timeout_s=0.5, pauses=()))
+        done.set()
+        server.join(timeout=60)
+    assert "The platform can't be asked: " in said
