@@ -394,24 +394,16 @@ def test_what_the_agent_has_made_hides_no_line_of_the_script(runbook: Any, how: 
     assert "BEGIN PRIVATE" not in (ran.folder / "events.jsonl").read_text()
 
 
-NONE_FAILED = 'good=2 bad=0; echo "PASS: $good, FAIL: $bad"'
-
-
 @pytest.mark.parametrize(
     ("script", "code"),
     [
-        (NONE_FAILED, 0),
-        (f"printf 'of the agent '; {NONE_FAILED}", 0),
-        (f"echo 'FAIL: gone.txt'; {NONE_FAILED}", 1),
-        (f"printf 'FAIL: gone.txt '; {NONE_FAILED}", 1),
-        (NONE_FAILED.replace("bad=0", "bad=10"), 1),
+        ("echo 'PASS: there.txt, none failed'", 0),
         ("echo 'FAIL: 0 rows in rows.csv'", 1),
         ('cd /app/results && for f in 0*; do echo "FAIL: $f"; done', 1),
-        ('cd /app/results && for f in 0*; do cat there.txt; echo "FAIL: $f"; done', 1),
-        ("echo 'FAIL: 0.txt is missing'", 1),
+        ('cd /app/results && cat there.txt && [ -s gone ] && echo "PASS: $f, FAIL: none" || echo FAIL: 0', 1),
     ],
 )
-def test_only_a_sum_of_both_in_one_line_tells_that_nothing_failed(runbook: Any, script: str, code: int) -> None:
+def test_a_fail_counts_whatever_stands_around_it(runbook: Any, script: str, code: int) -> None:
     rest = f"## Final Checklist\n\n### Verification Script\n\n```bash\n{script}\n```\n"
     made = f"printf 'PASS: 2, ' > /app/results/there.txt; echo x > /app/results/0\n{LIE}"
     assert run(runbook, made, rest, "--sandbox", "host", outputs="there.txt").code == code

@@ -19,10 +19,8 @@ _MOST: Final = 200
 _TOLD: Final = 3
 _PASS: Final = re.compile(r"^[ \t]*PASS:([^\n]*)", re.MULTILINE)
 _FAIL: Final = re.compile(r"FAIL:([^\n]*)")
-"""Anywhere in a line, as the text before may end without a line end."""
-_COUNTS: Final = re.compile(r"PASS(?:ED)?:[^\n]*FAIL:")
-_NO_FAILURE: Final = re.compile(r"PASS(?:ED)?:[ \t]*\d+[ \t,;/|]+FAIL:[ \t]*0[ \t]*$", re.MULTILINE)
-"""`PASS: 2, FAIL: 0` of a script that tells both in one line: what stands behind `FAIL:` alone may be a name."""
+"""Anywhere in a line, as the text before may end without a line end; also in a sum, `FAIL: 0`: what
+stands before it and behind it may be the agent's."""
 
 
 class ScriptSaid(NamedTuple):
@@ -45,8 +43,8 @@ def run_script(criteria: Criteria, command: RunCommand, emit: Emit) -> ScriptSai
         unfinished = "it printed so much that its first lines are not known."
     if not unfinished and ran.code:
         unfinished = f"it ended with exit code {ran.code}."
-    failed, in_all = (_failures(script.code, output) for output in (ran.output, ran.raw))
-    if (hidden := len(in_all) - len(failed)) > 0:
+    failed = _said(_FAIL, ran.output)
+    if (hidden := len(_said(_FAIL, ran.raw)) - len(failed)) > 0:
         failed += (f"{counted(hidden, 'line')} with or between secrets",)
     said = ScriptSaid(_said(_PASS, ran.output), failed, unfinished)
     emit(
@@ -62,10 +60,6 @@ def run_script(criteria: Criteria, command: RunCommand, emit: Emit) -> ScriptSai
         )
     )
     return said
-
-
-def _failures(code: str, output: str) -> tuple[str, ...]:
-    return _said(_FAIL, _NO_FAILURE.sub("", output) if _COUNTS.search(code) else output)
 
 
 def _said(pattern: re.Pattern[str], output: str) -> tuple[str, ...]:
