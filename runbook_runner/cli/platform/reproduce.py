@@ -11,10 +11,11 @@ from runbook_runner.cli.options import OUTPUT, WHAT, add_output
 from runbook_runner.cli.platform.options import ABOUT_ACCESS, add_api, add_max_size
 from runbook_runner.cli.platform.pull import described as described_pull
 from runbook_runner.cli.platform.pulled import Pulled, most_bytes, pull
+from runbook_runner.cli.runs.dry_run import print_plan
 from runbook_runner.cli.runs.request import request_of
 from runbook_runner.cli.runs.rerun import declare_changes, described
 from runbook_runner.cli.ui.console import make_console
-from runbook_runner.cli.ui.follow import Followed, ask_on_terminal, console_for, follow
+from runbook_runner.cli.ui.follow import Followed, ask_on_terminal, console_for, follow, print_briefly
 from runbook_runner.cli.ui.output import after_json, put_json, warn
 from runbook_runner.cli.ui.progress import Progress
 from runbook_runner.core.errors import ExitCode, InputError
@@ -53,7 +54,9 @@ def execute(arguments: argparse.Namespace) -> int:
     for change in ready.changes:
         warn(printable_output(str(change)))
     if arguments.dry_run:
-        ready.prepared.require_ready()
+        print_plan(ready.prepared, as_json=arguments.json)
+        with after_json():
+            ready.prepared.require_ready()
         return ExitCode.PASS
     console = console_for(quiet=arguments.quiet, json=arguments.json)
     followed = follow(ready.prepared, console)
@@ -64,6 +67,8 @@ def execute(arguments: argparse.Namespace) -> int:
     if console:
         for line in _lines(pulled, followed, found, differences):
             console.print(line, soft_wrap=True)
+    if arguments.quiet:
+        print_briefly(followed, f"It first differs from {pulled.run} in {differences[0]}" if differences else None)
     if arguments.json:
         put_json(_json(pulled, ready, followed, differences))
     with after_json():

@@ -37,6 +37,16 @@ def test_a_run_that_gave_something_else_is_told_where_it_first_differs(runbook: 
     assert f"first differs from {RUN} in results/output.md." in ran.out
     assert "-north: 3 lines" in ran.out
     assert "+north: 2 lines" in ran.out
+    quiet = runbook("reproduce", RUN, "--sandbox", "host", "--quiet", env=server.env)
+    assert (quiet.code, quiet.out) == (1, "")
+    assert f"It first differs from {RUN} in results/output.md" in quiet.err
+
+
+def test_a_dry_run_shows_what_would_run(runbook: Any, server: Any) -> None:
+    ran = runbook("reproduce", RUN, "--sandbox", "host", "--dry-run", env=server.env)
+    assert ran.code == 0, ran.err
+    assert "Count — Agent Runbook: this would run" in ran.out
+    assert "region = north" in ran.out
 
 
 def test_another_value_is_shown_and_its_effect_found(runbook: Any, server: Any) -> None:
