@@ -74,3 +74,40 @@ def test_a_missing_input_is_named_before_anything_starts(runbook: Any, server: A
     assert ran.code == 2
     assert "_sandbox_uploads/1d43f0e20f41/data.csv" in ran.err
     assert len(list((runbook.cwd / ".runbook/trajectories/acme/count").glob("[0-9a-f]*"))) == 1
+
+
+AGENT = """\
+argv = ["python3", "-c", '''
+import json, os, urllib.request
+body = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+headers = {"Authorization": "Bearer " + os.environ["TOKEN"], "Content-Type": "application/json"}
+request = urllib.request.Request(os.environ["URL"] + "/v1/chat/completions", json.dumps(body).encode(), headers)
+answer = json.load(urllib.request.urlopen(request))["choices"][0]["message"]["content"]
+open(os.path.join(os.environ["RESULTS_DIR"], "output.md"), "w").write(answer)
+''']
+dialect = "openai-chat"
+[env]
+URL = "{gateway_url}"
+TOKEN = "{token}"
+"""
+ASKING = "---\nagent: asking\nmodel: m\n---\n# Ask — Agent Runbook\n\n## Objective\n\nAsk.\n"
+
+
+@pytest.mark.parametrize(("said", "same"), [("north: 2 lines", True), ("north: 3 lines", False)])
+def test_a_model_answer_that_is_another_one_is_found(runbook: Any, server: Any, said: str, same: bool) -> None:
+    (answer,) = server.answers["GET", f"/api/v1/trajectory/{RUN}"]
+    body = json.loads(answer.body)
+    body["init_params"] = {"agent": "asking", "model": "m", "instruction": ASKING, "vars": {}, "file_paths": []}
+    outputs = body["steps"]["run"]["outputs"]
+    outputs["results_files"], outputs["files"] = outputs["results_files"][:1], outputs["results_files"][:1]
+    answer.body = json.dumps(body).encode()
+    server.answers.pop(("GET", OUTPUT))
+    server.on("GET", OUTPUT, "north: 2 lines")
+    agents = runbook.cwd / ".runbook/agents"
+    agents.mkdir(parents=True)
+    (agents / "asking.toml").write_text(AGENT)
+    (runbook.cwd / "model.yaml").write_text(json.dumps([{"say": said}]))
+    options = ("--trust", "--sandbox", "host", "--model-script", "model.yaml", "--json")
+    ran = runbook("reproduce", RUN, *options, env=server.env)
+    assert (ran.json["same"], ran.code) == (same, 0 if same else 1), ran.err
+    assert ran.json["first_difference"] == (None if same else "results/output.md")
