@@ -2,14 +2,18 @@
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from runbook_runner.core.asking.question import Answer
 from runbook_runner.evaluation.judge.items import Item
 
-_LONGEST: Final = 200_000  # characters of an answer that are read
+_LONGEST: Final = 200_000
+"""Characters of an answer. One that is longer is not used: what is behind them may be the judge's own score."""
 _MOST_OBJECTS: Final = 200
+"""JSON objects and opening braces of an answer; with more, it is not used."""
+_QUOTE: Final = r"""["'“”‘’`]"""
 _LONGEST_REASON: Final = 1000
 _QUOTED: Final = 120
 CHOICES: Final[Mapping[str, float]] = {"first": 1.0, "second": -1.0, "equal": 0.0}
@@ -37,8 +41,15 @@ class Read(NamedTuple):
         return Read(scores, {key: why for key, why in problems.items() if key not in scores})
 
 
-class _GivenTwiceError(ValueError):
-    pass
+class _UnusableError(Exception):
+    """Nothing in the answer counts; the text says why."""
+
+
+class _Object(NamedTuple):
+    value: Mapping[str, Any]
+    start: int
+    """Its place in the text."""
+    end: int
 
 
 def read_scores(answer: Answer, items: Sequence[Item]) -> Read:
@@ -54,15 +65,25 @@ def read_choices(answer: Answer, items: Sequence[Item]) -> Read:
 def _read(answer: Answer, items: Sequence[Item], read_one: Callable[[Any, Item], Score | str]) -> Read:
     if problem := _unusable(answer):
         return Read({}, {item.key: problem for item in items})
-    found = _object(answer.text, items)
-    if found is None:
-        said = " ".join(answer.text.split())[:_QUOTED]
-        return Read({}, {item.key: f"the judge's answer holds no JSON object with scores: {said!r}." for item in items})
-    each = {item.key: read_one(found.get(item.key, found.get(item.id)), item) for item in items}
+    try:
+        said = [_of_each(one.value, items, read_one) for one in _objects(answer.text, items)]
+        if len({_values(read) for read in said}) > 1:
+            raise _UnusableError("the judge's answer has several JSON objects with scores, which disagree.")
+    except _UnusableError as error:
+        return Read({}, {item.key: str(error) for item in items})
+    return said[-1]
+
+
+def _of_each(value: Mapping[str, Any], items: Sequence[Item], read_one: Callable[[Any, Item], Score | str]) -> Read:
+    each = {item.key: read_one(value.get(item.key, value.get(item.id)), item) for item in items}
     return Read(
         {key: score for key, score in each.items() if isinstance(score, Score)},
         {key: problem for key, problem in each.items() if isinstance(problem, str)},
     )
+
+
+def _values(read: Read) -> frozenset[tuple[str, float]]:
+    return frozenset((key, score.value) for key, score in read.scores.items())
 
 
 def _unusable(answer: Answer) -> str:
@@ -75,30 +96,54 @@ def _unusable(answer: Answer) -> str:
     return "" if answer.text.strip() else "the judge's answer is empty."
 
 
-def _object(text: str, items: Sequence[Item]) -> dict[str, Any] | None:
-    """The last JSON object in the text, inside or outside of a fence, that says something of an item: a judge that
-    thinks aloud may quote others before."""
+def _objects(text: str, items: Sequence[Item]) -> Sequence[_Object]:
+    """The JSON objects in the text, inside or outside of a fence, that say something of an item: at least one. A judge
+    that thinks aloud may quote one of the results: so nothing else in the text may say something of an item, as a
+    broken object does, or one within another. Raises _UnusableError."""
     names = {name for item in items for name in (item.key, item.id)}
-    decoder, text, at, last = json.JSONDecoder(object_pairs_hook=_with_unique_keys), text[:_LONGEST], 0, None
+    found = [one for one in _all_objects(text) if names & one.value.keys()]
+    within = iter(found)
+    one = next(within, None)
+    for match in _keys(names).finditer(text):
+        while one and one.end <= match.start():
+            one = next(within, None)
+        if one is None or match.start() < one.start:
+            raise _UnusableError(f"the judge's answer names {match['name']} outside of a JSON object that can be read.")
+    if not found:
+        shown = " ".join(text.split())[:_QUOTED]
+        raise _UnusableError(f"the judge's answer holds no JSON object with scores: {shown!r}.")
+    return found
+
+
+def _keys(names: Iterable[str]) -> re.Pattern[str]:
+    """One of the names as the key of an object, also as Python, JavaScript or a JSON string would spell it."""
+    name = f"(?P<name>{'|'.join(map(re.escape, names))})"
+    return re.compile(rf"(?:{_QUOTE}[\s\\]*|\{{\s*){name}(?:[\s\\]*{_QUOTE})?\s*:", re.IGNORECASE)
+
+
+def _all_objects(text: str) -> Iterator[_Object]:
+    """Each that is not within another one. Raises _UnusableError."""
+    if len(text) > _LONGEST:
+        raise _UnusableError(f"the judge's answer is longer than {_LONGEST:,} characters.")
+    decoder, at = json.JSONDecoder(object_pairs_hook=_with_unique_keys), text.find("{")
     for _ in range(_MOST_OBJECTS):
-        at = text.find("{", at)
         if at < 0:
-            break
+            return
         try:
-            value, at = decoder.raw_decode(text, at)
-        except (ValueError, RecursionError) as error:
-            last = None if isinstance(error, _GivenTwiceError) else last
-            at += 1
-            continue
-        last = value if names & value.keys() else last
-    return last
+            value, end = decoder.raw_decode(text, at)
+            yield _Object(value, at, end)
+        except (ValueError, RecursionError):
+            end = at + 1
+        at = text.find("{", end)
+    if at >= 0:
+        raise _UnusableError(f"the judge's answer has more than {_MOST_OBJECTS} JSON objects or opening braces.")
 
 
 def _with_unique_keys(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    """Raises _GivenTwiceError: which of two scores of one item counts is not said."""
+    """Raises ValueError: which of two scores of one item counts is not said."""
     value = dict(pairs)
     if len(value) < len(pairs):
-        raise _GivenTwiceError
+        raise ValueError
     return value
 
 

@@ -53,7 +53,8 @@ def test_the_judge_decides_the_verdict(judged: Any, clarity: float, wit: float, 
     assert f"judged by script: {(clarity + wit) / 2:g}" in ran.err
 
 
-NONE = "the judge's answer holds no JSON object with scores"
+ANSWER = "the judge's answer"
+NONE = f"{ANSWER} holds no JSON object with scores"
 
 
 @pytest.mark.parametrize(("said", "problem"), [
@@ -61,6 +62,8 @@ NONE = "the judge's answer holds no JSON object with scores"
     ({"say": "No.", "stop": "refusal"}, "the judge refused to answer."),
     ({"say": scores(5, 5), "stop": "length"}, "the judge's answer was cut off at its token limit."),
     ({"say": ""}, "the judge's answer is empty."),
+    (f"{scores(5, 5)} {'{ ' * 220} {scores(1, 1)}", f"{ANSWER} has more than 200 JSON objects or opening braces."),
+    (f"{scores(5, 5)} {scores(1, 1)}", f"{ANSWER} has several JSON objects with scores, which disagree."),
     (scores(6, 0), "its score of 6 is not from 1 to 5."),
     (scores("five", None), "its score is 'five', not a number."),
 ])  # fmt: skip
