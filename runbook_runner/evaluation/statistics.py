@@ -8,6 +8,10 @@ from typing import Final, Literal, NamedTuple
 CONFIDENCE: Final = 0.95
 ERROR: Final = 0.05
 """How often a sequential test may be wrong, on each side of its gate."""
+NEAREST: Final = 0.001
+"""The least distance of a gate from 0 and 1, and the least margin: nearer ones would take thousands of runs."""
+_SAME: Final = 1e-7
+"""Logarithms that differ by less are equal, but for rounding."""
 
 
 class Interval(NamedTuple):
@@ -27,14 +31,22 @@ def wilson(passed: int, total: int, confidence: float = CONFIDENCE) -> Interval:
 
 
 def p_of_difference(passed: int, total: int, other_passed: int, other_total: int) -> float:
-    """Fisher's exact test, two-sided: how likely two equal rates differ at least so much."""
-    both, runs = passed + other_passed, total + other_total
+    """Fisher's exact test, two-sided: how likely two equal rates differ at least so much. Of logarithms: the numbers of
+    ways have as many digits as there are runs."""
+    both = passed + other_passed
     ways = [
-        math.comb(total, first) * math.comb(other_total, both - first)
+        _log_ways(total, first) + _log_ways(other_total, both - first)
         for first in range(max(0, both - other_total), min(total, both) + 1)
     ]
-    seen = math.comb(total, passed) * math.comb(other_total, other_passed)
-    return sum(way for way in ways if way <= seen) / math.comb(runs, both)
+    seen, all_ways = (
+        _log_ways(total, passed) + _log_ways(other_total, other_passed),
+        _log_ways(total + other_total, both),
+    )
+    return min(1.0, math.fsum(math.exp(way - all_ways) for way in ways if way <= seen + _SAME))
+
+
+def _log_ways(total: int, chosen: int) -> float:
+    return math.lgamma(total + 1) - math.lgamma(chosen + 1) - math.lgamma(total - chosen + 1)
 
 
 class SequentialTest(NamedTuple):

@@ -1,11 +1,14 @@
 """What a number of runs says of a rate, held against published figures and simulations."""
 
 import random
+import time
+from fractions import Fraction
 from itertools import count
+from math import comb
 
 import pytest
 
-from runbook_runner.evaluation.statistics import ERROR, SequentialTest, p_of_difference, wilson
+from runbook_runner.evaluation.statistics import ERROR, NEAREST, SequentialTest, p_of_difference, wilson
 
 
 @pytest.mark.parametrize(
@@ -26,6 +29,27 @@ def test_p_of_difference(table: tuple[int, int, int, int], p: float) -> None:
     assert p_of_difference(*table) == pytest.approx(p, rel=1e-3)
 
 
+def test_p_of_difference_is_exact_also_of_many_runs() -> None:
+    random_ = random.Random(3)
+    for most in (10, 300, 1000) * 10:
+        total, other = random_.randint(1, most), random_.randint(1, most)
+        table = (random_.randint(0, total), total, random_.randint(0, other), other)
+        assert p_of_difference(*table) == pytest.approx(exact_p(*table), rel=1e-6)
+
+
+def exact_p(passed: int, total: int, other_passed: int, other: int) -> Fraction:
+    both = passed + other_passed
+    ways = [comb(total, first) * comb(other, both - first) for first in range(both + 1)]
+    return Fraction(sum(way for way in ways if way <= ways[passed]), sum(ways))
+
+
+def test_p_of_difference_takes_no_time_for_a_million_runs() -> None:
+    assert p_of_difference(1000, 1000, 500_000, 1_000_000) < 1e-200
+    began = time.process_time()
+    assert p_of_difference(500, 1000, 500_000, 1_000_000) == pytest.approx(1, rel=1e-3)
+    assert time.process_time() - began < 1
+
+
 GATE, MARGIN, SIMULATIONS = 0.9, 0.05, 2000
 
 
@@ -41,7 +65,6 @@ def runs_until_known(test: SequentialTest, rate: float, random_: random.Random) 
 def fixed_number() -> int:
     """How many runs a test needs that always makes the same number, for the same errors: the smallest with a threshold
     that rates of gate ± margin are both on the right side of."""
-    from math import comb
 
     def tail(total: int, least: int, rate: float) -> float:
         return sum(comb(total, k) * rate**k * (1 - rate) ** (total - k) for k in range(least, total + 1))
@@ -69,7 +92,7 @@ def test_easy_verdicts_cost_few_runs() -> None:
     assert next(total for total in count(1) if test.side(total, total)) == 27
 
 
-@pytest.mark.parametrize("gate", [0.01, 0.5, 0.99])
+@pytest.mark.parametrize("gate", [NEAREST, 0.01, 0.5, 0.99, 1 - NEAREST])
 def test_a_gate_near_the_end_has_a_smaller_margin(gate: float) -> None:
     test = SequentialTest.of(gate, 0.2)
     assert 0 < gate - test.margin < gate + test.margin < 1

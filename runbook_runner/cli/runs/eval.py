@@ -3,7 +3,7 @@
 import argparse
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from runbook_runner.core.errors import ExitCode, InputError
 from runbook_runner.core.text import counted, printable_name
 from runbook_runner.evaluation.gates import parse_gate
 from runbook_runner.runner import RunRequest
-from runbook_runner.runner.suite.evaluate import Stopping, Watch, evaluate_suite, prepare_all
+from runbook_runner.runner.suite.evaluate import Stopping, Watch, evaluated_suite, prepare_all
 from runbook_runner.runner.suite.plan import Cell, Plan, plan_of
 from runbook_runner.runner.suite.report import cost, difference, markdown, number, rate, report, require_format
 from runbook_runner.runner.suite.row import Row
@@ -96,17 +96,27 @@ def execute(arguments: argparse.Namespace) -> int:
         require_format(file)
         require_place(file)
     baseline = read_baseline(arguments.baseline) if arguments.baseline else ()
-    with publishing_errors(arguments, EVAL):
-        suite = _suite(arguments)
-        plan = plan_of(suite, _request(arguments))
-        if arguments.dry_run:
-            return _print_plan(plan, as_json=arguments.json)
-        console, stopping = console_for(quiet=arguments.quiet, json=arguments.json), Stopping()
-        with _watched(plan, console) as watch, interruptible(stopping):
-            evaluated = evaluate_suite(plan, watch, stopping, fresh=arguments.fresh)
-    summary = summarise(arguments.path.stem if arguments.path.suffix else arguments.path.name, evaluated, baseline)
+    with ExitStack() as kept:
+        with publishing_errors(arguments, EVAL):
+            suite = _suite(arguments)
+            plan = plan_of(suite, _request(arguments))
+            if arguments.dry_run:
+                return _print_plan(plan, as_json=arguments.json)
+            console, stopping = console_for(quiet=arguments.quiet, json=arguments.json), Stopping()
+            with _watched(plan, console) as watch, interruptible(stopping):
+                evaluated = kept.enter_context(evaluated_suite(plan, watch, stopping, fresh=arguments.fresh))
+        summary = summarise(arguments.path.stem if arguments.path.suffix else arguments.path.name, evaluated, baseline)
+        _put(arguments, suite, summary, console, cancelled=stopping.requested)
+    if stopping.requested:
+        return ExitCode.INTERRUPTED
+    return ExitCode.PASS if summary.passed else ExitCode.VERDICT_FAIL
+
+
+def _put(
+    arguments: argparse.Namespace, suite: Suite, summary: Summary, console: "Console | None", *, cancelled: bool
+) -> None:
     if console:
-        _print(console, summary, cancelled=stopping.requested)
+        _print(console, summary, cancelled=cancelled)
     elif not summary.passed:
         sys.stderr.write(f"error: {_told(summary)}\n")
     if arguments.json:
@@ -115,9 +125,6 @@ def execute(arguments: argparse.Namespace) -> int:
         publish_markdown(arguments, EVAL, markdown(summary))
         for file in arguments.reports:
             write_new(file, report(summary, suite, file))
-    if stopping.requested:
-        return ExitCode.INTERRUPTED
-    return ExitCode.PASS if summary.passed else ExitCode.VERDICT_FAIL
 
 
 def _request(arguments: argparse.Namespace) -> RunRequest:

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -120,9 +121,12 @@ class Evaluated:
     """Why not all was run; `None` when it was."""
 
 
-def evaluate_suite(plan: Plan, watch: Watch, stopping: Stopping, *, fresh: bool) -> Evaluated:
-    """fresh: does not go on with an evaluation of the same plan that was ended early. Every kind of run is prepared
-    before the first one starts: raises as `prepare` and `ledger.opened`."""
+@contextmanager
+def evaluated_suite(plan: Plan, watch: Watch, stopping: Stopping, *, fresh: bool) -> Iterator[Evaluated]:
+    """Evaluates first; when the block has ended without an exception, what was done is forgotten, if all was: the
+    reports that the block writes are then all that is left of it. fresh: does not go on with an evaluation of the same
+    plan that was ended early. Every kind of run is prepared before the first one starts: raises as `prepare` and
+    `ledger.opened`."""
     gates = tuple(map(parse_gate, plan.suite.gates))
     contents = prepare_all(plan)
     settings = Settings.load()
@@ -130,9 +134,9 @@ def evaluate_suite(plan: Plan, watch: Watch, stopping: Stopping, *, fresh: bool)
         _take_ended(plan, ledger, gates)
         evaluation = _Evaluation(plan, contents, ledger, gates, watch, stopping)
         evaluated = evaluation.run()
+        yield evaluated
         if evaluated.ended is None and not evaluated.kept:
             ledger.remove()
-        return evaluated
 
 
 def prepare_all(plan: Plan) -> tuple[Content, ...]:

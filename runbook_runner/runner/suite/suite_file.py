@@ -25,6 +25,7 @@ from runbook_runner.core.formats.yaml_text import place_in, read_yaml
 from runbook_runner.core.invalid import UNKNOWN_KEY, problem_of, unknown_key
 from runbook_runner.core.spec import Count, Usd
 from runbook_runner.evaluation.compare.rule import Rule
+from runbook_runner.evaluation.statistics import NEAREST
 from runbook_runner.runner.suite.named import named_in
 
 MAX_BYTES: Final = 1_000_000
@@ -87,9 +88,9 @@ class Suite(_Part):
     """Runs at once."""
     pass_rate: Rate = 1.0
     """The share of runs that must pass, of each group: runbook, case and agent."""
-    until: Annotated[float, Field(gt=0, lt=1)] | None = None
+    until: Annotated[float, Field(ge=NEAREST, le=1 - NEAREST)] | None = None
     """In its place: repeat until the pass rate is known to be above or below this one."""
-    margin: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    margin: Annotated[float, Field(ge=NEAREST, lt=0.5)] = 0.05
     """With `until`: rates that are nearer to it are not told apart from it."""
     gates: tuple[str, ...] = ()
     """What a run must reach to pass, in the place of its verdict, as `runbook run --gate`."""

@@ -5,9 +5,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from runbook_runner.core.clock import now_iso
 from runbook_runner.core.errors import InputError
@@ -46,6 +46,12 @@ class Totals(_Part):
     tokens: float | None
     """The mean of a run, as for `seconds`."""
     seconds: float | None
+
+    @model_validator(mode="after")
+    def _passed_of_runs(self) -> Self:
+        if self.passed > self.runs:
+            raise ValueError("more runs have passed than were made")
+        return self
 
 
 class GroupSummary(Totals):
@@ -163,19 +169,21 @@ def _verdict(totals: Totals, suite: Suite) -> Literal["pass", "fail", "unknown"]
 
 def _totals(rows: Sequence[Row]) -> Totals:
     passed = sum(row.passed for row in rows)
-    interval = wilson(passed, len(rows))
     costs = [row.cost_usd for row in rows]
     return Totals(
         runs=len(rows),
         passed=passed,
-        pass_rate=passed / len(rows) if rows else None,
-        low=interval.low,
-        high=interval.high,
+        **_rate(passed, len(rows)),
         score=_mean(rows, lambda row: row.score),
         cost_usd=None if None in costs or not costs else sum(cost for cost in costs if cost is not None),
         tokens=_mean(rows, lambda row: row.tokens),
         seconds=_mean(rows, lambda row: row.seconds),
     )
+
+
+def _rate(passed: int, runs: int) -> dict[str, Any]:
+    """The fields of totals that follow from these two."""
+    return {"pass_rate": passed / runs if runs else None, **wilson(passed, runs)._asdict()}
 
 
 def _mean(rows: Iterable[Row], of: Callable[[Row], float | None]) -> float | None:
@@ -184,16 +192,17 @@ def _mean(rows: Iterable[Row], of: Callable[[Row], float | None]) -> float | Non
 
 
 def read_baseline(path: Path) -> tuple[GroupSummary, ...]:
-    """Of an earlier evaluation's JSON report. Raises InputError."""
+    """Of an earlier evaluation's JSON report; its rates are computed again. Raises InputError."""
     content = read_found(path, "baseline", _MAX_BYTES)
     try:
         body = json.loads(content)
-        return _Earlier.model_validate(body).groups
+        groups = _Earlier.model_validate(body).groups
     except ValidationError as error:
         raise validation_error(error, str(path), hint="Give the JSON report of an earlier evaluation.") from error
     except (ValueError, RecursionError) as error:
         hint = "Give the JSON report of an earlier evaluation."
         raise InputError("This is no JSON.", where=str(path), hint=hint) from error
+    return tuple(group.model_copy(update=_rate(group.passed, group.runs)) for group in groups)
 
 
 def _compared(groups: Sequence[GroupSummary], baseline: Sequence[GroupSummary]) -> Iterable[Compared]:

@@ -306,6 +306,27 @@ def test_without_a_number_of_repeats_it_is_known(suite: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("until: 0.9999999999999999", "until: must be less than or equal to 0.999."),
+        ("until: 1.0e-300", "until: must be greater than or equal to 0.001."),
+        ("until: .nan", "until: "),
+        ("until: 0.9\nmargin: 1.0e-17", "margin: must be greater than or equal to 0.001."),
+    ],
+)
+def test_a_rate_that_no_number_of_runs_tells_apart_is_refused(suite: Any, text: str, message: str) -> None:
+    ran = suite(text)("--dry-run")
+    assert ran.code == 2, ran.err
+    assert message in ran.err
+
+
+@pytest.mark.parametrize("until", ["0.001", "0.999"])
+def test_a_rate_near_the_end_is_computed(suite: Any, until: str) -> None:
+    ran = suite(f"until: {until}\nrepeats: 2")()
+    assert (ran.code, ran.json["groups"][0]["verdict"]) == (1, "unknown")
+
+
+@pytest.mark.parametrize(
     ("options", "code"), [(("--pass-rate", "0"), 0), (("--repeats", "0"), 2), (("--concurrency", "0"), 2)]
 )
 def test_a_zero_is_a_number(suite: Any, options: tuple[str, str], code: int) -> None:
@@ -341,6 +362,18 @@ def test_a_report_that_cannot_be_written_any_more_loses_no_table(runbook: Any, s
     assert "PASS · 1 of 1 run passed." in ran.err
 
 
+def test_runs_whose_report_could_not_be_written_are_not_made_again(runbook: Any, suite: Any) -> None:
+    code = f"{WRITES}; echo run >> {runbook.cwd}/runs; rm -rf {runbook.cwd}/made; touch {runbook.cwd}/made"
+    evaluate = suite("repeats: 2\nconcurrency: 1\n", code)
+    assert evaluate("--report", "made/r.json").code == 2
+    (runbook.cwd / "made").unlink()
+    again = evaluate("--report", "made/r.json")
+    assert (again.code, again.json["resumed"]) == (0, 2)
+    assert (runbook.cwd / "runs").read_text().split() == ["run"] * 2
+    assert json.loads((runbook.cwd / "made/r.json").read_text())["total"]["passed"] == 2
+    assert evaluate().json["resumed"] == 0
+
+
 def test_a_pass_rate_may_be_less_than_all(runbook: Any, suite: Any) -> None:
     flaky = f"[ -e {runbook.cwd}/seen ] && {WRITES} || touch {runbook.cwd}/seen"
     evaluate = suite("repeats: 4\nconcurrency: 1\n", flaky)
@@ -371,6 +404,22 @@ def test_what_is_worse_than_the_baseline_fails(runbook: Any, suite: Any) -> None
     assert "| ✅ | ` words/-/default ` | 100 % (44–100 %) | 3/3 |" in (runbook.cwd / "r.md").read_text()
 
 
+def earlier(runs: int, passed: int, pass_rate: float = 1) -> str:
+    """The report of an evaluation with one group."""
+    rest = dict.fromkeys(("score", "cost_usd", "tokens", "seconds"))
+    name = {"group": "words/-/default", "verdict": "pass"}
+    group = {**name, "runs": runs, "passed": passed, "pass_rate": pass_rate, "low": 0, "high": 9, **rest}
+    return json.dumps({"groups": [group]})
+
+
+def test_what_a_baseline_says_follows_from_its_runs(runbook: Any, suite: Any) -> None:
+    (runbook.cwd / "before.json").write_text(earlier(runs=1_000_000, passed=500_000, pass_rate=-1e308))
+    ran = suite("", "true")("--baseline", "before.json")
+    (compared,) = ran.json["baseline"]
+    assert (compared["before"]["pass_rate"], compared["is_worse"], compared["p"]) == (0.5, True, pytest.approx(1))
+    assert (compared["before"]["low"], compared["before"]["high"]) == pytest.approx((0.499, 0.501), abs=1e-4)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -383,6 +432,9 @@ def test_what_is_worse_than_the_baseline_fails(runbook: Any, suite: Any) -> None
             "before.json: groups.0.pass_rate",
         ),
         ('{"groups": [' * 5000, "before.json: This is no JSON."),
+        (earlier(runs=1, passed=5), "before.json: groups.0: more runs have passed than were made."),
+        (earlier(runs=0, passed=1), "before.json: groups.0: more runs have passed than were made."),
+        (earlier(runs=10**6 + 1, passed=1), "before.json: groups.0.runs: must be less than or equal to 1000000."),
     ],
 )
 def test_a_baseline_that_is_none_is_refused(runbook: Any, suite: Any, content: str | None, message: str) -> None:
