@@ -15,6 +15,7 @@ from runbook_runner.core.files import is_file
 from runbook_runner.core.text import whole_lines
 from runbook_runner.evaluation import publish
 from runbook_runner.evaluation.points import Point
+from runbook_runner.runbook.sources.load import STDIN
 from runbook_runner.runner.suite.suite_file import RUNBOOK
 
 _LONGEST_SUMMARY = 250_000
@@ -113,7 +114,13 @@ def publish_markdown(arguments: argparse.Namespace, command: str, text: str) -> 
     if arguments.format == "github":
         _add_to_summary(text)
     if arguments.comment:
-        _comment(f"{command} {arguments.path}", text)
+        _comment(f"{command} {_in_workspace(str(arguments.path))}", text)
+
+
+def _in_workspace(path: str) -> str:
+    """A path as the job's workspace has it: `.` is another runbook in each folder that a step works in."""
+    workspace = os.environ.get("GITHUB_WORKSPACE")
+    return path if not workspace or path == STDIN or "://" in path else os.path.relpath(path, workspace)
 
 
 def _comment(name: str, text: str) -> None:

@@ -5,6 +5,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
@@ -41,7 +42,8 @@ class PullRequest:
 
     def comment(self, name: str, text: str) -> None:
         """name: what tells this comment from others of ours. Raises CommentError."""
-        mark = f"<!-- runbook-runner: {re.sub(r'[^A-Za-z0-9._/ -]', '_', name)[:200]} -->"
+        shown, digest = re.sub(r"[^A-Za-z0-9._/ -]", "_", name)[:200], sha256(os.fsencode(name)).hexdigest()[:16]
+        mark = f"<!-- runbook-runner: {shown} {digest} -->"
         body = f"{mark}\n{whole_lines(text, _LONGEST)}"
         found = next((one["id"] for one in self._listed() if _is_own(one, mark)), None)
         if found is None:

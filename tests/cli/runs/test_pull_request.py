@@ -1,8 +1,10 @@
 """`--comment`: one comment on the pull request, against a local server that speaks the three calls of GitHub's API."""
 
 import json
+import shutil
 import threading
 from collections.abc import Iterator
+from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -76,7 +78,7 @@ def github() -> Iterator[GitHub]:
 
 @pytest.fixture
 def commented(runbook: Any, shell_runbook: Any, github: GitHub) -> Any:
-    def run(code: str, command: str = "run", *options: str, **environ: str) -> Any:
+    def run(code: str, command: str = "run", *options: str, path: str = "", **environ: str) -> Any:
         job = {
             "GITHUB_API_URL": f"http://127.0.0.1:{github.server_port}",
             "GITHUB_REPOSITORY": "owner/repo",
@@ -84,13 +86,14 @@ def commented(runbook: Any, shell_runbook: Any, github: GitHub) -> Any:
             "GITHUB_TOKEN": TOKEN,
             **environ,
         }
-        return runbook(command, shell_runbook(code), "--sandbox", "host", "--comment", *options, env=job)
+        return runbook(command, path or shell_runbook(code), "--sandbox", "host", "--comment", *options, env=job)
 
     return run
 
 
 def mark(runbook: Any, command: str) -> str:
-    return f"<!-- runbook-runner: {command} {runbook.cwd}/shell-runbook -->"
+    name = f"{command} {runbook.cwd}/shell-runbook"
+    return f"<!-- runbook-runner: {name} {sha256(name.encode()).hexdigest()[:16]} -->"
 
 
 def test_the_first_run_writes_a_comment_and_later_ones_update_it(runbook: Any, github: GitHub, commented: Any) -> None:
@@ -116,6 +119,27 @@ def test_run_and_eval_have_a_comment_each(runbook: Any, github: GitHub, commente
     commented("echo 1 > /app/results/out.txt", "eval")
     heads = [one["body"].splitlines()[0] for one in github.comments]
     assert heads == [mark(runbook, "run"), mark(runbook, "eval")]
+
+
+def test_each_runbook_has_its_own_comment(runbook: Any, shell_runbook: Any, github: GitHub, commented: Any) -> None:
+    """Also where names differ in a character that no mark holds, or behind what a mark holds of them."""
+    paths = ["pay@1", "pay_1", "x" * 220 + "1", "x" * 220 + "2"]
+    for path in paths * 2:
+        shutil.copytree(shell_runbook("true"), runbook.cwd / path, dirs_exist_ok=True)
+        commented("true", path=path)
+    assert len(github.comments) == len(paths)
+
+
+def test_one_path_in_two_folders_of_a_job_has_two_comments(
+    runbook: Any, shell_runbook: Any, github: GitHub, commented: Any
+) -> None:
+    workspace = runbook.cwd
+    for name in ("pay", "ship"):
+        runbook.cwd = shutil.copytree(shell_runbook("true"), workspace / name)
+        commented("true", path=".", GITHUB_WORKSPACE=str(workspace))
+    assert len(github.comments) == 2
+    commented("true", path=f"{workspace}/pay", GITHUB_WORKSPACE=str(workspace))
+    assert len(github.comments) == 2
 
 
 def test_a_mark_that_somebody_else_has_written_is_not_taken_for_ours(
