@@ -1,6 +1,7 @@
 """What an agent has written is text wherever points are published."""
 
 import json
+import re
 from html import unescape
 
 from hypothesis import example, given
@@ -26,7 +27,14 @@ def test_a_code_span_has_all_of_its_text(text: str) -> None:
 
 
 def test_a_message_of_sarif_has_no_link() -> None:
-    point = Point("step", "s", "fail", "[Sign in](https://evil.example) and [a]")
-    body = json.loads(sarif([point], "RUNBOOK.md"))
-    text = body["runs"][0]["results"][0]["message"]["text"]
-    assert text == "s: [Sign in\\](https://evil.example) and [a]"
+    """Links as the viewer of CodeQL finds them (SARIF §3.11.6)."""
+    link = re.compile(r"(?<!\\)(?:\\\\)*\[(?:[^\\\]\[]|\\\\|\\\]|\\\[)*\]\(")
+    for said in (
+        "[Sign in](https://evil.example)",
+        "[here\\](https://evil.example)",
+        "\\[a](https://evil.example) [b]",
+    ):
+        body = json.loads(sarif([Point("step", "s", "fail", said)], "RUNBOOK.md"))
+        text = body["runs"][0]["results"][0]["message"]["text"]
+        assert not link.search(text)
+        assert re.sub(r"\\([\\\[\]])", r"\1", text) == f"s: {said}"

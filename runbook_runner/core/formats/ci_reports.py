@@ -11,6 +11,7 @@ from runbook_runner import __version__
 from runbook_runner.core.text import printable
 
 _SARIF_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
+_LINK_MARKS = re.compile(r"[\\\[\]]")  # escaped, they make no link (SARIF §3.11.6)
 _NOT_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -93,7 +94,7 @@ def _sarif_result(found: Found, index: int) -> dict[str, Any]:
         "ruleId": found.rule,
         "ruleIndex": index,
         "level": found.level,
-        "message": {"text": found.message.replace("](", "\\](")},  # no link (SARIF §3.11.6)
+        "message": {"text": _LINK_MARKS.sub(r"\\\g<0>", found.message)},
         "locations": [{"physicalLocation": place}],
     }
 
