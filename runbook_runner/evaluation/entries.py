@@ -64,17 +64,18 @@ class Check(BaseModel):
         return self.model_dump(exclude_none=True)
 
 
-def read_entries(listed: Sequence[Any]) -> Iterator[Check]:
-    """Yields an entry for each; what is malformed, and what has the kind and id of an earlier one, is an `error`."""
+def read_entries(listed: Sequence[Any], most: int | None = MOST) -> Iterator[Check]:
+    """Yields an entry for each; what is malformed, and what has the kind and id of an earlier one, is an `error`. most:
+    of them; `None` for a report that was made of one that had no more."""
     seen: Counter[tuple[str, str]] = Counter()
-    for number, body in enumerate(listed[:MOST], 1):
+    for number, body in enumerate(listed[:most], 1):
         check = _read(body, number)
         seen[check.kind, check.id] += 1
         if seen[check.kind, check.id] > 1:
             check = check.model_copy(update={"status": "error", "message": "another entry of the report has this id."})
         yield check
-    if (more := len(listed) - MOST) > 0:
-        message = f"{counted(more, 'more check')} of the report cannot be read: {MOST:,} are the most."
+    if most is not None and (more := len(listed) - most) > 0:
+        message = f"{counted(more, 'more check')} of the report cannot be read: {most:,} are the most."
         yield Check(kind="step", id="report", status="error", message=message)
 
 

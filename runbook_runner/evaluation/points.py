@@ -85,10 +85,10 @@ def _judged(
 
 
 def _entries(evaluated: Evaluated) -> tuple[Check, ...]:
-    """Of a merged report; in one of v1 nothing is told apart."""
+    """Of a merged report, whose length the merge has bounded; in one of v1 nothing is told apart."""
     report = evaluated.validation_report
     listed = report.get("checks") if isinstance(report, dict) and report.get("version") == 2 else None
-    return tuple(read_entries(listed)) if isinstance(listed, list) else ()
+    return tuple(read_entries(listed, most=None)) if isinstance(listed, list) else ()
 
 
 def _of_finished(check: CheckFinished, criteria: Criteria, lines: Mapping[str, int]) -> Point:

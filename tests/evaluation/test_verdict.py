@@ -163,6 +163,16 @@ def test_a_report_of_very_many_failures_is_told_in_short(tmp_path: Path) -> None
     assert found.reasons[-1] == "1 more stage did not pass."
 
 
+def test_as_many_entries_as_are_read_do_not_hide_a_check_of_the_engine(tmp_path: Path) -> None:
+    """The merged report has more entries than the agent's may have."""
+    criteria = parse("---\nversion: 2\n---\n# T\n\n## Code Checks\n\n### own — Ours\n\n```bash\ntrue\n```\n").criteria
+    report = {"version": 2, "checks": [step(f"s{number}") for number in range(MOST)]}
+    found = judge(tmp_path, report=report, criteria=criteria, command=lambda *_: Ran(0, ""))
+    points = points_of(found, (), criteria, None)
+    assert (found.verdict, [point for point in points if point.is_bad]) == ("pass", [])
+    assert [point.id for point in points][-1] == "own"
+
+
 @pytest.mark.parametrize("version", ["1", "2"])
 @pytest.mark.parametrize("values", ["[" * 95 + "1," * 200_000 + "1" + "]" * 95, '{"a": [' + "{}," * 200_000 + "{}]}"])
 def test_a_report_of_very_many_values_is_not_read(tmp_path: Path, version: str, values: str) -> None:
