@@ -54,7 +54,7 @@ def fetch_run(platform: Platform, run: RemoteRun, folder: Path, most: int, tell:
         name, of = key.rpartition("/")[2], f"{number} of {len(ours)}"
 
         def report(have: int, whole: int | None, of: str = of, name: str = name) -> None:
-            size = f"{have >> 10:,} of {whole >> 10:,} KB" if whole else f"{have >> 10:,} KB"
+            size = f"{have / 1e6:,.1f} of {whole / 1e6:,.1f} MB" if whole else f"{have / 1e6:,.1f} MB"
             tell(f"file {of}, {size}: {name}")
 
         try:
