@@ -36,8 +36,8 @@ class Rule:
     """text and pdf: regular expressions of RE2; what they match within a line is left out. json: JSON pointers (RFC
     6901), `*` as a part stands for every key or index. csv and xlsx: columns by their names in the first row."""
     tolerance: float = 0.0
-    """json, csv and xlsx: by how much numbers may differ, in absolute terms or relative to the larger one. image: the
-    share, from 0 to 1, of the pixels that may differ."""
+    """json, csv and xlsx: by how much numbers may differ, in absolute terms or, below 1, also relative to the larger
+    one. image: the share, from 0 to 1, of the pixels that may differ."""
     pixel_distance: float = 0.0
     """image: by how much a channel may differ in pixels that are still the same, from 0 to 1 (black to white)."""
 

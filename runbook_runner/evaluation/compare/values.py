@@ -16,10 +16,12 @@ def is_number(value: Any) -> bool:
 
 
 def same_number(expected: float, found: float, tolerance: float) -> bool:
-    """tolerance: absolute or relative, whichever allows more. NaN is the same as NaN."""
+    """tolerance: below 1 absolute or relative, whichever allows more; from 1 on absolute only, as a relative one of 1
+    makes nearly all numbers the same. NaN is the same as NaN."""
     if expected == found or (expected != expected and found != found):
         return True
+    relative = tolerance if tolerance < 1 else 0.0
     try:
-        return tolerance > 0 and math.isclose(expected, found, rel_tol=tolerance, abs_tol=tolerance)
+        return tolerance > 0 and math.isclose(expected, found, rel_tol=relative, abs_tol=tolerance)
     except OverflowError:  # an integer that is larger than any float
         return False

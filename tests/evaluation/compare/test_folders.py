@@ -133,6 +133,10 @@ def test_two_large_texts_take_little_time(compared: Callable[..., list[str]]) ->
     ("[1000, 0.001]", "[1009, 0.009]", {"tolerance": 0.01}, []),
     ("[1000, 0]", "[1011, 0.011]", {"tolerance": 0.01}, [
         "/0: expected 1000, found 1011.", "/1: expected 0, found 0.011."]),
+    ("[1000, 0, 100]", "[1001, 1, 99]", {"tolerance": 1}, []),
+    ("[1000, 4242, 5]", "[0, 99999999, -5]", {"tolerance": 1}, [
+        "/0: expected 1000, found 0.", "/1: expected 4242, found 99999999.", "/2: expected 5, found -5."]),
+    ("[1000]", "[995]", {"tolerance": 4.5}, ["/0: expected 1000, found 995."]),
     ("[NaN, Infinity]", "[NaN, -Infinity]", {"tolerance": 0.1}, ["/1: expected inf, found -inf."]),
     (f"[1{'0' * 400}]", "[1.5]", {"tolerance": 0.1}, [f"/0: expected 1{'0' * 79}…, found 1.5."]),
     ('{"a": null, "c/d~e": {}}', '{"b": 1, "c/d~e": []}', {}, [
