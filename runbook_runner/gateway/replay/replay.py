@@ -51,6 +51,8 @@ class Replay:
     """Translates paths of the recorded sandbox to paths of this one; `str` where they are the same."""
     to_recorded: Translate = str
     """The reverse."""
+    refusal: str = ""
+    """What is said of a miss, for people, where a major difference is a miss as well; empty: its answer is taken."""
     source: Literal["replay"] = "replay"
 
     def connect(self) -> "ReplayConnection":
@@ -76,14 +78,20 @@ class Replay:
 
 
 def load_replay(
-    folder: Path, *, on_miss: OnMiss = "stop", until: int | None = None, fallback: Upstream | None = None
+    folder: Path,
+    *,
+    on_miss: OnMiss = "stop",
+    until: int | None = None,
+    fallback: Upstream | None = None,
+    refusal: str = "",
 ) -> Replay:
-    """folder: a trajectory's `model/`. Raises InputError when it can't be replayed, or has no call `until`."""
+    """folder: a trajectory's `model/`. refusal: see `Replay`. Raises InputError when it can't be replayed, or has no
+    call `until`."""
     index = open_index(folder)
     last = index.entries[-1].number
     if until is not None and not 0 <= until <= last:
         raise InputError(f"There is no model call {until}: the recording has {last}.", where=str(folder))
-    return Replay(index, on_miss, until, fallback)
+    return Replay(index, on_miss, until, fallback, refusal=refusal)
 
 
 @dataclass(frozen=True)
@@ -141,7 +149,7 @@ class ReplayConnection:
         elif choice.served == "estimate":
             yield estimate(request)
         else:
-            yield self._stop(request, _missed(choice))
+            yield self._stop(request, self._replay.refusal or _missed(choice))
 
     @asynccontextmanager
     async def _played(self, recorded: Recorded) -> AsyncIterator[Answer]:
@@ -174,6 +182,8 @@ class ReplayConnection:
         else:
             found = self._index.nearest_match(asked, parsed.model, self._whole(request.json), self._used)
             number, match = found or (None, _NO_MATCH)
+            if self._replay.refusal and match.severity == "major":
+                match = replace(match, severity="miss")
             choice = Choice("recorded" if match.severity != "miss" else "nothing", number, match)
             self._learn(choice, request)
         choice = self._by_policy(self._by_fork(choice), request)

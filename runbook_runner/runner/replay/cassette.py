@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from runbook_runner.agents.registry import find_agent
 from runbook_runner.core import settings
@@ -19,6 +19,10 @@ from runbook_runner.trajectory.folders import JUDGE, SPEC_FILE
 
 if TYPE_CHECKING:
     from runbook_runner.gateway import Cassette, OnMiss, Replay, Upstream
+
+_OTHER_RESULTS: Final = (
+    "the recorded answer is about other results, or to another question; `--on-miss live` asks the judge anew"
+)
 
 Then = Literal["live", "script"]
 
@@ -66,8 +70,10 @@ class CassetteReplay:
         return is_file(self._judge / INDEX_FILE)
 
     def judge_upstream(self, fallback: "Upstream | None") -> "Replay":
-        """fallback: answers what the recording does not. Raises InputError when it can't be replayed."""
-        return load_replay(self._judge, on_miss=self.on_miss, fallback=fallback)
+        """An answer belongs to the results that it is about, also for `on_miss="nearest"`. fallback: answers what the
+        recording does not. Raises InputError when it can't be replayed."""
+        on_miss: OnMiss = "live" if fallback else "stop"
+        return load_replay(self._judge, on_miss=on_miss, fallback=fallback, refusal=_OTHER_RESULTS)
 
     @property
     def _judge(self) -> Path:

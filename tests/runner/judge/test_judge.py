@@ -1,6 +1,7 @@
 """`--judge-model`, `--judge-samples` and `--judge-script` on real runs: scores, verdicts, records and replays."""
 
 import json
+import shutil
 import signal
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
@@ -329,13 +330,39 @@ def test_a_fork_that_a_script_continues_is_not_judged_and_says_so(with_model: Ca
     assert "script does not judge the results: the recording has no answers of it." in fork.err
 
 
-def test_a_replay_with_other_results_asks_what_was_not_recorded(with_model: Callable[..., Any], runbook: Any) -> None:
+OTHER_RESULTS = (
+    "the judge gave no answer: the recorded answer is about other results, or to another question; "
+    "`--on-miss live` asks the judge anew."
+)
+
+
+@pytest.mark.parametrize("on_miss", ["stop", "nearest"])
+@pytest.mark.parametrize("how", [("replay",), ("run", "RUNBOOK.md", "--replay")])
+def test_a_recorded_score_is_not_that_of_other_results(
+    with_model: Callable[..., Any], runbook: Any, how: tuple[str, ...], on_miss: str
+) -> None:
     name = with_model().json["trajectory_id"]
     (runbook.cwd / ".runbook/agents/caller.toml").write_text(AGENT.replace("# Once in", "# Never at all, not even in"))
-    repeated = runbook("replay", name, "--sandbox", "host", "--trust", "--json")
-    assert (repeated.code, repeated.json["results"]["identical"]) == (1, False), repeated.err
-    assert repeated.json["divergences"]["major"] == 1
-    assert "judge call 1 is not as recorded (major)" in repeated.err
+    repeated = runbook(*how, name, "--sandbox", "host", "--trust", "--json", "--on-miss", on_miss)
+    assert (repeated.code, repeated.json["verdict"], repeated.json["judge"]["score"]) == (1, "fail", None), repeated.err
+    assert (entries(repeated)["wit"]["status"], entries(repeated)["wit"]["message"]) == ("error", OTHER_RESULTS)
+    assert repeated.json["divergences"] == {"minor": 0, "major": 0, "miss": 1}
+    assert "judge call 1 is not as recorded (miss)" in repeated.err
+
+
+def test_with_live_the_judge_is_asked_about_other_results(
+    runbook: Any, rubric: Callable[..., Path], provider: Any
+) -> None:
+    provider.answers = [scores(5, 4)]
+    environ = {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": provider.url}
+    options = ("--sandbox", "host", "--json")
+    ran = runbook("run", rubric(), *options, "--judge-model", "gpt-5-mini", env=environ)
+    shutil.copytree(ran.folder, runbook.cwd / "recording")
+    provider.answers = [scores(1, 1)]
+    other = rubric("echo '# Never' > /app/results/story.md")
+    live = runbook("replay", other, *options, "--on-miss", "live", env=environ)
+    found = live.json["judge"]
+    assert (live.code, found["score"], found["model_calls"]) == (1, 1, {"provider": 1}), live.err
 
 
 def test_a_missing_key_is_told_before_anything_starts(runbook: Any, rubric: Callable[..., Path]) -> None:
