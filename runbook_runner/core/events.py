@@ -5,7 +5,7 @@ versions and torn last lines: `parse_line` returns `None` for a torn line and `U
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from typing import Annotated, Any, Literal, Protocol
 
@@ -59,15 +59,20 @@ class Usage(BaseModel):
     """A part of it is counted by the gateway: of a call that broke off, whose provider did not come to tell it."""
 
     def __add__(self, other: "Usage") -> "Usage":
-        return Usage(
-            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
-            completion_tokens=self.completion_tokens + other.completion_tokens,
-            cache_read_tokens=self.cache_read_tokens + other.cache_read_tokens,
-            cache_write_tokens=self.cache_write_tokens + other.cache_write_tokens,
-            reasoning_tokens=self.reasoning_tokens + other.reasoning_tokens,
-            cost_usd=_sum_of_costs(self, other),
-            api_calls=self.api_calls + other.api_calls,
-            estimated=self.estimated or other.estimated,
+        return Usage.sum((self, other))
+
+    @classmethod
+    def sum(cls, usages: Iterable["Usage"]) -> "Usage":
+        known = [*usages]
+        return cls(
+            prompt_tokens=sum([usage.prompt_tokens for usage in known]),
+            completion_tokens=sum([usage.completion_tokens for usage in known]),
+            cache_read_tokens=sum([usage.cache_read_tokens for usage in known]),
+            cache_write_tokens=sum([usage.cache_write_tokens for usage in known]),
+            reasoning_tokens=sum([usage.reasoning_tokens for usage in known]),
+            cost_usd=_sum_of_costs(known),
+            api_calls=sum([usage.api_calls for usage in known]),
+            estimated=any(usage.estimated for usage in known),
         )
 
     @property
@@ -80,10 +85,26 @@ class Usage(BaseModel):
         return self.total_tokens + self.cache_read_tokens + self.cache_write_tokens
 
 
-def _sum_of_costs(*usages: Usage) -> float | None:
+def _sum_of_costs(usages: Iterable[Usage]) -> float | None:
     costs = [usage.cost_usd for usage in usages if usage.api_calls or usage.all_tokens or usage.cost_usd is not None]
     known = [cost for cost in costs if cost is not None]
     return sum(known) if known and len(known) == len(costs) else None
+
+
+class UsageSum:
+    """A running sum of very many: it costs a fraction of one `+` for each."""
+
+    def __init__(self) -> None:
+        self._summands: list[Usage] = []
+
+    def add(self, usage: Usage) -> None:
+        self._summands.append(usage)
+        if len(self._summands) >= 256:
+            self._summands = [self.total]
+
+    @property
+    def total(self) -> Usage:
+        return Usage.sum(self._summands)
 
 
 class Event(BaseModel):

@@ -28,6 +28,7 @@ from runbook_runner.core.events import (
     Source,
     Status,
     Usage,
+    UsageSum,
 )
 from runbook_runner.core.text import counted
 from runbook_runner.trajectory.folders import EVENTS_FILE
@@ -77,7 +78,7 @@ class _State:
     agent_end: AgentFinished | None = None
     agent_began: str | None = None
     agent_ended: str | None = None
-    usage: dict[tuple[Asker, Source], Usage] = field(default_factory=dict)
+    usage: dict[tuple[Asker, Source], UsageSum] = field(default_factory=dict)
     """By who asked and who answered: the judge's are in none of the agent's sums."""
     sources: Counter[str] = field(default_factory=Counter)
     judge_sources: Counter[str] = field(default_factory=Counter)
@@ -91,11 +92,11 @@ class _State:
     """Lines of the log are damaged or gone: what the numbers of the others say."""
 
     def used(self, asker: Asker) -> Usage:
-        return sum((usage for (by, _), usage in self.usage.items() if by == asker), Usage())
+        return Usage.sum(usage.total for (by, _), usage in self.usage.items() if by == asker)
 
     def spent(self, asker: Asker) -> Usage:
         """The part of it that a provider answered."""
-        return self.usage.get((asker, "provider"), Usage())
+        return self.usage.get((asker, "provider"), UsageSum()).total
 
 
 def fold(events: Iterable[Recorded]) -> Trajectory:
@@ -156,8 +157,7 @@ def _agent_finished(state: _State, event: AgentFinished, ts: str) -> None:
 
 
 def _model(state: _State, event: ModelCalled, ts: str) -> None:
-    key = (event.asker, event.source)
-    state.usage[key] = state.usage[key] + event.usage if key in state.usage else event.usage
+    state.usage.setdefault((event.asker, event.source), UsageSum()).add(event.usage)
     (state.judge_sources if event.asker == "judge" else state.sources)[event.source] += 1
     if event.error:
         _note(state, ts, "warning", f"{_call(event)}: {event.error}")

@@ -3,6 +3,7 @@
 import json
 from collections import deque
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from io import BytesIO
 from tempfile import SpooledTemporaryFile
 from typing import IO, Any, Final
@@ -21,6 +22,7 @@ from runbook_runner.core.events import (
     ToolCalled,
     ToolReturned,
     Usage,
+    UsageSum,
 )
 
 VERSION: Final = "ATIF-v1.7"
@@ -29,8 +31,41 @@ EXTRA: Final = "runbook_runner"
 _IN_MEMORY: Final = 8 << 20
 _MOST_WAITING: Final = 1000
 """Steps that wait for the answers of their tools; an answer that comes later is a step of its own."""
+_MOST_CALLS: Final = 1000
+"""Of one step; further ones begin the next step."""
+_MOST_CHARACTERS: Final = 8 << 20
+"""Of all waiting steps, and of an open step."""
+_PIECE: Final = 64
+"""Counted for a piece of any length."""
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=False)
 
 Step = dict[str, Any]
+
+
+@dataclass(eq=False)
+class _Waiting:
+    """A step to which something can still be added."""
+
+    step: Step
+    unanswered: dict[str, str] = field(default_factory=dict)
+    """Ids of calls in the step → ids as the agent gave them."""
+    size: int = 0
+    """Characters of its text, roughly."""
+
+
+@dataclass
+class _Made:
+    """Model calls, summed."""
+
+    count: int = 0
+    usage: Usage | None = None
+    model: str | None = None
+    """Of all of them; `None`: there are several."""
+
+    def add(self, call: ModelCalled) -> None:
+        self.model = call.model if not self.count or self.model == call.model else None
+        self.usage = call.usage if self.usage is None else self.usage + call.usage
+        self.count += 1
 
 
 class _Steps:
@@ -39,100 +74,133 @@ class _Steps:
     def __init__(self) -> None:
         self.count = 0
         self._text = SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115 - closed with the object
-        self._waiting: deque[Step] = deque()
-        self._open: Step | None = None
+        self._waiting: deque[_Waiting] = deque()
+        self._size = 0
+        """Of the waiting steps together."""
+        self._pending = 0
+        """Calls without an answer in the waiting steps."""
+        self._open: _Waiting | None = None
         self._said: list[str] = []
         """Of the open step; like its thoughts, put together once: an agent may print any number of pieces."""
         self._thoughts: list[str] = []
         self._taken: dict[str, int] = {}
         """Ids of the open step's calls → how often they were wished."""
-        self._calls: dict[str, list[tuple[Step, str]]] = {}
-        """Id of a call without an answer → its step and its id there; two calls may have the same."""
+        self._calls: dict[str, deque[tuple[_Waiting, str]]] = {}
+        """Id of a call without an answer → its step and its id there, the oldest first; two calls may have the same."""
 
-    def add(self, source: str, ts: str, message: str) -> Step:
+    @property
+    def is_open(self) -> bool:
+        return self._open is not None
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the open step takes no more."""
+        return self._open is not None and (len(self._taken) >= _MOST_CALLS or self._open.size >= _MOST_CHARACTERS)
+
+    def add(self, source: str, ts: str, message: str) -> _Waiting:
         self.count += 1
         step: Step = {"step_id": self.count, "source": source, "message": message}
         if time := moment(ts):
             step["timestamp"] = time
-        self._waiting.append(step)
-        return step
+        waiting = _Waiting(step)
+        self._waiting.append(waiting)
+        self._grow(waiting, len(message))
+        return waiting
 
-    def agent(self, ts: str) -> Step:
+    def _grow(self, waiting: _Waiting, characters: int) -> None:
+        waiting.size += characters
+        self._size += characters
+
+    def _agent(self, ts: str, characters: int) -> _Waiting:
+        """The open step, with one piece of so many characters more."""
         if self._open is None:
             self._open = self.add("agent", ts, "")
+        self._grow(self._open, characters + _PIECE)
         return self._open
 
     def say(self, ts: str, text: str) -> None:
-        self.agent(ts)
+        self._agent(ts, len(text))
         self._said.append(text)
 
     def think(self, ts: str, text: str) -> None:
-        self.agent(ts)
+        self._agent(ts, len(text))
         self._thoughts.append(text)
 
     def call(self, ts: str, event: ToolCalled) -> None:
-        step = self.agent(ts)
-        calls = step.setdefault("tool_calls", [])
+        waiting = self._agent(ts, sum(len(value) for value in event.input.values() if isinstance(value, str)))
         name = event.call_id
         while name in self._taken:
             self._taken[event.call_id] += 1
             name = f"{event.call_id}#{self._taken[event.call_id]}"
         self._taken[name] = 1
-        calls.append({"tool_call_id": name, "function_name": event.name, "arguments": event.input})
-        self._calls.setdefault(event.call_id, []).append((step, name))
+        call = {"tool_call_id": name, "function_name": event.name, "arguments": event.input}
+        waiting.step.setdefault("tool_calls", []).append(call)
+        waiting.unanswered[name] = event.call_id
+        self._pending += 1
+        self._calls.setdefault(event.call_id, deque()).append((waiting, name))
 
     def answer(self, ts: str, event: ToolReturned, result: Step) -> bool:
         """Whether it ended a step of the agent."""
-        found = self._calls.get(event.call_id)
         result["content"] = event.output
         if event.is_error or event.exit_code is not None:
             result["extra"] = {"is_error": event.is_error, "exit_code": event.exit_code}
-        if found:
-            step, result["source_call_id"] = found.pop(0)
-            if not found:
-                del self._calls[event.call_id]
+        if event.call_id in self._calls:
+            waiting, result["source_call_id"] = self._calls[event.call_id][0]
+            self._settle(waiting, result["source_call_id"])
         else:
-            step = self.add("system", ts, "")
+            waiting = self.add("system", ts, "")
             result.setdefault("extra", {})["tool_call_id"] = event.call_id
-        step.setdefault("observation", {"results": []})["results"].append(result)
-        return self._open is not None
+        waiting.step.setdefault("observation", {"results": []})["results"].append(result)
+        self._grow(waiting, len(event.output))
+        return self.is_open
+
+    def _settle(self, waiting: _Waiting, name: str) -> None:
+        """Forgets a call, which is the oldest of its id: it was answered, or its step waits no longer."""
+        call_id = waiting.unanswered.pop(name)
+        self._pending -= 1
+        found = self._calls[call_id]
+        found.popleft()
+        if not found:
+            del self._calls[call_id]
 
     def unanswered(self, call_id: str, result: Step) -> None:
         """Puts something to a call whose answer has not come."""
-        for step, name in self._calls.get(call_id, [])[:1]:
-            result["source_call_id"] = name
-            step.setdefault("observation", {"results": []})["results"].append(result)
+        if found := self._calls.get(call_id):
+            waiting, result["source_call_id"] = found[0]
+            waiting.step.setdefault("observation", {"results": []})["results"].append(result)
 
-    def close(self, *, uses_model: bool = True, calls: Iterable[ModelCalled] = (), model: str | None = None) -> None:
-        """The open step is complete. calls: of its model, as far as it is known which they were."""
-        step = self._open
-        if step is not None:
+    def close(self, *, uses_model: bool = True, made: _Made | None = None, model: str | None = None) -> None:
+        """The open step is complete. made: its model calls, as far as it is known which they were."""
+        if self._open is not None:
+            step = self._open.step
             step["message"] = "\n".join(filter(None, self._said))
             if self._thoughts:
                 step["reasoning_content"] = "".join(self._thoughts)
             elif not uses_model:
                 step["llm_call_count"] = 0
-            if uses_model and (made := list(calls)):
-                step["llm_call_count"] = len(made)
-                step["metrics"] = _step_metrics(made)
-                names = {call.model for call in made}
-                if len(names) == 1 and names != {model}:
-                    step["model_name"] = names.pop()
+            if uses_model and made and made.usage:
+                step["llm_call_count"] = made.count
+                step["metrics"] = _step_metrics(made.usage)
+                if made.model not in (None, model):
+                    step["model_name"] = made.model
         self._open, self._said, self._thoughts, self._taken = None, [], [], {}
         self._flush(_MOST_WAITING)
 
     def _flush(self, most: int) -> None:
-        """Writes the steps that nothing can be added to any more, and those that are more than `most`."""
-        open_steps = {id(step) for found in self._calls.values() for step, _ in found} if self._calls else set()
-        while self._waiting and (len(self._waiting) > most or id(self._waiting[0]) not in open_steps):
-            step = self._waiting.popleft()
-            if id(step) in open_steps:
-                self._calls = {
-                    key: kept for key, found in self._calls.items() if (kept := [f for f in found if f[0] is not step])
-                }
+        """Writes the steps that nothing can be added to any more, and the oldest of those that are too many."""
+        while self._waiting and (
+            len(self._waiting) > most
+            or self._pending > _MOST_WAITING
+            or self._size > _MOST_CHARACTERS
+            or not self._waiting[0].unanswered
+        ):
+            waiting = self._waiting.popleft()
+            self._size -= waiting.size
+            for name in [*waiting.unanswered]:
+                self._settle(waiting, name)
             if self._text.tell():
                 self._text.write(b",\n")
-            self._text.write(_json(step))
+            self._text.write(_json(waiting.step))
 
     def write(self, out: IO[bytes]) -> None:
         self._flush(0)
@@ -141,6 +209,9 @@ class _Steps:
         while block := self._text.read(1 << 20):
             out.write(block)
         out.write(b"\n]")
+
+
+_WORK: Final = (AgentMessage, AgentThinking, ToolCalled, ToolReturned)
 
 
 class Atif:
@@ -153,8 +224,9 @@ class Atif:
         self._end: AgentFinished | None = None
         self._finished: RunFinished | None = None
         self._evaluated: Evaluated | None = None
-        self._usage = Usage()
-        self._calls: list[ModelCalled] = []
+        self._usage = UsageSum()
+        self._asks_model = False
+        self._made = _Made()
         """Since the last step was closed."""
         self._shared = False
         """More than one agent may have made those."""
@@ -165,11 +237,12 @@ class Atif:
 
     def feed(self, recorded: Recorded) -> None:
         event, ts = recorded.event, recorded.ts
-        if isinstance(event, AgentMessage | AgentThinking | ToolCalled | ToolReturned):
+        if isinstance(event, _WORK):
             self._work(event, ts)
         elif isinstance(event, ModelCalled) and event.asker == "agent":
-            self._usage += event.usage
-            self._calls.append(event)
+            self._usage.add(event.usage)
+            self._asks_model = self._asks_model or bool(event.usage.api_calls)
+            self._made.add(event)
             self._shared = self._shared or self._has_open_subagents()
         elif isinstance(event, RunStarted) and self._run is None:
             self._run = event
@@ -189,6 +262,8 @@ class Atif:
 
     def _work(self, event: AgentMessage | AgentThinking | ToolCalled | ToolReturned, ts: str) -> None:
         steps = self._of(event.parent_call_id)
+        if steps.is_full and not isinstance(event, ToolReturned):
+            self._close(steps)
         if isinstance(event, AgentThinking):
             steps.think(ts, event.text)
         elif isinstance(event, ToolCalled):
@@ -218,14 +293,14 @@ class Atif:
     def _close(self, steps: _Steps) -> None:
         known = steps is self._steps and not self._shared and not self._has_open_subagents()
         model = self._agent.model if self._agent else None
-        is_open = steps._open is not None
-        steps.close(uses_model=self._uses_model, calls=self._calls if known else (), model=model)
+        is_open = steps.is_open
+        steps.close(uses_model=self._uses_model, made=self._made if known else None, model=model)
         if is_open:
-            self._calls, self._shared = [], self._has_open_subagents()
+            self._made, self._shared = _Made(), self._has_open_subagents()
 
     @property
     def _uses_model(self) -> bool:
-        return self._agent is None or self._agent.model is not None or bool(self._usage.api_calls)
+        return self._agent is None or self._agent.model is not None or self._asks_model
 
     def write(self, out: IO[bytes]) -> None:
         """Writes the document. To be called once, after the last event."""
@@ -276,7 +351,7 @@ class Atif:
 
     def _metrics(self) -> dict[str, Any]:
         """Subagents and their steps included."""
-        seen, reported = self._usage, self._end.usage if self._end else None
+        seen, reported = self._usage.total, self._end.usage if self._end else None
         cost = seen.cost_usd if seen.cost_usd is not None else (reported.cost_usd if reported else None)
         total = seen if seen.prompt_tokens or seen.completion_tokens else (reported or seen)
         metrics = _tokens(total, "total_")
@@ -314,9 +389,7 @@ def _tokens(usage: Usage, prefix: str = "") -> dict[str, Any]:
     }
 
 
-def _step_metrics(calls: Iterable[ModelCalled]) -> dict[str, Any]:
-    first, *others = [call.usage for call in calls]
-    usage = sum(others, first)
+def _step_metrics(usage: Usage) -> dict[str, Any]:
     metrics = _tokens(usage)
     if usage.cost_usd is not None:
         metrics["cost_usd"] = usage.cost_usd
@@ -324,7 +397,7 @@ def _step_metrics(calls: Iterable[ModelCalled]) -> dict[str, Any]:
 
 
 def _json(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace")
+    return _ENCODER.encode(value).encode("utf-8", "backslashreplace")
 
 
 def write_atif(events: Iterable[Recorded], out: IO[bytes]) -> None:

@@ -1,6 +1,8 @@
 """A run as ATIF v1.7: whatever has happened in it, the public validator of the format finds no fault."""
 
+import tracemalloc
 from itertools import count
+from tempfile import TemporaryFile
 
 import pytest
 from hypothesis import given
@@ -20,7 +22,7 @@ from runbook_runner.core.events import (
     ToolReturned,
     Usage,
 )
-from runbook_runner.trajectory.export.atif import to_atif
+from runbook_runner.trajectory.export.atif import to_atif, write_atif
 
 STARTED = RunStarted(
     trajectory_id="bb2bb71e",
@@ -145,10 +147,65 @@ def test_a_run_that_was_killed_refers_to_the_subagent_that_had_not_answered():
     assert document["extra"]["runbook_runner"]["status"] == "running"
 
 
-def test_a_million_pieces_without_an_answer_take_linear_time():
-    calls = (ToolCalled(call_id="1", name="A") for _ in range(20_000))
-    document = to_atif(log(*calls))
-    assert document["steps"][1]["tool_calls"][-1]["tool_call_id"] == "1#20000"
+def peak_megabytes(events):
+    """Of Python's memory, while they are exported to a file."""
+    tracemalloc.start()
+    try:
+        with TemporaryFile() as out:
+            write_atif(events, out)
+        return tracemalloc.get_traced_memory()[1] / (1 << 20)
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_step_of_very_many_calls_is_cut_into_several():
+    document = to_atif(log(*(ToolCalled(call_id="1", name="A") for _ in range(2500))))
+    calls = [[one["tool_call_id"] for one in step["tool_calls"]] for step in document["steps"][1:]]
+    assert [(len(ids), ids[-1]) for ids in calls] == [(1000, "1#1000"), (1000, "1#1000"), (500, "1#500")]
+
+
+PIECES = {
+    "calls of one id": lambda _: [ToolCalled(call_id="1", name="A", input={"command": "x" * 100})],
+    "calls": lambda number: [ToolCalled(call_id=str(number), name="A", input={"command": "x" * 100})],
+    "calls and messages": lambda number: [
+        ToolCalled(call_id=str(number), name="A"),
+        AgentMessage(text="x", role="user"),
+    ],
+    "messages": lambda _: [AgentMessage(text="x" * 100)],
+    "model calls": lambda _: [call()],
+}
+
+
+@pytest.mark.parametrize("kind", PIECES)
+def test_pieces_that_get_no_answer_take_no_more_memory_however_many(kind):
+    def events(number):
+        yield from log()
+        for n in range(number):
+            for event in PIECES[kind](n):
+                yield Recorded(seq=n + 3, ts="2026-07-01T09:00:00Z", event=event)
+
+    assert peak_megabytes(events(30_000)) < 12
+
+
+def test_large_answers_that_wait_take_no_more_memory_however_many():
+    def events():
+        yield from log(ToolCalled(call_id="first", name="A"), AgentMessage(text="Then:", role="user"))
+        for n in range(60):
+            for event in (ToolCalled(call_id="1", name="A"), ToolReturned(call_id="1", output="x" * (1 << 20))):
+                yield Recorded(seq=n + 9, ts="2026-07-01T09:00:00Z", event=event)
+
+    assert peak_megabytes(events()) < 40
+
+
+@pytest.mark.needs("harbor")
+def test_a_late_answer_to_one_of_very_many_calls_is_no_fault():
+    calls = [ToolCalled(call_id=str(n), name="A") for n in range(3500)]
+    document = to_atif(
+        log(*calls, *(ToolReturned(call_id=str(n), output=f"of {n}") for n in (3499, 0)), AgentMessage(text="."))
+    )
+    assert problems(document) == []
+    answers = [results(step) for step in document["steps"] if "observation" in step]
+    assert sorted(answers, key=str) == [[("3499", "of 3499")], [(None, "of 0")]]
 
 
 names = st.sampled_from(["1", "2", "", "1#2"])
