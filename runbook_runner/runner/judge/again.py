@@ -1,6 +1,7 @@
 """Runner: judges what runs that are over have made: one by the criteria of its runbook, or two beside each other."""
 
 import json
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from runbook_runner.core.events import Event, ModelCalled, Usage
 from runbook_runner.core.files import make_folder, write_atomically
 from runbook_runner.core.settings import Settings
 from runbook_runner.core.spec import JudgeChoice, Limits
+from runbook_runner.core.text import counted
 from runbook_runner.evaluation.judge.items import items_of
 from runbook_runner.evaluation.judge.judge import judge_results
 from runbook_runner.evaluation.judge.material import Material, material_of
@@ -70,10 +72,8 @@ def judge_again(request: JudgeRequest, tell: Callable[[str], None]) -> JudgedAga
     environ = user_variables(request.env_file).all()
     keys = provider_keys(environ)
     choice = wanted_judge(request.judge_model, request.judge_samples, request.judge_script, asked.judge_model, keys)
-    if choice is None and run.spec.judge:
-        choice = run.spec.judge.model_copy(update={"samples": request.judge_samples or run.spec.judge.samples})
-    if choice is None or (choice.provider is None and request.judge_script is None):
-        raise InputError("No judge is named.", hint="Name one with --judge-model MODEL, or set RUNBOOK_JUDGE_MODEL.")
+    if choice is None:
+        raise InputError("No judge is named.", hint=_naming_hint(run.spec.judge))
     upstream = judge_upstream(run.spec.model_copy(update={"judge": choice}), environ, request.judge_script, None)
     assert upstream
     if upstream.address:
@@ -97,6 +97,14 @@ def judge_again(request: JudgeRequest, tell: Callable[[str], None]) -> JudgedAga
         body = {**found, **calls.used()}
         _write(calls.folder, {**ids, "created": now_iso(), **body})
     return JudgedAgain(run, other, {**body, "path": str(calls.folder)})
+
+
+def _naming_hint(recorded: JudgeChoice | None) -> str:
+    """recorded: who judged the run. It may be a stranger's, so it is not asked at this user's cost unless it is
+    named."""
+    model = shlex.quote(recorded.model) if recorded and recorded.provider else "MODEL"
+    was = f" (the recording's, asked {counted(recorded.samples, 'time')})" if recorded and recorded.provider else ""
+    return f"Name one with --judge-model {model}{was}, or set RUNBOOK_JUDGE_MODEL."
 
 
 class _Calls:

@@ -1,4 +1,4 @@
-"""Runner: who judges a run: what was asked for, else what the recording or the settings say."""
+"""Runner: who judges a run: what was asked for, else whose answers the recording has, or what the settings say."""
 
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -28,7 +28,8 @@ def choose_judge(
     keys: Collection[str],
     warn: Callable[[str], None],
 ) -> JudgeChoice | None:
-    """default: the model that the settings name; a run from a recording has what was recorded instead. keys: names of
+    """default: the model that the settings name; a run from a recording has what was recorded instead. recorded: only
+    of a recording that has the answers: the judge that a stranger's recording names is not asked anew. keys: names of
     the provider key variables that have a value. Raises InputError."""
     model, samples, script = request.judge_model, request.judge_samples, request.judge_script
     chosen = wanted_judge(model, samples, script, None if request.replay else default, keys)

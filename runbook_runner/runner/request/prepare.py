@@ -73,7 +73,7 @@ def _prepare(request: RunRequest, ask: Ask | None, warnings: list[str]) -> Prepa
     lacks = list[RunbookError]()
     lacking = lacks.append if request.options.dry_run else raised
     spec = resolve(runbook, request, keys, source.folder, warnings.append, lacking)
-    recorded = replay.recorded.spec.judge if replay and replay.recorded else None
+    recorded = replay.recorded.spec.judge if replay and replay.recorded and replay.has_judge else None
     judge = choose_judge(request, spec, asked.judge_model, recorded, provider_keys(environ), warnings.append)
     spec = spec.model_copy(update={"judge": judge})
     sources = plan_sources(spec, request.allow_hosts, source.folder, source.name)

@@ -135,6 +135,24 @@ def test_the_price_is_in_what_all_runs_have_cost(runbook: Any, finished: Callabl
     assert not [path for path in files if KEY.encode() in path.read_bytes()]
 
 
+def test_the_judge_that_a_recording_names_is_asked_only_when_its_user_names_it(
+    runbook: Any, finished: Callable[..., str], provider: Any
+) -> None:
+    name = finished()
+    (folder,) = runbook.cwd.glob(f".runbook/trajectories/*/*/{name}")
+    spec = json.loads((folder / "spec.json").read_text())
+    spec["judge"] = {"model": "gpt-5-mini", "provider": "openai", "samples": 25}
+    (folder / "spec.json").write_text(json.dumps(spec))
+    environ = {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": provider.url}
+    refused = runbook("judge", folder, env=environ)
+    said = "--judge-model gpt-5-mini (the recording's, asked 25 times), or set RUNBOOK_JUDGE_MODEL"
+    assert (refused.code, said in refused.err) == (2, True), refused.err
+    assert not provider.requests
+    provider.answers = [json.dumps(scores(5, 5))]
+    named = runbook("judge", folder, "--judge-model", "gpt-5-mini", "--json", env=environ)
+    assert (named.code, named.json["samples"], len(provider.requests)) == (0, 1, 1), named.err
+
+
 @pytest.mark.parametrize(("args", "code", "said"), [
     (["ID"], 2, "No judge is named."),
     (["ID", "--judge-model", "gpt-5-mini"], 3, "OPENAI_API_KEY is not set"),

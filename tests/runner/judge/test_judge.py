@@ -330,6 +330,20 @@ def test_a_fork_that_a_script_continues_is_not_judged_and_says_so(with_model: Ca
     assert "script does not judge the results: the recording has no answers of it." in fork.err
 
 
+def test_a_judge_whose_answers_the_recording_lacks_is_not_asked_anew(
+    with_model: Callable[..., Any], runbook: Any, provider: Any
+) -> None:
+    folder = with_model().folder
+    shutil.rmtree(folder / "judge")
+    spec = json.loads((folder / "spec.json").read_text())
+    spec["judge"] = {"model": "gpt-5-mini", "provider": "openai", "samples": 25}
+    (folder / "spec.json").write_text(json.dumps(spec))
+    environ = {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": provider.url}
+    options = ("--sandbox", "host", "--trust", "--json")
+    ran = runbook("run", "RUNBOOK.md", "--replay", folder, *options, env=environ)
+    assert (ran.code, ran.json["judge"], provider.requests) == (0, None, []), ran.err
+
+
 OTHER_RESULTS = (
     "the judge gave no answer: the recorded answer is about other results, or to another question; "
     "`--on-miss live` asks the judge anew."
