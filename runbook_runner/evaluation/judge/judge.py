@@ -16,7 +16,7 @@ from runbook_runner.core.text import counted
 from runbook_runner.evaluation.entries import PLATFORM, Check
 from runbook_runner.evaluation.judge.answer import Read, read_scores
 from runbook_runner.evaluation.judge.items import MOST, Item, items_of
-from runbook_runner.evaluation.judge.material import Material, material_of
+from runbook_runner.evaluation.judge.material import Material, material_of, why_refused
 from runbook_runner.evaluation.judge.model import Judge, ask_twice
 from runbook_runner.evaluation.judge.prompt import Nth, question_of
 from runbook_runner.evaluation.outputs import ResultsFolder
@@ -43,9 +43,10 @@ def judge_results(
     if not items:
         return Judged()
     began, material = time.monotonic(), material_of(results, required, judge.to_app, judge.clean, on_cancel)
-    if material.is_empty:
-        reads = [Read({}, {item.key: _NOTHING for item in items})]
+    if problem := _NOTHING if material.is_empty and not material.refused else why_refused(material):
+        reads = [Read({}, {item.key: problem for item in items})]
     else:
+        _tell_unseen(material, emit)
         reads = [*_samples(judge, items, material)]
         _tell_fewer(reads, judge.samples, emit)
     common = {"runner": PLATFORM, "model": judge.model}
@@ -64,6 +65,12 @@ def judge_results(
         "left_out": [*material.left_out],
     }
     return Judged(tuple(checks), body)
+
+
+def _tell_unseen(material: Material, emit: Emit) -> None:
+    if material.unseen:
+        message = f"The judge was shown nothing of what is required: {', '.join(material.unseen)}."
+        emit(Log(level="warning", message=message, source=DOUBT))
 
 
 def _samples(judge: Judge, items: Sequence[Item], material: Material) -> Iterator[Read]:

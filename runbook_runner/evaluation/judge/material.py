@@ -1,7 +1,6 @@
 """Evaluation, judge: the results as a judge gets them: texts and pictures, required ones first, within bounds. What is
 left out is named."""
 
-import codecs
 import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from runbook_runner.core.declared import RequiredOutput
 from runbook_runner.core.disk.links import open_regular
 from runbook_runner.core.disk.walk import MOST_RECORDED, files_below
 from runbook_runner.core.text import counted, printable_name
+from runbook_runner.evaluation.judge.formats import has_text_name, is_binary, text_of
 from runbook_runner.evaluation.judge.pages import MOST_BYTES, MOST_SECONDS, pages_of
 from runbook_runner.evaluation.judge.sides import sides_of
 from runbook_runner.evaluation.outputs import ResultsFolder
@@ -41,8 +41,19 @@ _KINDS: Final = ((b"\x89PNG\r\n\x1a\n", "image/png"), (b"\xff\xd8\xff", "image/j
 
 class Material(NamedTuple):
     parts: tuple[str | Picture, ...]
-    left_out: tuple[str, ...]
-    """What of the results is not in them, for people and for the judge."""
+    not_shown: tuple[str, ...] = ()
+    """What of the results is not in them because of these bounds, or of a format that is not shown, for people and for
+    the judge."""
+    unreadable: tuple[str, ...] = ()
+    """What is not in them because of what the agent has written."""
+    unseen: tuple[str, ...] = ()
+    """Required outputs of which nothing is in them, because of these bounds alone."""
+    refused: tuple[str, ...] = ()
+    """The other required outputs of which nothing is in them."""
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        return (*self.unreadable, *self.not_shown)
 
     @property
     def is_empty(self) -> bool:
@@ -59,20 +70,42 @@ def material_of(
 ) -> Material:
     """The agent's report of itself is no result. to_app, clean: see `Judge`. share: so many have one context together.
     Raises CancelledError."""
-    room, parts, left_out = _Room(to_app, clean, on_cancel, share), list[str | Picture](), list[str]()
-    for number, path in enumerate(_in_order(results, required)):
+    room, parts = _Room(to_app, clean, on_cancel, share), list[str | Picture]()
+    not_shown, unreadable = list[str](), list[str]()
+    wanted = {output.path: _matching(results, output) for output in required if not output.is_elsewhere}
+    first = dict.fromkeys(path for paths in wanted.values() for path in paths)
+    shown, broken = set[Path](), set[Path]()
+    for number, path in enumerate(dict.fromkeys((*first, *_files(results.root)))):
         name = path.relative_to(results.root).as_posix()
         if name == REPORT:
+            shown.add(path)
             continue
         if number >= _MOST_FILES:
-            left_out.append(f"all files after the first {_MOST_FILES:,}")
+            not_shown.append(f"all files after the first {_MOST_FILES:,}")
             break
-        found, lack = _shown(path, name, room)
-        parts += found
-        left_out += [f"{printable_name(name)}: {lack}"] if lack else []
-    if (more := len(left_out) - _MOST_NAMED) > 0:
-        left_out = [*left_out[:_MOST_NAMED], f"{counted(more, 'more file')}"]
-    return Material(tuple(parts), tuple(left_out))
+        found = _shown(path, name, room, is_required=path in first)
+        parts += found.parts
+        if found.parts:
+            shown.add(path)
+        elif found.is_unreadable:
+            broken.add(path)
+        if found.lack:
+            (unreadable if found.is_unreadable else not_shown).append(f"{printable_name(name)}: {found.lack}")
+    lacking = {name: paths for name, paths in wanted.items() if paths and shown.isdisjoint(paths)}
+    refused = tuple(printable_name(name) for name, paths in lacking.items() if not broken.isdisjoint(paths))
+    unseen = tuple(printable_name(name) for name, paths in lacking.items() if broken.isdisjoint(paths))
+    return Material(tuple(parts), _named(not_shown), _named(unreadable), unseen, refused)
+
+
+def _named(lacks: list[str]) -> tuple[str, ...]:
+    more = len(lacks) - _MOST_NAMED
+    return (*lacks[:_MOST_NAMED], *([counted(more, "more file")] if more > 0 else []))
+
+
+def why_refused(material: Material) -> str:
+    """Why a judge is not asked about it; empty: it is."""
+    names = ", ".join(material.refused)
+    return f"nothing of what is required can be shown to a judge, as it can't be read: {names}." if names else ""
 
 
 class _Room:
@@ -106,42 +139,56 @@ class _Room:
         self.picture_bytes -= len(picture)
 
 
-def _in_order(results: ResultsFolder, required: Iterable[RequiredOutput]) -> Iterator[Path]:
-    wanted = (match for output in required if not output.is_elsewhere for match in results.matching(output.path))
-    first = (inner for match in wanted for inner in _files(match))
-    yield from dict.fromkeys((*first, *_files(results.root)))
+class _Shown(NamedTuple):
+    """The parts of one file."""
+
+    parts: list[str | Picture]
+    lack: str = ""
+    """What is left out of it."""
+    is_unreadable: bool = False
+    """It is left out because of what the agent has written."""
+
+
+def _matching(results: ResultsFolder, output: RequiredOutput) -> list[Path]:
+    return [inner for match in results.matching(output.path) for inner in _files(match)]
 
 
 def _files(path: Path) -> Iterator[Path]:
     yield from [path] if path.is_file() else files_below(path, most=MOST_RECORDED)
 
 
-def _shown(path: Path, name: str, room: _Room) -> tuple[list[str | Picture], str]:
-    """The parts of one file, and what is left out of it."""
+def _shown(path: Path, name: str, room: _Room, *, is_required: bool) -> _Shown:
+    """A file with the name of a text is text, so that no agent hides it from the judge by a few bytes; so is a required
+    one, unless it is of another format that is known."""
+    is_named_text = has_text_name(name)
     try:
         with open_regular(path) as file:
             data = file.read(max(PICTURE_BYTES, _TEXT_BYTES) + 1)
-            is_pdf = data.startswith(_PDF)
+            is_pdf = data.startswith(_PDF) and not is_named_text
             if is_pdf and not room.no_pages:
                 data += file.read(MOST_BYTES + 1 - len(data))
         size = path.stat().st_size
     except OSError as error:
-        return [], f"it can't be read: {error.strerror}"
+        return _Shown([], f"it can't be read: {error.strerror}", is_unreadable=True)
     if is_pdf:
         return _pages(data, name, room)
-    if kind := _picture_kind(data):
-        return _picture(data, kind, name, room)
-    text = _text(data[:_TEXT_BYTES], is_cut=size > _TEXT_BYTES)
-    if text is None:
-        return [], f"{counted(size, 'byte')} that are neither text nor a picture"
-    return _texts(room.to_app(text), name, room, is_cut=size > _TEXT_BYTES)
+    if not is_named_text and (kind := _picture_kind(data)):
+        return _Shown(*_picture(data, kind, name, room))
+    is_cut = size > _TEXT_BYTES
+    found = text_of(data[:_TEXT_BYTES], is_cut=is_cut)
+    if found.replaced and not is_named_text and ((is_known := is_binary(name, data)) or not is_required):
+        lack = f"{counted(size, 'byte')} that are neither text nor a picture"
+        return _Shown([], lack, is_unreadable=not is_known)
+    told = f"text, in which \ufffd stands {counted(found.replaced, 'time')} for what is no text"
+    what = told if found.replaced else "text"
+    return _Shown(*_texts(room.to_app(found.text), name, room, is_cut=is_cut, what=what))
 
 
-def _pages(data: bytes, name: str, room: _Room) -> tuple[list[str | Picture], str]:
+def _pages(data: bytes, name: str, room: _Room) -> _Shown:
     """Each with its text, the first ones as pictures too: what a page says, and how it looks. A PDF file is packed, so
     that it was not searched for secrets when it was collected."""
     if room.clean is None or room.no_pages:
-        return [], room.no_pages
+        return _Shown([], room.no_pages)
     found = pages_of(data, room.on_cancel, pictures=min(room.pictures, _DRAWN_PAGES), seconds=room.seconds)
     room.seconds -= found.seconds
     parts, lacks = list[str | Picture](), [found.lack] if found.lack else []
@@ -154,7 +201,7 @@ def _pages(data: bytes, name: str, room: _Room) -> tuple[list[str | Picture], st
         if 0 < len(page.picture) <= min(PICTURE_BYTES, room.picture_bytes):
             room.take(page.picture)
             parts.append(Picture("image/png", page.picture))
-    return parts, "; ".join(lacks)
+    return _Shown(parts, "; ".join(lacks), is_unreadable=found.is_broken)
 
 
 def _picture(data: bytes, kind: str, name: str, room: _Room) -> tuple[list[str | Picture], str]:
@@ -189,12 +236,3 @@ def _picture_kind(data: bytes) -> str | None:
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "image/webp"
     return next((kind for begin, kind in _KINDS if data.startswith(begin)), None)
-
-
-def _text(data: bytes, *, is_cut: bool) -> str | None:
-    """`None` for what is no text. is_cut: a character at its end may be incomplete."""
-    try:
-        text = codecs.getincrementaldecoder("utf-8-sig")().decode(data, final=not is_cut)
-    except UnicodeDecodeError:
-        return None
-    return None if "\0" in text else text

@@ -32,6 +32,8 @@ class Pages(NamedTuple):
     """What of them is not here, and why; empty: they are all here."""
     seconds: float = 0.0
     """Of a processor; of a program that did not come to its end, those that have passed."""
+    is_broken: bool = False
+    """It is not a PDF file, or not a whole one."""
 
 
 def pages_of(data: bytes, on_cancel: OnCancel, *, pictures: int, seconds: float = MOST_SECONDS) -> Pages:
@@ -61,7 +63,7 @@ def pages_of(data: bytes, on_cancel: OnCancel, *, pictures: int, seconds: float 
         lack = f"the other pages: to read them takes more {limit} than is allowed"
         return Pages(pages, lack, time.monotonic() - began)
     if problem := end.get("problem"):
-        return Pages(pages, f"a PDF that can't be read: {problem[:200]}", end["seconds"])
+        return Pages(pages, f"a PDF that can't be read: {problem[:200]}", end["seconds"], is_broken=True)
     lack = f"pages {len(pages) + 1} to {end['pages']}" if end["pages"] > len(pages) else ""
     return Pages(pages, lack, end["seconds"])
 

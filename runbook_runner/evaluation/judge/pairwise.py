@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 from runbook_runner.core.criteria import Criteria
 from runbook_runner.evaluation.judge.answer import Read, read_choices
 from runbook_runner.evaluation.judge.items import MOST, Item, items_of
-from runbook_runner.evaluation.judge.material import Material
+from runbook_runner.evaluation.judge.material import Material, why_refused
 from runbook_runner.evaluation.judge.model import Judge, ask_twice
 from runbook_runner.evaluation.judge.prompt import Nth, comparison_of
 
@@ -36,7 +36,11 @@ def compare(judge: Judge, criteria: Criteria, first: Material, second: Material)
     """The winner for each criterion and overall: `first`, `second`, `tie`, or `None` when there is no answer."""
     overall = Item(_OVERALL, "judge", _OVERALL, "Overall, for whoever has given the task")
     items = (*items_of(criteria)[: MOST - 1], overall)
-    pairs = [*_pairs(judge, items, first, second)]
+    if problem := why_refused(first) or why_refused(second):
+        read = Read({}, {item.key: problem for item in items})
+        pairs = [_Pair(read, read)]
+    else:
+        pairs = [*_pairs(judge, items, first, second)]
     found = [_decided(item, pairs) for item in items]
     return {
         "model": judge.model,

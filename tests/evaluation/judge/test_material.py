@@ -54,7 +54,7 @@ def test_required_files_come_first(tmp_path: Path) -> None:
     (b"RIFF....WEBPVP8 ", "image/webp"),
 ])  # fmt: skip
 def test_a_picture_is_known_by_its_content(tmp_path: Path, begin: bytes, kind: str) -> None:
-    (tmp_path / "picture.txt").write_bytes(begin + b"\0\1")
+    (tmp_path / "picture.bin").write_bytes(begin + b"\0\1")
     assert shown(tmp_path).parts[1] == Picture(kind, begin + b"\0\1")
 
 
@@ -100,6 +100,33 @@ def test_too_many_and_too_large_pictures_are_left_out_by_name(tmp_path: Path) ->
 def test_a_character_that_is_cut_does_not_make_a_text_unreadable(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("x" + "€" * 200_000)
     assert shown(tmp_path).left_out == ("a.txt: all after its first 100,000 characters",)
+
+
+@pytest.mark.parametrize("name", ["a.md", "a.HTML", "a.csv", "a.json", "a", "a.dat", "a.xlsx"])
+@pytest.mark.parametrize("content", [b"No\0", b"No\xe9", b"\x1f\x8bNo"])
+def test_a_required_output_that_is_no_text_is_shown_as_one_and_told(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    found = shown(tmp_path, name)
+    (part,) = found.parts
+    assert "No" in str(part)
+    assert "text, in which \ufffd stands 1 time for what is no text ---" in str(part)
+    assert (found.left_out, found.unseen, found.refused) == ((), (), ())
+
+
+def test_a_known_format_is_not_shown_and_a_doubt_where_it_is_required(tmp_path: Path) -> None:
+    (tmp_path / "a.xlsx").write_bytes(b"PK\x03\x04\0\xff")
+    (tmp_path / "b.dat").write_bytes(b"PK\x03\x04\0\xff")
+    (tmp_path / "c.png").write_bytes(PNG + bytes(PICTURE_BYTES))
+    found = shown(tmp_path, "a.xlsx", "c.png")
+    said = "6 bytes that are neither text nor a picture"
+    assert found.not_shown == (f"a.xlsx: {said}", "c.png: a picture larger than 3,500,000 bytes")
+    assert (found.unreadable, found.unseen, found.refused) == ((f"b.dat: {said}",), ("a.xlsx", "c.png"), ())
+
+
+def test_one_file_of_a_pattern_that_is_shown_is_enough(tmp_path: Path) -> None:
+    (tmp_path / "a.xlsx").write_bytes(b"PK\x03\x04\0\xff")
+    (tmp_path / "a.txt").write_text("y")
+    assert shown(tmp_path, "a.*").unseen == ()
 
 
 def test_a_name_is_data_as_well(tmp_path: Path) -> None:
