@@ -14,7 +14,7 @@ import pytest
 
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.events import Event, Recorded, RunFinished, RunStarted
-from runbook_runner.trajectory.index.index import Index, index_path, rebuilt, with_index
+from runbook_runner.trajectory.index.index import Index, index_path, rebuilt, remove_index, with_index
 from runbook_runner.trajectory.index.names import find_folder
 from runbook_runner.trajectory.index.rows import Row
 from runbook_runner.trajectory.overlay import set_labels, set_status
@@ -250,6 +250,22 @@ def test_processes_use_one_index_while_runs_come(home: Path, add: Add) -> None:
         counts = [int(line) for line in out.split()]
         assert counts == sorted(counts)
     assert len(ids(home)) == rebuilt(home) == 60
+
+
+def test_an_index_that_is_deleted_while_processes_use_it_costs_no_run(home: Path, add: Add, index_file: Path) -> None:
+    for number in range(5):
+        add(f"aaaa{number:04d}")
+    processes = [
+        subprocess.Popen([sys.executable, "-c", _LISTS, str(home)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        for _ in range(3)
+    ]
+    while any(process.poll() is None for process in processes):
+        remove_index(index_file)
+    for process in processes:
+        out, err = process.communicate(timeout=120)
+        assert process.returncode == 0, err.decode()
+        assert out.split() == [b"5"] * 20
+    assert len(ids(home)) == 5
 
 
 def test_threads_label_one_run_and_nothing_is_lost(home: Path, add: Add) -> None:

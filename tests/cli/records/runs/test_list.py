@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from runbook_runner.core.settings import Settings
+from runbook_runner.trajectory.store import write_fold
 
 HELLO = Path(__file__).parents[4] / "examples" / "hello"
 Put = Callable[..., Path]
@@ -121,6 +122,10 @@ def test_labels_and_statuses_are_set_and_outlive_a_fold(runbook: Any, put: Put) 
     body = json.loads((folder / "trajectory.json").read_text())
     assert body["status"] == "archived"
     assert {"quality": "high", "a": "b=c"}.items() <= {one["key"]: one["value"] for one in body["labels"]}.items()
+    (folder / "agent").mkdir()
+    write_fold(folder)
+    folded = json.loads((folder / "trajectory.json").read_text())
+    assert (folded["status"], folded["labels"]) == ("archived", body["labels"])
     assert listed(runbook, "--status", "archived", "--label", "quality=high") == ["1"]
     for wrong in (("nokey",), ("=x",), ("--status", "running"), ()):
         assert runbook("runs", "label", "00000001", *wrong).code == 2
