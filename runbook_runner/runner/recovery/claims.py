@@ -232,6 +232,17 @@ def is_alive(data: Path, folder: Path) -> bool:
     return False
 
 
+def live_folders(data: Path) -> frozenset[str]:
+    """Real paths of the trajectory folders whose runs a process of this user runs now. Raises NotReadyError."""
+    live = set()
+    for claim in claimed(data):
+        if claim.entry and claim.entry.folder and not claim.entry.settled:
+            with if_dead(claim, look_only=True) as dead:
+                if not dead:
+                    live.add(claim.entry.folder)
+    return frozenset(live)
+
+
 def work_folder(data: Path, name: str) -> Path:
     """name: of a claim."""
     return Path(os.path.realpath(data), _WORK, f"runbook-{name}")

@@ -1,23 +1,27 @@
 """Command line: `runbook runs list`."""
 
 import argparse
+import os
 import sys
+from pathlib import Path
 from typing import Any
 
 from runbook_runner.cli.options import add_json
 from runbook_runner.cli.records.runs.common import add_filters, filters_of, row_json
 from runbook_runner.cli.ui.columns import Column, print_columns
 from runbook_runner.cli.ui.output import put_json
-from runbook_runner.core.errors import ExitCode, InputError
-from runbook_runner.core.settings import Settings
+from runbook_runner.core.errors import ExitCode, InputError, NotReadyError
+from runbook_runner.core.settings import Settings, user_data
+from runbook_runner.trajectory.folders import TRAJECTORIES
 from runbook_runner.trajectory.index.filters import SORTS, order_by
 from runbook_runner.trajectory.index.index import Index, with_index
-from runbook_runner.trajectory.index.rows import Row
+from runbook_runner.trajectory.index.rows import Row, read_row
 
 DESCRIPTION = """\
-The latest first. A run that is still `running` may also have died: `runbook clean` finishes such runs. An index in your
-data folder (RUNBOOK_DATA) makes lists fast; it is brought up to date at each use, and `runbook runs reindex` makes it
-anew. A price that is not known is shown as ?.
+The latest first. A run without an end that no process of yours runs is `dead`: `runbook clean` finishes it.
+With --json and for --status, such a run is `running`, and its `alive` is false. An index in your data folder
+(RUNBOOK_DATA) makes lists fast; it is brought up to date at each use, and `runbook runs reindex` makes it anew. A price
+that is not known is shown as ?.
 
 Exit codes: 0 shown, 2 bad input, 3 RUNBOOK_HOME is not a folder.
 """
@@ -38,7 +42,14 @@ _COLUMNS = (
     Column("TOKENS", 7, right=True),
     Column("LABELS", 8, shrinks=True),
 )
-_STYLES = {"completed": "good", "failed": "bad", "cancelled": "busy", "running": "busy", "archived": "faint"}
+_STYLES = {
+    "completed": "good",
+    "failed": "bad",
+    "cancelled": "busy",
+    "running": "busy",
+    "dead": "bad",
+    "archived": "faint",
+}
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
@@ -69,17 +80,22 @@ def execute(arguments: argparse.Namespace) -> int:
 
     rows, total, hint = with_index(home, found)
     more = first + len(rows) < total
+    dead = _dead(home, [row for row, _ in rows if row.status == "running"])
     if arguments.json:
-        runs = [{**row_json(home, row), "labels": labels} for row, labels in rows]
+        runs = [{**row_json(home, row), "labels": labels, "alive": _alive(row, dead)} for row, labels in rows]
         page = {"total": total, "page": arguments.page, "limit": arguments.limit, "has_more": more}
         put_json({"runs": runs, **page})
         return ExitCode.PASS
     if rows:
-        cells = [_cells(row, labels) for row, labels in rows]
-        print_columns(_COLUMNS, cells, [_style(row) for row, _ in rows])
+        shown_rows = [(row._replace(status="dead") if row.folder in dead else row, labels) for row, labels in rows]
+        print_columns(_COLUMNS, [_cells(*one) for one in shown_rows], [_style(row) for row, _ in shown_rows])
     for row, _ in rows:
         if row.problem:
             sys.stderr.write(f"warning: {row.id} can't be read: {row.problem}\n")
+    if dead:
+        sys.stderr.write(
+            "hint: No process of yours runs the dead runs; `runbook clean` collects what they have left.\n"
+        )
     if len(rows) < total:
         shown = f"{first + 1} to {first + len(rows)}" if rows else "none"
         sys.stdout.write(f"{shown} of {total:,}" + (f"; --page {arguments.page + 1} shows more\n" if more else "\n"))
@@ -87,6 +103,27 @@ def execute(arguments: argparse.Namespace) -> int:
         where_to = hint or (f"No run is like that in {home}." if where != "1" else f"No run is recorded in {home}.")
         sys.stdout.write(f"{where_to}\n")
     return ExitCode.PASS
+
+
+def _dead(home: Path, running: list[Row]) -> set[str]:
+    """Folders of those that no process of this user runs. Who runs what is read only where a run may be dead."""
+    if not running:
+        return set()
+    from runbook_runner.runner.recovery.claims import live_folders  # slow: most lists have no such run
+
+    top = str(home / TRAJECTORIES)
+    try:
+        live = live_folders(user_data())
+    except NotReadyError:
+        return set()
+    doubtful = [row.folder for row in running if os.path.realpath(f"{top}/{row.folder}") not in live]
+    again = [read_row(top, folder) for folder in doubtful]  # it may have ended since the row was read
+    return {read.row.folder for read in again if read and read.row.status == "running"}
+
+
+def _alive(row: Row, dead: set[str]) -> bool | None:
+    """`None`: the run is over."""
+    return row.folder not in dead if row.status == "running" else None
 
 
 def _style(row: Row) -> str | None:
