@@ -18,6 +18,7 @@ TIPS: Final = "Tips"
 FRONTMATTER: Final = "frontmatter"
 _FIRST: Final = "1.0.1"  # contract §12.1: the version of a runbook that had none
 _MOST_NAMED: Final = 8
+_MOST_PARSED: Final = 20_000_000  # characters, while unsafe edits are looked for
 _VERSION = re.compile(
     r"(?P<key>version:[ \t]*)(?P<quote>[\"']?)(?P<value>\d+(?:\.\d+){0,2})(?P=quote)(?P<rest>\s*(?:#.*)?)"
 )
@@ -47,13 +48,18 @@ class Note(NamedTuple):
 
 def propose(runbook: Runbook, patterns: Sequence[Pattern]) -> tuple[str, tuple[Change, ...]]:
     """The new text of the runbook, and the changes that make it, in the order of the lines; the same text without any.
-    An edit that would change what the runbook means to the engine is left out."""
+    An edit that would change what the runbook means to the engine is left out; in a very long runbook, also patterns
+    that there is no time to try."""
 
     def is_safe(change: Change) -> bool:
         return _keeps(runbook, _with(runbook.text, [change]))
 
-    noted = _notes(runbook, [one for one in patterns if all(map(is_safe, _notes(runbook, [one])))])
-    done = [change for change in (*noted, _timeout(runbook, patterns)) if change and is_safe(change)]
+    timeout = _timeout(runbook, patterns)
+    done = [*_notes(runbook, patterns), *([timeout] if timeout else [])]
+    if not _keeps(runbook, _with(runbook.text, done)):  # which those are that are not safe, each is tried for
+        tried = patterns[: max(1, _MOST_PARSED // len(runbook.text))]
+        noted = _notes(runbook, [one for one in tried if all(map(is_safe, _notes(runbook, [one])))])
+        done = [change for change in (*noted, timeout) if change and is_safe(change)]
     if done and (version := _version(runbook, tuple(dict.fromkeys(name for one in done for name in one.citations)))):
         done.append(version)
     done.sort(key=lambda change: change.line)

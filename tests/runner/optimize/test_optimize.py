@@ -384,6 +384,26 @@ def test_an_error_that_would_change_what_the_runbook_means_is_not_noted(project:
     assert "max 3 attempts" not in note
 
 
+def test_a_runbook_that_is_long_and_commands_that_are_nearly_in_it_take_no_minutes(project: Project) -> None:
+    """Of 3 MB, an edit is tried for five patterns, of which the first is not safe."""
+    project.file.write_text(RUNBOOK.format(agent="worker", code="!" * 3_500_000))
+    failed = [("Bash", "!" * 990 + f"x{number}", 1, "no") for number in range(19)]
+    for _ in range(2):
+        project.run(GOOD + calls(("Bash", "v1", 1, "gave up after max 3 attempts"), *failed))
+    found = project.optimize()
+    assert len(found["patterns"]) == 20
+    note = found["proposed_changes"][-1]["after"]
+    assert (note.count("Make sure that"), "max 3" in note) == (4, False)
+
+
+def test_a_command_is_in_a_step_only_as_a_whole_word(project: Project) -> None:
+    project.write(code="Then remake all, make all-of-it, and ./make all. At last make all.")
+    for _ in range(2):
+        project.run(GOOD + calls(("Bash", "make all", 1, "no"), ("Bash", "all-of", 1, "no")))
+    found = families(project.optimize())["missing guardrail"]
+    assert [one["step"] for one in found] == ["Step 1: Work", None]
+
+
 def test_a_heading_that_is_underlined_is_left_alone(project: Project) -> None:
     project.file.write_text(RUNBOOK.format(agent="worker", code="").replace("## Tips\n", "Tips\n----\n"))
     for _ in range(2):
