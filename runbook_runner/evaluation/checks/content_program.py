@@ -34,11 +34,13 @@ def look(asked: dict[str, Any]) -> dict[str, str]:
     found = {}
     for name, path in asked["files"].items():
         try:
-            text = Path(path).read_bytes().decode("utf-8", "replace")
+            text = Path(path).read_bytes().decode("utf-8")
             if asked["kind"] == "json":
                 problem = json_problem(name, text)
             else:
                 problem = "no match" if pattern.search(text) is None else None
+        except UnicodeDecodeError:  # in another encoding, what is looked for may be there and not be found
+            raise NoAnswerError(f"{name} is not UTF-8") from None
         except MemoryError:
             raise NoAnswerError(f"{name} needs too much memory") from None
         if problem:

@@ -86,6 +86,13 @@ def test_each_says_what_it_found(results: Path, yaml: str, status: str, said: st
     assert (found.status, said in found.message) == (status, True), found
 
 
+@pytest.mark.parametrize("content", ["TODO".encode("utf-16"), b'"\xff"'])
+@pytest.mark.parametrize("use", ["json_valid", "regex_absent\npattern: TODO", "regex_present\npattern: TODO"])
+def test_what_is_not_utf_8_is_an_error(tmp_path: Path, use: str, content: bytes) -> None:
+    (tmp_path / "a.json").write_bytes(content)
+    assert answer(tmp_path, f"use: {use}\npath: a.json") == ("error", "a.json is not UTF-8.")
+
+
 @pytest.mark.parametrize("use", ["regex_present\npath: a.md\npattern: {}", "regex_absent\nglob: '*{}*'\npattern: x"])
 def test_an_endless_pattern_is_told_by_its_beginning(results: Path, use: str) -> None:
     found = answer(results, f"use: {use.format('x' * 180_000)}")
