@@ -9,7 +9,7 @@ from python_calamine import CalamineWorkbook, SheetTypeEnum
 from runbook_runner.core.disk.links import open_regular
 from runbook_runner.evaluation.compare import tables
 from runbook_runner.evaluation.compare.quotes import shown
-from runbook_runner.evaluation.compare.rule import Rule
+from runbook_runner.evaluation.compare.rule import Rule, UnreadableError
 
 Sheets = Mapping[str, Sequence[tables.Row]]
 
@@ -18,6 +18,8 @@ def read(path: Path) -> Sheets:
     """Without the empty cells at the ends of rows and the empty rows at the end."""
     with open_regular(path) as file, CalamineWorkbook.from_filelike(file) as book:
         sheets = [sheet.name for sheet in book.sheets_metadata if sheet.typ == SheetTypeEnum.WorkSheet]
+        if len({*sheets}) < len(sheets):
+            raise UnreadableError("two of its sheets have the same name")
         return {name: _rows(book, name) for name in sheets}
 
 

@@ -122,6 +122,16 @@ def test_workbooks(compared: Compared, found: Any, rule: dict[str, Any], message
     assert compared("a.xlsx", xlsx(BOOK), xlsx(found), **rule) == messages
 
 
+@pytest.mark.needs("calamine")
+def test_two_sheets_of_one_name_are_not_compared(compared: Compared) -> None:
+    found = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(xlsx(BOOK))) as book, zipfile.ZipFile(found, "w") as file:
+        for name in book.namelist():
+            file.writestr(name, book.read(name).replace(b'name="Empty"', b'name="Prices"'))
+    (message,) = compared("a.xlsx", xlsx(BOOK), found.getvalue())
+    assert "two of its sheets have the same name" in message
+
+
 CORNER = b'<row r="1"><c r="A1"><v>1</v></c></row><row r="1048576"><c r="XFD1048576"><v>1</v></c></row>'
 
 
