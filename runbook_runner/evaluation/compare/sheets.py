@@ -1,8 +1,10 @@
 """Evaluation, compare: workbooks, sheet by sheet."""
 
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, BinaryIO
+from xml.parsers import expat
 
 from python_calamine import CalamineWorkbook, SheetTypeEnum
 
@@ -15,12 +17,50 @@ Sheets = Mapping[str, Sequence[tables.Row]]
 
 
 def read(path: Path) -> Sheets:
-    """Without the empty cells at the ends of rows and the empty rows at the end."""
+    """Without the empty cells at the ends of rows and the empty rows at the end. Raises UnreadableError."""
+    with open_regular(path) as file:
+        _require_plain_cells(file)
     with open_regular(path) as file, CalamineWorkbook.from_filelike(file) as book:
         sheets = [sheet.name for sheet in book.sheets_metadata if sheet.typ == SheetTypeEnum.WorkSheet]
         if len({*sheets}) < len(sheets):
             raise UnreadableError("two of its sheets have the same name")
         return {name: _rows(book, name) for name in sheets}
+
+
+def _require_plain_cells(file: BinaryIO) -> None:
+    """Of a workbook in XML: the library reads a cell with an error as an empty one, and of two at one place the last.
+    Raises UnreadableError."""
+    if not zipfile.is_zipfile(file):
+        return
+    with zipfile.ZipFile(file) as book:
+        for name in book.namelist():
+            if name.lower().endswith(".xml"):
+                with book.open(name) as part:
+                    _read_cells(part)
+
+
+def _read_cells(part: IO[bytes]) -> None:
+    places, is_inside = set[str](), False
+
+    def begin(tag: str, attributes: dict[str, str]) -> None:
+        nonlocal is_inside
+        name = tag.rpartition(":")[2]
+        is_inside = is_inside or name == "sheetData"
+        if name != "c" or not is_inside:  # the chain of calculations has elements of this name too
+            return
+        place = attributes.get("r", "")
+        if attributes.get("t") == "e":
+            raise UnreadableError(f"its cell {place or 'without a place'} has an error, which can't be compared")
+        if place and place in places:
+            raise UnreadableError(f"it has cell {place} twice")
+        places.add(place)
+
+    parser = expat.ParserCreate()
+    parser.StartElementHandler = begin
+    try:
+        parser.ParseFile(part)
+    except expat.ExpatError as error:
+        raise UnreadableError(f"a part of it is not XML: {error}") from error
 
 
 def _rows(book: CalamineWorkbook, name: str) -> Sequence[tables.Row]:
