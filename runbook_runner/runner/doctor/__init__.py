@@ -15,6 +15,9 @@ Check = Callable[[Machine], Iterator[Finding]]
 
 def examine(machine: Machine) -> tuple[Finding, ...]:
     """Returns every finding, in the order of the checks."""
+    # Here, as two threads that import a package with cycles at the same time may wait for each other.
+    from runbook_runner.sandbox.docker import engine  # noqa: F401
+
     checks: list[Check] = [
         engines.sandboxes,
         engines.engine,

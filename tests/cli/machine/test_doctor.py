@@ -3,6 +3,7 @@
 import os
 import shutil
 import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -118,6 +119,29 @@ def test_a_broken_docker_host_is_a_finding_not_a_crash(runbook, host):
     assert finding(ran, "engine")["status"] == "warn"
     assert finding(ran, "engine")["fix"]
     assert ran.err == ""
+
+
+TELLS_IMPORTS = """
+import sys, threading
+from runbook_runner.cli.__main__ import run
+
+first = threading.main_thread()
+
+def tell(event, arguments):
+    if event == "import" and arguments[0].partition(".")[0] == "docker" and threading.current_thread() is not first:
+        print("in a thread:", arguments[0], file=sys.stderr)
+
+sys.addaudithook(tell)
+sys.argv = ["runbook", "doctor", "--json"]
+raise SystemExit(run())
+"""
+
+
+def test_no_two_of_its_threads_import_a_package_with_cycles(runbook):
+    """They would wait for each other, now and then."""
+    ran = subprocess.run([sys.executable, "-c", TELLS_IMPORTS], env=runbook.env, capture_output=True, text=True)
+    assert ran.returncode in (0, 3), ran.stderr
+    assert ran.stderr == ""
 
 
 def test_keys_are_named_and_never_shown(runbook):
