@@ -50,6 +50,7 @@ DEFAULT_DISK_BYTES: Final = 20 << 30
 DEFAULT_IDLE_S: Final = 600.0  # no output and no model traffic for so long: the agent is stuck
 MAX_ARGUMENT_BYTES: Final = (128 << 10) - 1
 """Of one argument, or of one variable with its name: Linux starts no program with a longer one (MAX_ARG_STRLEN)."""
+RUNBOOK_FILE: Final = "RUNBOOK.md"  # what a folder holds that is named as a runbook
 MAX_RUNBOOK_BYTES: Final = 5_000_000
 DEFAULT_RESULTS_BYTES: Final = 1 << 30
 DEFAULT_RESULTS_FILES: Final = 20_000

@@ -4,7 +4,7 @@ and the agent's report, which nothing contradicts, agrees."""
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runbook_runner.core import settings
 from runbook_runner.core.apart.process import OnCancel
@@ -14,11 +14,12 @@ from runbook_runner.core.events import AgentFinished, Emit, Evaluated, OutputFou
 from runbook_runner.evaluation.checks.run import RunCommand, run_checks
 from runbook_runner.evaluation.checks.script import ScriptSaid, run_script
 from runbook_runner.evaluation.entries import Check
-from runbook_runner.evaluation.judge.judge import Judged, judge_results
-from runbook_runner.evaluation.judge.model import Judge
 from runbook_runner.evaluation.merge import merged
 from runbook_runner.evaluation.outputs import ResultsFolder, found_outputs
 from runbook_runner.evaluation.report import REPORT, Claim, claim_of, in_short, is_v2, read_report
+
+if TYPE_CHECKING:
+    from runbook_runner.evaluation.judge.model import Judge
 
 AGENT_FAILED = "The agent did not end well"
 
@@ -38,7 +39,7 @@ def evaluate(
     command: RunCommand,
     on_cancel: OnCancel,
     emit: Emit,
-    judge: Judge | None = None,
+    judge: "Judge | None" = None,
 ) -> Evaluation:
     """Reads the collected results and runs the checks of the runbook. Success: the agent ended well and made every
     required output (contract §5.7); the verdict asks the checks as well. The agent's end, if it is a reason, is the
@@ -50,10 +51,13 @@ def evaluate(
     said = read_report(results)
     checks = run_checks(criteria, folder, command, on_cancel, emit)
     script = run_script(criteria, command, emit)
-    scored = Judged()
+    scores = None
     if judge and agent.ended_well:
+        from runbook_runner.evaluation.judge.judge import judge_results  # few runs are judged
+
         scored = judge_results(judge, criteria, folder, required, on_cancel, emit)
-    judged = _combined(said, criteria, (*checks, *scored.checks), script)
+        checks, scores = (*checks, *scored.checks), scored.body
+    judged = _combined(said, criteria, checks, script)
     reasons = [] if agent.ended_well else [f"{AGENT_FAILED}: {agent.error or 'it was cancelled.'}"]
     reasons += map(lack_of, lacking)
     reasons += (*judged.claims, *judged.reasons)
@@ -64,7 +68,7 @@ def evaluate(
         missing_outputs=tuple(output.path for output in lacking),
         outputs=outputs,
         validation_report=judged.body,
-        judge=scored.body,
+        judge=scores,
         reasons=tuple(reasons),
         claims=tuple(judged.claims),
     )

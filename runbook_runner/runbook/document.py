@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Literal
 
 from runbook_runner.core.declared import McpServer
 from runbook_runner.core.errors import InputError
+from runbook_runner.core.settings import RUNBOOK_FILE
 from runbook_runner.runbook.markdown.blocks import Section, outline
 from runbook_runner.runbook.parts.frontmatter import Origin, cut, read, read_origin
 from runbook_runner.runbook.parts.mcp_servers import read_mcp_servers
@@ -162,7 +163,7 @@ class Runbook:
         return read_origin(self.frontmatter)
 
 
-def parse(text: str, source: str = "RUNBOOK.md") -> Runbook:
+def parse(text: str, source: str = RUNBOOK_FILE) -> Runbook:
     """Reads any Markdown with a frontmatter; a missing section is not an error (validation never gates a run).
 
     The body never raises: of one with more pieces of Markdown than any runbook has, what comes after

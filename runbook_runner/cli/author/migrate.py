@@ -9,6 +9,7 @@ from runbook_runner.cli.author.check_files import HERE, findings_of_text
 from runbook_runner.cli.ui.output import put, write_back
 from runbook_runner.core.errors import ExitCode, InputError
 from runbook_runner.core.files import read_found
+from runbook_runner.core.settings import RUNBOOK_FILE
 from runbook_runner.runbook.authoring.diff import unified
 from runbook_runner.runbook.check.rules.findings import Finding
 from runbook_runner.runbook.document import parse
@@ -49,7 +50,7 @@ def execute(arguments: argparse.Namespace) -> int:
     if write:
         _write(Path(source.name), migration.text)
     else:
-        put(unified(source.text, migration.text, "RUNBOOK.md" if arguments.path == STDIN else source.name))
+        put(unified(source.text, migration.text, RUNBOOK_FILE if arguments.path == STDIN else source.name))
     path = source.name if source.folder else STDIN
     before = {finding.message for finding in findings_of_text(source.text, path)}
     new = {finding for finding in findings_of_text(migration.text, path) if finding.message not in before}

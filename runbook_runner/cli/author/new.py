@@ -11,6 +11,7 @@ from runbook_runner.cli.ui.ask import ask
 from runbook_runner.cli.ui.output import write_new
 from runbook_runner.core.errors import ExitCode, InputError
 from runbook_runner.core.files import is_link
+from runbook_runner.core.settings import RUNBOOK_FILE
 from runbook_runner.runbook.authoring.scaffold import EVALUATIONS, NewRunbook, folder_name, scaffold
 
 DESCRIPTION = """\
@@ -38,7 +39,7 @@ def execute(arguments: argparse.Namespace) -> int:
     """Raises InputError: no name, a bad name, a bad option, the file exists already or can't be written, or `check`
     would refuse it."""
     new = _asked_for(arguments, is_terminal=sys.stdin.isatty() and sys.stderr.isatty())
-    file = arguments.out / folder_name(new.name) / "RUNBOOK.md"
+    file = arguments.out / folder_name(new.name) / RUNBOOK_FILE
     if os.path.lexists(file):
         raise InputError("There is a runbook already; it stays as it is.", where=str(file), hint=_OTHER)
     if is_link(file.parent):

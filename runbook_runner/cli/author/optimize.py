@@ -10,6 +10,7 @@ from runbook_runner.cli.ui.output import after_json, put, put_json, require_plac
 from runbook_runner.core import settings
 from runbook_runner.core.errors import ExitCode, InputError
 from runbook_runner.core.files import read_found
+from runbook_runner.core.settings import RUNBOOK_FILE
 from runbook_runner.core.text import counted
 from runbook_runner.runbook.authoring.diff import unified
 from runbook_runner.runbook.sources.load import STDIN, Source, load
@@ -98,7 +99,7 @@ def execute(arguments: argparse.Namespace) -> int:
         return _by_agent(arguments, source, session)
     if arguments.agent:
         analysis = analysis.without_use(source.text)
-    diff = unified(source.text, analysis.text, "RUNBOOK.md" if arguments.path == STDIN else source.name)
+    diff = unified(source.text, analysis.text, RUNBOOK_FILE if arguments.path == STDIN else source.name)
     if arguments.json:
         put_json(as_json(analysis))
     else:
@@ -136,7 +137,7 @@ def _session(arguments: argparse.Namespace, source: Source, analysis: Analysis) 
 def _by_agent(arguments: argparse.Namespace, source: Source, session: PreparedRun) -> int:
     followed = follow(session, console_for(quiet=False, json=True))
     text, body = edited(followed.outcome, source), analysis_of(followed.outcome)
-    diff = unified(source.text, text, "RUNBOOK.md" if arguments.path == STDIN else source.name)
+    diff = unified(source.text, text, RUNBOOK_FILE if arguments.path == STDIN else source.name)
     if arguments.json:
         put_json({**body, "session": followed.json()})
     else:

@@ -12,7 +12,7 @@ from runbook_runner.cli.options import add_json
 from runbook_runner.cli.ui.output import put_json
 from runbook_runner.core.errors import ExitCode, InputError
 from runbook_runner.core.files import is_file, is_folder
-from runbook_runner.core.settings import Settings
+from runbook_runner.core.settings import RUNBOOK_FILE, Settings
 from runbook_runner.core.text import printable
 from runbook_runner.runbook.document import parse
 from runbook_runner.runbook.sources.load import load
@@ -26,8 +26,6 @@ first; whatever changes needs trust again. `docs/security.md` has the whole mode
 
 Exit codes: 0 done, with --show also: everything is trusted; 1 with --show: something is not; 2 bad input.
 """
-
-_RUNBOOK = "RUNBOOK.md"
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
@@ -65,7 +63,7 @@ def _offers(path: Path) -> Iterator[Offer]:
         return
     here = path.absolute()
     yield from of_project([here if is_folder(here) else here.parent])
-    runbook = here / _RUNBOOK if is_folder(here) else here
+    runbook = here / RUNBOOK_FILE if is_folder(here) else here
     if is_file(runbook):
         source = load(str(runbook))
         yield from of_variables(parse(source.text, source.name), source.text, source.folder)

@@ -7,16 +7,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from runbook_runner.cli.options import OptionGroup
-from runbook_runner.cli.runs.pull_request import CommentError, PullRequest
 from runbook_runner.cli.ui.follow import Followed
 from runbook_runner.cli.ui.output import put, require_place, warn, write_new
 from runbook_runner.core.errors import InputError, RunbookError
 from runbook_runner.core.files import is_file
+from runbook_runner.core.settings import RUNBOOK_FILE
 from runbook_runner.core.text import whole_lines
-from runbook_runner.evaluation import publish
 from runbook_runner.evaluation.points import Point
 from runbook_runner.runbook.sources.load import STDIN
-from runbook_runner.runner.suite.suite_file import RUNBOOK
 
 _LONGEST_SUMMARY = 250_000
 """Characters; GitHub shows none of more than 1 MiB."""
@@ -46,16 +44,28 @@ def require_places(arguments: argparse.Namespace) -> None:
     """Before anything runs. Raises InputError for files that can't be written there, and options that do not fit."""
     if arguments.json and arguments.format != FORMATS[0]:
         raise InputError(f"--format {arguments.format} and --json both print on stdout.", hint="Give one of them.")
-    files = [file for file in (arguments.junit, arguments.sarif) if file]
+    files = list(filter(None, _files(arguments)))
     if len({file.absolute() for file in files}) < len(files):
         raise InputError("--junit and --sarif name one file.", where=str(files[0]))
     for file in files:
         require_place(file)
 
 
+def _is_asked(arguments: argparse.Namespace) -> bool:
+    """Whether anything is to be published: what that needs is slow to import."""
+    return arguments.comment or arguments.format == "github" or any(_files(arguments))
+
+
+def _files(arguments: argparse.Namespace) -> tuple[Path | None, Path | None]:
+    """For JUnit and SARIF; `runbook eval` writes neither."""
+    return getattr(arguments, "junit", None), getattr(arguments, "sarif", None)
+
+
 def publish_run(arguments: argparse.Namespace, followed: Followed, document: str) -> None:
     """document: the runbook's file, or what it is called without one. Raises InputError."""
-    from runbook_runner.cli.ui.display import headline  # rich is slow to import
+    if not _is_asked(arguments):
+        return
+    from runbook_runner.cli.ui.display import headline
 
     told = headline(followed.outcome.trajectory, followed.outcome.outputs)
     points = [_placed(point, followed.outcome.error, document) for point in followed.outcome.points(followed.gates)]
@@ -69,7 +79,7 @@ def publishing_errors(arguments: argparse.Namespace, command: str) -> Iterator[N
     try:
         yield
     except RunbookError as error:
-        if not arguments.dry_run:
+        if not arguments.dry_run and _is_asked(arguments):
             document = _document(str(arguments.path))
             point = _placed(Point("run", "run", "error", str(error)), error, document)
             with suppress(InputError):  # a file that can't be written
@@ -79,7 +89,7 @@ def publishing_errors(arguments: argparse.Namespace, command: str) -> Iterator[N
 
 def _document(path: str) -> str:
     """The runbook's file in a folder that was given."""
-    inner = Path(path, RUNBOOK)
+    inner = Path(path, RUNBOOK_FILE)
     return str(inner) if is_file(inner) else path
 
 
@@ -100,13 +110,16 @@ def _publish(
     document: str,
     notes: Iterable[str] = (),
 ) -> None:
+    from runbook_runner.evaluation import publish
+
     if arguments.format == "github":
         put(publish.annotations(points, document))
     publish_markdown(arguments, command, publish.markdown(title, told, points, notes))
-    if file := getattr(arguments, "junit", None):
-        write_new(file, publish.junit(points, title))
-    if file := getattr(arguments, "sarif", None):
-        write_new(file, publish.sarif(points, document))
+    junit, sarif = _files(arguments)
+    if junit:
+        write_new(junit, publish.junit(points, title))
+    if sarif:
+        write_new(sarif, publish.sarif(points, document))
 
 
 def publish_markdown(arguments: argparse.Namespace, command: str, text: str) -> None:
@@ -125,6 +138,8 @@ def _in_workspace(path: str) -> str:
 
 def _comment(name: str, text: str) -> None:
     """A comment that can't be written is a warning: the run is made, and its verdict counts."""
+    from runbook_runner.cli.runs.pull_request import CommentError, PullRequest
+
     try:
         PullRequest(os.environ).comment(name, text)
     except CommentError as error:

@@ -7,6 +7,7 @@ from typing import Any, Final
 import pyromark
 
 from runbook_runner.core.errors import InputError
+from runbook_runner.core.settings import RUNBOOK_FILE
 from runbook_runner.runbook.authoring.fmt_frontmatter import ordered
 from runbook_runner.runbook.authoring.fmt_tables import align
 from runbook_runner.runbook.document import parse
@@ -19,7 +20,7 @@ _DEFINED: Final = re.compile(r"^ {0,3}(\[.+\]:.*\S)", re.MULTILINE)
 _ENDS_OF_CODE: Final = re.compile("(</?pre>)")
 
 
-def formatted(text: str, source: str = "RUNBOOK.md") -> str:
+def formatted(text: str, source: str = RUNBOOK_FILE) -> str:
     """The text in normal form. The parser sees the same in it but for line numbers and the raw text of sections.
 
     Line ends and a byte order mark stay. Raises InputError, with the line, for what is not a runbook.

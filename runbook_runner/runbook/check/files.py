@@ -8,8 +8,9 @@ from pathlib import Path
 from runbook_runner.core.disk.walk import walk
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.files import is_file, is_folder
+from runbook_runner.core.settings import RUNBOOK_FILE
 
-_NAME, _SUFFIX = "RUNBOOK.md", ".runbook.md"
+_SUFFIX = ".runbook.md"
 _TRAJECTORY = "events.jsonl"  # a recorded run's folder holds what was asked and what came out: no source
 _SKIPPED = frozenset({"node_modules", "__pycache__"})
 
@@ -24,7 +25,7 @@ def files(paths: Iterable[str]) -> tuple[str, ...]:
     for path in paths:
         found.update(dict.fromkeys(_meant(path)))
     if not found:
-        hint = f"Give a file, or a folder that holds a {_NAME}."
+        hint = f"Give a file, or a folder that holds a {RUNBOOK_FILE}."
         raise InputError("There is no runbook here.", where=", ".join(paths), hint=hint)
     return tuple(found)
 
@@ -89,7 +90,7 @@ def _below(folder: str) -> Iterator[str]:
         if here != folder and any(entry.name == _TRAJECTORY for entry in entries):
             continue
         for entry in entries:
-            if (entry.name == _NAME or entry.name.endswith(_SUFFIX)) and is_file(entry.path):
+            if (entry.name == RUNBOOK_FILE or entry.name.endswith(_SUFFIX)) and is_file(entry.path):
                 yield os.path.normpath(entry.path)
         inner = [e.path for e in entries if not _is_skipped(e.name) and e.is_dir(follow_symlinks=False)]
         waiting += reversed(inner)

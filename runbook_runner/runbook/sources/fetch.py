@@ -21,7 +21,7 @@ from runbook_runner.core.errors import InputError
 from runbook_runner.core.network.addresses import Address, is_public
 from runbook_runner.core.network.deadlines import TimedTlsSocket
 from runbook_runner.core.network.tls import trusted_by_user
-from runbook_runner.core.settings import MAX_RUNBOOK_BYTES, Settings
+from runbook_runner.core.settings import MAX_RUNBOOK_BYTES, RUNBOOK_FILE, Settings
 
 MAX_REDIRECTS: Final = 5
 TIMEOUT_S: Final = 30.0
@@ -65,7 +65,7 @@ def raw_address(url: str) -> str:
     Other addresses stay as they are."""
     if match := _GITHUB.match(url):
         owner, repository, kind, path = match.groups()
-        file = f"{path.rstrip('/')}/RUNBOOK.md" if kind == "tree" else path
+        file = f"{path.rstrip('/')}/{RUNBOOK_FILE}" if kind == "tree" else path
         return f"https://raw.githubusercontent.com/{owner}/{repository}/{file}"
     if match := _GIST.match(url):
         return f"https://gist.githubusercontent.com/{match[1]}/{match[2]}/raw"

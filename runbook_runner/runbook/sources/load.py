@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.files import is_folder, read_found, read_stream, text_of
+from runbook_runner.core.settings import RUNBOOK_FILE
 
 if TYPE_CHECKING:
     import ssl
@@ -47,7 +48,7 @@ def read_stdin() -> bytes:
 
 def _file(path: str) -> Path:
     in_folder = is_folder(path)
-    file = Path(path, "RUNBOOK.md") if in_folder else Path(path)
+    file = Path(path, RUNBOOK_FILE) if in_folder else Path(path)
     if os.path.lexists(file):
         return file
     hint = "Give a RUNBOOK.md, a folder that holds one, an https address, or - for stdin."

@@ -8,7 +8,7 @@ from typing import Any, Final, get_args
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.files import is_file, is_folder
 from runbook_runner.core.redaction import mark
-from runbook_runner.core.settings import Settings
+from runbook_runner.core.settings import RUNBOOK_FILE, Settings
 from runbook_runner.core.spec import Policy, RunSpec
 from runbook_runner.runbook.authoring.fmt import says_the_same
 from runbook_runner.runbook.criteria.note import checks_note
@@ -29,7 +29,6 @@ from runbook_runner.runner.request.variables import user_variables
 from runbook_runner.runner.trust import Trust, TrustStore
 from runbook_runner.trajectory.folders import EVENTS_FILE
 
-DOCUMENT: Final = "RUNBOOK.md"
 RECORDING: Final = "recording"
 """Folder beside a RUNBOOK.md with a copy of a trajectory, for hooks and CI."""
 
@@ -56,10 +55,10 @@ class ReplayRequest:
 def document_of(name: str) -> Path | None:
     """The RUNBOOK.md that is named by itself or by its folder; `None` for a trajectory, which has a RUNBOOK.md too."""
     path = Path(name)
-    if path.name == DOCUMENT:
+    if path.name == RUNBOOK_FILE:
         return path
     is_document = is_folder(path / RECORDING) or not is_file(path / EVENTS_FILE)
-    return path / DOCUMENT if is_file(path / DOCUMENT) and is_document else None
+    return path / RUNBOOK_FILE if is_file(path / RUNBOOK_FILE) and is_document else None
 
 
 def prepare_replay(request: ReplayRequest, ask: Ask | None = None) -> PreparedRun | None:

@@ -7,16 +7,16 @@ from tempfile import TemporaryDirectory
 from runbook_runner.core.disk.links import copy_tree
 from runbook_runner.core.disk.repository import within_repository
 from runbook_runner.core.errors import InputError, RecordingError
-from runbook_runner.core.settings import Settings
-from runbook_runner.runner.replay.prepare import DOCUMENT, RECORDING, document_of
+from runbook_runner.core.settings import RUNBOOK_FILE, Settings
+from runbook_runner.runner.replay.prepare import RECORDING, document_of
 
 
 def require_renewable(names: Iterable[str]) -> None:
     """names: of what is to be replayed. Raises InputError when a replay of it could be no recording."""
     for name in names:
         if document_of(name) is None:
-            hint = f"--update renews the {RECORDING}/ beside a {DOCUMENT}; a trajectory stays as it is."
-            raise InputError(f"{name!r} is not a {DOCUMENT}.", hint=hint)
+            hint = f"--update renews the {RECORDING}/ beside a {RUNBOOK_FILE}; a trajectory stays as it is."
+            raise InputError(f"{name!r} is not a {RUNBOOK_FILE}.", hint=hint)
     if Settings.load().record_mode != "full":
         raise InputError("--update needs the whole model calls.", hint="Unset RUNBOOK_RECORD_MODE.")
 

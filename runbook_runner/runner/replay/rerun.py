@@ -9,13 +9,13 @@ from runbook_runner.agents.registry import find_agent
 from runbook_runner.core.errors import InputError, NotReadyError, RunbookError, all_of
 from runbook_runner.core.files import is_file
 from runbook_runner.core.network.addresses import parse_rule
-from runbook_runner.core.settings import Settings
+from runbook_runner.core.settings import RUNBOOK_FILE, Settings
 from runbook_runner.core.spec import RunSpec
 from runbook_runner.runbook.parts.frontmatter import Frontmatter
 from runbook_runner.runbook.parts.steps import step_blocks
 from runbook_runner.runner.checks.sources import GitSource, kept_sources, plan_sources
 from runbook_runner.runner.environment.images import check_image
-from runbook_runner.runner.replay.prepare import DOCUMENT, about_sandbox, bounded, of_document, pinned
+from runbook_runner.runner.replay.prepare import about_sandbox, bounded, of_document, pinned
 from runbook_runner.runner.replay.recorded_run import RecordedRun, read_recorded_run
 from runbook_runner.runner.request.choices import choose
 from runbook_runner.runner.request.inputs import with_kept_inputs
@@ -113,7 +113,7 @@ def _changed(recorded: RecordedRun, request: RunRequest, environ: dict[str, str]
 
 def _document(recorded: RecordedRun) -> Path:
     """The runbook without values, which only pulled runs have. Raises InputError for others."""
-    document = recorded.folder / IMPORTED / DOCUMENT
+    document = recorded.folder / IMPORTED / RUNBOOK_FILE
     if is_file(document):
         return document
     raise InputError(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from runbook_runner.core.errors import InputError
+from runbook_runner.core.settings import RUNBOOK_FILE
 from runbook_runner.evaluation.compare.folders import fits_nothing, without_effect
 from runbook_runner.runner.request.request import RunRequest
 from runbook_runner.runner.suite.named import cases_of, expected_of
@@ -113,7 +114,7 @@ def _names(documents: Sequence[Path], suite: Suite) -> list[str]:
 
 
 def _of_file(document: Path) -> str:
-    return "" if document.name == "RUNBOOK.md" else f"/{document.name.split('.')[0]}"
+    return "" if document.name == RUNBOOK_FILE else f"/{document.name.split('.')[0]}"
 
 
 def _variants(suite: Suite) -> Iterator[Variant]:

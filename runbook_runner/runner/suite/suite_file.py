@@ -23,6 +23,7 @@ from runbook_runner.core.errors import InputError
 from runbook_runner.core.files import is_file, read_found, text_of
 from runbook_runner.core.formats.yaml_text import place_in, read_yaml
 from runbook_runner.core.invalid import UNKNOWN_KEY, problem_of, unknown_key
+from runbook_runner.core.settings import RUNBOOK_FILE
 from runbook_runner.core.spec import Count, Usd
 from runbook_runner.evaluation.compare.rule import Rule
 from runbook_runner.evaluation.statistics import NEAREST
@@ -33,7 +34,6 @@ MOST_REPEATS: Final = 1000
 REPEATS_UNTIL: Final = 100
 MOST_AT_ONCE, MOST_AT_ONCE_OF_FILE = 64, 8
 """Each has the limits of a run: so many times the memory."""
-RUNBOOK: Final = "RUNBOOK.md"
 CASES: Final = "examples/*/input.json"
 _TWO_RATES: Final = "of `pass_rate` and `until`, one alone decides: leave the other out"
 _ENDINGS: Final = (".yaml", ".yml")
@@ -185,8 +185,8 @@ def _placed(suite: Suite, file: Path) -> Suite:
     """With real paths. Raises InputError for one that the suite may not name."""
     runbooks = [named_in(file, path, suite.place("runbooks", number)) for number, path in enumerate(suite.runbooks)]
     for number, path in enumerate(runbooks):
-        if is_file(path / RUNBOOK):  # which may be a link
-            named_in(file, path / RUNBOOK, suite.place("runbooks", number))
+        if is_file(path / RUNBOOK_FILE):  # which may be a link
+            named_in(file, path / RUNBOOK_FILE, suite.place("runbooks", number))
     agents = (
         variant.model_copy(
             update={"model_script": named_in(file, script, suite.place("agents", number, "model_script"))}
@@ -200,7 +200,7 @@ def _placed(suite: Suite, file: Path) -> Suite:
 
 def document_in(path: Path) -> Path:
     """Of a runbook that a suite names. Raises InputError."""
-    document = path if is_file(path) else path / RUNBOOK
+    document = path if is_file(path) else path / RUNBOOK_FILE
     if not is_file(document):
         raise InputError("There is no runbook.", where=str(path), hint="Give a RUNBOOK.md, or a folder that holds one.")
     return document

@@ -15,7 +15,6 @@ from runbook_runner.core.settings import Settings, user_data
 from runbook_runner.sandbox.docker.creation import refuse_to_build_on
 from runbook_runner.sandbox.docker.engine import Engine, engine_errors
 from runbook_runner.sandbox.images import recipe
-from runbook_runner.sandbox.images.build import build_image
 from runbook_runner.sandbox.images.build_request import Bounds
 from runbook_runner.sandbox.images.built_here import is_others, kind_of, note
 from runbook_runner.sandbox.images.recipe import Layer, Recipe
@@ -208,6 +207,8 @@ def _built(how: _How, made_of: Recipe, *, offered: bool, fresh: bool = False) ->
                 bounded = foreign or (made_of.foreign and made_of.made.layers)
                 bounds = how.bounds if offered else _limits(how.bounds) if bounded else None
                 _refuse_base(engine, made_of)
+                from runbook_runner.sandbox.images.build import build_image  # most images are there
+
                 build_image(engine, made_of, how.report, fresh=fresh, foreign=foreign, bounds=bounds)
                 if digest := engine.image_id(tag):
                     note(engine, digest, "foreign" if foreign or made_of.foreign else "own")
