@@ -118,7 +118,8 @@ class ReplayOf(BaseModel):
 
     parent_trajectory_id: Fixed | None = None
     """`None`: only the cassette is known."""
-    mode: Literal["replay", "fork"]
+    mode: Literal["replay", "fork", "incremental"]
+    """incremental: up to the first request that is not the same as the recorded one."""
     on_miss: Literal["stop", "live", "nearest"]
     until: int | None = None
     """A fork: the last recorded call that was to be served."""

@@ -7,6 +7,7 @@ Importing this is cheap: the server and the HTTP client are imported when they s
 from runbook_runner.gateway.cassette.cassette import Cassette, Exchange, RecordedCall
 from runbook_runner.gateway.providers.configure import check_environment, provider_from
 from runbook_runner.gateway.providers.provider import Provider
+from runbook_runner.gateway.replay.prefix import Prefix, load_prefix
 from runbook_runner.gateway.replay.replay import ON_MISS, OnMiss, Replay, load_replay
 from runbook_runner.gateway.script.file import load_script, script_schema
 from runbook_runner.gateway.script.script import ModelScript
@@ -24,6 +25,7 @@ __all__ = [
     "Listener",
     "ModelScript",
     "OnMiss",
+    "Prefix",
     "Provider",
     "RecordedCall",
     "Replay",
@@ -32,6 +34,7 @@ __all__ = [
     "Upstream",
     "check_environment",
     "listen",
+    "load_prefix",
     "load_replay",
     "load_script",
     "provider_from",

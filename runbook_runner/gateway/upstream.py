@@ -167,6 +167,10 @@ class Upstream(Protocol):
         """Returns the upstream for one sandbox: in what a person has written for the model, the function puts paths of
         that sandbox in the place of `/app/...`."""
 
+    def resumed(self, turns: int) -> "Upstream":
+        """Returns the upstream for a conversation of which so many answers were given elsewhere: a script goes on after
+        as many turns."""
+
     def connect(self) -> Connection: ...
 
     def cost(self, model: str, response: ParsedResponse) -> float | None:

@@ -311,7 +311,7 @@ def _evaluate(
 def _tell_doubts(run: Run) -> None:
     """What its user should know when it is over."""
     replay = run.prepared.replay
-    for doubt in run.tally.doubts(is_compared=bool(replay and replay.is_compared)):
+    for doubt in run.tally.doubts(is_compared=bool(replay and (replay.is_compared or replay.is_incremental))):
         run.emit.doubt(doubt)
 
 

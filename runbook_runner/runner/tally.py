@@ -31,7 +31,7 @@ class Tally:
                 self._refused[host] += 1
 
     def doubts(self, *, is_compared: bool) -> Iterator[str]:
-        """is_compared: whether the run is held against the recording that answers it, which tells the differences."""
+        """is_compared: whether what differs from the recording that answers it is told elsewhere, or is no doubt."""
         if self._refused:
             yield f"The allow-list refused {_listed(self._refused)}: `--allow-host HOST` allows one."
         found = ", ".join(f"{self._diverged[kind]} {kind}" for kind in ("major", "miss") if self._diverged[kind])

@@ -59,6 +59,9 @@ class Provider:
     """More variables whose values are keys of it."""
     source: Literal["provider"] = "provider"
 
+    def resumed(self, turns: int) -> "Provider":
+        return self
+
     def placed(self, localise: Callable[[str], str]) -> "Provider":
         return self
 

@@ -11,10 +11,10 @@ from typing import Any, Final, Literal
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.events import Difference, ReplayDiverged
 from runbook_runner.core.text import counted
-from runbook_runner.gateway.dialects.base import Json, ParsedResponse
+from runbook_runner.gateway.dialects.base import ParsedResponse
 from runbook_runner.gateway.replay.difference import MatchResult, difference_text
 from runbook_runner.gateway.replay.index import CassetteIndex, IndexedCall, open_index
-from runbook_runner.gateway.replay.matching import Profiler
+from runbook_runner.gateway.replay.matching import Profile, Profiler
 from runbook_runner.gateway.replay.playback import Recorded, Translate, estimate, playback, translated
 from runbook_runner.gateway.replay.process_names import Renaming
 from runbook_runner.gateway.upstream import (
@@ -29,7 +29,7 @@ from runbook_runner.gateway.upstream import (
 OnMiss = Literal["stop", "live", "nearest"]
 ON_MISS: Final[tuple[OnMiss, ...]] = ("stop", "live", "nearest")
 
-_EXACT_MATCH: Final = MatchResult("exact", (), 0)
+EXACT_MATCH: Final = MatchResult("exact", (), 0)
 _NO_MATCH: Final = MatchResult("miss", (), 0)
 _SHOWN: Final = 3
 
@@ -69,6 +69,9 @@ class Replay:
     def secret_values(self) -> dict[str, str]:
         return self.fallback.secret_values() if self.fallback else {}
 
+    def resumed(self, turns: int) -> "Replay":
+        return self
+
     def placed(self, localise: Translate) -> "Replay":
         return replace(self, fallback=self.fallback and self.fallback.placed(localise))
 
@@ -101,7 +104,7 @@ class Choice:
     served: Literal["recorded", "estimate", "fallback", "nothing"]
     number: int | None = None
     """Of the recorded call with the same request, or the nearest; `None` without one."""
-    match: MatchResult = _EXACT_MATCH
+    match: MatchResult = EXACT_MATCH
 
 
 class ReplayConnection:
@@ -173,15 +176,10 @@ class ReplayConnection:
 
     def _choose(self, request: ModelRequest) -> Choice:
         """Used in a thread, one at a time: comparing long conversations takes a while."""
-        parsed = request.parsed
-        kind = (request.dialect.name, request.operation, parsed.stream)
-        asked = self._profiler.profile(kind, parsed.model, request.json, self._as_recorded)
-        matches = self._index.exact_matches(asked)
-        if matches:
+        if matches := self._index.exact_matches(self._profile(request)):
             choice = Choice("recorded", self._next(matches))
         else:
-            found = self._index.nearest_match(asked, parsed.model, self._whole(request.json), self._used)
-            number, match = found or (None, _NO_MATCH)
+            number, match = self._nearest(request) or (None, _NO_MATCH)
             if self._replay.refusal and match.severity == "major":
                 match = replace(match, severity="miss")
             choice = Choice("recorded" if match.severity != "miss" else "nothing", number, match)
@@ -190,6 +188,14 @@ class ReplayConnection:
         if choice.served == "recorded" and choice.number is not None:
             self._used[choice.number] += 1
         return choice
+
+    def _profile(self, request: ModelRequest) -> Profile:
+        kind = (request.dialect.name, request.operation, request.parsed.stream)
+        return self._profiler.profile(kind, request.parsed.model, request.json, self._as_recorded)
+
+    def _nearest(self, request: ModelRequest) -> tuple[int, MatchResult] | None:
+        body = {key: self._as_recorded(value) for key, value in request.json.items()}
+        return self._index.nearest_match(self._profile(request), request.parsed.model, body, self._used)
 
     def _next(self, matches: list[IndexedCall]) -> int:
         """Returns the first call that was not given yet; a question that is asked more often gets the last one."""
@@ -242,9 +248,6 @@ class ReplayConnection:
 
     def _as_recorded(self, value: Any) -> Any:
         return self._replay.clean(self._recorded_names.value(translated(value, self._replay.to_recorded)))
-
-    def _whole(self, body: Json) -> Json:
-        return {key: self._as_recorded(value) for key, value in body.items()}
 
     # --- reporting -------------------------------------------------------------------------------------------------
 

@@ -36,6 +36,11 @@ class ModelScript:
     id_prefix: str = "script"
     """The ids of answers and tool calls begin with it. A script that continues a conversation needs another one: Claude
     Code 2.1.330 drops a tool call whose id it has seen, and then asks the same question forever."""
+    first: int = 0
+    """0-based, the turn with which a conversation begins."""
+
+    def resumed(self, turns: int) -> "ModelScript":
+        return replace(self, first=turns)
 
     def placed(self, localise: Callable[[str], str]) -> "ModelScript":
         """The script as a model would have written it that was told the paths of one sandbox, not `/app/...`."""
@@ -68,7 +73,7 @@ class ScriptConnection:
 
     def __init__(self, script: ModelScript):
         self._script = script
-        self._next = 0
+        self._next = script.first
         self._served: dict[str, int] = {}
         self._sides = 0
         self._tools_seen = False
@@ -137,7 +142,8 @@ class ScriptConnection:
 
     def _is_waiting(self, parsed: ParsedRequest) -> bool:
         """A command of the last turn is still running. A script that calls other tools polls by itself."""
-        return self._next > 0 and bool(self._script.turns[self._next - 1].commands) and bool(polls(parsed))
+        last = self._script.turns[self._next - 1 : self._next] if self._next else ()
+        return any(turn.commands for turn in last) and bool(polls(parsed))
 
     def _side_reply(self, parsed: ParsedRequest) -> Reply:
         """Returns a reply that uses no turn: a wait for a command, or the answer to a side request."""

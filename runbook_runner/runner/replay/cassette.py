@@ -42,6 +42,11 @@ class CassetteReplay:
     """Whether the run is compared with the recorded one when it is over."""
 
     @property
+    def is_incremental(self) -> bool:
+        """It answers only requests that are the same, and something else answers the others."""
+        return False
+
+    @property
     def asks_provider(self) -> bool:
         return self.then == "live" or self.on_miss == "live"
 

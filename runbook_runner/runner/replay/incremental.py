@@ -1,0 +1,100 @@
+"""Runner: a live run whose first model calls are answered from a recording, up to the first request that changed."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from runbook_runner.core.errors import InputError
+from runbook_runner.core.events import ReplayOf
+from runbook_runner.core.settings import APP
+from runbook_runner.gateway import load_prefix
+from runbook_runner.gateway.cassette.answers import read_answer
+from runbook_runner.gateway.replay.index import open_index
+from runbook_runner.runner.replay.cassette import CassetteReplay, relocation
+from runbook_runner.runner.replay.edit import Edit, edit_of
+from runbook_runner.runner.replay.recorded_run import RecordedRun
+from runbook_runner.runner.request.prepared_run import PreparedRun
+from runbook_runner.sandbox.paths import app_restorer
+
+if TYPE_CHECKING:
+    from runbook_runner.gateway import Cassette, Replay, Upstream
+
+
+@dataclass(frozen=True)
+class IncrementalReplay(CassetteReplay):
+    edit: Edit | None = None
+    """The mission counts as the recorded one up to call `until`."""
+
+    @property
+    def is_incremental(self) -> bool:
+        return True
+
+    def described(self) -> ReplayOf:
+        return super().described().model_copy(update={"mode": "incremental"})
+
+    def upstream(self, fallback: "Upstream | None") -> "Replay":
+        assert fallback
+        differences = self.edit.differences if self.edit else ()
+        return load_prefix(self.cassette, fallback, until=self.until, edit=differences)
+
+    def judge_upstream(self, fallback: "Upstream | None") -> "Replay":
+        assert fallback
+        return load_prefix(self._judge, fallback)
+
+    def recorded_with(self, replay: "Replay", cassette: "Cassette", app: str) -> "Replay":
+        placed = super().recorded_with(replay, cassette, app)
+        if self.edit is None or self.recorded is None:
+            return placed
+        to_there = relocation(APP, self.recorded.app)
+        before, after = (to_there(text).rstrip() for text in (self.edit.before, self.edit.after))
+        to_recorded = placed.to_recorded
+        return replace(placed, to_recorded=lambda text: to_recorded(text).replace(after, before))
+
+
+def incremental(prepared: PreparedRun, recorded: RecordedRun, *, strict: bool = False) -> PreparedRun:
+    """The same run, whose model calls and judge's calls are answered from this recording as long as they are the same;
+    the run itself when nothing of it can be. strict: an edit of the mission changes every request. Raises InputError
+    for a recording that can't be read."""
+    replay = IncrementalReplay(recorded.cassette, "live", recorded=recorded)
+    upstream, judge = prepared.upstream, prepared.judge
+    if upstream and recorded.answers:
+        edit = None if strict else edit_of(recorded.spec.mission, prepared.spec.mission)
+        until = _last_before(recorded, edit) if edit else None
+        if until != 0:
+            replay = replace(replay, edit=edit, until=until)
+            upstream = replay.upstream(upstream)
+    if judge and replay.has_judge:
+        judge = replay.judge_upstream(judge)
+    if upstream is prepared.upstream and judge is prepared.judge:
+        return prepared
+    return replace(prepared, replay=replay, upstream=upstream, judge=judge)
+
+
+def _last_before(recorded: RecordedRun, edit: Edit) -> int:
+    """The number of the last model call whose answer is from before the edited step; 0 when there is none, or when that
+    can't be told."""
+    index = open_index(recorded.cassette)
+    turns = [entry for entry in index.entries if entry.is_turn]
+    as_mission = app_restorer(recorded.app)
+    for entry, exchange in zip(turns, index.exchanges(turns), strict=True):
+        answer = read_answer(entry.call.dialect, exchange.response)
+        said = "\n".join(_texts([answer.text, answer.thinking, [value for _, value in answer.calls]]))
+        if edit.is_named_in(as_mission(said)):
+            return entry.number - 1
+    return 0
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (list, dict)):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _texts(item)
+
+
+def answers_of(recorded: RecordedRun) -> int:
+    """How many answers could be given again; 0 for a recording that can't be replayed."""
+    try:
+        return sum(entry.is_turn for entry in open_index(recorded.cassette).entries)
+    except InputError:
+        return 0
