@@ -19,12 +19,11 @@ from runbook_runner.runner.replay.cassette import relocation
 from runbook_runner.runner.replay.recorded_run import A_FOLDER
 from runbook_runner.trajectory.diff.calls import Pair, aligned, first_difference, spelled
 from runbook_runner.trajectory.diff.results import ResultsCompared, compare_results, diff_of_texts
-from runbook_runner.trajectory.folders import EVENTS_FILE, RESULTS, SPEC_FILE
+from runbook_runner.trajectory.folders import EVENTS_FILE, MOST_SPEC_BYTES, RESULTS, SPEC_FILE
 from runbook_runner.trajectory.index.names import find_folder
 from runbook_runner.trajectory.store import read_events, require_no_links
 from runbook_runner.trajectory.tree import Tree, said_of, tree_of
 
-_MOST_SPEC: Final = 64_000_000
 _MOST_CALLS: Final = 20_000
 _MOST_BY_TYPE: Final = 50
 """Files that are read to tell what differs in them; of the others it is told that they differ."""
@@ -160,7 +159,7 @@ def _noting(events: Iterator[Recorded], calls: list[ToolCalled]) -> Iterator[Rec
 def _spec(path: Path) -> dict[str, Any]:
     try:
         with open_regular(path) as file:
-            spec = read_json(read_stream(file, str(path), "spec", _MOST_SPEC), str(path))
+            spec = read_json(read_stream(file, str(path), "spec", MOST_SPEC_BYTES), str(path))
     except FileNotFoundError:  # of an import
         return {}
     except OSError as error:

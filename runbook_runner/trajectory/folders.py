@@ -11,12 +11,13 @@ from runbook_runner.core.files import make_folder, write_atomically
 EVENTS_FILE = "events.jsonl"
 TRAJECTORIES = "trajectories"
 SPEC_FILE = "spec.json"
+MOST_SPEC_BYTES = 64_000_000  # a runbook and its parameters have 5 MB each, and JSON escapes them
 TRAJECTORY_FILE = "trajectory.json"
 MISSION_FILE = "RUNBOOK.md"
 RESULTS = "results"
 AGENT = "agent"
-JUDGE = "judge"
 CHECKS = "checks"
+JUDGE = "judge"
 """The judge's model calls, as `model` has the agent's; a run that is not judged has no such folder."""
 SESSIONS = f"{AGENT}/sessions"
 COLLECTED = (RESULTS, SESSIONS)

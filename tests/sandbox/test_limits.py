@@ -270,7 +270,9 @@ def test_shared_memory_files_of_bubblewrap_are_on_disk_and_dev_holds_nothing_els
 @contextmanager
 def built(engine, dockerfile):
     tag = f"runbook-test-limits:{uuid4().hex[:8]}"
-    list(engine.api.build(fileobj=io.BytesIO(dockerfile.encode()), tag=tag, rm=True))
+    # Without the cache: another test may be removing the step that it has.
+    told = list(engine.api.build(fileobj=io.BytesIO(dockerfile.encode()), tag=tag, rm=True, nocache=True, decode=True))
+    assert not [line for line in told if "error" in line], told
     try:
         yield tag
     finally:

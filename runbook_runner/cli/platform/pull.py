@@ -2,15 +2,17 @@
 
 import argparse
 import sys
+from functools import partial
 
 from runbook_runner.cli.options import add_json
 from runbook_runner.cli.platform.options import ABOUT_ACCESS, add_api, add_max_size
-from runbook_runner.cli.platform.pulled import Pulled, most_bytes, pull
 from runbook_runner.cli.ui.console import make_console
 from runbook_runner.cli.ui.output import put_json, warn
 from runbook_runner.cli.ui.progress import Progress
 from runbook_runner.core.errors import ExitCode
+from runbook_runner.core.spec import parse_memory
 from runbook_runner.core.text import printable_output
+from runbook_runner.runner.hosted.pull import Pulled, pull
 
 DESCRIPTION = f"""\
 It becomes a trajectory folder like any other: its mission, values, inputs, results and log, with the times of the
@@ -32,16 +34,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Raises InputError, PlatformError and RecordingError."""
-    with Progress(make_console(stderr=True)) as progress:
-        pulled = pull(
-            arguments.name,
-            arguments.api,
-            most_bytes(arguments.max_size),
-            lambda line: progress(line, detail=True),
-            replace=arguments.replace,
-        )
-    for note in pulled.notes:
-        warn(printable_output(note))
+    pulled = pulled_run(arguments.name, arguments)
     if arguments.json:
         put_json(described(pulled))
         return ExitCode.PASS
@@ -49,6 +42,17 @@ def execute(arguments: argparse.Namespace) -> int:
     sys.stdout.write(f"Recorded {pulled.run}, {pulled.files} of its files: {pulled.folder}\n")
     sys.stdout.write(f"Next: runbook runs show {pulled.run.trajectory_id}{rerun}\n")
     return ExitCode.PASS
+
+
+def pulled_run(name: str, arguments: argparse.Namespace, *, reuse: bool = False) -> Pulled:
+    """With its progress and notes on stderr. Raises as `pull`."""
+    most = parse_memory(arguments.max_size) if arguments.max_size else None
+    with Progress(make_console(stderr=True)) as progress:
+        tell = partial(progress, detail=True)
+        pulled = pull(name, arguments.api, most, tell, replace=arguments.replace, reuse=reuse)
+    for note in pulled.notes:
+        warn(printable_output(note))
+    return pulled
 
 
 def described(pulled: Pulled) -> dict[str, object]:

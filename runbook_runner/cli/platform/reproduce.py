@@ -10,18 +10,18 @@ from rich.text import Text
 from runbook_runner.cli.options import OUTPUT, WHAT, add_output
 from runbook_runner.cli.platform.options import ABOUT_ACCESS, add_api, add_max_size
 from runbook_runner.cli.platform.pull import described as described_pull
-from runbook_runner.cli.platform.pulled import Pulled, most_bytes, pull
+from runbook_runner.cli.platform.pull import pulled_run
 from runbook_runner.cli.runs.dry_run import print_plan
 from runbook_runner.cli.runs.request import request_of
 from runbook_runner.cli.runs.rerun import declare_changes, described
-from runbook_runner.cli.ui.console import make_console
 from runbook_runner.cli.ui.follow import Followed, ask_on_terminal, console_for, follow, print_briefly
 from runbook_runner.cli.ui.output import after_json, put_json, warn
-from runbook_runner.cli.ui.progress import Progress
 from runbook_runner.core.errors import ExitCode, InputError
 from runbook_runner.core.settings import Settings
 from runbook_runner.core.text import decoded_name, printable_output
-from runbook_runner.runner.diff import Calls, Diff, diff, read_side
+from runbook_runner.runner.diff import Diff, diff, read_side
+from runbook_runner.runner.hosted.differences import comparable, in_order
+from runbook_runner.runner.hosted.pull import Pulled
 from runbook_runner.runner.replay.rerun import Rerun, prepare_rerun
 from runbook_runner.trajectory.folders import RESULTS
 
@@ -78,42 +78,11 @@ def execute(arguments: argparse.Namespace) -> int:
 
 def _pulled(arguments: argparse.Namespace) -> Pulled:
     """Raises InputError for a run that can't be run here."""
-    with Progress(make_console(stderr=True)) as progress:
-        pulled = pull(
-            arguments.path,
-            arguments.api,
-            most_bytes(arguments.max_size),
-            lambda line: progress(line, detail=True),
-            replace=arguments.replace,
-            reuse=not arguments.replace,
-        )
-    for note in pulled.notes:
-        warn(printable_output(note))
+    pulled = pulled_run(arguments.path, arguments, reuse=not arguments.replace)
     if not pulled.can_rerun:
         hint = f"It was pulled: `runbook runs show {pulled.run.trajectory_id}` shows it. --replace pulls it again."
         raise InputError(f"The run {pulled.run} can't be run here.", where=str(pulled.folder), hint=hint)
     return pulled
-
-
-def comparable(found: Diff) -> Diff:
-    """Of a pulled run and its rerun, without what the platform has not recorded, and without what was changed on
-    purpose: the rerun has the spec of the pulled run but for that."""
-    calls = found.calls
-    if calls and not calls.one:
-        calls = Calls((), (), None)
-    spec = tuple(change._replace(counts=False) for change in found.spec)
-    outcome = tuple(change._replace(counts=change.one not in ("-", "[]")) for change in found.outcome)
-    return replace(found, spec=spec, outcome=outcome, calls=calls)
-
-
-def in_order(found: Diff) -> Iterator[str]:
-    """What differs, in the order in which it came about."""
-    if found.mission:
-        yield "mission"
-    if found.calls and found.calls.first_difference:
-        yield f"tool call {found.calls.first_difference}"
-    yield from (f"{RESULTS}/{decoded_name(path)}" for path in (*found.changed, *found.lacking))
-    yield from (change.what for change in found.outcome if change.counts)
 
 
 def _code(followed: Followed, differences: list[str]) -> ExitCode:

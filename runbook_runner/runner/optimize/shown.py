@@ -36,12 +36,11 @@ from runbook_runner.runner.optimize.quoted import one_line
 from runbook_runner.runner.outcome import Outcome
 from runbook_runner.sandbox.paths import app_restorer
 from runbook_runner.trajectory.fold import fold
-from runbook_runner.trajectory.folders import RESULTS, SPEC_FILE, TRAJECTORIES
+from runbook_runner.trajectory.folders import MOST_SPEC_BYTES, RESULTS, SPEC_FILE, TRAJECTORIES
 from runbook_runner.trajectory.models import RunbookOutputs
 from runbook_runner.trajectory.store import read_events
 
 MOST_CALLS: Final = 10_000  # tool calls of a run that are looked at
-_MOST_SPEC: Final = 64_000_000  # bytes
 _CODE: Final = ("command", "code", "cmd", "script")
 
 
@@ -191,7 +190,7 @@ def _spec(folder: Path) -> Mapping[str, Any]:
     """As it was recorded; empty when it can't be read."""
     try:
         with open_regular(folder / SPEC_FILE) as file:
-            body = json.loads(read_stream(file, str(folder), "spec", _MOST_SPEC))
+            body = json.loads(read_stream(file, str(folder), "spec", MOST_SPEC_BYTES))
     except (OSError, InputError, RecursionError, ValueError):
         return {}
     return body if isinstance(body, dict) else {}

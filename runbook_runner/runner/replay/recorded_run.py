@@ -28,13 +28,12 @@ from runbook_runner.core.spec import RunSpec
 from runbook_runner.runbook.parts.steps import step_blocks
 from runbook_runner.runner.request.valid_spec import require_valid_spec
 from runbook_runner.sandbox.backends import BACKENDS
-from runbook_runner.trajectory.folders import SPEC_FILE
+from runbook_runner.trajectory.folders import MOST_SPEC_BYTES, SPEC_FILE
 from runbook_runner.trajectory.index.names import find_folder
 from runbook_runner.trajectory.store import read_events, require_no_links
 
 MODEL_FOLDER = "model"
 A_FOLDER = re.compile(r"/[^\0\n]{1,511}")
-_MOST_SPEC = 64_000_000  # bytes; a runbook and its parameters have 5 MB each, and JSON escapes them
 
 
 class End(NamedTuple):
@@ -151,7 +150,7 @@ def end_of(events: Sequence[Event]) -> End | None:
 def _spec(path: Path) -> RunSpec:
     try:
         with open_regular(path) as file:
-            spec = RunSpec.model_validate_json(read_stream(file, str(path), "spec", _MOST_SPEC))
+            spec = RunSpec.model_validate_json(read_stream(file, str(path), "spec", MOST_SPEC_BYTES))
     except OSError as error:
         raise InputError(f"The spec of this run can't be read: {error.strerror}.", where=str(path)) from error
     except ValidationError as error:

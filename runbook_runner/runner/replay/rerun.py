@@ -9,7 +9,7 @@ from runbook_runner.agents.registry import find_agent
 from runbook_runner.core.errors import InputError, NotReadyError, RunbookError, all_of
 from runbook_runner.core.files import is_file
 from runbook_runner.core.network.addresses import parse_rule
-from runbook_runner.core.settings import RUNBOOK_FILE, Settings
+from runbook_runner.core.settings import Settings
 from runbook_runner.core.spec import RunSpec
 from runbook_runner.runbook.parts.frontmatter import Frontmatter
 from runbook_runner.runbook.parts.steps import step_blocks
@@ -26,6 +26,7 @@ from runbook_runner.runner.request.request import Ask, RunRequest
 from runbook_runner.runner.request.secrets import Granted, grant_recorded, provider_keys
 from runbook_runner.runner.request.variables import user_variables
 from runbook_runner.runner.trust import Trust, TrustStore
+from runbook_runner.trajectory.folders import MISSION_FILE
 from runbook_runner.trajectory.imports.folder import IMPORTED
 
 _COMPARED: Final = ("agent", "model", "provider", "snapshot", "image")
@@ -113,7 +114,7 @@ def _changed(recorded: RecordedRun, request: RunRequest, environ: dict[str, str]
 
 def _document(recorded: RecordedRun) -> Path:
     """The runbook without values, which only pulled runs have. Raises InputError for others."""
-    document = recorded.folder / IMPORTED / RUNBOOK_FILE
+    document = recorded.folder / IMPORTED / MISSION_FILE
     if is_file(document):
         return document
     raise InputError(

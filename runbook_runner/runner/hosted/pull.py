@@ -1,5 +1,4 @@
-"""Command line: brings a run from a platform into a trajectory folder: fetch, spec, record. `pull` and `reproduce` call
-it."""
+"""Runner: brings a run of a platform into a trajectory folder: fetch, spec, record."""
 
 import hashlib
 import json
@@ -14,7 +13,7 @@ from runbook_runner.core.disk.private import private_folder
 from runbook_runner.core.errors import InputError, RecordingError
 from runbook_runner.core.redaction import Redactor
 from runbook_runner.core.settings import DEFAULT_RESULTS_BYTES, Settings
-from runbook_runner.core.spec import RunSpec, parse_memory
+from runbook_runner.core.spec import RunSpec
 from runbook_runner.runner.hosted.spec import HostedRun, hosted_run, spec_of
 from runbook_runner.trajectory.folders import EVENTS_FILE, MISSION_FILE, SPEC_FILE, TRAJECTORIES
 from runbook_runner.trajectory.imports.folder import IMPORTED, INPUTS, Content, record_imported, require_free
@@ -41,12 +40,9 @@ class Pulled:
     """False: it was here already."""
 
 
-def most_bytes(size: str | None) -> int:
-    """size: `--max-size`. Raises InputError."""
-    return parse_memory(size) if size else DEFAULT_RESULTS_BYTES
-
-
-def pull(name: str, api: str | None, most: int, tell: Tell, *, replace: bool = False, reuse: bool = False) -> Pulled:
+def pull(
+    name: str, api: str | None, most: int | None, tell: Tell, *, replace: bool = False, reuse: bool = False
+) -> Pulled:
     """name: `COLLECTION/TASK/ID` or an address. most: bytes of all its files. reuse: a run that is here already is not
     fetched. Raises InputError, PlatformError, RecordingError; what was downloaded until then is kept for the next
     time."""
@@ -68,7 +64,7 @@ def pull(name: str, api: str | None, most: int, tell: Tell, *, replace: bool = F
     folder = private_folder(settings.data, DOWNLOADS, digest)
     try:
         with locked(folder.with_name(f"{digest}.lock"), lambda line, **_: tell(line), f"pulls {run}"):
-            fetched = fetch_run(platform, run, folder, most, tell)
+            fetched = fetch_run(platform, run, folder, DEFAULT_RESULTS_BYTES if most is None else most, tell)
             pulled = _record(home, target, run, fetched, access.api, Redactor(platform.secrets), replace=replace)
             shutil.rmtree(folder, ignore_errors=True)
     except OSError as error:
