@@ -153,6 +153,8 @@ class RunStarted(Event):
     attempt: AttemptOf | None = None
     origin: str | None = None
     """Where the run was recorded, of one that was imported: `ATIF-v1.7 file run.json`; `None`: here."""
+    rerun_of: Fixed | None = None
+    """The trajectory id of the run whose spec this one has, of a rerun."""
 
 
 class PhaseStarted(Event):
@@ -170,6 +172,8 @@ class PhaseFinished(Event):
 
 REDACTION = "redaction"
 """Source of a log line about what could not be searched for secrets."""
+AGENT_FAILED = "The agent did not end well"
+"""So begins the evaluation's reason for what the run's own error says already."""
 DOUBT = "doubt"
 """Source of a log line about what may be wrong with results that otherwise look right."""
 
@@ -437,6 +441,8 @@ class RunFinished(Event):
     error_code: Fixed | None = None
     """`RunbookError.code` of what ended the run."""
     seconds: float
+    is_known: bool = True
+    """False: what was imported does not say how the run ended; `status` is `completed` then, and stands for nothing."""
 
 
 class Unknown(Event):

@@ -10,7 +10,7 @@ from runbook_runner.core import settings
 from runbook_runner.core.apart.process import OnCancel
 from runbook_runner.core.criteria import Criteria
 from runbook_runner.core.declared import RequiredOutput
-from runbook_runner.core.events import AgentFinished, Emit, Evaluated, OutputFound
+from runbook_runner.core.events import AGENT_FAILED, AgentFinished, Emit, Evaluated, OutputFound
 from runbook_runner.evaluation.checks.run import RunCommand, run_checks
 from runbook_runner.evaluation.checks.script import ScriptSaid, run_script
 from runbook_runner.evaluation.entries import Check
@@ -20,8 +20,6 @@ from runbook_runner.evaluation.report import REPORT, Claim, claim_of, in_short, 
 
 if TYPE_CHECKING:
     from runbook_runner.evaluation.judge.model import Judge
-
-AGENT_FAILED = "The agent did not end well"
 
 
 @dataclass(frozen=True)

@@ -205,6 +205,7 @@ def _write_request(run: Run) -> None:
             engine=f"runbook-runner/{__version__}",
             replay=run.prepared.replay.described() if run.prepared.replay else None,
             attempt=run.prepared.attempt,
+            rerun_of=run.prepared.rerun_of,
         )
     )
 

@@ -43,6 +43,7 @@ from runbook_runner.trajectory.models import (
     TrajectoryEvent,
     UsageTotals,
 )
+from runbook_runner.trajectory.outcome import UNKNOWN
 
 STEP = "run"
 MOST_NOTES = 10_000
@@ -190,7 +191,8 @@ def _evaluated(state: _State, event: Evaluated, ts: str) -> None:
 
 def _finished(state: _State, event: RunFinished, ts: str) -> None:
     state.finished = event
-    _note(state, ts, "error" if event.error else "info", event.error or f"run {event.status}")
+    ended = event.status if event.is_known else UNKNOWN
+    _note(state, ts, "error" if event.error else "info", event.error or f"run {ended}")
 
 
 _APPLY: dict[type[Event], Callable[[_State, Any, str], None]] = {
@@ -245,6 +247,10 @@ def _attributes(state: _State) -> Attributes:
     params |= _answered_by(state)
     if state.started.origin:
         params["origin"] = state.started.origin
+    if state.started.rerun_of:
+        params["rerun_of"] = state.started.rerun_of
+    if state.finished and not state.finished.is_known:
+        params["outcome"] = UNKNOWN
     if attempt := state.started.attempt:
         params |= {"parent_trajectory_id": attempt.parent_trajectory_id, "attempt": attempt.number}
     return Attributes(
@@ -330,7 +336,10 @@ def _usage(state: _State) -> UsageTotals:
     count: of a model that the CLI does not know, it is a guess."""
     reported = state.agent_end.usage if state.agent_end else None
     used = state.used("agent")
-    seen = _as_known(state, used if used.api_calls else (reported or Usage()))
+    seen = used if used.api_calls else (reported or Usage())
+    if state.finished and not (used.api_calls or reported or state.started.origin):
+        seen = Usage(cost_usd=0.0)  # it has asked no model
+    seen = _as_known(state, seen)
     seconds = seconds_between(state.agent_began, state.agent_ended or state.updated) if state.agent_began else 0.0
     return UsageTotals(
         prompt_tokens=seen.prompt_tokens,

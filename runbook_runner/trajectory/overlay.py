@@ -7,19 +7,19 @@ writers is lost."""
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from runbook_runner.core.clock import now_iso
+from runbook_runner.core.clock import moment, now_iso
 from runbook_runner.core.disk.links import open_regular
 from runbook_runner.core.disk.private import FILE
 from runbook_runner.core.errors import InputError, RecordingError
 from runbook_runner.core.files import write_atomically
 from runbook_runner.core.text import did_you_mean
-from runbook_runner.trajectory.folders import TRAJECTORY_FILE
+from runbook_runner.trajectory.folders import EVENTS_FILE, TRAJECTORY_FILE
 
 LABELS_FILE: Final = "labels.json"
 OVERRIDES: Final = ("pending", "completed", "failed", "cancelled", "archived")
@@ -27,6 +27,8 @@ OVERRIDES: Final = ("pending", "completed", "failed", "cancelled", "archived")
 MOST_BYTES: Final = 64 << 20  # of a trajectory.json: a larger one is not of this program
 _MOST_LABEL_BYTES = 4 << 20
 _MOST_LABELS = 1000
+_MOST_FIRST_LINE = 16 << 20
+_BROKEN = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 _LONGEST_KEY, _LONGEST_VALUE = 200, 10_000
 
 
@@ -35,6 +37,11 @@ class Overlay:
     labels: tuple[dict[str, str], ...] = ()
     """Each has key, value, created and author; no key twice."""
     status: str | None = None
+    """It holds once the run is over: one that goes on is never hidden."""
+    removed: tuple[str, ...] = ()
+    """Keys of recorded labels that were taken away."""
+    changed: str = ""
+    """When this was last changed; empty: not known."""
     others: Mapping[str, Any] = field(default_factory=dict)
     """What a newer version keeps in the file; it is written back as it is."""
 
@@ -42,11 +49,32 @@ class Overlay:
         """body: of a trajectory.json. A label of the same key is replaced in its place, others are added."""
         labels = {str(label.get("key")): label for label in body.get("labels") or () if isinstance(label, dict)}
         labels |= {label["key"]: label for label in self.labels}
-        changed = {"labels": list(labels.values())}
-        return {**body, **changed, **({"status": self.status} if self.status else {})}
+        kept = [label for key, label in labels.items() if key not in self.removed]
+        return {**body, "labels": kept, **self._updated(body), **self._with_status(body)}
+
+    def over_labels(self, recorded: Mapping[str, str]) -> dict[str, str]:
+        """recorded: labels that the log has, key → value."""
+        labels = {**recorded, **{label["key"]: label["value"] for label in self.labels}}
+        return {key: value for key, value in labels.items() if key not in self.removed}
+
+    def _updated(self, body: dict[str, Any]) -> dict[str, Any]:
+        updated = str(body.get("updated") or "")
+        changed = max([self.changed, *(label["created"] for label in self.labels)])
+        return {"updated": max(updated, changed)} if changed else {}
+
+    def _with_status(self, body: dict[str, Any]) -> dict[str, Any]:
+        if not self.status or body.get("status") == "running":
+            return {}
+        attributes = body.get("attributes")
+        if not isinstance(attributes, dict) or not isinstance(attributes.get("params"), dict):
+            return {"status": self.status}
+        params = {key: value for key, value in attributes["params"].items() if key != "outcome"}
+        return {"status": self.status, "attributes": {**attributes, "params": params}}
 
     def json(self) -> dict[str, Any]:
-        return {**self.others, "labels": list(self.labels), "status": self.status}
+        own: dict[str, Any] = {"labels": list(self.labels), "status": self.status}
+        own |= {"removed": list(self.removed)} if self.removed else {}
+        return {**self.others, **own, **({"changed": self.changed} if self.changed else {})}
 
 
 def read_overlay(folder: Path) -> Overlay:
@@ -60,7 +88,7 @@ def read_overlay(folder: Path) -> Overlay:
         return Overlay()
     except OSError as error:
         raise InputError(f"The labels can't be read: {error.strerror}.", where=str(path)) from error
-    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+    except _BROKEN as error:
         hint = "Mend it, or move it away; the run itself is intact."
         raise InputError("The file of labels is damaged.", where=str(path), hint=hint) from error
 
@@ -79,8 +107,10 @@ def _overlay(body: dict[str, Any]) -> Overlay:
         kept = {name: str(label.get(name) or "") for name in ("key", "value", "created", "author")}
         labels[kept["key"]] = {**label, **kept}
     status = body.get("status")
-    others = {name: value for name, value in body.items() if name not in ("labels", "status")}
-    return Overlay(tuple(labels.values()), status if status in OVERRIDES else None, others)
+    removed = tuple(str(key) for key in body.get("removed") or () if str(key) not in labels)
+    changed = moment(body.get("changed")) or ""
+    others = {name: value for name, value in body.items() if name not in ("labels", "status", "removed", "changed")}
+    return Overlay(tuple(labels.values()), status if status in OVERRIDES else None, removed, changed, others)
 
 
 def read_trajectory(folder: Path) -> dict[str, Any]:
@@ -112,8 +142,42 @@ def set_labels(folder: Path, labels: Mapping[str, str], author: str) -> list[dic
         kept = {label["key"]: label for label in overlay.labels} | {label["key"]: label for label in new}
         if len(kept) > _MOST_LABELS:
             raise InputError(f"A run has {_MOST_LABELS} labels at most.", where=str(folder))
-        _write(folder, Overlay(tuple(kept.values()), overlay.status, overlay.others))
+        removed = tuple(key for key in overlay.removed if key not in labels)
+        _write(folder, replace(overlay, labels=tuple(kept.values()), removed=removed))
     return new
+
+
+def remove_labels(folder: Path, keys: Collection[str]) -> None:
+    """Raises InputError for a label that the run does not have, RecordingError."""
+    with _changing(folder) as overlay:
+        there = _keys(folder, overlay)
+        for key in keys:
+            if key not in there:
+                hint = did_you_mean(key, there) or (f"It has: {', '.join(there)}." if there else "It has none.")
+                raise InputError(f"The run has no label {key!r}.", where=str(folder), hint=hint)
+        kept = tuple(label for label in overlay.labels if label["key"] not in keys)
+        removed = tuple(dict.fromkeys((*overlay.removed, *keys)))
+        if len(removed) > _MOST_LABELS:
+            raise InputError(f"At most {_MOST_LABELS} labels can be taken from a run.", where=str(folder))
+        _write(folder, replace(overlay, labels=kept, removed=removed))
+
+
+def _keys(folder: Path, overlay: Overlay) -> list[str]:
+    """Of the labels that the run has, those that its log has among them."""
+    try:
+        labels = read_trajectory(folder)["labels"]
+    except InputError:  # it goes on
+        with open_regular(folder / EVENTS_FILE) as log, suppress(*_BROKEN):
+            recorded = dict(json.loads(log.readline(_MOST_FIRST_LINE)).get("labels") or {})
+            return list(overlay.over_labels(recorded))
+        return [label["key"] for label in overlay.labels]
+    return [str(label.get("key")) for label in labels]
+
+
+def take_back_status(folder: Path) -> None:
+    """The status is the log's again, once `trajectory.json` is folded anew. Raises InputError, RecordingError."""
+    with _changing(folder) as overlay:
+        _write(folder, replace(overlay, status=None))
 
 
 def set_status(folder: Path, status: str) -> None:
@@ -122,7 +186,7 @@ def set_status(folder: Path, status: str) -> None:
         hint = did_you_mean(status, OVERRIDES) or f"Known: {', '.join(OVERRIDES)}."
         raise InputError(f"A status can't be set to {status!r}.", hint=hint)
     with _changing(folder) as overlay:
-        _write(folder, Overlay(overlay.labels, status, overlay.others))
+        _write(folder, replace(overlay, status=status))
 
 
 def _require_label(key: str, value: str) -> None:
@@ -159,6 +223,7 @@ def _changing(folder: Path) -> Iterator[Overlay]:
 
 def _write(folder: Path, overlay: Overlay) -> None:
     """First what counts, then the copy in `trajectory.json`: readers need only the first. Raises OSError."""
+    overlay = replace(overlay, changed=now_iso())
     write_atomically(folder / LABELS_FILE, json.dumps(overlay.json(), indent=1) + "\n", mode=FILE)
     with suppress(InputError):  # a run that is not over has none; a damaged one is made again by the next fold
         write_atomically(folder / TRAJECTORY_FILE, json.dumps(read_trajectory(folder), indent=1) + "\n", mode=FILE)

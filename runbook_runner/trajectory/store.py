@@ -15,7 +15,7 @@ from runbook_runner.trajectory.export.atif import Atif
 from runbook_runner.trajectory.fold import fold
 from runbook_runner.trajectory.folders import AGENT, COLLECTED, EVENTS_FILE, TRAJECTORY_FILE
 from runbook_runner.trajectory.models import Trajectory
-from runbook_runner.trajectory.overlay import locked, overlay_as_far_as_known, touch
+from runbook_runner.trajectory.overlay import Overlay, locked, overlay_as_far_as_known, touch
 
 _BLOCK = 1 << 16
 _LONGEST_LINE = 64 << 20  # a longer one is not of this program
@@ -88,7 +88,7 @@ def _passing(events: Iterator[Recorded], atif: Atif) -> Iterator[Recorded]:
 
 def _with_overlay(trajectory: Trajectory, folder: Path) -> str:
     text, overlay = trajectory.model_dump_json(indent=1), overlay_as_far_as_known(folder)
-    if overlay.labels or overlay.status:
+    if overlay != Overlay():
         text = json.dumps(overlay.over(json.loads(text)), indent=1, ensure_ascii=False)
     return text + "\n"
 

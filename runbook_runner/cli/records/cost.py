@@ -2,16 +2,14 @@
 
 import argparse
 import os
-import re
 import sys
-from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 from runbook_runner.cli.options import add_json
 from runbook_runner.cli.ui.output import put_json, warn
-from runbook_runner.core.clock import iso, utc_now
-from runbook_runner.core.errors import ExitCode, InputError
+from runbook_runner.core.errors import ExitCode
+from runbook_runner.core.formats.ages import EXAMPLES, moment_of
 from runbook_runner.core.settings import PRICES_VARIABLE, Settings
 from runbook_runner.core.text import counted
 from runbook_runner.trajectory.cost import Total, runs, summed, totals
@@ -25,14 +23,13 @@ Exit codes: 0 shown, 2 bad input, 3 RUNBOOK_HOME is not a folder.
 """
 
 _GROUPS = ("model", "task", "day")
-_AGE = re.compile(r"(\d{1,5})([dh])")
 _SHOWN_BROKEN = 3
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
     by = "What to sum up by (default: model)."
     parser.add_argument("--by", choices=_GROUPS, default=_GROUPS[0], metavar="|".join(_GROUPS), help=by)
-    since = "Only runs since then: 2026-11-01, 7d or 12h."
+    since = f"Only runs since then: {EXAMPLES}."
     parser.add_argument("--since", metavar="DATE|AGE", help=since)
     add_json(parser)
 
@@ -46,7 +43,7 @@ def execute(arguments: argparse.Namespace) -> int:
         prices_from(os.environ)
     by, since = arguments.by, arguments.since
     broken: list[Path] = []
-    groups = totals(runs(Settings.load().require_home(), _start(since) if since else None, broken), by)
+    groups = totals(runs(Settings.load().require_home(), moment_of(since, "--since") if since else None, broken), by)
     if arguments.json:
         body = {"by": by, "since": since, "groups": {name: _json(total) for name, total in groups.items()}}
         body |= {"total": _json(summed(groups.values())), "unreadable": len(broken)}
@@ -58,19 +55,6 @@ def execute(arguments: argparse.Namespace) -> int:
     if len(broken) > _SHOWN_BROKEN:
         warn(f"nor can {len(broken) - _SHOWN_BROKEN} more")
     return ExitCode.PASS
-
-
-def _start(text: str) -> str:
-    """The ISO timestamp that a date or an age stands for."""
-    age = _AGE.fullmatch(text)
-    if age:
-        return iso(utc_now() - timedelta(**{"days" if age[2] == "d" else "hours": int(age[1])}))
-    try:
-        return date.fromisoformat(text).isoformat()
-    except ValueError:
-        raise InputError(
-            f"{text!r} is not a date.", where="--since", hint="Write it like 2026-11-01, 7d or 12h."
-        ) from None
 
 
 def _json(total: Total) -> dict[str, Any]:

@@ -286,6 +286,6 @@ def headline(trajectory: Trajectory, outputs: RunbookOutputs) -> str:
         parts.append(f"{counted(outputs.usage.total_tokens, 'token')} in {counted(outputs.usage.api_calls, 'call')}")
     if (answered_by := trajectory.attributes.params.get("model_calls")) and "provider" not in answered_by:
         parts.append(f"answered by the {' and the '.join(answered_by)}")
-    elif outputs.usage.cost_usd is not None:
+    elif outputs.usage.cost_usd is not None and (outputs.usage.api_calls or outputs.usage.cost_usd):
         parts.append(f"${outputs.usage.cost_usd:.4f}")
     return " · ".join(parts)

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from runbook_runner.cli.ui.ask import ask
 from runbook_runner.core.errors import ExitCode
-from runbook_runner.core.events import DOUBT, REDACTION, Artifact, Log, Recorded, SandboxStarted
+from runbook_runner.core.events import AGENT_FAILED, DOUBT, REDACTION, Artifact, Log, Recorded, SandboxStarted
 from runbook_runner.core.text import printable_output
 from runbook_runner.evaluation.gates import Gate, Reached
-from runbook_runner.evaluation.verdict import AGENT_FAILED
 from runbook_runner.runner import Outcome, PreparedRun, Question, run
 from runbook_runner.runner.cancellation import Cancellation
 from runbook_runner.runner.request.request import Ask

@@ -9,7 +9,7 @@ from rich.text import Text
 from runbook_runner.core.events import Usage
 from runbook_runner.core.text import counted, printable_name, printable_output
 from runbook_runner.trajectory.overlay import Overlay
-from runbook_runner.trajectory.tree import Node, Tree
+from runbook_runner.trajectory.tree import Node, Tree, reasons_of, tree_outcome, tree_status
 
 _OUTPUT_LINES: Final = 4
 _SAID_LINES: Final = 6
@@ -23,11 +23,15 @@ _PLURALS: Final = {
 
 def lines_of(tree: Tree, overlay: Overlay) -> Iterator[Text]:
     """overlay: what was set since it was recorded."""
-    yield from _head(tree)
-    if tree.started and tree.started.origin:
-        yield Text(f"recorded elsewhere: {printable_name(tree.started.origin)}", style="dim")
+    yield from _head(tree, overlay)
+    if origin := _origin(tree):
+        yield Text(printable_name(origin), style="dim")
     if overlay.status:
-        yield Text(f"status, set later: {overlay.status}", style="dim")
+        held = "" if tree.finished else ", once it is over"
+        yield Text(f"status, set later: {overlay.status}{held}", style="dim")
+    if given := _given(tree):
+        told = ", ".join(printable_name(f"{key}={value}"[:200]) for key, value in given.items())
+        yield Text(f"parameters: {told}", style="dim")
     labels = _labels(tree, overlay)
     if labels:
         told = ", ".join(printable_name(f"{key}={value}"[:200]) for key, value in labels.items())
@@ -51,21 +55,37 @@ def step_lines(node: Node) -> Iterator[Text]:
         yield from (Text(line, style="red" if node.ok is False else "") for line in _all_lines(node.output))
 
 
-def ending(tree: Tree) -> Text:
-    """How it ended, how long it took and what it used, on one line."""
-    word, style = "RUNNING, or its process is dead", "bold yellow"
-    if tree.finished:
-        passed = tree.finished.status == "completed" and bool(tree.evaluated and tree.evaluated.verdict == "pass")
-        words = {"completed": "PASS" if passed else "FAIL", "failed": "ERROR"}
-        word = words.get(tree.finished.status, tree.finished.status.upper())
-        style = "bold green" if passed else "bold red"
+def ending(tree: Tree, overlay: Overlay | None = None) -> Text:
+    """How it ended, how long it took and what it used, on one line. overlay: as for `lines_of`."""
+    word = tree_outcome(tree, overlay).upper()
+    style = {"PASS": "bold green", "FAIL": "bold red", "ERROR": "bold red"}.get(word, "bold yellow")
+    word = "RUNNING, or its process is dead" if word == "RUNNING" else word
     parts = [word] + ([f"{tree.finished.seconds:.1f} s"] if tree.finished else [])
     return Text(" · ".join([*parts, *_used(tree)]), style=style)
 
 
 def _labels(tree: Tree, overlay: Overlay) -> dict[str, str]:
-    recorded = tree.started.labels if tree.started else {}
-    return recorded | {label["key"]: label["value"] for label in overlay.labels}
+    return overlay.over_labels(tree.started.labels if tree.started else {})
+
+
+def _given(tree: Tree) -> dict[str, Any]:
+    given = tree.started.init_params.get("vars") if tree.started else None
+    return given if isinstance(given, dict) else {}
+
+
+def _origin(tree: Tree) -> str | None:
+    """What the run repeats or goes on from; `None`: it is a run of its own."""
+    run = tree.started
+    if run is None:
+        return None
+    if run.origin:
+        return f"recorded elsewhere: {run.origin}"
+    if run.rerun_of:
+        return f"rerun of {run.rerun_of}"
+    if run.replay:
+        of = run.replay.parent_trajectory_id
+        return f"{run.replay.mode} of {of}" if of else f"{run.replay.mode} of a recording"
+    return f"attempt {run.attempt.number} after {run.attempt.parent_trajectory_id}" if run.attempt else None
 
 
 def _used(tree: Tree) -> Iterator[str]:
@@ -78,7 +98,7 @@ def _used(tree: Tree) -> Iterator[str]:
         yield f"${tree.usage.cost_usd:.4f}"
 
 
-def _head(tree: Tree) -> Iterator[Text]:
+def _head(tree: Tree, overlay: Overlay) -> Iterator[Text]:
     run, sandbox = tree.started, tree.sandbox
     if run is None:
         yield Text("The beginning of the event log is damaged or gone.", style="yellow")
@@ -88,7 +108,7 @@ def _head(tree: Tree) -> Iterator[Text]:
         name = printable_name(f"{run.collection}/{run.task} {run.trajectory_id}")
         yield Text.assemble((name, "bold"), *(f" · {printable_name(part)}" for part in (*who, *where)))
     when = f"{tree.began[:19].replace('T', ' ')} UTC" if tree.began else ""
-    yield Text.assemble(ending(tree), (f" · {printable_name(when)}", "dim"))
+    yield Text.assemble(ending(tree, overlay), (f" · {printable_name(when)}", "dim"))
 
 
 def _lines(node: Node) -> Iterator[Text]:
@@ -166,8 +186,9 @@ def _notes(tree: Tree) -> Iterator[Text]:
 
 
 def _verdict(tree: Tree) -> Iterator[Text]:
+    reasons = reasons_of(tree)
     if tree.finished and tree.finished.error:
-        yield Text(f"✗ {printable_output(tree.finished.error)}", style="red")
+        yield Text(f"✗ {printable_output(reasons.pop(0))}", style="red")
     if not tree.evaluated:
         return
     yield Text(f"verdict: {tree.evaluated.verdict}", style="bold")
@@ -175,9 +196,9 @@ def _verdict(tree: Tree) -> Iterator[Text]:
         mark, style = _MARKS[found.lack is None]
         what = found.lack or f"{counted(found.files, 'file')}, {decimal(found.bytes)}"
         yield Text(f"  {mark} {printable_name(found.path)}: {what}", style=style)
-    for reason in tree.evaluated.reasons[:_REASONS]:
+    for reason in reasons[:_REASONS]:
         yield Text(f"  ✗ {_one_line(reason)}", style="red")
-    if (more := len(tree.evaluated.reasons) - _REASONS) > 0:
+    if (more := len(reasons) - _REASONS) > 0:
         yield Text(f"  … {counted(more, 'more reason')}", style="red")
     judge = tree.evaluated.judge
     if isinstance(judge, dict):
@@ -201,9 +222,13 @@ def tree_json(tree: Tree, overlay: Overlay) -> dict[str, Any]:
         "task": run.task if run else None,
         "agent": run.init_params.get("agent") if run else None,
         "model": run.init_params.get("model") if run else None,
-        "status": overlay.status or (end.status if end else "running"),
+        "outcome": tree_outcome(tree, overlay),
+        "status": tree_status(tree, overlay),
+        "parameters": _given(tree),
         "labels": _labels(tree, overlay),
         "origin": run.origin if run else None,
+        "rerun_of": run.rerun_of if run else None,
+        "replay": run.replay.model_dump() if run and run.replay else None,
         "error": end.error if end else None,
         "began": tree.began,
         "seconds": end.seconds if end else None,

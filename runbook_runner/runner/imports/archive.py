@@ -108,7 +108,7 @@ def _of_files(members: Iterable[Member], source: str) -> tuple[Imported, dict[st
         origin=f"{form}, {source}",
     )
     unknown = Log(level="warning", message="Only the files were imported; how the run went is not known.")
-    events = [run, unknown, RunFinished(status="completed", seconds=0.0)]
+    events = [run, unknown, RunFinished(status="completed", seconds=0.0, is_known=False)]
     found = Imported(
         form=form,
         events=[Timed(BEGINNING, event) for event in events],

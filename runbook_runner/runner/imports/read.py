@@ -4,11 +4,13 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from runbook_runner.agents.sessions import form_of
 from runbook_runner.core import ids
+from runbook_runner.core.clock import iso, now_iso
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.files import read_bounded, text_of
 from runbook_runner.core.formats.json_toml import plain_json, read_json
@@ -65,8 +67,14 @@ def import_file(
             trajectory_id=trajectory_id or _name(found.trajectory_id),
             files=files,
             replace=replace,
+            without_time=_changed(path),
         )
     return Recorded(folder, collection, task, folder.name, found.form, found.notes)
+
+
+def _changed(path: Path) -> str:
+    """When the file was written, but not in the future: the time of a run whose file tells none."""
+    return min(iso(datetime.fromtimestamp(path.stat().st_mtime, UTC)), now_iso())
 
 
 def _name(wished: str | None) -> str | None:

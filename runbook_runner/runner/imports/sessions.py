@@ -94,7 +94,8 @@ def _events(path: Path, form: Form, facts: Facts, times: list[str], source: str)
             yield Timed(ts, event)
     ended = times[-1] if times else clock.last
     yield Timed(ended, AgentFinished(exit_code=None, ended_by="exit", text=text))
-    yield Timed(ended, RunFinished(status="completed", seconds=max(0.0, seconds_between(begun, ended))))
+    seconds = max(0.0, seconds_between(begun, ended))
+    yield Timed(ended, RunFinished(status="completed", seconds=seconds, is_known=False))
 
 
 def _with_end(lines: Iterator[Line]) -> Iterator[Line]:

@@ -76,6 +76,7 @@ def prepare_rerun(request: RunRequest, ask: Ask | None = None) -> Rerun:
         warnings=about_sandbox(recorded, request.options.sandbox),
         sources=_sources(spec, recorded, request),
     )
+    prepared = replace(prepared, rerun_of=recorded.trajectory_id)
     return Rerun(prepared, recorded, tuple(_changes(recorded, prepared)))
 
 

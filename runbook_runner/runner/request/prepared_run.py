@@ -49,6 +49,8 @@ class PreparedRun:
     options: RunOptions
     attempt: AttemptOf | None = None
     """`None`: the first one."""
+    rerun_of: str | None = None
+    """The trajectory id of the run whose spec this is; `None`: it is no rerun."""
     doubts: tuple[str, ...] = ()
     """What the user should know of the document and of the files beside it, and why the results may not be what was
     meant."""

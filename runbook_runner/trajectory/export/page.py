@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 from runbook_runner.core.events import Artifact, Recorded, Usage
 from runbook_runner.core.redaction import Redactor
 from runbook_runner.core.text import counted, dollars, printable
-from runbook_runner.trajectory.tree import Tree, tree_of
+from runbook_runner.trajectory.tree import Tree, reasons_of, tree_of, tree_outcome
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -66,8 +66,7 @@ def _used(usage: Usage) -> str:
 
 
 def _shown(tree: Tree) -> dict[str, Any]:
-    run, end, evaluated = tree.started, tree.finished, tree.evaluated
-    outcome = evaluated.verdict if evaluated and (not end or end.status == "completed") else None
+    run = tree.started
     instruction = str(run.init_params.get("instruction") or "") if run else ""
     if len(instruction) > _MOST_INSTRUCTION:
         instruction = f"{instruction[:_MOST_INSTRUCTION]}…"
@@ -75,8 +74,8 @@ def _shown(tree: Tree) -> dict[str, Any]:
         "tree": tree,
         "name": f"{run.collection}/{run.task}" if run else "a run",
         "id": run.trajectory_id if run else "",
-        "outcome": outcome or (end.status if end else "not ended"),
-        "reasons": [*([end.error] if end and end.error else []), *(evaluated.reasons[:100] if evaluated else ())],
+        "outcome": tree_outcome(tree) if tree.finished else "not ended",
+        "reasons": reasons_of(tree)[:100],
         "rows": [row for row in _rows(tree) if row[1]],
         "instruction": instruction,
         "missing": list(_missing(tree)),

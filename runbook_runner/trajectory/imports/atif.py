@@ -39,7 +39,8 @@ _VERSION: Final = re.compile(r"ATIF-v1\.(\d{1,4})")
 _NEWEST: Final = 8
 _MOST_LEVELS: Final = 20
 """Subagents in each other."""
-_STATUSES: Final = ("completed", "failed", "cancelled", "archived", "running", "pending")
+_STATUSES: Final = ("completed", "failed", "cancelled", "archived")
+"""Of what is over: one that went on when it was exported has no end that is known."""
 _ENDS: Final = ("exit", "deadline", "idle", "cancel", "lost")
 
 
@@ -197,10 +198,12 @@ class _Reader:
                 )
             )
         status: Any = ours.get("status") if ours.get("status") in _STATUSES else "completed"
+        is_known = ours.get("status") in _STATUSES
         seconds = amount(ours.get("seconds"))
         if seconds is None:
             seconds = max(0.0, seconds_between(self._begun, self._clock.last))
-        yield self._at(RunFinished(status=status, error=text_of(ours.get("error")) or None, seconds=seconds))
+        error = text_of(ours.get("error")) or None
+        yield self._at(RunFinished(status=status, error=error, seconds=seconds, is_known=is_known))
 
 
 def _usage(metrics: dict[str, Any], prefix: str = "") -> Usage:

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final, TypeAlias
 
 from runbook_runner.core import ids
+from runbook_runner.core.clock import now_iso
 from runbook_runner.core.disk.links import open_regular
 from runbook_runner.core.disk.private import FOLDER, private_opener
 from runbook_runner.core.errors import InputError, RecordingError
@@ -27,7 +28,7 @@ from runbook_runner.trajectory.folders import (
     TRAJECTORY_FILE,
     create_parent,
 )
-from runbook_runner.trajectory.imports.imported import Timed
+from runbook_runner.trajectory.imports.imported import BEGINNING, Timed
 from runbook_runner.trajectory.imports.places import inner_path
 from runbook_runner.trajectory.redacted import redacted
 from runbook_runner.trajectory.store import write_fold
@@ -57,13 +58,15 @@ def record_imported(
     files: Mapping[str, Content] | None = None,
     redactor: Redactor | None = None,
     replace: bool = False,
+    without_time: str | None = None,
 ) -> Path:
     """Writes a trajectory folder from events that have times of their own; returns it.
 
     events: the first is a RunStarted, whose names and id become those given here. files: path below the folder →
     content; `results/…` and `inputs/…` stay byte for byte but for the redactor's secrets, all others are cleaned of
     what looks like a key, too. Files below `results/` and `agent/` that no event tells of are recorded as artifacts.
-    trajectory_id: `None` makes a new one. replace: a trajectory of this id in this task makes way.
+    trajectory_id: `None` makes a new one. replace: an import of this id in this task makes way, if it has no more than
+    what comes in its place. without_time: the time of events that have none; `None`: now.
 
     Raises InputError for names that can't be, for an id that is in use, and for more than the bounds above;
     RecordingError when the disk refuses. Nothing is left behind then.
@@ -76,7 +79,7 @@ def record_imported(
     try:
         create_parent(home, parent)
         with _aside(parent, trajectory_id) as folder:
-            run = _Writer(folder, collection, task, trajectory_id, redactor or Redactor())
+            run = _Writer(folder, collection, task, trajectory_id, redactor or Redactor(), without_time or now_iso())
             run.lay(files or {})
             run.write(events)
             write_fold(folder)
@@ -135,10 +138,12 @@ def _put_in_place(folder: Path, target: Path) -> None:
 class _Writer:
     """Lays files into a folder and writes the event log of one run."""
 
-    def __init__(self, folder: Path, collection: str, task: str, trajectory_id: str, redactor: Redactor):
+    def __init__(
+        self, folder: Path, collection: str, task: str, trajectory_id: str, redactor: Redactor, without_time: str
+    ):
         self._folder = folder
         self._names = {"collection": collection, "task": task, "trajectory_id": trajectory_id}
-        self._redactor = redactor
+        self._redactor, self._without_time = redactor, without_time
         self._bytes = self._seq = self._written = 0
         self._scrubbers: dict[Kind, Scrubber] = {
             "result": Scrubber(redactor, "result"),
@@ -209,6 +214,7 @@ class _Writer:
 
     def _append(self, log: io.BufferedWriter, ts: str, event: Event) -> None:
         self._seq += 1
+        ts = self._without_time if ts == BEGINNING else ts
         recorded = Recorded(seq=self._seq, ts=ts, event=redacted(event, self._redactor))
         line = recorded.line().encode("utf-8", "backslashreplace") + b"\n"
         self._written += len(line)

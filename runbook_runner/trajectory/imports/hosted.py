@@ -25,9 +25,19 @@ from runbook_runner.core.events import (
 )
 from runbook_runner.core.formats.json_toml import plain_json
 from runbook_runner.core.formats.numbers import amount, count
-from runbook_runner.trajectory.imports.imported import Imported, Moments, Timed, object_of, objects_of, text_of
+from runbook_runner.trajectory.imports.imported import (
+    BEGINNING,
+    Imported,
+    Moments,
+    Timed,
+    object_of,
+    objects_of,
+    text_of,
+)
+from runbook_runner.trajectory.outcome import UNKNOWN
 
 FORM: Final = "a hosted trajectory"
+_GOES_ON: Final = ("pending", "running")
 _MOST_LABELS = 1000
 _STORED = re.compile(r"[^/]+\.(?P<step>[^/.]+)\.(?P<number>\d{4,9})\.(?P<name>[^/]+)")
 """The last part of a storage key (contract §5.4)."""
@@ -110,9 +120,8 @@ def _free(path: str, used: set[str]) -> str:
 
 def _events(body: dict[str, Any], origin: str) -> Iterator[Timed]:
     init, author = object_of(body.get("init_params")), text_of(body.get("author"))
-    created = moment(body.get("created"))
     steps = {name: object_of(step) for name, step in body["steps"].items()}
-    clock = Moments(created) if created else Moments()
+    clock = Moments(moment(body.get("created")) or _first_time(body, steps))
     begun = clock.last
     configs = object_of(body.get("step_configs"))
     params = object_of(object_of(body.get("attributes")).get("params"))
@@ -133,11 +142,22 @@ def _events(body: dict[str, Any], origin: str) -> Iterator[Timed]:
     error = text_of(body.get("error")) or next(filter(None, (text_of(s.get("error")) for s in steps.values())), None)
     ended = moment(body.get("updated")) or clock.last
     status: Any = body.get("status")
-    if status not in get_args(Status):
+    is_known = status in get_args(Status) and status not in _GOES_ON and params.get("outcome") != UNKNOWN
+    if status in _GOES_ON:
+        yield Timed(ended, Log(level="warning", message=f"It was {status} when it was fetched: its end is not known."))
+    elif status not in get_args(Status):
         yield Timed(ended, Log(level="warning", message=f"The status {str(status)[:100]!r} is not known."))
-        status = "failed" if error else "completed"
+    if not is_known:
+        status, is_known = ("failed", True) if error else ("completed", False)
     seconds = max(0.0, seconds_between(begun, ended))
-    yield Timed(ended, RunFinished(status=status, error=error or None, seconds=seconds))
+    yield Timed(ended, RunFinished(status=status, error=error or None, seconds=seconds, is_known=is_known))
+
+
+def _first_time(body: dict[str, Any], steps: dict[str, dict[str, Any]]) -> str:
+    """The earliest time that it tells, of one that does not say when it was created; BEGINNING when it tells none."""
+    said = [step.get(key) for step in steps.values() for key in ("created", "ended")]
+    said += [event.get("ts") for event in objects_of(body.get("events"))]
+    return min(filter(None, map(moment, [*said, body.get("updated")])), default=BEGINNING)
 
 
 def _in_order(events: list[Timed]) -> list[Timed]:

@@ -8,7 +8,7 @@ from runbook_runner.core.clock import moment
 from runbook_runner.core.events import Event
 
 BEGINNING: Final = "1970-01-01T00:00:00.000000Z"
-"""The time of events whose source says no time at all."""
+"""Stands for the time of events whose source says no time at all, until one is known that may do in its place."""
 
 
 class Timed(NamedTuple):

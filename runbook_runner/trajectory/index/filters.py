@@ -3,15 +3,14 @@
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
 from math import ceil
 from typing import Any, Final
 
-from runbook_runner.core.clock import iso, utc_now
 from runbook_runner.core.errors import InputError
+from runbook_runner.core.formats.ages import moment_of
 from runbook_runner.core.text import did_you_mean
 from runbook_runner.trajectory.index.index import Index
-from runbook_runner.trajectory.index.rows import STATUSES
+from runbook_runner.trajectory.outcome import FAILED, OUTCOMES, STATUSES
 
 VERDICTS: Final = ("pass", "fail", "none")
 SORTS: Final = {
@@ -27,12 +26,12 @@ SORTS: Final = {
 }
 """What lists are sorted by → the column."""
 _SCORE = re.compile(r"(>=|<=|=|>|<)?\s*(\d{1,6}(?:\.\d{1,6})?)")
-_AGE = re.compile(r"(\d{1,5})([mhdw])")
-_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 @dataclass(frozen=True)
 class Filters:
+    outcomes: tuple[str, ...] = ()
+    """Of OUTCOMES; `failed`: all of FAILED."""
     statuses: tuple[str, ...] = ()
     verdicts: tuple[str, ...] = ()
     score: str | None = None
@@ -55,6 +54,10 @@ class Filters:
             parts.append(part)
             values.extend(given)
 
+        if self.outcomes:
+            meant = [one for word in self.outcomes for one in (FAILED if word == "failed" else (word.lower(),))]
+            known = _known(meant, OUTCOMES, "outcome")
+            add(f"outcome IN ({_marks(known)})", *known)
         if self.statuses:
             known = _known(self.statuses, STATUSES, "status")
             add(f"status IN ({_marks(known)})", *known)
@@ -75,6 +78,8 @@ class Filters:
             add(f"({' OR '.join(terms)})")
         for label in self.labels:
             key, sign, value = label.partition("=")
+            if not key.strip():
+                raise InputError(f"{label!r} is not a label.", where="--label", hint="Write it like quality=high.")
             condition = "key = ? AND value = ?" if sign else "key = ?"
             add(f"folder IN (SELECT folder FROM labels WHERE {condition})", key, *([value] if sign else []))
         for column, names in (("agent", self.agents), ("model", self.models)):
@@ -134,47 +139,41 @@ def _score(text: str) -> tuple[str, float]:
     return match[1] or "=", float(match[2])
 
 
-def moment_of(text: str, option: str) -> str:
-    """The ISO timestamp of a date, a time or an age. Raises InputError."""
-    try:
-        if age := _AGE.fullmatch(text):
-            return iso(utc_now() - timedelta(**{_UNITS[age[2]]: int(age[1])}))
-        return date.fromisoformat(text).isoformat() if len(text) == 10 else iso(datetime.fromisoformat(text))
-    except (ValueError, OverflowError):
-        hint = "Write it like 2026-11-01, 2026-11-01T12:00, 7d or 12h."
-        raise InputError(f"{text!r} is not a date or an age.", where=option, hint=hint) from None
-
-
 def stats(index: Index, where: str, values: Sequence[Any]) -> list[dict[str, Any]]:
-    """For each task the object of the contract (§7.9). Prices that are not known are in no sum, and counted."""
+    """For each task the object of the contract (§7.9), and its outcomes: the success rate is that of the runs that
+    passed, failed or ended with an error. Prices that are not known are in no sum, and counted; the sum of none is
+    `None`."""
     groups: dict[tuple[str, str], list[tuple[Any, ...]]] = {}
-    names = "collection, task, status, seconds, tokens, cost_usd, created"
+    names = "collection, task, status, outcome, seconds, tokens, cost_usd, created"
     for collection, task, *rest in index.columns(names, where, values):
         groups.setdefault((collection, task), []).append(tuple(rest))
     return [_stats(*name, rows) for name, rows in sorted(groups.items())]
 
 
 def _stats(collection: str, task: str, rows: list[tuple[Any, ...]]) -> dict[str, Any]:
-    by_status = dict.fromkeys(("completed", "failed", "running", "pending", "cancelled", "archived"), 0)
-    for status, *_ in rows:
+    by_status, by_outcome = dict.fromkeys(STATUSES, 0), dict.fromkeys(OUTCOMES, 0)
+    for status, outcome, *_ in rows:
         if status:
             by_status[status] += 1
-    seconds = sorted(row[1] for row in rows if row[1] is not None)
-    costs = [row[3] for row in rows if row[3] is not None]
-    created = [row[4] for row in rows if row[4]]
-    over = by_status["completed"] + by_status["failed"]
+            by_outcome[outcome] += 1
+    seconds = sorted(row[2] for row in rows if row[2] is not None)
+    tokens = [row[3] for row in rows if row[3] is not None]
+    costs = [row[4] for row in rows if row[4] is not None]
+    created = [row[5] for row in rows if row[5]]
+    over = by_outcome["pass"] + by_outcome["fail"] + by_outcome["error"]
     return {
         "collection": collection,
         "task": task,
         "total": len(rows),
         "by_status": by_status,
-        "success_rate": round(by_status["completed"] / over, 3) if over else None,
+        "by_outcome": by_outcome,
+        "success_rate": round(by_outcome["pass"] / over, 3) if over else None,
         "avg_duration_seconds": round(sum(seconds) / len(seconds), 3) if seconds else None,
         "p50_duration_seconds": _percentile(seconds, 0.5),
         "p95_duration_seconds": _percentile(seconds, 0.95),
-        "total_tokens": sum(row[2] or 0 for row in rows),
-        "total_cost_usd": round(sum(costs), 6),
-        "unknown_cost_runs": sum(row[3] is None and bool(row[2]) for row in rows),
+        "total_tokens": sum(tokens) if tokens else None,
+        "total_cost_usd": round(sum(costs), 6) if costs else None,
+        "unknown_cost_runs": sum(row[4] is None for row in rows),
         "first_run": min(created, default=None),
         "last_run": max(created, default=None),
     }

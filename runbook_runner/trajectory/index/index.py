@@ -21,7 +21,7 @@ from runbook_runner.trajectory.folders import TRAJECTORIES
 from runbook_runner.trajectory.index.rows import RACY_NS, Read, Row, read_row, stamp_of
 
 FOLDER: Final = "index"
-_VERSION = 2
+_VERSION = 3
 _PATIENCE_S = 5.0
 _BATCH = 2000
 _TIMES = 5  # that rows which change while they are read are read again
@@ -34,6 +34,7 @@ CREATE INDEX by_created ON runs (created, folder);
 CREATE INDEX by_task ON runs (collection, task, mtime_ns, id);
 CREATE INDEX by_id ON runs (id);
 CREATE INDEX by_status ON runs (status, created);
+CREATE INDEX by_outcome ON runs (outcome, created);
 CREATE INDEX by_model ON runs (model, created);
 CREATE INDEX by_agent ON runs (agent, created);
 CREATE INDEX by_name ON runs (task, collection, created);

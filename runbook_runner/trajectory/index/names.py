@@ -8,21 +8,34 @@ from runbook_runner.core import ids
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.files import is_file
 from runbook_runner.core.text import did_you_mean
-from runbook_runner.trajectory.folders import EVENTS_FILE, TRAJECTORIES, UnknownTrajectoryError
+from runbook_runner.trajectory.folders import (
+    EVENTS_FILE,
+    MISSION_FILE,
+    SPEC_FILE,
+    TRAJECTORIES,
+    TRAJECTORY_FILE,
+    UnknownTrajectoryError,
+)
 from runbook_runner.trajectory.index.index import Index, with_index
 from runbook_runner.trajectory.index.rows import Row
+from runbook_runner.trajectory.outcome import FAILED
+from runbook_runner.trajectory.overlay import LABELS_FILE
 
-NAMES_HELP: Final = "A trajectory folder, an id or its first characters, @last or @last-failed."
-_SPECIAL: Final = {"@last": "1", "@last-failed": "(status IN ('failed', 'cancelled') OR verdict = 'fail')"}
+_SPECIAL: Final = {"@last": "1", "@last-failed": f"outcome IN {FAILED}"}
+_FILES: Final = (TRAJECTORY_FILE, EVENTS_FILE, SPEC_FILE, MISSION_FILE, LABELS_FILE)
 _SHORTEST = 3
 _MOST_TOLD = 20
 _LATEST = "created DESC, folder DESC"
 
 
 def find_folder(home: Path, name: str) -> Path:
-    """A trajectory's folder. name: see NAMES_HELP; also `COLLECTION/TASK/ID`. Raises InputError."""
-    if "\0" not in name and is_file(Path(name) / EVENTS_FILE):
-        return Path(name).absolute()
+    """A trajectory's folder. name: that folder or a file that this program has written into it, an id or its first
+    characters, `COLLECTION/TASK/ID`, `@last` or `@last-failed`. Raises InputError."""
+    if "\0" not in name:
+        path = Path(name)
+        path = path.parent if path.name in _FILES and is_file(path) else path
+        if is_file(path / EVENTS_FILE):
+            return path.absolute()
     if name.startswith("@"):
         return _special(home, name)
     found, meant = _with_id(home, name), "the id"
@@ -46,8 +59,11 @@ def _special(home: Path, name: str) -> Path:
     with_log = (path for row in rows if is_file((path := folder_of(home, row)) / EVENTS_FILE))
     if latest := next(with_log, None):
         return latest
-    what = "has failed yet" if name == "@last-failed" else "is recorded yet"
-    raise UnknownTrajectoryError(f"No run {what} in {home}.", hint="RUNBOOK_HOME says where to look.")
+    if name == "@last-failed":
+        said = f"No run in {home} has ended with FAIL, ERROR or CANCELLED."
+    else:
+        said = f"No run is recorded yet in {home}."
+    raise UnknownTrajectoryError(said, hint="RUNBOOK_HOME says where to look.")
 
 
 def folder_of(home: Path, row: Row) -> Path:

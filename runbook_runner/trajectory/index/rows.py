@@ -11,12 +11,13 @@ from typing import Any, Final, NamedTuple
 from runbook_runner.core.disk.links import open_regular
 from runbook_runner.core.text import encodable
 from runbook_runner.trajectory.folders import EVENTS_FILE, TRAJECTORY_FILE
+from runbook_runner.trajectory.outcome import STATUSES, UNKNOWN, outcome_of, status_of
 from runbook_runner.trajectory.overlay import LABELS_FILE, MOST_BYTES, overlay_as_far_as_known
 
 RACY_NS: Final = 2_000_000_000
 """A file that was changed so shortly before it was read may change again within the same tick of its clock."""
-STATUSES: Final = ("pending", "running", "completed", "failed", "cancelled", "archived")
-_MOST_TEXT, _MOST_LABELS = 500, 200
+KINDS: Final = ("run", "replay", "fork", "rerun", "attempt", "import")
+_MOST_TEXT, _MOST_LABELS, _MOST_PARAMS = 500, 200, 200
 _MOST_FIRST_LINE, _MOST_END = 16 << 20, 1 << 16
 _BROKEN = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
@@ -32,6 +33,14 @@ class Row(NamedTuple):
     status: str | None
     """`None`: see `problem`."""
     verdict: str | None
+    outcome: str
+    """See `trajectory.outcome`."""
+    kind: str
+    """One of KINDS."""
+    of: str | None
+    """The id of the run that it repeats or goes on from, or where it was recorded; `None`: it is a run of its own."""
+    params: str
+    """What was given, shortened: `name=Ada n=3`."""
     score: float | None
     agent: str | None
     model: str | None
@@ -125,8 +134,18 @@ def _from_log(path: Path) -> dict[str, Any]:
         "updated": last.get("ts") or first["ts"],
         "init_params": first.get("init_params"),
         "labels": labels,
+        "attributes": {"params": _params_of(first, last if over else {})},
         "steps": {"run": {"duration_seconds": last.get("seconds")}} if over else {},
     }
+
+
+def _params_of(first: dict[str, Any], end: dict[str, Any]) -> dict[str, Any]:
+    """As the fold has them, as far as the list needs them."""
+    replay, attempt = _object(first.get("replay")), _object(first.get("attempt"))
+    params = {"origin": first.get("origin"), "rerun_of": first.get("rerun_of")}
+    params |= {"replay": replay, "parent_trajectory_id": replay.get("parent_trajectory_id")} if replay else {}
+    params |= {"attempt": attempt, "parent_trajectory_id": attempt.get("parent_trajectory_id")} if attempt else {}
+    return params | ({"outcome": UNKNOWN} if end.get("is_known") is False else {})
 
 
 def _last(lines: list[bytes]) -> dict[str, Any]:
@@ -145,7 +164,10 @@ def _read(folder: str, body: dict[str, Any], problem: str | None, stamp: str, mt
     step = _object(next(reversed(steps.values()), None))
     outputs = _object(step.get("outputs"))
     usage = _object(outputs.get("usage"))
-    status = body.get("status") if body.get("status") in STATUSES else None
+    status = status_of(body)
+    status = status if status in STATUSES else None
+    verdict = _text(outputs.get("verdict"))
+    kind, of = _kind(_object(_object(body.get("attributes")).get("params")))
     if status is None and problem is None:
         problem = "it has no status that this version knows"
     row = Row(
@@ -154,14 +176,18 @@ def _read(folder: str, body: dict[str, Any], problem: str | None, stamp: str, mt
         task=encodable(task),
         id=encodable(name),
         status=status,
-        verdict=_text(outputs.get("verdict")),
+        verdict=verdict,
+        outcome=outcome_of(status, verdict),
+        kind=kind,
+        of=of,
+        params=_given(params),
         score=_score(body),
         agent=_text(params.get("agent")),
         model=_text(params.get("model")),
         created=_text(body.get("created")),
         updated=_text(body.get("updated")),
         seconds=_number(step.get("duration_seconds")),
-        tokens=_whole(usage.get("total_tokens")),
+        tokens=_tokens(usage, kind),
         cost_usd=_number(usage.get("cost_usd")),
         error=_text(body.get("error")),
         problem=problem,
@@ -172,6 +198,31 @@ def _read(folder: str, body: dict[str, Any], problem: str | None, stamp: str, mt
     labels = [label for label in body.get("labels") or () if isinstance(label, dict)][:_MOST_LABELS]
     pairs = ((_text(label.get("key")), _text(str(label.get("value")))) for label in labels)
     return Read(row, {key: value or "" for key, value in pairs if key})
+
+
+def _tokens(usage: dict[str, Any], kind: str) -> int | None:
+    """Of an import 0 means that they were not recorded."""
+    tokens = _whole(usage.get("total_tokens"))
+    return tokens or None if kind == "import" and not usage.get("api_calls") else tokens
+
+
+def _kind(params: dict[str, Any]) -> tuple[str, str | None]:
+    """params: of the attributes."""
+    if origin := _text(params.get("origin")):
+        return "import", origin
+    if parent := _text(params.get("rerun_of")):
+        return "rerun", parent
+    parent = _text(params.get("parent_trajectory_id"))
+    if replay := _object(params.get("replay")):
+        return ("fork" if replay.get("mode") == "fork" else "replay"), parent
+    return ("attempt", parent) if params.get("attempt") else ("run", None)
+
+
+def _given(params: dict[str, Any]) -> str:
+    given = _object(params.get("vars"))
+    told = [f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in given.items()]
+    text = encodable(" ".join(" ".join(told)[: 4 * _MOST_PARAMS].split()))
+    return text if len(text) <= _MOST_PARAMS else f"{text[:_MOST_PARAMS]}…"
 
 
 def _score(body: dict[str, Any]) -> float | None:

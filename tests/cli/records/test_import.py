@@ -1,6 +1,7 @@
 """`runbook export` and `runbook import`: the same run, on the way through every format."""
 
 import json
+import os
 import zipfile
 
 import pytest
@@ -102,3 +103,57 @@ def test_spans_go_to_a_file_and_only_to_an_address_that_is_one(runbook, ran):
         assert (done.code, "not an http" in done.err) == (2, True)
     done = runbook("export", ran["trajectory_id"], "--format", "otel", "--endpoint", "http://127.0.0.1:9")
     assert (done.code, "did not take the spans" in done.err) == (3, True)
+
+
+FOREIGN = {
+    "schema_version": "ATIF-v1.6",
+    "session_id": "abc",
+    "agent": {"name": "other", "version": "1"},
+    "steps": [{"step_id": 1, "source": "user", "message": "do"}, {"step_id": 2, "source": "agent", "message": "done"}],
+}
+
+
+@pytest.fixture
+def foreign(runbook):
+    """An ATIF file of another program, which says neither how the run ended nor when it was."""
+    file = runbook.cwd / "foreign.json"
+    file.write_text(json.dumps(FOREIGN))
+    os.utime(file, (1_790_000_000, 1_790_000_000))
+    return file
+
+
+def test_an_end_that_is_not_known_is_said_to_be_unknown_everywhere(runbook, foreign):
+    assert runbook("import", foreign).code == 0
+    (row,) = runbook("runs", "list", "--json").json["runs"]
+    assert (row["outcome"], row["status"], row["verdict"], row["cost_usd"]) == ("unknown", "unknown", None, None)
+    assert (row["kind"], row["of"], row["total_tokens"]) == ("import", "ATIF-v1.6 file foreign.json", None)
+    assert "UNKNOWN" in runbook("runs", "list").out
+    assert runbook("runs", "list", "--status", "completed", "--json").json["runs"] == []
+    shown = runbook("runs", "show", "abc")
+    assert shown.out.splitlines()[1].startswith("UNKNOWN · ")
+    assert runbook("runs", "show", "abc", "--json").json["outcome"] == "unknown"
+    (task,) = runbook("runs", "stats", "--json").json["tasks"]
+    assert (task["success_rate"], task["total_cost_usd"], task["by_outcome"]["unknown"]) == (None, None, 1)
+    runbook("export", "abc", "--format", "html", "-o", runbook.cwd / "run.html")
+    assert ">unknown</span></h1>" in (runbook.cwd / "run.html").read_text()
+    assert runbook("runs", "label", "abc", "--status", "completed").code == 0
+    assert runbook("runs", "show", "abc", "--json").json["status"] == "completed", "that is what the user says"
+
+
+def test_a_run_without_a_date_has_that_of_its_file(runbook, foreign):
+    assert runbook("import", foreign).code == 0
+    (row,) = runbook("runs", "list", "--json").json["runs"]
+    assert row["created"] == "2026-09-21T14:13:20.000000Z"
+
+
+def test_a_hosted_run_without_a_date_has_that_of_its_first_step(runbook, ran):
+    file = runbook.cwd / "hosted.json"
+    runbook("export", ran["trajectory_id"], "--format", "jetty", "-o", file)
+    body = json.loads(file.read_text())
+    del body["created"]
+    file.write_text(json.dumps({**body, "status": "running"}))
+    done = runbook("import", file, "--id", "0123abcd", "--json")
+    folder = runbook.cwd / done.json["path"]
+    made = json.loads((folder / "trajectory.json").read_text())
+    assert made["created"] == body["steps"]["run"]["created"]
+    assert runbook("runs", "show", "0123abcd", "--json").json["status"] == "unknown", "it goes on elsewhere, not here"

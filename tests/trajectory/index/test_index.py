@@ -296,7 +296,7 @@ def test_a_run_is_found_by_each_of_its_names(home: Path, add: Add) -> None:
     [
         ("aaaa0011", "Did you mean 'aaaa0001'?"),
         ("@lst", "Did you mean '@last'?"),
-        ("@last-failed", "No run has failed yet"),
+        ("@last-failed", "has ended with FAIL, ERROR or CANCELLED"),
         ("../../../etc", "There is no trajectory"),
         ("acme/../t", "There is no trajectory"),
         ("a\0b", "There is no trajectory"),

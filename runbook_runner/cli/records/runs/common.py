@@ -1,18 +1,25 @@
 """Command line, records: the argument that names a run, and the options that choose among runs."""
 
 import argparse
+import os
 from pathlib import Path
 from typing import Any
 
 from runbook_runner.cli.options import REPEATED
+from runbook_runner.core.files import is_folder
+from runbook_runner.core.formats.ages import EXAMPLES
 from runbook_runner.core.settings import Settings
 from runbook_runner.core.text import decoded_name
 from runbook_runner.trajectory.folders import TRAJECTORIES
 from runbook_runner.trajectory.index.filters import Filters
 from runbook_runner.trajectory.index.names import find_folder
 from runbook_runner.trajectory.index.rows import Row
+from runbook_runner.trajectory.outcome import FAILED, OUTCOMES, STATUSES
 
-RUN_HELP = "A run: its id, the beginning of it, its trajectory folder, @last or @last-failed."
+RUN_HELP = (
+    "A run: its id, the beginning of it, its trajectory folder, @last, or @last-failed: the last that ended with FAIL, "
+    "ERROR or CANCELLED."
+)
 
 
 def add_run(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +34,8 @@ def folder_of(name: str) -> Path:
 def add_filters(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("Which runs")
     for option, name, metavar, text in (
-        ("--status", "statuses", "STATUS", "Of this status: pending, running, completed, failed, cancelled, archived."),
+        ("--outcome", "outcomes", "OUTCOME", f"That ended so: {', '.join(OUTCOMES)}; failed: {', '.join(FAILED)}."),
+        ("--status", "statuses", "STATUS", f"Of this status in trajectory.json: {', '.join(STATUSES)}."),
         ("--verdict", "verdicts", "pass|fail|none", "Of this verdict; none: it was not evaluated."),
         ("--task", "tasks", "TASK", "Of this task, or COLLECTION/TASK; * stands for any characters."),
         ("--label", "labels", "KEY[=VALUE]", "With this label; of several, with all of them."),
@@ -36,15 +44,27 @@ def add_filters(parser: argparse.ArgumentParser) -> None:
     ):
         group.add_argument(option, dest=name, **REPEATED, metavar=metavar, help=f"{text} May be repeated.")
     group.add_argument("--score", metavar="SCORE", help="Whose judge's mean score is so: 4, '>=4', '<3.5'.")
-    when = "2026-11-01, 2026-11-01T12:00, 7d or 12h."
+    when = f"{EXAMPLES}."
     group.add_argument("--since", metavar="DATE|AGE", help=f"Created since then: {when}")
     group.add_argument("--before", metavar="DATE|AGE", help=f"Created before then: {when}")
 
 
 def filters_of(arguments: argparse.Namespace) -> Filters:
-    several = ("statuses", "verdicts", "tasks", "labels", "agents", "models")
+    several = ("outcomes", "statuses", "verdicts", "tasks", "labels", "agents", "models")
     given: dict[str, Any] = {name: tuple(getattr(arguments, name)) for name in several}
     return Filters(score=arguments.score, since=arguments.since, before=arguments.before, **given)
+
+
+def no_run(home: Path, *, is_filtered: bool) -> str:
+    """Why a list is empty."""
+    if os.environ.get("RUNBOOK_HOME") and not is_folder(home):
+        return f"RUNBOOK_HOME is {home}, and there is no such folder."
+    return f"No run is like that in {home}." if is_filtered else f"No run is recorded in {home}."
+
+
+def told(value: float | str | None, form: str = "") -> str:
+    """For a cell of a table: `-` is what is not known, and 0 is 0."""
+    return "-" if value is None or value == "" else format(value, form)
 
 
 def row_json(home: Path, row: Row) -> dict[str, Any]:
@@ -52,9 +72,13 @@ def row_json(home: Path, row: Row) -> dict[str, Any]:
         "trajectory_id": row.id,
         "collection": row.collection,
         "task": row.task,
+        "outcome": row.outcome,
         "status": row.status,
         "verdict": row.verdict,
         "score": row.score,
+        "kind": row.kind,
+        "of": row.of,
+        "parameters": row.params,
         "agent": row.agent,
         "model": row.model,
         "created": row.created,

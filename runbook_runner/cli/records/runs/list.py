@@ -4,24 +4,30 @@ import argparse
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
 from runbook_runner.cli.options import add_json
-from runbook_runner.cli.records.runs.common import add_filters, filters_of, row_json
+from runbook_runner.cli.records.runs.common import add_filters, filters_of, no_run, row_json, told
 from runbook_runner.cli.ui.columns import Column, print_columns
 from runbook_runner.cli.ui.output import put_json
 from runbook_runner.core.errors import ExitCode, InputError, NotReadyError
 from runbook_runner.core.settings import Settings, user_data
+from runbook_runner.core.text import counted
 from runbook_runner.trajectory.folders import TRAJECTORIES
 from runbook_runner.trajectory.index.filters import SORTS, order_by
 from runbook_runner.trajectory.index.index import Index, with_index
 from runbook_runner.trajectory.index.rows import Row, read_row
+from runbook_runner.trajectory.outcome import ABOUT
 
-DESCRIPTION = """\
-The latest first. A run without an end that no process of yours runs is `dead`: `runbook clean` finishes it.
-With --json and for --status, such a run is `running`, and its `alive` is false. An index in your data folder
-(RUNBOOK_DATA) makes lists fast; it is brought up to date at each use, and `runbook runs reindex` makes it anew. A price
-that is not known is shown as ?.
+DESCRIPTION = f"""\
+The latest first, times in UTC. How it ended is one word, the same as in the summary of a run, in pages and in
+`runbook runs stats`:
+
+{ABOUT}
+With --json and for --outcome a DEAD run is `running`, and its `alive` is false; `runbook clean` finishes it. The status
+is how the run itself went (completed, failed, cancelled, …) and the verdict what its evaluation found, both as in
+trajectory.json; an import that says nothing of its end has the status unknown. FROM is what a run repeats or goes on
+from: another run, or, of an import, what was imported. - is what is not known. An index in your data folder
+(RUNBOOK_DATA) makes lists fast; it is brought up to date at each use, and `runbook runs reindex` makes it anew.
 
 Exit codes: 0 shown, 2 bad input, 3 RUNBOOK_HOME is not a folder.
 """
@@ -30,24 +36,29 @@ _LIMIT = 20
 _MOST = 100_000
 _COLUMNS = (
     Column("ID"),
-    Column("STATUS"),
-    Column("VERDICT"),
+    Column("OUTCOME"),
     Column("TASK", shrinks=True),
     Column("CREATED", 1),
     Column("SECONDS", 2, right=True),
     Column("USD", 3, right=True),
-    Column("SCORE", 5, right=True),
+    Column("FROM", 7, shrinks=True),
+    Column("PARAMETERS", 9, shrinks=True),
+    Column("SCORE", 8, right=True),
     Column("AGENT", 4, shrinks=True),
-    Column("MODEL", 6, shrinks=True),
-    Column("TOKENS", 7, right=True),
-    Column("LABELS", 8, shrinks=True),
+    Column("MODEL", 5, shrinks=True),
+    Column("TOKENS", 6, right=True),
+    Column("LABELS", 10, shrinks=True),
 )
+_RARE = 7
+"""The least rank of columns that most runs have nothing in."""
 _STYLES = {
-    "completed": "good",
-    "failed": "bad",
+    "pass": "good",
+    "fail": "bad",
+    "error": "bad",
     "cancelled": "busy",
     "running": "busy",
     "dead": "bad",
+    "damaged": "bad",
     "archived": "faint",
 }
 
@@ -87,8 +98,8 @@ def execute(arguments: argparse.Namespace) -> int:
         put_json({"runs": runs, **page})
         return ExitCode.PASS
     if rows:
-        shown_rows = [(row._replace(status="dead") if row.folder in dead else row, labels) for row, labels in rows]
-        print_columns(_COLUMNS, [_cells(*one) for one in shown_rows], [_style(row) for row, _ in shown_rows])
+        shown_rows = [(row._replace(outcome="dead") if row.folder in dead else row, labels) for row, labels in rows]
+        _print([_cells(*one) for one in shown_rows], [_style(row) for row, _ in shown_rows])
     for row, _ in rows:
         if row.problem:
             sys.stderr.write(f"warning: {row.id} can't be read: {row.problem}\n")
@@ -96,13 +107,23 @@ def execute(arguments: argparse.Namespace) -> int:
         sys.stderr.write(
             "hint: No process of yours runs the dead runs; `runbook clean` collects what they have left.\n"
         )
-    if len(rows) < total:
-        shown = f"{first + 1} to {first + len(rows)}" if rows else "none"
-        sys.stdout.write(f"{shown} of {total:,}" + (f"; --page {arguments.page + 1} shows more\n" if more else "\n"))
+    if not total:
+        sys.stdout.write(f"{hint or no_run(home, is_filtered=where != '1')}\n")
     elif not rows:
-        where_to = hint or (f"No run is like that in {home}." if where != "1" else f"No run is recorded in {home}.")
-        sys.stdout.write(f"{where_to}\n")
+        pages = -(-total // arguments.limit)
+        sys.stdout.write(
+            f"There is no page {arguments.page:,}: {counted(total, 'run')} are {counted(pages, 'page')}.\n"
+        )
+    elif len(rows) < total:
+        shown = f"{first + 1:,} to {first + len(rows):,} of {total:,}"
+        sys.stdout.write(shown + (f"; --page {arguments.page + 1} shows more\n" if more else "\n"))
     return ExitCode.PASS
+
+
+def _print(cells: list[list[str]], styles: list[str | None]) -> None:
+    """Without the columns in which no run has anything."""
+    kept = [n for n, column in enumerate(_COLUMNS) if column.rank < _RARE or any(row[n].strip("-") for row in cells)]
+    print_columns([_COLUMNS[n] for n in kept], [[row[n] for n in kept] for row in cells], styles)
 
 
 def _dead(home: Path, running: list[Row]) -> set[str]:
@@ -127,25 +148,22 @@ def _alive(row: Row, dead: set[str]) -> bool | None:
 
 
 def _style(row: Row) -> str | None:
-    return "bad" if row.verdict == "fail" or row.problem else _STYLES.get(row.status or "")
+    return _STYLES.get(row.outcome)
 
 
 def _cells(row: Row, labels: dict[str, str]) -> list[str]:
-    def number(value: Any, form: str) -> str:
-        return "" if value is None else format(value, form)
-
-    cost = "?" if row.cost_usd is None and row.tokens else number(row.cost_usd, ".4f")
     return [
         row.id,
-        row.status or "damaged",
-        row.verdict or "",
+        row.outcome.upper(),
         f"{row.collection}/{row.task}",
-        (row.created or "")[:16].replace("T", " "),
-        number(row.seconds, ".1f"),
-        cost,
-        number(row.score, ".2f"),
-        row.agent or "",
-        row.model or "",
-        number(row.tokens, ","),
+        told((row.created or "")[:16].replace("T", " ")),
+        told(row.seconds, ".1f"),
+        told(row.cost_usd, ".4f"),
+        "" if row.kind == "run" else f"{row.kind} of {row.of or 'a recording'}",
+        row.params,
+        told(row.score, ".2f"),
+        told(row.agent),
+        told(row.model),
+        told(row.tokens, ","),
         " ".join(f"{key}={value}" for key, value in labels.items()),
     ]

@@ -17,7 +17,7 @@ from runbook_runner.core.text import printable_output
 from runbook_runner.runner.cancellation import Cancellation
 from runbook_runner.runner.recovery.claims import is_alive
 from runbook_runner.trajectory.store import follow_events, read_events
-from runbook_runner.trajectory.tree import Builder, Tree
+from runbook_runner.trajectory.tree import Builder, Tree, reasons_of
 
 DESCRIPTION = """\
 The lines are those that the run shows while it runs. With --follow it goes on until the run has ended or its process is
@@ -63,8 +63,7 @@ def _show(events: Iterator[Recorded], *, is_live: bool) -> Tree:
     tree = builder.tree
     if tree.finished:
         console.print(ending(tree), soft_wrap=True)
-        reasons = (tree.finished.error,) if tree.finished.error else tree.evaluated.reasons if tree.evaluated else ()
-        for reason in reasons:
+        for reason in reasons_of(tree):
             console.print(f"  {printable_output(reason)}", style="red", soft_wrap=True)
     return tree
 

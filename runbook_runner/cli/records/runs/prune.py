@@ -9,11 +9,11 @@ from runbook_runner.cli.options import add_dry_run, add_json
 from runbook_runner.cli.records.runs.common import add_filters, filters_of
 from runbook_runner.cli.ui.output import put_json, warn
 from runbook_runner.core.errors import ExitCode, InputError, RunbookError
+from runbook_runner.core.formats.ages import EXAMPLES, moment_of
 from runbook_runner.core.settings import Settings
 from runbook_runner.core.text import counted
 from runbook_runner.runner.recovery.removal import may_be_pruned, remove_rest, remove_run, size_of
 from runbook_runner.trajectory.folders import TRAJECTORIES
-from runbook_runner.trajectory.index.filters import moment_of
 from runbook_runner.trajectory.index.index import with_index
 
 DESCRIPTION = """\
@@ -32,7 +32,7 @@ _ALL = 1 << 40
 def declare(parser: argparse.ArgumentParser) -> None:
     rules = parser.add_argument_group("What is removed")
     rules.add_argument("--keep", type=int, metavar="N", help="All but the latest so many of each task.")
-    rules.add_argument("--older-than", metavar="DATE|AGE", help="What was created before that: 2026-11-01, 30d.")
+    rules.add_argument("--older-than", metavar="DATE|AGE", help=f"What was created before that: {EXAMPLES}.")
     rules.add_argument("--max-size", metavar="SIZE", help="The oldest, until all take no more than that: 500M, 10G.")
     add_filters(parser)
     add_dry_run(parser, "Show what would be removed; remove nothing.")

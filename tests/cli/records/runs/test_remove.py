@@ -50,14 +50,14 @@ def test_a_dead_run_is_listed_as_such_and_a_live_one_is_not(runbook: Any, live: 
     (row,) = runbook("runs", "list", "--json").json["runs"]
     assert (row["status"], row["alive"]) == ("running", True)
     seen = runbook("runs", "list")
-    assert " running " in seen.out
+    assert " RUNNING " in seen.out
     assert "clean" not in seen.err
     process.kill()
     process.communicate(timeout=60)
     (row,) = runbook("runs", "list", "--json").json["runs"]
     assert (row["status"], row["alive"]) == ("running", False)
     seen = runbook("runs", "list")
-    assert " dead " in seen.out
+    assert " DEAD " in seen.out
     assert "`runbook clean` collects" in seen.err
     assert runbook("clean").code == 0
     (row,) = runbook("runs", "list", "--json").json["runs"]

@@ -1,0 +1,35 @@
+"""Trajectory: the one word for how a run ended, which the summary of a run, lists, pages and statistics use.
+
+Without pydantic, which is slow. `status` and `verdict` are the contract's: how the run itself went, and what the
+evaluation has found."""
+
+from typing import Any, Final
+
+UNKNOWN: Final = "unknown"
+"""Also the status of an import that does not say how its run ended; in `trajectory.json`, whose statuses are those of
+the contract, it is `completed`, and `attributes.params.outcome` says this word."""
+STATUSES: Final = ("pending", "running", "completed", "failed", "cancelled", "archived", UNKNOWN)
+OUTCOMES: Final = ("pass", "fail", "error", "cancelled", UNKNOWN, "pending", "running", "archived")
+FAILED: Final = ("fail", "error", "cancelled")
+"""What `@last-failed` looks for."""
+ABOUT: Final = """\
+PASS: the agent ended well and the verdict is pass. FAIL: it ended well and the verdict is fail. ERROR: the agent
+failed, was ended at a limit, or something of this machine did. CANCELLED: it was interrupted. UNKNOWN: there is no
+verdict, as of an import that does not say how its run ended. RUNNING: it goes on; DEAD: no process of yours runs it.
+ARCHIVED: put aside with `runbook runs label`.
+"""
+
+
+def outcome_of(status: str | None, verdict: str | None) -> str:
+    """One of OUTCOMES; `damaged` for a status that is not one. status: one of STATUSES."""
+    if status == "completed":
+        return verdict if verdict in ("pass", "fail") else UNKNOWN
+    return {"failed": "error", None: "damaged"}.get(status) or str(status)
+
+
+def status_of(body: dict[str, Any]) -> Any:
+    """body: of a trajectory.json, with its overlay."""
+    status, attributes = body.get("status"), body.get("attributes")
+    params = attributes.get("params") if isinstance(attributes, dict) else None
+    is_unknown = status == "completed" and isinstance(params, dict) and params.get("outcome") == UNKNOWN
+    return UNKNOWN if is_unknown else status
