@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from runbook_runner.core.disk.links import open_regular
+from runbook_runner.core.disk.walk import MOST_RECORDED, files_below
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.events import Recorded, ToolCalled, Usage
 from runbook_runner.core.files import is_file, is_folder, read_stream
@@ -21,8 +22,9 @@ from runbook_runner.trajectory.diff.calls import Pair, aligned, first_difference
 from runbook_runner.trajectory.diff.results import ResultsCompared, compare_results, diff_of_texts
 from runbook_runner.trajectory.folders import EVENTS_FILE, MOST_SPEC_BYTES, RESULTS, SPEC_FILE
 from runbook_runner.trajectory.index.names import find_folder
+from runbook_runner.trajectory.outcome import UNKNOWN
 from runbook_runner.trajectory.store import read_events, require_no_links
-from runbook_runner.trajectory.tree import Tree, said_of, tree_of
+from runbook_runner.trajectory.tree import Tree, said_of, tree_of, tree_status
 
 _MOST_CALLS: Final = 20_000
 _MOST_BY_TYPE: Final = 50
@@ -30,6 +32,9 @@ _MOST_BY_TYPE: Final = 50
 _COMPARED: Final = ("title", "agent", "model", "provider", "snapshot", "image", "apt_packages", "inputs", "mcp_servers",
                     "outputs", "criteria", "judge", "limits", "network")  # fmt: skip
 """What of the spec is compared, beside the mission and the parameters."""
+_NOT_GIVEN: Final = "not given: the runbook's default"
+_NAMES: Final = ("path", "name", "id", "criterion")
+_MOST_LINES: Final = 1_000
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,17 @@ class Side:
     """Empty when it is not recorded."""
     calls: tuple[ToolCalled, ...] = ()
     """The first 20,000."""
+
+    @property
+    def mission(self) -> str:
+        """Empty when it is not recorded."""
+        said = self.tree.started.init_params.get("instruction") if self.tree and self.tree.started else ""
+        return str(self.spec.get("mission") or said or "")
+
+    @property
+    def is_import(self) -> bool:
+        """What it does not say is not known."""
+        return bool(self.tree and self.tree.started and self.tree.started.origin)
 
     @property
     def app(self) -> str:
@@ -119,7 +135,11 @@ def read_side(home: Path, name: str) -> Side:
     """name: as `find_folder` takes it, or a folder of expected results. Raises InputError."""
     is_path = is_folder(name) and not is_file(Path(name) / EVENTS_FILE)
     if is_path:
-        return Side(name, Path(name).absolute(), Path(name).absolute())
+        side = Side(name, Path(name).absolute(), Path(name).absolute())
+        if not files_below(side.results, most=MOST_RECORDED):
+            hint = "Give a run, or a folder of expected results."
+            raise InputError("There is no file in this folder.", where=name, hint=hint)
+        return side
     folder = find_folder(home, name)
     require_no_links(folder)
     calls: list[ToolCalled] = []
@@ -141,10 +161,11 @@ def diff(one: Side, two: Side) -> Diff:
     by_type = {path: compare_files(one.results, two.results, Path(path), clean=clean) for path in read}
     if one.tree is None or two.tree is None:
         return Diff(one, two, (), "", (), (), (), None, results, by_type)
-    before, after = (str(side.spec.get("mission") or "") for side in (one, two))
+    missions = (one.mission, two.mission)
+    mission = diff_of_texts(*missions, one.name, two.name, 80) if all(missions) else ""
     return Diff(
-        one, two, tuple(_spec_changes(one, two)), diff_of_texts(before, after, one.name, two.name, 80),
-        tuple(_outcome_changes(one.tree, two.tree)), tuple(_phases(one.tree, two.tree)),
+        one, two, tuple(_spec_changes(one, two)), mission, tuple(_outcome_changes(one, two)),
+        tuple(_phases(one.tree, two.tree)),
         tuple(_usage(one.tree.usage, two.tree.usage)), _calls(one, two), results, by_type,
     )  # fmt: skip
 
@@ -177,7 +198,7 @@ def _spec_changes(one: Side, two: Side) -> Iterator[Change]:
         given = [side.spec.get("parameters") for side in (one, two)]
         before, after = (value if isinstance(value, dict) else {} for value in given)
         for name in sorted(before.keys() | after.keys()):
-            yield from _change(f"parameter {name}", before.get(name), after.get(name))
+            yield from _change(f"parameter {name}", before.get(name, _NOT_GIVEN), after.get(name, _NOT_GIVEN))
     sandboxes, agents = (one.tree.sandbox, two.tree.sandbox), (one.tree.agent, two.tree.agent)
     backends = [sandbox.backend if sandbox else None for sandbox in sandboxes]
     digests = [sandbox.image_digest if sandbox else None for sandbox in sandboxes]
@@ -188,14 +209,26 @@ def _spec_changes(one: Side, two: Side) -> Iterator[Change]:
     yield from _change("runbook's version", *engines, counts=False)
 
 
-def _outcome_changes(one: Tree, two: Tree) -> Iterator[Change]:
-    yield from _change("status", *(tree.finished.status if tree.finished else "running" for tree in (one, two)))
-    yield from _change("error", *(tree.finished.error if tree.finished else None for tree in (one, two)))
-    yield from _change("verdict", *(tree.evaluated.verdict if tree.evaluated else None for tree in (one, two)))
-    yield from _change("reasons", *(list(tree.evaluated.reasons) if tree.evaluated else [] for tree in (one, two)))
-    yield from _change(
-        "agent's exit code", *(tree.agent_end.exit_code if tree.agent_end else None for tree in (one, two))
-    )
+def _outcome_changes(one: Side, two: Side) -> Iterator[Change]:
+    """What an import does not say is not counted as different."""
+    ends = [_end(side) for side in (one, two)]
+    for what, before in ends[0].items():
+        after = ends[1][what]
+        is_unknown = (one.is_import and before in (None, [])) or (two.is_import and after in (None, []))
+        yield from _change(what, before, after, counts=not is_unknown)
+
+
+def _end(side: Side) -> dict[str, Any]:
+    tree = side.tree
+    assert tree
+    status = tree_status(tree)
+    return {
+        "status": None if status == UNKNOWN else status,
+        "error": tree.finished.error if tree.finished else None,
+        "verdict": tree.evaluated.verdict if tree.evaluated else None,
+        "reasons": list(tree.evaluated.reasons) if tree.evaluated else [],
+        "agent's exit code": tree.agent_end.exit_code if tree.agent_end else None,
+    }
 
 
 def _phases(one: Tree, two: Tree) -> Iterator[Change]:
@@ -226,14 +259,38 @@ def _cost(usage: Usage) -> str:
 
 
 def _change(what: str, one: Any, two: Any, *, counts: bool = True) -> Iterator[Change]:
-    if one != two:
+    """Of lists and objects what is not the same, a line each."""
+    if one == two:
+        return
+    if not (isinstance(one, list | dict) or isinstance(two, list | dict)):
         yield Change(what, _shown(one), _shown(two), counts)
+        return
+    before, after = (list(islice(_lines(value), _MOST_LINES)) for value in (one, two))
+    only = [[line for line in side if line not in other] for side, other in ((before, after), (after, before))]
+    if any(only):
+        yield Change(what, "\n".join(only[0]) or "-", "\n".join(only[1]) or "-", counts)
+    else:
+        yield Change(what, "\n".join(before), "\n".join(after), counts)
 
 
 def _shown(value: Any) -> str:
     if value is None:
         return "-"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _lines(value: Any, name: str = "") -> Iterator[str]:
+    """`{"a": {"b": 1}}` → `a b: 1`; what is in a list has the name that it gives itself."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _lines(inner, f"{name} {key}".strip())
+    elif isinstance(value, list):
+        for inner in value:
+            key = next((key for key in _NAMES if key in inner), None) if isinstance(inner, dict) else None
+            rest = {one: kept for one, kept in inner.items() if one != key} if key else inner
+            yield from _lines(rest or inner, f"{name} {_shown(inner[key])}".strip() if key and rest else name)
+    elif value not in (None, ""):
+        yield f"{name}: {_shown(value)}" if name else _shown(value)
 
 
 def _calls(one: Side, two: Side) -> Calls:

@@ -96,7 +96,8 @@ def _run(body: dict[str, Any]) -> Run:
     params = body["attributes"]["params"]
     spent = params.get("spent") or outputs["usage"]
     model = str(body["init_params"].get("model") or "no model")
-    return _of_calls(body, model, spent, params.get("model_calls"))
+    run = _of_calls(body, model, spent, params.get("model_calls"))
+    return replace(run, cost_usd=None) if params.get("origin") and not run.calls and not run.cost_usd else run
 
 
 def _judge(body: dict[str, Any], judge: dict[str, Any]) -> Run:

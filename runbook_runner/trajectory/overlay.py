@@ -174,7 +174,7 @@ def _keys(folder: Path, overlay: Overlay) -> list[str]:
     return [str(label.get("key")) for label in labels]
 
 
-def take_back_status(folder: Path) -> None:
+def unset_status(folder: Path) -> None:
     """The status is the log's again, once `trajectory.json` is folded anew. Raises InputError, RecordingError."""
     with _changing(folder) as overlay:
         _write(folder, replace(overlay, status=None))

@@ -10,12 +10,12 @@ from runbook_runner.core.disk.private import FILE
 from runbook_runner.core.disk.walk import MOST_RECORDED, walk
 from runbook_runner.core.errors import InputError, RecordingError
 from runbook_runner.core.events import Recorded, RunFinished, parse_line
-from runbook_runner.core.files import is_link, opened_atomically, write_atomically
+from runbook_runner.core.files import is_file, is_link, opened_atomically, write_atomically
 from runbook_runner.trajectory.export.atif import Atif
 from runbook_runner.trajectory.fold import fold
 from runbook_runner.trajectory.folders import AGENT, COLLECTED, EVENTS_FILE, TRAJECTORY_FILE
 from runbook_runner.trajectory.models import Trajectory
-from runbook_runner.trajectory.overlay import Overlay, locked, overlay_as_far_as_known, touch
+from runbook_runner.trajectory.overlay import Overlay, locked, overlay_as_far_as_known, touch, unset_status
 
 _BLOCK = 1 << 16
 _LONGEST_LINE = 64 << 20  # a longer one is not of this program
@@ -78,6 +78,13 @@ def write_fold(folder: Path) -> Trajectory:
             hint="Its event log is complete; make room and run `runbook` again to have it folded.",
         ) from error
     return trajectory
+
+
+def take_back_status(folder: Path) -> None:
+    """The run has the status again that its log says. Raises InputError, RecordingError."""
+    unset_status(folder)
+    if is_file(folder / TRAJECTORY_FILE):
+        write_fold(folder)
 
 
 def _passing(events: Iterator[Recorded], atif: Atif) -> Iterator[Recorded]:

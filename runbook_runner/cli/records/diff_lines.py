@@ -1,10 +1,10 @@
 """Command line: a diff of runs in sections of lines, for the terminal and for the page."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final, Literal, NamedTuple
 
 from runbook_runner.core.text import counted, decoded_name
-from runbook_runner.runner.diff import Calls, Change, Diff
+from runbook_runner.runner.diff import Calls, Change, Diff, Side
 
 Kind = Literal["same", "one", "two", "hint", "bad", "plain"]
 _MOST_PAIRS: Final = 30
@@ -26,9 +26,10 @@ def sections(found: Diff) -> Iterator[Section]:
         counting = [change for change in found.spec if change.counts]
         others = [change for change in found.spec if not change.counts]
         mission = tuple(_of_diff(found.mission))
-        yield Section("mission", not mission, mission)
-        yield Section("what was asked for", not counting, tuple(_pairs(counting)))
-        yield Section("outcome", not found.outcome, tuple(_pairs(found.outcome)))
+        yield _known("mission", found, lambda side: side.mission, not mission, mission)
+        yield _known("what was asked for", found, lambda side: side.spec, not counting, tuple(_pairs(counting)))
+        is_same = not any(change.counts for change in found.outcome)
+        yield Section("outcome", is_same, tuple(_pairs(found.outcome)))
         if others:
             yield Section("where and with what", None, tuple(_pairs(others)))
         yield Section("phases", None, tuple(_table(found.phases)))
@@ -38,11 +39,23 @@ def sections(found: Diff) -> Iterator[Section]:
     yield _results(found)
 
 
+def _known(
+    title: str, found: Diff, recorded: Callable[[Side], object], is_same: bool, lines: tuple[tuple[Kind, str], ...]
+) -> Section:
+    """recorded: what a side has of it; where one has nothing, there is nothing to compare."""
+    without = [side.name for side in (found.one, found.two) if not recorded(side)]
+    return (
+        Section(f"{title}: not recorded of {' and '.join(without)}", None)
+        if without
+        else Section(title, is_same, lines)
+    )
+
+
 def _pairs(changes: Iterable[Change]) -> Iterator[tuple[Kind, str]]:
     for change in changes:
         yield "plain", change.what
-        yield "one", f"- {_cut(change.one)}"
-        yield "two", f"+ {_cut(change.two)}"
+        yield "one", "\n".join(f"- {line}" for line in _cut(change.one).splitlines())
+        yield "two", "\n".join(f"+ {line}" for line in _cut(change.two).splitlines())
 
 
 def _table(changes: Iterable[Change]) -> Iterator[tuple[Kind, str]]:
@@ -94,18 +107,27 @@ def _results(found: Diff) -> Section:
             lines += _of_diff(diffs[path])
         else:
             lines += (("bad", f"  {sentence}") for sentence in (told or ())[:10])
-    for paths, what, kind, side in (
-        (results.missing, "only in", "one", found.one),
-        (results.extra, "only in", "two", found.two),
-    ):
-        lines += ((kind, f"{decoded_name(path)} is {what} {side.name}") for path in paths[:_MOST_FILES])  # type: ignore[misc]
+    words = _words(found)
+    kinds: tuple[Kind, Kind] = ("one", "two")
+    for paths, (_, said), kind in zip((results.missing, results.extra), words, kinds, strict=True):
+        lines += ((kind, f"{decoded_name(path)} {said}") for path in paths[:_MOST_FILES])
     left = sum(max(0, len(paths) - _MOST_FILES) for paths in (results.changed, results.missing, results.extra))
     if left:
         lines.append(("hint", f"… {counted(left, 'more file')}"))
     title = f"results: {counted(len(results.same), 'file')} the same"
-    counts = {"changed": len(results.changed), "missing": len(results.missing), "new": len(results.extra)}
+    counts = {"changed": len(results.changed), words[0][0]: len(results.missing), words[1][0]: len(results.extra)}
     title += "".join(f", {count:,} {word}" for word, count in counts.items() if count)
     return Section(title, is_same, tuple(lines))
+
+
+def _words(found: Diff) -> tuple[tuple[str, str], tuple[str, str]]:
+    """Of results that only the first has, and only the second: in the title, and behind the file's name."""
+    lacks, more = ("missing", "is expected and was not made"), ("not expected", "is not among what is expected")
+    if found.two.tree is None:
+        return more, lacks
+    if found.one.tree is None:
+        return lacks, more
+    return tuple((f"only in {side.name}", f"is only in {side.name}") for side in (found.one, found.two))  # type: ignore[return-value]
 
 
 def _of_diff(text: str) -> Iterator[tuple[Kind, str]]:

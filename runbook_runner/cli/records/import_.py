@@ -8,6 +8,7 @@ from runbook_runner.cli.options import add_json
 from runbook_runner.cli.ui.output import put_json, warn
 from runbook_runner.core.errors import ExitCode, InputError
 from runbook_runner.core.settings import Settings
+from runbook_runner.core.text import printable_name
 
 DESCRIPTION = """\
 What the file is, is seen from its content: ATIF (of any program that writes it), a trajectory of the hosted platform as
@@ -26,7 +27,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
     task = "Record it there (default: as the file says, else imported/ and the kind of file)."
     parser.add_argument("--task", metavar="COLLECTION/TASK", help=task)
     parser.add_argument("--id", metavar="ID", help="The trajectory id (default: the file's own, else a new one).")
-    replace = "Replace a trajectory of this task that has the same id."
+    replace = "Replace an import of this task that has the same id; not one that has more events or results."
     parser.add_argument("--replace", action="store_true", help=replace)
     add_json(parser)
 
@@ -50,9 +51,13 @@ def execute(arguments: argparse.Namespace) -> int:
     )
     for note in made.notes:
         warn(note)
+    if made.replaced is not None:
+        warn(f"the run {made.trajectory_id} that was here is replaced: {printable_name(made.replaced)}")
     if arguments.json:
         body = {"trajectory_id": made.trajectory_id, "collection": made.collection, "task": made.task}
-        put_json({**body, "path": str(made.folder), "form": made.form, "notes": list(made.notes)})
+        put_json(
+            {**body, "path": str(made.folder), "form": made.form, "notes": list(made.notes), "replaced": made.replaced}
+        )
     else:
         sys.stdout.write(
             f"Recorded {made.form} as {made.collection}/{made.task} {made.trajectory_id}: {made.folder}\n"

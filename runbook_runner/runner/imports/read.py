@@ -40,6 +40,8 @@ class Recorded:
     trajectory_id: str
     form: str
     notes: tuple[str, ...]
+    replaced: str | None = None
+    """Where the run was recorded that made way; `None`: there was none."""
 
 
 def import_file(
@@ -56,6 +58,7 @@ def import_file(
     if not path.is_file():
         what = "This is a folder" if path.is_dir() else "There is no such file"
         raise InputError(f"{what}.", where=str(path), hint=_KNOWN)
+    replaced: list[str] = []
     with _read(path) as (found, files):
         collection = collection or _name(found.collection) or COLLECTION
         task = task or _name(found.task) or ids.slug(found.form.removeprefix("a "))
@@ -68,8 +71,9 @@ def import_file(
             files=files,
             replace=replace,
             without_time=_changed(path),
+            on_replace=replaced.append,
         )
-    return Recorded(folder, collection, task, folder.name, found.form, found.notes)
+    return Recorded(folder, collection, task, folder.name, found.form, found.notes, *replaced)
 
 
 def _changed(path: Path) -> str:

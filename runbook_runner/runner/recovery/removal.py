@@ -63,8 +63,9 @@ def size_of(folder: Path) -> int:
 
 
 def may_be_pruned(data: Path, folder: Path, row: Row) -> bool:
-    """A run whose end is not known stays: it may be live in the data of another user."""
+    """A run whose end is not known stays: it may be live in the data of another user; so does one that can't be
+    read."""
     try:
-        return row.status not in ("running", "pending") and not is_link(folder) and not is_alive(data, folder)
+        return row.status not in ("running", "pending", None) and not is_link(folder) and not is_alive(data, folder)
     except RunbookError:
         return False

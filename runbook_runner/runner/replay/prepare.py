@@ -16,6 +16,7 @@ from runbook_runner.runbook.document import parse
 from runbook_runner.runbook.sources.load import load
 from runbook_runner.runner.checks.sources import kept_sources
 from runbook_runner.runner.environment.images import check_image
+from runbook_runner.runner.recovery.claims import is_alive
 from runbook_runner.runner.replay.cassette import CassetteReplay, Then, check_on_miss
 from runbook_runner.runner.replay.recorded_run import RecordedRun, read_recorded_run
 from runbook_runner.runner.request.inputs import with_kept_inputs
@@ -71,6 +72,9 @@ def prepare_replay(request: ReplayRequest, ask: Ask | None = None) -> PreparedRu
     near = (*([document.parent] if document else ()), *request.near)
     name = str(document.parent / RECORDING) if document else request.name
     recorded = read_recorded_run(asked.require_home(), name, near)
+    if recorded.end is None and is_alive(asked.data, recorded.folder):
+        hint = f"`runbook runs logs -f {recorded.trajectory_id}` follows it; `runbook rerun` does not need its end."
+        raise InputError(f"Run {recorded.trajectory_id} goes on: it can be replayed once it has ended.", hint=hint)
     if request.until is not None:
         recorded.require_model_calls()
     replay = CassetteReplay(

@@ -1,5 +1,6 @@
 """Runner: a recorded run, read from its trajectory folder: its spec, where it ran and how it ended."""
 
+import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from runbook_runner.core.events import (
 from runbook_runner.core.files import read_stream
 from runbook_runner.core.invalid import problem_of
 from runbook_runner.core.spec import RunSpec
+from runbook_runner.core.text import printable_name
 from runbook_runner.runbook.parts.steps import step_blocks
 from runbook_runner.runner.request.valid_spec import require_valid_spec
 from runbook_runner.sandbox.backends import BACKENDS
@@ -101,6 +103,8 @@ def read_recorded_run(home: Path, name: str, near: Iterable[Path] = ()) -> Recor
     read."""
     folder = find_folder(home, name)
     require_no_links(folder)
+    if not os.path.lexists(folder / SPEC_FILE):
+        raise _without_spec(folder)
     spec = _spec(folder / SPEC_FILE).model_copy(update={"near": tuple(str(path.absolute()) for path in near)})
     require_valid_spec(spec)
     seen = [recorded.event for recorded in read_events(folder) if isinstance(recorded.event, _NEEDED)]
@@ -129,6 +133,17 @@ def read_recorded_run(home: Path, name: str, near: Iterable[Path] = ()) -> Recor
         model_calls=sum(isinstance(event, ModelCalled) and event.asker == "agent" for event in seen),
         answers=answers_in(seen),
     )
+
+
+def _without_spec(folder: Path) -> InputError:
+    first = next(read_events(folder), None)
+    origin = first.event.origin if first and isinstance(first.event, RunStarted) else None
+    hint = f"`runbook runs show {folder.name}` shows what is known of it."
+    if origin:
+        said = f"What this run was asked for is not recorded, as it was imported ({printable_name(origin)})"
+    else:
+        said = f"The {SPEC_FILE} of this run is gone, which has what it was asked for"
+    return InputError(f"{said}: it can be neither replayed nor run again.", where=str(folder), hint=hint)
 
 
 def answers_in(events: Iterable[Event]) -> int:

@@ -13,6 +13,7 @@ from runbook_runner.core import ids
 from runbook_runner.core.clock import now_iso
 from runbook_runner.core.disk.links import open_regular
 from runbook_runner.core.disk.private import FOLDER, private_opener
+from runbook_runner.core.disk.walk import MOST_RECORDED, files_below
 from runbook_runner.core.errors import InputError, RecordingError
 from runbook_runner.core.events import Artifact, Event, Recorded, RunFinished, RunStarted
 from runbook_runner.core.files import make_folder
@@ -31,7 +32,7 @@ from runbook_runner.trajectory.folders import (
 from runbook_runner.trajectory.imports.imported import BEGINNING, Timed
 from runbook_runner.trajectory.imports.places import inner_path
 from runbook_runner.trajectory.redacted import redacted
-from runbook_runner.trajectory.store import write_fold
+from runbook_runner.trajectory.store import read_events, write_fold
 
 INPUTS: Final = "inputs"
 """Folder of what its agent was given, by digest: each file byte for byte."""
@@ -59,6 +60,7 @@ def record_imported(
     redactor: Redactor | None = None,
     replace: bool = False,
     without_time: str | None = None,
+    on_replace: Callable[[str], None] | None = None,
 ) -> Path:
     """Writes a trajectory folder from events that have times of their own; returns it.
 
@@ -66,7 +68,8 @@ def record_imported(
     content; `results/…` and `inputs/…` stay byte for byte but for the redactor's secrets, all others are cleaned of
     what looks like a key, too. Files below `results/` and `agent/` that no event tells of are recorded as artifacts.
     trajectory_id: `None` makes a new one. replace: an import of this id in this task makes way, if it has no more than
-    what comes in its place. without_time: the time of events that have none; `None`: now.
+    what comes in its place. without_time: the time of events that have none; `None`: now. on_replace: is told where
+    the one that made way was recorded.
 
     Raises InputError for names that can't be, for an id that is in use, and for more than the bounds above;
     RecordingError when the disk refuses. Nothing is left behind then.
@@ -83,6 +86,10 @@ def record_imported(
             run.lay(files or {})
             run.write(events)
             write_fold(folder)
+            if os.path.lexists(target):
+                _require_no_less(folder, target)
+                if on_replace:
+                    on_replace(_origin(target) or "")
             _put_in_place(folder, target)
     except OSError as error:
         raise RecordingError(
@@ -100,13 +107,38 @@ def _require_names(collection: str, task: str, trajectory_id: str | None) -> Non
 
 
 def require_free(home: Path, target: Path, *, replace: bool) -> None:
-    """Raises InputError when a trajectory has the id of the target folder already."""
+    """Raises InputError when a trajectory has the id of the target folder already. replace: but not for an import that
+    is there."""
     if replace and os.path.lexists(target):
+        if _origin(target) is None:
+            hint = f"Give the import another id with --id, or remove the run first: `runbook runs rm {target.name}`."
+            raise InputError("This run was recorded here: no import can replace it.", where=str(target), hint=hint)
         return
     taken = next((home / TRAJECTORIES).glob(f"*/*/{target.name}"), None)
     if taken is not None:
         hint = "Give it another id with --id" + (", or --replace." if taken == target else ".")
         raise InputError(f"There is a trajectory {target.name} already.", where=str(taken), hint=hint)
+
+
+def _origin(folder: Path) -> str | None:
+    """Where an import was recorded; `None` for a run of this machine, and for what can't be read."""
+    try:
+        first = next(read_events(folder), None)
+    except InputError:
+        return None
+    return first.event.origin if first and isinstance(first.event, RunStarted) else None
+
+
+def _require_no_less(new: Path, old: Path) -> None:
+    """Raises InputError when what is there tells more than what is to take its place."""
+    events = [sum(1 for _ in read_events(folder)) for folder in (new, old)]
+    files = [sum(1 for _ in files_below(folder / RESULTS, most=MOST_RECORDED)) for folder in (new, old)]
+    if events[1] > events[0] or files[1] > files[0]:
+        told = [f"{counted(e, 'event')} and {counted(f, 'result')}" for e, f in zip(events, files, strict=True)]
+        hint = f"Give the new one another id with --id, or remove the old one first: `runbook runs rm {old.name}`."
+        raise InputError(
+            f"The run that is there has more: {told[1]}, the new one {told[0]}.", where=str(old), hint=hint
+        )
 
 
 @contextmanager

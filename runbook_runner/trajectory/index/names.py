@@ -6,7 +6,7 @@ from typing import Final
 
 from runbook_runner.core import ids
 from runbook_runner.core.errors import InputError
-from runbook_runner.core.files import is_file
+from runbook_runner.core.files import is_file, is_folder
 from runbook_runner.core.text import did_you_mean
 from runbook_runner.trajectory.folders import (
     EVENTS_FILE,
@@ -63,7 +63,12 @@ def _special(home: Path, name: str) -> Path:
         said = f"No run in {home} has ended with FAIL, ERROR or CANCELLED."
     else:
         said = f"No run is recorded yet in {home}."
-    raise UnknownTrajectoryError(said, hint="RUNBOOK_HOME says where to look.")
+    raise UnknownTrajectoryError(said, hint=_where(home))
+
+
+def _where(home: Path) -> str:
+    there = "" if is_folder(home) else f"There is no folder {home}. "
+    return f"{there}RUNBOOK_HOME says where to look."
 
 
 def folder_of(home: Path, row: Row) -> Path:
@@ -88,7 +93,7 @@ def _beginning_with(home: Path, name: str) -> list[Path]:
 
 
 def _unknown(home: Path, name: str) -> InputError:
-    hint = "Give a trajectory's folder, or the id that `runbook run` printed; RUNBOOK_HOME says where to look."
+    hint = f"Give a trajectory's folder, or the id that `runbook run` printed. {_where(home)}"
     if re.fullmatch(rf"[0-9a-f]{{1,{_SHORTEST - 1}}}", name):
         hint = f"The beginning of an id has at least {_SHORTEST} characters. {hint}"
     elif ids.is_name(name):

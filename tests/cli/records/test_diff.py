@@ -11,9 +11,14 @@ import termios
 from collections.abc import Callable
 from contextlib import suppress
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.conftest import EXAMPLES
+
+Write = Callable[[str], Path]
 
 BOOK = """\
 ---
@@ -113,7 +118,7 @@ def test_files_that_only_differ_in_their_bytes_are_the_same_by_their_type(runboo
     assert (done.code, "out.json: only its bytes differ" in done.out) == (0, True), done.out
     assert runbook("diff", one, expected).code == 0
     (expected / "more.txt").touch()
-    assert f"more.txt is only in {expected}" in runbook("diff", one, expected).out
+    assert "more.txt is expected and was not made" in runbook("diff", one, expected).out
     assert runbook("diff", one, expected).code == runbook("diff", expected, one).code == 1
     (expected / "more.txt").unlink()
     (expected / "out.json").unlink()
@@ -154,6 +159,7 @@ def test_what_can_not_be_compared_is_told(runbook: Any, run: Run) -> None:
     assert runbook("diff", one, "nonesuch").code == 2
     folder = runbook.cwd / "a"
     folder.mkdir()
+    (folder / "out.txt").touch()
     done = runbook("diff", folder, folder)
     assert (done.code, "None of the two is a run" in done.err) == (2, True)
 
@@ -202,3 +208,50 @@ def test_an_app_folder_of_a_hostile_run_is_not_replaced_in_texts(runbook: Any, r
     (log,) = (runbook.cwd / ".runbook").glob(f"trajectories/*/*/{one}/events.jsonl")
     log.write_text(re.sub(r'"app":"[^"]*"', '"app":""', log.read_text()))
     assert runbook("diff", one, run(WRITES)).code == 1
+
+
+def test_an_empty_folder_is_no_expected_result(runbook: Any, shell_runbook: Write) -> None:
+    ran = runbook("run", shell_runbook("echo x > /app/results/out.txt"), "--sandbox", "host", "--json")
+    (runbook.cwd / "empty").mkdir()
+    for pair in ((ran.folder, "empty"), ("empty", ran.folder)):
+        done = runbook("diff", *pair)
+        assert (done.code, "There is no file in this folder" in done.err) == (2, True)
+
+
+def test_what_an_import_does_not_tell_is_no_difference(runbook: Any, shell_runbook: Write) -> None:
+    ran = runbook("run", shell_runbook("echo x > /app/results/out.txt"), "--sandbox", "host", "--json")
+    file = runbook.cwd / "run.json"
+    step = [{"step_id": 1, "source": "agent", "message": "done"}]
+    body = {"schema_version": "ATIF-v1.6", "session_id": "abc", "agent": {"name": "a", "version": "1"}, "steps": step}
+    file.write_text(json.dumps(body))
+    assert runbook("import", file).code == 0
+    done = runbook("diff", ran.folder, "abc")
+    assert "mission: not recorded of abc" in done.out
+    assert "what was asked for: not recorded of abc" in done.out
+    assert "✓ outcome" in done.out
+    assert not {"verdict", "status"} & set(runbook("diff", ran.folder, "abc", "--json").json["differences"])
+
+
+def test_values_and_lists_are_told_line_by_line_and_a_default_as_such(runbook: Any) -> None:
+    source = EXAMPLES / "hello" / "RUNBOOK.md"
+    other = runbook.cwd / "other" / "RUNBOOK.md"
+    other.parent.mkdir()
+    other.write_text(source.read_text().replace("| Where it was written ", "| The machine          "))
+    one = runbook("run", source, "--sandbox", "host", "--json")
+    two = runbook("run", other, "--sandbox", "host", "--json", "-p", "name=Ada")
+    assert (one.code, two.code) == (0, 0), two.err
+    lines = runbook("diff", one.folder, two.folder).out.splitlines()
+    assert "  - machine.json description: Where it was written" in lines
+    assert "  + machine.json description: The machine" in lines
+    at = lines.index("  parameter name")
+    assert lines[at + 1 : at + 3] == ["  - not given: the runbook's default", "  + Ada"]
+
+
+def test_a_folder_of_expected_results_is_told_in_its_own_words(runbook: Any, shell_runbook: Write) -> None:
+    ran = runbook("run", shell_runbook("echo x > /app/results/out.txt"), "--sandbox", "host", "--json")
+    expected = runbook.cwd / "expected"
+    expected.mkdir()
+    (expected / "other.txt").write_text("y")
+    done = runbook("diff", ran.folder, expected)
+    assert "results: 0 files the same, 1 not expected, 1 missing" in done.out
+    assert "other.txt is expected and was not made" in done.out

@@ -157,3 +157,25 @@ def test_a_hosted_run_without_a_date_has_that_of_its_first_step(runbook, ran):
     made = json.loads((folder / "trajectory.json").read_text())
     assert made["created"] == body["steps"]["run"]["created"]
     assert runbook("runs", "show", "0123abcd", "--json").json["status"] == "unknown", "it goes on elsewhere, not here"
+
+
+def test_an_import_replaces_only_an_import_that_has_no_more(runbook, ran, foreign):
+    assert runbook("import", foreign).code == 0
+    again = runbook("import", foreign, "--replace")
+    assert (again.code, "the run abc that was here is replaced: ATIF-v1.6 file" in again.err) == (0, True)
+    foreign.write_text(json.dumps({**FOREIGN, "steps": FOREIGN["steps"][:1]}))
+    less = runbook("import", foreign, "--replace")
+    assert less.code == 2
+    assert "has more: 5 events" in less.err
+    own = runbook("import", foreign, "--replace", "--task", "local/test", "--id", ran["trajectory_id"])
+    assert (own.code, "recorded here: no import can replace it" in own.err) == (2, True)
+    assert runbook("runs", "show", ran["trajectory_id"], "--json").json["outcome"] == "pass"
+
+
+@pytest.mark.parametrize("command", ["rerun", "replay"])
+def test_a_run_without_a_spec_says_that_it_was_imported(runbook, foreign, command):
+    assert runbook("import", foreign).code == 0
+    said = runbook(command, "abc")
+    assert said.code == 2
+    assert "imported (ATIF-v1.6 file foreign.json)" in said.err
+    assert "spec.json" not in said.err

@@ -248,3 +248,17 @@ def test_on_a_terminal_text_goes_to_the_pager_and_nothing_is_executed(runbook: A
     assert opened.read_text().splitlines() == [str(results / "good.png"), str(results / "page.html")]
     (results / "link").symlink_to("/etc/passwd")
     assert runbook("runs", "open", ran, "out.txt").code == 2
+
+
+def test_a_run_is_found_by_a_file_in_its_folder(runbook: Any, ran: Path) -> None:
+    for name in ("trajectory.json", "events.jsonl", "spec.json"):
+        assert runbook("runs", "path", ran / name).out == f"{ran}\n"
+
+
+def test_logs_tell_every_reason_once(runbook: Any, shell_runbook: Write) -> None:
+    done = runbook("run", shell_runbook("exit 3"), "--sandbox", "host", "--json")
+    assert done.code == 4
+    for command in ("logs", "show"):
+        out = runbook("runs", command, done.folder).out
+        assert "out.txt" in out.partition("ERROR · ")[2], "the file that is missing"
+        assert out.count("The agent did not end well") == 0, "the error says it"

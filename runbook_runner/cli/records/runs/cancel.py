@@ -5,7 +5,7 @@ import sys
 from typing import Any
 
 from runbook_runner.cli.options import add_env_file, add_json
-from runbook_runner.cli.records.runs.common import add_run, folder_of
+from runbook_runner.cli.records.runs.common import add_run, folder_of, require_no_end
 from runbook_runner.cli.ui.output import put_json
 from runbook_runner.core.errors import ExitCode, InputError
 from runbook_runner.core.settings import user_data
@@ -17,8 +17,8 @@ DESCRIPTION = """\
 The run ends in order, as after Ctrl-C in its own terminal: what the agent has made until then is collected. Other runs
 of the same process go on. A run whose process is dead is finished as `runbook clean` does it.
 
-Exit codes: 0 it has ended, 2 no live run of yours is so called, 3 it still collects its results, or they can't be
-collected.
+Exit codes: 0 it has ended, 2 no live run of yours is so called, or it had ended before, 3 it still collects its
+results, or they can't be collected.
 """
 
 _WITHIN_S = 60.0
@@ -38,7 +38,11 @@ def execute(arguments: argparse.Namespace) -> int:
         raise InputError("This is a number of seconds from 0 to 86400.", where="--wait")
     folder = folder_of(arguments.run)
     variables = user_variables(arguments.env_file)
-    ended = cancel(user_data(), folder, within=arguments.wait, variables=variables)
+    try:
+        ended = cancel(user_data(), folder, within=arguments.wait, variables=variables)
+    except InputError:
+        require_no_end(folder)
+        raise
     body: dict[str, Any] = {} if ended == "stopping" else read_trajectory(folder)
     if arguments.json:
         put_json({"trajectory_id": folder.name, "ended": ended, "status": body.get("status"), "path": str(folder)})

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from runbook_runner.cli.options import REPEATED
+from runbook_runner.core.errors import InputError
 from runbook_runner.core.files import is_folder
 from runbook_runner.core.formats.ages import EXAMPLES
 from runbook_runner.core.settings import Settings
@@ -13,7 +14,7 @@ from runbook_runner.core.text import decoded_name
 from runbook_runner.trajectory.folders import TRAJECTORIES
 from runbook_runner.trajectory.index.filters import Filters
 from runbook_runner.trajectory.index.names import find_folder
-from runbook_runner.trajectory.index.rows import Row
+from runbook_runner.trajectory.index.rows import Row, read_row
 from runbook_runner.trajectory.outcome import FAILED, OUTCOMES, STATUSES
 
 RUN_HELP = (
@@ -60,6 +61,14 @@ def no_run(home: Path, *, is_filtered: bool) -> str:
     if os.environ.get("RUNBOOK_HOME") and not is_folder(home):
         return f"RUNBOOK_HOME is {home}, and there is no such folder."
     return f"No run is like that in {home}." if is_filtered else f"No run is recorded in {home}."
+
+
+def require_no_end(folder: Path) -> None:
+    """Raises InputError for a run that is over, which says how."""
+    read = read_row(str(folder.parents[2]), "/".join(folder.parts[-3:]))
+    if read and read.row.status not in ("running", "pending", None):
+        when = f", {read.row.updated[:19].replace('T', ' ')} UTC" if read.row.updated else ""
+        raise InputError(f"Run {folder.name} has ended already: {read.row.outcome.upper()}{when}.")
 
 
 def told(value: float | str | None, form: str = "") -> str:

@@ -4,10 +4,12 @@ import argparse
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 from runbook_runner.cli.options import add_dry_run, add_json
-from runbook_runner.cli.records.runs.common import add_filters, filters_of
+from runbook_runner.cli.records.runs.common import add_filters, filters_of, row_json
 from runbook_runner.cli.ui.output import put_json, warn
+from runbook_runner.core.clock import moment, now_iso, seconds_between
 from runbook_runner.core.errors import ExitCode, InputError, RunbookError
 from runbook_runner.core.formats.ages import EXAMPLES, moment_of
 from runbook_runner.core.settings import Settings
@@ -15,11 +17,13 @@ from runbook_runner.core.text import counted
 from runbook_runner.runner.recovery.removal import may_be_pruned, remove_rest, remove_run, size_of
 from runbook_runner.trajectory.folders import TRAJECTORIES
 from runbook_runner.trajectory.index.index import with_index
+from runbook_runner.trajectory.index.rows import Row
 
 DESCRIPTION = """\
 The latest runs stay: --keep so many of each task, --older-than those of that time, --max-size as many of all as have
-room. A run is removed when one of the given rules says so. Live runs, and runs whose end is not recorded, are never
-removed, nor is what the options under "Which runs" leave out.
+room. A run is removed when one of the given rules says so, and each is named with its age and size. Live runs, runs
+whose end is not recorded, and runs that can't be read are never removed, nor is what the options under "Which runs"
+leave out.
 
 Exit codes: 0 done, 2 bad input, 3 something can't be removed.
 """
@@ -47,8 +51,9 @@ def execute(arguments: argparse.Namespace) -> int:
         raise InputError("This is a number of runs, 0 or more.", where="--keep")
     settings = Settings.load()
     chosen = _chosen(arguments, settings, settings.require_home() / TRAJECTORIES)
-    removed, freed, problem = [], 0, None
-    for folder in chosen:
+    removed, freed, problem = list[dict[str, Any]](), 0, None
+    did = "would remove" if arguments.dry_run else "removed"
+    for folder, row in chosen:
         size = size_of(folder)
         try:
             if not arguments.dry_run:
@@ -57,35 +62,53 @@ def execute(arguments: argparse.Namespace) -> int:
             warn(str(error))
             problem = error
             continue
-        removed.append(folder)
+        removed.append({**row_json(settings.home, row), "bytes": size})
         freed += size
+        if not arguments.json:
+            sys.stdout.write(f"{did} {row.folder} {row.outcome.upper()} · {_age(row)} · {_shown_size(size)}\n")
     if not arguments.dry_run:
-        remove_rest({folder.parent for folder in chosen})
+        remove_rest({folder.parent for folder, _ in chosen})
     if arguments.json:
-        put_json({"dry_run": arguments.dry_run, "removed": [str(folder) for folder in removed], "bytes": freed})
+        paths = [run["path"] for run in removed]
+        put_json({"dry_run": arguments.dry_run, "removed": paths, "runs": removed, "bytes": freed})
     else:
-        did = "would remove" if arguments.dry_run else "removed"
-        sys.stdout.writelines(f"{did} {folder}\n" for folder in removed if arguments.dry_run)
-        sys.stdout.write(f"{did} {counted(len(removed), 'run')}, {freed / (1 << 20):,.1f} MB\n")
+        sys.stdout.write(f"{did} {counted(len(removed), 'run')}, {_shown_size(freed)}\n")
     return problem.exit_code if problem else ExitCode.PASS
 
 
-def _chosen(arguments: argparse.Namespace, settings: Settings, top: Path) -> list[Path]:
+def _shown_size(size: int) -> str:
+    return f"{size / (1 << 20):,.1f} MB" if size >= 1 << 20 else f"{-(-size >> 10)} kB"
+
+
+def _age(row: Row) -> str:
+    seconds = max(0.0, seconds_between(row.created or now_iso(), now_iso()))
+    for unit, length in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
+        if seconds >= 2 * length:
+            return f"{counted(int(seconds / length), unit)} old"
+    return "new"
+
+
+def _chosen(arguments: argparse.Namespace, settings: Settings, top: Path) -> list[tuple[Path, Row]]:
     """The oldest first."""
     where, values = filters_of(arguments).sql()
     oldest = moment_of(arguments.older_than, "--older-than") if arguments.older_than else ""
     most = _bytes(arguments.max_size) if arguments.max_size else None
     rows = with_index(settings.home, lambda index: index.rows(where, values, "created DESC, folder DESC", _ALL))
-    chosen, of_task, size = [], dict[str, int](), 0
+    chosen, of_task, size = list[tuple[Path, Row]](), dict[str, int](), 0
     for row in rows:
         folder, task = top / row.folder, f"{row.collection}/{row.task}"
         of_task[task] = of_task.get(task, 0) + 1
         size += size_of(folder) if most is not None else 0
         goes = (arguments.keep is not None and of_task[task] > arguments.keep) or (most is not None and size > most)
         goes = goes or bool(row.created and row.created < oldest)
-        if goes and may_be_pruned(settings.data, folder, row):
-            chosen.append(folder)
+        if goes and _is_time(row.created) and may_be_pruned(settings.data, folder, row):
+            chosen.append((folder, row))
     return chosen[::-1]
+
+
+def _is_time(text: str | None) -> bool:
+    """A run whose age is not known is none of the oldest."""
+    return moment(text) is not None
 
 
 def _bytes(text: str) -> float:

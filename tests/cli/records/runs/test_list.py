@@ -178,3 +178,73 @@ def test_the_home_of_a_project_may_hold_no_link_on_the_way_to_a_run(tmp_path: Pa
     assert settings.require_home(each_run=False) == tmp_path
     with pytest.raises(Exception, match="is a link"):
         settings.require_home()
+
+
+def test_a_label_and_a_set_status_are_taken_back(runbook: Any, put: Put) -> None:
+    folder = put(1, labels=[{"key": "team", "value": "red", "created": "", "author": ""}])
+    before = runbook("runs", "list", "--task", "task", "--json").json["runs"][0]["updated"]
+    assert runbook("runs", "label", "00000001", "a=b", "--status", "archived").code == 0
+    (row,) = runbook("runs", "list", "--task", "task", "--json").json["runs"]
+    assert (row["outcome"], row["updated"] > before) == ("archived", True)
+    wrong = runbook("runs", "label", "00000001", "--remove", "tema")
+    assert (wrong.code, "Did you mean 'team'?" in wrong.err) == (2, True)
+    (folder / "agent").mkdir()
+    done = runbook("runs", "label", "00000001", "--remove", "team", "--remove", "a", "--status", "recorded")
+    assert done.code == 0, done.err
+    (row,) = runbook("runs", "list", "--task", "task", "--json").json["runs"]
+    assert (row["outcome"], row["labels"]) == ("pass", {})
+    write_fold(folder)
+    assert json.loads((folder / "trajectory.json").read_text())["labels"] == []
+    assert runbook("runs", "label", "00000001", "team=blue").code == 0
+    assert listed(runbook, "--label", "team=blue") == ["1"]
+
+
+def test_outcomes_are_counted_and_filtered_by_one_vocabulary(runbook: Any, put: Put) -> None:
+    put(1, day=1)
+    put(2, day=2, status="failed")
+    put(3, day=3, status="cancelled")
+    failing = put(4, day=4)
+    body = json.loads((failing / "trajectory.json").read_text())
+    body["steps"]["run"]["outputs"]["verdict"] = "fail"
+    (failing / "trajectory.json").write_text(json.dumps(body))
+    assert listed(runbook, "--outcome", "FAIL") == ["4"]
+    assert listed(runbook, "--outcome", "failed") == ["4", "3", "2"]
+    (task,) = runbook("runs", "stats", "--task", "acme/task", "--json").json["tasks"]
+    assert task["success_rate"] == 0.333
+    assert runbook("runs", "path", "@last-failed").out == f"{failing}\n"
+
+
+def test_replays_and_reruns_name_the_run_that_they_repeat(runbook: Any) -> None:
+    first = runbook("run", HELLO, "--sandbox", "host", "-p", "name=Ada", "--json").json["trajectory_id"]
+    assert runbook("replay", first, "--sandbox", "host").code == 0
+    assert runbook("rerun", first, "--sandbox", "host").code == 0
+    rows = runbook("runs", "list", "--json").json["runs"]
+    assert [(row["kind"], row["of"]) for row in rows] == [("rerun", first), ("replay", first), ("run", None)]
+    assert {row["parameters"] for row in rows} == {"name=Ada"}
+    assert f"rerun of {first}" in runbook("runs", "list", env={"COLUMNS": "200"}).out
+    shown = runbook("runs", "show", "@last").out
+    assert f"rerun of {first}" in shown
+    assert "parameters: name=Ada" in shown
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("list", "--label", "=x"), "is not a label"),
+        (("list", "--since", "5m"), "can mean minutes or months"),
+        (("prune", "--older-than", "1m"), "30d for months"),
+        (("list", "--page", "7"), "There is no page 7"),
+        (("stats", "--task", "nonesuch"), "No run is like that"),
+    ],
+)
+def test_what_can_not_be_meant_is_told(runbook: Any, put: Put, options: tuple[str, ...], said: str) -> None:
+    put(1)
+    ran = runbook("runs", *options)
+    assert said in ran.out + ran.err
+
+
+def test_a_home_that_is_not_there_is_named(runbook: Any, tmp_path: Path) -> None:
+    env = {"RUNBOOK_HOME": str(tmp_path / "nonesuch")}
+    for command in (("list",), ("stats",)):
+        assert "there is no such folder" in runbook("runs", *command, env=env).out
+    assert f"There is no folder {tmp_path / 'nonesuch'}" in runbook("runs", "show", "@last", env=env).err

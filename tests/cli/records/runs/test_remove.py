@@ -80,7 +80,7 @@ def test_a_live_run_of_another_process_ends_in_order_with_its_results(runbook: A
     assert runbook.left() == []
     again = runbook("runs", "cancel", "@last")
     assert again.code == 2
-    assert "No live run of yours" in again.err
+    assert f"{folder.name} has ended already: CANCELLED, 20" in again.err
 
 
 def test_one_of_several_runs_of_a_process_ends_alone(
@@ -107,6 +107,19 @@ def test_a_dead_run_is_finished_as_clean_does(runbook: Any, live: Any) -> None:
     assert (ran.code, ran.json["ended"], ran.json["status"]) == (0, "recovered", "failed"), ran.err
     assert (Path(ran.json["path"]) / "results/out.txt").read_text() == "early\n"
     assert runbook.left() == []
+
+
+def test_a_live_run_is_not_hidden_by_a_status_and_not_replayed(runbook: Any, live: Any) -> None:
+    process = live()
+    assert runbook("runs", "label", "@last", "--status", "archived").code == 0
+    (row,) = runbook("runs", "list", "--json").json["runs"]
+    assert (row["outcome"], row["alive"]) == ("running", True)
+    replayed = runbook("replay", "@last", "--sandbox", "host")
+    assert (replayed.code, "goes on: it can be replayed once it has ended" in replayed.err) == (2, True)
+    assert runbook("runs", "cancel", "@last").code == 0
+    process.communicate(timeout=60)
+    (row,) = runbook("runs", "list", "--json").json["runs"]
+    assert row["outcome"] == "archived"
 
 
 # --- rm ------------------------------------------------------------------------------------------------------------
@@ -179,7 +192,9 @@ def test_the_latest_runs_stay(runbook: Any, ended: Any) -> None:
     assert runbook("runs", "prune", "--max-size", "2M", "--json").json["removed"] == [str(first)]
     assert runbook("runs", "prune", "--older-than", "1d", "--json").json["removed"] == []
     assert runbook("runs", "prune", "--older-than", "2099-01-01", "--label", "x", "--json").json["removed"] == []
-    assert runbook("runs", "prune", "--keep", "1").out.startswith("removed 1 run,")
+    named, summed = runbook("runs", "prune", "--keep", "1").out.splitlines()
+    assert named.startswith(f"removed local/test/{second.name} PASS · new · ")
+    assert summed.startswith("removed 1 run, ")
     assert kept(runbook) == [third.name]
 
 
