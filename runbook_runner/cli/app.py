@@ -22,6 +22,11 @@ SUMMARY = "Run agent runbooks on your own machine: one Markdown file in, a recor
 
 COMMANDS: Mapping[str, Command | Group] = {
     "run": Command("runs.run", "Run a runbook and record its trajectory under .runbook/ (or RUNBOOK_HOME)."),
+    "watch": Command(
+        "runs.watch",
+        "Check and run a runbook whenever it or a file that it uses is saved; answers are taken from the last run up "
+        "to the first model call that changed.",
+    ),
     "replay": Command(
         "runs.replay",
         "Run a recorded run again: the same agent in a fresh sandbox, every model call answered from the recording.",

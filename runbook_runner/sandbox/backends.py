@@ -4,7 +4,8 @@ A row holds the facts that are known without asking the machine. `Backend.open` 
 imported there, so that reading the table costs nothing.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol, get_args
 
@@ -36,6 +37,11 @@ class OpenBackend(Protocol):
 
     def create(self, spec: SandboxSpec) -> Sandbox:
         """Returns a sandbox that is not started."""
+        ...
+
+    def warmed(self, labels: Mapping[str, str]) -> "AbstractContextManager[OpenBackend]":
+        """For processes that make one sandbox after another: the same backend, which keeps the next one ready where
+        starting it takes long. labels: of a claim; what is ready has them, and is removed when the block ends."""
         ...
 
     def reopen(self, sandbox_id: str, spec: SandboxSpec) -> Sandbox:

@@ -26,7 +26,11 @@ def declare(parser: argparse.ArgumentParser) -> None:
     path = "A RUNBOOK.md, a folder that holds one, '-' for stdin, or an https URL."
     parser.add_argument("path", metavar="PATH", help=path)
     declare_inputs(parser.add_argument_group(WHAT))
-    _declare_model(parser)
+    group = parser.add_argument_group(MODEL)
+    declare_model(group)
+    _declare_replay(group)
+    add_judge(group)
+    declare_budget(group)
     how = parser.add_argument_group(HOW)
     declare_sandbox(how)
     add_keep(how)
@@ -53,21 +57,26 @@ def declare_inputs(group: OptionGroup) -> None:
     add_trust(group)
 
 
-def _declare_model(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group(MODEL)
+def declare_model(group: OptionGroup) -> None:
     add = group.add_argument
     agents = "claude-code, codex, gemini-cli, hermes, opencode, shell, or an agent of .runbook/agents"
     add("--agent", help=f"{agents} (default: the runbook's).")
     add("--model", help="Model id (default: the runbook's, or that of --agent, when it can't have the runbook's).")
     add("--provider", help="anthropic, openai, google, openrouter, ollama, … (default: chosen by your keys).")
     add("--model-script", type=Path, metavar="FILE", help="Answer the agent's model calls from this YAML script.")
+
+
+def _declare_replay(group: OptionGroup) -> None:
     replay = (
         "Answer them from the recording of another run: its id, its folder, or its model/ folder. Differences are "
         "noted; `runbook replay` is the command that fails on them."
     )
-    add("--replay", metavar="RECORDING", help=replay)
+    group.add_argument("--replay", metavar="RECORDING", help=replay)
     add_on_miss(group, "With --replay, for a call that was not recorded")
-    add_judge(group)
+
+
+def declare_budget(group: OptionGroup) -> None:
+    add = group.add_argument
     cost = "Refuse further model calls, the judge's too, once they have cost so much."
     add("--max-cost", dest="max_cost_usd", type=float, metavar="USD", help=cost)
     tokens = "Refuse further model calls once they have used so many tokens, cached ones included."
@@ -128,12 +137,7 @@ def declare_sandbox(group: OptionGroup) -> None:
 def _declare_trajectory(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group(OUTPUT)
     add = group.add_argument
-    add("--collection", help=f"Collection to record under (default: {settings.DEFAULT_COLLECTION}).")
-    add("--task", help="Task to record under (default: made from the title).")
-    label = "A label on the trajectory; may be repeated."
-    add("--label", dest="labels", **REPEATED, metavar="KEY=VALUE", help=label)
-    mode = "How much of the model calls to keep (default: full, or RUNBOOK_RECORD_MODE). Only full can be replayed."
-    add("--record-mode", metavar="full|metadata|none", help=mode)
+    declare_record(group)
     gate = (
         "What the run must reach for exit code 0, instead of its verdict; may be repeated: verdict, outputs, no-error, "
         "or a comparison like 'score>=4.0', of score, cost (USD), seconds, tokens and calls."
@@ -146,3 +150,13 @@ def _declare_trajectory(parser: argparse.ArgumentParser) -> None:
     add("--attempts", type=int, default=1, metavar="N", help=attempts)
     declare_publishing(group)
     add_output(group)
+
+
+def declare_record(group: OptionGroup) -> None:
+    add = group.add_argument
+    add("--collection", help=f"Collection to record under (default: {settings.DEFAULT_COLLECTION}).")
+    add("--task", help="Task to record under (default: made from the title).")
+    label = "A label on the trajectory; may be repeated."
+    add("--label", dest="labels", **REPEATED, metavar="KEY=VALUE", help=label)
+    mode = "How much of the model calls to keep (default: full, or RUNBOOK_RECORD_MODE). Only full can be replayed."
+    add("--record-mode", metavar="full|metadata|none", help=mode)

@@ -1,11 +1,10 @@
 """Gateway: a replay up to the first request that changed; from there on its fallback answers everything."""
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from runbook_runner.core.events import Difference
 from runbook_runner.gateway.replay.difference import MatchResult
-from runbook_runner.gateway.replay.index import IndexedCall, open_index
+from runbook_runner.gateway.replay.index import CassetteIndex, IndexedCall
 from runbook_runner.gateway.replay.replay import EXACT_MATCH, Choice, Replay, ReplayConnection
 from runbook_runner.gateway.upstream import Connection, ModelRequest, Upstream
 
@@ -24,10 +23,9 @@ class Prefix(Replay):
 
 
 def load_prefix(
-    folder: Path, fallback: Upstream, *, until: int | None = None, edit: tuple[Difference, ...] = ()
+    index: CassetteIndex, fallback: Upstream, *, until: int | None = None, edit: tuple[Difference, ...] = ()
 ) -> Prefix:
-    """folder: a trajectory's `model/`. Raises InputError when it can't be replayed."""
-    return Prefix(open_index(folder), "live", until, fallback, edit=edit)
+    return Prefix(index, "live", until, fallback, edit=edit)
 
 
 class PrefixConnection(ReplayConnection):

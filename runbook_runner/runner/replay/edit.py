@@ -56,7 +56,7 @@ def edit_of(before: str, after: str) -> Edit | None:
     except InputError:
         return None
     one, two = before.splitlines(), after.splitlines()
-    changed = list(_changed(one, two))
+    changed = list(changed_lines(one, two))
     if not changed or not was.steps:
         return None
     lines = [*_within(was.steps, [span[:2] for span in changed]), *_within(now.steps, [span[2:] for span in changed])]
@@ -77,8 +77,8 @@ def edit_of(before: str, after: str) -> Edit | None:
     return Edit(before, after, first, pattern, frozenset(words - known), tuple(_differences(one, two, changed)))
 
 
-def _changed(one: list[str], two: list[str]) -> Iterator[tuple[int, int, int, int]]:
-    """What differs, as `one[i1:i2]` and `two[j1:j2]`."""
+def changed_lines(one: list[str], two: list[str]) -> Iterator[tuple[int, int, int, int]]:
+    """What differs, as `one[i1:i2]` and `two[j1:j2]`; of very much, the first to the last line as one."""
     shorter = min(len(one), len(two))
     start = next((n for n in range(shorter) if one[n] != two[n]), shorter)
     tail = next((n for n in range(shorter - start) if one[-1 - n] != two[-1 - n]), shorter - start)

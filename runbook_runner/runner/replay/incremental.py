@@ -4,12 +4,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from runbook_runner.core.errors import InputError
 from runbook_runner.core.events import ReplayOf
 from runbook_runner.core.settings import APP
 from runbook_runner.gateway import load_prefix
 from runbook_runner.gateway.cassette.answers import read_answer
-from runbook_runner.gateway.replay.index import open_index
+from runbook_runner.gateway.replay.index import CassetteIndex, open_index
 from runbook_runner.runner.replay.cassette import CassetteReplay, relocation
 from runbook_runner.runner.replay.edit import Edit, edit_of
 from runbook_runner.runner.replay.recorded_run import RecordedRun
@@ -22,6 +21,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class IncrementalReplay(CassetteReplay):
+    index: CassetteIndex | None = None
+    """Of the cassette; `None`: it is read when it is needed."""
     edit: Edit | None = None
     """The mission counts as the recorded one up to call `until`."""
 
@@ -35,11 +36,15 @@ class IncrementalReplay(CassetteReplay):
     def upstream(self, fallback: "Upstream | None") -> "Replay":
         assert fallback
         differences = self.edit.differences if self.edit else ()
-        return load_prefix(self.cassette, fallback, until=self.until, edit=differences)
+        return load_prefix(self.opened, fallback, until=self.until, edit=differences)
+
+    @property
+    def opened(self) -> CassetteIndex:
+        return self.index or open_index(self.cassette)
 
     def judge_upstream(self, fallback: "Upstream | None") -> "Replay":
         assert fallback
-        return load_prefix(self._judge, fallback)
+        return load_prefix(open_index(self._judge), fallback)
 
     def recorded_with(self, replay: "Replay", cassette: "Cassette", app: str) -> "Replay":
         placed = super().recorded_with(replay, cassette, app)
@@ -51,15 +56,17 @@ class IncrementalReplay(CassetteReplay):
         return replace(placed, to_recorded=lambda text: to_recorded(text).replace(after, before))
 
 
-def incremental(prepared: PreparedRun, recorded: RecordedRun, *, strict: bool = False) -> PreparedRun:
+def incremental(
+    prepared: PreparedRun, recorded: RecordedRun, index: CassetteIndex | None = None, *, strict: bool = False
+) -> PreparedRun:
     """The same run, whose model calls and judge's calls are answered from this recording as long as they are the same;
-    the run itself when nothing of it can be. strict: an edit of the mission changes every request. Raises InputError
-    for a recording that can't be read."""
-    replay = IncrementalReplay(recorded.cassette, "live", recorded=recorded)
+    the run itself when none can be. index: of its cassette, when it was read already. strict: an edit of the mission
+    changes every request. Raises InputError for a recording that can't be read."""
+    replay = IncrementalReplay(recorded.cassette, "live", recorded=recorded, index=index)
     upstream, judge = prepared.upstream, prepared.judge
     if upstream and recorded.answers:
         edit = None if strict else edit_of(recorded.spec.mission, prepared.spec.mission)
-        until = _last_before(recorded, edit) if edit else None
+        until = _last_before(replay.opened, recorded.app, edit) if edit else None
         if until != 0:
             replay = replace(replay, edit=edit, until=until)
             upstream = replay.upstream(upstream)
@@ -70,12 +77,11 @@ def incremental(prepared: PreparedRun, recorded: RecordedRun, *, strict: bool = 
     return replace(prepared, replay=replay, upstream=upstream, judge=judge)
 
 
-def _last_before(recorded: RecordedRun, edit: Edit) -> int:
+def _last_before(index: CassetteIndex, app: str, edit: Edit) -> int:
     """The number of the last model call whose answer is from before the edited step; 0 when there is none, or when that
     can't be told."""
-    index = open_index(recorded.cassette)
     turns = [entry for entry in index.entries if entry.is_turn]
-    as_mission = app_restorer(recorded.app)
+    as_mission = app_restorer(app)
     for entry, exchange in zip(turns, index.exchanges(turns), strict=True):
         answer = read_answer(entry.call.dialect, exchange.response)
         said = "\n".join(_texts([answer.text, answer.thinking, [value for _, value in answer.calls]]))
@@ -90,11 +96,3 @@ def _texts(value: Any) -> Iterator[str]:
     elif isinstance(value, (list, dict)):
         for item in value.values() if isinstance(value, dict) else value:
             yield from _texts(item)
-
-
-def answers_of(recorded: RecordedRun) -> int:
-    """How many answers could be given again; 0 for a recording that can't be replayed."""
-    try:
-        return sum(entry.is_turn for entry in open_index(recorded.cassette).entries)
-    except InputError:
-        return 0

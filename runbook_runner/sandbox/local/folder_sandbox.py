@@ -6,6 +6,7 @@ import tempfile
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -276,6 +277,10 @@ class FolderBackend:
 
     def create(self, spec: SandboxSpec) -> FolderSandbox:
         return self.kind(spec)
+
+    def warmed(self, labels: Mapping[str, str]) -> AbstractContextManager["FolderBackend"]:
+        """A folder is made in a hundredth of a second."""
+        return nullcontext(self)
 
     def reopen(self, sandbox_id: str, spec: SandboxSpec) -> FolderSandbox:
         return self.kind(spec, folder=Path(sandbox_id))

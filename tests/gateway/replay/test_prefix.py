@@ -12,6 +12,7 @@ from runbook_runner.core.events import Difference, ModelCalled, ReplayDiverged
 from runbook_runner.core.redaction import Redactor
 from runbook_runner.gateway import Cassette, load_prefix, load_script
 from runbook_runner.gateway.cassette.cassette import INDEX_FILE
+from runbook_runner.gateway.replay.index import open_index
 
 SHELL = {"name": "Bash", "description": "Runs.", "input_schema": {"type": "object", "properties": {"command": {}}}}
 
@@ -54,7 +55,7 @@ def diverged(line: Any) -> list[ReplayDiverged]:
 def test_the_same_requests_get_the_recorded_answers_and_the_fallback_is_not_asked(
     connect: Any, recorded: Path, script: Any
 ) -> None:
-    line = connect(load_prefix(recorded, script))
+    line = connect(load_prefix(open_index(recorded), script))
     for n in range(4):
         line.post(**question(n))
     assert sources(line) == ["replay"] * 4
@@ -65,7 +66,7 @@ def test_the_same_requests_get_the_recorded_answers_and_the_fallback_is_not_aske
 def test_from_the_first_request_that_changed_the_fallback_answers_and_goes_on_where_the_recording_was(
     connect: Any, recorded: Path, script: Any
 ) -> None:
-    line = connect(load_prefix(recorded, script))
+    line = connect(load_prefix(open_index(recorded), script))
     line.post(**question(0))
     line.post(**question(1))
     changed = line.post(**question(2, output="other")).json()
@@ -79,7 +80,7 @@ def test_from_the_first_request_that_changed_the_fallback_answers_and_goes_on_wh
 
 
 def test_an_answer_is_given_once(connect: Any, recorded: Path, script: Any) -> None:
-    line = connect(load_prefix(recorded, script))
+    line = connect(load_prefix(open_index(recorded), script))
     line.post(**question(0))
     line.post(**question(0))
     assert sources(line) == ["replay", "script"]
@@ -90,7 +91,7 @@ def test_a_recorded_failure_is_no_answer(connect: Any, recorded: Path, script: A
     lines = [json.loads(line) for line in index.read_text().splitlines()]
     lines[1] |= {"status": 529, "error": "busy"}
     index.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    line = connect(load_prefix(recorded, script))
+    line = connect(load_prefix(open_index(recorded), script))
     line.post(**question(0))
     line.post(**question(1))
     assert sources(line) == ["replay", "script"]
@@ -99,7 +100,7 @@ def test_a_recorded_failure_is_no_answer(connect: Any, recorded: Path, script: A
 def test_the_recording_of_a_longer_run_ends_the_shorter_one_in_the_same_way(
     connect: Any, recorded: Path, script: Any
 ) -> None:
-    line = connect(load_prefix(recorded, replace(script, turns=script.turns[:2], lines=script.lines[:2])))
+    line = connect(load_prefix(open_index(recorded), replace(script, turns=script.turns[:2], lines=script.lines[:2])))
     line.post(**question(0))
     refused = line.post(**question(3, output="other"))
     assert refused.status_code == 200
@@ -110,7 +111,7 @@ def test_the_recording_of_a_longer_run_ends_the_shorter_one_in_the_same_way(
 
 def test_a_known_edit_counts_as_the_same_up_to_a_call_and_is_told(connect: Any, recorded: Path, script: Any) -> None:
     edit = Difference(path="mission", line=1, origin="user", before="Do the work.", after="Do other work.")
-    prefix = load_prefix(recorded, script, until=2, edit=(edit,))
+    prefix = load_prefix(open_index(recorded), script, until=2, edit=(edit,))
     back: Callable[[str], str] = lambda text: text.replace("Do other work.", "Do the work.")  # noqa: E731
     line = connect(replace(prefix, to_recorded=back), cassette=Cassette(recorded.parent / "new", Redactor({})))
     for n in range(4):

@@ -1,0 +1,182 @@
+"""Command line: shows a watch session: what was saved, what is wrong with it, each run, and what a recording saved."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from rich.filesize import decimal
+from rich.text import Text
+
+from runbook_runner.cli.author.check_files import findings_in, targets_of
+from runbook_runner.cli.ui.display import Display, print_summary
+from runbook_runner.cli.ui.follow import Followed, Seen, print_briefly
+from runbook_runner.cli.ui.output import warn
+from runbook_runner.core.errors import InputError, RunbookError
+from runbook_runner.core.text import counted, printable_name, printable_output
+from runbook_runner.runbook.check.engine import refusal
+from runbook_runner.runbook.check.rules.findings import Finding
+from runbook_runner.runner import PreparedRun
+from runbook_runner.runner.cancellation import Cancellation
+from runbook_runner.runner.watch.contents import Change
+from runbook_runner.runner.watch.parts import lines_of_change, parts_of
+from runbook_runner.runner.watch.recordings import Saved
+from runbook_runner.runner.watch.session import OnBusy, Repeated
+from runbook_runner.trajectory.recorder import Reader
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_MOST_CHANGES: Final = 5
+_MOST_LINES: Final = 12
+_MOST_FINDINGS: Final = 10
+KEYS: Final = "r run again · f all anew · c check only · d diff with the last run · o open the result · q quit"
+
+
+class Watching:
+    """The `Edge` of a session on a terminal, or on a pipe. console: `None` shows errors only."""
+
+    def __init__(self, document: Path, console: "Console | None", keys: str):
+        """keys: what can be typed, for people."""
+        self.document, self._console, self._keys = document, console, keys
+        self._display: Display | None = None
+        self._seen = Seen()
+        """Of the last run."""
+        self.folders: list[Path] = []
+        """The trajectory folders of the runs, the last one last."""
+
+    # --- as an edge --------------------------------------------------------------------------------------------------
+
+    def changed(self, changes: Sequence[Change]) -> None:
+        for change in changes[:_MOST_CHANGES]:
+            parts = parts_of(change) if change.path == self.document else ()
+            what = f": {', '.join(parts)}" if parts else ""
+            size = "" if change.kind == "gone" else f" ({decimal(change.size)})"
+            self._print(f"↻ {self._named(change.path)} is {change.kind}{size}{what}", "bold cyan")
+            for line in lines_of_change(change, _MOST_LINES):
+                self._print(f"    {line}", "green" if line.startswith("+") else "red" if line[:1] == "-" else "dim")
+        if len(changes) > _MOST_CHANGES:
+            self._print(f"↻ and {counted(len(changes) - _MOST_CHANGES, 'more file')}", "bold cyan")
+
+    def checked(self) -> bool:
+        try:
+            found: Sequence[Finding] = findings_in(targets_of([str(self.document)], None, (), ()))
+        except InputError as error:
+            found = [refusal(error, str(self.document))]
+        errors = [finding for finding in found if finding.severity == "error"]
+        for finding in [*errors, *(one for one in found if one not in errors)][:_MOST_FINDINGS]:
+            self._find(finding)
+        if len(found) > _MOST_FINDINGS:
+            self._print(f"… {counted(len(found) - _MOST_FINDINGS, 'more finding')}: see `runbook check`.", "yellow")
+        if not found:
+            self._print("✓ check: no findings", "green")
+        return not errors
+
+    def refused(self, error: RunbookError) -> None:
+        for warning in error.warnings:
+            self.warn(warning)
+        self._error(str(error))
+
+    def busy(self, on_busy: OnBusy) -> None:
+        told = {
+            "cancel": "The run under way is cancelled; the next one follows.",
+            "queue": "The next run follows when the one under way is over.",
+        }
+        self._print(f"  {told[on_busy]}", "dim")
+
+    @contextmanager
+    def running(self, prepared: PreparedRun, cancellation: Cancellation) -> Iterator[Sequence[Reader]]:
+        self._seen = seen = Seen()
+        if self._console is None:
+            yield (seen,)
+            return
+        with Display(self._console, cancellation) as self._display:
+            yield seen, self._display
+
+    def ended(self, repeated: Repeated) -> None:
+        if repeated.outcome is None:
+            if isinstance(repeated.error, RunbookError):
+                self.refused(repeated.error)
+            return
+        followed = Followed(repeated.prepared, repeated.outcome, self._seen)
+        self.folders.append(repeated.outcome.folder)
+        if self._console is None:
+            print_briefly(followed, followed.problem())
+            return
+        files, notes = followed.seen.headline_first(), followed.seen.notes
+        outcome = repeated.outcome
+        print_summary(self._console, outcome.trajectory, followed.problems, files, notes, outcome.folder)
+        if outcome.not_copied:
+            self._error(str(outcome.not_copied))
+        for line in saved_lines(repeated.saved, is_replay=repeated.prepared.replay is not None):
+            self._print(f"  {line}", "cyan")
+
+    def waits(self, *, check_only: bool) -> None:
+        what = "checks it, and runs nothing (c)" if check_only else "checks and runs it"
+        self._print(f"Watching {self._named(self.document)}: a save {what}. {self._keys}", "dim")
+
+    def warn(self, message: str) -> None:
+        if self._console is None:
+            warn(printable_output(message))
+        else:
+            self._print(f"! {printable_output(message)}", "yellow")
+
+    # --- further -----------------------------------------------------------------------------------------------------
+
+    def say(self, text: str) -> None:
+        self._print(text, "yellow")
+
+    def close(self) -> None:
+        """For the end without an order: takes the status line away."""
+        if self._display:
+            self._display.close()
+
+    def _named(self, path: Path) -> str:
+        """As seen from the current folder, when it is in it."""
+        here = Path.cwd()
+        return printable_name(str(path.relative_to(here) if path.is_relative_to(here) else path))
+
+    def _find(self, finding: Finding) -> None:
+        text = f"{self._named(Path(finding.file))}:{finding.line}:{finding.column}: {finding.severity}: "
+        text = f"{text}{printable_output(finding.message)} [{finding.rule}]"
+        if finding.severity == "error":
+            self._error(text, mark="✗ ")
+        else:
+            self._print(f"! {text}", "yellow")
+        if finding.hint:
+            self._print(f"    {printable_output(finding.hint)}", "dim")
+
+    def _error(self, text: str, mark: str = "error: ") -> None:
+        if self._console is None:
+            sys.stderr.write(f"error: {printable_output(text)}\n")
+        else:
+            self._print(f"{mark}{printable_output(text)}", "red")
+
+    def _print(self, text: str, style: str) -> None:
+        if self._console is not None:
+            self._console.print(Text(text, style=style), soft_wrap=True)
+
+
+def saved_lines(saved: Saved, *, is_replay: bool) -> Iterator[str]:
+    """What the recording answered and what that saved; from which call on the model was asked, and why."""
+    if not saved.calls:
+        return
+    if not is_replay or not saved.replayed_calls:
+        yield f"Replayed none of {counted(saved.calls, 'model call')}."
+    else:
+        cost = "" if saved.cost_usd is None else f" and ${saved.cost_usd:.4f}"
+        told = f"Replayed {saved.replayed_calls} of {counted(saved.calls, 'model call')}"
+        yield f"{told}: saved {counted(saved.tokens, 'token')}{cost}."
+    if is_replay and saved.first_asked is not None:
+        cost = "" if saved.asked_cost_usd is None else f" and ${saved.asked_cost_usd:.4f}"
+        told = f"Asked anew from call {saved.first_asked} on: {counted(saved.asked_tokens, 'token')}{cost}."
+        yield f"{told}{_why(saved)}"
+
+
+def _why(saved: Saved) -> str:
+    """How that call differs, in few words."""
+    if saved.changed is None:
+        return ""
+    line = f", line {saved.changed.line}" if saved.changed.line else ""
+    return f" It differs in {printable_output(saved.changed.path)}{line} ({saved.changed.origin})."

@@ -1,0 +1,123 @@
+"""Runner, watch: which recording the first model calls of the next run are answered from, and what that saves."""
+
+import hashlib
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from runbook_runner.core.errors import InputError
+from runbook_runner.core.events import Difference, ModelCalled, Recorded, ReplayDiverged, UsageSum
+from runbook_runner.runner.replay.recorded_run import RecordedRun, read_recorded_run
+from runbook_runner.runner.request.prepared_run import PreparedRun
+
+if TYPE_CHECKING:
+    from runbook_runner.gateway.replay.index import CassetteIndex
+
+
+class Recordings:
+    """Keeps the one that is used: the last run's, or the user's until there is one."""
+
+    def __init__(self, home: Path, near: tuple[Path, ...], script: Path | None):
+        """near: where agents are looked for. script: the model script of the runs."""
+        self._home, self._near, self._script = home, near, script
+        self._run: RecordedRun | None = None
+        self._index: CassetteIndex | None = None
+        self._digest: str | None = None
+        """Of the script that answered it; empty: of the user's recording that is not known."""
+
+    @property
+    def name(self) -> str | None:
+        return self._run.trajectory_id if self._run else None
+
+    def take(self, name: str) -> None:
+        """name: of a run that the user names. Raises InputError."""
+        from runbook_runner.gateway.replay.index import open_index
+
+        run = read_recorded_run(self._home, name, self._near)
+        run.require_model_calls()
+        self._run, self._index, self._digest = run, open_index(run.cassette), None
+
+    def add(self, folder: Path, *, cancelled: bool) -> None:
+        """The trajectory folder of a run that is over. A run that was cancelled takes the place of another one only
+        when it has got further."""
+        with suppress(InputError):
+            run = read_recorded_run(self._home, str(folder), self._near)
+            if not run.answers:
+                return
+            from runbook_runner.gateway.replay.index import open_index
+
+            index = open_index(run.cassette)
+            if cancelled and self._index and _answers(index) < _answers(self._index):
+                return
+            self._run, self._index, self._digest = run, index, self._script_digest()
+
+    def answered_from(self, prepared: PreparedRun, *, strict: bool) -> PreparedRun:
+        """The run with the recording before its model; the run itself when there is none, or when the script that
+        answers was edited: what it says now is in no recording. Raises InputError."""
+        if self._run is None or prepared.upstream is None:
+            return prepared
+        if self._digest is not None and self._digest != self._script_digest():
+            return prepared
+        from runbook_runner.runner.replay.incremental import incremental  # imports the gateway
+
+        return incremental(prepared, self._run, self._index, strict=strict)
+
+    def _script_digest(self) -> str:
+        try:
+            return hashlib.sha256(self._script.read_bytes()).hexdigest() if self._script else ""
+        except OSError:
+            return ""
+
+
+def _answers(index: "CassetteIndex") -> int:
+    return sum(entry.is_turn for entry in index.entries)
+
+
+class Saved:
+    """What a recording has answered in a run, and what was asked anew. A reader of its events."""
+
+    def __init__(self) -> None:
+        self._replayed, self._asked = UsageSum(), UsageSum()
+        self.calls = 0
+        """Model calls, of the agent and of the judge."""
+        self.replayed_calls = 0
+        self.first_asked: int | None = None
+        """Number of the agent's first model call that the recording did not answer."""
+        self.changed: Difference | None = None
+        """The gravest difference of that call from the recorded one."""
+        self._edit: Difference | None = None
+
+    def __call__(self, recorded: Recorded) -> None:
+        event = recorded.event
+        if isinstance(event, ModelCalled):
+            self.calls += 1
+            if event.source == "replay":
+                self.replayed_calls += 1
+                self._replayed.add(event.usage)
+            else:
+                self._asked.add(event.usage)
+                if event.asker == "agent" and self.first_asked is None:
+                    self.first_asked = event.number
+        elif isinstance(event, ReplayDiverged):
+            first = next(iter(event.differences), None)
+            if event.served == "recorded":
+                self._edit = self._edit or first
+            elif event.asker == "agent":
+                self.changed = self.changed or first or self._edit
+
+    @property
+    def tokens(self) -> int:
+        return self._replayed.total.all_tokens
+
+    @property
+    def cost_usd(self) -> float | None:
+        """`None`: it is not known."""
+        return self._replayed.total.cost_usd
+
+    @property
+    def asked_tokens(self) -> int:
+        return self._asked.total.all_tokens
+
+    @property
+    def asked_cost_usd(self) -> float | None:
+        return self._asked.total.cost_usd
