@@ -26,6 +26,10 @@ def add_dry_run(group: OptionGroup, text: str) -> None:
     group.add_argument("--dry-run", action="store_true", help=text)
 
 
+def add_force(group: OptionGroup) -> None:
+    group.add_argument("--force", action="store_true", help="Replace the file if there is one already.")
+
+
 def add_env_file(group: OptionGroup, text: str) -> None:
     group.add_argument("--env-file", type=Path, metavar="FILE", help=text)
 

@@ -101,6 +101,18 @@ def dollars(amount: float) -> str:
     return f"${cents if float(cents.replace(',', '')) == amount else f'{amount:g}'}"
 
 
+def size_shown(size: int) -> str:
+    """`812 bytes`, `12.3 kB`, `4.0 MB`, each unit a thousand of the one before, as `rich` has them."""
+    if size < 1000:
+        return counted(size, "byte")
+    shown, unit = size / 1000, "kB"
+    for larger in ("MB", "GB", "TB"):
+        if shown < 1000:
+            break
+        shown, unit = shown / 1000, larger
+    return f"{shown:,.1f} {unit}"
+
+
 def width(text: str) -> int:
     """In terminal cells: Chinese, Japanese and Korean letters and most emoji take two, combining marks none."""
     return len(text) if text.isascii() else sum(map(_letter_width, text))

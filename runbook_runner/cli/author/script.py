@@ -3,7 +3,8 @@
 import argparse
 from pathlib import Path
 
-from runbook_runner.cli.ui.output import put, write_new
+from runbook_runner.cli.options import add_force
+from runbook_runner.cli.ui.output import put, require_place, tell_written, write_new
 from runbook_runner.core.errors import ExitCode
 from runbook_runner.core.settings import Settings
 from runbook_runner.gateway.replay.index import open_index
@@ -17,10 +18,13 @@ def declare(parser: argparse.ArgumentParser) -> None:
     trajectory = "A trajectory's id, its folder, or a copy of it."
     parser.add_argument("trajectory", metavar="TRAJECTORY", help=trajectory)
     parser.add_argument("-o", "--out", type=Path, metavar="FILE", help="Write it to this file instead of stdout.")
+    add_force(parser)
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """Raises InputError for a file that can't be read or written."""
+    if arguments.out is not None:
+        require_place(arguments.out, "script", force=arguments.force)
     recorded = read_recorded_run(Settings.load().require_home(), arguments.trajectory)
     recorded.require_model_calls()
     spec = recorded.spec
@@ -31,4 +35,5 @@ def execute(arguments: argparse.Namespace) -> int:
         put(text)
     else:
         write_new(arguments.out, text)
+        tell_written(arguments.out, f"model script of run {recorded.trajectory_id}")
     return ExitCode.PASS

@@ -7,11 +7,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from runbook_runner.cli.options import add_json
+from runbook_runner.cli.options import add_force, add_json
 from runbook_runner.cli.records.diff_lines import Section, sections
 from runbook_runner.cli.records.diff_page import page_of
 from runbook_runner.cli.records.runs.common import RUN_HELP
-from runbook_runner.cli.ui.output import put_json, require_place, write_new
+from runbook_runner.cli.ui.output import put_json, require_place, tell_written, write_new
 from runbook_runner.core.errors import ExitCode
 from runbook_runner.core.settings import Settings
 from runbook_runner.core.text import decoded_name, printable_name, printable_output
@@ -35,21 +35,24 @@ def declare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("two", metavar="B", help="The other one, likewise.")
     page = "Write the diff as one HTML page that needs nothing else."
     parser.add_argument("--html", type=Path, metavar="FILE", help=page)
+    add_force(parser)
     add_json(parser)
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """Raises InputError, NotReadyError."""
     if arguments.html:
-        require_place(arguments.html)
+        require_place(arguments.html, "page", force=arguments.force)
     home = Settings.load().require_home()
     found = diff(read_side(home, arguments.one), read_side(home, arguments.two))
     if arguments.html:
         write_new(arguments.html, page_of(found))
     if arguments.json:
-        put_json(_json(found))
+        put_json({**_json(found), "html": str(arguments.html.absolute()) if arguments.html else None})
     else:
         _print(found)
+        if arguments.html:
+            tell_written(arguments.html, "the diff as a page")
     return ExitCode.PASS if found.is_same else ExitCode.VERDICT_FAIL
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import IO, Final
 from urllib.parse import urlsplit, urlunsplit
 
+from runbook_runner.cli.options import add_force
 from runbook_runner.cli.records.runs.common import add_run, folder_of
-from runbook_runner.cli.ui.output import put, require_place, warn
+from runbook_runner.cli.ui.output import put, require_place, tell_written, warn
 from runbook_runner.core.errors import ExitCode, InputError
 from runbook_runner.core.files import opened_atomically
 from runbook_runner.core.text import counted
@@ -28,7 +29,8 @@ html: one page for people, which needs no server and no script; what looks like 
 jetty: the trajectory as the hosted platform has it, as in trajectory.json.
 
 otel: spans of OpenTelemetry by its conventions for generative AI, as OTLP/HTTP JSON, one request a line; to a collector
-with --endpoint. Without --content they say nothing of what was said. Needs `pip install 'runbook-runner[otel]'`.
+with --endpoint. Without --content they say nothing of what was said. Needs `pip install '.[otel]'`, in the
+clone of Runbook Runner.
 
 zip: the collected files by their storage names, as the platform's download has them.
 
@@ -45,6 +47,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
     content = "otel: with what was said, asked of tools and answered by them."
     parser.add_argument("--content", action="store_true", help=content)
     parser.add_argument("-o", "--out", type=Path, metavar="FILE", help="Write it to this file instead of stdout.")
+    add_force(parser)
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -56,12 +59,13 @@ def execute(arguments: argparse.Namespace) -> int:
         return _send(folder, arguments)
     write = partial(_otel, content=True) if arguments.content else FORMATS[arguments.format]
     if arguments.out is not None:
-        require_place(arguments.out)
+        require_place(arguments.out, "export", force=arguments.force)
         try:
             with opened_atomically(arguments.out) as out:
                 write(folder, out)
         except OSError as error:
-            raise InputError(f"The file can't be written: {error.strerror}.", where=str(arguments.out)) from error
+            raise InputError(f"The export can't be written: {error.strerror}.", where=str(arguments.out)) from error
+        tell_written(arguments.out, f"{arguments.format} of run {folder.name}")
         return ExitCode.PASS
     if arguments.format == "zip" and sys.stdout.isatty():
         raise InputError("A zip is not for a terminal.", hint=f"Add `-o {folder.name}.zip`.")

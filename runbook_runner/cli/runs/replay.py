@@ -4,7 +4,6 @@ import argparse
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from shlex import quote
 from typing import cast
 
 from rich.text import Text
@@ -31,7 +30,6 @@ from runbook_runner.runner.replay.comparison import Comparison, compare
 from runbook_runner.runner.replay.prepare import RECORDING, ReplayRequest, document_of, prepare_replay
 from runbook_runner.runner.replay.renewal import renew, require_renewable
 from runbook_runner.trajectory.diff.calls import CallsCompared
-from runbook_runner.trajectory.folders import TRAJECTORIES
 
 DESCRIPTION = """\
 Needs no network and no key. The results are compared with the recorded ones, where each may name its own sandbox's
@@ -181,9 +179,7 @@ def _lines(comparison: Comparison) -> Iterator[Text]:
 def _next(comparison: Comparison) -> Text:
     """Which command shows more of what differs."""
     recorded, trajectory = comparison.recorded, comparison.outcome.trajectory
-    is_stored = recorded.folder.parents[2].name == TRAJECTORIES
-    one = recorded.trajectory_id if is_stored else quote(printable_name(str(recorded.folder)))
-    return Text(f"  Next: runbook diff {one} {trajectory.trajectory_id}", style="dim")
+    return Text(f"  Next: runbook diff {recorded.told} {trajectory.trajectory_id}", style="dim")
 
 
 def _about_calls(calls: CallsCompared) -> Text:

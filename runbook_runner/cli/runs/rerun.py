@@ -90,6 +90,11 @@ def execute(arguments: argparse.Namespace) -> int:
         for change in ready.changes:
             console.print(Text(f"! {printable_output(str(change))}", style="yellow"), soft_wrap=True)
     followed = follow(ready.prepared, console)
+    if console and not arguments.json:
+        from runbook_runner.cli.ui.display import print_next
+
+        shown, recorded = followed.outcome.trajectory.trajectory_id, ready.recorded
+        print_next(console, shown, has_files=bool(followed.outcome.outputs.results_files), than=recorded.told)
     if arguments.quiet:
         print_briefly(followed, followed.problem())
     if arguments.json:

@@ -240,10 +240,11 @@ def print_summary(
     console.print(Text(f"  {folder}", style="dim"), soft_wrap=True)
 
 
-def print_next(console: Console, trajectory_id: str, *, has_files: bool) -> None:
-    """Which commands show more of a run that is over."""
+def print_next(console: Console, trajectory_id: str, *, has_files: bool, than: str | None = None) -> None:
+    """Which commands show more of a run that is over. than: the run that it repeats, as a command takes it."""
     commands = ["show", *(["open"] if has_files else [])]
-    told = [*(f"runbook runs {command} {trajectory_id}" for command in commands), f"runbook replay {trajectory_id}"]
+    told = [f"runbook runs {command} {trajectory_id}" for command in commands]
+    told.append(f"runbook diff {than} {trajectory_id}" if than else f"runbook replay {trajectory_id}")
     console.print(Text(f"  Next: {' · '.join(told)}", style="dim"), soft_wrap=True)
 
 

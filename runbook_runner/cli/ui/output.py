@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, TextIO
 
 from runbook_runner.core.disk.repository import within_repository
 from runbook_runner.core.errors import InputError, NotReadyError, RunbookError
-from runbook_runner.core.files import make_folder, rewrite, write_atomically
-from runbook_runner.core.text import printable
+from runbook_runner.core.files import is_file, make_folder, rewrite, write_atomically
+from runbook_runner.core.text import printable, size_shown
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -159,17 +159,31 @@ def write_new(file: Path, text: str, *, makes_folder: bool = False) -> None:
         raise _unwritable(file, error) from error
 
 
-def require_place(file: Path) -> None:
-    """Before the work whose report is to be written there: makes its folder. Raises InputError."""
+def require_place(file: Path, what: str = "report", *, force: bool = True) -> None:
+    """Before the work whose report is to be written there: makes its folder. force: a file that is there is replaced.
+    Raises InputError."""
     if file.is_dir():
-        raise InputError("This is a folder, and the report is a file.", where=str(file))
+        raise InputError(f"This is a folder, and the {what} is a file.", where=str(file))
+    require_new(file, force=force)
     try:
         folder = within_repository(file.parent, links=False)
         make_folder(folder)
         if not os.access(folder, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
-        raise InputError(f"The report can't be written there: {error.strerror}.", where=str(file)) from error
+        raise InputError(f"The {what} can't be written there: {error.strerror}.", where=str(file)) from error
+
+
+def require_new(file: Path, *, force: bool) -> None:
+    """force: a file that is there is replaced. Raises InputError."""
+    if not force and is_file(file):
+        hint = "Choose another name, or add --force to replace it."
+        raise InputError("There is such a file already; it stays as it is.", where=str(file), hint=hint)
+
+
+def tell_written(file: Path, what: str) -> None:
+    """On one line, where a document went that did not go to standard output."""
+    sys.stdout.write(f"Wrote {what}: {file.absolute()} ({size_shown(file.stat().st_size)})\n")
 
 
 def write_back(file: Path, content: str | bytes) -> None:

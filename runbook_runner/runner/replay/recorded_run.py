@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import NamedTuple
 
 from pydantic import ValidationError
@@ -30,7 +31,7 @@ from runbook_runner.core.text import printable_name
 from runbook_runner.runbook.parts.steps import step_blocks
 from runbook_runner.runner.request.valid_spec import require_valid_spec
 from runbook_runner.sandbox.backends import BACKENDS
-from runbook_runner.trajectory.folders import MOST_SPEC_BYTES, SPEC_FILE
+from runbook_runner.trajectory.folders import MOST_SPEC_BYTES, SPEC_FILE, TRAJECTORIES
 from runbook_runner.trajectory.index.names import find_folder
 from runbook_runner.trajectory.store import read_events, require_no_links
 
@@ -82,6 +83,12 @@ class RecordedRun:
         """The backend to repeat it in; `None` where it isolated nothing: a recording can't choose that."""
         row = BACKENDS.get(self.backend or "")
         return row.name if row and row.isolates else None
+
+    @property
+    def told(self) -> str:
+        """As a command takes it."""
+        is_stored = self.folder.parents[2].name == TRAJECTORIES
+        return self.trajectory_id if is_stored else quote(printable_name(str(self.folder)))
 
     @property
     def cassette(self) -> Path:

@@ -7,10 +7,13 @@ asked and answered is left out unless it is asked for. Ids follow from the run: 
 import hashlib
 import json
 import logging
+import socket
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import IO, Any, Final
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from runbook_runner import __version__
 from runbook_runner.core.clock import moment
@@ -34,7 +37,10 @@ _BATCH: Final = 500
 _MOST_OPEN: Final = 10_000
 _MOST_CONTENT: Final = 64_000
 """Characters of one text."""
-_TIMEOUT_S: Final = 30.0
+_TIMEOUT_S: Final = 10.0
+"""For one request and its repetitions."""
+_CONNECTS_S: Final = 3.0
+_LONGEST_MESSAGE: Final = 300
 
 _Attributes = dict[str, Any]
 
@@ -222,6 +228,7 @@ def write_otlp(events: Iterable[Recorded], out: IO[bytes], *, content: bool = Fa
 def send_otlp(events: Iterable[Recorded], endpoint: str, *, content: bool = False) -> int:
     """Returns how many spans the collector has taken. endpoint: a whole address. Headers and certificates come from the
     library's own variables (OTEL_EXPORTER_OTLP_HEADERS, …). Raises NotReadyError when it does not take them."""
+    _require_answer(endpoint)
     with _library(), _messages() as messages:
         from opentelemetry.exporter.otlp.json.http.trace_exporter import OTLPSpanExporter
         from opentelemetry.sdk.trace.export import SpanExportResult
@@ -235,12 +242,26 @@ def send_otlp(events: Iterable[Recorded], endpoint: str, *, content: bool = Fals
                         f"The collector did not take the spans.{taken}",
                         where=endpoint,
                         hint="Look whether it takes OTLP/HTTP with JSON; `-o FILE` writes a file instead.",
-                        details="\n".join(messages[-3:]) or None,
+                        details="\n".join(message[:_LONGEST_MESSAGE] for message in messages[-1:]) or None,
                     )
                 sent += len(batch)
         finally:
             exporter.shutdown()
     return sent
+
+
+def _require_answer(endpoint: str) -> None:
+    """The library would try again and again, and tell what its own library says. Raises NotReadyError."""
+    parts = urlsplit(endpoint)
+    if parts.scheme in getproxies() and not proxy_bypass(parts.netloc):
+        return
+    try:
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        socket.create_connection((parts.hostname or "", port), timeout=_CONNECTS_S).close()
+    except (OSError, UnicodeError) as error:
+        why = "no answer came" if isinstance(error, TimeoutError) else getattr(error, "strerror", None) or str(error)
+        hint = "Start a collector that takes OTLP/HTTP there, or write a file with `-o FILE`."
+        raise NotReadyError(f"No collector can be reached: {why}.", where=endpoint, hint=hint) from error
 
 
 @contextmanager
@@ -250,7 +271,7 @@ def _library() -> Iterator[None]:
     except ImportError as error:
         if not (error.name or "").startswith("opentelemetry"):
             raise
-        hint = "Install it: `pip install 'runbook-runner[otel]'`."
+        hint = "Install it, in the clone of Runbook Runner: pip install '.[otel]'."
         raise NotReadyError("The library of OpenTelemetry is not installed.", hint=hint) from error
 
 

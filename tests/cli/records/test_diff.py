@@ -121,7 +121,7 @@ def test_files_that_only_differ_in_their_bytes_are_the_same_by_their_type(runboo
     assert "more.txt is expected and was not made" in runbook("diff", one, expected).out
     assert runbook("diff", one, expected).code == runbook("diff", expected, one).code == 1
     (expected / "more.txt").unlink()
-    (expected / "out.json").unlink()
+    (runbook.cwd / ".runbook/trajectories/local/test" / one / "results" / "zz.txt").touch()
     assert runbook("diff", one, expected).code == 0, "what is not expected does not matter"
 
 
@@ -192,7 +192,11 @@ def test_the_page_needs_nothing_and_escapes_what_a_hostile_run_has_said(runbook:
     page = runbook.cwd / "diff.html"
     done = runbook("diff", one, two, "--html", page)
     assert done.code == 1, done.err
+    assert f"Wrote the diff as a page: {page} (" in done.out
     assert not re.search("\x1b|\u202e", done.out)
+    again = runbook("diff", one, two, "--html", page)
+    assert (again.code, "it stays as it is" in again.err) == (2, True)
+    assert runbook("diff", one, two, "--html", page, "--force", "--json").json["html"] == str(page)
     text = page.read_text()
     parsed = Page()
     parsed.feed(text)

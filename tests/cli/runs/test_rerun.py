@@ -23,6 +23,9 @@ def test_a_run_is_run_again_as_it_was_recorded(runbook: Any, shell_runbook: Writ
     before, now = ((one.folder / "results/out.txt").read_text() for one in (first, ran))
     assert before != now
     assert first.trajectory["init_params"] == ran.trajectory["init_params"]
+    last = runbook("rerun", first.folder, "--sandbox", "host").out.splitlines()[-1]
+    assert f"Next: runbook runs show {last[-8:]}" in last
+    assert last.endswith(f"runbook diff {first.json['trajectory_id']} {last[-8:]}")
 
 
 def test_each_override_is_shown_with_what_was_recorded(runbook: Any, shell_runbook: Write) -> None:

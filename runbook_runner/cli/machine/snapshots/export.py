@@ -7,8 +7,9 @@ from rich.filesize import decimal
 from rich.text import Text
 
 from runbook_runner.cli.machine.snapshots.images import add_layers, build_missing, stacks, trust_for
-from runbook_runner.cli.options import add_quiet, add_trust
+from runbook_runner.cli.options import add_force, add_quiet, add_trust
 from runbook_runner.cli.ui.console import make_console
+from runbook_runner.cli.ui.output import require_new
 from runbook_runner.core.errors import ExitCode, InputError
 from runbook_runner.core.files import is_folder
 from runbook_runner.sandbox.docker.engine import connect
@@ -20,6 +21,7 @@ DESCRIPTION = "Exit codes: 0 written, 2 bad input, 3 an image could not be built
 def declare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("names", nargs="+", metavar="SNAPSHOT", help="A snapshot.")
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help="The file, a tar archive.")
+    add_force(parser)
     add_layers(parser)
     add_trust(parser)
     add_quiet(parser)
@@ -29,6 +31,7 @@ def execute(arguments: argparse.Namespace) -> int:
     out: Path = arguments.out
     if not is_folder(out.absolute().parent):
         raise InputError("There is no such folder.", where=str(out.absolute().parent))
+    require_new(out, force=arguments.force)
     engine, console = connect(), make_console(quiet=arguments.quiet)
     trust = trust_for(arguments)
     wanted = stacks(arguments.agents, arguments.packages, trust)

@@ -13,7 +13,7 @@ from runbook_runner.core.clock import moment, now_iso, seconds_between
 from runbook_runner.core.errors import ExitCode, InputError, RunbookError
 from runbook_runner.core.formats.ages import EXAMPLES, moment_of
 from runbook_runner.core.settings import Settings
-from runbook_runner.core.text import counted
+from runbook_runner.core.text import counted, size_shown
 from runbook_runner.runner.recovery.removal import may_be_pruned, remove_rest, remove_run, size_of
 from runbook_runner.trajectory.folders import TRAJECTORIES
 from runbook_runner.trajectory.index.index import with_index
@@ -65,19 +65,15 @@ def execute(arguments: argparse.Namespace) -> int:
         removed.append({**row_json(settings.home, row), "bytes": size})
         freed += size
         if not arguments.json:
-            sys.stdout.write(f"{did} {row.folder} {row.outcome.upper()} · {_age(row)} · {_shown_size(size)}\n")
+            sys.stdout.write(f"{did} {row.folder} {row.outcome.upper()} · {_age(row)} · {size_shown(size)}\n")
     if not arguments.dry_run:
         remove_rest({folder.parent for folder, _ in chosen})
     if arguments.json:
         paths = [run["path"] for run in removed]
         put_json({"dry_run": arguments.dry_run, "removed": paths, "runs": removed, "bytes": freed})
     else:
-        sys.stdout.write(f"{did} {counted(len(removed), 'run')}, {_shown_size(freed)}\n")
+        sys.stdout.write(f"{did} {counted(len(removed), 'run')}, {size_shown(freed)}\n")
     return problem.exit_code if problem else ExitCode.PASS
-
-
-def _shown_size(size: int) -> str:
-    return f"{size / (1 << 20):,.1f} MB" if size >= 1 << 20 else f"{-(-size >> 10)} kB"
 
 
 def _age(row: Row) -> str:
