@@ -1,7 +1,7 @@
 """A run as ATIF v1.7: whatever has happened in it, the public validator of the format finds no fault."""
 
 import tracemalloc
-from itertools import count
+from itertools import chain, count
 from tempfile import TemporaryFile
 
 import pytest
@@ -195,6 +195,27 @@ def test_large_answers_that_wait_take_no_more_memory_however_many():
                 yield Recorded(seq=n + 9, ts="2026-07-01T09:00:00Z", event=event)
 
     assert peak_megabytes(events()) < 40
+
+
+@pytest.mark.needs("harbor")
+def test_very_many_subagents_share_the_memory_and_the_last_are_told_with_the_main_agent():
+    def happened():
+        for n in range(1100):
+            yield ToolCalled(call_id=f"s{n}", name="Task")
+        for _ in range(2):
+            for n in range(1100):
+                yield AgentMessage(text="x" * 60_000, parent_call_id=f"s{n}")
+
+    def events():
+        for number, event in enumerate(chain((STARTED,), happened())):
+            yield Recorded(seq=number + 1, ts="2026-07-01T09:00:00Z", event=event)
+
+    assert peak_megabytes(events()) < 60
+    document = to_atif(events())
+    assert problems(document) == []
+    assert len(document["subagent_trajectories"]) == 1000
+    parts = [document, *document["subagent_trajectories"]]
+    assert sum(step["message"].count("x") for part in parts for step in part["steps"]) == 2200 * 60_000
 
 
 @pytest.mark.needs("harbor")
