@@ -136,6 +136,9 @@ class RunSpec(Part):
     """Debian packages to install on top; Docker only."""
     mission: str
     """The rendered runbook, in terms of `/app/...`."""
+    note: str = ""
+    """What the agent is told behind it: of earlier attempts. An agent has written parts of that, so nobody who judges
+    the run is shown it."""
     blocks: tuple[Annotated[Block, AsObject()], ...] = ()
     """What an agent without a model runs: the code blocks of the steps, with their values. Not part of the digest, as
     they follow from the mission and the parameters."""
@@ -156,12 +159,19 @@ class RunSpec(Part):
     labels: dict[str, str] = {}
     schema_version: Literal[1] = 1
 
+    @property
+    def told(self) -> str:
+        """To the agent."""
+        return self.mission + self.note
+
     def digest(self) -> str:
         """`sha256:…` over the canonical JSON: the order of parameters, inputs, secrets and labels and the paths of
         this machine do not matter."""
         body = self.model_dump(mode="json", exclude={"near", "blocks", "criteria", "judge"})
         for item in body["inputs"]:
             del item["source"]
+        if not self.note:
+            del body["note"]  # specs of before have none
         for unordered in ("inputs", "secrets"):
             body[unordered] = sorted(body[unordered], key=lambda item: str(item["name"]))
         text = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

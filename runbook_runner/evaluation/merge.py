@@ -2,6 +2,7 @@
 judged (contract §3.10). What the agent says of checks that it does not run counts for nothing."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from statistics import fmean
 from typing import Any
 
@@ -37,17 +38,19 @@ def _checks(said: Mapping[str, Any] | str | None, criteria: Criteria, platform: 
     """The agent's entries, with the platform's in the place of those with the same id or behind them."""
     by_agent = {check.id: check for check in criteria.code_checks if check.executor == "agent" and not check.problem}
     runs_all = criteria.generation == 1 and not criteria.code_checks
-    own = {(check.kind, check.id): check for check in platform}
+    own: dict[tuple[str, str], list[Check]] = {}
+    for check in platform:
+        own.setdefault((check.kind, check.id), []).append(check)
     is_judged = any(check.kind == "judge" for check in platform)
     reported = _reported(said)
     for check in reported:
         if (check.kind, check.id) in own:
-            yield own.pop((check.kind, check.id))
+            yield from own.pop((check.kind, check.id))
         elif check.kind == "judge" and is_judged:
             continue  # of a criterion that the rubric does not have
         elif check.kind != "code_check" or check.id in by_agent or runs_all:
             yield check
-    yield from own.values()
+    yield from chain.from_iterable(own.values())
     told = {check.id for check in reported if check.kind == "code_check"}
     yield from (_unreported(check, criteria) for name, check in by_agent.items() if name not in told)
 

@@ -55,7 +55,8 @@ class Side:
     def mission(self) -> str:
         """Empty when it is not recorded."""
         said = self.tree.started.init_params.get("instruction") if self.tree and self.tree.started else ""
-        return str(self.spec.get("mission") or said or "")
+        recorded = "".join(str(self.spec.get(part) or "") for part in ("mission", "note"))
+        return recorded or str(said or "")
 
     @property
     def is_import(self) -> bool:

@@ -189,7 +189,7 @@ def _write_request(run: Run) -> None:
     described = _described(spec, run.redactor)
     try:
         write_atomically(run.folder / SPEC_FILE, json.dumps(described, indent=1) + "\n", mode=FILE)
-        write_atomically(run.folder / MISSION_FILE, run.redactor.clean(spec.mission), mode=FILE)
+        write_atomically(run.folder / MISSION_FILE, run.redactor.clean(spec.told), mode=FILE)
     except OSError as error:
         raise RecordingError(f"The run can't be recorded: {error.strerror}.", where=str(run.folder)) from error
     run.emit(
@@ -218,7 +218,7 @@ def _init_params(spec: RunSpec) -> dict[str, Any]:
         "model_provider": spec.provider,
         "snapshot": spec.snapshot,
         "image": spec.image,
-        "instruction": spec.mission,
+        "instruction": spec.told,
         "vars": spec.parameters,
         "file_paths": [item.name for item in spec.inputs],
     }

@@ -3,19 +3,20 @@
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any, Final, NamedTuple
 
 from runbook_runner.core.asking.question import Answer
 from runbook_runner.evaluation.judge.items import Item
 
 _LONGEST: Final = 200_000
-"""Characters of an answer. One that is longer is not used: what is behind them may be the judge's own score."""
-_MOST_OBJECTS: Final = 200
-"""JSON objects and opening braces of an answer; with more, it is not used."""
-_QUOTE: Final = r"""["'“”‘’`]"""
+"""Characters of an answer. One that is longer is not used."""
+_THOUGHTS: Final = re.compile(r"\s*<think>.*</think>", re.DOTALL)
+"""Where a provider does not keep them apart."""
+_FENCED: Final = re.compile(r"```\w*\s*\n(.*?)\n?```", re.DOTALL)
 _LONGEST_REASON: Final = 1000
 _QUOTED: Final = 120
+_ASKED: Final = frozenset(("reason", "score", "met", "better"))
 CHOICES: Final[Mapping[str, float]] = {"first": 1.0, "second": -1.0, "equal": 0.0}
 
 
@@ -45,13 +46,6 @@ class _UnusableError(Exception):
     """Nothing in the answer counts; the text says why."""
 
 
-class _Object(NamedTuple):
-    value: Mapping[str, Any]
-    start: int
-    """Its place in the text."""
-    end: int
-
-
 def read_scores(answer: Answer, items: Sequence[Item]) -> Read:
     return _read(answer, items, _score)
 
@@ -63,27 +57,26 @@ def read_choices(answer: Answer, items: Sequence[Item]) -> Read:
 
 
 def _read(answer: Answer, items: Sequence[Item], read_one: Callable[[Any, Item], Score | str]) -> Read:
-    if problem := _unusable(answer):
-        return Read({}, {item.key: problem for item in items})
     try:
-        said = [_of_each(one.value, items, read_one) for one in _objects(answer.text, items)]
-        if len({_values(read) for read in said}) > 1:
-            raise _UnusableError("the judge's answer has several JSON objects with scores, which disagree.")
+        if problem := _unusable(answer):
+            raise _UnusableError(problem)
+        value = _object(answer.text, {name for item in items for name in (item.key, item.id)})
     except _UnusableError as error:
         return Read({}, {item.key: str(error) for item in items})
-    return said[-1]
-
-
-def _of_each(value: Mapping[str, Any], items: Sequence[Item], read_one: Callable[[Any, Item], Score | str]) -> Read:
-    each = {item.key: read_one(value.get(item.key, value.get(item.id)), item) for item in items}
+    each = {item.key: _of_item(value, item, read_one) for item in items}
     return Read(
         {key: score for key, score in each.items() if isinstance(score, Score)},
         {key: problem for key, problem in each.items() if isinstance(problem, str)},
     )
 
 
-def _values(read: Read) -> frozenset[tuple[str, float]]:
-    return frozenset((key, score.value) for key, score in read.scores.items())
+def _of_item(value: Mapping[str, Any], item: Item, read_one: Callable[[Any, Item], Score | str]) -> Score | str:
+    given = [value[name] for name in dict.fromkeys((item.key, item.id)) if value.get(name) is not None]
+    if len(given) != 1:
+        return "the judge said two things of it." if given else "the judge said nothing of it."
+    if isinstance(given[0], dict) and (unasked := given[0].keys() - _ASKED):
+        return f"the judge said {_shown(min(unasked))} of it, which was not asked for."
+    return read_one(given[0], item)
 
 
 def _unusable(answer: Answer) -> str:
@@ -96,47 +89,24 @@ def _unusable(answer: Answer) -> str:
     return "" if answer.text.strip() else "the judge's answer is empty."
 
 
-def _objects(text: str, items: Sequence[Item]) -> Sequence[_Object]:
-    """The JSON objects in the text, inside or outside of a fence, that say something of an item: at least one. A judge
-    that thinks aloud may quote one of the results: so nothing else in the text may say something of an item, as a
-    broken object does, or one within another. Raises _UnusableError."""
-    names = {name for item in items for name in (item.key, item.id)}
-    found = [one for one in _all_objects(text) if names & one.value.keys()]
-    within = iter(found)
-    one = next(within, None)
-    for match in _keys(names).finditer(text):
-        while one and one.end <= match.start():
-            one = next(within, None)
-        if one is None or match.start() < one.start:
-            raise _UnusableError(f"the judge's answer names {match['name']} outside of a JSON object that can be read.")
-    if not found:
-        shown = " ".join(text.split())[:_QUOTED]
-        raise _UnusableError(f"the judge's answer holds no JSON object with scores: {shown!r}.")
-    return found
-
-
-def _keys(names: Iterable[str]) -> re.Pattern[str]:
-    """One of the names as the key of an object, also as Python, JavaScript or a JSON string would spell it."""
-    name = f"(?P<name>{'|'.join(map(re.escape, names))})"
-    return re.compile(rf"(?:{_QUOTE}[\s\\]*|\{{\s*){name}(?:[\s\\]*{_QUOTE})?\s*:", re.IGNORECASE)
-
-
-def _all_objects(text: str) -> Iterator[_Object]:
-    """Each that is not within another one. Raises _UnusableError."""
+def _object(text: str, names: Set[str]) -> Mapping[str, Any]:
+    """The JSON object that the answer is, in a fence or not, with keys of these names alone. A judge that thinks aloud,
+    or leaves the quotes in a reason unescaped, may quote one of the results, and so take a score from the agent: so
+    nothing is looked for in a text that is something else. Raises _UnusableError."""
     if len(text) > _LONGEST:
         raise _UnusableError(f"the judge's answer is longer than {_LONGEST:,} characters.")
-    decoder, at = json.JSONDecoder(object_pairs_hook=_with_unique_keys), text.find("{")
-    for _ in range(_MOST_OBJECTS):
-        if at < 0:
-            return
-        try:
-            value, end = decoder.raw_decode(text, at)
-            yield _Object(value, at, end)
-        except (ValueError, RecursionError):
-            end = at + 1
-        at = text.find("{", end)
-    if at >= 0:
-        raise _UnusableError(f"the judge's answer has more than {_MOST_OBJECTS} JSON objects or opening braces.")
+    text = _THOUGHTS.sub("", text, count=1).strip()
+    fenced = _FENCED.fullmatch(text)
+    try:
+        value = json.loads(fenced[1] if fenced else text, object_pairs_hook=_with_unique_keys)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        shown = " ".join(text[: 4 * _QUOTED].split())[:_QUOTED]
+        raise _UnusableError(f"the judge's answer is not one JSON object and nothing else: {shown!r}.")
+    if unasked := value.keys() - names:
+        raise _UnusableError(f"the judge's answer has the key {_shown(min(unasked))}, which was not asked for.")
+    return value
 
 
 def _with_unique_keys(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
@@ -148,8 +118,6 @@ def _with_unique_keys(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _score(given: Any, item: Item) -> Score | str:
-    if given is None:
-        return "the judge said nothing of it."
     if not isinstance(given, dict):
         given = {"met" if item.kind == "checklist" else "score": given}
     said = _reason(given)
@@ -165,8 +133,6 @@ def _score(given: Any, item: Item) -> Score | str:
 
 
 def _choice(given: Any, _: Item) -> Score | str:
-    if given is None:
-        return "the judge said nothing of it."
     if not isinstance(given, dict):
         given = {"better": given}
     better = given.get("better")

@@ -1,9 +1,11 @@
 """Evaluation, judge: what a judge decides, the criteria of the rubric and the items of the short form."""
 
 from collections.abc import Iterator
+from itertools import chain, count
 from typing import Final, Literal, NamedTuple
 
 from runbook_runner.core.criteria import Criteria, Criterion, Level, Rubric
+from runbook_runner.core.ids import slug
 
 MOST: Final = 100
 """Items that one judge is asked about."""
@@ -29,13 +31,21 @@ def items_of(criteria: Criteria) -> tuple[Item, ...]:
 
 
 def _numbered(criteria: Criteria) -> Iterator[Item]:
-    seen = set[tuple[str, str]]()
-    for number, item in enumerate(_items(criteria), 1):
-        own = item.id or f"criterion-{number}"
-        if (item.kind, own) in seen:
-            own = f"{own}-{number}"
-        seen.add((item.kind, own))
-        yield item._replace(key=f"c{number}", id=own)
+    items = tuple(_items(criteria))
+    keys = [f"c{number}" for number in range(1, len(items) + 1)]
+    taken = {(item.kind, key) for item in items for key in keys}
+    if criteria.rubric:
+        taken.add(("checklist", slug(name_of_average(criteria.rubric))))
+    for number, (key, item) in enumerate(zip(keys, items, strict=True), 1):
+        wish = item.id or f"criterion-{number}"
+        names = chain((wish,), (f"{wish}-{n}" for n in count(number)))
+        own = next(name for name in names if (item.kind, name) not in taken)
+        taken.add((item.kind, own))
+        yield item._replace(key=key, id=own)
+
+
+def name_of_average(rubric: Rubric) -> str:
+    return f"Overall rubric average is at least {rubric.average}"
 
 
 def _items(criteria: Criteria) -> Iterator[Item]:

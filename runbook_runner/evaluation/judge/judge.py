@@ -15,7 +15,7 @@ from runbook_runner.core.ids import slug
 from runbook_runner.core.text import counted
 from runbook_runner.evaluation.entries import PLATFORM, Check
 from runbook_runner.evaluation.judge.answer import Read, read_scores
-from runbook_runner.evaluation.judge.items import MOST, Item, items_of
+from runbook_runner.evaluation.judge.items import MOST, Item, items_of, name_of_average
 from runbook_runner.evaluation.judge.material import Material, material_of, why_refused
 from runbook_runner.evaluation.judge.model import Judge, ask_twice
 from runbook_runner.evaluation.judge.prompt import Nth, question_of
@@ -120,7 +120,7 @@ def _check(item: Item, status: Literal["pass", "fail", "error"], message: str, d
 
 def _average(rubric: Rubric, scores: Sequence[float], details: dict[str, Any]) -> Check:
     """The contract has it as an item of the checklist (§3.10). It is not known while a criterion has no score."""
-    name = f"Overall rubric average is at least {rubric.average}"
+    name = name_of_average(rubric)
     if lacking := len(rubric.criteria) - len(scores):
         status: Literal["pass", "fail", "error"] = "error"
         message = f"{lacking} of {len(rubric.criteria)} criteria have no score."

@@ -84,7 +84,7 @@ def _messages_block(piece: str | Picture) -> Json:
 def _messages_text(body: Json) -> str:
     blocks = [block for block in items(body, "content") if isinstance(block, dict)]
     called = [block["input"] for block in blocks if block.get("type") == "tool_use" and part(block, "input")]
-    return json.dumps(called[-1]) if called else _joined(blocks)
+    return "\n".join(map(json.dumps, called)) if called else _joined(blocks)  # several are no answer
 
 
 # --- Gemini ---

@@ -42,7 +42,7 @@ class Launch:
 
 
 def launch_of(run: Run, sandbox: Sandbox, model: "ModelAccess | None", inputs: list[PutFile]) -> Launch:
-    mission = sandbox.localise(run.spec.mission)
+    mission = sandbox.localise(run.spec.told)
     placed = {settings.MISSION_FILE: PutFile(settings.MISSION_FILE, mission.encode())}
     placed |= {file.path: file for file in run.prepared.placed}
     environ = {**agent_environ(run.spec, run.trajectory_id), **run.prepared.variables}

@@ -121,7 +121,7 @@ def open_shell_sandbox(prepared: PreparedShell, report: Report) -> Iterator["She
             sandbox.start()
             if recorded and (change := changed_image(recorded, ready.image, ready.image_digest)):
                 report(f"Not as recorded: {change}.")
-            mission = sandbox.localise(spec.mission).encode()
+            mission = sandbox.localise(spec.told).encode()
             sandbox.put([*([PutFile(settings.MISSION_FILE, mission)] if mission else []), *inputs])
             variables = agent_environ(spec, prepared.trajectory_id)
             localised = {name: sandbox.localise(value) for name, value in variables.items()}

@@ -137,7 +137,7 @@ def of_document(
         near=near,
     )
     now = resolve(parse(source.text, source.name), request, folder=source.folder)
-    kept = {"inputs": recorded.inputs, "limits": recorded.limits, "labels": recorded.labels, "judge": recorded.judge}
+    kept = {name: getattr(recorded, name) for name in ("note", "inputs", "limits", "labels", "judge")}
     without_note = now.mission.removesuffix(checks_note(now.criteria))  # older recordings have none
     if any(says_the_same(mission, recorded.mission) for mission in (now.mission, without_note)):
         kept["mission"] = recorded.mission  # what only was formatted is no other question to the model

@@ -239,7 +239,7 @@ def _upstream(
 ) -> "Upstream | None":
     """Who answers the agent's model calls; `None` when it makes none. What the agent or its provider would refuse is
     refused here, before anything starts."""
-    agent.invoke(AgentInput(spec.mission, settings.APP, spec.blocks, spec.model, mcp_servers=spec.mcp_servers))
+    agent.invoke(AgentInput(spec.told, settings.APP, spec.blocks, spec.model, mcp_servers=spec.mcp_servers))
     if agent.dialect is None and script is None:
         return None
     from runbook_runner.runner.model_access import find_upstream  # only runs that call a model import the gateway

@@ -157,7 +157,7 @@ def _after(prepared: PreparedRun, attempt: AttemptOf, most: int, best: Attempt, 
     note += "What failed in the best of them, and must be right now:\n\n" + "".join(_told(best.failing))
     left = {name: most - _used(made, name) for name in _OF_BUDGET if (most := getattr(spec.limits, name)) is not None}
     limits = spec.limits.model_copy(update=left)
-    changed = spec.model_copy(update={"mission": spec.mission + note, "limits": limits})
+    changed = spec.model_copy(update={"note": note, "limits": limits})
     return replace(prepared, spec=changed, attempt=attempt)
 
 

@@ -40,18 +40,23 @@ The average must be at least 4.0, and no criterion below 3.
 
 | # | Criterion | 5 (Excellent) | 3 (Acceptable) | 1 (Poor) |
 |---|---|---|---|---|
-| 1 | Clarity | clear | so-so | muddy |
-| 2 | Wit | funny | so-so | dull |
+{rows}
 """
+ROWS = "| 1 | Clarity | clear | so-so | muddy |\n| 2 | Wit | funny | so-so | dull |"
 
 
 @pytest.fixture
 def rubric(runbook: Any) -> Callable[..., Path]:
     """Writes a runbook for the shell agent, with two criteria."""
 
-    def write(code: str = "echo '# Once' > /app/results/story.md", version: str = "1.0.0", secrets: str = "") -> Path:
+    def write(
+        code: str = "echo '# Once' > /app/results/story.md",
+        version: str = "1.0.0",
+        secrets: str = "",
+        rows: str = ROWS,
+    ) -> Path:
         path = runbook.cwd / "RUNBOOK.md"
-        path.write_text(RUBRIC.format(code=code, version=version, secrets=secrets))
+        path.write_text(RUBRIC.format(code=code, version=version, secrets=secrets, rows=rows))
         return Path(path)
 
     return write

@@ -55,7 +55,7 @@ def test_the_judge_decides_the_verdict(judged: Any, clarity: float, wit: float, 
 
 
 ANSWER = "the judge's answer"
-NONE = f"{ANSWER} holds no JSON object with scores"
+NONE = f"{ANSWER} is not one JSON object and nothing else"
 
 
 @pytest.mark.parametrize(("said", "problem"), [
@@ -63,8 +63,7 @@ NONE = f"{ANSWER} holds no JSON object with scores"
     ({"say": "No.", "stop": "refusal"}, "the judge refused to answer."),
     ({"say": scores(5, 5), "stop": "length"}, "the judge's answer was cut off at its token limit."),
     ({"say": ""}, "the judge's answer is empty."),
-    (f"{scores(5, 5)} {'{ ' * 220} {scores(1, 1)}", f"{ANSWER} has more than 200 JSON objects or opening braces."),
-    (f"{scores(5, 5)} {scores(1, 1)}", f"{ANSWER} has several JSON objects with scores, which disagree."),
+    ("The file says " + scores(5, 5), f"{NONE}: {('The file says ' + scores(5, 5))[:120]!r}."),
     (scores(6, 0), "its score of 6 is not from 1 to 5."),
     (scores("five", None), "its score is 'five', not a number."),
 ])  # fmt: skip
@@ -87,7 +86,7 @@ def test_the_reason_is_that_of_the_first_answer_when_there_is_no_second(judged: 
 
 
 def test_a_fence_is_no_fault(judged: Any) -> None:
-    ran = judged(f"Here:\n```json\n{scores(4, 4)}\n```\n")
+    ran = judged(f"```json\n{scores(4, 4)}\n```\n")
     assert (ran.code, ran.json["judge"]["usage"]["api_calls"]) == (0, 1)
 
 
@@ -479,6 +478,20 @@ def test_ctrl_c_ends_the_judges_call_and_keeps_the_results(
     (folder,) = home.glob("*/*/*/")
     assert (folder / "results" / "story.md").read_text() == "# Once\n"
     assert json.loads(out)["judge"]["model_calls"] == {"script": 1}
+
+
+@pytest.mark.parametrize("report", [None, {"version": 2, "checks": []}], ids=["no report", "a report"])
+def test_criteria_of_one_name_are_points_of_their_own_and_none_is_lost(judged: Any, report: Any) -> None:
+    code = "cd /app/results; echo x > story.md"
+    code += f"; echo '{json.dumps(report)}' > validation_report.json" if report else ""
+    names = ("Style 3", "Style", "Style", "Overall rubric average is at least 4.0")
+    rows = "\n".join(f"| {number} | {name} | good | so-so | bad |" for number, name in enumerate(names, 1))
+    said = {f"c{number}": {"reason": "r", "score": score} for number, score in enumerate((1, 5, 5, 5), 1)}
+    ran = judged(json.dumps(said), code=code, rows=rows, version="2.0.0")
+    assert ran.code == 1
+    assert any(reason.startswith("style-3: score 1 is below 3") for reason in ran.json["reasons"])
+    listed = [(check["kind"], check["id"]) for check in ran.json["judge"]["checks"]]
+    assert len(set(listed)) == len(listed) == 5
 
 
 @pytest.mark.parametrize("version", ["1.0.0", "2.0.0"])
