@@ -11,7 +11,7 @@ from runbook_runner.agents.registry import find_facts, infer_agent, known_agents
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.facts.agents import AgentFacts
 from runbook_runner.core.files import read_found
-from runbook_runner.runbook.check.config import config_for
+from runbook_runner.runbook.check.config import config_for, forget_configs
 from runbook_runner.runbook.check.engine import Job, findings_of, job, refusal
 from runbook_runner.runbook.check.files import files
 from runbook_runner.runbook.check.rules import PROFILES, Selection, codes
@@ -68,6 +68,13 @@ def findings_of_text(text: str, path: str, profile: str | None = None) -> list[F
     """What `check` would find in the file at this path if it had this text. path: `-` for one that is no file."""
     target = _target(path, profile, (), ())
     return list(findings_of([job(text.encode(), target.name, target.folder, target.selection, HERE)])[0])
+
+
+def forget() -> None:
+    """For a process that checks again and again: what was read of projects is read anew."""
+    forget_configs()
+    for known in (_agents, _find_agent, _infer_agent, _snapshots, _providers):
+        known.cache_clear()
 
 
 def findings_in(targets: Sequence[Target]) -> list[Finding]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from rich.filesize import decimal
 from rich.text import Text
 
-from runbook_runner.cli.author.check_files import findings_in, targets_of
+from runbook_runner.cli.author.check_files import findings_in, forget, targets_of
 from runbook_runner.cli.ui.display import Display, print_summary
 from runbook_runner.cli.ui.follow import Followed, Seen, print_briefly
 from runbook_runner.cli.ui.output import warn
@@ -60,6 +60,7 @@ class Watching:
             self._print(f"↻ and {counted(len(changes) - _MOST_CHANGES, 'more file')}", "bold cyan")
 
     def checked(self) -> bool:
+        forget()
         try:
             found: Sequence[Finding] = findings_in(targets_of([str(self.document)], None, (), ()))
         except InputError as error:

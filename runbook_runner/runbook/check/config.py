@@ -45,6 +45,11 @@ def config_for(folder: Path) -> Config:
     return next(filter(None, map(_config_in, (folder, *folder.parents))), Config())
 
 
+def forget_configs() -> None:
+    """They are read anew the next time."""
+    _config_in.cache_clear()
+
+
 @cache
 def _config_in(folder: Path) -> Config | None:
     table = table_in(folder, "check")

@@ -494,6 +494,36 @@ def test_a_broken_save_lets_the_run_under_way_go_on(watch: Watch, runbook: Any) 
     assert [status(run) for run in session.runs()] == ["completed"]
 
 
+@pytest.mark.needs("docker")
+def test_in_docker_the_next_container_is_ready_before_the_save_and_none_is_left(
+    watch: Watch, runbook: Any, eventually: Callable[..., Any]
+) -> None:
+    from runbook_runner.sandbox.docker.engine import connect
+    from runbook_runner.sandbox.labels import OWNER_LABEL, this_host
+
+    file = write(runbook.cwd)
+    session = watch(".", "--sandbox", "docker")
+    session.shows("PASS")
+    label = f"{OWNER_LABEL}={this_host()}:{session.process.pid}"
+    api = connect().api
+
+    def ready() -> list[str]:
+        found = api.containers(filters={"label": label})
+        return [item["Id"] for item in found if item["Names"][0].startswith("/runbook-ready-")]
+
+    (container,) = eventually(ready)
+    session.shows(WAITS)
+    edit(file, "echo three", "echo drei")
+    session.shows("PASS")
+    (started,) = (event for event in session.runs()[-1]["events"] if event["type"] == "sandbox.started")
+    assert started["sandbox_id"] == container
+    session.shows(WAITS)
+    session.types("q")
+    assert session.ends() == 0
+    assert api.containers(all=True, filters={"label": label}) == []
+    assert runbook.left() == []
+
+
 # --- the end -------------------------------------------------------------------------------------------------------
 
 
