@@ -36,7 +36,8 @@ had not come to; from the first other call on, the model is asked. What that sav
 answered.
 
 On a terminal, keys: r run again, f run again and ask for everything anew, c only check, d diff with the run before, o
-open the primary output, q quit. Nothing is asked after the first run: what needs trust or a secret then is told.
+open the primary output, h show the keys, q quit. Nothing is asked after the first run: what an edit makes untrusted, or
+a secret that is missing then, is told.
 
 Exit codes: 0 ended with q, 2 bad input, 3 this machine is not ready, 5 a bug, 130 interrupted.
 """
@@ -67,14 +68,13 @@ def declare(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     """Returns when the session was ended. Raises RunbookError for what was wrong before the first run."""
     from runbook_runner.cli.ui.keys import Keys, can_read_keys
-    from runbook_runner.cli.ui.watching import KEYS, Watching
+    from runbook_runner.cli.ui.watching import Watching
     from runbook_runner.runner.watch.session import Session, WatchOptions
 
     console = console_for(quiet=arguments.quiet, json=False)
     has_keys = can_read_keys()
     options = WatchOptions(arguments.on_busy, arguments.check_only, arguments.strict, arguments.recording)
-    told = f"Keys: {KEYS}." if has_keys else "There are no keys, for stdin is not a terminal; Ctrl-C ends it."
-    watching = Watching(Path(arguments.path), console, told)
+    watching = Watching(Path(arguments.path), console, has_keys=has_keys)
     session = Session(request_of(arguments), options, watching, ask_on_terminal())
     watching.document = session.document
     came: list[int] = []
@@ -97,6 +97,7 @@ def _press(key: str, session: "Session", watching: "Watching", keys: "Keys | Non
         "c": session.toggle_check_only,
         "d": lambda: session.do(lambda: _show_diff(watching)),
         "o": lambda: session.do(lambda: _open_output(session, watching, keys)),
+        "h": lambda: session.do(watching.say_keys),
         "q": session.quit,
     }
     if key in jobs:

@@ -31,15 +31,16 @@ if TYPE_CHECKING:
 _MOST_CHANGES: Final = 5
 _MOST_LINES: Final = 12
 _MOST_FINDINGS: Final = 10
-KEYS: Final = "r run again · f all anew · c check only · d diff with the last run · o open the result · q quit"
+_KEYS: Final = "Keys: r run again · f all anew · c check only · d diff with the last run · o open the result · q quit."
+_NO_KEYS: Final = "There are no keys, for stdin is not a terminal; Ctrl-C ends it."
 
 
 class Watching:
     """The `Edge` of a session on a terminal, or on a pipe. console: `None` shows errors only."""
 
-    def __init__(self, document: Path, console: "Console | None", keys: str):
-        """keys: what can be typed, for people."""
-        self.document, self._console, self._keys = document, console, keys
+    def __init__(self, document: Path, console: "Console | None", *, has_keys: bool):
+        self.document, self._console = document, console
+        self._has_keys, self._told = has_keys, False
         self._display: Display | None = None
         self._seen = Seen()
         """Of the last run."""
@@ -114,8 +115,15 @@ class Watching:
             self._print(f"  {line}", "cyan")
 
     def waits(self, *, check_only: bool) -> None:
-        what = "checks it, and runs nothing (c)" if check_only else "checks and runs it"
-        self._print(f"Watching {self._named(self.document)}: a save {what}. {self._keys}", "dim")
+        what = "checks it, and runs nothing" if check_only else "checks and runs it"
+        more = "; h shows the keys" if self._has_keys and self._told else ""
+        self._print(f"Watching {self._named(self.document)}: a save {what}{more}.", "dim")
+        if not self._told:
+            self.say_keys()
+
+    def say_keys(self) -> None:
+        self._print(_KEYS if self._has_keys else _NO_KEYS, "dim")
+        self._told = True
 
     def warn(self, message: str) -> None:
         if self._console is None:

@@ -89,7 +89,7 @@ def _prepare(request: RunRequest, ask: Ask | None, warnings: list[str]) -> Prepa
         warnings += misspelt(request.options.env_file, user.env_file, declared, lacking_values)
 
     def consent(names: Sequence[str]) -> bool:
-        if request.replay:
+        if request.replay or request.from_recording:
             return False  # a recording decides nothing, and what the agent does is in it
         agent, files = find_agent(spec.agent, spec.near), _came_along(request, spec, source.folder)
         return trust.agreed_variables(source.name, source.text, files, beside, agent, names)

@@ -62,6 +62,9 @@ class RunRequest:
     """Answers in the place of the judge's provider."""
     replay: str | None = None
     """A trajectory's id or folder, or its `model/` folder: its recording answers the model calls."""
+    from_recording: bool = False
+    """Answers are taken from a recording that is added later (`replay.incremental`): as with `replay`, the run gets no
+    variable of the environment by consent, for what the agent does is in that recording."""
     snapshot: str | None = None
     image: str | None = None
     apt_packages: tuple[str, ...] = ()

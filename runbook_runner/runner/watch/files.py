@@ -44,7 +44,7 @@ def used_by(document: Path, request: RunRequest, prepared: PreparedRun | None, r
     folder = document.resolve().parent
     private = [path for path in (request.options.env_file, folder / ".env") if path]
     named = [request.parameter_file, request.fixture, request.model_script, request.judge_script, *request.files]
-    files = [document, *private, *filter(None, named), *_of_recording(recording), *_settings((folder, *request.near))]
+    files = [document, *private, *filter(None, named), *of_recording(recording), *_settings((folder, *request.near))]
     folders: list[Path] = []
     if prepared:
         files += (Path(item.source) for item in prepared.spec.inputs)
@@ -64,7 +64,8 @@ def _absolute(paths: Iterable[Path]) -> frozenset[Path]:
     return frozenset(Path(os.path.abspath(os.path.expanduser(path))) for path in paths)  # noqa: PTH100, PTH111 - links stay
 
 
-def _of_recording(name: str | None) -> Iterator[Path]:
+def of_recording(name: str | None) -> Iterator[Path]:
+    """The files by which a change of a recording is noticed that the user names by its folder."""
     if name and is_folder(name):
         yield from (Path(name, EVENTS_FILE), Path(name, "model", INDEX_FILE))
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Final, Literal, Protocol
 
-from runbook_runner.core.errors import InputError, RecordingError, RunbookError
+from runbook_runner.core.errors import InputError, RunbookError
+from runbook_runner.core.settings import Settings
 from runbook_runner.runbook.document import parse
 from runbook_runner.runbook.sources.load import STDIN, load
 from runbook_runner.runner.cancellation import Cancellation
@@ -23,7 +24,7 @@ from runbook_runner.runner.request.prepare import prepare
 from runbook_runner.runner.request.prepared_run import PreparedRun
 from runbook_runner.runner.request.request import Ask, Question, RunRequest
 from runbook_runner.runner.watch.contents import Change, Contents
-from runbook_runner.runner.watch.files import Used, own_output, used_by
+from runbook_runner.runner.watch.files import Used, of_recording, own_output, used_by
 from runbook_runner.runner.watch.recordings import Recordings, Saved
 from runbook_runner.runner.watch.warm import Warm
 from runbook_runner.runner.watch.watcher import Watcher
@@ -111,7 +112,8 @@ class Session:
         self._contents = Contents()
         self._used = Used(frozenset(), frozenset(), frozenset())
         self._own: tuple[Path, ...] = ()
-        self._recordings: Recordings | None = None
+        near = (self.document.parent, *request.near)
+        self._recordings = Recordings(Settings.load().require_home(), near, request.model_script)
         self._running: _Running | None = None
         self._next: _Start | None = None
         """What is to be done when the run under way is over."""
@@ -168,12 +170,12 @@ class Session:
                     self._running.thread.join()
 
     def _begin(self) -> None:
+        if self._options.recording:
+            self._recordings.take(self._options.recording)
         self._follow(None)
         can_run = self._edge.checked()
         if can_run and not self._check_only:
             prepared = self._prepared(_Start(), self._ask)
-            if self._options.recording:
-                self._recordings_of(prepared).take(self._options.recording)
             self._run(prepared, full=False)
         else:
             self._edge.waits(check_only=self._check_only)
@@ -186,7 +188,18 @@ class Session:
         changes = self._contents.changes(files, touched, copied)
         if changes and not self._quits:
             self._edge.changed(changes)
+            self._take_again(changes)
             self._start(_Start())
+
+    def _take_again(self, changes: Sequence[Change]) -> None:
+        """The user's recording, when it is another one now."""
+        name = self._options.recording
+        parts = {Path(os.path.abspath(path)) for path in of_recording(name)}  # noqa: PTH100
+        if name and any(change.path in parts for change in changes):
+            try:
+                self._recordings.take(name)
+            except InputError as error:
+                self._edge.refused(error)
 
     def _counts(self, path: Path) -> bool:
         """What the user has named counts wherever it is; what is only in a folder does not where runs write."""
@@ -226,7 +239,12 @@ class Session:
         source = load(str(self.document))
         declared = {parameter.name for parameter in parse(source.text, source.name).parameters}
         kept = {name: value for name, value in self._answers.items() if name in declared}
-        request = replace(self._request, document=source, parameters={**kept, **self._request.parameters})
+        request = replace(
+            self._request,
+            document=source,
+            parameters={**kept, **self._request.parameters},
+            from_recording=self._options.recording is not None,
+        )
 
         def remembered(question: Question) -> str:
             assert ask
@@ -241,7 +259,7 @@ class Session:
         self._follow(prepared)
         prepared = self._warm.warmed(prepared)
         if not full:
-            prepared = self._recordings_of(prepared).answered_from(prepared, strict=self._options.strict)
+            prepared = self._recordings.answered_from(prepared, strict=self._options.strict)
         cancellation = Cancellation()
         thread = threading.Thread(target=self._work, args=(prepared, cancellation), name="run")
         self._running = _Running(thread, cancellation)
@@ -253,7 +271,7 @@ class Session:
         try:
             with self._edge.running(prepared, cancellation) as readers:
                 outcome = run(prepared, (saved, *readers), cancellation)
-            self._recordings_of(prepared).add(outcome.folder, cancelled=cancellation.requested)
+            self._recordings.add(outcome.folder, cancelled=cancellation.requested)
         except BaseException as caught:
             error = caught
         repeated = Repeated(prepared, outcome, error, saved)
@@ -265,11 +283,8 @@ class Session:
         self._running = None
         self._contents.changes([path for path in self._used.files if self._is_copied(path)])
         self._edge.ended(repeated)
-        error = repeated.error
-        if error and not isinstance(error, RunbookError):
-            raise error
-        if isinstance(error, RecordingError):
-            raise error
+        if repeated.error and not isinstance(repeated.error, RunbookError):
+            raise repeated.error
         start, self._next = self._next, None
         if start and not self._quits:
             self._start(start)
@@ -292,12 +307,6 @@ class Session:
         self._used = used
         self._contents.follow({path for path in used.every() if self._counts(path)}, used.private)
         self._watcher.follow(used.files, used.folders)
-
-    def _recordings_of(self, prepared: PreparedRun) -> Recordings:
-        if self._recordings is None:
-            near = (self.document.parent, *self._request.near)
-            self._recordings = Recordings(prepared.settings.home, near, self._request.model_script)
-        return self._recordings
 
     def _unwatched(self, why: str) -> None:
         self.do(lambda: self._edge.warn(why))

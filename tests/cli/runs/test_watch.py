@@ -302,6 +302,23 @@ def test_an_edited_script_is_asked_for_everything(watch: Watch, scripted: Path) 
     assert (session.runs()[-1]["folder"] / "results" / "out.txt").read_text() == "one\nzwei\nthree\n"
 
 
+@pytest.mark.needs("bubblewrap")
+def test_answers_of_a_recording_that_the_user_names_get_no_variable_of_the_environment_by_consent(
+    watch: Watch, runbook: Any, scripted: Path
+) -> None:
+    """What the agent does is in that recording."""
+    wish = "secrets: {SHOP: {env: SHOP_TOKEN, description: x, required: false}}"
+    edit(scripted, "agent: mine\n", f"agent: mine\n{wish}\n")
+    token = {"SHOP_TOKEN": "open-sesame-4711"}
+    first = runbook("run", ".", *MODEL, "--trust", "--json", env=token)
+    assert first.code == 0, first.err
+    assert first.events("agent.started")[0]["secrets"] == ["SHOP_TOKEN"]
+    session = watch(".", *MODEL, "--trust", "--replay", first.folder, **token)
+    session.shows(WAITS)
+    (started,) = (event for event in session.runs()[-1]["events"] if event["type"] == "agent.started")
+    assert started["secrets"] == []
+
+
 # --- keys ----------------------------------------------------------------------------------------------------------
 
 
@@ -309,7 +326,9 @@ def test_an_edited_script_is_asked_for_everything(watch: Watch, scripted: Path) 
 def test_each_key(watch: Watch, runbook: Any) -> None:
     file = write(runbook.cwd)
     session = watch(file, "--sandbox", "bubblewrap")
-    assert "r run again · f all anew · c check only · d diff" in session.shows("q quit.")
+    assert "Keys: r run again · f all anew · c check only · d diff" in session.shows("q quit.")
+    session.types("h")
+    session.shows("q quit.")
     session.types("d")
     session.shows("There are no two runs yet.")
     session.types("o")
@@ -319,12 +338,12 @@ def test_each_key(watch: Watch, runbook: Any) -> None:
     session.types("d")
     session.shows("✓ The two are the same.")
     session.types("c")
-    assert "checks it, and runs nothing (c)" in session.shows("q quit.")
+    session.shows("checks it, and runs nothing; h shows the keys.")
     edit(file, "echo two", "echo zwei")
-    assert "✓ check: no findings" in session.shows("q quit.")
+    assert "✓ check: no findings" in session.shows("runs nothing")
     session.types("\x1b[C\x1bOcx")  # arrows, and a key without a meaning
     session.types("c")
-    assert "checks and runs it" in session.shows("q quit.")
+    session.shows("checks and runs it; h shows the keys.")
     session.types("r")
     session.shows(WAITS)
     session.types("d")
@@ -560,6 +579,49 @@ def test_a_second_ctrl_c_ends_at_once_and_restores_the_terminal(watch: Watch, ru
     assert session.terminal() == session.before
 
 
+@pytest.mark.needs("bubblewrap")
+def test_a_run_that_cannot_be_recorded_is_told_and_the_session_goes_on(watch: Watch, runbook: Any) -> None:
+    write(runbook.cwd)
+    session = watch(".", "--sandbox", "bubblewrap")
+    session.shows(WAITS)
+    home = runbook.cwd / ".runbook" / "trajectories"
+    aside = home.rename(home.with_name("aside"))
+    home.write_text("no folder")
+    session.types("r")
+    assert "error: " in session.shows(WAITS)
+    home.unlink()
+    aside.rename(home)
+    session.types("r")
+    assert "PASS" in session.shows(WAITS)
+    session.types("q")
+    assert session.ends() == 0
+    assert session.terminal() == session.before
+
+
+_FAILS = """
+from runbook_runner.cli.ui.keys import Keys
+with Keys(print):
+    raise ValueError
+"""
+
+
+def test_an_error_leaves_the_terminal_as_it_was() -> None:
+    mine, its = pty.openpty()
+    before = termios.tcgetattr(its)
+    done = subprocess.run(
+        [sys.executable, "-c", _FAILS],
+        stdin=its,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        preexec_fn=lambda: _take_terminal(its),
+    )
+    assert "ValueError" in done.stderr
+    assert termios.tcgetattr(its) == before
+    os.close(mine)
+    os.close(its)
+
+
 # --- without a terminal --------------------------------------------------------------------------------------------
 
 
@@ -605,7 +667,7 @@ def test_quiet_tells_only_what_is_wrong(runbook: Any, eventually: Callable[..., 
 def test_check_only_starts_nothing(watch: Watch, runbook: Any) -> None:
     file = write(runbook.cwd)
     session = watch(".", "--check")
-    assert "checks it, and runs nothing" in session.shows("q quit.")
+    session.shows("checks it, and runs nothing.")
     edit(file, 'version: "1.0.0"', "version: [")
     assert "[RB101]" in session.shows(WAITS)
     session.types("q")
