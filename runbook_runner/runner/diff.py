@@ -24,7 +24,8 @@ from runbook_runner.trajectory.folders import EVENTS_FILE, MOST_SPEC_BYTES, RESU
 from runbook_runner.trajectory.index.names import find_folder
 from runbook_runner.trajectory.outcome import UNKNOWN
 from runbook_runner.trajectory.store import read_events, require_no_links
-from runbook_runner.trajectory.tree import Tree, said_of, tree_of, tree_status
+from runbook_runner.trajectory.summary import tree_status
+from runbook_runner.trajectory.tree import Tree, said_of, tree_of
 
 _MOST_CALLS: Final = 20_000
 _MOST_BY_TYPE: Final = 50

@@ -8,7 +8,6 @@ from typing import Any, Final, Literal
 
 from runbook_runner.core.clock import seconds_between
 from runbook_runner.core.events import (
-    AGENT_FAILED,
     AgentFinished,
     AgentMessage,
     AgentNotice,
@@ -34,8 +33,6 @@ from runbook_runner.core.events import (
     ToolReturned,
     Usage,
 )
-from runbook_runner.trajectory.outcome import UNKNOWN, outcome_of
-from runbook_runner.trajectory.overlay import Overlay
 
 MOST_NODES: Final = 5_000
 """The first ones; what comes after them is counted."""
@@ -285,25 +282,6 @@ class Builder:
         kept = text if len(text) <= MOST_TEXT else f"{text[:MOST_TEXT]}…"
         self._characters += len(kept)
         return kept
-
-
-def tree_status(tree: Tree, overlay: Overlay | None = None) -> str:
-    """One of STATUSES. overlay: what was set later; it holds once the run is over."""
-    if tree.finished is None:
-        return "running"
-    return (overlay and overlay.status) or (tree.finished.status if tree.finished.is_known else UNKNOWN)
-
-
-def tree_outcome(tree: Tree, overlay: Overlay | None = None) -> str:
-    """One of OUTCOMES."""
-    return outcome_of(tree_status(tree, overlay), tree.evaluated.verdict if tree.evaluated else None)
-
-
-def reasons_of(tree: Tree) -> list[str]:
-    """Why it did not pass, each once: first the error that ended it, then what the evaluation found."""
-    error = [tree.finished.error] if tree.finished and tree.finished.error else []
-    found = tree.evaluated.reasons if tree.evaluated else ()
-    return [*error, *(reason for reason in found if not (error and reason.startswith(AGENT_FAILED)))]
 
 
 def is_step(event: Event) -> bool:

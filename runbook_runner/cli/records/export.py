@@ -19,7 +19,7 @@ from runbook_runner.trajectory.export.archive import write_archive
 from runbook_runner.trajectory.export.atif import write_atif
 from runbook_runner.trajectory.fold import fold
 from runbook_runner.trajectory.overlay import overlay_as_far_as_known
-from runbook_runner.trajectory.store import read_events
+from runbook_runner.trajectory.store import read_events, require_no_links
 
 DESCRIPTION = """\
 atif: ATIF v1.7, the interchange format of agents' trajectories, with subagents as trajectories of their own.
@@ -118,7 +118,8 @@ def _atif(folder: Path, out: IO[bytes]) -> None:
 def _html(folder: Path, out: IO[bytes]) -> None:
     from runbook_runner.trajectory.export.page import write_page
 
-    write_page(read_events(folder), out)
+    require_no_links(folder)
+    write_page(read_events(folder), out, folder, overlay_as_far_as_known(folder))
 
 
 def _jetty(folder: Path, out: IO[bytes]) -> None:

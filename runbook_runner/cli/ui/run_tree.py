@@ -9,7 +9,8 @@ from rich.text import Text
 from runbook_runner.core.events import Usage
 from runbook_runner.core.text import counted, printable_name, printable_output
 from runbook_runner.trajectory.overlay import Overlay
-from runbook_runner.trajectory.tree import Node, Tree, reasons_of, tree_outcome, tree_status
+from runbook_runner.trajectory.summary import given_of, origin_of, reasons_of, tree_outcome, tree_status
+from runbook_runner.trajectory.tree import Node, Tree
 
 _OUTPUT_LINES: Final = 4
 _SAID_LINES: Final = 6
@@ -24,12 +25,12 @@ _PLURALS: Final = {
 def lines_of(tree: Tree, overlay: Overlay) -> Iterator[Text]:
     """overlay: what was set since it was recorded."""
     yield from _head(tree, overlay)
-    if origin := _origin(tree):
+    if origin := origin_of(tree):
         yield Text(printable_name(origin), style="dim")
     if overlay.status:
         held = "" if tree.finished else ", once it is over"
         yield Text(f"status, set later: {overlay.status}{held}", style="dim")
-    if given := _given(tree):
+    if given := given_of(tree):
         told = ", ".join(printable_name(f"{key}={value}"[:200]) for key, value in given.items())
         yield Text(f"parameters: {told}", style="dim")
     labels = _labels(tree, overlay)
@@ -66,26 +67,6 @@ def ending(tree: Tree, overlay: Overlay | None = None) -> Text:
 
 def _labels(tree: Tree, overlay: Overlay) -> dict[str, str]:
     return overlay.over_labels(tree.started.labels if tree.started else {})
-
-
-def _given(tree: Tree) -> dict[str, Any]:
-    given = tree.started.init_params.get("vars") if tree.started else None
-    return given if isinstance(given, dict) else {}
-
-
-def _origin(tree: Tree) -> str | None:
-    """What the run repeats or goes on from; `None`: it is a run of its own."""
-    run = tree.started
-    if run is None:
-        return None
-    if run.origin:
-        return f"recorded elsewhere: {run.origin}"
-    if run.rerun_of:
-        return f"rerun of {run.rerun_of}"
-    if run.replay:
-        of = run.replay.parent_trajectory_id
-        return f"{run.replay.mode} of {of}" if of else f"{run.replay.mode} of a recording"
-    return f"attempt {run.attempt.number} after {run.attempt.parent_trajectory_id}" if run.attempt else None
 
 
 def _used(tree: Tree) -> Iterator[str]:
@@ -224,7 +205,7 @@ def tree_json(tree: Tree, overlay: Overlay) -> dict[str, Any]:
         "model": run.init_params.get("model") if run else None,
         "outcome": tree_outcome(tree, overlay),
         "status": tree_status(tree, overlay),
-        "parameters": _given(tree),
+        "parameters": given_of(tree),
         "labels": _labels(tree, overlay),
         "origin": run.origin if run else None,
         "rerun_of": run.rerun_of if run else None,

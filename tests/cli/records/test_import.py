@@ -144,7 +144,7 @@ def test_an_end_that_is_not_known_is_said_to_be_unknown_everywhere(runbook, fore
     (task,) = runbook("runs", "stats", "--json").json["tasks"]
     assert (task["success_rate"], task["total_cost_usd"], task["by_outcome"]["unknown"]) == (None, None, 1)
     runbook("export", "abc", "--format", "html", "-o", runbook.cwd / "run.html")
-    assert ">unknown</span></h1>" in (runbook.cwd / "run.html").read_text()
+    assert ">UNKNOWN</span></h1>" in (runbook.cwd / "run.html").read_text()
     assert runbook("runs", "label", "abc", "--status", "completed").code == 0
     assert runbook("runs", "show", "abc", "--json").json["status"] == "completed", "that is what the user says"
 

@@ -4,20 +4,24 @@ import io
 from html.parser import HTMLParser
 
 from runbook_runner.core.events import (
+    AgentFinished,
     AgentMessage,
     AgentStarted,
     Artifact,
     Evaluated,
     ModelCalled,
+    PhaseFinished,
     PhaseStarted,
     Recorded,
     RunFinished,
     RunStarted,
+    SandboxStarted,
     ToolCalled,
     ToolReturned,
     Usage,
 )
 from runbook_runner.trajectory.export.page import write_page
+from runbook_runner.trajectory.overlay import Overlay
 
 EVIL = "<script>alert(1)</script><img src=x onerror=y>\"'\u202e"
 KEY = "sk-ant-api03-" + "a1B2c3D4e5F6" * 8
@@ -91,10 +95,10 @@ def test_what_happened_is_on_the_page():
     for part in (
         "acme/t",
         "bb2bb71e",
-        "fail",
+        "FAIL",
         "1,200 tokens, $0.25",
         "12.5 s",
-        "12,345",
+        "12.3 kB",
         "text/markdown",
         "Hello there",
     ):
@@ -135,6 +139,58 @@ def test_a_page_has_bounds_and_says_what_it_leaves_out():
     assert len(text) < 20_000_000
 
 
+def test_results_reasons_and_times_are_for_people(tmp_path):
+    app = "/home/me/work/runbook-bb2bb71e"
+    results = tmp_path / "results"
+    results.mkdir()
+    (results / "z.md").write_text(f"<b>bold</b> in {app}/results")
+    (results / "a.bin").write_bytes(b"\0\1")
+    (results / "b.txt").write_text("x" * 200_000)
+    (tmp_path / "secret.txt").write_text("not a result")
+
+    def result(path, primary=None):
+        return Artifact(
+            kind="result", path=path, sandbox_path="/app/x", key="k", size=9, sha256="", content_type="text/x",
+            primary=primary,
+        )  # fmt: skip
+
+    sandbox = SandboxStarted(backend="host", sandbox_id="s", app=app)
+    started, *rest = log(
+        sandbox,
+        AgentMessage(text=f"Wrote {app}/results/z.md"),
+        result("results/a.bin"),
+        result("results/b.txt"),
+        result("results/z.md", 0),
+        result("results/../secret.txt"),
+        result("secret.txt"),
+        AgentFinished(exit_code=3, ended_by="exit", text=f"Wrote {app}/results/z.md", error="It broke."),
+        Evaluated(
+            verdict="fail", success=False, reasons=("The agent did not end well: It broke.", "A file is missing.")
+        ),
+        PhaseFinished(phase="evaluate", seconds=0.01, ok=False),
+        RunFinished(status="failed", error="It broke.", seconds=125.0),
+    )
+    given = {"instruction": "Do it.", "vars": {"name": "Ada"}}
+    begun = started.event.model_copy(update={"init_params": given, "labels": {"team": "red"}})
+    out = io.BytesIO()
+    overlay = Overlay(labels=({"key": "quality", "value": "high", "created": "", "author": ""},))
+    write_page([started.model_copy(update={"event": begun}), *rest], out, tmp_path, overlay)
+    text = out.getvalue().decode()
+    assert "ERROR</span></h1>" in text
+    assert (text.count("It broke."), text.count("A file is missing.")) == (1, 1)
+    assert text.count("Wrote /app/results/z.md") == 1
+    assert app not in text
+    assert "&lt;b&gt;bold&lt;/b&gt; in /app/results" in text
+    assert text.index("results/z.md</b>") < text.index("results/a.bin")
+    assert "more bytes" in text
+    assert len(text) < 100_000
+    assert "not a result" not in text
+    assert '<time datetime="2026-07-01T09:00:01.000000Z">1 July 2026, 09:00:01 UTC</time>' in text
+    assert "2 min 5 s" in text
+    assert "name = Ada" in text
+    assert "team = red, quality = high" in text
+
+
 def test_a_log_that_is_only_begun_and_one_without_a_beginning_are_pages():
-    assert "not ended" in page(log())
+    assert "NOT ENDED" in page(log())
     assert "<html" in page(())

@@ -17,7 +17,8 @@ from runbook_runner.core.text import printable_output
 from runbook_runner.runner.cancellation import Cancellation
 from runbook_runner.runner.recovery.claims import is_alive
 from runbook_runner.trajectory.store import follow_events, read_events
-from runbook_runner.trajectory.tree import Builder, Tree, reasons_of
+from runbook_runner.trajectory.summary import reasons_of
+from runbook_runner.trajectory.tree import Builder, Tree
 
 DESCRIPTION = """\
 The lines are those that the run shows while it runs. With --follow it goes on until the run has ended or its process is

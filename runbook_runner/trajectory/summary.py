@@ -1,0 +1,48 @@
+"""Trajectory: what the tree of a run says of it as a whole, for people: how it ended and why, what it was given."""
+
+from typing import Any
+
+from runbook_runner.core.events import AGENT_FAILED
+from runbook_runner.trajectory.outcome import UNKNOWN, outcome_of
+from runbook_runner.trajectory.overlay import Overlay
+from runbook_runner.trajectory.tree import Tree
+
+
+def tree_status(tree: Tree, overlay: Overlay | None = None) -> str:
+    """One of STATUSES. overlay: what was set later; it holds once the run is over."""
+    if tree.finished is None:
+        return "running"
+    return (overlay and overlay.status) or (tree.finished.status if tree.finished.is_known else UNKNOWN)
+
+
+def tree_outcome(tree: Tree, overlay: Overlay | None = None) -> str:
+    """One of OUTCOMES."""
+    return outcome_of(tree_status(tree, overlay), tree.evaluated.verdict if tree.evaluated else None)
+
+
+def reasons_of(tree: Tree) -> list[str]:
+    """Why it did not pass, each once: first the error that ended it, then what the evaluation found."""
+    error = [tree.finished.error] if tree.finished and tree.finished.error else []
+    found = tree.evaluated.reasons if tree.evaluated else ()
+    return [*error, *(reason for reason in found if not (error and reason.startswith(AGENT_FAILED)))]
+
+
+def given_of(tree: Tree) -> dict[str, Any]:
+    """The parameters that were given, name → value."""
+    given = tree.started.init_params.get("vars") if tree.started else None
+    return given if isinstance(given, dict) else {}
+
+
+def origin_of(tree: Tree) -> str | None:
+    """What the run repeats or goes on from; `None`: it is a run of its own."""
+    run = tree.started
+    if run is None:
+        return None
+    if run.origin:
+        return f"recorded elsewhere: {run.origin}"
+    if run.rerun_of:
+        return f"rerun of {run.rerun_of}"
+    if run.replay:
+        of = run.replay.parent_trajectory_id
+        return f"{run.replay.mode} of {of}" if of else f"{run.replay.mode} of a recording"
+    return f"attempt {run.attempt.number} after {run.attempt.parent_trajectory_id}" if run.attempt else None
