@@ -61,6 +61,9 @@ COMMANDS: Mapping[str, Command | Group] = {
             "files": Command("records.runs.files", "List what a run has made: path, size, type, which is primary."),
             "open": Command("records.runs.open_", "Open what a run has made in the right program, or print it."),
             "path": Command("records.runs.path", "Print the trajectory folder of a run."),
+            "bundle": Command(
+                "records.runs.bundle", "Write a run into one file, with which another machine replays and compares it."
+            ),
             "label": Command("records.runs.label", "Set labels of a run, or the status that lists show."),
             "cancel": Command("records.runs.cancel", "End a live run of another process in order, with its results."),
             "rm": Command("records.runs.rm", "Remove runs, with all that was recorded of them."),

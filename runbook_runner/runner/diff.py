@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -14,8 +15,9 @@ from runbook_runner.core.events import Recorded, ToolCalled, Usage
 from runbook_runner.core.files import is_file, is_folder, read_stream
 from runbook_runner.core.formats.json_toml import read_json
 from runbook_runner.core.redaction.redactor import Redactor
-from runbook_runner.core.settings import APP
+from runbook_runner.core.settings import APP, Settings
 from runbook_runner.evaluation.compare.folders import compare_files
+from runbook_runner.runner.bundles.read import is_zip, unpacked
 from runbook_runner.runner.replay.cassette import relocation
 from runbook_runner.runner.replay.recorded_run import A_FOLDER
 from runbook_runner.trajectory.diff.calls import Pair, aligned, first_difference, spelled
@@ -131,6 +133,18 @@ class Diff:
         """Results that only one has; what an expected folder does not have does not matter."""
         missing = self.results.missing if self.two.tree else ()
         return (*missing, *(self.results.extra if self.one.tree else ()))
+
+
+@contextmanager
+def opened_side(settings: Settings, name: str) -> Iterator[Side]:
+    """name: as `read_side` takes it, or a bundle, whose files are there in this block. Raises InputError,
+    NotReadyError."""
+    home = settings.require_home()
+    if not is_zip(name):
+        yield read_side(home, name)
+        return
+    with unpacked(settings.data, Path(name)) as (folder, _):
+        yield replace(read_side(home, str(folder)), name=name)
 
 
 def read_side(home: Path, name: str) -> Side:

@@ -15,7 +15,7 @@ from runbook_runner.cli.ui.output import put_json, require_place, tell_written, 
 from runbook_runner.core.errors import ExitCode
 from runbook_runner.core.settings import Settings
 from runbook_runner.core.text import decoded_name, printable_name, printable_output
-from runbook_runner.runner.diff import Change, Diff, diff, read_side
+from runbook_runner.runner.diff import Change, Diff, diff, opened_side
 
 DESCRIPTION = """\
 Compares what was asked for (mission, parameters, agent, model, limits), how it ended, the tool calls, and the results,
@@ -30,7 +30,7 @@ _STYLES = {"same": "dim", "one": "red", "two": "green", "hint": "dim", "bad": "r
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
-    run = f"{RUN_HELP} Or a folder of expected results."
+    run = f"{RUN_HELP} Or a bundle, or a folder of expected results."
     parser.add_argument("one", metavar="A", help=run)
     parser.add_argument("two", metavar="B", help="The other one, likewise.")
     page = "Write the diff as one HTML page that needs nothing else."
@@ -43,17 +43,18 @@ def execute(arguments: argparse.Namespace) -> int:
     """Raises InputError, NotReadyError."""
     if arguments.html:
         require_place(arguments.html, "page", force=arguments.force)
-    home = Settings.load().require_home()
-    found = diff(read_side(home, arguments.one), read_side(home, arguments.two))
-    if arguments.html:
-        write_new(arguments.html, page_of(found))
-    if arguments.json:
-        put_json({**_json(found), "html": str(arguments.html.absolute()) if arguments.html else None})
-    else:
-        _print(found)
+    settings = Settings.load()
+    with opened_side(settings, arguments.one) as one, opened_side(settings, arguments.two) as two:
+        found = diff(one, two)
         if arguments.html:
-            tell_written(arguments.html, "the diff as a page")
-    return ExitCode.PASS if found.is_same else ExitCode.VERDICT_FAIL
+            write_new(arguments.html, page_of(found))
+        if arguments.json:
+            put_json({**_json(found), "html": str(arguments.html.absolute()) if arguments.html else None})
+        else:
+            _print(found)
+            if arguments.html:
+                tell_written(arguments.html, "the diff as a page")
+        return ExitCode.PASS if found.is_same else ExitCode.VERDICT_FAIL
 
 
 def _print(found: Diff) -> None:

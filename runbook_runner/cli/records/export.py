@@ -32,7 +32,8 @@ otel: spans of OpenTelemetry by its conventions for generative AI, as OTLP/HTTP 
 with --endpoint. Without --content they say nothing of what was said. Needs `pip install '.[otel]'`, in the
 clone of Runbook Runner.
 
-zip: the collected files by their storage names, as the platform's download has them.
+zip: the collected files by their storage names, as the platform's download has them. `runbook runs bundle` writes a
+zip of the whole run.
 
 Exit codes: 0 written, 2 bad input, 3 a library is missing, or the collector did not take the spans.
 """

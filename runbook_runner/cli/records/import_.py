@@ -11,8 +11,9 @@ from runbook_runner.core.settings import Settings
 from runbook_runner.core.text import printable_name
 
 DESCRIPTION = """\
-What the file is, is seen from its content: ATIF (of any program that writes it), a trajectory of the hosted platform as
-JSON, a zip of a trajectory folder, a zip as the platform's download has it, a session file of Claude Code
+What the file is, is seen from its content: a bundle (which `runbook runs bundle` wrote: the run is here as it was
+there, with its labels, and can be replayed), ATIF (of any program that writes it), a trajectory of the hosted platform
+as JSON, a zip of a trajectory folder, a zip as the platform's download has it, a session file of Claude Code
 (`~/.claude/projects/…/*.jsonl`) or of Codex (`~/.codex/sessions/…/rollout-*.jsonl`).
 
 The run becomes a trajectory folder with the times of the original; what looks like a key is removed. The file is kept

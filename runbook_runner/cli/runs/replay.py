@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from shlex import quote
 from typing import cast
 
 from rich.text import Text
@@ -23,8 +24,10 @@ from runbook_runner.cli.options import (
 from runbook_runner.cli.ui.follow import Followed, ask_on_terminal, console_for, follow, in_short, print_briefly
 from runbook_runner.cli.ui.output import after_json, put_json
 from runbook_runner.core.errors import ExitCode, InputError
+from runbook_runner.core.settings import Settings
 from runbook_runner.core.text import counted, printable_name, printable_output
 from runbook_runner.runner import RunOptions
+from runbook_runner.runner.bundles.read import is_zip, unpacked
 from runbook_runner.runner.replay.cassette import Then
 from runbook_runner.runner.replay.comparison import Comparison, compare
 from runbook_runner.runner.replay.prepare import RECORDING, ReplayRequest, document_of, prepare_replay
@@ -39,6 +42,9 @@ folder; a request that differs from the recorded one is shown and recorded, neve
 A RUNBOOK.md is run as it is now, with the parameters and inputs of its recording: so a hook finds out when the two
 no longer belong together. What only was formatted is the same. --update makes the recording anew.
 
+A bundle (`runbook runs bundle`) is replayed without a network, unless you give it one with --network, and from an image
+that is here: none is pulled or built for it.
+
 Exit codes: 0 the results are the same and nothing diverged in a major way (the replay of an agent that failed passes
 when it fails in the same way again), 1 they are not, 2 bad input (nothing to replay), 3 this machine is not ready, 4 it
 stopped at a call that was not recorded, or the agent failed otherwise than recorded, 5 a bug, 130 interrupted. A fork
@@ -48,9 +54,9 @@ has the exit codes of `runbook run`.
 
 def declare(parser: argparse.ArgumentParser) -> None:
     trajectories = (
-        "A trajectory's id or the beginning of it, its folder, a copy of that folder, or a RUNBOOK.md (or its "
-        "folder) with such a copy beside it in recording/; several are replayed one after another. FILE: with --then "
-        "script, the model script that continues."
+        "A trajectory's id or the beginning of it, its folder, a copy of that folder, a bundle, or a RUNBOOK.md (or "
+        "its folder) with such a copy beside it in recording/; several are replayed one after another. FILE: with "
+        "--then script, the model script that continues."
     )
     parser.usage = "%(prog)s [OPTIONS] TRAJECTORY... [FILE]"
     parser.add_argument("trajectories", nargs="+", metavar="TRAJECTORY", help=trajectories)
@@ -95,7 +101,17 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 def _replay(arguments: argparse.Namespace, name: str, then: Then | None, script: Path | None) -> ExitCode:
-    options = RunOptions(**given_fields(RunOptions, arguments))
+    if not is_zip(name):
+        return _replay_folder(arguments, name, then, script)
+    with unpacked(Settings.load().data, Path(name)) as (folder, _):
+        return _replay_folder(arguments, str(folder), then, script, bundle=name)
+
+
+def _replay_folder(
+    arguments: argparse.Namespace, name: str, then: Then | None, script: Path | None, *, bundle: str | None = None
+) -> ExitCode:
+    """bundle: the file that `name` was unpacked from."""
+    options = RunOptions(**given_fields(RunOptions, arguments), offline=bundle is not None)
     given = {"name": name, "near": (Path.cwd(),), "then": then, "script": script, "options": options}
     prepared = prepare_replay(ReplayRequest(**{**given_fields(ReplayRequest, arguments), **given}), ask_on_terminal())
     if prepared is None:
@@ -114,7 +130,7 @@ def _replay(arguments: argparse.Namespace, name: str, then: Then | None, script:
         renew(document, followed.outcome.folder)
         problem, code = None, ExitCode.PASS
     if console:
-        more = [_next(comparison)] if problem and not arguments.json else []
+        more = [_next(comparison, bundle)] if problem and not arguments.json else []
         for line in (*_lines(comparison), *more, _verdict(comparison, problem, document if renews else None)):
             console.print(line, soft_wrap=True)
     if arguments.quiet:
@@ -176,10 +192,11 @@ def _lines(comparison: Comparison) -> Iterator[Text]:
     yield from (Text(f"! {line}", style="yellow") for line in comparison.environment())
 
 
-def _next(comparison: Comparison) -> Text:
+def _next(comparison: Comparison, bundle: str | None) -> Text:
     """Which command shows more of what differs."""
     recorded, trajectory = comparison.recorded, comparison.outcome.trajectory
-    return Text(f"  Next: runbook diff {recorded.told} {trajectory.trajectory_id}", style="dim")
+    one = quote(printable_name(bundle)) if bundle else recorded.told
+    return Text(f"  Next: runbook diff {one} {trajectory.trajectory_id}", style="dim")
 
 
 def _about_calls(calls: CallsCompared) -> Text:

@@ -14,7 +14,7 @@ from runbook_runner.core.errors import InputError, NotReadyError
 from runbook_runner.core.events import Emit, Report
 from runbook_runner.core.settings import DEFAULT_SNAPSHOT, MAX_CHECK_TIMEOUT_S, Settings
 from runbook_runner.core.spec import Network, RunSpec
-from runbook_runner.runner.environment.images import plan_image, provide_image
+from runbook_runner.runner.environment.images import plan_image, provide_image, require_image
 from runbook_runner.runner.environment.programs import (
     Program,
     find_program,
@@ -90,6 +90,12 @@ class ChosenBackend:
         program = provide_program(agent, self.settings, report)
         sandbox = self.opened.create(replace(asked, host_tools=_tools(program)))
         return Prepared(sandbox, replace(agent, version=program.version))
+
+    def require_image(self, spec: RunSpec, agent: Agent, recorded: str) -> None:
+        """recorded: see `images.require_image`. Raises NotReadyError when `prepare` would pull or build an image."""
+        if self.backend.uses_images:
+            assert self.opened.engine
+            require_image(self.opened.engine, spec, agent, self.settings, recorded)
 
     def reopen(self, spec: RunSpec, agent: Agent, sandbox_id: str) -> Sandbox:
         """Returns the sandbox that another process has started for the run."""

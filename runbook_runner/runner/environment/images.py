@@ -4,14 +4,16 @@ import re
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from runbook_runner.agents.base import Agent
 from runbook_runner.agents.registry import find_agent, known_agents
-from runbook_runner.core.errors import InputError, RunbookError
+from runbook_runner.core.errors import InputError, NotReadyError, RunbookError
 from runbook_runner.core.events import Report
 from runbook_runner.core.settings import DEFAULT_SNAPSHOT, Settings
 from runbook_runner.core.spec import RunSpec
+from runbook_runner.sandbox.backends import BACKENDS
 from runbook_runner.sandbox.image_names import is_image_name
 from runbook_runner.sandbox.images.snapshots import Snapshot, UnknownSnapshotError, find_snapshot
 
@@ -105,6 +107,33 @@ def plan_image(engine: "Engine", spec: RunSpec, agent: Agent, asked: Settings) -
         if planned(engine, snapshot, layers, asked, spec.near) is None:
             on_top += ", which is built first"
     return f"snapshot {snapshot.name}{on_top}"
+
+
+def require_image(engine: "Engine", spec: RunSpec, agent: Agent, asked: Settings, recorded: str) -> None:
+    """recorded: the image that the run had, for people. Raises NotReadyError, which says how to get one, when
+    `provide_image` would pull or build it."""
+    from runbook_runner.sandbox.images import provide  # imports docker
+
+    layers = layers_of(agent, spec.apt_packages)
+    if spec.image:
+        from runbook_runner.sandbox.images.user_image import how_to_get
+
+        found, how = provide.planned_on(engine, spec.image, layers, asked), how_to_get(engine, spec.image)
+    else:
+        snapshot = snapshot_for(spec)
+        found = provide.planned(engine, snapshot, layers, asked, spec.near)
+        options = [f"--agent {quote(agent.name)}"] if agent.install.layer else []
+        what = " ".join([quote(snapshot.name), *options, *(f"--apt {quote(name)}" for name in spec.apt_packages)])
+        how = (
+            f"`runbook snapshots build {what}` makes it where there is a network, and `runbook snapshots import FILE` "
+        )
+        how += f"takes it from a machine that has it, where `runbook snapshots export {what} -o FILE` writes it"
+    if found is None:
+        without = " or ".join(
+            name for name, backend in BACKENDS.items() if backend.isolates and not backend.uses_images
+        )
+        hint = f"{how}. --sandbox {without} does without an image."
+        raise NotReadyError(f"This machine does not have the image of this run: {recorded}.", hint=hint)
 
 
 def snapshot_for(spec: RunSpec) -> Snapshot:

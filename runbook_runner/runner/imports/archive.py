@@ -1,16 +1,20 @@
-"""Runner, imports: zips: of one of our trajectory folders, or of the files of a run as the platform has them."""
+"""Runner, imports: zips: bundles, zips of a trajectory folder, or of the files of a run as the platform has them."""
 
 import re
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Final
+from typing import Final, NamedTuple
 
 from runbook_runner import __version__
 from runbook_runner.core.clock import moment
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.events import Log, RunFinished, RunStarted, parse_line
+from runbook_runner.runner.bundles.names import BOUNDS
+from runbook_runner.runner.bundles.read import Bundle, bundle_of
 from runbook_runner.runner.request.input_zips import Member, opened
+from runbook_runner.sandbox.base import Readable
 from runbook_runner.trajectory.folders import AGENT, EVENTS_FILE, TRAJECTORY_FILE
 from runbook_runner.trajectory.imports.folder import Content
 from runbook_runner.trajectory.imports.hosted import stored_places
@@ -25,7 +29,10 @@ _LONGEST_LINE: Final = 64 << 20
 def read_zip(path: Path, source: str) -> Iterator[tuple[Imported, dict[str, Content]]]:
     """The members can be read in this block. Raises InputError for a zip that could do harm (`input_zips`), and for one
     that is neither."""
-    with opened(path) as members:
+    with opened(path, BOUNDS) as members:
+        if bundle := bundle_of(path, members):
+            yield _of_bundle(bundle, source)
+            return
         logs = [member for member in members if PurePosixPath(member.path).name == EVENTS_FILE]
         log = min(logs, key=lambda member: member.path.count("/"), default=None)
         if log is not None and log.path.count("/") <= 1:
@@ -37,6 +44,13 @@ def read_zip(path: Path, source: str) -> Iterator[tuple[Imported, dict[str, Cont
             raise InputError("This zip is not that of a run.", where=str(path), hint=hint)
 
 
+def _of_bundle(bundle: Bundle, source: str) -> tuple[Imported, dict[str, Content]]:
+    contents: dict[str, Content] = {file.place: partial(bundle.open, file) for file in bundle.manifest.files}
+    (log,) = (file for file in bundle.manifest.files if file.place == EVENTS_FILE)
+    files = {path: content for path, content in contents.items() if path not in _WRITTEN_AGAIN}
+    return _recorded(_Log(EVENTS_FILE, partial(bundle.open, log)), "a bundle", source), files
+
+
 def _of_folder(log: Member, members: Iterable[Member], source: str) -> tuple[Imported, dict[str, Content]]:
     top = log.path.removesuffix(EVENTS_FILE)
     files: dict[str, Content] = {}
@@ -44,20 +58,30 @@ def _of_folder(log: Member, members: Iterable[Member], source: str) -> tuple[Imp
         inner = member.path.removeprefix(top)
         if member.path.startswith(top) and inner not in _WRITTEN_AGAIN and not inner.startswith("."):
             files[inner] = member.open
+    return _recorded(_Log(log.path, log.open), "a zip of a trajectory folder", source), files
+
+
+class _Log(NamedTuple):
+    path: str
+    """In the zip, for messages."""
+    open: Callable[[], AbstractContextManager[Readable]]
+
+
+def _recorded(log: _Log, form: str, source: str) -> Imported:
     events = _events(log, source)
     first = next(events, None)
     if first is None or not isinstance(first.event, RunStarted):
         raise InputError("The log in this zip does not begin with a run.", where=f"{source}: {log.path}:1")
     run = first.event
-    begun = Timed(first.ts, run.model_copy(update={"origin": f"a zip of a trajectory folder, {source}"}))
-    found = Imported(
-        form="a zip of a trajectory folder",
+    begun = Timed(first.ts, run.model_copy(update={"origin": f"{form}, {source}"}))
+    return Imported(
+        form=form,
         events=_chained(begun, events),
         collection=run.collection,
         task=run.task,
         trajectory_id=run.trajectory_id,
+        is_whole=True,
     )
-    return found, files
 
 
 def _chained(first: Timed, rest: Iterator[Timed]) -> Iterator[Timed]:
@@ -65,7 +89,7 @@ def _chained(first: Timed, rest: Iterator[Timed]) -> Iterator[Timed]:
     yield from rest
 
 
-def _events(log: Member, source: str) -> Iterator[Timed]:
+def _events(log: _Log, source: str) -> Iterator[Timed]:
     ts, damaged = BEGINNING, 0
     for number, line in enumerate(_lines(log), 1):
         recorded = parse_line(line.decode("utf-8", "replace"))
@@ -79,7 +103,7 @@ def _events(log: Member, source: str) -> Iterator[Timed]:
         yield Timed(ts, Log(level="warning", message=message))
 
 
-def _lines(log: Member) -> Iterator[bytes]:
+def _lines(log: _Log) -> Iterator[bytes]:
     rest = b""
     with log.open() as content:
         while block := content.read(1 << 20):

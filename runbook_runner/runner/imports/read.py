@@ -25,8 +25,8 @@ from runbook_runner.trajectory.imports.imported import Imported
 COLLECTION: Final = "imported"
 _MOST_JSON: Final = 128 << 20
 _KNOWN: Final = (
-    "It can be ATIF, a trajectory of the platform, a zip of one of our trajectory folders or of the platform's files, "
-    "or a session file of Claude Code or Codex."
+    "It can be a bundle, ATIF, a trajectory of the platform, a zip of one of our trajectory folders or of the "
+    "platform's files, or a session file of Claude Code or Codex."
 )
 
 
@@ -69,6 +69,7 @@ def import_file(
             task=task,
             trajectory_id=trajectory_id or _name(found.trajectory_id),
             files=files,
+            are_told_of=found.is_whole,
             replace=replace,
             without_time=_changed(path),
             on_replace=replaced.append,

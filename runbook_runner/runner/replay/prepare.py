@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, get_args
 
+from runbook_runner.agents.registry import find_agent
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.files import is_file, is_folder
 from runbook_runner.core.redaction import mark
@@ -87,7 +88,8 @@ def prepare_replay(request: ReplayRequest, ask: Ask | None = None) -> PreparedRu
     )
     spec = of_document(recorded, document, near) if document else pinned(recorded)
     spec = with_kept_inputs(spec, recorded.folder, near)
-    spec = bounded(spec, request.network, near)
+    policy = request.network or (_offline_policy(spec, near) if request.options.offline else None)
+    spec = bounded(spec, policy, near)
     user = user_variables(request.options.env_file)
     spec, granted = grant_recorded(spec, request.secrets, user)
     # A replay needs no secrets: the cassette has their marks, and so has the sandbox.
@@ -100,7 +102,7 @@ def prepare_replay(request: ReplayRequest, ask: Ask | None = None) -> PreparedRu
         asked,
         Granted({**stand_ins, **granted.values}),
         Trust(TrustStore(asked.data), request.options.trust, ask),
-        warnings=about_sandbox(recorded, request.options.sandbox),
+        warnings=(*about_sandbox(recorded, request.options.sandbox), *_about_network(recorded, spec, request)),
         script=request.script,
         replay=replay,
         answers_from=str(recorded.cassette),
@@ -116,6 +118,21 @@ def about_sandbox(recorded: RecordedRun, asked: str | None) -> tuple[str, ...]:
         f"It was recorded in the sandbox {recorded.backend}, which isolates nothing and is used only when you type "
         f"--sandbox {recorded.backend}.",
     )
+
+
+def _offline_policy(spec: RunSpec, near: Iterable[Path]) -> Policy:
+    """The policy for a run that reaches nothing but the recording."""
+    bounds = within_bounds(spec.network, near).policy
+    if bounds in ("none", "model-only"):
+        return bounds
+    return "model-only" if find_agent(spec.agent, spec.near).dialect else "none"
+
+
+def _about_network(recorded: RecordedRun, spec: RunSpec, request: ReplayRequest) -> tuple[str, ...]:
+    then, now = recorded.spec.network.policy, spec.network.policy
+    if not request.options.offline or request.network or then == now:
+        return ()
+    return (f"A bundle is replayed with the network {now}; the run had {then}, which --network {then} gives it.",)
 
 
 def of_document(

@@ -91,6 +91,12 @@ class RecordedRun:
         return self.trajectory_id if is_stored else quote(printable_name(str(self.folder)))
 
     @property
+    def image_told(self) -> str:
+        """Its image and the digest of it, for people."""
+        image = self.image or self.spec.image or self.spec.snapshot or settings.DEFAULT_SNAPSHOT
+        return printable_name(f"{image[:300]} ({self.image_digest[:100]})" if self.image_digest else image[:300])
+
+    @property
     def cassette(self) -> Path:
         return self.folder / MODEL_FOLDER
 

@@ -1,6 +1,7 @@
-"""Runner: zips among a run's inputs: their files, or an error when any of them could do harm."""
+"""Runner: zips of others, among a run's inputs or to be imported: their files, or an error when any of them could do
+harm."""
 
-import lzma
+import io
 import stat
 import zipfile
 import zlib
@@ -8,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal, NamedTuple
 
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.settings import UNPACKED_BYTES, UNPACKED_FILES
@@ -17,12 +18,27 @@ from runbook_runner.sandbox.base import Readable
 
 _UTF8 = 0x800
 _ENCRYPTED = 0x1
-_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""For others `zipfile` has no bound: of bzip2 and LZMA, 4 kB may become 4 GB in memory, whatever size the zip says."""
+_MOST_DIRECTORY = 32 << 20
+"""Bytes of the list of all members, which `zipfile` reads whole."""
 _MAX_RATIO = 200  # real files rarely compress better than 50 to 1; a bomb compresses a thousand to 1
 _HARMLESS_BYTES = 64 << 20  # up to here any ratio is allowed
 _MAX_NAME = 255
 _MAX_PATH = 1024
-_BROKEN = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError, OSError)
+_BROKEN: Final = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError)
+
+
+class Bounds(NamedTuple):
+    """What a zip may hold."""
+
+    files: int
+    unpacked_bytes: int
+    hint: str
+    """What to do about one that holds more."""
+
+
+INPUTS: Final = Bounds(UNPACKED_FILES, UNPACKED_BYTES, "Unpack it and give the files that the agent needs.")
 
 
 @dataclass(frozen=True)
@@ -70,17 +86,34 @@ class _Checked:
             return self.content.read(size)
 
 
+class _File(io.FileIO):
+    """A zip whose list of members is not read when it is longer than that of any zip with as many as are taken."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > _MOST_DIRECTORY:
+            raise zipfile.BadZipFile("its list of files is too long")
+        return super().read(size) or b""
+
+
 @contextmanager
-def opened(path: Path) -> Iterator[tuple[Member, ...]]:
+def opened(path: Path, bounds: Bounds = INPUTS) -> Iterator[tuple[Member, ...]]:
     """The files in a zip, without its folders; each path is below the folder it will be unpacked in. Raises InputError
-    for a zip that is broken, encrypted or too large, and for a member that leads out of the folder or is not a regular
-    file."""
+    for a zip that is broken, encrypted or larger than the bounds, and for a member that leads out of the folder or is
+    not a regular file."""
     with _readable(str(path)):
-        archive = zipfile.ZipFile(path)
-    with archive:
-        infos = archive.infolist()
-        _check_size(path, infos)
-        yield tuple(_member(archive, info) for info in infos if not info.is_dir())
+        file = _File(path)
+    with file:
+        with _readable(str(path)):
+            archive = zipfile.ZipFile(file)
+        with archive:
+            infos = archive.infolist()
+            _check_size(path, infos, bounds)
+            yield tuple(_member(archive, info) for info in infos if not info.is_dir())
+
+
+def is_suspicious(unpacked: int, packed: int) -> bool:
+    """Whether a zip of `packed` bytes holds more than real files do."""
+    return unpacked > _HARMLESS_BYTES and unpacked > _MAX_RATIO * packed
 
 
 @contextmanager
@@ -96,17 +129,17 @@ def _readable(where: str, member: str = "") -> Iterator[None]:
         raise InputError(f"{what} can't be read: {str(error).rstrip('.')}.", where=where) from error
 
 
-def _check_size(path: Path, infos: list[zipfile.ZipInfo]) -> None:
-    total = sum(info.file_size for info in infos)
-    if len(infos) > UNPACKED_FILES:
-        problem = f"holds {counted(len(infos), 'file')}; {UNPACKED_FILES:,} is the limit"
-    elif total > UNPACKED_BYTES:
-        problem = f"unpacks to {total >> 20} MB; {UNPACKED_BYTES >> 20} MB is the limit"
-    elif total > _HARMLESS_BYTES and total > _MAX_RATIO * path.stat().st_size:
-        problem = f"unpacks to {total // path.stat().st_size} times its size, which real files never do"
+def _check_size(path: Path, infos: list[zipfile.ZipInfo], bounds: Bounds) -> None:
+    total, size = sum(info.file_size for info in infos), path.stat().st_size
+    if len(infos) > bounds.files:
+        problem = f"holds {counted(len(infos), 'file')}; {bounds.files:,} is the limit"
+    elif total > bounds.unpacked_bytes:
+        problem = f"unpacks to {total >> 20} MB; {bounds.unpacked_bytes >> 20} MB is the limit"
+    elif is_suspicious(total, size):
+        problem = f"unpacks to {total // size} times its size, which real files never do"
     else:
         return
-    raise InputError(f"This zip {problem}.", where=str(path), hint="Unpack it and give the files that the agent needs.")
+    raise InputError(f"This zip {problem}.", where=str(path), hint=bounds.hint)
 
 
 def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Member:
@@ -146,7 +179,7 @@ def _problem(info: zipfile.ZipInfo, name: str) -> str | None:
     if info.flag_bits & _ENCRYPTED:
         return "is encrypted; unpack it yourself and give the files that the agent needs"
     if info.compress_type not in _METHODS:
-        return f"uses a compression method that is not supported (method {info.compress_type})"
+        return f"is packed by method {info.compress_type}, and only deflate (method 8) is supported; pack it anew"
     return None
 
 

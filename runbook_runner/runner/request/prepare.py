@@ -188,6 +188,9 @@ def prepare_spec(
             image_trusted=needs_image or trust.whole_command,
         )
     with _keeping(lacking):
+        if backend and replay and replay.recorded and options.offline:
+            backend.require_image(spec, agent, replay.recorded.image_told)
+    with _keeping(lacking):
         _require_trust(trust, spec, agent, backend)
     for closed in closed_places(spec, asked, options.out) if starts_agent else ():
         lacking(closed)

@@ -29,6 +29,8 @@ class RunOptions:
     """What the run uses of the project and of the environment counts as trusted, see `request.trust`."""
     dry_run: bool = False
     """Nothing is to be started: what this machine lacks is kept in the prepared run instead of raised."""
+    offline: bool = False
+    """No image is pulled or built: the run needs one that is here."""
 
 
 @dataclass(frozen=True)

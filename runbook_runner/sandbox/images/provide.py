@@ -101,13 +101,23 @@ def planned(
     engine: Engine, snapshot: Snapshot, layers: Sequence[Layer], settings: Settings, near: Near = ()
 ) -> ImageRef | None:
     """Returns what `ensure` would find; `None` when it would build. Raises as `ensure`."""
-    bundle = recipe.read_bundle(settings.ca_bundle)
     tag = recipe.of_snapshot(engine, snapshot, settings, near).tag
+    return _found_on_top(engine, snapshot.name, tag, layers, settings)
+
+
+def planned_on(engine: Engine, base: str, layers: Sequence[Layer], settings: Settings) -> ImageRef | None:
+    """Returns what `add_layers` would find on a user's own image; `None` when it is not here, or would be built on.
+    Raises as `add_layers`."""
+    return _found_on_top(engine, "custom", base, layers, settings)
+
+
+def _found_on_top(engine: Engine, name: str, tag: str, layers: Sequence[Layer], settings: Settings) -> ImageRef | None:
+    bundle = recipe.read_bundle(settings.ca_bundle)
     digest = engine.image_id(tag)
     for depth in range(1, len(layers) + 1):
         if digest is None:
             break
-        tag = recipe.of_layer(engine, snapshot.name, layers[:depth], tag=tag, digest=digest, bundle=bundle).tag
+        tag = recipe.of_layer(engine, name, layers[:depth], tag=tag, digest=digest, bundle=bundle).tag
         digest = engine.image_id(tag)
     return ImageRef(tag, digest) if digest else None
 

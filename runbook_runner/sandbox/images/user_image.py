@@ -47,6 +47,13 @@ def resolve_image(
     return ImageRef(reference, str(found["Id"]), _pinned(reference, found))
 
 
+def how_to_get(engine: Engine, reference: str) -> str:
+    """With what a person gets an image, without a full stop."""
+    program = "podman" if engine.is_podman else "docker"
+    pull = f"`{program} pull {shlex.quote(reference)}` gets it where there is a network"
+    return f"{pull}, and `{program} save` and `{program} load` bring it from a machine that has it"
+
+
 def _pinned(reference: str, found: dict[str, Any]) -> str | None:
     """Returns the pinned name; by the reference's own registry if several have the image."""
     names = [str(name) for name in found.get("RepoDigests") or []]

@@ -57,6 +57,7 @@ def record_imported(
     task: str,
     trajectory_id: str | None = None,
     files: Mapping[str, Content] | None = None,
+    are_told_of: bool = False,
     redactor: Redactor | None = None,
     replace: bool = False,
     without_time: str | None = None,
@@ -66,7 +67,8 @@ def record_imported(
 
     events: the first is a RunStarted, whose names and id become those given here. files: path below the folder →
     content; `results/…` and `inputs/…` stay byte for byte but for the redactor's secrets, all others are cleaned of
-    what looks like a key, too. Files below `results/` and `agent/` that no event tells of are recorded as artifacts.
+    what looks like a key, too. Files below `results/` and `agent/` that no event tells of are recorded as artifacts,
+    unless `are_told_of`: all that were to be recorded are.
     trajectory_id: `None` makes a new one. replace: an import of this id in this task makes way, if it has no more than
     what comes in its place. without_time: the time of events that have none; `None`: now. on_replace: is told where
     the one that made way was recorded.
@@ -84,7 +86,7 @@ def record_imported(
         with _aside(parent, trajectory_id) as folder:
             run = _Writer(folder, collection, task, trajectory_id, redactor or Redactor(), without_time or now_iso())
             run.lay(files or {})
-            run.write(events)
+            run.write(events, are_told_of=are_told_of)
             write_fold(folder)
             if os.path.lexists(target):
                 _require_no_less(folder, target)
@@ -188,7 +190,7 @@ class _Writer:
         if len(files) > MOST_FILES:
             raise InputError(f"There are {counted(len(files), 'file')}; {MOST_FILES:,} is the limit.")
         for path, content in files.items():
-            if path in _OURS:
+            if any(path == ours or path.startswith(f"{ours}/") for ours in _OURS):
                 raise InputError(f"The import writes {path} itself.")
             self._lay(inner_path(path), content)
 
@@ -213,7 +215,7 @@ class _Writer:
                 raise InputError(f"Its files have more than {MOST_FILE_BYTES >> 20} MB.")
             out.write(block)
 
-    def write(self, events: Iterable[Timed]) -> None:
+    def write(self, events: Iterable[Timed], *, are_told_of: bool) -> None:
         with open(self._folder / EVENTS_FILE, "xb", opener=private_opener) as log:
             end: Timed | None = None
             last = ""
@@ -231,7 +233,8 @@ class _Writer:
                 last = ts
             if self._seq == 0:
                 raise InputError("There are no events in what was imported.")
-            self._record_files(log, end.ts if end else last)
+            if not are_told_of:
+                self._record_files(log, end.ts if end else last)
             if end:
                 self._append(log, *end)
 

@@ -33,6 +33,8 @@ class Imported:
     trajectory_id: str | None = None
     files: Mapping[str, str] = field(default_factory=dict)
     """Storage key of a file that the run has kept elsewhere → where it belongs, below the trajectory folder."""
+    is_whole: bool = False
+    """The events tell of every file that is to be told of: they are those of a whole run of this program."""
     notes: tuple[str, ...] = ()
     """What a reader has left out, in sentences."""
 

@@ -5,17 +5,20 @@ from pathlib import PurePosixPath
 
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.text import printable_name
+from runbook_runner.trajectory.folders import RESULTS
 
 _MOST_NAME, _MOST_PATH = 255, 1024
 
 
 def inner_path(text: str) -> PurePosixPath:
-    """The path of a file below a trajectory folder. Raises InputError for one that leads elsewhere, or can't be."""
+    """The path of a file below a trajectory folder. Raises InputError for one that leads elsewhere, or can't be: only
+    results have control characters in their names."""
     path = PurePosixPath(text)
     parts = text.split("/")
     wrong = text.startswith("/") or any(part in ("", ".", "..") for part in parts) or parts[0].startswith(".")
     long = len(os.fsencode(text)) > _MOST_PATH or any(len(os.fsencode(part)) > _MOST_NAME for part in parts)
-    if wrong or long or any(ord(letter) < 32 or ord(letter) == 127 for letter in text):
+    odd = "\0" in text or (parts[0] != RESULTS and any(ord(letter) < 32 or ord(letter) == 127 for letter in text))
+    if wrong or long or odd:
         shown = printable_name(text[:200])
         raise InputError(f"A file in a trajectory folder can't be {shown!r}.")
     return path

@@ -96,6 +96,8 @@ def _unknown(home: Path, name: str) -> InputError:
     hint = f"Give a trajectory's folder, or the id that `runbook run` printed. {_where(home)}"
     if re.fullmatch(rf"[0-9a-f]{{1,{_SHORTEST - 1}}}", name):
         hint = f"The beginning of an id has at least {_SHORTEST} characters. {hint}"
+    elif "\0" not in name and is_file(name):
+        hint = "It is a file: `runbook import FILE` makes a run of it, if it is a bundle or an export."
     elif ids.is_name(name):
 
         def near(index: Index) -> list[str]:

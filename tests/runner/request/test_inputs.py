@@ -12,6 +12,7 @@ from unittest.mock import Mock
 
 import pytest
 
+from runbook_runner.core.errors import InputError
 from runbook_runner.core.redaction import Redactor
 from runbook_runner.core.settings import KEPT_INPUTS_BYTES
 from runbook_runner.core.spec import InputFile, RunSpec
@@ -83,6 +84,16 @@ def test_agent_is_told_every_name_unless_they_are_too_many(make_zip: Any) -> Non
 def test_dry_run_says_that_a_zip_is_unpacked(runbook: Any, shell_runbook: Any, make_zip: Any) -> None:
     ran = runbook("run", shell_runbook("true"), "--sandbox", "host", "-f", make_zip("top.txt"), "--dry-run", "--json")
     assert ran.json["plan"][0].startswith("unpack given.zip (")
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_zip_by_a_method_without_a_bound_is_refused(runbook: Any, method: int) -> None:
+    """`zipfile` unpacks all that it has read at once, whatever the zip says of the size."""
+    path = runbook.cwd / "small.zip"
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr("a", bytes(1 << 20))
+    with pytest.raises(InputError, match=rf"'a' in this zip is packed by method {int(method)}, and only deflate"):
+        read_inputs([("small.zip", path)])
 
 
 def test_replay_unpacks_the_zip_that_was_kept(runbook: Any, shell_runbook: Any, make_zip: Any) -> None:
