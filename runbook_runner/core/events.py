@@ -444,6 +444,11 @@ class RunFinished(Event):
     is_known: bool = True
     """False: what was imported does not say how the run ended; `status` is `completed` then, and stands for nothing."""
 
+    @property
+    def known_status(self) -> str:
+        """`status`, or `unknown`."""
+        return self.status if self.is_known else "unknown"
+
 
 class Unknown(Event):
     """An event of a type this version does not know; its fields are kept."""

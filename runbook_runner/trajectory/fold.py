@@ -191,8 +191,7 @@ def _evaluated(state: _State, event: Evaluated, ts: str) -> None:
 
 def _finished(state: _State, event: RunFinished, ts: str) -> None:
     state.finished = event
-    ended = event.status if event.is_known else UNKNOWN
-    _note(state, ts, "error" if event.error else "info", event.error or f"run {ended}")
+    _note(state, ts, "error" if event.error else "info", event.error or f"run {event.known_status}")
 
 
 _APPLY: dict[type[Event], Callable[[_State, Any, str], None]] = {

@@ -10,6 +10,8 @@ UNKNOWN: Final = "unknown"
 the contract, it is `completed`, and `attributes.params.outcome` says this word."""
 STATUSES: Final = ("pending", "running", "completed", "failed", "cancelled", "archived", UNKNOWN)
 OUTCOMES: Final = ("pass", "fail", "error", "cancelled", UNKNOWN, "pending", "running", "archived")
+DAMAGED: Final = "damaged"
+"""In lists: what the run's files say can't be read."""
 FAILED: Final = ("fail", "error", "cancelled")
 """What `@last-failed` looks for."""
 ABOUT: Final = """\
@@ -21,10 +23,10 @@ ARCHIVED: put aside with `runbook runs label`.
 
 
 def outcome_of(status: str | None, verdict: str | None) -> str:
-    """One of OUTCOMES; `damaged` for a status that is not one. status: one of STATUSES."""
+    """One of OUTCOMES; DAMAGED for a status that is not one. status: one of STATUSES."""
     if status == "completed":
         return verdict if verdict in ("pass", "fail") else UNKNOWN
-    return {"failed": "error", None: "damaged"}.get(status) or str(status)
+    return {"failed": "error", None: DAMAGED}.get(status) or str(status)
 
 
 def status_of(body: dict[str, Any]) -> Any:

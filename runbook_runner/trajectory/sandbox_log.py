@@ -55,5 +55,5 @@ def _line(event: Event) -> str | None:
             why = f": {event.error.splitlines()[0]}" if event.error else ""
             return f"agent ended by {event.ended_by}, exit code {event.exit_code}{why}"
         case RunFinished():
-            return f"run {event.status}"
+            return f"run {event.known_status}"
     return None

@@ -3,7 +3,7 @@
 from typing import Any
 
 from runbook_runner.core.events import AGENT_FAILED
-from runbook_runner.trajectory.outcome import UNKNOWN, outcome_of
+from runbook_runner.trajectory.outcome import outcome_of
 from runbook_runner.trajectory.overlay import Overlay
 from runbook_runner.trajectory.tree import Tree
 
@@ -12,7 +12,7 @@ def tree_status(tree: Tree, overlay: Overlay | None = None) -> str:
     """One of STATUSES. overlay: what was set later; it holds once the run is over."""
     if tree.finished is None:
         return "running"
-    return (overlay and overlay.status) or (tree.finished.status if tree.finished.is_known else UNKNOWN)
+    return (overlay and overlay.status) or tree.finished.known_status
 
 
 def tree_outcome(tree: Tree, overlay: Overlay | None = None) -> str:

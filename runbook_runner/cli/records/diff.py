@@ -63,7 +63,7 @@ def _print(found: Diff) -> None:
     from runbook_runner.cli.ui.console import make_console
 
     console = make_console()
-    is_cut = sys.stdout.isatty()
+    is_terminal = sys.stdout.isatty()
 
     def lines() -> Iterator[Text]:
         yield Text(f"- {printable_name(found.one.name)}", style="red")
@@ -85,13 +85,13 @@ def _print(found: Diff) -> None:
         yield Text(f"{mark} {section.title}", style=style)
         for kind, text in section.lines:
             for line in printable_output(text).expandtabs(4).splitlines():
-                yield Text(f"  {line}", style=_STYLES.get(kind, ""))
+                yield Text(f"  {line}", style=_STYLES.get(kind, ""), no_wrap=not section.is_prose)
 
     for line in lines():
-        if is_cut:
+        if is_terminal and line.no_wrap:
             console.print(line, no_wrap=True, overflow="ellipsis")
         else:
-            console.print(line, soft_wrap=True)
+            console.print(line, soft_wrap=not is_terminal)
 
 
 def _json(found: Diff) -> dict[str, Any]:

@@ -19,6 +19,8 @@ class Section(NamedTuple):
     """`None`: what it shows does not count."""
     lines: tuple[tuple[Kind, str], ...] = ()
     """Texts may have several lines, and come from elsewhere."""
+    is_prose: bool = False
+    """Its lines are read to their ends: they are wrapped where the others are cut."""
 
 
 def sections(found: Diff) -> Iterator[Section]:
@@ -29,7 +31,7 @@ def sections(found: Diff) -> Iterator[Section]:
         yield _known("mission", found, lambda side: side.mission, not mission, mission)
         yield _known("what was asked for", found, lambda side: side.spec, not counting, tuple(_pairs(counting)))
         is_same = not any(change.counts for change in found.outcome)
-        yield Section("outcome", is_same, tuple(_pairs(found.outcome)))
+        yield Section("outcome", is_same, tuple(_pairs(found.outcome)), is_prose=True)
         if others:
             yield Section("where and with what", None, tuple(_pairs(others)))
         yield Section("phases", None, tuple(_table(found.phases)))

@@ -23,7 +23,7 @@ _PLURALS: Final = {
 
 
 def lines_of(tree: Tree, overlay: Overlay) -> Iterator[Text]:
-    """overlay: what was set since it was recorded."""
+    """overlay: what was set since it was recorded. A line whose `no_wrap` is False is read to its end."""
     yield from _head(tree, overlay)
     if origin := origin_of(tree):
         yield Text(printable_name(origin), style="dim")
@@ -169,7 +169,7 @@ def _notes(tree: Tree) -> Iterator[Text]:
 def _verdict(tree: Tree) -> Iterator[Text]:
     reasons = reasons_of(tree)
     if tree.finished and tree.finished.error:
-        yield Text(f"✗ {printable_output(reasons.pop(0))}", style="red")
+        yield Text(f"✗ {printable_output(reasons.pop(0))}", style="red", no_wrap=False)
     if not tree.evaluated:
         return
     yield Text(f"verdict: {tree.evaluated.verdict}", style="bold")
@@ -178,7 +178,7 @@ def _verdict(tree: Tree) -> Iterator[Text]:
         what = found.lack or f"{counted(found.files, 'file')}, {decimal(found.bytes)}"
         yield Text(f"  {mark} {printable_name(found.path)}: {what}", style=style)
     for reason in reasons[:_REASONS]:
-        yield Text(f"  ✗ {_one_line(reason)}", style="red")
+        yield Text(f"  ✗ {_one_line(reason)}", style="red", no_wrap=False)
     if (more := len(reasons) - _REASONS) > 0:
         yield Text(f"  … {counted(more, 'more reason')}", style="red")
     judge = tree.evaluated.judge

@@ -186,7 +186,7 @@ class Atif:
 
     def _extra(self) -> dict[str, Any]:
         run, end, finished, evaluated = self._run, self._end, self._finished, self._evaluated
-        extra: dict[str, Any] = {"status": finished.status if finished else "running"}
+        extra: dict[str, Any] = {"status": finished.known_status if finished else "running"}
         if run:
             extra |= {"collection": run.collection, "task": run.task, "labels": run.labels, "engine": run.engine}
             extra["model"] = str(run.init_params.get("model") or "") or None

@@ -95,7 +95,7 @@ class _Spans:
         elif self._run is not None and isinstance(event, Evaluated):
             self._run.attributes |= {"runbook.verdict": event.verdict, "runbook.success": event.success}
         elif self._run is not None and isinstance(event, RunFinished):
-            self._run.attributes["runbook.status"] = event.status
+            self._run.attributes["runbook.status"] = event.known_status
             self._run.error = (event.error_code or event.status) if event.status != "completed" else None
 
     def rest(self) -> Iterator[tuple[_Span, int]]:

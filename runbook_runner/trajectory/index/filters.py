@@ -10,7 +10,7 @@ from runbook_runner.core.errors import InputError
 from runbook_runner.core.formats.ages import moment_of
 from runbook_runner.core.text import did_you_mean
 from runbook_runner.trajectory.index.index import Index
-from runbook_runner.trajectory.outcome import FAILED, OUTCOMES, STATUSES
+from runbook_runner.trajectory.outcome import DAMAGED, FAILED, OUTCOMES, STATUSES
 
 VERDICTS: Final = ("pass", "fail", "none")
 SORTS: Final = {
@@ -56,7 +56,10 @@ class Filters:
 
         if self.outcomes:
             meant = [one for word in self.outcomes for one in (FAILED if word == "failed" else (word.lower(),))]
-            known = _known(meant, OUTCOMES, "outcome")
+            if "dead" in meant:
+                hint = "`--outcome running` lists them, and those that go on."
+                raise InputError("Which runs are dead is seen only when they are listed.", where="--outcome", hint=hint)
+            known = _known(meant, (*OUTCOMES, DAMAGED), "outcome")
             add(f"outcome IN ({_marks(known)})", *known)
         if self.statuses:
             known = _known(self.statuses, STATUSES, "status")

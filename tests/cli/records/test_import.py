@@ -145,6 +145,11 @@ def test_an_end_that_is_not_known_is_said_to_be_unknown_everywhere(runbook, fore
     assert (task["success_rate"], task["total_cost_usd"], task["by_outcome"]["unknown"]) == (None, None, 1)
     runbook("export", "abc", "--format", "html", "-o", runbook.cwd / "run.html")
     assert ">UNKNOWN</span></h1>" in (runbook.cwd / "run.html").read_text()
+    for form in ("atif", "jetty"):
+        runbook("export", "abc", "--format", form, "-o", runbook.cwd / f"again.{form}")
+        done = runbook("import", runbook.cwd / f"again.{form}", "--id", f"again-{form}")
+        assert done.code == 0, done.err
+        assert runbook("runs", "show", f"again-{form}", "--json").json["status"] == "unknown"
     assert runbook("runs", "label", "abc", "--status", "completed").code == 0
     assert runbook("runs", "show", "abc", "--json").json["status"] == "completed", "that is what the user says"
 

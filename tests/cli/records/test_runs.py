@@ -262,3 +262,12 @@ def test_logs_tell_every_reason_once(runbook: Any, shell_runbook: Write) -> None
         out = runbook("runs", command, done.folder).out
         assert "out.txt" in out.partition("ERROR · ")[2], "the file that is missing"
         assert out.count("The agent did not end well") == 0, "the error says it"
+
+
+def test_a_reason_is_read_to_its_end_on_a_narrow_terminal(runbook: Any, shell_runbook: Write) -> None:
+    done = runbook("run", shell_runbook("exit 3"), "--sandbox", "host", "--json")
+    for command in (("runs", "show", done.folder), ("diff", done.folder, done.folder)):
+        seen = re.sub(r"\x1b\[[0-9;]*m", "", on_terminal(runbook, *command, columns=40))
+        assert max(map(len, seen.splitlines())) <= 40
+        if command[0] == "runs":
+            assert "ended with exit code 3." in " ".join(seen.partition("✗ evaluate")[2].split())

@@ -105,7 +105,7 @@ def _print_tree(events: Iterable[Recorded], arguments: argparse.Namespace, overl
     if not console.file.isatty():
         console.width = _PIPE_WIDTH
     for line in lines:
-        if is_cut:
+        if is_cut and line.no_wrap is not False:
             console.print(line, no_wrap=True, overflow="ellipsis")
         else:
-            console.print(line, soft_wrap=True)
+            console.print(line, soft_wrap=not (is_cut and console.file.isatty()))

@@ -231,6 +231,7 @@ def test_replays_and_reruns_name_the_run_that_they_repeat(runbook: Any) -> None:
     ("options", "said"),
     [
         (("list", "--label", "=x"), "is not a label"),
+        (("list", "--outcome", "dead"), "`--outcome running` lists them"),
         (("list", "--since", "5m"), "can mean minutes or months"),
         (("prune", "--older-than", "1m"), "30d for months"),
         (("list", "--page", "7"), "There is no page 7"),
