@@ -1,12 +1,12 @@
 """Client: downloads files of a run: each is written aside and goes on where an earlier download has ended."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-from runbook_runner.client.platform import Answer, Platform, PlatformError
+from runbook_runner.client.platform import Answer, NotFoundError, Platform, PlatformError
 from runbook_runner.core.disk.private import private_opener
 from runbook_runner.core.errors import InputError, RecordingError
 from runbook_runner.core.files import is_file
@@ -32,6 +32,14 @@ def download(platform: Platform, key: str, target: Path, most: int, report: Repo
     return target.stat().st_size
 
 
+def remove_others(folder: Path, targets: Iterable[Path]) -> None:
+    """Removes what earlier downloads into the folder have left of other files than these."""
+    wanted = {name for target in targets for name in (target.name, target.name + PART)}
+    for path in folder.iterdir():
+        if path.name not in wanted:
+            path.unlink()
+
+
 def _go_on(platform: Platform, key: str, part: Path, most: int, report: Report) -> None:
     path = "/api/v1/file/" + "/".join(quote(piece, safe="") for piece in key.split("/"))
     have = part.stat().st_size if is_file(part) else 0
@@ -39,6 +47,9 @@ def _go_on(platform: Platform, key: str, part: Path, most: int, report: Report) 
     try:
         with platform.asked("GET", path, what, start=have, is_long=True) as answer:
             _save(answer, key, part, have, most, report)
+    except NotFoundError:
+        part.unlink(missing_ok=True)  # else a platform could have any number of them written
+        raise
     except PlatformError as error:
         if have and error.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:  # what is there is not of this file
             part.unlink()

@@ -12,7 +12,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from runbook_runner.client.addresses import RemoteRun
-from runbook_runner.client.download import download
+from runbook_runner.client.download import download, remove_others
 from runbook_runner.client.platform import NotFoundError, Platform, PlatformError
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.settings import DEFAULT_RESULTS_FILES
@@ -47,10 +47,11 @@ def fetch_run(platform: Platform, run: RemoteRun, folder: Path, most: int, tell:
     ours, notes = _own(keys, run.collection)
     if len(ours) > DEFAULT_RESULTS_FILES:
         raise InputError(f"The run {run} has {counted(len(ours), 'file')}; {DEFAULT_RESULTS_FILES:,} is the limit.")
+    places = {key: folder / hashlib.sha256(key.encode()).hexdigest()[:32] for key in ours}
+    remove_others(folder, places.values())
     files, left = dict[str, Path](), most
     missing: list[str] = []
-    for number, key in enumerate(ours, 1):
-        target = folder / hashlib.sha256(key.encode()).hexdigest()[:32]
+    for number, (key, target) in enumerate(places.items(), 1):
         name, of = key.rpartition("/")[2], f"{number} of {len(ours)}"
 
         def report(have: int, whole: int | None, of: str = of, name: str = name) -> None:

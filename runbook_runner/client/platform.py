@@ -133,7 +133,7 @@ class Platform:
                     if response.status not in (200, 201, 202, 206):
                         raise self._refusal(answer, what)
                     yield answer
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, UnicodeError, http.client.HTTPException) as error:  # a host that DNS can not spell
             raise self._broken(error) from error
 
     def _connected(self) -> http.client.HTTPConnection:
@@ -167,7 +167,7 @@ class Platform:
                     break
                 left = None if left is None else left - len(block)
                 yield block
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, UnicodeError, http.client.HTTPException) as error:  # a host that DNS can not spell
             raise self._broken(error) from error
         if left:
             raise self._error(f"The platform's answer ended {counted(left, 'byte')} too early.", None, may_pass=True)

@@ -112,6 +112,11 @@ def test_a_redirect_is_not_followed(platform_server: Any, client: Platform) -> N
     assert platform_server.asked() == [f"GET {PATH}"]
 
 
+def test_a_host_that_can_not_be_a_name_is_not_found() -> None:
+    client = Platform(Access(f"https://{'a' * 300}.example.org", "mlc_x"), pauses=())
+    assert "a" * 300 in complaint(client)
+
+
 def test_a_platform_that_is_not_there_is_named() -> None:
     said = complaint(Platform(Access("http://127.0.0.1:1", "mlc_x"), pauses=()))
     assert said.startswith("http://127.0.0.1:1: The platform can't be asked:")
@@ -136,6 +141,17 @@ def test_a_download_that_broke_goes_on_where_it_ended(platform_server: Any, clie
     assert platform_server.requests[1]["headers"]["Range"] == "bytes=100000-"
     assert seen == sorted(seen)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_nothing_is_left_of_a_file_that_breaks_off_and_is_not_there_then(
+    platform_server: Any, client: Platform, tmp_path: Path
+) -> None:
+    """Else a platform could have any number of them written, each as large as the limit."""
+    platform_server.on("GET", FILE, b"x" * 1000, cut=999)
+    platform_server.on("GET", FILE, "{}", 404)
+    with pytest.raises(NotFoundError):
+        download(client, KEY, tmp_path / "file", 1000)
+    assert [*tmp_path.iterdir()] == []
 
 
 def test_a_part_that_is_not_of_the_file_is_dropped(platform_server: Any, client: Platform, tmp_path: Path) -> None:

@@ -16,8 +16,9 @@ from runbook_runner.runbook.sources.load import load
 from runbook_runner.runner.hosted.task import Task, task_from
 
 DESCRIPTION = f"""\
-The text is sent as it is written, without values for its parameters; credentials in its `mcp_servers` stay here. A
-task that is there is updated, else it is made. {ABOUT_ACCESS}
+The text is sent as it is written, without values for its parameters. What is named like a credential, or looks like
+one, stays here where it is a header or a variable of an MCP server; elsewhere the runbook is refused. A task that is
+there is updated, else it is made. {ABOUT_ACCESS}
 Exit codes: 0 registered, 2 bad input, 3 the platform refuses it or can't be asked, 5 a bug, 130 interrupted.
 """
 

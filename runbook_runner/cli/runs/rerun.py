@@ -19,6 +19,7 @@ from runbook_runner.cli.options import (
 )
 from runbook_runner.cli.runs.dry_run import print_plan
 from runbook_runner.cli.runs.request import request_of
+from runbook_runner.cli.runs.run_options import add_judge
 from runbook_runner.cli.ui.follow import ask_on_terminal, console_for, follow, print_briefly
 from runbook_runner.cli.ui.output import after_json, put_json, warn
 from runbook_runner.core.errors import ExitCode
@@ -50,7 +51,7 @@ def declare_changes(parser: argparse.ArgumentParser) -> None:
     add("--model", help="Another model.")
     add("--provider", help="Another provider.")
     add("--model-script", type=Path, metavar="FILE", help="Answer the agent's model calls from this YAML script.")
-    add("--judge-script", type=Path, metavar="FILE", help="Answer the judge's model calls from this YAML script.")
+    add_judge(group)
     add("--max-cost", dest="max_cost_usd", type=float, metavar="USD", help="Refuse further model calls at this cost.")
     add("--max-tokens", type=int, metavar="N", help="Refuse further model calls after so many tokens.")
     add("--max-calls", type=int, metavar="N", help="Refuse further model calls after so many.")

@@ -15,6 +15,7 @@ from runbook_runner.runbook.parts.frontmatter import Frontmatter
 from runbook_runner.runbook.parts.steps import step_blocks
 from runbook_runner.runner.checks.sources import GitSource, kept_sources, plan_sources
 from runbook_runner.runner.environment.images import check_image
+from runbook_runner.runner.judge.choose import choose_judge
 from runbook_runner.runner.replay.prepare import about_sandbox, bounded, of_document, pinned
 from runbook_runner.runner.replay.recorded_run import RecordedRun, read_recorded_run
 from runbook_runner.runner.request.choices import choose
@@ -58,6 +59,12 @@ def prepare_rerun(request: RunRequest, ask: Ask | None = None) -> Rerun:
     recorded = read_recorded_run(asked.require_home(), str(request.document), near)
     user = user_variables(request.options.env_file)
     spec = _changed(recorded, request, user.all())
+    warnings = [*about_sandbox(recorded, request.options.sandbox)]
+    judge = choose_judge(request, spec, asked.judge_model, None, provider_keys(user.all()), warnings.append)
+    if judge is None and spec.judge:
+        named = spec.judge.model
+        warnings.append(f"It was judged by {named}, which is asked only when you name it: --judge-model {named}.")
+    spec = spec.model_copy(update={"judge": judge})
     spec, granted = grant_recorded(spec, request.secrets, user)
     spec = _with_what_it_needs(spec, recorded, near, granted)
     options = replace(request.options, sandbox=request.options.sandbox or recorded.sandbox)
@@ -73,7 +80,7 @@ def prepare_rerun(request: RunRequest, ask: Ask | None = None) -> Rerun:
         answers_from=str(request.model_script or spec.provider),
         strict_snapshot=request.snapshot is not None,
         needs_image=bool(request.snapshot or request.image),
-        warnings=about_sandbox(recorded, request.options.sandbox),
+        warnings=tuple(warnings),
         sources=_sources(spec, recorded, request),
     )
     prepared = replace(prepared, rerun_of=recorded.trajectory_id)

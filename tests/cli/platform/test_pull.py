@@ -84,6 +84,19 @@ def test_an_interrupted_download_goes_on(runbook: Any, server: Any) -> None:
     assert not [asked for asked in server.asked() if "output.md" in asked]
 
 
+def test_what_was_downloaded_of_files_that_the_run_no_longer_has_is_removed(runbook: Any, server: Any) -> None:
+    key = "/api/v1/file/acme/count/0000/37c37963.run.0001.app--results--outputs--copy.csv"
+    server.answers.pop(("GET", key))
+    server.on("GET", key, "{}", 403)
+    pulled(runbook, server, code=3)
+    (folder,) = (path for path in runbook.data.glob("downloads/*") if path.is_dir())
+    kept = {path.name for path in folder.iterdir()}
+    assert kept
+    (folder / "0123456789abcdef0123456789abcdef.part").write_text("of an earlier list")
+    pulled(runbook, server, code=3)
+    assert {path.name for path in folder.iterdir()} == kept
+
+
 def test_a_file_that_the_platform_has_lost_is_named(runbook: Any, server: Any) -> None:
     del server.answers["GET", "/api/v1/file/acme/_sandbox_uploads/1d43f0e20f41/data.csv"]
     ran = pulled(runbook, server)

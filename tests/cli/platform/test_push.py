@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 TASKS = "/api/v1/tasks/acme"
 DOCUMENT = """\
 ---
@@ -78,6 +80,51 @@ def test_credentials_of_mcp_servers_stay_here(runbook: Any, platform_server: Any
     servers = json.loads(raw)["workflow"]["init_params"]["mcp_servers"]
     assert servers["github"]["headers"] == {"X-Team": "core"}
     assert servers["search"]["env"] == {"API_KEY": "${SEARCH_KEY}", "LEVEL": "2"}
+
+
+@pytest.mark.parametrize("held", [
+    'env: {GH_PAT: "ghp_0123456789abcdefghijABCDEFGHIJ999999"}',
+    'env: {DATABASE_URL: "postgres://u:pw12345@db/x"}',
+    'env: {WHERE: "https://x.example.com/?api_key=pw12345"}',
+    'env: {NPM_PAT: "pw12345-pw12345"}',
+    'headers: {X-Custom: "Bearer pw12345"}',
+])  # fmt: skip
+def test_what_looks_like_a_credential_stays_here_whatever_it_is_called(runbook: Any, tmp_path: Path, held: str) -> None:
+    text = DOCUMENT.replace("    url: https://mcp.example.org\n", f"    url: https://mcp.example.org\n    {held}\n")
+    text = text.replace("    headers:\n      Authorization: Bearer ghp_0123456789abcdefghij\n      X-Team: core\n", "")
+    ran = runbook("push", write(tmp_path, text), "--dry-run")
+    assert ran.code == 0, ran.err
+    assert "is not sent" in ran.err
+    assert "pw12345" not in ran.out + ran.err
+    assert "ghp_" not in ran.out + ran.err
+
+
+@pytest.mark.parametrize(("held", "said"), [
+    ('url: "https://bot:pw12345@mcp.example.org/"', "The address mcp_servers.github.url holds a credential."),
+    ('url: "https://mcp.example.org/?api_key=pw12345"', "The address mcp_servers.github.url holds a credential."),
+    ('command: npx\n    args: ["-y", "srv", "--token", "pw12345"]', "The arguments mcp_servers.github.args hold"),
+    ('command: npx\n    args: ["srv", "--api-key=pw12345"]', "The arguments mcp_servers.github.args hold"),
+    ('command: npx\n    args: ["Bearer pw12345"]', "The arguments mcp_servers.github.args hold"),
+])  # fmt: skip
+def test_a_credential_in_an_address_or_in_arguments_is_refused(
+    runbook: Any, tmp_path: Path, held: str, said: str
+) -> None:
+    ran = runbook("push", write(tmp_path, DOCUMENT.replace("url: https://mcp.example.org", held)), "--dry-run")
+    assert (ran.code, said in ran.err) == (2, True), ran.err
+    assert "pw12345" not in ran.out + ran.err
+
+
+def test_a_credential_in_the_text_is_refused_and_its_line_told(runbook: Any, tmp_path: Path) -> None:
+    text = DOCUMENT + "\nUse glpat-0123456789abcdefghijAB.\n"
+    ran = runbook("push", write(tmp_path, text), "--dry-run")
+    assert (ran.code, "RUNBOOK.md:21: " in ran.err or ":21" in ran.err) == (2, True), ran.err
+    assert "glpat" not in ran.out + ran.err
+
+
+def test_names_of_secrets_are_sent(runbook: Any, tmp_path: Path) -> None:
+    held = 'url: "https://${SEARCH_KEY}@mcp.example.org/?api_key=${SEARCH_KEY}"'
+    ran = runbook("push", write(tmp_path, DOCUMENT.replace("url: https://mcp.example.org", held)), "--dry-run")
+    assert ran.code == 0, ran.err
 
 
 def test_a_credential_that_yaml_spells_otherwise_is_refused(runbook: Any, tmp_path: Path) -> None:

@@ -511,3 +511,22 @@ def test_no_result_is_nothing_to_judge(judged: Any) -> None:
     ran = judged(scores(5, 5), code="true")
     assert entries(ran)["wit"]["message"] == "there is no result that a judge could look at."
     assert ran.json["judge"]["model_calls"] == {}
+
+
+def test_a_rerun_does_not_ask_the_judge_that_the_recording_names(
+    runbook: Any, rubric: Callable[..., Path], provider: Any
+) -> None:
+    """A recording is a stranger's: what it says costs nobody a call, and sends nobody the results."""
+    ran = runbook("run", rubric(), "--sandbox", "host", "--json")
+    file = ran.folder / "spec.json"
+    spec = json.loads(file.read_text())
+    judge = {"model": "gpt-5-mini", "provider": "openai", "samples": 9}
+    file.write_text(json.dumps({**spec, "judge": judge}))
+    env = {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": f"{provider.url}/v1"}
+    again = runbook("rerun", ran.folder, "--sandbox", "host", "--json", env=env)
+    assert (again.json["judge"], provider.requests) == (None, [])
+    assert "judged by gpt-5-mini, which is asked only when you name it: --judge-model gpt-5-mini" in again.err
+    provider.answers = [scores(5, 4)]
+    named = ("--judge-model", "gpt-5-mini", "--sandbox", "host", "--json")
+    again = runbook("rerun", ran.folder, *named, env=env)
+    assert (again.json["judge"]["score"], len(provider.requests)) == (4.5, 1), again.err

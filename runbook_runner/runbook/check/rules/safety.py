@@ -18,7 +18,13 @@ _MIN_DISTINCT = 8  # characters; `sk-aaaaaaaa…` is not a real key
 
 def credential(subject: Subject) -> Iterator[Hit]:
     """The message never holds the value, and the formats that show the line redact it."""
-    text = subject.text
+    for start, what in credentials_in(subject.text):
+        hint = "Take it out, revoke it, and declare a secret: `{{secrets.NAME}}`."
+        yield subject.at(start, f"This looks like a credential ({what}).", hint)
+
+
+def credentials_in(text: str) -> Iterator[tuple[int, str]]:
+    """Where each begins, and what it looks like."""
     if not any(literal in text for literal in _LITERALS) and not any(re.search(run, text) for run in _RUNS):
         return
     from runbook_runner.core.redaction.patterns import PATTERNS, matches
@@ -29,9 +35,7 @@ def credential(subject: Subject) -> Iterator[Hit]:
             if any(start < match.end() and match.start() < end for start, end in taken) or _is_example(kind, match[0]):
                 continue
             taken.append(match.span())
-            what = kind.replace("-", " ")
-            hint = "Take it out, revoke it, and declare a secret: `{{secrets.NAME}}`."
-            yield subject.at(match.start(), f"This looks like a credential ({what}).", hint)
+            yield match.start(), kind.replace("-", " ")
 
 
 def _is_example(kind: str, value: str) -> bool:
