@@ -26,7 +26,7 @@ from runbook_runner.trajectory.folders import EVENTS_FILE, MOST_SPEC_BYTES, RESU
 from runbook_runner.trajectory.index.names import find_folder
 from runbook_runner.trajectory.outcome import UNKNOWN
 from runbook_runner.trajectory.store import read_events, require_no_links
-from runbook_runner.trajectory.summary import tree_status
+from runbook_runner.trajectory.summary import tree_status, usage_of
 from runbook_runner.trajectory.tree import Tree, said_of, tree_of
 
 _MOST_CALLS: Final = 20_000
@@ -182,7 +182,7 @@ def diff(one: Side, two: Side) -> Diff:
     return Diff(
         one, two, tuple(_spec_changes(one, two)), mission, tuple(_outcome_changes(one, two)),
         tuple(_phases(one.tree, two.tree)),
-        tuple(_usage(one.tree.usage, two.tree.usage)), _calls(one, two), results, by_type,
+        tuple(_usage(usage_of(one.tree), usage_of(two.tree))), _calls(one, two), results, by_type,
     )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from runbook_runner.core.events import AGENT_FAILED
+from runbook_runner.core.events import AGENT_FAILED, Usage
 from runbook_runner.trajectory.outcome import outcome_of
 from runbook_runner.trajectory.overlay import Overlay
 from runbook_runner.trajectory.tree import Tree
@@ -25,6 +25,16 @@ def reasons_of(tree: Tree) -> list[str]:
     error = [tree.finished.error] if tree.finished and tree.finished.error else []
     found = tree.evaluated.reasons if tree.evaluated else ()
     return [*error, *(reason for reason in found if not (error and reason.startswith(AGENT_FAILED)))]
+
+
+def usage_of(tree: Tree) -> Usage:
+    """What the agent has used, as the fold has it: what the gateway saw, else what the agent's CLI says. A run that has
+    asked no model has cost 0; of an import that says nothing it is not known."""
+    reported = tree.agent_end.usage if tree.agent_end else None
+    if tree.usage.api_calls or reported:
+        return tree.usage if tree.usage.api_calls else reported or Usage()
+    is_own = tree.started is not None and not tree.started.origin
+    return Usage(cost_usd=0.0) if tree.finished and is_own and not tree.gaps else Usage()
 
 
 def given_of(tree: Tree) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from rich.text import Text
 from runbook_runner.core.events import Usage
 from runbook_runner.core.text import counted, printable_name, printable_output
 from runbook_runner.trajectory.overlay import Overlay
-from runbook_runner.trajectory.summary import given_of, origin_of, reasons_of, tree_outcome, tree_status
+from runbook_runner.trajectory.summary import given_of, origin_of, reasons_of, tree_outcome, tree_status, usage_of
 from runbook_runner.trajectory.tree import Node, Tree
 
 _OUTPUT_LINES: Final = 4
@@ -70,13 +70,15 @@ def _labels(tree: Tree, overlay: Overlay) -> dict[str, str]:
 
 
 def _used(tree: Tree) -> Iterator[str]:
-    if tree.usage.api_calls or tree.usage.all_tokens:
-        yield f"{counted(tree.usage.total_tokens, 'token')} in {counted(tree.usage.api_calls, 'call')}"
+    usage = usage_of(tree)
+    if usage.api_calls or usage.all_tokens:
+        calls = f" in {counted(usage.api_calls, 'call')}" if usage.api_calls else ""
+        yield f"{counted(usage.total_tokens, 'token')}{calls}"
     if tree.sources and "provider" not in tree.sources:
         answered = (source.replace("replay", "recording") for source in tree.sources)
         yield f"answered by the {' and the '.join(answered)}"
-    elif tree.usage.cost_usd is not None:
-        yield f"${tree.usage.cost_usd:.4f}"
+    elif usage.cost_usd is not None and (usage.api_calls or usage.cost_usd):
+        yield f"${usage.cost_usd:.4f}"
 
 
 def _head(tree: Tree, overlay: Overlay) -> Iterator[Text]:
@@ -218,7 +220,7 @@ def tree_json(tree: Tree, overlay: Overlay) -> dict[str, Any]:
         "reasons": list(found.reasons) if found else [],
         "required_outputs": [one.model_dump() for one in found.outputs] if found else [],
         "judge": found.judge if found else None,
-        "usage": _usage_json(tree.usage),
+        "usage": _usage_json(usage_of(tree)),
         "judge_usage": _usage_json(tree.judge_usage),
         "model_calls": dict(tree.sources),
         "results": [{"path": a.path, "size": a.size, "content_type": a.content_type} for a in tree.artifacts.values()],

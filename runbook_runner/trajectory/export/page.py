@@ -16,7 +16,7 @@ from runbook_runner.core.settings import APP
 from runbook_runner.core.text import counted, dollars, printable, size_shown
 from runbook_runner.trajectory.export.texts import Shown, texts_of
 from runbook_runner.trajectory.overlay import Overlay
-from runbook_runner.trajectory.summary import given_of, origin_of, reasons_of, tree_outcome
+from runbook_runner.trajectory.summary import given_of, origin_of, reasons_of, tree_outcome, usage_of
 from runbook_runner.trajectory.tree import Node, Tree, tree_of
 
 if TYPE_CHECKING:
@@ -155,9 +155,10 @@ def _rows(tree: Tree, overlay: Overlay) -> Iterator[tuple[str, str | None]]:
     yield "Agent", " ".join(filter(None, (agent.agent, agent.version))) if agent else None
     yield "Model", agent.model if agent else None
     yield "Sandbox", " ".join(filter(None, (box.backend, box.image))) if box else None
-    usage = tree.usage if tree.usage.api_calls else tree.agent_end.usage if tree.agent_end else None
-    yield "Used", _used(usage) if usage else None
-    if usage:
+    usage = usage_of(tree)
+    is_known = usage.api_calls or usage.all_tokens or usage.cost_usd
+    yield "Used", _used(usage) if is_known else None
+    if is_known:
         parts = {
             "input": usage.prompt_tokens,
             "from the cache": usage.cache_read_tokens,

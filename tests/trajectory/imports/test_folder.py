@@ -129,7 +129,7 @@ def broken():
         (events, {"trajectory_id": "../x"}, "The id"),
         (events, {"files": {"../x": b""}}, "can't be '../x'"),
         (events, {"files": {"/x": b""}}, "can't be '/x'"),
-        (events, {"files": {"results/a\n": b""}}, "can't be"),
+        (events, {"files": {"agent/a\n": b""}}, "can't be"),
         (events, {"files": {"events.jsonl": b""}}, "writes events.jsonl itself"),
         (events, {"files": {".git/config": b""}}, "can't be"),
         (events, {"files": {"results/" + "a" * 300: b""}}, "can't be"),

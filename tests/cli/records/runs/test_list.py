@@ -214,6 +214,17 @@ def test_outcomes_are_counted_and_filtered_by_one_vocabulary(runbook: Any, put: 
     assert runbook("runs", "path", "@last-failed").out == f"{failing}\n"
 
 
+def test_what_cost_nothing_is_0_everywhere(runbook: Any) -> None:
+    ran = runbook("run", HELLO, "--sandbox", "host", "--json")
+    name = ran.json["trajectory_id"]
+    assert ran.json["usage"]["cost_usd"] == 0
+    assert runbook("runs", "show", name, "--json").json["usage"]["cost_usd"] == 0
+    (row,) = runbook("runs", "list", "--json").json["runs"]
+    (task,) = runbook("runs", "stats", "--json").json["tasks"]
+    assert (row["cost_usd"], task["total_cost_usd"], task["unknown_cost_runs"]) == (0, 0, 0)
+    assert runbook("cost", "--json").json["total"]["cost_usd"] == 0
+
+
 def test_replays_and_reruns_name_the_run_that_they_repeat(runbook: Any) -> None:
     first = runbook("run", HELLO, "--sandbox", "host", "-p", "name=Ada", "--json").json["trajectory_id"]
     assert runbook("replay", first, "--sandbox", "host").code == 0
