@@ -20,9 +20,9 @@ from runbook_runner.runbook.check.rules.findings import Finding
 from runbook_runner.runner import PreparedRun
 from runbook_runner.runner.cancellation import Cancellation
 from runbook_runner.runner.watch.contents import Change
+from runbook_runner.runner.watch.edge import OnBusy, Repeated
 from runbook_runner.runner.watch.parts import lines_of_change, parts_of
 from runbook_runner.runner.watch.recordings import Saved
-from runbook_runner.runner.watch.session import OnBusy, Repeated
 from runbook_runner.trajectory.recorder import Reader
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class Watching:
         print_summary(self._console, outcome.trajectory, followed.problems, files, notes, outcome.folder)
         if outcome.not_copied:
             self._error(str(outcome.not_copied))
-        for line in saved_lines(repeated.saved, is_replay=repeated.prepared.replay is not None):
+        for line in saved_lines(repeated.saved):
             self._print(f"  {line}", "cyan")
 
     def waits(self, *, check_only: bool) -> None:
@@ -167,20 +167,18 @@ class Watching:
             self._console.print(Text(text, style=style), soft_wrap=True)
 
 
-def saved_lines(saved: Saved, *, is_replay: bool) -> Iterator[str]:
+def saved_lines(saved: Saved) -> Iterator[str]:
     """What the recording answered and what that saved; from which call on the model was asked, and why."""
-    if not saved.calls:
-        return
-    if not is_replay or not saved.replayed_calls:
-        yield f"Replayed none of {counted(saved.calls, 'model call')}."
-    else:
-        cost = "" if saved.cost_usd is None else f" and ${saved.cost_usd:.4f}"
+    if saved.replayed_calls:
         told = f"Replayed {saved.replayed_calls} of {counted(saved.calls, 'model call')}"
-        yield f"{told}: saved {counted(saved.tokens, 'token')}{cost}."
-    if is_replay and saved.first_asked is not None:
-        cost = "" if saved.asked_cost_usd is None else f" and ${saved.asked_cost_usd:.4f}"
-        told = f"Asked anew from call {saved.first_asked} on: {counted(saved.asked_tokens, 'token')}{cost}."
-        yield f"{told}{_why(saved)}"
+        yield f"{told}: saved {_spent(saved.tokens, saved.cost_usd)}."
+    if saved.first_asked is not None:
+        told = f"from call {saved.first_asked} on" if saved.replayed_calls else "for every model call"
+        yield f"Asked anew {told}: {_spent(saved.asked_tokens, saved.asked_cost_usd)}.{_why(saved)}"
+
+
+def _spent(tokens: int, cost_usd: float | None) -> str:
+    return counted(tokens, "token") + ("" if cost_usd is None else f" and ${cost_usd:.4f}")
 
 
 def _why(saved: Saved) -> str:

@@ -80,10 +80,9 @@ def incremental(
 def _last_before(index: CassetteIndex, app: str, edit: Edit) -> int:
     """The number of the last model call whose answer is from before the edited step; 0 when there is none, or when that
     can't be told."""
-    turns = [entry for entry in index.entries if entry.is_turn]
     as_mission = app_restorer(app)
-    for entry, exchange in zip(turns, index.exchanges(turns), strict=True):
-        answer = read_answer(entry.call.dialect, exchange.response)
+    for entry in (entry for entry in index.entries if entry.is_turn):
+        answer = read_answer(entry.call.dialect, index.answer(entry.number, in_pieces=False))
         said = "\n".join(_texts([answer.text, answer.thinking, [value for _, value in answer.calls]]))
         if edit.is_named_in(as_mission(said)):
             return entry.number - 1

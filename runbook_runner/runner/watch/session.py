@@ -7,31 +7,25 @@ terminal, or another edge, shows it.
 import os
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Final, Literal, Protocol
 
 from runbook_runner.core.errors import InputError, RunbookError
 from runbook_runner.core.settings import Settings
 from runbook_runner.runbook.document import parse
 from runbook_runner.runbook.sources.load import STDIN, load
 from runbook_runner.runner.cancellation import Cancellation
-from runbook_runner.runner.outcome import Outcome
 from runbook_runner.runner.pipeline import run
 from runbook_runner.runner.request.prepare import prepare
 from runbook_runner.runner.request.prepared_run import PreparedRun
 from runbook_runner.runner.request.request import Ask, Question, RunRequest
 from runbook_runner.runner.watch.contents import Change, Contents
+from runbook_runner.runner.watch.edge import Edge, OnBusy, Repeated
 from runbook_runner.runner.watch.files import Used, of_recording, own_output, used_by
 from runbook_runner.runner.watch.recordings import Recordings, Saved
 from runbook_runner.runner.watch.warm import Warm
 from runbook_runner.runner.watch.watcher import Watcher
-from runbook_runner.trajectory.recorder import Reader
-
-OnBusy = Literal["cancel", "queue"]
-ON_BUSY: Final[tuple[OnBusy, ...]] = ("cancel", "queue")
 
 
 @dataclass(frozen=True)
@@ -43,42 +37,6 @@ class WatchOptions:
     """Answers are taken from a recording for requests that are the same to the letter, also after an edit of a step."""
     recording: str | None = None
     """A run whose answers the first run takes; `None`: the first run asks for every one."""
-
-
-@dataclass(frozen=True)
-class Repeated:
-    """A run of the session that is over."""
-
-    prepared: PreparedRun
-    outcome: Outcome | None
-    """`None`: it could not be recorded, see `error`."""
-    error: BaseException | None
-    saved: Saved
-
-
-class Edge(Protocol):
-    """Shows a session. All but `running` is called in the session's thread."""
-
-    def changed(self, changes: Sequence[Change]) -> None: ...
-
-    def checked(self) -> bool:
-        """Checks the runbook and shows what was found. Returns whether it can be run: there is no error in it."""
-
-    def refused(self, error: RunbookError) -> None:
-        """It can't be run as it is."""
-
-    def busy(self, on_busy: OnBusy) -> None:
-        """A run is under way, and is cancelled now, or ends before the next one."""
-
-    def running(self, prepared: PreparedRun, cancellation: Cancellation) -> AbstractContextManager[Sequence[Reader]]:
-        """Around each run, in the run's thread; what it yields gets the events."""
-
-    def ended(self, repeated: Repeated) -> None: ...
-
-    def waits(self, *, check_only: bool) -> None:
-        """Until something is saved."""
-
-    def warn(self, message: str) -> None: ...
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,8 @@ class Watcher:
 
     def _watch(self, files: frozenset[Path], trees: frozenset[Path]) -> None:
         """Returns when others are to be watched, or a folder has come or gone. Raises OSError and RuntimeError."""
-        places, inner = _places({*files, *trees}), _folders(trees)
+        wanted, inner = _wanted({*files, *trees}), _folders(trees)
+        places = _places(wanted)
         counting = _counting(files, trees)
         changes = watch(
             *dict.fromkeys([*map(str, places), *inner]),
@@ -106,7 +107,9 @@ class Watcher:
             if touched or time.monotonic() - looked > _LOOK_S:
                 looked = time.monotonic()
                 self._touched(touched)
-            if _places({*files, *trees}) != places or (touched and inner and _folders(trees) != inner):
+            if touched and (_wanted({*files, *trees}), _folders(trees)) != (wanted, inner):
+                return
+            if _places(wanted) != places:
                 return
 
 
@@ -126,11 +129,15 @@ def _folders(trees: Iterable[Path]) -> list[str]:
     return [folder for _, folder in zip(range(_MOST_FOLDERS), below(), strict=False)]
 
 
-def _places(paths: Iterable[Path]) -> dict[Path, int]:
-    """The folders of these paths, and of what they are links to, with their inodes; of one that is not there, the
-    nearest above it."""
+def _wanted(paths: Iterable[Path]) -> frozenset[Path]:
+    """The folders of these paths, and of what they are links to."""
+    return frozenset(folder for path in paths for folder in (path.parent, Path(os.path.realpath(path)).parent))
+
+
+def _places(folders: Iterable[Path]) -> dict[Path, int]:
+    """These folders with their inodes; of one that is not there, the nearest above it."""
     found = {}
-    for folder in {*(path.parent for path in paths), *(Path(os.path.realpath(path)).parent for path in paths)}:
+    for folder in folders:
         for above in (folder, *folder.parents):
             try:
                 found[above] = os.stat(above).st_ino  # noqa: PTH116
