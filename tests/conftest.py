@@ -66,7 +66,6 @@ def _rootless() -> list[str]:
 
 _PARTS: Mapping[str, Callable[[], bool]] = {
     **{name: partial(_works, name) for name in BACKENDS},
-    "calamine": lambda: find_spec("python_calamine") is not None,
     "groups": _makes_groups,
     "harbor": lambda: find_spec("harbor") is not None,
     "litellm": lambda: find_spec("litellm") is not None,

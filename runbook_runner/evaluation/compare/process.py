@@ -25,7 +25,6 @@ _LIBRARIES: Final[dict[How, tuple[str, ...]]] = {
     "text": ("re2",),
     "image": ("PIL",),
     "pdf": ("pypdfium2", "re2"),
-    "xlsx": ("python_calamine",),
 }
 
 

@@ -14,7 +14,7 @@ _BY_SUFFIX: Final[dict[str, How]] = {
     **dict.fromkeys((".csv", ".tsv"), "csv"),
     **dict.fromkeys((".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff"), "image"),
     ".pdf": "pdf",
-    **dict.fromkeys((".xlsx", ".xlsm", ".xlsb", ".xls", ".ods"), "xlsx"),
+    **dict.fromkeys((".xlsx", ".xlsm"), "xlsx"),
 }
 
 
