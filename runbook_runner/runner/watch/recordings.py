@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.events import Difference, ModelCalled, Recorded, ReplayDiverged, UsageSum
+from runbook_runner.core.files import is_file
+from runbook_runner.gateway.cassette.cassette import INDEX_FILE
 from runbook_runner.runner.replay.recorded_run import RecordedRun, read_recorded_run
 from runbook_runner.runner.request.prepared_run import PreparedRun
+from runbook_runner.trajectory.folders import JUDGE
 
 if TYPE_CHECKING:
     from runbook_runner.gateway.replay.index import CassetteIndex
@@ -17,13 +20,13 @@ if TYPE_CHECKING:
 class Recordings:
     """Keeps the one that is used: the last run's, or the user's until there is one."""
 
-    def __init__(self, home: Path, near: tuple[Path, ...], script: Path | None):
-        """near: where agents are looked for. script: the model script of the runs."""
-        self._home, self._near, self._script = home, near, script
+    def __init__(self, home: Path, near: tuple[Path, ...], *scripts: Path | None):
+        """near: where agents are looked for. scripts: those that answer the runs' agent and judge, if any."""
+        self._home, self._near, self._scripts = home, near, tuple(filter(None, scripts))
         self._run: RecordedRun | None = None
         self._index: CassetteIndex | None = None
         self._digest: str | None = None
-        """Of the script that answered it; empty: of the user's recording that is not known."""
+        """Of the scripts that answered it; `None`: that is not known of the user's recording."""
 
     @property
     def name(self) -> str | None:
@@ -42,19 +45,19 @@ class Recordings:
         when it has got further."""
         with suppress(InputError):
             run = read_recorded_run(self._home, str(folder), self._near)
-            if not run.answers:
+            if not run.answers and not is_file(run.folder / JUDGE / INDEX_FILE):
                 return
             from runbook_runner.gateway.replay.index import open_index
 
-            index = open_index(run.cassette)
-            if cancelled and self._index and _answers(index) < _answers(self._index):
+            index = open_index(run.cassette) if run.answers else None
+            if cancelled and self._run and _answers(index) <= _answers(self._index):
                 return
             self._run, self._index, self._digest = run, index, self._script_digest()
 
     def answered_from(self, prepared: PreparedRun, *, strict: bool) -> PreparedRun:
-        """The run with the recording before its model; the run itself when there is none, or when the script that
+        """The run with the recording before its model; the run itself when there is none, or when a script that
         answers was edited: what it says now is in no recording. Raises InputError."""
-        if self._run is None or prepared.upstream is None:
+        if self._run is None or (prepared.upstream is None and prepared.judge is None):
             return prepared
         if self._digest is not None and self._digest != self._script_digest():
             return prepared
@@ -63,14 +66,15 @@ class Recordings:
         return incremental(prepared, self._run, self._index, strict=strict)
 
     def _script_digest(self) -> str:
-        try:
-            return hashlib.sha256(self._script.read_bytes()).hexdigest() if self._script else ""
-        except OSError:
-            return ""
+        digest = hashlib.sha256()
+        for script in self._scripts:
+            with suppress(OSError):
+                digest.update(hashlib.sha256(script.read_bytes()).digest())
+        return digest.hexdigest()
 
 
-def _answers(index: "CassetteIndex") -> int:
-    return sum(entry.is_turn for entry in index.entries)
+def _answers(index: "CassetteIndex | None") -> int:
+    return sum(entry.is_turn for entry in index.entries) if index else 0
 
 
 class Saved:

@@ -71,7 +71,7 @@ class Session:
         self._used = Used(frozenset(), frozenset(), frozenset())
         self._own: tuple[Path, ...] = ()
         near = (self.document.parent, *request.near)
-        self._recordings = Recordings(Settings.load().require_home(), near, request.model_script)
+        self._recordings = Recordings(Settings.load().require_home(), near, request.model_script, request.judge_script)
         self._running: _Running | None = None
         self._next: _Start | None = None
         """What is to be done when the run under way is over."""
