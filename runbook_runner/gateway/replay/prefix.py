@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+from runbook_runner.core.errors import InputError
 from runbook_runner.core.events import Difference
 from runbook_runner.gateway.replay.difference import MatchResult
 from runbook_runner.gateway.replay.index import CassetteIndex, IndexedCall
@@ -41,22 +42,33 @@ class PrefixConnection(ReplayConnection):
         same = [entry for entry in self._index.exact_matches(self._profile(request)) if self._is_fresh(entry)]
         given = next((entry.number for entry in same if self._is_before_edit(entry)), None)
         edit = MatchResult("minor", self._prefix.edit, len(self._prefix.edit))
-        if given is not None:
+        if given is not None and self._is_readable(given):
             self._used[given] += 1
             return Choice("recorded", given, edit if self._prefix.edit else EXACT_MATCH)
         if request.operation != "generate":
             return Choice("fallback")  # it is no answer of the model, and nothing follows from it
         self._forked = True
         if same:
-            return Choice("fallback", same[0].number, replace(edit, severity="major"))
+            return Choice("fallback", same[0].number, replace(edit, severity="major") if edit.total else EXACT_MATCH)
         return self._first_changed(request)
 
     def _first_changed(self, request: ModelRequest) -> Choice:
         """With the nearest recorded call, to tell what changed."""
-        found = self._nearest(request)
+        try:
+            found = self._nearest(request)
+        except InputError:
+            found = None
         if found is None or found[1].severity == "exact":  # the recording ends here, or has no good answer
             return Choice("fallback")
         return Choice("fallback", *found)
+
+    def _is_readable(self, number: int) -> bool:
+        """Whether the answer is still there: its run may have been removed."""
+        try:
+            self._index.answer(number, in_pieces=False)
+        except InputError:
+            return False
+        return True
 
     def _is_fresh(self, entry: IndexedCall) -> bool:
         return entry.answered and not self._used[entry.number]

@@ -3,7 +3,7 @@
 import hashlib
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.events import Difference, ModelCalled, Recorded, ReplayDiverged, UsageSum
@@ -16,21 +16,30 @@ from runbook_runner.trajectory.folders import JUDGE
 if TYPE_CHECKING:
     from runbook_runner.gateway.replay.index import CassetteIndex
 
+_MOST_KEPT: Final = 8
+
+
+class _Kept(NamedTuple):
+    run: RecordedRun
+    opened: "CassetteIndex | None"
+    """`None`: only the judge's answers are in it."""
+    scripts: str | None
+    """The digest of those that answered it; `None`: that is not known of the user's recording."""
+
+    @property
+    def answers(self) -> int:
+        return sum(entry.is_turn for entry in self.opened.entries) if self.opened else 0
+
 
 class Recordings:
-    """Keeps the one that is used: the last run's, or the user's until there is one."""
+    """Those of the last runs, and the user's. The last one is used, but after an edit was taken back the last one of
+    the same text."""
 
     def __init__(self, home: Path, near: tuple[Path, ...], *scripts: Path | None):
         """near: where agents are looked for. scripts: those that answer the runs' agent and judge, if any."""
         self._home, self._near, self._scripts = home, near, tuple(filter(None, scripts))
-        self._run: RecordedRun | None = None
-        self._index: CassetteIndex | None = None
-        self._digest: str | None = None
-        """Of the scripts that answered it; `None`: that is not known of the user's recording."""
-
-    @property
-    def name(self) -> str | None:
-        return self._run.trajectory_id if self._run else None
+        self._kept: list[_Kept] = []
+        """The last one first."""
 
     def take(self, name: str) -> None:
         """name: of a run that the user names. Raises InputError."""
@@ -38,43 +47,45 @@ class Recordings:
 
         run = read_recorded_run(self._home, name, self._near)
         run.require_model_calls()
-        self._run, self._index, self._digest = run, open_index(run.cassette), None
+        self._kept = [_Kept(run, open_index(run.cassette), None)]
 
-    def add(self, folder: Path, *, cancelled: bool) -> None:
-        """The trajectory folder of a run that is over. A run that was cancelled takes the place of another one only
-        when it has got further."""
+    def add(self, folder: Path, scripts: str, *, cancelled: bool) -> None:
+        """The trajectory folder of a run that is over. scripts: `scripts_now` before it was prepared. A run that was
+        cancelled counts only when it has got further than the one before."""
         with suppress(InputError):
             run = read_recorded_run(self._home, str(folder), self._near)
             if not run.answers and not is_file(run.folder / JUDGE / INDEX_FILE):
                 return
             from runbook_runner.gateway.replay.index import open_index
 
-            index = open_index(run.cassette) if run.answers else None
-            if cancelled and self._run and _answers(index) <= _answers(self._index):
-                return
-            self._run, self._index, self._digest = run, index, self._script_digest()
+            new = _Kept(run, open_index(run.cassette) if run.answers else None, scripts)
+            if not cancelled or not self._kept or new.answers > self._kept[0].answers:
+                self._kept = [new, *self._kept][:_MOST_KEPT]
 
     def answered_from(self, prepared: PreparedRun, *, strict: bool) -> PreparedRun:
-        """The run with the recording before its model; the run itself when there is none, or when a script that
-        answers was edited: what it says now is in no recording. Raises InputError."""
-        if self._run is None or (prepared.upstream is None and prepared.judge is None):
-            return prepared
-        if self._digest is not None and self._digest != self._script_digest():
+        """The run with a recording before its model; the run itself when there is none, or when a script that answers
+        was edited: what it says now is in no recording. Raises InputError when it can't be read any more; it is not
+        used again then."""
+        now = self.scripts_now()
+        kept = [one for one in self._kept if one.scripts in (None, now)]
+        if not kept or (prepared.upstream is None and prepared.judge is None):
             return prepared
         from runbook_runner.runner.replay.incremental import incremental  # imports the gateway
 
-        return incremental(prepared, self._run, self._index, strict=strict)
+        used = next((one for one in kept if one.run.spec.mission == prepared.spec.mission), kept[0])
+        try:
+            return incremental(prepared, used.run, used.opened, strict=strict)
+        except InputError:
+            self._kept.remove(used)
+            raise
 
-    def _script_digest(self) -> str:
+    def scripts_now(self) -> str:
+        """The digest of the scripts."""
         digest = hashlib.sha256()
         for script in self._scripts:
             with suppress(OSError):
                 digest.update(hashlib.sha256(script.read_bytes()).digest())
         return digest.hexdigest()
-
-
-def _answers(index: "CassetteIndex | None") -> int:
-    return sum(entry.is_turn for entry in index.entries) if index else 0
 
 
 class Saved:

@@ -133,8 +133,8 @@ class Session:
         self._follow(None)
         can_run = self._edge.checked()
         if can_run and not self._check_only:
-            prepared = self._prepared(_Start(), self._ask)
-            self._run(prepared, full=False)
+            scripts = self._recordings.scripts_now()
+            self._run(self._prepared(self._ask), scripts, full=False)
         else:
             self._edge.waits(check_only=self._check_only)
         self._ask = None
@@ -182,7 +182,8 @@ class Session:
                 self._running.cancellation.request()
             return
         try:
-            self._run(self._prepared(start, None), full=start.full)
+            scripts = self._recordings.scripts_now()
+            self._run(self._prepared(None), scripts, full=start.full)
         except RunbookError as error:
             self._edge.refused(error)
             self._follow(None)
@@ -192,7 +193,7 @@ class Session:
         if not self._running:
             self._edge.waits(check_only=self._check_only)
 
-    def _prepared(self, start: _Start, ask: Ask | None) -> PreparedRun:
+    def _prepared(self, ask: Ask | None) -> PreparedRun:
         """Raises RunbookError."""
         source = load(str(self.document))
         declared = {parameter.name for parameter in parse(source.text, source.name).parameters}
@@ -213,23 +214,27 @@ class Session:
 
         return prepare(request, remembered if ask else None)
 
-    def _run(self, prepared: PreparedRun, *, full: bool) -> None:
+    def _run(self, prepared: PreparedRun, scripts: str, *, full: bool) -> None:
+        """scripts: as `Recordings.add` takes it."""
         self._follow(prepared)
         prepared = self._warm.warmed(prepared)
         if not full:
-            prepared = self._recordings.answered_from(prepared, strict=self._options.strict)
+            try:
+                prepared = self._recordings.answered_from(prepared, strict=self._options.strict)
+            except InputError as error:
+                self._edge.warn(f"Nothing is answered from the last run: {error}")
         cancellation = Cancellation()
-        thread = threading.Thread(target=self._work, args=(prepared, cancellation), name="run")
+        thread = threading.Thread(target=self._work, args=(prepared, scripts, cancellation), name="run")
         self._running = _Running(thread, cancellation)
         thread.start()
 
-    def _work(self, prepared: PreparedRun, cancellation: Cancellation) -> None:
+    def _work(self, prepared: PreparedRun, scripts: str, cancellation: Cancellation) -> None:
         """In the run's thread."""
         saved, outcome, error = Saved(), None, None
         try:
             with self._edge.running(prepared, cancellation) as readers:
                 outcome = run(prepared, (saved, *readers), cancellation)
-            self._recordings.add(outcome.folder, cancelled=cancellation.requested)
+            self._recordings.add(outcome.folder, scripts, cancelled=cancellation.requested)
         except BaseException as caught:
             error = caught
         repeated = Repeated(prepared, outcome, error, saved)

@@ -295,6 +295,26 @@ def test_an_edit_before_the_steps_asks_anew_from_the_first_call_on_and_so_does_s
 
 
 @pytest.mark.needs("bubblewrap")
+def test_an_edit_that_is_taken_back_is_answered_whole_and_a_removed_run_is_told(
+    watch: Watch, runbook: Any, scripted: Path
+) -> None:
+    session = watch(".", *MODEL)
+    session.shows(WAITS)
+    edit(scripted, "Append `three`.", "Append `three` now.")
+    assert "Replayed 2 of 4 model calls" in session.shows(WAITS)
+    edit(scripted, "Append `three` now.", "Append `three`.")
+    assert "Replayed 4 of 4 model calls" in session.shows(WAITS)
+    for run in session.runs():
+        assert runbook("runs", "rm", run["folder"]).code == 0
+    session.types("r")
+    shown = session.shows(WAITS)
+    assert "PASS" in shown
+    assert "Asked anew for every model call" in shown
+    session.types("r")
+    assert "Replayed 4 of 4 model calls" in session.shows(WAITS)
+
+
+@pytest.mark.needs("bubblewrap")
 def test_an_edited_script_is_asked_for_everything(watch: Watch, scripted: Path) -> None:
     session = watch(".", *MODEL)
     session.shows(WAITS)

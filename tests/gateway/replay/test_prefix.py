@@ -124,3 +124,15 @@ def test_a_known_edit_counts_as_the_same_up_to_a_call_and_is_told(connect: Any, 
     assert (third.severity, third.served, third.recorded) == ("major", "script", 3)
     kept = line.cassette.read(1).request
     assert kept["messages"][0]["content"][0]["text"] == "Do other work.", "it is recorded as it was asked"
+
+
+def test_answers_that_were_removed_are_asked_for_anew(connect: Any, recorded: Path, script: Any) -> None:
+    index = open_index(recorded)
+    line = connect(load_prefix(index, script))
+    line.post(**question(0))
+    for file in recorded.rglob("*"):
+        if file.is_file():
+            file.unlink()
+    assert line.post(**question(1)).status_code == 200
+    line.post(**question(2))
+    assert sources(line) == ["replay", "script", "script"]
