@@ -6,15 +6,14 @@ here once for all of them.
 
 import errno
 import os
-import re
 import shutil
-import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from runbook_runner.core.disk.private import FILE, FOLDER, PROGRAM
+from runbook_runner.core.disk.repository_files import IN_REPOSITORY, HeadError, HeadGuard, repository_in
 from runbook_runner.core.disk.walk import MOST_RECORDED, walk
 from runbook_runner.core.errors import NotReadyError
 from runbook_runner.core.files import make_folder, opened_atomically
@@ -26,14 +25,6 @@ _BLOCK = 1 << 20
 _MOST_NAMED = 1000
 _MOST_PASSED = 1 << 30  # bytes that are read to skip them; a file without content may say it has terabytes
 _NO_FURTHER = "what comes after it was not looked at"
-_REPOSITORIES = (".git", ".hg", ".jj")
-"""Their configuration names programs, which git starts for its user's `git status`, also in a folder above. That is why
-git itself lets no clone bring a `.git`."""
-_HEAD = re.compile(rb"ref:|[0-9a-fA-F]{40}")
-"""How a file HEAD begins by which git takes the folder for a repository of its own (setup.c, is_git_directory). The
-rest may be elsewhere: `commondir` says where, and an executable file will do for `objects` and `refs`."""
-_HEAD_BYTES = 40
-_NAMES_PROGRAMS = "configuration could name programs of this machine; pack it into an archive"
 _UNNAMEABLE = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
 
 
@@ -43,10 +34,6 @@ class FullError(Exception):
 
 class _GrownError(Exception):
     """A file has become longer than its header says, and than the limit allows."""
-
-
-class _HeadError(Exception):
-    """It is the HEAD of a repository."""
 
 
 class Extraction:
@@ -130,8 +117,8 @@ class Extraction:
         except _GrownError:
             self._too_large(parts, 0)
             return
-        except _HeadError:
-            self._skip(name, f"with it the folder could be a repository, whose {_NAMES_PROGRAMS}")
+        except HeadError as error:
+            self._skip(name, str(error))
             return
         except OSError as error:
             if error.errno not in _UNNAMEABLE:
@@ -206,11 +193,11 @@ class Extraction:
 
     def _in_repository(self, parts: Sequence[str]) -> bool:
         """Whether this is the folder of a repository, or is in it; each is told once."""
-        depth = next((depth for depth, part in enumerate(parts, start=1) if _plain(part) in _REPOSITORIES), 0)
+        depth = repository_in(parts)
         name = decoded_name("/".join(parts[:depth]))
         if depth and name not in self._left_out:
             self._left_out.add(name)
-            self._skip(name, f"its {_NAMES_PROGRAMS}")
+            self._skip(name, IN_REPOSITORY)
         return depth > 0
 
     def _free(self, name: str, original: str) -> str:
@@ -225,24 +212,17 @@ class Extraction:
         return free
 
     def _write(self, target: Path, content: Readable, executable: bool) -> int:
-        written, beginning = 0, b""
+        written, guard = 0, HeadGuard(target.name)
         # Beside the folder: in it every name may be one of the sandbox's.
         with opened_atomically(target, mode=PROGRAM if executable else FILE, beside=self._into) as out:
             while block := content.read(_BLOCK):
                 written += len(block)
                 if self._bytes + written > self._wanted.max_bytes:
                     raise _GrownError
-                beginning += block[: _HEAD_BYTES - len(beginning)]
+                guard.look(block)
                 out.write(block)
-            if _plain(target.name) == "head" and _HEAD.match(beginning):
-                raise _HeadError
         self._earlier.discard(target)
         return written
-
-
-def _plain(name: str) -> str:
-    """As file systems compare it that tell no capital letters apart, and ignore what is not shown."""
-    return "".join(letter for letter in name if unicodedata.category(letter) != "Cf").casefold()
 
 
 def _unwritable(path: Path, error: OSError) -> NotReadyError:

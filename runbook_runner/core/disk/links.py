@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from runbook_runner.core.disk.repository_files import HeadError, HeadGuard, repository_in
 from runbook_runner.core.disk.walk import MOST_RECORDED, walk
 
 MAX_OFFERS: Final = 100
@@ -43,17 +44,20 @@ def offered_in(project: Path, folder: Path) -> list[Path]:
 
 
 def copy_tree(source: Path, target: Path) -> None:
-    """Copies the regular files of a folder without links into `target`, a folder, with the usual permissions. A file
-    or link of the same name is replaced; a link where a folder has to be is not followed. source: of a run's record,
-    which had its bounds when this program wrote it: another's may have files of any size. Raises OSError."""
-    for entry in walk(source, most=MOST_RECORDED):
+    """Copies the regular files of a folder without links into `target`, a folder, with the usual permissions, but for
+    those of a repository. A file or link of the same name is replaced; a link where a folder has to be is not followed.
+    source: of a run's record, which had its bounds when this program wrote it: another's may have files of any size.
+    Raises OSError."""
+    for entry in walk(source, enters=lambda folder: not repository_in([folder.name]), most=MOST_RECORDED):
         path = Path(entry.path)
+        if repository_in([entry.name]):
+            continue
         copy = target / path.relative_to(source)
         if entry.is_dir(follow_symlinks=False):
             with _folder_in(target, copy):
                 pass
         elif entry.is_file(follow_symlinks=False):
-            with _folder_in(target, copy.parent) as folder:
+            with _folder_in(target, copy.parent) as folder, suppress(HeadError):
                 _copy_file(path, folder, copy)
 
 
@@ -95,10 +99,11 @@ def _copy_content(source: Path, folder: int, name: str) -> None:
     aside = f".{os.urandom(6).hex()}.part"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     mode = 0o777 if os.access(source, os.X_OK) else 0o666
-    descriptor = os.open(aside, flags, mode, dir_fd=folder)
+    descriptor, guard = os.open(aside, flags, mode, dir_fd=folder), HeadGuard(name)
     try:
         with os.fdopen(descriptor, "wb") as out, open_regular(source) as content:
             while block := content.read(1 << 20):
+                guard.look(block)
                 out.write(block)
         os.replace(aside, name, src_dir_fd=folder, dst_dir_fd=folder)
     except BaseException:

@@ -3,6 +3,7 @@
 import os
 from typing import Final
 
+from runbook_runner.core.disk.repository_files import repository_in
 from runbook_runner.core.disk.walk import MOST_LEVELS
 from runbook_runner.core.errors import InputError
 from runbook_runner.runner.request.input_zips import Bounds
@@ -25,5 +26,5 @@ def require_path(path: str, where: str) -> None:
     except UnicodeEncodeError:
         sizes = [_MOST_PATH]
     wrong = any(part in ("", ".", "..") for part in parts) or "\0" in path or parts[0].startswith(".")
-    if wrong or max(sizes) > _MOST_NAME or sum(sizes) > _MOST_PATH or len(parts) > MOST_LEVELS:
+    if wrong or repository_in(parts) or max(sizes) > _MOST_NAME or sum(sizes) > _MOST_PATH or len(parts) > MOST_LEVELS:
         raise InputError(f"A file in a bundle can't be {path[:200]!a}.", where=where)

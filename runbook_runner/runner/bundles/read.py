@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 from runbook_runner.core.disk.private import FOLDER, private_folder, private_opener
+from runbook_runner.core.disk.repository_files import HeadError, HeadGuard
 from runbook_runner.core.errors import InputError, RecordingError, RunbookError, SandboxError
 from runbook_runner.core.files import is_file, make_folder
 from runbook_runner.runner.bundles.manifest import MANIFEST, BundledFile, Manifest, read_manifest
@@ -20,6 +21,7 @@ from runbook_runner.runner.request.input_zips import Member, opened
 from runbook_runner.sandbox.base import Readable
 from runbook_runner.sandbox.temp_folders import remove_folder
 from runbook_runner.trajectory.folders import AGENT, EVENTS_FILE, RESULTS
+from runbook_runner.trajectory.imports.places import is_of_run
 
 UNPACKED: Final = "bundles"
 """Folder of unpacked ones, in the data folder."""
@@ -121,9 +123,11 @@ def _unpack(path: Path, folder: Path) -> Manifest:
         for name in (AGENT, "model", RESULTS):
             (folder / name).mkdir(FOLDER)
         with opened_bundle(path) as bundle:
-            for file in bundle.manifest.files:
+            for file in filter(lambda file: is_of_run(PurePosixPath(file.place)), bundle.manifest.files):
                 _write(bundle, file, folder / file.place)
             return bundle.manifest
+    except HeadError as error:
+        raise InputError(f"A file in this bundle is refused: {error}.", where=str(path)) from error
     except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
         raise InputError("Two files in this bundle can't have one place.", where=str(error.filename)) from error
     except OSError as error:
@@ -133,8 +137,10 @@ def _unpack(path: Path, folder: Path) -> Manifest:
 
 def _write(bundle: Bundle, file: BundledFile, target: Path) -> None:
     make_folder(target.parent, FOLDER)
+    guard = HeadGuard(target.name)
     with bundle.open(file) as content, open(target, "xb", opener=private_opener) as out:
         while block := content.read(1 << 20):
+            guard.look(block)
             out.write(block)
 
 

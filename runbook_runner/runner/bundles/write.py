@@ -9,10 +9,11 @@ import hashlib
 import os
 import zipfile
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, Final, TypeVar
 
 from runbook_runner.core.disk.links import open_regular
+from runbook_runner.core.disk.repository_files import repository_in
 from runbook_runner.core.disk.walk import MOST_RECORDED, walk
 from runbook_runner.core.errors import InputError, RunbookError
 from runbook_runner.core.events import (
@@ -35,6 +36,7 @@ from runbook_runner.runner.request.input_zips import is_suspicious
 from runbook_runner.runner.request.inputs import with_kept_inputs
 from runbook_runner.trajectory.artifacts import Readable, Scrubber
 from runbook_runner.trajectory.folders import AGENT, COLLECTED, SPEC_FILE, TRAJECTORY_FILE
+from runbook_runner.trajectory.imports.places import is_of_run
 from runbook_runner.trajectory.overlay import LABELS_FILE
 from runbook_runner.trajectory.store import read_events, require_no_links
 
@@ -61,14 +63,15 @@ def write_bundle(folder: Path, out: IO[bytes]) -> Manifest:
 
 
 def _paths(folder: Path) -> Iterator[str]:
-    """What a dead process was still writing is left out."""
+    """What a dead process was still writing is left out, and what no run has: its user may have put it there."""
     collected = {folder / place for place in COLLECTED}
 
     for entry in walk(folder, most=MOST_RECORDED):
         path = Path(entry.path)
         name = path.relative_to(folder).as_posix()
         is_torn = entry.name.startswith(".") and entry.name.endswith(".part") and collected.isdisjoint(path.parents)
-        if entry.is_file(follow_symlinks=False) and name not in _FOLDED and not is_torn:
+        is_own = is_of_run(PurePosixPath(name)) and not repository_in(name.split("/"))
+        if entry.is_file(follow_symlinks=False) and name not in _FOLDED and is_own and not is_torn:
             yield name
 
 

@@ -15,8 +15,8 @@ from runbook_runner.core.redaction import Redactor
 from runbook_runner.core.settings import DEFAULT_RESULTS_BYTES, Settings
 from runbook_runner.core.spec import RunSpec
 from runbook_runner.runner.hosted.spec import HostedRun, hosted_run, spec_of
-from runbook_runner.trajectory.folders import EVENTS_FILE, MISSION_FILE, SPEC_FILE, TRAJECTORIES
-from runbook_runner.trajectory.imports.folder import IMPORTED, INPUTS, Content, record_imported, require_free
+from runbook_runner.trajectory.folders import EVENTS_FILE, IMPORTED, INPUTS, MISSION_FILE, SPEC_FILE, TRAJECTORIES
+from runbook_runner.trajectory.imports.folder import Content, record_imported, require_free
 from runbook_runner.trajectory.imports.hosted import read_hosted
 
 if TYPE_CHECKING:
@@ -98,6 +98,7 @@ def _record(
         files=files,
         redactor=redactor,
         replace=replace,
+        note=notes.append,
     )
     return Pulled(run, folder, len(fetched.files), tuple(notes), spec is not None)
 

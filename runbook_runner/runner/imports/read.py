@@ -17,8 +17,9 @@ from runbook_runner.core.formats.json_toml import plain_json, read_json
 from runbook_runner.core.text import printable_name
 from runbook_runner.runner.imports.archive import read_zip
 from runbook_runner.runner.imports.sessions import LONGEST_LINE, read_session
+from runbook_runner.trajectory.folders import IMPORTED
 from runbook_runner.trajectory.imports.atif import is_atif, read_atif
-from runbook_runner.trajectory.imports.folder import IMPORTED, Content, record_imported
+from runbook_runner.trajectory.imports.folder import Content, record_imported
 from runbook_runner.trajectory.imports.hosted import is_hosted, read_hosted
 from runbook_runner.trajectory.imports.imported import Imported
 
@@ -58,7 +59,7 @@ def import_file(
     if not path.is_file():
         what = "This is a folder" if path.is_dir() else "There is no such file"
         raise InputError(f"{what}.", where=str(path), hint=_KNOWN)
-    replaced: list[str] = []
+    replaced, notes = list[str](), list[str]()
     with _read(path) as (found, files):
         collection = collection or _name(found.collection) or COLLECTION
         task = task or _name(found.task) or ids.slug(found.form.removeprefix("a "))
@@ -73,8 +74,9 @@ def import_file(
             replace=replace,
             without_time=_changed(path),
             on_replace=replaced.append,
+            note=notes.append,
         )
-    return Recorded(folder, collection, task, folder.name, found.form, found.notes, *replaced)
+    return Recorded(folder, collection, task, folder.name, found.form, (*found.notes, *notes), *replaced)
 
 
 def _changed(path: Path) -> str:

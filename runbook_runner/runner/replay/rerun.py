@@ -27,8 +27,7 @@ from runbook_runner.runner.request.request import Ask, RunRequest
 from runbook_runner.runner.request.secrets import Granted, grant_recorded, provider_keys
 from runbook_runner.runner.request.variables import user_variables
 from runbook_runner.runner.trust import Trust, TrustStore
-from runbook_runner.trajectory.folders import MISSION_FILE
-from runbook_runner.trajectory.imports.folder import IMPORTED
+from runbook_runner.trajectory.folders import IMPORTED, MISSION_FILE
 
 _COMPARED: Final = ("agent", "model", "provider", "snapshot", "image")
 

@@ -13,9 +13,10 @@ from runbook_runner.core import ids
 from runbook_runner.core.clock import now_iso
 from runbook_runner.core.disk.links import open_regular
 from runbook_runner.core.disk.private import FOLDER, private_opener
+from runbook_runner.core.disk.repository_files import IN_REPOSITORY, HeadError, HeadGuard, repository_in
 from runbook_runner.core.disk.walk import MOST_RECORDED, files_below
 from runbook_runner.core.errors import InputError, RecordingError
-from runbook_runner.core.events import Artifact, Event, Recorded, RunFinished, RunStarted
+from runbook_runner.core.events import Artifact, Event, Log, Recorded, RunFinished, RunStarted
 from runbook_runner.core.files import make_folder
 from runbook_runner.core.redaction import Redactor
 from runbook_runner.core.settings import DEFAULT_RESULTS_BYTES, DEFAULT_RESULTS_FILES
@@ -24,25 +25,23 @@ from runbook_runner.trajectory.artifacts import ArtifactLog, Kind, Readable, Scr
 from runbook_runner.trajectory.folders import (
     AGENT,
     EVENTS_FILE,
+    INPUTS,
     RESULTS,
     TRAJECTORIES,
     TRAJECTORY_FILE,
     create_parent,
 )
 from runbook_runner.trajectory.imports.imported import BEGINNING, Timed
-from runbook_runner.trajectory.imports.places import inner_path
+from runbook_runner.trajectory.imports.places import NOT_OF_RUNS, inner_path, is_of_run
 from runbook_runner.trajectory.redacted import redacted
 from runbook_runner.trajectory.store import read_events, write_fold
 
-INPUTS: Final = "inputs"
-"""Folder of what its agent was given, by digest: each file byte for byte."""
-IMPORTED: Final = "imported"
-"""Folder of what was imported, as it was but for what looks like a key."""
 MOST_EVENTS: Final = 2_000_000
 MOST_EVENT_BYTES: Final = 2 << 30
 MOST_FILE_BYTES: Final = 4 * DEFAULT_RESULTS_BYTES
 """Of all files that are laid beside the events."""
 MOST_FILES: Final = 2 * DEFAULT_RESULTS_FILES
+_MOST_NAMED: Final = 20
 _OURS: Final = frozenset({EVENTS_FILE, TRAJECTORY_FILE, f"{AGENT}/atif.json"})
 
 Content: TypeAlias = bytes | Path | Callable[[], AbstractContextManager[Readable]]
@@ -62,16 +61,18 @@ def record_imported(
     replace: bool = False,
     without_time: str | None = None,
     on_replace: Callable[[str], None] | None = None,
+    note: Callable[[str], None] = lambda _: None,
 ) -> Path:
     """Writes a trajectory folder from events that have times of their own; returns it.
 
     events: the first is a RunStarted, whose names and id become those given here. files: path below the folder →
     content; `results/…` and `inputs/…` stay byte for byte but for the redactor's secrets, all others are cleaned of
-    what looks like a key, too. Files below `results/` and `agent/` that no event tells of are recorded as artifacts,
-    unless `are_told_of`: all that were to be recorded are.
+    what looks like a key, too. Those of a repository, and those at the top that no run has, are left out. Files below
+    `results/` and `agent/` that no event tells of are recorded as artifacts, unless `are_told_of`: all that were to be
+    recorded are.
     trajectory_id: `None` makes a new one. replace: an import of this id in this task makes way, if it has no more than
     what comes in its place. without_time: the time of events that have none; `None`: now. on_replace: is told where
-    the one that made way was recorded.
+    the one that made way was recorded. note: is told, in sentences, what is left out; the log tells it as well.
 
     Raises InputError for names that can't be, for an id that is in use, and for more than the bounds above;
     RecordingError when the disk refuses. Nothing is left behind then.
@@ -86,6 +87,7 @@ def record_imported(
         with _aside(parent, trajectory_id) as folder:
             run = _Writer(folder, collection, task, trajectory_id, redactor or Redactor(), without_time or now_iso())
             run.lay(files or {})
+            left_out = run.left_out()
             run.write(events, are_told_of=are_told_of)
             write_fold(folder)
             if os.path.lexists(target):
@@ -93,6 +95,8 @@ def record_imported(
                 if on_replace:
                     on_replace(_origin(target) or "")
             _put_in_place(folder, target)
+            for sentence in left_out:
+                note(sentence)
     except OSError as error:
         raise RecordingError(
             f"Can't write the imported run: {error.strerror or error}.",
@@ -185,6 +189,8 @@ class _Writer:
         }
         self._collected: dict[str, None] = {}
         """Paths of files that are recorded as artifacts unless an event tells of them."""
+        self._left_out: dict[str, str] = {}
+        """Paths of files and folders that are not laid → why."""
 
     def lay(self, files: Mapping[str, Content]) -> None:
         if len(files) > MOST_FILES:
@@ -194,22 +200,40 @@ class _Writer:
                 raise InputError(f"The import writes {path} itself.")
             self._lay(inner_path(path), content)
 
+    def left_out(self) -> list[str]:
+        """Sentences about what was not laid."""
+        named = list(self._left_out.items())[:_MOST_NAMED]
+        said = [f"Not imported: {printable_name(path)}: {why}." for path, why in named]
+        more = len(self._left_out) - len(named)
+        return [*said, f"{more} more were not imported."] if more else said
+
     def _lay(self, path: PurePosixPath, content: Content) -> None:
         top = path.parts[0]
         scrubber = self._scrubbers["result" if top in (RESULTS, INPUTS) else "agent"]
         clean = PurePosixPath(*(scrubber.name(part) for part in path.parts))
         target = self._folder / clean
+        if depth := repository_in(clean.parts):
+            self._left_out["/".join(clean.parts[:depth])] = IN_REPOSITORY
+            return
+        if not is_of_run(path):
+            self._left_out[clean.parts[0]] = NOT_OF_RUNS
+            return
         try:
             make_folder(target.parent, FOLDER)
             with open(target, "xb", opener=private_opener) as out, _opened(content) as raw:
-                self._copy(scrubber(str(clean), raw), out)
+                self._copy(scrubber(str(clean), raw), out, HeadGuard(clean.name))
+        except HeadError as error:
+            target.unlink()
+            self._left_out[str(clean)] = str(error)
+            return
         except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
             raise InputError(f"Two of its files can't both be {printable_name(str(clean))!r}.") from error
         if top in (RESULTS, AGENT) and len(path.parts) > 1:
             self._collected[str(clean)] = None
 
-    def _copy(self, content: Readable, out: io.BufferedWriter) -> None:
+    def _copy(self, content: Readable, out: io.BufferedWriter, guard: HeadGuard) -> None:
         while block := content.read(1 << 20):
+            guard.look(block)
             self._bytes += len(block)
             if self._bytes > MOST_FILE_BYTES:
                 raise InputError(f"Its files have more than {MOST_FILE_BYTES >> 20} MB.")
@@ -235,6 +259,8 @@ class _Writer:
                 raise InputError("There are no events in what was imported.")
             if not are_told_of:
                 self._record_files(log, end.ts if end else last)
+            for sentence in self.left_out():
+                self._append(log, end.ts if end else last, Log(level="warning", message=sentence))
             if end:
                 self._append(log, *end)
 

@@ -2,11 +2,29 @@
 
 import os
 from pathlib import PurePosixPath
+from typing import Final
 
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.text import printable_name
-from runbook_runner.trajectory.folders import RESULTS
+from runbook_runner.trajectory.folders import (
+    AGENT,
+    CHECKS,
+    EVENTS_FILE,
+    IMPORTED,
+    INPUTS,
+    JUDGE,
+    MISSION_FILE,
+    RESULTS,
+    SPEC_FILE,
+    TRAJECTORY_FILE,
+)
+from runbook_runner.trajectory.overlay import LABELS_FILE
+from runbook_runner.trajectory.sandbox_log import SANDBOX_LOG
 
+_FILES: Final = frozenset({EVENTS_FILE, TRAJECTORY_FILE, SPEC_FILE, MISSION_FILE, LABELS_FILE, SANDBOX_LOG})
+_FOLDERS: Final = frozenset({AGENT, "model", RESULTS, CHECKS, JUDGE, INPUTS, IMPORTED})
+NOT_OF_RUNS: Final = "a run of this version has nothing of this name"
+"""Why a file that is not `is_of_run` is left out."""
 _MOST_NAME, _MOST_PATH = 255, 1024
 
 
@@ -22,3 +40,9 @@ def inner_path(text: str) -> PurePosixPath:
         shown = printable_name(text[:200])
         raise InputError(f"A file in a trajectory folder can't be {shown!r}.")
     return path
+
+
+def is_of_run(path: PurePosixPath) -> bool:
+    """Whether a trajectory folder has such a file, or such a folder with files. What else lies at its top could make
+    the folder something that other programs believe."""
+    return path.parts[0] in (_FOLDERS if len(path.parts) > 1 else _FILES)

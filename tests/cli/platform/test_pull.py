@@ -128,6 +128,8 @@ def test_no_key_of_the_platform_leads_out_of_the_folder(runbook: Any, server: An
     assert all(path.parts[:5] == (".runbook", "trajectories", *RUN.split("/")) for path in made)
     assert not any("etc" in asked or "other" in asked or "evil.example" in asked for asked in server.asked())
     assert "were not asked for" in ran.err
+    assert not (ran.folder / "results/.git").exists()
+    assert "Not imported: results/.git: its configuration could name programs" in ran.err
     assert "\x1b" not in ran.err
 
 

@@ -330,11 +330,12 @@ REFUSED: dict[str, tuple[Callable[[Path], None], str]] = {
     "above": (lambda path: place(path, "../x"), "A file in a bundle can't be '../x'"),
     "absolute": (lambda path: place(path, "/tmp/x"), "can't be '/tmp/x'"),
     "hidden": (lambda path: place(path, ".git/config"), "can't be '.git/config'"),
+    "repository": (lambda path: place(path, "results/.Git/config"), "can't be 'results/.Git/config'"),
     "nul": (lambda path: place(path, "a\0b"), "can't be 'a\\x00b'"),
     "long": (lambda path: place(path, "x" * 300), "can't be"),
     "surrogate": (lambda path: place(path, "\ud800"), "can't be"),
     "twice": (lambda path: place(path, "events.jsonl"), "'events.jsonl' is not in this bundle as"),
-    "file as folder": (lambda path: place(path, "RUNBOOK.md/x"), "can't "),
+    "file as folder": (lambda path: place(path, "results/out.txt/x"), "can't "),
     "link": (lambda path: write(path, members(path), mode=0o120777), "is a link or a device"),
     "100,000 entries": (lambda path: write(path, {str(n): b"" for n in range(100_000)}), "100,000 files; 40,000 is"),
     "bomb": (lambda path: write(path, members(path) | {"run/x": bytes(200 << 20)}), "times its size"),
@@ -352,12 +353,12 @@ def without(path: Path, name: str) -> dict[str, bytes]:
     return {member: content for member, content in members(path).items() if member != name}
 
 
-def place(path: Path, name: str) -> None:
+def place(path: Path, name: str, content: bytes = b"x") -> None:
     """One more file, which the manifest places there."""
     files = json.loads(members(path)["manifest.json"])["files"]
-    digest = hashlib.sha256(b"x").hexdigest()
-    manifest_of(path, files=[*files, {"path": name, "member": "other/0", "size": 1, "sha256": digest}])
-    write(path, members(path) | {"other/0": b"x"})
+    digest = hashlib.sha256(content).hexdigest()
+    manifest_of(path, files=[*files, {"path": name, "member": "other/0", "size": len(content), "sha256": digest}])
+    write(path, members(path) | {"other/0": content})
 
 
 def long_list(path: Path) -> None:
@@ -394,6 +395,30 @@ def test_what_is_broken_or_could_do_harm_is_refused_and_leaves_nothing(runbook: 
         assert left_of(runbook) == []
     assert [*runbook.cwd.glob(".runbook/trajectories/*/*/*")] == []
     assert not (runbook.cwd.parent / "x").exists()
+
+
+def test_a_bundle_brings_no_repository(runbook: Any, whole: bytes) -> None:
+    path = runbook.cwd / "run.zip"
+    path.write_bytes(whole)
+    place(path, "results/HEAD", b"ref: refs/heads/main")
+    ran = runbook("replay", path)
+    assert (ran.code, "with it the folder could be a repository" in ran.err) == (2, True), ran.err
+    ran = runbook("import", path, "--json")
+    assert (ran.code, "Not imported: results/HEAD: " in ran.err) == (0, True), ran.err
+    assert not (ran.folder / "results/HEAD").exists()
+
+    path.write_bytes(whole)
+    place(path, "objects/x")
+    assert runbook("diff", path, path).code == 0, "a newer version may have more in it"
+    ran = runbook("import", path, "--id", "0badcafe")
+    assert (ran.code, "Not imported: objects: " in ran.err) == (0, True), ran.err
+    folder = next(runbook.cwd.glob(".runbook/trajectories/*/*/0badcafe"))
+    (folder / "mine.txt").write_text("what its user has put there")
+    (folder / "results/.git").mkdir()
+    (folder / "results/.git/config").write_text("likewise")
+    assert runbook("runs", "bundle", "0badcafe", "-o", path, "--force").code == 0
+    assert not [name for name in members(path) if ".git" in name or "mine" in name]
+    assert runbook("diff", path, path).code == 0
 
 
 def test_what_a_killed_process_has_unpacked_is_removed_by_the_next(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import zipfile
 
 import pytest
@@ -193,3 +194,31 @@ def test_a_run_without_a_spec_says_that_it_was_imported(runbook, foreign, comman
     assert said.code == 2
     assert "imported (ATIF-v1.6 file foreign.json)" in said.err
     assert "spec.json" not in said.err
+
+
+def test_a_zip_brings_no_repository_whose_programs_git_would_start(runbook, ran, tmp_path):
+    started, made = tmp_path / "started", tmp_path / "made"
+    for command in (["init", "-q", made], ["-C", made, "config", "core.fsmonitor", f"touch {started}; false"]):
+        subprocess.run(["git", *command], check=True)
+    (made / "a.txt").touch()
+    subprocess.run(["git", "-C", made, "add", "a.txt"], check=True, capture_output=True)
+    started.unlink(missing_ok=True)
+    bare = (made / ".git/config").read_text().replace("bare = false", "bare = false\n\tworktree = .")
+    with zipfile.ZipFile(runbook.cwd / "evil.zip", "w") as archive:
+        archive.write(runbook.cwd / ran["path"] / "events.jsonl", "events.jsonl")
+        for path in (made / ".git").rglob("*"):
+            if path.is_file():
+                name, content = path.relative_to(made / ".git"), path.read_bytes()
+                archive.writestr(f"results/.git/{name}", content)
+                for top in ("", "results/bare/"):
+                    archive.writestr(f"{top}{name}", bare if path.name == "config" else content)
+    done = runbook("import", "evil.zip", "--id", "0badcafe", "--json")
+    assert done.code == 0, done.err
+    assert "Not imported: results/.git: its configuration could name programs of this machine" in done.err
+    assert "Not imported: results/bare/HEAD: with it the folder could be a repository" in done.err
+    assert "Not imported: HEAD: a run of this version has nothing of this name." in done.err
+    assert "Not imported: results/.git" in "".join(done.json["notes"])
+    for place in ("", "results", "results/bare"):
+        subprocess.run(["git", "status"], cwd=done.folder / place, capture_output=True, check=False)
+    assert not started.exists()
+    assert "Not imported: results/.git" in runbook("runs", "logs", "0badcafe").out

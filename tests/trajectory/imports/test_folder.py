@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from runbook_runner.core.clock import moment
 from runbook_runner.core.errors import InputError
-from runbook_runner.core.events import AgentMessage, Artifact, RunFinished, RunStarted
+from runbook_runner.core.events import AgentMessage, Artifact, Log, RunFinished, RunStarted
 from runbook_runner.core.redaction import Redactor
 from runbook_runner.trajectory.imports.folder import record_imported
 from runbook_runner.trajectory.imports.hosted import place_of, read_hosted, stored_files
@@ -142,6 +142,40 @@ def test_what_can_not_be_imported_leaves_nothing(tmp_path, found, options, messa
     assert message in str(caught.value)
     assert left(tmp_path) == []
     assert list(tmp_path.rglob("*.part")) == []
+
+
+def test_no_folder_becomes_a_repository_whose_programs_git_would_start(tmp_path):
+    commit = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
+    repository = {"config": b"[core]", "HEAD": b"ref: refs/heads/x", "objects/x": b"x", "labels.json/x": b"", "x": b""}
+    inner = [
+        "results/.git/config",
+        "results/a/.G\u200bIT/config",
+        "agent/b/.hg/hgrc",
+        "imported/.jj",
+        "results/.git/HEAD",
+    ]
+    heads = {
+        "results/HEAD": b"ref: x",
+        "model/a/head": commit.encode(),
+        "results/c/HEAD": b"reference",
+        "inputs/y": b"y",
+    }
+    notes = []
+    files = {**repository, **dict.fromkeys(inner, b"x"), **heads, "inputs/y": b"y"}
+    folder = record(tmp_path, files=files, note=notes.append)
+    there = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+    assert sorted(there) == ["agent/atif.json", "events.jsonl", "inputs/y", "results/c/HEAD", "trajectory.json"]
+    logged = [recorded.event for recorded in read_events(folder)]
+    assert [event.message for event in logged if isinstance(event, Log)] == notes
+    assert isinstance(logged[-1], RunFinished)
+    said = "\n".join(notes)
+    assert "Not imported: results/.git: its configuration could name programs of this machine" in said
+    assert "Not imported: results/HEAD: with it the folder could be a repository" in said
+    assert "Not imported: objects: a run of this version has nothing of this name." in said
+    assert len(notes) == 5 + 4 + 2
+    many = {f"results/{n}/.git": b"" for n in range(30)}
+    record(tmp_path, files=many, note=notes.append)
+    assert notes[-1] == "10 more were not imported."
 
 
 def test_a_link_is_not_followed_when_a_file_is_laid_beside(tmp_path):
