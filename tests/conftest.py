@@ -66,6 +66,8 @@ def _rootless() -> list[str]:
 
 _PARTS: Mapping[str, Callable[[], bool]] = {
     **{name: partial(_works, name) for name in BACKENDS},
+    "bash": lambda: shutil.which("bash") is not None,
+    "fish": lambda: shutil.which("fish") is not None,
     "groups": _makes_groups,
     "harbor": lambda: find_spec("harbor") is not None,
     "litellm": lambda: find_spec("litellm") is not None,
@@ -79,6 +81,8 @@ _PARTS: Mapping[str, Callable[[], bool]] = {
     "root": lambda: os.getuid() == 0,
     "rootless": lambda: bool(_rootless()),
     "setpriv": lambda: os.geteuid() != 0 or shutil.which("setpriv") is not None,
+    "tcsh": lambda: shutil.which("tcsh") is not None,
+    "zsh": lambda: shutil.which("zsh") is not None,
     "sshd": lambda: bool(shutil.which("ssh") and shutil.which("sshd", path=f"{os.defpath}:/usr/sbin")),
 }
 

@@ -25,6 +25,8 @@ install_missing() {
     command -v rootlesskit >/dev/null || wanted+=(rootlesskit)
     command -v slirp4netns >/dev/null || wanted+=(slirp4netns)
     command -v newuidmap >/dev/null || wanted+=(uidmap)
+    command -v zsh >/dev/null || wanted+=(zsh)
+    command -v fish >/dev/null || wanted+=(fish)
     get_packages "${wanted[@]}"
     # Programs that tests start themselves: their packages shall start no server of this machine's.
     wanted=()

@@ -18,6 +18,8 @@ class Group(NamedTuple):
     commands: Mapping[str, Command]
 
 
+COMPLETE = "complete"
+"""What scripts of `runbook completion` call; not a command for people, so not in the table."""
 SUMMARY = "Run agent runbooks on your own machine: one Markdown file in, a recorded trajectory out."
 
 COMMANDS: Mapping[str, Command | Group] = {
@@ -154,6 +156,10 @@ def call(argv: Sequence[str]) -> int:
     """Does what the command line says; returns the exit code. `help COMMAND` is `COMMAND --help`. Raises RunbookError,
     and SystemExit after help."""
     called = argv[0] if argv else ""
+    if called == COMPLETE:
+        from runbook_runner.cli.machine.complete import complete
+
+        return complete(argv[1:])
     if called == "help":
         return call([*argv[1:], "--help"])
     entries = {called: COMMANDS[called]} if called in COMMANDS else COMMANDS

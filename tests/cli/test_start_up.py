@@ -58,3 +58,14 @@ def test_check_of_a_file_makes_no_dataclass() -> None:
     words = modules_of("check", str(Path(__file__).parents[2] / "examples" / "hello"))
     assert "runbook_runner.runbook.document" in words
     assert [name for name in ("dataclasses", "pydantic", "rich", "asyncio") if name in words] == []
+
+
+@pytest.mark.parametrize("kind", ["runs", "tasks", "agents", "models", "snapshots", "labels"])
+def test_a_value_is_completed_without_anything_heavy(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RUNBOOK_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("RUNBOOK_HOME", str(tmp_path / "home"))
+    words = modules_of("complete", kind, "")
+    assert "runbook_runner.cli.machine.complete" in words
+    assert [name for name in HEAVY if name in words] == []

@@ -237,6 +237,11 @@ class Index:
     def labels(self, row: Row) -> dict[str, str]:
         return dict(self._all("SELECT key, value FROM labels WHERE folder = ? ORDER BY key", (row.folder,)))
 
+    def known_labels(self, key: str | None = None) -> list[str]:
+        """The keys of labels, or the values of that key; some hundred at most."""
+        what, where, values = ("value", "key = ?", [key]) if key is not None else ("key", "1", [])
+        return [text for (text,) in self._all(f"SELECT DISTINCT {what} FROM labels WHERE {where} LIMIT 500", values)]
+
     def _all(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         return self._database.execute(sql, values).fetchall()
 
