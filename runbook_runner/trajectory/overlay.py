@@ -59,7 +59,7 @@ class Overlay:
 
     def _updated(self, body: dict[str, Any]) -> dict[str, Any]:
         updated = str(body.get("updated") or "")
-        changed = max([self.changed, *(label["created"] for label in self.labels)])
+        changed = max([self.changed, *(moment(label["created"]) or "" for label in self.labels)])
         return {"updated": max(updated, changed)} if changed else {}
 
     def _with_status(self, body: dict[str, Any]) -> dict[str, Any]:

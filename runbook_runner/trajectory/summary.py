@@ -1,11 +1,14 @@
 """Trajectory: what the tree of a run says of it as a whole, for people: how it ended and why, what it was given."""
 
-from typing import Any
+from itertools import islice
+from typing import Any, Final
 
 from runbook_runner.core.events import AGENT_FAILED, Usage
 from runbook_runner.trajectory.outcome import outcome_of
 from runbook_runner.trajectory.overlay import Overlay
 from runbook_runner.trajectory.tree import Tree
+
+_MOST_GIVEN: Final = 50
 
 
 def tree_status(tree: Tree, overlay: Overlay | None = None) -> str:
@@ -38,9 +41,9 @@ def usage_of(tree: Tree) -> Usage:
 
 
 def given_of(tree: Tree) -> dict[str, Any]:
-    """The parameters that were given, name → value."""
+    """The first 50 parameters that were given, name → value."""
     given = tree.started.init_params.get("vars") if tree.started else None
-    return given if isinstance(given, dict) else {}
+    return dict(islice(given.items(), _MOST_GIVEN)) if isinstance(given, dict) else {}
 
 
 def origin_of(tree: Tree) -> str | None:

@@ -84,7 +84,7 @@ def _when(ts: str) -> str:
 
 
 def _took(seconds: float) -> str:
-    if seconds < 60:
+    if not 60 <= seconds < 1e9:  # a log of others may say anything
         return "under 0.1 s" if seconds < 0.05 else f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
@@ -151,7 +151,7 @@ def _rows(tree: Tree, overlay: Overlay) -> Iterator[tuple[str, str | None]]:
     yield "Trajectory", run.trajectory_id if run else None
     yield "From", origin_of(tree)
     yield "Took", _took(tree.finished.seconds) if tree.finished else None
-    yield "Parameters", ", ".join(f"{key} = {_value(value)}" for key, value in given_of(tree).items())
+    yield "Parameters", ", ".join(f"{_value(key)} = {_value(value)}" for key, value in given_of(tree).items())
     yield "Agent", " ".join(filter(None, (agent.agent, agent.version))) if agent else None
     yield "Model", agent.model if agent else None
     yield "Sandbox", " ".join(filter(None, (box.backend, box.image))) if box else None

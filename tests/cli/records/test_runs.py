@@ -193,7 +193,7 @@ def test_a_run_whose_process_was_killed_is_not_waited_for(runbook: Any, shell_ru
 def test_files_are_listed_with_sizes_and_types(runbook: Any, ran: Path) -> None:
     done = runbook("runs", "files", ran)
     assert [line.split() for line in done.out.splitlines()[:2]] == [
-        ["results/out.txt", "4", "text/plain"], ["results/zz.bin", "1", "application/octet-stream"]
+        ["results/out.txt", "4", "bytes", "text/plain"], ["results/zz.bin", "1", "byte", "application/octet-stream"]
     ]  # fmt: skip
     (ran / "results" / "zz.bin").unlink()
     first, second = runbook("runs", "files", ran, "--json").json["files"]

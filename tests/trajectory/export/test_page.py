@@ -3,6 +3,8 @@
 import io
 from html.parser import HTMLParser
 
+import pytest
+
 from runbook_runner.core.events import (
     AgentFinished,
     AgentMessage,
@@ -189,6 +191,11 @@ def test_results_reasons_and_times_are_for_people(tmp_path):
     assert "2 min 5 s" in text
     assert "name = Ada" in text
     assert "team = red, quality = high" in text
+
+
+@pytest.mark.parametrize("seconds", [float("inf"), float("nan"), -1.0, 1e300, 0.001])
+def test_times_that_can_not_be_are_shown(seconds):
+    assert " s</td>" in page(log(RunFinished(status="completed", seconds=seconds)))
 
 
 def test_a_log_that_is_only_begun_and_one_without_a_beginning_are_pages():

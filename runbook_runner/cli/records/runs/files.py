@@ -9,7 +9,7 @@ from runbook_runner.cli.options import add_json
 from runbook_runner.cli.records.runs.common import add_run, folder_of
 from runbook_runner.cli.ui.output import put_json
 from runbook_runner.core.errors import ExitCode
-from runbook_runner.core.text import counted, decoded_name, printable_name, width
+from runbook_runner.core.text import counted, decoded_name, printable_name, size_shown, width
 from runbook_runner.trajectory.files import ResultFile, result_files
 
 DESCRIPTION = """\
@@ -39,12 +39,12 @@ def execute(arguments: argparse.Namespace) -> int:
         filled = path + " " * (wide - width(path))
         sys.stdout.write(f"{filled}  {size:>{digits}}  {printable_name(kind)}{note}\n")
     total = sum(file.size for file in files if file.size is not None)
-    sys.stdout.write(f"{counted(len(files), 'file')}, {counted(total, 'byte')} in {folder / 'results'}\n")
+    sys.stdout.write(f"{counted(len(files), 'file')}, {size_shown(total)} in {folder / 'results'}\n")
     return ExitCode.PASS
 
 
 def _size(file: ResultFile) -> str:
-    return "gone" if file.size is None else f"{file.size:,}"
+    return "gone" if file.size is None else size_shown(file.size)
 
 
 def _note(file: ResultFile) -> str:

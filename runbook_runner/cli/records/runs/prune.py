@@ -77,7 +77,7 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 def _age(row: Row) -> str:
-    seconds = max(0.0, seconds_between(row.created or now_iso(), now_iso()))
+    seconds = max(0.0, seconds_between(moment(row.created) or now_iso(), now_iso()))
     for unit, length in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
         if seconds >= 2 * length:
             return f"{counted(int(seconds / length), unit)} old"
