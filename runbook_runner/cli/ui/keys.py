@@ -15,6 +15,8 @@ from typing import Any, Self
 _ESCAPES = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|O.|.)?", re.DOTALL)
 """What an arrow or another key without a character sends."""
 
+_PATIENCE_S = 2.0
+
 
 def can_read_keys() -> bool:
     """Whether stdin is a terminal, and this process may read from it: a job in the background may not."""
@@ -51,6 +53,8 @@ class Keys:
         self._reads.set()
         os.write(self._paused, b".")
         self._thread.join()
+        for descriptor in (self._pause, self._paused):
+            os.close(descriptor)
         signal.signal(signal.SIGCONT, self._continued)
         self.restore()
 
@@ -66,7 +70,7 @@ class Keys:
         self._reads.clear()
         self._idle.clear()
         os.write(self._paused, b".")
-        self._idle.wait()
+        self._idle.wait(_PATIENCE_S)  # a thread whose terminal is closed has ended
         handler = signal.signal(signal.SIGINT, lambda *_: None)
         self.restore()
         try:

@@ -102,6 +102,7 @@ class Session:
         self._mine, its = pty.openpty()
         self.before = termios.tcgetattr(its)
         self._its = its
+        self._open: tuple[int, ...] = (self._mine, its)
         self._raw = b""
         self._at = 0
         self._home = runbook.cwd / ".runbook" / "trajectories"
@@ -162,8 +163,13 @@ class Session:
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait(60)
-        os.close(self._mine)
-        os.close(self._its)
+        self.hang_up()
+
+    def hang_up(self) -> None:
+        """Closes the terminal."""
+        for descriptor in self._open:
+            os.close(descriptor)
+        self._open = ()
 
     def runs(self) -> list[dict[str, Any]]:
         """The trajectories, the oldest first, each with its events."""
@@ -586,6 +592,20 @@ def test_however_it_ends_the_run_is_recorded_and_the_terminal_is_as_before(
         session.process.send_signal(getattr(signal, how))
     assert session.ends() == (0 if how == "q" else 130)
     assert session.terminal() == session.before
+    assert [status(run) for run in session.runs()] == ["cancelled"]
+    assert runbook.left() == []
+
+
+def test_a_terminal_that_is_closed_cancels_the_run_and_ends_the_session(
+    watch: Watch, runbook: Any, eventually: Callable[..., Any]
+) -> None:
+    wait = runbook.cwd / "wait"
+    wait.touch()
+    write(runbook.cwd, two=SHELL.format(f"while [ -e {wait} ]; do sleep 0.05; done"))
+    session = watch(".", "--sandbox", "host")
+    session.shows("$ shell: while")
+    session.hang_up()
+    assert session.process.wait(60) != 0
     assert [status(run) for run in session.runs()] == ["cancelled"]
     assert runbook.left() == []
 
