@@ -234,18 +234,21 @@ class Session:
         try:
             with self._edge.running(prepared, cancellation) as readers:
                 outcome = run(prepared, (saved, *readers), cancellation)
-            self._recordings.add(outcome.folder, scripts, cancelled=cancellation.requested)
         except BaseException as caught:
             error = caught
         repeated = Repeated(prepared, outcome, error, saved)
-        self.do(lambda: self._ended(repeated))
+        self.do(lambda: self._edge.ended(repeated))
+        try:
+            if outcome:  # reading a large recording takes a second or two
+                self._recordings.add(outcome.folder, scripts, cancelled=cancellation.requested)
+        finally:
+            self.do(lambda: self._ended(repeated))
 
     def _ended(self, repeated: Repeated) -> None:
         assert self._running
         self._running.thread.join()
         self._running = None
         self._contents.changes([path for path in self._used.files if self._is_copied(path)])
-        self._edge.ended(repeated)
         if repeated.error and not isinstance(repeated.error, RunbookError):
             raise repeated.error
         start, self._next = self._next, None
