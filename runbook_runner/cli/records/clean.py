@@ -7,17 +7,23 @@ from typing import Any
 
 from runbook_runner.cli.options import add_dry_run, add_env_file, add_json
 from runbook_runner.cli.ui.output import put_json
-from runbook_runner.core.errors import ExitCode
+from runbook_runner.core.errors import ExitCode, NotReadyError
 from runbook_runner.core.settings import Settings
+from runbook_runner.core.text import printable_name
+from runbook_runner.runner.hosted.pull import remove_downloads
 from runbook_runner.runner.recovery.leftovers import Leftovers
 from runbook_runner.runner.recovery.recover import recover_dead
 from runbook_runner.runner.request.variables import user_variables
 from runbook_runner.sandbox.backends import open_engines
+from runbook_runner.trajectory.imports.aside import tidy
 
 DESCRIPTION = """\
 A run whose process was killed is finished first: its results are collected and its trajectory says that it was
 interrupted. Every `runbook run` does the same before it starts. Live runs are never touched; nor are images
 (`runbook snapshots prune`) and trajectories. Runs make no networks and no volumes.
+
+The run that an interrupted import was to replace is put back, and the files of interrupted imports and pulls are
+removed: the next pull of the same run begins anew.
 
 Looks at all runs of this user, whichever folder they are recorded in, and at what carries the name of their claims,
 which lie in this user's data folder (RUNBOOK_DATA). Nothing else is touched.
@@ -42,22 +48,27 @@ def execute(arguments: argparse.Namespace) -> int:
     """Raises SandboxError when something can't be removed, NotReadyError for a data folder that can't be used."""
     dry_run = bool(arguments.dry_run)
     engines, lacking = open_engines()
+    data = Settings.load().data
     runs = recover_dead(
-        Settings.load().data,
+        data,
         engines,
         look_only=dry_run,
         kept_too=arguments.kept,
         variables=user_variables(arguments.env_file),
         discard=arguments.discard,
     )
+    try:
+        files = [*tidy(data, look_only=dry_run), *remove_downloads(data, look_only=dry_run)]
+    except OSError as problem:
+        raise NotReadyError(f"The data folder can't be used: {problem.strerror}.", where=str(data)) from problem
     if arguments.json:
         url = next((opened.engine.url for opened in engines.values() if opened.engine), None)
-        body = {"dry_run": dry_run, "engine": url, "runs": [_described(run) for run in runs]}
+        body = {"dry_run": dry_run, "engine": url, "runs": [_described(run) for run in runs], "files": files}
         put_json(body)
     else:
         for error in lacking:
             sys.stderr.write(f"Containers are not looked at: {error.message}\n")
-        lines = [line for run in runs for line in _lines(run, dry_run=dry_run)]
+        lines = [*(line for run in runs for line in _lines(run, dry_run=dry_run)), *map(printable_name, files)]
         sys.stdout.write("\n".join(lines or ["There is nothing to remove."]) + "\n")
     for run in runs:
         if run.problem:

@@ -42,9 +42,11 @@ def execute(arguments: argparse.Namespace) -> int:
         collection, separator, task = arguments.task.partition("/")
         if not separator:
             raise InputError("--task has the form COLLECTION/TASK.", hint=f"Such as `--task imported/{collection}`.")
+    settings = Settings.load()
     made = import_file(
-        Settings.load().require_home(),
+        settings.require_home(),
         arguments.file,
+        data=settings.data,
         collection=collection,
         task=task,
         trajectory_id=arguments.id,

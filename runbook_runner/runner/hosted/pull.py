@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from runbook_runner.client.addresses import RemoteRun
     from runbook_runner.client.fetch_run import FetchedRun
 
-DOWNLOADS: Final = "downloads"
+_DOWNLOADS: Final = "downloads"
 Tell = Callable[[str], None]
 
 
@@ -61,19 +62,27 @@ def pull(
     require_free(home, target, replace=replace)
     platform = Platform(access)
     digest = hashlib.sha256(f"{access.api} {run}".encode()).hexdigest()[:16]
-    folder = private_folder(settings.data, DOWNLOADS, digest)
+    downloads = private_folder(settings.data, _DOWNLOADS)
     try:
-        with locked(folder.with_name(f"{digest}.lock"), lambda line, **_: tell(line), f"pulls {run}"):
+        with locked(downloads / f"{digest}.lock", lambda line, **_: tell(line), f"pulls {run}"):
+            folder = private_folder(settings.data, _DOWNLOADS, digest)
             fetched = fetch_run(platform, run, folder, DEFAULT_RESULTS_BYTES if most is None else most, tell)
-            pulled = _record(home, target, run, fetched, access.api, Redactor(platform.secrets), replace=replace)
+            pulled = _record(settings, target, run, fetched, access.api, Redactor(platform.secrets), replace=replace)
             shutil.rmtree(folder, ignore_errors=True)
     except OSError as error:
-        raise RecordingError.of(error, folder) from error
+        raise RecordingError.of(error, downloads) from error
     return pulled
 
 
 def _record(
-    home: Path, target: Path, run: "RemoteRun", fetched: "FetchedRun", api: str, redactor: Redactor, *, replace: bool
+    settings: Settings,
+    target: Path,
+    run: "RemoteRun",
+    fetched: "FetchedRun",
+    api: str,
+    redactor: Redactor,
+    *,
+    replace: bool,
 ) -> Pulled:
     imported = read_hosted(fetched.body, str(run), origin=f"pulled from {api}, {run}")
     files: dict[str, Content] = {
@@ -90,8 +99,9 @@ def _record(
         files[f"{IMPORTED}/{MISSION_FILE}"] = hosted.document.encode("utf-8", "replace")
         spec = _spec(hosted, run, fetched, target, files, notes)
     folder = record_imported(
-        home,
+        settings.require_home(),
         imported.events,
+        data=settings.data,
         collection=run.collection,
         task=run.task,
         trajectory_id=run.trajectory_id,
@@ -145,6 +155,22 @@ def _input_names(keys: list[str], files: dict[str, Path]) -> tuple[tuple[str, Pa
             name = f"{stem}-{number}{dot}{suffix}"
         named[name] = files[key]
     return tuple(named.items())
+
+
+def remove_downloads(data: Path, *, look_only: bool = False) -> list[str]:
+    """Returns which downloads of interrupted pulls were removed, or with look_only would be, in words. Raises OSError,
+    NotReadyError."""
+    from filelock import FileLock, Timeout
+
+    if not (data / _DOWNLOADS).exists():
+        return []
+    said = []
+    for folder in sorted(path for path in private_folder(data, _DOWNLOADS).iterdir() if path.is_dir()):
+        with suppress(Timeout), FileLock(folder.with_name(f"{folder.name}.lock"), blocking=False):
+            said.append(f"{'would remove' if look_only else 'removed'} the download of an interrupted pull: {folder}")
+            if not look_only:
+                shutil.rmtree(folder)
+    return said
 
 
 def _json(value: Any) -> bytes:

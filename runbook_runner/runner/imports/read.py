@@ -49,13 +49,15 @@ def import_file(
     home: Path,
     path: Path,
     *,
+    data: Path,
     collection: str | None = None,
     task: str | None = None,
     trajectory_id: str | None = None,
     replace: bool = False,
 ) -> Recorded:
-    """Records what the file tells of a run. `None`: as the file names it, where it does and its name can be one. Raises
-    InputError for a file that is none of the known ones or is broken, and as `record_imported`."""
+    """Records what the file tells of a run. data: the user's data folder. `None`: as the file names it, where it does
+    and its name can be one. Raises InputError for a file that is none of the known ones or is broken, and as
+    `record_imported`."""
     if not path.is_file():
         what = "This is a folder" if path.is_dir() else "There is no such file"
         raise InputError(f"{what}.", where=str(path), hint=_KNOWN)
@@ -66,6 +68,7 @@ def import_file(
         folder = record_imported(
             home,
             found.events,
+            data=data,
             collection=collection,
             task=task,
             trajectory_id=trajectory_id or _name(found.trajectory_id),

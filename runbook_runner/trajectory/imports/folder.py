@@ -2,10 +2,9 @@
 
 import io
 import os
-import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path, PurePosixPath
 from typing import Final, TypeAlias
 
@@ -31,8 +30,10 @@ from runbook_runner.trajectory.folders import (
     TRAJECTORY_FILE,
     create_parent,
 )
+from runbook_runner.trajectory.imports.aside import alone, aside, tidy
 from runbook_runner.trajectory.imports.imported import BEGINNING, Timed
 from runbook_runner.trajectory.imports.places import NOT_OF_RUNS, inner_path, is_of_run
+from runbook_runner.trajectory.overlay import locked
 from runbook_runner.trajectory.redacted import redacted
 from runbook_runner.trajectory.store import read_events, write_fold
 
@@ -52,6 +53,7 @@ def record_imported(
     home: Path,
     events: Iterable[Timed],
     *,
+    data: Path,
     collection: str,
     task: str,
     trajectory_id: str | None = None,
@@ -65,11 +67,11 @@ def record_imported(
 ) -> Path:
     """Writes a trajectory folder from events that have times of their own; returns it.
 
-    events: the first is a RunStarted, whose names and id become those given here. files: path below the folder →
-    content; `results/…` and `inputs/…` stay byte for byte but for the redactor's secrets, all others are cleaned of
-    what looks like a key, too. Those of a repository, and those at the top that no run has, are left out. Files below
-    `results/` and `agent/` that no event tells of are recorded as artifacts, unless `are_told_of`: all that were to be
-    recorded are.
+    events: the first is a RunStarted, whose names and id become those given here. data: the user's data folder. files:
+    path below the folder → content; `results/…` and `inputs/…` stay byte for byte but for the redactor's secrets, all
+    others are cleaned of what looks like a key, too. Those of a repository, and those at the top that no run has, are
+    left out. Files below `results/` and `agent/` that no event tells of are recorded as artifacts, unless
+    `are_told_of`: all that were to be recorded are.
     trajectory_id: `None` makes a new one. replace: an import of this id in this task makes way, if it has no more than
     what comes in its place. without_time: the time of events that have none; `None`: now. on_replace: is told where
     the one that made way was recorded. note: is told, in sentences, what is left out; the log tells it as well.
@@ -81,20 +83,26 @@ def record_imported(
     trajectory_id = trajectory_id or ids.new_trajectory_id()
     parent = home / TRAJECTORIES / collection / task
     target = parent / trajectory_id
-    require_free(home, target, replace=replace)
     try:
+        tidy(data)
+        require_free(home, target, replace=replace)
         create_parent(home, parent)
-        with _aside(parent, trajectory_id) as folder:
+        with aside(data, target) as place:
+            folder = place.folder
+            for inner in (AGENT, "model", RESULTS):
+                (folder / inner).mkdir(FOLDER)
             run = _Writer(folder, collection, task, trajectory_id, redactor or Redactor(), without_time or now_iso())
             run.lay(files or {})
             left_out = run.left_out()
             run.write(events, are_told_of=are_told_of)
             write_fold(folder)
-            if os.path.lexists(target):
-                _require_no_less(folder, target)
-                if on_replace:
-                    on_replace(_origin(target) or "")
-            _put_in_place(folder, target)
+            with alone(data), locked(target) if os.path.lexists(target) else nullcontext():
+                require_free(home, target, replace=replace)  # others may have come since
+                if os.path.lexists(target):
+                    _require_no_less(folder, target)
+                    if on_replace:
+                        on_replace(_origin(target) or "")
+                place.put_in_place()
             for sentence in left_out:
                 note(sentence)
     except OSError as error:
@@ -145,32 +153,6 @@ def _require_no_less(new: Path, old: Path) -> None:
         raise InputError(
             f"The run that is there has more: {told[1]}, the new one {told[0]}.", where=str(old), hint=hint
         )
-
-
-@contextmanager
-def _aside(parent: Path, name: str) -> Iterator[Path]:
-    """A folder with a hidden name, which is removed unless it has been renamed."""
-    folder = parent / f".{name}.{os.urandom(6).hex()}.part"
-    folder.mkdir(FOLDER)
-    try:
-        for inner in (AGENT, "model", RESULTS):
-            (folder / inner).mkdir(FOLDER)
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _put_in_place(folder: Path, target: Path) -> None:
-    old = target.with_name(f".{target.name}.{os.urandom(6).hex()}.old")
-    with suppress(FileNotFoundError):
-        target.rename(old)
-    try:
-        folder.rename(target)
-    except OSError:
-        with suppress(OSError):
-            old.rename(target)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
 
 
 class _Writer:

@@ -84,6 +84,19 @@ def test_an_interrupted_download_goes_on(runbook: Any, server: Any) -> None:
     assert not [asked for asked in server.asked() if "output.md" in asked]
 
 
+def test_clean_removes_the_download_of_a_pull_that_was_given_up(runbook: Any, server: Any) -> None:
+    key = "/api/v1/file/acme/count/0000/37c37963.run.0001.app--results--outputs--copy.csv"
+    server.answers.pop(("GET", key))
+    server.on("GET", key, "{}", 403)
+    pulled(runbook, server, code=3)
+    (left,) = (path for path in runbook.data.glob("downloads/*") if path.is_dir())
+    assert f"would remove the download of an interrupted pull: {left}" in runbook("clean", "--dry-run").out
+    assert left.exists()
+    assert f"removed the download of an interrupted pull: {left}" in runbook("clean").out
+    assert not left.exists()
+    assert "nothing to remove" in runbook("clean").out
+
+
 def test_what_was_downloaded_of_files_that_the_run_no_longer_has_is_removed(runbook: Any, server: Any) -> None:
     key = "/api/v1/file/acme/count/0000/37c37963.run.0001.app--results--outputs--copy.csv"
     server.answers.pop(("GET", key))

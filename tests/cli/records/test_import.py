@@ -2,7 +2,9 @@
 
 import json
 import os
+import signal
 import subprocess
+import sys
 import zipfile
 
 import pytest
@@ -222,3 +224,88 @@ def test_a_zip_brings_no_repository_whose_programs_git_would_start(runbook, ran,
         subprocess.run(["git", "status"], cwd=done.folder / place, capture_output=True, check=False)
     assert not started.exists()
     assert "Not imported: results/.git" in runbook("runs", "logs", "0badcafe").out
+
+
+def hosted(path, text, events=1):
+    run = {"activity": "runbook", "outputs": {"text": text}}
+    body = {"trajectory_id": "0badcafe", "name": "acme/t", "status": "completed", "created": "2026-11-30T00:00:00Z"}
+    path.write_text(json.dumps({**body, "steps": {"run": run}, "events": [{"message": "m" * 50}] * events}))
+    return path
+
+
+def text_of(folder):
+    return json.loads((folder / "trajectory.json").read_text())["steps"]["run"]["outputs"]["text"]
+
+
+def test_of_two_imports_of_one_id_at_once_one_is_recorded_and_the_other_told(runbook):
+    files = [hosted(runbook.cwd / f"{name}.json", name, events=2000) for name in ("one", "two")]
+    started = [runbook.start("import", file) for file in files]
+    for process in started:
+        process.communicate(timeout=120)
+    codes = [process.returncode for process in started]
+    assert sorted(codes) == [0, 2]
+    (folder,) = (runbook.cwd / ".runbook/trajectories/acme/t").iterdir()
+    assert text_of(folder) == ("one", "two")[codes.index(0)]
+
+
+def test_an_import_never_replaces_a_live_run(runbook, shell_runbook, eventually):
+    code = "echo > /app/results/begun; until [ -e /app/work/go ]; do sleep 0.1; done; echo x > /app/results/out.txt"
+    process = runbook.start("run", shell_runbook(code), "--sandbox", "host")
+    (log,) = eventually(lambda: [*runbook.cwd.glob(".runbook/trajectories/*/*/*/events.jsonl")])
+    folder = log.parent
+    file = hosted(runbook.cwd / "one.json", "one")
+    task = f"{folder.parent.parent.name}/{folder.parent.name}"
+    done = runbook("import", file, "--task", task, "--id", folder.name, "--replace")
+    assert (done.code, "no import can replace it" in done.err) == (2, True), done.err
+    attached = runbook("attach", folder.name, "--", "sh", "-c", "touch $RESULTS_DIR/../work/go")
+    assert attached.code == 0, attached.err
+    process.communicate(timeout=120)
+    assert (process.returncode, (folder / "results/out.txt").read_text()) == (0, "x\n")
+
+
+KILLED = """\
+import os, pathlib, sys
+rename = pathlib.Path.rename
+def killed(self, to):
+    if self.name.endswith(".part"):
+        os.kill(os.getpid(), 9)
+    return rename(self, to)
+pathlib.Path.rename = killed
+from runbook_runner.cli.__main__ import main
+sys.argv = ["runbook", *sys.argv[1:]]
+main()
+"""
+
+
+@pytest.mark.parametrize("how", ["clean", "import"])
+def test_the_run_that_a_killed_import_was_to_replace_is_put_back(runbook, how):
+    one, two = (hosted(runbook.cwd / f"{name}.json", name) for name in ("one", "two"))
+    folder = runbook.cwd / runbook("import", one, "--json").json["path"]
+    command = [sys.executable, "-c", KILLED, "import", two, "--replace"]
+    killed = subprocess.run(command, cwd=runbook.cwd, env=runbook.env, check=False)
+    assert (killed.returncode, folder.exists(), len(list(folder.parent.iterdir()))) == (-9, False, 2)
+    if how == "clean":
+        would = runbook("clean", "--dry-run")
+        assert f"would put back run 0badcafe, which an interrupted import was to replace: {folder}" in would.out
+        assert f"would remove what an interrupted import has left: {folder.parent}" in would.out
+        assert not folder.exists()
+        done = runbook("clean")
+        assert (done.code, "put back run 0badcafe" in done.out) == (0, True), done.err
+        assert "nothing to remove" in runbook("clean").out
+    else:
+        done = runbook("import", two)
+        assert (done.code, "There is a trajectory 0badcafe already." in done.err) == (2, True), done.err
+    assert (text_of(folder), list(folder.parent.iterdir())) == ("one", [folder])
+    assert list(runbook.data.glob("imports/*")) == []
+
+
+def test_clean_leaves_an_import_alone_that_goes_on(runbook, eventually):
+    file = hosted(runbook.cwd / "one.json", "one", events=30_000)
+    process = runbook.start("import", file)
+    eventually(lambda: [*runbook.cwd.glob(".runbook/trajectories/acme/t/.*.part")])
+    os.kill(process.pid, signal.SIGSTOP)
+    done = runbook("clean")
+    assert (done.code, "nothing to remove" in done.out) == (0, True), done.out
+    os.kill(process.pid, signal.SIGCONT)
+    process.communicate(timeout=120)
+    assert process.returncode == 0

@@ -86,7 +86,7 @@ ATIF = json.dumps(
 def record(tmp_path, content, name="run.jsonl", **options):
     file = tmp_path / name
     file.write_bytes(content)
-    return import_file(tmp_path / "home", file, **options)
+    return import_file(tmp_path / "home", file, data=tmp_path / "data", **options)
 
 
 def events(made):

@@ -65,7 +65,8 @@ def events(text="Hello."):
 
 
 def record(home, found=None, **options):
-    return record_imported(home, events() if found is None else found, **{"collection": "acme", "task": "t", **options})
+    found = events() if found is None else found
+    return record_imported(home, found, **{"data": home / "data", "collection": "acme", "task": "t", **options})
 
 
 def left(home):
@@ -191,7 +192,7 @@ def test_a_link_is_not_followed_when_a_file_is_laid_beside(tmp_path):
 def test_a_hosted_trajectory_becomes_events(tmp_path):
     found = read_hosted(HOSTED, "run.json")
     assert (found.collection, found.task, found.trajectory_id) == ("acme", "triage", "bb2bb71e")
-    folder = record_imported(tmp_path, found.events, collection="acme", task="triage", trajectory_id="bb2bb71e")
+    folder = record(tmp_path, found.events, task="triage", trajectory_id="bb2bb71e")
     trajectory = json.loads((folder / "trajectory.json").read_text())
     outputs = trajectory["steps"]["run"]["outputs"]
     assert trajectory["status"] == "completed"
@@ -235,7 +236,7 @@ def test_no_hosted_trajectory_is_more_than_bad_input(tmp_path_factory, body):
     with suppress(InputError):
         found = read_hosted(body, "run.json")
         stored_files(body)
-        record_imported(home, found.events, collection="acme", task="t")
+        record(home, found.events)
 
 
 @pytest.mark.parametrize(
