@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -146,13 +147,14 @@ def _spec(
 def _input_names(keys: list[str], files: dict[str, Path]) -> tuple[tuple[str, Path], ...]:
     """Each under its basename, as the agent saw it; of two with one name the second gets `-1` (contract §5.3)."""
     named: dict[str, Path] = {}
+    numbers = Counter[str]()
     for key in dict.fromkeys(keys):
         base = key.rpartition("/")[2]
         stem, dot, suffix = base.partition(".")
-        name, number = base, 0
+        name = base
         while name in named:
-            number += 1
-            name = f"{stem}-{number}{dot}{suffix}"
+            numbers[base] += 1
+            name = f"{stem}-{numbers[base]}{dot}{suffix}"
         named[name] = files[key]
     return tuple(named.items())
 

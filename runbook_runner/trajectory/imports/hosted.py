@@ -2,6 +2,7 @@
 on: what is not as the contract says is left out of the events, and stays in the file that is kept."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
 from typing import Any, Final, get_args
@@ -88,9 +89,15 @@ def stored_places(keys: Iterable[str]) -> dict[str, str]:
     """Storage key → place below the trajectory folder; no two have the same."""
     found: dict[str, str] = {}
     used: set[str] = set()
+    numbers = Counter[str]()
     for key in dict.fromkeys(keys):
-        found[key] = _free(place_of(key), used)
-        used.add(found[key])
+        wished = place_of(key)
+        place, pure = wished, PurePosixPath(wished)
+        while place in used:
+            numbers[wished] += 1
+            place = str(pure.with_name(f"{pure.stem}-{numbers[wished] + 1}{pure.suffix}"))
+        found[key] = place
+        used.add(place)
     return found
 
 
@@ -108,14 +115,6 @@ def place_of(key: str) -> str:
     if parts[:2] == ["app", "results"] and len(parts) > 2:
         return "/".join(["results", *parts[2:]])
     return f"agent/{flat.lstrip('.') or 'file'}"
-
-
-def _free(path: str, used: set[str]) -> str:
-    number, pure = 1, PurePosixPath(path)
-    while path in used:
-        number += 1
-        path = str(pure.with_name(f"{pure.stem}-{number}{pure.suffix}"))
-    return path
 
 
 def _events(body: dict[str, Any], origin: str) -> Iterator[Timed]:

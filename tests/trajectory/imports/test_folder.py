@@ -14,7 +14,7 @@ from runbook_runner.core.errors import InputError
 from runbook_runner.core.events import AgentMessage, Artifact, Log, RunFinished, RunStarted
 from runbook_runner.core.redaction import Redactor
 from runbook_runner.trajectory.imports.folder import record_imported
-from runbook_runner.trajectory.imports.hosted import place_of, read_hosted, stored_files
+from runbook_runner.trajectory.imports.hosted import place_of, read_hosted, stored_files, stored_places
 from runbook_runner.trajectory.imports.imported import Timed
 from runbook_runner.trajectory.index.names import find_folder
 from runbook_runner.trajectory.store import read_events
@@ -212,6 +212,15 @@ def test_stored_files_have_their_place_in_the_folder():
     assert place_of("a/b/0000/x.run.0000.app--results--..--x") == "results/_/x"
     twice = {"steps": {"run": {"outputs": {"files": ["a/x.run.0000.app--results--a", "a/x.run.0001.app--results--a"]}}}}
     assert list(stored_files(twice).values()) == ["results/a", "results/a-2"]
+    names = ["a-2.md", "a.md", "a.md", "a.md"]
+    keys = [f"a/{n}/x.run.0000.app--results--{name}" for n, name in enumerate(names)]
+    assert list(stored_places(keys).values()) == [f"results/{n}" for n in ("a-2.md", "a.md", "a-3.md", "a-4.md")]
+
+
+@pytest.mark.timeout(60)
+def test_many_files_of_one_name_take_no_quadratic_time():
+    many = 60_000
+    assert len(set(stored_places(f"a/{n}/x.run.0000.app--results--a.md" for n in range(many)).values())) == many
 
 
 json_values = st.recursive(
