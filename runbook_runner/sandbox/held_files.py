@@ -1,5 +1,9 @@
-"""Sandbox: files without a name. A removed file takes its room until no process holds it open or mapped, and no
-measuring of folders sees it. Memory that is shared by descriptor (memfd) is a file without a name as well."""
+"""Sandbox: files without a name. A removed file takes its room until no process holds it open or mapped, or runs it,
+and no measuring of folders sees it. Memory that is shared by descriptor (memfd) is a file without a name as well.
+
+A process lives as long as one of its threads. Of one whose first thread has ended, /proc/PID shows neither memory nor
+descriptors; those are in /proc/PID/task/TID alone.
+"""
 
 import os
 import stat
@@ -21,21 +25,38 @@ def held_by(processes: Iterable[int]) -> Held:
     """Returns what processes of this machine hold; nothing of one that this user may not look into. Linux only."""
     found: dict[File, int] = {}
     for process in processes:
-        with suppress(OSError):  # it has ended
-            # Every thread may have descriptors of its own.
-            for thread in os.listdir(f"/proc/{process}/task"):  # noqa: PTH208 - twice as fast
-                found.update(_opened(f"/proc/{process}/task/{thread}/fd"))
-            with open(f"/proc/{process}/maps", "rb") as maps:  # noqa: PTH123 - as above
-                found |= {file: size for file, size in mapped(maps) if file not in found}
+        for thread in threads(process):  # each may have descriptors of its own
+            found.update(_opened(thread))
+        found |= {file: size for file, size in mapped(_of_memory(process, "maps")) if file not in found}
     return found
 
 
-def _opened(folder: str) -> Iterator[tuple[File, int]]:
-    for number in os.listdir(folder):  # noqa: PTH208 - as above
-        with suppress(OSError):
-            seen = os.stat(f"{folder}/{number}")  # noqa: PTH116 - as above
-            if seen.st_nlink == 0 and stat.S_ISREG(seen.st_mode):
-                yield File(seen.st_dev, seen.st_ino), seen.st_blocks * 512
+def threads(process: int) -> Iterator[str]:
+    """Yields the folder in /proc of each thread of a process of this machine. Linux only."""
+    with suppress(OSError):
+        for thread in os.listdir(f"/proc/{process}/task"):  # noqa: PTH208 - twice as fast
+            yield f"/proc/{process}/task/{thread}"
+
+
+def _of_memory(process: int, name: str) -> Iterator[bytes]:
+    """Yields the lines of a file in /proc about the memory of a process, which is that of all its threads; some twice
+    when a thread ends meanwhile."""
+    for thread in threads(process):
+        with suppress(OSError), open(f"{thread}/{name}", "rb") as file:  # noqa: PTH123 - as above
+            line = b""
+            for line in file:
+                yield line
+            if line:
+                return
+
+
+def _opened(thread: str) -> Iterator[tuple[File, int]]:
+    with suppress(OSError):
+        for name in ("exe", *(f"fd/{number}" for number in os.listdir(f"{thread}/fd"))):  # noqa: PTH208 - as above
+            with suppress(OSError):
+                seen = os.stat(f"{thread}/{name}")  # noqa: PTH116 - as above
+                if seen.st_nlink == 0 and stat.S_ISREG(seen.st_mode):
+                    yield File(seen.st_dev, seen.st_ino), seen.st_blocks * 512
 
 
 def mapped(maps: Iterable[bytes]) -> Iterator[tuple[File, int]]:
@@ -55,16 +76,12 @@ def descendants(processes: Iterable[int]) -> Iterator[int]:
     while ahead:
         process = ahead.pop()
         yield process
-        with suppress(OSError):
-            for thread in os.listdir(f"/proc/{process}/task"):  # noqa: PTH208 - as above
-                with open(f"/proc/{process}/task/{thread}/children", "rb") as children:  # noqa: PTH123 - as above
-                    ahead += map(int, children.read().split())
+        for thread in threads(process):
+            with suppress(OSError), open(f"{thread}/children", "rb") as children:  # noqa: PTH123 - as above
+                ahead += map(int, children.read().split())
 
 
 def shared_memory(process: int) -> int:
     """Returns a process' share of the memory that it has mapped together with others; 0 where that can't be known."""
-    with suppress(OSError), open(f"/proc/{process}/smaps_rollup", "rb") as rollup:  # noqa: PTH123 - as above
-        for line in rollup:
-            if line.startswith(b"Pss_Shmem:"):
-                return int(line.split()[1]) << 10
-    return 0
+    found = (line.split() for line in _of_memory(process, "smaps_rollup") if line.startswith(b"Pss_Shmem:"))
+    return next((int(words[1]) << 10 for words in found), 0)

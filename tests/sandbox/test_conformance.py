@@ -179,6 +179,33 @@ def test_process_over_the_memory_limit_does_not_take_it(make_sandbox, shell):
     assert ran.stdout == b""
 
 
+@pytest.mark.needs("linux")
+def test_removed_file_that_a_later_thread_alone_has_mapped_counts_as_disk(make_sandbox, shell):
+    small = make_sandbox(disk_bytes=50 << 20, lifetime_s=240)
+    small.start()
+    ran = shell(small, MAPPED, deadline_s=200)
+    assert ran.exit.ended_by == "killed", ran.stderr
+    assert [hit.limit for hit in small.limits_hit()] == ["disk"]
+
+
+MAPPED = """python3 -c '
+import ctypes, os, threading, time
+def hold():
+    file = os.open("/app/work/big", os.O_RDWR | os.O_CREAT)
+    os.unlink("/app/work/big")
+    os.truncate(file, size)
+    memory = libc.mmap(None, size, 3, 1, file, 0)
+    os.close(file)
+    ctypes.memset(memory, 1, size)
+    time.sleep(1000)
+libc, size = ctypes.CDLL(None), 100 << 20
+libc.mmap.restype = ctypes.c_void_p
+libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
+threading.Thread(target=hold).start()
+libc.pthread_exit(None)
+'"""
+
+
 # --- put -----------------------------------------------------------------------------------------------------------
 
 
@@ -440,9 +467,35 @@ def test_files_that_get_the_same_name_are_all_kept(sandbox, shell, tmp_path):
 # --- the end of a sandbox ------------------------------------------------------------------------------------------
 
 
-def test_what_commands_have_left_behind_can_be_ended_and_others_follow(sandbox, shell):
-    left = "setsid sh -c 'while :; do echo x >>/app/work/log; sleep 0.01; done' </dev/null >/dev/null 2>&1 &"
-    shell(sandbox, f"{left} until [ -s /app/work/log ]; do sleep 0.01; done")
+LATER_THREAD = """python3 -c '
+import ctypes, os, threading, time
+def work():
+    while True:
+        open("/app/work/log", "a").write("x")
+        time.sleep(0.01)
+threading.Thread(target=work).start()
+ctypes.CDLL(None).pthread_exit(None)
+'"""
+"""Its first thread has ended, so that it looks like a zombie."""
+NAMED = """python3 -c '
+import ctypes, time
+ctypes.CDLL(None).prctl(15, b"x) Z 1\\n", 0, 0, 0)  # PR_SET_NAME
+while True:
+    open("/app/work/log", "a").write("x")
+    time.sleep(0.01)
+'"""
+"""The first line of its /proc/PID/stat is that of a zombie."""
+LEFT = {
+    "shell": "sh -c 'while :; do echo x >>/app/work/log; sleep 0.01; done'",
+    "thread": LATER_THREAD,
+    "name": NAMED,
+}
+
+
+@pytest.mark.needs("linux")
+@pytest.mark.parametrize("left", LEFT.values(), ids=LEFT)
+def test_what_commands_have_left_behind_can_be_ended_and_others_follow(sandbox, shell, left):
+    shell(sandbox, f"setsid {left} </dev/null >/dev/null 2>&1 & until [ -s /app/work/log ]; do sleep 0.01; done")
     sandbox.end_processes()
     size = "stat -c %s /app/work/log"
     assert len(set(shell(sandbox, f"{size}; sleep 0.3; {size}").stdout.split())) == 1

@@ -214,10 +214,17 @@ threading.Thread(target=hold).start()
 '"""
 
 
+RUNS = """cd /app/work; for n in 1 2 3; do
+    cp $(command -v sleep) big$n; head -c 40000000 /dev/zero | tr '\\0' x >>big$n
+    ./big$n 100 & until [ /proc/$!/exe -ef big$n ]; do sleep 0.01; done
+    rm big$n
+done; wait"""
+
+
 @pytest.mark.parametrize(
     "script",
-    [f"{UNLINKED} 1 100", f"{UNLINKED} 10 10", f"({UNLINKED} 4 25 &) ; sleep 100", MAPPED, THREADS],
-    ids=["one", "several", "orphan", "mapped", "thread"],
+    [f"{UNLINKED} 1 100", f"{UNLINKED} 10 10", f"({UNLINKED} 4 25 &) ; sleep 100", MAPPED, THREADS, RUNS],
+    ids=["one", "several", "orphan", "mapped", "thread", "program"],
 )
 def test_files_without_a_name_count_as_disk(make, shell, script):
     sandbox = make(disk_bytes=50 << 20)
@@ -242,6 +249,17 @@ for one in held:
     for at in range(0, 100 << 20, 4096):
         one[at] = 1
 time.sleep(100)
+'""",
+    "mapped, by a process whose first thread has ended": """python3 -c '
+import ctypes, mmap, threading, time
+def hold():
+    held = [mmap.mmap(-1, 100 << 20) for _ in range(4)]
+    for one in held:
+        for at in range(0, 100 << 20, 4096):
+            one[at] = 1
+    time.sleep(100)
+threading.Thread(target=hold).start()
+ctypes.CDLL(None).pthread_exit(None)
 '""",
 }
 

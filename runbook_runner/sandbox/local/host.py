@@ -11,6 +11,7 @@ from pathlib import Path
 
 from runbook_runner.core import settings
 from runbook_runner.core.errors import NotReadyError
+from runbook_runner.sandbox.held_files import threads
 from runbook_runner.sandbox.local.folder_sandbox import FolderSandbox, language_variables
 from runbook_runner.sandbox.local.process import Orders
 from runbook_runner.sandbox.temp_folders import open_folder
@@ -82,9 +83,15 @@ def _end(variable: bytes) -> Iterator[int]:
         with suppress(OSError):  # it has ended, or is another user's
             process = os.pidfd_open(int(entry))
             try:
-                with open(f"/proc/{entry}/environ", "rb") as environment:  # noqa: PTH123 - as above
-                    if variable in b"\0%b\0" % environment.read():
-                        signal.pidfd_send_signal(process, signal.SIGKILL)
-                        yield int(entry)
+                if any(variable in b"\0%b\0" % environment for environment in _environments(int(entry))):
+                    signal.pidfd_send_signal(process, signal.SIGKILL)
+                    yield int(entry)
             finally:
                 os.close(process)
+
+
+def _environments(process: int) -> Iterator[bytes]:
+    """Yields what each thread shows: one that has ended, as the first one may have, shows nothing."""
+    for thread in threads(process):
+        with suppress(OSError):
+            yield Path(thread, "environ").read_bytes()

@@ -186,7 +186,7 @@ def _signal(pids: list[int], number: int) -> None:
 
 
 def _descendants(child: int) -> list[int]:
-    """Returns every process below this one that is not a zombie; without /proc only the command's process group."""
+    """Returns every process below this one that runs; without /proc only the command's process group."""
     if not LINUX:
         try:
             os.killpg(child, 0)
@@ -199,7 +199,7 @@ def _descendants(child: int) -> list[int]:
         if entry.isdigit():
             parent, state = _stat(entry)
             children.setdefault(parent, []).append(int(entry))
-            if state in "ZX":
+            if state in "ZX" and not _has_threads(entry):
                 zombies.add(int(entry))
     found, ahead = [], [os.getpid()]
     while ahead:
@@ -217,6 +217,14 @@ def _stat(pid: str) -> tuple[int, str]:
     except (OSError, ValueError):
         return 0, "X"
     return int(parent), state.decode()
+
+
+def _has_threads(pid: str) -> bool:
+    """Returns whether a process whose first thread has ended runs on in another one."""
+    try:
+        return len(os.listdir(f"/proc/{pid}/task")) > 1  # noqa: PTH208 - as above
+    except OSError:
+        return False
 
 
 if __name__ == "__main__":

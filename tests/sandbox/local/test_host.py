@@ -1,5 +1,6 @@
 """What only the host sandbox promises: the paths of a text, the death of its runner, its folder."""
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -127,6 +128,36 @@ def test_what_a_killed_supervisor_has_left_ends_with_the_sandbox_and_nothing_els
     for other in others:
         other.kill()
         other.wait()
+
+
+LATER_THREAD = """\
+setsid python3 -c '
+import ctypes, fcntl, threading, time
+def hold():
+    with open("{file}") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        print("started", flush=True)
+        time.sleep(60)
+threading.Thread(target=hold).start()
+ctypes.CDLL(None).pthread_exit(None)
+' &
+sleep 60
+"""
+
+
+@pytest.mark.needs("linux")
+def test_what_a_killed_supervisor_has_left_ends_also_when_its_first_thread_has(make_host, shell, tmp_path):
+    sandbox, locked = make_host(), tmp_path / "file"
+    locked.touch()
+    sandbox.start()
+    process = shell.start(sandbox, LATER_THREAD.format(file=locked))
+    assert next(iter(process)).data == b"started\n"
+    os.kill(process._supervisor.pid, signal.SIGKILL)
+    with pytest.raises(SandboxError, match="supervisor"):
+        process.wait()
+    sandbox.stop()
+    with locked.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 @pytest.mark.needs("linux")

@@ -29,19 +29,22 @@ _PATIENCE: Final = 3
 _LOOK_S = 30
 _HELD_S: Final = 60
 _MOST: Final = 16 << 20  # bytes of output
-# Volumes are at /measured/NUMBER. Device numbers are those of stat(2).
+# Volumes are at /measured/NUMBER. Device numbers are those of stat(2). Of a process whose first thread has ended, the
+# others alone show the memory.
 _LOOK: Final = r"""
 for tool in stat grep sort xargs du; do command -v $tool >/dev/null || { echo done; exit; }; done
 stat -c 'device %d' /proc/1/root/ /measured/* 2>/dev/null
 for volume in /measured/*; do [ -d "$volume" ] && du -sk "$volume"; done 2>/dev/null | while read -r kilobytes _; do
     echo "volume $kilobytes"
 done
-printf '%s\n' /proc/[0-9]*/task/[0-9]*/fd/[0-9]* | xargs stat -L -c 'file %h %f %d %i %b' 2>/dev/null |
-    grep '^file 0 8' | sort -u
+printf '%s\n' /proc/[0-9]*/task/[0-9]*/fd/[0-9]* /proc/[0-9]*/task/[0-9]*/exe |
+    xargs stat -L -c 'file %h %f %d %i %b' 2>/dev/null | grep '^file 0 8' | sort -u
 command -v find >/dev/null && command -v tr >/dev/null && for root in /proc/1/root/ /; do
     echo "entries $(find $root -xdev -print0 2>/dev/null | tr -cd '\000' | wc -c)"
 done
-grep -h '(deleted)$' /proc/[0-9]*/maps 2>/dev/null | sort -u
+for process in /proc/[0-9]*; do
+    if { read -r _ <$process/maps; } 2>/dev/null; then echo $process/maps; else echo $process/task/[0-9]*/maps; fi
+done | xargs grep -h '(deleted)$' 2>/dev/null | sort -u
 echo done
 """
 
