@@ -1,5 +1,5 @@
-"""Evaluation, judge: what of a file is text, by its name and its first bytes: a runbook chooses the name of a required
-output, the agent chooses all else."""
+"""Evaluation, judge: what a file is, by its name, and by its first bytes only where they fit its name: a runbook
+chooses the name of a required output, the agent chooses all else."""
 
 import codecs
 from pathlib import PurePosixPath
@@ -9,6 +9,8 @@ _TEXT: Final = (
     ".md .markdown .txt .text .rst .tex .log .csv .tsv .json .jsonl .ndjson .yaml .yml .toml .ini .cfg .conf .xml .htm "
     ".html .svg .css .py .js .ts .tsx .jsx .sh .sql .r .rb .go .rs .java .c .h .cpp .ipynb .diff .patch"
 )
+_PICTURES: Final = ".png .jpg .jpeg .gif .webp"
+_PICTURES_BEGIN: Final = ((b"\x89PNG\r\n\x1a\n", "image/png"), (b"\xff\xd8\xff", "image/jpeg"), (b"GIF8", "image/gif"))
 _ZIP: Final = ".zip .xlsx .xlsm .docx .pptx .ods .odt .odp .epub .jar .whl .npz .pt .keras"
 _BINARY: Final = (
     (0, b"PK\x03\x04", _ZIP),
@@ -53,6 +55,19 @@ class Text(NamedTuple):
 def has_text_name(name: str) -> bool:
     """Such a file is text, whatever it begins with."""
     return _suffix(name) in _TEXT.split()
+
+
+def is_pdf(name: str, data: bytes) -> bool:
+    return _suffix(name) == ".pdf" and data.startswith(b"%PDF-")
+
+
+def picture_kind(name: str, data: bytes) -> str | None:
+    """`None`: it has not the name of a picture, or is none."""
+    if _suffix(name) not in _PICTURES.split():
+        return None
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "image/webp"
+    return next((kind for begin, kind in _PICTURES_BEGIN if data.startswith(begin)), None)
 
 
 def is_binary(name: str, data: bytes) -> bool:

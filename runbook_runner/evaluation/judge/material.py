@@ -4,7 +4,7 @@ left out is named."""
 import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from runbook_runner.core.apart.process import OnCancel
 from runbook_runner.core.asking.question import Picture
@@ -12,7 +12,7 @@ from runbook_runner.core.declared import RequiredOutput
 from runbook_runner.core.disk.links import open_regular
 from runbook_runner.core.disk.walk import MOST_RECORDED, files_below
 from runbook_runner.core.text import counted, printable_name
-from runbook_runner.evaluation.judge.formats import has_text_name, is_binary, text_of
+from runbook_runner.evaluation.judge.formats import has_text_name, is_binary, is_pdf, picture_kind, text_of
 from runbook_runner.evaluation.judge.pages import MOST_BYTES, MOST_SECONDS, pages_of
 from runbook_runner.evaluation.judge.sides import sides_of
 from runbook_runner.evaluation.outputs import ResultsFolder
@@ -35,8 +35,9 @@ _DRAWN_PAGES: Final = 6  # of one file
 _PAGE_CHARS: Final = 20_000
 _LEAST_SECONDS: Final = 0.5
 """With less, a process would hardly start."""
-_PDF: Final = b"%PDF-"
-_KINDS: Final = ((b"\x89PNG\r\n\x1a\n", "image/png"), (b"\xff\xd8\xff", "image/jpeg"), (b"GIF8", "image/gif"))
+
+Cause = Literal["agent", "bounds", "format"]
+"""Why something is left out: for what the agent has written, these bounds, or a format that is not shown."""
 
 
 class Material(NamedTuple):
@@ -45,9 +46,10 @@ class Material(NamedTuple):
     """What of the results is not in them because of these bounds, or of a format that is not shown, for people and for
     the judge."""
     unreadable: tuple[str, ...] = ()
-    """What is not in them because of what the agent has written."""
+    """What is not in them because of what the agent has written; so is a required output that is too large: how large
+    it is, the agent has chosen."""
     unseen: tuple[str, ...] = ()
-    """Required outputs of which nothing is in them, because of these bounds alone."""
+    """Required outputs of which nothing is in them, because of their format alone."""
     refused: tuple[str, ...] = ()
     """The other required outputs of which nothing is in them."""
 
@@ -74,7 +76,7 @@ def material_of(
     not_shown, unreadable = list[str](), list[str]()
     wanted = {output.path: _matching(results, output) for output in required if not output.is_elsewhere}
     first = dict.fromkeys(path for paths in wanted.values() for path in paths)
-    shown, broken = set[Path](), set[Path]()
+    shown, excused = set[Path](), set[Path]()
     for number, path in enumerate(dict.fromkeys((*first, *_files(results.root)))):
         name = path.relative_to(results.root).as_posix()
         if name == REPORT:
@@ -87,13 +89,14 @@ def material_of(
         parts += found.parts
         if found.parts:
             shown.add(path)
-        elif found.is_unreadable:
-            broken.add(path)
+        elif found.cause == "format":
+            excused.add(path)
         if found.lack:
-            (unreadable if found.is_unreadable else not_shown).append(f"{printable_name(name)}: {found.lack}")
+            is_excused = found.cause == "format" or (found.cause == "bounds" and path not in first)
+            (not_shown if is_excused else unreadable).append(f"{printable_name(name)}: {found.lack}")
     lacking = {name: paths for name, paths in wanted.items() if paths and shown.isdisjoint(paths)}
-    refused = tuple(printable_name(name) for name, paths in lacking.items() if not broken.isdisjoint(paths))
-    unseen = tuple(printable_name(name) for name, paths in lacking.items() if broken.isdisjoint(paths))
+    refused = tuple(printable_name(name) for name, paths in lacking.items() if not excused.issuperset(paths))
+    unseen = tuple(printable_name(name) for name, paths in lacking.items() if excused.issuperset(paths))
     return Material(tuple(parts), _named(not_shown), _named(unreadable), unseen, refused)
 
 
@@ -105,7 +108,8 @@ def _named(lacks: list[str]) -> tuple[str, ...]:
 def why_refused(material: Material) -> str:
     """Why a judge is not asked about it; empty: it is."""
     names = ", ".join(material.refused)
-    return f"nothing of what is required can be shown to a judge, as it can't be read: {names}." if names else ""
+    why = "it can't be read, or is too large or too much"
+    return f"nothing of what is required can be shown to a judge, as {why}: {names}." if names else ""
 
 
 class _Room:
@@ -145,8 +149,7 @@ class _Shown(NamedTuple):
     parts: list[str | Picture]
     lack: str = ""
     """What is left out of it."""
-    is_unreadable: bool = False
-    """It is left out because of what the agent has written."""
+    cause: Cause = "bounds"
 
 
 def _matching(results: ResultsFolder, output: RequiredOutput) -> list[Path]:
@@ -158,27 +161,27 @@ def _files(path: Path) -> Iterator[Path]:
 
 
 def _shown(path: Path, name: str, room: _Room, *, is_required: bool) -> _Shown:
-    """A file with the name of a text is text, so that no agent hides it from the judge by a few bytes; so is a required
-    one, unless it is of another format that is known."""
+    """A file is a picture, a PDF file or of another known format only where its name says so, so that no agent hides a
+    text from the judge by a few bytes; any other one that is required is text, too."""
     is_named_text = has_text_name(name)
     try:
         with open_regular(path) as file:
             data = file.read(max(PICTURE_BYTES, _TEXT_BYTES) + 1)
-            is_pdf = data.startswith(_PDF) and not is_named_text
-            if is_pdf and not room.no_pages:
+            has_pages = is_pdf(name, data)
+            if has_pages and not room.no_pages:
                 data += file.read(MOST_BYTES + 1 - len(data))
         size = path.stat().st_size
     except OSError as error:
-        return _Shown([], f"it can't be read: {error.strerror}", is_unreadable=True)
-    if is_pdf:
+        return _Shown([], f"it can't be read: {error.strerror}", cause="agent")
+    if has_pages:
         return _pages(data, name, room)
-    if not is_named_text and (kind := _picture_kind(data)):
+    if kind := picture_kind(name, data):
         return _Shown(*_picture(data, kind, name, room))
     is_cut = size > _TEXT_BYTES
     found = text_of(data[:_TEXT_BYTES], is_cut=is_cut)
     if found.replaced and not is_named_text and ((is_known := is_binary(name, data)) or not is_required):
         lack = f"{counted(size, 'byte')} that are neither text nor a picture"
-        return _Shown([], lack, is_unreadable=not is_known)
+        return _Shown([], lack, "format" if is_known else "agent")
     told = f"text, in which \ufffd stands {counted(found.replaced, 'time')} for what is no text"
     what = told if found.replaced else "text"
     return _Shown(*_texts(room.to_app(found.text), name, room, is_cut=is_cut, what=what))
@@ -188,7 +191,7 @@ def _pages(data: bytes, name: str, room: _Room) -> _Shown:
     """Each with its text, the first ones as pictures too: what a page says, and how it looks. A PDF file is packed, so
     that it was not searched for secrets when it was collected."""
     if room.clean is None or room.no_pages:
-        return _Shown([], room.no_pages)
+        return _Shown([], room.no_pages, "format" if room.clean is None else "bounds")
     found = pages_of(data, room.on_cancel, pictures=min(room.pictures, _DRAWN_PAGES), seconds=room.seconds)
     room.seconds -= found.seconds
     parts, lacks = list[str | Picture](), [found.lack] if found.lack else []
@@ -201,7 +204,8 @@ def _pages(data: bytes, name: str, room: _Room) -> _Shown:
         if 0 < len(page.picture) <= min(PICTURE_BYTES, room.picture_bytes):
             room.take(page.picture)
             parts.append(Picture("image/png", page.picture))
-    return _Shown(parts, "; ".join(lacks), is_unreadable=found.is_broken)
+    cause: Cause = "agent" if found.is_broken else "format" if found.is_unknown else "bounds"
+    return _Shown(parts, "; ".join(lacks), cause)
 
 
 def _picture(data: bytes, kind: str, name: str, room: _Room) -> tuple[list[str | Picture], str]:
@@ -230,9 +234,3 @@ def _texts(text: str, name: str, room: _Room, *, is_cut: bool, what: str = "text
 def _title(name: str, what: str) -> str:
     """The agent has named the file."""
     return f"--- file {json.dumps(name, ensure_ascii=False)}, {what} ---"
-
-
-def _picture_kind(data: bytes) -> str | None:
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "image/webp"
-    return next((kind for begin, kind in _KINDS if data.startswith(begin)), None)

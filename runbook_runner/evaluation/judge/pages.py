@@ -34,6 +34,8 @@ class Pages(NamedTuple):
     """Of a processor; of a program that did not come to its end, those that have passed."""
     is_broken: bool = False
     """It is not a PDF file, or not a whole one."""
+    is_unknown: bool = False
+    """What reads PDF files is not installed."""
 
 
 def pages_of(data: bytes, on_cancel: OnCancel, *, pictures: int, seconds: float = MOST_SECONDS) -> Pages:
@@ -41,7 +43,8 @@ def pages_of(data: bytes, on_cancel: OnCancel, *, pictures: int, seconds: float 
     CancelledError."""
     found = find_spec(_LIBRARY)
     if found is None or not found.submodule_search_locations:
-        return Pages(lack="a PDF, which is shown after `pip install '.[eval]'` in the clone of Runbook Runner")
+        lack = "a PDF, which is shown after `pip install '.[eval]'` in the clone of Runbook Runner"
+        return Pages(lack=lack, is_unknown=True)
     if len(data) > MOST_BYTES:
         return Pages(lack=f"a PDF larger than {MOST_BYTES >> 20} MB")
     folder = str(Path(found.submodule_search_locations[0]).parent)

@@ -53,9 +53,39 @@ def test_required_files_come_first(tmp_path: Path) -> None:
     (PNG, "image/png"), (b"\xff\xd8\xff\xe0", "image/jpeg"), (b"GIF89a", "image/gif"),
     (b"RIFF....WEBPVP8 ", "image/webp"),
 ])  # fmt: skip
-def test_a_picture_is_known_by_its_content(tmp_path: Path, begin: bytes, kind: str) -> None:
-    (tmp_path / "picture.bin").write_bytes(begin + b"\0\1")
-    assert shown(tmp_path).parts[1] == Picture(kind, begin + b"\0\1")
+def test_a_picture_is_known_by_its_name_and_its_kind_by_its_content(tmp_path: Path, begin: bytes, kind: str) -> None:
+    (tmp_path / "a.PNG").write_bytes(begin + b"\0\1")
+    (tmp_path / "b.bin").write_bytes(begin + b"\0\1")
+    found = shown(tmp_path)
+    assert found.parts[1:] == (Picture(kind, begin + b"\0\1"),)
+    assert found.unreadable == (f"b.bin: {len(begin) + 2} bytes that are neither text nor a picture",)
+
+
+@pytest.mark.parametrize("name", ["answer.php", "answer", "answer.png", "answer.pdf"])
+@pytest.mark.parametrize("begin", [b"GIF89a\xff\xff\xff\xff", b"%PDF-1.4" + bytes(51 << 20), PNG + bytes(4_000_000)])
+def test_no_beginning_hides_a_required_output(tmp_path: Path, name: str, begin: bytes) -> None:
+    """It is shown, or it is an error."""
+    (tmp_path / name).write_bytes(begin + b"\n<?php // no password check")
+    (tmp_path / "summary.md").write_text("It checks the password.")
+    found = shown(tmp_path, name, "summary.md")
+    assert found.not_shown == found.unseen == ()
+    is_refused = (name, begin[:4]) in [("answer.png", b"GIF8"), ("answer.png", PNG[:4]), ("answer.pdf", b"%PDF")]
+    assert found.refused == ((name,) if is_refused else ())
+    assert str(found.parts[0]).startswith('--- file "summary.md"' if is_refused else f'--- file "{name}", text')
+
+
+@pytest.mark.parametrize(("name", "content", "many"), [
+    ("{:02}.png", PNG, MOST_PICTURES + 1), ("{}.png", PNG + bytes(3_300_000), 4), ("{}.txt", b"x" * 100_000, 4),
+])  # fmt: skip
+def test_a_required_output_for_which_no_room_is_left_is_refused(
+    tmp_path: Path, name: str, content: bytes, many: int
+) -> None:
+    names = [name.format(number) for number in range(many)]
+    for one in names:
+        (tmp_path / one).write_bytes(content)
+    found = shown(tmp_path, *names)
+    assert (found.refused, found.unseen, found.not_shown) == ((names[-1],), (), ())
+    assert shown(tmp_path).refused == shown(tmp_path).unreadable == ()
 
 
 HUGE = 8001
@@ -72,10 +102,10 @@ BIG, LITTLE = HUGE.to_bytes(4, "big"), HUGE.to_bytes(4, "little")
     b"RIFF\0\0\0\0WEBPVP8 \0\0\0\0\0\0\0\x9d\x01\x2a" + LITTLE[:2] + b"\1\0",
 ])  # fmt: skip
 def test_a_picture_that_is_too_long_for_a_provider_is_left_out(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "long").write_bytes(content)
-    assert shown(tmp_path).left_out == ("long: a picture with a side longer than 8,000 pixels",)
+    (tmp_path / "long.png").write_bytes(content)
+    assert shown(tmp_path).left_out == ("long.png: a picture with a side longer than 8,000 pixels",)
     for size in range(len(content)):  # a picture that is cut is the judge's to look at
-        (tmp_path / "long").write_bytes(content[:size])
+        (tmp_path / "long.png").write_bytes(content[:size])
         shown(tmp_path)
 
 
@@ -119,8 +149,9 @@ def test_a_known_format_is_not_shown_and_a_doubt_where_it_is_required(tmp_path: 
     (tmp_path / "c.png").write_bytes(PNG + bytes(PICTURE_BYTES))
     found = shown(tmp_path, "a.xlsx", "c.png")
     said = "6 bytes that are neither text nor a picture"
-    assert found.not_shown == (f"a.xlsx: {said}", "c.png: a picture larger than 3,500,000 bytes")
-    assert (found.unreadable, found.unseen, found.refused) == ((f"b.dat: {said}",), ("a.xlsx", "c.png"), ())
+    assert found.not_shown == (f"a.xlsx: {said}",)
+    assert found.unreadable == ("c.png: a picture larger than 3,500,000 bytes", f"b.dat: {said}")
+    assert (found.unseen, found.refused) == (("a.xlsx",), ("c.png",))
 
 
 def test_one_file_of_a_pattern_that_is_shown_is_enough(tmp_path: Path) -> None:

@@ -191,7 +191,8 @@ def requiring(runbook: Any, rubric: Callable[..., Path]) -> Callable[..., Any]:
 def test_a_required_output_that_can_not_be_read_is_an_error(requiring: Callable[..., Any], runbook: Any) -> None:
     ran = requiring("story.pdf", "%%PDF-1.4 nothing")
     own = entries(ran)["wit"]
-    said = "nothing of what is required can be shown to a judge, as it can't be read: story.pdf."
+    why = "as it can't be read, or is too large or too much"
+    said = f"nothing of what is required can be shown to a judge, {why}: story.pdf."
     assert (ran.code, own["status"], own["message"]) == (1, "error", said), ran.err
     assert ran.json["judge"]["model_calls"] == {}
     compared = runbook("judge", *[ran.json["trajectory_id"]] * 2, "--json", "--judge-script", "judge.yaml")
