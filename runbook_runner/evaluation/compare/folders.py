@@ -3,6 +3,7 @@
 import codecs
 import errno
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from itertools import islice
@@ -13,7 +14,7 @@ from runbook_runner.core.apart.process import OnCancel
 from runbook_runner.core.disk.links import open_regular
 from runbook_runner.core.disk.walk import walk
 from runbook_runner.core.text import counted, decoded_name
-from runbook_runner.evaluation.compare.process import differences
+from runbook_runner.evaluation.compare.process import Ways, differences
 from runbook_runner.evaluation.compare.quotes import Clean
 from runbook_runner.evaluation.compare.rule import USED, Difference, How, Rule, check_ignored, how_by_name
 from runbook_runner.evaluation.outputs import ResultsFolder
@@ -22,6 +23,8 @@ _MOST_DIFFERENCES: Final = 100
 _MOST_BYTES: Final = 50 << 20
 """Of a file that is compared in another way than by bytes."""
 _BLOCK: Final = 1 << 20
+_MOST_SECONDS: Final = 300.0
+"""In which all files of a folder are compared."""
 
 
 def _never(stop: Callable[[], None]) -> AbstractContextManager[None]:
@@ -29,31 +32,35 @@ def _never(stop: Callable[[], None]) -> AbstractContextManager[None]:
 
 
 def compare_folders(
-    expected: Path, actual: Path, rules: Sequence[Rule] = (), *, clean: Clean, on_cancel: OnCancel = _never
+    expected: Path,
+    actual: Path,
+    rules: Sequence[Rule] = (),
+    *,
+    clean: Clean,
+    on_cancel: OnCancel = _never,
+    seconds: float = _MOST_SECONDS,
 ) -> tuple[Difference, ...]:
     """Every file of `expected` has to be in `actual`, and the same by the first rule that fits its path, or by its
     type; what else is in `actual` does not matter. After 100 differences the rest is not compared. clean:
-    removes the secrets of the run from what is quoted of the files: packed ones could not be searched before. Raises
-    CancelledError."""
+    removes the secrets of the run from what is quoted of the files: packed ones could not be searched before. seconds:
+    for all of them; what is not compared then is a difference. Raises CancelledError."""
     if os.path.islink(expected):  # noqa: PTH114 - it never raises
         return (Difference(".", "The folder of expected files is a link, which is not followed."),)
-    found = _differences(expected, actual, rules, clean, on_cancel)
+    found = _differences(expected, actual, rules, Ways(clean, on_cancel, time.monotonic() + seconds))
     told = tuple(islice(found, _MOST_DIFFERENCES + 1))
     if len(told) <= _MOST_DIFFERENCES:
         return told
     return *told[:-1], Difference(told[-1].path, "This and what follows is not told: there are too many differences.")
 
 
-def _differences(
-    expected: Path, actual: Path, rules: Sequence[Rule], clean: Clean, on_cancel: OnCancel
-) -> Iterator[Difference]:
+def _differences(expected: Path, actual: Path, rules: Sequence[Rule], ways: Ways) -> Iterator[Difference]:
     by_path = _rules_of(ResultsFolder(expected), rules)
     for path in (Path(entry.path) for entry in walk(expected) if not entry.is_dir()):
         rule = by_path.get(path, Rule("**"))
         if rule.how == "ignore":
             continue
         name = path.relative_to(expected)
-        for message in _compared(expected, actual, name, rule, clean, on_cancel):
+        for message in _compared(expected, actual, name, rule, ways):
             yield Difference(decoded_name(name.as_posix()), message)
 
 
@@ -62,7 +69,8 @@ def compare_files(
 ) -> tuple[str, ...]:
     """What differs between two files of the same name, by their type: one sentence for each. name: below both folders.
     Raises CancelledError."""
-    return tuple(_compared(expected, actual, name, Rule("**"), clean, on_cancel))
+    ways = Ways(clean, on_cancel, time.monotonic() + _MOST_SECONDS)
+    return tuple(_compared(expected, actual, name, Rule("**"), ways))
 
 
 def fits_nothing(rule: Rule, expected: Iterable[Path]) -> bool:
@@ -111,7 +119,7 @@ def _fitting(rule: Rule, folder: ResultsFolder) -> Iterator[Path]:
     return folder.matching(f"{rule.files}/*" if rule.files.endswith("**") else rule.files)
 
 
-def _compared(expected: Path, actual: Path, name: Path, rule: Rule, clean: Clean, on_cancel: OnCancel) -> Iterator[str]:
+def _compared(expected: Path, actual: Path, name: Path, rule: Rule, ways: Ways) -> Iterator[str]:
     with ExitStack() as files:
         try:
             one = files.enter_context(_opened(expected, name))
@@ -135,7 +143,7 @@ def _compared(expected: Path, actual: Path, name: Path, rule: Rule, clean: Clean
         who = "The expected file" if sizes[0] > _MOST_BYTES else "The file"
         yield f"{who} has more than {_MOST_BYTES >> 20} MB, too many to be compared as {how}."
     else:
-        yield from differences(expected / name, actual / name, how, rule, clean, on_cancel)
+        yield from differences(expected / name, actual / name, how, rule, ways)
 
 
 def _opened(folder: Path, name: Path) -> BinaryIO:

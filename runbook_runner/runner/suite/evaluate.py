@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -42,15 +42,19 @@ class Stopping:
         self._lock = threading.RLock()  # a signal handler may come while its thread has it
         self.requested = False
 
-    def add(self, cancellation: Cancellation) -> None:
+    @contextmanager
+    def cancels(self) -> Iterator[Cancellation]:
+        """One that is requested with all others, for what is done in this block."""
+        cancellation = Cancellation()
         with self._lock:
             self._live.add(cancellation)
         if self.requested:
             cancellation.request()
-
-    def remove(self, cancellation: Cancellation) -> None:
-        with self._lock:
-            self._live.discard(cancellation)
+        try:
+            yield cancellation
+        finally:
+            with self._lock:
+                self._live.discard(cancellation)
 
     def request(self) -> None:
         self.requested = True
@@ -131,7 +135,8 @@ def evaluated_suite(plan: Plan, watch: Watch, stopping: Stopping, *, fresh: bool
     contents = prepare_all(plan)
     settings = Settings.load()
     with opened(settings.data, plan_digest(plan, settings.home, contents), fresh=fresh) as ledger:
-        _take_ended(plan, ledger, gates)
+        with suppress(CancelledError), stopping.cancels() as cancellation:
+            _take_ended(plan, ledger, gates, cancellation)
         evaluation = _Evaluation(plan, contents, ledger, gates, watch, stopping)
         evaluated = evaluation.run()
         yield evaluated
@@ -168,19 +173,22 @@ def _spending(suite: Suite, ledger: Ledger) -> Spending:
     return spending
 
 
-def _take_ended(plan: Plan, ledger: Ledger, gates: Sequence[Gate]) -> None:
+def _take_ended(plan: Plan, ledger: Ledger, gates: Sequence[Gate], cancellation: Cancellation) -> None:
     """The runs that had come to their end when the process died, and whose row was not written. They had the secrets
-    that are here now: with others it is another plan."""
+    that are here now: with others it is another plan. Raises CancelledError."""
     for group in plan.groups:
         for repeat in range(1, plan.suite.repeats + 1):
+            cancellation.check()
             cell = Cell(group, repeat)
             folder = ledger.begun.get(cell.key)
             if folder and (outcome := outcome_in(folder, _prepared(plan, cell).redactor().clean)):
-                ledger.add(row_of(cell, outcome, _points(plan, cell, outcome, gates)))
+                ledger.add(row_of(cell, outcome, _points(plan, cell, outcome, gates, cancellation)))
 
 
-def _points(plan: Plan, cell: Cell, outcome: Outcome, gates: Sequence[Gate]) -> tuple[Point, ...]:
-    expected = expected_points(cell.group.case, outcome, plan.suite.compare)
+def _points(
+    plan: Plan, cell: Cell, outcome: Outcome, gates: Sequence[Gate], cancellation: Cancellation
+) -> tuple[Point, ...]:
+    expected = expected_points(cell.group.case, outcome, plan.suite.compare, cancellation)
     return (*outcome.points(outcome.reached(gates)), *expected)
 
 
@@ -262,17 +270,13 @@ class _Evaluation:
     def _run(self, cell: Cell) -> Row:
         """Raises CancelledError when the evaluation is to stop, or what all runs may use is used up: the cell is run
         again another time."""
-        cancellation = Cancellation()
-        self._stopping.add(cancellation)
-        try:
+        with self._stopping.cancels() as cancellation:
             self._watch(cell, None)
             row = self._ran(cell, cancellation)
             with self._lock:
                 self._ledger.add(row)
             self._watch(cell, row)
             return row
-        finally:
-            self._stopping.remove(cancellation)
 
     def _ran(self, cell: Cell, cancellation: Cancellation) -> Row:
         cancellation.check()
@@ -301,4 +305,4 @@ class _Evaluation:
             with self._lock:
                 self._ledger.drop(cell.key)
             raise CancelledError(f"{cell.key}: {self._spending.reason}.")
-        return row_of(cell, outcome, _points(self._plan, cell, outcome, self._gates))
+        return row_of(cell, outcome, _points(self._plan, cell, outcome, self._gates, cancellation))

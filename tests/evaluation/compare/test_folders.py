@@ -81,6 +81,18 @@ def test_a_comparison_can_be_cancelled(tmp_path: Path) -> None:
         compare_folders(*folders, clean=str, on_cancel=on_cancel)
 
 
+def test_all_comparisons_have_one_time_together(tmp_path: Path) -> None:
+    for name in ("a.txt", "b.txt", "c.txt"):
+        put(tmp_path / "expected", name, "a \n" * 10_000_000)
+        put(tmp_path / "found", name, "a\n" * 10_000_000)
+    rules = [Rule("**", "text", ignore=("b",))]
+    found = compare_folders(tmp_path / "expected", tmp_path / "found", rules, clean=str, seconds=2)
+    assert [message for _, message in found] == [
+        "The comparison as text was ended: it takes longer than 2 s.",
+        *["It was not compared as text: all comparisons together take longer than is allowed."] * 2,
+    ]
+
+
 # --- texts and bytes -----------------------------------------------------------------------------------------------
 
 
