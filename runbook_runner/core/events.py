@@ -176,6 +176,8 @@ AGENT_FAILED = "The agent did not end well"
 """So begins the evaluation's reason for what the run's own error says already."""
 DOUBT = "doubt"
 """Source of a log line about what may be wrong with results that otherwise look right."""
+NOTES = (DOUBT, REDACTION)
+"""Sources of log lines that belong to the results: a summary repeats them."""
 
 
 class Log(Event):

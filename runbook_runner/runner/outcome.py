@@ -1,6 +1,7 @@
 """Runner: what came of a run, for its caller: the recorded trajectory, and what it was judged by."""
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -9,7 +10,7 @@ from pydantic import ValidationError
 
 from runbook_runner.core.criteria import Criteria
 from runbook_runner.core.errors import ExitCode, InputError, RunbookError
-from runbook_runner.core.events import CheckFinished, Evaluated, Usage
+from runbook_runner.core.events import NOTES, CheckFinished, Evaluated, Log, Usage
 from runbook_runner.core.spec import RunSpec
 from runbook_runner.evaluation.gates import Facts, Gate, Reached, reached
 from runbook_runner.evaluation.points import Point, points_of
@@ -118,6 +119,14 @@ def spent_in(folder: Path) -> Spent:
         return spent_by(fold(read_events(folder)))
     except (InputError, OSError, ValidationError):
         return Spent(None, 0, 0)
+
+
+def notes_in(folder: Path) -> tuple[str, ...]:
+    """What a run of this machine's own says in this trajectory folder of results that otherwise look right."""
+    with suppress(InputError):
+        events = (recorded.event for recorded in read_events(folder))
+        return tuple(event.message for event in events if isinstance(event, Log) and event.source in NOTES)
+    return ()
 
 
 def outcome_in(folder: Path, clean: Callable[[str], str]) -> Outcome | None:

@@ -119,6 +119,9 @@ def _put(
         _print(console, summary, cancelled=cancelled)
     elif not summary.passed:
         sys.stderr.write(f"error: {_told(summary)}\n")
+    else:
+        for group in summary.groups:
+            sys.stderr.writelines(f"warning: {printable_name(f'{group.group}: {note}')}\n" for note in group.notes)
     if arguments.json:
         put_json(as_json(summary))
     with after_json():
@@ -230,6 +233,9 @@ def _print(console: "Console", summary: Summary, *, cancelled: bool) -> None:
         if one.now.pass_rate != one.before.pass_rate:
             told = f"{one.group}: {rate(one.before)} before, {rate(one.now)} now: {difference(one)}"
             console.print(Text(printable_name(told), style="red" if one.is_worse else "green"), soft_wrap=True)
+    for group in summary.groups:
+        for note in group.notes:
+            console.print(Text(printable_name(f"! {group.group}: {note}"), style="yellow"), soft_wrap=True)
     for name in summary.gone:
         console.print(Text(printable_name(f"{name}: only in the baseline"), style="red"), soft_wrap=True)
     for group in summary.groups:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from runbook_runner.cli.ui.ask import ask
 from runbook_runner.core.errors import ExitCode
-from runbook_runner.core.events import AGENT_FAILED, DOUBT, REDACTION, Artifact, Log, Recorded, SandboxStarted
+from runbook_runner.core.events import AGENT_FAILED, NOTES, Artifact, Log, Recorded, SandboxStarted
 from runbook_runner.core.text import printable_output
 from runbook_runner.evaluation.gates import Gate, Reached
 from runbook_runner.runner import Outcome, PreparedRun, Question, run
@@ -43,7 +43,7 @@ class Seen:
             self._results[event.path] = event
         elif isinstance(event, SandboxStarted):
             self.sandbox = event
-        elif isinstance(event, Log) and event.source in (DOUBT, REDACTION):
+        elif isinstance(event, Log) and event.source in NOTES:
             self.notes.append(event.message)
 
     def headline_first(self) -> list[Artifact]:

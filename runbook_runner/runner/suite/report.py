@@ -84,6 +84,7 @@ def _markdown(summary: Summary) -> Iterator[str]:
     yield ""
     for group in summary.groups:
         yield from (f"- {code_span(group.group)}: {code_span(why)}" for why in group.why)
+        yield from (f"- ⚠️ {code_span(group.group)}: {code_span(note)}" for note in group.notes)
     yield from (f"- {code_span(group)}: only in the baseline" for group in summary.gone)
     if summary.baseline:
         yield ""

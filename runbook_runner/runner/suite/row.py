@@ -7,10 +7,10 @@ from pydantic import BaseModel, ConfigDict
 
 from runbook_runner.core.errors import RunbookError
 from runbook_runner.evaluation.points import Point
-from runbook_runner.runner.outcome import Outcome
+from runbook_runner.runner.outcome import Outcome, notes_in
 from runbook_runner.runner.suite.plan import Cell
 
-_MOST_FAILING, _LONGEST = 50, 500
+_MOST_FAILING, _MOST_NOTES, _LONGEST = 50, 20, 500
 
 
 class Failing(BaseModel):
@@ -32,6 +32,8 @@ class Row(BaseModel):
     status: Literal["pass", "fail", "error"]
     """error: the run did not come to its end, or could not be made."""
     failing: tuple[Failing, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What is to be known of its results, passed or not."""
     agent: str | None = None
     """With `model`: what the run has used; `None`: it could not be made, or its agent has no model."""
     model: str | None = None
@@ -63,6 +65,7 @@ def row_of(cell: Cell, outcome: Outcome, points: Sequence[Point]) -> Row:
             Failing(kind=point.kind, id=point.id, message=" ".join(point.message.split())[:_LONGEST])
             for point in failing[:_MOST_FAILING]
         ),
+        notes=tuple(" ".join(note.split())[:_LONGEST] for note in notes_in(outcome.folder)[:_MOST_NOTES]),
         agent=used.get("agent"),
         model=used.get("model"),
         trajectory_id=outcome.trajectory.trajectory_id,

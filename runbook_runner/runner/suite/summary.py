@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Annotated, Any, Final, Literal, Self
@@ -60,6 +60,8 @@ class GroupSummary(Totals):
     """unknown: there were not enough runs."""
     why: tuple[str, ...] = ()
     """What failed in it, most often first."""
+    notes: tuple[str, ...] = ()
+    """What is to be known of the results of its runs, most often first."""
 
 
 class Compared(_Part):
@@ -145,6 +147,7 @@ def summarise(name: str, evaluated: Evaluated, baseline: Sequence[GroupSummary] 
 def _group(progress: Progress, suite: Suite) -> GroupSummary:
     rows = progress.counted
     totals = _totals(rows)
+    notes = Counter(note for row in rows for note in row.notes)
     causes = Counter(f"{one.id}: {one.message}" if one.message else one.id for row in rows for one in row.failing)
     verdict = _verdict(totals, suite)
     unknown: tuple[str, ...] = ()
@@ -154,8 +157,13 @@ def _group(progress: Progress, suite: Suite) -> GroupSummary:
         **totals.model_dump(),
         group=progress.group.key,
         verdict=verdict,
-        why=(*unknown, *(f"{count}× {cause}" for cause, count in causes.most_common(_MOST_REASONS))),
+        why=(*unknown, *_most_often(causes)),
+        notes=tuple(_most_often(notes)),
     )
+
+
+def _most_often(told: Counter[str]) -> Iterator[str]:
+    return (f"{count}× {one}" for one, count in told.most_common(_MOST_REASONS))
 
 
 def _verdict(totals: Totals, suite: Suite) -> Literal["pass", "fail", "unknown"]:

@@ -197,6 +197,43 @@ def test_ctrl_c_ends_all_runs_and_keeps_what_is_done(runbook: Any, suite: Any, e
     assert ran.json["cells"][0]["trajectory_id"] == body["cells"][0]["trajectory_id"]
 
 
+def test_ctrl_c_ends_a_comparison_and_its_run_is_compared_another_time(
+    runbook: Any, suite: Any, eventually: Any
+) -> None:
+    """Each of many lines differs in what does not count, which takes long."""
+    many = 15_000_000
+    case(runbook, "slow", "two", "a \n" * many)
+    rule = "compare: [{files: out.txt, how: text, ignore: [b]}]\n"
+    process = suite(rule, f"yes a | head -n {many} > /app/results/out.txt || true")(start=True)
+
+    def is_evaluated() -> bool:
+        logs = [*(runbook.cwd / ".runbook/trajectories").rglob("events.jsonl")]
+        return bool(logs) and '"run.finished"' in logs[0].read_text()
+
+    eventually(is_evaluated, 120)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+    assert (process.returncode, json.loads(out)["cells"]) == (130, []), err
+    (file,) = runbook.data.glob("evals/*.jsonl")
+    (begun,) = map(json.loads, file.read_text().splitlines())
+    assert begun["cell"] == "words/slow/default#1"
+
+
+def test_what_gives_rise_to_doubt_is_told_of_each_run_and_in_each_report(runbook: Any, suite: Any) -> None:
+    reports = [option for ending in ("md", "html", "json") for option in ("--report", f"report.{ending}")]
+    ran = suite("repeats: 2\n", "echo '{{titel}} <b>' > /app/results/out.txt")(*reports)
+    assert ran.code == 0, ran.err
+    assert [len(cell["notes"]) for cell in ran.json["cells"]] == [1, 1]
+    (note,) = ran.json["groups"][0]["notes"]
+    assert note.startswith("2× ")
+    assert "titel" in note
+    assert f"! words/-/default: {note}" in ran.err
+    for ending in ("md", "html", "json"):
+        assert "titel" in (runbook.cwd / f"report.{ending}").read_text()
+    quiet = suite("repeats: 2\n", "echo '{{titel}}' > /app/results/out.txt")("-q")
+    assert quiet.err == f"warning: words/-/default: {note}\n"
+
+
 def test_fewer_repeats_lose_no_runs_that_had_been_made(runbook: Any, suite: Any, eventually: Any) -> None:
     """An evaluation that was ended in its fourth run, then with 2 repeats, then with all."""
     waits = f"echo x >> {runbook.cwd}/count; [ $(wc -l < {runbook.cwd}/count) = 4 ] && sleep 60; true; "
