@@ -175,9 +175,8 @@ def record_mode(text: str, where: str) -> RecordMode:
     for known in get_args(RecordMode):
         if text == known:
             return cast(RecordMode, known)
-    raise InputError(
-        f"There is no record mode {text!r}.", where=where, hint=f"Known: {', '.join(get_args(RecordMode))}."
-    )
+    hint = did_you_mean(text, get_args(RecordMode)) or f"Known: {', '.join(get_args(RecordMode))}."
+    raise InputError(f"There is no record mode {text!r}.", where=where, hint=hint)
 
 
 def user_data() -> Path:

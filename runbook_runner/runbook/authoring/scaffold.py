@@ -13,6 +13,7 @@ from runbook_runner.core import ids, settings
 from runbook_runner.core.criteria import ChecklistItem
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.facts.agents import AgentFacts
+from runbook_runner.core.text import did_you_mean
 from runbook_runner.runbook.authoring.fmt import formatted
 from runbook_runner.runbook.criteria.report_example import block_report, report_example
 from runbook_runner.runbook.document import Runbook, parse
@@ -63,7 +64,8 @@ def scaffold(new: NewRunbook) -> str:
     Raises InputError: an unknown evaluation, or a rubric for an agent that only runs code blocks.
     """
     if new.evaluation not in EVALUATIONS:
-        raise InputError(f"Unknown evaluation {new.evaluation!r}.", hint=f"Choose {' or '.join(EVALUATIONS)}.")
+        hint = did_you_mean(new.evaluation, EVALUATIONS) or f"Choose {' or '.join(EVALUATIONS)}."
+        raise InputError(f"Unknown evaluation {new.evaluation!r}.", hint=hint)
     if new.agent.runs_blocks and new.evaluation == "rubric":
         raise InputError(f"The {new.agent.name} agent can't judge by a rubric.", hint="Add --evaluation programmatic.")
     draft = parse(_render(new, report="{}\n"))

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.settings import table_in
+from runbook_runner.core.text import did_you_mean
 from runbook_runner.runbook.check.rules import PROFILES, Profile, codes
 
 _KEYS = ("profile", "select", "ignore", "per-file-ignores")
@@ -60,12 +61,12 @@ def _read(table: Mapping[str, Any], folder: Path, path: str) -> Config:
     given = {key.replace("_", "-"): value for key, value in table.items()}
     unknown = [key for key in given if key not in _KEYS]
     if unknown:
-        raise InputError(
-            f"There is no setting {unknown[0]!r} for `check`.", where=path, hint=f"There are {', '.join(_KEYS)}."
-        )
+        hint = did_you_mean(unknown[0], _KEYS) or f"There are {', '.join(_KEYS)}."
+        raise InputError(f"There is no setting {unknown[0]!r} for `check`.", where=path, hint=hint)
     profile = given.get("profile")
     if profile is not None and profile not in PROFILES:
-        raise InputError(f"There is no profile {profile!r}.", where=path, hint=f"There are {', '.join(PROFILES)}.")
+        hint = did_you_mean(str(profile), PROFILES) or f"There are {', '.join(PROFILES)}."
+        raise InputError(f"There is no profile {profile!r}.", where=path, hint=hint)
     per_file = given.get("per-file-ignores", {})
     if not isinstance(per_file, dict):
         raise InputError("`per-file-ignores` must be a table: glob → list of codes.", where=path)

@@ -8,6 +8,7 @@ from typing import Any, Final, get_args
 from runbook_runner.core.criteria import MAX_CHECK_ID, MAX_MIN_SIZE, BuiltIn, CodeCheck, Executor, Kind, Use
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.formats.yaml_text import YamlText
+from runbook_runner.core.text import did_you_mean
 from runbook_runner.runbook.markdown.blocks import Fence, Outline, Section
 from runbook_runner.runbook.parts.sections import find_exact, subsections
 from runbook_runner.runbook.parts.steps import language_of
@@ -106,7 +107,8 @@ def read_builtin(check: CodeCheck, source: str) -> BuiltIn:
     body = {key: _as_written(value) if isinstance(value, str) else value for key, value in body.items()}
     use: Any = body.get("use")
     if use not in USES:
-        raise InputError(f"`use: {use}` is not a built-in check.", where=where, hint=f"There are {', '.join(USES)}.")
+        hint = did_you_mean(str(use), USES) or f"There are {', '.join(USES)}."
+        raise InputError(f"`use: {use}` is not a built-in check.", where=where, hint=hint)
     files, is_glob = _files(body, where)
     return BuiltIn(use, files, is_glob, _size(body, use, where), _pattern(body, use, where))
 

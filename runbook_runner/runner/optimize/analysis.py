@@ -8,6 +8,7 @@ from typing import Any, Final
 from runbook_runner.core import settings
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.settings import Settings
+from runbook_runner.core.text import did_you_mean
 from runbook_runner.runbook.document import Runbook, parse
 from runbook_runner.runbook.sources.load import Source
 from runbook_runner.runner.optimize.patterns import Material, Pattern, find_patterns
@@ -16,6 +17,7 @@ from runbook_runner.runner.optimize.proposals import Change, propose
 from runbook_runner.runner.optimize.quoted import one_line
 from runbook_runner.runner.optimize.shown import Shown, newest, read_shown
 from runbook_runner.runner.request.resolve import task_of
+from runbook_runner.trajectory.index.index import with_index
 from runbook_runner.trajectory.index.names import find_folder
 
 LAST: Final = 5
@@ -116,7 +118,10 @@ def _folders(source: Source, request: OptimizeRequest) -> list[Path]:
     task = request.task or task_of(parse(source.text, source.name), source.folder)
     if found := newest(home, collection, task, request.last):
         return found
+    known = [str(name) for (name,) in with_index(home, lambda index: index.columns("DISTINCT task"))]
     hint = "Run it first, name the runs with --trajectories, or say --collection and --task."
+    if task not in known and (meant := did_you_mean(task, known)):
+        hint = f"{meant} {hint}"
     raise InputError(f"There are no recorded runs of {collection}/{task} in {home}.", hint=hint)
 
 

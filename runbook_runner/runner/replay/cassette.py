@@ -10,6 +10,7 @@ from runbook_runner.core import settings
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.events import ReplayOf, SandboxStarted
 from runbook_runner.core.files import is_file
+from runbook_runner.core.text import did_you_mean
 from runbook_runner.gateway import ON_MISS, load_replay
 from runbook_runner.gateway.cassette.cassette import INDEX_FILE
 from runbook_runner.runner.replay.recorded_run import MODEL_FOLDER, RecordedRun, read_recorded_run
@@ -106,7 +107,8 @@ def check_on_miss(text: str) -> "OnMiss":
     for known in ON_MISS:
         if text == known:
             return known
-    raise InputError(f"Unknown --on-miss {text!r}.", hint=f"Known: {', '.join(ON_MISS)}.")
+    hint = did_you_mean(text, ON_MISS) or f"Known: {', '.join(ON_MISS)}."
+    raise InputError(f"Unknown --on-miss {text!r}.", hint=hint)
 
 
 def relocation(there: str, here: str) -> Callable[[str], str]:

@@ -25,7 +25,7 @@ from runbook_runner.runner.request.prepare import prepare_spec
 from runbook_runner.runner.request.prepared_run import PreparedRun
 from runbook_runner.runner.request.project_bounds import limits_within_bounds, within_bounds
 from runbook_runner.runner.request.request import Ask, RunOptions, RunRequest
-from runbook_runner.runner.request.resolve import resolve
+from runbook_runner.runner.request.resolve import resolve, unknown_policy
 from runbook_runner.runner.request.secrets import Granted, grant_recorded
 from runbook_runner.runner.request.variables import user_variables
 from runbook_runner.runner.trust import Trust, TrustStore
@@ -174,6 +174,6 @@ def bounded(spec: RunSpec, policy: str | None, near: Iterable[Path]) -> RunSpec:
     network = within_bounds(spec.network, near)
     if policy is not None:
         if policy not in get_args(Policy):
-            raise InputError(f"Unknown network policy {policy!r}.", hint=f"Known: {', '.join(get_args(Policy))}.")
+            raise unknown_policy(policy)
         network = spec.network.model_copy(update={"policy": policy})
     return spec.model_copy(update={"network": network, "limits": limits_within_bounds(spec.limits, near)})

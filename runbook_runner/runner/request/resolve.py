@@ -231,13 +231,18 @@ def _near(agent: str, snapshot: str | None, request: RunRequest) -> tuple[str, .
     return tuple(str(path.absolute()) for path in request.near)
 
 
+def unknown_policy(policy: str) -> InputError:
+    hint = did_you_mean(policy, get_args(Policy)) or f"Known: {', '.join(get_args(Policy))}."
+    return InputError(f"Unknown network policy {policy!r}.", hint=hint)
+
+
 def _network(runbook: Runbook, request: RunRequest) -> Network:
     """The request's policy, else the runbook's own within the project's bounds. Hosts without a policy mean
     `allowlist`."""
     own = _own_network(runbook, request)
     policy = request.network or ("allowlist" if request.allow_hosts else own.policy)
     if policy not in get_args(Policy):
-        raise InputError(f"Unknown network policy {policy!r}.", hint=f"Known: {', '.join(get_args(Policy))}.")
+        raise unknown_policy(policy)
     if request.allow_hosts and policy != "allowlist":
         raise InputError(f"--allow-host has no meaning with --network {policy}.", hint="Use --network allowlist.")
     hosts = (*own.allow_hosts, *request.allow_hosts) if policy == "allowlist" else ()

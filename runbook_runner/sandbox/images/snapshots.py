@@ -19,6 +19,7 @@ import runbook_runner
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.files import is_file, is_link, offered_near
 from runbook_runner.core.ids import is_name
+from runbook_runner.core.text import did_you_mean
 from runbook_runner.sandbox.images.context import Room, read_context, read_dockerfile
 
 ALIASES = {"python312-uv-node": "python312-uv"}
@@ -91,10 +92,10 @@ def find_snapshot(name: str, near: Near = ()) -> Snapshot:
         return Snapshot(real, users[real], "user")
     if real in (packaged := _packaged()):
         return Snapshot(real, _load(packaged[real]), "package")
-    known = ", ".join(known_snapshots(near))
-    raise UnknownSnapshotError(
-        f"Unknown snapshot {name!r}.", hint=f"Known snapshots: {known}. Your own go into {FOLDER}/NAME."
-    )
+    known = known_snapshots(near)
+    hint = f"Known snapshots: {', '.join(known)}. Your own go into {FOLDER}/NAME."
+    meant = did_you_mean(name, known)
+    raise UnknownSnapshotError(f"Unknown snapshot {name!r}.", hint=f"{meant} {hint}" if meant else hint)
 
 
 def find_base(snapshot: Snapshot, near: Near = (), above: tuple[str, ...] = ()) -> Snapshot | None:

@@ -101,6 +101,10 @@ class Filters:
                 last = name.rpartition("/")[2] if column == "task" else name
                 if last not in known and "*" not in last and (meant := did_you_mean(last, known)):
                     return f"No run has the {column} {last!r}. {meant}"
+        known = index.known_labels() if self.labels else []
+        for key in (label.partition("=")[0] for label in self.labels):
+            if key not in known and (meant := did_you_mean(key, known)):
+                return f"No run has the label {key!r}. {meant}"
         return None
 
 

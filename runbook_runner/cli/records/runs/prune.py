@@ -13,10 +13,10 @@ from runbook_runner.core.clock import moment, now_iso, seconds_between
 from runbook_runner.core.errors import ExitCode, InputError, RunbookError
 from runbook_runner.core.formats.ages import EXAMPLES, moment_of
 from runbook_runner.core.settings import Settings
-from runbook_runner.core.text import counted, size_shown
+from runbook_runner.core.text import counted, printable_name, size_shown
 from runbook_runner.runner.recovery.removal import may_be_pruned, remove_rest, remove_run, size_of
 from runbook_runner.trajectory.folders import TRAJECTORIES
-from runbook_runner.trajectory.index.index import with_index
+from runbook_runner.trajectory.index.index import Index, with_index
 from runbook_runner.trajectory.index.rows import Row
 
 DESCRIPTION = """\
@@ -86,10 +86,18 @@ def _age(row: Row) -> str:
 
 def _chosen(arguments: argparse.Namespace, settings: Settings, top: Path) -> list[tuple[Path, Row]]:
     """The oldest first."""
-    where, values = filters_of(arguments).sql()
+    filters = filters_of(arguments)
+    where, values = filters.sql()
     oldest = moment_of(arguments.older_than, "--older-than") if arguments.older_than else ""
     most = _bytes(arguments.max_size) if arguments.max_size else None
-    rows = with_index(settings.home, lambda index: index.rows(where, values, "created DESC, folder DESC", _ALL))
+
+    def found(index: Index) -> tuple[list[Row], str | None]:
+        rows = index.rows(where, values, "created DESC, folder DESC", _ALL)
+        return rows, None if rows else filters.hint(index)
+
+    rows, hint = with_index(settings.home, found)
+    if hint:
+        warn(printable_name(hint))
     chosen, of_task, size = list[tuple[Path, Row]](), dict[str, int](), 0
     for row in rows:
         folder, task = top / row.folder, f"{row.collection}/{row.task}"

@@ -11,7 +11,7 @@ from runbook_runner.cli.ui.output import put_json
 from runbook_runner.core.errors import ExitCode
 from runbook_runner.core.settings import Settings
 from runbook_runner.trajectory.index.filters import stats
-from runbook_runner.trajectory.index.index import with_index
+from runbook_runner.trajectory.index.index import Index, with_index
 
 DESCRIPTION = """\
 Of each task: how many runs there are and how they ended, how long they took (mean, median, and what 95 of 100 do not
@@ -47,14 +47,20 @@ def declare(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     """Raises InputError, NotReadyError."""
     home = Settings.load().require_home(each_run=False)
-    where, values = filters_of(arguments).sql()
-    found = with_index(home, lambda index: stats(index, where, values))
+    filters = filters_of(arguments)
+    where, values = filters.sql()
+
+    def of(index: Index) -> tuple[list[dict[str, Any]], str | None]:
+        found = stats(index, where, values)
+        return found, None if found else filters.hint(index)
+
+    found, hint = with_index(home, of)
     if arguments.json:
         put_json({"tasks": found})
     elif found:
         print_columns(_COLUMNS, [_cells(one) for one in found])
     else:
-        sys.stdout.write(f"{no_run(home, is_filtered=where != '1')}\n")
+        sys.stdout.write(f"{hint or no_run(home, is_filtered=where != '1')}\n")
     return ExitCode.PASS
 
 
