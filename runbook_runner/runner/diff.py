@@ -210,7 +210,7 @@ def _spec_changes(one: Side, two: Side) -> Iterator[Change]:
     assert two.tree
     if one.spec and two.spec:
         for name in _COMPARED:
-            yield from _change(name.replace("_", " "), one.spec.get(name), two.spec.get(name))
+            yield from _change(name.replace("_", " "), *(_without_lines(side.spec.get(name)) for side in (one, two)))
         given = [side.spec.get("parameters") for side in (one, two)]
         before, after = (value if isinstance(value, dict) else {} for value in given)
         for name in sorted(before.keys() | after.keys()):
@@ -223,6 +223,13 @@ def _spec_changes(one: Side, two: Side) -> Iterator[Change]:
     yield from _change("agent's version", *(agent.version if agent else None for agent in agents), counts=False)
     engines = [tree.started.engine if tree.started else None for tree in (one.tree, two.tree)]
     yield from _change("runbook's version", *engines, counts=False)
+
+
+def _without_lines(value: Any) -> Any:
+    """What stands in a runbook, without the lines at which it stands: an edit above it moves them."""
+    if isinstance(value, dict):
+        return {key: _without_lines(inner) for key, inner in value.items() if key not in ("line", "code_line")}
+    return [*map(_without_lines, value)] if isinstance(value, list) else value
 
 
 def _outcome_changes(one: Side, two: Side) -> Iterator[Change]:

@@ -122,7 +122,8 @@ class Saved:
 
     @property
     def tokens(self) -> int:
-        return self._replayed.total.all_tokens
+        """Without what a provider had in its cache, as a run's summary counts."""
+        return self._replayed.total.total_tokens
 
     @property
     def cost_usd(self) -> float | None:
@@ -131,7 +132,7 @@ class Saved:
 
     @property
     def asked_tokens(self) -> int:
-        return self._asked.total.all_tokens
+        return self._asked.total.total_tokens
 
     @property
     def asked_cost_usd(self) -> float | None:

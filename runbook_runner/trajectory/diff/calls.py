@@ -69,5 +69,7 @@ def aligned(one: list[str], two: list[str], begin: int) -> list[Pair]:
 
 
 def spelled(call: ToolCalled) -> str:
-    """What makes calls the same: name and input."""
-    return call.model_dump_json(include={"name", "input"})
+    """What makes calls the same: name and input. Of a block of the runbook it does not matter at which line it stands:
+    an edit above moves it."""
+    left_out = {"input": {"line"}} if {"code", "heading", "line"} <= call.input.keys() else None
+    return call.model_dump_json(include={"name", "input"}, exclude=left_out)

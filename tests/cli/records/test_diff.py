@@ -259,3 +259,19 @@ def test_a_folder_of_expected_results_is_told_in_its_own_words(runbook: Any, she
     done = runbook("diff", ran.folder, expected)
     assert "results: 0 files the same, 1 not expected, 1 missing" in done.out
     assert "other.txt is expected and was not made" in done.out
+
+
+def test_lines_of_the_runbook_that_an_edit_above_has_moved_are_no_difference(
+    runbook: Any, shell_runbook: Write
+) -> None:
+    folder = shell_runbook("echo x > /app/results/out.txt")
+    file = folder / "RUNBOOK.md"
+    checks = "\n## Final Checklist\n\n- [ ] It is there.\n"
+    file.write_text(file.read_text() + checks)
+    first = runbook("run", folder, "--sandbox", "host", "--json")
+    file.write_text(file.read_text().replace("## Step 1", "More to read.\n\n## Step 1", 1))
+    second = runbook("run", folder, "--sandbox", "host", "--json")
+    lines = [json.dumps(json.loads((ran.folder / "spec.json").read_text())["criteria"]) for ran in (first, second)]
+    assert lines[0] != lines[1]  # the lines
+    found = runbook("diff", first.folder, second.folder, "--json").json
+    assert found["differences"] == ["mission"]
