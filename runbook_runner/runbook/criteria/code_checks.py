@@ -21,6 +21,8 @@ _KINDS: dict[str, Kind] = {
     "agent": "agent",
 }
 USES: Final[tuple[Use, ...]] = get_args(Use)
+_NO_GLOB: Final = re.compile(r"\[|\{[^{}]*,[^{}]*\}")
+"""Means something in other globs: the pattern would fit other files than its author thinks, or none."""
 _SIZE_KEYS = ("bytes", "min_bytes", "size")
 _PATTERN_KEYS = ("pattern", "regex")
 
@@ -119,8 +121,13 @@ def _as_written(text: str) -> str:
 
 def _files(body: dict[str, Any], where: str) -> tuple[str, bool]:
     for key in ("path", "glob"):
-        if isinstance(body.get(key), str) and body[key].strip():
-            return body[key].strip(), key == "glob"
+        if isinstance(body.get(key), str) and (files := body[key].strip()):
+            if key == "glob" and (odd := _NO_GLOB.search(files)):
+                hint = "Give `*`, `**` or `?`, or several checks; a `path:` may have a bracket in its name."
+                raise InputError(
+                    f"`glob: {files}` has `{odd[0]}`, which stands for nothing here.", where=where, hint=hint
+                )
+            return files, key == "glob"
     raise InputError("A built-in check needs a `path:` or a `glob:`.", where=where)
 
 

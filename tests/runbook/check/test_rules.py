@@ -208,6 +208,7 @@ def test_a_check_source_that_a_run_would_look_for_is_not_found(v2):
         ("use: regex_present\npath: a", 1, "`regex_present` needs a `pattern:`"),
         ("use: regex_present\npath: a\npattern: 'a('", 4, "not a regular expression: missing )"),
         ("use: json_valid\npath: [", 3, ""),
+        ("use: regex_absent\nglob: 'part[0-9].md'\npattern: TODO", 1, "has `[`, which stands for nothing here"),
     ],
 )
 def test_a_built_in_check_that_can_only_be_an_error_is_found(v2, block, line, message):

@@ -131,6 +131,11 @@ def test_minimum_size_has_three_spellings(key):
     assert (found.use, found.files, found.is_glob, found.bytes) == ("min_size", "a.md", False, 10)
 
 
+def test_a_path_may_have_brackets_and_a_glob_placeholders():
+    assert builtin("use: file_exists\npath: 'app/[id]/{a,b}.md'").files == "app/[id]/{a,b}.md"
+    assert builtin("use: file_exists\nglob: '{{date}}/*{shop}.md'").files == "{{date}}/*{shop}.md"
+
+
 @pytest.mark.parametrize("key", ["pattern", "regex"])
 def test_pattern_has_two_spellings(key):
     found = builtin(f"use: regex_present\nglob: '*.md'\n{key}: '^# '")
@@ -146,6 +151,8 @@ def test_pattern_has_two_spellings(key):
         ("use: min_size\npath: a", "`min_size` needs"),
         ("use: min_size\npath: a\nbytes: many", "`min_size` needs"),
         ("use: regex_absent\npath: a", "needs a `pattern:`"),
+        ("use: file_exists\nglob: 'part[0-9].md'", "`glob: part[0-9].md` has `[`, which stands for nothing here."),
+        ("use: file_exists\nglob: '*.{md,txt}'", "`glob: *.{md,txt}` has `{md,txt}`, which stands for nothing here."),
         ("use: ]", "RUNBOOK.md:9: The YAML is broken"),
     ],
 )
