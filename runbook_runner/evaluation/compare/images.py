@@ -1,11 +1,11 @@
-"""Evaluation, compare: images, by pixels."""
+"""Evaluation, compare: images, by pixels as they are shown: turned as their EXIF data say, with one colour profile."""
 
 from collections.abc import Iterator
 from functools import reduce
 from pathlib import Path
 from typing import Final
 
-from PIL import Image, ImageChops
+from PIL import ExifTags, Image, ImageChops, ImageOps
 
 from runbook_runner.core.disk.links import open_regular
 from runbook_runner.core.text import counted
@@ -49,16 +49,24 @@ def compare(expected: Image.Image, found: Image.Image, rule: Rule) -> Iterator[s
             image.seek(number)
             _decoded(image)
         frame = f"Frame {number + 1}: " if frames > 1 else ""
-        if expected.size != found.size:
-            sizes = ["{:,} × {:,} pixels".format(*image.size) for image in (expected, found)]
+        if expected.info.get("icc_profile") != found.info.get("icc_profile"):
+            yield f"{frame or 'The image: '}the colour profiles differ, so that equal pixels are other colours."
+            return
+        one, two = _turned(expected), _turned(found)
+        if one.size != two.size:
+            sizes = ["{:,} × {:,} pixels".format(*image.size) for image in (one, two)]
             yield f"{frame or 'The size: '}expected {sizes[0]}, found {sizes[1]}."
             return
-        pixels = expected.width * expected.height
-        count, (left, top, right, bottom) = _differing(expected, found, rule.pixel_distance)
+        pixels = one.width * one.height
+        count, (left, top, right, bottom) = _differing(one, two, rule.pixel_distance)
         if count > rule.tolerance * pixels:
             share = f"{count:,} of {pixels:,} pixels ({count / pixels:.2%})"
             yield f"{frame}{share} differ, between ({left}, {top}) and ({right - 1}, {bottom - 1})."
             return
+
+
+def _turned(image: Image.Image) -> Image.Image:
+    return ImageOps.exif_transpose(image) if image.getexif().get(ExifTags.Base.Orientation, 1) != 1 else image
 
 
 def _differing(one: Image.Image, two: Image.Image, distance: float) -> tuple[int, Box]:

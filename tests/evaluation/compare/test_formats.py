@@ -417,6 +417,25 @@ def test_images_in_other_modes(compared: Compared) -> None:
         assert compared(f"{number}.png", expected, found) == messages, number
 
 
+@pytest.mark.needs("pillow")
+def test_images_are_compared_as_they_are_shown(compared: Compared) -> None:
+    """Orientation 6 of EXIF: turned to the right when it is shown."""
+    from PIL import Image, ImageCms
+
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    wide, high = image((0, 0, BLACK), size=(20, 10)), image((9, 0, BLACK), size=(10, 20))
+    assert compared("a.png", saved(high), saved(wide, exif=turned)) == []
+    assert compared("a.png", saved(wide), saved(wide, exif=turned)) == [
+        "The size: expected 20 × 10 pixels, found 10 × 20 pixels."
+    ]
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    assert compared("a.png", saved(wide, icc_profile=profile), saved(wide, icc_profile=profile, compress_level=0)) == []
+    assert compared("a.png", saved(wide), saved(wide, icc_profile=profile)) == [
+        "The image: the colour profiles differ, so that equal pixels are other colours."
+    ]
+
+
 def png(width: int, height: int) -> bytes:
     """A head without pixels."""
     head = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
