@@ -97,6 +97,7 @@ def bench_index(home: Path) -> list[bool]:
     ran = [
         told("list", best(listed()), 0.05, floor),
         told("list --status failed --task", best(listed(statuses=("failed",), tasks=("task-008",))), 0.05, floor),
+        told("list --outcome failed", best(listed(outcomes=("failed",))), 0.05, floor),
         told("list --label", best(listed(labels=("team=t7",))), 0.05, floor),
         told("list --model --since", best(listed(models=("model-3",), since="2026-06-01")), 0.05, floor),
         told("show: by id", best(lambda: find_folder(home, one)), 0.05, floor),
@@ -132,7 +133,7 @@ def bench_fold(folder: Path) -> bool:
         "import sys, pathlib; from runbook_runner.trajectory import store; store.write_fold(pathlib.Path(sys.argv[1]))"
     )
     began = time.perf_counter()
-    subprocess.check_call([sys.executable, "-c", code])
+    subprocess.check_call([sys.executable, "-c", code, str(folder)])
     seconds = time.perf_counter() - began
     most = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     small = most <= 150

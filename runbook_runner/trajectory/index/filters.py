@@ -9,7 +9,7 @@ from typing import Any, Final
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.formats.ages import moment_of
 from runbook_runner.core.text import did_you_mean
-from runbook_runner.trajectory.index.index import Index
+from runbook_runner.trajectory.index.index import Index, outcome_in
 from runbook_runner.trajectory.outcome import DAMAGED, FAILED, OUTCOMES, STATUSES
 
 VERDICTS: Final = ("pass", "fail", "none")
@@ -60,7 +60,7 @@ class Filters:
                 hint = "`--outcome running` lists them, and those that go on."
                 raise InputError("Which runs are dead is seen only when they are listed.", where="--outcome", hint=hint)
             known = _known(meant, (*OUTCOMES, DAMAGED), "outcome")
-            add(f"outcome IN ({_marks(known)})", *known)
+            add(outcome_in(len(known)), *known)
         if self.statuses:
             known = _known(self.statuses, STATUSES, "status")
             add(f"status IN ({_marks(known)})", *known)

@@ -21,7 +21,7 @@ from runbook_runner.trajectory.folders import TRAJECTORIES
 from runbook_runner.trajectory.index.rows import RACY_NS, Read, Row, read_row, stamp_of
 
 FOLDER: Final = "index"
-_VERSION = 3
+_VERSION = 4
 _PATIENCE_S = 5.0
 _BATCH = 2000
 _TIMES = 5  # that rows which change while they are read are read again
@@ -30,7 +30,7 @@ _SCHEMA = f"""
 CREATE TABLE tasks (path TEXT PRIMARY KEY, mtime_ns INTEGER, racy INTEGER) WITHOUT ROWID;
 CREATE TABLE runs ({_COLUMNS}, PRIMARY KEY (folder));
 CREATE TABLE labels (folder TEXT, key TEXT, value TEXT, PRIMARY KEY (folder, key)) WITHOUT ROWID;
-CREATE INDEX by_created ON runs (created, folder);
+CREATE INDEX by_created ON runs (created, folder, outcome);
 CREATE INDEX by_task ON runs (collection, task, mtime_ns, id);
 CREATE INDEX by_id ON runs (id);
 CREATE INDEX by_status ON runs (status, created);
@@ -44,6 +44,12 @@ PRAGMA user_version = {_VERSION};
 """
 
 _Found = TypeVar("_Found")
+
+
+def outcome_in(count: int) -> str:
+    """The condition for runs of so many outcomes. The latest of several are found along the time: the `+` keeps SQLite
+    from collecting all of them to sort them."""
+    return f"{'+' if count > 1 else ''}outcome IN ({', '.join('?' * count)})"
 
 
 def index_path(home: Path, data: Path) -> Path:

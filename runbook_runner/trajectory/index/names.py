@@ -16,12 +16,12 @@ from runbook_runner.trajectory.folders import (
     TRAJECTORY_FILE,
     UnknownTrajectoryError,
 )
-from runbook_runner.trajectory.index.index import Index, with_index
+from runbook_runner.trajectory.index.index import Index, outcome_in, with_index
 from runbook_runner.trajectory.index.rows import Row
 from runbook_runner.trajectory.outcome import FAILED
 from runbook_runner.trajectory.overlay import LABELS_FILE
 
-_SPECIAL: Final = {"@last": "1", "@last-failed": f"outcome IN {FAILED}"}
+_SPECIAL: Final = {"@last": "1", "@last-failed": outcome_in(len(FAILED))}
 _FILES: Final = (TRAJECTORY_FILE, EVENTS_FILE, SPEC_FILE, MISSION_FILE, LABELS_FILE)
 _SHORTEST = 3
 _MOST_TOLD = 20
@@ -55,7 +55,8 @@ def _special(home: Path, name: str) -> Path:
     if name not in _SPECIAL:
         hint = did_you_mean(name, _SPECIAL) or f"Known: {', '.join(_SPECIAL)}."
         raise UnknownTrajectoryError(f"There is no run called {name!r}.", hint=hint)
-    rows = with_index(home, lambda index: index.rows(_SPECIAL[name], (), _LATEST, 20))
+    values = FAILED if name == "@last-failed" else ()
+    rows = with_index(home, lambda index: index.rows(_SPECIAL[name], values, _LATEST, 20))
     with_log = (path for row in rows if is_file((path := folder_of(home, row)) / EVENTS_FILE))
     if latest := next(with_log, None):
         return latest
