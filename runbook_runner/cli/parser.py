@@ -7,11 +7,13 @@ from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
 from itertools import takewhile
+from pathlib import Path
 from typing import Any, NoReturn, Protocol, cast
 
 from runbook_runner.cli.ui.output import put_styled
 from runbook_runner.core.errors import InputError
-from runbook_runner.core.text import did_you_mean, nearest
+from runbook_runner.core.formats.numbers import MOST
+from runbook_runner.core.text import did_you_mean, encodable, nearest
 
 _USAGE = {None: "{}", "?": "[{}]", "*": "[{}...]", "+": "{}...", argparse.REMAINDER: "[-- {}...]"}
 """How the usage line shows an argument, by its `nargs`."""
@@ -26,6 +28,8 @@ _NUMBERS = {
     "N": "a whole number, such as 20",
 }
 """What an option with this metavar takes."""
+_NAME_FILES = frozenset({"PATH", "TRAJECTORY", "ID", "RUN", "A", "B", "OTHER", "RUNBOOK", "COMMAND"})
+"""What has this metavar and is not an option may be the name of a file or folder, whose bytes need not be UTF-8."""
 
 
 class CommandModule(Protocol):
@@ -152,8 +156,13 @@ class Parser(argparse.ArgumentParser):
         if not arg_string.strip() and not is_text:
             name = f"The value of {action.option_strings[-1]}" if action.option_strings else str(action.metavar)
             raise self._error(f"{name} is empty.")
+        if not _may_name_file(action) and encodable(arg_string) != arg_string:
+            raise self._error(f"The argument {arg_string!r} is not UTF-8.")
         try:
-            return super()._get_value(action, arg_string)
+            value = super()._get_value(action, arg_string)
+            if isinstance(value, int) and abs(value) > MOST:
+                raise argparse.ArgumentError(action, "too large")
+            return value
         except argparse.ArgumentError as error:
             if action.type not in (int, float):
                 raise
@@ -167,6 +176,11 @@ class Parser(argparse.ArgumentParser):
         name = action.option_strings[-1] if action.option_strings else str(action.metavar).lower()
         hint = did_you_mean(str(value), known) or f"Known: {', '.join(known)}."
         raise self._error(f"Unknown {name} {value!r}.", hint)
+
+
+def _may_name_file(action: argparse.Action) -> bool:
+    is_argument = not action.option_strings and action.metavar in _NAME_FILES
+    return action.type is Path or is_argument or action.nargs == argparse.PARSER
 
 
 def _help_formatter() -> type[argparse.HelpFormatter]:

@@ -50,6 +50,7 @@ def checked_api(text: str, where: str) -> str:
     try:
         url = urlsplit(text.strip())
         host, _ = url.hostname or "", url.port
+        host.encode("idna")
     except ValueError as error:
         raise InputError("This is not an address.", where=where) from error
     if url.scheme not in ("http", "https") or not host or "@" in url.netloc or url.query or url.fragment:

@@ -1,7 +1,10 @@
 """Core: the time, and how the contract writes it."""
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
+
+BEGINNING: Final = "1970-01-01T00:00:00.000000Z"
+"""Stands for the time of what says no time."""
 
 
 def utc_now() -> datetime:

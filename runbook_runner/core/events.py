@@ -11,8 +11,9 @@ from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from runbook_runner.core.clock import BEGINNING, moment
 from runbook_runner.core.formats.json_toml import plain_json
-from runbook_runner.core.formats.numbers import amount, count
+from runbook_runner.core.formats.numbers import amount, count, seconds
 
 Status = Literal["pending", "running", "completed", "failed", "cancelled", "archived"]
 Level = Literal["debug", "info", "warning", "error"]
@@ -28,6 +29,7 @@ Json = Annotated[Any, BeforeValidator(plain_json)]
 JsonObject = Annotated[dict[str, Any], BeforeValidator(plain_json)]
 Count = Annotated[int, BeforeValidator(count)]
 """A number from outside; a sum of them is bounded, too."""
+Seconds = Annotated[float, BeforeValidator(seconds)]
 
 Fixed = Annotated[str, "fixed"]
 """A word of this program or of the run's request: redaction leaves it alone, as it does literals and numbers."""
@@ -165,7 +167,7 @@ class PhaseStarted(Event):
 class PhaseFinished(Event):
     type: Literal["phase.finished"] = "phase.finished"
     phase: Fixed
-    seconds: float
+    seconds: Seconds
     ok: bool = True
     """False: it went through, and what it found or ran did not end well."""
 
@@ -283,7 +285,7 @@ class AgentRetried(Event):
     type: Literal["agent.retried"] = "agent.retried"
     retry: int
     """1-based."""
-    delay_s: float
+    delay_s: Seconds
     """Seconds until the next start."""
     error: str
     """Why the previous start failed."""
@@ -303,7 +305,7 @@ class ModelCalled(Event):
     status: int
     """HTTP status of the answer; 0 when the connection broke."""
     usage: Usage = Usage()
-    seconds: float
+    seconds: Seconds
     error: str | None = None
     stop: Stop | None = None
     """`None`: the model ended by itself, or did not answer."""
@@ -357,7 +359,7 @@ class NetworkConnection(Event):
     """Why it was refused, or why it failed."""
     bytes_sent: int = 0
     bytes_received: int = 0
-    seconds: float
+    seconds: Seconds
 
 
 class Artifact(Event):
@@ -396,7 +398,7 @@ class CheckFinished(Event):
     name: str
     status: Literal["pass", "fail", "error"]
     message: str = ""
-    seconds: float
+    seconds: Seconds
     exit_code: int | None = None
     """Of a command."""
     output: str = ""
@@ -442,7 +444,7 @@ class RunFinished(Event):
     error: str | None = None
     error_code: Fixed | None = None
     """`RunbookError.code` of what ended the run."""
-    seconds: float
+    seconds: Seconds
     is_known: bool = True
     """False: what was imported does not say how the run ended; `status` is `completed` then, and stands for nothing."""
 
@@ -478,6 +480,7 @@ class Recorded(BaseModel):
     seq: int = Field(lt=1 << 53)
     """1, 2, 3 … without gaps."""
     ts: str
+    """As `clock.iso` writes it."""
     event: Event
 
     def line(self) -> str:
@@ -504,12 +507,17 @@ def _types() -> Mapping[str, type[Event]]:
     return {str(name): known for name, known in named.items()}
 
 
+_END_OF_TIMES = "2500"
+"""Nanoseconds until then fit into 64 bits."""
+
+
 def parse_line(line: str) -> Recorded | None:
-    """One line of `events.jsonl`; `None` when it is torn or not an event."""
+    """One line of `events.jsonl`, which may be a stranger's; `None` when it is torn or not an event. What it holds can
+    be written as JSON and UTF-8 and summed, and its time is one of `clock.iso`; what is not one is BEGINNING."""
     try:
-        body = json.loads(line)
-        seq, ts = int(body.pop("seq")), str(body.pop("ts"))
-        return Recorded(seq=seq, ts=ts, event=_event(body))
+        body = plain_json(json.loads(line))
+        seq, ts = int(body.pop("seq")), moment(body.pop("ts")) or BEGINNING
+        return Recorded(seq=seq, ts=ts if BEGINNING < ts < _END_OF_TIMES else BEGINNING, event=_event(body))
     except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
         return None
 

@@ -198,3 +198,27 @@ def test_an_example_in_the_help_keeps_its_lines(runbook):
     at = next(number for number, line in enumerate(lines) if line.startswith("  runbooks: ["))
     assert [line.split(":")[0] for line in lines[at : at + 4]] == ["  runbooks", "  cases", "  agents", "  repeats"]
     assert (lines[at - 1], lines[at + 4]) == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["runs", "list", "--model", "x\udcff"], r"The argument 'x\udcff' is not UTF-8."),
+        (["runs", "label", "@last", "k=\udcff"], "is not UTF-8."),
+        (["run", "x", "-p", "k=\udcff"], "is not UTF-8."),
+        (["export", "@last", "--format", "\udcff"], "is not UTF-8."),
+        (["runs", "show", "@last", "--step", "9" * 20], "--step must be a whole number, such as 20."),
+        (["runs", "list", "--limit", "-" + "9" * 30], "--limit must be a whole number, such as 20."),
+        (["pull", "a/b/c", "--api", f"https://{'a' * 300}/"], "This is not an address."),
+    ],
+)
+def test_arguments_are_text_and_numbers_that_every_command_can_take(words: list[str], says: str) -> None:
+    with pytest.raises(InputError) as caught:
+        call(words)
+    assert says in str(caught.value)
+
+
+def test_a_file_may_have_a_name_that_is_not_text() -> None:
+    parser = root_parser()
+    assert parser.parse_args(["runs", "show", "a\udcff"]).run == "a\udcff"
+    assert parser.parse_args(["import", "a\udcff"]).file == Path("a\udcff")

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final, NamedTuple
 
 from runbook_runner import __version__
-from runbook_runner.core.clock import moment
+from runbook_runner.core.clock import BEGINNING
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.events import Log, RunFinished, RunStarted, parse_line
 from runbook_runner.runner.bundles.names import BOUNDS
@@ -18,7 +18,7 @@ from runbook_runner.sandbox.base import Readable
 from runbook_runner.trajectory.folders import AGENT, EVENTS_FILE, TRAJECTORY_FILE
 from runbook_runner.trajectory.imports.folder import Content
 from runbook_runner.trajectory.imports.hosted import stored_places
-from runbook_runner.trajectory.imports.imported import BEGINNING, Imported, Timed
+from runbook_runner.trajectory.imports.imported import Imported, Timed
 
 _WRITTEN_AGAIN: Final = (EVENTS_FILE, TRAJECTORY_FILE, f"{AGENT}/atif.json")
 _STORED: Final = re.compile(r"(?P<id>[^/.]+)\.[^/.]+\.\d{4,9}\.[^/]+")
@@ -96,7 +96,7 @@ def _events(log: _Log, source: str) -> Iterator[Timed]:
         if recorded is None:
             damaged = damaged or number
             continue
-        ts = moment(recorded.ts) or ts
+        ts = ts if recorded.ts == BEGINNING else recorded.ts
         yield Timed(ts, recorded.event)
     if damaged:
         message = f"{source}: {log.path}:{damaged}: from here lines of the imported log are damaged and left out"

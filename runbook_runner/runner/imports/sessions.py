@@ -10,11 +10,11 @@ from typing import Final
 
 from runbook_runner import __version__
 from runbook_runner.agents.sessions.base import Facts, Form, Line
-from runbook_runner.core.clock import moment, seconds_between
+from runbook_runner.core.clock import BEGINNING, moment, seconds_between
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.events import AgentFinished, AgentMessage, AgentStarted, ModelCalled, RunFinished, RunStarted
 from runbook_runner.core.formats.json_toml import plain_json
-from runbook_runner.trajectory.imports.imported import BEGINNING, Imported, Moments, Timed
+from runbook_runner.trajectory.imports.imported import Imported, Moments, Timed
 
 LONGEST_LINE: Final = 64 << 20
 MOST_BYTES: Final = 1 << 30

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final, TypeAlias
 
 from runbook_runner.core import ids
-from runbook_runner.core.clock import now_iso
+from runbook_runner.core.clock import BEGINNING, now_iso
 from runbook_runner.core.disk.links import open_regular
 from runbook_runner.core.disk.private import FOLDER, private_opener
 from runbook_runner.core.disk.repository_files import IN_REPOSITORY, HeadError, HeadGuard, repository_in
@@ -31,7 +31,7 @@ from runbook_runner.trajectory.folders import (
     create_parent,
 )
 from runbook_runner.trajectory.imports.aside import alone, aside, tidy
-from runbook_runner.trajectory.imports.imported import BEGINNING, Timed
+from runbook_runner.trajectory.imports.imported import Timed
 from runbook_runner.trajectory.imports.places import NOT_OF_RUNS, inner_path, is_of_run
 from runbook_runner.trajectory.overlay import locked
 from runbook_runner.trajectory.redacted import redacted

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from typing import Any, Final, get_args
 
 from runbook_runner import __version__
-from runbook_runner.core.clock import moment, seconds_between
+from runbook_runner.core.clock import BEGINNING, moment, seconds_between
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.events import (
     AgentFinished,
@@ -27,7 +27,6 @@ from runbook_runner.core.events import (
 from runbook_runner.core.formats.json_toml import plain_json
 from runbook_runner.core.formats.numbers import amount, count
 from runbook_runner.trajectory.imports.imported import (
-    BEGINNING,
     Imported,
     Moments,
     Timed,

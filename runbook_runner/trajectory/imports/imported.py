@@ -2,13 +2,10 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
-from runbook_runner.core.clock import moment
+from runbook_runner.core.clock import BEGINNING, moment
 from runbook_runner.core.events import Event
-
-BEGINNING: Final = "1970-01-01T00:00:00.000000Z"
-"""Stands for the time of events whose source says no time at all, until one is known that may do in its place."""
 
 
 class Timed(NamedTuple):

@@ -9,6 +9,7 @@ import shutil
 import signal
 import struct
 import termios
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -271,3 +272,47 @@ def test_a_reason_is_read_to_its_end_on_a_narrow_terminal(runbook: Any, shell_ru
         assert max(map(len, seen.splitlines())) <= 40
         if command[0] == "runs":
             assert "ended with exit code 3." in " ".join(seen.partition("✗ evaluate")[2].split())
+
+
+DEEP = "[" * 400 + "]" * 400
+HALF = r"\ud800"
+HOSTILE = [
+    f'{{"ts":"yesterday","type":"of.tomorrow","value":{DEEP},"{HALF}":"{HALF}"}}',
+    '{"ts":"9999-12-31T23:59:59Z","type":"model.called","number":1,"dialect":"d","model":"m","source":"provider",'
+    '"status":18446744073709551616,"seconds":1e308}',
+    f'{{"ts":"0001-01-01T00:00:00Z","type":"agent.started","agent":"{HALF}"}}',
+    f'{{"ts":1e308,"type":"artifact.collected","kind":"result","path":"results/{HALF}","sandbox_path":"/x","key":"k",'
+    '"size":1,"sha256":"","content_type":"a/b"}',
+    f'{{"ts":null,"type":"tool.called","call_id":"c","name":"n","input":{{"a":{DEEP}}}}}',
+    f'{{"ts":{DEEP},"type":"run.finished","status":"failed","error":"{HALF}","seconds":1e400}}',
+]
+READERS = [
+    *("runs show", "runs logs", "runs files", "runs show --events", "runs show --json", "runs show --raw"),
+    *("runs show --step 1", "runs label a=b", "diff", "runs bundle -o run.zip"),
+    *(f"export --format {form} -o out" for form in ("atif", "html", "jetty", "otel", "zip")),
+]
+
+
+def test_no_log_of_a_stranger_is_more_than_its_readers_can_read(runbook: Any) -> None:
+    folder = runbook.cwd / ".runbook/trajectories/c/t/0badcafe"
+    for name in ("results", "agent", "model"):
+        (folder / name).mkdir(parents=True)
+    first = {"type": "run.started", "trajectory_id": "0badcafe", "collection": "c", "task": "t", "author": "a"}
+    more = f'"spec_digest":"","init_params":{{"x":{DEEP}}},"step_config":{{}},"engine":"e","ts":"2026-11-30T09:00:00Z"'
+    lines = [f"{json.dumps(first)[:-1]},{more}}}", *HOSTILE]
+    numbered = [f'{{"seq":{number},{line[1:]}\n' for number, line in enumerate(lines, 1)]
+    (folder / "events.jsonl").write_text("".join(numbered))
+    with zipfile.ZipFile(runbook.cwd / "folder.zip", "w") as archive:
+        archive.write(folder / "events.jsonl", "events.jsonl")
+    for reader in READERS:
+        words = reader.split()
+        depth = 2 if words[0] == "runs" else 1
+        runs = ["0badcafe"] * (2 if words == ["diff"] else 1)
+        ran = runbook(*words[:depth], *runs, *words[depth:], *(["--force"] if "-o" in words else []))
+        assert ran.code in (0, 2, 3), (reader, ran.err)
+    for command in (("import", "folder.zip", "--id", "0badcaf1"), ("import", "run.zip", "--id", "0badcaf2")):
+        assert runbook(*command).code == 0
+    raw = [json.loads(line) for line in runbook("runs", "show", "0badcafe", "--raw").out.splitlines()]
+    assert [event["seq"] for event in raw] == [1, 2, 3, 4, 5, 6, 7]
+    assert {event["ts"] for event in raw[1:]} == {"1970-01-01T00:00:00.000000Z"}
+    assert (raw[2]["seconds"], raw[6]["seconds"], raw[6]["error"]) == (1e9, 0.0, "\ufffd")
