@@ -1,5 +1,6 @@
 """Runner: a run while it happens: its record is open, and its first and last events are written."""
 
+import hashlib
 import json
 import time
 from collections.abc import Iterator, Sequence
@@ -39,6 +40,7 @@ from runbook_runner.runner.recovery.seal import Seal
 from runbook_runner.runner.request.prepared_run import PreparedRun
 from runbook_runner.runner.tally import Tally
 from runbook_runner.trajectory.folders import MISSION_FILE, SPEC_FILE, TRAJECTORIES, create_folder
+from runbook_runner.trajectory.index.own_runs import Note, add_note, place_of
 from runbook_runner.trajectory.recorder import Reader, Recorder
 from runbook_runner.trajectory.sandbox_log import SandboxLog
 from runbook_runner.trajectory.store import write_fold
@@ -187,8 +189,12 @@ def _described(spec: RunSpec, redactor: Redactor) -> Any:
 def _write_request(run: Run) -> None:
     spec = run.spec
     described = _described(spec, run.redactor)
+    text = json.dumps(described, indent=1) + "\n"
+    digest, asked = hashlib.sha256(text.encode()).hexdigest(), run.prepared.settings
     try:
-        write_atomically(run.folder / SPEC_FILE, json.dumps(described, indent=1) + "\n", mode=FILE)
+        note = Note(place_of(run.folder), run.folder.lstat().st_ino, "run", digest)
+        add_note(asked.home, asked.data, note)
+        write_atomically(run.folder / SPEC_FILE, text, mode=FILE)
         write_atomically(run.folder / MISSION_FILE, run.redactor.clean(spec.told), mode=FILE)
     except OSError as error:
         raise RecordingError(f"The run can't be recorded: {error.strerror}.", where=str(run.folder)) from error

@@ -48,7 +48,9 @@ def best(work: Callable[[], Any]) -> float:
 
 
 def make_runs(home: Path) -> None:
-    """As `runbook run` writes them, in short."""
+    """As `runbook run` writes them, in short; every tenth came with the folder."""
+    from runbook_runner.trajectory.index.own_runs import Note, add_note
+
     began = time.perf_counter()
     for number in range(RUNS):
         task, name = f"task-{number % TASKS:03d}", f"{number * 2_654_435_761 % (1 << 32):08x}"
@@ -71,6 +73,9 @@ def make_runs(home: Path) -> None:
         }
         (folder / "trajectory.json").write_text(json.dumps(body))
         (folder / "events.jsonl").write_text('{"seq": 1, "type": "run.started"}\n')
+        if number % 10:
+            note = Note(f"bench/{task}/{name}", folder.stat().st_ino, "run", "0" * 64)
+            add_note(home, Path(os.environ["RUNBOOK_DATA"]), note)
     print(f"{RUNS:,} trajectories written in {time.perf_counter() - began:.1f} s", flush=True)
 
 
@@ -102,6 +107,7 @@ def bench_index(home: Path) -> list[bool]:
         told("list --model --since", best(listed(models=("model-3",), since="2026-06-01")), 0.05, floor),
         told("show: by id", best(lambda: find_folder(home, one)), 0.05, floor),
         told("show: by the beginning of an id", best(lambda: find_folder(home, one[:6])), 0.05, floor),
+        told("show: @last", best(lambda: find_folder(home, "@last")), 0.05, floor),
         told("show: @last-failed", best(lambda: find_folder(home, "@last-failed")), 0.05, floor),
         told("stats", best(lambda: with_index(home, lambda index: stats(index, "1", ()))), None, floor),
     ]

@@ -22,9 +22,12 @@ _PLURALS: Final = {
 }  # fmt: skip
 
 
-def lines_of(tree: Tree, overlay: Overlay) -> Iterator[Text]:
-    """overlay: what was set since it was recorded. A line whose `no_wrap` is False is read to its end."""
+def lines_of(tree: Tree, overlay: Overlay, *, is_own: bool) -> Iterator[Text]:
+    """overlay: what was set since it was recorded. is_own: whether this user's machine made it or brought it here. A
+    line whose `no_wrap` is False is read to its end."""
     yield from _head(tree, overlay)
+    if not is_own:
+        yield Text("came with this folder: you have neither made nor imported it on this machine", style="yellow")
     if origin := origin_of(tree):
         yield Text(printable_name(origin), style="dim")
     if overlay.status:

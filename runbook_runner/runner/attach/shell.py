@@ -16,7 +16,7 @@ from runbook_runner.core.spec import RunSpec
 from runbook_runner.runner.agent.launch import agent_environ
 from runbook_runner.runner.recovery.claims import Claim, Entry
 from runbook_runner.runner.replay.cassette import changed_image
-from runbook_runner.runner.replay.prepare import bounded
+from runbook_runner.runner.replay.prepare import about_limits, bounded, within_defaults
 from runbook_runner.runner.replay.recorded_run import RecordedRun, read_recorded_run
 from runbook_runner.runner.request.inputs import unpacked, with_kept_inputs
 from runbook_runner.runner.request.prepare import prepare_spec
@@ -64,14 +64,16 @@ def prepare_shell(request: ShellRequest, ask: Ask | None = None) -> PreparedShel
     `prepare_replay`. Raises InputError and NotReadyError."""
     asked = Settings.load()
     spec, recorded = _asked_for(request, asked.require_home())
-    spec = bounded(spec, request.network, request.near)
+    spec = bounded(within_defaults(spec, recorded) if recorded else spec, request.network, request.near)
     limits = spec.limits.model_copy(update={"timeout_s": LIFETIME_S, "idle_s": LIFETIME_S})
     spec = spec.model_copy(update={"limits": limits})
     user = user_variables(request.options.env_file)
     spec, granted = grant_recorded(spec, request.secrets, user)
     options = replace(request.options, sandbox=request.options.sandbox or (recorded.sandbox if recorded else _usual()))
-    trust = Trust(TrustStore(asked.data), options.trust, ask)
-    run = prepare_spec(spec, options, user.all(), asked, granted, trust, strict_snapshot=True, starts_agent=False)
+    trust, told = Trust(TrustStore(asked.data), options.trust, ask), about_limits(recorded) if recorded else ()
+    run = prepare_spec(
+        spec, options, user.all(), asked, granted, trust, strict_snapshot=True, starts_agent=False, warnings=told
+    )
     return PreparedShell(run, recorded.trajectory_id if recorded else new_trajectory_id(), recorded)
 
 
@@ -115,6 +117,8 @@ def open_shell_sandbox(prepared: PreparedShell, report: Report) -> Iterator["She
     entry = Entry(backend.name, engine=backend.engine_url)
     with Claim(run.settings.data, new_trajectory_id(), entry) as claim, unpacked(spec.inputs) as inputs:
         ready = None
+        for warning in run.warnings:
+            report(warning)
         try:
             ready = backend.prepare(spec, run.agent, claim, report, lambda _: None, run.trust.require_snapshot)
             sandbox, recorded = ready.sandbox, prepared.recorded

@@ -28,7 +28,7 @@ from runbook_runner.runner.cancellation import Cancellation
 from runbook_runner.runner.judge.access import judge_access
 from runbook_runner.runner.judge.choose import judge_upstream, wanted_judge, warn_of_itself
 from runbook_runner.runner.replay.recorded_run import RecordedRun, read_recorded_run
-from runbook_runner.runner.request.limits import read_limits
+from runbook_runner.runner.request.limits import limits_of_stranger, read_limits
 from runbook_runner.runner.request.secrets import provider_keys, redactor_for
 from runbook_runner.runner.request.variables import user_variables
 from runbook_runner.sandbox.paths import app_restorer
@@ -138,7 +138,8 @@ def _judging(
 ) -> Iterator[Judge]:
     had = {name: environ[name] for each in (run, other) if each for name in each.secrets if environ.get(name)}
     redactor = redactor_for(run.spec, environ, upstream.secret_values(), had)
-    cassette = Cassette(calls.folder, redactor, Settings.load().record_mode, most_bytes=run.spec.limits.disk_bytes)
+    most = (run.spec.limits if run.is_made_here else limits_of_stranger(run.spec.limits)).disk_bytes
+    cassette = Cassette(calls.folder, redactor, Settings.load().record_mode, most_bytes=most)
     task, to_app, cancellation = run.spec.mission, app_restorer(run.app), Cancellation()
     with judge_access(upstream, choice, cassette, task, to_app, limits, calls, cancellation) as judge:
         yield judge

@@ -27,7 +27,7 @@ from runbook_runner.core.events import (
     ToolCalled,
     ToolReturned,
 )
-from runbook_runner.core.files import is_link, read_stream
+from runbook_runner.core.files import is_file, read_stream
 from runbook_runner.core.spec import Limits
 from runbook_runner.core.text import last_line
 from runbook_runner.evaluation.entries import Check, read_entries
@@ -36,7 +36,9 @@ from runbook_runner.runner.optimize.quoted import one_line
 from runbook_runner.runner.outcome import Outcome
 from runbook_runner.sandbox.paths import app_restorer
 from runbook_runner.trajectory.fold import fold
-from runbook_runner.trajectory.folders import MOST_SPEC_BYTES, RESULTS, SPEC_FILE, TRAJECTORIES
+from runbook_runner.trajectory.folders import EVENTS_FILE, MOST_SPEC_BYTES, RESULTS, SPEC_FILE
+from runbook_runner.trajectory.index.index import with_index
+from runbook_runner.trajectory.index.names import folder_of
 from runbook_runner.trajectory.models import RunbookOutputs
 from runbook_runner.trajectory.store import read_events
 
@@ -108,21 +110,14 @@ class Shown:
 
 
 def newest(home: Path, collection: str, task: str, last: int) -> list[Path]:
-    """The trajectory folders of a task's last runs. Raises InputError for names that can't be."""
+    """The trajectory folders of a task's last runs, without those that came with the home. Raises InputError for names
+    that can't be."""
     for name in (collection, task):
         if not ids.is_name(name):
             raise InputError(f"{name!r} can't be the name of a collection or a task.", hint=ids.NAME_HINT)
-    parent = home / TRAJECTORIES / collection / task
-    found = [] if is_link(parent) or not parent.is_dir() else [path for path in parent.iterdir() if not is_link(path)]
-    dated = sorted((created, path) for path in found if (created := _created(path)))
-    return [path for _, path in dated[-last:]]
-
-
-def _created(folder: Path) -> str | None:
-    try:
-        return next((recorded.ts for recorded in read_events(folder)), None)
-    except InputError:
-        return None
+    where, order = "is_own = 1 AND collection = ? AND task = ?", "dated DESC, folder DESC"
+    rows = with_index(home, lambda index: index.rows(where, (collection, task), order, last))
+    return [folder for row in reversed(rows) if is_file((folder := folder_of(home, row)) / EVENTS_FILE)]
 
 
 def read_shown(folder: Path, criteria: Criteria) -> Shown:

@@ -21,6 +21,7 @@ from runbook_runner.runner.recovery.claims import is_alive
 from runbook_runner.runner.replay.cassette import CassetteReplay, Then, check_on_miss
 from runbook_runner.runner.replay.recorded_run import RecordedRun, read_recorded_run
 from runbook_runner.runner.request.inputs import with_kept_inputs
+from runbook_runner.runner.request.limits import limits_of_stranger, lowered_by
 from runbook_runner.runner.request.prepare import prepare_spec
 from runbook_runner.runner.request.prepared_run import PreparedRun
 from runbook_runner.runner.request.project_bounds import limits_within_bounds, within_bounds
@@ -89,7 +90,7 @@ def prepare_replay(request: ReplayRequest, ask: Ask | None = None) -> PreparedRu
     spec = of_document(recorded, document, near) if document else pinned(recorded)
     spec = with_kept_inputs(spec, recorded.folder, near)
     policy = request.network or (_offline_policy(spec, near) if request.options.offline else None)
-    spec = bounded(spec, policy, near)
+    spec = bounded(within_defaults(spec, recorded), policy, near)
     user = user_variables(request.options.env_file)
     spec, granted = grant_recorded(spec, request.secrets, user)
     # A replay needs no secrets: the cassette has their marks, and so has the sandbox.
@@ -102,7 +103,11 @@ def prepare_replay(request: ReplayRequest, ask: Ask | None = None) -> PreparedRu
         asked,
         Granted({**stand_ins, **granted.values}),
         Trust(TrustStore(asked.data), request.options.trust, ask),
-        warnings=(*about_sandbox(recorded, request.options.sandbox), *_about_network(recorded, spec, request)),
+        warnings=(
+            *about_sandbox(recorded, request.options.sandbox),
+            *about_limits(recorded),
+            *_about_network(recorded, spec, request),
+        ),
         script=request.script,
         replay=replay,
         answers_from=str(recorded.cassette),
@@ -118,6 +123,23 @@ def about_sandbox(recorded: RecordedRun, asked: str | None) -> tuple[str, ...]:
         f"It was recorded in the sandbox {recorded.backend}, which isolates nothing and is used only when you type "
         f"--sandbox {recorded.backend}.",
     )
+
+
+def within_defaults(spec: RunSpec, recorded: RecordedRun) -> RunSpec:
+    """The spec of a recorded run. One that this machine has not made takes no more of it than any runbook."""
+    if recorded.is_made_here:
+        return spec
+    return spec.model_copy(update={"limits": limits_of_stranger(spec.limits)})
+
+
+def about_limits(recorded: RecordedRun, typed: Iterable[str] = ()) -> tuple[str, ...]:
+    """The warning that limits of a recorded run are lowered. typed: those that its user has set, which hold."""
+    if recorded.is_made_here:
+        return ()
+    told = lowered_by(recorded.spec.limits, limits_of_stranger(recorded.spec.limits), typed)
+    if not told:
+        return ()
+    return (f"This machine has not made this recording, whose limits were lowered to the defaults: {', '.join(told)}.",)
 
 
 def _offline_policy(spec: RunSpec, near: Iterable[Path]) -> Policy:

@@ -33,6 +33,7 @@ from runbook_runner.runner.request.valid_spec import require_valid_spec
 from runbook_runner.sandbox.backends import BACKENDS
 from runbook_runner.trajectory.folders import MOST_SPEC_BYTES, SPEC_FILE, TRAJECTORIES
 from runbook_runner.trajectory.index.names import find_folder
+from runbook_runner.trajectory.index.own_runs import is_made_here
 from runbook_runner.trajectory.store import read_events, require_no_links
 
 MODEL_FOLDER = "model"
@@ -77,6 +78,8 @@ class RecordedRun:
     """How many, recorded in the cassette or not."""
     answers: int
     """How many of them a model answered."""
+    is_made_here: bool
+    """This user's machine has made it, and its spec is the one of then."""
 
     @property
     def sandbox(self) -> str | None:
@@ -145,6 +148,7 @@ def read_recorded_run(home: Path, name: str, near: Iterable[Path] = ()) -> Recor
         tool_calls=tuple(event for event in seen if isinstance(event, ToolCalled)),
         model_calls=sum(isinstance(event, ModelCalled) and event.asker == "agent" for event in seen),
         answers=answers_in(seen),
+        is_made_here=is_made_here(folder, settings.user_data()),
     )
 
 

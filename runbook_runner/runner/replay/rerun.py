@@ -16,7 +16,13 @@ from runbook_runner.runbook.parts.steps import step_blocks
 from runbook_runner.runner.checks.sources import GitSource, kept_sources, plan_sources
 from runbook_runner.runner.environment.images import check_image
 from runbook_runner.runner.judge.choose import choose_judge
-from runbook_runner.runner.replay.prepare import about_sandbox, bounded, of_document, pinned
+from runbook_runner.runner.replay.prepare import (
+    about_sandbox,
+    bounded,
+    of_document,
+    pinned,
+    within_defaults,
+)
 from runbook_runner.runner.replay.recorded_run import RecordedRun, read_recorded_run
 from runbook_runner.runner.request.choices import choose
 from runbook_runner.runner.request.inputs import with_kept_inputs
@@ -108,7 +114,7 @@ def _changed(recorded: RecordedRun, request: RunRequest, environ: dict[str, str]
         spec = of_document(recorded, _document(recorded), request.near, request.parameters)
     spec = _chosen(spec, request, environ)
     policy = request.network or ("allowlist" if request.allow_hosts else None)
-    spec = bounded(spec, policy, request.near)
+    spec = bounded(within_defaults(spec, recorded), policy, request.near)
     if request.allow_hosts:
         if policy != "allowlist":
             raise InputError(f"--allow-host has no meaning with --network {policy}.", hint="Use --network allowlist.")

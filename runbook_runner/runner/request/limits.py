@@ -1,6 +1,6 @@
 """Runner: the limits of a run, from what a person writes: options, a runbook's settings, a project's."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -23,6 +23,17 @@ LIMITS: Final = {
     "max_calls": "max_calls",
 }
 """The name that a person writes → the field of `Limits`."""
+
+_OF_MACHINE: Final = {
+    "cpus": "cores",
+    "memory_bytes": "memory",
+    "pids": "processes",
+    "open_files": "open files",
+    "disk_bytes": "disk",
+    "results_bytes": "size of results",
+    "results_files": "files of results",
+}
+"""What a run may take of the machine → what people call it."""
 
 
 def read_limits(given: Mapping[str, Any], where: str | None = None) -> Limits:
@@ -52,6 +63,22 @@ def lower(limits: Limits, to: Limits) -> Limits:
     now = {field: getattr(limits, field) for field in _set_in(to)}
     most = {field: value if now[field] is None else min(value, now[field]) for field, value in _set_in(to).items()}
     return limits.model_copy(update=most)
+
+
+def limits_of_stranger(limits: Limits) -> Limits:
+    """Those of a recording that this machine has not made: it takes no more of the machine than any runbook. Time and
+    money are limited as it says, for a runbook sets these, too."""
+    return lower(limits, Limits.model_validate({field: getattr(Limits(), field) for field in _OF_MACHINE}))
+
+
+def lowered_by(limits: Limits, to: Limits, typed: Iterable[str] = ()) -> tuple[str, ...]:
+    """What of the machine the second gives less of, for people. typed: fields that are left out."""
+    less = (field for field in _OF_MACHINE if getattr(to, field) < getattr(limits, field) and field not in typed)
+    return tuple(f"{_OF_MACHINE[field]} {_shown(field, getattr(to, field))}" for field in less)
+
+
+def _shown(field: str, value: float) -> str:
+    return f"{int(value) >> 20}M" if field.endswith("_bytes") else f"{value:g}"
 
 
 def _set_in(limits: Limits) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Trajectory, imports: writes the folder of a run that was recorded elsewhere: whole, or not at all."""
 
+import hashlib
 import io
 import os
 from collections import Counter
@@ -25,6 +26,7 @@ from runbook_runner.trajectory.folders import (
     AGENT,
     EVENTS_FILE,
     INPUTS,
+    JUDGE,
     RESULTS,
     TRAJECTORIES,
     TRAJECTORY_FILE,
@@ -33,7 +35,8 @@ from runbook_runner.trajectory.folders import (
 from runbook_runner.trajectory.imports.aside import alone, aside, tidy
 from runbook_runner.trajectory.imports.imported import Timed
 from runbook_runner.trajectory.imports.places import NOT_OF_RUNS, inner_path, is_of_run
-from runbook_runner.trajectory.overlay import locked
+from runbook_runner.trajectory.index.own_runs import Note, add_note, place_of
+from runbook_runner.trajectory.overlay import LABELS_FILE, locked
 from runbook_runner.trajectory.redacted import redacted
 from runbook_runner.trajectory.store import read_events, write_fold
 
@@ -64,6 +67,7 @@ def record_imported(
     without_time: str | None = None,
     on_replace: Callable[[str], None] | None = None,
     note: Callable[[str], None] = lambda _: None,
+    pulled_from: str = "",
 ) -> Path:
     """Writes a trajectory folder from events that have times of their own; returns it.
 
@@ -75,6 +79,7 @@ def record_imported(
     trajectory_id: `None` makes a new one. replace: an import of this id in this task makes way, if it has no more than
     what comes in its place. without_time: the time of events that have none; `None`: now. on_replace: is told where
     the one that made way was recorded. note: is told, in sentences, what is left out; the log tells it as well.
+    pulled_from: of a run that was pulled, the platform and the run there.
 
     Raises InputError for names that can't be, for an id that is in use, and for more than the bounds above;
     RecordingError when the disk refuses. Nothing is left behind then.
@@ -102,6 +107,7 @@ def record_imported(
                     _require_no_less(folder, target)
                     if on_replace:
                         on_replace(_origin(target) or "")
+                _note(home, data, folder, target, pulled_from)
                 place.put_in_place()
             for sentence in left_out:
                 note(sentence)
@@ -112,6 +118,28 @@ def record_imported(
             hint="Nothing was imported. Make room, or set RUNBOOK_HOME to a folder you may write to.",
         ) from error
     return target
+
+
+def _note(home: Path, data: Path, folder: Path, target: Path, pulled_from: str) -> None:
+    """Keeps in mind that this user has brought the run, which is not in its place yet."""
+    inode, digest = folder.lstat().st_ino, content_digest(folder) if pulled_from else ""
+    note = Note(place_of(target), inode, "pull" if pulled_from else "import", digest, pulled_from)
+    add_note(home, data, note)
+
+
+def content_digest(folder: Path) -> str:
+    """SHA-256 of all that was brought, without what is said of it later: labels, a status, verdicts of judges. Raises
+    InputError, OSError."""
+    digest = hashlib.sha256()
+    for path in files_below(folder, most=MOST_RECORDED):
+        name = path.relative_to(folder)
+        if name.parts[0] not in (TRAJECTORY_FILE, LABELS_FILE, JUDGE):
+            digest.update(f"{str(name)!a}\0".encode())
+            with open_regular(path) as file:
+                while block := file.read(1 << 20):
+                    digest.update(hashlib.sha256(block).digest())
+            digest.update(b"\0")
+    return digest.hexdigest()
 
 
 def _require_names(collection: str, task: str, trajectory_id: str | None) -> None:

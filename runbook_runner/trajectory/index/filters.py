@@ -14,7 +14,7 @@ from runbook_runner.trajectory.outcome import DAMAGED, FAILED, OUTCOMES, STATUSE
 
 VERDICTS: Final = ("pass", "fail", "none")
 SORTS: Final = {
-    "created": "created",
+    "created": "dated",
     "updated": "updated",
     "status": "status",
     "verdict": "verdict",
@@ -90,7 +90,7 @@ class Filters:
                 add(f"({' OR '.join(_like(column, name) for name in names)})", *map(_pattern, names))
         for sign, moment, option in ((">=", self.since, "--since"), ("<", self.before, "--before")):
             if moment:
-                add(f"created {sign} ?", moment_of(moment, option))
+                add(f"dated {sign} ?", moment_of(moment, option))
         return " AND ".join(parts), values
 
     def hint(self, index: Index) -> str | None:

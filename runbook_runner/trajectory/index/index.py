@@ -1,8 +1,11 @@
 """Trajectory, index: an SQLite file in the user's data folder, brought up to date at each use.
 
-It is never believed: task folders whose time is not the known one are listed again, runs that were not over are looked
-at again, and rows are held against their files before they are shown. One that is missing, damaged or of another
-version is made again; where it can't be written, one in memory does."""
+It is never believed. At each use task folders that have changed are listed again: their times, that of the last change
+of the folder itself among them, which nobody can set, and their inode are compared, and so are those of the runs in
+them. Runs that were not over, and the newest NEWEST of all, are held against their files, and so is every row before it
+is shown. So of all runs a file that was written anew (as this program writes) is seen at once; one that was changed in
+its place is seen in the newest runs and in each row that is shown, but a filter goes by what an older one said before.
+An index that is missing, damaged or of another version is made again; where it can't be written, one in memory does."""
 
 import hashlib
 import os
@@ -18,26 +21,31 @@ from runbook_runner.core.disk.private import private_folder, private_opener
 from runbook_runner.core.errors import NotReadyError
 from runbook_runner.core.settings import user_data
 from runbook_runner.trajectory.folders import TRAJECTORIES
-from runbook_runner.trajectory.index.rows import RACY_NS, Read, Row, read_row, stamp_of
+from runbook_runner.trajectory.index.own_runs import known_since
+from runbook_runner.trajectory.index.rows import Read, Row, is_fresh, read_row, stamp_of, times_of
 
 FOLDER: Final = "index"
-_VERSION = 4
+NEWEST: Final = 1000
+_VERSION = 5
 _PATIENCE_S = 5.0
 _BATCH = 2000
 _TIMES = 5  # that rows which change while they are read are read again
 _COLUMNS = ", ".join(Row._fields)
 _SCHEMA = f"""
-CREATE TABLE tasks (path TEXT PRIMARY KEY, mtime_ns INTEGER, racy INTEGER) WITHOUT ROWID;
+CREATE TABLE tasks (path TEXT PRIMARY KEY, times TEXT, racy INTEGER) WITHOUT ROWID;
+CREATE TABLE own (folder TEXT, inode TEXT, PRIMARY KEY (folder, inode)) WITHOUT ROWID;
+CREATE TABLE own_read (inode TEXT, end INTEGER);
 CREATE TABLE runs ({_COLUMNS}, PRIMARY KEY (folder));
 CREATE TABLE labels (folder TEXT, key TEXT, value TEXT, PRIMARY KEY (folder, key)) WITHOUT ROWID;
-CREATE INDEX by_created ON runs (created, folder, outcome);
-CREATE INDEX by_task ON runs (collection, task, mtime_ns, id);
+CREATE INDEX by_created ON runs (dated, folder, outcome);
+CREATE INDEX by_task ON runs (collection, task, times, id);
 CREATE INDEX by_id ON runs (id);
-CREATE INDEX by_status ON runs (status, created);
-CREATE INDEX by_outcome ON runs (outcome, created);
-CREATE INDEX by_model ON runs (model, created);
-CREATE INDEX by_agent ON runs (agent, created);
-CREATE INDEX by_name ON runs (task, collection, created);
+CREATE INDEX by_status ON runs (status, dated);
+CREATE INDEX by_outcome ON runs (outcome, dated);
+CREATE INDEX by_model ON runs (model, dated);
+CREATE INDEX by_agent ON runs (agent, dated);
+CREATE INDEX by_name ON runs (task, collection, dated);
+CREATE INDEX by_own ON runs (is_own, dated, folder, outcome);
 CREATE INDEX by_unsettled ON runs (unsettled) WHERE unsettled;
 CREATE INDEX by_label ON labels (key, value, folder);
 PRAGMA user_version = {_VERSION};
@@ -61,11 +69,12 @@ def index_path(home: Path, data: Path) -> Path:
 def with_index(home: Path, use: Callable[["Index"], _Found], data: Path | None = None) -> _Found:
     """Returns what `use` says of the index of a home, brought up to date. It is called again with another index when
     the first turns out to be damaged."""
-    path = index_path(home, data or user_data())
+    data = data or user_data()
+    path = index_path(home, data)
     for tried in range(2):
         try:
             with _opened(path) as database, closing(database):
-                index = Index(home, database)
+                index = Index(home, database, data)
                 index.refresh()
                 return use(index)
         except (sqlite3.Error, NotReadyError, OSError) as error:
@@ -74,7 +83,7 @@ def with_index(home: Path, use: Callable[["Index"], _Found], data: Path | None =
             remove_index(path)
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as database:
         database.executescript(_SCHEMA)
-        index = Index(home, database)
+        index = Index(home, database, data)
         index.refresh()
         return use(index)
 
@@ -144,34 +153,51 @@ def _transaction(database: sqlite3.Connection) -> Iterator[None]:
 class Index:
     """The runs of one home."""
 
-    def __init__(self, home: Path, database: sqlite3.Connection):
+    def __init__(self, home: Path, database: sqlite3.Connection, data: Path):
+        """data: the user's data folder."""
         self.top = str(home / TRAJECTORIES)
-        self._database = database
+        self._home, self._database, self._data = home, database, data
 
     # --- keeping it true ---------------------------------------------------------------------------------------------
 
     def refresh(self) -> None:
         """Raises sqlite3.Error."""
-        known = {path: (mtime, racy) for path, mtime, racy in self._database.execute("SELECT * FROM tasks")}
+        known = {path: (times, racy) for path, times, racy in self._all("SELECT * FROM tasks")}
         found = dict(_tasks(self.top))
         for path in known.keys() - found.keys():
             self._forget_task(path)
-        for path, mtime_ns in found.items():
-            if known.get(path) != (mtime_ns, 0):
-                self._list(path, mtime_ns)
-        self._look_again(folder for (folder,) in self._all("SELECT folder FROM runs WHERE unsettled"))
+        for path, times in found.items():
+            if known.get(path) != (times, 0):
+                self._list(path, times)
+        self._look_again()
+        self._read_own()  # last: a run is noted before there is anything to list
 
-    def _list(self, path: str, mtime_ns: int) -> None:
+    def _list(self, path: str, times: str) -> None:
         """Takes the runs of a task folder anew, as far as their own folders have changed."""
         now = time.time_ns()
         there = dict(_runs(f"{self.top}/{path}"))
         collection, task = path.split("/")
-        rows = self._all("SELECT id, mtime_ns FROM runs WHERE collection = ? AND task = ?", (collection, task))
-        known = dict(rows)
+        known = dict(self._all("SELECT id, times FROM runs WHERE collection = ? AND task = ?", (collection, task)))
         self._forget(f"{path}/{name}" for name in known.keys() - there.keys())
-        self._read([f"{path}/{name}" for name, mtime in there.items() if known.get(name) != mtime])
-        racy = int(mtime_ns > now - RACY_NS)
-        self._database.execute("INSERT OR REPLACE INTO tasks VALUES (?, ?, ?)", (path, mtime_ns, racy))
+        self._read([f"{path}/{name}" for name, times in there.items() if known.get(name) != times])
+        racy = int(is_fresh(times, now))
+        self._database.execute("INSERT OR REPLACE INTO tasks VALUES (?, ?, ?)", (path, times, racy))
+
+    def _read_own(self) -> None:
+        """Takes over what was noted of own runs since the last time."""
+        inode, end = next(iter(self._all("SELECT inode, end FROM own_read")), ("0", 0))
+        known = known_since(self._home, self._data, int(inode), end)
+        if (known.inode, known.end) == (int(inode), end):
+            return
+        with self._writing():
+            if known.begin == 0:  # it is another file
+                self._database.execute("DELETE FROM own")
+                self._database.execute("UPDATE runs SET is_own = 0")
+            pairs = [(note.folder, str(note.inode)) for note in known.notes]
+            self._database.executemany("INSERT OR IGNORE INTO own VALUES (?, ?)", pairs)
+            self._database.executemany("UPDATE runs SET is_own = 1 WHERE folder = ? AND inode = ?", pairs)
+            self._database.execute("DELETE FROM own_read")
+            self._database.execute("INSERT INTO own_read VALUES (?, ?)", (str(known.inode), known.end))
 
     def _read(self, folders: Sequence[str]) -> None:
         for begin in range(0, len(folders), _BATCH):
@@ -183,6 +209,8 @@ class Index:
             self._delete(folders)
             marks = ", ".join("?" * len(Row._fields))
             self._database.executemany(f"INSERT OR REPLACE INTO runs VALUES ({marks})", (read.row for read in found))
+            own = "UPDATE runs SET is_own = (folder, inode) IN (SELECT folder, inode FROM own) WHERE folder = ?"
+            self._database.executemany(own, ((read.row.folder,) for read in found))
             pairs = ((read.row.folder, key, value) for read in found for key, value in read.labels.items())
             self._database.executemany("INSERT OR REPLACE INTO labels VALUES (?, ?, ?)", pairs)
 
@@ -208,17 +236,16 @@ class Index:
         with _transaction(self._database):
             yield
 
-    def _look_again(self, folders: Iterable[str]) -> bool:
-        """Reads the runs again whose files are not as they were; returns whether there are any."""
-        changed = []
-        for folder in folders:
-            rows = self._all("SELECT stamp, mtime_ns, status FROM runs WHERE folder = ?", (folder,))
-            stamp, mtime_ns, status = rows[0] if rows else ("", 0, None)
-            settled = status not in ("running", "pending") and mtime_ns <= time.time_ns() - RACY_NS
-            if settled or stamp != stamp_of(f"{self.top}/{folder}"):
+    def _look_again(self) -> None:
+        """Reads the runs again that were not over, and the newest, where their files are not as they were."""
+        changed, now = [], time.time_ns()
+        newest = f"SELECT folder FROM runs ORDER BY dated DESC, folder DESC LIMIT {NEWEST}"
+        sql = f"SELECT folder, stamp, times, status, unsettled FROM runs WHERE unsettled OR folder IN ({newest})"
+        for folder, stamp, times, status, unsettled in self._all(sql):
+            is_over = bool(unsettled) and status not in ("running", "pending") and not is_fresh(times, now)
+            if is_over or stamp != stamp_of(f"{self.top}/{folder}"):
                 changed.append(folder)
         self._read(changed)
-        return bool(changed)
 
     # --- asking it ---------------------------------------------------------------------------------------------------
 
@@ -252,18 +279,18 @@ class Index:
         return self._database.execute(sql, values).fetchall()
 
 
-def _tasks(top: str) -> Iterator[tuple[str, int]]:
-    """`collection/task` → the time of that folder. No link is followed."""
+def _tasks(top: str) -> Iterator[tuple[str, str]]:
+    """`collection/task` → the times of that folder. No link is followed."""
     for collection in _folders(top):
         for task in _folders(collection.path):
             with suppress(OSError):
-                yield f"{collection.name}/{task.name}", task.stat(follow_symlinks=False).st_mtime_ns
+                yield f"{collection.name}/{task.name}", times_of(task.stat(follow_symlinks=False))
 
 
-def _runs(path: str) -> Iterator[tuple[str, int]]:
+def _runs(path: str) -> Iterator[tuple[str, str]]:
     for run in _folders(path):
         with suppress(OSError):
-            yield run.name, run.stat(follow_symlinks=False).st_mtime_ns
+            yield run.name, times_of(run.stat(follow_symlinks=False))
 
 
 def _folders(path: str) -> Iterator["os.DirEntry[str]"]:

@@ -21,16 +21,17 @@ from runbook_runner.trajectory.index.rows import Row
 from runbook_runner.trajectory.outcome import FAILED
 from runbook_runner.trajectory.overlay import LABELS_FILE
 
-_SPECIAL: Final = {"@last": "1", "@last-failed": outcome_in(len(FAILED))}
+_SPECIAL: Final = {"@last": "is_own = 1", "@last-failed": f"is_own = 1 AND {outcome_in(len(FAILED))}"}
 _FILES: Final = (TRAJECTORY_FILE, EVENTS_FILE, SPEC_FILE, MISSION_FILE, LABELS_FILE)
 _SHORTEST = 3
 _MOST_TOLD = 20
-_LATEST = "created DESC, folder DESC"
+_LATEST = "dated DESC, folder DESC"
 
 
 def find_folder(home: Path, name: str) -> Path:
     """A trajectory's folder. name: that folder or a file that this program has written into it, an id or its first
-    characters, `COLLECTION/TASK/ID`, `@last` or `@last-failed`. Raises InputError."""
+    characters, `COLLECTION/TASK/ID`, `@last` or `@last-failed`, which never are runs that came with the
+    folder. Raises InputError."""
     if "\0" not in name:
         path = Path(name)
         path = path.parent if path.name in _FILES and is_file(path) else path
@@ -60,11 +61,14 @@ def _special(home: Path, name: str) -> Path:
     with_log = (path for row in rows if is_file((path := folder_of(home, row)) / EVENTS_FILE))
     if latest := next(with_log, None):
         return latest
+    others = with_index(home, lambda index: index.count("NOT is_own", ()))
+    which = "run of yours" if others else "run"
     if name == "@last-failed":
-        said = f"No run in {home} has ended with FAIL, ERROR or CANCELLED."
+        said = f"No {which} in {home} has ended with FAIL, ERROR or CANCELLED."
     else:
-        said = f"No run is recorded yet in {home}."
-    raise UnknownTrajectoryError(said, hint=_where(home))
+        said = f"No {which} is recorded yet in {home}."
+    hint = f"Name a run that came with the folder by its id. {_where(home)}" if others else _where(home)
+    raise UnknownTrajectoryError(said, hint=hint)
 
 
 def _where(home: Path) -> str:

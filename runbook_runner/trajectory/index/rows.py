@@ -5,9 +5,11 @@ import json
 import os
 import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from runbook_runner.core.clock import iso, now_iso
 from runbook_runner.core.disk.links import open_regular
 from runbook_runner.core.text import encodable
 from runbook_runner.trajectory.folders import EVENTS_FILE, TRAJECTORY_FILE
@@ -45,6 +47,9 @@ class Row(NamedTuple):
     agent: str | None
     model: str | None
     created: str | None
+    """As its files say it."""
+    dated: str | None
+    """The same; of a time that has not come yet, when its folder was last changed here: lists are sorted by it."""
     updated: str | None
     seconds: float | None
     tokens: int | None
@@ -55,10 +60,14 @@ class Row(NamedTuple):
     """Why its files can't be read."""
     stamp: str
     """Of the files that this was read from."""
-    mtime_ns: int
-    """Of the trajectory folder."""
+    times: str
+    """Of the trajectory folder, see `times_of`."""
+    inode: str
+    """Of the same; it may be too large for an integer of SQLite."""
     unsettled: int
     """1: it is to be looked at again: it was not over, or had just been changed."""
+    is_own: int = 0
+    """1: this user's machine has made it, or brought it here. Only the index knows."""
 
 
 class Read(NamedTuple):
@@ -79,14 +88,25 @@ def _stamp(path: str) -> str:
         seen = os.lstat(path)
     except OSError:
         return ""
-    return f"{seen.st_mtime_ns}:{seen.st_size}:{seen.st_ino}"
+    return f"{seen.st_mtime_ns}:{seen.st_ctime_ns}:{seen.st_size}:{seen.st_ino}"
+
+
+def times_of(seen: os.stat_result) -> str:
+    """Of a folder: when it was changed, which its owner can set, when the kernel saw that, and which folder it is."""
+    return f"{seen.st_mtime_ns}:{seen.st_ctime_ns}:{seen.st_ino}"
+
+
+def is_fresh(times: str, now_ns: int) -> bool:
+    """times: of `times_of`."""
+    mtime_ns, ctime_ns, _ = map(int, times.split(":"))
+    return max(mtime_ns, ctime_ns) > now_ns - RACY_NS
 
 
 def read_row(top: str, folder: str) -> Read | None:
     """top: the folder of all trajectories. `None` when there is no run: a folder without a log and a trajectory."""
     path = f"{top}/{folder}"
     try:
-        mtime_ns, now = os.lstat(path).st_mtime_ns, time.time_ns()
+        seen, now = os.lstat(path), time.time_ns()
     except OSError:
         return None
     stamp, problem = stamp_of(path), None
@@ -98,11 +118,10 @@ def read_row(top: str, folder: str) -> Read | None:
         body, problem = {}, f"it can't be read: {error.strerror}"
     except _BROKEN:
         body, problem = {}, "its files are damaged"
-    fresh = mtime_ns > now - RACY_NS
     try:
-        return _read(folder, body, problem, stamp, mtime_ns, fresh=fresh)
+        return _read(folder, body, problem, stamp, seen, now)
     except _BROKEN:
-        return _read(folder, {}, "its trajectory.json is not of this program", stamp, mtime_ns, fresh=fresh)
+        return _read(folder, {}, "its trajectory.json is not of this program", stamp, seen, now)
 
 
 def _body(path: Path) -> dict[str, Any]:
@@ -158,7 +177,9 @@ def _last(lines: list[bytes]) -> dict[str, Any]:
     return {}
 
 
-def _read(folder: str, body: dict[str, Any], problem: str | None, stamp: str, mtime_ns: int, *, fresh: bool) -> Read:
+def _read(
+    folder: str, body: dict[str, Any], problem: str | None, stamp: str, seen: os.stat_result, now_ns: int
+) -> Read:
     collection, task, name = folder.split("/")
     params, steps = _object(body.get("init_params")), _object(body.get("steps"))
     step = _object(next(reversed(steps.values()), None))
@@ -166,7 +187,7 @@ def _read(folder: str, body: dict[str, Any], problem: str | None, stamp: str, mt
     usage = _object(outputs.get("usage"))
     status = status_of(body)
     status = status if status in STATUSES else None
-    verdict = _text(outputs.get("verdict"))
+    verdict, created, times = _text(outputs.get("verdict")), _text(body.get("created")), times_of(seen)
     kind, of = _kind(_object(_object(body.get("attributes")).get("params")))
     if status is None and problem is None:
         problem = "it has no status that this version knows"
@@ -184,7 +205,8 @@ def _read(folder: str, body: dict[str, Any], problem: str | None, stamp: str, mt
         score=_score(body),
         agent=_text(params.get("agent")),
         model=_text(params.get("model")),
-        created=_text(body.get("created")),
+        created=created,
+        dated=created if created is None or created <= now_iso() else _changed(seen),
         updated=_text(body.get("updated")),
         seconds=_number(step.get("duration_seconds")),
         tokens=_tokens(usage, kind),
@@ -192,12 +214,18 @@ def _read(folder: str, body: dict[str, Any], problem: str | None, stamp: str, mt
         error=_text(body.get("error")),
         problem=problem,
         stamp=stamp,
-        mtime_ns=mtime_ns,
-        unsettled=int(fresh or status in ("pending", "running")),
+        times=times,
+        inode=str(seen.st_ino),
+        unsettled=int(is_fresh(times, now_ns) or status in ("pending", "running")),
     )
     labels = [label for label in body.get("labels") or () if isinstance(label, dict)][:_MOST_LABELS]
     pairs = ((_text(label.get("key")), _text(str(label.get("value")))) for label in labels)
     return Read(row, {key: value or "" for key, value in pairs if key})
+
+
+def _changed(seen: os.stat_result) -> str:
+    """As the kernel says it, which no archive does."""
+    return iso(datetime.fromtimestamp(seen.st_ctime, UTC))
 
 
 def _tokens(usage: dict[str, Any], kind: str) -> int | None:

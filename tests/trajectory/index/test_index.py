@@ -16,6 +16,8 @@ from runbook_runner.core.errors import InputError
 from runbook_runner.core.events import Event, Recorded, RunFinished, RunStarted
 from runbook_runner.trajectory.index.index import Index, index_path, rebuilt, remove_index, with_index
 from runbook_runner.trajectory.index.names import find_folder
+from runbook_runner.trajectory.index.own_runs import FOLDER as OWN
+from runbook_runner.trajectory.index.own_runs import Note, add_note, note_of
 from runbook_runner.trajectory.index.rows import Row
 from runbook_runner.trajectory.overlay import set_labels, set_status
 from runbook_runner.trajectory.store import write_fold
@@ -35,7 +37,7 @@ def index_file(home: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def add(home: Path) -> Add:
+def add(home: Path, tmp_path: Path) -> Add:
     def write(name: str, *, task: str = "t", status: str | None = "completed", day: int = 1) -> Path:
         folder = home / "trajectories" / "acme" / task / name
         (folder / "agent").mkdir(parents=True)
@@ -60,13 +62,15 @@ def add(home: Path) -> Add:
         (folder / "events.jsonl").write_text("".join(lines))
         if status:
             write_fold(folder)
+        note = Note(f"acme/{task}/{name}", folder.stat().st_ino, "run")
+        add_note(home, tmp_path / "data", note)
         return folder
 
     return write
 
 
 def listed(home: Path, where: str = "1", *values: Any) -> list[Row]:
-    return with_index(home, lambda index: index.rows(where, values, "created, folder", 1000))
+    return with_index(home, lambda index: index.rows(where, values, "dated, folder", 1000))
 
 
 def ids(home: Path, where: str = "1", *values: Any) -> list[str]:
@@ -165,10 +169,9 @@ def test_an_index_that_is_deleted_while_it_is_in_use_harms_nothing(home: Path, a
 
 def test_a_closed_data_folder_costs_only_the_index(home: Path, add: Add, tmp_path: Path) -> None:
     add("aaaa0001")
-    (tmp_path / "data").mkdir()
     (tmp_path / "data").chmod(0o777)
     assert ids(home) == ["aaaa0001"]
-    assert list((tmp_path / "data").iterdir()) == []
+    assert [path.name for path in (tmp_path / "data").iterdir()] == [OWN]
 
 
 def test_a_locked_index_is_read_past(home: Path, add: Add, index_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -311,3 +314,71 @@ def test_a_name_that_no_run_has_is_told(home: Path, add: Add, name: str, said: s
     with pytest.raises(InputError) as caught:
         find_folder(home, name)
     assert said in str(caught.value)
+
+
+def test_own_runs_are_known_whatever_becomes_of_the_index(home: Path, add: Add, index_file: Path) -> None:
+    first, second = add("aaaa0001"), add("aaaa0002", day=2)
+    assert find_folder(home, "@last") == second
+    remove_index(index_file)
+    assert find_folder(home, "@last") == second
+    other = second.with_name("elsewhere")
+    second.rename(other)
+    second.mkdir()
+    for file in ("events.jsonl", "trajectory.json"):
+        (second / file).write_bytes((other / file).read_bytes())
+    assert find_folder(home, "@last") == first
+    add("aaaa0003", day=3)
+    assert find_folder(home, "@last").name == "aaaa0003"
+
+
+@pytest.mark.parametrize("damage", ["torn", "text", "gone", "open to others"])
+def test_what_is_known_of_own_runs_survives_damage(home: Path, add: Add, tmp_path: Path, damage: str) -> None:
+    run = add("aaaa0001")
+    assert find_folder(home, "@last") == run
+    (file,) = (tmp_path / "data" / OWN).iterdir()
+    assert file.stat().st_mode & 0o777 == 0o600
+    if damage == "torn":
+        file.write_bytes(file.read_bytes() + b'{"folder": "acme/t')
+    elif damage == "text":
+        file.write_bytes(b"[1]\nno\n{}\n\xff\n" + file.read_bytes())
+    elif damage == "gone":
+        file.unlink()
+    else:
+        file.parent.chmod(0o777)
+    is_known = damage in ("torn", "text")
+    assert [row.is_own for row in listed(home)] == [int(is_known)]
+    assert (note_of(run, tmp_path / "data") is not None) == is_known
+    file.parent.chmod(0o700)
+    newer = add("aaaa0002", day=2)
+    assert find_folder(home, "@last") == newer
+
+
+def test_a_time_that_has_not_come_yet_is_not_the_latest_for_good(home: Path, add: Add) -> None:
+    ahead = add("aaaa0001")
+    body = json.loads((ahead / "trajectory.json").read_text())
+    (ahead / "trajectory.json").write_text(json.dumps({**body, "created": "2999-01-01T00:00:00.000000Z"}))
+    (row,) = listed(home)
+    assert (row.created, row.dated is not None and row.dated < "2100") == ("2999-01-01T00:00:00.000000Z", True)
+
+
+def test_another_folder_in_the_same_place_is_read_anew(home: Path, add: Add) -> None:
+    """With the very times of the first, as a copy that keeps them has."""
+    first, other = add("aaaa0001"), add("aaaa0002", status="failed", day=2)
+    settle(home)
+    seen = [first.parent.stat(), first.stat()]
+    other.rename(home / "elsewhere")
+    first.rename(other)
+    (home / "elsewhere").rename(first)
+    for folder, times in zip((first.parent, first), seen, strict=True):
+        os.utime(folder, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert ids(home, "status = 'failed'") == ["aaaa0001"]
+
+
+def test_a_filter_sees_what_was_changed_in_its_place(home: Path, add: Add) -> None:
+    folder = add("aaaa0001")
+    settle(home)
+    body = json.loads((folder / "trajectory.json").read_text())
+    (folder / "trajectory.json").write_text(json.dumps({**body, "status": "failed"}))
+    for place in (folder, folder.parent):
+        os.utime(place, (1_700_000_000, 1_700_000_000))
+    assert ids(home, "status = 'failed'") == ["aaaa0001"]

@@ -87,6 +87,7 @@ def row_json(home: Path, row: Row) -> dict[str, Any]:
         "score": row.score,
         "kind": row.kind,
         "of": row.of,
+        "own": bool(row.is_own),
         "parameters": row.params,
         "agent": row.agent,
         "model": row.model,

@@ -26,8 +26,10 @@ The latest first, times in UTC. How it ended is one word, the same as in the sum
 With --json and for --outcome a DEAD run is `running`, and its `alive` is false; `runbook clean` finishes it. The status
 is how the run itself went (completed, failed, cancelled, …) and the verdict what its evaluation found, both as in
 trajectory.json; an import that says nothing of its end has the status unknown. FROM is what a run repeats or goes on
-from: another run, or, of an import, what was imported. - is what is not known. An index in your data folder
-(RUNBOOK_DATA) makes lists fast; it is brought up to date at each use, and `runbook runs reindex` makes it anew.
+from: another run, or, of an import, what was imported; or it says that the run came with this folder, as with a clone:
+you have neither made nor imported it on this machine. Such a run is never @last, and prune leaves it alone. - is what
+is not known. An index in your data folder (RUNBOOK_DATA) makes lists fast; it is brought up to date at each use, and
+`runbook runs reindex` makes it anew.
 
 Exit codes: 0 shown, 2 bad input, 3 RUNBOOK_HOME is not a folder.
 """
@@ -103,6 +105,9 @@ def execute(arguments: argparse.Namespace) -> int:
     for row, _ in rows:
         if row.problem:
             sys.stderr.write(f"warning: {row.id} can't be read: {row.problem}\n")
+    if others := sum(not row.is_own for row, _ in rows):
+        came = f"{counted(others, 'run')} of these came with this folder"
+        sys.stderr.write(f"hint: {came}: @last and `runbook runs prune` leave them out.\n")
     if dead:
         sys.stderr.write(
             "hint: No process of yours runs the dead runs; `runbook clean` collects what they have left.\n"
@@ -159,7 +164,7 @@ def _cells(row: Row, labels: dict[str, str]) -> list[str]:
         told((row.created or "")[:16].replace("T", " ")),
         told(row.seconds, ".1f"),
         told(row.cost_usd, ".4f"),
-        "" if row.kind == "run" else f"{row.kind} of {row.of or 'a recording'}",
+        _from(row),
         row.params,
         told(row.score, ".2f"),
         told(row.agent),
@@ -167,3 +172,9 @@ def _cells(row: Row, labels: dict[str, str]) -> list[str]:
         told(row.tokens, ","),
         " ".join(f"{key}={value}" for key, value in labels.items()),
     ]
+
+
+def _from(row: Row) -> str:
+    if not row.is_own:
+        return "came with this folder"
+    return "" if row.kind == "run" else f"{row.kind} of {row.of or 'a recording'}"

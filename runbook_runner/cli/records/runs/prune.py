@@ -21,9 +21,10 @@ from runbook_runner.trajectory.index.rows import Row
 
 DESCRIPTION = """\
 The latest runs stay: --keep so many of each task, --older-than those of that time, --max-size as many of all as have
-room. A run is removed when one of the given rules says so, and each is named with its age and size. Live runs, runs
-whose end is not recorded, and runs that can't be read are never removed, nor is what the options under "Which runs"
-leave out.
+room. A run is removed when one of the given rules says so, and each is named with its age and size. Only your own runs
+count, those that you have made or imported on this machine: what came with the folder, as with a clone, stays, and so
+does what the options under "Which runs" leave out. Live runs, runs whose end is not recorded, and runs that can't be
+read are never removed.
 
 Exit codes: 0 done, 2 bad input, 3 something can't be removed.
 """
@@ -92,7 +93,7 @@ def _chosen(arguments: argparse.Namespace, settings: Settings, top: Path) -> lis
     most = _bytes(arguments.max_size) if arguments.max_size else None
 
     def found(index: Index) -> tuple[list[Row], str | None]:
-        rows = index.rows(where, values, "created DESC, folder DESC", _ALL)
+        rows = index.rows(f"is_own = 1 AND {where}", values, "dated DESC, folder DESC", _ALL)
         return rows, None if rows else filters.hint(index)
 
     rows, hint = with_index(settings.home, found)

@@ -11,7 +11,9 @@ from runbook_runner.cli.records.runs.common import add_run, folder_of
 from runbook_runner.cli.ui.output import put, put_json
 from runbook_runner.core.errors import ExitCode, InputError
 from runbook_runner.core.events import Recorded
+from runbook_runner.core.settings import user_data
 from runbook_runner.core.text import counted, printable_name
+from runbook_runner.trajectory.index.own_runs import note_of
 from runbook_runner.trajectory.overlay import Overlay, overlay_as_far_as_known
 from runbook_runner.trajectory.store import read_events
 from runbook_runner.trajectory.tree import events_of_step, tree_of
@@ -51,7 +53,8 @@ def execute(arguments: argparse.Namespace) -> int:
     elif arguments.events:
         _print_events(events)
     else:
-        _print_tree(events, arguments, overlay_as_far_as_known(folder))
+        is_own = note_of(folder, user_data()) is not None
+        _print_tree(events, arguments, overlay_as_far_as_known(folder), is_own=is_own)
     return ExitCode.PASS
 
 
@@ -84,7 +87,7 @@ def _width() -> int:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else _PIPE_WIDTH
 
 
-def _print_tree(events: Iterable[Recorded], arguments: argparse.Namespace, overlay: Overlay) -> None:
+def _print_tree(events: Iterable[Recorded], arguments: argparse.Namespace, overlay: Overlay, *, is_own: bool) -> None:
     from runbook_runner.cli.ui.console import make_console  # rich is slow to import, and --raw does without
     from runbook_runner.cli.ui.run_tree import lines_of, node_json, step_lines, tree_json
 
@@ -97,10 +100,10 @@ def _print_tree(events: Iterable[Recorded], arguments: argparse.Namespace, overl
             return
         lines, is_cut = step_lines(node), False
     elif arguments.json:
-        put_json(tree_json(tree, overlay))
+        put_json({**tree_json(tree, overlay), "own": is_own})
         return
     else:
-        lines, is_cut = lines_of(tree, overlay), True
+        lines, is_cut = lines_of(tree, overlay, is_own=is_own), True
     console = make_console()
     if not console.file.isatty():
         console.width = _PIPE_WIDTH

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from runbook_runner.core.settings import Settings
+from runbook_runner.trajectory.index.own_runs import Note, add_note
 from runbook_runner.trajectory.store import write_fold
 
 HELLO = Path(__file__).parents[4] / "examples" / "hello"
@@ -33,6 +34,8 @@ def put(runbook: Any) -> Put:
         folder.mkdir(parents=True)
         (folder / "trajectory.json").write_text(json.dumps(one, indent=1))
         (folder / "events.jsonl").write_bytes((shape.folder / "events.jsonl").read_bytes())
+        note = Note(f"acme/{task}/{number:08x}", folder.stat().st_ino, "run")
+        add_note(runbook.cwd / ".runbook", runbook.data, note)
         return folder
 
     return write
