@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, TextIO
 
 from runbook_runner.core.disk.repository import within_repository
 from runbook_runner.core.errors import InputError, NotReadyError, RunbookError
-from runbook_runner.core.files import is_file, make_folder, rewrite, write_atomically
+from runbook_runner.core.files import is_file, is_folder, make_folder, rewrite, write_atomically
 from runbook_runner.core.text import printable, size_shown
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ def write_new(file: Path, text: str, *, makes_folder: bool = False) -> None:
 def require_place(file: Path, what: str = "report", *, force: bool = True) -> None:
     """Before the work whose report is to be written there: makes its folder. force: a file that is there is replaced.
     Raises InputError."""
-    if file.is_dir():
+    if is_folder(file):
         raise InputError(f"This is a folder, and the {what} is a file.", where=str(file))
     require_new(file, force=force)
     try:
