@@ -11,6 +11,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
+from runbook_runner.core.errors import InputError
+from runbook_runner.core.files import read_found
+
 _MOST_DIGESTED: Final = 64 << 20
 """Larger files are told apart by their size and time."""
 _MOST_TEXT: Final = 5 << 20
@@ -42,12 +45,12 @@ class _State(NamedTuple):
 class Contents:
     def __init__(self) -> None:
         self._states: dict[Path, _State] = {}
-        self._private: frozenset[Path] = frozenset()
+        self._private: frozenset[str] = frozenset()
 
     def follow(self, files: Iterable[Path], private: Collection[Path] = ()) -> None:
         """From now on these count, and no others; those that are new, with what is in them now. private: files whose
         content is not kept."""
-        self._private = frozenset(private)
+        self._private = frozenset(map(os.path.realpath, private))
         known, self._states = self._states, {}
         for path in files:
             self._states[path] = known.get(path) or self._read(path)
@@ -67,18 +70,24 @@ class Contents:
                 found.append(_change(path, before, after))
         return found
 
+    def take(self, files: Iterable[Path]) -> None:
+        """What is in them now is no change."""
+        for path in files:
+            self._states[path] = self._read(path)
+
     def _read(self, path: Path) -> _State:
+        """As a run would: a link out of a clone leads to nothing."""
         mark = _mark(path)
         if not mark:
             return _State()
         if mark[1] > _MOST_DIGESTED:
             return _State(mark, f"{mark}")
         try:
-            raw = path.read_bytes()
-        except OSError:
+            raw = read_found(path, most=_MOST_DIGESTED)
+        except InputError:
             return _State()
         text = None
-        if len(raw) <= min(_MOST_TEXT, _MOST_TEXTS - self._texts()) and path not in self._private:
+        if len(raw) <= min(_MOST_TEXT, _MOST_TEXTS - self._texts()) and os.path.realpath(path) not in self._private:
             with suppress(UnicodeDecodeError):
                 text = raw.decode()
         return _State(mark, hashlib.sha256(raw).hexdigest(), text)

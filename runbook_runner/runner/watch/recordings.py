@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.events import Difference, ModelCalled, Recorded, ReplayDiverged, UsageSum
-from runbook_runner.core.files import is_file
+from runbook_runner.core.files import is_file, read_found
 from runbook_runner.gateway.cassette.cassette import INDEX_FILE
 from runbook_runner.runner.replay.recorded_run import RecordedRun, read_recorded_run
 from runbook_runner.runner.request.prepared_run import PreparedRun
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from runbook_runner.gateway.replay.index import CassetteIndex
 
 _MOST_KEPT: Final = 8
+_MOST_SCRIPT: Final = 10_000_000
 
 
 class _Kept(NamedTuple):
@@ -83,8 +84,8 @@ class Recordings:
         """The digest of the scripts."""
         digest = hashlib.sha256()
         for script in self._scripts:
-            with suppress(OSError):
-                digest.update(hashlib.sha256(script.read_bytes()).digest())
+            with suppress(InputError):
+                digest.update(hashlib.sha256(read_found(script, most=_MOST_SCRIPT)).digest())
         return digest.hexdigest()
 
 

@@ -248,7 +248,7 @@ class Session:
         assert self._running
         self._running.thread.join()
         self._running = None
-        self._contents.changes([path for path in self._used.files if self._is_copied(path)])
+        self._contents.take([path for path in self._used.files if self._is_copied(path)])
         if repeated.error and not isinstance(repeated.error, RunbookError):
             raise repeated.error
         start, self._next = self._next, None

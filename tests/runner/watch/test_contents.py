@@ -5,6 +5,7 @@ from pathlib import Path
 
 from runbook_runner.runner.watch.contents import Contents
 from runbook_runner.runner.watch.parts import lines_of_change, parts_of
+from runbook_runner.runner.watch.recordings import Recordings
 
 
 def test_contents_count_and_not_times(tmp_path: Path) -> None:
@@ -92,3 +93,35 @@ def test_the_touched_sections_are_named_and_secrets_are_not_shown(tmp_path: Path
     file.write_text(BOOK.replace("## Step 1: A\n\na\n\n", "").replace("1.0.0", "2.0.0"))
     (change,) = contents.changes([file])
     assert "Step 1: A" in parts_of(change)
+
+
+def test_what_a_run_would_not_open_or_not_show_is_not_shown(tmp_path: Path) -> None:
+    clone = tmp_path / "clone"
+    (clone / ".git").mkdir(parents=True)
+    (clone / ".git" / "HEAD").write_text("ref: refs/heads/main\n")
+    (clone / ".git" / "objects").mkdir()
+    (clone / ".git" / "refs").mkdir()
+    (clone / ".env").write_text("SHOP=hunter2")
+    (tmp_path / "diary.txt").write_text("of nobody else")
+    files = [clone / name for name in ("a.csv", "b.csv", "c.csv", "d.csv")]
+    for file in files:
+        file.write_text("one")
+    contents = Contents()
+    contents.follow(files, [clone / ".env"])
+    for file in files:
+        file.unlink()
+    for file, target in zip(files, (".env", "../diary.txt", "/dev/zero", ".git/HEAD"), strict=True):
+        file.symlink_to(target)
+    changes = contents.changes(files)
+    assert [change.after for change in changes] == [None] * 4
+    assert [change.kind for change in changes] == ["gone"] * 4
+
+
+def test_a_script_that_has_become_a_device_is_not_read(tmp_path: Path) -> None:
+    script = tmp_path / "model.yaml"
+    script.write_text("- say: Done.")
+    recordings = Recordings(tmp_path, (), script)
+    before = recordings.scripts_now()
+    script.unlink()
+    script.symlink_to("/dev/zero")
+    assert recordings.scripts_now() != before

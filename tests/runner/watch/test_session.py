@@ -50,6 +50,7 @@ class Edge:
         self.events: list[str] = []
         self.results: list[str] = []
         self.fails = False
+        self.at_end: Callable[[], object] = lambda: None
 
     def changed(self, changes: Sequence[Any]) -> None:
         self.told += [f"{change.kind} {change.path.name}" for change in changes]
@@ -76,6 +77,7 @@ class Edge:
         self.told.append(repeated.outcome.trajectory.status)
         file = repeated.outcome.folder / "results" / "out.txt"
         self.results.append(file.read_text() if file.exists() else "")
+        self.at_end()
 
     def waits(self, *, check_only: bool) -> None:
         self.told.append("only checks" if check_only else "waits")
@@ -149,6 +151,15 @@ def test_an_answer_of_the_first_run_holds_for_all_and_each_event_is_told(
     book.write_text(BOOK.replace("{{name}}", "{{other}}"))
     eventually(lambda: edge.told[5:6] == ["changed RUNBOOK.md"] and edge.told[-1] == "waits" and len(edge.told) == 8)
     assert edge.told[6].startswith("refused: ")
+
+
+def test_a_save_in_the_moment_in_which_a_run_ends_is_run(
+    hold: Hold, book: Path, eventually: Callable[..., Any]
+) -> None:
+    _, edge, _ = hold(answers)
+    saves = iter((BOOK.replace("hello", "bye"), BOOK.replace("hello", "welcome")))
+    edge.at_end = lambda: book.write_text(next(saves, book.read_text()))
+    eventually(lambda: edge.results == ["hello Ada\n", "bye Ada\n", "welcome Ada\n"])
 
 
 def test_what_is_missing_at_first_is_raised(hold: Hold, eventually: Callable[..., Any]) -> None:
