@@ -26,10 +26,10 @@ from runbook_runner.runner.replay.rerun import Rerun, prepare_rerun
 from runbook_runner.trajectory.folders import RESULTS
 
 DESCRIPTION = f"""\
-Pulls the run (once: one that is here already is not fetched again), runs its spec here and live, and says "the same",
-or where the two first differ: in the tool calls, the results, or how they end. What the platform has not recorded, and
-what you change with an option, does not count as a difference. The run gets only the secrets that --secret or
---env-file give it. {ABOUT_ACCESS}
+Pulls the run (once: what you have pulled from there, and nobody has changed, is not fetched again), runs its spec here
+and live, and says "the same", or where the two first differ: in the tool calls, the results, or how they end. What the
+platform has not recorded, and what you change with an option, does not count as a difference. The run gets only the
+secrets that --secret or --env-file give it. {ABOUT_ACCESS}
 Exit codes: 0 the same, 1 they differ, 2 bad input (the platform does not have it, an input is missing), 3 the platform
 refuses it, or this machine is not ready (a secret or a key is missing), 4 the agent failed here, 5 a bug, 130
 interrupted.

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 from collections import Counter
 from collections.abc import Callable
@@ -17,9 +18,10 @@ from runbook_runner.core.redaction import Redactor
 from runbook_runner.core.settings import DEFAULT_RESULTS_BYTES, Settings
 from runbook_runner.core.spec import RunSpec
 from runbook_runner.runner.hosted.spec import HostedRun, hosted_run, spec_of
-from runbook_runner.trajectory.folders import EVENTS_FILE, IMPORTED, INPUTS, MISSION_FILE, SPEC_FILE, TRAJECTORIES
-from runbook_runner.trajectory.imports.folder import Content, record_imported, require_free
+from runbook_runner.trajectory.folders import IMPORTED, INPUTS, MISSION_FILE, SPEC_FILE, TRAJECTORIES
+from runbook_runner.trajectory.imports.folder import Content, content_digest, record_imported, require_free
 from runbook_runner.trajectory.imports.hosted import read_hosted
+from runbook_runner.trajectory.index.own_runs import note_of
 
 if TYPE_CHECKING:
     from runbook_runner.client.addresses import RemoteRun
@@ -45,9 +47,9 @@ class Pulled:
 def pull(
     name: str, api: str | None, most: int | None, tell: Tell, *, replace: bool = False, reuse: bool = False
 ) -> Pulled:
-    """name: `COLLECTION/TASK/ID` or an address. most: bytes of all its files. reuse: a run that is here already is not
-    fetched. Raises InputError, PlatformError, RecordingError; what was downloaded until then is kept for the next
-    time."""
+    """name: `COLLECTION/TASK/ID` or an address. most: bytes of all its files. reuse: a run that this user has pulled
+    from there, and that is as it was then, is not fetched again. Raises InputError, PlatformError, RecordingError; what
+    was downloaded until then is kept for the next time."""
     from runbook_runner.client.access import find_access  # imports ssl
     from runbook_runner.client.addresses import parse_run
     from runbook_runner.client.fetch_run import fetch_run
@@ -58,8 +60,10 @@ def pull(
     settings = Settings.load()
     home = settings.require_home()
     target = home / TRAJECTORIES / run.collection / run.task / run.trajectory_id
-    if reuse and (target / IMPORTED).is_dir() and (target / EVENTS_FILE).is_file():
-        return Pulled(run, target, 0, (), (target / SPEC_FILE).is_file(), is_new=False)
+    if reuse and os.path.lexists(target):
+        _require_pulled(settings, target, _source(access.api, run))
+        notes = ("This run was pulled before, and is as it was: it is not fetched again.",)
+        return Pulled(run, target, 0, notes, (target / SPEC_FILE).is_file(), is_new=False)
     require_free(home, target, replace=replace)
     platform = Platform(access)
     digest = hashlib.sha256(f"{access.api} {run}".encode()).hexdigest()[:16]
@@ -73,6 +77,25 @@ def pull(
     except OSError as error:
         raise RecordingError.of(error, downloads) from error
     return pulled
+
+
+def _source(api: str, run: "RemoteRun") -> str:
+    return f"{api} {run}"
+
+
+def _require_pulled(settings: Settings, target: Path, source: str) -> None:
+    """Raises InputError when what is here did not come from there, as when a clone has brought it, or was changed."""
+    note = note_of(target, settings.data)
+    try:
+        if note and (note.how, note.source, note.digest) == ("pull", source, content_digest(target)):
+            return
+    except OSError as error:
+        raise RecordingError.of(error, target) from error
+    raise InputError(
+        "There is a run with this id which you have not pulled from there, or which was changed since.",
+        where=str(target),
+        hint=f"Add --replace to pull it in the place of that one, or remove that: `runbook runs rm {target.name}`.",
+    )
 
 
 def _record(
@@ -110,6 +133,7 @@ def _record(
         redactor=redactor,
         replace=replace,
         note=notes.append,
+        pulled_from=_source(api, run),
     )
     return Pulled(run, folder, len(fetched.files), tuple(notes), spec is not None)
 

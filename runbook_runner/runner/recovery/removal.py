@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from runbook_runner.core.errors import InputError, NotReadyError, RunbookError
+from runbook_runner.core.errors import InputError, NotReadyError
 from runbook_runner.core.files import is_link
-from runbook_runner.runner.recovery.claims import is_alive
+from runbook_runner.runner.recovery.claims import claims_of, is_alive
 from runbook_runner.sandbox.temp_folders import remove_folder
 from runbook_runner.trajectory.index.rows import Row
 from runbook_runner.trajectory.overlay import locked
@@ -62,10 +62,13 @@ def size_of(folder: Path) -> int:
     return total
 
 
-def may_be_pruned(data: Path, folder: Path, row: Row) -> bool:
-    """A run whose end is not known stays: it may be live in the data of another user; so does one that can't be
-    read."""
-    try:
-        return row.status not in ("running", "pending", None) and not is_link(folder) and not is_alive(data, folder)
-    except RunbookError:
-        return False
+def doubt_about_end(data: Path, folder: Path, row: Row | None) -> str | None:
+    """Why a run that is not live here may not be over (another user's process may have it), or not all of it may be in
+    its folder; `None`: it is whole. Raises NotReadyError."""
+    if row is None or row.status in ("running", "pending"):
+        return "its end is not recorded"
+    if row.status is None:
+        return f"its end is not known: {row.problem}"
+    if any(claim.entry and not claim.entry.settled for claim in claims_of(data, folder)):
+        return "its results may still be in its sandbox"
+    return None

@@ -2,6 +2,7 @@
 again here and compared."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,30 @@ def test_an_untouched_run_is_the_same(runbook: Any, server: Any) -> None:
     asked = len(server.requests)
     again = runbook("reproduce", RUN, "--sandbox", "host", "--json", env=server.env)
     assert (again.code, again.json["same"], again.json["first_difference"]) == (0, True, None)
-    assert len(server.requests) == asked  # it is here already
+    assert len(server.requests) == asked
+    assert "it is not fetched again" in again.err
+
+
+@pytest.mark.parametrize("brought", ["by a clone", "changed", "of another platform"])
+def test_only_what_was_pulled_from_there_stands_for_it(runbook: Any, server: Any, brought: str) -> None:
+    pulled = Path(runbook("pull", RUN, "--json", env=server.env).json["path"])
+    assert runbook("runs", "label", pulled, "a=b").code == 0  # is no change of what was pulled
+    assert runbook("reproduce", RUN, "--sandbox", "host", "--dry-run", env=server.env).code == 0
+    env = server.env
+    if brought == "by a clone":
+        pulled.rename(pulled.with_name("elsewhere"))
+        shutil.copytree(pulled.with_name("elsewhere"), pulled)
+        shutil.rmtree(pulled.with_name("elsewhere"))
+    elif brought == "changed":
+        (pulled / "results/output.md").write_text("forged\n")
+    else:
+        env = {**env, "JETTY_API_URL": "http://localhost:1"}
+    ran = runbook("reproduce", RUN, "--sandbox", "host", env=env)
+    assert ran.code == 2, ran.out
+    assert "which you have not pulled from there, or which was changed since" in ran.err
+    if brought != "of another platform":
+        again = runbook("reproduce", RUN, "--sandbox", "host", "--replace", "--json", env=env)
+        assert (again.code, again.json["same"]) == (0, True), again.err
 
 
 def test_a_run_that_gave_something_else_is_told_where_it_first_differs(runbook: Any, server: Any) -> None:

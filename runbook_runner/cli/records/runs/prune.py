@@ -11,10 +11,12 @@ from runbook_runner.cli.records.runs.common import add_filters, filters_of, row_
 from runbook_runner.cli.ui.output import put_json, warn
 from runbook_runner.core.clock import moment, now_iso, seconds_between
 from runbook_runner.core.errors import ExitCode, InputError, RunbookError
+from runbook_runner.core.files import is_link
 from runbook_runner.core.formats.ages import EXAMPLES, moment_of
 from runbook_runner.core.settings import Settings
 from runbook_runner.core.text import counted, printable_name, size_shown
-from runbook_runner.runner.recovery.removal import may_be_pruned, remove_rest, remove_run, size_of
+from runbook_runner.runner.recovery.claims import is_alive
+from runbook_runner.runner.recovery.removal import doubt_about_end, remove_rest, remove_run, size_of
 from runbook_runner.trajectory.folders import TRAJECTORIES
 from runbook_runner.trajectory.index.index import Index, with_index
 from runbook_runner.trajectory.index.rows import Row
@@ -106,7 +108,11 @@ def _chosen(arguments: argparse.Namespace, settings: Settings, top: Path) -> lis
         size += size_of(folder) if most is not None else 0
         goes = (arguments.keep is not None and of_task[task] > arguments.keep) or (most is not None and size > most)
         goes = goes or bool(row.created and row.created < oldest)
-        if goes and _is_time(row.created) and may_be_pruned(settings.data, folder, row):
+        if not goes or is_link(folder) or is_alive(settings.data, folder):
+            continue
+        if doubt := doubt_about_end(settings.data, folder, row):
+            warn(f"{row.id} stays: {doubt}; `runbook runs rm --force {row.id}` removes it")
+        elif _is_time(row.created):
             chosen.append((folder, row))
     return chosen[::-1]
 

@@ -10,13 +10,14 @@ from runbook_runner.cli.ui.output import put_json
 from runbook_runner.core.errors import ExitCode, InputError
 from runbook_runner.core.settings import Settings
 from runbook_runner.runner.recovery.claims import is_alive
-from runbook_runner.runner.recovery.removal import remove_rest, remove_run
+from runbook_runner.runner.recovery.removal import doubt_about_end, remove_rest, remove_run
 from runbook_runner.trajectory.folders import TRAJECTORIES
 from runbook_runner.trajectory.index.rows import read_row
 
 DESCRIPTION = """\
-With all that was recorded of them. A live run is never removed; one whose end is not recorded only with --force, as
-another user's process may still have it. All names are looked up before the first run is removed.
+With all that was recorded of them. A live run is never removed; one whose end is not known, or whose results may still
+be in its sandbox, only with --force: another user's process may have it. All names are looked up before the first run
+is removed.
 
 Exit codes: 0 removed, 2 bad input, 3 a folder can't be removed.
 """
@@ -24,7 +25,7 @@ Exit codes: 0 removed, 2 bad input, 3 a folder can't be removed.
 
 def declare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("runs", nargs="+", metavar="ID", help=RUN_HELP)
-    parser.add_argument("--force", action="store_true", help="Also runs whose end is not recorded; never live ones.")
+    parser.add_argument("--force", action="store_true", help="Also runs whose end is not known; never live ones.")
     add_dry_run(parser, "Show what would be removed; remove nothing.")
     add_json(parser)
 
@@ -59,6 +60,6 @@ def _require_removable(folder: Path, settings: Settings, *, force: bool) -> None
     if is_alive(settings.data, folder):
         raise InputError(f"Run {folder.name} is live.", hint=f"`runbook runs cancel {folder.name}` ends it.")
     read = read_row(str(folder.parents[2]), "/".join(folder.parts[-3:]))
-    if not force and (read is None or read.row.status in ("running", "pending")):
+    if not force and (doubt := doubt_about_end(settings.data, folder, read.row if read else None)):
         hint = "`runbook clean` finishes a run whose process is dead; --force removes it as it is."
-        raise InputError(f"The end of run {folder.name} is not recorded.", hint=hint)
+        raise InputError(f"Run {folder.name} can't be removed: {doubt}.", hint=hint)

@@ -150,6 +150,45 @@ def test_a_run_whose_end_is_not_recorded_needs_force(runbook: Any, ended: Any) -
     assert runbook("runs", "rm", folder.name, "--force").code == 0
 
 
+@pytest.mark.parametrize("damage", ["first line", "status of a newer version"])
+def test_a_run_whose_end_is_not_known_needs_force(runbook: Any, ended: Any, damage: str) -> None:
+    folder = ended()
+    if damage == "first line":
+        (folder / "trajectory.json").unlink()
+        (folder / "events.jsonl").write_text("X" + (folder / "events.jsonl").read_text())
+    else:
+        body = json.loads((folder / "trajectory.json").read_text())
+        (folder / "trajectory.json").write_text(json.dumps({**body, "status": "paused"}))
+    ran = runbook("runs", "rm", folder.name)
+    assert (ran.code, f"Run {folder.name} can't be removed: its end is not known: " in ran.err) == (2, True)
+    pruned = runbook("runs", "prune", "--keep", "0", "--json")
+    assert pruned.json["removed"] == []
+    assert f"`runbook runs rm --force {folder.name}` removes it" in pruned.err
+    assert runbook("runs", "rm", folder.name, "--force").code == 0
+    assert kept(runbook) == []
+
+
+def test_results_that_wait_in_a_sandbox_are_not_given_up(runbook: Any, eventually: Any, tmp_path: Path) -> None:
+    """A killed run with a secret is closed without it, and its results stay where they are."""
+    begun = tmp_path / "begun"
+    text = "---\nagent: shell\nsecrets:\n  demo: {env: DEMO_PASS}\n---\n# Test\n\n## Step 1\n```bash\n"
+    (tmp_path / "RUNBOOK.md").write_text(f"{text}{WAITS.format(begun=begun)}\n```\n")
+    secret = {"DEMO_PASS": "correct-horse"}
+    process = runbook.start("run", ".", "--sandbox", "host", "--secret", "DEMO_PASS", env=secret)
+    eventually(begun.exists)
+    process.kill()
+    process.communicate(timeout=60)
+    assert runbook("clean").code == 3
+    (row,) = runbook("runs", "list", "--json").json["runs"]
+    assert row["status"] == "failed"
+    ran = runbook("runs", "rm", "@last")
+    assert (ran.code, "its results may still be in its sandbox" in ran.err) == (2, True)
+    assert runbook("runs", "prune", "--keep", "0", "--json").json["removed"] == []
+    assert runbook("clean", env=secret).code == 0
+    assert (Path(row["path"]) / "results/out.txt").read_text() == "early\n"
+    assert runbook("runs", "prune", "--keep", "0", "--json").json["removed"] == [row["path"]]
+
+
 def test_runs_go_whole_or_not_at_all(runbook: Any, ended: Any) -> None:
     first, second = ended(), ended()
     ran = runbook("runs", "rm", first.name, "nonesuch")
