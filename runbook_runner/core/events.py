@@ -507,6 +507,7 @@ def _types() -> Mapping[str, type[Event]]:
     return {str(name): known for name, known in named.items()}
 
 
+_LARGEST = (1 << 63) - 1
 _END_OF_TIMES = "2500"
 """Nanoseconds until then fit into 64 bits."""
 
@@ -515,11 +516,16 @@ def parse_line(line: str) -> Recorded | None:
     """One line of `events.jsonl`, which may be a stranger's; `None` when it is torn or not an event. What it holds can
     be written as JSON and UTF-8 and summed, and its time is one of `clock.iso`; what is not one is BEGINNING."""
     try:
-        body = plain_json(json.loads(line))
+        body = plain_json(json.loads(line, parse_int=_bounded))
         seq, ts = int(body.pop("seq")), moment(body.pop("ts")) or BEGINNING
         return Recorded(seq=seq, ts=ts if BEGINNING < ts < _END_OF_TIMES else BEGINNING, event=_event(body))
     except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
         return None
+
+
+def _bounded(text: str) -> int:
+    """Of 64 bits, as databases and other programs take it."""
+    return int(text) if len(text) < 19 else -_LARGEST if text.startswith("-") else _LARGEST
 
 
 def _event(body: dict[str, Any]) -> Event:

@@ -282,7 +282,7 @@ HOSTILE = [
     '"status":18446744073709551616,"seconds":1e308}',
     f'{{"ts":"0001-01-01T00:00:00Z","type":"agent.started","agent":"{HALF}"}}',
     f'{{"ts":1e308,"type":"artifact.collected","kind":"result","path":"results/{HALF}","sandbox_path":"/x","key":"k",'
-    '"size":1,"sha256":"","content_type":"a/b"}',
+    '"size":' + "9" * 400 + ',"sha256":"","content_type":"a/b"}',
     f'{{"ts":null,"type":"tool.called","call_id":"c","name":"n","input":{{"a":{DEEP}}}}}',
     f'{{"ts":{DEEP},"type":"run.finished","status":"failed","error":"{HALF}","seconds":1e400}}',
 ]
