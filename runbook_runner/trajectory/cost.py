@@ -1,6 +1,5 @@
 """Trajectory: the cost of runs, read from their `trajectory.json` alone. Without pydantic, which is slow."""
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -8,12 +7,10 @@ from glob import iglob
 from pathlib import Path
 from typing import Any
 
-from runbook_runner.core.disk.links import open_regular
 from runbook_runner.core.formats.numbers import amount, count
+from runbook_runner.trajectory.overlay import read_summary
 
 TOKENS = ("prompt_tokens", "cache_read_tokens", "cache_write_tokens", "completion_tokens")
-
-_MOST_BYTES = 64 << 20  # a larger file is none of this program's, and is not JSON when it is cut
 
 
 @dataclass(frozen=True)
@@ -69,8 +66,7 @@ def runs(home: Path, since: str | None, broken: list[Path]) -> Iterator[Run]:
     for name in iglob("*/*/*/trajectory.json", root_dir=top):  # noqa: PTH207 - Path.glob raises for a closed folder
         path = top / name
         try:
-            with open_regular(path) as file:
-                body = json.loads(file.read(_MOST_BYTES))
+            body = read_summary(path)
             if since is None or str(body["created"]) >= since:
                 yield from _runs(body, _judged(path.parent))
         except (OSError, ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
@@ -80,8 +76,7 @@ def runs(home: Path, since: str | None, broken: list[Path]) -> Iterator[Run]:
 def _judged(folder: Path) -> Iterator[dict[str, Any]]:
     """What `runbook judge` has found since."""
     for name in iglob("judge/*/judged.json", root_dir=folder):  # noqa: PTH207
-        with open_regular(folder / name) as file:
-            yield json.loads(file.read(_MOST_BYTES))
+        yield read_summary(Path(folder, name))
 
 
 def _runs(body: dict[str, Any], judged: Iterable[dict[str, Any]]) -> Iterator[Run]:

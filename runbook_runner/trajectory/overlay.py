@@ -25,6 +25,8 @@ LABELS_FILE: Final = "labels.json"
 OVERRIDES: Final = ("pending", "completed", "failed", "cancelled", "archived")
 """What a status can be set to; a run itself says that it is running."""
 MOST_BYTES: Final = 64 << 20  # of a trajectory.json: a larger one is not of this program
+_MOST_SUMMARY_BYTES = 16 << 20
+_MOST_SUMMARY_VALUES = 1_000_000  # each takes 100 bytes of memory or so; 20,000 results are 200,000
 _MOST_LABEL_BYTES = 4 << 20
 _MOST_LABELS = 1000
 _MOST_FIRST_LINE = 16 << 20
@@ -130,6 +132,20 @@ def read_trajectory(folder: Path) -> dict[str, Any]:
     except (ArithmeticError, RecursionError, ValueError) as error:
         raise InputError("The trajectory.json is damaged.", where=str(path)) from error
     return overlay_as_far_as_known(folder).over(body)
+
+
+class TooLargeError(ValueError):
+    """A file may be one of this program's, and is too large to be read of each of many runs."""
+
+
+def read_summary(path: Path) -> dict[str, Any]:
+    """The object in a JSON file of one of many runs, which may have come with a clone: what is small on the disk may be
+    a hundred times as large in memory. Raises TooLargeError, OSError, and what JSON from outside can raise."""
+    with open_regular(path) as file:
+        raw = file.read(_MOST_SUMMARY_BYTES + 1)
+    if len(raw) > _MOST_SUMMARY_BYTES or sum(map(raw.count, (b",", b"[", b"{"))) > _MOST_SUMMARY_VALUES:
+        raise TooLargeError(f"its {path.name} is too large")
+    return dict(json.loads(raw))
 
 
 def set_labels(folder: Path, labels: Mapping[str, str], author: str) -> list[dict[str, str]]:

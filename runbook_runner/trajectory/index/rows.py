@@ -14,7 +14,7 @@ from runbook_runner.core.disk.links import open_regular
 from runbook_runner.core.text import encodable
 from runbook_runner.trajectory.folders import EVENTS_FILE, TRAJECTORY_FILE
 from runbook_runner.trajectory.outcome import STATUSES, UNKNOWN, outcome_of, status_of
-from runbook_runner.trajectory.overlay import LABELS_FILE, MOST_BYTES, overlay_as_far_as_known
+from runbook_runner.trajectory.overlay import LABELS_FILE, TooLargeError, overlay_as_far_as_known, read_summary
 
 RACY_NS: Final = 2_000_000_000
 """A file that was changed so shortly before it was read may change again within the same tick of its clock."""
@@ -116,6 +116,8 @@ def read_row(top: str, folder: str) -> Read | None:
         body = _body(Path(path))
     except OSError as error:
         body, problem = {}, f"it can't be read: {error.strerror}"
+    except TooLargeError as error:
+        body, problem = {}, str(error)
     except _BROKEN:
         body, problem = {}, "its files are damaged"
     try:
@@ -127,8 +129,7 @@ def read_row(top: str, folder: str) -> Read | None:
 def _body(path: Path) -> dict[str, Any]:
     """Raises OSError, and what JSON from outside can raise."""
     try:
-        with open_regular(path / TRAJECTORY_FILE) as file:
-            body = dict(json.loads(file.read(MOST_BYTES)))
+        body = read_summary(path / TRAJECTORY_FILE)
     except FileNotFoundError:
         body = _from_log(path / EVENTS_FILE)
     return overlay_as_far_as_known(path).over(body)

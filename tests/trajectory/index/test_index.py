@@ -14,6 +14,7 @@ import pytest
 
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.events import Event, Recorded, RunFinished, RunStarted
+from runbook_runner.trajectory import cost
 from runbook_runner.trajectory.index.index import Index, index_path, rebuilt, remove_index, with_index
 from runbook_runner.trajectory.index.names import find_folder
 from runbook_runner.trajectory.index.own_runs import FOLDER as OWN
@@ -382,3 +383,29 @@ def test_a_filter_sees_what_was_changed_in_its_place(home: Path, add: Add) -> No
     for place in (folder, folder.parent):
         os.utime(place, (1_700_000_000, 1_700_000_000))
     assert ids(home, "status = 'failed'") == ["aaaa0001"]
+
+
+def test_a_file_that_is_small_on_the_disk_and_large_in_memory_is_not_read_for_a_list(home: Path, add: Add) -> None:
+    whole, large = add("aaaa0001"), add("aaaa0002", day=2)
+    body = (large / "trajectory.json").read_text().strip().removesuffix("}")
+    (large / "trajectory.json").write_text(f'{body}, "x": [{"[]," * 1_000_000}0]}}')
+    rows = {row.id: (row.status, row.problem) for row in listed(home)}
+    assert rows == {whole.name: ("completed", None), large.name: (None, "its trajectory.json is too large")}
+    broken: list[Path] = []
+    list(cost.runs(home, None, broken))
+    assert large / "trajectory.json" in broken
+
+
+def test_a_run_with_as_many_results_as_there_may_be_is_listed(home: Path, add: Add) -> None:
+    folder = add("aaaa0001")
+    body = json.loads((folder / "trajectory.json").read_text())
+    file = {
+        "path": "results/" + "x" * 200,
+        "key": "k" * 200,
+        "size": 1,
+        "sha256": "0" * 64,
+        "content_type": "text/plain",
+    }
+    text = json.dumps({**body, "files": [file] * 20_000}, indent=1)
+    (folder / "trajectory.json").write_text(text)
+    assert [(row.status, row.problem) for row in listed(home)] == [("completed", None)]
