@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from shlex import quote
-from typing import cast
+from typing import Any, cast
 
 from rich.text import Text
 
@@ -45,10 +45,10 @@ no longer belong together. What only was formatted is the same. --update makes t
 A bundle (`runbook runs bundle`) is replayed without a network, unless you give it one with --network, and from an image
 that is here: none is pulled or built for it.
 
-Exit codes: 0 the results are the same and nothing diverged in a major way (the replay of an agent that failed passes
-when it fails in the same way again), 1 they are not, 2 bad input (nothing to replay), 3 this machine is not ready, 4 it
-stopped at a call that was not recorded, or the agent failed otherwise than recorded, 5 a bug, 130 interrupted. A fork
-has the exit codes of `runbook run`.
+Exit codes: 0 the results and the verdict are the same and nothing diverged in a major way (the replay of an agent that
+failed passes when it fails in the same way again), 1 they are not, 2 bad input (nothing to replay), 3 this machine is
+not ready, 4 it stopped at a call that was not recorded, or the agent failed otherwise than recorded, 5 a bug, 130
+interrupted. A fork has the exit codes of `runbook run`.
 """
 
 
@@ -112,7 +112,8 @@ def _replay_folder(
 ) -> ExitCode:
     """bundle: the file that `name` was unpacked from."""
     options = RunOptions(**given_fields(RunOptions, arguments), offline=bundle is not None)
-    given = {"name": name, "near": (Path.cwd(),), "then": then, "script": script, "options": options}
+    given: dict[str, Any] = {"name": name, "near": (Path.cwd(),), "then": then, "script": script, "options": options}
+    given["is_trajectory"] = bundle is not None
     prepared = prepare_replay(ReplayRequest(**{**given_fields(ReplayRequest, arguments), **given}), ask_on_terminal())
     if prepared is None:
         sys.stderr.write(f"{name}: no {RECORDING}/ beside it, nothing to replay\n")
@@ -124,7 +125,7 @@ def _replay_folder(
     comparison = compare(prepared.replay.recorded, followed.outcome)
     problem = _problem(followed, comparison, strict=arguments.strict)
     code = comparison.exit_code(strict=arguments.strict)
-    document = document_of(name)
+    document = None if bundle else document_of(name)
     renews = bool(document and arguments.update and not comparison.is_exact and followed.outcome.exit_code == 0)
     if document and renews:
         renew(document, followed.outcome.folder)
@@ -203,4 +204,4 @@ def _about_calls(calls: CallsCompared) -> Text:
     if calls.identical:
         return Text(f"✓ {counted(calls.repeated, 'tool call')}, the same", style="green")
     counts = f"{calls.recorded} recorded, {calls.repeated} now"
-    return Text(f"✗ tool call {calls.first_difference} differs ({counts})", style="red")
+    return Text(f"! tool call {calls.first_difference} differs ({counts})", style="yellow")  # decides nothing

@@ -10,6 +10,7 @@ from runbook_runner.core.settings import APP
 from runbook_runner.core.text import counted
 from runbook_runner.runner.outcome import Outcome
 from runbook_runner.runner.replay.cassette import changes, relocation
+from runbook_runner.runner.replay.judged import Judged, judged_in
 from runbook_runner.runner.replay.recorded_run import End, RecordedRun, answers_in, end_of
 from runbook_runner.trajectory.diff.calls import CallsCompared, compare_calls
 from runbook_runner.trajectory.diff.results import ResultsCompared, compare_results
@@ -24,6 +25,7 @@ class Comparison:
     """Of the repetition."""
     end: End | None
     """Its end."""
+    judged: Judged
     sandbox: SandboxStarted | None
     results: ResultsCompared | None
     """`None`, and so the calls: it could not take place or was stopped, so there is nothing to compare."""
@@ -98,9 +100,10 @@ class Comparison:
         return self.outcome.trajectory.attributes.params
 
     def _changed_end(self) -> Iterator[str]:
-        """Nothing when the recorded run has no end to compare with."""
+        """How it ended is nothing when the recorded run has no end to compare with."""
         if self.recorded.end not in (None, self.end):
             yield f"{self.recorded.end} then, {self.end} now"
+        yield from self.recorded.judged.changes(self.judged)
 
     @property
     def _fails_as_recorded(self) -> bool:
@@ -109,16 +112,16 @@ class Comparison:
 
 def compare(recorded: RecordedRun, outcome: Outcome) -> Comparison:
     events = [item.event for item in read_events(outcome.folder)]
-    end = end_of(events)
+    end, judged = end_of(events), judged_in(events)
     sandbox = next((event for event in events if isinstance(event, SandboxStarted)), None)
     answers = answers_in(events)
     if outcome.error and outcome.error.exit_code != AgentError.exit_code:
-        return Comparison(recorded, outcome, end, sandbox, results=None, calls=None, answers=answers)
+        return Comparison(recorded, outcome, end, judged, sandbox, results=None, calls=None, answers=answers)
     called = [event for event in events if isinstance(event, ToolCalled)]
     there = relocation(recorded.app, sandbox.app if sandbox else APP)
     results = compare_results(recorded.folder / RESULTS, outcome.folder / RESULTS, there)
     calls = compare_calls(recorded.tool_calls, called, there)
-    return Comparison(recorded, outcome, end, sandbox, results, calls, answers)
+    return Comparison(recorded, outcome, end, judged, sandbox, results, calls, answers)
 
 
 def _json(compared: ResultsCompared | CallsCompared, **more: Any) -> dict[str, Any]:

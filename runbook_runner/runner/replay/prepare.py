@@ -42,6 +42,8 @@ class ReplayRequest:
     """A trajectory's id or folder, or what `document_of` knows, with a copy of that folder beside it."""
     near: tuple[Path, ...]
     """Folders from which upwards agents, snapshots and project settings are looked for: where the user stands."""
+    is_trajectory: bool = False
+    """The name is a trajectory's, whatever else lies in its folder, which may be a stranger's."""
     network: str | None = None
     """Another network policy than the recorded one."""
     secrets: tuple[str, ...] = ()
@@ -68,7 +70,7 @@ def prepare_replay(request: ReplayRequest, ask: Ask | None = None) -> PreparedRu
     """ask: may be asked whether the user trusts what the run would build. Returns `None` when the document has no
     recording beside it. Raises InputError and NotReadyError, as `prepare`."""
     asked = Settings.load()
-    document = document_of(request.name)
+    document = None if request.is_trajectory else document_of(request.name)
     if document and not is_folder(document.parent / RECORDING):
         return None
     near = (*([document.parent] if document else ()), *request.near)

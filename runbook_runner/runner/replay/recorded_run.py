@@ -16,6 +16,8 @@ from runbook_runner.core.errors import AgentError, InputError
 from runbook_runner.core.events import (
     AgentFinished,
     AgentStarted,
+    CheckFinished,
+    Evaluated,
     Event,
     ModelCalled,
     RunFinished,
@@ -29,6 +31,7 @@ from runbook_runner.core.invalid import problem_of
 from runbook_runner.core.spec import RunSpec
 from runbook_runner.core.text import printable_name
 from runbook_runner.runbook.parts.steps import step_blocks
+from runbook_runner.runner.replay.judged import Judged, judged_in
 from runbook_runner.runner.request.valid_spec import require_valid_spec
 from runbook_runner.sandbox.backends import BACKENDS
 from runbook_runner.trajectory.folders import MOST_SPEC_BYTES, SPEC_FILE, TRAJECTORIES
@@ -64,6 +67,7 @@ class RecordedRun:
     spec: RunSpec
     end: End | None
     """`None` when no end was recorded."""
+    judged: Judged
     backend: str | None
     app: str
     """Where `/app` was in its sandbox."""
@@ -90,7 +94,7 @@ class RecordedRun:
     @property
     def told(self) -> str:
         """As a command takes it."""
-        is_stored = self.folder.parents[2].name == TRAJECTORIES
+        is_stored = TRAJECTORIES in (parent.name for parent in self.folder.parents[2:3])
         return self.trajectory_id if is_stored else quote(printable_name(str(self.folder)))
 
     @property
@@ -109,7 +113,10 @@ class RecordedRun:
             raise InputError("The agent of this run made no model calls.", where=str(self.folder))
 
 
-_NEEDED = (RunStarted, SandboxStarted, AgentStarted, ToolCalled, ModelCalled, AgentFinished, RunFinished)
+_NEEDED = (
+    RunStarted, SandboxStarted, AgentStarted, ToolCalled, ModelCalled, AgentFinished, CheckFinished, Evaluated,
+    RunFinished,
+)  # fmt: skip
 """What is held of a log, which may have a million events."""
 
 
@@ -138,6 +145,7 @@ def read_recorded_run(home: Path, name: str, near: Iterable[Path] = ()) -> Recor
         trajectory_id=started.trajectory_id,
         spec=spec,
         end=end_of(seen),
+        judged=judged_in(seen),
         backend=sandbox.backend if sandbox else None,
         app=sandbox.app if sandbox else settings.APP,
         image=sandbox.image if sandbox else None,

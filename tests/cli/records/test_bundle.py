@@ -421,6 +421,39 @@ def test_a_bundle_brings_no_repository(runbook: Any, whole: bytes) -> None:
     assert runbook("diff", path, path).code == 0
 
 
+@BUBBLEWRAP
+def test_a_recording_inside_of_a_bundle_is_not_what_is_replayed(elsewhere: Any, bundle: Any) -> None:
+    path = bundle()
+    inner = {name: content for name, content in members(path).items() if name.startswith("run/")}
+    change(path, out=b"other\n")
+    files = members(path)
+    manifest = json.loads(files["manifest.json"])
+    for name, content in inner.items():
+        member, digest = name.replace("run/", "run/recording/"), hashlib.sha256(content).hexdigest()
+        place = {"path": member.removeprefix("run/"), "member": member, "size": len(content), "sha256": digest}
+        manifest["files"].append(place)
+        files[member] = content
+    write(path, files | {"manifest.json": json.dumps(manifest).encode()})
+    ran = elsewhere("replay", path)
+    assert ran.code == 1, ran.err
+    assert "✗ results/out.txt differs" in ran.out
+
+
+@BUBBLEWRAP
+def test_a_bundle_that_says_pass_of_a_failure_is_found_out(runbook: Any, elsewhere: Any, shell_runbook: Write) -> None:
+    assert runbook("run", shell_runbook("true"), "--sandbox", "bubblewrap", "--quiet").code == 1
+    path = runbook.cwd / "run.zip"
+    assert runbook("runs", "bundle", "@last", "-o", path).code == 0
+    assert elsewhere("replay", path).code == 0, "an honest one"
+    events = [json.loads(line) for line in members(path)["run/events.jsonl"].splitlines()]
+    for event in events:
+        if event["type"] == "run.evaluated":
+            event |= {"verdict": "pass", "success": True, "missing_outputs": [], "outputs": [], "reasons": []}
+    change(path, events="".join(json.dumps(event) + "\n" for event in events).encode())
+    ran = elsewhere("replay", path)
+    assert (ran.code, "verdict pass then, fail now" in ran.out, "✓ The replay" in ran.out) == (1, True, False), ran.err
+
+
 def test_what_a_killed_process_has_unpacked_is_removed_by_the_next(
     runbook: Any, elsewhere: Any, bundle: Any, eventually: Any
 ) -> None:

@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -170,6 +171,71 @@ def test_a_runbook_without_a_recording_is_passed_over_aloud(runbook: Any, shell_
         ran = runbook("replay", name)
         assert ran.code == 0
         assert f"{name}: no recording/ beside it, nothing to replay" in ran.err
+
+
+def test_a_verdict_that_was_not_recorded_is_a_difference(runbook: Any, shell_runbook: Write) -> None:
+    document = shell_runbook("echo x > /app/results/out.txt") / "RUNBOOK.md"
+    first = recorded(runbook, document)
+    recording = Path(shutil.copytree(first.folder, document.parent / "recording"))
+    row = "| `/app/results/out.txt` | The output |\n"
+    assert row in document.read_text()
+    document.write_text(document.read_text().replace(row, row + row.replace("out.txt", "more.txt")))
+    ran = runbook("replay", document, "--sandbox", "host")
+    assert ran.code == 1, ran.err
+    assert "✗ The replay is not the same as" in ran.out
+    assert "verdict pass then, fail now; failed now, but not then: more.txt." in ran.out
+    assert "The replay is the same" not in ran.out
+
+    failed = runbook("run", document, "--sandbox", "host", "--json")
+    assert (failed.code, runbook("replay", failed.folder, "--sandbox", "host").code) == (1, 0), "fails as recorded"
+    document.write_text(document.read_text().replace("more.txt", "other.txt"))
+    shutil.rmtree(recording)
+    shutil.copytree(failed.folder, recording)
+    ran = runbook("replay", document, "--sandbox", "host", "--json")
+    assert ran.code == 1, ran.err
+    told = ["failed now, but not then: other.txt", "failed then, but not now: more.txt"]
+    assert ran.json["environment"] == told
+
+
+def test_a_recording_without_a_verdict_is_none_of_a_failure(runbook: Any, shell_runbook: Write) -> None:
+    first = runbook("run", shell_runbook("true"), "--sandbox", "host", "--json")
+    log = first.folder / "events.jsonl"
+    log.write_text(
+        "".join(line for line in log.open() if '"run.evaluated"' not in line and '"run.finished"' not in line)
+    )
+    ran = runbook("replay", first.folder, "--sandbox", "host")
+    assert (ran.code, "✓ The replay" in ran.out) == (1, False)
+    assert "verdict none then, fail now." in ran.out
+
+
+def test_a_difference_is_told_of_a_folder_at_the_top_of_the_file_system(runbook: Any, shell_runbook: Write) -> None:
+    first = recorded(runbook, shell_runbook("date +%N > /app/results/out.txt"))
+    with TemporaryDirectory(dir="/tmp") as top:
+        shutil.copytree(first.folder, top, dirs_exist_ok=True)
+        ran = runbook("replay", top, "--sandbox", "host")
+        assert (ran.code, f"Next: runbook diff {top} " in ran.out) == (1, True), ran.err
+
+
+def test_a_check_that_fails_now_is_named(runbook: Any, shell_runbook: Write) -> None:
+    document = shell_runbook("echo x > /app/results/out.txt") / "RUNBOOK.md"
+    check = "\n## Code Checks\n\n### small — A\n\n```yaml\nuse: file_exists\npath: out.txt\n```\n"
+    document.write_text(document.read_text() + check)
+    first = runbook("run", document, "--sandbox", "host", "--json")
+    shutil.copytree(first.folder, document.parent / "recording")
+    document.write_text(document.read_text().replace("path: out.txt", "path: none.txt"))
+    ran = runbook("replay", document, "--sandbox", "host")
+    assert ran.code == 1
+    assert ": failed now, but not then: small." in ran.out
+
+
+def test_calls_that_differ_but_do_not_decide_are_told_as_such(runbook: Any, shell_runbook: Write) -> None:
+    document = shell_runbook("echo x > /app/results/out.txt") / "RUNBOOK.md"
+    first = recorded(runbook, document)
+    shutil.copytree(first.folder, document.parent / "recording")
+    document.write_text(document.read_text().replace("echo x", "printf 'x\\n'"))
+    ran = runbook("replay", document, "--sandbox", "host")
+    assert (ran.code, "✗" in ran.out) == (0, False), ran.out
+    assert "! tool call 1 differs (1 recorded, 1 now)" in ran.out
 
 
 # --- inputs --------------------------------------------------------------------------------------------------------
