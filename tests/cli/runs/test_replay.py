@@ -225,7 +225,7 @@ def test_a_check_that_fails_now_is_named(runbook: Any, shell_runbook: Write) -> 
     document.write_text(document.read_text().replace("path: out.txt", "path: none.txt"))
     ran = runbook("replay", document, "--sandbox", "host")
     assert ran.code == 1
-    assert ": failed now, but not then: small." in ran.out
+    assert "; failed now, but not then: small." in ran.out
 
 
 def test_calls_that_differ_but_do_not_decide_are_told_as_such(runbook: Any, shell_runbook: Write) -> None:
