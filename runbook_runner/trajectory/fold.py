@@ -336,7 +336,9 @@ def _usage(state: _State) -> UsageTotals:
     reported = state.agent_end.usage if state.agent_end else None
     used = state.used("agent")
     seen = used if used.api_calls else (reported or Usage())
-    if state.finished and not (used.api_calls or reported or state.started.origin):
+    # As in `summary.usage_of`.
+    tells_all = state.sandbox is not None or not state.started.origin
+    if state.finished and tells_all and not (used.api_calls or reported):
         seen = Usage(cost_usd=0.0)  # it has asked no model
     seen = _as_known(state, seen)
     seconds = seconds_between(state.agent_began, state.agent_ended or state.updated) if state.agent_began else 0.0

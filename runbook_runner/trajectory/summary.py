@@ -36,8 +36,9 @@ def usage_of(tree: Tree) -> Usage:
     reported = tree.agent_end.usage if tree.agent_end else None
     if tree.usage.api_calls or reported:
         return tree.usage if tree.usage.api_calls else reported or Usage()
-    is_own = tree.started is not None and not tree.started.origin
-    return Usage(cost_usd=0.0) if tree.finished and is_own and not tree.gaps else Usage()
+    # What others have recorded has no sandbox, and may lack the calls.
+    tells_all = tree.started is not None and (tree.sandbox is not None or not tree.started.origin)
+    return Usage(cost_usd=0.0) if tree.finished and tells_all and not tree.gaps else Usage()
 
 
 def given_of(tree: Tree) -> dict[str, Any]:

@@ -33,7 +33,7 @@ _BUILT_IN: Final = {
     **dict.fromkeys((*range(14, 23), *range(45, 48)), True),
 }
 """Formats of numbers (part 1, 18.8.30) → whether they are dates or times; the others depend on the language."""
-_NO_LETTERS: Final = re.compile(r'"[^"]*"|\\.|[_*].|\[(?!(h+|m+|s+)\])[^\]]*\]', re.IGNORECASE)
+_NO_LETTERS: Final = re.compile(r'"[^"]*+(?:"|\Z)|\\.|[_*].|\[(?!(?:h++|m++|s++)\])[^\]]*+(?:\]|\Z)', re.IGNORECASE)
 """What of a format stands for itself, or for a colour or a language."""
 
 

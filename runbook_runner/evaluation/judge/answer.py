@@ -2,7 +2,6 @@
 
 import json
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any, Final, NamedTuple
 
@@ -11,9 +10,9 @@ from runbook_runner.evaluation.judge.items import Item
 
 _LONGEST: Final = 200_000
 """Characters of an answer. One that is longer is not used."""
-_THOUGHTS: Final = re.compile(r"\s*<think>.*</think>", re.DOTALL)
-"""Where a provider does not keep them apart."""
-_FENCED: Final = re.compile(r"```\w*\s*\n(.*?)\n?```", re.DOTALL)
+_THOUGHTS: Final = ("<think>", "</think>")
+"""Around them, where a provider does not keep them apart."""
+_FENCE: Final = "```"
 _LONGEST_REASON: Final = 1000
 _QUOTED: Final = 120
 _ASKED: Final = frozenset(("reason", "score", "met", "better"))
@@ -95,10 +94,12 @@ def _object(text: str, names: Set[str]) -> Mapping[str, Any]:
     nothing is looked for in a text that is something else. Raises _UnusableError."""
     if len(text) > _LONGEST:
         raise _UnusableError(f"the judge's answer is longer than {_LONGEST:,} characters.")
-    text = _THOUGHTS.sub("", text, count=1).strip()
-    fenced = _FENCED.fullmatch(text)
+    begin, end = _THOUGHTS
+    text = (text.rpartition(end)[2] if text.lstrip().startswith(begin) else text).strip()
+    if len(text) >= 2 * len(_FENCE) and text.startswith(_FENCE) and text.endswith(_FENCE):
+        text = text.removeprefix(_FENCE).removesuffix(_FENCE).removeprefix("json").strip()
     try:
-        value = json.loads(fenced[1] if fenced else text, object_pairs_hook=_with_unique_keys)
+        value = json.loads(text, object_pairs_hook=_with_unique_keys)
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
