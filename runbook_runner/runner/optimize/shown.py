@@ -126,10 +126,8 @@ def read_shown(folder: Path, criteria: Criteria) -> Shown:
     recorded = list(read_events(folder))
     try:
         trajectory = fold(recorded)
-    except (ArithmeticError, TypeError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise InputError(error.message, where=str(folder), hint=error.hint) from error
-        raise InputError("The event log has times that can't be.", where=str(folder)) from error
+    except InputError as error:
+        raise InputError(error.message, where=str(folder), hint=error.hint) from error
     seen = [one.event for one in recorded]
     evaluated = next((event for event in reversed(seen) if isinstance(event, Evaluated)), None)
     end = next((event for event in reversed(seen) if isinstance(event, AgentFinished)), None)

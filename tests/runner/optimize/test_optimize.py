@@ -459,17 +459,11 @@ def test_a_report_is_written_instead(project: Project) -> None:
     assert project.file.read_text() == RUNBOOK.format(agent="worker", code="")
 
 
-@pytest.mark.parametrize(
-    ("kind", "ts", "said"),
-    [("log", "2026-11-29T00:00:00Z", "does not begin with a run.started event"), ("", "x", "has times that can't be")],
-)
-def test_a_damaged_recording_is_named_and_the_others_are_looked_at(
-    project: Project, kind: str, ts: str, said: str
-) -> None:
+def test_a_damaged_recording_is_named_and_the_others_are_looked_at(project: Project) -> None:
+    said = "does not begin with a run.started event"
     log = project.run(GOOD) / "events.jsonl"
     events = [json.loads(line) for line in log.read_text().splitlines()]
-    events = [{**event, "ts": ts, "type": kind or event["type"], "message": "m"} for event in events]
-    log.write_text("".join(json.dumps(event) + "\n" for event in events))
+    log.write_text("".join(json.dumps({**event, "type": "log", "message": "m"}) + "\n" for event in events))
     alone = project.runbook("optimize", "RUNBOOK.md", "--trajectories", str(log.parent))
     assert alone.code == 2
     assert said in alone.err
