@@ -182,6 +182,8 @@ class Session:
 
 
 def _take_terminal(descriptor: int) -> None:
+    """Also where the tests are run by nohup, below which a terminal that is closed ends nothing."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     os.setsid()
     fcntl.ioctl(descriptor, termios.TIOCSCTTY, 0)
 
