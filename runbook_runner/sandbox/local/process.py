@@ -130,7 +130,10 @@ class HostProcess:
         for _ in self:
             pass
         if self._exit is None:
-            raise SandboxError("The command's supervisor was killed.", hint="Something outside of this run did that.")
+            code = self._supervisor.returncode
+            how = f"exit code {code}" if code >= 0 else f"signal {-code}"
+            message = f"The command's supervisor was killed ({how})."
+            raise SandboxError(message, hint="Something outside of this run did that.")
         return self._exit
 
     def abandon(self, timeout_s: float) -> None:
