@@ -135,7 +135,8 @@ def typed(runbook: Any, request: pytest.FixtureRequest) -> Callable[[str], list[
         options, setup = SHELLS[shell]
         told = f'{sys.executable} -c \'import json, sys; json.dump(sys.argv[1:], open("told.json", "w"))\' '
         told += "$argv" if shell == "fish" else '"$@"'
-        text = f"{setup.format(told=told)}{line}\necho all-''done\n"
+        # The first end of a line chooses where fish shows several, the second one runs it.
+        text = f"{setup.format(told=told)}{line}\n\necho all-''done\n"
         shown = on_terminal([shell, *options], runbook, text, b"all-done")
         told_file = runbook.cwd / "told.json"
         assert told_file.exists(), shown
@@ -165,6 +166,7 @@ def on_terminal(argv: list[str], runbook: Any, text: str, until: bytes) -> bytes
         os.kill(process, signal.SIGKILL)
         os.waitpid(process, 0)
         os.close(terminal)
+    assert until in shown, shown
     return shown
 
 
@@ -231,12 +233,12 @@ def test_nothing_in_the_folder_is_started_to_complete(runbook: Any, typed: Any) 
     assert not (runbook.cwd / "pwned").exists()
 
 
+@pytest.mark.needs("fish")
 def test_fish_shows_what_a_run_is(runbook: Any, recorded: list[str]) -> None:
-    fish = shutil.which("fish") or pytest.skip("fish is not there")
     (runbook.cwd / "runbook.fish").write_text(runbook("completion", "fish").out)
     env = {**runbook.env, "PATH": f"{RUNBOOK.parent}:{runbook.env['PATH']}", "HOME": str(runbook.cwd)}
     code = "source runbook.fish; complete -C 'runbook runs show '"
-    done = subprocess.run([fish, "--no-config", "-c", code], cwd=runbook.cwd, env=env, capture_output=True, text=True)
+    done = subprocess.run(["fish", "--no-config", "-c", code], cwd=runbook.cwd, env=env, capture_output=True, text=True)
     lines = [line.split("\t") for line in done.stdout.splitlines()]
     assert [line[0] for line in lines] == recorded, "the latest first"
     assert lines[0][1].startswith("test PASS 20")
