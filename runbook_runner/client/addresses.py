@@ -58,14 +58,6 @@ def parse_run(text: str) -> RemoteRun:
     return RemoteRun(collection, task, trajectory_id, url.netloc.lower() or None)
 
 
-def parse_task(text: str) -> tuple[str, str]:
-    """`COLLECTION/TASK`. Raises InputError."""
-    parts = text.split("/")
-    if len(parts) != 2 or not all(map(ids.is_name, parts)):
-        raise InputError(f"{_shown(text)} is not of the form COLLECTION/TASK.", hint=ids.NAME_HINT)
-    return parts[0], parts[1]
-
-
 def _split(text: str) -> SplitResult:
     try:
         url = urlsplit(text.strip())
