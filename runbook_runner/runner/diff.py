@@ -35,6 +35,9 @@ _MOST_BY_TYPE: Final = 50
 _COMPARED: Final = ("title", "agent", "model", "provider", "snapshot", "image", "apt_packages", "inputs", "mcp_servers",
                     "outputs", "criteria", "judge", "limits", "network")  # fmt: skip
 """What of the spec is compared, beside the mission and the parameters."""
+_PLACES: Final = ("line", "code_line", "source")
+_NARROWED: Final = ("network", "limits")
+"""A replay has no more of it than it needs."""
 _NOT_GIVEN: Final = "not given: the runbook's default"
 _NAMES: Final = ("path", "name", "id", "criterion")
 _MOST_LINES: Final = 1_000
@@ -209,8 +212,10 @@ def _spec_changes(one: Side, two: Side) -> Iterator[Change]:
     assert one.tree
     assert two.tree
     if one.spec and two.spec:
+        repeats = any(tree.started and tree.started.replay for tree in (one.tree, two.tree))
         for name in _COMPARED:
-            yield from _change(name.replace("_", " "), *(_without_lines(side.spec.get(name)) for side in (one, two)))
+            before, after = (_without_places(side.spec.get(name)) for side in (one, two))
+            yield from _change(name.replace("_", " "), before, after, counts=not (repeats and name in _NARROWED))
         given = [side.spec.get("parameters") for side in (one, two)]
         before, after = (value if isinstance(value, dict) else {} for value in given)
         for name in sorted(before.keys() | after.keys()):
@@ -225,11 +230,12 @@ def _spec_changes(one: Side, two: Side) -> Iterator[Change]:
     yield from _change("runbook's version", *engines, counts=False)
 
 
-def _without_lines(value: Any) -> Any:
-    """What stands in a runbook, without the lines at which it stands: an edit above it moves them."""
+def _without_places(value: Any) -> Any:
+    """What was asked for, without the lines of the runbook at which it stands, which an edit above it moves, and where
+    an input lies on its machine."""
     if isinstance(value, dict):
-        return {key: _without_lines(inner) for key, inner in value.items() if key not in ("line", "code_line")}
-    return [*map(_without_lines, value)] if isinstance(value, list) else value
+        return {key: _without_places(inner) for key, inner in value.items() if key not in _PLACES}
+    return [*map(_without_places, value)] if isinstance(value, list) else value
 
 
 def _outcome_changes(one: Side, two: Side) -> Iterator[Change]:

@@ -30,6 +30,7 @@ from runbook_runner.runner.request.limits import asked_limits, override
 from runbook_runner.runner.request.prepare import prepare_spec
 from runbook_runner.runner.request.prepared_run import PreparedRun
 from runbook_runner.runner.request.request import Ask, RunRequest
+from runbook_runner.runner.request.resolve import refuse_unused
 from runbook_runner.runner.request.secrets import Granted, grant_recorded, provider_keys
 from runbook_runner.runner.request.variables import user_variables
 from runbook_runner.runner.trust import Trust, TrustStore
@@ -64,6 +65,7 @@ def prepare_rerun(request: RunRequest, ask: Ask | None = None) -> Rerun:
     recorded = read_recorded_run(asked.require_home(), str(request.document), near)
     user = user_variables(request.options.env_file)
     spec = _changed(recorded, request, user.all())
+    refuse_unused(request, find_agent(spec.agent, near))
     warnings = [*about_sandbox(recorded, request.options.sandbox)]
     judge = choose_judge(request, spec, asked.judge_model, None, provider_keys(user.all()), warnings.append)
     if judge is None and spec.judge:

@@ -56,7 +56,7 @@ def resolve(
     chosen = choose(front, request, keys, warn)
     agent = find_agent(str(chosen.agent.value), request.near)
     limits = _limits(runbook, request)
-    _refuse_unused(request, agent)
+    refuse_unused(request, agent)
     filled = _filled(runbook, request, lacking)
     for path in _moved_outputs(runbook, filled):
         warn(f"A value puts the required output {path} outside of {settings.RESULTS}: it can't be delivered.")
@@ -206,7 +206,7 @@ def _limits(runbook: Runbook, request: RunRequest) -> Limits:
     return override(limits_within_bounds(own, request.near), asked_limits(request))
 
 
-def _refuse_unused(request: RunRequest, agent: Agent) -> None:
+def refuse_unused(request: RunRequest, agent: Agent) -> None:
     """Of what the user has typed: a budget that bounds nothing would be taken for one. Raises InputError."""
     of_model = {"--model": request.model, "--provider": request.provider}
     of_calls: dict[str, object] = {

@@ -105,7 +105,7 @@ def _as_json(value: Any) -> str:
 
 
 def _used(usage: Usage) -> str:
-    tokens = counted(usage.all_tokens, "token")
+    tokens = counted(usage.total_tokens, "token")
     return tokens if usage.cost_usd is None else f"{tokens}, {dollars(round(usage.cost_usd, 4))}"
 
 
@@ -161,9 +161,9 @@ def _rows(tree: Tree, overlay: Overlay) -> Iterator[tuple[str, str | None]]:
     if is_known:
         parts = {
             "input": usage.prompt_tokens,
+            "output": usage.completion_tokens,
             "from the cache": usage.cache_read_tokens,
             "into the cache": usage.cache_write_tokens,
-            "output": usage.completion_tokens,
         }
         yield "Tokens", ", ".join(f"{number:,} {name}" for name, number in parts.items() if number)
     judge = tree.evaluated.judge if tree.evaluated and isinstance(tree.evaluated.judge, dict) else {}

@@ -275,3 +275,19 @@ def test_lines_of_the_runbook_that_an_edit_above_has_moved_are_no_difference(
     assert lines[0] != lines[1]  # the lines
     found = runbook("diff", first.folder, second.folder, "--json").json
     assert found["differences"] == ["mission"]
+
+
+@pytest.mark.needs("bubblewrap")
+def test_a_replay_and_a_rerun_do_not_differ_by_where_an_input_lies_or_how_they_are_confined(
+    runbook: Any, shell_runbook: Write
+) -> None:
+    (runbook.cwd / "data.csv").write_text("a,b\n")
+    folder = shell_runbook("cp /app/assets/data.csv /app/results/out.txt")
+    first = runbook("run", folder, "-f", "data.csv", "--sandbox", "bubblewrap", "--json")
+    bundle = runbook.cwd / "run.zip"
+    assert runbook("runs", "bundle", first.json["trajectory_id"], "-o", bundle).code == 0
+    replayed = runbook("replay", bundle, "--sandbox", "bubblewrap", "--json")
+    again = runbook("rerun", first.folder, "--sandbox", "bubblewrap", "--json")
+    for other in (replayed, again):
+        found = runbook("diff", first.folder, other.folder, "--json")
+        assert (found.code, found.json["differences"]) == (0, []), found.out

@@ -88,3 +88,10 @@ def test_a_recorded_spec_gets_no_secret_that_was_not_named(runbook: Any, shell_r
     ran = runbook("rerun", first.folder, "--sandbox", "host", "--json", env={"STOLEN": "my-own-password"})
     assert ran.code == 0, ran.err
     assert (ran.folder / "results/out.txt").read_text() == "nothing\n"
+
+
+def test_what_means_nothing_for_the_agent_is_refused_as_run_does(runbook: Any, shell_runbook: Write) -> None:
+    first = recorded(runbook, shell_runbook("echo x > /app/results/out.txt"))
+    for option in ("--model", "--max-calls"):
+        ran = runbook("rerun", first.folder, option, "7")
+        assert (ran.code, f"{option} has no meaning with the agent shell" in ran.err) == (2, True), ran.err
