@@ -24,6 +24,8 @@ from runbook_runner.trajectory.folders import EVENTS_FILE, TRAJECTORY_FILE
 LABELS_FILE: Final = "labels.json"
 OVERRIDES: Final = ("pending", "completed", "failed", "cancelled", "archived")
 """What a status can be set to; a run itself says that it is running."""
+RECORDED: Final = "recorded"
+"""Said in the place of one of these, to take back what was set."""
 MOST_BYTES: Final = 64 << 20  # of a trajectory.json: a larger one is not of this program
 _MOST_SUMMARY_BYTES = 16 << 20
 _MOST_SUMMARY_VALUES = 1_000_000  # each takes 100 bytes of memory or so; 20,000 results are 200,000

@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
-from runbook_runner.core.errors import ExitCode
+from runbook_runner.core.errors import ExitCode, InputError
 from runbook_runner.core.settings import Settings
 
 _MOST: Final = 200
@@ -74,6 +74,18 @@ def _runs(word: str, _: Sequence[str]) -> Iterator[Value]:
     for row in _of_index(of):
         how = (row.outcome or row.status or "").upper()
         yield Value(row.id, " ".join(filter(None, [row.task, how, (row.created or "")[:16].replace("T", " ")])))
+
+
+def _results(_: str, line: Sequence[str]) -> Iterator[Value]:
+    """Of the first word of the line that names a run."""
+    from runbook_runner.trajectory.files import result_files
+    from runbook_runner.trajectory.index.names import find_folder
+
+    home = Settings.load().require_home(each_run=False)
+    for word in line:
+        with suppress(InputError):
+            yield from (Value(file.path) for file in result_files(find_folder(home, _unquoted(word))))
+            return
 
 
 def _column(name: str) -> list[Value]:
@@ -156,6 +168,7 @@ KINDS: Final[Mapping[str, Callable[[str, Sequence[str]], Iterable[Value]]]] = {
     "label-keys": _label_keys,
     "models": _models,
     "parameters": _parameters,
+    "results": _results,
     "runs": _runs,
     "snapshots": _snapshots,
     "tasks": _tasks,

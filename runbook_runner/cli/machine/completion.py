@@ -16,6 +16,7 @@ from runbook_runner.runbook.authoring.scaffold import EVALUATIONS
 from runbook_runner.sandbox.backends import BACKENDS
 from runbook_runner.sandbox.images.snapshots import known_snapshots
 from runbook_runner.trajectory.outcome import OUTCOMES, STATUSES
+from runbook_runner.trajectory.overlay import OVERRIDES, RECORDED
 
 DESCRIPTION = """\
 For bash: `runbook completion bash > ~/.local/share/bash-completion/completions/runbook`.
@@ -34,11 +35,12 @@ SHELLS = ("bash", "zsh", "fish", "tcsh")
 _WORDS: Final = {
     "--evaluation": EVALUATIONS,
     "--network": get_args(Policy),
-    "--outcome": OUTCOMES,
+    "--outcome": ("failed", *OUTCOMES),
     "--provider": tuple(PROVIDERS),
     "--record-mode": get_args(RecordMode),
     "--sandbox": ("auto", *BACKENDS),
     "--status": STATUSES,
+    "NEW-STATUS": (*OVERRIDES, RECORDED),
     "--verdict": ("pass", "fail", "none"),
 }
 """By option: what this program brings with it. The parser takes other words, too."""
@@ -56,6 +58,7 @@ _KINDS: Final = {
     **dict.fromkeys(("--label", "KEY=VALUE"), "labels"),
     **dict.fromkeys(("--model", "--judge-model"), "models"),
     "--agent": "agents",
+    "RESULT": "results",
     "--param": "parameters",
     "--remove": "label-keys",
     "--task": "tasks",
@@ -184,8 +187,8 @@ def _let_values_follow_an_equals_sign(root: argparse.ArgumentParser) -> None:
 
 
 def _of(action: argparse.Action, table: Mapping[str, Any]) -> Any:
-    """By its options, else by what the help calls it; `None` when the table does not have it."""
-    names = action.option_strings or [str(action.metavar)]
+    """By what the help calls it, else by its options; `None` when the table does not have it."""
+    names = (str(action.metavar), *action.option_strings)
     return next((table[name] for name in names if name in table), None)
 
 

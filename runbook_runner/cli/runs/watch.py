@@ -35,9 +35,9 @@ The answers of the last run are taken as long as each model call is the same, or
 had not come to; from the first other call on, the model is asked. What that saved is shown, and each event says who
 answered.
 
-On a terminal, keys: r run again, f run again and ask for everything anew, c only check, d diff with the run before, o
-open the primary output, h show the keys, q quit. Nothing is asked after the first run: what an edit makes untrusted, or
-a secret that is missing then, is told.
+On a terminal, keys: r run again (with an error in it, too), f run again and ask for everything anew, c only check, on
+and off, d diff with the run before, o open the primary output, h show the keys, q quit. Nothing is asked after the
+first run: what an edit makes untrusted, or a secret that is missing then, is told.
 
 Exit codes: 0 ended with q, 2 bad input, 3 this machine is not ready, 5 a bug, 130 interrupted.
 """

@@ -31,7 +31,10 @@ if TYPE_CHECKING:
 _MOST_CHANGES: Final = 5
 _MOST_LINES: Final = 12
 _MOST_FINDINGS: Final = 10
-_KEYS: Final = "Keys: r run again · f all anew · c check only · d diff with the last run · o open the result · q quit."
+_KEYS: Final = (
+    "Keys: r run again, errors or not · f all anew · c only check, on and off · d diff with the last run · "
+    "o open the result · q quit."
+)
 _NO_KEYS: Final = "There are no keys, for stdin is not a terminal; Ctrl-C ends it."
 
 
@@ -116,7 +119,8 @@ class Watching:
 
     def waits(self, *, check_only: bool) -> None:
         what = "checks it, and runs nothing" if check_only else "checks and runs it"
-        more = "; h shows the keys" if self._has_keys and self._told else ""
+        keys = "c ends that, h shows the keys" if check_only else "h shows the keys"
+        more = f"; {keys}" if self._has_keys and self._told else ""
         self._print(f"Watching {self._named(self.document)}: a save {what}{more}.", "dim")
         if not self._told:
             self.say_keys()

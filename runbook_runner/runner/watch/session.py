@@ -92,6 +92,8 @@ class Session:
     def toggle_check_only(self) -> None:
         def toggle() -> None:
             self._check_only = not self._check_only
+            if self._check_only:
+                self._edge.checked()
             self._edge.waits(check_only=self._check_only)
 
         self.do(toggle)

@@ -178,6 +178,9 @@ def test_shells_complete_what_is_recorded(runbook: Any, recorded: list[str], typ
     chosen = ["--task", "test", "--agent", "shell", "--label", "team=blue", "--status", "completed"]
     assert typed(line) == ["runs", "list", *chosen]
     assert typed("runbook runs list --label=te\t\t") == ["runs", "list", "--label=team=blue"]
+    assert typed("runbook runs list --outcome faile\t") == ["runs", "list", "--outcome", "failed"]
+    assert typed(f"runbook runs label {first} --status rec\t") == ["runs", "label", first, "--status", "recorded"]
+    assert typed(f"runbook runs open {first} results/o\t") == ["runs", "open", first, "results/out.txt"]
     (runbook.cwd / "run.bundle.zip").touch()
     assert typed("runbook replay run.b\t") == ["replay", "run.bundle.zip"]
 

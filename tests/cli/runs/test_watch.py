@@ -357,7 +357,7 @@ def test_answers_of_a_recording_that_the_user_names_get_no_variable_of_the_envir
 def test_each_key(watch: Watch, runbook: Any) -> None:
     file = write(runbook.cwd)
     session = watch(file, "--sandbox", "bubblewrap")
-    assert "Keys: r run again · f all anew · c check only · d diff" in session.shows("q quit.")
+    assert "f all anew · c only check, on and off · d diff" in session.shows("q quit.")
     session.types("h")
     session.shows("q quit.")
     session.types("d")
@@ -369,7 +369,7 @@ def test_each_key(watch: Watch, runbook: Any) -> None:
     session.types("d")
     session.shows("✓ The two are the same.")
     session.types("c")
-    session.shows("checks it, and runs nothing; h shows the keys.")
+    assert "✓ check: no findings" in session.shows("checks it, and runs nothing; c ends that, h shows the keys.")
     edit(file, "echo two", "echo zwei")
     assert "✓ check: no findings" in session.shows("runs nothing")
     session.types("\x1b[C\x1bOcx")  # arrows, and a key without a meaning

@@ -10,7 +10,7 @@ from runbook_runner.cli.records.runs.common import add_run, folder_of
 from runbook_runner.cli.ui.output import put_json
 from runbook_runner.core.errors import ExitCode, InputError
 from runbook_runner.core.text import counted, did_you_mean
-from runbook_runner.trajectory.overlay import OVERRIDES, remove_labels, set_labels, set_status
+from runbook_runner.trajectory.overlay import OVERRIDES, RECORDED, remove_labels, set_labels, set_status
 from runbook_runner.trajectory.store import take_back_status
 
 DESCRIPTION = """\
@@ -22,17 +22,14 @@ Exit codes: 0 labelled, 2 bad input, 3 the folder can't be written to.
 """
 
 
-_RECORDED = "recorded"
-
-
 def declare(parser: argparse.ArgumentParser) -> None:
     add_run(parser)
     parser.add_argument("labels", nargs="*", metavar="KEY=VALUE", help="A label of the run.")
     removed = "Take this label from the run; may be repeated."
     parser.add_argument("--remove", **REPEATED, metavar="KEY", help=removed)
     parser.add_argument("--author", metavar="NAME", help="Who says so (default: you).")
-    known = ", ".join(OVERRIDES)
-    parser.add_argument("--status", metavar="STATUS", help=f"Set the status that lists show: {known}; or {_RECORDED}.")
+    status = f"Set the status that lists show: {', '.join(OVERRIDES)}; or {RECORDED}."
+    parser.add_argument("--status", metavar="NEW-STATUS", help=status)
     add_json(parser)
 
 
@@ -43,14 +40,14 @@ def execute(arguments: argparse.Namespace) -> int:
         raise InputError("Give KEY=VALUE, --remove KEY or --status STATUS.")
     if both := labels.keys() & set(arguments.remove):
         raise InputError(f"The label {min(both)!r} can't be both set and removed.")
-    if arguments.status and arguments.status not in (*OVERRIDES, _RECORDED):
-        hint = did_you_mean(arguments.status, OVERRIDES) or f"Known: {', '.join((*OVERRIDES, _RECORDED))}."
+    if arguments.status and arguments.status not in (*OVERRIDES, RECORDED):
+        hint = did_you_mean(arguments.status, OVERRIDES) or f"Known: {', '.join((*OVERRIDES, RECORDED))}."
         raise InputError(f"A status can't be set to {arguments.status!r}.", where="--status", hint=hint)
     folder = folder_of(arguments.run)
     if arguments.remove:
         remove_labels(folder, arguments.remove)
     made = set_labels(folder, labels, arguments.author or _user()) if labels else []
-    if arguments.status == _RECORDED:
+    if arguments.status == RECORDED:
         take_back_status(folder)
     elif arguments.status:
         set_status(folder, arguments.status)

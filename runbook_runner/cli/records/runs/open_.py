@@ -51,7 +51,7 @@ _HEAD: Final = 1 << 16
 def declare(parser: argparse.ArgumentParser) -> None:
     add_run(parser)
     path = "A file that the run has made, as `runbook runs files` names it; `results/` may be left out."
-    parser.add_argument("path", nargs="?", metavar="PATH", help=path)
+    parser.add_argument("path", nargs="?", metavar="RESULT", help=path)
 
 
 def execute(arguments: argparse.Namespace) -> int:
