@@ -176,6 +176,7 @@ def root_parser(entries: Mapping[str, Command | Group] = COMMANDS, *, complete: 
 
 
 def _add(parser: Parser, entries: Mapping[str, Command | Group], *, complete: bool) -> None:
+    parser.elsewhere = _elsewhere(entries)
     commands = parser.add_commands()
     for name, entry in entries.items():
         module = f"runbook_runner.cli.{entry.module}" if isinstance(entry, Command) else None
@@ -184,3 +185,14 @@ def _add(parser: Parser, entries: Mapping[str, Command | Group], *, complete: bo
             _add(child, entry.commands, complete=complete)
         elif complete:
             child.load()
+
+
+def _elsewhere(entries: Mapping[str, Command | Group]) -> dict[str, str]:
+    """Names of commands that are not in this table, but in another → how they are called."""
+    found = dict[str, list[str]]()
+    for name, entry in COMMANDS.items():
+        below = [(word, f"`runbook {name} {word}`") for word in entry.commands] if isinstance(entry, Group) else []
+        for word, line in [*below, (name, f"`runbook {name}`")]:
+            if word not in entries:
+                found.setdefault(word, []).append(line)
+    return {word: " or ".join(lines) for word, lines in found.items()}

@@ -60,6 +60,8 @@ class Parser(argparse.ArgumentParser):
         self._is_command = module is not None
         self.instead: dict[str, str] = {}
         """An option that other commands have → what this one has for it."""
+        self.elsewhere: dict[str, str] = {}
+        """Of a group: a command that it does not have → the command lines that do."""
         self.add_argument("-h", "--help", action="help", help="Print this help.")
 
     def add_commands(self) -> "argparse._SubParsersAction[Parser]":
@@ -175,6 +177,8 @@ class Parser(argparse.ArgumentParser):
         known = [str(choice) for choice in action.choices]
         name = action.option_strings[-1] if action.option_strings else str(action.metavar).lower()
         hint = did_you_mean(str(value), known) or f"Known: {', '.join(known)}."
+        if value in self.elsewhere and isinstance(action, argparse._SubParsersAction):
+            hint = f"It is {self.elsewhere[value]}."
         raise self._error(f"Unknown {name} {value!r}.", hint)
 
 

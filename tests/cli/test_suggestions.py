@@ -57,6 +57,20 @@ def test_the_name_that_was_meant_is_told(machine: Any, line: str, meant: str) ->
     assert not (machine.cwd / "other").exists()
 
 
+@pytest.mark.parametrize(
+    ("line", "meant"),
+    [
+        ("runs export", "`runbook export` or `runbook snapshots export`"),
+        ("runs diff", "`runbook diff`"),
+        ("logs", "`runbook runs logs`"),
+        ("snapshots run", "`runbook run`"),
+    ],
+)
+def test_a_command_that_is_elsewhere_is_told(machine: Any, line: str, meant: str) -> None:
+    ran = machine(*line.split())
+    assert (ran.code, f"It is {meant}." in ran.err) == (2, True)
+
+
 def test_the_settings_of_a_project_too(machine: Any) -> None:
     file = machine.cwd / ".runbook/config.toml"
     for text, meant in (("[check]\nselct = []\n", "select"), ('[check]\nprofile = "autoo"\n', "auto")):

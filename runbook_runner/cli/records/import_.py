@@ -19,12 +19,15 @@ as JSON, a zip of a trajectory folder, a zip as the platform's download has it, 
 The run becomes a trajectory folder with the times of the original; what looks like a key is removed. The file is kept
 in `imported/` there. Nothing of it is run, and nothing is written when it is broken.
 
+The folder of a run that is recorded here already, but came with a clone or was moved with its project, makes that run
+yours: @last may be it, and `runbook runs prune` may remove it.
+
 Exit codes: 0 recorded, 2 bad input, 3 RUNBOOK_HOME can't be written to.
 """
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", type=Path, metavar="FILE", help="The file to import.")
+    parser.add_argument("file", type=Path, metavar="FILE", help="The file to import, or a folder of a run here.")
     task = "Record it there (default: as the file says, else imported/ and the kind of file)."
     parser.add_argument("--task", metavar="COLLECTION/TASK", help=task)
     parser.add_argument("--id", metavar="ID", help="The trajectory id (default: the file's own, else a new one).")
@@ -62,8 +65,9 @@ def execute(arguments: argparse.Namespace) -> int:
             {**body, "path": str(made.folder), "form": made.form, "notes": list(made.notes), "replaced": made.replaced}
         )
     else:
+        said = "A run of yours from now on:" if made.was_here else f"Recorded {made.form} as"
         sys.stdout.write(
-            f"Recorded {made.form} as {made.collection}/{made.task} {made.trajectory_id}: {made.folder}\n"
+            f"{said} {made.collection}/{made.task} {made.trajectory_id}: {made.folder}\n"
             f"Next: runbook runs show {made.trajectory_id}\n"
         )
     return ExitCode.PASS

@@ -183,7 +183,7 @@ def require_new(file: Path, *, force: bool) -> None:
 
 def tell_written(file: Path, what: str) -> None:
     """On one line, where a document went that did not go to standard output."""
-    sys.stdout.write(f"Wrote {what}: {file.absolute()} ({size_shown(file.stat().st_size)})\n")
+    sys.stdout.write(f"Wrote {what}: {file.resolve()} ({size_shown(file.stat().st_size)})\n")
 
 
 def write_back(file: Path, content: str | bytes) -> None:

@@ -1,6 +1,7 @@
 """Runner, imports: recognises what a file is by its content, reads it, and records it as a trajectory."""
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,17 +12,18 @@ from typing import Any, BinaryIO, Final
 from runbook_runner.agents.sessions import form_of
 from runbook_runner.core import ids
 from runbook_runner.core.clock import iso, now_iso
-from runbook_runner.core.errors import InputError
-from runbook_runner.core.files import read_bounded, text_of
+from runbook_runner.core.errors import InputError, RecordingError
+from runbook_runner.core.files import is_file, read_bounded, text_of
 from runbook_runner.core.formats.json_toml import plain_json, read_json
 from runbook_runner.core.text import printable_name
 from runbook_runner.runner.imports.archive import read_zip
 from runbook_runner.runner.imports.sessions import LONGEST_LINE, read_session
-from runbook_runner.trajectory.folders import IMPORTED
+from runbook_runner.trajectory.folders import EVENTS_FILE, IMPORTED, TRAJECTORIES
 from runbook_runner.trajectory.imports.atif import is_atif, read_atif
 from runbook_runner.trajectory.imports.folder import Content, record_imported
 from runbook_runner.trajectory.imports.hosted import is_hosted, read_hosted
 from runbook_runner.trajectory.imports.imported import Imported
+from runbook_runner.trajectory.index.own_runs import Note, add_note, note_of, place_of
 
 COLLECTION: Final = "imported"
 _MOST_JSON: Final = 128 << 20
@@ -43,6 +45,8 @@ class Recorded:
     notes: tuple[str, ...]
     replaced: str | None = None
     """Where the run was recorded that made way; `None`: there was none."""
+    was_here: bool = False
+    """Nothing was recorded: it only counts as brought here from now on."""
 
 
 def import_file(
@@ -55,9 +59,11 @@ def import_file(
     trajectory_id: str | None = None,
     replace: bool = False,
 ) -> Recorded:
-    """Records what the file tells of a run. data: the user's data folder. `None`: as the file names it, where it does
-    and its name can be one. Raises InputError for a file that is none of the known ones or is broken, and as
-    `record_imported`."""
+    """Records what the file tells of a run, or takes on the run of this home whose folder it is. data: the user's data
+    folder. `None`: as the file names it, where it does and its name can be one. Raises InputError for a file that is
+    none of the known ones or is broken, and as `record_imported`."""
+    if _is_run_of(home, path):
+        return _taken_on(home, path, data)
     if not path.is_file():
         what = "This is a folder" if path.is_dir() else "There is no such file"
         raise InputError(f"{what}.", where=str(path), hint=_KNOWN)
@@ -79,7 +85,27 @@ def import_file(
             on_replace=replaced.append,
             note=notes.append,
         )
-    return Recorded(folder, collection, task, folder.name, found.form, (*found.notes, *notes), *replaced)
+    return Recorded(
+        folder, collection, task, folder.name, found.form, (*found.notes, *notes), next(iter(replaced), None)
+    )
+
+
+def _is_run_of(home: Path, path: Path) -> bool:
+    folder = Path(os.path.realpath(path))
+    in_place = len(folder.parents) > 2 and folder.parents[2] == Path(os.path.realpath(home / TRAJECTORIES))
+    return in_place and is_file(folder / EVENTS_FILE)
+
+
+def _taken_on(home: Path, path: Path, data: Path) -> Recorded:
+    """What came with its home, as with a clone or a project that was moved, counts as brought there by this user."""
+    folder = Path(os.path.realpath(path))
+    try:
+        if note_of(folder, data) is None:
+            add_note(home, data, Note(place_of(folder), folder.lstat().st_ino, "import"))
+    except OSError as error:
+        raise RecordingError(f"It can't be noted as yours: {error.strerror}.", where=str(data)) from error
+    collection, task, trajectory_id = folder.parts[-3:]
+    return Recorded(folder, collection, task, trajectory_id, "a run of this folder", (), was_here=True)
 
 
 def _changed(path: Path) -> str:

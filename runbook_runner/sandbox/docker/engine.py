@@ -228,7 +228,7 @@ def connect(timeout_s: int = _TIMEOUT_S) -> Engine:
             message = f"This user may not use the Docker engine at {url}: permission denied."
             raise NotReadyError(message, hint=_denied_hint(named)) from error
         message = f"No Docker engine answers at {url}."
-        raise NotReadyError(message, hint=_no_engine_hint(named), details=str(innermost)) from error
+        raise NotReadyError(message, hint=_no_engine_hint(named), details=_plain(innermost)) from error
 
 
 def _named_by(endpoint: Endpoint) -> str:
@@ -263,6 +263,10 @@ def _tls(tls: Tls) -> TLSConfig:
     own = (str(tls.certificate), str(tls.key)) if tls.certificate and tls.key else None
     ca = str(tls.ca) if tls.ca else None
     return TLSConfig(client_cert=own, ca_cert=ca, verify=tls.verify)
+
+
+def _plain(error: BaseException) -> str:
+    return str(error.strerror if isinstance(error, OSError) and error.strerror else error)
 
 
 def _innermost(error: BaseException) -> BaseException:

@@ -40,11 +40,15 @@ class Filters:
     """`task` or `collection/task`, with `*` for any characters."""
     labels: tuple[str, ...] = ()
     """`key=value`, or `key` for any value; all of them."""
+    without: tuple[str, ...] = ()
+    """The same; none of them."""
     agents: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
     since: str | None = None
     """A date, a time, or an age such as 7d."""
     before: str | None = None
+    own: bool = False
+    """Only what this user's machine has made or brought there, see `own_runs`."""
 
     def sql(self) -> tuple[str, list[Any]]:
         """Returns a condition and the values for its marks. Raises InputError."""
@@ -79,18 +83,21 @@ class Filters:
                 terms.append(" AND ".join(_like(*one) for one in both))
                 values.extend(_pattern(text) for _, text in both)
             add(f"({' OR '.join(terms)})")
-        for label in self.labels:
-            key, sign, value = label.partition("=")
-            if not key.strip():
-                raise InputError(f"{label!r} is not a label.", where="--label", hint="Write it like quality=high.")
-            condition = "key = ? AND value = ?" if sign else "key = ?"
-            add(f"folder IN (SELECT folder FROM labels WHERE {condition})", key, *([value] if sign else []))
+        for labels, option, is_in in ((self.labels, "--label", "IN"), (self.without, "--without-label", "NOT IN")):
+            for label in labels:
+                key, sign, value = label.partition("=")
+                if not key.strip():
+                    raise InputError(f"{label!r} is not a label.", where=option, hint="Write it like quality=high.")
+                condition = "key = ? AND value = ?" if sign else "key = ?"
+                add(f"folder {is_in} (SELECT folder FROM labels WHERE {condition})", key, *([value] if sign else []))
         for column, names in (("agent", self.agents), ("model", self.models)):
             if names:
                 add(f"({' OR '.join(_like(column, name) for name in names)})", *map(_pattern, names))
         for sign, moment, option in ((">=", self.since, "--since"), ("<", self.before, "--before")):
             if moment:
                 add(f"dated {sign} ?", moment_of(moment, option))
+        if self.own:
+            add("is_own = 1")
         return " AND ".join(parts), values
 
     def hint(self, index: Index) -> str | None:

@@ -91,7 +91,8 @@ def test_a_file_is_not_half_written_and_a_zip_is_not_for_a_terminal(runbook, ran
     assert done.code == 2
     assert not (runbook.cwd / "x").exists()
     file = runbook.cwd / "run.html"
-    done = runbook("export", ran["trajectory_id"], "--format", "html", "-o", file)
+    (runbook.cwd / "there").mkdir()
+    done = runbook("export", ran["trajectory_id"], "--format", "html", "-o", "there/../run.html")
     assert (done.code, done.out.startswith(f"Wrote html of run {ran['trajectory_id']}: {file} (")) == (0, True)
     file.write_text("mine")
     done = runbook("export", ran["trajectory_id"], "--format", "html", "-o", file)

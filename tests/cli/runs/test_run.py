@@ -394,6 +394,7 @@ def test_dry_run_shows_the_plan_and_all_that_is_missing_at_once(runbook: Any, as
     assert ran.err.startswith("error: 6 things are missing:\n- RUNBOOK.md: ")
     for said in missing:
         assert "- " + said.replace("\n", "\n  ") in ran.err
+    assert "[Errno" not in ran.err
     if as_json:
         assert ran.json["spec"]["agent"] == "claude-code"
         assert [line for line in ran.json["plan"] if "container" in line] == []

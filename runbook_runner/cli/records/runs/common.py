@@ -40,10 +40,13 @@ def add_filters(parser: argparse.ArgumentParser) -> None:
         ("--verdict", "verdicts", "pass|fail|none", "Of this verdict; none: it was not evaluated."),
         ("--task", "tasks", "TASK", "Of this task, or COLLECTION/TASK; * stands for any characters."),
         ("--label", "labels", "KEY[=VALUE]", "With this label; of several, with all of them."),
+        ("--without-label", "without", "KEY[=VALUE]", "Without this label; of several, with none of them."),
         ("--agent", "agents", "NAME", "Of this agent; * stands for any characters."),
         ("--model", "models", "NAME", "Of this model; * stands for any characters."),
     ):
         group.add_argument(option, dest=name, **REPEATED, metavar=metavar, help=f"{text} May be repeated.")
+    own = "Only what you have made or imported on this machine: not what came with the folder, as with a clone."
+    group.add_argument("--own", action="store_true", help=own)
     group.add_argument("--score", metavar="SCORE", help="Whose judge's mean score is so: 4, '>=4', '<3.5'.")
     when = f"{EXAMPLES}."
     group.add_argument("--since", metavar="DATE|AGE", help=f"Created since then: {when}")
@@ -51,9 +54,10 @@ def add_filters(parser: argparse.ArgumentParser) -> None:
 
 
 def filters_of(arguments: argparse.Namespace) -> Filters:
-    several = ("outcomes", "statuses", "verdicts", "tasks", "labels", "agents", "models")
+    several = ("outcomes", "statuses", "verdicts", "tasks", "labels", "without", "agents", "models")
     given: dict[str, Any] = {name: tuple(getattr(arguments, name)) for name in several}
-    return Filters(score=arguments.score, since=arguments.since, before=arguments.before, **given)
+    one = ("score", "since", "before", "own")
+    return Filters(**given, **{name: getattr(arguments, name) for name in one})
 
 
 def no_run(home: Path, *, is_filtered: bool) -> str:

@@ -3,6 +3,8 @@
 import argparse
 import os
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from runbook_runner.cli.options import add_json
@@ -51,6 +53,8 @@ _COLUMNS = (
     Column("TOKENS", 6, right=True),
     Column("LABELS", 10, shrinks=True),
 )
+_SORTED = {"created": "CREATED", "seconds": "SECONDS", "cost": "USD", "tokens": "TOKENS", "score": "SCORE"}
+"""The column that stays where the terminal is narrow, by what the list is sorted by."""
 _RARE = 7
 """The least rank of columns that most runs have nothing in."""
 _STYLES = {
@@ -100,14 +104,18 @@ def execute(arguments: argparse.Namespace) -> int:
         put_json({"runs": runs, **page})
         return ExitCode.PASS
     if rows:
+        columns = [
+            replace(column, rank=0) if column.title == _SORTED.get(arguments.sort) else column for column in _COLUMNS
+        ]
         shown_rows = [(row._replace(outcome="dead") if row.folder in dead else row, labels) for row, labels in rows]
-        _print([_cells(*one) for one in shown_rows], [_style(row) for row, _ in shown_rows])
+        _print(columns, [_cells(*one) for one in shown_rows], [_style(row) for row, _ in shown_rows])
     for row, _ in rows:
         if row.problem:
             sys.stderr.write(f"warning: {row.id} can't be read: {row.problem}\n")
     if others := sum(not row.is_own for row, _ in rows):
         came = f"{counted(others, 'run')} of these came with this folder"
-        sys.stderr.write(f"hint: {came}: @last and `runbook runs prune` leave them out.\n")
+        left = "@last and `runbook runs prune` leave them out; `runbook import FOLDER` makes one yours"
+        sys.stderr.write(f"hint: {came}: {left}.\n")
     if dead:
         sys.stderr.write(
             "hint: No process of yours runs the dead runs; `runbook clean` collects what they have left.\n"
@@ -125,10 +133,10 @@ def execute(arguments: argparse.Namespace) -> int:
     return ExitCode.PASS
 
 
-def _print(cells: list[list[str]], styles: list[str | None]) -> None:
+def _print(columns: Sequence[Column], cells: list[list[str]], styles: list[str | None]) -> None:
     """Without the columns in which no run has anything."""
-    kept = [n for n, column in enumerate(_COLUMNS) if column.rank < _RARE or any(row[n].strip("-") for row in cells)]
-    print_columns([_COLUMNS[n] for n in kept], [[row[n] for n in kept] for row in cells], styles)
+    kept = [n for n, column in enumerate(columns) if column.rank < _RARE or any(row[n].strip("-") for row in cells)]
+    print_columns([columns[n] for n in kept], [[row[n] for n in kept] for row in cells], styles)
 
 
 def _dead(home: Path, running: list[Row]) -> set[str]:

@@ -29,13 +29,13 @@ _COLUMNS = (
     Column("PASS", right=True),
     Column("FAIL", right=True),
     Column("ERROR", right=True),
-    Column("OTHER", 5, right=True),
-    Column("MEAN S", 2, right=True),
-    Column("P50 S", 4, right=True),
-    Column("P95 S", 3, right=True),
-    Column("TOKENS", 2, right=True),
-    Column("USD", 1, right=True),
-    Column("LAST", 4),
+    Column("OTHER", 1, right=True),
+    Column("MEAN S", 3, right=True),
+    Column("P50 S", 5, right=True),
+    Column("P95 S", 4, right=True),
+    Column("TOKENS", 3, right=True),
+    Column("USD", 2, right=True),
+    Column("LAST", 5),
 )
 
 

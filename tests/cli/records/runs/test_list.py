@@ -58,6 +58,8 @@ def test_runs_are_filtered_sorted_and_paged(runbook: Any, put: Put) -> None:
     assert listed(runbook, "--verdict", "fail") == []
     assert listed(runbook, "--task", "other", "--verdict", "pass", "--score", "<3") == ["3"]
     assert listed(runbook, "--label", "team=red") == listed(runbook, "--label", "team") == ["3"]
+    assert listed(runbook, "--without-label", "team=red") == listed(runbook, "--without-label", "team") == ["2", "1"]
+    assert listed(runbook, "--without-label", "team=blue") == ["3", "2", "1"]
     assert listed(runbook, "--model", "big-*") == ["2"]
     assert listed(runbook, "--since", "2026-03-02", "--before", "2026-03-03") == ["2"]
     assert listed(runbook, "--sort", "score", "--limit", "1", "--reverse") == ["3"]
@@ -70,6 +72,9 @@ def test_a_list_is_a_table_that_fits_the_terminal(runbook: Any, put: Put) -> Non
     narrow = runbook("runs", "list", env={"COLUMNS": "80"}).out.splitlines()
     assert all(len(line) <= 80 for line in narrow)
     assert "…" in narrow[-1]
+    assert "TOKENS" not in narrow[0]
+    assert "TOKENS" in runbook("runs", "list", "--sort", "tokens", env={"COLUMNS": "80"}).out
+    assert " OTHER " in runbook("runs", "stats", env={"COLUMNS": "80"}).out
     wide = runbook("runs", "list", env={"COLUMNS": "200"}).out
     assert all(word in wide for word in ("SCORE", "MODEL", "x" * 60, "0.5000", "2026-03-04 10:00"))
 
@@ -79,6 +84,7 @@ def test_a_list_is_a_table_that_fits_the_terminal(runbook: Any, put: Put) -> Non
     [
         (("--status", "compleded"), "Did you mean 'completed'?"),
         (("--score", "good"), "is not a score"),
+        (("--without-label", "=x"), "--without-label: '=x' is not a label"),
         (("--since", "soon"), "is not a date or an age"),
         (("--limit", "0"), "a number from 1"),
         (("--sort", "colour"), "Unknown --sort 'colour'"),

@@ -51,6 +51,9 @@ def test_a_run_that_came_with_a_clone_does_not_stand_in_for_an_own_one(runbook: 
     assert "came with this folder" in runbook("runs", "show", clone.name).out
     assert "came with this folder" not in runbook("runs", "show", "@last").out
     assert runbook("runs", "prune", "--keep", "1", "--json").json["removed"] == [str(first)]
+    own = runbook("runs", "list", "--own", "--json").json["runs"]
+    assert [row["trajectory_id"] for row in own] == [second.name]
+    assert [task["total"] for task in runbook("runs", "stats", "--own", "--json").json["tasks"]] == [1]
     assert runbook("runs", "prune", "--older-than", "2999-12-31", "--max-size", "0M", "--json").json["removed"] == [
         str(second)
     ]
@@ -135,3 +138,22 @@ def test_lower_limits_of_others_and_all_of_an_own_run_stay(runbook: Any, ended: 
         limits = json.loads((Path(ran.json["path"]) / "spec.json").read_text())["limits"]
         assert (limits["memory_bytes"], limits["cpus"]) == (memory, 2)
         assert ("lowered" in ran.err) == (memory == 8 << 30)
+
+
+def test_the_runs_of_a_project_that_was_moved_can_be_taken_on(runbook: Any, ended: Any, tmp_path: Path) -> None:
+    first, second = ended(), ended()
+    moved = tmp_path / "moved"
+    shutil.move(runbook.cwd / ".runbook", moved)
+    env = {"RUNBOOK_HOME": str(moved)}
+    assert runbook("runs", "path", "@last", env=env).code == 2
+    folder = moved / first.relative_to(runbook.cwd / ".runbook")
+    assert runbook("import", folder, env=env).out.startswith(f"A run of yours from now on: local/test {first.name}: ")
+    assert runbook("import", folder, "--json", env=env).json["trajectory_id"] == first.name
+    assert runbook("runs", "path", "@last", env=env).out == f"{folder}\n"
+    assert [row["trajectory_id"] for row in runbook("runs", "list", "--own", "--json", env=env).json["runs"]] == [
+        first.name
+    ]
+    for other in (moved, folder.parent, folder / "results", tmp_path):
+        assert "This is a folder." in runbook("import", other, env=env).err
+    there = runbook("import", moved / second.relative_to(runbook.cwd / ".runbook"))
+    assert (there.code, "This is a folder." in there.err) == (2, True), "it is in no home that is the user's now"
