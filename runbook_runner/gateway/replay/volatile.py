@@ -20,7 +20,8 @@ ID_KEYS: Final = frozenset({"id", "tool_use_id", "tool_call_id", "call_id", "ite
 
 _UUID = r"(?<![0-9a-fA-F-])[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}(?![0-9a-fA-F-])"
 _TEMP = r"(?<![\w.])(/private)?/(tmp|var/tmp|var/folders/\w+/\w+/T)/[^\s/\"'`<>()\[\]{},;:]+"
-_ADDRESS = r"(https?://)(127\.0\.0\.1|localhost|host\.docker\.internal|1(?:0|72|92)(?:\.\d{1,3}){3}):\d{2,5}"
+_PRIVATE = r"(?:10|127)(?:\.\d{1,3}){3}|(?:169\.254|172\.(?:1[6-9]|2\d|3[01])|192\.168)(?:\.\d{1,3}){2}"
+_ADDRESS = rf"(https?://)(?:{_PRIVATE}|localhost|host\.docker\.internal|\[::1\]):\d{{2,5}}"
 _REPLACED: Final = (
     (re.compile(_UUID), "<uuid>"),
     (re.compile(_TEMP), r"/\2/<temp>"),
