@@ -124,7 +124,9 @@ class ReplayOf(BaseModel):
     """incremental: up to the first request that is not the same as the recorded one."""
     on_miss: Literal["stop", "live", "nearest"]
     until: int | None = None
-    """A fork: the last recorded call that was to be served."""
+    """The last recorded call that was to be served: of a fork, or after an edit of the mission."""
+    provisional: bool = False
+    """Incremental: recorded answers were given to an agent with another mission."""
     then: Literal["live", "script"] | None = None
 
 

@@ -3,7 +3,15 @@
 from collections import Counter
 from collections.abc import Iterator
 
-from runbook_runner.core.events import CheckFinished, Evaluated, NetworkConnection, Recorded, ReplayDiverged
+from runbook_runner.core.events import (
+    CheckFinished,
+    Evaluated,
+    ModelCalled,
+    NetworkConnection,
+    Recorded,
+    ReplayDiverged,
+    RunStarted,
+)
 from runbook_runner.core.text import counted
 
 _MOST_HOSTS = 5
@@ -14,6 +22,8 @@ class Tally:
     def __init__(self) -> None:
         self._refused: Counter[str] = Counter()
         self._diverged: Counter[str] = Counter()
+        self._is_provisional = False
+        self._replayed = 0
         self.checks: list[CheckFinished] = []
         self.evaluated: Evaluated | None = None
 
@@ -23,6 +33,10 @@ class Tally:
             self.checks.append(event)
         elif isinstance(event, Evaluated):
             self.evaluated = event
+        elif isinstance(event, RunStarted):
+            self._is_provisional = bool(event.replay and event.replay.provisional)
+        elif isinstance(event, ModelCalled):
+            self._replayed += event.source == "replay" and event.asker == "agent"
         elif isinstance(event, ReplayDiverged):
             self._diverged[event.severity] += 1
         elif isinstance(event, NetworkConnection) and not event.allowed:
@@ -39,6 +53,11 @@ class Tally:
             yield (
                 f"Requests that are not as recorded: {found}, so the recorded answers may not fit. "
                 "`runbook replay` is the command that fails on them."
+            )
+        if self._is_provisional and self._replayed:
+            yield (
+                f"The verdict is provisional: {counted(self._replayed, 'answer')} of the model came from a run before "
+                "the runbook was edited. f in `runbook watch`, or `runbook run`, runs it whole."
             )
 
 

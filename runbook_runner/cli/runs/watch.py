@@ -32,8 +32,9 @@ It runs at once, and again after each save of the runbook, an input, a fixture, 
 it uses of the project. A save with an error in it is shown and not run. What runs write never starts one.
 
 The answers of the last run are taken as long as each model call is the same, or differs only in steps that the agent
-had not come to; from the first other call on, the model is asked. What that saved is shown, and each event says who
-answered.
+had not come to; from the first other call on, the model is asked. After an edit of a step, an answer is taken only when
+it names an earlier step, or a file or command that only an earlier step has; the verdict is provisional then, and f
+runs it whole. What was saved is shown, and each event says who answered.
 
 On a terminal, keys: r run again (with an error in it, too), f run again and ask for everything anew, c only check, on
 and off, d diff with the run before, o open the primary output, h show the keys, q quit. Nothing is asked after the
@@ -50,7 +51,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
     declare_model(group)
     recording = "The first run takes its answers from this run: its id, its folder, @last (default: it takes none)."
     group.add_argument("--replay", dest="recording", metavar="RUN", help=recording)
-    strict = "Take answers only for calls that are the same to the letter: after an edit of the runbook, mostly none."
+    strict = "Take no answer after an edit of the runbook, whichever step it is in."
     group.add_argument("--strict", action="store_true", help=strict)
     add_judge(group)
     declare_budget(group)

@@ -269,6 +269,11 @@ def not_shown(left_out: Sequence[str]) -> str:
     return f"it was not shown all of {names}{more}"
 
 
+def _is_provisional(params: Mapping[str, Any]) -> bool:
+    """Whether answers of the model were taken in spite of an edit of the runbook."""
+    return bool(params.get("replay", {}).get("provisional") and params.get("model_calls", {}).get("replay"))
+
+
 def print_gates(console: Console, gates: Iterable[Reached]) -> None:
     for gate, holds, why in gates:
         mark, style = ("✓", "green") if holds else ("✗", "red")
@@ -282,6 +287,8 @@ def headline(trajectory: Trajectory, outputs: RunbookOutputs) -> str:
     word = "PASS" if outputs.verdict == "pass" else "FAIL"
     if trajectory.status != "completed":
         word = _NO_VERDICT[trajectory.status]
+    elif _is_provisional(trajectory.attributes.params):
+        word = f"{word} (provisional)"
     parts = [word, f"{trajectory.steps['run'].duration_seconds or 0:.1f} s"]
     if outputs.usage.api_calls:
         parts.append(f"{counted(outputs.usage.total_tokens, 'token')} in {counted(outputs.usage.api_calls, 'call')}")

@@ -8,9 +8,9 @@ from runbook_runner.core.events import ReplayOf
 from runbook_runner.core.settings import APP
 from runbook_runner.gateway import load_prefix
 from runbook_runner.gateway.cassette.answers import read_answer
-from runbook_runner.gateway.replay.index import CassetteIndex, open_index
+from runbook_runner.gateway.replay.index import CassetteIndex, IndexedCall, open_index
 from runbook_runner.runner.replay.cassette import CassetteReplay, relocation
-from runbook_runner.runner.replay.edit import Edit, edit_of
+from runbook_runner.runner.replay.edit import Edit, Said, differences_of, edit_of
 from runbook_runner.runner.replay.recorded_run import RecordedRun
 from runbook_runner.runner.request.prepared_run import PreparedRun
 from runbook_runner.sandbox.paths import app_restorer
@@ -23,20 +23,22 @@ if TYPE_CHECKING:
 class IncrementalReplay(CassetteReplay):
     index: CassetteIndex | None = None
     """Of the cassette; `None`: it is read when it is needed."""
-    edit: Edit | None = None
-    """The mission counts as the recorded one up to call `until`."""
+    mission: str | None = None
+    """Of this run, when it is not the recorded one: it counts as that up to call `until`."""
 
     @property
     def is_incremental(self) -> bool:
         return True
 
     def described(self) -> ReplayOf:
-        return super().described().model_copy(update={"mode": "incremental"})
+        was_edited = self.until != 0 and (self.mission is not None or (self.recorded and self.recorded.is_provisional))
+        return super().described().model_copy(update={"mode": "incremental", "provisional": bool(was_edited)})
 
     def upstream(self, fallback: "Upstream | None") -> "Replay":
         assert fallback
-        differences = self.edit.differences if self.edit else ()
-        return load_prefix(self.opened, fallback, until=self.until, edit=differences)
+        was = self.recorded.spec.mission if self.recorded else ""
+        edit = differences_of(was, self.mission) if self.mission is not None else ()
+        return load_prefix(self.opened, fallback, until=self.until, edit=edit)
 
     @property
     def opened(self) -> CassetteIndex:
@@ -48,10 +50,10 @@ class IncrementalReplay(CassetteReplay):
 
     def recorded_with(self, replay: "Replay", cassette: "Cassette", app: str) -> "Replay":
         placed = super().recorded_with(replay, cassette, app)
-        if self.edit is None or self.recorded is None:
+        if self.mission is None or self.recorded is None:
             return placed
         to_there = relocation(APP, self.recorded.app)
-        before, after = (to_there(text).rstrip() for text in (self.edit.before, self.edit.after))
+        before, after = (to_there(text).rstrip() for text in (self.recorded.spec.mission, self.mission))
         to_recorded = placed.to_recorded
         return replace(placed, to_recorded=lambda text: to_recorded(text).replace(after, before))
 
@@ -60,16 +62,17 @@ def incremental(
     prepared: PreparedRun, recorded: RecordedRun, index: CassetteIndex | None = None, *, strict: bool = False
 ) -> PreparedRun:
     """The same run, whose model calls and judge's calls are answered from this recording as long as they are the same;
-    the run itself when none can be. index: of its cassette, when it was read already. strict: an edit of the mission
-    changes every request. Raises InputError for a recording that can't be read."""
+    the run itself when there are none. index: of its cassette, when it was read already. strict: no answer is taken
+    after an edit of the mission. Raises InputError for a recording that can't be read."""
     replay = IncrementalReplay(recorded.cassette, "live", recorded=recorded, index=index)
     upstream, judge = prepared.upstream, prepared.judge
     if upstream and recorded.answers:
-        edit = None if strict else edit_of(recorded.spec.mission, prepared.spec.mission)
-        until = _last_before(replay.opened, recorded.app, edit) if edit else None
-        if until != 0:
-            replay = replace(replay, edit=edit, until=until)
-            upstream = replay.upstream(upstream)
+        before, after = recorded.spec.mission, prepared.spec.mission
+        if before != after:  # to the letter, for what is volatile in a request is not so in the author's own text
+            edit = None if strict else edit_of(before, after)
+            until = _last_before(replay.opened, recorded.app, edit) if edit else 0
+            replay = replace(replay, mission=after, until=until)
+        upstream = replay.upstream(upstream)
     if judge and replay.has_judge:
         judge = replay.judge_upstream(judge)
     if upstream is prepared.upstream and judge is prepared.judge:
@@ -78,15 +81,18 @@ def incremental(
 
 
 def _last_before(index: CassetteIndex, app: str, edit: Edit) -> int:
-    """The number of the last model call whose answer is from before the edited step; 0 when there is none, or when that
-    can't be told."""
+    """The number of the last model call whose answer, as all before it, belongs to a step before the edited one; 0 when
+    there is none, or when that can't be told."""
+    turns = [entry for entry in index.entries if entry.is_turn]
     as_mission = app_restorer(app)
-    for entry in (entry for entry in index.entries if entry.is_turn):
+
+    def said(entry: IndexedCall) -> Said:
         answer = read_answer(entry.call.dialect, index.answer(entry.number, in_pieces=False))
-        said = "\n".join(_texts([answer.text, answer.thinking, [value for _, value in answer.calls]]))
-        if edit.is_named_in(as_mission(said)):
-            return entry.number - 1
-    return 0
+        calls = "\n".join(_texts([value for _, value in answer.calls])) if answer.calls else None
+        return Said(as_mission(answer.text or ""), as_mission(answer.thinking or ""), calls and as_mission(calls))
+
+    count = edit.answers_before(map(said, turns))
+    return turns[count].number - 1 if count else 0
 
 
 def _texts(value: Any) -> Iterator[str]:

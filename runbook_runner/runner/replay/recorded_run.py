@@ -82,6 +82,8 @@ class RecordedRun:
     """How many, recorded in the cassette or not."""
     answers: int
     """How many of them a model answered."""
+    is_provisional: bool
+    """Some of its own answers were given to an agent with another mission."""
     is_made_here: bool
     """This user's machine has made it, and its spec is the one of then."""
 
@@ -156,6 +158,7 @@ def read_recorded_run(home: Path, name: str, near: Iterable[Path] = ()) -> Recor
         tool_calls=tuple(event for event in seen if isinstance(event, ToolCalled)),
         model_calls=sum(isinstance(event, ModelCalled) and event.asker == "agent" for event in seen),
         answers=answers_in(seen),
+        is_provisional=_is_provisional(started, seen),
         is_made_here=is_made_here(folder, settings.user_data()),
     )
 
@@ -174,6 +177,11 @@ def _without_spec(folder: Path) -> InputError:
 def answers_in(events: Iterable[Event]) -> int:
     """How often a model answered the agent."""
     return sum(event.usage.api_calls for event in events if isinstance(event, ModelCalled) and event.asker == "agent")
+
+
+def _is_provisional(started: RunStarted, events: Iterable[Event]) -> bool:
+    calls = (event for event in events if isinstance(event, ModelCalled) and event.asker == "agent")
+    return bool(started.replay and started.replay.provisional and any(call.source == "replay" for call in calls))
 
 
 def end_of(events: Sequence[Event]) -> End | None:

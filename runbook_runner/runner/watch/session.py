@@ -34,7 +34,7 @@ class WatchOptions:
     """What a change does to a run that is under way."""
     check_only: bool = False
     strict: bool = False
-    """Answers are taken from a recording for requests that are the same to the letter, also after an edit of a step."""
+    """No answer is taken from a recording after an edit of the mission, whichever step it is in."""
     recording: str | None = None
     """A run whose answers the first run takes; `None`: the first run asks for every one."""
 

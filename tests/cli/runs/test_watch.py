@@ -11,6 +11,7 @@ import subprocess
 import sys
 import termios
 from collections.abc import Callable, Iterator
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -257,10 +258,23 @@ def test_after_an_edit_of_step_3_the_answers_of_steps_1_and_2_come_from_the_reco
     assert "Replayed 2 of 4 model calls: saved 220 tokens and $0.0200." in shown
     line = scripted.read_text().splitlines().index("Append `three` and say so.") + 1
     assert f"Asked anew from call 3 on: 220 tokens and $0.0200. It differs in mission, line {line} (user)." in shown
+    assert "PASS (provisional) ·" in shown
+    assert (
+        "! The verdict is provisional: 2 answers of the model came from a run before the runbook was edited. f" in shown
+    )
+    session.types("r")
+    shown = session.shows(WAITS)
+    assert "Replayed 4 of 4 model calls" in shown
+    assert "PASS (provisional) ·" in shown, "its recording has the answers of before the edit"
+    session.types("f")
+    shown = session.shows(WAITS)
+    assert "PASS ·" in shown
+    assert "provisional" not in shown
     session.types("q")
     assert session.ends() == 0
-    first, second = session.runs()
-    assert answered_by(first) == ["script"] * 4
+    first, second, third, fourth = session.runs()
+    assert answered_by(first) == answered_by(fourth) == ["script"] * 4
+    assert [run["events"][0].get("replay", {}).get("provisional") for run in (second, third)] == [True, True]
     assert answered_by(second) == ["replay", "replay", "script", "script"]
     (began,) = (event for event in second["events"] if event["type"] == "run.started")
     assert began["replay"]["mode"] == "incremental"
@@ -293,13 +307,76 @@ def test_an_edit_before_the_steps_asks_anew_from_the_first_call_on_and_so_does_s
     session.shows(WAITS)
     edit(scripted, "Write three words.", "Write three good words.")
     shown = session.shows(WAITS)
-    assert "Asked anew for every model call: 440 tokens and $0.0400. It differs in messages[0]" in shown
+    line = scripted.read_text().splitlines().index("Write three good words.") + 1
+    told = f"It differs in mission, line {line} (user)."
+    assert f"Asked anew for every model call: 440 tokens and $0.0400. {told}" in shown
+    assert "PASS ·" in shown
     session.types("q")
     assert session.ends() == 0
     strict = watch(".", *MODEL, "--strict", "--replay", "@last")
     assert "Replayed 4 of 4 model calls" in strict.shows(WAITS)
     edit(scripted, "Append `three`.", "Append `three` now.")
     assert "Asked anew for every model call: 440 tokens and $0.0400." in strict.shows(WAITS)
+
+
+ONE_SHOT = """\
+- say: {first}
+  shell: {work}
+- say: {last}
+  {check}
+  usage: {{output: 1}}
+"""
+AT_ONCE = "seq 1 3 | awk '{s+=$1*2} END {print s}' > /app/results/out.txt"
+
+
+@pytest.mark.needs("bubblewrap")
+@pytest.mark.parametrize(("first", "work", "last", "check"), [
+    ("I compute it.", AT_ONCE, "Step 3 is done.", ""),
+    ("I begin with step 1.", AT_ONCE, "Step 3 is done.", ""),
+    ("I begin with step 1.", AT_ONCE, "Step 3 is done, a look at it.", "shell: cat /app/results/out.txt"),
+    ("Steps 1 to 3 in one command.", AT_ONCE, "Step 3 is done, a look at it.", "shell: cat /app/results/out.txt"),
+    ("Step 2.", f"cat numbers.txt; {AT_ONCE}", "Step 3 is done, a look at it.", "shell: cat /app/results/out.txt"),
+], ids=["silent", "begins", "looks", "range", "value"])  # fmt: skip
+def test_an_answer_that_did_the_work_of_all_steps_is_asked_for_anew_after_an_edit(
+    watch: Watch, scripted: Path, first: str, work: str, last: str, check: str
+) -> None:
+    write(
+        scripted.parent,
+        "mine",
+        one="Make the numbers 1 to 3.",
+        two="Prepare `/app/results/out.txt` and numbers.txt.",
+        three="Multiply each number by 2, and put their sum there.",
+    )
+    turns = ONE_SHOT.format(first=first, work=json.dumps(work), last=last, check=check)
+    (scripted.parent / "model.yaml").write_text(turns + ("- say: It is.\n" if check else ""))
+    session = watch(".", *MODEL)
+    session.shows(WAITS)
+    edit(scripted, "by 2,", "by 3,")
+    shown = session.shows(WAITS)
+    assert "Asked anew for every model call" in shown
+    assert "provisional" not in shown
+    assert set(answered_by(session.runs()[-1])) == {"script"}
+
+
+@pytest.mark.needs("bubblewrap")
+@pytest.mark.parametrize("strict", [(), ("--strict",)], ids=["usual", "strict"])
+def test_an_edit_of_what_is_volatile_in_a_request_is_an_edit_of_the_runbook(
+    watch: Watch, scripted: Path, strict: tuple[str, ...]
+) -> None:
+    today = date.today()
+    edits = {
+        "/tmp/a.csv": "/tmp/b.csv",
+        "http://localhost:8000/api": "http://localhost:9000/api",
+        "http://203.0.113.7:8080/x": "http://192.0.2.1:8080/x",
+        str(today): str(today - timedelta(days=1)),
+    }
+    edit(scripted, "Write `one`.", f"Write `one`, and see {', '.join(edits)}.")
+    session = watch(".", *MODEL, *strict)
+    session.shows(WAITS)
+    for before, after in edits.items():
+        edit(scripted, before, after)
+        assert "Asked anew for every model call: 440 tokens" in session.shows(WAITS), before
+    assert all(answered_by(run) == ["script"] * 4 for run in session.runs())
 
 
 @pytest.mark.needs("bubblewrap")
