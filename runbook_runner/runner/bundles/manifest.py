@@ -10,10 +10,19 @@ from runbook_runner import __version__
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.formats.json_toml import read_json
 from runbook_runner.core.invalid import problem_of
+from runbook_runner.gateway.large import pieces
+from runbook_runner.runner.bundles.names import BOUNDS
+from runbook_runner.trajectory.folders import CHECKS, INPUTS
 
 MANIFEST: Final = "manifest.json"
 FORMAT: Final = "runbook-bundle"
 VERSION: Final = 1
+MOST_BYTES: Final = 16 << 20
+_MOST_VALUES: Final = 1_000_000
+"""Each takes 100 bytes of memory or so, whatever it takes in the file; 40,000 files are 240,000."""
+
+WITHOUT: Final = {INPUTS: "inputs", CHECKS: "check sources"}
+"""Folders of a run that a bundle can be made without, and what is in them."""
 
 _Size = Annotated[int, Field(ge=0, le=1 << 50)]
 _Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
@@ -70,15 +79,29 @@ class Manifest(_Part):
     not_replayable: str | None
     """Why it can only be looked at; `None`: it can be replayed."""
     unsearched: tuple[str, ...]
-    """What was not searched for secrets, as the run has told it."""
-    files: tuple[BundledFile, ...] = ()
+    """Sentences about what was not searched for secrets."""
+    without: tuple[str, ...] = ()
+    """Of `WITHOUT` those that the run has and the bundle was made without."""
+    files: tuple[BundledFile, ...] = Field((), max_length=BOUNDS.files)
+
+    @property
+    def lacks(self) -> tuple[str, ...]:
+        """As `without`; a newer version may leave out more."""
+        return tuple(part for part in WITHOUT if part in self.without)
 
     def text(self) -> str:
         return json.dumps(self.model_dump(mode="python"), indent=1) + "\n"
 
 
+def is_too_large(raw: bytes) -> bool:
+    """Whether it is more than is read: what is small in a zip may be a thousand times as large in memory."""
+    return len(raw) > MOST_BYTES or pieces(raw) > _MOST_VALUES
+
+
 def read_manifest(raw: bytes, where: str) -> Manifest:
     """Raises InputError for what is not a manifest of this version."""
+    if is_too_large(raw):
+        raise InputError(f"The {MANIFEST} of this bundle is too large.", where=where, hint=BOUNDS.hint)
     body: Any = read_json(raw, where)
     if not isinstance(body, dict) or body.get("format") != FORMAT:
         raise InputError(f"This zip is not a bundle: its {MANIFEST} is another program's.", where=where)

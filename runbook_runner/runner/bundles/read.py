@@ -15,9 +15,9 @@ from runbook_runner.core.disk.private import FOLDER, private_folder, private_ope
 from runbook_runner.core.disk.repository_files import HeadError, HeadGuard
 from runbook_runner.core.errors import InputError, RecordingError, RunbookError, SandboxError
 from runbook_runner.core.files import is_file, make_folder
-from runbook_runner.runner.bundles.manifest import MANIFEST, BundledFile, Manifest, read_manifest
-from runbook_runner.runner.bundles.names import BOUNDS, require_path
-from runbook_runner.runner.request.input_zips import Member, opened
+from runbook_runner.runner.bundles.manifest import MANIFEST, MOST_BYTES, BundledFile, Manifest, read_manifest
+from runbook_runner.runner.bundles.names import BOUNDS, require_entries, require_path
+from runbook_runner.runner.request.input_zips import Member, is_zip_content, opened
 from runbook_runner.sandbox.base import Readable
 from runbook_runner.sandbox.temp_folders import remove_folder
 from runbook_runner.trajectory.folders import AGENT, EVENTS_FILE, RESULTS
@@ -25,8 +25,6 @@ from runbook_runner.trajectory.imports.places import is_of_run
 
 UNPACKED: Final = "bundles"
 """Folder of unpacked ones, in the data folder."""
-_MOST_MANIFEST: Final = 64 << 20
-_ZIPS: Final = (b"PK\x03\x04", b"PK\x05\x06")
 
 
 @dataclass(frozen=True)
@@ -58,11 +56,11 @@ class _Verified:
 
 
 def is_zip(path: str | Path) -> bool:
-    """Whether the name is that of a zip file, be it a broken one."""
+    """Whether the name is that of a file which begins as a zip, be it a broken one."""
     if not is_file(path):
         return False
     with suppress(OSError), Path(path).open("rb") as file:
-        return file.read(4) in _ZIPS
+        return is_zip_content(file.read(4))
     return False
 
 
@@ -85,8 +83,8 @@ def bundle_of(path: Path, members: tuple[Member, ...]) -> Bundle | None:
     if MANIFEST not in by_name:
         return None
     raw = by_name.pop(MANIFEST)
-    if raw.size > _MOST_MANIFEST:
-        raise InputError(f"The {MANIFEST} of this bundle has more than {_MOST_MANIFEST >> 20} MB.", where=str(path))
+    if raw.size > MOST_BYTES:
+        raise InputError(f"The {MANIFEST} of this bundle has more than {MOST_BYTES >> 20} MB.", where=str(path))
     manifest = read_manifest(raw.content(), f"{path}: {MANIFEST}")
     found: dict[str, Member] = {}
     for file in manifest.files:
@@ -95,6 +93,7 @@ def bundle_of(path: Path, members: tuple[Member, ...]) -> Bundle | None:
         if member is None or member.size != file.size or file.place in found:
             raise InputError(f"The file {file.path!a} is not in this bundle as its {MANIFEST} says.", where=str(path))
         found[file.place] = member
+    require_entries(found, str(path))
     if EVENTS_FILE not in found:
         raise InputError(f"There is no {EVENTS_FILE} in this bundle.", where=str(path))
     if by_name:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Final, NamedTuple
@@ -11,7 +12,8 @@ from runbook_runner import __version__
 from runbook_runner.core.clock import BEGINNING
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.events import Log, RunFinished, RunStarted, parse_line
-from runbook_runner.runner.bundles.names import BOUNDS
+from runbook_runner.runner.bundles.manifest import WITHOUT
+from runbook_runner.runner.bundles.names import BOUNDS, require_entries
 from runbook_runner.runner.bundles.read import Bundle, bundle_of
 from runbook_runner.runner.request.input_zips import Member, opened
 from runbook_runner.sandbox.base import Readable
@@ -33,6 +35,7 @@ def read_zip(path: Path, source: str) -> Iterator[tuple[Imported, dict[str, Cont
         if bundle := bundle_of(path, members):
             yield _of_bundle(bundle, source)
             return
+        require_entries((member.path for member in members), str(path))
         logs = [member for member in members if PurePosixPath(member.path).name == EVENTS_FILE]
         log = min(logs, key=lambda member: member.path.count("/"), default=None)
         if log is not None and log.path.count("/") <= 1:
@@ -48,7 +51,9 @@ def _of_bundle(bundle: Bundle, source: str) -> tuple[Imported, dict[str, Content
     contents: dict[str, Content] = {file.place: partial(bundle.open, file) for file in bundle.manifest.files}
     (log,) = (file for file in bundle.manifest.files if file.place == EVENTS_FILE)
     files = {path: content for path, content in contents.items() if path not in _WRITTEN_AGAIN}
-    return _recorded(_Log(EVENTS_FILE, partial(bundle.open, log)), "a bundle", source), files
+    found = _recorded(_Log(EVENTS_FILE, partial(bundle.open, log)), "a bundle", source)
+    lacks = tuple(f"The bundle was made without {WITHOUT[part]}." for part in bundle.manifest.lacks)
+    return replace(found, notes=(*found.notes, *lacks)), files
 
 
 def _of_folder(log: Member, members: Iterable[Member], source: str) -> tuple[Imported, dict[str, Content]]:

@@ -16,6 +16,7 @@ from runbook_runner.core.errors import InputError, RecordingError
 from runbook_runner.core.files import is_file, read_bounded, text_of
 from runbook_runner.core.formats.json_toml import plain_json, read_json
 from runbook_runner.core.text import printable_name
+from runbook_runner.runner.bundles.read import is_zip
 from runbook_runner.runner.imports.archive import read_zip
 from runbook_runner.runner.imports.sessions import LONGEST_LINE, read_session
 from runbook_runner.trajectory.folders import EVENTS_FILE, IMPORTED, TRAJECTORIES
@@ -120,17 +121,15 @@ def _name(wished: str | None) -> str | None:
 @contextmanager
 def _read(path: Path) -> Iterator[tuple[Imported, dict[str, Content]]]:
     source = printable_name(path.name)
-    try:
-        with path.open("rb") as file:
-            is_zip = file.read(4) in (b"PK\x03\x04", b"PK\x05\x06")
-            file.seek(0)
-            form = None if is_zip else form_of(_first_line(file))
-    except OSError as error:
-        raise InputError(f"The file can't be read: {error.strerror}.", where=str(path)) from error
-    if is_zip:
+    if is_zip(path):
         with read_zip(path, source) as (run, files):
             yield run, files
         return
+    try:
+        with path.open("rb") as file:
+            form = form_of(_first_line(file))
+    except OSError as error:
+        raise InputError(f"The file can't be read: {error.strerror}.", where=str(path)) from error
     found = read_session(path, form, source) if form else _document(path, source)
     yield found, {f"{IMPORTED}/{_kept_as(path)}": lambda: path.open("rb")}
 

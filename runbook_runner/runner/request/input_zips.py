@@ -20,6 +20,8 @@ _UTF8 = 0x800
 _ENCRYPTED = 0x1
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 """For others `zipfile` has no bound: of bzip2 and LZMA, 4 kB may become 4 GB in memory, whatever size the zip says."""
+_MEMBER = b"PK\x01\x02"
+"""How each entry of the list of all members begins."""
 _MOST_DIRECTORY = 32 << 20
 """Bytes of the list of all members, which `zipfile` reads whole."""
 _MAX_RATIO = 200  # real files rarely compress better than 50 to 1; a bomb compresses a thousand to 1
@@ -33,6 +35,7 @@ class Bounds(NamedTuple):
     """What a zip may hold."""
 
     files: int
+    """And entries of folders."""
     unpacked_bytes: int
     hint: str
     """What to do about one that holds more."""
@@ -87,12 +90,22 @@ class _Checked:
 
 
 class _File(io.FileIO):
-    """A zip whose list of members is not read when it is longer than that of any zip with as many as are taken."""
+    """A zip whose list of members is not parsed when it has more than `bounds.files`: `zipfile` makes an object of each
+    that takes ten times the bytes it has in the list."""
+
+    def __init__(self, path: Path, bounds: Bounds):
+        super().__init__(path)
+        self._path, self._bounds = path, bounds
+        self.is_listed = False
+        """The list was read; what is read from here on are members."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is not None and size > _MOST_DIRECTORY:
             raise zipfile.BadZipFile("its list of files is too long")
-        return super().read(size) or b""
+        data = super().read(size) or b""
+        if not self.is_listed and (members := data.count(_MEMBER)) > self._bounds.files:
+            raise _too_large(self._path, self._bounds, _too_many(members, self._bounds))
+        return data
 
 
 @contextmanager
@@ -101,14 +114,30 @@ def opened(path: Path, bounds: Bounds = INPUTS) -> Iterator[tuple[Member, ...]]:
     for a zip that is broken, encrypted or larger than the bounds, and for a member that leads out of the folder or is
     not a regular file."""
     with _readable(str(path)):
-        file = _File(path)
+        file = _File(path, bounds)
     with file:
         with _readable(str(path)):
+            _require_end(path, file)
             archive = zipfile.ZipFile(file)
+            file.is_listed = True
         with archive:
             infos = archive.infolist()
             _check_size(path, infos, bounds)
             yield tuple(_member(archive, info) for info in infos if not info.is_dir())
+
+
+def is_zip_content(head: bytes) -> bool:
+    """Whether a file that begins so is a zip, be it a broken one. `zipfile` also takes one that stands behind other
+    content."""
+    return head.startswith((b"PK\x03\x04", b"PK\x05\x06"))
+
+
+def _require_end(path: Path, file: _File) -> None:
+    """Raises InputError for what begins as a zip, and does not end as one: all of it is listed at its end."""
+    if is_zip_content(file.read(4)) and not zipfile.is_zipfile(file):
+        hint = "Copy or download it again, and compare its size with that of the original."
+        raise InputError("This zip is incomplete: its end is missing.", where=str(path), hint=hint)
+    file.seek(0)
 
 
 def is_suspicious(unpacked: int, packed: int) -> bool:
@@ -132,14 +161,22 @@ def _readable(where: str, member: str = "") -> Iterator[None]:
 def _check_size(path: Path, infos: list[zipfile.ZipInfo], bounds: Bounds) -> None:
     total, size = sum(info.file_size for info in infos), path.stat().st_size
     if len(infos) > bounds.files:
-        problem = f"holds {counted(len(infos), 'file')}; {bounds.files:,} is the limit"
+        problem = _too_many(len(infos), bounds)
     elif total > bounds.unpacked_bytes:
         problem = f"unpacks to {total >> 20} MB; {bounds.unpacked_bytes >> 20} MB is the limit"
     elif is_suspicious(total, size):
         problem = f"unpacks to {total // size} times its size, which real files never do"
     else:
         return
-    raise InputError(f"This zip {problem}.", where=str(path), hint=bounds.hint)
+    raise _too_large(path, bounds, problem)
+
+
+def _too_many(members: int, bounds: Bounds) -> str:
+    return f"holds {counted(members, 'file')} and folders; {bounds.files:,} is the limit"
+
+
+def _too_large(path: Path, bounds: Bounds, problem: str) -> InputError:
+    return InputError(f"This zip {problem}.", where=str(path), hint=bounds.hint)
 
 
 def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Member:

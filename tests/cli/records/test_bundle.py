@@ -316,7 +316,12 @@ def test_an_input_of_it_is_no_file_of_this_machine(elsewhere: Any, bundle: Any) 
 
 
 REFUSED: dict[str, tuple[Callable[[Path], None], str]] = {
-    "torn": (lambda path: path.write_bytes(path.read_bytes()[:-40]), "can't be read"),
+    "torn": (lambda path: path.write_bytes(path.read_bytes()[:-40]),
+             "run.zip: This zip is incomplete: its end is missing.\nCopy or download it again"),
+    "large manifest": (lambda path: manifest_of(path, x=" " * (17 << 20)), "has more than 16 MB"),
+    "many values": (lambda path: manifest_of(path, x=[[]] * 600_000), "manifest.json of this bundle is too large"),
+    "many files": (lambda path: manifest_of(path, files=many_files()), "is damaged: files"),
+    "many folders": (lambda path: deep(path), "a zip of a run can have 100,000"),
     "empty": (lambda path: write(path, {}), "it has no manifest.json"),
     "no manifest": (lambda path: write(path, {"run/events.jsonl": b""}), "it has no manifest.json"),
     "another manifest": (lambda path: write(path, {"manifest.json": b"{}"}), "another program's"),
@@ -337,7 +342,7 @@ REFUSED: dict[str, tuple[Callable[[Path], None], str]] = {
     "twice": (lambda path: place(path, "events.jsonl"), "'events.jsonl' is not in this bundle as"),
     "file as folder": (lambda path: place(path, "results/out.txt/x"), "can't "),
     "link": (lambda path: write(path, members(path), mode=0o120777), "is a link or a device"),
-    "100,000 entries": (lambda path: write(path, {str(n): b"" for n in range(100_000)}), "100,000 files; 40,000 is"),
+    "100,000 entries": (lambda path: write(path, {str(n): b"" for n in range(100_000)}), "and folders; 40,000 is"),
     "bomb": (lambda path: write(path, members(path) | {"run/x": bytes(200 << 20)}), "times its size"),
     "long list": (lambda path: long_list(path), "its list of files is too long"),
 }  # fmt: skip
@@ -359,6 +364,22 @@ def place(path: Path, name: str, content: bytes = b"x") -> None:
     digest = hashlib.sha256(content).hexdigest()
     manifest_of(path, files=[*files, {"path": name, "member": "other/0", "size": len(content), "sha256": digest}])
     write(path, members(path) | {"other/0": content})
+
+
+def many_files() -> list[dict[str, Any]]:
+    return [{"path": "x", "member": "x", "size": 0, "sha256": "0" * 64}] * 40_001
+
+
+def deep(path: Path) -> None:
+    """510 files, each with 199 folders of its own."""
+    listed, content = json.loads(members(path)["manifest.json"])["files"], members(path)
+    empty = hashlib.sha256(b"").hexdigest()
+    for n in range(510):
+        name = f"results/{n}{'/d' * 197}/x"
+        listed.append({"path": name, "member": f"run/{name}", "size": 0, "sha256": empty})
+        content[f"run/{name}"] = b""
+    manifest = json.loads(content["manifest.json"]) | {"files": listed}
+    write(path, content | {"manifest.json": json.dumps(manifest).encode()})
 
 
 def long_list(path: Path) -> None:
@@ -395,6 +416,25 @@ def test_what_is_broken_or_could_do_harm_is_refused_and_leaves_nothing(runbook: 
         assert left_of(runbook) == []
     assert [*runbook.cwd.glob(".runbook/trajectories/*/*/*")] == []
     assert not (runbook.cwd.parent / "x").exists()
+
+
+def test_a_manifest_that_is_small_in_the_zip_and_large_in_memory_takes_none(runbook: Any, whole: bytes) -> None:
+    path = runbook.cwd / "run.zip"
+    path.write_bytes(whole)
+    manifest_of(path, x=[[]] * 4_000_000)
+    assert path.stat().st_size < 100_000
+    runbook.under = ("sh", "-c", 'ulimit -v 600000; exec "$@"', "sh")
+    ran = runbook("diff", path, path)
+    assert (ran.code, "manifest.json of this bundle is too large" in ran.err) == (2, True), ran.err
+
+
+def test_what_stands_behind_other_content_is_no_bundle(runbook: Any, whole: bytes) -> None:
+    path = runbook.cwd / "run.zip"
+    path.write_bytes(b"{}\n" + whole)
+    for command in (("replay", path), ("diff", path, path), ("import", path)):
+        assert runbook(*command).code == 2
+        assert left_of(runbook) == []
+    assert [*runbook.cwd.glob(".runbook/trajectories/*/*/*")] == []
 
 
 def test_a_bundle_brings_no_repository(runbook: Any, whole: bytes) -> None:

@@ -170,7 +170,7 @@ STARTED = '{"seq":1,"ts":"2026-07-01T09:00:00Z","type":"run.started","trajectory
         (zipped(("../events.jsonl", "x")), "leads out of the folder"),
         (zipped(("x/events.jsonl", "{}\n")), "does not begin with a run"),
         (zipped(("x/events.jsonl", STARTED)), "does not begin with a run"),
-        (zipped(("a", "x"), ("events.jsonl", ""))[:-30], "can't be read"),
+        (zipped(("a", "x"), ("events.jsonl", ""))[:-30], "is incomplete"),
         (zipped(("events.jsonl", b"0" * (80 << 20))), "can't be read|is too long|does not begin"),
     ],
 )
@@ -180,6 +180,12 @@ def test_what_is_broken_says_where_and_leaves_nothing(tmp_path, content, message
     home = tmp_path / "home"
     assert [path for path in home.rglob("*") if path.is_file() and path.name != ".gitignore"] == []
     assert list(home.rglob("*.part")) == []
+
+
+def test_a_zip_of_a_run_that_needs_too_many_folders_is_refused(tmp_path):
+    deep = [(f"results/{n}{'/d' * 198}/x", "") for n in range(510)]
+    with pytest.raises(InputError, match=r"This run has 102,002 files and folders; a zip of a run can have 100,000\."):
+        record(tmp_path, zipped(("events.jsonl", STARTED), *deep))
 
 
 json_values = st.recursive(

@@ -187,7 +187,12 @@ def test_zip_that_says_it_unpacks_to_too_much_is_refused(runbook: Any, shell_run
 
 
 def test_too_many_files_are_refused(runbook: Any, shell_runbook: Any, make_zip: Any) -> None:
-    refused(runbook, shell_runbook, make_zip(*map(str, range(20_001))), "holds 20,001 files; 20,000 is the limit")
+    refused(
+        runbook,
+        shell_runbook,
+        make_zip(*map(str, range(20_001))),
+        "holds 20,001 files and folders; 20,000 is the limit",
+    )
 
 
 @pytest.mark.parametrize("folders", ["{}" + "/a" * 500, "a/" * 400 + "{}" + "/a" * 90], ids=["apart", "below others"])
@@ -209,7 +214,25 @@ def test_an_input_is_read_once_however_many_links_of_a_clone_lead_to_it(runbook:
     digest.assert_called_once()
 
 
-@pytest.mark.parametrize("content", [b"", b"no zip at all", b"PK\x03\x04 and no end"])
+def test_a_list_of_members_is_counted_before_it_is_parsed(runbook: Any, shell_runbook: Any) -> None:
+    """Entries of folders, which take 54 bytes each in the file and 600 as objects."""
+    entry = b"PK\x01\x02" + struct.pack("<6H3I5H2I", 20, 20, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 0, 0x10, 0) + b"folder0/"
+    listed = entry * 600_000
+    end = struct.pack("<4s4H2IH", b"PK\x05\x06", 0, 0, 0xFFFE, 0xFFFE, len(listed), 4, 0)
+    (runbook.cwd / "many.zip").write_bytes(b"PK\x03\x04" + listed + end)
+    runbook.under = ("sh", "-c", 'ulimit -v 500000; exec "$@"', "sh")
+    told = "holds 600,000 files and folders; 20,000 is the limit"
+    refused(runbook, shell_runbook, runbook.cwd / "many.zip", told)
+
+
+def test_a_truncated_zip_says_what_to_do(runbook: Any, shell_runbook: Any, make_zip: Any) -> None:
+    path = make_zip("a.txt", "b.txt")
+    path.write_bytes(path.read_bytes()[:-30])
+    told = f"{path}: This zip is incomplete: its end is missing.\nCopy or download it again"
+    refused(runbook, shell_runbook, path, told)
+
+
+@pytest.mark.parametrize("content", [b"", b"no zip at all", b"PK\x05\x07 and no end"])
 def test_broken_zip_is_refused(runbook: Any, shell_runbook: Any, content: bytes) -> None:
     (runbook.cwd / "broken.zip").write_bytes(content)
     refused(runbook, shell_runbook, runbook.cwd / "broken.zip", "broken.zip: This zip can't be read")
