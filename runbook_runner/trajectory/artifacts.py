@@ -3,7 +3,7 @@
 import hashlib
 import mimetypes
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Literal, Protocol
 
@@ -11,6 +11,7 @@ from runbook_runner.core import ids
 from runbook_runner.core.events import Artifact, Emit, Redacted
 from runbook_runner.core.redaction import Redactor
 from runbook_runner.core.redaction.redactor import is_json, same_length, with_marks, without_patterns
+from runbook_runner.core.text import printable_name
 
 _CHUNK = 1 << 20
 _LONGEST_LINE = 64 << 20  # a secret in a line longer than this may be missed
@@ -40,6 +41,7 @@ _PACKED = (
 )
 """How files begin whose content is compressed or encrypted."""
 
+_MOST_TOLD = 20
 Kind = Literal["result", "agent"]
 
 
@@ -54,8 +56,10 @@ class Scrubber:
     §9.4). A binary file keeps its length. What is packed or encrypted can't be searched, and is named.
     """
 
-    def __init__(self, redactor: Redactor, kind: Kind):
+    def __init__(self, redactor: Redactor, kind: Kind, *, strong: bool = False):
+        """strong: values that may be ordinary words are not looked for."""
         self.redactor = redactor
+        self.strong = strong
         self.by_pattern = kind == "agent"
         self.hits: dict[str, Counter[str]] = {}
         """File name → how often each rule hit."""
@@ -112,7 +116,9 @@ class _Scrubbed:
 
     def _take(self, cut: int) -> bytes:
         data = bytes(self._raw)
-        spans = self._redactor.spans(data, json=self._json and not self._binary, begin=self._begin)
+        spans = self._redactor.spans(
+            data, strong=self._scrubber.strong, json=self._json and not self._binary, begin=self._begin
+        )
         cut = next((span.end for span in spans if span.start < cut < span.end), cut)
         spans = [
             span._replace(start=span.start - self._begin, end=span.end - self._begin)
@@ -130,6 +136,12 @@ class _Scrubbed:
         keep = 0 if data[:cut].endswith(b"\n") else min(cut, _LOOK_BACK)
         self._raw, self._begin = self._raw[cut - keep :], keep
         return piece
+
+
+def unsearched_told(names: Sequence[str]) -> str:
+    named = ", ".join(printable_name(name) for name in names[:_MOST_TOLD])
+    more = f" and {len(names) - _MOST_TOLD} more" if len(names) > _MOST_TOLD else ""
+    return f"Packed or encrypted, so not searched for secrets: {named}{more}."
 
 
 class ArtifactLog:

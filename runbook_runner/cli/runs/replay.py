@@ -103,17 +103,23 @@ def execute(arguments: argparse.Namespace) -> int:
 def _replay(arguments: argparse.Namespace, name: str, then: Then | None, script: Path | None) -> ExitCode:
     if not is_zip(name):
         return _replay_folder(arguments, name, then, script)
-    with unpacked(Settings.load().data, Path(name)) as (folder, _):
-        return _replay_folder(arguments, str(folder), then, script, bundle=name)
+    with unpacked(Settings.load().data, Path(name)) as (folder, manifest):
+        return _replay_folder(arguments, str(folder), then, script, bundle=name, lacks=manifest.lacks)
 
 
 def _replay_folder(
-    arguments: argparse.Namespace, name: str, then: Then | None, script: Path | None, *, bundle: str | None = None
+    arguments: argparse.Namespace,
+    name: str,
+    then: Then | None,
+    script: Path | None,
+    *,
+    bundle: str | None = None,
+    lacks: tuple[str, ...] = (),
 ) -> ExitCode:
-    """bundle: the file that `name` was unpacked from."""
+    """bundle: the file that `name` was unpacked from. lacks: what it was made without."""
     options = RunOptions(**given_fields(RunOptions, arguments), offline=bundle is not None)
     given: dict[str, Any] = {"name": name, "near": (Path.cwd(),), "then": then, "script": script, "options": options}
-    given["is_trajectory"] = bundle is not None
+    given |= {"is_trajectory": bundle is not None, "lacks": lacks}
     prepared = prepare_replay(ReplayRequest(**{**given_fields(ReplayRequest, arguments), **given}), ask_on_terminal())
     if prepared is None:
         sys.stderr.write(f"{name}: no {RECORDING}/ beside it, nothing to replay\n")

@@ -1,14 +1,17 @@
 """Runner, bundles: makes a bundle of a trajectory folder. The same run gives the same bytes: the files come in order of
 their names, with one date, and nothing in it says when or where it was made.
 
-What was redacted when the run was recorded is redacted in its bundle. Labels can be set later, so their file is
-searched for what looks like a key.
+What was redacted when the run was recorded is redacted in its bundle. All of it is searched again (`search`): what
+holds a secret of its user is refused, what looks like a key is told. Labels can be set later, so what looks like a key
+is removed from their file.
 """
 
 import hashlib
 import os
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Final, TypeVar
 
@@ -16,26 +19,20 @@ from runbook_runner.core.disk.links import open_regular
 from runbook_runner.core.disk.repository_files import repository_in
 from runbook_runner.core.disk.walk import MOST_RECORDED, walk
 from runbook_runner.core.errors import InputError, RunbookError
-from runbook_runner.core.events import (
-    REDACTION,
-    AgentStarted,
-    Evaluated,
-    Event,
-    Log,
-    RunFinished,
-    RunStarted,
-    SandboxStarted,
-)
+from runbook_runner.core.events import AgentStarted, Evaluated, Event, RunFinished, RunStarted, SandboxStarted
 from runbook_runner.core.redaction import Redactor
-from runbook_runner.core.text import counted, decoded_name
-from runbook_runner.runner.bundles.manifest import MANIFEST, BundledFile, BundledImage, Manifest
-from runbook_runner.runner.bundles.names import BOUNDS, is_plain, require_path
+from runbook_runner.core.spec import RunSpec
+from runbook_runner.core.text import counted, decoded_name, printable_name
+from runbook_runner.runner.bundles.manifest import MANIFEST, WITHOUT, BundledFile, BundledImage, Manifest, is_too_large
+from runbook_runner.runner.bundles.names import BOUNDS, is_plain, require_entries, require_path
+from runbook_runner.runner.bundles.search import Found, search
 from runbook_runner.runner.replay.cassette import CassetteReplay
 from runbook_runner.runner.replay.recorded_run import read_recorded_run
 from runbook_runner.runner.request.input_zips import is_suspicious
 from runbook_runner.runner.request.inputs import with_kept_inputs
-from runbook_runner.trajectory.artifacts import Readable, Scrubber
-from runbook_runner.trajectory.folders import AGENT, COLLECTED, SPEC_FILE, TRAJECTORY_FILE
+from runbook_runner.runner.request.secrets import redactor_for, redactor_for_environment
+from runbook_runner.trajectory.artifacts import Readable, Scrubber, unsearched_told
+from runbook_runner.trajectory.folders import AGENT, CHECKS, COLLECTED, INPUTS, SPEC_FILE, TRAJECTORY_FILE
 from runbook_runner.trajectory.imports.places import is_of_run
 from runbook_runner.trajectory.overlay import LABELS_FILE
 from runbook_runner.trajectory.store import read_events, require_no_links
@@ -45,21 +42,88 @@ _FOLDED: Final = frozenset({TRAJECTORY_FILE, f"{AGENT}/atif.json"})
 """What follows from the log is made anew where the bundle is taken in."""
 _NEEDED: Final = (RunStarted, SandboxStarted, AgentStarted, Evaluated, RunFinished)
 Kind = TypeVar("Kind", bound=Event)
+_MOST_TOLD: Final = 20
 
 
-def write_bundle(folder: Path, out: IO[bytes]) -> Manifest:
-    """folder: of a run that no process runs any more. out: an empty file. Raises InputError for a run that can't be
-    read, that has a link in it, or is larger than any bundle may be."""
+@dataclass(frozen=True)
+class Written:
+    manifest: Manifest
+    files: Mapping[str, int]
+    """First part of the path, such as `results` or `spec.json` → how many files there are of it."""
+    kept: Mapping[str, tuple[str, ...]]
+    """Of each of `WITHOUT`, in the bundle or left out: the names of the inputs and of the check sources."""
+    found: Found
+
+
+def write_bundle(
+    folder: Path, out: IO[bytes], environ: Mapping[str, str], without: Collection[str] = frozenset()
+) -> Written:
+    """folder: of a run that no process runs any more. out: an empty file. environ: the user's variables, whose secrets
+    are searched for. without: which of `WITHOUT` are left out. Raises InputError for a run that can't be read, that has
+    a link in it, is larger than any bundle may be, or holds such a secret."""
     require_no_links(folder)
-    manifest, paths = _about(folder), sorted(_paths(folder))
+    spec, obstacle = _read(folder)
+    all_paths = sorted(_paths(folder))
+    paths = [path for path in all_paths if _top(path) not in without]
     if len(paths) >= BOUNDS.files:
         raise InputError(f"This run has {counted(len(paths), 'file')}; a bundle can hold {BOUNDS.files - 1:,}.")
+    require_entries(paths, str(folder))
+    redactor = redactor_for(spec, environ) if spec else redactor_for_environment(environ)
+    found = search(folder, paths, spec, redactor)
+    if found.known:
+        raise _refused(folder, found.known)
+    manifest = _about(folder).model_copy(
+        update={
+            "not_replayable": obstacle,
+            "unsearched": (unsearched_told(found.unsearched),) if found.unsearched else (),
+            "without": tuple(part for part in WITHOUT if part in without and part in map(_top, all_paths)),
+        }
+    )
+    kept = {INPUTS: _inputs_in(all_paths, spec), CHECKS: _sources_in(all_paths)}
+    return Written(_written(folder, manifest, paths, out), Counter(map(_top, paths)), kept, found)
+
+
+def _written(folder: Path, manifest: Manifest, paths: list[str], out: IO[bytes]) -> Manifest:
     whole = _write(folder, manifest, paths, out, zipfile.ZIP_DEFLATED)
     if is_suspicious(sum(file.size for file in whole.files), out.tell()):  # whoever gets it would take it for a bomb
         out.seek(0)
         out.truncate()
         whole = _write(folder, manifest, paths, out, zipfile.ZIP_STORED)
     return whole
+
+
+def _top(path: str) -> str:
+    return path.partition("/")[0]
+
+
+def _inputs_in(paths: Iterable[str], spec: RunSpec | None) -> tuple[str, ...]:
+    kept = {PurePosixPath(path).name for path in paths if _top(path) == INPUTS}
+    named = {item.name: item.sha256 for item in spec.inputs} if spec else {}
+    unnamed = kept - set(named.values())
+    return (*(name for name, digest in named.items() if digest in kept), *sorted(unnamed))
+
+
+def _sources_in(paths: Iterable[str]) -> tuple[str, ...]:
+    return tuple(PurePosixPath(path).name.rpartition("-")[0] for path in paths if _top(path) == CHECKS)
+
+
+def _refused(folder: Path, known: Mapping[str, Sequence[str]]) -> InputError:
+    lines = [f"  {printable_name(file)}: {', '.join(names)}" for file, names in known.items()]
+    more = [f"  … and {len(lines) - _MOST_TOLD} more"] if len(lines) > _MOST_TOLD else []
+    parts = sorted({_top(file) for file in known})
+    if all(part in WITHOUT for part in parts):
+        way = f"`{' '.join(f'--without {part}' for part in parts)}` makes a bundle that does not have them."
+    else:
+        name = next(iter(known.values()))[0]
+        way = (
+            f"When a value is not a secret, unset its variable for this command: `env -u {name} runbook runs bundle …`."
+        )
+    return InputError(
+        f"{counted(len(known), 'file')} of this run {'holds' if len(known) == 1 else 'hold'} secrets of yours:",
+        where=str(folder),
+        hint="\n".join([*lines[:_MOST_TOLD], *more]),
+        details=way,
+    )
 
 
 def _paths(folder: Path) -> Iterator[str]:
@@ -77,7 +141,7 @@ def _paths(folder: Path) -> Iterator[str]:
 
 def _about(folder: Path) -> Manifest:
     events = (recorded.event for recorded in read_events(folder))
-    seen = [event for event in events if isinstance(event, _NEEDED) or _is_about_secrets(event)]
+    seen = [event for event in events if isinstance(event, _NEEDED)]
     started, sandbox, agent = _last(seen, RunStarted), _last(seen, SandboxStarted), _last(seen, AgentStarted)
     evaluated, finished = _last(seen, Evaluated), _last(seen, RunFinished)
     if started is None:
@@ -96,31 +160,30 @@ def _about(folder: Path) -> Manifest:
         agent_version=agent.version if agent else None,
         sandbox=sandbox.backend if sandbox else None,
         image=image,
-        not_replayable=_why_not_replayable(folder),
-        unsearched=tuple(event.message for event in seen if isinstance(event, Log)),
+        not_replayable=None,
+        unsearched=(),
     )
-
-
-def _is_about_secrets(event: Event) -> bool:
-    return isinstance(event, Log) and event.source == REDACTION
 
 
 def _last(seen: Sequence[Event], kind: type[Kind]) -> Kind | None:
     return next((event for event in reversed(seen) if isinstance(event, kind)), None)
 
 
-def _why_not_replayable(folder: Path) -> str | None:
-    """What a replay of the folder would be refused for on every machine; `None` when nothing is known."""
+def _read(folder: Path) -> tuple[RunSpec | None, str | None]:
+    """The run's spec, `None` when there is none that can be read, and what a replay of the folder would be refused for
+    on every machine; `None` when nothing is known."""
     if not os.path.lexists(folder / SPEC_FILE):
-        return "It has no spec: it was imported from elsewhere."
+        return None, "It has no spec: it was imported from elsewhere."
+    spec = None
     try:
         recorded = read_recorded_run(folder, str(folder))
+        spec = recorded.spec
         with_kept_inputs(recorded.spec, folder, ())
         if recorded.model_calls:
             CassetteReplay(recorded.cassette, recorded=recorded).upstream(None)
     except RunbookError as error:
-        return error.message
-    return None
+        return spec, error.message
+    return spec, None
 
 
 # --- the zip -------------------------------------------------------------------------------------------------------
@@ -146,8 +209,11 @@ def _write(folder: Path, manifest: Manifest, paths: list[str], out: IO[bytes], m
             limit = BOUNDS.unpacked_bytes >> 20
             raise InputError(f"This run has {most >> 20:,} MB; a bundle can hold {limit:,}.", where=str(folder))
         whole = manifest.model_copy(update={"files": tuple(files)})
+        listed = whole.text().encode()
+        if is_too_large(listed):
+            raise InputError("This run has too many files with long names for a bundle.", where=str(folder))
         with archive.open(_member(MANIFEST, method), "w") as target:
-            target.write(whole.text().encode())
+            target.write(listed)
     return whole
 
 

@@ -289,6 +289,17 @@ def _commit(source: GitSource, git: Git, number: str, content: Path, check: Call
     return _Commit(number, listed, entries, left_out, content, _parts(content, check))
 
 
+def files_in(source: GitSource, git: Git, content: Path) -> Iterator[tuple[str, AbstractContextManager[Readable]]]:
+    """Yields the path and the content of each file of the commit that `git` has brought, and the commit itself.
+    content: the file to make. Raises InputError, and ValueError or KeyError for damaged objects."""
+    commit = _commit(source, git, source.number, content, lambda: None)
+    if commit.left_out:
+        raise source.wrong(f"has {commit.left_out[0]!a}, which is not read.")
+    yield "its commit", commit.parts[commit.number].open("rb")
+    for path, entry in commit.entries.items():
+        yield path, commit.parts[entry.blob].open("rb")
+
+
 def _entries(source: GitSource, listed: bytes) -> tuple[dict[str, _Entry], list[str]]:
     """By path. Raises InputError for more than is put, and for a path that no git makes."""
     found, left_out, size = dict[str, _Entry](), list[str](), 0

@@ -30,7 +30,7 @@ from runbook_runner.runner.request.resolve import resolve, unknown_policy
 from runbook_runner.runner.request.secrets import Granted, grant_recorded
 from runbook_runner.runner.request.variables import user_variables
 from runbook_runner.runner.trust import Trust, TrustStore
-from runbook_runner.trajectory.folders import EVENTS_FILE
+from runbook_runner.trajectory.folders import CHECKS, EVENTS_FILE, INPUTS
 
 RECORDING: Final = "recording"
 """Folder beside a RUNBOOK.md with a copy of a trajectory, for hooks and CI."""
@@ -44,6 +44,8 @@ class ReplayRequest:
     """Folders from which upwards agents, snapshots and project settings are looked for: where the user stands."""
     is_trajectory: bool = False
     """The name is a trajectory's, whatever else lies in its folder, which may be a stranger's."""
+    lacks: tuple[str, ...] = ()
+    """Of `manifest.WITHOUT` those that the bundle was made without."""
     network: str | None = None
     """Another network policy than the recorded one."""
     secrets: tuple[str, ...] = ()
@@ -90,7 +92,7 @@ def prepare_replay(request: ReplayRequest, ask: Ask | None = None) -> PreparedRu
         is_compared=True,
     )
     spec = of_document(recorded, document, near) if document else pinned(recorded)
-    spec = with_kept_inputs(spec, recorded.folder, near)
+    spec = with_kept_inputs(spec, recorded.folder, near, left_out=INPUTS in request.lacks)
     policy = request.network or (_offline_policy(spec, near) if request.options.offline else None)
     spec = bounded(within_defaults(spec, recorded), policy, near)
     user = user_variables(request.options.env_file)
@@ -109,6 +111,7 @@ def prepare_replay(request: ReplayRequest, ask: Ask | None = None) -> PreparedRu
             *about_sandbox(recorded, request.options.sandbox),
             *about_limits(recorded),
             *_about_network(recorded, spec, request),
+            *_about_sources(spec, request),
         ),
         script=request.script,
         replay=replay,
@@ -157,6 +160,13 @@ def _about_network(recorded: RecordedRun, spec: RunSpec, request: ReplayRequest)
     if not request.options.offline or request.network or then == now:
         return ()
     return (f"A bundle is replayed with the network {now}; the run had {then}, which --network {then} gives it.",)
+
+
+def _about_sources(spec: RunSpec, request: ReplayRequest) -> tuple[str, ...]:
+    if CHECKS not in request.lacks:
+        return ()
+    names = ", ".join(source.name for source in spec.criteria.checks.sources)
+    return (f"This bundle was made without check sources: the checks that need {names} can't be run.",)
 
 
 def of_document(

@@ -227,20 +227,23 @@ def keep_copy(source: Path, target: Path) -> None:
         raise RecordingError(f"The input can't be kept: {error.strerror}.", where=str(target)) from error
 
 
-def with_kept_inputs(spec: RunSpec, folder: Path, near: Iterable[Path]) -> RunSpec:
+def with_kept_inputs(spec: RunSpec, folder: Path, near: Iterable[Path], *, left_out: bool = False) -> RunSpec:
     """The spec with each input at its kept copy, else at the path where the recorded run found it, if that is in a
-    project of the folders near: a recording may name any file of this machine. Sizes are those of the files. Raises
-    InputError that names every input that is gone or was changed."""
+    project of the folders near: a recording may name any file of this machine. Sizes are those of the files. left_out:
+    the folder is of a bundle that was made without inputs. Raises InputError that names every input that is gone or was
+    changed."""
     projects, digest = tuple(map(repository_of, near)), cache(_digest_of)
     found = [(item, _found(item, folder, projects, digest)) for item in spec.inputs]
     if missing := [item for item, now in found if now is None]:
         lines = "\n".join(f"  {item.name} (sha256 {item.sha256}), was at {item.source}" for item in missing)
         count = f"{len(missing)} input{'s are' if len(missing) > 1 else ' is'}"
+        why = "This bundle was made without inputs: " if left_out else ""
+        way = "Ask for a bundle with them." if left_out else f"Put each at {folder / INPUTS}/SHA256."
         raise InputError(
-            f"{count} neither with the recording nor, as recorded, in the project around the current folder:",
+            f"{why}{count} neither with the recording nor, as recorded, in the project around the current folder:",
             where=str(folder),
             hint=lines,
-            details=f"Put each at {folder / INPUTS}/SHA256.",
+            details=way,
         )
     return spec.model_copy(update={"inputs": tuple(now for _, now in found)})
 

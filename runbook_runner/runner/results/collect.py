@@ -16,7 +16,7 @@ from runbook_runner.core.spec import RunSpec
 from runbook_runner.core.text import printable_name
 from runbook_runner.runner.results.session_files import collect_rows
 from runbook_runner.sandbox.base import Received, Sandbox, Stamp, Wanted
-from runbook_runner.trajectory.artifacts import ArtifactLog, Kind, Scrubber
+from runbook_runner.trajectory.artifacts import ArtifactLog, Kind, Scrubber, unsearched_told
 from runbook_runner.trajectory.folders import RESULTS, SESSIONS
 
 MAX_SESSION_BYTES = 256 << 20
@@ -157,7 +157,7 @@ class _Collector:
         for rule, count in scrub.names.items():
             self._emit(Redacted(where=f"names of files in {into}", rule=rule, count=count))
         if scrub.unsearched and self._has_secrets:
-            message = _unsearched([f"{into}/{name}" for name in scrub.unsearched])
+            message = unsearched_told([f"{into}/{name}" for name in scrub.unsearched])
             self._emit(Log(level="warning", message=message, source=REDACTION))
 
     def _tell_skipped(self, kind: Kind, into: str, skipped: Sequence[tuple[str, str]], more_skipped: int) -> None:
@@ -175,9 +175,3 @@ def _fixed_part(required: str) -> str:
     parts = PurePosixPath(required).parts
     fixed = tuple(takewhile(lambda part: not any(letter in part for letter in "*?<{"), parts))
     return "" if ".." in fixed or required.startswith("/") else "/".join(fixed)
-
-
-def _unsearched(names: list[str]) -> str:
-    named = ", ".join(printable_name(name) for name in names[:_MAX_SKIPPED])
-    more = f" and {len(names) - _MAX_SKIPPED} more" if len(names) > _MAX_SKIPPED else ""
-    return f"Packed or encrypted, so not searched for secrets: {named}{more}."

@@ -201,6 +201,86 @@ def test_what_was_not_searched_for_secrets_is_told(runbook: Any, shell_runbook: 
     assert not any(b"sk-ant-api03" in content or CANARY.encode() in content for content in files.values())
 
 
+KEY = "sk-ant-api03-" + "a1" * 40
+
+
+def test_inputs_are_told_and_searched_for_secrets_and_keys(runbook: Any, bundle: Any) -> None:
+    (runbook.cwd / "data.csv").write_text(f"a,{KEY}\n")
+    write(runbook.cwd / "more.zip", {"in/it.txt": f"x {KEY}\n".encode(), "plain.txt": b"x"})
+    path = bundle("echo x > /app/results/out.txt", "--sandbox", "host", "-f", "data.csv", "-f", "more.zip")
+    made = runbook("runs", "bundle", "@last", "-o", path, "--force")
+    assert made.code == 0, made.err
+    assert (
+        "This looks like a key: inputs/data.csv (anthropic-key), inputs/more.zip: in/it.txt (anthropic-key)."
+        in made.err
+    )
+    assert "In it: the runbook, the spec, the events, " in made.out
+    assert "results (1 file)" in made.out
+    assert "inputs (data.csv, more.zip)" in made.out
+
+    refused = runbook("runs", "bundle", "@last", "-o", "no.zip", env={"SOME_TOKEN": KEY})
+    assert (refused.code, (runbook.cwd / "no.zip").exists()) == (2, False)
+    assert "2 files of this run hold secrets of yours" in refused.err
+    assert "  inputs/more.zip: in/it.txt: SOME_TOKEN" in refused.err
+    assert "`--without inputs` makes" in refused.err
+    (runbook.cwd / "own.env").write_text(f"SOME_TOKEN={KEY}\n")
+    assert runbook("runs", "bundle", "@last", "-o", "no.zip", "--env-file", "own.env").code == 2
+    without = runbook("runs", "bundle", "@last", "-o", "no.zip", "--without", "inputs", env={"SOME_TOKEN": KEY})
+    assert without.code == 0, without.err
+
+
+def test_results_and_model_calls_with_a_secret_are_refused(runbook: Any, bundle: Any) -> None:
+    path = bundle(f"echo {CANARY} > /app/results/out.txt", "--sandbox", "host")
+    refused = runbook("runs", "bundle", "@last", "-o", path, "--force", env={"CRM_TOKEN": CANARY})
+    assert refused.code == 2
+    assert "  results/out.txt: CRM_TOKEN" in refused.err
+    assert "`env -u CRM_TOKEN runbook runs bundle …`" in refused.err
+
+
+@BUBBLEWRAP
+@pytest.mark.usefixtures("asking")
+def test_recorded_model_calls_are_searched(runbook: Any, shell_runbook: Write) -> None:
+    (runbook.cwd / "model.yaml").write_text(f"- say: the word {CANARY}\n")
+    options = ("--agent", "asking", "--model-script", "model.yaml", "--sandbox", "bubblewrap")
+    ran = runbook("run", shell_runbook("true"), *options, "--json")
+    assert ran.code == 0, ran.err
+    refused = runbook("runs", "bundle", "@last", "-o", "x.zip", env={"CRM_TOKEN": CANARY})
+    assert (refused.code, "  model/" in refused.err) == (2, True), refused.err
+
+
+def test_a_bundle_without_inputs_says_so_where_it_is_replayed(runbook: Any, elsewhere: Any, bundle: Any) -> None:
+    (runbook.cwd / "data.csv").write_text("4711\n")
+    bundle("cat /app/assets/data.csv > /app/results/out.txt", "--sandbox", "bubblewrap", "-f", "data.csv")
+    path = elsewhere.cwd / "x.zip"
+    made = runbook("runs", "bundle", "@last", "-o", path, "--without", "inputs", "--json")
+    assert (made.code, made.json["without"], made.json["kept"]) == (
+        0,
+        ["inputs"],
+        {"inputs": ["data.csv"], "checks": []},
+    )
+    assert "The inputs (data.csv) are not in it; a replay needs them." in made.err
+    assert not [name for name in members(path) if "inputs" in name]
+    ran = elsewhere("replay", path)
+    assert ran.code == 2
+    assert "This bundle was made without inputs: 1 input is neither with the recording" in ran.err
+    assert "data.csv (sha256 " in ran.err
+    assert "Ask for a bundle with them." in ran.err
+    assert "inputs/SHA256" not in ran.err
+    assert runbook("replay", path).code == 0, "the project has it"
+    assert "The bundle was made without inputs." in elsewhere("import", path).err
+
+
+def test_a_run_with_more_folders_than_are_unpacked_is_not_bundled(runbook: Any, bundle: Any) -> None:
+    path = bundle("echo x > /app/results/out.txt", "--sandbox", "host")
+    (results,) = runbook.cwd.glob(".runbook/trajectories/*/*/*/results")
+    for n in range(510):
+        folder = results / str(n) / "/".join("d" * 197)
+        folder.mkdir(parents=True)
+        (folder / "x").touch()
+    made = runbook("runs", "bundle", "@last", "-o", path, "--force")
+    assert (made.code, "a zip of a run can have 100,000" in made.err) == (2, True), made.err
+
+
 def test_a_run_of_10000_results_and_one_of_zeros_go_through(
     runbook: Any, elsewhere: Any, bundle: Any, shell_runbook: Write
 ) -> None:

@@ -722,6 +722,41 @@ def test_what_holds_a_secret_is_not_kept_and_its_replay_says_so(runbook: Any, re
     assert "The check source golden was not kept with the run that is replayed." in again.err + again.out
 
 
+def test_a_bundle_tells_and_searches_the_sources_or_is_made_without(runbook: Any, repository: Any) -> None:
+    made = repository("checks.git")
+    key = "sk-ant-api03-" + "a1" * 40
+    made.files(expected_txt="one\n", deep__key_txt=f"key: {key}\n")
+    assert run(runbook, source("checks.git")).code == 0
+    shutil.rmtree(made.path)
+    bundled = runbook("runs", "bundle", "@last", "-o", "x.zip")
+    assert bundled.code == 0, bundled.err
+    assert "check sources (golden)" in bundled.out
+    assert ".pack: deep/key.txt (anthropic-key)." in bundled.err
+    assert "not searched" not in bundled.err
+    refused = runbook("runs", "bundle", "@last", "-o", "y.zip", env={"SOME_TOKEN": key})
+    assert (refused.code, "deep/key.txt: SOME_TOKEN" in refused.err) == (2, True), refused.err
+    assert "`--without checks` makes" in refused.err
+    ran = runbook("replay", "x.zip", "--sandbox", "host", "--network", "full", "--json")
+    assert (ran.code, statuses(ran)) == (0, {"golden": "pass"}), ran.err
+
+    without = runbook("runs", "bundle", "@last", "-o", "y.zip", "--without", "checks", env={"SOME_TOKEN": key})
+    assert (without.code, without.out.count("check sources")) == (0, 0), without.err
+    assert "The check sources (golden) are not in it" in without.err
+    ran = runbook("replay", "y.zip", "--sandbox", "host", "--network", "full", "--json")
+    assert (ran.code, statuses(ran)) == (1, {"golden": "error"})
+    assert "made without check sources: the checks that need golden can't be run" in ran.err
+
+
+def test_a_source_that_is_damaged_is_told_as_not_searched(runbook: Any, repository: Any) -> None:
+    repository("checks.git").files(expected_txt="one\n")
+    ran = run(runbook, source("checks.git"))
+    (pack,) = ran.folder.glob("checks/*.pack")
+    _garbage(pack)
+    bundled = runbook("runs", "bundle", "@last", "-o", "x.zip")
+    assert bundled.code == 0, bundled.err
+    assert f"checks/{pack.name} was not searched for secrets: The check source golden" in bundled.err
+
+
 def _garbage(pack: Path) -> None:
     pack.write_bytes(b"PACK" + os.urandom(1000))
 
