@@ -1,12 +1,12 @@
-"""Sandbox: files without a name. A removed file takes its room until no process holds it open or mapped, or runs it,
-and no measuring of folders sees it. Memory that is shared by descriptor (memfd) is a file without a name as well.
+"""Sandbox: files and folders without a name. What was removed takes its room until no process holds it open or mapped,
+runs it, or is in it, and no measuring of folders sees it. Memory that is shared by descriptor (memfd) is a file without
+a name as well.
 
 A process lives as long as one of its threads. Of one whose first thread has ended, /proc/PID shows neither memory nor
 descriptors; those are in /proc/PID/task/TID alone.
 """
 
 import os
-import stat
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import NamedTuple
@@ -52,10 +52,10 @@ def _of_memory(process: int, name: str) -> Iterator[bytes]:
 
 def _opened(thread: str) -> Iterator[tuple[File, int]]:
     with suppress(OSError):
-        for name in ("exe", *(f"fd/{number}" for number in os.listdir(f"{thread}/fd"))):  # noqa: PTH208 - as above
+        for name in ("exe", "cwd", "root", *(f"fd/{number}" for number in os.listdir(f"{thread}/fd"))):  # noqa: PTH208 - as above
             with suppress(OSError):
                 seen = os.stat(f"{thread}/{name}")  # noqa: PTH116 - as above
-                if seen.st_nlink == 0 and stat.S_ISREG(seen.st_mode):
+                if seen.st_nlink == 0:
                     yield File(seen.st_dev, seen.st_ino), seen.st_blocks * 512
 
 

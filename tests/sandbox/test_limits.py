@@ -7,8 +7,9 @@ from uuid import uuid4
 
 import pytest
 
+from runbook_runner.sandbox import disk_use
 from runbook_runner.sandbox.base import PutFile
-from runbook_runner.sandbox.docker.limits import disk_use
+from runbook_runner.sandbox.docker.limits import container_disk
 from runbook_runner.sandbox.images import inventory
 from runbook_runner.sandbox.local import cgroup
 
@@ -43,6 +44,13 @@ def make(isolating_backend, make_backend):
         return sandbox
 
     return start
+
+
+@pytest.fixture
+def often(monkeypatch):
+    """It is measured although the disk may have grown by less: other tests remove as much at the same time."""
+    monkeypatch.setattr(disk_use, "_ANYWAY_S", 0.0)
+    monkeypatch.setattr(disk_use, "_ANYWAY_SHARE", 5)
 
 
 def limits(sandbox):
@@ -104,8 +112,8 @@ def test_what_a_command_leaves_behind_fills_no_disk(make_docker, shell, replaced
     fills = "while :; do head -c 1000000 /dev/zero >>/tmp/big; sleep 0.1; done"
     before = replaced_shell("ended") if lies else ""
     assert shell(sandbox, f"{before}({fills}) >/dev/null 2>&1 & exit 0").exit.code == 0
+    eventually(lambda: limits(sandbox) == ["disk"], 60)
     eventually(lambda: engine.api.inspect_container(sandbox.sandbox_id)["State"]["Paused"], 60)
-    assert limits(sandbox) == ["disk"]
 
 
 HIDDEN = {
@@ -134,6 +142,66 @@ while True:
     open(f"{number}", "w").close()
     number += 1
 '""",
+    "what moves to where was measured already": """python3 -c '
+import ctypes, os, select, struct, threading, time
+def write():
+    with open("z/d/big", "wb", buffering=0) as file:
+        while True:
+            file.write(bytes(1 << 20))
+            time.sleep(0.004)
+for name in "abcdefgh":
+    os.mkdir(name)
+order = [entry.name for entry in os.scandir(".")]
+early, slow, late = order[0], order[4], order[-1]
+for number in range(3000):
+    open(f"{slow}/{number}", "w").close()
+os.mkdir(f"{late}/d")
+os.symlink(late, "z")
+libc = ctypes.CDLL(None)
+seen = libc.inotify_init1(0)
+libc.inotify_add_watch(seen, slow.encode(), 0x30)
+threading.Thread(target=write).start()
+at = late
+while True:
+    data, mask = os.read(seen, 4096), 0
+    while data:
+        _, event, _, length = struct.unpack("iIII", data[:16])
+        mask, data = mask | event, data[16 + length :]
+    if mask & 0x20 and at == late:
+        os.rename(f"{late}/d", f"{early}/d")
+        at = early
+    if mask & 0x10 and at == early:
+        time.sleep(0.1)
+        os.rename(f"{early}/d", f"{late}/d")
+        at = late
+'""",
+    "folders that have had many names": """python3 -c '
+import os
+number = 0
+while True:
+    os.mkdir(f"{number}")
+    folder = os.open(f"{number}", os.O_RDONLY)
+    open("one", "w").close()
+    for name in range(20_000):
+        os.link("one", f"{name:0250}", dst_dir_fd=folder)
+    for name in range(20_000):
+        os.unlink(f"{name:0250}", dir_fd=folder)
+    os.close(folder)
+    number += 1
+'""",
+    "removed folders that are held": """python3 -c '
+import os
+held = []
+while True:
+    os.mkdir("d")
+    held.append(os.open("d", os.O_RDONLY))
+    open("one", "w").close()
+    for name in range(20_000):
+        os.link("one", f"{name:0250}", dst_dir_fd=held[-1])
+    for name in range(20_000):
+        os.unlink(f"{name:0250}", dir_fd=held[-1])
+    os.rmdir("d")
+'""",
     "a folder that is renamed": """mkdir x; exec 3>x/big; cd x; python3 -c '
 import os
 while True:
@@ -146,10 +214,36 @@ while True:
 @pytest.mark.parametrize("script", HIDDEN.values(), ids=HIDDEN)
 def test_nothing_on_disk_is_hidden(make, shell, script):
     sandbox = make(disk_bytes=50 << 20)
-    shell(sandbox, f"cd /app/work; {script}", deadline_s=120)
-    assert limits(sandbox) == ["disk"]
+    ran = shell(sandbox, f"cd /app/work; {script}", deadline_s=120)
+    assert limits(sandbox) == ["disk"], (ran.exit, ran.stderr[-1000:])
 
 
+RESERVING = """python3 -c '
+import ctypes, errno, fcntl, os, struct
+libc = ctypes.CDLL(None, use_errno=True)
+file = os.open("x", os.O_RDWR | os.O_CREAT)
+def error(number):
+    return errno.errorcode[ctypes.get_errno()] if number else ""
+def allocate(mode):
+    return error(libc.fallocate(file, mode, ctypes.c_long(0), ctypes.c_long(1 << 20)))
+def control(command, *more):
+    room = struct.pack("hhqqi4i", 0, 0, 0, 1 << 20, 0, 0, 0, 0, 0).ljust(48, bytes(1))
+    return error(libc.ioctl(file, ctypes.c_ulong(command), room))
+os.truncate(file, 1 << 20)
+print(*map(allocate, (0, 1, 16)), *map(control, (0x40305828, 0x4030582a, 0x140305828, 0x40305839)))
+print(os.stat(file).st_blocks)
+os.posix_fallocate(file, 0, 1 << 20)
+print(os.stat(file).st_blocks * 512 >= 1 << 20)
+print(repr(allocate(3)), os.stat(file).st_blocks)
+'"""
+
+
+def test_no_room_on_disk_is_taken_without_writing(make, shell):
+    ran = shell(make(), f"cd /app/work; {RESERVING}")
+    assert ran.stdout.decode() == f"{'ENOTSUP ' * 7}".strip() + "\n0\nTrue\n'' 0\n", ran.stderr
+
+
+@pytest.mark.usefixtures("often")
 @pytest.mark.needs("bubblewrap")
 def test_folders_that_are_too_deep_to_be_measured_hit_the_limit(make_bubblewrap, shell):
     sandbox = make_bubblewrap(disk_bytes=50 << 20)
@@ -159,15 +253,45 @@ def test_folders_that_are_too_deep_to_be_measured_hit_the_limit(make_bubblewrap,
     assert limits(sandbox) == ["disk"]
 
 
-def test_little_on_disk_hits_nothing(make, shell, eventually, monkeypatch):
+def measured(sandbox):
+    with sandbox._disk._still():
+        return sandbox._disk._measure()
+
+
+def test_little_on_disk_hits_nothing_and_what_stood_still_goes_on(make, shell):
     sandbox = make(disk_bytes=50 << 20)
-    measured, measure = [], sandbox._watch._measure
-    monkeypatch.setattr(sandbox._watch, "_measure", lambda: measured.append(measure()) or measured[-1])
-    process = shell.start(sandbox, "head -c 10000000 /dev/zero >x; until [ -e seen ]; do sleep 0.1; done; echo done")
-    eventually(lambda: max(measured) >= 10_000_000)
+    process = shell.start(
+        sandbox, "head -c 10000000 /dev/zero >x; echo x; until [ -e seen ]; do sleep 0.1; done; echo y"
+    )
+    chunks = iter(process)
+    assert next(chunks).data == b"x\n"
+    assert 10_000_000 <= measured(sandbox) < 50 << 20
     sandbox.put([PutFile("/app/work/seen", b"")])
-    assert b"".join(chunk.data for chunk in process) == b"done\n"
+    assert b"".join(chunk.data for chunk in chunks) == b"y\n"
     assert sandbox.limits_hit() == ()
+
+
+@pytest.mark.needs("docker")
+def test_what_a_container_has_of_its_own_counts_as_it_is_on_disk(make_docker, shell):
+    sandbox = make_docker()
+    sandbox.start()
+    before = measured(sandbox)
+    assert before < 1 << 20
+    tails = """python3 -c '
+import os
+for number in range(1000):
+    with open(f"{number}", "wb") as file:
+        file.write(b"x" * 4097)
+    os.setxattr(f"{number}", "user.a", os.urandom(3900))
+'"""
+    assert shell(sandbox, tails).exit.code == 0
+    with_tails = measured(sandbox)
+    assert with_tails - before >= 1000 * 3 * 4096
+    assert shell(sandbox, "rm -rf /usr/share/* /usr/lib/python3*").exit.code == 0
+    assert measured(sandbox) >= with_tails, "what is removed of the image makes no room"
+    copied = shell(sandbox, "find /usr/lib -type f -exec touch {} + -printf '%k\n'").stdout.split()
+    assert sum(map(int, copied)) > 1000
+    assert measured(sandbox) >= with_tails + (sum(map(int, copied)) << 10)
 
 
 UNLINKED = """python3 -c '
@@ -221,6 +345,7 @@ RUNS = """cd /app/work; for n in 1 2 3; do
 done; wait"""
 
 
+@pytest.mark.usefixtures("often")
 @pytest.mark.parametrize(
     "script",
     [f"{UNLINKED} 1 100", f"{UNLINKED} 10 10", f"({UNLINKED} 4 25 &) ; sleep 100", MAPPED, THREADS, RUNS],
@@ -275,6 +400,7 @@ def test_shared_memory_counts_where_no_control_group_limits_it(make_bubblewrap, 
     assert limits(sandbox) == ["memory"]
 
 
+@pytest.mark.usefixtures("often")
 @pytest.mark.needs("bubblewrap")
 def test_shared_memory_files_of_bubblewrap_are_on_disk_and_dev_holds_nothing_else(make_bubblewrap, shell):
     sandbox = make_bubblewrap(disk_bytes=50 << 20)
@@ -297,6 +423,7 @@ def built(engine, dockerfile):
         engine.api.remove_image(tag, force=True)
 
 
+@pytest.mark.usefixtures("often")
 @pytest.mark.needs("docker")
 def test_volumes_of_an_image_count_as_disk_and_none_is_left(make_docker, shell, engine, image):
     made = f"FROM {image}\nRUN mkdir /data && echo kept >/data/mine\nVOLUME /data /other\n"
@@ -332,12 +459,13 @@ def test_what_an_image_prints_of_its_programs_is_bounded(engine, image):
         tracemalloc.stop()
 
 
+@pytest.mark.usefixtures("often")
 @pytest.mark.needs("docker")
 @pytest.mark.parametrize("name", REPLACED)
 def test_no_program_of_an_image_keeps_its_layer_from_being_measured(
     make_docker, shell, engine, image, name, monkeypatch
 ):
-    monkeypatch.setattr(disk_use, "_LOOK_S", 5)
+    monkeypatch.setattr(container_disk, "_LOOK_S", 5)
     script = f"#!/bin/sh\\n{REPLACED[name]}\\n"
     swap = f"at=$(command -v {name}); cp $at /real; printf '{script}' >/new; chmod 755 /new; mv /new $at"
     made = f"FROM {image}\nRUN {swap}\nVOLUME /data\n"

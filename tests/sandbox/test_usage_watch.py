@@ -4,10 +4,13 @@ import threading
 import time
 
 from runbook_runner.sandbox import usage_watch
-from runbook_runner.sandbox.usage_watch import UsageWatch, disk_hit
+from runbook_runner.sandbox.base import LimitHit
+from runbook_runner.sandbox.usage_watch import UsageWatch
+
+HIT = LimitHit("memory", "It was too much.")
 
 
-def test_slow_measuring_gives_what_runs_no_time_to_fill_a_disk(monkeypatch):
+def test_slow_measuring_gives_what_runs_no_time(monkeypatch):
     monkeypatch.setattr(usage_watch, "_SHARE", 10**9)  # as slow as if one look took longer than any run
     looks = iter([0, 100])
 
@@ -18,10 +21,10 @@ def test_slow_measuring_gives_what_runs_no_time_to_fill_a_disk(monkeypatch):
         return used
 
     ended = threading.Event()
-    watch = UsageWatch(disk_hit(50), 50, measure, end=ended.set)
+    watch = UsageWatch(HIT, 50, measure, end=ended.set)
     watch.start()
     assert ended.wait(60)
     ended.clear()
     assert ended.wait(60), "what was started meanwhile is ended, too"
     watch.stop()
-    assert watch.hits() == (disk_hit(50),)
+    assert watch.hits() == (HIT,)

@@ -42,12 +42,14 @@ class DockerProcess:
         files: bytes,
         deadline_s: float,
         stopped: threading.Event,
+        awake: threading.Lock,
     ):
         """files: an archive that the command unpacks, or nothing. stopped: set when the sandbox itself was stopped.
-        Raises SandboxError, one of `BROKEN`."""
+        awake: held while the container is paused, and by who starts this. Raises SandboxError, one of `BROKEN`."""
         self._engine = engine
         self._container = container
         self._stopped = stopped
+        self._awake = awake
         self._deadline = time.monotonic() + deadline_s
         self._chunks: queue.Queue[Chunk | None] = queue.Queue(_QUEUE)
         self._choice = threading.Lock()
@@ -144,7 +146,8 @@ class DockerProcess:
             if time.monotonic() >= self._deadline:
                 self.kill("deadline")
             if self._ending:
-                end_everything(self._engine, self._container)
+                with self._awake:
+                    end_everything(self._engine, self._container)
                 if not self._linger():  # the command still has its output
                     freeze(self._engine, self._container)
                 return Exit(None, self._ending)

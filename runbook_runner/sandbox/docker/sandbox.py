@@ -3,14 +3,14 @@
 import posixpath
 import secrets
 import threading
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from docker.errors import NotFound
+from docker.errors import APIError, NotFound
 
 from runbook_runner.core import settings
 from runbook_runner.core.errors import SandboxError
@@ -25,17 +25,18 @@ from runbook_runner.sandbox.base import (
     SandboxSpec,
     Wanted,
 )
+from runbook_runner.sandbox.disk_use import DiskUse, disk_hit
 from runbook_runner.sandbox.docker.archive import TornArchiveError, pack, unpack
 from runbook_runner.sandbox.docker.container import first_files, put_files, remove_container, start_container
 from runbook_runner.sandbox.docker.engine import Engine, engine_errors
 from runbook_runner.sandbox.docker.exec_socket import ContainerAttached
 from runbook_runner.sandbox.docker.limits import counted
-from runbook_runner.sandbox.docker.limits.disk_use import DiskUse
+from runbook_runner.sandbox.docker.limits.container_disk import ContainerDisk
 from runbook_runner.sandbox.docker.network import ContainerSockets
 from runbook_runner.sandbox.docker.process import DockerProcess, end_everything, freeze
 from runbook_runner.sandbox.docker.scripts import wrapped
 from runbook_runner.sandbox.extract import Extraction
-from runbook_runner.sandbox.usage_watch import UsageWatch, disk_hit
+from runbook_runner.sandbox.usage_watch import UsageWatch
 
 NAME = r"runbook-(.+)-[0-9a-f]{6}"
 """A pattern: the name of a run's container."""
@@ -74,13 +75,11 @@ class DockerSandbox:
         self._endings = 0
         self._swept = False
         self._sockets = ContainerSockets(engine, spec)
-        self._measure = DiskUse(engine, spec)
-        self._watch = UsageWatch(
-            disk_hit(spec.disk_bytes),
-            spec.disk_bytes,
-            lambda: self._measure(self._container),
-            end=self._end_processes,
-        )
+        self._awake = threading.Lock()
+        """Held while something is started in the container or ended there, and while it is paused."""
+        disk = ContainerDisk(engine, spec)
+        self._disk = DiskUse(spec.disk_bytes, disk.taken, self._paused, lambda: disk.measure(self._container))
+        self._watch = UsageWatch(disk_hit(spec.disk_bytes), spec.disk_bytes, self._disk, end=self._end_processes)
 
     @property
     def sandbox_id(self) -> str:
@@ -94,7 +93,7 @@ class DockerSandbox:
             self._sockets.open()
             if not self._take_over():
                 self._container = start_container(self._engine, self._spec, self._name, self._sockets)
-            self._measure.begin()
+            self._disk.begin()
             self._watch.start()
             if self._sockets.forwards:
                 self.put([])
@@ -130,7 +129,7 @@ class DockerSandbox:
         given = (*files, *([PutFile(stdin_path, stdin)] if stdin is not None else []))
         archive = self._bring(given)
         self._reopen_sockets()
-        with engine_errors("start a command in the container"):
+        with self._awake, engine_errors("start a command in the container"):
             process = DockerProcess(
                 self._engine,
                 self._container,
@@ -147,6 +146,7 @@ class DockerSandbox:
                 files=archive,
                 deadline_s=deadline_s,
                 stopped=self._stopped,
+                awake=self._awake,
             )
         self._processes.append(process)
         return process
@@ -172,7 +172,8 @@ class DockerSandbox:
         ended = self._endings + sum(process.was_ended for process in self._processes)
         if ended > self._ended:
             self._ended = ended
-            self._sockets.reopen(self._container)
+            with self._awake:
+                self._sockets.reopen(self._container)
 
     def attach(self, argv: Sequence[str], *, env: Mapping[str, str], tty: bool) -> ContainerAttached:
         return ContainerAttached(self._engine, self._container, argv, env=env, tty=tty)
@@ -184,8 +185,7 @@ class DockerSandbox:
         try:
             return self._fetch(path, extraction())
         except TornArchiveError:  # the engine gives up on a file that becomes shorter while it is packed
-            with engine_errors("end what runs in the container"):
-                end_everything(self._engine, self._container)
+            self.end_processes()
             self._endings += 1
             return self._fetch(path, extraction())
 
@@ -224,7 +224,8 @@ class DockerSandbox:
         return counted.holds(self._engine)
 
     def limits_hit(self) -> tuple[LimitHit, ...]:
-        return (*self._watch.hits(), *counted.limits_hit(self._engine, self._container, self._spec))
+        with self._awake:
+            return (*self._watch.hits(), *counted.limits_hit(self._engine, self._container, self._spec))
 
     def stop(self) -> None:
         self._stopped.set()
@@ -240,7 +241,7 @@ class DockerSandbox:
             self._sockets.close()
 
     def end_processes(self) -> None:
-        with engine_errors("end what runs in the container"):
+        with self._awake, engine_errors("end what runs in the container"):
             end_everything(self._engine, self._container)
 
     def _end_processes(self) -> None:
@@ -255,8 +256,20 @@ class DockerSandbox:
         container is believed."""
         end = freeze if self._swept else end_everything
         self._swept = True
-        with engine_errors("end what runs in the container"):
+        with self._awake, engine_errors("end what runs in the container"):
             end(self._engine, self._container)
+
+    @contextmanager
+    def _paused(self) -> Iterator[None]:
+        """Nothing in the container runs, where the engine can do that: a rootless one may have no control groups."""
+        with self._awake:
+            with suppress(APIError):
+                self._api.pause(self._container)
+            try:
+                yield
+            finally:
+                with suppress(APIError):
+                    self._api.unpause(self._container)
 
     def __enter__(self) -> Self:
         try:

@@ -7,7 +7,7 @@ refused here. `local/seccomp_filter.py` does the same for bubblewrap by listing 
 
 import errno
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from tempfile import NamedTemporaryFile
 from typing import Any, Final, TypeVar
@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 from docker.errors import APIError
 
 from runbook_runner.sandbox.docker.engine import Engine
-from runbook_runner.sandbox.local.seccomp_filter import FAMILIES
+from runbook_runner.sandbox.local.seccomp_filter import FAMILIES, PUNCH_HOLE, RESERVE
 
 _Made = TypeVar("_Made")
 _MACHINES: Final = ("SCMP_ARCH_X86_64", "SCMP_ARCH_AARCH64")
@@ -32,7 +32,7 @@ _CALLS: Final = """
     getdents getdents64 getegid geteuid getgid getgroups getitimer getpeername getpgid getpgrp getpid getppid
     getpriority getrandom getresgid getresuid getrlimit getrusage getsid getsockname getsockopt gettid gettimeofday
     getuid getxattr getxattrat inotify_add_watch inotify_init inotify_init1 inotify_rm_watch io_cancel io_destroy
-    io_getevents io_pgetevents io_setup io_submit ioctl ioprio_get ioprio_set kill landlock_add_rule
+    io_getevents io_pgetevents io_setup io_submit ioprio_get ioprio_set kill landlock_add_rule
     landlock_create_ruleset landlock_restrict_self lchown lgetxattr link linkat listen listxattr listxattrat
     llistxattr lremovexattr lseek lsetxattr lstat madvise mbind membarrier memfd_create memfd_secret mincore mkdir
     mkdirat mknod mknodat mlock mlock2 mlockall mmap modify_ldt mprotect mq_getsetattr mq_notify mq_open
@@ -53,10 +53,8 @@ _CALLS: Final = """
     unlink unlinkat utime utimensat utimes vfork vmsplice wait4 waitid write writev
 """
 _AF_UNIX: Final = 1
+_WORD: Final = 0xFFFFFFFF  # of an argument the kernel takes no more for a command
 _NEW_NAMESPACES: Final = 0x7E020000  # CLONE_NEW* (linux/sched.h)
-_KEEP_SIZE: Final = 1  # linux/falloc.h
-_PUNCH_HOLE: Final = 2 | _KEEP_SIZE
-_FALLOCATE: Final = _PUNCH_HOLE
 _PERSONALITIES: Final = (0, 8, 0x20000, 0x20008, 0xFFFFFFFF)  # Linux, 32-bit addresses, UNAME26, both, asking
 
 
@@ -97,10 +95,10 @@ def _profile() -> str:
                 _rule("socketpair", when=_equal(_AF_UNIX)),
                 *(_rule("personality", when=_equal(value)) for value in _PERSONALITIES),
                 _rule("clone", when=_masked(_NEW_NAMESPACES, 0)),
-                # Room behind the end of a file is not in the size that the engine tells of a container.
-                _rule("fallocate", when=_masked(_FALLOCATE, 0, index=1)),
-                _rule("fallocate", when=_masked(_FALLOCATE, _PUNCH_HOLE, index=1)),
-                _refusal("fallocate", errno.EOPNOTSUPP, when=_masked(_FALLOCATE, _KEEP_SIZE, index=1)),
+                *(_rule("ioctl", when=_masked(*prefix, index=1)) for prefix in _all_but(RESERVE)),
+                *(_refusal("ioctl", errno.EOPNOTSUPP, when=_masked(_WORD, command, index=1)) for command in RESERVE),
+                _rule("fallocate", when=_masked(PUNCH_HOLE, PUNCH_HOLE, index=1)),
+                _refusal("fallocate", errno.EOPNOTSUPP, when=_masked(PUNCH_HOLE, 0, index=1)),
                 # Its flags can't be looked at; without it the C library takes `clone`.
                 _refusal("clone3", errno.ENOSYS),
             ],
@@ -119,6 +117,18 @@ def _refusal(name: str, number: int, when: dict[str, Any] | None = None) -> dict
 
 def _equal(value: int) -> dict[str, Any]:
     return {"index": 0, "value": value, "op": "SCMP_CMP_EQ"}
+
+
+def _all_but(values: Sequence[int], bit: int = 31, above: int = 0) -> Iterator[tuple[int, int]]:
+    """Yields masks of a word, and what is left of it under each, that no value has and every other word. above: the
+    bits before `bit`, in which all values are the same."""
+    mask = _WORD & ~((1 << bit) - 1)
+    for one in (above, above | 1 << bit):
+        under = [value for value in values if value & mask == one]
+        if not under:
+            yield mask, one
+        elif bit:
+            yield from _all_but(under, bit - 1, one)
 
 
 def _masked(mask: int, value: int, index: int = 0) -> dict[str, Any]:

@@ -112,6 +112,7 @@ class BubblewrapSandbox(FolderSandbox):
             spec.memory_bytes,
             self._memory_used,
             end=self._end_processes,
+            most_pause_s=10.0,
         )
         self._hidden = tuple(machine_files.hidden_files())
         self._scoped = not self._sockets.closed_in and abstract_sockets.can_be_refused(_bwrap())

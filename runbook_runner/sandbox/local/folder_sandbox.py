@@ -25,14 +25,16 @@ from runbook_runner.sandbox.base import (
     SandboxSpec,
     Wanted,
 )
+from runbook_runner.sandbox.disk_use import DiskUse, disk_hit, taken_on, tree_size
 from runbook_runner.sandbox.extract import Extraction
 from runbook_runner.sandbox.held_files import Held, descendants, held_by
 from runbook_runner.sandbox.local.attach import LocalAttached, Streams
 from runbook_runner.sandbox.local.process import HostProcess, Orders
+from runbook_runner.sandbox.local.standstill import stopped
 from runbook_runner.sandbox.local.tree import fetch, store
 from runbook_runner.sandbox.paths import CONFIG, app_rewriter, check_writable
 from runbook_runner.sandbox.temp_folders import make_folder, open_folder, remove_folder
-from runbook_runner.sandbox.usage_watch import UsageWatch, disk_hit, tree_size
+from runbook_runner.sandbox.usage_watch import UsageWatch
 
 _STOP_S = settings.GRACE_S + 5
 
@@ -53,7 +55,8 @@ class FolderSandbox(ABC):
         self._stopped = False
         self._state = threading.Lock()
         self._processes: list[HostProcess] = []
-        self._watch = UsageWatch(disk_hit(spec.disk_bytes), spec.disk_bytes, self._disk_used, end=self._end_processes)
+        self._disk = DiskUse(spec.disk_bytes, lambda: taken_on(self._root), self._still, self._disk_used)
+        self._watch = UsageWatch(disk_hit(spec.disk_bytes), spec.disk_bytes, self._disk, end=self._end_processes)
 
     @property
     def sandbox_id(self) -> str:
@@ -117,6 +120,7 @@ class FolderSandbox(ABC):
                 self._make()
             except OSError as error:
                 raise NotReadyError(f"Can't make a temporary folder: {error}.") from error
+            self._disk.begin()
             self._watch.start()
 
     def put(self, files: Iterable[PutFile]) -> None:
@@ -218,6 +222,9 @@ class FolderSandbox(ABC):
     def _disk_used(self) -> int:
         device = Path(self._root).stat().st_dev
         return tree_size(Path(self._root)) + sum(size for file, size in self._held().items() if file.device == device)
+
+    def _still(self) -> AbstractContextManager[None]:
+        return stopped(self._running, [pid for process in list(self._processes) if (pid := process.pid)])
 
     def _held(self) -> Held:
         return held_by(self._running())

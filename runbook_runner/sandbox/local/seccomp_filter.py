@@ -1,5 +1,7 @@
 """Bubblewrap sandbox: the system calls that nothing in it needs: kernel keys, mounts, modules, namespaces, BPF, clocks;
-and sockets of other kinds than unix, internet and netlink, which no network namespace keeps in.
+sockets of other kinds than unix, internet and netlink, which no network namespace keeps in; and room on disk without
+writing (fallocate(2), and the same as ioctl(2)), which would fill a disk before anybody can look: the C library writes
+instead.
 
 The filter is classic BPF, made here because the table below is all there is to it (seccomp(2), linux/seccomp.h,
 linux/filter.h). Numbers: arch/x86/entry/syscalls/syscall_64.tbl and include/uapi/asm-generic/unistd.h.
@@ -24,13 +26,19 @@ _REFUSED: Final = {
     ),
 }  # fmt: skip
 _SOCKET: Final = {"x86_64": 41, "aarch64": 198}
+_FALLOCATE: Final = {"x86_64": 285, "aarch64": 47}
+PUNCH_HOLE: Final = 2  # linux/falloc.h
+_IOCTL: Final = {"x86_64": 16, "aarch64": 29}
+RESERVE: Final = (0x40305828, 0x4030582A, 0x40305839)  # FS_IOC_RESVSP, FS_IOC_RESVSP64, FS_IOC_ZERO_RANGE
 _AF_UNIX: Final = 1
 FAMILIES: Final = (_AF_UNIX, 2, 10, 16)  # AF_UNIX, AF_INET, AF_INET6, AF_NETLINK (linux/socket.h)
 _X32: Final = 0x40000000  # x86_64: the same calls under other numbers
 _LOAD, _EQUAL, _AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06  # BPF_LD|W|ABS, BPF_JMP|JEQ|K, BPF_JMP|JGE|K, BPF_RET|K
+_AND: Final = 0x54  # BPF_ALU|AND|K
 _ALLOW: Final = 0x7FFF0000
 _DENY: Final = 0x00050000 | errno.EPERM
-_NUMBER, _ARCH, _FIRST = 0, 4, 16  # offsets in struct seccomp_data; of the first argument its lower half
+_UNKNOWN: Final = 0x00050000 | errno.EOPNOTSUPP
+_NUMBER, _ARCH, _FIRST, _SECOND = 0, 4, 16, 24  # offsets in struct seccomp_data; of arguments their lower halves
 
 
 def program(machine: str | None = None, *, unix: bool = True) -> bytes | None:
@@ -49,6 +57,17 @@ def program(machine: str | None = None, *, unix: bool = True) -> bytes | None:
         (_EQUAL, 1, 0, _AUDIT_ARCH[machine]),
         (_RETURN, 0, 0, _DENY),
         (_LOAD, 0, 0, _NUMBER),
+        (_EQUAL, 0, len(RESERVE) + 3, _IOCTL[machine]),
+        (_LOAD, 0, 0, _SECOND),
+        *((_EQUAL, len(RESERVE) - at, 0, command) for at, command in enumerate(RESERVE)),
+        (_RETURN, 0, 0, _ALLOW),
+        (_RETURN, 0, 0, _UNKNOWN),
+        (_EQUAL, 0, 5, _FALLOCATE[machine]),
+        (_LOAD, 0, 0, _SECOND),
+        (_AND, 0, 0, PUNCH_HOLE),
+        (_EQUAL, 1, 0, PUNCH_HOLE),
+        (_RETURN, 0, 0, _UNKNOWN),
+        (_RETURN, 0, 0, _ALLOW),
         *([(_AT_LEAST, len(calls) + rest, 0, _X32)] if machine == "x86_64" else []),
         *((_EQUAL, len(calls) - at - 1 + rest, 0, number) for at, number in enumerate(calls)),
         (_EQUAL, 0, rest, _SOCKET[machine]),

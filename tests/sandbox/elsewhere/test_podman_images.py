@@ -14,7 +14,7 @@ from runbook_runner.core.settings import Settings
 from runbook_runner.core.spec import Network
 from runbook_runner.sandbox.base import SandboxSpec
 from runbook_runner.sandbox.docker.creation import create_container, refuse_to_build_on
-from runbook_runner.sandbox.docker.limits.disk_use import DiskUse
+from runbook_runner.sandbox.docker.limits.container_disk import ContainerDisk
 from runbook_runner.sandbox.docker.sandbox import DockerSandbox
 from runbook_runner.sandbox.images.provide import ensure
 from runbook_runner.sandbox.images.snapshots import find_snapshot
@@ -120,10 +120,10 @@ def test_the_container_that_measures_a_sandbox_is_no_way_around(there, base_imag
     image = built(there, f"FROM {base_image}")
     limit = 64 << 20
     with sandbox_of(there, image, disk_bytes=limit) as sandbox:
-        use = DiskUse(there, SandboxSpec(run_id="test", image=image, disk_bytes=limit))
-        assert use._beside_layer(sandbox.sandbox_id).beside == 0
+        disk = ContainerDisk(there, SandboxSpec(run_id="test", image=image, disk_bytes=limit))
+        assert disk._found_in(sandbox.sandbox_id).beside == 0
         pull_again_with(there, image, OBEYED)
-        found = [use._beside_layer(sandbox.sandbox_id).beside for _ in range(3)]
+        found = [disk._found_in(sandbox.sandbox_id).beside for _ in range(3)]
         assert found == ([0, 0, limit + 1] if copies_annotations(there) else [0, 0, 0])
     assert not has_containers(there)
 

@@ -2,46 +2,52 @@
 
 The engine knows the size of the layer alone, and there an empty file counts nothing. For the rest a second container
 looks, which sees the processes of the first: no program of the first one is believed, and none of it gets a right that
-it does not have. That costs half a second, so where the engine's disk can be seen from here it is asked only once that
-has filled up by half the limit.
+it does not have.
 """
 
-import os
 import secrets
 import time
+from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 from runbook_runner.core.errors import NotReadyError, SandboxError
 from runbook_runner.sandbox.base import SandboxSpec
+from runbook_runner.sandbox.disk_use import ENTRY, taken_on
 from runbook_runner.sandbox.docker.container import remove_container
 from runbook_runner.sandbox.docker.creation import create_container
 from runbook_runner.sandbox.docker.engine import BROKEN, Engine, engine_errors
 from runbook_runner.sandbox.docker.exec_socket import STREAMS, Frames, start_exec
 from runbook_runner.sandbox.held_files import File, mapped
-from runbook_runner.sandbox.usage_watch import ENTRY
 
-_UNSEEN_EVERY_S: Final = 30.0
-"""Between two looks where the engine's disk can't be seen from here."""
 _PATIENCE: Final = 3
 """How often what runs in the container may keep the second one, or the engine, from measuring."""
-_LOOK_S = 30
-_HELD_S: Final = 60
+_LOOK_S = 60
+_HELD_S: Final = 90
 _MOST: Final = 16 << 20  # bytes of output
+_SAME_INODES: Final = ("overlay", "btrfs", "zfs")
+"""Storage drivers with which a file of the image has the same inode in all its containers."""
 # Volumes are at /measured/NUMBER. Device numbers are those of stat(2). Of a process whose first thread has ended, the
-# others alone show the memory.
+# others alone show the memory. What a container has of its own is what differs from the image in inode, room or time of
+# change, which nobody can set: what it has removed of the image, or replaced by as much, gives it nothing.
 _LOOK: Final = r"""
 for tool in stat grep sort xargs du; do command -v $tool >/dev/null || { echo done; exit; }; done
 stat -c 'device %d' /proc/1/root/ /measured/* 2>/dev/null
 for volume in /measured/*; do [ -d "$volume" ] && du -sk "$volume"; done 2>/dev/null | while read -r kilobytes _; do
     echo "volume $kilobytes"
 done
-printf '%s\n' /proc/[0-9]*/task/[0-9]*/fd/[0-9]* /proc/[0-9]*/task/[0-9]*/exe |
-    xargs stat -L -c 'file %h %f %d %i %b' 2>/dev/null | grep '^file 0 8' | sort -u
-command -v find >/dev/null && command -v tr >/dev/null && for root in /proc/1/root/ /; do
-    echo "entries $(find $root -xdev -print0 2>/dev/null | tr -cd '\000' | wc -c)"
-done
+printf '%s\n' /proc/[0-9]*/task/[0-9]*/fd/[0-9]* /proc/[0-9]*/task/[0-9]*/exe /proc/[0-9]*/task/[0-9]*/cwd \
+    /proc/[0-9]*/task/[0-9]*/root | xargs stat -L -c 'file %h %d %i %b' 2>/dev/null | grep '^file 0 ' | sort -u
+list() { find "$1" -xdev -print0 2>/dev/null | xargs -0 stat -c '%i %b %Z' 2>/dev/null | sort -u; }
+tally() { cut -d ' ' -f 2 | sort | uniq -c | while read -r files blocks; do echo "$1 $files $blocks"; done; }
+if command -v find comm cut uniq >/dev/null; then
+    list / >/.image
+    list /proc/1/root/ >/.container
+    tally image </.image
+    tally container </.container
+    comm -13 /.image /.container | tally changed
+fi
 for process in /proc/[0-9]*; do
     if { read -r _ <$process/maps; } 2>/dev/null; then echo $process/maps; else echo $process/task/[0-9]*/maps; fi
 done | xargs grep -h '(deleted)$' 2>/dev/null | sort -u
@@ -49,23 +55,26 @@ echo done
 """
 
 
-class DiskUse:
+class ContainerDisk:
     """Measures one container."""
 
     def __init__(self, engine: Engine, spec: SandboxSpec):
         self._engine = engine
         self._limit = spec.disk_bytes
-        self._least: int | None = None
-        """The least that was on the engine's disk."""
-        self._looked = 0.0
         self._failed = 0
         self._unmeasured = 0
 
-    def begin(self) -> None:
-        """To be called before anything runs in the container."""
-        self._least = self._on_disk()
+    def taken(self) -> int | None:
+        """Returns what all have on the engine's disk, as `taken_on`; `None` when it can't be seen from here."""
+        root = self._engine.info.get("DockerRootDir")
+        if not root or not self._engine.is_local:
+            return None
+        try:
+            return taken_on(root)
+        except OSError:
+            return None
 
-    def __call__(self, container: str) -> int:
+    def measure(self, container: str) -> int:
         """Returns the bytes on disk; in the container's own layer a sparse file counts with its length. Raises
         SandboxError."""
         with engine_errors("measure the container"):
@@ -76,48 +85,27 @@ class DiskUse:
         self._unmeasured = self._unmeasured + 1 if layer < 0 else 0
         if layer < 0:  # the engine could not measure it, as where a path is too long
             return self._limit + 1 if self._unmeasured >= _PATIENCE else 0
-        found_there = self._beside_layer(container) if self._may_hold_more() else _NOTHING
-        return max(layer, found_there.entries * ENTRY) + found_there.beside
+        found_there = self._found_in(container)
+        return max(layer, found_there.layer) + found_there.beside
 
-    def _on_disk(self) -> int | None:
-        """Returns the bytes on the engine's disk, and `ENTRY` for each file; `None` when it can't be seen from here."""
-        root = self._engine.info.get("DockerRootDir")
-        if not root or not self._engine.is_local:
-            return None
-        try:
-            seen = os.statvfs(root)
-        except OSError:
-            return None
-        return (seen.f_blocks - seen.f_bfree) * seen.f_frsize + (seen.f_files - seen.f_ffree) * ENTRY
-
-    def _may_hold_more(self) -> bool:
-        now = self._on_disk()
-        if now is None or self._least is None:
-            return time.monotonic() - self._looked >= _UNSEEN_EVERY_S
-        self._least = min(self._least, now)
-        return now - self._least > self._limit // 2
-
-    def _beside_layer(self, container: str) -> "_Found":
-        self._looked = time.monotonic()
+    def _found_in(self, container: str) -> "_Found":
         # What runs in the container may end the second one, and the image's programs may print anything.
         with suppress(NotReadyError, SandboxError, ValueError, OverflowError, *BROKEN):
             said = _look(self._engine, container)
             if said[-1:] == [b"done"]:
-                found = _sum(said)
+                driver = str(self._engine.info.get("Driver") or "")
+                found = _sum(said, same_inodes=any(name in driver for name in _SAME_INODES))
                 self._failed = 0
                 return found
         self._failed += 1
-        return _Found(self._limit + 1, 0) if self._failed >= _PATIENCE else _NOTHING
+        return _Found(self._limit + 1, 0) if self._failed >= _PATIENCE else _Found(0, 0)
 
 
 class _Found(NamedTuple):
     beside: int
     """Bytes beside the layer."""
-    entries: int
-    """How many files and folders the container has more than its image."""
-
-
-_NOTHING: Final = _Found(0, 0)
+    layer: int
+    """Bytes that the container's own files and folders take; 0 where the image has no programs to tell."""
 
 
 def _look(engine: Engine, container: str) -> list[bytes]:
@@ -174,26 +162,26 @@ def _lines(engine: Engine, container: str) -> list[bytes]:
         connection.close()
 
 
-def _sum(lines: Iterable[bytes]) -> _Found:
+def _sum(lines: Iterable[bytes], *, same_inodes: bool) -> _Found:
     """Beside the layer are the volumes, and files without a name on the same devices: the memory of others is limited
     by the engine. Raises ValueError, OverflowError for lines of other programs."""
     total, devices, held = 0, set(), {}
-    maps, entries = [], []
+    maps, tallied = [], Counter[bytes]()
     for line in lines:
         match line.split():
             case [b"device", device]:
                 devices.add(_number(device))
             case [b"volume", kilobytes]:
                 total += _number(kilobytes) << 10
-            case [b"file", _, _, device, inode, blocks]:
+            case [b"file", _, device, inode, blocks]:
                 held[File(_number(device), _number(inode))] = _number(blocks) * 512
-            case [b"entries", text]:
-                entries.append(_number(text))
+            case [(b"image" | b"container" | b"changed") as what, files, blocks]:
+                tallied[what] += _number(files) * max(_number(blocks) * 512, ENTRY)
             case _:
                 maps.append(line)
     held = dict(mapped(maps)) | held
     beside = total + sum(size for file, size in held.items() if file.device in devices)
-    return _Found(beside, max(0, entries[0] - entries[1]) if len(entries) == 2 else 0)
+    return _Found(beside, tallied[b"changed"] if same_inodes else tallied[b"container"] - tallied[b"image"])
 
 
 def _number(text: bytes) -> int:
