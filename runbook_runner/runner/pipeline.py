@@ -16,7 +16,6 @@ from runbook_runner.evaluation.verdict import evaluate
 from runbook_runner.runner.agent.launch import launch_of
 from runbook_runner.runner.agent.retries import run_agent
 from runbook_runner.runner.cancellation import Cancellation, Interrupt
-from runbook_runner.runner.checks.clones import Clones
 from runbook_runner.runner.checks.commands import SandboxCommands
 from runbook_runner.runner.checks.report import replace_report, tell_changes
 from runbook_runner.runner.environment.backends import Prepared, shortcomings
@@ -38,6 +37,7 @@ from runbook_runner.trajectory.recorder import Reader
 
 if TYPE_CHECKING:
     from runbook_runner.evaluation.judge.model import Judge
+    from runbook_runner.runner.checks.clones import Clones
     from runbook_runner.runner.model_access import ModelAccess
 
 _SHARE_OF_DISK = 4
@@ -82,8 +82,9 @@ def _to_its_end(run: Run) -> Outcome:
 
 def _phases(run: Run) -> AgentFinished:
     _tell_plan(run)
-    clones = Clones(run)
-    clones.probe()
+    clones = _clones(run)
+    if clones:
+        clones.probe()
     inputs = keep_inputs(run.spec, run.folder, run.redactor, run.emit)
     ready = _image(run)
     run = replace(run, agent=ready.agent)
@@ -91,7 +92,8 @@ def _phases(run: Run) -> AgentFinished:
     with _sandbox(run, ready) as sandbox, _model(run, sandbox) as model:
         note = partial(_note_before, run)
         earlier = Earlier(sandbox, run.claim.work, run.spec.limits, brings_files=ready.brings_files, note=note)
-        clones.put_for_agent(sandbox)
+        if clones:
+            clones.put_for_agent(sandbox)
         end, collected = _work(run, sandbox, model, inputs, earlier)
         _evaluate(run, sandbox, model, clones, end, collected)
     _tell_doubts(run)
@@ -276,11 +278,19 @@ def _most_recorded(run: Run) -> int:
     return run.spec.limits.disk_bytes // _SHARE_OF_DISK
 
 
+def _clones(run: Run) -> "Clones | None":
+    if not run.spec.criteria.checks.sources:
+        return None
+    from runbook_runner.runner.checks.clones import Clones  # imports the client of git, which most runs do without
+
+    return Clones(run)
+
+
 def _evaluate(
     run: Run,
     sandbox: Sandbox,
     model: "ModelAccess | None",
-    clones: Clones,
+    clones: "Clones | None",
     end: AgentFinished,
     collected: Collected,
 ) -> None:

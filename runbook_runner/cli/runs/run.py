@@ -4,7 +4,6 @@ import argparse
 from dataclasses import replace
 
 from runbook_runner.cli.runs.attempts import described, follow_attempts
-from runbook_runner.cli.runs.dry_run import print_plan
 from runbook_runner.cli.runs.publish import RUN, publish_run, publishing_errors, require_places
 from runbook_runner.cli.runs.request import request_of
 from runbook_runner.cli.runs.run_options import declare
@@ -34,6 +33,8 @@ def execute(arguments: argparse.Namespace) -> int:
         source = load(arguments.path)
         prepared = prepare(replace(request, document=source), None if arguments.dry_run else ask_on_terminal())
     if arguments.dry_run:
+        from runbook_runner.cli.runs.dry_run import print_plan
+
         print_plan(prepared, as_json=arguments.json)
         with after_json():
             prepared.require_ready()

@@ -1,14 +1,12 @@
 """Room `runbook`, `quoting`: the values of a run put into a block of code."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
 from runbook_runner.core.declared import Block
 from runbook_runner.core.errors import InputError
 from runbook_runner.runbook.parts.substitution import PLACEHOLDER, spell, substitute
 from runbook_runner.runbook.quoting.places import Place, UnquotableError, unquotable_places
-from runbook_runner.runbook.quoting.python_code import python_places
-from runbook_runner.runbook.quoting.shell_code import shell_places
 
 _PYTHON: Final = ("python", "python3")
 _HINTS: Final = {
@@ -22,11 +20,22 @@ def places(code: str, language: str, names: Collection[str]) -> list[Place]:
     """The placeholders of these names in a shell or Python block, in order."""
     if "{{" not in code:
         return []
-    found = (python_places if language in _PYTHON else shell_places)(code, names)
+    found = _places_in(language)(code, names)
     starts = [match.start() for match in PLACEHOLDER.finditer(code) if match["name"] in names]
     if starts != [place.start for place in found]:
         return list(unquotable_places(code, names, "in code that is not understood"))
     return found
+
+
+def _places_in(language: str) -> Callable[[str, Collection[str]], list[Place]]:
+    """Their modules are imported for code that has placeholders."""
+    if language in _PYTHON:
+        from runbook_runner.runbook.quoting.python_code import python_places
+
+        return python_places
+    from runbook_runner.runbook.quoting.shell_code import shell_places
+
+    return shell_places
 
 
 def hint(language: str, name: str) -> str:

@@ -6,17 +6,19 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from secrets import token_hex
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from runbook_runner.core import settings
 from runbook_runner.core.errors import CancelledError, RecordingError, RunbookError
 from runbook_runner.core.settings import MAX_CHECK_TIMEOUT_S
 from runbook_runner.evaluation.checks.run import Ran
 from runbook_runner.runner.agent.launch import agent_environ
-from runbook_runner.runner.checks.clones import Clones, SourceFiles
 from runbook_runner.runner.live_run import Run
 from runbook_runner.runner.request.secrets import check_secrets
 from runbook_runner.sandbox.base import Process, PutFile, Sandbox
+
+if TYPE_CHECKING:
+    from runbook_runner.runner.checks.clones import Clones, SourceFiles
 
 _TOGETHER_S = MAX_CHECK_TIMEOUT_S  # all of them; the sandbox's lifetime has this much more
 _STOPS = ("-e", "-o", "pipefail")  # contract §3.11
@@ -29,7 +31,8 @@ class SandboxCommands:
     the agent or an earlier script has left running is ended, and what was made of the check sources is replaced: a
     script may run the agent's own programs."""
 
-    def __init__(self, run: Run, sandbox: Sandbox, clones: Clones):
+    def __init__(self, run: Run, sandbox: Sandbox, clones: "Clones | None"):
+        """clones: of the check sources; `None`: there are none."""
         self.used = False
         """At least one script has begun."""
         self._run = run
@@ -70,7 +73,8 @@ class SandboxCommands:
     def _ran(self, code: str, stops: bool, timeout_s: float) -> Ran:
         self.used = True
         self._sandbox.end_processes()
-        self._put_sources()
+        if self._clones:
+            self._put_sources(self._clones)
         # An earlier script can't know the name, and the file is there only now.
         path = f"{settings.PRIVATE}/checks-{token_hex(8)}/check.sh"
         script = PutFile(path, self._sandbox.localise(code).encode())
@@ -83,10 +87,10 @@ class SandboxCommands:
         )
         return self._ended(process, timeout_s)
 
-    def _put_sources(self) -> None:
+    def _put_sources(self, clones: "Clones") -> None:
         if self._sources is None:
             try:
-                self._sources = self._open.enter_context(self._clones.fetched(self._left_s))
+                self._sources = self._open.enter_context(clones.fetched(self._left_s))
             except (CancelledError, RecordingError):
                 raise
             except RunbookError as error:

@@ -20,7 +20,6 @@ from runbook_runner.runbook.document import parse
 from runbook_runner.runbook.mission import doubts
 from runbook_runner.runbook.sources.fixture import load_fixture
 from runbook_runner.runbook.sources.load import load
-from runbook_runner.runner.checks.sources import GitSource, plan_sources
 from runbook_runner.runner.environment.backends import ChosenBackend, choose_backend
 from runbook_runner.runner.judge.choose import choose_judge, judge_upstream
 from runbook_runner.runner.request.inputs import option_file, require_room
@@ -38,6 +37,7 @@ from runbook_runner.sandbox.images.snapshots import UnknownSnapshotError, find_s
 
 if TYPE_CHECKING:
     from runbook_runner.gateway import Upstream
+    from runbook_runner.runner.checks.sources import GitSource
     from runbook_runner.runner.replay.cassette import CassetteReplay
 
 
@@ -76,7 +76,11 @@ def _prepare(request: RunRequest, ask: Ask | None, warnings: list[str]) -> Prepa
     recorded = replay.recorded.spec.judge if replay and replay.recorded and replay.has_judge else None
     judge = choose_judge(request, spec, asked.judge_model, recorded, provider_keys(environ), warnings.append)
     spec = spec.model_copy(update={"judge": judge})
-    sources = plan_sources(spec, request.allow_hosts, source.folder, source.name)
+    sources: tuple[GitSource, ...] = ()
+    if spec.criteria.checks.sources:
+        from runbook_runner.runner.checks.sources import plan_sources  # which most runs do without
+
+        sources = plan_sources(spec, request.allow_hosts, source.folder, source.name)
     if request.options.dry_run and any(one.folder for one in sources):
         from runbook_runner.runner.checks.git import missing_locally  # a run looks for them when it has begun
 
@@ -152,7 +156,7 @@ def prepare_spec(
     needs_image: bool = False,
     doubts: tuple[str, ...] = (),
     warnings: tuple[str, ...] = (),
-    sources: tuple[GitSource, ...] = (),
+    sources: "tuple[GitSource, ...]" = (),
     lacks: Sequence[RunbookError] = (),
     starts_agent: bool = True,
 ) -> PreparedRun:

@@ -12,7 +12,6 @@ from runbook_runner.core.redaction import Redactor
 from runbook_runner.core.settings import RecordMode, Settings
 from runbook_runner.core.spec import RunSpec
 from runbook_runner.core.text import counted
-from runbook_runner.runner.checks.sources import GitSource
 from runbook_runner.runner.environment.backends import ChosenBackend
 from runbook_runner.runner.request.inputs import is_zip
 from runbook_runner.runner.request.request import RunOptions
@@ -22,6 +21,7 @@ from runbook_runner.sandbox.base import PutFile
 
 if TYPE_CHECKING:
     from runbook_runner.gateway import Spending, Upstream
+    from runbook_runner.runner.checks.sources import GitSource
     from runbook_runner.runner.replay.cassette import CassetteReplay
 
 
@@ -56,7 +56,7 @@ class PreparedRun:
     meant."""
     warnings: tuple[str, ...] = ()
     """What else the user should know."""
-    sources: tuple[GitSource, ...] = ()
+    sources: "tuple[GitSource, ...]" = ()
     """Of the checks; in a replay those that were kept."""
     placed: tuple[PutFile, ...] = ()
     """Further files of the sandbox; one at the mission's place takes it. No replay has them."""
