@@ -13,17 +13,20 @@ from runbook_runner.sandbox.base import PutFile, SandboxSpec
 from runbook_runner.sandbox.docker.archive import pack
 from runbook_runner.sandbox.docker.creation import create_container
 from runbook_runner.sandbox.docker.engine import NEEDS, Engine, engine_errors
+from runbook_runner.sandbox.docker.exec_socket import require_user, user_of
 from runbook_runner.sandbox.docker.network import ContainerSockets
 
 # The capabilities of root that apt, pip, npm and our own kill need; tests/sandbox/docker/test_docker.py proves it.
 CAPABILITIES: Final = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "SETGID", "SETUID")
 _GONE_S: Final = 10
 # $0: seconds. It is process 1, which nothing inside can end: the kernel drops signals that process 1 has no handler
-# for. It reaps orphans while it waits. When its child is ended by SIGKILL, it becomes a `sleep` itself.
+# for. It reaps orphans while it waits. When its child is ended by SIGKILL, it becomes a `sleep` itself, and
+# that is the image's: by then the agent may have put another one on PATH.
 _KEEP_ALIVE: Final = """\
 trap '' HUP INT TERM
-sleep "$0" && exit
-exec sleep "$0"
+sleep=$(command -v sleep)
+"$sleep" "$0" && exit
+exec "$sleep" "$0"
 """
 
 
@@ -33,7 +36,10 @@ def start_container(engine: Engine, spec: SandboxSpec, name: str, sockets: Conta
     with engine_errors("start a container"):
         try:
             container = _create(engine, spec, name, sockets)
+            user = user_of(engine, container)
             engine.api.start(container)
+            if user:
+                require_user(engine, container, user)
         except ImageNotFound as error:
             raise NotReadyError(f"The Docker engine has no image {spec.image!r}.") from error
         except APIError as error:
@@ -56,6 +62,7 @@ def _create(engine: Engine, spec: SandboxSpec, name: str, sockets: ContainerSock
         spec.image,
         lambda options: _host_config(engine, spec, sockets, options),
         labels=spec.labels,
+        user="0",  # an agent that is not root can put its own program into any process of its user, by /proc/PID/mem
         entrypoint=["sh"],
         command=["-c", _KEEP_ALIVE, str(max(1, round(spec.lifetime_s)))],
         stop_signal="SIGKILL",

@@ -13,19 +13,21 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
 from docker.errors import APIError, NotFound
 
 from runbook_runner.core import settings
-from runbook_runner.core.errors import SandboxError
+from runbook_runner.core.errors import NotReadyError, SandboxError
+from runbook_runner.core.text import printable_name
 from runbook_runner.sandbox.attach import GONE, in_folder
 from runbook_runner.sandbox.base import Stream
-from runbook_runner.sandbox.docker.engine import Engine, engine_errors
+from runbook_runner.sandbox.docker.engine import NEEDS, Engine, engine_errors
 from runbook_runner.sandbox.docker.scripts import settled
 
 STREAMS: Final[Mapping[int, Stream]] = {1: "stdout", 2: "stderr"}
 """By their number in a frame."""
+_SYSTEM: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _HEAD_LIMIT: Final = 1 << 16
 _BLOCK: Final = 1 << 16
 _WAIT_MS: Final = 1000
@@ -165,12 +167,50 @@ def _accept(connection: socket.socket) -> None:
         raise ExecRefusedError(f"The engine did not start a command in the container: {said or status.decode()}")
 
 
+def user_of(engine: Engine, container: str) -> str:
+    """Returns the user whom commands run as: the image's, empty for root; the container's own is always root. Raises
+    SandboxError."""
+    with engine_errors("ask for the container's user"):
+        return _user_of_image(engine, engine.api.inspect_container(container))
+
+
+def _user_of_image(engine: Engine, about: Mapping[str, Any]) -> str:
+    return str(engine.image(about["Image"])["Config"].get("User") or "")
+
+
+def exec_as_root(engine: Engine, container: str, command: list[str], *, stdin: bool = False) -> str:
+    """Returns the id of a command that is to be started. An agent that is not root may have put programs into folders
+    of PATH, so the system's come first then. Raises SandboxError, one of `BROKEN`."""
+    about, environment = engine.api.inspect_container(container), {}
+    if _user_of_image(engine, about):
+        paths = [line for line in about["Config"]["Env"] or () if line.startswith("PATH=")]
+        environment["PATH"] = ":".join([_SYSTEM, *(line.partition("=")[2] for line in paths)])
+    made = engine.api.exec_create(container, command, user="0", stdin=stdin, environment=environment)
+    return str(made["Id"])
+
+
+def require_user(engine: Engine, container: str, user: str) -> None:
+    """Raises NotReadyError when no command can run as that user, which the engine finds out when one is started,
+    SandboxError, one of `BROKEN`."""
+    try:
+        made = engine.api.exec_create(container, ["echo", "ready"], user=user)
+        said = _first_output(engine, made["Id"])
+    except ExecRefusedError as error:
+        said = str(error).encode()
+    if said != b"ready\n":
+        reason = said.decode(errors="replace").strip()
+        raise NotReadyError(f"No command can run as the image's user {printable_name(user)!r}: {reason}", hint=NEEDS)
+
+
 def first_output(engine: Engine, container: str, command: list[str]) -> bytes:
     """Runs a command as root and returns the first piece of its output; empty when it has none. Does not wait for its
     end, which the engine reports seconds late while something holds the output of another command that has ended.
-    Raises ExecRefusedError, TimeoutError, one of `BROKEN`."""
-    made = engine.api.exec_create(container, command, user="0")
-    connection = start_exec(engine, made["Id"], timeout_s=_ANSWER_S)
+    Raises SandboxError, such as ExecRefusedError, TimeoutError, one of `BROKEN`."""
+    return _first_output(engine, exec_as_root(engine, container, command))
+
+
+def _first_output(engine: Engine, exec_id: str) -> bytes:
+    connection = start_exec(engine, exec_id, timeout_s=_ANSWER_S)
     try:
         return Frames(connection).next()[1]
     finally:
@@ -182,14 +222,16 @@ class ContainerAttached:
 
     shares_input = False
 
-    def __init__(self, engine: Engine, container: str, argv: Sequence[str], *, env: Mapping[str, str], tty: bool):
+    def __init__(
+        self, engine: Engine, container: str, argv: Sequence[str], *, user: str, env: Mapping[str, str], tty: bool
+    ):
         """See `Sandbox.attach`."""
         self._engine = engine
         self._container = container
         self._tty = tty
         with engine_errors("start a command in the container"):
             command = settled(in_folder(settings.APP, argv))
-            made = engine.api.exec_create(container, command, stdin=True, tty=tty, environment=dict(env))
+            made = engine.api.exec_create(container, command, user=user, stdin=True, tty=tty, environment=dict(env))
             self._exec = str(made["Id"])
             self._connection = start_exec(engine, self._exec, tty=tty)
         self._frames = Frames(self._connection)

@@ -18,7 +18,7 @@ from runbook_runner.core.errors import NotReadyError
 from runbook_runner.core.network.unix_sockets import connect_unix
 from runbook_runner.sandbox.base import GatewayAddress, SandboxSpec
 from runbook_runner.sandbox.docker.engine import Engine, engine_errors
-from runbook_runner.sandbox.docker.exec_socket import Frames, first_output, start_exec
+from runbook_runner.sandbox.docker.exec_socket import Frames, exec_as_root, first_output, start_exec
 from runbook_runner.sandbox.network.inside.tunnel import Tunnel
 from runbook_runner.sandbox.network.sockets import INSIDE, MODEL_PORT, MODEL_SOCKET, PROGRAMS, Sockets
 from runbook_runner.sandbox.temp_folders import make_folder, remove_folder
@@ -131,8 +131,7 @@ class ContainerTunnel:
         self._engine, self._container, self._targets = engine, container, targets
         with engine_errors("open a tunnel out of the container"):
             command = _command("tunnel", *map(str, targets))
-            made = engine.api.exec_create(container, command, stdin=True, user="0")
-            self._connection = start_exec(engine, made["Id"])
+            self._connection = start_exec(engine, exec_as_root(engine, container, command, stdin=True))
         frames = Frames(self._connection)
         try:
             self._await(frames)

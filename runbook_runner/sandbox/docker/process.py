@@ -38,6 +38,7 @@ class DockerProcess:
         container: str,
         command: list[str],
         *,
+        user: str,
         env: Mapping[str, str],
         files: bytes,
         deadline_s: float,
@@ -62,7 +63,8 @@ class DockerProcess:
         self._exit: Exit | None = None
         self._error: SandboxError | None = None
         self._files = files
-        self._exec = str(engine.api.exec_create(container, command, environment=dict(env), stdin=bool(files))["Id"])
+        made = engine.api.exec_create(container, command, user=user, environment=dict(env), stdin=bool(files))
+        self._exec = str(made["Id"])
         self._connection = start_exec(engine, self._exec)
         for job in (self._read, self._watch):
             threading.Thread(target=job, name=f"{job.__name__}-{self._exec[:8]}", daemon=True).start()

@@ -5,6 +5,7 @@ import secrets
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
+from functools import cached_property
 from itertools import count
 from pathlib import Path
 from types import TracebackType
@@ -29,7 +30,7 @@ from runbook_runner.sandbox.disk_use import DiskUse, disk_hit
 from runbook_runner.sandbox.docker.archive import TornArchiveError, pack, unpack
 from runbook_runner.sandbox.docker.container import first_files, put_files, remove_container, start_container
 from runbook_runner.sandbox.docker.engine import Engine, engine_errors
-from runbook_runner.sandbox.docker.exec_socket import ContainerAttached
+from runbook_runner.sandbox.docker.exec_socket import ContainerAttached, user_of
 from runbook_runner.sandbox.docker.limits import counted
 from runbook_runner.sandbox.docker.limits.container_disk import ContainerDisk
 from runbook_runner.sandbox.docker.network import ContainerSockets
@@ -84,6 +85,10 @@ class DockerSandbox:
     @property
     def sandbox_id(self) -> str:
         return self._container
+
+    @cached_property
+    def _user(self) -> str:
+        return user_of(self._engine, self._container)
 
     def start(self) -> None:
         with self._state:
@@ -142,6 +147,7 @@ class DockerSandbox:
                     memory_each=counted.memory_each(self._engine, self._spec),
                     unpacks=bool(archive),
                 ),
+                user=self._user,
                 env={**self._direct, **(env or {})},
                 files=archive,
                 deadline_s=deadline_s,
@@ -176,7 +182,7 @@ class DockerSandbox:
                 self._sockets.reopen(self._container)
 
     def attach(self, argv: Sequence[str], *, env: Mapping[str, str], tty: bool) -> ContainerAttached:
-        return ContainerAttached(self._engine, self._container, argv, env=env, tty=tty)
+        return ContainerAttached(self._engine, self._container, argv, user=self._user, env=env, tty=tty)
 
     def get(self, path: str, into: Path, wanted: Wanted) -> Received:
         def extraction() -> Extraction:

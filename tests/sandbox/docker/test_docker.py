@@ -11,9 +11,11 @@ import pytest
 from docker.errors import APIError
 
 from runbook_runner.core.errors import NotReadyError, SandboxError
+from runbook_runner.core.spec import Network
 from runbook_runner.sandbox.base import PutFile, SandboxSpec, Wanted
 from runbook_runner.sandbox.docker.backend import DockerBackend
 from runbook_runner.sandbox.docker.engine import engine_errors
+from runbook_runner.sandbox.docker.exec_socket import first_output
 
 pytestmark = pytest.mark.needs("docker")
 
@@ -186,6 +188,48 @@ def test_image_that_runs_as_an_ordinary_user_can_write_everywhere_below_app(on_t
     assert ran.stderr == b""
     assert ran.exit.ended_by == "deadline"
     sandbox.stop()
+
+
+WRITABLE = """
+import os
+for process in set(filter(str.isdigit, os.listdir("/proc"))) - {str(os.getpid()), str(os.getppid())}:
+    try:
+        os.close(os.open(f"/proc/{process}/mem", os.O_RDWR))
+        print(process, open(f"/proc/{process}/cmdline").read())
+    except OSError:
+        pass
+"""
+
+
+@pytest.mark.parametrize("user", ["worker", "1000:44", "worker:video"])
+def test_agent_that_is_not_root_reaches_no_process_that_outlives_the_end_of_all(on_top, make_docker, shell, user):
+    sandbox = make_docker(image=on_top(f"RUN useradd --create-home worker\nUSER {user}"))
+    sandbox.start()
+    ran = sandbox.exec(["python3", "-c", WRITABLE], deadline_s=20)
+    assert b"".join(chunk.data for chunk in ran) == b""
+    left = "(setsid sh -c 'trap \"\" TERM; while :; do sleep 321; done' >/dev/null 2>&1 &)"
+    assert shell(sandbox, f"{left}; pkill -9 -o sleep; sleep 321", deadline_s=1).exit.ended_by == "deadline"
+    assert b"sleep" not in shell(sandbox, "ps -u worker -o comm=").stdout
+    sandbox.stop()
+
+
+def test_program_that_an_agent_puts_on_path_runs_as_no_other_user(engine, on_top, make_docker, shell):
+    image = on_top("RUN useradd --create-home worker\nENV PATH=/home/worker:$PATH\nUSER worker")
+    sandbox = make_docker(image=image, network=Network(policy="model-only"))
+    sandbox.start()
+    fake = '#!/bin/bash\\nid -un >>/app/results/ran\\nPATH=${PATH#*:} exec "${0##*/}" "$@"'
+    shell(sandbox, f"cd; printf '{fake}' >sh; chmod +x sh; cp sh sleep; cp sh python3")
+    assert shell(sandbox, "sleep 321", deadline_s=1).exit.ended_by == "deadline"
+    sandbox.limits_hit()
+    first_output(engine, sandbox.sandbox_id, ["pkill", "-9", "-o", "sleep"])
+    assert shell(sandbox, "sort -u results/ran", cwd="/app").stdout == b"worker\n"
+    sandbox.stop()
+
+
+def test_image_whose_user_does_not_exist_is_refused_with_the_reason(on_top, make_docker):
+    sandbox = make_docker(image=on_top("USER stranger"))
+    with pytest.raises(NotReadyError, match=r"user 'stranger': .*unable to find user stranger"), sandbox:
+        pass
 
 
 @pytest.mark.parametrize("user", ["1000", "nobody"])

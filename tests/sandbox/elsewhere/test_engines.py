@@ -19,6 +19,7 @@ from runbook_runner.core.spec import Network
 from runbook_runner.sandbox.base import SandboxSpec
 from runbook_runner.sandbox.docker.endpoint import find_endpoint
 from runbook_runner.sandbox.docker.sandbox import DockerSandbox
+from runbook_runner.sandbox.images.snapshots import context_archive
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 VARIABLES = ("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", "DOCKER_CONFIG")
@@ -117,6 +118,25 @@ except PermissionError:
         process = sandbox.exec(["python3", "-c", code], deadline_s=60)
         said = b"".join(chunk.data for chunk in process)
     assert said == b"namespace -1\nserver\nno vsock\n"
+
+
+@pytest.mark.needs("podman", "docker")
+@pytest.mark.xdist_group("podman")
+def test_podman_gives_the_user_of_an_image_its_home_and_groups_and_no_power_of_root(podman, base_image):
+    """It gives its container's user the capabilities that were asked for."""
+    there, tag = podman.connect(), f"localhost/runbook-test/user:{uuid4().hex}"
+    lines = f"FROM {base_image}\nRUN useradd --create-home --groups video worker\nUSER worker\n"
+    archive = context_archive({"Dockerfile": lines.encode()})
+    assert "stream" in [*there.api.build(fileobj=archive, custom_context=True, tag=tag, rm=True, decode=True)][-1]
+    asks = "id -Gn; echo ~; grep CapEff /proc/self/status; dd if=/dev/null of=/proc/1/mem"
+    try:
+        with DockerSandbox(there, SandboxSpec(run_id="test", image=tag, lifetime_s=120)) as sandbox:
+            process = sandbox.exec(["sh", "-c", asks], deadline_s=60)
+            said = b"".join(chunk.data for chunk in process).decode().splitlines()
+    finally:
+        there.api.remove_image(tag, force=True)
+    assert said[:3] == ["worker video", "/home/worker", "CapEff:\t0000000000000000"]
+    assert said[3].endswith("Permission denied")
 
 
 @pytest.mark.needs("podman", "docker", "linux", "root")
