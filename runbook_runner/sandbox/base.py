@@ -307,6 +307,11 @@ class Sandbox(Protocol):
         """Returns how each limit holds. Needs a started sandbox."""
         ...
 
+    def counts_sockets(self) -> bool:
+        """Returns whether the memory limit holds for what was written to sockets and is not read yet. Needs a started
+        sandbox."""
+        ...
+
     def limits_hit(self) -> tuple[LimitHit, ...]:
         """Returns what was hit so far, as far as it can be known. Needs a started sandbox."""
         ...

@@ -7,6 +7,8 @@ from uuid import uuid4
 
 import pytest
 
+from runbook_runner.core.spec import Network
+from runbook_runner.runner.environment.backends import shortcomings
 from runbook_runner.sandbox import disk_use
 from runbook_runner.sandbox.base import PutFile
 from runbook_runner.sandbox.docker.limits import container_disk
@@ -71,6 +73,38 @@ def test_memory_limit_holds_for_all_processes_together(make, shell):
     sandbox = make(memory_bytes=256 << 20)
     assert int(shell(sandbox, HOLDERS).stdout) < 4
     assert limits(sandbox) == ["memory"]
+
+
+FILLED = """python3 -c '
+import socket
+kind, held = (socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK), []
+for _ in range(2000):
+    held.append(socket.socket(*kind))
+    held[-1].bind(("127.0.0.1", 0))
+    with socket.socket(*kind) as sender:
+        for _ in range(4):
+            sender.sendto(bytes(50000), held[-1].getsockname())
+came = 0
+for one in held:
+    try:
+        while True:
+            came += len(one.recv(50000))
+    except BlockingIOError:
+        pass
+print(came)
+'"""
+"""How many bytes were in sockets at the same time."""
+
+
+@pytest.mark.needs("root")
+def test_sandbox_knows_whether_its_memory_limit_holds_for_sockets(make, shell):
+    limit = 96 << 20
+    sandbox = make(memory_bytes=limit)
+    ran = shell(sandbox, FILLED)
+    assert (int(ran.stdout) < limit) == sandbox.counts_sockets()
+    assert sandbox.counts_sockets() or sandbox.backend == "docker"
+    told = any("in sockets" in line for line in shortcomings(sandbox, Network()))
+    assert told != sandbox.counts_sockets()
 
 
 @pytest.mark.needs("root")

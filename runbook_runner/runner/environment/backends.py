@@ -236,3 +236,5 @@ def shortcomings(sandbox: Sandbox, network: Network) -> Iterator[str]:
         yield f"Not limited here, for no control group can be made: {', '.join(unlimited)}."
     if holds["memory"] == "each":
         yield "The memory limit holds here for each process by itself, not for all of them together."
+    elif not sandbox.counts_sockets():
+        yield "The memory limit does not hold here for what is in sockets: the control groups have version 1."

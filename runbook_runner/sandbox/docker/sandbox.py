@@ -229,6 +229,9 @@ class DockerSandbox:
     def holds(self) -> Mapping[Limit, Hold]:
         return counted.holds(self._engine)
 
+    def counts_sockets(self) -> bool:
+        return counted.counts_sockets(self._engine)
+
     def limits_hit(self) -> tuple[LimitHit, ...]:
         with self._awake:
             return (*self._watch.hits(), *counted.limits_hit(self._engine, self._container, self._spec))

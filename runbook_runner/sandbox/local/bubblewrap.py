@@ -133,6 +133,9 @@ class BubblewrapSandbox(FolderSandbox):
         alone: Mapping[Limit, Hold] = {"processes": "together"} if self._pids_alone() else {}
         return {**super().holds(), **(group if self._group else alone)}
 
+    def counts_sockets(self) -> bool:
+        return self._group is not None and self._group.counts_sockets
+
     def limits_hit(self) -> tuple[LimitHit, ...]:
         hits = self._group.hits(self._spec) if self._group else self._memory.hits()
         return (*super().limits_hit(), *hits)

@@ -18,7 +18,11 @@ from runbook_runner.sandbox.limit_hits import counted_hits
 MOUNT = Path("/sys/fs/cgroup")
 _OWN = Path("/proc/self/cgroup")
 _PERIOD_US = 100_000
-_OPTIONAL = ("memory.swap.max", "memory.memsw.limit_in_bytes")  # a kernel may not count swap
+_SOCKETS = "memory.kmem.tcp.limit_in_bytes"
+"""In version 1 the memory of sockets counts by itself, that of UDP among it, and only once this is written
+(`memcg1_tcpmem_active` in the kernel's mm/memcontrol-v1.h)."""
+_OPTIONAL = ("memory.swap.max", "memory.memsw.limit_in_bytes", _SOCKETS)
+"""A kernel may not count these."""
 _REMOVE_S = 20.0
 
 Values = Mapping[str, Mapping[str, object]]
@@ -34,6 +38,10 @@ class Cgroup:
     def joins(self) -> tuple[str, ...]:
         """The files a process writes itself into."""
         return tuple(str(folder / "cgroup.procs") for folder in self.folders)
+
+    @property
+    def counts_sockets(self) -> bool:
+        return _is_v2() or any((folder / _SOCKETS).exists() for folder in self.folders)
 
     def hits(self, spec: SandboxSpec) -> tuple[LimitHit, ...]:
         """Returns what was hit so far."""
@@ -98,7 +106,11 @@ def _values(memory_bytes: int, pids: int, quota_us: int) -> Values:
             "cpu": {"cpu.max": f"{quota_us} {_PERIOD_US}"},
         }
     return {
-        "memory": {"memory.limit_in_bytes": memory_bytes, "memory.memsw.limit_in_bytes": memory_bytes},
+        "memory": {
+            "memory.limit_in_bytes": memory_bytes,
+            "memory.memsw.limit_in_bytes": memory_bytes,
+            _SOCKETS: memory_bytes,
+        },
         "pids": {"pids.max": pids},
         "cpu": {"cpu.cfs_period_us": _PERIOD_US, "cpu.cfs_quota_us": quota_us},
     }

@@ -190,6 +190,9 @@ class FolderSandbox(ABC):
         each: Hold = "each" if sys.platform == "linux" else "none"  # as `supervisor.py` has it
         return {"cpus": "none", "memory": each, "processes": "none", "open_files": each, "disk": "watched"}
 
+    def counts_sockets(self) -> bool:
+        return False
+
     def limits_hit(self) -> tuple[LimitHit, ...]:
         return self._watch.hits()
 

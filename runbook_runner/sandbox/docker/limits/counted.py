@@ -43,6 +43,11 @@ def holds(engine: Engine) -> Mapping[Limit, Hold]:
     }
 
 
+def counts_sockets(engine: Engine) -> bool:
+    """See `Sandbox.counts_sockets`. Engines do not set the limit that version 1 has for sockets (moby/moby#50990)."""
+    return holds(engine)["memory"] == "together" and str(engine.info.get("CgroupVersion")) == "2"
+
+
 def memory_each(engine: Engine, spec: SandboxSpec) -> int | None:
     """Returns the bytes of data that each process may have; `None` where the engine limits all of them together."""
     return spec.memory_bytes if holds(engine)["memory"] == "each" else None
