@@ -1,6 +1,8 @@
-"""Evaluation, compare: images, by pixels as they are shown: turned as their EXIF data say, with one colour profile."""
+"""Evaluation, compare: images, by pixels as they are shown: turned as their EXIF data say, with the same colours."""
 
+import struct
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
 from typing import Final
@@ -17,29 +19,74 @@ _MOST_PIXELS: Final = 40_000_000
 _STRIP: Final = 1 << 20
 """Pixels that are compared at once."""
 _WITH_ALPHA: Final = ("RGBA", "LA", "PA", "RGBa", "La")
+_PNG: Final = b"\x89PNG\r\n\x1a\n"
+_COLOURS: Final = (b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"cICP", b"mDCV", b"cLLI")
+"""Chunks of a PNG file that change the colours of its pixels (https://www.w3.org/TR/png-3/, 11.3.2)."""
+_MOST_SAID: Final = 64
+"""Bytes of each that count; those of a profile are compared by Pillow."""
+_AS_WITHOUT: Final = (
+    (b"gAMA", struct.pack(">I", 45455)),
+    (b"cHRM", struct.pack(">8I", 31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)),
+    (b"cICP", bytes((1, 13, 0, 1))),
+)
+"""Those of sRGB, which an image has that says nothing."""
 
 Box = tuple[int, int, int, int]
 
 
-def read(path: Path) -> Image.Image:
+@dataclass(frozen=True)
+class Picture:
+    image: Image.Image
+    colours: frozenset[tuple[bytes, bytes]]
+    """What the file says of them beside a profile."""
+
+
+def read(path: Path) -> Picture:
     """Each frame is decoded when it is compared."""
     Image.MAX_IMAGE_PIXELS = None  # `_decoded` bounds each frame, not only the first one
+    colours = _said_of_colours(path)
     image = Image.open(open_regular(path), formats=_FORMATS)
     _decoded(image)
-    return image
+    return Picture(image, colours)
+
+
+def _said_of_colours(path: Path) -> frozenset[tuple[bytes, bytes]]:
+    """Pillow does not know them all."""
+    found: dict[bytes, bytes] = {}
+    with open_regular(path) as file:
+        if file.read(len(_PNG)) != _PNG:
+            return frozenset()
+        while len(head := file.read(8)) == 8 and (kind := head[4:]) != b"IDAT":
+            end = file.tell() + int.from_bytes(head[:4], "big") + 4
+            if kind in _COLOURS:
+                if kind in found:
+                    raise UnreadableError(f"it has more than one {kind.decode()} chunk")
+                found[kind] = file.read(min(end - 4 - file.tell(), _MOST_SAID))
+            file.seek(end)
+    said = set(found.items()) - set(_AS_WITHOUT)
+    return frozenset(item for item in said if item[0] != b"iCCP" and (item[0] != b"sRGB" or b"iCCP" in found))
 
 
 def _decoded(image: Image.Image) -> None:
     if image.width * image.height > _MOST_PIXELS:
         size = f"{image.width:,} × {image.height:,} pixels"
         raise UnreadableError(f"it has {size}, and {_MOST_PIXELS // 1_000_000} million are compared at most")
+    image.info.pop("xmp", None)  # of a TIFF image; Pillow turns it by that, as few viewers do
     image.load()
     if image.mode in ("I", "F"):
         raise UnreadableError("its pixels are numbers of 32 bits; it can be compared by bytes")
 
 
-def compare(expected: Image.Image, found: Image.Image, rule: Rule) -> Iterator[str]:
-    """The first frame that differs."""
+def compare(expected: Picture, found: Picture, rule: Rule) -> Iterator[str]:
+    """What differs in colours, or the first frame that differs."""
+    if differing := expected.colours ^ found.colours:
+        kinds = ", ".join(sorted({kind.decode() for kind, _ in differing}))
+        yield f"The image: what is said of colours differs ({kinds}), so that equal pixels are other colours."
+        return
+    yield from _frames(expected.image, found.image, rule)
+
+
+def _frames(expected: Image.Image, found: Image.Image, rule: Rule) -> Iterator[str]:
     frames, frames_found = (getattr(image, "n_frames", 1) for image in (expected, found))
     if frames != frames_found:
         yield f"Expected {counted(frames, 'frame')}, found {frames_found:,}."
@@ -66,7 +113,10 @@ def compare(expected: Image.Image, found: Image.Image, rule: Rule) -> Iterator[s
 
 
 def _turned(image: Image.Image) -> Image.Image:
-    return ImageOps.exif_transpose(image) if image.getexif().get(ExifTags.Base.Orientation, 1) != 1 else image
+    """`Image.getexif` also takes an orientation from elsewhere, which viewers do not obey."""
+    exif = Image.Exif()
+    exif.load(image.info.get("exif", b""))
+    return ImageOps.exif_transpose(image) if exif.get(ExifTags.Base.Orientation, 1) != 1 else image
 
 
 def _differing(one: Image.Image, two: Image.Image, distance: float) -> tuple[int, Box]:

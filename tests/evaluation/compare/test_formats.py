@@ -436,6 +436,83 @@ def test_images_are_compared_as_they_are_shown(compared: Compared) -> None:
     ]
 
 
+XMP = (
+    '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+    '<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="3"/></rdf:RDF></x:xmpmeta>'
+)
+
+
+@pytest.mark.needs("pillow")
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "WEBP", "raw profile"])
+@pytest.mark.parametrize("with_exif", [False, True])
+def test_an_orientation_that_viewers_do_not_obey_turns_no_image(compared: Compared, kind: str, with_exif: bool) -> None:
+    from PIL import Image, PngImagePlugin
+
+    info = PngImagePlugin.PngInfo()
+    info.add_itxt("XML:com.adobe.xmp", XMP)
+    profile = PngImagePlugin.PngInfo()
+    profile.add_text(
+        "Raw profile type exif", "\nexif\n32\n" + b"II*\0\x08\0\0\0\1\0\x12\1\3\0\1\0\0\0\3\0\0\0\0\0\0\0".hex()
+    )
+    exif = Image.Exif()
+    exif[0x010E] = "a title"
+    how = {
+        "PNG": {"pnginfo": info},
+        "JPEG": {"xmp": XMP.encode(), "quality": 100},
+        "TIFF": {"tiffinfo": {700: XMP.encode()}},
+        "WEBP": {"xmp": XMP.encode(), "lossless": True},
+        "raw profile": {"pnginfo": profile},
+    }[kind] | ({"exif": exif} if with_exif and kind in ("PNG", "JPEG", "WEBP") else {})
+    half = Image.new("RGB", (16, 16), "white")
+    half.paste((0, 0, 0), (0, 0, 16, 8))
+    told = [saved(one, "PNG" if kind == "raw profile" else kind, **how) for one in (half, half.rotate(180))]
+    assert compared("a.png", saved(half), told[0], pixel_distance=0.1) == []
+    assert compared("a.png", saved(half), told[1], pixel_distance=0.1) == [
+        "256 of 256 pixels (100.00%) differ, between (0, 0) and (15, 15)."
+    ]
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+GAMMA = chunk(b"gAMA", struct.pack(">I", 1000))
+SRGB = [
+    chunk(b"sRGB", b"\0"),
+    chunk(b"gAMA", struct.pack(">I", 45455)),
+    chunk(b"cICP", bytes((1, 13, 0, 1))),
+    chunk(b"cHRM", struct.pack(">8I", 31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)),
+]
+
+
+@pytest.mark.needs("pillow")
+@pytest.mark.parametrize(
+    ("expected", "found", "kinds"),
+    [
+        (b"", GAMMA, "gAMA"),
+        (GAMMA, GAMMA, ""),
+        (GAMMA, SRGB[1], "gAMA"),
+        (b"", chunk(b"cICP", bytes((9, 16, 0, 1))), "cICP"),
+        (b"", SRGB[0] + chunk(b"cHRM", bytes(32)) + GAMMA, "cHRM, gAMA"),
+        (b"", b"".join(SRGB), ""),
+    ],
+)
+def test_what_a_png_file_says_of_its_colours_counts(
+    compared: Compared, expected: bytes, found: bytes, kinds: str
+) -> None:
+    plain = saved(image((1, 1, BLACK)))
+    files = [plain[:33] + chunks + plain[33:] for chunks in (expected, found)]
+    message = f"The image: what is said of colours differs ({kinds}), so that equal pixels are other colours."
+    assert compared("a.png", *files) == ([message] if kinds else [])
+
+
+@pytest.mark.needs("pillow")
+def test_png_file_that_says_two_things_of_its_colours_is_not_compared(compared: Compared) -> None:
+    plain = saved(image())
+    twice = plain[:33] + GAMMA + SRGB[1] + plain[33:]
+    assert compared("a.png", plain, twice) == ["The file can't be read as image: it has more than one gAMA chunk."]
+
+
 def png(width: int, height: int) -> bytes:
     """A head without pixels."""
     head = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
