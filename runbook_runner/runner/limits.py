@@ -28,10 +28,12 @@ _TAIL_BYTES: Final = 16 << 10
 
 
 def with_limits(end: AgentFinished, sandbox: Sandbox, limits: Limits, log_folder: Path, emit: Emit) -> AgentFinished:
-    """Returns the end as it was, or with the limit in front of its error. The sandbox is asked only when the agent did
-    not end well: an agent that got over the loss of one process knows of it, and asking a container takes a tenth of a
-    second. log_folder: where the agent's output was written."""
-    if end.error is None and end.ended_by == "exit":
+    """Returns the end as it was, or with the limit in front of its error. What the kernel counts is asked for only
+    when the agent did not end well: an agent that got over the loss of one process knows of it, and asking a container
+    takes a tenth of a second. log_folder: where the agent's output was written."""
+    if end.ended_well:
+        for hit in sandbox.limits_hit(measured=True):
+            emit(Log(level="warning", source="sandbox", message=hit.message))
         return end
     counted = sandbox.limits_hit()
     known = {hit.limit for hit in counted}

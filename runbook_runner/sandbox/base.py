@@ -312,8 +312,9 @@ class Sandbox(Protocol):
         sandbox."""
         ...
 
-    def limits_hit(self) -> tuple[LimitHit, ...]:
-        """Returns what was hit so far, as far as it can be known. Needs a started sandbox."""
+    def limits_hit(self, *, measured: bool = False) -> tuple[LimitHit, ...]:
+        """Returns what was hit so far, as far as it can be known. measured: only of those that this program measures,
+        which takes no time. Needs a started sandbox."""
         ...
 
     def stop(self) -> None:

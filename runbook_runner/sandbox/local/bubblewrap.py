@@ -136,9 +136,9 @@ class BubblewrapSandbox(FolderSandbox):
     def counts_sockets(self) -> bool:
         return self._group is not None and self._group.counts_sockets
 
-    def limits_hit(self) -> tuple[LimitHit, ...]:
-        hits = self._group.hits(self._spec) if self._group else self._memory.hits()
-        return (*super().limits_hit(), *hits)
+    def limits_hit(self, *, measured: bool = False) -> tuple[LimitHit, ...]:
+        counted = self._group.hits(self._spec) if self._group and not measured else ()
+        return (*super().limits_hit(), *self._memory.hits(), *counted)
 
     # --- FolderSandbox ------------------------------------------------------------------------------------------------
 

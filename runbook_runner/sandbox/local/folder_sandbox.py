@@ -193,7 +193,7 @@ class FolderSandbox(ABC):
     def counts_sockets(self) -> bool:
         return False
 
-    def limits_hit(self) -> tuple[LimitHit, ...]:
+    def limits_hit(self, *, measured: bool = False) -> tuple[LimitHit, ...]:
         return self._watch.hits()
 
     def stop(self) -> None:
