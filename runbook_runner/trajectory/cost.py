@@ -112,8 +112,13 @@ def _of_calls(body: dict[str, Any], model: str, spent: dict[str, Any], answered:
         calls=calls,
         tokens=tokens,
         free=bool(answered) and "provider" not in answered,
-        cost_usd=float(cost) if cost is not None else None if calls else 0.0,
+        cost_usd=paid(None if cost is None else float(cost), calls),
     )
+
+
+def paid(recorded: float | None, calls: int) -> float | None:
+    """calls: those that a provider answered; without any, nothing was paid. `None`: not known."""
+    return recorded if recorded is not None else None if calls else 0.0
 
 
 def totals(found: Iterable[Run], by: str) -> dict[str, Total]:

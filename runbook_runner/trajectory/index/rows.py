@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 from runbook_runner.core.clock import iso, now_iso
 from runbook_runner.core.disk.links import open_regular
 from runbook_runner.core.text import encodable
+from runbook_runner.trajectory.cost import paid
 from runbook_runner.trajectory.folders import EVENTS_FILE, TRAJECTORY_FILE
 from runbook_runner.trajectory.outcome import STATUSES, UNKNOWN, outcome_of, status_of
 from runbook_runner.trajectory.overlay import LABELS_FILE, TooLargeError, overlay_as_far_as_known, read_summary
@@ -54,7 +55,7 @@ class Row(NamedTuple):
     seconds: float | None
     tokens: int | None
     cost_usd: float | None
-    """`None`: not known."""
+    """What was paid: answers from scripts and cassettes cost nothing. `None`: not known."""
     error: str | None
     problem: str | None
     """Why its files can't be read."""
@@ -189,7 +190,8 @@ def _read(
     status = status_of(body)
     status = status if status in STATUSES else None
     verdict, created, times = _text(outputs.get("verdict")), _text(body.get("created")), times_of(seen)
-    kind, of = _kind(_object(_object(body.get("attributes")).get("params")))
+    attributes = _object(_object(body.get("attributes")).get("params"))
+    kind, of = _kind(attributes)
     if status is None and problem is None:
         problem = "it has no status that this version knows"
     row = Row(
@@ -211,7 +213,7 @@ def _read(
         updated=_text(body.get("updated")),
         seconds=_number(step.get("duration_seconds")),
         tokens=_tokens(usage, kind),
-        cost_usd=_number(usage.get("cost_usd")),
+        cost_usd=_paid(usage, _object(attributes.get("spent"))),
         error=_text(body.get("error")),
         problem=problem,
         stamp=stamp,
@@ -233,6 +235,13 @@ def _tokens(usage: dict[str, Any], kind: str) -> int | None:
     """Of an import 0 means that they were not recorded."""
     tokens = _whole(usage.get("total_tokens"))
     return tokens or None if kind == "import" and not usage.get("api_calls") else tokens
+
+
+def _paid(usage: dict[str, Any], spent: dict[str, Any]) -> float | None:
+    """spent: the part of the usage that a provider answered; empty where that is all of it."""
+    if not spent:
+        return _number(usage.get("cost_usd"))
+    return paid(_number(spent.get("cost_usd")), _whole(spent.get("api_calls")) or 0)
 
 
 def _kind(params: dict[str, Any]) -> tuple[str, str | None]:

@@ -143,3 +143,40 @@ def test_ten_thousand_runs_are_summed(runbook: Any, write: Write) -> None:
     ran = runbook("cost", "--json")
     assert ran.json["groups"]["m"]["runs"] == 10_000
     assert ran.json["groups"]["m"]["cost_usd"] == pytest.approx(10.0)
+
+
+AGENT = '''\
+argv = ["python3", "-c", """
+import os, sys, urllib.request
+from pathlib import Path
+body = '{"model": "m-1", "messages": [{"role": "user", "content": "hi"}]}'.encode()
+headers = {"Authorization": "Bearer " + os.environ["TOKEN"], "Content-Type": "application/json"}
+request = urllib.request.Request(os.environ["URL"] + "/v1/chat/completions", body, headers)
+Path("/app/results/out.txt").write_bytes(urllib.request.urlopen(request).read()[:1])
+"""]
+dialect = "openai-chat"
+default_model = "m-1"
+providers = ["openai"]
+env = {URL = "{gateway_url}", TOKEN = "{token}"}
+'''
+
+
+@pytest.mark.needs("bubblewrap")
+def test_what_a_script_or_a_recording_answers_costs_nothing_in_lists_too(runbook: Any) -> None:
+    (runbook.cwd / ".runbook" / "agents").mkdir(parents=True)
+    (runbook.cwd / ".runbook" / "agents" / "mine.toml").write_text(AGENT)
+    (runbook.cwd / "model.yaml").write_text("- say: hi\n  usage: {input: 1000, output: 50, cost: 0.1}\n")
+    text = "---\nversion: '1'\nevaluation: programmatic\nagent: mine\n---\n# One\n\n## Objective\n\nSay hi.\n"
+    (runbook.cwd / "RUNBOOK.md").write_text(text)
+    ran = runbook("run", "RUNBOOK.md", "--sandbox", "bubblewrap", "--model-script", "model.yaml", "--json")
+    assert ran.json["usage"]["cost_usd"] == 0.1, ran.err
+    assert runbook("replay", ran.json["trajectory_id"], "--sandbox", "bubblewrap").code == 0
+    rows = runbook("runs", "list", "--json").json["runs"]
+    assert [(row["kind"], row["cost_usd"], row["total_tokens"]) for row in rows] == [
+        ("replay", 0, 1050),
+        ("run", 0, 1050),
+    ]
+    (task,) = runbook("runs", "stats", "--json").json["tasks"]
+    total = runbook("cost", "--json").json["total"]
+    assert (task["total_cost_usd"], total["cost_usd"], total["free_runs"]) == (0, 0, 2)
+    assert "0.1000" not in runbook("runs", "list", env={"COLUMNS": "200"}).out

@@ -29,9 +29,10 @@ With --json and for --outcome a DEAD run is `running`, and its `alive` is false;
 is how the run itself went (completed, failed, cancelled, …) and the verdict what its evaluation found, both as in
 trajectory.json; an import that says nothing of its end has the status unknown. FROM is what a run repeats or goes on
 from: another run, or, of an import, what was imported; or it says that the run came with this folder, as with a clone:
-you have neither made nor imported it on this machine. Such a run is never @last, and prune leaves it alone. - is what
-is not known. An index in your data folder (RUNBOOK_DATA) makes lists fast; it is brought up to date at each use, and
-`runbook runs reindex` makes it anew.
+you have neither made nor imported it on this machine. Such a run is never @last, and prune leaves it alone. USD is what
+was paid, as in `runbook cost`: answers from model scripts and recordings cost nothing. - is what is not known. An index
+in your data folder (RUNBOOK_DATA) makes lists fast; it is brought up to date at each use, and `runbook runs reindex`
+makes it anew.
 
 Exit codes: 0 shown, 2 bad input, 3 RUNBOOK_HOME is not a folder.
 """

@@ -15,9 +15,9 @@ from runbook_runner.trajectory.index.index import Index, with_index
 
 DESCRIPTION = """\
 Of each task: how many runs there are and how they ended, how long they took (mean, median, and what 95 of 100 do not
-exceed), tokens and money. SUCCESS is how many of those that ended with PASS, FAIL or ERROR have passed; `runbook runs
-list --help` says what the words mean. - is what is not known. Prices that are not known are in no sum; a ? behind it
-says that there are some.
+exceed), tokens, and the money that was paid: answers from model scripts and recordings cost nothing. SUCCESS is how
+many of those that ended with PASS, FAIL or ERROR have passed; `runbook runs list --help` says what the words mean. - is
+what is not known. Prices that are not known are in no sum; a ? behind it says that there are some.
 
 Exit codes: 0 shown, 2 bad input, 3 RUNBOOK_HOME is not a folder.
 """
