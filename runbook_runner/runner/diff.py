@@ -17,13 +17,13 @@ from runbook_runner.core.formats.json_toml import read_json
 from runbook_runner.core.redaction.redactor import Redactor
 from runbook_runner.core.settings import APP, Settings
 from runbook_runner.evaluation.compare.folders import compare_files
-from runbook_runner.runner.bundles.read import is_zip, unpacked
+from runbook_runner.runner.bundles.read import bundle_named, unpacked
 from runbook_runner.runner.replay.cassette import relocation
 from runbook_runner.runner.replay.recorded_run import A_FOLDER
 from runbook_runner.trajectory.diff.calls import Pair, aligned, first_difference, spelled
 from runbook_runner.trajectory.diff.results import ResultsCompared, compare_results, diff_of_texts
 from runbook_runner.trajectory.folders import EVENTS_FILE, MOST_SPEC_BYTES, RESULTS, SPEC_FILE
-from runbook_runner.trajectory.index.names import find_folder
+from runbook_runner.trajectory.index.names import find_folder, path_of
 from runbook_runner.trajectory.outcome import UNKNOWN
 from runbook_runner.trajectory.store import read_events, require_no_links
 from runbook_runner.trajectory.summary import tree_status, usage_of
@@ -143,18 +143,19 @@ def opened_side(settings: Settings, name: str) -> Iterator[Side]:
     """name: as `read_side` takes it, or a bundle, whose files are there in this block. Raises InputError,
     NotReadyError."""
     home = settings.require_home()
-    if not is_zip(name):
+    bundle = bundle_named(name)
+    if not bundle:
         yield read_side(home, name)
         return
-    with unpacked(settings.data, Path(name)) as (folder, _):
+    with unpacked(settings.data, bundle) as (folder, _):
         yield replace(read_side(home, str(folder)), name=name)
 
 
 def read_side(home: Path, name: str) -> Side:
     """name: as `find_folder` takes it, or a folder of expected results. Raises InputError."""
-    is_path = is_folder(name) and not is_file(Path(name) / EVENTS_FILE)
-    if is_path:
-        side = Side(name, Path(name).absolute(), Path(name).absolute())
+    path = path_of(name)
+    if path and is_folder(path) and not is_file(path / EVENTS_FILE):
+        side = Side(name, path.absolute(), path.absolute())
         if not files_below(side.results, most=MOST_RECORDED):
             hint = "Give a run, or a folder of expected results."
             raise InputError("There is no file in this folder.", where=name, hint=hint)

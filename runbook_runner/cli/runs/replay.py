@@ -27,7 +27,7 @@ from runbook_runner.core.errors import ExitCode, InputError
 from runbook_runner.core.settings import Settings
 from runbook_runner.core.text import counted, printable_name, printable_output
 from runbook_runner.runner import RunOptions
-from runbook_runner.runner.bundles.read import is_zip, unpacked
+from runbook_runner.runner.bundles.read import bundle_named, unpacked
 from runbook_runner.runner.replay.cassette import Then
 from runbook_runner.runner.replay.comparison import Comparison, compare
 from runbook_runner.runner.replay.prepare import RECORDING, ReplayRequest, document_of, prepare_replay
@@ -101,9 +101,10 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 def _replay(arguments: argparse.Namespace, name: str, then: Then | None, script: Path | None) -> ExitCode:
-    if not is_zip(name):
+    bundle = bundle_named(name)
+    if not bundle:
         return _replay_folder(arguments, name, then, script)
-    with unpacked(Settings.load().data, Path(name)) as (folder, manifest):
+    with unpacked(Settings.load().data, bundle) as (folder, manifest):
         return _replay_folder(arguments, str(folder), then, script, bundle=name, lacks=manifest.lacks)
 
 

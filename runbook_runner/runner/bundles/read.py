@@ -21,6 +21,7 @@ from runbook_runner.runner.request.input_zips import Member, is_zip_content, ope
 from runbook_runner.sandbox.base import Readable
 from runbook_runner.sandbox.temp_folders import remove_folder
 from runbook_runner.trajectory.folders import AGENT, EVENTS_FILE, RESULTS
+from runbook_runner.trajectory.index.names import path_of
 from runbook_runner.trajectory.imports.places import is_of_run
 
 UNPACKED: Final = "bundles"
@@ -55,11 +56,17 @@ class _Verified:
         return block
 
 
-def is_zip(path: str | Path) -> bool:
+def bundle_named(name: str) -> Path | None:
+    """The bundle that a name is, where it may be a run's, too; `None`: it is not one."""
+    path = path_of(name)
+    return path if path and is_zip(path) else None
+
+
+def is_zip(path: Path) -> bool:
     """Whether the name is that of a file which begins as a zip, be it a broken one."""
     if not is_file(path):
         return False
-    with suppress(OSError), Path(path).open("rb") as file:
+    with suppress(OSError), path.open("rb") as file:
         return is_zip_content(file.read(4))
     return False
 

@@ -17,6 +17,7 @@ from runbook_runner.runner.replay.recorded_run import MODEL_FOLDER, RecordedRun,
 from runbook_runner.sandbox.images.snapshots import PREFIX
 from runbook_runner.sandbox.paths import app_rewriter
 from runbook_runner.trajectory.folders import JUDGE, SPEC_FILE
+from runbook_runner.trajectory.index.names import path_of
 
 if TYPE_CHECKING:
     from runbook_runner.gateway import Cassette, OnMiss, Replay, Upstream
@@ -94,11 +95,13 @@ class CassetteReplay:
 def find_cassette(home: Path, name: str, near: tuple[Path, ...] = (), *, on_miss: str) -> CassetteReplay:
     """name: a trajectory's folder or id, or a cassette's own folder. near: where the agents of a project are. Raises
     InputError."""
-    path, policy = Path(name), check_on_miss(on_miss)
-    if is_file(path / INDEX_FILE) and not is_file(path.parent / SPEC_FILE):
-        return CassetteReplay(path.absolute(), policy)
-    inside = path.name == MODEL_FOLDER and is_file(path / INDEX_FILE)
-    recorded = read_recorded_run(home, str(path.parent) if inside else name, near)
+    path, policy = path_of(name), check_on_miss(on_miss)
+    if path and is_file(path / INDEX_FILE):
+        path = path.absolute()
+        if not is_file(path.parent / SPEC_FILE):
+            return CassetteReplay(path, policy)
+        name = str(path.parent) if path.name == MODEL_FOLDER else name
+    recorded = read_recorded_run(home, name, near)
     return CassetteReplay(recorded.cassette, policy, recorded=recorded)
 
 

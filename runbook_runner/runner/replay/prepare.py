@@ -31,6 +31,7 @@ from runbook_runner.runner.request.secrets import Granted, grant_recorded
 from runbook_runner.runner.request.variables import user_variables
 from runbook_runner.runner.trust import Trust, TrustStore
 from runbook_runner.trajectory.folders import CHECKS, EVENTS_FILE, INPUTS
+from runbook_runner.trajectory.index.names import path_of
 
 RECORDING: Final = "recording"
 """Folder beside a RUNBOOK.md with a copy of a trajectory, for hooks and CI."""
@@ -61,8 +62,8 @@ class ReplayRequest:
 
 def document_of(name: str) -> Path | None:
     """The RUNBOOK.md that is named by itself or by its folder; `None` for a trajectory, which has a RUNBOOK.md too."""
-    path = Path(name)
-    if path.name == RUNBOOK_FILE:
+    path = path_of(name)
+    if path is None or path.name == RUNBOOK_FILE:
         return path
     is_document = is_folder(path / RECORDING) or not is_file(path / EVENTS_FILE)
     return path / RUNBOOK_FILE if is_file(path / RUNBOOK_FILE) and is_document else None
@@ -76,7 +77,7 @@ def prepare_replay(request: ReplayRequest, ask: Ask | None = None) -> PreparedRu
     if document and not is_folder(document.parent / RECORDING):
         return None
     near = (*([document.parent] if document else ()), *request.near)
-    name = str(document.parent / RECORDING) if document else request.name
+    name = str((document.parent / RECORDING).absolute()) if document else request.name
     recorded = read_recorded_run(asked.require_home(), name, near)
     if recorded.end is None and is_alive(asked.data, recorded.folder):
         hint = f"`runbook runs logs -f {recorded.trajectory_id}` follows it; `runbook rerun` does not need its end."

@@ -14,6 +14,7 @@ from runbook_runner.runner.request.prepared_run import PreparedRun
 from runbook_runner.runner.request.request import RunRequest
 from runbook_runner.sandbox.images.snapshots import UnknownSnapshotError, find_snapshot, with_bases
 from runbook_runner.trajectory.folders import EVENTS_FILE
+from runbook_runner.trajectory.index.names import path_of
 
 _SETTINGS: Final = (".runbook/config.toml", "pyproject.toml")
 _MOST_BELOW: Final = 20_000
@@ -66,8 +67,9 @@ def _absolute(paths: Iterable[Path]) -> frozenset[Path]:
 
 def of_recording(name: str | None) -> Iterator[Path]:
     """The files by which a change of a recording is noticed that the user names by its folder."""
-    if name and is_folder(name):
-        yield from (Path(name, EVENTS_FILE), Path(name, "model", INDEX_FILE))
+    folder = path_of(name) if name else None
+    if folder and is_folder(folder):
+        yield from (folder / EVENTS_FILE, folder / "model" / INDEX_FILE)
 
 
 def _settings(near: Iterable[Path]) -> Iterator[Path]:

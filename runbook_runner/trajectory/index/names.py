@@ -28,12 +28,17 @@ _MOST_TOLD = 20
 _LATEST = "dated DESC, folder DESC"
 
 
+def path_of(name: str) -> Path | None:
+    """The file or folder that the name of a run may be. `None` for one that begins with `@`: a clone may bring a folder
+    `@last`, which is meant only by `./@last`."""
+    return None if name.startswith("@") or "\0" in name else Path(name)
+
+
 def find_folder(home: Path, name: str) -> Path:
     """A trajectory's folder. name: that folder or a file that this program has written into it, an id or its first
     characters, `COLLECTION/TASK/ID`, `@last` or `@last-failed`, which never are runs that came with the
     folder. Raises InputError."""
-    if "\0" not in name:
-        path = Path(name)
+    if path := path_of(name):
         path = path.parent if path.name in _FILES and is_file(path) else path
         if is_file(path / EVENTS_FILE):
             return path.absolute()
@@ -54,7 +59,7 @@ def find_folder(home: Path, name: str) -> Path:
 
 def _special(home: Path, name: str) -> Path:
     if name not in _SPECIAL:
-        hint = did_you_mean(name, _SPECIAL) or f"Known: {', '.join(_SPECIAL)}."
+        hint = did_you_mean(name, _SPECIAL) or f"Known: {', '.join(_SPECIAL)}. A path is ./@NAME."
         raise UnknownTrajectoryError(f"There is no run called {name!r}.", hint=hint)
     values = FAILED if name == "@last-failed" else ()
     rows = with_index(home, lambda index: index.rows(_SPECIAL[name], values, _LATEST, 20))
@@ -101,7 +106,7 @@ def _unknown(home: Path, name: str) -> InputError:
     hint = f"Give a trajectory's folder, or the id that `runbook run` printed. {_where(home)}"
     if re.fullmatch(rf"[0-9a-f]{{1,{_SHORTEST - 1}}}", name):
         hint = f"The beginning of an id has at least {_SHORTEST} characters. {hint}"
-    elif "\0" not in name and is_file(name):
+    elif (path := path_of(name)) and is_file(path):
         hint = "It is a file: `runbook import FILE` makes a run of it, if it is a bundle or an export."
     elif ids.is_name(name):
 

@@ -19,7 +19,7 @@ from runbook_runner.trajectory.outcome import FAILED, OUTCOMES, STATUSES
 
 RUN_HELP = (
     "A run: its id, the beginning of it, its trajectory folder, @last, or @last-failed: the last that ended with FAIL, "
-    "ERROR or CANCELLED."
+    "ERROR or CANCELLED. A path that begins with @ is written ./@NAME."
 )
 
 

@@ -91,6 +91,40 @@ def test_what_was_imported_is_an_own_run(runbook: Any, ended: Any) -> None:
     assert runbook("runs", "path", "@last").out == f"{row['path']}\n"
 
 
+def test_a_folder_or_a_zip_of_the_name_of_the_last_run_does_not_stand_in_for_it(runbook: Any, ended: Any) -> None:
+    stranger, own = ended(), ended(code="echo y > /app/results/out.txt")
+    assert runbook("runs", "bundle", stranger, "-o", "run.zip").code == 0
+    at = runbook.cwd / "@last"
+
+    def a_run() -> None:
+        shutil.copytree(stranger, at)
+
+    def a_recording() -> None:
+        shutil.copytree(stranger, at / "recording")
+        shutil.copy(stranger / "RUNBOOK.md", at)
+
+    def results() -> None:
+        shutil.copytree(stranger / "results", at)
+
+    def a_bundle() -> None:
+        shutil.copy(at.with_name("run.zip"), at)
+
+    for made in (a_recording, results, a_bundle, a_run):
+        made()
+        compared = runbook("diff", "@last", str(own), "--json")
+        assert (compared.code, compared.json["one"]["name"]) == (0, own.name), made
+        replayed = runbook("replay", "@last", "--sandbox", "host", "--json")
+        assert (replayed.code, replayed.json["parent_trajectory_id"]) == (0, own.name), replayed.err
+        assert runbook("runs", "rm", replayed.json["trajectory_id"]).code == 0
+        if made is not a_run:
+            shutil.rmtree(at) if at.is_dir() else at.unlink()
+    assert runbook("runs", "path", "@last").out == f"{own}\n"
+    assert runbook("runs", "path", "./@last").out == f"{at}\n"
+    assert runbook("replay", "./@last", "--sandbox", "host", "--json").json["parent_trajectory_id"] == stranger.name
+    refused = runbook("runs", "path", "@last/events.jsonl")
+    assert (refused.code, "A path is ./@NAME." in refused.err) == (2, True)
+
+
 # --- what a recording may take of this machine -----------------------------------------------------------------------
 
 GREEDY = {
