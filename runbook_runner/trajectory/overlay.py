@@ -18,6 +18,7 @@ from runbook_runner.core.disk.links import open_regular
 from runbook_runner.core.disk.private import FILE
 from runbook_runner.core.errors import InputError, RecordingError
 from runbook_runner.core.files import write_atomically
+from runbook_runner.core.formats.json_toml import plain_json
 from runbook_runner.core.text import did_you_mean
 from runbook_runner.trajectory.folders import EVENTS_FILE, TRAJECTORY_FILE
 
@@ -53,13 +54,15 @@ class Overlay:
         """body: of a trajectory.json. A label of the same key is replaced in its place, others are added."""
         labels = {str(label.get("key")): label for label in body.get("labels") or () if isinstance(label, dict)}
         labels |= {label["key"]: label for label in self.labels}
-        kept = [label for key, label in labels.items() if key not in self.removed]
+        removed = frozenset(self.removed)
+        kept = [label for key, label in labels.items() if key not in removed]
         return {**body, "labels": kept, **self._updated(body), **self._with_status(body)}
 
     def over_labels(self, recorded: Mapping[str, str]) -> dict[str, str]:
         """recorded: labels that the log has, key → value."""
         labels = {**recorded, **{label["key"]: label["value"] for label in self.labels}}
-        return {key: value for key, value in labels.items() if key not in self.removed}
+        removed = frozenset(self.removed)
+        return {key: value for key, value in labels.items() if key not in removed}
 
     def _updated(self, body: dict[str, Any]) -> dict[str, Any]:
         updated = str(body.get("updated") or "")
@@ -86,7 +89,7 @@ def read_overlay(folder: Path) -> Overlay:
     path = folder / LABELS_FILE
     try:
         with open_regular(path) as file:
-            body = json.loads(file.read(_MOST_LABEL_BYTES + 1))
+            body = plain_json(json.loads(file.read(_MOST_LABEL_BYTES + 1)))
         return _overlay(body)
     except FileNotFoundError:
         return Overlay()
@@ -114,6 +117,8 @@ def _overlay(body: dict[str, Any]) -> Overlay:
     removed = tuple(str(key) for key in body.get("removed") or () if str(key) not in labels)
     changed = moment(body.get("changed")) or ""
     others = {name: value for name, value in body.items() if name not in ("labels", "status", "removed", "changed")}
+    if max(len(labels), len(removed)) > _MOST_LABELS:
+        raise ValueError("more labels than this program writes")
     return Overlay(tuple(labels.values()), status if status in OVERRIDES else None, removed, changed, others)
 
 
@@ -240,9 +245,12 @@ def _changing(folder: Path) -> Iterator[Overlay]:
 
 
 def _write(folder: Path, overlay: Overlay) -> None:
-    """First what counts, then the copy in `trajectory.json`: readers need only the first. Raises OSError."""
-    overlay = replace(overlay, changed=now_iso())
-    write_atomically(folder / LABELS_FILE, json.dumps(overlay.json(), indent=1) + "\n", mode=FILE)
+    """First what counts, then the copy in `trajectory.json`: readers need only the first. Raises InputError,
+    OSError."""
+    text = json.dumps(replace(overlay, changed=now_iso()).json(), indent=1) + "\n"
+    if len(text) > _MOST_LABEL_BYTES:
+        raise InputError(f"The labels of a run have {_MOST_LABEL_BYTES >> 20} MB at most.", where=str(folder))
+    write_atomically(folder / LABELS_FILE, text, mode=FILE)
     with suppress(InputError):  # a run that is not over has none; a damaged one is made again by the next fold
         write_atomically(folder / TRAJECTORY_FILE, json.dumps(read_trajectory(folder), indent=1) + "\n", mode=FILE)
     touch(folder)

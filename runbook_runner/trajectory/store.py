@@ -62,7 +62,9 @@ def follow_events(folder: Path, is_over: Callable[[], bool]) -> Iterator[Recorde
 
 def write_fold(folder: Path) -> Trajectory:
     """Folds the log of a folder into its `trajectory.json`, with what was set since it was recorded, and into
-    `agent/atif.json`; holds one event at a time. Returns what the log says. Raises InputError, RecordingError."""
+    `agent/atif.json`; holds one event at a time. Returns what the log says. Raises InputError, also for a link where it
+    would write, and RecordingError."""
+    _require_no_link(folder / AGENT)
     try:
         with locked(folder):
             atif = Atif()
@@ -82,6 +84,7 @@ def write_fold(folder: Path) -> Trajectory:
 
 def take_back_status(folder: Path) -> None:
     """The run has the status again that its log says. Raises InputError, RecordingError."""
+    _require_no_link(folder / AGENT)
     unset_status(folder)
     if is_file(folder / TRAJECTORY_FILE):
         write_fold(folder)
@@ -104,8 +107,17 @@ def require_no_links(folder: Path) -> None:
     """folder: of a trajectory, which may have come with a clone: a link in it leads to what may be the user's own.
     Raises InputError, and as `walk`."""
     links = (Path(entry.path) for entry in walk(folder, most=MOST_RECORDED) if entry.is_symlink())
-    if link := folder if is_link(folder) else next(links, None):
-        raise InputError("There is a link in this recording.", where=str(link), hint="Put the file itself there.")
+    for path in (folder, *links) if is_link(folder) else links:
+        raise _link(path)
+
+
+def _require_no_link(path: Path) -> None:
+    if is_link(path):
+        raise _link(path)
+
+
+def _link(path: Path) -> InputError:
+    return InputError("There is a link in this recording.", where=str(path), hint="Put the file itself there.")
 
 
 def repair(folder: Path) -> None:

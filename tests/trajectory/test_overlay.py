@@ -2,16 +2,18 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from runbook_runner.core.errors import InputError
 from runbook_runner.core.events import Event, Log, Recorded, RunFinished, RunStarted
 from runbook_runner.trajectory.fold import MOST_NOTES
 from runbook_runner.trajectory.overlay import read_overlay, read_trajectory, set_labels, set_status
-from runbook_runner.trajectory.store import repair, write_fold
+from runbook_runner.trajectory.store import repair, take_back_status, write_fold
 
 
 def write_log(folder: Path, *between: Event) -> None:
@@ -162,3 +164,46 @@ def test_of_very_many_events_trajectory_json_has_the_first_and_the_last(folder: 
     told = events[MOST_NOTES // 2]["message"]
     assert told == "501 events left out here; events.jsonl has all of them"
     assert events[-2]["message"] == f"line {MOST_NOTES + 499}"
+
+
+# --- a stranger's labels ---------------------------------------------------------------------------------------------
+
+
+def test_a_fold_writes_through_no_link(folder: Path, tmp_path: Path) -> None:
+    shutil.move(folder / "agent", tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "atif.json").write_text("precious")
+    (folder / "agent").symlink_to(tmp_path / "elsewhere")
+    set_status(folder, "archived")
+    for write in (take_back_status, write_fold):
+        with pytest.raises(InputError, match=r"There is a link in this recording\."):
+            write(folder)
+    assert (tmp_path / "elsewhere" / "atif.json").read_text() == "precious"
+    assert read_trajectory(folder)["status"] == "archived", "nothing was half done"
+
+
+@pytest.mark.parametrize("many", ["labels", "removed"])
+def test_more_labels_than_a_run_can_have_are_not_read(folder: Path, many: str) -> None:
+    more = {"labels": [{"key": f"k{number}"} for number in range(1001)], "removed": list(map(str, range(1001)))}
+    few = {name: values[:-1] for name, values in more.items()}
+    (folder / "labels.json").write_text(json.dumps(few))
+    assert len(read_overlay(folder).labels) == 1000
+    (folder / "labels.json").write_text(json.dumps({**few, many: more[many]}))
+    assert read_trajectory(folder)["labels"][0]["key"] == "team"
+    with pytest.raises(InputError, match=r"The file of labels is damaged\."):
+        set_status(folder, "archived")
+
+
+def test_labels_that_could_not_be_read_again_are_not_written(folder: Path) -> None:
+    set_labels(folder, {"kept": "yes"}, "eve")
+    with pytest.raises(InputError, match=r"have 4 MB at most"):
+        set_labels(folder, {f"k{number}": "\U0001fadf" * 10_000 for number in range(40)}, "eve")
+    assert labels(folder)["kept"] == "yes"
+
+
+def test_half_a_surrogate_pair_in_labels_does_not_stop_a_fold(folder: Path) -> None:
+    half = {"labels": [{"key": "a\ud800", "value": "\udc00", "more": "\ud800"}], "later": ["\ud800"]}
+    (folder / "labels.json").write_text(json.dumps(half))
+    write_fold(folder)
+    assert labels(folder) == {"team": "red", "a\ufffd": "\ufffd"}
+    set_labels(folder, {"quality": "high"}, "eve")
+    assert labels(folder) == {"team": "red", "a\ufffd": "\ufffd", "quality": "high"}

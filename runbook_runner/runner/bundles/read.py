@@ -21,8 +21,8 @@ from runbook_runner.runner.request.input_zips import Member, is_zip_content, ope
 from runbook_runner.sandbox.base import Readable
 from runbook_runner.sandbox.temp_folders import remove_folder
 from runbook_runner.trajectory.folders import AGENT, EVENTS_FILE, RESULTS
-from runbook_runner.trajectory.index.names import path_of
 from runbook_runner.trajectory.imports.places import is_of_run
+from runbook_runner.trajectory.index.names import path_of
 
 UNPACKED: Final = "bundles"
 """Folder of unpacked ones, in the data folder."""
