@@ -21,6 +21,8 @@ _MOST: Final = 200
 _LONGEST: Final = 200
 _HARMLESS: Final = re.compile(r"[\w.,/@=:+-]+")
 """A name that is the same within quotes in every shell."""
+_QUOTED: Final = re.compile(r"""(?:[^\\'"]|\\.)*['"]""", re.DOTALL)
+"""The beginning of a word that has quotes, which a name can end."""
 _LATEST: Final = "created DESC, folder DESC"
 Found = TypeVar("Found")
 
@@ -40,7 +42,7 @@ def complete(arguments: Sequence[str]) -> int:
 
 def values(kind: str, word: str, line: Sequence[str] = ()) -> list[Value]:
     """kind: of KINDS. word: as it was typed so far, with its quotes. line: all words that were typed."""
-    quoted, begun = word[:1] in ("'", '"'), _unquoted(word)
+    quoted, begun = _QUOTED.match(word), _unquoted(word)
     found = (value for value in KINDS[kind](begun, line) if value.text.startswith(begun) and _fits(value.text))
     shown = (value for value in found if not quoted or _HARMLESS.fullmatch(value.text))
     unique = {value.text: Value(value.text, _printable(value.about)) for value in shown}

@@ -67,11 +67,12 @@ _KINDS: Final = {
 
 _BASH: Final = """
 # What a name of a run, a task or a parameter is, others may have chosen: it is never evaluated, and quoted when it is
-# put into the line.
+# put into the line. What the locale can't print, bash quotes as $'…', which is no quoting within quotes.
 _runbook_values() {
   local value about
   while IFS=$'\\t' read -r value about; do
-    printf '%q\\n' "$value"
+    printf -v value '%q' "$value"
+    [[ $value == "\\$'"* ]] || printf '%s\\n' "$value"
   done < <(command runbook COMPLETE "$1" "$2" "${COMP_WORDS[@]}" 2>/dev/null </dev/null)
 }
 KINDS

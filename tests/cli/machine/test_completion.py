@@ -147,11 +147,11 @@ def typed(runbook: Any, request: pytest.FixtureRequest) -> Callable[[str], list[
     return type_
 
 
-def on_terminal(argv: list[str], runbook: Any, text: str, until: bytes) -> bytes:
+def on_terminal(argv: list[str], runbook: Any, text: str, until: bytes, locale: str = "C.UTF-8") -> bytes:
     home = runbook.cwd / "home"
     home.mkdir(exist_ok=True)
     path = f"{RUNBOOK.parent}:{runbook.env['PATH']}"
-    env = {**runbook.env, "PATH": path, "TERM": "dumb", "HOME": str(home), "PS1": "> ", "LC_ALL": "C.UTF-8"}
+    env = {**runbook.env, "PATH": path, "TERM": "dumb", "HOME": str(home), "PS1": "> ", "LC_ALL": locale}
     process, terminal = pty.fork()
     if process == 0:
         os.chdir(runbook.cwd)
@@ -234,6 +234,28 @@ def test_nothing_in_the_folder_is_started_to_complete(runbook: Any, typed: Any) 
     (runbook.cwd / ".git").mkdir()
     typed("runbook runs show 12\t")
     assert not (runbook.cwd / "pwned").exists()
+
+
+@pytest.mark.needs("bash")
+@pytest.mark.parametrize("locale", ["C", "C.UTF-8"])
+def test_no_name_of_a_stranger_ends_the_quotes_of_a_word(
+    runbook: Any, recorded: list[str], complete: Any, locale: str
+) -> None:
+    """In the locale C bash writes what has other letters in quotes of its own."""
+    (folder,) = runbook.cwd.glob(f".runbook/trajectories/*/*/{recorded[0]}")
+    values = ("'very gööd;touch pwned;'", 'x"é$(touch pwned)', "é$(touch pwned)", "'plain;touch pwned;'", "fine")
+    labels = [{"key": f"k{number}", "value": value} for number, value in enumerate(values)]
+    (folder / "labels.json").write_text(json.dumps({"labels": labels}))
+    os.utime(folder.parent)
+    lines = ["k0='\t'", 'k1=x"\t"', 'k1=x\\"\t', "k2=\t", "k3='\t'", "'k3='\"'\"\t\"'\""]
+    typed = "".join(f"runbook runs list --label {line}\n" for line in lines)
+    told = "printf '%s\\n' \"$*\" >> told"
+    text = f"source ./runbook.bash; runbook() {{ {told}; }}\n{typed}runbook --label k4=f\t\necho all-''done\n"
+    shown = on_terminal(["bash", "--norc", "--noprofile", "-i"], runbook, text, b"all-done", locale)
+    assert not (runbook.cwd / "pwned").exists(), shown
+    called = (runbook.cwd / "told").read_text().splitlines()
+    assert len(called) == len(lines) + 1, shown
+    assert called[3].endswith("k2=" if locale == "C" else "k2=é$(touch pwned)"), called
 
 
 @pytest.mark.needs("fish")
