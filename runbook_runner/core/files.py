@@ -80,8 +80,11 @@ def opened_atomically(path: Path, *, mode: int | None = None, beside: Path | Non
     """An empty file that replaces `path` when the block ends and is removed when it fails; `path`'s folder must exist.
 
     mode: permission bits; the process' usual ones when left out. beside: a path of the same file system, next to which
-    the hidden file is kept instead of in `path`'s own folder. Raises OSError, with the old content intact.
+    the hidden file is kept instead of in `path`'s own folder. Raises OSError, with the old content intact; also for a
+    pipe, a socket or a device, which stays what it is.
     """
+    if os.path.lexists(path) and stat.S_IFMT(path.lstat().st_mode) not in (stat.S_IFREG, stat.S_IFLNK, stat.S_IFDIR):
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
     place = beside or path
     aside = place.with_name(f".{place.name[:50]}.{os.urandom(6).hex()}.part")
     try:

@@ -1,6 +1,7 @@
 """Standard streams as a shell can leave them: closed, or with a reader that goes away. Neither costs a run anything."""
 
 import json
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -139,3 +140,24 @@ def test_findings_are_commands_to_the_workflow_when_asked_for(runbook):
     assert re.match(r"::(error|warning) file=%3A%3Aadd-mask%3A%3Ae/RUNBOOK.md,line=", ran.out)
     ran = runbook("check", env={"GITHUB_ACTIONS": "true"})
     assert not re.search(r"^\s*::|##\[", ran.out, re.MULTILINE)
+
+
+@pytest.mark.parametrize("place", ["pipe", "link"])
+def test_a_device_or_a_pipe_is_never_replaced(runbook, shell_runbook, place):
+    """As root, `-o /dev/null` would replace that of the machine."""
+    book = shell_runbook("echo x > /app/results/out.txt")
+    run = runbook("run", book, "--sandbox", "host", "--json").folder
+    os.mkfifo(runbook.cwd / "pipe")
+    (runbook.cwd / "link").symlink_to("/dev/null")
+    for command in (
+        ("export", run, "--format", "jetty", "--force", "-o", place),
+        ("runs", "bundle", run, "--force", "-o", place),
+        ("script", "from", run, "--force", "-o", place),
+        ("diff", run, run, "--force", "--html", place),
+        ("run", book, "--sandbox", "host", "--junit", place),
+        ("snapshots", "export", "minimal", "--force", "-o", place),
+    ):
+        ran = runbook(*command)
+        assert (ran.code, "This is not a regular file" in ran.err) == (2, True), (command, ran.err)
+    assert (runbook.cwd / "pipe").is_fifo()
+    assert (runbook.cwd / "link").is_symlink()

@@ -175,7 +175,9 @@ def require_place(file: Path, what: str = "report", *, force: bool = True) -> No
 
 
 def require_new(file: Path, *, force: bool) -> None:
-    """force: a file that is there is replaced. Raises InputError."""
+    """force: a file that is there is replaced; a device or a pipe never is, as /dev/stdout. Raises InputError."""
+    if os.path.exists(file) and not is_file(file):  # noqa: PTH110 - it never raises
+        raise InputError("This is not a regular file, so it is not replaced.", where=str(file), hint="Name a file.")
     if not force and is_file(file):
         hint = "Choose another name, or add --force to replace it."
         raise InputError("There is such a file already; it stays as it is.", where=str(file), hint=hint)
