@@ -15,6 +15,7 @@ from runbook_runner.client.addresses import RemoteRun
 from runbook_runner.client.download import download, remove_others
 from runbook_runner.client.platform import NotFoundError, Platform, PlatformError
 from runbook_runner.core.errors import InputError
+from runbook_runner.core.formats.json_toml import plain_json
 from runbook_runner.core.settings import DEFAULT_RESULTS_FILES
 from runbook_runner.core.text import counted, printable_name
 from runbook_runner.trajectory.imports.hosted import is_hosted, stored_files
@@ -89,7 +90,8 @@ def _trajectory(platform: Platform, run: RemoteRun) -> dict[str, Any]:
     if body.get("status") not in _ENDED:
         state = printable_name(str(body.get("status"))[:40])
         raise InputError(f"The run {run} is not over: it is {state}.", hint="Pull it when it has ended.")
-    return dict(body)
+    kept: dict[str, Any] = plain_json(body)
+    return kept
 
 
 def _own(keys: Iterable[str], collection: str) -> tuple[list[str], list[str]]:

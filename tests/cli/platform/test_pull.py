@@ -202,6 +202,12 @@ def test_a_run_that_can_not_be_run_again_is_recorded_with_the_reason(runbook: An
     assert "It can't be run again" in ran.err
 
 
+def test_half_a_surrogate_pair_is_replaced(runbook: Any, server: Any) -> None:
+    """JSON allows it, and UTF-8 does not."""
+    change(server, lambda body: body["init_params"].update(snapshot="\ud800"))
+    assert pulled(runbook, server).folder.is_dir()
+
+
 def test_the_token_is_not_sent_to_the_host_of_an_address(runbook: Any, server: Any) -> None:
     ran = runbook("pull", f"https://evil.example.org/{RUN}", env=server.env)
     assert ran.code == 2
