@@ -17,8 +17,10 @@ from runbook_runner.runner.hosted.task import Task, task_from
 
 DESCRIPTION = f"""\
 The text is sent as it is written, without values for its parameters. What is named like a credential, or looks like
-one, stays here where it is a header or a variable of an MCP server; elsewhere the runbook is refused. A task that is
-there is updated, else it is made. {ABOUT_ACCESS}
+one, stays here where it is a header or a variable of an MCP server; with one elsewhere in a server the runbook is
+refused, and with one of a known form (as ghp_… or a private key) anywhere in the text. Not seen: in the text, comments
+and other settings, a password or token of no such form; in a server, a value under a name that does not say what it is.
+Look with --dry-run. A task that is there is updated, else it is made. {ABOUT_ACCESS}
 Exit codes: 0 registered, 2 bad input, 3 the platform refuses it or can't be asked, 5 a bug, 130 interrupted.
 """
 

@@ -88,6 +88,7 @@ def test_credentials_of_mcp_servers_stay_here(runbook: Any, platform_server: Any
     'env: {WHERE: "https://x.example.com/?api_key=pw12345"}',
     'env: {NPM_PAT: "pw12345-pw12345"}',
     'headers: {X-Custom: "Bearer pw12345"}',
+    """env: {CFG: '{"token": "pw12345"}'}""",
 ])  # fmt: skip
 def test_what_looks_like_a_credential_stays_here_whatever_it_is_called(runbook: Any, tmp_path: Path, held: str) -> None:
     text = DOCUMENT.replace("    url: https://mcp.example.org\n", f"    url: https://mcp.example.org\n    {held}\n")
@@ -105,10 +106,19 @@ def test_what_looks_like_a_credential_stays_here_whatever_it_is_called(runbook: 
     ('command: npx\n    args: ["-y", "srv", "--token", "pw12345"]', "The arguments mcp_servers.github.args hold"),
     ('command: npx\n    args: ["srv", "--api-key=pw12345"]', "The arguments mcp_servers.github.args hold"),
     ('command: npx\n    args: ["Bearer pw12345"]', "The arguments mcp_servers.github.args hold"),
+    ('command: npx\n    args: ["-c", "{\\"api_key\\": \\"pw12345\\"}"]', "The arguments mcp_servers.github.args hold"),
+    ('command: npx\n    args: ["--header", "Authorization:Bearer pw12345"]', "The arguments mcp_servers.github.args"),
+    ('command: npx\n    args: ["--header=X-Api-Key: pw12345"]', "The arguments mcp_servers.github.args hold"),
+    ('command: sh\n    args: ["-c", "API_TOKEN=pw12345 exec server"]', "The arguments mcp_servers.github.args hold"),
+    ('command: "x --token pw12345"', "The setting mcp_servers.github.command holds a credential."),
+    ('url: "https://mcp.example.org/#access_token=pw12345"', "The address mcp_servers.github.url holds a credential."),
+    ('http_headers: {Authorization: "pw12345"}', "The setting mcp_servers.github.http_headers.Authorization holds"),
+    ('auth: {token: "pw12345"}', "The setting mcp_servers.github.auth.token holds a credential."),
+    ('env: {CFG: {token: "pw12345"}}', "The setting mcp_servers.github.env.CFG.token holds a credential."),
+    ('env: ["TOKEN=pw12345"]', "mcp_servers.github.env is not a mapping"),
+    ('env: "TOKEN=pw12345"', "mcp_servers.github.env is not a mapping"),
 ])  # fmt: skip
-def test_a_credential_in_an_address_or_in_arguments_is_refused(
-    runbook: Any, tmp_path: Path, held: str, said: str
-) -> None:
+def test_a_credential_elsewhere_in_a_server_is_refused(runbook: Any, tmp_path: Path, held: str, said: str) -> None:
     ran = runbook("push", write(tmp_path, DOCUMENT.replace("url: https://mcp.example.org", held)), "--dry-run")
     assert (ran.code, said in ran.err) == (2, True), ran.err
     assert "pw12345" not in ran.out + ran.err
@@ -123,6 +133,12 @@ def test_a_credential_in_the_text_is_refused_and_its_line_told(runbook: Any, tmp
 
 def test_names_of_secrets_are_sent(runbook: Any, tmp_path: Path) -> None:
     held = 'url: "https://${SEARCH_KEY}@mcp.example.org/?api_key=${SEARCH_KEY}"'
+    held += (
+        '\n    args: ["--header", "Authorization: Bearer ${SEARCH_KEY}", "-e", "API_TOKEN", "--token=${SEARCH_KEY}"]'
+    )
+    held += (
+        '\n    auth: oauth\n    bearer_token_env_var: SEARCH_KEY\n    proxy: "http://auth:8080/ ghcr.io/o/auth-mcp:1.2"'
+    )
     ran = runbook("push", write(tmp_path, DOCUMENT.replace("url: https://mcp.example.org", held)), "--dry-run")
     assert ran.code == 0, ran.err
 
