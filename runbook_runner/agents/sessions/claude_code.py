@@ -38,8 +38,8 @@ class _Claude:
     def __init__(self) -> None:
         self._reader = ClaudeReader()
         self._message, self._model, self._usage = "", "", Usage()
-        self._tasks: list[str] = []
-        """Calls that may have started a subagent and have no answer."""
+        self._tasks: dict[str, None] = {}
+        """Calls that may have started a subagent and have no answer, the latest last."""
 
     def __call__(self, line: Line) -> Iterator[Event]:
         kind = line.get("type")
@@ -54,12 +54,15 @@ class _Claude:
             self._message, self._model = message_id, text_at(message, "model")
             self._usage = _claude_usage(object_at(message, "usage"))
         if line.get("isSidechain") is True and not isinstance(line.get("parent_tool_use_id"), str):
-            line = {**line, "parent_tool_use_id": self._tasks[-1] if self._tasks else text_at(line, "agentId") or "?"}
+            line = {
+                **line,
+                "parent_tool_use_id": next(reversed(self._tasks)) if self._tasks else text_at(line, "agentId") or "?",
+            }
         for event in self._reader.read(str(kind), line):
             if isinstance(event, ToolCalled) and event.name in ("Task", "Agent"):
-                self._tasks.append(event.call_id)
-            elif isinstance(event, ToolReturned) and event.call_id in self._tasks:
-                self._tasks.remove(event.call_id)
+                self._tasks[event.call_id] = None
+            elif isinstance(event, ToolReturned):
+                self._tasks.pop(event.call_id, None)
             if not isinstance(event, AgentNotice):
                 yield event
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import time
 import zipfile
 from contextlib import suppress
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runbook_runner.agents.sessions.claude_code import FORM as CLAUDE_FORM
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.events import AgentMessage, ModelCalled, RunStarted, ToolCalled, ToolReturned
 from runbook_runner.runner.imports.read import import_file
@@ -95,6 +97,18 @@ def events(made):
 
 def of_kind(made, kind):
     return [event for event in events(made) if isinstance(event, kind)]
+
+
+def test_many_subagents_without_an_answer_take_little_time(tmp_path):
+    tasks = ({"type": "tool_use", "id": f"t{number}", "name": "Task", "input": {}} for number in range(20_000))
+    others = ({"type": "tool_result", "tool_use_id": f"o{number}", "content": "x"} for number in range(20_000))
+    reader = CLAUDE_FORM.reader()
+    begun = time.process_time()
+    list(reader(claude(1, "assistant", list(tasks))))
+    list(reader(claude(2, "user", list(others))))
+    *_, last = reader(claude(3, "user", "y", isSidechain=True))
+    assert last.parent_call_id == "t19999", "the latest"
+    assert time.process_time() - begun < 3
 
 
 def test_a_session_of_claude_code(tmp_path):
