@@ -5,6 +5,7 @@ import os
 import re
 import secrets
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -12,6 +13,7 @@ from runbook_runner.core.errors import InputError, NotReadyError
 from runbook_runner.core.files import is_link
 from runbook_runner.runner.recovery.claims import claims_of, is_alive
 from runbook_runner.sandbox.temp_folders import remove_folder
+from runbook_runner.trajectory.index.own_runs import Note, add_note, place_of
 from runbook_runner.trajectory.index.rows import Row
 from runbook_runner.trajectory.overlay import locked
 
@@ -27,9 +29,12 @@ def remove_run(data: Path, folder: Path) -> None:
         with locked(folder):
             if is_alive(data, folder):
                 raise InputError(f"Run {folder.name} is live.", hint=f"`runbook runs cancel {folder.name}` ends it.")
+            inode = folder.lstat().st_ino
             folder.rename(aside)
     except OSError as error:
         raise NotReadyError(f"The run can't be removed: {error.strerror}.", where=str(folder)) from error
+    with suppress(NotReadyError, OSError):
+        add_note(folder.parents[3], data, Note(place_of(folder), inode, "gone"))
     remove_folder(aside)
 
 

@@ -193,9 +193,14 @@ class Index:
             if known.begin == 0:  # it is another file
                 self._database.execute("DELETE FROM own")
                 self._database.execute("UPDATE runs SET is_own = 0")
-            pairs = [(note.folder, str(note.inode)) for note in known.notes]
-            self._database.executemany("INSERT OR IGNORE INTO own VALUES (?, ?)", pairs)
-            self._database.executemany("UPDATE runs SET is_own = 1 WHERE folder = ? AND inode = ?", pairs)
+            how = {(note.folder, str(note.inode)): note.how for note in known.notes}  # the last of each counts
+            gone = [pair for pair, last in how.items() if last == "gone"]
+            own = [pair for pair, last in how.items() if last != "gone"]
+            self._database.executemany("DELETE FROM own WHERE folder = ? AND inode = ?", gone)
+            self._database.executemany("INSERT OR IGNORE INTO own VALUES (?, ?)", own)
+            for is_own, pairs in enumerate((gone, own)):
+                change = f"UPDATE runs SET is_own = {is_own} WHERE folder = ? AND inode = ?"
+                self._database.executemany(change, pairs)
             self._database.execute("DELETE FROM own_read")
             self._database.execute("INSERT INTO own_read VALUES (?, ?)", (str(known.inode), known.end))
 

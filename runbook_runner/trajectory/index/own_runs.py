@@ -18,7 +18,8 @@ from runbook_runner.core.errors import NotReadyError
 from runbook_runner.trajectory.folders import SPEC_FILE, TRAJECTORIES
 
 FOLDER: Final = "own"
-How = Literal["run", "import", "pull"]
+How = Literal["run", "import", "pull", "gone"]
+"""`gone`: the run was removed, and another folder may get its place and its inode."""
 _BROKEN = (AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 
@@ -46,8 +47,8 @@ class Known(NamedTuple):
 
 
 def add_note(home: Path, data: Path, note: Note) -> None:
-    """For a run of this home, before there is anything to list of it. data: the user's data folder. Raises
-    NotReadyError, OSError."""
+    """For a run of this home, before there is anything to list of it, or when it is removed. data: the user's data
+    folder. Raises NotReadyError, OSError."""
     path = private_folder(data, FOLDER) / _file_of(home)
     line = json.dumps(note._asdict()).encode() + b"\n"
     descriptor = private_opener(str(path), os.O_RDWR | os.O_APPEND | os.O_CREAT)
@@ -106,7 +107,8 @@ def note_of(folder: Path, data: Path) -> Note | None:
         for note in known_since(path.parents[3], data).notes
         if (note.folder, note.inode) == (place_of(path), inode)
     )
-    return next(reversed([*found]), None)
+    last = next(reversed([*found]), None)
+    return None if last and last.how == "gone" else last
 
 
 def is_made_here(folder: Path, data: Path) -> bool:

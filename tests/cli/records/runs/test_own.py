@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from runbook_runner.trajectory.index.own_runs import Note, add_note, known_since, note_of, place_of
+
 Write = Callable[[str], Path]
 
 
@@ -79,6 +81,23 @@ def test_no_folder_of_the_same_name_takes_the_place_of_an_own_run(runbook: Any, 
     assert runbook("runs", "path", "@last").out == f"{run}\n"
     shutil.rmtree(runbook.data / "index")
     assert runbook("runs", "path", "@last").out == f"{run}\n"
+
+
+def test_a_removed_run_is_no_longer_known_by_its_inode(runbook: Any, ended: Any) -> None:
+    """Another folder may get it, with the same place."""
+    run = ended()
+    home, place, inode = run.parents[3], place_of(run), run.stat().st_ino
+    assert note_of(run, runbook.data)
+    runbook("runs", "list")  # it is in the index
+    add_note(home, runbook.data, Note(place, inode, "gone"))
+    for _ in range(2):
+        assert note_of(run, runbook.data) is None
+        assert [row["own"] for row in runbook("runs", "list", "--json").json["runs"]] == [False]
+        assert runbook("runs", "reindex").code == 0
+    add_note(home, runbook.data, Note(place, inode, "run"))
+    assert runbook("runs", "path", "@last").out == f"{run}\n"
+    assert runbook("runs", "rm", run.name).code == 0
+    assert known_since(home, runbook.data).notes[-1] == Note(place, inode, "gone")
 
 
 def test_what_was_imported_is_an_own_run(runbook: Any, ended: Any) -> None:
