@@ -217,6 +217,23 @@ def test_a_result_is_printed_byte_for_byte_where_stdout_is_no_terminal(runbook: 
     assert runbook("runs", "open", ran, "../spec.json").code == 2
 
 
+def test_no_other_file_is_opened_in_the_place_of_a_primary_output_that_is_missing(
+    runbook: Any, shell_runbook: Callable[[str], Path]
+) -> None:
+    file = shell_runbook("cd /app/results; echo one > out.txt; echo two > other.txt") / "RUNBOOK.md"
+    text = file.read_text().replace("agent: shell\n", "agent: shell\nprimary_outputs: [out.txt]\n")
+    file.write_text(text)
+    folder = runbook("run", file, "--sandbox", "host", "--json").folder
+    assert runbook("runs", "open", folder).out == "one\n"
+    (folder / "results" / "out.txt").unlink()
+    missing = runbook("runs", "open", folder)
+    assert (missing.code, missing.out) == (2, "")
+    assert "The primary output 'out.txt' is missing." in missing.err
+    assert "There are: " in missing.err
+    assert "other.txt" in missing.err
+    assert runbook("runs", "open", folder, "other.txt").out == "two\n"
+
+
 def test_on_a_terminal_text_goes_to_the_pager_and_nothing_is_executed(runbook: Any, ran: Path) -> None:
     program = runbook.programs / "xdg-open"
     program.write_text('#!/bin/sh\nprintf "%s\\n" "$1" >> "$OPENED"\n')

@@ -18,13 +18,13 @@ from runbook_runner.trajectory.files import named_file, result_files
 from runbook_runner.trajectory.store import require_no_links
 
 DESCRIPTION = """\
-Without PATH it is the primary output, or the first file where the runbook names none. When stdout is not a terminal,
+Without RESULT it is the primary output, or the first file where the runbook names none. When stdout is not a terminal,
 the file is printed byte for byte. On a terminal, text is shown in $PAGER (or printed), and images, PDF, sound and
 documents without macros are opened by the desktop's program for them, when there is a desktop. An HTML or SVG file can
-run scripts: it goes to the browser only when PATH names it. No other file is opened, only its place is told: no
+run scripts: it goes to the browser only when RESULT names it. No other file is opened, only its place is told: no
 program, no .desktop file, no archive.
 
-Exit codes: 0 opened, printed or its place told, 2 bad input (no such run, no such file).
+Exit codes: 0 opened, printed or its place told, 2 bad input (no such run, no such file, no primary output).
 """
 
 _SIGNATURES: Final[dict[str, tuple[bytes, ...]]] = {
