@@ -30,7 +30,8 @@ from runbook_runner.runner.replay.cassette import CassetteReplay
 from runbook_runner.runner.replay.recorded_run import read_recorded_run
 from runbook_runner.runner.request.input_zips import is_suspicious
 from runbook_runner.runner.request.inputs import with_kept_inputs
-from runbook_runner.runner.request.secrets import redactor_for, redactor_for_environment
+from runbook_runner.runner.request.secrets import redactor_for_user
+from runbook_runner.runner.request.variables import UserVariables
 from runbook_runner.trajectory.artifacts import Readable, Scrubber, unsearched_told
 from runbook_runner.trajectory.folders import AGENT, CHECKS, COLLECTED, INPUTS, SPEC_FILE, TRAJECTORY_FILE
 from runbook_runner.trajectory.imports.places import is_of_run
@@ -55,12 +56,10 @@ class Written:
     found: Found
 
 
-def write_bundle(
-    folder: Path, out: IO[bytes], environ: Mapping[str, str], without: Collection[str] = frozenset()
-) -> Written:
-    """folder: of a run that no process runs any more. out: an empty file. environ: the user's variables, whose secrets
-    are searched for. without: which of `WITHOUT` are left out. Raises InputError for a run that can't be read, that has
-    a link in it, is larger than any bundle may be, or holds such a secret."""
+def write_bundle(folder: Path, out: IO[bytes], user: UserVariables, without: Collection[str] = frozenset()) -> Written:
+    """folder: of a run that no process runs any more. out: an empty file. user: whose secrets are searched for.
+    without: which of `WITHOUT` are left out. Raises InputError for a run that can't be read, that has a link in it, is
+    larger than any bundle may be, or holds such a secret."""
     require_no_links(folder)
     spec, obstacle = _read(folder)
     all_paths = sorted(_paths(folder))
@@ -68,10 +67,9 @@ def write_bundle(
     if len(paths) >= BOUNDS.files:
         raise InputError(f"This run has {counted(len(paths), 'file')}; a bundle can hold {BOUNDS.files - 1:,}.")
     require_entries(paths, str(folder))
-    redactor = redactor_for(spec, environ) if spec else redactor_for_environment(environ)
-    found = search(folder, paths, spec, redactor)
+    found = search(folder, paths, spec, redactor_for_user(spec, user))
     if found.known:
-        raise _refused(folder, found.known)
+        raise _refused(folder, found.known, user)
     manifest = _about(folder).model_copy(
         update={
             "not_replayable": obstacle,
@@ -107,7 +105,7 @@ def _sources_in(paths: Iterable[str]) -> tuple[str, ...]:
     return tuple(PurePosixPath(path).name.rpartition("-")[0] for path in paths if _top(path) == CHECKS)
 
 
-def _refused(folder: Path, known: Mapping[str, Sequence[str]]) -> InputError:
+def _refused(folder: Path, known: Mapping[str, Sequence[str]], user: UserVariables) -> InputError:
     lines = [f"  {printable_name(file)}: {', '.join(names)}" for file, names in known.items()]
     more = [f"  … and {len(lines) - _MOST_TOLD} more"] if len(lines) > _MOST_TOLD else []
     parts = sorted({_top(file) for file in known})
@@ -115,9 +113,8 @@ def _refused(folder: Path, known: Mapping[str, Sequence[str]]) -> InputError:
         way = f"`{' '.join(f'--without {part}' for part in parts)}` makes a bundle that does not have them."
     else:
         name = next(iter(known.values()))[0]
-        way = (
-            f"When a value is not a secret, unset its variable for this command: `env -u {name} runbook runs bundle …`."
-        )
+        unset = f"unset its variable for this command: `env -u {name} runbook runs bundle …`"
+        way = f"When a value is not a secret, {f'take {name} out of --env-file' if name in user.env_file else unset}."
     return InputError(
         f"{counted(len(known), 'file')} of this run {'holds' if len(known) == 1 else 'hold'} secrets of yours:",
         where=str(folder),

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from runbook_runner.agents.registry import find_facts
 from runbook_runner.core.authority import only_from_user, opens_provider
@@ -248,6 +249,23 @@ def weak_secrets(spec: RunSpec, environ: Mapping[str, str]) -> Iterator[str]:
         warning = weakness(secret.env, environ[secret.env]) if environ.get(secret.env) else None
         if warning:
             yield warning
+
+
+def redactor_for_user(spec: RunSpec | None, user: UserVariables) -> Redactor:
+    """Also for every value of the file that the user has named, and for the passwords in addresses: what it is for
+    leaves the machine. spec: `None` for a run without one."""
+    everything = user.all()
+    passwords = {name: found for name, value in everything.items() if (found := _password_in(value))}
+    others = (user.env_file, passwords)
+    return redactor_for(spec, everything, *others) if spec else Redactor(_secrets_in(everything), *others)
+
+
+def _password_in(value: str) -> str | None:
+    """Of an address, as `postgres://user:password@host` has it."""
+    try:
+        return unquote(urlsplit(value).password or "") or None
+    except ValueError:
+        return None
 
 
 def redactor_for_environment(environ: Mapping[str, str]) -> Redactor:

@@ -237,6 +237,28 @@ def test_results_and_model_calls_with_a_secret_are_refused(runbook: Any, bundle:
     assert "`env -u CRM_TOKEN runbook runs bundle …`" in refused.err
 
 
+@pytest.mark.parametrize(
+    ("line", "printed"),
+    [
+        ("MY_DATABASE=blue-horse-77", "blue-horse-77"),
+        ("DATABASE_URL=postgres://ada:p%40ss-4711@db.example/x", "p@ss-4711"),
+        ("DATABASE_URL=postgres://ada:p%40ss-4711@db.example/x", "p%40ss-4711"),
+    ],
+)
+def test_a_file_named_by_hand_is_searched_for_whole(runbook: Any, bundle: Any, line: str, printed: str) -> None:
+    path = bundle(f"echo {printed} > /app/results/out.txt", "--sandbox", "host")
+    (runbook.cwd / "own.env").write_text(f"PORT=5432\nWHERE=results\nMODE=programmatic\n{line}\n")
+    refused = runbook("runs", "bundle", "@last", "-o", path, "--force", "--env-file", "own.env")
+    assert refused.code == 2
+    name, _, value = line.partition("=")
+    assert f"  results/out.txt: {name}" in refused.err
+    assert "PORT" not in refused.err
+    assert "MODE" not in refused.err
+    assert f"take {name} out of --env-file." in refused.err
+    in_environment = runbook("runs", "bundle", "@last", "-o", path, "--force", env={name: value})
+    assert in_environment.code == (2 if "://" in value else 0)
+
+
 @BUBBLEWRAP
 @pytest.mark.usefixtures("asking")
 def test_recorded_model_calls_are_searched(runbook: Any, shell_runbook: Write) -> None:

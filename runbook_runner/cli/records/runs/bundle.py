@@ -38,8 +38,11 @@ tells what is in it. `runbook replay FILE` runs it again without a network, `run
 makes the same run of it. The same run gives the same bytes.
 
 What was redacted in the run is redacted in the file. All of it, with zips among the inputs and check sources, is
-searched for the secrets in your environment, and refused when it holds one. It warns of what looks like a key, and of
-files that were not searched because they are packed or encrypted: look at them before you share it.
+searched for the secrets in your environment, and refused when it holds one: providers' keys, variables that are named
+like a secret (KEY, TOKEN, PASSWORD, …), passwords in addresses (postgres://user:PASSWORD@host), and every value in the
+file of --env-file. Not searched for is a value of less than 8 characters, or that may be an ordinary word. It warns of
+what looks like a key, and of files that were not searched because they are packed or encrypted: look at them before you
+share it.
 
 Exit codes: 0 written, 2 bad input (no such run, it is live, or it holds a secret).
 """
@@ -69,7 +72,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--without", action="append", choices=[*WITHOUT], default=[], metavar="|".join(WITHOUT), help=without
     )
-    add_env_file(parser, "Search for the secrets in this file, too.")
+    add_env_file(parser, "Search for every value in this file, too, whatever its name is.")
     add_force(parser)
     add_json(parser)
 
@@ -84,7 +87,7 @@ def execute(arguments: argparse.Namespace) -> int:
     require_place(out, "bundle", force=arguments.force)
     try:
         with opened_atomically(out) as file:
-            written = write_bundle(folder, file, user_variables(arguments.env_file).all(), arguments.without)
+            written = write_bundle(folder, file, user_variables(arguments.env_file), arguments.without)
     except OSError as error:
         raise InputError(f"The bundle can't be written: {error.strerror}.", where=str(out)) from error
     for warning in _warnings(written):
