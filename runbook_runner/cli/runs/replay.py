@@ -42,8 +42,8 @@ folder; a request that differs from the recorded one is shown and recorded, neve
 A RUNBOOK.md is run as it is now, with the parameters and inputs of its recording: so a hook finds out when the two
 no longer belong together. What only was formatted is the same. --update makes the recording anew.
 
-A bundle (`runbook runs bundle`) is replayed without a network, unless you give it one with --network, and from an image
-that is here: none is pulled or built for it.
+A bundle (`runbook runs bundle`) is replayed without a network, unless you give it one with --network, and with what is
+here: no image is pulled or built for it, and no agent's CLI installed without --network full.
 
 Exit codes: 0 the results and the verdict are the same and nothing diverged in a major way (the replay of an agent that
 failed passes when it fails in the same way again), 1 they are not, 2 bad input (nothing to replay), 3 this machine is

@@ -20,6 +20,7 @@ from runbook_runner.runner.environment.programs import (
     find_program,
     plan_program,
     provide_program,
+    require_present,
     require_program,
 )
 from runbook_runner.runner.recovery.claims import Claim
@@ -96,6 +97,11 @@ class ChosenBackend:
         if self.backend.uses_images:
             assert self.opened.engine
             require_image(self.opened.engine, spec, agent, self.settings, recorded)
+
+    def require_program(self, agent: Agent, recorded: str | None) -> None:
+        """recorded: see `programs.require_present`. Raises NotReadyError when `prepare` would install the program."""
+        if not self.backend.uses_images:
+            require_present(agent, self.settings.data, recorded)
 
     def reopen(self, spec: RunSpec, agent: Agent, sandbox_id: str) -> Sandbox:
         """Returns the sandbox that another process has started for the run."""

@@ -72,6 +72,18 @@ def require_program(agent: Agent, data: Path) -> None:
         )
 
 
+def require_present(agent: Agent, data: Path, recorded: str | None) -> None:
+    """recorded: the version that the run had. Raises NotReadyError, which says how to get it, when `provide_program`
+    would install the program."""
+    require_program(agent, data)
+    if find_program(agent, data) is None:
+        raise NotReadyError(
+            f"This machine does not have the CLI of this run: {agent.name} {recorded or agent.version}.",
+            hint=f"`{agent.install.hint}` installs it. --network full lets the replay install it, where there is a "
+            "network, and --sandbox docker runs it from an image that has it.",
+        )
+
+
 def plan_program(agent: Agent, data: Path) -> str:
     """Returns which program will run, for people."""
     found = find_program(agent, data)

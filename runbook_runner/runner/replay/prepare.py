@@ -96,6 +96,7 @@ def prepare_replay(request: ReplayRequest, ask: Ask | None = None) -> PreparedRu
     spec = with_kept_inputs(spec, recorded.folder, near, left_out=INPUTS in request.lacks)
     policy = request.network or (_offline_policy(spec, near) if request.options.offline else None)
     spec = bounded(within_defaults(spec, recorded), policy, near)
+    installs = not request.options.offline or request.network not in (None, "none", "model-only")
     user = user_variables(request.options.env_file)
     spec, granted = grant_recorded(spec, request.secrets, user)
     # A replay needs no secrets: the cassette has their marks, and so has the sandbox.
@@ -103,7 +104,7 @@ def prepare_replay(request: ReplayRequest, ask: Ask | None = None) -> PreparedRu
     stand_ins = {name: mark(name) for name in had}
     return prepare_spec(
         spec,
-        replace(request.options, sandbox=request.options.sandbox or recorded.sandbox),
+        replace(request.options, sandbox=request.options.sandbox or recorded.sandbox, installs=installs),
         user.all(),
         asked,
         Granted({**stand_ins, **granted.values}),

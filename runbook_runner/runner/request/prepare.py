@@ -194,6 +194,8 @@ def prepare_spec(
     with _keeping(lacking):
         if backend and replay and replay.recorded and options.offline:
             backend.require_image(spec, agent, replay.recorded.image_told)
+        if backend and replay and replay.recorded and not options.installs:
+            backend.require_program(agent, replay.recorded.agent_version)
     with _keeping(lacking):
         _require_trust(trust, spec, agent, backend)
     for closed in closed_places(spec, asked, options.out) if starts_agent else ():

@@ -31,6 +31,8 @@ class RunOptions:
     """Nothing is to be started: what this machine lacks is kept in the prepared run instead of raised."""
     offline: bool = False
     """No image is pulled or built: the run needs one that is here."""
+    installs: bool = True
+    """The agent's program is installed where a sandbox without an image lacks it."""
 
 
 @dataclass(frozen=True)

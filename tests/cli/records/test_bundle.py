@@ -361,6 +361,34 @@ def test_an_image_that_is_not_here_is_named_with_its_digest(
     assert not (elsewhere.cwd / ".runbook/trajectories").exists(), "nothing was recorded"
 
 
+@BUBBLEWRAP
+@pytest.mark.usefixtures("asking")
+def test_the_cli_that_a_replay_needs_is_told_and_no_registry_is_asked_for_it(
+    runbook: Any, elsewhere: Any, bundle: Any, tmp_path: Path
+) -> None:
+    path = bundle("true", "--agent", "asking", "--model-script", "model.yaml", "--sandbox", "bubblewrap")
+    events = members(path)["run/events.jsonl"].splitlines()
+    started = next(number for number, line in enumerate(events) if b'"agent.started"' in line)
+    fields = {"agent": "claude-code", "version": "2.1.99"}
+    events[started] = json.dumps(json.loads(events[started]) | fields).encode()
+    change(path, events=b"\n".join(events) + b"\n")
+    change_spec(path, agent="claude-code")
+    assert runbook("import", path, "--id", "0123abcd").code == 0
+    made = runbook("runs", "bundle", "0123abcd", "-o", "again.zip")
+    assert "It needs the CLI of claude-code 2.1.99 (`npm install --global @anthropic-ai/claude-code@" in made.out
+
+    asked, npm = tmp_path / "asked", elsewhere.programs / "npm"
+    npm.write_text(f"#!/bin/sh\ntouch {asked}\nexit 7\n")
+    npm.chmod(0o755)
+    env = {"PATH": f"{elsewhere.programs}:{os.environ['PATH']}"}
+    refused = elsewhere("replay", path, env=env)
+    assert (refused.code, asked.exists()) == (3, False), refused.err
+    assert "This machine does not have the CLI of this run: claude-code 2.1.99." in refused.err
+    assert "`npm install --global @anthropic-ai/claude-code@" in refused.err
+    assert "could not be installed (exit code 7)" in elsewhere("replay", path, "--network", "full", env=env).out
+    assert asked.exists()
+
+
 # --- a stranger's --------------------------------------------------------------------------------------------------
 
 

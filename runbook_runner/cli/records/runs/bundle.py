@@ -7,6 +7,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Final
 
+from runbook_runner.agents.registry import find_agent
 from runbook_runner.cli.options import add_env_file, add_force, add_json
 from runbook_runner.cli.records.runs.common import add_run, folder_of
 from runbook_runner.cli.ui.output import put_json, require_place, tell_written, warn
@@ -14,7 +15,7 @@ from runbook_runner.core.errors import ExitCode, InputError
 from runbook_runner.core.files import opened_atomically
 from runbook_runner.core.settings import Settings
 from runbook_runner.core.text import counted, decoded_name, printable_name
-from runbook_runner.runner.bundles.manifest import WITHOUT
+from runbook_runner.runner.bundles.manifest import WITHOUT, Manifest
 from runbook_runner.runner.bundles.write import Written, write_bundle
 from runbook_runner.runner.recovery.claims import is_alive
 from runbook_runner.runner.replay.recorded_run import MODEL_FOLDER
@@ -150,5 +151,19 @@ def _print(out: Path, written: Written) -> None:
     if image := manifest.image:
         digest = f" ({image.digest})" if image.digest else ""
         lines.append(f"It needs the image {image.name}{digest}, which is not in it.")
+    elif program := _program(manifest):
+        lines.append(f"It needs {program}, which is not in it.")
     lines.append(f"Next: runbook {'import' if manifest.not_replayable else 'replay'} {quote(str(out))}")
     sys.stdout.writelines(f"{printable_name(line)}\n" for line in lines)
+
+
+def _program(manifest: Manifest) -> str | None:
+    """The CLI of a run without an image, with its version; `None` for an agent that nobody has to install."""
+    if not manifest.agent:
+        return None
+    try:
+        agent = find_agent(manifest.agent, [Path.cwd()])
+    except InputError:  # it was declared elsewhere
+        return None
+    version = manifest.agent_version or agent.version
+    return f"the CLI of {agent.name} {version} (`{agent.install.hint}`)" if agent.install.hint else None
