@@ -127,6 +127,9 @@ class Agent:
     """The messages of a request → ids of the tool calls that failed, for a CLI whose stream does not tell that."""
     errors: tuple[tuple[str, str], ...] = ()
     """(regular expression, kind of failure), searched in its errors and its stderr before those of `failures`."""
+    volatile_output: tuple[str, ...] = ()
+    """Regular expressions, to be searched in linear time, whose groups are what the CLI itself puts into the output of
+    a tool and what differs from run to run. Nothing that the model may use later, such as a path or a process."""
     logged: Callable[[str], str] = "{}\n".format
     """A line of its output → what stands for it in `agent/stdout.log`."""
     declared: Declared | None = None

@@ -198,5 +198,6 @@ AGENT = Agent(
     version=VERSION,
     install=npm_package("@openai/codex", VERSION, "codex"),
     sessions=f"{HOME}/sessions",
+    volatile_output=(r"\A(?:Chunk ID: ([0-9a-f]{6})\n)?Wall time: (\d{1,9}\.\d{1,9}) seconds$",),
     errors=((r"required MCP servers failed to initialize", "mcp_server"),),
 )

@@ -147,6 +147,8 @@ AGENT = Agent(
     reader=lambda _: Reader(),
     logged=logged,
     failed_calls=failed_calls,
+    # Of a command that has ended, so that the group is gone: what it left running has a line of its own.
+    volatile_output=(r"^Process Group PGID: (\d{1,10})(?:\n</untrusted_context>)?\Z",),
     version=VERSION,
     # Its optional packages (a keychain, a terminal) are of no use to a process that has neither.
     install=npm_package("@google/gemini-cli", VERSION, "gemini", options="--omit=optional"),

@@ -34,7 +34,8 @@ it uses of the project. A save with an error in it is shown and not run. What ru
 The answers of the last run are taken as long as each model call is the same, or differs only in steps that the agent
 had not come to; from the first other call on, the model is asked. After an edit of a step, an answer is taken only when
 it names an earlier step, or a file or command that only an earlier step has; the verdict is provisional then, and f
-runs it whole. What was saved is shown, and each event says who answered.
+runs it whole. What an agent's CLI writes around the output of a command at random changes no call; the random path of
+output that it has put aside does. What was saved is shown, and each event says who answered.
 
 On a terminal, keys: r run again (with an error in it, too), f run again and ask for everything anew, c only check, on
 and off, d diff with the run before, o open the primary output, h show the keys, q quit. Nothing is asked after the

@@ -1,6 +1,6 @@
 """Gateway: compares a request with a recorded one, field by field and line by line, and rates the differences."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import zip_longest
@@ -18,7 +18,7 @@ from runbook_runner.gateway.replay.request_parts import (
     is_tool_output,
     request_parts,
 )
-from runbook_runner.gateway.replay.volatile import Normalise, without_redaction_marks
+from runbook_runner.gateway.replay.volatile import AS_IS, Normalise, without_redaction_marks
 
 Severity = Literal["exact", "minor", "major", "miss"]
 
@@ -150,7 +150,7 @@ class _Walk:
     def __init__(self, origin: Origin, normalise: Normalise, alignment: _Alignment):
         self._origin = origin
         self._alignment = alignment
-        self._normalise: Normalise = str if origin == "model" else normalise
+        self._normalise: Normalise = AS_IS if origin == "model" else normalise
 
     def values(self, path: str, before: Any, after: Any) -> Iterator[Difference]:
         if self._same(before, after):
@@ -182,11 +182,13 @@ class _Walk:
 
     def _lines(self, path: str, before: str, after: str) -> Iterator[Difference]:
         one, two = before.split("\n"), after.split("\n")
-        for i1, i2, j1, j2 in self._alignment.changed(self._keys(one), self._keys(two)):
+        for i1, i2, j1, j2 in self._alignment.changed(self._keys(before), self._keys(after)):
             yield self._difference(path, i1 + 1, "\n".join(one[i1:i2]), "\n".join(two[j1:j2]))
 
-    def _keys(self, lines: Sequence[str]) -> list[str]:
-        return list(lines) if self._origin == "tool output" else [self._normalise(line) for line in lines]
+    def _keys(self, text: str) -> list[str]:
+        if self._origin == "tool output":
+            return self._normalise.output(text).split("\n")
+        return [self._normalise.text(line) for line in text.split("\n")]
 
     def _difference(self, path: str, line: int | None, before: str, after: str) -> Difference:
         # A secret with another name is not a difference in the text.

@@ -102,8 +102,9 @@ class CassetteIndex:
         return compare((recorded.call.model, recorded.request or {}), (model, body), self.normalise)
 
 
-def open_index(folder: Path) -> CassetteIndex:
-    """folder: a trajectory's `model/`. Raises InputError for no cassette, one without bodies, or a damaged one."""
+def open_index(folder: Path, volatile_output: Iterable[str] = ()) -> CassetteIndex:
+    """folder: a trajectory's `model/`. volatile_output: of the agent that made these calls. Raises InputError for
+    no cassette, one without bodies, or a damaged one."""
     cassette = Cassette(folder, Redactor({}))
     calls = cassette.calls()
     if not calls:
@@ -114,7 +115,7 @@ def open_index(folder: Path) -> CassetteIndex:
             where=str(folder / INDEX_FILE),
             hint=_HINT,
         )
-    normalise = normaliser(days_of([*(call.ts for call in calls), now_iso()]))
+    normalise = normaliser(days_of([*(call.ts for call in calls), now_iso()]), volatile_output)
     return CassetteIndex(cassette, tuple(_entries(cassette, calls, normalise)), normalise)
 
 

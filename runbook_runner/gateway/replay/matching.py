@@ -10,7 +10,7 @@ from typing import Any, Final
 from runbook_runner.gateway.cassette.dedup import quick_bytes
 from runbook_runner.gateway.dialects.base import Json
 from runbook_runner.gateway.replay.request_parts import RequestPart, is_tool_output, request_parts
-from runbook_runner.gateway.replay.volatile import ID_KEYS, Normalise
+from runbook_runner.gateway.replay.volatile import AS_IS, ID_KEYS, Normalise
 
 Kind = tuple[str, str, bool]
 """Dialect, operation, and whether an event stream was asked for: an answer of one kind does not fit another."""
@@ -81,7 +81,7 @@ class Profiler:
         seen = part.origin, hashlib.sha256(quick_bytes(part.value)).digest()
         if seen not in self._known:
             value = clean(part.value)
-            normalise = str if part.origin == "model" else self._normalise
+            normalise = AS_IS if part.origin == "model" else self._normalise
             exact = normalised(value, normalise, in_output=part.origin == "tool output")
             blind = _TOOL_OUTPUT if part.origin == "tool output" else _blind(exact)
             self._known[seen] = PartDigests(_digest(exact), _digest(blind))
@@ -89,10 +89,10 @@ class Profiler:
 
 
 def normalised(value: Any, normalise: Normalise, *, in_output: bool = False) -> Any:
-    """Returns the value without what is volatile, but with what tools printed unchanged."""
+    """Returns the value without what is volatile."""
     in_output = in_output or is_tool_output(value)
     if isinstance(value, str):
-        return value if in_output else normalise(value)
+        return normalise.output(value) if in_output else normalise.text(value)
     if isinstance(value, dict):
         return {
             key: "<id>"

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -87,10 +87,11 @@ def load_replay(
     until: int | None = None,
     fallback: Upstream | None = None,
     refusal: str = "",
+    volatile_output: Iterable[str] = (),
 ) -> Replay:
-    """folder: a trajectory's `model/`. refusal: see `Replay`. Raises InputError when it can't be replayed, or has no
-    call `until`."""
-    index = open_index(folder)
+    """folder: a trajectory's `model/`. refusal: see `Replay`. volatile_output: see `open_index`. Raises InputError when
+    it can't be replayed, or has no call `until`."""
+    index = open_index(folder, volatile_output)
     last = index.entries[-1].number
     if until is not None and not 0 <= until <= last:
         raise InputError(f"There is no model call {until}: the recording has {last}.", where=str(folder))

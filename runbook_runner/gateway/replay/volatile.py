@@ -6,11 +6,21 @@ without a meaning; each is replaced by a word for its kind before two texts are 
 
 import re
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final
 
-Normalise = Callable[[str], str]
-"""Returns the text without what is volatile."""
+
+@dataclass(frozen=True)
+class Normalise:
+    """Removes what is volatile."""
+
+    text: Callable[[str], str]
+    output: Callable[[str], str] = str
+    """The same, of what tools printed. The lines stay as many as they were."""
+
+
+AS_IS: Final = Normalise(str)
 
 CALLER_KEYS: Final = frozenset({"metadata", "prompt_cache_key", "client_metadata", "safety_identifier", "user"})
 """Top-level fields of a request that identify the caller."""
@@ -52,9 +62,9 @@ _DATE: Final = re.compile(
 _FEW: Final = 3  # years that are looked for first, which is quicker
 
 
-def normaliser(days: Iterable[date]) -> Normalise:
+def normaliser(days: Iterable[date], volatile_output: Iterable[str] = ()) -> Normalise:
     """days: the dates of the cassette and of this run. Only they and the days before and after are volatile: any other
-    date in a request is data."""
+    date in a request is data. volatile_output: see `Agent`."""
     first, last = date.min.toordinal(), date.max.toordinal()
     beside = {day.toordinal() + n for day in days for n in (-1, 0, 1)}
     around = {date.fromordinal(day) for day in beside if first <= day <= last}
@@ -74,7 +84,24 @@ def normaliser(days: Iterable[date]) -> Normalise:
             text = _DATE.sub(today, text)
         return text
 
-    return normalise
+    patterns = [re.compile(pattern, re.MULTILINE) for pattern in volatile_output]
+
+    def normalise_output(text: str) -> str:
+        for pattern in patterns:
+            text = pattern.sub(_without_groups, text)
+        return text
+
+    return Normalise(normalise, normalise_output)
+
+
+def _without_groups(found: re.Match[str]) -> str:
+    """The match with a word in the place of each group."""
+    kept, end = list[str](), found.start()
+    for start, stop in found.regs[1:]:
+        if start >= 0:
+            kept += [found.string[end:start], "<random>"]
+            end = stop
+    return "".join((*kept, found.string[end : found.end()]))
 
 
 def days_of(timestamps: Iterable[str]) -> set[date]:

@@ -69,7 +69,13 @@ class CassetteReplay:
         """fallback: answers what the cassette does not. Raises InputError when the cassette can't be replayed."""
         if self.recorded:
             self.recorded.require_model_calls()
-        return load_replay(self.cassette, on_miss=self.on_miss, until=self.until, fallback=fallback)
+        return load_replay(
+            self.cassette,
+            on_miss=self.on_miss,
+            until=self.until,
+            fallback=fallback,
+            volatile_output=volatile_output(self.recorded) if self.recorded else (),
+        )
 
     @property
     def has_judge(self) -> bool:
@@ -103,6 +109,11 @@ def find_cassette(home: Path, name: str, near: tuple[Path, ...] = (), *, on_miss
         name = str(path.parent) if path.name == MODEL_FOLDER else name
     recorded = read_recorded_run(home, name, near)
     return CassetteReplay(recorded.cassette, policy, recorded=recorded)
+
+
+def volatile_output(recorded: RecordedRun) -> tuple[str, ...]:
+    """Of the run's agent, see `Agent`. Raises InputError for an unknown one."""
+    return find_agent(recorded.spec.agent, recorded.spec.near).volatile_output
 
 
 def check_on_miss(text: str) -> "OnMiss":

@@ -9,7 +9,7 @@ from runbook_runner.core.settings import APP
 from runbook_runner.gateway import load_prefix
 from runbook_runner.gateway.cassette.answers import read_answer
 from runbook_runner.gateway.replay.index import CassetteIndex, IndexedCall, open_index
-from runbook_runner.runner.replay.cassette import CassetteReplay, relocation
+from runbook_runner.runner.replay.cassette import CassetteReplay, relocation, volatile_output
 from runbook_runner.runner.replay.edit import Edit, Said, differences_of, edit_of
 from runbook_runner.runner.replay.recorded_run import RecordedRun
 from runbook_runner.runner.request.prepared_run import PreparedRun
@@ -42,7 +42,8 @@ class IncrementalReplay(CassetteReplay):
 
     @property
     def opened(self) -> CassetteIndex:
-        return self.index or open_index(self.cassette)
+        assert self.recorded
+        return self.index or open_recorded(self.recorded)
 
     def judge_upstream(self, fallback: "Upstream | None") -> "Replay":
         assert fallback
@@ -56,6 +57,11 @@ class IncrementalReplay(CassetteReplay):
         before, after = (to_there(text).rstrip() for text in (self.recorded.spec.mission, self.mission))
         to_recorded = placed.to_recorded
         return replace(placed, to_recorded=lambda text: to_recorded(text).replace(after, before))
+
+
+def open_recorded(recorded: RecordedRun) -> CassetteIndex:
+    """The model calls of a run. Raises InputError when they can't be replayed."""
+    return open_index(recorded.cassette, volatile_output(recorded))
 
 
 def incremental(

@@ -44,11 +44,11 @@ class Recordings:
 
     def take(self, name: str) -> None:
         """name: of a run that the user names. Raises InputError."""
-        from runbook_runner.gateway.replay.index import open_index
+        from runbook_runner.runner.replay.incremental import open_recorded  # imports the gateway
 
         run = read_recorded_run(self._home, name, self._near)
         run.require_model_calls()
-        self._kept = [_Kept(run, open_index(run.cassette), None)]
+        self._kept = [_Kept(run, open_recorded(run), None)]
 
     def add(self, folder: Path, scripts: str, *, cancelled: bool) -> None:
         """The trajectory folder of a run that is over. scripts: `scripts_now` before it was prepared. A run that was
@@ -57,9 +57,9 @@ class Recordings:
             run = read_recorded_run(self._home, str(folder), self._near)
             if not run.answers and not is_file(run.folder / JUDGE / INDEX_FILE):
                 return
-            from runbook_runner.gateway.replay.index import open_index
+            from runbook_runner.runner.replay.incremental import open_recorded
 
-            new = _Kept(run, open_index(run.cassette) if run.answers else None, scripts)
+            new = _Kept(run, open_recorded(run) if run.answers else None, scripts)
             if not cancelled or not self._kept or new.answers > self._kept[0].answers:
                 self._kept = [new, *self._kept][:_MOST_KEPT]
 

@@ -89,6 +89,24 @@ SCRIPT = """\
 - say: Done.
   usage: {input: 100, output: 10, cost: 0.01}
 """
+CODEX = """\
+#!/usr/bin/env python3
+import json, os, re, secrets, sys, urllib.request
+url = re.search('base_url = "([^"]+)"', open(os.environ["CODEX_HOME"] + "/config.toml").read())[1]
+said = [{"role": "user", "content": sys.stdin.read()}]
+tools = [{"type": "function", "name": "exec_command", "parameters": {}}]
+headers = {"Authorization": "Bearer " + os.environ["RUNBOOK_GATEWAY_TOKEN"], "Content-Type": "application/json"}
+for n in range(3):
+    body = json.dumps({"model": "m-1", "input": said, "tools": tools}).encode()
+    urllib.request.urlopen(urllib.request.Request(url + "/responses", body, headers)).read()
+    output = f"Chunk ID: {secrets.token_hex(3)}\\nWall time: {secrets.randbelow(1000)}.5 seconds\\nOutput:\\nfine\\n"
+    said.append({"type": "function_call", "call_id": f"c{n}", "name": "exec_command", "arguments": "{}"})
+    said.append({"type": "function_call_output", "call_id": f"c{n}", "output": output})
+os.makedirs("results", exist_ok=True)
+open("results/out.txt", "w").write("fine")
+print(json.dumps({"type": "turn.completed", "usage": {}}))
+"""
+"""As far as it matters here: it numbers what commands print at random."""
 SHELL = "```bash\n{}\n```"
 WAITS = "Watching "
 """What is told whenever the session waits for a save."""
@@ -425,6 +443,28 @@ def test_answers_of_a_recording_that_the_user_names_get_no_variable_of_the_envir
     session.shows(WAITS)
     (started,) = (event for event in session.runs()[-1]["events"] if event["type"] == "agent.started")
     assert started["secrets"] == []
+
+
+def test_what_a_cli_numbers_at_random_is_asked_for_only_once(
+    watch: Watch, runbook: Any, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    codex = tmp_path_factory.mktemp("bin") / "codex"
+    codex.write_text(CODEX)
+    codex.chmod(0o755)
+    (runbook.cwd / "model.yaml").write_text("- tool: {name: exec_command, input: {cmd: 'true'}}\n" * 3)
+    write(runbook.cwd, "codex")
+    path = f"{codex.parent}:{runbook.env['PATH']}"
+    session = watch(".", "--model-script", "model.yaml", "--sandbox", "host", "--trust", PATH=path)
+    session.shows(WAITS)
+    session.types("r")
+    assert "Replayed 3 of 3 model calls" in session.shows(WAITS)
+    first, second = session.runs()
+    assert answered_by(second) == ["replay"] * 3
+    session.types("q")
+    assert session.ends() == 0
+    runbook.env["PATH"] = path
+    again = runbook("replay", first["folder"].name, "--sandbox", "host", "--trust")
+    assert "not as recorded" not in again.out
 
 
 # --- keys ----------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from runbook_runner.agents.registry import find_agent
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.events import ModelCalled, ReplayDiverged, Usage
 from runbook_runner.core.redaction import Redactor
@@ -567,3 +568,44 @@ def test_a_model_that_waits_for_a_process_waits_for_the_one_of_this_run(
     assert 'session_id\\": 7' in got[2], "what no tool named stays as it is"
     assert again.session.failure is None
     assert {event.severity for event in diverged(again)} == {"minor"}, "the name, where the tool first said it"
+
+
+# --- what a CLI itself puts into the output of a tool ----------------------------------------------------------------
+
+
+def ran(agent: str, number: int, printed: str = "fine") -> tuple[str, dict[str, Any]]:
+    """Path and body of the request after one command, with what two CLIs put around its output, as they do it."""
+    if agent == "codex":
+        head = f"Chunk ID: {number:06x}\nWall time: {number / 9:.4f} seconds\nProcess exited with code 0\n"
+        output = f"{head}Original token count: 1\nOutput:\n{printed}\n"
+        call = {"type": "function_call", "call_id": "c", "name": "x", "arguments": "{}"}
+        said = [{"role": "user", "content": "go"}, call, {**call, "type": "function_call_output", "output": output}]
+        return "/v1/responses", {"model": "m", "tools": CODEX, "input": said}
+    output = f"<untrusted_context>\nOutput: {printed}\nProcess Group PGID: {number}\n</untrusted_context>"
+    call = {"functionCall": {"name": "run_shell_command", "args": {"command": "true"}}}
+    answered = {"functionResponse": {"name": "run_shell_command", "response": {"output": output}}}
+    contents = [("user", {"text": "go"}), ("model", call), ("user", answered)]
+    body = {"contents": [{"role": role, "parts": [part]} for role, part in contents]}
+    return "/v1beta/models/m:generateContent", body
+
+
+@pytest.mark.parametrize("agent", ["codex", "gemini-cli"])
+def test_what_a_cli_draws_at_random_is_the_same_in_the_runs_of_its_agent_only(
+    connect: Any, tmp_path: Path, agent: str
+) -> None:
+    (tmp_path / "m.yaml").write_text("- say: Done.\n")
+    line = connect(load_script(tmp_path / "m.yaml"))
+    path, body = ran(agent, 39)
+    assert line.post(path, **body).status_code == 200
+    volatile = find_agent(agent).volatile_output
+
+    def severities(patterns: tuple[str, ...], number: int, printed: str) -> list[tuple[str, int]]:
+        again = connect(load_replay(line.cassette.folder, volatile_output=patterns))
+        path, body = ran(agent, number, printed)
+        assert again.post(path, **body).status_code == 200
+        return [(event.severity, event.total) for event in diverged(again)]
+
+    assert severities(volatile, 4711, "fine") == []
+    assert severities(volatile, 4711, "fine\nChunk ID: 00002a") == [("minor", 1)], "only what the command printed"
+    assert severities((), 4711, "fine") == [("minor", 1)]
+    assert severities(find_agent("claude-code").volatile_output, 4711, "fine") == [("minor", 1)]
