@@ -55,7 +55,7 @@ besides is not known when the script is written."""
 _KINDS: Final = {
     **dict.fromkeys(("A", "B", "ID", "OTHER", "RECORDING", "RUN", "TRAJECTORY"), "runs"),
     **dict.fromkeys(("--snapshot", "SNAPSHOT", "SNAPSHOT|TRAJECTORY"), "snapshots"),
-    **dict.fromkeys(("--label", "KEY=VALUE"), "labels"),
+    **dict.fromkeys(("--label", "--without-label", "KEY=VALUE"), "labels"),
     **dict.fromkeys(("--model", "--judge-model"), "models"),
     "--agent": "agents",
     "RESULT": "results",

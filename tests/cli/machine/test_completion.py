@@ -177,6 +177,9 @@ def test_shells_complete_what_is_recorded(runbook: Any, recorded: list[str], typ
     line = "runbook runs list --task te\t --agent sh\t --label te\t\t --status comp\t"
     chosen = ["--task", "test", "--agent", "shell", "--label", "team=blue", "--status", "completed"]
     assert typed(line) == ["runs", "list", *chosen]
+    for command in ("list", "stats", "prune"):
+        without = ["runs", command, "--without-label", "team=blue"]
+        assert typed(f"runbook runs {command} --without-label te\t\t") == without
     assert typed("runbook runs list --label=te\t\t") == ["runs", "list", "--label=team=blue"]
     assert typed("runbook runs list --outcome faile\t") == ["runs", "list", "--outcome", "failed"]
     assert typed(f"runbook runs label {first} --status rec\t") == ["runs", "label", first, "--status", "recorded"]
