@@ -11,6 +11,7 @@ from runbook_runner.agents.failures import advice
 from runbook_runner.core.criteria import Criteria
 from runbook_runner.core.errors import AgentError, CancelledError, RecordingError, RunbookError
 from runbook_runner.core.events import AgentFinished, AgentStarted, Event, Log, SandboxStarted, Status
+from runbook_runner.core.redaction import mark
 from runbook_runner.core.spec import InputFile
 from runbook_runner.evaluation.verdict import evaluate
 from runbook_runner.runner.agent.launch import launch_of
@@ -117,8 +118,12 @@ def _tell_plan(run: Run) -> None:
         run.emit.warn(warning)
     for secret in withheld(run.spec):
         run.emit.warn(explain_withheld(run.spec, secret))
-    if names := ", ".join(agent_secrets(run.spec, prepared.secrets.values)):
+    given = agent_secrets(run.spec, prepared.secrets.values)
+    stand_ins = [name for name, value in given.items() if value == mark(name)]
+    if names := ", ".join(name for name in given if name not in stand_ins):
         run.emit(Log(message=f"The agent gets the secrets {names}."))
+    if stand_ins:
+        run.emit(Log(message=f"The agent gets stand-ins for the secrets {', '.join(stand_ins)}, not their values."))
     if prepared.model_address:
         run.emit(Log(message=f"Model calls go to {prepared.model_address}."))
     if run.spec.judge and prepared.judge is None:

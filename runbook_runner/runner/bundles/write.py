@@ -20,6 +20,7 @@ from runbook_runner.core.disk.repository_files import repository_in
 from runbook_runner.core.disk.walk import MOST_RECORDED, walk
 from runbook_runner.core.errors import InputError, RunbookError
 from runbook_runner.core.events import AgentStarted, Evaluated, Event, RunFinished, RunStarted, SandboxStarted
+from runbook_runner.core.files import is_file
 from runbook_runner.core.redaction import Redactor
 from runbook_runner.core.spec import RunSpec
 from runbook_runner.core.text import counted, decoded_name, printable_name
@@ -175,6 +176,8 @@ def _read(folder: Path) -> tuple[RunSpec | None, str | None]:
     try:
         recorded = read_recorded_run(folder, str(folder))
         spec = recorded.spec
+        if missing := [item.name for item in spec.inputs if not is_file(folder / INPUTS / item.sha256)]:
+            raise InputError(f"Inputs were not kept with the run ({', '.join(missing)}): only its project has them.")
         with_kept_inputs(recorded.spec, folder, ())
         if recorded.model_calls:
             CassetteReplay(recorded.cassette, recorded=recorded).upstream(None)

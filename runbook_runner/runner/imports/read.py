@@ -66,8 +66,11 @@ def import_file(
     if _is_run_of(home, path):
         return _taken_on(home, path, data)
     if not path.is_file():
-        what = "This is a folder" if path.is_dir() else "There is no such file"
-        raise InputError(f"{what}.", where=str(path), hint=_KNOWN)
+        what, hint = "This is a folder" if path.is_dir() else "There is no such file", _KNOWN
+        if is_file(path / EVENTS_FILE):
+            what = "This is a folder of a run in another home"
+            hint = "`runbook runs bundle FOLDER -o FILE` makes a file of it, which can be imported."
+        raise InputError(f"{what}.", where=str(path), hint=hint)
     replaced, notes = list[str](), list[str]()
     with _read(path) as (found, files):
         collection = collection or _name(found.collection) or COLLECTION

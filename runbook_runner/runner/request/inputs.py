@@ -47,8 +47,9 @@ def read_inputs(
         if not _is_text(source):
             raise InputError("The input's path is not UTF-8.", where=shown, hint="Copy it to a path that is.")
         if not is_file(source):
-            what = "is a folder" if is_folder(source) else "does not exist"
-            hint = "Give files; zip a folder to keep its tree."
+            what, hint = "does not exist", "A path is relative to the folder where you stand."
+            if is_folder(source):
+                what, hint = "is a folder", "Give files; zip a folder to keep its tree."
             lacking(InputError(f"The input {what}.", where=shown, hint=hint))
             continue
         if name in found:

@@ -259,6 +259,16 @@ def test_a_file_named_by_hand_is_searched_for_whole(runbook: Any, bundle: Any, l
     assert in_environment.code == (2 if "://" in value else 0)
 
 
+def test_an_input_that_was_not_kept_is_named(runbook: Any, bundle: Any) -> None:
+    (runbook.cwd / "data.csv").write_text(f"{CANARY}\n")
+    runbook.env |= {"CRM_TOKEN": CANARY}
+    bundle("echo x > /app/results/out.txt", "--sandbox", "host", "-f", "data.csv")
+    made = runbook("runs", "bundle", "@last", "-o", "x.zip")
+    assert made.code == 0, made.err
+    assert "Elsewhere it can be looked at and compared, but not replayed:" in made.err
+    assert "Inputs were not kept with the run (data.csv): only its project has them." in made.err
+
+
 @BUBBLEWRAP
 @pytest.mark.usefixtures("asking")
 def test_recorded_model_calls_are_searched(runbook: Any, shell_runbook: Write) -> None:
@@ -428,6 +438,9 @@ def test_it_gets_stand_ins_for_the_secrets_that_it_had(runbook: Any, elsewhere: 
     runbook.env |= env
     path = bundle(prints, "--sandbox", "bubblewrap", "--trust", more=more)
     again = elsewhere("replay", path, "--json", env=env)
+    assert [event["message"] for event in again.events("log") if "secrets" in event["message"]] == [
+        "The agent gets stand-ins for the secrets AWS_SECRET_ACCESS_KEY, not their values."
+    ]
     mark = "***REDACTED:AWS_SECRET_ACCESS_KEY***"
     assert (again.folder / "results" / "out.txt").read_text() == f"x\n{mark[::-1]}\n"
 

@@ -269,7 +269,9 @@ def test_missing_provider_key_is_named(runbook: Any) -> None:
 
 
 def test_missing_input_file(runbook: Any) -> None:
-    refused(run_text(runbook, TEXT, "-f", "nowhere.csv"), 2, "nowhere.csv", "does not exist")
+    ran = run_text(runbook, TEXT, "-f", "nowhere.csv")
+    refused(ran, 2, "nowhere.csv", "does not exist", "relative to the folder where you stand")
+    assert "zip" not in ran.err
 
 
 @pytest.mark.needs("linux")

@@ -126,7 +126,7 @@ def _warnings(written: Written) -> list[str]:
     if manifest.status == "running":
         found.append("The end of this run is not recorded; `runbook clean` finishes a run whose process is dead.")
     if manifest.not_replayable:
-        found.append(f"It can be looked at and compared, but not replayed: {manifest.not_replayable}")
+        found.append(f"Elsewhere it can be looked at and compared, but not replayed: {manifest.not_replayable}")
     return found
 
 

@@ -94,13 +94,17 @@ def _chosen(arguments: argparse.Namespace, settings: Settings, top: Path) -> lis
     oldest = moment_of(arguments.older_than, "--older-than") if arguments.older_than else ""
     most = _bytes(arguments.max_size) if arguments.max_size else None
 
-    def found(index: Index) -> tuple[list[Row], str | None]:
+    def found(index: Index) -> tuple[list[Row], int, str | None]:
         rows = index.rows(f"is_own = 1 AND {where}", values, "dated DESC, folder DESC", _ALL)
-        return rows, None if rows else filters.hint(index)
+        others = index.count(f"is_own = 0 AND {where}", values)
+        return rows, others, None if rows or others else filters.hint(index)
 
-    rows, hint = with_index(settings.home, found)
+    rows, others, hint = with_index(settings.home, found)
     if hint:
         warn(printable_name(hint))
+    if others:
+        came = f"{counted(others, 'run')} came with this folder and {'stay' if others > 1 else 'stays'}"
+        sys.stderr.write(f"hint: {came}: `runbook runs rm` removes one, and `runbook import FOLDER` makes it yours.\n")
     chosen, of_task, size = list[tuple[Path, Row]](), dict[str, int](), 0
     for row in rows:
         folder, task = top / row.folder, f"{row.collection}/{row.task}"

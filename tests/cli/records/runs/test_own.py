@@ -60,6 +60,9 @@ def test_a_run_that_came_with_a_clone_does_not_stand_in_for_an_own_one(runbook: 
         str(second)
     ]
     assert clone.is_dir()
+    left = runbook("runs", "prune", "--keep", "0", "--dry-run")
+    assert left.out.startswith("would remove 0 runs")
+    assert "hint: 1 run came with this folder and stays:" in left.err
     none = runbook("runs", "show", "@last")
     assert (none.code, "Name a run that came with the folder by its id." in none.err) == (2, True)
     assert runbook("runs", "rm", clone.name).code == 0
@@ -208,5 +211,9 @@ def test_the_runs_of_a_project_that_was_moved_can_be_taken_on(runbook: Any, ende
     ]
     for other in (moved, folder.parent, folder / "results", tmp_path):
         assert "This is a folder." in runbook("import", other, env=env).err
-    there = runbook("import", moved / second.relative_to(runbook.cwd / ".runbook"))
-    assert (there.code, "This is a folder." in there.err) == (2, True), "it is in no home that is the user's now"
+    elsewhere = moved / second.relative_to(runbook.cwd / ".runbook")
+    there = runbook("import", elsewhere)
+    assert (there.code, "This is a folder of a run in another home." in there.err) == (2, True)
+    assert "`runbook runs bundle FOLDER -o FILE`" in there.err
+    assert runbook("runs", "bundle", elsewhere, "-o", "it.zip").code == 0
+    assert runbook("import", "it.zip").code == 0
