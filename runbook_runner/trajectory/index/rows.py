@@ -212,7 +212,7 @@ def _read(
         dated=created if created is None or created <= now_iso() else _changed(seen),
         updated=_text(body.get("updated")),
         seconds=_number(step.get("duration_seconds")),
-        tokens=_tokens(usage, kind),
+        tokens=_tokens(usage, tells_all=kind != "import" or "sandbox" in attributes),
         cost_usd=_paid(usage, _object(attributes.get("spent"))),
         error=_text(body.get("error")),
         problem=problem,
@@ -231,10 +231,10 @@ def _changed(seen: os.stat_result) -> str:
     return iso(datetime.fromtimestamp(seen.st_ctime, UTC))
 
 
-def _tokens(usage: dict[str, Any], kind: str) -> int | None:
-    """Of an import 0 means that they were not recorded."""
+def _tokens(usage: dict[str, Any], *, tells_all: bool) -> int | None:
+    """tells_all: it is not what another program has recorded, where 0 means that they were not recorded."""
     tokens = _whole(usage.get("total_tokens"))
-    return tokens or None if kind == "import" and not usage.get("api_calls") else tokens
+    return tokens if tells_all or usage.get("api_calls") else tokens or None
 
 
 def _paid(usage: dict[str, Any], spent: dict[str, Any]) -> float | None:

@@ -112,7 +112,7 @@ def test_another_machine_replays_compares_and_imports_it(runbook: Any, elsewhere
     assert origins == [None, f"a bundle, {path.name}"]
     assert shown[0] == shown[1]
     listed = elsewhere("runs", "list", "--label", "quality=high", "--label", "team=blue", "--json")
-    assert [run["status"] for run in json.loads(listed.out)["runs"]] == ["archived"]
+    assert [(run["status"], run["total_tokens"]) for run in json.loads(listed.out)["runs"]] == [("archived", 0)]
     once_more = elsewhere("replay", taken.json["trajectory_id"])
     assert once_more.code == 0, once_more.err
 
