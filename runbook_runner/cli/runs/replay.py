@@ -65,7 +65,8 @@ def declare(parser: argparse.ArgumentParser) -> None:
     strict = "Exit with 1 also when the image or the agent's version is not the recorded one."
     how.add_argument("--strict", action="store_true", help=strict)
     how.add_argument("--sandbox", help="auto, docker, bubblewrap or host (default: the recorded one, but never host).")
-    how.add_argument("--network", metavar="POLICY", help="A network policy other than the recorded one.")
+    network = "Another network policy than the recorded one (of a run that this machine has not made: than none)."
+    how.add_argument("--network", metavar="POLICY", help=network)
     add_secrets(how)
     add_env_file(how, "Take secrets from this file; none is needed.")
     add_trust(how)

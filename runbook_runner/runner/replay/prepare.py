@@ -30,6 +30,7 @@ from runbook_runner.runner.request.resolve import resolve, unknown_policy
 from runbook_runner.runner.request.secrets import Granted, grant_recorded
 from runbook_runner.runner.request.variables import user_variables
 from runbook_runner.runner.trust import Trust, TrustStore
+from runbook_runner.sandbox.backends import BACKENDS
 from runbook_runner.trajectory.folders import CHECKS, EVENTS_FILE, INPUTS
 from runbook_runner.trajectory.index.names import path_of
 
@@ -94,7 +95,10 @@ def prepare_replay(request: ReplayRequest, ask: Ask | None = None) -> PreparedRu
     )
     spec = of_document(recorded, document, near) if document else pinned(recorded)
     spec = with_kept_inputs(spec, recorded.folder, near, left_out=INPUTS in request.lacks)
-    policy = request.network or (_offline_policy(spec, near) if request.options.offline else None)
+    is_guarded = request.options.offline or not (
+        document or recorded.is_made_here or _isolates_nothing(request.options.sandbox)
+    )
+    policy = request.network or (_offline_policy(spec, near) if is_guarded else None)
     spec = bounded(within_defaults(spec, recorded), policy, near)
     installs = not request.options.offline or request.network not in (None, "none", "model-only")
     user = user_variables(request.options.env_file)
@@ -112,7 +116,7 @@ def prepare_replay(request: ReplayRequest, ask: Ask | None = None) -> PreparedRu
         warnings=(
             *about_sandbox(recorded, request.options.sandbox),
             *about_limits(recorded),
-            *_about_network(recorded, spec, request),
+            *(_about_network(recorded, spec, request) if is_guarded else ()),
             *_about_sources(spec, request),
         ),
         script=request.script,
@@ -149,8 +153,14 @@ def about_limits(recorded: RecordedRun, typed: Iterable[str] = ()) -> tuple[str,
     return (f"This machine has not made this recording, whose limits were lowered to the defaults: {', '.join(told)}.",)
 
 
+def _isolates_nothing(sandbox: str | None) -> bool:
+    """sandbox: as it was typed."""
+    row = BACKENDS.get(sandbox or "")
+    return bool(row and not row.isolates)
+
+
 def _offline_policy(spec: RunSpec, near: Iterable[Path]) -> Policy:
-    """The policy for a run that reaches nothing but the recording."""
+    """The policy for a run that reaches nothing but the recording, such as one that this machine has not made."""
     bounds = within_bounds(spec.network, near).policy
     if bounds in ("none", "model-only"):
         return bounds
@@ -159,9 +169,10 @@ def _offline_policy(spec: RunSpec, near: Iterable[Path]) -> Policy:
 
 def _about_network(recorded: RecordedRun, spec: RunSpec, request: ReplayRequest) -> tuple[str, ...]:
     then, now = recorded.spec.network.policy, spec.network.policy
-    if not request.options.offline or request.network or then == now:
+    if request.network or then == now:
         return ()
-    return (f"A bundle is replayed with the network {now}; the run had {then}, which --network {then} gives it.",)
+    what = "A bundle" if request.options.offline else "A run that this machine has not made"
+    return (f"{what} is replayed with the network {now}; the run had {then}, which --network {then} gives it.",)
 
 
 def _about_sources(spec: RunSpec, request: ReplayRequest) -> tuple[str, ...]:

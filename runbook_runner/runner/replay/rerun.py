@@ -72,6 +72,9 @@ def prepare_rerun(request: RunRequest, ask: Ask | None = None) -> Rerun:
         named = spec.judge.model
         warnings.append(f"It was judged by {named}, which is asked only when you name it: --judge-model {named}.")
     spec = spec.model_copy(update={"judge": judge})
+    if not recorded.is_made_here:
+        network = spec.network.policy
+        warnings.append(f"This machine has not made this run: it gets the network {network}; --network sets another.")
     spec, granted = grant_recorded(spec, request.secrets, user)
     spec = _with_what_it_needs(spec, recorded, near, granted)
     options = replace(request.options, sandbox=request.options.sandbox or recorded.sandbox)

@@ -115,6 +115,17 @@ def test_another_machine_replays_compares_and_imports_it(runbook: Any, elsewhere
     assert [(run["status"], run["total_tokens"]) for run in json.loads(listed.out)["runs"]] == [("archived", 0)]
     once_more = elsewhere("replay", taken.json["trajectory_id"])
     assert once_more.code == 0, once_more.err
+    assert "! A run that this machine has not made is replayed with the network none; the run had full" in once_more.out
+    typed = elsewhere("replay", taken.json["trajectory_id"], "--network", "full")
+    assert (typed.code, "is replayed with the network" in typed.out) == (0, False)
+    live = elsewhere("rerun", taken.json["trajectory_id"], "--dry-run")
+    assert (
+        "This machine has not made this run: it gets the network full; --network sets another." in live.out + live.err
+    )
+    own = runbook("replay", "@last")
+    assert (own.code, "is replayed with the network" in own.out) == (0, False), (
+        "one of this machine has the network that it had"
+    )
 
 
 ASKING = """\
