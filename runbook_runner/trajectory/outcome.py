@@ -3,6 +3,7 @@
 Without pydantic, which is slow. `status` and `verdict` are the contract's: how the run itself went, and what the
 evaluation has found."""
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 UNKNOWN: Final = "unknown"
@@ -18,7 +19,8 @@ ABOUT: Final = """\
 PASS: the agent ended well and the verdict is pass. FAIL: it ended well and the verdict is fail. ERROR: the agent
 failed, was ended at a limit, or something of this machine did. CANCELLED: it was interrupted. UNKNOWN: there is no
 verdict, as of an import that does not say how its run ended. RUNNING: it goes on; DEAD: no process of yours runs it.
-ARCHIVED: put aside with `runbook runs label`.
+ARCHIVED: put aside with `runbook runs label`. (provisional): some answers of the model are from before an edit of the
+runbook.
 """
 
 
@@ -27,6 +29,15 @@ def outcome_of(status: str | None, verdict: str | None) -> str:
     if status == "completed":
         return verdict if verdict in ("pass", "fail") else UNKNOWN
     return {"failed": "error", None: DAMAGED}.get(status) or str(status)
+
+
+def is_provisional(params: Mapping[str, Any]) -> bool:
+    """Whether the agent got answers of the model that were recorded before its runbook was edited. params: of the
+    attributes of a trajectory.json."""
+    replay, sources = params.get("replay"), params.get("model_calls")
+    if not isinstance(replay, dict) or not isinstance(sources, dict):
+        return False
+    return bool(replay.get("provisional") and sources.get("replay"))
 
 
 def status_of(body: dict[str, Any]) -> Any:

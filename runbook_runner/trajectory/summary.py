@@ -4,7 +4,7 @@ from itertools import islice
 from typing import Any, Final
 
 from runbook_runner.core.events import AGENT_FAILED, Usage
-from runbook_runner.trajectory.outcome import outcome_of
+from runbook_runner.trajectory.outcome import is_provisional, outcome_of
 from runbook_runner.trajectory.overlay import Overlay
 from runbook_runner.trajectory.tree import Tree
 
@@ -21,6 +21,12 @@ def tree_status(tree: Tree, overlay: Overlay | None = None) -> str:
 def tree_outcome(tree: Tree, overlay: Overlay | None = None) -> str:
     """One of OUTCOMES."""
     return outcome_of(tree_status(tree, overlay), tree.evaluated.verdict if tree.evaluated else None)
+
+
+def tree_is_provisional(tree: Tree) -> bool:
+    """See `outcome.is_provisional`."""
+    replay = tree.started.replay if tree.started else None
+    return is_provisional({"replay": replay and replay.model_dump(), "model_calls": dict(tree.sources)})
 
 
 def reasons_of(tree: Tree) -> list[str]:

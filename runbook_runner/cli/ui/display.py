@@ -37,6 +37,7 @@ from runbook_runner.core.text import counted, printable_name, printable_output
 from runbook_runner.evaluation.gates import Reached
 from runbook_runner.runner.cancellation import Cancellation
 from runbook_runner.trajectory.models import RunbookOutputs, Trajectory
+from runbook_runner.trajectory.outcome import is_provisional
 from runbook_runner.trajectory.tree import said_of
 
 _OUTPUT_LINES = 6
@@ -269,11 +270,6 @@ def not_shown(left_out: Sequence[str]) -> str:
     return f"it was not shown all of {names}{more}"
 
 
-def _is_provisional(params: Mapping[str, Any]) -> bool:
-    """Whether answers of the model were taken in spite of an edit of the runbook."""
-    return bool(params.get("replay", {}).get("provisional") and params.get("model_calls", {}).get("replay"))
-
-
 def print_gates(console: Console, gates: Iterable[Reached]) -> None:
     for gate, holds, why in gates:
         mark, style = ("✓", "green") if holds else ("✗", "red")
@@ -284,15 +280,15 @@ def print_gates(console: Console, gates: Iterable[Reached]) -> None:
 
 def headline(trajectory: Trajectory, outputs: RunbookOutputs) -> str:
     """How it ended, how long it took, and what it cost."""
-    word = "PASS" if outputs.verdict == "pass" else "FAIL"
+    word, params = "PASS" if outputs.verdict == "pass" else "FAIL", trajectory.attributes.params
     if trajectory.status != "completed":
         word = _NO_VERDICT[trajectory.status]
-    elif _is_provisional(trajectory.attributes.params):
+    elif is_provisional(params):
         word = f"{word} (provisional)"
     parts = [word, f"{trajectory.steps['run'].duration_seconds or 0:.1f} s"]
     if outputs.usage.api_calls:
         parts.append(f"{counted(outputs.usage.total_tokens, 'token')} in {counted(outputs.usage.api_calls, 'call')}")
-    if (answered_by := trajectory.attributes.params.get("model_calls")) and "provider" not in answered_by:
+    if (answered_by := params.get("model_calls")) and "provider" not in answered_by:
         parts.append(f"answered by the {' and the '.join(answered_by)}")
     elif outputs.usage.cost_usd is not None and (outputs.usage.api_calls or outputs.usage.cost_usd):
         parts.append(f"${outputs.usage.cost_usd:.4f}")

@@ -9,7 +9,15 @@ from rich.text import Text
 from runbook_runner.core.events import Usage
 from runbook_runner.core.text import counted, printable_name, printable_output
 from runbook_runner.trajectory.overlay import Overlay
-from runbook_runner.trajectory.summary import given_of, origin_of, reasons_of, tree_outcome, tree_status, usage_of
+from runbook_runner.trajectory.summary import (
+    given_of,
+    origin_of,
+    reasons_of,
+    tree_is_provisional,
+    tree_outcome,
+    tree_status,
+    usage_of,
+)
 from runbook_runner.trajectory.tree import Node, Tree
 
 _OUTPUT_LINES: Final = 4
@@ -64,6 +72,7 @@ def ending(tree: Tree, overlay: Overlay | None = None) -> Text:
     word = tree_outcome(tree, overlay).upper()
     style = {"PASS": "bold green", "FAIL": "bold red", "ERROR": "bold red"}.get(word, "bold yellow")
     word = "RUNNING, or its process is dead" if word == "RUNNING" else word
+    word += " (provisional)" if word in ("PASS", "FAIL") and tree_is_provisional(tree) else ""
     parts = [word] + ([f"{tree.finished.seconds:.1f} s"] if tree.finished else [])
     return Text(" · ".join([*parts, *_used(tree)]), style=style)
 
@@ -220,6 +229,7 @@ def tree_json(tree: Tree, overlay: Overlay) -> dict[str, Any]:
         "seconds": end.seconds if end else None,
         "sandbox": tree.sandbox.model_dump(exclude={"type"}) if tree.sandbox else None,
         "verdict": found.verdict if found else None,
+        "provisional": tree_is_provisional(tree),
         "reasons": list(found.reasons) if found else [],
         "required_outputs": [one.model_dump() for one in found.outputs] if found else [],
         "judge": found.judge if found else None,

@@ -158,7 +158,7 @@ def stats(index: Index, where: str, values: Sequence[Any]) -> list[dict[str, Any
     passed, failed or ended with an error. Prices that are not known are in no sum, and counted; the sum of none is
     `None`."""
     groups: dict[tuple[str, str], list[tuple[Any, ...]]] = {}
-    names = "collection, task, status, outcome, seconds, tokens, cost_usd, created"
+    names = "collection, task, status, outcome, seconds, tokens, cost_usd, created, is_provisional"
     for collection, task, *rest in index.columns(names, where, values):
         groups.setdefault((collection, task), []).append(tuple(rest))
     return [_stats(*name, rows) for name, rows in sorted(groups.items())]
@@ -181,6 +181,7 @@ def _stats(collection: str, task: str, rows: list[tuple[Any, ...]]) -> dict[str,
         "total": len(rows),
         "by_status": by_status,
         "by_outcome": by_outcome,
+        "provisional": sum(row[6] for row in rows),
         "success_rate": round(by_outcome["pass"] / over, 3) if over else None,
         "avg_duration_seconds": round(sum(seconds) / len(seconds), 3) if seconds else None,
         "p50_duration_seconds": _percentile(seconds, 0.5),

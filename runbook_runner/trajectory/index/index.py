@@ -26,7 +26,7 @@ from runbook_runner.trajectory.index.rows import Read, Row, is_fresh, read_row, 
 
 FOLDER: Final = "index"
 NEWEST: Final = 1000
-_VERSION = 7
+_VERSION = 8
 _PATIENCE_S = 5.0
 _BATCH = 2000
 _TIMES = 5  # that rows which change while they are read are read again

@@ -14,7 +14,7 @@ from runbook_runner.core.disk.links import open_regular
 from runbook_runner.core.text import encodable
 from runbook_runner.trajectory.cost import paid
 from runbook_runner.trajectory.folders import EVENTS_FILE, TRAJECTORY_FILE
-from runbook_runner.trajectory.outcome import STATUSES, UNKNOWN, outcome_of, status_of
+from runbook_runner.trajectory.outcome import STATUSES, UNKNOWN, is_provisional, outcome_of, status_of
 from runbook_runner.trajectory.overlay import LABELS_FILE, TooLargeError, overlay_as_far_as_known, read_summary
 
 RACY_NS: Final = 2_000_000_000
@@ -69,6 +69,8 @@ class Row(NamedTuple):
     """1: it is to be looked at again: it was not over, or had just been changed."""
     is_own: int = 0
     """1: this user's machine has made it, or brought it here. Only the index knows."""
+    is_provisional: int = 0
+    """1: see `outcome.is_provisional`."""
 
 
 class Read(NamedTuple):
@@ -219,6 +221,7 @@ def _read(
         stamp=stamp,
         times=times,
         inode=str(seen.st_ino),
+        is_provisional=int(status == "completed" and is_provisional(attributes)),
         unsettled=int(is_fresh(times, now_ns) or status in ("pending", "running")),
     )
     labels = [label for label in body.get("labels") or () if isinstance(label, dict)][:_MOST_LABELS]

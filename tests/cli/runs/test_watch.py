@@ -263,7 +263,7 @@ MODEL = ("--sandbox", "bubblewrap", "--model-script", "model.yaml")
     ("host", "--trust"),
 ], ids=lambda sandbox: sandbox[0])  # fmt: skip
 def test_after_an_edit_of_step_3_the_answers_of_steps_1_and_2_come_from_the_recording(
-    watch: Watch, scripted: Path, sandbox: tuple[str, ...]
+    watch: Watch, runbook: Any, scripted: Path, sandbox: tuple[str, ...]
 ) -> None:
     edit(scripted, "Append `two`.", "Append `two` to /app/results/out.txt.")
     session = watch(".", "--model-script", "model.yaml", "--sandbox", *sandbox)
@@ -298,6 +298,19 @@ def test_after_an_edit_of_step_3_the_answers_of_steps_1_and_2_come_from_the_reco
     assert began["replay"]["mode"] == "incremental"
     assert began["replay"]["parent_trajectory_id"] == first["folder"].name
     assert began["replay"]["until"] == 2
+    mine, ids = third["folder"].name, [run["folder"].name for run in (second, third)]
+    listed = runbook("runs", "list")
+    assert listed.out.count("PASS (provisional)") == 2
+    rows = runbook("runs", "list", "--json").json["runs"]
+    assert sorted(row["trajectory_id"] for row in rows if row["provisional"]) == sorted(ids)
+    counted = runbook("runs", "stats")
+    assert "hint: 2 provisional verdicts counted like the others" in counted.err
+    assert runbook("runs", "stats", "--json").json["tasks"][0]["provisional"] == 2
+    assert "PASS (provisional) ·" in runbook("runs", "show", mine).out
+    whole = [runbook("runs", "show", run["folder"].name, "--json").json["provisional"] for run in (third, fourth)]
+    assert whole == [True, False]
+    replayed = runbook("replay", mine, "--sandbox", *sandbox)
+    assert f"! The verdict of {mine} is provisional, and so is this one" in replayed.out
     differing = [event for event in second["events"] if event["type"] == "replay.diverged"]
     assert [event["served"] for event in differing] == ["recorded", "recorded", "script"]
     assert differing[0]["differences"][0]["path"] == "mission"

@@ -88,6 +88,7 @@ def row_json(home: Path, row: Row) -> dict[str, Any]:
         "outcome": row.outcome,
         "status": row.status,
         "verdict": row.verdict,
+        "provisional": bool(row.is_provisional),
         "score": row.score,
         "kind": row.kind,
         "of": row.of,

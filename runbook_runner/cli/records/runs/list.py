@@ -168,7 +168,7 @@ def _style(row: Row) -> str | None:
 def _cells(row: Row, labels: dict[str, str]) -> list[str]:
     return [
         row.id,
-        row.outcome.upper(),
+        row.outcome.upper() + (" (provisional)" if row.is_provisional else ""),
         f"{row.collection}/{row.task}",
         told((row.created or "")[:16].replace("T", " ")),
         told(row.seconds, ".1f"),

@@ -10,6 +10,7 @@ from runbook_runner.cli.ui.columns import Column, print_columns
 from runbook_runner.cli.ui.output import put_json
 from runbook_runner.core.errors import ExitCode
 from runbook_runner.core.settings import Settings
+from runbook_runner.core.text import counted
 from runbook_runner.trajectory.index.filters import stats
 from runbook_runner.trajectory.index.index import Index, with_index
 
@@ -59,6 +60,9 @@ def execute(arguments: argparse.Namespace) -> int:
         put_json({"tasks": found})
     elif found:
         print_columns(_COLUMNS, [_cells(one) for one in found])
+        if provisional := sum(one["provisional"] for one in found):
+            told = f"{counted(provisional, 'provisional verdict')} counted like the others"
+            sys.stderr.write(f"hint: {told}; `runbook runs list` marks each.\n")
     else:
         sys.stdout.write(f"{hint or no_run(home, is_filtered=where != '1')}\n")
     return ExitCode.PASS
