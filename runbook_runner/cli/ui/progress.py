@@ -1,4 +1,4 @@
-"""Command line: shows where long work is, outside of a run: an image that is built."""
+"""Command line: shows where long work is, outside of a run: an image that is built, a bundle that is made."""
 
 from rich.console import Console
 from rich.text import Text

@@ -13,6 +13,7 @@ from typing import Final
 
 from runbook_runner.core.disk.links import open_regular
 from runbook_runner.core.errors import InputError, NotReadyError
+from runbook_runner.core.events import Report
 from runbook_runner.core.redaction import PATTERNS, Redactor
 from runbook_runner.core.spec import RunSpec
 from runbook_runner.gateway.cassette.blobs import BlobFolder
@@ -45,11 +46,12 @@ class Found:
     """Not searched, and why: a check source or a zip among the inputs that can't be opened here."""
 
 
-def search(folder: Path, paths: Iterable[str], spec: RunSpec | None, redactor: Redactor) -> Found:
-    """paths: below the run's folder. spec: the run's; `None` when it has none. Raises InputError for a file that can't
-    be read."""
+def search(folder: Path, paths: Iterable[str], spec: RunSpec | None, redactor: Redactor, report: Report) -> Found:
+    """paths: below the run's folder. spec: the run's; `None` when it has none. report: gets each file, as a detail.
+    Raises InputError for a file that can't be read."""
     found = _Search(folder, spec, redactor)
     for path in paths:
+        report(f"searching {path}", detail=True)
         found.look_into(path)
     return found.told()
 

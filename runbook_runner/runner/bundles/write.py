@@ -19,7 +19,7 @@ from runbook_runner.core.disk.links import open_regular
 from runbook_runner.core.disk.repository_files import repository_in
 from runbook_runner.core.disk.walk import MOST_RECORDED, walk
 from runbook_runner.core.errors import InputError, RunbookError
-from runbook_runner.core.events import AgentStarted, Evaluated, Event, RunFinished, RunStarted, SandboxStarted
+from runbook_runner.core.events import AgentStarted, Evaluated, Event, Report, RunFinished, RunStarted, SandboxStarted
 from runbook_runner.core.files import is_file
 from runbook_runner.core.redaction import Redactor
 from runbook_runner.core.spec import RunSpec
@@ -57,10 +57,13 @@ class Written:
     found: Found
 
 
-def write_bundle(folder: Path, out: IO[bytes], user: UserVariables, without: Collection[str] = frozenset()) -> Written:
+def write_bundle(
+    folder: Path, out: IO[bytes], user: UserVariables, without: Collection[str], report: Report
+) -> Written:
     """folder: of a run that no process runs any more. out: an empty file. user: whose secrets are searched for.
-    without: which of `WITHOUT` are left out. Raises InputError for a run that can't be read, that has a link in it, is
-    larger than any bundle may be, or holds such a secret."""
+    without: which of `WITHOUT` are left out. report: gets the file that is searched or packed, as a detail. Raises
+    InputError for a run that can't be read, that has a link in it, is larger than any bundle may be, or holds such a
+    secret."""
     require_no_links(folder)
     spec, obstacle = _read(folder)
     all_paths = sorted(_paths(folder))
@@ -68,7 +71,7 @@ def write_bundle(folder: Path, out: IO[bytes], user: UserVariables, without: Col
     if len(paths) >= BOUNDS.files:
         raise InputError(f"This run has {counted(len(paths), 'file')}; a bundle can hold {BOUNDS.files - 1:,}.")
     require_entries(paths, str(folder))
-    found = search(folder, paths, spec, redactor_for_user(spec, user))
+    found = search(folder, paths, spec, redactor_for_user(spec, user), report)
     if found.known:
         raise _refused(folder, found.known, user)
     manifest = _about(folder).model_copy(
@@ -79,15 +82,15 @@ def write_bundle(folder: Path, out: IO[bytes], user: UserVariables, without: Col
         }
     )
     kept = {INPUTS: _inputs_in(all_paths, spec), CHECKS: _sources_in(all_paths)}
-    return Written(_written(folder, manifest, paths, out), Counter(map(_top, paths)), kept, found)
+    return Written(_written(folder, manifest, paths, out, report), Counter(map(_top, paths)), kept, found)
 
 
-def _written(folder: Path, manifest: Manifest, paths: list[str], out: IO[bytes]) -> Manifest:
-    whole = _write(folder, manifest, paths, out, zipfile.ZIP_DEFLATED)
+def _written(folder: Path, manifest: Manifest, paths: list[str], out: IO[bytes], report: Report) -> Manifest:
+    whole = _write(folder, manifest, paths, out, zipfile.ZIP_DEFLATED, report)
     if is_suspicious(sum(file.size for file in whole.files), out.tell()):  # whoever gets it would take it for a bomb
         out.seek(0)
         out.truncate()
-        whole = _write(folder, manifest, paths, out, zipfile.ZIP_STORED)
+        whole = _write(folder, manifest, paths, out, zipfile.ZIP_STORED, report)
     return whole
 
 
@@ -189,12 +192,13 @@ def _read(folder: Path) -> tuple[RunSpec | None, str | None]:
 # --- the zip -------------------------------------------------------------------------------------------------------
 
 
-def _write(folder: Path, manifest: Manifest, paths: list[str], out: IO[bytes], method: int) -> Manifest:
+def _write(folder: Path, manifest: Manifest, paths: list[str], out: IO[bytes], method: int, report: Report) -> Manifest:
     files: list[BundledFile] = []
     labels = Scrubber(Redactor(), "agent")
     with zipfile.ZipFile(out, "w") as archive:
         for number, path in enumerate(paths):
             require_path(path, str(folder))
+            report(f"packing {path}", detail=True)
             member = f"run/{path}" if is_plain(path) else f"other/{number}"
             try:
                 with open_regular(folder / path) as file:

@@ -268,6 +268,14 @@ def test_on_a_terminal_text_goes_to_the_pager_and_nothing_is_executed(runbook: A
     assert runbook("runs", "open", ran, "out.txt").code == 2
 
 
+def test_a_terminal_shows_which_file_of_a_bundle_is_searched_and_packed(runbook: Any, ran: Path) -> None:
+    (ran / "results" / "zz.bin").write_bytes(bytes(60 << 20))
+    shown = on_terminal(runbook, "runs", "bundle", ran, "-o", "x.zip")
+    assert "searching results/zz.bin" in shown
+    assert "packing results/zz.bin" in shown
+    assert runbook("runs", "bundle", ran, "-o", "y.zip").err == ""
+
+
 def test_a_run_is_found_by_a_file_in_its_folder(runbook: Any, ran: Path) -> None:
     for name in ("trajectory.json", "events.jsonl", "spec.json"):
         assert runbook("runs", "path", ran / name).out == f"{ran}\n"

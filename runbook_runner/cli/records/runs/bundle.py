@@ -10,7 +10,9 @@ from typing import Final
 from runbook_runner.agents.registry import find_agent
 from runbook_runner.cli.options import add_env_file, add_force, add_json
 from runbook_runner.cli.records.runs.common import add_run, folder_of
+from runbook_runner.cli.ui.console import make_console
 from runbook_runner.cli.ui.output import put_json, require_place, tell_written, warn
+from runbook_runner.cli.ui.progress import Progress
 from runbook_runner.core.errors import ExitCode, InputError
 from runbook_runner.core.files import opened_atomically
 from runbook_runner.core.settings import Settings
@@ -87,8 +89,8 @@ def execute(arguments: argparse.Namespace) -> int:
     out = arguments.out or Path(f"{folder.name}.bundle.zip")
     require_place(out, "bundle", force=arguments.force)
     try:
-        with opened_atomically(out) as file:
-            written = write_bundle(folder, file, user_variables(arguments.env_file), arguments.without)
+        with opened_atomically(out) as file, Progress(make_console(stderr=True)) as report:
+            written = write_bundle(folder, file, user_variables(arguments.env_file), arguments.without, report)
     except OSError as error:
         raise InputError(f"The bundle can't be written: {error.strerror}.", where=str(out)) from error
     for warning in _warnings(written):
