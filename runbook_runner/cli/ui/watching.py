@@ -31,10 +31,7 @@ if TYPE_CHECKING:
 _MOST_CHANGES: Final = 5
 _MOST_LINES: Final = 12
 _MOST_FINDINGS: Final = 10
-_KEYS: Final = (
-    "Keys: r run again, errors or not · f all anew · c only check, on and off · d diff with the last run · "
-    "o open the result · q quit."
-)
+_KEYS: Final = "Keys: r run · f all anew · c only check · d diff · o open · h keys · q quit."
 _NO_KEYS: Final = "There are no keys, for stdin is not a terminal; Ctrl-C ends it."
 
 
