@@ -13,20 +13,31 @@ from runbook_runner.sandbox.base import PutFile, SandboxSpec
 from runbook_runner.sandbox.docker.archive import pack
 from runbook_runner.sandbox.docker.creation import create_container
 from runbook_runner.sandbox.docker.engine import NEEDS, Engine, engine_errors
-from runbook_runner.sandbox.docker.exec_socket import require_user, user_of
+from runbook_runner.sandbox.docker.exec_socket import SYSTEM_FOLDERS, require_user, user_of
 from runbook_runner.sandbox.docker.network import ContainerSockets
 
 # The capabilities of root that apt, pip, npm and our own kill need; tests/sandbox/docker/test_docker.py proves it.
 CAPABILITIES: Final = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "SETGID", "SETUID")
 _GONE_S: Final = 10
 # $0: seconds. It is process 1, which nothing inside can end: the kernel drops signals that process 1 has no handler
-# for. It reaps orphans while it waits. When its child is ended by SIGKILL, it becomes a `sleep` itself, and
-# that is the image's: by then the agent may have put another one on PATH.
-_KEEP_ALIVE: Final = """\
+# for. It reaps orphans while it waits for its child, a program: the `sleep` that some shells have built in is no
+# process, and returns when an orphan ends. When its child is ended by SIGKILL, it becomes a `sleep` itself, and
+# that is the image's: by then the agent may have put another one on PATH. Without such a program it waits itself.
+_KEEP_ALIVE: Final = f"""\
 trap '' HUP INT TERM
-sleep=$(command -v sleep)
-"$sleep" "$0" && exit
-exec "$sleep" "$0"
+set -f
+IFS=:
+for folder in {SYSTEM_FOLDERS.replace(":", " ")} $PATH; do
+    if [ -f "$folder/sleep" ] && [ -x "$folder/sleep" ]; then
+        "$folder/sleep" "$0" && exit
+        exec "$folder/sleep" "$0"
+    fi
+done
+read -r now </proc/uptime
+until=$((${{now%%.*}} + $0))
+while read -r now </proc/uptime && [ "${{now%%.*}}" -lt "$until" ]; do
+    sleep $((until - ${{now%%.*}})) || exit
+done
 """
 
 

@@ -27,7 +27,7 @@ from runbook_runner.sandbox.docker.scripts import settled
 
 STREAMS: Final[Mapping[int, Stream]] = {1: "stdout", 2: "stderr"}
 """By their number in a frame."""
-_SYSTEM: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+SYSTEM_FOLDERS: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _HEAD_LIMIT: Final = 1 << 16
 _BLOCK: Final = 1 << 16
 _WAIT_MS: Final = 1000
@@ -184,7 +184,7 @@ def exec_as_root(engine: Engine, container: str, command: list[str], *, stdin: b
     about, environment = engine.api.inspect_container(container), {}
     if _user_of_image(engine, about):
         paths = [line for line in about["Config"]["Env"] or () if line.startswith("PATH=")]
-        environment["PATH"] = ":".join([_SYSTEM, *(line.partition("=")[2] for line in paths)])
+        environment["PATH"] = ":".join([SYSTEM_FOLDERS, *(line.partition("=")[2] for line in paths)])
     made = engine.api.exec_create(container, command, user="0", stdin=stdin, environment=environment)
     return str(made["Id"])
 

@@ -33,18 +33,31 @@ command -v timeout >/dev/null 2>&1 && exec timeout -k "$grace" "$deadline" "$@"
 exec "$@"
 """
 
-# PID 1 is a shell (see container.py) and the lowest other one its `sleep`, older than anything and never reused,
-# because ids wrap to 300. Once that was killed, PID 1 is a `sleep` itself.
+# PID 1 is a shell (see container.py) and its `sleep` a child of it: root's, and the oldest such, whose id is the
+# lowest, because ids wrap to 300 and it is never reused. Once that was killed, PID 1 is a `sleep` itself. No other
+# process is spared: an agent that is not root can have none like that, of a root agent an orphan may look like it.
 # A process whose first thread has ended looks like a zombie, but its other threads run on. Its name, in parentheses in
 # /proc/PID/stat (proc(5)), may hold anything, ends of lines too. One that starts its successor and ends at once may be
 # missed, but for the last id that was given (proc_loadavg(5)).
 SCAN: Final = r"""
-keep=0
+kept() {
+    while read -r key value others; do
+        case "$key $value" in
+            "Name: sleep" | "PPid: 1") ;;
+            Name:* | PPid:*) return 1 ;;
+            Uid:*) set -- $value $others; [ "$*" = "0 0 0 0" ]; return ;;
+        esac
+    done <"$1/status"
+    return 1
+}
+keep=
 read -r line </proc/1/stat
 case $line in "1 (sleep)"*) keep=1 ;; esac
 for entry in /proc/[0-9]*; do
     id=${entry#/proc/}
-    if [ "$id" -gt 1 ] && { [ "$keep" = 0 ] || [ "$id" -lt "$keep" ]; }; then keep=$id; fi
+    if [ -z "$keep" ] || [ "$id" -lt "$keep" ]; then
+        if kept "$entry" 2>/dev/null; then keep=$id; fi
+    fi
 done
 runs() {
     set -- "$1" "$1"/task/*

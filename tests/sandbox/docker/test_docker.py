@@ -213,6 +213,19 @@ def test_agent_that_is_not_root_reaches_no_process_that_outlives_the_end_of_all(
     sandbox.stop()
 
 
+@pytest.mark.parametrize("more", ["", "RUN rm $(which sleep)"], ids=["", "only that one"])
+def test_shell_that_has_sleep_built_in_keeps_no_process_of_the_agent(on_top, make_docker, shell, more):
+    built_in = 'ENV BASH_FUNC_sleep%%="() { read -r -t $1 <>/never; true; }"'.replace("$", "\\$")
+    lines = f"RUN useradd worker && mkfifo -m 666 /never && ln -sf bash /bin/sh\n{more}\n{built_in}\nUSER worker"
+    sandbox = make_docker(image=on_top(lines))
+    sandbox.start()
+    left = "(setsid bash -c 'trap \"\" TERM; exec tail -f /dev/null' >/dev/null 2>&1 &)"
+    assert shell(sandbox, f"type sleep; {left}").stdout.startswith(b"sleep is a function")
+    sandbox.end_processes()
+    assert b"tail -f" not in shell(sandbox, "ps -e -o args=").stdout
+    sandbox.stop()
+
+
 def test_program_that_an_agent_puts_on_path_runs_as_no_other_user(engine, on_top, make_docker, shell):
     image = on_top("RUN useradd --create-home worker\nENV PATH=/home/worker:$PATH\nUSER worker")
     sandbox = make_docker(image=image, network=Network(policy="model-only"))
