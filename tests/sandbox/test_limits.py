@@ -3,6 +3,7 @@
 import io
 import tracemalloc
 from contextlib import contextmanager
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -12,6 +13,7 @@ from runbook_runner.runner.environment.backends import shortcomings
 from runbook_runner.sandbox import disk_use
 from runbook_runner.sandbox.base import PutFile
 from runbook_runner.sandbox.docker.limits import container_disk
+from runbook_runner.sandbox.docker.process import freeze
 from runbook_runner.sandbox.images import inventory
 from runbook_runner.sandbox.local import cgroup
 
@@ -306,6 +308,55 @@ def test_little_on_disk_hits_nothing_and_what_stood_still_goes_on(make, shell):
 
 
 @pytest.mark.needs("docker")
+def test_a_command_that_is_being_started_is_not_frozen(make_docker, shell):
+    sandbox = make_docker()
+    sandbox.start()
+    for _ in range(5):
+        process = shell.start(sandbox, "echo x")
+        with sandbox._disk._still():
+            pass
+        assert b"".join(chunk.data for chunk in process) == b"x\n"
+
+
+@pytest.mark.needs("docker")
+def test_what_was_frozen_for_good_does_not_go_on_after_it_was_measured(make_docker, engine):
+    sandbox = make_docker()
+    sandbox.start()
+    freeze(engine, sandbox.sandbox_id)
+    assert measured(sandbox) >= 0
+    assert engine.api.inspect_container(sandbox.sandbox_id)["State"]["Paused"]
+
+
+@pytest.mark.needs("root", "bubblewrap")
+def test_nothing_wakes_a_sandbox_that_stands_still_and_nobody_is_told(make_bubblewrap):
+    sandbox = make_bubblewrap()
+    sandbox.start()
+    ticking = """set -m; python3 -c '
+import ctypes, os, signal, time
+libc = ctypes.CDLL(None, use_errno=True)
+event = (ctypes.c_int * 16)(0, 0, signal.SIGCONT, 0)  # struct sigevent: SIGEV_SIGNAL
+timer = ctypes.c_void_p()
+assert libc.timer_create(1, event, ctypes.byref(timer)) == 0
+spec = (ctypes.c_long * 4)(0, 1_000_000, 0, 1_000_000)
+assert libc.timer_settime(timer, 0, spec, None) == 0
+while not os.path.exists("seen"):
+    with open("ticks", "a") as file:
+        file.write(".")
+    time.sleep(0.001)
+'; echo $?"""
+    process = sandbox.exec(["bash", "-c", ticking], deadline_s=60)
+    ticks = Path(sandbox.sandbox_id, "app/work/ticks")
+    for _ in range(20):
+        with sandbox._disk._still():
+            before = ticks.stat().st_size if ticks.exists() else 0
+            assert sandbox._disk._measure() > 0
+            assert (ticks.stat().st_size if ticks.exists() else 0) == before
+    sandbox.put([PutFile("/app/work/seen", b"")])
+    assert b"".join(chunk.data for chunk in process if chunk.stream == "stdout") == b"0\n"
+    assert ticks.stat().st_size > 0
+
+
+@pytest.mark.needs("docker")
 def test_what_a_container_has_of_its_own_counts_as_it_is_on_disk(make_docker, shell):
     sandbox = make_docker()
     sandbox.start()
@@ -457,15 +508,23 @@ def built(engine, dockerfile):
         engine.api.remove_image(tag, force=True)
 
 
+@pytest.mark.parametrize(
+    "fills",
+    [
+        "head -c 100000000 /dev/zero >/data/big; sleep 100",
+        "mkdir /data/d; cd /data/d; seq 20000 | xargs touch; sleep 100",
+    ],
+    ids=["bytes", "entries"],
+)
 @pytest.mark.usefixtures("often")
 @pytest.mark.needs("docker")
-def test_volumes_of_an_image_count_as_disk_and_none_is_left(make_docker, shell, engine, image):
+def test_volumes_of_an_image_count_as_disk_and_none_is_left(make_docker, shell, engine, image, fills):
     made = f"FROM {image}\nRUN mkdir /data && echo kept >/data/mine\nVOLUME /data /other\n"
     with built(engine, made) as tag:
         sandbox = make_docker(image=tag, disk_bytes=50 << 20)
         sandbox.start()
         assert shell(sandbox, "cat /data/mine").stdout == b"kept\n"
-        ran = shell(sandbox, "head -c 100000000 /dev/zero >/data/big; sleep 100", deadline_s=120)
+        ran = shell(sandbox, fills, deadline_s=120)
         assert ran.exit.ended_by == "killed"
         assert limits(sandbox) == ["disk"]
         mine = {mount["Name"] for mount in engine.api.inspect_container(sandbox.sandbox_id)["Mounts"]}

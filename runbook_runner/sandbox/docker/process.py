@@ -151,7 +151,8 @@ class DockerProcess:
                 with self._awake:
                     end_everything(self._engine, self._container)
                 if not self._linger():  # the command still has its output
-                    freeze(self._engine, self._container)
+                    with self._awake:
+                        freeze(self._engine, self._container)
                 return Exit(None, self._ending)
             if code := self._code():
                 self._linger()

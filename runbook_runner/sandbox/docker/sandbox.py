@@ -3,6 +3,7 @@
 import posixpath
 import secrets
 import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from functools import cached_property
@@ -45,6 +46,7 @@ NAME = r"runbook-(.+)-[0-9a-f]{6}"
 _WITH_COMMAND = 1 << 20
 """Fewer bytes than this go with the command that needs them: an archive of their own costs the engine 50 ms."""
 
+_STARTS_S = 10.0
 _LINK = 1 << 27  # os.ModeSymlink of Go, as the engine describes a path
 
 
@@ -272,15 +274,36 @@ class DockerSandbox:
 
     @contextmanager
     def _paused(self) -> Iterator[None]:
-        """Nothing in the container runs, where the engine can do that: a rootless one may have no control groups."""
+        """Nothing in the container runs, where the engine can do that: a rootless one may have no control groups. One
+        that was frozen for good stays so. Raises SandboxError."""
         with self._awake:
-            with suppress(APIError):
+            self._await_starts()
+            try:
                 self._api.pause(self._container)
+                is_mine = True
+            except APIError:
+                is_mine = False
             try:
                 yield
             finally:
-                with suppress(APIError):
-                    self._api.unpause(self._container)
+                if is_mine:
+                    with engine_errors("go on with the container"):
+                        self._api.unpause(self._container)
+
+    def _await_starts(self) -> None:
+        """An engine that pauses a container while it starts a command there waits for ever, and so does who asks it to
+        remove that container. Raises SandboxError."""
+        until = time.monotonic() + _STARTS_S
+        while any(map(self._is_starting, self._api.inspect_container(self._container)["ExecIDs"] or ())):
+            if time.monotonic() > until:
+                raise SandboxError("The container can't be paused: a command is being started in it.")
+            time.sleep(0.02)
+
+    def _is_starting(self, command: str) -> bool:
+        with suppress(NotFound):
+            about = self._api.exec_inspect(command)
+            return bool(about["Running"] and not about["Pid"])
+        return False
 
     def __enter__(self) -> Self:
         try:

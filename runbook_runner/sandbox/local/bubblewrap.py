@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import cache
 from pathlib import Path
 
@@ -211,6 +212,9 @@ class BubblewrapSandbox(FolderSandbox):
         trusted = dict.fromkeys(settings.CA_VARIABLES, bundle) if bundle else {}
         fixed = {"PATH": _PATH, "TERM": "dumb", "HOME": HOME, "TMPDIR": "/tmp"}  # noqa: S108 - the sandbox's own
         return {**language_variables(), **trusted, **self._sockets.environment, **fixed}
+
+    def _still(self) -> AbstractContextManager[None]:
+        return self._group.frozen() if self._group else super()._still()
 
     def _running(self) -> Iterator[int]:
         return self._group.processes() if self._group else super()._running()

@@ -8,11 +8,13 @@ import os
 import signal
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from runbook_runner.sandbox.base import LimitHit, SandboxSpec
+from runbook_runner.sandbox.disk_use import RestlessError
 from runbook_runner.sandbox.limit_hits import counted_hits
 
 MOUNT = Path("/sys/fs/cgroup")
@@ -24,6 +26,23 @@ _SOCKETS = "memory.kmem.tcp.limit_in_bytes"
 _OPTIONAL = ("memory.swap.max", "memory.memsw.limit_in_bytes", _SOCKETS)
 """A kernel may not count these."""
 _REMOVE_S = 20.0
+
+_FREEZE_S = 5.0
+
+
+class _Orders(NamedTuple):
+    freeze: str
+    thaw: str
+    told: str
+    """The file that says whether it is frozen."""
+    frozen: str
+
+
+_FREEZERS = {
+    "cgroup.freeze": _Orders("1", "0", "cgroup.events", "frozen 1"),
+    "freezer.state": _Orders("FROZEN", "THAWED", "freezer.state", "FROZEN"),
+}
+"""Of version 2 and of version 1, by the file that takes the order."""
 
 Values = Mapping[str, Mapping[str, object]]
 """Controller → file → what is written into it."""
@@ -52,8 +71,36 @@ class Cgroup:
         with suppress(OSError):
             yield from map(int, (self.folders[0] / "cgroup.procs").read_text("utf-8").split())
 
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Nothing in it runs meanwhile, where the kernel can do that. Raises RestlessError when that takes too long."""
+        try:
+            self._freeze()
+            yield
+        finally:
+            self._thaw()
+
+    def _freeze(self) -> None:
+        until = time.monotonic() + _FREEZE_S
+        for folder in self.folders:
+            for file, orders in _FREEZERS.items():
+                if (folder / file).exists():
+                    (folder / file).write_text(orders.freeze, "utf-8")
+                    while orders.frozen not in (folder / orders.told).read_text("utf-8"):
+                        if time.monotonic() > until:
+                            raise RestlessError("The processes of the sandbox don't stand still.")
+                        time.sleep(0.002)
+
+    def _thaw(self) -> None:
+        for folder in self.folders:
+            for file, orders in _FREEZERS.items():
+                with suppress(OSError):
+                    if (folder / file).exists():
+                        (folder / file).write_text(orders.thaw, "utf-8")
+
     def remove(self) -> None:
-        """Kills what is still in it and waits for that."""
+        """Kills what is still in it, frozen or not, and waits for that."""
+        self._thaw()
         until = time.monotonic() + _REMOVE_S
         for folder in self.folders:
             while folder.is_dir() and not _removed(folder) and time.monotonic() < until:
@@ -112,6 +159,7 @@ def _values(memory_bytes: int, pids: int, quota_us: int) -> Values:
             _SOCKETS: memory_bytes,
         },
         "pids": {"pids.max": pids},
+        "freezer": {},
         "cpu": {"cpu.cfs_period_us": _PERIOD_US, "cpu.cfs_quota_us": quota_us},
     }
 

@@ -25,6 +25,7 @@ _PATIENCE: Final = 3
 """How often what runs in the container may keep the second one, or the engine, from measuring."""
 _LOOK_S = 60
 _HELD_S: Final = 90
+_LISTS_BYTES: Final = 256 << 20
 _MOST: Final = 16 << 20  # bytes of output
 _SAME_INODES: Final = ("overlay", "btrfs", "zfs")
 """Storage drivers with which a file of the image has the same inode in all its containers."""
@@ -35,18 +36,19 @@ _LOOK: Final = r"""
 for tool in stat grep sort xargs du; do command -v $tool >/dev/null || { echo done; exit; }; done
 stat -c 'device %d' /proc/1/root/ /measured/* 2>/dev/null
 for volume in /measured/*; do [ -d "$volume" ] && du -sk "$volume"; done 2>/dev/null | while read -r kilobytes _; do
-    echo "volume $kilobytes"
+    echo "du $kilobytes"
 done
 printf '%s\n' /proc/[0-9]*/task/[0-9]*/fd/[0-9]* /proc/[0-9]*/task/[0-9]*/exe /proc/[0-9]*/task/[0-9]*/cwd \
     /proc/[0-9]*/task/[0-9]*/root | xargs stat -L -c 'file %h %d %i %b' 2>/dev/null | grep '^file 0 ' | sort -u
 list() { find "$1" -xdev -print0 2>/dev/null | xargs -0 stat -c '%i %b %Z' 2>/dev/null | sort -u; }
 tally() { cut -d ' ' -f 2 | sort | uniq -c | while read -r files blocks; do echo "$1 $files $blocks"; done; }
 if command -v find comm cut uniq >/dev/null; then
-    list / >/.image
-    list /proc/1/root/ >/.container
-    tally image </.image
-    tally container </.container
-    comm -13 /.image /.container | tally changed
+    list / >/tmp/image
+    list /proc/1/root/ >/tmp/container
+    tally image </tmp/image
+    tally container </tmp/container
+    comm -13 /tmp/image /tmp/container | tally changed
+    for volume in /measured/*; do [ -d "$volume" ] && list "$volume" | tally volume; done
 fi
 for process in /proc/[0-9]*; do
     if { read -r _ <$process/maps; } 2>/dev/null; then echo $process/maps; else echo $process/task/[0-9]*/maps; fi
@@ -141,7 +143,10 @@ def _host_config(engine: Engine, container: str, volumes: list[str], options: li
         cap_add=["DAC_OVERRIDE", "SYS_PTRACE"],
         security_opt=["no-new-privileges", *options],
         binds={volume: {"bind": f"/measured/{at}", "mode": "ro"} for at, volume in enumerate(volumes)},
-        mem_limit=256 << 20,
+        # The programs are the image's, and what they write counts nowhere.
+        read_only=True,
+        tmpfs={"/tmp": f"size={_LISTS_BYTES}"},  # noqa: S108 - the container's
+        mem_limit=2 * _LISTS_BYTES,
         pids_limit=64,
         nano_cpus=10**9,
     )
@@ -165,22 +170,22 @@ def _lines(engine: Engine, container: str) -> list[bytes]:
 def _sum(lines: Iterable[bytes], *, same_inodes: bool) -> _Found:
     """Beside the layer are the volumes, and files without a name on the same devices: the memory of others is limited
     by the engine. Raises ValueError, OverflowError for lines of other programs."""
-    total, devices, held = 0, set(), {}
+    volumes, devices, held = 0, set(), {}
     maps, tallied = [], Counter[bytes]()
     for line in lines:
         match line.split():
             case [b"device", device]:
                 devices.add(_number(device))
-            case [b"volume", kilobytes]:
-                total += _number(kilobytes) << 10
+            case [b"du", kilobytes]:
+                volumes += _number(kilobytes) << 10
             case [b"file", _, device, inode, blocks]:
                 held[File(_number(device), _number(inode))] = _number(blocks) * 512
-            case [(b"image" | b"container" | b"changed") as what, files, blocks]:
+            case [(b"image" | b"container" | b"changed" | b"volume") as what, files, blocks]:
                 tallied[what] += _number(files) * max(_number(blocks) * 512, ENTRY)
             case _:
                 maps.append(line)
     held = dict(mapped(maps)) | held
-    beside = total + sum(size for file, size in held.items() if file.device in devices)
+    beside = max(volumes, tallied[b"volume"]) + sum(size for file, size in held.items() if file.device in devices)
     return _Found(beside, tallied[b"changed"] if same_inodes else tallied[b"container"] - tallied[b"image"])
 
 
