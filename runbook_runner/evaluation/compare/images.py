@@ -1,7 +1,7 @@
 """Evaluation, compare: images, by pixels as they are shown: turned as their EXIF data say, with the same colours."""
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -11,6 +11,7 @@ from PIL import ExifTags, Image, ImageChops, ImageOps
 
 from runbook_runner.core.disk.links import open_regular
 from runbook_runner.core.text import counted
+from runbook_runner.evaluation.compare.pictures import require_one_reading
 from runbook_runner.evaluation.compare.rule import Rule, UnreadableError
 
 _FORMATS: Final = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF")
@@ -19,9 +20,6 @@ _MOST_PIXELS: Final = 40_000_000
 _STRIP: Final = 1 << 20
 """Pixels that are compared at once."""
 _WITH_ALPHA: Final = ("RGBA", "LA", "PA", "RGBa", "La")
-_PNG: Final = b"\x89PNG\r\n\x1a\n"
-_COLOURS: Final = (b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"cICP", b"mDCV", b"cLLI")
-"""Chunks of a PNG file that change the colours of its pixels (https://www.w3.org/TR/png-3/, 11.3.2)."""
 _MOST_SAID: Final = 64
 """Bytes of each that count; those of a profile are compared by Pillow."""
 _AS_WITHOUT: Final = (
@@ -44,26 +42,15 @@ class Picture:
 def read(path: Path) -> Picture:
     """Each frame is decoded when it is compared."""
     Image.MAX_IMAGE_PIXELS = None  # `_decoded` bounds each frame, not only the first one
-    colours = _said_of_colours(path)
     image = Image.open(open_regular(path), formats=_FORMATS)
+    said = require_one_reading(path, image.format or "")
     _decoded(image)
-    return Picture(image, colours)
+    return Picture(image, _said_of_colours(said))
 
 
-def _said_of_colours(path: Path) -> frozenset[tuple[bytes, bytes]]:
+def _said_of_colours(found: Mapping[bytes, bytes]) -> frozenset[tuple[bytes, bytes]]:
     """Pillow does not know them all."""
-    found: dict[bytes, bytes] = {}
-    with open_regular(path) as file:
-        if file.read(len(_PNG)) != _PNG:
-            return frozenset()
-        while len(head := file.read(8)) == 8 and (kind := head[4:]) != b"IDAT":
-            end = file.tell() + int.from_bytes(head[:4], "big") + 4
-            if kind in _COLOURS:
-                if kind in found:
-                    raise UnreadableError(f"it has more than one {kind.decode()} chunk")
-                found[kind] = file.read(min(end - 4 - file.tell(), _MOST_SAID))
-            file.seek(end)
-    said = set(found.items()) - set(_AS_WITHOUT)
+    said = {(kind, data[:_MOST_SAID]) for kind, data in found.items()} - set(_AS_WITHOUT)
     return frozenset(item for item in said if item[0] != b"iCCP" and (item[0] != b"sRGB" or b"iCCP" in found))
 
 
@@ -75,6 +62,8 @@ def _decoded(image: Image.Image) -> None:
     image.load()
     if image.mode in ("I", "F"):
         raise UnreadableError("its pixels are numbers of 32 bits; it can be compared by bytes")
+    if image.mode == "P" and any(image.histogram()[len(image.getpalette() or ()) // 3 :]):
+        raise UnreadableError("it has pixels with a colour that its palette does not have")
 
 
 def compare(expected: Picture, found: Picture, rule: Rule) -> Iterator[str]:

@@ -31,8 +31,8 @@ class Rule:
     text: line by line; line ends and blanks at the ends of lines don't count. json: by values; the order of keys does
     not count, 1 and 1.0 are the same, and so are NaN and NaN; the last of two equal keys counts; `.jsonl` is a list.
     csv: by cells; the delimiter may differ, blank lines don't count. image: by pixels at 8 bits a channel, turned as
-    EXIF data say; the colour profile, gamma and the like are the same. pdf: by the text of each page. xlsx: by the
-    values of cells, sheet by sheet; of a formula, the stored result."""
+    EXIF data say; the colour profile, gamma and the like are the same, and all readers show the same picture. pdf: by
+    the text of each page. xlsx: by the values of cells, sheet by sheet; of a formula, the stored result."""
     ignore: tuple[str, ...] = ()
     """text and pdf: regular expressions of RE2; what they match within a line is left out. json: JSON pointers (RFC
     6901), `*` as a part stands for every key or index. csv and xlsx: columns by their names in the first row."""

@@ -381,7 +381,7 @@ def saved(image: Any, kind: str = "PNG", **options: Any) -> bytes:
 ])  # fmt: skip
 def test_images(compared: Compared, points: Any, rule: dict[str, Any], messages: list[str]) -> None:
     found = saved(image(*points).convert("RGBA"), "TIFF")
-    assert compared("a.png", saved(image()), found, **rule) == messages
+    assert compared("a", saved(image()), found, how="image", **rule) == messages
 
 
 @pytest.mark.needs("pillow")
@@ -414,7 +414,7 @@ def test_images_in_other_modes(compared: Compared) -> None:
         (saved(image()), saved(Image.new("F", (10, 10)), "TIFF"), [
             "The file can't be read as image: its pixels are numbers of 32 bits; it can be compared by bytes."]),
     ]):  # fmt: skip
-        assert compared(f"{number}.png", expected, found) == messages, number
+        assert compared(f"{number}", expected, found, how="image") == messages, number
 
 
 @pytest.mark.needs("pillow")
@@ -466,8 +466,8 @@ def test_an_orientation_that_viewers_do_not_obey_turns_no_image(compared: Compar
     half = Image.new("RGB", (16, 16), "white")
     half.paste((0, 0, 0), (0, 0, 16, 8))
     told = [saved(one, "PNG" if kind == "raw profile" else kind, **how) for one in (half, half.rotate(180))]
-    assert compared("a.png", saved(half), told[0], pixel_distance=0.1) == []
-    assert compared("a.png", saved(half), told[1], pixel_distance=0.1) == [
+    assert compared("a", saved(half), told[0], how="image", pixel_distance=0.1) == []
+    assert compared("a", saved(half), told[1], how="image", pixel_distance=0.1) == [
         "256 of 256 pixels (100.00%) differ, between (0, 0) and (15, 15)."
     ]
 
@@ -511,6 +511,237 @@ def test_png_file_that_says_two_things_of_its_colours_is_not_compared(compared: 
     plain = saved(image())
     twice = plain[:33] + GAMMA + SRGB[1] + plain[33:]
     assert compared("a.png", plain, twice) == ["The file can't be read as image: it has more than one gAMA chunk."]
+
+
+PNG_HEAD = b"\x89PNG\r\n\x1a\n"
+
+
+def built_png(
+    before: bytes = b"",
+    behind: bytes = b"",
+    *,
+    depth: int = 8,
+    colour: int = 0,
+    row: bytes = b"\xff\xff",
+    methods: bytes = bytes(3),
+) -> bytes:
+    """Two pixels with chunks before and behind them."""
+    head = chunk(b"IHDR", struct.pack(">IIBB", 2, 1, depth, colour) + methods)
+    return PNG_HEAD + head + before + chunk(b"IDAT", zlib.compress(b"\0" + row)) + behind + chunk(b"IEND", b"")
+
+
+def exif(*entries: tuple[int, int, int]) -> bytes:
+    """EXIF data with an orientation, its type and count, for each."""
+    said = b"".join(struct.pack("<HHIHH", 0x112, kind, count, value, 0) for value, kind, count in entries)
+    return b"II*\0\x08\0\0\0" + struct.pack("<H", len(entries)) + said + bytes(4)
+
+
+def frame(number: int, size: tuple[int, int] = (2, 1)) -> bytes:
+    return chunk(b"fcTL", struct.pack(">IIIIIHHBB", number, *size, 0, 0, 1, 100, 0, 0))
+
+
+ACTL = [chunk(b"acTL", struct.pack(">II", frames, 0)) for frames in range(3)]
+FDAT = chunk(b"fdAT", struct.pack(">I", 2) + zlib.compress(bytes(3)))
+TURNED, UPRIGHT = (chunk(b"eXIf", exif((value, 3, 1))) for value in (3, 1))
+PALETTE = chunk(b"PLTE", bytes(6))
+PACKED = zlib.compress(b"a profile")
+TWO_COLOURS = {"colour": 3, "row": b"\0\1"}
+
+
+@pytest.mark.needs("pillow")
+@pytest.mark.parametrize(
+    ("found", "reason"),
+    [
+        (built_png(ACTL[2] + ACTL[0] + frame(0), frame(1) + FDAT), "it has more than one acTL chunk"),
+        (built_png(ACTL[0] + frame(0), frame(1) + FDAT), "it says two things of how many frames it has"),
+        (built_png(ACTL[0]), "it has an animation without frames"),
+        (built_png(frame(0)), "it has frames, and no acTL chunk before them"),
+        (built_png(b"", ACTL[1]), "its acTL chunk stands behind its pixels"),
+        (built_png(ACTL[1] + frame(0, (1, 1))), "its first frame does not cover the whole picture"),
+        (built_png(ACTL[2] + frame(0), frame(1)), "a frame of it has no pixels"),
+        (built_png(TURNED + UPRIGHT), "it has more than one eXIf chunk"),
+        (built_png(TURNED, UPRIGHT), "it has more than one eXIf chunk"),
+        (built_png(b"", TURNED), "its eXIf chunk stands behind its pixels"),
+        (built_png(b"", GAMMA), "its gAMA chunk stands behind its pixels"),
+        (built_png(chunk(b"CgBI", bytes(4))), "it has a CgBI chunk, which not all readers know"),
+        (built_png(b"", chunk(b"tIME", bytes(7)) + chunk(b"IDAT", b"")), "its pixels are not in one piece"),
+        (built_png(methods=b"\1\0\0"), "its pixels are written in a way that not all readers know"),
+        (built_png(chunk(b"iCCP", b"a\0\0" + PACKED[:-4])), "its colour profile can't be read"),
+        (built_png(chunk(b"iCCP", b"a\0\0" + PACKED[:-4] + bytes(4))), "its colour profile can't be read"),
+        (built_png(chunk(b"tRNS", b"\0\1"), depth=16, row=b"\0\1\0\1"), "it has a transparent colour in pixels of 16"),
+        (built_png(chunk(b"tRNS", b"\0\1" * 3), depth=16, colour=2, row=bytes(12)), "it has a transparent colour in"),
+        (built_png(chunk(b"tRNS", b"\0\x0f"), depth=4, row=b"\xff"), "it has a transparent colour in pixels of 4 bits"),
+        (built_png(chunk(b"tRNS", b"\1\xff")), "its transparent colour is none of its colours"),
+        (built_png(chunk(b"tRNS", b"\0\1"), colour=4, row=bytes(4)), "its tRNS chunk does not belong"),
+        (built_png(chunk(b"tRNS", b"\0") + PALETTE, **TWO_COLOURS), "its tRNS chunk stands before its palette"),
+        (built_png(PALETTE + chunk(b"tRNS", bytes(3)), **TWO_COLOURS), "more of its colours are transparent than"),
+        (built_png(chunk(b"PLTE", bytes(7)), **TWO_COLOURS), "its palette is not plain"),
+        (built_png(PALETTE, colour=3, row=b"\0\2"), "it has pixels with a colour that its palette does not have"),
+    ],
+)
+def test_png_file_that_readers_show_differently_is_not_compared(compared: Compared, found: bytes, reason: str) -> None:
+    ((message),) = compared("a.png", saved(image(size=(2, 1))), found)
+    assert message.startswith(f"The file can't be read as image: {reason}")
+
+
+@pytest.mark.needs("pillow")
+@pytest.mark.parametrize(
+    ("segments", "reason"),
+    [
+        ([b"Exif\0\0" + exif((3, 3, 1)), b"Exif\0\0" + exif((1, 3, 1))], "it has EXIF data more than once"),
+        ([b"Exif\0\1" + exif((3, 3, 1))], "its EXIF data do not begin as they should"),
+        ([b"EXIF\0\0" + exif((3, 3, 1))], "its EXIF data do not begin as they should"),
+        ([b"Exif\0\0" + exif((1, 3, 1), (3, 3, 1))], "its EXIF data say more than one orientation, or one that is no"),
+        ([b"Exif\0\0" + exif((3, 4, 1))], "its EXIF data say more than one orientation, or one that is no number"),
+        ([b"Exif\0\0nothing"], "its EXIF data are not plain"),
+        ([b"Exif\0\0" + exif((3, 3, 1))[:18]], "its EXIF data are cut off"),
+    ],
+)
+def test_jpeg_file_that_readers_show_differently_is_not_compared(
+    compared: Compared, segments: list[bytes], reason: str
+) -> None:
+    plain = saved(image(), "JPEG")
+    more = b"".join(b"\xff\xe1" + struct.pack(">H", len(data) + 2) + data for data in segments)
+    ((message),) = compared("a.jpg", plain, plain[:2] + more + plain[2:])
+    assert message.startswith(f"The file can't be read as image: {reason}")
+    ((message),) = compared("a.jpg", plain[:2] + more + plain[2:], plain)
+    assert message.startswith(f"The expected file can't be read as image: {reason}")
+
+
+@pytest.mark.needs("pillow")
+def test_parts_of_a_colour_profile_of_a_jpeg_file_are_each_there_once(compared: Compared) -> None:
+    plain = saved(image(), "JPEG", icc_profile=bytes(100_000))
+    assert compared("a.jpg", plain, plain) == []
+    twice = plain.replace(b"ICC_PROFILE\0\2\2", b"ICC_PROFILE\0\1\2")
+    assert compared("a.jpg", plain, twice) == [
+        "The file can't be read as image: the parts of its colour profile do not fit."
+    ]
+
+
+def gif(*frames: tuple[int, int, int]) -> bytes:
+    """Of 2 × 1 pixels. frames: of each the width, the disposal, and whether it has a transparent colour."""
+    told = b""
+    for width, disposal, transparent in frames:
+        control = b"!\xf9\4" + bytes((disposal << 2 | transparent, 1, 0, 1, 0))
+        pixels = b"\2\2" + (b"\x04\x0a" if width == 2 else b"\x44\1") + b"\0"
+        told += control + b"," + struct.pack("<4HB", 0, 0, width, 1, 0) + pixels
+    return b"GIF89a" + struct.pack("<HHBBB", 2, 1, 0x81, 0, 0) + bytes(12) + told + b";"
+
+
+@pytest.mark.needs("pillow")
+@pytest.mark.parametrize(
+    ("found", "reason"),
+    [
+        (gif((1, 0, 0)), "its first frame does not cover the whole picture"),
+        (gif((3, 0, 0)), "a frame of it is larger than the picture"),
+        (gif((2, 2, 0), (1, 0, 0)), "it does not say plainly what is seen behind a frame"),
+        (gif((2, 2, 1), (1, 0, 0), (1, 0, 0)), "it does not say plainly what is seen behind a frame"),
+        (gif((2, 0, 0)).replace(b"!\xf9\4", b"!\xf9\4" + bytes(5) + b"!\xf9\4"), "it says two things of a frame"),
+    ],
+)
+def test_gif_file_that_readers_show_differently_is_not_compared(compared: Compared, found: bytes, reason: str) -> None:
+    ((message),) = compared("a.gif", saved(image(size=(2, 1)), "GIF"), found)
+    assert message.startswith(f"The file can't be read as image: {reason}")
+
+
+def webp(*chunks: tuple[bytes, bytes]) -> bytes:
+    told = b"".join(kind + struct.pack("<I", len(data)) + data + bytes(len(data) % 2) for kind, data in chunks)
+    return b"RIFF" + struct.pack("<I", len(told) + 4) + b"WEBP" + told
+
+
+@pytest.mark.needs("pillow")
+@pytest.mark.parametrize(
+    ("flags", "behind", "reason"),
+    [
+        (8, [exif((3, 3, 1)), exif((1, 3, 1))], "it has more than one EXIF chunk"),
+        (0, [exif((3, 3, 1))], "its head does not say the same of EXIF as the rest"),
+        (8, [b"Exif\0\0" + exif((3, 3, 1))], "its EXIF data are not plain"),
+    ],
+)
+def test_webp_file_that_readers_show_differently_is_not_compared(
+    compared: Compared, flags: int, behind: list[bytes], reason: str
+) -> None:
+    plain = saved(image(), "WEBP", lossless=True)
+    head = bytes((flags, 0, 0, 0, 9, 0, 0, 9, 0, 0))
+    pixels = plain[20 : 20 + struct.unpack("<I", plain[16:20])[0]]
+    found = webp((b"VP8X", head), (plain[12:16], pixels), *((b"EXIF", data) for data in behind))
+    assert compared("a.webp", plain, found) == [f"The file can't be read as image: {reason}."]
+
+
+def bmp(colours: bytes, *, size: int = 124, profile: int = 0) -> bytes:
+    """A white one with a longer head."""
+    plain = saved(image(), "BMP")
+    head = struct.pack("<I", size) + plain[18:54] + bytes(16) + colours + bytes(48)
+    head += struct.pack("<IIII", 4, profile and size + 320, profile, 0)
+    at = struct.pack("<IHHI", 14 + size + 320 + profile, 0, 0, 14 + size)
+    return b"BM" + at + head[:size] + plain[54:] + bytes(profile)
+
+
+@pytest.mark.needs("pillow")
+@pytest.mark.parametrize(
+    ("found", "reason"),
+    [
+        (bmp(b"BGRs"), ""),
+        (bmp(b"BGRs", size=108), ""),
+        (bmp(b"DEBM", profile=8), "its head may say more of its colours than that they are sRGB"),
+        (bmp(b"BGRs", profile=8), "its head may say more of its colours than that they are sRGB"),
+        (bmp(bytes(4), size=108), "its head may say more of its colours than that they are sRGB"),
+        (bmp(bytes(4), size=56), "its head may say more of its colours than that they are sRGB"),
+        (
+            b"BM" + struct.pack("<IHHI", 64, 0, 0, 62)
+            + struct.pack("<IiiHHIIiiII", 40, 10, 10, 1, 8, 1, 2, 0, 0, 2, 0) + b"\xff\xff\xff\0" * 2 + b"\0\1",
+            "its pixels are compressed, which not all readers show alike",
+        ),
+    ],
+)  # fmt: skip
+def test_bmp_file_that_readers_show_differently_is_not_compared(compared: Compared, found: bytes, reason: str) -> None:
+    told = [f"The file can't be read as image: {reason}."] if reason else []
+    assert compared("a.bmp", saved(image(), "BMP"), found) == told
+
+
+@pytest.mark.needs("pillow")
+def test_tiff_file_that_says_something_twice_is_not_compared(compared: Compared) -> None:
+    plain = saved(image(), "TIFF", tiffinfo={274: 1, 269: "a"})
+    at = struct.unpack("<I", plain[4:8])[0]
+    tags = [plain[at + 2 + 12 * number : at + 14 + 12 * number] for number in range(plain[at])]
+    document = next(tag for tag in tags if tag[:2] == struct.pack("<H", 269))
+    twice = plain.replace(document, struct.pack("<HHIHH", 274, 3, 1, 3, 0))
+    assert compared("a.tif", plain, plain) == []
+    assert compared("a.tif", plain, twice) == ["The file can't be read as image: a page of it says something twice."]
+
+
+@pytest.mark.needs("pillow")
+def test_image_of_another_format_than_its_name_says_is_not_compared(compared: Compared) -> None:
+    told = ["The file can't be read as image: it is a GIF file, and its name says PNG."]
+    assert compared("a.png", saved(image()), saved(image(), "GIF")) == told
+    assert compared("a", saved(image()), saved(image(), "GIF"), how="image") == []
+
+
+@pytest.mark.needs("pillow")
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF"])
+def test_images_as_programs_write_them_are_compared(compared: Compared, kind: str) -> None:
+    from PIL import Image, ImageCms
+
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    turned = Image.Exif()
+    turned[0x0112], turned[0x010F] = 6, "a phone"
+    ways: dict[str, dict[str, Any]] = {
+        "PNG": {"exif": turned, "icc_profile": profile, "dpi": (72, 72), "optimize": True},
+        "JPEG": {"exif": turned, "icc_profile": profile, "dpi": (72, 72), "progressive": True, "comment": b"a"},
+        "GIF": {"transparency": 0, "comment": b"a"},
+        "WEBP": {"exif": turned, "icc_profile": profile, "xmp": b"<x/>"},
+        "BMP": {"dpi": (72, 72)},
+        "TIFF": {"exif": turned, "icc_profile": profile, "compression": "tiff_lzw"},
+    }
+    modes = {"BMP": ("1", "L", "P", "RGB", "RGBA"), "JPEG": ("L", "RGB", "CMYK"), "GIF": ("1", "L", "P", "RGB", "RGBA")}
+    for mode in modes.get(kind, ("1", "L", "LA", "P", "RGB", "RGBA")):
+        made = [image((1, 1, BLACK)).convert(mode), image((2, 2, BLACK)).convert(mode)]
+        for options in ({}, ways[kind]):
+            written = saved(made[0], kind, **options)
+            assert compared(f"a.{kind.lower()}", written, written) == [], (mode, options)
+        if kind in ("PNG", "GIF", "WEBP", "TIFF"):
+            moving = saved(made[0], kind, save_all=True, append_images=made[1:])
+            assert compared(f"a.{kind.lower()}", moving, moving) == [], mode
 
 
 def png(width: int, height: int) -> bytes:
