@@ -48,9 +48,12 @@ def start_container(engine: Engine, spec: SandboxSpec, name: str, sockets: Conta
         try:
             container = _create(engine, spec, name, sockets)
             user = user_of(engine, container)
+            if user.groups:
+                remove_container(engine, name)
+                container = _create(engine, spec, name, sockets, user.groups)
             engine.api.start(container)
-            if user:
-                require_user(engine, container, user)
+            if user.ids:
+                require_user(engine, container, user.ids)
         except ImageNotFound as error:
             raise NotReadyError(f"The Docker engine has no image {spec.image!r}.") from error
         except APIError as error:
@@ -65,13 +68,14 @@ def start_container(engine: Engine, spec: SandboxSpec, name: str, sockets: Conta
     return container
 
 
-def _create(engine: Engine, spec: SandboxSpec, name: str, sockets: ContainerSockets) -> str:
+def _create(engine: Engine, spec: SandboxSpec, name: str, sockets: ContainerSockets, groups: Sequence[int] = ()) -> str:
+    """groups: that every process in it has."""
     if spec.image is None:
         raise InputError("A docker sandbox needs an image.")
     return create_container(
         engine,
         spec.image,
-        lambda options: _host_config(engine, spec, sockets, options),
+        lambda options: _host_config(engine, spec, sockets, options, groups),
         labels=spec.labels,
         user="0",  # an agent that is not root can put its own program into any process of its user, by /proc/PID/mem
         entrypoint=["sh"],
@@ -83,13 +87,16 @@ def _create(engine: Engine, spec: SandboxSpec, name: str, sockets: ContainerSock
     )
 
 
-def _host_config(engine: Engine, spec: SandboxSpec, sockets: ContainerSockets, options: list[str]) -> Any:
+def _host_config(
+    engine: Engine, spec: SandboxSpec, sockets: ContainerSockets, options: list[str], groups: Sequence[int]
+) -> Any:
     return engine.api.create_host_config(
         init=False,
         auto_remove=True,
         cap_drop=["ALL"],
         cap_add=list(CAPABILITIES),
         security_opt=["no-new-privileges", *options],
+        group_add=[str(group) for group in groups],
         pids_limit=spec.pids,
         nano_cpus=int(min(spec.cpus, engine.cpus) * 1e9),
         mem_limit=spec.memory_bytes,

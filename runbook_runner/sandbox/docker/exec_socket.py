@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 
 from docker.errors import APIError, NotFound
 
@@ -22,6 +22,7 @@ from runbook_runner.core.errors import NotReadyError, SandboxError
 from runbook_runner.core.text import printable_name
 from runbook_runner.sandbox.attach import GONE, in_folder
 from runbook_runner.sandbox.base import Stream
+from runbook_runner.sandbox.docker.creation import ImageUser, image_user
 from runbook_runner.sandbox.docker.engine import NEEDS, Engine, engine_errors
 from runbook_runner.sandbox.docker.scripts import settled
 
@@ -167,22 +168,18 @@ def _accept(connection: socket.socket) -> None:
         raise ExecRefusedError(f"The engine did not start a command in the container: {said or status.decode()}")
 
 
-def user_of(engine: Engine, container: str) -> str:
-    """Returns the user whom commands run as: the image's, empty for root; the container's own is always root. Raises
+def user_of(engine: Engine, container: str) -> ImageUser:
+    """Returns the user whom commands run as: the image's; the container's own is always root. Raises NotReadyError,
     SandboxError."""
-    with engine_errors("ask for the container's user"):
-        return _user_of_image(engine, engine.api.inspect_container(container))
-
-
-def _user_of_image(engine: Engine, about: Mapping[str, Any]) -> str:
-    return str(engine.image(about["Image"])["Config"].get("User") or "")
+    with engine_errors("ask for the image's user"):
+        return image_user(engine, engine.api.inspect_container(container)["Image"])
 
 
 def exec_as_root(engine: Engine, container: str, command: list[str], *, stdin: bool = False) -> str:
     """Returns the id of a command that is to be started. An agent that is not root may have put programs into folders
     of PATH, so the system's come first then. Raises SandboxError, one of `BROKEN`."""
     about, environment = engine.api.inspect_container(container), {}
-    if _user_of_image(engine, about):
+    if engine.image(about["Image"])["Config"].get("User"):
         paths = [line for line in about["Config"]["Env"] or () if line.startswith("PATH=")]
         environment["PATH"] = ":".join([SYSTEM_FOLDERS, *(line.partition("=")[2] for line in paths)])
     made = engine.api.exec_create(container, command, user="0", stdin=stdin, environment=environment)
@@ -223,7 +220,7 @@ class ContainerAttached:
     shares_input = False
 
     def __init__(
-        self, engine: Engine, container: str, argv: Sequence[str], *, user: str, env: Mapping[str, str], tty: bool
+        self, engine: Engine, container: str, argv: Sequence[str], *, user: ImageUser, env: Mapping[str, str], tty: bool
     ):
         """See `Sandbox.attach`."""
         self._engine = engine
@@ -231,7 +228,9 @@ class ContainerAttached:
         self._tty = tty
         with engine_errors("start a command in the container"):
             command = settled(in_folder(settings.APP, argv))
-            made = engine.api.exec_create(container, command, user=user, stdin=True, tty=tty, environment=dict(env))
+            made = engine.api.exec_create(
+                container, command, user=user.ids, stdin=True, tty=tty, environment={**user.variables, **env}
+            )
             self._exec = str(made["Id"])
             self._connection = start_exec(engine, self._exec, tty=tty)
         self._frames = Frames(self._connection)

@@ -15,6 +15,7 @@ from docker.errors import APIError, NotFound
 from runbook_runner.core import settings
 from runbook_runner.core.errors import SandboxError
 from runbook_runner.sandbox.base import Chunk, EndedBy, Exit
+from runbook_runner.sandbox.docker.creation import ImageUser
 from runbook_runner.sandbox.docker.engine import BROKEN, Engine
 from runbook_runner.sandbox.docker.exec_socket import STREAMS, ExecRefusedError, Frames, first_output, start_exec
 from runbook_runner.sandbox.docker.scripts import ASK, END, SCAN
@@ -38,7 +39,7 @@ class DockerProcess:
         container: str,
         command: list[str],
         *,
-        user: str,
+        user: ImageUser,
         env: Mapping[str, str],
         files: bytes,
         deadline_s: float,
@@ -63,7 +64,8 @@ class DockerProcess:
         self._exit: Exit | None = None
         self._error: SandboxError | None = None
         self._files = files
-        made = engine.api.exec_create(container, command, user=user, environment=dict(env), stdin=bool(files))
+        environment = {**user.variables, **env}
+        made = engine.api.exec_create(container, command, user=user.ids, environment=environment, stdin=bool(files))
         self._exec = str(made["Id"])
         self._connection = start_exec(engine, self._exec)
         for job in (self._read, self._watch):

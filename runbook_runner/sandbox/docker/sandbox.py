@@ -30,6 +30,7 @@ from runbook_runner.sandbox.base import (
 from runbook_runner.sandbox.disk_use import DiskUse, disk_hit
 from runbook_runner.sandbox.docker.archive import TornArchiveError, pack, unpack
 from runbook_runner.sandbox.docker.container import first_files, put_files, remove_container, start_container
+from runbook_runner.sandbox.docker.creation import ImageUser
 from runbook_runner.sandbox.docker.engine import Engine, engine_errors
 from runbook_runner.sandbox.docker.exec_socket import ContainerAttached, user_of
 from runbook_runner.sandbox.docker.limits import counted
@@ -89,7 +90,7 @@ class DockerSandbox:
         return self._container
 
     @cached_property
-    def _user(self) -> str:
+    def _user(self) -> ImageUser:
         return user_of(self._engine, self._container)
 
     def start(self) -> None:

@@ -239,6 +239,22 @@ def test_program_that_an_agent_puts_on_path_runs_as_no_other_user(engine, on_top
     sandbox.stop()
 
 
+def test_agent_that_writes_passwd_becomes_no_other_user(engine, on_top, make_docker, shell):
+    lines = "RUN useradd --create-home --groups video,audio worker && chmod a+w /etc/passwd /etc/group\nUSER worker"
+    sandbox = make_docker(image=on_top(lines))
+    sandbox.start()
+    asks = "id -u; id -g; id -G; echo $HOME; sleep 0"
+    before = shell(sandbox, asks).stdout
+    assert before.split()[2:-1] != []
+    ids = "sed 's/^worker:x:[0-9]*:[0-9]*:/worker:x:0:0:/' /etc/passwd >/tmp/new; cat /tmp/new >/etc/passwd"
+    shell(sandbox, f"{ids}; echo root:x:0:worker >>/etc/group")
+    assert shell(sandbox, asks).stdout == before
+    again = DockerBackend(engine).reopen(sandbox.sandbox_id, SandboxSpec(run_id="test", lifetime_s=60))
+    assert shell(again, asks).stdout == before
+    assert sorted(before.split()[2:-1]) == sorted([before.split()[1], b"29", b"44"])
+    sandbox.stop()
+
+
 def test_image_whose_user_does_not_exist_is_refused_with_the_reason(on_top, make_docker):
     sandbox = make_docker(image=on_top("USER stranger"))
     with pytest.raises(NotReadyError, match=r"user 'stranger': .*unable to find user stranger"), sandbox:
