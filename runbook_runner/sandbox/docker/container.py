@@ -11,7 +11,7 @@ from runbook_runner.core import settings
 from runbook_runner.core.errors import InputError, NotReadyError, SandboxError
 from runbook_runner.sandbox.base import PutFile, SandboxSpec
 from runbook_runner.sandbox.docker.archive import pack
-from runbook_runner.sandbox.docker.creation import create_container
+from runbook_runner.sandbox.docker.creation import ImageUser, create_container
 from runbook_runner.sandbox.docker.engine import NEEDS, Engine, engine_errors
 from runbook_runner.sandbox.docker.exec_socket import SYSTEM_FOLDERS, require_user, user_of
 from runbook_runner.sandbox.docker.network import ContainerSockets
@@ -41,9 +41,10 @@ done
 """
 
 
-def start_container(engine: Engine, spec: SandboxSpec, name: str, sockets: ContainerSockets) -> str:
-    """Returns the id of a running container that does nothing. name: by which the container is found when this fails
-    half way. Raises NotReadyError when the engine can't start it, SandboxError when the engine is lost."""
+def start_container(engine: Engine, spec: SandboxSpec, name: str, sockets: ContainerSockets) -> tuple[str, ImageUser]:
+    """Returns the id of a running container that does nothing, and the user of its commands. name: by which the
+    container is found when this fails half way. Raises NotReadyError when the engine can't start it, SandboxError when
+    the engine is lost."""
     with engine_errors("start a container"):
         try:
             container = _create(engine, spec, name, sockets)
@@ -65,7 +66,7 @@ def start_container(engine: Engine, spec: SandboxSpec, name: str, sockets: Conta
                 f"The container did not start: {refusal}",
                 hint=NEEDS,
             ) from error
-    return container
+    return container, user
 
 
 def _create(engine: Engine, spec: SandboxSpec, name: str, sockets: ContainerSockets, groups: Sequence[int] = ()) -> str:

@@ -138,7 +138,7 @@ class Pool:
         asked = replace(spec, labels=self._labels, folder=None, lifetime_s=spec.lifetime_s + self._max_age_s)
         kind, made = self._kind(spec), time.monotonic()
         try:
-            container = start_container(self._engine, asked, name, ContainerSockets(self._engine, asked))
+            container, _ = start_container(self._engine, asked, name, ContainerSockets(self._engine, asked))
             put_files(self._engine, container, first_files(asked), FOLDERS)
         except BaseException:
             remove_container(self._engine, name)

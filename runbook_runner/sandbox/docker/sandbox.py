@@ -100,7 +100,7 @@ class DockerSandbox:
             self._begun = True
             self._sockets.open()
             if not self._take_over():
-                self._container = start_container(self._engine, self._spec, self._name, self._sockets)
+                self._container, self._user = start_container(self._engine, self._spec, self._name, self._sockets)
             self._disk.begin()
             self._watch.start()
             if self._sockets.forwards:
