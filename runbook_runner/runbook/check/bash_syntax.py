@@ -216,9 +216,10 @@ def _file(script: bytes) -> int:
 
 def _collect(pid: int, read: int, deadline: float) -> str:
     """What it says; it is gone afterwards. Raises _LateError."""
-    output = b""
+    output, poll = b"", select.poll()  # select() refuses descriptors from 1024 on
+    poll.register(read, select.POLLIN)
     try:
-        while select.select([read], [], [], max(deadline - time.monotonic(), 0))[0]:
+        while poll.poll(max(deadline - time.monotonic(), 0) * 1000):
             part = os.read(read, 65536)
             output += part[: 65536 - len(output)]
             if not part:

@@ -23,6 +23,7 @@ _PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_NO_NEW_PRIVS = 38
 _CREATE_RULESET, _RESTRICT_SELF = 444, 446  # landlock(7)
 _SCOPE_ABSTRACT_UNIX_SOCKET = 1
+_LONGEST_S = 86_400.0  # poll(2) takes milliseconds of 31 bits
 _SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -133,11 +134,14 @@ def _close_streams() -> None:
 
 def _await(child: int, alarm: int, lifeline: int, deadline: float) -> tuple[int | None, str]:
     code: int | None = None
+    poll = select.poll()  # select() refuses descriptors from 1024 on, which a runner of many runs has
+    for descriptor in (alarm, lifeline):
+        poll.register(descriptor, select.POLLIN)
     while code is None:
         left = deadline - time.monotonic()
         if left <= 0:
             return None, "deadline"
-        ready, _, _ = select.select([alarm, lifeline], [], [], left)
+        ready = [descriptor for descriptor, _ in poll.poll(min(left, _LONGEST_S) * 1000)]
         if alarm in ready and any(n != signal.SIGCHLD for n in os.read(alarm, 4096)):
             return None, "killed"
         code = _reap(child)

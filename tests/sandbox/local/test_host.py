@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from uuid import uuid4
 import pytest
 
 from runbook_runner.core.errors import NotReadyError, SandboxError
-from runbook_runner.sandbox.base import PutFile, SandboxSpec, Wanted
+from runbook_runner.sandbox.base import Exit, PutFile, SandboxSpec, Wanted
 from runbook_runner.sandbox.local.host import HostSandbox
 from runbook_runner.sandbox.paths import app_rewriter
 
@@ -215,3 +216,15 @@ def test_supervisor_that_the_command_stops_is_woken_for_the_end(make_host, shell
     assert next(iter(process)).data == b"stopped\n"
     process.kill()
     assert process.wait().ended_by == "killed"
+
+
+def test_a_command_runs_where_the_runner_has_many_descriptors(sandbox):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
+    many = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    try:
+        assert sandbox.exec(["true"], deadline_s=60).wait() == Exit(0, "exit")
+    finally:
+        for descriptor in many:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
