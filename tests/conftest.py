@@ -189,6 +189,12 @@ class Ran:
         lines = (self.folder / "events.jsonl").read_text().splitlines()
         return [event for event in map(json.loads, lines) if event["type"] == kind]
 
+    @property
+    def warnings(self) -> list[str]:
+        """What the run warned of, without what is said of every run on a machine of this one's control groups."""
+        said = [event["message"] for event in self.events("log") if event["level"] == "warning"]
+        return [message for message in said if "the control groups have version 1" not in message]
+
 
 class Command:
     """`runbook` in a folder of its own, which is its home and data folder too, with no key of this machine in its

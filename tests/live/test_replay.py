@@ -129,8 +129,7 @@ def test_another_agent_or_image_than_the_recorded_is_told_and_can_be_refused(rec
     agent, image = ran.json["environment"]
     assert agent == f"claude-code 2.0.0 then, {version} now"
     assert image.startswith("image built again from the same files: 000000000000 then, ")
-    warned = [event["message"] for event in ran.events("log") if event["level"] == "warning"]
-    assert warned[:2] == [f"Not as recorded: {agent}.", f"Not as recorded: {image}."]
+    assert ran.warnings[:2] == [f"Not as recorded: {agent}.", f"Not as recorded: {image}."]
     assert all(f"! {line}" in ran.err for line in (agent, image))
 
 

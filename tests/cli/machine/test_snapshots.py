@@ -271,8 +271,7 @@ def test_unknown_snapshot_in_a_runbook_is_a_warning_and_in_an_option_an_error(ru
     )
     ran = runbook("run", "RUNBOOK.md", "--sandbox", "docker", "--trust", "--json")
     assert ran.code == 0, ran.err
-    warnings = [event["message"] for event in ran.events("log") if event["level"] == "warning"]
-    assert warnings[0] == "Unknown snapshot 'text-to-cad'. python312-uv is used instead."
+    assert ran.warnings[0] == "Unknown snapshot 'text-to-cad'. python312-uv is used instead."
     assert ran.events("sandbox.started")[0]["image"].startswith("runbook-runner/python312-uv:")
     refused(runbook("run", "RUNBOOK.md", "--snapshot", "text-to-cad"), 2, "Unknown snapshot 'text-to-cad'")
 

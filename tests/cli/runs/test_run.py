@@ -293,9 +293,8 @@ def test_what_the_files_beside_a_runbook_have_wrong_is_a_warning(
     (path / "input.json").write_text('{"demo": true}')
     ran = runbook("run", path, "--sandbox", "host", "--json", "--input", path / "input.json")
     assert ran.code == 0, ran.err
-    warnings = [event["message"] for event in ran.events("log") if event["level"] == "warning"]
-    assert any(f"{path / '.env'}:2: This line sets no variable." in warning for warning in warnings)
-    assert any("The key 'demo' is unknown and ignored." in warning for warning in warnings)
+    assert any(f"{path / '.env'}:2: This line sets no variable." in warning for warning in ran.warnings)
+    assert any("The key 'demo' is unknown and ignored." in warning for warning in ran.warnings)
 
 
 def test_the_log_of_the_shell_agent_is_what_its_blocks_printed(

@@ -176,8 +176,7 @@ def test_a_session_database_that_is_none_costs_the_run_a_warning(runbook: Any) -
     declare(runbook, script, 'session_db = "mine.db"\nenv = {MINE = "{home}"}\n[files]\n"made" = ""\n')
     ran = run(runbook)
     assert (ran.code, ran.json["verdict"]) == (0, "pass"), ran.err
-    warnings = [event["message"] for event in ran.events("log") if event["level"] == "warning"]
-    assert any("Not all collected: agent/sessions/mine.jsonl: file is not a database" in text for text in warnings)
+    assert any("Not all collected: agent/sessions/mine.jsonl: file is not a database" in text for text in ran.warnings)
 
 
 @pytest.mark.parametrize("taken", ["echo x > {}", "mkdir {} && echo x > {}/x"], ids=["file", "folder"])
