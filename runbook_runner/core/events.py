@@ -5,6 +5,7 @@ versions and torn last lines: `parse_line` returns `None` for a torn line and `U
 """
 
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from typing import Annotated, Any, Literal, Protocol
@@ -12,8 +13,9 @@ from typing import Annotated, Any, Literal, Protocol
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from runbook_runner.core.clock import BEGINNING, moment
-from runbook_runner.core.formats.json_toml import plain_json
+from runbook_runner.core.formats.json_toml import MAX_DEPTH, plain_json
 from runbook_runner.core.formats.numbers import amount, count, seconds
+from runbook_runner.core.text import encodable
 
 Status = Literal["pending", "running", "completed", "failed", "cancelled", "archived"]
 Level = Literal["debug", "info", "warning", "error"]
@@ -518,7 +520,9 @@ def parse_line(line: str) -> Recorded | None:
     """One line of `events.jsonl`, which may be a stranger's; `None` when it is torn or not an event. What it holds can
     be written as JSON and UTF-8 and summed, and its time is one of `clock.iso`; what is not one is BEGINNING."""
     try:
-        body = plain_json(json.loads(line, parse_int=_bounded))
+        body = _LINE.decode(text := encodable(line))
+        if "\\u" in text or text.count("{") + text.count("[") > MAX_DEPTH:
+            body = plain_json(body)  # it may hold half a surrogate pair, or be nested too deeply
         seq, ts = int(body.pop("seq")), moment(body.pop("ts")) or BEGINNING
         return Recorded(seq=seq, ts=ts if BEGINNING < ts < _END_OF_TIMES else BEGINNING, event=_event(body))
     except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
@@ -528,6 +532,14 @@ def parse_line(line: str) -> Recorded | None:
 def _bounded(text: str) -> int:
     """Of 64 bits, as databases and other programs take it."""
     return int(text) if len(text) < 19 else -_LARGEST if text.startswith("-") else _LARGEST
+
+
+def _finite(text: str) -> float | None:
+    """`None` for what a float can't hold, as `plain_json` has it."""
+    return number if math.isfinite(number := float(text)) else None
+
+
+_LINE = json.JSONDecoder(parse_int=_bounded, parse_float=_finite, parse_constant=lambda _: None)
 
 
 def _event(body: dict[str, Any]) -> Event:

@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from io import BytesIO
 from typing import IO, Any, Final
 
+from pydantic_core import to_json
+
 from runbook_runner.core.events import (
     AgentFinished,
     AgentMessage,
@@ -19,7 +21,7 @@ from runbook_runner.core.events import (
     ToolReturned,
     UsageSum,
 )
-from runbook_runner.trajectory.export.atif_steps import Made, Step, Steps, Written, encoded, tokens_of
+from runbook_runner.trajectory.export.atif_steps import Made, Step, Steps, Written, tokens_of
 
 VERSION: Final = "ATIF-v1.7"
 EXTRA: Final = "runbook_runner"
@@ -138,7 +140,7 @@ class Atif:
             self._steps.add("system", "", "")
         run_id = self._run.trajectory_id if self._run else None
         head = {"schema_version": VERSION, "session_id": run_id, "trajectory_id": run_id, "agent": self._described()}
-        out.write(encoded(head)[:-1] + b',\n"steps": ')
+        out.write(to_json(head)[:-1] + b',\n"steps": ')
         self._steps.write(out)
         if self._subagents:
             out.write(b',\n"subagent_trajectories": [\n')
@@ -147,7 +149,7 @@ class Atif:
                 self._write_subagent(out, call_id, steps, run_id)
             out.write(b"\n]")
         tail = {"final_metrics": self._metrics(), "extra": {EXTRA: self._extra()}}
-        out.write(b",\n" + encoded(tail)[1:] + b"\n")
+        out.write(b",\n" + to_json(tail)[1:] + b"\n")
 
     def _write_subagent(self, out: IO[bytes], call_id: str, steps: Steps, run_id: str | None) -> None:
         self._close(steps)
@@ -161,7 +163,7 @@ class Atif:
             "extra": {EXTRA: {"parent_tool_call_id": call_id}},
             "final_metrics": {"total_steps": steps.count},
         }
-        out.write(encoded(head)[:-1] + b',\n"steps": ')
+        out.write(to_json(head)[:-1] + b',\n"steps": ')
         steps.write(out)
         out.write(b"}")
 

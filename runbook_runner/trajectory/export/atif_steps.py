@@ -1,10 +1,11 @@
 """Trajectory: the steps of one agent in an ATIF document, which are complete one after the other."""
 
-import json
 from collections import deque
 from dataclasses import dataclass, field
 from tempfile import SpooledTemporaryFile
 from typing import IO, Any, Final
+
+from pydantic_core import to_json
 
 from runbook_runner.core.clock import moment
 from runbook_runner.core.events import ModelCalled, ToolCalled, ToolReturned, Usage
@@ -18,7 +19,6 @@ _MOST_CHARACTERS: Final = 8 << 20
 """Of all waiting steps, and of an open step."""
 _PIECE: Final = 64
 """Counted for a piece of any length."""
-_ENCODER: Final = json.JSONEncoder(ensure_ascii=False)
 
 Step = dict[str, Any]
 
@@ -61,7 +61,6 @@ class Written:
     def append(self, pieces: list[tuple[int, int]], text: bytes) -> None:
         """pieces: the begin and the end of each that was written for the same agent; it gets this one."""
         begin, self._end = self._end, self._end + len(text)
-        self._file.seek(begin)
         self._file.write(text)
         if pieces and pieces[-1][1] == begin:
             begin, _ = pieces.pop()
@@ -74,6 +73,7 @@ class Written:
                 block = self._file.read(min(end - begin, 1 << 20))
                 begin += len(block)
                 out.write(block)
+        self._file.seek(self._end)  # not before each write: it would empty the file's buffer
 
 
 class Steps:
@@ -211,7 +211,7 @@ class Steps:
             self._written.waiting -= waiting.size
             for name in [*waiting.unanswered]:
                 self._settle(waiting, name)
-            self._written.append(self._pieces, (b",\n" if self._pieces else b"") + encoded(waiting.step))
+            self._written.append(self._pieces, (b",\n" if self._pieces else b"") + to_json(waiting.step))
 
     def write(self, out: IO[bytes]) -> None:
         self.flush(0)
@@ -234,7 +234,3 @@ def _step_metrics(usage: Usage) -> dict[str, Any]:
     if usage.cost_usd is not None:
         metrics["cost_usd"] = usage.cost_usd
     return metrics
-
-
-def encoded(value: Any) -> bytes:
-    return _ENCODER.encode(value).encode("utf-8", "backslashreplace")

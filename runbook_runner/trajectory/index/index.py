@@ -25,7 +25,7 @@ from runbook_runner.trajectory.index.own_runs import known_since
 from runbook_runner.trajectory.index.rows import Read, Row, is_fresh, read_row, stamp_of, times_of
 
 FOLDER: Final = "index"
-NEWEST: Final = 1000
+NEWEST: Final = 500
 _VERSION = 8
 _PATIENCE_S = 5.0
 _BATCH = 2000
@@ -175,9 +175,10 @@ class Index:
     def _list(self, path: str, times: str) -> None:
         """Takes the runs of a task folder anew, as far as their own folders have changed."""
         now = time.time_ns()
-        there = dict(_runs(f"{self.top}/{path}"))
         collection, task = path.split("/")
+        # Before the folder is listed: what another process has added since is not gone.
         known = dict(self._all("SELECT id, times FROM runs WHERE collection = ? AND task = ?", (collection, task)))
+        there = dict(_runs(f"{self.top}/{path}"))
         self._forget(f"{path}/{name}" for name in known.keys() - there.keys())
         self._read([f"{path}/{name}" for name, times in there.items() if known.get(name) != times])
         racy = int(is_fresh(times, now))

@@ -15,6 +15,7 @@ import pytest
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.events import Event, Recorded, RunFinished, RunStarted
 from runbook_runner.trajectory import cost
+from runbook_runner.trajectory.index import index
 from runbook_runner.trajectory.index.index import Index, index_path, rebuilt, remove_index, with_index
 from runbook_runner.trajectory.index.names import find_folder
 from runbook_runner.trajectory.index.own_runs import FOLDER as OWN
@@ -254,6 +255,23 @@ def test_processes_use_one_index_while_runs_come(home: Path, add: Add) -> None:
         counts = [int(line) for line in out.split()]
         assert counts == sorted(counts)
     assert len(ids(home)) == rebuilt(home) == 60
+
+
+def test_a_run_that_another_process_adds_while_a_folder_is_listed_is_not_forgotten(
+    home: Path, add: Add, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add("aaaa0001")
+    folders = index._runs
+
+    def runs_of(path: str) -> list[tuple[str, str]]:
+        found = [*folders(path)]
+        if len(found) == 1:
+            add("aaaa0002")
+            with_index(home, lambda other: other.count("1", ()))
+        return found
+
+    monkeypatch.setattr(index, "_runs", runs_of)
+    assert with_index(home, lambda ours: ours.count("1", ())) == 2
 
 
 def test_an_index_that_is_deleted_while_processes_use_it_costs_no_run(home: Path, add: Add, index_file: Path) -> None:
