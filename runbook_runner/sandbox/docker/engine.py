@@ -18,6 +18,7 @@ import requests.exceptions
 import urllib3.exceptions
 from docker.errors import APIError, DockerException, NotFound
 from docker.tls import TLSConfig
+from docker.transport import UnixHTTPAdapter
 from docker.utils.proxy import ProxyConfig
 
 from runbook_runner.core.errors import NotReadyError, SandboxError
@@ -35,9 +36,21 @@ BROKEN: Final = (DockerException, requests.exceptions.RequestException, urllib3.
 """What the engine's client raises; for an answer that breaks off while it is read, errors of urllib3."""
 
 
+class _UnixAdapter(UnixHTTPAdapter):
+    """docker-py's keeps a connection for each address that was asked."""
+
+    def get_connection(self, url: Any, proxies: Any = None) -> Any:
+        return super().get_connection(self.socket_path)
+
+
 class _Client(docker.APIClient):
     def __init__(self, **how: Any):
         super().__init__(**how)
+        theirs = self.get_adapter(self.base_url)
+        if isinstance(theirs, UnixHTTPAdapter):
+            theirs.close()
+            self._custom_adapter = _UnixAdapter(theirs.socket_path, theirs.timeout)
+            self.mount("http+docker://", self._custom_adapter)
         # docker-py would give them, with their passwords, to every container and every build.
         self.proxies_of_config: dict[str, str] = self._proxy_configs.get_environment()  # type: ignore[has-type]
         self._proxy_configs = ProxyConfig()

@@ -1,5 +1,6 @@
 """What only the docker sandbox promises: powers, limits, secrets, lifetime, leftovers, and which engine is used."""
 
+import gc
 import json
 import os
 import resource
@@ -14,7 +15,7 @@ from runbook_runner.core.errors import NotReadyError, SandboxError
 from runbook_runner.core.spec import Network
 from runbook_runner.sandbox.base import PutFile, SandboxSpec, Wanted
 from runbook_runner.sandbox.docker.backend import DockerBackend
-from runbook_runner.sandbox.docker.engine import engine_errors
+from runbook_runner.sandbox.docker.engine import connect, engine_errors
 from runbook_runner.sandbox.docker.exec_socket import first_output
 
 pytestmark = pytest.mark.needs("docker")
@@ -50,6 +51,20 @@ def test_container_has_no_privileges_and_its_limits(engine, make_docker):
     assert seen["Mounts"] == []
     assert seen["Config"]["Healthcheck"] == {"Test": ["NONE"]}, "the engine's work for one has no limit"
     assert seen["Config"]["Labels"]["runbook.trajectory"] == "0badcafe"
+
+
+def test_questions_one_after_the_other_take_one_connection():
+    def connections():
+        found = (Path(entry.path) for entry in os.scandir("/proc/self/fd"))
+        return sum(os.readlink(path).startswith("socket:") for path in found if os.path.lexists(path))
+
+    engine = connect()
+    engine.api.ping()
+    gc.collect()
+    before = connections()
+    for number in range(9):
+        assert engine.image_id(f"nobody/has:{number}") is None
+    assert connections() <= before
 
 
 def test_processes_really_lack_the_powers(sandbox, shell):
