@@ -125,8 +125,8 @@ class Trust:
         names: Sequence[str],
     ) -> bool:
         """Whether the runbook with this text may have these variables of the environment. source: its name. inputs: all
-        files of this run that came with it: what the agent does is in them, too. beside: what its `.env` sets, such as
-        the host that a token goes to. agent: gets the variables."""
+        files of this run that came with it: what the agent and the checks do is in them, too. beside: what its `.env`
+        sets, such as the host that a token goes to. agent: gets the variables."""
         if agent.declared:
             offer = of_agent(agent.name, agent.declared)
             if not self.agreed([offer], f"The {offer} would get variables of your environment. Trust this content?"):
@@ -181,7 +181,17 @@ def of_variables(runbook: Runbook, text: str, folder: Path | None) -> list[Offer
     beside = variables_beside(folder, names, lambda _: None)  # a run warns
     own = read_inputs((path.name, path) for path in sample_inputs(runbook, folder)) if names else ()
     runs = dict.fromkeys([(), own, *(_in_examples(folder, own) if names else ())])
-    return [_of_variable(name, runbook.source, text, inputs, beside) for name in names for inputs in runs]
+    checked = _of_checks(runbook, folder) if names else ()
+    return [_of_variable(name, runbook.source, text, (*inputs, *checked), beside) for name in names for inputs in runs]
+
+
+def _of_checks(runbook: Runbook, folder: Path | None) -> tuple[InputFile, ...]:
+    if not runbook.criteria.checks.sources:
+        return ()
+    from runbook_runner.runner.checks.local import came_along
+    from runbook_runner.runner.checks.sources import local_sources
+
+    return came_along(local_sources(runbook.criteria.checks, folder, runbook.source))
 
 
 def of_project(near: Near, only: Path | None = None) -> Iterator[Offer]:

@@ -5,7 +5,7 @@ and a pointer to its objects."""
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import takewhile
 from pathlib import Path
 from threading import Event
@@ -15,6 +15,7 @@ from runbook_runner.core.apart.process import OnCancel
 from runbook_runner.core.disk.links import open_regular
 from runbook_runner.core.disk.walk import walk
 from runbook_runner.core.errors import InputError
+from runbook_runner.core.spec import InputFile
 from runbook_runner.core.text import counted
 from runbook_runner.runner.checks.sources import GitSource
 
@@ -62,6 +63,19 @@ def references_digest(source: GitSource) -> str:
     for name, content in _references(source, git, Event()):
         digest.update(b"%d %b\0%b" % (len(content or b""), os.fsencode(name), content or b""))
     return digest.hexdigest()
+
+
+def came_along(sources: Iterable[GitSource]) -> tuple[InputFile, ...]:
+    """Those in folders, as files of the run that came with its runbook: they decide what its checks do. No input has
+    such a name. Raises InputError for what is no repository, or can't be read."""
+    try:
+        return tuple(
+            InputFile(name=f"--sources/{source.name}", sha256=references_digest(source), size=0, source=source.url)
+            for source in sources
+            if source.folder
+        )
+    except OSError as error:
+        raise InputError(f"It can't be read: {error.strerror}.", where=str(error.filename)) from error
 
 
 def _copy_references(source: GitSource, git: Path, stand_in: Path, stopped: Event) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
 
-from runbook_runner.core.criteria import CheckSource
+from runbook_runner.core.criteria import ChecksConfig, CheckSource
 from runbook_runner.core.disk.git_index import is_of_user
 from runbook_runner.core.disk.repository import clone_of, is_hidden
 from runbook_runner.core.errors import InputError
@@ -70,6 +70,13 @@ def plan_sources(
     return tuple(found.values())
 
 
+def local_sources(checks: ChecksConfig, folder: Path | None, document: str | None = None) -> tuple[GitSource, ...]:
+    """Those in folders, which came with the runbook. folder, document, errors: as of `plan_sources`."""
+    where = f"{document}:{checks.line}" if document and checks.line else document
+    bare = (_bare(declared, where) for declared in checks.sources)
+    return tuple(_in_folder(source, folder, document) for source in bare if not HTTPS.fullmatch(source.url))
+
+
 def kept_sources(spec: RunSpec, folder: Path) -> tuple[GitSource, ...]:
     """Those of which a recorded run has kept what it had. folder: the trajectory's. Raises InputError."""
     found = []
@@ -110,6 +117,10 @@ def _placed(
         place = host + (f":{port}" if match["port"] else "")
         url = f"https://{place}{match['path']}"
         return replace(source, url=url, host=f"{host}:{port}", hosts=hosts)
+    return _in_folder(source, folder, document)
+
+
+def _in_folder(source: GitSource, folder: Path | None, document: str | None) -> GitSource:
     file = FILE.fullmatch(source.url)
     path = unquote(file["path"]) if file else source.url
     real = _in_project(source, path, folder, document)

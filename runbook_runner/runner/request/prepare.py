@@ -95,7 +95,7 @@ def _prepare(request: RunRequest, ask: Ask | None, warnings: list[str]) -> Prepa
     def consent(names: Sequence[str]) -> bool:
         if request.replay or request.from_recording:
             return False  # a recording decides nothing, and what the agent does is in it
-        agent, files = find_agent(spec.agent, spec.near), _came_along(request, spec, source.folder)
+        agent, files = find_agent(spec.agent, spec.near), _came_along(request, spec, source.folder, sources)
         return trust.agreed_variables(source.name, source.text, files, beside, agent, names)
 
     granted = grant(spec, request.secrets, user, beside, consent)
@@ -125,7 +125,9 @@ def _prepare(request: RunRequest, ask: Ask | None, warnings: list[str]) -> Prepa
     )
 
 
-def _came_along(request: RunRequest, spec: RunSpec, folder: Path | None) -> tuple[InputFile, ...]:
+def _came_along(
+    request: RunRequest, spec: RunSpec, folder: Path | None, sources: "Sequence[GitSource]"
+) -> tuple[InputFile, ...]:
     """The files of the run that may have come with the runbook. Those of the user's own are elsewhere. Raises
     InputError."""
     options = {
@@ -136,6 +138,10 @@ def _came_along(request: RunRequest, spec: RunSpec, folder: Path | None) -> tupl
     files = [option_file(option, path) for option, path in options.items() if path and not is_opened_by_shell(path)]
     if request.fixture:
         files.append(option_file("--input", load_fixture(request.fixture).source))
+    if sources:
+        from runbook_runner.runner.checks.local import came_along
+
+        files += came_along(sources)
     top = came_with(folder or Path.cwd())
     return tuple(item for item in (*spec.inputs, *files) if Path(os.path.realpath(item.source)).is_relative_to(top))
 

@@ -13,7 +13,7 @@ from runbook_runner.agents.base import Agent
 from runbook_runner.core.disk.links import open_regular
 from runbook_runner.core.disk.walk import files_below
 from runbook_runner.core.errors import InputError
-from runbook_runner.runner.checks.local import references_digest
+from runbook_runner.runner.checks.local import came_along
 from runbook_runner.runner.recovery.seal import slow_digest
 from runbook_runner.runner.request.prepared_run import PreparedRun
 from runbook_runner.runner.request.request import RunRequest
@@ -67,7 +67,7 @@ def _parts(group: Group, prepared: PreparedRun, base: RunRequest) -> Iterator[An
     yield prepared.judge and prepared.judge.address
     yield _agent(prepared.agent)
     yield list(_snapshots(prepared))
-    yield [references_digest(source) for source in prepared.sources if source.folder]
+    yield [(item.name, item.sha256) for item in came_along(prepared.sources)]
     for script in (group.variant.model_script or base.model_script, base.judge_script):
         yield script and _digest(script.resolve())
     expected = group.case.expected

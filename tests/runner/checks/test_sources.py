@@ -131,6 +131,22 @@ echo two > /app/checks/golden/expected.txt; echo more > /app/checks/golden/more.
     assert (ran.folder / "results" / "seen.txt").read_text() == "one\n"
 
 
+def test_consent_to_a_secret_ends_when_a_check_source_of_the_project_has_other_commits(
+    runbook: Any, repository: Any
+) -> None:
+    checks = repository("checks.git")
+    checks.files(expected_txt="one\n")
+    front = source("checks.git") + "\nsecrets:\n  mine: {env: MY_SECRET}"
+    env = {"MY_SECRET": "canary-source-4711-4711"}
+    refused = run(runbook, front, env=env)
+    assert (refused.code, "MY_SECRET" in refused.err) == (3, True), refused.err
+    assert runbook("trust", ".").code == 0
+    ran = run(runbook, front, env=env)
+    assert (ran.code, statuses(ran)) == (0, {"golden": "pass"}), ran.err
+    checks.files(expected_txt="one\n", more_txt="2\n")
+    assert run(runbook, front, env=env).code == 3
+
+
 @pytest.mark.needs("bubblewrap")
 def test_https_with_a_secret_that_nobody_sees(runbook: Any, server: Any) -> None:
     server.repository("private/checks").files(expected_txt="one\n")
