@@ -36,8 +36,10 @@ from runbook_runner.trajectory.diff.calls import CallsCompared
 
 DESCRIPTION = """\
 Needs no network and no key. The results are compared with the recorded ones, where each may name its own sandbox's
-folder; a request that differs from the recorded one is shown and recorded, never answered silently. With --until and
---then it is a fork: a new run that continues on its own after call N.
+folder; a request that differs from the recorded one is shown and recorded, never answered silently. What changes from
+run to run without a meaning, such as the day, is no difference there; in what the agent is told (the runbook, its
+parameters, the names of inputs) it is one. With --until and --then it is a fork: a new run that continues on its own
+after call N.
 
 A RUNBOOK.md is run as it is now, with the parameters and inputs of its recording: so a hook finds out when the two
 no longer belong together. What only was formatted is the same. --update makes the recording anew.

@@ -13,11 +13,8 @@ from runbook_runner.gateway.upstream import Connection, ModelRequest, Upstream
 @dataclass(frozen=True)
 class Prefix(Replay):
     """An Upstream that always has a fallback. A recorded answer is given once, only to the same request, and only while
-    every request before it was the same, too. `until`: the last call that is given."""
-
-    edit: tuple[Difference, ...] = ()
-    """How texts of this run differ from the recorded ones that count as the same (`to_recorded` puts these in their
-    place); told with the first answer that is given in spite of it."""
+    every request before it was the same, too. `until`: the last call that is given. `edit`: up to this call it counts
+    as the same (`to_recorded` puts the recorded texts in its place), which is a minor difference."""
 
     def connect(self) -> "PrefixConnection":
         return PrefixConnection(self)

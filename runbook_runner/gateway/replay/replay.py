@@ -12,7 +12,7 @@ from runbook_runner.core.errors import InputError
 from runbook_runner.core.events import Difference, ReplayDiverged
 from runbook_runner.core.text import counted
 from runbook_runner.gateway.dialects.base import ParsedResponse
-from runbook_runner.gateway.replay.difference import MatchResult, difference_text
+from runbook_runner.gateway.replay.difference import MAX_SHOWN, MatchResult, difference_text
 from runbook_runner.gateway.replay.index import CassetteIndex, IndexedCall, open_index
 from runbook_runner.gateway.replay.matching import Profile, Profiler
 from runbook_runner.gateway.replay.playback import Recorded, Translate, estimate, playback, translated
@@ -53,6 +53,9 @@ class Replay:
     """The reverse."""
     refusal: str = ""
     """What is said of a miss, for people, where a major difference is a miss as well; empty: its answer is taken."""
+    edit: tuple[Difference, ...] = ()
+    """How the agent is told something else than the recorded one was, also where no request shows it: in what counts
+    there as volatile. A major difference of each answer that is given in spite of it."""
     source: Literal["replay"] = "replay"
 
     def connect(self) -> "ReplayConnection":
@@ -87,15 +90,16 @@ def load_replay(
     until: int | None = None,
     fallback: Upstream | None = None,
     refusal: str = "",
+    edit: tuple[Difference, ...] = (),
     volatile_output: Iterable[str] = (),
 ) -> Replay:
-    """folder: a trajectory's `model/`. refusal: see `Replay`. volatile_output: see `open_index`. Raises InputError when
-    it can't be replayed, or has no call `until`."""
+    """folder: a trajectory's `model/`. refusal, edit: see `Replay`. volatile_output: see `open_index`. Raises
+    InputError when it can't be replayed, or has no call `until`."""
     index = open_index(folder, volatile_output)
     last = index.entries[-1].number
     if until is not None and not 0 <= until <= last:
         raise InputError(f"There is no model call {until}: the recording has {last}.", where=str(folder))
-    return Replay(index, on_miss, until, fallback, refusal=refusal)
+    return Replay(index, on_miss, until, fallback, refusal=refusal, edit=edit)
 
 
 @dataclass(frozen=True)
@@ -178,17 +182,23 @@ class ReplayConnection:
     def _choose(self, request: ModelRequest) -> Choice:
         """Used in a thread, one at a time: comparing long conversations takes a while."""
         if matches := self._index.exact_matches(self._profile(request)):
-            choice = Choice("recorded", self._next(matches))
+            choice = Choice("recorded", self._next(matches), self._after_edit(EXACT_MATCH))
         else:
             number, match = self._nearest(request) or (None, _NO_MATCH)
             if self._replay.refusal and match.severity == "major":
                 match = replace(match, severity="miss")
-            choice = Choice("recorded" if match.severity != "miss" else "nothing", number, match)
+            choice = Choice("recorded" if match.severity != "miss" else "nothing", number, self._after_edit(match))
             self._learn(choice, request)
         choice = self._by_policy(self._by_fork(choice), request)
         if choice.served == "recorded" and choice.number is not None:
             self._used[choice.number] += 1
         return choice
+
+    def _after_edit(self, match: MatchResult) -> MatchResult:
+        edit = self._replay.edit
+        if not edit or match.severity in ("major", "miss"):
+            return match
+        return MatchResult("major", (*edit, *match.differences)[:MAX_SHOWN], len(edit) + match.total)
 
     def _profile(self, request: ModelRequest) -> Profile:
         kind = (request.dialect.name, request.operation, request.parsed.stream)

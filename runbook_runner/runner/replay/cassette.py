@@ -1,18 +1,23 @@
 """Runner: a run whose model calls are answered from the cassette of a recorded run."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, Self
 
+from runbook_runner.agents.base import AgentInput
+from runbook_runner.agents.prompt import render_prompt
 from runbook_runner.agents.registry import find_agent
 from runbook_runner.core import settings
 from runbook_runner.core.errors import InputError
-from runbook_runner.core.events import ReplayOf, SandboxStarted
+from runbook_runner.core.events import Difference, ReplayOf, SandboxStarted
 from runbook_runner.core.files import is_file
+from runbook_runner.core.spec import RunSpec
 from runbook_runner.core.text import did_you_mean
 from runbook_runner.gateway import ON_MISS, load_replay
 from runbook_runner.gateway.cassette.cassette import INDEX_FILE
+from runbook_runner.gateway.replay.volatile import without_redaction_marks
+from runbook_runner.runner.replay.edit import differences_of
 from runbook_runner.runner.replay.recorded_run import MODEL_FOLDER, RecordedRun, read_recorded_run
 from runbook_runner.sandbox.images.snapshots import PREFIX
 from runbook_runner.sandbox.paths import app_rewriter
@@ -42,6 +47,8 @@ class CassetteReplay:
     """`None`: only the cassette is known."""
     is_compared: bool = False
     """Whether the run is compared with the recorded one when it is over."""
+    edit: tuple[Difference, ...] = ()
+    """How its agent is told something else than the recorded one was."""
 
     @property
     def is_incremental(self) -> bool:
@@ -65,6 +72,12 @@ class CassetteReplay:
             then=self.then,
         )
 
+    def of(self, spec: RunSpec, clean: Callable[[str], str]) -> Self:
+        """The replay for a run of this spec. clean: removes its secrets."""
+        if self.recorded is None:
+            return self
+        return replace(self, edit=differences_of(prompt_of(self.recorded.spec, clean), prompt_of(spec, clean)))
+
     def upstream(self, fallback: "Upstream | None") -> "Replay":
         """fallback: answers what the cassette does not. Raises InputError when the cassette can't be replayed."""
         if self.recorded:
@@ -74,6 +87,7 @@ class CassetteReplay:
             on_miss=self.on_miss,
             until=self.until,
             fallback=fallback,
+            edit=self.edit,
             volatile_output=volatile_output(self.recorded) if self.recorded else (),
         )
 
@@ -126,6 +140,15 @@ def check_on_miss(text: str) -> "OnMiss":
             return known
     hint = did_you_mean(text, ON_MISS) or f"Known: {', '.join(ON_MISS)}."
     raise InputError(f"Unknown --on-miss {text!r}.", hint=hint)
+
+
+def prompt_of(spec: RunSpec, clean: Callable[[str], str] = str) -> str:
+    """What the agent is told, in terms of `/app` and without the names of secrets: what is volatile in a request, such
+    as a date of today, is not so in the author's own text. clean: removes secrets, as they are removed from what is
+    recorded."""
+    names = tuple(item.name for item in spec.inputs)
+    told = render_prompt(AgentInput(spec.told, settings.APP, parameters=spec.parameters, input_names=names))
+    return without_redaction_marks(clean(told))
 
 
 def relocation(there: str, here: str) -> Callable[[str], str]:

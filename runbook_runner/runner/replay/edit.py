@@ -148,7 +148,9 @@ def edit_of(before: str, after: str) -> Edit | None:
 
 
 def differences_of(before: str, after: str) -> tuple[Difference, ...]:
-    """How two missions differ, as a replay tells it."""
+    """How two prompts differ, as a replay tells it; nothing when they are the same."""
+    if before == after:
+        return ()
     one, two = before.splitlines(), after.splitlines()
     changed = list(changed_lines(one, two)) or [(0, 0, 0, 0)]  # they differ in the ends of lines
     return tuple(_differences(one, two, changed))
@@ -233,4 +235,4 @@ def _values(text: str) -> set[str]:
 def _differences(one: list[str], two: list[str], changed: Iterable[tuple[int, ...]]) -> Iterator[Difference]:
     for i1, i2, j1, j2 in changed:
         before, after = ("\n".join(lines)[:_LONGEST] for lines in (one[i1:i2], two[j1:j2]))
-        yield Difference(path="mission", line=i1 + 1, origin="user", before=before, after=after)
+        yield Difference(path="prompt", line=i1 + 1, origin="user", before=before, after=after)

@@ -9,8 +9,8 @@ from runbook_runner.core.settings import APP
 from runbook_runner.gateway import load_prefix
 from runbook_runner.gateway.cassette.answers import read_answer
 from runbook_runner.gateway.replay.index import CassetteIndex, IndexedCall, open_index
-from runbook_runner.runner.replay.cassette import CassetteReplay, relocation, volatile_output
-from runbook_runner.runner.replay.edit import Edit, Said, differences_of, edit_of
+from runbook_runner.runner.replay.cassette import CassetteReplay, prompt_of, relocation, volatile_output
+from runbook_runner.runner.replay.edit import Edit, Said, edit_of
 from runbook_runner.runner.replay.recorded_run import RecordedRun
 from runbook_runner.runner.request.prepared_run import PreparedRun
 from runbook_runner.sandbox.paths import app_restorer
@@ -24,21 +24,19 @@ class IncrementalReplay(CassetteReplay):
     index: CassetteIndex | None = None
     """Of the cassette; `None`: it is read when it is needed."""
     mission: str | None = None
-    """Of this run, when it is not the recorded one: it counts as that up to call `until`."""
+    """Of this run, when the prompt is not the recorded one: it counts as the recorded one up to call `until`."""
 
     @property
     def is_incremental(self) -> bool:
         return True
 
     def described(self) -> ReplayOf:
-        was_edited = self.until != 0 and (self.mission is not None or (self.recorded and self.recorded.is_provisional))
+        was_edited = self.until != 0 and (self.edit or (self.recorded and self.recorded.is_provisional))
         return super().described().model_copy(update={"mode": "incremental", "provisional": bool(was_edited)})
 
     def upstream(self, fallback: "Upstream | None") -> "Replay":
         assert fallback
-        was = self.recorded.spec.mission if self.recorded else ""
-        edit = differences_of(was, self.mission) if self.mission is not None else ()
-        return load_prefix(self.opened, fallback, until=self.until, edit=edit)
+        return load_prefix(self.opened, fallback, until=self.until, edit=self.edit)
 
     @property
     def opened(self) -> CassetteIndex:
@@ -69,13 +67,17 @@ def incremental(
 ) -> PreparedRun:
     """The same run, whose model calls and judge's calls are answered from this recording as long as they are the same;
     the run itself when there are none. index: of its cassette, when it was read already. strict: no answer is taken
-    after an edit of the mission. Raises InputError for a recording that can't be read."""
-    replay = IncrementalReplay(recorded.cassette, "live", recorded=recorded, index=index)
+    after an edit of the mission, and without it none after any other of the prompt. Raises InputError for a recording
+    that can't be read."""
+    clean = prepared.redactor().structured
+    replay = IncrementalReplay(recorded.cassette, "live", recorded=recorded, index=index).of(prepared.spec, clean)
     upstream, judge = prepared.upstream, prepared.judge
     if upstream and recorded.answers:
-        before, after = recorded.spec.mission, prepared.spec.mission
-        if before != after:  # to the letter, for what is volatile in a request is not so in the author's own text
-            edit = None if strict else edit_of(before, after)
+        if replay.edit:
+            before, after = recorded.spec.mission, prepared.spec.mission
+            told = recorded.spec.model_copy(update={"mission": after})
+            is_mission = prompt_of(told, clean) == prompt_of(prepared.spec, clean)
+            edit = edit_of(before, after) if is_mission and not strict else None
             until = _last_before(replay.opened, recorded.app, edit) if edit else 0
             replay = replace(replay, mission=after, until=until)
         upstream = replay.upstream(upstream)

@@ -28,7 +28,14 @@ from runbook_runner.runner.request.prepared_run import PreparedRun
 from runbook_runner.runner.request.project_bounds import bounds_near
 from runbook_runner.runner.request.request import Ask, Question, RunOptions, RunRequest
 from runbook_runner.runner.request.resolve import resolve
-from runbook_runner.runner.request.secrets import Granted, agent_secrets, grant, provider_keys, require_short
+from runbook_runner.runner.request.secrets import (
+    Granted,
+    agent_secrets,
+    grant,
+    provider_keys,
+    redactor_for,
+    require_short,
+)
 from runbook_runner.runner.request.valid_spec import require_valid_spec
 from runbook_runner.runner.request.values import answer, with_values
 from runbook_runner.runner.request.variables import misspelt, user_variables, variables_beside
@@ -175,6 +182,7 @@ def prepare_spec(
     agent = find_agent(spec.agent, spec.near)
     require_short(agent_secrets(spec, granted.values))
     require_room(spec)
+    replay = replay and replay.of(spec, redactor_for(spec, environ, granted.values).structured)
     upstream, judge, backend, lacks = None, None, None, list(lacks)
     lacking = lacks.append if options.dry_run else raised
     strict = strict_snapshot or any(bounds.strict_snapshots for bounds in bounds_near(spec.near))

@@ -71,9 +71,11 @@ class Recordings:
         kept = [one for one in self._kept if one.scripts in (None, now)]
         if not kept or (prepared.upstream is None and prepared.judge is None):
             return prepared
-        from runbook_runner.runner.replay.incremental import incremental  # imports the gateway
+        from runbook_runner.runner.replay.cassette import prompt_of  # imports the gateway, and so does:
+        from runbook_runner.runner.replay.incremental import incremental
 
-        used = next((one for one in kept if one.run.spec.mission == prepared.spec.mission), kept[0])
+        told = prompt_of(prepared.spec)
+        used = next((one for one in kept if prompt_of(one.run.spec) == told), kept[0])
         try:
             return incremental(prepared, used.run, used.opened, strict=strict)
         except InputError:

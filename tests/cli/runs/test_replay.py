@@ -5,6 +5,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable
+from datetime import date, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -436,57 +437,102 @@ on.
 """
 
 
-def test_a_run_that_takes_its_answers_from_a_recording_tells_what_differs(runbook: Any, shell_runbook: Write) -> None:
-    document, agents = shell_runbook("true") / "RUNBOOK.md", runbook.cwd / ".runbook" / "agents"
+@pytest.fixture
+def telling(runbook: Any, shell_runbook: Write) -> Path:
+    """A runbook whose whole prompt the agent `asking` tells the model."""
+    agents, script = runbook.cwd / ".runbook" / "agents", runbook.cwd / "tell.sh"
     agents.mkdir(parents=True)
-    (runbook.cwd / "model.yaml").write_text("- say: done\n")
-    script = runbook.cwd / "tell.sh"
-    script.write_text(TELLING.format(python=sys.executable))
     (agents / "asking.toml").write_text(ASKING.replace('"{script}"', f'"{script}", "{{prompt}}"'))
-    agent = ("--agent", "asking", "--trust")
-    first = recorded(runbook, document, *agent, "--model-script", "model.yaml")
+    script.write_text(TELLING.format(python=sys.executable))
+    (runbook.cwd / "model.yaml").write_text("- say: done\n")
+    return shell_runbook("true") / "RUNBOOK.md"
+
+
+TELLS = ("--agent", "asking", "--trust")
+AN_ID = "8c3f9d52-1111-4222-8333-0123456789ab"
+
+
+@pytest.mark.parametrize(("before", "after"), [
+    (AN_ID, AN_ID.replace("8c", "9c")),
+    (str(date.today()), str(date.today() - timedelta(days=1))),
+    ("/tmp/a.csv", "/tmp/b.csv"),
+    ("http://localhost:8000/x", "http://127.0.0.1:9000/x"),
+], ids=["uuid", "date", "temp", "address"])  # fmt: skip
+def test_an_edit_of_what_is_volatile_in_a_request_makes_the_replay_another_one(
+    runbook: Any, telling: Path, before: str, after: str
+) -> None:
+    a_key = "sk-ant-api03-" + "Ab1" * 31 + "-AA"
+    telling.write_text(f"{telling.read_text()}\nUse {before} and never {a_key}.\n")
+    first = recorded(runbook, telling, *TELLS, "--model-script", "model.yaml")
+    assert a_key not in (first.folder / "spec.json").read_text()
+    shutil.copytree(first.folder, telling.parent / "recording")
+    assert runbook("replay", telling, "--sandbox", "host", "--trust", "--json").json["divergences"]["major"] == 0
+
+    telling.write_text(telling.read_text().replace(before, after))
+    ran = runbook("replay", telling, "--sandbox", "host", "--trust")
+    assert (ran.code, ran.out.splitlines()[-1]) == (
+        1,
+        f"✗ The replay is not the same as {first.folder.name}: requests that are not as recorded: 1 major.",
+    )
+    assert f"+ Use {after} and never <secret>." in ran.out
+    changed = recorded(runbook, telling, *TELLS, "--replay", first.folder)
+    assert changed.json["divergences"]["major"] == 1
+    assert "Requests that are not as recorded: 1 major, so" in changed.json["notes"][0]
+
+
+def test_another_date_among_the_parameters_or_the_names_of_inputs_is_told(runbook: Any, telling: Path) -> None:
+    today, other = (f"{date.today() - timedelta(days=days)}" for days in (0, 1))
+    telling.write_text(
+        f"{telling.read_text()}\n## Parameters\n\n| Parameter | Description |\n|---|---|\n| due | When |\n"
+    )
+    for day in (today, other):
+        (runbook.cwd / f"{day}.csv").write_text("a\n")
+
+    def run(due: str, file: str, *args: str | Path) -> Any:
+        return recorded(runbook, telling, *TELLS, "-p", f"due={due}", "-f", f"{file}.csv", *args)
+
+    first = run(today, today, "--model-script", "model.yaml")
+    for due, file, major in ((today, today, 0), (other, today, 1), (today, other, 1)):
+        assert run(due, file, "--replay", first.folder).json["divergences"]["major"] == major
+
+
+def test_a_run_that_takes_its_answers_from_a_recording_tells_what_differs(runbook: Any, telling: Path) -> None:
+    first = recorded(runbook, telling, *TELLS, "--model-script", "model.yaml")
     assert "divergences" not in first.json
-    again = recorded(runbook, document, *agent, "--replay", first.folder)
+    again = recorded(runbook, telling, *TELLS, "--replay", first.folder)
     assert (again.json["divergences"], again.json["notes"]) == ({"minor": 0, "major": 0, "miss": 0}, [])
 
-    document.write_text(document.read_text().replace("The output", "Another thing"))
-    changed = recorded(runbook, document, *agent, "--replay", first.folder)
+    telling.write_text(telling.read_text().replace("The output", "Another thing"))
+    changed = recorded(runbook, telling, *TELLS, "--replay", first.folder)
     assert changed.json["divergences"] == {"minor": 0, "major": 1, "miss": 0}
     (note,) = changed.json["notes"]
     assert note.startswith("Requests that are not as recorded: 1 major, so")
     assert "`runbook replay` is the command that fails" in note
     assert note in changed.err.splitlines()[-2], "the summary has it"
-    shutil.copytree(first.folder, document.parent / "recording")
-    replayed = runbook("replay", document, "--sandbox", "host", "--trust", "--json")
+    shutil.copytree(first.folder, telling.parent / "recording")
+    replayed = runbook("replay", telling, "--sandbox", "host", "--trust", "--json")
     assert (replayed.code, replayed.json["divergences"]["major"], replayed.json["notes"]) == (1, 1, [])
 
 
 def test_a_change_that_only_formats_replays_as_the_same_and_update_renews_after_any_other(
-    runbook: Any, shell_runbook: Write
+    runbook: Any, telling: Path
 ) -> None:
-    document, agents = shell_runbook("true") / "RUNBOOK.md", runbook.cwd / ".runbook" / "agents"
-    document.write_text(document.read_text() + PROSE)
-    agents.mkdir(parents=True)
-    (runbook.cwd / "model.yaml").write_text("- say: done\n")
-    script = runbook.cwd / "tell.sh"
-    script.write_text(TELLING.format(python=sys.executable))
-    argv = ASKING.replace('"{script}"', f'"{script}", "{{prompt}}"')
-    (agents / "asking.toml").write_text(argv)
-    first = recorded(runbook, document, "--agent", "asking", "--trust", "--model-script", "model.yaml")
-    recording = Path(shutil.copytree(first.folder, document.parent / "recording"))
+    telling.write_text(telling.read_text() + PROSE)
+    first = recorded(runbook, telling, *TELLS, "--model-script", "model.yaml")
+    recording = Path(shutil.copytree(first.folder, telling.parent / "recording"))
 
     def replay(*args: str) -> Any:
-        return runbook("replay", document, "--sandbox", "host", "--trust", *args)
+        return runbook("replay", telling, "--sandbox", "host", "--trust", *args)
 
-    assert runbook("fmt", document).code == 0
-    assert "| a long cell | c   |" in document.read_text()
-    document.write_text(document.read_text().replace("*prose* that goes\n", "_prose_ that\n\tgoes ") + "\n\n")
+    assert runbook("fmt", telling).code == 0
+    assert "| a long cell | c   |" in telling.read_text()
+    telling.write_text(telling.read_text().replace("*prose* that goes\n", "_prose_ that\n\tgoes ") + "\n\n")
     ran = replay()
     assert (ran.code, ran.out.splitlines()[-1]) == (0, f"✓ The replay is the same as {first.folder.name}."), ran.out
     assert "not as recorded" not in ran.out
     assert replay("--update", "--json").json["renewed"] is False
 
-    document.write_text(document.read_text().replace("Some", "Other"))
+    telling.write_text(telling.read_text().replace("Some", "Other"))
     ran = replay()
     differs = "requests that are not as recorded: 1 major"
     assert (ran.code, ran.out.splitlines()[-1]) == (
@@ -497,8 +543,8 @@ def test_a_change_that_only_formats_replays_as_the_same_and_update_renews_after_
     assert (ran.code, ran.out.splitlines()[-1]) == (0, f"✓ The replay is the new {recording}.")
     assert replay("--strict").code == 0
 
-    document.write_text(document.read_text().replace("Other", "More"))
-    of_folder = ("replay", document.parent, "--sandbox", "host", "--trust")
+    telling.write_text(telling.read_text().replace("Other", "More"))
+    of_folder = ("replay", telling.parent, "--sandbox", "host", "--trust")
     assert runbook(*of_folder).code == 1
     assert runbook(*of_folder, "--update").out.splitlines()[-1] == f"✓ The replay is the new {recording}."
-    assert sorted(path.name for path in document.parent.iterdir()) == ["RUNBOOK.md", "recording"]
+    assert sorted(path.name for path in telling.parent.iterdir()) == ["RUNBOOK.md", "recording"]

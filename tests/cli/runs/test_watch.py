@@ -275,7 +275,7 @@ def test_after_an_edit_of_step_3_the_answers_of_steps_1_and_2_come_from_the_reco
     assert "- Append `three`.\n    + Append `three` and say so.\n" in shown
     assert "Replayed 2 of 4 model calls: saved 220 tokens and $0.0200." in shown
     line = scripted.read_text().splitlines().index("Append `three` and say so.") + 1
-    assert f"Asked anew from call 3 on: 220 tokens and $0.0200. It differs in mission, line {line} (user)." in shown
+    assert f"Asked anew from call 3 on: 220 tokens and $0.0200. It differs in prompt, line {line} (user)." in shown
     assert "PASS (provisional) ·" in shown
     assert (
         "! The verdict is provisional: 2 answers of the model came from a run before the runbook was edited. f" in shown
@@ -313,7 +313,7 @@ def test_after_an_edit_of_step_3_the_answers_of_steps_1_and_2_come_from_the_reco
     assert f"! The verdict of {mine} is provisional, and so is this one" in replayed.out
     differing = [event for event in second["events"] if event["type"] == "replay.diverged"]
     assert [event["served"] for event in differing] == ["recorded", "recorded", "script"]
-    assert differing[0]["differences"][0]["path"] == "mission"
+    assert differing[0]["differences"][0]["path"] == "prompt"
     assert (second["folder"] / "results" / "out.txt").read_text() == "one\ntwo\nthree\n"
 
 
@@ -339,7 +339,7 @@ def test_an_edit_before_the_steps_asks_anew_from_the_first_call_on_and_so_does_s
     edit(scripted, "Write three words.", "Write three good words.")
     shown = session.shows(WAITS)
     line = scripted.read_text().splitlines().index("Write three good words.") + 1
-    told = f"It differs in mission, line {line} (user)."
+    told = f"It differs in prompt, line {line} (user)."
     assert f"Asked anew for every model call: 440 tokens and $0.0400. {told}" in shown
     assert "PASS ·" in shown
     session.types("q")
@@ -408,6 +408,24 @@ def test_an_edit_of_what_is_volatile_in_a_request_is_an_edit_of_the_runbook(
         edit(scripted, before, after)
         assert "Asked anew for every model call: 440 tokens" in session.shows(WAITS), before
     assert all(answered_by(run) == ["script"] * 4 for run in session.runs())
+
+
+@pytest.mark.needs("bubblewrap")
+@pytest.mark.parametrize("strict", [(), ("--strict",)], ids=["usual", "strict"])
+def test_another_value_that_only_the_note_tells_is_asked_about_anew(
+    watch: Watch, scripted: Path, strict: tuple[str, ...]
+) -> None:
+    table = "## Parameters\n\n| Parameter | Description |\n|---|---|\n| due | When |\n\n## Step 1: One"
+    edit(scripted, "## Step 1: One", table)
+    values, today = scripted.with_name("values.yaml"), date.today()
+    values.write_text(f'due: "{today}"\n')
+    session = watch(".", *MODEL, "--params", values, *strict)
+    session.shows(WAITS)
+    edit(values, str(today), str(today - timedelta(days=1)))
+    shown = session.shows(WAITS)
+    assert "Asked anew for every model call: 440 tokens" in shown
+    assert "It differs in prompt, line" in shown
+    assert [answered_by(run) for run in session.runs()] == [["script"] * 4] * 2
 
 
 @pytest.mark.needs("bubblewrap")

@@ -110,7 +110,7 @@ def test_the_recording_of_a_longer_run_ends_the_shorter_one_in_the_same_way(
 
 
 def test_a_known_edit_counts_as_the_same_up_to_a_call_and_is_told(connect: Any, recorded: Path, script: Any) -> None:
-    edit = Difference(path="mission", line=1, origin="user", before="Do the work.", after="Do other work.")
+    edit = Difference(path="prompt", line=1, origin="user", before="Do the work.", after="Do other work.")
     prefix = load_prefix(open_index(recorded), script, until=2, edit=(edit,))
     back: Callable[[str], str] = lambda text: text.replace("Do other work.", "Do the work.")  # noqa: E731
     line = connect(replace(prefix, to_recorded=back), cassette=Cassette(recorded.parent / "new", Redactor({})))

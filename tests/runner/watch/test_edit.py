@@ -156,9 +156,9 @@ def test_what_is_elsewhere_in_the_mission_as_well_shows_no_step() -> None:
 
 def test_what_was_edited_is_told() -> None:
     (told,) = differences_of(BOOK, changed("Be brief.", "Be long."))
-    assert (told.path, told.origin, told.before, told.after) == ("mission", "user", "Be brief.", "Be long.")
+    assert (told.path, told.origin, told.before, told.after) == ("prompt", "user", "Be brief.", "Be long.")
     (ends,) = differences_of(BOOK, BOOK.replace("\n", "\r\n"))
-    assert (ends.path, ends.before, ends.after) == ("mission", "", "")
+    assert (ends.path, ends.before, ends.after) == ("prompt", "", "")
 
 
 def test_an_edit_of_very_much_takes_no_time() -> None:
