@@ -42,7 +42,7 @@ parameters, the names of inputs) it is one. With --until and --then it is a fork
 after call N.
 
 A RUNBOOK.md is run as it is now, with the parameters and inputs of its recording: so a hook finds out when the two
-no longer belong together. What only was formatted is the same. --update makes the recording anew.
+no longer belong together. What only `runbook fmt` has changed is the same. --update makes the recording anew.
 
 A bundle (`runbook runs bundle`) is replayed without a network, unless you give it one with --network, and with what is
 here: no image is pulled or built for it, and no agent's CLI installed without --network full.

@@ -1,10 +1,6 @@
 """Room `runbook`: the normal form of a document: tables in line, frontmatter in order, all else byte for byte."""
 
-import re
-from itertools import pairwise
-from typing import Any, Final
-
-import pyromark
+from typing import Any
 
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.settings import RUNBOOK_FILE
@@ -12,12 +8,8 @@ from runbook_runner.runbook.authoring.fmt_frontmatter import ordered
 from runbook_runner.runbook.authoring.fmt_tables import align
 from runbook_runner.runbook.document import parse
 from runbook_runner.runbook.markdown.blocks import Outline, outline
-from runbook_runner.runbook.markdown.tables import OPTIONS, Table
+from runbook_runner.runbook.markdown.tables import Table
 from runbook_runner.runbook.parts.frontmatter import cut
-
-_DEFINED: Final = re.compile(r"^ {0,3}(\[.+\]:.*\S)", re.MULTILINE)
-"""Links, which a page shows only where they are used; an agent reads them all."""
-_ENDS_OF_CODE: Final = re.compile("(</?pre>)")
 
 
 def formatted(text: str, source: str = RUNBOOK_FILE) -> str:
@@ -33,19 +25,11 @@ def formatted(text: str, source: str = RUNBOOK_FILE) -> str:
 
 
 def says_the_same(one: str, two: str) -> bool:
-    """Whether two documents differ at most in what formatting changes: widths of tables, empty lines, line breaks in
-    prose, other marks for the same, the order of the frontmatter."""
+    """Whether two documents have the same normal form: an agent reads all of the text, also what no page shows."""
     try:
-        return one == two or _said(one) == _said(two)
+        return one == two or formatted(one) == formatted(two)
     except InputError:  # one of them is not a runbook
         return False
-
-
-def _said(text: str) -> tuple[str, list[str | list[str]], list[str]]:
-    parts = cut(formatted(text))
-    pieces = _ENDS_OF_CODE.split(pyromark.html(parts.body, options=OPTIONS))
-    said = [piece if before == "<pre>" else piece.split() for before, piece in pairwise(["", *pieces])]
-    return parts.head, said, _DEFINED.findall(parts.body)
 
 
 def _body(body: str) -> str:

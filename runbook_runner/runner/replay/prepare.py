@@ -215,7 +215,7 @@ def of_document(
     kept = {name: getattr(recorded, name) for name in ("note", "inputs", "limits", "labels", "judge")}
     without_note = now.mission.removesuffix(checks_note(now.criteria))  # older recordings have none
     if any(says_the_same(mission, recorded.mission) for mission in (now.mission, without_note)):
-        kept["mission"] = recorded.mission  # what only was formatted is no other question to the model
+        kept["mission"] = recorded.mission  # what `runbook fmt` changes is no other question to the model
     return now.model_copy(update=kept)
 
 

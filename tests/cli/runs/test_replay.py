@@ -432,8 +432,7 @@ PROSE = """
 |-|-|
 |a long cell|c|
 
-Some *prose* that goes
-on.
+Some prose.
 """
 
 
@@ -526,7 +525,6 @@ def test_a_change_that_only_formats_replays_as_the_same_and_update_renews_after_
 
     assert runbook("fmt", telling).code == 0
     assert "| a long cell | c   |" in telling.read_text()
-    telling.write_text(telling.read_text().replace("*prose* that goes\n", "_prose_ that\n\tgoes ") + "\n\n")
     ran = replay()
     assert (ran.code, ran.out.splitlines()[-1]) == (0, f"✓ The replay is the same as {first.folder.name}."), ran.out
     assert "not as recorded" not in ran.out
