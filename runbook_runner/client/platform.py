@@ -110,7 +110,7 @@ class Platform:
         try:
             return read_json(text, what)
         except InputError as error:
-            raise self._error(f"The platform's answer is not JSON: {error.message}", None) from error
+            raise self._error(f"The platform's answer can't be read as JSON: {error.message}", None) from error
 
     @contextmanager
     def asked(

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Protocol
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from runbook_runner.core.clock import BEGINNING, moment
-from runbook_runner.core.formats.json_toml import MAX_DEPTH, plain_json
+from runbook_runner.core.formats.json_toml import MAX_DEPTH, has_more_values, plain_json
 from runbook_runner.core.formats.numbers import amount, count, seconds
 from runbook_runner.core.text import encodable
 
@@ -517,8 +517,11 @@ _END_OF_TIMES = "2500"
 
 
 def parse_line(line: str) -> Recorded | None:
-    """One line of `events.jsonl`, which may be a stranger's; `None` when it is torn or not an event. What it holds can
-    be written as JSON and UTF-8 and summed, and its time is one of `clock.iso`; what is not one is BEGINNING."""
+    """One line of `events.jsonl`, which may be a stranger's; `None` when it is torn, not an event, or has more
+    than MOST_VALUES values. What it holds can be written as JSON and UTF-8 and summed, and its time is one of
+    `clock.iso`; what is not one is BEGINNING."""
+    if has_more_values(line):
+        return None
     try:
         body = _LINE.decode(text := encodable(line))
         if "\\u" in text or text.count("{") + text.count("[") > MAX_DEPTH:

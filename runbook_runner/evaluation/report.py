@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from runbook_runner.core.formats.json_toml import plain_json
+from runbook_runner.core.formats.json_toml import has_more_values, plain_json
 from runbook_runner.core.text import counted
 
 REPORT = "validation_report.json"
@@ -36,25 +36,16 @@ def read_report(results: Path) -> dict[str, Any] | str | None:
     if path.stat().st_size > MAX_BYTES:
         return f"it is larger than {MAX_BYTES >> 20} MB."
     try:
-        body = json.loads(path.read_bytes())
+        raw = path.read_bytes()
+        if has_more_values(raw, MOST_VALUES):
+            return f"it has more than {MOST_VALUES:,} values."
+        body = json.loads(raw)
     except (ValueError, RecursionError):
         return "it is not JSON."
     if not isinstance(body, dict):
         return "it is not a JSON object."
-    if _has_too_many_values(body):
-        return f"it has more than {MOST_VALUES:,} values."
     plain: dict[str, Any] = plain_json(body)
     return plain
-
-
-def _has_too_many_values(body: Any) -> bool:
-    count, left = 0, [body]
-    while left and count + len(left) <= MOST_VALUES:
-        value = left.pop()
-        count += 1
-        if isinstance(value, (dict, list)):
-            left.extend(value.values() if isinstance(value, dict) else value)
-    return bool(left)
 
 
 def is_v2(body: dict[str, Any]) -> bool:

@@ -11,14 +11,14 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 from runbook_runner.core.clock import moment, now_iso
 from runbook_runner.core.disk.links import open_regular
 from runbook_runner.core.disk.private import FILE
 from runbook_runner.core.errors import InputError, RecordingError
 from runbook_runner.core.files import write_atomically
-from runbook_runner.core.formats.json_toml import plain_json
+from runbook_runner.core.formats.json_toml import has_more_values, plain_json
 from runbook_runner.core.text import did_you_mean
 from runbook_runner.trajectory.folders import EVENTS_FILE, TRAJECTORY_FILE
 
@@ -29,7 +29,6 @@ RECORDED: Final = "recorded"
 """Said in the place of one of these, to take back what was set."""
 MOST_BYTES: Final = 64 << 20  # of a trajectory.json: a larger one is not of this program
 _MOST_SUMMARY_BYTES = 16 << 20
-_MOST_SUMMARY_VALUES = 1_000_000  # each takes 100 bytes of memory or so; 20,000 results are 200,000
 _MOST_LABEL_BYTES = 4 << 20
 _MOST_LABELS = 1000
 _MOST_FIRST_LINE = 16 << 20
@@ -128,9 +127,9 @@ def read_trajectory(folder: Path) -> dict[str, Any]:
     path = folder / TRAJECTORY_FILE
     try:
         with open_regular(path) as file:
-            body = json.loads(file.read(MOST_BYTES))
-        if not isinstance(body, dict):
-            raise ValueError("not an object")
+            raw = file.read(MOST_BYTES)
+        if has_more_values(raw) or not isinstance(body := json.loads(raw), dict):
+            raise ValueError("not an object, or too large")
     except FileNotFoundError as error:
         hint = "The run is not over, or its process died; `runbook clean` finishes it then."
         raise InputError("There is no trajectory.json yet.", where=str(folder), hint=hint) from error
@@ -150,8 +149,16 @@ def read_summary(path: Path) -> dict[str, Any]:
     a hundred times as large in memory. Raises TooLargeError, OSError, and what JSON from outside can raise."""
     with open_regular(path) as file:
         raw = file.read(_MOST_SUMMARY_BYTES + 1)
-    if len(raw) > _MOST_SUMMARY_BYTES or sum(map(raw.count, (b",", b"[", b"{"))) > _MOST_SUMMARY_VALUES:
+    if len(raw) > _MOST_SUMMARY_BYTES or has_more_values(raw):
         raise TooLargeError(f"its {path.name} is too large")
+    return dict(json.loads(raw))
+
+
+def first_event(log: BinaryIO) -> dict[str, Any]:
+    """The fields of a log's first line. Raises what JSON from outside can raise."""
+    raw = log.readline(_MOST_FIRST_LINE)
+    if has_more_values(raw):
+        raise TooLargeError("its first event is too large")
     return dict(json.loads(raw))
 
 
@@ -191,7 +198,7 @@ def _keys(folder: Path, overlay: Overlay) -> list[str]:
         labels = read_trajectory(folder)["labels"]
     except InputError:  # it goes on
         with open_regular(folder / EVENTS_FILE) as log, suppress(*_BROKEN):
-            recorded = dict(json.loads(log.readline(_MOST_FIRST_LINE)).get("labels") or {})
+            recorded = dict(first_event(log).get("labels") or {})
             return list(overlay.over_labels(recorded))
         return [label["key"] for label in overlay.labels]
     return [str(label.get("key")) for label in labels]

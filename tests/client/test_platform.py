@@ -93,7 +93,7 @@ def test_a_web_page_is_not_an_answer(platform_server: Any, client: Platform) -> 
 @pytest.mark.parametrize("body", ['{"half":', "", "NaN NaN", "[" * 100_000, "9" * 5000, "\xff"])
 def test_what_is_not_json_is_said_to_be_none(platform_server: Any, client: Platform, body: str) -> None:
     platform_server.on("GET", PATH, body.encode("latin-1"))
-    assert "is not JSON" in complaint(client)
+    assert "can't be read as JSON" in complaint(client)
 
 
 def test_half_a_body_is_asked_for_again_and_then_an_error(platform_server: Any, client: Platform) -> None:

@@ -157,3 +157,11 @@ def test_an_event_of_a_newer_version_is_kept() -> None:
 def test_a_line_reads_back_as_the_same_event(event: Event) -> None:
     recorded = Recorded(seq=7, ts="2026-01-01T00:00:00.000000Z", event=event)
     assert parse_line(recorded.line()) == recorded
+
+
+@pytest.mark.parametrize(
+    ("text", "is_read"), [("[[]" + ",[]" * 1_000_000 + "]", False), ('"' + "[{," * 400_000 + '"', True)]
+)
+def test_a_line_with_a_million_values_is_no_event_and_one_with_a_long_text_is(text: str, is_read: bool) -> None:
+    line = '{"seq":1,"ts":"2026-01-01T00:00:00Z","type":"tool.called","call_id":"c","name":"n","input":{"a":%s}}'
+    assert (parse_line(line % text) is not None) is is_read

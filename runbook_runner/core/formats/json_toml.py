@@ -5,6 +5,7 @@ import json
 import math
 import re
 from collections.abc import Iterable
+from itertools import islice
 from typing import Any, Final, TypeVar
 
 from runbook_runner.core.errors import InputError
@@ -14,18 +15,44 @@ Value = TypeVar("Value")
 
 MAX_DEPTH: Final = 100
 """Levels; pydantic stops writing JSON at 255, Python's reader at about a thousand."""
+MOST_VALUES: Final = 1_000_000
+"""Of one JSON text. Each takes 100 bytes of memory or so, whatever it takes in the file."""
 CUT: Final = "(nested too deeply to be kept)"
 
 _LONGEST_NUMBER: Final = 1000
 """Characters. Python's limit is 4300 digits."""
 _LONG_KEY: Final = rf"""(?<![\w"'-])(?:(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*){{{MAX_DEPTH}}}"""
 """`a.b.c…` in TOML: each part is one level, and `tomllib` takes quadratic time."""
+_SIGN: Final = re.compile(rb""""(?:[^"\\]++|\\.)*+"?|,|[\[{](?!\s*[]}])""", re.DOTALL)
+"""A text, or what stands before a value: a comma, or the begin of an array or object that is not empty."""
 
 
-def read_json(text: str | bytes, source: str, *, as_written: bool = False, unique: bool = False) -> Any:
+def has_more_values(text: str | bytes, most: int = MOST_VALUES) -> bool:
+    """Whether this JSON, which is not read for it, has more values than that: what is small in a file, or tiny in a
+    zip, may be a hundred times as large in memory."""
+    if len(text) <= most:
+        return False
+    raw = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+    if sum(map(raw.count, (b",", b"[", b"{"))) < most:
+        return False
+    before = (found for found in _SIGN.finditer(raw) if not found[0].startswith(b'"'))
+    return next(islice(before, most - 1, None), None) is not None
+
+
+def require_few_values(text: str | bytes, source: str) -> None:
+    """Raises InputError for JSON with more than MOST_VALUES values."""
+    if has_more_values(text):
+        raise InputError(f"The JSON has more than {MOST_VALUES:,} values.", where=source)
+
+
+def read_json(
+    text: str | bytes, source: str, *, as_written: bool = False, unique: bool = False, is_bounded: bool = True
+) -> Any:
     """The value of a whole file. Raises InputError with the line, also for what is nested deeper than MAX_DEPTH.
     as_written: a number that we would spell in another way stays text (`1.10`). unique: a key that is given twice is
-    refused."""
+    refused. is_bounded: so is what has more than MOST_VALUES values."""
+    if is_bounded:
+        require_few_values(text, source)
     number, pairs = _number if as_written else None, _unique if unique else None
     try:
         value = json.loads(text, parse_float=number, parse_int=number, object_pairs_hook=pairs)

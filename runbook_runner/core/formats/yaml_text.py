@@ -18,7 +18,7 @@ from frontmatter.default_handlers import SafeLoader  # libyaml's, or pure Python
 from yaml.constructor import SafeConstructor
 
 from runbook_runner.core.errors import InputError
-from runbook_runner.core.formats.json_toml import read_json
+from runbook_runner.core.formats.json_toml import read_json, require_few_values
 
 MAX_CHARACTERS = 256 << 10
 """Of a piece of YAML inside a file."""
@@ -87,6 +87,7 @@ def read_yaml(text: str, source: str, *, as_written: bool = False) -> Any:
     """The value of a whole file of YAML or JSON, `None` when it is empty. Raises InputError with the line, also for a
     key that is given twice. as_written: see above."""
     if text.lstrip()[:1] in ("{", "["):
+        require_few_values(text, source)
         with suppress(InputError):  # as JSON, because YAML refuses its tabs, and emoji that are escaped
             return read_json(text, source, as_written=as_written, unique=True)
     yaml_text = YamlText(text, source, longest=len(text), as_written=as_written)

@@ -29,7 +29,7 @@ def read(path: Path) -> Any:
 def _value(data: bytes, line: int) -> Any:
     """line: the number of the only line that this is; 0 when it is a whole file."""
     try:
-        return read_json(data.removeprefix(b"\xef\xbb\xbf"), "")
+        return read_json(data.removeprefix(b"\xef\xbb\xbf"), "", is_bounded=False)
     except InputError as error:
         at = line or (error.where or "").lstrip(":")
         raise UnreadableError(f"{f'line {at}: ' if at else ''}{error.message}".rstrip(".")) from error

@@ -8,9 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from runbook_runner import __version__
 from runbook_runner.core.errors import InputError
-from runbook_runner.core.formats.json_toml import read_json
+from runbook_runner.core.formats.json_toml import has_more_values, read_json
 from runbook_runner.core.invalid import problem_of
-from runbook_runner.gateway.large import pieces
 from runbook_runner.runner.bundles.names import BOUNDS
 from runbook_runner.trajectory.folders import CHECKS, INPUTS
 
@@ -18,8 +17,6 @@ MANIFEST: Final = "manifest.json"
 FORMAT: Final = "runbook-bundle"
 VERSION: Final = 1
 MOST_BYTES: Final = 16 << 20
-_MOST_VALUES: Final = 1_000_000
-"""Each takes 100 bytes of memory or so, whatever it takes in the file; 40,000 files are 240,000."""
 
 WITHOUT: Final = {INPUTS: "inputs", CHECKS: "check sources"}
 """Folders of a run that a bundle can be made without, and what is in them."""
@@ -95,7 +92,7 @@ class Manifest(_Part):
 
 def is_too_large(raw: bytes) -> bool:
     """Whether it is more than is read: what is small in a zip may be a thousand times as large in memory."""
-    return len(raw) > MOST_BYTES or pieces(raw) > _MOST_VALUES
+    return len(raw) > MOST_BYTES or has_more_values(raw)
 
 
 def read_manifest(raw: bytes, where: str) -> Manifest:

@@ -14,7 +14,7 @@ from runbook_runner.core import ids
 from runbook_runner.core.clock import iso, now_iso
 from runbook_runner.core.errors import InputError, RecordingError
 from runbook_runner.core.files import is_file, read_bounded, text_of
-from runbook_runner.core.formats.json_toml import plain_json, read_json
+from runbook_runner.core.formats.json_toml import has_more_values, plain_json, read_json
 from runbook_runner.core.text import printable_name
 from runbook_runner.runner.bundles.read import is_zip
 from runbook_runner.runner.imports.archive import read_zip
@@ -143,7 +143,7 @@ def _first_line(file: BinaryIO) -> Any:
         line = file.readline(LONGEST_LINE)
         if line.strip() or not line:
             try:
-                return plain_json(json.loads(line))
+                return None if has_more_values(line) else plain_json(json.loads(line))
             except (ValueError, RecursionError):
                 return None
     return None

@@ -13,7 +13,7 @@ from runbook_runner.agents.sessions.base import Facts, Form, Line
 from runbook_runner.core.clock import BEGINNING, moment, seconds_between
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.events import AgentFinished, AgentMessage, AgentStarted, ModelCalled, RunFinished, RunStarted
-from runbook_runner.core.formats.json_toml import plain_json
+from runbook_runner.core.formats.json_toml import plain_json, require_few_values
 from runbook_runner.trajectory.imports.imported import Imported, Moments, Timed
 
 LONGEST_LINE: Final = 64 << 20
@@ -47,6 +47,7 @@ def lines_of(path: Path, source: str, notes: list[str]) -> Iterator[Line]:
                 raise InputError(f"The session has more than {MOST_BYTES >> 20} MB.", where=where)
             if not raw.strip():
                 continue
+            require_few_values(raw, where)
             try:
                 line = json.loads(raw)
             except (ValueError, RecursionError) as error:

@@ -18,9 +18,7 @@ from runbook_runner.core.events import (
     AgentFinished,
     AgentMessage,
     Artifact,
-    CheckFinished,
     Evaluated,
-    Event,
     Recorded,
     RunStarted,
     SandboxStarted,
@@ -28,12 +26,14 @@ from runbook_runner.core.events import (
     ToolReturned,
 )
 from runbook_runner.core.files import is_file, read_stream
+from runbook_runner.core.formats.json_toml import read_json
 from runbook_runner.core.spec import Limits
 from runbook_runner.core.text import last_line
 from runbook_runner.evaluation.entries import Check, read_entries
 from runbook_runner.evaluation.points import Point
 from runbook_runner.runner.optimize.quoted import one_line
 from runbook_runner.runner.outcome import Outcome
+from runbook_runner.runner.replay.course import Course
 from runbook_runner.sandbox.paths import app_restorer
 from runbook_runner.trajectory.fold import fold
 from runbook_runner.trajectory.folders import EVENTS_FILE, MOST_SPEC_BYTES, RESULTS, SPEC_FILE
@@ -43,6 +43,8 @@ from runbook_runner.trajectory.models import RunbookOutputs
 from runbook_runner.trajectory.store import read_events
 
 MOST_CALLS: Final = 10_000  # tool calls of a run that are looked at
+_LONGEST: Final = 10_000
+"""Characters of what is looked at of a command and of each other text of a call."""
 _CODE: Final = ("command", "code", "cmd", "script")
 
 
@@ -51,14 +53,14 @@ class Call(NamedTuple):
 
     tool: str
     code: str
-    """The command, or the whole input as JSON."""
+    """The command, or the input as JSON."""
     heading: str
     """Of the step it belongs to, where the agent says so; else empty."""
-    failed: bool
-    exit_code: int | None
-    error: str
+    failed: bool = False
+    exit_code: int | None = None
+    error: str = ""
     """The last line of the output of a call that failed."""
-    seconds: float
+    seconds: float = 0.0
 
     @property
     def kind(self) -> str:
@@ -123,20 +125,17 @@ def newest(home: Path, collection: str, task: str, last: int) -> list[Path]:
 def read_shown(folder: Path, criteria: Criteria) -> Shown:
     """criteria: of the runbook as it is now, whose lines the points have. Raises InputError when the run can't be
     read."""
-    recorded = list(read_events(folder))
+    course, calls, results = Course(), _Calls(), set[str]()
     try:
-        trajectory = fold(recorded)
+        trajectory = fold(calls.passing(_noting(results, course.passing(read_events(folder)))))
     except InputError as error:
         raise InputError(error.message, where=str(folder), hint=error.hint) from error
-    seen = [one.event for one in recorded]
-    evaluated = next((event for event in reversed(seen) if isinstance(event, Evaluated)), None)
-    end = next((event for event in reversed(seen) if isinstance(event, AgentFinished)), None)
-    started = next(event for event in seen if isinstance(event, RunStarted))
+    evaluated, end, started = course.one(Evaluated), course.one(AgentFinished), course.one(RunStarted)
+    assert started
     if not ids.is_name(started.trajectory_id):
         raise InputError("This run was recorded with an id that can't be.", where=str(folder), hint=ids.NAME_HINT)
-    checks = tuple(event for event in seen if isinstance(event, CheckFinished))
-    to_app, spec = app_restorer(_app(seen)), _spec(folder)
-    outcome = Outcome(trajectory, folder, None, criteria, evaluated, checks)
+    to_app, spec = app_restorer(_app(course)), _spec(folder)
+    outcome = Outcome(trajectory, folder, None, criteria, evaluated, tuple(course.checks))
     outputs = trajectory.steps["run"].outputs
     assert isinstance(outputs, RunbookOutputs)
     completed = trajectory.status == "completed"
@@ -160,19 +159,22 @@ def read_shown(folder: Path, criteria: Criteria) -> Shown:
         score=fmean(entry.score or 0.0 for entry in judged) if judged else None,
         points=tuple(_in_app(outcome.points(), to_app)) if completed else (),
         judged=judged,
-        calls=tuple(_calls(recorded, to_app)),
-        results=frozenset(
-            event.path.removeprefix(f"{RESULTS}/")
-            for event in seen
-            if isinstance(event, Artifact) and event.kind == "result"
-        ),
+        calls=tuple(calls.found(to_app)),
+        results=frozenset(results),
     )
 
 
-def _app(seen: Iterable[Event]) -> str:
+def _noting(results: set[str], events: Iterator[Recorded]) -> Iterator[Recorded]:
+    for recorded in events:
+        if isinstance(recorded.event, Artifact) and recorded.event.kind == "result":
+            results.add(recorded.event.path.removeprefix(f"{RESULTS}/"))
+        yield recorded
+
+
+def _app(course: Course) -> str:
     """Where `/app` was in the run's sandbox."""
-    app = next((event.app for event in seen if isinstance(event, SandboxStarted)), settings.APP)
-    return app if app.strip("/") else settings.APP
+    sandbox = course.one(SandboxStarted)
+    return sandbox.app if sandbox and sandbox.app.strip("/") else settings.APP
 
 
 def _in_app(points: Iterable[Point], to_app: Callable[[str], str]) -> Iterator[Point]:
@@ -183,8 +185,8 @@ def _spec(folder: Path) -> Mapping[str, Any]:
     """As it was recorded; empty when it can't be read."""
     try:
         with open_regular(folder / SPEC_FILE) as file:
-            body = json.loads(read_stream(file, str(folder), "spec", MOST_SPEC_BYTES))
-    except (OSError, InputError, RecursionError, ValueError):
+            body = read_json(read_stream(file, str(folder), "spec", MOST_SPEC_BYTES), str(folder))
+    except (OSError, InputError):
         return {}
     return body if isinstance(body, dict) else {}
 
@@ -207,32 +209,39 @@ def _judged(report: Any) -> Iterator[Check]:
         yield from (entry for entry in read_entries(listed) if entry.kind == "judge" and entry.score is not None)
 
 
-def _calls(recorded: Iterable[Recorded], to_app: Callable[[str], str]) -> Iterator[Call]:
-    """Those of the main agent, in the order in which they were begun. One that did not return took until the agent's
-    end, or its last sign. A command of two runs is the same one wherever `/app` was."""
-    begun = dict[str, tuple[ToolCalled, str]]()
-    returned = dict[str, tuple[ToolReturned, str]]()
-    last = ""
-    for one in recorded:
-        event = one.event
-        if isinstance(event, ToolCalled) and event.parent_call_id is None and len(begun) < MOST_CALLS:
-            begun.setdefault(event.call_id, (event, one.ts))
-        elif isinstance(event, ToolReturned) and event.call_id in begun:
-            returned.setdefault(event.call_id, (event, one.ts))
-        if isinstance(event, ToolCalled | ToolReturned | AgentMessage | AgentFinished):
-            last = one.ts
-    for call_id, (called, start) in begun.items():
-        end, ts = returned.get(call_id, (None, last))
-        failed = end.failed if end else False
-        yield Call(
-            tool=called.name,
-            code=to_app(_code(called.input)),
-            heading=str(called.input.get("heading") or ""),
-            failed=failed,
-            exit_code=end.exit_code if end else None,
-            error=to_app(last_line(end.output)) if end and failed else "",
-            seconds=_seconds(start, ts),
-        )
+class _Calls:
+    """Those of the main agent, in the order in which they were begun. Of a log, which may have millions of events, only
+    what is shown of the first MOST_CALLS is held."""
+
+    def __init__(self) -> None:
+        self._begun: dict[str, tuple[Call, str]] = {}
+        """By the id of a call; with its begin, and as if it did not return."""
+        self._returned: dict[str, tuple[Call, str]] = {}
+        self._last = ""
+
+    def passing(self, events: Iterator[Recorded]) -> Iterator[Recorded]:
+        """The same events, which are noted as they pass."""
+        for one in events:
+            event = one.event
+            if isinstance(event, ToolCalled) and event.parent_call_id is None and len(self._begun) < MOST_CALLS:
+                heading = str(event.input.get("heading") or "")
+                call = Call(event.name[:_LONGEST], _code(event.input)[:_LONGEST], heading[:_LONGEST])
+                self._begun.setdefault(event.call_id, (call, one.ts))
+            elif isinstance(event, ToolReturned) and event.call_id in self._begun:
+                call, _ = self._begun[event.call_id]
+                error = last_line(event.output) if event.failed else ""
+                call = call._replace(failed=event.failed, exit_code=event.exit_code, error=error)
+                self._returned.setdefault(event.call_id, (call, one.ts))
+            if isinstance(event, ToolCalled | ToolReturned | AgentMessage | AgentFinished):
+                self._last = one.ts
+            yield one
+
+    def found(self, to_app: Callable[[str], str]) -> Iterator[Call]:
+        """One that did not return took until the agent's end, or its last sign. A command of two runs is the same one
+        wherever `/app` was."""
+        for call_id, (begun, start) in self._begun.items():
+            call, end = self._returned.get(call_id, (begun, self._last))
+            yield call._replace(code=to_app(call.code), error=to_app(call.error), seconds=_seconds(start, end))
 
 
 def _code(given: Mapping[str, Any]) -> str:

@@ -5,17 +5,17 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from runbook_runner.core.errors import AgentError, ExitCode
-from runbook_runner.core.events import SandboxStarted, ToolCalled
+from runbook_runner.core.events import SandboxStarted
 from runbook_runner.core.settings import APP
 from runbook_runner.core.text import counted
 from runbook_runner.runner.outcome import Outcome
 from runbook_runner.runner.replay.cassette import changes, relocation
+from runbook_runner.runner.replay.course import read_course, tool_calls_of
 from runbook_runner.runner.replay.judged import Judged, judged_in
-from runbook_runner.runner.replay.recorded_run import End, RecordedRun, answers_in, end_of
+from runbook_runner.runner.replay.recorded_run import End, RecordedRun, end_of
 from runbook_runner.trajectory.diff.calls import CallsCompared, compare_calls
 from runbook_runner.trajectory.diff.results import ResultsCompared, compare_results
 from runbook_runner.trajectory.folders import RESULTS
-from runbook_runner.trajectory.store import read_events
 
 
 @dataclass(frozen=True)
@@ -111,16 +111,14 @@ class Comparison:
 
 
 def compare(recorded: RecordedRun, outcome: Outcome) -> Comparison:
-    events = [item.event for item in read_events(outcome.folder)]
-    end, judged = end_of(events), judged_in(events)
-    sandbox = next((event for event in events if isinstance(event, SandboxStarted)), None)
-    answers = answers_in(events)
+    course = read_course(outcome.folder)
+    end, judged, answers = end_of(course), judged_in(course), course.answers
+    sandbox = course.one(SandboxStarted)
     if outcome.error and outcome.error.exit_code != AgentError.exit_code:
         return Comparison(recorded, outcome, end, judged, sandbox, results=None, calls=None, answers=answers)
-    called = [event for event in events if isinstance(event, ToolCalled)]
     there = relocation(recorded.app, sandbox.app if sandbox else APP)
     results = compare_results(recorded.folder / RESULTS, outcome.folder / RESULTS, there)
-    calls = compare_calls(recorded.tool_calls, called, there)
+    calls = compare_calls(tool_calls_of(recorded.folder), tool_calls_of(outcome.folder), there)
     return Comparison(recorded, outcome, end, judged, sandbox, results, calls, answers)
 
 

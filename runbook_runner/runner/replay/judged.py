@@ -1,12 +1,13 @@
 """Runner: what a run was judged to be, as far as its repetition has to be judged in the same way."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from runbook_runner.core.criteria import Criteria
-from runbook_runner.core.events import CheckFinished, Evaluated, Event
+from runbook_runner.core.events import Evaluated
 from runbook_runner.core.text import printable_name
 from runbook_runner.evaluation.points import points_of
+from runbook_runner.runner.replay.course import Course
 
 _MOST_NAMED = 5
 
@@ -30,13 +31,11 @@ class Judged(NamedTuple):
                 yield f"failed then, but not now: {_named(gone)}"
 
 
-def judged_in(events: Sequence[Event]) -> Judged:
-    """events: of a log, with those of its evaluation."""
-    evaluated = next((event for event in reversed(events) if isinstance(event, Evaluated)), None)
+def judged_in(course: Course) -> Judged:
+    evaluated = course.one(Evaluated)
     if evaluated is None:
         return Judged(None, frozenset())
-    checks = [event for event in events if isinstance(event, CheckFinished)]
-    points = points_of(evaluated, checks, Criteria(), None)
+    points = points_of(evaluated, course.checks, Criteria(), None)
     bad = (point.id for point in points if point.is_bad and point.kind != "run")
     return Judged(evaluated.verdict, frozenset((*evaluated.missing_outputs, *bad)))
 

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
@@ -13,24 +13,14 @@ from pydantic import ValidationError
 from runbook_runner.core import ids, settings
 from runbook_runner.core.disk.links import open_regular
 from runbook_runner.core.errors import AgentError, InputError
-from runbook_runner.core.events import (
-    AgentFinished,
-    AgentStarted,
-    CheckFinished,
-    Evaluated,
-    Event,
-    ModelCalled,
-    RunFinished,
-    RunStarted,
-    SandboxStarted,
-    Status,
-    ToolCalled,
-)
+from runbook_runner.core.events import AgentFinished, AgentStarted, RunFinished, RunStarted, SandboxStarted, Status
 from runbook_runner.core.files import read_stream
+from runbook_runner.core.formats.json_toml import require_few_values
 from runbook_runner.core.invalid import problem_of
 from runbook_runner.core.spec import RunSpec
 from runbook_runner.core.text import printable_name
 from runbook_runner.runbook.parts.steps import step_blocks
+from runbook_runner.runner.replay.course import Course, read_course
 from runbook_runner.runner.replay.judged import Judged, judged_in
 from runbook_runner.runner.request.valid_spec import require_valid_spec
 from runbook_runner.sandbox.backends import BACKENDS
@@ -77,7 +67,6 @@ class RecordedRun:
     agent_version: str | None
     secrets: tuple[str, ...]
     """Variables of the secrets that it had."""
-    tool_calls: tuple[ToolCalled, ...]
     model_calls: int
     """How many, recorded in the cassette or not."""
     answers: int
@@ -115,13 +104,6 @@ class RecordedRun:
             raise InputError("The agent of this run made no model calls.", where=str(self.folder))
 
 
-_NEEDED = (
-    RunStarted, SandboxStarted, AgentStarted, ToolCalled, ModelCalled, AgentFinished, CheckFinished, Evaluated,
-    RunFinished,
-)  # fmt: skip
-"""What is held of a log, which may have a million events."""
-
-
 def read_recorded_run(home: Path, name: str, near: Iterable[Path] = ()) -> RecordedRun:
     """name: a trajectory's folder, or its id below `home`. near: the folders from which upwards its agent and its
     snapshot are looked for: those that it names are not believed. Raises InputError when there is none or it can't be
@@ -132,22 +114,22 @@ def read_recorded_run(home: Path, name: str, near: Iterable[Path] = ()) -> Recor
         raise _without_spec(folder)
     spec = _spec(folder / SPEC_FILE).model_copy(update={"near": tuple(str(path.absolute()) for path in near)})
     require_valid_spec(spec)
-    seen = [recorded.event for recorded in read_events(folder) if isinstance(recorded.event, _NEEDED)]
-    started = next((event for event in seen if isinstance(event, RunStarted)), None)
+    course = read_course(folder)
+    started = course.one(RunStarted)
     if started is None:
         raise InputError("This run was recorded without a beginning.", where=str(folder))
     if not ids.is_name(started.trajectory_id):  # it becomes a variable of a sandbox, and a word in messages
         raise InputError("This run was recorded with an id that can't be.", where=str(folder), hint=ids.NAME_HINT)
-    sandbox = next((event for event in seen if isinstance(event, SandboxStarted)), None)
+    sandbox = course.one(SandboxStarted)
     if sandbox and not A_FOLDER.fullmatch(sandbox.app):  # texts are searched for it, and it is put into others
         raise InputError("This run was recorded in a folder that can't be.", where=str(folder))
-    agent = next((event for event in seen if isinstance(event, AgentStarted)), None)
+    agent = course.one(AgentStarted)
     return RecordedRun(
         folder=folder,
         trajectory_id=started.trajectory_id,
         spec=spec,
-        end=end_of(seen),
-        judged=judged_in(seen),
+        end=end_of(course),
+        judged=judged_in(course),
         backend=sandbox.backend if sandbox else None,
         app=sandbox.app if sandbox else settings.APP,
         image=sandbox.image if sandbox else None,
@@ -155,10 +137,9 @@ def read_recorded_run(home: Path, name: str, near: Iterable[Path] = ()) -> Recor
         image_pinned=sandbox.image_pinned if sandbox else None,
         agent_version=agent.version if agent else None,
         secrets=agent.secrets if agent else (),
-        tool_calls=tuple(event for event in seen if isinstance(event, ToolCalled)),
-        model_calls=sum(isinstance(event, ModelCalled) and event.asker == "agent" for event in seen),
-        answers=answers_in(seen),
-        is_provisional=_is_provisional(started, seen),
+        model_calls=course.model_calls,
+        answers=course.answers,
+        is_provisional=bool(started.replay and started.replay.provisional and course.is_replayed),
         is_made_here=is_made_here(folder, settings.user_data()),
     )
 
@@ -174,20 +155,9 @@ def _without_spec(folder: Path) -> InputError:
     return InputError(f"{said}: it can be neither replayed nor run again.", where=str(folder), hint=hint)
 
 
-def answers_in(events: Iterable[Event]) -> int:
-    """How often a model answered the agent."""
-    return sum(event.usage.api_calls for event in events if isinstance(event, ModelCalled) and event.asker == "agent")
-
-
-def _is_provisional(started: RunStarted, events: Iterable[Event]) -> bool:
-    calls = (event for event in events if isinstance(event, ModelCalled) and event.asker == "agent")
-    return bool(started.replay and started.replay.provisional and any(call.source == "replay" for call in calls))
-
-
-def end_of(events: Sequence[Event]) -> End | None:
-    """Returns how the run of these events ended; `None` when they have no end."""
-    run = next((event for event in reversed(events) if isinstance(event, RunFinished)), None)
-    agent = next((event for event in reversed(events) if isinstance(event, AgentFinished)), None)
+def end_of(course: Course) -> End | None:
+    """Returns how the run ended; `None` when its log has no end."""
+    run, agent = course.one(RunFinished), course.one(AgentFinished)
     if run is None:
         return None
     if run.error_code == AgentError.code and agent and agent.error:
@@ -198,7 +168,9 @@ def end_of(events: Sequence[Event]) -> End | None:
 def _spec(path: Path) -> RunSpec:
     try:
         with open_regular(path) as file:
-            spec = RunSpec.model_validate_json(read_stream(file, str(path), "spec", MOST_SPEC_BYTES))
+            raw = read_stream(file, str(path), "spec", MOST_SPEC_BYTES)
+        require_few_values(raw, str(path))
+        spec = RunSpec.model_validate_json(raw)
     except OSError as error:
         raise InputError(f"The spec of this run can't be read: {error.strerror}.", where=str(path)) from error
     except ValidationError as error:

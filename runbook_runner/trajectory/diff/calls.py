@@ -1,11 +1,14 @@
 """Trajectory, diff: the tool calls of two runs."""
 
-from collections.abc import Callable, Iterable
+from array import array
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 from runbook_runner.core.events import ToolCalled
+
+Comparable = TypeVar("Comparable", int, str)
 
 _SIDE_BY_SIDE = 16
 _ALIGNED = 300  # calls; that takes up to cubic time, and both logs may come from others
@@ -35,15 +38,15 @@ class Pair(NamedTuple):
 def compare_calls(
     recorded: Iterable[ToolCalled], repeated: Iterable[ToolCalled], in_other: Callable[[str], str]
 ) -> CallsCompared:
-    """in_other: as for `compare_results`. Calls are the same when name and input are."""
-    one = [in_other(spelled(call)) for call in recorded]
-    two = [spelled(call) for call in repeated]
+    """in_other: as for `compare_results`. Calls are the same when name and input are; of each only a hash is held."""
+    one = array("q", (hash(in_other(spelled(call))) for call in recorded))
+    two = array("q", (hash(spelled(call)) for call in repeated))
     return CallsCompared(len(one), len(two), first_difference(one, two))
 
 
-def first_difference(one: list[str], two: list[str]) -> int | None:
-    """The number of the first call that differs, 1-based; `None` when all are the same. Calls of one answer run side by
-    side, and agents report them in any order."""
+def first_difference(one: Sequence[Comparable], two: Sequence[Comparable]) -> int | None:
+    """The number of the first call that differs, 1-based; `None` when all are the same. Each is a text or the hash of
+    one. Calls of one answer run side by side, and agents report them in any order."""
     at = 0
     while at < max(len(one), len(two)):
         windows = ((one[at : at + size], two[at : at + size]) for size in range(1, _SIDE_BY_SIDE + 1))

@@ -15,13 +15,19 @@ from runbook_runner.core.text import encodable
 from runbook_runner.trajectory.cost import paid
 from runbook_runner.trajectory.folders import EVENTS_FILE, TRAJECTORY_FILE
 from runbook_runner.trajectory.outcome import STATUSES, UNKNOWN, is_provisional, outcome_of, status_of
-from runbook_runner.trajectory.overlay import LABELS_FILE, TooLargeError, overlay_as_far_as_known, read_summary
+from runbook_runner.trajectory.overlay import (
+    LABELS_FILE,
+    TooLargeError,
+    first_event,
+    overlay_as_far_as_known,
+    read_summary,
+)
 
 RACY_NS: Final = 2_000_000_000
 """A file that was changed so shortly before it was read may change again within the same tick of its clock."""
 KINDS: Final = ("run", "replay", "fork", "rerun", "attempt", "import")
 _MOST_TEXT, _MOST_LABELS, _MOST_PARAMS = 500, 200, 200
-_MOST_FIRST_LINE, _MOST_END = 16 << 20, 1 << 16
+_MOST_END = 1 << 16
 _BROKEN = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 
@@ -141,7 +147,7 @@ def _body(path: Path) -> dict[str, Any]:
 def _from_log(path: Path) -> dict[str, Any]:
     """Of a run that is not over, or died: its first event, and its last when that is its end."""
     with open_regular(path) as log:
-        first = json.loads(log.readline(_MOST_FIRST_LINE))
+        first = first_event(log)
         if first["type"] != "run.started":
             raise ValueError("no first event")
         size = os.fstat(log.fileno()).st_size

@@ -8,7 +8,7 @@ import yaml
 from frontmatter.default_handlers import SafeLoader
 
 from runbook_runner.core.errors import InputError
-from runbook_runner.core.formats.json_toml import MAX_DEPTH, read_json, read_toml
+from runbook_runner.core.formats.json_toml import MAX_DEPTH, MOST_VALUES, has_more_values, read_json, read_toml
 from runbook_runner.core.formats.yaml_text import YamlText, read_yaml
 
 Read = Callable[[str, str], Any]
@@ -53,6 +53,29 @@ def test_what_is_left_open_in_yaml_is_told_where_it_begins(loader: Any, text: st
         YamlText(text, "f", first_line=10, loader=loader).root()
     assert caught.value.where == f"f:{line}"
     assert str(caught.value.details).splitlines()[0] == f"  {shown}"
+
+
+@pytest.mark.parametrize("read", [read_json, read_yaml])
+@pytest.mark.parametrize("encode", [str, str.encode])
+def test_json_is_bounded_in_values(read: Read, encode: Callable[[str], Any]) -> None:
+    if read is read_yaml and encode is not str:
+        return
+    fits = "[" + "[ ]," * (MOST_VALUES - 2) + "1]"
+    assert len(read(encode(fits), "f")) == MOST_VALUES - 1
+    more = "[" + "[ ]," * (MOST_VALUES - 1) + "1]"
+    assert refused(read, encode(more)) == "f: The JSON has more than 1,000,000 values."
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ('{"a": 1, "b": {"c": [2, 3, {}, [ ]]}}', 8),
+        ('["a,b,[{", "\\",{[", "x\\\\", ","]', 5),
+        ('["never ended,,,,,,,,', 2),
+    ],
+)
+def test_values_are_counted_and_not_what_is_in_texts(text: str, values: int) -> None:
+    assert [has_more_values(text, most) for most in (values - 1, values)] == [True, False]
 
 
 @pytest.mark.parametrize("read", [read_json, read_yaml])
