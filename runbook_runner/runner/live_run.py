@@ -39,7 +39,7 @@ from runbook_runner.runner.recovery.claims import Claim, Entry
 from runbook_runner.runner.recovery.seal import Seal
 from runbook_runner.runner.request.prepared_run import PreparedRun
 from runbook_runner.runner.tally import Tally
-from runbook_runner.trajectory.folders import MISSION_FILE, SPEC_FILE, TRAJECTORIES, create_folder
+from runbook_runner.trajectory.folders import EVENTS_FILE, MISSION_FILE, SPEC_FILE, TRAJECTORIES, create_folder
 from runbook_runner.trajectory.index.own_runs import Note, add_note, place_of
 from runbook_runner.trajectory.recorder import Reader, Recorder
 from runbook_runner.trajectory.sandbox_log import SandboxLog
@@ -54,6 +54,10 @@ class Emitter:
 
     def __call__(self, event: Event) -> None:
         self._recorder.append(event)
+
+    def is_log_in_place(self) -> bool:
+        """Whether the events are in the log of the trajectory folder, and not in a file that was removed from it."""
+        return self._recorder.is_in_place()
 
     def warn(self, message: str) -> None:
         self(Log(level="warning", message=message))
@@ -158,14 +162,31 @@ def finish(run: Run, status: Status, error: RunbookError | None) -> Outcome:
     seconds = round(time.monotonic() - run.started, 3)
     message, code = (error.message, error.code) if error else (None, None)
     run.emit(RunFinished(status=status, error=message, error_code=code, seconds=seconds))
+    _require_own_log(run)
     return Outcome(
-        write_fold(run.folder),
+        write_fold(run.folder, run.prepared.settings.data),
         run.folder,
         error,
         run.spec.criteria,
         run.tally.evaluated,
         tuple(run.tally.checks),
         clean=run.redactor.clean,
+    )
+
+
+def _require_own_log(run: Run) -> None:
+    """Raises RecordingError when another program has put a log in the place of this run's."""
+    if run.emit.is_log_in_place():
+        return
+    settings = run.prepared.settings
+    try:
+        add_note(settings.home, settings.data, Note(place_of(run.folder), run.folder.lstat().st_ino, "gone"))
+    except OSError as error:
+        raise RecordingError.of(error, run.folder) from error
+    raise RecordingError(
+        "Another program replaced the log of this run, or removed it, while the run went on.",
+        where=str(run.folder / EVENTS_FILE),
+        hint="Did `git pull` bring runs that others have made? What is in the folder now says nothing of this run.",
     )
 
 

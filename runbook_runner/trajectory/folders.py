@@ -14,6 +14,7 @@ SPEC_FILE = "spec.json"
 MOST_SPEC_BYTES = 64_000_000  # a runbook and its parameters have 5 MB each, and JSON escapes them
 TRAJECTORY_FILE = "trajectory.json"
 MISSION_FILE = "RUNBOOK.md"
+LABELS_FILE = "labels.json"
 RESULTS = "results"
 AGENT = "agent"
 CHECKS = "checks"

@@ -20,9 +20,9 @@ from runbook_runner.core.errors import InputError, RecordingError
 from runbook_runner.core.files import write_atomically
 from runbook_runner.core.formats.json_toml import has_more_values, plain_json
 from runbook_runner.core.text import did_you_mean
-from runbook_runner.trajectory.folders import EVENTS_FILE, TRAJECTORY_FILE
+from runbook_runner.trajectory.folders import EVENTS_FILE, LABELS_FILE, TRAJECTORY_FILE
+from runbook_runner.trajectory.index.own_runs import staying_own
 
-LABELS_FILE: Final = "labels.json"
 OVERRIDES: Final = ("pending", "completed", "failed", "cancelled", "archived")
 """What a status can be set to; a run itself says that it is running."""
 RECORDED: Final = "recorded"
@@ -245,7 +245,7 @@ def locked(folder: Path) -> Iterator[None]:
 @contextmanager
 def _changing(folder: Path) -> Iterator[Overlay]:
     try:
-        with locked(folder):
+        with locked(folder), staying_own(folder):
             yield read_overlay(folder)
     except OSError as error:
         raise RecordingError(f"The run can't be labelled: {error.strerror}.", where=str(folder)) from error

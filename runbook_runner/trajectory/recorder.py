@@ -52,6 +52,13 @@ class Recorder:
             os.ftruncate(self._file, begin)
             raise RecordingError.of(error, self._path) from error
 
+    def is_in_place(self) -> bool:
+        """Whether the log that is written is still the file of the trajectory folder."""
+        try:
+            return os.path.samestat(os.fstat(self._file), self._path.lstat())
+        except OSError:
+            return False
+
     def _notify(self, recorded: Recorded) -> None:
         for reader in list(self._readers):
             try:

@@ -14,6 +14,7 @@ from runbook_runner.core.files import is_file, is_link, opened_atomically, write
 from runbook_runner.trajectory.export.atif import Atif
 from runbook_runner.trajectory.fold import fold
 from runbook_runner.trajectory.folders import AGENT, COLLECTED, EVENTS_FILE, TRAJECTORY_FILE
+from runbook_runner.trajectory.index.own_runs import staying_own
 from runbook_runner.trajectory.models import Trajectory
 from runbook_runner.trajectory.overlay import Overlay, locked, overlay_as_far_as_known, touch, unset_status
 
@@ -60,13 +61,13 @@ def follow_events(folder: Path, is_over: Callable[[], bool]) -> Iterator[Recorde
         raise InputError(f"The event log can't be read: {error.strerror}.", where=str(folder)) from error
 
 
-def write_fold(folder: Path) -> Trajectory:
+def write_fold(folder: Path, data: Path | None = None) -> Trajectory:
     """Folds the log of a folder into its `trajectory.json`, with what was set since it was recorded, and into
-    `agent/atif.json`; holds one event at a time. Returns what the log says. Raises InputError, also for a link where it
-    would write, and RecordingError."""
+    `agent/atif.json`; holds one event at a time. data: as `staying_own` has it. Returns what the log says. Raises
+    InputError, also for a link where it would write, NotReadyError and RecordingError."""
     _require_no_link(folder / AGENT)
     try:
-        with locked(folder):
+        with locked(folder), staying_own(folder, data):
             atif = Atif()
             trajectory = fold(_passing(read_events(folder), atif))
             write_atomically(folder / TRAJECTORY_FILE, _with_overlay(trajectory, folder), mode=FILE)

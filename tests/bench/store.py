@@ -49,7 +49,7 @@ def best(work: Callable[[], Any]) -> float:
 
 def make_runs(home: Path) -> None:
     """As `runbook run` writes them, in short; every tenth came with the folder."""
-    from runbook_runner.trajectory.index.own_runs import Note, add_note
+    from runbook_runner.trajectory.index.own_runs import Note, add_note, stamp_of
 
     began = time.perf_counter()
     for number in range(RUNS):
@@ -74,7 +74,8 @@ def make_runs(home: Path) -> None:
         (folder / "trajectory.json").write_text(json.dumps(body))
         (folder / "events.jsonl").write_text('{"seq": 1, "type": "run.started"}\n')
         if number % 10:
-            note = Note(f"bench/{task}/{name}", folder.stat().st_ino, "run", "0" * 64)
+            stamp = stamp_of(str(folder))
+            note = Note(f"bench/{task}/{name}", folder.stat().st_ino, "run", "0" * 64, stamp=stamp)
             add_note(home, Path(os.environ["RUNBOOK_DATA"]), note)
     print(f"{RUNS:,} trajectories written in {time.perf_counter() - began:.1f} s", flush=True)
 

@@ -23,8 +23,7 @@ from runbook_runner.runner.checks.sources import GitSource, kept_sources
 from runbook_runner.runner.replay.recorded_run import MODEL_FOLDER
 from runbook_runner.runner.request.input_zips import is_zip_content, opened
 from runbook_runner.trajectory.artifacts import Readable, Scrubber
-from runbook_runner.trajectory.folders import INPUTS, JUDGE
-from runbook_runner.trajectory.overlay import LABELS_FILE
+from runbook_runner.trajectory.folders import INPUTS, JUDGE, LABELS_FILE
 
 _SEARCHED_BYTES: Final = 256 << 20
 """Of the content of one zip."""

@@ -34,9 +34,8 @@ from runbook_runner.runner.request.inputs import with_kept_inputs
 from runbook_runner.runner.request.secrets import redactor_for_user
 from runbook_runner.runner.request.variables import UserVariables
 from runbook_runner.trajectory.artifacts import Readable, Scrubber, unsearched_told
-from runbook_runner.trajectory.folders import AGENT, CHECKS, COLLECTED, INPUTS, SPEC_FILE, TRAJECTORY_FILE
+from runbook_runner.trajectory.folders import AGENT, CHECKS, COLLECTED, INPUTS, LABELS_FILE, SPEC_FILE, TRAJECTORY_FILE
 from runbook_runner.trajectory.imports.places import is_of_run
-from runbook_runner.trajectory.overlay import LABELS_FILE
 from runbook_runner.trajectory.store import read_events, require_no_links
 
 _LONG_AGO: Final = (1980, 1, 1, 0, 0, 0)

@@ -24,7 +24,7 @@ from runbook_runner.trajectory.imports.atif import is_atif, read_atif
 from runbook_runner.trajectory.imports.folder import Content, record_imported
 from runbook_runner.trajectory.imports.hosted import is_hosted, read_hosted
 from runbook_runner.trajectory.imports.imported import Imported
-from runbook_runner.trajectory.index.own_runs import Note, add_note, note_of, place_of
+from runbook_runner.trajectory.index.own_runs import Note, add_note, note_of, place_of, stamp_of
 
 COLLECTION: Final = "imported"
 _MOST_JSON: Final = 128 << 20
@@ -105,7 +105,7 @@ def _taken_on(home: Path, path: Path, data: Path) -> Recorded:
     folder = Path(os.path.realpath(path))
     try:
         if note_of(folder, data) is None:
-            add_note(home, data, Note(place_of(folder), folder.lstat().st_ino, "import"))
+            add_note(home, data, Note(place_of(folder), folder.lstat().st_ino, "import", stamp=stamp_of(str(folder))))
     except OSError as error:
         raise RecordingError(f"It can't be noted as yours: {error.strerror}.", where=str(data)) from error
     collection, task, trajectory_id = folder.parts[-3:]

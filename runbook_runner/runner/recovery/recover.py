@@ -26,6 +26,7 @@ from runbook_runner.sandbox.backends import BACKENDS
 from runbook_runner.sandbox.base import Sandbox
 from runbook_runner.sandbox.temp_folders import own_folders, remove_folder
 from runbook_runner.trajectory.folders import EVENTS_FILE, SPEC_FILE
+from runbook_runner.trajectory.index.own_runs import staying_own
 from runbook_runner.trajectory.recorder import Recorder
 from runbook_runner.trajectory.store import read_events, repair, write_fold
 
@@ -154,7 +155,8 @@ def _bring_home(run: Leftovers, leftover: Sandbox | None, variables: UserVariabl
     held = _held(run, leftover) if leftover and values is None else None
     if leftover:
         claims.hold_results(run.claim)
-    problem = _close_record(run, folder, None if held else leftover, (variables.all(), values or {}), held)
+    with staying_own(folder):
+        problem = _close_record(run, folder, None if held else leftover, (variables.all(), values or {}), held)
     if problem:
         raise problem
 

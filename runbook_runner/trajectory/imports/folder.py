@@ -27,6 +27,7 @@ from runbook_runner.trajectory.folders import (
     EVENTS_FILE,
     INPUTS,
     JUDGE,
+    LABELS_FILE,
     RESULTS,
     TRAJECTORIES,
     TRAJECTORY_FILE,
@@ -35,8 +36,8 @@ from runbook_runner.trajectory.folders import (
 from runbook_runner.trajectory.imports.aside import alone, aside, tidy
 from runbook_runner.trajectory.imports.imported import Timed
 from runbook_runner.trajectory.imports.places import NOT_OF_RUNS, inner_path, is_of_run
-from runbook_runner.trajectory.index.own_runs import Note, add_note, place_of
-from runbook_runner.trajectory.overlay import LABELS_FILE, locked
+from runbook_runner.trajectory.index.own_runs import How, Note, add_note, place_of, stamp_of
+from runbook_runner.trajectory.overlay import locked
 from runbook_runner.trajectory.redacted import redacted
 from runbook_runner.trajectory.store import read_events, write_fold
 
@@ -123,8 +124,8 @@ def record_imported(
 def _note(home: Path, data: Path, folder: Path, target: Path, pulled_from: str) -> None:
     """Keeps in mind that this user has brought the run, which is not in its place yet."""
     inode, digest = folder.lstat().st_ino, content_digest(folder) if pulled_from else ""
-    note = Note(place_of(target), inode, "pull" if pulled_from else "import", digest, pulled_from)
-    add_note(home, data, note)
+    how: How = "pull" if pulled_from else "import"
+    add_note(home, data, Note(place_of(target), inode, how, digest, pulled_from, stamp_of(str(folder))))
 
 
 def content_digest(folder: Path) -> str:

@@ -13,12 +13,12 @@ from runbook_runner.trajectory.folders import (
     IMPORTED,
     INPUTS,
     JUDGE,
+    LABELS_FILE,
     MISSION_FILE,
     RESULTS,
     SPEC_FILE,
     TRAJECTORY_FILE,
 )
-from runbook_runner.trajectory.overlay import LABELS_FILE
 from runbook_runner.trajectory.sandbox_log import SANDBOX_LOG
 
 _FILES: Final = frozenset({EVENTS_FILE, TRAJECTORY_FILE, SPEC_FILE, MISSION_FILE, LABELS_FILE, SANDBOX_LOG})

@@ -21,19 +21,19 @@ from runbook_runner.core.disk.private import private_folder, private_opener
 from runbook_runner.core.errors import NotReadyError
 from runbook_runner.core.settings import user_data
 from runbook_runner.trajectory.folders import TRAJECTORIES
-from runbook_runner.trajectory.index.own_runs import known_since
-from runbook_runner.trajectory.index.rows import Read, Row, is_fresh, read_row, stamp_of, times_of
+from runbook_runner.trajectory.index.own_runs import known_since, stamp_of
+from runbook_runner.trajectory.index.rows import Read, Row, is_fresh, read_row, times_of
 
 FOLDER: Final = "index"
 NEWEST: Final = 500
-_VERSION = 8
+_VERSION = 9
 _PATIENCE_S = 5.0
 _BATCH = 2000
 _TIMES = 5  # that rows which change while they are read are read again
 _COLUMNS = ", ".join(Row._fields)
 _SCHEMA = f"""
 CREATE TABLE tasks (path TEXT PRIMARY KEY, times TEXT, racy INTEGER) WITHOUT ROWID;
-CREATE TABLE own (folder TEXT, inode TEXT, PRIMARY KEY (folder, inode)) WITHOUT ROWID;
+CREATE TABLE own (folder TEXT, inode TEXT, stamp TEXT, PRIMARY KEY (folder, inode)) WITHOUT ROWID;
 CREATE TABLE own_read (inode TEXT, end INTEGER);
 CREATE TABLE runs ({_COLUMNS}, PRIMARY KEY (folder));
 CREATE TABLE labels (folder TEXT, key TEXT, value TEXT, PRIMARY KEY (folder, key)) WITHOUT ROWID;
@@ -51,6 +51,9 @@ CREATE INDEX by_label ON labels (key, value, folder);
 PRAGMA user_version = {_VERSION};
 """
 
+_OWN = """EXISTS (SELECT 1 FROM own WHERE own.folder = runs.folder AND own.inode = runs.inode
+    AND own.stamp IN ('', runs.stamp))"""
+"""As `own_runs.note_of` has it."""
 _Found = TypeVar("_Found")
 
 
@@ -194,16 +197,17 @@ class Index:
             if known.begin == 0:  # it is another file
                 self._database.execute("DELETE FROM own")
                 self._database.execute("UPDATE runs SET is_own = 0")
-            how = {(note.folder, str(note.inode)): note.how for note in known.notes}  # the last of each counts
-            gone = [pair for pair, last in how.items() if last == "gone"]
-            own = [pair for pair, last in how.items() if last != "gone"]
+            last = {(note.folder, str(note.inode)): note for note in known.notes}  # of each place and inode
+            own = [(*key, note.stamp) for key, note in last.items() if note.how != "gone"]
+            gone = [key for key, note in last.items() if note.how == "gone"]
             self._database.executemany("DELETE FROM own WHERE folder = ? AND inode = ?", gone)
-            self._database.executemany("INSERT OR IGNORE INTO own VALUES (?, ?)", own)
-            for is_own, pairs in enumerate((gone, own)):
-                change = f"UPDATE runs SET is_own = {is_own} WHERE folder = ? AND inode = ?"
-                self._database.executemany(change, pairs)
+            self._database.executemany("INSERT OR REPLACE INTO own VALUES (?, ?, ?)", own)
+            noted = [(folder,) for folder, _ in last]
+            self._database.executemany(f"UPDATE runs SET is_own = {_OWN} WHERE folder = ?", noted)
             self._database.execute("DELETE FROM own_read")
             self._database.execute("INSERT INTO own_read VALUES (?, ?)", (str(known.inode), known.end))
+        seen = "SELECT 1 FROM runs WHERE folder = ? AND NOT is_own"
+        self._read([folder for folder, *_ in own if self._all(seen, (folder,))])  # before they were written and noted
 
     def _read(self, folders: Sequence[str]) -> None:
         for begin in range(0, len(folders), _BATCH):
@@ -215,8 +219,8 @@ class Index:
             self._delete(folders)
             marks = ", ".join("?" * len(Row._fields))
             self._database.executemany(f"INSERT OR REPLACE INTO runs VALUES ({marks})", (read.row for read in found))
-            own = "UPDATE runs SET is_own = (folder, inode) IN (SELECT folder, inode FROM own) WHERE folder = ?"
-            self._database.executemany(own, ((read.row.folder,) for read in found))
+            mine = f"UPDATE runs SET is_own = {_OWN} WHERE folder = ?"
+            self._database.executemany(mine, ((read.row.folder,) for read in found))
             pairs = ((read.row.folder, key, value) for read in found for key, value in read.labels.items())
             self._database.executemany("INSERT OR REPLACE INTO labels VALUES (?, ?, ?)", pairs)
 

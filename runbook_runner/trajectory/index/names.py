@@ -10,6 +10,7 @@ from runbook_runner.core.files import is_file, is_folder
 from runbook_runner.core.text import did_you_mean
 from runbook_runner.trajectory.folders import (
     EVENTS_FILE,
+    LABELS_FILE,
     MISSION_FILE,
     SPEC_FILE,
     TRAJECTORIES,
@@ -19,7 +20,6 @@ from runbook_runner.trajectory.folders import (
 from runbook_runner.trajectory.index.index import Index, outcome_in, with_index
 from runbook_runner.trajectory.index.rows import Row
 from runbook_runner.trajectory.outcome import FAILED
-from runbook_runner.trajectory.overlay import LABELS_FILE
 
 _SPECIAL: Final = {"@last": "is_own = 1", "@last-failed": f"is_own = 1 AND {outcome_in(len(FAILED))}"}
 _FILES: Final = (TRAJECTORY_FILE, EVENTS_FILE, SPEC_FILE, MISSION_FILE, LABELS_FILE)

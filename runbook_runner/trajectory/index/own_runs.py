@@ -2,20 +2,23 @@
 `pull`). All others came with the folder, as those of a clone do, and say of themselves what they like.
 
 For each home an append-only file in the user's data folder. It is no cache: nothing that lies in a home can tell it
-again. A run is known by its place and by the inode of its folder, which nobody who sends a folder can choose."""
+again. A run is known by its place and by the inode of its folder, and once it is over also by the stamp of the files
+that tell how it ended: what is written over them later, as by `git pull`, makes it a stranger's. In a stamp are the
+inodes and the kernel's times of these files, which nobody who sends a folder can choose."""
 
 import fcntl
 import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
 from runbook_runner.core.disk.private import private_folder, private_opener
 from runbook_runner.core.errors import NotReadyError
-from runbook_runner.trajectory.folders import SPEC_FILE, TRAJECTORIES
+from runbook_runner.core.settings import user_data
+from runbook_runner.trajectory.folders import EVENTS_FILE, LABELS_FILE, SPEC_FILE, TRAJECTORIES, TRAJECTORY_FILE
 
 FOLDER: Final = "own"
 How = Literal["run", "import", "pull", "gone"]
@@ -33,6 +36,8 @@ class Note(NamedTuple):
     """SHA-256: of the `spec.json` of a run that was made here, of all that a pull has written; else empty."""
     source: str = ""
     """Of one that was pulled: the address of the platform, and the run."""
+    stamp: str = ""
+    """Of its files, see `stamp_of`; empty: of a run that goes on, or that an older version has noted."""
 
 
 class Known(NamedTuple):
@@ -68,14 +73,47 @@ def add_note(home: Path, data: Path, note: Note) -> None:
         os.close(descriptor)
 
 
+@contextmanager
+def staying_own(folder: Path, data: Path | None = None) -> Iterator[None]:
+    """In this block this program writes files of a trajectory folder: a run that is own stays so. data: the user's data
+    folder; `None`: the usual one. Raises NotReadyError, OSError."""
+    data = data or user_data()
+    note = note_of(folder, data)
+    if note is None:
+        yield
+        return
+    home = folder.absolute().parents[3]
+    if note.stamp:
+        add_note(home, data, note._replace(stamp=""))  # should this process die, it is still own
+    try:
+        yield
+    finally:
+        if (folder / TRAJECTORY_FILE).exists():  # else it goes on
+            add_note(home, data, note._replace(stamp=stamp_of(str(folder))))
+
+
+def stamp_of(folder: str) -> str:
+    """Of the files that a list tells a run from; blank: there are none. Compared by equality only, so that a clock that
+    goes back does no harm."""
+    return " ".join(_stamp(f"{folder}/{name}") for name in (TRAJECTORY_FILE, LABELS_FILE, EVENTS_FILE))
+
+
+def _stamp(path: str) -> str:
+    try:
+        seen = os.lstat(path)
+    except OSError:
+        return ""
+    return f"{seen.st_mtime_ns}:{seen.st_ctime_ns}:{seen.st_size}:{seen.st_ino}"
+
+
 def place_of(folder: Path) -> str:
     """A trajectory folder, as a note names it."""
     return "/".join(folder.parts[-3:])
 
 
-def known_since(home: Path, data: Path, inode: int = 0, begin: int = 0) -> Known:
+def known_since(home: Path, data: Path, inode: int = 0, begin: int = 0, place: str = "") -> Known:
     """The notes of a home, as far as they are behind `begin` of the file with this inode; of another file all. One that
-    can't be read, or that others may have written, says nothing."""
+    can't be read, or that others may have written, says nothing. place: only those of this run, or some more."""
     nothing = Known([], 0, 0, 0)
     try:
         if not (data / FOLDER).exists():
@@ -90,11 +128,14 @@ def known_since(home: Path, data: Path, inode: int = 0, begin: int = 0) -> Known
     except (NotReadyError, OSError):
         return nothing
     whole = lines[: lines.rfind(b"\n") + 1]
-    return Known(list(_notes(whole.splitlines())), seen.st_ino, begin, begin + len(whole))
+    meant = json.dumps(place)[1:-1].encode()
+    notes = _notes(line for line in whole.splitlines() if meant in line)
+    return Known(list(notes), seen.st_ino, begin, begin + len(whole))
 
 
 def note_of(folder: Path, data: Path) -> Note | None:
-    """What is known of the run in a trajectory folder; `None`: it came with the folder that it is in."""
+    """What is known of the run in a trajectory folder; `None`: it came with the folder that it is in, or its files are
+    not those that were noted."""
     path = folder.absolute()
     if len(path.parents) < 4 or path.parents[2].name != TRAJECTORIES:
         return None
@@ -102,17 +143,17 @@ def note_of(folder: Path, data: Path) -> Note | None:
         inode = path.lstat().st_ino
     except OSError:
         return None
-    found = (
-        note
-        for note in known_since(path.parents[3], data).notes
-        if (note.folder, note.inode) == (place_of(path), inode)
-    )
-    last = next(reversed([*found]), None)
-    return None if last and last.how == "gone" else last
+    place = place_of(path)
+    notes = known_since(path.parents[3], data, place=place).notes
+    last = next((note for note in reversed(notes) if (note.folder, note.inode) == (place, inode)), None)
+    if last is None or last.how == "gone" or last.stamp not in ("", stamp_of(str(path))):
+        return None
+    return last
 
 
 def is_made_here(folder: Path, data: Path) -> bool:
-    """Whether this user's machine has made the run in a trajectory folder, and its spec is the one of then."""
+    """Whether this user's machine has made the run in a trajectory folder, and its files and its spec are those of
+    then."""
     note = note_of(folder, data)
     if note is None or note.how != "run":
         return False

@@ -14,14 +14,9 @@ from runbook_runner.core.disk.links import open_regular
 from runbook_runner.core.text import encodable
 from runbook_runner.trajectory.cost import paid
 from runbook_runner.trajectory.folders import EVENTS_FILE, TRAJECTORY_FILE
+from runbook_runner.trajectory.index.own_runs import stamp_of
 from runbook_runner.trajectory.outcome import STATUSES, UNKNOWN, is_provisional, outcome_of, status_of
-from runbook_runner.trajectory.overlay import (
-    LABELS_FILE,
-    TooLargeError,
-    first_event,
-    overlay_as_far_as_known,
-    read_summary,
-)
+from runbook_runner.trajectory.overlay import TooLargeError, first_event, overlay_as_far_as_known, read_summary
 
 RACY_NS: Final = 2_000_000_000
 """A file that was changed so shortly before it was read may change again within the same tick of its clock."""
@@ -82,22 +77,6 @@ class Row(NamedTuple):
 class Read(NamedTuple):
     row: Row
     labels: Mapping[str, str]
-
-
-def stamp_of(folder: str) -> str:
-    """Compared by equality only, so that a clock that goes back does no harm."""
-    parts = [_stamp(f"{folder}/{name}") for name in (TRAJECTORY_FILE, LABELS_FILE)]
-    if not parts[0]:
-        parts.append(_stamp(f"{folder}/{EVENTS_FILE}"))
-    return " ".join(parts)
-
-
-def _stamp(path: str) -> str:
-    try:
-        seen = os.lstat(path)
-    except OSError:
-        return ""
-    return f"{seen.st_mtime_ns}:{seen.st_ctime_ns}:{seen.st_size}:{seen.st_ino}"
 
 
 def times_of(seen: os.stat_result) -> str:

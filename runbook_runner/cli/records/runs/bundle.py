@@ -27,11 +27,11 @@ from runbook_runner.trajectory.folders import (
     EVENTS_FILE,
     IMPORTED,
     JUDGE,
+    LABELS_FILE,
     MISSION_FILE,
     RESULTS,
     SPEC_FILE,
 )
-from runbook_runner.trajectory.overlay import LABELS_FILE
 from runbook_runner.trajectory.sandbox_log import SANDBOX_LOG
 
 DESCRIPTION = """\

@@ -68,6 +68,37 @@ def test_a_run_that_came_with_a_clone_does_not_stand_in_for_an_own_one(runbook: 
     assert runbook("runs", "rm", clone.name).code == 0
 
 
+@pytest.mark.parametrize("name", ["trajectory.json", "labels.json", "events.jsonl"])
+def test_an_own_run_that_is_written_over_is_a_strangers(runbook: Any, ended: Any, name: str) -> None:
+    """As `git pull` does it, which replaces files that are ignored without a word."""
+    run = ended(code="exit 1")
+    assert runbook("runs", "label", "@last", "seen=yes").code == 0
+    assert runbook("runs", "label", "@last", "--status", "archived").code == 0
+    assert runbook("runs", "label", "@last", "--status", "recorded").code == 0
+    assert runbook("runs", "list", "--json").json["runs"][0]["own"] is True
+    content = (run / name).read_bytes()
+    (run / name).unlink()
+    (run / name).write_bytes(content.replace(b'"fail"', b'"pass"'))
+    for _ in range(2):
+        assert runbook("runs", "list", "--json").json["runs"][0]["own"] is False
+        assert "came with this folder" in runbook("runs", "show", run.name).out
+        assert runbook("runs", "path", "@last").code == 2
+        assert runbook("runs", "label", run.name, "a=b").code == 0
+    assert runbook("import", str(run)).code == 0
+    assert runbook("runs", "path", "@last").out == f"{run}\n"
+
+
+def test_a_log_that_is_written_over_while_the_run_goes_on_tells_nothing_of_it(
+    runbook: Any, ended: Any, shell_runbook: Write
+) -> None:
+    good = ended()
+    code = f"cd {good.parent}; for run in *; do cp {good.name}/events.jsonl new; mv new $run/events.jsonl; done; exit 1"
+    ran = runbook("run", shell_runbook(code), "--sandbox", "host")
+    assert (ran.code, "Another program replaced the log of this run" in ran.err) == (3, True)
+    listed = runbook("runs", "list", "--json").json["runs"]
+    assert {row["own"] for row in listed} == {False}
+
+
 def test_no_folder_of_the_same_name_takes_the_place_of_an_own_run(runbook: Any, ended: Any) -> None:
     """Nor does the index have to be believed, which is made anew at any time."""
     run = ended()

@@ -143,6 +143,7 @@ def test_a_run_whose_end_is_not_recorded_needs_force(runbook: Any, ended: Any) -
     log = folder / "events.jsonl"
     log.write_text("".join(log.read_text().splitlines(keepends=True)[:-1]))
     (folder / "trajectory.json").unlink()
+    assert runbook("import", str(folder)).code == 0, "what was written over is own again"
     ran = runbook("runs", "rm", folder.name)
     assert ran.code == 2
     assert "--force" in ran.err
@@ -159,6 +160,7 @@ def test_a_run_whose_end_is_not_known_needs_force(runbook: Any, ended: Any, dama
     else:
         body = json.loads((folder / "trajectory.json").read_text())
         (folder / "trajectory.json").write_text(json.dumps({**body, "status": "paused"}))
+    assert runbook("import", str(folder)).code == 0, "what was written over is own again"
     ran = runbook("runs", "rm", folder.name)
     assert (ran.code, f"Run {folder.name} can't be removed: its end is not known: " in ran.err) == (2, True)
     pruned = runbook("runs", "prune", "--keep", "0", "--json")
