@@ -128,7 +128,7 @@ class ReplayOf(BaseModel):
     until: int | None = None
     """The last recorded call that was to be served: of a fork, or after an edit of the mission."""
     provisional: bool = False
-    """Incremental: recorded answers were given to an agent with another mission."""
+    """Recorded answers, if any were given, are from before an edit of what the agent is told."""
     then: Literal["live", "script"] | None = None
 
 

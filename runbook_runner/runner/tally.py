@@ -56,8 +56,8 @@ class Tally:
             )
         if self._is_provisional and self._replayed:
             yield (
-                f"The verdict is provisional: {counted(self._replayed, 'answer')} of the model came from a run before "
-                "the runbook was edited. f in `runbook watch`, or `runbook run`, runs it whole."
+                "The verdict is provisional: some answers of the model are from before the runbook was edited. f in "
+                "`runbook watch`, `runbook run` or `runbook rerun` asks for all anew."
             )
 
 

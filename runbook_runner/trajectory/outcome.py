@@ -31,6 +31,11 @@ def outcome_of(status: str | None, verdict: str | None) -> str:
     return {"failed": "error", None: DAMAGED}.get(status) or str(status)
 
 
+def outcome_told(outcome: str, *, provisional: bool) -> str:
+    """For people, as `PASS (provisional)`. outcome: one of OUTCOMES."""
+    return outcome.upper() + (" (provisional)" if provisional and outcome in ("pass", "fail") else "")
+
+
 def is_provisional(params: Mapping[str, Any]) -> bool:
     """Whether the agent got answers of the model that were recorded before its runbook was edited. params: of the
     attributes of a trajectory.json."""

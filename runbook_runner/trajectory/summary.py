@@ -4,7 +4,7 @@ from itertools import islice
 from typing import Any, Final
 
 from runbook_runner.core.events import AGENT_FAILED, Usage
-from runbook_runner.trajectory.outcome import is_provisional, outcome_of
+from runbook_runner.trajectory.outcome import is_provisional, outcome_of, outcome_told
 from runbook_runner.trajectory.overlay import Overlay
 from runbook_runner.trajectory.tree import Tree
 
@@ -27,6 +27,11 @@ def tree_is_provisional(tree: Tree) -> bool:
     """See `outcome.is_provisional`."""
     replay = tree.started.replay if tree.started else None
     return is_provisional({"replay": replay and replay.model_dump(), "model_calls": dict(tree.sources)})
+
+
+def tree_told(tree: Tree, overlay: Overlay | None = None) -> str:
+    """See `outcome.outcome_told`."""
+    return outcome_told(tree_outcome(tree, overlay), provisional=tree_is_provisional(tree))
 
 
 def reasons_of(tree: Tree) -> list[str]:

@@ -37,7 +37,7 @@ from runbook_runner.core.text import counted, printable_name, printable_output
 from runbook_runner.evaluation.gates import Reached
 from runbook_runner.runner.cancellation import Cancellation
 from runbook_runner.trajectory.models import RunbookOutputs, Trajectory
-from runbook_runner.trajectory.outcome import is_provisional
+from runbook_runner.trajectory.outcome import is_provisional, outcome_told
 from runbook_runner.trajectory.tree import said_of
 
 _OUTPUT_LINES = 6
@@ -280,11 +280,10 @@ def print_gates(console: Console, gates: Iterable[Reached]) -> None:
 
 def headline(trajectory: Trajectory, outputs: RunbookOutputs) -> str:
     """How it ended, how long it took, and what it cost."""
-    word, params = "PASS" if outputs.verdict == "pass" else "FAIL", trajectory.attributes.params
+    params = trajectory.attributes.params
+    word = outcome_told("pass" if outputs.verdict == "pass" else "fail", provisional=is_provisional(params))
     if trajectory.status != "completed":
         word = _NO_VERDICT[trajectory.status]
-    elif is_provisional(params):
-        word = f"{word} (provisional)"
     parts = [word, f"{trajectory.steps['run'].duration_seconds or 0:.1f} s"]
     if outputs.usage.api_calls:
         parts.append(f"{counted(outputs.usage.total_tokens, 'token')} in {counted(outputs.usage.api_calls, 'call')}")

@@ -16,6 +16,7 @@ from runbook_runner.evaluation.gates import Gate, Reached
 from runbook_runner.runner import Outcome, PreparedRun, Question, run
 from runbook_runner.runner.cancellation import Cancellation
 from runbook_runner.runner.request.request import Ask
+from runbook_runner.trajectory.outcome import is_provisional
 from runbook_runner.trajectory.recorder import Reader
 
 if TYPE_CHECKING:
@@ -108,6 +109,7 @@ class Followed:
             "trajectory_url": (self.outcome.folder / "trajectory.json").as_uri(),
             "path": str(self.outcome.folder),
             "verdict": outputs.verdict,
+            "provisional": is_provisional(trajectory.attributes.params),
             "success": outputs.success,
             "missing_outputs": outputs.missing_outputs,
             "required_outputs": [found.model_dump() for found in (seen.outputs if seen else ())],

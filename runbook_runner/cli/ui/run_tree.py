@@ -16,6 +16,7 @@ from runbook_runner.trajectory.summary import (
     tree_is_provisional,
     tree_outcome,
     tree_status,
+    tree_told,
     usage_of,
 )
 from runbook_runner.trajectory.tree import Node, Tree
@@ -69,10 +70,9 @@ def step_lines(node: Node) -> Iterator[Text]:
 
 def ending(tree: Tree, overlay: Overlay | None = None) -> Text:
     """How it ended, how long it took and what it used, on one line. overlay: as for `lines_of`."""
-    word = tree_outcome(tree, overlay).upper()
-    style = {"PASS": "bold green", "FAIL": "bold red", "ERROR": "bold red"}.get(word, "bold yellow")
-    word = "RUNNING, or its process is dead" if word == "RUNNING" else word
-    word += " (provisional)" if word in ("PASS", "FAIL") and tree_is_provisional(tree) else ""
+    outcome = tree_outcome(tree, overlay)
+    style = {"pass": "bold green", "fail": "bold red", "error": "bold red"}.get(outcome, "bold yellow")
+    word = "RUNNING, or its process is dead" if outcome == "running" else tree_told(tree, overlay)
     parts = [word] + ([f"{tree.finished.seconds:.1f} s"] if tree.finished else [])
     return Text(" · ".join([*parts, *_used(tree)]), style=style)
 

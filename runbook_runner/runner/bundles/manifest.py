@@ -65,6 +65,8 @@ class Manifest(_Part):
     status: str
     """As the log says it."""
     verdict: str | None
+    provisional: bool = False
+    """See `trajectory.outcome.is_provisional`."""
     recorded_with: str
     """`runbook-runner/<version>`."""
     bundled_with: str = f"runbook-runner/{__version__}"

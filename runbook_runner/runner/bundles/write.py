@@ -28,7 +28,7 @@ from runbook_runner.runner.bundles.manifest import MANIFEST, WITHOUT, BundledFil
 from runbook_runner.runner.bundles.names import BOUNDS, is_plain, require_entries, require_path
 from runbook_runner.runner.bundles.search import Found, search
 from runbook_runner.runner.replay.cassette import CassetteReplay
-from runbook_runner.runner.replay.recorded_run import read_recorded_run
+from runbook_runner.runner.replay.recorded_run import RecordedRun, read_recorded_run
 from runbook_runner.runner.request.input_zips import is_suspicious
 from runbook_runner.runner.request.inputs import with_kept_inputs
 from runbook_runner.runner.request.secrets import redactor_for_user
@@ -64,7 +64,8 @@ def write_bundle(
     InputError for a run that can't be read, that has a link in it, is larger than any bundle may be, or holds such a
     secret."""
     require_no_links(folder)
-    spec, obstacle = _read(folder)
+    recorded, obstacle = _read(folder)
+    spec = recorded.spec if recorded else None
     all_paths = sorted(_paths(folder))
     paths = [path for path in all_paths if _top(path) not in without]
     if len(paths) >= BOUNDS.files:
@@ -75,6 +76,7 @@ def write_bundle(
         raise _refused(folder, found.known, user)
     manifest = _about(folder).model_copy(
         update={
+            "provisional": bool(recorded and recorded.is_provisional),
             "not_replayable": obstacle,
             "unsearched": (unsearched_told(found.unsearched),) if found.unsearched else (),
             "without": tuple(part for part in WITHOUT if part in without and part in map(_top, all_paths)),
@@ -169,23 +171,22 @@ def _last(seen: Sequence[Event], kind: type[Kind]) -> Kind | None:
     return next((event for event in reversed(seen) if isinstance(event, kind)), None)
 
 
-def _read(folder: Path) -> tuple[RunSpec | None, str | None]:
-    """The run's spec, `None` when there is none that can be read, and what a replay of the folder would be refused for
+def _read(folder: Path) -> tuple[RecordedRun | None, str | None]:
+    """The run, `None` when its spec can't be read, and what a replay of the folder would be refused for
     on every machine; `None` when nothing is known."""
     if not os.path.lexists(folder / SPEC_FILE):
         return None, "It has no spec: it was imported from elsewhere."
-    spec = None
+    recorded = None
     try:
         recorded = read_recorded_run(folder, str(folder))
-        spec = recorded.spec
-        if missing := [item.name for item in spec.inputs if not is_file(folder / INPUTS / item.sha256)]:
+        if missing := [item.name for item in recorded.spec.inputs if not is_file(folder / INPUTS / item.sha256)]:
             raise InputError(f"Inputs were not kept with the run ({', '.join(missing)}): only its project has them.")
         with_kept_inputs(recorded.spec, folder, ())
         if recorded.model_calls:
             CassetteReplay(recorded.cassette, recorded=recorded).upstream(None)
     except RunbookError as error:
-        return spec, error.message
-    return spec, None
+        return recorded, error.message
+    return recorded, None
 
 
 # --- the zip -------------------------------------------------------------------------------------------------------

@@ -70,6 +70,7 @@ class CassetteReplay:
             on_miss=self.on_miss,
             until=self.until,
             then=self.then,
+            provisional=bool(self.edit or (self.recorded and self.recorded.is_provisional)),
         )
 
     def of(self, spec: RunSpec, clean: Callable[[str], str]) -> Self:

@@ -31,8 +31,7 @@ class IncrementalReplay(CassetteReplay):
         return True
 
     def described(self) -> ReplayOf:
-        was_edited = self.until != 0 and (self.edit or (self.recorded and self.recorded.is_provisional))
-        return super().described().model_copy(update={"mode": "incremental", "provisional": bool(was_edited)})
+        return super().described().model_copy(update={"mode": "incremental"})
 
     def upstream(self, fallback: "Upstream | None") -> "Replay":
         assert fallback

@@ -116,7 +116,6 @@ def prepare_replay(request: ReplayRequest, ask: Ask | None = None) -> PreparedRu
         warnings=(
             *about_sandbox(recorded, request.options.sandbox),
             *about_limits(recorded),
-            *about_verdict(recorded),
             *(_about_network(recorded, spec, request) if is_guarded else ()),
             *_about_sources(spec, request),
         ),
@@ -152,16 +151,6 @@ def about_limits(recorded: RecordedRun, typed: Iterable[str] = ()) -> tuple[str,
     if not told:
         return ()
     return (f"This machine has not made this recording, whose limits were lowered to the defaults: {', '.join(told)}.",)
-
-
-def about_verdict(recorded: RecordedRun) -> tuple[str, ...]:
-    """The warning that it is provisional."""
-    if not recorded.is_provisional:
-        return ()
-    return (
-        f"The verdict of {recorded.trajectory_id} is provisional, and so is this one: some answers of the model are "
-        "from before the runbook was edited. `runbook rerun` asks for all anew.",
-    )
 
 
 def _isolates_nothing(sandbox: str | None) -> bool:

@@ -16,7 +16,7 @@ from runbook_runner.core.settings import APP
 from runbook_runner.core.text import counted, dollars, printable, size_shown
 from runbook_runner.trajectory.export.texts import Shown, texts_of
 from runbook_runner.trajectory.overlay import Overlay
-from runbook_runner.trajectory.summary import given_of, origin_of, reasons_of, tree_outcome, usage_of
+from runbook_runner.trajectory.summary import given_of, origin_of, reasons_of, tree_outcome, tree_told, usage_of
 from runbook_runner.trajectory.tree import Node, Tree, tree_of
 
 if TYPE_CHECKING:
@@ -119,7 +119,8 @@ def _shown(tree: Tree, folder: Path | None, overlay: Overlay) -> dict[str, Any]:
         "tree": tree,
         "name": f"{run.collection}/{run.task}" if run else "a run",
         "id": run.trajectory_id if run else "",
-        "outcome": tree_outcome(tree, overlay) if tree.finished else "not ended",
+        "outcome": tree_outcome(tree, overlay),
+        "told": tree_told(tree, overlay) if tree.finished else "NOT ENDED",
         "reasons": reasons_of(tree)[:100],
         "began": tree.began,
         "rows": [row for row in _rows(tree, overlay) if row[1]],

@@ -18,7 +18,7 @@ from runbook_runner.trajectory.folders import TRAJECTORIES
 from runbook_runner.trajectory.index.filters import SORTS, order_by
 from runbook_runner.trajectory.index.index import Index, with_index
 from runbook_runner.trajectory.index.rows import Row, read_row
-from runbook_runner.trajectory.outcome import ABOUT
+from runbook_runner.trajectory.outcome import ABOUT, outcome_told
 
 DESCRIPTION = f"""\
 The latest first, times in UTC. How it ended is one word, the same as in the summary of a run, in pages and in
@@ -168,7 +168,7 @@ def _style(row: Row) -> str | None:
 def _cells(row: Row, labels: dict[str, str]) -> list[str]:
     return [
         row.id,
-        row.outcome.upper() + (" (provisional)" if row.is_provisional else ""),
+        outcome_told(row.outcome, provisional=bool(row.is_provisional)),
         f"{row.collection}/{row.task}",
         told((row.created or "")[:16].replace("T", " ")),
         told(row.seconds, ".1f"),
