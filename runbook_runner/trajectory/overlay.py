@@ -219,6 +219,18 @@ def set_status(folder: Path, status: str) -> None:
         _write(folder, replace(overlay, status=status))
 
 
+def keep_overlay(folder: Path, of: Path) -> None:
+    """What was set of another record of this run is set of this one, which may have brought labels of its own. Raises
+    InputError for labels that can't be read, OSError."""
+    kept, brought = read_overlay(of), overlay_as_far_as_known(folder)
+    if kept == Overlay():
+        return
+    labels = {label["key"]: label for label in (*brought.labels, *kept.labels) if label["key"] not in kept.removed}
+    removed = tuple(key for key in dict.fromkeys((*brought.removed, *kept.removed)) if key not in labels)
+    others = {**brought.others, **kept.others}
+    _write(folder, Overlay(tuple(labels.values()), kept.status or brought.status, removed, others=others))
+
+
 def _require_label(key: str, value: str) -> None:
     if not key.strip() or len(key) > _LONGEST_KEY or not key.isprintable():
         raise InputError(f"The key of a label has 1 to {_LONGEST_KEY} printable characters.")

@@ -31,7 +31,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
     task = "Record it there (default: as the file says, else imported/ and the kind of file)."
     parser.add_argument("--task", metavar="COLLECTION/TASK", help=task)
     parser.add_argument("--id", metavar="ID", help="The trajectory id (default: the file's own, else a new one).")
-    replace = "Replace an import of this task that has the same id; not one that has more events or results."
+    replace = "Replace an import of this task that has the same id and no more in it; labels and verdicts of it stay."
     parser.add_argument("--replace", action="store_true", help=replace)
     add_json(parser)
 

@@ -19,8 +19,9 @@ from runbook_runner.core.settings import DEFAULT_RESULTS_BYTES, Settings
 from runbook_runner.core.spec import RunSpec
 from runbook_runner.runner.hosted.spec import HostedRun, hosted_run, spec_of
 from runbook_runner.trajectory.folders import IMPORTED, INPUTS, MISSION_FILE, SPEC_FILE, TRAJECTORIES
-from runbook_runner.trajectory.imports.folder import Content, content_digest, record_imported, require_free
+from runbook_runner.trajectory.imports.folder import Content, record_imported
 from runbook_runner.trajectory.imports.hosted import read_hosted
+from runbook_runner.trajectory.imports.making_way import content_digest, require_free
 from runbook_runner.trajectory.index.own_runs import note_of
 
 if TYPE_CHECKING:

@@ -1,6 +1,5 @@
 """Trajectory, imports: writes the folder of a run that was recorded elsewhere: whole, or not at all."""
 
-import hashlib
 import io
 import os
 from collections import Counter
@@ -14,7 +13,6 @@ from runbook_runner.core.clock import BEGINNING, now_iso
 from runbook_runner.core.disk.links import open_regular
 from runbook_runner.core.disk.private import FOLDER, private_opener
 from runbook_runner.core.disk.repository_files import IN_REPOSITORY, HeadError, HeadGuard, repository_in
-from runbook_runner.core.disk.walk import MOST_RECORDED, files_below
 from runbook_runner.core.errors import InputError, RecordingError
 from runbook_runner.core.events import Artifact, Event, Log, Recorded, RunFinished, RunStarted
 from runbook_runner.core.files import make_folder
@@ -26,8 +24,6 @@ from runbook_runner.trajectory.folders import (
     AGENT,
     EVENTS_FILE,
     INPUTS,
-    JUDGE,
-    LABELS_FILE,
     RESULTS,
     TRAJECTORIES,
     TRAJECTORY_FILE,
@@ -35,11 +31,18 @@ from runbook_runner.trajectory.folders import (
 )
 from runbook_runner.trajectory.imports.aside import alone, aside, tidy
 from runbook_runner.trajectory.imports.imported import Timed
+from runbook_runner.trajectory.imports.making_way import (
+    content_digest,
+    keep_additions,
+    origin_of,
+    require_free,
+    require_no_less,
+)
 from runbook_runner.trajectory.imports.places import NOT_OF_RUNS, inner_path, is_of_run
 from runbook_runner.trajectory.index.own_runs import How, Note, add_note, place_of, stamp_of
 from runbook_runner.trajectory.overlay import locked
 from runbook_runner.trajectory.redacted import redacted
-from runbook_runner.trajectory.store import read_events, write_fold
+from runbook_runner.trajectory.store import write_fold
 
 MOST_EVENTS: Final = 2_000_000
 MOST_EVENT_BYTES: Final = 2 << 30
@@ -105,9 +108,10 @@ def record_imported(
             with alone(data), locked(target) if os.path.lexists(target) else nullcontext():
                 require_free(home, target, replace=replace)  # others may have come since
                 if os.path.lexists(target):
-                    _require_no_less(folder, target)
+                    require_no_less(folder, target)
+                    keep_additions(folder, target)
                     if on_replace:
-                        on_replace(_origin(target) or "")
+                        on_replace(origin_of(target) or "")
                 _note(home, data, folder, target, pulled_from)
                 place.put_in_place()
             for sentence in left_out:
@@ -128,60 +132,10 @@ def _note(home: Path, data: Path, folder: Path, target: Path, pulled_from: str) 
     add_note(home, data, Note(place_of(target), inode, how, digest, pulled_from, stamp_of(str(folder))))
 
 
-def content_digest(folder: Path) -> str:
-    """SHA-256 of all that was brought, without what is said of it later: labels, a status, verdicts of judges. Raises
-    InputError, OSError."""
-    digest = hashlib.sha256()
-    for path in files_below(folder, most=MOST_RECORDED):
-        name = path.relative_to(folder)
-        if name.parts[0] not in (TRAJECTORY_FILE, LABELS_FILE, JUDGE):
-            digest.update(f"{str(name)!a}\0".encode())
-            with open_regular(path) as file:
-                while block := file.read(1 << 20):
-                    digest.update(hashlib.sha256(block).digest())
-            digest.update(b"\0")
-    return digest.hexdigest()
-
-
 def _require_names(collection: str, task: str, trajectory_id: str | None) -> None:
     for what, name in (("collection", collection), ("task", task), ("id", trajectory_id)):
         if name is not None and not ids.is_name(name):
             raise InputError(f"The {what} {printable_name(name[:200])!r} can't be a name.", hint=ids.NAME_HINT)
-
-
-def require_free(home: Path, target: Path, *, replace: bool) -> None:
-    """Raises InputError when a trajectory has the id of the target folder already. replace: but not for an import that
-    is there."""
-    if replace and os.path.lexists(target):
-        if _origin(target) is None:
-            hint = f"Give the import another id with --id, or remove the run first: `runbook runs rm {target.name}`."
-            raise InputError("This run was recorded here: no import can replace it.", where=str(target), hint=hint)
-        return
-    taken = next((home / TRAJECTORIES).glob(f"*/*/{target.name}"), None)
-    if taken is not None:
-        hint = "Give it another id with --id" + (", or --replace." if taken == target else ".")
-        raise InputError(f"There is a trajectory {target.name} already.", where=str(taken), hint=hint)
-
-
-def _origin(folder: Path) -> str | None:
-    """Where an import was recorded; `None` for a run of this machine, and for what can't be read."""
-    try:
-        first = next(read_events(folder), None)
-    except InputError:
-        return None
-    return first.event.origin if first and isinstance(first.event, RunStarted) else None
-
-
-def _require_no_less(new: Path, old: Path) -> None:
-    """Raises InputError when what is there tells more than what is to take its place."""
-    events = [sum(1 for _ in read_events(folder)) for folder in (new, old)]
-    files = [sum(1 for _ in files_below(folder / RESULTS, most=MOST_RECORDED)) for folder in (new, old)]
-    if events[1] > events[0] or files[1] > files[0]:
-        told = [f"{counted(e, 'event')} and {counted(f, 'result')}" for e, f in zip(events, files, strict=True)]
-        hint = f"Give the new one another id with --id, or remove the old one first: `runbook runs rm {old.name}`."
-        raise InputError(
-            f"The run that is there has more: {told[1]}, the new one {told[0]}.", where=str(old), hint=hint
-        )
 
 
 class _Writer:

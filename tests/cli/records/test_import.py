@@ -190,6 +190,40 @@ def test_an_import_replaces_only_an_import_that_has_no_more(runbook, ran, foreig
     assert runbook("runs", "show", ran["trajectory_id"], "--json").json["outcome"] == "pass"
 
 
+def test_what_was_added_to_an_import_stays_when_it_is_replaced(runbook, ran):
+    assert runbook("runs", "label", ran["trajectory_id"], "team=theirs", "at=bundling").code == 0
+    assert runbook("runs", "bundle", ran["trajectory_id"], "-o", "run.zip").code == 0
+    bring = ("import", "run.zip", "--id", "0123abcd", "--replace", "--json")
+    folder = runbook.cwd / runbook(*bring).json["path"]
+    assert runbook("runs", "label", "0123abcd", "team=mine", "good=yes").code == 0
+    assert runbook("runs", "label", "0123abcd", "--remove", "at").code == 0
+    assert runbook("runs", "label", "0123abcd", "--status", "archived").code == 0
+    verdicts = {1: b"first", 3: b"third"}
+    for number, said in verdicts.items():
+        (folder / f"judge/{number}/blobs").mkdir(parents=True)
+        (folder / f"judge/{number}/judged.json").write_bytes(said)
+        (folder / f"judge/{number}/blobs/x.zst").write_bytes(said)
+    for _ in range(2):
+        again = runbook(*bring)
+        assert again.code == 0, again.err
+    shown = runbook("runs", "show", "0123abcd", "--json").json
+    assert (shown["labels"], shown["status"]) == ({"team": "mine", "good": "yes"}, "archived")
+    assert sorted(path.read_bytes() for path in folder.glob("judge/*/judged.json")) == [b"first", b"third"]
+    assert sorted(path.read_bytes() for path in folder.glob("judge/*/blobs/x.zst")) == [b"first", b"third"]
+
+
+def test_an_import_with_a_recording_is_not_replaced_by_one_without(runbook, ran):
+    assert runbook("runs", "bundle", ran["trajectory_id"], "-o", "run.zip").code == 0
+    assert runbook("import", "run.zip", "--id", "0123abcd").code == 0
+    with zipfile.ZipFile(runbook.cwd / "run.zip") as whole, zipfile.ZipFile(runbook.cwd / "less.zip", "w") as less:
+        for name in whole.namelist():
+            if not name.endswith(("manifest.json", "spec.json")):
+                less.writestr(name, whole.read(name))
+    refused = runbook("import", "less.zip", "--id", "0123abcd", "--replace")
+    assert refused.code == 2
+    assert "The run that is there has more: spec.json, which the new one does not have." in refused.err
+
+
 @pytest.mark.parametrize("command", ["rerun", "replay"])
 def test_a_run_without_a_spec_says_that_it_was_imported(runbook, foreign, command):
     assert runbook("import", foreign).code == 0
