@@ -7,6 +7,9 @@ sources and results are byte for byte what they were, so nothing that only looks
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
+from io import BytesIO
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -48,10 +51,12 @@ class Found:
 def search(folder: Path, paths: Iterable[str], spec: RunSpec | None, redactor: Redactor, report: Report) -> Found:
     """paths: below the run's folder. spec: the run's; `None` when it has none. report: gets each file, as a detail.
     Raises InputError for a file that can't be read."""
-    found = _Search(folder, spec, redactor)
+    found, seen = _Search(folder, spec, redactor), list[str]()
     for path in paths:
         report(f"searching {path}", detail=True)
         found.look_into(path)
+        seen.append(path)
+    found.names("the names of its files", seen)
     return found.told()
 
 
@@ -92,8 +97,14 @@ class _Search:
             while scrubbed.read(1 << 20):
                 pass
 
+    def names(self, name: str, names: Iterable[str]) -> None:
+        self._content(name, nullcontext(BytesIO("\n".join(names).encode("utf-8", "surrogateescape"))))
+
     def _zip(self, name: str, file: Path) -> None:
+        with open_regular(file) as raw:  # its headers and comments; as that of a binary file, which is not packed
+            self._content(name, nullcontext(_Joined(chain([b"\0"], iter(partial(raw.read, 1 << 20), b"")))))
         with opened(file) as members:
+            self.names(f"{name}: the names in it", (member.path for member in members))
             if sum(member.size for member in members) > _SEARCHED_BYTES:
                 raise InputError("It is too large.")
             for member in members:
@@ -102,8 +113,11 @@ class _Search:
     def _source(self, name: str, source: GitSource) -> None:
         with TemporaryDirectory() as folder, open_git(source, Path(folder) / "git", None, _uncancelled) as git:
             git.bring(source.number, _GIT_S)
+            seen = list[str]()
             for path, part in files_in(source, git, Path(folder) / "content"):
                 self._content(f"{name}: {path}", part)
+                seen.append(path)
+            self.names(f"{name}: the names in it", seen)
 
     def told(self) -> Found:
         hits = {name: tuple(sorted(counts)) for name, counts in self._scrubber.hits.items()}

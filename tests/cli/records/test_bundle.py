@@ -240,6 +240,31 @@ def test_inputs_are_told_and_searched_for_secrets_and_keys(runbook: Any, bundle:
     assert without.code == 0, without.err
 
 
+@pytest.mark.parametrize("place", ["name", "comment", "folder", "member's comment", "extra field"])
+def test_a_secret_in_what_a_zip_says_of_its_files_is_found(runbook: Any, bundle: Any, place: str) -> None:
+    with zipfile.ZipFile(runbook.cwd / "in.zip", "w") as archive:
+        info = zipfile.ZipInfo(f"a/{CANARY}/b.txt" if place == "name" else "a/b.txt")
+        info.comment = CANARY.encode() if place == "member's comment" else b""
+        said = CANARY.encode()
+        info.extra = b"\xfe\xca" + len(said).to_bytes(2, "little") + said if place == "extra field" else b""
+        archive.writestr(info, "x")
+        if place == "folder":
+            archive.writestr(zipfile.ZipInfo(f"{CANARY}/"), "")
+        archive.comment = CANARY.encode() if place == "comment" else b""
+    path = bundle("echo x > /app/results/out.txt", "--sandbox", "host", "-f", "in.zip")
+    refused = runbook("runs", "bundle", "@last", "-o", path, "--force", env={"CRM_TOKEN": CANARY})
+    assert refused.code == 2
+    assert "  inputs/in.zip: CRM_TOKEN" in refused.err
+    assert CANARY not in refused.err
+
+
+def test_a_secret_in_the_name_of_a_file_is_found(runbook: Any, bundle: Any) -> None:
+    path = bundle(f"echo x > /app/results/{CANARY}.txt; echo x > /app/results/out.txt", "--sandbox", "host")
+    refused = runbook("runs", "bundle", "@last", "-o", path, "--force", env={"CRM_TOKEN": CANARY})
+    assert refused.code == 2
+    assert "  the names of its files: CRM_TOKEN" in refused.err
+
+
 def test_results_and_model_calls_with_a_secret_are_refused(runbook: Any, bundle: Any) -> None:
     path = bundle(f"echo {CANARY} > /app/results/out.txt", "--sandbox", "host")
     refused = runbook("runs", "bundle", "@last", "-o", path, "--force", env={"CRM_TOKEN": CANARY})
