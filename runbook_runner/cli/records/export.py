@@ -88,7 +88,7 @@ def _to_stdout(folder: Path, write: "Write") -> None:
 
 
 def _send(folder: Path, arguments: argparse.Namespace) -> int:
-    from runbook_runner.trajectory.export.otel import TRACES, send_otlp
+    from runbook_runner.trajectory.export.send import TRACES, send_otlp
 
     if arguments.out is not None:
         raise InputError("The spans go to --endpoint or to --out, not to both.")

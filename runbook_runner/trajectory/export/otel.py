@@ -6,14 +6,10 @@ asked and answered is left out unless it is asked for. Ids follow from the run: 
 
 import hashlib
 import json
-import logging
-import socket
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import IO, Any, Final
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 from runbook_runner import __version__
 from runbook_runner.core.clock import moment
@@ -32,15 +28,10 @@ from runbook_runner.core.events import (
     Usage,
 )
 
-TRACES: Final = "/v1/traces"
 _BATCH: Final = 500
 _MOST_OPEN: Final = 10_000
 _MOST_CONTENT: Final = 64_000
 """Characters of one text."""
-_TIMEOUT_S: Final = 10.0
-"""For one request and its repetitions."""
-_CONNECTS_S: Final = 3.0
-_LONGEST_MESSAGE: Final = 300
 
 _Attributes = dict[str, Any]
 
@@ -218,54 +209,16 @@ def _nanoseconds(ts: str) -> int:
 def write_otlp(events: Iterable[Recorded], out: IO[bytes], *, content: bool = False) -> None:
     """One request of OTLP/HTTP JSON a line, as the collector's file receiver takes them. Raises NotReadyError without
     the library."""
-    with _library():
+    with library():
         from opentelemetry.exporter.otlp.json.common.trace_encoder import encode_spans
 
-        for batch in _batches(events, content=content):
+        for batch in batches(events, content=content):
             out.write(encode_spans(batch).to_json().encode("utf-8", "backslashreplace") + b"\n")
 
 
-def send_otlp(events: Iterable[Recorded], endpoint: str, *, content: bool = False) -> int:
-    """Returns how many spans the collector has taken. endpoint: a whole address. Headers and certificates come from the
-    library's own variables (OTEL_EXPORTER_OTLP_HEADERS, …). Raises NotReadyError when it does not take them."""
-    _require_answer(endpoint)
-    with _library(), _messages() as messages:
-        from opentelemetry.exporter.otlp.json.http.trace_exporter import OTLPSpanExporter
-        from opentelemetry.sdk.trace.export import SpanExportResult
-
-        exporter, sent = OTLPSpanExporter(endpoint=endpoint, timeout=_TIMEOUT_S), 0
-        try:
-            for batch in _batches(events, content=content):
-                if exporter.export(batch) is not SpanExportResult.SUCCESS:
-                    taken = f" It took {sent} before." if sent else ""
-                    raise NotReadyError(
-                        f"The collector did not take the spans.{taken}",
-                        where=endpoint,
-                        hint="Look whether it takes OTLP/HTTP with JSON; `-o FILE` writes a file instead.",
-                        details="\n".join(message[:_LONGEST_MESSAGE] for message in messages[-1:]) or None,
-                    )
-                sent += len(batch)
-        finally:
-            exporter.shutdown()
-    return sent
-
-
-def _require_answer(endpoint: str) -> None:
-    """The library would try again and again, and tell what its own library says. Raises NotReadyError."""
-    parts = urlsplit(endpoint)
-    if parts.scheme in getproxies() and not proxy_bypass(parts.netloc):
-        return
-    try:
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-        socket.create_connection((parts.hostname or "", port), timeout=_CONNECTS_S).close()
-    except (OSError, UnicodeError) as error:
-        why = "no answer came" if isinstance(error, TimeoutError) else getattr(error, "strerror", None) or str(error)
-        hint = "Start a collector that takes OTLP/HTTP there, or write a file with `-o FILE`."
-        raise NotReadyError(f"No collector can be reached: {why}.", where=endpoint, hint=hint) from error
-
-
 @contextmanager
-def _library() -> Iterator[None]:
+def library() -> Iterator[None]:
+    """Raises NotReadyError without it."""
     try:
         yield
     except ImportError as error:
@@ -275,26 +228,7 @@ def _library() -> Iterator[None]:
         raise NotReadyError("The library of OpenTelemetry is not installed.", hint=hint) from error
 
 
-@contextmanager
-def _messages() -> Iterator[list[str]]:
-    """What the library logs in this block, which it would print."""
-    found: list[str] = []
-
-    class Keeper(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            found.append(record.getMessage())
-
-    logger, keeper = logging.getLogger("opentelemetry"), Keeper()
-    propagates, logger.propagate = logger.propagate, False
-    logger.addHandler(keeper)
-    try:
-        yield found
-    finally:
-        logger.removeHandler(keeper)
-        logger.propagate = propagates
-
-
-def _batches(events: Iterable[Recorded], *, content: bool) -> Iterator[list[Any]]:
+def batches(events: Iterable[Recorded], *, content: bool) -> Iterator[list[Any]]:
     """Of the library's spans."""
     spans, made, batch = _Spans(content=content), None, list[Any]()
     for ended in _all(spans, events):

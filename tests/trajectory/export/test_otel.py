@@ -21,7 +21,8 @@ from runbook_runner.core.events import (
     ToolReturned,
     Usage,
 )
-from runbook_runner.trajectory.export.otel import send_otlp, write_otlp
+from runbook_runner.trajectory.export.otel import write_otlp
+from runbook_runner.trajectory.export.send import send_otlp
 
 pytest.importorskip("opentelemetry.sdk")
 USAGE = Usage(prompt_tokens=10, completion_tokens=2, cache_read_tokens=5, cost_usd=0.5, api_calls=1)
@@ -132,15 +133,16 @@ def collector():
             body = self.rfile.read(int(self.headers["Content-Length"]))
             server.got.append((self.path, self.headers["Content-Type"], body))
             self.send_response(server.status)
-            self.send_header("Content-Length", "2")
+            self.send_header("Location", "/other")
+            self.send_header("Content-Length", str(len(server.said)))
             self.end_headers()
-            self.wfile.write(b"{}")
+            self.wfile.write(server.said)
 
         def log_message(self, *_):
             pass
 
     server = HTTPServer(("127.0.0.1", 0), Handler)
-    server.got, server.status = [], 200
+    server.got, server.status, server.said = [], 200, b"{}"
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     yield server
@@ -162,3 +164,26 @@ def test_a_collector_that_refuses_is_told_of(collector, capfd):
         send_otlp(log(), f"http://127.0.0.1:{collector.server_port}/v1/traces")
     assert "401" in str(caught.value)
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("status", "said", "why"), [
+    (301, b"", "It answered 301"),
+    (302, b"{}", "It answered 302"),
+    (307, b"", "It answered 307"),
+    (200, b"<!doctype html><title>Sign in</title>", "not a JSON object"),
+    (200, b"[]", "not a JSON object"),
+    (200, b'{"partialSuccess": {"rejectedSpans": 5, "errorMessage": "too old"}}', "It rejected 5 spans: too old"),
+    (200, b'{"partialSuccess": {"rejectedSpans": "1"}}', "It rejected 1 spans: it does not say why"),
+])  # fmt: skip
+def test_only_an_answer_that_says_so_means_that_spans_were_taken(collector, status, said, why):
+    collector.status, collector.said = status, said
+    with pytest.raises(NotReadyError, match="did not take the spans") as caught:
+        send_otlp(log(), f"http://127.0.0.1:{collector.server_port}/v1/traces")
+    assert why in str(caught.value)
+    assert len(collector.got) == 1
+
+
+@pytest.mark.parametrize("said", [b"", b"{}", b'{"partialSuccess": {}}', b'{"partialSuccess": {"rejectedSpans": "0"}}'])
+def test_a_collector_may_say_little_of_what_it_took(collector, said):
+    collector.said = said
+    assert send_otlp(log(), f"http://127.0.0.1:{collector.server_port}/v1/traces") == 5
