@@ -4,7 +4,7 @@ stored."""
 import json
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Any, Final, TypeVar
 
@@ -46,16 +46,23 @@ def require_few_values(text: str | bytes, source: str) -> None:
 
 
 def read_json(
-    text: str | bytes, source: str, *, as_written: bool = False, unique: bool = False, is_bounded: bool = True
+    text: str | bytes,
+    source: str,
+    *,
+    as_written: bool = False,
+    unique: bool = False,
+    is_bounded: bool = True,
+    real: Callable[[str], Any] | None = None,
 ) -> Any:
     """The value of a whole file. Raises InputError with the line, also for what is nested deeper than MAX_DEPTH.
     as_written: a number that we would spell in another way stays text (`1.10`). unique: a key that is given twice is
-    refused. is_bounded: so is what has more than MOST_VALUES values."""
+    refused. is_bounded: so is what has more than MOST_VALUES values. real: makes a value of a number with a fraction
+    or an exponent; `None`: a float."""
     if is_bounded:
         require_few_values(text, source)
     number, pairs = _number if as_written else None, _unique if unique else None
     try:
-        value = json.loads(text, parse_float=number, parse_int=number, object_pairs_hook=pairs)
+        value = json.loads(text, parse_float=real or number, parse_int=number, object_pairs_hook=pairs)
     except _RepeatedError as error:
         raise InputError(f"The key {str(error)!r} is given twice.", where=source, hint="Keep one of them.") from error
     except json.JSONDecodeError as error:

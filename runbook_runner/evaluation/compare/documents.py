@@ -9,7 +9,7 @@ from runbook_runner.core.errors import InputError
 from runbook_runner.core.formats.json_toml import read_json
 from runbook_runner.evaluation.compare.quotes import cut, shown, told
 from runbook_runner.evaluation.compare.rule import Rule, UnreadableError
-from runbook_runner.evaluation.compare.values import same
+from runbook_runner.evaluation.compare.values import real, same
 
 _LINES = (".jsonl", ".ndjson")
 _LONGEST_PLACE = 200
@@ -29,7 +29,7 @@ def read(path: Path) -> Any:
 def _value(data: bytes, line: int) -> Any:
     """line: the number of the only line that this is; 0 when it is a whole file."""
     try:
-        return read_json(data.removeprefix(b"\xef\xbb\xbf"), "", is_bounded=False)
+        return read_json(data.removeprefix(b"\xef\xbb\xbf"), "", is_bounded=False, real=real)
     except InputError as error:
         at = line or (error.where or "").lstrip(":")
         raise UnreadableError(f"{f'line {at}: ' if at else ''}{error.message}".rstrip(".")) from error

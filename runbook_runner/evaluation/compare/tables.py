@@ -12,7 +12,7 @@ from runbook_runner.core.disk.links import open_regular
 from runbook_runner.core.text import counted
 from runbook_runner.evaluation.compare.quotes import shown, told
 from runbook_runner.evaluation.compare.rule import Rule
-from runbook_runner.evaluation.compare.values import same, same_number
+from runbook_runner.evaluation.compare.values import Number, real, same, same_number
 
 _DELIMITERS: Final = ",;\t|"
 _SAMPLE: Final = 8192
@@ -77,11 +77,12 @@ def _same(expected: Any, found: Any, tolerance: float) -> bool:
     return one is not None and two is not None and same_number(one, two, tolerance)
 
 
-def _number(cell: Any) -> float | None:
+def _number(cell: Any) -> Number | None:
     """Of a text; `None` for what is not a number."""
     if not isinstance(cell, str) or not (match := _NUMBER.fullmatch(cell.strip())):
         return None
     try:
-        return float(cell) if match[2] or match[3] else int(cell)
+        number = real(match[0]) if match[2] or match[3] else int(cell)
+        return None if isinstance(number, str) else number
     except ValueError:  # more digits than Python reads
         return None

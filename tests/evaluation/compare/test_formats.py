@@ -28,6 +28,9 @@ PRICES = "name,price,at\nApple,1.50,10:00\nPear,2,10:01\n"
     ('\ufeff"name";"price";"at"\r\n"Apple";1.5;"10:00"\r\n\r\nPear;2.0;10:01', {}, []),
     (PRICES.replace("2,", "2.1,"), {}, ['Row 3, column "price": expected "2", found "2.1".']),
     (PRICES.replace("2,", "2.1,"), {"tolerance": 0.1}, []),
+    (PRICES.replace("2,", "2.00,"), {}, []),
+    (PRICES.replace("2,", "2.00000000000000001,"), {}, [
+        'Row 3, column "price": expected "2", found "2.00000000000000001".']),
     (PRICES.replace("2,", "9,"), {"tolerance": 1}, ['Row 3, column "price": expected "2", found "9".']),
     (PRICES.replace("2,", "two,"), {"tolerance": 0.1}, ['Row 3, column "price": expected "2", found "two".']),
     (PRICES.replace("2,", "02,"), {"tolerance": 0.1}, ['Row 3, column "price": expected "2", found "02".']),
