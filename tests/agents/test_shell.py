@@ -190,6 +190,13 @@ def test_a_background_process_writes_into_no_later_block(tmp_path: Path) -> None
     assert returned(events)[1].output == "mine"
 
 
+def test_the_output_of_a_block_that_has_ended_takes_no_descriptor(tmp_path: Path) -> None:
+    """And one from 1024 on is as good as any."""
+    taken = 'ulimit -n 1040; for n in {10..1029}; do eval "exec $n</dev/null"; done; exec "$0" "$@"'
+    _, events, code = perform(tmp_path, *[("bash", "echo said")] * 30, before=("bash", "-c", taken))
+    assert (code, [event.output for event in returned(events)]) == (0, ["said"] * 30)
+
+
 @pytest.mark.parametrize("taken", ["begin", "out", "end"])
 def test_a_line_that_a_block_takes_out_of_the_pipe_fails_the_run(taken: str) -> None:
     """The processes around the driver have the same pipe open, and a block may open it through them."""

@@ -108,24 +108,45 @@ def hide() -> None:
         raise OSError(ctypes.get_errno(), "this process can't be protected")
 
 
-def run(block: Block, before: "list[Block]", alarm: int) -> "int | None":
+class Pipes:
+    """The signals of this process, and the blocks whose output has not come to its end."""
+
+    def __init__(self, alarm: int):
+        self.alarm, self.writers = alarm, {}  # type: int, dict[int, Block]
+        self.poll = select.poll()  # `select` refuses descriptors from 1024 on
+        self.poll.register(alarm, select.POLLIN)
+
+    def add(self, block: Block) -> None:
+        self.writers[block.pipe] = block
+        self.poll.register(block.pipe, select.POLLIN)
+
+    def ready(self, wait_ms: "int | None" = None) -> "list[int]":
+        return [pipe for pipe, _ in self.poll.poll(wait_ms)]
+
+    def read(self, pipe: int) -> None:
+        if not self.writers[pipe].read():
+            self.poll.unregister(pipe)
+            del self.writers[pipe]
+            os.close(pipe)
+
+
+def run(block: Block, pipes: Pipes) -> "int | None":
     """Waits for the block's end; meanwhile what blocks before it left running can write. Returns the exit code; `None`
     when the block was cut."""
     cut = False
-    writers = {other.pipe: other for other in [*before, block]}
+    pipes.add(block)
     while not block.ended():
-        ready = select.select([alarm, *writers], [], [])[0]
-        for pipe in ready:
-            if pipe == alarm:
-                cut = signal.SIGTERM in os.read(alarm, BLOCK) or cut
+        for pipe in pipes.ready():
+            if pipe == pipes.alarm:
+                cut = signal.SIGTERM in os.read(pipe, BLOCK) or cut
                 if cut:
                     block.output.say(out=block.number, text=block.rest()["text"])  # before SIGKILL comes
-            elif not writers[pipe].read():
-                before[:] = [other for other in before if other.pipe != pipe]
-                del writers[pipe]
+            else:
+                pipes.read(pipe)
     for _ in range(LATE // BLOCK):  # what it wrote before its end
-        if block.pipe not in writers or not select.select([block.pipe], [], [], 0)[0] or not block.read():
+        if block.pipe not in pipes.ready(0):
             break
+        pipes.read(block.pipe)
     return None if cut else block.code or 0
 
 
@@ -138,18 +159,17 @@ def main() -> int:
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     for caught in (signal.SIGCHLD, signal.SIGTERM):
         signal.signal(caught, lambda *_: None)
-    output, before = Output(orders["key"]), []  # type: Output, list[Block]
+    output, pipes = Output(orders["key"]), Pipes(alarm)
     for number, argv in enumerate(orders["blocks"], 1):
         output.say(begin=number)
         block = Block(number, argv, orders["most"], output)
-        code = run(block, before, alarm)
+        code = run(block, pipes)
         if code is None:
             output.say(out=number, **block.rest())
             return 128 + signal.SIGTERM
         output.say(end=number, code=code, **block.rest())
         if code:
             return code
-        before.append(block)
     return 0
 
 
