@@ -1,6 +1,7 @@
 """Room `runbook`: settings for this program alone, under its own key in the frontmatter; the platform ignores them."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, StrictStr, ValidationError
@@ -10,7 +11,7 @@ from runbook_runner.core.invalid import UNKNOWN_KEY, Problem, problems_of
 from runbook_runner.core.spec import Count, Policy, Seconds, Usd
 from runbook_runner.core.text import did_you_mean
 from runbook_runner.runbook.document import Runbook
-from runbook_runner.runbook.parts.frontmatter import OWN_KEY, Frontmatter, cut
+from runbook_runner.runbook.parts.frontmatter import OWN_KEY, Frontmatter
 
 
 class OwnSettings(BaseModel):
@@ -70,9 +71,20 @@ def place_of(runbook: Runbook, setting: str = "", item: str = "") -> str:
     lines = runbook.frontmatter.lines
     line = lines.get(f"{OWN_KEY}.{setting}", lines.get(OWN_KEY, 1))
     if item:
-        below = (cut(runbook.text).yaml or "").split("\n")[line - 2 :]  # the YAML begins on line 2
-        line += next((number for number, text in enumerate(below) if item in text), 0)
+        head = runbook.text[: len(runbook.text) - len(runbook.body)]
+        below = head.split("\n", line - 1)[-1]
+        line += below.count("\n", 0, max(0, below.find(item)))
     return f"{runbook.source}:{line}"
+
+
+@contextmanager
+def placed(runbook: Runbook, setting: str, item: str) -> Iterator[None]:
+    """Gives an InputError of this block the place of the item, see `place_of`."""
+    try:
+        yield
+    except InputError as error:
+        error.where = place_of(runbook, setting, item)
+        raise
 
 
 def problems(front: Frontmatter) -> Iterator[SettingProblem]:

@@ -22,7 +22,7 @@ from runbook_runner.runbook.document import Runbook
 from runbook_runner.runbook.filled import Filled
 from runbook_runner.runbook.parts.parameters import Parameter
 from runbook_runner.runbook.parts.substitution import BUILT_IN, placeholders
-from runbook_runner.runbook.run_settings import own_settings, place_of
+from runbook_runner.runbook.run_settings import own_settings, place_of, placed
 from runbook_runner.runner.environment.images import check_image, check_packages
 from runbook_runner.runner.request.choices import choose
 from runbook_runner.runner.request.inputs import read_inputs
@@ -145,7 +145,8 @@ def task_of(runbook: Runbook, folder: Path | None) -> str:
 def _packages(runbook: Runbook, request: RunRequest) -> tuple[str, ...]:
     own = own_settings(runbook).apt_packages
     for name in own:
-        check_packages((name,), place_of(runbook, "apt_packages", name))
+        with placed(runbook, "apt_packages", name):
+            check_packages((name,))
     return check_packages((*own, *request.apt_packages), "--apt")
 
 
@@ -162,33 +163,34 @@ def sample_inputs(
     found = []
     for name in names:
         assert folder
-        path, where = _below(folder, name, runbook), place_of(runbook, "inputs", name)
+        with placed(runbook, "inputs", name):
+            path = _below(folder, name, runbook)
         if is_file(path):
             found.append(path)
         else:
             what = "is a folder; zip it to keep its tree" if is_folder(path) else "does not exist"
+            where = place_of(runbook, "inputs", name)
             lacking(InputError(f"The sample input {name!r} {what}.", where=where, hint=f"It should be at {path}."))
     return tuple(found)
 
 
 def _below(folder: Path, name: str, runbook: Runbook) -> Path:
-    where = place_of(runbook, "inputs", name)
     path, top = folder / name, Path(os.path.realpath(folder))
     try:
         real = Path(os.path.realpath(path))
     except ValueError:  # it is no path
         real = Path("/")
     if not real.is_relative_to(top):
-        raise InputError(f"The sample input {name!r} is outside the runbook's folder.", where=where)
+        raise InputError(f"The sample input {name!r} is outside the runbook's folder.")
     hint = "It may be your own, and not the runbook's. If you mean it, give it with -f."
     if is_no_project(top):
         hint = f"{hint} Or move the runbook, with its inputs, into a folder of its own."
-        raise InputError(f"The sample input {name!r} is in {top}, which is no project.", where=where, hint=hint)
+        raise InputError(f"The sample input {name!r} is in {top}, which is no project.", hint=hint)
     if is_hidden(real, top):
-        raise InputError(f"The sample input {name!r} is a hidden file.", where=where, hint=hint)
+        raise InputError(f"The sample input {name!r} is a hidden file.", hint=hint)
     if is_of_user(real, Path(os.path.realpath(runbook.source))):
         hint = f"{hint} If it is the runbook's, `git add` it."
-        raise InputError(f"The sample input {name!r} is no file of its repository.", where=where, hint=hint)
+        raise InputError(f"The sample input {name!r} is no file of its repository.", hint=hint)
     return path
 
 
@@ -254,6 +256,7 @@ def _network(runbook: Runbook, request: RunRequest) -> Network:
 def _own_network(runbook: Runbook, request: RunRequest) -> Network:
     own = own_settings(runbook)
     for host in own.allow_hosts:
-        parse_rule(host, place_of(runbook, "allow_hosts", host))
+        with placed(runbook, "allow_hosts", host):
+            parse_rule(host)
     network = Network(policy=own.network or ("allowlist" if own.allow_hosts else "full"), allow_hosts=own.allow_hosts)
     return within_bounds(network, request.near)

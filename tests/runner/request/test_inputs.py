@@ -301,3 +301,11 @@ def test_inputs_that_the_sandbox_has_no_room_for_are_refused(
         path.write_bytes(bytes(3 << 20))
     ran = runbook("run", shell_runbook("true"), "--sandbox", "host", "-f", path, "--disk", "2M")
     assert (ran.code, "The inputs of this run take" in ran.err, "--disk" in ran.err) == (2, True, True), ran.err
+
+
+def test_in_a_long_list_only_the_wrong_item_has_its_line_looked_for(runbook: Any) -> None:
+    hosts = " - a\n" * 50_000
+    head = f"---\nversion: 1.0.0\nagent: shell\nrunbook_runner:\n allow_hosts:\n{hosts} - no host\n---\n"
+    (runbook.cwd / "RUNBOOK.md").write_text(f"{head}# n\n\n## Step 1\n\n```bash\ntrue\n```\n" + "text\n" * 600_000)
+    ran = runbook("run", "--dry-run", "--sandbox", "host", ".")
+    assert (ran.code, "RUNBOOK.md:50006: 'no host' is not a host." in ran.err) == (2, True), ran.err
