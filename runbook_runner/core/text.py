@@ -4,6 +4,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
+from itertools import islice
 
 _NO_WIDTH = ("Mn", "Me", "Cf")  # marks that go onto the letter before them, joiners, directions
 _CONTROL = re.compile(
@@ -16,6 +17,7 @@ _LONGEST_LINE = 1 << 16
 _PIECE = re.compile(rf"[\r\n]+|[^\r\n]{{1,{_LONGEST_LINE}}}")
 _ENDLESS_WORD = re.compile(r"(\S{100})\S{300,}(\S{50})")
 _LONGEST_WORD, _MOST_WORDS = 80, 1000  # compared with each other; difflib takes quadratic time
+MOST_COMPARED = 4_000_000  # letters with letters; 0.1 µs each
 
 
 def short(text: str) -> str:
@@ -130,6 +132,18 @@ def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
 
     words = [name for name in known if len(name) <= _LONGEST_WORD][:_MOST_WORDS]
     return next(iter(get_close_matches(word[:_LONGEST_WORD], words, n=1, cutoff=cutoff)), None)
+
+
+class Nearest:
+    """`nearest` for many words; it finds nothing once MOST_COMPARED pairs of letters have been compared."""
+
+    def __init__(self) -> None:
+        self._left = MOST_COMPARED
+
+    def __call__(self, word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+        words = list(islice(known, _MOST_WORDS))
+        self._left -= min(len(word), _LONGEST_WORD) * sum(min(len(name), _LONGEST_WORD) for name in words)
+        return nearest(word, words, cutoff) if self._left >= 0 else None
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:

@@ -1,11 +1,15 @@
 """Text from outside, on a terminal and in files."""
 
+from random import sample
+from string import ascii_uppercase
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from runbook_runner.core.text import (
     Lines,
+    Nearest,
     counted,
     decoded_name,
     did_you_mean,
@@ -95,3 +99,13 @@ def test_the_nearest_word_is_asked_for() -> None:
     assert did_you_mean("cloude", ["claude-code", "codex", "opencode"]) == "Did you mean 'claude-code'?"
     assert did_you_mean("x", ["network", "timeout"]) is None
     assert did_you_mean("a" * 10_000, ["a" * 10_000, *map(str, range(10_000))]) is None
+
+
+def test_of_many_words_only_the_first_are_compared() -> None:
+    """In a clone they may all be anagrams, which takes difflib a millisecond for each pair."""
+    known = ["".join(sample(ascii_uppercase * 3, 78)) for _ in range(600)]
+    nearest = Nearest()
+    assert nearest("NETWROK", ["NETWORK"]) == "NETWORK"
+    found = [nearest("".join(sample(one, 78)), known, cutoff=0.1) for one in known]
+    assert [name for name in found if name] == found[:1]
+    assert nearest("NETWROK", ["NETWORK"]) is None

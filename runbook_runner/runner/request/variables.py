@@ -18,7 +18,7 @@ from runbook_runner.core.disk.links import open_regular
 from runbook_runner.core.disk.repository import is_no_project
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.files import read_stream, read_text, text_of
-from runbook_runner.core.text import nearest
+from runbook_runner.core.text import Nearest
 
 if TYPE_CHECKING:
     from dotenv.parser import Original
@@ -76,6 +76,7 @@ def variables_beside(
 def misspelt(file: Path, names: Iterable[str], declared: Collection[str], lacking: Collection[str]) -> Iterator[str]:
     """Yields a warning for each name in a file that is nearly that of a declared secret without a value. lacking: the
     names of those."""
+    nearest = Nearest()
     for name in names if lacking else ():
         near = nearest(name, lacking, cutoff=_ALIKE) if name not in declared and _NAME.fullmatch(name) else None
         if near:

@@ -10,7 +10,7 @@ from runbook_runner.core.files import is_file
 from runbook_runner.core.formats.yaml_text import YamlText
 from runbook_runner.core.text import nearest
 from runbook_runner.runbook.check.rules.findings import Edit, Hit
-from runbook_runner.runbook.check.rules.subject import Rule, Subject, did_you_mean
+from runbook_runner.runbook.check.rules.subject import Rule, Subject
 from runbook_runner.runbook.parts.frontmatter import KNOWN_KEYS, OWN_KEY, cut, problems
 from runbook_runner.runbook.parts.outputs import in_results
 from runbook_runner.runbook.parts.steps import LANGUAGES
@@ -61,14 +61,16 @@ def unknown_key(subject: Subject) -> Iterator[Hit]:
     front = subject.runbook.frontmatter
     for key in front.extra:
         if key != OWN_KEY:
-            hint = did_you_mean(key, [*KNOWN_KEYS, OWN_KEY]) or "The key is kept and ignored."
+            hint = subject.did_you_mean(key, [*KNOWN_KEYS, OWN_KEY]) or "The key is kept and ignored."
             yield subject.on(front.lines[key], f"`{key}` is not a key of a runbook's frontmatter.", hint, at=key)
     secrets = front.raw.get("secrets") or {}
     for name, entry in secrets.items():
         for key in entry or {}:
             if key not in _SECRET_KEYS:
                 line = _line_of(subject, key, _line_of(subject, name, front.lines["secrets"]))
-                yield subject.on(line, f"`{key}` is not a key of a secret.", did_you_mean(key, _SECRET_KEYS), at=key)
+                yield subject.on(
+                    line, f"`{key}` is not a key of a secret.", subject.did_you_mean(key, _SECRET_KEYS), at=key
+                )
 
 
 def _line_of(subject: Subject, key: str, after: int) -> int:
@@ -118,7 +120,7 @@ def _misspelled(subject: Subject, key: str, value: str, known: list[str], what: 
         hit = subject.on(line, f"The {what} is spelled `{lower}`.", "Line-based readers mind the case.", at=value)
         yield hit._replace(edits=_respell(subject, line, value, lower))
     else:
-        hint = did_you_mean(lower, known) or f"There are {', '.join(known)}."
+        hint = subject.did_you_mean(lower, known) or f"There are {', '.join(known)}."
         yield subject.on(line, f"There is no {what} `{value}`.", hint, at=value)
 
 
@@ -145,7 +147,7 @@ def routing_works(subject: Subject) -> Iterator[Hit]:
     if provider in PROVIDERS and not PROVIDERS[provider].is_local:
         yield subject.on(line, f"{who.name} can't use the provider {provider}.", f"It can use {usable}.")
     elif provider not in (known := subject.surroundings.providers(subject.folder)):
-        hint = did_you_mean(provider, [*known]) or f"{who.name} can use {usable}, and what litellm knows."
+        hint = subject.did_you_mean(provider, [*known]) or f"{who.name} can use {usable}, and what litellm knows."
         yield subject.on(line, f"There is no model provider `{front.model_provider}`.", hint)
 
 
@@ -157,7 +159,7 @@ def _meant_by_model(subject: Subject, who: AgentFacts) -> Iterator[Hit]:
         return
     known = subject.surroundings.providers(subject.folder)
     if meant not in known:
-        hint = did_you_mean(meant, [*known]) or "Say whose it is with `model_provider`."
+        hint = subject.did_you_mean(meant, [*known]) or "Say whose it is with `model_provider`."
         yield subject.on(front.lines["model"], f"There is no model provider `{meant}`.", hint, at=front.model or "")
 
 
@@ -202,7 +204,9 @@ def snapshot(subject: Subject) -> Iterator[Hit]:
         return
     known = look(subject.folder)
     if front.snapshot not in known:
-        hint = did_you_mean(front.snapshot, [*known]) or f"Yours go into .runbook/snapshots/{front.snapshot[:40]}."
+        hint = (
+            subject.did_you_mean(front.snapshot, [*known]) or f"Yours go into .runbook/snapshots/{front.snapshot[:40]}."
+        )
         yield subject.on(front.lines["snapshot"], f"There is no snapshot `{front.snapshot}` here.", hint)
 
 
@@ -214,7 +218,7 @@ def own_settings(subject: Subject) -> Iterator[Hit]:
 
     for problem in run_settings.problems(front):
         line = _line_of(subject, problem.key, front.lines[OWN_KEY]) if problem.key else front.lines[OWN_KEY]
-        hint = did_you_mean(problem.key, [*problem.known])
+        hint = subject.did_you_mean(problem.key, [*problem.known])
         if problem.known and not hint:
             hint = f"It knows {', '.join(problem.known)}."
         yield subject.on(line, problem.message, hint, at=problem.key or OWN_KEY)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from runbook_runner.core.errors import InputError
 from runbook_runner.core.facts.agents import AgentFacts
-from runbook_runner.core.text import nearest
+from runbook_runner.core.text import Nearest
 from runbook_runner.runbook.check.rules.findings import Hit, Severity
 from runbook_runner.runbook.check.rules.known_names import NOWHERE, Surroundings
 from runbook_runner.runbook.document import Runbook, parse
@@ -49,6 +49,7 @@ class Subject:
         """Filled in for many subjects at once, before the rules run."""
         self.unchecked_shells: list[ShellError] = []
         """Blocks that bash could not be asked about, and why."""
+        self._nearest = Nearest()
 
     @classmethod
     def of(cls, runbook: Runbook) -> "Subject":
@@ -63,6 +64,11 @@ class Subject:
             return parse(self.text, self.name)
         except InputError as error:
             return error
+
+    def did_you_mean(self, word: str, known: "list[str]") -> str:
+        """`Did you mean `x`?`; empty when no known word is similar."""
+        near = self._nearest(word, known, cutoff=0.75)
+        return f"Did you mean `{near}`?" if near else ""
 
     @property
     def problem(self) -> InputError | None:
@@ -184,9 +190,3 @@ class Rule(NamedTuple):
     fixable: bool = False
     default: bool = True
     """Whether it applies without being selected by name."""
-
-
-def did_you_mean(word: str, known: "list[str]") -> str:
-    """`Did you mean `x`?`; empty when no known word is similar."""
-    near = nearest(word, known, cutoff=0.75)
-    return f"Did you mean `{near}`?" if near else ""

@@ -9,7 +9,7 @@ from runbook_runner.core.declared import placed_secrets
 from runbook_runner.core.facts.providers import PROVIDER_KEYS
 from runbook_runner.runbook.check.rules.findings import Hit
 from runbook_runner.runbook.check.rules.frontmatter import secret_line
-from runbook_runner.runbook.check.rules.subject import MOST_PLACEHOLDERS, SHELLS, Rule, Subject, did_you_mean
+from runbook_runner.runbook.check.rules.subject import MOST_PLACEHOLDERS, SHELLS, Rule, Subject
 from runbook_runner.runbook.parts.parameters import parameter_rows, parameter_tables
 from runbook_runner.runbook.parts.substitution import BUILT_IN, Placeholder, each_placeholder
 
@@ -56,12 +56,13 @@ _READERS = SHELLS | {"python", "python3"}
 def undeclared_variable(subject: Subject) -> Iterator[Hit]:
     runbook = subject.runbook
     declared = {parameter.name for parameter in runbook.parameters} | set(BUILT_IN)
+    known = sorted(declared)
     for used in _shown(subject):
         if used.is_secret or used.name in declared or subject.language_at(used.line) in _BRACES:
             continue
         if _is_code(subject.line(used.line), used.name) or _is_template(subject, used):
             continue
-        hint = did_you_mean(used.name, sorted(declared)) or "Add a row for it to the Parameters table."
+        hint = subject.did_you_mean(used.name, known) or "Add a row for it to the Parameters table."
         yield subject.on(used.line, f"`{{{{{used.name}}}}}` is not declared: it stays as it is.", hint, at=used.name)
 
 
@@ -139,11 +140,10 @@ def repeated_parameter(subject: Subject) -> Iterator[Hit]:
 
 def undeclared_secret(subject: Subject) -> Iterator[Hit]:
     declared = {secret.name for secret in subject.runbook.frontmatter.secrets}
+    known = sorted(declared)
     for used in _shown(subject):
         if used.is_secret and used.name not in declared and not _is_workflow(subject, used):
-            hint = (
-                did_you_mean(used.name, sorted(declared)) or f"Add `{used.name}:` below `secrets:` in the frontmatter."
-            )
+            hint = subject.did_you_mean(used.name, known) or f"Add `{used.name}:` below `secrets:` in the frontmatter."
             yield subject.on(used.line, f"The secret `{used.name}` is not declared.", hint, at=used.name)
 
 
