@@ -21,7 +21,7 @@ from runbook_runner.core.disk.private import FILE, private_folder
 from runbook_runner.core.errors import InputError, NotReadyError
 from runbook_runner.core.files import is_file, write_atomically
 from runbook_runner.core.spec import InputFile
-from runbook_runner.core.text import printable_name
+from runbook_runner.core.text import counted, printable_name
 from runbook_runner.runbook.document import Runbook
 from runbook_runner.runbook.sources.fixture import load_fixture
 from runbook_runner.runner.request.inputs import option_file, read_inputs
@@ -40,6 +40,8 @@ from runbook_runner.sandbox.images.snapshots import (
 
 _FOLDER = "trust"
 YES = ("y", "yes")
+MOST_OFFERS = 10_000
+_NAMED = 5  # files of a run that a message names
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,7 @@ class Trust:
             offer = of_agent(agent.name, agent.declared)
             if not self.agreed([offer], f"The {offer} would get variables of your environment. Trust this content?"):
                 return False
-        offers = [_of_variable(name, source, text, inputs, beside) for name in names]
+        offers = _offers(names, source, text, inputs, beside)
         wish = f"The runbook {source} wants from your environment: {', '.join(names)}."
         return self.agreed(offers, f"{wish} Give this to it, whenever it, its inputs and its .env have this content?")
 
@@ -176,13 +178,21 @@ def of_snapshot(snapshot: Snapshot, files: str) -> Offer:
 
 def of_variables(runbook: Runbook, text: str, folder: Path | None) -> list[Offer]:
     """The variables of the environment that a runbook wishes for: without inputs, with its own, and with each fixture
-    in its folder. text: the whole file. Raises InputError for inputs that can't be read."""
+    in its folder. text: the whole file. Raises InputError for inputs that can't be read, and for more than MOST_OFFERS
+    of them."""
     names = [secret.env for secret in runbook.frontmatter.secrets if not only_from_user(secret.env)]
     beside = variables_beside(folder, names, lambda _: None)  # a run warns
     own = read_inputs((path.name, path) for path in sample_inputs(runbook, folder)) if names else ()
     runs = dict.fromkeys([(), own, *(_in_examples(folder, own) if names else ())])
+    if len(names) * len(runs) > MOST_OFFERS:
+        raise InputError(
+            f"Its {counted(len(names), 'secret')} and {counted(len(runs), 'set')} of inputs are more than "
+            f"{MOST_OFFERS:,} pairs to trust.",
+            where=runbook.source,
+            hint="`runbook run` with `--secret NAME` grants one to one run.",
+        )
     checked = _of_checks(runbook, folder) if names else ()
-    return [_of_variable(name, runbook.source, text, (*inputs, *checked), beside) for name in names for inputs in runs]
+    return [offer for inputs in runs for offer in _offers(names, runbook.source, text, (*inputs, *checked), beside)]
 
 
 def _of_checks(runbook: Runbook, folder: Path | None) -> tuple[InputFile, ...]:
@@ -218,11 +228,16 @@ def _in_examples(folder: Path | None, own: tuple[InputFile, ...]) -> Iterator[tu
             )
 
 
-def _of_variable(name: str, source: str, text: str, inputs: Sequence[InputFile], beside: Mapping[str, str]) -> Offer:
-    """Inputs are no offers of their own: one that was harmless with another runbook, or another variable, would be
-    trusted with this one. Nor are the values of its `.env`."""
+def _offers(
+    names: Sequence[str], source: str, text: str, inputs: Sequence[InputFile], beside: Mapping[str, str]
+) -> list[Offer]:
+    """Variables with one set of inputs. Inputs are no offers of their own: one that was harmless with another runbook,
+    or another variable, would be trusted with this one. Nor are the values of its `.env`."""
     runbook = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
     whole = json.dumps([runbook, sorted((item.name, item.sha256) for item in inputs), sorted(beside.items())])
-    files = [item.source for item in inputs] + ([".env"] if beside else [])
+    digest = hashlib.sha256(whole.encode("utf-8", "surrogatepass")).hexdigest()
+    files = [item.source for item in inputs] + [".env"] * bool(beside)
+    if len(files) > _NAMED:  # a fixture is among the last
+        files[_NAMED - 2 : -2] = [f"{len(files) - _NAMED:,} more"]
     where = " with ".join(filter(None, (source, ", ".join(files))))
-    return Offer("variable", name, where, hashlib.sha256(whole.encode("utf-8", "surrogatepass")).hexdigest())
+    return [Offer("variable", name, where, digest) for name in names]

@@ -13,6 +13,7 @@ from runbook_runner.core.errors import InputError
 from runbook_runner.core.files import is_file, is_folder, read_found, text_of
 from runbook_runner.core.formats.json_toml import read_json
 from runbook_runner.core.invalid import problem_of
+from runbook_runner.core.settings import INPUT_ENTRIES
 from runbook_runner.core.text import did_you_mean
 
 _FORM: Final = 'Its form: {"params": {"vars": {"NAME": "value"}}, "files": [{"path": "data.csv"}]}.'
@@ -78,6 +79,10 @@ def load_fixture(path: str | Path) -> Fixture:
     source = given / "input.json" if is_folder(given) else given
     text = text_of(read_found(source, "input file"), str(source))
     body = _validated(read_json(text, str(source), as_written=True, unique=True), source)
+    if len(body.files or ()) > INPUT_ENTRIES:
+        raise InputError(
+            f"It names more than {INPUT_ENTRIES:,} files, which is what a run may have.", where=str(source)
+        )
     params = body.params or _Params()
     return Fixture(
         source=source,

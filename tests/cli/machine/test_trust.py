@@ -1,5 +1,6 @@
 """`runbook trust`: what a project offers is used only after its user has trusted that very content."""
 
+import json
 import os
 import pty
 import shutil
@@ -234,3 +235,24 @@ def test_of_a_flood_of_offers_a_hundred_of_each_kind_count(runbook: Any) -> None
     shown = runbook("trust", "--show", inner).out
     assert [shown.count(f"not trusted: {what} ") for what in ("agent", "snapshot", "variable")] == [100, 100, 101]
     assert shown.count("agent inner") == 60  # the nearest first
+
+
+def test_what_a_runbook_has_too_much_of_is_not_named_file_by_file(runbook: Any) -> None:
+    folder = runbook.cwd / "examples" / "1"
+    folder.mkdir(parents=True)
+    for number in range(300):
+        (folder / f"{number}.txt").touch()
+    files = [{"path": f"{number}.txt"} for number in range(300)]
+    (folder / "input.json").write_text(json.dumps({"files": files}))
+    secrets = {f"NAME_{number}": {} for number in range(2000)}
+    document = "---\nversion: 1.0.0\nsecrets: {}\n---\n# n\n"
+    (runbook.cwd / "RUNBOOK.md").write_text(document.format(json.dumps(secrets)))
+    shown = runbook("trust", "--show").out
+    assert len(shown) < 4000 * 1000
+    named = [f"{folder}/{name}" for name in ("0.txt", "1.txt", "2.txt")]
+    assert f"{', '.join(named)}, 296 more, {folder}/299.txt, {folder}/input.json\n" in shown
+    for number in range(2, 10):
+        (runbook.cwd / "examples" / str(number)).mkdir()
+        (runbook.cwd / "examples" / str(number) / "input.json").write_text(f'{{"title": "{number}"}}')
+    shown = runbook("trust", "--show")
+    assert (shown.code, "are more than 10,000 pairs to trust" in shown.err) == (2, True)
