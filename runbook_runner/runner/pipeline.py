@@ -160,13 +160,21 @@ def _sandbox(run: Run, ready: Prepared) -> Iterator[Sandbox]:
     except RecordingError:
         raise
     except BaseException:
-        sandbox.stop()
+        _stop(run, sandbox)
         raise
     if run.prepared.options.keep:
         there = f"`runbook attach {run.trajectory_id}` opens a shell in it, `runbook clean --kept` removes it"
         run.emit(Log(message=f"Kept the sandbox: {there}."))
     else:
+        _stop(run, sandbox)
+
+
+def _stop(run: Run, sandbox: Sandbox) -> None:
+    try:
         sandbox.stop()
+    except RunbookError:
+        run.claim.leave()
+        raise
 
 
 def _tell(run: Run, ready: Prepared) -> None:

@@ -13,25 +13,23 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
-from runbook_runner.core.errors import SandboxError
+from runbook_runner.core.errors import RunbookError
 from runbook_runner.sandbox.base import LimitHit
 
 ENTRY = 4096  # bytes that a file counts at least: a disk runs out of entries too
 _DEEPEST = 250  # folders; each takes a descriptor while what is below it is measured
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _SHARE = 5  # a sandbox stands still for at most one part in so many of the time, while others fill the disk
-_PATIENCE = 3  # how often what runs in the sandbox may keep it from being measured
+_UNMEASURED = (1 << 30, 4 << 30)  # bytes beyond the limit by which the disk may fill up while it can't be measured
+_AGAIN = 2  # how often it is tried before that counts
+_PATIENCE = 3  # how often it may not be measured on a disk that can't be asked
 _UNSEEN_S = 5.0  # between two measurings of a disk that can't be asked
 _ANYWAY_S = 60.0  # of one that can: what others remove in the second in which the sandbox writes as much hides that
 _ANYWAY_SHARE = 100
 
 
-class RestlessError(SandboxError):
-    """What runs in the sandbox does not stand still."""
-
-
 class DiskUse:
-    """Returns the bytes that a sandbox has on disk, when last measured."""
+    """Returns the limit that a sandbox has hit, `None` while there is none."""
 
     def __init__(
         self,
@@ -39,54 +37,79 @@ class DiskUse:
         taken: Callable[[], int | None],
         still: Callable[[], AbstractContextManager[object]],
         measure: Callable[[], int],
+        least: Callable[[], int],
     ):
         """taken: returns what all have on the disk, as `taken_on`; `None` when that can't be known. still: a context in
-        which nothing in the sandbox runs; raises RestlessError when that can't be had. measure: returns bytes. All may
-        raise OSError and RunbookError."""
+        which nothing in the sandbox runs, for seconds. measure: returns bytes, in that context. least: the same beside
+        what runs, and no more than is there. All raise OSError or RunbookError when they can't."""
         self._limit = limit_bytes
-        self._taken, self._still, self._measure = taken, still, measure
+        self._taken, self._still, self._measure, self._least = taken, still, measure, least
         self._before: int | None = None
         """What was taken when it was measured, or less, when others have removed something since."""
-        self._used = 0
+        self.used = 0
+        """Bytes, when last measured."""
         self._ended = time.monotonic()
         self._cost_s = 0.0
-        self._restless = 0
+        self._failed = 0
+        """How often it could not be measured since."""
 
     def begin(self) -> None:
         """To be called before anything runs in the sandbox."""
         self._before = self._taken()
 
-    def __call__(self) -> int:
-        """Raises OSError and RunbookError when it can't be measured now."""
-        if not self._may_be_over():
-            return self._used
+    def __call__(self) -> LimitHit | None:
+        """Raises OSError and RunbookError when nothing can be known now."""
+        grown = self._grown()
+        if self._is_due(grown):
+            if self._seen() > self._limit:
+                return LimitHit("disk", f"It wrote more than {self._limit >> 20} MB to disk.")
+            grown = self._grown()
+        return self._unmeasured(grown) if self._failed else None
+
+    def _grown(self) -> int | None:
+        """Returns by how much the disk has filled up since it was measured, whoever did it."""
+        now = self._taken()
+        if now is None or self._before is None:
+            return None
+        self._before = min(self._before, now)
+        return now - self._before
+
+    def _is_due(self, grown: int | None) -> bool:
+        since = time.monotonic() - self._ended
+        rest_s = self._cost_s * _SHARE * max(1, self._failed)
+        if grown is None:
+            return since >= max(_UNSEEN_S, rest_s)
+        if since >= max(_ANYWAY_S, self._cost_s * _ANYWAY_SHARE):
+            return True
+        free = self._limit - self.used
+        return grown >= free and (since >= rest_s or (self._failed < _AGAIN and grown >= free + self._limit))
+
+    def _seen(self) -> int:
+        """Returns the bytes that it has; when it can't be measured no more than that."""
         began = time.monotonic()
         try:
             with self._still():
-                before, self._used = self._taken(), self._measure()
-            self._before, self._restless = before, 0
-        except RestlessError:
-            self._restless += 1
-            if self._restless >= _PATIENCE:
-                self._used = self._limit + 1
+                before, self.used = self._taken(), self._measure()
+                self._before, self._failed = before, 0
+        except (OSError, RunbookError):
+            self._failed += 1
+        self._cost_s = time.monotonic() - began
+        try:
+            return self._least() if self._failed else self.used
+        except (OSError, RunbookError):
+            return 0
         finally:
             self._ended = time.monotonic()
-            self._cost_s = self._ended - began
-        return self._used
 
-    def _may_be_over(self) -> bool:
-        now, since = self._taken(), time.monotonic() - self._ended
-        if now is None or self._before is None:
-            return since >= max(_UNSEEN_S, self._cost_s * _SHARE)
-        self._before = min(self._before, now)
-        if since >= max(_ANYWAY_S, self._cost_s * _ANYWAY_SHARE):
-            return True
-        grown, free = now - self._before, self._limit - self._used
-        return grown >= free and (since >= self._cost_s * _SHARE or grown >= free + self._limit)
-
-
-def disk_hit(limit_bytes: int) -> LimitHit:
-    return LimitHit("disk", f"It wrote more than {limit_bytes >> 20} MB to disk.")
+    def _unmeasured(self, grown: int | None) -> LimitHit | None:
+        """What keeps a sandbox from being measured may be what runs in it, or a disk that others use."""
+        if grown is None and self._failed >= _PATIENCE:
+            return LimitHit("disk", f"What it wrote to disk could not be measured {self._failed} times in a row.")
+        more = min(max(2 * self._limit, _UNMEASURED[0]), _UNMEASURED[1])
+        if grown is not None and self._failed >= _AGAIN and self.used + grown > self._limit + more:
+            message = f"The disk lost {grown >> 20} MB while what it wrote could not be measured."
+            return LimitHit("disk", message)
+        return None
 
 
 def taken_on(disk: str | Path) -> int:

@@ -17,22 +17,19 @@ class UsageWatch:
 
     def __init__(
         self,
-        hit: LimitHit,
-        limit_bytes: int,
-        measure: Callable[[], int],
+        measure: Callable[[], LimitHit | None],
         end: Callable[[], None],
         *,
         most_pause_s: float = _EVERY_S,
     ):
-        """hit: what is said then. measure: returns bytes; raises OSError or RunbookError when it can't be measured now.
-        end: called from the watching thread, and again until `stop`; may raise RunbookError. most_pause_s: where
-        measuring is slow, as on a busy machine, it is done less often: what runs may take more for so long."""
+        """measure: returns `None` while it is within the limit; raises OSError or RunbookError when it can't be
+        measured now. end: called from the watching thread, and again until `stop`; may raise RunbookError.
+        most_pause_s: where measuring is slow, as on a busy machine, it is done less often: what runs may take more for
+        so long."""
         self._measure = measure
-        self._limit = limit_bytes
         self._end = end
         self._most_pause_s = most_pause_s
         self._over = threading.Event()
-        self._hit = hit
         self._hits: tuple[LimitHit, ...] = ()
 
     def start(self) -> None:
@@ -51,8 +48,8 @@ class UsageWatch:
             with suppress(OSError, RunbookError):
                 if not self._hits:
                     began = time.monotonic()
-                    over = self._measure() > self._limit
+                    hit = self._measure()
                     pause = min(max(_EVERY_S, (time.monotonic() - began) * _SHARE), self._most_pause_s)
-                    self._hits = (self._hit,) if over and not self._over.is_set() else ()
+                    self._hits = (hit,) if hit and not self._over.is_set() else ()
                 if self._hits:
                     self._end()

@@ -13,7 +13,7 @@ from runbook_runner.runner.environment.backends import shortcomings
 from runbook_runner.sandbox import disk_use
 from runbook_runner.sandbox.base import PutFile
 from runbook_runner.sandbox.docker.limits import container_disk
-from runbook_runner.sandbox.docker.process import freeze
+from runbook_runner.sandbox.docker.limits.standstill import freeze
 from runbook_runner.sandbox.images import inventory
 from runbook_runner.sandbox.local import cgroup
 
@@ -443,6 +443,53 @@ def test_files_without_a_name_count_as_disk(make, shell, script):
     assert [hit.message for hit in sandbox.limits_hit()] == ["It wrote more than 50 MB to disk."]
 
 
+RESTLESS = """python3 -c '
+import os, signal, time
+shared, piece = os.open("/dev/shm/f", os.O_RDWR | os.O_CREAT), b"x" * (128 << 20)
+for _ in range(8):
+    if os.fork() == 0:
+        while True:
+            os.pwrite(shared, piece, 0)
+time.sleep(1)
+if os.fork() == 0:
+    known = {*os.listdir("/proc"), str(os.getpid())}
+    while True:
+        for entry in os.listdir("/proc"):
+            if entry.isdigit() and entry not in known:
+                os.kill(int(entry), signal.SIGSTOP)
+                known.add(entry)
+hidden = os.open("/app/hidden", os.O_RDWR | os.O_CREAT)
+os.unlink("/app/hidden")
+for _ in range(200):
+    os.write(hidden, b"y" * (10 << 20))
+    time.sleep(0.05)
+time.sleep(100)
+'"""
+"""What waits for the lock of a file is frozen by no control group of version 1; what looks at the rest is stopped."""
+
+
+@pytest.mark.needs("docker")
+def test_what_does_not_stand_still_is_ended_by_what_the_disk_has_lost(make_docker, shell, monkeypatch):
+    monkeypatch.setattr(disk_use, "_UNMEASURED", (100 << 20, 100 << 20))
+    sandbox = make_docker(disk_bytes=50 << 20)
+    sandbox.start()
+    ran = shell(sandbox, RESTLESS, deadline_s=120)
+    assert ran.exit.ended_by == "killed", ran.stderr
+    assert limits(sandbox) == ["disk"]
+
+
+@pytest.mark.usefixtures("often")
+@pytest.mark.needs("root", "bubblewrap")
+def test_what_a_control_group_does_not_freeze_is_measured_as_it_runs(make_bubblewrap, shell, monkeypatch):
+    monkeypatch.setattr(cgroup, "_FREEZERS", {"freezer.state": cgroup._Orders("THAWED", "THAWED", "tasks", "never")})
+    monkeypatch.setattr(cgroup, "_FREEZE_S", 0.0)
+    sandbox = make_bubblewrap(disk_bytes=50 << 20)
+    sandbox.start()
+    ran = shell(sandbox, "head -c 40000000 /dev/zero >a; sleep 3; head -c 40000000 /dev/zero >b; sleep 100")
+    assert ran.exit.ended_by == "killed"
+    assert [hit.message for hit in sandbox.limits_hit()] == ["It wrote more than 50 MB to disk."]
+
+
 SHARED = {
     "memfd": """python3 -c '
 import os, time
@@ -558,7 +605,7 @@ def test_what_an_image_prints_of_its_programs_is_bounded(engine, image):
 def test_no_program_of_an_image_keeps_its_layer_from_being_measured(
     make_docker, shell, engine, image, name, monkeypatch
 ):
-    monkeypatch.setattr(container_disk, "_LOOK_S", 5)
+    monkeypatch.setattr(container_disk, "_STILL_S", 5)
     script = f"#!/bin/sh\\n{REPLACED[name]}\\n"
     swap = f"at=$(command -v {name}); cp $at /real; printf '{script}' >/new; chmod 755 /new; mv /new $at"
     made = f"FROM {image}\nRUN {swap}\nVOLUME /data\n"

@@ -12,7 +12,7 @@ HIT = LimitHit("memory", "It was too much.")
 
 def test_slow_measuring_gives_what_runs_no_time(monkeypatch):
     monkeypatch.setattr(usage_watch, "_SHARE", 10**9)  # as slow as if one look took longer than any run
-    looks = iter([0, 100])
+    looks = iter([None, HIT])
 
     def measure():
         used, began = next(looks), time.monotonic()
@@ -21,7 +21,7 @@ def test_slow_measuring_gives_what_runs_no_time(monkeypatch):
         return used
 
     ended = threading.Event()
-    watch = UsageWatch(HIT, 50, measure, end=ended.set)
+    watch = UsageWatch(measure, end=ended.set)
     watch.start()
     assert ended.wait(60)
     ended.clear()

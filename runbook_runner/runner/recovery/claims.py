@@ -136,6 +136,7 @@ class Claim:
         self._data = data
         self._lock: Lock | None = None
         self._settled = False
+        self._left = False
 
     @property
     def work(self) -> Path:
@@ -161,7 +162,12 @@ class Claim:
 
     def settle(self) -> None:
         """Says that nothing is left to do for a later start."""
-        self._settled = True
+        self._settled = not self._left
+
+    def leave(self) -> None:
+        """Says that the sandbox could not be removed: a later start only does that. Raises RecordingError."""
+        self._left = True
+        self._change(collected=True)
 
     def __enter__(self) -> "Claim":
         """Raises NotReadyError, RecordingError."""

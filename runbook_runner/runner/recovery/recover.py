@@ -134,7 +134,7 @@ def _recover(run: Leftovers, engines: Engines, variables: UserVariables, *, stay
         # One broken folder must not keep every later run from starting; its log stays as it is.
         sys.stderr.write(f"warning: {run.entry.folder} could not be recovered: {error}\n")
     finally:
-        for sandbox in () if stays else sandboxes:
+        for sandbox in () if stays else reversed(sandboxes):  # Podman removes last what others look into
             sandbox.stop()
         for folder in own_folders(run.claim.work):
             if not stays or folder != run.claim.work:

@@ -47,6 +47,7 @@ class DockerBackend:
     def leftovers(self) -> tuple[Leftover, ...]:
         with engine_errors("list containers"):
             found = self.engine.api.containers(all=True, filters={"label": CLAIM_LABEL})
+        found.sort(key=lambda item: not any(_NAME.fullmatch(name.lstrip("/")) for name in item["Names"] or ()))
         return tuple(Leftover(item["Id"], tuple(_claims(item)), item["State"] == "running") for item in found)
 
 

@@ -6,8 +6,8 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -54,6 +54,13 @@ class _Client(docker.APIClient):
         # docker-py would give them, with their passwords, to every container and every build.
         self.proxies_of_config: dict[str, str] = self._proxy_configs.get_environment()  # type: ignore[has-type]
         self._proxy_configs = ProxyConfig()
+        self.until: float | None = None
+        """When all requests end, on the monotonic clock."""
+
+    def _set_request_timeout(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Called by docker-py for each request. Raises TimeoutError."""
+        asked: dict[str, Any] = super()._set_request_timeout(kwargs)  # type: ignore[misc]
+        return asked if self.until is None else {**asked, "timeout": left_until(self.until)}
 
     def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
         """Called by requests, which would prefer REQUESTS_CA_BUNDLE to the engine's own authority."""
@@ -75,10 +82,26 @@ class Engine:
     api: docker.APIClient
     endpoint: Endpoint
     """Where connections go: to an engine behind ssh through a socket of this machine."""
+    until: float | None = None
+    """When all its answers must have come, on the monotonic clock; `None`: each has its own time."""
+    starting: set[str] = field(default_factory=set, compare=False)
+    """The ids of commands that this process has started in containers, until it is seen that they are up."""
+
+    @contextmanager
+    def within(self, seconds: float) -> Iterator["Engine"]:
+        """Yields the same engine, whose answers must all come within this time from now."""
+        until = time.monotonic() + seconds
+        with closing(_client(self.endpoint, seconds, version=str(self.api.api_version))) as api:
+            api.until = until
+            yield replace(self, api=api, until=until)
 
     def dial(self, timeout_s: float = _TIMEOUT_S) -> socket.socket:
         """Returns a new connection. Raises OSError."""
-        return dial(self.endpoint, timeout_s)
+        return dial(self.endpoint, self.at_most(timeout_s))
+
+    def at_most(self, seconds: float) -> float:
+        """Returns the seconds, fewer where less time is left. Raises TimeoutError when none is."""
+        return seconds if self.until is None else min(seconds, left_until(self.until))
 
     def ask_ahead(self) -> None:
         """Fetches `info` in another thread: the engine takes a hundredth of a second for it."""
@@ -232,9 +255,7 @@ def connect(timeout_s: int = _TIMEOUT_S) -> Engine:
             from runbook_runner.sandbox.docker.ssh import forward
 
             endpoint = replace(named, url=f"unix://{forward(named)}")
-        tls = _tls(endpoint.tls) if endpoint.tls else False
-        api = _Client(base_url=endpoint.url, tls=tls, version="auto", timeout=timeout_s)
-        return Engine(named.url, api, endpoint)
+        return Engine(named.url, _client(endpoint, timeout_s), endpoint)
     except BROKEN as error:
         innermost, url = _innermost(error), f"{named.url}{_named_by(named)}"
         if isinstance(innermost, PermissionError):
@@ -242,6 +263,20 @@ def connect(timeout_s: int = _TIMEOUT_S) -> Engine:
             raise NotReadyError(message, hint=_denied_hint(named)) from error
         message = f"No Docker engine answers at {url}."
         raise NotReadyError(message, hint=_no_engine_hint(named), details=_plain(innermost)) from error
+
+
+def _client(endpoint: Endpoint, timeout_s: float, *, version: str = "auto") -> _Client:
+    """Raises one of `BROKEN`."""
+    tls = _tls(endpoint.tls) if endpoint.tls else False
+    return _Client(base_url=endpoint.url, tls=tls, version=version, timeout=timeout_s)
+
+
+def left_until(until: float) -> float:
+    """Returns the seconds until then, on the monotonic clock. Raises TimeoutError when that time is over."""
+    left = until - time.monotonic()
+    if left <= 0:
+        raise TimeoutError("it took too long")
+    return left
 
 
 def _named_by(endpoint: Endpoint) -> str:

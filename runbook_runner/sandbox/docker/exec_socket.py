@@ -24,6 +24,7 @@ from runbook_runner.sandbox.attach import GONE, in_folder
 from runbook_runner.sandbox.base import Stream
 from runbook_runner.sandbox.docker.creation import ImageUser, image_user
 from runbook_runner.sandbox.docker.engine import NEEDS, Engine, engine_errors
+from runbook_runner.sandbox.docker.limits.standstill import is_starting, require_started
 from runbook_runner.sandbox.docker.scripts import settled
 
 STREAMS: Final[Mapping[int, Stream]] = {1: "stdout", 2: "stderr"}
@@ -32,7 +33,9 @@ SYSTEM_FOLDERS: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin
 _HEAD_LIMIT: Final = 1 << 16
 _BLOCK: Final = 1 << 16
 _WAIT_MS: Final = 1000
-_ANSWER_S: Final = settings.GRACE_S + 60  # for the first output of one of our scripts
+_START_S: Final = 60.0  # for the engine to start a command: what runs in the container can keep it from coming up
+_SCRIPT_START_S: Final = 10.0
+_ANSWER_S: Final = settings.GRACE_S + 25  # for the first output of one of our scripts
 _END_S: Final = 10.0
 _SIGKILLED: Final = 128 + 9
 
@@ -48,7 +51,7 @@ class Connection:
         """timeout_s: how long `recv` waits for data; `None`: without end."""
         connection.setblocking(False)
         self._connection = connection
-        self._timeout_s = timeout_s
+        self.timeout_s = timeout_s
         self._using = threading.Lock()
 
     def recv(self, size: int) -> bytes:
@@ -62,7 +65,7 @@ class Connection:
                 self._wait(for_reading=True)
             except ssl.SSLWantWriteError:
                 self._wait(for_reading=False)
-            if self._timeout_s is not None and time.monotonic() - began > self._timeout_s:
+            if self.timeout_s is not None and time.monotonic() - began > self.timeout_s:
                 raise TimeoutError("the command does not answer")
 
     def sendall(self, data: bytes) -> None:
@@ -135,22 +138,27 @@ class Frames:
         return bytes(found)
 
 
-def start_exec(engine: Engine, exec_id: str, *, tty: bool = False, timeout_s: float | None = None) -> Connection:
+def start_exec(
+    engine: Engine, exec_id: str, *, tty: bool = False, start_s: float = _START_S, timeout_s: float | None = None
+) -> Connection:
     """Starts a command that was created, and returns the connection to it: what is sent is its input, if that was
-    attached; what is received is its output, without a terminal in frames. timeout_s: see `Connection`. Raises
-    ExecRefusedError, OSError."""
+    attached; what is received is its output, without a terminal in frames. start_s: until it has started. timeout_s:
+    see `Connection`. Raises ExecRefusedError, OSError, among them TimeoutError."""
     body = json.dumps({"Detach": False, "Tty": tty}).encode()
     request = (
         f"POST /v{engine.api.api_version}/exec/{exec_id}/start HTTP/1.1\r\nHost: docker\r\n"
         "Content-Type: application/json\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n"
         f"Content-Length: {len(body)}\r\n\r\n"
     )
-    connection = engine.dial()
+    connection = engine.dial(engine.at_most(start_s))
+    engine.starting.add(exec_id)
     try:
         connection.sendall(request.encode() + body)
         _accept(connection)
-    except BaseException:
+    except BaseException as error:
         connection.close()
+        if isinstance(error, ExecRefusedError):
+            engine.starting.discard(exec_id)
         raise
     return Connection(connection, timeout_s)
 
@@ -178,6 +186,7 @@ def user_of(engine: Engine, container: str) -> ImageUser:
 def exec_as_root(engine: Engine, container: str, command: list[str], *, stdin: bool = False) -> str:
     """Returns the id of a command that is to be started. An agent that is not root may have put programs into folders
     of PATH, so the system's come first then. Raises SandboxError, one of `BROKEN`."""
+    require_started(engine, container)
     about, environment = engine.api.inspect_container(container), {}
     if engine.image(about["Image"])["Config"].get("User"):
         paths = [line for line in about["Config"]["Env"] or () if line.startswith("PATH=")]
@@ -191,7 +200,7 @@ def require_user(engine: Engine, container: str, user: str) -> None:
     SandboxError, one of `BROKEN`."""
     try:
         made = engine.api.exec_create(container, ["echo", "ready"], user=user)
-        said = _first_output(engine, made["Id"])
+        said = _first_output(engine, container, made["Id"])
     except ExecRefusedError as error:
         said = str(error).encode()
     if said != b"ready\n":
@@ -203,13 +212,22 @@ def first_output(engine: Engine, container: str, command: list[str]) -> bytes:
     """Runs a command as root and returns the first piece of its output; empty when it has none. Does not wait for its
     end, which the engine reports seconds late while something holds the output of another command that has ended.
     Raises SandboxError, such as ExecRefusedError, TimeoutError, one of `BROKEN`."""
-    return _first_output(engine, exec_as_root(engine, container, command))
+    return _first_output(engine, container, exec_as_root(engine, container, command))
 
 
-def _first_output(engine: Engine, exec_id: str) -> bytes:
-    connection = start_exec(engine, exec_id, timeout_s=_ANSWER_S)
+def _first_output(engine: Engine, container: str, exec_id: str) -> bytes:
+    connection = start_exec(engine, exec_id, start_s=_SCRIPT_START_S, timeout_s=_SCRIPT_START_S)
     try:
-        return Frames(connection).next()[1]
+        frames = Frames(connection)
+        try:
+            said = frames.next()[1]
+        except TimeoutError:
+            if is_starting(engine, exec_id, container):
+                raise
+            connection.timeout_s = _ANSWER_S
+            said = frames.next()[1]
+        engine.starting.discard(exec_id)
+        return said
     finally:
         connection.close()
 

@@ -18,6 +18,7 @@ from runbook_runner.sandbox.base import Chunk, EndedBy, Exit
 from runbook_runner.sandbox.docker.creation import ImageUser
 from runbook_runner.sandbox.docker.engine import BROKEN, Engine
 from runbook_runner.sandbox.docker.exec_socket import STREAMS, ExecRefusedError, Frames, first_output, start_exec
+from runbook_runner.sandbox.docker.limits.standstill import freeze
 from runbook_runner.sandbox.docker.scripts import ASK, END, SCAN
 
 _END_TRIES = 50
@@ -63,6 +64,8 @@ class DockerProcess:
         self._abandoned = threading.Event()
         self._exit: Exit | None = None
         self._error: SandboxError | None = None
+        self.left: SandboxError | None = None
+        """Why it, or what it has started, may still run although it was ended."""
         self._files = files
         environment = {**user.variables, **env}
         made = engine.api.exec_create(container, command, user=user.ids, environment=environment, stdin=bool(files))
@@ -113,6 +116,7 @@ class DockerProcess:
                 self._connection.end_input()
             frames = Frames(self._connection)
             while (piece := frames.next())[0]:
+                self._engine.starting.discard(self._exec)
                 self._received += len(piece[1])
                 self._passing = True
                 self._pass_on(Chunk(STREAMS.get(piece[0], "stdout"), piece[1]))
@@ -150,17 +154,26 @@ class DockerProcess:
             if time.monotonic() >= self._deadline:
                 self.kill("deadline")
             if self._ending:
-                with self._awake:
-                    end_everything(self._engine, self._container)
-                if not self._linger():  # the command still has its output
-                    with self._awake:
-                        freeze(self._engine, self._container)
+                self._end_everything()
                 return Exit(None, self._ending)
             if code := self._code():
                 self._linger()
                 return code
             if self._drained.is_set():
                 pause = 0.01 if pause == _POLL_S else min(pause * 2, _POLL_S / 2)
+
+    def _end_everything(self) -> None:
+        """Raises SandboxError, one of `BROKEN`."""
+        try:
+            with self._awake:
+                end_everything(self._engine, self._container)
+            if not self._linger():  # the command still has its output
+                with self._awake:
+                    freeze(self._engine, self._container)
+        except NotFound:  # with the container all has ended
+            return
+        except SandboxError as error:  # what is in the container can still be fetched
+            self.left = error
 
     def _linger(self) -> bool:
         """Waits for the output that the command wrote before it ended, however slow its reader is; not for what a
@@ -209,22 +222,10 @@ class DockerProcess:
 
 def end_everything(engine: Engine, container: str) -> None:
     """Ends every process in the container. Processes that can't be ended, as when `sh` was removed, are frozen. Whether
-    they have ended is what `sh` says, which may be the agent's. Raises SandboxError, one of `BROKEN`."""
+    they have ended is what `sh` says, which may be the agent's. Raises SandboxError, also where that keeps a command
+    from starting; one of `BROKEN`."""
     if not _ended(engine, container):
         freeze(engine, container)
-
-
-def freeze(engine: Engine, container: str) -> None:
-    """Nothing runs in the container any more; its files can still be fetched. Raises SandboxError, one of `BROKEN`."""
-    try:
-        engine.api.pause(container)
-    except NotFound:
-        raise
-    except APIError as error:  # a rootless engine may have no control group to freeze
-        if not engine.api.inspect_container(container)["State"].get("Paused"):
-            raise SandboxError(
-                "What runs in the container can't be ended.", hint="It is ended with the container."
-            ) from error
 
 
 def _ended(engine: Engine, container: str) -> bool:

@@ -4,15 +4,15 @@ import posixpath
 import secrets
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from functools import cached_property
 from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from docker.errors import APIError, NotFound
+from docker.errors import NotFound
 
 from runbook_runner.core import settings
 from runbook_runner.core.errors import SandboxError
@@ -27,7 +27,7 @@ from runbook_runner.sandbox.base import (
     SandboxSpec,
     Wanted,
 )
-from runbook_runner.sandbox.disk_use import DiskUse, disk_hit
+from runbook_runner.sandbox.disk_use import DiskUse
 from runbook_runner.sandbox.docker.archive import TornArchiveError, pack, unpack
 from runbook_runner.sandbox.docker.container import first_files, put_files, remove_container, start_container
 from runbook_runner.sandbox.docker.creation import ImageUser
@@ -35,8 +35,9 @@ from runbook_runner.sandbox.docker.engine import Engine, engine_errors
 from runbook_runner.sandbox.docker.exec_socket import ContainerAttached, user_of
 from runbook_runner.sandbox.docker.limits import counted
 from runbook_runner.sandbox.docker.limits.container_disk import ContainerDisk
+from runbook_runner.sandbox.docker.limits.standstill import freeze
 from runbook_runner.sandbox.docker.network import ContainerSockets
-from runbook_runner.sandbox.docker.process import DockerProcess, end_everything, freeze
+from runbook_runner.sandbox.docker.process import DockerProcess, end_everything
 from runbook_runner.sandbox.docker.scripts import wrapped
 from runbook_runner.sandbox.extract import Extraction
 from runbook_runner.sandbox.usage_watch import UsageWatch
@@ -47,7 +48,9 @@ NAME = r"runbook-(.+)-[0-9a-f]{6}"
 _WITH_COMMAND = 1 << 20
 """Fewer bytes than this go with the command that needs them: an archive of their own costs the engine 50 ms."""
 
-_STARTS_S = 10.0
+_OVER_S = 20.0  # to end what runs in the sandbox in order
+_KILL_S = 10.0
+_LOST = "What ran in the container did not end otherwise than with it, so its results are lost."
 _LINK = 1 << 27  # os.ModeSymlink of Go, as the engine describes a path
 
 
@@ -78,12 +81,20 @@ class DockerSandbox:
         self._ended = 0
         self._endings = 0
         self._swept = False
+        self._over = 0.0
+        """When it was found to be over its limit, on the monotonic clock; 0: it was not."""
         self._sockets = ContainerSockets(engine, spec)
         self._awake = threading.Lock()
         """Held while something is started in the container or ended there, and while it is paused."""
-        disk = ContainerDisk(engine, spec)
-        self._disk = DiskUse(spec.disk_bytes, disk.taken, self._paused, lambda: disk.measure(self._container))
-        self._watch = UsageWatch(disk_hit(spec.disk_bytes), spec.disk_bytes, self._disk, end=self._end_processes)
+        self._container_disk = disk = ContainerDisk(engine, spec, self._awake)
+        self._disk = DiskUse(
+            spec.disk_bytes,
+            disk.taken,
+            lambda: disk.standing_still(self._container),
+            disk.measure,
+            lambda: disk.least(self._container),
+        )
+        self._watch = UsageWatch(self._disk, end=self._end_processes)
 
     @property
     def sandbox_id(self) -> str:
@@ -135,6 +146,7 @@ class DockerSandbox:
     ) -> DockerProcess:
         stdin_path = f"{settings.PRIVATE}/stdin-{next(self._stdin_numbers)}" if stdin is not None else ""
         given = (*files, *([PutFile(stdin_path, stdin)] if stdin is not None else []))
+        self._require_ended()
         archive = self._bring(given)
         self._reopen_sockets()
         with self._awake, engine_errors("start a command in the container"):
@@ -159,6 +171,14 @@ class DockerSandbox:
             )
         self._processes.append(process)
         return process
+
+    def _require_ended(self) -> None:
+        """Nothing starts beside what could not be ended. Raises SandboxError."""
+        if error := self._left():
+            raise error
+
+    def _left(self) -> SandboxError | None:
+        return next((process.left for process in self._processes if process.left), None)
 
     def _bring(self, files: Sequence[PutFile]) -> bytes:
         """Returns an archive for the command to unpack; empty when there is nothing to bring, or when the files were
@@ -204,6 +224,8 @@ class DockerSandbox:
                 chunks, about = self._api.get_archive(self._container, path)
             except NotFound as error:
                 if "no such container" in str(error.explanation).lower():
+                    for hit in self._watch.hits():
+                        raise SandboxError(hit.message, hint=_LOST) from error
                     raise
                 return extraction.received()
             with closing(chunks):
@@ -236,7 +258,7 @@ class DockerSandbox:
         return counted.counts_sockets(self._engine)
 
     def limits_hit(self, *, measured: bool = False) -> tuple[LimitHit, ...]:
-        if measured:
+        if measured or self._left():
             return self._watch.hits()
         with self._awake:
             return (*self._watch.hits(), *counted.limits_hit(self._engine, self._container, self._spec))
@@ -249,21 +271,30 @@ class DockerSandbox:
         try:
             with self._state:
                 if self._begun:
+                    self._container_disk.close()
                     remove_container(self._engine, self._container or self._ready or self._name)
                     self._begun = False
         finally:
             self._sockets.close()
 
     def end_processes(self) -> None:
+        self._require_ended()
         with self._awake, engine_errors("end what runs in the container"):
             end_everything(self._engine, self._container)
 
     def _end_processes(self) -> None:
+        """Of a sandbox that is over its limit: what does not end soon ends with the container."""
+        self._over = self._over or time.monotonic()
         running = [process for process in self._processes if process.runs]
         for process in running:
             process.kill()
-        if not running:
-            self._end_others()
+        if self._left() or time.monotonic() - self._over > _OVER_S:
+            self._kill()
+        elif not running:
+            try:
+                self._end_others()
+            except SandboxError:
+                self._kill()
 
     def _end_others(self) -> None:
         """Ends what commands have left behind, and those of attached terminals. The second time no program in the
@@ -273,38 +304,10 @@ class DockerSandbox:
         with self._awake, engine_errors("end what runs in the container"):
             end(self._engine, self._container)
 
-    @contextmanager
-    def _paused(self) -> Iterator[None]:
-        """Nothing in the container runs, where the engine can do that: a rootless one may have no control groups. One
-        that was frozen for good stays so. Raises SandboxError."""
-        with self._awake:
-            self._await_starts()
-            try:
-                self._api.pause(self._container)
-                is_mine = True
-            except APIError:
-                is_mine = False
-            try:
-                yield
-            finally:
-                if is_mine:
-                    with engine_errors("go on with the container"):
-                        self._api.unpause(self._container)
-
-    def _await_starts(self) -> None:
-        """An engine that pauses a container while it starts a command there waits for ever, and so does who asks it to
-        remove that container. Raises SandboxError."""
-        until = time.monotonic() + _STARTS_S
-        while any(map(self._is_starting, self._api.inspect_container(self._container)["ExecIDs"] or ())):
-            if time.monotonic() > until:
-                raise SandboxError("The container can't be paused: a command is being started in it.")
-            time.sleep(0.02)
-
-    def _is_starting(self, command: str) -> bool:
-        with suppress(NotFound):
-            about = self._api.exec_inspect(command)
-            return bool(about["Running"] and not about["Pid"])
-        return False
+    def _kill(self) -> None:
+        """Its files are gone with it."""
+        with engine_errors("end the container"), self._engine.within(_KILL_S) as within:
+            within.api.kill(self._container)
 
     def __enter__(self) -> Self:
         try:

@@ -6,6 +6,11 @@ from typing import Final
 
 from runbook_runner.core import settings
 
+_LATER_S: Final = 31
+"""After its deadline a command ends by itself, when the runner has died. While the runner ends it, it must not: when a
+command ends while another does not come up, containerd's shim waits for that one, and so does who would remove the
+container (1.6, `checkProcesses`)."""
+
 # For an image with a user of its own, whom the engine gives `/` as home when the image has none: a home that can be
 # written to, and git, which refuses folders of others. /app belongs to root, and all may write there.
 _SETTLED: Final = f"""\
@@ -117,7 +122,7 @@ def wrapped(
     """Returns the command line that runs argv. memory_each: bytes of data that each process may have; `None`: the
     engine limits all of them together."""
     grace = math.ceil(settings.GRACE_S)
-    later = math.ceil(deadline_s + settings.GRACE_S) + 1
+    later = math.ceil(deadline_s + settings.GRACE_S) + _LATER_S
     memory = str(memory_each >> 10) if memory_each else ""
     own = [cwd, stdin_path, str(later), str(grace), str(open_files), memory, "files" if unpacks else ""]
     return ["sh", "-c", _WRAPPER, "runbook", *own, *argv]

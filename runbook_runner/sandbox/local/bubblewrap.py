@@ -108,13 +108,7 @@ class BubblewrapSandbox(FolderSandbox):
         super().__init__(spec, folder=folder)
         self._sockets = Sockets(spec.network, spec.on_event)
         self._tools: tuple[Tool, ...] = ()
-        self._memory = UsageWatch(
-            LimitHit("memory", f"It ran out of memory ({spec.memory_bytes >> 20} MB): it was ended."),
-            spec.memory_bytes,
-            self._memory_used,
-            end=self._end_processes,
-            most_pause_s=10.0,
-        )
+        self._memory = UsageWatch(self._memory_hit, end=self._end_processes, most_pause_s=10.0)
         self._hidden = tuple(machine_files.hidden_files())
         self._scoped = not self._sockets.closed_in and abstract_sockets.can_be_refused(_bwrap())
         self._filter = seccomp_filter.program(unix=self._sockets.closed_in or self._scoped)
@@ -218,6 +212,11 @@ class BubblewrapSandbox(FolderSandbox):
 
     def _running(self) -> Iterator[int]:
         return self._group.processes() if self._group else super()._running()
+
+    def _memory_hit(self) -> LimitHit | None:
+        limit = self._spec.memory_bytes
+        message = f"It ran out of memory ({limit >> 20} MB): it was ended."
+        return LimitHit("memory", message) if self._memory_used() > limit else None
 
     def _memory_used(self) -> int:
         """Returns the bytes of memory that no process' own limit counts: what they share, mapped or by descriptor."""

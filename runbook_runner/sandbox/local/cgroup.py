@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from runbook_runner.core.errors import SandboxError
 from runbook_runner.sandbox.base import LimitHit, SandboxSpec
-from runbook_runner.sandbox.disk_use import RestlessError
 from runbook_runner.sandbox.limit_hits import counted_hits
 
 MOUNT = Path("/sys/fs/cgroup")
@@ -73,7 +73,7 @@ class Cgroup:
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """Nothing in it runs meanwhile, where the kernel can do that. Raises RestlessError when that takes too long."""
+        """Nothing in it runs meanwhile, where the kernel can do that. Raises SandboxError when that takes too long."""
         try:
             self._freeze()
             yield
@@ -88,7 +88,7 @@ class Cgroup:
                     (folder / file).write_text(orders.freeze, "utf-8")
                     while orders.frozen not in (folder / orders.told).read_text("utf-8"):
                         if time.monotonic() > until:
-                            raise RestlessError("The processes of the sandbox don't stand still.")
+                            raise SandboxError("The processes of the sandbox don't stand still.")
                         time.sleep(0.002)
 
     def _thaw(self) -> None:

@@ -25,7 +25,7 @@ from runbook_runner.sandbox.base import (
     SandboxSpec,
     Wanted,
 )
-from runbook_runner.sandbox.disk_use import DiskUse, disk_hit, taken_on, tree_size
+from runbook_runner.sandbox.disk_use import DiskUse, taken_on, tree_size
 from runbook_runner.sandbox.extract import Extraction
 from runbook_runner.sandbox.held_files import Held, descendants, held_by
 from runbook_runner.sandbox.local.attach import LocalAttached, Streams
@@ -54,8 +54,9 @@ class FolderSandbox(ABC):
         self._stopped = False
         self._state = threading.Lock()
         self._processes: list[HostProcess] = []
-        self._disk = DiskUse(spec.disk_bytes, lambda: taken_on(self._root), self._still, self._disk_used)
-        self._watch = UsageWatch(disk_hit(spec.disk_bytes), spec.disk_bytes, self._disk, end=self._end_processes)
+        used = self._disk_used
+        self._disk = DiskUse(spec.disk_bytes, lambda: taken_on(self._root), self._still, used, used)
+        self._watch = UsageWatch(self._disk, end=self._end_processes)
 
     @property
     def sandbox_id(self) -> str:

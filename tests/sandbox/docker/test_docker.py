@@ -428,3 +428,28 @@ def test_a_path_of_a_container_fills_no_message():
         raise APIError(f"openfdat /{'d/' * 50_000}: too many open files")
     assert caught.value.message.startswith("Can't remove the container: openfdat /d/d/d/")
     assert len(caught.value.message) < 1100
+
+
+STOPPER = """python3 -c '
+import os, signal
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+open("/app/results/out.txt", "w").write("made")
+known = set(os.listdir("/proc"))
+while True:
+    for entry in os.listdir("/proc"):
+        if entry.isdigit() and entry not in known:
+            os.kill(int(entry), signal.SIGSTOP)
+            known.add(entry)
+'"""
+
+
+def test_what_keeps_commands_from_coming_up_is_ended_with_its_container(make_docker, shell, is_gone, tmp_path):
+    sandbox = make_docker()
+    sandbox.start()
+    assert shell(sandbox, STOPPER, deadline_s=3).exit.ended_by == "deadline"
+    assert sandbox.limits_hit() == ()
+    with pytest.raises(SandboxError):
+        sandbox.exec(["true"], deadline_s=10)
+    assert [file.path for file in sandbox.get("/app/results", tmp_path / "r", Wanted(1 << 20, 10)).files] == ["out.txt"]
+    sandbox.stop()
+    assert is_gone(sandbox)

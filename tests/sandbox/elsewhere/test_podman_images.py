@@ -5,6 +5,8 @@ import io
 import json
 import socket
 import tarfile
+from contextlib import nullcontext
+from threading import Lock
 from uuid import uuid4
 
 import pytest
@@ -118,13 +120,14 @@ def test_annotations_that_come_with_a_later_pull_of_the_same_content_count(there
 
 def test_the_container_that_measures_a_sandbox_is_no_way_around(there, base_image):
     image = built(there, f"FROM {base_image}")
-    limit = 64 << 20
-    with sandbox_of(there, image, disk_bytes=limit) as sandbox:
-        disk = ContainerDisk(there, SandboxSpec(run_id="test", image=image, disk_bytes=limit))
-        assert disk._found_in(sandbox.sandbox_id).beside == 0
+    with sandbox_of(there, image) as sandbox:
+        disk = ContainerDisk(there, SandboxSpec(run_id="test", image=image), Lock())
+        with disk.standing_still(sandbox.sandbox_id):
+            assert disk.measure() < 1 << 20
         pull_again_with(there, image, OBEYED)
-        found = [disk._found_in(sandbox.sandbox_id).beside for _ in range(3)]
-        assert found == ([0, 0, limit + 1] if copies_annotations(there) else [0, 0, 0])
+        refused = pytest.raises(NotReadyError) if copies_annotations(there) else nullcontext()
+        with refused, disk.standing_still(sandbox.sandbox_id):
+            disk.measure()
     assert not has_containers(there)
 
 

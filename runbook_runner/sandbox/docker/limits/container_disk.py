@@ -6,24 +6,25 @@ it does not have.
 """
 
 import secrets
-import time
+import threading
 from collections import Counter
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
-from runbook_runner.core.errors import NotReadyError, SandboxError
+from runbook_runner.core.errors import SandboxError
 from runbook_runner.sandbox.base import SandboxSpec
 from runbook_runner.sandbox.disk_use import ENTRY, taken_on
 from runbook_runner.sandbox.docker.container import remove_container
 from runbook_runner.sandbox.docker.creation import create_container
-from runbook_runner.sandbox.docker.engine import BROKEN, Engine, engine_errors
+from runbook_runner.sandbox.docker.engine import Engine, engine_errors
 from runbook_runner.sandbox.docker.exec_socket import STREAMS, Frames, start_exec
+from runbook_runner.sandbox.docker.limits.standstill import standing_still
 from runbook_runner.sandbox.held_files import File, mapped
+from runbook_runner.sandbox.labels import Labels
 
-_PATIENCE: Final = 3
-"""How often what runs in the container may keep the second one, or the engine, from measuring."""
-_LOOK_S = 60
+_STILL_S: Final = 15.0
+"""How long a container may stand still; as long it is waited for."""
 _HELD_S: Final = 90
 _LISTS_BYTES: Final = 256 << 20
 _MOST: Final = 16 << 20  # bytes of output
@@ -60,11 +61,18 @@ echo done
 class ContainerDisk:
     """Measures one container."""
 
-    def __init__(self, engine: Engine, spec: SandboxSpec):
+    def __init__(self, engine: Engine, spec: SandboxSpec, awake: threading.Lock):
+        """awake: held while the container is paused, and by who starts something there."""
         self._engine = engine
-        self._limit = spec.disk_bytes
-        self._failed = 0
-        self._unmeasured = 0
+        self._labels = spec.labels
+        self._awake = awake
+        self._within = engine
+        """While the container is paused, with little time."""
+        self._container = ""
+        self._look = ""
+        """The name of the second container, which may still be there."""
+        self._measuring = threading.Lock()
+        self._closed = False
 
     def taken(self) -> int | None:
         """Returns what all have on the engine's disk, as `taken_on`; `None` when it can't be seen from here."""
@@ -76,31 +84,70 @@ class ContainerDisk:
         except OSError:
             return None
 
-    def measure(self, container: str) -> int:
-        """Returns the bytes on disk; in the container's own layer a sparse file counts with its length. Raises
-        SandboxError."""
-        with engine_errors("measure the container"):
-            found = self._engine.api.containers(all=True, size=True, filters={"id": container})
-        if not found:
-            return 0
-        layer = int(found[0].get("SizeRw") or 0)
-        self._unmeasured = self._unmeasured + 1 if layer < 0 else 0
-        if layer < 0:  # the engine could not measure it, as where a path is too long
-            return self._limit + 1 if self._unmeasured >= _PATIENCE else 0
-        found_there = self._found_in(container)
-        return max(layer, found_there.layer) + found_there.beside
+    @contextmanager
+    def standing_still(self, container: str) -> Iterator[None]:
+        """For `measure`. Waiting for it, and what is done in it, takes seconds at most. Raises SandboxError, one of
+        `BROKEN`."""
+        if not self._awake.acquire(timeout=_STILL_S):
+            raise SandboxError("The container can't stand still: something is started or ended in it.")
+        try:
+            with self._measuring, self._engine.within(_STILL_S) as within:
+                if self._closed:
+                    raise SandboxError("The sandbox is being stopped.")
+                with standing_still(within, container):
+                    self._within, self._container = within, container
+                    yield
+        finally:
+            self._awake.release()
 
-    def _found_in(self, container: str) -> "_Found":
-        # What runs in the container may end the second one, and the image's programs may print anything.
-        with suppress(NotReadyError, SandboxError, ValueError, OverflowError, *BROKEN):
-            said = _look(self._engine, container)
-            if said[-1:] == [b"done"]:
+    def measure(self) -> int:
+        """Returns the bytes on disk; in the container's own layer a sparse file counts with its length. Raises
+        NotReadyError, SandboxError, TimeoutError."""
+        layer = _layer(self._within, self._container)
+        found = self._found()
+        return max(layer, found.layer) + found.beside
+
+    def least(self, container: str) -> int:
+        """Returns the bytes of the container's own layer, as the engine knows them. Raises SandboxError."""
+        with self._engine.within(_STILL_S) as within:
+            return _layer(within, container)
+
+    def close(self) -> None:
+        """Returns when nothing is measured any more: within seconds. Raises SandboxError."""
+        self._closed = True
+        with self._measuring:
+            self._remove_look()
+
+    def _remove_look(self) -> None:
+        if self._look:
+            with self._engine.within(_STILL_S) as within:
+                remove_container(within, self._look)
+            self._look = ""
+
+    def _found(self) -> "_Found":
+        self._remove_look()
+        self._look = f"runbook-look-{secrets.token_hex(6)}"
+        try:
+            # The image's programs may print anything.
+            with engine_errors("measure the container"):
+                said = _looked(self._within, self._container, self._look, self._labels)
+                if said[-1:] != [b"done"]:
+                    raise SandboxError("The container can't be measured: its image's programs don't do it.")
                 driver = str(self._engine.info.get("Driver") or "")
-                found = _sum(said, same_inodes=any(name in driver for name in _SAME_INODES))
-                self._failed = 0
-                return found
-        self._failed += 1
-        return _Found(self._limit + 1, 0) if self._failed >= _PATIENCE else _Found(0, 0)
+                return _sum(said, same_inodes=any(name in driver for name in _SAME_INODES))
+        except (ValueError, OverflowError) as error:
+            raise SandboxError("The container can't be measured: its image's programs say something else.") from error
+        finally:
+            self._remove_look()
+
+
+def _layer(engine: Engine, container: str) -> int:
+    with engine_errors("measure the container"):
+        found = engine.api.containers(all=True, size=True, filters={"id": container})
+    size = int(found[0].get("SizeRw") or 0) if found else 0
+    if size < 0:
+        raise SandboxError("The engine can't measure the container, as where a path is too long.")
+    return size
 
 
 class _Found(NamedTuple):
@@ -110,26 +157,24 @@ class _Found(NamedTuple):
     """Bytes that the container's own files and folders take; 0 where the image has no programs to tell."""
 
 
-def _look(engine: Engine, container: str) -> list[bytes]:
-    """Returns the lines of what a second container sees. Raises NotReadyError, SandboxError, one of `BROKEN`."""
+def _looked(engine: Engine, container: str, name: str, labels: Labels) -> list[bytes]:
+    """Returns the lines of what a second container of that name sees. Raises NotReadyError, SandboxError, one of
+    `BROKEN`."""
     about = engine.api.inspect_container(container)
     volumes = [mount["Name"] for mount in about["Mounts"] if mount.get("Type") == "volume"]
-    name = f"runbook-look-{secrets.token_hex(6)}"
-    try:
-        look = create_container(
-            engine,
-            about["Image"],
-            lambda options: _host_config(engine, container, volumes, options),
-            entrypoint=["sleep"],
-            command=[str(_HELD_S)],
-            user="0",
-            name=name,
-            working_dir="/",
-        )
-        engine.api.start(look)
-        return _lines(engine, look)
-    finally:
-        remove_container(engine, name)
+    look = create_container(
+        engine,
+        about["Image"],
+        lambda options: _host_config(engine, container, volumes, options),
+        labels=labels,
+        entrypoint=["sleep"],
+        command=[str(_HELD_S)],
+        user="0",
+        name=name,
+        working_dir="/",
+    )
+    engine.api.start(look)
+    return _lines(engine, look)
 
 
 def _host_config(engine: Engine, container: str, volumes: list[str], options: list[str]) -> Any:
@@ -154,13 +199,14 @@ def _host_config(engine: Engine, container: str, volumes: list[str], options: li
 
 def _lines(engine: Engine, container: str) -> list[bytes]:
     made = engine.api.exec_create(container, ["sh", "-c", _LOOK], user="0")
-    connection = start_exec(engine, made["Id"], timeout_s=_LOOK_S)
-    until, said = time.monotonic() + _LOOK_S, bytearray()
+    connection = start_exec(engine, made["Id"], timeout_s=engine.at_most(_STILL_S))
+    said = bytearray()
     try:
         frames = Frames(connection)
         while (frame := frames.next())[0]:
             said += frame[1] if STREAMS.get(frame[0]) == "stdout" else b""
-            if len(said) > _MOST or time.monotonic() > until:
+            engine.at_most(_STILL_S)
+            if len(said) > _MOST:
                 raise TimeoutError("it prints without end")
         return bytes(said).splitlines()
     finally:
