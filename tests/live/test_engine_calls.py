@@ -11,7 +11,8 @@ import pytest
 
 HELLO = Path(__file__).parents[2] / "examples" / "hello"
 SOCKET = Path("/var/run/docker.sock")
-_REQUEST = re.compile(rb"^([A-Z]+) (?:/v[\d.]+)?/([^ ?]+)\S* HTTP/1\.1\r$", re.MULTILINE)
+_REQUEST = re.compile(rb"(DELETE|GET|HEAD|POST|PUT) (?:/v[\d.]+)?/([^ ?]+)\S* HTTP/1\.1\r$", re.MULTILINE)
+"""On a connection that is kept, the first line of a request follows the content of the one before."""
 
 
 class Wiretap:
