@@ -8,9 +8,9 @@ import json
 import math
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal, NamedTuple, Protocol
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from runbook_runner.core.clock import BEGINNING, moment
 from runbook_runner.core.formats.json_toml import MAX_DEPTH, has_more_values, plain_json
@@ -476,13 +476,11 @@ class Report(Protocol):
     def __call__(self, line: str, *, detail: bool = False) -> None: ...
 
 
-class Recorded(BaseModel):
+class Recorded(NamedTuple):
     """An event with its place in the run."""
 
-    model_config = FROZEN
-
-    seq: int = Field(lt=1 << 53)
-    """1, 2, 3 … without gaps."""
+    seq: int
+    """1, 2, 3 … without gaps; below 2 to the power of 53."""
     ts: str
     """As `clock.iso` writes it."""
     event: Event
@@ -500,7 +498,7 @@ def event_schema() -> dict[str, Any]:
     from pydantic.json_schema import models_json_schema  # only who asks for the schema pays for it
 
     names, schema = models_json_schema([(kind, "serialization") for kind in _types().values()], title="Event")
-    place = {key: Recorded.model_json_schema()["properties"][key] for key in ("seq", "ts")}
+    place = {"seq": {"type": "integer", "exclusiveMaximum": _END_OF_SEQ}, "ts": {"type": "string"}}
     return {**schema, "type": "object", "properties": place, "required": ["seq", "ts"], "oneOf": [*names.values()]}
 
 
@@ -511,6 +509,7 @@ def _types() -> Mapping[str, type[Event]]:
     return {str(name): known for name, known in named.items()}
 
 
+_END_OF_SEQ = 1 << 53
 _LARGEST = (1 << 63) - 1
 _END_OF_TIMES = "2500"
 """Nanoseconds until then fit into 64 bits."""
@@ -527,7 +526,8 @@ def parse_line(line: str) -> Recorded | None:
         if "\\u" in text or text.count("{") + text.count("[") > MAX_DEPTH:
             body = plain_json(body)  # it may hold half a surrogate pair, or be nested too deeply
         seq, ts = int(body.pop("seq")), moment(body.pop("ts")) or BEGINNING
-        return Recorded(seq=seq, ts=ts if BEGINNING < ts < _END_OF_TIMES else BEGINNING, event=_event(body))
+        ts = ts if BEGINNING < ts < _END_OF_TIMES else BEGINNING
+        return Recorded(seq, ts, _event(body)) if seq < _END_OF_SEQ else None
     except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
         return None
 

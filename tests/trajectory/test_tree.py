@@ -112,7 +112,7 @@ def test_events_of_a_newer_version_and_gaps_are_counted() -> None:
 def test_a_clock_that_goes_back_gives_no_time() -> None:
     events = [called("a"), ToolReturned(call_id="a", output="x")]
     ahead, behind = recorded(*events)
-    (node,) = tree_of([ahead.model_copy(update={"ts": AT.format(50)}), behind]).nodes
+    (node,) = tree_of([ahead._replace(ts=AT.format(50)), behind]).nodes
     assert (node.output, node.seconds) == ("x", None)
 
 

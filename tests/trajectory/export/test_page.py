@@ -176,7 +176,7 @@ def test_results_reasons_and_times_are_for_people(tmp_path):
     begun = started.event.model_copy(update={"init_params": given, "labels": {"team": "red"}})
     out = io.BytesIO()
     overlay = Overlay(labels=({"key": "quality", "value": "high", "created": "", "author": ""},))
-    write_page([started.model_copy(update={"event": begun}), *rest], out, tmp_path, overlay)
+    write_page([started._replace(event=begun), *rest], out, tmp_path, overlay)
     text = out.getvalue().decode()
     assert "ERROR</span></h1>" in text
     assert (text.count("It broke."), text.count("A file is missing.")) == (1, 1)
