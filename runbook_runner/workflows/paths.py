@@ -23,7 +23,7 @@ _RUN: Final = rf"(?:(?P<collection>{_FOLDER})/)?(?P<task>{_FOLDER})/(?P<id>{_ID}
 _HEAD: Final = re.compile(rf"(?:{_RUN})?(?P<root>{_NAME})")
 _SEGMENT: Final = re.compile(rf"\.(?P<name>{_NAME})|\[(?P<index>-?[0-9]{{1,9}})\]|(?P<all>\[\*\])")
 _MOST_SEGMENTS: Final = 100
-_INLINE: Final = re.compile(r"\{\{[ \t]*([^{}\n]{1,2000}?)[ \t]*\}\}")
+_INLINE: Final = re.compile(r"\{\{([^{}\n]{1,2000})\}\}")
 _MOST_SHOWN: Final = 10
 _MOST_VALUES: Final = 1_000_000
 """That a path may lead to: each wildcard may multiply them."""
@@ -171,7 +171,7 @@ def inline(text: str, value_of: Callable[[str], Any]) -> str:
     of such a place; `Absent` leaves it as it is written. One pass: a value is not looked through."""
 
     def replaced(match: "re.Match[str]") -> str:
-        value = value_of(match[1])
+        value = value_of(match[1].strip())
         return match[0] if isinstance(value, Absent) else as_text(value)
 
     return _INLINE.sub(replaced, text) if "{{" in text else text

@@ -498,7 +498,7 @@ REFUSED: dict[str, tuple[Callable[[Path], None], str]] = {
     "torn": (lambda path: path.write_bytes(path.read_bytes()[:-40]),
              "run.zip: This zip is incomplete: its end is missing.\nCopy or download it again"),
     "large manifest": (lambda path: manifest_of(path, x=" " * (17 << 20)), "has more than 16 MB"),
-    "many values": (lambda path: manifest_of(path, x=[[]] * 600_000), "manifest.json of this bundle is too large"),
+    "many values": (lambda path: manifest_of(path, x=[[]] * 1_100_000), "manifest.json of this bundle is too large"),
     "many files": (lambda path: manifest_of(path, files=many_files()), "is damaged: files"),
     "many folders": (lambda path: deep(path), "a zip of a run can have 100,000"),
     "empty": (lambda path: write(path, {}), "it has no manifest.json"),

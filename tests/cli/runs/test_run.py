@@ -23,6 +23,7 @@ OWN_KEYS = {
     "reasons",
     "gates",
     "judge",
+    "provisional",
     "notes",
     "error",
     "usage",
